@@ -1,0 +1,151 @@
+"""The one narrow interface to the cloud's database, in the project's own nouns.
+
+Two implementations hold it, `embedded.EmbeddedStore` (SQLite, the default) and
+`mongo.MongoStore` (the original's collections and fields, opq-interop part D); one contract
+suite runs on both. Every write that can be repeated is idempotent: its natural key is said
+at the method. Methods may be called from any thread. All raise `StoreError` with one clear
+line when the database cannot do what was asked.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from opq_proto.messages import Event, Finding, Incident, Measurement, StoredFinding, Trigger, Waveform
+
+
+@dataclass(frozen=True, slots=True)
+class BoxRecord:
+    """What is known of a Box (the original's `opq_boxes`)."""
+
+    box_id: str
+    name: str
+    location: str | None = None
+    calibration_constant: float | None = None
+    """Counts per volt; 1 / v_per_lsb."""
+    nominal_v: float = 120.0
+    nominal_hz: float = 60.0
+    unplugged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """An event without its samples."""
+
+    event_id: int
+    token: str
+    start_ns: int
+    end_ns: int
+    boxes_triggered: tuple[str, ...]
+    boxes_received: tuple[str, ...]
+    missing: dict[str, str]
+    finished: bool
+    analysed: bool
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Minimum, maximum and mean of a Box's metrics over one whole minute."""
+
+    box_id: str
+    start_ms: int
+    metrics: dict[str, tuple[float, float, float]]
+    """Wire key (`rms`, `f`, `thd`, `trans`) -> min, max, average."""
+
+
+class Store(Protocol):
+    """See the module's first lines; `close` flushes what is not yet on disk."""
+
+    def close(self) -> None: ...
+
+    # Boxes
+    def put_box(self, box: BoxRecord) -> None:
+        """Upsert by box_id."""
+
+    def boxes(self) -> list[BoxRecord]: ...
+
+    def box(self, box_id: str) -> BoxRecord | None: ...
+
+    # Measurements and trends
+    def append_measurements(self, rows: Iterable[Measurement]) -> int:
+        """Unique by (box_id, sequence), else by (box_id, timestamp_ms); returns how many were new.
+
+        Returns once they are on disk (batched by the caller, every 200 ms or 1,000 rows).
+        """
+
+    def measurements(
+        self, box_id: str, start_ms: int, end_ms: int, limit: int = 100_000
+    ) -> list[Measurement]:
+        """Of [start_ms, end_ms), in time order."""
+
+    def latest_measurements(self) -> dict[str, Measurement]:
+        """The newest of each Box."""
+
+    def sequences(self, box_id: str, first: int, last: int) -> list[int]:
+        """Stored sequence numbers of a Box in [first, last], rising."""
+
+    def highest_sequence(self, box_id: str) -> int | None: ...
+
+    def put_trend(self, trend: Trend, location: str | None = None) -> None:
+        """Upsert by (box_id, start_ms): an existing one is widened."""
+
+    def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]: ...
+
+    # Events
+    def next_event_id(self) -> int:
+        """Whole numbers from 1 that only rise, across restarts, threads and processes."""
+
+    def open_event(self, trigger: Trigger, description: str) -> int:
+        """Idempotent by `trigger.token`: the same token gives the same event id."""
+
+    def put_waveform(self, event_id: int, wave: Waveform) -> bool:
+        """Idempotent by (event_id, box_id); True when it was new. On disk when it returns."""
+
+    def mark_missing(self, event_id: int, box_id: str, why: str) -> None: ...
+
+    def finish_event(self, event_id: int) -> bool:
+        """True for the call that finished it; a second one changes nothing and gives False."""
+
+    def unfinished_events(self) -> list[EventRecord]: ...
+
+    def unanalysed_events(self) -> list[EventRecord]:
+        """Finished ones whose analysis is not marked done, oldest first."""
+
+    def mark_analysed(self, event_id: int) -> None: ...
+
+    def event(self, event_id: int) -> Event | None:
+        """With its waveforms, by box id."""
+
+    def event_record(self, event_id: int) -> EventRecord | None: ...
+
+    def events(
+        self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
+    ) -> list[EventRecord]:
+        """Newest first."""
+
+    # Findings and incidents
+    def put_findings(
+        self, event_id: int, findings: Sequence[Finding], join_ns: int = 200_000_000
+    ) -> list[StoredFinding]:
+        """Store and join; idempotent, atomic over processes.
+
+        A finding of the same Box and class whose span overlaps a stored one within both
+        uncertainties IS that one (it is widened, never doubled). Otherwise it is new and joins the
+        incident of any finding within `join_ns` plus both uncertainties, or opens a new one. A
+        finding that bridges two incidents moves the later into the earlier.
+        """
+
+    def incident(self, incident_id: int) -> Incident | None: ...
+
+    def incidents(
+        self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
+    ) -> list[Incident]:
+        """Newest first; only ids above `after_id`."""
+
+    # Retention and size
+    def expire(self, now_s: int, slice_rows: int = 1000) -> int:
+        """Delete a slice of what `expire_at` says is due; returns how many rows went (0: done)."""
+
+    def counts(self) -> dict[str, int]:
+        """Documents per collection name of the original (`measurements`, `trends`, `events`, ...)."""

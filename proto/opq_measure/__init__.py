@@ -1,0 +1,1 @@
+"""The pure definitions of power-quality quantities: NumPy and SciPy, no I/O."""

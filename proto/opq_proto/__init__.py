@@ -1,0 +1,1 @@
+"""What all rooms share: nouns, wire formats, key files, configuration, errors, logs."""

@@ -1,0 +1,200 @@
+"""The nouns that travel between rooms, as plain frozen values.
+
+sample > window > measurement > trigger > event > finding > incident. Times are int64
+nanoseconds since the Unix epoch (UTC), spans are half open, `uncertainty_ns` and `source`
+travel with the time they belong to. The wire forms are in `opq_proto.wire`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNKNOWN_UNCERTAINTY_NS = 0xFFFF_FFFF
+"""The largest value of the 32-bit wire fields: saturated, or not known."""
+
+
+class TimeSource(IntEnum):
+    """What a time stamp rests on; the numbers are those of the wire."""
+
+    FREE = 0
+    NTP = 1
+    HOLDOVER = 2
+    GPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """Minimum, maximum and mean of one quantity over a measurement window."""
+
+    min: float
+    max: float
+    average: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A few numbers of one window of one Box.
+
+    `metrics` has the wire's keys: `f` Hz, `rms` V, `thd` ratio, `trans` V; a key is absent
+    when unknown. `start_ns` and what follows are None or default from an original Box.
+    """
+
+    box_id: str
+    timestamp_ms: int
+    metrics: Mapping[str, Metric]
+    start_ns: int | None = None
+    end_ns: int | None = None
+    uncertainty_ns: int | None = None
+    source: TimeSource = TimeSource.FREE
+    sequence: int | None = None
+    oldest_sequence: int | None = None
+    backfilled: bool = False
+    crossing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Worth looking at: a span of time and the Boxes to ask for it."""
+
+    token: str
+    start_ns: int
+    end_ns: int
+    box_ids: tuple[str, ...]
+    opened_by: str
+    """Box whose Measurement tripped the trigger."""
+    because: str
+    """One sentence: plug-in, metric, value, limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Samples that a waveform does not have."""
+
+    first_sample: int
+    samples: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waveform:
+    """Raw samples of one Box, with their time and gain.
+
+    `counts` holds every sample that was had, in order; where `gaps` says that some are missing
+    the samples on both sides are NOT neighbours in time: work on `runs()`.
+    """
+
+    box_id: str
+    start_ns: int
+    uncertainty_ns: int
+    source: TimeSource
+    rate_millihz: int
+    v_per_lsb: float
+    first_sample: int
+    counts: NDArray[np.int16]
+    gaps: tuple[Gap, ...] = ()
+
+    @property
+    def rate_hz(self) -> float:
+        return self.rate_millihz / 1000.0
+
+    @property
+    def volts(self) -> NDArray[np.float64]:
+        """(n,) float64, volts at the terminals."""
+        return self.counts.astype(np.float64) * self.v_per_lsb
+
+    @property
+    def end_ns(self) -> int:
+        return self.time_ns(len(self.counts) + sum(gap.samples for gap in self.gaps))
+
+    def time_ns(self, position: float) -> int:
+        """UTC of a (fractional) sample position counted from `first_sample`, gaps included."""
+        whole = int(position // 1)
+        part = position - whole
+        return self.start_ns + whole * 10**12 // self.rate_millihz + round(part * 1e12 / self.rate_millihz)
+
+    def runs(self) -> Iterator["Waveform"]:
+        """Its contiguous parts, in time order, each without gaps."""
+        taken = 0
+        position = self.first_sample
+        for gap in sorted(self.gaps, key=lambda gap: gap.first_sample):
+            length = gap.first_sample - position
+            if length > 0:
+                yield self._run(position, self.counts[taken : taken + length])
+                taken += length
+            position = gap.first_sample + gap.samples
+        if taken < len(self.counts):
+            yield self._run(position, self.counts[taken:])
+
+    def _run(self, first_sample: int, counts: NDArray[np.int16]) -> "Waveform":
+        start_ns = self.time_ns(first_sample - self.first_sample)
+        return replace(self, start_ns=start_ns, first_sample=first_sample, counts=counts, gaps=())
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The answer to a trigger: waveforms, and which Box did not answer and why."""
+
+    event_id: int
+    start_ns: int
+    end_ns: int
+    waveforms: tuple[Waveform, ...]
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """box id -> why it has no waveform here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A named disturbance at one Box, with the reasons for the name.
+
+    `residual_v`, `residual_percent`, `itic`, `semi_f47`, `ieee1159` as in the analyze contract;
+    None for classes without an rms verdict. `closed` is False when still open at the end.
+    """
+
+    kind: str
+    box_id: str
+    start_ns: int
+    end_ns: int
+    uncertainty_ns: int
+    closed: bool = True
+    residual_v: float | None = None
+    residual_percent: float | None = None
+    duration_cycles: float | None = None
+    ieee1159: str | None = None
+    itic: str | None = None
+    semi_f47: str | None = None
+    confidence: float | None = None
+    because: str = ""
+    measurement_type: str = "VOLTAGE"
+    """VOLTAGE, FREQUENCY, THD, TRANSIENT or HEALTH: the original's field."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFinding:
+    """A finding with the numbers the store gave it."""
+
+    finding_id: int
+    """The original's `incident_id`."""
+    incident_id: int
+    """Ours: `group_id`, the incident it belongs to."""
+    event_id: int
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Findings that belong together: one disturbance of the grid."""
+
+    incident_id: int
+    kind: str
+    """Class of its findings; several are joined by `+` in alphabetical order."""
+    box_ids: tuple[str, ...]
+    event_ids: tuple[int, ...]
+    start_ns: int
+    end_ns: int
+    closed: bool
+    residual_percent: float | None
+    """The worst of its findings (the furthest from 100)."""
+    findings: tuple[StoredFinding, ...]

@@ -1,0 +1,1 @@
+"""The `opq-tools` command: one file per subcommand, `cli` only lists them."""

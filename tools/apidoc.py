@@ -1,0 +1,40 @@
+"""Build the API pages of every package of ours; a module that does not import fails the build.
+
+Usage: python tools/apidoc.py OUTPUT_FOLDER
+"""
+
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+
+import pdoc
+
+PACKAGES = ("opq_proto", "opq_measure", "opq_rules", "opq_gateway", "opq_cloud", "opq_hil", "opq_tools")
+
+
+def modules(package: str) -> list[str]:
+    """Every module below a package, without the entry points that run on import."""
+    root = importlib.import_module(package)
+    found = [package]
+    for info in pkgutil.walk_packages(root.__path__, package + "."):
+        if not info.name.endswith(("__main__", "_pb2", ".tethered")):
+            found.append(info.name)
+    return found
+
+
+def main(output: Path) -> int:
+    wanted = [name for package in PACKAGES for name in modules(package)]
+    for name in wanted:
+        importlib.import_module(name)
+    undocumented = [name for name in wanted if not importlib.import_module(name).__doc__]
+    pdoc.render.configure(docformat="google")
+    pdoc.pdoc(*wanted, output_directory=output)
+    print(f"{len(wanted)} modules documented in {output}")
+    for name in undocumented:
+        print(f"{name}: has no docstring that says what it is for", file=sys.stderr)
+    return 1 if undocumented else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

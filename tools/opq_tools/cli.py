@@ -1,0 +1,91 @@
+"""`opq-tools`: lists the subcommands and loads the one that is asked for, no other.
+
+A wrong use ends with exit code 2, a failure with 1, both with one line and no traceback.
+"""
+
+import importlib
+import sys
+
+import click
+
+from opq_proto.errors import OpqError
+
+COMMANDS = {
+    "up": ("opq_tools.up", "Boxes, gateway, cloud and the web page, on this machine."),
+    "analyze": ("opq_tools.analyze", "What the measurement core says of a recording."),
+    "keygen": ("opq_tools.keygen", "Make CURVE key pairs for the server and for Boxes."),
+    "sim": ("opq_tools.sim", "Simulated Boxes; disturbances on demand."),
+    "inject": ("opq_tools.inject", "Publish a message or a stored event into Mauka."),
+    "recordings": ("opq_tools.recordings_get", "Fetch the public recordings of a real dip."),
+    "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
+}
+"""Name -> the module whose `command` it is, and its line in the list."""
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name][0]}.command is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="opq-toolkit", prog_name="opq-tools")
+def tools() -> None:
+    """The OPQ toolkit: power quality from the wall outlet to the report.
+
+    Start with `opq-tools up`: within a minute a dip in the mains is a classified incident on a web page.
+    """
+
+
+def main() -> None:
+    """Run the command; what a user can do something about becomes one line on stderr."""
+    try:
+        tools(prog_name="opq-tools")
+    except OpqError as error:
+        click.echo(f"opq-tools: {error}", err=True)
+        sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        extra = EXTRA_OF_MODULE.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        click.echo(
+            f"opq-tools: this needs {error.name}, which is not installed: pip install 'opq-toolkit[{extra}]'",
+            err=True,
+        )
+        sys.exit(1)
+
+
+EXTRA_OF_MODULE = {
+    "cobs": "hil",
+    "comtrade": "analyze",
+    "fastapi": "cloud",
+    "matplotlib": "analyze",
+    "msgspec": "cloud",
+    "plotext": "analyze",
+    "prometheus_client": "gateway",
+    "psutil": "dev",
+    "pydantic": "gateway",
+    "pymongo": "cloud",
+    "serial": "gateway",
+    "structlog": "gateway",
+    "uvicorn": "cloud",
+    "watchfiles": "cloud",
+}
+"""Module that an optional part imports -> the extra that brings it."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""`opq-tools keygen`: CURVE key pairs for the server and for Boxes, in ZPL files."""
+
+from pathlib import Path
+
+import click
+
+from opq_proto.keys import KeyFolder
+
+MAX_BOX_ID = 2**31 - 1
+"""`Command.box_id` is an int32 (opq-interop B.1)."""
+MAX_BOXES = 100_000
+
+
+def box_ids(text: str) -> tuple[str, ...]:
+    """Box ids of a list such as `1,2,5-9`, in order, each once.
+
+    Raises:
+        click.BadParameter: something in it is no id or range.
+    """
+    found: dict[str, None] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        first, dash, last = part.partition("-")
+        if not first.isascii() or not first.isdigit() or (dash and not (last.isascii() and last.isdigit())):
+            raise click.BadParameter(f"{part!r} is no Box id or range; want e.g. 1,2,5-9")
+        low, high = int(first), int(last or first)
+        if not 1 <= low <= high <= MAX_BOX_ID or high - low >= MAX_BOXES:
+            raise click.BadParameter(f"{part!r}: want rising ids from 1 to {MAX_BOX_ID}, {MAX_BOXES} at most")
+        found.update(dict.fromkeys(map(str, range(low, high + 1))))
+    return tuple(found)
+
+
+@click.command("keygen")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for the keys, e.g. D/curve."
+)
+@click.option("--server", is_flag=True, help="Make the server's pair (one serves 9880, 8194 and 8196).")
+@click.option("--boxes", default="", metavar="IDS", help="Boxes to make pairs for, e.g. 1,2,5-9.")
+@click.option(
+    "--force", is_flag=True, help="Overwrite keys that exist; peers that hold the old ones are cut off."
+)
+def command(out: Path, server: bool, boxes: str, force: bool) -> None:
+    """Make CURVE key pairs in ZPL files; private ones are readable by you alone.
+
+    Nothing is overwritten without --force: existing keys are named and nothing is changed.
+
+    Example: opq-tools keygen --out ~/.local/share/opq/curve --server --boxes 1,2,5-9
+    """
+    ids = box_ids(boxes)
+    if not server and not ids:
+        raise click.UsageError("nothing to make: say --server, --boxes 1,2 or both")
+    for path in KeyFolder(out).create(server=server, box_ids=ids, force=force):
+        click.echo(path)

@@ -1,0 +1,80 @@
+"""The rooms import along the arrows of the design and no other way."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ALLOWED = {
+    "opq_proto": set(),
+    "opq_measure": set(),
+    "opq_rules": {"opq_proto", "opq_measure"},
+    "opq_gateway": {"opq_proto", "opq_measure", "opq_rules"},
+    "opq_cloud": {"opq_proto", "opq_measure", "opq_rules"},
+    "opq_hil": {"opq_proto", "opq_measure", "opq_rules", "opq_gateway"},
+    "opq_tools": {"opq_proto", "opq_measure", "opq_rules", "opq_gateway", "opq_cloud", "opq_hil"},
+}
+ROOMS = {
+    "opq_proto": "proto",
+    "opq_measure": "proto",
+    "opq_rules": "gateway",
+    "opq_gateway": "gateway",
+    "opq_cloud": "cloud",
+    "opq_hil": "hil",
+    "opq_tools": "tools",
+}
+PURE = {"opq_measure": {"numpy", "scipy"}}
+STANDARD_PURE = {
+    "__future__",
+    "collections",
+    "dataclasses",
+    "enum",
+    "functools",
+    "itertools",
+    "math",
+    "typing",
+}
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / ROOMS[package] / package).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[tuple[str, int]]:
+    """Top-level names of all modules that a file imports, lazy ones too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.split(".")[0], node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield (node.module or "").split(".")[0], node.lineno
+
+
+def test_every_package_is_where_the_design_puts_it() -> None:
+    assert all(sources(package) for package in ALLOWED)
+
+
+def test_imports_follow_the_arrows_of_the_design() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {package} imports {name}"
+        for package, allowed in ALLOWED.items()
+        for path in sources(package)
+        for name, line in imported(path)
+        if name in ALLOWED and name != package and name not in allowed
+    ]
+    assert wrong == []
+
+
+def test_the_measurement_core_knows_numpy_and_scipy_and_nothing_else() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: imports {name}"
+        for package, allowed in PURE.items()
+        for path in sources(package)
+        for name, line in imported(path)
+        if name not in allowed | STANDARD_PURE | {package}
+    ]
+    assert wrong == []
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    empty_names = {"utils", "util", "helpers", "common", "misc", "manager"}
+    assert [path for package in ALLOWED for path in sources(package) if path.stem in empty_names] == []

@@ -1,0 +1,176 @@
+"""Configuration of the cloud: one frozen section per service, defaults = the original's addresses.
+
+Read by `opq_proto.config.load` from TOML (sections as below) or, key for key, from the
+original's JSON (`makai/original_config.py`). Addresses are on loopback until a file says
+otherwise. `with_port_offset` moves every address that has its default port.
+"""
+
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """CURVE keys (contracts.md, "Keys")."""
+
+    folder: Annotated[
+        Path | None, Field(description="holds private_keys/ and public_keys/; none: D/curve")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSection:
+    """Where measurements, events and incidents are kept."""
+
+    mongo_uri: Annotated[str | None, Field(description="mongodb://…; none: embedded in data_dir")] = None
+    data_dir: Annotated[
+        Path | None, Field(description="of the embedded store; none: the global data_dir")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class TriggeringBroker:
+    box_endpoint: Annotated[str, Field(description="Boxes send measurements here (CURVE)")] = (
+        "tcp://127.0.0.1:9880"
+    )
+    backend_endpoint: Annotated[str, Field(description="subscribers read them here")] = "tcp://127.0.0.1:9881"
+    send_queue_messages: Annotated[int, Field(ge=1, le=10_000_000, description="per subscriber")] = 100_000
+    trace: Annotated[bool, Field(description="log a line per measurement (latency runs only)")] = False
+    health_endpoint: str = "127.0.0.1:8914"
+
+
+@dataclass(frozen=True, slots=True)
+class AcquisitionBroker:
+    command_endpoint: Annotated[str, Field(description="Boxes read commands here (CURVE)")] = (
+        "tcp://127.0.0.1:8194"
+    )
+    response_endpoint: Annotated[str, Field(description="Boxes answer here (CURVE)")] = "tcp://127.0.0.1:8196"
+    request_endpoint: Annotated[str, Field(description="clients send commands here")] = "tcp://127.0.0.1:9884"
+    answer_endpoint: Annotated[str, Field(description="clients read answers here")] = "tcp://127.0.0.1:9899"
+    pending_s: Annotated[float, Field(ge=1, le=86_400, description="a command waits that long")] = 120.0
+    pending_commands: Annotated[int, Field(ge=1, le=10_000_000, description="kept at most")] = 100_000
+    health_endpoint: str = "127.0.0.1:8915"
+
+
+@dataclass(frozen=True, slots=True)
+class PluginEntry:
+    """One `[[triggering_service.plugins]]`."""
+
+    name: Annotated[str, Field(min_length=1, description="file name in makai/triggers, e.g. threshold")]
+    settings: Annotated[dict[str, Any], Field(description="fields of the plug-in's Config")] = Field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TriggeringService:
+    measurement_endpoint: str = "tcp://127.0.0.1:9881"
+    request_endpoint: str = "tcp://127.0.0.1:9884"
+    identity: Annotated[str | None, Field(pattern="^[^_]+$", description="instance; none: random")] = None
+    plugins: tuple[PluginEntry, ...] = (PluginEntry(name="threshold"),)
+    pre_ms: Annotated[int, Field(ge=0, le=600_000, description="asked for before the window")] = 1000
+    post_ms: Annotated[int, Field(ge=0, le=600_000, description="asked for after the window")] = 1000
+    alive_s: Annotated[float, Field(gt=0, le=3600, description="Boxes heard within this are asked")] = 10.0
+    merge_s: Annotated[
+        float, Field(ge=0, le=3600, description="a trigger inside an event of the last … is merged")
+    ] = 60.0
+    ack_interval_s: Annotated[float, Field(ge=0.1, le=60, description="acknowledgements to Boxes")] = 2.0
+    batch_ms: Annotated[int, Field(ge=1, le=10_000, description="measurements are stored every")] = 200
+    batch_rows: Annotated[int, Field(ge=1, le=100_000, description="or when so many wait")] = 1000
+    queue_rows: Annotated[int, Field(ge=1, le=10_000_000, description="waiting for the store at most")] = (
+        200_000
+    )
+    health_endpoint: str = "127.0.0.1:8080"
+
+
+@dataclass(frozen=True, slots=True)
+class EventService:
+    answer_endpoint: str = "tcp://127.0.0.1:9899"
+    request_endpoint: str = "tcp://127.0.0.1:9884"
+    event_endpoint: Annotated[str, Field(description="PUB: [instance, event id]")] = "tcp://127.0.0.1:10000"
+    event_id_endpoint: Annotated[str, Field(description="REP: event ids")] = "tcp://127.0.0.1:10001"
+    answer_timeout_s: Annotated[float, Field(gt=0, le=3600, description="then a Box is missing")] = 20.0
+    ask_again_s: Annotated[float, Field(gt=0, le=3600, description="after a restart or silence")] = 5.0
+    v_per_lsb_fallback: Annotated[
+        float, Field(gt=0, description="of an original Box without calibration in the store")
+    ] = 1 / 152.5  # opq-interop G.1: the sample configuration's counts per volt
+    health_endpoint: str = "127.0.0.1:8916"
+
+
+@dataclass(frozen=True, slots=True)
+class Mauka:
+    event_endpoint: Annotated[str, Field(description="the event service's PUB")] = "tcp://127.0.0.1:10000"
+    bus_sub_endpoint: Annotated[str, Field(description="broker, plug-ins publish here")] = (
+        "tcp://127.0.0.1:9882"
+    )
+    bus_pub_endpoint: Annotated[str, Field(description="broker, plug-ins listen here")] = (
+        "tcp://127.0.0.1:9883"
+    )
+    heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    analyses: Annotated[tuple[PluginEntry, ...], Field(description="empty: all built-in ones")] = ()
+    health_endpoint: str = "127.0.0.1:8911"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    http_endpoint: str = "127.0.0.1:8888"
+    measurement_endpoint: str = "tcp://127.0.0.1:9881"
+    bus_endpoint: str = "tcp://127.0.0.1:9883"
+    poll_s: Annotated[float, Field(gt=0, le=60, description="of the store, beside the bus")] = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSection:
+    http_endpoint: Annotated[str, Field(description="`opq-cloud health`, alone")] = "127.0.0.1:8912"
+    whole_endpoint: Annotated[str, Field(description="the whole system, in `all`")] = "127.0.0.1:8911"
+
+
+@dataclass(frozen=True, slots=True)
+class CloudConfig:
+    """Everything `opq-cloud` reads."""
+
+    data_dir: Annotated[Path | None, Field(description="none: ${XDG_DATA_HOME:-~/.local/share}/opq")] = None
+    nominal_v: Annotated[float, Field(gt=0, le=1e6, description="of a Box the store does not know")] = 120.0
+    nominal_hz: Annotated[float, Field(gt=0, le=1000)] = 60.0
+    keys: Keys = Field(default_factory=Keys)
+    store: StoreSection = Field(default_factory=StoreSection)
+    triggering_broker: TriggeringBroker = Field(default_factory=TriggeringBroker)
+    acquisition_broker: AcquisitionBroker = Field(default_factory=AcquisitionBroker)
+    triggering_service: TriggeringService = Field(default_factory=TriggeringService)
+    event_service: EventService = Field(default_factory=EventService)
+    mauka: Mauka = Field(default_factory=Mauka)
+    view: View = Field(default_factory=View)
+    health: HealthSection = Field(default_factory=HealthSection)
+
+
+def port_of(endpoint: str) -> int | None:
+    """The port of `tcp://host:port` or `host:port`; None where there is none."""
+    try:
+        return urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").port
+    except ValueError:
+        return None
+
+
+def with_port_offset(section: T, offset: int) -> T:
+    """Every address in `section` (and below it) that has its default port, moved by `offset`."""
+    changes: dict[str, Any] = {}
+    for item in fields(section):  # type: ignore[arg-type]
+        value = getattr(section, item.name)
+        if is_dataclass(value):
+            changes[item.name] = with_port_offset(value, offset)
+        elif item.name.endswith("_endpoint") and isinstance(value, str):
+            port = port_of(value)
+            if port is not None and port == port_of(_default(section, item.name)):
+                changes[item.name] = f"{value[: value.rindex(':')]}:{port + offset}"
+    return replace(section, **changes)  # type: ignore[type-var]
+
+
+def _default(section: object, name: str) -> str:
+    return str(type(section).__dataclass_fields__[name].default)  # type: ignore[attr-defined]

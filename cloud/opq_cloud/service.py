@@ -1,0 +1,136 @@
+"""What a service of the cloud is, and what the services of one process share.
+
+A service is a class with its frozen Config and one blocking `run`; the runner gives it a
+thread, catches what it throws, starts it again and tells its health. Rooms of the cloud know
+this file and the store, never each other.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from opq_cloud.store.store import Store
+
+MAX_LABELS = 1000
+"""Distinct labels kept per counter; a flood of strange keys must not fill the memory."""
+
+
+class Service(Protocol):
+    """One duty in one thread."""
+
+    @property
+    def name(self) -> str:
+        """As in `opq-cloud NAME`, e.g. `triggering-broker`; a part adds `.part`: `mauka.bus`."""
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        """Work until `stop` is set (noticed within 0.2 s); set `ready` when all addresses are bound.
+
+        Opens and closes its own sockets, so that it can be called again after an exception.
+        Raises PortBusyError, KeyFileError, ConfigError or StoreError when it cannot start.
+        """
+
+
+class Counters:
+    """Named counts of one service, from any thread; each may be split by one label."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, dict[str, float]] = {}
+
+    def add(self, name: str, count: float = 1, label: str = "") -> None:
+        """Raise `name` (a noun in snake_case, e.g. `refused`), split by `label` (a Box id, a key)."""
+        with self._lock:
+            row = self._counts.setdefault(name, {})
+            if label not in row and len(row) >= MAX_LABELS:
+                label = "other"
+            row[label] = row.get(label, 0) + count
+
+    def set(self, name: str, value: float, label: str = "") -> None:
+        """A level instead of a count, e.g. connections; the name ends in `_now`."""
+        with self._lock:
+            row = self._counts.setdefault(name, {})
+            if label in row or len(row) < MAX_LABELS:
+                row[label] = value
+
+    def total(self, name: str) -> float:
+        """Over all labels; 0 when nothing was counted."""
+        with self._lock:
+            return sum(self._counts.get(name, {}).values())
+
+    def of(self, name: str, label: str) -> float:
+        with self._lock:
+            return self._counts.get(name, {}).get(label, 0)
+
+    def snapshot(self) -> dict[str, dict[str, float]]:
+        """name -> label (empty for none) -> value."""
+        with self._lock:
+            return {name: dict(row) for name, row in self._counts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One component in the original's health contract (opq-interop F.4)."""
+
+    name: str
+    ok: bool
+    timestamp_s: int = field(default_factory=lambda: int(time.time()))
+    info: str | None = None
+    subcomponents: tuple["Health", ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "timestamp": self.timestamp_s,
+            "info": self.info,
+            "subcomponents": [part.as_json() for part in self.subcomponents] or None,
+        }
+
+
+@runtime_checkable
+class CountingService(Protocol):
+    """A service whose counters appear in `/metrics`."""
+
+    @property
+    def counters(self) -> Counters: ...
+
+
+@runtime_checkable
+class HealthyService(Protocol):
+    """A service that knows more of its health than whether its thread runs (e.g. its Boxes)."""
+
+    def health(self) -> Iterable[Health]:
+        """Its subcomponents now; must not block."""
+
+
+@runtime_checkable
+class StatusService(Protocol):
+    """Mauka: rows of the original's `/status`."""
+
+    def plugin_status(self) -> list[Mapping[str, object]]:
+        """{plugin_name, messages_recv, bytes_recv, last_recv, plugin_state} per plug-in."""
+
+
+class CloudContext:
+    """What the services of one process share: the store, opened when first asked for."""
+
+    def __init__(self, open_store: Callable[[], Store]) -> None:
+        self._open_store = open_store
+        self._lock = threading.Lock()
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """Raises StoreError when it cannot be opened."""
+        with self._lock:
+            if self._store is None:
+                self._store = self._open_store()
+            return self._store
+
+    def close(self) -> None:
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+                self._store = None

@@ -1,0 +1,176 @@
+"""The processes under `opq-tools up`: started, read, restarted when they die, ended together."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+STOP_S = 5.0
+"""A child that has not ended so long after SIGTERM is killed."""
+RESTART_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Waits before the first, second, ... restart in a row; the last one stays."""
+STEADY_S = 30.0
+"""After so long without a fault the waits start anew."""
+LAST_WORDS = 20
+"""Lines of a child that are kept to say why it ended."""
+MAX_LOG_BYTES = 10_000_000
+"""Size at which a child's log file is turned over; one older one is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One log line of a child: the JSON object it wrote, or its text under `text`."""
+
+    child: str
+    facts: dict[str, Any]
+
+
+class Child:
+    """One process, its log file and its restarts; lines go to a bounded queue."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, lines: "queue.Queue[Line]") -> None:
+        self.name = name
+        self.restarts = 0
+        self.dropped_lines = 0
+        self._command = list(command)
+        self._log = log
+        self._lines = lines
+        self._last: list[str] = []
+        self._faults = 0
+        self._started = 0.0
+        self._restart_at: float | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the process in a session of its own, tethered to this one."""
+        tether = Path(__file__).with_name("tethered.py")
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(tether), str(os.getpid()), *self._command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=environment,
+        )
+        self._started = time.monotonic()
+        self._restart_at = None
+        self._last.clear()
+        assert self._process.stderr is not None
+        self._reader = threading.Thread(
+            target=self._read, args=(self._process.stderr,), name=f"log-{self.name}", daemon=True
+        )
+        self._reader.start()
+
+    def ended(self) -> int | None:
+        """Its exit code when it has ended (minus the signal's number), else None."""
+        return None if self._process is None else self._process.poll()
+
+    def tend(self) -> str | None:
+        """Restart it when it has died, after the wait; a sentence when something was done."""
+        code = self.ended()
+        if code is None:
+            return None
+        now = time.monotonic()
+        if self._restart_at is None:
+            if now - self._started > STEADY_S:
+                self._faults = 0
+            wait = RESTART_S[min(self._faults, len(RESTART_S) - 1)]
+            self._faults += 1
+            self._restart_at = now + wait
+            return f"{self.name} ended ({ending(code)}); it starts again in {wait:g} s"
+        if now < self._restart_at:
+            return None
+        self.restarts += 1
+        self.start()
+        return f"{self.name} runs again (restart {self.restarts})"
+
+    def last_words(self) -> str:
+        """Why it ended: its last plain line, else the message of its last log line."""
+        if self._reader:
+            self._reader.join(1.0)
+        for text in reversed(self._last):
+            facts = parsed(text)
+            if "text" not in facts:
+                said = [str(facts[key]) for key in ("event", "error", "exception") if facts.get(key)]
+                return ": ".join(said).strip().splitlines()[-1]
+            return text
+        return "it said nothing"
+
+    def terminate(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def join(self, until: float) -> None:
+        """Wait until a monotonic time for its end, then kill it."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._reader:
+            self._reader.join(1.0)
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with stream, open_log(self._log) as log:
+            for raw in stream:
+                log.write(raw)
+                text = raw.decode("utf-8", "replace").rstrip()
+                if not text:
+                    continue
+                self._last.append(text)
+                del self._last[:-LAST_WORDS]
+                try:
+                    self._lines.put_nowait(Line(self.name, parsed(text)))
+                except queue.Full:
+                    self.dropped_lines += 1
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """A child's log file, appended to; a large one is put aside first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
+        path.replace(path.with_suffix(".old"))
+    return path.open("ab", buffering=0)
+
+
+def parsed(text: str) -> dict[str, Any]:
+    try:
+        facts = json.loads(text)
+    except ValueError:
+        return {"text": text}
+    return facts if isinstance(facts, dict) else {"text": text}
+
+
+def ending(code: int) -> str:
+    """`exit code 1`, `signal 9 (SIGKILL)`."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def end_all(children: Sequence[Child]) -> None:
+    """End every child, all at once, within STOP_S."""
+    for child in children:
+        child.terminate()
+    until = time.monotonic() + STOP_S
+    for child in children:
+        child.join(until)

@@ -1,0 +1,159 @@
+"""Follows one disturbance through the house by the log lines of the services.
+
+Each service stamps its lines with the machine's monotonic clock, so that the stages of different
+processes can be subtracted: t0 the first sample below the threshold leaves the Box, t1 its
+Measurement reaches the triggering broker, t2 the trigger is decided, t3 the last waveform is
+stored, t4 the incident is stored, t5 the page's live feed delivers it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opq_tools.children import Line
+
+KEPT = 4096
+"""Measurements and events remembered; older ones are forgotten."""
+LATENCIES = (
+    "sample_to_measurement",
+    "measurement_to_trigger",
+    "trigger_to_waveform",
+    "waveform_to_incident",
+    "incident_to_page",
+)
+NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An incident that reached the page, with the six moments of its way (None: not seen)."""
+
+    incident: Mapping[str, Any]
+    event_ids: tuple[int, ...]
+    moments_ns: tuple[int | None, ...]
+
+    @property
+    def complete(self) -> bool:
+        return None not in self.moments_ns
+
+    def latency_ms(self) -> dict[str, float | None]:
+        """The five differences and their sum, in ms."""
+        found: dict[str, float | None] = {}
+        for name, start, end in zip(LATENCIES, self.moments_ns, self.moments_ns[1:], strict=False):
+            found[name] = None if start is None or end is None else (end - start) / NS_PER_MS
+        first, last = self.moments_ns[0], self.moments_ns[-1]
+        found["total"] = None if first is None or last is None else (last - first) / NS_PER_MS
+        return found
+
+
+class Bounded(OrderedDict[Any, int]):
+    """Remembers the newest KEPT moments by key."""
+
+    def put(self, key: object, moment_ns: int) -> None:
+        self[key] = moment_ns
+        if len(self) > KEPT:
+            self.popitem(last=False)
+
+
+class Trace:
+    """Collects the moments; `seen(...)` puts together those of an incident on the page."""
+
+    def __init__(self) -> None:
+        self._sent: dict[str, list[int]] = {}
+        self._received = Bounded()
+        self._decided: OrderedDict[int, tuple[str, int, int]] = OrderedDict()
+        self._waveforms = Bounded()
+        self._incidents = Bounded()
+        self._events_of: dict[int, tuple[int, ...]] = {}
+
+    def take(self, line: Line) -> None:
+        """Note the moment that a log line tells; lines of other kinds are passed over."""
+        facts = line.facts
+        moment = facts.get("monotonic_ns")
+        if not isinstance(moment, int):
+            return
+        match facts.get("event"):
+            case "box.event_sent":
+                sent = self._sent.setdefault(str(facts.get("box_id")), [])
+                sent.append(moment)
+                del sent[:-KEPT]
+            case "measurement.received":
+                self._received.put((str(facts.get("box_id")), facts.get("sequence")), moment)
+            case "trigger.decided":
+                event_id = facts.get("event_id")
+                if isinstance(event_id, int):
+                    self._decided[event_id] = (str(facts.get("box_id")), facts.get("sequence") or 0, moment)
+                    if len(self._decided) > KEPT:
+                        self._decided.popitem(last=False)
+            case "event.waveform_stored":
+                self._waveforms.put(facts.get("event_id"), moment)
+            case "incident.stored":
+                incident_id = facts.get("incident_id")
+                if isinstance(incident_id, int) and incident_id not in self._incidents:
+                    self._incidents.put(incident_id, moment)
+                    self._events_of[incident_id] = tuple(facts.get("event_ids") or ())
+
+    def event_ids(self, incident_id: int) -> tuple[int, ...]:
+        return self._events_of.get(incident_id, ())
+
+    def seen(self, incident: Mapping[str, Any], page_ns: int) -> Seen | None:
+        """The way of an incident on the page; None while no trigger of this run led to it."""
+        incident_id = int(incident["id"])
+        events = self.event_ids(incident_id)
+        event_id = next((event for event in events if event in self._decided), None)
+        if event_id is None:
+            return None
+        box_id, sequence, decided = self._decided[event_id]
+        received = self._received.get((box_id, sequence))
+        sent = [moment for moment in self._sent.get(box_id, []) if received is None or moment <= received]
+        moments = (
+            sent[-1] if sent else None,
+            received,
+            decided,
+            self._waveforms.get(event_id),
+            self._incidents.get(incident_id),
+            page_ns,
+        )
+        return Seen(incident, events, moments)
+
+
+def told(line: Line) -> tuple[str, str] | None:
+    """(who, what) for a person, when a log line is a stage worth a line on the terminal."""
+    facts = line.facts
+    box = f"Box {facts.get('box_id')}"
+    match facts.get("event"):
+        case "box.started":
+            return box, f"on {facts.get('port')}"
+        case "gateway.box_up" | "box.sampling":
+            return "gateway", f"{box} is sampling"
+        case "box.event_sent":
+            return box, "the voltage leaves its limits (first such sample sent)"
+        case "trigger.decided":
+            metric, value, limit = facts.get("metric"), facts.get("value"), facts.get("limit")
+            asked = ", ".join(map(str, facts.get("boxes") or ()))
+            whom = f"; asking Boxes {asked}" if asked else ""
+            return "makai", f"trigger: {box} {metric} {number(value)}, limit {number(limit)}{whom}"
+        case "event.waveform_stored":
+            return (
+                "makai",
+                f"waveform of {box} stored: event {facts.get('event_id')}, {facts.get('samples')} samples",
+            )
+        case "event.finished":
+            missing = facts.get("missing")
+            gone = f"; without {missing}" if missing else ""
+            return "makai", f"event {facts.get('event_id')} complete{gone}"
+        case "incident.stored":
+            boxes = ", ".join(map(str, facts.get("box_ids") or ()))
+            return "mauka", f"incident {facts.get('incident_id')}: {facts.get('class')} at Box {boxes}"
+        case "peer.refused":
+            return "makai", f"refused a peer: key {facts.get('public_key')} ({facts.get('reason')})"
+        case "peer.admitted":
+            return "makai", f"{box} is admitted"
+        case "peer.revoked":
+            return "makai", f"{box} is revoked; its connections are ended"
+    return None
+
+
+def number(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

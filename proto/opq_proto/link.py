@@ -1,0 +1,140 @@
+"""Frames of the serial link between a Box and its gateway.
+
+    body  = type u8, sequence u16 LE (per direction, wraps), payload
+    frame = COBS(body + CRC-32 of body, u32 LE) + 0x00
+
+CRC-32 is that of zlib and Ethernet (reflected 0xEDB88320). A zero byte stands between any two
+frames and nowhere else, so a reader that lost its place finds it at the next frame. Payloads are
+`opq_proto.link_payloads`', messages `opq_proto.link_messages`'.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+
+from cobs import cobs
+
+from opq_proto import link_payloads
+from opq_proto.errors import FrameError
+from opq_proto.link_messages import LinkMessage
+
+MAX_FRAME = 2048
+"""Bytes of a whole frame, delimiter included; what is longer is skipped and counted."""
+
+_cobs_encode: Callable[[bytes], bytes] = cobs.encode  # the package has no types
+_cobs_decode: Callable[[bytes], bytes] = cobs.decode
+_HEAD = struct.Struct("<BH")
+_CRC = struct.Struct("<I")
+_SHORTEST = _HEAD.size + _CRC.size
+
+
+def encode(message: LinkMessage, sequence: int) -> bytes:
+    """The whole frame, with its closing zero; `sequence` is taken modulo 65536.
+
+    Raises:
+        FrameError: a field does not fit its wire type, or the frame would exceed MAX_FRAME.
+    """
+    body = _HEAD.pack(message.TYPE, sequence & 0xFFFF) + link_payloads.write(message)
+    frame = _cobs_encode(body + _CRC.pack(zlib.crc32(body))) + b"\0"
+    if len(frame) > MAX_FRAME:
+        raise FrameError(f"link: frame of {len(frame)} bytes; want at most {MAX_FRAME}")
+    return frame
+
+
+class Decoder:
+    """Turns a byte stream, however it is cut, into messages; never raises on bad bytes.
+
+    Counters, all from 0 and only rising:
+        frames: good frames.
+        crc_errors: frames whose COBS or CRC-32 is wrong.
+        malformed: frames with a good CRC but an unknown type or a bad payload.
+        oversize: runs longer than MAX_FRAME without a zero byte.
+        bytes_skipped: bytes that belonged to no good frame, delimiters not counted.
+        sequence_gaps: places where the peer's sequence jumped (lost or bad frames before).
+    """
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.crc_errors = 0
+        self.malformed = 0
+        self.oversize = 0
+        self.bytes_skipped = 0
+        self.sequence_gaps = 0
+        self._parts: list[bytes] = []  # the unfinished frame, in pieces; joined once, at its end
+        self._length = 0
+        self._skipping = False  # inside an oversize run, until its zero
+        self._expected: int | None = None
+
+    def feed(self, data: bytes) -> list[tuple[int, LinkMessage]]:
+        """(sequence, message) of every frame that ends in `data`, in order."""
+        pieces = bytes(data).split(b"\0")
+        found: list[tuple[int, LinkMessage]] = []
+        for piece in pieces[:-1]:
+            frame = self._finish(piece)
+            if frame:
+                message = self._read(frame)
+                if message is not None:
+                    found.append(message)
+        self._keep(pieces[-1])
+        return found
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes held of a frame that has not ended yet; below MAX_FRAME."""
+        return self._length
+
+    def _keep(self, piece: bytes) -> None:
+        if not piece:
+            return
+        if self._skipping:
+            self.bytes_skipped += len(piece)
+            return
+        if self._length + len(piece) >= MAX_FRAME:
+            self.oversize += 1
+            self.bytes_skipped += self._length + len(piece)
+            self._parts.clear()
+            self._length = 0
+            self._skipping = True
+            return
+        self._parts.append(piece)
+        self._length += len(piece)
+
+    def _finish(self, piece: bytes) -> bytes:
+        """The frame that ends with `piece`; empty when there is none to look at."""
+        if self._skipping or self._parts:
+            self._keep(piece)
+            if self._skipping:
+                self._skipping = False
+                return b""
+            piece = b"".join(self._parts)
+            self._parts.clear()
+            self._length = 0
+            return piece
+        if len(piece) >= MAX_FRAME:
+            self.oversize += 1
+            self.bytes_skipped += len(piece)
+            return b""
+        return piece
+
+    def _read(self, frame: bytes) -> tuple[int, LinkMessage] | None:
+        try:
+            raw = _cobs_decode(frame)
+        except cobs.DecodeError:
+            raw = b""
+        body = raw[: -_CRC.size]
+        if len(raw) < _SHORTEST or zlib.crc32(body) != _CRC.unpack_from(raw, len(raw) - _CRC.size)[0]:
+            self.crc_errors += 1
+            self.bytes_skipped += len(frame)
+            return None
+        kind, sequence = _HEAD.unpack_from(body)
+        if self._expected is not None and sequence != self._expected:
+            self.sequence_gaps += 1
+        self._expected = (sequence + 1) & 0xFFFF
+        try:
+            message = link_payloads.read(kind, body[_HEAD.size :])
+        except FrameError:
+            self.malformed += 1
+            self.bytes_skipped += len(frame)
+            return None
+        self.frames += 1
+        return sequence, message

@@ -1,0 +1,202 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class TimeSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FREE: _ClassVar[TimeSource]
+    NTP: _ClassVar[TimeSource]
+    HOLDOVER: _ClassVar[TimeSource]
+    GPS: _ClassVar[TimeSource]
+FREE: TimeSource
+NTP: TimeSource
+HOLDOVER: TimeSource
+GPS: TimeSource
+
+class Metric(_message.Message):
+    __slots__ = ("min", "max", "average")
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_FIELD_NUMBER: _ClassVar[int]
+    min: float
+    max: float
+    average: float
+    def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ..., average: _Optional[float] = ...) -> None: ...
+
+class Measurement(_message.Message):
+    __slots__ = ("box_id", "timestamp_ms", "metrics", "start_ns", "end_ns", "uncertainty_ns", "time_source", "sequence", "backfilled", "crossing", "oldest_sequence")
+    class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Metric
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Metric, _Mapping]] = ...) -> None: ...
+    BOX_ID_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    START_NS_FIELD_NUMBER: _ClassVar[int]
+    END_NS_FIELD_NUMBER: _ClassVar[int]
+    UNCERTAINTY_NS_FIELD_NUMBER: _ClassVar[int]
+    TIME_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    BACKFILLED_FIELD_NUMBER: _ClassVar[int]
+    CROSSING_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    box_id: int
+    timestamp_ms: int
+    metrics: _containers.MessageMap[str, Metric]
+    start_ns: int
+    end_ns: int
+    uncertainty_ns: int
+    time_source: TimeSource
+    sequence: int
+    backfilled: bool
+    crossing: bool
+    oldest_sequence: int
+    def __init__(self, box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, Metric]] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ..., sequence: _Optional[int] = ..., backfilled: _Optional[bool] = ..., crossing: _Optional[bool] = ..., oldest_sequence: _Optional[int] = ...) -> None: ...
+
+class GetInfoCommand(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetDataCommand(_message.Message):
+    __slots__ = ("start_ms", "end_ms", "wait")
+    START_MS_FIELD_NUMBER: _ClassVar[int]
+    END_MS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    start_ms: int
+    end_ms: int
+    wait: bool
+    def __init__(self, start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., wait: _Optional[bool] = ...) -> None: ...
+
+class SetMeasturementRateCommand(_message.Message):
+    __slots__ = ("measurement_window_cycles",)
+    MEASUREMENT_WINDOW_CYCLES_FIELD_NUMBER: _ClassVar[int]
+    measurement_window_cycles: int
+    def __init__(self, measurement_window_cycles: _Optional[int] = ...) -> None: ...
+
+class SendCommandToPlugin(_message.Message):
+    __slots__ = ("plugin_name", "message")
+    PLUGIN_NAME_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    plugin_name: str
+    message: str
+    def __init__(self, plugin_name: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class Command(_message.Message):
+    __slots__ = ("seq", "box_id", "timestamp_ms", "identity", "info_command", "data_command", "sampling_rate_command", "send_command_to_plugin")
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    BOX_ID_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    INFO_COMMAND_FIELD_NUMBER: _ClassVar[int]
+    DATA_COMMAND_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_RATE_COMMAND_FIELD_NUMBER: _ClassVar[int]
+    SEND_COMMAND_TO_PLUGIN_FIELD_NUMBER: _ClassVar[int]
+    seq: int
+    box_id: int
+    timestamp_ms: int
+    identity: str
+    info_command: GetInfoCommand
+    data_command: GetDataCommand
+    sampling_rate_command: SetMeasturementRateCommand
+    send_command_to_plugin: SendCommandToPlugin
+    def __init__(self, seq: _Optional[int] = ..., box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., identity: _Optional[str] = ..., info_command: _Optional[_Union[GetInfoCommand, _Mapping]] = ..., data_command: _Optional[_Union[GetDataCommand, _Mapping]] = ..., sampling_rate_command: _Optional[_Union[SetMeasturementRateCommand, _Mapping]] = ..., send_command_to_plugin: _Optional[_Union[SendCommandToPlugin, _Mapping]] = ...) -> None: ...
+
+class GetInfoResponse(_message.Message):
+    __slots__ = ("mac_addr", "wifi_network", "ip", "uptime", "calibration_constant", "pub_key", "measurement_rate")
+    MAC_ADDR_FIELD_NUMBER: _ClassVar[int]
+    WIFI_NETWORK_FIELD_NUMBER: _ClassVar[int]
+    IP_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_CONSTANT_FIELD_NUMBER: _ClassVar[int]
+    PUB_KEY_FIELD_NUMBER: _ClassVar[int]
+    MEASUREMENT_RATE_FIELD_NUMBER: _ClassVar[int]
+    mac_addr: str
+    wifi_network: str
+    ip: str
+    uptime: int
+    calibration_constant: int
+    pub_key: str
+    measurement_rate: int
+    def __init__(self, mac_addr: _Optional[str] = ..., wifi_network: _Optional[str] = ..., ip: _Optional[str] = ..., uptime: _Optional[int] = ..., calibration_constant: _Optional[int] = ..., pub_key: _Optional[str] = ..., measurement_rate: _Optional[int] = ...) -> None: ...
+
+class SetMeasurementRateResponse(_message.Message):
+    __slots__ = ("old_rate_cycles",)
+    OLD_RATE_CYCLES_FIELD_NUMBER: _ClassVar[int]
+    old_rate_cycles: int
+    def __init__(self, old_rate_cycles: _Optional[int] = ...) -> None: ...
+
+class SampleGap(_message.Message):
+    __slots__ = ("first_sample", "samples", "reason")
+    FIRST_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    first_sample: int
+    samples: int
+    reason: str
+    def __init__(self, first_sample: _Optional[int] = ..., samples: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class GetDataResponseHeader(_message.Message):
+    __slots__ = ("start_ts", "end_ts", "volts_per_lsb", "rate_millihz", "gap", "available_start_ns", "available_end_ns")
+    START_TS_FIELD_NUMBER: _ClassVar[int]
+    END_TS_FIELD_NUMBER: _ClassVar[int]
+    VOLTS_PER_LSB_FIELD_NUMBER: _ClassVar[int]
+    RATE_MILLIHZ_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_START_NS_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_END_NS_FIELD_NUMBER: _ClassVar[int]
+    start_ts: int
+    end_ts: int
+    volts_per_lsb: float
+    rate_millihz: int
+    gap: _containers.RepeatedCompositeFieldContainer[SampleGap]
+    available_start_ns: int
+    available_end_ns: int
+    def __init__(self, start_ts: _Optional[int] = ..., end_ts: _Optional[int] = ..., volts_per_lsb: _Optional[float] = ..., rate_millihz: _Optional[int] = ..., gap: _Optional[_Iterable[_Union[SampleGap, _Mapping]]] = ..., available_start_ns: _Optional[int] = ..., available_end_ns: _Optional[int] = ...) -> None: ...
+
+class SendCommandToPluginResponse(_message.Message):
+    __slots__ = ("ok",)
+    OK_FIELD_NUMBER: _ClassVar[int]
+    ok: bool
+    def __init__(self, ok: _Optional[bool] = ...) -> None: ...
+
+class Response(_message.Message):
+    __slots__ = ("box_id", "seq", "timestamp_ms", "info_response", "message_rate_reponse", "get_data_response", "command_to_plugin_response")
+    BOX_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
+    INFO_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_RATE_REPONSE_FIELD_NUMBER: _ClassVar[int]
+    GET_DATA_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_TO_PLUGIN_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    box_id: int
+    seq: int
+    timestamp_ms: int
+    info_response: GetInfoResponse
+    message_rate_reponse: SetMeasurementRateResponse
+    get_data_response: GetDataResponseHeader
+    command_to_plugin_response: SendCommandToPluginResponse
+    def __init__(self, box_id: _Optional[int] = ..., seq: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., info_response: _Optional[_Union[GetInfoResponse, _Mapping]] = ..., message_rate_reponse: _Optional[_Union[SetMeasurementRateResponse, _Mapping]] = ..., get_data_response: _Optional[_Union[GetDataResponseHeader, _Mapping]] = ..., command_to_plugin_response: _Optional[_Union[SendCommandToPluginResponse, _Mapping]] = ...) -> None: ...
+
+class Cycle(_message.Message):
+    __slots__ = ("datapoints", "timestamp_ms", "start_ns", "uncertainty_ns", "first_sample", "time_source")
+    DATAPOINTS_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
+    START_NS_FIELD_NUMBER: _ClassVar[int]
+    UNCERTAINTY_NS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    TIME_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    datapoints: _containers.RepeatedScalarFieldContainer[int]
+    timestamp_ms: int
+    start_ns: int
+    uncertainty_ns: int
+    first_sample: int
+    time_source: TimeSource
+    def __init__(self, datapoints: _Optional[_Iterable[int]] = ..., timestamp_ms: _Optional[int] = ..., start_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., first_sample: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ...) -> None: ...

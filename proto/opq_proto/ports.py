@@ -1,0 +1,86 @@
+"""Default port numbers, by service and duty; `--port-offset K` adds K to every one of them.
+
+Source: the original services (9880 to 10001, 8080, 8151, 8888, 8911) and contracts.md, Health.
+"""
+
+from types import MappingProxyType
+
+TRIGGERING_BOX = 9880
+"""Box PUB -> triggering broker SUB (CURVE)."""
+TRIGGERING_BACKEND = 9881
+"""Triggering broker PUB -> subscribers, in clear."""
+COMMAND_BOX = 8194
+"""Acquisition broker XPUB (CURVE) -> Box SUB."""
+RESPONSE_BOX = 8196
+"""Box PUSH -> acquisition broker PULL (CURVE)."""
+COMMAND_BACKEND = 9884
+"""Client PUSH -> acquisition broker PULL."""
+RESPONSE_BACKEND = 9899
+"""Acquisition broker PUB -> clients SUB."""
+EVENTS = 10000
+"""Event service PUB: one message per finished event."""
+EVENT_IDS = 10001
+"""Event service REP: the next event id."""
+MAUKA_IN = 9882
+"""Mauka plug-ins PUB -> bus."""
+MAUKA_OUT = 9883
+"""Bus PUB -> Mauka plug-ins SUB."""
+INCIDENT_IDS = 9777
+PLUGIN_MANAGER = 12000
+TRIGGERING_SERVICE_HEALTH = 8080
+UPDATE = 8151
+VIEW = 8888
+MAUKA_HEALTH = 8911
+"""In `up` and `opq-cloud all` it answers for the whole."""
+HEALTH = 8912
+GATEWAY_HEALTH = 8913
+TRIGGERING_BROKER_HEALTH = 8914
+ACQUISITION_BROKER_HEALTH = 8915
+EVENT_SERVICE_HEALTH = 8916
+RULES = 9081
+
+PORTS = MappingProxyType(
+    {
+        "triggering_box": TRIGGERING_BOX,
+        "triggering_backend": TRIGGERING_BACKEND,
+        "command_box": COMMAND_BOX,
+        "response_box": RESPONSE_BOX,
+        "command_backend": COMMAND_BACKEND,
+        "response_backend": RESPONSE_BACKEND,
+        "events": EVENTS,
+        "event_ids": EVENT_IDS,
+        "mauka_in": MAUKA_IN,
+        "mauka_out": MAUKA_OUT,
+        "incident_ids": INCIDENT_IDS,
+        "plugin_manager": PLUGIN_MANAGER,
+        "triggering_service_health": TRIGGERING_SERVICE_HEALTH,
+        "update": UPDATE,
+        "view": VIEW,
+        "mauka_health": MAUKA_HEALTH,
+        "health": HEALTH,
+        "gateway_health": GATEWAY_HEALTH,
+        "triggering_broker_health": TRIGGERING_BROKER_HEALTH,
+        "acquisition_broker_health": ACQUISITION_BROKER_HEALTH,
+        "event_service_health": EVENT_SERVICE_HEALTH,
+        "rules": RULES,
+    }
+)
+"""Every default port under its name."""
+
+
+def with_offset(name: str, offset: int = 0) -> int:
+    """The port called `name`, moved by `offset`.
+
+    Raises:
+        KeyError: no port of that name.
+        ValueError: the moved port is outside 1 .. 65535.
+    """
+    port = PORTS[name] + offset
+    if not 1 <= port <= 65535:
+        raise ValueError(f"port offset {offset}: {name} would be {port}; want 1 to 65535")
+    return port
+
+
+def endpoint(name: str, offset: int = 0, host: str = "127.0.0.1") -> str:
+    """`tcp://host:port` of the port called `name`; raises as `with_offset`."""
+    return f"tcp://{host}:{with_offset(name, offset)}"

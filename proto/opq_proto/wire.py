@@ -1,0 +1,173 @@
+"""Between the nouns of `opq_proto.messages` and the protobuf frames of Boxes and brokers.
+
+Milliseconds exist on the original's wire and nowhere else; ours are the fields from 1000 on
+(proto/opqbox3.proto). Whatever cannot be read raises FrameError and nothing else. Waveforms are
+in `opq_proto.wire_waveforms` and can be had from here.
+"""
+
+import math
+import time
+
+from google.protobuf.message import EncodeError
+
+from opq_proto.errors import FrameError
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric
+from opq_proto.opqbox3_pb2 import Command, Response
+from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
+from opq_proto.wire_waveforms import (
+    CYCLE_SAMPLES,
+    box_number,
+    read_message,
+    time_source,
+    waveform_from_frames,
+    waveform_to_cycles,
+    waveform_to_frames,
+)
+
+__all__ = [
+    "CYCLE_SAMPLES",
+    "Command",
+    "Response",
+    "command_from_wire",
+    "data_command",
+    "info_command",
+    "measurement_from_wire",
+    "measurement_to_wire",
+    "plugin_command",
+    "rate_command",
+    "response_from_wire",
+    "topic",
+    "waveform_from_frames",
+    "waveform_to_cycles",
+    "waveform_to_frames",
+]
+
+_LARGEST = 2**63 - 1  # what a database's whole number holds; the wire's uint64 goes further
+
+
+def topic(box_id: str) -> bytes:
+    """First frame of a measurement: the id as decimal, zero padded to 4 (opq-interop A.3)."""
+    return b"%04d" % box_number(box_id)
+
+
+def measurement_to_wire(measurement: Measurement) -> bytes:
+    """The protobuf Measurement; values that are not finite are left out, as unknown.
+
+    Raises:
+        FrameError: the box id or a time does not fit the wire.
+    """
+    try:
+        message = WireMeasurement(
+            box_id=box_number(measurement.box_id), timestamp_ms=measurement.timestamp_ms
+        )
+        for key, metric in measurement.metrics.items():
+            if math.isfinite(metric.min) and math.isfinite(metric.max) and math.isfinite(metric.average):
+                entry = message.metrics[key]
+                entry.min, entry.max, entry.average = metric.min, metric.max, metric.average
+        if measurement.start_ns is not None:
+            message.start_ns = measurement.start_ns
+        if measurement.end_ns is not None:
+            message.end_ns = measurement.end_ns
+        if measurement.uncertainty_ns is not None:
+            message.uncertainty_ns = min(measurement.uncertainty_ns, UNKNOWN_UNCERTAINTY_NS)
+        message.time_source = int(measurement.source)  # type: ignore[assignment]
+        if measurement.sequence is not None:
+            message.sequence = measurement.sequence
+        if measurement.oldest_sequence is not None:
+            message.oldest_sequence = measurement.oldest_sequence
+        message.backfilled = measurement.backfilled
+        message.crossing = measurement.crossing
+        return message.SerializeToString()
+    except (ValueError, TypeError, EncodeError) as error:
+        raise FrameError(f"Box {measurement.box_id}: measurement does not fit the wire: {error}") from error
+
+
+def measurement_from_wire(data: bytes) -> Measurement:
+    """Read a protobuf Measurement, the original's or ours.
+
+    Metrics that are not finite are unknown and left out; an unknown time source counts as FREE.
+
+    Raises:
+        FrameError: not a Measurement, empty, or a number beyond 2**63 - 1.
+    """
+    if not data:
+        raise FrameError("empty measurement")
+    message = read_message(WireMeasurement, data)
+    if max(message.timestamp_ms, message.sequence, message.oldest_sequence) > _LARGEST:
+        raise FrameError(f"Box {message.box_id}: measurement with a time or sequence beyond 2**63 - 1")
+    return Measurement(
+        box_id=str(message.box_id),
+        timestamp_ms=message.timestamp_ms,
+        metrics={
+            key: Metric(metric.min, metric.max, metric.average)
+            for key, metric in message.metrics.items()
+            if math.isfinite(metric.min) and math.isfinite(metric.max) and math.isfinite(metric.average)
+        },
+        start_ns=message.start_ns if message.HasField("start_ns") else None,
+        end_ns=message.end_ns if message.HasField("end_ns") else None,
+        uncertainty_ns=message.uncertainty_ns if message.HasField("uncertainty_ns") else None,
+        source=time_source(message.time_source),
+        sequence=message.sequence if message.HasField("sequence") else None,
+        oldest_sequence=message.oldest_sequence if message.HasField("oldest_sequence") else None,
+        backfilled=message.backfilled,
+        crossing=message.crossing,
+    )
+
+
+def command_from_wire(data: bytes) -> Command:
+    """The protobuf Command; FrameError when it is none."""
+    return read_message(Command, data)
+
+
+def response_from_wire(data: bytes) -> Response:
+    """The protobuf Response (a response's first frame); FrameError when it is none."""
+    return read_message(Response, data)
+
+
+def data_command(
+    box_id: str, start_ns: int, end_ns: int, identity: str, wait: bool = True, now_ms: int | None = None
+) -> bytes:
+    """A Command that asks for the samples of [start_ns, end_ns), widened to whole milliseconds."""
+    command = _command(box_id, identity, now_ms)
+    try:
+        command.data_command.start_ms = start_ns // 1_000_000
+        command.data_command.end_ms = -(-end_ns // 1_000_000)
+    except ValueError as error:
+        raise FrameError(f"Box {box_id}: span {start_ns}..{end_ns} does not fit the wire: {error}") from error
+    command.data_command.wait = wait
+    return command.SerializeToString()
+
+
+def info_command(box_id: str, identity: str, now_ms: int | None = None) -> bytes:
+    """A Command that asks a Box who it is."""
+    command = _command(box_id, identity, now_ms)
+    command.info_command.SetInParent()
+    return command.SerializeToString()
+
+
+def rate_command(box_id: str, cycles: int, identity: str, now_ms: int | None = None) -> bytes:
+    """A Command that sets the cycles per Measurement."""
+    command = _command(box_id, identity, now_ms)
+    try:
+        command.sampling_rate_command.measurement_window_cycles = cycles
+    except ValueError as error:
+        raise FrameError(f"Box {box_id}: {cycles} cycles do not fit the wire: {error}") from error
+    return command.SerializeToString()
+
+
+def plugin_command(
+    box_id: str, plugin_name: str, message: str, identity: str, now_ms: int | None = None
+) -> bytes:
+    """A Command for a plug-in of the Box; `opq-ack` is ours (contracts.md, Acknowledgement)."""
+    command = _command(box_id, identity, now_ms)
+    command.send_command_to_plugin.plugin_name = plugin_name
+    command.send_command_to_plugin.message = message
+    return command.SerializeToString()
+
+
+def _command(box_id: str, identity: str, now_ms: int | None) -> Command:
+    created_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    try:
+        return Command(box_id=box_number(box_id), timestamp_ms=created_ms, identity=identity)
+    except (ValueError, TypeError) as error:
+        raise FrameError(f"Box {box_id}: command does not fit the wire: {error}") from error

@@ -1,0 +1,185 @@
+"""Waveforms on the wire: a Response header, then Cycles of 200 samples, one per frame.
+
+Our Cycles say which sample they begin with, so that a hole is seen and named; an original Box's
+say only when each was read, and are taken as neighbours. Source: opq-interop A.5, B.1; contracts.md.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from google.protobuf.message import DecodeError, Message
+from numpy.typing import NDArray
+
+from opq_proto.errors import FrameError
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
+from opq_proto.opqbox3_pb2 import Cycle, GetDataResponseHeader, Response
+
+CYCLE_SAMPLES = 200
+"""A Cycle has 200 samples at 50 Hz too."""
+ORIGINAL_RATE_MILLIHZ = 12_000_000
+"""An original Box samples at 12 kS/s (opq-interop G.3) and does not say so."""
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+
+def box_number(box_id: str) -> int:
+    """The box id as the wire's whole number, 0 .. 2**31 - 1 (Command has int32)."""
+    if not (box_id.isascii() and box_id.isdigit()) or int(box_id[:11]) >= 2**31:
+        raise FrameError(f"box id is {box_id!r}; want a whole number from 0 to {2**31 - 1}")
+    return int(box_id)
+
+
+def time_source(number: int) -> TimeSource:
+    """The TimeSource of a wire number; one that we do not know counts as FREE."""
+    return TimeSource(number) if 0 <= number <= max(TimeSource) else TimeSource.FREE
+
+
+def read_message(kind: type[AnyMessage], data: bytes) -> AnyMessage:
+    """Parse `data`; FrameError when it is no `kind`."""
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise FrameError(f"{len(data)} bytes are no {kind.DESCRIPTOR.name}: {error}") from error
+
+
+def waveform_to_cycles(wave: Waveform) -> list[bytes]:
+    """Cycles of each contiguous run; what is left of a run below 200 samples is not sent."""
+    return [cycle.SerializeToString() for cycle in _cycles(wave)]
+
+
+def waveform_to_frames(
+    wave: Waveform | None,
+    box_id: str,
+    seq: int,
+    timestamp_ms: int,
+    available_start_ns: int | None = None,
+    available_end_ns: int | None = None,
+) -> list[bytes]:
+    """The whole answer to a data command: header, then Cycles; header 0/0 when there is nothing.
+
+    Gaps of the waveform, its gain and its rate go into the header, and what the Box still has.
+    """
+    header = GetDataResponseHeader()
+    cycles = [] if wave is None else _cycles(wave)
+    if cycles:
+        header.start_ts, header.end_ts = cycles[0].timestamp_ms, cycles[-1].timestamp_ms
+    if wave is not None:
+        header.volts_per_lsb = wave.v_per_lsb
+        header.rate_millihz = wave.rate_millihz
+        for gap in wave.gaps:
+            header.gap.add(first_sample=gap.first_sample, samples=gap.samples, reason=gap.reason)
+    if available_start_ns is not None:
+        header.available_start_ns = available_start_ns
+    if available_end_ns is not None:
+        header.available_end_ns = available_end_ns
+    response = Response(
+        box_id=box_number(box_id), seq=seq, timestamp_ms=timestamp_ms, get_data_response=header
+    )
+    return [response.SerializeToString(), *(cycle.SerializeToString() for cycle in cycles)]
+
+
+def _cycles(wave: Waveform) -> list[Cycle]:
+    cycles = []
+    for run in wave.runs():
+        for start in range(0, len(run.counts) - CYCLE_SAMPLES + 1, CYCLE_SAMPLES):
+            end_ns = run.time_ns(start + CYCLE_SAMPLES)
+            cycles.append(
+                Cycle(
+                    datapoints=run.counts[start : start + CYCLE_SAMPLES].tolist(),
+                    timestamp_ms=(end_ns + 500_000) // 1_000_000,
+                    start_ns=run.time_ns(start),
+                    uncertainty_ns=min(run.uncertainty_ns, UNKNOWN_UNCERTAINTY_NS),
+                    first_sample=run.first_sample + start,
+                    time_source=int(run.source),  # type: ignore[arg-type]
+                )
+            )
+    return cycles
+
+
+def waveform_from_frames(
+    header: bytes, cycles: Sequence[bytes], v_per_lsb_fallback: float | None = None
+) -> tuple[Response, Waveform | None]:
+    """The Response and the samples behind it; None when it has none (or answers something else).
+
+    From our Boxes the time is the first Cycle's, with the largest uncertainty of all, and holes
+    between Cycles are gaps with the header's reason; Cycles that came twice count once. From an
+    original Box Cycles are neighbours, sample 0 is the first one's time stamp less its length,
+    the source is FREE with unknown uncertainty, the rate 12 kS/s.
+
+    Args:
+        v_per_lsb_fallback: gain of a Box that does not tell its own.
+    Raises:
+        FrameError: a frame is no Response or no Cycle, a sample is outside int16, our time
+            fields are on some Cycles only, or the gain is not known.
+    """
+    response = read_message(Response, header)
+    if response.WhichOneof("response") != "get_data_response":
+        return response, None
+    read = [cycle for cycle in (read_message(Cycle, data) for data in cycles) if cycle.datapoints]
+    if not read:
+        return response, None
+    data = response.get_data_response
+    told = data.HasField("volts_per_lsb") and math.isfinite(data.volts_per_lsb) and data.volts_per_lsb > 0
+    v_per_lsb = data.volts_per_lsb if told else v_per_lsb_fallback
+    if v_per_lsb is None:
+        raise FrameError(f"Box {response.box_id}: volts_per_lsb is not sent and no calibration is known")
+    rate_millihz = data.rate_millihz if 0 < data.rate_millihz < 2**63 else ORIGINAL_RATE_MILLIHZ
+    ours = {cycle.HasField("first_sample") and cycle.HasField("start_ns") for cycle in read}
+    if len(ours) > 1:
+        raise FrameError(f"Box {response.box_id}: some Cycles have first_sample and start_ns, some not")
+    box_id = str(response.box_id)
+    if ours == {True}:
+        return response, _ours(box_id, data, read, v_per_lsb, rate_millihz)
+    counts = np.concatenate([_counts(cycle) for cycle in read])
+    end_ms = read[0].timestamp_ms or data.start_ts
+    length_ns = len(read[0].datapoints) * 10**12 // rate_millihz
+    start_ns = end_ms * 1_000_000 - length_ns
+    return response, Waveform(
+        box_id, start_ns, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, rate_millihz, v_per_lsb, 0, counts
+    )
+
+
+def _ours(
+    box_id: str, header: GetDataResponseHeader, cycles: list[Cycle], v_per_lsb: float, rate_millihz: int
+) -> Waveform:
+    cycles.sort(key=lambda cycle: cycle.first_sample)
+    first = cycles[0]
+    parts: list[NDArray[np.int16]] = []
+    gaps: list[Gap] = []
+    position = first.first_sample
+    for cycle in cycles:
+        missing = cycle.first_sample - position
+        if missing < 0:
+            continue  # came twice
+        if missing > 0:
+            gaps.append(Gap(position, missing, _reason(header, position, missing)))
+        parts.append(_counts(cycle))
+        position = cycle.first_sample + len(parts[-1])
+    uncertain = (c.uncertainty_ns if c.HasField("uncertainty_ns") else UNKNOWN_UNCERTAINTY_NS for c in cycles)
+    return Waveform(
+        box_id=box_id,
+        start_ns=first.start_ns,
+        uncertainty_ns=max(uncertain),
+        source=time_source(first.time_source),
+        rate_millihz=rate_millihz,
+        v_per_lsb=v_per_lsb,
+        first_sample=first.first_sample,
+        counts=np.concatenate(parts),
+        gaps=tuple(gaps),
+    )
+
+
+def _counts(cycle: Cycle) -> NDArray[np.int16]:
+    wide = np.array(cycle.datapoints, dtype=np.int64)
+    if wide.min() < -32768 or wide.max() > 32767:
+        raise FrameError(f"Cycle with a sample outside int16: {wide.min()} .. {wide.max()}")
+    return wide.astype(np.int16)
+
+
+def _reason(header: GetDataResponseHeader, first: int, samples: int) -> str:
+    for gap in header.gap:
+        if gap.first_sample < first + samples and first < gap.first_sample + gap.samples:
+            return gap.reason
+    return "not received"

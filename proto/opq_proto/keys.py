@@ -1,0 +1,283 @@
+"""CURVE key files in ZPL form, as pyzmq, libzmq and the original's tools write and read them.
+
+Reading takes the first `public-key = "..."` and `secret-key = "..."` (white space on both sides of
+`=`), whatever else the file holds (opq-interop F.1). Private files have mode 0600 from their
+first byte on; every file is written beside its place and moved there whole. Nothing here logs,
+and no error text holds a key.
+"""
+
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zmq
+from zmq.utils import z85
+
+from opq_proto.errors import KeyFileError
+
+MAX_FILE_BYTES = 65_536
+"""A key file has about 300 bytes; what is larger is none."""
+
+_KEY = {
+    name: re.compile(rb"(?:^|\s)" + name.encode() + rb'\s+=\s+"([^"\r\n]*)"', re.MULTILINE)
+    for name in ("public-key", "secret-key")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """Z85 keys of 40 bytes each; `secret` is None for the public half alone, and never printed."""
+
+    public: bytes
+    secret: bytes | None = field(default=None, repr=False)
+
+
+def generate() -> KeyPair:
+    """A new pair."""
+    public, secret = zmq.curve_keypair()
+    return KeyPair(public, secret)
+
+
+def read_key_file(path: Path | str) -> KeyPair:
+    """The keys of a ZPL file.
+
+    Raises:
+        KeyFileError: the file cannot be read, or has no valid public key; one line says what.
+    """
+    path = Path(path)
+    try:
+        # O_NONBLOCK: a FIFO under that name must not stop the reader
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise KeyFileError(f"key file {path} is no regular file")
+            data = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise KeyFileError(f"key file {path} is missing; make it with opq-tools keygen") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise KeyFileError(f"key file {path} cannot be read: {reason}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise KeyFileError(f"key file {path} has more than {MAX_FILE_BYTES} bytes: this is no key file")
+    public = _find(path, data, "public-key")
+    if public is None:
+        raise KeyFileError(f'key file {path} has no line public-key = "..." with 40 characters of Z85')
+    secret = _find(path, data, "secret-key")
+    if secret is not None and zmq.curve_public(secret) != public:
+        raise KeyFileError(f"key file {path}: its public-key does not belong to its secret-key")
+    return KeyPair(public, secret)
+
+
+def read_secret_file(path: Path | str) -> KeyPair:
+    """As `read_key_file`; KeyFileError also when the file has no secret key."""
+    pair = read_key_file(path)
+    if pair.secret is None:
+        raise KeyFileError(f"key file {path} has no secret-key; want the private file of the pair")
+    return pair
+
+
+def _find(path: Path, data: bytes, name: str) -> bytes | None:
+    match = _KEY[name].search(data)
+    if match is None:
+        return None
+    key = match.group(1)
+    try:
+        valid = len(key) == 40 and len(z85.decode(key)) == 32
+    except (ValueError, KeyError, IndexError, ArithmeticError):
+        valid = False
+    if not valid:
+        raise KeyFileError(f"key file {path}: {name} is no key; want 40 characters of Z85")
+    return key
+
+
+def key_text(pair: KeyPair, box_id: str | None = None, secret: bool = False) -> bytes:
+    """The bytes of a ZPL file; with `secret` the private one."""
+    kind = b"Secret" if secret else b"Public"
+    owner = b"the server" if box_id is None else b"Box " + box_id.encode()
+    lines = [
+        b"# ZeroMQ CURVE %s certificate of %s, made by opq-tools" % (kind, owner),
+        b"metadata",
+        *([] if box_id is None else [b"    id = " + box_id.encode()]),
+        b"curve",
+        b'    public-key = "' + pair.public + b'"',
+    ]
+    if secret:
+        if pair.secret is None:
+            raise KeyFileError("no secret key to write")
+        lines.append(b'    secret-key = "' + pair.secret + b'"')
+    return b"\n".join(lines) + b"\n"
+
+
+def write_secret(path: Path, pair: KeyPair, box_id: str | None = None, replace: bool = True) -> bool:
+    """Write the private file, mode 0600, whole or not at all.
+
+    With `replace=False` an existing file stays as it is and False comes back.
+    """
+    return _write(Path(path), key_text(pair, box_id, secret=True), 0o600, replace)
+
+
+def write_public(path: Path, pair: KeyPair, box_id: str | None = None, replace: bool = True) -> bool:
+    """Write the public file, mode 0644; otherwise as `write_secret`."""
+    return _write(Path(path), key_text(pair, box_id), 0o644, replace)
+
+
+def _write(path: Path, data: bytes, mode: int, replace: bool) -> bool:
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            if replace:
+                beside.replace(path)
+            else:
+                path.hardlink_to(beside)  # unlike a rename it refuses an existing file
+        finally:
+            beside.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise KeyFileError(f"key file {path} cannot be written: {error.strerror or error}") from error
+    return True
+
+
+class KeyFolder:
+    """The tree of key files under `root` (contracts.md, Keys): `D/curve` with its two folders."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    @property
+    def private_keys(self) -> Path:
+        return self.root / "private_keys"
+
+    @property
+    def public_keys(self) -> Path:
+        return self.root / "public_keys"
+
+    @property
+    def server_secret(self) -> Path:
+        return self.private_keys / "opqserver_secret"
+
+    @property
+    def server_public(self) -> Path:
+        return self.public_keys / "opqserver.key"
+
+    def box_secret(self, box_id: str) -> Path:
+        return self.private_keys / f"opqbox{checked_box_id(box_id)}_secret"
+
+    def box_public(self, box_id: str) -> Path:
+        return self.public_keys / f"opqbox{checked_box_id(box_id)}.key"
+
+    def create(self, server: bool, box_ids: Iterable[str], force: bool = False) -> list[Path]:
+        """Make new pairs, for the server and for each Box; returns the files written.
+
+        Raises:
+            KeyFileError: a file of these exists already (all are named, nothing is changed)
+                and `force` is not set; a box id is no whole number; a file cannot be written.
+        """
+        wanted = self._wanted(server, box_ids)
+        there = [path for secret, public, _ in wanted for path in (secret, public) if os.path.lexists(path)]
+        if there and not force:
+            names = ", ".join(str(path) for path in there)
+            raise KeyFileError(
+                f"key files exist already, nothing was changed: {names}; use --force to replace"
+            )
+        self._make_folders()
+        return [path for entry in wanted for path in self._make_pair(*entry)]
+
+    def ensure(self, box_ids: Iterable[str]) -> list[Path]:
+        """Make what is missing, for the server and each Box, and keep what is there.
+
+        A missing public file is made from its private one. Returns the files written.
+
+        Raises:
+            KeyFileError: as `create`, or a private file is unreadable, or a public file stands
+                without its private one (replacing it would lock that Box out).
+        """
+        wanted = self._wanted(True, box_ids)
+        self._make_folders()
+        written: list[Path] = []
+        for secret, public, box_id in wanted:
+            if os.path.lexists(public) and not os.path.lexists(secret):
+                raise KeyFileError(
+                    f"key file {secret} is missing but {public} is there; restore it or use keygen"
+                )
+            if not os.path.lexists(secret) and write_secret(secret, generate(), box_id, replace=False):
+                written.append(secret)
+            pair = read_secret_file(secret)  # two processes may do this at once: the file decides
+            if not os.path.lexists(public) and write_public(public, pair, box_id, replace=False):
+                written.append(public)
+        return written
+
+    def admitted(self) -> tuple[dict[bytes, str], list[str]]:
+        """Public key -> box id of every `public_keys/opqbox<ID>.key`, and what was wrong with others.
+
+        Never raises for what a folder can hold: each bad file is one line in the second value.
+        """
+        keys: dict[bytes, str] = {}
+        problems: list[str] = []
+        try:
+            names = sorted(path.name for path in self.public_keys.iterdir())
+        except OSError as error:
+            return {}, [f"key folder {self.public_keys} cannot be read: {error.strerror or error}"]
+        for name in names:
+            match = re.fullmatch(r"opqbox(\d+)\.key", name, re.ASCII)
+            if match is None:
+                continue
+            try:
+                pair = read_key_file(self.public_keys / name)
+                box_id = checked_box_id(match.group(1))
+            except KeyFileError as error:
+                problems.append(str(error))
+                continue
+            if pair.public in keys:
+                other = keys[pair.public]
+                problems.append(
+                    f"key file {self.public_keys / name} holds the key of Box {other}; not admitted"
+                )
+                continue
+            keys[pair.public] = box_id
+        return keys, problems
+
+    def _wanted(self, server: bool, box_ids: Iterable[str]) -> list[tuple[Path, Path, str | None]]:
+        wanted: list[tuple[Path, Path, str | None]] = []
+        if server:
+            wanted.append((self.server_secret, self.server_public, None))
+        for box_id in dict.fromkeys(box_ids):
+            wanted.append((self.box_secret(box_id), self.box_public(box_id), box_id))
+        return wanted
+
+    def _make_folders(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.private_keys.mkdir(mode=0o700, exist_ok=True)
+            self.public_keys.mkdir(mode=0o755, exist_ok=True)
+        except OSError as error:
+            raise KeyFileError(f"key folder {self.root} cannot be made: {error.strerror or error}") from error
+
+    def _make_pair(self, secret: Path, public: Path, box_id: str | None) -> list[Path]:
+        pair = generate()
+        write_secret(secret, pair, box_id)
+        write_public(public, pair, box_id)
+        return [secret, public]
+
+
+def checked_box_id(box_id: str) -> str:
+    """The id itself; KeyFileError when it is no whole number from 0 to 2**31 - 1, or padded."""
+    if re.fullmatch(r"0|[1-9]\d{0,9}", box_id, re.ASCII) and int(box_id) < 2**31:
+        return box_id
+    raise KeyFileError(
+        f"box id is {box_id!r}; want a whole number from 0 to {2**31 - 1}, without leading zeros"
+    )

@@ -1,0 +1,94 @@
+"""What a Box answers to its gateway: each Command gets exactly one Acknowledgement, then its effect."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from opq_proto import link_messages
+from opq_proto.link_messages import Acknowledgement, Command, Operation, Status
+
+if TYPE_CHECKING:
+    from opq_hil.box import Box
+
+KEY = re.compile(r"[a-z][a-z0-9_.]{0,31}")
+SETTINGS_AT_MOST = 24
+VALUE_BYTES_AT_MOST = 40
+"""24 settings of 32 + 40 bytes stay below a frame's 2048."""
+CROSSING_KEYS = ("dip", "swell", "interruption")
+
+
+class Settings:
+    """Settings of a simulated Box, kept as long as it lives; `sequence` counts changes."""
+
+    def __init__(self, **values: str) -> None:
+        self.sequence = 0
+        self._values = dict(values)
+
+    def __getitem__(self, key: str) -> str:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(sorted(self._values.items()))
+
+    def put(self, assignment: str) -> None:
+        """Take `key=value`.
+
+        Raises:
+            ValueError: no such form, too long, too many, or a known key with a wrong value.
+        """
+        key, equals, value = assignment.partition("=")
+        if not equals or not KEY.fullmatch(key) or len(value.encode()) > VALUE_BYTES_AT_MOST:
+            raise ValueError(f"want key=value with at most {VALUE_BYTES_AT_MOST} bytes of value")
+        if key not in self._values and len(self._values) >= SETTINGS_AT_MOST:
+            raise ValueError(f"already {SETTINGS_AT_MOST} settings")
+        if key == "measurements" and value not in ("on", "off"):
+            raise ValueError("measurements: want on or off")
+        self._values[key] = value
+        self.sequence += 1
+
+
+def answer(box: "Box", command: Command) -> None:
+    """Acknowledge a command and do it."""
+
+    def acknowledge(status: Status, detail: str = "") -> None:
+        box.send(Acknowledgement(command.command_id, status, detail))
+
+    match command.operation:
+        case Operation.HELLO:
+            acknowledge(Status.DONE)
+            box.send(box.hello())
+        case Operation.GET_SETTINGS:
+            acknowledge(Status.DONE)
+            box.send(link_messages.Settings(box.settings.sequence, tuple(box.settings)))
+        case Operation.PUT_SETTING:
+            try:
+                box.settings.put(command.argument)
+            except ValueError as error:
+                acknowledge(Status.BAD_ARGUMENT, str(error))
+            else:
+                acknowledge(Status.DONE)
+        case Operation.RESET:
+            acknowledge(Status.DONE)
+            box.reset()
+        case Operation.SYNC_TIME:
+            acknowledge(Status.DONE, "kept: this Box's clock never jumps")
+        case Operation.CROSSING_LIMITS:
+            problem = crossing_problem(command.argument)
+            acknowledge(Status.BAD_ARGUMENT if problem else Status.DONE, problem)
+        case _:
+            acknowledge(Status.UNKNOWN)
+
+
+def crossing_problem(argument: str) -> str:
+    """What is wrong with limits like `dip=0.9,swell=1.1` (shares of nominal); empty when nothing."""
+    for part in argument.split(","):
+        key, _, value = part.partition("=")
+        if key not in CROSSING_KEYS:
+            return f"want {', '.join(CROSSING_KEYS)}=share of nominal"
+        try:
+            share = float(value)
+        except ValueError:
+            share = -1.0
+        if not 0 < share < 10:
+            return f"{key}: want a share of nominal"
+    return ""

@@ -1,0 +1,178 @@
+"""A hosted Box seen from the gateway's end of its pty: real ptys, real time, no gateway."""
+
+import os
+import select
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from opq_hil.box import Box
+from opq_hil.events import disturbance
+from opq_hil.faults import HARDWARE, Faults
+from opq_hil.generator import Generator
+from opq_hil.host import BoxHost
+from opq_proto import link
+from opq_proto.link_messages import (
+    FLAG_RESENT,
+    Acknowledgement,
+    Command,
+    Health,
+    Hello,
+    LinkMessage,
+    Operation,
+    Resend,
+    Samples,
+    Settings,
+    Status,
+)
+
+
+class Reader:
+    """The far end: reads frames, writes commands."""
+
+    def __init__(self, path: str) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        self.decoder = link.Decoder()
+        self.messages: list[LinkMessage] = []
+        self.reads: list[int] = []
+
+    def read(self, seconds: float, until: Callable[[], bool] = lambda: False, at_once: int = 4096) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not until():
+            if select.select([self.fd], [], [], 0.05)[0]:
+                data = os.read(self.fd, at_once)
+                self.reads.append(len(data))
+                self.messages += [message for _, message in self.decoder.feed(data)]
+
+    def ask(self, message: LinkMessage) -> None:
+        os.write(self.fd, b"\0" + link.encode(message, 0))
+
+    def of(self, kind: type) -> list:
+        return [message for message in self.messages if isinstance(message, kind)]
+
+
+def test_blocks_come_at_the_true_rate_and_do_not_drift():
+    with BoxHost([Box("1")]) as host:
+        reader = Reader(host.ports["1"])
+        reader.read(1.0)
+        before = (reader.of(Samples)[-1].first_sample, time.monotonic())
+        reader.read(3.0)
+        after = (reader.of(Samples)[-1].first_sample, time.monotonic())
+        os.close(reader.fd)
+    blocks = reader.of(Samples)
+    assert [block.first_sample for block in blocks] == list(range(0, 200 * len(blocks), 200))
+    sampled_s = (after[0] - before[0]) / 12_000
+    assert abs(sampled_s - (after[1] - before[1])) < 0.1  # one read's wait and a block, not a drift
+    steps = np.diff([block.t_ns for block in blocks])
+    assert set(steps) <= {16_666_666, 16_666_667}
+
+
+def test_a_hello_comes_first_and_a_command_is_acknowledged_and_answered():
+    with BoxHost([Box("7")]) as host:
+        reader = Reader(host.ports["7"])
+        reader.read(1.0, lambda: bool(reader.of(Samples)))
+        assert isinstance(reader.messages[0], Hello)
+        assert (reader.messages[0].box_id, reader.messages[0].rate_millihz) == (7, 12_000_000)
+        reader.ask(Command(11, Operation.PUT_SETTING, "site=roof"))
+        reader.ask(Command(12, Operation.GET_SETTINGS))
+        reader.ask(Command(13, Operation.PUT_SETTING, "no assignment"))
+        reader.ask(Command(14, Operation.HELLO))
+        reader.read(2.0, lambda: len(reader.of(Acknowledgement)) == 4 and len(reader.of(Hello)) > 1)
+        os.close(reader.fd)
+    answers = {answer.command_id: answer.status for answer in reader.of(Acknowledgement)}
+    assert answers == {11: Status.DONE, 12: Status.DONE, 13: Status.BAD_ARGUMENT, 14: Status.DONE}
+    assert ("site", "roof") in reader.of(Settings)[0].values
+    assert len(reader.of(Hello)) >= 2
+
+
+def test_a_reset_changes_the_boot_id_and_starts_sample_numbers_anew():
+    with BoxHost([Box("1")]) as host:
+        reader = Reader(host.ports["1"])
+        reader.read(0.3)
+        reader.ask(Command(1, Operation.RESET))
+        reader.read(0.5)
+        os.close(reader.fd)
+    hellos = reader.of(Hello)
+    assert hellos[-1].boot_id == hellos[0].boot_id + 1
+    firsts = [block.first_sample for block in reader.of(Samples)]
+    assert firsts.count(0) == 2
+    times = [block.t_ns for block in reader.of(Samples)]
+    assert set(np.diff(times)) <= {16_666_666, 16_666_667}
+
+
+def test_what_nobody_reads_is_lost_and_counted_and_the_ring_serves_the_hole():
+    box = Box("1")
+    with BoxHost([box]) as host:
+        deadline = time.monotonic() + 8
+        while host.lost_bytes("1") == 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert host.lost_bytes("1") > 0
+        reader = Reader(host.ports["1"])
+        reader.read(1.2)
+        firsts = [block.first_sample for block in reader.of(Samples)]
+        hole = next((a, b) for a, b in pairwise(firsts) if b - a > 200)
+        reader.ask(Resend(hole[0] + 200, hole[1] - hole[0] - 200))
+        reader.read(2.0, lambda: any(b.first_sample == hole[1] - 200 for b in reader.of(Samples)))
+        assert any(health.tx_dropped > 0 for health in reader.of(Health))
+        os.close(reader.fd)
+    blocks = {block.first_sample: block for block in reader.of(Samples)}
+    resent = [block for block in blocks.values() if block.flags & FLAG_RESENT]
+    assert {block.first_sample for block in resent} == set(range(hole[0] + 200, hole[1], 200))
+    fresh = Generator(seed=1)
+    assert np.array_equal(resent[0].counts, fresh.counts(resent[0].first_sample, 200))
+
+
+def test_the_wire_as_bad_as_hardware_is_slow_cut_and_corrupted_and_resend_heals_it():
+    faults = Faults(HARDWARE.baud, HARDWARE.chunk_bytes, corruption=3e-4, seed=5)
+    with BoxHost([Box("1")], faults=faults) as host:
+        reader = Reader(host.ports["1"])
+        reader.read(2.0)
+        have = {block.first_sample for block in reader.of(Samples)}
+        missing = sorted(set(range(0, max(have), 200)) - have)
+        assert reader.decoder.crc_errors > 0
+        assert missing
+        for _ in range(4):
+            for first in missing:
+                reader.ask(Resend(first, 200))
+            reader.read(0.5)
+            have = {block.first_sample for block in reader.of(Samples)}
+            missing = [first for first in missing if first not in have]
+        os.close(reader.fd)
+    assert not missing
+    assert float(np.median(reader.reads)) <= 64
+
+
+def test_garbage_from_the_gateway_is_counted_and_the_box_goes_on():
+    box = Box("1")
+    with BoxHost([box]) as host:
+        reader = Reader(host.ports["1"])
+        os.write(reader.fd, b"\x05garbage\0" * 50)
+        reader.ask(Command(3, Operation.HELLO))
+        reader.read(2.0, lambda: bool(reader.of(Acknowledgement)))
+        os.close(reader.fd)
+    assert reader.of(Acknowledgement)[0].command_id == 3
+    assert box.decoder.crc_errors >= 40
+
+
+def test_an_event_on_demand_arrives_within_a_tenth_of_a_second():
+    box = Box("1")
+    with BoxHost([box]) as host:
+        reader = Reader(host.ports["1"])
+        reader.read(0.5)
+        host.add_event("1", disturbance("sag", depth=0.4, cycles=3))
+        asked = time.monotonic_ns()
+        reader.read(0.5)
+        os.close(reader.fd)
+    assert 0 < box.events_sent[0] - asked < 150_000_000
+    volts = np.concatenate([block.counts for block in reader.of(Samples)]) * 0.0068
+    cycle_rms = np.sqrt(np.mean(volts.reshape(-1, 200) ** 2, axis=1))
+    assert cycle_rms.min() == pytest.approx(0.6 * 120, rel=0.01)
+    assert np.count_nonzero(cycle_rms < 100) in (3, 4)
+
+
+def test_two_boxes_with_one_id_are_refused():
+    with pytest.raises(ValueError, match="same id"):
+        BoxHost([Box("1"), Box("1")])

@@ -7,7 +7,7 @@ one line of help; `opq_proto.config_sample` prints the sample file from them.
     @section
     class Uplink:
         endpoint: str = Field(description="where makai listens", examples=["tcp://makai:8194"])
-        queue_windows: int = Field(1000, ge=1, le=100_000, description="windows kept while off line")
+        queue_windows: int = Field(default=1000, ge=1, le=100_000, description="windows kept while off line")
 
     @section
     class Gateway:

@@ -1,0 +1,164 @@
+"""Events and their waveforms in the embedded store."""
+
+import json
+import sqlite3
+import time
+from typing import Any
+
+from opq_cloud.store.database import Database
+from opq_cloud.store.documents import (
+    by_box,
+    counts_to_bytes,
+    event_document,
+    event_record,
+    file_name,
+    waveform_document,
+    waveform_from_document,
+)
+from opq_cloud.store.files import delete_file, put_file, read_file
+from opq_cloud.store.schema import next_number
+from opq_cloud.store.store import EventRecord
+from opq_proto.errors import StoreError
+from opq_proto.messages import Event, Trigger, Waveform
+
+_LIVE = "SELECT document, finished, analysed FROM events "
+
+
+class EventTable:
+    """Rows of `events` and `box_events`; the state flags are columns, the rest the document."""
+
+    def __init__(self, database: Database, ttl_s: int) -> None:
+        self._database = database
+        self._ttl_s = ttl_s
+
+    def next_id(self) -> int:
+        return self._database.write(lambda connection: next_number(connection, "event_id"))
+
+    def open(self, trigger: Trigger, description: str) -> int:
+        expire_at = int(time.time()) + self._ttl_s
+
+        def job(connection: sqlite3.Connection) -> int:
+            known = connection.execute(
+                "SELECT event_id FROM events WHERE token = ?", (trigger.token,)
+            ).fetchone()
+            if known is not None:
+                return int(known[0])
+            event_id = next_number(connection, "event_id")
+            document = event_document(event_id, trigger, description, expire_at)
+            connection.execute(
+                "INSERT INTO events (event_id, token, start_ns, end_ns, expire_at, document) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (event_id, trigger.token, trigger.start_ns, trigger.end_ns, expire_at, json.dumps(document)),
+            )
+            return event_id
+
+        return self._database.write(job)
+
+    def put_waveform(self, event_id: int, wave: Waveform) -> bool:
+        data = counts_to_bytes(wave)
+
+        def job(connection: sqlite3.Connection) -> bool:
+            document = _document(connection, event_id)
+            if wave.box_id in document["boxes_received"]:
+                return False
+            box = connection.execute(
+                "SELECT document FROM opq_boxes WHERE box_id = ?", (wave.box_id,)
+            ).fetchone()
+            location = (json.loads(box[0]).get("location") if box else None) or ""
+            connection.execute(
+                "INSERT INTO box_events VALUES (?, ?, ?)",
+                (event_id, wave.box_id, json.dumps(waveform_document(event_id, wave, location))),
+            )
+            metadata = {"event_id": event_id, "box_id": wave.box_id}
+            put_file(connection, file_name(event_id, wave.box_id), data, metadata)
+            document["boxes_received"].append(wave.box_id)
+            document["missing"].pop(wave.box_id, None)
+            _replace(connection, event_id, document)
+            return True
+
+        return self._database.write(job)
+
+    def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
+        def job(connection: sqlite3.Connection) -> None:
+            document = _document(connection, event_id)
+            if box_id not in document["boxes_received"]:
+                document["missing"][box_id] = why
+                _replace(connection, event_id, document)
+
+        self._database.write(job)
+
+    def finish(self, event_id: int) -> bool:
+        return self._database.write(lambda connection: _raise_flag(connection, event_id, "finished"))
+
+    def mark_analysed(self, event_id: int) -> None:
+        self._database.write(lambda connection: _raise_flag(connection, event_id, "analysed"))
+
+    def unfinished(self) -> list[EventRecord]:
+        return self._records("WHERE finished = 0 ORDER BY event_id")
+
+    def unanalysed(self) -> list[EventRecord]:
+        return self._records("WHERE finished = 1 AND analysed = 0 ORDER BY event_id")
+
+    def record(self, event_id: int) -> EventRecord | None:
+        return next(iter(self._records("WHERE event_id = ?", event_id)), None)
+
+    def records(self, start_ns: int | None, end_ns: int | None, limit: int) -> list[EventRecord]:
+        return self._records(
+            "WHERE (?1 IS NULL OR end_ns > ?1) AND (?2 IS NULL OR start_ns < ?2) "
+            "ORDER BY event_id DESC LIMIT ?3",
+            start_ns, end_ns, limit,
+        )  # fmt: skip
+
+    def _records(self, where: str, *values: Any) -> list[EventRecord]:
+        with self._database.read() as connection:
+            return [_record(row) for row in connection.execute(_LIVE + where, values)]
+
+    def event(self, event_id: int) -> Event | None:
+        with self._database.read() as connection:
+            row = connection.execute(_LIVE + "WHERE event_id = ?", (event_id,)).fetchone()
+            if row is None:
+                return None
+            record = _record(row)
+            waves = []
+            stored = connection.execute("SELECT document FROM box_events WHERE event_id = ?", (event_id,))
+            for (text,) in stored.fetchall():
+                document = json.loads(text)
+                data = read_file(connection, document["data_fs_filename"])
+                waves.append(waveform_from_document(document, data, None))
+        return Event(record.event_id, record.start_ns, record.end_ns, by_box(waves), record.missing)
+
+
+def _record(row: tuple[str, int, int]) -> EventRecord:
+    return event_record({**json.loads(row[0]), "finished": row[1], "analysed": row[2]})
+
+
+def _document(connection: sqlite3.Connection, event_id: int) -> dict[str, Any]:
+    row = connection.execute("SELECT document FROM events WHERE event_id = ?", (event_id,)).fetchone()
+    if row is None:
+        raise StoreError(f"event {event_id}: is not in the store; open it first")
+    document: dict[str, Any] = json.loads(row[0])
+    return document
+
+
+def _replace(connection: sqlite3.Connection, event_id: int, document: dict[str, Any]) -> None:
+    connection.execute("UPDATE events SET document = ? WHERE event_id = ?", (json.dumps(document), event_id))
+
+
+def _raise_flag(connection: sqlite3.Connection, event_id: int, flag: str) -> bool:
+    """True when this call raised it."""
+    _document(connection, event_id)
+    done = connection.execute(f"UPDATE events SET {flag} = 1 WHERE event_id = ? AND {flag} = 0", (event_id,))
+    return done.rowcount == 1
+
+
+def expire_events(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
+    """Delete events that are due, with their waveforms."""
+    due = connection.execute("SELECT event_id FROM events WHERE expire_at <= ? LIMIT ?", (now_s, slice_rows))
+    gone = [row[0] for row in due]
+    for event_id in gone:
+        boxes = connection.execute("SELECT box_id FROM box_events WHERE event_id = ?", (event_id,))
+        for (box_id,) in boxes.fetchall():
+            delete_file(connection, file_name(event_id, box_id))
+        connection.execute("DELETE FROM box_events WHERE event_id = ?", (event_id,))
+        connection.execute("DELETE FROM events WHERE event_id = ?", (event_id,))
+    return len(gone)

@@ -1,0 +1,128 @@
+"""Findings and the incidents they make, in the embedded store."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from itertools import groupby
+
+from opq_cloud.store.database import Database
+from opq_cloud.store.incident_documents import incident_document, known_from_document
+from opq_cloud.store.join import Known, Plan, incident_of, join, stored
+from opq_cloud.store.schema import next_number
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Incident, StoredFinding
+
+
+class FindingTable:
+    """Rows of `incidents`, one per finding; `group_id` is the incident."""
+
+    def __init__(self, database: Database, ttl_s: int) -> None:
+        self._database = database
+        self._ttl_s = ttl_s
+
+    def put(self, event_id: int, findings: Sequence[Finding], join_ns: int) -> list[StoredFinding]:
+        if not findings:
+            return []
+        expire_at = int(time.time()) + self._ttl_s
+
+        def job(connection: sqlite3.Connection) -> list[StoredFinding]:
+            plan = _plan(connection, event_id, findings, join_ns)
+            for later, earlier in plan.moved:
+                connection.execute(
+                    "UPDATE incidents SET group_id = ?1, document = json_set(document, '$.group_id', ?1) "
+                    "WHERE group_id = ?2",
+                    (earlier, later),
+                )
+            for known in plan.written:
+                _write(connection, known, expire_at)
+            connection.executemany(
+                "DELETE FROM incidents WHERE incident_id = ?", ((gone,) for gone in plan.removed)
+            )
+            connection.execute(  # what an incident rests on is kept as long as the incident
+                "UPDATE events SET expire_at = max(expire_at, ?) WHERE event_id = ?", (expire_at, event_id)
+            )
+            return [stored(known) for known in plan.answer]
+
+        return self._database.write(job)
+
+    def incident(self, incident_id: int) -> Incident | None:
+        with self._database.read() as connection:
+            rows = connection.execute("SELECT document FROM incidents WHERE group_id = ?", (incident_id,))
+            known = [known_from_document(json.loads(text)) for (text,) in rows]
+        return incident_of(known) if known else None
+
+    def incidents(
+        self, after_id: int, start_ns: int | None, end_ns: int | None, limit: int
+    ) -> list[Incident]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT group_id, document FROM incidents WHERE group_id IN (SELECT group_id FROM incidents "
+                "WHERE group_id > ?1 GROUP BY group_id HAVING (?2 IS NULL OR max(end_ns) > ?2) "
+                "AND (?3 IS NULL OR min(start_ns) < ?3) ORDER BY group_id DESC LIMIT ?4) "
+                "ORDER BY group_id DESC",
+                (after_id, start_ns, end_ns, limit),
+            ).fetchall()
+        groups = groupby(rows, key=lambda row: row[0])
+        return [
+            incident_of([known_from_document(json.loads(row[1])) for row in group]) for _, group in groups
+        ]
+
+
+def _plan(connection: sqlite3.Connection, event_id: int, findings: Sequence[Finding], join_ns: int) -> Plan:
+    low = min(finding.start_ns for finding in findings)
+    high = max(finding.end_ns for finding in findings)
+    while True:
+        reach_ns = join_ns + max(f.uncertainty_ns for f in findings) + UNKNOWN_UNCERTAINTY_NS
+        rows = connection.execute(
+            "SELECT document FROM incidents WHERE end_ns >= ? AND start_ns <= ?",
+            (low - reach_ns, high + reach_ns),
+        )
+        known = [known_from_document(json.loads(text)) for (text,) in rows]
+        numbers = _Numbers(connection)
+        plan = join(known, findings, event_id, join_ns, numbers.finding, numbers.incident)
+        wider = [
+            one.finding for one in plan.answer if one.finding.start_ns < low or one.finding.end_ns > high
+        ]
+        if not wider:
+            return plan
+        low = min(low, *(finding.start_ns for finding in wider))
+        high = max(high, *(finding.end_ns for finding in wider))
+
+
+class _Numbers:
+    """Ids from the counters of the running transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def finding(self) -> int:
+        return next_number(self._connection, "incident_id")
+
+    def incident(self) -> int:
+        return next_number(self._connection, "group_id")
+
+
+def _write(connection: sqlite3.Connection, known: Known, expire_at: int) -> None:
+    box = connection.execute(
+        "SELECT document FROM opq_boxes WHERE box_id = ?", (known.finding.box_id,)
+    ).fetchone()
+    location = (json.loads(box[0]).get("location") if box else None) or ""
+    document = incident_document(known, expire_at, location)
+    connection.execute(
+        "INSERT INTO incidents VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (incident_id) DO UPDATE SET "
+        "group_id = excluded.group_id, start_ns = excluded.start_ns, end_ns = excluded.end_ns, "
+        "expire_at = excluded.expire_at, document = excluded.document",
+        (
+            known.finding_id, known.incident_id, known.finding.start_ns, known.finding.end_ns,
+            expire_at, json.dumps(document),
+        ),
+    )  # fmt: skip
+
+
+def expire_findings(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
+    done = connection.execute(
+        "DELETE FROM incidents WHERE incident_id IN "
+        "(SELECT incident_id FROM incidents WHERE expire_at <= ? LIMIT ?)",
+        (now_s, slice_rows),
+    )
+    return done.rowcount

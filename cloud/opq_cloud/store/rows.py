@@ -1,0 +1,179 @@
+"""Measurements as rows and blocks of bytes, exact both ways.
+
+A row has real columns for Box, time, sequence and the four averages, and a packed rest. Wire
+values are 32-bit floats; a row whose numbers are, packs to 54 bytes, any other (a double, NaN,
+an unknown metric) keeps its whole document as JSON in that place. A block joins rows of one Box.
+"""
+
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+METRIC_FIELDS = {"rms": "voltage", "f": "frequency", "thd": "thd", "trans": "transient"}
+"""Wire key -> field of the original's documents (opq-interop, D.1 and D.2)."""
+
+_KEYS = tuple(METRIC_FIELDS)
+_MORE = struct.Struct("<HiqII8f")  # flags, end offset, duration, uncertainty, back, 4 x (min, max)
+_FLOATS = struct.Struct("<12f")
+_PACKED = struct.Struct("<Iq4fHiqII8f")  # time and sequence against the block's first; averages; more
+_HEAD = struct.Struct("<BqqI")  # form, first time, first sequence, rows
+_FLAGS = struct.Struct("<H")
+_FIXED, _FREE = 0, 1
+_TIMES, _UNCERTAINTY, _OLDEST, _SEQUENCE, _JSON = 0x100, 0x200, 0x400, 0x800, 0x8000
+
+
+class Row(NamedTuple):
+    """One row of the table `measurements`, without its id; `box` is the number of `box_marks`."""
+
+    timestamp_ms: int
+    sequence: int | None
+    voltage: float | None
+    frequency: float | None
+    thd: float | None
+    transient: float | None
+    more: bytes
+
+
+def row_from_measurement(measurement: Measurement) -> Row:
+    """Pack; any Measurement comes back equal from `measurement_from_row`."""
+    more = _more(measurement)
+    averages = [None if (metric := measurement.metrics.get(key)) is None else metric.average for key in _KEYS]
+    if more is None:
+        more = _FLAGS.pack(_JSON) + json.dumps(_document(measurement), separators=(",", ":")).encode()
+    voltage, frequency, thd, transient = averages
+    return Row(measurement.timestamp_ms, measurement.sequence, voltage, frequency, thd, transient, more)
+
+
+def _more(m: Measurement) -> bytes | None:
+    flags = int(m.source) << 4 | m.backfilled << 6 | m.crossing << 7
+    values = [0.0] * 12
+    known = 0
+    for place, key in enumerate(_KEYS):
+        metric = m.metrics.get(key)
+        if metric is not None:
+            flags |= 1 << place
+            known += 1
+            values[place] = metric.average
+            values[4 + 2 * place] = metric.min
+            values[5 + 2 * place] = metric.max
+    if known != len(m.metrics) or (m.start_ns is None) != (m.end_ns is None):
+        return None
+    end_offset = duration = uncertainty = back = 0
+    if m.start_ns is not None and m.end_ns is not None:
+        flags |= _TIMES
+        end_offset = m.end_ns - m.timestamp_ms * 1_000_000
+        duration = m.end_ns - m.start_ns
+    if m.uncertainty_ns is not None:
+        flags |= _UNCERTAINTY
+        uncertainty = m.uncertainty_ns
+    if m.sequence is not None:
+        flags |= _SEQUENCE
+    if m.oldest_sequence is not None:
+        if m.sequence is None:
+            return None
+        flags |= _OLDEST
+        back = m.sequence - m.oldest_sequence
+    try:
+        if _FLOATS.unpack(_FLOATS.pack(*values)) != tuple(values):  # NaN too ends here
+            return None
+        return _MORE.pack(flags, end_offset, duration, uncertainty, back, *values[4:])
+    except (struct.error, OverflowError):  # a number beyond its field
+        return None
+
+
+def measurement_from_row(box_id: str, row: Row) -> Measurement:
+    flags = _FLAGS.unpack_from(row.more)[0]
+    if flags & _JSON:
+        return _from_document(box_id, json.loads(row.more[_FLAGS.size :]))
+    return _measurement(box_id, row.timestamp_ms, row.sequence, row[2:6], *_MORE.unpack(row.more))
+
+
+def _measurement(
+    box_id: str, timestamp_ms: int, sequence: int | None, averages: Sequence[float | None],
+    flags: int, end_offset: int, duration: int, uncertainty: int, back: int, *ends: float,
+) -> Measurement:  # fmt: skip
+    metrics = {
+        key: Metric(ends[2 * place], ends[2 * place + 1], averages[place] or 0.0)
+        for place, key in enumerate(_KEYS)
+        if flags & 1 << place
+    }
+    end_ns = timestamp_ms * 1_000_000 + end_offset if flags & _TIMES else None
+    return Measurement(
+        box_id,
+        timestamp_ms,
+        metrics,
+        None if end_ns is None else end_ns - duration,
+        end_ns,
+        uncertainty if flags & _UNCERTAINTY else None,
+        TimeSource(flags >> 4 & 3),
+        sequence,
+        sequence - back if flags & _OLDEST and sequence is not None else None,
+        bool(flags & 0x40),
+        bool(flags & 0x80),
+    )
+
+
+def pack_block(rows: Sequence[Row]) -> bytes:
+    """Rows of one Box, in time order, as one block."""
+    first_ms = min(row.timestamp_ms for row in rows)
+    first_sequence = next((row.sequence for row in rows if row.sequence is not None), 0)
+    body = _fixed_body(rows, first_ms, first_sequence)
+    if body is not None:
+        return _HEAD.pack(_FIXED, first_ms, first_sequence, len(rows)) + body
+    free = json.dumps([[*row[:6], row.more.hex()] for row in rows], separators=(",", ":"))
+    return _HEAD.pack(_FREE, first_ms, first_sequence, len(rows)) + free.encode()
+
+
+def _fixed_body(rows: Sequence[Row], first_ms: int, first_sequence: int) -> bytes | None:
+    """None when a row is of the free form, or more than 49 days lie in one block."""
+    if any(row.more[1] & 0x80 for row in rows):
+        return None
+    try:
+        return b"".join(
+            _PACKED.pack(
+                row.timestamp_ms - first_ms,
+                0 if row.sequence is None else row.sequence - first_sequence,
+                row.voltage or 0.0, row.frequency or 0.0, row.thd or 0.0, row.transient or 0.0,
+                *_MORE.unpack(row.more),
+            )
+            for row in rows
+        )  # fmt: skip
+    except struct.error:
+        return None
+
+
+def unpack_block(box_id: str, packed: bytes, start_ms: int, end_ms: int) -> Iterator[Measurement]:
+    """The Measurements of [start_ms, end_ms) in a block."""
+    form, first_ms, first_sequence, _ = _HEAD.unpack_from(packed)
+    body = memoryview(packed)[_HEAD.size :]
+    if form == _FREE:
+        for *columns, more in json.loads(bytes(body)):
+            if start_ms <= columns[0] < end_ms:
+                yield measurement_from_row(box_id, Row._make((*columns, bytes.fromhex(more))))
+        return
+    low, high = start_ms - first_ms, end_ms - first_ms
+    for offset, step, v, f, thd, trans, flags, *rest in _PACKED.iter_unpack(body):
+        if low <= offset < high:
+            sequence = first_sequence + step if flags & _SEQUENCE else None
+            yield _measurement(box_id, first_ms + offset, sequence, (v, f, thd, trans), flags, *rest)
+
+
+def _document(m: Measurement) -> dict[str, Any]:
+    return {
+        "timestamp_ms": m.timestamp_ms,
+        "metrics": {key: [metric.min, metric.max, metric.average] for key, metric in m.metrics.items()},
+        "start_ns": m.start_ns, "end_ns": m.end_ns, "uncertainty_ns": m.uncertainty_ns,
+        "time_source": int(m.source), "sequence": m.sequence, "oldest_sequence": m.oldest_sequence,
+        "backfilled": m.backfilled, "crossing": m.crossing,
+    }  # fmt: skip
+
+
+def _from_document(box_id: str, d: dict[str, Any]) -> Measurement:
+    return Measurement(
+        box_id, d["timestamp_ms"], {key: Metric(*three) for key, three in d["metrics"].items()},
+        d["start_ns"], d["end_ns"], d["uncertainty_ns"], TimeSource(d["time_source"]),
+        d["sequence"], d["oldest_sequence"], d["backfilled"], d["crossing"],
+    )  # fmt: skip

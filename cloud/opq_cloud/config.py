@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field
-from pydantic.dataclasses import dataclass
+from opq_proto.config import Field, section
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class Keys:
     """CURVE keys (contracts.md, "Keys")."""
 
@@ -25,7 +24,7 @@ class Keys:
     ] = None
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class StoreSection:
     """Where measurements, events and incidents are kept."""
 
@@ -35,7 +34,7 @@ class StoreSection:
     ] = None
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class TriggeringBroker:
     box_endpoint: Annotated[str, Field(description="Boxes send measurements here (CURVE)")] = (
         "tcp://127.0.0.1:9880"
@@ -46,7 +45,7 @@ class TriggeringBroker:
     health_endpoint: str = "127.0.0.1:8914"
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class AcquisitionBroker:
     command_endpoint: Annotated[str, Field(description="Boxes read commands here (CURVE)")] = (
         "tcp://127.0.0.1:8194"
@@ -59,7 +58,7 @@ class AcquisitionBroker:
     health_endpoint: str = "127.0.0.1:8915"
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class PluginEntry:
     """One `[[triggering_service.plugins]]`."""
 
@@ -69,7 +68,7 @@ class PluginEntry:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class TriggeringService:
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
     request_endpoint: str = "tcp://127.0.0.1:9884"
@@ -90,7 +89,7 @@ class TriggeringService:
     health_endpoint: str = "127.0.0.1:8080"
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class EventService:
     answer_endpoint: str = "tcp://127.0.0.1:9899"
     request_endpoint: str = "tcp://127.0.0.1:9884"
@@ -104,7 +103,7 @@ class EventService:
     health_endpoint: str = "127.0.0.1:8916"
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class Mauka:
     event_endpoint: Annotated[str, Field(description="the event service's PUB")] = "tcp://127.0.0.1:10000"
     bus_sub_endpoint: Annotated[str, Field(description="broker, plug-ins publish here")] = (
@@ -115,10 +114,13 @@ class Mauka:
     )
     heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     analyses: Annotated[tuple[PluginEntry, ...], Field(description="empty: all built-in ones")] = ()
+    payloads: Annotated[
+        bool, Field(description="put waveforms on the bus, for plug-ins of the original form")
+    ] = True
     health_endpoint: str = "127.0.0.1:8911"
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class View:
     http_endpoint: str = "127.0.0.1:8888"
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
@@ -126,13 +128,13 @@ class View:
     poll_s: Annotated[float, Field(gt=0, le=60, description="of the store, beside the bus")] = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class HealthSection:
     http_endpoint: Annotated[str, Field(description="`opq-cloud health`, alone")] = "127.0.0.1:8912"
     whole_endpoint: Annotated[str, Field(description="the whole system, in `all`")] = "127.0.0.1:8911"
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class CloudConfig:
     """Everything `opq-cloud` reads."""
 

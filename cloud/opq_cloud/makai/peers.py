@@ -1,0 +1,170 @@
+"""Which connection of a bound socket belongs to which key, so that one alone can be ended.
+
+libzmq has no call that ends one peer. A frame tells its connection (`SRCFD`) and, by ZAP, its
+key; a peer that never sent one is found by the socket monitor: of the accepted connections, the
+one that has sent its INITIATE when ZAP is asked is the one that is asked about; where several
+have, the one that gets READY after the answer. Bytes are counted by the kernel (TCP_INFO).
+Source: ZMTP 3.1 and CurveZMQ (RFC 23, 26); include/uapi/linux/tcp.h.
+"""
+
+import os
+import socket as tcp
+import struct
+import time
+from contextlib import closing
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from opq_cloud.makai.sockets import Socket
+
+EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+BEFORE_INITIATE_BYTES = 64 + 202
+"""Greeting and HELLO; INITIATE has 257 and more (RFC 26)."""
+BEFORE_READY_BYTES = 64 + 170
+"""Greeting and WELCOME; READY, or ERROR, comes after them."""
+BYTES_RECEIVED_AT = 128
+"""Offset of tcpi_bytes_received (u64) in struct tcp_info, Linux 4.1 and later."""
+BYTES_SENT_AT = 200
+"""Offset of tcpi_bytes_sent (u64), Linux 4.19 and later."""
+CANDIDATES = 16
+"""With more handshakes at once a connection stays unknown until its first frame."""
+WATCH_S = 0.005
+
+
+class Peers:
+    """Connections of one bound TCP socket, by file descriptor; used by one thread."""
+
+    def __init__(self, context: "zmq.Context[Socket]", socket: Socket, name: str) -> None:
+        self.unknown: set[int] = set()
+        """Accepted, and its key not known: still in handshake, or one of several at once."""
+        self.refused: set[int] = set()
+        self._keys: dict[int, str] = {}
+        self._address: dict[int, object] = {}
+        address = f"inproc://monitor-{name}"
+        socket.monitor(address, EVENTS)
+        self._watched = socket
+        self.monitor = context.socket(zmq.PAIR)
+        self.monitor.setsockopt(zmq.RCVHWM, 0)  # a full one would stop libzmq's I/O thread
+        self.monitor.setsockopt(zmq.LINGER, 0)
+        self.monitor.connect(address)
+
+    def __len__(self) -> int:
+        return len(self._address)
+
+    def close(self) -> None:
+        self._watched.disable_monitor()
+        self.monitor.close()
+
+    def drain(self) -> None:
+        """Take what the monitor has: who came, who went."""
+        while True:
+            try:
+                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            number = int(event["value"])
+            self._forget(number)
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                address = _remote(number)
+                if address is not None:
+                    self._address[number] = address
+                    self.unknown.add(number)
+
+    def learn(self, number: int, key: str) -> None:
+        """A frame with that key came by this connection."""
+        self.unknown.discard(number)
+        if number not in self._address:
+            self._address[number] = _remote(number)
+        self._keys[number] = key
+
+    def asking(self, limit: int = CANDIDATES) -> list[int]:
+        """Connections that ZAP can be asking about now: INITIATE sent, not known yet; none if too many."""
+        found = []
+        for number in self.unknown:
+            received = _tcp_bytes(number, BYTES_RECEIVED_AT)
+            if received is not None and received > BEFORE_INITIATE_BYTES:
+                found.append(number)
+            if len(found) > limit:
+                return []
+        return found
+
+    def settle(self, number: int, key: str | None) -> None:
+        """ZAP has answered about this connection: its key, or None when it was refused."""
+        self.unknown.discard(number)
+        if key is None:
+            self.refused.add(number)
+        else:
+            self._keys[number] = key
+
+    def cut(self, key: str) -> int:
+        """End every connection of that key; returns how many."""
+        self.drain()
+        return sum(self._shut(number) for number, owner in list(self._keys.items()) if owner == key)
+
+    def nudge_refused(self) -> None:
+        """End the connections of refused peers: libzmq connects anew, and may be welcome now.
+
+        One of several handshakes at once may not have been told apart: that it was refused shows
+        in what it did not get after its INITIATE.
+        """
+        self.drain()
+        for number in self.asking(limit=len(self.unknown)):
+            sent = _tcp_bytes(number, BYTES_SENT_AT)
+            if sent is not None and sent <= BEFORE_READY_BYTES:
+                self.refused.add(number)
+        for number in list(self.refused):
+            self._shut(number)
+
+    def _shut(self, number: int) -> bool:
+        address = self._address.get(number)
+        self._forget(number)
+        try:
+            with closing(tcp.socket(fileno=os.dup(number))) as twin:
+                if address is None or twin.getpeername() != address:
+                    return False  # the number is somebody else's by now
+                twin.shutdown(tcp.SHUT_RDWR)
+        except OSError:
+            return False  # gone already
+        return True
+
+    def _forget(self, number: int) -> None:
+        self.unknown.discard(number)
+        self.refused.discard(number)
+        self._keys.pop(number, None)
+        self._address.pop(number, None)
+
+
+def sent_marks(peers: "list[tuple[Peers, int]]") -> list[int | None]:
+    """Bytes sent so far by each connection."""
+    return [_tcp_bytes(number, BYTES_SENT_AT) for _, number in peers]
+
+
+def answered(candidates: "list[tuple[Peers, int]]", marks: list[int | None]) -> "tuple[Peers, int] | None":
+    """The one whose bytes sent grew beyond its mark (it got READY); None within WATCH_S or when unclear."""
+    until = time.monotonic() + WATCH_S
+    while True:
+        now = sent_marks(candidates)
+        grown = [each for each, mark, sent in zip(candidates, marks, now, strict=True) if sent != mark]
+        if grown or time.monotonic() > until:
+            return grown[0] if len(grown) == 1 else None
+        time.sleep(0.0001)
+
+
+def _remote(number: int) -> object:
+    try:
+        with closing(tcp.socket(fileno=os.dup(number))) as twin:
+            return twin.getpeername()
+    except OSError:
+        return None
+
+
+def _tcp_bytes(number: int, offset: int) -> int | None:
+    try:
+        with closing(tcp.socket(fileno=os.dup(number))) as twin:
+            info = twin.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_INFO, 256)
+    except OSError:
+        return None
+    if len(info) < offset + 8:
+        return None  # a kernel that does not count: the first frame will tell
+    return int(struct.unpack_from("=Q", info, offset)[0])

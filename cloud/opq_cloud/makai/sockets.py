@@ -1,0 +1,88 @@
+"""Opens the services' sockets; a bind that fails becomes one line that says what to do."""
+
+import errno
+from typing import Any
+
+import zmq
+
+from opq_proto.errors import ConfigError, PortBusyError
+from opq_proto.keys import KeyPair
+
+Socket = zmq.Socket[bytes]
+Context = zmq.Context[Socket]
+
+LINGER_MS = 200
+"""What is still queued when a service ends gets this long."""
+POLL_MS = 100
+"""A loop looks at its stop event at least this often."""
+DRAIN = 1000
+"""Messages taken from one socket before the others get their turn."""
+ZAP_DOMAIN = "opq"
+KEEPALIVE_IDLE_S = 60
+
+
+def context() -> Context:
+    """A context of the service's own: its ZAP handler and its end concern nobody else."""
+    own: Context = zmq.Context()
+    own.set(zmq.MAX_SOCKETS, 4096)
+    return own
+
+
+def open_socket(context: Context, kind: int, **options: int) -> Socket:
+    """A socket with bounded linger; options by their ZeroMQ name, e.g. `sndhwm=1000`."""
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, LINGER_MS)
+    for name, value in options.items():
+        socket.setsockopt(getattr(zmq, name.upper()), value)
+    return socket
+
+
+def curve_server(socket: Socket, pair: KeyPair) -> None:
+    """Make `socket` a CURVE server whose clients a ZAP handler must admit (none there: nobody is)."""
+    if pair.secret is None:
+        raise ConfigError("the server's key pair has no secret key")
+    socket.setsockopt(zmq.CURVE_SERVER, 1)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
+    socket.setsockopt_string(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+    socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)  # a Box without power sends no FIN
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
+
+
+def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
+    """Bind; `key` is the configuration's name of the address.
+
+    Raises:
+        PortBusyError: somebody has the address, or it is not ours to have.
+        ConfigError: it is no address.
+    """
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL):
+            raise PortBusyError(
+                f"{service} cannot bind {endpoint}: {error.strerror}; end what holds it, "
+                f"set {key}, or use --port-offset"
+            ) from error
+        raise ConfigError(
+            f"{key}  is {endpoint!r}: {error.strerror}; want e.g. tcp://127.0.0.1:9880"
+        ) from error
+
+
+def connect(socket: Socket, endpoint: str, key: str) -> None:
+    """Connect; ConfigError when `endpoint` is no address."""
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        raise ConfigError(
+            f"{key}  is {endpoint!r}: {error.strerror}; want e.g. tcp://127.0.0.1:9881"
+        ) from error
+
+
+def receive(socket: Socket) -> list[Any] | None:
+    """The next message as frames with their metadata, or None when there is none now."""
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK, copy=False)
+    except zmq.Again:
+        return None

@@ -1,0 +1,272 @@
+"""Dips, swells and interruptions: events of Urms(1/2) beyond a share of nominal.
+
+A dip begins when Urms(1/2) falls below its threshold and ends when it is back at the threshold plus the
+hysteresis. It is one event for its whole length and named by its deepest value: below the
+interruption threshold an interruption (IEC 61000-4-30:2015, 5.5: every voltage interruption of a
+single-phase system is at the same time a dip), otherwise a sag; longer than 60 s an undervoltage.
+
+Start and end. Urms(1/2) looks at a whole cycle, so by the standard's time stamps a dip of d cycles lasts
+d to d + 1.1 cycles (5.4.5.2 allows an error of a cycle). Which events there are and how deep, Urms(1/2) alone
+decides; when they start and end is then looked up in a finer quantity, the rms over half a cycle moved
+sample by sample: where it passes the threshold, or at a sharp step the step itself.
+
+Source: IEC 61000-4-30:2015, 5.4 and 5.5; names IEEE 1159-2019.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_measure.curves import TEMPORARY_S, IticVerdict, SemiF47Verdict, ieee1159, itic, semi_f47
+from opq_measure.cycles import Track, track
+from opq_measure.rms import half_cycle_rms_v
+from opq_measure.signal import FloatArray, SignalArray
+from opq_measure.spans import Span, spans_above, spans_below
+
+RMS_SIGMA_PERCENT = 0.1
+"""Standard uncertainty of Urms(1/2): class A has 0.2 % of Udin (4-30:2015, 5.4.5.1), taken as 2 sigma."""
+SHARP = 0.1
+"""A step is sharp when a cycle away on both sides less than this share of its height still changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Thresholds on Urms(1/2), in percent of nominal.
+
+    Raises:
+        ValueError: they cannot all hold, e.g. a dip threshold above the swell threshold.
+    """
+
+    sag_percent: float = 90.0
+    swell_percent: float = 110.0
+    interruption_percent: float = 10.0
+    hysteresis_percent: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}, want a finite number")
+        if not 0 < self.interruption_percent < self.sag_percent < self.swell_percent:
+            raise ValueError(
+                "thresholds must rise, 0 < interruption < dip < swell; they are "
+                f"{self.interruption_percent:g}, {self.sag_percent:g} and {self.swell_percent:g} %"
+            )
+        room = (self.swell_percent - self.sag_percent) / 2
+        if not 0 <= self.hysteresis_percent < room:
+            raise ValueError(
+                f"the hysteresis is {self.hysteresis_percent:g} %, want from 0 to below {room:g} %, half of "
+                "the way from the dip to the swell threshold"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """One rms event. Positions are fractional samples of the signal, times count from its sample 0.
+
+    `residual_*` is the lowest Urms(1/2) of a dip, the highest of a swell. While `open` at the end of the
+    signal, `end_s` is None and durations are those seen so far. `open_at_start`: it had begun
+    before the first cycle, so that its true start is not known.
+    """
+
+    kind: str
+    ieee1159: str | None
+    start_sample: float
+    end_sample: float
+    start_s: float
+    end_s: float | None
+    open: bool
+    open_at_start: bool
+    duration_s: float
+    duration_cycles: float
+    residual_v: float
+    residual_percent: float
+    itic: IticVerdict
+    semi_f47: SemiF47Verdict
+    confidence: float
+    """0.5 .. 1: the probability that the residual is truly beyond the threshold, at class A uncertainty."""
+    because: str
+
+    def entry(self) -> dict[str, object]:
+        """The JSON object of the analyze contract's `events`, and a little more."""
+        return {
+            "class": self.kind,
+            "ieee1159": self.ieee1159,
+            "start_s": self.start_s,
+            "end_s": self.end_s,
+            "open": self.open,
+            "open_at_start": self.open_at_start,
+            "duration_s": self.duration_s,
+            "duration_cycles": self.duration_cycles,
+            "residual_v": self.residual_v,
+            "residual_percent": self.residual_percent,
+            "itic": self.itic,
+            "semi_f47": self.semi_f47,
+            "confidence": self.confidence,
+            "because": self.because,
+        }
+
+
+def find_disturbances(
+    volts: SignalArray,
+    rate_hz: float,
+    nominal_v: float = 120.0,
+    nominal_hz: float = 60.0,
+    limits: Limits | None = None,
+) -> tuple[Disturbance, ...]:
+    """Every dip, swell and interruption of a signal, in time order.
+
+    Args:
+        volts: (n,) volts; DC may stay in.
+        nominal_v: Udin, the declared voltage to which `limits` refer.
+    Returns:
+        Empty when there is none, also for a signal shorter than two cycles.
+    Raises:
+        ValueError: see `signal.check_signal`; `nominal_v` is not positive.
+
+    Error: for a rectangular dip 0.03 % of nominal and half a cycle (test_measure_disturbances.py).
+    """
+    tracked = track(volts, rate_hz, nominal_hz)
+    half_edges = tracked.edges(2)
+    return disturbances_in(
+        volts, tracked, half_edges, half_cycle_rms_v(volts, half_edges), nominal_v, limits or Limits()
+    )
+
+
+def disturbances_in(
+    volts: SignalArray,
+    tracked: Track,
+    half_edges: FloatArray,
+    half_rms_v: FloatArray,
+    nominal_v: float,
+    limits: Limits,
+) -> tuple[Disturbance, ...]:
+    """`find_disturbances` for a caller who already has the signal's track, half-cycle edges and Urms(1/2)."""
+    if not (math.isfinite(nominal_v) and nominal_v > 0):
+        raise ValueError(f"nominal_v is {nominal_v}, want a positive number")
+    percent = half_rms_v * (100.0 / nominal_v)
+    hysteresis = limits.hysteresis_percent
+    low = spans_below(percent, limits.sag_percent, limits.sag_percent + hysteresis)
+    high = spans_above(percent, limits.swell_percent, limits.swell_percent - hysteresis)
+    found = []
+    for span, sign in sorted(
+        [(span, -1) for span in low] + [(span, 1) for span in high], key=lambda s: s[0].start
+    ):
+        threshold = limits.sag_percent if sign < 0 else limits.swell_percent
+        enter_v, leave_v = (nominal_v / 100 * level for level in (threshold, threshold - sign * hysteresis))
+        ends = _Ends(volts, half_edges, sign)
+        start = ends.start(span, enter_v)
+        end = ends.end(span, leave_v) if span.closed else float(half_edges[-1])
+        inside = percent[span.start : span.stop]
+        residual = float(inside.min() if sign < 0 else inside.max())
+        found.append(
+            _describe(tracked, half_edges, span, start, end, residual, sign, threshold, nominal_v, limits)
+        )
+    return tuple(found)
+
+
+def _describe(
+    tracked: Track,
+    half_edges: FloatArray,
+    span: Span,
+    start: float,
+    end: float,
+    residual_percent: float,
+    sign: int,
+    threshold: float,
+    nominal_v: float,
+    limits: Limits,
+) -> Disturbance:
+    duration_s = (end - start) / tracked.rate_hz
+    cycles = float(np.diff(np.interp((start, end), half_edges, np.arange(len(half_edges)) / 2))[0])
+    long = duration_s > TEMPORARY_S
+    if sign > 0:
+        kind = "overvoltage" if long else "swell"
+    elif residual_percent < limits.interruption_percent:
+        kind = "interruption"
+    else:
+        kind = "undervoltage" if long else "sag"
+    side = "below" if sign < 0 else "above"
+    beyond = sign * (residual_percent - threshold) / RMS_SIGMA_PERCENT
+    return Disturbance(
+        kind=kind,
+        ieee1159=ieee1159(residual_percent, duration_s, tracked.nominal_hz),
+        start_sample=start,
+        end_sample=end,
+        start_s=start / tracked.rate_hz,
+        end_s=end / tracked.rate_hz if span.closed else None,
+        open=not span.closed,
+        open_at_start=span.start == 0,
+        duration_s=duration_s,
+        duration_cycles=cycles,
+        residual_v=residual_percent * nominal_v / 100,
+        residual_percent=residual_percent,
+        itic=itic(residual_percent, duration_s),
+        semi_f47="not_applicable" if sign > 0 else semi_f47(residual_percent, duration_s),
+        confidence=0.5 * (1 + math.erf(beyond / math.sqrt(2))),
+        because=(
+            f"Urms(1/2) {side} {threshold:g} % of {nominal_v:g} V for {cycles:.3g} cycles, "
+            f"{'lowest' if sign < 0 else 'highest'} {residual_percent:.2f} %"
+            f"{'' if span.closed else ', still open'}"
+        ),
+    )
+
+
+class _Ends:
+    """Finer times of the two ends of a span of Urms(1/2); `sign` is -1 for a dip, +1 for a swell."""
+
+    def __init__(self, volts: SignalArray, half_edges: FloatArray, sign: int) -> None:
+        self._volts, self._edges, self._sign = volts, half_edges, sign
+
+    def start(self, span: Span, enter_v: float) -> float:
+        """The middle of the first half cycle beyond `enter_v`, or of the step there."""
+        if span.start == 0:
+            return float(self._edges[0])
+        return self._crossing(span.start, enter_v, 0)
+
+    def end(self, span: Span, leave_v: float) -> float:
+        """The middle of the last half cycle beyond `leave_v`, or of the step there."""
+        return self._crossing(span.stop - 1, leave_v, -1)
+
+    def _crossing(self, window: int, level_v: float, which: int) -> float:
+        """The first (0) or last (-1) sample position in a window of Urms(1/2) whose half cycle is beyond."""
+        first, last = max(0, window - 6), min(window + 8, len(self._edges) - 1)
+        begin = math.floor(self._edges[first])
+        half = max(1, round(float(np.median(np.diff(self._edges)))))
+        part = np.asarray(self._volts[begin : math.ceil(self._edges[last])], dtype=np.float64)
+        outside = (
+            part[: 4 * half] if which == 0 else part[-4 * half :]
+        )  # two cycles; a step's own mean is no DC
+        part = part - outside.mean()
+        energy = np.concatenate(([0.0], np.cumsum(part * part)))
+        square = (
+            energy[half:] - energy[:-half]
+        ) / half  # of half a cycle; entry i is centred at i + half / 2
+        low = math.floor(self._edges[window]) - begin
+        high = math.ceil(self._edges[window + 2]) - begin - half + 1
+        beyond = self._sign * (square - level_v**2) > 0
+        inside = np.flatnonzero(beyond[low:high])
+        at = low + int(inside[which]) if len(inside) else (low + high) // 2
+        way = -1 if which == 0 else 1
+        while (
+            0 < at < len(square) - 1 and beyond[at + way]
+        ):  # half cycles outside the window, but of the same run
+            at += way
+        return float(begin + self._middle_of_step(energy, at + half / 2, 2 * half))
+
+    @staticmethod
+    def _middle_of_step(energy: FloatArray, near: float, cycle: int) -> float:
+        """Where the rms over a cycle has half the height (in energy) of a sharp step; else `near`.
+
+        The cycle around a step holds half a cycle of each side, whatever the phase, so this is exact.
+        """
+        square = energy[cycle:] - energy[:-cycle]  # entry i is centred at i + cycle / 2
+        at = round(near - cycle / 2)
+        if at < 2 * cycle or at + 2 * cycle >= len(square):
+            return near
+        earlier, before, after, later = square[[at - 2 * cycle, at - cycle, at + cycle, at + 2 * cycle]]
+        height = after - before
+        if max(abs(before - earlier), abs(later - after)) > SHARP * abs(height):
+            return near
+        passed = np.sign(height) * (square[at - cycle : at + cycle] - (before + after) / 2) > 0
+        return at - cycle + int(np.argmax(passed)) + cycle / 2

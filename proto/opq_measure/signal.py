@@ -1,0 +1,37 @@
+"""What a signal is to this package: array types, and the one check that all entries share."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+SignalArray = NDArray[Any]
+"""(n,) of int16 counts or of floats; memory-mapped arrays are welcome, they are read block by block."""
+
+BLOCK_SAMPLES = 1 << 19
+"""Samples that are turned into float64 at once: 4 MiB, so that a day of signal needs no day of memory."""
+
+
+def check_signal(volts: SignalArray, rate_hz: float, nominal_hz: float) -> None:
+    """Refuse what no quantity can be computed of.
+
+    Raises:
+        ValueError: not one-dimensional, not numbers, a value that is not finite, or a rate that
+            is not at least 20 samples per nominal cycle.
+    """
+    if volts.ndim != 1:
+        raise ValueError(f"the signal has {volts.ndim} dimensions, want 1")
+    if volts.dtype.kind not in "iuf":
+        raise ValueError(f"the signal is of type {volts.dtype}, want whole numbers or floats")
+    if not (np.isfinite(nominal_hz) and nominal_hz > 0):
+        raise ValueError(f"nominal_hz is {nominal_hz}, want a positive number")
+    if not (np.isfinite(rate_hz) and rate_hz >= 20 * nominal_hz):
+        raise ValueError(f"rate_hz is {rate_hz}, want at least 20 samples per cycle of {nominal_hz:g} Hz")
+    if volts.dtype.kind != "f":
+        return
+    for first in range(0, len(volts), BLOCK_SAMPLES):
+        finite = np.isfinite(volts[first : first + BLOCK_SAMPLES])
+        if not finite.all():
+            raise ValueError(f"sample {first + int(np.argmin(finite))} is not a finite number")

@@ -80,11 +80,20 @@ def spectrum(
     """
     cycles = cycles_per_window(nominal_hz)
     edges = cycle_edges(volts, rate_hz, nominal_hz) if edges is None else edges
-    bounds = edges[::cycles]
+    return spectrum_between(volts, edges[::cycles], cycles)
+
+
+def spectrum_between(volts: SignalArray, bounds: FloatArray, cycles: int) -> Spectrum:
+    """The DFT of each window `bounds[i] .. bounds[i + 1]` (samples), each of `cycles` cycles."""
     bins = cycles * ORDERS + cycles // 2 + 1
     rows = [_bins(volts, start, stop, cycles, bins) for start, stop in pairwise(bounds)]
     width = min((len(row) for row in rows), default=bins)
     return Spectrum(cycles, bounds, np.array([row[:width] for row in rows]).reshape(len(rows), width))
+
+
+def thd_ratio(volts: SignalArray, start: float, stop: float, cycles: int) -> float:
+    """`Spectrum.thd` of one window of `cycles` cycles, `start` .. `stop` in samples."""
+    return float(spectrum_between(volts, np.array((start, stop)), cycles).thd()[0])
 
 
 def window_thd(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) -> FloatArray:

@@ -1,0 +1,33 @@
+"""Analyses by name and settings, from this folder's `analyses/` through the plug-in host."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from opq_cloud.mauka.runner import Analysis
+from opq_rules.plugins.host import available, load
+
+BUILT_IN = Path(__file__).parent / "analyses"
+
+
+def load_analyses(
+    entries: Sequence[tuple[str, Mapping[str, Any]]], folders: Sequence[Path] = (BUILT_IN,)
+) -> list[Analysis]:
+    """(name, settings) of each; no entries: all there are, with their defaults.
+
+    Raises PluginError, with every problem of the first analysis that has one.
+    """
+    wanted = entries or [(name, {}) for name in available(folders)]
+    loaded = []
+    for name, settings in wanted:
+        plugin = load("analysis", name, settings, folders)
+        loaded.append(
+            Analysis(
+                name=plugin.name,
+                analyse=plugin.module.analyse,
+                config=plugin.config,
+                fixed=frozenset(settings),
+                begin=getattr(plugin.module, "begin", None),
+            )
+        )
+    return loaded

@@ -1,0 +1,102 @@
+"""What is said on Mauka's bus: topics, frames and the few messages that we make.
+
+A bus message is two frames, the topic (UTF-8) and a serialized `MaukaMessage`; a control
+message is a plug-in's name and the literal `EXIT`. Source: opq-interop A.9, B.2, E.1.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from google.protobuf.message import DecodeError
+
+from opq_proto.errors import FrameError
+from opq_proto.mauka_pb2 import GcDomain, MaukaMessage, PayloadType
+
+MAKAI_EVENT = "MakaiEvent"
+HEARTBEAT = "heartbeat"
+LAHA_GC = "laha_gc"
+ADC_SAMPLES = "AdcSamples"
+RAW_VOLTAGE = "RawVoltage"
+RMS_WINDOWED_VOLTAGE = "RmsWindowedVoltage"
+
+EXIT = b"EXIT"
+BRIDGE_SOURCE = "makai_event_bridge"
+
+LARGEST_ID = 0xFFFF_FFFF
+"""Event and incident ids are uint32 on the wire."""
+
+
+def now_ms() -> int:
+    """UTC in milliseconds, the stamp of a message: taken anew for each one."""
+    return time.time_ns() // 1_000_000
+
+
+def new_message(source: str) -> MaukaMessage:
+    """An empty message, stamped now."""
+    return MaukaMessage(timestamp_ms=now_ms(), source=source)
+
+
+def makai_event(event_id: int, source: str = BRIDGE_SOURCE) -> MaukaMessage:
+    """An event is in the store; `ValueError` when the id does not fit the wire."""
+    if not 1 <= event_id <= LARGEST_ID:
+        raise ValueError(f"event id {event_id}; want 1 to {LARGEST_ID}")
+    message = new_message(source)
+    message.makai_event.event_id = event_id
+    return message
+
+
+def gc_update(domain: GcDomain, item_id: int, source: str) -> MaukaMessage:
+    """A document is to be kept, and with it what it rests on."""
+    message = new_message(source)
+    message.laha.gc_update.from_domain = domain
+    message.laha.gc_update.id = item_id
+    return message
+
+
+def heartbeat(
+    source: str, state: str, last_received_ms: int, handled: int, status: Mapping[str, object]
+) -> MaukaMessage:
+    """I am here: `status` becomes the JSON of opq-interop E.2, `state` is IDLE or BUSY."""
+    message = new_message(source)
+    message.heartbeat.last_received_timestamp_ms = last_received_ms
+    message.heartbeat.on_message_count = handled & LARGEST_ID
+    message.heartbeat.status = json.dumps(status)
+    message.heartbeat.plugin_state = state
+    return message
+
+
+def payload(
+    event_id: int,
+    box_id: str,
+    data: Iterable[float],
+    kind: PayloadType,
+    span_ms: tuple[int, int],
+    source: str,
+) -> MaukaMessage:
+    """Numbers of one Box and event, for plug-ins of the original form."""
+    message = new_message(source)
+    message.payload.event_id = event_id
+    message.payload.box_id = box_id
+    message.payload.data.extend(data)
+    message.payload.payload_type = kind
+    message.payload.start_timestamp_ms, message.payload.end_timestamp_ms = span_ms
+    return message
+
+
+def read_topic(frames: Sequence[bytes]) -> tuple[str, bytes]:
+    """Topic and body of a bus message; `FrameError` when it is not two frames with a UTF-8 topic."""
+    if len(frames) != 2:
+        raise FrameError(f"a bus message of {len(frames)} frames; want topic and body")
+    try:
+        return frames[0].decode(), frames[1]
+    except UnicodeDecodeError as error:
+        raise FrameError(f"a bus topic that is not UTF-8: {frames[0][:40]!r}") from error
+
+
+def read_body(body: bytes) -> MaukaMessage:
+    """The message of a body; `FrameError` when the bytes are none."""
+    try:
+        return MaukaMessage.FromString(body)
+    except DecodeError as error:
+        raise FrameError(f"{len(body)} bytes on the bus are no MaukaMessage") from error

@@ -1,0 +1,245 @@
+"""The plug-in base, in the original's form: topics in, `on_message`, `produce`, a heartbeat.
+
+    class Mine(MaukaPlugin):
+        NAME = "Mine"
+
+        def __init__(self, config):
+            super().__init__(config, ["MakaiEvent"], Mine.NAME)
+
+        def on_message(self, topic, mauka_message):
+            print(mauka_message.makai_event.event_id)
+
+    run_plugin(Mine, {})
+
+`config` has the original's flat keys (opq-interop C.4), each with its default. One loop
+handles messages; a second thread sends heartbeats, but only while that loop lives, and says
+how long a message has been in hand: a plug-in that crashed or hangs does not look healthy.
+"""
+
+import inspect
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import zmq
+
+from opq_cloud.mauka import messages
+from opq_cloud.mauka.once_per import OncePer
+from opq_cloud.mauka.sockets import Publisher, Stop, connectable, subscriber
+from opq_cloud.service import Counters
+from opq_proto import log as logs
+from opq_proto.errors import FrameError
+from opq_proto.mauka_pb2 import MaukaMessage
+
+log = logs.get(service="mauka")
+
+PUB_KEY = "zmq.mauka.plugin.pub.interface"
+SUB_KEY = "zmq.mauka.plugin.sub.interface"
+HEARTBEAT_KEY = "plugins.base.heartbeatIntervalS"
+HWM_KEY = "plugins.base.hwm"
+DEFAULTS: Mapping[str, Any] = {
+    PUB_KEY: "tcp://127.0.0.1:9882",
+    SUB_KEY: "tcp://127.0.0.1:9883",
+    HEARTBEAT_KEY: 60.0,
+    HWM_KEY: 1000,
+}
+
+POLL_MS = 100
+BURST = 100
+FIRST_HEARTBEAT_S = 5.0  # opq-interop A.11
+WAIT_HEARD_S = 1.0
+IDLE, BUSY, STOPPED, CRASHED = "IDLE", "BUSY", "STOPPED", "CRASHED"
+"""The original knows the first two; the others are the last heartbeat of a loop that ended."""
+
+
+class MaukaPlugin:
+    """Counters: `received`, `received_bytes`, `handled`, `failures`, `malformed`, and Publisher's."""
+
+    NAME = "MaukaPlugin"
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        subscriptions: Sequence[str],
+        name: str,
+        exit_event: Stop | None = None,
+    ) -> None:
+        self.config: dict[str, Any] = {**DEFAULTS, **config}
+        self.subscriptions = tuple(subscriptions)
+        self.name = name
+        self.exit_event: Stop = exit_event or threading.Event()
+        self.counters = Counters()
+        self._errors: dict[str, str] = {}
+        self._out: Publisher | None = None
+        self._busy_since_s: float | None = None
+        self._last_received_ms = 0
+        self._told = OncePer(10)
+
+    def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
+        """For the plug-in to override: one message of a subscribed topic."""
+
+    def on_idle(self) -> bool:
+        """For the plug-in to override: called between messages; True when it has more to do at once."""
+        return False
+
+    def produce(self, topic: str, message: MaukaMessage | bytes) -> None:
+        """Publish on the bus, from any thread; counted as `unheard` when there is no bus."""
+        body = message if isinstance(message, bytes) else message.SerializeToString()
+        out = self._out
+        if out is None:
+            self.counters.add("unheard")
+        else:
+            out.send([topic.encode(), body])
+
+    def run_plugin(self) -> None:
+        """The loop, until EXIT or the exit event, in the calling thread."""
+        self.run(self.exit_event)
+
+    def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
+        """The loop, until `stop`, the exit event or the control message EXIT."""
+        self.exit_event = stop
+        context: zmq.Context[Any] = zmq.Context()
+        hwm = int(self.config[HWM_KEY])
+        source = subscriber(context, hwm, (*self.subscriptions, self.name))
+        out = Publisher(context, hwm, self.counters)
+        ended = threading.Event()
+        heart = threading.Thread(target=self._beat, args=(ended,), name=f"{self.name}-heartbeat", daemon=True)
+        last_state = CRASHED
+        try:
+            out.connect(str(self.config[PUB_KEY]))
+            source.connect(connectable(str(self.config[SUB_KEY])))
+            out.wait_heard(WAIT_HEARD_S, stop)
+            self._out = out
+            heart.start()
+            if ready is not None:
+                ready.set()
+            self._loop(source, stop)
+            last_state = STOPPED
+        finally:
+            ended.set()
+            if heart.ident is not None:
+                heart.join()
+            self._send_heartbeat(last_state)
+            self._out = None
+            source.close()
+            out.close()
+            context.term()
+
+    @property
+    def last_error(self) -> str | None:
+        """What failed when it was last tried; None when everything went well then."""
+        return next(reversed(list(self._errors.values())), None)
+
+    def guard(self, what: str, call: Callable[[], object], **ids: object) -> bool:
+        """The one place where anything may be caught: count, log with its ids, carry on."""
+        try:
+            call()
+        except Exception as error:
+            self.counters.add("failures", label=what)
+            self._errors.pop(what, None)
+            self._errors[what] = f"{what}: {type(error).__name__}: {error}"
+            if self._told.due():
+                log.exception("plugin.failed", plugin=self.name, what=what, **ids)
+            return False
+        self._errors.pop(what, None)
+        return True
+
+    def status(self) -> dict[str, object]:
+        """The heartbeat's JSON: the original's four keys (opq-interop E.2), then ours."""
+        total = self.counters.total
+        busy_since_s = self._busy_since_s
+        return {
+            "messages_received": int(total("received")),
+            "messages_published": int(total("published")),
+            "bytes_received": int(total("received_bytes")),
+            "bytes_published": int(total("published_bytes")),
+            "malformed": int(total("malformed")),
+            "dropped": int(total("dropped")),
+            "failures": int(total("failures")),
+            "last_error": self.last_error,
+            "busy_s": 0.0 if busy_since_s is None else round(time.monotonic() - busy_since_s, 3),
+            "interval_s": float(self.config[HEARTBEAT_KEY]),
+        }
+
+    def _loop(self, source: "zmq.Socket[bytes]", stop: Stop) -> None:
+        more = False
+        while not stop.is_set():
+            if source.poll(0 if more else POLL_MS):
+                for _ in range(BURST):
+                    try:
+                        frames = source.recv_multipart(zmq.NOBLOCK)
+                    except zmq.Again:
+                        break
+                    if not self._take(frames):
+                        log.info("plugin.exit", plugin=self.name)
+                        return
+                    if stop.is_set():
+                        return
+            more = self._idle()
+
+    def _take(self, frames: list[bytes]) -> bool:
+        """Handle one bus message; False when it was this plug-in's EXIT."""
+        self.counters.add("received")
+        self.counters.add("received_bytes", sum(map(len, frames)))
+        try:
+            topic, body = messages.read_topic(frames)
+            if topic == self.name and body == messages.EXIT:
+                return False
+            if not topic.startswith(self.subscriptions):
+                return True  # came by our name's prefix, for another plug-in
+            message = messages.read_body(body)
+        except FrameError as error:
+            self.counters.add("malformed")
+            if self._told.due():
+                log.warning("plugin.malformed", plugin=self.name, problem=str(error))
+            return True
+        self._last_received_ms = messages.now_ms()
+        self._busy_since_s = time.monotonic()
+        self.guard("on_message", lambda: self.on_message(topic, message), topic=topic)
+        self.counters.add("handled")
+        self._busy_since_s = None
+        return True
+
+    def _idle(self) -> bool:
+        more = False
+
+        def idle() -> None:
+            nonlocal more
+            more = self.on_idle()
+
+        self._busy_since_s = time.monotonic()
+        self.guard("on_idle", idle)
+        self._busy_since_s = None
+        return more
+
+    def _beat(self, ended: threading.Event) -> None:
+        wait_s = min(FIRST_HEARTBEAT_S, float(self.config[HEARTBEAT_KEY]))
+        while not ended.wait(wait_s):
+            self._send_heartbeat(IDLE if self._busy_since_s is None else BUSY)
+            wait_s = float(self.config[HEARTBEAT_KEY])
+
+    def _send_heartbeat(self, state: str) -> None:
+        message = messages.heartbeat(
+            self.name, state, self._last_received_ms, int(self.counters.total("handled")), self.status()
+        )
+        self.produce(messages.HEARTBEAT, message)
+
+
+def run_plugin(
+    plugin_class: Callable[..., MaukaPlugin],
+    config: Mapping[str, Any],
+    exit_event: Stop | None = None,
+) -> None:
+    """Make a plug-in and run it in this thread until EXIT, SIGTERM, SIGINT or `exit_event`.
+
+    Both of the original's constructors are known: `(config)` and `(config, exit_event)`.
+    """
+    stop = exit_event or threading.Event()
+    if isinstance(stop, threading.Event) and threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    takes_event = len(inspect.signature(plugin_class).parameters) > 1
+    plugin = plugin_class(config, stop) if takes_event else plugin_class(config)
+    plugin.run(stop)

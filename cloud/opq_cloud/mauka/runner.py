@@ -1,0 +1,226 @@
+"""The runner: one plug-in around all pure analyses; the only one of Mauka that writes findings.
+
+It reads an event, lets every analysis think, stores what they found (which joins it into
+incidents), marks the event analysed and tells the bus, in this order: a crash anywhere leaves
+an event that is not marked, and doing it again changes nothing (the store is idempotent).
+A notification that was lost is healed by a look into the store, at start and every 2 s.
+"""
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
+from opq_cloud.mauka.plugin import MaukaPlugin
+from opq_cloud.store.store import Store
+from opq_proto import log as logs
+from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
+from opq_proto.messages import Event, Finding
+
+log = logs.get(service="mauka")
+
+LOOK_S = 2.0
+UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: an original event service tells before it stores
+WAITING_EVENTS = 1000
+FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A pure analysis with its settings (house.md, "An analysis")."""
+
+    name: str
+    analyse: Callable[..., Any]
+    config: Any
+    fixed: frozenset[str] = frozenset()
+    """Fields of `config` that its user set: a Box's own nominal values do not replace them."""
+    begin: Callable[[Any], Any] | None = None
+    """Of an analysis with memory: its first state."""
+
+    def for_nominal(self, nominal_v: float, nominal_hz: float) -> Any:
+        """Its Config for Boxes of these nominal values, where it has such fields."""
+        wanted = {"nominal_v": nominal_v, "nominal_hz": nominal_hz}
+        known = {item.name for item in fields(self.config)} - self.fixed
+        return replace(self.config, **{key: value for key, value in wanted.items() if key in known})
+
+    def look(self, event: Event, nominal: tuple[float, float], states: dict[Any, Any]) -> Sequence[Finding]:
+        """Its findings in `event`; the state of one with memory is kept in `states`, per nominal."""
+        config = self.for_nominal(*nominal)
+        if self.begin is None:
+            findings: Sequence[Finding] = self.analyse(event, config)
+            return findings
+        key = (self.name, nominal)
+        state = states[key] if key in states else self.begin(config)
+        findings, states[key] = self.analyse(event, config, state)
+        return findings
+
+
+@dataclass(slots=True)
+class _Retry:
+    next_s: float
+    wait_s: float
+
+
+class AnalysisRunner(MaukaPlugin):
+    """Counters: `events`, `findings`, `unknown_events`, `analysis_ms` by analysis, and the base's."""
+
+    NAME = "AnalysisRunner"
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        store: Callable[[], Store],
+        analyses: Sequence[Analysis],
+        nominal_v: float = 120.0,
+        nominal_hz: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(config, [MAKAI_EVENT], AnalysisRunner.NAME)
+        self._store = store
+        self.analyses = tuple(analyses)
+        self._nominal = (nominal_v, nominal_hz)
+        self._clock = clock
+        self._next_look_s = clock()
+        self._states: dict[Any, Any] = {}
+        self._backlog: deque[int] = deque()
+        self._unfinished: OrderedDict[int, float] = OrderedDict()
+        """Told of, but not complete in the store: event id -> when to take what is there."""
+        self._retries: OrderedDict[int, _Retry] = OrderedDict()
+
+    def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
+        """A MakaiEvent: a new one, or one that somebody injects again."""
+        if mauka_message.WhichOneof("message") != "makai_event":
+            self.counters.add("malformed")
+            return
+        event_id = mauka_message.makai_event.event_id
+        record = self._store().event_record(event_id)
+        if record is not None and record.finished:
+            self._attempt(event_id, again=record.analysed)
+        else:
+            self._unfinished.setdefault(event_id, self._clock() + UNFINISHED_S)
+            while len(self._unfinished) > WAITING_EVENTS:
+                self._unfinished.popitem(last=False)
+                self.counters.add("forgotten_events")
+
+    def on_idle(self) -> bool:
+        """Every 2 s look for finished events that nobody analysed; take one of them per call."""
+        now_s = self._clock()
+        if not self._backlog and now_s >= self._next_look_s:
+            self._next_look_s = now_s + LOOK_S
+            self._backlog.extend(self._due(now_s))
+            self._take_unfinished(now_s)
+        if not self._backlog:
+            return False
+        self._attempt(self._backlog.popleft(), again=False)
+        return bool(self._backlog)
+
+    def run(self, stop: Any, ready: threading.Event | None = None) -> None:
+        """The plug-in's loop; what a crash left behind is analysed first."""
+        self._next_look_s = self._clock()
+        self._backlog.clear()
+        super().run(stop, ready)
+
+    def _due(self, now_s: float) -> list[int]:
+        waiting = [record.event_id for record in self._store().unanalysed_events()]
+        still = set(waiting)
+        for event_id in [known for known in self._retries if known not in still]:
+            del self._retries[event_id]
+        return [
+            event_id
+            for event_id in waiting
+            if event_id not in self._retries or self._retries[event_id].next_s <= now_s
+        ]
+
+    def _take_unfinished(self, now_s: float) -> None:
+        for event_id, deadline_s in list(self._unfinished.items()):
+            record = self._store().event_record(event_id)
+            if record is not None and record.finished:
+                del self._unfinished[event_id]  # found among the unanalysed ones
+            elif now_s >= deadline_s:
+                del self._unfinished[event_id]
+                if record is None:
+                    self.counters.add("unknown_events")
+                    log.warning("event.unknown", event_id=event_id)
+                else:
+                    self._attempt(event_id, again=False, complete=False)
+
+    def _attempt(self, event_id: int, again: bool, complete: bool = True) -> None:
+        """Analyse one event; what fails is tried again, later and later, and holds up no other."""
+        outcome: list[bool] = []
+        self.guard(
+            "event",
+            lambda: outcome.append(self._analyse(event_id, again, complete)),
+            event_id=event_id,
+        )
+        if outcome == [True]:
+            self._retries.pop(event_id, None)
+            return
+        before = self._retries.pop(event_id, None)
+        wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, LONGEST_RETRY_S)
+        self._retries[event_id] = _Retry(self._clock() + wait_s, wait_s)
+
+    def _analyse(self, event_id: int, again: bool, complete: bool) -> bool:
+        """True when every analysis could look; then the event is marked (unless not complete)."""
+        store = self._store()
+        event = store.event(event_id)
+        if event is None:
+            self.counters.add("unknown_events")
+            return True
+        findings, all_looked = self._look(event)
+        stored = store.put_findings(event_id, findings)
+        stored_ns = time.monotonic_ns()
+        if all_looked and complete:
+            store.mark_analysed(event_id)
+        self.counters.add("events")
+        self.counters.add("findings", len(stored))
+        for item in stored:
+            self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
+        for incident_id in sorted({item.incident_id for item in stored}):
+            self._tell(store, incident_id, stored_ns, again)
+        log.info("event.analysed", event_id=event_id, findings=len(stored), again=again)
+        return all_looked
+
+    def _look(self, event: Event) -> tuple[list[Finding], bool]:
+        """What all analyses found; one that fails does not take the others' findings with it."""
+        parts = self._by_nominal(event)
+        findings: list[Finding] = []
+        all_looked = True
+        for analysis in self.analyses:
+            started = time.perf_counter()
+            for part, nominal in parts:
+                all_looked &= self.guard(
+                    f"analysis {analysis.name}",
+                    lambda a=analysis, p=part, n=nominal: findings.extend(  # type: ignore[misc]
+                        a.look(p, n, self._states)
+                    ),
+                    event_id=event.event_id,
+                    analysis=analysis.name,
+                )
+            self.counters.add("analysis_ms", 1000 * (time.perf_counter() - started), label=analysis.name)
+        return findings, all_looked
+
+    def _by_nominal(self, event: Event) -> list[tuple[Event, tuple[float, float]]]:
+        """The event in parts of Boxes with the same nominal volts and hertz: usually one part."""
+        store = self._store()
+        parts: dict[tuple[float, float], list[Any]] = {}
+        for wave in event.waveforms:
+            box = store.box(wave.box_id)
+            nominal = self._nominal if box is None else (box.nominal_v, box.nominal_hz)
+            parts.setdefault(nominal, []).append(wave)
+        return [(replace(event, waveforms=tuple(waves)), nominal) for nominal, waves in parts.items()]
+
+    def _tell(self, store: Store, incident_id: int, stored_ns: int, again: bool) -> None:
+        incident = store.incident(incident_id)
+        if incident is None or again:
+            return
+        facts = {"incident_id": incident_id, "class": incident.kind}
+        log.info(
+            "incident.stored",
+            **facts,
+            event_ids=list(incident.event_ids),
+            box_ids=list(incident.box_ids),
+            monotonic_ns=stored_ns,
+        )

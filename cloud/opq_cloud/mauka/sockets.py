@@ -1,0 +1,141 @@
+"""The bus's sockets: a publisher that knows whether it is heard, a subscriber, a clear bind.
+
+XPUB on the wire is PUB; it tells us of subscriptions and, with XPUB_NODROP, of a subscriber
+that is full. So nothing is dropped without a counter moving (limits.md section 1).
+"""
+
+import errno
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import zmq
+
+from opq_cloud.service import Counters
+from opq_proto.errors import PortBusyError
+
+LINGER_MS = 500
+RECONNECT_MOST_MS = 1000
+LARGEST_MESSAGE_BYTES = 64 * 2**20
+"""A peer that sends more is disconnected; 3 s of one Box as doubles are 0.3 MB."""
+
+
+class Stop(Protocol):
+    """An event of threading or of multiprocessing."""
+
+    def is_set(self) -> bool: ...
+
+
+def bind(socket: "zmq.Socket[bytes]", endpoint: str, service: str) -> None:
+    """Raises PortBusyError with what to do when the address cannot be had."""
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = "another program holds it; stop that one or use --port-offset"
+        else:
+            reason = f"{error.strerror}; correct the address"
+        raise PortBusyError(f"{service}: cannot bind {endpoint}: {reason}") from error
+
+
+def connectable(endpoint: str) -> str:
+    """Where to connect to what is bound at `endpoint`: `tcp://*:9882` is reached on loopback."""
+    return endpoint.replace("://*:", "://127.0.0.1:").replace("://0.0.0.0:", "://127.0.0.1:")
+
+
+def subscriber(context: "zmq.Context[Any]", hwm: int, topics: Iterable[str]) -> "zmq.Socket[bytes]":
+    """A SUB socket, bounded, subscribed, not yet bound or connected."""
+    socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.RCVHWM, hwm)
+    socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE_BYTES)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
+    for topic in topics:
+        socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+    return socket
+
+
+class Publisher:
+    """Publishes to one bound peer (`connect`) or to whoever connects (`bind`); from any thread.
+
+    Counters: `published`, `published_bytes`; `unheard`, sent while nobody had subscribed to
+    anything. With one peer each message that it has no room for is in `dropped`. With many the
+    others still get it, and libzmq then leaves the full one out until it has read half of its
+    queue without saying how much it missed: `subscriber_full` counts how often that began.
+    """
+
+    def __init__(self, context: "zmq.Context[Any]", hwm: int, counters: Counters) -> None:
+        self.socket: zmq.Socket[bytes] = context.socket(zmq.XPUB)
+        self.socket.setsockopt(zmq.LINGER, LINGER_MS)
+        self.socket.setsockopt(zmq.SNDHWM, hwm)
+        self.socket.setsockopt(zmq.XPUB_NODROP, 1)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
+        self._counters = counters
+        self._topics: set[bytes] = set()
+        self._lock = threading.Lock()
+        self._one_peer = True
+
+    def bind(self, endpoint: str, service: str) -> None:
+        """Raises PortBusyError."""
+        bind(self.socket, endpoint, service)
+        self._one_peer = False
+
+    def connect(self, endpoint: str) -> None:
+        self.socket.connect(connectable(endpoint))
+
+    def wait_heard(self, timeout_s: float, stop: Stop | None = None) -> bool:
+        """Wait until somebody subscribed: what is sent before is lost (the slow joiner)."""
+        end_s = time.monotonic() + timeout_s
+        while not (stop is not None and stop.is_set()):
+            if self.heard():
+                return True
+            if time.monotonic() >= end_s:
+                break
+            self.socket.poll(20)
+        return False
+
+    def heard(self) -> bool:
+        """Whether anybody is subscribed now; takes in what subscribers said."""
+        with self._lock:
+            self._take_in()
+            return bool(self._topics)
+
+    def send(self, frames: Sequence[bytes]) -> bool:
+        """Never blocks; False when somebody missed it, which is counted."""
+        with self._lock:
+            self._take_in()
+            if not self._topics:
+                self._counters.add("unheard")
+                return False
+            try:
+                self.socket.send_multipart(frames, zmq.NOBLOCK)
+                missed = False
+            except zmq.Again:
+                missed = True
+                self._counters.add("dropped" if self._one_peer else "subscriber_full")
+                if self._one_peer:
+                    return False
+                self._send_to_the_others(frames)
+            self._counters.add("published")
+            self._counters.add("published_bytes", sum(map(len, frames)))
+            return not missed
+
+    def close(self) -> None:
+        with self._lock:
+            self.socket.close()
+
+    def _send_to_the_others(self, frames: Sequence[bytes]) -> None:
+        self.socket.setsockopt(zmq.XPUB_NODROP, 0)
+        try:
+            self.socket.send_multipart(frames, zmq.NOBLOCK)
+        finally:
+            self.socket.setsockopt(zmq.XPUB_NODROP, 1)
+
+    def _take_in(self) -> None:
+        while int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            said = self.socket.recv()
+            if said[:1] == b"\x01":
+                self._topics.add(said[1:])
+            elif said[:1] == b"\x00":
+                self._topics.discard(said[1:])

@@ -1,0 +1,133 @@
+"""Who is alive on the bus: the last heartbeat of every plug-in, old or new, and what it means.
+
+Source: opq-interop F.4 (`/status`), E.2 (the heartbeat's JSON). Unlike the original a plug-in
+whose heartbeats stop, that hangs or whose work fails is not ok (opq-interop H.25, H.26).
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opq_cloud.mauka.messages import HEARTBEAT
+from opq_cloud.mauka.plugin import (
+    CRASHED,
+    DEFAULTS,
+    FIRST_HEARTBEAT_S,
+    HEARTBEAT_KEY,
+    STOPPED,
+    MaukaPlugin,
+)
+from opq_cloud.service import Health
+from opq_proto.mauka_pb2 import MaukaMessage
+
+PLUGINS = 256
+"""Kept at most, so that made-up names cannot fill the memory."""
+
+MISSED_HEARTBEATS = 2.5
+HANGS_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The last heartbeat of one plug-in."""
+
+    plugin_name: str
+    heard_s: float
+    """By our monotonic clock."""
+    timestamp_ms: int
+    last_recv_ms: int
+    plugin_state: str
+    status: Mapping[str, Any]
+
+    def number(self, key: str, default: float) -> float:
+        """A number of its JSON; what is none counts as `default`."""
+        value = self.status.get(key, default)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else default
+
+    def row(self) -> dict[str, object]:
+        """As in `/status` of the original."""
+        return {
+            "plugin_name": self.plugin_name,
+            "messages_recv": int(self.number("messages_received", 0)),
+            "bytes_recv": int(self.number("bytes_received", 0)),
+            "last_recv": self.last_recv_ms,
+            "plugin_state": self.plugin_state,
+        }
+
+    def trouble(self, now_s: float) -> str | None:
+        """Why it is not ok; None when it is."""
+        silent_s = now_s - self.heard_s
+        if self.plugin_state == CRASHED:
+            return "its loop crashed"
+        if self.plugin_state == STOPPED:
+            return "it was stopped"
+        if silent_s > MISSED_HEARTBEATS * self.number("interval_s", DEFAULTS[HEARTBEAT_KEY]):
+            return f"no heartbeat for {silent_s:.0f} s"
+        if self.number("busy_s", 0) > HANGS_S:
+            return f"busy with one message for {self.number('busy_s', 0):.0f} s"
+        error = self.status.get("last_error")
+        return None if error is None else str(error)
+
+
+class StatusPlugin(MaukaPlugin):
+    """Listens to `heartbeat`; `expected` are the plug-ins that must be heard."""
+
+    NAME = "StatusPlugin"
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        expected: Iterable[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(config, [HEARTBEAT], StatusPlugin.NAME)
+        self._clock = clock
+        self._started_s = clock()
+        self._expected = tuple(expected)
+        self._heard: dict[str, Heard] = {}
+
+    def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
+        if mauka_message.WhichOneof("message") != "heartbeat":
+            self.counters.add("malformed")
+            return
+        beat = mauka_message.heartbeat
+        try:
+            status = json.loads(beat.status or "{}")
+        except ValueError:
+            self.counters.add("malformed")
+            status = {}
+        heard = Heard(
+            mauka_message.source,
+            self._clock(),
+            mauka_message.timestamp_ms,
+            beat.last_received_timestamp_ms,
+            beat.plugin_state,
+            status if isinstance(status, dict) else {},
+        )
+        self._heard.pop(heard.plugin_name, None)
+        if heard.plugin_state == STOPPED and heard.plugin_name not in self._expected:
+            return  # it was asked to go
+        self._heard[heard.plugin_name] = heard
+        if len(self._heard) > PLUGINS:
+            del self._heard[next(iter(self._heard))]
+
+    def plugin_status(self) -> list[Mapping[str, object]]:
+        """Rows of `/status`, by name."""
+        heard = self._heard.copy()
+        return [heard[name].row() for name in sorted(heard)]
+
+    def health(self) -> list[Health]:
+        """One component per plug-in heard or expected; its timestamp is its heartbeat's."""
+        now_s = self._clock()
+        heard = self._heard.copy()
+        parts = []
+        for name in sorted(heard):
+            trouble = heard[name].trouble(now_s)
+            parts.append(Health(name, trouble is None, heard[name].timestamp_ms // 1000, trouble))
+        grace_s = MISSED_HEARTBEATS * FIRST_HEARTBEAT_S
+        for name in self._expected:
+            if name not in heard and now_s - self._started_s > grace_s:
+                parts.append(Health(name, False, info="never heard on the bus"))
+        return parts

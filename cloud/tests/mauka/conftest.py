@@ -1,0 +1,123 @@
+"""Mauka on real sockets and free ports, in threads that end with the test."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import zmq
+
+from opq_cloud.mauka.bus import BusBroker, BusConfig
+from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY
+from opq_proto import log as logs
+
+
+def _free_endpoint() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@dataclass
+class Running:
+    """Services in threads; `start` returns once they are ready, `end` joins them all."""
+
+    threads: list[tuple[threading.Event, threading.Thread]] = field(default_factory=list)
+
+    def start(self, service: Any) -> threading.Event:
+        stop, ready = threading.Event(), threading.Event()
+        thread = threading.Thread(target=service.run, args=(stop, ready), name=service.name)
+        thread.start()
+        self.threads.append((stop, thread))
+        assert ready.wait(5), f"{service.name} did not start"
+        return stop
+
+    def end(self) -> None:
+        for stop, _ in self.threads:
+            stop.set()
+        for _, thread in self.threads:
+            thread.join(3)
+            assert not thread.is_alive(), f"{thread.name} did not end"
+
+
+@dataclass
+class Bus:
+    """A running broker and its addresses."""
+
+    broker: BusBroker
+    sub: str
+    pub: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {PUB_KEY: self.sub, SUB_KEY: self.pub, HEARTBEAT_KEY: 0.1}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _log_as_services_do() -> None:
+    logs.configure("mauka")
+
+
+@pytest.fixture
+def free_endpoint() -> Callable[[], str]:
+    return _free_endpoint
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    services = Running()
+    yield services
+    services.end()
+
+
+@pytest.fixture
+def bus(running: Running) -> Bus:
+    broker = BusBroker(BusConfig(_free_endpoint(), _free_endpoint()))
+    running.start(broker)
+    return Bus(broker, broker._config.sub_endpoint, broker._config.pub_endpoint)
+
+
+@dataclass
+class Wire:
+    """Plain pyzmq sockets, as a foreign peer has them; every receive has a time limit."""
+
+    context: "zmq.Context[Any]"
+
+    def subscriber(self, endpoint: str, topic: str = "", bind: bool = False) -> "zmq.Socket[bytes]":
+        made: zmq.Socket[bytes] = self.context.socket(zmq.SUB)
+        made.setsockopt(zmq.RCVTIMEO, 5000)
+        made.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        made.bind(endpoint) if bind else made.connect(endpoint)
+        return made
+
+    def publisher(self, endpoint: str, bind: bool = False) -> "zmq.Socket[bytes]":
+        made: zmq.Socket[bytes] = self.context.socket(zmq.PUB)
+        made.bind(endpoint) if bind else made.connect(endpoint)
+        time.sleep(0.2)  # the original's own way around the slow joiner (opq-interop E.5)
+        return made
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    context: zmq.Context[Any] = zmq.Context()
+    yield Wire(context)
+    context.destroy(linger=0)
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Any]], Any]:
+    """Wait, at most 10 s, for what is true in the end; returns it."""
+
+    def wait(ask: Callable[[], Any]) -> Any:
+        end_s = time.monotonic() + 10
+        while time.monotonic() < end_s:
+            answer = ask()
+            if answer:
+                return answer
+            time.sleep(0.01)
+        raise AssertionError("did not come true within 10 s")
+
+    return wait

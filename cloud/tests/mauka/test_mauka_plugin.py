@@ -1,0 +1,224 @@
+"""The plug-in base: old plug-ins run on the real bus, and a broken one does not look healthy."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from opq_cloud.mauka.messages import gc_update, makai_event
+from opq_cloud.mauka.plugin import MaukaPlugin, run_plugin
+from opq_cloud.mauka.status import StatusPlugin
+from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
+
+OLD_PLUGIN = """
+import multiprocessing
+import sys
+import typing
+
+import opq_cloud.mauka.plugin as base_plugin
+
+
+class PrintPlugin(base_plugin.MaukaPlugin):
+    NAME = "PrintPlugin"
+
+    def __init__(self, config: typing.Dict, exit_event: multiprocessing.Event):
+        super().__init__(config, ["MakaiEvent"], PrintPlugin.NAME, exit_event)
+
+    def on_message(self, topic, mauka_message):
+        print(topic, mauka_message.makai_event.event_id, mauka_message.source, flush=True)
+        self.produce("Seen", mauka_message)
+
+
+base_plugin.run_plugin(PrintPlugin, {"zmq.mauka.plugin.pub.interface": sys.argv[1],
+                                     "zmq.mauka.plugin.sub.interface": sys.argv[2],
+                                     "plugins.base.heartbeatIntervalS": 0.1})
+"""
+
+
+class Listener(MaukaPlugin):
+    """Keeps what it hears; fails on event 13 and hangs on event 99."""
+
+    NAME = "Listener"
+
+    def __init__(self, config):
+        super().__init__(config, ["MakaiEvent"], Listener.NAME)
+        self.heard = []
+        self.go_on = threading.Event()
+
+    def on_message(self, topic, mauka_message):
+        event_id = mauka_message.makai_event.event_id
+        if event_id == 13:
+            raise ValueError("thirteen")
+        if event_id == 99:
+            self.go_on.wait(10)
+        self.heard.append(event_id)
+
+
+def _send_until(writer, event_id, seen):
+    """A PUB/SUB pair may still be joining: say it until it is seen."""
+    end_s = time.monotonic() + 10
+    while not seen() and time.monotonic() < end_s:
+        writer.send_multipart([b"MakaiEvent", makai_event(event_id).SerializeToString()])
+        time.sleep(0.05)
+    assert seen()
+
+
+@pytest.fixture
+def listener(bus, running, wire):
+    plugin = Listener(bus.settings)
+    running.start(plugin)
+    writer = wire.publisher(bus.sub)
+    _send_until(writer, 1, lambda: plugin.heard)
+    plugin.heard.clear()
+    return plugin, writer
+
+
+def test_a_plugin_of_the_original_form_sees_makai_events_in_its_own_process(bus, wire, tmp_path):
+    path = tmp_path / "old_plugin.py"
+    path.write_text(textwrap.dedent(OLD_PLUGIN))
+    seen = wire.subscriber(bus.pub, "Seen")
+    writer = wire.publisher(bus.sub)
+    process = subprocess.Popen([sys.executable, path, bus.sub, bus.pub], stdout=subprocess.PIPE, text=True)
+    try:
+        _send_until(writer, 17, lambda: seen.poll(0))
+        assert MaukaMessage.FromString(seen.recv_multipart()[1]).makai_event.event_id == 17
+        assert process.stdout.readline() == "MakaiEvent 17 makai_event_bridge\n"
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_control_message_ends_a_plugin(bus, running, wire, until):
+    plugin = Listener(bus.settings)
+    running.start(plugin)
+    writer = wire.publisher(bus.sub)
+    thread = running.threads[-1][1]
+    end_s = time.monotonic() + 5
+    while thread.is_alive() and time.monotonic() < end_s:
+        writer.send_multipart([b"ListenerOfSomebodyElse", b"EXIT"])
+        writer.send_multipart([b"Listener", b"EXIT"])
+        time.sleep(0.05)
+    assert not thread.is_alive()
+
+
+def test_exit_for_a_longer_name_and_other_bytes_do_not_end_it(listener, until):
+    plugin, writer = listener
+    writer.send_multipart([b"ListenerToo", b"EXIT"])
+    writer.send_multipart([b"Listener", b"exit"])
+    writer.send_multipart([b"MakaiEvent", makai_event(2).SerializeToString()])
+    assert until(lambda: plugin.heard == [2])
+
+
+def test_garbage_on_the_bus_is_counted_and_the_plugin_goes_on(listener, until):
+    plugin, writer = listener
+    malformed = plugin.counters.total("malformed")
+    for body in (b"\xff\xff\xff", b"\x0a", b"\x12\x02\xff\xfe"):  # the last: a source that is not UTF-8
+        writer.send_multipart([b"MakaiEvent", body])
+    writer.send_multipart([b"MakaiEvent\xff", b""])
+    writer.send_multipart([b"MakaiEvent", makai_event(3).SerializeToString()])
+    assert until(lambda: plugin.heard == [3])
+    assert plugin.counters.total("malformed") - malformed == 4
+
+
+def test_a_plugin_that_raises_goes_on_and_says_so_in_its_heartbeat(listener, bus, wire, until):
+    plugin, writer = listener
+    beats = wire.subscriber(bus.pub, "heartbeat")
+    writer.send_multipart([b"MakaiEvent", makai_event(13).SerializeToString()])
+    assert until(lambda: plugin.counters.total("failures") == 1)
+
+    def failing():
+        return json.loads(MaukaMessage.FromString(beats.recv_multipart()[1]).heartbeat.status)["last_error"]
+
+    assert until(failing) == "on_message: ValueError: thirteen"
+    writer.send_multipart([b"MakaiEvent", makai_event(4).SerializeToString()])
+    assert until(lambda: plugin.heard == [4])
+    assert until(lambda: failing() is None)
+
+
+def test_a_heartbeat_has_the_keys_of_the_original(listener, bus, wire):
+    message = MaukaMessage.FromString(wire.subscriber(bus.pub, "heartbeat").recv_multipart()[1])
+    status = json.loads(message.heartbeat.status)
+    assert message.source == listener[0].name == "Listener"
+    assert message.heartbeat.plugin_state == "IDLE"
+    assert message.heartbeat.on_message_count >= 1
+    assert abs(message.heartbeat.last_received_timestamp_ms - time.time() * 1000) < 10_000
+    body = makai_event(1).SerializeToString()
+    assert status["messages_received"] >= 1
+    assert status["bytes_received"] == status["messages_received"] * (len(b"MakaiEvent") + len(body))
+    assert status["messages_published"] >= 0
+    assert status["bytes_published"] >= 0
+
+
+def test_status_tells_busy_hanging_and_dead_plugins_from_healthy_ones(listener, bus, running, until):
+    plugin, writer = listener
+    now_s = [0.0]
+    status = StatusPlugin(bus.settings, expected=["Listener", "Missing"], clock=lambda: now_s[0])
+    running.start(status)
+
+    def parts():
+        return {part.name: part for part in status.health()}
+
+    assert until(lambda: "Listener" in parts())
+    assert parts()["Listener"].ok
+    assert "Missing" not in parts()  # it may still be starting
+    writer.send_multipart([b"MakaiEvent", makai_event(99).SerializeToString()])
+    assert (
+        until(lambda: [row for row in status.plugin_status() if row["plugin_state"] == "BUSY"][:1])[0][
+            "plugin_name"
+        ]
+        == "Listener"
+    )
+    plugin.go_on.set()
+    assert until(lambda: 99 in plugin.heard)
+    running.threads[1][0].set()  # the listener's stop
+    running.threads[1][1].join(3)
+    assert until(lambda: not parts()["Listener"].ok)
+    assert parts()["Listener"].info == "it was stopped"
+    now_s[0] = 20.0
+    assert until(lambda: parts()["Missing"].info) == "never heard on the bus"
+
+
+def test_a_plugin_whose_heartbeats_stop_is_not_ok():
+    now_s = [0.0]
+    status = StatusPlugin({}, clock=lambda: now_s[0])
+    message = MaukaMessage(source="Old", timestamp_ms=1_000)
+    message.heartbeat.status = '{"messages_received": 3}'  # an original one: no interval, so 60 s
+    message.heartbeat.plugin_state = "IDLE"
+    status.on_message("heartbeat", message)
+    now_s[0] = 149.0
+    assert [part.ok for part in status.health()] == [True]
+    now_s[0] = 151.0
+    assert [(part.ok, part.info) for part in status.health()] == [(False, "no heartbeat for 151 s")]
+
+
+def test_made_up_plugin_names_do_not_fill_the_memory():
+    status = StatusPlugin({})
+    for number in range(1000):
+        message = MaukaMessage(source=f"made up {number}")
+        message.heartbeat.status = "[no json"
+        status.on_message("heartbeat", message)
+    assert len(status.plugin_status()) == 256
+    assert status.counters.total("malformed") == 1000
+
+
+def test_run_plugin_returns_when_its_event_is_set(bus):
+    stop = threading.Event()
+    thread = threading.Thread(target=run_plugin, args=(Listener, bus.settings, stop))
+    thread.start()
+    stop.set()
+    thread.join(3)
+    assert not thread.is_alive()
+
+
+def test_produce_without_a_bus_is_counted_and_does_not_block():
+    plugin = Listener({})
+    plugin.produce("laha_gc", gc_update(INCIDENTS, 1, "Listener"))
+    assert plugin.counters.total("unheard") == 1

@@ -1,0 +1,139 @@
+"""The rms_voltage analysis on waveforms whose truth is known in closed form."""
+
+import numpy as np
+import pytest
+
+from opq_cloud.mauka.loading import load_analyses
+from opq_measure.disturbances import Limits, find_disturbances
+from opq_proto.errors import PluginError
+from opq_proto.messages import Event, Gap, TimeSource, Waveform
+
+START_NS = 1_700_000_000_123_456_789
+
+
+def wave(
+    box_id="1", steps=(), seconds=3.0, nominal_v=120.0, hz=60.0, millihz=12_000_000, gaps=(), v_per_lsb=0.0068
+):
+    """A sine of `nominal_v`, from `start_s` to `end_s` of each step times its factor; gaps are cut out."""
+    t_s = np.arange(round(seconds * millihz / 1000)) / (millihz / 1000)
+    amplitude = np.full(len(t_s), nominal_v * np.sqrt(2))
+    for start_s, end_s, factor in steps:
+        amplitude[(t_s >= start_s) & (t_s < end_s)] *= factor
+    counts = np.round(amplitude * np.sin(2 * np.pi * hz * t_s) / v_per_lsb).astype(np.int16)
+    keep = np.ones(len(counts), bool)
+    for gap in gaps:
+        keep[gap.first_sample - 1000 : gap.first_sample - 1000 + gap.samples] = False
+    return Waveform(
+        box_id, START_NS, 250_000, TimeSource.NTP, millihz, v_per_lsb, 1000, counts[keep], tuple(gaps)
+    )
+
+
+def event(*waves):
+    return Event(1, START_NS, START_NS + 3 * 10**9, waves)
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    (loaded,) = load_analyses([("rms_voltage", {})])
+    return loaded
+
+
+def look(analysis, *waves, nominal=(120.0, 60.0)):
+    return analysis.look(event(*waves), nominal, {})
+
+
+def test_a_clean_waveform_gives_nothing(analysis):
+    assert look(analysis, wave(), wave("2")) == ()
+
+
+def test_a_sag_has_its_depth_times_verdicts_and_reasons(analysis):
+    (found,) = look(analysis, wave(steps=[(1.0, 1.1, 0.6)]))
+    assert found.kind == "sag"
+    assert found.residual_v == pytest.approx(72.0, abs=0.04)  # 0.6 x 120 V, 0.03 % of nominal
+    assert found.residual_percent == pytest.approx(60.0, abs=0.03)
+    assert found.start_ns == pytest.approx(START_NS + 1_000_000_000, abs=8_333_333)  # half a cycle
+    assert found.end_ns == pytest.approx(START_NS + 1_100_000_000, abs=8_333_333)
+    assert found.duration_cycles == pytest.approx(6, abs=0.5)
+    assert (found.ieee1159, found.itic, found.semi_f47) == ("instantaneous sag", "no_damage", "pass")
+    assert found.uncertainty_ns == 250_000
+    assert found.closed
+    assert found.confidence > 0.99
+    assert found.measurement_type == "VOLTAGE"
+    assert "90 % of 120 V" in found.because
+    assert "60.0" in found.because
+    assert "ITIC no damage" in found.because
+
+
+@pytest.mark.parametrize(
+    ("factor", "kind", "percent"),
+    [(1.2, "swell", 120.0), (0.0, "interruption", 0.0), (0.09, "interruption", 9.0)],
+)
+def test_swells_and_interruptions_come_out_of_the_same_pass(analysis, factor, kind, percent):
+    (found,) = look(analysis, wave(steps=[(1.0, 1.2, factor)]))
+    assert found.kind == kind
+    assert found.residual_percent == pytest.approx(percent, abs=0.05)
+
+
+def test_a_sag_that_deepens_to_nothing_is_one_interruption(analysis):
+    (found,) = look(analysis, wave(steps=[(0.5, 1.5, 0.7), (0.8, 1.2, 0.05)]))
+    assert found.kind == "interruption"
+    assert found.start_ns == pytest.approx(START_NS + 500_000_000, abs=8_333_333)
+    assert found.end_ns == pytest.approx(START_NS + 1_500_000_000, abs=8_333_333)
+
+
+def test_a_sag_open_at_the_end_is_returned_open(analysis):
+    (found,) = look(analysis, wave(steps=[(2.5, 3.0, 0.5)]))
+    assert not found.closed
+    assert found.end_ns == START_NS + 3 * 10**9
+    assert "still open" in found.because
+
+
+def test_findings_of_all_boxes_come_in_time_order(analysis):
+    found = look(
+        analysis, wave("2", [(1.0, 1.1, 0.6)]), wave("1", [(0.5, 0.6, 0.6), (2.0, 2.1, 1.2)]), wave("3")
+    )
+    assert [(one.box_id, one.kind) for one in found] == [("1", "sag"), ("2", "sag"), ("1", "swell")]
+
+
+def test_times_behind_a_gap_count_the_samples_that_are_missing(analysis):
+    gap = Gap(first_sample=1000 + 6_000, samples=6_000, reason="the ring was full")  # 0.5 s to 1.0 s
+    (found,) = look(analysis, wave(steps=[(2.0, 2.1, 0.5)], gaps=(gap,)))
+    assert found.start_ns == pytest.approx(START_NS + 2_000_000_000, abs=8_333_333)
+
+
+def test_a_gap_alone_is_no_disturbance(analysis):
+    gaps = tuple(Gap(1000 + at, 77, "lost") for at in (5_000, 5_100, 5_300, 20_003))  # pieces of 23 and 123
+    assert look(analysis, wave(gaps=gaps)) == ()
+
+
+def test_a_box_on_230_v_50_hz_is_measured_by_its_own_nominal(analysis):
+    at_230 = wave(nominal_v=230.0, hz=50.0, steps=[(1.0, 1.1, 0.8)], v_per_lsb=0.012)
+    (found,) = look(analysis, at_230, nominal=(230.0, 50.0))
+    assert found.residual_percent == pytest.approx(80.0, abs=0.03)
+    assert found.duration_cycles == pytest.approx(5, abs=0.5)
+
+
+def test_the_numbers_are_those_of_the_measurement_core(analysis):
+    one = wave(steps=[(1.0, 1.3, 0.55)])
+    (found,) = look(analysis, one)
+    (measured,) = find_disturbances(one.volts, 12_000.0, 120.0, 60.0, Limits())
+    assert found.residual_v == measured.residual_v
+    assert found.duration_cycles == measured.duration_cycles
+    assert found.start_ns == one.time_ns(measured.start_sample)
+
+
+def test_limits_come_from_the_settings_and_impossible_ones_are_told():
+    (strict,) = load_analyses([("rms_voltage", {"sag_percent": 95.0, "nominal_v": 127.0})])
+    assert [one.kind for one in strict.look(event(wave()), (120.0, 60.0), {})] == [
+        "sag"
+    ]  # 120 / 127 = 94.5 %
+    with pytest.raises(PluginError, match="did you mean"):
+        load_analyses([("rms_voltage", {"sag_percnt": 95.0})])
+    with pytest.raises(PluginError, match="must rise"):
+        load_analyses([("rms_voltage", {"sag_percent": 120.0})])
+    with pytest.raises(PluginError, match="rms_voltage"):
+        load_analyses([("rms_volts", {})])
+
+
+def test_all_built_in_analyses_load_with_their_defaults():
+    assert [analysis.name for analysis in load_analyses([])] == ["rms_voltage"]

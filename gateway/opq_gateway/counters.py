@@ -1,0 +1,99 @@
+"""What the gateway counts per Box, and what each counter means.
+
+A counter that moves is how a user learns of bad input: nothing is dropped without one. Names
+are those of `/metrics` without the prefix `opq_gateway_` and the suffix `_total`.
+"""
+
+import threading
+from types import MappingProxyType
+
+MEANING = MappingProxyType(
+    {
+        # serial side
+        "serial_opened": "times the port was opened",
+        "serial_lost": "times an open port went away or failed",
+        "serial_bytes": "bytes read from the port",
+        "serial_write_failed": "messages to the Box that the port did not take",
+        "frames": "good link frames",
+        "frame_crc_errors": "link frames with a wrong checksum or coding",
+        "frame_malformed": "link frames with an unknown type or bad payload",
+        "frame_oversize": "runs without a delimiter, longer than any frame",
+        "bytes_skipped": "bytes that belonged to no good frame",
+        "frame_sequence_gaps": "places where the Box's frame sequence jumped",
+        "hello": "hellos received",
+        "restarts": "new boot ids: sample indices began anew",
+        "foreign_box": "messages dropped because another Box than configured is on the port",
+        "samples_before_hello": "samples dropped because gain and boot were not known yet",
+        "box_overruns": "blocks before which the Box itself lost samples",
+        "clipped_blocks": "blocks with a count at the converter's end",
+        "log_lines": "log lines of the Box",
+        "crossings": "limit crossings told by the Box",
+        # reassembly
+        "resend_asked": "requests to the Box to send samples again",
+        "samples_recovered": "missing samples that a Resend brought back",
+        "duplicate_samples": "samples that came twice, dropped",
+        "gaps": "holes given up and marked",
+        "missing_samples": "samples inside marked gaps",
+        "reorder_overflow": "blocks dropped because too many waited behind a hole",
+        # ring
+        "ring_blocks": "blocks written to the ring",
+        "ring_failed": "blocks that the disk did not take",
+        "ring_bad_records": "records with a wrong checksum, skipped while reading",
+        "ring_deleted_segments": "old ring segments deleted",
+        # measurements
+        "samples": "samples measured, in order",
+        "measurements": "measurements made",
+        "sequences_failed": "measurements sent without a sequence: the disk could not reserve one",
+        "box_figures_checked": "the Box's own figures compared with ours",
+        "box_figures_differ": "of these, those that differed by more than the tolerance",
+        # uplink
+        "measurements_sent": "measurements handed to the uplink's socket",
+        "measurements_unheard": "measurements dropped: no broker was listening",
+        "measurements_overflow": "measurements dropped: the broker read too slowly",
+        "uplink_connected": "times all three uplink connections stood",
+        "uplink_lost": "times one of them was lost",
+        "uplink_refused": "handshakes that the broker refused (key not admitted?)",
+        # commands
+        "commands": "commands received for this Box",
+        "commands_foreign": "commands for another Box, dropped",
+        "commands_malformed": "commands that cannot be decoded or ask for nothing known",
+        "commands_overflow": "commands dropped: too many wait to be answered",
+        "responses_sent": "answers handed to the uplink's socket",
+        "responses_dropped": "answers dropped: no broker, or it read too slowly",
+        "requests_shortened": "data requests longer than the limit, answered in part",
+        "rate_refused": "measurement rates outside 1 to 600 cycles, ignored",
+        "acknowledgements": "opq-ack messages received",
+        "failures": "exceptions caught by the runner; the log has the traceback",
+    }
+)
+"""Every counter and its one line of help."""
+
+
+class Counters:
+    """Counts of one Box, from any thread; only names of MEANING exist."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(MEANING, 0)
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Raise `name` by `count`.
+
+        Raises:
+            KeyError: no such counter.
+        """
+        with self._lock:
+            self._counts[name] += count
+
+    def set(self, name: str, value: int) -> None:
+        """Take over a count that another object keeps (the decoder's)."""
+        with self._lock:
+            self._counts[name] = value
+
+    def __getitem__(self, name: str) -> int:
+        return self._counts[name]
+
+    def snapshot(self) -> dict[str, int]:
+        """All of them at one moment."""
+        with self._lock:
+            return dict(self._counts)

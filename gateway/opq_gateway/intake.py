@@ -1,0 +1,297 @@
+"""Intake: what one Box says, put in order, kept and measured.
+
+    link messages -> reassembly -> ring
+                               \\-> windows -> measurement -> uplink
+
+Owned by the Box's serial thread. Knows no port and no socket: what it has to send to the Box
+and what goes up is handed to two functions, so that it can be tried from a prompt.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opq_gateway.blocks import Block
+from opq_gateway.clock import Anchor
+from opq_gateway.counters import Counters
+from opq_gateway.crosscheck import CrossCheck
+from opq_gateway.measurements import measure
+from opq_gateway.reassembly import Ask, Output, Reassembly
+from opq_gateway.ring import Ring
+from opq_gateway.sequences import Sequences
+from opq_gateway.status import Status
+from opq_gateway.windows import Window, Windows
+from opq_proto import log
+from opq_proto.clock import ClockState, system_clock
+from opq_proto.link_messages import (
+    FLAG_CLIPPED,
+    FLAG_OVERRUN_BEFORE,
+    BoxMeasurement,
+    Command,
+    Crossing,
+    GpsStatus,
+    Health,
+    Hello,
+    LinkMessage,
+    Log,
+    Operation,
+    Resend,
+    Samples,
+)
+from opq_proto.messages import Gap, Measurement
+
+STALE_BLOCKS = 60
+"""After so many blocks from long ago (a second) the axis is taken as new even without a hello."""
+ASK_HELLO_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The clocks of a run, handed in."""
+
+    monotonic_s: Callable[[], float] = time.monotonic
+    now_ns: Callable[[], int] = time.time_ns
+    system: Callable[[], ClockState] = system_clock
+
+
+class Intake:
+    """One Box's stream; every method from its serial thread, but `set_cycles` from any."""
+
+    def __init__(
+        self,
+        status: Status,
+        ring: Ring,
+        sequences: Sequences,
+        counters: Counters,
+        to_box: Callable[[LinkMessage], None],
+        to_uplink: Callable[[Measurement], None],
+        clocks: Clocks | None = None,
+    ) -> None:
+        self._status = status
+        self._ring = ring
+        self._sequences = sequences
+        self._counters = counters
+        self._to_box = to_box
+        self._to_uplink = to_uplink
+        self._clocks = clocks or Clocks()
+        self._log = log.get(service="gateway", box_id=status.box_id)
+        self._anchor = Anchor(self._clocks.now_ns, self._clocks.system)
+        self._crosscheck = CrossCheck()
+        self._hello: Hello | None = None
+        self._reassembly: Reassembly | None = None
+        self._windows: Windows | None = None
+        self._counted = (0, 0, 0)
+        self._asked_hello_s: float | None = None
+        self._commands = 0
+        self._stale = 0
+        self._ring_fails = False
+        self._told_foreign = 0
+
+    def opened(self) -> None:
+        """The port was opened: ask who is there."""
+        self._asked_hello_s = None
+        self._ask_hello()
+
+    def set_cycles(self, cycles: int) -> None:
+        """Cycles per Measurement from the next window on."""
+        self._status.measurement_cycles = cycles
+        windows = self._windows
+        if windows is not None:
+            windows.cycles = cycles
+
+    def take(self, message: LinkMessage) -> None:
+        """Take in one message of the Box."""
+        if isinstance(message, Samples):
+            self._samples(message)
+        elif isinstance(message, Hello):
+            self._take_hello(message)
+        elif isinstance(message, BoxMeasurement):
+            self._crosscheck.theirs(message)
+        elif isinstance(message, Crossing):
+            self._counters.add("crossings")
+        elif isinstance(message, GpsStatus):
+            self._status.gps = message
+        elif isinstance(message, Health):
+            self._status.health = message
+        elif isinstance(message, Log):
+            self._counters.add("log_lines")
+            self._log.debug("box.log", code=message.code, a=message.a, b=message.b)
+
+    def tick(self) -> None:
+        """Time passes: at least every 100 ms."""
+        if self._reassembly is not None:
+            self._handle(self._reassembly.tick(self._clocks.monotonic_s()))
+        elif self._hello is None:
+            self._ask_hello()
+
+    def close(self) -> None:
+        """The gateway ends: what waits behind a hole still goes to the ring."""
+        if self._reassembly is not None:
+            self._handle(self._reassembly.flush())
+
+    def _take_hello(self, hello: Hello) -> None:
+        self._counters.add("hello")
+        if hello.box_id and str(hello.box_id) != self._status.box_id:
+            self._counters.add("foreign_box")
+            self._status.foreign_box = hello.box_id
+            self._hello = None
+            if self._told_foreign != hello.box_id:
+                self._told_foreign = hello.box_id
+                self._log.error("box.foreign", found_box_id=hello.box_id, configured=self._status.box_id)
+            return
+        if hello.rate_millihz <= 0 or hello.v_per_lsb <= 0 or hello.nominal_hz <= 0:
+            self._counters.add("frame_malformed")
+            return
+        self._status.foreign_box = self._told_foreign = 0
+        before, self._hello = self._hello, hello
+        self._status.hello = hello
+        if before is not None and before.boot_id == hello.boot_id and self._reassembly is not None:
+            if before.nominal_hz != hello.nominal_hz:
+                self._restart(hello)
+            return
+        self._log.info(
+            "box.hello", hardware=hello.hardware, firmware=hello.firmware, v_per_lsb=hello.v_per_lsb
+        )
+        if before is not None:
+            self._counters.add("restarts")
+        self._restart(hello)
+
+    def _restart(self, hello: Hello) -> None:
+        """Sample indices begin anew; after a restart of the gateway they go on from the ring."""
+        if self._reassembly is not None:
+            self._handle(self._reassembly.flush())
+        self._end_windows()
+        newest = self._ring.newest()
+        first_time = self._reassembly is None
+        goes_on = first_time and newest is not None and newest.boot_id == hello.boot_id
+        expected = newest.end_sample if goes_on and newest is not None else None
+        self._reassembly = Reassembly(hello.ring_samples, expected)
+        self._windows = Windows(float(hello.nominal_hz), self._status.measurement_cycles)
+        self._anchor.restart()
+        self._crosscheck.restart()
+        self._counted = (0, 0, 0)
+        self._stale = 0
+        self._status.sample_monotonic_s = None
+
+    def _samples(self, samples: Samples) -> None:
+        hello, reassembly = self._hello, self._reassembly
+        if hello is None or reassembly is None:
+            self._counters.add("foreign_box" if self._status.foreign_box else "samples_before_hello")
+            self._ask_hello()
+            return
+        if samples.rate_millihz <= 0:
+            self._counters.add("frame_malformed")
+            return
+        stamp = self._anchor.stamp(samples)
+        block = Block(
+            hello.boot_id,
+            hello.v_per_lsb,
+            samples.first_sample,
+            stamp.t_ns,
+            stamp.uncertainty_ns,
+            stamp.source,
+            samples.rate_millihz,
+            samples.counts,
+            bool(samples.flags & FLAG_OVERRUN_BEFORE),
+            bool(samples.flags & FLAG_CLIPPED),
+        )
+        self._counters.add("box_overruns", block.overrun_before)
+        self._counters.add("clipped_blocks", block.clipped)
+        self._handle(reassembly.push(block, self._clocks.monotonic_s()))
+
+    def _handle(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            if isinstance(output, Block):
+                self._in_order(output)
+            elif isinstance(output, Gap):
+                self._gap(output)
+            elif isinstance(output, Ask):
+                self._counters.add("resend_asked")
+                self._to_box(Resend(output.first_sample, output.count))
+            else:
+                self._is_stale()
+        self._count_reassembly()
+
+    def _in_order(self, block: Block) -> None:
+        self._stale = 0
+        self._counters.add("samples", len(block.counts))
+        if self._status.sample_monotonic_s is None:
+            self._log.info("box.sampling", first_sample=block.first_sample)
+        self._status.sample_monotonic_s = self._clocks.monotonic_s()
+        self._status.sample_ns = block.end_ns
+        self._keep(block)
+        assert self._windows is not None
+        self._measured(self._windows.push(block))
+
+    def _keep(self, block: Block) -> None:
+        try:
+            self._ring.append(block)
+        except OSError as error:
+            self._counters.add("ring_failed")
+            if not self._ring_fails:
+                self._log.error("ring.failed", reason=str(error))
+            self._ring_fails = True
+            return
+        self._counters.add("ring_blocks")
+        if self._ring_fails:
+            self._log.info("ring.recovered")
+        self._ring_fails = False
+
+    def _gap(self, gap: Gap) -> None:
+        self._counters.add("gaps")
+        self._counters.add("missing_samples", gap.samples)
+        self._log.warning(
+            "samples.missing", first_sample=gap.first_sample, samples=gap.samples, reason=gap.reason
+        )
+        self._end_windows()
+
+    def _end_windows(self) -> None:
+        if self._windows is not None:
+            self._measured(self._windows.gap())
+
+    def _measured(self, windows: list[Window]) -> None:
+        for window in windows:
+            sequence = self._sequence()
+            measurement = measure(window, self._status.box_id, sequence)
+            self._crosscheck.ours(window, dict(measurement.metrics))
+            self._counters.set("box_figures_checked", self._crosscheck.checked)
+            self._counters.set("box_figures_differ", self._crosscheck.differing)
+            self._counters.add("measurements")
+            self._status.measurement_ms = measurement.timestamp_ms
+            self._to_uplink(measurement)
+
+    def _sequence(self) -> int | None:
+        try:
+            return self._sequences.take()
+        except OSError as error:
+            self._counters.add("sequences_failed")
+            self._log.error("sequence.failed", reason=str(error))
+            return None
+
+    def _is_stale(self) -> None:
+        """Blocks from long ago: the Box has probably started anew and its hello was lost."""
+        self._stale += 1
+        self._ask_hello()
+        if self._stale >= STALE_BLOCKS and self._hello is not None:
+            self._counters.add("restarts")
+            self._log.warning("box.restarted", reason="sample indices began anew without a hello")
+            self._restart(self._hello)
+
+    def _ask_hello(self) -> None:
+        now_s = self._clocks.monotonic_s()
+        if self._asked_hello_s is not None and now_s - self._asked_hello_s < ASK_HELLO_S:
+            return
+        self._asked_hello_s = now_s
+        self._commands = (self._commands + 1) & 0xFFFF
+        self._to_box(Command(self._commands, Operation.HELLO))
+
+    def _count_reassembly(self) -> None:
+        line = self._reassembly
+        if line is None:
+            return
+        now = (line.duplicates, line.recovered, line.overflow)
+        names = ("duplicate_samples", "samples_recovered", "reorder_overflow")
+        for name, value, before in zip(names, now, self._counted, strict=True):
+            if value != before:
+                self._counters.add(name, value - before)
+        self._counted = now

@@ -1,0 +1,56 @@
+"""Status: what is known of one Box right now, for health, GetInfo and logs.
+
+One writer per field (said beside it), any reader; single values, so no lock is needed.
+"""
+
+from dataclasses import dataclass
+
+from opq_proto.link_messages import GpsStatus, Health, Hello
+
+
+@dataclass(slots=True)
+class Status:
+    """One Box, live."""
+
+    box_id: str
+    measurement_cycles: int
+    """Cycles per Measurement; command desk."""
+    serial_open: bool = False
+    """Serial side."""
+    serial_problem: str = ""
+    """Why the port is not open; serial side."""
+    hello: Hello | None = None
+    """Intake."""
+    foreign_box: int = 0
+    """Another Box's id that was found on the port; intake."""
+    gps: GpsStatus | None = None
+    health: Health | None = None
+    """The Box's own; intake."""
+    sample_monotonic_s: float | None = None
+    """When the newest samples came in order; intake."""
+    sample_ns: int | None = None
+    """UTC of the newest sample; intake."""
+    measurement_ms: int | None = None
+    """`timestamp_ms` of the newest Measurement; intake."""
+    connected: bool = False
+    """All three uplink connections stand; uplink."""
+    refused: bool = False
+    """The broker refused the key; uplink."""
+    acknowledged: bool = False
+    """The cloud acknowledges Measurements; command desk."""
+    acknowledged_sequence: int | None = None
+
+    def problem(self, now_monotonic_s: float, silent_s: float = 5.0) -> str | None:
+        """What is wrong in one line; None: all is well."""
+        if not self.serial_open:
+            return f"port not open: {self.serial_problem or 'opening'}"
+        if self.foreign_box:
+            return f"Box {self.foreign_box} is on this port"
+        if self.sample_monotonic_s is None:
+            return "no samples yet"
+        silent = now_monotonic_s - self.sample_monotonic_s
+        if silent > silent_s:
+            return f"no samples for {silent:.0f} s"
+        if self.refused:
+            return "the broker refused this Box's key"
+        return None if self.connected else "no uplink"

@@ -1,0 +1,140 @@
+"""Reassembly: order, Resend, time-outs, duplicates; the answers are found by hand."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_gateway.blocks import Block
+from opq_gateway.reassembly import NOT_RESENT, OVERRUN, Ask, Reassembly, Stale
+from opq_proto.messages import Gap, TimeSource
+
+
+def block(first: int, count: int = 200, overrun: bool = False) -> Block:
+    counts = np.arange(first, first + count).astype(np.int16)
+    t_ns = 10**18 + first * 10**12 // 12_000_000
+    return Block(7, 0.01, first, t_ns, 1000, TimeSource.NTP, 12_000_000, counts, overrun)
+
+
+def spans(out: list[object]) -> list[tuple[int, int]]:
+    return [(b.first_sample, b.end_sample) for b in out if isinstance(b, Block)]
+
+
+def test_blocks_in_order_pass_at_once() -> None:
+    line = Reassembly(120_000)
+    assert spans(line.push(block(400), 0.0)) == [(400, 600)]
+    assert spans(line.push(block(600), 0.0)) == [(600, 800)]
+    assert line.expected == 800
+
+
+def test_a_hole_is_asked_for_at_once_and_filled_in_order() -> None:
+    line = Reassembly(120_000)
+    line.push(block(0), 0.0)
+    assert line.push(block(600), 0.1) == [Ask(200, 400)]
+    assert line.push(block(800), 0.12) == []
+    assert spans(line.push(block(200), 0.15)) == [(200, 400)]
+    assert spans(line.push(block(400), 0.16)) == [(400, 600), (600, 800), (800, 1000)]
+    assert line.recovered == 400
+
+
+def test_filling_a_hole_step_by_step_does_not_ask_again() -> None:
+    line = Reassembly(120_000)
+    line.push(block(0), 0.0)
+    line.push(block(2000), 0.0)
+    for k in range(1, 9):
+        out = line.push(block(200 * k), 0.1 * k)
+        assert not [item for item in out if isinstance(item, Ask)]
+    assert spans(line.push(block(1800), 0.9)) == [(1800, 2000), (2000, 2200)]
+
+
+def test_an_unanswered_request_is_repeated_and_then_the_gap_is_marked() -> None:
+    line = Reassembly(120_000)
+    line.push(block(0), 0.0)
+    assert line.push(block(400), 1.0) == [Ask(200, 200)]
+    assert line.tick(1.2) == []
+    assert line.tick(1.26) == [Ask(200, 200)]
+    assert line.tick(1.3) == []
+    assert line.tick(1.52) == [Ask(200, 200)]
+    out = line.tick(2.0)
+    assert out[0] == Gap(200, 200, NOT_RESENT)
+    assert spans(out) == [(400, 600)]
+    assert line.expected == 600
+
+
+def test_a_gap_that_the_box_announced_says_so() -> None:
+    line = Reassembly(120_000)
+    line.push(block(0), 0.0)
+    line.push(block(400, overrun=True), 0.0)
+    assert line.tick(1.0)[0] == Gap(200, 200, OVERRUN)
+
+
+def test_two_holes_each_wait_their_second() -> None:
+    line = Reassembly(120_000)
+    line.push(block(0), 0.0)
+    assert line.push(block(400), 0.0) == [Ask(200, 200)]
+    assert line.push(block(800), 0.2) == [Ask(600, 200)]
+    assert line.push(block(600), 0.3) == []
+    out = line.tick(1.31)
+    assert out[0] == Gap(200, 200, NOT_RESENT)
+    assert spans(out) == [(400, 600), (600, 800), (800, 1000)]
+
+
+def test_what_comes_twice_is_dropped_and_counted() -> None:
+    line = Reassembly(120_000)
+    line.push(block(0), 0.0)
+    assert line.push(block(0), 0.0) == []
+    assert spans(line.push(block(100), 0.0)) == [(200, 300)]
+    assert line.duplicates == 300
+
+
+def test_only_what_the_box_still_has_is_asked_for() -> None:
+    line = Reassembly(1000)
+    line.push(block(0), 0.0)
+    assert line.push(block(5000), 0.0) == [Ask(4000, 1000)]
+
+
+def test_a_restarted_box_without_hello_is_noticed() -> None:
+    line = Reassembly(1000)
+    line.push(block(100_000), 0.0)
+    assert line.push(block(0), 0.0) == [Stale(0)]
+
+
+def test_after_a_restart_of_the_gateway_the_missed_samples_are_asked_for() -> None:
+    line = Reassembly(120_000, expected=1000)
+    assert line.push(block(2000), 0.0) == [Ask(1000, 1000)]
+
+
+def test_flush_gives_up_all_holes() -> None:
+    line = Reassembly(120_000)
+    line.push(block(0), 0.0)
+    line.push(block(400), 0.0)
+    line.push(block(800), 0.0)
+    out = line.flush()
+    assert [g.first_sample for g in out if isinstance(g, Gap)] == [200, 600]
+    assert spans(out) == [(400, 600), (800, 1000)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_every_sample_comes_out_once_in_order_or_in_a_gap(data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.sets(st.integers(1, 4000), min_size=1, max_size=40)) | {0})
+    blocks = [block(a, b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
+    extra = data.draw(st.lists(st.tuples(st.integers(0, 3999), st.integers(1, 300)), max_size=10))
+    sent = blocks + [block(first, count) for first, count in extra]
+    order = data.draw(st.permutations(sent)) if sent else []
+    line = Reassembly(120_000, expected=0)
+    out = []
+    now_s = 0.0
+    for item in order:
+        now_s += data.draw(st.floats(0.0, 0.4))
+        out += line.push(item, now_s)
+    out += line.flush()
+    position = 0
+    for item in out:
+        if isinstance(item, Gap):
+            assert item.first_sample == position and item.samples > 0
+            position += item.samples
+        elif isinstance(item, Block):
+            assert item.first_sample == position
+            assert np.array_equal(item.counts, np.arange(position, item.end_sample).astype(np.int16))
+            position = item.end_sample
+    assert line.waiting == 0

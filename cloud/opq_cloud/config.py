@@ -77,9 +77,9 @@ class TriggeringService:
     pre_ms: Annotated[int, Field(ge=0, le=600_000, description="asked for before the window")] = 1000
     post_ms: Annotated[int, Field(ge=0, le=600_000, description="asked for after the window")] = 1000
     alive_s: Annotated[float, Field(gt=0, le=3600, description="Boxes heard within this are asked")] = 10.0
-    merge_s: Annotated[
-        float, Field(ge=0, le=3600, description="a trigger inside an event of the last … is merged")
-    ] = 60.0
+    merge_events: Annotated[
+        int, Field(ge=1, le=100_000, description="a trigger inside one of the last … events is merged")
+    ] = 200
     ack_interval_s: Annotated[float, Field(ge=0.1, le=60, description="acknowledgements to Boxes")] = 2.0
     batch_ms: Annotated[int, Field(ge=1, le=10_000, description="measurements are stored every")] = 200
     batch_rows: Annotated[int, Field(ge=1, le=100_000, description="or when so many wait")] = 1000
@@ -96,6 +96,9 @@ class EventService:
     event_endpoint: Annotated[str, Field(description="PUB: [instance, event id]")] = "tcp://127.0.0.1:10000"
     event_id_endpoint: Annotated[str, Field(description="REP: event ids")] = "tcp://127.0.0.1:10001"
     answer_timeout_s: Annotated[float, Field(gt=0, le=3600, description="then a Box is missing")] = 20.0
+    grouping_s: Annotated[
+        float, Field(ge=0, le=3600, description="answers to an original makai's token that are one event")
+    ] = 20.0
     ask_again_s: Annotated[float, Field(gt=0, le=3600, description="after a restart or silence")] = 5.0
     v_per_lsb_fallback: Annotated[
         float, Field(gt=0, description="of an original Box without calibration in the store")
@@ -126,6 +129,9 @@ class View:
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
     bus_endpoint: str = "tcp://127.0.0.1:9883"
     poll_s: Annotated[float, Field(gt=0, le=60, description="of the store, beside the bus")] = 1.0
+    allowed_hosts: Annotated[
+        tuple[str, ...], Field(description="names in a browser's address line, beside loopback's; * for all")
+    ] = ()
 
 
 @section

@@ -1,0 +1,184 @@
+"""The JSON API: what the pages' scripts, and anyone else, read.
+
+Keys as in contracts.md where it has them; unknown is null; positions in milliseconds from
+`origin_ns` (else from the waveform's start), because a browser's numbers hold no int64.
+"""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import JSONResponse
+
+from opq_cloud.view import charts
+from opq_cloud.view.context import ViewContext, label
+from opq_cloud.view.history import incident_page
+from opq_cloud.view.incident_page import corners
+from opq_cloud.view.live import incident_json, measurement_json
+from opq_cloud.view.pages import BOX_ID, HOUR_MS, LARGEST_ID, whole_id
+from opq_cloud.view.words import headline
+from opq_measure.curves import SEMI_F47
+from opq_proto.messages import Event, StoredFinding, Waveform
+
+BUCKET_MS = 10_000
+MAX_MINUTES = 24 * 60
+FAR_MS = 1e12
+Moment = Annotated[float | None, Query(ge=-FAR_MS, le=FAR_MS, allow_inf_nan=False)]
+Origin = Annotated[int | None, Query(ge=0, lt=2**63)]
+
+
+class Api:
+    """Read-only; every route answers JSON."""
+
+    def __init__(self, context: ViewContext) -> None:
+        self._context = context
+
+    def router(self) -> APIRouter:
+        router = APIRouter(prefix="/api", default_response_class=JSONResponse)
+        router.add_api_route("/boxes", self.boxes)
+        router.add_api_route("/recent", self.recent)
+        router.add_api_route("/boxes/{box_id}/measurements", self.measurements)
+        router.add_api_route("/incidents", self.incidents)
+        router.add_api_route("/incidents/{incident_id}", self.incident)
+        router.add_api_route("/events/{event_id}", self.event)
+        router.add_api_route("/events/{event_id}/waveform/{box_id}", self.waveform)
+        router.add_api_route("/events/{event_id}/rms/{box_id}", self.envelope)
+        router.add_api_route("/curves", self.curves)
+        return router
+
+    def boxes(self) -> JSONResponse:
+        """Each Box with its newest measurement, null where it was never heard."""
+        latest = self._context.hub.latest()
+        return JSONResponse(
+            [
+                {
+                    "box_id": record.box_id,
+                    "name": label(record),
+                    "location": record.location,
+                    "nominal_v": record.nominal_v,
+                    "nominal_hz": record.nominal_hz,
+                    "unplugged": record.unplugged,
+                    "measurement": measurement_json(latest[record.box_id])
+                    if record.box_id in latest
+                    else None,
+                }
+                for record in self._context.box_records()
+            ]
+        )
+
+    def recent(self) -> JSONResponse:
+        """Per Box [timestamp_ms, min, mean, max] rms volts of the last minutes."""
+        return JSONResponse(
+            {
+                box_id: [
+                    [item.timestamp_ms, round(rms.min, 2), round(rms.average, 2), round(rms.max, 2)]
+                    for item in self._context.hub.recent(box_id)
+                    if (rms := item.metrics.get("rms"))
+                ]
+                for box_id in self._context.hub.latest()
+            }
+        )
+
+    def measurements(
+        self, box_id: str, minutes: Annotated[int, Query(ge=1, le=MAX_MINUTES)] = 60
+    ) -> JSONResponse:
+        """[min, mean, max] of each metric per 10 s (longer spans: per minute), up to now."""
+        now_ms = self._context.now_ns() // 1_000_000
+        width_ms = BUCKET_MS if minutes * 60_000 <= 2 * HOUR_MS else 60_000
+        rows = self._context.store.measurements(_box(box_id), now_ms - minutes * 60_000, now_ms + 60_000)
+        found = charts.buckets(rows, width_ms)
+        return JSONResponse({"box_id": box_id, "bucket_ms": width_ms, "rows": [asdict(row) for row in found]})
+
+    def incidents(
+        self,
+        limit: Annotated[int, Query(ge=1, le=200)] = 25,
+        before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
+        box: Annotated[str | None, Query(pattern=f"^{BOX_ID.pattern}$")] = None,
+        kind: Annotated[str | None, Query(alias="class", max_length=64)] = None,
+    ) -> JSONResponse:
+        """Newest first; the next page is `before=<older>`, null at the end."""
+        page = incident_page(self._context.store, before, limit, box, kind)
+        return JSONResponse(
+            {"incidents": [incident_json(item) for item in page.incidents], "older": page.older}
+        )
+
+    def incident(self, incident_id: str) -> JSONResponse:
+        found = self._context.store.incident(whole_id(incident_id, "incident"))
+        if found is None:
+            raise HTTPException(404, f"there is no incident {incident_id}")
+        findings = [_finding_json(item) for item in found.findings]
+        return JSONResponse({**incident_json(found), "summary": headline(found), "findings": findings})
+
+    def event(self, event_id: str) -> JSONResponse:
+        """An event without its samples."""
+        record = self._context.store.event_record(whole_id(event_id, "event"))
+        if record is None:
+            raise HTTPException(404, f"there is no event {event_id}")
+        return JSONResponse(asdict(record))
+
+    def waveform(
+        self,
+        event_id: str,
+        box_id: str,
+        origin_ns: Origin = None,
+        start_ms: Moment = None,
+        end_ms: Moment = None,
+        points: Annotated[int, Query(ge=2, le=charts.MAX_POINTS)] = charts.OVERVIEW_POINTS,
+    ) -> JSONResponse:
+        """Volts; more samples than `points` are reduced to the lowest and highest of each stretch."""
+        wave = self._wave(event_id, box_id)
+        origin = wave.start_ns if origin_ns is None else origin_ns
+        line = charts.waveform_line(wave, origin, start_ms, end_ms, points)
+        return JSONResponse({**_wave_json(wave, event_id, origin), **line.as_json(2)})
+
+    def envelope(self, event_id: str, box_id: str, origin_ns: Origin = None) -> JSONResponse:
+        """Urms(1/2), each value at the middle of its cycle."""
+        wave = self._wave(event_id, box_id)
+        origin = wave.start_ns if origin_ns is None else origin_ns
+        record = self._context.box_record(box_id)
+        line = charts.envelope_line(wave, origin, record.nominal_hz)
+        shared = {**_wave_json(wave, event_id, origin), "nominal_v": record.nominal_v}
+        return JSONResponse({**shared, **line.as_json(3)})
+
+    def curves(self) -> JSONResponse:
+        """Corners [seconds, percent of nominal] of the lines that verdicts are given by."""
+        semi_f47: list[tuple[float, float]] = []
+        first_s = 0.0
+        for until_s, level in SEMI_F47:
+            semi_f47 += [(first_s, level), (until_s, level)]
+            first_s = until_s
+        return JSONResponse({"itic": corners(), "semi_f47": semi_f47})
+
+    def _wave(self, event_id: str, box_id: str) -> Waveform:
+        event: Event | None = self._context.store.event(whole_id(event_id, "event"))
+        for wave in event.waveforms if event else ():
+            if wave.box_id == _box(box_id):
+                return wave
+        raise HTTPException(404, f"event {event_id} has no waveform of this Box")
+
+
+def _box(box_id: str) -> str:
+    if not BOX_ID.fullmatch(box_id):
+        raise HTTPException(404, "no Box has such an id")
+    return box_id
+
+
+def _wave_json(wave: Waveform, event_id: str, origin_ns: int) -> dict[str, Any]:
+    return {
+        "event_id": int(event_id),
+        "box_id": wave.box_id,
+        "start_ns": wave.start_ns,
+        "origin_ns": origin_ns,
+        "uncertainty_ns": wave.uncertainty_ns,
+        "source": wave.source.name.lower(),
+        "rate_hz": wave.rate_hz,
+        "volts_per_lsb": wave.v_per_lsb,
+        "samples": len(wave.counts),
+        "gaps": [asdict(gap) for gap in wave.gaps],
+    }
+
+
+def _finding_json(item: StoredFinding) -> dict[str, Any]:
+    facts = asdict(item.finding)
+    facts["class"] = facts.pop("kind")
+    return {"finding_id": item.finding_id, "event_id": item.event_id, **facts}

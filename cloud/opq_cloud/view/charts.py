@@ -1,0 +1,213 @@
+"""What the charts draw, as plain arrays: waveforms, rms envelope, measurements by minute.
+
+Pure; positions in milliseconds from a given origin. Numbers come from `opq_measure` alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_measure.cycles import half_cycle_edges
+from opq_measure.rms import half_cycle_rms_v
+from opq_proto.messages import Measurement, Waveform
+
+FloatArray = NDArray[np.float64]
+Spread = tuple[float, float, float]
+
+OVERVIEW_POINTS = 2400
+"""Two per pixel of a wide screen."""
+MAX_POINTS = 20_000
+MAX_ENVELOPE_POINTS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line to draw: (n,) milliseconds from the origin, rising, and (n,) values; NaN is a gap."""
+
+    t_ms: FloatArray
+    values: FloatArray
+    reduced: bool = False
+    """True when each pair of points is the lowest and highest of many samples."""
+
+    def as_json(self, digits: int) -> dict[str, object]:
+        """None where the line breaks."""
+        shown = [None if np.isnan(value) else round(float(value), digits) for value in self.values]
+        return {"t_ms": [round(float(t), 4) for t in self.t_ms], "values": shown, "reduced": self.reduced}
+
+
+def reduce_min_max(t_ms: FloatArray, values: FloatArray, points: int) -> Line:
+    """At most about `points` points that keep every peak: lowest and highest of each stretch, in order."""
+    index = peaks(values, points)
+    return Line(t_ms[index], values[index], reduced=len(index) < len(values))
+
+
+def peaks(values: FloatArray, points: int) -> NDArray[np.intp]:
+    """Rising positions of about `points` of `values`: lowest and highest of each stretch of equal length."""
+    stretch = -(-2 * len(values) // max(2, points))
+    if stretch <= 2:
+        return np.arange(len(values))
+    whole = len(values) // stretch * stretch
+    parts = values[:whole].reshape(-1, stretch)
+    starts = np.arange(len(parts)) * stretch
+    picked = np.sort(np.stack((starts + parts.argmin(axis=1), starts + parts.argmax(axis=1)), axis=1), axis=1)
+    rest = values[whole:]
+    tail = np.unique([whole + int(rest.argmin()), whole + int(rest.argmax())]) if len(rest) else starts[:0]
+    return np.unique(np.concatenate((picked.ravel(), tail)))
+
+
+def waveform_line(
+    wave: Waveform, origin_ns: int, start_ms: float | None, end_ms: float | None, points: int
+) -> Line:
+    """Volts of `wave` between two moments (milliseconds from `origin_ns`), reduced to about `points`."""
+    runs: list[tuple[FloatArray, FloatArray]] = []
+    for run in wave.runs():
+        t_ms: FloatArray = np.arange(len(run.counts), dtype=np.float64) * (1e6 / run.rate_millihz)
+        t_ms += (run.start_ns - origin_ns) / 1e6
+        first = 0 if start_ms is None else int(np.searchsorted(t_ms, start_ms, "left"))
+        last = len(t_ms) if end_ms is None else int(np.searchsorted(t_ms, end_ms, "right"))
+        if first < last:
+            runs.append((t_ms[first:last], run.volts[first:last]))
+    total = sum(len(volts) for _, volts in runs)
+    return _joined(
+        [reduce_min_max(t_ms, volts, max(2, points * len(volts) // total)) for t_ms, volts in runs]
+    )
+
+
+def envelope_line(wave: Waveform, origin_ns: int, nominal_hz: float) -> Line:
+    """Urms(1/2) of `wave` (IEC 61000-4-30, 5.4), each value at the middle of its cycle."""
+    lines = []
+    for run in wave.runs():
+        volts = run.volts
+        edges = half_cycle_edges(volts, run.rate_hz, nominal_hz)
+        if len(edges) < 3:
+            continue
+        rms_v = half_cycle_rms_v(volts, edges)
+        middle = edges[1 : 1 + len(rms_v)]
+        t_ms = (run.start_ns - origin_ns) / 1e6 + middle * (1e6 / run.rate_millihz)
+        lines.append(reduce_min_max(t_ms, rms_v, MAX_ENVELOPE_POINTS))
+    return _joined(lines)
+
+
+def _joined(lines: Sequence[Line]) -> Line:
+    """One after the other, with a NaN between so that no line is drawn over a gap."""
+    t_parts: list[FloatArray] = []
+    value_parts: list[FloatArray] = []
+    for line in lines:
+        if t_parts:
+            t_parts.append(t_parts[-1][-1:])
+            value_parts.append(np.array([np.nan]))
+        t_parts.append(line.t_ms)
+        value_parts.append(line.values)
+    if not t_parts:
+        return Line(np.empty(0), np.empty(0))
+    return Line(np.concatenate(t_parts), np.concatenate(value_parts), any(line.reduced for line in lines))
+
+
+@dataclass(frozen=True, slots=True)
+class HalfCycle:
+    """One value of Urms(1/2) and the lowest and highest sample of its cycle; volts."""
+
+    t_ms: float
+    rms_v: float
+    low_v: float
+    high_v: float
+
+
+def half_cycles(
+    wave: Waveform, origin_ns: int, nominal_hz: float, start_ms: float, end_ms: float, rows: int
+) -> tuple[HalfCycle, ...]:
+    """The half cycles between two moments, as a table; where there are more than `rows`, those that
+    hold the lowest and highest rms of each stretch stay."""
+    found = []
+    for run in wave.runs():
+        edges = half_cycle_edges(run.volts, run.rate_hz, nominal_hz)
+        if len(edges) < 3:
+            continue
+        rms_v = half_cycle_rms_v(run.volts, edges)
+        t_ms = (run.start_ns - origin_ns) / 1e6 + edges[1 : 1 + len(rms_v)] * (1e6 / run.rate_millihz)
+        (shown,) = np.nonzero((t_ms >= start_ms) & (t_ms <= end_ms))
+        volts = run.volts
+        for k in shown[peaks(rms_v[shown], rows)]:
+            cycle = volts[int(np.ceil(edges[k])) : int(np.ceil(edges[k + 2]))]
+            found.append(HalfCycle(float(t_ms[k]), float(rms_v[k]), float(cycle.min()), float(cycle.max())))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Extremes:
+    """The lowest and highest Urms(1/2) of a Box in an event, volts; None without a whole cycle."""
+
+    low_v: float | None
+    high_v: float | None
+
+
+def extremes(line: Line) -> Extremes:
+    known = line.values[~np.isnan(line.values)]
+    if not len(known):
+        return Extremes(None, None)
+    return Extremes(float(known.min()), float(known.max()))
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Measurements of one stretch of time: (min, mean, max); None for what no Measurement had."""
+
+    start_ms: int
+    windows: int
+    rms_v: Spread | None
+    f_hz: Spread | None
+    thd_percent: Spread | None
+
+
+def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket, ...]:
+    """One per `width_ms` (by UTC) that has a Measurement, in time order."""
+    groups: dict[int, list[Measurement]] = {}
+    for item in measurements:
+        groups.setdefault(item.timestamp_ms // width_ms * width_ms, []).append(item)
+    return tuple(
+        Bucket(start_ms, len(rows), _spread(rows, "rms"), _spread(rows, "f"), _spread(rows, "thd", 100.0))
+        for start_ms, rows in sorted(groups.items())
+    )
+
+
+def _spread(rows: Sequence[Measurement], key: str, scale: float = 1.0) -> Spread | None:
+    known = [row.metrics[key] for row in rows if key in row.metrics]
+    if not known:
+        return None
+    mean = sum(item.average for item in known) / len(known)
+    return (min(item.min for item in known) * scale, mean * scale, max(item.max for item in known) * scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Sparkline:
+    """Points of an SVG polyline and polygon, and what they span."""
+
+    width: int
+    height: int
+    line: str
+    band: str
+    low_v: float
+    high_v: float
+    seconds: float
+
+
+def sparkline(measurements: Sequence[Measurement], width: int = 240, height: int = 48) -> Sparkline | None:
+    """The rms of the last minutes as SVG points: its mean as a line, min to max as a band."""
+    rows = [(item.timestamp_ms, item.metrics["rms"]) for item in measurements if "rms" in item.metrics]
+    if len(rows) < 2:
+        return None
+    low = min(metric.min for _, metric in rows)
+    high = max(metric.max for _, metric in rows)
+    pad = max(0.5, (high - low) * 0.1)
+    bottom, top = low - pad, high + pad
+    first, last = rows[0][0], rows[-1][0]
+
+    def point(t_ms: int, value: float) -> str:
+        x = (t_ms - first) / max(1, last - first) * width
+        return f"{x:.1f},{(top - value) / (top - bottom) * height:.1f}"
+
+    line = " ".join(point(t, metric.average) for t, metric in rows)
+    band = [point(t, metric.max) for t, metric in rows] + [point(t, metric.min) for t, metric in rows[::-1]]
+    return Sparkline(width, height, line, " ".join(band), low, high, (last - first) / 1000)

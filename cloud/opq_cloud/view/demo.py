@@ -1,0 +1,195 @@
+"""View with something to see: the sag of the default scenario, and three Boxes that go on measuring.
+
+`python -m opq_cloud.view.demo [HOST:PORT]` needs no Box, no broker and no network: it fills a
+store in a temporary folder. Tests and screenshots use the same scene. The per-cycle figures are
+those published with event 9354 (openpowerquality/article2020, dissertation-negrashov): Box 1
+falls to 85 % for nine cycles under the limit, Box 4 to 93 %; Box 2 is made up.
+"""
+
+import math
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from opq_cloud.config import View as Config
+from opq_cloud.service import CloudContext
+from opq_cloud.store import BoxRecord, Store, open_store
+from opq_cloud.view.service import View
+from opq_measure.disturbances import find_disturbances
+from opq_proto import wire
+from opq_proto.messages import Finding, Incident, Measurement, Metric, TimeSource, Trigger, Waveform
+
+RATE_HZ = 12_000.0
+NOMINAL_V, NOMINAL_HZ, GRID_HZ = 120.0, 60.0, 59.983
+UNCERTAINTY_NS = 1_200_000
+# fmt: off
+DIP_BOX_1 = (112.35, 106.43, 104.38, 103.47, 102.93, 102.41, 102.22, 102.36, 105.35,
+             107.29, 116.49, 119.61, 120.99)
+# fmt: on
+DIP_BOX_4 = (115.38, 113.90, 113.03, 112.44, 112.13, 111.85, 111.61, 111.88, 113.16, 114.77, 119.64, 120.87)
+"""Vrms of each cycle of the dip; the recordings' README."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """A Box and the voltage it sees."""
+
+    box_id: str
+    name: str
+    steady_v: float
+    thd: float
+    harmonics: tuple[tuple[int, float], ...]
+    """(order, share of the fundamental)"""
+    dip_v: tuple[float, ...] = ()
+
+
+OUTLETS = (
+    Outlet("1", "Box 1", 122.20, 0.0298, ((3, 0.0198), (5, 0.0199), (9, 0.008)), DIP_BOX_1),
+    Outlet("2", "workshop", 119.85, 0.0214, ((3, 0.012), (5, 0.017))),
+    Outlet("4", "Box 4", 122.37, 0.0272, ((3, 0.0233), (9, 0.0106), (7, 0.0049)), DIP_BOX_4),
+)
+
+
+def volts_of(outlet: Outlet, seconds: float, dip_cycle: int) -> NDArray[np.float64]:
+    """(n,) volts: steady, with the dip's cycles from `dip_cycle`; each cycle has the rms it is given."""
+    turns = np.arange(round(seconds * RATE_HZ)) * (GRID_HZ / RATE_HZ)
+    per_cycle = np.full(int(turns[-1]) + 2, outlet.steady_v)
+    per_cycle[dip_cycle : dip_cycle + len(outlet.dip_v)] = outlet.dip_v
+    shape = np.sin(2 * np.pi * turns)
+    for order, share in outlet.harmonics:
+        shape += share * np.sin(2 * np.pi * order * turns + order)
+    shape *= math.sqrt(2.0 / (1.0 + sum(share**2 for _, share in outlet.harmonics)))
+    volts: NDArray[np.float64] = shape * per_cycle[turns.astype(int)]
+    return volts
+
+
+def waveform_of(outlet: Outlet, start_ns: int, seconds: float = 2.0, dip_cycle: int = 60) -> Waveform:
+    """The same as counts of a Box, 6.8 mV each."""
+    v_per_lsb = 0.0068
+    noise = np.random.default_rng(int(outlet.box_id)).normal(0.0, 0.15, round(seconds * RATE_HZ))
+    counts = np.round((volts_of(outlet, seconds, dip_cycle) + noise) / v_per_lsb).astype(np.int16)
+    return Waveform(
+        outlet.box_id, start_ns, UNCERTAINTY_NS, TimeSource.NTP, round(RATE_HZ * 1000), v_per_lsb, 0, counts
+    )
+
+
+def findings_in(waves: Sequence[Waveform]) -> list[Finding]:
+    """What the measurement core finds, as Mauka stores it."""
+    return [
+        Finding(
+            kind=item.kind,
+            box_id=wave.box_id,
+            start_ns=wave.time_ns(item.start_sample),
+            end_ns=wave.time_ns(item.end_sample),
+            uncertainty_ns=wave.uncertainty_ns,
+            closed=not item.open,
+            residual_v=item.residual_v,
+            residual_percent=item.residual_percent,
+            duration_cycles=item.duration_cycles,
+            ieee1159=item.ieee1159,
+            itic=item.itic,
+            semi_f47=item.semi_f47,
+            confidence=item.confidence,
+            because=item.because,
+        )
+        for wave in waves
+        for item in find_disturbances(wave.volts, wave.rate_hz, NOMINAL_V, NOMINAL_HZ)
+    ]
+
+
+def put_event(store: Store, waves: Sequence[Waveform], token: str) -> Incident | None:
+    """An event with its waveforms and findings, the way Makai and Mauka store it."""
+    box_ids = tuple(wave.box_id for wave in waves)
+    because = "threshold: rms 102.2 V at Box 1, limit 108.0 V"
+    first, last = waves[0].start_ns, waves[0].end_ns
+    event_id = store.open_event(Trigger(token, first, last, box_ids, box_ids[0], because), because)
+    for wave in waves:
+        store.put_waveform(event_id, wave)
+    store.finish_event(event_id)
+    stored = store.put_findings(event_id, findings_in(waves))
+    store.mark_analysed(event_id)
+    return store.incident(stored[0].incident_id) if stored else None
+
+
+def measurement_of(outlet: Outlet, t_ms: int, sequence: int, low_v: float | None = None) -> Measurement:
+    """One second of an outlet that wanders a little; `low_v`: the lowest half cycle of a dip in it."""
+    wander = 0.25 * math.sin(t_ms / 41_000 + len(outlet.name)) + 0.1 * math.sin(t_ms / 7_300)
+    rms_v = outlet.steady_v + wander
+    f_hz = GRID_HZ + 0.012 * math.sin(t_ms / 53_000) + 0.003 * math.sin(t_ms / 3_100)
+    thd = outlet.thd * (1 + 0.03 * math.sin(t_ms / 67_000))
+    return Measurement(
+        box_id=outlet.box_id,
+        timestamp_ms=t_ms,
+        metrics={
+            "rms": Metric(low_v or rms_v - 0.12, rms_v + 0.11, rms_v if low_v is None else rms_v - 2.6),
+            "f": Metric(f_hz - 0.004, f_hz + 0.004, f_hz),
+            "thd": Metric(thd * 0.98, thd * 1.02, thd),
+            "trans": Metric(1.1, 2.4, 1.6),
+        },
+        start_ns=(t_ms - 1000) * 1_000_000,
+        end_ns=t_ms * 1_000_000,
+        uncertainty_ns=UNCERTAINTY_NS,
+        source=TimeSource.NTP,
+        sequence=sequence,
+    )
+
+
+def fill(store: Store, now_ns: int, minutes: int = 60) -> Incident | None:
+    """Boxes, an hour of measurements and the sag, two minutes ago."""
+    sag_ns = now_ns - 120_000_000_000
+    for outlet in OUTLETS:
+        store.put_box(BoxRecord(outlet.box_id, outlet.name, calibration_constant=1 / 0.0068))
+    now_ms, sag_ms = now_ns // 1_000_000, sag_ns // 1_000_000
+    count = minutes * 60
+    for outlet in OUTLETS:
+        times = [now_ms - (count - k) * 1000 for k in range(count)]
+        dip_v = min(outlet.dip_v, default=None)
+        store.append_measurements(
+            measurement_of(outlet, t_ms, k + 1, dip_v if 0 <= t_ms - sag_ms - 2000 < 1000 else None)
+            for k, t_ms in enumerate(times)
+        )
+    return put_event(store, [waveform_of(outlet, sag_ns) for outlet in OUTLETS], "demo-sag")
+
+
+def main() -> None:
+    """Serves the scene until Ctrl-C."""
+    endpoint = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:8888"
+    stop = threading.Event()
+    with tempfile.TemporaryDirectory() as folder, zmq.Context() as zmq_context:
+        store = open_store(None, Path(folder))
+        fill(store, time.time_ns())
+        publisher = zmq_context.socket(zmq.PUB)
+        port = publisher.bind_to_random_port("tcp://127.0.0.1")
+        config = Config(http_endpoint=endpoint, measurement_endpoint=f"tcp://127.0.0.1:{port}")
+        view = View(config, CloudContext(lambda: store))
+        thread = threading.Thread(target=view.run, args=(stop,))
+        thread.start()
+        print(f"The scene of a sag: http://{endpoint} (Ctrl-C ends it)")
+        try:
+            sequence = 1_000_000
+            while thread.is_alive():
+                time.sleep(1)
+                sequence += 1
+                for outlet in OUTLETS:
+                    measurement = measurement_of(outlet, time.time_ns() // 1_000_000, sequence)
+                    frames = [wire.topic(outlet.box_id), wire.measurement_to_wire(measurement)]
+                    publisher.send_multipart(frames)
+        except KeyboardInterrupt:
+            print()
+        finally:
+            stop.set()
+            thread.join()
+            publisher.close(linger=0)
+            store.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What every request passes: the Host check, the method, the length; and what every answer carries.
+
+The Host check stops DNS rebinding: a page of a stranger that resolves its own name to 127.0.0.1
+would otherwise read a View on loopback (the browser sends that stranger's name as Host).
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+MAX_TARGET_BYTES = 2048
+"""Path and query of a request together."""
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+)
+
+
+def host_name(header: str) -> str:
+    """The name in a Host header, without port and brackets, in lower case; empty when malformed."""
+    text = header.strip().lower()
+    if text.startswith("["):
+        name, bracket, rest = text[1:].partition("]")
+        return name if bracket and (not rest or rest.startswith(":")) else ""
+    name, _, port = text.partition(":")
+    return name if not port or port.isdigit() else ""
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: App, allowed_hosts: Iterable[str]) -> None:
+        """`allowed_hosts`: names without port; `*` allows all of them."""
+        self._app = app
+        self._allowed = frozenset(host.lower() for host in allowed_hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            status, text = refusal
+            headers = [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": text.encode()})
+            return
+
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                given = {name for name, _ in message["headers"]}
+                extra = [item for item in HEADERS if item[0] not in given]
+                if b"cache-control" not in given:
+                    extra.append((b"cache-control", b"no-cache"))
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        if scope["method"] not in ("GET", "HEAD"):
+            return 405, "View only shows: GET and HEAD.\n"
+        if len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"") > MAX_TARGET_BYTES:
+            return 414, f"The address is longer than {MAX_TARGET_BYTES} bytes.\n"
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        if "*" not in self._allowed and (len(hosts) != 1 or host_name(hosts[0]) not in self._allowed):
+            return 400, (
+                "View does not answer under this host name. Use http://127.0.0.1 or http://localhost, "
+                "or name this host in [view] allowed_hosts of the cloud's configuration.\n"
+            )
+        return None

@@ -1,0 +1,287 @@
+"""The page of one incident: what happened, what each Box of the event saw, what the curves say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from opq_cloud.store.store import EventRecord
+from opq_cloud.view import charts, words
+from opq_cloud.view.context import ViewContext, label
+from opq_cloud.view.live import fingerprint
+from opq_measure.curves import ITIC_HIGH, ITIC_LOW
+from opq_measure.disturbances import Limits
+from opq_proto.messages import Event, Finding, Gap, Incident, Waveform
+
+EVENTS_SHOWN = 4
+BOXES_SHOWN = 24
+TABLE_ROWS = 120
+TABLE_MARGIN_MS = 60.0
+CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
+"""The span of the drawn curve; rms says nothing of less than half a cycle, so the upper line starts there."""
+
+
+ITIC_SENTENCES = {
+    "no_interruption_in_function": "This incident lies between them: such equipment should go on working.",
+    "no_damage": "This incident lies below the lower one: such equipment may stop, but is not harmed.",
+    "prohibited": "This incident lies above the upper one: such equipment may be damaged.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LimitWords:
+    """The thresholds drawn into the envelope, percent of nominal."""
+
+    sag: float
+    swell: float
+    interruption: float
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One Box's waveform on the page."""
+
+    event_id: int
+    box_id: str
+    label: str
+    nominal_v: float
+    peak_v: float
+    """Half the height of the chart, the same for all Boxes."""
+    caption: str
+    low_words: str
+    low_v: float | None
+    high_v: float | None
+    gaps: tuple[str, ...]
+    rows: tuple[charts.HalfCycle, ...]
+    wave: Waveform
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A finding in the plane of the ITIC curve."""
+
+    label: str
+    series: int
+    duration_s: float
+    residual_percent: float
+    words: str
+
+
+def corners() -> dict[str, list[tuple[float, float]]]:
+    """The two lines of the ITIC curve as (seconds, percent) corners, from `opq_measure.curves`."""
+    return {
+        "upper": _line(ITIC_HIGH, CURVE_HALF_CYCLE_S),
+        "lower": _line(ITIC_LOW, CURVE_FIRST_S),
+    }
+
+
+def _line(steps: Sequence[tuple[float, float]], first_s: float) -> list[tuple[float, float]]:
+    line = []
+    for until_s, level in steps:
+        last_s = min(until_s, CURVE_LAST_S)
+        line += [(first_s, level), (last_s, level)]
+        first_s = last_s
+    return line
+
+
+def page(context: ViewContext, incident: Incident) -> dict[str, object]:
+    """Everything the template `incident.html` shows."""
+    limits = Limits()
+    events = _events(context, incident)
+    panels = _panels(context, incident, events)
+    worst = words.worst(incident)
+    nominal_v = context.box_record(worst.finding.box_id).nominal_v if worst else context.nominal_v
+    records = [context.store.event_record(event_id) for event_id in incident.event_ids[:EVENTS_SHOWN]]
+    points = _points(incident, panels)
+    return {
+        "incident": incident,
+        "fingerprint": fingerprint(incident),
+        "sentence": words.sentence(incident, nominal_v),
+        "others": _others(incident, panels),
+        "doubt": _doubt(incident, events),
+        "worst": worst.finding if worst else None,
+        "residual_v": worst.finding.residual_v if worst else None,
+        "nominal_v": nominal_v,
+        "duration_words": _duration(incident),
+        "cycle_words": _cycles(worst.finding if worst else None),
+        "panels": panels,
+        "no_waveform": _no_waveform(incident, events, [item for item in records if item]),
+        "limits": LimitWords(limits.sag_percent, limits.swell_percent, limits.interruption_percent),
+        "points": points,
+        "curves": {"upper line": corners()["upper"], "lower line": corners()["lower"]},
+        "itic_sentence": _itic_sentence(worst.finding if worst else None),
+        "facts": _facts(incident, nominal_v, events, [item for item in records if item]),
+        "findings": incident.findings,
+        "itic_words": words.ITIC_WORDS,
+        "f47_words": words.F47_WORDS,
+    }
+
+
+def _events(context: ViewContext, incident: Incident) -> list[Event]:
+    found = [context.store.event(event_id) for event_id in incident.event_ids[:EVENTS_SHOWN]]
+    return [event for event in found if event is not None]
+
+
+def _panels(context: ViewContext, incident: Incident, events: Sequence[Event]) -> list[Panel]:
+    """Boxes of the incident first, then those that were asked beside them; each Box once."""
+    waves: dict[str, tuple[int, Waveform]] = {}
+    for event in events:
+        for wave in event.waveforms:
+            known = waves.get(wave.box_id)
+            if known is None or (not _covers(known[1], incident) and _covers(wave, incident)):
+                waves[wave.box_id] = (event.event_id, wave)
+    order = [box_id for box_id in incident.box_ids if box_id in waves]
+    order += [box_id for box_id in waves if box_id not in incident.box_ids]
+    shown = [waves[box_id] for box_id in order[:BOXES_SHOWN]]
+    peak_v = max((float(abs(wave.volts).max()) for _, wave in shown if len(wave.counts)), default=1.0)
+    return [_panel(context, incident, event_id, wave, peak_v * 1.08) for event_id, wave in shown]
+
+
+def _covers(wave: Waveform, incident: Incident) -> bool:
+    return wave.start_ns <= incident.start_ns < wave.end_ns
+
+
+def _panel(context: ViewContext, incident: Incident, event_id: int, wave: Waveform, peak_v: float) -> Panel:
+    record = context.box_record(wave.box_id)
+    envelope = charts.envelope_line(wave, incident.start_ns, record.nominal_hz)
+    seen = charts.extremes(envelope)
+    length_ms = (incident.end_ns - incident.start_ns) / 1e6
+    low_percent = None if seen.low_v is None else seen.low_v / record.nominal_v * 100
+    seconds = len(wave.counts) * 1000 / wave.rate_millihz
+    return Panel(
+        event_id=event_id,
+        box_id=wave.box_id,
+        label=label(record),
+        nominal_v=record.nominal_v,
+        peak_v=peak_v,
+        caption=(
+            f"{words.duration(seconds)} at {wave.rate_millihz / 1e6:.5g}{words.THIN}kS/s, "
+            f"time by {words.source(wave.source)}, {words.uncertainty(wave.uncertainty_ns)}"
+        ),
+        low_words=f"lowest {words.number(seen.low_v, 1, 'V')}, {words.number(low_percent, 1, '%')}",
+        low_v=seen.low_v,
+        high_v=seen.high_v,
+        gaps=tuple(_gap(gap, wave) for gap in wave.gaps),
+        rows=charts.half_cycles(
+            wave,
+            incident.start_ns,
+            record.nominal_hz,
+            -TABLE_MARGIN_MS,
+            length_ms + TABLE_MARGIN_MS,
+            TABLE_ROWS,
+        ),
+        wave=wave,
+    )
+
+
+def _gap(gap: Gap, wave: Waveform) -> str:
+    why = gap.reason or "no reason given"
+    return f"{gap.samples} samples from sample {gap.first_sample} are missing: {why}."
+
+
+def _others(incident: Incident, panels: Sequence[Panel]) -> list[str]:
+    """What the Boxes saw that were asked too and have no finding."""
+    found = []
+    for panel in panels:
+        if panel.box_id in incident.box_ids or panel.low_v is None or panel.high_v is None:
+            continue
+        deep = abs(panel.nominal_v - panel.low_v) >= abs(panel.high_v - panel.nominal_v)
+        volts, extreme = (panel.low_v, "lowest") if deep else (panel.high_v, "highest")
+        percent = words.number(volts / panel.nominal_v * 100, 1, "%")
+        found.append(
+            f"{panel.label} was asked too and stayed within its limits: {extreme} "
+            f"{words.number(volts, 1, 'V')}, {percent}."
+        )
+    return (
+        found if len(found) <= 3 else [f"{len(found)} other Boxes were asked too and stayed within limits."]
+    )
+
+
+def _doubt(incident: Incident, events: Sequence[Event]) -> str:
+    """The uncertainty of the start, and what that time rests on."""
+    finding = incident.findings[0].finding if incident.findings else None
+    if finding is None:
+        return ""
+    waves = [wave for event in events for wave in event.waveforms if wave.box_id == finding.box_id]
+    by = f", by {words.source(waves[0].source)}" if waves else ""
+    return f"{words.uncertainty(finding.uncertainty_ns)}{by}"
+
+
+def _duration(incident: Incident) -> str:
+    worst = words.worst(incident)
+    if not incident.closed or worst is None:
+        return "Open at the end"
+    return words.duration((worst.finding.end_ns - worst.finding.start_ns) / 1e9)
+
+
+def _cycles(finding: Finding | None) -> str:
+    return words.cycles(finding.duration_cycles) if finding and finding.duration_cycles is not None else ""
+
+
+def _points(incident: Incident, panels: Sequence[Panel]) -> list[Point]:
+    series = {panel.box_id: row for row, panel in enumerate(panels)}
+    found = []
+    for item in incident.findings:
+        finding = item.finding
+        if finding.residual_percent is None or finding.itic is None:
+            continue
+        duration_s = (finding.end_ns - finding.start_ns) / 1e9
+        found.append(
+            Point(
+                label=f"Box {finding.box_id}",
+                series=series.get(finding.box_id, len(series)) % 6,
+                duration_s=duration_s,
+                residual_percent=finding.residual_percent,
+                words=f"{words.number(finding.residual_percent, 1, '%')} for {words.duration(duration_s)}",
+            )
+        )
+    return found
+
+
+def _itic_sentence(finding: Finding | None) -> str:
+    if finding is None or finding.itic is None:
+        return ""
+    return ITIC_SENTENCES.get(finding.itic, "")
+
+
+def _no_waveform(incident: Incident, events: Sequence[Event], records: Sequence[EventRecord]) -> str:
+    missing = [f"Box {box_id}: {why}" for record in records for box_id, why in record.missing.items()]
+    if missing:
+        return "; ".join(missing) + "."
+    if not events:
+        return "Its event is no longer in the store: waveforms are kept for a shorter time than incidents."
+    return "The event holds no samples of any Box."
+
+
+def _facts(
+    incident: Incident, nominal_v: float, events: Sequence[Event], records: Sequence[EventRecord]
+) -> list[tuple[str, list[str]]]:
+    """(name, lines) of the facts table."""
+    worst = words.worst(incident)
+    finding = worst.finding if worst else None
+    waves: Mapping[str, Waveform] = {wave.box_id: wave for event in events for wave in event.waveforms}
+    end = words.utc(incident.end_ns, 6) + " UTC" if incident.closed else "open when the recording ended"
+    facts: list[tuple[str, list[str]]] = [
+        ("Class", [words.class_words(incident.kind)]),
+        ("IEEE 1159", [(finding.ieee1159 if finding else None) or "no name for it"]),
+        ("ITIC (2000)", [words.ITIC_WORDS.get((finding.itic if finding else None) or "", "not rated")]),
+        ("SEMI F47-0706", [words.F47_WORDS.get((finding.semi_f47 if finding else None) or "", "not rated")]),
+        ("Start", [words.utc(incident.start_ns, 6) + " UTC"]),
+        ("End", [end]),
+        ("Time of each Box", [_time_line(item.finding, waves) for item in incident.findings] or ["unknown"]),
+    ]
+    if finding and finding.residual_v is not None:
+        volts = f"{words.number(finding.residual_v, 2, 'V')} of {words.plain(nominal_v, 'V')} nominal"
+        facts.insert(1, ("Residual", [f"{words.number(finding.residual_percent, 2, '%')}, {volts}"]))
+    if finding and finding.confidence is not None:
+        facts.append(("Confidence", [words.number(finding.confidence * 100, 0, "%")]))
+    missing = [f"Box {box_id}: {why}" for record in records for box_id, why in record.missing.items()]
+    if missing:
+        facts.append(("Boxes without a waveform", missing))
+    for record in records:
+        facts.append((f"Event {record.event_id}", [record.because or "opened by a trigger"]))
+    return facts
+
+
+def _time_line(finding: Finding, waves: Mapping[str, Waveform]) -> str:
+    wave = waves.get(finding.box_id)
+    by = words.source(wave.source) if wave else "source not known"
+    return f"Box {finding.box_id}: {words.uncertainty(finding.uncertainty_ns)}, {by}"

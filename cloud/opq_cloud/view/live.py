@@ -1,0 +1,261 @@
+"""The live hub: what the feed learns goes to every open page, and to a page that just opened.
+
+The feed's thread publishes; each page is a `Subscriber` read on the event loop. A page that
+does not keep up loses its oldest measurements, then its oldest incidents; both are counted.
+"""
+
+import asyncio
+import contextlib
+import json
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from opq_cloud.service import Counters
+from opq_cloud.view.words import class_tone, class_words, headline
+from opq_proto.messages import Incident, Measurement
+
+MEASUREMENTS_WAITING = 256
+INCIDENTS_WAITING = 64
+SUBSCRIBERS = 64
+"""Open pages at once; the next one is told to come back later."""
+RECENT_MEASUREMENTS = 300
+"""Per Box, for the line of the last minutes (5 min at one a second)."""
+RECENT_MS = 300_000
+MAX_BOXES = 10_000
+"""Boxes kept in memory; a flood of strange ids must not fill it."""
+RECENT_INCIDENTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One server-sent event; `event_id` only where a client may ask for what followed it."""
+
+    event: str
+    data: str
+    event_id: str | None = None
+
+    def encode(self) -> bytes:
+        """Its bytes on the wire (WHATWG HTML, 9.2.5)."""
+        head = f"id: {self.event_id}\n" if self.event_id else ""
+        return f"{head}event: {self.event}\ndata: {self.data}\n\n".encode()
+
+
+def measurement_json(measurement: Measurement) -> dict[str, object]:
+    """A Measurement as the page and `/api/boxes` show it; unknown is None."""
+    rms, f, thd, trans = (measurement.metrics.get(key) for key in ("rms", "f", "thd", "trans"))
+    return {
+        "box_id": measurement.box_id,
+        "timestamp_ms": measurement.timestamp_ms,
+        "rms_v": _rounded(rms.average, 3) if rms else None,
+        "rms_min_v": _rounded(rms.min, 3) if rms else None,
+        "rms_max_v": _rounded(rms.max, 3) if rms else None,
+        "f_hz": _rounded(f.average, 4) if f else None,
+        "thd_percent": _rounded(thd.average * 100, 3) if thd else None,
+        "trans_v": _rounded(trans.max, 2) if trans else None,
+        "uncertainty_ns": measurement.uncertainty_ns,
+        "source": measurement.source.name.lower(),
+    }
+
+
+def incident_json(incident: Incident) -> dict[str, object]:
+    """An Incident in the contract's keys (contracts.md, `up --until-incident`), and a few more."""
+    return {
+        "id": incident.incident_id,
+        "class": incident.kind,
+        "box_ids": list(incident.box_ids),
+        "start_ms": round(incident.start_ns / 1e6, 3),
+        "end_ms": round(incident.end_ns / 1e6, 3) if incident.closed else None,
+        "residual_percent": incident.residual_percent,
+        "event_ids": list(incident.event_ids),
+        "closed": incident.closed,
+    }
+
+
+def fingerprint(incident: Incident) -> str:
+    """Eight hex digits that change when anything that pages show of the incident does."""
+    return f"{zlib.crc32(repr(incident).encode()):08x}"
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return round(value, digits) if abs(value) < float("inf") else None  # a NaN compares false
+
+
+@dataclass(slots=True, eq=False)
+class Subscriber:
+    """One open page. `wake` is called from the publishing thread."""
+
+    wake: Callable[[], None]
+    measurements: deque[Message] = field(default_factory=deque)
+    incidents: deque[Message] = field(default_factory=deque)
+    closed: bool = False
+
+    def offer(self, message: Message) -> int:
+        """Queue it; returns how many older ones had to go."""
+        urgent = message.event != "measurement"
+        queue = self.incidents if urgent else self.measurements
+        queue.append(message)
+        dropped = 0
+        while len(queue) > (INCIDENTS_WAITING if urgent else MEASUREMENTS_WAITING):
+            queue.popleft()
+            dropped += 1
+        return dropped
+
+    def take(self) -> list[Message]:
+        """All that waits, incidents first."""
+        taken = []
+        for queue in (self.incidents, self.measurements):
+            while queue:
+                taken.append(queue.popleft())
+        return taken
+
+
+class LiveHub:
+    """Recent state and fan-out; every method may be called from any thread."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._lock = threading.Lock()
+        self._recent: dict[str, deque[Measurement]] = {}
+        self._incidents: dict[int, Message] = {}
+        self._subscribers: set[Subscriber] = set()
+        self._closed = False
+
+    def put_measurement(self, measurement: Measurement) -> None:
+        """Remember it and tell every page; late (backfilled) and repeated ones change nothing."""
+        with self._lock:
+            recent = self._recent.get(measurement.box_id)
+            if recent is None:
+                if len(self._recent) >= MAX_BOXES:
+                    self._counters.add("boxes_refused")
+                    return
+                recent = self._recent[measurement.box_id] = deque(maxlen=RECENT_MEASUREMENTS)
+            if recent and measurement.timestamp_ms <= recent[-1].timestamp_ms:
+                self._counters.add("measurements_late")
+                return
+            recent.append(_filled(measurement, recent))
+            if self._subscribers:
+                self._publish(Message("measurement", json.dumps(measurement_json(recent[-1]))))
+
+    def put_incident(self, incident: Incident) -> bool:
+        """Tell every page if it is new or has changed; True when it was told."""
+        facts = {**incident_json(incident), "summary": headline(incident)}
+        facts["class_words"], facts["tone"] = class_words(incident.kind), class_tone(incident.kind)
+        mark = fingerprint(incident)
+        data = json.dumps({**facts, "fingerprint": mark})
+        event_id = f"{incident.incident_id}-{mark}"
+        with self._lock:
+            known = self._incidents.get(incident.incident_id)
+            if known is not None and known.event_id == event_id:
+                return False
+            message = Message("incident", data, event_id)
+            self._incidents[incident.incident_id] = message
+            while len(self._incidents) > RECENT_INCIDENTS:
+                del self._incidents[min(self._incidents)]
+            self._publish(message)
+        return True
+
+    def drop_incident(self, incident_id: int) -> None:
+        """It was joined into an older one: pages take it off."""
+        with self._lock:
+            if self._incidents.pop(incident_id, None) is not None:
+                self._publish(Message("incident_gone", json.dumps({"id": incident_id})))
+
+    def known_incidents(self) -> set[int]:
+        with self._lock:
+            return set(self._incidents)
+
+    def latest(self) -> dict[str, Measurement]:
+        """The newest Measurement of each Box."""
+        with self._lock:
+            return {box_id: recent[-1] for box_id, recent in self._recent.items() if recent}
+
+    def recent(self, box_id: str) -> list[Measurement]:
+        """Those of the last minutes, oldest first."""
+        with self._lock:
+            found = list(self._recent.get(box_id, ()))
+        return [item for item in found if item.timestamp_ms > found[-1].timestamp_ms - RECENT_MS]
+
+    def subscribe(self, wake: Callable[[], None], after: str | None) -> Subscriber | None:
+        """A page opens: it first gets each Box's newest values and, with `after` (a Last-Event-ID:
+        `ID` or `ID-checksum`), the incidents above that id, and that one if it has changed since.
+
+        None when too many pages are open, or on the way down.
+        """
+        with self._lock:
+            if self._closed or len(self._subscribers) >= SUBSCRIBERS:
+                return None
+            subscriber = Subscriber(wake)
+            for message in self._missed(after):
+                subscriber.offer(message)
+            for recent in self._recent.values():
+                if recent:
+                    subscriber.offer(Message("measurement", json.dumps(measurement_json(recent[-1]))))
+            self._subscribers.add(subscriber)
+            self._counters.add("clients")
+            self._counters.set("clients_now", len(self._subscribers))
+        return subscriber
+
+    def full(self) -> bool:
+        """One more page would be refused."""
+        with self._lock:
+            if len(self._subscribers) >= SUBSCRIBERS:
+                self._counters.add("clients_refused")
+                return True
+            return self._closed
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        with self._lock:
+            self._subscribers.discard(subscriber)
+            self._counters.set("clients_now", len(self._subscribers))
+
+    def take(self, subscriber: Subscriber) -> list[Message]:
+        with self._lock:
+            return subscriber.take()
+
+    def close(self) -> None:
+        """Ends every page's feed, so that the server can stop."""
+        with self._lock:
+            self._closed = True
+            for subscriber in self._subscribers:
+                subscriber.closed = True
+                subscriber.wake()
+
+    def _missed(self, after: str | None) -> list[Message]:
+        text = (after or "").partition("-")[0]
+        if not (text.isascii() and text.isdigit() and len(text) <= 18):
+            return []
+        first = int(text)
+        same_if_only_a_number = "-" not in (after or "")
+        return [
+            message
+            for incident_id, message in sorted(self._incidents.items())
+            if incident_id > first
+            or (incident_id == first and not same_if_only_a_number and message.event_id != after)
+        ]
+
+    def _publish(self, message: Message) -> None:
+        for subscriber in self._subscribers:
+            dropped = subscriber.offer(message)
+            if dropped:
+                self._counters.add("live_dropped", dropped, label=message.event)
+            subscriber.wake()
+
+
+def _filled(measurement: Measurement, recent: deque[Measurement]) -> Measurement:
+    """A crossing Measurement holds `rms` alone: the other values stay those of the window before."""
+    if not (measurement.crossing and recent):
+        return measurement
+    return replace(measurement, metrics={**recent[-1].metrics, **measurement.metrics})
+
+
+def loop_wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:
+    """Sets `event` from any thread; a loop that has ended needs no waking."""
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # what a closed loop raises
+            loop.call_soon_threadsafe(event.set)
+
+    return wake

@@ -1,0 +1,226 @@
+"""The HTML pages: `/`, `/incidents`, `/incidents/{id}`, `/boxes/{id}`, and the error page."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from opq_cloud.store.store import BoxRecord
+from opq_cloud.view import charts, incident_page, words
+from opq_cloud.view.context import SILENT_AFTER_MS, ViewContext, label
+from opq_cloud.view.history import incident_page as page_of_incidents
+from opq_cloud.view.live import measurement_json
+from opq_proto.messages import Incident, Measurement
+
+BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+LARGEST_ID = 2**31 - 1
+PER_PAGE = 25
+ON_FRONT_PAGE = 8
+ON_BOX_PAGE = 10
+HOUR_MS = 3_600_000
+FILTERS = ("number", "plain", "class_words", "class_tone", "duration", "utc", "utc_attribute", "clock", "ago")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A Box as its card and page show it."""
+
+    box_id: str
+    label: str
+    nominal_v: float
+    nominal_hz: float
+    live: bool
+    state: str
+    time_words: str
+    clock_words: str
+    rms_v: float | None
+    f_hz: float | None
+    thd_percent: float | None
+    trans_v: float | None
+    spark: charts.Sparkline | None
+    spark_span: str
+
+
+class Pages:
+    """Renders the templates beside this file; autoescape is on for all of them."""
+
+    def __init__(self, context: ViewContext) -> None:
+        self._context = context
+        self._templates = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
+        self._templates.filters.update(headline=words.headline, boxes=words.boxes)
+
+    def render(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse:
+        """A page with HTTP status `code`; `here` marks its place in the navigation."""
+        now_ns = self._context.now_ns()
+        shared = {"here": here, "now_ns": now_ns, "now_ms": now_ns // 1_000_000}
+        return HTMLResponse(self._templates.get_template(template).render(**shared, **values), code)
+
+    def error(self, code: int, text: str) -> HTMLResponse:
+        """A readable page for a failed request."""
+        known = {404: "Nothing is here", 500: "This page failed", 503: "Not available now"}
+        heading = known.get(code, HTTPStatus(code).phrase)
+        return self.render("error.html", code=code, status=code, heading=heading, text=text)
+
+    def router(self) -> APIRouter:
+        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+        router.add_api_route("/", self.boxes)
+        router.add_api_route("/incidents", self.incidents)
+        router.add_api_route("/incidents/{incident_id}", self.incident)
+        router.add_api_route("/boxes/{box_id}", self.box)
+        return router
+
+    def boxes(self) -> HTMLResponse:
+        newest = self._context.store.incidents(limit=ON_FRONT_PAGE)
+        cards = [self._card(record) for record in self._context.box_records()]
+        return self.render(
+            "boxes.html",
+            here="boxes",
+            cards=cards,
+            incidents=newest,
+            after=_after(newest),
+            summary=_summary(cards),
+        )
+
+    def incidents(
+        self,
+        before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
+        box: Annotated[str, Query(max_length=32)] = "",
+        kind: Annotated[str, Query(alias="class", max_length=64)] = "",
+    ) -> HTMLResponse:
+        if box and not BOX_ID.fullmatch(box):
+            raise HTTPException(404, "No Box has such an id.")
+        if kind and kind not in words.CLASS_WORDS:
+            raise HTTPException(404, "There is no such class of incident.")
+        store = self._context.store
+        page = page_of_incidents(store, before, PER_PAGE, box or None, kind or None)
+        choices = [{"box_id": item.box_id, "label": label(item)} for item in self._context.box_records()]
+        if box and box not in {choice["box_id"] for choice in choices}:
+            choices.append({"box_id": box, "label": f"Box {box}"})
+        return self.render(
+            "incidents.html",
+            here="incidents",
+            incidents=page.incidents,
+            older=page.older,
+            before_id=before,
+            box_id=box,
+            kind=kind,
+            box_choices=choices,
+            class_choices=words.CLASS_WORDS,
+            filter_query=urlencode({key: value for key, value in (("box", box), ("class", kind)) if value}),
+            after=_after(store.incidents(limit=1)) + 1,
+        )
+
+    def incident(self, incident_id: str) -> HTMLResponse:
+        found = self._context.store.incident(whole_id(incident_id, "incident"))
+        if found is None:
+            raise HTTPException(
+                404, f"There is no incident {incident_id}. It may have been joined with another."
+            )
+        values = incident_page.page(self._context, found)
+        return self.render("incident.html", "incidents", 200, after=max(0, found.incident_id - 1), **values)
+
+    def box(self, box_id: str) -> HTMLResponse:
+        context = self._context
+        if not BOX_ID.fullmatch(box_id) or box_id not in {item.box_id for item in context.box_records()}:
+            raise HTTPException(404, "No Box with this id is known.")
+        record = context.box_record(box_id)
+        now_ms = context.now_ns() // 1_000_000
+        minutes = charts.buckets(
+            context.store.measurements(box_id, now_ms - HOUR_MS, now_ms + 60_000), 60_000
+        )
+        mine = [item for item in context.store.incidents(limit=200) if box_id in item.box_ids]
+        card = self._card(record)
+        place = f"At {record.location}. " if record.location else ""
+        return self.render(
+            "box.html",
+            here="boxes",
+            card=card,
+            about=f"{place}A Box measures the voltage at one outlet.",
+            minutes=minutes[::-1],
+            silent_words=(
+                "When its gateway sends again, the values above move and this chart begins."
+                if card.rms_v is not None
+                else "It has never been heard. When its gateway connects, its values appear here."
+            ),
+            incidents=mine[:ON_BOX_PAGE],
+            after=_after(context.store.incidents(limit=1)),
+        )
+
+    def _card(self, record: BoxRecord) -> Card:
+        recent = self._context.hub.recent(record.box_id)
+        newest = recent[-1] if recent else None
+        values = measurement_json(newest) if newest else {}
+        silent_ms = self._context.now_ns() // 1_000_000 - newest.timestamp_ms if newest else None
+        spark = charts.sparkline(recent)
+        return Card(
+            box_id=record.box_id,
+            label=label(record),
+            nominal_v=record.nominal_v,
+            nominal_hz=record.nominal_hz,
+            live=silent_ms is not None and silent_ms < SILENT_AFTER_MS,
+            state=_state(silent_ms),
+            time_words=words.utc(newest.timestamp_ms * 1_000_000, 0) if newest else words.UNKNOWN,
+            clock_words=_clock_words(newest),
+            rms_v=_float(values.get("rms_v")),
+            f_hz=_float(values.get("f_hz")),
+            thd_percent=_float(values.get("thd_percent")),
+            trans_v=_float(values.get("trans_v")),
+            spark=spark,
+            spark_span=words.duration(spark.seconds) if spark else "",
+        )
+
+
+def whole_id(text: str, noun: str) -> int:
+    """A number from 1, of at most ten digits; HTTPException 404 otherwise."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= LARGEST_ID):
+        raise HTTPException(
+            404, f"{noun.capitalize()}s are numbered 1, 2, 3 and so on; this is no such number."
+        )
+    return int(text)
+
+
+def _after(incidents: Sequence[Incident]) -> int:
+    """The feed is asked for the newest incident again: it may have changed while the page was made."""
+    return max(0, incidents[0].incident_id - 1) if incidents else 0
+
+
+def _summary(cards: Sequence[Card]) -> str:
+    if not cards:
+        return "Here stands each Box with its live voltage, frequency and distortion."
+    live = sum(card.live for card in cards)
+    count = f"{len(cards)} Box" + ("" if len(cards) == 1 else "es")
+    if live == len(cards):
+        return f"{count}, {'and it reports' if len(cards) == 1 else 'all of them reporting'}."
+    return f"{count}, {live or 'none'} of them reporting now."
+
+
+def _state(silent_ms: int | None) -> str:
+    if silent_ms is None:
+        return "Not heard yet"
+    if silent_ms < SILENT_AFTER_MS:
+        return "Live"
+    return f"Silent for {words.duration(silent_ms // 1000)}" if silent_ms < 86_400_000 else "Silent for days"
+
+
+def _clock_words(newest: Measurement | None) -> str:
+    if newest is None:
+        return "nothing heard yet"
+    return f"time by {words.source(newest.source)}, {words.uncertainty(newest.uncertainty_ns)}"
+
+
+def _float(value: object) -> float | None:
+    return value if isinstance(value, float) else None

@@ -1,0 +1,167 @@
+"""View as a service: the feed in one thread, uvicorn in another, both ended by the stop event."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+import threading
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+
+from opq_cloud.config import CloudConfig
+from opq_cloud.config import View as Config
+from opq_cloud.service import CloudContext, Counters, Service
+from opq_cloud.view.app import create_app
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.feed import Feed
+from opq_cloud.view.guard import LOOPBACK_HOSTS, Guard
+from opq_cloud.view.live import LiveHub
+from opq_proto.errors import ConfigError, PortBusyError
+
+log = structlog.get_logger()
+
+STOP_CHECK_S = 0.1
+LAST_ANSWERS_S = 1
+"""Requests that are being answered at the stop get so long."""
+ALL_ADDRESSES = frozenset({"", "*", "0.0.0.0", "::"})
+
+
+class View:
+    """The page at http://127.0.0.1:8888."""
+
+    name = "view"
+
+    def __init__(
+        self, config: Config, context: CloudContext, nominal_v: float = 120.0, nominal_hz: float = 60.0
+    ) -> None:
+        self._config = config
+        self._context = context
+        self._nominal = (nominal_v, nominal_hz)
+        self.counters = Counters()
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        """Serve until `stop`. Raises PortBusyError, ConfigError or StoreError when it cannot start."""
+        host, port = _split(self._config.http_endpoint)
+        with contextlib.closing(_bind(host, port)) as listener:
+            hub = LiveHub(self.counters)
+            store = self._context.store
+            feed = Feed(
+                store,
+                hub,
+                self.counters,
+                self._config.measurement_endpoint,
+                self._config.bus_endpoint,
+                self._config.poll_s,
+            )
+            feed.seed()
+            context = ViewContext(store, hub, self.counters, *self._nominal)
+            guarded = Guard(create_app(context), _allowed_hosts(host, self._config.allowed_hosts))
+            ended = threading.Event()
+            reader = threading.Thread(target=self._read, args=(feed, stop, ended), name="view.feed")
+            reader.start()
+            try:
+                asyncio.run(_serve(guarded, listener, hub, ended, stop, ready))
+            finally:
+                ended.set()
+                reader.join()
+
+    def _read(self, feed: Feed, stop: threading.Event, ended: threading.Event) -> None:
+        """The feed's thread; when it fails, the service ends with it and is started again by its runner."""
+        try:
+            feed.run(_Either(stop, ended))
+        except Exception:
+            self.counters.add("feed_failed")
+            log.exception("feed.failed")
+        finally:
+            ended.set()
+
+
+class _Either(threading.Event):
+    """Set when one of two is."""
+
+    def __init__(self, first: threading.Event, second: threading.Event) -> None:
+        super().__init__()
+        self._parts = (first, second)
+
+    def is_set(self) -> bool:
+        return any(part.is_set() for part in self._parts)
+
+
+class _Server(uvicorn.Server):
+    """Leaves the process's signals to whoever runs the services."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(
+    app: Guard,
+    listener: socket.socket,
+    hub: LiveHub,
+    ended: threading.Event,
+    stop: threading.Event,
+    ready: threading.Event | None,
+) -> None:
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",  # failed requests are logged by app.py
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=LAST_ANSWERS_S,
+        )
+    )
+    serving = asyncio.create_task(server.serve([listener]))
+    while not (stop.is_set() or ended.is_set() or serving.done()):
+        if server.started and ready is not None and not ready.is_set():
+            ready.set()
+        await asyncio.sleep(STOP_CHECK_S if server.started else 0.005)
+    hub.close()
+    server.should_exit = True
+    await serving
+
+
+def _split(endpoint: str) -> tuple[str, int]:
+    """`127.0.0.1:8888`, `[::1]:8888`, `tcp://*:8888`, `http://…`."""
+    text = endpoint.partition("://")[2] or endpoint
+    host, _, port = text.rstrip("/").rpartition(":")
+    if not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ConfigError(f"view.http_endpoint is {endpoint!r}; want host:port, e.g. 127.0.0.1:8888")
+    host = host.strip("[]")
+    return ("0.0.0.0" if host in ("", "*") else host), int(port)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            why = f"port {port} on {host} is in use by another program; stop it, or choose another one"
+        else:
+            why = f"cannot listen on {host}:{port} ({error.strerror})"
+        raise PortBusyError(f"view: {why}: [view] http_endpoint, or --port-offset K") from error
+    return listener
+
+
+def _allowed_hosts(host: str, configured: tuple[str, ...]) -> frozenset[str]:
+    """On loopback its names; on one address that too; on all addresses any name, unless configured."""
+    if configured:
+        return LOOPBACK_HOSTS | frozenset(configured)
+    return frozenset({"*"}) if host in ALL_ADDRESSES else LOOPBACK_HOSTS | {host}
+
+
+def services(config: CloudConfig, context: CloudContext) -> list[Service]:
+    """What `opq-cloud view` and `opq-cloud all` run."""
+    return [View(config.view, context, config.nominal_v, config.nominal_hz)]

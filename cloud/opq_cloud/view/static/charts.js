@@ -1,0 +1,98 @@
+// What all charts share: colours of the style sheet, size of their frame, axes, a readout.
+
+/* global uPlot */
+
+const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
+const charts = [];
+
+export function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+export async function fetchJson(url) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
+  return answer.json();
+}
+
+export function axis(extra = {}) {
+  const hairline = { stroke: () => colour("line"), width: 1 };
+  return { stroke: () => colour("ink-quiet"), font: FONT, grid: hairline, ticks: { ...hairline, size: 4 }, gap: 5, ...extra };
+}
+
+/** A chart that fills `place`, follows its width and the colour scheme, and is named by its caption. */
+export function chart(place, options, data) {
+  const height = place.clientHeight;
+  const plot = new uPlot(
+    {
+      width: place.clientWidth,
+      height,
+      padding: [12, 10, 0, 0],
+      legend: { show: false },
+      ...options,
+    },
+    data,
+    place,
+  );
+  const caption = place.closest("figure")?.querySelector("figcaption")?.textContent ?? "";
+  plot.root.setAttribute("role", "img");
+  plot.root.setAttribute("aria-label", `Chart: ${caption.replace(/\s+/g, " ").trim()}`);
+  new ResizeObserver(() => {
+    if (place.clientWidth && place.clientWidth !== plot.width) plot.setSize({ width: place.clientWidth, height });
+  }).observe(place);
+  place.dataset.drawn = "yes";
+  charts.push(plot);
+  return plot;
+}
+
+export function failed(place, error) {
+  place.classList.add("plot-failed");
+  place.textContent = "This chart could not be loaded. Its figures stand in the table.";
+  console.warn(error);
+}
+
+/** Text in the corner of a chart while the pointer is on it; `write(plot, index)` gives the text. */
+export function readout(write) {
+  let box;
+  return {
+    hooks: {
+      init: (plot) => {
+        box = document.createElement("div");
+        box.className = "readout";
+        box.hidden = true;
+        plot.root.append(box);
+      },
+      setCursor: (plot) => {
+        const index = plot.cursor.idx;
+        const text = index === null || index === undefined || plot.cursor.left < 0 ? "" : write(plot, index);
+        box.hidden = !text;
+        box.textContent = text;
+      },
+    },
+  };
+}
+
+/** A dashed level with its name, drawn over the chart. */
+export function level(plot, value, name, hue) {
+  const { ctx, bbox } = plot;
+  const y = Math.round(plot.valToPos(value, "y", true)) + 0.5;
+  if (y < bbox.top || y > bbox.top + bbox.height) return;
+  const dpr = devicePixelRatio;
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = hue;
+  ctx.lineWidth = dpr;
+  ctx.setLineDash([6 * dpr, 4 * dpr]);
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, y);
+  ctx.lineTo(bbox.left + bbox.width, y);
+  ctx.stroke();
+  ctx.font = FONT.replace("12px", `${12 * dpr}px`);
+  ctx.textAlign = "right";
+  ctx.textBaseline = "bottom";
+  ctx.fillText(name, bbox.left + bbox.width - 4 * dpr, y - 3 * dpr);
+  ctx.restore();
+}
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const plot of charts) plot.redraw(false, true);
+});

@@ -1,0 +1,112 @@
+// The ITIC curve with the points of an incident; time is logarithmic.
+
+import { axis, chart, colour, fetchJson } from "./charts.js";
+
+const FIRST_S = 1e-3; // what rms can say ends at half a cycle, 8.3 ms
+const LAST_S = 100;
+const WORDS = { 0.001: "1 ms", 0.01: "10 ms", 0.1: "100 ms", 1: "1 s", 10: "10 s", 100: "100 s" };
+
+export async function drawItic(place) {
+  const { itic } = await fetchJson(place.dataset.itic);
+  const points = [...document.querySelectorAll("[data-point-s]")].map((row) => ({
+    x: Math.min(Math.max(Number(row.dataset.pointS), FIRST_S * 1.2), LAST_S * 0.9),
+    y: Number(row.dataset.pointPercent),
+    series: row.dataset.series,
+    name: row.dataset.name,
+  }));
+  const top = Math.max(150, ...points.map((point) => point.y + 20));
+  const lower = [[FIRST_S, itic.lower[0][1]], ...itic.lower];
+  const decades = Object.keys(WORDS).map(Number).sort((a, b) => a - b);
+  chart(
+    place,
+    {
+      cursor: { show: false },
+      scales: { x: { time: false, distr: 3, range: [FIRST_S, LAST_S] }, y: { range: [0, top] } },
+      axes: [
+        axis({ size: 34, splits: () => decades, values: (_, splits) => splits.map((s) => (s in WORDS ? WORDS[s] : "")), filter: (_, splits) => splits }),
+        axis({ size: 52, values: (_, splits) => splits.map((value) => `${value}\u202f%`) }),
+      ],
+      series: [{}, { show: false }],
+      hooks: {
+        drawClear: [
+          (plot) => {
+            region(plot, itic.upper, top, "up-soft");
+            region(plot, lower, 0, "down-soft");
+          },
+        ],
+        draw: [
+          (plot) => {
+            trace(plot, itic.upper, "up");
+            trace(plot, lower, "down");
+            label(plot, 3, (itic.upper[itic.upper.length - 1][1] + top) / 2 + 4, "prohibited", "up");
+            label(plot, 3, 35, "no damage", "down");
+            label(plot, 0.0035, 100, "no interruption in function", "ink-quiet");
+            for (const point of points) mark(plot, point);
+          },
+        ],
+      },
+    },
+    [[FIRST_S, LAST_S], [null, null]],
+  );
+}
+
+const at = (plot, [x, y]) => [plot.valToPos(x, "x", true), plot.valToPos(y, "y", true)];
+
+function path(plot, line) {
+  const { ctx, bbox } = plot;
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  ctx.beginPath();
+  line.forEach((corner, k) => ctx[k ? "lineTo" : "moveTo"](...at(plot, corner)));
+}
+
+function region(plot, line, ground, hue) {
+  const { ctx } = plot;
+  ctx.save();
+  path(plot, [...line, [LAST_S, ground], [line[0][0], ground]]);
+  ctx.fillStyle = colour(hue);
+  ctx.fill();
+  ctx.restore();
+}
+
+function trace(plot, line, hue) {
+  const { ctx } = plot;
+  ctx.save();
+  path(plot, line);
+  ctx.strokeStyle = colour(hue);
+  ctx.lineWidth = 1.75 * devicePixelRatio;
+  ctx.stroke();
+  ctx.restore();
+}
+
+function label(plot, x, y, text, hue) {
+  const { ctx } = plot;
+  ctx.save();
+  ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.fillStyle = colour(hue);
+  ctx.textAlign = "center";
+  ctx.textBaseline = "middle";
+  ctx.fillText(text, ...at(plot, [x, y]));
+  ctx.restore();
+}
+
+function mark(plot, point) {
+  const { ctx, bbox } = plot;
+  const [x, y] = at(plot, [point.x, point.y]);
+  const dpr = devicePixelRatio;
+  ctx.save();
+  ctx.beginPath();
+  ctx.arc(x, y, 6 * dpr, 0, 2 * Math.PI);
+  ctx.fillStyle = colour(`series-${point.series}`);
+  ctx.strokeStyle = colour("surface");
+  ctx.lineWidth = 2.5 * dpr;
+  ctx.stroke();
+  ctx.fill();
+  ctx.font = `600 ${12.5 * dpr}px system-ui, sans-serif`;
+  ctx.fillStyle = colour("ink");
+  ctx.textBaseline = "middle";
+  ctx.textAlign = x > bbox.left + bbox.width * 0.8 ? "right" : "left";
+  ctx.fillText(point.name, x + (ctx.textAlign === "left" ? 11 : -11) * dpr, y);
+  ctx.restore();
+}

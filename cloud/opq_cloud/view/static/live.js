@@ -1,0 +1,162 @@
+// The live part of a page: new values in place, new incidents on top. Without this script the
+// page is the same, as it was when it was made.
+
+import { ago, fixed, utc } from "./words.js";
+
+const SILENT_AFTER_MS = 10_000; // a Box sends about once a second
+const SPARK_MS = 300_000;
+const DIGITS = { rms_v: 2, f_hz: 3, thd_percent: 2, trans_v: 1 };
+
+document.documentElement.classList.add("scripted");
+const after = document.querySelector("script[data-after]").dataset.after;
+const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now();
+const heardAt = new Map(); // box id -> performance.now()
+const recent = new Map(); // box id -> [[t_ms, min, mean, max], …]
+
+const source = new EventSource(`/live?after=${encodeURIComponent(after)}`);
+source.addEventListener("open", () => showFeed("Live", false));
+source.addEventListener("error", () => showFeed("Connection lost, trying again", true));
+source.addEventListener("measurement", (event) => showMeasurement(JSON.parse(event.data)));
+source.addEventListener("incident", (event) => showIncident(JSON.parse(event.data)));
+source.addEventListener("incident_gone", (event) => {
+  for (const row of document.querySelectorAll(`li[data-incident="${JSON.parse(event.data).id}"]`)) row.remove();
+});
+window.addEventListener("pagehide", () => source.close());
+window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+setInterval(showAges, 5000);
+fillSparklines();
+
+function showFeed(text, lost) {
+  const feed = document.getElementById("feed");
+  feed.hidden = false;
+  feed.classList.toggle("feed-lost", lost);
+  if (feed.textContent !== text) feed.textContent = text;
+}
+
+function showMeasurement(measurement) {
+  const boxes = document.querySelectorAll(`[data-box="${CSS.escape(measurement.box_id)}"]`);
+  if (!boxes.length) {
+    // A Box that this page does not know yet; the page is made anew with it, once.
+    if (document.querySelector(".cards, #no-incidents") && !document.querySelector("[data-only-box]")) reloadSoon();
+    return;
+  }
+  const first = !heardAt.has(measurement.box_id);
+  const behindMs = Date.now() + serverLeadMs - measurement.timestamp_ms;
+  heardAt.set(measurement.box_id, performance.now() - (first ? Math.max(0, behindMs) : 0));
+  for (const box of boxes) {
+    for (const [key, digits] of Object.entries(DIGITS)) {
+      const place = box.querySelector(`[data-value="${key}"]`);
+      if (place) place.textContent = fixed(measurement[key], digits);
+    }
+    const time = box.querySelector('[data-value="time"]');
+    if (time) time.textContent = utc(measurement.timestamp_ms, 0);
+    showState(box);
+  }
+  if (measurement.rms_v !== null) {
+    const { timestamp_ms, rms_min_v, rms_v, rms_max_v } = measurement;
+    addRecent(measurement.box_id, [[timestamp_ms, rms_min_v, rms_v, rms_max_v]]);
+  }
+}
+
+let reloading = false;
+function reloadSoon() {
+  if (reloading) return;
+  reloading = true;
+  setTimeout(() => location.reload(), 1500); // several Boxes usually appear together
+}
+
+function showState(box) {
+  const place = box.querySelector("[data-state]");
+  const heard = heardAt.get(box.dataset.box);
+  if (!place || heard === undefined) return;
+  const silentMs = performance.now() - heard;
+  const live = silentMs < SILENT_AFTER_MS;
+  place.classList.toggle("state-live", live);
+  place.classList.toggle("state-silent", !live);
+  const text = live ? "Live" : `Silent for ${Math.round(silentMs / 1000)}\u202fs`;
+  if (place.textContent !== text) place.textContent = text;
+}
+
+function showAges() {
+  const nowMs = Date.now() + serverLeadMs;
+  for (const place of document.querySelectorAll("[data-ago]")) place.textContent = ago(Number(place.dataset.ago), nowMs);
+  for (const box of document.querySelectorAll("[data-box]")) showState(box);
+}
+
+function showIncident(incident) {
+  const list = document.getElementById("incidents");
+  const template = document.getElementById("incident-row");
+  if (list && template && (!list.dataset.onlyBox || incident.box_ids.includes(list.dataset.onlyBox))) {
+    const old = list.querySelector(`li[data-incident="${incident.id}"]`);
+    const row = template.content.firstElementChild.cloneNode(true);
+    row.dataset.incident = incident.id;
+    row.querySelector("a").href = `/incidents/${incident.id}`;
+    const tag = row.querySelector(".tag");
+    tag.textContent = incident.class_words;
+    tag.classList.add(`tag-${incident.tone}`);
+    row.querySelector(".incident-what").textContent = incident.summary;
+    const time = row.querySelector("time");
+    time.textContent = utc(incident.start_ms, 0);
+    time.dateTime = new Date(incident.start_ms).toISOString();
+    const age = row.querySelector("[data-ago]");
+    age.dataset.ago = Math.floor(incident.start_ms);
+    age.textContent = ago(incident.start_ms, Date.now() + serverLeadMs);
+    if (old) {
+      if (old.querySelector(".incident-what").textContent === incident.summary) return;
+      old.replaceWith(row);
+    } else {
+      const below = [...list.children].find((item) => Number(item.dataset.incident) < incident.id);
+      list.insertBefore(row, below ?? null);
+    }
+    while (list.children.length > Number(list.dataset.limit)) list.lastElementChild.remove();
+    document.getElementById("no-incidents").hidden = true;
+  }
+  const news = document.getElementById("news");
+  if (news && !document.querySelector(`tr[data-incident="${incident.id}"]`)) {
+    news.hidden = false;
+    news.querySelector("a").textContent = `New: ${incident.summary}. Show the newest`;
+  }
+  const shown = document.getElementById("charts");
+  const changed = document.getElementById("changed");
+  if (changed && shown.dataset.incident === String(incident.id) && incident.fingerprint !== shown.dataset.fingerprint) {
+    changed.hidden = false;
+  }
+}
+
+async function fillSparklines() {
+  if (!document.querySelector(".spark-frame")) return;
+  try {
+    const answer = await fetch("/api/recent");
+    if (!answer.ok) return;
+    for (const [boxId, rows] of Object.entries(await answer.json())) addRecent(boxId, rows);
+  } catch (error) {
+    console.info("no recent measurements:", error.message); // the line starts with what comes live
+  }
+}
+
+function addRecent(boxId, rows) {
+  const known = recent.get(boxId) ?? [];
+  const times = new Set(known.map((row) => row[0]));
+  const all = [...known, ...rows.filter((row) => !times.has(row[0]))].sort((a, b) => a[0] - b[0]);
+  const kept = all.filter((row) => row[0] > all[all.length - 1][0] - SPARK_MS);
+  recent.set(boxId, kept);
+  for (const box of document.querySelectorAll(`[data-box="${CSS.escape(boxId)}"]`)) drawSparkline(box, kept);
+}
+
+function drawSparkline(box, rows) {
+  const svg = box.querySelector("[data-spark]");
+  if (!svg || rows.length < 2) return;
+  const { width, height } = svg.viewBox.baseVal;
+  const low = Math.min(...rows.map((row) => row[1]));
+  const high = Math.max(...rows.map((row) => row[3]));
+  const pad = Math.max(0.5, (high - low) * 0.1);
+  const span = Math.max(1, rows[rows.length - 1][0] - rows[0][0]);
+  const point = (t, value) =>
+    `${(((t - rows[0][0]) / span) * width).toFixed(1)},${(((high + pad - value) / (high - low + 2 * pad)) * height).toFixed(1)}`;
+  const line = rows.map((row) => point(row[0], row[2]));
+  const band = [...rows.map((row) => point(row[0], row[3])), ...[...rows].reverse().map((row) => point(row[0], row[1]))];
+  svg.querySelector(".spark-line").setAttribute("points", line.join(" "));
+  svg.querySelector(".spark-band").setAttribute("points", band.join(" "));
+  const note = box.querySelector("[data-spark-note]");
+  if (note) note.textContent = `${fixed(low, 1)} to ${fixed(high, 1)}\u202fV`;
+}

@@ -1,0 +1,24 @@
+// Numbers and times as the server writes them (view/words.py).
+
+export const UNKNOWN = "–";
+
+export function fixed(value, digits) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return UNKNOWN;
+  const [whole, part] = Math.abs(value).toFixed(digits).split(".");
+  const grouped = whole.replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  return `${value < 0 ? "\u2212" : ""}${grouped}${part ? `.${part}` : ""}`;
+}
+
+export function utc(ms, digits) {
+  const text = new Date(Math.floor(ms)).toISOString().replace("T", " ");
+  return digits ? text.slice(0, 20 + digits) : text.slice(0, 19);
+}
+
+export function ago(ms, nowMs) {
+  const seconds = Math.floor((nowMs - ms) / 1000);
+  if (seconds < 5) return "just now";
+  if (seconds < 60) return `${seconds}\u202fs ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}\u202fmin ago`;
+  if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)}\u202fh ago`;
+  return `${Math.floor(seconds / 86400)} days ago`;
+}

@@ -1,0 +1,206 @@
+"""Words for people: numbers with their units, times with their doubt, one sentence per incident.
+
+Pure functions; unknown is an en dash, never 0.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Incident, StoredFinding, TimeSource
+
+UNKNOWN = "–"
+THIN = "\u202f"
+"""Narrow no-break space between number and unit."""
+
+CLASS_WORDS = {
+    "sag": "Sag",
+    "swell": "Swell",
+    "interruption": "Interruption",
+    "undervoltage": "Undervoltage",
+    "overvoltage": "Overvoltage",
+    "impulsive_transient": "Impulsive transient",
+    "oscillatory_transient": "Oscillatory transient",
+    "periodic_notching": "Periodic notching",
+    "harmonics": "Harmonics",
+    "interharmonics": "Interharmonics",
+    "flicker": "Flicker",
+    "frequency_deviation": "Frequency deviation",
+    "phase_jump": "Phase jump",
+    "dc_offset": "DC offset",
+    "noise": "Noise",
+    "rapid_voltage_change": "Rapid voltage change",
+}
+"""contracts.md, `analyze`: the classes."""
+DOWNWARD = frozenset({"sag", "interruption", "undervoltage"})
+UPWARD = frozenset({"swell", "overvoltage"})
+
+ITIC_WORDS = {
+    "no_interruption_in_function": "No interruption in function",
+    "no_damage": "No damage region",
+    "prohibited": "Prohibited region",
+}
+F47_WORDS = {"pass": "Pass", "fail": "Fail", "not_applicable": "Not applicable"}
+SOURCE_WORDS = {
+    TimeSource.GPS: "GPS",
+    TimeSource.HOLDOVER: "GPS, in holdover",
+    TimeSource.NTP: "NTP",
+    TimeSource.FREE: "free-running clock",
+}
+
+
+def number(value: float | None, digits: int, unit: str = "") -> str:
+    """`122.14 V`; an en dash for None and what is not finite."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    text = f"{value:,.{digits}f}".replace("-", "\u2212").replace(",", THIN)
+    return f"{text}{THIN}{unit}" if unit else text
+
+
+def plain(value: float, unit: str) -> str:
+    """A setting: `120 V`, `59.94 Hz`; no digits that nobody set."""
+    return f"{value:g}{THIN}{unit}"
+
+
+def class_words(kind: str) -> str:
+    """`harmonics+sag` -> `Harmonics and sag`; a class that we do not know is shown as it is."""
+    parts = [CLASS_WORDS.get(part, part.replace("_", " ").capitalize()) for part in kind.split("+")]
+    return " and ".join([parts[0], *(part if part.isupper() else _lower(part) for part in parts[1:])])
+
+
+def _lower(text: str) -> str:
+    return text if text.startswith("DC") else text[:1].lower() + text[1:]
+
+
+def class_tone(kind: str) -> str:
+    """The colour family of a class: `down`, `out`, `up`, `other` (CSS and charts)."""
+    parts = set(kind.split("+"))
+    if "interruption" in parts:
+        return "out"
+    if parts & DOWNWARD:
+        return "down"
+    return "up" if parts & UPWARD else "other"
+
+
+def duration(seconds: float) -> str:
+    """`150 ms`, `2.34 s`, `3 min 20 s`."""
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.{0 if seconds >= 0.0995 else 1}f}{THIN}ms"
+    if seconds < 60:
+        return f"{seconds:.2f}{THIN}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}{THIN}min {rest}{THIN}s"
+
+
+def cycles(value: float | None) -> str:
+    if value is None:
+        return UNKNOWN
+    return f"{value:.1f} cycle" + ("" if value == 1 else "s")
+
+
+def utc(t_ns: int, digits: int = 3) -> str:
+    """`2026-11-20 08:13:22.123`; 0 to 6 digits of the second, cut, not rounded."""
+    text = datetime.fromtimestamp(t_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{text}.{t_ns % 1_000_000_000:09d}"[: 19 + (digits + 1 if digits else 0)]
+
+
+def utc_attribute(t_ns: int) -> str:
+    """For `<time datetime>`: ISO 8601 with Z."""
+    return utc(t_ns).replace(" ", "T") + "Z"
+
+
+def clock(t_ns: int) -> str:
+    """`08:13:22`"""
+    return utc(t_ns, 0)[11:]
+
+
+def ago(t_ns: int, now_ns: int) -> str:
+    """`just now`, `40 s ago`, `3 min ago`, `5 h ago`, `2 days ago`."""
+    seconds = (now_ns - t_ns) // 1_000_000_000
+    if seconds < 5:
+        return "just now"
+    if seconds < 60:
+        return f"{seconds}{THIN}s ago"
+    if seconds < 3600:
+        return f"{seconds // 60}{THIN}min ago"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600}{THIN}h ago"
+    return f"{seconds // 86400} days ago"
+
+
+def uncertainty(value_ns: int | None) -> str:
+    """`± 1.2 ms`; said in words where it is not known."""
+    if value_ns is None or value_ns >= UNKNOWN_UNCERTAINTY_NS:
+        return "uncertainty not known"
+    for scale, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
+        if value_ns >= scale:
+            return f"± {value_ns / scale:.2g}{THIN}{unit}".replace("e+02", "00")
+    return f"± {value_ns}{THIN}ns"
+
+
+def source(value: TimeSource) -> str:
+    return SOURCE_WORDS[value]
+
+
+def listed(items: Iterable[str]) -> str:
+    """`1`, `1 and 4`, `1, 2 and 4`"""
+    parts = list(items)
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else ""
+
+
+def boxes(ids: Sequence[str]) -> str:
+    """`Box 1`, `Boxes 1 and 4`; a long list is cut."""
+    if len(ids) > 6:
+        return f"{len(ids)} Boxes"
+    return ("Box " if len(ids) == 1 else "Boxes ") + listed(ids)
+
+
+def worst(incident: Incident) -> StoredFinding | None:
+    """The finding furthest from nominal; the first where none has a residual."""
+    with_residual = [item for item in incident.findings if item.finding.residual_percent is not None]
+    if not with_residual:
+        return incident.findings[0] if incident.findings else None
+    return max(with_residual, key=lambda item: abs((item.finding.residual_percent or 100.0) - 100.0))
+
+
+def headline(incident: Incident) -> str:
+    """`Sag to 85.2 % at Box 1`"""
+    text = class_words(incident.kind)
+    if incident.residual_percent is not None:
+        text += f" to {number(incident.residual_percent, 1, '%')}"
+    return f"{text} at {boxes(incident.box_ids)}"
+
+
+def sentence(incident: Incident, nominal_v: float) -> str:
+    """What happened, in one sentence for someone who has never heard of a residual."""
+    found = worst(incident)
+    where = boxes(incident.box_ids)
+    lasting = _lasting(incident, found)
+    if found is None or found.finding.residual_v is None:
+        return f"{class_words(incident.kind)} at {where}, {lasting}."
+    finding = found.finding
+    level = (
+        f"{number(finding.residual_v, 1, 'V')}, {number(finding.residual_percent, 1, '%')} of the "
+        f"nominal {plain(nominal_v, 'V')}"
+    )
+    if "interruption" in incident.kind.split("+"):
+        moved = f"was lost (down to {level})"
+    elif finding.kind in UPWARD:
+        moved = f"rose to {level}"
+    else:
+        moved = f"fell to {level}"
+    place = f"Box {finding.box_id}"
+    others = [box_id for box_id in incident.box_ids if box_id != finding.box_id]
+    also = f"; {boxes(others)} saw it too" if others else ""
+    return f"The voltage at {place} {moved}, {lasting}{also}."
+
+
+def _lasting(incident: Incident, found: StoredFinding | None) -> str:
+    if not incident.closed:
+        return "and had not recovered when the recording ended"
+    first, last = (
+        (found.finding.start_ns, found.finding.end_ns) if found else (incident.start_ns, incident.end_ns)
+    )
+    length = duration((last - first) / 1e9)
+    count = found.finding.duration_cycles if found else None
+    return f"for {cycles(count)} ({length})" if count is not None else f"for {length}"

@@ -272,3 +272,9 @@ class Box:
         counts = np.concatenate([block.counts for block in blocks]).astype(np.float64)
         rms_v = float(np.sqrt(np.mean(counts**2))) * self.source.v_per_lsb
         return BoxMeasurement(blocks[0].first_sample, len(counts), rms_v, None, None, None)
+
+
+if __name__ == "__main__":
+    import runpy
+
+    runpy.run_module("opq_hil", run_name="__main__")

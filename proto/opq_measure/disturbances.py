@@ -140,11 +140,15 @@ def disturbances_in(
     half_rms_v: FloatArray,
     nominal_v: float,
     limits: Limits,
+    v_per_lsb: float = 1.0,
 ) -> tuple[Disturbance, ...]:
-    """`find_disturbances` for a caller who already has the signal's track, half-cycle edges and Urms(1/2)."""
+    """`find_disturbances` for a caller who already has the signal's track, half-cycle edges and Urms(1/2).
+
+    `volts` and `half_rms_v` may be in counts of `v_per_lsb` volts.
+    """
     if not (math.isfinite(nominal_v) and nominal_v > 0):
         raise ValueError(f"nominal_v is {nominal_v}, want a positive number")
-    percent = half_rms_v * (100.0 / nominal_v)
+    percent = half_rms_v * (100.0 * v_per_lsb / nominal_v)
     hysteresis = limits.hysteresis_percent
     low = spans_below(percent, limits.sag_percent, limits.sag_percent + hysteresis)
     high = spans_above(percent, limits.swell_percent, limits.swell_percent - hysteresis)
@@ -153,10 +157,12 @@ def disturbances_in(
         [(span, -1) for span in low] + [(span, 1) for span in high], key=lambda s: s[0].start
     ):
         threshold = limits.sag_percent if sign < 0 else limits.swell_percent
-        enter_v, leave_v = (nominal_v / 100 * level for level in (threshold, threshold - sign * hysteresis))
+        enter, leave = (
+            nominal_v / 100 / v_per_lsb * level for level in (threshold, threshold - sign * hysteresis)
+        )
         ends = _Ends(volts, half_edges, sign)
-        start = ends.start(span, enter_v)
-        end = ends.end(span, leave_v) if span.closed else float(half_edges[-1])
+        start = ends.start(span, enter)
+        end = ends.end(span, leave) if span.closed else float(half_edges[-1])
         inside = percent[span.start : span.stop]
         residual = float(inside.min() if sign < 0 else inside.max())
         found.append(
@@ -218,17 +224,17 @@ class _Ends:
     def __init__(self, volts: SignalArray, half_edges: FloatArray, sign: int) -> None:
         self._volts, self._edges, self._sign = volts, half_edges, sign
 
-    def start(self, span: Span, enter_v: float) -> float:
-        """The middle of the first half cycle beyond `enter_v`, or of the step there."""
+    def start(self, span: Span, enter: float) -> float:
+        """The middle of the first half cycle beyond `enter`, or of the step there."""
         if span.start == 0:
             return float(self._edges[0])
-        return self._crossing(span.start, enter_v, 0)
+        return self._crossing(span.start, enter, 0)
 
-    def end(self, span: Span, leave_v: float) -> float:
-        """The middle of the last half cycle beyond `leave_v`, or of the step there."""
-        return self._crossing(span.stop - 1, leave_v, -1)
+    def end(self, span: Span, leave: float) -> float:
+        """The middle of the last half cycle beyond `leave`, or of the step there."""
+        return self._crossing(span.stop - 1, leave, -1)
 
-    def _crossing(self, window: int, level_v: float, which: int) -> float:
+    def _crossing(self, window: int, level: float, which: int) -> float:
         """The first (0) or last (-1) sample position in a window of Urms(1/2) whose half cycle is beyond."""
         first, last = max(0, window - 6), min(window + 8, len(self._edges) - 1)
         begin = math.floor(self._edges[first])
@@ -244,7 +250,7 @@ class _Ends:
         ) / half  # of half a cycle; entry i is centred at i + half / 2
         low = math.floor(self._edges[window]) - begin
         high = math.ceil(self._edges[window + 2]) - begin - half + 1
-        beyond = self._sign * (square - level_v**2) > 0
+        beyond = self._sign * (square - level**2) > 0
         inside = np.flatnonzero(beyond[low:high])
         at = low + int(inside[which]) if len(inside) else (low + high) // 2
         way = -1 if which == 0 else 1

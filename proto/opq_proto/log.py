@@ -6,6 +6,7 @@ Each line carries `event` (a dotted noun.verb), `service`, `level`, `t` (UTC, IS
 full loses lines, never the process.
 """
 
+import io
 import logging
 import os
 import sys
@@ -41,7 +42,7 @@ class Log(Protocol):
 
 
 class _Stderr:
-    """Writes a line to the current `sys.stderr` in one piece; a broken one is ignored."""
+    """Writes a line to the current `sys.stderr` in one piece; a broken one is given up."""
 
     def msg(self, line: str) -> None:
         stream = sys.stderr
@@ -50,11 +51,23 @@ class _Stderr:
         try:
             stream.write(line + "\n")
             stream.flush()
-        except (OSError, ValueError):
-            return  # closed, full or a broken pipe: there is nowhere left to say so
+        except (OSError, ValueError):  # closed, or nobody reads any more: nowhere left to say so
+            if isinstance(sys.stderr, io.TextIOWrapper):
+                sys.stderr = None  # else the interpreter tries again at its end, and fails there
 
     log = debug = info = warn = warning = msg
     error = critical = exception = fatal = failure = msg
+
+
+class _Library(logging.Handler):
+    """Warnings of libraries (uvicorn, zmq, asyncio) as lines of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        facts: dict[str, Any] = {"library": record.name, "said": record.getMessage()}
+        if record.exc_info:
+            facts["exc_info"] = record.exc_info
+        getattr(structlog.get_logger(), level)("library.complained", **facts)
 
 
 def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -77,7 +90,8 @@ def _isatty() -> bool:
 def configure(service: str, level: str | None = None) -> None:
     """Set up the process's logs; `service` is the default for lines of loggers without one.
 
-    An unknown level counts as info. Call once per process, before the first line.
+    An unknown level counts as info. Call it before the first line; again, it replaces what was.
+    Warnings of libraries that use `logging` come as `library.complained`.
     """
     wanted = (level or os.environ.get("OPQ_LOG") or "info").strip().lower()
 
@@ -103,6 +117,9 @@ def configure(service: str, level: str | None = None) -> None:
         logger_factory=lambda *_: _Stderr(),
         cache_logger_on_first_use=False,
     )
+    root = logging.getLogger()
+    if not any(isinstance(handler, _Library) for handler in root.handlers):
+        root.addHandler(_Library(logging.WARNING))
 
 
 def get(**facts: Any) -> Log:

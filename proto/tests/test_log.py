@@ -1,0 +1,141 @@
+"""Logs: what a line carries, levels, and that a broken stderr costs lines and nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from typing import Any
+
+
+def run(code: str, close_stderr: bool = False, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdout=subprocess.PIPE,
+        stderr=None if close_stderr else subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, **environ},
+        preexec_fn=(lambda: os.close(2)) if close_stderr else None,
+    )
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_line_in_a_pipe_is_json_with_service_level_time_and_monotonic_ns() -> None:
+    before = time.monotonic_ns()
+    done = run(
+        """
+        from opq_proto import log
+        log.configure("gateway")
+        log.get(box_id="1").info("box.hello", hardware="rev B", key=b"abc")
+        """
+    )
+    [line] = lines(done.stderr)
+    assert line["event"] == "box.hello"
+    assert (line["service"], line["level"], line["box_id"], line["hardware"]) == (
+        "gateway",
+        "info",
+        "1",
+        "rev B",
+    )
+    assert line["key"] == "abc"
+    assert line["t"].endswith("Z")
+    assert before < line["monotonic_ns"] < time.monotonic_ns()
+    assert done.stdout == ""
+
+
+def test_the_level_comes_from_the_environment_and_an_unknown_one_is_info() -> None:
+    code = """
+        from opq_proto import log
+        log.configure("x")
+        for level in ("debug", "info", "warning", "error"):
+            getattr(log.get(), level)("a.b")
+        """
+    told = {
+        level: len(lines(run(code, OPQ_LOG=level).stderr))
+        for level in ("debug", "error", "Info ", "loud", "")
+    }
+    assert told == {"debug": 4, "error": 1, "Info ": 3, "loud": 3, "": 3}
+
+
+def test_a_service_bound_to_a_logger_wins_over_the_process() -> None:
+    done = run(
+        """
+        from opq_proto import log
+        log.configure("all")
+        log.get(service="mauka").warning("incident.stored", incident_id=1)
+        """
+    )
+    assert lines(done.stderr)[0]["service"] == "mauka"
+
+
+def test_an_exception_is_one_line_with_its_traceback() -> None:
+    done = run(
+        """
+        from opq_proto import log
+        log.configure("x")
+        try:
+            1 / 0
+        except ZeroDivisionError:
+            log.get().exception("runner.failed")
+        """
+    )
+    [line] = lines(done.stderr)
+    assert "ZeroDivisionError" in line["exception"]
+    assert line["level"] == "error"
+
+
+def test_warnings_of_libraries_are_lines_of_ours() -> None:
+    done = run(
+        """
+        import logging
+        from opq_proto import log
+        log.configure("x")
+        log.configure("y")
+        logging.getLogger("uvicorn").warning("port %d", 8888)
+        logging.getLogger("uvicorn").info("no")
+        """
+    )
+    [line] = lines(done.stderr)
+    assert (line["event"], line["library"], line["said"]) == ("library.complained", "uvicorn", "port 8888")
+
+
+def test_a_reader_that_went_away_costs_lines_and_the_exit_code_is_still_0() -> None:
+    code = """
+        import sys
+        from opq_proto import log
+        log.configure("x")
+        for n in range(100):
+            log.get().info("a.b", n=n, filler="x" * 1000)
+        print("done", flush=True)
+        """
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdout=subprocess.PIPE,
+        stderr=writing,
+        timeout=30,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stdout == b"done\n"
+    assert done.returncode == 0
+
+
+def test_a_closed_stderr_is_no_reason_to_fail() -> None:
+    done = run(
+        """
+        from opq_proto import log
+        log.configure("x")
+        log.get().error("a.b")
+        print("done")
+        """,
+        close_stderr=True,
+    )
+    assert (done.stdout, done.returncode) == ("done\n", 0)

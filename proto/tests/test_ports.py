@@ -1,0 +1,30 @@
+"""Default ports: the original's numbers, no number twice, and the offset."""
+
+import pytest
+
+from opq_proto import ports
+
+
+def test_the_originals_numbers_are_kept() -> None:
+    assert (ports.TRIGGERING_BOX, ports.TRIGGERING_BACKEND) == (9880, 9881)
+    assert (ports.COMMAND_BOX, ports.RESPONSE_BOX) == (8194, 8196)
+    assert (ports.COMMAND_BACKEND, ports.RESPONSE_BACKEND) == (9884, 9899)
+    assert (ports.EVENTS, ports.EVENT_IDS, ports.MAUKA_IN, ports.MAUKA_OUT) == (10000, 10001, 9882, 9883)
+    assert (ports.VIEW, ports.MAUKA_HEALTH, ports.RULES, ports.UPDATE) == (8888, 8911, 9081, 8151)
+
+
+def test_no_two_duties_share_a_port_and_every_constant_is_listed() -> None:
+    assert len(set(ports.PORTS.values())) == len(ports.PORTS)
+    constants = {
+        name.lower() for name, value in vars(ports).items() if name.isupper() and isinstance(value, int)
+    }
+    assert constants == set(ports.PORTS)
+
+
+def test_the_offset_moves_a_port_and_refuses_to_leave_the_range() -> None:
+    assert ports.with_offset("view", 100) == 8988
+    assert ports.endpoint("triggering_box", 1) == "tcp://127.0.0.1:9881"
+    with pytest.raises(ValueError, match="mauka_health would be 68911"):
+        ports.with_offset("mauka_health", 60_000)
+    with pytest.raises(KeyError):
+        ports.with_offset("nowhere")

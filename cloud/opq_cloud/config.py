@@ -22,6 +22,8 @@ class Keys:
     folder: Annotated[
         Path | None, Field(description="holds private_keys/ and public_keys/; none: D/curve")
     ] = None
+    server_secret: Annotated[Path | None, Field(description="none: private_keys/opqserver_secret")] = None
+    public_keys: Annotated[Path | None, Field(description="who is admitted; none: public_keys/")] = None
 
 
 @section

@@ -1,0 +1,175 @@
+"""`opq-cloud`: the compact cloud tier, one service or all of them in one process."""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from opq_cloud.board import Board
+from opq_cloud.config import CloudConfig, with_port_offset
+from opq_cloud.health.server import HealthService
+from opq_cloud.keys import CloudKeys
+from opq_cloud.makai.original_config import read_config
+from opq_cloud.retention import Retention
+from opq_cloud.runner import Runner, raise_descriptor_limit
+from opq_cloud.service import CloudContext, Service
+from opq_cloud.store.opening import open_store
+from opq_proto import log
+from opq_proto.config import default_data_dir
+from opq_proto.errors import OpqError
+
+Make = Callable[[CloudConfig, CloudContext, Path], Sequence[Service]]
+
+
+def _triggering_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:
+    from opq_cloud.makai.triggering_broker import TriggeringBroker
+
+    return [TriggeringBroker(config.triggering_broker, CloudKeys(config.keys, data_dir))]
+
+
+def _acquisition_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:
+    from opq_cloud.makai.acquisition_broker import AcquisitionBroker
+
+    return [AcquisitionBroker(config.acquisition_broker, CloudKeys(config.keys, data_dir))]
+
+
+def _triggering_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:
+    from opq_cloud.makai.decision import Nominal
+    from opq_cloud.makai.triggering_service import TriggeringService
+
+    nominal = Nominal(config.nominal_v, config.nominal_hz)
+    return [TriggeringService(config.triggering_service, shared, nominal)]
+
+
+def _event_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:
+    from opq_cloud.makai.decision import Nominal
+    from opq_cloud.makai.event_service import EventService
+
+    nominal = Nominal(config.nominal_v, config.nominal_hz)
+    return [EventService(config.event_service, shared, nominal), Retention(shared)]
+
+
+def _room(module: str) -> Make:
+    """Mauka and View name their services themselves."""
+
+    def make(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:
+        found: Sequence[Service] = importlib.import_module(module).services(config, shared)
+        return found
+
+    return make
+
+
+MAKERS: dict[str, Make] = {
+    "triggering-broker": _triggering_broker,
+    "acquisition-broker": _acquisition_broker,
+    "event-service": _event_service,
+    "triggering-service": _triggering_service,
+    "mauka": _room("opq_cloud.mauka.service"),
+    "view": _room("opq_cloud.view.service"),
+}
+"""In the order of their start in `all`: who binds before who connects."""
+
+HELP = {
+    "all": "Every service in this process; health of the whole on 8911.",
+    "triggering-broker": "Measurements from Boxes (9880, CURVE) to subscribers (9881).",
+    "acquisition-broker": "Commands (9884) to Boxes (8194, CURVE), answers (8196, CURVE) to 9899.",
+    "event-service": "Waveforms into the store; finished events on 10000, event ids on 10001.",
+    "triggering-service": "Measurements into the store, trigger plug-ins, acknowledgements.",
+    "mauka": "Bus (9882, 9883) and analyses: findings and incidents.",
+    "view": "The page on http://127.0.0.1:8888.",
+    "health": "Health of this process alone, on 8912.",
+}
+
+
+def health_of(command: str, config: CloudConfig, board: Board) -> HealthService | None:
+    """The HTTP health of what runs; View alone has its own `/health`."""
+    if command == "all":
+        return HealthService(config.health.whole_endpoint, board, "opq", any_path=True)
+    if command == "view":
+        return None
+    if command == "health":
+        return HealthService(config.health.http_endpoint, board, "health")
+    if command == "triggering-service":
+        return HealthService(config.triggering_service.health_endpoint, board, "makai")
+    section = getattr(config, command.replace("-", "_"))
+    return HealthService(section.health_endpoint, board, command, any_path=command == "mauka")
+
+
+def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
+    """Run until a signal; returns why it could not."""
+    shared = CloudContext(lambda: open_store(config.store.mongo_uri, config.store.data_dir or data_dir))
+    board = Board()
+    runner = Runner(board)
+    runner.stop_on_signals()
+    raise_descriptor_limit()
+    names = list(MAKERS) if command == "all" else [name for name in MAKERS if name == command]
+    try:
+        services = [service for name in names for service in MAKERS[name](config, shared, data_dir)]
+        health = health_of(command, config, board)
+        if health is not None:
+            services.append(health)
+        if runner.start(services):
+            log.get().info("cloud.ready", services=[service.name for service in services])
+        runner.wait()
+    finally:
+        shared.close()
+    return runner.failure
+
+
+def _command(name: str) -> click.Command:
+    @click.command(name, help=HELP[name])
+    @click.option(
+        "--config",
+        "paths",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        help="TOML, or an original JSON file (may be given several times).",
+    )
+    @click.option("--data-dir", type=click.Path(path_type=Path), help="Keys and embedded store.")
+    @click.option("--port-offset", type=int, default=0, help="Added to every default port.")
+    @click.option(
+        "--embedded",
+        type=click.Path(path_type=Path),
+        help="Folder of the embedded store, also where the configuration names a MongoDB.",
+    )
+    def command(
+        paths: tuple[Path, ...], data_dir: Path | None, port_offset: int, embedded: Path | None
+    ) -> None:
+        log.configure("cloud" if name == "all" else name)
+        overrides: dict[str, object] = {}
+        if data_dir is not None:
+            overrides["data_dir"] = str(data_dir)
+        try:
+            config = with_port_offset(read_config(paths, overrides, embedded), port_offset)
+            failure = run(name, config, config.data_dir or default_data_dir())
+        except OpqError as error:
+            failure = error
+        if failure is not None:
+            click.echo(f"opq-cloud {name}: {failure}", err=True)
+            sys.exit(failure.exit_code)
+
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="opq-toolkit", prog_name="opq-cloud")
+def cloud() -> None:
+    """The OPQ toolkit's cloud: brokers, triggers, events, analyses, page.
+
+    Example: opq-tools keygen --out D/curve --server --boxes 1,2; opq-cloud all --data-dir D
+    """
+
+
+for _name in HELP:
+    cloud.add_command(_command(_name))
+
+
+def main() -> None:
+    """Entry point."""
+    cloud(prog_name="opq-cloud")
+
+
+if __name__ == "__main__":
+    main()

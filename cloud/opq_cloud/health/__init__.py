@@ -1,0 +1,1 @@
+"""How the services are, over HTTP: the original's health contract and Prometheus metrics."""

@@ -1,0 +1,58 @@
+"""Which Boxes are there: heard lately, and what each is meant to measure."""
+
+import time
+from collections.abc import Callable, Iterable
+
+from opq_cloud.makai.decision import Nominal
+from opq_cloud.service import Health
+from opq_cloud.store.store import BoxRecord
+
+STALE_S = 20.0
+"""The original's health calls a Box down after this (opq-interop A.11)."""
+FORGOTTEN_S = 24 * 3600.0
+
+
+class Boxes:
+    """Written by the triggering service's loop, read by health."""
+
+    def __init__(self, default: Nominal, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._default = default
+        self._now = monotonic_s
+        self._heard: dict[str, float] = {}
+        self._last_ms: dict[str, int] = {}
+        self._nominal: dict[str, Nominal] = {}
+
+    def heard(self, box_id: str, timestamp_ms: int) -> None:
+        self._heard[box_id] = self._now()
+        self._last_ms[box_id] = timestamp_ms
+
+    def alive(self, within_s: float) -> tuple[str, ...]:
+        """Ids of the Boxes heard within the last `within_s`, in order."""
+        since = self._now() - within_s
+        return tuple(sorted((box for box, at in self._heard.items() if at >= since), key=_order))
+
+    def know(self, records: Iterable[BoxRecord]) -> None:
+        """Take the nominal values of the store."""
+        self._nominal = {
+            record.box_id: Nominal(record.nominal_v, record.nominal_hz)
+            for record in records
+            if record.nominal_v > 0 and record.nominal_hz > 0
+        }
+
+    def nominal(self, box_id: str) -> Nominal:
+        return self._nominal.get(box_id, self._default)
+
+    def health(self) -> list[Health]:
+        """One per Box heard today; `timestamp` is its last measurement's, as the original's."""
+        now = self._now()
+        found = []
+        for box_id, at in sorted(self._heard.items(), key=lambda item: _order(item[0])):
+            quiet_s = now - at
+            if quiet_s < FORGOTTEN_S:
+                info = None if quiet_s < STALE_S else f"nothing heard for {quiet_s:.0f} s"
+                found.append(Health(box_id, info is None, self._last_ms[box_id] // 1000, info))
+        return found
+
+
+def _order(box_id: str) -> tuple[int, str]:
+    return len(box_id), box_id

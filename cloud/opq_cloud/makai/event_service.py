@@ -1,0 +1,302 @@
+"""Event service: answers of Boxes into the store; an event is announced when it is complete.
+
+SUB 9899 `data_`, PUB 10000, REP 10001. The event of one of our triggers is in the store before
+its Boxes are asked; it is finished when every asked Box has answered, or after a time limit with
+the reason per Box. After a restart, and after `ask_again_s` of silence, Boxes are asked again:
+whatever was killed in between, an opened event is finished once. A token that the store does not
+know is an original makai's: its first answer opens the event, others join for 20 s.
+"""
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable
+from contextlib import ExitStack, closing
+from dataclasses import replace
+
+import zmq
+
+from opq_cloud.config import EventService as Config
+from opq_cloud.makai.decision import Nominal
+from opq_cloud.makai.identity import PREFIX, identity, parse
+from opq_cloud.makai.once_per import OncePer
+from opq_cloud.makai.open_events import OpenEvent, OpenEvents
+from opq_cloud.makai.sockets import POLL_MS, Socket, bind, connect, context, open_socket
+from opq_cloud.service import CloudContext, Counters, Health
+from opq_cloud.store.store import BoxRecord
+from opq_proto import log
+from opq_proto.errors import FrameError, StoreError
+from opq_proto.messages import Trigger, Waveform
+from opq_proto.wire import Response, data_command, response_from_wire, waveform_from_frames
+
+REFRESH_S = 0.5
+"""How often the store is asked for events that nobody answered yet."""
+RECEIVE_QUEUE = 10_000
+ANSWERS_AT_ONCE = 20
+LATE_KEPT = 10_000
+"""Finished tokens remembered, to know a late answer from an original makai's new event."""
+ANNOUNCE_LATEST_S = 5.0
+
+
+class EventService:
+    """SUB answers, PUB finished events, REP event ids, PUSH commands that are asked again."""
+
+    name = "event-service"
+
+    def __init__(self, config: Config, shared: CloudContext, nominal: Nominal) -> None:
+        self.counters = Counters()
+        self._config = config
+        self._shared = shared
+        self._nominal = nominal
+        self._instance = str(uuid.uuid4())
+        self._log = log.get(service=self.name)
+        self._lines = OncePer(10.0)
+        self._open = OpenEvents(config.answer_timeout_s, config.ask_again_s)
+        self._finished: dict[str, int] = {}
+        self._finished_order: deque[str] = deque()
+        self._calibrations: dict[str, float] = {}
+
+    def health(self) -> Iterable[Health]:
+        return ()
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        config = self._config
+        self._store = self._shared.store
+        with ExitStack() as opened:
+            own = context()
+            opened.callback(own.term)
+            answers = opened.enter_context(closing(open_socket(own, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
+            connect(answers, config.answer_endpoint, "event_service.answer_endpoint")
+            answers.setsockopt(zmq.SUBSCRIBE, PREFIX.encode())
+            self._requests = opened.enter_context(closing(open_socket(own, zmq.PUSH)))
+            connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
+            self._events = opened.enter_context(closing(open_socket(own, zmq.XPUB, xpub_verbose=1)))
+            bind(self._events, config.event_endpoint, self.name, "event_service.event_endpoint")
+            ids = opened.enter_context(closing(open_socket(own, zmq.REP)))
+            bind(ids, config.event_id_endpoint, self.name, "event_service.event_id_endpoint")
+            self._take_up()
+            if ready is not None:
+                ready.set()
+            self._loop(stop, answers, ids)
+
+    def _take_up(self) -> None:
+        """After a start: what is unfinished is asked for at once; what was not analysed is told again."""
+        now = time.monotonic()
+        self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
+        self._open.refresh(self._store.unfinished_events(), now)
+        self._ask(self._open.to_ask(now + self._config.ask_again_s))
+        for record in self._store.events(limit=1000):
+            if record.finished:
+                self._remember(record.token, record.event_id)
+        self._untold = [record.event_id for record in self._store.unanalysed_events()]
+        self._tell_until = now + ANNOUNCE_LATEST_S
+
+    def _loop(self, stop: threading.Event, answers: Socket, ids: Socket) -> None:
+        poller = zmq.Poller()
+        for socket in (answers, self._events, ids):
+            poller.register(socket, zmq.POLLIN)
+        refresh = time.monotonic() + REFRESH_S
+        while not stop.is_set():
+            poller.poll(POLL_MS)
+            self._reply_ids(ids)
+            self._subscriptions()
+            for _ in range(ANSWERS_AT_ONCE):
+                try:
+                    frames = answers.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                self._answer(frames)
+            now = time.monotonic()
+            if now >= refresh:
+                refresh = now + REFRESH_S
+                try:
+                    self._open.refresh(self._store.unfinished_events(), now)
+                except StoreError as error:
+                    self._store_failed(error)
+                self._ask(self._open.to_ask(now))
+                self.counters.set("events_open_now", len(self._open))
+            for event in self._open.take_over(now):
+                self._finish(event, now)
+
+    def _reply_ids(self, ids: Socket) -> None:
+        """Any request is answered with an id, "exit" too (the original stops; opq-interop H.8)."""
+        while True:
+            try:
+                ids.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self.counters.add("ids_given")
+            ids.send(str(self._store.next_event_id()).encode("ascii"))
+
+    def _subscriptions(self) -> None:
+        """Tell what was not analysed once somebody listens (Mauka, after both were away)."""
+        listening = False
+        while True:
+            try:
+                listening |= self._events.recv(zmq.NOBLOCK)[:1] == b"\x01"
+            except zmq.Again:
+                break
+        if self._untold and (listening or time.monotonic() >= self._tell_until):
+            for event_id in self._untold:
+                self._announce(self._instance, event_id)
+            self._untold = []
+
+    def _answer(self, frames: list[bytes]) -> None:
+        try:
+            parsed = parse(frames[0].decode("utf-8"))
+            if parsed is None or len(frames) < 2:
+                raise FrameError("identity is not data_<token>_<instance>, or there is no Response")
+            token, instance = parsed
+            box_id = str(response_from_wire(frames[1]).box_id)
+            response, wave = waveform_from_frames(frames[1], frames[2:], self._v_per_lsb(box_id))
+            if response.WhichOneof("response") != "get_data_response":
+                raise FrameError("answers something else than a data command")
+        except (FrameError, UnicodeDecodeError) as error:
+            self.counters.add("malformed")
+            if count := self._lines.take("malformed"):
+                self._log.warning("answer.malformed", error=str(error), count=count)
+            return
+        try:
+            self._store_answer(token, instance, box_id, response, wave)
+        except StoreError as error:  # the Box is asked again
+            self._store_failed(error)
+
+    def _store_answer(
+        self, token: str, instance: str, box_id: str, response: Response, wave: Waveform | None
+    ) -> None:
+        event = self._event_of(token, instance, box_id, wave)
+        if event is None:
+            return
+        event.instance = instance
+        if not event.foreign and box_id not in event.waiting | event.received:
+            self.counters.add("answers_not_asked_for", label=box_id)
+            return
+        if wave is None:
+            if box_id in event.waiting:
+                self._store.mark_missing(event.event_id, box_id, _why_empty(response))
+                event.waiting.discard(box_id)
+            self.counters.add("answers_empty", label=box_id)
+            return
+        new = self._store.put_waveform(event.event_id, wave)
+        event.waiting.discard(box_id)
+        event.received.add(box_id)
+        if not new:
+            self.counters.add("answers_doubled", label=box_id)
+            return
+        self.counters.add("waveforms_stored", label=box_id)
+        self._log.info(
+            "event.waveform_stored", event_id=event.event_id, box_id=box_id, samples=len(wave.counts)
+        )
+        self._calibrate(box_id, response)
+
+    def _event_of(self, token: str, instance: str, box_id: str, wave: Waveform | None) -> OpenEvent | None:
+        """The open event of a token; a new one for an original makai's; None: too late, or nothing in it."""
+        event = self._open.get(token)
+        if event is not None:
+            return event
+        now = time.monotonic()
+        self._open.refresh(self._store.unfinished_events(), now)
+        event = self._open.get(token)
+        if event is not None:
+            return event
+        if token in self._finished:
+            self.counters.add("answers_late", label=box_id)
+            if wave is not None and self._store.put_waveform(self._finished[token], wave):
+                self._log.info("event.late_waveform", event_id=self._finished[token], box_id=box_id)
+            return None
+        if wave is None:
+            self.counters.add("answers_empty", label=box_id)
+            return None
+        trigger = Trigger(
+            token, wave.start_ns, wave.end_ns, (box_id,), box_id, f"asked for by instance {instance}"
+        )
+        event_id = self._store.open_event(trigger, f"Makai id {instance}")
+        give_up = now + self._config.grouping_s
+        event = OpenEvent(
+            event_id, token, wave.start_ns, wave.end_ns, set(), give_up, give_up, instance, foreign=True
+        )
+        self._open.put(event)
+        self.counters.add("events_of_original_makai")
+        return event
+
+    def _finish(self, event: OpenEvent, now: float) -> None:
+        try:
+            for box_id in sorted(event.waiting):
+                why = f"no answer within {self._config.answer_timeout_s:g} s"
+                self._store.mark_missing(event.event_id, box_id, why)
+            first = self._store.finish_event(event.event_id)
+            record = self._store.event_record(event.event_id)
+        except StoreError as error:
+            self._store_failed(error)
+            event.give_up_s = now + 1.0  # `waiting` keeps whom it is about
+            self._open.put(event)
+            return
+        self._remember(event.token, event.event_id)
+        if not first:
+            return
+        self.counters.add("events_finished")
+        boxes = [] if record is None else list(record.boxes_received)
+        missing = {} if record is None else dict(record.missing)
+        self._log.info("event.finished", event_id=event.event_id, boxes=boxes, missing=missing)
+        self._announce(event.instance or self._instance, event.event_id)
+
+    def _announce(self, instance: str, event_id: int) -> None:
+        self.counters.add("events_announced")
+        try:
+            self._events.send_multipart([instance.encode(), str(event_id).encode("ascii")], zmq.NOBLOCK)
+        except zmq.Again:
+            self.counters.add("announcements_dropped")
+
+    def _ask(self, events: Iterable[OpenEvent]) -> None:
+        for event in events:
+            for box_id in sorted(event.waiting):
+                who = identity(event.token, event.instance or self._instance)
+                try:
+                    self._requests.send(data_command(box_id, event.start_ns, event.end_ns, who), zmq.NOBLOCK)
+                    self.counters.add("asked_again", label=box_id)
+                except zmq.Again:
+                    self.counters.add("commands_dropped", label=box_id)
+                except FrameError as error:  # a Box id in the store that no wire can carry
+                    self._log.warning("event.cannot_ask", event_id=event.event_id, error=str(error))
+
+    def _remember(self, token: str, event_id: int) -> None:
+        if token not in self._finished:
+            self._finished_order.append(token)
+        self._finished[token] = event_id
+        while len(self._finished_order) > LATE_KEPT:
+            self._finished.pop(self._finished_order.popleft(), None)
+
+    def _v_per_lsb(self, box_id: str) -> float:
+        """Of a Box that does not send it: from the store's calibration, else the configured one."""
+        record = self._store.box(box_id)
+        if record is not None and record.calibration_constant:
+            return 1 / record.calibration_constant
+        return self._config.v_per_lsb_fallback
+
+    def _calibrate(self, box_id: str, response: Response) -> None:
+        """`opq_boxes.calibration_constant` = 1 / volts_per_lsb, as the Box says."""
+        header = response.get_data_response
+        if not header.HasField("volts_per_lsb") or header.volts_per_lsb <= 0:
+            return
+        constant = 1 / header.volts_per_lsb
+        if self._calibrations.get(box_id) == constant:
+            return
+        record = self._store.box(box_id) or BoxRecord(
+            box_id, f"Box {box_id}", nominal_v=self._nominal.volts, nominal_hz=self._nominal.hz
+        )
+        if record.calibration_constant != constant:
+            self._store.put_box(replace(record, calibration_constant=constant))
+        self._calibrations[box_id] = constant
+
+    def _store_failed(self, error: StoreError) -> None:
+        self.counters.add("store_errors")
+        if count := self._lines.take("store"):
+            self._log.error("store.failing", error=str(error), count=count)
+
+
+def _why_empty(response: Response) -> str:
+    header = response.get_data_response
+    if header.HasField("available_start_ns") and header.HasField("available_end_ns"):
+        return f"no samples of this span; it has [{header.available_start_ns}, {header.available_end_ns}) ns"
+    return "no samples of this span"

@@ -1,0 +1,132 @@
+"""Measurements into the store, in batches, and then: trends, and acknowledgements to the Boxes.
+
+A thread of the triggering service, so that a slow disk delays no trigger. What waits is bounded;
+what is pushed out was never acknowledged, and its Box sends it again.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from opq_cloud.config import TriggeringService as Config
+from opq_cloud.makai.sequences import SequenceTracker
+from opq_cloud.makai.trends import Trends
+from opq_cloud.service import Counters
+from opq_cloud.store.store import Store
+from opq_proto.channel import Channel
+from opq_proto.errors import StoreError
+from opq_proto.log import Log
+from opq_proto.messages import Measurement
+
+RETRY_S = 1.0
+PRIME_LIMIT = 200_000
+"""Stored numbers of a Box looked at after a restart."""
+
+
+class MeasurementWriter:
+    """Takes from `channel` until stopped; `acknowledge(box_id, message)` is called from its thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        counters: Counters,
+        log: Log,
+        acknowledge: Callable[[str, str], None],
+    ) -> None:
+        self.channel: Channel[Measurement] = Channel("measurements", config.queue_rows)
+        self._store = store
+        self._config = config
+        self._counters = counters
+        self._log = log
+        self._acknowledge = acknowledge
+        self._trackers: dict[str, SequenceTracker] = {}
+        self._to_acknowledge: set[str] = set()
+        self._trends = Trends()
+        self._batch: list[Measurement] = []
+        self._failing = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`; then what waits is stored and the open minutes too."""
+        next_acknowledgement = time.monotonic() + self._config.ack_interval_s
+        while not stop.is_set():
+            self._gather(stop)
+            stored = self._flush()
+            now = time.monotonic()
+            if now >= next_acknowledgement:
+                next_acknowledgement = now + self._config.ack_interval_s
+                self._acknowledge_all()
+                self._put_trends(now)
+            if not stored:
+                stop.wait(RETRY_S)
+        self._batch += self.channel.take_all()
+        if self._flush():
+            self._put_trends(time.monotonic(), everything=True)
+            self._acknowledge_all()
+
+    def _gather(self, stop: threading.Event) -> None:
+        until = time.monotonic() + self._config.batch_ms / 1000
+        while len(self._batch) < self._config.batch_rows and not stop.is_set():
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            self._batch += self.channel.take_all(self._config.batch_rows - len(self._batch), min(left, 0.1))
+
+    def _flush(self) -> bool:
+        """Store the batch; False when the store refused it and it is kept."""
+        self._counters.set("measurements_dropped", self.channel.dropped)
+        if not self._batch:
+            return True
+        try:
+            new_boxes = {row.box_id: row for row in reversed(self._batch) if row.box_id not in self._trackers}
+            for row in new_boxes.values():
+                self._trackers[row.box_id] = self._prime(row)
+            new = self._store.append_measurements(self._batch)
+        except StoreError as error:
+            self._counters.add("store_errors")
+            if not self._failing:
+                self._log.error("store.failing", error=str(error), waiting=len(self._batch))
+            self._failing = True
+            return False
+        if self._failing:
+            self._log.info("store.recovered", stored=len(self._batch))
+        self._failing = False
+        now = time.monotonic()
+        self._counters.add("measurements_stored", new)
+        self._counters.add("measurements_doubled", len(self._batch) - new)
+        for row in self._batch:
+            if row.sequence is not None:
+                self._trackers[row.box_id].add(row.sequence, row.oldest_sequence)
+                self._to_acknowledge.add(row.box_id)
+            self._trends.add(row, now)
+        self._batch = []
+        return True
+
+    def _prime(self, row: Measurement) -> SequenceTracker:
+        """What is stored of a Box already, from its oldest number on."""
+        if row.sequence is None:
+            return SequenceTracker()
+        highest = self._store.highest_sequence(row.box_id)
+        if highest is None:
+            return SequenceTracker()
+        first = row.oldest_sequence if row.oldest_sequence is not None else highest
+        first = max(min(first, highest), highest - PRIME_LIMIT)
+        return SequenceTracker(self._store.sequences(row.box_id, first, highest))
+
+    def _acknowledge_all(self) -> None:
+        for box_id in sorted(self._to_acknowledge):
+            tracker = self._trackers[box_id]
+            message = tracker.message()
+            if message is not None:
+                self._acknowledge(box_id, message)
+                self._counters.set("measurements_lost", tracker.lost, label=box_id)
+        self._to_acknowledge.clear()
+
+    def _put_trends(self, now: float, everything: bool = False) -> None:
+        for trend in self._trends.due(now, everything):
+            try:
+                self._store.put_trend(trend)
+                self._counters.add("trends_stored")
+            except StoreError as error:
+                self._counters.add("trends_lost")
+                self._log.error("trend.lost", box_id=trend.box_id, start_ms=trend.start_ms, error=str(error))

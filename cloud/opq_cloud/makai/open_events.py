@@ -1,0 +1,79 @@
+"""Events that wait for answers: whom they wait for, when to ask again, when to give up.
+
+Pure: times are monotonic seconds, handed in.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from opq_cloud.store.store import EventRecord
+
+
+@dataclass(slots=True)
+class OpenEvent:
+    """One event under way."""
+
+    event_id: int
+    token: str
+    start_ns: int
+    end_ns: int
+    waiting: set[str]
+    give_up_s: float
+    ask_at_s: float
+    instance: str = ""
+    received: set[str] = field(default_factory=set)
+    foreign: bool = False
+    """Opened by the answer itself: its trigger is an original makai's, which says not who was asked."""
+
+    def over(self, now_s: float) -> bool:
+        return now_s >= self.give_up_s or (not self.foreign and not self.waiting)
+
+
+class OpenEvents:
+    """By token; bounded by what the store has unfinished."""
+
+    def __init__(self, answer_timeout_s: float, ask_again_s: float) -> None:
+        self._timeout_s = answer_timeout_s
+        self._again_s = ask_again_s
+        self._by_token: dict[str, OpenEvent] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_token)
+
+    def get(self, token: str) -> OpenEvent | None:
+        return self._by_token.get(token)
+
+    def put(self, event: OpenEvent) -> None:
+        self._by_token[event.token] = event
+
+    def refresh(self, records: Iterable[EventRecord], now_s: float) -> None:
+        """Take up what the store has unfinished and is not known here."""
+        for record in records:
+            if record.token in self._by_token:
+                continue
+            done = {*record.boxes_received, *record.missing}
+            # a range that ends in the future is answered at its end at the earliest
+            self._by_token[record.token] = OpenEvent(
+                event_id=record.event_id,
+                token=record.token,
+                start_ns=record.start_ns,
+                end_ns=record.end_ns,
+                waiting=set(record.boxes_triggered) - done,
+                give_up_s=now_s + self._timeout_s,
+                ask_at_s=now_s + self._again_s,
+                received=set(record.boxes_received),
+            )
+
+    def to_ask(self, now_s: float) -> list[OpenEvent]:
+        """Those whose Boxes are due to be asked again; the next time is set."""
+        due = [event for event in self._by_token.values() if event.waiting and now_s >= event.ask_at_s]
+        for event in due:
+            event.ask_at_s = now_s + self._again_s
+        return due
+
+    def take_over(self, now_s: float) -> list[OpenEvent]:
+        """Those that are answered or given up; they are no longer here."""
+        over = [event for event in self._by_token.values() if event.over(now_s)]
+        for event in over:
+            del self._by_token[event.token]
+        return over

@@ -1,0 +1,162 @@
+"""The original's JSON files, key for key, as parts of our configuration (opq-interop C.1 - C.3).
+
+An original file is known by its keys. Keys that we have no use for are ignored, as there. Several
+files may be given (the original has one per service); a TOML file of ours may be among them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from opq_cloud.config import CloudConfig, port_of
+from opq_proto import log
+from opq_proto.config import build, read_document
+from opq_proto.errors import ConfigError
+
+KNOWN_BY = {
+    "triggering_broker": ("interface", "backend"),
+    "acquisition_broker": ("box_pub", "box_pull", "backend_pull", "backend_pub"),
+    "makai": ("zmq_trigger_endpoint", "zmq_acquisition_endpoint", "zmq_data_endpoint"),
+}
+"""Kind of file -> keys of which each such file has at least one."""
+ADDRESSES = {
+    "triggering_broker": {
+        "interface": "triggering_broker.box_endpoint",
+        "backend": "triggering_broker.backend_endpoint",
+    },
+    "acquisition_broker": {
+        "box_pub": "acquisition_broker.command_endpoint",
+        "box_pull": "acquisition_broker.response_endpoint",
+        "backend_pull": "acquisition_broker.request_endpoint",
+        "backend_pub": "acquisition_broker.answer_endpoint",
+    },
+    "makai": {
+        "zmq_trigger_endpoint": "triggering_service.measurement_endpoint",
+        "zmq_acquisition_endpoint": "triggering_service.request_endpoint",
+        "zmq_data_endpoint": "event_service.answer_endpoint",
+        "zmq_event_endpoint": "event_service.event_endpoint",
+        "zmq_event_id_endpoint": "event_service.event_id_endpoint",
+    },
+}
+PULL_PORT, PUB_PORT = 9884, 9899
+"""Of the acquisition broker; the makai.config.json that the original ships has them swapped (H.21)."""
+
+
+def read_config(
+    paths: Sequence[Path], overrides: Mapping[str, Any] | None = None, embedded: Path | None = None
+) -> CloudConfig:
+    """The configuration of these files, later ones over earlier, and `overrides` over all.
+
+    `embedded` names the folder of the embedded store and puts a configured MongoDB aside.
+    Raises ConfigError with every problem.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        document = read_document(path)
+        kind = kind_of(document)
+        _merge(merged, document if kind is None else from_original(kind, document, path.name))
+    if embedded is not None:
+        section = merged.get("store")
+        merged["store"] = {**(section if isinstance(section, dict) else {}), "data_dir": str(embedded)}
+        merged["store"].pop("mongo_uri", None)
+    where = ", ".join(path.name for path in paths) or "configuration"
+    return build(CloudConfig, merged, where, overrides)
+
+
+def kind_of(document: Mapping[str, Any]) -> str | None:
+    """Which original file this is; None for one of ours."""
+    return next((kind for kind, keys in KNOWN_BY.items() if any(key in document for key in keys)), None)
+
+
+def from_original(kind: str, document: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Our keys and values for an original file's.
+
+    Raises ConfigError: an address is no text.
+    """
+    found: dict[str, Any] = {}
+    problems = []
+    for key, ours in ADDRESSES[kind].items():
+        if key not in document:
+            continue
+        if not isinstance(document[key], str):
+            problems.append(f"{key}  is {document[key]!r}; want an address, e.g. tcp://*:9880")
+        else:
+            _put(found, ours, document[key])
+    if problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise ConfigError(f"{where}: {len(problems)} problems, nothing was started{lines}")
+    _keys(document, found)
+    _mongo(document, found)
+    if kind == "makai":
+        _makai(document, found, where)
+    return found
+
+
+def _keys(document: Mapping[str, Any], found: dict[str, Any]) -> None:
+    server = document.get("server_cert")
+    if isinstance(server, str):
+        _put(found, "keys.server_secret", server)
+        folder = Path(server).parent
+        if folder.name == "private_keys":
+            _put(found, "keys.folder", str(folder.parent))
+    if isinstance(document.get("client_certs"), str):
+        _put(found, "keys.public_keys", document["client_certs"])
+
+
+def _mongo(document: Mapping[str, Any], found: dict[str, Any]) -> None:
+    if isinstance(document.get("mongo_uri"), str):
+        _put(found, "store.mongo_uri", document["mongo_uri"])
+    elif "mongo_host" in document:
+        port = document.get("mongo_port", 27017)
+        _put(found, "store.mongo_uri", f"mongodb://{document['mongo_host']}:{port}")
+
+
+def _makai(document: Mapping[str, Any], found: dict[str, Any], where: str) -> None:
+    requests = found.get("triggering_service", {}).get("request_endpoint", "")
+    answers = found.get("event_service", {}).get("answer_endpoint", "")
+    if port_of(requests) == PUB_PORT and port_of(answers) == PULL_PORT:
+        log.get().warning(
+            "config.corrected",
+            file=where,
+            problem=f"zmq_acquisition_endpoint ({requests}) and zmq_data_endpoint ({answers}) are swapped; "
+            f"commands go to {PULL_PORT}, answers come from {PUB_PORT}",
+        )
+        requests, answers = answers, requests
+        _put(found, "triggering_service.request_endpoint", requests)
+        _put(found, "event_service.answer_endpoint", answers)
+    if requests:
+        _put(found, "event_service.request_endpoint", requests)
+    if isinstance(document.get("identity"), str):
+        _put(found, "triggering_service.identity", document["identity"].replace("_", "-"))
+    if isinstance(document.get("plugins"), list):
+        _put(found, "triggering_service.plugins", _plugins(document["plugins"], found, where))
+
+
+def _plugins(entries: list[Any], found: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """Ours for the original's shared libraries, by what their file names say."""
+    ours: list[dict[str, Any]] = []
+    for entry in entries:
+        path = str(entry.get("path", "")) if isinstance(entry, Mapping) else ""
+        name = Path(path).stem.removeprefix("lib")
+        if "threshold" in name:
+            ours.append({"name": "threshold"})  # the original ignores the limits in this file too
+        elif "health" in name and isinstance(entry.get("address"), str):
+            _put(found, "triggering_service.health_endpoint", entry["address"])
+        else:
+            log.get().warning("config.plugin_ignored", file=where, path=path, known=["threshold", "health"])
+    return ours
+
+
+def _put(found: dict[str, Any], dotted: str, value: Any) -> None:
+    *folders, key = dotted.split(".")
+    for folder in folders:
+        found = found.setdefault(folder, {})
+    found[key] = value
+
+
+def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(below.get(key), dict):
+            _merge(below[key], value)
+        else:
+            below[key] = value

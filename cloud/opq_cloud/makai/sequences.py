@@ -1,0 +1,77 @@
+"""What of one Box's numbered measurements is stored: up to where without a hole, and the holes.
+
+Pure. Source: contracts.md, Acknowledgement.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+MAX_RANGES = 1000
+"""Separate runs kept above the first hole; beyond, the highest is forgotten and will be sent again."""
+MAX_TOLD = 50
+"""Holes told in one acknowledgement; the rest follow when these are filled."""
+
+
+class SequenceTracker:
+    """Fed with every number that is on disk, in any order."""
+
+    def __init__(self, stored: Iterable[int] = ()) -> None:
+        self.upto: int | None = None
+        """The highest number stored without a hole; None before the first."""
+        self.lost = 0
+        """Numbers below the Box's oldest that never came."""
+        self._runs: list[tuple[int, int]] = []
+        for sequence in stored:
+            self.add(sequence)
+
+    def add(self, sequence: int, oldest: int | None = None) -> None:
+        """`sequence` is stored; below `oldest` the Box holds nothing any more."""
+        if oldest is not None:
+            oldest = min(oldest, sequence)
+        if self.upto is None:
+            # a new cloud begins where the Box does
+            self.upto = (sequence if oldest is None else oldest) - 1
+        if oldest is not None and oldest - 1 > self.upto:
+            self._give_up(oldest - 1)
+        if sequence > self.upto:
+            self._insert(sequence)
+        while self._runs and self._runs[0][0] <= self.upto + 1:
+            self.upto = max(self.upto, self._runs.pop(0)[1])
+
+    def missing(self, limit: int = MAX_TOLD) -> list[tuple[int, int]]:
+        """Holes between what is stored, as (first, last), the lowest first."""
+        holes: list[tuple[int, int]] = []
+        after = self.upto or 0
+        for first, last in self._runs[:limit]:
+            holes.append((after + 1, first - 1))
+            after = last
+        return holes
+
+    def message(self) -> str | None:
+        """The acknowledgement's text; None before anything was stored."""
+        if self.upto is None:
+            return None
+        return ",".join([str(self.upto), *(f"{first}-{last}" for first, last in self.missing())])
+
+    def _give_up(self, upto: int) -> None:
+        assert self.upto is not None
+        there = sum(min(last, upto) - first + 1 for first, last in self._runs if first <= upto)
+        self.lost += upto - self.upto - there
+        self.upto = upto
+        self._runs = [(max(first, upto + 1), last) for first, last in self._runs if last > upto]
+
+    def _insert(self, sequence: int) -> None:
+        runs = self._runs
+        if runs and runs[-1][1] + 1 == sequence:  # nearly always
+            runs[-1] = (runs[-1][0], sequence)
+            return
+        at = bisect_left(runs, (sequence + 1,)) - 1  # the last run that begins at or before it
+        if at >= 0 and runs[at][1] >= sequence:
+            return
+        joins_left = at >= 0 and runs[at][1] + 1 == sequence
+        joins_right = at + 1 < len(runs) and runs[at + 1][0] == sequence + 1
+        first = runs[at][0] if joins_left else sequence
+        last = runs[at + 1][1] if joins_right else sequence
+        runs[at + (0 if joins_left else 1) : at + (2 if joins_right else 1)] = [(first, last)]
+        if len(runs) > MAX_RANGES:
+            runs.pop()

@@ -1,0 +1,76 @@
+"""Trends: minimum, maximum and mean of each metric over whole minutes, per Box.
+
+Pure. Each measurement counts in its own minute, also when it comes late (the store widens a
+minute that it has). The original loses a maximum that comes with a new minimum (opq-interop
+H.15), and the last minute of a Box that stops (H.16).
+"""
+
+from dataclasses import dataclass, field
+
+from opq_cloud.store.store import Trend
+from opq_proto.messages import Measurement
+
+MINUTE_MS = 60_000
+LATE_S = 5.0
+"""After the Box's next minute began, its last one stays open this long."""
+SILENT_S = 65.0
+"""A Box that stopped: its minute is closed after this."""
+MAX_OPEN = 10_000
+
+
+@dataclass(slots=True)
+class Window:
+    """One minute of one Box, growing."""
+
+    touched_s: float
+    metrics: dict[str, tuple[float, float, float, int]] = field(default_factory=dict)
+    """Wire key -> min, max, sum of averages, number."""
+
+    def add(self, measurement: Measurement) -> None:
+        for key, metric in measurement.metrics.items():
+            low, high, total, count = self.metrics.get(key, (metric.min, metric.max, 0.0, 0))
+            self.metrics[key] = (
+                min(low, metric.min),
+                max(high, metric.max),
+                total + metric.average,
+                count + 1,
+            )
+
+
+class Trends:
+    """Open minutes of all Boxes."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, int], Window] = {}
+        self._newest: dict[str, int] = {}
+
+    def add(self, measurement: Measurement, now_s: float) -> None:
+        """`now_s`: monotonic. A crossing measurement repeats what its window will say; it is left out."""
+        if measurement.crossing:
+            return
+        start_ms = measurement.timestamp_ms // MINUTE_MS * MINUTE_MS
+        key = (measurement.box_id, start_ms)
+        window = self._open.get(key)
+        if window is None:
+            window = self._open[key] = Window(now_s)
+        window.touched_s = now_s
+        window.add(measurement)
+        self._newest[measurement.box_id] = max(start_ms, self._newest.get(measurement.box_id, start_ms))
+
+    def due(self, now_s: float, everything: bool = False) -> list[Trend]:
+        """Minutes that are over; with `everything` also those that are not."""
+        over = [key for key, window in self._open.items() if everything or self._over(key, window, now_s)]
+        excess = len(self._open) - len(over) - MAX_OPEN
+        if excess > 0:
+            rest = (item for item in self._open.items() if item[0] not in set(over))
+            over += [key for key, _ in sorted(rest, key=lambda item: item[1].touched_s)[:excess]]
+        return [_trend(key, self._open.pop(key)) for key in over]
+
+    def _over(self, key: tuple[str, int], window: Window, now_s: float) -> bool:
+        quiet_s = now_s - window.touched_s
+        return quiet_s > SILENT_S or (self._newest[key[0]] > key[1] and quiet_s > LATE_S)
+
+
+def _trend(key: tuple[str, int], window: Window) -> Trend:
+    metrics = {name: (low, high, total / count) for name, (low, high, total, count) in window.metrics.items()}
+    return Trend(key[0], key[1], metrics)

@@ -1,0 +1,238 @@
+"""Triggering service: measurements in; into the store; triggers out, as commands to the Boxes.
+
+A decision of a plug-in becomes a Trigger for all Boxes heard lately. First its event is opened
+(on disk), then one command per Box goes out: a kill in between loses nothing, the event service
+asks again for what was never answered. A measurement goes to the store, and is acknowledged to
+its Box, only after the plug-ins have seen it and its event is on disk.
+"""
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import zmq
+
+from opq_cloud.config import TriggeringService as Config
+from opq_cloud.makai.boxes import Boxes
+from opq_cloud.makai.decision import NS_PER_MS, Decision, Nominal, window_ns
+from opq_cloud.makai.identity import identity, new_token
+from opq_cloud.makai.measurement_writer import MeasurementWriter
+from opq_cloud.makai.once_per import OncePer
+from opq_cloud.makai.recent import RecentEvents, Span
+from opq_cloud.makai.sockets import DRAIN, POLL_MS, Socket, connect, context, open_socket
+from opq_cloud.makai.trigger_plugins import load_triggers
+from opq_cloud.service import CloudContext, Counters, Health
+from opq_cloud.store.store import Store
+from opq_proto import log
+from opq_proto.errors import FrameError, StoreError
+from opq_proto.messages import Measurement, Trigger
+from opq_proto.wire import data_command, measurement_from_wire, plugin_command
+
+RECEIVE_QUEUE = 100_000
+NOMINAL_REFRESH_S = 30.0
+RETRY_S = 1.0
+RETRIES_KEPT = 1000
+"""Triggers that the store refused and that are tried again."""
+ACK_PLUGIN = "opq-ack"
+JOIN_S = 3.0
+
+
+class TriggeringService:
+    """SUB 9881 -> store; trigger plug-ins -> PUSH 9884."""
+
+    name = "triggering-service"
+
+    def __init__(
+        self, config: Config, shared: CloudContext, nominal: Nominal, folders: Sequence[Path] = ()
+    ) -> None:
+        """Raises ConfigError when a plug-in cannot be loaded or configured."""
+        self.counters = Counters()
+        self.instance = config.identity or str(uuid.uuid4())
+        self._config = config
+        self._shared = shared
+        self._log = log.get(service=self.name)
+        self._lines = OncePer(10.0)
+        self._plugins = load_triggers(config.plugins, self.counters, self._log, folders)
+        self._boxes = Boxes(nominal)
+        self._failed: deque[tuple[Trigger, Measurement, Decision]] = deque(maxlen=RETRIES_KEPT)
+
+    def health(self) -> Iterable[Health]:
+        return [*self._boxes.health(), *(plugin.health() for plugin in self._plugins)]
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        config = self._config
+        store = self._shared.store
+        self._recent = RecentEvents(config.merge_events, _stored_spans(store, config.merge_events))
+        self._boxes.know(store.boxes())
+        with ExitStack() as opened:
+            own = context()
+            opened.callback(own.term)
+            measurements = opened.enter_context(closing(open_socket(own, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
+            connect(measurements, config.measurement_endpoint, "triggering_service.measurement_endpoint")
+            measurements.setsockopt(zmq.SUBSCRIBE, b"")
+            requests = opened.enter_context(closing(open_socket(own, zmq.PUSH)))
+            connect(requests, config.request_endpoint, "triggering_service.request_endpoint")
+            acknowledgements = opened.enter_context(closing(open_socket(own, zmq.PUSH)))
+            connect(acknowledgements, config.request_endpoint, "triggering_service.request_endpoint")
+            writer = MeasurementWriter(
+                store,
+                config,
+                self.counters,
+                self._log,
+                lambda box_id, text: self._acknowledge(acknowledgements, box_id, text),
+            )
+            writer_stop = threading.Event()
+            thread = threading.Thread(target=writer.run, args=(writer_stop,), name="measurement-writer")
+            thread.start()
+            try:
+                if ready is not None:
+                    ready.set()
+                self._loop(stop, store, measurements, requests, writer, thread)
+            finally:
+                writer_stop.set()
+                thread.join(JOIN_S)
+
+    def _loop(
+        self,
+        stop: threading.Event,
+        store: Store,
+        measurements: Socket,
+        requests: Socket,
+        writer: MeasurementWriter,
+        thread: threading.Thread,
+    ) -> None:
+        refresh = time.monotonic() + NOMINAL_REFRESH_S
+        retry = 0.0
+        while not stop.is_set():
+            measurements.poll(POLL_MS)
+            taken = 0
+            while taken < DRAIN:
+                try:
+                    frames = measurements.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                taken += 1
+                self._measurement(frames, store, requests, writer)
+            now = time.monotonic()
+            if taken:
+                self.counters.add("received", taken)
+            if self._failed and now >= retry:
+                retry = now + RETRY_S
+                for _ in range(len(self._failed)):
+                    self._open(*self._failed.popleft(), store, requests, writer)
+            if now >= refresh:
+                refresh = now + NOMINAL_REFRESH_S
+                self._boxes.know(store.boxes())
+            if not thread.is_alive():
+                raise RuntimeError("the measurement writer has ended")
+
+    def _measurement(
+        self, frames: list[bytes], store: Store, requests: Socket, writer: MeasurementWriter
+    ) -> None:
+        try:
+            if len(frames) < 2:
+                raise FrameError(f"{len(frames)} frames; want a topic and a Measurement")
+            measurement = measurement_from_wire(frames[1])
+        except FrameError as error:
+            self.counters.add("malformed")
+            if count := self._lines.take("malformed"):
+                self._log.warning("measurement.malformed", error=str(error), count=count)
+            return
+        if not measurement.backfilled:
+            self._boxes.heard(measurement.box_id, measurement.timestamp_ms)
+        nominal = self._boxes.nominal(measurement.box_id)
+        for plugin in self._plugins:
+            decision = plugin.decide(measurement, nominal)
+            if decision is not None:
+                trigger = self._trigger(measurement, decision, store)
+                if trigger is not None:
+                    self._open(trigger, measurement, decision, store, requests, writer)
+                    return
+        writer.channel.offer(measurement)
+
+    def _trigger(self, measurement: Measurement, decision: Decision, store: Store) -> Trigger | None:
+        """None when an event has these samples already, or will have them."""
+        self.counters.add("decisions", label=decision.metric)
+        start_ns, end_ns = window_ns(measurement)
+        box_id = measurement.box_id
+        there = self._recent.covering(box_id, start_ns, end_ns)
+        if there is not None and not self._is_missing(store, there.event_id, box_id):
+            self.counters.add("triggers_merged", label=box_id)
+            self._log.info("trigger.merged", box_id=box_id, event_id=there.event_id, because=decision.because)
+            return None
+        alive = self._boxes.alive(self._config.alive_s)
+        return Trigger(
+            token=new_token(),
+            start_ns=start_ns - self._config.pre_ms * NS_PER_MS,
+            end_ns=end_ns + self._config.post_ms * NS_PER_MS,
+            box_ids=alive if box_id in alive else (box_id, *alive),
+            opened_by=box_id,
+            because=f"Box {box_id}, {decision.because}",
+        )
+
+    def _open(
+        self,
+        trigger: Trigger,
+        measurement: Measurement,
+        decision: Decision,
+        store: Store,
+        requests: Socket,
+        writer: MeasurementWriter,
+    ) -> None:
+        try:
+            event_id = store.open_event(trigger, f"Makai id {self.instance}")
+        except StoreError as error:
+            self.counters.add("triggers_delayed")
+            if count := self._lines.take("open_event"):
+                self._log.error("event.not_opened", error=str(error), token=trigger.token, count=count)
+            if len(self._failed) == RETRIES_KEPT:
+                self.counters.add("triggers_lost")
+            self._failed.append((trigger, measurement, decision))
+            return
+        writer.channel.offer(measurement)
+        self._recent.add(Span(event_id, trigger.start_ns, trigger.end_ns, frozenset(trigger.box_ids)))
+        self._log.info(
+            "trigger.decided",
+            box_id=measurement.box_id,
+            sequence=measurement.sequence,
+            token=trigger.token,
+            event_id=event_id,
+            metric=decision.metric,
+            value=decision.value,
+            limit=decision.limit,
+            boxes=list(trigger.box_ids),
+        )
+        self.counters.add("triggers", label=measurement.box_id)
+        who = identity(trigger.token, self.instance)
+        for box_id in trigger.box_ids:
+            self._send(requests, data_command(box_id, trigger.start_ns, trigger.end_ns, who))
+
+    def _acknowledge(self, socket: Socket, box_id: str, text: str) -> None:
+        self.counters.add("acknowledgements", label=box_id)
+        self._send(socket, plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self.instance}_0"))
+
+    def _send(self, socket: Socket, command: bytes) -> None:
+        try:
+            socket.send(command, zmq.NOBLOCK)
+        except zmq.Again:  # the acquisition broker is away for long; the event service asks again
+            self.counters.add("commands_dropped")
+
+    def _is_missing(self, store: Store, event_id: int, box_id: str) -> bool:
+        """The event ended without this Box; its samples may be had now."""
+        try:
+            record = store.event_record(event_id)
+        except StoreError:
+            return False
+        return record is None or box_id in record.missing
+
+
+def _stored_spans(store: Store, limit: int) -> list[Span]:
+    """Of the newest events, oldest first."""
+    return [
+        Span(record.event_id, record.start_ns, record.end_ns, frozenset(record.boxes_triggered))
+        for record in reversed(store.events(limit=limit))
+    ]

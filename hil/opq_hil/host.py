@@ -7,7 +7,7 @@ and errors do not add up.
 import select
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -42,6 +42,8 @@ class BoxHost:
         if len(set(ids)) != len(ids):
             raise ValueError(f"boxes {', '.join(ids)}: two have the same id")
         self.boxes = {box.box_id: box for box in boxes}
+        self.on_open: Callable[[], object] | None = None
+        """Called once, when every port is there."""
         self._faults = faults
         self._ports_dir = Path(ports_dir) if ports_dir is not None else None
         self._ports: dict[str, Port] = {}
@@ -102,6 +104,8 @@ class BoxHost:
             if self._ports_dir is not None:
                 port.link_as(self._ports_dir / f"box{box_id}")
             self._log.info("box.started", box_id=box_id, port=port.path)
+        if self.on_open is not None:
+            self.on_open()
 
     def _close(self) -> None:
         for port in self._ports.values():

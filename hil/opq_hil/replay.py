@@ -90,6 +90,13 @@ class Replay:
     def effective_bits(self) -> float:
         return self.recording.effective_bits
 
+    @property
+    def first_disturbance_s(self) -> float | None:
+        """Seconds after the start at which the recording's first disturbance begins; None: it has none."""
+        if not self._disturbed:
+            return None
+        return (self.play_start(0) + self._disturbed[0]) * 1000 / self.rate_millihz
+
     def play_start(self, play: int) -> int:
         """Stream sample that is sample 0 of the recording in play `play`."""
         return self._schedule.start(play) + self._shift

@@ -1,0 +1,137 @@
+"""`opq-tools sim`: simulated Boxes on ptys in the foreground, and disturbances on demand."""
+
+from pathlib import Path
+
+import click
+
+from opq_hil.box import Box
+from opq_hil.control import ask
+from opq_hil.events import KINDS
+from opq_hil.fleet import Fleet, plan_fleet
+from opq_hil.host import BoxHost
+from opq_hil.serving import serve, stop_on_signals
+from opq_proto import log
+from opq_proto.config import default_data_dir
+from opq_proto.errors import ConfigError
+
+
+class SimGroup(click.Group):
+    """`sim N …` is `sim run N …`: what is no subcommand starts Boxes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+def ports_folder(data_dir: Path | None, ports_dir: Path | None) -> Path:
+    """Where links and the control socket are: as told, else `ports` in the data folder, as with `up`."""
+    return ports_dir or (data_dir or default_data_dir()) / "ports"
+
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Data folder of `up`. [${XDG_DATA_HOME:-~/.local/share}/opq]",
+)
+ports_dir_option = click.option(
+    "--ports-dir",
+    type=click.Path(path_type=Path),
+    help="Folder of ports and control socket. [DATA_DIR/ports]",
+)
+
+
+@click.group("sim", cls=SimGroup)
+def command() -> None:
+    """Simulated Boxes on a simulated grid, and disturbances on demand.
+
+    \b
+    Examples:
+      opq-tools sim 3 --scenario lightning_dip
+      opq-tools sim event sag --box 1 --depth 0.7 --cycles 10
+    """
+
+
+@command.command("run")
+@click.argument("boxes", metavar="N", type=click.IntRange(1, 200))
+@click.option("--scenario", help="Scenario file, or the name of a shipped one, e.g. lightning_dip.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all random numbers.")
+@data_dir_option
+@ports_dir_option
+def run(boxes: int, scenario: str | None, seed: int, data_dir: Path | None, ports_dir: Path | None) -> None:
+    """Run N Boxes, each on its own pty, until Ctrl-C: the scenario's first, then undisturbed ones.
+
+    Prints one line per Box, `box ID PATH`; PATH speaks the serial link of a Box.
+
+    Example: opq-tools sim 3 --scenario lightning_dip
+    """
+    log.configure("boxes", "warning")
+    folder = ports_folder(data_dir, ports_dir)
+    hosted = _first(plan_fleet(scenario=scenario, sim=boxes, seed=seed), boxes)
+    host = BoxHost(hosted, ports_dir=folder)
+
+    def tell() -> None:
+        for box in hosted:
+            click.echo(f"box {box.box_id} {folder / f'box{box.box_id}'}")
+
+    host.on_open = tell
+    serve(host, folder, stop_on_signals())
+
+
+@command.command("event")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.option("--box", "box_id", required=True, help="Which Box; a simulated one.")
+@click.option(
+    "--depth",
+    type=click.FloatRange(0, 10, min_open=True),
+    default=0.3,
+    show_default=True,
+    help="Share of the voltage lost (sag: 0.3 leaves 70 %) or added (swell); height of a transient.",
+)
+@click.option("--cycles", type=click.FloatRange(0, 36_000, min_open=True), default=10.0, show_default=True)
+@click.option("--angle-deg", type=float, default=0.0, show_default=True, help="Point on wave of the start.")
+@data_dir_option
+@ports_dir_option
+def event(
+    kind: str,
+    box_id: str,
+    depth: float,
+    cycles: float,
+    angle_deg: float,
+    data_dir: Path | None,
+    ports_dir: Path | None,
+) -> None:
+    """Disturb one Box of a running `sim` or `up` now.
+
+    Example: opq-tools sim event sag --box 1 --depth 0.7 --cycles 10
+    """
+    request = {
+        "do": "event",
+        "box": box_id,
+        "kind": kind,
+        "depth": depth,
+        "cycles": cycles,
+        "angle_deg": angle_deg,
+    }
+    ask(ports_folder(data_dir, ports_dir), request)
+    click.echo(f"box {box_id}: {_words(kind, depth, cycles)}")
+
+
+def _words(kind: str, depth: float, cycles: float) -> str:
+    match kind:
+        case "sag":
+            return f"sag to {1 - depth:.4g} of its voltage for {cycles:g} cycles"
+        case "swell":
+            return f"swell to {1 + depth:.4g} of its voltage for {cycles:g} cycles"
+        case "interruption":
+            return f"interruption for {cycles:g} cycles"
+        case _:
+            return f"transient of {depth:g} of its rms voltage"
+
+
+def _first(fleet: Fleet, count: int) -> list[Box]:
+    """`count` Boxes: those of the scenario, then plain ones."""
+    boxes = fleet.boxes()
+    if not boxes:
+        raise ConfigError("the scenario has no Boxes; give another")
+    return boxes[:count]

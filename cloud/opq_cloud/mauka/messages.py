@@ -6,12 +6,15 @@ message is a plug-in's name and the literal `EXIT`. Source: opq-interop A.9, B.2
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 from opq_proto.errors import FrameError
-from opq_proto.mauka_pb2 import GcDomain, MaukaMessage, PayloadType
+from opq_proto.mauka_pb2 import GcDomain, MaukaMessage, Payload, PayloadType
 
 MAKAI_EVENT = "MakaiEvent"
 HEARTBEAT = "heartbeat"
@@ -69,19 +72,36 @@ def heartbeat(
 def payload(
     event_id: int,
     box_id: str,
-    data: Iterable[float],
+    data: NDArray[Any],
     kind: PayloadType,
     span_ms: tuple[int, int],
     source: str,
-) -> MaukaMessage:
-    """Numbers of one Box and event, for plug-ins of the original form."""
-    message = new_message(source)
-    message.payload.event_id = event_id
-    message.payload.box_id = box_id
-    message.payload.data.extend(data)
-    message.payload.payload_type = kind
-    message.payload.start_timestamp_ms, message.payload.end_timestamp_ms = span_ms
-    return message
+) -> bytes:
+    """Numbers of one Box and event, for plug-ins of the original form, serialized.
+
+    The packed doubles are appended as bytes: setting them one by one took 2 ms per second of
+    waveform, twice what its analysis takes.
+    """
+    head = Payload(
+        event_id=event_id,
+        box_id=box_id,
+        payload_type=kind,
+        start_timestamp_ms=span_ms[0],
+        end_timestamp_ms=span_ms[1],
+    )
+    doubles = np.asarray(data, dtype="<f8").tobytes()
+    body = head.SerializeToString() + _field(Payload.DATA_FIELD_NUMBER, doubles)
+    return new_message(source).SerializeToString() + _field(MaukaMessage.PAYLOAD_FIELD_NUMBER, body)
+
+
+def _field(number: int, body: bytes) -> bytes:
+    """A length-delimited field (wire type 2) of protobuf."""
+    length, rest = bytearray(), len(body)
+    while rest > 0x7F:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    length.append(rest)
+    return bytes([number << 3 | 2, *length]) + body
 
 
 def read_topic(frames: Sequence[bytes]) -> tuple[str, bytes]:

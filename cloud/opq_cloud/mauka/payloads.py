@@ -50,7 +50,7 @@ class MakaiEventPlugin(MaukaPlugin):
         )
         span_ms = (run.start_ns // 1_000_000, run.end_ns // 1_000_000)
         for topic, kind, data in parts:
-            self.produce(topic, payload(event_id, run.box_id, data.tolist(), kind, span_ms, self.name))
+            self.produce(topic, payload(event_id, run.box_id, data, kind, span_ms, self.name))
 
 
 def window_rms_v(volts: NDArray[np.float64]) -> NDArray[np.float64]:

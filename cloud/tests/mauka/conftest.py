@@ -36,9 +36,8 @@ class Running:
         return stop
 
     def end(self) -> None:
-        for stop, _ in self.threads:
+        for stop, thread in reversed(self.threads):  # plug-ins before the bus that takes their last word
             stop.set()
-        for _, thread in self.threads:
             thread.join(3)
             assert not thread.is_alive(), f"{thread.name} did not end"
 

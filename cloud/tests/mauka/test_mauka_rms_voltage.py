@@ -14,8 +14,8 @@ START_NS = 1_700_000_000_123_456_789
 def wave(
     box_id="1", steps=(), seconds=3.0, nominal_v=120.0, hz=60.0, millihz=12_000_000, gaps=(), v_per_lsb=0.0068
 ):
-    """A sine of `nominal_v`, from `start_s` to `end_s` of each step times its factor; gaps are cut out."""
-    t_s = np.arange(round(seconds * millihz / 1000)) / (millihz / 1000)
+    """3 s of a sine of `nominal_v`; each step is (start_s, end_s, factor); gaps are cut out."""
+    t_s = np.arange(36_000) / 12_000
     amplitude = np.full(len(t_s), nominal_v * np.sqrt(2))
     for start_s, end_s, factor in steps:
         amplitude[(t_s >= start_s) & (t_s < end_s)] *= factor
@@ -24,7 +24,7 @@ def wave(
     for gap in gaps:
         keep[gap.first_sample - 1000 : gap.first_sample - 1000 + gap.samples] = False
     return Waveform(
-        box_id, START_NS, 250_000, TimeSource.NTP, millihz, v_per_lsb, 1000, counts[keep], tuple(gaps)
+        box_id, START_NS, 250_000, TimeSource.NTP, 12_000_000, v_per_lsb, 1000, counts[keep], tuple(gaps)
     )
 
 

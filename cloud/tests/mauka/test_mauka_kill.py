@@ -1,0 +1,134 @@
+"""Kill -9 of a Mauka process at any moment: nothing is lost, nothing is doubled."""
+
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from opq_cloud.store.opening import open_store
+from opq_proto.messages import TimeSource, Trigger, Waveform
+
+MAUKA = """
+import sys, threading, time
+from pathlib import Path
+from opq_cloud.mauka.loading import load_analyses
+from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
+from opq_cloud.mauka.runner import Analysis, AnalysisRunner
+from opq_cloud.store.opening import open_store
+from opq_proto import log
+log.configure("mauka")
+store = open_store(None, Path(sys.argv[1]))
+analyses = load_analyses([])
+def hang(*_):
+    print("here", flush=True)
+    time.sleep(60)
+if sys.argv[2] == "analysing":
+    analyses.append(Analysis("hang", hang, analyses[0].config))
+if sys.argv[2] == "marking":
+    store.mark_analysed = hang
+runner = AnalysisRunner({PUB_KEY: "inproc://none", SUB_KEY: "inproc://none"}, lambda: store, analyses)
+stop = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+runner.run(stop)
+store.close()
+"""
+
+START_NS = 1_700_000_000_000_000_000
+
+
+def put_events(store, count):
+    """`count` events a minute apart, each with one sag at two Boxes: two findings, one incident."""
+    t_s = np.arange(12_000) / 12_000
+    volts = 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 * t_s)
+    volts[6_000:7_200] *= 0.6
+    counts = np.round(volts / 0.0068).astype(np.int16)
+    for number in range(count):
+        start_ns = START_NS + number * 60 * 10**9
+        trigger = Trigger(f"token{number}", start_ns, start_ns + 10**9, ("1", "2"), "1", "test")
+        event_id = store.open_event(trigger, "test")
+        for box_id in ("1", "2"):
+            store.put_waveform(
+                event_id,
+                Waveform(box_id, start_ns, 1_000_000, TimeSource.NTP, 12_000_000, 0.0068, 0, counts),
+            )
+        store.finish_event(event_id)
+
+
+def start(folder, mode="normal"):
+    return subprocess.Popen(
+        [sys.executable, "-c", MAUKA, str(folder), mode],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def finish(folder, store):
+    """Run a healthy Mauka until nothing is left to do."""
+    process = start(folder)
+    end_s = time.monotonic() + 30
+    try:
+        while store.unanalysed_events() and time.monotonic() < end_s:
+            time.sleep(0.05)
+        process.stdin.close()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert store.unanalysed_events() == []
+
+
+def kill(process):
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+def check(store, count):
+    incidents = store.incidents(limit=1000)
+    assert [incident.incident_id for incident in reversed(incidents)] == list(range(1, count + 1))
+    findings = [one for incident in incidents for one in incident.findings]
+    assert len(findings) == 2 * count
+    assert len({one.finding_id for one in findings}) == 2 * count
+    assert {incident.box_ids for incident in incidents} == {("1", "2")}
+    assert sorted(event_id for incident in incidents for event_id in incident.event_ids) == list(
+        range(1, count + 1)
+    )
+
+
+@pytest.mark.parametrize("mode", ["analysing", "marking"])
+def test_a_kill_in_the_middle_of_one_event_is_made_good_at_the_next_start(tmp_path, mode):
+    store = open_store(None, tmp_path)
+    put_events(store, 1)
+    process = start(tmp_path, mode)
+    assert process.stdout.readline() == b"here\n"
+    kill(process)
+    assert len(store.unanalysed_events()) == 1
+    assert len(store.incidents()) == (1 if mode == "marking" else 0)
+    finish(tmp_path, store)
+    check(store, 1)
+    store.close()
+
+
+def test_kills_at_random_moments_lose_and_double_nothing(tmp_path):
+    store = open_store(None, tmp_path)
+    count = 60
+    put_events(store, count)
+    moments = random.Random(9354)
+    killed_midway = 0
+    for _ in range(4):
+        left = len(store.unanalysed_events())
+        process = start(tmp_path)
+        end_s = time.monotonic() + 20
+        while len(store.unanalysed_events()) == left and left and time.monotonic() < end_s:
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.05))
+        kill(process)
+        killed_midway += 0 < len(store.unanalysed_events()) < count
+    assert killed_midway >= 2
+    finish(tmp_path, store)
+    check(store, count)
+    store.close()

@@ -1,0 +1,297 @@
+"""The runner on a real store: every event is analysed once, whatever is lost, doubled or broken."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from opq_cloud.config import CloudConfig, Mauka
+from opq_cloud.mauka.bridge import BridgeConfig, EventBridge
+from opq_cloud.mauka.inject import event_message, inject
+from opq_cloud.mauka.loading import load_analyses
+from opq_cloud.mauka.payloads import MakaiEventPlugin, window_rms_v
+from opq_cloud.mauka.runner import Analysis, AnalysisRunner
+from opq_cloud.mauka.service import services
+from opq_cloud.service import CloudContext
+from opq_cloud.store.opening import open_store
+from opq_cloud.store.store import BoxRecord
+from opq_measure.disturbances import Limits, find_disturbances
+from opq_proto.mauka_pb2 import ADC_SAMPLES, INCIDENTS, VOLTAGE_RAW, VOLTAGE_RMS_WINDOWED, MaukaMessage
+from opq_proto.messages import TimeSource, Trigger, Waveform
+
+START_NS = 1_700_000_000_000_000_000
+RECORDINGS = Path(__file__).parents[4] / "shared" / "data" / "recordings"
+
+
+def sine(box_id, sag=(), start_ns=START_NS, v_per_lsb=0.0068):
+    """3 s of 120 V, 60 Hz; `sag` is (start_s, end_s, per unit)."""
+    t_s = np.arange(36_000) / 12_000
+    volts = 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 * t_s)
+    if sag:
+        volts[(t_s >= sag[0]) & (t_s < sag[1])] *= sag[2]
+    counts = np.round(volts / v_per_lsb).astype(np.int16)
+    return Waveform(box_id, start_ns, 1_000_000, TimeSource.NTP, 12_000_000, v_per_lsb, 0, counts)
+
+
+def put_event(store, *waves, finished=True, token=None):
+    """A stored event; returns its id."""
+    token = token or f"token{time.monotonic_ns()}"
+    boxes = tuple(wave.box_id for wave in waves)
+    start_ns, end_ns = waves[0].start_ns, waves[0].end_ns
+    event_id = store.open_event(Trigger(token, start_ns, end_ns, boxes, boxes[0], "test"), "test")
+    for wave in waves:
+        store.put_waveform(event_id, wave)
+    if finished:
+        store.finish_event(event_id)
+    return event_id
+
+
+def found_in(store):
+    """(box, class) of every finding, and the number of incidents."""
+    incidents = store.incidents()
+    return sorted(
+        (one.finding.box_id, one.finding.kind) for incident in incidents for one in incident.findings
+    ), len(incidents)
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = open_store(None, tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def runner(bus, store):
+    return AnalysisRunner(bus.settings, lambda: store, load_analyses([]))
+
+
+def test_an_event_left_by_a_crash_is_analysed_at_start(runner, running, store, until):
+    event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), sine("2", (1.05, 1.2, 0.8)), sine("3"))
+    running.start(runner)
+    assert until(lambda: store.event_record(event_id).analysed)
+    (incident,) = store.incidents()
+    assert (incident.kind, incident.box_ids, incident.event_ids) == ("sag", ("1", "2"), (event_id,))
+    assert incident.residual_percent == pytest.approx(60.0, abs=0.05)
+    assert found_in(store)[0] == [("1", "sag"), ("2", "sag")]
+
+
+def test_a_notification_leads_to_an_incident_a_log_line_and_a_gc_update(
+    bus, runner, running, store, wire, free_endpoint, until
+):
+    endpoint = free_endpoint()
+    events = wire.publisher(endpoint, bind=True)
+    running.start(runner)
+    running.start(EventBridge(BridgeConfig(endpoint, bus.sub)))
+    updates = wire.subscriber(bus.pub, "laha_gc")
+    time.sleep(0.5)
+    runner._next_look_s = float("inf")  # the notification alone
+    event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), sine("2", (1.0, 1.1, 0.6)))
+    with capture_logs() as lines:
+        before_ns = time.monotonic_ns()
+        events.send_multipart([b"instance", str(event_id).encode()])
+        got = [MaukaMessage.FromString(updates.recv_multipart()[1]) for _ in range(2)]
+        assert until(lambda: [line for line in lines if line["event"] == "event.analysed"])
+    (stored,) = [line for line in lines if line["event"] == "incident.stored"]
+    (incident,) = store.incidents()
+    assert stored["incident_id"] == incident.incident_id
+    assert stored["class"] == "sag"
+    assert stored["event_ids"] == [event_id]
+    assert stored["box_ids"] == ["1", "2"]
+    assert before_ns < stored["monotonic_ns"] < time.monotonic_ns()
+    assert {one.laha.gc_update.id for one in got} == {one.finding_id for one in incident.findings}
+    assert {one.laha.gc_update.from_domain for one in got} == {INCIDENTS}
+    assert store.event_record(event_id).analysed
+
+
+def test_injecting_an_event_again_looks_again_and_doubles_nothing(bus, runner, running, store, until):
+    event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)))
+    running.start(runner)
+    assert until(lambda: runner.counters.total("events") == 1)
+    before = store.incidents()
+    with capture_logs() as lines:
+        inject([event_message(event_id)] * 3, bus.sub)
+        assert until(lambda: runner.counters.total("events") == 4)
+    assert store.incidents() == before
+    assert not [line for line in lines if line["event"] == "incident.stored"]
+    assert store.unanalysed_events() == []
+
+
+def test_a_lost_notification_is_healed_within_seconds(runner, running, store, until):
+    running.start(runner)
+    time.sleep(0.3)
+    event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)))
+    started_s = time.monotonic()
+    assert until(lambda: store.event_record(event_id).analysed)
+    assert time.monotonic() - started_s < 3
+
+
+def test_an_event_without_disturbance_or_waveform_is_analysed_all_the_same(runner, running, store, until):
+    clean = put_event(store, sine("1"))
+    token = Trigger("empty", START_NS, START_NS + 1, ("1",), "1", "test")
+    empty = store.open_event(token, "test")
+    store.mark_missing(empty, "1", "no answer within 20 s")
+    store.finish_event(empty)
+    running.start(runner)
+    assert until(lambda: not store.unanalysed_events())
+    assert runner.counters.total("failures") == 0
+    assert found_in(store) == ([], 0)
+    assert store.event_record(clean).analysed
+
+
+def test_an_analysis_that_fails_takes_no_other_finding_with_it_and_is_tried_again(bus, running, store, until):
+    broken = threading.Event()
+    broken.set()
+
+    def sometimes(event, config):
+        if broken.is_set():
+            raise RuntimeError("broken")
+        return ()
+
+    now_s = [0.0]
+    analyses = [Analysis("sometimes", sometimes, load_analyses([])[0].config), *load_analyses([])]
+    runner = AnalysisRunner(bus.settings, lambda: store, analyses, clock=lambda: now_s[0])
+    first = put_event(store, sine("1", (1.0, 1.1, 0.6)))
+    second = put_event(store, sine("2", (1.0, 1.1, 0.6), START_NS + 60 * 10**9))
+    running.start(runner)
+    assert until(lambda: found_in(store) == ([("1", "sag"), ("2", "sag")], 2))
+    assert [record.event_id for record in store.unanalysed_events()] == [first, second]
+    assert until(lambda: runner.last_error) == "analysis sometimes: RuntimeError: broken"
+    failures = runner.counters.total("failures")
+    time.sleep(0.3)
+    assert runner.counters.total("failures") == failures == 2  # not before its time
+    broken.clear()
+    now_s[0] = 10.0
+    assert until(lambda: not store.unanalysed_events())
+    assert found_in(store) == ([("1", "sag"), ("2", "sag")], 2)
+    assert runner.last_error is None
+
+
+def test_an_event_told_before_it_is_complete_is_waited_for(bus, runner, running, store, until):
+    running.start(runner)
+    event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), finished=False)
+    inject([event_message(event_id), event_message(4_000_000_000)], bus.sub)
+    assert until(lambda: runner.counters.total("handled") == 2)
+    assert found_in(store) == ([], 0)
+    store.put_waveform(event_id, sine("2", (1.0, 1.1, 0.6)))
+    store.finish_event(event_id)
+    assert until(lambda: store.event_record(event_id).analysed)
+    assert found_in(store) == ([("1", "sag"), ("2", "sag")], 1)
+
+
+def test_an_event_never_completed_is_analysed_as_it_is_but_not_marked(bus, store, running, until):
+    now_s = [0.0]
+    runner = AnalysisRunner(bus.settings, lambda: store, load_analyses([]), clock=lambda: now_s[0])
+    running.start(runner)
+    event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), finished=False)
+    inject([event_message(event_id), event_message(4_000_000_000)], bus.sub)
+    assert until(lambda: runner.counters.total("handled") == 2)
+    now_s[0] = 11.0
+    assert until(lambda: found_in(store) == ([("1", "sag")], 1))
+    assert until(lambda: runner.counters.total("unknown_events") == 1)
+    assert not store.event_record(event_id).analysed
+
+
+def test_boxes_are_measured_by_their_own_nominal_voltage(runner, running, store, until):
+    store.put_box(BoxRecord("2", "in Europe", nominal_v=240.0, nominal_hz=60.0))
+    put_event(store, sine("1"), sine("2"))
+    running.start(runner)
+    assert until(store.incidents)
+    (incident,) = store.incidents()
+    assert incident.box_ids == ("2",)
+    assert incident.residual_percent == pytest.approx(50.0, abs=0.03)
+
+
+def test_an_analysis_with_memory_gets_its_state_again(bus, store, running, until):
+    seen = []
+
+    def analyse(event, config, state):
+        seen.append(state)
+        return (), state + 1
+
+    config = load_analyses([])[0].config
+    runner = AnalysisRunner(
+        bus.settings, lambda: store, [Analysis("counts", analyse, config, begin=lambda _: 10)]
+    )
+    for number in range(3):
+        put_event(store, sine("1", start_ns=START_NS + number * 10**10))
+    running.start(runner)
+    assert until(lambda: not store.unanalysed_events())
+    assert seen == [10, 11, 12]
+
+
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"no recordings in {RECORDINGS}: they carry no licence")
+def test_the_real_dip_has_the_residual_that_analyze_says(runner, running, store, until):
+    waves, want = [], {}
+    for box_id, offset_samples in (("1", 0), ("4", 822.5)):
+        facts = json.loads((RECORDINGS / f"event_9354_box{box_id}.json").read_text())
+        counts = np.fromfile(RECORDINGS / f"event_9354_box{box_id}.i16", "<i2")
+        start_ns = START_NS + round(offset_samples * 1e9 / 12_000)
+        waves.append(
+            Waveform(
+                box_id, start_ns, 8_000_000, TimeSource.NTP, 12_000_000, facts["volts_per_lsb"], 0, counts
+            )
+        )
+        want[box_id] = find_disturbances(counts * facts["volts_per_lsb"], 12_000.0, 120.0, 60.0, Limits())
+    put_event(store, *waves)
+    running.start(runner)
+    assert until(lambda: not store.unanalysed_events())
+    (incident,) = store.incidents()
+    (finding,) = incident.findings
+    assert want["4"] == ()  # README there: never under 111.5 V
+    assert finding.finding.residual_v == pytest.approx(want["1"][0].residual_v, rel=0.01)
+    assert finding.finding.residual_v == pytest.approx(102.183, rel=0.01)  # README: 1-cycle Vrms every 100
+    assert finding.finding.duration_cycles == pytest.approx(0.150 * 60, abs=1)  # README: 150.0 ms
+
+
+def test_old_plugins_get_counts_volts_and_windowed_rms(bus, running, store, wire):
+    event_id = put_event(store, sine("7", (1.0, 1.1, 0.6)))
+    running.start(MakaiEventPlugin(bus.settings, lambda: store))
+    readers = [
+        wire.subscriber(bus.pub, topic) for topic in ("AdcSamples", "RawVoltage", "RmsWindowedVoltage")
+    ]
+    time.sleep(0.3)
+    inject([event_message(event_id)], bus.sub)
+    counts, volts, rms_v = (MaukaMessage.FromString(reader.recv_multipart()[1]).payload for reader in readers)
+    (wave,) = store.event(event_id).waveforms
+    kinds = [part.payload_type for part in (counts, volts, rms_v)]
+    assert kinds == [ADC_SAMPLES, VOLTAGE_RAW, VOLTAGE_RMS_WINDOWED]
+    for part in (counts, volts, rms_v):
+        assert (part.event_id, part.box_id) == (event_id, "7")
+        assert part.start_timestamp_ms == START_NS // 1_000_000
+        assert part.end_timestamp_ms == START_NS // 1_000_000 + 3000
+    np.testing.assert_array_equal(counts.data, wave.counts)
+    np.testing.assert_array_equal(volts.data, wave.volts)
+    assert len(rms_v.data) == 180
+    np.testing.assert_allclose(rms_v.data[:60], 120.0, rtol=1e-3)
+    np.testing.assert_allclose(rms_v.data[60:66], 72.0, rtol=1e-3)
+
+
+def test_a_shorter_last_window_counts_as_a_value():
+    np.testing.assert_allclose(window_rms_v(np.concatenate([np.full(200, 3.0), np.full(7, 4.0)])), [3.0, 4.0])
+    assert len(window_rms_v(np.zeros(0))) == 0
+
+
+def test_the_services_of_a_configuration_work_together(store, running, free_endpoint, wire, until):
+    mauka = Mauka(
+        event_endpoint=free_endpoint(), bus_sub_endpoint=free_endpoint(), bus_pub_endpoint=free_endpoint(),
+        heartbeat_s=0.1,
+    )  # fmt: skip
+    events = wire.publisher(mauka.event_endpoint, bind=True)
+    made = services(CloudConfig(mauka=mauka), CloudContext(lambda: store))
+    for service in made:
+        running.start(service)
+    (status,) = [service for service in made if hasattr(service, "plugin_status")]
+    names = ["AnalysisRunner", "MakaiEventPlugin", "StatusPlugin"]
+    assert until(lambda: [row["plugin_name"] for row in status.plugin_status()] == names)
+    event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)))
+    events.send_multipart([b"instance", str(event_id).encode()])
+    assert until(lambda: store.event_record(event_id).analysed)
+    assert [part.ok for part in status.health()] == [True, True, True]
+    assert set(status.plugin_status()[0]) == {
+        "plugin_name", "messages_recv", "bytes_recv", "last_recv", "plugin_state",
+    }  # fmt: skip

@@ -20,12 +20,13 @@ NS_PER_MS = 1_000_000
 
 
 def box_document(box: BoxRecord) -> Document:
-    """`opq_boxes` (D.8); `nominal_v` and `nominal_hz` are ours."""
-    return {
+    """`opq_boxes` (D.8) without what is unknown, so that a stored value stays; `nominal_*` are ours."""
+    document = {
         "box_id": box.box_id, "name": box.name, "unplugged": box.unplugged,
         "location": box.location, "calibration_constant": box.calibration_constant,
         "nominal_v": box.nominal_v, "nominal_hz": box.nominal_hz,
     }  # fmt: skip
+    return {key: value for key, value in document.items() if value is not None}
 
 
 def box_from_document(document: Mapping[str, Any]) -> BoxRecord:

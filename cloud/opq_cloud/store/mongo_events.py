@@ -1,0 +1,209 @@
+"""Events in the original's `events`, `box_events` and GridFS (D.3 to D.5).
+
+A waveform is stored in three steps that a kill may part: its file, its `box_events` document
+(whose `_id` makes it the only one), the event's lists. Putting it again completes them.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from bson.int64 import Int64
+from gridfs.errors import CorruptGridFile
+from gridfs.grid_file import GridOut
+from pymongo import ASCENDING, DESCENDING
+from pymongo.errors import DuplicateKeyError
+
+from opq_cloud.store.documents import (
+    by_box,
+    counts_to_bytes,
+    event_document,
+    event_record,
+    file_name,
+    waveform_document,
+    waveform_from_document,
+)
+from opq_cloud.store.mongo_server import Document, MongoServer, told
+from opq_cloud.store.store import EventRecord
+from opq_proto.errors import StoreError
+from opq_proto.messages import Event, Trigger, Waveform
+
+_LONG = ("target_event_start_timestamp_ms", "target_event_end_timestamp_ms", "start_ns", "end_ns")
+
+
+class MongoEvents:
+    """See the module's text."""
+
+    def __init__(self, server: MongoServer) -> None:
+        self._server = server
+        self._events = server.db.events
+        self._parts = server.db.box_events
+        self._fs = server.fs
+
+    @told
+    def next_id(self) -> int:
+        return self._server.next_number("event_id", "events", "event_id")
+
+    @told
+    def open(self, trigger: Trigger, description: str) -> int:
+        key = f"token {trigger.token}"
+        while True:
+            known = self._events.find_one({"_id": key}, {"event_id": 1})
+            if known is not None:
+                return int(known["event_id"])
+            event_id = self._server.next_number("event_id", "events", "event_id")
+            expire_at = self._server.expires(self._server.ttls.events)
+            document = event_document(event_id, trigger, description, expire_at)
+            document.update({name: Int64(document[name]) for name in _LONG})
+            try:
+                self._events.insert_one({"_id": key, **document})
+            except DuplicateKeyError:  # another process opened it, or the original took the id
+                continue
+            return event_id
+
+    @told
+    def put_waveform(self, event_id: int, wave: Waveform) -> bool:
+        self._require(event_id)
+        key = file_name(event_id, wave.box_id)
+        new = self._parts.find_one({"_id": key}, {"_id": 1}) is None and self._claim(event_id, wave, key)
+        self._events.update_one(
+            {"event_id": event_id, "boxes_received": {"$ne": wave.box_id}},
+            {"$push": {"boxes_received": wave.box_id}},
+        )
+        self._events.update_one({"event_id": event_id}, {"$unset": {f"missing.{wave.box_id}": ""}})
+        return new
+
+    def _claim(self, event_id: int, wave: Waveform, key: str) -> bool:
+        box = self._server.db.opq_boxes.find_one({"box_id": wave.box_id}) or {}
+        document = waveform_document(event_id, wave, box.get("location") or "")
+        for name in ("event_start_timestamp_ms", "event_end_timestamp_ms", "start_ns", "first_sample"):
+            document[name] = Int64(document[name])
+        data = counts_to_bytes(wave)
+        digest = hashlib.sha256(data).hexdigest()
+        metadata = {"event_id": event_id, "box_id": wave.box_id, "sha256": digest}
+        file_id = self._fs.put(data, filename=key, metadata=metadata)
+        try:
+            self._parts.insert_one({"_id": key, **document, "data_fs_id": file_id})
+        except DuplicateKeyError:
+            self._fs.delete(file_id)
+            return False
+        for stray in self._fs.find({"filename": key}):  # of a process that was killed before its claim
+            if stray._id != file_id:
+                self._fs.delete(stray._id)
+        return True
+
+    @told
+    def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
+        self._require(event_id)
+        self._events.update_one(
+            {"event_id": event_id, "boxes_received": {"$ne": box_id}}, {"$set": {f"missing.{box_id}": why}}
+        )
+
+    @told
+    def finish(self, event_id: int) -> bool:
+        self._require(event_id)
+        done = self._events.update_one(
+            {"event_id": event_id, "finished": False}, {"$set": {"finished": True}}
+        )
+        return done.modified_count == 1
+
+    @told
+    def mark_analysed(self, event_id: int) -> None:
+        self._require(event_id)
+        self._events.update_one({"event_id": event_id}, {"$set": {"analysed": True}})
+
+    def _require(self, event_id: int) -> None:
+        if self._events.find_one({"event_id": event_id}, {"_id": 1}) is None:
+            raise StoreError(f"event {event_id}: is not in the store; open it first")
+
+    @told
+    def unfinished(self) -> list[EventRecord]:
+        found = self._events.find({"finished": False}).sort("event_id", ASCENDING)
+        return [event_record(document) for document in found]
+
+    @told
+    def unanalysed(self) -> list[EventRecord]:
+        found = self._events.find({"finished": True, "analysed": False}).sort("event_id", ASCENDING)
+        return [event_record(document) for document in found]
+
+    @told
+    def record(self, event_id: int) -> EventRecord | None:
+        document = self._events.find_one({"event_id": event_id})
+        return None if document is None else event_record(document)
+
+    @told
+    def records(self, start_ns: int | None, end_ns: int | None, limit: int) -> list[EventRecord]:
+        """By the original's milliseconds, which every event has; then to the nanosecond."""
+        query: Document = {}
+        if start_ns is not None:
+            query["target_event_end_timestamp_ms"] = {"$gte": start_ns // 1_000_000}
+        if end_ns is not None:
+            query["target_event_start_timestamp_ms"] = {"$lte": end_ns // 1_000_000}
+        records: list[EventRecord] = []
+        for document in self._events.find(query).sort("event_id", DESCENDING):
+            record = event_record(document)
+            after = start_ns is None or record.end_ns > start_ns
+            if after and (end_ns is None or record.start_ns < end_ns):
+                records.append(record)
+            if len(records) >= limit:
+                break
+        return records
+
+    @told
+    def event(self, event_id: int) -> Event | None:
+        document = self._events.find_one({"event_id": event_id})
+        if document is None:
+            return None
+        record = event_record(document)
+        missing = dict(record.missing)
+        waves = []
+        for part in self._parts.find({"event_id": event_id}):
+            try:
+                waves.append(self.waveform(part))
+            except StoreError as error:
+                missing[str(part["box_id"])] = str(error)
+        return Event(record.event_id, record.start_ns, record.end_ns, by_box(waves), missing)
+
+    def waveform(self, part: Mapping[str, Any]) -> Waveform:
+        """The samples of a `box_events` document, ours or the original's.
+
+        Raises:
+            StoreError: there is no such file, or its bytes are not those that were written.
+        """
+        file = self._file(part)
+        name = file.filename
+        try:
+            data = file.read()
+        except CorruptGridFile as error:
+            raise StoreError(f"file {name}: is damaged ({error})") from error
+        digest = (file.metadata or {}).get("sha256")
+        if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+            raise StoreError(f"file {name}: is damaged (sha256 differs); restore it from a copy of the store")
+        if len(data) % 2:
+            raise StoreError(f"file {name}: has an odd number of bytes")
+        box = self._server.db.opq_boxes.find_one({"box_id": part["box_id"]}) or {}
+        return waveform_from_document(part, data, box.get("calibration_constant"))
+
+    def _file(self, part: Mapping[str, Any]) -> GridOut:
+        """All names that the original's writers use (D.5)."""
+        if "data_fs_id" in part:
+            file: GridOut = self._fs.get(part["data_fs_id"])
+            return file
+        box_id = str(part["box_id"])
+        event_id = int(part["event_id"])
+        for name in (part.get("data_fs_filename"), file_name(event_id, box_id), f"event_{event_id}"):
+            for file in self._fs.find({"filename": name}) if name else ():
+                if (file.metadata or {}).get("box_id", box_id) == box_id:
+                    return file
+        raise StoreError(f"file {file_name(event_id, box_id)}: is not in the store")
+
+    @told
+    def expire(self, now_s: int, slice_rows: int) -> int:
+        due = list(self._events.find({"expire_at": {"$lte": now_s}}, {"event_id": 1}).limit(slice_rows))
+        for event in due:
+            for part in self._parts.find({"event_id": event["event_id"]}):
+                for file in self._fs.find({"filename": part.get("data_fs_filename")}):
+                    self._fs.delete(file._id)
+                self._parts.delete_one({"_id": part["_id"]})
+            self._events.delete_one({"_id": event["_id"]})
+        return len(due)

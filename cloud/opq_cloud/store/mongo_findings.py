@@ -1,0 +1,174 @@
+"""Findings in the original's `incidents` collection (D.6), joined under one lock document.
+
+No transaction: the lock (see `mongo_server.Lock`) keeps joins apart, and each step can be repeated.
+Incidents are moved first, findings then written, what another took in is removed last; a
+process killed in between leaves its event unanalysed, and putting it again completes the rest.
+"""
+
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import groupby
+from typing import Any
+
+from bson.int64 import Int64
+from pymongo import ASCENDING, DESCENDING
+
+from opq_cloud.store.documents import counts_to_bytes
+from opq_cloud.store.incident_documents import incident_document, known_from_document
+from opq_cloud.store.join import Known, Plan, incident_of, join, stored
+from opq_cloud.store.mongo_events import MongoEvents
+from opq_cloud.store.mongo_server import Document, Lock, LockLostError, MongoServer, told
+from opq_proto.errors import StoreError
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Incident, StoredFinding
+
+SLICE_MARGIN_SAMPLES = 12
+"""Samples that the original puts on both sides of an incident's slice (D.6)."""
+_OURS_ALONE = ("annotations", "metadata")
+"""Fields that people fill; a widened finding keeps them."""
+
+
+class MongoFindings:
+    """See the module's text."""
+
+    def __init__(self, server: MongoServer, events: MongoEvents) -> None:
+        self._server = server
+        self._events = events
+        self._incidents = server.db.incidents
+
+    @told
+    def put(self, event_id: int, findings: Sequence[Finding], join_ns: int) -> list[StoredFinding]:
+        if not findings:
+            return []
+        while True:
+            try:
+                with self._server.lock("findings") as lock:
+                    plan = self._plan(event_id, findings, join_ns)
+                    self._carry_out(plan, event_id, lock)
+                return [stored(known) for known in plan.answer]
+            except LockLostError:
+                continue  # what was done stays right; the rest is found again
+
+    def _plan(self, event_id: int, findings: Sequence[Finding], join_ns: int) -> Plan:
+        low = min(finding.start_ns for finding in findings)
+        high = max(finding.end_ns for finding in findings)
+        reach_ns = join_ns + max(f.uncertainty_ns for f in findings) + UNKNOWN_UNCERTAINTY_NS
+        while True:
+            near = {"end_ns": {"$gte": low - reach_ns}, "start_ns": {"$lte": high + reach_ns}}
+            known = [known_from_document(document) for document in self._incidents.find(near)]
+            plan = join(known, findings, event_id, join_ns, self._next_finding, self._next_incident)
+            wider = [
+                one.finding for one in plan.answer if one.finding.start_ns < low or one.finding.end_ns > high
+            ]
+            if not wider:
+                return plan
+            low = min(low, *(finding.start_ns for finding in wider))
+            high = max(high, *(finding.end_ns for finding in wider))
+
+    def _next_finding(self) -> int:
+        return self._server.next_number("incident_id", "incidents", "incident_id")
+
+    def _next_incident(self) -> int:
+        return self._server.next_number("group_id", "incidents", "group_id", "incident_id")
+
+    def _carry_out(self, plan: Plan, event_id: int, lock: Lock) -> None:
+        expire_at = self._server.expires(self._server.ttls.incidents)
+        for later, earlier in plan.moved:
+            lock.beat()
+            self._incidents.update_many({"group_id": later}, {"$set": {"group_id": earlier}})
+        for known in plan.written:
+            document = self._document(known, expire_at)
+            lock.beat()
+            if self._incidents.find_one({"incident_id": known.finding_id}, {"_id": 1}) is None:
+                self._incidents.insert_one(document)
+                continue
+            changes = {key: value for key, value in document.items() if key not in _OURS_ALONE}
+            self._incidents.update_one({"incident_id": known.finding_id}, {"$set": changes})
+        for gone in plan.removed:
+            lock.beat()
+            self._incidents.delete_one({"incident_id": gone})
+            self._delete_slice(gone)
+        self._server.db.events.update_one(
+            {"event_id": event_id}, {"$max": {"expire_at": expire_at}}
+        )  # what an incident rests on is kept as long as the incident
+
+    def _document(self, known: Known, expire_at: Int64) -> Document:
+        box_id = known.finding.box_id
+        box = self._server.db.opq_boxes.find_one({"box_id": box_id}) or {}
+        document = incident_document(known, expire_at, box.get("location") or "")
+        for name in ("start_ns", "end_ns", "uncertainty_ns"):
+            document[name] = Int64(document[name])
+        span = {"$gte": document["start_timestamp_ms"], "$lte": document["end_timestamp_ms"]}
+        rows = self._server.db.measurements.find({"box_id": box_id, "timestamp_ms": span}, {"_id": 0})
+        document["measurements"] = list(rows.sort("timestamp_ms", ASCENDING))
+        document["gridfs_filename"] = self._put_slice(known)
+        return document
+
+    def _put_slice(self, known: Known) -> str:
+        """The samples of the finding, with the original's margin, as a file; its name, "" without samples."""
+        finding = known.finding
+        for event_id in known.event_ids:
+            part = self._server.db.box_events.find_one({"event_id": event_id, "box_id": finding.box_id})
+            if part is None:
+                continue
+            try:
+                wave = self._events.waveform(part)
+            except StoreError:
+                continue  # reading the event says so; an incident is stored without its samples
+            per_ns = wave.rate_millihz / 1e12
+            first = max(0, round((finding.start_ns - wave.start_ns) * per_ns) - SLICE_MARGIN_SAMPLES)
+            last = round((finding.end_ns - wave.start_ns) * per_ns) + SLICE_MARGIN_SAMPLES
+            data = counts_to_bytes(wave)[2 * first : 2 * max(last, 0)]
+            name = self._delete_slice(known.finding_id)
+            self._server.fs.put(data, filename=name, metadata={"incident_id": known.finding_id})
+            return name
+        return ""
+
+    def _delete_slice(self, finding_id: int) -> str:
+        name = f"incident_{finding_id}"
+        for file in self._server.fs.find({"filename": name}):
+            self._server.fs.delete(file._id)
+        return name
+
+    @told
+    def incident(self, incident_id: int) -> Incident | None:
+        """An incident that the original stored has no group: it is one of its own."""
+        found = list(self._incidents.find({"group_id": incident_id}))
+        if not found:
+            found = list(self._incidents.find({"incident_id": incident_id, "group_id": {"$exists": False}}))
+        return incident_of([known_from_document(document) for document in found]) if found else None
+
+    @told
+    def incidents(
+        self, after_id: int, start_ns: int | None, end_ns: int | None, limit: int
+    ) -> list[Incident]:
+        above = {"$gt": after_id}
+        ours = self._incidents.find({"group_id": above}).sort("group_id", DESCENDING)
+        theirs = self._incidents.find({"incident_id": above, "group_id": {"$exists": False}})
+        newest_first = merge(
+            (known_from_document(document) for document in ours),
+            (known_from_document(document) for document in theirs.sort("incident_id", DESCENDING)),
+            key=lambda known: -known.incident_id,
+        )
+        found: list[Incident] = []
+        for incident in _grouped(newest_first):
+            after = start_ns is None or incident.end_ns > start_ns
+            if after and (end_ns is None or incident.start_ns < end_ns):
+                found.append(incident)
+            if len(found) >= limit:
+                break
+        return found
+
+    @told
+    def expire(self, now_s: int, slice_rows: int) -> int:
+        due: list[dict[str, Any]] = list(
+            self._incidents.find({"expire_at": {"$lte": now_s}}, {"incident_id": 1}).limit(slice_rows)
+        )
+        for document in due:
+            self._delete_slice(int(document["incident_id"]))
+        ids = [document["_id"] for document in due]
+        return self._incidents.delete_many({"_id": {"$in": ids}}).deleted_count if ids else 0
+
+
+def _grouped(newest_first: Iterator[Known]) -> Iterator[Incident]:
+    for _, group in groupby(newest_first, key=lambda known: known.incident_id):
+        yield incident_of(list(group))

@@ -1,0 +1,158 @@
+"""Measurements and trends in the original's collections `measurements` and `trends` (D.1, D.2)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bson.int64 import Int64
+from pymongo import ASCENDING, DESCENDING
+from pymongo.errors import BulkWriteError
+
+from opq_cloud.store.documents import measurement_fields
+from opq_cloud.store.mongo_server import FOR_EVER_S, Document, MongoServer, told
+from opq_cloud.store.rows import METRIC_FIELDS
+from opq_cloud.store.store import Trend
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+DUPLICATE_KEY = 11000
+TREND_MS = 60_000
+
+
+class MongoMeasurements:
+    """See the module's text."""
+
+    def __init__(self, server: MongoServer) -> None:
+        self._server = server
+        self._rows = server.db.measurements
+        self._trends = server.db.trends
+
+    @told
+    def append(self, rows: Iterable[Measurement]) -> int:
+        expire_at = self._server.expires(self._server.ttls.measurements)
+        fresh = {d["_id"]: d for d in (_document(row, expire_at) for row in rows)}
+        plain = [d for d in fresh.values() if "sequence" not in d]
+        for document in plain:  # an original row has an _id of its own, so ask for it
+            key = {"box_id": document["box_id"], "timestamp_ms": document["timestamp_ms"]}
+            if self._rows.find_one({**key, "sequence": {"$exists": False}}, {"_id": 1}) is not None:
+                del fresh[document["_id"]]
+        if not fresh:
+            return 0
+        try:
+            return len(self._rows.insert_many(fresh.values(), ordered=False).inserted_ids)
+        except BulkWriteError as error:
+            if any(write["code"] != DUPLICATE_KEY for write in error.details["writeErrors"]):
+                raise
+            return int(error.details["nInserted"])
+
+    @told
+    def query(self, box_id: str, start_ms: int, end_ms: int, limit: int) -> list[Measurement]:
+        span = {"box_id": box_id, "timestamp_ms": {"$gte": start_ms, "$lt": end_ms}}
+        found = self._rows.find(span, {"_id": 0}).sort("timestamp_ms", ASCENDING).limit(limit)
+        return [measurement_from_document(document) for document in found]
+
+    @told
+    def latest(self) -> dict[str, Measurement]:
+        """One indexed look-up per Box, from the last to the first."""
+        newest: dict[str, Measurement] = {}
+        order = [("box_id", DESCENDING), ("timestamp_ms", DESCENDING)]
+        found = self._rows.find_one({}, sort=order)
+        while found is not None:
+            newest[str(found["box_id"])] = measurement_from_document(found)
+            found = self._rows.find_one({"box_id": {"$lt": found["box_id"]}}, sort=order)
+        return newest
+
+    @told
+    def sequences(self, box_id: str, first: int, last: int) -> list[int]:
+        span = {"box_id": box_id, "sequence": {"$gte": Int64(first), "$lte": Int64(last)}}
+        found = self._rows.find(span, {"_id": 0, "sequence": 1}).sort("sequence", ASCENDING)
+        return [int(document["sequence"]) for document in found]
+
+    @told
+    def highest_sequence(self, box_id: str) -> int | None:
+        found = self._rows.find_one(
+            {"box_id": box_id, "sequence": {"$gte": 0}}, {"sequence": 1}, sort=[("sequence", DESCENDING)]
+        )
+        return None if found is None else int(found["sequence"])
+
+    @told
+    def put_trend(self, trend: Trend, location: str | None) -> None:
+        """Widened by the server's own operators, so that two processes may put the same minute."""
+        lowest, highest, mean = {}, {}, {}
+        for key, (low, high, average) in trend.metrics.items():
+            field = METRIC_FIELDS.get(key, f"other.{key}")
+            lowest[f"{field}.min"], highest[f"{field}.max"] = float(low), float(high)
+            mean[f"{field}.average"] = float(average)
+        ttl_s = self._server.ttls.trends
+        fixed: Document = {
+            "box_id": trend.box_id, "timestamp_ms": Int64(trend.start_ms + TREND_MS),
+            "start_ms": Int64(trend.start_ms), "location": location or "unknown",
+            "expire_at": self._server.expires(FOR_EVER_S if ttl_s is None else ttl_s),
+        }  # fmt: skip
+        change: Document = {"$setOnInsert": fixed}
+        change.update(
+            {op: part for op, part in (("$min", lowest), ("$max", highest), ("$set", mean)) if part}
+        )
+        self._trends.update_one({"_id": f"{trend.box_id}/{trend.start_ms}"}, change, upsert=True)
+
+    @told
+    def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
+        """An original trend has only the time of its end."""
+        span = {"$gte": start_ms + TREND_MS, "$lt": end_ms + TREND_MS}
+        found = self._trends.find({"box_id": box_id, "timestamp_ms": span}).sort("timestamp_ms", ASCENDING)
+        return [_trend(document) for document in found]
+
+
+def _document(row: Measurement, expire_at: Int64) -> Document:
+    sequenced = row.sequence is not None
+    document: Document = {
+        "_id": f"{row.box_id}:{row.sequence}" if sequenced else f"{row.box_id}@{row.timestamp_ms}",
+        **measurement_fields(row),
+        "expire_at": expire_at,
+        "metrics": {
+            key: {"min": float(m.min), "max": float(m.max), "average": float(m.average)}
+            for key, m in row.metrics.items()
+        },
+        "time_source": int(row.source),
+    }
+    document["timestamp_ms"] = Int64(row.timestamp_ms)
+    for name in ("start_ns", "end_ns", "uncertainty_ns", "sequence", "oldest_sequence"):
+        if (value := getattr(row, name)) is not None:
+            document[name] = Int64(value)
+    for name in ("backfilled", "crossing"):
+        if getattr(row, name):
+            document[name] = True
+    return document
+
+
+def measurement_from_document(document: Mapping[str, Any]) -> Measurement:
+    """Also an original one, which has averages only: they stand for minimum and maximum too."""
+    metrics = {
+        key: Metric(float(three["min"]), float(three["max"]), float(three["average"]))
+        for key, three in document.get("metrics", {}).items()
+    }
+    if "metrics" not in document:
+        for key, field in METRIC_FIELDS.items():
+            if (average := document.get(field)) is not None:
+                metrics[key] = Metric(float(average), float(average), float(average))
+    whole = {
+        name: None if document.get(name) is None else int(document[name])
+        for name in ("start_ns", "end_ns", "uncertainty_ns", "sequence", "oldest_sequence")
+    }
+    return Measurement(
+        box_id=str(document["box_id"]),
+        timestamp_ms=int(document["timestamp_ms"]),
+        metrics=metrics,
+        source=TimeSource(int(document.get("time_source", 0))),
+        backfilled=bool(document.get("backfilled", False)),
+        crossing=bool(document.get("crossing", False)),
+        **whole,
+    )
+
+
+def _trend(document: Mapping[str, Any]) -> Trend:
+    parts = {key: document[field] for key, field in METRIC_FIELDS.items() if document.get(field)}
+    parts.update(document.get("other", {}))
+    return Trend(
+        box_id=str(document["box_id"]),
+        start_ms=int(document.get("start_ms", int(document["timestamp_ms"]) - TREND_MS)),
+        metrics={k: (float(p["min"]), float(p["max"]), float(p["average"])) for k, p in parts.items()},
+    )

@@ -1,0 +1,253 @@
+"""A MongoDB database of the original, opened: its client, counters, settings and errors.
+
+Nothing here needs a replica set or a transaction. Natural keys are `_id`s of our own documents
+(original ones keep their ObjectId), so that a repeated insert is refused by any server.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from bson.int64 import Int64
+from gridfs import GridFS
+from pymongo import ASCENDING, DESCENDING, MongoClient, ReturnDocument, WriteConcern
+from pymongo.database import Database
+from pymongo.errors import (
+    ConnectionFailure,
+    DuplicateKeyError,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+)
+
+from opq_cloud.store.retention import Ttls
+from opq_proto.errors import StoreError
+
+DEFAULT_DATABASE = "opq"
+ANSWER_MS = 5000
+"""How long a server may take to be found."""
+FOR_EVER_S = 2**31 - 1
+"""The longest TTL that the original's Int32 can hold."""
+LEASE_S = 5.0
+"""A lock whose holder did nothing for this long may be taken over."""
+LOCK_WAIT_S = 30.0
+
+Document = dict[str, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def told(call: Callable[P, T]) -> Callable[P, T]:
+    """Turn what pymongo raises into one line that says what to do."""
+
+    @wraps(call)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except PyMongoError as error:
+            raise explain(error) from error
+
+    return inner
+
+
+def explain(error: PyMongoError) -> StoreError:
+    """Never with the address: it may hold a password."""
+    text = str(error).partition(", full error:")[0].partition("(configured timeouts")[0].strip()
+    if isinstance(error, ConnectionFailure):
+        return StoreError(f"MongoDB: {text[:200]}: start the server, or correct mongo_uri")
+    if isinstance(error, InvalidURI):
+        return StoreError("MongoDB: mongo_uri is no address; want mongodb://host:port/database")
+    if isinstance(error, OperationFailure) and error.code in (13, 18):
+        return StoreError(f"MongoDB: {text[:200]}: check user and password in mongo_uri")
+    return StoreError(f"MongoDB: {text[:300]}")
+
+
+class MongoServer:
+    """The database behind a `mongodb://…` address."""
+
+    @told
+    def __init__(self, uri: str) -> None:
+        """Connect, and prepare indexes, counters and `laha_config` where they lack.
+
+        Raises:
+            StoreError: no server answers, it refuses us, or `uri` is no address.
+        """
+        self.client: MongoClient[Document] = MongoClient(
+            uri, serverSelectionTimeoutMS=ANSWER_MS, appname="opq", tz_aware=True
+        )
+        try:
+            chosen = self.client.get_default_database(DEFAULT_DATABASE)
+            self.db: Database[Document] = chosen.with_options(write_concern=WriteConcern("majority", j=True))
+            self.fs = GridFS(self.db)
+            self._prepare()
+        except PyMongoError:
+            self.client.close()
+            raise
+        self.ttls = self._read_ttls()
+
+    def _prepare(self) -> None:
+        db = self.db
+        for name, details in db.measurements.index_information().items():
+            if details.get("unique") and any(key == "timetstamp_ms" for key, _ in details["key"]):
+                db.measurements.drop_index(name)  # the original's typo: one measurement per Box for ever
+        self._unique_sequences()
+        db.measurements.create_index([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)])
+        db.trends.create_index([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)])
+        for collection in (db.measurements, db.trends, db.events, db.incidents):
+            collection.create_index("expire_at")
+        self._index(db.events, "event_id", unique=True)
+        db.events.create_index([("finished", ASCENDING), ("analysed", ASCENDING)])
+        db.events.create_index("token")
+        db.box_events.create_index("event_id")
+        self._index(db.incidents, "incident_id", unique=True)
+        db.incidents.create_index("group_id")
+        db.incidents.create_index("end_ns")
+        self._index(db.opq_boxes, "box_id", unique=True)
+        self.raise_counter("event_id", self.highest("events", "event_id"))
+        self.raise_counter("incident_id", self.highest("incidents", "incident_id"))
+        highest_group = max(self.highest("incidents", name) for name in ("incident_id", "group_id"))
+        self.raise_counter("group_id", highest_group)
+
+    def _unique_sequences(self) -> None:
+        """A second guard beside `_id`, and the index of `sequences`; old rows have no sequence."""
+        keys = [("box_id", ASCENDING), ("sequence", ASCENDING)]
+        try:
+            self.db.measurements.create_index(
+                keys, unique=True, partialFilterExpression={"sequence": {"$exists": True}}
+            )
+        except OperationFailure as error:
+            if error.code != 238:  # NotImplemented: a stand-in without partial indexes
+                raise
+            self.db.measurements.create_index(keys)
+
+    def _index(self, collection: Any, key: str, unique: bool) -> None:
+        """As `create_index`, content with an index of the original on the same key."""
+        if any(details["key"] == [(key, 1)] for details in collection.index_information().values()):
+            return
+        collection.create_index(key, unique=unique)
+
+    def _read_ttls(self) -> Ttls:
+        kept = self.db.laha_config.find_one()
+        if kept is None:  # the original's services do not start without it; Int32, as they read it
+            defaults = Ttls()
+            ttls = {
+                "box_samples": 900, "measurements": defaults.measurements, "trends": FOR_EVER_S,
+                "events": defaults.events, "incidents": defaults.incidents,
+            }  # fmt: skip
+            self.db.laha_config.update_one({"_id": "ttls"}, {"$setOnInsert": {"ttls": ttls}}, upsert=True)
+        else:
+            ttls = kept.get("ttls", {})
+        trends = int(ttls.get("trends", FOR_EVER_S))
+        return Ttls(
+            measurements=int(ttls.get("measurements", Ttls().measurements)),
+            trends=None if trends >= FOR_EVER_S else trends,
+            events=int(ttls.get("events", Ttls().events)),
+            incidents=int(ttls.get("incidents", Ttls().incidents)),
+        )
+
+    def highest(self, collection: str, field: str) -> int:
+        """The largest number in a field, of any BSON type; 0 when there is none."""
+        found = self.db[collection].find_one({field: {"$gte": 0}}, {field: 1}, sort=[(field, DESCENDING)])
+        return 0 if found is None else int(found[field])
+
+    def raise_counter(self, name: str, value: int) -> None:
+        self.db.opq_counters.update_one({"_id": name}, {"$max": {"value": Int64(value)}}, upsert=True)
+
+    def next_number(self, name: str, collection: str, *fields: str) -> int:
+        """The next number of a counter, above all that other programs stored meanwhile."""
+        while True:
+            document = self.db.opq_counters.find_one_and_update(
+                {"_id": name}, {"$inc": {"value": 1}}, upsert=True, return_document=ReturnDocument.AFTER
+            )
+            if document is None:
+                raise StoreError(f"MongoDB: counter {name} was not given back by the server")
+            value = int(document["value"])
+            highest = max(self.highest(collection, field) for field in fields)
+            if highest < value:
+                return value
+            self.raise_counter(name, highest)
+
+    def expires(self, ttl_s: int) -> Int64:
+        return Int64(int(time.time()) + ttl_s)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator["Lock"]:
+        """One holder over all processes; see `Lock`."""
+        lock = Lock(self.db, name)
+        lock.take()
+        try:
+            yield lock
+        finally:
+            lock.leave()
+
+
+class LockLostError(Exception):
+    """Another process took the lock over, because this one stood still; begin again."""
+
+
+class Lock:
+    """A document that one process holds: no transaction, no clock shared between machines.
+
+    The holder changes `beat` before each of its writes. Who waits and sees the same beat for
+    `LEASE_S` on its own monotonic clock takes the lock by compare-and-set: a killed holder blocks
+    the others no longer than that. What it left half done, the next one's work completes.
+    """
+
+    def __init__(self, db: Database[Document], name: str) -> None:
+        self._locks = db.opq_locks
+        self._name = name
+        self._holder = uuid.uuid4().hex
+        self._beat = 0
+
+    def take(self) -> None:
+        """Raises StoreError after `LOCK_WAIT_S`."""
+        deadline = time.monotonic() + LOCK_WAIT_S
+        seen: tuple[str, int] | None = None
+        since = 0.0
+        pause_s = 0.002
+        while not self._insert():
+            now = time.monotonic()
+            held = self._locks.find_one({"_id": self._name})
+            if held is None:
+                continue
+            beat = (str(held["holder"]), int(held["beat"]))
+            if beat != seen:
+                seen, since = beat, now
+            elif now - since > LEASE_S and self._take_over(beat):
+                return
+            if now > deadline:
+                raise StoreError(
+                    f"MongoDB: lock {self._name} is held by another process for {LOCK_WAIT_S:g} s"
+                )
+            threading.Event().wait(pause_s)
+            pause_s = min(pause_s * 1.5, 0.05)
+
+    def _insert(self) -> bool:
+        try:
+            self._locks.insert_one({"_id": self._name, "holder": self._holder, "beat": 0})
+        except DuplicateKeyError:
+            return False
+        return True
+
+    def _take_over(self, beat: tuple[str, int]) -> bool:
+        done = self._locks.update_one(
+            {"_id": self._name, "holder": beat[0], "beat": beat[1]},
+            {"$set": {"holder": self._holder, "beat": 0}},
+        )
+        return done.modified_count == 1
+
+    def beat(self) -> None:
+        """Say that we are alive; raises LockLostError when the lock is another's now."""
+        self._beat += 1
+        done = self._locks.update_one(
+            {"_id": self._name, "holder": self._holder}, {"$set": {"beat": self._beat}}
+        )
+        if done.matched_count != 1:
+            raise LockLostError
+
+    def leave(self) -> None:
+        self._locks.delete_one({"_id": self._name, "holder": self._holder})

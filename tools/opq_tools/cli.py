@@ -76,11 +76,12 @@ EXTRA_OF_MODULE = {
     "msgspec": "cloud",
     "plotext": "analyze",
     "prometheus_client": "gateway",
-    "psutil": "dev",
+    "psutil": "hil",
     "pydantic": "gateway",
     "pymongo": "cloud",
     "serial": "gateway",
     "structlog": "gateway",
+    "tomli_w": "hil",
     "uvicorn": "cloud",
     "watchfiles": "cloud",
 }

@@ -32,15 +32,16 @@ def require_free(ports: Mapping[str, int], offset: int, command: str) -> None:
     taken = busy({name: port + offset for name, port in ports.items()})
     if not taken:
         return
-    free = next(
-        (
-            k
-            for k in range(OFFSET_STEP, OFFSET_LIMIT, OFFSET_STEP)
-            if k != offset and not busy({name: port + k for name, port in ports.items()})
-        ),
-        None,
-    )
+    free = free_offset(ports, unlike=offset)
     names = ", ".join(f"{port} ({name})" for name, port in sorted(taken.items(), key=lambda item: item[1]))
     noun = "port" if len(taken) == 1 else "ports"
     advice = f"; this is free: {command} --port-offset {free}" if free else ""
     raise PortBusyError(f"{noun} {names} busy{advice}")
+
+
+def free_offset(ports: Mapping[str, int], unlike: int = 0) -> int | None:
+    """The smallest offset other than `unlike` at which all of `ports` are free; None: there is none."""
+    for offset in range(OFFSET_STEP, OFFSET_LIMIT, OFFSET_STEP):
+        if offset != unlike and not busy({name: port + offset for name, port in ports.items()}):
+            return offset
+    return None

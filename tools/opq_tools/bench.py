@@ -1,0 +1,109 @@
+"""`opq-tools bench NAME`: measure speed and memory, beside a baseline of the same run."""
+
+import importlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+BENCHMARKS = {
+    "pipeline": (
+        "opq_tools.benchmarks.pipeline",
+        "Latency of each stage over 50 injected sags; CPU and memory per Box.",
+    ),
+}
+"""Name -> the module with `run(quick: bool) -> Result`, and its line in the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One figure: the value to quote and the spread of the runs behind it."""
+
+    case: str
+    value: float
+    unit: str
+    median: float
+    min: float
+    max: float
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the figures are held against, measured in the same run."""
+
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a benchmark gives; `ratio` is said of the case that the baseline's name tells."""
+
+    results: tuple[Case, ...]
+    baseline: Baseline
+    ratio: float
+
+
+def case(name: str, unit: str, values: Sequence[float], value: float | None = None) -> Case:
+    """A case of several runs; its value is the median unless another one is given."""
+    median = statistics.median(values)
+    return Case(name, median if value is None else value, unit, median, min(values), max(values), len(values))
+
+
+def machine() -> dict[str, Any]:
+    """The machine that measured."""
+    cpu = platform.processor() or "unknown"
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+    except OSError:
+        cpu = cpu or "unknown"
+    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def commit() -> str | None:
+    """The commit of the checkout that runs; None outside one."""
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        answer = subprocess.run(git, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+@click.command("bench")
+@click.argument("name", required=False)
+@click.option("--list", "list_all", is_flag=True, help="Name all benchmarks.")
+@click.option("--quick", is_flag=True, help="Fewer runs, under a minute.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> None:
+    """Measure one thing and print it beside its baseline.
+
+    Example: opq-tools bench pipeline --quick --json
+    """
+    if list_all:
+        for known, (_, line) in BENCHMARKS.items():
+            click.echo(f"{known:<12} {line}")
+        return
+    if name not in BENCHMARKS:
+        raise click.UsageError(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
+    result: Result = importlib.import_module(BENCHMARKS[name][0]).run(quick)
+    if as_json:
+        click.echo(json.dumps({"bench": name, "machine": machine(), "commit": commit(), **asdict(result)}))
+        return
+    for row in result.results:
+        spread = f"min {row.min:.4g}, max {row.max:.4g}, {row.runs} runs"
+        click.echo(f"{row.case:<40} {row.value:10.4g} {row.unit:<14} ({spread})")
+    base = result.baseline
+    click.echo(f"{'baseline: ' + base.name:<40} {base.value:10.4g} {base.unit}; ratio {result.ratio:.3g}")

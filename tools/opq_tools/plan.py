@@ -1,0 +1,151 @@
+"""What `opq-tools up` will run: the Boxes, their keys, two configurations, three processes."""
+
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from opq_hil.fleet import Fleet
+from opq_proto.errors import ConfigError
+from opq_proto.keys import KeyFolder
+from opq_tools.keygen import box_ids
+
+ROOMS = ("gateway", "cloud")
+"""Tables that a file given with --config may hold: each room's own configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPort:
+    """A Box and where the gateway finds it."""
+
+    box_id: str
+    port: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything decided before anything starts."""
+
+    data_dir: Path
+    port_offset: int
+    fleet: Fleet | None
+    """The simulated and replayed Boxes of this run."""
+    hardware: tuple[BoxPort, ...]
+    config: Mapping[str, Any]
+    trace: bool
+    """Log each Measurement's arrival, to measure latencies."""
+
+    @property
+    def boxes(self) -> tuple[BoxPort, ...]:
+        """All Boxes, each with its serial port."""
+        ids = self.fleet.box_ids if self.fleet else ()
+        return tuple(BoxPort(box_id, str(self.ports_dir / f"box{box_id}")) for box_id in ids) + self.hardware
+
+    @property
+    def ports_dir(self) -> Path:
+        return self.data_dir / "ports"
+
+    def prepare(self) -> None:
+        """Make missing keys and write both configurations; keys that exist are left alone."""
+        keys = KeyFolder(self.data_dir / "curve")
+        keys.ensure([box.box_id for box in self.boxes])
+        gateway: dict[str, Any] = {
+            "data_dir": str(self.data_dir),
+            "box": [{"id": box.box_id, "port": box.port} for box in self.boxes],
+        }
+        cloud: dict[str, Any] = {
+            "data_dir": str(self.data_dir),
+            "triggering_broker": {"trace": self.trace},
+        }
+        folder = self.data_dir / "config"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, ours in (("gateway", gateway), ("cloud", cloud)):
+            path = folder / f"{name}.toml"
+            fresh = path.with_suffix(".new")
+            fresh.write_text(tomli_w.dumps(merged(ours, self.config.get(name, {}))), encoding="utf-8")
+            fresh.replace(path)
+
+    def commands(self) -> dict[str, list[str]]:
+        """Process name -> the command that runs it."""
+        offset = ["--port-offset", str(self.port_offset)]
+        config = self.data_dir / "config"
+        python = [sys.executable, "-m"]
+        found = {
+            "cloud": [*python, "opq_cloud", "all", "--config", str(config / "cloud.toml"), *offset],
+            "gateway": [*python, "opq_gateway", "run", "--config", str(config / "gateway.toml"), *offset],
+        }
+        if self.fleet:
+            found["boxes"] = [
+                *python,
+                "opq_hil.box",
+                "--ports-dir",
+                str(self.ports_dir),
+                *self.fleet.arguments(),
+            ]
+        return found
+
+
+def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """`theirs` laid over `ours`, table by table."""
+    found = dict(ours)
+    for key, value in theirs.items():
+        mine = found.get(key)
+        both = isinstance(mine, Mapping) and isinstance(value, Mapping)
+        found[key] = merged(mine, value) if both else value  # type: ignore[arg-type]
+    return found
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """The tables `[gateway]` and `[cloud]` of a file; what is inside is judged by the rooms.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds something else.
+    """
+    if path is None:
+        return {}
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    wrong = [key for key, value in found.items() if key not in ROOMS or not isinstance(value, dict)]
+    if wrong:
+        raise ConfigError(f"{path}: {', '.join(wrong)}: want the tables [gateway] and [cloud], nothing else")
+    return found
+
+
+def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[BoxPort, ...]:
+    """Boxes given with --box `[ID=]URL`; those without an id get the next free one.
+
+    Raises:
+        ConfigError: an id is no whole number or is used twice; a kind of URL that is not supported.
+    """
+    used = list(taken)
+    found = []
+    for text in urls:
+        name, equals, url = text.partition("=")
+        if not equals or "/" in name or ":" in name:
+            name, url = "", text
+        if url.startswith("qemu:"):
+            raise ConfigError(
+                f"--box {text}: the emulated Box needs the firmware, which this version has not"
+            )
+        if not url:
+            raise ConfigError(
+                f"--box {text!r}: want [ID=]URL, e.g. 7=/dev/serial/by-id/usb-OPQ_Box or socket://host:4001"
+            )
+        if name:
+            if not name.isascii() or not name.isdigit() or len(box_ids(name)) != 1:
+                raise ConfigError(f"--box {text}: {name!r} is no Box id; want a whole number from 1")
+        else:
+            name = next(str(number) for number in range(1, len(used) + 2) if str(number) not in used)
+        if name in used:
+            raise ConfigError(
+                f"--box {text}: Box {name} is there already; give another id, e.g. --box 9={url}"
+            )
+        used.append(name)
+        found.append(BoxPort(name, url))
+    return tuple(found)

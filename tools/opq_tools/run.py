@@ -1,0 +1,154 @@
+"""One run of `up`: tells each stage as it happens, until it is stopped, done or out of time."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from opq_tools.children import Line
+from opq_tools.plan import Plan
+from opq_tools.session import PAGE, Session
+from opq_tools.stages import Seen, told
+
+START_S = 15.0
+"""A process that ends by itself so soon has said why; it is not started again."""
+TICK_S = 0.05
+COUNTED = {
+    "box.sampling": "Boxes sampling",
+    "trigger.decided": "triggers",
+    "event.finished": "events",
+    "incident.stored": "incidents stored",
+}
+"""Log lines that are counted, to say what was seen when time is out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: by request (both None), with a result, or with an error."""
+
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+    exit_code: int = 0
+
+
+class Run:
+    """The main loop of `up`; everything that happens reaches it as a line of the session."""
+
+    def __init__(self, plan: Plan, view_url: str, timeout_s: float | None, chatter: TextIO) -> None:
+        self.stop = threading.Event()
+        self._plan = plan
+        self._view_url = view_url
+        self._timeout_s = timeout_s
+        self._chatter = chatter
+        self._session = Session(plan, view_url)
+        self._began = time.monotonic()
+        self._told_pages: set[int] = set()
+        self._counted = dict.fromkeys(COUNTED, 0)
+
+    def go(self, on_page: Callable[[], object] | None = None) -> Outcome:
+        """Run until stopped, timed out or done; `on_page` is called once, when the page answers."""
+        self._announce()
+        try:
+            self._session.start()
+            return self._loop(on_page)
+        finally:
+            self._session.stop()
+            self._say("up", f"everything has ended; the data is in {self._plan.data_dir}")
+
+    def _announce(self) -> None:
+        fleet = self._plan.fleet
+        parts = [fleet.announcement()] if fleet else []
+        parts += [f"Box {box.box_id} on {box.port}" for box in self._plan.hardware]
+        self._write(f"{'; '.join(parts)}. Page: {self._view_url}. Ctrl-C ends everything.\n")
+        self._say("up", f"keys, data and logs in {self._plan.data_dir}")
+
+    def _loop(self, on_page: Callable[[], object] | None) -> Outcome:
+        page_up = False
+        while not self.stop.is_set():
+            if not page_up and self._session.feed.connected.is_set():
+                page_up = True
+                self._say("view", f"the page is up: {self._view_url}")
+                if on_page:
+                    on_page()
+            line = self._session.next_line(TICK_S)
+            if line:
+                self._tell(line)
+            else:
+                outcome = self._tend()
+                if outcome:
+                    return outcome
+            if self._timeout_s is not None:
+                seen = self._first_seen()
+                if seen:
+                    return self._done(seen)
+                if self._elapsed_s() > self._timeout_s:
+                    return Outcome(error=self._nothing_seen(), exit_code=1)
+        return Outcome()
+
+    def _tell(self, line: Line) -> None:
+        if line.child == PAGE:
+            self._tell_page(line.facts["incident"])
+            return
+        name = line.facts.get("event")
+        if name in self._counted:
+            self._counted[name] += 1
+        stage = told(line)
+        if stage:
+            self._say(*stage)
+        elif line.facts.get("level") in ("error", "critical"):
+            why = line.facts.get("error") or line.facts.get("exception") or ""
+            self._say(line.child, f"{name}: {why}".strip())
+
+    def _tell_page(self, incident: Mapping[str, Any]) -> None:
+        incident_id = incident["id"]
+        if incident_id in self._told_pages:
+            return
+        self._told_pages.add(incident_id)
+        residual = incident.get("residual_percent")
+        much = f" to {residual:.1f} %" if isinstance(residual, int | float) else ""
+        where = f"{self._view_url}/incidents/{incident_id}"
+        self._say("view", f"on the page: {incident.get('class')}{much}, {where}")
+
+    def _tend(self) -> Outcome | None:
+        for child in self._session.children:
+            code = child.ended()
+            if code in (1, 2) and child.restarts == 0 and self._elapsed_s() < START_S:
+                return Outcome(error=f"{child.name} did not start: {child.last_words()}", exit_code=code)
+            news = child.tend()
+            if news:
+                self._say("up", news)
+        return None
+
+    def _first_seen(self) -> Seen | None:
+        now_ns = time.monotonic_ns()
+        ways = (self._session.seen(incident_id, now_ns) for incident_id in self._session.incident_ids)
+        return next((seen for seen in ways if seen), None)
+
+    def _done(self, seen: Seen) -> Outcome:
+        return Outcome(
+            {
+                "incident": dict(seen.incident),
+                "event_ids": list(seen.event_ids),
+                "boxes": len(self._plan.boxes),
+                "latency_ms": seen.latency_ms(),
+                "view_url": self._view_url,
+            }
+        )
+
+    def _nothing_seen(self) -> str:
+        seen = ", ".join(f"{self._counted[name]} {noun}" for name, noun in COUNTED.items())
+        return f"no incident on the page within {self._timeout_s:g} s; seen: {seen}"
+
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def _say(self, who: str, what: str) -> None:
+        self._write(f"{self._elapsed_s():7.1f} s  {who:<8} {what}\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._chatter.write(text)
+            self._chatter.flush()
+        except (OSError, ValueError):
+            self.stop.set()  # whoever listened has gone, e.g. a closed pipe

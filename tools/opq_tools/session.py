@@ -1,0 +1,74 @@
+"""The processes of one run and the page's live feed, behind one queue of lines."""
+
+import queue
+from collections.abc import Mapping
+from typing import Any
+
+from opq_tools.children import Child, Line, end_all
+from opq_tools.live import LiveFeed
+from opq_tools.plan import Plan
+from opq_tools.stages import Seen, Trace
+
+LINES_LIMIT = 10_000
+PAGE = "page"
+"""Stands as the child's name on what the page's live feed delivered."""
+SETTLE_NS = 1_000_000_000
+"""An incident on the page waits so long for the log lines of its way."""
+
+
+class Session:
+    """Starts what a plan says; `next_line` gives what happens; `stop` ends all of it."""
+
+    def __init__(self, plan: Plan, view_url: str) -> None:
+        self.trace = Trace()
+        self.lines: queue.Queue[Line] = queue.Queue(LINES_LIMIT)
+        self.dropped_lines = 0
+        self.children = [
+            Child(name, command, plan.data_dir / "log" / f"{name}.log", self.lines)
+            for name, command in plan.commands().items()
+        ]
+        self.feed = LiveFeed(view_url, self._from_page)
+        self._pages: dict[int, tuple[Mapping[str, Any], int]] = {}
+
+    def start(self) -> None:
+        for child in self.children:
+            child.start()
+        self.feed.start()
+
+    def stop(self) -> None:
+        self.feed.stop()
+        end_all(self.children)
+
+    def next_line(self, timeout_s: float) -> Line | None:
+        """The next line of a process or the page, followed by the trace; None when there is none."""
+        try:
+            line = self.lines.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if line.child == PAGE:
+            incident = line.facts["incident"]
+            self._pages.setdefault(incident["id"], (incident, line.facts["monotonic_ns"]))
+        else:
+            self.trace.take(line)
+        return line
+
+    def seen(self, incident_id: int, now_ns: int) -> Seen | None:
+        """The way of an incident that is on the page, once it is known or has settled."""
+        if incident_id not in self._pages:
+            return None
+        seen = self.trace.seen(*self._pages[incident_id])
+        page_ns = self._pages[incident_id][1]
+        return seen if seen and (seen.complete or now_ns - page_ns > SETTLE_NS) else None
+
+    @property
+    def incident_ids(self) -> list[int]:
+        """Those that reached the page, in order of their coming."""
+        return list(self._pages)
+
+    def _from_page(self, name: str, data: dict[str, Any], moment_ns: int) -> None:
+        if name != "incident" or not isinstance(data.get("id"), int):
+            return
+        try:
+            self.lines.put_nowait(Line(PAGE, {"incident": data, "monotonic_ns": moment_ns}))
+        except queue.Full:
+            self.dropped_lines += 1

@@ -1,0 +1,193 @@
+"""`opq-tools up`: Boxes, gateway, compact cloud and View in one command."""
+
+import fcntl
+import json
+import signal
+import sys
+import threading
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from opq_hil.fleet import Fleet, plan_fleet
+from opq_proto.config import default_data_dir
+from opq_proto.errors import OpqError
+from opq_proto.ports import PORTS
+from opq_tools.plan import Plan, hardware, read_config
+from opq_tools.preflight import require_free
+from opq_tools.run import Outcome, Run
+
+NOT_OF_UP = {"incident_ids", "plugin_manager", "update", "health", "rules"}
+"""Ports of opq_proto.ports that `up` does not bind."""
+
+
+class InUseError(OpqError):
+    """Another `up` works on the same data folder."""
+
+
+@click.command("up")
+@click.option(
+    "--box",
+    "boxes",
+    multiple=True,
+    metavar="[ID=]URL",
+    help="A real Box: /dev/serial/by-id/…, socket://host:port.",
+)
+@click.option(
+    "--replay",
+    "replays",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A recording to replay as a Box.",
+)
+@click.option("--sim", type=click.IntRange(0, 200), default=None, metavar="N", help="Simulated Boxes.")
+@click.option(
+    "--scenario", type=click.Path(path_type=Path), default=None, help="What simulated Boxes live through."
+)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="TOML with tables [gateway] and [cloud], laid over the defaults.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Keys, ring, database, logs. [${XDG_DATA_HOME:-~/.local/share}/opq]",
+)
+@click.option(
+    "--port-offset", type=click.IntRange(0, 50_000), default=0, metavar="K", help="Add K to every port."
+)
+@click.option(
+    "--replay-every-s",
+    type=click.FloatRange(min=15.0),
+    default=60.0,
+    show_default=True,
+    help="Time from one play to the next.",
+)
+@click.option("--until-incident", is_flag=True, help="End when the first incident is on the page.")
+@click.option(
+    "--timeout-s",
+    type=click.FloatRange(min=1.0),
+    default=120.0,
+    show_default=True,
+    help="With --until-incident: give up after.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="With --until-incident: print the result as one JSON document."
+)
+@click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
+def command(
+    boxes: tuple[str, ...],
+    replays: tuple[Path, ...],
+    sim: int | None,
+    scenario: Path | None,
+    config_path: Path | None,
+    data_dir: Path | None,
+    port_offset: int,
+    replay_every_s: float,
+    until_incident: bool,
+    timeout_s: float,
+    as_json: bool,
+    open_page: bool,
+) -> None:
+    """Run the whole house on this machine; Ctrl-C ends everything.
+
+    Without --box, --replay and --sim: Boxes 1 and 4 live through a reconstructed lightning dip,
+    Box 2 through a quiet day.
+
+    Example: opq-tools up --replay event_9354_box1.i16 --replay event_9354_box4.i16
+    """
+    if as_json and not until_incident:
+        raise click.UsageError("--json needs --until-incident: it prints the incident and ends")
+    config = read_config(config_path)
+    fleet: Fleet | None = None
+    if replays or sim or scenario or not boxes:
+        fleet = plan_fleet(replays=replays, sim=sim, scenario=scenario, replay_every_s=replay_every_s)
+    real = hardware(boxes, fleet.box_ids if fleet else ())
+    where = (data_dir or default_data_dir()).expanduser().absolute()
+    plan = Plan(where, port_offset, fleet, real, config, trace=until_incident)
+    require_free(
+        {name: port for name, port in PORTS.items() if name not in NOT_OF_UP}, port_offset, typed_command()
+    )
+    with claimed(where):
+        plan.prepare()
+        view_url = f"http://127.0.0.1:{PORTS['view'] + port_offset}"
+        run = Run(
+            plan,
+            view_url,
+            timeout_s=timeout_s if until_incident else None,
+            chatter=sys.stderr if as_json else sys.stdout,
+        )
+        with stopped_by_signal(run.stop):
+            opened = (lambda: webbrowser.open(view_url)) if open_page else None
+            outcome = run.go(on_page=opened)
+    finish(outcome, as_json)
+
+
+def finish(outcome: Outcome, as_json: bool) -> None:
+    """Say how it ended; the exit code follows."""
+    if outcome.error:
+        click.echo(f"opq-tools up: {outcome.error}", err=True)
+        sys.exit(outcome.exit_code)
+    if outcome.result and as_json:
+        click.echo(json.dumps(outcome.result, ensure_ascii=False))
+
+
+def typed_command() -> str:
+    """The command as typed, without its port offset."""
+    words = sys.argv[1:]
+    kept = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word == "--port-offset":
+            skip = True
+        elif not word.startswith("--port-offset="):
+            kept.append(word)
+    return " ".join(["opq-tools", *(kept or ["up"])])
+
+
+@contextmanager
+def claimed(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder for this run; a second `up` on it is refused.
+
+    Raises:
+        InUseError: another one holds it, or it cannot be made or written.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "up.lock").open("a")
+    except OSError as error:
+        raise InUseError(
+            f"the data folder {data_dir} cannot be used: {error.strerror}; give another by --data-dir"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InUseError(
+                f"another `opq-tools up` works in {data_dir}: end it, or give another "
+                "--data-dir and --port-offset"
+            ) from error
+        yield
+
+
+@contextmanager
+def stopped_by_signal(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`, while the block runs."""
+    before = {
+        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

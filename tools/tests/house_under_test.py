@@ -1,0 +1,144 @@
+"""A whole house for tests: `opq-tools up` in a process of its own, on ports of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from opq_proto.ports import PORTS
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDINGS = ROOT.parent / "shared" / "data" / "recordings"
+BOX1 = RECORDINGS / "event_9354_box1.i16"
+BOX4 = RECORDINGS / "event_9354_box4.i16"
+NO_RECORDINGS = "the real recordings are not here (they carry no licence, so the project does not ship them)"
+
+
+def free_offset() -> int:
+    """A port offset at which every default port is free."""
+    for offset in range(20_000 + os.getpid() % 400 * 25, 50_000, 25):
+        with contextlib.ExitStack() as held:
+            try:
+                for port in PORTS.values():
+                    probe = held.enter_context(socket.socket())
+                    probe.bind(("127.0.0.1", port + offset))
+            except OSError:
+                continue
+            return offset
+    raise RuntimeError("no free port offset")
+
+
+def processes_with(text: str) -> list[int]:
+    """Ids of living processes whose command line holds `text`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if text in (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"):
+                found.append(int(entry.name))
+    return found
+
+
+def until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
+    """The first true value of `condition`; fails with `what` after the time."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"not within {timeout_s:g} s: {what}")
+
+
+class House:
+    """A running `opq-tools up`; its told lines are in `lines`."""
+
+    def __init__(self, data_dir: Path, *arguments: str, offset: int | None = None) -> None:
+        self.data_dir = data_dir
+        self.offset = free_offset() if offset is None else offset
+        self.view = f"http://127.0.0.1:{PORTS['view'] + self.offset}"
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            up_command(data_dir, self.offset, *arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+
+    def wait_for(self, text: str, timeout_s: float = 45.0, after: int = 0) -> str:
+        """The first told line from number `after` that holds `text`."""
+
+        def told() -> str | None:
+            return next((line for line in self.lines[after:] if text in line), None)
+
+        try:
+            return str(until(told, timeout_s, f"a line with {text!r}"))
+        except AssertionError as error:
+            raise AssertionError(f"{error}; told:\n" + "\n".join(self.lines[-40:])) from None
+
+    def pid_of(self, module: str) -> int:
+        """Process id of a child, by its module (`opq_gateway`, `opq_cloud`, `opq_hil.box`)."""
+        found = [pid for pid in processes_with(str(self.data_dir)) if pid in processes_with(f"-m {module} ")]
+        assert len(found) == 1, found
+        return found[0]
+
+    def end(self, timeout_s: float = 15.0) -> int:
+        """Ctrl-C, and its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        self._reader.join(5)
+        if self.process.stdout:
+            self.process.stdout.close()
+        return code
+
+
+def up_command(data_dir: Path, offset: int, *arguments: str) -> list[str]:
+    where = ["--data-dir", str(data_dir), "--port-offset", str(offset)]
+    return [sys.executable, "-m", "opq_tools.cli", "up", *where, *arguments]
+
+
+def run_up(data_dir: Path, *arguments: str, timeout_s: float = 90.0) -> subprocess.CompletedProcess[str]:
+    """`opq-tools up` until it ends by itself."""
+    command = up_command(data_dir, free_offset(), *arguments)
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def get_json(url: str) -> Any:
+    """What an API address answers; no proxy of the environment is asked."""
+    import urllib.request
+
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=10) as answer:
+        return json.load(answer)
+
+
+@contextlib.contextmanager
+def house(data_dir: Path, *arguments: str, offset: int | None = None) -> Iterator[House]:
+    """A house for the block; it is ended, and nothing of it may be left."""
+    running = House(data_dir, *arguments, offset=offset)
+    try:
+        yield running
+    finally:
+        running.end()
+    assert processes_with(str(data_dir)) == []

@@ -1,0 +1,63 @@
+"""kill -9 of the gateway or the cloud in mid-run: nothing stored is lost, nothing is doubled."""
+
+import os
+import signal
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from house_under_test import House, get_json, house, until
+
+pytestmark = pytest.mark.timeout(200)
+
+
+def incidents(up: House) -> list[dict[str, Any]]:
+    """Newest first; empty while the page does not answer."""
+    try:
+        return list(get_json(f"{up.view}/api/incidents"))
+    except OSError:
+        return []
+
+
+def assert_nothing_is_doubled(found: list[dict[str, Any]]) -> None:
+    ids = Counter(incident["id"] for incident in found)
+    assert set(ids.values()) <= {1}
+    starts = sorted(incident["start_ms"] for incident in found)
+    assert all(later - earlier > 1000 for earlier, later in pairwise(starts)), starts
+
+
+@pytest.mark.parametrize("moment", ["trigger: Box 1", "waveform of Box", "incident 1"])
+def test_a_cloud_that_is_killed_at_a_stage_finishes_the_incident_when_it_is_back(
+    tmp_path: Path, moment: str
+) -> None:
+    with house(tmp_path) as up:
+        up.wait_for(moment)
+        os.kill(up.pid_of("opq_cloud"), signal.SIGKILL)
+        up.wait_for("cloud runs again")
+        (incident,) = until(lambda: incidents(up), 40, "the incident on the page after the restart")
+        assert incident["class"] == "sag" and incident["box_ids"] == ["1"]
+        assert incident["residual_percent"] == pytest.approx(85.2, abs=0.5)
+        assert_nothing_is_doubled(incidents(up))
+
+
+def test_a_gateway_that_is_killed_loses_nothing_that_was_stored(tmp_path: Path) -> None:
+    with house(tmp_path) as up:
+        up.wait_for("leaves its limits")
+        os.kill(up.pid_of("opq_gateway"), signal.SIGKILL)
+        up.wait_for("gateway runs again")
+        (incident,) = until(
+            lambda: incidents(up), 40, "the incident, from the ring of the gateway and of the Box"
+        )
+        assert incident["class"] == "sag"
+        assert_nothing_is_doubled(incidents(up))
+
+
+def test_an_incident_survives_the_end_of_everything_and_keeps_its_number(tmp_path: Path) -> None:
+    with house(tmp_path) as up:
+        before = until(lambda: incidents(up), 45, "the first incident")
+        offset = up.offset
+    with house(tmp_path, "--sim", "1", offset=offset) as up:
+        up.wait_for("the page is up")
+        assert until(lambda: incidents(up), 20, "the incident of the run before") == before

@@ -1,0 +1,159 @@
+"""The parts of `up` that need no house: ports, children, configuration, Box ids."""
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from opq_proto.errors import ConfigError, PortBusyError
+from opq_tools.children import Child, Line, end_all
+from opq_tools.keygen import box_ids
+from opq_tools.plan import hardware, merged, read_config
+from opq_tools.preflight import require_free
+
+
+def child(tmp_path: Path, code: str) -> tuple[Child, "queue.Queue[Line]"]:
+    lines: queue.Queue[Line] = queue.Queue(100)
+    return Child("it", [sys.executable, "-c", code], tmp_path / "it.log", lines), lines
+
+
+def wait_for(condition: object, timeout_s: float = 10.0) -> bool:
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        if condition():  # type: ignore[operator]
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_busy_port_is_named_with_an_offset_that_is_free() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortBusyError, match=rf"port {port} \(view\) busy.*--port-offset \d+"):
+            require_free({"view": port}, 0, "opq-tools up")
+
+
+def test_free_ports_pass() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    require_free({"view": port}, 0, "opq-tools up")
+
+
+def test_json_lines_of_a_child_become_facts_and_others_text(tmp_path: Path) -> None:
+    code = (
+        'import sys; print(\'{"event": "a.b", "n": 1}\', file=sys.stderr); print(\'plain\', file=sys.stderr)'
+    )
+    it, lines = child(tmp_path, code)
+    it.start()
+    assert lines.get(timeout=10).facts == {"event": "a.b", "n": 1}
+    assert lines.get(timeout=10).facts == {"text": "plain"}
+    end_all([it])
+    assert (tmp_path / "it.log").read_text().count("\n") == 2
+
+
+def test_a_killed_child_starts_again(tmp_path: Path) -> None:
+    it, _ = child(tmp_path, "import time; time.sleep(60)")
+    it.start()
+    first = it.pid
+    assert first
+    os.kill(first, signal.SIGKILL)
+    said: list[str] = []
+
+    def back() -> bool:
+        news = it.tend()
+        if news:
+            said.append(news)
+        return it.restarts == 1
+
+    assert wait_for(back)
+    assert it.pid != first and "SIGKILL" in said[0]
+    end_all([it])
+    assert it.ended() is not None
+
+
+def test_a_child_says_why_it_ended(tmp_path: Path) -> None:
+    it, _ = child(tmp_path, "import sys; print('gateway: no key for Box 1', file=sys.stderr); sys.exit(1)")
+    it.start()
+    assert wait_for(lambda: it.ended() == 1)
+    assert it.last_words() == "gateway: no key for Box 1"
+    end_all([it])
+
+
+def test_a_child_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import queue, sys, time
+from pathlib import Path
+from opq_tools.children import Child
+sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+it = Child("it", sleep, Path({str(tmp_path / "it.log")!r}), queue.Queue(9))
+it.start()
+print(it.pid, flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    pid = int(parent.stdout.readline())
+    time.sleep(0.3)  # the tether holds before the command runs
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    try:
+        assert wait_for(lambda: not alive(pid))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_configuration_laid_over_keeps_what_it_does_not_name() -> None:
+    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"c": 9}}) == {"a": {"b": 1, "c": 9}, "d": 3}
+
+
+@pytest.mark.parametrize("text", ["view = 1", "[gatway]\n", "not toml"])
+def test_a_config_file_with_something_else_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "up.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"up\.toml"):
+        read_config(path)
+
+
+def test_boxes_without_an_id_get_the_next_free_one() -> None:
+    found = hardware(["/dev/serial/by-id/a", "7=socket://host:1", "/dev/x=y"], taken=["1"])
+    assert [(box.box_id, box.port) for box in found] == [
+        ("2", "/dev/serial/by-id/a"),
+        ("7", "socket://host:1"),
+        ("3", "/dev/x=y"),
+    ]
+
+
+@pytest.mark.parametrize("url", ["qemu:1", "x=/dev/a", "0=/dev/a", "1=/dev/a", "3="])
+def test_a_box_that_cannot_be_is_refused_in_one_line(url: str) -> None:
+    with pytest.raises((ConfigError, click.BadParameter)):
+        hardware([url], taken=["1"])
+
+
+def test_box_ids_are_listed_in_order_and_once() -> None:
+    assert box_ids("1,2,5-7,2") == ("1", "2", "5", "6", "7")
+
+
+@pytest.mark.parametrize("text", ["a", "0", "3-1", "1-", "-1", "1-999999999", "2147483648"])
+def test_a_list_of_box_ids_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        box_ids(text)

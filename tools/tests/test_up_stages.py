@@ -1,0 +1,73 @@
+"""The stages of a disturbance, put together from log lines."""
+
+from typing import Any
+
+from opq_tools.children import Line
+from opq_tools.stages import LATENCIES, Trace, told
+
+MS = 1_000_000
+
+
+def line(event: str, moment_ms: float, **facts: Any) -> Line:
+    return Line("cloud", {"event": event, "monotonic_ns": int(moment_ms * MS), **facts})
+
+
+def a_way() -> Trace:
+    trace = Trace()
+    trace.take(line("box.event_sent", 100, box_id="1", first_sample=7))
+    for sequence, moment in ((1, 90), (2, 600)):
+        trace.take(line("measurement.received", moment, box_id="1", sequence=sequence))
+    trace.take(line("trigger.decided", 601.5, box_id="1", sequence=2, event_id=9))
+    trace.take(line("event.waveform_stored", 1700, event_id=9, box_id="4"))
+    trace.take(line("event.waveform_stored", 1750, event_id=9, box_id="1"))
+    trace.take(line("incident.stored", 1800, incident_id=3, event_ids=[9]))
+    return trace
+
+
+def test_the_five_latencies_add_up_to_the_total() -> None:
+    seen = a_way().seen({"id": 3}, 1820 * MS)
+    assert seen is not None and seen.complete
+    found = seen.latency_ms()
+    assert found == {
+        "sample_to_measurement": 500.0,
+        "measurement_to_trigger": 1.5,
+        "trigger_to_waveform": 1148.5,
+        "waveform_to_incident": 50.0,
+        "incident_to_page": 20.0,
+        "total": 1720.0,
+    }
+    assert sum(found[name] or 0 for name in LATENCIES) == found["total"]
+
+
+def test_an_incident_without_a_trigger_of_this_run_has_no_way() -> None:
+    assert a_way().seen({"id": 2}, 5000 * MS) is None
+
+
+def test_what_was_not_seen_is_null_and_never_a_guess() -> None:
+    trace = Trace()
+    trace.take(line("trigger.decided", 10, box_id="7", sequence=2, event_id=1))
+    trace.take(line("incident.stored", 30, incident_id=1, event_ids=[1]))
+    seen = trace.seen({"id": 1}, 40 * MS)
+    assert seen is not None and not seen.complete
+    assert seen.latency_ms()["total"] is None
+    assert seen.latency_ms()["incident_to_page"] == 10.0
+
+
+def test_a_later_play_of_the_box_is_not_taken_for_the_sample_of_an_earlier_incident() -> None:
+    trace = a_way()
+    trace.take(line("box.event_sent", 60_000, box_id="1"))
+    seen = trace.seen({"id": 3}, 1820 * MS)
+    assert seen is not None and seen.latency_ms()["sample_to_measurement"] == 500.0
+
+
+def test_lines_without_a_moment_or_a_known_name_are_passed_over() -> None:
+    trace = Trace()
+    trace.take(Line("cloud", {"text": "a traceback"}))
+    trace.take(line("something.else", 1))
+    assert trace.seen({"id": 1}, 1) is None
+
+
+def test_a_stage_is_told_in_words_and_other_lines_are_not() -> None:
+    facts = {"box_id": "1", "metric": "rms", "value": 102.234, "limit": 108.0}
+    assert told(line("trigger.decided", 1, **facts)) == ("makai", "trigger: Box 1 rms 102.23, limit 108.00")
+    assert told(line("measurement.received", 1)) is None

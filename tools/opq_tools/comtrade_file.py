@@ -1,0 +1,85 @@
+"""COMTRADE (IEEE C37.111 / IEC 60255-24): one analogue voltage channel, in volts.
+
+Reading is done by the `comtrade` package of the extra `analyze`; here its many ways to fail on a
+broken file become one.
+"""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import comtrade
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.errors import RecordingError
+
+VOLTS_OF_UNIT = {"v": 1.0, "mv": 1e-3, "kv": 1e3}
+BROKEN = (
+    comtrade.ComtradeError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What the package raises on files that are cut short or hold something else."""
+
+
+def read_channel(path: Path, channel: str | None) -> tuple[NDArray[np.float64], float, float | None]:
+    """Samples in volts, rate and line frequency (None when the file has none) of one channel.
+
+    Args:
+        path: the .cfg or .dat (the other beside it), or a .cff.
+        channel: name, or number from 1; the first channel in V, mV or kV when None.
+    Raises:
+        RecordingError: broken, a part missing, no such channel, several rates, or no voltage in it.
+    """
+    reader: Any = comtrade.Comtrade
+    record = reader(use_numpy_arrays=True, ignore_warnings=True)
+    try:
+        if path.suffix.lower() == ".cff":
+            record.load(str(path))
+        else:
+            record.load(str(_part(path, ".cfg")), str(_part(path, ".dat")))
+        channels = list(record.cfg.analog_channels)
+        index = _chosen(path, channels, channel)
+        volts = np.asarray(record.analog[index], dtype=np.float64)
+        rates = [rate for rate, _ in record.cfg.sample_rates]
+        nominal_hz = float(record.cfg.frequency or 0)
+        unit = VOLTS_OF_UNIT.get(str(channels[index].uu).strip().lower())
+    except BROKEN as error:
+        raise RecordingError(
+            f"{path}: is no readable COMTRADE record: {(str(error) or repr(error)).splitlines()[0]}"
+        ) from error
+    if unit is None:
+        raise RecordingError(
+            f"{path}: channel {channels[index].name!r} is in {channels[index].uu!r}, want V, mV or kV"
+        )
+    if len(rates) != 1 or not rates[0] > 0:
+        raise RecordingError(f"{path}: has {len(rates)} sampling rates {rates}, want one, above 0")
+    return volts * unit, float(rates[0]), nominal_hz if nominal_hz > 0 else None
+
+
+def _part(path: Path, suffix: str) -> Path:
+    for name in (path, path.with_suffix(suffix), path.with_suffix(suffix.upper())):
+        if name.suffix.lower() == suffix and name.is_file():
+            return name
+    raise RecordingError(f"{path}: its {suffix} file is not beside it")
+
+
+def _chosen(path: Path, channels: list[Any], wanted: str | None) -> int:
+    if wanted is None:
+        for index, each in enumerate(channels):
+            if str(each.uu).strip().lower() in VOLTS_OF_UNIT:
+                return index
+        raise RecordingError(f"{path}: none of its {len(channels)} analogue channels is in V, mV or kV")
+    names = [str(each.name).strip() for each in channels]
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdecimal() and 1 <= int(wanted) <= len(names):
+        return int(wanted) - 1
+    raise RecordingError(f"{path}: has no analogue channel {wanted!r}; it has {', '.join(names) or 'none'}")

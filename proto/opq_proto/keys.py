@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import stat
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +87,7 @@ def _find(path: Path, data: bytes, name: str) -> bytes | None:
     key = match.group(1)
     try:
         valid = len(key) == 40 and len(z85.decode(key)) == 32
-    except (ValueError, KeyError, IndexError, ArithmeticError):
+    except (ValueError, KeyError, struct.error):  # length, alphabet, beyond 32 bits
         valid = False
     if not valid:
         raise KeyFileError(f"key file {path}: {name} is no key; want 40 characters of Z85")

@@ -1,0 +1,377 @@
+"""CURVE key files: pyzmq reads ours and we read pyzmq's and the original's; bad ones say why."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import zmq
+import zmq.auth
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opq_proto import keys
+from opq_proto.errors import KeyFileError
+
+
+def one_line(caught: pytest.ExceptionInfo[KeyFileError], path: Path) -> str:
+    text = str(caught.value)
+    assert "\n" not in text
+    assert str(path) in text
+    return text
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# Files
+
+
+def test_pyzmq_reads_what_we_write(tmp_path: Path) -> None:
+    pair = keys.generate()
+    keys.write_secret(tmp_path / "a_secret", pair, "7")
+    keys.write_public(tmp_path / "a.key", pair, "7")
+    assert zmq.auth.load_certificate(tmp_path / "a_secret") == (pair.public, pair.secret)
+    assert zmq.auth.load_certificate(tmp_path / "a.key") == (pair.public, None)
+
+
+def test_pyzmqs_loader_of_folders_reads_our_public_keys(tmp_path: Path) -> None:
+    keys.KeyFolder(tmp_path).create(False, ["1", "2"])
+    found = zmq.auth.load_certificates(tmp_path / "public_keys")
+    assert set(found) == set(keys.KeyFolder(tmp_path).admitted()[0])
+
+
+def test_we_read_what_pyzmq_writes(tmp_path: Path) -> None:
+    public_file, secret_file = zmq.auth.create_certificates(tmp_path, "box", {"name": "Box 7", "key": "=x"})
+    assert keys.read_key_file(secret_file) == keys.KeyPair(*zmq.auth.load_certificate(secret_file))
+    assert keys.read_key_file(public_file).secret is None
+
+
+def test_the_layout_is_the_originals(tmp_path: Path) -> None:
+    pair = keys.KeyPair(
+        b"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID", b"D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"
+    )
+    keys.write_secret(tmp_path / "s", pair, "1003")
+    comment, *rest = (tmp_path / "s").read_text().split("\n")
+    assert comment.startswith("#")
+    assert rest == [
+        "metadata",
+        "    id = 1003",
+        "curve",
+        '    public-key = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"',
+        '    secret-key = "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"',
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'curve\r\n\tpublic-key\t=\t"{p}"\r\n',
+        '# made 1999\n\n\nmetadata\n  id = 4\n  other = "public"\ncurve\n  public-key   =   "{p}"  \n',
+        'public-key = "{p}"\npublic-key = "{q}"\n',
+        '\ufeffcurve\n    public-key = "{p}"',
+        'x public-key = "{p}" trailing words',
+        '    public-key="{q}"\n    public-key = "{p}"\n',
+    ],
+)
+def test_the_first_match_with_white_space_around_the_sign_counts(text: str, tmp_path: Path) -> None:
+    first, second = keys.generate().public.decode(), keys.generate().public.decode()
+    path = tmp_path / "k"
+    path.write_text(text.replace("{p}", first).replace("{q}", second), newline="")
+    assert keys.read_key_file(path).public == first.encode()
+
+
+def test_both_sides_of_a_real_curve_connection_take_our_files(tmp_path: Path) -> None:
+    folder = keys.KeyFolder(tmp_path)
+    folder.create(True, ["1"])
+    server, box = keys.read_secret_file(folder.server_secret), keys.read_secret_file(folder.box_secret("1"))
+    context = zmq.Context()
+    try:
+        with context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
+            pull.curve_server = True
+            pull.curve_publickey, pull.curve_secretkey = server.public, server.secret
+            port = pull.bind_to_random_port("tcp://127.0.0.1")
+            push.linger = 0
+            push.curve_serverkey = keys.read_key_file(folder.server_public).public
+            push.curve_publickey, push.curve_secretkey = box.public, box.secret
+            push.connect(f"tcp://127.0.0.1:{port}")
+            push.send(b"hello")
+            assert pull.poll(5000)
+            assert pull.recv() == b"hello"
+    finally:
+        context.term()
+
+
+# Bad files
+
+GOOD = keys.generate()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no line public-key"),
+        (b"metadata\ncurve\n", "no line public-key"),
+        (b'public-key="' + GOOD.public + b'"\n', "no line public-key"),
+        (b'    public-key = "' + GOOD.public[:-1] + b'"\n', "public-key is no key"),
+        (b'    public-key = "' + GOOD.public[:-1] + b'\\"\n', "public-key is no key"),
+        (b'    public-key = "' + b"#" * 40 + b'"\n', "public-key is no key"),
+        (b'    public-key = "' + GOOD.public[:-1] + b"\xc3\xa9" + b'"\n', "public-key is no key"),
+        (b'    public-key = "' + GOOD.public + b"\n", "no line public-key"),
+        (b'public-key = "' + GOOD.public + b'"\nsecret-key = "x"\n', "secret-key is no key"),
+        (
+            b'public-key = "' + GOOD.public + b'"\nsecret-key = "' + (keys.generate().secret or b"") + b'"\n',
+            "belong",
+        ),
+        (bytes(range(256)) * 8, "no line public-key"),
+        (b"\0" * 100, "no line public-key"),
+        (b"x" * 100_000, "more than 65536 bytes"),
+    ],
+)
+def test_a_bad_file_is_told_in_one_line(content: bytes, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.key"
+    path.write_bytes(content)
+    with pytest.raises(KeyFileError) as caught:
+        keys.read_key_file(path)
+    text = one_line(caught, path)
+    assert says in text
+    assert GOOD.public.decode()[:20] not in text
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "fifo", "dangling", "loop", "device"])
+def test_what_is_no_file_is_told_in_one_line_and_never_hangs(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "k"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "dangling":
+        path.symlink_to(tmp_path / "nowhere")
+    elif kind == "loop":
+        path.symlink_to(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    with pytest.raises(KeyFileError) as caught:
+        keys.read_key_file(path)
+    one_line(caught, path)
+
+
+def test_a_file_without_permission_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "k"
+    keys.write_public(path, GOOD)
+    path.chmod(0)
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    if os.geteuid() == 0:  # root reads every file
+        monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(KeyFileError, match="Permission denied"):
+        keys.read_key_file(path)
+
+
+def test_a_link_to_a_good_file_is_followed(tmp_path: Path) -> None:
+    keys.write_public(tmp_path / "real", GOOD)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert keys.read_key_file(tmp_path / "link").public == GOOD.public
+
+
+def test_a_public_file_is_no_secret_file(tmp_path: Path) -> None:
+    keys.write_public(tmp_path / "k", GOOD)
+    with pytest.raises(KeyFileError, match="no secret-key"):
+        keys.read_secret_file(tmp_path / "k")
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_keys_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.key"
+    for data in (content, keys.key_text(GOOD, "1", secret=True)[: len(content)] + content):
+        path.write_bytes(data)
+        try:
+            pair = keys.read_key_file(path)
+        except KeyFileError as error:
+            assert "\n" not in str(error)
+        else:
+            assert len(pair.public) == 40
+
+
+@given(st.integers(0, 400))
+def test_a_truncated_file_never_gives_half_a_key(
+    tmp_path_factory: pytest.TempPathFactory, length: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "cut.key"
+    path.write_bytes(keys.key_text(GOOD, "1", secret=True)[:length])
+    try:
+        pair = keys.read_key_file(path)
+    except KeyFileError:
+        return
+    assert pair in (GOOD, keys.KeyPair(GOOD.public))
+
+
+def test_a_secret_is_never_in_a_pairs_text() -> None:
+    assert (GOOD.secret or b"").decode() not in repr(GOOD)
+
+
+# Writing
+
+
+def test_private_files_are_0600_from_the_first_byte_on_and_public_ones_readable(tmp_path: Path) -> None:
+    """Watched with strace's eyes: every open of a secret's part file asks for 0600 at most."""
+    code = """
+import os, sys
+from pathlib import Path
+from opq_proto import keys
+os.umask(0)
+seen = []
+real = os.open
+def watched(path, flags, mode=0o777, **more):
+    if flags & os.O_CREAT:
+        seen.append(mode)
+    return real(path, flags, mode, **more)
+os.open = watched
+keys.KeyFolder(sys.argv[1]).create(True, ["1"])
+assert seen and all(mode == 0o600 for mode in seen), seen
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "curve")], check=True, timeout=30)
+    folder = keys.KeyFolder(tmp_path / "curve")
+    assert {mode(path) for path in folder.private_keys.iterdir()} == {0o600}
+    assert {mode(path) for path in folder.public_keys.iterdir()} == {0o644}
+    assert mode(folder.private_keys) == 0o700
+    assert mode(folder.public_keys) == 0o755
+
+
+def test_replacing_goes_through_a_link_to_nobody(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "k").symlink_to(victim)
+    keys.write_secret(tmp_path / "k", GOOD)
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "k").is_symlink()
+    assert mode(tmp_path / "k") == 0o600
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_remains(tmp_path: Path) -> None:
+    (tmp_path / "k").mkdir()
+    with pytest.raises(KeyFileError) as caught:
+        keys.write_secret(tmp_path / "k", GOOD)
+    one_line(caught, tmp_path / "k")
+    assert names(tmp_path) == ["k"]
+    with pytest.raises(KeyFileError, match="cannot be written"):
+        keys.write_public(tmp_path / "no" / "folder", GOOD)
+
+
+# The folder
+
+
+def test_the_tree_is_the_contracts(tmp_path: Path) -> None:
+    folder = keys.KeyFolder(tmp_path / "curve")
+    made = folder.create(True, ["1", "1003"])
+    assert sorted(str(path.relative_to(tmp_path)) for path in made) == [
+        "curve/private_keys/opqbox1003_secret",
+        "curve/private_keys/opqbox1_secret",
+        "curve/private_keys/opqserver_secret",
+        "curve/public_keys/opqbox1.key",
+        "curve/public_keys/opqbox1003.key",
+        "curve/public_keys/opqserver.key",
+    ]
+    server = keys.read_secret_file(folder.server_secret)
+    assert keys.read_key_file(folder.server_public) == keys.KeyPair(server.public)
+
+
+def test_create_refuses_to_overwrite_names_the_files_and_changes_nothing(tmp_path: Path) -> None:
+    folder = keys.KeyFolder(tmp_path)
+    folder.create(False, ["2"])
+    before = folder.box_secret("2").read_bytes()
+    with pytest.raises(KeyFileError) as caught:
+        folder.create(True, ["1", "2"])
+    text = one_line(caught, folder.box_secret("2"))
+    assert str(folder.box_public("2")) in text
+    assert "opqbox1" not in text
+    assert not folder.server_secret.exists()
+    assert not folder.box_secret("1").exists()
+    assert folder.box_secret("2").read_bytes() == before
+    folder.create(True, ["1", "2"], force=True)
+    assert folder.box_secret("2").read_bytes() != before
+
+
+def test_a_dangling_link_counts_as_there(tmp_path: Path) -> None:
+    folder = keys.KeyFolder(tmp_path)
+    folder.private_keys.mkdir()
+    folder.box_secret("1").symlink_to(tmp_path / "gone")
+    with pytest.raises(KeyFileError, match="exist already"):
+        folder.create(False, ["1"])
+
+
+def test_ensure_makes_what_is_missing_and_keeps_the_rest(tmp_path: Path) -> None:
+    folder = keys.KeyFolder(tmp_path / "deep" / "curve")
+    assert len(folder.ensure(["1", "2"])) == 6
+    assert folder.ensure(["1", "2"]) == []
+    before = {path: path.read_bytes() for path in folder.root.rglob("opq*") if path.is_file()}
+    folder.box_public("1").unlink()
+    assert folder.ensure(["1", "2", "3"]) == [
+        folder.box_public("1"), folder.box_secret("3"), folder.box_public("3"),
+    ]  # fmt: skip
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_ensure_tells_of_a_lost_secret_instead_of_locking_the_box_out(tmp_path: Path) -> None:
+    folder = keys.KeyFolder(tmp_path)
+    folder.ensure(["1"])
+    folder.box_secret("1").unlink()
+    with pytest.raises(KeyFileError, match="is missing but"):
+        folder.ensure(["1"])
+
+
+def test_two_processes_that_ensure_at_once_agree(tmp_path: Path) -> None:
+    code = (
+        "import sys; from opq_proto.keys import KeyFolder as F; F(sys.argv[1]).ensure(map(str, range(1, 20)))"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
+    assert [run.wait(30) for run in runs] == [0, 0, 0]
+    folder = keys.KeyFolder(tmp_path)
+    for box_id in map(str, range(1, 20)):
+        secret = keys.read_secret_file(folder.box_secret(box_id))
+        assert keys.read_key_file(folder.box_public(box_id)).public == secret.public
+    assert not [name for name in names(folder.private_keys) if name.endswith(".part")]
+
+
+@pytest.mark.parametrize("box_id", ["", "01", "-1", "x", "../1", "1/2", "2147483648", "1\n", "٣"])
+def test_a_box_id_that_could_leave_the_folder_or_be_another_is_refused(box_id: str, tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match="want a whole number"):
+        keys.KeyFolder(tmp_path).ensure([box_id])
+    assert names(tmp_path) == []
+
+
+def test_admitted_gives_keys_and_tells_of_bad_files_without_failing(tmp_path: Path) -> None:
+    folder = keys.KeyFolder(tmp_path)
+    folder.create(True, ["1", "20"])
+    public = folder.public_keys
+    (public / "opqbox3.key").write_bytes(b"garbage")
+    (public / "opqbox4.key").mkdir()
+    os.mkfifo(public / "opqbox5.key")
+    (public / "opqbox06.key").write_bytes(folder.box_public("1").read_bytes())
+    (public / "opqbox7.key").write_bytes(folder.box_public("1").read_bytes())
+    (public / "opqbox8.key.part").write_bytes(b"half")
+    (public / "notes.txt").write_bytes(b"")
+    admitted, problems = folder.admitted()
+    pairs = {keys.read_key_file(folder.box_public(box_id)).public: box_id for box_id in ("1", "20")}
+    assert admitted == pairs
+    assert len(problems) == 5
+    for name in ("opqbox3.key", "opqbox4.key", "opqbox5.key", "'06'", "opqbox7.key"):
+        assert sum(name in problem for problem in problems) == 1
+    assert keys.read_key_file(folder.server_public).public not in admitted
+
+
+def test_a_missing_folder_admits_nobody_and_says_why(tmp_path: Path) -> None:
+    admitted, problems = keys.KeyFolder(tmp_path / "none").admitted()
+    assert admitted == {}
+    assert len(problems) == 1
+    assert "cannot be read" in problems[0]

@@ -1,0 +1,174 @@
+"""`opq-tools recordings get`: the real recordings of a dip, from where they are public.
+
+The files carry no licence, so the project does not ship them. They are taken at one pinned commit and
+checked against their sha256; what is not byte for byte the file that the figures stand on is not kept.
+"""
+
+import hashlib
+import http.client
+import json
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+
+from opq_proto.errors import OpqError
+
+REPOSITORY = "openpowerquality/article2020"
+COMMIT = "c5f0668b578b2ac0e777ec69d5e6280605c8ca06"
+BASE_URL = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}"
+TIMEOUT_S = 30.0
+
+COMMON: Mapping[str, object] = {
+    "event_id": 9354,
+    "rate_hz": 12000,
+    "nominal_volts": 120.0,
+    "nominal_hz": 60.0,
+    "format": "int16 little endian, one channel, no header",
+    "significant_bits": 8,
+    "start": None,
+    "start_note": "start time unknown; probably the event of 2017-11-01 in a figure of the source",
+    "source_repo": REPOSITORY,
+    "source_commit": COMMIT,
+    "licence": None,
+}
+RECORDINGS: tuple[Mapping[str, object], ...] = (
+    {
+        "file": "event_9354_box1.i16",
+        "box_id": "1",
+        "volts_per_lsb": 0.0068,
+        "samples": 22000,
+        "duration_s": 22000 / 12000,
+        "sha256": "72344897fcfaa7bc38c53814f5bc8eef6f95d4518bbdb59554df5f9059dc1144",
+        "source_path": "dissertation-negrashov/data/time_dif_2devices/event_9354_1",
+        "first_sample_on_box1_axis": 0.0,
+        "first_sample_on_box1_axis_uncertainty": 0.0,
+        **COMMON,
+    },
+    {
+        "file": "event_9354_box4.i16",
+        "box_id": "4",
+        "volts_per_lsb": 0.0069,
+        "samples": 20000,
+        "duration_s": 20000 / 12000,
+        "sha256": "0b56daec1f495e82935a3dce6978d588b64d622531e472623cb307c9d338b9bd",
+        "source_path": "dissertation-negrashov/data/time_dif_2devices/event_9354_4",
+        "first_sample_on_box1_axis": 822.5,
+        "first_sample_on_box1_axis_uncertainty": 0.3,
+        **COMMON,
+    },
+)
+"""What is known of each file; written as the .json beside it. Rate and gain are those of the source's
+plotting script; the offset between the two was found by correlating them."""
+
+
+class DownloadError(OpqError):
+    """A recording cannot be fetched, or is not the file that was wanted; nothing of it was kept."""
+
+
+@click.group()
+def command() -> None:
+    """The public recordings of a real dip in the mains, seen by two Boxes."""
+
+
+@command.command("get")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("recordings"),
+    show_default=True,
+    help="Folder for the files.",
+)
+@click.option("--base-url", default=BASE_URL, show_default=True, help="A mirror with the same paths.")
+@click.option("--force", is_flag=True, help="Replace a file of the same name that is another one.")
+def get(out: Path, base_url: str, force: bool) -> None:
+    """Download both recordings, check them, and write what is known of each beside it.
+
+    \b
+    Example:
+      opq-tools recordings get --out recordings
+      opq-tools up --replay recordings/event_9354_box1.i16 --replay recordings/event_9354_box4.i16
+    """
+    if not base_url.startswith(("https://", "http://")):
+        raise click.UsageError(f"--base-url {base_url!r}: want http:// or https://")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(f"{out}: cannot be made: {error.strerror or error}") from error
+    for facts in RECORDINGS:
+        click.echo(fetch(facts, out, base_url.rstrip("/"), force=force))
+
+
+def fetch(facts: Mapping[str, object], folder: Path, base_url: str, *, force: bool = False) -> str:
+    """Fetch one recording and its .json; what was done, as one line.
+
+    Raises:
+        DownloadError: not reachable, cut short, another content, or another file of that name is there.
+    """
+    path = folder / str(facts["file"])
+    try:
+        if path.exists():
+            if hashlib.sha256(path.read_bytes()).hexdigest() == facts["sha256"]:
+                _write_facts(path, facts)
+                return f"{path}: was here already, checked"
+            if not force:
+                raise DownloadError(
+                    f"{path}: another file of this name is there; move it away or say --force"
+                )
+        url = f"{base_url}/{quote(str(facts['source_path']))}"
+        content = _checked(_download(url, 2 * int(str(facts["samples"]))), facts, url)
+        _write_facts(path, facts)  # first, so that the samples are never there without their gain
+        _write(path, content)
+    except OSError as error:
+        raise DownloadError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return f"{path}: {len(content):,} bytes, checked"
+
+
+def _download(url: str, size: int) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            content: bytes = answer.read(size + 1)  # one more, to notice a longer file
+    except urllib.error.HTTPError as error:
+        raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        raise DownloadError(f"{url}: cannot be reached: {error.reason}") from error
+    except (http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+        raise DownloadError(f"{url}: the download broke off: {error or type(error).__name__}") from error
+    return content
+
+
+def _checked(content: bytes, facts: Mapping[str, object], url: str) -> bytes:
+    size = 2 * int(str(facts["samples"]))
+    if len(content) != size:
+        more = "more than " if len(content) > size else ""
+        raise DownloadError(
+            f"{url}: {more}{min(len(content), size):,} bytes came, want {size:,}; nothing kept"
+        )
+    found = hashlib.sha256(content).hexdigest()
+    if found != facts["sha256"]:
+        raise DownloadError(f"{url}: sha256 is {found}, want {facts['sha256']}; nothing kept")
+    return content
+
+
+def _write_facts(path: Path, facts: Mapping[str, object]) -> None:
+    _write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all: a temporary file beside it, synced, renamed."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

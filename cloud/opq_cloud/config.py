@@ -117,7 +117,7 @@ class Mauka:
     bus_pub_endpoint: Annotated[str, Field(description="broker, plug-ins listen here")] = (
         "tcp://127.0.0.1:9883"
     )
-    heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    heartbeat_s: Annotated[float, Field(gt=0, le=3600, description="of its plug-ins; original: 60")] = 10.0
     analyses: Annotated[tuple[PluginEntry, ...], Field(description="empty: all built-in ones")] = ()
     payloads: Annotated[
         bool, Field(description="put waveforms on the bus, for plug-ins of the original form")

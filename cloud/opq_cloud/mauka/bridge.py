@@ -11,7 +11,7 @@ import zmq
 
 from opq_cloud.mauka.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
 from opq_cloud.mauka.once_per import OncePer
-from opq_cloud.mauka.sockets import Publisher, connectable, subscriber
+from opq_cloud.mauka.sockets import Publisher, connect, subscriber
 from opq_cloud.service import Counters
 from opq_proto import log as logs
 from opq_proto.errors import FrameError
@@ -55,7 +55,7 @@ class EventBridge:
         source = subscriber(context, self._config.hwm, [""])
         try:
             out.connect(self._config.bus_sub_endpoint)
-            source.connect(connectable(self._config.event_endpoint))
+            connect(source, self._config.event_endpoint)
             if ready is not None:
                 ready.set()
             while not stop.is_set():

@@ -27,7 +27,7 @@ import zmq
 
 from opq_cloud.mauka import messages
 from opq_cloud.mauka.once_per import OncePer
-from opq_cloud.mauka.sockets import Publisher, Stop, connectable, subscriber
+from opq_cloud.mauka.sockets import Publisher, Stop, connect, subscriber
 from opq_cloud.service import Counters
 from opq_proto import log as logs
 from opq_proto.errors import FrameError
@@ -48,7 +48,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 POLL_MS = 100
 BURST = 100
-FIRST_HEARTBEAT_S = 5.0  # opq-interop A.11
+FIRST_HEARTBEAT_S = 1.0  # the original's 5 s (opq-interop A.11) only keep `/status` empty for longer
 WAIT_HEARD_S = 1.0
 IDLE, BUSY, STOPPED, CRASHED = "IDLE", "BUSY", "STOPPED", "CRASHED"
 """The original knows the first two; the others are the last heartbeat of a loop that ended."""
@@ -109,7 +109,7 @@ class MaukaPlugin:
         last_state = CRASHED
         try:
             out.connect(str(self.config[PUB_KEY]))
-            source.connect(connectable(str(self.config[SUB_KEY])))
+            connect(source, str(self.config[SUB_KEY]))
             out.wait_heard(WAIT_HEARD_S, stop)
             self._out = out
             heart.start()

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import zmq
 
 from opq_cloud.service import Counters
-from opq_proto.errors import PortBusyError
+from opq_proto.errors import ConfigError, PortBusyError
 
 LINGER_MS = 500
 RECONNECT_MOST_MS = 1000
@@ -28,15 +28,28 @@ class Stop(Protocol):
 
 
 def bind(socket: "zmq.Socket[bytes]", endpoint: str, service: str) -> None:
-    """Raises PortBusyError with what to do when the address cannot be had."""
+    """Raises PortBusyError when the address cannot be had, ConfigError when it is none."""
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
-        if error.errno == errno.EADDRINUSE:
-            reason = "another program holds it; stop that one or use --port-offset"
-        else:
-            reason = f"{error.strerror}; correct the address"
-        raise PortBusyError(f"{service}: cannot bind {endpoint}: {reason}") from error
+        if error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL):
+            raise PortBusyError(
+                f"{service} cannot bind {endpoint}: {error.strerror}; end what holds it, "
+                "set another address, or use --port-offset"
+            ) from error
+        raise _no_address(endpoint, error) from error
+
+
+def connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+    """Raises ConfigError when `endpoint` is no address."""
+    try:
+        socket.connect(connectable(endpoint))
+    except zmq.ZMQError as error:
+        raise _no_address(endpoint, error) from error
+
+
+def _no_address(endpoint: str, error: zmq.ZMQError) -> ConfigError:
+    return ConfigError(f"{endpoint!r} is no address: {error.strerror}; want e.g. tcp://127.0.0.1:9882")
 
 
 def connectable(endpoint: str) -> str:
@@ -82,7 +95,8 @@ class Publisher:
         self._one_peer = False
 
     def connect(self, endpoint: str) -> None:
-        self.socket.connect(connectable(endpoint))
+        """Raises ConfigError."""
+        connect(self.socket, endpoint)
 
     def wait_heard(self, timeout_s: float, stop: Stop | None = None) -> bool:
         """Wait until somebody subscribed: what is sent before is lost (the slow joiner)."""

@@ -1,0 +1,81 @@
+"""`opq-cloud mauka`, the process as a user starts it."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from opq_cloud.mauka.inject import NobodyListensError, event_message, inject
+
+PORTS = (9882, 9883, 8911)
+
+
+@pytest.fixture
+def offset():
+    """A --port-offset at which all of Mauka's ports are free."""
+    for candidate in range(20_000, 30_000, 37):
+        try:
+            for port in PORTS:
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port + candidate))
+        except OSError:
+            continue
+        return candidate
+    pytest.fail("no free ports")
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return json.load(answer)
+
+
+def test_the_command_serves_its_bus_and_status_and_ends_on_sigterm(tmp_path, offset):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "opq_cloud", "mauka", "--data-dir", tmp_path, "--port-offset", str(offset)],
+        stderr=subprocess.PIPE,
+    )
+    try:
+        end_s = time.monotonic() + 20
+        while True:
+            try:
+                inject([event_message(1)], f"tcp://127.0.0.1:{9882 + offset}", wait_s=0.5)
+                break
+            except NobodyListensError:
+                assert time.monotonic() < end_s
+        base = f"http://127.0.0.1:{8911 + offset}"
+        while True:
+            try:
+                rows = {row["plugin_name"]: row for row in get(f"{base}/status")}
+                if rows.get("AnalysisRunner", {}).get("messages_recv"):
+                    break
+            except OSError:
+                pass
+            assert time.monotonic() < end_s
+            time.sleep(0.1)
+        assert set(rows) == {"AnalysisRunner", "MakaiEventPlugin", "StatusPlugin"}
+        whole = get(base)
+        assert (whole["name"], whole["ok"]) == ("mauka", True)
+        assert {"mauka.bus", "mauka.bridge", "AnalysisRunner"} <= {p["name"] for p in whole["subcomponents"]}
+        started_s = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert time.monotonic() - started_s < 2.5
+    finally:
+        process.kill()
+        _, lines = process.communicate()
+    assert b"Traceback" not in lines
+
+
+def test_a_wrong_analysis_setting_is_one_clear_message_and_exit_2_or_1(tmp_path, offset):
+    path = tmp_path / "cloud.toml"
+    path.write_text('[[mauka.analyses]]\nname = "rms_voltage"\nsettings = { sag_percnt = 90.0 }\n')
+    command = [sys.executable, "-m", "opq_cloud", "mauka", "--config", path, "--data-dir", tmp_path]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+    assert done.returncode in (1, 2)
+    assert 'did you mean "sag_percent"?' in done.stderr
+    assert "Traceback" not in done.stderr

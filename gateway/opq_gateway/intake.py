@@ -16,8 +16,9 @@ from opq_gateway.clock import Anchor
 from opq_gateway.counters import Counters
 from opq_gateway.crosscheck import CrossCheck
 from opq_gateway.measurements import measure
-from opq_gateway.reassembly import Ask, Output, Reassembly
+from opq_gateway.reassembly import Output, Reassembly
 from opq_gateway.ring import Ring
+from opq_gateway.segment import Segment
 from opq_gateway.sequences import Sequences
 from opq_gateway.status import Status
 from opq_gateway.windows import Window, Windows
@@ -26,6 +27,7 @@ from opq_proto.clock import ClockState, system_clock
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
+    FLAG_RESENT,
     BoxMeasurement,
     Command,
     Crossing,
@@ -40,8 +42,11 @@ from opq_proto.link_messages import (
 )
 from opq_proto.messages import Gap, Measurement
 
-STALE_BLOCKS = 60
-"""After so many blocks from long ago (a second) the axis is taken as new even without a hello."""
+BACKWARD_BLOCKS = 3
+"""A line keeps the order: so many live blocks in a row from before what was expected mean that the
+indices began anew, even if the hello was lost or the boot id is the same."""
+SAME_AXIS_NS = 1_000_000_000
+"""A restarted gateway goes on with the ring's axis when a block's time agrees so well with its index."""
 ASK_HELLO_S = 1.0
 
 
@@ -83,7 +88,8 @@ class Intake:
         self._counted = (0, 0, 0)
         self._asked_hello_s: float | None = None
         self._commands = 0
-        self._stale = 0
+        self._backward = 0
+        self._goes_on: Segment | None = None
         self._ring_fails = False
         self._told_foreign = 0
 
@@ -161,16 +167,14 @@ class Intake:
         if self._reassembly is not None:
             self._handle(self._reassembly.flush())
         self._end_windows()
-        newest = self._ring.newest()
-        first_time = self._reassembly is None
-        goes_on = first_time and newest is not None and newest.boot_id == hello.boot_id
-        expected = newest.end_sample if goes_on and newest is not None else None
-        self._reassembly = Reassembly(hello.ring_samples, expected)
+        newest = self._ring.newest() if self._reassembly is None else None
+        self._goes_on = newest if newest is not None and newest.boot_id == hello.boot_id else None
+        self._reassembly = Reassembly(hello.ring_samples)
         self._windows = Windows(float(hello.nominal_hz), self._status.measurement_cycles)
         self._anchor.restart()
         self._crosscheck.restart()
         self._counted = (0, 0, 0)
-        self._stale = 0
+        self._backward = 0
         self._status.sample_monotonic_s = None
 
     def _samples(self, samples: Samples) -> None:
@@ -197,7 +201,30 @@ class Intake:
         )
         self._counters.add("box_overruns", block.overrun_before)
         self._counters.add("clipped_blocks", block.clipped)
+        if not samples.flags & FLAG_RESENT:
+            self._go_on(block, reassembly)
+            if self._began_anew(block, reassembly):
+                self._counters.add("restarts")
+                self._log.warning("box.restarted", reason="sample indices began anew without a hello")
+                self._ask_hello()
+                self._restart(hello)
+                self._samples(samples)  # with the new axis's time
+                return
         self._handle(reassembly.push(block, self._clocks.monotonic_s()))
+
+    def _go_on(self, block: Block, reassembly: Reassembly) -> None:
+        """After a restart of the gateway: what was missed meanwhile is a hole, if it is the same axis."""
+        ring, self._goes_on = self._goes_on, None
+        if ring is None or ring.end_sample > block.first_sample:
+            return
+        since_ns = (block.first_sample - ring.end_sample) * 10**12 // block.rate_millihz
+        if abs(block.t_ns - ring.end_ns - since_ns) < SAME_AXIS_NS:
+            reassembly.expect(ring.end_sample)
+
+    def _began_anew(self, block: Block, reassembly: Reassembly) -> bool:
+        backward = reassembly.expected is not None and block.end_sample <= reassembly.expected
+        self._backward = self._backward + 1 if backward else 0
+        return self._backward >= BACKWARD_BLOCKS
 
     def _handle(self, outputs: list[Output]) -> None:
         for output in outputs:
@@ -205,15 +232,12 @@ class Intake:
                 self._in_order(output)
             elif isinstance(output, Gap):
                 self._gap(output)
-            elif isinstance(output, Ask):
+            else:
                 self._counters.add("resend_asked")
                 self._to_box(Resend(output.first_sample, output.count))
-            else:
-                self._is_stale()
         self._count_reassembly()
 
     def _in_order(self, block: Block) -> None:
-        self._stale = 0
         self._counters.add("samples", len(block.counts))
         if self._status.sample_monotonic_s is None:
             self._log.info("box.sampling", first_sample=block.first_sample)
@@ -267,15 +291,6 @@ class Intake:
             self._counters.add("sequences_failed")
             self._log.error("sequence.failed", reason=str(error))
             return None
-
-    def _is_stale(self) -> None:
-        """Blocks from long ago: the Box has probably started anew and its hello was lost."""
-        self._stale += 1
-        self._ask_hello()
-        if self._stale >= STALE_BLOCKS and self._hello is not None:
-            self._counters.add("restarts")
-            self._log.warning("box.restarted", reason="sample indices began anew without a hello")
-            self._restart(self._hello)
 
     def _ask_hello(self) -> None:
         now_s = self._clocks.monotonic_s()

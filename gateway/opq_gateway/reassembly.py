@@ -2,7 +2,7 @@
 
 A hole in the sample indices is asked for by Resend and waited for; a hole that nobody fills is
 marked as a gap, never closed up. Pure: the caller hands in a monotonic time and carries out
-what is returned. One Reassembly per Box; `begin` starts a new index axis.
+what is returned. One Reassembly per Box and index axis.
 """
 
 from dataclasses import dataclass
@@ -32,14 +32,7 @@ class Ask:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
-    """A block far before what was expected: the Box has probably started anew; ask its hello."""
-
-    first_sample: int
-
-
-Output = Block | Gap | Ask | Stale
+Output = Block | Gap | Ask
 
 
 class Reassembly:
@@ -48,18 +41,17 @@ class Reassembly:
     Counters, only rising: `duplicates`, `recovered`, `overflow` (samples, samples, blocks).
     """
 
-    def __init__(self, reach_samples: int, expected: int | None = None) -> None:
-        """Begin an axis.
+    def __init__(self, reach_samples: int) -> None:
+        """Begin an axis; the first block decides where, unless `expect` does.
 
         Args:
             reach_samples: how far back the Box can resend (Hello.ring_samples).
-            expected: the first sample wanted; None: whatever comes first.
         """
         self.duplicates = 0
         self.recovered = 0
         self.overflow = 0
         self._reach = reach_samples
-        self._expected = expected
+        self._expected: int | None = None
         self._waiting: dict[int, Block] = {}
         self._hole_end: int | None = None  # the first hole ends here; None: there is none
         self._hole_since_s = 0.0
@@ -77,6 +69,10 @@ class Reassembly:
         """Blocks held behind a hole."""
         return len(self._waiting)
 
+    def expect(self, first_sample: int) -> None:
+        """Before the first block: the stream goes on at this sample."""
+        self._expected = first_sample
+
     def push(self, block: Block, now_s: float) -> list[Output]:
         """Take in a block; returns what is in order now, and what to ask for."""
         if not len(block.counts):
@@ -85,8 +81,6 @@ class Reassembly:
             self._expected = block.first_sample
         if block.end_sample <= self._expected:
             self.duplicates += len(block.counts)
-            if block.end_sample + self._reach < self._expected:
-                return [Stale(block.first_sample)]
             return []
         held = self._waiting.get(block.first_sample)
         if held is not None and held.end_sample >= block.end_sample:

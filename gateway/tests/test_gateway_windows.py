@@ -1,5 +1,7 @@
 """Windows and measurements: closed-form signals in, known numbers out, whatever the block size."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -34,7 +36,7 @@ def blocks(volts: np.ndarray, cuts: list[int] | None = None, first: int = 0) -> 
             12_000_000,
             counts[a:b],
         )
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in itertools.pairwise(edges)
     ]
 
 
@@ -49,7 +51,7 @@ def windows_of(parts: list[Block], cycles: int = 60, nominal_hz: float = 60.0) -
 def test_every_window_has_60_whole_cycles_and_follows_the_last(f_hz: float, nominal_hz: float) -> None:
     found = windows_of(blocks(sine(6.0, f_hz)), nominal_hz=nominal_hz)
     assert len(found) == int((6.0 - 0.07) * f_hz / 60 - 1 / 60)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         assert before.end_sample == after.first_sample and before.end_ns == after.start_ns
     for window in found:
         assert window.cycles == 60 and not window.cut

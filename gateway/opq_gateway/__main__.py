@@ -1,0 +1,91 @@
+"""`opq-gateway`: the gateway as a service.
+
+opq-gateway run --config gateway.toml        (or opq-gateway --config gateway.toml)
+opq-gateway rules                            the stream rules, where they are installed
+"""
+
+import importlib.util
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import click
+
+from opq_proto.errors import OpqError
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="As of `run`.")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="As of `run`.")
+@click.option("--port-offset", type=int, default=0, help="As of `run`.")
+@click.pass_context
+def main(context: click.Context, config_path: Path | None, data_dir: Path | None, port_offset: int) -> None:
+    """Serve Boxes on serial ports: keep raw samples, measure, forward over CurveZMQ."""
+    context.obj = (config_path, data_dir, port_offset)
+    if context.invoked_subcommand is None:
+        if config_path is None:
+            raise click.UsageError("want --config FILE; an example: opq-gateway run --config gateway.toml")
+        sys.exit(_run(config_path, data_dir, port_offset))
+
+
+@main.command()
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="TOML or JSON."
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="D: ring, sequences, keys."
+)
+@click.option("--port-offset", type=int, default=None, help="Added to every default port.")
+@click.pass_obj
+def run(
+    outer: tuple[Path | None, Path | None, int],
+    config_path: Path | None,
+    data_dir: Path | None,
+    port_offset: int | None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Example: opq-gateway run --config gateway.toml --data-dir /var/lib/opq
+    """
+    config_path = config_path or outer[0]
+    if config_path is None:
+        raise click.UsageError("want --config FILE; an example: opq-gateway run --config gateway.toml")
+    sys.exit(_run(config_path, data_dir or outer[1], outer[2] if port_offset is None else port_offset))
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def rules() -> None:
+    """Stream rules (SQL over measurements), where they are installed."""
+    if importlib.util.find_spec("opq_rules.api") is None:
+        click.echo(
+            "opq-gateway: the rule engine is not part of this version; the gateway runs without it", err=True
+        )
+        sys.exit(1)
+    from opq_rules.api import main as rules_main  # type: ignore[import-not-found,unused-ignore]
+
+    sys.exit(rules_main(sys.argv[2:]))
+
+
+def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
+    try:
+        from opq_gateway import config
+        from opq_gateway.gateway import Gateway
+        from opq_proto import log
+    except ImportError as error:
+        click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[gateway]'", err=True)
+        return 1
+    log.configure("gateway")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        Gateway(config.load(config_path, data_dir, port_offset)).run(stop)
+    except OpqError as error:
+        click.echo(f"opq-gateway: {error}", err=True)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    main()

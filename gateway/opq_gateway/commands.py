@@ -1,0 +1,204 @@
+"""Commands: what Makai asks of a Box, answered by the gateway in the Box's name.
+
+    GetInfo                    who this Box is
+    GetData                    raw samples of a span (requests.py); with `wait` an end in the future
+                               is waited for, at most WAIT_S
+    SetMeasturementRate        1 to 600 cycles per Measurement, until the next start
+    SendCommandToPlugin        `opq-ack` is noted and not answered; there are no other plug-ins here, so
+                               anything else is answered ok=false (the original says true whatever happens)
+
+One thread for all Boxes. A command for another Box (the topic is a prefix: "1" also hears "10")
+is dropped and counted.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opq_gateway import host
+from opq_gateway.counters import Counters
+from opq_gateway.requests import MOST_FRAMES, DataRequest, answer, ready
+from opq_gateway.ring import Ring
+from opq_gateway.status import Status
+from opq_gateway.windows import LEAST_CYCLES, MOST_CYCLES
+from opq_proto import log
+from opq_proto.channel import Channel
+from opq_proto.errors import FrameError
+from opq_proto.wire import CYCLE_SAMPLES, Command, Response, command_from_wire
+
+WAIT_S = 60.0
+"""A request is never waited for longer."""
+GRACE_S = 5.0
+"""Behind the asked end: the serial line, a hole being filled (1 s), a gateway that just started."""
+WAITING = 256
+"""Commands, of all Boxes, that wait to be looked at, and as many that wait for samples."""
+POLL_S = 0.01
+ACKNOWLEDGE = "opq-ack"
+_ACKNOWLEDGED = re.compile(r"(\d{1,20})(,\d{1,20}-\d{1,20})*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the command desk needs of one Box."""
+
+    status: Status
+    ring: Ring
+    counters: Counters
+    public_key: str
+    set_cycles: Callable[[int], None]
+    respond: Callable[[list[bytes]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A data request that waits for its end until `until_s` (monotonic)."""
+
+    desk: Desk
+    request: DataRequest
+    until_s: float
+
+
+class Commands:
+    """The command desk: `offer` from the uplink's thread, `run` in its own."""
+
+    def __init__(
+        self,
+        longest_request_s: float,
+        now_ns: Callable[[], int] = time.time_ns,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._longest_ns = round(longest_request_s * 1e9)
+        self._now_ns = now_ns
+        self._monotonic_s = monotonic_s
+        self._started_s = monotonic_s()
+        self._desks: dict[str, Desk] = {}
+        self._channel: Channel[tuple[str, bytes]] = Channel("commands", WAITING, "refuse")
+        self._waiting: list[Waiting] = []
+        self._log = log.get(service="gateway")
+
+    def add(self, box_id: str, desk: Desk) -> None:
+        """A Box, before `run`."""
+        self._desks[box_id] = desk
+
+    def offer(self, box_id: str, data: bytes) -> None:
+        """A command frame that came on this Box's connection."""
+        if not self._channel.offer((box_id, data)):
+            self._desks[box_id].counters.add("commands_overflow")
+
+    def run(self, stop: threading.Event) -> None:
+        """Answer until `stop`; what still waits then is answered with what is there."""
+        while not stop.is_set():
+            for box_id, data in self._channel.take_all(timeout_s=POLL_S if self._waiting else 0.2):
+                self.take(box_id, data)
+            self.serve_waiting()
+        self.serve_waiting(ending=True)
+
+    def take(self, box_id: str, data: bytes) -> None:
+        """Look at one command, and answer it or let it wait."""
+        desk = self._desks[box_id]
+        try:
+            command = command_from_wire(data)
+        except FrameError:
+            desk.counters.add("commands_malformed")
+            return
+        if str(command.box_id) != box_id:
+            desk.counters.add("commands_foreign")
+            return
+        match command.WhichOneof("command"):
+            case "data_command":
+                self._data(desk, command)
+            case "info_command":
+                self._info(desk, command)
+            case "sampling_rate_command":
+                self._rate(desk, command)
+            case "send_command_to_plugin":
+                self._plugin(desk, command)
+            case _:
+                desk.counters.add("commands_malformed")
+
+    def serve_waiting(self, ending: bool = False) -> None:
+        """Answer those whose samples have come, or whose time is over."""
+        now_s = self._monotonic_s()
+        still = []
+        for waiting in self._waiting:
+            if ending or now_s >= waiting.until_s or ready(waiting.desk.ring, waiting.request):
+                self._answer_data(waiting.desk, waiting.request)
+            else:
+                still.append(waiting)
+        self._waiting = still
+
+    def _data(self, desk: Desk, command: Command) -> None:
+        asked = command.data_command
+        start_ns, end_ns = asked.start_ms * 1_000_000, asked.end_ms * 1_000_000
+        hello = desk.status.hello
+        rate_hz = hello.rate_millihz / 1000 if hello is not None else 12_000.0
+        longest_ns = min(self._longest_ns, round(MOST_FRAMES * CYCLE_SAMPLES / rate_hz * 1e9))
+        shortened = end_ns - start_ns > longest_ns
+        if shortened:
+            end_ns = start_ns + longest_ns
+            desk.counters.add("requests_shortened")
+        request = DataRequest(desk.status.box_id, command.seq, start_ns, end_ns, shortened)
+        ahead_s = (end_ns - self._now_ns()) / 1e9
+        pointless = not asked.wait or end_ns <= start_ns or ahead_s < -GRACE_S
+        if pointless or ready(desk.ring, request):
+            self._answer_data(desk, request)
+        elif len(self._waiting) >= WAITING:
+            desk.counters.add("commands_overflow")
+        else:
+            until_s = self._monotonic_s() + min(WAIT_S, max(0.0, ahead_s) + GRACE_S)
+            self._waiting.append(Waiting(desk, request, until_s))
+
+    def _answer_data(self, desk: Desk, request: DataRequest) -> None:
+        try:
+            frames = answer(desk.ring, request, self._now_ns() // 1_000_000)
+        except OSError as error:
+            desk.counters.add("responses_dropped")
+            self._log.error("ring.unreadable", box_id=request.box_id, reason=str(error))
+            return
+        desk.counters.set("ring_bad_records", desk.ring.bad_records)
+        desk.respond(frames)
+
+    def _info(self, desk: Desk, command: Command) -> None:
+        response = self._response(desk, command)
+        info = response.info_response
+        info.mac_addr = host.mac_address()
+        info.ip = host.addresses()
+        info.uptime = round((self._monotonic_s() - self._started_s) * 1000)
+        if desk.status.hello is not None:
+            info.calibration_constant = round(1 / desk.status.hello.v_per_lsb)
+        info.pub_key = desk.public_key
+        info.measurement_rate = desk.status.measurement_cycles
+        desk.respond([response.SerializeToString()])
+
+    def _rate(self, desk: Desk, command: Command) -> None:
+        response = self._response(desk, command)
+        response.message_rate_reponse.old_rate_cycles = desk.status.measurement_cycles
+        cycles = command.sampling_rate_command.measurement_window_cycles
+        if LEAST_CYCLES <= cycles <= MOST_CYCLES:
+            desk.set_cycles(cycles)
+            self._log.info("measurement_rate.set", box_id=desk.status.box_id, cycles=cycles)
+        else:
+            desk.counters.add("rate_refused")
+        desk.respond([response.SerializeToString()])
+
+    def _plugin(self, desk: Desk, command: Command) -> None:
+        sent = command.send_command_to_plugin
+        if sent.plugin_name != ACKNOWLEDGE:
+            response = self._response(desk, command)
+            response.command_to_plugin_response.ok = False
+            desk.respond([response.SerializeToString()])
+            return
+        match = _ACKNOWLEDGED.fullmatch(sent.message)
+        if match is None:
+            desk.counters.add("commands_malformed")
+            return
+        desk.counters.add("acknowledgements")
+        desk.status.acknowledged_sequence = int(match.group(1))
+        desk.status.acknowledged = True
+
+    def _response(self, desk: Desk, command: Command) -> Response:
+        return Response(
+            box_id=int(desk.status.box_id), seq=command.seq, timestamp_ms=self._now_ns() // 1_000_000
+        )

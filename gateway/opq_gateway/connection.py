@@ -1,0 +1,151 @@
+"""Connection: the three CURVE sockets of one Box towards Makai, and what their monitors say.
+
+    XPUB -> triggering broker (9880)      measurements
+    SUB  <- acquisition broker (8194)     commands, topic = the unpadded id
+    PUSH -> acquisition broker (8196)     answers
+
+An original Box publishes with PUB; XPUB is the same on the wire and tells when somebody
+listens, so that what nobody heard is counted. All of it belongs to the uplink's thread.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from opq_proto.keys import KeyPair
+
+ANSWERS = 16
+"""Answers that wait for a slow broker: a 120 s answer is 5 MB."""
+HEARTBEAT_MS = 5000
+DEAD_MS = 15_000
+"""A peer that says nothing for so long is taken as gone (cable pulled, no FIN)."""
+RECONNECT_MS = 100
+RECONNECT_MOST_MS = 5000
+"""libzmq doubles the wait from the first to the second, with jitter."""
+REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where Makai listens."""
+
+    trigger: str
+    command: str
+    response: str
+
+
+class Connection:
+    """Sockets of one Box; open until `close`.
+
+    Attributes:
+        stands: all three connections are up and the triggering broker listens.
+        refused: the broker refused the handshake; libzmq does not try again by itself, so the
+            owner closes this Connection and makes a new one.
+    """
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        box_id: str,
+        pair: KeyPair,
+        server_key: bytes,
+        endpoints: Endpoints,
+        queue_messages: int,
+    ) -> None:
+        self.box_id = box_id
+        self.refused = False
+        self._subscribed = False
+        self._up: dict[str, bool] = {"trigger": False, "command": False, "response": False}
+        self.sockets: dict[str, zmq.Socket[bytes]] = {}
+        self.monitors: dict[str, zmq.Socket[bytes]] = {}
+        for name, kind, endpoint in (
+            ("trigger", zmq.XPUB, endpoints.trigger),
+            ("command", zmq.SUB, endpoints.command),
+            ("response", zmq.PUSH, endpoints.response),
+        ):
+            socket = context.socket(kind)
+            self.sockets[name] = socket
+            socket.linger = 500 if kind == zmq.PUSH else 200
+            socket.curve_serverkey = server_key
+            socket.curve_publickey = pair.public
+            socket.curve_secretkey = pair.secret or b""
+            socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+            socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
+            socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, DEAD_MS)
+            if kind == zmq.XPUB:
+                socket.sndhwm = queue_messages
+                socket.setsockopt(zmq.XPUB_NODROP, 1)  # a full queue is an error here, not a silent drop
+            elif kind == zmq.PUSH:
+                socket.sndhwm = ANSWERS
+                socket.setsockopt(zmq.IMMEDIATE, 1)  # never queue answers for a broker that forgot the seq
+            else:
+                socket.rcvhwm = 1000
+                socket.subscribe(box_id.encode())  # a prefix: the command desk compares the id itself
+            self.monitors[name] = socket.get_monitor_socket(WATCHED)
+            socket.connect(endpoint)
+
+    @property
+    def stands(self) -> bool:
+        return self._subscribed and all(self._up.values())
+
+    def all_sockets(self) -> "list[zmq.Socket[bytes]]":
+        """What the owner polls for reading."""
+        return [self.sockets["trigger"], self.sockets["command"], *self.monitors.values()]
+
+    def service(self, on_command: Callable[[bytes], None], on_malformed: Callable[[], None]) -> None:
+        """Drain commands, subscriptions and monitor events."""
+        for name, monitor in self.monitors.items():
+            for frames in _drain(monitor):
+                self._happened(name, int(parse_monitor_message(frames)["event"]))
+        for frames in _drain(self.sockets["trigger"]):
+            self._subscribed = frames[0][:1] == b"\x01"
+        for frames in _drain(self.sockets["command"]):
+            if len(frames) == 2:
+                on_command(frames[1])
+            else:
+                on_malformed()
+
+    def publish(self, frames: list[bytes]) -> str:
+        """Send a Measurement: "sent", "unheard" (nobody listens) or "overflow"."""
+        if not self._subscribed:
+            return "unheard"
+        return "sent" if _send(self.sockets["trigger"], frames) else "overflow"
+
+    def respond(self, frames: list[bytes]) -> bool:
+        """Send an answer; False when there is no broker, or it is too slow."""
+        return _send(self.sockets["response"], frames)
+
+    def close(self) -> None:
+        """End all sockets; what was sent has half a second to leave."""
+        for name, socket in self.sockets.items():
+            socket.disable_monitor()
+            self.monitors[name].close(linger=0)
+            socket.close()
+
+    def _happened(self, name: str, event: int) -> None:
+        self._up[name] = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        if not self._up[name] and name == "trigger":
+            self._subscribed = False
+        if event & REFUSED:
+            self.refused = True
+
+
+def _drain(socket: "zmq.Socket[bytes]") -> list[list[bytes]]:
+    found = []
+    while True:
+        try:
+            found.append(socket.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            return found
+
+
+def _send(socket: "zmq.Socket[bytes]", frames: list[bytes]) -> bool:
+    try:
+        socket.send_multipart(frames, zmq.NOBLOCK)
+    except zmq.Again:
+        return False
+    return True

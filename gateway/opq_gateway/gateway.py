@@ -1,0 +1,179 @@
+"""The gateway: one process that serves any number of Boxes.
+
+serial side (a thread per Box) -> intake -> ring, windows, measurements -+
+health (HTTP)                                                            v
+command desk (one thread)  <---------- commands -------------  uplink (one thread)
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from opq_gateway.commands import Commands, Desk
+from opq_gateway.config import BoxPort, Config, box_folder, data_folder, key_folder
+from opq_gateway.connection import Endpoints
+from opq_gateway.counters import Counters
+from opq_gateway.health import HealthServer
+from opq_gateway.intake import Intake
+from opq_gateway.ring import Ring
+from opq_gateway.sequences import Sequences
+from opq_gateway.serial_side import SerialSide
+from opq_gateway.status import Status
+from opq_gateway.uplink import Uplink
+from opq_proto import log
+from opq_proto.errors import OpqError, PortBusyError
+from opq_proto.keys import read_key_file, read_secret_file
+from opq_proto.messages import Measurement
+from opq_proto.wire import measurement_to_wire, topic
+
+RESTART_S = 1.0
+STOP_S = 2.0
+
+
+class Gateway:
+    """Serves the Boxes of a configuration.
+
+    Attributes:
+        counters, statuses: by Box id, live.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Read the keys; nothing is opened yet.
+
+        Raises:
+            KeyFileError: a key file is missing or bad; the text names it and what makes it.
+        """
+        self.config = config
+        keys = key_folder(config)
+        self._server_key = read_key_file(keys.server_public).public
+        self._pairs = {box.id: read_secret_file(keys.box_secret(box.id)) for box in config.box}
+        self.counters = {box.id: Counters() for box in config.box}
+        self.statuses = {box.id: Status(box.id, config.measurement_cycles) for box in config.box}
+        self._log = log.get(service="gateway")
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        """Serve until `stop`; then everything ends within about two seconds.
+
+        Raises:
+            PortBusyError: the health address is taken, or another gateway has the data folder.
+            OpqError: the data folder cannot be used.
+        """
+        assert self.config.health_endpoint is not None
+        lock = _lock(data_folder(self.config))
+        try:
+            health = HealthServer(self.config.health_endpoint, self.statuses, self.counters)
+            try:
+                self._serve(stop, ready)
+            finally:
+                health.close()
+        finally:
+            os.close(lock)
+
+    def _serve(self, stop: threading.Event, ready: threading.Event | None) -> None:
+        uplink_config = self.config.uplink
+        endpoints = Endpoints(
+            uplink_config.trigger_endpoint or "",
+            uplink_config.command_endpoint or "",
+            uplink_config.response_endpoint or "",
+        )
+        commands = Commands(self.config.longest_request_s)
+        uplink = Uplink(endpoints, self._server_key, uplink_config.queue_messages, commands.offer)
+        serving = [self._box(box, uplink, commands) for box in self.config.box]
+        outputs_stop = threading.Event()  # the uplink ends last, so that what is measured still leaves
+        serial = [
+            self._thread(f"box {box.id}", box.id, run, stop)
+            for box, (run, _) in zip(self.config.box, serving, strict=True)
+        ]
+        first = self.config.box[0].id
+        outputs = [
+            self._thread("commands", first, commands.run, outputs_stop),
+            self._thread("uplink", first, uplink.run, outputs_stop),
+        ]
+        self._log.info("gateway.started", boxes=[box.id for box in self.config.box])
+        if ready is not None:
+            ready.set()
+        stop.wait()
+        for thread in serial:
+            thread.join(STOP_S)
+        outputs_stop.set()
+        for thread in outputs:
+            thread.join(STOP_S)
+        for _, close in serving:
+            close()
+        late = [thread.name for thread in [*serial, *outputs] if thread.is_alive()]
+        if not late:
+            uplink.close()
+        self._log.info("gateway.stopped", late_threads=late)
+
+    def _box(
+        self, box: BoxPort, uplink: Uplink, commands: Commands
+    ) -> tuple[Callable[[threading.Event], None], Callable[[], None]]:
+        """Everything of one Box: what its thread runs, and what ends it."""
+        counters, status = self.counters[box.id], self.statuses[box.id]
+        pair = self._pairs[box.id]
+        folder = box_folder(self.config, box.id)
+        try:
+            ring = Ring(folder / "ring", box.id, self.config.ring_hours)
+            sequences = Sequences(folder / "sequence")
+        except OSError as error:
+            raise OpqError(f"gateway: {folder} cannot be used: {error.strerror or error}") from error
+        if sequences.recovered:
+            self._log.error("sequence.unreadable", box_id=box.id, path=str(folder / "sequence"))
+        box_topic = topic(box.id)
+
+        def up(measurement: Measurement) -> None:
+            uplink.publish(box.id, [box_topic, measurement_to_wire(measurement)])
+
+        side = SerialSide(box, status, counters)
+        intake = Intake(status, ring, sequences, counters, side.send, up)
+        uplink.add(box.id, pair, counters, status)
+        respond = partial(uplink.respond, box.id)
+        public_key = pair.public.decode()
+        commands.add(box.id, Desk(status, ring, counters, public_key, intake.set_cycles, respond))
+
+        def close() -> None:
+            ring.close()
+            try:
+                sequences.close()
+            except OSError as error:
+                self._log.warning("sequence.not_given_back", box_id=box.id, reason=str(error))
+
+        return partial(side.run, intake), close
+
+    def _thread(
+        self, name: str, box_id: str, run: Callable[[threading.Event], None], stop: threading.Event
+    ) -> threading.Thread:
+        """Start `run` in a thread; what it throws is counted and logged, then it runs again."""
+
+        def runner() -> None:
+            while not stop.is_set():
+                try:
+                    run(stop)
+                except Exception:
+                    self.counters[box_id].add("failures")
+                    self._log.exception("thread.failed", thread=name, box_id=box_id)
+                    stop.wait(RESTART_S)
+
+        thread = threading.Thread(target=runner, name=name, daemon=True)
+        thread.start()
+        return thread
+
+
+def _lock(folder: Path) -> int:
+    """One gateway per data folder: two writers would break ring and sequences."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise OpqError(f"gateway: {folder} cannot be used: {error.strerror or error}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise PortBusyError(
+            f"gateway: another gateway uses {folder}; stop it or give another --data-dir"
+        ) from error
+    return fd

@@ -1,0 +1,139 @@
+"""Data requests: the samples of a span of time, out of the ring, in whole Cycles of 200.
+
+Pure but for reading the ring. An answer says what it does not have, and why: a gap before, in
+or behind the samples. Samples beside a gap that fill no whole Cycle belong to the gap.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from opq_gateway.ring import Ring, Span
+from opq_proto.messages import Gap, Waveform
+from opq_proto.wire import CYCLE_SAMPLES, Response, waveform_to_frames
+
+CYCLE_NS = 40_000_000
+"""At least one Cycle of 200 samples from 5 kS/s on: read and waited for beyond the asked span, so
+that whole Cycles cover it."""
+MOST_FRAMES = 40_000
+"""Cycles of an answer at most, whatever the configuration says: 11 minutes at 12 kS/s, 30 MB."""
+NOT_YET = "not sampled yet when the answer was due"
+BEFORE_RING = "older than the ring holds"
+TOO_LONG = "the request is longer than one answer may be"
+NOTHING = "the gateway has no samples of this time"
+
+
+@dataclass(frozen=True, slots=True)
+class DataRequest:
+    """What is asked: [start_ns, end_ns), and the answer's envelope."""
+
+    box_id: str
+    seq: int
+    start_ns: int
+    end_ns: int
+    shortened: bool = False
+    """The asked end was later than `end_ns`."""
+
+
+def ready(ring: Ring, request: DataRequest) -> bool:
+    """Whether the ring reaches as far as the request can use."""
+    span = ring.span()
+    return span is not None and span.end_ns >= request.end_ns + _cycle_ns(ring)
+
+
+def answer(ring: Ring, request: DataRequest, now_ms: int) -> list[bytes]:
+    """Header and Cycles; the header alone (start and end 0) when there is nothing.
+
+    Raises:
+        OSError: the ring cannot be read.
+    """
+    span = ring.span()
+    wave = None
+    if request.start_ns < request.end_ns:
+        around = _cycle_ns(ring)
+        found = ring.read(request.start_ns - around, request.end_ns + around)
+        wave = whole_cycles(found, request.start_ns, request.end_ns) if found is not None else None
+    start_ns = span.start_ns if span is not None else None
+    end_ns = span.end_ns if span is not None else None
+    if wave is None:
+        frames = waveform_to_frames(None, request.box_id, request.seq, now_ms, start_ns, end_ns)
+        return _with_gap(frames, _nothing(request, span))
+    wave = replace(wave, gaps=_outer_gaps(wave, request, span))
+    return waveform_to_frames(wave, request.box_id, request.seq, now_ms, start_ns, end_ns)
+
+
+def whole_cycles(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
+    """The part of `wave` that covers [start_ns, end_ns) in whole Cycles, on the Box's grid of 200.
+
+    Where a gap is beside it, a run's rest below 200 samples joins the gap. None when no Cycle is left.
+    """
+    low = _sample_at(wave, start_ns) // CYCLE_SAMPLES * CYCLE_SAMPLES
+    high = -(-_sample_at(wave, end_ns, up=True) // CYCLE_SAMPLES) * CYCLE_SAMPLES
+    parts = []
+    gaps: list[Gap] = []
+    first: Waveform | None = None
+    position = 0
+    reasons = {gap.first_sample + gap.samples: gap.reason for gap in wave.gaps}
+    for run in wave.runs():
+        begin = max(run.first_sample, low)
+        end = min(run.first_sample + len(run.counts), high)
+        length = (end - begin) // CYCLE_SAMPLES * CYCLE_SAMPLES
+        if length <= 0:
+            continue
+        if first is None:
+            first = replace(run, first_sample=begin, start_ns=run.time_ns(begin - run.first_sample))
+        elif begin > position:
+            reason = reasons.get(run.first_sample, "lost between Box and gateway")
+            gaps.append(Gap(position, begin - position, reason))
+        parts.append(run.counts[begin - run.first_sample : begin - run.first_sample + length])
+        position = begin + length
+    if first is None:
+        return None
+    return replace(first, counts=np.concatenate(parts), gaps=tuple(gaps))
+
+
+def _sample_at(wave: Waveform, t_ns: int, up: bool = False) -> int:
+    """Index of the last sample at or before `t_ns`; with `up` the first at or after it."""
+    scaled = (t_ns - wave.start_ns) * wave.rate_millihz
+    return wave.first_sample + (-(-scaled // 10**12) if up else scaled // 10**12)
+
+
+def _cycle_ns(ring: Ring) -> int:
+    newest = ring.newest()
+    if newest is None or newest.end_sample <= newest.first_sample:
+        return CYCLE_NS
+    return min(CYCLE_NS, newest.span_ns * CYCLE_SAMPLES // (newest.end_sample - newest.first_sample) + 1000)
+
+
+def _outer_gaps(wave: Waveform, request: DataRequest, span: Span | None) -> tuple[Gap, ...]:
+    """The gaps of the waveform, and what of the request lies before and behind it."""
+    gaps = list(wave.gaps)
+    before = wave.first_sample - _sample_at(wave, request.start_ns)
+    if before > 0:
+        old = span is not None and request.start_ns < span.start_ns
+        gaps.insert(0, Gap(max(0, wave.first_sample - before), before, BEFORE_RING if old else NOTHING))
+    end = wave.first_sample + len(wave.counts) + sum(gap.samples for gap in wave.gaps)
+    behind = _sample_at(wave, request.end_ns, up=True) - end
+    if behind > 0:
+        late = span is None or request.end_ns > span.end_ns
+        gaps.append(Gap(end, behind, NOT_YET if late else NOTHING))
+    elif request.shortened:
+        gaps.append(Gap(end, 1, TOO_LONG))
+    return tuple(gaps)
+
+
+def _nothing(request: DataRequest, span: Span | None) -> str:
+    if span is None:
+        return "the gateway has no samples of this Box yet"
+    if request.end_ns <= request.start_ns:
+        return "the span ends before it begins"
+    if request.end_ns <= span.start_ns:
+        return BEFORE_RING
+    return NOT_YET if request.start_ns >= span.end_ns else NOTHING
+
+
+def _with_gap(frames: list[bytes], reason: str) -> list[bytes]:
+    """The reason of an answer without samples, as a gap of unknown place (0, 0)."""
+    response = Response.FromString(frames[0])
+    response.get_data_response.gap.add(first_sample=0, samples=0, reason=reason)
+    return [response.SerializeToString()]

@@ -1,0 +1,119 @@
+"""What the gateway's tests share: keys in a folder, and a plain pyzmq peer that plays Makai."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+import zmq.auth.thread
+
+from opq_proto.keys import KeyFolder, read_secret_file
+from opq_proto.messages import Measurement
+from opq_proto.wire import measurement_from_wire
+
+
+class Makai:
+    """Brokers of three sockets, CURVE server, as an original's: no list of keys unless given.
+
+    Everything that arrives is kept by its own thread: `measurements` (topic, body), `answers`
+    (frames). `command` sends to a topic.
+    """
+
+    def __init__(self, server_key_file: Path, admit: Callable[[bytes], bool] | None = None) -> None:
+        self._server = read_secret_file(server_key_file)
+        self._admit = admit or (lambda key: True)
+        self.measurements: list[tuple[bytes, bytes]] = []
+        self.answers: list[list[bytes]] = []
+        self.asked_keys: list[bytes] = []
+        self._commands: list[list[bytes]] = []
+        self._ports = (0, 0, 0)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        names = ("trigger_endpoint", "command_endpoint", "response_endpoint")
+        return {name: f"tcp://127.0.0.1:{port}" for name, port in zip(names, self._ports, strict=True)}
+
+    def start(self) -> "Makai":
+        """Bind; a second start takes the same ports again."""
+        bound = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(bound,), daemon=True)
+        self._thread.start()
+        assert bound.wait(5)
+        return self
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(5)
+            assert not self._thread.is_alive()
+
+    def command(self, topic: bytes, body: bytes) -> None:
+        self._commands.append([topic, body])
+
+    def decoded(self) -> list[Measurement]:
+        return [measurement_from_wire(body) for _, body in list(self.measurements)]
+
+    def _run(self, bound: threading.Event) -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        zap = context.socket(zmq.REP)
+        zap.bind("inproc://zeromq.zap.01")
+        sockets = []
+        for kind, port in zip((zmq.SUB, zmq.XPUB, zmq.PULL), self._ports, strict=True):
+            socket = context.socket(kind)
+            socket.linger = 0
+            socket.curve_server = True
+            socket.curve_secretkey = self._server.secret or b""
+            socket.zap_domain = b"test"
+            if kind == zmq.SUB:
+                socket.subscribe(b"")
+            socket.bind(f"tcp://127.0.0.1:{port or '*'}")
+            sockets.append(socket)
+        self._ports = tuple(int(s.last_endpoint.rsplit(b":", 1)[1]) for s in sockets)  # type: ignore[assignment]
+        measurements, commands, answers = sockets
+        poller = zmq.Poller()
+        for socket in (zap, *sockets):
+            poller.register(socket, zmq.POLLIN)
+        bound.set()
+        while not self._stop.is_set():
+            ready = dict(poller.poll(20))
+            if zap in ready:
+                self._answer_zap(zap)
+            if measurements in ready:
+                topic, body = measurements.recv_multipart()
+                self.measurements.append((topic, body))
+            if commands in ready:
+                commands.recv_multipart()  # a subscription
+            if answers in ready:
+                self.answers.append(answers.recv_multipart())
+            while self._commands:
+                commands.send_multipart(self._commands.pop(0))
+        for socket in (zap, *sockets):
+            socket.close(0)
+        context.term()
+
+    def _answer_zap(self, zap: "zmq.Socket[bytes]") -> None:
+        frames = zap.recv_multipart()
+        key = zmq.utils.z85.encode(frames[6])
+        self.asked_keys.append(key)
+        code, text = (b"200", b"OK") if self._admit(key) else (b"400", b"no")
+        zap.send_multipart([frames[0], frames[1], code, text, key, b""])
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyFolder:
+    """Keys of the server and of Boxes 1, 2 and 10."""
+    folder = KeyFolder(tmp_path / "curve")
+    folder.create(True, ["1", "2", "10"])
+    return folder
+
+
+@pytest.fixture
+def makai(keys: KeyFolder) -> Iterator[Makai]:
+    """A running peer that admits everybody."""
+    peer = Makai(keys.server_secret).start()
+    yield peer
+    peer.stop()

@@ -1,0 +1,260 @@
+"""The whole gateway on real ptys and real CURVE sockets; a plain pyzmq peer plays Makai.
+
+The same suite over a clean pty and over one like a bad cable: 921,600 baud, reads of 1 to 64
+bytes, one byte in 100,000 wrong.
+"""
+
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from opq_gateway import config
+from opq_gateway.gateway import Gateway
+from opq_hil.box import Box
+from opq_hil.faults import HARDWARE, Faults
+from opq_hil.generator import Generator
+from opq_hil.host import BoxHost
+from opq_proto.keys import KeyFolder, read_key_file
+from opq_proto.messages import Waveform
+from opq_proto.wire import (
+    command_from_wire,
+    data_command,
+    info_command,
+    plugin_command,
+    rate_command,
+    response_from_wire,
+    waveform_from_frames,
+)
+
+WIRES = [pytest.param(None, id="clean"), pytest.param(HARDWARE, id="hardware")]
+
+
+def wait_for(what: Callable[[], object], seconds: float = 20.0) -> object:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"did not come true within {seconds} s")
+
+
+def configured(tmp_path: Path, makai: Any, ports: dict[str, str], **more: object) -> config.Config:
+    """A configuration file, loaded."""
+    lines = [f'data_dir = "{tmp_path}"', 'health_endpoint = "127.0.0.1:0"']
+    lines += [f"{key} = {value}" for key, value in more.items()]
+    lines += ["[uplink]", *(f'{key} = "{value}"' for key, value in makai.endpoints.items())]
+    for box_id, port in ports.items():
+        lines += ["[[box]]", f'id = "{box_id}"', f'port = "{port}"']
+    path = tmp_path / "gateway.toml"
+    path.write_text("\n".join(lines))
+    return config.load(path)
+
+
+@contextmanager
+def running(configuration: config.Config) -> Iterator[Gateway]:
+    gateway = Gateway(configuration)
+    stop = threading.Event()
+    thread = threading.Thread(target=gateway.run, args=(stop,))
+    thread.start()
+    try:
+        yield gateway
+    finally:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def truth(box_id: str, first: int, count: int) -> np.ndarray:
+    """What the simulated Box with this id sampled."""
+    return Generator(seed=int(box_id)).counts(first, count)
+
+
+def ask(makai: Any, box_id: str, body: bytes, seq: int) -> None:
+    command = command_from_wire(body)
+    command.seq = seq
+    makai.command(box_id.encode(), command.SerializeToString())
+
+
+def answer(makai: Any, seq: int) -> list[bytes]:
+    def found() -> list[bytes] | None:
+        for frames in list(makai.answers):
+            if response_from_wire(frames[0]).seq == seq:
+                return frames
+        return None
+
+    return wait_for(found)  # type: ignore[return-value]
+
+
+def assert_true_samples(wave: Waveform) -> None:
+    """Bit-exact against the generator, run by run."""
+    for run in wave.runs():
+        expected = truth(wave.box_id, run.first_sample, len(run.counts))
+        assert np.array_equal(run.counts, expected)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_measurements_and_samples_arrive_whole_over_the_wire(
+    wire: Faults | None, tmp_path: Path, makai: Any, keys: KeyFolder
+) -> None:
+    host = BoxHost([Box("1"), Box("2")], faults=wire)
+    with host, running(configured(tmp_path, makai, host.ports)) as gateway:
+        wait_for(lambda: len(makai.measurements) >= 8)
+        for box_id in ("1", "2"):
+            ours = [m for m in makai.decoded() if m.box_id == box_id]
+            assert all(topic in (b"0001", b"0002") for topic, _ in makai.measurements)
+            for m in ours:
+                assert set(m.metrics) == {"rms", "f", "thd", "trans"}
+                assert m.metrics["rms"].average == pytest.approx(120.0, rel=2e-3)
+                assert m.metrics["f"].average == pytest.approx(60.0, abs=0.02)
+                assert m.start_ns is not None and m.end_ns is not None
+                assert m.end_ns - m.start_ns == pytest.approx(1e9, rel=2e-3)
+                assert m.timestamp_ms == round(m.end_ns / 1e6)
+                assert m.uncertainty_ns is not None and m.sequence == m.oldest_sequence
+                assert not m.backfilled and not m.crossing
+            numbers = [m.sequence for m in ours]
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+            for one, next_one in pairwise(ours):
+                assert next_one.start_ns == one.end_ns  # nothing between them: no sample was lost
+        end_ns = makai.decoded()[-1].end_ns
+        ask(makai, "1", data_command("1", end_ns - 2_000_000_000, end_ns, "data_x_y"), 77)
+        header, wave = waveform_from_frames(answer(makai, 77)[0], answer(makai, 77)[1:])
+        assert wave is not None and header.box_id == 1
+        assert not wave.gaps and len(wave.counts) % 200 == 0
+        assert wave.start_ns <= end_ns - 2_000_000_000 and wave.end_ns >= end_ns
+        assert len(wave.counts) <= 24_000 + 600
+        assert wave.v_per_lsb == Generator().v_per_lsb and wave.rate_millihz == 12_000_000
+        assert_true_samples(wave)
+        data = header.get_data_response
+        assert data.available_start_ns <= wave.start_ns and data.available_end_ns >= end_ns
+        cycles = answer(makai, 77)[1:]
+        assert data.start_ts > 0 and data.end_ts - data.start_ts == pytest.approx(
+            (len(cycles) - 1) * 50 / 3, abs=2
+        )
+        for box_id in ("1", "2"):
+            counted = gateway.counters[box_id].snapshot()
+            assert counted["missing_samples"] == 0 and counted["gaps"] == 0
+            assert counted["measurements_overflow"] == counted["failures"] == counted["ring_failed"] == 0
+            assert counted["box_figures_differ"] == 0
+
+
+def test_a_request_that_ends_in_the_future_is_answered_when_its_samples_are_there(
+    tmp_path: Path, makai: Any, keys: KeyFolder
+) -> None:
+    host = BoxHost([Box("1")])
+    with host, running(configured(tmp_path, makai, host.ports)):
+        wait_for(lambda: makai.measurements)
+        now_ns = time.time_ns()
+        ask(makai, "1", data_command("1", now_ns - 500_000_000, now_ns + 1_000_000_000, "data_x_y"), 1)
+        ask(
+            makai,
+            "1",
+            data_command("1", now_ns - 500_000_000, now_ns + 1_000_000_000, "data_x_y", wait=False),
+            2,
+        )
+        _, part = waveform_from_frames(answer(makai, 2)[0], answer(makai, 2)[1:])
+        assert time.time_ns() < now_ns + 900_000_000
+        assert part is not None and part.end_ns < now_ns + 500_000_000
+        reasons = [gap.reason for gap in response_from_wire(answer(makai, 2)[0]).get_data_response.gap]
+        assert reasons == ["not sampled yet when the answer was due"]
+        _, whole = waveform_from_frames(answer(makai, 1)[0], answer(makai, 1)[1:])
+        assert whole is not None and whole.end_ns >= now_ns + 1_000_000_000 and not whole.gaps
+        assert_true_samples(whole)
+
+
+def test_what_is_not_there_is_answered_with_the_reason(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
+    host = BoxHost([Box("1")])
+    with host, running(configured(tmp_path, makai, host.ports, longest_request_s=2.0)) as gateway:
+        end_ns = wait_for(lambda: makai.measurements and makai.decoded()[0].end_ns)
+        old = 1_500_000_000_000_000_000
+        ask(makai, "1", data_command("1", old, old + 10**9, "i"), 1)
+        ask(makai, "1", data_command("1", end_ns - 10**10, end_ns, "i", wait=False), 2)
+        ask(makai, "1", data_command("1", end_ns, end_ns - 10**9, "i"), 3)
+        frames = answer(makai, 1)
+        assert len(frames) == 1
+        data = response_from_wire(frames[0]).get_data_response
+        assert (data.start_ts, data.end_ts) == (0, 0)
+        assert [gap.reason for gap in data.gap] == ["older than the ring holds"]
+        assert data.available_end_ns > data.available_start_ns > 0
+        assert response_from_wire(answer(makai, 2)[0]).get_data_response.gap  # 2 s, too old
+        assert len(answer(makai, 3)) == 1
+        assert gateway.counters["1"]["requests_shortened"] == 1
+
+
+def test_info_rate_and_plugin_commands(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
+    host = BoxHost([Box("1")])
+    with host, running(configured(tmp_path, makai, host.ports)) as gateway:
+        wait_for(lambda: makai.measurements)
+        ask(makai, "1", info_command("1", "i"), 1)
+        info = response_from_wire(answer(makai, 1)[0]).info_response
+        assert info.calibration_constant == round(1 / Generator().v_per_lsb)
+        assert info.pub_key.encode() == read_key_file(keys.box_public("1")).public
+        assert info.measurement_rate == 60 and "127.0.0.1:0\n" in info.ip and info.uptime > 0
+        ask(makai, "1", rate_command("1", 12, "i"), 2)
+        assert response_from_wire(answer(makai, 2)[0]).message_rate_reponse.old_rate_cycles == 60
+        ask(makai, "1", rate_command("1", 601, "i"), 3)
+        assert response_from_wire(answer(makai, 3)[0]).message_rate_reponse.old_rate_cycles == 12
+        wait_for(lambda: makai.decoded()[-1].end_ns - makai.decoded()[-1].start_ns < 250_000_000)
+        ask(makai, "1", plugin_command("1", "opq-ack", "17,12-13", "i"), 4)
+        ask(makai, "1", plugin_command("1", "napali", "x", "i"), 5)
+        assert not response_from_wire(answer(makai, 5)[0]).command_to_plugin_response.ok
+        assert gateway.statuses["1"].acknowledged_sequence == 17
+        assert 4 not in [response_from_wire(frames[0]).seq for frames in makai.answers]
+        counted = gateway.counters["1"].snapshot()
+        assert counted["rate_refused"] == 1 and counted["acknowledgements"] == 1
+
+
+def test_a_box_obeys_no_command_for_another_whose_id_begins_like_its_own(
+    tmp_path: Path, makai: Any, keys: KeyFolder
+) -> None:
+    host = BoxHost([Box("1"), Box("10")])
+    with host, running(configured(tmp_path, makai, host.ports)) as gateway:
+        wait_for(lambda: {m.box_id for m in makai.decoded()} == {"1", "10"})
+        ask(makai, "10", info_command("10", "i"), 1)
+        makai.command(b"1", b"\xff\xff\xff")
+        makai.command(b"1", b"")
+        assert response_from_wire(answer(makai, 1)[0]).box_id == 10
+        wait_for(lambda: gateway.counters["1"]["commands"] == 3)
+        wait_for(lambda: gateway.counters["1"]["commands_malformed"] == 1)
+        assert gateway.counters["1"]["commands_foreign"] == 2  # an empty command names Box 0
+        assert gateway.counters["10"]["commands_foreign"] == 0
+        assert len([1 for frames in makai.answers if response_from_wire(frames[0]).seq == 1]) == 1
+
+
+def test_health_and_metrics_tell_what_is_wrong(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
+    host = BoxHost([Box("1")])
+    ports = {"1": "", "2": str(tmp_path / "absent")}
+    with host:
+        ports["1"] = host.ports["1"]
+        free = _free_port()
+        configuration = configured(tmp_path, makai, ports)
+        text = (tmp_path / "gateway.toml").read_text().replace('"127.0.0.1:0"', f'"127.0.0.1:{free}"')
+        (tmp_path / "gateway.toml").write_text(text)
+        configuration = config.load(tmp_path / "gateway.toml")
+        with running(configuration) as gateway:
+            wait_for(lambda: gateway.statuses["1"].connected and makai.measurements)
+            page = json.load(urllib.request.urlopen(f"http://127.0.0.1:{free}/", timeout=5))
+            assert page["name"] == "gateway" and page["ok"] is False
+            boxes = {part["name"]: part for part in page["subcomponents"]}
+            assert boxes["1"]["ok"] is True and abs(boxes["1"]["timestamp"] - time.time()) < 5
+            assert boxes["2"]["ok"] is False and "port not open" in boxes["2"]["info"]
+            text = urllib.request.urlopen(f"http://127.0.0.1:{free}/metrics", timeout=5).read().decode()
+            assert 'opq_gateway_measurements_sent_total{box_id="1"}' in text
+            assert "# HELP opq_gateway_missing_samples_total" in text
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

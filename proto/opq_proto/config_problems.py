@@ -5,6 +5,7 @@ gateway.toml: 2 problems, nothing was started
   clock.holdover_s         is 1000000000.0; want 0.0 to 86_400.0
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,10 +37,14 @@ def text_of(cls: type[Any], where: str, problems: Iterable[Problem]) -> str:
 
 
 def name_of(path: Path) -> str:
-    """`box[0].port`."""
+    """`box[0].port`; a key that is no plain word stands in quotes."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            word = part if re.fullmatch(r"[\w-]{1,60}", part) else shown(part)
+            text += f".{word}" if text else word
     return text
 
 

@@ -1,6 +1,32 @@
-"""Hypothesis without a time limit per example: on a busy machine it says nothing of the code."""
+"""What several tests of this room need: a reader that knows the original's fields only."""
 
+from typing import Any
+
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import settings
 
-settings.register_profile("opq", deadline=None)
+from opq_proto import opqbox3_pb2
+
+settings.register_profile("opq", deadline=None)  # on a busy machine it says nothing of the code
 settings.load_profile("opq")
+
+
+@pytest.fixture(scope="session")
+def original() -> dict[str, Any]:
+    """Message classes by name, from a descriptor without our fields (numbers from 1000 on)."""
+    file = descriptor_pb2.FileDescriptorProto()
+    opqbox3_pb2.DESCRIPTOR.CopyToProto(file)
+    for message in file.message_type:
+        kept = [field for field in message.field if field.number < 1000]
+        synthetic = {field.oneof_index for field in message.field if field.proto3_optional}
+        oneofs = [oneof for index, oneof in enumerate(message.oneof_decl) if index not in synthetic]
+        del message.field[:], message.oneof_decl[:]
+        message.field.extend(kept)
+        message.oneof_decl.extend(oneofs)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"opq.opqbox3.{name}"))
+        for name in ("Measurement", "Cycle", "Response", "Command")
+    }

@@ -1,0 +1,314 @@
+"""Configuration: all problems at once in the house's words, strict values, samples that load."""
+
+import json
+import math
+import tomllib
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import field_validator
+from pydantic.dataclasses import dataclass as plain_pydantic
+
+from opq_proto.config import Field, build, default_data_dir, load, section
+from opq_proto.config_sample import sample_toml
+from opq_proto.errors import ConfigError
+
+
+class Mode(Enum):
+    FAST = "fast"
+    SLOW = "slow"
+
+
+@section
+class Uplink:
+    """The way up."""
+
+    endpoint: str = Field(description="where makai listens", examples=["tcp://makai:8194"])
+    queue_windows: int = Field(default=1000, ge=1, le=100_000, description="windows kept while off line")
+
+
+@section
+class Clock:
+    holdover_s: float = Field(default=60.0, ge=0.0, le=86_400.0)
+
+
+@section
+class Box:
+    id: str = Field(pattern=r"^\d+$")
+    port: Path = Path("/dev/ttyUSB0")
+    baud: int = Field(default=921_600, gt=0)
+
+
+@section
+class Gateway:
+    """A gateway beside its Boxes."""
+
+    uplink: Uplink
+    clock: Clock = Clock()
+    box: tuple[Box, ...] = ()
+    ring_hours: float = Field(default=1.0, gt=0, description="how long raw samples are kept")
+    nominal_hz: Literal[50, 60] = 60
+    trace: bool = False
+    data_dir: Path | None = Field(default=None, description="where files go")
+    limits_percent: tuple[float, float] = (90.0, 110.0)
+    names: tuple[str, ...] = ()
+    mode: Mode = Mode.FAST
+    settings: dict[str, Any] = Field(default_factory=dict, description="handed on as they are")
+
+
+GOOD = {"uplink": {"endpoint": "tcp://makai:8194"}}
+
+
+def problems(document: dict[str, Any], cls: type = Gateway) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        build(cls, document, "x.toml")
+    head, *lines = str(caught.value).split("\n")
+    count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+    assert head == f"x.toml: {count}, nothing was started"
+    assert caught.value.exit_code == 2
+    return [" ".join(line.split()) for line in lines]
+
+
+def test_the_houses_example_is_told_word_for_word(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text('[uplink]\nendpont = "x"\nqueue_windows = "many"\n[clock]\nholdover_s = 1e9\n')
+    with pytest.raises(ConfigError) as caught:
+        load(Gateway, path)
+    assert str(caught.value) == (
+        "gateway.toml: 4 problems, nothing was started\n"
+        '  uplink.endpont           unknown key; did you mean "endpoint"?\n'
+        "  uplink.endpoint          missing: where makai listens, e.g. tcp://makai:8194\n"
+        "  uplink.queue_windows     is 'many'; want a whole number from 1 to 100_000\n"
+        "  clock.holdover_s         is 1000000000.0; want 0.0 to 86_400.0"
+    )
+
+
+def test_a_good_file_gives_values_of_the_fields_types(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(
+        'ring_hours = 2\nnominal_hz = 50\ntrace = true\ndata_dir = "/var/opq"\nlimits_percent = [85, 115.5]\n'
+        'mode = "slow"\n[uplink]\nendpoint = "tcp://m:1"\n[[box]]\nid = "1"\n'
+        '[[box]]\nid = "7"\nport = "/dev/x"\n'
+        "[settings]\nanything = { at = 'all' }\n"
+    )
+    config = load(Gateway, path)
+    assert config.ring_hours == 2.0
+    assert isinstance(config.ring_hours, float)
+    assert (config.nominal_hz, config.trace, config.data_dir) == (50, True, Path("/var/opq"))
+    assert config.limits_percent == (85.0, 115.5)
+    assert config.mode is Mode.SLOW
+    assert config.box == (Box(id="1"), Box(id="7", port=Path("/dev/x")))
+    assert config.clock == Clock(holdover_s=60.0)
+    assert config.settings == {"anything": {"at": "all"}}
+
+
+def test_a_config_is_frozen() -> None:
+    config = build(Gateway, GOOD)
+    with pytest.raises(AttributeError):
+        config.trace = True  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"trace": 1}, "trace is 1; want true or false"),
+        ({"trace": "yes"}, "trace is 'yes'; want true or false"),
+        ({"ring_hours": True}, "ring_hours is true; want a number, above 0.0"),
+        ({"ring_hours": 0}, "ring_hours is 0; want a number, above 0.0"),
+        ({"ring_hours": "1"}, "ring_hours is '1'; want a number, above 0.0"),
+        ({"ring_hours": math.nan}, "ring_hours is nan; want a number, above 0.0"),
+        ({"ring_hours": math.inf}, "ring_hours is inf; want a number, above 0.0"),
+        ({"nominal_hz": 55}, "nominal_hz is 55; want one of 50, 60"),
+        ({"data_dir": 5}, "data_dir is 5; want a path"),
+        ({"limits_percent": [1.0]}, "limits_percent[1] missing: a number"),
+        ({"limits_percent": 90.0}, "limits_percent is 90.0; want a list of 2 numbers"),
+        ({"names": ["a", 5]}, "names[1] is 5; want text"),
+        ({"names": "abc"}, "names is 'abc'; want a list of text"),
+        ({"mode": "warp"}, "mode is 'warp'; want one of 'fast', 'slow'"),
+        ({"clock": 5}, "clock is 5; want a table"),
+        ({"box": {"id": "1"}}, "box is a table; want a list of tables"),
+        ({"box": [5]}, "box[0] is 5; want a table"),
+        ({"box": [{"id": "one"}]}, r"box[0].id is 'one'; want text like ^\d+$"),
+        ({"box": [{"id": "1"}, {"id": "2", "baud": 0}]}, "box[1].baud is 0; want a whole number, above 0"),
+        ({"box": [{"id": "1", "bad": 1}]}, 'box[0].bad unknown key; did you mean "baud"?'),
+        ({"settings": []}, "settings is []; want a table"),
+        ({"zzz": 1}, "zzz unknown key; allowed: uplink, clock,"),
+        ({"trace": None}, "trace is null; want true or false"),
+    ],
+)
+def test_each_mistake_is_named_with_what_was_found_and_what_is_wanted(
+    change: dict[str, Any], says: str
+) -> None:
+    [line] = problems({**GOOD, **change})
+    assert line.startswith(says)
+
+
+def test_long_values_are_cut() -> None:
+    [line] = problems({**GOOD, "trace": "x" * 1000})
+    assert len(line) < 120
+
+
+def test_a_missing_section_says_so() -> None:
+    assert problems({}) == ["uplink missing: a table"]
+
+
+def test_problems_come_in_the_order_of_the_dataclass_and_all_at_once() -> None:
+    told = problems({"trace": 5, "box": [{"id": 1}, {"prt": 1}], "uplink": {"endpoint": 1}, "bad": 1})
+    assert [line.split()[0] for line in told] == [
+        "bad",
+        "uplink.endpoint",
+        "box[0].id",
+        "box[1].prt",
+        "box[1].id",
+        "trace",
+    ]
+
+
+def test_overrides_win_nested_or_dotted_and_none_means_not_given() -> None:
+    config = build(
+        Gateway,
+        {**GOOD, "trace": True, "clock": {"holdover_s": 5.0}},
+        overrides={
+            "uplink.endpoint": "tcp://other:1",
+            "clock": {"holdover_s": None},
+            "trace": None,
+            "data_dir": Path("/d"),
+            "names": ("a", "b"),
+            "box": [{"id": "3"}],
+        },
+    )
+    assert config.uplink.endpoint == "tcp://other:1"
+    assert (config.clock.holdover_s, config.trace, config.data_dir) == (5.0, True, Path("/d"))
+    assert config.names == ("a", "b")
+    assert config.box == (Box(id="3"),)
+
+
+def test_an_override_is_checked_like_a_file() -> None:
+    with pytest.raises(ConfigError, match="configuration: 1 problem") as caught:
+        load(Gateway, None, {"uplink.endpoint": 5})
+    assert "uplink.endpoint" in str(caught.value)
+
+
+@section
+class Range:
+    low: float = 1.0
+    high: float = 2.0
+
+    @field_validator("low")
+    @classmethod
+    def _not_seven(cls, low: float) -> float:
+        if low == 7.0:
+            raise ValueError("seven, of all numbers")
+        return low
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+
+
+@section
+class WithRange:
+    range: Range = Range()
+
+
+def test_a_check_of_the_dataclass_itself_is_a_problem_like_any_other() -> None:
+    assert problems({"range": {"low": 3.0}}, WithRange) == ["range low 3.0 is above high 2.0"]
+    assert problems({"low": 3.0}, Range) == ["(top) low 3.0 is above high 2.0"]
+    assert problems({"low": 7.0}, Range) == ["low is 7.0; seven, of all numbers"]
+
+
+@plain_pydantic(frozen=True)
+class Foreign:
+    inner: Clock = Clock()
+    word: str = "a"
+
+
+def test_a_pydantic_dataclass_that_is_no_section_works_too() -> None:
+    assert build(Foreign, {"inner": {"holdover_s": 1}}).inner.holdover_s == 1.0
+    assert problems({"wrd": "x"}, Foreign) == ['wrd unknown key; did you mean "word"?']
+
+
+# Files
+
+
+def test_json_is_read_by_name_or_by_look(tmp_path: Path) -> None:
+    for name in ("makai.config.json", "makai.conf"):
+        (tmp_path / name).write_text(json.dumps({"uplink": {"endpoint": "e"}}))
+        assert load(Gateway, tmp_path / name).uplink.endpoint == "e"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.toml", b"y = 1\nx = ]", "a.toml: is no TOML: .*line 2"),
+        ("a.json", b'{"x": ', "a.json: is no JSON: .*line 1"),
+        ("a.json", b"[1, 2]", "want a table of keys"),
+        ("a.json", b"[" * 100_000, "a.json: is no JSON"),
+        ("a.toml", b"x = '\xff'", "byte 5 is not UTF-8"),
+        ("a.toml", b"\0", "is no TOML"),
+        ("a.toml", b"a = 1\na = 2", "is no TOML"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_in_one_line(
+    name: str, content: bytes, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=says) as caught:
+        load(Gateway, path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_or_a_folder_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no such file"):
+        load(Gateway, tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load(Gateway, tmp_path)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+own_keys = st.sampled_from(["uplink", "clock", "box", "ring_hours", "trace", "mode", "settings", "names"])
+
+
+@given(st.dictionaries(own_keys | st.text(max_size=8), json_values, max_size=6))
+def test_any_document_is_a_config_or_problems(document: dict[str, Any]) -> None:
+    try:
+        build(Gateway, document)
+    except ConfigError as error:
+        head, *lines = str(error).split("\n")
+        assert head.startswith(f"configuration: {len(lines)} problem")
+        assert all(line.startswith("  ") for line in lines)
+
+
+# Samples
+
+
+def test_the_sample_tells_default_range_and_help_and_loads_back(tmp_path: Path) -> None:
+    sample = sample_toml(Gateway)
+    assert "# how long raw samples are kept (a number, above 0.0)\nring_hours = 1.0\n" in sample
+    assert '# # where makai listens (text); required\n# # endpoint = "tcp://makai:8194"\n' in sample
+    assert "[clock]\n# 0.0 to 86_400.0\nholdover_s = 60.0\n" in sample
+    assert "# [[box]]\n" in sample
+    assert "limits_percent = [90.0, 110.0]\n" in sample
+    with pytest.raises(ConfigError) as caught:
+        build(Gateway, tomllib.loads(sample))
+    assert str(caught.value).count("\n") == 1  # only what is required is missing
+    assert build(WithRange, tomllib.loads(sample_toml(WithRange))) == WithRange()
+    assert build(Gateway, {**tomllib.loads(sample), **GOOD}) == build(Gateway, GOOD)
+
+
+def test_the_data_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_data_dir() == tmp_path / "opq"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for ignored in ("", "relative/path"):
+        monkeypatch.setenv("XDG_DATA_HOME", ignored)
+        assert default_data_dir() == tmp_path / "home" / ".local" / "share" / "opq"

@@ -1,0 +1,184 @@
+"""Waveforms on the wire: ours with gaps and time, the original's packed and unpacked."""
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_proto import opqbox3_pb2 as pb
+from opq_proto import wire
+from opq_proto.errors import FrameError
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
+
+NS = 1_700_000_000_000_000_000
+
+
+def wave(counts: Any, gaps: tuple[Gap, ...] = (), **changes: Any) -> Waveform:
+    facts: dict[str, Any] = {
+        "box_id": "1003",
+        "start_ns": NS,
+        "uncertainty_ns": 1500,
+        "source": TimeSource.GPS,
+        "rate_millihz": 12_000_000,
+        "v_per_lsb": 0.0078125,
+        "first_sample": 88_000,
+        "counts": np.asarray(counts, dtype=np.int16),
+        "gaps": gaps,
+    }
+    return Waveform(**{**facts, **changes})
+
+
+def test_an_original_reader_reads_our_response_and_cycles(original: dict[str, Any]) -> None:
+    frames = wire.waveform_to_frames(wave(range(-300, 300)), "1003", 9, 5, NS, NS + 10**9)
+    kinds = original
+    response = kinds["Response"].FromString(frames[0])
+    assert response.WhichOneof("response") == "get_data_response"
+    assert {field.number for field in response.get_data_response.DESCRIPTOR.fields} == {1, 2}
+    cycles = [kinds["Cycle"].FromString(frame) for frame in frames[1:]]
+    assert [len(cycle.datapoints) for cycle in cycles] == [200, 200, 200]
+    assert list(cycles[0].datapoints) == list(range(-300, -100))
+    # 200 samples at 12 kS/s end after 16.67 ms, rounded
+    assert [cycle.timestamp_ms - NS // 10**6 for cycle in cycles] == [17, 33, 50]
+    assert response.get_data_response.start_ts == cycles[0].timestamp_ms
+    assert response.get_data_response.end_ts == cycles[-1].timestamp_ms
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 1500), st.integers(0, 2**40), st.sampled_from([12_000_000, 12_000_123, 11_999_000]))
+def test_whole_cycles_of_a_waveform_come_back_in_any_order_and_doubled(
+    length: int, first: int, rate_millihz: int
+) -> None:
+    rng = np.random.default_rng(length)
+    sent = wave(rng.integers(-32768, 32768, length), first_sample=first, rate_millihz=rate_millihz)
+    header, *cycles = wire.waveform_to_frames(sent, "1003", 1, 2)
+    mixed = [*cycles, *cycles[:2]]
+    random.Random(length).shuffle(mixed)
+    response, got = wire.waveform_from_frames(header, mixed)
+    assert (response.box_id, response.seq, response.timestamp_ms) == (1003, 1, 2)
+    whole = length // 200 * 200
+    if not whole:
+        assert got is None
+        return
+    assert got is not None
+    assert np.array_equal(got.counts, sent.counts[:whole])
+    assert (got.box_id, got.start_ns, got.first_sample) == ("1003", NS, first)
+    assert (got.rate_millihz, got.v_per_lsb) == (rate_millihz, 0.0078125)
+    assert (got.uncertainty_ns, got.source, got.gaps) == (1500, TimeSource.GPS, ())
+
+
+def test_a_gap_costs_the_cycles_that_would_span_it_and_keeps_its_reason() -> None:
+    sent = wave(range(1000), gaps=(Gap(88_500, 30, "ring was full"),))  # 500 samples, hole of 30, 500 samples
+    header, *cycles = wire.waveform_to_frames(sent, "1003", 1, 2)
+    assert len(cycles) == 4
+    _, got = wire.waveform_from_frames(header, cycles)
+    assert got is not None
+    assert got.gaps == (Gap(88_400, 130, "ring was full"),)
+    runs = list(got.runs())
+    assert [(run.first_sample, len(run.counts)) for run in runs] == [(88_000, 400), (88_530, 400)]
+    assert runs[1].counts[0] == 500
+    assert runs[1].start_ns == NS + 530 * 10**12 // 12_000_000
+
+
+def test_cycles_lost_on_the_way_are_a_gap_too() -> None:
+    header, *cycles = wire.waveform_to_frames(wave(range(1000)), "1003", 1, 2)
+    _, got = wire.waveform_from_frames(header, cycles[:1] + cycles[3:])
+    assert got is not None
+    assert got.gaps == (Gap(88_200, 400, "not received"),)
+    assert got.counts.tolist() == [*range(200), *range(600, 1000)]
+
+
+def unpacked(counts: list[int], timestamp_ms: int) -> bytes:
+    """A Cycle with a tag before every sample, as original Boxes write it."""
+
+    def varint(value: int) -> bytes:
+        value &= 2**64 - 1
+        out = bytearray()
+        while value > 0x7F:
+            out.append(value & 0x7F | 0x80)
+            value >>= 7
+        return bytes([*out, value])
+
+    return b"".join(b"\x08" + varint(count) for count in counts) + b"\x10" + varint(timestamp_ms)
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "unpacked"])
+def test_an_original_boxs_cycles_are_neighbours_and_begin_200_samples_before_their_time(
+    packed: bool, original: dict[str, Any]
+) -> None:
+    counts = [[-32768, 32767, 0, -1, *range(196)], [-5] * 200]
+    kinds = original
+    cycles = [
+        kinds["Cycle"](datapoints=part, timestamp_ms=1_700_000_000_017 + 17 * index).SerializeToString()
+        if packed
+        else unpacked(part, 1_700_000_000_017 + 17 * index)
+        for index, part in enumerate(counts)
+    ]
+    header = kinds["Response"](box_id=7, seq=1)
+    header.get_data_response.start_ts = 1_700_000_000_017
+    _, got = wire.waveform_from_frames(header.SerializeToString(), cycles, v_per_lsb_fallback=1 / 152.5)
+    assert got is not None
+    assert got.counts.tolist() == counts[0] + counts[1]
+    # 200 samples at 12 kS/s last 16.666... ms
+    assert got.start_ns == 1_700_000_000_017_000_000 - 16_666_666
+    assert (got.source, got.uncertainty_ns) == (TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
+    assert (got.rate_millihz, got.v_per_lsb, got.first_sample, got.gaps) == (12_000_000, 1 / 152.5, 0, ())
+
+
+def test_packed_is_what_we_write() -> None:
+    [cycle] = wire.waveform_to_cycles(wave([0] * 200))
+    assert cycle.startswith(b"\x0a\xc8\x01" + bytes(200))
+
+
+def test_a_sine_has_the_size_that_the_reference_measured() -> None:
+    """opq-interop B: a 200-sample sine cycle of amplitude 23520 is 1251 bytes packed."""
+    counts = np.round(23520 * np.sin(2 * np.pi * np.arange(200) / 200))
+    assert len(pb.Cycle(datapoints=counts.astype(int).tolist()).SerializeToString()) == pytest.approx(
+        1251, abs=10
+    )
+
+
+def test_a_box_without_gain_needs_a_calibration_from_elsewhere() -> None:
+    header = pb.Response(box_id=7, get_data_response=pb.GetDataResponseHeader()).SerializeToString()
+    with pytest.raises(FrameError, match="Box 7: volts_per_lsb is not sent"):
+        wire.waveform_from_frames(header, [unpacked([1] * 200, 5)])
+
+
+@pytest.mark.parametrize("gain", [0.0, -1.0, math.nan, math.inf])
+def test_a_gain_that_is_no_positive_number_counts_as_not_told(gain: float) -> None:
+    header = pb.Response(box_id=7, get_data_response=pb.GetDataResponseHeader(volts_per_lsb=gain))
+    _, got = wire.waveform_from_frames(header.SerializeToString(), [unpacked([1] * 200, 5)], 0.25)
+    assert got is not None
+    assert got.v_per_lsb == 0.25
+
+
+def test_nothing_matched_is_a_header_of_32_00_and_no_waveform() -> None:
+    [header] = wire.waveform_to_frames(None, "1", 7, 5)
+    assert header.endswith(b"\x32\x00")
+    response, got = wire.waveform_from_frames(header, [])
+    assert got is None
+    assert response.get_data_response.start_ts == 0
+
+
+def test_an_answer_to_another_command_has_no_waveform() -> None:
+    header = pb.Response(box_id=1, info_response=pb.GetInfoResponse(uptime=3)).SerializeToString()
+    response, got = wire.waveform_from_frames(header, [])
+    assert got is None
+    assert response.info_response.uptime == 3
+
+
+def test_samples_outside_int16_are_refused() -> None:
+    header = pb.Response(
+        box_id=1, get_data_response=pb.GetDataResponseHeader(volts_per_lsb=1)
+    ).SerializeToString()
+    with pytest.raises(FrameError, match="outside int16"):
+        wire.waveform_from_frames(header, [unpacked([40_000] * 200, 5)])
+
+
+def test_half_an_answer_of_ours_is_refused() -> None:
+    header, *cycles = wire.waveform_to_frames(wave(range(400)), "1", 1, 1)
+    with pytest.raises(FrameError, match="some Cycles"):
+        wire.waveform_from_frames(header, [*cycles, unpacked([1] * 200, 5)])

@@ -5,8 +5,8 @@ Milliseconds exist on the original's wire and nowhere else; ours are the fields 
 in `opq_proto.wire_waveforms` and can be had from here.
 """
 
-import math
 import time
+from math import isfinite
 
 from google.protobuf.message import EncodeError
 
@@ -61,7 +61,7 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
             box_id=box_number(measurement.box_id), timestamp_ms=measurement.timestamp_ms
         )
         for key, metric in measurement.metrics.items():
-            if math.isfinite(metric.min) and math.isfinite(metric.max) and math.isfinite(metric.average):
+            if isfinite(metric.min) and isfinite(metric.max) and isfinite(metric.average):
                 entry = message.metrics[key]
                 entry.min, entry.max, entry.average = metric.min, metric.max, metric.average
         if measurement.start_ns is not None:
@@ -95,14 +95,15 @@ def measurement_from_wire(data: bytes) -> Measurement:
     message = read_message(WireMeasurement, data)
     if max(message.timestamp_ms, message.sequence, message.oldest_sequence) > _LARGEST:
         raise FrameError(f"Box {message.box_id}: measurement with a time or sequence beyond 2**63 - 1")
+    metrics: dict[str, Metric] = {}
+    for key, entry in message.metrics.items():
+        low, high, average = entry.min, entry.max, entry.average
+        if isfinite(low) and isfinite(high) and isfinite(average):
+            metrics[key] = Metric(low, high, average)
     return Measurement(
         box_id=str(message.box_id),
         timestamp_ms=message.timestamp_ms,
-        metrics={
-            key: Metric(metric.min, metric.max, metric.average)
-            for key, metric in message.metrics.items()
-            if math.isfinite(metric.min) and math.isfinite(metric.max) and math.isfinite(metric.average)
-        },
+        metrics=metrics,
         start_ns=message.start_ns if message.HasField("start_ns") else None,
         end_ns=message.end_ns if message.HasField("end_ns") else None,
         uncertainty_ns=message.uncertainty_ns if message.HasField("uncertainty_ns") else None,

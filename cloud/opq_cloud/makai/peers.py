@@ -27,9 +27,11 @@ BYTES_RECEIVED_AT = 128
 """Offset of tcpi_bytes_received (u64) in struct tcp_info, Linux 4.1 and later."""
 BYTES_SENT_AT = 200
 """Offset of tcpi_bytes_sent (u64), Linux 4.19 and later."""
-CANDIDATES = 16
+CANDIDATES = 64
 """With more handshakes at once a connection stays unknown until its first frame."""
-WATCH_S = 0.005
+UNKNOWN_LOOKED_AT = 500
+"""In a storm of reconnects the list is not gone through for each (1 us per connection)."""
+WATCH_S = 0.02
 
 
 class Peers:
@@ -80,7 +82,9 @@ class Peers:
 
     def asking(self, limit: int = CANDIDATES) -> list[int]:
         """Connections that ZAP can be asking about now: INITIATE sent, not known yet; none if too many."""
-        found = []
+        found: list[int] = []
+        if len(self.unknown) > UNKNOWN_LOOKED_AT:
+            return found
         for number in self.unknown:
             received = _tcp_bytes(number, BYTES_RECEIVED_AT)
             if received is not None and received > BEFORE_INITIATE_BYTES:
@@ -143,6 +147,8 @@ def sent_marks(peers: "list[tuple[Peers, int]]") -> list[int | None]:
 def answered(candidates: "list[tuple[Peers, int]]", marks: list[int | None]) -> "tuple[Peers, int] | None":
     """The one whose bytes sent grew beyond its mark (it got READY); None within WATCH_S or when unclear."""
     until = time.monotonic() + WATCH_S
+    if all(mark is None for mark in marks):
+        return None
     while True:
         now = sent_marks(candidates)
         grown = [each for each, mark, sent in zip(candidates, marks, now, strict=True) if sent != mark]
@@ -161,8 +167,12 @@ def _remote(number: int) -> object:
 
 def _tcp_bytes(number: int, offset: int) -> int | None:
     try:
-        with closing(tcp.socket(fileno=os.dup(number))) as twin:
-            info = twin.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_INFO, 256)
+        # borrowed, not duplicated: a number that is closed meanwhile only makes the call fail
+        borrowed = tcp.socket(tcp.AF_INET, tcp.SOCK_STREAM, 0, fileno=number)
+        try:
+            info = borrowed.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_INFO, 256)
+        finally:
+            borrowed.detach()
     except OSError:
         return None
     if len(info) < offset + 8:

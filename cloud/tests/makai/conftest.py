@@ -1,0 +1,227 @@
+"""Plain pyzmq Boxes and clients that speak the original messages, and services on free ports."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from opq_cloud.config import AcquisitionBroker as AcquisitionConfig
+from opq_cloud.config import TriggeringBroker as TriggeringConfig
+from opq_cloud.makai.acquisition_broker import AcquisitionBroker
+from opq_cloud.makai.triggering_broker import TriggeringBroker
+from opq_cloud.service import Service
+from opq_proto.keys import KeyFolder, KeyPair, generate, read_secret_file
+from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
+
+WAIT_S = 5.0
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = WAIT_S) -> Any:
+    """The condition's value once it is true; fails after `seconds`."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    pytest.fail(f"not within {seconds} s")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def free_endpoint() -> str:
+    return f"tcp://127.0.0.1:{free_port()}"
+
+
+@contextmanager
+def running(service: Service) -> Iterator[Service]:
+    """The service in a thread, ended at the end; its exception is the test's."""
+    stop, ready = threading.Event(), threading.Event()
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            service.run(stop, ready)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        wait_for(lambda: ready.is_set() or failed)
+        if not failed:
+            yield service
+    finally:
+        stop.set()
+        thread.join(WAIT_S)
+    if failed:
+        raise failed[0]
+    assert not thread.is_alive(), f"{service.name} has not ended"
+
+
+class Peer:
+    """Sockets of one foreign program, in a context of its own."""
+
+    def __init__(self) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+
+    def connect(
+        self, kind: int, endpoint: str, pair: KeyPair | None = None, server: KeyPair | None = None
+    ) -> "zmq.Socket[bytes]":
+        opened = self.context.socket(kind)
+        opened.linger = 0
+        if pair is not None and server is not None:
+            opened.curve_serverkey = server.public
+            opened.curve_publickey = pair.public
+            assert pair.secret is not None
+            opened.curve_secretkey = pair.secret
+        if kind == zmq.SUB:
+            opened.subscribe(b"")
+        opened.connect(endpoint)
+        return opened
+
+    def close(self) -> None:
+        self.context.destroy(linger=0)
+
+
+class Brokers:
+    """Both brokers on free ports, with the keys of Boxes 1, 4 and 10."""
+
+    def __init__(self, folder: Path) -> None:
+        self.keys = KeyFolder(folder / "curve")
+        self.keys.create(True, ["1", "4", "10"])
+        self.server = read_secret_file(self.keys.server_secret)
+        self.triggering_config = TriggeringConfig(
+            box_endpoint=free_endpoint(), backend_endpoint=free_endpoint()
+        )
+        self.acquisition_config = AcquisitionConfig(
+            command_endpoint=free_endpoint(),
+            response_endpoint=free_endpoint(),
+            request_endpoint=free_endpoint(),
+            answer_endpoint=free_endpoint(),
+        )
+        self.triggering = TriggeringBroker(self.triggering_config, self.keys)
+        self.acquisition = AcquisitionBroker(self.acquisition_config, self.keys)
+
+    def pair(self, box_id: str) -> KeyPair:
+        return read_secret_file(self.keys.box_secret(box_id))
+
+
+class PlainBox(Peer):
+    """A Box in plain pyzmq, as the original: PUB 9880, SUB 8194 on its own id, PUSH 8196."""
+
+    def __init__(self, brokers: Brokers, box_id: str, pair: KeyPair | None = None) -> None:
+        super().__init__()
+        self.box_id = box_id
+        self.pair = pair or brokers.pair(box_id)
+        server = KeyPair(brokers.server.public)
+        self.pub = self.connect(zmq.PUB, brokers.triggering_config.box_endpoint, self.pair, server)
+        self.push = self.connect(zmq.PUSH, brokers.acquisition_config.response_endpoint, self.pair, server)
+        self.sub = self.context.socket(zmq.SUB)
+        self.sub.linger = 0
+        self.sub.curve_serverkey = server.public
+        self.sub.curve_publickey = self.pair.public
+        self.sub.curve_secretkey = self.pair.secret
+        self.sub.subscribe(box_id)
+        self.sub.connect(brokers.acquisition_config.command_endpoint)
+
+    def measurement(self, rms: float = 120.0, timestamp_ms: int = 1_000, **fields: Any) -> list[bytes]:
+        body = Measurement(box_id=int(fields.pop("box_id", self.box_id)), timestamp_ms=timestamp_ms, **fields)
+        metric = body.metrics["rms"]
+        metric.min, metric.max, metric.average = rms, rms, rms
+        return [b"%04d" % body.box_id, body.SerializeToString()]
+
+    def command(self, timeout_ms: int = 3000) -> Command | None:
+        if not self.sub.poll(timeout_ms):
+            return None
+        _, body = self.sub.recv_multipart()
+        return Command.FromString(body)
+
+    def answer(self, command: Command, cycles: int = 3, **fields: Any) -> list[bytes]:
+        """As an original Box: cycles with a time stamp of their end, nothing of ours."""
+        start_ms = command.data_command.start_ms
+        frames = [
+            Cycle(datapoints=[k] * 200, timestamp_ms=start_ms + 17 * (k + 1)).SerializeToString()
+            for k in range(cycles)
+        ]
+        response = Response(box_id=int(fields.get("box_id", self.box_id)), seq=command.seq, timestamp_ms=1)
+        response.get_data_response.start_ts = start_ms + 17 if cycles else 0
+        response.get_data_response.end_ts = start_ms + 17 * cycles if cycles else 0
+        return [response.SerializeToString(), *frames]
+
+
+class Client(Peer):
+    """A program of the cloud in plain pyzmq: SUB 9881, PUSH 9884, SUB 9899."""
+
+    def __init__(self, brokers: Brokers) -> None:
+        super().__init__()
+        self.measurements = self.connect(zmq.SUB, brokers.triggering_config.backend_endpoint)
+        self.requests = self.connect(zmq.PUSH, brokers.acquisition_config.request_endpoint)
+        self.answers = self.connect(zmq.SUB, brokers.acquisition_config.answer_endpoint)
+
+    def ask(self, box_id: str, identity: str, start_ms: int = 1000, end_ms: int = 2000) -> None:
+        command = Command(box_id=int(box_id), timestamp_ms=5, identity=identity)
+        command.data_command.start_ms, command.data_command.end_ms = start_ms, end_ms
+        self.requests.send(command.SerializeToString())
+
+
+def arrives(sender: PlainBox, client: Client, seconds: float = WAIT_S, **fields: Any) -> bool:
+    """Whether measurements of that Box come out at 9881 within `seconds`."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        frames = sender.measurement(**fields)
+        sender.pub.send_multipart(frames)
+        if client.measurements.poll(20) and client.measurements.recv_multipart() == frames:
+            return True
+    return False
+
+
+class Harness:
+    """What tests use of this file."""
+
+    wait_for = staticmethod(wait_for)
+    free_port = staticmethod(free_port)
+    free_endpoint = staticmethod(free_endpoint)
+    running = staticmethod(running)
+    arrives = staticmethod(arrives)
+    generate = staticmethod(generate)
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._opened: list[Peer] = []
+
+    def brokers(self) -> Brokers:
+        return Brokers(self.folder)
+
+    def box(self, brokers: Brokers, box_id: str, pair: KeyPair | None = None) -> PlainBox:
+        self._opened.append(box := PlainBox(brokers, box_id, pair))
+        return box
+
+    def client(self, brokers: Brokers) -> Client:
+        self._opened.append(client := Client(brokers))
+        return client
+
+    def peer(self) -> Peer:
+        self._opened.append(peer := Peer())
+        return peer
+
+    def close(self) -> None:
+        for peer in self._opened:
+            peer.close()
+
+
+@pytest.fixture
+def makai(tmp_path: Path) -> Iterator[Harness]:
+    harness = Harness(tmp_path)
+    yield harness
+    harness.close()

@@ -1,0 +1,192 @@
+"""Who gets through the CURVE sockets: only Boxes on the list, each under its own id."""
+
+import time
+from typing import Any
+
+import structlog
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from opq_proto.keys import KeyPair, write_public
+
+
+def ends(watched: "zmq.Socket[bytes]") -> int:
+    """How often the watched socket's connection ended so far."""
+    count = 0
+    while watched.poll(0):
+        count += recv_monitor_message(watched)["event"] == zmq.EVENT_DISCONNECTED
+    return count
+
+
+def watch(opened: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
+    return opened.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
+
+
+def shaken(watched: "zmq.Socket[bytes]") -> bool:
+    return bool(watched.poll(0)) and recv_monitor_message(watched)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+
+
+def test_an_admitted_box_is_relayed_byte_for_byte(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        assert makai.arrives(box, client)
+
+
+def test_a_key_that_is_not_listed_gets_nothing_through_and_is_counted_and_logged(makai: Any) -> None:
+    brokers = makai.brokers()
+    stranger_pair = makai.generate()
+    key = stranger_pair.public.decode()
+    with (
+        structlog.testing.capture_logs() as lines,
+        makai.running(brokers.triggering),
+        makai.running(brokers.acquisition),
+    ):
+        client = makai.client(brokers)
+        good, stranger = makai.box(brokers, "1"), makai.box(brokers, "4", stranger_pair)
+        assert makai.arrives(good, client)
+        assert not makai.arrives(stranger, client, seconds=0.5)
+        client.ask("4", "data_x_y")
+        assert stranger.command(timeout_ms=500) is None
+        makai.wait_for(lambda: brokers.triggering.counters.of("refused", key) >= 1)
+        makai.wait_for(lambda: brokers.acquisition.counters.of("refused", key) >= 2)
+    refused = [line for line in lines if line["event"] == "peer.refused"]
+    assert {line["public_key"] for line in refused} == {key}
+    assert len(refused) == 2, "one line per broker in 10 s, not one per connection"
+
+
+def test_a_throw_away_key_as_of_an_unconfigured_original_box_is_refused(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering):
+        client = makai.client(brokers)
+        assert not makai.arrives(makai.box(brokers, "1", makai.generate()), client, seconds=0.5)
+        assert brokers.triggering.counters.total("refused") >= 1
+
+
+def test_a_client_without_curve_gets_nothing_through(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering):
+        client, box = makai.client(brokers), makai.box(brokers, "1")
+        assert makai.arrives(box, client)
+        clear = makai.peer().connect(zmq.PUB, brokers.triggering_config.box_endpoint)
+        for _ in range(10):
+            clear.send_multipart(box.measurement(rms=1.0))
+            time.sleep(0.02)
+        assert not client.measurements.poll(300)
+
+
+def test_a_key_put_into_the_folder_admits_its_box_within_a_second_on_the_same_sockets(makai: Any) -> None:
+    brokers = makai.brokers()
+    pair = makai.generate()
+    with makai.running(brokers.triggering), makai.running(brokers.acquisition):
+        box, client = makai.box(brokers, "7", pair), makai.client(brokers)
+        assert not makai.arrives(box, client, seconds=0.3)
+        write_public(brokers.keys.box_public("7"), KeyPair(pair.public), "7")
+        started = time.monotonic()
+        assert makai.arrives(box, client, seconds=3.0)
+        assert time.monotonic() - started < 1.0
+        # the Box's own thread sends its subscription anew, when it enters the socket
+        listening = brokers.acquisition.counters
+        makai.wait_for(lambda: box.sub.poll(1) or listening.of("boxes_listening", "7"))
+        assert time.monotonic() - started < 1.0
+        client.ask("7", "data_x_y")
+        assert box.command() is not None
+
+
+def test_a_revoked_box_is_cut_and_nobody_else_reconnects(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering), makai.running(brokers.acquisition):
+        gone, stays, client = makai.box(brokers, "1"), makai.box(brokers, "4"), makai.client(brokers)
+        watched = {
+            box.box_id: [watch(opened) for opened in (box.pub, box.sub, box.push)] for box in (gone, stays)
+        }
+        assert makai.arrives(gone, client)
+        assert makai.arrives(stays, client)
+        makai.wait_for(lambda: brokers.acquisition.counters.total("boxes_listening") >= 2)
+        for each in (gone, stays):  # 8196: no frame was ever sent there
+            makai.wait_for(lambda each=each: shaken(watched[each.box_id][2]))
+        brokers.keys.box_public("1").unlink()
+        started = time.monotonic()
+        makai.wait_for(lambda: ends(watched["1"][0]), 1.0)
+        makai.wait_for(lambda: ends(watched["1"][1]), 1.0)
+        makai.wait_for(lambda: ends(watched["1"][2]), 1.0)
+        assert time.monotonic() - started < 1.0
+        assert makai.arrives(stays, client)
+        assert not makai.arrives(gone, client, seconds=0.5)
+        client.ask("1", "data_x_y")
+        assert gone.command(timeout_ms=300) is None
+        assert [ends(each) for each in watched["4"]] == [0, 0, 0]
+        assert brokers.triggering.counters.of("refused", gone.pair.public.decode()) >= 1
+
+
+def test_a_box_that_is_listed_again_comes_back_by_itself(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        assert makai.arrives(box, client)
+        path = brokers.keys.box_public("1")
+        kept = path.read_bytes()
+        path.unlink()
+        makai.wait_for(lambda: brokers.triggering.counters.of("refused", box.pair.public.decode()))
+        path.write_bytes(kept)
+        assert makai.arrives(box, client, seconds=2.0)
+
+
+def test_a_key_that_is_replaced_shuts_the_old_one_out(makai: Any) -> None:
+    brokers = makai.brokers()
+    new = makai.generate()
+    with makai.running(brokers.triggering):
+        old, client = makai.box(brokers, "1"), makai.client(brokers)
+        assert makai.arrives(old, client)
+        write_public(brokers.keys.box_public("1"), KeyPair(new.public), "1")
+        fresh = makai.box(brokers, "1", new)
+        assert makai.arrives(fresh, client, seconds=2.0)
+        assert not makai.arrives(old, client, seconds=0.4, timestamp_ms=77)
+
+
+def test_a_box_that_sends_as_another_is_dropped_and_counted(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        assert makai.arrives(box, client)
+        assert not makai.arrives(box, client, seconds=0.3, box_id=4)
+        assert brokers.triggering.counters.of("foreign", "1") >= 1
+        topic_of_4 = [b"0004", box.measurement()[1]]
+        box.pub.send_multipart(topic_of_4)
+        assert not client.measurements.poll(200)
+        assert makai.arrives(box, client)
+
+
+def test_a_broken_key_file_is_told_and_harms_nobody(makai: Any) -> None:
+    brokers = makai.brokers()
+    with structlog.testing.capture_logs() as lines, makai.running(brokers.triggering):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        assert makai.arrives(box, client)
+        (brokers.keys.public_keys / "opqbox99.key").write_text("nonsense")
+        makai.wait_for(lambda: brokers.triggering.counters.total("key_files_refused") == 1)
+        assert makai.arrives(box, client)
+    assert any(line["event"] == "keys.file_refused" for line in lines)
+
+
+def test_many_boxes_that_connect_at_once_can_each_be_revoked_alone(makai: Any) -> None:
+    brokers = makai.brokers()
+    ids = [str(k) for k in range(20, 40)]
+    brokers.keys.create(False, ids)
+    with makai.running(brokers.acquisition):
+        server = KeyPair(brokers.server.public)
+        peer = makai.peer()
+        pushes = {
+            each: peer.connect(
+                zmq.PUSH, brokers.acquisition_config.response_endpoint, brokers.pair(each), server
+            )
+            for each in ids
+        }
+        watched = {each: watch(opened) for each, opened in pushes.items()}
+        makai.wait_for(lambda: brokers.acquisition.counters.total("handshakes") >= len(ids))
+        time.sleep(0.2)
+        for each in ids[:5]:
+            brokers.keys.box_public(each).unlink()
+        for each in ids[:5]:
+            makai.wait_for(lambda each=each: ends(watched[each]), 2.0)
+        time.sleep(0.3)
+        assert [ends(watched[each]) for each in ids[5:]] == [0] * 15

@@ -1,0 +1,214 @@
+"""What the brokers do with frames: on byte for byte, to whom they belong, or counted."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+import zmq
+
+from opq_cloud.config import TriggeringBroker as TriggeringConfig
+from opq_cloud.makai.fanout import Fanout
+from opq_cloud.makai.triggering_broker import TriggeringBroker
+from opq_cloud.service import Counters
+from opq_proto.errors import PortBusyError
+from opq_proto.opqbox3_pb2 import Command
+
+
+def test_all_frames_of_a_measurement_go_on_whatever_their_number(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        assert makai.arrives(box, client)
+        frames = [*box.measurement(timestamp_ms=9), b"a third", b""]
+        box.pub.send_multipart(frames)
+        assert client.measurements.poll(2000)
+        assert client.measurements.recv_multipart() == frames
+
+
+def test_a_legacy_box_with_an_unpadded_topic_and_a_trigger_message_is_relayed(makai: Any) -> None:
+    from opq_proto.opq_pb2 import TriggerMessage
+
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        assert makai.arrives(box, client)
+        body = TriggerMessage(id=1, time=123, frequency=60.0, rms=120.0, thd=0.02).SerializeToString()
+        box.pub.send_multipart([b"1", body])
+        assert client.measurements.poll(2000)
+        assert client.measurements.recv_multipart() == [b"1", body]
+
+
+@pytest.mark.parametrize("frames", [[b"0001"], [b"0001", b"\xff\xff\xff"], [b"one", b"\x08\x01"], [b""]])
+def test_a_malformed_measurement_is_counted_and_the_stream_goes_on(makai: Any, frames: list[bytes]) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        assert makai.arrives(box, client)
+        box.pub.send_multipart(frames)
+        makai.wait_for(lambda: brokers.triggering.counters.of("malformed", "1") == 1)
+        assert makai.arrives(box, client)
+
+
+def test_holes_in_a_sequence_are_counted_by_box(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        assert makai.arrives(box, client)
+        for sequence in (10, 11, 15, 16):
+            box.pub.send_multipart(box.measurement(sequence=sequence))
+        makai.wait_for(lambda: brokers.triggering.counters.of("sequence_holes", "1") == 3)
+
+
+def test_a_command_reaches_its_box_and_the_answer_who_asked(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.acquisition):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "1"))
+        client.ask("1", "mine_1_2", 1000, 2000)
+        command = box.command()
+        assert command is not None
+        assert (command.data_command.start_ms, command.data_command.end_ms) == (1000, 2000)
+        frames = box.answer(command)
+        box.push.send_multipart(frames)
+        assert client.answers.poll(3000)
+        assert client.answers.recv_multipart() == [b"mine_1_2", *frames]
+        box.push.send_multipart(frames)  # a second answer is nobody's
+        makai.wait_for(lambda: brokers.acquisition.counters.of("responses_not_asked_for", "1") == 1)
+        assert not client.answers.poll(100)
+
+
+def test_sequence_numbers_rise_by_one_and_do_not_start_at_the_same_place(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.acquisition):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "1"))
+        for k in range(3):
+            client.ask("1", f"a_{k}_b")
+        numbers = [box.command().seq for _ in range(3)]
+        assert [(number - numbers[0]) % 2**32 for number in numbers] == [0, 1, 2]
+
+
+def test_only_the_asked_box_may_answer(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.acquisition):
+        asked, other, client = makai.box(brokers, "1"), makai.box(brokers, "4"), makai.client(brokers)
+        makai.wait_for(lambda: brokers.acquisition.counters.total("boxes_listening") >= 2)
+        client.ask("1", "a_b_c")
+        command = asked.command()
+        assert command is not None
+        other.push.send_multipart(other.answer(command))  # its own id, another's number
+        other.push.send_multipart(other.answer(command, box_id=1))  # another's id
+        makai.wait_for(lambda: brokers.acquisition.counters.of("foreign", "4") == 2)
+        assert not client.answers.poll(100)
+        asked.push.send_multipart(asked.answer(command))
+        assert client.answers.poll(3000)
+
+
+def test_a_box_gets_nothing_by_subscribing_to_another(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.acquisition):
+        box, client = makai.box(brokers, "4"), makai.client(brokers)
+        makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "4"))
+        box.sub.subscribe("1")
+        makai.wait_for(lambda: brokers.acquisition.counters.of("foreign_subscriptions", "4") == 1)
+        client.ask("1", "a_b_c")
+        client.ask("10", "a_b_c")
+        assert box.command(timeout_ms=300) is None
+        client.ask("4", "a_b_c")
+        assert box.command().box_id == 4
+
+
+def test_a_box_that_subscribes_to_everything_gets_its_own_only(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.acquisition):
+        box, client = makai.box(brokers, "4"), makai.client(brokers)
+        box.sub.unsubscribe("4")
+        box.sub.subscribe("")
+        makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "4"))
+        client.ask("1", "a_b_c")
+        client.ask("4", "a_b_c")
+        assert box.command().box_id == 4
+        assert box.command(timeout_ms=200) is None
+
+
+def test_a_box_that_leaves_and_comes_back_hears_its_commands_again(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.acquisition):
+        client = makai.client(brokers)
+        for times in (1, 2):
+            box = makai.box(brokers, "1")
+            makai.wait_for(
+                lambda times=times: brokers.acquisition.counters.of("boxes_listening", "1") == times
+            )
+            client.ask("1", "a_b_c")
+            assert box.command() is not None
+            box.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\xff", Command(box_id=1).SerializeToString()])
+def test_a_malformed_command_is_counted_and_the_next_is_served(makai: Any, body: bytes) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.acquisition):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "1"))
+        client.requests.send(body)
+        client.requests.send_multipart([b"two", b"frames"])
+        makai.wait_for(lambda: brokers.acquisition.counters.total("malformed_commands") == 2)
+        client.ask("1", "a_b_c")
+        assert box.command() is not None
+
+
+def test_a_malformed_response_is_counted_and_the_next_is_served(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.acquisition):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "1"))
+        box.push.send(b"\xff\xff")
+        makai.wait_for(lambda: brokers.acquisition.counters.of("malformed", "1") == 1)
+        client.ask("1", "a_b_c")
+        box.push.send_multipart(box.answer(box.command()))
+        assert client.answers.poll(3000)
+
+
+def test_a_busy_port_is_one_line_that_says_what_to_do(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering):
+        again = TriggeringBroker(
+            TriggeringConfig(
+                box_endpoint=brokers.triggering_config.box_endpoint, backend_endpoint=makai.free_endpoint()
+            ),
+            brokers.keys,
+        )
+        with pytest.raises(PortBusyError, match=r"triggering-broker cannot bind .*--port-offset") as caught:
+            again.run(threading.Event())
+        assert "\n" not in str(caught.value)
+
+
+def test_a_slow_subscriber_misses_messages_that_are_counted_and_holds_nobody() -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    counters = Counters()
+    fanout = Fanout(context, counters, queue_messages=200)
+    fanout.bind("tcp://127.0.0.1:*", "test", "test")
+    endpoint = fanout.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    slow, quick = context.socket(zmq.SUB), context.socket(zmq.SUB)
+    slow.rcvhwm = 10
+    try:
+        for subscriber in (slow, quick):
+            subscriber.subscribe(b"")
+            subscriber.connect(endpoint)
+        time.sleep(0.3)
+        fanout.drain()
+        assert counters.total("subscriptions") == 1  # the same subscription twice is told once
+        body = b"x" * 100_000
+        received = 0
+        for _ in range(600):
+            fanout.send([b"0001", body])
+            if quick.poll(1000):
+                quick.recv_multipart()
+                received += 1
+        assert received == 600
+        assert counters.total("dropped_for_slow_subscriber") > 0
+    finally:
+        fanout.close()
+        context.destroy(linger=0)

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.mauka.runner import Analysis
+from opq_cloud.mauka.analysis import Analysis
+from opq_proto.errors import PluginError
+from opq_proto.messages import Event, Finding
 from opq_rules.plugins.host import available, load
 
 BUILT_IN = Path(__file__).parent / "analyses"
@@ -21,6 +23,11 @@ def load_analyses(
     loaded = []
     for name, settings in wanted:
         plugin = load("analysis", name, settings, folders)
+        if (plugin.module.takes, plugin.module.gives) != (Event, Finding):
+            raise PluginError(
+                f"analysis plug-in {name!r} takes {plugin.module.takes!r} and gives {plugin.module.gives!r}; "
+                "want Event and Finding of opq_proto.messages"
+            )
         loaded.append(
             Analysis(
                 name=plugin.name,

@@ -20,6 +20,7 @@ import inspect
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ class MaukaPlugin:
         self._out: Publisher | None = None
         self._busy_since_s: float | None = None
         self._last_received_ms = 0
-        self._told = OncePer(10)
+        self._told: defaultdict[str, OncePer] = defaultdict(lambda: OncePer(10))
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         """For the plug-in to override: one message of a subscribed topic."""
@@ -99,7 +100,6 @@ class MaukaPlugin:
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """The loop, until `stop`, the exit event or the control message EXIT."""
-        self.exit_event = stop
         context: zmq.Context[Any] = zmq.Context()
         hwm = int(self.config[HWM_KEY])
         source = subscriber(context, hwm, (*self.subscriptions, self.name))
@@ -140,7 +140,7 @@ class MaukaPlugin:
             self.counters.add("failures", label=what)
             self._errors.pop(what, None)
             self._errors[what] = f"{what}: {type(error).__name__}: {error}"
-            if self._told.due():
+            if self._told[what].due():
                 log.exception("plugin.failed", plugin=self.name, what=what, **ids)
             return False
         self._errors.pop(what, None)
@@ -165,7 +165,7 @@ class MaukaPlugin:
 
     def _loop(self, source: "zmq.Socket[bytes]", stop: Stop) -> None:
         more = False
-        while not stop.is_set():
+        while not (stop.is_set() or self.exit_event.is_set()):
             if source.poll(0 if more else POLL_MS):
                 for _ in range(BURST):
                     try:
@@ -192,7 +192,7 @@ class MaukaPlugin:
             message = messages.read_body(body)
         except FrameError as error:
             self.counters.add("malformed")
-            if self._told.due():
+            if self._told["malformed"].due():
                 log.warning("plugin.malformed", plugin=self.name, problem=str(error))
             return True
         self._last_received_ms = messages.now_ms()

@@ -10,15 +10,16 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from opq_cloud.mauka.analysis import DEFAULT_NOMINAL, Analysis, Nominal
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.store.store import Store
 from opq_proto import log as logs
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
-from opq_proto.messages import Event, Finding
+from opq_proto.messages import Event, Finding, Waveform
 
 log = logs.get(service="mauka")
 
@@ -26,36 +27,6 @@ LOOK_S = 2.0
 UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: an original event service tells before it stores
 WAITING_EVENTS = 1000
 FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Analysis:
-    """A pure analysis with its settings (house.md, "An analysis")."""
-
-    name: str
-    analyse: Callable[..., Any]
-    config: Any
-    fixed: frozenset[str] = frozenset()
-    """Fields of `config` that its user set: a Box's own nominal values do not replace them."""
-    begin: Callable[[Any], Any] | None = None
-    """Of an analysis with memory: its first state."""
-
-    def for_nominal(self, nominal_v: float, nominal_hz: float) -> Any:
-        """Its Config for Boxes of these nominal values, where it has such fields."""
-        wanted = {"nominal_v": nominal_v, "nominal_hz": nominal_hz}
-        known = {item.name for item in fields(self.config)} - self.fixed
-        return replace(self.config, **{key: value for key, value in wanted.items() if key in known})
-
-    def look(self, event: Event, nominal: tuple[float, float], states: dict[Any, Any]) -> Sequence[Finding]:
-        """Its findings in `event`; the state of one with memory is kept in `states`, per nominal."""
-        config = self.for_nominal(*nominal)
-        if self.begin is None:
-            findings: Sequence[Finding] = self.analyse(event, config)
-            return findings
-        key = (self.name, nominal)
-        state = states[key] if key in states else self.begin(config)
-        findings, states[key] = self.analyse(event, config, state)
-        return findings
 
 
 @dataclass(slots=True)
@@ -74,14 +45,13 @@ class AnalysisRunner(MaukaPlugin):
         config: Mapping[str, Any],
         store: Callable[[], Store],
         analyses: Sequence[Analysis],
-        nominal_v: float = 120.0,
-        nominal_hz: float = 60.0,
+        nominal: Nominal = DEFAULT_NOMINAL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(config, [MAKAI_EVENT], AnalysisRunner.NAME)
         self._store = store
         self.analyses = tuple(analyses)
-        self._nominal = (nominal_v, nominal_hz)
+        self._nominal = nominal
         self._clock = clock
         self._next_look_s = clock()
         self._states: dict[Any, Any] = {}
@@ -110,11 +80,14 @@ class AnalysisRunner(MaukaPlugin):
         now_s = self._clock()
         if not self._backlog and now_s >= self._next_look_s:
             self._next_look_s = now_s + LOOK_S
-            self._backlog.extend(self._due(now_s))
             self._take_unfinished(now_s)
+            self._backlog.extend(self._due(now_s))
         if not self._backlog:
             return False
-        self._attempt(self._backlog.popleft(), again=False)
+        event_id = self._backlog.popleft()
+        record = self._store().event_record(event_id)
+        if record is not None and not record.analysed:  # it may have been told in the meantime
+            self._attempt(event_id, again=False)
         return bool(self._backlog)
 
     def run(self, stop: Any, ready: threading.Event | None = None) -> None:
@@ -189,28 +162,42 @@ class AnalysisRunner(MaukaPlugin):
         findings: list[Finding] = []
         all_looked = True
         for analysis in self.analyses:
-            started = time.perf_counter()
-            for part, nominal in parts:
-                all_looked &= self.guard(
-                    f"analysis {analysis.name}",
-                    lambda a=analysis, p=part, n=nominal: findings.extend(  # type: ignore[misc]
-                        a.look(p, n, self._states)
-                    ),
-                    event_id=event.event_id,
-                    analysis=analysis.name,
-                )
-            self.counters.add("analysis_ms", 1000 * (time.perf_counter() - started), label=analysis.name)
+            started_s = time.perf_counter()
+            for nominal, part in parts.items():
+                all_looked &= self._ask(analysis, part, nominal, findings)
+            self.counters.add("analysis_ms", 1000 * (time.perf_counter() - started_s), label=analysis.name)
         return findings, all_looked
 
-    def _by_nominal(self, event: Event) -> list[tuple[Event, tuple[float, float]]]:
+    def _ask(self, analysis: Analysis, part: Event, nominal: Nominal, findings: list[Finding]) -> bool:
+        """Add what it finds; when it fails on several Boxes, what it finds at each Box alone."""
+        what = f"analysis {analysis.name}"
+
+        def ask(event: Event) -> bool:
+            return self.guard(
+                what,
+                lambda: findings.extend(analysis.look(event, nominal, self._states)),
+                event_id=event.event_id,
+                box_ids=[wave.box_id for wave in event.waveforms],
+            )
+
+        if ask(part):
+            return True
+        if len(part.waveforms) > 1 and analysis.begin is None:
+            error = self._errors[what]
+            for wave in part.waveforms:
+                ask(replace(part, waveforms=(wave,)))
+            self._errors[what] = error  # a Box that is well does not make the event well
+        return False
+
+    def _by_nominal(self, event: Event) -> dict[Nominal, Event]:
         """The event in parts of Boxes with the same nominal volts and hertz: usually one part."""
         store = self._store()
-        parts: dict[tuple[float, float], list[Any]] = {}
+        waves: dict[Nominal, list[Waveform]] = {}
         for wave in event.waveforms:
             box = store.box(wave.box_id)
-            nominal = self._nominal if box is None else (box.nominal_v, box.nominal_hz)
-            parts.setdefault(nominal, []).append(wave)
-        return [(replace(event, waveforms=tuple(waves)), nominal) for nominal, waves in parts.items()]
+            nominal = self._nominal if box is None else Nominal(box.nominal_v, box.nominal_hz)
+            waves.setdefault(nominal, []).append(wave)
+        return {nominal: replace(event, waveforms=tuple(some)) for nominal, some in waves.items()}
 
     def _tell(self, store: Store, incident_id: int, stored_ns: int, again: bool) -> None:
         incident = store.incident(incident_id)

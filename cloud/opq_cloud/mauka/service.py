@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opq_cloud.config import CloudConfig, Mauka
+from opq_cloud.mauka.analysis import Nominal
 from opq_cloud.mauka.bridge import BridgeConfig, EventBridge
 from opq_cloud.mauka.bus import BusBroker, BusConfig
 from opq_cloud.mauka.loading import load_analyses
@@ -28,7 +29,8 @@ def services(config: CloudConfig, context: CloudContext) -> list[Service]:
     mauka = config.mauka
     settings = plugin_settings(mauka)
     analyses = load_analyses([(entry.name, entry.settings) for entry in mauka.analyses])
-    runner = AnalysisRunner(settings, lambda: context.store, analyses, config.nominal_v, config.nominal_hz)
+    nominal = Nominal(config.nominal_v, config.nominal_hz)
+    runner = AnalysisRunner(settings, lambda: context.store, analyses, nominal)
     plugins: list[MakaiEventPlugin | AnalysisRunner] = [runner]
     if mauka.payloads:
         plugins.append(MakaiEventPlugin(settings, lambda: context.store))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from opq_cloud.mauka.analysis import DEFAULT_NOMINAL, Nominal
 from opq_cloud.mauka.loading import load_analyses
 from opq_measure.disturbances import Limits, find_disturbances
 from opq_proto.errors import PluginError
@@ -38,7 +39,7 @@ def analysis():
     return loaded
 
 
-def look(analysis, *waves, nominal=(120.0, 60.0)):
+def look(analysis, *waves, nominal=DEFAULT_NOMINAL):
     return analysis.look(event(*waves), nominal, {})
 
 
@@ -108,7 +109,7 @@ def test_a_gap_alone_is_no_disturbance(analysis):
 
 def test_a_box_on_230_v_50_hz_is_measured_by_its_own_nominal(analysis):
     at_230 = wave(nominal_v=230.0, hz=50.0, steps=[(1.0, 1.1, 0.8)], v_per_lsb=0.012)
-    (found,) = look(analysis, at_230, nominal=(230.0, 50.0))
+    (found,) = look(analysis, at_230, nominal=Nominal(230.0, 50.0))
     assert found.residual_percent == pytest.approx(80.0, abs=0.03)
     assert found.duration_cycles == pytest.approx(5, abs=0.5)
 
@@ -124,7 +125,7 @@ def test_the_numbers_are_those_of_the_measurement_core(analysis):
 
 def test_limits_come_from_the_settings_and_impossible_ones_are_told():
     (strict,) = load_analyses([("rms_voltage", {"sag_percent": 95.0, "nominal_v": 127.0})])
-    assert [one.kind for one in strict.look(event(wave()), (120.0, 60.0), {})] == [
+    assert [one.kind for one in strict.look(event(wave()), Nominal(120.0, 60.0), {})] == [
         "sag"
     ]  # 120 / 127 = 94.5 %
     with pytest.raises(PluginError, match="did you mean"):
@@ -137,3 +138,12 @@ def test_limits_come_from_the_settings_and_impossible_ones_are_told():
 
 def test_all_built_in_analyses_load_with_their_defaults():
     assert [analysis.name for analysis in load_analyses([])] == ["rms_voltage"]
+
+
+def test_an_analysis_that_takes_something_else_is_refused(tmp_path):
+    (tmp_path / "odd.py").write_text(
+        "from dataclasses import dataclass\ntakes, gives = int, str\n"
+        "@dataclass(frozen=True)\nclass Config:\n    x: int = 0\ndef analyse(event, config):\n    return ()\n"
+    )
+    with pytest.raises(PluginError, match="want Event and Finding"):
+        load_analyses([("odd", {})], [tmp_path])

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,19 @@ import pytest
 from structlog.testing import capture_logs
 
 from opq_cloud.config import CloudConfig, Mauka
+from opq_cloud.mauka.analysis import Analysis
 from opq_cloud.mauka.bridge import BridgeConfig, EventBridge
 from opq_cloud.mauka.inject import event_message, inject
 from opq_cloud.mauka.loading import load_analyses
 from opq_cloud.mauka.payloads import MakaiEventPlugin, window_rms_v
-from opq_cloud.mauka.runner import Analysis, AnalysisRunner
+from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import services
 from opq_cloud.service import CloudContext
 from opq_cloud.store.opening import open_store
 from opq_cloud.store.store import BoxRecord
 from opq_measure.disturbances import Limits, find_disturbances
 from opq_proto.mauka_pb2 import ADC_SAMPLES, INCIDENTS, VOLTAGE_RAW, VOLTAGE_RMS_WINDOWED, MaukaMessage
-from opq_proto.messages import TimeSource, Trigger, Waveform
+from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 
 START_NS = 1_700_000_000_000_000_000
 RECORDINGS = Path(__file__).parents[4] / "shared" / "data" / "recordings"
@@ -169,6 +171,33 @@ def test_an_analysis_that_fails_takes_no_other_finding_with_it_and_is_tried_agai
     assert until(lambda: not store.unanalysed_events())
     assert found_in(store) == ([("1", "sag"), ("2", "sag")], 2)
     assert runner.last_error is None
+
+
+def test_a_box_whose_waveform_breaks_an_analysis_hides_no_other_box(runner, running, store, until):
+    bad = sine("2", (1.0, 1.1, 0.6), v_per_lsb=0.0068)
+    bad = Waveform("2", bad.start_ns, 0, TimeSource.FREE, 12_000_000, float("nan"), 0, bad.counts)
+    event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), bad, sine("3"))
+    running.start(runner)
+    assert until(lambda: found_in(store) == ([("1", "sag")], 1))
+    assert until(lambda: runner.counters.total("events") == 1)
+    assert not store.event_record(event_id).analysed
+    assert "analysis rms_voltage" in runner.last_error
+
+
+@pytest.mark.parametrize("wrong", ["no finding", "another box", "backwards"])
+def test_what_an_analysis_may_not_give_is_its_own_failure(bus, store, running, until, wrong):
+    good = Finding("noise", "1", START_NS, START_NS + 1, 0)
+    given = {
+        "no finding": {"class": "sag"},
+        "another box": replace(good, box_id="77"),
+        "backwards": replace(good, end_ns=0),
+    }[wrong]
+    analyses = [Analysis("wrong", lambda *_: [good, given], load_analyses([])[0].config), *load_analyses([])]
+    runner = AnalysisRunner(bus.settings, lambda: store, analyses)
+    put_event(store, sine("1", (1.0, 1.1, 0.6)))
+    running.start(runner)
+    assert until(lambda: found_in(store) == ([("1", "sag")], 1))
+    assert runner.last_error.startswith("analysis wrong: ")
 
 
 def test_an_event_told_before_it_is_complete_is_waited_for(bus, runner, running, store, until):

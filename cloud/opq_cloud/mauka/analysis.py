@@ -1,0 +1,70 @@
+"""A loaded analysis: the one adapter between a pure `analyse()` and whoever runs it.
+
+Live, by hand, over stored history: the call is `Analysis.look`. It gives the analysis the
+nominal values of the Boxes, keeps the state of one with memory, and lets only findings through.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+from opq_proto.messages import Event, Finding
+
+
+class Nominal(NamedTuple):
+    """What the mains of a Box are meant to be."""
+
+    nominal_v: float
+    nominal_hz: float
+
+
+DEFAULT_NOMINAL = Nominal(120.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A pure analysis with its settings (house.md, "An analysis")."""
+
+    name: str
+    analyse: Callable[..., Any]
+    config: Any
+    fixed: frozenset[str] = frozenset()
+    """Fields of `config` that its user set: a Box's own nominal values do not replace them."""
+    begin: Callable[[Any], Any] | None = None
+    """Of an analysis with memory: its first state."""
+
+    def for_nominal(self, nominal: Nominal) -> Any:
+        """Its Config for Boxes of these nominal values, where it has such fields."""
+        known = {item.name for item in fields(self.config)} - self.fixed
+        return replace(
+            self.config, **{name: value for name, value in nominal._asdict().items() if name in known}
+        )
+
+    def look(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
+        """Its findings in `event`; the state of one with memory is kept in `states`, per nominal.
+
+        Raises whatever the analysis raises, and TypeError or ValueError when what it gives are no
+        findings of this event.
+        """
+        config = self.for_nominal(nominal)
+        if self.begin is None:
+            return _checked(self.analyse(event, config), event)
+        key = (self.name, nominal)
+        state = states[key] if key in states else self.begin(config)
+        findings, state = self.analyse(event, config, state)
+        checked = _checked(findings, event)
+        states[key] = state
+        return checked
+
+
+def _checked(findings: Any, event: Event) -> tuple[Finding, ...]:
+    found = tuple(findings)
+    boxes = {wave.box_id for wave in event.waveforms}
+    for one in found:
+        if not isinstance(one, Finding):
+            raise TypeError(f"it gave a {type(one).__name__}; want Finding")
+        if one.box_id not in boxes:
+            raise ValueError(f"it gave a finding of Box {one.box_id!r}, which has no waveform in the event")
+        if one.start_ns > one.end_ns:
+            raise ValueError(f"it gave a finding that ends {one.start_ns - one.end_ns} ns before its start")
+    return found

@@ -198,7 +198,9 @@ def _phasors(
         starts = part - part[0]
         power[first : first + len(part)] = (energy[starts + 2 * half + 1] - energy[starts]) / (2 * half + 1)
     phasors = found[:, 0] + 1j * found[:, 1]
-    alternating = np.maximum(power - found[:, 2] ** 2, 1e-300)
+    alternating = np.maximum(
+        power - found[:, 2] ** 2, 1e-12 * power + 1e-300
+    )  # nothing but rounding beside DC
     return phasors, 2 * np.abs(phasors) ** 2 / alternating
 
 

@@ -88,7 +88,7 @@ def flicker(volts: SignalArray, rate_hz: float, lamp: Lamp) -> Flicker:
 
     Args:
         volts: (n,) counts or volts; the level does not matter.
-    Error: Pinst within 5 % of 1 at the fluctuations of table 1 (test_measure_flicker.py).
+    Error: Pinst within 5 % of 1 at the fluctuations of table 1 (test_measure_harmonics.py).
     """
     if len(volts) < MIN_S * rate_hz:
         return Flicker(None, None)

@@ -33,7 +33,7 @@ def window_frequency_hz(volts: SignalArray, rate_hz: float, nominal_hz: float = 
         ValueError: see `signal.check_signal`.
 
     Error: mean over 1 s below 1 mHz without noise, 42.5 to 69 Hz, with harmonics of 5 %
-    (test_measure_frequency.py).
+    (test_measure_cycles.py).
     """
     return tracked_window_frequency_hz(track(volts, rate_hz, nominal_hz))
 

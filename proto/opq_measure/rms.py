@@ -22,7 +22,7 @@ def cycle_rms_v(volts: SignalArray, edges: FloatArray) -> FloatArray:
     Raises:
         ValueError: edges do not rise, or leave `volts`.
 
-    Error: below 1e-5 of the value for a pure sine, 42.5 to 69 Hz at 12 kS/s (test_measure_rms.py).
+    Error: below 1e-5 of the value for a pure sine, 42.5 to 69 Hz at 12 kS/s (test_measure_cycles.py).
     Source: IEC 61000-4-30:2015, 5.2.
     """
     return _rms(volts, edges, 1)

@@ -1,0 +1,315 @@
+"""Spans, curves and disturbances: rectangular dips whose depth and length are known."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from opq_measure.curves import ieee1159, itic, semi_f47
+from opq_measure.disturbances import Disturbance, Limits, find_disturbances
+from opq_measure.spans import Span, spans_above, spans_below
+
+RATE_HZ = 12_000.0
+Floats = NDArray[np.float64]
+
+
+def mains_with(
+    *steps: tuple[float, float, float],
+    length_s: float = 2.0,
+    hz: float = 60.0,
+    phase: float = 0.0,
+    rate_hz: float = RATE_HZ,
+    noise_v: float = 0.0,
+    seed: int = 1,
+) -> Floats:
+    """120 V; each step (from s, to s, share) multiplies what is between."""
+    t = np.arange(round(length_s * rate_hz)) / rate_hz
+    volts = 120.0 * math.sqrt(2) * np.sin(2 * np.pi * hz * t + phase)
+    for start_s, stop_s, share in steps:
+        volts[(t >= start_s) & (t < stop_s)] *= share
+    return volts + np.random.default_rng(seed).normal(scale=noise_v, size=len(t)) if noise_v else volts
+
+
+def only(volts: Floats, **options: float) -> Disturbance:
+    found = find_disturbances(volts, RATE_HZ, 120.0, 60.0, Limits(**options))
+    assert len(found) == 1, [each.because for each in found]
+    return found[0]
+
+
+@settings(max_examples=100)
+@given(
+    nominal=st.sampled_from([50.0, 60.0]),
+    deviation=st.floats(0.9, 1.1),
+    share=st.floats(0.0, 0.88),
+    cycles=st.floats(1.5, 40.0),
+    start_s=st.floats(0.4, 0.6),
+    phase=st.floats(0.0, 2 * math.pi),
+)
+def test_depth_and_duration_of_a_rectangular_dip(
+    nominal: float, deviation: float, share: float, cycles: float, start_s: float, phase: float
+) -> None:
+    hz = nominal * deviation
+    volts = mains_with((start_s, start_s + cycles / hz, share), hz=hz, phase=phase)
+    found = find_disturbances(volts, RATE_HZ, 120.0, nominal)
+    assert len(found) == 1
+    dip = found[0]
+    # a half-cycle grid of one-cycle windows has one wholly inside from 1.5 cycles on
+    assert dip.residual_percent == pytest.approx(100 * share, abs=0.5 if cycles < 2.5 else 0.1)
+    assert dip.end_s is not None and not dip.open and not dip.open_at_start
+    assert abs(dip.duration_s - cycles / hz) < 0.5 / hz
+    assert abs(dip.start_s - start_s) < 0.5 / hz
+    assert dip.duration_cycles == pytest.approx(dip.duration_s * hz, abs=0.6)
+    assert dip.kind == ("interruption" if dip.residual_percent < 10 else "sag")
+
+
+@settings(max_examples=30)
+@given(
+    share=st.sampled_from([0.3, 0.5, 0.7, 0.85]), decibels=st.floats(40.0, 80.0), seed=st.integers(0, 2**31)
+)
+def test_noise_splits_no_dip_and_moves_it_little(share: float, decibels: float, seed: int) -> None:
+    noise_v = 120.0 * 10 ** (-decibels / 20)
+    volts = mains_with((0.5, 0.5 + 10 / 60, share), noise_v=noise_v, seed=seed)
+    dip = only(volts)
+    assert dip.residual_percent == pytest.approx(100 * share, abs=0.5)
+    assert abs(dip.duration_s - 10 / 60) < 0.5 / 60
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**31), hz=st.floats(58.0, 62.0))
+def test_distorted_noisy_wandering_mains_have_no_events(seed: int, hz: float) -> None:
+    random = np.random.default_rng(seed)
+    t = np.arange(round(3 * RATE_HZ)) / RATE_HZ
+    turn = 2 * np.pi * np.cumsum(hz + np.cumsum(random.normal(scale=2e-4, size=len(t)))) / RATE_HZ
+    level = 120.0 * (1 + 0.03 * np.sin(2 * np.pi * 0.3 * t))
+    volts = level * math.sqrt(2) * (np.sin(turn) + 0.04 * np.sin(3 * turn + 1) + 0.03 * np.sin(5 * turn))
+    volts += random.normal(scale=1.2, size=len(t))  # 40 dB
+    assert find_disturbances(volts, RATE_HZ) == ()
+
+
+def test_a_swell_reports_its_maximum() -> None:
+    swell = only(mains_with((0.5, 0.7, 1.15), (0.7, 0.8, 1.3)))
+    assert swell.kind == "swell" and swell.ieee1159 == "instantaneous swell"
+    assert swell.residual_percent == pytest.approx(130.0, abs=0.1)
+    assert swell.residual_v == pytest.approx(156.0, abs=0.1)
+    assert swell.duration_s == pytest.approx(0.3, abs=0.5 / 60)
+    assert swell.itic == "prohibited" and swell.semi_f47 == "not_applicable"
+
+
+def test_an_interruption_inside_a_sag_is_one_event_named_by_its_deepest_part() -> None:
+    event = only(mains_with((0.5, 1.0, 0.6), (0.7, 0.8, 0.0)))
+    assert event.kind == "interruption" and event.ieee1159 == "momentary interruption"
+    assert event.residual_percent == pytest.approx(0.0, abs=0.01)
+    assert event.duration_s == pytest.approx(0.5, abs=0.5 / 60)
+
+
+def test_two_dips_are_two_events_and_a_half_recovery_is_none() -> None:
+    found = find_disturbances(mains_with((0.4, 0.6, 0.7), (1.0, 1.3, 0.5)), RATE_HZ)
+    assert [round(each.residual_percent) for each in found] == [70, 50]
+    assert [each.duration_s for each in found] == pytest.approx([0.2, 0.3], abs=0.5 / 60)
+    # to 91 %: above the threshold, below threshold + hysteresis, so the dip goes on
+    assert only(mains_with((0.4, 0.6, 0.7), (0.6, 0.8, 0.91), (0.8, 1.0, 0.7))).duration_s > 0.59
+
+
+def test_a_dip_and_a_swell_come_in_time_order() -> None:
+    found = find_disturbances(mains_with((0.4, 0.6, 1.2), (1.0, 1.2, 0.5)), RATE_HZ)
+    assert [each.kind for each in found] == ["swell", "sag"]
+
+
+def test_an_event_open_at_the_end_is_returned_open() -> None:
+    event = only(mains_with((1.5, 9.0, 0.7)))
+    assert event.open and event.end_s is None and not event.open_at_start
+    assert event.duration_s == pytest.approx(0.5, abs=0.02)
+    assert event.entry()["end_s"] is None and event.entry()["open"] is True
+
+
+def test_an_event_open_at_the_start_begins_with_the_signal() -> None:
+    event = only(mains_with((-1.0, 0.5, 0.7)))
+    assert event.open_at_start and not event.open
+    assert event.start_s < 0.5 / 60 and event.end_s == pytest.approx(0.5, abs=0.5 / 60)
+
+
+def test_a_signal_that_is_one_long_dip_is_open_on_both_sides() -> None:
+    event = only(mains_with((-1.0, 9.0, 0.7)))
+    assert event.open and event.open_at_start
+
+
+@pytest.mark.parametrize(
+    ("share", "kind", "name"),
+    [
+        (0.8, "undervoltage", "undervoltage"),
+        (1.15, "overvoltage", "overvoltage"),
+        (0.0, "interruption", "sustained interruption"),
+    ],
+)
+def test_longer_than_a_minute_has_its_own_names(share: float, kind: str, name: str) -> None:
+    slow = 2000.0
+    volts = mains_with((1.0, 61.5, share), length_s=63.0, rate_hz=slow)
+    found = find_disturbances(volts, slow, 120.0, 60.0)
+    assert [(each.kind, each.ieee1159) for each in found] == [(kind, name)]
+    short = find_disturbances(mains_with((1.0, 60.5, share), length_s=63.0, rate_hz=slow), slow, 120.0, 60.0)
+    assert short[0].ieee1159 not in (None, name)
+
+
+def test_a_shallow_event_under_a_raised_threshold_has_no_ieee_1159_name() -> None:
+    event = only(mains_with((0.5, 0.7, 0.93)), sag_percent=95.0)
+    assert event.kind == "sag" and event.ieee1159 is None
+
+
+def test_confidence_is_even_on_the_threshold_and_near_one_below() -> None:
+    assert only(mains_with((0.5, 0.7, 0.7))).confidence > 0.999
+    close = only(mains_with((0.5, 0.7, 0.8999)))
+    assert 0.5 < close.confidence < 0.7
+
+
+def test_a_signal_too_short_for_a_cycle_has_no_events() -> None:
+    assert find_disturbances(np.zeros(300), RATE_HZ) == ()
+    assert find_disturbances(np.zeros(0), RATE_HZ) == ()
+
+
+def test_silence_is_an_interruption() -> None:
+    event = only(np.zeros(12_000))
+    assert event.kind == "interruption" and event.open and event.open_at_start
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sag_percent": 111.0},
+        {"interruption_percent": 90.0},
+        {"interruption_percent": 0.0},
+        {"swell_percent": 90.0},
+        {"hysteresis_percent": -0.1},
+        {"hysteresis_percent": 10.0},
+        {"sag_percent": math.nan},
+        {"swell_percent": math.inf},
+    ],
+)
+def test_limits_that_cannot_hold_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"want|must"):
+        Limits(**options)
+
+
+def test_a_nominal_that_is_no_voltage_is_refused() -> None:
+    with pytest.raises(ValueError, match="nominal_v"):
+        find_disturbances(mains_with(), RATE_HZ, 0.0)
+
+
+# spans
+
+
+def test_a_span_begins_below_and_ends_at_the_hysteresis() -> None:
+    values = np.array([100, 89, 91, 89, 92, 89, 95, 100.0])
+    assert spans_below(values, 90, 92) == (Span(1, 4, True), Span(5, 6, True))
+    assert len(spans_below(values, 90, 92)[0]) == 3
+    assert spans_below(values, 90, 96) == (Span(1, 7, True),)
+    assert spans_below(values[:6], 90, 96) == (Span(1, 6, False),)
+    assert spans_above(-values, -90, -92) == (Span(1, 4, True), Span(5, 6, True))
+    assert spans_below(np.empty(0), 90, 92) == ()
+    assert spans_below(np.array([90.0, 90.0]), 90, 92) == ()
+
+
+def test_a_hysteresis_on_the_wrong_side_is_refused() -> None:
+    with pytest.raises(ValueError, match="leave"):
+        spans_below(np.zeros(3), 90, 89)
+    with pytest.raises(ValueError, match="leave"):
+        spans_above(np.zeros(3), 110, 111)
+
+
+@given(values=st.lists(st.floats(0, 200), max_size=60))
+def test_spans_are_apart_and_hold_no_recovered_value(values: list[float]) -> None:
+    array = np.array(values)
+    spans = spans_below(array, 90, 92)
+    for span in spans:
+        assert array[span.start] < 90 and (array[span.start : span.stop] < 92).all()
+        assert span.closed == (span.stop < len(array))
+    covered = np.zeros(len(array), dtype=bool)
+    for span in spans:
+        assert not covered[span.start : span.stop].any()
+        covered[span.start : span.stop] = True
+    assert not (array[~covered] < 90).any()
+
+
+# curves: contracts.md, "a point on a line counts as inside"
+
+
+@pytest.mark.parametrize(
+    ("residual", "duration", "verdict"),
+    [
+        (0.0, 0.020, "no_interruption_in_function"),
+        (0.0, 0.0201, "no_damage"),
+        (70.0, 0.5, "no_interruption_in_function"),
+        (69.99, 0.5, "no_damage"),
+        (70.0, 0.5001, "no_damage"),
+        (75.0, 0.5, "no_interruption_in_function"),
+        (80.0, 10.0, "no_interruption_in_function"),
+        (80.0, 10.01, "no_damage"),
+        (90.0, 1e6, "no_interruption_in_function"),
+        (89.9, 11.0, "no_damage"),
+        (120.0, 0.5, "no_interruption_in_function"),
+        (120.01, 0.4, "prohibited"),
+        (120.0, 0.5001, "prohibited"),
+        (110.0, 100.0, "no_interruption_in_function"),
+        (132.0 / 120.0 * 100.0, 100.0, "no_interruption_in_function"),  # 110.00000000000001
+        (84.0 / 120.0 * 100.0, 0.1 + 0.2 + 0.2, "no_interruption_in_function"),
+        (100.0 * 0.7, 30 * (1 / 60), "no_interruption_in_function"),
+    ],
+)
+def test_itic(residual: float, duration: float, verdict: str) -> None:
+    assert itic(residual, duration) == verdict
+
+
+@pytest.mark.parametrize(
+    ("residual", "duration", "verdict"),
+    [
+        (50.0, 0.2, "pass"),
+        (49.9, 0.2, "fail"),
+        (50.0, 0.21, "fail"),
+        (70.0, 0.5, "pass"),
+        (0.7 * 120.0 / 120.0 * 100.0, 0.1 * 5, "pass"),
+        (69.9, 0.4, "fail"),
+        (80.0, 1.0, "pass"),
+        (79.9, 0.9, "fail"),
+        (80.0, 1.01, "not_applicable"),
+        (115.0, 0.1, "not_applicable"),
+        (0.0, 0.01, "fail"),
+    ],
+)
+def test_semi_f47(residual: float, duration: float, verdict: str) -> None:
+    assert semi_f47(residual, duration) == verdict
+
+
+@pytest.mark.parametrize(
+    ("residual", "cycles", "name"),
+    [
+        (50.0, 0.4, None),
+        (50.0, 0.5, "instantaneous sag"),
+        (90.0, 30.0, "instantaneous sag"),
+        (10.0, 30.1, "momentary sag"),
+        (50.0, 180.0, "momentary sag"),
+        (50.0, 181.0, "temporary sag"),
+        (50.0, 3600.0, "temporary sag"),
+        (85.0, 3601.0, "undervoltage"),
+        (9.9, 0.5, "momentary interruption"),
+        (9.9, 180.0, "momentary interruption"),
+        (0.0, 3600.0, "temporary interruption"),
+        (0.0, 3601.0, "sustained interruption"),
+        (110.0, 10.0, "instantaneous swell"),
+        (120.0, 100.0, "momentary swell"),
+        (120.0, 1000.0, "temporary swell"),
+        (115.0, 4000.0, "overvoltage"),
+        (95.0, 10.0, None),
+    ],
+)
+def test_ieee_1159(residual: float, cycles: float, name: str | None) -> None:
+    for hz in (50.0, 60.0):
+        if cycles <= 30.1 or hz == 60.0:
+            assert ieee1159(residual, cycles / hz, hz) == name
+
+
+def test_a_point_that_is_no_number_has_no_verdict() -> None:
+    for residual, duration in ((math.nan, 1.0), (-1.0, 1.0), (50.0, -0.1), (50.0, math.inf)):
+        with pytest.raises(ValueError, match="want a number"):
+            itic(residual, duration)

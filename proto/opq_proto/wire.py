@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _LARGEST = 2**63 - 1  # what a database's whole number holds; the wire's uint64 goes further
+_LARGEST_MS = _LARGEST // 1_000_000  # year 2262: later times have no int64 nanoseconds
 
 
 def topic(box_id: str) -> bytes:
@@ -88,13 +89,13 @@ def measurement_from_wire(data: bytes) -> Measurement:
     Metrics that are not finite are unknown and left out; an unknown time source counts as FREE.
 
     Raises:
-        FrameError: not a Measurement, empty, or a number beyond 2**63 - 1.
+        FrameError: not a Measurement, empty, a time after 2262 or a sequence beyond 2**63 - 1.
     """
     if not data:
         raise FrameError("empty measurement")
     message = read_message(WireMeasurement, data)
-    if max(message.timestamp_ms, message.sequence, message.oldest_sequence) > _LARGEST:
-        raise FrameError(f"Box {message.box_id}: measurement with a time or sequence beyond 2**63 - 1")
+    if message.timestamp_ms > _LARGEST_MS or max(message.sequence, message.oldest_sequence) > _LARGEST:
+        raise FrameError(f"Box {message.box_id}: measurement with an impossible time or sequence")
     metrics: dict[str, Metric] = {}
     for key, entry in message.metrics.items():
         low, high, average = entry.min, entry.max, entry.average

@@ -21,6 +21,11 @@ CYCLE_SAMPLES = 200
 ORIGINAL_RATE_MILLIHZ = 12_000_000
 """An original Box samples at 12 kS/s (opq-interop G.3) and does not say so."""
 
+MAX_SPAN_SAMPLES = 10**10
+"""Samples from the first to the last of one answer: nine days at 12 kS/s; more is a broken index."""
+_RATES_MILLIHZ = range(1_000, 10**10 + 1)  # 1 S/s to 10 MS/s
+_TIMES_NS = range(-(2**62), 2**62)  # years 1823 to 2116
+
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
@@ -112,7 +117,8 @@ def waveform_from_frames(
         v_per_lsb_fallback: gain of a Box that does not tell its own.
     Raises:
         FrameError: a frame is no Response or no Cycle, a sample is outside int16, our time
-            fields are on some Cycles only, or the gain is not known.
+            fields are on some Cycles only, a time, rate or index is impossible, or the gain is
+            not known.
     """
     response = read_message(Response, header)
     if response.WhichOneof("response") != "get_data_response":
@@ -125,7 +131,11 @@ def waveform_from_frames(
     v_per_lsb = data.volts_per_lsb if told else v_per_lsb_fallback
     if v_per_lsb is None:
         raise FrameError(f"Box {response.box_id}: volts_per_lsb is not sent and no calibration is known")
-    rate_millihz = data.rate_millihz if 0 < data.rate_millihz < 2**63 else ORIGINAL_RATE_MILLIHZ
+    rate_millihz = data.rate_millihz if data.HasField("rate_millihz") else ORIGINAL_RATE_MILLIHZ
+    if rate_millihz not in _RATES_MILLIHZ:
+        raise FrameError(
+            f"Box {response.box_id}: rate_millihz is {rate_millihz}; want 1_000 to 10_000_000_000"
+        )
     ours = {cycle.HasField("first_sample") and cycle.HasField("start_ns") for cycle in read}
     if len(ours) > 1:
         raise FrameError(f"Box {response.box_id}: some Cycles have first_sample and start_ns, some not")
@@ -136,6 +146,8 @@ def waveform_from_frames(
     end_ms = read[0].timestamp_ms or data.start_ts
     length_ns = len(read[0].datapoints) * 10**12 // rate_millihz
     start_ns = end_ms * 1_000_000 - length_ns
+    if start_ns not in _TIMES_NS:
+        raise FrameError(f"Box {response.box_id}: Cycle with the impossible time {end_ms} ms")
     return response, Waveform(
         box_id, start_ns, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, rate_millihz, v_per_lsb, 0, counts
     )
@@ -145,7 +157,11 @@ def _ours(
     box_id: str, header: GetDataResponseHeader, cycles: list[Cycle], v_per_lsb: float, rate_millihz: int
 ) -> Waveform:
     cycles.sort(key=lambda cycle: cycle.first_sample)
-    first = cycles[0]
+    first, last = cycles[0], cycles[-1]
+    if last.first_sample - first.first_sample > MAX_SPAN_SAMPLES or last.first_sample >= 2**62:
+        raise FrameError(f"Box {box_id}: Cycles from sample {first.first_sample} to {last.first_sample}")
+    if first.start_ns not in _TIMES_NS:
+        raise FrameError(f"Box {box_id}: Cycle with the impossible start_ns {first.start_ns}")
     parts: list[NDArray[np.int16]] = []
     gaps: list[Gap] = []
     position = first.first_sample

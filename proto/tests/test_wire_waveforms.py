@@ -182,3 +182,27 @@ def test_half_an_answer_of_ours_is_refused() -> None:
     header, *cycles = wire.waveform_to_frames(wave(range(400)), "1", 1, 1)
     with pytest.raises(FrameError, match="some Cycles"):
         wire.waveform_from_frames(header, [*cycles, unpacked([1] * 200, 5)])
+
+
+def ours(**fields: int) -> bytes:
+    return pb.Cycle(datapoints=[0] * 200, **{"start_ns": NS, "first_sample": 0, **fields}).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("header", "cycles"),
+    [
+        ({"rate_millihz": 0}, [ours()]),
+        ({"rate_millihz": 2**64 - 1}, [ours()]),
+        ({}, [ours(start_ns=2**63 - 1)]),
+        ({}, [ours(start_ns=-(2**63))]),
+        ({}, [ours(first_sample=2**64 - 1)]),
+        ({}, [ours(), ours(first_sample=2**40)]),
+        ({}, [unpacked([1] * 200, 2**64 - 1)]),
+        ({"start_ts": 2**64 - 1}, [unpacked([1] * 200, 0)]),
+    ],
+)
+def test_impossible_times_rates_and_indices_are_refused(header: dict[str, int], cycles: list[bytes]) -> None:
+    data = pb.GetDataResponseHeader(volts_per_lsb=1.0, **header)
+    frame = pb.Response(box_id=1, get_data_response=data).SerializeToString()
+    with pytest.raises(FrameError, match="Box 1: "):
+        wire.waveform_from_frames(frame, cycles)

@@ -76,8 +76,8 @@ def test_without_json_the_stages_are_told_in_order_and_ctrl_c_ends_everything(tm
             "on the page",
         ):
             up.wait_for(stage)
-        assert "Boxes 1 and 4" in up.lines[0] and up.view in up.lines[0]
-        (incident,) = get_json(f"{up.view}/api/incidents")[:1]
+        assert "Boxes 1, 4" in up.lines[0] and up.view in up.lines[0]
+        (incident,) = get_json(f"{up.view}/api/incidents")["incidents"]
         assert incident["class"] == "sag"
         assert up.end() == 0
         assert processes_with(str(tmp_path)) == []

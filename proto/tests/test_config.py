@@ -1,6 +1,5 @@
 """Configuration: all problems at once in the house's words, strict values, samples that load."""
 
-import json
 import math
 import tomllib
 from enum import Enum
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import field_validator
 from pydantic.dataclasses import dataclass as plain_pydantic
 
-from opq_proto.config import Field, build, default_data_dir, load, section
+from opq_proto.config import Field, build, load, section
 from opq_proto.config_sample import sample_toml
 from opq_proto.errors import ConfigError
 
@@ -232,44 +231,6 @@ def test_a_pydantic_dataclass_that_is_no_section_works_too() -> None:
     assert problems({"wrd": "x"}, Foreign) == ['wrd unknown key; did you mean "word"?']
 
 
-# Files
-
-
-def test_json_is_read_by_name_or_by_look(tmp_path: Path) -> None:
-    for name in ("makai.config.json", "makai.conf"):
-        (tmp_path / name).write_text(json.dumps({"uplink": {"endpoint": "e"}}))
-        assert load(Gateway, tmp_path / name).uplink.endpoint == "e"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        ("a.toml", b"y = 1\nx = ]", "a.toml: is no TOML: .*line 2"),
-        ("a.json", b'{"x": ', "a.json: is no JSON: .*line 1"),
-        ("a.json", b"[1, 2]", "want a table of keys"),
-        ("a.json", b"[" * 100_000, "a.json: is no JSON"),
-        ("a.toml", b"x = '\xff'", "byte 5 is not UTF-8"),
-        ("a.toml", b"\0", "is no TOML"),
-        ("a.toml", b"a = 1\na = 2", "is no TOML"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_told_in_one_line(
-    name: str, content: bytes, says: str, tmp_path: Path
-) -> None:
-    path = tmp_path / name
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match=says) as caught:
-        load(Gateway, path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_file_or_a_folder_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no such file"):
-        load(Gateway, tmp_path / "none.toml")
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        load(Gateway, tmp_path)
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
@@ -303,12 +264,3 @@ def test_the_sample_tells_default_range_and_help_and_loads_back(tmp_path: Path) 
     assert str(caught.value).count("\n") == 1  # only what is required is missing
     assert build(WithRange, tomllib.loads(sample_toml(WithRange))) == WithRange()
     assert build(Gateway, {**tomllib.loads(sample), **GOOD}) == build(Gateway, GOOD)
-
-
-def test_the_data_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert default_data_dir() == tmp_path / "opq"
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for ignored in ("", "relative/path"):
-        monkeypatch.setenv("XDG_DATA_HOME", ignored)
-        assert default_data_dir() == tmp_path / "home" / ".local" / "share" / "opq"

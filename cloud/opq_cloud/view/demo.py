@@ -6,6 +6,8 @@ those published with event 9354 (openpowerquality/article2020, dissertation-negr
 falls to 85 % for nine cycles under the limit, Box 4 to 93 %; Box 2 is made up.
 """
 
+import contextlib
+import itertools
 import math
 import sys
 import tempfile
@@ -24,7 +26,8 @@ from opq_cloud.service import CloudContext
 from opq_cloud.store import BoxRecord, Store, open_store
 from opq_cloud.view.service import View
 from opq_measure.disturbances import find_disturbances
-from opq_proto import wire
+from opq_proto import mauka_pb2, wire
+from opq_proto.errors import OpqError
 from opq_proto.messages import Finding, Incident, Measurement, Metric, TimeSource, Trigger, Waveform
 
 RATE_HZ = 12_000.0
@@ -159,37 +162,103 @@ def fill(store: Store, now_ns: int, minutes: int = 60) -> Incident | None:
     return put_event(store, [waveform_of(outlet, sag_ns) for outlet in OUTLETS], "demo-sag")
 
 
+class Scene:
+    """A View over a store in `folder`, with the sockets that a broker and Mauka's bus would have."""
+
+    def __init__(self, folder: Path, http_endpoint: str = "127.0.0.1:0", poll_s: float = 1.0) -> None:
+        self.store = open_store(None, folder)
+        self._zmq = zmq.Context()
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+        self._measurements, measurement_endpoint = self._publisher()
+        self._bus, bus_endpoint = self._publisher()
+        self.config = Config(
+            http_endpoint=http_endpoint,
+            measurement_endpoint=measurement_endpoint,
+            bus_endpoint=bus_endpoint,
+            poll_s=poll_s,
+        )
+        self.view = View(self.config, CloudContext(lambda: self.store))
+        self._thread = threading.Thread(target=self._run, name="view")
+        self.failure: BaseException | None = None
+
+    @property
+    def url(self) -> str:
+        return self.view.url or ""
+
+    def __enter__(self) -> "Scene":
+        """Raises what `View.run` raised when it could not start."""
+        self._thread.start()
+        while not self._ready.wait(0.02):
+            if not self._thread.is_alive():
+                self.close()
+                raise self.failure or RuntimeError("View ended before it was ready")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> float:
+        """Seconds that View needed to end."""
+        began = time.monotonic()
+        self._stop.set()
+        self._thread.join(10)
+        return time.monotonic() - began
+
+    def close(self) -> None:
+        self.stop()
+        self._zmq.destroy(linger=0)
+        self.store.close()
+
+    def publish(self, *measurements: Measurement) -> None:
+        """As the triggering broker does on 9881."""
+        for item in measurements:
+            self._measurements.send_multipart([wire.topic(item.box_id), wire.measurement_to_wire(item)])
+
+    def publish_frames(self, frames: list[bytes]) -> None:
+        """Anything at all, on the measurements' socket."""
+        self._measurements.send_multipart(frames)
+
+    def announce(self, finding_id: int) -> None:
+        """As Mauka does after it stored a finding (opq-interop E.2)."""
+        message = mauka_pb2.MaukaMessage(timestamp_ms=time.time_ns() // 1_000_000, source="demo")
+        message.laha.gc_update.from_domain = mauka_pb2.INCIDENTS
+        message.laha.gc_update.id = finding_id
+        self._bus.send_multipart([b"laha_gc", message.SerializeToString()])
+
+    def _publisher(self) -> "tuple[zmq.Socket[bytes], str]":
+        socket = self._zmq.socket(zmq.PUB)
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+        return socket, f"tcp://127.0.0.1:{port}"
+
+    def _run(self) -> None:
+        try:
+            self.view.run(self._stop, self._ready)
+        except OpqError as error:
+            self.failure = error
+
+
 def main() -> None:
     """Serves the scene until Ctrl-C."""
     endpoint = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:8888"
-    stop = threading.Event()
-    with tempfile.TemporaryDirectory() as folder, zmq.Context() as zmq_context:
-        store = open_store(None, Path(folder))
-        fill(store, time.time_ns())
-        publisher = zmq_context.socket(zmq.PUB)
-        port = publisher.bind_to_random_port("tcp://127.0.0.1")
-        config = Config(http_endpoint=endpoint, measurement_endpoint=f"tcp://127.0.0.1:{port}")
-        view = View(config, CloudContext(lambda: store))
-        thread = threading.Thread(target=view.run, args=(stop,))
-        thread.start()
-        print(f"The scene of a sag: http://{endpoint} (Ctrl-C ends it)")
-        try:
-            sequence = 1_000_000
-            while thread.is_alive():
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
+        scene = Scene(Path(folder), endpoint)
+        fill(scene.store, time.time_ns())
+        with scene:
+            print(f"The scene of a sag: {scene.url} (Ctrl-C ends it)", flush=True)
+            for sequence in itertools.count(1_000_000):
+                if not scene.alive():
+                    break
+                now_ms = time.time_ns() // 1_000_000
+                scene.publish(*(measurement_of(outlet, now_ms, sequence) for outlet in OUTLETS))
                 time.sleep(1)
-                sequence += 1
-                for outlet in OUTLETS:
-                    measurement = measurement_of(outlet, time.time_ns() // 1_000_000, sequence)
-                    frames = [wire.topic(outlet.box_id), wire.measurement_to_wire(measurement)]
-                    publisher.send_multipart(frames)
-        except KeyboardInterrupt:
-            print()
-        finally:
-            stop.set()
-            thread.join()
-            publisher.close(linger=0)
-            store.close()
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OpqError as error:
+        sys.exit(str(error))

@@ -110,7 +110,7 @@ def page(context: ViewContext, incident: Incident) -> dict[str, object]:
         "itic_sentence": _itic_sentence(worst.finding if worst else None),
         "facts": _facts(incident, nominal_v, events, [item for item in records if item]),
         "findings": incident.findings,
-        "itic_words": words.ITIC_WORDS,
+        "itic_short": words.ITIC_SHORT,
         "f47_words": words.F47_WORDS,
     }
 
@@ -177,7 +177,7 @@ def _gap(gap: Gap, wave: Waveform) -> str:
     return f"{gap.samples} samples from sample {gap.first_sample} are missing: {why}."
 
 
-def _others(incident: Incident, panels: Sequence[Panel]) -> list[str]:
+def _others(incident: Incident, panels: Sequence[Panel]) -> str:
     """What the Boxes saw that were asked too and have no finding."""
     found = []
     for panel in panels:
@@ -186,13 +186,11 @@ def _others(incident: Incident, panels: Sequence[Panel]) -> list[str]:
         deep = abs(panel.nominal_v - panel.low_v) >= abs(panel.high_v - panel.nominal_v)
         volts, extreme = (panel.low_v, "lowest") if deep else (panel.high_v, "highest")
         percent = words.number(volts / panel.nominal_v * 100, 1, "%")
-        found.append(
-            f"{panel.label} was asked too and stayed within its limits: {extreme} "
-            f"{words.number(volts, 1, 'V')}, {percent}."
-        )
-    return (
-        found if len(found) <= 3 else [f"{len(found)} other Boxes were asked too and stayed within limits."]
-    )
+        found.append(f"Box {panel.box_id} ({extreme} {words.number(volts, 1, 'V')}, {percent})")
+    if not found:
+        return ""
+    who = words.listed(found) if len(found) <= 3 else f"{len(found)} other Boxes"
+    return f"Asked too, and without a finding: {who}."
 
 
 def _doubt(incident: Incident, events: Sequence[Event]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from opq_cloud.service import Counters
-from opq_cloud.view.words import class_tone, class_words, headline
+from opq_cloud.view.words import class_tone, class_words, headline, outline
 from opq_proto.messages import Incident, Measurement
 
 MEASUREMENTS_WAITING = 256
@@ -141,7 +141,7 @@ class LiveHub:
 
     def put_incident(self, incident: Incident) -> bool:
         """Tell every page if it is new or has changed; True when it was told."""
-        facts = {**incident_json(incident), "summary": headline(incident)}
+        facts = {**incident_json(incident), "summary": headline(incident), "outline": outline(incident)}
         facts["class_words"], facts["tone"] = class_words(incident.kind), class_tone(incident.kind)
         mark = fingerprint(incident)
         data = json.dumps({**facts, "fingerprint": mark})

@@ -61,7 +61,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
-        self._templates.filters.update(headline=words.headline, boxes=words.boxes)
+        self._templates.filters.update(headline=words.headline, outline=words.outline, boxes=words.boxes)
 
     def render(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse:
         """A page with HTTP status `code`; `here` marks its place in the navigation."""
@@ -149,7 +149,7 @@ class Pages:
             "box.html",
             here="boxes",
             card=card,
-            about=f"{place}A Box measures the voltage at one outlet.",
+            about=place,
             minutes=minutes[::-1],
             silent_words=(
                 "When its gateway sends again, the values above move and this chart begins."
@@ -180,7 +180,7 @@ class Pages:
             thd_percent=_float(values.get("thd_percent")),
             trans_v=_float(values.get("trans_v")),
             spark=spark,
-            spark_span=words.duration(spark.seconds) if spark else "",
+            spark_span=words.span(spark.seconds) if spark else "",
         )
 
 

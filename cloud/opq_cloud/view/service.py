@@ -40,11 +40,15 @@ class View:
         self._context = context
         self._nominal = (nominal_v, nominal_hz)
         self.counters = Counters()
+        self.url: str | None = None
+        """Where it is served, from the moment that its port is bound."""
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Serve until `stop`. Raises PortBusyError, ConfigError or StoreError when it cannot start."""
         host, port = _split(self._config.http_endpoint)
         with contextlib.closing(_bind(host, port)) as listener:
+            name = f"[{host}]" if ":" in host else host
+            self.url = f"http://{name}:{listener.getsockname()[1]}"
             hub = LiveHub(self.counters)
             store = self._context.store
             feed = Feed(

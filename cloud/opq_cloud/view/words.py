@@ -40,6 +40,11 @@ ITIC_WORDS = {
     "no_damage": "No damage region",
     "prohibited": "Prohibited region",
 }
+ITIC_SHORT = {
+    "no_interruption_in_function": "No interruption",
+    "no_damage": "No damage",
+    "prohibited": "Prohibited",
+}
 F47_WORDS = {"pass": "Pass", "fail": "Fail", "not_applicable": "Not applicable"}
 SOURCE_WORDS = {
     TimeSource.GPS: "GPS",
@@ -92,6 +97,11 @@ def duration(seconds: float) -> str:
     return f"{minutes}{THIN}min {rest}{THIN}s"
 
 
+def span(seconds: float) -> str:
+    """`40 s`, `5 min`: about how long, for a line of recent values."""
+    return f"{seconds:.0f}{THIN}s" if seconds < 90 else f"{seconds / 60:.0f}{THIN}min"
+
+
 def cycles(value: float | None) -> str:
     if value is None:
         return UNKNOWN
@@ -129,13 +139,14 @@ def ago(t_ns: int, now_ns: int) -> str:
 
 
 def uncertainty(value_ns: int | None) -> str:
-    """`± 1.2 ms`; said in words where it is not known."""
+    """`± 1.2 ms`, `± 850 µs`; said in words where it is not known."""
     if value_ns is None or value_ns >= UNKNOWN_UNCERTAINTY_NS:
         return "uncertainty not known"
     for scale, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
         if value_ns >= scale:
-            return f"± {value_ns / scale:.2g}{THIN}{unit}".replace("e+02", "00")
-    return f"± {value_ns}{THIN}ns"
+            value = value_ns / scale
+            return f"±{THIN}{value:.{0 if value >= 9.95 else 1}f}{THIN}{unit}"
+    return f"±{THIN}{value_ns}{THIN}ns"
 
 
 def source(value: TimeSource) -> str:
@@ -169,6 +180,17 @@ def headline(incident: Incident) -> str:
     if incident.residual_percent is not None:
         text += f" to {number(incident.residual_percent, 1, '%')}"
     return f"{text} at {boxes(incident.box_ids)}"
+
+
+def outline(incident: Incident) -> str:
+    """What follows the class in a list: `to 85.2 % for 148 ms at Box 1`"""
+    level = (
+        f"to {number(incident.residual_percent, 1, '%')} " if incident.residual_percent is not None else ""
+    )
+    found = worst(incident)
+    length = (found.finding.end_ns - found.finding.start_ns) if found else incident.end_ns - incident.start_ns
+    lasting = f"for {duration(length / 1e9)}" if incident.closed else "without an end"
+    return f"{level}{lasting} at {boxes(incident.box_ids)}"
 
 
 def sentence(incident: Incident, nominal_v: float) -> str:

@@ -35,7 +35,7 @@ function draw(place, rows) {
         ],
         series: [{}, edge, { stroke: hue, width: 1.75, points: { show: rows.length < 3 } }, edge],
         bands: [{ series: [3, 1], fill: soft }],
-        hooks: text.hooks,
+        plugins: [text],
       },
       columns(rows, metric),
     ),

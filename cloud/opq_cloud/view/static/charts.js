@@ -2,7 +2,7 @@
 
 /* global uPlot */
 
-const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
+export const FONT = '12px -apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif';
 const charts = [];
 
 export function colour(name) {
@@ -17,7 +17,8 @@ export async function fetchJson(url) {
 
 export function axis(extra = {}) {
   const hairline = { stroke: () => colour("line"), width: 1 };
-  return { stroke: () => colour("ink-quiet"), font: FONT, grid: hairline, ticks: { ...hairline, size: 4 }, gap: 5, ...extra };
+  const values = (_, splits) => splits.map((value) => String(value).replace("-", "\u2212"));
+  return { stroke: () => colour("ink-quiet"), font: FONT, grid: hairline, ticks: { ...hairline, size: 4 }, gap: 5, values, ...extra };
 }
 
 /** A chart that fills `place`, follows its width and the colour scheme, and is named by its caption. */
@@ -27,7 +28,7 @@ export function chart(place, options, data) {
     {
       width: place.clientWidth,
       height,
-      padding: [12, 10, 0, 0],
+      padding: [12, null, 0, 0],
       legend: { show: false },
       ...options,
     },
@@ -81,15 +82,15 @@ export function level(plot, value, name, hue) {
   ctx.save();
   ctx.strokeStyle = ctx.fillStyle = hue;
   ctx.lineWidth = dpr;
-  ctx.setLineDash([6 * dpr, 4 * dpr]);
+  ctx.setLineDash([2 * dpr, 3 * dpr]);
   ctx.beginPath();
   ctx.moveTo(bbox.left, y);
   ctx.lineTo(bbox.left + bbox.width, y);
   ctx.stroke();
   ctx.font = FONT.replace("12px", `${12 * dpr}px`);
-  ctx.textAlign = "right";
-  ctx.textBaseline = "bottom";
-  ctx.fillText(name, bbox.left + bbox.width - 4 * dpr, y - 3 * dpr);
+  ctx.textAlign = "left";
+  ctx.textBaseline = "bottom"; // on the left, where a recording begins at its steady voltage
+  ctx.fillText(name, bbox.left + 6 * dpr, y - 3 * dpr);
   ctx.restore();
 }
 

@@ -52,7 +52,7 @@ function zoomBy(factor) {
 }
 
 async function drawWaveform(place) {
-  const points = Math.round(Math.min(2400, Math.max(600, place.clientWidth * 2)));
+  const points = Math.round(Math.min(6000, Math.max(1200, place.clientWidth * 4)));
   const url = (first, last) => {
     const part = first === undefined ? "" : `&start_ms=${first.toFixed(3)}&end_ms=${last.toFixed(3)}`;
     return `${place.dataset.waveform}?origin_ns=${originNs}&points=${points}${part}`;
@@ -71,7 +71,8 @@ async function drawWaveform(place) {
       scales: { x: timeScale, y: { range: [-limit, limit] } },
       axes: [timeAxis(), axis({ size: 52 })],
       series: [{}, { label: place.dataset.name, stroke: hue, width: 1.25, points: { show: false }, spanGaps: false }],
-      hooks: { ...text.hooks, setSelect: [selectHook], drawClear: [shadeIncident] },
+      plugins: [text],
+      hooks: { setSelect: [selectHook], drawClear: [shadeIncident] },
     },
     [overview.t_ms, overview.values],
   );
@@ -134,13 +135,13 @@ async function drawEnvelope(place) {
           label: table.dataset.name,
           stroke: () => colour(`series-${table.dataset.series}`),
           width: 2,
-          dash: Number(table.dataset.series) ? [8, 3] : undefined,
+          dash: Number(table.dataset.series) ? [10, 3] : undefined,
           points: { show: false },
           spanGaps: true,
         })),
       ],
+      plugins: [text],
       hooks: {
-        ...text.hooks,
         setSelect: [selectHook],
         drawClear: [shadeIncident],
         draw: [

@@ -1,6 +1,6 @@
 // The ITIC curve with the points of an incident; time is logarithmic.
 
-import { axis, chart, colour, fetchJson } from "./charts.js";
+import { FONT, axis, chart, colour, fetchJson } from "./charts.js";
 
 const FIRST_S = 1e-3; // what rms can say ends at half a cycle, 8.3 ms
 const LAST_S = 100;
@@ -40,7 +40,7 @@ export async function drawItic(place) {
             trace(plot, lower, "down");
             label(plot, 3, (itic.upper[itic.upper.length - 1][1] + top) / 2 + 4, "prohibited", "up");
             label(plot, 3, 35, "no damage", "down");
-            label(plot, 0.0035, 100, "no interruption in function", "ink-quiet");
+            label(plot, FIRST_S * 1.15, 104, "no interruption in function", "ink-quiet", "left");
             for (const point of points) mark(plot, point);
           },
         ],
@@ -80,12 +80,12 @@ function trace(plot, line, hue) {
   ctx.restore();
 }
 
-function label(plot, x, y, text, hue) {
+function label(plot, x, y, text, hue, align = "center") {
   const { ctx } = plot;
   ctx.save();
-  ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.font = FONT.replace("12px", `${12 * devicePixelRatio}px`);
   ctx.fillStyle = colour(hue);
-  ctx.textAlign = "center";
+  ctx.textAlign = align;
   ctx.textBaseline = "middle";
   ctx.fillText(text, ...at(plot, [x, y]));
   ctx.restore();
@@ -103,7 +103,7 @@ function mark(plot, point) {
   ctx.lineWidth = 2.5 * dpr;
   ctx.stroke();
   ctx.fill();
-  ctx.font = `600 ${12.5 * dpr}px system-ui, sans-serif`;
+  ctx.font = FONT.replace("12px", `bold ${13 * dpr}px`);
   ctx.fillStyle = colour("ink");
   ctx.textBaseline = "middle";
   ctx.textAlign = x > bbox.left + bbox.width * 0.8 ? "right" : "left";

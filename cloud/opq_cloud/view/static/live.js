@@ -94,7 +94,7 @@ function showIncident(incident) {
     const tag = row.querySelector(".tag");
     tag.textContent = incident.class_words;
     tag.classList.add(`tag-${incident.tone}`);
-    row.querySelector(".incident-what").textContent = incident.summary;
+    row.querySelector(".incident-what").textContent = incident.outline;
     const time = row.querySelector("time");
     time.textContent = utc(incident.start_ms, 0);
     time.dateTime = new Date(incident.start_ms).toISOString();
@@ -102,7 +102,7 @@ function showIncident(incident) {
     age.dataset.ago = Math.floor(incident.start_ms);
     age.textContent = ago(incident.start_ms, Date.now() + serverLeadMs);
     if (old) {
-      if (old.querySelector(".incident-what").textContent === incident.summary) return;
+      if (old.querySelector(".incident-what").textContent === incident.outline) return;
       old.replaceWith(row);
     } else {
       const below = [...list.children].find((item) => Number(item.dataset.incident) < incident.id);

@@ -1,0 +1,123 @@
+"""What the charts draw; expected values are closed form."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_cloud.view import charts
+from opq_proto.messages import Gap, Measurement, Metric, TimeSource, Waveform
+
+START_NS = 1_795_164_307_000_000_000
+
+
+def _sine(rms_v: float = 120.0, seconds: float = 1.0) -> Waveform:
+    t_s = np.arange(round(12_000 * seconds)) / 12_000
+    counts = np.round(rms_v * math.sqrt(2) * np.sin(2 * np.pi * 60 * t_s) / 0.01).astype(np.int16)
+    return Waveform("1", START_NS, 1000, TimeSource.GPS, 12_000_000, 0.01, 500, counts)
+
+
+@given(
+    st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=700),
+    st.integers(2, 300),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_reduced_line_keeps_order_and_both_extremes(values: list[float], points: int) -> None:
+    data = np.array(values)
+    line = charts.reduce_min_max(np.arange(len(data), dtype=float), data, points)
+    assert (np.diff(line.t_ms) > 0).all()
+    assert len(line.values) <= max(points + 4, 4) or len(line.values) == len(data)
+    assert line.values.min() == data.min()
+    assert line.values.max() == data.max()
+    assert (data[line.t_ms.astype(int)] == line.values).all()
+
+
+def test_one_spike_in_a_second_survives_the_overview() -> None:
+    counts = np.zeros(12_000, dtype=np.int16)
+    counts[7_777] = 30_000
+    wave = replace(_sine(), counts=counts)
+    line = charts.waveform_line(wave, START_NS, None, None, 400)
+    assert len(line.values) <= 404
+    assert line.values.max() == pytest.approx(300.0)
+    assert line.t_ms[int(line.values.argmax())] == pytest.approx(7_777 / 12)
+    assert line.reduced
+
+
+def test_a_close_look_has_every_sample_between_the_two_moments() -> None:
+    line = charts.waveform_line(_sine(), START_NS, 10.0, 20.0, 2400)
+    assert len(line.values) == 121
+    assert line.t_ms[0] == pytest.approx(10.0)
+    assert line.t_ms[-1] == pytest.approx(20.0)
+    assert not line.reduced
+
+
+def test_a_gap_breaks_the_line_and_keeps_the_time_after_it() -> None:
+    wave = _sine()
+    gapped = replace(wave, counts=np.delete(wave.counts, slice(3000, 4200)), gaps=(Gap(3500, 1200, "crc"),))
+    line = charts.waveform_line(gapped, START_NS, None, None, 20_000)
+    (broken,) = np.nonzero(np.isnan(line.values))
+    assert list(broken) == [3000]
+    assert line.t_ms[3001] == pytest.approx(350.0)
+    assert line.as_json(2)["values"][3000] is None  # type: ignore[index]
+    envelope = charts.envelope_line(gapped, START_NS, 60.0)
+    assert np.isnan(envelope.values).sum() == 1
+    assert np.nanmin(envelope.values) == pytest.approx(120.0, rel=2e-3)  # no half cycle spans the gap
+
+
+def test_a_span_outside_of_the_waveform_is_an_empty_line() -> None:
+    line = charts.waveform_line(_sine(), START_NS, 5000.0, 6000.0, 100)
+    assert line.as_json(2) == {"t_ms": [], "values": [], "reduced": False}
+
+
+def test_the_envelope_of_a_sine_is_its_rms_at_every_half_cycle() -> None:
+    line = charts.envelope_line(_sine(118.0), START_NS, 60.0)
+    assert line.values == pytest.approx(118.0, rel=2e-4)
+    assert np.diff(line.t_ms) == pytest.approx(1000 / 120, abs=0.01)
+    assert charts.extremes(line).low_v == pytest.approx(118.0, rel=2e-4)
+
+
+def test_too_short_a_waveform_has_no_envelope_and_no_extremes() -> None:
+    wave = replace(_sine(), counts=np.zeros(50, dtype=np.int16))
+    assert len(charts.envelope_line(wave, START_NS, 60.0).values) == 0
+    assert charts.extremes(charts.envelope_line(wave, START_NS, 60.0)) == charts.Extremes(None, None)
+    assert charts.half_cycles(wave, START_NS, 60.0, -1e9, 1e9, 100) == ()
+
+
+def test_the_table_of_half_cycles_has_rms_and_both_peaks() -> None:
+    rows = charts.half_cycles(_sine(), START_NS, 60.0, 100.0, 200.0, 100)
+    assert 11 <= len(rows) <= 13
+    for row in rows:
+        assert row.rms_v == pytest.approx(120.0, rel=2e-4)
+        assert row.high_v == pytest.approx(120 * math.sqrt(2), rel=2e-3)
+        assert row.low_v == pytest.approx(-120 * math.sqrt(2), rel=2e-3)
+    assert len(charts.half_cycles(_sine(seconds=4.0), START_NS, 60.0, 0.0, 4000.0, 40)) <= 44
+
+
+def _measurement(t_ms: int, rms: tuple[float, float, float] | None) -> Measurement:
+    metrics = {} if rms is None else {"rms": Metric(min=rms[0], average=rms[1], max=rms[2])}
+    return Measurement("1", t_ms, metrics)
+
+
+def test_buckets_hold_lowest_mean_and_highest_and_none_for_what_was_not_measured() -> None:
+    rows = [
+        _measurement(60_000, (110.0, 119.0, 121.0)),
+        _measurement(61_000, (118.0, 121.0, 125.0)),
+        _measurement(130_000, None),
+    ]
+    first, second = charts.buckets(rows, 60_000)
+    assert (first.start_ms, first.windows, first.rms_v) == (60_000, 2, (110.0, 120.0, 125.0))
+    assert (second.start_ms, second.rms_v, second.f_hz) == (120_000, None, None)
+
+
+def test_a_sparkline_needs_two_points_and_stays_in_its_frame() -> None:
+    assert charts.sparkline([_measurement(0, (119.0, 120.0, 121.0))]) is None
+    line = charts.sparkline([_measurement(k * 1000, (100.0 + k, 120.0, 121.0)) for k in range(20)])
+    assert line is not None
+    for point in f"{line.line} {line.band}".split():
+        x, y = map(float, point.split(","))
+        assert 0 <= x <= line.width
+        assert 0 <= y <= line.height
+    assert (line.low_v, line.high_v, line.seconds) == (100.0, 121.0, 19.0)

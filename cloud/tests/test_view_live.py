@@ -1,0 +1,146 @@
+"""The live hub: bounded, counted, and nothing missed by a page that comes back."""
+
+import json
+from dataclasses import replace
+
+from opq_cloud.service import Counters
+from opq_cloud.view import live
+from opq_cloud.view.live import LiveHub, Message
+from opq_proto.messages import Incident, Measurement, Metric
+
+
+def _measurement(box_id: str, t_ms: int, rms_v: float = 120.0) -> Measurement:
+    return Measurement(box_id, t_ms, {"rms": Metric(rms_v - 1, rms_v + 1, rms_v), "f": Metric(59, 61, 60)})
+
+
+def _incident(incident_id: int, box_ids: tuple[str, ...] = ("1",)) -> Incident:
+    return Incident(incident_id, "sag", box_ids, (1,), 10**18, 10**18 + 10**8, True, 85.0, ())
+
+
+def _events(messages: list[Message]) -> list[tuple[str, object]]:
+    return [
+        (item.event, json.loads(item.data).get("id", json.loads(item.data).get("box_id")))
+        for item in messages
+    ]
+
+
+def test_a_new_page_gets_the_newest_values_of_each_box_and_no_old_incident() -> None:
+    hub = LiveHub(Counters())
+    hub.put_incident(_incident(1))
+    for t_ms in (1000, 2000, 3000):
+        hub.put_measurement(_measurement("1", t_ms, t_ms / 25))
+    page = hub.subscribe(lambda: None, None)
+    assert page is not None
+    (message,) = hub.take(page)
+    assert json.loads(message.data)["rms_v"] == 120.0
+
+
+def test_a_page_that_comes_back_gets_what_it_missed_and_what_changed() -> None:
+    hub = LiveHub(Counters())
+    page = hub.subscribe(lambda: None, None)
+    assert page is not None
+    hub.put_incident(_incident(1))
+    hub.put_incident(_incident(2))
+    last = hub.take(page)[-1].event_id
+    hub.unsubscribe(page)
+
+    same = hub.subscribe(lambda: None, last)
+    assert same is not None and hub.take(same) == []
+    hub.put_incident(_incident(2, ("1", "4")))
+    hub.put_incident(_incident(3))
+    back = hub.subscribe(lambda: None, last)
+    assert back is not None and _events(hub.take(back)) == [("incident", 2), ("incident", 3)]
+    plain = hub.subscribe(lambda: None, "2")
+    assert plain is not None and _events(hub.take(plain)) == [("incident", 3)]
+
+
+def test_a_strange_last_event_id_is_as_good_as_none() -> None:
+    hub = LiveHub(Counters())
+    hub.put_incident(_incident(1))
+    for after in ("", "x", "-1", "9" * 40, "1e3", "٣"):
+        page = hub.subscribe(lambda: None, after)
+        assert page is not None and hub.take(page) == []
+
+
+def test_an_incident_is_told_once_and_again_when_it_changes() -> None:
+    hub = LiveHub(Counters())
+    page = hub.subscribe(lambda: None, None)
+    assert page is not None
+    assert hub.put_incident(_incident(1))
+    assert not hub.put_incident(_incident(1))
+    assert hub.put_incident(_incident(1, ("1", "4")))
+    assert [json.loads(item.data)["box_ids"] for item in hub.take(page)] == [["1"], ["1", "4"]]
+    hub.drop_incident(1)
+    assert _events(hub.take(page)) == [("incident_gone", 1)]
+
+
+def test_a_page_that_does_not_keep_up_loses_its_oldest_measurements_counted_and_no_incident() -> None:
+    counters = Counters()
+    hub = LiveHub(counters)
+    page = hub.subscribe(lambda: None, None)
+    assert page is not None
+    hub.put_incident(_incident(1))
+    for k in range(live.MEASUREMENTS_WAITING + 10):
+        hub.put_measurement(_measurement("1", 1000 + k))
+    messages = hub.take(page)
+    assert len(messages) == 1 + live.MEASUREMENTS_WAITING
+    assert messages[0].event == "incident"
+    assert json.loads(messages[1].data)["timestamp_ms"] == 1010
+    assert counters.of("live_dropped", "measurement") == 10
+
+
+def test_pages_and_boxes_are_bounded() -> None:
+    counters = Counters()
+    hub = LiveHub(counters)
+    pages = [hub.subscribe(lambda: None, None) for _ in range(live.SUBSCRIBERS)]
+    assert hub.full()
+    assert hub.subscribe(lambda: None, None) is None
+    assert counters.total("clients_refused") >= 1
+    first = pages[0]
+    assert first is not None
+    hub.unsubscribe(first)
+    assert not hub.full()
+    for k in range(live.RECENT_INCIDENTS + 5):
+        hub.put_incident(_incident(k + 1))
+    assert len(hub.known_incidents()) == live.RECENT_INCIDENTS
+
+
+def test_late_and_repeated_measurements_change_nothing() -> None:
+    counters = Counters()
+    hub = LiveHub(counters)
+    for t_ms in (2000, 2000, 1000):
+        hub.put_measurement(_measurement("1", t_ms))
+    assert len(hub.recent("1")) == 1
+    assert counters.total("measurements_late") == 2
+
+
+def test_a_crossing_with_rms_alone_keeps_the_other_values() -> None:
+    hub = LiveHub(Counters())
+    hub.put_measurement(_measurement("1", 1000))
+    crossing = replace(_measurement("1", 1500, 102.0), crossing=True)
+    hub.put_measurement(replace(crossing, metrics={"rms": crossing.metrics["rms"]}))
+    shown = live.measurement_json(hub.latest()["1"])
+    assert (shown["rms_v"], shown["f_hz"]) == (102.0, 60.0)
+
+
+def test_unknown_and_not_finite_numbers_are_null_on_the_page() -> None:
+    nan = float("nan")
+    shown = live.measurement_json(Measurement("1", 1, {"rms": Metric(nan, float("inf"), 120.0)}))
+    assert (shown["rms_min_v"], shown["rms_max_v"], shown["rms_v"]) == (None, None, 120.0)
+    assert shown["f_hz"] is None
+    json.dumps(shown, allow_nan=False)
+
+
+def test_a_closed_hub_ends_its_pages_and_takes_no_new_one() -> None:
+    woken = []
+    hub = LiveHub(Counters())
+    page = hub.subscribe(lambda: woken.append(1), None)
+    hub.close()
+    assert page is not None and page.closed and woken
+    assert hub.subscribe(lambda: None, None) is None
+
+
+def test_a_message_is_one_server_sent_event() -> None:
+    assert (
+        Message("incident", '{"id": 1}', "1-00").encode() == b'id: 1-00\nevent: incident\ndata: {"id": 1}\n\n'
+    )

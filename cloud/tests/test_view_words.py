@@ -1,0 +1,139 @@
+"""Sentences, numbers and times, as people read them."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opq_cloud.view import words
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Incident, StoredFinding
+
+THIN = words.THIN
+START_NS = 1_795_164_307_861_234_567  # 2026-11-20 08:45:07.861234567 UTC
+SAG = Finding(
+    kind="sag",
+    box_id="1",
+    start_ns=START_NS,
+    end_ns=START_NS + 150_000_000,
+    uncertainty_ns=1_200_000,
+    residual_v=102.2,
+    residual_percent=85.1666,
+    duration_cycles=9.0,
+)
+
+
+def _incident(*findings: Finding, kind: str = "sag", closed: bool = True) -> Incident:
+    percents = [item.residual_percent for item in findings if item.residual_percent is not None]
+    return Incident(
+        incident_id=7,
+        kind=kind,
+        box_ids=tuple(item.box_id for item in findings),
+        event_ids=(3,),
+        start_ns=START_NS,
+        end_ns=START_NS + 150_000_000,
+        closed=closed,
+        residual_percent=max(percents, key=lambda value: abs(value - 100)) if percents else None,
+        findings=tuple(StoredFinding(k + 1, 7, 3, item) for k, item in enumerate(findings)),
+    )
+
+
+def test_a_sag_is_told_in_one_sentence() -> None:
+    incident = _incident(SAG, replace(SAG, box_id="4", residual_v=105.6, residual_percent=88.0))
+    assert words.headline(incident) == f"Sag to 85.2{THIN}% at Boxes 1 and 4"
+    assert words.sentence(incident, 120.0) == (
+        f"The voltage at Box 1 fell to 102.2{THIN}V, 85.2{THIN}% of the nominal 120{THIN}V, "
+        f"for 9.0 cycles (150{THIN}ms); Box 4 saw it too."
+    )
+    assert words.outline(incident) == f"to 85.2{THIN}% for 150{THIN}ms at Boxes 1 and 4"
+
+
+def test_a_swell_an_interruption_and_a_class_without_a_residual_have_their_own_words() -> None:
+    swell = replace(SAG, kind="swell", residual_v=138.0, residual_percent=115.0)
+    assert "rose to 138.0" in words.sentence(_incident(swell, kind="swell"), 120.0)
+    gone = replace(SAG, kind="interruption", residual_v=1.2, residual_percent=1.0)
+    assert "was lost" in words.sentence(_incident(gone, kind="interruption"), 120.0)
+    noise = replace(SAG, kind="noise", residual_v=None, residual_percent=None, duration_cycles=None)
+    assert words.sentence(_incident(noise, kind="noise"), 120.0) == f"Noise at Box 1, for 150{THIN}ms."
+
+
+def test_a_sag_still_open_says_so() -> None:
+    incident = _incident(replace(SAG, closed=False), closed=False)
+    assert "had not recovered when the recording ended" in words.sentence(incident, 120.0)
+    assert "without an end" in words.outline(incident)
+
+
+def test_combined_classes_read_as_words() -> None:
+    assert words.class_words("harmonics+sag") == "Harmonics and sag"
+    assert words.class_words("dc_offset+sag") == "DC offset and sag"
+    assert words.class_words("sag+dc_offset") == "Sag and DC offset"
+    assert words.class_words("brand_new") == "Brand new"
+    assert words.class_tone("interruption+sag") == "out"
+    assert words.class_tone("harmonics+sag") == "down"
+    assert words.class_tone("noise") == "other"
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "unit", "text"),
+    [
+        (None, 2, "V", "–"),
+        (float("nan"), 2, "V", "–"),
+        (float("inf"), 2, "", "–"),
+        (0.0, 1, "V", f"0.0{THIN}V"),
+        (-3.25, 2, "", "−3.25"),
+        (12345.678, 1, "", f"12{THIN}345.7"),
+    ],
+)
+def test_numbers(value: float | None, digits: int, unit: str, text: str) -> None:
+    assert words.number(value, digits, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0083, "8.3 ms"), (0.15, "150 ms"), (0.9999, "1.00 s"), (2.345, "2.35 s"), (200, "3 min 20 s")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert words.duration(seconds).replace(THIN, " ") == text
+
+
+@pytest.mark.parametrize(
+    ("value_ns", "text"),
+    [
+        (None, "uncertainty not known"),
+        (UNKNOWN_UNCERTAINTY_NS, "uncertainty not known"),
+        (90, "± 90 ns"),
+        (1_200, "± 1.2 µs"),
+        (1_200_000, "± 1.2 ms"),
+        (850_000, "± 850 µs"),
+        (2_000_000_000, "± 2.0 s"),
+    ],
+)
+def test_doubt(value_ns: int | None, text: str) -> None:
+    assert words.uncertainty(value_ns).replace(THIN, " ") == text
+
+
+def test_times_are_cut_and_never_pass_through_a_float() -> None:
+    assert words.utc(START_NS, 6) == "2026-11-20 08:45:07.861234"
+    assert words.utc(START_NS, 0) == "2026-11-20 08:45:07"
+    assert words.utc_attribute(START_NS) == "2026-11-20T08:45:07.861Z"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "just now"),
+        (4, "just now"),
+        (40, "40 s ago"),
+        (200, "3 min ago"),
+        (7300, "2 h ago"),
+        (3e5, "3 days ago"),
+    ],
+)
+def test_ago(seconds: float, text: str) -> None:
+    assert words.ago(START_NS, START_NS + int(seconds * 1e9)).replace(THIN, " ") == text
+
+
+@given(st.text(max_size=60))
+def test_no_class_can_break_the_words(kind: str) -> None:
+    words.class_words(kind)
+    assert words.class_tone(kind) in {"down", "out", "up", "other"}

@@ -12,9 +12,15 @@ import numpy as np
 
 from opq_hil import commands
 from opq_hil.clock import RunClock
+from opq_hil.crossings import Crossings
 from opq_hil.events import GridEvent
-from opq_hil.generator import Generator, Source
+from opq_hil.generator import Generator
+from opq_hil.grid import FloatArray
 from opq_hil.port import Port
+from opq_hil.source import Source
+from opq_measure.frequency import window_frequency_hz
+from opq_measure.harmonics import window_thd
+from opq_measure.transient import transient_peak_v
 from opq_proto import link, log
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
@@ -23,6 +29,7 @@ from opq_proto.link_messages import (
     PROTOCOL,
     BoxMeasurement,
     Command,
+    Crossing,
     GpsState,
     GpsStatus,
     Health,
@@ -37,6 +44,8 @@ BLOCK_SAMPLES = 200
 RING_S = 10
 HELLO_S = 5
 """A gateway that restarts learns who is there within this time, even if its own hello is lost."""
+FIGURES_S = 0.5
+"""Two windows of 10/12 cycles; a whole second would double the cost."""
 RESENT_PER_TICK = 8
 RESEND_WAITING_BYTES = 2048
 """Old samples go out only while fewer bytes wait, so that new ones are never late for them."""
@@ -71,6 +80,7 @@ class Box:
         self.source: Source = source if source is not None else Generator(seed=int(box_id))
         self.hardware = hardware
         self.settings = commands.Settings(measurements="on" if measurements else "off")
+        self.crossings = Crossings()
         self.decoder = link.Decoder()
         self.overruns = 0
         self.missing_samples = 0
@@ -207,9 +217,32 @@ class Box:
         )
         self._ring.append(samples)
         self.send(samples)
+        if self.crossings.limits:
+            self._look_at(samples)
         self._next += BLOCK_SAMPLES
         for mark in self.source.marks(first, BLOCK_SAMPLES):
             self._event_sent(mark)
+
+    def _look_at(self, newest: Samples) -> None:
+        """Tell crossings of the last nominal cycle's rms."""
+        source = self.source
+        cycle = round(source.rate_millihz / 1000 / source.nominal_hz)
+        recent = [self._ring[-1 - back].counts for back in range(min(2, len(self._ring)))]
+        counts = np.concatenate(recent[::-1])[-cycle:].astype(np.float64)
+        rms_v = float(np.sqrt(np.mean(counts**2))) * source.v_per_lsb
+        for kind, entering, share in self.crossings.look(rms_v / source.nominal_v):
+            self.send(
+                Crossing(
+                    sample=newest.first_sample + len(newest.counts) - cycle,
+                    t_ns=newest.t_ns - (cycle - len(newest.counts)) * 10**12 // source.rate_millihz,
+                    uncertainty_ns=newest.uncertainty_ns,
+                    source=newest.source,
+                    kind=kind,
+                    entering=entering,
+                    rms_v=rms_v,
+                    limit_v=share * source.nominal_v,
+                )
+            )
 
     def _event_sent(self, mark: int) -> None:
         self.port.flush(time.monotonic_ns())
@@ -265,13 +298,25 @@ class Box:
         )
 
     def _measurement(self) -> BoxMeasurement | None:
-        """rms of the last second; f, THD and transients are the gateway's to compute."""
-        blocks = list(self._ring)[-(self.source.rate_millihz // 1000 // BLOCK_SAMPLES) :]
+        """The Box's own figures of the last FIGURES_S, by the definitions of opq_measure."""
+        blocks = list(self._ring)[-round(self.source.rate_millihz * FIGURES_S / 1000 / BLOCK_SAMPLES) :]
         if not blocks:
             return None
-        counts = np.concatenate([block.counts for block in blocks]).astype(np.float64)
-        rms_v = float(np.sqrt(np.mean(counts**2))) * self.source.v_per_lsb
-        return BoxMeasurement(blocks[0].first_sample, len(counts), rms_v, None, None, None)
+        volts = np.concatenate([block.counts for block in blocks]) * self.source.v_per_lsb
+        rate_hz, nominal_hz = self.source.rate_millihz / 1000, self.source.nominal_hz
+        return BoxMeasurement(
+            first_sample=blocks[0].first_sample,
+            samples=len(volts),
+            rms_v=float(np.sqrt(np.mean(volts**2))),
+            f_hz=_mean(window_frequency_hz(volts, rate_hz, nominal_hz)),
+            thd=_mean(window_thd(volts, rate_hz, nominal_hz)),
+            trans_v=transient_peak_v(volts, rate_hz),
+        )
+
+
+def _mean(values: FloatArray) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from opq_hil.crossings import Crossings, parse_limits
 from opq_proto import link_messages
 from opq_proto.link_messages import Acknowledgement, Command, Operation, Status
 
@@ -14,7 +15,6 @@ KEY = re.compile(r"[a-z][a-z0-9_.]{0,31}")
 SETTINGS_AT_MOST = 24
 VALUE_BYTES_AT_MOST = 40
 """24 settings of 32 + 40 bytes stay below a frame's 2048."""
-CROSSING_KEYS = ("dip", "swell", "interruption")
 
 
 class Settings:
@@ -73,22 +73,11 @@ def answer(box: "Box", command: Command) -> None:
         case Operation.SYNC_TIME:
             acknowledge(Status.DONE, "kept: this Box's clock never jumps")
         case Operation.CROSSING_LIMITS:
-            problem = crossing_problem(command.argument)
-            acknowledge(Status.BAD_ARGUMENT if problem else Status.DONE, problem)
+            try:
+                box.crossings = Crossings(parse_limits(command.argument))
+            except ValueError as error:
+                acknowledge(Status.BAD_ARGUMENT, str(error))
+            else:
+                acknowledge(Status.DONE)
         case _:
             acknowledge(Status.UNKNOWN)
-
-
-def crossing_problem(argument: str) -> str:
-    """What is wrong with limits like `dip=0.9,swell=1.1` (shares of nominal); empty when nothing."""
-    for part in argument.split(","):
-        key, _, value = part.partition("=")
-        if key not in CROSSING_KEYS:
-            return f"want {', '.join(CROSSING_KEYS)}=share of nominal"
-        try:
-            share = float(value)
-        except ValueError:
-            share = -1.0
-        if not 0 < share < 10:
-            return f"{key}: want a share of nominal"
-    return ""

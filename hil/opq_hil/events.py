@@ -88,8 +88,7 @@ class Recurring:
 
     def placed(self, index: int, grid: Grid) -> GridEvent:
         """The event of play `index` (from 0)."""
-        at = float(grid.cycles(np.array([self.first_s + index * self.every_s]))[0])
-        return not_before(self.event, at)
+        return not_before(self.event, grid.cycles_at(self.first_s + index * self.every_s))
 
 
 def not_before(event: GridEvent, cycles: float) -> GridEvent:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_hil.box import Box
-from opq_hil.generator import Source
 from opq_hil.grid import Grid
 from opq_hil.recording import Recording, read_recording
 from opq_hil.replay import EVERY_S, LEAD_S, Replay, replays
 from opq_hil.scenario import DEFAULT, Scenario, generators, grid_of, load_scenario, plain_generator
+from opq_hil.source import Source
 from opq_proto.errors import ConfigError
 
 SIMULATED = "opq-hil simulated"

@@ -6,7 +6,6 @@ order. Made in chunks of one nominal cycle, the last of which is kept.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,38 +19,6 @@ NOISE_CHUNK_SAMPLES = 2400
 KEPT_CHUNKS = 8
 KEPT_S = 60.0
 """How long events that are over stay known to `truth` and `marks`."""
-
-
-class Source(Protocol):
-    """Where a Box has its samples from: a generator or a replayed recording."""
-
-    @property
-    def rate_millihz(self) -> int: ...
-
-    @property
-    def v_per_lsb(self) -> float: ...
-
-    @property
-    def nominal_v(self) -> float: ...
-
-    @property
-    def nominal_hz(self) -> float: ...
-
-    @property
-    def effective_bits(self) -> float: ...
-
-    @property
-    def offset_ns(self) -> int:
-        """Time of sample 0 after the common start of the run."""
-        ...
-
-    def counts(self, first: int, count: int) -> NDArray[np.int16]:
-        """(count,) converter counts from sample `first` on; asked for in rising order."""
-        ...
-
-    def marks(self, first: int, count: int) -> tuple[int, ...]:
-        """Samples in this span at which a disturbance begins, as truth for the log."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +91,13 @@ class Generator:
         self.seed = seed
         self._rate_hz = self.signal.rate_millihz / 1000
         self._events: list[GridEvent] = []
+        self._marks: list[int] = []  # samples at which events begin to count
         self._recurring = recurring
         self._plays = [0] * len(recurring)  # how many of each are placed
         self._chunks: dict[int, NDArray[np.int16]] = {}
         self._noise: tuple[int, FloatArray] = (-1, np.empty(0))
         self._horizon = 0  # first sample that was never made
+        self._looked = 0  # recurring events are placed up to here
 
     @property
     def rate_millihz(self) -> int:
@@ -152,9 +121,8 @@ class Generator:
 
     def add(self, event: GridEvent) -> GridEvent:
         """Put an event in at the first possible cycle not before its own; returns it as placed."""
-        free = float(self.grid.cycles(np.array([self._horizon / self._rate_hz]))[0])
-        placed = not_before(event, free)
-        self._events.append(placed)
+        placed = not_before(event, self.grid.cycles_at(self._horizon / self._rate_hz))
+        self._put(placed)
         return placed
 
     def counts(self, first: int, count: int) -> NDArray[np.int16]:
@@ -171,40 +139,57 @@ class Generator:
         t_s = np.arange(first, first + count) / self._rate_hz
         cycles = self.grid.cycles(t_s)
         share = np.ones(count)
-        volts = np.zeros(count)
-        for event in self._events:
-            if count and event.start_cycles <= cycles[-1] and event.stop_cycles >= cycles[0]:
-                share *= event.share(cycles)
-                if event.impulse:
-                    volts += self.signal.fundamental_v * event.added(cycles, self.grid.frequency_hz)
-        turn = 2 * math.pi * np.mod(cycles, 1.0)
-        wave = np.sin(turn)
-        for harmonic in self.signal.harmonics:
-            phase = math.radians(harmonic.phase_deg)
-            wave += harmonic.percent / 100 * np.sin(harmonic.order * turn + phase)
-        volts += self.signal.fundamental_v * math.sqrt(2) * wave * share + self.signal.dc_v
-        return Truth(cycles, self.grid.hz(t_s), share, volts)
+        for event in self._during(cycles):
+            share *= event.share(cycles)
+        return Truth(cycles, self.grid.hz(t_s), share, self._volts(cycles))
 
     def marks(self, first: int, count: int) -> tuple[int, ...]:
         """Samples in the span at which an event begins to count (`GridEvent.mark_cycles`)."""
-        if not any(event.mark_cycles is not None for event in self._events):
-            return ()
-        cycles = self.grid.cycles(np.arange(first - 1, first + count) / self._rate_hz)
-        found = set()
-        for event in self._events:
-            if event.mark_cycles is None:
-                continue
-            at = event.start_cycles + event.mark_cycles
-            if cycles[0] < at <= cycles[-1]:
-                found.add(first - 1 + int(np.searchsorted(cycles, at)))
-        return tuple(sorted(found))
+        return tuple(sorted(mark for mark in self._marks if first <= mark < first + count))
+
+    def _volts(self, cycles: FloatArray) -> FloatArray:
+        """(n,) volts without noise at a phase."""
+        turn = 2 * math.pi * np.mod(cycles, 1.0)
+        volts = np.sin(turn)
+        for harmonic in self.signal.harmonics:
+            phase = math.radians(harmonic.phase_deg)
+            volts += harmonic.percent / 100 * np.sin(harmonic.order * turn + phase)
+        volts *= self.signal.fundamental_v * math.sqrt(2)
+        for event in self._during(cycles):
+            volts *= event.share(cycles)
+        volts += self.signal.dc_v
+        for event in self._during(cycles):
+            if event.impulse:
+                volts += self.signal.fundamental_v * event.added(cycles, self.grid.frequency_hz)
+        return np.asarray(volts)
+
+    def _during(self, cycles: FloatArray) -> list[GridEvent]:
+        return [
+            event
+            for event in self._events
+            if len(cycles) and event.start_cycles <= cycles[-1] and event.stop_cycles >= cycles[0]
+        ]
+
+    def _put(self, event: GridEvent) -> None:
+        self._events.append(event)
+        if event.mark_cycles is None:
+            return
+        at = event.start_cycles + event.mark_cycles
+        low, high = 0, 1 << 42
+        while low < high:  # the first sample at or after it
+            middle = (low + high) // 2
+            if self.grid.cycles_at(middle / self._rate_hz) < at:
+                low = middle + 1
+            else:
+                high = middle
+        self._marks.append(low)
 
     def _chunk(self, chunk: int) -> NDArray[np.int16]:
         if chunk in self._chunks:
             return self._chunks[chunk]
         first = chunk * CHUNK_SAMPLES
         self._look_ahead(first + CHUNK_SAMPLES)
-        volts = self.truth(first, CHUNK_SAMPLES).volts
+        volts = self._volts(self.grid.cycles(np.arange(first, first + CHUNK_SAMPLES) / self._rate_hz))
         if self.signal.noise_v:
             volts = volts + self.signal.noise_v * self._noise_of(first)
         counts = np.clip(np.rint(volts / self.signal.v_per_lsb), -32768, 32767).astype(np.int16)
@@ -216,13 +201,17 @@ class Generator:
     def _look_ahead(self, horizon: int) -> None:
         """Place recurring events that may begin before `horizon`, forget those long over."""
         self._horizon = max(self._horizon, horizon)
-        soon_s = horizon / self._rate_hz + 1.0
+        if horizon < self._looked:
+            return
+        self._looked = horizon + round(self._rate_hz)
+        soon_s = self._looked / self._rate_hz + 1.0
         for number, recurring in enumerate(self._recurring):
             while recurring.first_s + self._plays[number] * recurring.every_s <= soon_s:
-                self._events.append(recurring.placed(self._plays[number], self.grid))
+                self._put(recurring.placed(self._plays[number], self.grid))
                 self._plays[number] += 1
-        past = float(self.grid.cycles(np.array([soon_s - KEPT_S]))[0])
+        past = self.grid.cycles_at(max(0.0, soon_s - KEPT_S))
         self._events = [event for event in self._events if event.stop_cycles > past]
+        self._marks = [mark for mark in self._marks if mark > horizon - KEPT_S * self._rate_hz]
 
     def _noise_of(self, first: int) -> FloatArray:
         chunk, at = divmod(first, NOISE_CHUNK_SAMPLES)

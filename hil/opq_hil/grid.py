@@ -6,6 +6,7 @@ it. Phase counts cycles of the fundamental; a rising zero crossing is a whole nu
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,26 +28,34 @@ class Excursion:
 
     def hz(self, t_s: FloatArray) -> FloatArray:
         """Hz above steady at `t_s`, (n,) seconds."""
-        at = [point[0] for point in self.points]
-        return np.interp(self._since(t_s), at, [point[1] for point in self.points], left=0.0, right=0.0)
+        at, hz, _ = _lines(self.points)
+        return np.interp(self._since(t_s), at, hz, left=0.0, right=0.0)
 
     def cycles(self, t_s: FloatArray) -> FloatArray:
         """Cycles gained up to `t_s`: the integral of `hz`, exact for straight lines."""
-        at = np.array([point[0] for point in self.points])
-        hz = np.array([point[1] for point in self.points])
-        steps = np.diff(at) * (hz[1:] + hz[:-1]) / 2
-        gained = np.concatenate(([0.0], np.cumsum(steps)))
+        at, hz, gained = _lines(self.points)
         since = self._since(t_s)
+        done = np.maximum(np.floor((t_s - self.first_s) / self.every_s), 0.0) * gained[-1]
+        if since[0] >= at[-1] and since[-1] >= since[0]:  # mostly: nothing happens now
+            return np.asarray(done + gained[-1])
         k = np.clip(np.searchsorted(at, since, side="right") - 1, 0, len(at) - 2)
         into = np.clip(since - at[k], 0.0, at[k + 1] - at[k])
         slope = (hz[k + 1] - hz[k]) / (at[k + 1] - at[k])
         here = gained[k] + into * (hz[k] + slope * into / 2)
-        done = np.maximum(np.floor((t_s - self.first_s) / self.every_s), 0.0)
-        return np.asarray(done * gained[-1] + np.where(since < 0, 0.0, here))
+        return np.asarray(done + np.where(since < 0, 0.0, here))
 
     def _since(self, t_s: FloatArray) -> FloatArray:
         since = t_s - self.first_s
         return np.where(since < 0, since, np.mod(since, self.every_s))
+
+
+@lru_cache(maxsize=64)
+def _lines(points: tuple[tuple[float, float], ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Times, Hz and cycles gained at the points of an excursion."""
+    at = np.array([point[0] for point in points])
+    hz = np.array([point[1] for point in points])
+    gained = np.concatenate(([0.0], np.cumsum(np.diff(at) * (hz[1:] + hz[:-1]) / 2)))
+    return at, hz, gained
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,10 @@ class Grid:
         for excursion in self.excursions:
             phase = phase + excursion.cycles(t_s)
         return phase
+
+    def cycles_at(self, t_s: float) -> float:
+        """Phase in cycles at one moment."""
+        return float(self.cycles(np.array([t_s]))[0])
 
     def hz(self, t_s: FloatArray) -> FloatArray:
         """(n,) true frequency in Hz at `t_s`."""

@@ -12,13 +12,18 @@ import pytest
 from opq_hil.box import Box
 from opq_hil.events import disturbance
 from opq_hil.faults import HARDWARE, Faults
-from opq_hil.generator import Generator
+from opq_hil.generator import Generator, Harmonic, Signal
+from opq_hil.grid import Grid
 from opq_hil.host import BoxHost
 from opq_proto import link
+from opq_proto.clock import system_clock
 from opq_proto.link_messages import (
     FLAG_RESENT,
     Acknowledgement,
+    BoxMeasurement,
     Command,
+    Crossing,
+    CrossingKind,
     Health,
     Hello,
     LinkMessage,
@@ -171,6 +176,50 @@ def test_an_event_on_demand_arrives_within_a_tenth_of_a_second():
     cycle_rms = np.sqrt(np.mean(volts.reshape(-1, 200) ** 2, axis=1))
     assert cycle_rms.min() == pytest.approx(0.6 * 120, rel=0.01)
     assert np.count_nonzero(cycle_rms < 100) in (3, 4)
+
+
+def test_crossings_are_told_once_limits_are_set():
+    with BoxHost([Box("1")]) as host:
+        reader = Reader(host.ports["1"])
+        reader.ask(Command(1, Operation.CROSSING_LIMITS, "dip=0.9,interruption=0.1"))
+        reader.ask(Command(2, Operation.CROSSING_LIMITS, "dip=deep"))
+        reader.read(2.0, lambda: len(reader.of(Acknowledgement)) == 2)
+        host.add_event("1", disturbance("sag", depth=0.5, cycles=6))
+        reader.read(1.0, lambda: len(reader.of(Crossing)) == 2)
+        os.close(reader.fd)
+    assert [answer.status for answer in reader.of(Acknowledgement)] == [Status.DONE, Status.BAD_ARGUMENT]
+    enter, leave = reader.of(Crossing)
+    assert (enter.kind, enter.entering, leave.entering) == (CrossingKind.DIP, True, False)
+    assert enter.limit_v == pytest.approx(108.0)
+    assert 5 * 200 <= leave.sample - enter.sample <= 8 * 200
+    block = next(b for b in reader.of(Samples) if b.first_sample == enter.sample)
+    assert abs(block.t_ns - enter.t_ns) <= 1
+
+
+def test_the_box_measures_what_it_sends():
+    with BoxHost([Box("1", Generator(Signal(118.0, (Harmonic(5, 4.0),)), Grid(60.05)))]) as host:
+        reader = Reader(host.ports["1"])
+        reader.read(3.0, lambda: bool(reader.of(BoxMeasurement)))
+        os.close(reader.fd)
+    figures = reader.of(BoxMeasurement)[0]
+    assert figures.rms_v == pytest.approx(118.0 * (1 + 0.04**2) ** 0.5, rel=2e-3)
+    assert figures.f_hz == pytest.approx(60.05, abs=0.002)
+    assert figures.thd == pytest.approx(0.04, abs=5e-4)
+
+
+def test_the_clock_never_jumps_and_counts_from_the_start():
+    before = time.time_ns()
+    with BoxHost([Box("1")]) as host:
+        after = time.time_ns()
+        reader = Reader(host.ports["1"])
+        reader.read(0.3)
+        os.close(reader.fd)
+    first = reader.of(Samples)[0]
+    assert before <= first.t_ns <= after
+    state = system_clock()
+    assert first.source == state.source
+    for block in reader.of(Samples):
+        assert block.t_ns == first.t_ns + block.first_sample * 10**12 // 12_000_000
 
 
 def test_two_boxes_with_one_id_are_refused():

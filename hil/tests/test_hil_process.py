@@ -1,0 +1,179 @@
+"""The process `python -m opq_hil.box`: what users and `opq-tools up` start, stop and disturb."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_hil.control import ask
+from opq_hil.fleet import plan_fleet
+from opq_proto.errors import ConfigError, OpqError, RecordingError
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "opq_hil.box", "--ports-dir", str(folder), *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not come"
+        time.sleep(0.02)
+
+
+def lines_of(process: subprocess.Popen[str]) -> list[dict]:
+    process.terminate()
+    _, text = process.communicate(timeout=5)
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_the_default_run_hosts_boxes_1_4_and_2_logs_their_dip_and_leaves_nothing(tmp_path: Path):
+    with running(tmp_path, "--lead-s", "0.5") as process:
+        wait_for(tmp_path / "box2")
+        targets = {name: str((tmp_path / name).readlink()) for name in ("box1", "box2", "box4")}
+        assert len(set(targets.values())) == 3
+        time.sleep(1.5)
+        lines = lines_of(process)
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+    started = {line["box_id"]: line["port"] for line in lines if line["event"] == "box.started"}
+    assert started == {name.removeprefix("box"): target for name, target in targets.items()}
+    (sent,) = [line for line in lines if line["event"] == "box.event_sent"]
+    assert (sent["service"], sent["box_id"], sent["level"]) == ("boxes", "1", "info")
+    assert 6000 < sent["first_sample"] < 7000
+    assert isinstance(sent["monotonic_ns"], int)
+
+
+def test_an_event_on_demand_goes_to_the_box_named_and_nonsense_is_counted_and_answered(tmp_path: Path):
+    with running(tmp_path, "--sim", "2") as process:
+        wait_for(tmp_path / "box2")
+        assert set(ask(tmp_path, {"do": "list"})["boxes"]) == {"1", "2"}
+        answer = ask(tmp_path, {"do": "event", "box": "2", "kind": "sag", "depth": 0.7, "cycles": 10})
+        assert (answer["box"], answer["depth"]) == ("2", 0.7)
+        wrong = [
+            {"do": "event", "box": "9", "kind": "sag"},
+            {"do": "event", "box": "1", "kind": "earthquake"},
+            {"do": "event", "box": "1", "kind": "sag", "depth": "deep"},
+            {"do": "event", "box": "1", "kind": "sag", "deep": 1},
+            {"do": "dance"},
+        ]
+        for request in wrong:
+            with pytest.raises(OpqError):
+                ask(tmp_path, request)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(tmp_path / "control"))
+            connection.sendall(b"\xff\xfe no json\n[[[[\n" + b"x" * 10_000)
+            assert b'"ok": false' in connection.recv(4096)
+        assert ask(tmp_path, {"do": "list"})["ok"]
+        time.sleep(0.2)
+        lines = lines_of(process)
+    assert process.returncode == 0
+    sent = [line for line in lines if line["event"] == "box.event_sent"]
+    assert [line["box_id"] for line in sent] == ["2"]
+    refused = [line for line in lines if line["event"] == "control.refused"]
+    assert refused[-1]["malformed"] >= len(wrong) + 2
+
+
+def test_a_second_process_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_path: Path):
+    with running(tmp_path, "--sim", "1"):
+        wait_for(tmp_path / "box1")
+        target = str((tmp_path / "box1").readlink())
+        command = [sys.executable, "-m", "opq_hil.box", "--ports-dir", str(tmp_path), "--sim", "1"]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        assert second.returncode == 1
+        assert len(second.stderr.splitlines()) == 1
+        assert "in use" in second.stderr
+        assert str((tmp_path / "box1").readlink()) == target
+
+
+def test_what_a_killed_process_left_behind_is_taken_over(tmp_path: Path):
+    with running(tmp_path, "--sim", "1") as process:
+        wait_for(tmp_path / "box1")
+        process.send_signal(signal.SIGKILL)
+        process.wait(5)
+    assert (tmp_path / "control").exists()
+    with running(tmp_path, "--sim", "1"):
+        end = time.monotonic() + 20
+        answer = None
+        while answer is None and time.monotonic() < end:
+            try:
+                answer = ask(tmp_path, {"do": "list"})["boxes"].get("1")
+            except OpqError:
+                time.sleep(0.05)
+        assert answer == str((tmp_path / "box1").readlink())
+
+
+def test_a_folder_deeper_than_a_socket_name_may_be_works(tmp_path: Path):
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    with running(deep, "--sim", "1"):
+        wait_for(deep / "box1")
+        assert ask(deep, {"do": "list"})["ok"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "wanted"),
+    [
+        (("--replay", "missing.i16"), 1, "missing.i16: there is no such file"),
+        (("--replay", "missing.csv"), 1, ".i16"),
+        (("--scenario", "missing.toml"), 2, "missing.toml"),
+        (("--sim", "-3"), 2, "--sim"),
+    ],
+)
+def test_what_cannot_be_started_ends_with_a_clear_line_and_no_traceback(
+    tmp_path: Path, options: tuple[str, ...], code: int, wanted: str
+):
+    command = [sys.executable, "-m", "opq_hil.box", "--ports-dir", str(tmp_path / "ports"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == code
+    assert wanted in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "ports").exists()
+
+
+def made_recording(folder: Path, name: str, meta: dict | None = None) -> Path:
+    t_s = np.arange(12_000) / 12_000
+    counts = np.rint(25_000 * np.sin(2 * np.pi * 60 * t_s)).astype("<i2")
+    path = folder / name
+    path.write_bytes(counts.tobytes())
+    path.with_suffix(".json").write_text(
+        json.dumps({"rate_hz": 12000, "volts_per_lsb": 0.0068, **(meta or {})})
+    )
+    return path
+
+
+def test_box_ids_come_from_the_metadata_else_the_smallest_free(tmp_path: Path):
+    named = made_recording(tmp_path, "a.i16", {"box_id": "2"})
+    nameless = made_recording(tmp_path, "b.i16")
+    fleet = plan_fleet(replays=[nameless, named], sim=2)
+    assert fleet.box_ids == ("1", "2", "3", "4")
+    assert [box.box_id for box in fleet.boxes()] == list(fleet.box_ids)
+    again = fleet.arguments()
+    assert again.count("--replay") == 2
+    assert plan_fleet().box_ids == ("1", "4", "2")
+    with pytest.raises(ConfigError, match="twice"):
+        plan_fleet(replays=[named, named])
+    with pytest.raises(ConfigError, match="Box 1"):
+        plan_fleet(replays=[made_recording(tmp_path, "c.i16", {"box_id": 1})], scenario="lightning_dip")
+    with pytest.raises(RecordingError):
+        plan_fleet(replays=[tmp_path / "none.i16"])

@@ -1,0 +1,112 @@
+"""The shipped scenario is held to the published figures of the recordings' README; bad files are refused."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_hil.generator import Generator
+from opq_hil.scenario import generators, load_scenario
+from opq_measure.disturbances import Limits, find_disturbances
+from opq_measure.frequency import window_frequency_hz
+from opq_measure.harmonics import window_thd
+from opq_proto.errors import ConfigError
+
+# README of the recordings: per-cycle Vrms over the dip, cycles 57-72 of Box 1 and 53-68 of Box 4
+PUBLISHED_V = {
+    "1": "122.19 121.90 112.35 106.43 104.38 103.47 102.93 102.41 "
+    "102.22 102.36 105.35 107.29 116.49 119.61 120.99 121.92",
+    "4": "122.39 121.46 115.38 113.90 113.03 112.44 112.13 111.85 "
+    "111.61 111.88 113.16 114.77 119.64 120.87 121.69 122.35",
+}
+
+
+@pytest.fixture(scope="module")
+def boxes() -> dict[str, tuple[Generator, np.ndarray]]:
+    made = generators(load_scenario())
+    return {box_id: (one, one.counts(0, 16 * 12_000) * one.v_per_lsb) for box_id, one in made.items()}
+
+
+@pytest.mark.parametrize("box_id", ["1", "4"])
+def test_the_half_cycles_of_the_file_give_the_published_rms_per_cycle(box_id: str):
+    (told,) = next(box.event for box in load_scenario().box if box.id == box_id)
+    halves = told.half_cycle_rms_v
+    pairs = [math.sqrt((a * a + b * b) / 2) for a, b in zip(halves[::2], halves[1::2], strict=True)]
+    assert pairs == pytest.approx([float(text) for text in PUBLISHED_V[box_id].split()], abs=0.01)
+
+
+def test_box_1_sees_one_sag_at_90_percent_like_the_recording(boxes):
+    (sag,) = find_disturbances(boxes["1"][1], 12_000.0)
+    assert sag.kind == "sag"
+    assert sag.residual_v == pytest.approx(102.2, abs=0.1)
+    assert sag.residual_percent == pytest.approx(85.2, abs=0.1)
+    assert sag.duration_s == pytest.approx(0.150, abs=0.0084)  # half a cycle
+
+
+def test_box_4_sees_none_at_90_percent_and_one_at_95(boxes):
+    assert find_disturbances(boxes["4"][1], 12_000.0) == ()
+    (sag,) = find_disturbances(boxes["4"][1], 12_000.0, limits=Limits(sag_percent=95.0))
+    assert sag.residual_v == pytest.approx(111.6, abs=0.1)
+    assert sag.duration_s == pytest.approx(0.1417, abs=0.0084)
+
+
+@pytest.mark.parametrize(("box_id", "thd", "rms_v"), [("1", 0.02985, 122.20), ("4", 0.02722, 122.37)])
+def test_the_steady_part_has_the_published_frequency_thd_and_rms(
+    boxes, box_id: str, thd: float, rms_v: float
+):
+    steady = boxes[box_id][1][:108_000]
+    assert float(np.mean(window_frequency_hz(steady, 12_000.0))) == pytest.approx(59.98289, abs=0.0015)
+    assert float(np.mean(window_thd(steady, 12_000.0))) == pytest.approx(thd, abs=3e-4)
+    assert math.sqrt(np.mean(steady**2)) == pytest.approx(rms_v, abs=0.05)
+
+
+def test_after_the_dip_rms_and_frequency_stay_up_as_published(boxes):
+    generator, volts = boxes["1"]
+    start = 120_000 + 450  # the list's cycle 57 begins at or just after the play
+    after = volts[start + 19 * 200 : start + 52 * 200]  # cycles 76 .. 108
+    rms = np.sqrt(np.mean(after.reshape(-1, 200) ** 2, axis=1))
+    assert rms.max() == pytest.approx(124.741, abs=0.1)
+    assert float(np.mean(window_frequency_hz(after, 12_000.0))) == pytest.approx(60.0645, abs=0.01)
+    assert generator.marks(0, len(volts))
+
+
+def test_both_boxes_dip_at_the_same_instant_and_every_sixty_seconds():
+    made = generators(load_scenario(overrides={"every_s": 12.0}))
+    starts = {}
+    for box_id, one in made.items():
+        volts = (
+            np.concatenate([one.counts(at, 12_000) for at in range(0, 36 * 12_000, 12_000)]) * one.v_per_lsb
+        )
+        found = find_disturbances(volts, 12_000.0, limits=Limits(sag_percent=95.0))
+        starts[box_id] = [one.start_s for one in found]
+    assert [len(found) for found in starts.values()] == [3, 3]
+    for first, second in zip(starts["1"], starts["4"], strict=True):
+        assert abs(first - second) < 0.02
+    assert all(b - a == pytest.approx(12.0, abs=0.02) for a, b in pairwise(starts["1"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("nominal_volt = 120", "nominal_v"),
+        ("lead_s = -1", "lead_s"),
+        ('[[box]]\nid = "x"', "id"),
+        ('[[box]]\nid = "1"\n[[box]]\nid = "1"', "two are the same"),
+        ('[[box]]\nid = "1"\n[[box.event]]\nkind = "profile"', "half_cycle_rms_v"),
+        ('[[box]]\nid = "1"\n[[box.event]]\nkind = "sag"\ndepth = 3.0', "depth"),
+        ("[grid]\nexcursion = [[1.0, 0.1], [0.0, 0.0]]", "rising"),
+        ("not toml", "TOML"),
+    ],
+)
+def test_a_wrong_scenario_says_what_and_where(tmp_path: Path, text: str, wanted: str):
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=wanted):
+        load_scenario(path)
+
+
+def test_an_unknown_scenario_names_one_that_exists():
+    with pytest.raises(ConfigError, match="lightning_dip"):
+        load_scenario("thunder")

@@ -75,6 +75,12 @@ def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
     return event
 
 
+def _for_people(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["timestamp"] = event.pop("t", "")
+    event.pop("monotonic_ns", None)
+    return event
+
+
 def _plain(value: Any) -> str:
     """JSON for what JSON does not know: bytes as text, everything else as its repr."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else repr(value)
@@ -101,7 +107,7 @@ def configure(service: str, level: str | None = None) -> None:
 
     renderers: list[Any]
     if _isatty():
-        renderers = [structlog.dev.ConsoleRenderer()]
+        renderers = [_for_people, structlog.dev.ConsoleRenderer()]
     else:
         renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=_plain)]
     structlog.configure(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 import textwrap
@@ -139,3 +140,33 @@ def test_a_closed_stderr_is_no_reason_to_fail() -> None:
         close_stderr=True,
     )
     assert (done.stdout, done.returncode) == ("done\n", 0)
+
+
+def test_lines_of_many_threads_stay_whole() -> None:
+    done = run(
+        """
+        import threading
+        from opq_proto import log
+        log.configure("x")
+        def speak(who):
+            for n in range(300):
+                log.get(who=who).info("a.b", n=n, filler="y" * 300)
+        threads = [threading.Thread(target=speak, args=(who,)) for who in range(4)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        """
+    )
+    told = sorted((line["who"], line["n"]) for line in lines(done.stderr))
+    assert told == [(who, n) for who in range(4) for n in range(300)]
+
+
+def test_on_a_terminal_lines_are_for_people() -> None:
+    master, slave = pty.openpty()
+    code = "from opq_proto import log; log.configure('x'); log.get().info('box.hello', box_id='1')"
+    subprocess.run([sys.executable, "-c", code], stderr=slave, timeout=30, check=True)
+    os.close(slave)
+    text = os.read(master, 4096).decode()
+    os.close(master)
+    assert "box.hello" in text
+    assert "monotonic_ns" not in text
+    assert not text.startswith("{")

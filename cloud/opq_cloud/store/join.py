@@ -13,7 +13,7 @@ from opq_proto.messages import Finding, Incident, StoredFinding
 
 SAME_CLOCK_LIMIT_NS = 20_000_000
 """One Box has one clock, whose error is common to its findings: at most a cycle of 50 Hz counts
-towards "the same", else two sags of a Box with free time would be taken for one."""
+counts, else sags of a Box with free time (uncertainty 4.3 s) would be taken for one."""
 
 _ITIC = ("no_interruption_in_function", "no_damage", "prohibited")
 _F47 = ("not_applicable", "pass", "fail")
@@ -48,17 +48,22 @@ def gap_ns(one: Finding, other: Finding) -> int:
     return max(one.start_ns, other.start_ns) - min(one.end_ns, other.end_ns)
 
 
+def clocks_apart_ns(one: Finding, other: Finding) -> int:
+    """How far the stamps of two findings may be off each other: both uncertainties, one Box's hardly."""
+    both = one.uncertainty_ns + other.uncertainty_ns
+    return min(both, SAME_CLOCK_LIMIT_NS) if one.box_id == other.box_id else both
+
+
 def same(one: Finding, other: Finding) -> bool:
     """Whether two findings are the same disturbance at the same Box."""
     if one.box_id != other.box_id or one.kind != other.kind:
         return False
-    allowed = min(one.uncertainty_ns + other.uncertainty_ns, SAME_CLOCK_LIMIT_NS)
-    return gap_ns(one, other) <= allowed
+    return gap_ns(one, other) <= clocks_apart_ns(one, other)
 
 
 def near(one: Finding, other: Finding, join_ns: int) -> bool:
     """Whether two findings belong to one incident, directly."""
-    return gap_ns(one, other) <= join_ns + one.uncertainty_ns + other.uncertainty_ns
+    return gap_ns(one, other) <= join_ns + clocks_apart_ns(one, other)
 
 
 def widened(one: Finding, other: Finding) -> Finding:

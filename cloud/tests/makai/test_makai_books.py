@@ -1,0 +1,190 @@
+"""The pure books of Makai: pending commands, open events, recent events, trends, log limits."""
+
+from opq_cloud.makai.boxes import Boxes
+from opq_cloud.makai.decision import Nominal
+from opq_cloud.makai.identity import identity, new_token, parse
+from opq_cloud.makai.once_per import MAX_KEYS, OncePer
+from opq_cloud.makai.open_events import OpenEvent, OpenEvents
+from opq_cloud.makai.pending import Pending
+from opq_cloud.makai.recent import RecentEvents, Span
+from opq_cloud.makai.trends import Trends
+from opq_cloud.store.store import BoxRecord, EventRecord
+from opq_proto.messages import Measurement, Metric
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_pending_numbers_wrap_at_32_bits() -> None:
+    pending = Pending(10, 60, first=2**32 - 1)
+    assert [pending.number(), pending.number()] == [2**32 - 1, 0]
+
+
+def test_pending_commands_expire_and_are_bounded() -> None:
+    pending = Pending(2, 60, first=0)
+    for second in range(3):
+        pending.put(pending.number(), f"who{second}", "1", now_s=second)
+    assert pending.get(0) is None
+    assert pending.forgotten == 1
+    assert pending.expire(now_s=61.5) == 1
+    assert pending.get(1) is None
+    request = pending.get(2)
+    assert request is not None
+    assert request.identity == "who2"
+
+
+def test_pending_commands_that_were_answered_are_gone() -> None:
+    pending = Pending(2, 60, first=7)
+    pending.put(7, "who", "1", now_s=0)
+    pending.done(7)
+    assert pending.get(7) is None
+    assert len(pending) == 0
+
+
+def test_two_pendings_do_not_start_at_the_same_number() -> None:
+    assert len({Pending(1, 1).number() for _ in range(8)}) > 1
+
+
+def record(token: str = "t", boxes: tuple[str, ...] = ("1", "4"), **fields: object) -> EventRecord:
+    values: dict[str, object] = {
+        "event_id": 1, "token": token, "start_ns": 0, "end_ns": 1, "boxes_triggered": boxes,
+        "boxes_received": (), "missing": {}, "finished": False, "analysed": False, "because": "",
+    }  # fmt: skip
+    return EventRecord(**{**values, **fields})  # type: ignore[arg-type]
+
+
+def test_an_open_event_is_over_when_everybody_answered() -> None:
+    events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
+    events.refresh([record()], now_s=0)
+    event = events.get("t")
+    assert event is not None
+    assert events.take_over(1) == []
+    event.waiting.clear()
+    assert events.take_over(1) == [event]
+    assert events.get("t") is None
+
+
+def test_an_open_event_asks_again_and_gives_up() -> None:
+    events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
+    events.refresh([record(boxes_received=("1",))], now_s=0)
+    assert events.to_ask(4.9) == []
+    assert [event.waiting for event in events.to_ask(5.0)] == [{"4"}]
+    assert events.to_ask(9.9) == []
+    assert len(events.to_ask(10.0)) == 1
+    assert len(events.take_over(20.0)) == 1
+
+
+def test_an_event_that_is_known_is_not_taken_up_twice() -> None:
+    events = OpenEvents(20, 5)
+    events.refresh([record()], now_s=0)
+    first = events.get("t")
+    events.refresh([record(boxes=("1",))], now_s=100)
+    assert events.get("t") is first
+
+
+def test_an_event_of_an_original_makai_waits_for_its_time() -> None:
+    events = OpenEvents(20, 5)
+    events.put(OpenEvent(1, "t", 0, 1, set(), give_up_s=20, ask_at_s=20, foreign=True))
+    assert events.take_over(19.9) == []
+    assert len(events.take_over(20)) == 1
+
+
+def test_a_window_inside_an_event_that_asked_the_box_is_covered() -> None:
+    recent = RecentEvents(10, [Span(1, 100, 200, frozenset({"1", "4"}))])
+    found = recent.covering("4", 100, 200)
+    assert found is not None
+    assert found.event_id == 1
+    assert recent.covering("2", 120, 130) is None
+    assert recent.covering("1", 99, 150) is None
+    assert recent.covering("1", 150, 201) is None
+
+
+def test_recent_events_are_bounded() -> None:
+    recent = RecentEvents(2)
+    for k in range(3):
+        recent.add(Span(k, k, k + 1, frozenset({"1"})))
+    assert recent.covering("1", 0, 1) is None
+    assert recent.covering("1", 2, 3) is not None
+
+
+def measured(timestamp_ms: int, low: float, high: float, average: float, box_id: str = "1") -> Measurement:
+    return Measurement(box_id, timestamp_ms, {"rms": Metric(low, high, average)})
+
+
+def test_a_trend_keeps_a_maximum_that_comes_with_a_new_minimum() -> None:
+    trends = Trends()
+    trends.add(measured(60_000, 119, 121, 120), now_s=0)
+    trends.add(measured(61_000, 100, 130, 110), now_s=1)
+    (trend,) = trends.due(1, everything=True)
+    assert (trend.box_id, trend.start_ms) == ("1", 60_000)
+    assert trend.metrics == {"rms": (100, 130, 115)}
+
+
+def test_a_minute_is_closed_a_little_after_the_next_began() -> None:
+    trends = Trends()
+    trends.add(measured(119_000, 1, 2, 1.5), now_s=0)
+    trends.add(measured(120_000, 3, 4, 3.5), now_s=1)
+    assert trends.due(4) == []
+    assert [trend.start_ms for trend in trends.due(6)] == [60_000]
+
+
+def test_the_last_minute_of_a_box_that_stops_is_not_lost() -> None:
+    trends = Trends()
+    trends.add(measured(60_000, 1, 2, 1.5), now_s=0)
+    assert trends.due(60) == []
+    assert len(trends.due(66)) == 1
+
+
+def test_a_crossing_measurement_is_not_counted_twice() -> None:
+    trends = Trends()
+    trends.add(Measurement("1", 0, {"rms": Metric(1, 1, 1)}, crossing=True), now_s=0)
+    assert trends.due(0, everything=True) == []
+
+
+def test_identities_have_three_parts() -> None:
+    token = new_token()
+    assert len(token) == 30
+    assert token.isalnum()
+    assert parse(identity(token, "a-b")) == (token, "a-b")
+    for wrong in ("data_x", "data_a_b_c", "mauka_a_b", "data__b", "data_a_", ""):
+        assert parse(wrong) is None
+
+
+def test_a_line_is_let_through_once_per_period_with_its_count() -> None:
+    clock = Clock()
+    lines = OncePer(10, clock)
+    assert [lines.take("a") for _ in range(3)] == [1, 0, 0]
+    assert lines.take("b") == 1
+    clock.now_s = 10
+    assert lines.take("a") == 3
+
+
+def test_a_flood_of_keys_does_not_grow_the_memory() -> None:
+    lines = OncePer(10, Clock())
+    let_through = sum(lines.take(k) > 0 for k in range(5 * MAX_KEYS))
+    assert let_through <= MAX_KEYS + 1
+    assert len(lines._seen) <= MAX_KEYS + 1
+
+
+def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
+    clock = Clock()
+    boxes = Boxes(Nominal(120, 60), clock)
+    boxes.heard("10", 1_000)
+    clock.now_s = 5
+    boxes.heard("2", 6_000)
+    assert boxes.alive(10) == ("2", "10")
+    clock.now_s = 12
+    assert boxes.alive(10) == ("2",)
+    boxes.know([BoxRecord("2", "Two", nominal_v=230, nominal_hz=50)])
+    assert boxes.nominal("2") == Nominal(230, 50)
+    assert boxes.nominal("10") == Nominal(120, 60)
+    clock.now_s = 30
+    assert [(part.name, part.ok, part.timestamp_s) for part in boxes.health()] == [
+        ("2", False, 6),
+        ("10", False, 1),
+    ]

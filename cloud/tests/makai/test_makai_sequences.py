@@ -1,0 +1,78 @@
+"""What is acknowledged to a Box: held to a plain set, in any order of arrival."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opq_cloud.makai.sequences import MAX_RANGES, SequenceTracker
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=80))
+def test_upto_and_holes_are_those_of_the_set_of_stored_numbers(numbers: list[int]) -> None:
+    tracker = SequenceTracker()
+    for number in numbers:
+        tracker.add(number, oldest=1)
+    stored, upto = set(numbers), 0
+    while upto + 1 in stored:
+        upto += 1
+    assert tracker.upto == upto
+    told = {missing for first, last in tracker.missing() for missing in range(first, last + 1)}
+    assert told == set(range(upto + 1, max(stored) + 1)) - stored if max(stored) > upto else not told
+    assert tracker.lost == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=60))
+def test_lost_numbers_and_stored_ones_add_up(arrivals: list[tuple[int, int]]) -> None:
+    tracker = SequenceTracker()
+    stored: set[int] = set()
+    first = min(arrivals[0])
+    for number, oldest in arrivals:
+        tracker.add(number, oldest)
+        if number >= first:
+            stored.add(number)
+    known = tracker.upto - first + 1
+    open_ones = sum(last - begin + 1 for begin, last in tracker.missing(10**6))
+    highest = max([tracker.upto, *stored])
+    assert known + open_ones + len([n for n in stored if n > tracker.upto]) == highest - first + 1
+    assert tracker.lost <= known
+
+
+def test_the_message_names_the_highest_without_a_hole_and_the_holes() -> None:
+    tracker = SequenceTracker()
+    for number in (1, 2, 3, 6, 7, 10):
+        tracker.add(number, oldest=1)
+    assert tracker.message() == "3,4-5,8-9"
+    tracker.add(4, 1)
+    tracker.add(5, 1)
+    assert tracker.message() == "7,8-9"
+
+
+def test_nothing_stored_has_no_message() -> None:
+    assert SequenceTracker().message() is None
+
+
+def test_a_new_cloud_begins_where_the_box_does() -> None:
+    tracker = SequenceTracker()
+    tracker.add(500, oldest=498)
+    assert tracker.message() == "497,498-499"
+    assert tracker.lost == 0
+
+
+def test_what_the_box_no_longer_holds_is_lost_and_no_hole() -> None:
+    tracker = SequenceTracker([1, 2])
+    tracker.add(10, oldest=8)
+    assert tracker.message() == "7,8-9"
+    assert tracker.lost == 5  # 3..7
+
+
+def test_a_tracker_made_from_the_store_goes_on_there() -> None:
+    tracker = SequenceTracker([5, 6, 7, 9])
+    tracker.add(10, oldest=5)
+    assert tracker.message() == "7,8-8"
+
+
+def test_scattered_numbers_do_not_grow_without_bound() -> None:
+    tracker = SequenceTracker([1])
+    for number in range(3, 10 * MAX_RANGES, 2):
+        tracker.add(number, oldest=1)
+    assert len(tracker.missing(10**9)) <= MAX_RANGES
+    assert tracker.upto == 1

@@ -1,0 +1,109 @@
+"""The threshold plug-in: fires when a limit is passed, and not again until it was left."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import opq_cloud.makai as makai_room
+from opq_cloud.makai.decision import Decision, Nominal, window_ns
+from opq_proto.errors import PluginError
+from opq_proto.messages import Measurement, Metric
+from opq_rules.plugins import Plugin, load
+
+TRIGGERS = Path(makai_room.__file__).parent / "triggers"
+AT_120 = Nominal(120.0, 60.0)
+
+
+def loaded(**settings: object) -> Plugin:
+    return load("trigger", "threshold", settings, [TRIGGERS])
+
+
+def fired(plugin: Plugin, values: list[Measurement], nominal: Nominal = AT_120) -> list[Decision | None]:
+    state = plugin.module.begin(plugin.config)
+    found = []
+    for value in values:
+        decision, state = plugin.module.decide(value, nominal, plugin.config, state)
+        found.append(decision)
+    return found
+
+
+def rms(low: float, high: float = 121.0, box_id: str = "1", backfilled: bool = False) -> Measurement:
+    return Measurement(box_id, 1000, {"rms": Metric(low, high, (low + high) / 2)}, backfilled=backfilled)
+
+
+def onsets(plugin: Plugin, values: list[Measurement], nominal: Nominal = AT_120) -> list[int]:
+    return [k for k, decision in enumerate(fired(plugin, values, nominal)) if decision is not None]
+
+
+def test_a_dip_fires_once_at_its_onset_and_not_on_recovery() -> None:
+    assert onsets(loaded(), [rms(120), rms(107), rms(60), rms(100), rms(120), rms(120)]) == [1]
+
+
+def test_exactly_at_the_limit_is_no_dip() -> None:
+    assert onsets(loaded(), [rms(108.0)]) == []  # 90 % of 120 V
+    assert onsets(loaded(), [rms(107.99)]) == [0]
+
+
+def test_hysteresis_holds_a_value_that_trembles_about_the_limit() -> None:
+    # left only at 92 % = 110.4 V
+    assert onsets(loaded(), [rms(107), rms(109), rms(107), rms(110.3), rms(107)]) == [0]
+    assert onsets(loaded(), [rms(107), rms(110.5), rms(107)]) == [0, 2]
+
+
+def test_a_swell_fires_on_the_maximum() -> None:
+    decision = fired(loaded(), [rms(119, 133)])[0]
+    assert decision is not None
+    assert (decision.metric, decision.value, decision.limit) == ("rms", 133, pytest.approx(132))
+    assert "above 132" in decision.because
+
+
+def test_a_dip_and_a_swell_in_one_window_are_one_decision() -> None:
+    assert onsets(loaded(), [rms(60, 140), rms(60, 140)]) == [0]
+
+
+def test_limits_follow_the_nominal_of_the_box() -> None:
+    assert onsets(loaded(), [rms(215, 231)], Nominal(230.0, 50.0)) == []
+    assert onsets(loaded(), [rms(200, 231)], Nominal(230.0, 50.0)) == [0]
+
+
+def test_boxes_do_not_share_state() -> None:
+    assert onsets(loaded(), [rms(100), rms(100, box_id="4"), rms(100), rms(100, box_id="4")]) == [0, 1]
+
+
+def test_what_comes_late_from_a_disk_neither_ends_nor_starts_a_live_dip() -> None:
+    values = [rms(100), rms(120, backfilled=True), rms(100), rms(90, backfilled=True), rms(100)]
+    assert onsets(loaded(), values) == [0, 3]
+
+
+def test_other_metrics_are_off_unless_asked_for() -> None:
+    far_off = Measurement("1", 0, {"f": Metric(40, 70, 55), "thd": Metric(0.5, 0.6, 0.5)})
+    assert onsets(loaded(), [far_off]) == []
+    assert fired(loaded(low_hz=59.5), [far_off])[0].metric == "f"
+    assert fired(loaded(thd_ratio=0.08), [far_off])[0].metric == "thd"
+
+
+def test_an_absent_or_unknown_metric_changes_nothing() -> None:
+    nothing = Measurement("1", 0, {})
+    unknown = Measurement("1", 0, {"rms": Metric(float("nan"), float("nan"), float("nan"))})
+    assert onsets(loaded(), [nothing, unknown, rms(100), nothing, unknown, rms(100)]) == [2]
+
+
+def test_a_limit_can_be_turned_off() -> None:
+    assert onsets(loaded(dip_percent=None), [rms(10)]) == []
+
+
+def test_wrong_settings_are_all_told_at_once() -> None:
+    with pytest.raises(PluginError) as caught:
+        loaded(dip_precent=90, swell_percent="high", hysteresis_percent=50)
+    text = str(caught.value)
+    assert 'dip_precent  unknown key; did you mean "dip_percent"?' in text
+    assert "swell_percent  is 'high'; want a number" in text
+    assert "hysteresis_percent  is 50; want from 0 to 20" in text
+
+
+def test_the_window_of_an_original_box_ends_at_its_time_stamp() -> None:
+    original = rms(120)
+    assert window_ns(original) == (0, 10**9)
+    ours = replace(original, start_ns=5, end_ns=17)
+    assert window_ns(ours) == (5, 17)

@@ -119,13 +119,18 @@ class EventTable:
             if row is None:
                 return None
             record = _record(row)
+            missing = dict(record.missing)
             waves = []
             stored = connection.execute("SELECT document FROM box_events WHERE event_id = ?", (event_id,))
             for (text,) in stored.fetchall():
                 document = json.loads(text)
-                data = read_file(connection, document["data_fs_filename"])
+                try:
+                    data = read_file(connection, document["data_fs_filename"])
+                except StoreError as error:
+                    missing[document["box_id"]] = str(error)
+                    continue
                 waves.append(waveform_from_document(document, data, None))
-        return Event(record.event_id, record.start_ns, record.end_ns, by_box(waves), record.missing)
+        return Event(record.event_id, record.start_ns, record.end_ns, by_box(waves), missing)
 
 
 def _record(row: tuple[str, int, int]) -> EventRecord:

@@ -12,7 +12,7 @@ from opq_cloud.store.documents import box_document, box_from_document
 from opq_cloud.store.mongo_events import MongoEvents
 from opq_cloud.store.mongo_findings import MongoFindings
 from opq_cloud.store.mongo_measurements import MongoMeasurements
-from opq_cloud.store.mongo_server import MongoServer, told
+from opq_cloud.store.mongo_server import MongoServer, told, upsert
 from opq_cloud.store.store import BoxRecord, EventRecord, Trend
 from opq_proto.messages import Event, Finding, Incident, Measurement, StoredFinding, Trigger, Waveform
 
@@ -34,7 +34,8 @@ class MongoStore:
     @told
     def put_box(self, box: BoxRecord) -> None:
         change = {"$set": box_document(box)}
-        self._server.db.opq_boxes.update_one({"box_id": box.box_id}, change, upsert=True)
+        boxes = self._server.db.opq_boxes
+        upsert(lambda: boxes.update_one({"box_id": box.box_id}, change, upsert=True))
 
     @told
     def boxes(self) -> list[BoxRecord]:

@@ -42,7 +42,7 @@ class MongoEvents:
 
     @told
     def next_id(self) -> int:
-        return self._server.next_number("event_id", "events", "event_id")
+        return self._server.next_number("event_id", lambda: self._server.highest("events", "event_id"))
 
     @told
     def open(self, trigger: Trigger, description: str) -> int:
@@ -51,7 +51,7 @@ class MongoEvents:
             known = self._events.find_one({"_id": key}, {"event_id": 1})
             if known is not None:
                 return int(known["event_id"])
-            event_id = self._server.next_number("event_id", "events", "event_id")
+            event_id = self.next_id()
             expire_at = self._server.expires(self._server.ttls.events)
             document = event_document(event_id, trigger, description, expire_at)
             document.update({name: Int64(document[name]) for name in _LONG})

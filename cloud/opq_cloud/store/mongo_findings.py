@@ -65,10 +65,19 @@ class MongoFindings:
             high = max(high, *(finding.end_ns for finding in wider))
 
     def _next_finding(self) -> int:
-        return self._server.next_number("incident_id", "incidents", "incident_id")
+        highest = self._server.highest
+        return self._server.next_number("incident_id", lambda: highest("incidents", "incident_id"))
 
     def _next_incident(self) -> int:
-        return self._server.next_number("group_id", "incidents", "group_id", "incident_id")
+        """Above those of the original too, whose incident is a group of its own under its number."""
+        highest = self._server.highest
+        return self._server.next_number(
+            "group_id",
+            lambda: max(
+                highest("incidents", "group_id"),
+                highest("incidents", "incident_id", group_id={"$exists": False}),
+            ),
+        )
 
     def _carry_out(self, plan: Plan, event_id: int, lock: Lock) -> None:
         expire_at = self._server.expires(self._server.ttls.incidents)

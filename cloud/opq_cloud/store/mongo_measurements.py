@@ -8,7 +8,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import BulkWriteError
 
 from opq_cloud.store.documents import measurement_fields
-from opq_cloud.store.mongo_server import FOR_EVER_S, Document, MongoServer, told
+from opq_cloud.store.mongo_server import FOR_EVER_S, Document, MongoServer, told, upsert
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import Trend
 from opq_proto.messages import Measurement, Metric, TimeSource
@@ -91,7 +91,8 @@ class MongoMeasurements:
         change.update(
             {op: part for op, part in (("$min", lowest), ("$max", highest), ("$set", mean)) if part}
         )
-        self._trends.update_one({"_id": f"{trend.box_id}/{trend.start_ms}"}, change, upsert=True)
+        key = f"{trend.box_id}/{trend.start_ms}"
+        upsert(lambda: self._trends.update_one({"_id": key}, change, upsert=True))
 
     @told
     def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:

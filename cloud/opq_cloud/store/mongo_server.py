@@ -54,6 +54,14 @@ def told(call: Callable[P, T]) -> Callable[P, T]:
     return inner
 
 
+def upsert(call: Callable[[], object]) -> None:
+    """Two processes may both find nothing and both insert: the later one then finds it."""
+    try:
+        call()
+    except DuplicateKeyError:
+        call()
+
+
 def explain(error: PyMongoError) -> StoreError:
     """Never with the address: it may hold a password."""
     text = str(error).partition(", full error:")[0].partition("(configured timeouts")[0].strip()
@@ -104,13 +112,9 @@ class MongoServer:
         db.events.create_index("token")
         db.box_events.create_index("event_id")
         self._index(db.incidents, "incident_id", unique=True)
-        db.incidents.create_index("group_id")
+        db.incidents.create_index([("group_id", ASCENDING), ("incident_id", ASCENDING)])
         db.incidents.create_index("end_ns")
         self._index(db.opq_boxes, "box_id", unique=True)
-        self.raise_counter("event_id", self.highest("events", "event_id"))
-        self.raise_counter("incident_id", self.highest("incidents", "incident_id"))
-        highest_group = max(self.highest("incidents", name) for name in ("incident_id", "group_id"))
-        self.raise_counter("group_id", highest_group)
 
     def _unique_sequences(self) -> None:
         """A second guard beside `_id`, and the index of `sequences`; old rows have no sequence."""
@@ -138,7 +142,8 @@ class MongoServer:
                 "box_samples": 900, "measurements": defaults.measurements, "trends": FOR_EVER_S,
                 "events": defaults.events, "incidents": defaults.incidents,
             }  # fmt: skip
-            self.db.laha_config.update_one({"_id": "ttls"}, {"$setOnInsert": {"ttls": ttls}}, upsert=True)
+            first = {"$setOnInsert": {"ttls": ttls}}
+            upsert(lambda: self.db.laha_config.update_one({"_id": "ttls"}, first, upsert=True))
         else:
             ttls = kept.get("ttls", {})
         trends = int(ttls.get("trends", FOR_EVER_S))
@@ -149,27 +154,29 @@ class MongoServer:
             incidents=int(ttls.get("incidents", Ttls().incidents)),
         )
 
-    def highest(self, collection: str, field: str) -> int:
-        """The largest number in a field, of any BSON type; 0 when there is none."""
-        found = self.db[collection].find_one({field: {"$gte": 0}}, {field: 1}, sort=[(field, DESCENDING)])
-        return 0 if found is None else int(found[field])
+    def next_number(self, name: str, highest: Callable[[], int]) -> int:
+        """The next number of a counter, above all that other programs stored up to now.
 
-    def raise_counter(self, name: str, value: int) -> None:
-        self.db.opq_counters.update_one({"_id": name}, {"$max": {"value": Int64(value)}}, upsert=True)
-
-    def next_number(self, name: str, collection: str, *fields: str) -> int:
-        """The next number of a counter, above all that other programs stored meanwhile."""
+        `highest` reads the largest number in use, so that a first run goes on where the original
+        stopped, and an original service may go on beside us.
+        """
+        counters = self.db.opq_counters
         while True:
-            document = self.db.opq_counters.find_one_and_update(
-                {"_id": name}, {"$inc": {"value": 1}}, upsert=True, return_document=ReturnDocument.AFTER
+            upsert(lambda: counters.update_one({"_id": name}, {"$setOnInsert": {"value": 0}}, upsert=True))
+            document = counters.find_one_and_update(
+                {"_id": name}, {"$inc": {"value": 1}}, return_document=ReturnDocument.AFTER
             )
-            if document is None:
-                raise StoreError(f"MongoDB: counter {name} was not given back by the server")
-            value = int(document["value"])
-            highest = max(self.highest(collection, field) for field in fields)
-            if highest < value:
+            value = int(document["value"]) if document is not None else 0
+            in_use = highest()
+            if in_use < value:
                 return value
-            self.raise_counter(name, highest)
+            counters.update_one({"_id": name}, {"$max": {"value": Int64(in_use)}})
+
+    def highest(self, collection: str, field: str, **where: Any) -> int:
+        """The largest number in a field, of any BSON type; 0 when there is none."""
+        query = {field: {"$gte": 0}, **where}
+        found = self.db[collection].find_one(query, {field: 1}, sort=[(field, DESCENDING)])
+        return 0 if found is None else int(found[field])
 
     def expires(self, ttl_s: int) -> Int64:
         return Int64(int(time.time()) + ttl_s)

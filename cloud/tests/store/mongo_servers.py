@@ -1,0 +1,185 @@
+"""A server for the MongoDB side of the store's tests: the first that can be had.
+
+OPQ_TEST_MONGO_URI; `mongod` on PATH; docker with mongo:7; FerretDB 1.24 on SQLite, built once by
+a Go toolchain and kept under ${XDG_CACHE_HOME:-~/.cache}/opq; nx-27017, whose wrong answers
+the tests know by name. A foreign peer each: none is a dependency of users.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+FERRETDB = "1.24.2"
+BUILD_LIMIT_S = 100.0
+"""64 s measured on two cores with an empty module cache; above the limit the next server is taken."""
+PULL_LIMIT_S = 60.0
+START_LIMIT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its kind, how it was found, and its address without a database."""
+
+    kind: str
+    how: str
+    uri: str
+
+
+@contextmanager
+def a_server(folder: Path, told: Callable[[str], None]) -> Iterator[Server | None]:
+    """The first server of the module's list, ended afterwards; None when there is none."""
+    given = os.environ.get("OPQ_TEST_MONGO_URI")
+    if given:
+        yield Server("mongodb", "OPQ_TEST_MONGO_URI", given.rstrip("/"))
+        return
+    for kind in (_mongod, _docker, _ferretdb, _nx_27017):
+        start = kind(folder, told)
+        if start is None:
+            continue
+        server, stop = start
+        try:
+            if _answers(server.uri):
+                yield server
+                return
+            told(f"{server.kind}: started, but did not answer within {START_LIMIT_S:g} s")
+        finally:
+            stop()
+    yield None
+
+
+Started = tuple[Server, Callable[[], None]] | None
+
+
+def _mongod(folder: Path, told: Callable[[str], None]) -> Started:
+    program = shutil.which("mongod")
+    if program is None:
+        return None
+    port, data = _free_port(), folder / "mongod"
+    data.mkdir()
+    command = [program, "--dbpath", str(data), "--port", str(port), "--bind_ip", "127.0.0.1"]
+    return _run("mongodb", f"{program}", port, command, folder)
+
+
+def _docker(folder: Path, told: Callable[[str], None]) -> Started:
+    program = shutil.which("docker")
+    if (
+        program is None
+        or subprocess.run([program, "info"], capture_output=True, timeout=30, check=False).returncode
+    ):
+        return None
+    port = _free_port()
+    command = [program, "run", "--rm", "--detach", "--publish", f"127.0.0.1:{port}:27017", "mongo:7"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PULL_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        told(f"docker: mongo:7 was not here within {PULL_LIMIT_S:g} s")
+        return None
+    if done.returncode:
+        told(f"docker: {done.stderr.strip().splitlines()[-1:]}")
+        return None
+    container = done.stdout.strip()
+    server = Server("mongodb", "docker mongo:7", f"mongodb://127.0.0.1:{port}")
+    return server, lambda: _quiet([program, "stop", "--time", "2", container])
+
+
+def _ferretdb(folder: Path, told: Callable[[str], None]) -> Started:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opq"
+    program = cache / f"ferretdb-{FERRETDB}"
+    if not program.exists() and not _build_ferretdb(program, told):
+        return None
+    data = folder / "ferretdb"
+    data.mkdir()
+    port = _free_port()
+    command = [str(program), f"127.0.0.1:{port}", str(data)]
+    return _run("ferretdb", f"FerretDB {FERRETDB} on SQLite", port, command, folder)
+
+
+def _build_ferretdb(program: Path, told: Callable[[str], None]) -> bool:
+    go = shutil.which("go")
+    if go is None:
+        return False
+    source = program.parent / f"ferretdb-{FERRETDB}-source"
+    source.mkdir(parents=True, exist_ok=True)
+    for file in (Path(__file__).parent / "ferretdb").iterdir():
+        shutil.copy(file, source / file.name)
+    made = program.with_suffix(f".{os.getpid()}")
+    environment = {
+        **os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod -buildvcs=false", "CGO_ENABLED": "0",
+    }  # fmt: skip
+    begun = time.monotonic()
+    command = ["nice", go, "build", "-o", str(made), "."]
+    build = subprocess.Popen(
+        command, cwd=source, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _, errors = build.communicate(timeout=BUILD_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(build.pid, 9)
+        build.communicate()
+        told(f"FerretDB: not built within {BUILD_LIMIT_S:g} s; the next run goes on where this one stopped")
+        return False
+    if build.returncode:
+        told(f"FerretDB: cannot be built: {(errors.strip().splitlines() or ['?'])[-1][:200]}")
+        return False
+    made.replace(program)
+    told(f"FerretDB: built in {time.monotonic() - begun:.0f} s, kept in the cache folder")
+    return True
+
+
+def _nx_27017(folder: Path, told: Callable[[str], None]) -> Started:
+    program = Path(sys.executable).parent / "nx-27017"
+    if not program.exists():
+        told("nx-27017: not installed (it comes with the extra `dev`)")
+        return None
+    data = folder / "nx"
+    data.mkdir()
+    port = _free_port()
+    return _run(
+        "nx-27017", "nx-27017", port, [str(program), "--data-dir", str(data), "-p", str(port)], folder
+    )
+
+
+def _run(kind: str, how: str, port: int, command: list[str], folder: Path) -> Started:
+    log = (folder / f"{kind}.log").open("wb")
+    process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def stop() -> None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
+
+    return Server(kind, how, f"mongodb://127.0.0.1:{port}"), stop
+
+
+def _answers(uri: str) -> bool:
+    with MongoClient(uri, serverSelectionTimeoutMS=int(START_LIMIT_S * 1000)) as client:
+        try:
+            client.admin.command("ping")
+        except PyMongoError:
+            return False
+    return True
+
+
+def _quiet(command: list[str]) -> None:
+    subprocess.run(command, capture_output=True, timeout=30, check=False)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

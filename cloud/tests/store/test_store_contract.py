@@ -1,0 +1,378 @@
+"""The contract of `store.Store`, held by both implementations."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from opq_cloud.store import BoxRecord, Store, Trend
+from opq_proto.errors import StoreError
+from opq_proto.messages import Finding, Gap, Measurement, Metric, TimeSource, Trigger, Waveform
+
+NOW_MS = 1_765_792_486_013
+NOW_NS = NOW_MS * 1_000_000
+SECOND_NS = 10**9
+TRIGGER = Trigger("a" * 30, NOW_NS, NOW_NS + SECOND_NS, ("1", "4"), "1", "threshold: rms 80 V below 114 V")
+SAG = Finding(
+    "sag", "1", NOW_NS, NOW_NS + 100_000_000, 1_000_000, True, 84.1, 70.08333333333333, 6.0,
+    "instantaneous sag", "no_interruption_in_function", "pass", 0.9, "residual 70.1% for 6 cycles",
+)  # fmt: skip
+
+
+def measured(sequence: int | None, box_id: str = "1", **changes: object) -> Measurement:
+    at_ms = NOW_MS + 1000 * (sequence or 0)
+    rms_v = Metric(118.5, 121.25, 120.125)
+    row = Measurement(
+        box_id, at_ms, {"rms": rms_v, "f": Metric(59.5, 60.5, 60.0), "thd": Metric(0.0, 0.5, 0.25)},
+        at_ms * 1_000_000 - SECOND_NS, at_ms * 1_000_000 + 77, 1500, TimeSource.GPS, sequence,
+        None if sequence is None else 0,
+    )  # fmt: skip
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+def wave(box_id: str = "1", samples: int = 2400, **changes: object) -> Waveform:
+    counts = (np.arange(samples) % 30_000 - 15_000).astype(np.int16)
+    whole = Waveform(box_id, NOW_NS + 5, 900, TimeSource.GPS, 12_000_125, 0.0203, 77_000, counts)
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+# Boxes
+
+
+def test_a_box_comes_back_as_it_was_put(store: Store) -> None:
+    box = BoxRecord("10", "Cellar", "oahu-1", 146.8, 230.0, 50.0, unplugged=True)
+    store.put_box(box)
+    store.put_box(BoxRecord("9", "Roof"))
+    assert store.box("10") == box
+    assert [known.box_id for known in store.boxes()] == ["9", "10"]
+    assert store.box("11") is None
+
+
+def test_what_is_unknown_of_a_box_leaves_what_was_known(store: Store) -> None:
+    store.put_box(BoxRecord("1", "Cellar", "oahu-1"))
+    store.put_box(BoxRecord("1", "Cellar", calibration_constant=50.0))
+    box = store.box("1")
+    assert box is not None and (box.location, box.calibration_constant) == ("oahu-1", 50.0)
+
+
+# Measurements and trends
+
+
+def test_measurements_come_back_equal_in_time_order_and_once(store: Store) -> None:
+    rows = [measured(sequence) for sequence in (3, 1, 2)]
+    assert store.append_measurements(rows) == 3
+    assert store.append_measurements([*rows, measured(4)]) == 1
+    found = store.measurements("1", NOW_MS, NOW_MS + 10_000)
+    assert found == [measured(sequence) for sequence in (1, 2, 3, 4)]
+    assert store.measurements("2", 0, 2**52) == []
+    assert store.append_measurements([]) == 0
+
+
+def test_a_repeat_inside_one_batch_is_stored_once(store: Store) -> None:
+    plain = measured(None)
+    assert store.append_measurements([measured(1), measured(1), plain, plain]) == 2
+
+
+def test_a_span_of_time_holds_its_start_and_not_its_end(store: Store) -> None:
+    store.append_measurements([measured(sequence) for sequence in range(5)])
+    found = store.measurements("1", NOW_MS + 1000, NOW_MS + 3000)
+    assert [row.sequence for row in found] == [1, 2]
+    assert [row.sequence for row in store.measurements("1", 0, 2**52, limit=2)] == [0, 1]
+
+
+def test_an_original_box_without_sequence_is_unique_by_its_time(store: Store) -> None:
+    plain = Measurement("7", NOW_MS, {"rms": Metric(1.0, 1.0, 1.0)})
+    later = replace(plain, timestamp_ms=NOW_MS + 1000)
+    assert store.append_measurements([later]) == 1
+    assert store.append_measurements([plain, later]) == 1
+    assert store.append_measurements([plain, later]) == 0
+    assert store.measurements("7", 0, 2**52) == [plain, later]
+    assert store.highest_sequence("7") is None
+    assert store.sequences("7", 0, 100) == []
+
+
+def test_two_measurements_of_one_time_with_different_sequences_are_two(store: Store) -> None:
+    """A crossing is sent at once, and may carry the time of the regular one."""
+    crossing = replace(measured(1), sequence=2, crossing=True, metrics={"rms": Metric(1.0, 2.0, 1.5)})
+    assert store.append_measurements([measured(1), crossing]) == 2
+    assert len(store.measurements("1", 0, 2**52)) == 2
+
+
+def test_every_field_of_a_measurement_comes_back(store: Store) -> None:
+    rows = [
+        measured(1, backfilled=True, crossing=True, metrics={}),
+        measured(2, uncertainty_ns=0xFFFF_FFFF, source=TimeSource.HOLDOVER),
+        measured(3, start_ns=None, end_ns=None, uncertainty_ns=None, oldest_sequence=None),
+        measured(4, metrics={"rms": Metric(0.1, 0.3, 0.2), "harmonic_3": Metric(1.0, 3.0, 2.0)}),
+        measured(5, start_ns=NOW_NS - 600 * SECOND_NS, oldest_sequence=5),
+        replace(measured(6), sequence=2**33, oldest_sequence=2**33 - 2**20),
+    ]
+    assert store.append_measurements(rows) == len(rows)
+    assert store.measurements("1", 0, 2**52) == rows
+
+
+def test_every_double_of_a_measurement_comes_back_exactly(store: Store) -> None:
+    third = measured(
+        1, metrics={"trans": Metric(-1 / 3, 1e300, 5e-324), "f": Metric(0.1, 0.2, 59.999999999999)}
+    )
+    odd = measured(2, metrics={"rms": Metric(float("-inf"), float("inf"), float("nan"))})
+    store.append_measurements([third, odd])
+    first, second = store.measurements("1", 0, 2**52)
+    assert first == third
+    assert second.metrics["rms"].max == float("inf")
+    assert np.isnan(second.metrics["rms"].average)
+
+
+def test_the_latest_of_each_box_is_the_newest_in_time(store: Store) -> None:
+    assert store.latest_measurements() == {}
+    store.append_measurements([measured(5), measured(9, "2"), measured(7), measured(6)])
+    store.append_measurements([measured(2, backfilled=True)])
+    assert store.latest_measurements() == {"1": measured(7), "2": measured(9, "2")}
+
+
+def test_sequences_show_what_is_stored_and_where_the_holes_are(store: Store) -> None:
+    store.append_measurements([measured(n) for n in (10, 11, 14, 15, 20)])
+    store.append_measurements([measured(12, "2")])
+    assert store.sequences("1", 11, 15) == [11, 14, 15]
+    assert store.highest_sequence("1") == 20
+    assert store.highest_sequence("3") is None
+
+
+def test_a_trend_put_twice_is_widened_not_doubled(store: Store) -> None:
+    minute_ms = NOW_MS // 60_000 * 60_000
+    first = Trend("1", minute_ms, {"rms": (119.0, 121.0, 120.0), "f": (59.9, 60.1, 60.0)})
+    second = Trend("1", minute_ms, {"rms": (118.0, 120.5, 119.75), "thd": (0.01, 0.03, 0.02)})
+    for trend in (first, second, second):
+        store.put_trend(trend, "oahu-1")
+    widened = {"rms": (118.0, 121.0, 119.75), "f": (59.9, 60.1, 60.0), "thd": (0.01, 0.03, 0.02)}
+    assert store.trends("1", minute_ms, minute_ms + 60_000) == [Trend("1", minute_ms, widened)]
+    assert store.trends("1", minute_ms + 60_000, minute_ms + 120_000) == []
+    assert store.trends("2", minute_ms, minute_ms + 60_000) == []
+
+
+# Events
+
+
+def test_event_ids_only_rise_over_a_restart(store: Store, open_again: Callable[[], Store]) -> None:
+    first = store.next_event_id()
+    second = store.open_event(TRIGGER, "Makai id x")
+    store.close()
+    assert (first, second, open_again().next_event_id()) == (1, 2, 3)
+
+
+def test_the_same_token_is_the_same_event(store: Store, open_again: Callable[[], Store]) -> None:
+    event_id = store.open_event(TRIGGER, "Makai id x")
+    assert store.open_event(TRIGGER, "Makai id x") == event_id
+    assert open_again().open_event(TRIGGER, "again") == event_id
+    other = replace(TRIGGER, token="b" * 30)
+    assert store.open_event(other, "Makai id x") == event_id + 1
+    assert store.counts()["events"] == 2
+
+
+def test_an_event_goes_from_open_to_analysed(store: Store) -> None:
+    event_id = store.open_event(TRIGGER, "Makai id x")
+    (record,) = store.unfinished_events()
+    assert (record.event_id, record.boxes_triggered, record.boxes_received) == (event_id, ("1", "4"), ())
+    assert (record.start_ns, record.end_ns, record.token) == (TRIGGER.start_ns, TRIGGER.end_ns, TRIGGER.token)
+    assert record.because == TRIGGER.because
+    store.mark_missing(event_id, "4", "no answer within 10 s")
+    assert store.put_waveform(event_id, wave("1"))
+    assert store.finish_event(event_id)
+    assert not store.finish_event(event_id)
+    assert store.unfinished_events() == []
+    (record,) = store.unanalysed_events()
+    assert record.finished and not record.analysed
+    assert record.boxes_received == ("1",)
+    assert record.missing == {"4": "no answer within 10 s"}
+    store.mark_analysed(event_id)
+    store.mark_analysed(event_id)
+    assert store.unanalysed_events() == []
+    known = store.event_record(event_id)
+    assert known is not None and known.analysed
+    assert store.event_record(99) is None
+
+
+def test_a_waveform_comes_back_to_the_bit_and_is_stored_once(store: Store) -> None:
+    event_id = store.open_event(TRIGGER, "Makai id x")
+    gaps = (Gap(77_200, 400, "serial link"), Gap(78_000, 200, "overrun"))
+    long = wave("4", samples=400_000)
+    short = wave("1", gaps=gaps)
+    assert store.put_waveform(event_id, long)
+    assert store.put_waveform(event_id, short)
+    assert not store.put_waveform(event_id, wave("1", samples=200))
+    event = store.event(event_id)
+    assert event is not None
+    assert (event.start_ns, event.end_ns) == (TRIGGER.start_ns, TRIGGER.end_ns)
+    assert [w.box_id for w in event.waveforms] == ["1", "4"]
+    for found, put in zip(event.waveforms, (short, long), strict=True):
+        assert found.counts.dtype == np.int16
+        assert found.counts.tobytes() == put.counts.tobytes()
+        assert replace(found, counts=put.counts) == put
+    assert store.event(99) is None
+
+
+def test_a_late_answer_is_no_longer_missing(store: Store) -> None:
+    event_id = store.open_event(TRIGGER, "Makai id x")
+    store.mark_missing(event_id, "1", "no answer within 10 s")
+    store.finish_event(event_id)
+    store.put_waveform(event_id, wave("1"))
+    store.mark_missing(event_id, "1", "too late to say so")
+    event = store.event(event_id)
+    assert event is not None and event.missing == {}
+
+
+def test_an_event_that_is_not_there_is_an_error_that_names_it(store: Store) -> None:
+    for call in (
+        lambda: store.put_waveform(42, wave()),
+        lambda: store.finish_event(42),
+        lambda: store.mark_missing(42, "1", "x"),
+        lambda: store.mark_analysed(42),
+    ):
+        with pytest.raises(StoreError, match="event 42: is not in the store"):
+            call()
+
+
+def test_events_are_listed_newest_first_and_by_time(store: Store) -> None:
+    for n in range(4):
+        start_ns = NOW_NS + n * 10 * SECOND_NS
+        store.open_event(replace(TRIGGER, token=f"t{n}", start_ns=start_ns, end_ns=start_ns + SECOND_NS), "x")
+    assert [e.event_id for e in store.events()] == [4, 3, 2, 1]
+    assert [e.event_id for e in store.events(limit=2)] == [4, 3]
+    inside = store.events(NOW_NS + SECOND_NS, NOW_NS + 20 * SECOND_NS)
+    assert [e.event_id for e in inside] == [2]
+
+
+# Findings and incidents
+
+
+def test_one_disturbance_at_two_boxes_is_one_incident(store: Store) -> None:
+    milder = replace(SAG, box_id="4", start_ns=SAG.start_ns + 150_000_000, end_ns=SAG.end_ns + 180_000_000,
+                     residual_v=110.0, residual_percent=91.0)  # fmt: skip
+    event_id = store.open_event(TRIGGER, "x")
+    first, second = store.put_findings(event_id, [SAG, milder])
+    assert (first.finding_id, second.finding_id) == (1, 2)
+    assert first.incident_id == second.incident_id == 1
+    assert first.event_id == second.event_id == event_id
+    assert (first.finding, second.finding) == (SAG, milder)
+    (incident,) = store.incidents()
+    assert incident == store.incident(1)
+    assert (incident.kind, incident.box_ids, incident.event_ids) == ("sag", ("1", "4"), (event_id,))
+    assert (incident.start_ns, incident.end_ns) == (SAG.start_ns, milder.end_ns)
+    assert incident.residual_percent == SAG.residual_percent
+    assert incident.closed
+    assert [f.finding for f in incident.findings] == [SAG, milder]
+    assert store.incident(2) is None
+
+
+def test_the_same_findings_again_change_nothing(store: Store, open_again: Callable[[], Store]) -> None:
+    event_id = store.open_event(TRIGGER, "x")
+    findings = [SAG, replace(SAG, box_id="4"), replace(SAG, kind="harmonics")]
+    first = store.put_findings(event_id, findings)
+    before = store.incidents()
+    assert store.put_findings(event_id, findings) == first
+    assert open_again().put_findings(event_id, findings[::-1]) == first[::-1]
+    assert store.incidents() == before
+    assert before[0].kind == "harmonics+sag"
+
+
+def test_a_finding_seen_by_a_second_event_is_widened(store: Store) -> None:
+    open_end = replace(SAG, closed=False)
+    whole = replace(SAG, start_ns=SAG.start_ns + 50_000_000, end_ns=SAG.end_ns + 3 * SECOND_NS,
+                    residual_percent=60.0, residual_v=72.0)  # fmt: skip
+    store.put_findings(1, [open_end])
+    (known,) = store.put_findings(2, [whole])
+    assert (known.finding_id, known.incident_id) == (1, 1)
+    assert (known.finding.start_ns, known.finding.end_ns) == (SAG.start_ns, whole.end_ns)
+    assert known.finding.closed and known.finding.residual_percent == 60.0
+    (incident,) = store.incidents()
+    assert incident.event_ids == (1, 2)
+    assert store.counts()["incidents"] == 1
+
+
+def test_a_widened_finding_keeps_its_doubles_exact(store: Store) -> None:
+    exact = replace(SAG, residual_v=119.99999237060547, residual_percent=100 / 3, confidence=0.1 + 0.2)
+    store.put_findings(1, [replace(exact, end_ns=SAG.end_ns - 1)])
+    store.put_findings(2, [exact])
+    incident = store.incident(1)
+    assert incident is not None and incident.findings[0].finding == exact
+
+
+def test_a_bridge_moves_the_later_incident_into_the_earlier(store: Store) -> None:
+    def at(start_ms: int, box_id: str) -> Finding:
+        start_ns = NOW_NS + start_ms * 1_000_000
+        return replace(SAG, box_id=box_id, start_ns=start_ns, end_ns=start_ns + 50_000_000, uncertainty_ns=0)
+
+    (left,) = store.put_findings(1, [at(0, "1")])
+    (right,) = store.put_findings(2, [at(500, "2")])
+    (far,) = store.put_findings(2, [at(700, "4")])
+    assert (left.incident_id, right.incident_id, far.incident_id) == (1, 2, 2)
+    (bridge,) = store.put_findings(3, [at(250, "3")])
+    assert bridge.incident_id == 1
+    (incident,) = store.incidents()
+    assert [f.finding_id for f in incident.findings] == [1, 4, 2, 3]
+    assert incident.event_ids == (1, 2, 3)
+    assert store.incident(2) is None
+    (next_one,) = store.put_findings(4, [at(10_000, "1")])
+    assert next_one.incident_id == 3, "numbers only rise"
+
+
+def test_incidents_are_listed_newest_first_above_an_id_and_by_time(store: Store) -> None:
+    for n in range(4):
+        start_ns = NOW_NS + n * 10 * SECOND_NS
+        store.put_findings(n + 1, [replace(SAG, start_ns=start_ns, end_ns=start_ns + SECOND_NS)])
+    assert [i.incident_id for i in store.incidents()] == [4, 3, 2, 1]
+    assert [i.incident_id for i in store.incidents(limit=1)] == [4]
+    assert [i.incident_id for i in store.incidents(after_id=2)] == [4, 3]
+    assert [
+        i.incident_id for i in store.incidents(start_ns=NOW_NS + SECOND_NS, end_ns=NOW_NS + 20 * SECOND_NS)
+    ] == [2]
+    assert store.put_findings(9, []) == []
+
+
+# Retention
+
+
+def test_what_is_due_goes_in_slices_and_trends_stay(store: Store) -> None:
+    store.append_measurements([measured(n) for n in range(25)])
+    event_id = store.open_event(TRIGGER, "x")
+    store.put_waveform(event_id, wave())
+    store.put_findings(event_id, [SAG])
+    store.put_trend(Trend("1", NOW_MS // 60_000 * 60_000, {"rms": (1.0, 3.0, 2.0)}))
+    now_s = int(time.time())
+    assert store.expire(now_s) == 0
+    week_s = now_s + 7 * 86_400
+    assert _all(store, week_s, 10) == 25
+    assert store.counts()["measurements"] == 0
+    assert store.event_record(event_id) is not None, "an incident keeps its event"
+    assert store.event(event_id) is not None
+    _all(store, now_s + 400 * 86_400, 10)
+    counts = store.counts()
+    assert counts["trends"] == 1
+    assert {counts[name] for name in ("measurements", "events", "box_events", "incidents", "fs.files")} == {0}
+
+
+def _all(store: Store, now_s: int, slice_rows: int) -> int:
+    gone = 0
+    while slice_gone := store.expire(now_s, slice_rows):
+        gone += slice_gone
+    return gone
+
+
+def test_counts_name_the_original_collections(store: Store) -> None:
+    names = {"measurements", "trends", "events", "box_events", "incidents", "opq_boxes", "fs.files"}
+    assert names <= set(store.counts())
+
+
+def test_everything_is_there_after_a_restart(store: Store, open_again: Callable[[], Store]) -> None:
+    store.append_measurements([measured(n) for n in range(5)])
+    event_id = store.open_event(TRIGGER, "x")
+    store.put_waveform(event_id, wave())
+    store.put_findings(event_id, [SAG])
+    store.close()
+    again = open_again()
+    assert again.append_measurements([measured(n) for n in range(6)]) == 1
+    event = again.event(event_id)
+    assert event is not None and len(event.waveforms) == 1
+    assert len(again.incidents()) == 1

@@ -1,0 +1,346 @@
+"""What only the embedded store does: sealed blocks, damage, full disks, schemas."""
+
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_cloud.store import open_store
+from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.rows import Row, measurement_from_row, pack_block, row_from_measurement, unpack_block
+from opq_cloud.store.schema import MIGRATIONS
+from opq_cloud.store.spans import RUN_LIMIT, Spans
+from opq_cloud.store.store import Trend
+from opq_proto.errors import StoreError
+from opq_proto.messages import Measurement, Metric, TimeSource, Trigger, Waveform
+
+NOW_MS = 1_765_792_486_013
+TRIGGER = Trigger("t", 0, 10**9, ("1", "2"), "1", "x")
+WAVE = Waveform("1", 0, 0, TimeSource.GPS, 12_000_000, 0.02, 0, np.arange(3000, dtype=np.int16))
+
+
+def row(box_id: str, sequence: int | None, at_ms: int | None = None) -> Measurement:
+    metrics = {"rms": Metric(118.5, 121.25, 120.125), "f": Metric(59.5, 60.5, 60.0)}
+    timestamp_ms = NOW_MS + 1000 * (sequence or 0) if at_ms is None else at_ms
+    return Measurement(box_id, timestamp_ms, metrics, sequence=sequence)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "opq.db"
+
+
+@pytest.fixture
+def sealing(path: Path) -> Iterator[EmbeddedStore]:
+    """A store that seals after every 30 rows."""
+    store = EmbeddedStore(path, seal_rows=30)
+    yield store
+    store.close()
+
+
+def sealed_rows(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        (rows,) = connection.execute("SELECT coalesce(sum(rows), 0) FROM segments").fetchone()
+    connection.close()
+    return int(rows)
+
+
+def wait_for_sealing(path: Path, rows: int) -> None:
+    deadline = time.monotonic() + 5
+    while sealed_rows(path) < rows:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# Sealing
+
+
+def test_rows_read_the_same_before_and_after_sealing(sealing: EmbeddedStore, path: Path) -> None:
+    rows = [row(box_id, n) for n in range(25) for box_id in ("1", "2")]
+    for start in range(0, len(rows), 10):
+        sealing.append_measurements(rows[start : start + 10])
+    wait_for_sealing(path, 30)
+    assert sealing.measurements("1", 0, 2**52) == [r for r in rows if r.box_id == "1"]
+    middle = sealing.measurements("2", NOW_MS + 5000, NOW_MS + 20_000)
+    assert [r.sequence for r in middle] == list(range(5, 20))
+    assert sealing.latest_measurements() == {"1": row("1", 24), "2": row("2", 24)}
+    assert sealing.counts()["measurements"] == 50
+
+
+def test_sealed_rows_are_still_known_as_stored(sealing: EmbeddedStore, path: Path) -> None:
+    rows = [row("1", n) for n in range(40)] + [row("2", None, NOW_MS + n) for n in range(40)]
+    assert sealing.append_measurements(rows) == 80
+    wait_for_sealing(path, 80)
+    assert sealing.append_measurements(rows) == 0
+    late = [row("2", None, NOW_MS - 5), row("1", 50), row("1", 45)]
+    assert sealing.append_measurements(late) == 3
+    assert sealing.append_measurements(late) == 0
+    assert sealing.sequences("1", 38, 60) == [38, 39, 45, 50]
+
+
+def test_a_second_holder_of_the_file_learns_what_the_first_sealed(sealing: EmbeddedStore, path: Path) -> None:
+    other = EmbeddedStore(path, seal_rows=10**6)
+    try:
+        assert other.append_measurements([row("1", n) for n in range(10)]) == 10
+        assert sealing.append_measurements([row("1", n) for n in range(40)]) == 30
+        wait_for_sealing(path, 40)
+        assert other.append_measurements([row("1", n) for n in range(45)]) == 5
+        assert sealing.append_measurements([row("9", 1), row("1", 44)]) == 1
+        assert other.append_measurements([row("9", 1)]) == 0
+    finally:
+        other.close()
+
+
+def test_an_older_row_does_not_become_the_latest_by_sealing(sealing: EmbeddedStore, path: Path) -> None:
+    sealing.append_measurements([row("1", n) for n in range(100, 130)])
+    wait_for_sealing(path, 30)
+    sealing.append_measurements([row("1", n) for n in range(30)])
+    wait_for_sealing(path, 60)
+    assert sealing.latest_measurements() == {"1": row("1", 129)}
+
+
+def test_rows_that_nothing_follows_expire_too(path: Path) -> None:
+    store = EmbeddedStore(path)
+    store.append_measurements([row("1", n) for n in range(10)])
+    assert store.expire(int(time.time()) + 3 * 86_400, slice_rows=4) == 10
+    assert store.counts()["measurements"] == 0
+    assert store.append_measurements([row("1", 3)]) == 0, "stored once, and acknowledged: it stays known"
+    store.close()
+
+
+metric = st.builds(Metric, *(st.floats(width=32, allow_nan=False) for _ in range(3))) | st.builds(
+    Metric, *(st.floats(allow_nan=False) for _ in range(3))
+)
+whole = st.none() | st.integers(0, 2**40)
+measurements = st.builds(
+    Measurement,
+    box_id=st.just("1"),
+    timestamp_ms=st.integers(0, 2**45),
+    metrics=st.dictionaries(st.sampled_from(["rms", "f", "thd", "trans", "x"]), metric),
+    start_ns=st.none() | st.integers(0, 2**62),
+    end_ns=st.none() | st.integers(0, 2**62),
+    uncertainty_ns=st.none() | st.integers(0, 2**32 - 1),
+    source=st.sampled_from(TimeSource),
+    sequence=whole,
+    oldest_sequence=whole,
+    backfilled=st.booleans(),
+    crossing=st.booleans(),
+)
+
+
+@given(st.lists(measurements, min_size=1, max_size=5))
+@settings(max_examples=200, deadline=None)
+def test_any_measurement_survives_its_row_and_its_block(rows: list[Measurement]) -> None:
+    packed = [row_from_measurement(measurement) for measurement in rows]
+    assert [measurement_from_row("1", one) for one in packed] == rows
+    assert list(unpack_block("1", pack_block(packed), -(2**62), 2**62)) == rows
+
+
+def test_a_row_of_the_wire_is_small() -> None:
+    at_ns = NOW_MS * 1_000_000
+    metrics = dict.fromkeys(("rms", "f", "thd", "trans"), Metric(1.5, 2.5, 2.0))
+    one = Measurement("1", NOW_MS, metrics, at_ns - 10**9, at_ns, 1000, TimeSource.GPS, 70_000, 69_000)
+    packed = row_from_measurement(one)
+    assert isinstance(packed, Row) and len(packed.more) == 54
+    assert len(pack_block([packed] * 10)) <= 10 * 82 + 32
+
+
+@given(st.lists(st.integers(0, 60)))
+def test_spans_are_a_set(numbers: list[int]) -> None:
+    spans, known = Spans(), set()
+    for number in numbers:
+        assert spans.add(number) is (number not in known)
+        known.add(number)
+    assert list(spans.between(0, 100)) == sorted(known)
+    assert list(Spans(spans.pack()).between(10, 20)) == sorted(known & set(range(10, 21)))
+    assert spans.highest == max(known, default=None)
+    assert spans.check()
+    assert all((number in spans) == (number in known) for number in range(-1, 70))
+
+
+def test_spans_are_bounded() -> None:
+    spans = Spans()
+    for number in range(0, 2 * (RUN_LIMIT + 10), 2):
+        spans.add(number)
+    assert len(spans.pack()) == RUN_LIMIT * 16
+    assert spans.highest == 2 * (RUN_LIMIT + 9)
+
+
+# Trends
+
+
+def test_minutes_older_than_90_days_become_hours(path: Path) -> None:
+    store = EmbeddedStore(path)
+    hour_ms = NOW_MS // 3_600_000 * 3_600_000
+    for minute in range(120):
+        value = float(minute)
+        store.put_trend(Trend("1", hour_ms + minute * 60_000, {"rms": (value, value + 2, value + 1)}), "oahu")
+    assert store.expire(hour_ms // 1000 + 80 * 86_400) == 0
+    while store.expire(hour_ms // 1000 + 92 * 86_400):
+        pass
+    assert store.trends("1", hour_ms, hour_ms + 7_200_000) == [
+        Trend("1", hour_ms, {"rms": (0.0, 61.0, 30.5)}),
+        Trend("1", hour_ms + 3_600_000, {"rms": (60.0, 121.0, 90.5)}),
+    ]
+    store.close()
+
+
+# Damage, full disks, other files
+
+
+def test_a_damaged_waveform_is_named_and_the_others_are_read(path: Path) -> None:
+    store = EmbeddedStore(path)
+    event_id = store.open_event(TRIGGER, "x")
+    store.put_waveform(event_id, WAVE)
+    store.put_waveform(event_id, Waveform("2", 0, 0, TimeSource.GPS, 12_000_000, 0.02, 0, WAVE.counts))
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "UPDATE chunks SET data = zeroblob(length(data)) "
+            "WHERE file = (SELECT file FROM files WHERE filename = 'event_1_1')"
+        )
+    connection.close()
+    store = EmbeddedStore(path)
+    event = store.event(event_id)
+    assert event is not None
+    assert [wave.box_id for wave in event.waveforms] == ["2"]
+    assert "sha256 differs" in event.missing["1"]
+    store.close()
+
+
+def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
+    EmbeddedStore(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match=f"schema 99, this program knows up to {len(MIGRATIONS)}") as caught:
+        EmbeddedStore(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_database_of_another_program_is_refused(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    with pytest.raises(StoreError, match="another program"):
+        EmbeddedStore(path)
+
+
+def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        EmbeddedStore(path)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="choose another --data-dir") as caught:
+        open_store(None, tmp_path / "file" / "data")
+    assert "\n" not in str(caught.value)
+
+
+FILL = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from opq_cloud.store.embedded import EmbeddedStore
+from opq_proto.errors import StoreError
+from opq_proto.messages import TimeSource, Trigger, Waveform
+store = EmbeddedStore(Path(sys.argv[1]))
+event_id = store.open_event(Trigger("t", 0, 1, ("1",), "1", "x"), "x")
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+wave = lambda n: Waveform(str(n), 0, 0, TimeSource.FREE, 12_000_000, 1.0, 0, np.zeros(200_000, np.int16))
+stored = []
+try:
+    for n in range(20):
+        store.put_waveform(event_id, wave(n))
+        stored.append(str(n))
+except StoreError as error:
+    print(error)
+print(",".join(stored))
+print(store.event(event_id).waveforms[0].counts.size, flush=True)
+store.close()
+"""
+
+
+def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing_stored(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FILL, str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    error, stored, samples = done.stdout.splitlines()
+    assert "nothing of this call was stored" in error
+    assert samples == "200000"
+    store = EmbeddedStore(path)
+    event = store.event(1)
+    assert event is not None
+    assert [wave.box_id for wave in event.waveforms] == stored.split(",")
+    assert event.missing == {}
+    store.close()
+
+
+def test_a_store_that_another_process_holds_says_so(path: Path) -> None:
+    store = EmbeddedStore(path, busy_s=0.1)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(StoreError, match="another process holds it"):
+            store.next_event_id()
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
+    assert store.next_event_id() == 1
+    assert store.append_measurements([row("1", 1)]) == 1
+    store.close()
+
+
+def test_a_job_that_fails_does_not_take_its_neighbours_with_it(path: Path) -> None:
+    store = EmbeddedStore(path)
+    database = store._database
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")  # the writer waits, so that the next jobs make one group
+    first = database.submit(lambda connection: None)
+    good = database.submit(
+        lambda connection: connection.execute("INSERT INTO counters VALUES ('x', 1)").rowcount
+    )
+    bad = database.submit(lambda connection: connection.execute("INSERT INTO nowhere VALUES (1)"))
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert first.result(10) is None
+    assert good.result(10) == 1
+    with pytest.raises(StoreError, match="nowhere"):
+        bad.result(10)
+    store.close()
+
+
+def test_a_failed_append_is_not_remembered_as_stored(path: Path) -> None:
+    store = EmbeddedStore(path)
+    store.append_measurements([row("1", 1)])
+    log = store._log
+    wanted = [(row("1", 2), row_from_measurement(row("1", 2)))]
+
+    def torn(connection: sqlite3.Connection) -> None:
+        log._append(connection, wanted)
+        raise StoreError("the power went")
+
+    with pytest.raises(StoreError, match="power"):
+        store._database.write(torn)
+    assert store.append_measurements([row("1", 2)]) == 1
+    store.close()
+
+
+def test_a_closed_store_says_so(path: Path) -> None:
+    store = EmbeddedStore(path)
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.next_event_id()
+    with pytest.raises(StoreError, match="closed"):
+        store.boxes()

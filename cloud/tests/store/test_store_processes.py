@@ -1,0 +1,116 @@
+"""Several processes on one store, and processes that are killed: nothing lost, nothing doubled."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opq_cloud.store import Store
+
+WRITER = Path(__file__).parent / "writer.py"
+PROCESSES = 4
+
+
+def start(task: str, place: Any, **spec: Any) -> subprocess.Popen[str]:
+    argument = json.dumps({"kind": place.kind, "where": place.where, **spec})
+    return subprocess.Popen([sys.executable, str(WRITER), task, argument], stdout=subprocess.PIPE, text=True)
+
+
+def load_writer() -> Any:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("store_writer", WRITER)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_four_processes_write_at_once(place: Any, open_again: Callable[[], Store]) -> None:
+    items = 30 if place.kind == "embedded" else 12
+    running = [start("together", place, items=items, seal_rows=40) for _ in range(PROCESSES)]
+    answers = []
+    for process in running:
+        output, _ = process.communicate(timeout=100)
+        assert process.returncode == 0
+        answers.append(json.loads(output.splitlines()[-1]))
+    ids = [number for answer in answers for number in answer["ids"]]
+    assert len(set(ids)) == PROCESSES * items
+    assert all(answer["ids"] == sorted(answer["ids"]) for answer in answers)
+    tokens = [answer["tokens"] for answer in answers]
+    assert all(known == tokens[0] for known in tokens), "one token, one event"
+    assert not set(ids) & set(tokens[0].values())
+    assert sum(answer["new"] for answer in answers) == items * 30, "every measurement was new once"
+    assert sum(answer["finished"] for answer in answers) == items, "every event was finished once"
+    store = open_again()
+    counts = store.counts()
+    assert counts["measurements"] == items * 30
+    assert (counts["events"], counts["box_events"]) == (items, items)
+    assert counts["incidents"] == 2 * items, "no finding twice"
+    assert len(store.incidents(limit=1000)) == items
+    assert store.sequences("2", 0, 10**6) == list(range(items * 10))
+    assert len({(m.box_id, m.sequence) for m in store.measurements("3", 0, 2**52)}) == items * 10
+
+
+@pytest.mark.timeout(150)
+def test_a_killed_writer_loses_nothing_acknowledged_and_doubles_nothing(
+    place: Any, open_again: Callable[[], Store]
+) -> None:
+    kills, items, rows = (12, 300, 20) if place.kind == "embedded" else (4, 60, 20)
+    seed = random.Random(17)
+    done = -1
+    for _ in range(kills):
+        process = start("everything", place, items=items, rows=rows, seal_rows=100)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        timer = threading.Timer(seed.uniform(0.01, 0.4), process.send_signal, (signal.SIGKILL,))
+        timer.start()
+        lines = process.stdout.read().splitlines()
+        timer.cancel()
+        timer.join()
+        process.wait()
+        done = max([done, *map(int, lines)])
+        check(open_again(), done, rows)
+    last = start("everything", place, items=done + 5, rows=rows, seal_rows=100)
+    last.communicate(timeout=100)
+    assert last.returncode == 0
+    store = open_again()
+    check(store, done + 4, rows)
+    total = done + 5
+    counts = store.counts()
+    assert counts["measurements"] == total * rows
+    assert counts["events"] == total
+    assert counts["box_events"] == 2 * total
+    assert counts["incidents"] == 2 * total
+    assert len(store.incidents(limit=10_000)) == total
+    assert store.unanalysed_events() == []
+    if place.kind == "embedded":
+        assert counts["fs.files"] == 2 * total
+
+
+def check(store: Store, done: int, rows: int) -> None:
+    """All that was acknowledged up to work item `done` is there, once."""
+    writer = load_writer()
+    if done < 0:
+        return
+    assert store.sequences("1", 0, (done + 1) * rows - 1) == list(range((done + 1) * rows))
+    times = [m.sequence for m in store.measurements("1", 0, 2**52)]
+    assert len(times) == len(set(times))
+    for item in {0, done // 2, done}:
+        event_id = store.open_event(
+            writer.Trigger(f"token{item}", 0, 1, ("1",), "1", "must be there already"), "test"
+        )
+        event = store.event(event_id)
+        assert event is not None
+        assert event.start_ns == writer.item_ns(item)
+        for wave, box_id in zip(event.waveforms, ("1", "2"), strict=True):
+            assert wave.counts.tobytes() == writer.waveform(item, box_id).counts.tobytes()
+        found = store.incidents(start_ns=event.start_ns, end_ns=event.end_ns)
+        assert [len(incident.findings) for incident in found] == [2]

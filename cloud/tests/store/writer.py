@@ -1,0 +1,96 @@
+"""A process of its own that writes to a store, for the tests of several writers and of kills.
+
+Arguments: task, JSON {kind, where, …}. Prints one line per thing that was acknowledged.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from opq_cloud.store import Store
+from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.mongo import MongoStore
+from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
+
+START_MS = 1_765_792_486_000
+SECOND_NS = 10**9
+
+
+def measurement(box_id: str, sequence: int) -> Measurement:
+    """The same for the same arguments, in every process."""
+    timestamp_ms = START_MS + 1000 * sequence
+    rms_v = float(np.float32(120 + sequence % 7))
+    return Measurement(
+        box_id, timestamp_ms, {"rms": Metric(rms_v - 1, rms_v + 1, rms_v), "f": Metric(59.5, 60.5, 60.0)},
+        timestamp_ms * 1_000_000 - SECOND_NS, timestamp_ms * 1_000_000, 1000, TimeSource.NTP, sequence, 0,
+    )  # fmt: skip
+
+
+def waveform(item: int, box_id: str) -> Waveform:
+    counts = (np.arange(2400) * (item + 1) % 30_000).astype(np.int16)
+    return Waveform(box_id, item_ns(item), 1000, TimeSource.NTP, 12_000_000, 0.02, 0, counts)
+
+
+def item_ns(item: int) -> int:
+    return START_MS * 1_000_000 + item * 60 * SECOND_NS
+
+
+def findings(item: int) -> list[Finding]:
+    """One sag at two Boxes, 100 ms apart in their clocks."""
+    start_ns = item_ns(item)
+    return [
+        Finding("sag", box_id, begin_ns, begin_ns + SECOND_NS // 10, 1000, residual_percent=70.0)
+        for box_id, begin_ns in (("1", start_ns), ("2", start_ns + SECOND_NS // 10))
+    ]  # fmt: skip
+
+
+def work_item(store: Store, item: int, rows: int) -> None:
+    """What a Box's disturbance leaves behind; repeatable as a whole."""
+    store.append_measurements([measurement("1", item * rows + k) for k in range(rows)])
+    trigger = Trigger(f"token{item}", item_ns(item), item_ns(item) + SECOND_NS, ("1", "2"), "1", "test")
+    event_id = store.open_event(trigger, "test")
+    for box_id in ("1", "2"):
+        store.put_waveform(event_id, waveform(item, box_id))
+    store.finish_event(event_id)
+    store.put_findings(event_id, findings(item))
+    store.mark_analysed(event_id)
+
+
+def everything(store: Store, spec: dict[str, Any]) -> None:
+    for item in range(spec["items"]):
+        work_item(store, item, spec["rows"])
+        print(item, flush=True)
+
+
+def together(store: Store, spec: dict[str, Any]) -> None:
+    """What each of several processes does at the same time as the others."""
+    ids = [store.next_event_id() for _ in range(spec["items"])]
+    tokens = {}
+    new = 0
+    for item in range(spec["items"]):
+        trigger = Trigger(f"token{item}", item_ns(item), item_ns(item) + SECOND_NS, ("1",), "1", "test")
+        tokens[trigger.token] = store.open_event(trigger, "test")
+        rows = [measurement(box_id, item * 10 + k) for k in range(10) for box_id in ("1", "2", "3")]
+        new += store.append_measurements(rows)
+        store.put_waveform(tokens[trigger.token], waveform(item, "1"))
+        new_finish = store.finish_event(tokens[trigger.token])
+        spec["finished"] = spec.get("finished", 0) + new_finish
+        store.put_findings(tokens[trigger.token], findings(item))
+    print(json.dumps({"ids": ids, "tokens": tokens, "new": new, "finished": spec["finished"]}), flush=True)
+
+
+def main(task: str, spec: dict[str, Any]) -> None:
+    if spec["kind"] == "embedded":
+        store: Store = EmbeddedStore(Path(spec["where"]), seal_rows=spec.get("seal_rows", 64))
+    else:
+        store = MongoStore(spec["where"])
+    print("open", flush=True)
+    {"everything": everything, "together": together}[task](store, spec)
+    store.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]))

@@ -1,0 +1,1 @@
+"""Boxes without hardware: generated and replayed signals, on ptys, at real-time rate."""

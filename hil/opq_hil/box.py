@@ -6,7 +6,6 @@ thread: `opq_hil.host` calls it. `python -m opq_hil.box` hosts Boxes on ptys.
 
 import time
 from collections import deque
-from dataclasses import replace
 
 import numpy as np
 
@@ -15,19 +14,14 @@ from opq_hil.clock import RunClock
 from opq_hil.crossings import Crossings
 from opq_hil.events import GridEvent
 from opq_hil.generator import Generator
-from opq_hil.grid import FloatArray
 from opq_hil.port import Port
+from opq_hil.ring import Ring
 from opq_hil.source import Source
-from opq_measure.frequency import window_frequency_hz
-from opq_measure.harmonics import window_thd
-from opq_measure.transient import transient_peak_v
 from opq_proto import link, log
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
-    FLAG_RESENT,
     PROTOCOL,
-    BoxMeasurement,
     Command,
     Crossing,
     GpsState,
@@ -44,8 +38,6 @@ BLOCK_SAMPLES = 200
 RING_S = 10
 HELLO_S = 5
 """A gateway that restarts learns who is there within this time, even if its own hello is lost."""
-FIGURES_S = 0.5
-"""Two windows of 10/12 cycles; a whole second would double the cost."""
 RESENT_PER_TICK = 8
 RESEND_WAITING_BYTES = 2048
 """Old samples go out only while fewer bytes wait, so that new ones are never late for them."""
@@ -61,7 +53,7 @@ class Box:
         box_id: decimal number as text, as everywhere.
         source: where its samples come from.
         overruns, missing_samples, clipped_samples: what Health tells.
-        resend_refused: blocks asked again that the ring no longer had, or too many at once.
+        ring: what can be sent again; counts what could not.
         events_sent: monotonic ns at which the frame with an event's first sample was written.
     """
 
@@ -85,7 +77,6 @@ class Box:
         self.overruns = 0
         self.missing_samples = 0
         self.clipped_samples = 0
-        self.resend_refused = 0
         self.events_sent: deque[int] = deque(maxlen=1000)
         self._boot_id = boot_id
         self._reset_cause = RESET_POWER
@@ -93,8 +84,7 @@ class Box:
         self._sequence = 0
         self._zero = 0  # stream index of the Box's sample 0; moves at a reset
         self._next = 0  # stream index of the next block
-        self._ring: deque[Samples] = deque(maxlen=self._ring_samples() // BLOCK_SAMPLES)
-        self._resend: deque[int] = deque(maxlen=2 * self._ring_samples() // BLOCK_SAMPLES)
+        self.ring = Ring(self._ring_samples() // BLOCK_SAMPLES, BLOCK_SAMPLES)
         self._commanded = False
         self._hello_due_ns = 0
         self._second = 0
@@ -131,7 +121,7 @@ class Box:
                 self._commanded = True
                 commands.answer(self, message)
             elif isinstance(message, Resend):
-                self._ask_again(message)
+                self.ring.ask(message)
 
     def send(self, message: LinkMessage) -> None:
         """Frame a message and queue it on the port."""
@@ -171,8 +161,7 @@ class Box:
         self._boot_id = (self._boot_id + 1) & 0xFFFF_FFFF
         self._reset_cause = RESET_COMMAND
         self._zero = self._next
-        self._ring.clear()
-        self._resend.clear()
+        self.ring.clear()
         self.overruns = self.missing_samples = self.clipped_samples = 0
         self._boot()
 
@@ -215,7 +204,7 @@ class Box:
             flags=flags,
             counts=counts,
         )
-        self._ring.append(samples)
+        self.ring.append(samples)
         self.send(samples)
         if self.crossings.limits:
             self._look_at(samples)
@@ -227,9 +216,7 @@ class Box:
         """Tell crossings of the last nominal cycle's rms."""
         source = self.source
         cycle = round(source.rate_millihz / 1000 / source.nominal_hz)
-        recent = [self._ring[-1 - back].counts for back in range(min(2, len(self._ring)))]
-        counts = np.concatenate(recent[::-1])[-cycle:].astype(np.float64)
-        rms_v = float(np.sqrt(np.mean(counts**2))) * source.v_per_lsb
+        rms_v = float(np.sqrt(np.mean(self.ring.newest(cycle) ** 2))) * source.v_per_lsb
         for kind, entering, share in self.crossings.look(rms_v / source.nominal_v):
             self.send(
                 Crossing(
@@ -250,26 +237,14 @@ class Box:
         self.events_sent.append(now_ns)
         self._log.info("box.event_sent", first_sample=mark - self._zero, monotonic_ns=now_ns)
 
-    def _ask_again(self, resend: Resend) -> None:
-        wanted = set(self._resend)
-        held = {samples.first_sample for samples in self._ring}
-        last = resend.first_sample + min(resend.count, self._ring_samples())
-        for first in range(resend.first_sample // BLOCK_SAMPLES * BLOCK_SAMPLES, last, BLOCK_SAMPLES):
-            if first not in held or (first not in wanted and len(self._resend) == self._resend.maxlen):
-                self.resend_refused += 1
-            elif first not in wanted:
-                self._resend.append(first)
-
     def _send_again(self) -> None:
         for _ in range(RESENT_PER_TICK):
-            if not self._resend or not self._ring or self.port.waiting_bytes > RESEND_WAITING_BYTES:
+            if self.port.waiting_bytes > RESEND_WAITING_BYTES:
                 return
-            index = (self._resend.popleft() - self._ring[0].first_sample) // BLOCK_SAMPLES
-            if 0 <= index < len(self._ring):
-                samples = self._ring[index]
-                self.send(replace(samples, flags=samples.flags | FLAG_RESENT))
-            else:
-                self.resend_refused += 1
+            samples = self.ring.again()
+            if samples is None:
+                return
+            self.send(samples)
 
     def _each_second(self, now_ns: int) -> None:
         clock = self.clock
@@ -277,9 +252,10 @@ class Box:
         t_ns = clock.t_ns(self._next, self.source.rate_millihz, self.source.offset_ns)
         self.send(GpsStatus(GpsState.FREE, 0, t_ns, clock.uncertainty_ns, 0, 0, 0, 0, 0))
         if self.settings["measurements"] == "on":
-            measurement = self._measurement()
-            if measurement is not None:
-                self.send(measurement)
+            source = self.source
+            figures = self.ring.figures(source.rate_millihz / 1000, source.v_per_lsb, source.nominal_hz)
+            if figures is not None:
+                self.send(figures)
 
     def _health(self, now_ns: int) -> Health:
         return Health(
@@ -296,27 +272,6 @@ class Box:
             heap_free_bytes=0,
             reset_cause=self._reset_cause,
         )
-
-    def _measurement(self) -> BoxMeasurement | None:
-        """The Box's own figures of the last FIGURES_S, by the definitions of opq_measure."""
-        blocks = list(self._ring)[-round(self.source.rate_millihz * FIGURES_S / 1000 / BLOCK_SAMPLES) :]
-        if not blocks:
-            return None
-        volts = np.concatenate([block.counts for block in blocks]) * self.source.v_per_lsb
-        rate_hz, nominal_hz = self.source.rate_millihz / 1000, self.source.nominal_hz
-        return BoxMeasurement(
-            first_sample=blocks[0].first_sample,
-            samples=len(volts),
-            rms_v=float(np.sqrt(np.mean(volts**2))),
-            f_hz=_mean(window_frequency_hz(volts, rate_hz, nominal_hz)),
-            thd=_mean(window_thd(volts, rate_hz, nominal_hz)),
-            trans_v=transient_peak_v(volts, rate_hz),
-        )
-
-
-def _mean(values: FloatArray) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,371 @@
+"""From a measurement to an announced event: both services, both brokers, plain Boxes, a real store."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+
+from opq_cloud.config import EventService as EventConfig
+from opq_cloud.config import PluginEntry
+from opq_cloud.config import TriggeringService as TriggeringConfig
+from opq_cloud.makai.decision import Nominal
+from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.service import CloudContext
+from opq_cloud.store.opening import open_store
+from opq_proto.messages import TimeSource, Trigger, Waveform
+from opq_proto.opqbox3_pb2 import Command
+from opq_proto.wire import waveform_to_frames
+
+NOMINAL = Nominal(120.0, 60.0)
+
+
+class Cloud:
+    """Brokers and services; each of the two services can be run apart from the other."""
+
+    def __init__(self, makai: Any, folder: Path) -> None:
+        self.makai = makai
+        self.brokers = makai.brokers()
+        self.shared = CloudContext(lambda: open_store(None, folder / "store"))
+        acquisition = self.brokers.acquisition_config
+        self.triggering_config = TriggeringConfig(
+            measurement_endpoint=self.brokers.triggering_config.backend_endpoint,
+            request_endpoint=acquisition.request_endpoint,
+            ack_interval_s=0.2,
+            batch_ms=20,
+        )
+        self.event_config = EventConfig(
+            answer_endpoint=acquisition.answer_endpoint,
+            request_endpoint=acquisition.request_endpoint,
+            event_endpoint=makai.free_endpoint(),
+            event_id_endpoint=makai.free_endpoint(),
+            answer_timeout_s=2.0,
+            ask_again_s=1.0,
+            grouping_s=0.5,
+        )
+
+    @property
+    def store(self) -> Any:
+        return self.shared.store
+
+    def triggering(self, folders: tuple[Path, ...] = ()) -> TriggeringService:
+        return TriggeringService(self.triggering_config, self.shared, NOMINAL, folders)
+
+    def events(self) -> EventService:
+        return EventService(self.event_config, self.shared, NOMINAL)
+
+    def box(self, box_id: str) -> Any:
+        box = self.makai.box(self.brokers, box_id)
+        self.makai.wait_for(lambda: self.brokers.acquisition.counters.of("boxes_listening", box_id))
+        return box
+
+    def listener(self) -> Any:
+        listener = self.makai.peer().connect(zmq.SUB, self.event_config.event_endpoint)
+        time.sleep(0.2)
+        return listener
+
+
+@pytest.fixture
+def cloud(makai: Any, tmp_path: Path) -> Iterator[Cloud]:
+    made = Cloud(makai, tmp_path)
+    with ExitStack() as running:
+        running.enter_context(makai.running(made.brokers.triggering))
+        running.enter_context(makai.running(made.brokers.acquisition))
+        yield made
+    made.shared.close()
+
+
+def heard(cloud: Cloud, service: TriggeringService, *boxes: Any) -> None:
+    """Send quiet measurements until the service has heard every Box."""
+
+    def all_heard() -> bool:
+        for box in boxes:
+            box.pub.send_multipart(box.measurement(timestamp_ms=now_ms()))
+        time.sleep(0.02)
+        return {part.name for part in service.health()} >= {box.box_id for box in boxes}
+
+    cloud.makai.wait_for(all_heard)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def data_command(box: Any, timeout_ms: int = 3000) -> Command | None:
+    """The next data command to this Box; acknowledgements are left out."""
+    until = time.monotonic() + timeout_ms / 1000
+    while time.monotonic() < until:
+        command = box.command(timeout_ms=50)
+        if command is not None and command.WhichOneof("command") == "data_command":
+            return command
+    return None
+
+
+def test_a_dip_becomes_an_event_with_every_box_heard(cloud: Cloud) -> None:
+    service = cloud.triggering()
+    with cloud.makai.running(service), cloud.makai.running(cloud.events()):
+        listener = cloud.listener()
+        one, four = cloud.box("1"), cloud.box("4")
+        heard(cloud, service, one, four)
+        at_ms = now_ms()
+        one.pub.send_multipart(
+            one.measurement(80.0, at_ms, start_ns=(at_ms - 500) * 10**6, end_ns=at_ms * 10**6)
+        )
+        commands = [data_command(box) for box in (one, four)]
+        spans = {(command.data_command.start_ms, command.data_command.end_ms) for command in commands}
+        assert spans == {(at_ms - 1500, at_ms + 1000)}
+        assert all(command.data_command.wait for command in commands)
+        kind, token, instance = commands[0].identity.split("_")
+        assert (kind, len(token)) == ("data", 30)
+        assert commands[1].identity == commands[0].identity
+        (record,) = cloud.store.unfinished_events()  # on disk before anybody was asked
+        assert record.boxes_triggered == ("1", "4")
+        for box, command in ((one, commands[0]), (four, commands[1])):
+            box.push.send_multipart(box.answer(command, cycles=3))
+        assert listener.poll(3000)
+        assert listener.recv_multipart() == [instance.encode(), str(record.event_id).encode()]
+        event = cloud.store.event(record.event_id)
+        assert [wave.box_id for wave in event.waveforms] == ["1", "4"]
+        assert event.waveforms[0].counts.tolist() == [0] * 200 + [1] * 200 + [2] * 200
+        assert not listener.poll(300), "announced once"
+
+
+def test_the_dip_of_a_second_box_in_the_same_span_is_the_same_event(cloud: Cloud) -> None:
+    service = cloud.triggering()
+    with cloud.makai.running(service):
+        one, four = cloud.box("1"), cloud.box("4")
+        heard(cloud, service, one, four)
+        at_ms = now_ms()
+        for box, shift in ((one, 0), (four, 300)):
+            end_ms = at_ms + shift
+            box.pub.send_multipart(
+                box.measurement(80.0, end_ms, start_ns=(end_ms - 500) * 10**6, end_ns=end_ms * 10**6)
+            )
+        cloud.makai.wait_for(lambda: service.counters.total("triggers_merged") == 1)
+        assert len(cloud.store.events()) == 1
+        assert service.counters.total("triggers") == 1
+
+
+def test_a_restarted_service_knows_the_event_that_a_repeated_measurement_opened(cloud: Cloud) -> None:
+    at_ms = now_ms()
+    for _ in range(2):
+        service = cloud.triggering()
+        with cloud.makai.running(service):
+            one = cloud.box("1")
+            heard(cloud, service, one)
+            one.pub.send_multipart(one.measurement(80.0, at_ms, sequence=5, oldest_sequence=5))
+            cloud.makai.wait_for(lambda service=service: service.counters.total("decisions") == 1)
+            time.sleep(0.1)
+    assert len(cloud.store.events()) == 1
+
+
+def test_measurements_are_stored_once_and_acknowledged_with_their_holes(cloud: Cloud) -> None:
+    service = cloud.triggering()
+    with cloud.makai.running(service):
+        one = cloud.box("1")
+        heard(cloud, service, one)
+        for sequence in (7, 8, 10, 10):
+            one.pub.send_multipart(
+                one.measurement(timestamp_ms=1000 * sequence, sequence=sequence, oldest_sequence=7)
+            )
+
+        def acknowledged(text: str) -> bool:
+            command = one.command(timeout_ms=100)
+            sent = None if command is None else command.send_command_to_plugin
+            return sent is not None and (sent.plugin_name, sent.message) == ("opq-ack", text)
+
+        cloud.makai.wait_for(lambda: acknowledged("8,9-9"))
+        one.pub.send_multipart(
+            one.measurement(timestamp_ms=9000, sequence=9, oldest_sequence=7, backfilled=True)
+        )
+        cloud.makai.wait_for(lambda: acknowledged("10"))
+        assert cloud.store.sequences("1", 0, 100) == [7, 8, 9, 10]
+        # sent again after a reconnect: nothing new, and yet acknowledged
+        one.pub.send_multipart(
+            one.measurement(timestamp_ms=9000, sequence=9, oldest_sequence=7, backfilled=True)
+        )
+        cloud.makai.wait_for(lambda: acknowledged("10"))
+        assert service.counters.total("measurements_doubled") >= 2
+    assert cloud.brokers.acquisition.counters.total("pending_now") == 0, "an acknowledgement is not answered"
+
+
+def test_an_acknowledgement_goes_on_after_a_restart_where_the_store_is(cloud: Cloud) -> None:
+    with cloud.makai.running(cloud.triggering()):
+        one = cloud.box("1")
+        for sequence in range(1, 6):
+            one.pub.send_multipart(one.measurement(sequence=sequence, oldest_sequence=1))
+        cloud.makai.wait_for(lambda: cloud.store.highest_sequence("1") == 5)
+    service = cloud.triggering()
+    with cloud.makai.running(service):
+        cloud.makai.wait_for(
+            lambda: (
+                one.pub.send_multipart(one.measurement(sequence=7, oldest_sequence=1)),
+                (command := one.command(timeout_ms=300)) is not None
+                and command.send_command_to_plugin.message == "5,6-6",
+            )[1]
+        )
+
+
+def test_trends_are_stored_when_the_service_ends(cloud: Cloud) -> None:
+    service = cloud.triggering()
+    with cloud.makai.running(service):
+        one = cloud.box("1")
+        heard(cloud, service, one)
+        for rms in (119.0, 123.0):
+            one.pub.send_multipart(one.measurement(rms, timestamp_ms=90_000 + int(rms)))
+        cloud.makai.wait_for(lambda: len(cloud.store.measurements("1", 0, 120_000)) == 2)
+    (trend,) = cloud.store.trends("1", 0, 120_000)
+    assert (trend.start_ms, trend.metrics["rms"]) == (60_000, (119.0, 123.0, 121.0))
+
+
+def test_a_box_that_does_not_answer_is_missing_with_the_reason(cloud: Cloud) -> None:
+    service, events = cloud.triggering(), cloud.events()
+    with cloud.makai.running(service), cloud.makai.running(events):
+        listener = cloud.listener()
+        one, four = cloud.box("1"), cloud.box("4")
+        heard(cloud, service, one, four)
+        one.pub.send_multipart(one.measurement(80.0, now_ms()))
+        one.push.send_multipart(one.answer(data_command(one)))
+        assert data_command(four) is not None
+        assert listener.poll(4000)
+        (record,) = cloud.store.events()
+        assert (record.boxes_received, record.missing) == (("1",), {"4": "no answer within 2 s"})
+        assert events.counters.of("asked_again", "4") >= 1
+
+
+def test_a_box_without_samples_of_the_span_is_missing_at_once(cloud: Cloud) -> None:
+    service = cloud.triggering()
+    with cloud.makai.running(service), cloud.makai.running(cloud.events()):
+        one = cloud.box("1")
+        heard(cloud, service, one)
+        one.pub.send_multipart(one.measurement(80.0, now_ms()))
+        one.push.send_multipart(one.answer(data_command(one), cycles=0))
+        cloud.makai.wait_for(lambda: [record for record in cloud.store.events() if record.finished], 1.5)
+        (record,) = cloud.store.events()
+        assert record.missing == {"1": "no samples of this span"}
+
+
+def test_an_event_of_before_a_restart_is_asked_for_again_and_finished(cloud: Cloud) -> None:
+    event_id = cloud.store.open_event(Trigger("T" * 30, 10**9, 2 * 10**9, ("1",), "1", "test"), "d")
+    with cloud.makai.running(cloud.triggering()):
+        one = cloud.box("1")
+        with cloud.makai.running(cloud.events()):
+            listener = cloud.listener()
+            command = data_command(one)
+            assert (command.data_command.start_ms, command.data_command.end_ms) == (1000, 2000)
+            one.push.send_multipart(one.answer(command))
+            assert listener.poll(3000)
+            assert listener.recv_multipart()[1] == str(event_id).encode()
+        assert cloud.store.event_record(event_id).finished
+
+
+def test_a_finished_event_that_nobody_analysed_is_told_again_after_a_restart(cloud: Cloud) -> None:
+    event_id = cloud.store.open_event(Trigger("T" * 30, 1, 2, (), "1", "test"), "d")
+    cloud.store.finish_event(event_id)
+    with cloud.makai.running(cloud.events()):
+        listener = cloud.makai.peer().connect(zmq.SUB, cloud.event_config.event_endpoint)
+        assert listener.poll(3000)
+        assert listener.recv_multipart()[1] == str(event_id).encode()
+
+
+def test_answers_to_an_original_makai_are_grouped_by_their_token(cloud: Cloud) -> None:
+    with cloud.makai.running(cloud.events()):
+        listener, client = cloud.listener(), cloud.makai.client(cloud.brokers)
+        boxes = [cloud.box("1"), cloud.box("4")]
+        time.sleep(0.2)
+        for box in boxes:
+            client.ask(box.box_id, "data_" + "x" * 30 + "_instance")
+            box.push.send_multipart(box.answer(data_command(box)))
+        assert listener.poll(3000)
+        instance, event_id = listener.recv_multipart()
+        assert instance == b"instance"
+        event = cloud.store.event(int(event_id))
+        assert [wave.box_id for wave in event.waveforms] == ["1", "4"]
+        assert len(cloud.store.events()) == 1
+
+
+def test_a_late_answer_joins_its_finished_event(cloud: Cloud) -> None:
+    token = "L" * 30
+    event_id = cloud.store.open_event(Trigger(token, 10**9, 2 * 10**9, ("1",), "1", "test"), "d")
+    cloud.store.mark_missing(event_id, "1", "slow")
+    cloud.store.finish_event(event_id)
+    events = cloud.events()
+    with cloud.makai.running(events):
+        client, one = cloud.makai.client(cloud.brokers), cloud.box("1")
+        time.sleep(0.2)
+        client.ask("1", f"data_{token}_late")
+        one.push.send_multipart(one.answer(data_command(one)))
+        cloud.makai.wait_for(lambda: events.counters.total("answers_late") == 1)
+        cloud.makai.wait_for(lambda: cloud.store.event(event_id).waveforms)
+        assert len(cloud.store.events()) == 1
+
+
+def test_the_gain_that_a_box_tells_becomes_its_calibration_constant(cloud: Cloud) -> None:
+    with cloud.makai.running(cloud.events()):
+        client, one = cloud.makai.client(cloud.brokers), cloud.box("1")
+        time.sleep(0.2)
+        client.ask("1", "data_" + "g" * 30 + "_i")
+        command = data_command(one)
+        wave = Waveform("1", 10**9, 5, TimeSource.NTP, 12_000_000, 0.008, 0, np.zeros(400, np.int16))
+        one.push.send_multipart(waveform_to_frames(wave, "1", command.seq, 0))
+        record = cloud.makai.wait_for(lambda: cloud.store.box("1"))
+        assert record.calibration_constant == pytest.approx(125.0)
+        assert (record.nominal_v, record.nominal_hz) == (120.0, 60.0)
+
+
+def test_event_ids_are_given_to_anybody_and_exit_is_just_a_text(cloud: Cloud) -> None:
+    with cloud.makai.running(cloud.events()):
+        asker = cloud.makai.peer().connect(zmq.REQ, cloud.event_config.event_id_endpoint)
+        given = []
+        for text in (b"", b"exit", b"\xff\xfe", b""):
+            asker.send(text)
+            assert asker.poll(2000)
+            given.append(int(asker.recv()))
+        assert given == list(range(given[0], given[0] + 4))
+        assert cloud.store.open_event(Trigger("n" * 30, 1, 2, (), "1", ""), "") == given[-1] + 1
+
+
+@pytest.mark.parametrize(
+    "identity", ["data_only", "data_a_b_c", "data_" + "m" * 30 + "_i"], ids=["two", "four", "no one-of"]
+)
+def test_a_malformed_answer_is_counted_and_the_service_goes_on(cloud: Cloud, identity: str) -> None:
+    events = cloud.events()
+    with cloud.makai.running(events):
+        client, one = cloud.makai.client(cloud.brokers), cloud.box("1")
+        time.sleep(0.2)
+        client.ask("1", identity)
+        frames = one.answer(data_command(one))
+        if identity.endswith("m_i"):
+            frames = [b"\x08\x01\x10" + frames[0].split(b"\x10", 1)[1].split(b"\x18", 1)[0]]
+        one.push.send_multipart(frames)
+        cloud.makai.wait_for(lambda: events.counters.total("malformed") == 1)
+        assert cloud.store.events() == []
+
+
+def test_a_plug_in_that_crashes_is_counted_and_the_next_one_still_decides(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "crash.py").write_text(
+        "from dataclasses import dataclass\n@dataclass\nclass Config: pass\n"
+        "def begin(config): return None\n"
+        "def decide(measurement, nominal, config, state): raise RuntimeError('foreign')\n"
+    )
+    cloud.triggering_config = replace(
+        cloud.triggering_config, plugins=(PluginEntry(name="crash"), PluginEntry(name="threshold"))
+    )
+    service = cloud.triggering((folder,))
+    with cloud.makai.running(service):
+        one = cloud.box("1")
+        heard(cloud, service, one)
+        one.pub.send_multipart(one.measurement(80.0, now_ms()))
+        assert data_command(one) is not None
+        assert service.counters.of("plugin_crashes", "crash") >= 1
+        assert any(part.name == "plugin crash" and not part.ok for part in service.health())

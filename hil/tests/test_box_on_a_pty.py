@@ -8,13 +8,17 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from opq_hil.box import Box
+from opq_hil.clock import RunClock
 from opq_hil.events import disturbance
 from opq_hil.faults import HARDWARE, Faults
 from opq_hil.generator import Generator, Harmonic, Signal
 from opq_hil.grid import Grid
 from opq_hil.host import BoxHost
+from opq_hil.port import Port
 from opq_proto import link
 from opq_proto.clock import system_clock
 from opq_proto.link_messages import (
@@ -33,6 +37,7 @@ from opq_proto.link_messages import (
     Settings,
     Status,
 )
+from opq_proto.messages import TimeSource
 
 
 class Reader:
@@ -60,17 +65,21 @@ class Reader:
 
 
 def test_blocks_come_at_the_true_rate_and_do_not_drift():
+    late_s = []
     with BoxHost([Box("1")]) as host:
         reader = Reader(host.ports["1"])
-        reader.read(1.0)
-        before = (reader.of(Samples)[-1].first_sample, time.monotonic())
-        reader.read(3.0)
-        after = (reader.of(Samples)[-1].first_sample, time.monotonic())
+        end = time.monotonic() + 4.0
+        while time.monotonic() < end:
+            seen = len(reader.of(Samples))
+            reader.read(0.5, lambda seen=seen: len(reader.of(Samples)) > seen)
+            late_s.append(time.monotonic() - reader.of(Samples)[-1].first_sample / 12_000)
         os.close(reader.fd)
+    # the quickest arrival of a stretch is the one that no scheduler delayed
+    drift_s = min(late_s[-60:]) - min(late_s[:60])
+    assert abs(drift_s) < 0.01
     blocks = reader.of(Samples)
+    assert len(blocks) >= 230
     assert [block.first_sample for block in blocks] == list(range(0, 200 * len(blocks), 200))
-    sampled_s = (after[0] - before[0]) / 12_000
-    assert abs(sampled_s - (after[1] - before[1])) < 0.1  # one read's wait and a block, not a drift
     steps = np.diff([block.t_ns for block in blocks])
     assert set(steps) <= {16_666_666, 16_666_667}
 
@@ -147,7 +156,7 @@ def test_the_wire_as_bad_as_hardware_is_slow_cut_and_corrupted_and_resend_heals_
             missing = [first for first in missing if first not in have]
         os.close(reader.fd)
     assert not missing
-    assert float(np.median(reader.reads)) <= 64
+    assert float(np.percentile(reader.reads, 25)) <= 64  # a slow reader finds several pieces at once
 
 
 def test_garbage_from_the_gateway_is_counted_and_the_box_goes_on():
@@ -220,6 +229,29 @@ def test_the_clock_never_jumps_and_counts_from_the_start():
     assert first.source == state.source
     for block in reader.of(Samples):
         assert block.t_ns == first.t_ns + block.first_sample * 10**12 // 12_000_000
+
+
+COMMANDS = st.builds(Command, st.integers(0, 65_535), st.sampled_from(Operation), st.text(max_size=60))
+RESENDS = st.builds(Resend, st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1))
+
+
+@given(st.lists(st.binary(max_size=80) | COMMANDS | RESENDS, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_whatever_comes_the_box_answers_each_command_once_and_goes_on(things: list):
+    box, port = Box("1"), Port()
+    try:
+        box.start(port, RunClock(0, 10**18, 0, TimeSource.FREE))
+        box.tick(10**9)
+        sent: list[LinkMessage] = []
+        port.send = lambda frame: sent.extend(message for _, message in link.Decoder().feed(frame))
+        for thing in things:
+            box.receive(b"\0" + thing + b"\0" if isinstance(thing, bytes) else link.encode(thing, 0))
+        box.tick(11 * 10**8)
+    finally:
+        port.close()
+    answered = [message.command_id for message in sent if isinstance(message, Acknowledgement)]
+    assert answered == [thing.command_id for thing in things if isinstance(thing, Command)]
+    assert any(isinstance(message, Samples) for message in sent)
 
 
 def test_two_boxes_with_one_id_are_refused():

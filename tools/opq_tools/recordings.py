@@ -14,6 +14,7 @@ Flags come before the .json, the .json before what the file itself says. Nothing
 
 import json
 import math
+import warnings
 import wave
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -206,8 +207,10 @@ def _read_csv(path: Path, _channel: str | None) -> _Content:
             lines = (line for line in file if line.strip())
             if header:
                 next(lines)
-            table = np.loadtxt(lines, delimiter=",", ndmin=2, comments=None) if first else np.empty((0, 1))
-    except (ValueError, StopIteration) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of a table without rows, said below
+                table = np.loadtxt(lines, delimiter=",", ndmin=2, comments=None)
+    except ValueError as error:
         raise RecordingError(f"{path}: is no table of numbers: {_first_line(error)}") from error
     if table.size == 0:
         raise RecordingError(f"{path}: is empty, no samples in it")
@@ -244,11 +247,12 @@ def _read_comtrade(path: Path, channel: str | None) -> _Content:
 
 
 def _check_finite(path: Path, values: NDArray[Any]) -> None:
+    if values.ndim != 1:
+        return  # refused for that, later
     for first in range(0, values.size, 1 << 20):
         finite = np.isfinite(values[first : first + (1 << 20)])
         if not finite.all():
-            place = first + int(np.argmin(finite)) if values.ndim == 1 else "?"
-            raise RecordingError(f"{path}: sample {place} is not a finite number")
+            raise RecordingError(f"{path}: sample {first + int(np.argmin(finite))} is not a finite number")
 
 
 def _is_number(text: str) -> bool:

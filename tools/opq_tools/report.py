@@ -39,6 +39,7 @@ def print_report(recording: Recording, analysis: Analysis, contract: Mapping[str
     console.print(f"largest harmonics, % of the fundamental: {largest}", soft_wrap=True)
     console.print(f"flicker: {_flicker(contract['flicker'])}", soft_wrap=True)
     _print_plots(console, recording, analysis)
+    console.print()
     if analysis.disturbances:
         console.print(_events(analysis.disturbances))
     elif len(analysis.half_rms_v):
@@ -73,10 +74,15 @@ def _largest(harmonics: Sequence[float | None]) -> str:
 
 def _events(disturbances: tuple[Disturbance, ...]) -> Table:
     table = Table(
-        title=f"{len(disturbances)} event{'s' if len(disturbances) > 1 else ''}", title_justify="left"
+        title=f"{len(disturbances)} event{'s' if len(disturbances) > 1 else ''}",
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
     )
     for name in ("event", "start, s", "ms", "cycles", "V", "%", "ITIC", "SEMI F47"):
-        table.add_column(name, justify="right" if name in ("start, s", "ms", "cycles", "V", "%") else "left")
+        table.add_column(
+            name, no_wrap=True, justify="right" if name in ("start, s", "ms", "cycles", "V", "%") else "left"
+        )
     for each in disturbances:
         still = "≥ " if each.open or each.open_at_start else ""
         table.add_row(

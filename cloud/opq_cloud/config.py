@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from opq_proto.config import Field, section
+from opq_proto.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -169,7 +170,10 @@ def port_of(endpoint: str) -> int | None:
 
 
 def with_port_offset(section: T, offset: int) -> T:
-    """Every address in `section` (and below it) that has its default port, moved by `offset`."""
+    """Every address in `section` (and below it) that has its default port, moved by `offset`.
+
+    Raises ConfigError when a port leaves 1 .. 65535.
+    """
     changes: dict[str, Any] = {}
     for item in fields(section):  # type: ignore[arg-type]
         value = getattr(section, item.name)
@@ -178,6 +182,10 @@ def with_port_offset(section: T, offset: int) -> T:
         elif item.name.endswith("_endpoint") and isinstance(value, str):
             port = port_of(value)
             if port is not None and port == port_of(_default(section, item.name)):
+                if not 1 <= port + offset <= 65535:
+                    raise ConfigError(
+                        f"port offset {offset}: {item.name} would have port {port + offset}; want 1 to 65535"
+                    )
                 changes[item.name] = f"{value[: value.rindex(':')]}:{port + offset}"
     return replace(section, **changes)  # type: ignore[type-var]
 

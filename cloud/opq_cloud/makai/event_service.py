@@ -30,13 +30,15 @@ from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import Trigger, Waveform
 from opq_proto.wire import Response, data_command, response_from_wire, waveform_from_frames
 
-REFRESH_S = 0.5
+REFRESH_S = 0.25
 """How often the store is asked for events that nobody answered yet."""
 RECEIVE_QUEUE = 10_000
 ANSWERS_AT_ONCE = 20
 LATE_KEPT = 10_000
 """Finished tokens remembered, to know a late answer from an original makai's new event."""
 ANNOUNCE_LATEST_S = 5.0
+FIRST_ASK_S = 0.25
+"""After a restart: by then Boxes are connecting again; a command to one that is not yet there is lost."""
 
 
 class EventService:
@@ -81,11 +83,10 @@ class EventService:
             self._loop(stop, answers, ids)
 
     def _take_up(self) -> None:
-        """After a start: what is unfinished is asked for at once; what was not analysed is told again."""
+        """After a start: what is unfinished is asked for soon; what was not analysed is told again."""
         now = time.monotonic()
         self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
-        self._open.refresh(self._store.unfinished_events(), now)
-        self._ask(self._open.to_ask(now + self._config.ask_again_s))
+        self._open.refresh(self._store.unfinished_events(), now, FIRST_ASK_S)
         for record in self._store.events(limit=1000):
             if record.finished:
                 self._remember(record.token, record.event_id)
@@ -214,7 +215,16 @@ class EventService:
         event_id = self._store.open_event(trigger, f"Makai id {instance}")
         give_up = now + self._config.grouping_s
         event = OpenEvent(
-            event_id, token, wave.start_ns, wave.end_ns, set(), give_up, give_up, instance, foreign=True
+            event_id=event_id,
+            token=token,
+            start_ns=wave.start_ns,
+            end_ns=wave.end_ns,
+            waiting=set(),
+            give_up_s=give_up,
+            ask_at_s=give_up,
+            pause_s=self._config.ask_again_s,
+            instance=instance,
+            foreign=True,
         )
         self._open.put(event)
         self.counters.add("events_of_original_makai")

@@ -20,6 +20,8 @@ class OpenEvent:
     waiting: set[str]
     give_up_s: float
     ask_at_s: float
+    pause_s: float
+    """Until the next asking after this one; it doubles up to `ask_again_s`."""
     instance: str = ""
     received: set[str] = field(default_factory=set)
     foreign: bool = False
@@ -46,8 +48,13 @@ class OpenEvents:
     def put(self, event: OpenEvent) -> None:
         self._by_token[event.token] = event
 
-    def refresh(self, records: Iterable[EventRecord], now_s: float) -> None:
-        """Take up what the store has unfinished and is not known here."""
+    def refresh(self, records: Iterable[EventRecord], now_s: float, first_s: float | None = None) -> None:
+        """Take up what the store has unfinished and is not known here.
+
+        `first_s`: when Boxes are asked first; none: as late as `ask_again_s`, for their trigger has
+        just asked them.
+        """
+        pause_s = self._again_s if first_s is None else min(first_s, self._again_s)
         for record in records:
             if record.token in self._by_token:
                 continue
@@ -60,7 +67,8 @@ class OpenEvents:
                 end_ns=record.end_ns,
                 waiting=set(record.boxes_triggered) - done,
                 give_up_s=now_s + self._timeout_s,
-                ask_at_s=now_s + self._again_s,
+                ask_at_s=now_s + pause_s,
+                pause_s=pause_s,
                 received=set(record.boxes_received),
             )
 
@@ -68,7 +76,8 @@ class OpenEvents:
         """Those whose Boxes are due to be asked again; the next time is set."""
         due = [event for event in self._by_token.values() if event.waiting and now_s >= event.ask_at_s]
         for event in due:
-            event.ask_at_s = now_s + self._again_s
+            event.ask_at_s = now_s + event.pause_s
+            event.pause_s = min(2 * event.pause_s, self._again_s)
         return due
 
     def take_over(self, now_s: float) -> list[OpenEvent]:

@@ -79,6 +79,13 @@ def test_an_open_event_asks_again_and_gives_up() -> None:
     assert len(events.take_over(20.0)) == 1
 
 
+def test_an_event_of_before_a_restart_is_asked_for_soon_and_then_more_slowly() -> None:
+    events = OpenEvents(answer_timeout_s=60, ask_again_s=5)
+    events.refresh([record()], now_s=0, first_s=1.0)
+    asked_at = [second for second in range(20) if events.to_ask(second)]
+    assert asked_at == [1, 2, 4, 8, 13, 18]
+
+
 def test_an_event_that_is_known_is_not_taken_up_twice() -> None:
     events = OpenEvents(20, 5)
     events.refresh([record()], now_s=0)
@@ -89,7 +96,7 @@ def test_an_event_that_is_known_is_not_taken_up_twice() -> None:
 
 def test_an_event_of_an_original_makai_waits_for_its_time() -> None:
     events = OpenEvents(20, 5)
-    events.put(OpenEvent(1, "t", 0, 1, set(), give_up_s=20, ask_at_s=20, foreign=True))
+    events.put(OpenEvent(1, "t", 0, 1, set(), give_up_s=20, ask_at_s=20, pause_s=5, foreign=True))
     assert events.take_over(19.9) == []
     assert len(events.take_over(20)) == 1
 

@@ -1,0 +1,243 @@
+"""`opq-cloud` as a process: starts, answers, ends; fails with one line; survives a kill."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opq_cloud.config import AcquisitionBroker, CloudConfig, TriggeringBroker, with_port_offset
+from opq_cloud.store.opening import open_store
+from opq_proto.keys import KeyFolder, read_secret_file
+
+START_S = 20.0
+
+
+def free_offset() -> int:
+    """An offset at which every default port is free now."""
+    ports = [8080, 8194, 8196, 8888, 8911, 8912, 8914, 8915, 8916, 9880, 9881, 9882, 9883, 9884, 9899]
+    for offset in range(10_000 + os.getpid() % 1000 * 20, 50_000, 37):
+        held = []
+        try:
+            for port in [*ports, 10_000, 10_001]:
+                probe = socket.socket()
+                held.append(probe)
+                probe.bind(("127.0.0.1", port + offset))
+        except OSError:
+            continue
+        finally:
+            for probe in held:
+                probe.close()
+        return offset
+    pytest.fail("no free ports")
+
+
+class Process:
+    """One `opq-cloud`."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "opq_cloud", *arguments],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def ended(self, seconds: float = START_S) -> tuple[int, str]:
+        try:
+            _, text = self.child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            pytest.fail(f"did not end within {seconds} s: {self.child.communicate()[1][-2000:]}")
+        return self.child.returncode, text
+
+    def close(self) -> None:
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.communicate()
+
+
+@pytest.fixture
+def run() -> Iterator[Any]:
+    started: list[Process] = []
+
+    def start(*arguments: str) -> Process:
+        started.append(process := Process(*arguments))
+        return process
+
+    yield start
+    for process in started:
+        process.close()
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    KeyFolder(tmp_path / "curve").create(True, ["1", "4", "10"])
+    return tmp_path
+
+
+def fetch(port: int, path: str = "/") -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=3) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+def answering(port: int, path: str = "/") -> bytes:
+    until = time.monotonic() + START_S
+    while True:
+        try:
+            return fetch(port, path)
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_all_runs_answers_for_the_whole_and_ends_on_a_signal(run: Any, data_dir: Path, number: int) -> None:
+    offset = free_offset()
+    process = run("all", "--data-dir", str(data_dir), "--port-offset", str(offset))
+    health = json.loads(answering(8911 + offset))
+    assert (health["name"], health["ok"]) == ("opq", True)
+    names = {part["name"] for part in health["subcomponents"]}
+    assert {"triggering-broker", "acquisition-broker", "triggering-service", "event-service", "view"} <= names
+    assert isinstance(json.loads(fetch(8911 + offset, "/status")), list)
+    metrics = fetch(8911 + offset, "/metrics").decode()
+    assert 'opq_service_up_now{of="",service="triggering-broker"} 1.0' in metrics
+    started = time.monotonic()
+    process.child.send_signal(number)
+    code, text = process.ended()
+    assert (code, "Traceback" in text) == (0, False)
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("command", "port", "name"),
+    [
+        ("triggering-broker", 8914, "triggering-broker"),
+        ("acquisition-broker", 8915, "acquisition-broker"),
+        ("triggering-service", 8080, "makai"),
+        ("event-service", 8916, "event-service"),
+        ("mauka", 8911, "mauka"),
+    ],
+)
+def test_each_service_runs_alone_with_its_health(
+    run: Any, data_dir: Path, command: str, port: int, name: str
+) -> None:
+    offset = free_offset()
+    process = run(command, "--data-dir", str(data_dir), "--port-offset", str(offset))
+    health = json.loads(answering(port + offset))
+    assert (health["name"], health["ok"]) == (name, True)
+    process.child.send_signal(signal.SIGTERM)
+    code, text = process.ended()
+    assert (code, "Traceback" in text) == (0, False)
+
+
+def one_line(text: str) -> str:
+    """What a person reads; log lines are JSON."""
+    plain = [line for line in text.splitlines() if not line.startswith("{")]
+    assert "Traceback" not in text
+    assert len(plain) == 1, text
+    return plain[0]
+
+
+def test_a_busy_port_is_one_line_and_exit_code_1(run: Any, data_dir: Path) -> None:
+    offset = free_offset()
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 9880 + offset))
+        holder.listen()
+        code, text = run("all", "--data-dir", str(data_dir), "--port-offset", str(offset)).ended()
+    assert code == 1
+    assert f"cannot bind tcp://127.0.0.1:{9880 + offset}" in one_line(text)
+
+
+def test_a_missing_key_is_one_line_and_exit_code_1(run: Any, tmp_path: Path) -> None:
+    code, text = run("triggering-broker", "--data-dir", str(tmp_path), "--port-offset", "20000").ended()
+    assert code == 1
+    assert "opqserver_secret is missing" in one_line(text)
+    assert "keygen" in text
+
+
+def test_a_wrong_configuration_is_exit_code_2_and_names_every_problem(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "cloud.toml"
+    path.write_text("[triggering_broker]\nbox_endpont = 'x'\n[view]\npoll_s = 'often'\n")
+    code, text = run("all", "--config", str(path)).ended()
+    assert (code, "Traceback" in text) == (2, False)
+    assert "2 problems" in text
+    assert 'did you mean "box_endpoint"?' in text
+
+
+def test_a_wrong_plug_in_is_exit_code_2(run: Any, data_dir: Path) -> None:
+    path = data_dir / "cloud.toml"
+    path.write_text("[[triggering_service.plugins]]\nname = 'treshold'\n")
+    code, text = run("triggering-service", "--config", str(path), "--data-dir", str(data_dir)).ended()
+    assert (code, "Traceback" in text) == (2, False)
+    assert 'did you mean "threshold"?' in text
+
+
+def test_an_unknown_command_is_exit_code_2(run: Any) -> None:
+    code, text = run("everything").ended()
+    assert (code, "Traceback" in text) == (2, False)
+
+
+class Addresses:
+    """What the plain peers need, of a cloud in another process."""
+
+    def __init__(self, data_dir: Path, offset: int) -> None:
+        moved = with_port_offset(CloudConfig(), offset)
+        self.triggering_config: TriggeringBroker = moved.triggering_broker
+        self.acquisition_config: AcquisitionBroker = moved.acquisition_broker
+        self.keys = KeyFolder(data_dir / "curve")
+        self.server = read_secret_file(self.keys.server_secret)
+        self.pair = lambda box_id: read_secret_file(self.keys.box_secret(box_id))
+
+
+def test_an_event_survives_a_kill_between_trigger_and_answer_and_is_one(
+    run: Any, data_dir: Path, makai: Any
+) -> None:
+    offset = free_offset()
+    arguments = ("all", "--data-dir", str(data_dir), "--port-offset", str(offset))
+    first = run(*arguments)
+    answering(8911 + offset)
+    box = makai.box(Addresses(data_dir, offset), "1")
+    at_ms = time.time_ns() // 1_000_000
+
+    def dip() -> None:
+        box.pub.send_multipart(
+            box.measurement(
+                80.0,
+                at_ms,
+                sequence=1,
+                oldest_sequence=1,
+                start_ns=(at_ms - 900) * 10**6,
+                end_ns=at_ms * 10**6,
+            )
+        )
+
+    def asked() -> Any:
+        command = box.command(timeout_ms=200)
+        return command if command is not None and command.WhichOneof("command") == "data_command" else None
+
+    makai.wait_for(lambda: (dip(), asked())[1], START_S)
+    first.child.kill()
+    first.child.wait()
+    run(*arguments)
+    answering(8911 + offset)
+    again = makai.wait_for(lambda: (dip(), asked())[1], START_S)  # sent again: it was not acknowledged
+    box.push.send_multipart(box.answer(again))
+    store = open_store(None, data_dir)
+    try:
+        makai.wait_for(lambda: any(record.finished for record in store.events()), START_S)
+        assert len(store.events()) == 1
+        assert [wave.box_id for wave in store.event(1).waveforms] == ["1"]
+        assert len(store.measurements("1", 0, at_ms + 1)) == 1
+    finally:
+        store.close()

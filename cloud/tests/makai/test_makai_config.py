@@ -1,0 +1,165 @@
+"""The original's JSON files as they are, our TOML, port offsets, and every problem at once."""
+
+import json
+from pathlib import Path
+
+import pytest
+import structlog
+
+from opq_cloud.config import CloudConfig, port_of, with_port_offset
+from opq_cloud.keys import CloudKeys
+from opq_cloud.makai.original_config import read_config
+from opq_proto.errors import ConfigError
+
+# opq-interop C.1 - C.3
+TRIGGERING = {
+    "server_cert": "/etc/opq/curve/private_keys/opqserver_secret",
+    "interface": "tcp://*:9880",
+    "backend": "tcp://*:9881",
+    "metric_update_sec": 10,
+    "mongo_host": "localhost",
+    "mongo_port": 27017,
+}
+ACQUISITION = {
+    "server_cert": "/etc/opq/curve/private_keys/opqserver_secret",
+    "box_pub": "tcp://*:8194",
+    "box_pull": "tcp://*:8196",
+    "backend_pull": "tcp://*:9884",
+    "backend_pub": "tcp://*:9899",
+    "mongo_host": "localhost",
+    "mongo_port": 27017,
+    "metric_update_sec": 10,
+}
+MAKAI = {
+    "zmq_trigger_endpoint": "tcp://localhost:9881",
+    "zmq_acquisition_endpoint": "tcp://localhost:9884",
+    "zmq_data_endpoint": "tcp://localhost:9899",
+    "zmq_event_endpoint": "tcp://*:10000",
+    "zmq_event_id_endpoint": "tcp://*:10001",
+    "mongo_host": "mongo",
+    "mongo_port": 27018,
+    "mongo_trends_update_interval_seconds": 60,
+    "event_request_expiration_window_ms": 1800000,
+    "identity": "my_makai",
+    "plugins": [
+        {"path": "/usr/lib/libthreshold_trigger_plugin.so", "debug": False},
+        {"path": "/usr/lib/libnapali.so", "alpha": 0.5},
+        {"path": "/usr/lib/libhealth.so", "address": "0.0.0.0:8080"},
+    ],
+}
+
+
+def written(folder: Path, **documents: object) -> list[Path]:
+    paths = []
+    for name, document in documents.items():
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(document))
+        paths.append(path)
+    return paths
+
+
+def test_the_originals_three_files_are_read_as_they_are(tmp_path: Path) -> None:
+    paths = written(tmp_path, triggering=TRIGGERING, acquisition=ACQUISITION, makai=MAKAI)
+    with structlog.testing.capture_logs() as lines:
+        config = read_config(paths)
+    assert config.triggering_broker.box_endpoint == "tcp://*:9880"
+    assert config.triggering_broker.backend_endpoint == "tcp://*:9881"
+    assert config.acquisition_broker.command_endpoint == "tcp://*:8194"
+    assert config.acquisition_broker.response_endpoint == "tcp://*:8196"
+    assert config.acquisition_broker.request_endpoint == "tcp://*:9884"
+    assert config.acquisition_broker.answer_endpoint == "tcp://*:9899"
+    assert config.triggering_service.measurement_endpoint == "tcp://localhost:9881"
+    assert config.triggering_service.request_endpoint == "tcp://localhost:9884"
+    assert config.event_service.request_endpoint == "tcp://localhost:9884"
+    assert config.event_service.answer_endpoint == "tcp://localhost:9899"
+    assert config.event_service.event_endpoint == "tcp://*:10000"
+    assert config.store.mongo_uri == "mongodb://mongo:27018"
+    assert config.triggering_service.identity == "my-makai"  # "_" would part it (A.6)
+    assert [plugin.name for plugin in config.triggering_service.plugins] == ["threshold"]
+    assert config.triggering_service.health_endpoint == "0.0.0.0:8080"
+    assert any(line["event"] == "config.plugin_ignored" and "napali" in line["path"] for line in lines)
+    keys = CloudKeys(config.keys, tmp_path)
+    assert str(keys.server_secret) == "/etc/opq/curve/private_keys/opqserver_secret"
+    assert str(keys.public_keys) == "/etc/opq/curve/public_keys"
+
+
+def test_the_swapped_ports_that_the_original_ships_are_diagnosed_and_put_right(tmp_path: Path) -> None:
+    swapped = MAKAI | {
+        "zmq_acquisition_endpoint": "tcp://localhost:9899",
+        "zmq_data_endpoint": "tcp://localhost:9884",
+    }
+    with structlog.testing.capture_logs() as lines:
+        config = read_config(written(tmp_path, makai=swapped))
+    assert config.triggering_service.request_endpoint == "tcp://localhost:9884"
+    assert config.event_service.answer_endpoint == "tcp://localhost:9899"
+    (line,) = [line for line in lines if line["event"] == "config.corrected"]
+    assert "swapped" in line["problem"]
+
+
+def test_embedded_puts_the_originals_mongodb_aside(tmp_path: Path) -> None:
+    config = read_config(written(tmp_path, makai=MAKAI), embedded=tmp_path / "here")
+    assert (config.store.mongo_uri, config.store.data_dir) == (None, tmp_path / "here")
+
+
+def test_client_certs_names_the_folder_of_the_admitted(tmp_path: Path) -> None:
+    config = read_config(written(tmp_path, triggering=TRIGGERING | {"client_certs": "/keys/boxes"}))
+    assert str(CloudKeys(config.keys, tmp_path).public_keys) == "/keys/boxes"
+
+
+def test_an_original_address_that_is_no_text_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"interface  is 9880; want an address"):
+        read_config(written(tmp_path, triggering=TRIGGERING | {"interface": 9880}))
+
+
+def test_all_problems_of_a_toml_file_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.toml"
+    path.write_text(
+        "[triggering_broker]\nbox_endpont = 'x'\ntrace = 1\n"
+        "[[triggering_service.plugins]]\nnam = 'threshold'\n[event_service]\nanswer_timeout_s = -1\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        read_config([path])
+    text = str(caught.value)
+    assert "cloud.toml: 5 problems, nothing was started" in text
+    assert 'did you mean "box_endpoint"?' in text
+    assert "triggering_service.plugins[0].name" in text
+    assert "answer_timeout_s" in text
+
+
+def test_a_plug_ins_settings_come_from_the_toml_file(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.toml"
+    path.write_text(
+        "[[triggering_service.plugins]]\nname = 'threshold'\n"
+        "[triggering_service.plugins.settings]\ndip_percent = 95.0\n"
+    )
+    (plugin,) = read_config([path]).triggering_service.plugins
+    assert (plugin.name, plugin.settings) == ("threshold", {"dip_percent": 95.0})
+
+
+def test_an_offset_moves_every_address_with_its_default_port_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.toml"
+    path.write_text(
+        "[triggering_broker]\nbox_endpoint = 'tcp://*:9880'\nbackend_endpoint = 'tcp://127.0.0.1:5000'\n"
+    )
+    before = read_config([path])
+    after = with_port_offset(before, 100)
+    assert after.triggering_broker.box_endpoint == "tcp://*:9980"
+    assert after.triggering_broker.backend_endpoint == "tcp://127.0.0.1:5000"
+    assert after.health.whole_endpoint == "127.0.0.1:9011"
+    moved = with_port_offset(CloudConfig(), 100)
+    for name in ("triggering_broker", "acquisition_broker", "triggering_service", "event_service", "mauka"):
+        for key, value in vars_of(getattr(CloudConfig(), name)).items():
+            assert port_of(vars_of(getattr(moved, name))[key]) == (port_of(value) or 0) + 100
+
+
+def vars_of(section: object) -> dict[str, str]:
+    return {
+        key: getattr(section, key)
+        for key in section.__dataclass_fields__  # type: ignore[attr-defined]
+        if key.endswith("_endpoint")
+    }
+
+
+def test_an_offset_that_leaves_the_port_range_is_told() -> None:
+    with pytest.raises(ConfigError, match="port"):
+        with_port_offset(CloudConfig(), 60_000)

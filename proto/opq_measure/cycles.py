@@ -56,7 +56,7 @@ class Track:
             return np.empty(0)
         positions, phase_rad = self._to_the_ends()
         step = 2 * np.pi / per_cycle
-        slack = 1e-4  # an edge within 0.02 samples outside the signal is on its first or last sample
+        slack = 1e-6  # an edge as little outside the signal is rounding, and on its first or last sample
         first, last = np.ceil(phase_rad[0] / step - slack), np.floor(phase_rad[-1] / step + slack)
         found: FloatArray = np.interp(step * np.arange(first, last + 1), phase_rad, positions)
         return found
@@ -65,7 +65,7 @@ class Track:
         """True when the first of `edges(2)` is a falling zero crossing."""
         if len(self.positions) == 0:
             return False
-        first = np.ceil(self._to_the_ends()[1][0] / np.pi - 1e-4)
+        first = np.ceil(self._to_the_ends()[1][0] / np.pi - 1e-6)
         return bool(first % 2)
 
     def known_between(self, starts: FloatArray, stops: FloatArray) -> BoolArray:

@@ -77,6 +77,7 @@ def _events(disturbances: tuple[Disturbance, ...]) -> Table:
         title=f"{len(disturbances)} event{'s' if len(disturbances) > 1 else ''}",
         title_justify="left",
         title_style="bold",
+        box=None,
         pad_edge=False,
     )
     for name in ("event", "start, s", "ms", "cycles", "V", "%", "ITIC", "SEMI F47"):

@@ -118,6 +118,6 @@ def test_a_sparkline_needs_two_points_and_stays_in_its_frame() -> None:
     assert line is not None
     for point in f"{line.line} {line.band}".split():
         x, y = map(float, point.split(","))
-        assert 0 <= x <= line.width
-        assert 0 <= y <= line.height
+        assert 0 <= x <= 240
+        assert 0 <= y <= 48
     assert (line.low_v, line.high_v, line.seconds) == (100.0, 121.0, 19.0)

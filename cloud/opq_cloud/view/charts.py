@@ -20,6 +20,8 @@ OVERVIEW_POINTS = 2400
 """Two per pixel of a wide screen."""
 MAX_POINTS = 20_000
 MAX_ENVELOPE_POINTS = 4000
+SPARK_WIDTH, SPARK_HEIGHT = 240, 48
+"""The viewBox of templates/parts.html."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +186,6 @@ def _spread(rows: Sequence[Measurement], key: str, scale: float = 1.0) -> Spread
 class Sparkline:
     """Points of an SVG polyline and polygon, and what they span."""
 
-    width: int
-    height: int
     line: str
     band: str
     low_v: float
@@ -193,8 +193,8 @@ class Sparkline:
     seconds: float
 
 
-def sparkline(measurements: Sequence[Measurement], width: int = 240, height: int = 48) -> Sparkline | None:
-    """The rms of the last minutes as SVG points: its mean as a line, min to max as a band."""
+def sparkline(measurements: Sequence[Measurement]) -> Sparkline | None:
+    """The rms of the last minutes as SVG points, its mean as a line, min to max as a band."""
     rows = [(item.timestamp_ms, item.metrics["rms"]) for item in measurements if "rms" in item.metrics]
     if len(rows) < 2:
         return None
@@ -205,9 +205,9 @@ def sparkline(measurements: Sequence[Measurement], width: int = 240, height: int
     first, last = rows[0][0], rows[-1][0]
 
     def point(t_ms: int, value: float) -> str:
-        x = (t_ms - first) / max(1, last - first) * width
-        return f"{x:.1f},{(top - value) / (top - bottom) * height:.1f}"
+        x = (t_ms - first) / max(1, last - first) * SPARK_WIDTH
+        return f"{x:.1f},{(top - value) / (top - bottom) * SPARK_HEIGHT:.1f}"
 
     line = " ".join(point(t, metric.average) for t, metric in rows)
     band = [point(t, metric.max) for t, metric in rows] + [point(t, metric.min) for t, metric in rows[::-1]]
-    return Sparkline(width, height, line, " ".join(band), low, high, (last - first) / 1000)
+    return Sparkline(line, " ".join(band), low, high, (last - first) / 1000)

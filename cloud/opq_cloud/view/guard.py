@@ -81,7 +81,7 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         if scope["method"] not in ("GET", "HEAD"):
-            return 405, "View only shows: GET and HEAD.\n"
+            return 405, "View only shows; it changes nothing.\n"
         if len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"") > MAX_TARGET_BYTES:
             return 414, f"The address is longer than {MAX_TARGET_BYTES} bytes.\n"
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]

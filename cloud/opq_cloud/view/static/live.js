@@ -158,5 +158,7 @@ function drawSparkline(box, rows) {
   svg.querySelector(".spark-line").setAttribute("points", line.join(" "));
   svg.querySelector(".spark-band").setAttribute("points", band.join(" "));
   const note = box.querySelector("[data-spark-note]");
-  if (note) note.textContent = `${fixed(low, 1)} to ${fixed(high, 1)}\u202fV`;
+  const seconds = span / 1000;
+  const words = seconds < 90 ? `${Math.round(seconds)}\u202fs` : `${Math.round(seconds / 60)}\u202fmin`;
+  if (note) note.textContent = `${fixed(low, 1)} to ${fixed(high, 1)}\u202fV in the last ${words}`;
 }

@@ -1,0 +1,261 @@
+"""View in a real browser: Debian's Chromium, driven by Playwright."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opq_cloud.view import demo
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
+
+NewPage = Callable[..., Any]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PAGES = ("/", "/incidents", "/incidents/1", "/boxes/1", "/boxes/77")
+LEAST_TARGET_PX = 24
+"""WCAG 2.2, 2.5.8: the least size of a target that is not in a sentence."""
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
+    running = demo.Scene(tmp_path_factory.mktemp("view"), poll_s=0.2)
+    demo.fill(running.store, time.time_ns(), minutes=6)
+    with running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["sync_api.Browser"]:
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[demo.Scene]:
+    """A scene of its own, for tests that change it; its pages are closed before it ends."""
+    running = demo.Scene(tmp_path, poll_s=0.2)
+    demo.fill(running.store, time.time_ns(), minutes=1)
+    with running:
+        yield running
+
+
+@pytest.fixture
+def open_page(browser: "sync_api.Browser") -> Iterator[NewPage]:
+    """Opens pages that fail the test on any error of a script or of the console."""
+    contexts, told = [], []
+
+    def new(width: int = 1440, **options: object) -> "sync_api.Page":
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: told.append(str(error)))
+        page.on("console", lambda item: told.append(item.text) if item.type in ("error", "warning") else None)
+        return page
+
+    yield new
+    for context in contexts:
+        context.close()
+    assert [text for text in told if "404 (Not Found)" not in text] == []
+
+
+def _drawn(page: "sync_api.Page", selector: str) -> int:
+    """Pixels of the charts under `selector` that are not empty, the fewest of any chart."""
+    page.wait_for_function(
+        "selector => document.querySelectorAll(selector).length > 0 &&"
+        " [...document.querySelectorAll(selector)].every(place => place.dataset.drawn)",
+        arg=selector,
+    )
+    page.wait_for_timeout(300)  # uPlot draws in the next frame
+    found: int = page.evaluate(
+        """selector => Math.min(...[...document.querySelectorAll(selector + ' canvas')].map(canvas =>
+             canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
+               .reduce((sum, value, k) => sum + (k % 4 === 3 && value > 0 ? 1 : 0), 0)))""",
+        selector,
+    )
+    return found
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("path", PAGES)
+def test_no_page_scrolls_sideways(scene: demo.Scene, open_page: NewPage, path: str, width: int) -> None:
+    page = open_page(width)
+    page.goto(scene.url + path)
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_all_charts_of_an_incident_are_drawn(scene: demo.Scene, open_page: NewPage, width: int) -> None:
+    page = open_page(width)
+    page.goto(scene.url + "/incidents/1")
+    assert _drawn(page, ".plot") > 2000
+    assert page.locator(".plot [role=img]").count() == 5  # three waveforms, the envelope, the curve
+
+
+def test_the_charts_of_a_box_are_drawn(scene: demo.Scene, open_page: NewPage) -> None:
+    page = open_page()
+    page.goto(scene.url + "/boxes/1")
+    assert _drawn(page, ".plot") > 1000
+
+
+def test_zooming_in_fetches_the_samples_themselves(scene: demo.Scene, open_page: NewPage) -> None:
+    page = open_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(scene.url + "/incidents/1")
+    _drawn(page, ".plot-wave")
+    page.get_by_role("button", name="Recording").click()
+    assert page.get_by_role("button", name="Recording").get_attribute("aria-pressed") == "true"
+    place = page.locator(".plot-wave .u-over").first.bounding_box()
+    assert place
+    asked.clear()
+    page.mouse.move(place["x"] + 300, place["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(place["x"] + 360, place["y"] + 40, steps=4)
+    page.mouse.up()
+    for _ in range(100):
+        page.wait_for_timeout(50)
+        if sum("start_ms=" in url for url in asked) == 3:  # every Box follows
+            break
+    else:
+        raise AssertionError(asked)
+    assert page.get_by_role("button", name="Recording").get_attribute("aria-pressed") == "false"
+    page.get_by_role("button", name="Zoom out").click()
+    page.get_by_role("button", name="Incident").click()
+    assert page.get_by_role("button", name="Incident").get_attribute("aria-pressed") == "true"
+
+
+def test_live_values_change_in_place_and_a_new_box_appears(fresh: demo.Scene, open_page: NewPage) -> None:
+    page = open_page(390)
+    page.goto(fresh.url)
+    page.get_by_text("Live", exact=True).first.wait_for(state="attached")
+    value = page.locator('[data-box="1"] [data-value="rms_v"]')
+    before = value.text_content()
+    shape = page.locator('[data-box="1"] .spark-line')
+    for k in range(50):  # a PUB drops what it sends before its subscriber has joined
+        now_ms = time.time_ns() // 1_000_000
+        fresh.publish(demo.measurement_of(demo.OUTLETS[0], now_ms, 10**6 + k, low_v=101.0))
+        page.wait_for_timeout(50)
+        if value.text_content() != before:
+            break
+    assert value.text_content() != before
+    assert shape.count() == 1
+    assert page.locator('[data-box="1"] [data-state]').text_content() == "Live"
+    stranger = demo.Outlet("9", "Box 9", 118.0, 0.02, ())
+    fresh.publish(demo.measurement_of(stranger, time.time_ns() // 1_000_000, 1))
+    page.locator('[data-box="9"]').wait_for()
+
+
+def test_a_new_incident_appears_on_every_open_page_without_a_reload(
+    fresh: demo.Scene, open_page: NewPage
+) -> None:
+    front, listing, shown = open_page(), open_page(), open_page()
+    front.goto(fresh.url)
+    listing.goto(fresh.url + "/incidents")
+    shown.goto(fresh.url + "/incidents/1")
+    for page in (front, listing, shown):
+        page.wait_for_function("document.getElementById('feed').textContent === 'Live'")
+    page_changed = shown.locator("#changed")
+    assert page_changed.is_hidden()
+    waves = [demo.waveform_of(demo.OUTLETS[0], time.time_ns())]
+    demo.put_event(fresh.store, waves, "another")
+    first = fresh.store.incident(1)
+    assert first
+    finding = first.findings[0].finding
+    joined = replace(finding, box_id="4", residual_percent=89.0, residual_v=106.8)
+    fresh.store.put_findings(1, [joined])
+    row = front.locator('#incidents li[data-incident="2"]')
+    row.wait_for()
+    assert "at Box 1" in (row.text_content() or "")
+    assert front.locator("#incidents li").first.get_attribute("data-incident") == "2"
+    listing.locator("#news").wait_for()
+    page_changed.wait_for()
+    front.get_by_text("at Boxes 1 and 4").wait_for()
+    row.locator("a").click()
+    assert "Sag to 85.2" in (front.locator("h1").text_content() or "")
+
+
+@pytest.mark.parametrize("path", ["/", "/incidents", "/incidents/1", "/boxes/1"])
+def test_every_page_can_be_read_without_javascript(scene: demo.Scene, open_page: NewPage, path: str) -> None:
+    page = open_page(390, java_script_enabled=False)
+    page.goto(scene.url + path)
+    text = page.locator("main").inner_text()
+    if path == "/":
+        assert "Box 2, workshop" in text and "V rms" in text and "85.2" in text
+        assert page.locator(".spark-line").first.is_visible()
+    elif path == "/boxes/1":
+        page.get_by_text("Minute by minute").click()
+        assert page.locator("table tbody tr").count() >= 6
+    elif path == "/incidents/1":
+        assert "The chart needs JavaScript" in text
+        page.get_by_text("Box 1, half cycle by half cycle", exact=True).click()
+        assert page.locator("table.compact").first.is_visible()
+        assert page.locator(".tools").is_hidden()
+    else:
+        page.select_option("select[name=class]", "swell")
+        page.get_by_role("button", name="Show").click()
+        assert "Nothing here fits" in page.locator("main").inner_text()
+
+
+def test_the_keyboard_reaches_everything_and_sees_where_it_is(scene: demo.Scene, open_page: NewPage) -> None:
+    page = open_page()
+    page.goto(scene.url)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().top") >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
+
+
+def test_targets_are_large_enough_for_a_thumb(scene: demo.Scene, open_page: NewPage) -> None:
+    page = open_page(390)
+    for path in PAGES:
+        page.goto(scene.url + path)
+        small = page.evaluate(
+            """least => [...document.querySelectorAll('a, button, select, summary')].filter(item => {
+                 const box = item.getBoundingClientRect();
+                 return box.width > 0 && box.height < least && !item.matches('.skip');
+               }).map(item => item.outerHTML.slice(0, 80))""",
+            LEAST_TARGET_PX,
+        )
+        assert small == [], path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_to_complain_about(scene: demo.Scene, open_page: NewPage, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    page = open_page(1440, color_scheme=scheme)
+    for path in PAGES:
+        page.goto(scene.url + path)
+        page.wait_for_timeout(700)
+        results = axe.Axe().run(page)
+        assert results.violations_count == 0, f"{path}: {results.generate_report()}"
+
+
+def test_nothing_is_fetched_from_anywhere_else(scene: demo.Scene, open_page: NewPage) -> None:
+    page = open_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for path in PAGES:
+        page.goto(scene.url + path)
+        page.wait_for_timeout(300)
+    assert asked and all(url.startswith(scene.url + "/") for url in asked)

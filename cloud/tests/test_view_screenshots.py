@@ -1,0 +1,76 @@
+"""Pictures of View at the widths of a phone and of a desk, in light and dark, to be looked at.
+
+`OPQ_SCREENSHOTS=docs/screenshots .venv/bin/pytest cloud/tests/test_view_screenshots.py` keeps
+them; the README shows two of them. The scene is that of `opq_cloud.view.demo`.
+"""
+
+import os
+import shutil
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.view import demo
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
+ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+WIDTHS = {390: 844, 1440: 900}
+PAGES = {"boxes": "/", "incident": "/incidents/1"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    named = os.environ.get("OPQ_SCREENSHOTS")
+    path = Path(named) if named else tmp_path_factory.mktemp("screenshots")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
+    running = demo.Scene(tmp_path_factory.mktemp("view"))
+    demo.fill(running.store, time.time_ns())
+    with running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["sync_api.Browser"]:
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_picture_of_each_page(
+    scene: demo.Scene, browser: "sync_api.Browser", folder: Path, name: str, width: int, scheme: str
+) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": WIDTHS[width]}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.goto(scene.url + PAGES[name])
+    page.wait_for_function("document.getElementById('feed').textContent === 'Live'")
+    for sequence in range(3):
+        now_ms = time.time_ns() // 1_000_000
+        scene.publish(*(demo.measurement_of(outlet, now_ms, 10**6 + sequence) for outlet in demo.OUTLETS))
+        page.wait_for_timeout(100)
+    page.wait_for_function("[...document.querySelectorAll('.plot')].every(place => place.dataset.drawn)")
+    page.wait_for_timeout(400)
+    path = folder / f"{name}-{width}-{scheme}.png"
+    page.screenshot(path=path, full_page=True)
+    context.close()
+    head = path.read_bytes()[:24]
+    assert head.startswith(b"\x89PNG")
+    assert struct.unpack(">II", head[16:24])[0] == width
+    assert path.stat().st_size > 15_000  # an empty page is smaller

@@ -1,0 +1,503 @@
+"""View with a real server, a real store and real sockets."""
+
+import http.client
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from opq_cloud.service import CloudContext
+from opq_cloud.store import open_store
+from opq_cloud.view import demo
+from opq_cloud.view.live import SUBSCRIBERS
+from opq_cloud.view.service import View
+from opq_cloud.view.stream import HEARTBEAT_S
+from opq_proto.errors import PortBusyError
+from opq_proto.messages import Finding
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[demo.Scene]:
+    with demo.Scene(tmp_path, poll_s=30.0) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
+    """The scene of a sag; tests only read it."""
+    running = demo.Scene(tmp_path_factory.mktemp("view"))
+    demo.fill(running.store, time.time_ns(), minutes=5)
+    with running:
+        yield running
+
+
+def _get(
+    scene: demo.Scene, path: str, method: str = "GET", **headers: str
+) -> tuple[int, str, dict[str, str]]:
+    parts = urlsplit(scene.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+    try:
+        connection.putrequest(method, path, skip_host="Host" in headers)
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), {k.lower(): v for k, v in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+def _json(scene: demo.Scene, path: str) -> Any:
+    status, body, _ = _get(scene, path)
+    assert status == 200, body
+    return json.loads(body)
+
+
+class _Live:
+    """Reads `/live` the way a browser does."""
+
+    def __init__(self, scene: demo.Scene, query: str = "", **headers: str) -> None:
+        parts = urlsplit(scene.url)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._connection.request("GET", f"/live{query}", headers=sent)
+        self._answer = self._connection.getresponse()
+        self.status = self._answer.status
+        self.ids: list[str] = []
+
+    def next(self, wanted: str) -> dict[str, Any]:
+        """The next event of that name; a silence of 5 s is an error."""
+        name = ""
+        while True:
+            line = self._answer.readline().decode()
+            assert line, "the feed ended"
+            if line.startswith("event: "):
+                name = line[7:].strip()
+            elif line.startswith("id: "):
+                self.ids.append(line[4:].strip())
+            elif line.startswith("data: ") and name == wanted:
+                found: dict[str, Any] = json.loads(line[6:])
+                return found
+
+    def line(self) -> str:
+        return self._answer.readline().decode()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _wait_until(condition: Any, seconds: float = 5.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "it never happened"
+        time.sleep(0.01)
+
+
+def _publish_until_heard(scene: demo.Scene) -> None:
+    """A PUB drops what it sends before its subscriber has joined."""
+    before = scene.view.counters.total("measurements")
+    t_ms = time.time_ns() // 1_000_000 - 60_000
+    for k in range(500):
+        scene.publish(demo.measurement_of(demo.OUTLETS[0], t_ms + k, k + 1))
+        time.sleep(0.01)
+        if scene.view.counters.total("measurements") > before:
+            return
+    raise AssertionError("no measurement was heard")
+
+
+# The live feed
+
+
+def test_a_published_measurement_reaches_an_open_page(scene: demo.Scene) -> None:
+    _publish_until_heard(scene)
+    page = _Live(scene)
+    page.next("measurement")
+    sent = demo.measurement_of(demo.OUTLETS[2], time.time_ns() // 1_000_000, 77)
+    scene.publish(sent)
+    got = page.next("measurement")
+    assert got["box_id"] == "4"
+    assert got["timestamp_ms"] == sent.timestamp_ms
+    assert got["rms_v"] == pytest.approx(sent.metrics["rms"].average, abs=1e-3)
+    assert got["f_hz"] == pytest.approx(sent.metrics["f"].average, abs=1e-3)
+    assert got["thd_percent"] == pytest.approx(sent.metrics["thd"].average * 100, abs=1e-3)
+    page.close()
+
+
+def test_an_incident_is_on_the_page_within_100_ms_of_maukas_message_and_again_when_a_box_joins(
+    scene: demo.Scene,
+) -> None:
+    page = _Live(scene)
+    now_ns = time.time_ns()
+    wave = demo.waveform_of(demo.OUTLETS[0], now_ns)
+    first_finding = demo.findings_in([wave])
+    lags_ms = []
+    _wait_until(lambda: _bus_is_joined(scene))
+    stored = scene.store.put_findings(1, first_finding)
+    began = time.monotonic()
+    scene.announce(stored[0].finding_id)
+    got = page.next("incident")
+    lags_ms.append((time.monotonic() - began) * 1000)
+    assert {"id", "class", "box_ids", "start_ms", "end_ms", "residual_percent"} <= got.keys()
+    assert (got["id"], got["class"], got["box_ids"]) == (stored[0].incident_id, "sag", ["1"])
+    assert got["residual_percent"] == pytest.approx(102.22 / 1.2, rel=2e-3)
+
+    joined = [replace(item, box_id="4") for item in first_finding]
+    scene.store.put_findings(1, joined)
+    began = time.monotonic()
+    scene.announce(2)
+    got = page.next("incident")
+    lags_ms.append((time.monotonic() - began) * 1000)
+    assert (got["id"], got["box_ids"]) == (stored[0].incident_id, ["1", "4"])
+    assert max(lags_ms) < 100, lags_ms
+    page.close()
+
+
+def _bus_is_joined(scene: demo.Scene) -> bool:
+    scene.announce(0)
+    time.sleep(0.02)
+    return scene.view.counters.total("bus_messages") > 0
+
+
+def test_an_incident_whose_message_was_lost_is_found_by_looking_into_the_store(tmp_path: Path) -> None:
+    with demo.Scene(tmp_path, poll_s=0.2) as scene:
+        page = _Live(scene)
+        stored = scene.store.put_findings(1, demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)]))
+        assert page.next("incident")["id"] == stored[0].incident_id
+        page.close()
+
+
+def test_a_page_that_reconnects_is_told_what_it_missed(tmp_path: Path) -> None:
+    with demo.Scene(tmp_path, poll_s=0.1) as scene:
+        page = _Live(scene)
+        for k in range(3):
+            wave = demo.waveform_of(demo.OUTLETS[0], (10**9 + k * 1000) * 10**9)
+            scene.store.put_findings(k + 1, demo.findings_in([wave]))
+        assert [page.next("incident")["id"] for _ in range(3)] == [1, 2, 3]
+        page.close()
+        back = _Live(scene, Last_Event_ID=page.ids[0])
+        assert [back.next("incident")["id"] for _ in range(2)] == [2, 3]
+        back.close()
+        by_query = _Live(scene, query="?after=2")
+        assert by_query.next("incident")["id"] == 3
+        by_query.close()
+
+
+def test_silence_is_kept_alive_by_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert HEARTBEAT_S == 15.0
+    monkeypatch.setattr("opq_cloud.view.app.create_app.__defaults__", (0.1,))
+    with demo.Scene(tmp_path) as scene:
+        page = _Live(scene)
+        lines = [page.line() for _ in range(6)]
+        assert lines[0].startswith("retry: ")
+        assert ": nothing new\n" in lines
+        page.close()
+
+
+def test_malformed_messages_are_counted_and_harm_nothing(scene: demo.Scene) -> None:
+    _publish_until_heard(scene)
+    for frames in ([b"0001", b"\xff\xff\xff"], [b"only one frame"], [b"a", b"b", b"c"], [b"", b""]):
+        scene.publish_frames(frames)
+    _wait_until(lambda: scene.view.counters.of("malformed", "measurement") >= 3)
+    before = scene.view.counters.total("measurements")
+    scene.publish(demo.measurement_of(demo.OUTLETS[0], time.time_ns() // 1_000_000, 9))
+    _wait_until(lambda: scene.view.counters.total("measurements") > before)
+    assert _get(scene, "/")[0] == 200
+
+
+def test_one_page_too_many_is_told_to_come_back(scene: demo.Scene) -> None:
+    pages = [_Live(scene) for _ in range(SUBSCRIBERS)]
+    _wait_until(lambda: scene.view.counters.of("clients_now", "") == SUBSCRIBERS)
+    extra = _Live(scene)
+    assert extra.status == 503
+    extra.close()
+    for page in pages:
+        page.close()
+    scene.publish(demo.measurement_of(demo.OUTLETS[0], time.time_ns() // 1_000_000, 1))
+    _wait_until(lambda: scene.view.counters.of("clients_now", "") == 0)
+
+
+def test_view_ends_within_two_seconds_with_pages_open(tmp_path: Path) -> None:
+    with demo.Scene(tmp_path) as scene:
+        pages = [_Live(scene) for _ in range(5)]
+        assert scene.stop() < 2.0
+        assert not scene.alive()
+        for page in pages:
+            page.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("view")]
+
+
+def test_a_busy_port_is_one_clear_error(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        busy = demo.Scene(tmp_path, f"127.0.0.1:{port}")
+        with pytest.raises(PortBusyError, match=f"port {port} .*--port-offset"):
+            busy.__enter__()
+
+
+def test_view_can_be_run_again_after_it_ended(tmp_path: Path) -> None:
+    store = open_store(None, tmp_path)
+    view = View(demo.Config(http_endpoint="127.0.0.1:0"), CloudContext(lambda: store))
+    for _ in range(2):
+        stop, ready = threading.Event(), threading.Event()
+        thread = threading.Thread(target=view.run, args=(stop, ready))
+        thread.start()
+        assert ready.wait(5)
+        stop.set()
+        thread.join(5)
+        assert not thread.is_alive()
+    store.close()
+
+
+# Pages
+
+
+def test_the_front_page_shows_boxes_and_the_newest_incident(full: demo.Scene) -> None:
+    status, page, _ = _get(full, "/")
+    assert status == 200
+    assert "3 Boxes" in page
+    assert "Box 2, workshop" in page
+    assert re.search(r'data-value="rms_v">12[12]\.\d\d<', page)
+    assert "to 85.2" in page
+    assert "<polyline" in page
+
+
+def test_an_empty_house_says_what_will_happen_next(scene: demo.Scene) -> None:
+    front, incidents = _get(scene, "/")[1], _get(scene, "/incidents")[1]
+    assert "No Box has been heard yet" in front
+    assert "Nothing has happened yet" in front
+    assert "Nothing has happened yet" in incidents
+
+
+def test_the_incident_page_tells_and_tabulates_everything(full: demo.Scene) -> None:
+    status, page, _ = _get(full, "/incidents/1")
+    assert status == 200
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\u202f", " ")
+    assert "The voltage at Box 1 fell to 102.2 V, 85.2 % of the nominal 120 V" in text
+    assert "Box 4 (lowest 111.6 V, 93.0 %)" in text
+    assert "No interruption in function" in text
+    assert "instantaneous sag" in text
+    assert "± 1.2 ms, by NTP" in text
+    assert page.count("data-waveform=") == 3
+    assert len(re.findall(r"<tr><td class=\"num\">", page)) > 60  # half cycles of three Boxes
+
+
+def test_the_page_of_a_box_has_its_hour_and_its_incidents(full: demo.Scene) -> None:
+    status, page, _ = _get(full, "/boxes/1")
+    assert status == 200
+    assert 5 <= page.count('<th scope="row">') <= 7  # minutes
+    assert 'href="/incidents/1"' in page
+    assert "/incidents/1" not in _get(full, "/boxes/2")[1]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nope",
+        "/incidents/99",
+        "/incidents/0",
+        "/incidents/-1",
+        "/incidents/x",
+        "/incidents/" + "9" * 30,
+        "/boxes/77",
+        "/boxes/%2e%2e",
+        "/boxes/" + "a" * 40,
+        "/incidents?class=nonsense",
+        "/incidents?box=%3Cb%3E",
+    ],
+)
+def test_what_is_not_there_is_a_readable_404(full: demo.Scene, path: str) -> None:
+    status, page, headers = _get(full, path)
+    assert status == 404
+    assert "Nothing is here" in page
+    assert 'lang="en"' in page
+    assert headers["content-type"].startswith("text/html")
+
+
+def test_a_value_that_cannot_be_used_is_a_readable_400(full: demo.Scene) -> None:
+    for path in ("/incidents?before=x", "/incidents?before=0", "/incidents?before=99999999999999999999"):
+        status, page, _ = _get(full, path)
+        assert status == 400 and "cannot be used" in page
+
+
+def test_a_fault_of_ours_is_a_readable_500_without_a_traceback(
+    full: demo.Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr("opq_cloud.view.incident_page.page", broken)
+    status, page, headers = _get(full, "/incidents/1")
+    assert status == 500
+    assert "This page failed" in page
+    assert "secret detail" not in page and "Traceback" not in page
+    assert "content-security-policy" in headers
+    assert full.view.counters.total("requests_failed") == 1
+
+
+def test_what_a_stranger_named_is_shown_as_text(scene: demo.Scene) -> None:
+    nasty = '<img src=x onerror="alert(1)">'
+    finding = Finding("sag", "1", 10**18, 10**18 + 10**8, 1000, residual_v=90.0, residual_percent=75.0)
+    scene.store.put_box(demo.BoxRecord("1", nasty, location=nasty))
+    stored = scene.store.put_findings(1, [replace(finding, because=nasty, ieee1159=nasty, kind="sag")])
+    for path in ("/", "/boxes/1", "/incidents", f"/incidents/{stored[0].incident_id}"):
+        status, page, _ = _get(scene, path)
+        assert status == 200
+        assert "<img" not in page
+    assert "&lt;img" in _get(scene, f"/incidents/{stored[0].incident_id}")[1]
+
+
+def test_an_incident_whose_event_is_gone_says_so(scene: demo.Scene) -> None:
+    finding = Finding("sag", "1", 10**18, 10**18 + 10**8, 1000, residual_v=90.0, residual_percent=75.0)
+    stored = scene.store.put_findings(99, [finding])
+    status, page, _ = _get(scene, f"/incidents/{stored[0].incident_id}")
+    assert status == 200
+    assert "no longer in the store" in page
+
+
+def test_incidents_are_paged_by_id_and_filtered(scene: demo.Scene) -> None:
+    base = Finding("sag", "1", 0, 0, 1000, residual_v=90.0, residual_percent=75.0)
+    for k in range(60):
+        start_ns = (10**9 + 100 * k) * 10**9
+        kind, box_id = ("swell", "4") if k % 10 == 0 else ("sag", "1")
+        finding = replace(base, kind=kind, box_id=box_id, start_ns=start_ns, end_ns=start_ns + 10**8)
+        scene.store.put_findings(k + 1, [finding])
+    seen: list[int] = []
+    path = "/api/incidents?limit=25"
+    while True:
+        answer = _json(scene, path)
+        seen += [item["id"] for item in answer["incidents"]]
+        if answer["older"] is None:
+            break
+        path = f"/api/incidents?limit=25&before={answer['older']}"
+    assert seen == list(range(60, 0, -1))
+    assert {item["class"] for item in _json(scene, "/api/incidents?class=swell")["incidents"]} == {"swell"}
+    assert len(_json(scene, "/api/incidents?box=4")["incidents"]) == 6
+    first = _get(scene, "/incidents")[1]
+    older = re.search(r'href="(/incidents\?before=\d+)" rel="next"', first)
+    assert older and 'href="/incidents/35"' in _get(scene, older[1])[1]
+    assert "Nothing here fits" in _get(scene, "/incidents?class=flicker")[1]
+
+
+# The JSON API
+
+
+def test_the_api_gives_the_contracts_keys(full: demo.Scene) -> None:
+    incident = _json(full, "/api/incidents/1")
+    assert incident["class"] == "sag"
+    assert incident["box_ids"] == ["1"]
+    assert incident["findings"][0]["class"] == "sag"
+    assert incident["findings"][0]["duration_cycles"] == pytest.approx(9, abs=0.5)
+    boxes = {item["box_id"]: item for item in _json(full, "/api/boxes")}
+    assert boxes["1"]["measurement"]["rms_v"] == pytest.approx(122.2, abs=0.5)
+    assert boxes["1"]["nominal_v"] == 120.0
+    rows = _json(full, "/api/boxes/1/measurements?minutes=10")["rows"]
+    assert min(row["rms_v"][0] for row in rows) == pytest.approx(102.22)
+    assert _json(full, "/api/curves")["itic"]["lower"][1] == [0.02, 0.0]
+    assert _json(full, "/api/events/1")["boxes_received"] == ["1", "2", "4"]
+
+
+def test_waveforms_come_whole_reduced_or_in_part(full: demo.Scene) -> None:
+    whole = _json(full, "/api/events/1/waveform/1?points=20000")
+    assert whole["samples"] == 24_000
+    few = _json(full, "/api/events/1/waveform/1?points=500")
+    assert len(few["values"]) <= 504 and few["reduced"]
+    assert max(few["values"]) == max(whole["values"])
+    part = _json(full, "/api/events/1/waveform/1?start_ms=100&end_ms=200&points=5000")
+    assert len(part["values"]) == 1201 and not part["reduced"]
+    origin = whole["start_ns"] + 1_000_000_000
+    assert _json(full, f"/api/events/1/waveform/1?origin_ns={origin}")["t_ms"][0] == pytest.approx(-1000)
+    envelope = _json(full, "/api/events/1/rms/1")
+    assert min(envelope["values"]) == pytest.approx(102.22, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/incidents/99", 404),
+        ("/api/incidents/x", 404),
+        ("/api/events/1/waveform/77", 404),
+        ("/api/events/99/waveform/1", 404),
+        ("/api/events/1/waveform/..", 404),
+        ("/api/events/1/waveform/1?points=1", 400),
+        ("/api/events/1/waveform/1?points=999999999", 400),
+        ("/api/events/1/waveform/1?start_ms=nan", 400),
+        ("/api/events/1/waveform/1?start_ms=inf", 400),
+        ("/api/events/1/waveform/1?origin_ns=-5", 400),
+        ("/api/events/1/waveform/1?origin_ns=99999999999999999999999", 400),
+        ("/api/incidents?limit=100000", 400),
+        ("/api/boxes/1/measurements?minutes=0", 400),
+        ("/api/nothing", 404),
+    ],
+)
+def test_what_the_api_cannot_answer_is_json_too(full: demo.Scene, path: str, status: int) -> None:
+    code, body, headers = _get(full, path)
+    assert code == status
+    assert headers["content-type"] == "application/json"
+    assert json.loads(body)["error"]
+
+
+def test_health_and_metrics(full: demo.Scene) -> None:
+    health = _json(full, "/health")
+    assert (health["name"], health["ok"]) == ("view", True)
+    assert abs(health["timestamp"] - time.time()) < 5
+    status, text, headers = _get(full, "/metrics")
+    assert status == 200 and headers["content-type"].startswith("text/plain")
+    assert "opq_view_measurements_total" in text and "opq_view_clients_now" in text
+
+
+# The guard
+
+
+def test_every_answer_carries_a_policy_that_allows_no_inline_code_and_no_other_host(full: demo.Scene) -> None:
+    for path in ("/", "/incidents/1", "/nope", "/api/boxes", "/static/view.css", "/health"):
+        headers = _get(full, path)[2]
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "script-src 'self'" in policy
+        assert "unsafe" not in policy and "http" not in policy and "*" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "server" not in headers
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "[::1", "localhost:x", "a b"])
+def test_a_strange_host_name_gets_nothing(full: demo.Scene, host: str) -> None:
+    for path in ("/", "/live", "/api/boxes", "/static/view.css", "/health"):
+        status, body, _ = _get(full, path, Host=host)
+        assert status == 400
+        assert "rms" not in body
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8888", "localhost", "LOCALHOST:1", "[::1]:8888"])
+def test_the_names_of_loopback_are_answered(full: demo.Scene, host: str) -> None:
+    assert _get(full, "/health", Host=host)[0] == 200
+
+
+def test_only_reading_is_possible_and_long_addresses_are_refused(full: demo.Scene) -> None:
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        assert _get(full, "/api/incidents", method)[0] == 405
+    assert _get(full, "/incidents?box=" + "x" * 3000)[0] == 414
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+        "/static/..%2fapp.py",
+        "/static//etc/passwd",
+        "/static/vendor",
+    ],
+)
+def test_nothing_outside_of_the_static_folder_is_served(full: demo.Scene, path: str) -> None:
+    status, body, _ = _get(full, path)
+    assert status == 404
+    assert "import" not in body and "root:" not in body

@@ -15,6 +15,8 @@ from opq_hil.faults import Faults, Line
 BUFFER_BYTES = 16_384
 """What waits for a slow reader: 0.6 s of samples."""
 READ_BYTES = 4096
+CATCH_UP_NS = 50_000_000
+"""A wire goes on while this process waits for a core: what it would have carried meanwhile goes at once."""
 
 
 class Port:
@@ -40,6 +42,7 @@ class Port:
         self._waiting_bytes = 0
         self._link: Path | None = None
         self._free_ns = 0  # when the wire has carried what it was given
+        self._idle_ns: int | None = None  # when it was last seen with nothing to carry
 
     def fileno(self) -> int:
         return self._master
@@ -69,8 +72,11 @@ class Port:
             self.lost_bytes += len(lost)
 
     def flush(self, now_ns: int) -> None:
-        """Hand over what the wire's speed and the pty allow now; one piece when pieces are asked."""
+        """Hand over what the wire's speed and the pty allow now, in pieces when asked."""
         self.blocked = False
+        if self._idle_ns is None:
+            self._idle_ns = now_ns
+        self._free_ns = max(self._free_ns, self._idle_ns, now_ns - CATCH_UP_NS)
         while self._frames and self._free_ns <= now_ns:
             head = self._frames[0]
             try:
@@ -78,15 +84,17 @@ class Port:
             except BlockingIOError:
                 self.blocked = True
                 return
-            self._free_ns = max(self._free_ns, now_ns - 2_000_000) + self.out.takes_ns(taken)
+            self._free_ns += self.out.takes_ns(taken)
             self.sent_bytes += taken
             self._waiting_bytes -= taken
             if taken == len(head):
                 self._frames.popleft()
             else:
                 self._frames[0] = head[taken:]
-            if self._faults.chunk_bytes:
+            if self._faults.chunk_bytes and not self._faults.baud:
                 return
+        if not self._frames:
+            self._idle_ns = now_ns
 
     def receive(self) -> bytes:
         """What the gateway sent; empty when nothing."""

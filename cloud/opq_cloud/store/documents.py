@@ -71,6 +71,7 @@ def event_document(event_id: int, trigger: Trigger, description: str, expire_at:
 def event_record(document: Mapping[str, Any]) -> EventRecord:
     """Also of an event that the original stored: finished, and not for us to analyse."""
     ours = "token" in document
+    received = tuple(document.get("boxes_received", ()))
     start_ms = int(document.get("target_event_start_timestamp_ms", 0))
     end_ms = int(document.get("target_event_end_timestamp_ms", 0))
     return EventRecord(
@@ -79,8 +80,8 @@ def event_record(document: Mapping[str, Any]) -> EventRecord:
         start_ns=int(document.get("start_ns", start_ms * NS_PER_MS)),
         end_ns=int(document.get("end_ns", end_ms * NS_PER_MS)),
         boxes_triggered=tuple(document.get("boxes_triggered", ())),
-        boxes_received=tuple(document.get("boxes_received", ())),
-        missing=dict(document.get("missing", {})),
+        boxes_received=received,
+        missing={box: why for box, why in document.get("missing", {}).items() if box not in received},
         finished=bool(document.get("finished", not ours)),
         analysed=bool(document.get("analysed", not ours)),
         because=str(document.get("because", document.get("description", ""))),

@@ -72,7 +72,6 @@ class EventTable:
             metadata = {"event_id": event_id, "box_id": wave.box_id}
             put_file(connection, file_name(event_id, wave.box_id), data, metadata)
             document["boxes_received"].append(wave.box_id)
-            document["missing"].pop(wave.box_id, None)
             _replace(connection, event_id, document)
             return True
 
@@ -81,9 +80,8 @@ class EventTable:
     def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
         def job(connection: sqlite3.Connection) -> None:
             document = _document(connection, event_id)
-            if box_id not in document["boxes_received"]:
-                document["missing"][box_id] = why
-                _replace(connection, event_id, document)
+            document["missing"][box_id] = why
+            _replace(connection, event_id, document)
 
         self._database.write(job)
 

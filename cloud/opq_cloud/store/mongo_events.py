@@ -66,11 +66,7 @@ class MongoEvents:
         self._require(event_id)
         key = file_name(event_id, wave.box_id)
         new = self._parts.find_one({"_id": key}, {"_id": 1}) is None and self._claim(event_id, wave, key)
-        self._events.update_one(
-            {"event_id": event_id, "boxes_received": {"$ne": wave.box_id}},
-            {"$push": {"boxes_received": wave.box_id}},
-        )
-        self._events.update_one({"event_id": event_id}, {"$unset": {f"missing.{wave.box_id}": ""}})
+        self._events.update_one({"event_id": event_id}, {"$addToSet": {"boxes_received": wave.box_id}})
         return new
 
     def _claim(self, event_id: int, wave: Waveform, key: str) -> bool:
@@ -85,19 +81,16 @@ class MongoEvents:
         try:
             self._parts.insert_one({"_id": key, **document, "data_fs_id": file_id})
         except DuplicateKeyError:
-            self._fs.delete(file_id)
+            self._server.delete_files({"_id": file_id})
             return False
-        for stray in self._fs.find({"filename": key}):  # of a process that was killed before its claim
-            if stray._id != file_id:
-                self._fs.delete(stray._id)
+        # Those of processes that were killed before their claim, or that lost it just now.
+        self._server.delete_files({"filename": key}, keep=file_id)
         return True
 
     @told
     def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
         self._require(event_id)
-        self._events.update_one(
-            {"event_id": event_id, "boxes_received": {"$ne": box_id}}, {"$set": {f"missing.{box_id}": why}}
-        )
+        self._events.update_one({"event_id": event_id}, {"$set": {f"missing.{box_id}": why}})
 
     @told
     def finish(self, event_id: int) -> bool:
@@ -202,8 +195,7 @@ class MongoEvents:
         due = list(self._events.find({"expire_at": {"$lte": now_s}}, {"event_id": 1}).limit(slice_rows))
         for event in due:
             for part in self._parts.find({"event_id": event["event_id"]}):
-                for file in self._fs.find({"filename": part.get("data_fs_filename")}):
-                    self._fs.delete(file._id)
+                self._server.delete_files({"filename": part.get("data_fs_filename")})
                 self._parts.delete_one({"_id": part["_id"]})
             self._events.delete_one({"_id": event["_id"]})
         return len(due)

@@ -134,8 +134,7 @@ class MongoFindings:
 
     def _delete_slice(self, finding_id: int) -> str:
         name = f"incident_{finding_id}"
-        for file in self._server.fs.find({"filename": name}):
-            self._server.fs.delete(file._id)
+        self._server.delete_files({"filename": name})
         return name
 
     @told

@@ -178,6 +178,15 @@ class MongoServer:
         found = self.db[collection].find_one(query, {field: 1}, sort=[(field, DESCENDING)])
         return 0 if found is None else int(found[field])
 
+    def delete_files(self, where: Document, keep: object = None) -> None:
+        """Files of GridFS with their chunks, but for one; what is gone already is no error."""
+        files, chunks = self.db["fs.files"], self.db["fs.chunks"]
+        for file in list(files.find(where)):
+            if file["_id"] == keep:
+                continue
+            files.delete_one({"_id": file["_id"]})
+            chunks.delete_many({"files_id": file["_id"]})
+
     def expires(self, ttl_s: int) -> Int64:
         return Int64(int(time.time()) + ttl_s)
 

@@ -36,14 +36,17 @@ class Server:
 
 
 @contextmanager
-def a_server(folder: Path, told: Callable[[str], None]) -> Iterator[Server | None]:
-    """The first server of the module's list, ended afterwards; None when there is none."""
+def a_server(
+    folder: Path, told: Callable[[str], None], kinds: tuple[str, ...] | None = None
+) -> Iterator[Server | None]:
+    """The first server of the module's list (or of `kinds`), ended afterwards; None when there is none."""
     given = os.environ.get("OPQ_TEST_MONGO_URI")
-    if given:
+    if given and kinds is None:
         yield Server("mongodb", "OPQ_TEST_MONGO_URI", given.rstrip("/"))
         return
-    for kind in (_mongod, _docker, _ferretdb, _nx_27017):
-        start = kind(folder, told)
+    known = {"mongod": _mongod, "docker": _docker, "ferretdb": _ferretdb, "nx_27017": _nx_27017}
+    for name in kinds or tuple(known):
+        start = known[name](folder, told)
         if start is None:
             continue
         server, stop = start

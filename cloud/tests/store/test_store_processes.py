@@ -33,30 +33,49 @@ def load_writer() -> Any:
     return module
 
 
-def test_four_processes_write_at_once(place: Any, open_again: Callable[[], Store]) -> None:
-    items = 30 if place.kind == "embedded" else 12
-    running = [start("together", place, items=items, seal_rows=40) for _ in range(PROCESSES)]
-    answers = []
-    for process in running:
-        output, _ = process.communicate(timeout=100)
-        assert process.returncode == 0
-        answers.append(json.loads(output.splitlines()[-1]))
+def four(task: str, place: Any, items: int) -> list[list[str]]:
+    """What four processes print that do the same at the same time."""
+    running = [start(task, place, items=items, seal_rows=40) for _ in range(PROCESSES)]
+    outputs = [process.communicate(timeout=100)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * PROCESSES
+    return [output.splitlines()[1:] for output in outputs]
+
+
+def test_four_processes_never_get_the_same_id(place: Any) -> None:
+    items = 30 if place.kind == "embedded" else 15
+    answers = [json.loads(lines[0]) for lines in four("ids", place, items)]
     ids = [number for answer in answers for number in answer["ids"]]
     assert len(set(ids)) == PROCESSES * items
     assert all(answer["ids"] == sorted(answer["ids"]) for answer in answers)
     tokens = [answer["tokens"] for answer in answers]
     assert all(known == tokens[0] for known in tokens), "one token, one event"
     assert not set(ids) & set(tokens[0].values())
-    assert sum(answer["new"] for answer in answers) == items * 30, "every measurement was new once"
     assert sum(answer["finished"] for answer in answers) == items, "every event was finished once"
+
+
+def test_four_processes_store_a_measurement_once(place: Any, open_again: Callable[[], Store]) -> None:
+    new = [int(lines[0]) for lines in four("rows", place, 30)]
+    assert sum(new) == 30 * 30, "every measurement was new once"
+    store = open_again()
+    assert store.counts()["measurements"] == 30 * 30
+    assert store.sequences("2", 0, 10**6) == list(range(300))
+    assert [m.sequence for m in store.measurements("3", 0, 2**52)] == list(range(300))
+
+
+def test_four_processes_store_a_waveform_once(place: Any, open_again: Callable[[], Store]) -> None:
+    new = [int(lines[0]) for lines in four("waves", place, 15)]
+    assert sum(new) == 15
     store = open_again()
     counts = store.counts()
-    assert counts["measurements"] == items * 30
-    assert (counts["events"], counts["box_events"]) == (items, items)
-    assert counts["incidents"] == 2 * items, "no finding twice"
-    assert len(store.incidents(limit=1000)) == items
-    assert store.sequences("2", 0, 10**6) == list(range(items * 10))
-    assert len({(m.box_id, m.sequence) for m in store.measurements("3", 0, 2**52)}) == items * 10
+    assert (counts["events"], counts["box_events"], counts["fs.files"]) == (15, 15, 15)
+    assert all(len(event.waveforms) == 1 for n in store.events() if (event := store.event(n.event_id)))
+
+
+def test_four_processes_never_double_a_finding(place: Any, open_again: Callable[[], Store]) -> None:
+    four("incidents", place, 20)
+    store = open_again()
+    assert store.counts()["incidents"] == 2 * 20
+    assert [len(incident.findings) for incident in store.incidents(limit=1000)] == [2] * 20
 
 
 @pytest.mark.timeout(150)
@@ -104,9 +123,8 @@ def check(store: Store, done: int, rows: int) -> None:
     times = [m.sequence for m in store.measurements("1", 0, 2**52)]
     assert len(times) == len(set(times))
     for item in {0, done // 2, done}:
-        event_id = store.open_event(
-            writer.Trigger(f"token{item}", 0, 1, ("1",), "1", "must be there already"), "test"
-        )
+        must_be_there = writer.Trigger(f"token{item}", 0, 1, ("1",), "1", "new: it was lost")
+        event_id = store.open_event(must_be_there, "test")
         event = store.event(event_id)
         assert event is not None
         assert event.start_ns == writer.item_ns(item)

@@ -38,6 +38,10 @@ def item_ns(item: int) -> int:
     return START_MS * 1_000_000 + item * 60 * SECOND_NS
 
 
+def trigger(item: int) -> Trigger:
+    return Trigger(f"token{item}", item_ns(item), item_ns(item) + SECOND_NS, ("1", "2"), "1", "test")
+
+
 def findings(item: int) -> list[Finding]:
     """One sag at two Boxes, 100 ms apart in their clocks."""
     start_ns = item_ns(item)
@@ -47,11 +51,10 @@ def findings(item: int) -> list[Finding]:
     ]  # fmt: skip
 
 
-def work_item(store: Store, item: int, rows: int) -> None:
+def work_item(store: Store, item: int, length: int) -> None:
     """What a Box's disturbance leaves behind; repeatable as a whole."""
-    store.append_measurements([measurement("1", item * rows + k) for k in range(rows)])
-    trigger = Trigger(f"token{item}", item_ns(item), item_ns(item) + SECOND_NS, ("1", "2"), "1", "test")
-    event_id = store.open_event(trigger, "test")
+    store.append_measurements([measurement("1", item * length + k) for k in range(length)])
+    event_id = store.open_event(trigger(item), "test")
     for box_id in ("1", "2"):
         store.put_waveform(event_id, waveform(item, box_id))
     store.finish_event(event_id)
@@ -65,21 +68,37 @@ def everything(store: Store, spec: dict[str, Any]) -> None:
         print(item, flush=True)
 
 
-def together(store: Store, spec: dict[str, Any]) -> None:
-    """What each of several processes does at the same time as the others."""
-    ids = [store.next_event_id() for _ in range(spec["items"])]
-    tokens = {}
+def ids(store: Store, spec: dict[str, Any]) -> None:
+    """Ids, tokens and finishes, at the same time as others: prints what this process got."""
+    numbers, tokens, finished = [], {}, 0
+    for item in range(spec["items"]):
+        numbers.append(store.next_event_id())
+        tokens[item] = store.open_event(trigger(item), "test")
+        finished += store.finish_event(tokens[item])
+    print(json.dumps({"ids": numbers, "tokens": tokens, "finished": finished}), flush=True)
+
+
+def rows(store: Store, spec: dict[str, Any]) -> None:
+    """The same measurements as the others: prints how many were new."""
     new = 0
     for item in range(spec["items"]):
-        trigger = Trigger(f"token{item}", item_ns(item), item_ns(item) + SECOND_NS, ("1",), "1", "test")
-        tokens[trigger.token] = store.open_event(trigger, "test")
-        rows = [measurement(box_id, item * 10 + k) for k in range(10) for box_id in ("1", "2", "3")]
-        new += store.append_measurements(rows)
-        store.put_waveform(tokens[trigger.token], waveform(item, "1"))
-        new_finish = store.finish_event(tokens[trigger.token])
-        spec["finished"] = spec.get("finished", 0) + new_finish
-        store.put_findings(tokens[trigger.token], findings(item))
-    print(json.dumps({"ids": ids, "tokens": tokens, "new": new, "finished": spec["finished"]}), flush=True)
+        batch = [measurement(box_id, item * 10 + k) for k in range(10) for box_id in ("1", "2", "3")]
+        new += store.append_measurements(batch)
+    print(new, flush=True)
+
+
+def waves(store: Store, spec: dict[str, Any]) -> None:
+    """The same waveforms as the others: prints how many were new."""
+    events = [store.open_event(trigger(item), "test") for item in range(spec["items"])]
+    print(
+        sum(store.put_waveform(event, waveform(item, "1")) for item, event in enumerate(events)), flush=True
+    )
+
+
+def incidents(store: Store, spec: dict[str, Any]) -> None:
+    """The same findings as the others."""
+    for item in range(spec["items"]):
+        store.put_findings(item + 1, findings(item))
 
 
 def main(task: str, spec: dict[str, Any]) -> None:
@@ -88,7 +107,8 @@ def main(task: str, spec: dict[str, Any]) -> None:
     else:
         store = MongoStore(spec["where"])
     print("open", flush=True)
-    {"everything": everything, "together": together}[task](store, spec)
+    tasks = {"everything": everything, "ids": ids, "rows": rows, "waves": waves, "incidents": incidents}
+    tasks[task](store, spec)
     store.close()
 
 

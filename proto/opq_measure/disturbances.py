@@ -163,6 +163,8 @@ def disturbances_in(
         ends = _Ends(volts, half_edges, sign)
         start = ends.start(span, enter)
         end = ends.end(span, leave) if span.closed else float(half_edges[-1])
+        if end <= start:  # an impulse: too short to have two ends, so the standard's coarse ones
+            start, end = float(half_edges[span.start]), float(half_edges[span.stop])
         inside = percent[span.start : span.stop]
         residual = float(inside.min() if sign < 0 else inside.max())
         found.append(

@@ -1,5 +1,6 @@
 """Edges, rms and frequency against signals of closed form: sines whose cycles and rms are known."""
 
+import json
 import math
 import time
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from opq_measure.analysis import analyze
 from opq_measure.cycles import cycle_edges, half_cycle_edges, track
 from opq_measure.frequency import cycle_frequency_hz, cycles_per_window, window_frequency_hz
 from opq_measure.rms import cycle_rms_v, half_cycle_rms_v, integral_of_square
@@ -248,3 +250,29 @@ def test_a_second_of_signal_costs_a_few_milliseconds() -> None:
         half_cycle_rms_v(volts, half_cycle_edges(volts, RATE_HZ))
         costs.append(time.process_time() - begin)
     assert min(costs) < 0.010  # about 1 ms on the machine of the README
+
+
+@settings(max_examples=60)
+@given(
+    samples=st.integers(0, 5000),
+    rate_hz=st.sampled_from([1200.0, 2000.0, 12_000.0, 50_000.0]),
+    kind=st.sampled_from(["noise", "counts", "impulse", "square", "tone", "switched"]),
+    seed=st.integers(0, 2**31),
+)
+def test_whatever_comes_in_edges_rise_and_everything_can_be_said_in_json(
+    samples: int, rate_hz: float, kind: str, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    t = np.arange(samples)
+    volts = {
+        "noise": random.normal(size=samples) * 10 ** random.uniform(-300, 11),
+        "counts": random.integers(-32768, 32768, samples).astype(np.int16),
+        "impulse": np.where(t == samples // 2, 1e6, 0.0),
+        "square": 170.0 * np.sign(np.sin(t * 0.0314)),
+        "tone": 170.0 * np.sin(t * random.uniform(0, 3.2)),
+        "switched": 170.0 * np.sin(t * 0.0314) * (random.uniform(size=samples) < 0.5),
+    }[kind]
+    found = analyze(volts, rate_hz, 120.0, 60.0)
+    assert (np.diff(found.edges) > 0).all() and (np.diff(found.half_edges) > 0).all()
+    assert all(event.duration_s > 0 for event in found.disturbances)
+    json.dumps(found.contract("x"), allow_nan=False)

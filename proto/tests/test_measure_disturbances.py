@@ -169,6 +169,14 @@ def test_a_signal_too_short_for_a_cycle_has_no_events() -> None:
     assert find_disturbances(np.zeros(0), RATE_HZ) == ()
 
 
+def test_a_single_impulse_that_lifts_the_rms_is_a_swell_of_positive_duration() -> None:
+    for at in range(6000, 6200, 7):
+        volts = mains_with(length_s=1.0)
+        volts[at] += 3000.0
+        swell = only(volts)
+        assert swell.kind == "swell" and 0 < swell.duration_cycles <= 2.0
+
+
 def test_silence_is_an_interruption() -> None:
     event = only(np.zeros(12_000))
     assert event.kind == "interruption" and event.open and event.open_at_start

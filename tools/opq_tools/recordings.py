@@ -81,9 +81,9 @@ def read_recording(path: Path, given: Facts | None = None, channel: str | None =
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise RecordingError(f"{path}: unknown format '{path.suffix}', want one of {', '.join(READERS)}")
-    if not path.is_file():
-        raise RecordingError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}")
     try:
+        if not path.is_file():
+            raise RecordingError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}")
         content = reader(path, channel)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error

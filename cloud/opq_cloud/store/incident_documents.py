@@ -55,12 +55,22 @@ def deviation_from_nominal(finding: Finding) -> float:
     return abs(finding.residual_v - finding.residual_v * 100.0 / finding.residual_percent)
 
 
+def _to_ms(t_ns: int) -> float:
+    """Whole and part apart: nanoseconds since 1970 are beyond the 53 bits of a double."""
+    return t_ns // 1_000_000 + t_ns % 1_000_000 / 1e6
+
+
+def _to_ns(t_ms: float) -> int:
+    whole = int(t_ms)
+    return whole * 1_000_000 + round((t_ms - whole) * 1e6)
+
+
 def incident_document(known: Known, expire_at: int, location: str = "") -> dict[str, Any]:
     """Without `measurements` and `gridfs_filename`, which the caller may fill."""
     finding = known.finding
     return {
         "incident_id": known.finding_id, "event_id": min(known.event_ids), "box_id": finding.box_id,
-        "start_timestamp_ms": finding.start_ns / 1e6, "end_timestamp_ms": finding.end_ns / 1e6,
+        "start_timestamp_ms": _to_ms(finding.start_ns), "end_timestamp_ms": _to_ms(finding.end_ns),
         "location": location, "measurement_type": finding.measurement_type,
         "deviation_from_nominal": deviation_from_nominal(finding), "measurements": [],
         "gridfs_filename": "", "classifications": classifications(finding),
@@ -78,8 +88,8 @@ def incident_document(known: Known, expire_at: int, location: str = "") -> dict[
 
 def known_from_document(document: Mapping[str, Any]) -> Known:
     """Also of an incident that the original stored: it is an incident of its own, under its number."""
-    start_ns = int(document.get("start_ns", round(float(document["start_timestamp_ms"]) * 1e6)))
-    end_ns = int(document.get("end_ns", round(float(document["end_timestamp_ms"]) * 1e6)))
+    start_ns = int(document.get("start_ns", _to_ns(document["start_timestamp_ms"])))
+    end_ns = int(document.get("end_ns", _to_ns(document["end_timestamp_ms"])))
     ongoing = "end_ns" not in document and float(document["end_timestamp_ms"]) < 0
     words = document.get("classifications") or ["UNDEFINED"]
     kinds = {_KINDS.get(str(word), str(word).lower()) for word in words}

@@ -84,9 +84,10 @@ class MongoServer:
         Raises:
             StoreError: no server answers, it refuses us, or `uri` is no address.
         """
-        self.client: MongoClient[Document] = MongoClient(
-            uri, serverSelectionTimeoutMS=ANSWER_MS, appname="opq", tz_aware=True
-        )
+        patience: dict[str, Any] = {"serverSelectionTimeoutMS": ANSWER_MS}
+        if "serverselectiontimeoutms" in uri.lower():
+            patience = {}  # the address says it itself
+        self.client: MongoClient[Document] = MongoClient(uri, appname="opq", **patience)
         try:
             chosen = self.client.get_default_database(DEFAULT_DATABASE)
             self.db: Database[Document] = chosen.with_options(write_concern=WriteConcern("majority", j=True))

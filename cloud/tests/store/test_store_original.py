@@ -1,0 +1,232 @@
+"""A database that the original services wrote opens as it is, and they can read ours."""
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from bson.int64 import Int64
+from gridfs import GridFS
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from opq_cloud.store import open_store
+from opq_cloud.store.mongo import MongoStore
+from opq_proto.errors import StoreError
+from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
+
+T_MS = 1_536_961_980_000
+"""September 2018, when the original ran."""
+SAMPLES = np.arange(-600, 600, dtype=np.int16)
+
+
+@pytest.fixture
+def db(mongo_uri: str) -> Iterator[Database[dict[str, Any]]]:
+    """As Makai, Mauka and their set-up scripts left it (opq-interop, part D)."""
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        db = client.get_default_database()
+        db.laha_config.insert_one(
+            {"ttls": {"box_samples": 900, "measurements": 86400, "trends": 604800, "events": 2592000,
+                      "incidents": 31536000}}
+        )  # fmt: skip
+        db.opq_boxes.insert_one(
+            {"box_id": "1", "name": "Box 1", "description": "Lab", "unplugged": False,
+             "calibration_constant": 152.1, "location": "uhm", "location_start_time_ms": Int64(T_MS),
+             "location_archive": []}
+        )  # fmt: skip
+        db.measurements.create_index([("box_id", 1), ("timetstamp_ms", 1)], unique=True)
+        db.measurements.insert_one(
+            {"box_id": "1", "timestamp_ms": Int64(T_MS), "voltage": 120.5, "frequency": 60.02,
+             "thd": 0.021, "expire_at": Int64(T_MS // 1000 + 86400)}
+        )  # fmt: skip
+        db.trends.insert_one(
+            {"box_id": "1", "timestamp_ms": Int64(T_MS + 60_000), "location": "uhm",
+             "voltage": {"min": 119.0, "max": 121.0, "average": 120.0},
+             "frequency": {"min": 59.9, "max": 60.1, "average": 60.0},
+             "expire_at": Int64(T_MS // 1000 + 604800)}
+        )  # fmt: skip
+        fs = GridFS(db)
+        data = SAMPLES.astype("<i2").tobytes()
+        fs.put(data, filename="event_9354_1")  # EventService: no metadata
+        fs.put(data[:400], filename="event_9355", metadata={"event_id": 9355})  # Mauka: no Box id
+        for event_id, name in ((9354, "event_9354_1"), (9355, "event_9355")):
+            db.events.insert_one(
+                {"event_id": event_id, "description": "Makai id x", "boxes_triggered": ["1"],
+                 "boxes_received": ["1"], "target_event_start_timestamp_ms": Int64(T_MS),
+                 "target_event_end_timestamp_ms": Int64(T_MS + 100), "expire_at": Int64(T_MS // 1000)}
+            )  # fmt: skip
+            db.box_events.insert_one(
+                {"event_id": event_id, "box_id": "1", "event_start_timestamp_ms": Int64(T_MS),
+                 "event_end_timestamp_ms": Int64(T_MS + 100), "location": "", "data_fs_filename": name}
+            )  # fmt: skip
+        db.incidents.insert_one(
+            {"incident_id": 41, "event_id": 9354, "box_id": "1", "start_timestamp_ms": T_MS + 10.5,
+             "end_timestamp_ms": T_MS + 60.5, "location": "uhm", "measurement_type": "VOLTAGE",
+             "deviation_from_nominal": 24.0, "measurements": [], "gridfs_filename": "incident_41",
+             "classifications": ["VOLTAGE_SAG"], "ieee_duration": "INSTANTANEOUS", "annotations": [],
+             "metadata": {}, "expire_at": T_MS // 1000}
+        )  # fmt: skip
+        yield db
+
+
+@pytest.fixture
+def store(db: object, mongo_uri: str, tmp_path: Any) -> Iterator[MongoStore]:
+    store = open_store(mongo_uri, tmp_path)
+    assert isinstance(store, MongoStore)
+    yield store
+    store.close()
+
+
+def test_an_original_database_opens_as_it_is(store: MongoStore) -> None:
+    (box,) = store.boxes()
+    assert (box.box_id, box.name, box.location, box.calibration_constant) == ("1", "Box 1", "uhm", 152.1)
+    volts = Metric(120.5, 120.5, 120.5)
+    (measurement,) = store.measurements("1", T_MS, T_MS + 1)
+    assert measurement.metrics == {
+        "rms": volts,
+        "f": Metric(60.02, 60.02, 60.02),
+        "thd": Metric(0.021, 0.021, 0.021),
+    }
+    assert (measurement.sequence, measurement.start_ns, measurement.source) == (None, None, TimeSource.FREE)
+    assert store.latest_measurements() == {"1": measurement}
+    (trend,) = store.trends("1", T_MS, T_MS + 60_000)
+    assert (trend.start_ms, trend.metrics["rms"]) == (T_MS, (119.0, 121.0, 120.0))
+
+
+def test_an_original_event_is_read_with_its_calibration_and_not_analysed_again(store: MongoStore) -> None:
+    event = store.event(9354)
+    assert event is not None
+    (wave,) = event.waveforms
+    assert np.array_equal(wave.counts, SAMPLES)
+    assert wave.v_per_lsb == pytest.approx(1 / 152.1)
+    assert (wave.start_ns, wave.rate_millihz) == (T_MS * 1_000_000, 12_000_000)
+    by_mauka = store.event(9355)
+    assert by_mauka is not None and len(by_mauka.waveforms[0].counts) == 200
+    assert store.unfinished_events() == store.unanalysed_events() == []
+    assert [e.event_id for e in store.events(T_MS * 1_000_000, (T_MS + 1) * 1_000_000)] == [9355, 9354]
+
+
+def test_an_original_incident_is_one_of_its_own(store: MongoStore) -> None:
+    (incident,) = store.incidents()
+    assert incident == store.incident(41)
+    assert (incident.kind, incident.box_ids, incident.event_ids) == ("sag", ("1",), (9354,))
+    assert incident.start_ns == T_MS * 1_000_000 + 10_500_000
+    assert incident.residual_percent is None
+
+
+def test_ids_go_on_above_those_of_the_original_and_of_one_that_still_runs(store: MongoStore, db: Any) -> None:
+    assert store.next_event_id() == 9356
+    db.events.insert_one({"event_id": 9400, "boxes_triggered": [], "boxes_received": []})
+    assert store.open_event(Trigger("t", 0, 10**9, ("1",), "1", "x"), "x") == 9401
+    db.events.insert_one({"event_id": Int64(9500), "boxes_triggered": [], "boxes_received": []})
+    assert store.next_event_id() == 9501
+    sag = Finding("sag", "1", (T_MS + 10) * 1_000_000, (T_MS + 60) * 1_000_000, 0, residual_percent=80.0)
+    (known,) = store.put_findings(9401, [sag])
+    assert (known.finding_id, known.incident_id) == (42, 42), "an original incident is left as it is"
+    assert "group_id" not in db.incidents.find_one({"incident_id": 41})
+
+
+def test_a_second_measurement_of_a_box_is_stored_though_the_original_index_forbids_it(
+    store: MongoStore,
+) -> None:
+    rows = [
+        Measurement("1", T_MS + n * 1000, {"rms": Metric(1.0, 2.0, 1.5)}, sequence=n, oldest_sequence=0)
+        for n in range(1, 4)
+    ]
+    assert store.append_measurements(rows) == 3
+    repeated = Measurement("1", T_MS, {"rms": Metric(1.0, 2.0, 1.5)})
+    assert store.append_measurements([repeated]) == 0, "the original's own row has this Box and time"
+
+
+def test_what_we_write_has_the_original_fields_names_and_types(store: MongoStore, db: Any) -> None:
+    at_ns = T_MS * 1_000_000
+    wave = Waveform("1", at_ns, 0, TimeSource.GPS, 12_000_000, 0.01, 0, np.tile(SAMPLES, 10))
+    rms_v = Metric(118.0, 122.0, 120.0)
+    store.append_measurements([Measurement("1", T_MS + 500, {"rms": rms_v, "trans": rms_v}, sequence=7)])
+    event_id = store.open_event(Trigger("tok", at_ns, at_ns + 10**9, ("1", "4"), "1", "rms"), "Makai id m")
+    store.put_waveform(event_id, wave)
+    sag = Finding("sag", "1", at_ns + 450_000_000, at_ns + 550_000_000, 1000, True, 90.0, 75.0, 6.0,
+                  "instantaneous sag", "no_interruption_in_function", "pass", 1.0, "because")  # fmt: skip
+    deviation = Finding("frequency_deviation", "1", sag.start_ns, sag.end_ns, 1000, residual_percent=101.0)
+    (known, _) = store.put_findings(event_id, [sag, deviation])
+
+    row = db.measurements.find_one({"sequence": 7})
+    assert (row["box_id"], row["voltage"], row["transient"]) == ("1", 120.0, 120.0)
+    assert isinstance(row["timestamp_ms"], Int64) and isinstance(row["expire_at"], Int64)
+    assert "frequency" not in row
+
+    event = db.events.find_one({"event_id": event_id})
+    assert type(event["event_id"]) is int, "BSON Int32: the original restarts at 1 above anything else"
+    assert event["description"] == "Makai id m"
+    assert (event["boxes_triggered"], event["boxes_received"]) == (["1", "4"], ["1"])
+    assert (event["target_event_start_timestamp_ms"], event["target_event_end_timestamp_ms"]) == (
+        T_MS,
+        T_MS + 1000,
+    )
+
+    part = db.box_events.find_one({"event_id": event_id})
+    assert part["data_fs_filename"] == f"event_{event_id}_1"
+    assert (part["event_start_timestamp_ms"], part["event_end_timestamp_ms"]) == (T_MS, T_MS + 1000)
+    file = GridFS(db).find_one({"filename": part["data_fs_filename"]})
+    assert file is not None
+    data = file.read()
+    assert struct.unpack_from("<2h", data) == (-600, -599)
+    assert (file.metadata["event_id"], file.metadata["box_id"]) == (event_id, "1")
+
+    incident = db.incidents.find_one({"incident_id": known.finding_id})
+    assert (incident["event_id"], incident["group_id"], incident["class"]) == (
+        event_id,
+        known.incident_id,
+        "sag",
+    )
+    assert (incident["start_timestamp_ms"], incident["end_timestamp_ms"]) == (T_MS + 450.0, T_MS + 550.0)
+    assert incident["classifications"] == ["VOLTAGE_SAG"]
+    assert (incident["ieee_duration"], incident["measurement_type"]) == ("INSTANTANEOUS", "VOLTAGE")
+    assert incident["deviation_from_nominal"] == pytest.approx(30.0)
+    assert (incident["annotations"], incident["metadata"], incident["location"]) == ([], {}, "uhm")
+    assert [m["voltage"] for m in incident["measurements"]] == [120.0]
+    sliced = GridFS(db).find_one({"filename": incident["gridfs_filename"]})
+    assert sliced is not None and sliced.metadata == {"incident_id": known.finding_id}
+    assert sliced.read() == data[2 * (5400 - 12) : 2 * (6600 + 12)], "the original's margin of 12 samples"
+    other = db.incidents.find_one({"class": "frequency_deviation"})
+    assert other["classifications"] == ["FREQUENCY_SWELL"]
+
+
+def test_an_original_database_keeps_its_own_times_of_keeping(store: MongoStore, db: Any) -> None:
+    ttls = db.laha_config.find_one()["ttls"]
+    assert ttls["trends"] == 604800
+    assert db.laha_config.count_documents({}) == 1
+    while store.expire(T_MS // 1000 + 604_800):
+        pass
+    counts = store.counts()
+    assert (counts["measurements"], counts["trends"], counts["events"], counts["fs.files"]) == (0, 0, 0, 0)
+
+
+def test_a_new_database_gets_the_settings_that_the_original_needs(mongo_uri: str) -> None:
+    store = MongoStore(mongo_uri)
+    store.close()
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        config = client.get_default_database().laha_config.find_one()
+    assert config is not None
+    assert set(config["ttls"]) == {"box_samples", "measurements", "trends", "events", "incidents"}
+    assert all(type(value) is int for value in config["ttls"].values()), "BSON Int32"
+
+
+def test_a_damaged_file_is_named_and_the_event_is_read(store: MongoStore, db: Any) -> None:
+    event_id = store.open_event(Trigger("t", 0, 10**9, ("1",), "1", "x"), "x")
+    store.put_waveform(event_id, Waveform("1", 0, 0, TimeSource.GPS, 12_000_000, 0.01, 0, SAMPLES))
+    file = db["fs.files"].find_one({"filename": f"event_{event_id}_1"})
+    db["fs.files"].update_one({"_id": file["_id"]}, {"$set": {"metadata.sha256": "0" * 64}})
+    event = store.event(event_id)
+    assert event is not None
+    assert event.waveforms == ()
+    assert "sha256 differs" in event.missing["1"]
+
+
+def test_no_server_and_no_address_are_one_line_without_the_password() -> None:
+    for uri in ("mongodb://user:secret@127.0.0.1:9/opq?serverSelectionTimeoutMS=300", "mongodb//nothing"):
+        with pytest.raises(StoreError, match="MongoDB: ") as caught:
+            MongoStore(uri)
+        assert "secret" not in str(caught.value)
+        assert "\n" not in str(caught.value)

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
-from typing import Any
 
 import zmq
 
@@ -84,28 +83,30 @@ class AcquisitionBroker:
                 door.tend()
                 fanout.drain()
                 for _ in range(DRAIN):
-                    if (frames := receive(commands)) is None:
+                    if (message := receive(commands)) is None:
                         break
-                    self._subscription(frames[0], commands, door, listeners)
+                    self._subscription(*message, commands, door, listeners)
                 for _ in range(DRAIN):
-                    if (frames := receive(requests)) is None:
+                    if (message := receive(requests)) is None:
                         break
-                    self._command(frames, commands)
+                    self._command(message[1], commands)
                 for _ in range(DRAIN):
-                    if (frames := receive(responses)) is None:
+                    if (message := receive(responses)) is None:
                         break
-                    self._response(frames, door, answerers, fanout)
+                    self._response(*message, door, answerers, fanout)
                 self._pending.expire(time.monotonic())
                 self.counters.set("pending_now", len(self._pending))
                 self.counters.set("expired", self._pending.expired + self._pending.forgotten)
 
-    def _subscription(self, frame: Any, commands: Socket, door: Doorkeeper, listeners: Peers) -> None:
-        data = frame.bytes
+    def _subscription(
+        self, first: zmq.Frame, frames: list[bytes], commands: Socket, door: Doorkeeper, listeners: Peers
+    ) -> None:
+        data = frames[0]
         wanted = data[1:]
         if data[:1] != b"\x01":
             commands.setsockopt(zmq.UNSUBSCRIBE, wanted)  # of the peer that sent it; of nobody if it is gone
             return
-        box_id = door.sender(frame, listeners)
+        box_id = door.sender(first, listeners)
         if box_id is None:
             return
         own = box_id.encode("ascii")
@@ -117,11 +118,11 @@ class AcquisitionBroker:
         if count := self._lines.take(("subscription", box_id)):
             self._log.warning("subscription.refused", box_id=box_id, wanted=wanted[:64], count=count)
 
-    def _command(self, frames: list[Any], commands: Socket) -> None:
+    def _command(self, frames: list[bytes], commands: Socket) -> None:
         try:
             if len(frames) != 1:
                 raise FrameError(f"{len(frames)} frames; want one Command")
-            command = command_from_wire(frames[0].bytes)
+            command = command_from_wire(frames[0])
             kind = command.WhichOneof("command")
             if kind is None:
                 raise FrameError("a Command without a command")
@@ -140,12 +141,14 @@ class AcquisitionBroker:
         except zmq.Again:
             self.counters.add("commands_dropped", label=box_id)
 
-    def _response(self, frames: list[Any], door: Doorkeeper, answerers: Peers, fanout: Fanout) -> None:
-        box_id = door.sender(frames[0], answerers)
+    def _response(
+        self, first: zmq.Frame, frames: list[bytes], door: Doorkeeper, answerers: Peers, fanout: Fanout
+    ) -> None:
+        box_id = door.sender(first, answerers)
         if box_id is None:
             return
         try:
-            response = response_from_wire(frames[0].bytes)
+            response = response_from_wire(frames[0])
         except FrameError:
             self.counters.add("malformed", label=box_id)
             return

@@ -6,7 +6,6 @@ and is counted.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import zmq
 
@@ -27,15 +26,15 @@ class Fanout:
     def close(self) -> None:
         self.socket.close()
 
-    def send(self, frames: Sequence[Any]) -> None:
+    def send(self, frames: Sequence[bytes]) -> None:
         """To everyone who subscribed; never waits."""
         try:
-            self.socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+            self.socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.Again:
             self._counters.add("dropped_for_slow_subscriber")
             self.socket.setsockopt(zmq.XPUB_NODROP, 0)
             try:
-                self.socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+                self.socket.send_multipart(frames, zmq.NOBLOCK)
             finally:
                 self.socket.setsockopt(zmq.XPUB_NODROP, 1)
 

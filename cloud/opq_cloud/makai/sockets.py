@@ -1,7 +1,6 @@
 """Opens the services' sockets; a bind that fails becomes one line that says what to do."""
 
 import errno
-from typing import Any
 
 import zmq
 
@@ -80,9 +79,18 @@ def connect(socket: Socket, endpoint: str, key: str) -> None:
         ) from error
 
 
-def receive(socket: Socket) -> list[Any] | None:
-    """The next message as frames with their metadata, or None when there is none now."""
+def receive(socket: Socket) -> tuple[zmq.Frame, list[bytes]] | None:
+    """The next message: its first frame with its metadata, and all frames as bytes; None: none now.
+
+    Frame by frame, for recv_multipart(copy=False) costs four times as much (1.0 and 4.2 us).
+    """
     try:
-        return socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        first = socket.recv(zmq.NOBLOCK, copy=False)
     except zmq.Again:
         return None
+    frames = [first.bytes]
+    more: int | bool = first.more
+    while more:
+        frames.append(socket.recv())
+        more = socket.getsockopt(zmq.RCVMORE)  # type: ignore[assignment]
+    return first, frames

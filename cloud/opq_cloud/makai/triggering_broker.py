@@ -6,9 +6,9 @@ that sent it, and to count holes in the sequence. What is dropped is counted: `r
 """
 
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
-from typing import Any
 
 import zmq
 
@@ -16,7 +16,7 @@ from opq_cloud.config import TriggeringBroker as Config
 from opq_cloud.makai.fanout import Fanout
 from opq_cloud.makai.once_per import OncePer
 from opq_cloud.makai.peers import Peers
-from opq_cloud.makai.sockets import DRAIN, POLL_MS, context, receive
+from opq_cloud.makai.sockets import DRAIN, context, receive
 from opq_cloud.makai.zap import Doorkeeper
 from opq_cloud.service import Counters, Health
 from opq_proto import log
@@ -26,6 +26,8 @@ from opq_proto.opqbox3_pb2 import Measurement
 from opq_proto.wire_waveforms import read_message
 
 RECEIVE_QUEUE = 100_000
+TEND_MS = 20
+"""Handshakes, the key folder and subscriptions are looked at so often."""
 
 
 class TriggeringBroker:
@@ -61,49 +63,48 @@ class TriggeringBroker:
                 closing(Fanout(own, self.counters, self._config.send_queue_messages))
             )
             fanout.bind(self._config.backend_endpoint, self.name, "triggering_broker.backend_endpoint")
-            poller = zmq.Poller()
-            door.register(poller)
-            poller.register(boxes, zmq.POLLIN)
-            poller.register(fanout.socket, zmq.POLLIN)
             self._log.info(
                 "broker.listening", boxes=self._config.box_endpoint, backend=self._config.backend_endpoint
             )
             if ready is not None:
                 ready.set()
+            tend_at = 0.0
             while not stop.is_set():
-                events = dict(poller.poll(POLL_MS))
-                if not events or door.wakes(events) or boxes not in events:
-                    door.tend()
-                    fanout.drain()
+                # one socket, not a Poller over all: at 10,000 messages/s the wait is a third of the cost
+                boxes.poll(TEND_MS)
                 taken = 0
-                while taken < DRAIN and (frames := receive(boxes)) is not None:
+                while taken < DRAIN and (message := receive(boxes)) is not None:
                     taken += 1
-                    self._relay(frames, door, peers, fanout)
+                    self._relay(*message, door, peers, fanout)
                 if taken:
                     self.counters.add("received", taken)
-                    if taken == DRAIN:
-                        door.tend()
+                now = time.monotonic()
+                if now >= tend_at:
+                    tend_at = now + TEND_MS / 1000
+                    door.tend()
+                    fanout.drain()
 
-    def _relay(self, frames: list[Any], door: Doorkeeper, peers: Peers, fanout: Fanout) -> None:
-        box_id = door.sender(frames[0], peers)
+    def _relay(
+        self, first: zmq.Frame, frames: list[bytes], door: Doorkeeper, peers: Peers, fanout: Fanout
+    ) -> None:
+        box_id = door.sender(first, peers)
         if box_id is None:
             return
         if len(frames) < 2:
             self.counters.add("malformed", label=box_id)
             return
         try:
-            message = read_message(Measurement, frames[1].bytes)
-            claimed = {str(message.box_id), str(int(frames[0].bytes))}
+            message = read_message(Measurement, frames[1])
+            claimed = message.box_id, int(frames[0])
         except (FrameError, ValueError):
             self.counters.add("malformed", label=box_id)
             return
-        if claimed != {box_id}:
+        number = int(box_id)
+        if claimed != (number, number):
             self.counters.add("foreign", label=box_id)
             count = self._lines.take(box_id)
             if count:
-                self._log.warning(
-                    "measurement.foreign", box_id=box_id, claimed=sorted(claimed - {box_id}), count=count
-                )
+                self._log.warning("measurement.foreign", box_id=box_id, claimed=claimed, count=count)
             return
         if message.HasField("sequence"):
             self._follow(box_id, message)

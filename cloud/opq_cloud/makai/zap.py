@@ -7,9 +7,6 @@ connection is left hanging (no storm of retries) and ended when a key is admitte
 Source: ZeroMQ RFC 27 (ZAP 1.0).
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import zmq
 from zmq.utils import z85
 
@@ -52,10 +49,6 @@ class Doorkeeper:
         bind(socket, endpoint, service, key)
         return socket, peers
 
-    def wakes(self, ready: Mapping[Socket, int]) -> bool:
-        """Whether `tend` has something to do after this poll (beside the key folder)."""
-        return self._zap in ready or any(peers.monitor in ready for peers in self.peers)
-
     def register(self, poller: zmq.Poller) -> None:
         poller.register(self._zap, zmq.POLLIN)
         for peers in self.peers:
@@ -89,7 +82,7 @@ class Doorkeeper:
         if not self._allowed.alive:
             raise OpqError("the watcher of the key folder has ended; nobody could be revoked")
 
-    def sender(self, frame: Any, peers: Peers) -> str | None:
+    def sender(self, frame: zmq.Frame, peers: Peers) -> str | None:
         """The Box whose key sent this frame; None when that key is not admitted any more (counted)."""
         try:
             key = str(frame.get("User-Id"))
@@ -111,7 +104,7 @@ class Doorkeeper:
         if count:
             self._log.warning("peer.refused", public_key=key, reason=reason, count=count)
 
-    def _learn(self, frame: Any, peers: Peers, key: str) -> None:
+    def _learn(self, frame: zmq.Frame, peers: Peers, key: str) -> None:
         try:
             peers.learn(int(frame.get(zmq.SRCFD)), key)
         except (zmq.ZMQError, ValueError, TypeError):

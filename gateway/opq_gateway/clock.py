@@ -34,17 +34,12 @@ class Stamp:
 
 
 class Anchor:
-    """Gives each block of one run of sample indices its time; `restart` begins a new run."""
+    """Gives each block of one run of sample indices its time."""
 
     def __init__(self, now_ns: Callable[[], int], system_clock: Callable[[], ClockState]) -> None:
         self._now_ns = now_ns
         self._system_clock = system_clock
         self._anchor: tuple[int, Stamp] | None = None
-        self._believed = False
-
-    def restart(self) -> None:
-        """The indices begin anew."""
-        self._anchor = None
         self._believed = False
 
     def stamp(self, samples: Samples) -> Stamp:

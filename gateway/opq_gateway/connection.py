@@ -78,6 +78,7 @@ class Connection:
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, DEAD_MS)
             if kind == zmq.XPUB:
                 socket.sndhwm = queue_messages
+                socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # after a reconnect the same subscription again
                 socket.setsockopt(zmq.XPUB_NODROP, 1)  # a full queue is an error here, not a silent drop
             elif kind == zmq.PUSH:
                 socket.sndhwm = ANSWERS

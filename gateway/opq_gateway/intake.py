@@ -7,27 +7,23 @@ Owned by the Box's serial thread. Knows no port and no socket: what it has to se
 and what goes up is handed to two functions, so that it can be tried from a prompt.
 """
 
-import time
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from opq_gateway.axis import Axis, Clocks
 from opq_gateway.blocks import Block
-from opq_gateway.clock import Anchor
 from opq_gateway.counters import Counters
 from opq_gateway.crosscheck import CrossCheck
 from opq_gateway.measurements import measure
-from opq_gateway.reassembly import Output, Reassembly
+from opq_gateway.reassembly import Output
 from opq_gateway.ring import Ring
-from opq_gateway.segment import Segment
 from opq_gateway.sequences import Sequences
 from opq_gateway.status import Status
 from opq_gateway.windows import Window, Windows
 from opq_proto import log
-from opq_proto.clock import ClockState, system_clock
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
-    FLAG_RESENT,
     BoxMeasurement,
     Command,
     Crossing,
@@ -42,21 +38,7 @@ from opq_proto.link_messages import (
 )
 from opq_proto.messages import Gap, Measurement
 
-BACKWARD_BLOCKS = 3
-"""A line keeps the order: so many live blocks in a row from before what was expected mean that the
-indices began anew, even if the hello was lost or the boot id is the same."""
-SAME_AXIS_NS = 1_000_000_000
-"""A restarted gateway goes on with the ring's axis when a block's time agrees so well with its index."""
 ASK_HELLO_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """The clocks of a run, handed in."""
-
-    monotonic_s: Callable[[], float] = time.monotonic
-    now_ns: Callable[[], int] = time.time_ns
-    system: Callable[[], ClockState] = system_clock
 
 
 class Intake:
@@ -80,16 +62,13 @@ class Intake:
         self._to_uplink = to_uplink
         self._clocks = clocks or Clocks()
         self._log = log.get(service="gateway", box_id=status.box_id)
-        self._anchor = Anchor(self._clocks.now_ns, self._clocks.system)
         self._crosscheck = CrossCheck()
         self._hello: Hello | None = None
-        self._reassembly: Reassembly | None = None
+        self._axis: Axis | None = None
         self._windows: Windows | None = None
         self._counted = (0, 0, 0)
         self._asked_hello_s: float | None = None
         self._commands = 0
-        self._backward = 0
-        self._goes_on: Segment | None = None
         self._ring_fails = False
         self._told_foreign = 0
 
@@ -125,15 +104,15 @@ class Intake:
 
     def tick(self) -> None:
         """Time passes: at least every 100 ms."""
-        if self._reassembly is not None:
-            self._handle(self._reassembly.tick(self._clocks.monotonic_s()))
+        if self._axis is not None:
+            self._handle(self._axis.tick())
         elif self._hello is None:
             self._ask_hello()
 
     def close(self) -> None:
         """The gateway ends: what waits behind a hole still goes to the ring."""
-        if self._reassembly is not None:
-            self._handle(self._reassembly.flush())
+        if self._axis is not None:
+            self._handle(self._axis.line.flush())
 
     def _take_hello(self, hello: Hello) -> None:
         self._counters.add("hello")
@@ -145,13 +124,13 @@ class Intake:
                 self._told_foreign = hello.box_id
                 self._log.error("box.foreign", found_box_id=hello.box_id, configured=self._status.box_id)
             return
-        if hello.rate_millihz <= 0 or hello.v_per_lsb <= 0 or hello.nominal_hz <= 0:
+        if not _plausible(hello):
             self._counters.add("frame_malformed")
             return
         self._status.foreign_box = self._told_foreign = 0
         before, self._hello = self._hello, hello
         self._status.hello = hello
-        if before is not None and before.boot_id == hello.boot_id and self._reassembly is not None:
+        if before is not None and before.boot_id == hello.boot_id and self._axis is not None:
             if before.nominal_hz != hello.nominal_hz:
                 self._restart(hello)
             return
@@ -164,67 +143,35 @@ class Intake:
 
     def _restart(self, hello: Hello) -> None:
         """Sample indices begin anew; after a restart of the gateway they go on from the ring."""
-        if self._reassembly is not None:
-            self._handle(self._reassembly.flush())
+        if self._axis is not None:
+            self._handle(self._axis.line.flush())
         self._end_windows()
-        newest = self._ring.newest() if self._reassembly is None else None
-        self._goes_on = newest if newest is not None and newest.boot_id == hello.boot_id else None
-        self._reassembly = Reassembly(hello.ring_samples)
+        newest = self._ring.newest() if self._axis is None else None
+        self._axis = Axis(hello, newest, self._clocks)
         self._windows = Windows(float(hello.nominal_hz), self._status.measurement_cycles)
-        self._anchor.restart()
         self._crosscheck.restart()
         self._counted = (0, 0, 0)
-        self._backward = 0
         self._status.sample_monotonic_s = None
 
     def _samples(self, samples: Samples) -> None:
-        hello, reassembly = self._hello, self._reassembly
-        if hello is None or reassembly is None:
+        hello, axis = self._hello, self._axis
+        if hello is None or axis is None:
             self._counters.add("foreign_box" if self._status.foreign_box else "samples_before_hello")
             self._ask_hello()
             return
-        if samples.rate_millihz <= 0:
+        if samples.rate_millihz < hello.nominal_hz * 20_000:
             self._counters.add("frame_malformed")
             return
-        stamp = self._anchor.stamp(samples)
-        block = Block(
-            hello.boot_id,
-            hello.v_per_lsb,
-            samples.first_sample,
-            stamp.t_ns,
-            stamp.uncertainty_ns,
-            stamp.source,
-            samples.rate_millihz,
-            samples.counts,
-            bool(samples.flags & FLAG_OVERRUN_BEFORE),
-            bool(samples.flags & FLAG_CLIPPED),
-        )
-        self._counters.add("box_overruns", block.overrun_before)
-        self._counters.add("clipped_blocks", block.clipped)
-        if not samples.flags & FLAG_RESENT:
-            self._go_on(block, reassembly)
-            if self._began_anew(block, reassembly):
-                self._counters.add("restarts")
-                self._log.warning("box.restarted", reason="sample indices began anew without a hello")
-                self._ask_hello()
-                self._restart(hello)
-                self._samples(samples)  # with the new axis's time
-                return
-        self._handle(reassembly.push(block, self._clocks.monotonic_s()))
-
-    def _go_on(self, block: Block, reassembly: Reassembly) -> None:
-        """After a restart of the gateway: what was missed meanwhile is a hole, if it is the same axis."""
-        ring, self._goes_on = self._goes_on, None
-        if ring is None or ring.end_sample > block.first_sample:
-            return
-        since_ns = (block.first_sample - ring.end_sample) * 10**12 // block.rate_millihz
-        if abs(block.t_ns - ring.end_ns - since_ns) < SAME_AXIS_NS:
-            reassembly.expect(ring.end_sample)
-
-    def _began_anew(self, block: Block, reassembly: Reassembly) -> bool:
-        backward = reassembly.expected is not None and block.end_sample <= reassembly.expected
-        self._backward = self._backward + 1 if backward else 0
-        return self._backward >= BACKWARD_BLOCKS
+        self._counters.add("box_overruns", bool(samples.flags & FLAG_OVERRUN_BEFORE))
+        self._counters.add("clipped_blocks", bool(samples.flags & FLAG_CLIPPED))
+        outputs = axis.take(samples, hello)
+        if outputs is None:
+            self._counters.add("restarts")
+            self._log.warning("box.restarted", reason="sample indices began anew without a hello")
+            self._ask_hello()
+            self._restart(hello)
+            outputs = self._axis.take(samples, hello) if self._axis is not None else None
+        self._handle(outputs or [])
 
     def _handle(self, outputs: list[Output]) -> None:
         for output in outputs:
@@ -301,12 +248,18 @@ class Intake:
         self._to_box(Command(self._commands, Operation.HELLO))
 
     def _count_reassembly(self) -> None:
-        line = self._reassembly
-        if line is None:
+        if self._axis is None:
             return
-        now = (line.duplicates, line.recovered, line.overflow)
+        line = self._axis.line
+        now = (line.duplicates + self._axis.too_old, line.recovered, line.overflow)
         names = ("duplicate_samples", "samples_recovered", "reorder_overflow")
         for name, value, before in zip(names, now, self._counted, strict=True):
             if value != before:
                 self._counters.add(name, value - before)
         self._counted = now
+
+
+def _plausible(hello: Hello) -> bool:
+    """Whether samples can be measured with these figures: 20 samples per cycle at least."""
+    known = math.isfinite(hello.v_per_lsb) and math.isfinite(hello.nominal_hz)
+    return known and hello.v_per_lsb > 0 and 0 < hello.nominal_hz * 20_000 <= hello.rate_millihz

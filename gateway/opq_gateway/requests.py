@@ -57,9 +57,9 @@ def answer(ring: Ring, request: DataRequest, now_ms: int) -> list[bytes]:
     end_ns = span.end_ns if span is not None else None
     if wave is None:
         frames = waveform_to_frames(None, request.box_id, request.seq, now_ms, start_ns, end_ns)
-        return _with_gap(frames, _nothing(request, span))
-    wave = replace(wave, gaps=_outer_gaps(wave, request, span))
-    return waveform_to_frames(wave, request.box_id, request.seq, now_ms, start_ns, end_ns)
+        return _with_gaps(frames, (Gap(0, 0, _nothing(request, span)),), ())
+    frames = waveform_to_frames(wave, request.box_id, request.seq, now_ms, start_ns, end_ns)
+    return _with_gaps(frames, *_outer_gaps(wave, request, span))
 
 
 def whole_cycles(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
@@ -68,7 +68,7 @@ def whole_cycles(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
     Where a gap is beside it, a run's rest below 200 samples joins the gap. None when no Cycle is left.
     """
     low = _sample_at(wave, start_ns) // CYCLE_SAMPLES * CYCLE_SAMPLES
-    high = -(-_sample_at(wave, end_ns, up=True) // CYCLE_SAMPLES) * CYCLE_SAMPLES
+    high = _sample_at(wave, end_ns, up=True)
     parts = []
     gaps: list[Gap] = []
     first: Waveform | None = None
@@ -76,8 +76,9 @@ def whole_cycles(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
     reasons = {gap.first_sample + gap.samples: gap.reason for gap in wave.gaps}
     for run in wave.runs():
         begin = max(run.first_sample, low)
-        end = min(run.first_sample + len(run.counts), high)
-        length = (end - begin) // CYCLE_SAMPLES * CYCLE_SAMPLES
+        there = run.first_sample + len(run.counts) - begin
+        wanted = -(-(min(run.first_sample + len(run.counts), high) - begin) // CYCLE_SAMPLES)
+        length = min(there // CYCLE_SAMPLES, wanted) * CYCLE_SAMPLES
         if length <= 0:
             continue
         if first is None:
@@ -93,9 +94,13 @@ def whole_cycles(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
 
 
 def _sample_at(wave: Waveform, t_ns: int, up: bool = False) -> int:
-    """Index of the last sample at or before `t_ns`; with `up` the first at or after it."""
+    """Index of the last sample at or before `t_ns`; with `up` the first at or after it.
+
+    Stamps are floored to ns: two ns are allowed, so that a sample's own stamp gives its index.
+    """
     scaled = (t_ns - wave.start_ns) * wave.rate_millihz
-    return wave.first_sample + (-(-scaled // 10**12) if up else scaled // 10**12)
+    slack = 2 * wave.rate_millihz
+    return wave.first_sample + (-((slack - scaled) // 10**12) if up else (scaled + slack) // 10**12)
 
 
 def _cycle_ns(ring: Ring) -> int:
@@ -105,21 +110,24 @@ def _cycle_ns(ring: Ring) -> int:
     return min(CYCLE_NS, newest.span_ns * CYCLE_SAMPLES // (newest.end_sample - newest.first_sample) + 1000)
 
 
-def _outer_gaps(wave: Waveform, request: DataRequest, span: Span | None) -> tuple[Gap, ...]:
-    """The gaps of the waveform, and what of the request lies before and behind it."""
-    gaps = list(wave.gaps)
-    before = wave.first_sample - _sample_at(wave, request.start_ns)
-    if before > 0:
+def _outer_gaps(
+    wave: Waveform, request: DataRequest, span: Span | None
+) -> tuple[tuple[Gap, ...], tuple[Gap, ...]]:
+    """What of the request lies before and behind the waveform; indices below 0 do not exist."""
+    before: tuple[Gap, ...] = ()
+    behind: tuple[Gap, ...] = ()
+    start = max(0, _sample_at(wave, request.start_ns))
+    if start < wave.first_sample:
         old = span is not None and request.start_ns < span.start_ns
-        gaps.insert(0, Gap(max(0, wave.first_sample - before), before, BEFORE_RING if old else NOTHING))
+        before = (Gap(start, wave.first_sample - start, BEFORE_RING if old else NOTHING),)
     end = wave.first_sample + len(wave.counts) + sum(gap.samples for gap in wave.gaps)
-    behind = _sample_at(wave, request.end_ns, up=True) - end
-    if behind > 0:
+    missing = _sample_at(wave, request.end_ns, up=True) - end
+    if missing > 0:
         late = span is None or request.end_ns > span.end_ns
-        gaps.append(Gap(end, behind, NOT_YET if late else NOTHING))
+        behind = (Gap(end, missing, NOT_YET if late else NOTHING),)
     elif request.shortened:
-        gaps.append(Gap(end, 1, TOO_LONG))
-    return tuple(gaps)
+        behind = (Gap(end, 1, TOO_LONG),)
+    return before, behind
 
 
 def _nothing(request: DataRequest, span: Span | None) -> str:
@@ -132,8 +140,15 @@ def _nothing(request: DataRequest, span: Span | None) -> str:
     return NOT_YET if request.start_ns >= span.end_ns else NOTHING
 
 
-def _with_gap(frames: list[bytes], reason: str) -> list[bytes]:
-    """The reason of an answer without samples, as a gap of unknown place (0, 0)."""
+def _with_gaps(frames: list[bytes], before: tuple[Gap, ...], behind: tuple[Gap, ...]) -> list[bytes]:
+    """An answer whose header also names what lies outside of its samples."""
+    if not before and not behind:
+        return frames
     response = Response.FromString(frames[0])
-    response.get_data_response.gap.add(first_sample=0, samples=0, reason=reason)
-    return [response.SerializeToString()]
+    inner = [Gap(gap.first_sample, gap.samples, gap.reason) for gap in response.get_data_response.gap]
+    del response.get_data_response.gap[:]
+    for gap in (*before, *inner, *behind):
+        response.get_data_response.gap.add(
+            first_sample=gap.first_sample, samples=gap.samples, reason=gap.reason
+        )
+    return [response.SerializeToString(), *frames[1:]]

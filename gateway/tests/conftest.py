@@ -82,13 +82,9 @@ class Makai:
             ready = dict(poller.poll(20))
             if zap in ready:
                 self._answer_zap(zap)
-            if measurements in ready:
-                topic, body = measurements.recv_multipart()
-                self.measurements.append((topic, body))
-            if commands in ready:
-                commands.recv_multipart()  # a subscription
-            if answers in ready:
-                self.answers.append(answers.recv_multipart())
+            self.measurements += [(topic, body) for topic, body in _drain(measurements)]
+            _drain(commands)  # subscriptions
+            self.answers += _drain(answers)
             while self._commands:
                 commands.send_multipart(self._commands.pop(0))
         for socket in (zap, *sockets):
@@ -103,6 +99,16 @@ class Makai:
         zap.send_multipart([frames[0], frames[1], code, text, key, b""])
 
 
+def _drain(socket: "zmq.Socket[bytes]") -> list[list[bytes]]:
+    """All that is there: a socket may be told readable and have nothing (a message in parts)."""
+    found = []
+    while True:
+        try:
+            found.append(socket.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            return found
+
+
 @pytest.fixture
 def keys(tmp_path: Path) -> KeyFolder:
     """Keys of the server and of Boxes 1, 2 and 10."""
@@ -112,8 +118,20 @@ def keys(tmp_path: Path) -> KeyFolder:
 
 
 @pytest.fixture
-def makai(keys: KeyFolder) -> Iterator[Makai]:
+def peer(keys: KeyFolder) -> Iterator[Callable[..., Makai]]:
+    """Starts peers; `admit` says which keys may enter."""
+    peers: list[Makai] = []
+
+    def start(admit: Callable[[bytes], bool] | None = None) -> Makai:
+        peers.append(Makai(keys.server_secret, admit).start())
+        return peers[-1]
+
+    yield start
+    for each in peers:
+        each.stop()
+
+
+@pytest.fixture
+def makai(peer: Callable[..., Makai]) -> Makai:
     """A running peer that admits everybody."""
-    peer = Makai(keys.server_secret).start()
-    yield peer
-    peer.stop()
+    return peer()

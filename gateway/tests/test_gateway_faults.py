@@ -1,0 +1,231 @@
+"""What a cabinet does to a gateway: brokers gone, keys refused, plugs pulled, kill -9, garbage."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from opq_gateway import config
+from opq_gateway.gateway import Gateway
+from opq_gateway.ring import Ring
+from opq_hil.box import Box
+from opq_hil.faults import Faults
+from opq_hil.generator import Generator
+from opq_hil.host import BoxHost
+from opq_proto.keys import KeyFolder, read_key_file
+
+
+def wait_for(what: Callable[[], object], seconds: float = 20.0) -> object:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"did not come true within {seconds} s")
+
+
+def written(folder: Path, makai: Any, ports: dict[str, str]) -> Path:
+    lines = [f'data_dir = "{folder}"', 'health_endpoint = "127.0.0.1:0"', "[uplink]"]
+    lines += [f'{key} = "{value}"' for key, value in makai.endpoints.items()]
+    for box_id, port in ports.items():
+        lines += ["[[box]]", f'id = "{box_id}"', f'port = "{port}"']
+    path = folder / "gateway.toml"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@contextmanager
+def running(path: Path) -> Iterator[Gateway]:
+    gateway = Gateway(config.load(path))
+    stop = threading.Event()
+    thread = threading.Thread(target=gateway.run, args=(stop,))
+    thread.start()
+    try:
+        yield gateway
+    finally:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def process(path: Path, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", "opq_gateway", "run", "--config", str(path)], stderr=stderr
+        )
+
+
+def test_a_refused_key_is_told_once_and_works_as_soon_as_it_is_admitted(
+    tmp_path: Path, keys: KeyFolder, peer: Any
+) -> None:
+    admitted: set[bytes] = set()
+    makai = peer(admit=lambda key: key in admitted)
+    with BoxHost([Box("1")]) as host, running(written(tmp_path, makai, host.ports)) as gateway:
+        wait_for(lambda: gateway.counters["1"]["uplink_refused"] >= 1)
+        wait_for(lambda: gateway.counters["1"]["measurements_unheard"] >= 1)
+        assert gateway.statuses["1"].refused and not makai.measurements
+        admitted.add(read_key_file(keys.box_public("1")).public)
+        wait_for(lambda: makai.measurements)
+        assert gateway.statuses["1"].connected and not gateway.statuses["1"].refused
+
+
+def test_the_uplink_comes_back_after_the_brokers_restart(tmp_path: Path, makai: Any) -> None:
+    with BoxHost([Box("1")]) as host, running(written(tmp_path, makai, host.ports)) as gateway:
+        wait_for(lambda: makai.measurements)
+        makai.stop()
+        wait_for(lambda: not gateway.statuses["1"].connected)
+        wait_for(lambda: gateway.counters["1"]["measurements_unheard"] >= 1)
+        seen = len(makai.measurements)
+        makai.start()
+        wait_for(lambda: len(makai.measurements) > seen)
+        counted = gateway.counters["1"].snapshot()
+        made = counted["measurements"]
+        assert made - 1 <= counted["measurements_sent"] + counted["measurements_unheard"] <= made + 1
+        assert counted["uplink_lost"] >= 1 and counted["missing_samples"] == 0
+
+
+def test_a_box_that_is_unplugged_and_started_anew_goes_on(tmp_path: Path, makai: Any) -> None:
+    port = tmp_path / "ports" / "box1"
+    path = written(tmp_path, makai, {"1": str(port)})
+    with running(path) as gateway:
+        wait_for(lambda: gateway.statuses["1"].serial_problem)
+        with BoxHost([Box("1")], ports_dir=port.parent):
+            wait_for(lambda: makai.measurements)
+        wait_for(lambda: not gateway.statuses["1"].serial_open)
+        assert gateway.counters["1"]["serial_lost"] == 1
+        seen = len(makai.measurements)
+        with BoxHost([Box("1")], ports_dir=port.parent):  # the same boot id: nothing but indices tell
+            wait_for(lambda: len(makai.measurements) > seen)
+        assert gateway.counters["1"]["failures"] == 0
+    ring = Ring(tmp_path / "gateway" / "box1" / "ring", "1", 1.0)
+    for wave in ring.read_blocks(0, 2**62):
+        expected = Generator(seed=1).counts(wave.first_sample, len(wave.counts))
+        assert np.array_equal(wave.counts, expected)
+
+
+def test_a_box_that_resets_itself_begins_a_new_axis(tmp_path: Path, makai: Any) -> None:
+    host = BoxHost([Box("1")])
+    with host, running(written(tmp_path, makai, host.ports)) as gateway:
+        wait_for(lambda: makai.measurements)
+        host.boxes["1"].reset()
+        wait_for(lambda: gateway.counters["1"]["restarts"] == 1)
+        seen = len(makai.measurements)
+        wait_for(lambda: len(makai.measurements) >= seen + 2)
+        assert gateway.counters["1"]["missing_samples"] == 0
+
+
+def test_another_box_on_the_port_is_not_taken_for_the_configured_one(tmp_path: Path, makai: Any) -> None:
+    host = BoxHost([Box("2")])
+    with host, running(written(tmp_path, makai, {"1": host.ports["2"]})) as gateway:
+        wait_for(lambda: gateway.statuses["1"].foreign_box == 2)
+        wait_for(lambda: gateway.counters["1"]["foreign_box"] > 10)
+        assert gateway.counters["1"]["samples"] == 0 and not makai.measurements
+
+
+def test_one_wrong_byte_in_ten_thousand_loses_nothing(tmp_path: Path, makai: Any) -> None:
+    host = BoxHost([Box("1")], faults=Faults(baud=921_600, chunk_bytes=(1, 64), corruption=1e-4))
+    with host, running(written(tmp_path, makai, host.ports)) as gateway:
+        wait_for(lambda: gateway.counters["1"]["samples_recovered"] >= 600)
+        wait_for(lambda: len(makai.measurements) >= 6)
+        counted = gateway.counters["1"].snapshot()
+        assert counted["frame_crc_errors"] > 0 and counted["resend_asked"] > 0
+        assert counted["missing_samples"] == 0
+    ring = Ring(tmp_path / "gateway" / "box1" / "ring", "1", 1.0)
+    wave = ring.read(0, 2**62)
+    assert wave is not None and not wave.gaps
+    assert np.array_equal(wave.counts, Generator(seed=1).counts(wave.first_sample, len(wave.counts)))
+
+
+def test_kill_9_of_the_gateway_loses_no_sample_and_uses_no_sequence_twice(tmp_path: Path, makai: Any) -> None:
+    log = tmp_path / "log"
+    with BoxHost([Box("1")]) as host:
+        path = written(tmp_path, makai, host.ports)
+        for _ in range(3):
+            seen = len(makai.measurements)
+            gateway = process(path, log)
+            try:
+                wait_for(lambda seen=seen: len(makai.measurements) >= seen + 2)
+            finally:
+                os.kill(gateway.pid, signal.SIGKILL)
+                gateway.wait(5)
+        gateway = process(path, log)
+        seen = len(makai.measurements)
+        try:
+            wait_for(lambda: len(makai.measurements) >= seen + 2)
+        finally:
+            gateway.terminate()
+            began = time.monotonic()
+            assert gateway.wait(5) == 0
+            assert time.monotonic() - began < 2.5
+    numbers = [m.sequence for m in makai.decoded()]
+    assert len(set(numbers)) == len(numbers) and numbers == sorted(numbers)
+    ring = Ring(tmp_path / "gateway" / "box1" / "ring", "1", 1.0)
+    wave = ring.read(0, 2**62)
+    assert wave is not None and not wave.gaps  # what came while it was dead was sent again
+    assert np.array_equal(wave.counts, Generator(seed=1).counts(wave.first_sample, len(wave.counts)))
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {"box.hello", "box.sampling", "uplink.connected"} <= {line["event"] for line in lines}
+    assert not [line for line in lines if line["level"] in ("error", "critical")]
+
+
+def test_two_gateways_do_not_share_a_data_folder(tmp_path: Path, makai: Any) -> None:
+    path = written(tmp_path, makai, {"1": str(tmp_path / "absent")})
+    with running(path):
+        second = run_to_end("run", "--config", str(path))
+        assert second.returncode == 1
+        assert "another gateway uses" in second.stderr and "Traceback" not in second.stderr
+
+
+def run_to_end(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "opq_gateway", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_wrong_config_missing_key_and_busy_port_are_one_clear_message(
+    tmp_path: Path, keys: KeyFolder, makai: Any
+) -> None:
+    import socket
+
+    path = written(tmp_path, makai, {"1": str(tmp_path / "absent"), "7": "/dev/x"})
+    missing = run_to_end("run", "--config", str(path))
+    assert missing.returncode == 1 and "Traceback" not in missing.stderr
+    assert "opqbox7_secret" in missing.stderr and "opq-tools keygen" in missing.stderr
+
+    path = written(tmp_path, makai, {"1": str(tmp_path / "absent")})
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        taken = f"127.0.0.1:{busy.getsockname()[1]}"
+        path.write_text(path.read_text().replace("127.0.0.1:0", taken))
+        found = run_to_end("--config", str(path))
+    assert found.returncode == 1 and taken in found.stderr and "Traceback" not in found.stderr
+
+    path.write_text("ring_hourz = 1\nmeasurement_cycles = 601\n")
+    found = run_to_end("run", "--config", str(path))
+    assert found.returncode == 2
+    for said in ("ring_hourz", 'did you mean "ring_hours"', "measurement_cycles", "1 to 600", "box"):
+        assert said in found.stderr
+    assert run_to_end("run").returncode == 2
+    assert run_to_end("run", "--config", str(tmp_path / "none.toml")).returncode == 2
+
+
+@pytest.mark.parametrize("what", ["sequence", "ring"])
+def test_broken_files_of_the_data_folder_stop_nothing(what: str, tmp_path: Path, makai: Any) -> None:
+    folder = tmp_path / "gateway" / "box1"
+    (folder / "ring").mkdir(parents=True)
+    if what == "sequence":
+        (folder / "sequence").write_bytes(b"\0\0")
+    else:
+        (folder / "ring" / "000000000001.seg").write_bytes(os.urandom(10_000))
+    with BoxHost([Box("1")]) as host, running(written(tmp_path, makai, host.ports)):
+        wait_for(lambda: makai.measurements)
+        assert makai.decoded()[0].sequence > 10**12

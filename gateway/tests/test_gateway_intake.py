@@ -1,0 +1,235 @@
+"""Intake without port or socket: link messages in, ring, measurements and questions out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_gateway.axis import Clocks
+from opq_gateway.counters import Counters
+from opq_gateway.intake import Intake
+from opq_gateway.ring import Ring
+from opq_gateway.sequences import Sequences
+from opq_gateway.status import Status
+from opq_hil.generator import Generator
+from opq_proto.clock import ClockState
+from opq_proto.link_messages import (
+    FLAG_OVERRUN_BEFORE,
+    FLAG_RESENT,
+    BoxMeasurement,
+    Command,
+    Hello,
+    LinkMessage,
+    Operation,
+    Resend,
+    Samples,
+)
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, TimeSource
+
+T0_NS = 1_700_000_000_000_000_000
+HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
+
+
+class Bench:
+    """An Intake with a clock of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now_s = 100.0
+        self.counters = Counters()
+        self.status = Status("1", 60)
+        self.ring = Ring(folder / "ring", "1", 1.0)
+        self.sent: list[LinkMessage] = []
+        self.measurements: list[Measurement] = []
+        clocks = Clocks(
+            monotonic_s=lambda: self.now_s,
+            now_ns=lambda: T0_NS + round((self.now_s - 100) * 1e9),
+            system=lambda: ClockState(TimeSource.NTP, 3_000_000),
+        )
+        sequences = Sequences(folder / "sequence", now_ms=1)
+        self.intake = Intake(
+            self.status,
+            self.ring,
+            sequences,
+            self.counters,
+            self.sent.append,
+            self.measurements.append,
+            clocks,
+        )
+
+    def feed(self, first: int, end: int, **changes: object) -> None:
+        """Blocks of 200 from the generator, with time passing."""
+        for at in range(first, end, 200):
+            self.intake.take(replace(samples(at), **changes))  # type: ignore[arg-type]
+            self.now_s += 200 / 12_000
+            self.intake.tick()
+
+
+def samples(first: int) -> Samples:
+    t_ns = T0_NS + first * 10**12 // 12_000_000
+    return Samples(first, t_ns, 1000, TimeSource.GPS, 12_000_000, 0, Generator(seed=1).counts(first, 200))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_samples_before_the_hello_are_dropped_and_the_hello_is_asked_for(bench: Bench) -> None:
+    bench.intake.opened()
+    bench.feed(0, 1000)
+    assert bench.counters["samples_before_hello"] == 5
+    assert bench.sent == [Command(1, Operation.HELLO)]
+    bench.now_s += 1.0
+    bench.intake.tick()
+    assert bench.sent[-1] == Command(2, Operation.HELLO)
+    bench.intake.take(HELLO)
+    bench.feed(1000, 30_000)
+    assert bench.counters["samples"] == 29_000 and len(bench.measurements) == 2
+
+
+def test_a_hole_is_asked_for_and_then_a_gap_that_is_never_closed_up(bench: Bench) -> None:
+    bench.intake.take(HELLO)
+    bench.feed(0, 6000)
+    bench.feed(6400, 40_000, flags=0)
+    assert Resend(6000, 400) in bench.sent
+    assert bench.counters["missing_samples"] == 400 and bench.counters["gaps"] == 1
+    wave = bench.ring.read(0, 2**62)
+    assert wave is not None and [(g.first_sample, g.samples) for g in wave.gaps] == [(6000, 400)]
+    assert bench.measurements[0].end_ns is not None
+    assert bench.measurements[0].end_ns <= T0_NS + 6000 * 10**12 // 12_000_000  # ends before the gap
+    start_ns = bench.measurements[1].start_ns
+    assert start_ns is not None and start_ns >= T0_NS + 6400 * 10**12 // 12_000_000
+
+
+def test_an_overrun_of_the_box_is_named_as_the_reason(bench: Bench) -> None:
+    bench.intake.take(HELLO)
+    bench.feed(0, 2000)
+    bench.intake.take(replace(samples(3000), flags=FLAG_OVERRUN_BEFORE))
+    bench.now_s += 1.1
+    bench.intake.tick()
+    bench.feed(3200, 4000)
+    wave = bench.ring.read(0, 2**62)
+    assert wave is not None and "overran" in wave.gaps[0].reason
+    assert bench.counters["box_overruns"] == 1
+
+
+def test_a_new_boot_is_a_new_stream(bench: Bench) -> None:
+    bench.intake.take(HELLO)
+    bench.feed(0, 24_400)
+    bench.intake.take(replace(HELLO, boot_id=6))
+    bench.feed(0, 24_400, t_ns=T0_NS + 10**10)
+    assert bench.counters["restarts"] == 1 and bench.counters["missing_samples"] == 0
+    assert bench.counters["samples"] == 48_800
+
+
+def test_indices_that_begin_anew_without_a_hello_are_noticed(bench: Bench) -> None:
+    bench.intake.take(HELLO)
+    bench.feed(20_000, 30_000)
+    for at in range(0, 10_000, 200):
+        bench.intake.take(replace(samples(at), t_ns=samples(30_000 + at).t_ns))
+    assert bench.counters["restarts"] == 1
+    assert bench.counters["samples"] == 10_000 + 10_000 - 2 * 200  # two blocks went before it was sure
+    assert Command(1, Operation.HELLO) in bench.sent
+
+
+def test_after_a_restart_the_stream_goes_on_where_the_ring_ends(tmp_path: Path) -> None:
+    before = Bench(tmp_path)
+    before.intake.take(HELLO)
+    before.feed(0, 5000)
+    after = Bench(tmp_path)  # the one before was killed: nothing was closed
+    after.now_s += 2.0
+    after.intake.take(HELLO)
+    for at in (4000, 8000):  # still in the line: sent again for the gateway before
+        after.intake.take(replace(samples(at), flags=FLAG_RESENT))
+    after.intake.take(samples(9000))
+    assert after.sent == [Resend(5000, 3000), Resend(8200, 800)]
+    for at in [*range(5000, 8000, 200), *range(8200, 9000, 200)]:
+        after.intake.take(replace(samples(at), flags=FLAG_RESENT))
+    wave = after.ring.read(0, 2**62)
+    assert wave is not None and not wave.gaps and len(wave.counts) == 9200
+    assert np.array_equal(wave.counts, Generator(seed=1).counts(0, 9200))
+
+
+def test_the_ring_of_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
+    before = Bench(tmp_path)
+    before.intake.take(HELLO)
+    before.feed(0, 5000)
+    after = Bench(tmp_path)
+    after.intake.take(HELLO)  # the same boot id, but the time says that it is another run
+    after.intake.take(replace(samples(7000), t_ns=samples(7000).t_ns + 10**12))
+    assert after.sent == [] and after.counters["samples"] == 200
+
+
+def test_another_box_on_the_port_is_left_out(bench: Bench) -> None:
+    bench.intake.take(replace(HELLO, box_id=9))
+    bench.feed(0, 2000)
+    assert bench.counters["samples"] == 0 and bench.status.foreign_box == 9
+    bench.intake.take(HELLO)
+    bench.feed(2000, 4000)
+    assert bench.counters["samples"] == 2000 and bench.status.foreign_box == 0
+
+
+def test_a_box_without_a_number_is_the_configured_one(bench: Bench) -> None:
+    bench.intake.take(replace(HELLO, box_id=0))
+    bench.feed(0, 2000)
+    assert bench.counters["samples"] == 2000
+
+
+def test_a_box_without_time_gets_the_systems_and_steps_by_its_rate(bench: Bench) -> None:
+    bench.intake.take(HELLO)
+    unknown = {"t_ns": 0, "uncertainty_ns": UNKNOWN_UNCERTAINTY_NS, "source": TimeSource.FREE}
+    for at in range(0, 24_400, 200):
+        bench.intake.take(replace(samples(at), **unknown))  # type: ignore[arg-type]
+        bench.now_s += 0.5  # arrival is late and irregular: it may not show
+    blocks = bench.ring.read_blocks(0, 2**62)
+    assert blocks[0].end_ns == pytest.approx(T0_NS, abs=2)
+    assert {block.source for block in blocks} == {TimeSource.NTP}
+    for block in blocks:
+        assert block.t_ns - blocks[0].t_ns == block.first_sample * 10**12 // 12_000_000
+    bounds = [block.uncertainty_ns for block in blocks]
+    assert bounds[0] == 53_000_000 and bounds == sorted(bounds) and bounds[-1] > bounds[0]
+
+
+def test_a_free_stamp_near_the_present_is_kept(bench: Bench) -> None:
+    bench.intake.take(HELLO)
+    free = replace(samples(600), uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, source=TimeSource.FREE)
+    bench.intake.take(free)
+    block = bench.ring.read_blocks(0, 2**62)[0]
+    assert (block.t_ns, block.source, block.uncertainty_ns) == (
+        free.t_ns,
+        TimeSource.FREE,
+        UNKNOWN_UNCERTAINTY_NS,
+    )
+
+
+def test_a_disk_that_takes_nothing_stops_no_measurement(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    bench.intake.take(HELLO)
+    monkeypatch.setattr(bench.ring, "append", full)
+    bench.feed(0, 30_000)
+    assert bench.counters["ring_failed"] == 150 and len(bench.measurements) == 2
+    monkeypatch.undo()
+    bench.feed(30_000, 31_000)
+    assert bench.counters["ring_blocks"] == 5
+
+
+def test_figures_of_the_box_that_differ_are_counted(bench: Bench) -> None:
+    bench.intake.take(HELLO)
+    bench.feed(0, 12_000)
+    bench.intake.take(BoxMeasurement(1000, 5000, 120.0, 60.0, 0.001, None))
+    bench.intake.take(BoxMeasurement(6000, 5000, 131.0, None, None, None))
+    bench.feed(12_000, 24_600)
+    assert bench.counters["box_figures_checked"] == 2
+    assert bench.counters["box_figures_differ"] == 1
+
+
+def test_a_hello_that_cannot_be_true_is_refused(bench: Bench) -> None:
+    bench.intake.take(replace(HELLO, v_per_lsb=0.0))
+    bench.intake.take(replace(HELLO, nominal_hz=float("nan")))
+    bench.intake.take(replace(HELLO, rate_millihz=0))
+    assert bench.counters["frame_malformed"] == 3 and bench.status.hello is None

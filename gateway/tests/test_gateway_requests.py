@@ -1,0 +1,162 @@
+"""Data requests out of the ring: whole Cycles, and every missing sample named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from opq_gateway.blocks import Block
+from opq_gateway.commands import Commands, Desk
+from opq_gateway.counters import Counters
+from opq_gateway.requests import DataRequest, answer
+from opq_gateway.ring import Ring
+from opq_gateway.status import Status
+from opq_proto.messages import TimeSource
+from opq_proto.wire import Response, data_command, response_from_wire, waveform_from_frames
+
+T0_NS = 1_700_000_000_000_000_000
+
+
+def ns(sample: int) -> int:
+    return T0_NS + sample * 10**12 // 12_000_000
+
+
+def pattern(first: int, count: int) -> np.ndarray:
+    return ((np.arange(first, first + count, dtype=np.int64) * 7919) % 65536 - 32768).astype(np.int16)
+
+
+def filled(folder: Path, spans: list[tuple[int, int]]) -> Ring:
+    ring = Ring(folder, "1", 1.0)
+    for first, end in spans:
+        for at in range(first, end, 200):
+            counts = pattern(at, min(200, end - at))
+            ring.append(Block(7, 0.01, at, ns(at), 1000, TimeSource.GPS, 12_000_000, counts))
+    return ring
+
+
+def ask(ring: Ring, start: int, end: int) -> tuple[Response, object]:
+    frames = answer(ring, DataRequest("1", 3, ns(start), ns(end)), 1)
+    header, wave = waveform_from_frames(frames[0], frames[1:])
+    return header, wave
+
+
+def test_the_asked_span_is_covered_by_whole_cycles_on_the_boxs_grid(tmp_path: Path) -> None:
+    ring = filled(tmp_path, [(0, 20_000)])
+    header, wave = ask(ring, 1050, 2010)
+    assert (wave.first_sample, len(wave.counts)) == (1000, 1200)
+    assert np.array_equal(wave.counts, pattern(1000, 1200)) and not wave.gaps
+    data = header.get_data_response
+    assert data.volts_per_lsb == 0.01 and data.rate_millihz == 12_000_000 and not data.gap
+    assert (data.start_ts, data.end_ts) == (round(ns(1200) / 1e6), round(ns(2200) / 1e6))
+    assert (data.available_start_ns, data.available_end_ns) == (ns(0), ns(20_000))
+    assert (header.box_id, header.seq, header.timestamp_ms) == (1, 3, 1)
+
+
+def test_a_gap_is_named_with_the_rest_that_fills_no_cycle(tmp_path: Path) -> None:
+    ring = filled(tmp_path, [(0, 1100), (1700, 5000)])
+    header, wave = ask(ring, 0, 3000)
+    gaps = [(gap.first_sample, gap.samples) for gap in header.get_data_response.gap]
+    assert gaps == [(1000, 700)]  # 1000..1099 are there, but half a Cycle
+    assert [(run.first_sample, len(run.counts)) for run in wave.runs()] == [(0, 1000), (1700, 1400)]
+    assert wave.time_ns(1700) == ns(1700)
+
+
+def test_what_lies_before_and_behind_the_ring_is_named(tmp_path: Path) -> None:
+    ring = filled(tmp_path, [(4000, 8000)])
+    header, wave = ask(ring, 3000, 9000)
+    assert len(wave.counts) == 4000
+    gaps = [(gap.first_sample, gap.samples, gap.reason) for gap in header.get_data_response.gap]
+    assert gaps == [
+        (3000, 1000, "older than the ring holds"),
+        (8000, 1000, "not sampled yet when the answer was due"),
+    ]
+
+
+@pytest.mark.parametrize(("start", "end"), [(9000, 9500), (100, 200), (6000, 5000), (5000, 5000)])
+def test_an_empty_answer_is_a_header_of_zeros_with_the_reason(tmp_path: Path, start: int, end: int) -> None:
+    ring = filled(tmp_path, [(4000, 8000)])
+    header, wave = ask(ring, start, end)
+    data = header.get_data_response
+    assert wave is None and (data.start_ts, data.end_ts) == (0, 0) and data.gap[0].reason
+    assert header.WhichOneof("response") == "get_data_response"
+
+
+def test_an_empty_ring_answers_too(tmp_path: Path) -> None:
+    header, wave = ask(Ring(tmp_path, "1", 1.0), 0, 200)
+    assert wave is None and not header.get_data_response.HasField("available_start_ns")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    cuts=st.lists(st.integers(0, 3000), min_size=2, max_size=8, unique=True),
+    start=st.integers(-500, 3500),
+    length=st.integers(1, 2500),
+)
+def test_every_asked_sample_is_sent_or_in_a_gap_and_never_both(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[int], start: int, length: int
+) -> None:
+    cuts = sorted(cuts)
+    spans = list(zip(cuts[::2], cuts[1::2], strict=False))
+    ring = filled(tmp_path_factory.mktemp("ring"), spans)
+    header, wave = ask(ring, start, start + length)
+    if wave is None:
+        return
+    sent = {n for run in wave.runs() for n in range(run.first_sample, run.first_sample + len(run.counts))}
+    gone = set()
+    for gap in header.get_data_response.gap:
+        gone |= set(range(gap.first_sample, gap.first_sample + gap.samples))
+    assert set(range(max(start, 0), start + length)) <= sent | gone
+    assert not sent & gone
+    for run in wave.runs():
+        assert np.array_equal(run.counts, pattern(run.first_sample, len(run.counts)))
+
+
+class Bench:
+    def __init__(self, ring: Ring) -> None:
+        self.now_s = 0.0
+        self.counters = Counters()
+        self.answers: list[list[bytes]] = []
+        self.commands = Commands(
+            10.0, now_ns=lambda: T0_NS + round(self.now_s * 1e9), monotonic_s=lambda: self.now_s
+        )
+        desk = Desk(Status("1", 60), ring, self.counters, "key", lambda cycles: None, self.answers.append)
+        self.commands.add("1", desk)
+
+
+def test_a_request_into_the_future_is_waited_for_and_never_beyond_a_minute(tmp_path: Path) -> None:
+    bench = Bench(filled(tmp_path, [(0, 2000)]))
+    bench.commands.take("1", data_command("1", T0_NS, T0_NS + 9 * 10**9, "i"))
+    bench.commands.take("1", data_command("1", T0_NS + 3600 * 10**9, T0_NS + 3601 * 10**9, "i"))
+    bench.now_s = 13.9
+    bench.commands.serve_waiting()
+    assert bench.answers == []
+    bench.now_s = 14.1  # the end and five seconds
+    bench.commands.serve_waiting()
+    assert len(bench.answers) == 1 and len(bench.answers[0]) == 11
+    bench.now_s = 60.1
+    bench.commands.serve_waiting()
+    assert len(bench.answers) == 2 and len(bench.answers[1]) == 1
+
+
+def test_a_long_request_is_cut_and_says_so(tmp_path: Path) -> None:
+    ring = filled(tmp_path, [(0, 200_000)])
+    bench = Bench(ring)
+    bench.now_s = 100.0
+    bench.commands.take("1", data_command("1", T0_NS, T0_NS + 16 * 10**9, "i"))
+    header = response_from_wire(bench.answers[0][0]).get_data_response
+    assert len(bench.answers[0]) == 1 + 600  # 10 s
+    assert header.gap[-1].reason == "the request is longer than one answer may be"
+    bench.commands.take("1", data_command("1", 0, 2**62, "i", wait=False))
+    assert len(bench.answers[1]) == 1 and bench.counters["requests_shortened"] == 2
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=80))
+def test_no_bytes_of_a_peer_bring_the_desk_down(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    bench = Bench(Ring(tmp_path_factory.mktemp("ring"), "1", 1.0))
+    bench.commands.take("1", data)
+    bench.commands.serve_waiting()

@@ -51,6 +51,7 @@ POLL_MS = 100
 BURST = 100
 FIRST_HEARTBEAT_S = 1.0  # the original's 5 s (opq-interop A.11) only keep `/status` empty for longer
 WAIT_HEARD_S = 1.0
+JOIN_POLL_MS = 10
 IDLE, BUSY, STOPPED, CRASHED = "IDLE", "BUSY", "STOPPED", "CRASHED"
 """The original knows the first two; the others are the last heartbeat of a loop that ended."""
 
@@ -110,7 +111,7 @@ class MaukaPlugin:
         try:
             out.connect(str(self.config[PUB_KEY]))
             connect(source, str(self.config[SUB_KEY]))
-            out.wait_heard(WAIT_HEARD_S, stop)
+            self._wait_joined(source, out, stop)
             self._out = out
             heart.start()
             if ready is not None:
@@ -179,14 +180,22 @@ class MaukaPlugin:
                         return
             more = self._idle()
 
+    def _wait_joined(self, source: "zmq.Socket[bytes]", out: Publisher, stop: Stop) -> None:
+        """Say our own name on the bus until we hear it: what is said from now on reaches us."""
+        end_s = time.monotonic() + WAIT_HEARD_S
+        if not out.wait_heard(WAIT_HEARD_S, stop):
+            return
+        while not (source.poll(JOIN_POLL_MS) or stop.is_set() or time.monotonic() > end_s):
+            out.send([self.name.encode(), b""])
+
     def _take(self, frames: list[bytes]) -> bool:
         """Handle one bus message; False when it was this plug-in's EXIT."""
         self.counters.add("received")
         self.counters.add("received_bytes", sum(map(len, frames)))
         try:
             topic, body = messages.read_topic(frames)
-            if topic == self.name and body == messages.EXIT:
-                return False
+            if topic == self.name:
+                return body != messages.EXIT
             if not topic.startswith(self.subscriptions):
                 return True  # came by our name's prefix, for another plug-in
             message = messages.read_body(body)

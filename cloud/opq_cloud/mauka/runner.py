@@ -147,13 +147,13 @@ class AnalysisRunner(MaukaPlugin):
         stored_ns = time.monotonic_ns()
         if all_looked and complete:
             store.mark_analysed(event_id)
-        self.counters.add("events")
         self.counters.add("findings", len(stored))
         for item in stored:
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
         for incident_id in sorted({item.incident_id for item in stored}):
             self._tell(store, incident_id, stored_ns, again)
         log.info("event.analysed", event_id=event_id, findings=len(stored), again=again)
+        self.counters.add("events")
         return all_looked
 
     def _look(self, event: Event) -> tuple[list[Finding], bool]:

@@ -81,22 +81,45 @@ def bus(running: Running) -> Bus:
 
 @dataclass
 class Wire:
-    """Plain pyzmq sockets, as a foreign peer has them; every receive has a time limit."""
+    """Plain pyzmq sockets, as a foreign peer has them; every wait has a time limit."""
 
     context: "zmq.Context[Any]"
 
-    def subscriber(self, endpoint: str, topic: str = "", bind: bool = False) -> "zmq.Socket[bytes]":
+    def subscriber(self, bus: Bus, topic: str = "") -> "zmq.Socket[bytes]":
+        """A SUB on the bus that surely hears all that is published from now on."""
         made: zmq.Socket[bytes] = self.context.socket(zmq.SUB)
         made.setsockopt(zmq.RCVTIMEO, 5000)
         made.setsockopt(zmq.SUBSCRIBE, topic.encode())
-        made.bind(endpoint) if bind else made.connect(endpoint)
+        made.setsockopt(zmq.SUBSCRIBE, b"joined?")
+        made.connect(bus.pub)
+        writer = self.publisher(bus.sub)
+        end_s = time.monotonic() + 5
+        while not made.poll(20):
+            assert time.monotonic() < end_s, "the bus does not answer"
+            writer.send_multipart([b"joined?", b""])
+        writer.send_multipart([b"joined?", b"last"])
+        while made.recv_multipart() != [b"joined?", b"last"]:
+            continue
+        made.setsockopt(zmq.UNSUBSCRIBE, b"joined?")
+        writer.close()
         return made
 
-    def publisher(self, endpoint: str, bind: bool = False) -> "zmq.Socket[bytes]":
-        made: zmq.Socket[bytes] = self.context.socket(zmq.PUB)
-        made.bind(endpoint) if bind else made.connect(endpoint)
-        time.sleep(0.2)  # the original's own way around the slow joiner (opq-interop E.5)
+    def publisher(self, endpoint: str) -> "zmq.Socket[bytes]":
+        """A PUB that whoever is bound at `endpoint` has subscribed to."""
+        made: zmq.Socket[bytes] = self.context.socket(zmq.XPUB)
+        made.connect(endpoint)
+        self.joined(made)
         return made
+
+    def bound_publisher(self, endpoint: str) -> "zmq.Socket[bytes]":
+        """A PUB to connect to; `joined` waits for the first subscriber."""
+        made: zmq.Socket[bytes] = self.context.socket(zmq.XPUB)
+        made.bind(endpoint)
+        return made
+
+    def joined(self, publisher: "zmq.Socket[bytes]") -> None:
+        assert publisher.poll(5000), "nobody subscribed"
+        publisher.recv()
 
 
 @pytest.fixture

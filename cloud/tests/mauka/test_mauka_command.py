@@ -1,6 +1,7 @@
 """`opq-cloud mauka`, the process as a user starts it."""
 
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ PORTS = (9882, 9883, 8911)
 @pytest.fixture
 def offset():
     """A --port-offset at which all of Mauka's ports are free."""
-    for candidate in range(20_000, 30_000, 37):
+    for candidate in random.sample(range(20_000, 50_000), 100):
         try:
             for port in PORTS:
                 with socket.socket() as probe:

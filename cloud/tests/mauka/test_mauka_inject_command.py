@@ -1,7 +1,5 @@
 """`opq-tools inject`, as a user types it."""
 
-import time
-
 import pytest
 from click.testing import CliRunner
 
@@ -11,9 +9,7 @@ from opq_tools.inject import command
 
 @pytest.fixture
 def reader(bus, wire):
-    made = wire.subscriber(bus.pub)
-    time.sleep(0.3)
-    return made
+    return wire.subscriber(bus)
 
 
 def test_a_stored_event_is_injected_as_the_bridge_tells_it(bus, reader):

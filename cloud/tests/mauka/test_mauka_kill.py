@@ -59,10 +59,11 @@ def put_events(store, count):
 
 
 def start(folder, mode="normal"):
-    return subprocess.Popen(
-        [sys.executable, "-c", MAUKA, str(folder), mode],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with (folder / "stderr").open("wb") as lines:
+        return subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-c", MAUKA, str(folder), mode],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=lines,
+        )  # fmt: skip
 
 
 def finish(folder, store):
@@ -73,7 +74,7 @@ def finish(folder, store):
         while store.unanalysed_events() and time.monotonic() < end_s:
             time.sleep(0.05)
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(10) == 0, (folder / "stderr").read_text()[-3000:]
     finally:
         process.kill()
         process.wait()

@@ -86,11 +86,11 @@ def test_a_notification_leads_to_an_incident_a_log_line_and_a_gc_update(
     bus, runner, running, store, wire, free_endpoint, until
 ):
     endpoint = free_endpoint()
-    events = wire.publisher(endpoint, bind=True)
+    events = wire.bound_publisher(endpoint)
     running.start(runner)
     running.start(EventBridge(BridgeConfig(endpoint, bus.sub)))
-    updates = wire.subscriber(bus.pub, "laha_gc")
-    time.sleep(0.5)
+    updates = wire.subscriber(bus, "laha_gc")
+    wire.joined(events)
     runner._next_look_s = float("inf")  # the notification alone
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), sine("2", (1.0, 1.1, 0.6)))
     with capture_logs() as lines:
@@ -280,9 +280,7 @@ def test_the_real_dip_has_the_residual_that_analyze_says(runner, running, store,
 def test_old_plugins_get_counts_volts_and_windowed_rms(bus, running, store, wire):
     event_id = put_event(store, sine("7", (1.0, 1.1, 0.6)))
     running.start(MakaiEventPlugin(bus.settings, lambda: store))
-    readers = [
-        wire.subscriber(bus.pub, topic) for topic in ("AdcSamples", "RawVoltage", "RmsWindowedVoltage")
-    ]
+    readers = [wire.subscriber(bus, topic) for topic in ("AdcSamples", "RawVoltage", "RmsWindowedVoltage")]
     time.sleep(0.3)
     inject([event_message(event_id)], bus.sub)
     counts, volts, rms_v = (MaukaMessage.FromString(reader.recv_multipart()[1]).payload for reader in readers)
@@ -310,7 +308,7 @@ def test_the_services_of_a_configuration_work_together(store, running, free_endp
         event_endpoint=free_endpoint(), bus_sub_endpoint=free_endpoint(), bus_pub_endpoint=free_endpoint(),
         heartbeat_s=0.1,
     )  # fmt: skip
-    events = wire.publisher(mauka.event_endpoint, bind=True)
+    events = wire.bound_publisher(mauka.event_endpoint)
     made = services(CloudConfig(mauka=mauka), CloudContext(lambda: store))
     for service in made:
         running.start(service)

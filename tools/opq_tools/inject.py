@@ -1,12 +1,31 @@
 """`opq-tools inject`: publish into a running Mauka what the bus would carry (opq-interop E.5)."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from opq_cloud.mauka.inject import event_message, inject
 from opq_cloud.mauka.messages import LARGEST_ID, MAKAI_EVENT
+from opq_cloud.store.opening import open_store
+from opq_proto.config import default_data_dir
 from opq_proto.ports import with_offset
+
+MOST_EVENTS = 100_000
+"""Of one range; the bus takes that many at once."""
+
+
+def moment(ctx: click.Context, param: click.Parameter, text: str | None) -> datetime | None:
+    """A time as ISO 8601, e.g. 2026-11-20 or 2026-11-20T08:30:00; UTC unless it names an offset."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{text!r} is no time; want e.g. 2026-11-20 or 2026-11-20T08:30:00"
+        ) from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 @click.command("inject")
@@ -25,6 +44,18 @@ from opq_proto.ports import with_offset
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The message as bytes, e.g. a serialized MaukaMessage.",
 )
+@click.option(
+    "--from", "start", callback=moment, metavar="TIME", help="All stored events from this time on (UTC)."
+)
+@click.option(
+    "--to", "end", callback=moment, metavar="TIME", help="All stored events before this time (UTC)."
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where --from and --to look for events.  [default: that of `up`]",
+)
+@click.option("--mongo-uri", help="The same, in a MongoDB.")
 @click.option("--endpoint", help="The bus, where plug-ins publish.  [default: tcp://127.0.0.1:9882]")
 @click.option("--port-offset", type=int, default=0, help="Of the running system.")
 def command(
@@ -32,22 +63,31 @@ def command(
     message: str | None,
     event_ids: tuple[int, ...],
     path: Path | None,
+    start: datetime | None,
+    end: datetime | None,
+    data_dir: Path | None,
+    mongo_uri: str | None,
     endpoint: str | None,
     port_offset: int,
 ) -> None:
-    """Publish on TOPIC of Mauka's bus: the text MESSAGE, a file, or stored events.
+    """Publish on TOPIC of Mauka's bus: the text MESSAGE, a file, stored events or a range of them.
 
-    Injecting an event again changes nothing that is stored: each finding is kept once.
+    An event that is injected again is analysed again, and each finding is kept once.
 
     \b
     Examples: opq-tools inject MakaiEvent --event-id 1
+              opq-tools inject MakaiEvent --from 2026-11-20 --data-dir D
               opq-tools inject AnalysisRunner EXIT
     """
-    given = [message is not None, path is not None, bool(event_ids)]
-    if sum(given) != 1:
-        raise click.UsageError("want exactly one of MESSAGE, --file and --event-id")
-    if event_ids and topic != MAKAI_EVENT:
-        raise click.UsageError(f"--event-id goes with the topic {MAKAI_EVENT}, not {topic}")
+    ranged = start is not None or end is not None
+    if sum([message is not None, path is not None, bool(event_ids), ranged]) != 1:
+        raise click.UsageError("want exactly one of MESSAGE, --file, --event-id and --from/--to")
+    if (event_ids or ranged) and topic != MAKAI_EVENT:
+        raise click.UsageError(f"stored events go with the topic {MAKAI_EVENT}, not {topic}")
+    if ranged:
+        event_ids = stored_events(start, end, data_dir, mongo_uri)
+        if not event_ids:
+            raise click.ClickException("no event is stored in that time; nothing was published")
     if event_ids:
         messages = [event_message(event_id) for event_id in event_ids]
     else:
@@ -59,3 +99,19 @@ def command(
         raise click.UsageError(str(error)) from error
     count = inject(messages, where)
     click.echo(f"published {count} message{'s' if count != 1 else ''} on {topic} at {where}")
+
+
+def stored_events(
+    start: datetime | None, end: datetime | None, data_dir: Path | None, mongo_uri: str | None
+) -> tuple[int, ...]:
+    """Ids of the events of [start, end), oldest first."""
+    store = open_store(mongo_uri, data_dir or default_data_dir())
+    try:
+        records = store.events(_ns(start), _ns(end), limit=MOST_EVENTS)
+    finally:
+        store.close()
+    return tuple(record.event_id for record in reversed(records))
+
+
+def _ns(moment: datetime | None) -> int | None:
+    return None if moment is None else round(moment.timestamp() * 1000) * 1_000_000

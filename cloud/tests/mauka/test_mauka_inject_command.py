@@ -3,7 +3,9 @@
 import pytest
 from click.testing import CliRunner
 
+from opq_cloud.store.opening import open_store
 from opq_proto.mauka_pb2 import MaukaMessage
+from opq_proto.messages import Trigger
 from opq_tools.inject import command
 
 
@@ -34,6 +36,27 @@ def test_text_and_files_go_out_as_they_are(bus, reader, tmp_path):
     assert reader.recv_multipart() == [b"Mine", b"\x00\xff"]
 
 
+def test_a_range_of_history_is_injected_oldest_first(bus, reader, tmp_path):
+    store = open_store(None, tmp_path)
+    for hour in range(5):
+        start_ns = (1_700_000_000 // 3600 + hour) * 3600 * 10**9  # 22:00 to 02:00 UTC
+        store.open_event(Trigger(f"token{hour}", start_ns, start_ns + 10**9, ("1",), "1", "test"), "test")
+    store.close()
+    span = ["--from", "2023-11-14T23:00", "--to", "2023-11-15T02:00+01:00", "--data-dir", str(tmp_path)]
+    result = CliRunner().invoke(command, ["MakaiEvent", *span, "--endpoint", bus.sub])
+    assert result.exit_code == 0, result.output
+    got = [MaukaMessage.FromString(reader.recv_multipart()[1]).makai_event.event_id for _ in range(2)]
+    assert got == [2, 3]
+    assert not reader.poll(100)
+
+
+def test_a_range_without_events_says_so(tmp_path):
+    span = ["--from", "2023-11-14", "--data-dir", str(tmp_path)]
+    result = CliRunner().invoke(command, ["MakaiEvent", *span])
+    assert result.exit_code == 1
+    assert "no event is stored in that time" in result.output
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -41,6 +64,8 @@ def test_text_and_files_go_out_as_they_are(bus, reader, tmp_path):
         ["MakaiEvent", "text", "--event-id", "1"],
         ["Other", "--event-id", "1"],
         ["MakaiEvent", "--event-id", "0"],
+        ["MakaiEvent", "--from", "yesterday"],
+        ["MakaiEvent", "--event-id", "1", "--to", "2023-11-14"],
         ["MakaiEvent", "text", "--port-offset", "60000"],
     ],
 )

@@ -171,7 +171,7 @@ def test_a_new_incident_appears_on_every_open_page_without_a_reload(
     listing.goto(fresh.url + "/incidents")
     shown.goto(fresh.url + "/incidents/1")
     for page in (front, listing, shown):
-        page.wait_for_function("document.getElementById('feed').textContent === 'Live'")
+        page.wait_for_function("() => document.getElementById('feed').textContent === 'Live'")
     page_changed = shown.locator("#changed")
     assert page_changed.is_hidden()
     waves = [demo.waveform_of(demo.OUTLETS[0], time.time_ns())]

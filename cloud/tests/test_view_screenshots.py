@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get in
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 WIDTHS = {390: 844, 1440: 900}
+README_SIZE = {"boxes": {"width": 1200, "height": 720}, "incident": {"width": 1200, "height": 1345}}
 PAGES = {"boxes": "/", "incident": "/incidents/1"}
 
 
@@ -60,15 +61,21 @@ def test_a_picture_of_each_page(
     )
     page = context.new_page()
     page.goto(scene.url + PAGES[name])
-    page.wait_for_function("document.getElementById('feed').textContent === 'Live'")
+    page.wait_for_function("() => document.getElementById('feed').textContent === 'Live'")
     for sequence in range(3):
         now_ms = time.time_ns() // 1_000_000
         scene.publish(*(demo.measurement_of(outlet, now_ms, 10**6 + sequence) for outlet in demo.OUTLETS))
         page.wait_for_timeout(100)
-    page.wait_for_function("[...document.querySelectorAll('.plot')].every(place => place.dataset.drawn)")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.plot')].every(place => place.dataset.drawn)"
+    )
     page.wait_for_timeout(400)
     path = folder / f"{name}-{width}-{scheme}.png"
     page.screenshot(path=path, full_page=True)
+    if (width, scheme) == (1440, "light"):  # what the README shows
+        page.set_viewport_size(README_SIZE[name])
+        page.wait_for_timeout(400)
+        page.screenshot(path=folder / f"readme-{name}.png")
     context.close()
     head = path.read_bytes()[:24]
     assert head.startswith(b"\x89PNG")

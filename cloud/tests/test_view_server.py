@@ -258,6 +258,21 @@ def test_view_can_be_run_again_after_it_ended(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_ends_the_feed_ends_the_service_so_that_its_runner_starts_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        time.sleep(0.3)
+        raise ZeroDivisionError("the feed")
+
+    monkeypatch.setattr("opq_cloud.view.feed.Feed.run", broken)
+    store = open_store(None, tmp_path)
+    view = View(demo.Config(http_endpoint="127.0.0.1:0"), CloudContext(lambda: store))
+    with pytest.raises(ZeroDivisionError, match="the feed"):
+        view.run(threading.Event())
+    store.close()
+
+
 # Pages
 
 

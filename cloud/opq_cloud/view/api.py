@@ -73,7 +73,7 @@ class Api:
                 box_id: [
                     [item.timestamp_ms, round(rms.min, 2), round(rms.average, 2), round(rms.max, 2)]
                     for item in self._context.hub.recent(box_id)
-                    if (rms := item.metrics.get("rms"))
+                    if (rms := charts.known_metric(item, "rms"))
                 ]
                 for box_id in self._context.hub.latest()
             }

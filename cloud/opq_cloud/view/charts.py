@@ -3,6 +3,7 @@
 Pure; positions in milliseconds from a given origin. Numbers come from `opq_measure` alone.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from opq_measure.cycles import half_cycle_edges
 from opq_measure.rms import half_cycle_rms_v
-from opq_proto.messages import Measurement, Waveform
+from opq_proto.messages import Measurement, Metric, Waveform
 
 FloatArray = NDArray[np.float64]
 Spread = tuple[float, float, float]
@@ -20,6 +21,9 @@ OVERVIEW_POINTS = 2400
 """Two per pixel of a wide screen."""
 MAX_POINTS = 20_000
 MAX_ENVELOPE_POINTS = 4000
+LEAST_SAMPLES_PER_CYCLE = 20
+"""What `opq_measure` takes."""
+SPARK_POINTS = 150
 SPARK_WIDTH, SPARK_HEIGHT = 240, 48
 """The viewBox of templates/parts.html."""
 
@@ -82,7 +86,7 @@ def envelope_line(wave: Waveform, origin_ns: int, nominal_hz: float) -> Line:
     lines = []
     for run in wave.runs():
         volts = run.volts
-        edges = half_cycle_edges(volts, run.rate_hz, nominal_hz)
+        edges = _half_edges(run, volts, nominal_hz)
         if len(edges) < 3:
             continue
         rms_v = half_cycle_rms_v(volts, edges)
@@ -90,6 +94,13 @@ def envelope_line(wave: Waveform, origin_ns: int, nominal_hz: float) -> Line:
         t_ms = (run.start_ns - origin_ns) / 1e6 + middle * (1e6 / run.rate_millihz)
         lines.append(reduce_min_max(t_ms, rms_v, MAX_ENVELOPE_POINTS))
     return _joined(lines)
+
+
+def _half_edges(run: Waveform, volts: FloatArray, nominal_hz: float) -> FloatArray:
+    """Half-cycle edges; none where the rate is too low for a cycle to be seen in it."""
+    if not (math.isfinite(run.v_per_lsb) and run.rate_hz >= LEAST_SAMPLES_PER_CYCLE * nominal_hz):
+        return np.empty(0)
+    return half_cycle_edges(volts, run.rate_hz, nominal_hz)
 
 
 def _joined(lines: Sequence[Line]) -> Line:
@@ -124,13 +135,13 @@ def half_cycles(
     hold the lowest and highest rms of each stretch stay."""
     found = []
     for run in wave.runs():
-        edges = half_cycle_edges(run.volts, run.rate_hz, nominal_hz)
+        volts = run.volts
+        edges = _half_edges(run, volts, nominal_hz)
         if len(edges) < 3:
             continue
-        rms_v = half_cycle_rms_v(run.volts, edges)
+        rms_v = half_cycle_rms_v(volts, edges)
         t_ms = (run.start_ns - origin_ns) / 1e6 + edges[1 : 1 + len(rms_v)] * (1e6 / run.rate_millihz)
         (shown,) = np.nonzero((t_ms >= start_ms) & (t_ms <= end_ms))
-        volts = run.volts
         for k in shown[peaks(rms_v[shown], rows)]:
             cycle = volts[int(np.ceil(edges[k])) : int(np.ceil(edges[k + 2]))]
             found.append(HalfCycle(float(t_ms[k]), float(rms_v[k]), float(cycle.min()), float(cycle.max())))
@@ -174,8 +185,16 @@ def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket,
     )
 
 
+def known_metric(measurement: Measurement, key: str) -> Metric | None:
+    """Its metric if it has one of finite numbers; an original database may hold others."""
+    metric = measurement.metrics.get(key)
+    if metric is None or not all(map(math.isfinite, (metric.min, metric.max, metric.average))):
+        return None
+    return metric
+
+
 def _spread(rows: Sequence[Measurement], key: str, scale: float = 1.0) -> Spread | None:
-    known = [row.metrics[key] for row in rows if key in row.metrics]
+    known = [metric for row in rows if (metric := known_metric(row, key))]
     if not known:
         return None
     mean = sum(item.average for item in known) / len(known)
@@ -195,9 +214,11 @@ class Sparkline:
 
 def sparkline(measurements: Sequence[Measurement]) -> Sparkline | None:
     """The rms of the last minutes as SVG points, its mean as a line, min to max as a band."""
-    rows = [(item.timestamp_ms, item.metrics["rms"]) for item in measurements if "rms" in item.metrics]
+    rows = [(item.timestamp_ms, metric) for item in measurements if (metric := known_metric(item, "rms"))]
     if len(rows) < 2:
         return None
+    stretch = -(-len(rows) // SPARK_POINTS)
+    rows = [_widest(rows[k : k + stretch]) for k in range(0, len(rows), stretch)]
     low = min(metric.min for _, metric in rows)
     high = max(metric.max for _, metric in rows)
     pad = max(0.5, (high - low) * 0.1)
@@ -211,3 +232,13 @@ def sparkline(measurements: Sequence[Measurement]) -> Sparkline | None:
     line = " ".join(point(t, metric.average) for t, metric in rows)
     band = [point(t, metric.max) for t, metric in rows] + [point(t, metric.min) for t, metric in rows[::-1]]
     return Sparkline(line, " ".join(band), low, high, (last - first) / 1000)
+
+
+def _widest(rows: Sequence[tuple[int, Metric]]) -> tuple[int, Metric]:
+    """One point for a few neighbours: their lowest, highest and mean."""
+    metrics = [metric for _, metric in rows]
+    return rows[0][0], Metric(
+        min(metric.min for metric in metrics),
+        max(metric.max for metric in metrics),
+        sum(metric.average for metric in metrics) / len(metrics),
+    )

@@ -51,7 +51,12 @@ class Panel:
     high_v: float | None
     gaps: tuple[str, ...]
     rows: tuple[charts.HalfCycle, ...]
-    wave: Waveform
+
+    @property
+    def deviation(self) -> float:
+        """How far its Urms(1/2) went from nominal, as a share of it; 0 where none is known."""
+        known = [volts for volts in (self.low_v, self.high_v) if volts is not None]
+        return max((abs(volts / self.nominal_v - 1) for volts in known), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ def page(context: ViewContext, incident: Incident) -> dict[str, object]:
         "duration_words": _duration(incident),
         "cycle_words": _cycles(worst.finding if worst else None),
         "panels": panels,
+        "not_drawn": sum(len(event.waveforms) for event in events) > BOXES_SHOWN,
         "no_waveform": _no_waveform(incident, events, [item for item in records if item]),
         "limits": LimitWords(limits.sag_percent, limits.swell_percent, limits.interruption_percent),
         "points": points,
@@ -121,7 +127,7 @@ def _events(context: ViewContext, incident: Incident) -> list[Event]:
 
 
 def _panels(context: ViewContext, incident: Incident, events: Sequence[Event]) -> list[Panel]:
-    """Boxes of the incident first, then those that were asked beside them; each Box once."""
+    """Boxes of the incident first, then those that were asked beside them, the most disturbed first."""
     waves: dict[str, tuple[int, Waveform]] = {}
     for event in events:
         for wave in event.waveforms:
@@ -131,8 +137,9 @@ def _panels(context: ViewContext, incident: Incident, events: Sequence[Event]) -
     order = [box_id for box_id in incident.box_ids if box_id in waves]
     order += [box_id for box_id in waves if box_id not in incident.box_ids]
     shown = [waves[box_id] for box_id in order[:BOXES_SHOWN]]
-    peak_v = max((float(abs(wave.volts).max()) for _, wave in shown if len(wave.counts)), default=1.0)
-    return [_panel(context, incident, event_id, wave, peak_v * 1.08) for event_id, wave in shown]
+    peak_v = max([1.0, *(float(abs(wave.volts).max()) for _, wave in shown if len(wave.counts))])
+    panels = [_panel(context, incident, event_id, wave, peak_v * 1.08) for event_id, wave in shown]
+    return sorted(panels, key=lambda panel: (panel.box_id not in incident.box_ids, -panel.deviation))
 
 
 def _covers(wave: Waveform, incident: Incident) -> bool:
@@ -168,7 +175,6 @@ def _panel(context: ViewContext, incident: Incident, event_id: int, wave: Wavefo
             length_ms + TABLE_MARGIN_MS,
             TABLE_ROWS,
         ),
-        wave=wave,
     )
 
 

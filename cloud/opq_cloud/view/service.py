@@ -6,8 +6,8 @@ import errno
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
-import structlog
 import uvicorn
 
 from opq_cloud.config import CloudConfig
@@ -19,8 +19,6 @@ from opq_cloud.view.feed import Feed
 from opq_cloud.view.guard import LOOPBACK_HOSTS, Guard
 from opq_cloud.view.live import LiveHub
 from opq_proto.errors import ConfigError, PortBusyError
-
-log = structlog.get_logger()
 
 STOP_CHECK_S = 0.1
 LAST_ANSWERS_S = 1
@@ -63,23 +61,14 @@ class View:
             context = ViewContext(store, hub, self.counters, *self._nominal)
             guarded = Guard(create_app(context), _allowed_hosts(host, self._config.allowed_hosts))
             ended = threading.Event()
-            reader = threading.Thread(target=self._read, args=(feed, stop, ended), name="view.feed")
-            reader.start()
-            try:
-                asyncio.run(_serve(guarded, listener, hub, ended, stop, ready))
-            finally:
-                ended.set()
-                reader.join()
-
-    def _read(self, feed: Feed, stop: threading.Event, ended: threading.Event) -> None:
-        """The feed's thread; when it fails, the service ends with it and is started again by its runner."""
-        try:
-            feed.run(_Either(stop, ended))
-        except Exception:
-            self.counters.add("feed_failed")
-            log.exception("feed.failed")
-        finally:
-            ended.set()
+            with ThreadPoolExecutor(1, thread_name_prefix="view.feed") as pool:
+                reading = pool.submit(feed.run, _Either(stop, ended))
+                reading.add_done_callback(lambda _: ended.set())
+                try:
+                    asyncio.run(_serve(guarded, listener, hub, ended, stop, ready))
+                finally:
+                    ended.set()
+            reading.result()  # what ended the feed ends the service; its runner starts both again
 
 
 class _Either(threading.Event):

@@ -77,6 +77,9 @@ class TriggeringService:
     request_endpoint: str = "tcp://127.0.0.1:9884"
     identity: Annotated[str | None, Field(pattern="^[^_]+$", description="instance; none: random")] = None
     plugins: tuple[PluginEntry, ...] = (PluginEntry(name="threshold"),)
+    plugin_folders: Annotated[
+        tuple[Path, ...], Field(description="your own plug-ins; they win over built-in ones of the same name")
+    ] = ()
     pre_ms: Annotated[int, Field(ge=0, le=600_000, description="asked for before the window")] = 1000
     post_ms: Annotated[int, Field(ge=0, le=600_000, description="asked for after the window")] = 1000
     alive_s: Annotated[float, Field(gt=0, le=3600, description="Boxes heard within this are asked")] = 10.0

@@ -10,9 +10,8 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 import zmq
 
@@ -46,9 +45,7 @@ class TriggeringService:
 
     name = "triggering-service"
 
-    def __init__(
-        self, config: Config, shared: CloudContext, nominal: Nominal, folders: Sequence[Path] = ()
-    ) -> None:
+    def __init__(self, config: Config, shared: CloudContext, nominal: Nominal) -> None:
         """Raises ConfigError when a plug-in cannot be loaded or configured."""
         self.counters = Counters()
         self.instance = config.identity or str(uuid.uuid4())
@@ -56,7 +53,7 @@ class TriggeringService:
         self._shared = shared
         self._log = log.get(service=self.name)
         self._lines = OncePer(10.0)
-        self._plugins = load_triggers(config.plugins, self.counters, self._log, folders)
+        self._plugins = load_triggers(config.plugins, self.counters, self._log, config.plugin_folders)
         self._boxes = Boxes(nominal)
         self._failed: deque[tuple[Trigger, Measurement, Decision]] = deque(maxlen=RETRIES_KEPT)
 

@@ -54,8 +54,8 @@ class Cloud:
     def store(self) -> Any:
         return self.shared.store
 
-    def triggering(self, folders: tuple[Path, ...] = ()) -> TriggeringService:
-        return TriggeringService(self.triggering_config, self.shared, NOMINAL, folders)
+    def triggering(self) -> TriggeringService:
+        return TriggeringService(self.triggering_config, self.shared, NOMINAL)
 
     def events(self) -> EventService:
         return EventService(self.event_config, self.shared, NOMINAL)
@@ -196,8 +196,10 @@ def test_measurements_are_stored_once_and_acknowledged_with_their_holes(cloud: C
 
 
 def test_an_acknowledgement_goes_on_after_a_restart_where_the_store_is(cloud: Cloud) -> None:
-    with cloud.makai.running(cloud.triggering()):
+    first = cloud.triggering()
+    with cloud.makai.running(first):
         one = cloud.box("1")
+        heard(cloud, first, one)
         for sequence in range(1, 6):
             one.pub.send_multipart(one.measurement(sequence=sequence, oldest_sequence=1))
         cloud.makai.wait_for(lambda: cloud.store.highest_sequence("1") == 5)
@@ -359,9 +361,11 @@ def test_a_plug_in_that_crashes_is_counted_and_the_next_one_still_decides(
         "def decide(measurement, nominal, config, state): raise RuntimeError('foreign')\n"
     )
     cloud.triggering_config = replace(
-        cloud.triggering_config, plugins=(PluginEntry(name="crash"), PluginEntry(name="threshold"))
+        cloud.triggering_config,
+        plugins=(PluginEntry(name="crash"), PluginEntry(name="threshold")),
+        plugin_folders=(folder,),
     )
-    service = cloud.triggering((folder,))
+    service = cloud.triggering()
     with cloud.makai.running(service):
         one = cloud.box("1")
         heard(cloud, service, one)

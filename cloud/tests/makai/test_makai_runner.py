@@ -1,0 +1,114 @@
+"""The runner restarts what fails and says so; health answers in the original's contract."""
+
+import json
+import threading
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+
+from opq_cloud.board import Board
+from opq_cloud.health.server import HealthService
+from opq_cloud.runner import Runner
+from opq_cloud.service import MAX_LABELS, Counters, Health
+from opq_proto.errors import PortBusyError, StoreError
+
+
+class Flaky:
+    """Fails as often as it is told, then works until stopped."""
+
+    def __init__(self, name: str, *failures: Exception, before_ready: bool = False) -> None:
+        self.name = name
+        self.counters = Counters()
+        self.runs = 0
+        self._failures = list(failures)
+        self._before_ready = before_ready
+
+    def health(self) -> Iterable[Health]:
+        return [Health("12", True, timestamp_s=7)]
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        self.runs += 1
+        if ready is not None and not self._before_ready:
+            ready.set()
+        if self._failures:
+            raise self._failures.pop(0)
+        if ready is not None:
+            ready.set()
+        stop.wait()
+
+
+def ended(runner: Runner) -> None:
+    runner.stop.set()
+    runner.wait()
+
+
+def test_a_service_that_crashes_is_started_again_and_health_tells(makai: Any) -> None:
+    board = Board()
+    runner = Runner(board)
+    service = Flaky("shaky", RuntimeError("boom"))
+    with structlog.testing.capture_logs() as lines:
+        assert runner.start([service])
+        makai.wait_for(lambda: service.runs == 2 and board.entries[0].up)
+    health = board.health("opq")
+    assert health.ok
+    assert health.subcomponents[0].info == "restarts: 1; last: RuntimeError: boom"
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["service.crashed"]
+    ended(runner)
+
+
+def test_health_is_not_ok_while_a_service_waits_for_its_restart(makai: Any) -> None:
+    board = Board()
+    runner = Runner(board)
+    failures = [StoreError("the disk is full") for _ in range(20)]
+    runner.start([Flaky("writer", *failures)])
+    makai.wait_for(lambda: not board.health("opq").ok)
+    health = board.health("opq")
+    assert health.info == "not running: writer"
+    assert "the disk is full" in (health.subcomponents[0].info or "")
+    ended(runner)
+
+
+def test_what_cannot_start_ends_the_process_with_its_error() -> None:
+    board = Board()
+    runner = Runner(board)
+    busy = PortBusyError("x cannot bind")
+    assert not runner.start([Flaky("broker", busy, before_ready=True), Flaky("never")])
+    runner.wait()
+    assert runner.failure is busy
+    assert [entry.service.name for entry in board.entries] == ["broker"]
+
+
+def test_health_speaks_the_originals_contract_and_counts_for_prometheus() -> None:
+    board = Board()
+    runner = Runner(board)
+    service = Flaky("broker")
+    runner.start([service])
+    service.counters.add("refused", 3, label='key "with\nodd\\ letters')
+    service.counters.set("pending_now", 2)
+    health = HealthService("127.0.0.1:0", board, "opq")
+    status, content_type, body = health.answer("/")
+    document = json.loads(body)
+    assert (status, content_type) == (HTTPStatus.OK, "application/json")
+    assert (document["name"], document["ok"], document["info"]) == ("opq", True, None)
+    assert isinstance(document["timestamp"], int)
+    assert [part["name"] for part in document["subcomponents"]] == ["broker", "12"]
+    assert document["subcomponents"][1] == {
+        "name": "12", "ok": True, "timestamp": 7, "info": None, "subcomponents": None,
+    }  # fmt: skip
+    text = health.answer("/metrics")[2].decode()
+    assert r'opq_refused_total{of="key \"with\nodd\\ letters",service="broker"} 3.0' in text
+    assert 'opq_pending_now{of="",service="broker"} 2.0' in text
+    assert health.answer("/nothing")[0] == HTTPStatus.NOT_FOUND
+    assert HealthService("127.0.0.1:0", board, "mauka", any_path=True).answer("/x")[0] == HTTPStatus.OK
+    ended(runner)
+
+
+def test_counters_do_not_grow_with_a_flood_of_labels() -> None:
+    counters = Counters()
+    for number in range(2 * MAX_LABELS):
+        counters.add("refused", label=str(number))
+    assert counters.total("refused") == 2 * MAX_LABELS
+    assert len(counters.snapshot()["refused"]) == MAX_LABELS + 1
+    assert counters.of("refused", "other") == MAX_LABELS

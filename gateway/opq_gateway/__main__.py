@@ -5,6 +5,7 @@ opq-gateway rules                            the stream rules, where they are in
 """
 
 import importlib.util
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,9 @@ from pathlib import Path
 import click
 
 from opq_proto.errors import OpqError
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+"""Before NumPy is imported: windows are small, BLAS threads would only wait for each other."""
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,7 +63,9 @@ def rules() -> None:
     """Stream rules (SQL over measurements), where they are installed."""
     if importlib.util.find_spec("opq_rules.api") is None:
         click.echo(
-            "opq-gateway: the rule engine is not part of this version; the gateway runs without it", err=True
+            "opq-gateway: stream rules are not part of this version; where they are, "
+            "pip install 'opq-toolkit[rules]' brings them. The gateway runs without them.",
+            err=True,
         )
         sys.exit(1)
     from opq_rules.api import main as rules_main  # type: ignore[import-not-found,unused-ignore]

@@ -55,11 +55,13 @@ class BoxPort:
 class Config:
     """All of it."""
 
-    box: Annotated[tuple[BoxPort, ...], Field(description="one [[box]] table per Box", min_length=1)]
+    box: Annotated[tuple[BoxPort, ...], Field(description="one [[box]] table per Box")]
     data_dir: Annotated[
         Path | None, Field(description="D: ring, sequences, keys; without a value: ~/.local/share/opq")
     ] = None
-    ring_hours: Annotated[float, Field(gt=0, le=8784, description="raw samples kept, 87 MB an hour")] = 1.0
+    ring_hours: Annotated[
+        float, Field(gt=0, le=8784, description="raw samples kept; 97 MB per Box and hour")
+    ] = 1.0
     measurement_cycles: Annotated[int, Field(ge=1, le=600, description="cycles per Measurement")] = 60
     longest_request_s: Annotated[
         float, Field(gt=0, le=3600, description="a data request is answered with so much at most")
@@ -79,6 +81,10 @@ def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) 
     """
     overrides = {} if data_dir is None else {"data_dir": str(data_dir)}
     config = configuration.load(Config, path, overrides)
+    if not config.box:
+        raise ConfigError(
+            f"{path or 'configuration'}: box: want at least one [[box]] table, nothing was started"
+        )
     ids = [box.id for box in config.box]
     devices = [box.port for box in config.box]
     for what, values in (("id", ids), ("port", devices)):

@@ -24,8 +24,8 @@ from opq_gateway.serial_side import SerialSide
 from opq_gateway.status import Status
 from opq_gateway.uplink import Uplink
 from opq_proto import log
-from opq_proto.errors import OpqError, PortBusyError
-from opq_proto.keys import read_key_file, read_secret_file
+from opq_proto.errors import KeyFileError, OpqError, PortBusyError
+from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
 from opq_proto.messages import Measurement
 from opq_proto.wire import measurement_to_wire, topic
 
@@ -48,6 +48,7 @@ class Gateway:
         """
         self.config = config
         keys = key_folder(config)
+        _check_there(keys, [box.id for box in config.box])
         self._server_key = read_key_file(keys.server_public).public
         self._pairs = {box.id: read_secret_file(keys.box_secret(box.id)) for box in config.box}
         self.counters = {box.id: Counters() for box in config.box}
@@ -160,6 +161,21 @@ class Gateway:
         thread = threading.Thread(target=runner, name=name, daemon=True)
         thread.start()
         return thread
+
+
+def _check_there(keys: KeyFolder, box_ids: list[str]) -> None:
+    """All missing key files at once, and the command that makes them (it replaces none)."""
+    boxes = [box_id for box_id in box_ids if not keys.box_secret(box_id).exists()]
+    missing = [keys.box_secret(box_id) for box_id in boxes]
+    command = f"opq-tools keygen --out {keys.root}"
+    if not keys.server_public.exists():
+        missing.insert(0, keys.server_public)
+        command += " --server"
+    if boxes:
+        command += f" --boxes {','.join(boxes)}"
+    if missing:
+        names = ", ".join(str(path) for path in missing)
+        raise KeyFileError(f"no key file {names}; copy it from where the keys were made, or: {command}")
 
 
 def _lock(folder: Path) -> int:

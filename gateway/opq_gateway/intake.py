@@ -39,6 +39,8 @@ from opq_proto.link_messages import (
 from opq_proto.messages import Gap, Measurement
 
 ASK_HELLO_S = 1.0
+TELL_S = 10.0
+"""A line about the same trouble at most so often; the counters have them all."""
 
 
 class Intake:
@@ -71,6 +73,7 @@ class Intake:
         self._commands = 0
         self._ring_fails = False
         self._told_foreign = 0
+        self._told_s: dict[str, float] = {}
 
     def opened(self) -> None:
         """The port was opened: ask who is there."""
@@ -167,7 +170,8 @@ class Intake:
         outputs = axis.take(samples, hello)
         if outputs is None:
             self._counters.add("restarts")
-            self._log.warning("box.restarted", reason="sample indices began anew without a hello")
+            if self._seldom("box.restarted"):
+                self._log.warning("box.restarted", reason="sample indices began anew without a hello")
             self._ask_hello()
             self._restart(hello)
             outputs = self._axis.take(samples, hello) if self._axis is not None else None
@@ -186,7 +190,7 @@ class Intake:
 
     def _in_order(self, block: Block) -> None:
         self._counters.add("samples", len(block.counts))
-        if self._status.sample_monotonic_s is None:
+        if self._status.sample_monotonic_s is None and self._seldom("box.sampling"):
             self._log.info("box.sampling", first_sample=block.first_sample)
         self._status.sample_monotonic_s = self._clocks.monotonic_s()
         self._status.sample_ns = block.end_ns
@@ -211,9 +215,9 @@ class Intake:
     def _gap(self, gap: Gap) -> None:
         self._counters.add("gaps")
         self._counters.add("missing_samples", gap.samples)
-        self._log.warning(
-            "samples.missing", first_sample=gap.first_sample, samples=gap.samples, reason=gap.reason
-        )
+        if self._seldom("samples.missing"):
+            facts = {"first_sample": gap.first_sample, "samples": gap.samples, "reason": gap.reason}
+            self._log.warning("samples.missing", **facts, in_all=self._counters["missing_samples"])
         self._end_windows()
 
     def _end_windows(self) -> None:
@@ -236,8 +240,17 @@ class Intake:
             return self._sequences.take()
         except OSError as error:
             self._counters.add("sequences_failed")
-            self._log.error("sequence.failed", reason=str(error))
+            if self._seldom("sequence.failed"):
+                self._log.error("sequence.failed", reason=str(error))
             return None
+
+    def _seldom(self, event: str) -> bool:
+        """True when nothing was said of `event` for TELL_S."""
+        now_s = self._clocks.monotonic_s()
+        if now_s - self._told_s.get(event, -TELL_S) < TELL_S:
+            return False
+        self._told_s[event] = now_s
+        return True
 
     def _ask_hello(self) -> None:
         now_s = self._clocks.monotonic_s()

@@ -229,3 +229,52 @@ def test_broken_files_of_the_data_folder_stop_nothing(what: str, tmp_path: Path,
     with BoxHost([Box("1")]) as host, running(written(tmp_path, makai, host.ports)):
         wait_for(lambda: makai.measurements)
         assert makai.decoded()[0].sequence > 10**12
+
+
+def test_a_box_behind_a_tcp_socket_is_served_like_one_on_a_port(tmp_path: Path, makai: Any) -> None:
+    host = BoxHost([Box("1")])
+    with host, bridged(host.ports["1"]) as url, running(written(tmp_path, makai, {"1": url})) as gateway:
+        wait_for(lambda: len(makai.measurements) >= 2)
+        assert gateway.counters["1"]["missing_samples"] == 0
+        assert gateway.counters["1"]["frame_crc_errors"] <= 1  # the first may be cut
+
+
+@contextmanager
+def bridged(device: str) -> Iterator[str]:
+    """A pty on a TCP port of loopback, for one client."""
+    import select
+    import socket
+
+    stop = threading.Event()
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(0.1)
+    pty = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+
+    def serve() -> None:
+        client = None
+        while not stop.is_set() and client is None:
+            try:
+                client, _ = server.accept()
+            except TimeoutError:
+                continue
+        while not stop.is_set() and client is not None:
+            ready, _, _ = select.select([pty, client], [], [], 0.1)
+            if pty in ready:
+                client.sendall(os.read(pty, 4096))
+            if client in ready:
+                data = client.recv(4096)
+                if not data:
+                    break
+                os.write(pty, data)
+        if client is not None:
+            client.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"socket://127.0.0.1:{server.getsockname()[1]}"
+    finally:
+        stop.set()
+        thread.join(5)
+        server.close()
+        os.close(pty)

@@ -141,10 +141,14 @@ class LiveHub:
 
     def put_incident(self, incident: Incident) -> bool:
         """Tell every page if it is new or has changed; True when it was told."""
-        facts = {**incident_json(incident), "summary": headline(incident), "outline": outline(incident)}
-        facts["class_words"], facts["tone"] = class_words(incident.kind), class_tone(incident.kind)
         mark = fingerprint(incident)
-        data = json.dumps({**facts, "fingerprint": mark})
+        show = {
+            "outline": outline(incident),
+            "class_words": class_words(incident.kind),
+            "tone": class_tone(incident.kind),
+            "fingerprint": mark,
+        }
+        data = json.dumps({**incident_json(incident), "summary": headline(incident), "show": show})
         event_id = f"{incident.incident_id}-{mark}"
         with self._lock:
             known = self._incidents.get(incident.incident_id)

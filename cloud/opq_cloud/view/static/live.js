@@ -92,9 +92,9 @@ function showIncident(incident) {
     row.dataset.incident = incident.id;
     row.querySelector("a").href = `/incidents/${incident.id}`;
     const tag = row.querySelector(".tag");
-    tag.textContent = incident.class_words;
-    tag.classList.add(`tag-${incident.tone}`);
-    row.querySelector(".incident-what").textContent = incident.outline;
+    tag.textContent = incident.show.class_words;
+    tag.classList.add(`tag-${incident.show.tone}`);
+    row.querySelector(".incident-what").textContent = incident.show.outline;
     const time = row.querySelector("time");
     time.textContent = utc(incident.start_ms, 0);
     time.dateTime = new Date(incident.start_ms).toISOString();
@@ -102,7 +102,7 @@ function showIncident(incident) {
     age.dataset.ago = Math.floor(incident.start_ms);
     age.textContent = ago(incident.start_ms, Date.now() + serverLeadMs);
     if (old) {
-      if (old.querySelector(".incident-what").textContent === incident.outline) return;
+      if (old.querySelector(".incident-what").textContent === incident.show.outline) return;
       old.replaceWith(row);
     } else {
       const below = [...list.children].find((item) => Number(item.dataset.incident) < incident.id);
@@ -118,7 +118,7 @@ function showIncident(incident) {
   }
   const shown = document.getElementById("charts");
   const changed = document.getElementById("changed");
-  if (changed && shown.dataset.incident === String(incident.id) && incident.fingerprint !== shown.dataset.fingerprint) {
+  if (changed && shown.dataset.incident === String(incident.id) && incident.show.fingerprint !== shown.dataset.fingerprint) {
     changed.hidden = false;
   }
 }

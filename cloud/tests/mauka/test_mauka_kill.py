@@ -30,7 +30,8 @@ if sys.argv[2] == "analysing":
     analyses.append(Analysis("hang", hang, analyses[0].config))
 if sys.argv[2] == "marking":
     store.mark_analysed = hang
-runner = AnalysisRunner({PUB_KEY: "inproc://none", SUB_KEY: "inproc://none"}, lambda: store, analyses)
+nobody = "tcp://127.0.0.1:9"  # no bus is needed; not inproc: libzmq 4.3.5 may crash ending unbound ones
+runner = AnalysisRunner({PUB_KEY: nobody, SUB_KEY: nobody}, lambda: store, analyses)
 stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
 runner.run(stop)

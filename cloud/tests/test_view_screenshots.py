@@ -1,7 +1,7 @@
 """Pictures of View at the widths of a phone and of a desk, in light and dark, to be looked at.
 
 `OPQ_SCREENSHOTS=docs/screenshots .venv/bin/pytest cloud/tests/test_view_screenshots.py` keeps
-them; the README shows two of them. The scene is that of `opq_cloud.view.demo`.
+them; the README shows `incident-1440.png`. The scene is that of `opq_cloud.view.demo`.
 """
 
 import os
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get in
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 WIDTHS = {390: 844, 1440: 900}
-README_SIZE = {"boxes": {"width": 1200, "height": 720}, "incident": {"width": 1200, "height": 1345}}
 PAGES = {"boxes": "/", "incident": "/incidents/1"}
 
 
@@ -70,12 +69,8 @@ def test_a_picture_of_each_page(
         "() => [...document.querySelectorAll('.plot')].every(place => place.dataset.drawn)"
     )
     page.wait_for_timeout(400)
-    path = folder / f"{name}-{width}-{scheme}.png"
+    path = folder / f"{name}-{width}{'-dark' if scheme == 'dark' else ''}.png"
     page.screenshot(path=path, full_page=True)
-    if (width, scheme) == (1440, "light"):  # what the README shows
-        page.set_viewport_size(README_SIZE[name])
-        page.wait_for_timeout(400)
-        page.screenshot(path=folder / f"readme-{name}.png")
     context.close()
     head = path.read_bytes()[:24]
     assert head.startswith(b"\x89PNG")

@@ -1,6 +1,7 @@
 """`opq-cloud`: the compact cloud tier, one service or all of them in one process."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,7 +113,9 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
             services.append(health)
         if runner.start(services):
             log.get().info("cloud.ready", services=[service.name for service in services])
-        runner.wait()
+        if not runner.wait():
+            # a thread that hangs in a library would make the interpreter's own end undefined
+            os._exit(1 if runner.failure is None else runner.failure.exit_code)
     finally:
         shared.close()
     return runner.failure

@@ -53,8 +53,8 @@ class Runner:
             self._log.info("service.ready" if ready.is_set() else "service.not_ready", service=service.name)
         return True
 
-    def wait(self) -> None:
-        """Until a signal, or a service's failure at the start; then end all of them."""
+    def wait(self) -> bool:
+        """Until a signal, or a service's failure at the start; then end all. False: some did not."""
         self.stop.wait()
         until = time.monotonic() + JOIN_S
         for thread in self._threads:
@@ -62,6 +62,7 @@ class Runner:
         left = [thread.name for thread in self._threads if thread.is_alive()]
         if left:
             self._log.error("services.not_ended", services=left, waited_s=JOIN_S)
+        return not left
 
     def stop_on_signals(self) -> None:
         """SIGTERM and SIGINT ask for the end."""

@@ -1,7 +1,7 @@
 """Pictures of View at the widths of a phone and of a desk, in light and dark, to be looked at.
 
 `OPQ_SCREENSHOTS=docs/screenshots .venv/bin/pytest cloud/tests/test_view_screenshots.py` keeps
-them; the README shows `incident-1440.png`. The scene is that of `opq_cloud.view.demo`.
+them; the README shows `incident-top.png`, the upper part of one. The scene is that of `opq_cloud.view.demo`.
 """
 
 import os
@@ -23,6 +23,8 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 WIDTHS = {390: 844, 1440: 900}
 PAGES = {"boxes": "/", "incident": "/incidents/1"}
+TOP_PX = 1410
+"""Height of the README's picture: as far as the first waveforms."""
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,9 @@ def test_a_picture_of_each_page(
     page.wait_for_timeout(400)
     path = folder / f"{name}-{width}{'-dark' if scheme == 'dark' else ''}.png"
     page.screenshot(path=path, full_page=True)
+    if (name, width, scheme) == ("incident", 1440, "light"):
+        top = {"x": 0, "y": 0, "width": width, "height": TOP_PX}
+        page.screenshot(path=folder / "incident-top.png", full_page=True, clip=top)
     context.close()
     head = path.read_bytes()[:24]
     assert head.startswith(b"\x89PNG")

@@ -33,6 +33,7 @@ class EmbeddedStore:
         self._findings = FindingTable(self._database, self._ttls.incidents)
 
     def close(self) -> None:
+        self._log.close()
         self._database.close()
 
     def put_box(self, box: BoxRecord) -> None:

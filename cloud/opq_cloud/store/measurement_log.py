@@ -6,26 +6,23 @@ processes appended since is read, inside the write lock, from the end of `measur
 """
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable
-from itertools import groupby
-from operator import itemgetter
 
 from opq_cloud.store.database import Database
-from opq_cloud.store.rows import Row, measurement_from_row, pack_block, row_from_measurement, unpack_block
-from opq_cloud.store.schema import next_number
+from opq_cloud.store.rows import Row, measurement_from_row, row_from_measurement, unpack_block
+from opq_cloud.store.schema import BOXES_PER_SEGMENT
+from opq_cloud.store.sealing import COLUMNS, EVER, SEAL_AFTER_S, counter, expire, seal, set_counter
 from opq_cloud.store.spans import Spans
+from opq_proto import log
+from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement
 
 SEAL_ROWS = 20_000
 """Rows that wait unsealed; a query reads them all (about 4 ms)."""
 SEAL_ROWS_PER_BOX = 10
 """…but so many per Box, else blocks get small at 10,000 Boxes."""
-SEAL_AFTER_S = 3600
-"""Rows that nothing follows are sealed after this time, so that they expire."""
-
-_COLUMNS = "timestamp_ms, sequence, voltage, frequency, thd, transient, more"
-_EVER = 2**62
 
 
 class _Box:
@@ -46,7 +43,7 @@ class _Box:
 
 
 class MeasurementLog:
-    """Append, query and seal; jobs run in the writer thread, queries in any."""
+    """Append and query, from any thread; passes of sealing run in a thread of their own."""
 
     def __init__(self, database: Database, ttl_s: int, seal_rows: int = SEAL_ROWS) -> None:
         self._database = database
@@ -54,31 +51,40 @@ class MeasurementLog:
         self._seal_rows = seal_rows
         # The writer thread alone touches what follows; `_generation` None: read it all again.
         self._generation: int | None = None
-        self._last_id = 0
+        self._first_id = self._last_id = 0
         self._boxes: dict[str, _Box] = {}
         self._by_number: dict[int, _Box] = {}
         database.on_rollback(self._forget)
+        self._sealing = threading.Lock()
+        self._sealer: threading.Thread | None = None
 
     def _forget(self) -> None:
         self._generation = None
+
+    def close(self) -> None:
+        """Wait for a pass that runs; it is bounded by the rows that wait unsealed."""
+        sealer = self._sealer
+        if sealer is not None:
+            sealer.join()
 
     def append(self, rows: Iterable[Measurement]) -> int:
         wanted = [(measurement, row_from_measurement(measurement)) for measurement in rows]
         if not wanted:
             return 0
-        new, seal = self._database.write(lambda connection: self._append(connection, wanted))
-        if seal:
-            self._database.submit(self._seal)
+        new, waiting = self._database.write(lambda connection: self._append(connection, wanted))
+        if waiting >= max(self._seal_rows, SEAL_ROWS_PER_BOX * len(self._boxes)):
+            self._start_sealing()
         return new
 
     def _append(
         self, connection: sqlite3.Connection, wanted: list[tuple[Measurement, Row]]
-    ) -> tuple[int, bool]:
+    ) -> tuple[int, int]:
+        """Rows that were new, and rows that wait unsealed."""
         self._catch_up(connection)
-        fresh: list[tuple[int | str | float | bytes | None, ...]] = []
+        fresh: list[tuple[int | float | bytes | None, ...]] = []
         plain: set[tuple[int, int]] = set()
         for measurement, row in wanted:
-            box = self._box(connection, measurement.box_id)
+            box = self._boxes.get(measurement.box_id) or self._box(connection, measurement.box_id)
             if measurement.sequence is not None:
                 if not box.spans.add(measurement.sequence):
                     continue
@@ -89,22 +95,22 @@ class MeasurementLog:
                 plain.add((box.box, row.timestamp_ms))
                 box.note(row.timestamp_ms, None)
             fresh.append((box.box, *row))
-        if fresh and not self._last_id:
-            _set_counter(connection, "tail_since_s", int(time.time()))
+        if fresh and self._last_id == self._first_id:
+            set_counter(connection, "tail_since_s", int(time.time()))
         connection.executemany(
-            f"INSERT INTO measurements (box, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", fresh
+            f"INSERT INTO measurements (box, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", fresh
         )
         self._last_id += len(fresh)
-        enough = max(self._seal_rows, SEAL_ROWS_PER_BOX * len(self._boxes))
-        return len(fresh), self._last_id >= enough
+        return len(fresh), self._last_id - self._first_id
 
     def _catch_up(self, connection: sqlite3.Connection) -> None:
         """Learn what other processes (or a failed job of ours) changed since the last job."""
-        generation = _counter(connection, "seal_generation")
+        generation = counter(connection, "seal_generation")
         if generation != self._generation:
             self._boxes.clear()
             self._by_number.clear()
-            self._last_id = 0
+            (first_id,) = connection.execute("SELECT min(id) FROM measurements").fetchone()
+            self._first_id = self._last_id = (first_id or 1) - 1
             self._generation = generation
             marks = connection.execute("SELECT box, box_id, spans, plain_high_ms FROM box_marks")
             for number, box_id, spans, plain_high_ms in marks:
@@ -126,11 +132,9 @@ class MeasurementLog:
         return box
 
     def _box(self, connection: sqlite3.Connection, box_id: str) -> _Box:
-        box = self._boxes.get(box_id)
-        if box is None:
-            connection.execute("INSERT OR IGNORE INTO box_marks (box_id) VALUES (?)", (box_id,))
-            row = connection.execute("SELECT box FROM box_marks WHERE box_id = ?", (box_id,)).fetchone()
-            box = self._boxes[box_id] = self._by_number[row[0]] = _Box(row[0])
+        connection.execute("INSERT OR IGNORE INTO box_marks (box_id) VALUES (?)", (box_id,))
+        row = connection.execute("SELECT box FROM box_marks WHERE box_id = ?", (box_id,)).fetchone()
+        box = self._boxes[box_id] = self._by_number[row[0]] = _Box(row[0])
         return box
 
     def _has_plain(self, connection: sqlite3.Connection, box_id: str, box: _Box, timestamp_ms: int) -> bool:
@@ -139,41 +143,29 @@ class MeasurementLog:
         near = _query(connection, box.box, box_id, timestamp_ms, timestamp_ms + 1)
         return any(measurement.sequence is None for measurement in near)
 
-    def _seal(self, connection: sqlite3.Connection) -> int:
-        """Move every row into blocks; returns how many."""
-        self._catch_up(connection)
-        tail = connection.execute(f"SELECT box, {_COLUMNS} FROM measurements ORDER BY box, timestamp_ms")
-        rows = 0
-        start_ms, end_ms = _EVER, -_EVER
-        segment = next_number(connection, "segment")
-        newest_known = dict(connection.execute("SELECT box, newest FROM box_marks"))
-        for number, group in groupby(tail, key=itemgetter(0)):
-            of_box = [Row(*columns) for _, *columns in group]
-            first_ms, last_ms = of_box[0].timestamp_ms, of_box[-1].timestamp_ms
-            start_ms, end_ms, rows = min(start_ms, first_ms), max(end_ms, last_ms), rows + len(of_box)
-            connection.execute(
-                "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?)",
-                (segment, number, first_ms, last_ms, len(of_box), pack_block(of_box)),
-            )
-            newest = pack_block(of_box[-1:])
-            known = newest_known[number]
-            if known is not None and any(unpack_block("", known, last_ms + 1, _EVER)):
-                newest = known
-            box = self._by_number[number]
-            connection.execute(
-                "UPDATE box_marks SET spans = ?, plain_high_ms = ?, newest = ? WHERE box = ?",
-                (box.spans.pack(), box.plain_high_ms, newest, number),
-            )
-        if rows:
-            since_s = max(_counter(connection, "tail_since_s"), 0)
-            expire_at = min(int(time.time()), since_s + SEAL_AFTER_S) + self._ttl_s
-            connection.execute(
-                "INSERT INTO segments VALUES (?, ?, ?, ?, ?)", (segment, start_ms, end_ms, rows, expire_at)
-            )
-            connection.execute("DELETE FROM measurements")
-            self._generation = next_number(connection, "seal_generation")
-            self._last_id = 0
-        return rows
+    def _start_sealing(self) -> None:
+        if self._sealing.acquire(blocking=False):
+            self._sealer = threading.Thread(target=self._seal_aside, name="store-sealer", daemon=True)
+            self._sealer.start()
+
+    def _seal_aside(self) -> None:
+        try:
+            self.seal()
+        except StoreError as error:  # nothing has moved; the next append begins another pass
+            log.get().warning("store.not_sealed", why=str(error))
+        finally:
+            self._sealing.release()
+
+    def seal(self) -> int:
+        """Move the rows that are there into blocks, in the calling thread; returns how many."""
+        return seal(self._database, self._ttl_s, self._catch_up, self._moved)
+
+    def _moved(self, generation: int, last_id: int) -> None:
+        """What this process knows stays right, but for the rows' ids."""
+        self._generation = generation
+        self._first_id = last_id
+        if self._last_id == last_id:  # the table is empty, its ids begin again
+            self._first_id = self._last_id = 0
 
     def query(self, box_id: str, start_ms: int, end_ms: int, limit: int) -> list[Measurement]:
         with self._database.read() as connection:
@@ -190,9 +182,9 @@ class MeasurementLog:
             for number, box_id, packed in connection.execute("SELECT box, box_id, newest FROM box_marks"):
                 names[number] = box_id
                 if packed is not None:
-                    newest[box_id] = next(unpack_block(box_id, packed, -_EVER, _EVER))
+                    newest[box_id] = next(unpack_block(box_id, packed, -EVER, EVER))
             tail = connection.execute(  # with max() the other columns are those of its row
-                f"SELECT box, max(timestamp_ms), {_COLUMNS} FROM measurements GROUP BY box"
+                f"SELECT box, max(timestamp_ms), {COLUMNS} FROM measurements GROUP BY box"
             )
             for number, _, *columns in tail:
                 latest = measurement_from_row(names[number], Row(*columns))
@@ -224,45 +216,27 @@ class MeasurementLog:
         return int(rows[0])
 
     def expire(self, now_s: int, slice_rows: int) -> int:
-        """Delete the blocks of one segment that is due, at most `slice_rows` of them."""
+        """Delete a slice of what is due; rows that nothing followed for an hour are sealed first."""
         with self._database.read() as connection:
-            since_s = _counter(connection, "tail_since_s")
+            since_s = counter(connection, "tail_since_s")
             has_tail = connection.execute("SELECT 1 FROM measurements LIMIT 1").fetchone() is not None
         if has_tail and since_s + SEAL_AFTER_S <= now_s:
-            self._database.write(self._seal)
-        return self._database.write(lambda connection: _expire(connection, now_s, slice_rows))
-
-
-def _expire(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
-    due = connection.execute(
-        "SELECT segment FROM segments WHERE expire_at <= ? ORDER BY segment LIMIT 1", (now_s,)
-    ).fetchone()
-    if due is None:
-        return 0
-    segment = due[0]
-    gone = connection.execute(
-        "SELECT box, rows FROM blocks WHERE segment = ? ORDER BY box LIMIT ?", (segment, slice_rows)
-    ).fetchall()
-    rows: int = sum(row[1] for row in gone)
-    connection.execute(
-        "DELETE FROM blocks WHERE segment = ? AND box <= ?", (segment, gone[-1][0] if gone else 0)
-    )
-    connection.execute("UPDATE segments SET rows = rows - ? WHERE segment = ?", (rows, segment))
-    connection.execute("DELETE FROM segments WHERE segment = ? AND rows <= 0", (segment,))
-    return rows
+            with self._sealing:
+                self.seal()
+        return self._database.write(lambda connection: expire(connection, now_s, slice_rows))
 
 
 def _query(
     connection: sqlite3.Connection, number: int, box_id: str, start_ms: int, end_ms: int
 ) -> list[Measurement]:
     blocks = connection.execute(
-        "SELECT packed FROM segments CROSS JOIN blocks ON blocks.segment = segments.segment AND box = ? "
+        f"SELECT packed FROM segments CROSS JOIN blocks ON block = segment * {BOXES_PER_SEGMENT} + ? "
         "WHERE segments.end_ms >= ? AND segments.start_ms < ? AND blocks.end_ms >= ? AND blocks.start_ms < ?",
         (number, start_ms, end_ms, start_ms, end_ms),
     )
     found = [m for (packed,) in blocks for m in unpack_block(box_id, packed, start_ms, end_ms)]
     tail = connection.execute(
-        f"SELECT {_COLUMNS} FROM measurements WHERE box = ? AND timestamp_ms >= ? AND timestamp_ms < ?",
+        f"SELECT {COLUMNS} FROM measurements WHERE box = ? AND timestamp_ms >= ? AND timestamp_ms < ?",
         (number, start_ms, end_ms),
     )
     found.extend(measurement_from_row(box_id, Row(*columns)) for columns in tail)
@@ -273,15 +247,3 @@ def _query(
 def _number(connection: sqlite3.Connection, box_id: str) -> int | None:
     row = connection.execute("SELECT box FROM box_marks WHERE box_id = ?", (box_id,)).fetchone()
     return None if row is None else int(row[0])
-
-
-def _counter(connection: sqlite3.Connection, name: str) -> int:
-    row = connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def _set_counter(connection: sqlite3.Connection, name: str, value: int) -> None:
-    connection.execute(
-        "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (name, value),
-    )

@@ -17,11 +17,14 @@ METRIC_FIELDS = {"rms": "voltage", "f": "frequency", "thd": "thd", "trans": "tra
 
 _KEYS = tuple(METRIC_FIELDS)
 _MORE = struct.Struct("<HiqII8f")  # flags, end offset, duration, uncertainty, back, 4 x (min, max)
-_FLOATS = struct.Struct("<12f")
+_REST = struct.Struct("<HiqII")  # the same without its floats
+_FLOATS = struct.Struct("<12f")  # 4 averages, then 4 x (min, max)
 _PACKED = struct.Struct("<Iq4fHiqII8f")  # time and sequence against the block's first; averages; more
 _HEAD = struct.Struct("<BqqI")  # form, first time, first sequence, rows
 _FLAGS = struct.Struct("<H")
 _FIXED, _FREE = 0, 1
+_NOTHING = Metric(0.0, 0.0, 0.0)
+_SOURCES = tuple(TimeSource)
 _TIMES, _UNCERTAINTY, _OLDEST, _SEQUENCE, _JSON = 0x100, 0x200, 0x400, 0x800, 0x8000
 
 
@@ -37,49 +40,73 @@ class Row(NamedTuple):
     more: bytes
 
 
-def row_from_measurement(measurement: Measurement) -> Row:
+def row_from_measurement(m: Measurement) -> Row:
     """Pack; any Measurement comes back equal from `measurement_from_row`."""
-    more = _more(measurement)
-    averages = [None if (metric := measurement.metrics.get(key)) is None else metric.average for key in _KEYS]
+    get = m.metrics.get
+    rms, f, thd, trans = get("rms"), get("f"), get("thd"), get("trans")
+    more = _more(m, rms, f, thd, trans)
     if more is None:
-        more = _FLAGS.pack(_JSON) + json.dumps(_document(measurement), separators=(",", ":")).encode()
-    voltage, frequency, thd, transient = averages
-    return Row(measurement.timestamp_ms, measurement.sequence, voltage, frequency, thd, transient, more)
+        more = _FLAGS.pack(_JSON) + json.dumps(_document(m), separators=(",", ":")).encode()
+    return Row(
+        m.timestamp_ms,
+        m.sequence,
+        None if rms is None else rms.average,
+        None if f is None else f.average,
+        None if thd is None else thd.average,
+        None if trans is None else trans.average,
+        more,
+    )
 
 
-def _more(m: Measurement) -> bytes | None:
-    flags = int(m.source) << 4 | m.backfilled << 6 | m.crossing << 7
-    values = [0.0] * 12
+def _more(
+    m: Measurement, rms: Metric | None, f: Metric | None, thd: Metric | None, trans: Metric | None
+) -> bytes | None:
+    """The packed rest of a row, None when it does not fit: straight code, 60,000 times a second."""
+    flags = m.source << 4 | m.backfilled << 6 | m.crossing << 7
     known = 0
-    for place, key in enumerate(_KEYS):
-        metric = m.metrics.get(key)
-        if metric is not None:
-            flags |= 1 << place
-            known += 1
-            values[place] = metric.average
-            values[4 + 2 * place] = metric.min
-            values[5 + 2 * place] = metric.max
-    if known != len(m.metrics) or (m.start_ns is None) != (m.end_ns is None):
+    if rms is None:
+        rms = _NOTHING
+    else:
+        flags, known = flags | 1, 1
+    if f is None:
+        f = _NOTHING
+    else:
+        flags, known = flags | 2, known + 1
+    if thd is None:
+        thd = _NOTHING
+    else:
+        flags, known = flags | 4, known + 1
+    if trans is None:
+        trans = _NOTHING
+    else:
+        flags, known = flags | 8, known + 1
+    start_ns, end_ns, sequence = m.start_ns, m.end_ns, m.sequence
+    if known != len(m.metrics) or (start_ns is None) != (end_ns is None):
         return None
     end_offset = duration = uncertainty = back = 0
-    if m.start_ns is not None and m.end_ns is not None:
+    if start_ns is not None and end_ns is not None:
         flags |= _TIMES
-        end_offset = m.end_ns - m.timestamp_ms * 1_000_000
-        duration = m.end_ns - m.start_ns
+        end_offset = end_ns - m.timestamp_ms * 1_000_000
+        duration = end_ns - start_ns
     if m.uncertainty_ns is not None:
         flags |= _UNCERTAINTY
         uncertainty = m.uncertainty_ns
-    if m.sequence is not None:
+    if sequence is not None:
         flags |= _SEQUENCE
     if m.oldest_sequence is not None:
-        if m.sequence is None:
+        if sequence is None:
             return None
         flags |= _OLDEST
-        back = m.sequence - m.oldest_sequence
+        back = sequence - m.oldest_sequence
+    values = (
+        rms.average, f.average, thd.average, trans.average,
+        rms.min, rms.max, f.min, f.max, thd.min, thd.max, trans.min, trans.max,
+    )  # fmt: skip
     try:
-        if _FLOATS.unpack(_FLOATS.pack(*values)) != tuple(values):  # NaN too ends here
+        packed = _FLOATS.pack(*values)
+        if _FLOATS.unpack(packed) != values:  # NaN too ends here
             return None
-        return _MORE.pack(flags, end_offset, duration, uncertainty, back, *values[4:])
+        return _REST.pack(flags, end_offset, duration, uncertainty, back) + packed[16:]
     except (struct.error, OverflowError):  # a number beyond its field
         return None
 
@@ -108,7 +135,7 @@ def _measurement(
         None if end_ns is None else end_ns - duration,
         end_ns,
         uncertainty if flags & _UNCERTAINTY else None,
-        TimeSource(flags >> 4 & 3),
+        _SOURCES[flags >> 4 & 3],
         sequence,
         sequence - back if flags & _OLDEST and sequence is not None else None,
         bool(flags & 0x40),

@@ -30,9 +30,8 @@ MIGRATIONS = (
         segment INTEGER PRIMARY KEY, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
         rows INTEGER NOT NULL, expire_at INTEGER NOT NULL);
     CREATE TABLE blocks (
-        segment INTEGER NOT NULL, box INTEGER NOT NULL, start_ms INTEGER NOT NULL,
-        end_ms INTEGER NOT NULL, rows INTEGER NOT NULL, packed BLOB NOT NULL,
-        PRIMARY KEY (segment, box)) WITHOUT ROWID;
+        block INTEGER PRIMARY KEY, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
+        rows INTEGER NOT NULL, packed BLOB NOT NULL);
     CREATE TABLE trends (
         box_id TEXT NOT NULL, start_ms INTEGER NOT NULL, length_ms INTEGER NOT NULL DEFAULT 60000,
         location TEXT NOT NULL,
@@ -68,6 +67,11 @@ MIGRATIONS = (
     """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
+
+
+BOXES_PER_SEGMENT = 1 << 24
+"""`blocks.block` = segment * this + box: one whole number as key, so that blocks of 1 to 4 kB lie
+in one page (a composite key without rowid would spill them above 1 kB)."""
 
 
 def prepare(connection: sqlite3.Connection, path: Path, busy_s: float) -> None:

@@ -32,6 +32,9 @@ KNOWN_WRONG = {
 """Server -> test -> what it answers wrongly. Such a test runs on nx-27017 when that does better,
 else it is skipped alone, and says so."""
 
+SERVER_LIMIT_S = 300
+"""Time limit of a test that may be the one to build or fetch the server."""
+
 _notes: list[str] = []
 
 
@@ -133,6 +136,13 @@ def open_again(place: Place) -> Iterator[Callable[[], Store]]:
 @pytest.fixture
 def store(open_again: Callable[[], Store]) -> Store:
     return open_again()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        needs_server = "mongo" in item.name or "mongo_uri" in getattr(item, "fixturenames", ())
+        if needs_server and Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(SERVER_LIMIT_S), append=False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

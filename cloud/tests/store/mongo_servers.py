@@ -20,7 +20,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 FERRETDB = "1.24.2"
-BUILD_LIMIT_S = 100.0
+BUILD_LIMIT_S = 150.0
 """64 s measured on two cores with an empty module cache; above the limit the next server is taken."""
 PULL_LIMIT_S = 60.0
 START_LIMIT_S = 20.0

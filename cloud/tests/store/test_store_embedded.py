@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_cloud.store import open_store
+from opq_cloud.store import open_store, schema
 from opq_cloud.store.embedded import EmbeddedStore
 from opq_cloud.store.rows import Row, measurement_from_row, pack_block, row_from_measurement, unpack_block
 from opq_cloud.store.schema import MIGRATIONS
@@ -225,6 +226,44 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_older_schema_is_led_forward_with_its_data(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = EmbeddedStore(path)
+    store.append_measurements([row("1", 1)])
+    store.close()
+    newer = (*MIGRATIONS, "ALTER TABLE opq_boxes ADD COLUMN colour TEXT; CREATE TABLE more (x INTEGER)")
+    monkeypatch.setattr(schema, "MIGRATIONS", newer)
+    store = EmbeddedStore(path)
+    assert store.measurements("1", 0, 2**52) == [row("1", 1)]
+    store.close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(newer),)
+        assert connection.execute("SELECT count(*) FROM more").fetchone() == (0,)
+    connection.close()
+
+
+def test_a_migration_that_fails_leaves_the_old_schema(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    EmbeddedStore(path).close()
+    monkeypatch.setattr(
+        schema, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE more (x); SELECT nothing FROM nowhere")
+    )
+    with pytest.raises(StoreError, match="nowhere"):
+        EmbeddedStore(path)
+    monkeypatch.undo()
+    EmbeddedStore(path).close()
+
+
+def test_many_may_open_a_new_file_at_once(path: Path) -> None:
+    stores: list[EmbeddedStore] = []
+    threads = [threading.Thread(target=lambda: stores.append(EmbeddedStore(path))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(store.next_event_id() for store in stores) == list(range(1, 9))
+    for store in stores:
+        store.close()
+
+
 def test_the_database_of_another_program_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE theirs (x)")
@@ -237,6 +276,16 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(StoreError, match="not a database"):
         EmbeddedStore(path)
+
+
+def test_a_file_that_may_only_be_read_is_one_line(path: Path) -> None:
+    store = EmbeddedStore(path)
+    store._database.write(lambda connection: None)
+    store._database._writer.execute("PRAGMA query_only = ON")  # root may write any file, so ask SQLite
+    with pytest.raises(StoreError, match="check its owner and mode") as caught:
+        store.next_event_id()
+    assert "\n" not in str(caught.value)
+    store.close()
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""Moves measurements from the append table into one packed block per Box.
+
+A pass reads and packs outside the write lock; blocks go in by slices that nobody sees, for a
+query finds them through their row in `segments`, which the last and short job adds while it
+takes the rows out. A pass that another process overtook, or that was killed, leaves nothing
+that counts; `sweep` clears its blocks away.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
+
+from opq_cloud.store.database import Database
+from opq_cloud.store.rows import Row, pack_block, unpack_block
+from opq_cloud.store.schema import BOXES_PER_SEGMENT, next_number
+from opq_cloud.store.spans import Spans
+
+SEAL_AFTER_S = 3600
+"""Rows that nothing follows are sealed after this time, so that they expire."""
+SLICE_BLOCKS = 500
+"""Blocks that one job writes: about 5 ms."""
+COLUMNS = "timestamp_ms, sequence, voltage, frequency, thd, transient, more"
+EVER = 2**62
+
+Block = tuple[int, int, int, int, bytes]
+Mark = tuple[bytes, int | None, bytes, int]
+
+
+def seal(
+    database: Database,
+    ttl_s: int,
+    before: Callable[[sqlite3.Connection], None],
+    moved: Callable[[int, int], None],
+) -> int:
+    """One pass over all rows that are there now; returns how many went into blocks.
+
+    In the last job, `before` runs ahead of the move and `moved(new generation, last id that went)`
+    after it. Raises StoreError; then nothing has moved.
+    """
+    # In one job: whoever seals after it raises the generation, and this pass gives up.
+    segment, generation = database.write(
+        lambda connection: (next_number(connection, "segment"), counter(connection, "seal_generation"))
+    )
+    blocks: list[Block] = []
+    marks: list[Mark] = []
+    rows = 0
+    start_ms, end_ms = EVER, -EVER
+    with database.read() as connection:
+        (last_id,) = connection.execute("SELECT max(id) FROM measurements").fetchone()
+        known = {
+            box: rest
+            for box, *rest in connection.execute("SELECT box, spans, plain_high_ms, newest FROM box_marks")
+        }
+        tail = connection.execute(f"SELECT box, {COLUMNS} FROM measurements ORDER BY box, timestamp_ms")
+        for box, group in groupby(tail, key=itemgetter(0)):
+            of_box = [Row(*columns) for _, *columns in group]
+            first_ms, last_ms = of_box[0].timestamp_ms, of_box[-1].timestamp_ms
+            start_ms, end_ms, rows = min(start_ms, first_ms), max(end_ms, last_ms), rows + len(of_box)
+            block = segment * BOXES_PER_SEGMENT + box
+            blocks.append((block, first_ms, last_ms, len(of_box), pack_block(of_box)))
+            marks.append(_mark(box, of_box, *known[box]))
+            if len(blocks) >= SLICE_BLOCKS:
+                _put_blocks(database, blocks)
+                blocks = []
+    if not rows:
+        return 0
+    _put_blocks(database, blocks)
+
+    def move(connection: sqlite3.Connection) -> bool:
+        before(connection)
+        if counter(connection, "seal_generation") != generation:
+            return False  # another process sealed these rows meanwhile
+        now_s = int(time.time())
+        expire_at = min(now_s, counter(connection, "tail_since_s") + SEAL_AFTER_S) + ttl_s
+        connection.execute(
+            "INSERT INTO segments VALUES (?, ?, ?, ?, ?)", (segment, start_ms, end_ms, rows, expire_at)
+        )
+        connection.executemany(
+            "UPDATE box_marks SET spans = ?, plain_high_ms = ?, newest = ? WHERE box = ?", marks
+        )
+        connection.execute("DELETE FROM measurements WHERE id <= ?", (last_id,))
+        set_counter(connection, "tail_since_s", now_s)
+        moved(next_number(connection, "seal_generation"), last_id)
+        return True
+
+    if database.write(move):
+        return rows
+    database.write(lambda connection: _drop(connection, segment))
+    return 0
+
+
+def _drop(connection: sqlite3.Connection, segment: int) -> None:
+    connection.execute("DELETE FROM blocks WHERE block >= ? AND block < ?", _range(segment))
+
+
+def _range(segment: int) -> tuple[int, int]:
+    return segment * BOXES_PER_SEGMENT, (segment + 1) * BOXES_PER_SEGMENT
+
+
+def _put_blocks(database: Database, blocks: list[Block]) -> None:
+    insert = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?)"
+    database.write(lambda connection: connection.executemany(insert, blocks).rowcount)
+
+
+def _mark(box: int, rows: list[Row], spans: bytes, plain_high_ms: int | None, newest: bytes | None) -> Mark:
+    """What stays known of a Box: its sequence numbers, and its newest row."""
+    stored = Spans(spans)
+    for row in rows:
+        if row.sequence is not None:
+            stored.add(row.sequence)
+        elif plain_high_ms is None or row.timestamp_ms > plain_high_ms:
+            plain_high_ms = row.timestamp_ms
+    if newest is None or not any(unpack_block("", newest, rows[-1].timestamp_ms + 1, EVER)):
+        newest = pack_block(rows[-1:])
+    return stored.pack(), plain_high_ms, newest, box
+
+
+def expire(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
+    """Delete the blocks of one segment that is due, at most `slice_rows` of them; returns the rows."""
+    sweep(connection)
+    due = connection.execute(
+        "SELECT segment FROM segments WHERE expire_at <= ? ORDER BY segment LIMIT 1", (now_s,)
+    ).fetchone()
+    if due is None:
+        return 0
+    segment = due[0]
+    first, stop = _range(segment)
+    gone = connection.execute(
+        "SELECT block, rows FROM blocks WHERE block >= ? AND block < ? ORDER BY block LIMIT ?",
+        (first, stop, slice_rows),
+    ).fetchall()
+    rows: int = sum(row[1] for row in gone)
+    last = gone[-1][0] if gone else 0
+    connection.execute("DELETE FROM blocks WHERE block >= ? AND block <= ?", (first, last))
+    connection.execute("UPDATE segments SET rows = rows - ? WHERE segment = ?", (rows, segment))
+    connection.execute("DELETE FROM segments WHERE segment = ? AND rows <= 0", (segment,))
+    return rows
+
+
+def sweep(connection: sqlite3.Connection) -> None:
+    """Delete blocks of passes that were killed: older than the oldest segment that counts."""
+    connection.execute(
+        f"DELETE FROM blocks WHERE block < (SELECT min(segment) * {BOXES_PER_SEGMENT} FROM segments)"
+    )
+
+
+def counter(connection: sqlite3.Connection, name: str) -> int:
+    row = connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def set_counter(connection: sqlite3.Connection, name: str, value: int) -> None:
+    connection.execute(
+        "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value),
+    )

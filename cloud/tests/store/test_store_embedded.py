@@ -243,9 +243,7 @@ def test_an_older_schema_is_led_forward_with_its_data(path: Path, monkeypatch: p
 
 def test_a_migration_that_fails_leaves_the_old_schema(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     EmbeddedStore(path).close()
-    monkeypatch.setattr(
-        schema, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE more (x); SELECT nothing FROM nowhere")
-    )
+    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE more (x); SELECT x FROM nowhere"))
     with pytest.raises(StoreError, match="nowhere"):
         EmbeddedStore(path)
     monkeypatch.undo()

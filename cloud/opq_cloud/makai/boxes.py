@@ -21,10 +21,18 @@ class Boxes:
         self._heard: dict[str, float] = {}
         self._last_ms: dict[str, int] = {}
         self._nominal: dict[str, Nominal] = {}
+        self._window_ns: dict[str, int] = {}
 
     def heard(self, box_id: str, timestamp_ms: int) -> None:
         self._heard[box_id] = self._now()
         self._last_ms[box_id] = timestamp_ms
+
+    def measures_over(self, box_id: str, window_ns: tuple[int, int]) -> None:
+        """The Box's last window; what a crossing measurement covers says nothing of its usual length."""
+        self._window_ns[box_id] = window_ns[1] - window_ns[0]
+
+    def longest_window_ns(self, box_ids: Iterable[str]) -> int:
+        return max((self._window_ns.get(box_id, 0) for box_id in box_ids), default=0)
 
     def alive(self, within_s: float) -> tuple[str, ...]:
         """Ids of the Boxes heard within the last `within_s`, in order."""

@@ -38,6 +38,8 @@ RETRIES_KEPT = 1000
 """Triggers that the store refused and that are tried again."""
 ACK_PLUGIN = "opq-ack"
 JOIN_S = 3.0
+LONGEST_PAD_NS = 2 * 10**9
+"""An event waits for its end; Boxes with longer windows may see one disturbance as two events."""
 
 
 class TriggeringService:
@@ -141,6 +143,8 @@ class TriggeringService:
             return
         if not measurement.backfilled:
             self._boxes.heard(measurement.box_id, measurement.timestamp_ms)
+            if not measurement.crossing:
+                self._boxes.measures_over(measurement.box_id, window_ns(measurement))
         nominal = self._boxes.nominal(measurement.box_id)
         for plugin in self._plugins:
             decision = plugin.decide(measurement, nominal)
@@ -162,10 +166,12 @@ class TriggeringService:
             self._log.info("trigger.merged", box_id=box_id, event_id=there.event_id, because=decision.because)
             return None
         alive = self._boxes.alive(self._config.alive_s)
+        # another Box's window that holds the same moment lies within one window's length of this one
+        longest_ns = min(self._boxes.longest_window_ns(alive), LONGEST_PAD_NS)
         return Trigger(
             token=new_token(),
-            start_ns=start_ns - self._config.pre_ms * NS_PER_MS,
-            end_ns=end_ns + self._config.post_ms * NS_PER_MS,
+            start_ns=start_ns - max(self._config.pre_ms * NS_PER_MS, longest_ns),
+            end_ns=end_ns + max(self._config.post_ms * NS_PER_MS, longest_ns),
             box_ids=alive if box_id in alive else (box_id, *alive),
             opened_by=box_id,
             because=f"Box {box_id}, {decision.because}",

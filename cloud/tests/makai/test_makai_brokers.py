@@ -1,5 +1,6 @@
 """What the brokers do with frames: on byte for byte, to whom they belong, or counted."""
 
+import random
 import threading
 import time
 from typing import Any
@@ -212,3 +213,29 @@ def test_a_slow_subscriber_misses_messages_that_are_counted_and_holds_nobody() -
     finally:
         fanout.close()
         context.destroy(linger=0)
+
+
+def test_no_frames_of_peers_stop_a_broker(makai: Any) -> None:
+    dice = random.Random(20261120)
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering), makai.running(brokers.acquisition):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        assert makai.arrives(box, client)
+        makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "1"))
+        good = box.measurement()[1]
+        for _ in range(300):
+            frames = [dice.randbytes(dice.choice((0, 1, 4, 30))) for _ in range(dice.randrange(1, 5))]
+            if dice.random() < 0.5:
+                damaged = bytearray(good)
+                damaged[dice.randrange(len(good))] ^= 1 << dice.randrange(8)
+                frames = [b"0001", bytes(damaged)]
+            box.pub.send_multipart(frames)
+            box.push.send_multipart(frames)
+            client.requests.send_multipart(frames)
+            box.sub.subscribe(frames[-1])
+        fresh = makai.box(brokers, "4")
+        assert makai.arrives(fresh, makai.client(brokers))
+        makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "4"))
+        client.ask("4", "a_b_c")
+        fresh.push.send_multipart(fresh.answer(fresh.command()))
+        makai.wait_for(lambda: brokers.acquisition.counters.of("responses", "4") == 1)

@@ -152,6 +152,29 @@ def test_the_dip_of_a_second_box_in_the_same_span_is_the_same_event(cloud: Cloud
         assert service.counters.total("triggers") == 1
 
 
+def test_at_50_hz_two_boxes_whose_windows_of_1_2_s_barely_overlap_are_one_event(cloud: Cloud) -> None:
+    service = cloud.triggering()
+    with cloud.makai.running(service):
+        one, four = cloud.box("1"), cloud.box("4")
+        at_ms = now_ms()
+
+        def window(box: Any, rms: float, end_ms: int) -> None:
+            box.pub.send_multipart(
+                box.measurement(rms, end_ms, start_ns=(end_ms - 1200) * 10**6, end_ns=end_ms * 10**6)
+            )
+
+        def both_heard() -> bool:
+            for box in (one, four):
+                window(box, 120.0, at_ms - 1200)
+            return {part.name for part in service.health()} >= {"1", "4"}
+
+        cloud.makai.wait_for(both_heard)
+        window(one, 80.0, at_ms + 1190)  # the dip is at its beginning,
+        window(four, 80.0, at_ms)  # and at this one's end
+        cloud.makai.wait_for(lambda: service.counters.total("decisions") == 2)
+        assert len(cloud.store.events()) == 1
+
+
 def test_a_restarted_service_knows_the_event_that_a_repeated_measurement_opened(cloud: Cloud) -> None:
     at_ms = now_ms()
     for _ in range(2):

@@ -1,0 +1,1 @@
+"""Built-in analyses: one disturbance or duty per file, found by its name."""

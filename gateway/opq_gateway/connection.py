@@ -16,8 +16,8 @@ from zmq.utils.monitor import parse_monitor_message
 
 from opq_proto.keys import KeyPair
 
-ANSWERS = 16
-"""Answers that wait for a slow broker: a 120 s answer is 5 MB."""
+ANSWERS = 4
+"""Answers in libzmq's own queue: one of 120 s is 9 MB."""
 HEARTBEAT_MS = 5000
 DEAD_MS = 15_000
 """A peer that says nothing for so long is taken as gone (cable pulled, no FIN)."""

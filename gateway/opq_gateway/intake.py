@@ -39,6 +39,8 @@ from opq_proto.link_messages import (
 from opq_proto.messages import Gap, Measurement
 
 ASK_HELLO_S = 1.0
+LATEST_NS = 4 * 10**18
+"""The year 2096: nothing later is believed, nor anything before 1970."""
 TELL_S = 10.0
 """A line about the same trouble at most so often; the counters have them all."""
 
@@ -162,7 +164,7 @@ class Intake:
             self._counters.add("foreign_box" if self._status.foreign_box else "samples_before_hello")
             self._ask_hello()
             return
-        if samples.rate_millihz < hello.nominal_hz * 20_000:
+        if not _usable(samples, hello):
             self._counters.add("frame_malformed")
             return
         self._counters.add("box_overruns", bool(samples.flags & FLAG_OVERRUN_BEFORE))
@@ -276,3 +278,9 @@ def _plausible(hello: Hello) -> bool:
     """Whether samples can be measured with these figures: 20 samples per cycle at least."""
     known = math.isfinite(hello.v_per_lsb) and math.isfinite(hello.nominal_hz)
     return known and hello.v_per_lsb > 0 and 0 < hello.nominal_hz * 20_000 <= hello.rate_millihz
+
+
+def _usable(samples: Samples, hello: Hello) -> bool:
+    """Whether rate, time and index can be true; a good CRC does not make a good firmware."""
+    in_time = 0 <= samples.t_ns < LATEST_NS and samples.first_sample < 2**62
+    return in_time and samples.rate_millihz >= hello.nominal_hz * 20_000

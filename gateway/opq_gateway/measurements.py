@@ -63,6 +63,8 @@ def _half_edges(window: Window) -> FloatArray:
     quarter = (end - start) / window.cycles / 4
     half = window.track.edges(2)
     inside = half[(half > start + quarter) & (half < end - quarter)]
+    if not len(inside):  # one cycle over which the phase jumped
+        inside = np.array([(start + end) / 2])
     return np.concatenate(([start], inside, [end]))
 
 

@@ -22,6 +22,9 @@ from opq_proto.channel import Channel
 from opq_proto.keys import KeyPair
 
 POLL_MS = 200
+ANSWERS = 64
+ANSWER_BYTES = 32_000_000
+"""Answers of a Box that wait for the uplink's thread: so many, and so much of them."""
 REFUSED_RETRY_S = (1.0, 2.0, 5.0)
 """A refused key is tried again after these: a Box may be admitted at any time."""
 
@@ -35,6 +38,10 @@ class Line:
     status: Status
     measurements: Channel[list[bytes]]
     answers: Channel[list[bytes]]
+    offered_bytes: int = 0
+    """Of answers handed in; command desk."""
+    taken_bytes: int = 0
+    """Of answers taken out; uplink."""
     connection: Connection | None = None
     refusals: int = 0
     retry_s: float = 0.0
@@ -66,7 +73,7 @@ class Uplink:
             counters,
             status,
             Channel(f"measurements {box_id}", self._queue_messages, "drop_oldest"),
-            Channel(f"answers {box_id}", 16, "refuse"),
+            Channel(f"answers {box_id}", ANSWERS, "refuse"),
         )
 
     def publish(self, box_id: str, frames: list[bytes]) -> None:
@@ -78,10 +85,14 @@ class Uplink:
         self._wake(box_id)
 
     def respond(self, box_id: str, frames: list[bytes]) -> None:
-        """Hand in an answer; refused when too many wait."""
+        """Hand in an answer, from the command desk's thread; refused when too many wait."""
         line = self._lines[box_id]
-        if not line.answers.offer(frames):
+        size = sum(map(len, frames))
+        waiting = line.offered_bytes - line.taken_bytes
+        if (waiting and waiting + size > ANSWER_BYTES) or not line.answers.offer(frames):
             line.counters.add("responses_dropped")
+            return
+        line.offered_bytes += size
         self._wake(box_id)
 
     def _wake(self, box_id: str) -> None:
@@ -179,5 +190,6 @@ class Uplink:
                 outcome = "unheard" if connection is None else connection.publish(frames)
                 line.counters.add(f"measurements_{outcome}")
             for frames in line.answers.take_all():
+                line.taken_bytes += sum(map(len, frames))
                 sent = connection is not None and connection.respond(frames)
                 line.counters.add("responses_sent" if sent else "responses_dropped")

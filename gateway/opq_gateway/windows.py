@@ -71,10 +71,10 @@ class Windows:
     def push(self, block: Block) -> list[Window]:
         """Take in the block that follows; every window that is complete now.
 
-        A block that does not follow ends the run as a gap does.
+        A block that does not follow, or has another gain, ends the run as a gap does.
         """
         found: list[Window] = []
-        if self._blocks and self._blocks[-1].end_sample != block.first_sample:
+        if self._blocks and not _follows(self._blocks[-1], block):
             found += self.gap()
         if not self._blocks:
             self._period = block.rate_millihz / 1000 / self._nominal_hz
@@ -190,3 +190,7 @@ class Windows:
             holder = block
         whole = int(position)
         return holder.time_ns(whole) + round((position - whole) * 1e12 / holder.rate_millihz)
+
+
+def _follows(before: Block, block: Block) -> bool:
+    return before.end_sample == block.first_sample and before.v_per_lsb == block.v_per_lsb

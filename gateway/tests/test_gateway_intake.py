@@ -233,3 +233,21 @@ def test_a_hello_that_cannot_be_true_is_refused(bench: Bench) -> None:
     bench.intake.take(replace(HELLO, nominal_hz=float("nan")))
     bench.intake.take(replace(HELLO, rate_millihz=0))
     assert bench.counters["frame_malformed"] == 3 and bench.status.hello is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"t_ns": -1},
+        {"t_ns": 2**63 - 1},
+        {"first_sample": 2**64 - 200},
+        {"rate_millihz": 0},
+        {"rate_millihz": 1000},
+    ],
+)
+def test_samples_that_cannot_be_true_are_left_out(bench: Bench, wrong: dict[str, int]) -> None:
+    bench.intake.take(HELLO)
+    bench.feed(0, 1000)
+    bench.intake.take(replace(samples(1000), **wrong))
+    bench.feed(1000, 2000)
+    assert bench.counters["frame_malformed"] == 1 and bench.counters["samples"] == 2000

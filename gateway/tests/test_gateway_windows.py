@@ -1,6 +1,7 @@
 """Windows and measurements: closed-form signals in, known numbers out, whatever the block size."""
 
-import itertools
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def blocks(volts: np.ndarray, cuts: list[int] | None = None, first: int = 0) -> 
             12_000_000,
             counts[a:b],
         )
-        for a, b in itertools.pairwise(edges)
+        for a, b in pairwise(edges)
     ]
 
 
@@ -51,7 +52,7 @@ def windows_of(parts: list[Block], cycles: int = 60, nominal_hz: float = 60.0) -
 def test_every_window_has_60_whole_cycles_and_follows_the_last(f_hz: float, nominal_hz: float) -> None:
     found = windows_of(blocks(sine(6.0, f_hz)), nominal_hz=nominal_hz)
     assert len(found) == int((6.0 - 0.07) * f_hz / 60 - 1 / 60)
-    for before, after in itertools.pairwise(found):
+    for before, after in pairwise(found):
         assert before.end_sample == after.first_sample and before.end_ns == after.start_ns
     for window in found:
         assert window.cycles == 60 and not window.cut
@@ -163,3 +164,42 @@ def test_the_same_samples_give_the_same_numbers_however_they_are_cut(
     for one, other in zip(whole, cut, strict=True):
         assert one.metrics == other.metrics
         assert abs((one.end_ns or 0) - (other.end_ns or 0)) <= 1  # a block's own time is floored to 1 ns
+
+
+def test_another_gain_ends_the_window_as_a_gap_does() -> None:
+    first = blocks(sine(1.5))
+    second = [replace(block, v_per_lsb=2 * V_PER_LSB) for block in blocks(sine(3.0))[90:]]
+    found = windows_of(first + second)
+    assert [window.cut for window in found] == [False, True, False]
+    assert metrics(found[-1])["rms"].average == pytest.approx(240.0, rel=1e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["sine", "zero", "dc", "noise", "steps"]), st.integers(1, 6000)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from([1, 7, 12, 60]),
+)
+def test_no_signal_whatever_breaks_the_stream_of_windows(parts: list[tuple[str, int]], cycles: int) -> None:
+    random = np.random.default_rng(1)
+    made = {
+        "sine": sine(0.5),
+        "zero": np.zeros(6000),
+        "dc": np.full(6000, 300.0),
+        "noise": random.normal(0, 100, 6000),
+        "steps": np.where(random.random(6000) < 0.5, -327.0, 327.0),
+    }
+    volts = np.concatenate([made[kind][:count] for kind, count in parts])
+    cutter = Windows(60.0, cycles)
+    found = [window for block in blocks(volts) for window in cutter.push(block)] + cutter.gap()
+    for before, after in pairwise(found):
+        assert before.end_sample == after.first_sample
+    for window in found:
+        made_of = metrics(window)
+        assert 1 <= window.cycles <= cycles and "rms" in made_of
+        assert all(np.isfinite([m.min, m.max, m.average]).all() for m in made_of.values())
+    if found:
+        assert len(volts) - found[-1].end_sample < 400  # nothing piles up

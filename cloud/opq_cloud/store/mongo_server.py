@@ -130,10 +130,17 @@ class MongoServer:
             self.db.measurements.create_index(keys)
 
     def _index(self, collection: Any, key: str, unique: bool) -> None:
-        """As `create_index`, content with an index of the original on the same key."""
+        """As `create_index`, content with an index of the original on the same key.
+
+        The original's event ids could begin again at 1 (its weakness 9): a database that holds
+        such doubles opens too, with a plain index.
+        """
         if any(details["key"] == [(key, 1)] for details in collection.index_information().values()):
             return
-        collection.create_index(key, unique=unique)
+        try:
+            collection.create_index(key, unique=unique)
+        except OperationFailure:  # a server that refuses for another reason refuses this one too
+            collection.create_index(key)
 
     def _read_ttls(self) -> Ttls:
         kept = self.db.laha_config.find_one()

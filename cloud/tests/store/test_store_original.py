@@ -127,6 +127,25 @@ def test_ids_go_on_above_those_of_the_original_and_of_one_that_still_runs(store:
     assert "group_id" not in db.incidents.find_one({"incident_id": 41})
 
 
+def test_a_database_with_doubled_event_ids_opens_too(db: Any, mongo_uri: str) -> None:
+    for description in ("before", "after a restart"):
+        db.events.insert_one({"event_id": 7, "description": description, "boxes_received": []})
+    store = MongoStore(mongo_uri)
+    assert len(store.events()) == 4
+    assert store.next_event_id() == 9356
+    store.close()
+
+
+def test_an_outage_that_goes_on_is_open(db: Any, store: MongoStore) -> None:
+    db.incidents.insert_one(
+        {"incident_id": 50, "event_id": -1, "box_id": "1", "start_timestamp_ms": Int64(T_MS),
+         "end_timestamp_ms": -1, "measurement_type": "HEALTH", "classifications": ["OUTAGE"]}
+    )  # fmt: skip
+    incident = store.incident(50)
+    assert incident is not None
+    assert (incident.kind, incident.closed, incident.start_ns) == ("outage", False, T_MS * 1_000_000)
+
+
 def test_a_second_measurement_of_a_box_is_stored_though_the_original_index_forbids_it(
     store: MongoStore,
 ) -> None:

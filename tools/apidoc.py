@@ -6,6 +6,7 @@ Usage: python tools/apidoc.py OUTPUT_FOLDER
 import importlib
 import pkgutil
 import sys
+import warnings
 from pathlib import Path
 
 import pdoc
@@ -29,6 +30,9 @@ def main(output: Path) -> int:
         importlib.import_module(name)
     undocumented = [name for name in wanted if not importlib.import_module(name).__doc__]
     pdoc.render.configure(docformat="google")
+    warnings.filterwarnings(
+        "ignore", message=".*PydanticDataclass", module="pdoc"
+    )  # pydantic's own annotation
     pdoc.pdoc(*wanted, output_directory=output)
     print(f"{len(wanted)} modules documented in {output}")
     for name in undocumented:

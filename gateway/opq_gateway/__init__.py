@@ -1,0 +1,1 @@
+"""The Linux half of a Box: ring on disk, windows, measurements, uplink, commands."""

@@ -1,0 +1,1 @@
+"""Makai: decides when raw waveforms are worth fetching, fetches and stores them."""

@@ -1,0 +1,1 @@
+"""Built-in trigger plug-ins, one file each: `name`, `Config`, `begin`, `decide`."""

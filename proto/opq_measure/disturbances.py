@@ -27,7 +27,11 @@ from opq_measure.spans import Span, spans_above, spans_below
 RMS_SIGMA_PERCENT = 0.1
 """Standard uncertainty of Urms(1/2): class A has 0.2 % of Udin (4-30:2015, 5.4.5.1), taken as 2 sigma."""
 SHARP = 0.1
-"""A step is sharp when a cycle away on both sides less than this share of its height still changes."""
+"""A step is sharp when less than this share of its height lies outside the cycle around it."""
+BESIDE_CYCLES = 0.6
+"""Half a cycle, and room for the rounding of a cycle to whole samples, noise and harmonics."""
+DC_HALF_CYCLES = 16
+"""Half cycles before and behind an end in which its DC is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +246,7 @@ class _Ends:
         begin = math.floor(self._edges[first])
         half = max(1, round(float(np.median(np.diff(self._edges)))))
         part = np.asarray(self._volts[begin : math.ceil(self._edges[last])], dtype=np.float64)
-        outside = (
-            part[: 4 * half] if which == 0 else part[-4 * half :]
-        )  # two cycles; a step's own mean is no DC
-        part = part - outside.mean()
+        part = part - self._dc(window)
         energy = np.concatenate(([0.0], np.cumsum(part * part)))
         square = (
             energy[half:] - energy[:-half]
@@ -262,6 +263,13 @@ class _Ends:
             at += way
         return float(begin + self._middle_of_step(energy, at + half / 2, 2 * half))
 
+    def _dc(self, window: int) -> float:
+        """The median of the means of the cycles around; a mean across a step is no DC, but most have none."""
+        edges = np.rint(self._edges[max(0, window - DC_HALF_CYCLES) : window + DC_HALF_CYCLES]).astype(int)
+        part = np.asarray(self._volts[edges[0] : edges[-1]], dtype=np.float64)
+        total = np.concatenate(([0.0], np.cumsum(part)))[edges - edges[0]]
+        return float(np.median((total[2:] - total[:-2]) / (edges[2:] - edges[:-2])))
+
     @staticmethod
     def _middle_of_step(energy: FloatArray, near: float, cycle: int) -> float:
         """Where the rms over a cycle has half the height (in energy) of a sharp step; else `near`.
@@ -270,11 +278,15 @@ class _Ends:
         """
         square = energy[cycle:] - energy[:-cycle]  # entry i is centred at i + cycle / 2
         at = round(near - cycle / 2)
-        if at < 2 * cycle or at + 2 * cycle >= len(square):
+        if not cycle <= at < len(square) - cycle:
             return near
-        earlier, before, after, later = square[[at - 2 * cycle, at - cycle, at + cycle, at + 2 * cycle]]
+        before, after = square[[at - cycle, at + cycle]]
         height = after - before
-        if max(abs(before - earlier), abs(later - after)) > SHARP * abs(height):
-            return near
         passed = np.sign(height) * (square[at - cycle : at + cycle] - (before + after) / 2) > 0
-        return at - cycle + int(np.argmax(passed)) + cycle / 2
+        step = at - cycle + int(np.argmax(passed))
+        beside = round(BESIDE_CYCLES * cycle)
+        if not beside <= step < len(square) - beside:
+            return near
+        if max(abs(before - square[step - beside]), abs(after - square[step + beside])) > SHARP * abs(height):
+            return near
+        return step + cycle / 2

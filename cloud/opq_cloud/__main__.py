@@ -10,6 +10,7 @@ import click
 
 from opq_cloud.board import Board
 from opq_cloud.config import CloudConfig, with_port_offset
+from opq_cloud.health.neighbours import Neighbours, url_of
 from opq_cloud.health.server import HealthService
 from opq_cloud.keys import CloudKeys
 from opq_cloud.makai.original_config import read_config
@@ -80,8 +81,22 @@ HELP = {
     "triggering-service": "Measurements into the store, trigger plug-ins, acknowledgements.",
     "mauka": "Bus (9882, 9883) and analyses: findings and incidents.",
     "view": "The page on http://127.0.0.1:8888.",
-    "health": "Health of this process alone, on 8912.",
+    "health": "Asks the services of other processes how they are, and answers for all on 8912.",
 }
+
+
+def _neighbours(config: CloudConfig) -> Neighbours:
+    own = {
+        "triggering-broker": config.triggering_broker.health_endpoint,
+        "acquisition-broker": config.acquisition_broker.health_endpoint,
+        "makai": config.triggering_service.health_endpoint,
+        "event-service": config.event_service.health_endpoint,
+        "mauka": config.mauka.health_endpoint,
+        "view": config.view.http_endpoint,
+        "gateway": config.health.gateway_endpoint,
+    }
+    services = [(each.name, each.url) for each in config.health.services]
+    return Neighbours(services or [(name, url_of(at)) for name, at in own.items()], config.health.interval_s)
 
 
 def health_of(command: str, config: CloudConfig, board: Board) -> HealthService | None:
@@ -91,7 +106,7 @@ def health_of(command: str, config: CloudConfig, board: Board) -> HealthService 
     if command == "view":
         return None
     if command == "health":
-        return HealthService(config.health.http_endpoint, board, "health")
+        return HealthService(config.health.http_endpoint, board, "opq")
     if command == "triggering-service":
         return HealthService(config.triggering_service.health_endpoint, board, "makai")
     section = getattr(config, command.replace("-", "_"))
@@ -107,7 +122,11 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
     raise_descriptor_limit()
     names = list(MAKERS) if command == "all" else [name for name in MAKERS if name == command]
     try:
-        services = [service for name in names for service in MAKERS[name](config, shared, data_dir)]
+        services: list[Service] = [
+            service for name in names for service in MAKERS[name](config, shared, data_dir)
+        ]
+        if command == "health":
+            services.append(_neighbours(config))
         health = health_of(command, config, board)
         if health is not None:
             services.append(health)

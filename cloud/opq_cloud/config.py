@@ -141,9 +141,22 @@ class View:
 
 
 @section
+class Watched:
+    """One `[[health.services]]`."""
+
+    name: str
+    url: Annotated[str, Field(pattern="^https?://", description="answers in the original's contract")]
+
+
+@section
 class HealthSection:
     http_endpoint: Annotated[str, Field(description="`opq-cloud health`, alone")] = "127.0.0.1:8912"
     whole_endpoint: Annotated[str, Field(description="the whole system, in `all`")] = "127.0.0.1:8911"
+    gateway_endpoint: Annotated[str, Field(description="asked by `health`, alone")] = "127.0.0.1:8913"
+    interval_s: Annotated[float, Field(ge=0.1, le=3600, description="others are asked every")] = 5.0
+    services: Annotated[
+        tuple[Watched, ...], Field(description="asked by `health`; none: each service at its own address")
+    ] = ()
 
 
 @section

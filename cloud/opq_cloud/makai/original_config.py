@@ -1,4 +1,4 @@
-"""The original's JSON files, key for key, as parts of our configuration (opq-interop C.1 - C.3).
+"""The original's JSON files, key for key, as parts of our configuration (opq-interop C.1 - C.3, C.5).
 
 An original file is known by its keys. Keys that we have no use for are ignored, as there. Several
 files may be given (the original has one per service); a TOML file of ours may be among them.
@@ -16,6 +16,7 @@ from opq_proto.errors import ConfigError
 KNOWN_BY = {
     "triggering_broker": ("interface", "backend"),
     "acquisition_broker": ("box_pub", "box_pull", "backend_pull", "backend_pub"),
+    "health": ("mongo_service_checker_addr", "services"),
     "makai": ("zmq_trigger_endpoint", "zmq_acquisition_endpoint", "zmq_data_endpoint"),
 }
 """Kind of file -> keys of which each such file has at least one."""
@@ -75,7 +76,7 @@ def from_original(kind: str, document: Mapping[str, Any], where: str) -> dict[st
     """
     found: dict[str, Any] = {}
     problems = []
-    for key, ours in ADDRESSES[kind].items():
+    for key, ours in ADDRESSES.get(kind, {}).items():
         if key not in document:
             continue
         if not isinstance(document[key], str):
@@ -87,6 +88,10 @@ def from_original(kind: str, document: Mapping[str, Any], where: str) -> dict[st
         raise ConfigError(f"{where}: {len(problems)} problems, nothing was started{lines}")
     _keys(document, found)
     _mongo(document, found)
+    if kind == "health":
+        _put(found, "health.services", _watched(document.get("services")))
+        if isinstance(document.get("interval"), int):
+            _put(found, "health.interval_s", float(document["interval"]))
     if kind == "makai":
         _makai(document, found, where)
     return found
@@ -145,6 +150,12 @@ def _plugins(entries: list[Any], found: dict[str, Any], where: str) -> list[dict
         else:
             log.get().warning("config.plugin_ignored", file=where, path=path, known=["threshold", "health"])
     return ours
+
+
+def _watched(services: Any) -> list[Any]:
+    """The services to ask; the original's MongoDB checker is part of its own Health and not of ours."""
+    listed = services if isinstance(services, list) else []
+    return [each for each in listed if not (isinstance(each, Mapping) and each.get("name") == "mongo")]
 
 
 def _put(found: dict[str, Any], dotted: str, value: Any) -> None:

@@ -141,6 +141,17 @@ def test_each_service_runs_alone_with_its_health(
     assert (code, "Traceback" in text) == (0, False), text[-4000:]
 
 
+def test_health_alone_asks_the_services_of_other_processes(run: Any, data_dir: Path) -> None:
+    offset = free_offset()
+    run("triggering-broker", "--data-dir", str(data_dir), "--port-offset", str(offset))
+    answering(8914 + offset)
+    run("health", "--port-offset", str(offset))
+    health = json.loads(answering(8912 + offset))
+    neighbours = next(part for part in health["subcomponents"] if part["name"] == "neighbours")
+    up = {part["name"] for part in neighbours["subcomponents"] if part["ok"]}
+    assert (up, health["ok"]) == ({"triggering-broker"}, False)
+
+
 def one_line(text: str) -> str:
     """What a person reads; log lines are JSON."""
     plain = [line for line in text.splitlines() if not line.startswith("{")]

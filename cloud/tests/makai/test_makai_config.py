@@ -96,6 +96,22 @@ def test_the_swapped_ports_that_the_original_ships_are_diagnosed_and_put_right(t
     assert "swapped" in line["problem"]
 
 
+def test_the_originals_health_file_names_whom_to_ask(tmp_path: Path) -> None:
+    original = {
+        "interval": 20,
+        "mongo_host": "mongo",
+        "mongo_port": 27017,
+        "mongo_service_checker_addr": "0.0.0.0:28420",
+        "services": [
+            {"name": "mongo", "url": "http://localhost:28420"},
+            {"name": "makai", "url": "http://makai:8080"},
+        ],
+    }
+    config = read_config(written(tmp_path, health=original))
+    assert config.health.interval_s == 20.0
+    assert [(each.name, each.url) for each in config.health.services] == [("makai", "http://makai:8080")]
+
+
 def test_embedded_puts_the_originals_mongodb_aside(tmp_path: Path) -> None:
     config = read_config(written(tmp_path, makai=MAKAI), embedded=tmp_path / "here")
     assert (config.store.mongo_uri, config.store.data_dir) == (None, tmp_path / "here")

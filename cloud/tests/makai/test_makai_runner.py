@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
+import pytest
 import structlog
 
 from opq_cloud.board import Board
+from opq_cloud.health.neighbours import Neighbours, health_of
 from opq_cloud.health.server import HealthService
 from opq_cloud.runner import Runner
 from opq_cloud.service import MAX_LABELS, Counters, Health
@@ -103,6 +105,37 @@ def test_health_speaks_the_originals_contract_and_counts_for_prometheus() -> Non
     assert health.answer("/nothing")[0] == HTTPStatus.NOT_FOUND
     assert HealthService("127.0.0.1:0", board, "mauka", any_path=True).answer("/x")[0] == HTTPStatus.OK
     ended(runner)
+
+
+def test_neighbours_are_asked_and_one_that_is_down_or_old_is_told(makai: Any) -> None:
+    there, here = Board(), Board()
+    runner = Runner(there)
+    port = makai.free_port()
+    runner.start([Flaky("broker"), HealthService(f"127.0.0.1:{port}", there, "broker")])
+    dead = f"http://127.0.0.1:{makai.free_port()}/"
+    neighbours = Neighbours([("good", f"http://127.0.0.1:{port}/"), ("gone", dead)], interval_s=0.1)
+    here.add(neighbours).up = True
+    with makai.running(neighbours):
+        health = here.health("opq")
+        good, gone = health.subcomponents[0].subcomponents
+        assert (good.name, good.ok) == ("good", True)
+        assert [part.name for part in good.subcomponents] == ["broker", "health", "12"]
+        assert not good.subcomponents[2].ok, "Box 12 was last heard in 1970"
+        assert (gone.ok, health.ok) == (False, False)
+        assert dead in (gone.info or "")
+    ended(runner)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"name": 1, "ok": true, "timestamp": "x"}', "null"])
+def test_what_is_no_health_document_is_refused(text: str) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        health_of(json.loads(text))
+
+
+def test_a_clock_that_is_ahead_is_not_old() -> None:
+    document = {"name": "x", "ok": True, "timestamp": 2_000, "subcomponents": None}
+    assert health_of(document, now_s=1_000).ok
+    assert not health_of(document, now_s=2_020).ok
 
 
 def test_counters_do_not_grow_with_a_flood_of_labels() -> None:

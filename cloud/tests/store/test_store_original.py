@@ -158,7 +158,7 @@ def test_a_second_measurement_of_a_box_is_stored_though_the_original_index_forbi
     assert store.append_measurements([repeated]) == 0, "the original's own row has this Box and time"
 
 
-def test_what_we_write_has_the_original_fields_names_and_types(store: MongoStore, db: Any) -> None:
+def test_what_we_write_has_the_original_fields_and_file_names(store: MongoStore, db: Any) -> None:
     at_ns = T_MS * 1_000_000
     wave = Waveform("1", at_ns, 0, TimeSource.GPS, 12_000_000, 0.01, 0, np.tile(SAMPLES, 10))
     rms_v = Metric(118.0, 122.0, 120.0)
@@ -172,11 +172,9 @@ def test_what_we_write_has_the_original_fields_names_and_types(store: MongoStore
 
     row = db.measurements.find_one({"sequence": 7})
     assert (row["box_id"], row["voltage"], row["transient"]) == ("1", 120.0, 120.0)
-    assert isinstance(row["timestamp_ms"], Int64) and isinstance(row["expire_at"], Int64)
     assert "frequency" not in row
 
     event = db.events.find_one({"event_id": event_id})
-    assert type(event["event_id"]) is int, "BSON Int32: the original restarts at 1 above anything else"
     assert event["description"] == "Makai id m"
     assert (event["boxes_triggered"], event["boxes_received"]) == (["1", "4"], ["1"])
     assert (event["target_event_start_timestamp_ms"], event["target_event_end_timestamp_ms"]) == (
@@ -210,6 +208,16 @@ def test_what_we_write_has_the_original_fields_names_and_types(store: MongoStore
     assert sliced.read() == data[2 * (5400 - 12) : 2 * (6600 + 12)], "the original's margin of 12 samples"
     other = db.incidents.find_one({"class": "frequency_deviation"})
     assert other["classifications"] == ["FREQUENCY_SWELL"]
+
+
+def test_whole_numbers_have_the_width_that_the_original_reads(store: MongoStore, db: Any) -> None:
+    store.append_measurements([Measurement("1", T_MS + 500, {"rms": Metric(1.0, 2.0, 1.5)}, sequence=7)])
+    row = db.measurements.find_one({"sequence": 7})
+    assert isinstance(row["timestamp_ms"], Int64) and isinstance(row["expire_at"], Int64)
+    event_id = store.open_event(Trigger("tok", 0, 10**9, ("1",), "1", "rms"), "Makai id m")
+    event = db.events.find_one({"event_id": event_id})
+    assert type(event["event_id"]) is int, "BSON Int32: the original restarts at 1 above anything else"
+    assert isinstance(event["target_event_start_timestamp_ms"], Int64)
 
 
 def test_an_original_database_keeps_its_own_times_of_keeping(store: MongoStore, db: Any) -> None:

@@ -86,17 +86,16 @@ HELP = {
 
 
 def _neighbours(config: CloudConfig) -> Neighbours:
-    own = {
-        "triggering-broker": config.triggering_broker.health_endpoint,
-        "acquisition-broker": config.acquisition_broker.health_endpoint,
-        "makai": config.triggering_service.health_endpoint,
-        "event-service": config.event_service.health_endpoint,
-        "mauka": config.mauka.health_endpoint,
-        "view": config.view.http_endpoint,
-        "gateway": config.health.gateway_endpoint,
-    }
-    services = [(each.name, each.url) for each in config.health.services]
-    return Neighbours(services or [(name, url_of(at)) for name, at in own.items()], config.health.interval_s)
+    services = [(each.name, each.url) for each in config.health.services] or [
+        ("triggering-broker", url_of(config.triggering_broker.health_endpoint)),
+        ("acquisition-broker", url_of(config.acquisition_broker.health_endpoint)),
+        ("makai", url_of(config.triggering_service.health_endpoint)),
+        ("event-service", url_of(config.event_service.health_endpoint)),
+        ("mauka", url_of(config.mauka.health_endpoint)),
+        ("view", url_of(config.view.http_endpoint, "/health")),
+        ("gateway", url_of(config.health.gateway_endpoint)),
+    ]
+    return Neighbours(services, config.health.interval_s)
 
 
 def health_of(command: str, config: CloudConfig, board: Board) -> HealthService | None:

@@ -76,7 +76,7 @@ def health_of(document: Mapping[str, Any], name: str | None = None, now_s: float
     return Health(name or str(document["name"]), ok, timestamp_s, info, parts)
 
 
-def url_of(endpoint: str) -> str:
+def url_of(endpoint: str, path: str = "/") -> str:
     """Where a service that binds `host:port` answers; one that binds all addresses does on loopback."""
     host, _, port = endpoint.rpartition("://")[2].rpartition(":")
-    return f"http://{'127.0.0.1' if host in ('', '*', '0.0.0.0') else host}:{port}/health"
+    return f"http://{'127.0.0.1' if host in ('', '*', '0.0.0.0') else host}:{port}{path}"

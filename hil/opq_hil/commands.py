@@ -2,14 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from opq_hil.crossings import Crossings, parse_limits
 from opq_proto import link_messages
-from opq_proto.link_messages import Acknowledgement, Command, Operation, Status
-
-if TYPE_CHECKING:
-    from opq_hil.box import Box
+from opq_proto.link_messages import Acknowledgement, Command, Hello, LinkMessage, Operation, Status
 
 KEY = re.compile(r"[a-z][a-z0-9_.]{0,31}")
 SETTINGS_AT_MOST = 24
@@ -47,7 +44,20 @@ class Settings:
         self.sequence += 1
 
 
-def answer(box: "Box", command: Command) -> None:
+class Commanded(Protocol):
+    """What a command may ask of a Box."""
+
+    settings: Settings
+    crossings: Crossings
+
+    def send(self, message: LinkMessage) -> None: ...
+
+    def hello(self) -> Hello: ...
+
+    def reset(self) -> None: ...
+
+
+def answer(box: Commanded, command: Command) -> None:
     """Acknowledge a command and do it."""
 
     def acknowledge(status: Status, detail: str = "") -> None:

@@ -13,18 +13,17 @@ import uuid
 from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
-from dataclasses import replace
 
 import zmq
 
 from opq_cloud.config import EventService as Config
 from opq_cloud.makai.decision import Nominal
+from opq_cloud.makai.gains import Gains
 from opq_cloud.makai.identity import PREFIX, identity, parse
 from opq_cloud.makai.once_per import OncePer
 from opq_cloud.makai.open_events import OpenEvent, OpenEvents
 from opq_cloud.makai.sockets import POLL_MS, Socket, bind, connect, context, open_socket
 from opq_cloud.service import CloudContext, Counters, Health
-from opq_cloud.store.store import BoxRecord
 from opq_proto import log
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import Trigger, Waveform
@@ -57,7 +56,6 @@ class EventService:
         self._open = OpenEvents(config.answer_timeout_s, config.ask_again_s)
         self._finished: dict[str, int] = {}
         self._finished_order: deque[str] = deque()
-        self._calibrations: dict[str, float] = {}
 
     def health(self) -> Iterable[Health]:
         return ()
@@ -65,6 +63,7 @@ class EventService:
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
         self._store = self._shared.store
+        self._gains = Gains(self._store, self._nominal, config.v_per_lsb_fallback)
         with ExitStack() as opened:
             own = context()
             opened.callback(own.term)
@@ -150,13 +149,16 @@ class EventService:
                 raise FrameError("identity is not data_<token>_<instance>, or there is no Response")
             token, instance = parsed
             box_id = str(response_from_wire(frames[1]).box_id)
-            response, wave = waveform_from_frames(frames[1], frames[2:], self._v_per_lsb(box_id))
+            response, wave = waveform_from_frames(frames[1], frames[2:], self._gains.v_per_lsb(box_id))
             if response.WhichOneof("response") != "get_data_response":
                 raise FrameError("answers something else than a data command")
         except (FrameError, UnicodeDecodeError) as error:
             self.counters.add("malformed")
             if count := self._lines.take("malformed"):
                 self._log.warning("answer.malformed", error=str(error), count=count)
+            return
+        except StoreError as error:  # the Box is asked again
+            self._store_failed(error)
             return
         try:
             self._store_answer(token, instance, box_id, response, wave)
@@ -189,7 +191,7 @@ class EventService:
         self._log.info(
             "event.waveform_stored", event_id=event.event_id, box_id=box_id, samples=len(wave.counts)
         )
-        self._calibrate(box_id, response)
+        self._gains.learn(box_id, response)
 
     def _event_of(self, token: str, instance: str, box_id: str, wave: Waveform | None) -> OpenEvent | None:
         """The open event of a token; a new one for an original makai's; None: too late, or nothing in it."""
@@ -276,28 +278,6 @@ class EventService:
         self._finished[token] = event_id
         while len(self._finished_order) > LATE_KEPT:
             self._finished.pop(self._finished_order.popleft(), None)
-
-    def _v_per_lsb(self, box_id: str) -> float:
-        """Of a Box that does not send it: from the store's calibration, else the configured one."""
-        record = self._store.box(box_id)
-        if record is not None and record.calibration_constant:
-            return 1 / record.calibration_constant
-        return self._config.v_per_lsb_fallback
-
-    def _calibrate(self, box_id: str, response: Response) -> None:
-        """`opq_boxes.calibration_constant` = 1 / volts_per_lsb, as the Box says."""
-        header = response.get_data_response
-        if not header.HasField("volts_per_lsb") or header.volts_per_lsb <= 0:
-            return
-        constant = 1 / header.volts_per_lsb
-        if self._calibrations.get(box_id) == constant:
-            return
-        record = self._store.box(box_id) or BoxRecord(
-            box_id, f"Box {box_id}", nominal_v=self._nominal.volts, nominal_hz=self._nominal.hz
-        )
-        if record.calibration_constant != constant:
-            self._store.put_box(replace(record, calibration_constant=constant))
-        self._calibrations[box_id] = constant
 
     def _store_failed(self, error: StoreError) -> None:
         self.counters.add("store_errors")

@@ -1,0 +1,43 @@
+"""The gain of each Box: what its answers say goes into the store, what they do not say comes from there."""
+
+from dataclasses import replace
+
+from opq_cloud.makai.decision import Nominal
+from opq_cloud.store.store import BoxRecord, Store
+from opq_proto.wire import Response
+
+LEAST_V, MOST_V = 1e-9, 1e9
+"""A gain outside is none, or not finite."""
+
+
+class Gains:
+    """`opq_boxes.calibration_constant` = 1 / volts_per_lsb (contracts.md, Replay)."""
+
+    def __init__(self, store: Store, nominal: Nominal, v_per_lsb_fallback: float) -> None:
+        """`nominal`: of a Box that the store does not know yet. Fallback: of an uncalibrated one, volts."""
+        self._store = store
+        self._nominal = nominal
+        self._fallback = v_per_lsb_fallback
+        self._known: dict[str, float] = {}
+
+    def v_per_lsb(self, box_id: str) -> float:
+        """Of a Box that does not send it: from the store's calibration, else the configured one."""
+        record = self._store.box(box_id)
+        if record is not None and record.calibration_constant:
+            return 1 / record.calibration_constant
+        return self._fallback
+
+    def learn(self, box_id: str, response: Response) -> None:
+        """Store what the Box says of its gain, when that is new."""
+        header = response.get_data_response
+        if not header.HasField("volts_per_lsb") or not LEAST_V < header.volts_per_lsb < MOST_V:
+            return
+        constant = 1 / header.volts_per_lsb
+        if self._known.get(box_id) == constant:
+            return
+        record = self._store.box(box_id) or BoxRecord(
+            box_id, f"Box {box_id}", nominal_v=self._nominal.volts, nominal_hz=self._nominal.hz
+        )
+        if record.calibration_constant != constant:
+            self._store.put_box(replace(record, calibration_constant=constant))
+        self._known[box_id] = constant

@@ -25,6 +25,9 @@ POLL_MS = 200
 ANSWERS = 64
 ANSWER_BYTES = 32_000_000
 """Answers of a Box that wait for the uplink's thread: so many, and so much of them."""
+WAITING_S = 10.0
+"""An uplink that is down for longer is told, once: a broker that is off and a wrong server key look
+the same from here."""
 REFUSED_RETRY_S = (1.0, 2.0, 5.0)
 """A refused key is tried again after these: a Box may be admitted at any time."""
 
@@ -43,6 +46,8 @@ class Line:
     taken_bytes: int = 0
     """Of answers taken out; uplink."""
     connection: Connection | None = None
+    down_since_s: float | None = None
+    """None while connected, or once it was told."""
     refusals: int = 0
     retry_s: float = 0.0
 
@@ -108,6 +113,8 @@ class Uplink:
         context.set(zmq.MAX_SOCKETS, 1024 + 16 * len(self._lines))
         poller = zmq.Poller()
         poller.register(self._wake_read, zmq.POLLIN)
+        for line in self._lines.values():
+            line.down_since_s = time.monotonic()
         try:
             while not stop.is_set():
                 for box_id, line in self._lines.items():
@@ -116,8 +123,9 @@ class Uplink:
                 ready = dict(poller.poll(POLL_MS))
                 if self._wake_read in ready:
                     os.read(self._wake_read, 65_536)
-                for line in self._lines.values():
+                for box_id, line in self._lines.items():
                     self._serve(poller, line, ready)
+                    self._tell_waiting(box_id, line)
                 self._send_due()
             self._send_due()
         finally:
@@ -156,14 +164,27 @@ class Uplink:
         if connection.stands != line.status.connected:
             line.status.connected = connection.stands
             if connection.stands:
-                line.refusals, line.status.refused = 0, False
+                line.refusals, line.status.refused, line.down_since_s = 0, False, None
                 line.counters.add("uplink_connected")
                 self._log.info("uplink.connected", box_id=box_id, endpoint=self._endpoints.trigger)
             else:
+                line.down_since_s = time.monotonic()
                 line.counters.add("uplink_lost")
                 self._log.warning("uplink.disconnected", box_id=box_id)
         if connection.refused:
             self._refused(poller, line, connection)
+
+    def _tell_waiting(self, box_id: str, line: Line) -> None:
+        if line.down_since_s is None or time.monotonic() - line.down_since_s < WAITING_S:
+            return
+        line.down_since_s = None
+        if not line.status.refused:
+            self._log.warning(
+                "uplink.waiting",
+                box_id=box_id,
+                endpoint=self._endpoints.trigger,
+                reason="no broker there, or its key is not the one in public_keys/opqserver.key",
+            )
 
     def _refused(self, poller: zmq.Poller, line: Line, connection: Connection) -> None:
         line.counters.add("uplink_refused")

@@ -19,7 +19,7 @@ from opq_measure.flicker import Flicker, flicker, lamp_for
 from opq_measure.frequency import cycle_frequency_hz, tracked_window_frequency_hz
 from opq_measure.harmonics import spectrum
 from opq_measure.rms import cycle_rms_v, half_cycle_rms_v
-from opq_measure.signal import BoolArray, FloatArray, SignalArray
+from opq_measure.signal import MOST_V, BoolArray, FloatArray, SignalArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ def analyze(
     Raises:
         ValueError: see `signal.check_signal`; a nominal or the gain is not positive.
     """
-    if not (math.isfinite(v_per_lsb) and v_per_lsb > 0):
-        raise ValueError(f"v_per_lsb is {v_per_lsb}, want a positive number")
+    if not 0 < v_per_lsb <= MOST_V:
+        raise ValueError(f"v_per_lsb is {v_per_lsb:g}, want a positive number (to {MOST_V:g})")
     tracked = track(signal, rate_hz, nominal_hz)
     edges, half_edges = tracked.edges(1), tracked.edges(2)
     half_rms = half_cycle_rms_v(signal, half_edges)

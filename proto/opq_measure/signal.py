@@ -12,6 +12,8 @@ SignalArray = NDArray[Any]
 
 MOST_V = 1e12
 """Beyond any voltage and any count; squares and their sums stay far from overflow."""
+LEAST_HZ = 15.0
+"""From three cycles in 200 ms on, the subgroups of harmonics (61000-4-7:2002, 3.2.4) do not overlap."""
 BLOCK_SAMPLES = 1 << 19
 """Samples that are turned into float64 at once: 4 MiB, so that a day of signal needs no day of memory."""
 
@@ -20,20 +22,21 @@ def check_signal(volts: SignalArray, rate_hz: float, nominal_hz: float) -> None:
     """Refuse what no quantity can be computed of.
 
     Raises:
-        ValueError: not one-dimensional, not numbers, a value that is not finite, or a rate that
-            is not at least 20 samples per nominal cycle.
+        ValueError: not one-dimensional, not numbers, a value that is not finite, a nominal
+            frequency below 15 Hz, or a rate that is not at least 20 samples per nominal cycle.
     """
     if volts.ndim != 1:
         raise ValueError(f"the signal has {volts.ndim} dimensions, want 1")
     if volts.dtype.kind not in "iuf":
         raise ValueError(f"the signal is of type {volts.dtype}, want whole numbers or floats")
-    if not (np.isfinite(nominal_hz) and nominal_hz > 0):
-        raise ValueError(f"nominal_hz is {nominal_hz}, want a positive number")
+    if not LEAST_HZ <= nominal_hz < np.inf:
+        raise ValueError(f"nominal_hz is {nominal_hz:g}, want a number from {LEAST_HZ:g}")
     if not (np.isfinite(rate_hz) and rate_hz >= 20 * nominal_hz):
         raise ValueError(f"rate_hz is {rate_hz}, want at least 20 samples per cycle of {nominal_hz:g} Hz")
     if volts.dtype.kind != "f":
         return
     for first in range(0, len(volts), BLOCK_SAMPLES):
-        finite = np.abs(volts[first : first + BLOCK_SAMPLES]) <= MOST_V  # False for NaN
+        block = np.asarray(volts[first : first + BLOCK_SAMPLES], dtype=np.float64)
+        finite = np.abs(block) <= MOST_V  # False for NaN
         if not finite.all():
             raise ValueError(f"sample {first + int(np.argmin(finite))} is not a finite number (to 1e12)")

@@ -79,6 +79,13 @@ def test_orders_above_half_the_rate_are_unknown() -> None:
     assert np.isfinite(found[:, :12]).all() and np.isnan(found[:, 12:]).all()
 
 
+@pytest.mark.parametrize("nominal", [15.0, 16.7, 400.0])
+def test_railways_and_aircraft_have_harmonics_too(nominal: float) -> None:
+    t = np.arange(round(40 * RATE_HZ / nominal)) / RATE_HZ
+    volts = np.sin(2 * np.pi * nominal * t) + 0.05 * np.sin(6 * np.pi * nominal * t)
+    assert window_thd(volts, RATE_HZ, nominal) == pytest.approx(0.05, abs=1e-3)
+
+
 def test_a_signal_without_a_fundamental_has_no_thd() -> None:
     assert np.isnan(window_thd(np.zeros(12_000), RATE_HZ, 60.0)).all()
     assert len(window_thd(mains(0.15, 60.0, {}), RATE_HZ, 60.0)) == 0

@@ -21,6 +21,7 @@ BROKEN = (
     AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
     OSError,
     TypeError,
     ValueError,
@@ -39,7 +40,7 @@ def read_channel(path: Path, channel: str | None) -> tuple[NDArray[np.float64], 
         RecordingError: broken, a part missing, no such channel, several rates, or no voltage in it.
     """
     reader: Any = comtrade.Comtrade
-    record = reader(use_numpy_arrays=True, ignore_warnings=True)
+    record = reader(use_numpy_arrays=True, use_double_precision=True, ignore_warnings=True)
     try:
         if path.suffix.lower() == ".cff":
             record.load(str(path))
@@ -59,9 +60,22 @@ def read_channel(path: Path, channel: str | None) -> tuple[NDArray[np.float64], 
         raise RecordingError(
             f"{path}: channel {channels[index].name!r} is in {channels[index].uu!r}, want V, mV or kV"
         )
+    missing = len(volts) - _rows(np.asarray(record.time))
+    if missing:
+        raise RecordingError(
+            f"{path}: is cut short, {len(volts) - missing} of {len(volts)} samples are there"
+        )
     if len(rates) != 1 or not rates[0] > 0:
         raise RecordingError(f"{path}: has {len(rates)} sampling rates {rates}, want one, above 0")
     return volts * unit, float(rates[0]), nominal_hz if nominal_hz > 0 else None
+
+
+def _rows(times_s: NDArray[np.float64]) -> int:
+    """How many samples were read: the package makes room for all that .cfg promises, with times of 0."""
+    if not len(times_s) or times_s[-1] > 0:
+        return len(times_s)
+    later = np.flatnonzero(times_s)
+    return int(later[-1]) + 1 if len(later) else min(1, len(times_s))
 
 
 def _part(path: Path, suffix: str) -> Path:

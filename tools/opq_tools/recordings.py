@@ -13,8 +13,7 @@ Flags come before the .json, the .json before what the file itself says. Nothing
 """
 
 import json
-import math
-import warnings
+import sys
 import wave
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
+from opq_tools.csv_file import check_finite, read_columns
 
 DEFAULT_NOMINAL_V, DEFAULT_NOMINAL_HZ = 120.0, 60.0
 
@@ -87,8 +87,6 @@ def read_recording(path: Path, given: Facts | None = None, channel: str | None =
         content = reader(path, channel)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if content.samples.ndim != 1:
-        raise RecordingError(f"{path}: has {content.samples.ndim} dimensions, want 1")
     if len(content.samples) == 0:
         raise RecordingError(f"{path}: is empty, no samples in it")
     beside = read_facts(path.with_suffix(".json"))
@@ -119,14 +117,14 @@ def read_facts(path: Path) -> Facts:
         RecordingError: not JSON, not an object, or a value that is not a positive number.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        if not path.is_file() and path.exists():  # of a pipe the end might never come
+            raise RecordingError(f"{path}: is no file")
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return Facts()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordingError(f"{path}: cannot be read: {error}") from error
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8
         raise RecordingError(f"{path}: is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise RecordingError(
@@ -146,7 +144,7 @@ def _positive(path: Path, content: Mapping[str, object], key: str) -> float | No
     if key not in content:
         return None
     value = content[key]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
         raise RecordingError(f"{path}: {key} is {value!r:.60}, want a positive number")
     return float(value)
 
@@ -165,8 +163,10 @@ def _read_npy(path: Path, _channel: str | None) -> _Content:
         samples = np.lib.format.open_memmap(path, mode="r")  # maps only; an array of objects is refused
     except (ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
         raise RecordingError(f"{path}: is no readable .npy file: {_first_line(error)}") from error
+    if samples.ndim != 1:
+        raise RecordingError(f"{path}: has {samples.ndim} dimensions, want 1")
     if samples.dtype.kind == "f":
-        _check_finite(path, samples)
+        check_finite(path, samples)
         return _Content(samples, counts=False)
     if samples.dtype == np.dtype(np.int16) or samples.dtype == np.dtype(">i2"):
         return _Content(samples, counts=True)
@@ -180,87 +180,28 @@ def _read_wav(path: Path, _channel: str | None) -> _Content:
             rate_hz = file.getframerate()
             if channels != 1 or width != 2:
                 raise RecordingError(f"{path}: has {channels} channels of {8 * width} bits, want 1 of 16")
-            samples = np.frombuffer(file.readframes(frames), dtype="<i2")
+            content = file.readframes(frames)
     except (wave.Error, EOFError, ValueError) as error:
         raise RecordingError(
             f"{path}: is no readable .wav file: {_first_line(error) or 'cut short'}"
         ) from error
-    if len(samples) != frames:
-        raise RecordingError(f"{path}: is cut short, {len(samples)} of {frames} samples are there")
+    if len(content) != 2 * frames:
+        raise RecordingError(f"{path}: is cut short, {len(content) // 2} of {frames} samples are there")
+    samples = np.frombuffer(content, dtype="<i2")
     return _Content(samples, counts=True, facts=Facts(rate_hz=float(rate_hz)))
 
 
 def _read_csv(path: Path, _channel: str | None) -> _Content:
-    """Two columns under their header, or one column of volts with or without a header."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            first = next((line.strip() for line in file if line.strip()), "")
-            header = bool(first) and not _is_number(first.split(",")[0])
-            names = [name.strip().lower() for name in first.split(",")]
-            if header and names not in (["time_s", "volts"], ["volts"]):
-                raise RecordingError(f"{path}: its header is {first[:60]!r}, want time_s,volts or one column")
-            if not header and len(names) > 1:
-                raise RecordingError(
-                    f"{path}: has {len(names)} columns and no header, want time_s,volts above them"
-                )
-            file.seek(0)
-            lines = (line for line in file if line.strip())
-            if header:
-                next(lines)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # of a table without rows, said below
-                table = np.loadtxt(lines, delimiter=",", ndmin=2, comments=None)
-    except ValueError as error:
-        raise RecordingError(f"{path}: is no table of numbers: {_first_line(error)}") from error
-    if table.size == 0:
-        raise RecordingError(f"{path}: is empty, no samples in it")
-    if table.shape[1] != len(names):
-        raise RecordingError(f"{path}: has {table.shape[1]} columns under a header of {len(names)}")
-    volts = np.ascontiguousarray(table[:, -1])
-    _check_finite(path, volts)
-    facts = Facts(rate_hz=_rate_of_times(path, table[:, 0])) if len(names) == 2 else Facts()
-    return _Content(volts, counts=False, facts=facts)
-
-
-def _rate_of_times(path: Path, times_s: NDArray[np.float64]) -> float:
-    if len(times_s) < 2:
-        raise RecordingError(f"{path}: one sample has no rate")
-    _check_finite(path, times_s)
-    step_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1)
-    if not step_s > 0:
-        raise RecordingError(f"{path}: its times do not rise")
-    away = np.abs(times_s - times_s[0] - step_s * np.arange(len(times_s)))
-    if away.max() > step_s / 2:
-        row = int(np.argmax(away > step_s / 2))
-        raise RecordingError(
-            f"{path}: its times are not evenly spaced, first at sample {row} ({times_s[row]:g} s)"
-        )
-    return float(1 / step_s)
+    volts, rate_hz = read_columns(path)
+    return _Content(volts, counts=False, facts=Facts(rate_hz=rate_hz))
 
 
 def _read_comtrade(path: Path, channel: str | None) -> _Content:
     from opq_tools.comtrade_file import read_channel
 
     samples, rate_hz, nominal_hz = read_channel(path, channel)
-    _check_finite(path, samples)
+    check_finite(path, samples)
     return _Content(samples, counts=False, facts=Facts(rate_hz=rate_hz, nominal_hz=nominal_hz))
-
-
-def _check_finite(path: Path, values: NDArray[Any]) -> None:
-    if values.ndim != 1:
-        return  # refused for that, later
-    for first in range(0, values.size, 1 << 20):
-        finite = np.isfinite(values[first : first + (1 << 20)])
-        if not finite.all():
-            raise RecordingError(f"{path}: sample {first + int(np.argmin(finite))} is not a finite number")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,274 @@
+"""Recordings in every format, whole and broken."""
+
+import io
+import math
+import os
+import struct
+import wave
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from analyze_under_test import FLAGS, RATE_HZ, Floats, as_i16, assert_refused, mains, shell, told
+
+# formats: the same signal in each must give the same figures
+
+
+def write_csv(path: Path, volts: Floats) -> None:
+    rows = "\n".join(f"{k / RATE_HZ:.7f},{v:.6f}" for k, v in enumerate(volts))
+    path.write_text(f"time_s,volts\n{rows}\n")
+
+
+def write_column(path: Path, volts: Floats) -> None:
+    path.write_text("\n".join(f"{v:.6f}" for v in volts))
+
+
+def write_wav(path: Path, volts: Floats) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 12000, 0, "NONE", ""))
+        file.writeframes(np.rint(volts / 0.0068).astype("<i2").tobytes())
+
+
+def write_comtrade(path: Path, volts: Floats) -> None:
+    counts = np.rint(volts / 0.0068).astype(int)
+    path.write_text(
+        "station,box,1999\n2,2A,0D\n"
+        "1,current,A,,A,1.0,0.0,0,-32767,32767,1,1,S\n2,UL1,A,,kV,0.0000068,0.0,0,-32767,32767,1,1,S\n"
+        f"60\n1\n12000,{len(volts)}\n01/11/2017,00:00:00.000000\n01/11/2017,00:00:00.000000\nASCII\n1\n"
+    )
+    rows = "\n".join(f"{k + 1},{round(k / RATE_HZ * 1e6)},0,{count}" for k, count in enumerate(counts))
+    path.with_suffix(".dat").write_text(rows + "\n")
+
+
+FORMATS: list[tuple[str, Callable[[Path, Floats], object], list[str]]] = [
+    ("a.csv", write_csv, []),
+    ("b.csv", write_column, ["--rate-hz", "12000"]),
+    ("c.npy", np.save, ["--rate-hz", "12000"]),
+    ("d.npy", lambda path, volts: np.save(path, np.rint(volts / 0.0068).astype(np.int16)), FLAGS),
+    ("e.npy", lambda path, volts: np.save(path, volts.astype(np.float32)), ["--rate-hz", "12000"]),
+    ("f.wav", write_wav, ["--volts-per-lsb", "0.0068"]),
+    ("g.cfg", write_comtrade, []),
+    ("h.i16", lambda path, volts: path.write_bytes(np.rint(volts / 0.0068).astype("<i2").tobytes()), FLAGS),
+]
+
+
+@pytest.mark.parametrize(("name", "write", "flags"), FORMATS, ids=[name for name, _, _ in FORMATS])
+def test_every_format_says_the_same(
+    name: str, write: Callable[[Path, Floats], object], flags: list[str], tmp_path: Path
+) -> None:
+    volts = mains(hz=60.02)
+    volts[9000:11000] *= 0.7
+    write(tmp_path / name, volts)
+    answer = told(tmp_path / name, *flags)
+    assert answer["rate_hz"] == pytest.approx(12000.0, rel=1e-6)
+    assert answer["samples"] == 24000
+    assert answer["frequency_hz"]["mean"] == pytest.approx(60.02, abs=2e-3)
+    assert answer["rms_v"]["median"] == pytest.approx(120.0 * math.sqrt(1.0025), rel=1e-4)
+    (event,) = answer["events"]
+    assert event["residual_percent"] == pytest.approx(70.0 * math.sqrt(1.0025), abs=0.1)
+
+
+def test_comtrade_channels_go_by_name_or_number(tmp_path: Path) -> None:
+    write_comtrade(tmp_path / "g.cfg", mains())
+    assert told(tmp_path / "g.dat", "--channel", "UL1") == {
+        **told(tmp_path / "g.cfg", "--channel", "2"),
+        "file": str(tmp_path / "g.dat"),
+    }
+    for channel in ("UL9", "3", "1"):  # 1 is a current
+        assert_refused(tmp_path / "g.cfg", "--channel", channel)
+
+
+# broken input: one line, no traceback
+
+
+def npy(shape_or_array: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, shape_or_array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return (pytest.fail, ("an array of objects was unpickled",))
+
+
+def wav(channels: int, width: int) -> bytes:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((channels, width, 12000, 0, "NONE", ""))
+        file.writeframes(bytes(channels * width * 600))
+    return buffer.getvalue()
+
+
+def table(places: Sequence[float]) -> bytes:
+    """A .csv whose times are these multiples of the sampling step."""
+    return b"time_s,volts\n" + b"".join(b"%.7f,0\n" % (place / RATE_HZ) for place in places)
+
+
+BROKEN: list[tuple[str, bytes, list[str], str]] = [
+    ("empty.i16", b"", FLAGS, "empty"),
+    ("odd.i16", bytes(801), FLAGS, "odd"),
+    ("bare.i16", bytes(800), [], "rate"),
+    ("no_gain.i16", bytes(800), ["--rate-hz", "12000"], "volts_per_lsb"),
+    ("slow.i16", bytes(800), ["--rate-hz", "100", "--volts-per-lsb", "1"], "rate_hz"),
+    ("what.txt", b"1\n2\n", FLAGS, "format"),
+    ("noname", b"1\n2\n", FLAGS, "format"),
+    ("empty.csv", b"", FLAGS, "empty"),
+    ("header.csv", b"time_s,volts\n", FLAGS, "empty"),
+    ("nan.csv", b"time_s,volts\n0,1\n0.1,nan\n", FLAGS, "finite"),
+    ("inf.csv", b"1\n2\ninf\n", FLAGS, "finite"),
+    ("text.csv", b"time_s,volts\n0,1\n0.1,hello\n", FLAGS, "numbers"),
+    ("hole.csv", b"time_s,volts\n0,1\n0.1,\n", FLAGS, "numbers"),
+    ("ragged.csv", b"time_s,volts\n0,1\n0.1,2,3\n", FLAGS, "numbers"),
+    ("names.csv", b"a,b\n0,1\n", FLAGS, "header"),
+    ("bare_two.csv", b"0,1\n1,2\n", FLAGS, "header"),
+    ("back.csv", b"time_s,volts\n1,1\n0,1\n", [], "rise"),
+    ("uneven.csv", b"time_s,volts\n0,1\n0.1,1\n0.5,1\n0.6,1\n", [], "evenly"),
+    ("left_out.csv", table([0, 1, 2, 3, 5, 6, 7, 8]), [], "sample 4"),
+    ("far.csv", b"time_s,volts\n-1e308,1\n1e308,2\n", [], "rise"),
+    ("utf16.csv", "time_s,volts\n0,1\n".encode("utf-16"), FLAGS, "numbers"),
+    ("semicolons.csv", b"time_s;volts\n0;1\n", FLAGS, "header"),
+    ("decimal_comma.csv", b"1,5\n1,6\n", FLAGS, "columns"),
+    ("three.csv", b"time_s,volts,amps\n0,1,2\n", FLAGS, "header"),
+    ("one.csv", b"time_s,volts\n0,1\n", [], "rate"),
+    ("binary.csv", bytes(range(256)), FLAGS, "numbers"),
+    ("flat.npy", npy(np.zeros((2, 600))), FLAGS, "dimensions"),
+    ("scalar.npy", npy(np.float64(3.0)), FLAGS, "dimensions"),
+    ("none.npy", npy(np.zeros(0)), FLAGS, "empty"),
+    ("nan.npy", npy(np.array([1.0, math.nan])), FLAGS, "finite"),
+    ("objects.npy", npy(np.array([Bomb()], dtype=object)), FLAGS, "readable"),
+    ("int64.npy", npy(np.zeros(600, dtype=np.int64)), FLAGS, "int16"),
+    ("complex.npy", npy(np.zeros(600, dtype=complex)), FLAGS, "int16"),
+    ("text.npy", npy(np.array(["a", "b"])), FLAGS, "int16"),
+    ("cut.npy", npy(np.zeros(600))[:1000], FLAGS, "readable"),
+    ("noise.npy", b"hello", FLAGS, "readable"),
+    ("empty.npy", b"", FLAGS, "readable"),
+    ("stereo.wav", wav(2, 2), FLAGS, "channels"),
+    ("wide.wav", wav(1, 3), FLAGS, "bits"),
+    ("narrow.wav", wav(1, 1), FLAGS, "bits"),
+    ("cut.wav", wav(1, 2)[:700], FLAGS, "cut short"),
+    ("odd.wav", wav(1, 2)[:701], FLAGS, "cut short"),
+    ("noise.wav", b"RIFFhello", FLAGS, "readable"),
+    ("empty.wav", b"", FLAGS, "readable"),
+    ("lonely.cfg", b"x", [], "beside"),
+    ("noise.cff", b"hello", [], "COMTRADE"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "flags", "word"), BROKEN, ids=[name for name, _, _, _ in BROKEN])
+def test_broken_input_is_refused_in_one_line(
+    name: str, content: bytes, flags: list[str], word: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    text = assert_refused(path, *flags)
+    assert word in text and name in text
+
+
+@pytest.mark.parametrize("cfg", ["", "hello", "s,b,1999\n1,1A,0D\n1,U,A,,V,x,0,0,0,0,1,1,S\n60\n1\n0,0\n"])
+def test_broken_comtrade_is_refused_in_one_line(cfg: str, tmp_path: Path) -> None:
+    (tmp_path / "g.cfg").write_text(cfg)
+    (tmp_path / "g.dat").write_text("1,2\n")
+    assert "g.cfg" in assert_refused(tmp_path / "g.cfg")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        '{"rate_hz": 0, "volts_per_lsb": 0.0068}',
+        '{"rate_hz": -12000, "volts_per_lsb": 0.0068}',
+        '{"rate_hz": "12000", "volts_per_lsb": 0.0068}',
+        '{"rate_hz": true, "volts_per_lsb": 0.0068}',
+        '{"rate_hz": null, "volts_per_lsb": 0.0068}',
+        '{"rate_hz": NaN, "volts_per_lsb": 0.0068}',
+        '{"rate_hz": 12000, "volts_per_lsb": Infinity}',
+        '{"rate_hz": 12000, "volts_per_lsb": [1]}',
+        '{"rate_hz": 12000}',
+        '{"volts_per_lsb": 0.0068}',
+        '{"rate_hz": 12000, "volts_per_lsb": 0.0068, "nominal_hz": 0}',
+        '{"rate_hz": 1%s, "volts_per_lsb": 0.0068}' % (400 * "0"),
+        '{"rate_hz": 12000, "volts_per_lsb": 1e300}',
+        '{"rate_hz": 12000, "volts_per_lsb": 0.0068, "nominal_hz": 0.5}',
+        '{"rate_hz": 1e400, "volts_per_lsb": 0.0068}',
+    ],
+)
+def test_broken_metadata_is_refused_in_one_line(facts: str, tmp_path: Path) -> None:
+    path = as_i16(tmp_path, mains())
+    path.with_suffix(".json").write_text(facts)
+    assert "mains" in assert_refused(path)
+
+
+@pytest.mark.parametrize("form", ["ASCII", "BINARY"])
+@pytest.mark.parametrize("left", [0, 1, 300])
+def test_a_comtrade_record_cut_short_is_refused(form: str, left: int, tmp_path: Path) -> None:
+    """Its reader makes room for what .cfg promises, and says nothing of what .dat has not."""
+    path = tmp_path / "g.cfg"
+    write_comtrade(path, mains())
+    path.write_text(path.read_text().replace("ASCII", form))
+    binary = [struct.pack("<IIhh", k + 1, k, 0, 7) for k in range(left)]
+    lines = path.with_suffix(".dat").read_bytes().splitlines(keepends=True)[:left]
+    path.with_suffix(".dat").write_bytes(b"".join(binary if form == "BINARY" else lines))
+    assert f"cut short, {max(left, 1)} of 24000" in assert_refused(path)
+
+
+def test_a_comtrade_record_that_promises_more_than_memory_is_refused(tmp_path: Path) -> None:
+    cfg = tmp_path / "g.cfg"
+    write_comtrade(cfg, mains(0.1))
+    cfg.write_text(cfg.read_text().replace("12000,1200", f"12000,{10**15}"))
+    assert "g.cfg" in assert_refused(cfg)
+
+
+def test_a_pipe_is_no_recording_and_no_metadata(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.i16")
+    assert "is no file" in assert_refused(tmp_path / "pipe.i16", *FLAGS)
+    path = as_i16(tmp_path, mains())
+    path.with_suffix(".json").unlink()
+    os.mkfifo(path.with_suffix(".json"))
+    assert "is no file" in assert_refused(path, *FLAGS)
+
+
+def test_a_byte_order_mark_windows_line_ends_and_quotes_do_no_harm(tmp_path: Path) -> None:
+    path = as_i16(tmp_path, mains())
+    path.with_suffix(".json").write_text("\ufeff" + path.with_suffix(".json").read_text())
+    assert told(path)["samples"] == 24000
+    write_csv(tmp_path / "a.csv", mains())
+    text = (tmp_path / "a.csv").read_text().replace("time_s,volts", '"time_s","volts"').replace("\n", "\r\n")
+    (tmp_path / "a.csv").write_text("\ufeff" + text, newline="")
+    assert told(tmp_path / "a.csv")["rms_v"]["median"] == pytest.approx(120.0 * math.sqrt(1.0025), rel=1e-4)
+
+
+@pytest.mark.parametrize("digits", [5, 6, 9])
+def test_rounded_times_cost_no_accuracy(digits: int, tmp_path: Path) -> None:
+    rows = (f"{1000.1 + k / RATE_HZ:.{digits}f},{v:.4f}\n" for k, v in enumerate(mains(hz=60.02)))
+    (tmp_path / "a.csv").write_text("time_s,volts\n" + "".join(rows))
+    answer = told(tmp_path / "a.csv")
+    assert answer["rate_hz"] == pytest.approx(12000.0, rel=2e-7)
+    assert answer["frequency_hz"]["mean"] == pytest.approx(60.02, abs=1e-4)
+
+
+def test_half_floats_are_volts_and_warn_of_nothing(tmp_path: Path) -> None:
+    np.save(tmp_path / "h.npy", mains().astype(np.float16))
+    done = shell(tmp_path / "h.npy", "--rate-hz", "12000", "--json")
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_a_missing_file_a_folder_and_bytes_that_are_no_text_are_one_line(tmp_path: Path) -> None:
+    assert "no such file" in assert_refused(tmp_path / "nothing.i16", *FLAGS)
+    (tmp_path / "folder.i16").mkdir()
+    assert "is no file" in assert_refused(tmp_path / "folder.i16", *FLAGS)
+    path = as_i16(tmp_path, mains())
+    path.with_suffix(".json").write_bytes(b"\xff\xfe\x00")
+    assert_refused(path)
+
+
+def test_the_shell_sees_one_line_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "odd.i16").write_bytes(b"abc")
+    done = shell(tmp_path / "odd.i16", *FLAGS, "--json")
+    assert done.returncode in (1, 2) and done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1 and "odd.i16" in done.stderr

@@ -4,6 +4,7 @@ A wrong use ends with exit code 2, a failure with 1, both with one line and no t
 """
 
 import importlib
+import io
 import sys
 
 import click
@@ -52,6 +53,8 @@ def tools() -> None:
 
 def main() -> None:
     """Run the command; what a user can do something about becomes one line on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has no Braille gets ?, not a traceback
+        sys.stdout.reconfigure(errors="replace")
     try:
         tools(prog_name="opq-tools")
     except OpqError as error:

@@ -15,9 +15,11 @@ from opq_measure.analysis import Analysis
 from opq_measure.disturbances import Limits
 from opq_proto.errors import RecordingError
 from opq_tools.recordings import Recording
-from opq_tools.report import excerpt
+from opq_tools.report import VERDICTS, excerpt, worst
 
 MOST_POINTS = 4000
+LEAST_PERCENT = 1.0
+"""Height of the harmonics at least; so that nothing is not drawn large."""
 INK, DIP, LIMIT = "#1f4e79", "#d9822b", "#888888"
 
 
@@ -49,11 +51,13 @@ def save_figure(path: Path, recording: Recording, analysis: Analysis, limits: Li
 
 
 def _draw_wave(axes: Axes, recording: Recording, analysis: Analysis) -> None:
-    first, last = excerpt(analysis, cycles=16.0)
+    first, last = excerpt(analysis, cycles=24.0)
     volts = np.asarray(recording.samples[first:last], dtype=np.float64) * recording.v_per_lsb
     axes.plot(np.arange(first, last) / analysis.rate_hz, volts, color=INK, linewidth=0.9)
     _mark_events(axes, analysis)
-    axes.set(ylabel="V", xlim=(first / analysis.rate_hz, last / analysis.rate_hz), title="Waveform")
+    axes.set(
+        ylabel="V", xlabel="s", xlim=(first / analysis.rate_hz, last / analysis.rate_hz), title="Waveform"
+    )
     axes.grid(alpha=0.3)
 
 
@@ -67,14 +71,15 @@ def _draw_rms(axes: Axes, analysis: Analysis, limits: Limits) -> None:
         axes.fill_between(
             middles_s[: len(whole) * step : step], whole.min(axis=1), whole.max(axis=1), color=INK
         )
-    shown = axes.get_ylim()
-    for percent in (limits.sag_percent, limits.swell_percent, limits.interruption_percent):
+    percents = [limits.sag_percent, limits.swell_percent]
+    if any(each.kind == "interruption" for each in analysis.disturbances):
+        percents.append(limits.interruption_percent)
+    for percent in percents:
         level_v = percent / 100 * analysis.nominal_v
-        if shown[0] - 0.1 * analysis.nominal_v < level_v < shown[1] + 0.1 * analysis.nominal_v:
-            axes.axhline(level_v, color=LIMIT, linestyle="--", linewidth=0.8)
-            axes.annotate(
-                f"{percent:g} %", (1.0, level_v), xycoords=("axes fraction", "data"), va="center", fontsize=8
-            )
+        axes.axhline(level_v, color=LIMIT, linestyle="--", linewidth=0.8)
+        axes.annotate(
+            f"{percent:g} %", (1.0, level_v), xycoords=("axes fraction", "data"), va="center", fontsize=8
+        )
     _mark_events(axes, analysis)
     axes.set(ylabel="V", xlabel="s", xlim=(0, analysis.samples / analysis.rate_hz), title="Urms(1/2)")
     axes.grid(alpha=0.3)
@@ -84,6 +89,7 @@ def _draw_harmonics(axes: Axes, analysis: Analysis) -> None:
     percent = 100 * np.nan_to_num(analysis.harmonics[1:])
     axes.bar(np.arange(2, len(percent) + 2), percent, color=INK)
     axes.set(xlabel="order", ylabel="% of the fundamental", xlim=(1, 51), title="Harmonics")
+    axes.set_ylim(0, max(LEAST_PERCENT, 1.05 * percent.max()))
     axes.grid(alpha=0.3, axis="y")
 
 
@@ -95,6 +101,10 @@ def _mark_events(axes: Axes, analysis: Analysis) -> None:
 def _summary(analysis: Analysis) -> str:
     if not analysis.disturbances:
         return "no dip, swell or interruption"
-    worst = max(analysis.disturbances, key=lambda each: abs(each.residual_percent - 100))
-    more = f" and {len(analysis.disturbances) - 1} more" if len(analysis.disturbances) > 1 else ""
-    return f"{worst.kind}, {worst.residual_percent:.1f} % for {1000 * worst.duration_s:.0f} ms{more}"
+    event = worst(analysis.disturbances)
+    more = f", and {len(analysis.disturbances) - 1} more" if len(analysis.disturbances) > 1 else ""
+    return (
+        f"{event.ieee1159 or event.kind} to {event.residual_v:.1f} V ({event.residual_percent:.1f} %) for "
+        f"{1000 * event.duration_s:.0f} ms{more}\n"
+        f"ITIC: {VERDICTS[event.itic]}, SEMI F47: {VERDICTS[event.semi_f47]}"
+    )

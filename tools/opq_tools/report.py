@@ -15,6 +15,9 @@ from opq_tools import terminal_plot
 from opq_tools.recordings import Recording
 
 PLOT_HEIGHT = 7
+TABLE_WIDTH = 110
+"""Room for the widest row: on a narrow terminal it goes on in the next line, but no figure is cut."""
+MOST_CYCLES_BEFORE = 4.0
 VERDICTS = {
     "no_interruption_in_function": "inside",
     "no_damage": "no damage",
@@ -28,6 +31,8 @@ VERDICTS = {
 def print_report(recording: Recording, analysis: Analysis, contract: Mapping[str, Any]) -> None:
     """Print what was found, for a person."""
     console = Console(highlight=False)
+    shown_width = console.width
+    console.width = max(shown_width, TABLE_WIDTH)
     seconds = analysis.samples / analysis.rate_hz
     console.print(
         f"[bold]{escape(recording.path.name)}[/bold]: {analysis.samples:,} samples, {seconds:.4g} s at "
@@ -38,7 +43,10 @@ def print_report(recording: Recording, analysis: Analysis, contract: Mapping[str
     largest = _largest(contract["harmonics_percent"])
     console.print(f"largest harmonics, % of the fundamental: {largest}", soft_wrap=True)
     console.print(f"flicker: {_flicker(contract['flicker'])}", soft_wrap=True)
-    _print_plots(console, recording, analysis)
+    if console.encoding.startswith("utf"):  # else there is no Braille to draw with
+        _print_plots(
+            console, recording, analysis, max(30, min(shown_width, 110) - terminal_plot.LABEL_WIDTH - 2)
+        )
     console.print()
     if analysis.disturbances:
         console.print(_events(analysis.disturbances))
@@ -80,10 +88,9 @@ def _events(disturbances: tuple[Disturbance, ...]) -> Table:
         box=None,
         pad_edge=False,
     )
-    for name in ("event", "start, s", "ms", "cycles", "V", "%", "ITIC", "SEMI F47"):
-        table.add_column(
-            name, no_wrap=True, justify="right" if name in ("start, s", "ms", "cycles", "V", "%") else "left"
-        )
+    for name in ("event", "start, s", "ms", "cycles", "rms, V", "% nom.", "ITIC", "SEMI F47"):
+        words = name in ("event", "ITIC", "SEMI F47")
+        table.add_column(name, no_wrap=True, justify="left" if words else "right")
     for each in disturbances:
         still = "≥ " if each.open or each.open_at_start else ""
         table.add_row(
@@ -99,8 +106,7 @@ def _events(disturbances: tuple[Disturbance, ...]) -> Table:
     return table
 
 
-def _print_plots(console: Console, recording: Recording, analysis: Analysis) -> None:
-    width = max(30, min(console.width, 110) - terminal_plot.LABEL_WIDTH - 2)
+def _print_plots(console: Console, recording: Recording, analysis: Analysis, width: int) -> None:
     if len(analysis.half_rms_v) >= 2:
         start_s, end_s = (analysis.half_edges[k] / analysis.rate_hz for k in (0, -1))
         _print_plot(
@@ -125,14 +131,18 @@ def _print_plot(
 
 
 def excerpt(analysis: Analysis, cycles: float = 4.0) -> tuple[int, int]:
-    """Samples worth drawing: around the start of the deepest event, else the first cycles."""
+    """Samples worth drawing: from shortly before the start of the worst event, else the first cycles."""
     period = analysis.rate_hz / analysis.nominal_hz
     start = 0.0
     if analysis.disturbances:
-        worst = max(analysis.disturbances, key=lambda each: abs(each.residual_percent - 100))
-        start = worst.start_sample - cycles / 2 * period
+        start = worst(analysis.disturbances).start_sample - min(cycles / 2, MOST_CYCLES_BEFORE) * period
     first = int(min(max(0.0, start), max(0.0, analysis.samples - cycles * period)))
     return first, min(analysis.samples, first + max(2, round(cycles * period)))
+
+
+def worst(disturbances: Sequence[Disturbance]) -> Disturbance:
+    """The one furthest from nominal."""
+    return max(disturbances, key=lambda each: abs(each.residual_percent - 100))
 
 
 def _number(value: float | None, form: str) -> str:

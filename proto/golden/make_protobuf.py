@@ -24,8 +24,12 @@ def block(field: int, data: bytes | str) -> bytes:
     return varint(field << 3 | 2) + varint(len(data)) + data
 
 
+def single(field: int, value: float) -> bytes:
+    return varint(field << 3 | 5) + struct.pack("<f", value)
+
+
 def metric(low: float, high: float, mean: float) -> bytes:
-    return b"".join(varint(n << 3 | 5) + struct.pack("<f", v) for n, v in ((1, low), (2, high), (3, mean)))
+    return single(1, low) + single(2, high) + single(3, mean)
 
 
 def protobuf_cases() -> dict[str, tuple[str, str, dict[str, object], bytes]]:
@@ -47,13 +51,18 @@ def protobuf_cases() -> dict[str, tuple[str, str, dict[str, object], bytes]]:
         "measurement_original": (box + "Measurement", "as an original Box sends it",
             {"box_id": 1003, "timestamp_ms": "1700000000000", "metrics": {"rms": rms}},
             number(1, 1003) + number(2, 1_700_000_000_000) + rms_entry),
-        "measurement_ours": (box + "Measurement", "with all of our fields",
+        "measurement_ours": (box + "Measurement", "with all of our fields (1008, 1009: see golden/README.md)",
             {"box_id": 1003, "timestamp_ms": "1700000000000", "metrics": {"rms": rms}, "start_ns": str(start),
              "end_ns": str(start + 10**9), "uncertainty_ns": 4294967295, "time_source": "GPS",
-             "sequence": "300", "backfilled": True, "crossing": True, "oldest_sequence": "0"},
+             "sequence": "300", "backfilled": True, "crossing": True, "oldest_sequence": "0",
+             "nominal_v": 230.0, "nominal_hz": 50.0},
             number(1, 1003) + number(2, 1_700_000_000_000) + rms_entry + number(1000, start)
             + number(1001, start + 10**9) + number(1002, 2**32 - 1) + number(1003, 3) + number(1004, 300)
-            + number(1005, 1) + number(1006, 1) + number(1007, 0)),
+            + number(1005, 1) + number(1006, 1) + number(1007, 0) + single(1008, 230.0) + single(1009, 50.0)),
+        "measurement_nominal_zero": (box + "Measurement",
+            "nominal values that cannot be true: a reader of ours has none",
+            {"box_id": 1, "nominal_v": 0.0, "nominal_hz": "Infinity"},
+            number(1, 1) + single(1008, 0.0) + single(1009, float("inf"))),
         "cycle_packed": (box + "Cycle", "packed, as Python and C++ write it", as_fields, packed),
         "cycle_unpacked": (box + "Cycle", "a tag before every sample, as original Boxes write it",
             as_fields, unpacked),
@@ -97,6 +106,5 @@ def protobuf_cases() -> dict[str, tuple[str, str, dict[str, object], bytes]]:
             block(4, number(1, 8) + number(2, 2) + block(3, "{}") + block(4, "IDLE"))),
         "legacy_trigger": ("opq.proto.TriggerMessage", "the legacy Box's measurement",
             {"id": 3, "time": "1000", "frequency": 59.96875, "rms": 120.5},
-            number(1, 3) + number(2, 1000) + b"\x1d" + struct.pack("<f", 59.96875)
-            + b"\x25" + struct.pack("<f", 120.5)),
+            number(1, 3) + number(2, 1000) + single(3, 59.96875) + single(4, 120.5)),
     }  # fmt: skip

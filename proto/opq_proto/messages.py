@@ -15,6 +15,11 @@ from numpy.typing import NDArray
 UNKNOWN_UNCERTAINTY_NS = 0xFFFF_FFFF
 """The largest value of the 32-bit wire fields: saturated, or not known."""
 
+NOMINAL_V = (1.0, 1e6)
+"""Least and most declared volts that are believed: a generator on a bench up to the largest lines."""
+NOMINAL_HZ = (10.0, 400.0)
+"""Least and most declared hertz that are believed: railways' 16.7 Hz to aircraft's 400 Hz."""
+
 
 class TimeSource(IntEnum):
     """What a time stamp rests on; the numbers are those of the wire."""
@@ -53,6 +58,15 @@ class Measurement:
     oldest_sequence: int | None = None
     backfilled: bool = False
     crossing: bool = False
+    nominal_v: float | None = None
+    """What the Box is meant to measure, volts; within NOMINAL_V or None."""
+    nominal_hz: float | None = None
+
+
+def nominal_or_none(value: float, limits: tuple[float, float]) -> float | None:
+    """`value` when it lies within NOMINAL_V or NOMINAL_HZ; None when it does not or is NaN: not known."""
+    least, most = limits
+    return value if least <= value <= most else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class Metric(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ..., average: _Optional[float] = ...) -> None: ...
 
 class Measurement(_message.Message):
-    __slots__ = ("box_id", "timestamp_ms", "metrics", "start_ns", "end_ns", "uncertainty_ns", "time_source", "sequence", "backfilled", "crossing", "oldest_sequence")
+    __slots__ = ("box_id", "timestamp_ms", "metrics", "start_ns", "end_ns", "uncertainty_ns", "time_source", "sequence", "backfilled", "crossing", "oldest_sequence", "nominal_v", "nominal_hz")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,8 @@ class Measurement(_message.Message):
     BACKFILLED_FIELD_NUMBER: _ClassVar[int]
     CROSSING_FIELD_NUMBER: _ClassVar[int]
     OLDEST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    NOMINAL_V_FIELD_NUMBER: _ClassVar[int]
+    NOMINAL_HZ_FIELD_NUMBER: _ClassVar[int]
     box_id: int
     timestamp_ms: int
     metrics: _containers.MessageMap[str, Metric]
@@ -59,7 +61,9 @@ class Measurement(_message.Message):
     backfilled: bool
     crossing: bool
     oldest_sequence: int
-    def __init__(self, box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, Metric]] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ..., sequence: _Optional[int] = ..., backfilled: _Optional[bool] = ..., crossing: _Optional[bool] = ..., oldest_sequence: _Optional[int] = ...) -> None: ...
+    nominal_v: float
+    nominal_hz: float
+    def __init__(self, box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, Metric]] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ..., sequence: _Optional[int] = ..., backfilled: _Optional[bool] = ..., crossing: _Optional[bool] = ..., oldest_sequence: _Optional[int] = ..., nominal_v: _Optional[float] = ..., nominal_hz: _Optional[float] = ...) -> None: ...
 
 class GetInfoCommand(_message.Message):
     __slots__ = ()

@@ -11,7 +11,14 @@ from math import isfinite
 from google.protobuf.message import EncodeError
 
 from opq_proto.errors import FrameError
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric
+from opq_proto.messages import (
+    NOMINAL_HZ,
+    NOMINAL_V,
+    UNKNOWN_UNCERTAINTY_NS,
+    Measurement,
+    Metric,
+    nominal_or_none,
+)
 from opq_proto.opqbox3_pb2 import Command, Response
 from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_proto.wire_waveforms import (
@@ -52,7 +59,7 @@ def topic(box_id: str) -> bytes:
 
 
 def measurement_to_wire(measurement: Measurement) -> bytes:
-    """The protobuf Measurement; values that are not finite are left out, as unknown.
+    """The protobuf Measurement without values that are not finite and nominal ones that cannot be true.
 
     Raises:
         FrameError: the box id or a time does not fit the wire.
@@ -78,6 +85,10 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
             message.oldest_sequence = measurement.oldest_sequence
         message.backfilled = measurement.backfilled
         message.crossing = measurement.crossing
+        if measurement.nominal_v is not None and nominal_or_none(measurement.nominal_v, NOMINAL_V):
+            message.nominal_v = measurement.nominal_v
+        if measurement.nominal_hz is not None and nominal_or_none(measurement.nominal_hz, NOMINAL_HZ):
+            message.nominal_hz = measurement.nominal_hz
         return message.SerializeToString()
     except (ValueError, TypeError, EncodeError) as error:
         raise FrameError(f"Box {measurement.box_id}: measurement does not fit the wire: {error}") from error
@@ -86,7 +97,8 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
 def measurement_from_wire(data: bytes) -> Measurement:
     """Read a protobuf Measurement, the original's or ours.
 
-    Metrics that are not finite are unknown and left out; an unknown time source counts as FREE.
+    Metrics that are not finite and nominal values that cannot be true are unknown and left out; an
+    unknown time source counts as FREE.
 
     Raises:
         FrameError: not a Measurement, empty, a time after 2262 or a sequence beyond 2**63 - 1.
@@ -113,6 +125,8 @@ def measurement_from_wire(data: bytes) -> Measurement:
         oldest_sequence=message.oldest_sequence if message.HasField("oldest_sequence") else None,
         backfilled=message.backfilled,
         crossing=message.crossing,
+        nominal_v=nominal_or_none(message.nominal_v, NOMINAL_V),  # absent reads as 0, not believed
+        nominal_hz=nominal_or_none(message.nominal_hz, NOMINAL_HZ),
     )
 
 

@@ -32,6 +32,8 @@ measurements = st.builds(
     oldest_sequence=sequences,
     backfilled=st.booleans(),
     crossing=st.booleans(),
+    nominal_v=st.none() | st.floats(1, 1e6, width=32),
+    nominal_hz=st.none() | st.floats(10, 400, width=32),
 )
 
 
@@ -61,6 +63,7 @@ def test_an_original_reader_reads_our_measurement_and_skips_our_fields(original:
         Measurement(
             "1003", 1_700_000_000_000, metrics, start_ns=NS - 10**9, end_ns=NS, uncertainty_ns=5,
             source=TimeSource.GPS, sequence=7, oldest_sequence=3, backfilled=True, crossing=True,
+            nominal_v=230.0, nominal_hz=50.0,
         )
     )  # fmt: skip
     kind = original["Measurement"]
@@ -68,7 +71,8 @@ def test_an_original_reader_reads_our_measurement_and_skips_our_fields(original:
     read = kind.FromString(data)
     assert (read.box_id, read.timestamp_ms) == (1003, 1_700_000_000_000)
     assert read.metrics["rms"].average == 120.0
-    assert wire.measurement_from_wire(read.SerializeToString()).sequence == 7  # it even hands them on
+    handed_on = wire.measurement_from_wire(read.SerializeToString())
+    assert (handed_on.sequence, handed_on.nominal_v, handed_on.nominal_hz) == (7, 230.0, 50.0)
 
 
 def test_a_measurement_of_an_original_box_has_no_fields_of_ours(original: dict[str, Any]) -> None:
@@ -89,6 +93,15 @@ def test_unknown_values_are_absent_and_never_nan() -> None:
     message = pb.Measurement(box_id=1)
     message.metrics["trans"].max = math.nan
     assert wire.measurement_from_wire(message.SerializeToString()).metrics == {}
+
+
+@pytest.mark.parametrize("value", [0.0, -230.0, 0.5, 2e6, math.nan, math.inf, -math.inf])
+def test_nominal_values_that_cannot_be_true_are_left_out_and_cost_nothing_else(value: float) -> None:
+    message = pb.Measurement(box_id=1, timestamp_ms=5, nominal_v=value, nominal_hz=value)
+    assert wire.measurement_from_wire(message.SerializeToString()) == Measurement("1", 5, {})
+    written = wire.measurement_to_wire(Measurement("1", 5, {}, nominal_v=value, nominal_hz=value))
+    assert not pb.Measurement.FromString(written).HasField("nominal_v")
+    assert not pb.Measurement.FromString(written).HasField("nominal_hz")
 
 
 def test_an_uncertainty_too_large_for_the_wire_saturates() -> None:

@@ -20,6 +20,7 @@ from opq_cloud.service import CloudContext, Service
 from opq_cloud.store.opening import open_store
 from opq_proto import log
 from opq_proto.config import default_data_dir
+from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
 Make = Callable[[CloudConfig, CloudContext, Path], Sequence[Service]]
@@ -117,7 +118,6 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
     shared = CloudContext(lambda: open_store(config.store.mongo_uri, config.store.data_dir or data_dir))
     board = Board()
     runner = Runner(board)
-    runner.stop_on_signals()
     raise_descriptor_limit()
     names = list(MAKERS) if command == "all" else [name for name in MAKERS if name == command]
     try:
@@ -129,11 +129,12 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
         health = health_of(command, config, board)
         if health is not None:
             services.append(health)
-        if runner.start(services):
-            log.get().info("cloud.ready", services=[service.name for service in services])
-        if not runner.wait():
-            # a thread that hangs in a library would make the interpreter's own end undefined
-            os._exit(1 if runner.failure is None else runner.failure.exit_code)
+        with stopped_by_signals(runner.stop):
+            if runner.start(services):
+                log.get().info("cloud.ready", services=[service.name for service in services])
+            if not runner.wait():
+                # a thread that hangs in a library would make the interpreter's own end undefined
+                os._exit(1 if runner.failure is None else runner.failure.exit_code)
     finally:
         shared.close()
     return runner.failure

@@ -6,7 +6,6 @@ start, with one line.
 """
 
 import resource
-import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ STEADY_S = 60.0
 """After so long without a fault the waits start anew."""
 READY_S = 15.0
 JOIN_S = 5.0
-SIGNAL_CHECK_S = 0.1
 
 
 class Runner:
@@ -35,7 +33,6 @@ class Runner:
         self._board = board
         self._log = log.get()
         self._threads: list[threading.Thread] = []
-        self._signalled = False
 
     def start(self, services: Sequence[Service]) -> bool:
         """Start them in order, each when the one before is ready; False when one could not."""
@@ -48,18 +45,16 @@ class Runner:
             self._threads.append(thread)
             thread.start()
             until = time.monotonic() + READY_S
-            while not (ready.wait(0.02) or self._over()) and time.monotonic() < until:
+            while not (ready.wait(0.02) or self.stop.is_set()) and time.monotonic() < until:
                 continue
-            if self._over():
+            if self.stop.is_set():
                 return False
             self._log.info("service.ready" if ready.is_set() else "service.not_ready", service=service.name)
         return True
 
     def wait(self) -> bool:
         """Until a signal, or a service's failure at the start; then end all. False: some did not."""
-        while not self._over():
-            self.stop.wait(SIGNAL_CHECK_S)
-        self.stop.set()
+        self.stop.wait()
         until = time.monotonic() + JOIN_S
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
@@ -67,19 +62,6 @@ class Runner:
         if left:
             self._log.error("services.not_ended", services=left, waited_s=JOIN_S)
         return not left
-
-    def stop_on_signals(self) -> None:
-        """SIGTERM and SIGINT ask for the end."""
-
-        def note(*_: object) -> None:
-            # not stop.set(): its lock may be held by this very thread, which the signal interrupted
-            self._signalled = True
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, note)
-
-    def _over(self) -> bool:
-        return self._signalled or self.stop.is_set()
 
     def _supervise(self, entry: Entry, ready: threading.Event) -> None:
         service = entry.service

@@ -6,13 +6,13 @@ opq-gateway rules                            the stream rules, where they are in
 
 import importlib.util
 import os
-import signal
 import sys
 import threading
 from pathlib import Path
 
 import click
 
+from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -83,10 +83,9 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
         return 1
     log.configure("gateway")
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     try:
-        Gateway(config.load(config_path, data_dir, port_offset)).run(stop)
+        with stopped_by_signals(stop):
+            Gateway(config.load(config_path, data_dir, port_offset)).run(stop)
     except OpqError as error:
         click.echo(f"opq-gateway: {error}", err=True)
         return error.exit_code

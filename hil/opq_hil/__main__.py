@@ -1,6 +1,7 @@
 """`python -m opq_hil.box`: many Boxes in one process, each on its own pty."""
 
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -8,8 +9,9 @@ import click
 from opq_hil.faults import HARDWARE
 from opq_hil.fleet import plan_fleet
 from opq_hil.host import BoxHost
-from opq_hil.serving import serve, stop_on_signals
+from opq_hil.serving import serve
 from opq_proto import log
+from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
 
@@ -51,10 +53,11 @@ def main(
     Example: python -m opq_hil.box --scenario lightning_dip --sim 1 --ports-dir /tmp/boxes
     """
     log.configure("boxes")
-    stop = stop_on_signals()
+    stop = threading.Event()
     try:
-        boxes = plan_fleet(replay, scenario, simulated, every_s, lead_s, seed).boxes()
-        serve(BoxHost(boxes, HARDWARE if bad_wire else None, ports_dir), ports_dir, stop)
+        with stopped_by_signals(stop):
+            boxes = plan_fleet(replay, scenario, simulated, every_s, lead_s, seed).boxes()
+            serve(BoxHost(boxes, HARDWARE if bad_wire else None, ports_dir), ports_dir, stop)
     except (OpqError, OSError) as error:
         click.echo(f"boxes: {error}", err=True)
         sys.exit(getattr(error, "exit_code", 1))

@@ -4,6 +4,7 @@ Recordings and the scenario are read here, so that what is wrong with them is sa
 the same ids come out in every process that plans with the same options.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,8 @@ class Fleet:
         for box_id in self.plain_box_ids:
             sources[box_id] = (SIMULATED, plain_generator(box_id, grid, volts, hz, self.seed))
         return [
-            Box(box_id, source, hardware=hardware[:255]) for box_id, (hardware, source) in sources.items()
+            Box(box_id, source, hardware=hardware[:255], boot_id=1 + secrets.randbelow(0xFFFF_FFFF))
+            for box_id, (hardware, source) in sources.items()
         ]
 
     def _first_disturbance_s(self) -> tuple[float | None, float]:

@@ -1,6 +1,5 @@
 """Runs a host and its control socket until told to stop: for processes that do nothing else."""
 
-import signal
 import threading
 from pathlib import Path
 
@@ -40,11 +39,3 @@ def serve(host: BoxHost, folder: Path | None, stop: threading.Event) -> None:
         thread.join()
     if problems:
         raise problems[0]
-
-
-def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop

@@ -1,5 +1,6 @@
 """`opq-tools sim`: simulated Boxes on ptys in the foreground, and disturbances on demand."""
 
+import threading
 from pathlib import Path
 
 import click
@@ -9,9 +10,10 @@ from opq_hil.control import ask
 from opq_hil.events import KINDS
 from opq_hil.fleet import Fleet, plan_fleet
 from opq_hil.host import BoxHost
-from opq_hil.serving import serve, stop_on_signals
+from opq_hil.serving import serve
 from opq_proto import log
 from opq_proto.config import default_data_dir
+from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
 
 
@@ -75,7 +77,9 @@ def run(boxes: int, scenario: str | None, seed: int, data_dir: Path | None, port
             click.echo(f"box {box.box_id} {folder / f'box{box.box_id}'}")
 
     host.on_open = tell
-    serve(host, folder, stop_on_signals())
+    stop = threading.Event()
+    with stopped_by_signals(stop):
+        serve(host, folder, stop)
 
 
 @command.command("event")

@@ -2,9 +2,7 @@
 
 import fcntl
 import json
-import signal
 import sys
-import threading
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +12,25 @@ import click
 
 from opq_hil.fleet import Fleet, plan_fleet
 from opq_proto.config import default_data_dir
+from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 from opq_proto.ports import PORTS
 from opq_tools.plan import Plan, hardware, read_config
 from opq_tools.preflight import require_free
 from opq_tools.run import Outcome, Run
 
-NOT_OF_UP = {"incident_ids", "plugin_manager", "update", "health", "rules"}
-"""Ports of opq_proto.ports that `up` does not bind."""
+NOT_OF_UP = {
+    "acquisition_broker_health",  # in `opq-cloud all` mauka_health answers for all services
+    "event_service_health",
+    "health",
+    "incident_ids",
+    "plugin_manager",
+    "rules",
+    "triggering_broker_health",
+    "triggering_service_health",
+    "update",
+}
+"""Ports of opq_proto.ports that `up` does not bind: a web server on 8080 is in nobody's way."""
 
 
 class InUseError(OpqError):
@@ -125,7 +134,7 @@ def command(
             timeout_s=timeout_s if until_incident else None,
             chatter=sys.stderr if as_json else sys.stdout,
         )
-        with stopped_by_signal(run.stop):
+        with stopped_by_signals(run.stop):
             opened = (lambda: webbrowser.open(view_url)) if open_page else None
             outcome = run.go(on_page=opened)
     finish(outcome, as_json)
@@ -178,16 +187,3 @@ def claimed(data_dir: Path) -> Iterator[None]:
                 "--data-dir and --port-offset"
             ) from error
         yield
-
-
-@contextmanager
-def stopped_by_signal(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set `stop`, while the block runs."""
-    before = {
-        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,46 @@
+"""SIGTERM and SIGINT as a stop event, without a lock taken inside a signal handler.
+
+`Event.set` takes the event's lock; in a handler it would wait for ever when the interrupted main
+thread holds it. So the handler does nothing, the interpreter writes the signal's number into a
+socket (signal.set_wakeup_fd) and a thread that reads it sets the event.
+"""
+
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """While the block runs, SIGTERM and SIGINT set `stop`; only in the main thread.
+
+    Raises:
+        ValueError: not the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise ValueError("signals reach the main thread only")
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+
+    def watch() -> None:
+        while number := reader.recv(1):
+            if number[0] in SIGNALS:
+                stop.set()
+
+    watcher = threading.Thread(target=watch, name="signals", daemon=True)
+    before_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    watcher.start()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before_fd)
+        writer.close()
+        watcher.join()
+        reader.close()

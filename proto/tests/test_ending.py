@@ -1,0 +1,51 @@
+"""SIGTERM and SIGINT set the stop event, also in the middle of its own locked moments."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from opq_proto.ending import stopped_by_signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_sets_the_event_and_afterwards_the_old_handler_is_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    stop = threading.Event()
+    with stopped_by_signals(stop):
+        os.kill(os.getpid(), number)
+        assert stop.wait(5)
+    assert signal.getsignal(number) is before
+
+
+def test_a_main_thread_that_holds_the_events_lock_is_not_locked_out() -> None:
+    code = """
+import os, signal, threading, time
+from opq_proto.ending import stopped_by_signals
+stop = threading.Event()
+with stopped_by_signals(stop):
+    with stop._cond:  # as inside stop.wait() or stop.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+    assert stop.wait(5)
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=20, check=False).returncode == 0
+
+
+def test_other_threads_cannot_ask_for_it() -> None:
+    caught: list[Exception] = []
+
+    def other() -> None:
+        try:
+            with stopped_by_signals(threading.Event()):
+                pass
+        except ValueError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert len(caught) == 1

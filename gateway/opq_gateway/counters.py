@@ -21,6 +21,8 @@ MEANING = MappingProxyType(
         "bytes_skipped": "bytes that belonged to no good frame",
         "frame_sequence_gaps": "places where the Box's frame sequence jumped",
         "hello": "hellos received",
+        "hello_refused": "hellos with a gain, rate or nominal value that cannot be true",
+        "samples_refused": "blocks of samples with a time, index or rate that cannot be true",
         "restarts": "new boot ids: sample indices began anew",
         "foreign_box": "messages dropped because another Box than configured is on the port",
         "samples_before_hello": "samples dropped because gain and boot were not known yet",

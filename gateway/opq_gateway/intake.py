@@ -36,7 +36,7 @@ from opq_proto.link_messages import (
     Resend,
     Samples,
 )
-from opq_proto.messages import Gap, Measurement
+from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, Gap, Measurement, nominal_or_none
 
 ASK_HELLO_S = 1.0
 LATEST_NS = 4 * 10**18
@@ -130,7 +130,7 @@ class Intake:
                 self._log.error("box.foreign", found_box_id=hello.box_id, configured=self._status.box_id)
             return
         if not _plausible(hello):
-            self._counters.add("frame_malformed")
+            self._refuse(hello)
             return
         self._status.foreign_box = self._told_foreign = 0
         before, self._hello = self._hello, hello
@@ -145,6 +145,14 @@ class Intake:
         if before is not None:
             self._counters.add("restarts")
         self._restart(hello)
+
+    def _refuse(self, hello: Hello) -> None:
+        """What it says cannot be true: its counts are no volts until it says something better."""
+        self._counters.add("hello_refused")
+        self._hello = None
+        if self._seldom("hello.refused"):
+            facts = {"v_per_lsb": hello.v_per_lsb, "rate_millihz": hello.rate_millihz}
+            self._log.error("hello.refused", **facts, nominal_v=hello.nominal_v, nominal_hz=hello.nominal_hz)
 
     def _restart(self, hello: Hello) -> None:
         """Sample indices begin anew; after a restart of the gateway they go on from the ring."""
@@ -165,7 +173,7 @@ class Intake:
             self._ask_hello()
             return
         if not _usable(samples, hello):
-            self._counters.add("frame_malformed")
+            self._counters.add("samples_refused")
             return
         self._counters.add("box_overruns", bool(samples.flags & FLAG_OVERRUN_BEFORE))
         self._counters.add("clipped_blocks", bool(samples.flags & FLAG_CLIPPED))
@@ -229,7 +237,9 @@ class Intake:
     def _measured(self, windows: list[Window]) -> None:
         for window in windows:
             sequence = self._sequence()
-            measurement = measure(window, self._status.box_id, sequence)
+            hello = self._status.hello
+            nominal_v = None if hello is None else hello.nominal_v
+            measurement = measure(window, self._status.box_id, sequence, nominal_v)
             self._crosscheck.ours(window, dict(measurement.metrics))
             self._counters.set("box_figures_checked", self._crosscheck.checked)
             self._counters.set("box_figures_differ", self._crosscheck.differing)
@@ -275,9 +285,10 @@ class Intake:
 
 
 def _plausible(hello: Hello) -> bool:
-    """Whether samples can be measured with these figures: 20 samples per cycle at least."""
-    known = math.isfinite(hello.v_per_lsb) and math.isfinite(hello.nominal_hz)
-    return known and hello.v_per_lsb > 0 and 0 < hello.nominal_hz * 20_000 <= hello.rate_millihz
+    """Whether samples can be measured and judged with these figures: 20 samples per cycle at least."""
+    gain = math.isfinite(hello.v_per_lsb) and hello.v_per_lsb > 0
+    nominal = nominal_or_none(hello.nominal_v, NOMINAL_V) and nominal_or_none(hello.nominal_hz, NOMINAL_HZ)
+    return gain and nominal is not None and hello.nominal_hz * 20_000 <= hello.rate_millihz
 
 
 def _usable(samples: Samples, hello: Hello) -> bool:

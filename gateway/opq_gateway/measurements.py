@@ -21,9 +21,10 @@ from opq_measure.transient import high_pass, tap_count
 from opq_proto.messages import Measurement, Metric
 
 
-def measure(window: Window, box_id: str, sequence: int | None) -> Measurement:
+def measure(window: Window, box_id: str, sequence: int | None, nominal_v: float | None = None) -> Measurement:
     """The Measurement of a window; a key is absent where its quantity is not known.
 
+    `nominal_v` and the window's hertz go along: who compares with them cannot ask the Box.
     `timestamp_ms` is the end of the window, rounded (the original's meaning). Nothing is queued
     on disk yet, so the oldest sequence that the Box still holds is its own.
     """
@@ -37,6 +38,8 @@ def measure(window: Window, box_id: str, sequence: int | None) -> Measurement:
         source=window.source,
         sequence=sequence,
         oldest_sequence=sequence,
+        nominal_v=nominal_v,
+        nominal_hz=window.nominal_hz,
     )
 
 

@@ -228,11 +228,37 @@ def test_figures_of_the_box_that_differ_are_counted(bench: Bench) -> None:
     assert bench.counters["box_figures_differ"] == 1
 
 
-def test_a_hello_that_cannot_be_true_is_refused(bench: Bench) -> None:
-    bench.intake.take(replace(HELLO, v_per_lsb=0.0))
-    bench.intake.take(replace(HELLO, nominal_hz=float("nan")))
-    bench.intake.take(replace(HELLO, rate_millihz=0))
-    assert bench.counters["frame_malformed"] == 3 and bench.status.hello is None
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"v_per_lsb": 0.0},
+        {"v_per_lsb": float("nan")},
+        {"rate_millihz": 0},
+        *({"nominal_v": value} for value in (0.0, -230.0, float("nan"), float("inf"), 2e6)),
+        *({"nominal_hz": value} for value in (0.0, -50.0, float("nan"), float("inf"), 401.0)),
+    ],
+)
+def test_a_hello_that_cannot_be_true_is_refused_until_a_better_one(
+    bench: Bench, wrong: dict[str, float]
+) -> None:
+    bench.intake.take(HELLO)
+    bench.feed(0, 2000)
+    bench.intake.take(replace(HELLO, **wrong))  # type: ignore[arg-type]
+    bench.feed(2000, 3000)
+    assert bench.counters["hello_refused"] == 1 and bench.counters["samples"] == 2000
+    bench.intake.take(HELLO)
+    bench.feed(3000, 4000)
+    assert bench.counters["samples"] == 3000
+
+
+def test_measurements_say_what_the_box_is_meant_to_measure(bench: Bench) -> None:
+    bench.intake.take(replace(HELLO, nominal_v=230.0, nominal_hz=50.0))
+    bench.feed(0, 29_000)
+    first, *_ = bench.measurements
+    assert (first.nominal_v, first.nominal_hz) == (230.0, 50.0)
+    bench.intake.take(replace(HELLO, nominal_v=400.0, nominal_hz=50.0))  # a setting was changed
+    bench.feed(29_000, 44_000)
+    assert (bench.measurements[-1].nominal_v, bench.measurements[-1].nominal_hz) == (400.0, 50.0)
 
 
 @pytest.mark.parametrize(
@@ -250,4 +276,4 @@ def test_samples_that_cannot_be_true_are_left_out(bench: Bench, wrong: dict[str,
     bench.feed(0, 1000)
     bench.intake.take(replace(samples(1000), **wrong))
     bench.feed(1000, 2000)
-    assert bench.counters["frame_malformed"] == 1 and bench.counters["samples"] == 2000
+    assert bench.counters["samples_refused"] == 1 and bench.counters["samples"] == 2000

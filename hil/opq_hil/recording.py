@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def read_recording(path: Path | str) -> Recording:
         raise RecordingError(f"{path}: {len(data)} bytes; want a whole number of int16 samples, at least one")
     try:
         meta = json.loads(_read(meta_path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordingError(f"{meta_path}: is no JSON: {error}") from error
     if not isinstance(meta, dict):
         raise RecordingError(f"{meta_path}: want an object of keys")
@@ -83,6 +83,8 @@ def read_recording(path: Path | str) -> Recording:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # of a pipe the end might never come
+            raise RecordingError(f"{path}: is no file")
         if path.stat().st_size > LARGEST_BYTES:
             raise RecordingError(f"{path}: larger than {LARGEST_BYTES >> 20} MiB; cut the event out")
         return path.read_bytes()
@@ -94,7 +96,7 @@ def _read(path: Path) -> bytes:
 
 def _number(value: Any) -> float | None:
     """A finite JSON number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         return None
     return float(value)
 

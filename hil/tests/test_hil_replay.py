@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,8 @@ GOOD = {"rate_hz": 12000, "volts_per_lsb": 0.0068}
         (b"\0" * 4, {**GOOD, "rate_hz": -1}, "rate_hz"),
         (b"\0" * 4, {**GOOD, "rate_hz": "12000"}, "rate_hz"),
         (b"\0" * 4, '{"rate_hz": 12000, "volts_per_lsb": NaN}', "volts_per_lsb"),
+        (b"\0" * 4, {**GOOD, "rate_hz": 10**400}, "rate_hz"),
+        (b"\0" * 4, "[" * 100_000, "no JSON"),
         (b"\0" * 4, {**GOOD, "box_id": "roof"}, "box_id"),
         (b"\0" * 4, {**GOOD, "sha256": "0" * 64}, "sha256"),
     ],
@@ -164,6 +167,14 @@ GOOD = {"rate_hz": 12000, "volts_per_lsb": 0.0068}
 def test_a_broken_recording_says_what_is_wrong(tmp_path: Path, data: bytes, meta: object, wanted: str):
     with pytest.raises(RecordingError, match=wanted):
         read_recording(write(tmp_path, data, meta))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path):
+    path = write(tmp_path, b"", GOOD)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RecordingError, match="is no file"):
+        read_recording(path)
 
 
 def test_a_missing_recording_or_metadata_is_named(tmp_path: Path):

@@ -138,7 +138,8 @@ def _download(url: str, size: int) -> bytes:
     except urllib.error.URLError as error:
         raise DownloadError(f"{url}: cannot be reached: {error.reason}") from error
     except (http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
-        raise DownloadError(f"{url}: the download broke off: {error or type(error).__name__}") from error
+        reason = str(error).strip() or type(error).__name__
+        raise DownloadError(f"{url}: the download broke off: {reason}") from error
     return content
 
 

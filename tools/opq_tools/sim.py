@@ -14,7 +14,7 @@ from opq_hil.serving import serve
 from opq_proto import log
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
-from opq_proto.errors import ConfigError
+from opq_proto.errors import ConfigError, OpqError
 
 
 class SimGroup(click.Group):
@@ -78,8 +78,11 @@ def run(boxes: int, scenario: str | None, seed: int, data_dir: Path | None, port
 
     host.on_open = tell
     stop = threading.Event()
-    with stopped_by_signals(stop):
-        serve(host, folder, stop)
+    try:
+        with stopped_by_signals(stop):
+            serve(host, folder, stop)
+    except OSError as error:
+        raise OpqError(f"boxes: {error.filename or folder}: {error.strerror or error}") from error
 
 
 @command.command("event")

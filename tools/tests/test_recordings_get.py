@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,22 @@ def test_a_download_that_breaks_off_leaves_nothing(
     with pytest.raises(DownloadError):
         fetch(facts, tmp_path, server)
     assert names(tmp_path) == []
+
+
+def test_what_is_no_web_server_is_one_line(facts: dict[str, Any], tmp_path: Path) -> None:
+    def speak() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"220 ready\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=speak)
+        thread.start()
+        with pytest.raises(DownloadError, match=r"broke off: 220 ready$"):
+            fetch(facts, tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        thread.join()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_file_and_a_dead_server_are_one_line_each(

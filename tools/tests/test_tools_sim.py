@@ -68,6 +68,7 @@ def test_sim_prints_a_port_per_box_that_speaks_the_link_and_ctrl_c_ends_it(two_b
         (("many",), 2, "N"),
         (("0",), 2, "N"),
         (("2", "--scenario", "thunder"), 2, "lightning_dip"),
+        (("1", "--ports-dir", __file__), 1, "File exists"),
     ],
 )
 def test_wrong_use_ends_with_one_clear_message(words: tuple[str, ...], code: int, wanted: str):

@@ -22,6 +22,7 @@ from house_under_test import (
 
 from opq_proto.ports import PORTS
 from opq_tools.stages import LATENCIES
+from opq_tools.up import NOT_OF_UP
 
 pytestmark = pytest.mark.timeout(150)
 with_recordings = pytest.mark.skipif(not BOX1.exists(), reason=NO_RECORDINGS)
@@ -79,8 +80,15 @@ def test_without_json_the_stages_are_told_in_order_and_ctrl_c_ends_everything(tm
         assert "Boxes 1, 4" in up.lines[0] and up.view in up.lines[0]
         (incident,) = get_json(f"{up.view}/api/incidents")["incidents"]
         assert incident["class"] == "sag"
+        answering = {name for name, port in PORTS.items() if answers(port + up.offset)}
+        assert answering == set(PORTS) - NOT_OF_UP  # what the check before the start asks for, and no more
         assert up.end() == 0
         assert processes_with(str(tmp_path)) == []
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_busy_port_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:

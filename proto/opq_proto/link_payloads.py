@@ -103,7 +103,10 @@ def _write_samples(x: m.Samples) -> bytes:
     if count > MAX_SAMPLES:
         raise FrameError(f"link: {count} samples in one block; want at most {MAX_SAMPLES}")
     fixed = SAMPLES.pack(x.first_sample, x.t_ns, x.uncertainty_ns, x.source, x.rate_millihz, x.flags, count)
-    return fixed + np.asarray(x.counts, dtype="<i2").tobytes()
+    counts = x.counts.astype("<i2")
+    if x.counts.dtype != np.int16 and not np.array_equal(counts, x.counts):
+        raise FrameError("link: samples that are no int16 counts")
+    return fixed + counts.tobytes()
 
 
 def _read_samples(data: bytes) -> m.Samples:
@@ -251,7 +254,7 @@ def write(message: m.LinkMessage) -> bytes:
     """The payload of a message; FrameError when a field does not fit its wire type."""
     try:
         return _WRITERS[type(message)](message)
-    except (struct.error, OverflowError, KeyError) as error:
+    except (struct.error, OverflowError, KeyError, UnicodeEncodeError) as error:
         raise FrameError(f"link: {type(message).__name__} cannot be sent: {error}") from error
 
 

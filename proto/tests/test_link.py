@@ -173,6 +173,9 @@ def test_a_frame_of_the_longest_block_fits_and_a_longer_one_is_refused() -> None
         m.Resend(2**64, 0),
         m.Log(70_000, 0, 0, 0),
         m.Command(1, m.Operation.HELLO, "x" * 256),
+        m.Command(1, m.Operation.HELLO, "\ud800"),
+        m.Samples(0, 0, 0, TimeSource.GPS, 1, 0, np.array([1, 40_000])),  # type: ignore[arg-type]
+        m.Samples(0, 0, 0, TimeSource.GPS, 1, 0, np.array([0.5])),  # type: ignore[arg-type]
         m.Settings(0, (("k", "v"),) * 256),
         m.Settings(0, (("k" * 200, "v" * 200),) * 200),
         m.BoxMeasurement(0, 0, 1e300, None, None, None),

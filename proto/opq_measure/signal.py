@@ -12,8 +12,8 @@ SignalArray = NDArray[Any]
 
 MOST_V = 1e12
 """Beyond any voltage and any count; squares and their sums stay far from overflow."""
-LEAST_HZ = 15.0
-"""From three cycles in 200 ms on, the subgroups of harmonics (61000-4-7:2002, 3.2.4) do not overlap."""
+LEAST_HZ = 10.0
+"""Two cycles in 200 ms; of one, a subgroup (61000-4-7:2002, 3.2.4) would hold the neighbouring orders."""
 BLOCK_SAMPLES = 1 << 19
 """Samples that are turned into float64 at once: 4 MiB, so that a day of signal needs no day of memory."""
 
@@ -23,7 +23,7 @@ def check_signal(volts: SignalArray, rate_hz: float, nominal_hz: float) -> None:
 
     Raises:
         ValueError: not one-dimensional, not numbers, a value that is not finite, a nominal
-            frequency below 15 Hz, or a rate that is not at least 20 samples per nominal cycle.
+            frequency below 10 Hz, or a rate that is not at least 20 samples per nominal cycle.
     """
     if volts.ndim != 1:
         raise ValueError(f"the signal has {volts.ndim} dimensions, want 1")

@@ -1,6 +1,7 @@
 """A finding as one document of the original's `incidents` collection (D.6), and back."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from opq_cloud.store.join import Known
@@ -83,6 +84,7 @@ def incident_document(known: Known, expire_at: int, location: str = "") -> dict[
         "residual_percent": finding.residual_percent, "duration_cycles": finding.duration_cycles,
         "ieee1159": finding.ieee1159, "itic": finding.itic, "semi_f47": finding.semi_f47,
         "confidence": finding.confidence, "because": finding.because,
+        "pieces": [asdict(piece) for piece in known.pieces],
     }  # fmt: skip
 
 
@@ -116,4 +118,5 @@ def known_from_document(document: Mapping[str, Any]) -> Known:
             because=str(document.get("because", "")),
             measurement_type=str(document.get("measurement_type", "VOLTAGE")),
         ),
+        pieces=tuple(Finding(**piece) for piece in document.get("pieces", ())),
     )

@@ -1,22 +1,17 @@
 """Which findings are one, and which belong together: pure, used by both stores.
 
-Two findings of one Box and class are the same when their spans meet within both uncertainties;
-one incident is all findings that are linked by gaps of at most `join_ns` plus both
-uncertainties. Both are closures: the result does not depend on the order of arrival, and a
-finding put twice changes nothing.
+Two findings of one Box and family of classes are the same when their spans meet within both
+uncertainties (a voltage is below its limit or not, whatever each waveform made of it); which
+figures the one then has is said in `sightings.py`. One incident is all findings that are linked
+by gaps of at most `join_ns` plus both uncertainties. Both are closures: the result does not
+depend on the order of arrival, and a finding put twice changes nothing.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from opq_cloud.store.sightings import SAME_CLOCK_LIMIT_NS, family, kept, reach, whole
 from opq_proto.messages import Finding, Incident, StoredFinding
-
-SAME_CLOCK_LIMIT_NS = 20_000_000
-"""One Box has one clock, whose error is common to its findings: at most a cycle of 50 Hz counts
-counts, else sags of a Box with free time (uncertainty 4.3 s) would be taken for one."""
-
-_ITIC = ("no_interruption_in_function", "no_damage", "prohibited")
-_F47 = ("not_applicable", "pass", "fail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +22,8 @@ class Known:
     incident_id: int
     event_ids: tuple[int, ...]
     finding: Finding
+    pieces: tuple[Finding, ...] = ()
+    """The sightings that no other one covers, unless the finding is the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ def clocks_apart_ns(one: Finding, other: Finding) -> int:
 
 def same(one: Finding, other: Finding) -> bool:
     """Whether two findings are the same disturbance at the same Box."""
-    if one.box_id != other.box_id or one.kind != other.kind:
+    if one.box_id != other.box_id or family(one.kind) != family(other.kind):
         return False
     return gap_ns(one, other) <= clocks_apart_ns(one, other)
 
@@ -64,47 +61,6 @@ def same(one: Finding, other: Finding) -> bool:
 def near(one: Finding, other: Finding, join_ns: int) -> bool:
     """Whether two findings belong to one incident, directly."""
     return gap_ns(one, other) <= join_ns + clocks_apart_ns(one, other)
-
-
-def widened(one: Finding, other: Finding) -> Finding:
-    """Both in one: the span of both, and of each figure the worse. Symmetric, associative."""
-    residual = max(one, other, key=_residual)
-    longest = max(one, other, key=lambda f: (*_number(f.duration_cycles), f.ieee1159 or ""))
-    last = max(one, other, key=lambda f: (f.end_ns, f.closed))
-    return replace(
-        one,
-        start_ns=min(one.start_ns, other.start_ns),
-        end_ns=last.end_ns,
-        closed=last.closed,
-        uncertainty_ns=max(one.uncertainty_ns, other.uncertainty_ns),
-        residual_v=residual.residual_v,
-        residual_percent=residual.residual_percent,
-        because=residual.because,
-        duration_cycles=longest.duration_cycles,
-        ieee1159=longest.ieee1159,
-        itic=_worse(one.itic, other.itic, _ITIC),
-        semi_f47=_worse(one.semi_f47, other.semi_f47, _F47),
-        confidence=max((c for c in (one.confidence, other.confidence) if c is not None), default=None),
-        measurement_type=max(one.measurement_type, other.measurement_type),
-    )
-
-
-def _residual(finding: Finding) -> tuple[float | str, ...]:
-    percent = finding.residual_percent
-    off = -1.0 if percent is None else abs(percent - 100.0)
-    return off, -(percent or 0.0), *_number(finding.residual_v), finding.because
-
-
-def _number(value: float | None) -> tuple[float, float]:
-    """Sorts None below every number."""
-    return (0.0, 0.0) if value is None else (1.0, value)
-
-
-def _worse(one: str | None, other: str | None, order: Sequence[str]) -> str | None:
-    def rank(verdict: str | None) -> tuple[int, str]:
-        return (order.index(verdict) if verdict in order else -1, verdict or "")
-
-    return max(one, other, key=rank)
 
 
 def join(
@@ -120,33 +76,48 @@ def join(
     Ids are taken only for what is really new, in time order.
     """
     before = {one.finding_id: one for one in known}
-    clusters: list[_Cluster] = [_Cluster((one,), one.finding, one.event_ids) for one in before.values()]
-    clusters.extend(_Cluster((), finding, (event_id,)) for finding in put)
+    clusters = [_cluster((one,), one.pieces or (one.finding,), one.event_ids) for one in before.values()]
+    clusters.extend(_cluster((), (finding,), (event_id,)) for finding in put)
     clusters = _closure(clusters)
-    clusters.sort(key=lambda c: (c.finding.start_ns, c.finding.end_ns, c.finding.box_id, c.finding.kind))
+    clusters.sort(key=lambda c: (c.reach.start_ns, c.reach.end_ns, c.reach.box_id, c.reach.kind))
     moved: dict[int, int] = {}
     placed: list[Known] = []
+    by_reach: list[tuple[Finding, Known]] = []
     for component in _components(clusters, join_ns):
         ids = sorted({one.incident_id for cluster in component for one in cluster.known})
         incident_id = ids[0] if ids else next_incident()
         moved.update(dict.fromkeys(ids[1:], incident_id))
         for cluster in component:
             finding_id = min((one.finding_id for one in cluster.known), default=0) or next_finding()
-            placed.append(Known(finding_id, incident_id, cluster.event_ids, cluster.finding))
-    kept = {one.finding_id for one in placed}
+            place = Known(finding_id, incident_id, cluster.event_ids, *_told(cluster.sightings))
+            placed.append(place)
+            by_reach.append((cluster.reach, place))
+    ids_kept = {one.finding_id for one in placed}
     return Plan(
         moved=tuple(sorted(moved.items())),
         written=tuple(one for one in placed if before.get(one.finding_id) != one),
-        removed=tuple(sorted(set(before) - kept)),
-        answer=tuple(next(one for one in placed if _holds(one.finding, finding)) for finding in put),
+        removed=tuple(sorted(set(before) - ids_kept)),
+        answer=tuple(next(place for around, place in by_reach if _holds(around, finding)) for finding in put),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Cluster:
     known: tuple[Known, ...]
-    finding: Finding
+    sightings: tuple[Finding, ...]
     event_ids: tuple[int, ...]
+    reach: Finding
+
+
+def _cluster(known: tuple[Known, ...], seen: Iterable[Finding], event_ids: Iterable[int]) -> _Cluster:
+    sightings = kept(seen)
+    return _Cluster(known, sightings, tuple(sorted(set(event_ids))), reach(sightings))
+
+
+def _told(sightings: tuple[Finding, ...]) -> tuple[Finding, tuple[Finding, ...]]:
+    """The finding, and its pieces where they say more than it."""
+    finding = whole(sightings)
+    return finding, () if sightings == (finding,) else sightings
 
 
 def _closure(clusters: list[_Cluster]) -> list[_Cluster]:
@@ -157,11 +128,11 @@ def _closure(clusters: list[_Cluster]) -> list[_Cluster]:
         while grown:
             grown = False
             for place, other in enumerate(done):
-                if same(cluster.finding, other.finding):
-                    cluster = _Cluster(
+                if same(cluster.reach, other.reach):
+                    cluster = _cluster(
                         other.known + cluster.known,
-                        widened(other.finding, cluster.finding),
-                        tuple(sorted({*other.event_ids, *cluster.event_ids})),
+                        other.sightings + cluster.sightings,
+                        other.event_ids + cluster.event_ids,
                     )
                     del done[place]
                     grown = True
@@ -173,15 +144,15 @@ def _closure(clusters: list[_Cluster]) -> list[_Cluster]:
 def _components(clusters: list[_Cluster], join_ns: int) -> list[list[_Cluster]]:
     components: list[list[_Cluster]] = []
     for cluster in clusters:
-        linked = [c for c in components if any(near(cluster.finding, one.finding, join_ns) for one in c)]
+        linked = [c for c in components if any(near(cluster.reach, one.reach, join_ns) for one in c)]
         rest = [c for c in components if c not in linked]
         components = [*rest, [*(one for c in linked for one in c), cluster]]
-    return sorted(components, key=lambda c: min(one.finding.start_ns for one in c))
+    return sorted(components, key=lambda c: min(one.reach.start_ns for one in c))
 
 
-def _holds(whole: Finding, part: Finding) -> bool:
-    inside = whole.start_ns <= part.start_ns and part.end_ns <= whole.end_ns
-    return inside and whole.box_id == part.box_id and whole.kind == part.kind
+def _holds(around: Finding, part: Finding) -> bool:
+    inside = around.start_ns <= part.start_ns and part.end_ns <= around.end_ns
+    return inside and around.box_id == part.box_id and family(around.kind) == family(part.kind)
 
 
 def stored(known: Known) -> StoredFinding:

@@ -113,24 +113,32 @@ class MongoFindings:
         return document
 
     def _put_slice(self, known: Known) -> str:
-        """The samples of the finding, with the original's margin, as a file; its name, "" without samples."""
+        """The samples of the finding, with the original's margin, as a file; its name, "" without samples.
+
+        Of several events that saw it: the one that has most of it.
+        """
         finding = known.finding
-        for event_id in known.event_ids:
-            part = self._server.db.box_events.find_one({"event_id": event_id, "box_id": finding.box_id})
-            if part is None:
-                continue
+        parts = self._server.db.box_events.find(
+            {"event_id": {"$in": list(known.event_ids)}, "box_id": finding.box_id}
+        ).sort("event_id", ASCENDING)
+        waves = []
+        for part in parts:
             try:
-                wave = self._events.waveform(part)
+                waves.append(self._events.waveform(part))
             except StoreError:
                 continue  # reading the event says so; an incident is stored without its samples
-            per_ns = wave.rate_millihz / 1e12
-            first = max(0, round((finding.start_ns - wave.start_ns) * per_ns) - SLICE_MARGIN_SAMPLES)
-            last = round((finding.end_ns - wave.start_ns) * per_ns) + SLICE_MARGIN_SAMPLES
-            data = counts_to_bytes(wave)[2 * first : 2 * max(last, 0)]
-            name = self._delete_slice(known.finding_id)
-            self._server.fs.put(data, filename=name, metadata={"incident_id": known.finding_id})
-            return name
-        return ""
+        if not waves:
+            return ""
+        wave = max(
+            waves, key=lambda one: min(one.end_ns, finding.end_ns) - max(one.start_ns, finding.start_ns)
+        )
+        per_ns = wave.rate_millihz / 1e12
+        first = max(0, round((finding.start_ns - wave.start_ns) * per_ns) - SLICE_MARGIN_SAMPLES)
+        last = round((finding.end_ns - wave.start_ns) * per_ns) + SLICE_MARGIN_SAMPLES
+        data = counts_to_bytes(wave)[2 * first : 2 * max(last, 0)]
+        name = self._delete_slice(known.finding_id)
+        self._server.fs.put(data, filename=name, metadata={"incident_id": known.finding_id})
+        return name
 
     def _delete_slice(self, finding_id: int) -> str:
         name = f"incident_{finding_id}"

@@ -3,14 +3,17 @@
 from dataclasses import replace
 from itertools import count, permutations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_cloud.store.join import Known, Plan, incident_of, join, near, same, widened
+from opq_cloud.store.join import Known, Plan, incident_of, join, near, same
+from opq_cloud.store.sightings import family, kept, whole
 from opq_proto.messages import Finding
 
 MS = 1_000_000
 JOIN_NS = 200 * MS
+CYCLE_NS = 20 * MS
 
 
 def sag(start_ms: int, end_ms: int, box_id: str = "1", uncertainty_ms: int = 0, **more: object) -> Finding:
@@ -56,10 +59,10 @@ findings = st.builds(
         closed=closed,
         because=f"{percent}",
     ),
-    st.sampled_from(["sag", "swell"]),
+    st.sampled_from(["sag", "interruption", "undervoltage", "swell", "harmonics"]),
     st.sampled_from(["1", "2", "3"]),
     st.integers(0, 3000),
-    st.integers(0, 400),
+    st.integers(0, 400) | st.integers(59_000, 61_000),
     st.sampled_from([0, 1, 30, 200]),
     st.none() | st.integers(0, 180).map(float),
     st.none() | st.integers(0, 30).map(float),
@@ -105,19 +108,33 @@ def test_what_is_stored_is_apart_and_covers_what_was_put(items: list[Finding]) -
     for item in items:
         holders = [
             known for known in stored
-            if known.finding.box_id == item.box_id and known.finding.kind == item.kind
-            and known.finding.start_ns <= item.start_ns and item.end_ns <= known.finding.end_ns
+            if known.finding.box_id == item.box_id and family(known.finding.kind) == family(item.kind)
+            and known.finding.start_ns - CYCLE_NS <= item.start_ns
+            and item.end_ns <= known.finding.end_ns + CYCLE_NS
         ]  # fmt: skip
-        assert holders
+        assert len(holders) >= 1
 
 
-@given(findings, findings, findings)
-@settings(max_examples=300, deadline=None)
-def test_widening_is_symmetric_associative_and_idempotent(one: Finding, two: Finding, three: Finding) -> None:
-    two, three = (replace(other, box_id=one.box_id, kind=one.kind) for other in (two, three))
-    assert widened(one, two) == widened(two, one)
-    assert widened(one, one) == one
-    assert widened(widened(one, two), three) == widened(one, widened(two, three))
+@given(st.lists(findings, min_size=1, max_size=6), st.lists(findings, min_size=1, max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_what_is_left_of_sightings_does_not_depend_on_when_some_were_left_out(
+    some: list[Finding], others: list[Finding]
+) -> None:
+    assert set(kept([*kept(some), *others])) == set(kept([*some, *others]))
+    assert kept(kept(some)) == kept(some)
+
+
+@given(st.lists(findings, max_size=8))
+@settings(max_examples=200, deadline=None)
+def test_a_duration_never_contradicts_its_span(items: list[Finding]) -> None:
+    """At 60 Hz throughout; a cycle at either end is the sharpness of the rule."""
+    table = Table()
+    for item in items:
+        cycles = (item.end_ns - item.start_ns) * 60 / 1e9
+        table.put([replace(item, duration_cycles=cycles)])
+    for known in table.known.values():
+        length = (known.finding.end_ns - known.finding.start_ns) * 60 / 1e9
+        assert known.finding.duration_cycles == pytest.approx(length)
 
 
 def test_the_gap_that_still_joins_is_200_ms_plus_both_uncertainties() -> None:
@@ -140,7 +157,9 @@ def test_a_bridge_between_two_stored_findings_makes_them_one() -> None:
     plan = table.put([sag(90, 310)], 3)
     assert plan.removed == (2,)
     assert plan.moved == ()
-    assert table.known[1] == Known(1, 1, (1, 2, 3), sag(0, 400))
+    known = table.known[1]
+    assert (known.finding_id, known.incident_id, known.event_ids) == (1, 1, (1, 2, 3))
+    assert (known.finding.start_ns, known.finding.end_ns) == (0, 400 * MS)
 
 
 def test_incidents_get_their_numbers_in_time_order_whatever_the_order_given() -> None:
@@ -163,3 +182,70 @@ def test_an_incident_is_as_bad_as_its_worst_finding_and_open_while_one_is() -> N
     assert incident.event_ids == (1, 2, 3)
     assert (incident.residual_percent, incident.closed) == (60.0, False)
     assert (incident.start_ns, incident.end_ns) == (0, 300 * MS)
+
+
+PART = {
+    "kind": "sag", "residual_percent": 70.0, "residual_v": 84.0, "duration_cycles": 60.0,
+    "ieee1159": "momentary sag", "itic": "no_damage", "semi_f47": "pass", "because": "the onset",
+    "closed": False,
+}  # fmt: skip
+WHOLE = {
+    "kind": "interruption", "residual_percent": 2.0, "residual_v": 2.4, "duration_cycles": 300.0,
+    "ieee1159": "temporary interruption", "itic": "no_damage", "semi_f47": "not_applicable",
+    "because": "all of it", "closed": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("onset_first", [True, False])
+def test_a_dip_seen_open_and_then_whole_is_told_by_the_one_that_saw_all(onset_first: bool) -> None:
+    onset = sag(1000, 2000, **PART)
+    all_of_it = sag(1001, 6000, **WHOLE)  # its stamps are a millisecond off
+    table = Table()
+    table.put([onset if onset_first else all_of_it], 1)
+    table.put([all_of_it if onset_first else onset], 2)
+    (known,) = table.known.values()
+    assert (known.finding_id, known.incident_id, known.event_ids) == (1, 1, (1, 2))
+    assert known.finding == all_of_it
+    assert table.put([onset], 1).written == ()
+
+
+def test_an_open_end_within_a_cycle_of_the_recovery_does_not_hold_a_dip_open() -> None:
+    closed = sag(0, 1500, duration_cycles=90.0)
+    table = Table()
+    table.put([sag(0, 1508, closed=False, duration_cycles=90.5)])
+    table.put([closed])
+    assert [known.finding for known in table.known.values()] == [closed]
+
+
+def test_pieces_that_nobody_saw_whole_get_the_figures_of_their_common_span() -> None:
+    first = sag(0, 1000, closed=False, residual_percent=40.0, residual_v=48.0, duration_cycles=50.0,
+                ieee1159="momentary sag", itic="no_damage", semi_f47="fail")  # fmt: skip
+    last = sag(800, 4000, residual_percent=75.0, residual_v=90.0, duration_cycles=160.0,
+               ieee1159="temporary sag", itic="no_damage", semi_f47="not_applicable")  # fmt: skip
+    table = Table()
+    table.put([first], 1)
+    table.put([last], 2)
+    (known,) = table.known.values()
+    finding = known.finding
+    assert (finding.start_ns, finding.end_ns, finding.closed) == (0, 4000 * MS, True)
+    assert finding.duration_cycles == pytest.approx(200.0)  # 4 s of 50 Hz
+    # 40 % for 4 s: IEEE 1159 momentary to 3 s; ITIC 80 % to 10 s; F47 draws no line beyond 1 s
+    verdicts = ("temporary sag", "no_damage", "not_applicable")
+    assert (finding.ieee1159, finding.itic, finding.semi_f47) == verdicts
+    assert finding.residual_percent == 40.0
+    assert finding.because.startswith("put together from 2 overlapping waveforms")
+    assert known.pieces == (first, last)
+
+
+def test_pieces_of_more_than_a_minute_are_an_undervoltage_or_an_interruption() -> None:
+    def pieces(kind: str) -> list[Finding]:
+        return [sag(0, 40_000, closed=False), replace(sag(35_000, 70_000), kind=kind)]
+
+    assert whole(pieces("sag")).kind == "undervoltage"
+    assert whole(pieces("interruption")).kind == "interruption"
+
+
+def test_a_sag_and_a_swell_at_one_time_stay_two_findings() -> None:
+    table = Table()
+    table.put([sag(0, 100, closed=False), replace(sag(50, 150), kind="swell")])
+    assert sorted(known.finding.kind for known in table.known.values()) == ["sag", "swell"]

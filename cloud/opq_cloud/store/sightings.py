@@ -1,0 +1,137 @@
+"""One disturbance of one Box as several waveforms saw it, and the finding that all of them make: pure.
+
+A sighting is a finding of one event. A dip that outlasts its waveform is seen open by one event
+and whole by a later one; the one that covers all gives every figure. Where none does, the
+figures are those of the pieces together. Both are functions of the set of sightings, so neither
+order nor repetition matters.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from opq_measure.curves import TEMPORARY_S, ieee1159, itic, semi_f47
+from opq_proto.messages import Finding
+
+SAME_CLOCK_LIMIT_NS = 20_000_000
+"""One Box has one clock, whose error is common to its findings: at most a cycle of 50 Hz counts
+counts, else sags of a Box with free time (uncertainty 4.3 s) would be taken for one."""
+
+LOW, HIGH = "low voltage", "high voltage"
+_FAMILY = {
+    "sag": LOW, "interruption": LOW, "undervoltage": LOW, "swell": HIGH, "overvoltage": HIGH,
+}  # fmt: skip
+
+
+def family(kind: str) -> str:
+    """Classes that one disturbance passes through while it deepens and lasts (IEEE 1159-2019, table 2)."""
+    return _FAMILY.get(kind, kind)
+
+
+def kept(sightings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Those that no other one covers, in time order: usually one.
+
+    The greatest of a partial order (start, end, closed, uncertainty; equal ones by their figures), so
+    `kept(kept(a) + b) == kept(a + b)`.
+    """
+    every = set(sightings)
+    return tuple(
+        sorted(
+            (one for one in every if not any(_covers(other, one) for other in every if other != one)),
+            key=lambda one: (one.start_ns, one.end_ns, _order(one)),
+        )
+    )
+
+
+def reach(sightings: Iterable[Finding]) -> Finding:
+    """A finding with the span of all and the worst clock: what is near it is near the disturbance."""
+    every = tuple(sightings)
+    return replace(
+        every[0],
+        start_ns=min(one.start_ns for one in every),
+        end_ns=max(one.end_ns for one in every),
+        uncertainty_ns=max(one.uncertainty_ns for one in every),
+    )
+
+
+def whole(sightings: Iterable[Finding]) -> Finding:
+    """The disturbance: the closed, longest sighting that covers all, or else the pieces put together.
+
+    A cycle at either end counts for nothing: stamps of two answers differ that much at most, and a
+    waveform that ends within a cycle after the recovery shows none.
+    """
+    every = tuple(sightings)
+    span = reach(every)
+    covering = [
+        one
+        for one in every
+        if one.start_ns <= span.start_ns + SAME_CLOCK_LIMIT_NS
+        and one.end_ns >= span.end_ns - SAME_CLOCK_LIMIT_NS
+    ]
+    if covering:
+        best = max(covering, key=lambda one: (one.closed, one.end_ns - one.start_ns, _order(one)))
+        return replace(best, uncertainty_ns=span.uncertainty_ns)
+    return _together(every, span)
+
+
+def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
+    """Each figure of the pieces' common span, which they cover without a hole: they overlap."""
+    late = [one for one in pieces if one.end_ns >= span.end_ns - SAME_CLOCK_LIMIT_NS]
+    last = max(late, key=lambda one: (one.closed, one.end_ns))
+    worst = max(pieces, key=_order)
+    longest = max(pieces, key=lambda one: (one.end_ns - one.start_ns, _order(one)))
+    duration_s = (last.end_ns - span.start_ns) / 1e9
+    hz = _cycles_per_s(longest)
+    finding = replace(
+        worst,
+        kind=_kind({one.kind for one in pieces}, duration_s),
+        start_ns=span.start_ns,
+        end_ns=last.end_ns,
+        closed=last.closed,
+        uncertainty_ns=span.uncertainty_ns,
+        duration_cycles=None if hz is None else duration_s * hz,
+        because=f"put together from {len(pieces)} overlapping waveforms, the longest: {longest.because}",
+    )
+    percent = worst.residual_percent
+    if family(worst.kind) not in (LOW, HIGH) or percent is None or not 0 <= percent < float("inf"):
+        return finding
+    return replace(
+        finding,
+        ieee1159=None if hz is None else ieee1159(percent, duration_s, hz),
+        itic=itic(percent, duration_s),
+        semi_f47="not_applicable" if family(worst.kind) == HIGH else semi_f47(percent, duration_s),
+    )
+
+
+def _kind(kinds: set[str], duration_s: float) -> str:
+    """The class as contracts.md names it; what is seen as an interruption anywhere is one."""
+    long = duration_s > TEMPORARY_S
+    match family(min(kinds)):
+        case "low voltage" if "interruption" in kinds:
+            return "interruption"
+        case "low voltage":
+            return "undervoltage" if long else "sag"
+        case "high voltage":
+            return "overvoltage" if long else "swell"
+    return min(kinds)
+
+
+def _cycles_per_s(finding: Finding) -> float | None:
+    length_ns = finding.end_ns - finding.start_ns
+    if not finding.duration_cycles or length_ns <= 0:
+        return None
+    return finding.duration_cycles * 1e9 / length_ns
+
+
+def _covers(one: Finding, other: Finding) -> bool:
+    mine = (-one.start_ns, one.end_ns, one.closed, one.uncertainty_ns)
+    its = (-other.start_ns, other.end_ns, other.closed, other.uncertainty_ns)
+    if mine == its:
+        return _order(one) > _order(other)
+    return all(more >= less for more, less in zip(mine, its, strict=True))
+
+
+def _order(finding: Finding) -> tuple[float, float, str]:
+    """The worse one last: the further from 100 %, a dip before a swell; a total order."""
+    percent = finding.residual_percent
+    off = -1.0 if percent is None else abs(percent - 100.0)
+    return off, -(percent or 0.0), repr(finding)

@@ -1,0 +1,85 @@
+"""A dip that outlasts its first waveform: both stores tell it by the event that saw all of it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from gridfs import GridFS
+from pymongo import MongoClient
+
+from opq_cloud.store import Store
+from opq_cloud.store.mongo import MongoStore
+from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
+
+NOW_NS = 1_765_792_486_013_000_000
+SECOND_NS = 10**9
+ONSET = Finding(
+    "sag", "1", NOW_NS, NOW_NS + 2 * SECOND_NS, 1_000_000, False, 84.0, 70.0, 120.0,
+    "momentary sag", "no_damage", "not_applicable", 0.9, "the onset, still open",
+)  # fmt: skip
+ALL = Finding(
+    "interruption", "1", NOW_NS + 30_000, NOW_NS + 5 * SECOND_NS, 1_000_000, True, 1.2, 1.0, 300.0,
+    "temporary interruption", "no_damage", "not_applicable", 1.0, "all of it",
+)  # fmt: skip
+
+
+def test_the_event_that_saw_all_gives_class_figures_and_verdicts(store: Store) -> None:
+    (first,) = store.put_findings(1, [ONSET])
+    (second,) = store.put_findings(2, [ALL])
+    assert (second.finding_id, second.incident_id) == (first.finding_id, first.incident_id) == (1, 1)
+    (incident,) = store.incidents()
+    assert (incident.kind, incident.closed, incident.residual_percent) == ("interruption", True, 1.0)
+    assert incident.event_ids == (1, 2)
+    assert [item.finding for item in incident.findings] == [ALL]
+    before = store.incidents()
+    store.put_findings(1, [ONSET])
+    assert store.incidents() == before
+    assert store.counts()["incidents"] == 1
+
+
+def test_the_order_of_the_two_events_does_not_matter(store: Store) -> None:
+    store.put_findings(2, [ALL])
+    store.put_findings(1, [ONSET])
+    (incident,) = store.incidents()
+    assert [item.finding for item in incident.findings] == [ALL]
+
+
+def test_pieces_are_kept_so_that_a_later_one_that_covers_them_counts(
+    store: Store, open_again: Callable[[], Store]
+) -> None:
+    late = replace(ALL, kind="sag", start_ns=ONSET.end_ns - SECOND_NS, duration_cycles=240.0)
+    store.put_findings(1, [ONSET])
+    (pieced,) = store.put_findings(2, [late])
+    assert pieced.finding.because.startswith("put together from 2")
+    assert (pieced.finding.start_ns, pieced.finding.end_ns) == (ONSET.start_ns, ALL.end_ns)
+    assert pieced.finding.duration_cycles == pytest.approx(300.0)
+    (known,) = open_again().put_findings(3, [ALL])
+    assert known.finding == ALL
+
+
+def test_the_original_words_and_the_slice_follow_in_mongodb(mongo_uri: str) -> None:
+    def wave(seconds: int) -> Waveform:
+        counts = np.arange(seconds * 12_000).astype(np.int16)
+        return Waveform("1", NOW_NS - SECOND_NS, 0, TimeSource.NTP, 12_000_000, 0.02, 0, counts)
+
+    store = MongoStore(mongo_uri)
+    try:
+        for token, seconds in (("a" * 30, 3), ("b" * 30, 7)):
+            span = (NOW_NS - SECOND_NS, NOW_NS + (seconds - 1) * SECOND_NS)
+            event_id = store.open_event(Trigger(token, *span, ("1",), "1", "x"), "x")
+            store.put_waveform(event_id, wave(seconds))
+        store.put_findings(1, [ONSET])
+        store.put_findings(2, [ALL])
+        with MongoClient[dict[str, Any]](mongo_uri) as client:
+            db = client.get_default_database()
+            (document,) = db.incidents.find()
+            assert document["classifications"] == ["VOLTAGE_INTERRUPTION"]
+            assert (document["class"], document["ieee_duration"]) == ("interruption", "TEMPORARY")
+            assert (document["itic"], document["duration_cycles"]) == (ALL.itic, 300.0)
+            assert [piece["because"] for piece in document["pieces"]] == [ONSET.because, ALL.because]
+            data = GridFS(db).find_one({"filename": "incident_1"}).read()
+            assert len(data) == pytest.approx(2 * (5 * 12_000 + 24), abs=4)
+    finally:
+        store.close()

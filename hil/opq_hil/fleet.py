@@ -84,14 +84,22 @@ class Fleet:
             for box_id, generator in generators(self.told, self.seed).items():
                 if box_id in self.scenario_box_ids:
                     sources[box_id] = (SIMULATED, generator)
-        grid = grid_of(self.told) if self.told else Grid(60.0, wander_hz=0.01, wander_s=47.0)
-        volts, hz = (self.told.nominal_v, self.told.nominal_hz) if self.told else (120.0, 60.0)
+        volts, hz = self._nominal()
+        grid = grid_of(self.told) if self.told else Grid(hz, wander_hz=0.01, wander_s=47.0)
         for box_id in self.plain_box_ids:
             sources[box_id] = (SIMULATED, plain_generator(box_id, grid, volts, hz, self.seed))
         return [
             Box(box_id, source, hardware=hardware[:255], boot_id=1 + secrets.randbelow(0xFFFF_FFFF))
             for box_id, (hardware, source) in sources.items()
         ]
+
+    def _nominal(self) -> tuple[float, float]:
+        """Volts and hertz of the plain Boxes: the scenario's, else those of the first recording."""
+        if self.told is not None:
+            return self.told.nominal_v, self.told.nominal_hz
+        for _, _, recording in self.replayed:
+            return recording.nominal_v, recording.nominal_hz
+        return 120.0, 60.0
 
     def _first_disturbance_s(self) -> tuple[float | None, float]:
         """Seconds after the start; None when there will be none. Then from one to the next."""

@@ -5,6 +5,7 @@
 Events of all Boxes share the grid's phase, so that they are at the same instant everywhere.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
@@ -175,6 +176,12 @@ def _problem(scenario: Scenario) -> str:
     if times and (times != sorted(set(times)) or len(times) < 2 or times[-1] >= scenario.every_s):
         return "grid.excursion: want two points or more, rising in time, all before every_s"
     for box in scenario.box:
+        peak_v = box.fundamental_v * math.sqrt(2)
+        if peak_v > 32767 * box.v_per_lsb:
+            want = peak_v * 2 / 32767
+            return (
+                f"box {box.id}: its steady {peak_v:.0f} V peak are clipped; want v_per_lsb {want:.2g} or so"
+            )
         for event in box.event:
             at = [point[0] for point in event.recovery]
             if event.kind == "profile" and not event.half_cycle_rms_v:

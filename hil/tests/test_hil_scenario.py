@@ -110,3 +110,21 @@ def test_a_wrong_scenario_says_what_and_where(tmp_path: Path, text: str, wanted:
 def test_an_unknown_scenario_names_one_that_exists():
     with pytest.raises(ConfigError, match="lightning_dip"):
         load_scenario("thunder")
+
+
+def test_the_european_scenario_has_the_sag_that_it_says():
+    """65 % of 230 V left for ten cycles of 49.985 Hz at Box 1, 93 % at Box 2, where it is no sag."""
+    made = generators(load_scenario("sag_230v_50hz"))
+    assert {(one.nominal_v, one.nominal_hz) for one in made.values()} == {(230.0, 50.0)}
+    volts = {box_id: one.counts(0, 12 * 12_000) * one.v_per_lsb for box_id, one in made.items()}
+    (sag,) = find_disturbances(volts["1"], 12_000.0, 230.0, 50.0)
+    assert (sag.kind, sag.residual_percent) == ("sag", pytest.approx(65.0, abs=0.1))
+    assert sag.duration_s == pytest.approx(0.2, abs=0.01)
+    assert find_disturbances(volts["2"], 12_000.0, 230.0, 50.0) == ()
+
+
+def test_a_steady_voltage_that_the_converter_clips_is_refused(tmp_path: Path):
+    path = tmp_path / "clipped.toml"
+    path.write_text('nominal_v = 230.0\n[[box]]\nid = "1"\nfundamental_v = 230.0\n')
+    with pytest.raises(ConfigError, match=r"325 V peak are clipped; want v_per_lsb 0.02 or so"):
+        load_scenario(path)

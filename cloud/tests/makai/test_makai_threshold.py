@@ -107,3 +107,11 @@ def test_the_window_of_an_original_box_ends_at_its_time_stamp() -> None:
     assert window_ns(original) == (0, 10**9)
     ours = replace(original, start_ns=5, end_ns=17)
     assert window_ns(ours) == (5, 17)
+
+
+def test_a_box_whose_nominal_never_stays_does_not_grow_the_memory() -> None:
+    plugin = loaded()
+    state = plugin.module.begin(plugin.config)
+    for k in range(2500):
+        _, state = plugin.module.decide(rms(120), Nominal(100.0 + k, 50.0), plugin.config, state)
+    assert len(state.limits) <= 1000

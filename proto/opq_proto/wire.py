@@ -50,7 +50,11 @@ __all__ = [
 ]
 
 _LARGEST = 2**63 - 1  # what a database's whole number holds; the wire's uint64 goes further
-_LARGEST_MS = _LARGEST // 1_000_000  # year 2262: later times have no int64 nanoseconds
+_TIMES_NS = range(2**62)  # 1970 to 2116: a second before or after still is an int64
+_TIMES_MS = range(2**62 // 1_000_000)
+MAX_WINDOW_NS = 120 * 10**9
+"""600 cycles, the longest window, take 60 s at 10 Hz. One of years would make every disturbance in
+it a part of that one event."""
 
 
 def topic(box_id: str) -> bytes:
@@ -101,12 +105,19 @@ def measurement_from_wire(data: bytes) -> Measurement:
     unknown time source counts as FREE.
 
     Raises:
-        FrameError: not a Measurement, empty, a time after 2262 or a sequence beyond 2**63 - 1.
+        FrameError: not a Measurement, empty, a time before 1970 or after 2116, a window longer than
+            MAX_WINDOW_NS or a sequence beyond 2**63 - 1.
     """
     if not data:
         raise FrameError("empty measurement")
     message = read_message(WireMeasurement, data)
-    if message.timestamp_ms > _LARGEST_MS or max(message.sequence, message.oldest_sequence) > _LARGEST:
+    if (
+        message.timestamp_ms not in _TIMES_MS
+        or message.start_ns not in _TIMES_NS  # absent reads as 0
+        or message.end_ns not in _TIMES_NS
+        or (message.HasField("start_ns") and message.end_ns - message.start_ns > MAX_WINDOW_NS)
+        or max(message.sequence, message.oldest_sequence) > _LARGEST
+    ):
         raise FrameError(f"Box {message.box_id}: measurement with an impossible time or sequence")
     metrics: dict[str, Metric] = {}
     for key, entry in message.metrics.items():

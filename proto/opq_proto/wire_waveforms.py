@@ -4,7 +4,6 @@ Our Cycles say which sample they begin with, so that a hole is seen and named; a
 say only when each was read, and are taken as neighbours. Source: opq-interop A.5, B.1; contracts.md.
 """
 
-import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -25,6 +24,8 @@ MAX_SPAN_SAMPLES = 10**10
 """Samples from the first to the last of one answer: nine days at 12 kS/s; more is a broken index."""
 _RATES_MILLIHZ = range(1_000, 10**10 + 1)  # 1 S/s to 10 MS/s
 _TIMES_NS = range(-(2**62), 2**62)  # years 1823 to 2116
+_LEAST_GAIN_V, _LARGEST_GAIN_V = 1e-12, 1e3
+"""V per count: at the upper end full scale is 33 MV, and sums of squares are far from overflow."""
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -114,7 +115,7 @@ def waveform_from_frames(
     the source is FREE with unknown uncertainty, the rate 12 kS/s.
 
     Args:
-        v_per_lsb_fallback: gain of a Box that does not tell its own.
+        v_per_lsb_fallback: gain of a Box that does not tell its own, or tells one that cannot be true.
     Raises:
         FrameError: a frame is no Response or no Cycle, a sample is outside int16, our time
             fields are on some Cycles only, a time, rate or index is impossible, or the gain is
@@ -127,7 +128,7 @@ def waveform_from_frames(
     if not read:
         return response, None
     data = response.get_data_response
-    told = data.HasField("volts_per_lsb") and math.isfinite(data.volts_per_lsb) and data.volts_per_lsb > 0
+    told = data.HasField("volts_per_lsb") and _LEAST_GAIN_V <= data.volts_per_lsb <= _LARGEST_GAIN_V
     v_per_lsb = data.volts_per_lsb if told else v_per_lsb_fallback
     if v_per_lsb is None:
         raise FrameError(f"Box {response.box_id}: volts_per_lsb is not sent and no calibration is known")

@@ -2,6 +2,7 @@
 
 import math
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,17 +16,17 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric, Time
 
 NS = 1_700_000_000_000_000_000
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
-ns = st.integers(-(2**62), 2**62)
+ns = st.integers(2**40, 2**61)
 sequences = st.none() | st.integers(0, 2**63 - 1)
 measurements = st.builds(
     Measurement,
     box_id=st.integers(0, 2**31 - 1).map(str),
-    timestamp_ms=st.integers(1, (2**63 - 1) // 10**6),
+    timestamp_ms=st.integers(1, 2**62 // 10**6 - 1),
     metrics=st.dictionaries(
         st.sampled_from(["f", "rms", "thd", "trans", "new"]), st.builds(Metric, *[finite] * 3)
     ),
     start_ns=st.none() | ns,
-    end_ns=st.none() | ns,
+    end_ns=st.none(),
     uncertainty_ns=st.none() | st.integers(0, UNKNOWN_UNCERTAINTY_NS),
     source=st.sampled_from(TimeSource),
     sequence=sequences,
@@ -35,9 +36,17 @@ measurements = st.builds(
     nominal_v=st.none() | st.floats(1, 1e6, width=32),
     nominal_hz=st.none() | st.floats(10, 400, width=32),
 )
+lengths_ns = st.none() | st.integers(-(10**9), wire.MAX_WINDOW_NS)
 
 
-@given(measurements)
+def ending(measurement: Measurement, length_ns: int | None) -> Measurement:
+    """The measurement with the end of a window of that length."""
+    if length_ns is None:
+        return measurement
+    return replace(measurement, end_ns=(measurement.start_ns or NS) + length_ns)
+
+
+@given(st.builds(ending, measurements, lengths_ns))
 def test_a_measurement_comes_back_as_it_went(measurement: Measurement) -> None:
     assert wire.measurement_from_wire(wire.measurement_to_wire(measurement)) == measurement
 
@@ -118,9 +127,12 @@ def test_a_time_source_from_the_future_counts_as_free() -> None:
 @pytest.mark.parametrize(
     "data",
     [b"", b"\xff", b"\x08", b"\x0a\x05ab",
-     pb.Measurement(box_id=1, timestamp_ms=(2**63 - 1) // 10**6 + 1).SerializeToString(),
+     pb.Measurement(box_id=1, timestamp_ms=2**62 // 10**6).SerializeToString(),
+     pb.Measurement(box_id=1, start_ns=-1).SerializeToString(),
+     pb.Measurement(box_id=1, end_ns=2**62).SerializeToString(),
+     pb.Measurement(box_id=1, start_ns=NS, end_ns=NS + wire.MAX_WINDOW_NS + 1).SerializeToString(),
      pb.Measurement(box_id=1, sequence=2**64 - 1).SerializeToString()],
-    ids=["empty", "bad_tag", "cut", "cut_block", "time", "sequence"],
+    ids=["empty", "bad_tag", "cut", "cut_block", "time", "start", "end", "window_of_years", "sequence"],
 )  # fmt: skip
 def test_bytes_that_are_no_measurement_raise_a_frame_error(data: bytes) -> None:
     with pytest.raises(FrameError):

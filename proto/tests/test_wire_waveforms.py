@@ -206,3 +206,13 @@ def test_impossible_times_rates_and_indices_are_refused(header: dict[str, int], 
     frame = pb.Response(box_id=1, get_data_response=data).SerializeToString()
     with pytest.raises(FrameError, match="Box 1: "):
         wire.waveform_from_frames(frame, cycles)
+
+
+@pytest.mark.parametrize("told", [0.0, -1e308, math.nan, math.inf, 1e300, 1e-300])
+def test_a_gain_that_cannot_be_true_is_none_at_all(told: float) -> None:
+    data = pb.GetDataResponseHeader(volts_per_lsb=told)
+    frame = pb.Response(box_id=1, get_data_response=data).SerializeToString()
+    _, found = wire.waveform_from_frames(frame, [ours()], 0.25)
+    assert found is not None and found.v_per_lsb == 0.25
+    with pytest.raises(FrameError, match="volts_per_lsb"):
+        wire.waveform_from_frames(frame, [ours()])

@@ -100,7 +100,10 @@ def _half_edges(run: Waveform, volts: FloatArray, nominal_hz: float) -> FloatArr
     """Half-cycle edges; none where the rate is too low for a cycle to be seen in it."""
     if not (math.isfinite(run.v_per_lsb) and run.rate_hz >= LEAST_SAMPLES_PER_CYCLE * nominal_hz):
         return np.empty(0)
-    return half_cycle_edges(volts, run.rate_hz, nominal_hz)
+    try:
+        return half_cycle_edges(volts, run.rate_hz, nominal_hz)
+    except ValueError:  # stored with a gain that cannot be true: nothing of it can be measured
+        return np.empty(0)
 
 
 def _joined(lines: Sequence[Line]) -> Line:

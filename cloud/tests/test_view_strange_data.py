@@ -36,6 +36,7 @@ def test_a_minute_of_which_not_everything_is_known_has_its_page(
 ) -> None:
     """An interruption has an rms and no frequency; a foreign Box may send anything else."""
     now_ms = time.time_ns() // 10**6
+    scene.store.put_box(demo.BoxRecord("7", "Attic"))
     scene.store.append_measurements([Measurement("7", now_ms - 1000 * k, metrics) for k in range(1, 90)])
     status, page = get(scene, "/boxes/7")
     assert status == 200, page

@@ -17,12 +17,12 @@ import zmq
 
 from opq_cloud.config import AcquisitionBroker as Config
 from opq_cloud.makai.fanout import Fanout
-from opq_cloud.makai.once_per import OncePer
 from opq_cloud.makai.peers import Peers
 from opq_cloud.makai.pending import Pending
-from opq_cloud.makai.sockets import DRAIN, POLL_MS, Socket, bind, context, open_socket, receive
 from opq_cloud.makai.zap import Doorkeeper
+from opq_cloud.once_per import OncePer
 from opq_cloud.service import Counters, Health
+from opq_cloud.sockets import DRAIN, POLL_MS, Socket, bind, context, open_socket, receive
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder

@@ -20,10 +20,10 @@ from opq_cloud.config import EventService as Config
 from opq_cloud.makai.decision import Nominal
 from opq_cloud.makai.gains import Gains
 from opq_cloud.makai.identity import PREFIX, identity, parse
-from opq_cloud.makai.once_per import OncePer
 from opq_cloud.makai.open_events import OpenEvent, OpenEvents
-from opq_cloud.makai.sockets import POLL_MS, Socket, bind, connect, context, open_socket
+from opq_cloud.once_per import OncePer
 from opq_cloud.service import CloudContext, Counters, Health
+from opq_cloud.sockets import POLL_MS, Socket, bind, connect, context, open_socket
 from opq_proto import log
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import Trigger, Waveform

@@ -1,16 +1,17 @@
-"""The back-end side of a broker: to every subscriber, and a count of what one of them missed.
+"""The back-end side of a broker: to every subscriber, and a count of when one could not follow.
 
 A PUB socket drops in silence at its high-water mark. An XPUB with NODROP says `again` instead;
-then the message goes out the dropping way, so that one slow subscriber never holds the others,
-and is counted.
+then the message goes out the dropping way, so that one slow subscriber never holds the others.
+libzmq leaves that subscriber out until it has read half of its queue and says nothing more, so
+`subscriber_full` counts how often that began, not how much was missed: sequences tell that.
 """
 
 from collections.abc import Sequence
 
 import zmq
 
-from opq_cloud.makai.sockets import Context, bind, open_socket
 from opq_cloud.service import Counters
+from opq_cloud.sockets import Context, bind, open_socket
 
 
 class Fanout:
@@ -31,7 +32,7 @@ class Fanout:
         try:
             self.socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.Again:
-            self._counters.add("dropped_for_slow_subscriber")
+            self._counters.add("subscriber_full")
             self.socket.setsockopt(zmq.XPUB_NODROP, 0)
             try:
                 self.socket.send_multipart(frames, zmq.NOBLOCK)

@@ -16,7 +16,7 @@ from contextlib import closing
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from opq_cloud.makai.sockets import Socket
+from opq_cloud.sockets import Socket
 
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 BEFORE_INITIATE_BYTES = 64 + 202

@@ -2,7 +2,7 @@
 
 Frames go on byte for byte, however many. A body is decoded only to hold the Box id to the key
 that sent it, and to count holes in the sequence. What is dropped is counted: `refused` (key),
-`foreign` (another Box's id), `malformed`, `dropped_for_slow_subscriber`.
+`foreign` (another Box's id), `malformed`, `subscriber_full`.
 """
 
 import threading
@@ -14,11 +14,11 @@ import zmq
 
 from opq_cloud.config import TriggeringBroker as Config
 from opq_cloud.makai.fanout import Fanout
-from opq_cloud.makai.once_per import OncePer
 from opq_cloud.makai.peers import Peers
-from opq_cloud.makai.sockets import DRAIN, context, receive
 from opq_cloud.makai.zap import Doorkeeper
+from opq_cloud.once_per import OncePer
 from opq_cloud.service import Counters, Health
+from opq_cloud.sockets import DRAIN, context, receive
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder

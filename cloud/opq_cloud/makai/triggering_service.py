@@ -20,11 +20,11 @@ from opq_cloud.makai.boxes import Boxes
 from opq_cloud.makai.decision import NS_PER_MS, Decision, Nominal, window_ns
 from opq_cloud.makai.identity import identity, new_token
 from opq_cloud.makai.measurement_writer import MeasurementWriter
-from opq_cloud.makai.once_per import OncePer
 from opq_cloud.makai.recent import RecentEvents, Span
-from opq_cloud.makai.sockets import DRAIN, POLL_MS, Socket, connect, context, open_socket
 from opq_cloud.makai.trigger_plugins import load_triggers
+from opq_cloud.once_per import OncePer
 from opq_cloud.service import CloudContext, Counters, Health
+from opq_cloud.sockets import DRAIN, POLL_MS, Socket, connect, context, open_socket
 from opq_cloud.store.store import Store
 from opq_proto import log
 from opq_proto.errors import FrameError, StoreError

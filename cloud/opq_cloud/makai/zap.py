@@ -11,10 +11,10 @@ import zmq
 from zmq.utils import z85
 
 from opq_cloud.makai.allow_list import AllowList
-from opq_cloud.makai.once_per import OncePer
 from opq_cloud.makai.peers import Peers, answered, sent_marks
-from opq_cloud.makai.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, open_socket
+from opq_cloud.once_per import OncePer
 from opq_cloud.service import Counters
+from opq_cloud.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, open_socket
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder, read_secret_file
 from opq_proto.log import Log

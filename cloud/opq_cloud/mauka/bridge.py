@@ -10,9 +10,10 @@ from typing import Any
 import zmq
 
 from opq_cloud.mauka.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
-from opq_cloud.mauka.once_per import OncePer
-from opq_cloud.mauka.sockets import Publisher, connect, subscriber
+from opq_cloud.mauka.publisher import Publisher, subscriber
+from opq_cloud.once_per import OncePer
 from opq_cloud.service import Counters
+from opq_cloud.sockets import connect
 from opq_proto import log as logs
 from opq_proto.errors import FrameError
 
@@ -46,7 +47,7 @@ class EventBridge:
     def __init__(self, config: BridgeConfig) -> None:
         self._config = config
         self.counters = Counters()
-        self._malformed = OncePer(60)
+        self._lines = OncePer(60)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Until `stop`. An event that was told while the bus was away is found in the store."""
@@ -54,8 +55,8 @@ class EventBridge:
         out = Publisher(context, self._config.hwm, self.counters)
         source = subscriber(context, self._config.hwm, [""])
         try:
-            out.connect(self._config.bus_sub_endpoint)
-            connect(source, self._config.event_endpoint)
+            out.connect(self._config.bus_sub_endpoint, "mauka.bus_sub_endpoint")
+            connect(source, self._config.event_endpoint, "mauka.event_endpoint")
             if ready is not None:
                 ready.set()
             while not stop.is_set():
@@ -72,7 +73,7 @@ class EventBridge:
             event_id = read_notification(frames)
         except FrameError as error:
             self.counters.add("malformed")
-            if self._malformed.due():
+            if self._lines.take("malformed"):
                 log.warning("bridge.malformed", problem=str(error))
             return
         out.send([MAKAI_EVENT.encode(), makai_event(event_id, BRIDGE_SOURCE).SerializeToString()])

@@ -10,9 +10,10 @@ from typing import Any
 
 import zmq
 
-from opq_cloud.mauka.once_per import OncePer
-from opq_cloud.mauka.sockets import Publisher, bind, subscriber
+from opq_cloud.mauka.publisher import Publisher, subscriber
+from opq_cloud.once_per import OncePer
 from opq_cloud.service import Counters
+from opq_cloud.sockets import bind
 from opq_proto import log as logs
 
 log = logs.get(service="mauka")
@@ -38,8 +39,7 @@ class BusBroker:
     def __init__(self, config: BusConfig) -> None:
         self._config = config
         self.counters = Counters()
-        self._malformed = OncePer(60)
-        self._full = OncePer(60)
+        self._lines = OncePer(60)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Until `stop`; raises PortBusyError when an address is taken."""
@@ -47,8 +47,8 @@ class BusBroker:
         out = Publisher(context, self._config.hwm, self.counters)
         source = subscriber(context, self._config.hwm, [""])
         try:
-            out.bind(self._config.pub_endpoint, self.name)
-            bind(source, self._config.sub_endpoint, self.name)
+            out.bind(self._config.pub_endpoint, self.name, "mauka.bus_pub_endpoint")
+            bind(source, self._config.sub_endpoint, self.name, "mauka.bus_sub_endpoint")
             log.info("bus.bound", sub=self._config.sub_endpoint, pub=self._config.pub_endpoint)
             if ready is not None:
                 ready.set()
@@ -73,10 +73,10 @@ class BusBroker:
             self.counters.add("received")
             if len(frames) != 2:
                 self.counters.add("malformed")
-                if self._malformed.due():
+                if self._lines.take("malformed"):
                     log.warning("bus.malformed", frames=len(frames), wanted=2)
                 continue
             full = self.counters.total("subscriber_full")
             out.send(frames)
-            if self.counters.total("subscriber_full") > full and self._full.due():
+            if self.counters.total("subscriber_full") > full and self._lines.take("full"):
                 log.warning("bus.subscriber_full", topic=frames[0][:40].decode(errors="replace"))

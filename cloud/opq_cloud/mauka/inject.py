@@ -9,7 +9,7 @@ from typing import Any
 import zmq
 
 from opq_cloud.mauka.messages import BRIDGE_SOURCE, MAKAI_EVENT, makai_event
-from opq_cloud.mauka.sockets import Publisher
+from opq_cloud.mauka.publisher import Publisher
 from opq_cloud.service import Counters
 from opq_proto.errors import OpqError
 

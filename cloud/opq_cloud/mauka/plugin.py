@@ -20,16 +20,16 @@ import inspect
 import signal
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import zmq
 
 from opq_cloud.mauka import messages
-from opq_cloud.mauka.once_per import OncePer
-from opq_cloud.mauka.sockets import Publisher, Stop, connect, subscriber
+from opq_cloud.mauka.publisher import Publisher, Stop, subscriber
+from opq_cloud.once_per import OncePer
 from opq_cloud.service import Counters
+from opq_cloud.sockets import connect
 from opq_proto import log as logs
 from opq_proto.errors import FrameError
 from opq_proto.mauka_pb2 import MaukaMessage
@@ -77,7 +77,7 @@ class MaukaPlugin:
         self._out: Publisher | None = None
         self._busy_since_s: float | None = None
         self._last_received_ms = 0
-        self._told: defaultdict[str, OncePer] = defaultdict(lambda: OncePer(10))
+        self._lines = OncePer(10)
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         """For the plug-in to override: one message of a subscribed topic."""
@@ -109,8 +109,8 @@ class MaukaPlugin:
         heart = threading.Thread(target=self._beat, args=(ended,), name=f"{self.name}-heartbeat", daemon=True)
         last_state = CRASHED
         try:
-            out.connect(str(self.config[PUB_KEY]))
-            connect(source, str(self.config[SUB_KEY]))
+            out.connect(str(self.config[PUB_KEY]), PUB_KEY)
+            connect(source, str(self.config[SUB_KEY]), SUB_KEY)
             self._wait_joined(source, out, stop)
             self._out = out
             heart.start()
@@ -141,7 +141,7 @@ class MaukaPlugin:
             self.counters.add("failures", label=what)
             self._errors.pop(what, None)
             self._errors[what] = f"{what}: {type(error).__name__}: {error}"
-            if self._told[what].due():
+            if self._lines.take(what):
                 log.exception("plugin.failed", plugin=self.name, what=what, **ids)
             return False
         self._errors.pop(what, None)
@@ -201,7 +201,7 @@ class MaukaPlugin:
             message = messages.read_body(body)
         except FrameError as error:
             self.counters.add("malformed")
-            if self._told["malformed"].due():
+            if self._lines.take("malformed"):
                 log.warning("plugin.malformed", plugin=self.name, problem=str(error))
             return True
         self._last_received_ms = messages.now_ms()

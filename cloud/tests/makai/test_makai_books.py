@@ -3,11 +3,11 @@
 from opq_cloud.makai.boxes import Boxes
 from opq_cloud.makai.decision import Nominal
 from opq_cloud.makai.identity import identity, new_token, parse
-from opq_cloud.makai.once_per import MAX_KEYS, OncePer
 from opq_cloud.makai.open_events import OpenEvent, OpenEvents
 from opq_cloud.makai.pending import Pending
 from opq_cloud.makai.recent import RecentEvents, Span
 from opq_cloud.makai.trends import Trends
+from opq_cloud.once_per import MAX_KEYS, OncePer
 from opq_cloud.store.store import BoxRecord, EventRecord
 from opq_proto.messages import Measurement, Metric
 
@@ -188,8 +188,8 @@ def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
     clock.now_s = 12
     assert boxes.alive(10) == ("2",)
     boxes.know([BoxRecord("2", "Two", nominal_v=230, nominal_hz=50)])
-    assert boxes.nominal("2") == Nominal(230, 50)
-    assert boxes.nominal("10") == Nominal(120, 60)
+    assert boxes.nominal(Measurement("2", 0, {})) == Nominal(230, 50)
+    assert boxes.nominal(Measurement("10", 0, {})) == Nominal(120, 60)
     clock.now_s = 30
     assert [(part.name, part.ok, part.timestamp_s) for part in boxes.health()] == [
         ("2", False, 6),

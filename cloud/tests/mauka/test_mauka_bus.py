@@ -10,7 +10,7 @@ from opq_cloud.mauka.bridge import BridgeConfig, EventBridge, read_notification
 from opq_cloud.mauka.bus import BusBroker, BusConfig
 from opq_cloud.mauka.inject import NobodyListensError, inject
 from opq_cloud.mauka.messages import makai_event
-from opq_cloud.mauka.sockets import Publisher
+from opq_cloud.mauka.publisher import Publisher
 from opq_cloud.service import Counters
 from opq_proto.errors import FrameError, PortBusyError
 from opq_proto.mauka_pb2 import MaukaMessage
@@ -73,7 +73,7 @@ def test_one_full_peer_makes_a_counter_move_by_each_message_it_misses(stuck):
 
 def test_a_full_subscriber_is_counted_and_takes_nothing_from_the_others(stuck, wire):
     out, reader, counters, endpoint = stuck
-    out.bind(endpoint, "test")
+    out.bind(endpoint, "test", "bus")
     reader.connect(endpoint)
     assert out.wait_heard(5)
     quick = wire.context.socket(zmq.SUB)
@@ -93,7 +93,7 @@ def test_a_full_subscriber_is_counted_and_takes_nothing_from_the_others(stuck, w
 def test_a_message_that_nobody_hears_is_counted(free_endpoint):
     context, counters = zmq.Context(), Counters()
     out = Publisher(context, hwm=10, counters=counters)
-    out.bind(free_endpoint(), "test")
+    out.bind(free_endpoint(), "test", "bus")
     assert out.send([b"t", b""]) is False
     assert counters.total("unheard") == 1
     out.close()

@@ -1,10 +1,9 @@
-"""The bus's sockets: a publisher that knows whether it is heard, a subscriber, a clear bind.
+"""The bus's sockets: a publisher that knows whether it is heard, and a subscriber.
 
 XPUB on the wire is PUB; it tells us of subscriptions and, with XPUB_NODROP, of a subscriber
 that is full. So nothing is dropped without a counter moving (limits.md section 1).
 """
 
-import errno
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 import zmq
 
 from opq_cloud.service import Counters
-from opq_proto.errors import ConfigError, PortBusyError
+from opq_cloud.sockets import bind, connect
 
 LINGER_MS = 500
 RECONNECT_MOST_MS = 1000
@@ -25,36 +24,6 @@ class Stop(Protocol):
     """An event of threading or of multiprocessing."""
 
     def is_set(self) -> bool: ...
-
-
-def bind(socket: "zmq.Socket[bytes]", endpoint: str, service: str) -> None:
-    """Raises PortBusyError when the address cannot be had, ConfigError when it is none."""
-    try:
-        socket.bind(endpoint)
-    except zmq.ZMQError as error:
-        if error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL):
-            raise PortBusyError(
-                f"{service} cannot bind {endpoint}: {error.strerror}; end what holds it, "
-                "set another address, or use --port-offset"
-            ) from error
-        raise _no_address(endpoint, error) from error
-
-
-def connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
-    """Raises ConfigError when `endpoint` is no address."""
-    try:
-        socket.connect(connectable(endpoint))
-    except zmq.ZMQError as error:
-        raise _no_address(endpoint, error) from error
-
-
-def _no_address(endpoint: str, error: zmq.ZMQError) -> ConfigError:
-    return ConfigError(f"{endpoint!r} is no address: {error.strerror}; want e.g. tcp://127.0.0.1:9882")
-
-
-def connectable(endpoint: str) -> str:
-    """Where to connect to what is bound at `endpoint`: `tcp://*:9882` is reached on loopback."""
-    return endpoint.replace("://*:", "://127.0.0.1:").replace("://0.0.0.0:", "://127.0.0.1:")
 
 
 def subscriber(context: "zmq.Context[Any]", hwm: int, topics: Iterable[str]) -> "zmq.Socket[bytes]":
@@ -89,14 +58,14 @@ class Publisher:
         self._lock = threading.Lock()
         self._one_peer = True
 
-    def bind(self, endpoint: str, service: str) -> None:
+    def bind(self, endpoint: str, service: str, key: str) -> None:
         """Raises PortBusyError."""
-        bind(self.socket, endpoint, service)
+        bind(self.socket, endpoint, service, key)
         self._one_peer = False
 
-    def connect(self, endpoint: str) -> None:
+    def connect(self, endpoint: str, key: str = "endpoint") -> None:
         """Raises ConfigError."""
-        connect(self.socket, endpoint)
+        connect(self.socket, endpoint, key)
 
     def wait_heard(self, timeout_s: float, stop: Stop | None = None) -> bool:
         """Wait until somebody subscribed: what is sent before is lost (the slow joiner)."""

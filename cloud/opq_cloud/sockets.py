@@ -72,11 +72,16 @@ def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
 def connect(socket: Socket, endpoint: str, key: str) -> None:
     """Connect; ConfigError when `endpoint` is no address."""
     try:
-        socket.connect(endpoint)
+        socket.connect(connectable(endpoint))
     except zmq.ZMQError as error:
         raise ConfigError(
             f"{key}  is {endpoint!r}: {error.strerror}; want e.g. tcp://127.0.0.1:9881"
         ) from error
+
+
+def connectable(endpoint: str) -> str:
+    """Where to connect to what is bound at `endpoint`: `tcp://*:9882` is reached on loopback."""
+    return endpoint.replace("://*:", "://127.0.0.1:").replace("://0.0.0.0:", "://127.0.0.1:")
 
 
 def receive(socket: Socket) -> tuple[zmq.Frame, list[bytes]] | None:

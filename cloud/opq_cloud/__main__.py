@@ -47,11 +47,9 @@ def _triggering_service(config: CloudConfig, shared: CloudContext, data_dir: Pat
 
 
 def _event_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:
-    from opq_cloud.makai.decision import Nominal
     from opq_cloud.makai.event_service import EventService
 
-    nominal = Nominal(config.nominal_v, config.nominal_hz)
-    return [EventService(config.event_service, shared, nominal), Retention(shared)]
+    return [EventService(config.event_service, shared), Retention(shared)]
 
 
 def _room(module: str) -> Make:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 import re
 import socket
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 
 from opq_cloud.service import CloudContext
@@ -21,7 +23,7 @@ from opq_cloud.view.live import SUBSCRIBERS
 from opq_cloud.view.service import View
 from opq_cloud.view.stream import HEARTBEAT_S
 from opq_proto.errors import PortBusyError
-from opq_proto.messages import Finding
+from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 
 
 @pytest.fixture
@@ -304,6 +306,37 @@ def test_the_incident_page_tells_and_tabulates_everything(full: demo.Scene) -> N
     assert "± 1.2 ms, by NTP" in text
     assert page.count("data-waveform=") == 3
     assert len(re.findall(r"<tr><td class=\"num\">", page)) > 60  # half cycles of three Boxes
+
+
+def test_a_box_of_230_v_is_shown_against_230_v(tmp_path: Path) -> None:
+    """A Box without nominal values has the grid's."""
+    now_ns = time.time_ns()
+    with demo.Scene(tmp_path, poll_s=30.0) as scene:
+        scene.store.put_box(demo.BoxRecord("1", "Cellar", nominal_v=230.0, nominal_hz=50.0))
+        scene.store.put_box(demo.BoxRecord("4", "Roof"))
+        t = np.arange(24_000) / 12_000
+        rms_v = np.where((t > 1.0) & (t < 1.2), 161.0, 230.0)  # 70 %
+        counts = np.round(rms_v * math.sqrt(2) * np.sin(2 * np.pi * 50 * t) / 0.0125).astype(np.int16)
+        wave = Waveform("1", now_ns, 5, TimeSource.NTP, 12_000_000, 0.0125, 0, counts)
+        event_id = scene.store.open_event(Trigger("t", now_ns, now_ns + 2 * 10**9, ("1",), "1", "dip"), "")
+        scene.store.put_waveform(event_id, wave)
+        scene.store.finish_event(event_id)
+        sag = Finding(
+            kind="sag", box_id="1", start_ns=now_ns + 10**9, end_ns=now_ns + 1_200_000_000,
+            uncertainty_ns=5, residual_v=161.0, residual_percent=70.0,
+        )  # fmt: skip
+        scene.store.put_findings(event_id, [sag])
+        page = _get(scene, "/incidents/1")[1]
+        text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\u202f", " ")
+        assert "fell to 161.0 V, 70.0 % of the nominal 230 V" in text
+        assert "lowest 161.0 V, 70.0 %" in text
+        assert 'data-nominal-v="230.0" data-sag="90' in page  # the chart's lines: 207 V, 253 V
+        assert "230 V nominal" in _get(scene, "/boxes/1")[1].replace("\u202f", " ")
+        assert "50 Hz nominal" in _get(scene, "/boxes/1")[1].replace("\u202f", " ")
+        nominal = {
+            item["box_id"]: (item["nominal_v"], item["nominal_hz"]) for item in _json(scene, "/api/boxes")
+        }
+        assert nominal == {"1": (230.0, 50.0), "4": (120.0, 60.0)}
 
 
 def test_the_page_of_a_box_has_its_hour_and_its_incidents(full: demo.Scene) -> None:

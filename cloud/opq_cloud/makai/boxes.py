@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from opq_cloud.makai.decision import Nominal
 from opq_cloud.service import Health
 from opq_cloud.store.store import BoxRecord
+from opq_proto.messages import Measurement
 
 STALE_S = 20.0
 """The original's health calls a Box down after this (opq-interop A.11)."""
@@ -41,14 +42,18 @@ class Boxes:
 
     def know(self, records: Iterable[BoxRecord]) -> None:
         """Take the nominal values of the store."""
+        default = self._default
         self._nominal = {
-            record.box_id: Nominal(record.nominal_v, record.nominal_hz)
+            record.box_id: Nominal(record.nominal_v or default.volts, record.nominal_hz or default.hz)
             for record in records
-            if record.nominal_v > 0 and record.nominal_hz > 0
         }
 
-    def nominal(self, box_id: str) -> Nominal:
-        return self._nominal.get(box_id, self._default)
+    def nominal(self, measurement: Measurement) -> Nominal:
+        """What it is to be compared with: what it says itself, else the store, else the configuration."""
+        known = self._nominal.get(measurement.box_id, self._default)
+        volts = measurement.nominal_v or known.volts
+        hz = measurement.nominal_hz or known.hz
+        return known if (volts, hz) == (known.volts, known.hz) else Nominal(volts, hz)
 
     def health(self) -> list[Health]:
         """One per Box heard today; `timestamp` is its last measurement's, as the original's."""

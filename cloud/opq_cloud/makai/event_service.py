@@ -17,7 +17,6 @@ from contextlib import ExitStack, closing
 import zmq
 
 from opq_cloud.config import EventService as Config
-from opq_cloud.makai.decision import Nominal
 from opq_cloud.makai.gains import Gains
 from opq_cloud.makai.identity import PREFIX, identity, parse
 from opq_cloud.makai.open_events import OpenEvent, OpenEvents
@@ -45,11 +44,10 @@ class EventService:
 
     name = "event-service"
 
-    def __init__(self, config: Config, shared: CloudContext, nominal: Nominal) -> None:
+    def __init__(self, config: Config, shared: CloudContext) -> None:
         self.counters = Counters()
         self._config = config
         self._shared = shared
-        self._nominal = nominal
         self._instance = str(uuid.uuid4())
         self._log = log.get(service=self.name)
         self._lines = OncePer(10.0)
@@ -63,7 +61,7 @@ class EventService:
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
         self._store = self._shared.store
-        self._gains = Gains(self._store, self._nominal, config.v_per_lsb_fallback)
+        self._gains = Gains(self._store, config.v_per_lsb_fallback)
         with ExitStack() as opened:
             own = context()
             opened.callback(own.term)

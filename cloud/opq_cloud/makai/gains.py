@@ -1,8 +1,5 @@
 """The gain of each Box: what its answers say goes into the store, what they do not say comes from there."""
 
-from dataclasses import replace
-
-from opq_cloud.makai.decision import Nominal
 from opq_cloud.store.store import BoxRecord, Store
 from opq_proto.wire import Response
 
@@ -13,10 +10,9 @@ LEAST_V, MOST_V = 1e-9, 1e9
 class Gains:
     """`opq_boxes.calibration_constant` = 1 / volts_per_lsb (contracts.md, Replay)."""
 
-    def __init__(self, store: Store, nominal: Nominal, v_per_lsb_fallback: float) -> None:
-        """`nominal`: of a Box that the store does not know yet. Fallback: of an uncalibrated one, volts."""
+    def __init__(self, store: Store, v_per_lsb_fallback: float) -> None:
+        """Fallback: of a Box that is not calibrated, volts per count."""
         self._store = store
-        self._nominal = nominal
         self._fallback = v_per_lsb_fallback
         self._known: dict[str, float] = {}
 
@@ -35,9 +31,9 @@ class Gains:
         constant = 1 / header.volts_per_lsb
         if self._known.get(box_id) == constant:
             return
-        record = self._store.box(box_id) or BoxRecord(
-            box_id, f"Box {box_id}", nominal_v=self._nominal.volts, nominal_hz=self._nominal.hz
-        )
-        if record.calibration_constant != constant:
-            self._store.put_box(replace(record, calibration_constant=constant))
+        record = self._store.box(box_id) or BoxRecord(box_id, f"Box {box_id}")
+        if record.calibration_constant != constant:  # alone: another thread may be writing the rest
+            self._store.put_box(
+                BoxRecord(box_id, record.name, calibration_constant=constant, unplugged=record.unplugged)
+            )
         self._known[box_id] = constant

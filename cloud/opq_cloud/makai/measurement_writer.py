@@ -1,4 +1,4 @@
-"""Measurements into the store, in batches, and then: trends, and acknowledgements to the Boxes.
+"""Measurements into the store, in batches, and what they say of their Boxes; trends, acknowledgements.
 
 A thread of the triggering service, so that a slow disk delays no trigger. What waits is bounded;
 what is pushed out was never acknowledged, and its Box sends it again.
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from opq_cloud.config import TriggeringService as Config
+from opq_cloud.makai.nominals import Nominals
 from opq_cloud.makai.sequences import SequenceTracker
 from opq_cloud.makai.trends import Trends
 from opq_cloud.service import Counters
@@ -42,6 +43,7 @@ class MeasurementWriter:
         self._acknowledge = acknowledge
         self._trackers: dict[str, SequenceTracker] = {}
         self._to_acknowledge: set[str] = set()
+        self._nominals = Nominals(store)
         self._trends = Trends()
         self._batch: list[Measurement] = []
         self._failing = False
@@ -81,6 +83,7 @@ class MeasurementWriter:
             new_boxes = {row.box_id: row for row in reversed(self._batch) if row.box_id not in self._trackers}
             for row in new_boxes.values():
                 self._trackers[row.box_id] = self._prime(row)
+            self._counters.add("nominals_stored", self._nominals.learn(self._batch))
             new = self._store.append_measurements(self._batch)
         except StoreError as error:
             self._counters.add("store_errors")

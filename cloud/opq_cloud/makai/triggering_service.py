@@ -145,7 +145,7 @@ class TriggeringService:
             self._boxes.heard(measurement.box_id, measurement.timestamp_ms)
             if not measurement.crossing:
                 self._boxes.measures_over(measurement.box_id, window_ns(measurement))
-        nominal = self._boxes.nominal(measurement.box_id)
+        nominal = self._boxes.nominal(measurement)
         for plugin in self._plugins:
             decision = plugin.decide(measurement, nominal)
             if decision is not None:

@@ -195,7 +195,9 @@ class AnalysisRunner(MaukaPlugin):
         waves: dict[Nominal, list[Waveform]] = {}
         for wave in event.waveforms:
             box = store.box(wave.box_id)
-            nominal = self._nominal if box is None else Nominal(box.nominal_v, box.nominal_hz)
+            nominal = self._nominal
+            if box is not None:
+                nominal = Nominal(box.nominal_v or nominal.nominal_v, box.nominal_hz or nominal.nominal_hz)
             waves.setdefault(nominal, []).append(wave)
         return {nominal: replace(event, waveforms=tuple(some)) for nominal, some in waves.items()}
 

@@ -12,7 +12,16 @@ import numpy as np
 
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import BoxRecord, EventRecord
-from opq_proto.messages import Gap, Measurement, TimeSource, Trigger, Waveform
+from opq_proto.messages import (
+    NOMINAL_HZ,
+    NOMINAL_V,
+    Gap,
+    Measurement,
+    TimeSource,
+    Trigger,
+    Waveform,
+    nominal_or_none,
+)
 
 Document = dict[str, Any]
 
@@ -36,10 +45,15 @@ def box_from_document(document: Mapping[str, Any]) -> BoxRecord:
         name=str(document.get("name") or document["box_id"]),
         location=document.get("location"),
         calibration_constant=None if calibration is None else float(calibration),
-        nominal_v=float(document.get("nominal_v", 120.0)),
-        nominal_hz=float(document.get("nominal_hz", 60.0)),
+        nominal_v=_nominal(document.get("nominal_v"), NOMINAL_V),
+        nominal_hz=_nominal(document.get("nominal_hz"), NOMINAL_HZ),
         unplugged=bool(document.get("unplugged", False)),
     )
+
+
+def _nominal(value: Any, limits: tuple[float, float]) -> float | None:
+    """A field that the original does not have, and that anybody may have edited."""
+    return nominal_or_none(float(value), limits) if isinstance(value, int | float) else None
 
 
 def measurement_fields(measurement: Measurement) -> Document:

@@ -16,15 +16,16 @@ from opq_proto.messages import Event, Finding, Incident, Measurement, StoredFind
 
 @dataclass(frozen=True, slots=True)
 class BoxRecord:
-    """What is known of a Box (the original's `opq_boxes`)."""
+    """What is known of a Box (the original's `opq_boxes`); None: not known, and put so, left as it is."""
 
     box_id: str
     name: str
     location: str | None = None
     calibration_constant: float | None = None
     """Counts per volt; 1 / v_per_lsb."""
-    nominal_v: float = 120.0
-    nominal_hz: float = 60.0
+    nominal_v: float | None = None
+    """What it is meant to measure, volts; a service has its own default for what is not known."""
+    nominal_hz: float | None = None
     unplugged: bool = False
 
 
@@ -61,7 +62,7 @@ class Store(Protocol):
 
     # Boxes
     def put_box(self, box: BoxRecord) -> None:
-        """Upsert by box_id."""
+        """Upsert by box_id; what is None leaves the stored value."""
 
     def boxes(self) -> list[BoxRecord]: ...
 

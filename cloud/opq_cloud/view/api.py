@@ -62,7 +62,7 @@ class Api:
                     if record.box_id in latest
                     else None,
                 }
-                for record in self._context.box_records()
+                for record in self._context.boxes()
             ]
         )
 
@@ -135,7 +135,7 @@ class Api:
         """Urms(1/2), each value at the middle of its cycle."""
         wave = self._wave(event_id, box_id)
         origin = wave.start_ns if origin_ns is None else origin_ns
-        record = self._context.box_record(box_id)
+        record = self._context.box(box_id)
         line = charts.envelope_line(wave, origin, record.nominal_hz)
         shared = {**_wave_json(wave, event_id, origin), "nominal_v": record.nominal_v}
         return JSONResponse({**shared, **line.as_json(3)})

@@ -13,8 +13,20 @@ SILENT_AFTER_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class ShownBox:
+    """A Box as the pages show it: its record, with the grid's nominal values where it has none."""
+
+    box_id: str
+    name: str
+    location: str | None
+    nominal_v: float
+    nominal_hz: float
+    unplugged: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ViewContext:
-    """The store, the live hub and the grid's nominal values for a Box that the store does not know."""
+    """The store, the live hub and the grid's nominal values for a Box whose own are not known."""
 
     store: Store
     hub: LiveHub
@@ -23,19 +35,26 @@ class ViewContext:
     nominal_hz: float = 60.0
     now_ns: Callable[[], int] = field(default=time.time_ns)
 
-    def box_record(self, box_id: str) -> BoxRecord:
-        """As stored, or with nominal values where it is not."""
-        record = self.store.box(box_id)
-        return record or BoxRecord(box_id, "", nominal_v=self.nominal_v, nominal_hz=self.nominal_hz)
+    def box(self, box_id: str) -> ShownBox:
+        """As stored, or without a name where it is not."""
+        return self._shown(self.store.box(box_id) or BoxRecord(box_id, ""))
 
-    def box_records(self) -> list[BoxRecord]:
+    def boxes(self) -> list[ShownBox]:
         """All that are stored or were heard, in the order of their numbers."""
         records = {record.box_id: record for record in self.store.boxes()}
         for box_id in self.hub.latest():
-            records.setdefault(
-                box_id, BoxRecord(box_id, "", nominal_v=self.nominal_v, nominal_hz=self.nominal_hz)
-            )
-        return [records[box_id] for box_id in sorted(records, key=natural)]
+            records.setdefault(box_id, BoxRecord(box_id, ""))
+        return [self._shown(records[box_id]) for box_id in sorted(records, key=natural)]
+
+    def _shown(self, record: BoxRecord) -> ShownBox:
+        return ShownBox(
+            box_id=record.box_id,
+            name=record.name,
+            location=record.location,
+            nominal_v=record.nominal_v or self.nominal_v,
+            nominal_hz=record.nominal_hz or self.nominal_hz,
+            unplugged=record.unplugged,
+        )
 
 
 def natural(box_id: str) -> tuple[int, str]:
@@ -43,7 +62,7 @@ def natural(box_id: str) -> tuple[int, str]:
     return (int(box_id), "") if box_id.isascii() and box_id.isdigit() else (2**63, box_id)
 
 
-def label(record: BoxRecord) -> str:
+def label(box: ShownBox) -> str:
     """`Box 1`, or with its name: `Box 1, kitchen`."""
-    plain = f"Box {record.box_id}"
-    return plain if record.name in ("", record.box_id, plain) else f"{plain}, {record.name}"
+    plain = f"Box {box.box_id}"
+    return plain if box.name in ("", box.box_id, plain) else f"{plain}, {box.name}"

@@ -93,7 +93,7 @@ def page(context: ViewContext, incident: Incident) -> dict[str, object]:
     events = _events(context, incident)
     panels = _panels(context, incident, events)
     worst = words.worst(incident)
-    nominal_v = context.box_record(worst.finding.box_id).nominal_v if worst else context.nominal_v
+    nominal_v = context.box(worst.finding.box_id).nominal_v if worst else context.nominal_v
     records = [context.store.event_record(event_id) for event_id in incident.event_ids[:EVENTS_SHOWN]]
     points = _points(incident, panels)
     return {
@@ -147,7 +147,7 @@ def _covers(wave: Waveform, incident: Incident) -> bool:
 
 
 def _panel(context: ViewContext, incident: Incident, event_id: int, wave: Waveform, peak_v: float) -> Panel:
-    record = context.box_record(wave.box_id)
+    record = context.box(wave.box_id)
     envelope = charts.envelope_line(wave, incident.start_ns, record.nominal_hz)
     seen = charts.extremes(envelope)
     length_ms = (incident.end_ns - incident.start_ns) / 1e6

@@ -12,9 +12,8 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from opq_cloud.store.store import BoxRecord
 from opq_cloud.view import charts, incident_page, words
-from opq_cloud.view.context import SILENT_AFTER_MS, ViewContext, label
+from opq_cloud.view.context import SILENT_AFTER_MS, ShownBox, ViewContext, label
 from opq_cloud.view.history import incident_page as page_of_incidents
 from opq_cloud.view.live import measurement_json
 from opq_proto.messages import Incident, Measurement
@@ -85,7 +84,7 @@ class Pages:
 
     def boxes(self) -> HTMLResponse:
         newest = self._context.store.incidents(limit=ON_FRONT_PAGE)
-        cards = [self._card(record) for record in self._context.box_records()]
+        cards = [self._card(record) for record in self._context.boxes()]
         return self.render(
             "boxes.html",
             here="boxes",
@@ -107,7 +106,7 @@ class Pages:
             raise HTTPException(404, "There is no such class of incident.")
         store = self._context.store
         page = page_of_incidents(store, before, PER_PAGE, box or None, kind or None)
-        choices = [{"box_id": item.box_id, "label": label(item)} for item in self._context.box_records()]
+        choices = [{"box_id": item.box_id, "label": label(item)} for item in self._context.boxes()]
         if box and box not in {choice["box_id"] for choice in choices}:
             choices.append({"box_id": box, "label": f"Box {box}"})
         return self.render(
@@ -135,9 +134,9 @@ class Pages:
 
     def box(self, box_id: str) -> HTMLResponse:
         context = self._context
-        if not BOX_ID.fullmatch(box_id) or box_id not in {item.box_id for item in context.box_records()}:
+        if not BOX_ID.fullmatch(box_id) or box_id not in {item.box_id for item in context.boxes()}:
             raise HTTPException(404, "No Box with this id is known.")
-        record = context.box_record(box_id)
+        record = context.box(box_id)
         now_ms = context.now_ns() // 1_000_000
         minutes = charts.buckets(
             context.store.measurements(box_id, now_ms - HOUR_MS, now_ms + 60_000), 60_000
@@ -160,7 +159,7 @@ class Pages:
             after=_after(context.store.incidents(limit=1)),
         )
 
-    def _card(self, record: BoxRecord) -> Card:
+    def _card(self, record: ShownBox) -> Card:
         recent = self._context.hub.recent(record.box_id)
         newest = recent[-1] if recent else None
         values = measurement_json(newest) if newest else {}

@@ -226,6 +226,7 @@ def test_an_event_never_completed_is_analysed_as_it_is_but_not_marked(bus, store
 
 
 def test_boxes_are_measured_by_their_own_nominal_voltage(runner, running, store, until):
+    store.put_box(BoxRecord("1", "of unknown nominal values"))  # the configured ones hold
     store.put_box(BoxRecord("2", "in Europe", nominal_v=240.0, nominal_hz=60.0))
     put_event(store, sine("1"), sine("2"))
     running.start(runner)

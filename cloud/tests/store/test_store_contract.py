@@ -52,9 +52,10 @@ def test_a_box_comes_back_as_it_was_put(store: Store) -> None:
 
 def test_what_is_unknown_of_a_box_leaves_what_was_known(store: Store) -> None:
     store.put_box(BoxRecord("1", "Cellar", "oahu-1"))
+    assert store.box("1") == BoxRecord("1", "Cellar", "oahu-1", None, None, None)
+    store.put_box(BoxRecord("1", "Cellar", nominal_v=230.0, nominal_hz=50.0))
     store.put_box(BoxRecord("1", "Cellar", calibration_constant=50.0))
-    box = store.box("1")
-    assert box is not None and (box.location, box.calibration_constant) == ("oahu-1", 50.0)
+    assert store.box("1") == BoxRecord("1", "Cellar", "oahu-1", 50.0, 230.0, 50.0)
 
 
 # Measurements and trends

@@ -84,8 +84,9 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     log.configure("gateway")
     stop = threading.Event()
     try:
+        gateway = Gateway(config.load(config_path, data_dir, port_offset))  # before: reading a pipe may wait
         with stopped_by_signals(stop):
-            Gateway(config.load(config_path, data_dir, port_offset)).run(stop)
+            gateway.run(stop)
     except OpqError as error:
         click.echo(f"opq-gateway: {error}", err=True)
         return error.exit_code

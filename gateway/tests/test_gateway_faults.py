@@ -278,3 +278,12 @@ def bridged(device: str) -> Iterator[str]:
         thread.join(5)
         server.close()
         os.close(pty)
+
+
+def test_a_gateway_that_waits_for_its_config_ends_when_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gateway.toml")  # as `--config <(…)`, whose writer is late
+    with process(tmp_path / "gateway.toml", tmp_path / "log") as waiting:
+        time.sleep(1.0)
+        assert waiting.poll() is None
+        waiting.terminate()
+        assert waiting.wait(2) == -signal.SIGTERM

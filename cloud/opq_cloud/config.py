@@ -82,6 +82,9 @@ class TriggeringService:
     ] = ()
     pre_ms: Annotated[int, Field(ge=0, le=600_000, description="asked for before the window")] = 1000
     post_ms: Annotated[int, Field(ge=0, le=600_000, description="asked for after the window")] = 1000
+    see_again_s: Annotated[
+        float, Field(ge=0, le=3600, description="stored measurements that plug-ins see again at a start")
+    ] = 120.0
     alive_s: Annotated[float, Field(gt=0, le=3600, description="Boxes heard within this are asked")] = 10.0
     merge_events: Annotated[
         int, Field(ge=1, le=100_000, description="a trigger inside one of the last … events is merged")
@@ -164,7 +167,7 @@ class CloudConfig:
     """Everything `opq-cloud` reads."""
 
     data_dir: Annotated[Path | None, Field(description="none: ${XDG_DATA_HOME:-~/.local/share}/opq")] = None
-    nominal_v: Annotated[float, Field(gt=0, le=1e6, description="of a Box the store does not know")] = 120.0
+    nominal_v: Annotated[float, Field(gt=0, le=1e6, description="of a Box that tells none")] = 120.0
     nominal_hz: Annotated[float, Field(gt=0, le=1000)] = 60.0
     keys: Keys = Field(default_factory=Keys)
     store: StoreSection = Field(default_factory=StoreSection)

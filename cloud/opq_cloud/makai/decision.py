@@ -27,6 +27,9 @@ class Decision:
     limit: float
     because: str
     """One sentence, for the event."""
+    span_ns: tuple[int, int] | None = None
+    """Of a disturbance that is over (or has lasted long enough), [start_ns, end_ns) of all windows that
+    show it: no onset, and asked for only where no event has it. None: an onset, in this window."""
 
 
 def window_ns(measurement: Measurement) -> tuple[int, int]:

@@ -40,6 +40,10 @@ class TriggerPlugin:
         decision, self._state = answer
         return decision
 
+    def forget(self) -> None:
+        """Begin anew at the next measurement."""
+        self._begun = False
+
     def health(self) -> Health:
         info = f"{self._guard.crashes} crashes" if self._guard.crashes else None
         return Health(f"plugin {self.plugin.name}", not self._guard.paused, info=info)

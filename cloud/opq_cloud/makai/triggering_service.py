@@ -4,6 +4,10 @@ A decision of a plug-in becomes a Trigger for all Boxes heard lately. First its 
 (on disk), then one command per Box goes out: a kill in between loses nothing, the event service
 asks again for what was never answered. A measurement goes to the store, and is acknowledged to
 its Box, only after the plug-ins have seen it and its event is on disk.
+
+A disturbance that outlasts what its onset asked for is asked for once more, whole, of the Boxes
+that saw it (`completions.py`). At the start the plug-ins see the last stored minutes again: a
+restart in the middle of a dip, or just after it, loses neither its beginning nor its completion.
 """
 
 import threading
@@ -17,6 +21,7 @@ import zmq
 
 from opq_cloud.config import TriggeringService as Config
 from opq_cloud.makai.boxes import Boxes
+from opq_cloud.makai.completions import Completions
 from opq_cloud.makai.decision import NS_PER_MS, Decision, Nominal, window_ns
 from opq_cloud.makai.identity import identity, new_token
 from opq_cloud.makai.measurement_writer import MeasurementWriter
@@ -40,6 +45,10 @@ ACK_PLUGIN = "opq-ack"
 JOIN_S = 3.0
 LONGEST_PAD_NS = 2 * 10**9
 """An event waits for its end; Boxes with longer windows may see one disturbance as two events."""
+WINDOWS_DIFFER = 1.05
+"""Windows of so many cycles follow the frequency: the next one may be longer than the longest so far."""
+SETTLE_S = 0.5
+"""For a Measurement on its way, beside the window that it was measured over."""
 
 
 class TriggeringService:
@@ -57,7 +66,7 @@ class TriggeringService:
         self._lines = OncePer(10.0)
         self._plugins = load_triggers(config.plugins, self.counters, self._log, config.plugin_folders)
         self._boxes = Boxes(nominal)
-        self._failed: deque[tuple[Trigger, Measurement, Decision]] = deque(maxlen=RETRIES_KEPT)
+        self._failed: deque[tuple[Trigger, Measurement | None, Decision]] = deque(maxlen=RETRIES_KEPT)
 
     def health(self) -> Iterable[Health]:
         return [*self._boxes.health(), *(plugin.health() for plugin in self._plugins)]
@@ -66,7 +75,10 @@ class TriggeringService:
         config = self._config
         store = self._shared.store
         self._recent = RecentEvents(config.merge_events, _stored_spans(store, config.merge_events))
+        pre_ns, post_ns = config.pre_ms * NS_PER_MS, config.post_ms * NS_PER_MS
+        self._completions = Completions(self._recent, pre_ns, post_ns)
         self._boxes.know(store.boxes())
+        self._see_again(store)
         with ExitStack() as opened:
             own = context()
             opened.callback(own.term)
@@ -119,6 +131,8 @@ class TriggeringService:
             now = time.monotonic()
             if taken:
                 self.counters.add("received", taken)
+            for trigger, decision in self._completions.due(now):
+                self._open(trigger, None, decision, store, requests, writer)
             if self._failed and now >= retry:
                 retry = now + RETRY_S
                 for _ in range(len(self._failed)):
@@ -148,7 +162,9 @@ class TriggeringService:
         nominal = self._boxes.nominal(measurement)
         for plugin in self._plugins:
             decision = plugin.decide(measurement, nominal)
-            if decision is not None:
+            if decision is not None and decision.span_ns is not None:
+                self._over(measurement.box_id, decision)
+            elif decision is not None:
                 trigger = self._trigger(measurement, decision, store)
                 if trigger is not None:
                     self._open(trigger, measurement, decision, store, requests, writer)
@@ -160,6 +176,9 @@ class TriggeringService:
         self.counters.add("decisions", label=decision.metric)
         start_ns, end_ns = window_ns(measurement)
         box_id = measurement.box_id
+        if self._completions.covers(box_id, start_ns, end_ns):  # sent again, or the next dip close behind
+            self.counters.add("triggers_merged", label=box_id)
+            return None
         there = self._recent.covering(box_id, start_ns, end_ns)
         if there is not None and not self._is_missing(store, there.event_id, box_id):
             self.counters.add("triggers_merged", label=box_id)
@@ -167,7 +186,7 @@ class TriggeringService:
             return None
         alive = self._boxes.alive(self._config.alive_s)
         # another Box's window that holds the same moment lies within one window's length of this one
-        longest_ns = min(self._boxes.longest_window_ns(alive), LONGEST_PAD_NS)
+        longest_ns = self._pad_ns(alive)
         return Trigger(
             token=new_token(),
             start_ns=start_ns - max(self._config.pre_ms * NS_PER_MS, longest_ns),
@@ -177,10 +196,29 @@ class TriggeringService:
             because=f"Box {box_id}, {decision.because}",
         )
 
+    def _pad_ns(self, box_ids: Iterable[str]) -> int:
+        return min(round(self._boxes.longest_window_ns(box_ids) * WINDOWS_DIFFER), LONGEST_PAD_NS)
+
+    def _over(self, box_id: str, decision: Decision) -> None:
+        pad_ns = self._pad_ns(self._boxes.alive(self._config.alive_s))
+        self._completions.put(box_id, decision, time.monotonic() + pad_ns / 1e9 + SETTLE_S, pad_ns)
+
+    def _see_again(self, store: Store) -> None:
+        """Let the plug-ins see what is stored of the last minutes; onsets in it have their events."""
+        for plugin in self._plugins:
+            plugin.forget()
+        back_ms = round(self._config.see_again_s * 1000)
+        for box_id, last in store.latest_measurements().items():
+            for row in store.measurements(box_id, last.timestamp_ms - back_ms, last.timestamp_ms + 1):
+                for plugin in self._plugins:
+                    decision = plugin.decide(row, self._boxes.nominal(row))
+                    if decision is not None and decision.span_ns is not None:
+                        self._over(box_id, decision)
+
     def _open(
         self,
         trigger: Trigger,
-        measurement: Measurement,
+        measurement: Measurement | None,
         decision: Decision,
         store: Store,
         requests: Socket,
@@ -196,12 +234,14 @@ class TriggeringService:
                 self.counters.add("triggers_lost")
             self._failed.append((trigger, measurement, decision))
             return
-        writer.channel.offer(measurement)
+        if measurement is not None:
+            writer.channel.offer(measurement)
         self._recent.add(Span(event_id, trigger.start_ns, trigger.end_ns, frozenset(trigger.box_ids)))
         self._log.info(
-            "trigger.decided",
-            box_id=measurement.box_id,
-            sequence=measurement.sequence,
+            "trigger.decided" if measurement is not None else "trigger.completes",
+            box_id=trigger.opened_by,
+            sequence=None if measurement is None else measurement.sequence,
+            because=trigger.because,
             token=trigger.token,
             event_id=event_id,
             metric=decision.metric,
@@ -209,7 +249,7 @@ class TriggeringService:
             limit=decision.limit,
             boxes=list(trigger.box_ids),
         )
-        self.counters.add("triggers", label=measurement.box_id)
+        self.counters.add("triggers" if measurement is not None else "completions", label=trigger.opened_by)
         who = identity(trigger.token, self.instance)
         for box_id in trigger.box_ids:
             self._send(requests, data_command(box_id, trigger.start_ns, trigger.end_ns, who))

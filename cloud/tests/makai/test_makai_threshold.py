@@ -33,7 +33,26 @@ def rms(low: float, high: float = 121.0, box_id: str = "1", backfilled: bool = F
 
 
 def onsets(plugin: Plugin, values: list[Measurement], nominal: Nominal = AT_120) -> list[int]:
-    return [k for k, decision in enumerate(fired(plugin, values, nominal)) if decision is not None]
+    found = enumerate(fired(plugin, values, nominal))
+    return [k for k, decision in found if decision is not None and decision.span_ns is None]
+
+
+S = 10**9
+
+
+def window(k: int, low: float, high: float = 121.0, **more: object) -> Measurement:
+    """The `k`-th window of a second."""
+    return replace(rms(low, high), start_ns=k * S, end_ns=(k + 1) * S, timestamp_ms=(k + 1) * 1000, **more)
+
+
+def spans(plugin: Plugin, values: list[Measurement]) -> list[tuple[int, tuple[int, int]]]:
+    """(position, span in s) of what is over."""
+    found = enumerate(fired(plugin, values))
+    return [
+        (k, (decision.span_ns[0] // S, decision.span_ns[1] // S))
+        for k, decision in found
+        if decision is not None and decision.span_ns is not None
+    ]
 
 
 def test_a_dip_fires_once_at_its_onset_and_not_on_recovery() -> None:
@@ -115,3 +134,49 @@ def test_a_box_whose_nominal_never_stays_does_not_grow_the_memory() -> None:
     for k in range(2500):
         _, state = plugin.module.decide(rms(120), Nominal(100.0 + k, 50.0), plugin.config, state)
     assert len(state.limits) <= 1000
+
+
+def test_when_a_dip_is_over_its_whole_span_is_told_once() -> None:
+    dip = [window(k, 60 if 2 <= k < 7 else 120) for k in range(12)]
+    assert onsets(loaded(), dip) == [2]
+    assert spans(loaded(), dip) == [(7, (2, 7))]
+    decision = fired(loaded(), dip)[7]
+    assert decision is not None
+    assert decision.because == "lasted at most 5.0 s; threshold: rms below 108 V"
+    assert (decision.value, decision.limit) == (60, 108)
+
+
+def test_a_dip_that_goes_on_is_told_up_to_the_longest_and_not_again() -> None:
+    dip = [window(k, 60 if 2 <= k < 90 else 120) for k in range(95)]
+    assert spans(loaded(), dip) == [(71, (2, 72))]
+    decision = fired(loaded(), dip)[71]
+    assert decision is not None and decision.because.startswith("goes on after 70.0 s")
+    assert spans(loaded(max_event_s=10), dip) == [(11, (2, 12))]
+
+
+def test_a_window_that_was_lost_belongs_to_the_dip() -> None:
+    dip = [window(k, 60 if k < 4 else 120) for k in (0, 1, 5)]
+    assert spans(loaded(), dip) == [(2, (0, 5))]
+
+
+def test_after_an_hour_of_silence_the_end_of_a_dip_is_not_known() -> None:
+    assert spans(loaded(), [window(0, 60), window(3700, 120)]) == []
+    assert spans(loaded(), [window(0, 60), window(3000, 120)]) == [(1, (0, 70))]
+
+
+def test_a_swell_behind_a_dip_is_an_onset_and_the_dip_is_told_next() -> None:
+    values = [window(0, 60), window(1, 60), window(2, 119, 140), window(3, 120)]
+    assert onsets(loaded(), values) == [0, 2]
+    assert spans(loaded(), values) == [(3, (0, 3))]
+
+
+def test_a_clock_that_was_set_back_gives_no_span_that_ends_before_it_begins() -> None:
+    assert spans(loaded(), [window(100, 60), window(0, 60), window(1, 120)]) == [(2, (100, 101))]
+
+
+def test_only_dips_and_swells_are_told_whole() -> None:
+    high = Measurement("1", 0, {"thd": Metric(0.5, 0.6, 0.5)}, start_ns=0, end_ns=S)
+    well = Measurement("1", 0, {"thd": Metric(0.0, 0.01, 0.0)}, start_ns=9 * S, end_ns=10 * S)
+    plugin = loaded(thd_ratio=0.08)
+    assert onsets(plugin, [high, well, high]) == [0, 2]
+    assert spans(plugin, [high, well, high]) == []

@@ -1,19 +1,23 @@
-"""Threshold: a metric's minimum or maximum passes a limit; fires on the onset only.
+"""Threshold: a metric's minimum or maximum passes a limit; fires on the onset, never on the recovery.
 
-In: Measurement.  Out: at most one Decision.  State: per Box, which limits are passed now.
+In: Measurement.  Out: at most one Decision.  State: per Box, which limits are passed, since when.
+Of a dip or swell it also tells the whole span, once: when it is over, or has lasted `max_event_s`. The
+service asks for that only when it is longer than what was asked for at the onset.
 Source: IEC 61000-4-30:2015, 5.4 (dip and swell thresholds, hysteresis 2 % of nominal).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from opq_cloud.makai.decision import Decision, Nominal
+from opq_cloud.makai.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement
 
 name = "threshold"
 kind = "trigger"
 
 NOMINALS_KEPT = 1000
+FORGOTTEN_NS = 3600 * 10**9
+"""A Box that was silent for longer: when its disturbance ended is not known, and no gateway has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,10 @@ class Config:
     thd_ratio: float | None = field(default=None, metadata={"minimum": 0, "maximum": 10})
     hysteresis_ratio: float = field(default=0.005, metadata={"minimum": 0, "maximum": 1})
     trans_v: float | None = field(default=None, metadata={"minimum": 0, "maximum": 1e6})
+    max_event_s: float = field(
+        default=70.0,
+        metadata={"minimum": 1, "maximum": 110, "help": "a longer dip or swell is asked for up to here"},
+    )  # IEEE 1159-2019, table 2: from 60 s on it is an undervoltage; a gateway answers up to 120 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +56,24 @@ class Limit:
     leave: float
 
 
+@dataclass(slots=True)
+class Excursion:
+    """A limit is passed: since the start of its first window, in every one up to `until_ns`."""
+
+    since_ns: int
+    until_ns: int
+    worst: float
+    told: bool = False
+    """It lasted `max_event_s` and its span was told."""
+
+
 class State:
     """Limits per nominal (computed once), and which a Box has passed; owned by the runner."""
 
     def __init__(self) -> None:
         self.limits: dict[Nominal, tuple[Limit, ...]] = {}
-        self.passed: dict[tuple[str, bool], set[int]] = {}
-        """(box id, backfilled) -> positions in its limits. What a Box sends again from its disk
+        self.passed: dict[tuple[str, bool], dict[int, Excursion]] = {}
+        """(box id, backfilled) -> by position in its limits. What a Box sends again from its disk
         is of another time than its live stream and must not end or start a disturbance in it."""
 
 
@@ -66,7 +85,7 @@ def begin(config: Config) -> State:
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: State
 ) -> tuple[Decision | None, State]:
-    """The first limit that was passed in this window and not in the one before."""
+    """The first limit that was passed in this window and not in the one before; else what is over."""
     limits = state.limits.get(nominal)
     if limits is None:
         if len(state.limits) >= NOMINALS_KEPT:  # a Box that says something else each time
@@ -74,7 +93,8 @@ def decide(
         limits = state.limits[nominal] = tuple(_limits(nominal, config))
     key = (measurement.box_id, measurement.backfilled)
     passed = state.passed.get(key)
-    decision = None
+    onset = None
+    left: list[int] = []
     for position, limit in enumerate(limits):
         metric = measurement.metrics.get(limit.metric)
         if metric is None:
@@ -84,13 +104,56 @@ def decide(
             continue
         if passed is not None and position in passed:
             if value <= limit.leave if limit.above else value >= limit.leave:
-                passed.discard(position)
+                left.append(position)
+            else:
+                excursion = passed[position]
+                excursion.until_ns = max(excursion.until_ns, window_ns(measurement)[1])
+                excursion.worst = (max if limit.above else min)(excursion.worst, value)
         elif value > limit.enter if limit.above else value < limit.enter:
             if passed is None:
-                passed = state.passed[key] = set()
-            passed.add(position)
-            decision = decision or _decision(limit, value)
-    return decision, state
+                passed = state.passed[key] = {}
+            passed[position] = Excursion(*window_ns(measurement), value)
+            onset = onset or _decision(limit, value)
+    if not passed or onset is not None:  # what is over as well is so in the next window too
+        return onset, state
+    told = _whole(measurement, limits, passed, left, round(config.max_event_s * 1e9))
+    for position in left:
+        del passed[position]
+    if not passed:
+        del state.passed[key]
+    return told, state
+
+
+def _whole(
+    measurement: Measurement,
+    limits: tuple[Limit, ...],
+    passed: dict[int, Excursion],
+    left: list[int],
+    longest_ns: int,
+) -> Decision | None:
+    """The common span of the dips and swells that are over, or have lasted `longest_ns`; each once."""
+    spans: list[tuple[int, int]] = []
+    decision = None
+    now_ns = window_ns(measurement)[0]
+    for position, excursion in passed.items():
+        limit = limits[position]
+        lasted = excursion.until_ns - excursion.since_ns >= longest_ns
+        if limit.metric != "rms" or excursion.told or not (lasted or position in left):
+            continue
+        excursion.told = True
+        if now_ns - excursion.until_ns > FORGOTTEN_NS:
+            continue
+        # windows may be lost in between: then it ended somewhere before this one
+        end_ns = min(max(excursion.until_ns, now_ns), excursion.since_ns + longest_ns)
+        if position not in left:
+            end_ns = excursion.since_ns + longest_ns
+        if end_ns <= excursion.since_ns:
+            continue
+        spans.append((excursion.since_ns, end_ns))
+        decision = decision or _lasting(limit, excursion, end_ns, position in left)
+    if decision is None:
+        return None
+    return replace(decision, span_ns=(min(start for start, _ in spans), max(end for _, end in spans)))
 
 
 def _limits(nominal: Nominal, config: Config) -> Iterator[Limit]:
@@ -115,3 +178,11 @@ def _decision(limit: Limit, value: float) -> Decision:
     side = "above" if limit.above else "below"
     because = f"{name}: {limit.metric} {value:.4g} {limit.unit}".rstrip() + f" {side} {limit.enter:.4g}"
     return Decision(limit.metric, value, limit.enter, because)
+
+
+def _lasting(limit: Limit, excursion: Excursion, end_ns: int, over: bool) -> Decision:
+    side = "above" if limit.above else "below"
+    seconds = (end_ns - excursion.since_ns) / 1e9
+    because = f"lasted at most {seconds:.1f} s" if over else f"goes on after {seconds:.1f} s"
+    because = f"{because}; {name}: {limit.metric} {side} {limit.enter:.4g} {limit.unit}"
+    return Decision(limit.metric, excursion.worst, limit.enter, because)

@@ -1,0 +1,175 @@
+"""Dips that outlast what their onset asked for: one more event has all of it, and never more than one."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opq_cloud.config import PluginEntry
+from opq_cloud.config import TriggeringService as Config
+from opq_cloud.makai.decision import Nominal
+from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.service import CloudContext
+from opq_cloud.store.opening import open_store
+
+WINDOW_MS = 200
+PAD_MS = 1000
+QUIET_S = 1.2
+"""Longer than what is over waits for other Boxes: a window of 0.2 s, 5 %, and 0.5 s."""
+
+
+class Grid:
+    """A triggering service behind both brokers, and plain Boxes with windows of 0.2 s."""
+
+    def __init__(self, makai: Any, folder: Path) -> None:
+        self.makai = makai
+        self.brokers = makai.brokers()
+        self.shared = CloudContext(lambda: open_store(None, folder / "store"))
+        self.config = Config(
+            measurement_endpoint=self.brokers.triggering_config.backend_endpoint,
+            request_endpoint=self.brokers.acquisition_config.request_endpoint,
+            batch_ms=20,
+        )
+        self.begin_ms = time.time_ns() // 1_000_000
+        self.service: TriggeringService
+
+    @contextmanager
+    def running(self) -> Iterator[TriggeringService]:
+        self.service = TriggeringService(self.config, self.shared, Nominal(120.0, 60.0))
+        with self.makai.running(self.service):
+            yield self.service
+
+    def box(self, box_id: str) -> Any:
+        box = self.makai.box(self.brokers, box_id)
+        self.makai.wait_for(lambda: self.brokers.acquisition.counters.of("boxes_listening", box_id))
+        return box
+
+    def window(self, box: Any, k: int, rms: float, late_ms: int = 0) -> None:
+        end_ms = self.begin_ms + (k + 1) * WINDOW_MS + late_ms
+        start_ms = end_ms - WINDOW_MS
+        frames = box.measurement(rms, end_ms, start_ns=start_ms * 10**6, end_ns=end_ms * 10**6)
+        box.pub.send_multipart(frames)
+
+    def heard(self, *boxes: Any) -> None:
+        def all_heard() -> bool:
+            for box in boxes:
+                self.window(box, -20, 120.0)
+            time.sleep(0.02)
+            return {part.name for part in self.service.health()} >= {box.box_id for box in boxes}
+
+        self.makai.wait_for(all_heard)
+
+    def spans(self) -> list[tuple[int, int, tuple[str, ...]]]:
+        """Of the events, oldest first: ms from the grid's begin, and who was asked."""
+        return [
+            (event.start_ns // 10**6 - self.begin_ms, event.end_ns // 10**6 - self.begin_ms,
+             event.boxes_triggered)
+            for event in reversed(self.shared.store.events())
+        ]  # fmt: skip
+
+
+@pytest.fixture
+def grid(makai: Any, tmp_path: Path) -> Iterator[Grid]:
+    made = Grid(makai, tmp_path)
+    with ExitStack() as running:
+        running.enter_context(makai.running(made.brokers.triggering))
+        running.enter_context(makai.running(made.brokers.acquisition))
+        yield made
+    made.shared.close()
+
+
+def data_commands(box: Any, quiet_s: float = QUIET_S) -> list[tuple[int, int]]:
+    """All that come until nothing comes for `quiet_s`; acknowledgements are left out."""
+    found = []
+    until = time.monotonic() + quiet_s
+    while time.monotonic() < until:
+        command = box.command(timeout_ms=50)
+        if command is None or command.box_id != int(box.box_id):  # "1" is a prefix of "10" too
+            continue
+        if command.WhichOneof("command") == "data_command":
+            found.append((command.data_command.start_ms, command.data_command.end_ms))
+            until = time.monotonic() + quiet_s
+    return found
+
+
+@pytest.mark.parametrize("windows", [1, 2, 5])
+def test_a_dip_inside_what_its_onset_asked_for_is_one_command_per_box(grid: Grid, windows: int) -> None:
+    with grid.running():
+        one, four = grid.box("1"), grid.box("4")
+        grid.heard(one, four)
+        for k in range(8):
+            grid.window(one, k, 70.0 if k < windows else 120.0)
+            grid.window(four, k, 120.0)
+        asked = grid.begin_ms - PAD_MS, grid.begin_ms + WINDOW_MS + PAD_MS
+        assert data_commands(one) == [asked]
+        assert data_commands(four, 0.1) == [asked]
+        assert len(grid.spans()) == 1
+
+
+def test_a_dip_that_two_boxes_saw_is_asked_for_once_more_whole_and_of_them_alone(grid: Grid) -> None:
+    with grid.running():
+        one, four, ten = (grid.box(box_id) for box_id in ("1", "4", "10"))
+        grid.heard(one, four, ten)
+        for k in range(30):
+            for box, late_ms in ((one, 0), (four, 90), (ten, 150)):
+                low = k < 25 and box is not ten
+                grid.window(box, k, 70.0 if low else 120.0, late_ms)
+        first, second = data_commands(one)
+        assert data_commands(four, 0.1) == [first, second]
+        assert data_commands(ten, 0.1) == [first]
+        (_, _, asked_first), (start_ms, end_ms, asked) = grid.spans()
+        assert asked_first == ("1", "4", "10")
+        assert sorted(asked) == ["1", "4"]
+        assert start_ms <= 0 and 25 * WINDOW_MS + 90 <= end_ms <= 25 * WINDOW_MS + 90 + PAD_MS
+        because = grid.shared.store.events()[0].because
+        assert because.endswith(", completes event 1: lasted at most 5.0 s; threshold: rms below 108 V")
+        assert grid.service.counters.total("triggers") == grid.service.counters.total("completions") == 1
+
+
+def test_a_dip_that_goes_on_is_asked_for_up_to_the_longest_and_then_no_more(grid: Grid) -> None:
+    grid.config = replace(
+        grid.config, plugins=(PluginEntry(name="threshold", settings={"max_event_s": 4.0}),)
+    )
+    with grid.running():
+        one = grid.box("1")
+        grid.heard(one)
+        for k in range(40):
+            grid.window(one, k, 70.0 if k < 35 else 120.0)
+        assert len(data_commands(one)) == 2
+        assert grid.spans()[1] == (-PAD_MS, 4000 + PAD_MS, ("1",))
+
+
+@pytest.mark.parametrize("seen_before", [15, 26], ids=["in the dip", "before it was asked for"])
+def test_a_restart_loses_neither_the_beginning_nor_the_completion(grid: Grid, seen_before: int) -> None:
+    one = grid.box("1")
+    with grid.running():
+        grid.heard(one)
+        before = grid.service.counters.total("received")
+        for k in range(seen_before):
+            grid.window(one, k, 70.0 if k < 25 else 120.0)
+        grid.makai.wait_for(lambda: grid.service.counters.total("received") >= before + seen_before)
+    with grid.running():
+        for k in range(seen_before, 30):
+            grid.window(one, k, 70.0 if k < 25 else 120.0)
+        commands = data_commands(one)
+        assert len(commands) == 2
+        assert grid.spans() == [
+            (-PAD_MS, WINDOW_MS + PAD_MS, ("1",)),
+            (-PAD_MS, 25 * WINDOW_MS + PAD_MS, ("1",)),
+        ]
+
+
+def test_a_repeated_measurement_of_the_recovery_asks_for_nothing_more(grid: Grid) -> None:
+    with grid.running():
+        one = grid.box("1")
+        grid.heard(one)
+        for k in [*range(27), *range(20, 27)]:
+            grid.window(one, k, 70.0 if k < 25 else 120.0)
+        assert len(data_commands(one)) == 2
+        for k in range(20, 27):
+            grid.window(one, k, 70.0 if k < 25 else 120.0)
+        assert data_commands(one) == []

@@ -60,6 +60,9 @@ def main() -> None:
     except OpqError as error:
         click.echo(f"opq-tools: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # what no command foresaw of its surroundings, e.g. a full disk under `> file`
+        click.echo(f"opq-tools: {error}", err=True)
+        sys.exit(1)
     except ModuleNotFoundError as error:
         extra = EXTRA_OF_MODULE.get((error.name or "").split(".")[0])
         if extra is None:

@@ -50,6 +50,19 @@ def test_a_terminal_without_braille_gets_the_figures_alone(tmp_path: Path) -> No
     assert "momentary sag" in done.stdout and "????" not in done.stdout
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_full_disk_is_one_line(flags: list[str], tmp_path: Path) -> None:
+    path = as_i16(tmp_path, mains())
+    command = [sys.executable, "-m", "opq_tools.cli", "analyze", str(path), *flags]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "opq-tools: [Errno 28] No space left on device\n"
+
+
 def test_a_plot_shows_the_extremes_and_fits_its_width() -> None:
     values = np.full(5000, 120.0)
     values[2500] = 60.0

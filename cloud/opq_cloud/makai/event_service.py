@@ -83,7 +83,7 @@ class EventService:
         """After a start: what is unfinished is asked for soon; what was not analysed is told again."""
         now = time.monotonic()
         self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
-        self._open.refresh(self._store.unfinished_events(), now, FIRST_ASK_S)
+        self._open.refresh(self._store.unfinished_events(), now, time.time_ns(), FIRST_ASK_S)
         for record in self._store.events(limit=1000):
             if record.finished:
                 self._remember(record.token, record.event_id)
@@ -109,7 +109,7 @@ class EventService:
             if now >= refresh:
                 refresh = now + REFRESH_S
                 try:
-                    self._open.refresh(self._store.unfinished_events(), now)
+                    self._open.refresh(self._store.unfinished_events(), now, time.time_ns())
                 except StoreError as error:
                     self._store_failed(error)
                 self._ask(self._open.to_ask(now))
@@ -197,7 +197,7 @@ class EventService:
         if event is not None:
             return event
         now = time.monotonic()
-        self._open.refresh(self._store.unfinished_events(), now)
+        self._open.refresh(self._store.unfinished_events(), now, time.time_ns())
         event = self._open.get(token)
         if event is not None:
             return event

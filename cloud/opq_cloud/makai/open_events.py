@@ -1,12 +1,15 @@
 """Events that wait for answers: whom they wait for, when to ask again, when to give up.
 
-Pure: times are monotonic seconds, handed in.
+Pure: times are handed in, monotonic seconds unless their names say otherwise.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from opq_cloud.store.store import EventRecord
+
+LATEST_END_S = 600.0
+"""The longest `post_ms`: a range that ends later than that has a Box's wrong clock."""
 
 
 @dataclass(slots=True)
@@ -48,10 +51,12 @@ class OpenEvents:
     def put(self, event: OpenEvent) -> None:
         self._by_token[event.token] = event
 
-    def refresh(self, records: Iterable[EventRecord], now_s: float, first_s: float | None = None) -> None:
+    def refresh(
+        self, records: Iterable[EventRecord], now_s: float, utc_ns: int, first_s: float | None = None
+    ) -> None:
         """Take up what the store has unfinished and is not known here.
 
-        `first_s`: when Boxes are asked first; none: as late as `ask_again_s`, for their trigger has
+        A Box can answer once the range has ended; from then on the time for it counts. `first_s`: when Boxes are asked first; none: as late as `ask_again_s`, for their trigger has
         just asked them.
         """
         pause_s = self._again_s if first_s is None else min(first_s, self._again_s)
@@ -59,14 +64,14 @@ class OpenEvents:
             if record.token in self._by_token:
                 continue
             done = {*record.boxes_received, *record.missing}
-            # a range that ends in the future is answered at its end at the earliest
+            ends_in_s = min(max(0.0, (record.end_ns - utc_ns) / 1e9), LATEST_END_S)
             self._by_token[record.token] = OpenEvent(
                 event_id=record.event_id,
                 token=record.token,
                 start_ns=record.start_ns,
                 end_ns=record.end_ns,
                 waiting=set(record.boxes_triggered) - done,
-                give_up_s=now_s + self._timeout_s,
+                give_up_s=now_s + ends_in_s + self._timeout_s,
                 ask_at_s=now_s + pause_s,
                 pause_s=pause_s,
                 received=set(record.boxes_received),

@@ -40,7 +40,7 @@ def test_pending_commands_expire_and_are_bounded() -> None:
 
 def test_pending_commands_that_were_answered_are_gone() -> None:
     pending = Pending(2, 60, first=7)
-    pending.put(7, "who", "1", now_s=0)
+    pending.put(7, "who", "1", now_s=0, utc_ns=1)
     pending.done(7)
     assert pending.get(7) is None
     assert len(pending) == 0
@@ -60,7 +60,7 @@ def record(token: str = "t", boxes: tuple[str, ...] = ("1", "4"), **fields: obje
 
 def test_an_open_event_is_over_when_everybody_answered() -> None:
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
-    events.refresh([record()], now_s=0)
+    events.refresh([record()], now_s=0, utc_ns=1)
     event = events.get("t")
     assert event is not None
     assert events.take_over(1) == []
@@ -71,7 +71,7 @@ def test_an_open_event_is_over_when_everybody_answered() -> None:
 
 def test_an_open_event_asks_again_and_gives_up() -> None:
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
-    events.refresh([record(boxes_received=("1",))], now_s=0)
+    events.refresh([record(boxes_received=("1",))], now_s=0, utc_ns=1)
     assert events.to_ask(4.9) == []
     assert [event.waiting for event in events.to_ask(5.0)] == [{"4"}]
     assert events.to_ask(9.9) == []
@@ -79,18 +79,28 @@ def test_an_open_event_asks_again_and_gives_up() -> None:
     assert len(events.take_over(20.0)) == 1
 
 
+def test_the_time_for_an_answer_counts_from_the_end_of_the_range() -> None:
+    events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
+    ends_in_70_s = record(token="long", end_ns=100 * 10**9)
+    of_a_wrong_clock = record(token="tomorrow", end_ns=86_400 * 10**9)
+    events.refresh([ends_in_70_s, of_a_wrong_clock], now_s=0, utc_ns=30 * 10**9)
+    assert events.take_over(89.9) == []
+    assert [event.token for event in events.take_over(90.0)] == ["long"]
+    assert [event.token for event in events.take_over(620.0)] == ["tomorrow"]
+
+
 def test_an_event_of_before_a_restart_is_asked_for_soon_and_then_more_slowly() -> None:
     events = OpenEvents(answer_timeout_s=60, ask_again_s=5)
-    events.refresh([record()], now_s=0, first_s=1.0)
+    events.refresh([record()], now_s=0, utc_ns=1, first_s=1.0)
     asked_at = [second for second in range(20) if events.to_ask(second)]
     assert asked_at == [1, 2, 4, 8, 13, 18]
 
 
 def test_an_event_that_is_known_is_not_taken_up_twice() -> None:
     events = OpenEvents(20, 5)
-    events.refresh([record()], now_s=0)
+    events.refresh([record()], now_s=0, utc_ns=1)
     first = events.get("t")
-    events.refresh([record(boxes=("1",))], now_s=100)
+    events.refresh([record(boxes=("1",))], now_s=100, utc_ns=1)
     assert events.get("t") is first
 
 
@@ -125,7 +135,7 @@ def measured(timestamp_ms: int, low: float, high: float, average: float, box_id:
 
 def test_a_trend_keeps_a_maximum_that_comes_with_a_new_minimum() -> None:
     trends = Trends()
-    trends.add(measured(60_000, 119, 121, 120), now_s=0)
+    trends.add(measured(60_000, 119, 121, 120), now_s=0, utc_ns=1)
     trends.add(measured(61_000, 100, 130, 110), now_s=1)
     (trend,) = trends.due(1, everything=True)
     assert (trend.box_id, trend.start_ms) == ("1", 60_000)
@@ -134,7 +144,7 @@ def test_a_trend_keeps_a_maximum_that_comes_with_a_new_minimum() -> None:
 
 def test_a_minute_is_closed_a_little_after_the_next_began() -> None:
     trends = Trends()
-    trends.add(measured(119_000, 1, 2, 1.5), now_s=0)
+    trends.add(measured(119_000, 1, 2, 1.5), now_s=0, utc_ns=1)
     trends.add(measured(120_000, 3, 4, 3.5), now_s=1)
     assert trends.due(4) == []
     assert [trend.start_ms for trend in trends.due(6)] == [60_000]
@@ -142,14 +152,14 @@ def test_a_minute_is_closed_a_little_after_the_next_began() -> None:
 
 def test_the_last_minute_of_a_box_that_stops_is_not_lost() -> None:
     trends = Trends()
-    trends.add(measured(60_000, 1, 2, 1.5), now_s=0)
+    trends.add(measured(60_000, 1, 2, 1.5), now_s=0, utc_ns=1)
     assert trends.due(60) == []
     assert len(trends.due(66)) == 1
 
 
 def test_a_crossing_measurement_is_not_counted_twice() -> None:
     trends = Trends()
-    trends.add(Measurement("1", 0, {"rms": Metric(1, 1, 1)}, crossing=True), now_s=0)
+    trends.add(Measurement("1", 0, {"rms": Metric(1, 1, 1)}, crossing=True), now_s=0, utc_ns=1)
     assert trends.due(0, everything=True) == []
 
 

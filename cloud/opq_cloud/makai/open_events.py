@@ -56,8 +56,8 @@ class OpenEvents:
     ) -> None:
         """Take up what the store has unfinished and is not known here.
 
-        A Box can answer once the range has ended; from then on the time for it counts. `first_s`: when Boxes are asked first; none: as late as `ask_again_s`, for their trigger has
-        just asked them.
+        A Box can answer once the range has ended; from then on its time counts. `first_s`: when Boxes
+        are asked first; none: as late as `ask_again_s`, for their trigger has just asked them.
         """
         pause_s = self._again_s if first_s is None else min(first_s, self._again_s)
         for record in records:

@@ -40,7 +40,7 @@ def test_pending_commands_expire_and_are_bounded() -> None:
 
 def test_pending_commands_that_were_answered_are_gone() -> None:
     pending = Pending(2, 60, first=7)
-    pending.put(7, "who", "1", now_s=0, utc_ns=1)
+    pending.put(7, "who", "1", now_s=0)
     pending.done(7)
     assert pending.get(7) is None
     assert len(pending) == 0
@@ -135,7 +135,7 @@ def measured(timestamp_ms: int, low: float, high: float, average: float, box_id:
 
 def test_a_trend_keeps_a_maximum_that_comes_with_a_new_minimum() -> None:
     trends = Trends()
-    trends.add(measured(60_000, 119, 121, 120), now_s=0, utc_ns=1)
+    trends.add(measured(60_000, 119, 121, 120), now_s=0)
     trends.add(measured(61_000, 100, 130, 110), now_s=1)
     (trend,) = trends.due(1, everything=True)
     assert (trend.box_id, trend.start_ms) == ("1", 60_000)
@@ -144,7 +144,7 @@ def test_a_trend_keeps_a_maximum_that_comes_with_a_new_minimum() -> None:
 
 def test_a_minute_is_closed_a_little_after_the_next_began() -> None:
     trends = Trends()
-    trends.add(measured(119_000, 1, 2, 1.5), now_s=0, utc_ns=1)
+    trends.add(measured(119_000, 1, 2, 1.5), now_s=0)
     trends.add(measured(120_000, 3, 4, 3.5), now_s=1)
     assert trends.due(4) == []
     assert [trend.start_ms for trend in trends.due(6)] == [60_000]
@@ -152,14 +152,14 @@ def test_a_minute_is_closed_a_little_after_the_next_began() -> None:
 
 def test_the_last_minute_of_a_box_that_stops_is_not_lost() -> None:
     trends = Trends()
-    trends.add(measured(60_000, 1, 2, 1.5), now_s=0, utc_ns=1)
+    trends.add(measured(60_000, 1, 2, 1.5), now_s=0)
     assert trends.due(60) == []
     assert len(trends.due(66)) == 1
 
 
 def test_a_crossing_measurement_is_not_counted_twice() -> None:
     trends = Trends()
-    trends.add(Measurement("1", 0, {"rms": Metric(1, 1, 1)}, crossing=True), now_s=0, utc_ns=1)
+    trends.add(Measurement("1", 0, {"rms": Metric(1, 1, 1)}, crossing=True), now_s=0)
     assert trends.due(0, everything=True) == []
 
 

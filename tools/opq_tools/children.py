@@ -9,9 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from opq_tools.log_file import LogFile
 
 STOP_S = 5.0
 """A child that has not ended so long after SIGTERM is killed."""
@@ -21,8 +24,6 @@ STEADY_S = 30.0
 """After so long without a fault the waits start anew."""
 LAST_WORDS = 20
 """Lines of a child that are kept to say why it ended."""
-MAX_LOG_BYTES = 10_000_000
-"""Size at which a child's log file is turned over; one older one is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ class Child:
             self._reader.join(1.0)
 
     def _read(self, stream: IO[bytes]) -> None:
-        with stream, open_log(self._log) as log:
+        with stream, closing(LogFile(self._log)) as log:
             for raw in stream:
                 log.write(raw)
                 text = raw.decode("utf-8", "replace").rstrip()
@@ -139,14 +140,6 @@ class Child:
                     self._lines.put_nowait(Line(self.name, parsed(text)))
                 except queue.Full:
                     self.dropped_lines += 1
-
-
-def open_log(path: Path) -> IO[bytes]:
-    """A child's log file, appended to; a large one is put aside first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
-        path.replace(path.with_suffix(".old"))
-    return path.open("ab", buffering=0)
 
 
 def parsed(text: str) -> dict[str, Any]:

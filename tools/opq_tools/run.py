@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from opq_tools.children import Line
 from opq_tools.plan import Plan
 from opq_tools.session import PAGE, Session
-from opq_tools.stages import Seen, told
+from opq_tools.stages import Seen, told, trouble
 
 START_S = 15.0
 """A process that ends by itself so soon has said why; it is not started again."""
@@ -97,8 +97,7 @@ class Run:
         if stage:
             self._say(*stage)
         elif line.facts.get("level") in ("error", "critical"):
-            why = line.facts.get("error") or line.facts.get("exception") or ""
-            self._say(line.child, f"{name}: {why}".strip())
+            self._say(line.child, trouble(line.facts))
 
     def _tell_page(self, incident: Mapping[str, Any]) -> None:
         incident_id = incident["id"]

@@ -140,8 +140,8 @@ def told(line: Line) -> tuple[str, str] | None:
                 f"waveform of {box} stored: event {facts.get('event_id')}, {facts.get('samples')} samples",
             )
         case "event.finished":
-            missing = facts.get("missing")
-            gone = f"; without {missing}" if missing else ""
+            missing = facts.get("missing") or {}
+            gone = "".join(f"; without Box {box_id}: {why}" for box_id, why in missing.items())
             return "makai", f"event {facts.get('event_id')} complete{gone}"
         case "incident.stored":
             boxes = ", ".join(map(str, facts.get("box_ids") or ()))
@@ -153,6 +153,21 @@ def told(line: Line) -> tuple[str, str] | None:
         case "peer.revoked":
             return "makai", f"{box} is revoked; its connections are ended"
     return None
+
+
+OF_EVERY_LINE = {"event", "level", "service", "t", "monotonic_ns", "box_id", "exception", "count"}
+"""Facts that say nothing of what went wrong."""
+
+
+def trouble(facts: Mapping[str, Any]) -> str:
+    """One line for a person out of a log line of level error; of a traceback only its last line."""
+    why = facts.get("error") or facts.get("reason")
+    if not why and facts.get("exception"):
+        why = str(facts["exception"]).strip().splitlines()[-1]
+    if not why:
+        why = ", ".join(f"{key} {value}" for key, value in facts.items() if key not in OF_EVERY_LINE)
+    where = f"Box {facts['box_id']}: " if facts.get("box_id") else ""
+    return f"{where}{facts.get('event')}: {why}".removesuffix(": ")
 
 
 def number(value: object) -> str:

@@ -122,10 +122,9 @@ def command(
     real = hardware(boxes, fleet.box_ids if fleet else ())
     where = (data_dir or default_data_dir()).expanduser().absolute()
     plan = Plan(where, port_offset, fleet, real, config, trace=until_incident)
-    require_free(
-        {name: port for name, port in PORTS.items() if name not in NOT_OF_UP}, port_offset, typed_command()
-    )
-    with claimed(where):
+    ports = {name: port for name, port in PORTS.items() if name not in NOT_OF_UP}
+    with claimed(where):  # before the ports: run twice, it is the other one that holds them
+        require_free(ports, port_offset, typed_command())
         plan.prepare()
         view_url = f"http://127.0.0.1:{PORTS['view'] + port_offset}"
         run = Run(
@@ -169,8 +168,15 @@ def claimed(data_dir: Path) -> Iterator[None]:
     """Hold the data folder for this run; a second `up` on it is refused.
 
     Raises:
-        InUseError: another one holds it, or it cannot be made or written.
+        InUseError: another one holds it, or it cannot be made or written, or its name is no UTF-8.
     """
+    try:
+        str(data_dir).encode("utf-8")
+    except UnicodeEncodeError as error:  # configuration files could not name it
+        raise InUseError(
+            f"the data folder {str(data_dir)!r} cannot be used: its name is no UTF-8; "
+            "give another by --data-dir"
+        ) from error
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = (data_dir / "up.lock").open("a")

@@ -136,7 +136,8 @@ def test_wrong_use_is_one_clear_message_and_no_traceback(
 def test_a_second_up_on_the_same_data_is_refused(tmp_path: Path) -> None:
     with house(tmp_path, "--sim", "1") as up:
         up.wait_for("the page is up")
-        done = run_up(tmp_path, "--sim", "1", timeout_s=30)
+        again = up_command(tmp_path, up.offset, "--sim", "1")  # the same ports too: just typed twice
+        done = subprocess.run(again, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
     assert "another `opq-tools up` works in" in done.stderr
 

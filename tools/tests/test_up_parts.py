@@ -16,8 +16,11 @@ import pytest
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_tools.children import Child, Line, end_all
 from opq_tools.keygen import box_ids
+from opq_tools.log_file import LogFile
 from opq_tools.plan import hardware, merged, read_config
 from opq_tools.preflight import require_free
+from opq_tools.stages import trouble
+from opq_tools.up import InUseError, claimed
 
 
 def child(tmp_path: Path, code: str) -> tuple[Child, "queue.Queue[Line]"]:
@@ -157,3 +160,43 @@ def test_box_ids_are_listed_in_order_and_once() -> None:
 def test_a_list_of_box_ids_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
         box_ids(text)
+
+
+def test_a_log_file_is_turned_over_while_it_is_written(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "log" / "box.log", limit_bytes=1000)
+    for number in range(300):
+        log.write(b"%09d\n" % number)
+    log.close()
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "log").iterdir()}
+    assert set(sizes) == {"box.log", "box.old"} and max(sizes.values()) <= 1000
+    assert (tmp_path / "log" / "box.log").read_bytes().endswith(b"%09d\n" % 299)
+
+
+def test_a_log_that_cannot_be_written_is_counted_and_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()  # where its folder should be
+    log = LogFile(tmp_path / "log" / "box.log")
+    log.write(b"lost\n")
+    (tmp_path / "log").unlink()
+    log.write(b"kept\n")
+    log.close()
+    assert log.lost_lines == 1
+    assert (tmp_path / "log" / "box.log").read_bytes() == b"kept\n"
+
+
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        ({"event": "ring.failed", "box_id": "1", "reason": "disk full"}, "Box 1: ring.failed: disk full"),
+        ({"event": "store.failing", "error": "no space", "count": 3}, "store.failing: no space"),
+        ({"event": "service.crashed", "exception": "Traceback\n  x\nE: why"}, "service.crashed: E: why"),
+        ({"event": "box.foreign", "found_box_id": 7}, "box.foreign: found_box_id 7"),
+        ({"event": "it.ended"}, "it.ended"),
+    ],
+)
+def test_trouble_is_told_in_one_line_with_its_reason(facts: dict[str, object], line: str) -> None:
+    assert trouble(facts) == line
+
+
+def test_a_data_folder_whose_name_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InUseError, match="no UTF-8"), claimed(tmp_path / "caf\udce9"):
+        pass

@@ -1,7 +1,7 @@
 """Verdicts on a dip or swell by its residual voltage and duration: ITIC, SEMI F47, IEEE 1159.
 
 All three take rms events as a point (duration, residual voltage). A point on a line counts as inside; so
-that 0.7 * 120 V for exactly 0.5 s is on the line in floating point too, the lines are 1e-9 wide.
+that 0.7 * 120 V for exactly 0.5 s, as measured, is on the line too, the lines have a small width.
 """
 
 import math
@@ -16,8 +16,12 @@ ITIC_HIGH: Final = ((0.5, 120.0), (math.inf, 110.0))
 """(until s, at most % of nominal); ITI (CBEMA) curve, revised 2000, the part that rms can see."""
 SEMI_F47: Final = ((0.2, 50.0), (0.5, 70.0), (1.0, 80.0))
 """(until s, at least % of nominal); SEMI F47-0706, table 1."""
+LINE_PERCENT: Final = 1e-3
+"""Width of a threshold, of nominal: what the rms of a steady voltage is off by."""
+STEP_PERCENT: Final = 0.02
+"""Width of a curve's line: what the rms right beside a step is off by; class A may be off by 0.1 %."""
 LINE_WIDTH: Final = 1e-9
-"""Relative; far below any measurement, far above rounding."""
+"""Width of a line in time, relative: far below any measurement, far above rounding."""
 
 MIN_CYCLES: Final = 0.5
 INSTANTANEOUS_CYCLES: Final = 30.0
@@ -39,9 +43,9 @@ def itic(residual_percent: float, duration_s: float) -> IticVerdict:
     Source: ITI (CBEMA) curve application note, 2000.
     """
     _check(residual_percent, duration_s)
-    if not _at_least(residual_percent, _level(ITIC_LOW, duration_s)):
+    if below(residual_percent, _level(ITIC_LOW, duration_s), STEP_PERCENT):
         return "no_damage"
-    if not _at_least(_level(ITIC_HIGH, duration_s), residual_percent):
+    if below(_level(ITIC_HIGH, duration_s), residual_percent, STEP_PERCENT):
         return "prohibited"
     return "no_interruption_in_function"
 
@@ -55,7 +59,7 @@ def semi_f47(residual_percent: float, duration_s: float) -> SemiF47Verdict:
     _check(residual_percent, duration_s)
     if residual_percent > 100 or not _at_least(SEMI_F47[-1][0], duration_s):
         return "not_applicable"
-    return "pass" if _at_least(residual_percent, _level(SEMI_F47, duration_s)) else "fail"
+    return "fail" if below(residual_percent, _level(SEMI_F47, duration_s), STEP_PERCENT) else "pass"
 
 
 def ieee1159(residual_percent: float, duration_s: float, nominal_hz: float) -> str | None:
@@ -71,12 +75,12 @@ def ieee1159(residual_percent: float, duration_s: float, nominal_hz: float) -> s
     _check(residual_percent, duration_s)
     if not _at_least(duration_s, MIN_CYCLES / nominal_hz):
         return None
-    interrupted = not _at_least(residual_percent, 10.0)
+    interrupted = below(residual_percent, 10.0)
     if interrupted:
         long_name, name = "sustained interruption", "interruption"
-    elif _at_least(90.0, residual_percent):
+    elif not below(90.0, residual_percent):
         long_name, name = "undervoltage", "sag"
-    elif _at_least(residual_percent, 110.0):
+    elif not below(residual_percent, 110.0):
         long_name, name = "overvoltage", "swell"
     else:
         return None
@@ -89,12 +93,18 @@ def ieee1159(residual_percent: float, duration_s: float, nominal_hz: float) -> s
     return f"instantaneous {name}"
 
 
+def below(percent: float, limit_percent: float, width_percent: float = LINE_PERCENT) -> bool:
+    """Whether a measured rms, of nominal, lies below a limit and not on its line."""
+    return percent < limit_percent - width_percent
+
+
 def _level(steps: tuple[tuple[float, float], ...], duration_s: float) -> float:
     """The level that holds for a duration; on a riser, the more lenient one before it."""
     return next(level for until_s, level in steps if _at_least(until_s, duration_s))
 
 
 def _at_least(value: float, limit: float) -> bool:
+    """Of durations."""
     return value >= limit - LINE_WIDTH * max(abs(limit) if math.isfinite(limit) else 0.0, 1e-3)
 
 

@@ -5,10 +5,8 @@ hysteresis. It is one event for its whole length and named by its deepest value:
 interruption threshold an interruption (IEC 61000-4-30:2015, 5.5: every voltage interruption of a
 single-phase system is at the same time a dip), otherwise a sag; longer than 60 s an undervoltage.
 
-Start and end. Urms(1/2) looks at a whole cycle, so by the standard's time stamps a dip of d cycles lasts
-d to d + 1.1 cycles (5.4.5.2 allows an error of a cycle). Which events there are and how deep, Urms(1/2) alone
-decides; when they start and end is then looked up in a finer quantity, the rms over half a cycle moved
-sample by sample: where it passes the threshold, or at a sharp step the step itself.
+Which events there are and how deep, Urms(1/2) alone decides; when they start and end is looked up finer, by
+`opq_measure.ends`.
 
 Source: IEC 61000-4-30:2015, 5.4 and 5.5; names IEEE 1159-2019.
 """
@@ -18,20 +16,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_measure.curves import TEMPORARY_S, IticVerdict, SemiF47Verdict, ieee1159, itic, semi_f47
+from opq_measure.curves import (
+    LINE_PERCENT,
+    TEMPORARY_S,
+    IticVerdict,
+    SemiF47Verdict,
+    below,
+    ieee1159,
+    itic,
+    semi_f47,
+)
 from opq_measure.cycles import Track, track
+from opq_measure.ends import Ends
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.spans import Span, spans_above, spans_below
 
 RMS_SIGMA_PERCENT = 0.1
 """Standard uncertainty of Urms(1/2): class A has 0.2 % of Udin (4-30:2015, 5.4.5.1), taken as 2 sigma."""
-SHARP = 0.1
-"""A step is sharp when less than this share of its height lies outside the cycle around it."""
-BESIDE_CYCLES = 0.6
-"""Half a cycle, and room for the rounding of a cycle to whole samples, noise and harmonics."""
-DC_HALF_CYCLES = 16
-"""Half cycles before and behind an end in which its DC is looked for."""
+
+RESOLUTION_SAMPLES = 3.0
+"""A measured duration may be longer than the true one by so much; a dip on a line of time is inside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +159,9 @@ def disturbances_in(
         raise ValueError(f"nominal_v is {nominal_v}, want a positive number")
     percent = half_rms_v * (100.0 * v_per_lsb / nominal_v)
     hysteresis = limits.hysteresis_percent
-    low = spans_below(percent, limits.sag_percent, limits.sag_percent + hysteresis)
-    high = spans_above(percent, limits.swell_percent, limits.swell_percent - hysteresis)
+    sag, swell = limits.sag_percent - LINE_PERCENT, limits.swell_percent + LINE_PERCENT  # on a line is inside
+    low = spans_below(percent, sag, sag + hysteresis)
+    high = spans_above(percent, swell, swell - hysteresis)
     found = []
     for span, sign in sorted(
         [(span, -1) for span in low] + [(span, 1) for span in high], key=lambda s: s[0].start
@@ -164,7 +170,7 @@ def disturbances_in(
         enter, leave = (
             nominal_v / 100 / v_per_lsb * level for level in (threshold, threshold - sign * hysteresis)
         )
-        ends = _Ends(volts, half_edges, sign)
+        ends = Ends(volts, half_edges, sign)
         start = ends.start(span, enter)
         end = ends.end(span, leave) if span.closed else float(half_edges[-1])
         if end <= start:  # an impulse: too short to have two ends, so the standard's coarse ones
@@ -191,10 +197,11 @@ def _describe(
 ) -> Disturbance:
     duration_s = (end - start) / tracked.rate_hz
     cycles = float(np.diff(np.interp((start, end), half_edges, np.arange(len(half_edges)) / 2))[0])
-    long = duration_s > TEMPORARY_S
+    judged_s = max(0.0, duration_s - RESOLUTION_SAMPLES / tracked.rate_hz)
+    long = judged_s > TEMPORARY_S
     if sign > 0:
         kind = "overvoltage" if long else "swell"
-    elif residual_percent < limits.interruption_percent:
+    elif below(residual_percent, limits.interruption_percent):
         kind = "interruption"
     else:
         kind = "undervoltage" if long else "sag"
@@ -202,7 +209,7 @@ def _describe(
     beyond = sign * (residual_percent - threshold) / RMS_SIGMA_PERCENT
     return Disturbance(
         kind=kind,
-        ieee1159=ieee1159(residual_percent, duration_s, tracked.nominal_hz),
+        ieee1159=ieee1159(residual_percent, judged_s, tracked.nominal_hz),
         start_sample=start,
         end_sample=end,
         start_s=start / tracked.rate_hz,
@@ -213,8 +220,8 @@ def _describe(
         duration_cycles=cycles,
         residual_v=residual_percent * nominal_v / 100,
         residual_percent=residual_percent,
-        itic=itic(residual_percent, duration_s),
-        semi_f47="not_applicable" if sign > 0 else semi_f47(residual_percent, duration_s),
+        itic=itic(residual_percent, judged_s),
+        semi_f47="not_applicable" if sign > 0 else semi_f47(residual_percent, judged_s),
         confidence=0.5 * (1 + math.erf(beyond / math.sqrt(2))),
         because=(
             f"Urms(1/2) {side} {threshold:g} % of {nominal_v:g} V for {cycles:.3g} cycles, "
@@ -222,71 +229,3 @@ def _describe(
             f"{'' if span.closed else ', still open'}"
         ),
     )
-
-
-class _Ends:
-    """Finer times of the two ends of a span of Urms(1/2); `sign` is -1 for a dip, +1 for a swell."""
-
-    def __init__(self, volts: SignalArray, half_edges: FloatArray, sign: int) -> None:
-        self._volts, self._edges, self._sign = volts, half_edges, sign
-
-    def start(self, span: Span, enter: float) -> float:
-        """The middle of the first half cycle beyond `enter`, or of the step there."""
-        if span.start == 0:
-            return float(self._edges[0])
-        return self._crossing(span.start, enter, 0)
-
-    def end(self, span: Span, leave: float) -> float:
-        """The middle of the last half cycle beyond `leave`, or of the step there."""
-        return self._crossing(span.stop - 1, leave, -1)
-
-    def _crossing(self, window: int, level: float, which: int) -> float:
-        """The first (0) or last (-1) sample position in a window of Urms(1/2) whose half cycle is beyond."""
-        first, last = max(0, window - 6), min(window + 8, len(self._edges) - 1)
-        begin = math.floor(self._edges[first])
-        half = max(1, round(float(np.median(np.diff(self._edges)))))
-        part = np.asarray(self._volts[begin : math.ceil(self._edges[last])], dtype=np.float64)
-        part = part - self._dc(window)
-        energy = np.concatenate(([0.0], np.cumsum(part * part)))
-        square = (
-            energy[half:] - energy[:-half]
-        ) / half  # of half a cycle; entry i is centred at i + half / 2
-        low = math.floor(self._edges[window]) - begin
-        high = math.ceil(self._edges[window + 2]) - begin - half + 1
-        beyond = self._sign * (square - level**2) > 0
-        inside = np.flatnonzero(beyond[low:high])
-        at = low + int(inside[which]) if len(inside) else (low + high) // 2
-        way = -1 if which == 0 else 1
-        while (
-            0 < at < len(square) - 1 and beyond[at + way]
-        ):  # half cycles outside the window, but of the same run
-            at += way
-        return float(begin + self._middle_of_step(energy, at + half / 2, 2 * half))
-
-    def _dc(self, window: int) -> float:
-        """The median of the means of the cycles around; a mean across a step is no DC, but most have none."""
-        edges = np.rint(self._edges[max(0, window - DC_HALF_CYCLES) : window + DC_HALF_CYCLES]).astype(int)
-        part = np.asarray(self._volts[edges[0] : edges[-1]], dtype=np.float64)
-        total = np.concatenate(([0.0], np.cumsum(part)))[edges - edges[0]]
-        return float(np.median((total[2:] - total[:-2]) / (edges[2:] - edges[:-2])))
-
-    @staticmethod
-    def _middle_of_step(energy: FloatArray, near: float, cycle: int) -> float:
-        """Where the rms over a cycle has half the height (in energy) of a sharp step; else `near`.
-
-        The cycle around a step holds half a cycle of each side, whatever the phase, so this is exact.
-        """
-        square = energy[cycle:] - energy[:-cycle]  # entry i is centred at i + cycle / 2
-        at = round(near - cycle / 2)
-        if not cycle <= at < len(square) - cycle:
-            return near
-        before, after = square[[at - cycle, at + cycle]]
-        height = after - before
-        passed = np.sign(height) * (square[at - cycle : at + cycle] - (before + after) / 2) > 0
-        step = at - cycle + int(np.argmax(passed))
-        beside = round(BESIDE_CYCLES * cycle)
-        if not beside <= step < len(square) - beside:
-            return near
-        if max(abs(before - square[step - beside]), abs(after - square[step + beside])) > SHARP * abs(height):
-            return near
-        return step + cycle / 2

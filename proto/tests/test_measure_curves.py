@@ -13,7 +13,7 @@ from opq_measure.curves import ieee1159, itic, semi_f47
         (0.0, 0.020, "no_interruption_in_function"),
         (0.0, 0.0201, "no_damage"),
         (70.0, 0.5, "no_interruption_in_function"),
-        (69.99, 0.5, "no_damage"),
+        (69.97, 0.5, "no_damage"),
         (70.0, 0.5001, "no_damage"),
         (75.0, 0.5, "no_interruption_in_function"),
         (80.0, 10.0, "no_interruption_in_function"),
@@ -21,7 +21,7 @@ from opq_measure.curves import ieee1159, itic, semi_f47
         (90.0, 1e6, "no_interruption_in_function"),
         (89.9, 11.0, "no_damage"),
         (120.0, 0.5, "no_interruption_in_function"),
-        (120.01, 0.4, "prohibited"),
+        (120.03, 0.4, "prohibited"),
         (120.0, 0.5001, "prohibited"),
         (110.0, 100.0, "no_interruption_in_function"),
         (132.0 / 120.0 * 100.0, 100.0, "no_interruption_in_function"),  # 110.00000000000001

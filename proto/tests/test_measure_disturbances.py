@@ -174,6 +174,35 @@ def test_longer_than_a_minute_has_its_own_names(share: float, kind: str, name: s
     assert short[0].ieee1159 not in (None, name)
 
 
+@pytest.mark.parametrize("hz", [50.0, 60.0, 57.3])
+@pytest.mark.parametrize("share", [0.1, 0.9, 1.1])
+def test_a_voltage_on_a_threshold_is_beyond_none(share: float, hz: float) -> None:
+    found = find_disturbances(share * mains_with(hz=hz), RATE_HZ, 120.0, 50.0 if hz < 55 else 60.0)
+    assert [each.kind for each in found] == (["sag"] if share == 0.1 else [])  # on 10 %: no interruption
+    assert [each.ieee1159 for each in found] == (["momentary sag"] if share == 0.1 else [])
+    beyond = (share + math.copysign(1e-4, share - 1)) * mains_with(hz=hz)
+    assert len(find_disturbances(beyond, RATE_HZ, 120.0, 50.0 if hz < 55 else 60.0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("share", "duration_s", "verdicts"),
+    [
+        (0.0, 0.02, ("no_interruption_in_function", "fail")),
+        (0.5, 0.2, ("no_damage", "pass")),
+        (0.7, 0.5, ("no_interruption_in_function", "pass")),
+        (0.8, 1.0, ("no_interruption_in_function", "pass")),
+        (1.2, 0.5, ("no_interruption_in_function", "not_applicable")),
+    ],
+)
+def test_a_measured_point_on_a_line_is_inside(
+    share: float, duration_s: float, verdicts: tuple[str, str]
+) -> None:
+    volts = mains_with((0.5, 0.5 + duration_s, share), hz=50.0)
+    (event,) = find_disturbances(volts, RATE_HZ, 120.0, 50.0)
+    assert event.duration_s == pytest.approx(duration_s, abs=2 / RATE_HZ)
+    assert (event.itic, event.semi_f47) == verdicts
+
+
 def test_a_shallow_event_under_a_raised_threshold_has_no_ieee_1159_name() -> None:
     event = only(mains_with((0.5, 0.7, 0.93)), sag_percent=95.0)
     assert event.kind == "sag" and event.ieee1159 is None

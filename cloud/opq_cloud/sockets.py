@@ -16,6 +16,11 @@ POLL_MS = 100
 """A loop looks at its stop event at least this often."""
 DRAIN = 1000
 """Messages taken from one socket before the others get their turn."""
+LARGEST_FRAME_BYTES = 2**20
+"""A peer that sends a longer frame is disconnected; a Cycle has some 1.4 kB, an answer's header with a
+gap for each of its 7200 Cycles less than 0.5 MB."""
+LARGEST_TOPIC_BYTES = 1024
+"""The same where peers only subscribe: libzmq keeps each byte of a topic in a node of its own."""
 ZAP_DOMAIN = "opq"
 KEEPALIVE_IDLE_S = 60
 
@@ -28,9 +33,11 @@ def context() -> Context:
 
 
 def open_socket(context: Context, kind: int, **options: int) -> Socket:
-    """A socket with bounded linger; options by their ZeroMQ name, e.g. `sndhwm=1000`."""
+    """A socket with bounded linger and frames; options by their ZeroMQ name, e.g. `sndhwm=1000`."""
     socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, LINGER_MS)
+    publishes = kind in (zmq.PUB, zmq.XPUB)
+    socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_TOPIC_BYTES if publishes else LARGEST_FRAME_BYTES)
     for name, value in options.items():
         socket.setsockopt(getattr(zmq, name.upper()), value)
     return socket

@@ -32,6 +32,8 @@ REFRESH_S = 0.25
 """How often the store is asked for events that nobody answered yet."""
 RECEIVE_QUEUE = 10_000
 ANSWERS_AT_ONCE = 20
+IDS_AT_ONCE = 20
+"""Each is a write to the disk; a client that asks without end must not hold the answers up."""
 LATE_KEPT = 10_000
 """Finished tokens remembered, to know a late answer from an original makai's new event."""
 ANNOUNCE_LATEST_S = 5.0
@@ -119,7 +121,7 @@ class EventService:
 
     def _reply_ids(self, ids: Socket) -> None:
         """Any request is answered with an id, "exit" too (the original stops; opq-interop H.8)."""
-        while True:
+        for _ in range(IDS_AT_ONCE):
             try:
                 ids.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:

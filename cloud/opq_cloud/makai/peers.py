@@ -18,7 +18,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from opq_cloud.sockets import Socket
 
-EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 BEFORE_INITIATE_BYTES = 64 + 202
 """Greeting and HELLO; INITIATE has 257 and more (RFC 26)."""
 BEFORE_READY_BYTES = 64 + 170
@@ -41,6 +41,8 @@ class Peers:
         self.unknown: set[int] = set()
         """Accepted, and its key not known: still in handshake, or one of several at once."""
         self.refused: set[int] = set()
+        self.failed = 0
+        """Peers that speak no CURVE: in clear, with another server's key, or no ZeroMQ at all."""
         self._keys: dict[int, str] = {}
         self._address: dict[int, object] = {}
         address = f"inproc://monitor-{name}"
@@ -65,6 +67,9 @@ class Peers:
                 event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 return
+            if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                self.failed += 1  # its value is a reason, not a descriptor
+                continue
             number = int(event["value"])
             self._forget(number)
             if event["event"] == zmq.EVENT_ACCEPTED:

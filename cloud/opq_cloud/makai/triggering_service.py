@@ -189,7 +189,7 @@ class TriggeringService:
         longest_ns = self._pad_ns(alive)
         return Trigger(
             token=new_token(),
-            start_ns=start_ns - max(self._config.pre_ms * NS_PER_MS, longest_ns),
+            start_ns=max(0, start_ns - max(self._config.pre_ms * NS_PER_MS, longest_ns)),  # no wire has less
             end_ns=end_ns + max(self._config.post_ms * NS_PER_MS, longest_ns),
             box_ids=alive if box_id in alive else (box_id, *alive),
             opened_by=box_id,

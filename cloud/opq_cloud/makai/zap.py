@@ -34,6 +34,7 @@ class Doorkeeper:
         self._log = log
         self._lines = OncePer(10.0)
         self._sockets: list[Socket] = []
+        self._failed = 0
         self._zap = open_socket(context, zmq.REP)
         self._zap.bind(ZAP_ENDPOINT)
         self._allowed = AllowList(folder, counters, log)
@@ -79,6 +80,12 @@ class Doorkeeper:
                 for peers in self.peers:
                     peers.nudge_refused()
         self._counters.set("connections_now", sum(map(len, self.peers)))
+        failed = sum(peers.failed for peers in self.peers)
+        if failed > self._failed:
+            self._counters.add("handshakes_failed", failed - self._failed)
+            self._failed = failed
+            if self._lines.take("handshake"):
+                self._log.warning("peer.handshake_failed", reason="speaks no CURVE to our key", total=failed)
         if not self._allowed.alive:
             raise OpqError("the watcher of the key folder has ended; nobody could be revoked")
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import zmq
 
 from opq_cloud.service import Counters
-from opq_cloud.sockets import bind, connect
+from opq_cloud.sockets import LARGEST_TOPIC_BYTES, bind, connect
 
 LINGER_MS = 500
 RECONNECT_MOST_MS = 1000
@@ -52,6 +52,7 @@ class Publisher:
         self.socket.setsockopt(zmq.LINGER, LINGER_MS)
         self.socket.setsockopt(zmq.SNDHWM, hwm)
         self.socket.setsockopt(zmq.XPUB_NODROP, 1)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_TOPIC_BYTES)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
         self._counters = counters
         self._topics: set[bytes] = set()

@@ -73,6 +73,7 @@ def test_a_client_without_curve_gets_nothing_through(makai: Any) -> None:
             clear.send_multipart(box.measurement(rms=1.0))
             time.sleep(0.02)
         assert not client.measurements.poll(300)
+        makai.wait_for(lambda: brokers.triggering.counters.total("handshakes_failed"))
 
 
 def test_a_key_put_into_the_folder_admits_its_box_within_a_second_on_the_same_sockets(makai: Any) -> None:

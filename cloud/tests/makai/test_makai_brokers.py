@@ -239,3 +239,25 @@ def test_no_frames_of_peers_stop_a_broker(makai: Any) -> None:
         client.ask("4", "a_b_c")
         fresh.push.send_multipart(fresh.answer(fresh.command()))
         makai.wait_for(lambda: brokers.acquisition.counters.of("responses", "4") == 1)
+
+
+def test_a_frame_of_100_mb_and_an_endless_topic_are_not_taken_and_the_next_command_is(makai: Any) -> None:
+    """libzmq keeps a topic byte by byte in nodes: one of 100 MB cost the cloud 5 GB."""
+    brokers = makai.brokers()
+    with makai.running(brokers.acquisition):
+        box, client, rude = makai.box(brokers, "1"), makai.client(brokers), makai.client(brokers)
+        counters = brokers.acquisition.counters
+        makai.wait_for(lambda: counters.of("boxes_listening", "1") and counters.total("subscriptions"))
+        topics = counters.total("subscriptions")
+        blob = bytes(100_000_000)
+        rude.requests.send(blob, copy=False)
+        rude.answers.subscribe(b"x" * 5000)
+        box.push.send_multipart([b"", blob], copy=False)
+        time.sleep(0.3)
+        client.ask("1", "mine_1_2")
+        command = box.command()
+        assert command is not None
+        box.push.send_multipart(box.answer(command))
+        assert client.answers.poll(5000)
+        assert counters.total("malformed_commands") == counters.of("malformed", "1") == 0
+        assert counters.total("subscriptions") == topics

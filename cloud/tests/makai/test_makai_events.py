@@ -1,5 +1,7 @@
 """From a measurement to an announced event: both services, both brokers, plain Boxes, a real store."""
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -417,3 +419,40 @@ def test_a_plug_in_that_crashes_is_counted_and_the_next_one_still_decides(
         assert data_command(one) is not None
         assert service.counters.of("plugin_crashes", "crash") >= 1
         assert any(part.name == "plugin crash" and not part.ok for part in service.health())
+
+
+def test_a_client_that_asks_for_ids_without_end_holds_no_answer_up(cloud: Cloud) -> None:
+    events = cloud.events()
+    with cloud.makai.running(events):
+        client, one = cloud.makai.client(cloud.brokers), cloud.box("1")
+        rude = cloud.makai.peer().connect(zmq.DEALER, cloud.event_config.event_id_endpoint)
+        time.sleep(0.2)
+        stop = threading.Event()
+
+        def flood() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(zmq.Again):
+                    rude.send_multipart([b"", b""], zmq.NOBLOCK)
+
+        flooding = threading.Thread(target=flood)
+        flooding.start()
+        try:
+            cloud.makai.wait_for(lambda: events.counters.total("ids_given") > 100)
+            client.ask("1", "data_" + "f" * 30 + "_i")
+            one.push.send_multipart(one.answer(data_command(one)))
+            cloud.makai.wait_for(lambda: events.counters.total("waveforms_stored") == 1)
+        finally:
+            stop.set()
+            flooding.join()
+
+
+def test_a_dip_at_the_beginning_of_time_is_asked_for_and_stops_nothing(cloud: Cloud) -> None:
+    """A Box without a clock: nothing before 1970 can be asked for."""
+    triggering = cloud.triggering()
+    with cloud.makai.running(triggering):
+        one = cloud.box("1")
+        heard(cloud, triggering, one)
+        one.pub.send_multipart(one.measurement(50.0, timestamp_ms=2))
+        command = data_command(one)
+        assert command.data_command.start_ms == 0
+        assert len(cloud.store.events()) == 1

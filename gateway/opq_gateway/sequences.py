@@ -13,6 +13,8 @@ CHUNK = 64
 """About a minute of Measurements at the original rate: at most so many numbers are skipped by a
 kill, and the disk is written once a minute. The cloud sees that nothing is missing there: each
 Measurement says the oldest sequence that the Box holds."""
+BEYOND = 2**62
+"""No number of a Box that began at the present time; field 1004 holds 2**64 - 1, a database 2**63 - 1."""
 
 
 class Sequences:
@@ -31,10 +33,13 @@ class Sequences:
         """The file was there and could not be read: numbers jumped to the present time."""
         try:
             self._next = int(path.read_text())
+            self.recovered = not 0 <= self._next < BEYOND
         except FileNotFoundError:
             self._next = start
         except ValueError:
-            self._next, self.recovered = start, True
+            self.recovered = True
+        if self.recovered:
+            self._next = start
         self._reserved = self._next
         self._reserve()
 

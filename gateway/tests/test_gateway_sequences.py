@@ -24,7 +24,7 @@ def test_after_a_kill_at_most_a_chunk_is_skipped_and_none_comes_twice(tmp_path: 
     assert max(b - a for a, b in pairwise(used)) <= CHUNK + 1
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"12x", b"1e5"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"12x", b"1e5", b"9" * 26, b"-5"])
 def test_an_unreadable_file_jumps_to_the_present(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "sequence").write_bytes(content)
     numbers = Sequences(tmp_path / "sequence", now_ms=10**12)

@@ -9,6 +9,7 @@ and no error text holds a key.
 import os
 import re
 import secrets
+import shlex
 import stat
 import struct
 from collections.abc import Iterable
@@ -212,8 +213,10 @@ class KeyFolder:
         written: list[Path] = []
         for secret, public, box_id in wanted:
             if os.path.lexists(public) and not os.path.lexists(secret):
+                which = "--server" if box_id is None else f"--boxes {box_id}"
                 raise KeyFileError(
-                    f"key file {secret} is missing but {public} is there; restore it or use keygen"
+                    f"key file {secret} is missing but {public} is there; restore it, or make a new pair: "
+                    f"opq-tools keygen --out {shlex.quote(str(self.root))} {which} --force"
                 )
             if not os.path.lexists(secret) and write_secret(secret, generate(), box_id, replace=False):
                 written.append(secret)

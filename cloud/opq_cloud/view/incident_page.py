@@ -12,12 +12,12 @@ from opq_measure.disturbances import Limits
 from opq_proto.messages import Event, Finding, Gap, Incident, Waveform
 
 EVENTS_SHOWN = 4
+EVENTS_LOOKED_AT = 100
 BOXES_SHOWN = 24
 TABLE_ROWS = 120
 TABLE_MARGIN_MS = 60.0
 CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
 """The span of the drawn curve; rms says nothing of less than half a cycle, so the upper line starts there."""
-
 
 ITIC_SENTENCES = {
     "no_interruption_in_function": "This incident lies between them: such equipment should go on working.",
@@ -90,11 +90,11 @@ def _line(steps: Sequence[tuple[float, float]], first_s: float) -> list[tuple[fl
 def page(context: ViewContext, incident: Incident) -> dict[str, object]:
     """Everything the template `incident.html` shows."""
     limits = Limits()
-    events = _events(context, incident)
+    records = _records(context, incident)
+    events = _events(context, records)
     panels = _panels(context, incident, events)
     worst = words.worst(incident)
     nominal_v = context.box(worst.finding.box_id).nominal_v if worst else context.nominal_v
-    records = [context.store.event_record(event_id) for event_id in incident.event_ids[:EVENTS_SHOWN]]
     points = _points(incident, panels)
     return {
         "incident": incident,
@@ -109,20 +109,28 @@ def page(context: ViewContext, incident: Incident) -> dict[str, object]:
         "cycle_words": _cycles(worst.finding if worst else None),
         "panels": panels,
         "not_drawn": sum(len(event.waveforms) for event in events) > BOXES_SHOWN,
-        "no_waveform": _no_waveform(incident, events, [item for item in records if item]),
+        "no_waveform": _no_waveform(incident, events, records),
         "limits": LimitWords(limits.sag_percent, limits.swell_percent, limits.interruption_percent),
         "points": points,
         "curves": {"upper line": corners()["upper"], "lower line": corners()["lower"]},
         "itic_sentence": _itic_sentence(worst.finding if worst else None),
-        "facts": _facts(incident, nominal_v, events, [item for item in records if item]),
+        "facts": _facts(incident, nominal_v, events, records),
         "findings": incident.findings,
         "itic_short": words.ITIC_SHORT,
         "f47_words": words.F47_WORDS,
     }
 
 
-def _events(context: ViewContext, incident: Incident) -> list[Event]:
-    found = [context.store.event(event_id) for event_id in incident.event_ids[:EVENTS_SHOWN]]
+def _records(context: ViewContext, incident: Incident) -> list[EventRecord]:
+    """Those of its events that asked for most of it, oldest first."""
+    found = [context.store.event_record(event_id) for event_id in incident.event_ids[:EVENTS_LOOKED_AT]]
+    known = [record for record in found if record is not None]
+    best = sorted(known, key=lambda record: (-_shared_ns(record, incident), record.event_id))[:EVENTS_SHOWN]
+    return sorted(best, key=lambda record: record.event_id)
+
+
+def _events(context: ViewContext, records: Sequence[EventRecord]) -> list[Event]:
+    found = [context.store.event(record.event_id) for record in records]
     return [event for event in found if event is not None]
 
 
@@ -132,7 +140,7 @@ def _panels(context: ViewContext, incident: Incident, events: Sequence[Event]) -
     for event in events:
         for wave in event.waveforms:
             known = waves.get(wave.box_id)
-            if known is None or (not _covers(known[1], incident) and _covers(wave, incident)):
+            if known is None or _shared_ns(wave, incident) > _shared_ns(known[1], incident):
                 waves[wave.box_id] = (event.event_id, wave)
     order = [box_id for box_id in incident.box_ids if box_id in waves]
     order += [box_id for box_id in waves if box_id not in incident.box_ids]
@@ -142,8 +150,9 @@ def _panels(context: ViewContext, incident: Incident, events: Sequence[Event]) -
     return sorted(panels, key=lambda panel: (panel.box_id not in incident.box_ids, -panel.deviation))
 
 
-def _covers(wave: Waveform, incident: Incident) -> bool:
-    return wave.start_ns <= incident.start_ns < wave.end_ns
+def _shared_ns(part: Waveform | EventRecord, incident: Incident) -> int:
+    """How much of the incident lies in it; below 0 the time between them."""
+    return min(part.end_ns, incident.end_ns) - max(part.start_ns, incident.start_ns)
 
 
 def _panel(context: ViewContext, incident: Incident, event_id: int, wave: Waveform, peak_v: float) -> Panel:

@@ -7,7 +7,6 @@ Owned by the Box's serial thread. Knows no port and no socket: what it has to se
 and what goes up is handed to two functions, so that it can be tried from a prompt.
 """
 
-import math
 from collections.abc import Callable
 
 from opq_gateway.axis import Axis, Clocks
@@ -36,7 +35,7 @@ from opq_proto.link_messages import (
     Resend,
     Samples,
 )
-from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, Gap, Measurement, nominal_or_none
+from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V, Gap, Measurement, nominal_or_none
 
 ASK_HELLO_S = 1.0
 LATEST_NS = 4 * 10**18
@@ -286,7 +285,7 @@ class Intake:
 
 def _plausible(hello: Hello) -> bool:
     """Whether samples can be measured and judged with these figures: 20 samples per cycle at least."""
-    gain = math.isfinite(hello.v_per_lsb) and hello.v_per_lsb > 0
+    gain = GAIN_V[0] <= hello.v_per_lsb <= GAIN_V[1]
     nominal = nominal_or_none(hello.nominal_v, NOMINAL_V) and nominal_or_none(hello.nominal_hz, NOMINAL_HZ)
     return gain and nominal is not None and hello.nominal_hz * 20_000 <= hello.rate_millihz
 

@@ -232,7 +232,7 @@ def test_figures_of_the_box_that_differ_are_counted(bench: Bench) -> None:
     "wrong",
     [
         {"v_per_lsb": 0.0},
-        {"v_per_lsb": float("nan")},
+        *({"v_per_lsb": value} for value in (-0.01, float("nan"), float("inf"), 1e300, 1e-300)),
         {"rate_millihz": 0},
         *({"nominal_v": value} for value in (0.0, -230.0, float("nan"), float("inf"), 2e6)),
         *({"nominal_hz": value} for value in (0.0, -50.0, float("nan"), float("inf"), 401.0)),

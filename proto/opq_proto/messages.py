@@ -19,6 +19,9 @@ NOMINAL_V = (1.0, 1e6)
 """Least and most declared volts that are believed: a generator on a bench up to the largest lines."""
 NOMINAL_HZ = (10.0, 400.0)
 """Least and most declared hertz that are believed: railways' 16.7 Hz to aircraft's 400 Hz."""
+GAIN_V = (1e-12, 1e3)
+"""Least and most volts per count that are believed: at the upper end full scale is 33 MV, and sums of
+squares are far from overflow."""
 
 
 class TimeSource(IntEnum):

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from opq_proto.errors import FrameError
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
+from opq_proto.messages import GAIN_V, UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
 from opq_proto.opqbox3_pb2 import Cycle, GetDataResponseHeader, Response
 
 CYCLE_SAMPLES = 200
@@ -24,8 +24,6 @@ MAX_SPAN_SAMPLES = 10**10
 """Samples from the first to the last of one answer: nine days at 12 kS/s; more is a broken index."""
 _RATES_MILLIHZ = range(1_000, 10**10 + 1)  # 1 S/s to 10 MS/s
 _TIMES_NS = range(-(2**62), 2**62)  # years 1823 to 2116
-_LEAST_GAIN_V, _LARGEST_GAIN_V = 1e-12, 1e3
-"""V per count: at the upper end full scale is 33 MV, and sums of squares are far from overflow."""
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -128,7 +126,7 @@ def waveform_from_frames(
     if not read:
         return response, None
     data = response.get_data_response
-    told = data.HasField("volts_per_lsb") and _LEAST_GAIN_V <= data.volts_per_lsb <= _LARGEST_GAIN_V
+    told = data.HasField("volts_per_lsb") and GAIN_V[0] <= data.volts_per_lsb <= GAIN_V[1]
     v_per_lsb = data.volts_per_lsb if told else v_per_lsb_fallback
     if v_per_lsb is None:
         raise FrameError(f"Box {response.box_id}: volts_per_lsb is not sent and no calibration is known")

@@ -1,0 +1,82 @@
+"""A dip of five seconds, through real processes: one incident that is over, with its true duration."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from house_under_test import House, get_json, house, until
+
+pytestmark = pytest.mark.timeout(150)
+CYCLES = 300
+"""5 s of 60 Hz: more than a window of a second and a second behind it."""
+
+
+def disturbed(up: House, kind: str, *more: str) -> None:
+    where = ["--box", "1", "--cycles", str(CYCLES), "--data-dir", str(up.data_dir), *more]
+    command = [sys.executable, "-m", "opq_tools.cli", "sim", "event", kind, *where]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def incidents(up: House) -> list[dict[str, Any]]:
+    """As the page's API tells them, newest first."""
+    found: list[dict[str, Any]] = get_json(f"{up.view}/api/incidents")["incidents"]
+    return found
+
+
+def closed_one(up: House, number: int) -> dict[str, Any]:
+    """Incident `number` in full, once it is over."""
+
+    def over() -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = get_json(f"{up.view}/api/incidents/{number}")
+        except OSError:  # not there yet, or the cloud is being started again
+            return None
+        return found if found["closed"] else None
+
+    found = until(over, 60, f"incident {number} is over")
+    assert isinstance(found, dict)
+    return found
+
+
+def is_one_of_five_seconds(incident: dict[str, Any], kind: str, name: str) -> None:
+    (finding,) = incident["findings"]
+    assert (incident["class"], finding["class"], finding["ieee1159"]) == (kind, kind, name)
+    assert incident["end_ms"] - incident["start_ms"] == pytest.approx(5000, abs=500 / 60)
+    assert finding["duration_cycles"] == pytest.approx(CYCLES, abs=0.5)
+    assert len(incident["event_ids"]) == 2, "its onset, and all of it"
+    # below 80 % for 5 s is below the lower curve; SEMI F47 draws no line beyond 1 s
+    assert (finding["itic"], finding["semi_f47"]) == ("no_damage", "not_applicable")
+
+
+def test_five_seconds_of_sag_and_of_interruption_are_an_incident_each(tmp_path: Path) -> None:
+    with house(tmp_path, "--sim", "1") as up:
+        up.wait_for("the page is up")
+        up.wait_for("Box 1 is sampling")
+        until(lambda: get_json(f"{up.view}/api/boxes"), 20, "a Box is on the page")
+        disturbed(up, "sag", "--depth", "0.5")
+        sag = closed_one(up, 1)
+        is_one_of_five_seconds(sag, "sag", "temporary sag")
+        assert sag["residual_percent"] == pytest.approx(50.9, abs=1.0)  # of a Box at 122 V
+        disturbed(up, "interruption")
+        interruption = closed_one(up, 2)
+        is_one_of_five_seconds(interruption, "interruption", "temporary interruption")
+        assert interruption["residual_percent"] < 1.0
+        assert [incident["id"] for incident in incidents(up)] == [2, 1]
+
+
+def test_a_cloud_that_is_killed_in_mid_dip_still_tells_all_of_it(tmp_path: Path) -> None:
+    with house(tmp_path, "--sim", "1") as up:
+        up.wait_for("the page is up")
+        until(lambda: get_json(f"{up.view}/api/boxes"), 20, "a Box is on the page")
+        disturbed(up, "sag", "--depth", "0.5")
+        up.wait_for("incident 1: sag")
+        os.kill(up.pid_of("opq_cloud"), signal.SIGKILL)
+        up.wait_for("cloud runs again")
+        is_one_of_five_seconds(closed_one(up, 1), "sag", "temporary sag")
+        assert len(incidents(up)) == 1, json.dumps(incidents(up))

@@ -19,6 +19,8 @@ SHARP = 0.1
 """A step is sharp when less than this share of its height lies outside the window around it."""
 BESIDE = 0.6
 """Half a window, and room for the rounding of a cycle to whole samples, noise and harmonics."""
+SHORT_WINDOWS = 5
+"""A span of so few Urms(1/2) may be of an event below 1.5 cycles, too short for a whole cycle beside its step."""
 DC_HALF_CYCLES = 16
 """Half cycles before and behind an end in which its DC is looked for."""
 
@@ -33,13 +35,13 @@ class Ends:
         """The middle of the first half cycle beyond `enter`, or of the step there."""
         if span.start == 0:
             return float(self._edges[0])
-        return self._crossing(span.start, enter, 0)
+        return self._crossing(span, span.start, enter, 0)
 
     def end(self, span: Span, leave: float) -> float:
         """The middle of the last half cycle beyond `leave`, or of the step there."""
-        return self._crossing(span.stop - 1, leave, -1)
+        return self._crossing(span, span.stop - 1, leave, -1)
 
-    def _crossing(self, window: int, level: float, which: int) -> float:
+    def _crossing(self, span: Span, window: int, level: float, which: int) -> float:
         """The first (0) or last (-1) sample position in a window of Urms(1/2) whose half cycle is beyond."""
         first, last = max(0, window - 6), min(window + 8, len(self._edges) - 1)
         begin = math.floor(self._edges[first])
@@ -61,11 +63,12 @@ class Ends:
         ):  # half cycles outside the window, but of the same run
             at += way
         near = at + half / 2
-        whole = self._middle_of_step(energy, near, 2 * half)
-        middle = (
-            self._middle_of_step(energy, near, half) if whole is None else whole
-        )  # of one too short for it
-        return float(begin) + (near if middle is None else middle)
+        middle = self._middle_of_step(energy, near, 2 * half)
+        if middle is None and span.stop - span.start <= SHORT_WINDOWS:
+            middle = self._middle_of_step(energy, near, half)
+        if middle is None or abs(middle - near) > BESIDE * half:  # a ramp: its middle is not where it passes
+            middle = near
+        return float(begin) + middle
 
     def _dc(self, window: int) -> float:
         """The median of the means of the cycles around; a mean across a step is no DC, but most have none."""

@@ -224,7 +224,8 @@ def _describe(
         semi_f47="not_applicable" if sign > 0 else semi_f47(residual_percent, judged_s),
         confidence=0.5 * (1 + math.erf(beyond / math.sqrt(2))),
         because=(
-            f"Urms(1/2) {side} {threshold:g} % of {nominal_v:g} V for {cycles:.3g} cycles, "
+            f"Urms(1/2) {side} {threshold:g} % of {nominal_v:g} V "
+            f"for {cycles:{'.3g' if cycles < 1000 else '.0f'}} cycles, "
             f"{'lowest' if sign < 0 else 'highest'} {residual_percent:.2f} %"
             f"{'' if span.closed else ', still open'}"
         ),

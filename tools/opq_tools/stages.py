@@ -134,6 +134,9 @@ def told(line: Line) -> tuple[str, str] | None:
             asked = ", ".join(map(str, facts.get("boxes") or ()))
             whom = f"; asking Boxes {asked}" if asked else ""
             return "makai", f"trigger: {box} {metric} {number(value)}, limit {number(limit)}{whom}"
+        case "trigger.completes":
+            asked = ", ".join(map(str, facts.get("boxes") or ()))
+            return "makai", f"trigger: {facts.get('because')}; asking Boxes {asked}"
         case "event.waveform_stored":
             return (
                 "makai",

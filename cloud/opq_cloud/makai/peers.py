@@ -18,7 +18,8 @@ from zmq.utils.monitor import parse_monitor_message
 
 from opq_cloud.sockets import Socket
 
-EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+FAILURES = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | FAILURES
 BEFORE_INITIATE_BYTES = 64 + 202
 """Greeting and HELLO; INITIATE has 257 and more (RFC 26)."""
 BEFORE_READY_BYTES = 64 + 170
@@ -42,7 +43,7 @@ class Peers:
         """Accepted, and its key not known: still in handshake, or one of several at once."""
         self.refused: set[int] = set()
         self.failed = 0
-        """Peers that speak no CURVE: in clear, with another server's key, or no ZeroMQ at all."""
+        """Connections that ended within the handshake: in clear, no ZeroMQ at all, or refused and gone."""
         self._keys: dict[int, str] = {}
         self._address: dict[int, object] = {}
         address = f"inproc://monitor-{name}"
@@ -67,7 +68,7 @@ class Peers:
                 event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 return
-            if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            if event["event"] & FAILURES:
                 self.failed += 1  # its value is a reason, not a descriptor
                 continue
             number = int(event["value"])

@@ -85,7 +85,9 @@ class Doorkeeper:
             self._counters.add("handshakes_failed", failed - self._failed)
             self._failed = failed
             if self._lines.take("handshake"):
-                self._log.warning("peer.handshake_failed", reason="speaks no CURVE to our key", total=failed)
+                self._log.warning(
+                    "peer.handshake_failed", reason="ended without a CURVE handshake", total=failed
+                )
         if not self._allowed.alive:
             raise OpqError("the watcher of the key folder has ended; nobody could be revoked")
 

@@ -131,10 +131,11 @@ class Store(Protocol):
     ) -> list[StoredFinding]:
         """Store and join; idempotent, atomic over processes.
 
-        A finding of the same Box and class whose span overlaps a stored one within both
-        uncertainties IS that one (it is widened, never doubled). Otherwise it is new and joins the
-        incident of any finding within `join_ns` plus both uncertainties, or opens a new one. A
-        finding that bridges two incidents moves the later into the earlier.
+        A finding of the same Box and family of classes (sag, interruption and undervoltage; swell and
+        overvoltage) whose span meets a stored one's within both uncertainties IS that one, never a
+        second; the event that saw most of it gives class, figures and verdicts. Otherwise it is new and
+        joins the incident of any finding within `join_ns` plus both uncertainties, or opens a new one.
+        A finding that bridges two incidents moves the later into the earlier.
         """
 
     def incident(self, incident_id: int) -> Incident | None: ...

@@ -20,7 +20,7 @@ SHARP = 0.1
 BESIDE = 0.6
 """Half a window, and room for the rounding of a cycle to whole samples, noise and harmonics."""
 SHORT_WINDOWS = 5
-"""A span of so few Urms(1/2) may be of an event below 1.5 cycles, too short for a whole cycle beside its step."""
+"""A span of so few Urms(1/2) may be an event below 1.5 cycles, too short for a cycle beside its step."""
 DC_HALF_CYCLES = 16
 """Half cycles before and behind an end in which its DC is looked for."""
 

@@ -89,7 +89,7 @@ class TriggeringService:
     merge_events: Annotated[
         int, Field(ge=1, le=100_000, description="a trigger inside one of the last … events is merged")
     ] = 200
-    ack_interval_s: Annotated[float, Field(ge=0.1, le=60, description="acknowledgements to Boxes")] = 2.0
+    ack_interval_s: Annotated[float, Field(ge=0.1, le=5, description="acknowledgements to Boxes")] = 2.0
     batch_ms: Annotated[int, Field(ge=1, le=10_000, description="measurements are stored every")] = 200
     batch_rows: Annotated[int, Field(ge=1, le=100_000, description="or when so many wait")] = 1000
     queue_rows: Annotated[int, Field(ge=1, le=10_000_000, description="waiting for the store at most")] = (

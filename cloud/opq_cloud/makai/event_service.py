@@ -76,6 +76,7 @@ class EventService:
             bind(self._events, config.event_endpoint, self.name, "event_service.event_endpoint")
             ids = opened.enter_context(closing(open_socket(own, zmq.REP)))
             bind(ids, config.event_id_endpoint, self.name, "event_service.event_id_endpoint")
+            self._id_owed = False
             self._take_up()
             if ready is not None:
                 ready.set()
@@ -123,11 +124,18 @@ class EventService:
         """Any request is answered with an id, "exit" too (the original stops; opq-interop H.8)."""
         for _ in range(IDS_AT_ONCE):
             try:
-                ids.recv_multipart(zmq.NOBLOCK)
+                if not self._id_owed:
+                    ids.recv_multipart(zmq.NOBLOCK)
+                self._id_owed = True
+                number = self._store.next_event_id()
             except zmq.Again:
                 return
+            except StoreError as error:  # whoever asked waits until the store answers
+                self._store_failed(error)
+                return
+            ids.send(str(number).encode("ascii"))
+            self._id_owed = False
             self.counters.add("ids_given")
-            ids.send(str(self._store.next_event_id()).encode("ascii"))
 
     def _subscriptions(self) -> None:
         """Tell what was not analysed once somebody listens (Mauka, after both were away)."""

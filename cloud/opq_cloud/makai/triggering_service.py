@@ -139,9 +139,17 @@ class TriggeringService:
                     self._open(*self._failed.popleft(), store, requests, writer)
             if now >= refresh:
                 refresh = now + NOMINAL_REFRESH_S
-                self._boxes.know(store.boxes())
+                self._refresh_nominals(store)
             if not thread.is_alive():
                 raise RuntimeError("the measurement writer has ended")
+
+    def _refresh_nominals(self, store: Store) -> None:
+        try:
+            self._boxes.know(store.boxes())
+        except StoreError as error:  # what is known stays; what waits for the store must not be lost
+            self.counters.add("store_errors")
+            if count := self._lines.take("nominals"):
+                self._log.warning("nominals.not_read", error=str(error), count=count)
 
     def _measurement(
         self, frames: list[bytes], store: Store, requests: Socket, writer: MeasurementWriter

@@ -1,0 +1,97 @@
+"""The store stops answering in mid-run: nothing that waits is lost, nobody who asked is forgotten."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from opq_cloud.config import EventService as EventConfig
+from opq_cloud.config import TriggeringService as TriggeringConfig
+from opq_cloud.makai import triggering_service
+from opq_cloud.makai.decision import Nominal
+from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.service import CloudContext
+from opq_cloud.store.opening import open_store
+from opq_proto.errors import StoreError
+from opq_proto.wire import measurement_from_wire
+
+
+class AwayStore:
+    """A real store that refuses every call while it is away."""
+
+    def __init__(self, folder: Path) -> None:
+        self.away = threading.Event()
+        self.refused = 0
+        self._store = open_store(None, folder)
+
+    def close(self) -> None:
+        self._store.close()
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*values: Any, **named: Any) -> Any:
+            if self.away.is_set():
+                self.refused += 1
+                raise StoreError("the database is away")
+            return getattr(self._store, name)(*values, **named)
+
+        return call
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[AwayStore]:
+    opened = AwayStore(tmp_path / "store")
+    yield opened
+    opened.close()
+
+
+def test_who_asks_for_an_id_while_the_store_is_away_gets_it_afterwards(makai: Any, store: AwayStore) -> None:
+    names = ("answer_endpoint", "request_endpoint", "event_endpoint", "event_id_endpoint")
+    config = EventConfig(**{name: makai.free_endpoint() for name in names})
+    service = EventService(config, CloudContext(lambda: store))
+    with makai.running(service):
+        client = makai.peer().connect(zmq.REQ, config.event_id_endpoint)
+        store.away.set()
+        client.send(b"")
+        makai.wait_for(lambda: service.counters.total("store_errors") > 2)
+        assert not client.poll(0)
+        store.away.clear()
+        assert client.poll(3000) and client.recv() == b"1"
+        client.send(b"exit")
+        assert client.poll(3000) and client.recv() == b"2"
+
+
+def test_measurements_wait_in_the_service_while_the_store_is_away(
+    makai: Any, store: AwayStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggering_service, "NOMINAL_REFRESH_S", 0.05)
+    brokers = makai.brokers()
+    config = TriggeringConfig(
+        measurement_endpoint=brokers.triggering_config.backend_endpoint,
+        request_endpoint=brokers.acquisition_config.request_endpoint,
+        batch_ms=20,
+    )
+    service = TriggeringService(config, CloudContext(lambda: store), Nominal(120.0, 60.0))
+    now_ms = time.time_ns() // 1_000_000
+    with makai.running(brokers.triggering), makai.running(service):
+        one = makai.box(brokers, "1")
+
+        def heard() -> bool:
+            one.pub.send_multipart(one.measurement(timestamp_ms=now_ms))
+            return bool(service.counters.total("measurements_stored"))
+
+        makai.wait_for(heard)
+        store.away.set()
+        sent = [one.measurement(timestamp_ms=now_ms + 1000 * k) for k in range(1, 6)]
+        for frames in sent:
+            one.pub.send_multipart(frames)
+        makai.wait_for(lambda: service.counters.total("store_errors") > 5)
+        store.away.clear()
+        times = {measurement_from_wire(frames[1]).timestamp_ms for frames in sent}
+        makai.wait_for(
+            lambda: times <= {row.timestamp_ms for row in store.measurements("1", now_ms, now_ms + 10_000)}
+        )

@@ -196,7 +196,7 @@ class Commands:
             return
         desk.counters.add("acknowledgements")
         desk.status.acknowledged_sequence = int(match.group(1))
-        desk.status.acknowledged = True
+        desk.status.acknowledged_monotonic_s = self._monotonic_s()
 
     def _response(self, desk: Desk, command: Command) -> Response:
         return Response(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 CHUNK = 64
 """About a minute of Measurements at the original rate: at most so many numbers are skipped by a
-kill, and the disk is written once a minute. The cloud sees that nothing is missing there: each
-Measurement says the oldest sequence that the Box holds."""
+kill, and the disk is written once a minute. The cloud waits for none of them: each Measurement says
+the oldest sequence that the Box holds."""
 BEYOND = 2**62
 """No number of a Box that began at the present time; field 1004 holds 2**64 - 1, a database 2**63 - 1."""
 

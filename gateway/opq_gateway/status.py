@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from opq_proto.link_messages import GpsStatus, Health, Hello
 
+UNACKNOWLEDGED_S = 60.0
+"""Without an acknowledgement for so long there is nobody who gives any (contracts.md, Acknowledgement)."""
+
 
 @dataclass(slots=True)
 class Status:
@@ -36,9 +39,14 @@ class Status:
     """All three uplink connections stand; uplink."""
     refused: bool = False
     """The broker refused the key; uplink."""
-    acknowledged: bool = False
-    """The cloud acknowledges Measurements; command desk."""
+    acknowledged_monotonic_s: float | None = None
+    """When the cloud last acknowledged Measurements; command desk."""
     acknowledged_sequence: int | None = None
+
+    def acknowledged(self, now_monotonic_s: float) -> bool:
+        """Whether the cloud acknowledges; an original broker never does."""
+        last_s = self.acknowledged_monotonic_s
+        return last_s is not None and now_monotonic_s - last_s < UNACKNOWLEDGED_S
 
     def problem(self, now_monotonic_s: float, silent_s: float = 5.0) -> str | None:
         """What is wrong in one line; None: all is well."""

@@ -14,7 +14,13 @@ from opq_gateway.requests import DataRequest, answer
 from opq_gateway.ring import Ring
 from opq_gateway.status import Status
 from opq_proto.messages import TimeSource
-from opq_proto.wire import Response, data_command, response_from_wire, waveform_from_frames
+from opq_proto.wire import (
+    Response,
+    data_command,
+    plugin_command,
+    response_from_wire,
+    waveform_from_frames,
+)
 
 T0_NS = 1_700_000_000_000_000_000
 
@@ -121,7 +127,8 @@ class Bench:
         self.commands = Commands(
             10.0, now_ns=lambda: T0_NS + round(self.now_s * 1e9), monotonic_s=lambda: self.now_s
         )
-        desk = Desk(Status("1", 60), ring, self.counters, "key", lambda cycles: None, self.answers.append)
+        self.status = Status("1", 60)
+        desk = Desk(self.status, ring, self.counters, "key", lambda cycles: None, self.answers.append)
         self.commands.add("1", desk)
 
 
@@ -160,3 +167,13 @@ def test_no_bytes_of_a_peer_bring_the_desk_down(
     bench = Bench(Ring(tmp_path_factory.mktemp("ring"), "1", 1.0))
     bench.commands.take("1", data)
     bench.commands.serve_waiting()
+
+
+def test_a_minute_without_acknowledgement_and_the_status_says_nobody_gives_any(tmp_path: Path) -> None:
+    bench = Bench(Ring(tmp_path, "1", 1.0))
+    assert not bench.status.acknowledged(0.0)
+    bench.now_s = 5.0
+    bench.commands.take("1", plugin_command("1", "opq-ack", "17,12-13", "i"))
+    assert bench.status.acknowledged(64.9) and bench.status.acknowledged_sequence == 17
+    assert not bench.status.acknowledged(65.0)
+    assert bench.answers == []  # opq-ack is not answered

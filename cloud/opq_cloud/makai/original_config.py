@@ -1,9 +1,10 @@
-"""The original's JSON files, key for key, as parts of our configuration (opq-interop C.1 - C.3, C.5).
+"""The original's JSON files, key for key, as parts of our configuration (opq-interop C.1 - C.5).
 
 An original file is known by its keys. Keys that we have no use for are ignored, as there. Several
 files may be given (the original has one per service); a TOML file of ours may be among them.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ KNOWN_BY = {
     "acquisition_broker": ("box_pub", "box_pull", "backend_pull", "backend_pub"),
     "health": ("mongo_service_checker_addr", "services"),
     "makai": ("zmq_trigger_endpoint", "zmq_acquisition_endpoint", "zmq_data_endpoint"),
+    "mauka": ("zmq.mauka.broker.sub.interface", "zmq.mauka.broker.pub.interface", "mongo.host"),
 }
 """Kind of file -> keys of which each such file has at least one."""
 ADDRESSES = {
@@ -37,6 +39,11 @@ ADDRESSES = {
         "zmq_data_endpoint": "event_service.answer_endpoint",
         "zmq_event_endpoint": "event_service.event_endpoint",
         "zmq_event_id_endpoint": "event_service.event_id_endpoint",
+    },
+    "mauka": {
+        "zmq.event.interface": "mauka.event_endpoint",
+        "zmq.mauka.broker.sub.interface": "mauka.bus_sub_endpoint",
+        "zmq.mauka.broker.pub.interface": "mauka.bus_pub_endpoint",
     },
 }
 PULL_PORT, PUB_PORT = 9884, 9899
@@ -76,6 +83,8 @@ def from_original(kind: str, document: Mapping[str, Any], where: str) -> dict[st
     """
     found: dict[str, Any] = {}
     problems = []
+    if kind == "mauka":
+        document = _of_environment(document, where)
     for key, ours in ADDRESSES.get(kind, {}).items():
         if key not in document:
             continue
@@ -94,7 +103,43 @@ def from_original(kind: str, document: Mapping[str, Any], where: str) -> dict[st
             _put(found, "health.interval_s", float(document["interval"]))
     if kind == "makai":
         _makai(document, found, where)
+    if kind == "mauka":
+        _mauka(document, found)
     return found
+
+
+def _of_environment(document: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Mauka's "?NAME" is that environment variable, "!NAME" the same as a number (C.4).
+
+    Raises:
+        ConfigError: a variable that shall be a number is none.
+    """
+    found: dict[str, Any] = {}
+    for key, value in document.items():
+        if not isinstance(value, str) or value[:1] not in ("?", "!"):
+            found[key] = value
+            continue
+        said = os.environ.get(value[1:])
+        if said is None:
+            log.get().warning("config.variable_missing", file=where, key=key, variable=value[1:])
+        elif value[0] == "?":
+            found[key] = said
+        elif said.isascii() and said.isdigit():
+            found[key] = int(said)
+        else:
+            raise ConfigError(
+                f"{where}: {key}  {value[1:]} is {said!r}; want a whole number, nothing was started"
+            )
+    return found
+
+
+def _mauka(document: Mapping[str, Any], found: dict[str, Any]) -> None:
+    host, port = document.get("mongo.host", "localhost"), document.get("mongo.port", 27017)
+    _put(found, "store.mongo_uri", f"mongodb://{host}:{port}/{document.get('mongo.db', 'opq')}")
+    if "plugins.base.heartbeatIntervalS" in document:
+        _put(found, "mauka.heartbeat_s", document["plugins.base.heartbeatIntervalS"])
+    if "plugins.StatusPlugin.port" in document:  # a port names no address: it stays on loopback
+        _put(found, "mauka.health_endpoint", f"127.0.0.1:{document['plugins.StatusPlugin.port']}")
 
 
 def _keys(document: Mapping[str, Any], found: dict[str, Any]) -> None:

@@ -112,6 +112,41 @@ def test_the_originals_health_file_names_whom_to_ask(tmp_path: Path) -> None:
     assert [(each.name, each.url) for each in config.health.services] == [("makai", "http://makai:8080")]
 
 
+def test_the_originals_mauka_file_is_read_with_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = {  # opq-interop C.4
+        "mauka.debug": True,
+        "zmq.event.interface": "tcp://makai:10000",
+        "zmq.mauka.broker.pub.interface": "tcp://*:9883",
+        "zmq.mauka.broker.sub.interface": "tcp://*:9882",
+        "mongo.host": "?MONGO_HOST",
+        "mongo.port": "!MONGO_PORT",
+        "mongo.db": "?MONGO_DB",
+        "plugins.base.heartbeatIntervalS": 60,
+        "plugins.StatusPlugin.port": 8911,
+        "plugins.ThdPlugin.threshold.percent": 5.0,
+    }
+    monkeypatch.setenv("MONGO_HOST", "mongo")
+    monkeypatch.setenv("MONGO_PORT", "27018")
+    monkeypatch.delenv("MONGO_DB", raising=False)
+    paths = written(tmp_path, mauka=original)
+    with structlog.testing.capture_logs() as lines:
+        config = read_config(paths)
+    assert config.mauka.event_endpoint == "tcp://makai:10000"
+    assert (config.mauka.bus_sub_endpoint, config.mauka.bus_pub_endpoint) == ("tcp://*:9882", "tcp://*:9883")
+    assert config.store.mongo_uri == "mongodb://mongo:27018/opq"
+    assert config.mauka.heartbeat_s == 60.0
+    assert config.mauka.health_endpoint == "127.0.0.1:8911"
+    (line,) = [line for line in lines if line["event"] == "config.variable_missing"]
+    assert line["variable"] == "MONGO_DB"
+    monkeypatch.setenv("MONGO_PORT", "many")
+    with pytest.raises(
+        ConfigError, match=r"mauka.json: mongo.port  MONGO_PORT is 'many'; want a whole number"
+    ):
+        read_config(paths)
+
+
 def test_embedded_puts_the_originals_mongodb_aside(tmp_path: Path) -> None:
     config = read_config(written(tmp_path, makai=MAKAI), embedded=tmp_path / "here")
     assert (config.store.mongo_uri, config.store.data_dir) == (None, tmp_path / "here")

@@ -139,7 +139,7 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
 
 
 def _command(name: str) -> click.Command:
-    @click.command(name, help=HELP[name])
+    @click.command(name, help=f"{HELP[name]}\n\nExample: opq-cloud {name} --data-dir D")
     @click.option(
         "--config",
         "paths",

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -100,9 +101,12 @@ class Child:
         return f"{self.name} runs again (restart {self.restarts})"
 
     def last_words(self) -> str:
-        """Why it ended: its last plain line, else the message of its last log line."""
+        """Why it ended: its last plain lines (of a traceback one), else its last log line's message."""
         if self._reader:
             self._reader.join(1.0)
+        plain = list(takewhile(lambda text: "text" in parsed(text), reversed(self._last)))[::-1]
+        if plain and not any(text.startswith("Traceback") for text in plain):
+            return "\n".join(plain)
         for text in reversed(self._last):
             facts = parsed(text)
             if "text" not in facts:

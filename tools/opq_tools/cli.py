@@ -5,7 +5,9 @@ A wrong use ends with exit code 2, a failure with 1, both with one line and no t
 
 import importlib
 import io
+import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -53,6 +55,8 @@ def tools() -> None:
 
 def main() -> None:
     """Run the command; what a user can do something about becomes one line on stderr."""
+    nowhere = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
+    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere  # closed by who started us: >&-
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has no Braille gets ?, not a traceback
         sys.stdout.reconfigure(errors="replace")
     try:

@@ -69,6 +69,29 @@ class Plan:
             fresh.write_text(tomli_w.dumps(merged(ours, self.config.get(name, {}))), encoding="utf-8")
             fresh.replace(path)
 
+    def check(self) -> None:
+        """Have both rooms judge the files that `prepare` wrote, before anything starts.
+
+        Raises:
+            ConfigError: with all problems of both.
+        """
+        # imported here: without --config there is nothing of the user's to judge
+        from opq_cloud.makai.original_config import read_config as read_cloud
+        from opq_gateway.config import load as read_gateway
+
+        folder = self.data_dir / "config"
+        problems = []
+        for read in (
+            lambda: read_gateway(folder / "gateway.toml"),
+            lambda: read_cloud([folder / "cloud.toml"], {}, None),
+        ):
+            try:
+                read()
+            except ConfigError as error:
+                problems.append(str(error))
+        if problems:
+            raise ConfigError("\n".join(problems))
+
     def commands(self) -> dict[str, list[str]]:
         """Process name -> the command that runs it."""
         offset = ["--port-offset", str(self.port_offset)]

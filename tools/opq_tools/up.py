@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import sys
 import webbrowser
 from collections.abc import Iterator
@@ -113,6 +114,8 @@ def command(
 
     Example: opq-tools up --replay event_9354_box1.i16 --replay event_9354_box4.i16
     """
+    if math.isnan(timeout_s):
+        raise click.BadParameter("nan is no time", param_hint="--timeout-s")
     if as_json and not until_incident:
         raise click.UsageError("--json needs --until-incident: it prints the incident and ends")
     config = read_config(config_path)
@@ -126,6 +129,8 @@ def command(
     with claimed(where):  # before the ports: run twice, it is the other one that holds them
         require_free(ports, port_offset, typed_command())
         plan.prepare()
+        if config:
+            plan.check()
         view_url = f"http://127.0.0.1:{PORTS['view'] + port_offset}"
         run = Run(
             plan,

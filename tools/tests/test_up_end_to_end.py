@@ -33,6 +33,7 @@ def contract(text: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text)
     assert set(found) >= {"incident", "event_ids", "boxes", "latency_ms", "view_url"}
     assert set(found["incident"]) >= {"id", "class", "box_ids", "start_ms", "end_ms", "residual_percent"}
+    assert "show" not in found["incident"]  # words for our page alone
     latency = found["latency_ms"]
     assert all(latency[name] is not None and latency[name] >= 0 for name in LATENCIES), latency
     assert latency["total"] == pytest.approx(sum(latency[name] for name in LATENCIES))
@@ -115,6 +116,7 @@ def test_a_busy_port_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:
         (["--box", "qemu:1"], 2, "firmware"),
         (["--json"], 2, "--until-incident"),
         (["--sim", "many"], 2, "--sim"),
+        (["--until-incident", "--timeout-s", "nan"], 2, "--timeout-s"),
     ],
 )
 def test_wrong_use_is_one_clear_message_and_no_traceback(
@@ -131,6 +133,24 @@ def test_wrong_use_is_one_clear_message_and_no_traceback(
     assert done.returncode == code, done.stderr
     assert text in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_all_problems_of_a_configuration_are_told_at_once_and_nothing_is_started(tmp_path: Path) -> None:
+    config = tmp_path / "house.toml"
+    config.write_text("[gateway]\nring_hour = 1\nmeasurement_cycles = 0\n[cloud.event_service]\nfoo = 1\n")
+    done = run_up(tmp_path / "data", "--sim", "1", "--config", str(config), timeout_s=40)
+    assert done.returncode == 2
+    for key in ("ring_hour ", "measurement_cycles", "event_service.foo"):
+        assert key in done.stderr
+    assert done.stdout == "" and not (tmp_path / "data" / "log").exists()
+
+
+def test_a_closed_stdout_is_no_traceback() -> None:
+    command = [sys.executable, "-m", "opq_tools.cli", "keygen"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
 def test_a_second_up_on_the_same_data_is_refused(tmp_path: Path) -> None:

@@ -100,6 +100,23 @@ def test_a_child_says_why_it_ended(tmp_path: Path) -> None:
     end_all([it])
 
 
+def test_a_child_that_gives_several_reasons_is_heard_out(tmp_path: Path) -> None:
+    said = r"""print('{"event": "x"}\ntwo problems\n  first\n  second', file=sys.stderr)"""
+    it, _ = child(tmp_path, f"import sys; {said}; sys.exit(2)")
+    it.start()
+    assert wait_for(lambda: it.ended() == 2)
+    assert it.last_words() == "two problems\n  first\n  second"
+    end_all([it])
+
+
+def test_of_a_traceback_only_the_last_line_is_told(tmp_path: Path) -> None:
+    it, _ = child(tmp_path, "1 / 0")
+    it.start()
+    assert wait_for(lambda: it.ended() == 1)
+    assert it.last_words() == "ZeroDivisionError: division by zero"
+    end_all([it])
+
+
 def test_a_child_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = f"""
 import queue, sys, time

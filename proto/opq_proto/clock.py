@@ -55,13 +55,3 @@ def from_kernel(state: int, status: int, maxerror_us: int) -> ClockState:
     if state < 0 or state == TIME_ERROR or status & STA_UNSYNC:
         return ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
     return ClockState(TimeSource.NTP, min(max(0, maxerror_us) * 1000, UNKNOWN_UNCERTAINTY_NS))
-
-
-def system_time_source() -> TimeSource:
-    """NTP when the kernel says that the clock is synchronised, else FREE."""
-    return system_clock().source
-
-
-def system_uncertainty_ns() -> int:
-    """The kernel's bound of the clock's error, UNKNOWN_UNCERTAINTY_NS when not synchronised."""
-    return system_clock().uncertainty_ns

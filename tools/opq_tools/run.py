@@ -125,9 +125,10 @@ class Run:
         return next((seen for seen in ways if seen), None)
 
     def _done(self, seen: Seen) -> Outcome:
+        incident = {key: value for key, value in seen.incident.items() if key != "show"}  # the page's words
         return Outcome(
             {
-                "incident": dict(seen.incident),
+                "incident": incident,
                 "event_ids": list(seen.event_ids),
                 "boxes": len(self._plan.boxes),
                 "latency_ms": seen.latency_ms(),

@@ -72,7 +72,6 @@ class Intake:
         self._counted = (0, 0, 0)
         self._asked_hello_s: float | None = None
         self._commands = 0
-        self._ring_fails = False
         self._told_foreign = 0
         self._told_s: dict[str, float] = {}
 
@@ -212,14 +211,15 @@ class Intake:
             self._ring.append(block)
         except OSError as error:
             self._counters.add("ring_failed")
-            if not self._ring_fails:
-                self._log.error("ring.failed", reason=str(error))
-            self._ring_fails = True
+            reason = error.strerror or str(error)
+            if not self._status.ring_problem:
+                self._log.error("ring.failed", reason=reason)
+            self._status.ring_problem = reason
             return
         self._counters.add("ring_blocks")
-        if self._ring_fails:
+        if self._status.ring_problem:
             self._log.info("ring.recovered")
-        self._ring_fails = False
+        self._status.ring_problem = ""
 
     def _gap(self, gap: Gap) -> None:
         self._counters.add("gaps")

@@ -33,6 +33,8 @@ class Status:
     """When the newest samples came in order; intake."""
     sample_ns: int | None = None
     """UTC of the newest sample; intake."""
+    ring_problem: str = ""
+    """Why the disk takes no samples; intake."""
     measurement_ms: int | None = None
     """`timestamp_ms` of the newest Measurement; intake."""
     connected: bool = False
@@ -61,4 +63,6 @@ class Status:
             return f"no samples for {silent:.0f} s"
         if self.refused:
             return "the broker refused this Box's key"
+        if self.ring_problem:
+            return f"samples are measured and not kept: {self.ring_problem}"
         return None if self.connected else "no uplink"

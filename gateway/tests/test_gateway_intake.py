@@ -210,12 +210,15 @@ def test_a_disk_that_takes_nothing_stops_no_measurement(
         raise OSError(28, "No space left on device")
 
     bench.intake.take(HELLO)
+    bench.status.serial_open = bench.status.connected = True
     monkeypatch.setattr(bench.ring, "append", full)
     bench.feed(0, 30_000)
     assert bench.counters["ring_failed"] == 150 and len(bench.measurements) == 2
+    assert bench.status.problem(bench.now_s) == "samples are measured and not kept: No space left on device"
     monkeypatch.undo()
     bench.feed(30_000, 31_000)
     assert bench.counters["ring_blocks"] == 5
+    assert bench.status.problem(bench.now_s) is None
 
 
 def test_figures_of_the_box_that_differ_are_counted(bench: Bench) -> None:

@@ -46,7 +46,8 @@ class MeasurementWriter:
         self._nominals = Nominals(store)
         self._trends = Trends()
         self._batch: list[Measurement] = []
-        self._failing = False
+        self.problem: str | None = None
+        """Why the store takes nothing; what comes waits meanwhile."""
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; then what waits is stored and the open minutes too."""
@@ -87,13 +88,13 @@ class MeasurementWriter:
             new = self._store.append_measurements(self._batch)
         except StoreError as error:
             self._counters.add("store_errors")
-            if not self._failing:
+            if self.problem is None:
                 self._log.error("store.failing", error=str(error), waiting=len(self._batch))
-            self._failing = True
+            self.problem = str(error)
             return False
-        if self._failing:
+        if self.problem is not None:
             self._log.info("store.recovered", stored=len(self._batch))
-        self._failing = False
+        self.problem = None
         now = time.monotonic()
         self._counters.add("measurements_stored", new)
         self._counters.add("measurements_doubled", len(self._batch) - new)

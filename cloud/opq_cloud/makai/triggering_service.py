@@ -66,10 +66,13 @@ class TriggeringService:
         self._lines = OncePer(10.0)
         self._plugins = load_triggers(config.plugins, self.counters, self._log, config.plugin_folders)
         self._boxes = Boxes(nominal)
+        self._writer: MeasurementWriter | None = None
         self._failed: deque[tuple[Trigger, Measurement | None, Decision]] = deque(maxlen=RETRIES_KEPT)
 
     def health(self) -> Iterable[Health]:
-        return [*self._boxes.health(), *(plugin.health() for plugin in self._plugins)]
+        problem = self._writer.problem if self._writer is not None else None
+        own = Health(self.name, problem is None, info=problem)
+        return [own, *self._boxes.health(), *(plugin.health() for plugin in self._plugins)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
@@ -89,7 +92,7 @@ class TriggeringService:
             connect(requests, config.request_endpoint, "triggering_service.request_endpoint")
             acknowledgements = opened.enter_context(closing(open_socket(own, zmq.PUSH)))
             connect(acknowledgements, config.request_endpoint, "triggering_service.request_endpoint")
-            writer = MeasurementWriter(
+            self._writer = writer = MeasurementWriter(
                 store,
                 config,
                 self.counters,

@@ -90,8 +90,11 @@ def test_measurements_wait_in_the_service_while_the_store_is_away(
         for frames in sent:
             one.pub.send_multipart(frames)
         makai.wait_for(lambda: service.counters.total("store_errors") > 5)
+        (own,) = (part for part in service.health() if part.name == "triggering-service")
+        assert (own.ok, own.info) == (False, "the database is away")
         store.away.clear()
         times = {measurement_from_wire(frames[1]).timestamp_ms for frames in sent}
         makai.wait_for(
             lambda: times <= {row.timestamp_ms for row in store.measurements("1", now_ms, now_ms + 10_000)}
         )
+        makai.wait_for(lambda: all(part.ok for part in service.health() if part.name == service.name))

@@ -87,7 +87,7 @@ class Completions:
         what = "" if onset is None else f"completes event {onset.event_id}: "
         return Trigger(
             token=new_token(),
-            start_ns=told.start_ns - self._pre_ns,
+            start_ns=max(0, told.start_ns - self._pre_ns),  # no wire has less
             end_ns=told.end_ns + self._post_ns,
             box_ids=boxes,
             opened_by=boxes[0],

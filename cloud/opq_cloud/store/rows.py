@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 def row_from_measurement(m: Measurement) -> Row:
-    """Pack; any Measurement comes back equal from `measurement_from_row`."""
+    """Pack; `measurement_from_row` gives it back equal, but for the nominal values: they are its Box's."""
     get = m.metrics.get
     rms, f, thd, trans = get("rms"), get("f"), get("thd"), get("trans")
     more = _more(m, rms, f, thd, trans)

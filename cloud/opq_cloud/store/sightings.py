@@ -13,7 +13,7 @@ from opq_measure.curves import TEMPORARY_S, ieee1159, itic, semi_f47
 from opq_proto.messages import Finding
 
 SAME_CLOCK_LIMIT_NS = 20_000_000
-"""One Box has one clock, whose error is common to its findings: at most a cycle of 50 Hz counts
+"""One Box has one clock, whose error is common to its findings: at most a cycle of 50 Hz
 counts, else sags of a Box with free time (uncertainty 4.3 s) would be taken for one."""
 
 LOW, HIGH = "low voltage", "high voltage"

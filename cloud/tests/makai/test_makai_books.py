@@ -1,7 +1,8 @@
 """The pure books of Makai: pending commands, open events, recent events, trends, log limits."""
 
 from opq_cloud.makai.boxes import Boxes
-from opq_cloud.makai.decision import Nominal
+from opq_cloud.makai.completions import Completions
+from opq_cloud.makai.decision import Decision, Nominal
 from opq_cloud.makai.identity import identity, new_token, parse
 from opq_cloud.makai.open_events import OpenEvent, OpenEvents
 from opq_cloud.makai.pending import Pending
@@ -205,3 +206,10 @@ def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
         ("2", False, 6),
         ("10", False, 1),
     ]
+
+
+def test_a_long_dip_at_the_beginning_of_time_is_completed_from_1970_on() -> None:
+    completions = Completions(RecentEvents(10), pre_ns=10**9, post_ns=10**9)
+    completions.put("1", Decision("rms", 50.0, 108.0, "a dip", span_ns=(5, 9 * 10**9)), due_s=1.0, apart_ns=0)
+    ((trigger, _),) = completions.due(1.0)
+    assert (trigger.start_ns, trigger.end_ns) == (0, 10 * 10**9)

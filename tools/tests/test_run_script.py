@@ -1,0 +1,90 @@
+"""`tools/run` on machines that lack things: Python itself, ensurepip, a current environment."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = ("sh", "dirname", "cksum", "rm", "mv", "cat", "uname")
+"""All that the scripts use beside Python: no compiler, no make."""
+
+NO_ENSUREPIP = """#!/bin/sh
+# Debian's python3 without python3-venv: `python3 -m venv` fails unless told --without-pip.
+case "$*" in
+*--without-pip*) ;;
+*"-m venv"*) echo "ensurepip is not available" >&2; exit 1 ;;
+esac
+exec {python} "$@"
+"""
+TOO_OLD = "#!/bin/sh\nexit 1\n"
+PROBE = '. "$(dirname -- "$0")/setup.sh"\nmake_venv\n"$venv_python" -m pip --version\n'
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The scripts in a folder of their own, and a PATH beside it with little on it."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "bin").mkdir()
+    for name in ("run", "setup.sh"):
+        shutil.copy(ROOT / "tools" / name, tmp_path / "tools" / name)
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'nothing'\nversion = '0'\n")
+    for program in PROGRAMS:
+        found = shutil.which(program)
+        assert found, program
+        (tmp_path / "bin" / program).symlink_to(found)
+    return tmp_path
+
+
+def put(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def run(checkout: Path, script: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "OPQ_PYTHON"}
+    environment["PATH"] = str(checkout / "bin")
+    command = ["sh", str(checkout / "tools" / script)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_without_a_suitable_python_it_says_what_to_install(checkout: Path) -> None:
+    put(checkout / "bin" / "python3", TOO_OLD)
+    done = run(checkout, "run")
+    assert done.returncode == 1
+    assert "Python 3.11 or newer" in done.stderr and "apt install python3" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_without_ensurepip_it_finds_another_pip_to_start_from(checkout: Path) -> None:
+    put(checkout / "bin" / "python3", NO_ENSUREPIP.format(python=sys.executable))
+    put(checkout / "tools" / "probe", PROBE)
+    done = run(checkout, "probe")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("pip ")
+
+
+def test_without_ensurepip_and_any_pip_it_prints_the_one_line_that_mends_it(checkout: Path) -> None:
+    no_pip = NO_ENSUREPIP.replace("esac", '*"-m pip"*) exit 1 ;;\nesac')
+    put(checkout / "bin" / "python3", no_pip.format(python=sys.executable))
+    setup = (checkout / "tools" / "setup.sh").read_text()
+    (checkout / "tools" / "setup.sh").write_text(setup.replace("/usr/share/python-wheels", "/nowhere"))
+    put(checkout / "tools" / "probe", PROBE)
+    done = run(checkout, "probe")
+    assert done.returncode == 1
+    assert "sudo apt install python3-venv" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_an_environment_in_step_with_pyproject_is_used_as_it_is(checkout: Path) -> None:
+    put(checkout / "tools" / "probe", '. "$(dirname -- "$0")/setup.sh"\ninstall gateway\necho ready\n')
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    put(checkout / ".venv" / "bin" / "python", "#!/bin/sh\nexit 0\n")
+    stamp = f"$(cksum <{checkout}/pyproject.toml) {checkout}|gateway,rules"
+    subprocess.run(["sh", "-c", f'printf "%s\\n" "{stamp}" > {checkout}/.venv/opq-installed'], check=True)
+    done = run(checkout, "probe")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ready\n", "")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from free_ports import free_port
 
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
@@ -235,7 +236,7 @@ def test_health_and_metrics_tell_what_is_wrong(tmp_path: Path, makai: Any, keys:
     ports = {"1": "", "2": str(tmp_path / "absent")}
     with host:
         ports["1"] = host.ports["1"]
-        free = _free_port()
+        free = free_port()
         configuration = configured(tmp_path, makai, ports)
         text = (tmp_path / "gateway.toml").read_text().replace('"127.0.0.1:0"', f'"127.0.0.1:{free}"')
         (tmp_path / "gateway.toml").write_text(text)
@@ -250,11 +251,3 @@ def test_health_and_metrics_tell_what_is_wrong(tmp_path: Path, makai: Any, keys:
             text = urllib.request.urlopen(f"http://127.0.0.1:{free}/metrics", timeout=5).read().decode()
             assert 'opq_gateway_measurements_sent_total{box_id="1"}' in text
             assert "# HELP opq_gateway_missing_samples_total" in text
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from free_ports import free_offset
+
 from opq_proto.ports import PORTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,20 +21,6 @@ RECORDINGS = ROOT.parent / "shared" / "data" / "recordings"
 BOX1 = RECORDINGS / "event_9354_box1.i16"
 BOX4 = RECORDINGS / "event_9354_box4.i16"
 NO_RECORDINGS = "the real recordings are not here (they carry no licence, so the project does not ship them)"
-
-
-def free_offset() -> int:
-    """A port offset at which every default port is free."""
-    for offset in range(20_000 + os.getpid() % 400 * 25, 50_000, 25):
-        with contextlib.ExitStack() as held:
-            try:
-                for port in PORTS.values():
-                    probe = held.enter_context(socket.socket())
-                    probe.bind(("127.0.0.1", port + offset))
-            except OSError:
-                continue
-            return offset
-    raise RuntimeError("no free port offset")
 
 
 def processes_with(text: str) -> list[int]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_offset
 from house_under_test import (
     BOX1,
     BOX4,
     NO_RECORDINGS,
-    free_offset,
     get_json,
     house,
     processes_with,

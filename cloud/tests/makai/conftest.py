@@ -1,6 +1,5 @@
 """Plain pyzmq Boxes and clients that speak the original messages, and services on free ports."""
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import zmq
+from free_ports import free_endpoint, free_port
 
 from opq_cloud.config import AcquisitionBroker as AcquisitionConfig
 from opq_cloud.config import TriggeringBroker as TriggeringConfig
@@ -31,16 +31,6 @@ def wait_for(condition: Callable[[], Any], seconds: float = WAIT_S) -> Any:
             return value
         time.sleep(0.01)
     pytest.fail(f"not within {seconds} s")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def free_endpoint() -> str:
-    return f"tcp://127.0.0.1:{free_port()}"
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """`opq-cloud` as a process: starts, answers, ends; fails with one line; survives a kill."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -13,31 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_offset
 
 from opq_cloud.config import AcquisitionBroker, CloudConfig, TriggeringBroker, with_port_offset
 from opq_cloud.store.opening import open_store
 from opq_proto.keys import KeyFolder, read_secret_file
 
 START_S = 20.0
-
-
-def free_offset() -> int:
-    """An offset at which every default port is free now."""
-    ports = [8080, 8194, 8196, 8888, 8911, 8912, 8914, 8915, 8916, 9880, 9881, 9882, 9883, 9884, 9899]
-    for offset in range(10_000 + os.getpid() % 1000 * 20, 50_000, 37):
-        held = []
-        try:
-            for port in [*ports, 10_000, 10_001]:
-                probe = socket.socket()
-                held.append(probe)
-                probe.bind(("127.0.0.1", port + offset))
-        except OSError:
-            continue
-        finally:
-            for probe in held:
-                probe.close()
-        return offset
-    pytest.fail("no free ports")
 
 
 class Process:

@@ -1,24 +1,18 @@
 """Mauka on real sockets and free ports, in threads that end with the test."""
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import free_ports
 import pytest
 import zmq
 
 from opq_cloud.mauka.bus import BusBroker, BusConfig
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY
 from opq_proto import log as logs
-
-
-def _free_endpoint() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 @dataclass
@@ -62,7 +56,7 @@ def _log_as_services_do() -> None:
 
 @pytest.fixture
 def free_endpoint() -> Callable[[], str]:
-    return _free_endpoint
+    return free_ports.free_endpoint
 
 
 @pytest.fixture
@@ -74,7 +68,7 @@ def running() -> Iterator[Running]:
 
 @pytest.fixture
 def bus(running: Running) -> Bus:
-    broker = BusBroker(BusConfig(_free_endpoint(), _free_endpoint()))
+    broker = BusBroker(BusConfig(free_ports.free_endpoint(), free_ports.free_endpoint()))
     running.start(broker)
     return Bus(broker, broker._config.sub_endpoint, broker._config.pub_endpoint)
 

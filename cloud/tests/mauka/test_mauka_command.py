@@ -1,33 +1,21 @@
 """`opq-cloud mauka`, the process as a user starts it."""
 
 import json
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
 import pytest
+from free_ports import free_offset
 
 from opq_cloud.mauka.inject import NobodyListensError, event_message, inject
-
-PORTS = (9882, 9883, 8911)
 
 
 @pytest.fixture
 def offset():
-    """A --port-offset at which all of Mauka's ports are free."""
-    for candidate in random.sample(range(20_000, 50_000), 100):
-        try:
-            for port in PORTS:
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port + candidate))
-        except OSError:
-            continue
-        return candidate
-    pytest.fail("no free ports")
+    return free_offset()
 
 
 def get(url):

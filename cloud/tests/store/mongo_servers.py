@@ -7,7 +7,6 @@ the tests know by name. A foreign peer each: none is a dependency of users.
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from free_ports import free_port
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
@@ -67,7 +67,7 @@ def _mongod(folder: Path, told: Callable[[str], None]) -> Started:
     program = shutil.which("mongod")
     if program is None:
         return None
-    port, data = _free_port(), folder / "mongod"
+    port, data = free_port(), folder / "mongod"
     data.mkdir()
     command = [program, "--dbpath", str(data), "--port", str(port), "--bind_ip", "127.0.0.1"]
     return _run("mongodb", f"{program}", port, command, folder)
@@ -80,7 +80,7 @@ def _docker(folder: Path, told: Callable[[str], None]) -> Started:
         or subprocess.run([program, "info"], capture_output=True, timeout=30, check=False).returncode
     ):
         return None
-    port = _free_port()
+    port = free_port()
     command = [program, "run", "--rm", "--detach", "--publish", f"127.0.0.1:{port}:27017", "mongo:7"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PULL_LIMIT_S, check=False)
@@ -102,7 +102,7 @@ def _ferretdb(folder: Path, told: Callable[[str], None]) -> Started:
         return None
     data = folder / "ferretdb"
     data.mkdir()
-    port = _free_port()
+    port = free_port()
     command = [str(program), f"127.0.0.1:{port}", str(data)]
     return _run("ferretdb", f"FerretDB {FERRETDB} on SQLite", port, command, folder)
 
@@ -147,7 +147,7 @@ def _nx_27017(folder: Path, told: Callable[[str], None]) -> Started:
         return None
     data = folder / "nx"
     data.mkdir()
-    port = _free_port()
+    port = free_port()
     return _run(
         "nx-27017", "nx-27017", port, [str(program), "--data-dir", str(data), "-p", str(port)], folder
     )
@@ -180,9 +180,3 @@ def _answers(uri: str) -> bool:
 
 def _quiet(command: list[str]) -> None:
     subprocess.run(command, capture_output=True, timeout=30, check=False)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,0 +1,52 @@
+"""Free ports on loopback for tests that must name an address before somebody binds it.
+
+Port 0 would give one of the range that the kernel also takes for outgoing connections: before the
+service binds it, a connection of any process may have it. These lie below that range.
+"""
+
+import contextlib
+import itertools
+import os
+import socket
+from collections.abc import Iterator, Sequence
+
+from opq_proto.ports import PORTS
+
+FIRST, LAST = 13_000, 31_000
+"""Above all default ports, below /proc/sys/net/ipv4/ip_local_port_range (32,768 on)."""
+OFFSETS = range(4_000, 20_000, 25)
+"""With them the default ports, 8,080 to 12,000, lie there too."""
+
+
+def _from_here(numbers: Sequence[int]) -> Iterator[int]:
+    """All of them, again and again; test runs side by side begin elsewhere."""
+    start = os.getpid() * 97 % len(numbers)
+    return itertools.cycle([*numbers[start:], *numbers[:start]])
+
+
+_ports = _from_here(range(FIRST, LAST))
+_offsets = _from_here(OFFSETS)
+
+
+def free_port() -> int:
+    """A port that nobody has; not the same one twice for a long while."""
+    return next(port for port in _ports if _free([port]))
+
+
+def free_endpoint() -> str:
+    return f"tcp://127.0.0.1:{free_port()}"
+
+
+def free_offset() -> int:
+    """A `--port-offset` at which every default port is free."""
+    return next(offset for offset in _offsets if _free([port + offset for port in PORTS.values()]))
+
+
+def _free(ports: Sequence[int]) -> bool:
+    with contextlib.ExitStack() as held:
+        try:
+            for port in ports:
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -45,13 +45,9 @@ class Board:
     def health(self, name: str) -> Health:
         """The whole: ok when every service runs; one subcomponent per service and per part (Box)."""
         parts = {part.name: part for entry in self.entries for part in entry.parts()}
-        # a service that reports on itself knows more than its thread's state, unless that is down
-        services = [
-            found if (found := entry.health()).info or found.name not in parts else parts.pop(found.name)
-            for entry in self.entries
-        ]
+        services = [_worse(entry.health(), parts.pop(entry.service.name, None)) for entry in self.entries]
         down = [service.name for service in services if not service.ok]
-        info = f"not running: {', '.join(down)}" if down else None
+        info = f"not ok: {', '.join(down)}" if down else None
         return Health(name, not down, info=info, subcomponents=(*services, *parts.values()))
 
     def plugin_status(self) -> list[dict[str, object]]:
@@ -73,3 +69,10 @@ class Board:
                 for counter, row in entry.service.counters.snapshot().items():
                     for label, value in row.items():
                         yield name, counter, label, value
+
+
+def _worse(thread: Health, own: Health | None) -> Health:
+    """What the runner knows of a service and what it says of itself, in one: a trouble before a note."""
+    if own is None or not thread.ok or (own.ok and thread.info):
+        return thread
+    return own

@@ -67,8 +67,32 @@ def test_health_is_not_ok_while_a_service_waits_for_its_restart(makai: Any) -> N
     runner.start([Flaky("writer", *failures)])
     makai.wait_for(lambda: not board.health("opq").ok)
     health = board.health("opq")
-    assert health.info == "not running: writer"
+    assert health.info == "not ok: writer"
     assert "the disk is full" in (health.subcomponents[0].info or "")
+    ended(runner)
+
+
+class Careful(Flaky):
+    """Says of itself what its thread does not show."""
+
+    own = Health("writer", False, info="the store takes nothing")
+
+    def health(self) -> list[Health]:
+        return [self.own]
+
+
+def test_what_a_service_says_of_itself_is_one_component_with_what_its_thread_does(makai: Any) -> None:
+    board = Board()
+    runner = Runner(board)
+    service = Careful("writer", StoreError("once"))
+    runner.start([service])
+    makai.wait_for(lambda: board.entries[0].restarts and board.entries[0].up)
+    health = board.health("opq")
+    assert (health.ok, health.info) == (False, "not ok: writer")
+    assert [part.info for part in health.subcomponents] == ["the store takes nothing"]
+    service.own = Health("writer", True)
+    (part,) = board.health("opq").subcomponents
+    assert part.ok and part.info == "restarts: 1; last: StoreError: once"
     ended(runner)
 
 

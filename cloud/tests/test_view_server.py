@@ -22,7 +22,7 @@ from opq_cloud.view import demo
 from opq_cloud.view.live import SUBSCRIBERS
 from opq_cloud.view.service import View
 from opq_cloud.view.stream import HEARTBEAT_S
-from opq_proto.errors import PortBusyError
+from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 
 
@@ -244,6 +244,15 @@ def test_a_busy_port_is_one_clear_error(tmp_path: Path) -> None:
         busy = demo.Scene(tmp_path, f"127.0.0.1:{port}")
         with pytest.raises(PortBusyError, match=f"port {port} .*--port-offset"):
             busy.__enter__()
+
+
+@pytest.mark.parametrize("key", ["measurement_endpoint", "bus_endpoint"])
+def test_an_address_that_is_none_is_one_clear_error(tmp_path: Path, key: str) -> None:
+    store = open_store(None, tmp_path)
+    config = demo.Config(**{"http_endpoint": "127.0.0.1:0", key: "localhost:9883"})
+    with pytest.raises(ConfigError, match=f"view.{key}  is 'localhost:9883'"):
+        View(config, CloudContext(lambda: store)).run(threading.Event())
+    store.close()
 
 
 def test_view_can_be_run_again_after_it_ended(tmp_path: Path) -> None:

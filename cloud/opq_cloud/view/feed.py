@@ -13,6 +13,7 @@ import zmq
 from google.protobuf.message import DecodeError
 
 from opq_cloud.service import Counters
+from opq_cloud.sockets import connect
 from opq_cloud.store.store import Store
 from opq_cloud.view.live import RECENT_MS, LiveHub
 from opq_proto import mauka_pb2, wire
@@ -56,19 +57,19 @@ class Feed:
         self._look(limit=100)
 
     def run(self, stop: threading.Event) -> None:
-        """Connects its own sockets and closes them."""
+        """Connects its own sockets and closes them. Raises ConfigError when an address is none."""
         context = zmq.Context()
         measurements, bus = context.socket(zmq.SUB), context.socket(zmq.SUB)
         try:
-            for socket, endpoint, topic in (
-                (measurements, self._measurement_endpoint, b""),
-                (bus, self._bus_endpoint, b"laha_gc"),
+            for socket, endpoint, key, topic in (
+                (measurements, self._measurement_endpoint, "view.measurement_endpoint", b""),
+                (bus, self._bus_endpoint, "view.bus_endpoint", b"laha_gc"),
             ):
                 socket.linger = 0
                 socket.rcvhwm = 10_000  # drops the newest beyond; the store has them all
                 socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
                 socket.subscribe(topic)
-                socket.connect(endpoint)
+                connect(socket, endpoint, key)
             self._loop(stop, measurements, bus)
         finally:
             context.destroy(linger=0)

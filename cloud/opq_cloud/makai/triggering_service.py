@@ -171,16 +171,18 @@ class TriggeringService:
             if not measurement.crossing:
                 self._boxes.measures_over(measurement.box_id, window_ns(measurement))
         nominal = self._boxes.nominal(measurement)
+        onset: Decision | None = None
         for plugin in self._plugins:
             decision = plugin.decide(measurement, nominal)
             if decision is not None and decision.span_ns is not None:
                 self._over(measurement.box_id, decision)
-            elif decision is not None:
-                trigger = self._trigger(measurement, decision, store)
-                if trigger is not None:
-                    self._open(trigger, measurement, decision, store, requests, writer)
-                    return
-        writer.channel.offer(measurement)
+            elif onset is None:
+                onset = decision
+        trigger = None if onset is None else self._trigger(measurement, onset, store)
+        if onset is None or trigger is None:
+            writer.channel.offer(measurement)
+        else:
+            self._open(trigger, measurement, onset, store, requests, writer)
 
     def _trigger(self, measurement: Measurement, decision: Decision, store: Store) -> Trigger | None:
         """None when an event has these samples already, or will have them."""

@@ -1,6 +1,7 @@
 """From a measurement to an announced event: both services, both brokers, plain Boxes, a real store."""
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -419,6 +420,28 @@ def test_a_plug_in_that_crashes_is_counted_and_the_next_one_still_decides(
         assert data_command(one) is not None
         assert service.counters.of("plugin_crashes", "crash") >= 1
         assert any(part.name == "plugin crash" and not part.ok for part in service.health())
+
+
+def test_every_plug_in_sees_a_measurement_that_another_one_triggers_on(cloud: Cloud, tmp_path: Path) -> None:
+    (tmp_path / "witness.py").write_text(
+        "from dataclasses import dataclass\nseen = []\n@dataclass\nclass Config: pass\n"
+        "def begin(config): return None\n"
+        "def decide(measurement, nominal, config, state):\n"
+        "    seen.append(measurement.metrics['rms'].min)\n"
+        "    return None, state\n"
+    )
+    cloud.triggering_config = replace(
+        cloud.triggering_config,
+        plugins=(PluginEntry(name="threshold"), PluginEntry(name="witness")),
+        plugin_folders=(tmp_path,),
+    )
+    service = cloud.triggering()
+    with cloud.makai.running(service):
+        one = cloud.box("1")
+        heard(cloud, service, one)
+        one.pub.send_multipart(one.measurement(80.0, now_ms()))
+        assert data_command(one) is not None
+        assert sys.modules["opq_plugin_trigger_witness"].seen[-1] == 80.0
 
 
 def test_a_client_that_asks_for_ids_without_end_holds_no_answer_up(cloud: Cloud) -> None:

@@ -200,9 +200,10 @@ class KeyFolder:
         return [path for entry in wanted for path in self._make_pair(*entry)]
 
     def ensure(self, box_ids: Iterable[str]) -> list[Path]:
-        """Make what is missing, for the server and each Box, and keep what is there.
+        """Make the pairs that are missing, for the server and each Box, and keep what is there.
 
-        A missing public file is made from its private one. Returns the files written.
+        A Box whose public file alone is missing was revoked and stays so; the server's is made again
+        from its private one. Returns the files written.
 
         Raises:
             KeyFileError: as `create`, or a private file is unreadable, or a public file stands
@@ -218,10 +219,12 @@ class KeyFolder:
                     f"key file {secret} is missing but {public} is there; restore it, or make a new pair: "
                     f"opq-tools keygen --out {shlex.quote(str(self.root))} {which} --force"
                 )
-            if not os.path.lexists(secret) and write_secret(secret, generate(), box_id, replace=False):
+            made = not os.path.lexists(secret) and write_secret(secret, generate(), box_id, replace=False)
+            if made:
                 written.append(secret)
             pair = read_secret_file(secret)  # two processes may do this at once: the file decides
-            if not os.path.lexists(public) and write_public(public, pair, box_id, replace=False):
+            wanted_public = (made or box_id is None) and not os.path.lexists(public)
+            if wanted_public and write_public(public, pair, box_id, replace=False):
                 written.append(public)
         return written
 

@@ -61,11 +61,19 @@ def test_ensure_makes_what_is_missing_and_keeps_the_rest(tmp_path: Path) -> None
     assert len(folder.ensure(["1", "2"])) == 6
     assert folder.ensure(["1", "2"]) == []
     before = {path: path.read_bytes() for path in folder.root.rglob("opq*") if path.is_file()}
-    folder.box_public("1").unlink()
+    folder.server_public.unlink()
     assert folder.ensure(["1", "2", "3"]) == [
-        folder.box_public("1"), folder.box_secret("3"), folder.box_public("3"),
+        folder.server_public, folder.box_secret("3"), folder.box_public("3"),
     ]  # fmt: skip
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_ensure_leaves_a_revoked_box_revoked(tmp_path: Path) -> None:
+    folder = keys.KeyFolder(tmp_path)
+    folder.ensure(["1", "2"])
+    folder.box_public("1").unlink()
+    assert folder.ensure(["1", "2"]) == []
+    assert list(folder.admitted()[0].values()) == ["2"]
 
 
 def test_ensure_tells_of_a_lost_secret_instead_of_locking_the_box_out(tmp_path: Path) -> None:

@@ -49,10 +49,19 @@ class Plan:
     def ports_dir(self) -> Path:
         return self.data_dir / "ports"
 
+    @property
+    def keys(self) -> KeyFolder:
+        return KeyFolder(self.data_dir / "curve")
+
+    @property
+    def revoked(self) -> tuple[Path, ...]:
+        """Public key files of Boxes of this run that somebody took out."""
+        files = (self.keys.box_public(box.box_id) for box in self.boxes)
+        return tuple(path for path in files if not path.exists())
+
     def prepare(self) -> None:
         """Make missing keys and write both configurations; keys that exist are left alone."""
-        keys = KeyFolder(self.data_dir / "curve")
-        keys.ensure([box.box_id for box in self.boxes])
+        self.keys.ensure([box.box_id for box in self.boxes])
         gateway: dict[str, Any] = {
             "data_dir": str(self.data_dir),
             "box": [{"id": box.box_id, "port": box.port} for box in self.boxes],

@@ -62,6 +62,8 @@ class Run:
         parts += [f"Box {box.box_id} on {box.port}" for box in self._plan.hardware]
         self._write(f"{'; '.join(parts)}. Page: {self._view_url}. Ctrl-C ends everything.\n")
         self._say("up", f"keys, data and logs in {self._plan.data_dir}")
+        for path in self._plan.revoked:
+            self._say("up", f"a Box stays revoked: {path} was taken out; put it back to admit it")
 
     def _loop(self, on_page: Callable[[], object] | None) -> Outcome:
         page_up = False

@@ -17,7 +17,7 @@ from opq_proto.errors import ConfigError, PortBusyError
 from opq_tools.children import Child, Line, end_all
 from opq_tools.keygen import box_ids
 from opq_tools.log_file import LogFile
-from opq_tools.plan import hardware, merged, read_config
+from opq_tools.plan import BoxPort, Plan, hardware, merged, read_config
 from opq_tools.preflight import require_free
 from opq_tools.stages import trouble
 from opq_tools.up import InUseError, claimed
@@ -217,3 +217,12 @@ def test_trouble_is_told_in_one_line_with_its_reason(facts: dict[str, object], l
 def test_a_data_folder_whose_name_is_no_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InUseError, match="no UTF-8"), claimed(tmp_path / "caf\udce9"):
         pass
+
+
+def test_a_box_that_was_revoked_stays_so_at_the_next_start(tmp_path: Path) -> None:
+    plan = Plan(tmp_path, 0, None, (BoxPort("1", "/dev/a"), BoxPort("2", "/dev/b")), {}, trace=False)
+    plan.prepare()
+    assert plan.revoked == ()
+    plan.keys.box_public("2").unlink()
+    plan.prepare()
+    assert plan.revoked == (tmp_path / "curve" / "public_keys" / "opqbox2.key",)

@@ -153,6 +153,7 @@ class ForeignBox:
         self.sub = self._connect(zmq.SUB, "command_box")
         self.sub.subscribe(str(box_id))
         self.push = self._connect(zmq.PUSH, "response_box")
+        self.push.sndtimeo = 5_000
         self.answered = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -285,9 +286,12 @@ def test_a_plain_box_is_admitted_while_running_answers_and_is_cut_off_alone(
         measured = client.measurement(77)
         assert measured is not None and measured.metrics["rms"].average == 118.5
         assert until(shown, 5, "Box 77 on the page's list")["measurement"]["rms_v"] == 118.5
-        client.ask(77, "viewer", measured.timestamp_ms, measured.timestamp_ms + 1000)
+        for _ in range(20):  # its three connections come back one by one; a command before its own is lost
+            client.ask(77, "viewer", measured.timestamp_ms, measured.timestamp_ms + 1000)
+            if client.answers.poll(500):
+                break
         response, cycles = client.answer("viewer")
-        assert response.box_id == 77 and box.answered == 1
+        assert response.box_id == 77 and box.answered >= 1
         assert [set(cycle.datapoints) for cycle in cycles] == [{k - 100} for k in range(60)]
 
         key.unlink()

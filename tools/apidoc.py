@@ -12,6 +12,12 @@ from pathlib import Path
 import pdoc
 
 PACKAGES = ("opq_proto", "opq_measure", "opq_rules", "opq_gateway", "opq_cloud", "opq_hil", "opq_tools")
+QUIET = (
+    "The module specification",  # every module is named here: a package with __all__ hides its others
+    "Error parsing type annotation",  # pydantic writes those of its __init__ as text out of scope
+    "Failed to run TYPE_CHECKING code",
+)
+"""Warnings of pdoc that are known and say nothing of our pages."""
 
 
 def modules(package: str) -> list[str]:
@@ -30,8 +36,8 @@ def main(output: Path) -> int:
         importlib.import_module(name)
     undocumented = [name for name in wanted if not importlib.import_module(name).__doc__]
     pdoc.render.configure(docformat="google")
-    # pydantic writes the annotations of its __init__ as text that names what is not in scope
-    warnings.filterwarnings("ignore", message="Error parsing type annotation", module="pdoc")
+    for known in QUIET:
+        warnings.filterwarnings("ignore", message=known, module="pdoc")
     pdoc.pdoc(*wanted, output_directory=output)
     print(f"{len(wanted)} modules documented in {output}")
     for name in undocumented:

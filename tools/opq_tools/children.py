@@ -41,7 +41,7 @@ class Child:
     def __init__(self, name: str, command: Sequence[str], log: Path, lines: "queue.Queue[Line]") -> None:
         self.name = name
         self.restarts = 0
-        self.dropped_lines = 0
+        self.lost_lines = 0
         self._command = list(command)
         self._log = log
         self._lines = lines
@@ -134,7 +134,7 @@ class Child:
     def _read(self, stream: IO[bytes]) -> None:
         with stream, closing(LogFile(self._log)) as log:
             for raw in stream:
-                log.write(raw)
+                self.lost_lines += not log.write(raw)
                 text = raw.decode("utf-8", "replace").rstrip()
                 if not text:
                     continue
@@ -143,7 +143,7 @@ class Child:
                 try:
                     self._lines.put_nowait(Line(self.name, parsed(text)))
                 except queue.Full:
-                    self.dropped_lines += 1
+                    self.lost_lines += 1
 
 
 def parsed(text: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The log file of a process under `up`: bounded in size, and no reason to stop reading.
 
 A reader that stopped because the disk is full would fill the process's pipe and so stop the
-process itself: what cannot be written is counted instead, and the file tried again.
+process itself: what cannot be written is told to the caller, who counts it, and the file tried again.
 """
 
 from pathlib import Path
@@ -15,15 +15,13 @@ class LogFile:
     """Lines appended to `path`, the ones before the last turn in `path` with `.old`."""
 
     def __init__(self, path: Path, limit_bytes: int = MAX_LOG_BYTES) -> None:
-        self.lost_lines = 0
-        """Not written, for the disk was full or the folder gone."""
         self._path = path
         self._limit_bytes = limit_bytes
         self._file: IO[bytes] | None = None
         self._bytes = 0
 
-    def write(self, line: bytes) -> None:
-        """Never raises for what the file system does."""
+    def write(self, line: bytes) -> bool:
+        """Never raises for what the file system does; False when the line is lost."""
         try:
             if self._file is None:
                 self._open()
@@ -34,8 +32,9 @@ class LogFile:
             self._file.write(line)
             self._bytes += len(line)
         except OSError:
-            self.lost_lines += 1
             self.close()
+            return False
+        return True
 
     def close(self) -> None:
         file, self._file = self._file, None

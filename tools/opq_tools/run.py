@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from opq_tools.children import Line
 from opq_tools.plan import Plan
 from opq_tools.session import PAGE, Session
-from opq_tools.stages import Seen, told, trouble
+from opq_tools.stages import Newest, Seen, told, trouble
 
 START_S = 15.0
 """A process that ends by itself so soon has said why; it is not started again."""
@@ -43,7 +43,7 @@ class Run:
         self._chatter = chatter
         self._session = Session(plan, view_url)
         self._began = time.monotonic()
-        self._told_pages: set[int] = set()
+        self._told_pages: Newest[int, None] = Newest()
         self._counted = dict.fromkeys(COUNTED, 0)
 
     def go(self, on_page: Callable[[], object] | None = None) -> Outcome:
@@ -54,6 +54,10 @@ class Run:
             return self._loop(on_page)
         finally:
             self._session.stop()
+            if self._session.lost_lines:
+                self._say(
+                    "up", f"{self._session.lost_lines} log lines were lost: the disk or a queue was full"
+                )
             self._say("up", f"everything has ended; the data is in {self._plan.data_dir}")
 
     def _announce(self) -> None:
@@ -105,7 +109,7 @@ class Run:
         incident_id = incident["id"]
         if incident_id in self._told_pages:
             return
-        self._told_pages.add(incident_id)
+        self._told_pages.put(incident_id, None)
         residual = incident.get("residual_percent")
         much = f" to {residual:.1f} %" if isinstance(residual, int | float) else ""
         where = f"{self._view_url}/incidents/{incident_id}"

@@ -7,7 +7,7 @@ from typing import Any
 from opq_tools.children import Child, Line, end_all
 from opq_tools.live import LiveFeed
 from opq_tools.plan import Plan
-from opq_tools.stages import Seen, Trace
+from opq_tools.stages import Newest, Seen, Trace
 
 LINES_LIMIT = 10_000
 PAGE = "page"
@@ -22,13 +22,13 @@ class Session:
     def __init__(self, plan: Plan, view_url: str) -> None:
         self.trace = Trace()
         self.lines: queue.Queue[Line] = queue.Queue(LINES_LIMIT)
-        self.dropped_lines = 0
+        self._dropped_pages = 0
         self.children = [
             Child(name, command, plan.data_dir / "log" / f"{name}.log", self.lines)
             for name, command in plan.commands().items()
         ]
         self.feed = LiveFeed(view_url, self._from_page)
-        self._pages: dict[int, tuple[Mapping[str, Any], int]] = {}
+        self._pages: Newest[int, tuple[Mapping[str, Any], int]] = Newest()
 
     def start(self) -> None:
         for child in self.children:
@@ -47,7 +47,8 @@ class Session:
             return None
         if line.child == PAGE:
             incident = line.facts["incident"]
-            self._pages.setdefault(incident["id"], (incident, line.facts["monotonic_ns"]))
+            if incident["id"] not in self._pages:
+                self._pages.put(incident["id"], (incident, line.facts["monotonic_ns"]))
         else:
             self.trace.take(line)
         return line
@@ -61,6 +62,11 @@ class Session:
         return seen if seen and (seen.complete or now_ns - page_ns > SETTLE_NS) else None
 
     @property
+    def lost_lines(self) -> int:
+        """Lines that were not told or not written: a queue, or the disk, was full."""
+        return self._dropped_pages + sum(child.lost_lines for child in self.children)
+
+    @property
     def incident_ids(self) -> list[int]:
         """Those that reached the page, in order of their coming."""
         return list(self._pages)
@@ -71,4 +77,4 @@ class Session:
         try:
             self.lines.put_nowait(Line(PAGE, {"incident": data, "monotonic_ns": moment_ns}))
         except queue.Full:
-            self.dropped_lines += 1
+            self._dropped_pages += 1

@@ -9,9 +9,12 @@ stored, t4 the incident is stored, t5 the page's live feed delivers it.
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from opq_tools.children import Line
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 KEPT = 4096
 """Measurements and events remembered; older ones are forgotten."""
@@ -47,11 +50,11 @@ class Seen:
         return found
 
 
-class Bounded(OrderedDict[Any, int]):
-    """Remembers the newest KEPT moments by key."""
+class Newest(OrderedDict[Key, Value]):
+    """Remembers the newest KEPT entries: a house may run for years."""
 
-    def put(self, key: object, moment_ns: int) -> None:
-        self[key] = moment_ns
+    def put(self, key: Key, value: Value) -> None:
+        self[key] = value
         if len(self) > KEPT:
             self.popitem(last=False)
 
@@ -61,11 +64,10 @@ class Trace:
 
     def __init__(self) -> None:
         self._sent: dict[str, list[int]] = {}
-        self._received = Bounded()
-        self._decided: OrderedDict[int, tuple[str, int, int]] = OrderedDict()
-        self._waveforms = Bounded()
-        self._incidents = Bounded()
-        self._events_of: dict[int, tuple[int, ...]] = {}
+        self._received: Newest[tuple[str, object], int] = Newest()
+        self._decided: Newest[int, tuple[str, object, int]] = Newest()
+        self._waveforms: Newest[object, int] = Newest()
+        self._incidents: Newest[int, tuple[tuple[int, ...], int]] = Newest()
 
     def take(self, line: Line) -> None:
         """Note the moment that a log line tells; lines of other kinds are passed over."""
@@ -83,24 +85,17 @@ class Trace:
             case "trigger.decided":
                 event_id = facts.get("event_id")
                 if isinstance(event_id, int):
-                    self._decided[event_id] = (str(facts.get("box_id")), facts.get("sequence") or 0, moment)
-                    if len(self._decided) > KEPT:
-                        self._decided.popitem(last=False)
+                    self._decided.put(event_id, (str(facts.get("box_id")), facts.get("sequence"), moment))
             case "event.waveform_stored":
                 self._waveforms.put(facts.get("event_id"), moment)
             case "incident.stored":
                 incident_id = facts.get("incident_id")
                 if isinstance(incident_id, int) and incident_id not in self._incidents:
-                    self._incidents.put(incident_id, moment)
-                    self._events_of[incident_id] = tuple(facts.get("event_ids") or ())
-
-    def event_ids(self, incident_id: int) -> tuple[int, ...]:
-        return self._events_of.get(incident_id, ())
+                    self._incidents.put(incident_id, (tuple(facts.get("event_ids") or ()), moment))
 
     def seen(self, incident: Mapping[str, Any], page_ns: int) -> Seen | None:
         """The way of an incident on the page; None while no trigger of this run led to it."""
-        incident_id = int(incident["id"])
-        events = self.event_ids(incident_id)
+        events, stored = self._incidents.get(int(incident["id"]), ((), None))
         event_id = next((event for event in events if event in self._decided), None)
         if event_id is None:
             return None
@@ -112,7 +107,7 @@ class Trace:
             received,
             decided,
             self._waveforms.get(event_id),
-            self._incidents.get(incident_id),
+            stored,
             page_ns,
         )
         return Seen(incident, events, moments)
@@ -125,7 +120,7 @@ def told(line: Line) -> tuple[str, str] | None:
     match facts.get("event"):
         case "box.started":
             return box, f"on {facts.get('port')}"
-        case "gateway.box_up" | "box.sampling":
+        case "box.sampling":
             return "gateway", f"{box} is sampling"
         case "box.event_sent":
             return box, "the voltage leaves its limits (first such sample sent)"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from opq_tools.children import Line
-from opq_tools.stages import LATENCIES, Trace, told
+from opq_tools.stages import KEPT, LATENCIES, Newest, Trace, told
 
 MS = 1_000_000
 
@@ -71,3 +71,11 @@ def test_a_stage_is_told_in_words_and_other_lines_are_not() -> None:
     facts = {"box_id": "1", "metric": "rms", "value": 102.234, "limit": 108.0}
     assert told(line("trigger.decided", 1, **facts)) == ("makai", "trigger: Box 1 rms 102.23, limit 108.00")
     assert told(line("measurement.received", 1)) is None
+
+
+def test_only_the_newest_entries_are_remembered() -> None:
+    newest: Newest[int, str] = Newest()
+    for number in range(KEPT + 3):
+        newest.put(number, "x")
+    assert len(newest) == KEPT
+    assert 2 not in newest and KEPT + 2 in newest

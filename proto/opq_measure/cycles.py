@@ -61,13 +61,6 @@ class Track:
         found: FloatArray = np.interp(step * np.arange(first, last + 1), phase_rad, positions)
         return found
 
-    def falling_first(self) -> bool:
-        """True when the first of `edges(2)` is a falling zero crossing."""
-        if len(self.positions) == 0:
-            return False
-        first = np.ceil(self._to_the_ends()[1][0] / np.pi - 1e-6)
-        return bool(first % 2)
-
     def known_between(self, starts: FloatArray, stops: FloatArray) -> BoolArray:
         """(m,) whether the fundamental was seen in at least half of each span of positions."""
         if len(self.positions) == 0:

@@ -1,0 +1,41 @@
+// A queue of bytes between one producer and one consumer, e.g. a task and an interrupt; no locks.
+//
+// Each side owns one position; both count up for ever and wrap with uint32_t. The room is a power of
+// two, handed in once. A put is whole or not at all: a frame is never cut by a full queue.
+#ifndef OPQ_QUEUE_H
+#define OPQ_QUEUE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    uint8_t *bytes;
+    uint32_t mask;          // room - 1
+    _Atomic uint32_t head;  // the producer's: bytes ever put
+    _Atomic uint32_t tail;  // the consumer's: bytes ever taken
+    _Atomic uint32_t refused_bytes;  // what did not fit; counted by the producer
+} opq_queue_t;
+
+// `room` is a power of two. Before either side runs.
+void opq_queue_init(opq_queue_t *queue, uint8_t *bytes, uint32_t room);
+
+// The producer's side. All of `length` or nothing (then false, and counted).
+bool opq_queue_put(opq_queue_t *queue, const uint8_t *data, size_t length);
+bool opq_queue_put_byte(opq_queue_t *queue, uint8_t byte);
+size_t opq_queue_free(const opq_queue_t *queue);
+
+// The consumer's side. -1: empty.
+int opq_queue_take_byte(opq_queue_t *queue);
+size_t opq_queue_take(opq_queue_t *queue, uint8_t *data, size_t room);
+
+// A record is put with its length in front, and comes back whole. 0: none waits. A record longer
+// than `room` is taken away and given as 0 as well (the consumer's buffer is too small: a bug).
+bool opq_queue_put_record(opq_queue_t *queue, uint8_t tag, const uint8_t *data, size_t length);
+bool opq_queue_take_record(opq_queue_t *queue, uint8_t *tag, uint8_t *data, size_t room, size_t *length);
+
+// Either side.
+size_t opq_queue_waiting(const opq_queue_t *queue);
+
+#endif

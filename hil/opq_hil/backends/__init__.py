@@ -1,0 +1,1 @@
+"""What runs the Box's firmware: emulators, or a board on a serial port."""

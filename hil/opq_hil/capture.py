@@ -1,0 +1,128 @@
+"""What a Box said on its link, with the virtual time of every frame's last byte: messages, then arrays.
+
+A log holds lines `t_ns hex`: the bytes that left USART1 and the time at which the last of them had left.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto import link
+from opq_proto.link_messages import FLAG_OVERRUN_BEFORE, FLAG_RESENT, LinkMessage, Samples
+
+Kind = TypeVar("Kind")
+COUNTERS = ("frames", "crc_errors", "malformed", "oversize", "bytes_skipped", "sequence_gaps")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One good frame."""
+
+    t_ns: int
+    """Virtual time at which its last byte had left the Box."""
+    sequence: int
+    message: LinkMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Waveform:
+    """Samples put together by their index; where none came, `have` is False and `counts` is 0."""
+
+    first_sample: int
+    counts: NDArray[np.int16]
+    have: NDArray[np.bool_]
+    conflicts: int
+    """Samples that came twice with different values: must be 0."""
+
+    @property
+    def missing(self) -> int:
+        return int(np.count_nonzero(~self.have))
+
+
+class Capture:
+    """A decoded log; `log` (the bytes with their times) stays for digests and for playing it on."""
+
+    def __init__(self, log: Iterable[tuple[int, bytes]]) -> None:
+        self.log = tuple(log)
+        decoder = link.Decoder()
+        self.heard = tuple(
+            Heard(t_ns, sequence, message)
+            for t_ns, data in self.log
+            for sequence, message in decoder.feed(data)
+        )
+        self.counters: Mapping[str, int] = {name: getattr(decoder, name) for name in COUNTERS}
+
+    def of(self, kind: type[Kind], after_ns: int = 0) -> list[Kind]:
+        """Messages of one kind, in order, heard from a virtual time on."""
+        return [
+            heard.message
+            for heard in self.heard
+            if isinstance(heard.message, kind) and heard.t_ns >= after_ns
+        ]
+
+    def timed(self, kind: type[Kind]) -> list[tuple[int, Kind]]:
+        """(virtual time, message) of one kind, in order."""
+        return [(heard.t_ns, heard.message) for heard in self.heard if isinstance(heard.message, kind)]
+
+    @property
+    def fresh(self) -> list[Samples]:
+        """Blocks as they were taken, without those sent again."""
+        return [block for block in self.of(Samples) if not block.flags & FLAG_RESENT]
+
+    @property
+    def data(self) -> bytes:
+        """All bytes, as they left."""
+        return b"".join(data for _, data in self.log)
+
+
+def read_log(path: Path) -> Capture:
+    """A log file as an emulator wrote it."""
+    return Capture(_entries(path.read_text(encoding="ascii").splitlines()))
+
+
+def _entries(lines: Iterable[str]) -> Iterator[tuple[int, bytes]]:
+    for line in lines:
+        t_ns, _, data = line.partition(" ")
+        yield int(t_ns), bytes.fromhex(data)
+
+
+def waveform(blocks: Iterable[Samples]) -> Waveform:
+    """Blocks of one start of the Box, in any order and doubled or not, as one row of samples.
+
+    Raises:
+        ValueError: there is no block.
+    """
+    found = list(blocks)
+    if not found:
+        raise ValueError("no block of samples to put together")
+    first = min(block.first_sample for block in found)
+    last = max(block.first_sample + len(block.counts) for block in found)
+    counts = np.zeros(last - first, np.int16)
+    have = np.zeros(last - first, np.bool_)
+    conflicts = 0
+    for block in found:
+        span = slice(block.first_sample - first, block.first_sample - first + len(block.counts))
+        conflicts += int(np.count_nonzero(have[span] & (counts[span] != block.counts)))
+        counts[span] = block.counts
+        have[span] = True
+    return Waveform(first, counts, have, conflicts)
+
+
+def holes(blocks: Iterable[Samples]) -> list[tuple[int, int]]:
+    """(first, count) of samples missing between consecutive blocks; sorted by index, doubles ignored."""
+    found = []
+    expected: int | None = None
+    for block in sorted(blocks, key=lambda block: block.first_sample):
+        if expected is not None and block.first_sample > expected:
+            found.append((expected, block.first_sample - expected))
+        expected = max(expected or 0, block.first_sample + len(block.counts))
+    return found
+
+
+def overruns(blocks: Iterable[Samples]) -> int:
+    """Blocks before which the Box itself says that it lost samples."""
+    return sum(1 for block in blocks if block.flags & FLAG_OVERRUN_BEFORE)

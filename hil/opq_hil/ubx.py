@@ -1,0 +1,55 @@
+"""What a u-blox receiver says in UBX, second by second (u-blox M8 protocol specification, 32.17)."""
+
+import struct
+from datetime import datetime
+
+SYNC = b"\xb5\x62"
+NAV_PVT = (0x01, 0x07)
+NAV_TIMELS = (0x01, 0x26)
+LATITUDE_E7, LONGITUDE_E7 = 213_057_167, -1_578_169_833
+
+
+def message(kind: tuple[int, int], payload: bytes) -> bytes:
+    """Sync, class, id, length, payload, and the 8-bit Fletcher checksum over all but the sync."""
+    body = bytes(kind) + struct.pack("<H", len(payload)) + payload
+    a = b = 0
+    for byte in body:
+        a = (a + byte) & 0xFF
+        b = (b + a) & 0xFF
+    return SYNC + body + bytes((a, b))
+
+
+def second(
+    moment: datetime, in_leap: bool, valid: bool, satellites: int, leap: tuple[int, int | None]
+) -> bytes:
+    """NAV-PVT and NAV-TIMELS of one second."""
+    gps_less_utc, left = leap
+    itow_ms = round(moment.timestamp() + in_leap - 315_964_800 + gps_less_utc) % 604_800 * 1000
+    pvt = struct.pack(
+        "<IHBBBBBBIiBBBBiiiiIIiiiiiIIH6xih2x",
+        itow_ms,
+        *(moment.year, moment.month, moment.day, moment.hour, moment.minute),
+        60 if in_leap else moment.second,
+        0x07 if valid else 0x00,  # validDate, validTime, fullyResolved
+        25 if valid else 0xFFFFFFFF,  # tAcc, ns
+        0,
+        3 if valid else 0,  # fixType
+        1 if valid else 0,  # gnssFixOK
+        0,
+        satellites,
+        *((LONGITUDE_E7, LATITUDE_E7) if valid else (0, 0)),
+        *(16_400, 12_300, 1500, 2500, 0, 0, 0, 4, 0, 50, 18_000_000, 110, 0, 0),
+    )
+    timels = struct.pack(
+        "<IB3xBbBbiHH3xB",
+        itow_ms,
+        0,
+        2 if valid else 0,  # srcOfCurrLs: GPS
+        gps_less_utc,
+        2 if left is not None else 0,
+        1 if left is not None else 0,
+        left if left is not None else 0,
+        *(0, 0),
+        3 if valid else 0,
+    )
+    return message(NAV_PVT, pvt) + message(NAV_TIMELS, timels)

@@ -1,0 +1,156 @@
+"""The world that an emulated Box lives in: its file, its GPS, its oscillator. No emulator needed."""
+
+import struct
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_hil.gps import NS, START_UTC_S, Gps
+from opq_hil.nmea import sentence
+from opq_hil.oscillator import Oscillator
+from opq_hil.ubx import message
+from opq_hil.world import INTERNAL, Noise, Played, Power, Sine, World
+from opq_proto import link
+from opq_proto.link_messages import Command, Operation
+
+MIDNIGHT_S = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
+
+
+def lines(world: World, folder: Path) -> list[str]:
+    return world.write(folder).read_text().splitlines()
+
+
+def test_fifty_ppm_fast_makes_a_true_second_50_us_longer_in_virtual_time() -> None:
+    fast = Oscillator(offset_ppb=50_000)
+    assert fast.virtual_ns(NS) == 1_000_050_000
+    assert fast.true_ns(1_000_050_000) == NS
+
+
+def test_a_ramp_of_temperature_gains_the_area_under_it() -> None:
+    # 100 ppb/K, 25 to 30 C within 100 s: a triangle of 500 ppb x 100 s / 2 = 25 us, then 500 ns each second
+    warm = Oscillator(ppb_per_k=100, temperature=((0.0, 25.0), (100.0, 30.0)))
+    assert warm.virtual_ns(100 * NS) == 100 * NS + 25_000
+    assert warm.virtual_ns(110 * NS) == 110 * NS + 30_000
+    assert warm.celsius(50.0) == pytest.approx(27.5)
+    assert abs(warm.true_ns(warm.virtual_ns(73_123_456_789)) - 73_123_456_789) <= 1
+
+
+def test_pulses_stand_on_utc_seconds_whatever_the_phase_of_power_on() -> None:
+    gps = Gps(utc_start_ns=START_UTC_S * NS + 300_000_000)
+    pulses = gps.pulses(Oscillator(), 3 * NS)
+    assert pulses == [700_000_000, 1_700_000_000, 2_700_000_000]
+    assert all(gps.utc_ns(pulse) % NS == 0 for pulse in pulses)
+
+
+def test_pulses_are_missing_late_doubled_and_absent_as_asked() -> None:
+    gps = Gps(
+        utc_start_ns=START_UTC_S * NS,
+        fix_s=2.0,
+        outages=((7.0, 9.0),),
+        missing=(4,),
+        glitches=(5.25,),
+        late_ns=((6, 300),),
+    )
+    assert gps.pulses(Oscillator(), 11 * NS) == [
+        2 * NS,
+        3 * NS,
+        5 * NS,
+        5_250_000_000,
+        6 * NS + 300,
+        9 * NS,
+        10 * NS,
+    ]
+
+
+def test_jitter_has_the_spread_asked_for_and_the_same_seed_the_same_pulses() -> None:
+    gps = Gps(utc_start_ns=START_UTC_S * NS + 500_000_000, jitter_ns=30.0)
+    pulses = np.array(gps.pulses(Oscillator(), 2000 * NS))
+    errors = pulses - (np.arange(len(pulses)) * NS + 500_000_000)
+    assert len(pulses) == 2000 and 27 < errors.std() < 33
+    assert gps.pulses(Oscillator(), 2000 * NS) == pulses.tolist()
+
+
+def test_the_checksum_of_a_sentence_is_that_of_a_published_one() -> None:
+    # the sample sentence of the NMEA FAQ (P. Bennett, 1997), whose checksum is 47
+    body = "GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,"
+    assert sentence(body) == f"${body}*47\r\n".encode()
+
+
+def test_a_ubx_message_has_the_checksum_of_the_published_poll() -> None:
+    # poll of NAV-PVT, printed in many u-blox notes: B5 62 01 07 00 00 08 19
+    assert message((0x01, 0x07), b"") == bytes.fromhex("b562010700000819")
+
+
+def test_text_names_the_second_of_the_pulse_before_it() -> None:
+    gps = Gps(utc_start_ns=START_UTC_S * NS)
+    (first, text), (second, _) = gps.text(Oscillator(), 2 * NS)
+    assert (first, second) == (180_000_000, 1_180_000_000)
+    assert text.startswith(b"$GNRMC,100000.00,A,") and b"201126" in text
+
+
+def test_a_leap_second_is_named_sixty_and_utc_counts_the_next_one_twice() -> None:
+    gps = Gps(utc_start_ns=(MIDNIGHT_S - 2) * NS, leap_after_utc_s=MIDNIGHT_S)
+    names = [text[7:13] for _, text in gps.text(Oscillator(), 5 * NS)]
+    assert names == [b"235958", b"235959", b"235960", b"000000", b"000001"]
+    assert [gps.utc_ns(second * NS) // NS - MIDNIGHT_S for second in range(5)] == [-2, -1, 0, 0, 1]
+
+
+def test_ubx_tells_an_announced_leap_second_and_the_second_it_is_in() -> None:
+    gps = Gps(utc_start_ns=(MIDNIGHT_S - 1) * NS, leap_after_utc_s=MIDNIGHT_S, form="ubx")
+    texts = [text for _, text in gps.text(Oscillator(), 3 * NS)]
+    seconds = [text[6 + 10] for text in texts]
+    assert seconds == [59, 60, 0]
+    pvt = 6 + 92 + 2
+    leaps = [struct.unpack_from("<bBbi", text, pvt + 6 + 9) for text in texts]
+    assert leaps == [(18, 2, 1, 2), (18, 2, 1, 1), (19, 0, 0, 0)]
+    itows = [struct.unpack_from("<I", text, 6)[0] for text in texts]
+    assert [later - earlier for earlier, later in pairwise(itows)] == [1000, 1000]
+
+
+def test_a_wrong_label_and_an_unplugged_receiver_are_heard_as_such() -> None:
+    gps = Gps(utc_start_ns=START_UTC_S * NS, wrong_labels=((1, -1),), unplugged=((2.0, 3.0),), fix_s=1.0)
+    texts = [text for _, text in gps.text(Oscillator(), 4 * NS)]
+    assert [text[7:13] for text in texts] == [b"100000", b"100000", b"100003"]
+    assert [text.split(b",")[2] for text in texts] == [b"V", b"A", b"A"]
+
+
+def test_the_file_of_a_world_has_a_line_for_everything_in_it(tmp_path: Path) -> None:
+    hello = Command(1, Operation.HELLO)
+    world = World(
+        end_ns=2 * NS,
+        mains=Sine(INTERNAL, 50.0, 1500, 2048, 0.5, dips=((10**9, 1_100_000_000, 0.4),)),
+        gps=Gps(utc_start_ns=START_UTC_S * NS),
+        power=Power(adc=((8, 0, 2000),), pvd=((5, True),), cut_ns=1_500_000_000),
+        said=((700, b"\1\2"), (500, hello)),
+        noise=(Noise(1e-4, True, 3),),
+        pins=(("B2", 0, True),),
+        seed=7,
+    )
+    told = lines(world, tmp_path)
+    assert told == [
+        "seed 7",
+        "mains_sine adc1 50000000 1500 2048 500",
+        "dip 1000000000 1100000000 400",
+        "pps 0",
+        "pps 1000000000",
+        f"bytes_file usart3 {tmp_path / 'gps.txt'}",
+        f"bytes usart1 500 {(bytes(1) + link.encode(hello, 0)).hex()}",
+        "bytes usart1 700 0102",
+        "adc 8 0 2000",
+        "pvd 5 1",
+        "cut 1500000000",
+        "pin B2 0 1",
+        "noise usart1 rx 100000 3",
+        "end 2000000000",
+    ]
+    assert len((tmp_path / "gps.txt").read_text().splitlines()) == 2
+
+
+def test_played_counts_are_in_a_file_beside_the_world(tmp_path: Path) -> None:
+    counts = np.array([-32768, 0, 32767], np.int16)
+    told = lines(World(NS, Played(counts, start_ns=5, loop=True), gps=None), tmp_path)
+    assert told[1] == f"mains spi2 {tmp_path / 'mains.i16'} 12000000 5 1"
+    assert (tmp_path / "mains.i16").read_bytes() == bytes.fromhex("00800000ff7f")

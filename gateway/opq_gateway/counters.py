@@ -29,6 +29,7 @@ MEANING = MappingProxyType(
         "box_overruns": "blocks before which the Box itself lost samples",
         "clipped_blocks": "blocks with a count at the converter's end",
         "log_lines": "log lines of the Box",
+        "log_lines_untold": "of these, those left out of the gateway's own log: too many at once",
         "crossings": "limit crossings told by the Box",
         # reassembly
         "resend_asked": "requests to the Box to send samples again",

@@ -19,7 +19,7 @@ from opq_gateway.ring import Ring
 from opq_gateway.sequences import Sequences
 from opq_gateway.status import Status
 from opq_gateway.windows import Window, Windows
-from opq_proto import log
+from opq_proto import log, log_codes
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
@@ -42,6 +42,8 @@ LATEST_NS = 4 * 10**18
 """The year 2096: nothing later is believed, nor anything before 1970."""
 TELL_S = 10.0
 """A line about the same trouble at most so often; the counters have them all."""
+BOX_LINES = 20
+"""Lines of the Box's own log that are told per TELL_S."""
 
 
 class Intake:
@@ -74,6 +76,7 @@ class Intake:
         self._commands = 0
         self._told_foreign = 0
         self._told_s: dict[str, float] = {}
+        self._box_lines = 0
 
     def opened(self) -> None:
         """The port was opened: ask who is there."""
@@ -103,7 +106,20 @@ class Intake:
             self._status.health = message
         elif isinstance(message, Log):
             self._counters.add("log_lines")
-            self._log.debug("box.log", code=message.code, a=message.a, b=message.b)
+            self._said(message)
+
+    def _said(self, message: Log) -> None:
+        """A Log line in words; of a Box that talks without end only the first lines of each TELL_S."""
+        now_s = self._clocks.monotonic_s()
+        if now_s - self._told_s.get("box", -TELL_S) >= TELL_S:
+            self._told_s["box"] = now_s
+            self._box_lines = 0
+        self._box_lines += 1
+        if self._box_lines > BOX_LINES:
+            self._counters.add("log_lines_untold")
+            return
+        event, warns, facts = log_codes.words(message)
+        (self._log.warning if warns else self._log.info)(event, **facts)
 
     def tick(self) -> None:
         """Time passes: at least every 100 ms."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from opq_gateway.axis import Clocks
 from opq_gateway.counters import Counters
@@ -21,6 +22,7 @@ from opq_proto.link_messages import (
     Command,
     Hello,
     LinkMessage,
+    Log,
     Operation,
     Resend,
     Samples,
@@ -280,3 +282,16 @@ def test_samples_that_cannot_be_true_are_left_out(bench: Bench, wrong: dict[str,
     bench.intake.take(replace(samples(1000), **wrong))
     bench.feed(1000, 2000)
     assert bench.counters["samples_refused"] == 1 and bench.counters["samples"] == 2000
+
+
+def test_a_boxs_log_codes_get_words_and_a_flood_of_them_is_cut(bench: Bench) -> None:
+    with capture_logs() as lines:
+        for number in range(100):
+            bench.intake.take(Log(40, 3100, number, 5))
+        bench.now_s += 10.0
+        bench.intake.take(Log(1, 7, 3, 5))
+    assert [line["event"] for line in lines] == ["box.on_battery"] * 20 + ["box.started"]
+    assert (lines[0]["supply_mv"], lines[0]["log_level"]) == (3100, "warning")
+    assert lines[-1]["reset_cause"] == "watchdog"
+    assert bench.counters["log_lines"] == 101
+    assert bench.counters["log_lines_untold"] == 80

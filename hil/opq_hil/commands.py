@@ -89,5 +89,7 @@ def answer(box: Commanded, command: Command) -> None:
                 acknowledge(Status.BAD_ARGUMENT, str(error))
             else:
                 acknowledge(Status.DONE)
+        case Operation.UPDATE_BEGIN | Operation.UPDATE_END | Operation.REPL:
+            acknowledge(Status.UNKNOWN, "a simulated Box has no firmware")
         case _:
             acknowledge(Status.UNKNOWN)

@@ -37,6 +37,8 @@ def pack(kind: str, value: object) -> bytes:
         return bytes([len(data)]) + data
     if kind == "i16[]":
         return struct.pack(f"<{len(value)}h", *value)
+    if kind == "u8[]":
+        return bytes(value)
     return struct.pack("<" + CODES[kind], value)
 
 
@@ -46,7 +48,7 @@ def frame(kind: int, sequence: int, payload: bytes, crc_xor: int = 0) -> bytes:
 
 
 def show(kind: str, value: object) -> str:
-    if kind == "i16[]":
+    if kind in ("i16[]", "u8[]"):
         return " ".join(str(entry) for entry in value)
     if isinstance(value, float):
         return "nan" if math.isnan(value) else repr(value)
@@ -74,6 +76,15 @@ def samples(first: int, counts: list[int], flags: int = 0) -> list[tuple[str, st
 
 
 RESEND = [("first_sample", "u64", 88_120), ("count", "u32", 400)]
+
+
+def update(offset: int, data: bytes) -> list[tuple[str, str, object]]:
+    return [
+        ("command_id", "u16", 514), ("offset", "u32", offset), ("count", "u16", len(data)),
+        ("bytes", "u8[]", list(data)),
+    ]  # fmt: skip
+
+
 COMMAND = [("command_id", "u16", 513), ("operation", "u8", 3), ("argument", "str8", "nominal_v=230")]
 LOG = [("code", "u16", 40), ("a", "i32", -1), ("b", "i32", 2147483647), ("uptime_ms", "u32", 4294967295)]
 
@@ -145,6 +156,12 @@ MESSAGES = {
     ),
     "settings_none": (0x0A, 22, [("sequence", "u32", 0), ("count", "u8", 0)], "no settings"),
     "resend": (0x0B, 23, RESEND, "two blocks again"),
+    "update_data": (0x0C, 24, update(0, b"OPQF\x00\x01\x00\xff"), "an image begins"),
+    "update_data_most": (0x0C, 25, update(2**32 - 1024, bytes(k % 256 for k in range(1024))), "1024 bytes"),
+    "update_data_none": (0x0C, 26, update(4096, b""), "no bytes: asks only for the next offset"),
+    "command_repl": (
+        0x08, 27, [("command_id", "u16", 7), ("operation", "u8", 9), ("argument", "str8", "")],
+        "hand the line to the prompt"),
 }  # fmt: skip
 
 
@@ -172,6 +189,13 @@ def streams() -> dict[str, tuple[str, bytes, list[tuple[int, int]], dict[str, in
     short = frame(0x0B, 2, payload(RESEND)[:-1])
     long_ = frame(0x0B, 2, payload(RESEND) + b"!")
     pair = samples(0, [1, 2])
+    piece = update(0, b"abc")
+    bad_operation = frame(0x08, 2, struct.pack("<HBB", 1, 10, 0))
+    many = frame(0x0C, 2, struct.pack("<HIH", 1, 0, 1025) + bytes([1]) * 1025)
+    few = frame(0x0C, 2, payload(piece)[:-1])
+    surrogate = frame(0x08, 2, struct.pack("<HB", 1, 1) + b"\x03\xed\xa0\x80")
+    overlong = frame(0x08, 2, struct.pack("<HB", 1, 1) + b"\x02\xc1\x81")
+    beyond = frame(0x08, 2, struct.pack("<HB", 1, 1) + b"\x04\xf4\x90\x80\x80")
     bad_source = frame(0x02, 2, payload([(n, c, 9 if n == "source" else v) for n, c, v in pair]))
     bad_count = frame(0x02, 2, payload([(n, c, 9 if n == "count" else v) for n, c, v in pair]))
     bad_text = frame(0x08, 2, struct.pack("<HB", 1, 1) + b"\x02\xc3\x28")
@@ -213,6 +237,12 @@ def streams() -> dict[str, tuple[str, bytes, list[tuple[int, int]], dict[str, in
         "bad_count": ("9 samples announced, 2 there", one + bad_count + three, both,
                       wrong | skipped(bad_count)),
         "bad_text": ("text that is no UTF-8", one + bad_text + three, both, wrong | skipped(bad_text)),
+        "surrogate": ("a surrogate is no UTF-8", one + surrogate + three, both, wrong | skipped(surrogate)),
+        "overlong": ("an overlong form is no UTF-8", one + overlong + three, both, wrong | skipped(overlong)),
+        "beyond_unicode": ("U+110000 does not exist", one + beyond + three, both, wrong | skipped(beyond)),
+        "bad_operation": ("operation 10", one + bad_operation + three, both, wrong | skipped(bad_operation)),
+        "update_too_many": ("1025 update bytes", one + many + three, both, wrong | skipped(many)),
+        "update_short": ("an update piece that is cut", one + few + three, both, wrong | skipped(few)),
         "cut_text": ("text shorter than announced", one + cut_text + three, both, wrong | skipped(cut_text)),
         "sequence_wraps": ("65535 is followed by 0", frame(0x0B, 65535, payload(RESEND))
                            + frame(0x0B, 0, payload(RESEND)), [(0x0B, 65535), (0x0B, 0)], {}),

@@ -27,6 +27,12 @@ class Operation(IntEnum):
     RESET = 4
     SYNC_TIME = 5
     CROSSING_LIMITS = 6
+    UPDATE_BEGIN = 7
+    """`<bytes of the image>`: erase the free slot; UpdateData follows."""
+    UPDATE_END = 8
+    """Verify what came, mark it for trial, reset into it."""
+    REPL = 9
+    """Hand the line to MicroPython's prompt until the next reset."""
 
 
 class Status(IntEnum):
@@ -236,6 +242,17 @@ class Resend:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class UpdateData:
+    """Gateway -> Box: a piece of a firmware image; acknowledged with the next offset in `detail`."""
+
+    TYPE: ClassVar[int] = 0x0C
+    command_id: int
+    offset: int
+    data: bytes
+    """At most 1024 bytes."""
+
+
 LinkMessage = (
     Hello
     | Samples
@@ -248,4 +265,5 @@ LinkMessage = (
     | Acknowledgement
     | Settings
     | Resend
+    | UpdateData
 )

@@ -26,9 +26,12 @@ COMMAND = struct.Struct("<HB")
 ACKNOWLEDGEMENT = struct.Struct("<HB")
 SETTINGS = struct.Struct("<IB")
 RESEND = struct.Struct("<QI")
+UPDATE_DATA = struct.Struct("<HIH")
 
 MAX_SAMPLES = 900
 """Counts of one Samples block at most, so that its frame stays below `link.MAX_FRAME`."""
+MAX_UPDATE_BYTES = 1024
+"""Image bytes of one UpdateData at most."""
 
 
 def _number(value: float | None) -> float:
@@ -221,6 +224,20 @@ def _read_acknowledgement(data: bytes) -> m.Acknowledgement:
     return m.Acknowledgement(command_id, m.Status(status), detail)
 
 
+def _write_update_data(x: m.UpdateData) -> bytes:
+    if len(x.data) > MAX_UPDATE_BYTES:
+        raise FrameError(f"link: {len(x.data)} update bytes; want at most {MAX_UPDATE_BYTES}")
+    return UPDATE_DATA.pack(x.command_id, x.offset, len(x.data)) + x.data
+
+
+def _read_update_data(data: bytes) -> m.UpdateData:
+    command_id, offset, count = UPDATE_DATA.unpack_from(data)
+    if count > MAX_UPDATE_BYTES:
+        raise FrameError(f"link: {count} update bytes; want at most {MAX_UPDATE_BYTES}")
+    _end(data, UPDATE_DATA.size + count)
+    return m.UpdateData(command_id, offset, data[UPDATE_DATA.size :])
+
+
 _WRITERS: dict[type[Any], Callable[[Any], bytes]] = {
     m.Hello: _write_hello,
     m.Samples: _write_samples,
@@ -233,6 +250,7 @@ _WRITERS: dict[type[Any], Callable[[Any], bytes]] = {
     m.Acknowledgement: lambda x: ACKNOWLEDGEMENT.pack(x.command_id, x.status) + _str8(x.detail),
     m.Settings: _write_settings,
     m.Resend: lambda x: RESEND.pack(x.first_sample, x.count),
+    m.UpdateData: _write_update_data,
 }
 
 _READERS: dict[int, Callable[[bytes], m.LinkMessage]] = {
@@ -247,6 +265,7 @@ _READERS: dict[int, Callable[[bytes], m.LinkMessage]] = {
     m.Acknowledgement.TYPE: _read_acknowledgement,
     m.Settings.TYPE: _read_settings,
     m.Resend.TYPE: lambda data: m.Resend(*RESEND.unpack(data)),
+    m.UpdateData.TYPE: _read_update_data,
 }
 
 

@@ -100,14 +100,14 @@ static bool pack(const char *type, const char *value, uint8_t *out, size_t *at) 
         *at += length;
         return true;
     }
-    if (strcmp(type, "i16[]") == 0) {
+    if (strcmp(type, "i16[]") == 0 || strcmp(type, "u8[]") == 0) {
         char *next = NULL;
         for (const char *from = value;; from = next) {
             long count = strtol(from, &next, 10);
             if (next == from) {
                 return true;
             }
-            put(out, at, (uint64_t)count, 2);
+            put(out, at, (uint64_t)count, kind == 'i' ? 2 : 1);
         }
     }
     size_t bytes = (size_t)strtoul(type + 1, NULL, 10) / 8;

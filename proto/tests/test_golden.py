@@ -74,6 +74,8 @@ def values_of(message: m.LinkMessage) -> list[Any]:
         value = getattr(message, field.name)
         if field.name == "counts":
             values += [len(value), value.tolist()]
+        elif field.name == "data":
+            values += [len(value), list(value)]
         elif field.name == "values":
             values += [len(value), *(text for pair in value for text in pair)]
         else:
@@ -84,7 +86,7 @@ def values_of(message: m.LinkMessage) -> list[Any]:
 def expected(kind: str, text: str) -> Any:
     if kind == "str8":
         return text
-    if kind == "i16[]":
+    if kind in ("i16[]", "u8[]"):
         return [int(count) for count in text.split()]
     if kind.startswith("f"):
         return None if text == "nan" else float(text)
@@ -107,6 +109,7 @@ def test_a_golden_frame_reads_as_its_fields_and_its_fields_write_the_frame(path:
     assert link.encode(message, sequence) == frame
     if message.TYPE != m.Settings.TYPE:
         names = [field.name for field in dataclasses.fields(message)]
+        names = ["bytes" if name == "data" else name for name in names]
         assert names == [field[0] for field in fields if field[0] != "count" or message.TYPE == m.Resend.TYPE]
 
 

@@ -55,6 +55,7 @@ MESSAGES: dict[type, st.SearchStrategy] = {
     m.Acknowledgement: st.builds(m.Acknowledgement, u16, st.sampled_from(m.Status), str8),
     m.Settings: st.builds(m.Settings, u32, st.lists(st.tuples(str8, str8), max_size=3).map(tuple)),
     m.Resend: st.builds(m.Resend, u64, u32),
+    m.UpdateData: st.builds(m.UpdateData, u16, u32, st.binary(max_size=1024)),
 }
 messages = st.one_of(*MESSAGES.values())
 BLOCK = m.Samples(0, 0, 0, TimeSource.GPS, 12_000_000, 0, np.arange(200, dtype=np.int16))
@@ -179,6 +180,8 @@ def test_a_frame_of_the_longest_block_fits_and_a_longer_one_is_refused() -> None
         m.Settings(0, (("k", "v"),) * 256),
         m.Settings(0, (("k" * 200, "v" * 200),) * 200),
         m.BoxMeasurement(0, 0, 1e300, None, None, None),
+        m.UpdateData(0, 0, bytes(1025)),
+        m.UpdateData(0, 2**32, b""),
     ],
     ids=lambda message: type(message).__name__,
 )

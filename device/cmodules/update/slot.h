@@ -1,0 +1,41 @@
+// The two firmware slots: where they are, and the marks in the last 1 KB of each (words that only go 1 -> 0).
+//
+//     +0 sequence   +4 installed   +8 confirmed   +12 rejected   +16 trials[3]
+//
+// A mark is set when it reads 0, unset when it reads all ones; anything between is a mark whose write was cut:
+// the boot loader finishes it before it believes it.
+#ifndef OPQ_SLOT_H
+#define OPQ_SLOT_H
+
+#include "image.h"
+#include "nor.h"
+
+enum { OPQ_SLOT_TRIALS = 3 };  // starts that a new image has to report health
+
+typedef enum { OPQ_SLOT_A = 0, OPQ_SLOT_B = 1, OPQ_SLOT_NONE = 2 } opq_slot_t;
+
+typedef enum {
+    OPQ_MARK_SEQUENCE = 0,
+    OPQ_MARK_INSTALLED = 1,
+    OPQ_MARK_CONFIRMED = 2,
+    OPQ_MARK_REJECTED = 3,
+    OPQ_MARK_TRIAL = 4,  // 4, 5, 6
+} opq_mark_t;
+
+typedef struct {
+    uint32_t sequence;  // of the installation; 0: by a programmer, not by an update
+    bool installed, confirmed, rejected;
+    uint32_t trials;  // used up
+} opq_slot_marks_t;
+
+static inline uint32_t opq_slot_address(opq_slot_t slot) {
+    return slot == OPQ_SLOT_A ? OPQ_SLOT_A_ADDRESS : OPQ_SLOT_B_ADDRESS;
+}
+static inline uint32_t opq_slot_first_sector(opq_slot_t slot) { return slot == OPQ_SLOT_A ? 5u : 8u; }
+static inline opq_slot_t opq_slot_other(opq_slot_t slot) { return slot == OPQ_SLOT_A ? OPQ_SLOT_B : OPQ_SLOT_A; }
+
+opq_slot_marks_t opq_slot_marks(const opq_nor_t *nor, opq_slot_t slot);
+opq_nor_status_t opq_slot_set(const opq_nor_t *nor, opq_slot_t slot, uint32_t mark);
+opq_nor_status_t opq_slot_finish_marks(const opq_nor_t *nor, opq_slot_t slot);
+
+#endif

@@ -1,0 +1,96 @@
+"""What a HIL scenario may ask of whatever runs the firmware.
+
+Two kinds of runs: `run` plays a whole world and gives what was heard (suite A: the same world gives the same
+bytes on an emulator); `live` is a Box on a serial port in real time (suite B, and real boards).
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from opq_hil.capture import Capture
+from opq_hil.world import World
+from opq_proto.errors import OpqError
+
+
+class BackendError(OpqError):
+    """A backend cannot do what was asked, or the emulator failed by itself (not the firmware)."""
+
+
+class WallLimitError(BackendError):
+    """The emulator ran longer than its limit of real time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What is put onto the chip: raw contents of its flash from 0x08000000 on."""
+
+    board: str
+    """Folder name under device/port/boards: "opqbox", "pyboard_f405"."""
+    flash: Path
+    converter: str
+    """Where mains comes in on this board: `world.INTERNAL` or `world.EXTERNAL`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One whole run and everything that it left."""
+
+    world: World
+    folder: Path
+    """Holds world, log, report and flash."""
+    capture: Capture
+    report: Mapping[str, Any]
+    """The emulator's own account: why it ended, counters of its models; empty on a board."""
+    flash: Path | None
+    """Contents of the flash at the end; None where it cannot be read back."""
+    wall_s: float
+    command: tuple[str, ...] = field(default=())
+    """How the emulator was called, to do it again by hand."""
+
+    @property
+    def ended(self) -> str:
+        """Why it ended: "end", "cut", "hang"; "end" where nobody says."""
+        return str(self.report.get("end", "end"))
+
+
+class Backend(Protocol):
+    """Runs firmware. `deterministic`: the same world gives the same bytes."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def deterministic(self) -> bool: ...
+
+    @property
+    def version(self) -> str:
+        """One line for the run's head: which emulator, or which board."""
+        ...
+
+    def why_not(self, world: World | None) -> str | None:
+        """Why this backend cannot play a world, or (None) cannot run at all; None when it can."""
+        ...
+
+    def run(
+        self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
+    ) -> Run:
+        """Play `world` to its end; `flash` goes on from an earlier run instead of the image.
+
+        Raises:
+            BackendError: the emulator failed.
+            WallLimitError: it took too long.
+        """
+        ...
+
+    def live(
+        self, image: Image, world: World, folder: Path, *, flash: Path | None = None
+    ) -> AbstractContextManager[Path]:
+        """A Box in real time for the block; the serial port that a gateway opens.
+
+        Raises:
+            BackendError: it did not start.
+        """
+        ...

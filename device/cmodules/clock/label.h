@@ -1,0 +1,24 @@
+// Label: a whole second of UTC as a receiver tells it, and which of our counted pulses it belongs to.
+#ifndef OPQ_LABEL_H
+#define OPQ_LABEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum { // by rank: what a higher one says outweighs a lower one
+    OPQ_LABEL_NMEA = 0,
+    OPQ_LABEL_UBX = 1,           // valid, but the receiver does not say that its leap seconds are the sky's
+    OPQ_LABEL_UBX_CONFIRMED = 2, // NAV-PVT with fullyResolved and validTime, NAV-TIMEUTC with validUTC, TIM-TP with UTC
+} opq_label_kind_t;
+
+// What a receiver said in one message.
+typedef struct {
+    int64_t utc_s;         // Unix second; during 23:59:60 that of the midnight after it
+    int64_t arrival_tick;  // when the message's first byte was taken from the line
+    uint8_t kind;          // opq_label_kind_t
+    bool valid;            // the receiver says that it has a fix and knows the time
+    bool leap;             // this is second 60
+    bool of_next_pulse;    // TIM-TP: the pulse to come; all else: the one before
+} opq_label_t;
+
+#endif

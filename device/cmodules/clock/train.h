@@ -1,0 +1,25 @@
+// Train: pulses that are one second apart, told from glitches. Four candidate trains run side by side.
+#ifndef OPQ_TRAIN_H
+#define OPQ_TRAIN_H
+
+#include <stdint.h>
+
+#define OPQ_TRAINS 4u
+
+typedef struct {
+    int64_t first_tick;
+    int64_t last_tick;
+    int64_t seconds; // from first to last, missing pulses counted
+    uint32_t run;    // pulses; 0: slot is free
+} opq_train_t;
+
+typedef struct {
+    opq_train_t trains[OPQ_TRAINS];
+} opq_trains_t;
+
+void opq_trains_clear(opq_trains_t *trains);
+
+// The train that this pulse continues or begins.
+const opq_train_t *opq_trains_push(opq_trains_t *trains, int64_t tick);
+
+#endif

@@ -1,0 +1,129 @@
+// Acquisition: converter counts become samples, each with its running index and its exact tick.
+//
+//     TIM3 --> converter --DMA--> half buffer --interrupt--> [decimate] --> ring --PendSV--> blocks
+//      +--TRGO--> TIM5 CH2: the tick of every conversion's start, in hardware
+//
+// Tick of a sample. Conversions of a run start `7000 / oversampling` ticks of 84 MHz apart, the first at
+// the captured tick T. Sample k of the run is the filter's output whose middle tap lies on conversion
+//     c(k) = (k + skipped + 1) * oversampling - 1 - (taps - 1) / 2
+// and its tick is T + aperture + c(k) * (7000 / oversampling) - delay. `skipped` outputs at the start
+// are left out, for their taps reach before the first conversion. The tap count is odd, so this is a whole
+// number of ticks: nothing is rounded. `aperture` (the converter's) is the time from its trigger to
+// where it holds the input; `delay` (a setting) is the analogue front end's.
+//
+// Missing samples advance the index. Whatever breaks the even grid of 7000 ticks ends a run; the
+// next one has its own first tick, and no block holds samples of two runs.
+#ifndef OPQ_ACQUIRE_H
+#define OPQ_ACQUIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ramfunc.h"
+
+enum {
+    OPQ_SAMPLE_TICKS = 7000,      // 84 MHz / 12 kS/s
+    OPQ_BLOCK_SAMPLES = 200,      // one cycle at 60 Hz
+    OPQ_HALF_SAMPLES = 40,        // samples made per interrupt: one each 3.33 ms
+    OPQ_MAX_OVERSAMPLING = 10,
+    OPQ_HALF_COUNTS = OPQ_HALF_SAMPLES * OPQ_MAX_OVERSAMPLING,
+};
+
+#ifndef OPQ_RING_SAMPLES
+#define OPQ_RING_SAMPLES 38400 // 3.2 s; a multiple of OPQ_BLOCK_SAMPLES
+#endif
+
+typedef enum {
+    OPQ_ACQUIRE_OK,
+    OPQ_ACQUIRE_BAD_OVERSAMPLING, // not one of the converter's
+    OPQ_ACQUIRE_BUSY,             // runs already
+    OPQ_ACQUIRE_NO_CLOCK,         // the timer's first trigger was not captured within its time
+    OPQ_ACQUIRE_NO_DEVICE,        // a register did not take what was written, or no such converter on this board
+} opq_acquire_status_t;
+
+// How raw counts of a converter become int16: (raw << shift) ^ flip. Its ends say that it clips.
+typedef struct {
+    uint8_t shift;
+    uint16_t flip;
+    uint16_t low;   // raw count at the lower end
+    uint16_t high;  // raw count at the upper end
+} opq_raw_form_t;
+
+typedef struct opq_converter {
+    const char *name;                  // as in settings and Hello: "internal", "ad7687"
+    uint8_t bits;                      // of the hardware
+    bool class_a;                      // claimed for it (IEC 61000-4-30)
+    float enob;                        // of one conversion, from its datasheet
+    float v_per_lsb;                   // of a sample, with the front end of device/WIRING.md
+    opq_raw_form_t form;
+    int32_t aperture_ticks;            // trigger to hold
+    uint8_t oversamplings[8];          // rising, ends with 0
+    uint8_t oversampling_default;
+    // Task context. `start` fills `*first_tick` with TIM5's capture of the first trigger.
+    opq_acquire_status_t (*start)(uint32_t oversampling, uint16_t *buffer, size_t counts, uint32_t *first_tick);
+    void (*stop)(void);
+} opq_converter_t;
+
+// The two of this firmware; NULL-terminated list in opq_converters().
+extern const opq_converter_t opq_internal_adc, opq_external_adc;
+const opq_converter_t *opq_converter(const char *name); // NULL: no such
+
+bool opq_converter_allows(const opq_converter_t *converter, uint32_t oversampling);
+// Estimate: ENOB of one conversion + 0.5 bit per doubling (white noise), with the 16-bit word of a sample as a floor.
+float opq_effective_bits(const opq_converter_t *converter, uint32_t oversampling);
+
+typedef struct {
+    int16_t offset_lsb;       // taken off each sample, saturating; 0 leaves counts as they are
+    int32_t delay_ticks;      // of the analogue front end (calibration "phase")
+    // Interrupt context, in RAM (OPQ_RAMFUNC); each may be NULL.
+    void (*wake)(void);                // a block may be complete: pend PendSV
+    uint32_t (*cycles)(void);          // DWT CYCCNT
+    void (*spent)(uint32_t cycles);    // of one half buffer: stage "decimate"
+} opq_acquire_config_t;
+
+typedef struct {
+    uint64_t samples;         // made, missing ones not among them
+    uint64_t missing;         // indices passed over: conversions lost, or an interrupt too late
+    uint64_t clipped;         // samples whose filter saw a count at the converter's end, or that saturated
+    uint32_t overruns;        // times that samples went missing
+    uint32_t reader_overruns; // times that the reader came too late: the ring had gone round
+    uint32_t grid_errors;     // captured triggers off the grid of 7000 / oversampling ticks
+} opq_acquire_counters_t;
+
+typedef struct {
+    uint64_t first_sample;
+    int64_t first_tick;       // 64-bit TIM5 ticks, aperture, filter and front end taken into account
+    uint16_t count;           // 200, fewer only beside a gap; first_sample + count is a multiple of 200 or a gap's begin
+    bool clipped;
+    bool overrun_before;      // samples are missing right before it
+    const int16_t *counts;    // in the ring: good for nearly OPQ_RING_SAMPLES more samples, see opq_acquire_holds
+} opq_block_t;
+
+// Task context. Index, ring and counters begin anew. `now_tick`: 64-bit TIM5 time, less than 20 s off.
+opq_acquire_status_t opq_acquire_start(const opq_converter_t *converter, uint32_t oversampling, int64_t now_tick,
+                                       const opq_acquire_config_t *config);
+void opq_acquire_stop(void);
+const opq_converter_t *opq_acquire_converter(void); // NULL: stopped
+uint32_t opq_acquire_oversampling(void);
+// Task or PendSV context; a snapshot.
+void opq_acquire_counters(opq_acquire_counters_t *out);
+
+// Reader's context (PendSV), one reader.
+bool opq_acquire_next(opq_block_t *block);
+// False: the ring went round while the block was used; what was read of it is no good.
+bool opq_acquire_holds(const opq_block_t *block);
+// Copies samples from `first` on, up to `count`, the first gap or the newest; 0 when `first` is no longer
+// (or not yet, or never was) there. What it returns was not overwritten while it was copied.
+size_t opq_acquire_read(uint64_t first, size_t count, int16_t *out);
+// First index not yet made, and the oldest that is still held.
+uint64_t opq_acquire_head(void);
+uint64_t opq_acquire_tail(void);
+
+// Interrupt context, called by the converters' drivers. `part`: 0 the lower, 1 the upper half is full;
+// `trigger_tick`: TIM5's capture of the newest trigger.
+void opq_acquire_on_half(uint32_t part, uint32_t trigger_tick);
+// The converter was stopped by an error and runs again from the buffer's begin; `first_tick` as in start.
+void opq_acquire_on_restart(uint32_t first_tick);
+
+#endif

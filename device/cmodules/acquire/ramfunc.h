@@ -1,0 +1,12 @@
+// Code that runs from RAM, so that it goes on while flash is erased (RM0090 3.5: an erase stalls all fetches
+// from flash). The port's linker script puts .ramfunc beside .data.
+#ifndef OPQ_RAMFUNC_H
+#define OPQ_RAMFUNC_H
+
+#ifdef __arm__
+#define OPQ_RAMFUNC __attribute__((section(".ramfunc"), noinline, long_call))
+#else
+#define OPQ_RAMFUNC
+#endif
+
+#endif

@@ -19,10 +19,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "acquire.h"
+#include "clock.h"
+#include "dsp.h"
 #include "link.h"
 #include "queue.h"
-
-struct opq_clock;
+#include "resends.h"
+#include "stages.h"
+#include "stamps.h"
 
 enum {
     OPQ_PIPELINE_TX_BYTES = 4096,      // 44 ms of the line: nine raw blocks
@@ -31,34 +35,14 @@ enum {
     OPQ_PIPELINE_INBOX_BYTES = 4096,   // three pieces of an update
     OPQ_PIPELINE_RX_PER_RUN = 2048,
     OPQ_PIPELINE_LOW_WATER = 1600,     // resends only below: a block time (16.7 ms) of the line, and some
-    OPQ_PIPELINE_ASKED = 32,           // spans asked for at once; the gateway asks for 16
+    OPQ_PIPELINE_BLOCKS_PER_RUN = 8,   // after a stall the rest waits for the next run
 };
 
-typedef enum {
-    OPQ_STAGE_DECIMATE,  // told by the acquisition's interrupt
-    OPQ_STAGE_STAMP,
-    OPQ_STAGE_FRAME,
-    OPQ_STAGE_FEATURES,
-    OPQ_STAGE_RECEIVE,
-    OPQ_STAGE_RESEND,
-    OPQ_STAGE_TOTAL,  // one run of PendSV
-    OPQ_STAGES,
-} opq_stage_t;
-
-// Processor cycles per call of a stage; `sum` wraps never (u64), min is 0 before the first.
 typedef struct {
-    uint32_t calls;
-    uint32_t min;
-    uint32_t max;
-    uint64_t sum;
-} opq_stage_cycles_t;
-
-typedef struct {
-    struct opq_clock *clock;       // stamps; written by the main thread, read here
+    const opq_clock_t *clock;      // stamps; written by the main thread, read here
     uint32_t (*cycles)(void);      // DWT CYCCNT on the target
     void (*line_ready)(void);      // the tx queue is no longer empty: enable TXE
     void (*wake)(void);            // pend PendSV
-    bool measurements;             // send BoxMeasurement
 } opq_pipeline_config_t;
 
 typedef struct {
@@ -67,7 +51,7 @@ typedef struct {
     uint32_t tx_dropped_bytes;  // Health.tx_dropped: all that could not be queued for the line
     uint32_t resent_blocks;
     uint32_t resend_gone;       // blocks asked for that the ring no longer has
-    uint32_t resend_refused;    // spans asked for beyond OPQ_PIPELINE_ASKED
+    uint32_t resend_refused;    // spans asked for beyond OPQ_RESENDS
     uint32_t crossings;
     uint32_t measurements;
     uint32_t inbox_refused;     // commands that the main thread did not take in time
@@ -83,8 +67,13 @@ void opq_pipeline_init(const opq_pipeline_config_t *config);
 void opq_pipeline_run(void);
 // For USART1's interrupt: true when the line ran low and something is left to send again.
 bool opq_pipeline_wants_line(void);
-// From now on (a new boot of the sampling) blocks begin at sample 0 again; stamps and asks are forgotten.
+// Main thread, before opq_acquire_start: blocks begin at sample 0 again; stamps and asks are forgotten.
 void opq_pipeline_restart(void);
+// Main thread. The features begin anew with these (from the next run on); NULL: no features.
+// `measurements`: send a BoxMeasurement per window. Crossings are sent for limits that are not 0.
+void opq_pipeline_features(const opq_features_config_t *config, bool measurements);
+// Main thread. New limits for the running features.
+void opq_pipeline_limits(const float limit_pu[OPQ_CROSSING_KINDS], float hysteresis_pu);
 // USART1 belongs to someone else (REPL): nothing is put on the line any more, nothing is read.
 void opq_pipeline_hold(bool held);
 
@@ -93,11 +82,12 @@ bool opq_pipeline_post(uint8_t type, const uint8_t *payload, size_t length);
 // Main thread: the next Command or UpdateData. False: none.
 bool opq_pipeline_receive(uint8_t *type, uint8_t *payload, size_t room, size_t *length);
 
+// Main thread; snapshots.
 void opq_pipeline_counters(opq_pipeline_counters_t *out);
-// Any context may add to its own stage; the acquisition's interrupt tells OPQ_STAGE_DECIMATE.
-void opq_pipeline_spent(opq_stage_t stage, uint32_t cycles);
-opq_stage_cycles_t opq_pipeline_stage(opq_stage_t stage);
-// Busy cycles (all stages of interrupts) of each 1000 since the last call; 0 before the second call.
+void opq_pipeline_stage(opq_stage_t stage, opq_stage_cycles_t *out);
+// Busy cycles of PendSV and of decimation in each 1000 since the last call (at most 20 s ago); 0 at the first.
 uint16_t opq_pipeline_cpu_permille(void);
+// Interrupt context: the acquisition's interrupt tells what a half buffer cost.
+void opq_pipeline_decimated(uint32_t cycles);
 
 #endif

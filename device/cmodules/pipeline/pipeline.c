@@ -1,0 +1,343 @@
+#include "pipeline.h"
+
+#include <stdatomic.h>
+
+#include "messages.h"
+
+static opq_pipeline_config_t config;
+static opq_pipeline_counters_t counters;
+static opq_stage_cycles_t stages[OPQ_STAGES];
+
+static uint8_t tx_bytes[OPQ_PIPELINE_TX_BYTES], rx_bytes[OPQ_PIPELINE_RX_BYTES];
+static uint8_t outbox_bytes[OPQ_PIPELINE_OUTBOX_BYTES], inbox_bytes[OPQ_PIPELINE_INBOX_BYTES];
+static opq_queue_t tx, rx, outbox, inbox;
+
+static opq_decoder_t decoder;
+static opq_stamps_t stamps;
+static opq_resends_t resends;
+static uint16_t sequence;  // of the next frame; only PendSV numbers
+static uint8_t payload[OPQ_LINK_MAX_PAYLOAD];
+static uint8_t frame[OPQ_LINK_MAX_FRAME];
+
+static opq_features_t features;
+static bool features_run, measurements;
+static uint32_t features_rate_millihz;
+
+static _Atomic bool held;
+
+// What the main thread has put ready for the next run; each is taken once.
+static struct {
+    _Atomic bool features, limits;
+    opq_features_config_t features_config;
+    bool features_run, measurements;
+    float limit_pu[OPQ_CROSSING_KINDS];
+    float hysteresis_pu;
+} next;
+
+static uint32_t cpu_from;     // cycle counter at the last opq_pipeline_cpu_permille
+static uint64_t cpu_busy;     // busy cycles then
+static bool cpu_known;
+
+opq_queue_t *opq_pipeline_tx(void) { return &tx; }
+opq_queue_t *opq_pipeline_rx(void) { return &rx; }
+
+void opq_pipeline_init(const opq_pipeline_config_t *with) {
+    config = *with;
+    counters = (opq_pipeline_counters_t){0};
+    for (int stage = 0; stage < OPQ_STAGES; stage++) {
+        atomic_init(&stages[stage].calls, 0);
+        stages[stage].min = stages[stage].max = 0;
+        stages[stage].sum = 0;
+    }
+    opq_queue_init(&tx, tx_bytes, sizeof tx_bytes);
+    opq_queue_init(&rx, rx_bytes, sizeof rx_bytes);
+    opq_queue_init(&outbox, outbox_bytes, sizeof outbox_bytes);
+    opq_queue_init(&inbox, inbox_bytes, sizeof inbox_bytes);
+    opq_decoder_init(&decoder);
+    resends = (opq_resends_t){0};
+    sequence = 0;
+    features_run = measurements = cpu_known = false;
+    atomic_store(&next.features, false);
+    atomic_store(&next.limits, false);
+    atomic_store(&held, false);
+    opq_pipeline_restart();
+}
+
+void opq_pipeline_restart(void) {
+    opq_stamps_clear(&stamps);
+    opq_resends_clear(&resends);
+}
+
+void opq_pipeline_hold(bool hold) { atomic_store(&held, hold); }
+
+void opq_pipeline_features(const opq_features_config_t *with, bool send_measurements) {
+    atomic_store(&next.features, false);  // PendSV may come between these lines: it takes whole or nothing
+    next.features_run = with != NULL;
+    if (with != NULL) {
+        next.features_config = *with;
+    }
+    next.measurements = send_measurements;
+    atomic_store_explicit(&next.features, true, memory_order_release);
+}
+
+void opq_pipeline_limits(const float limit_pu[OPQ_CROSSING_KINDS], float hysteresis_pu) {
+    atomic_store(&next.limits, false);
+    for (int kind = 0; kind < OPQ_CROSSING_KINDS; kind++) {
+        next.limit_pu[kind] = limit_pu[kind];
+    }
+    next.hysteresis_pu = hysteresis_pu;
+    atomic_store_explicit(&next.limits, true, memory_order_release);
+}
+
+static uint32_t spent(opq_stage_t stage, uint32_t since) {
+    uint32_t now = config.cycles();
+    opq_stage_add(&stages[stage], now - since);
+    return now;
+}
+
+// Interrupt context (PendSV): one frame onto the line's queue, whole or not at all.
+static bool send(uint8_t type, size_t length) {
+    size_t bytes = opq_frame_write(frame, sizeof frame, type, sequence, payload, length);
+    if (length == 0 || bytes == 0 || !opq_queue_put(&tx, frame, bytes)) {
+        counters.tx_dropped_bytes += (uint32_t)bytes;
+        return false;
+    }
+    sequence++;  // only frames that go out are numbered: a gap on the line means a loss on the line
+    config.line_ready();
+    return true;
+}
+
+static bool send_block(const opq_block_stamp_t *stamp, const int16_t *counts, uint8_t more_flags) {
+    opq_samples_t samples = {
+        .first_sample = stamp->first_sample,
+        .t_ns = stamp->t_ns,
+        .uncertainty_ns = stamp->uncertainty_ns,
+        .source = stamp->source,
+        .rate_millihz = stamp->rate_millihz,
+        .flags = (uint8_t)(stamp->flags | more_flags),
+        .count = stamp->count,
+        .counts = counts,
+    };
+    return send(OPQ_SAMPLES, opq_write_samples(payload, sizeof payload, &samples));
+}
+
+static void send_crossings(const opq_block_stamp_t *newest) {
+    opq_feature_crossing_t found;
+    while (opq_features_crossing(&features, &found)) {
+        opq_crossing_t crossing = {
+            .sample = found.sample,
+            .t_ns = newest->t_ns,
+            .uncertainty_ns = newest->uncertainty_ns,
+            .source = newest->source,
+            .kind = found.kind,
+            .entering = found.entering,
+            .rms_v = found.rms_v,
+            .limit_v = found.limit_v,
+        };
+        const opq_block_stamp_t *by;
+        if (opq_stamps_time(&stamps, found.sample, &crossing.t_ns, &by)) {
+            crossing.uncertainty_ns = by->uncertainty_ns;
+            crossing.source = by->source;
+        }
+        counters.crossings++;
+        (void)send(OPQ_CROSSING, opq_write_crossing(payload, sizeof payload, &crossing));
+    }
+}
+
+static void send_measurements(void) {
+    opq_feature_window_t window;
+    while (opq_features_measurement(&features, &window)) {
+        if (measurements) {
+            opq_box_measurement_t figures = {
+                .first_sample = window.first_sample,
+                .samples = window.samples,
+                .rms_v = window.rms_v,
+                .f_hz = window.f_hz,
+                .thd = window.thd,
+                .trans_v = window.trans_v,
+            };
+            counters.measurements++;
+            (void)send(OPQ_MEASUREMENT, opq_write_measurement(payload, sizeof payload, &figures));
+        }
+    }
+}
+
+static void take_what_is_next(void) {
+    if (atomic_load_explicit(&next.features, memory_order_acquire)) {
+        atomic_store(&next.features, false);
+        features_run = next.features_run && opq_features_init(&features, &next.features_config) == OPQ_FEATURES_OK;
+        measurements = next.measurements;
+        features_rate_millihz = 0;
+    }
+    if (atomic_load_explicit(&next.limits, memory_order_acquire)) {
+        atomic_store(&next.limits, false);
+        if (features_run) {
+            opq_features_limits(&features, next.limit_pu, next.hysteresis_pu);
+        }
+    }
+}
+
+static void one_block(const opq_block_t *block, bool silent) {
+    uint32_t from = config.cycles();
+    opq_stamp_t time;
+    opq_clock_stamp(config.clock, block->first_tick, &time);
+    opq_block_stamp_t stamp = {
+        .first_sample = block->first_sample,
+        .t_ns = time.t_ns,
+        .uncertainty_ns = time.uncertainty_ns,
+        .rate_millihz = time.rate_millihz,
+        .count = block->count,
+        .source = time.source,
+        .flags = (uint8_t)((block->clipped ? OPQ_FLAG_CLIPPED : 0) |
+                           (block->overrun_before ? OPQ_FLAG_OVERRUN_BEFORE : 0)),
+    };
+    opq_stamps_add(&stamps, &stamp);
+    counters.blocks++;
+    from = spent(OPQ_STAGE_STAMP, from);
+    if (silent) {
+        return;
+    }
+    if (!send_block(&stamp, block->counts, 0)) {
+        counters.blocks_dropped++;
+    }
+    from = spent(OPQ_STAGE_FRAME, from);
+    if (features_run) {
+        if (stamp.rate_millihz != features_rate_millihz) {
+            features_rate_millihz = stamp.rate_millihz;
+            opq_features_rate(&features, (float)stamp.rate_millihz / 1000.0F);
+        }
+        opq_features_push(&features, block->counts, block->count, block->first_sample, block->clipped);
+        send_crossings(&stamp);
+        send_measurements();
+        (void)spent(OPQ_STAGE_FEATURES, from);
+    }
+}
+
+static void receive(void) {
+    uint32_t from = config.cycles();
+    bool any = false;
+    for (int bytes = 0; bytes < OPQ_PIPELINE_RX_PER_RUN; bytes++) {
+        opq_frame_t got;
+        opq_resend_t resend;
+        int byte = opq_queue_take_byte(&rx);
+        if (byte < 0) {
+            break;
+        }
+        any = true;
+        if (!opq_decoder_push(&decoder, (uint8_t)byte, &got)) {
+            continue;
+        }
+        if (got.type == OPQ_RESEND && opq_read_resend(got.payload, got.length, &resend)) {
+            opq_resends_ask(&resends, resend.first_sample, resend.count);
+        } else if (got.type == OPQ_COMMAND || got.type == OPQ_UPDATE_DATA) {
+            if (!opq_queue_put_record(&inbox, got.type, got.payload, got.length)) {
+                counters.inbox_refused++;
+            }
+        }
+    }
+    if (any) {
+        (void)spent(OPQ_STAGE_RECEIVE, from);
+    }
+}
+
+static void send_outbox(void) {
+    uint8_t type;
+    size_t length;
+    while (opq_queue_free(&tx) >= OPQ_LINK_MAX_FRAME &&
+           opq_queue_take_record(&outbox, &type, payload, sizeof payload, &length)) {
+        (void)send(type, length);
+    }
+}
+
+static void resend(void) {
+    uint32_t from = config.cycles();
+    bool any = false;
+    while (opq_queue_waiting(&tx) < OPQ_PIPELINE_LOW_WATER) {
+        const opq_block_stamp_t *stamp = opq_resends_next(&resends, &stamps);
+        int16_t counts[OPQ_BLOCK_SAMPLES];
+        if (stamp == NULL) {
+            break;
+        }
+        any = true;
+        if (opq_acquire_read(stamp->first_sample, stamp->count, counts) != stamp->count) {
+            resends.gone++;
+        } else if (send_block(stamp, counts, OPQ_FLAG_RESENT)) {
+            counters.resent_blocks++;
+        }
+    }
+    if (any) {
+        (void)spent(OPQ_STAGE_RESEND, from);
+    }
+}
+
+// Interrupt context (PendSV): bounded by OPQ_PIPELINE_RX_PER_RUN bytes, OPQ_PIPELINE_BLOCKS_PER_RUN blocks and
+// the room of the line's queue; single-precision floats in the features only.
+void opq_pipeline_run(void) {
+    uint32_t from = config.cycles();
+    bool silent = atomic_load(&held);
+    opq_block_t block;
+    take_what_is_next();
+    if (!silent) {
+        receive();
+    }
+    int blocks = 0;
+    while (blocks < OPQ_PIPELINE_BLOCKS_PER_RUN && opq_acquire_next(&block)) {
+        one_block(&block, silent);
+        blocks++;
+    }
+    if (!silent) {
+        send_outbox();
+        resend();
+    }
+    if (blocks == OPQ_PIPELINE_BLOCKS_PER_RUN || (!silent && opq_queue_waiting(&rx) > 0)) {
+        config.wake();
+    }
+    counters.link = decoder.counters;
+    counters.resend_gone = resends.gone;
+    counters.resend_refused = resends.refused;
+    (void)spent(OPQ_STAGE_TOTAL, from);
+}
+
+bool opq_pipeline_wants_line(void) {
+    return (resends.spans > 0 || opq_queue_waiting(&outbox) > 0) && !atomic_load(&held) &&
+           opq_queue_waiting(&tx) < OPQ_PIPELINE_LOW_WATER;
+}
+
+bool opq_pipeline_post(uint8_t type, const uint8_t *data, size_t length) {
+    if (length > OPQ_LINK_MAX_PAYLOAD || !opq_queue_put_record(&outbox, type, data, length)) {
+        return false;
+    }
+    config.wake();
+    return true;
+}
+
+bool opq_pipeline_receive(uint8_t *type, uint8_t *data, size_t room, size_t *length) {
+    return opq_queue_take_record(&inbox, type, data, room, length);
+}
+
+void opq_pipeline_counters(opq_pipeline_counters_t *out) {
+    uint32_t runs;
+    do {  // again when a run came between
+        runs = atomic_load(&stages[OPQ_STAGE_TOTAL].calls);
+        *out = counters;
+    } while (atomic_load(&stages[OPQ_STAGE_TOTAL].calls) != runs);
+    out->tx_dropped_bytes += atomic_load(&outbox.refused_bytes);
+}
+
+void opq_pipeline_stage(opq_stage_t stage, opq_stage_cycles_t *out) { opq_stage_read(&stages[stage], out); }
+
+void opq_pipeline_decimated(uint32_t cycles) { opq_stage_add(&stages[OPQ_STAGE_DECIMATE], cycles); }
+
+uint16_t opq_pipeline_cpu_permille(void) {
+    opq_stage_cycles_t run, decimate;
+    opq_stage_read(&stages[OPQ_STAGE_TOTAL], &run);
+    opq_stage_read(&stages[OPQ_STAGE_DECIMATE], &decimate);
+    uint64_t busy = run.sum + decimate.sum;
+    uint32_t now = config.cycles();
+    uint32_t passed = now - cpu_from;
+    uint64_t permille = cpu_known && passed > 0 ? (busy - cpu_busy) * 1000U / passed : 0;
+    cpu_from = now;
+    cpu_busy = busy;
+    cpu_known = true;
+    return permille > 1000U ? 1000U : (uint16_t)permille;
+}

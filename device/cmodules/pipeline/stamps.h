@@ -1,0 +1,34 @@
+// The stamps of the last seconds: one per block, made once, kept as long as the ring keeps the samples.
+#ifndef OPQ_STAMPS_H
+#define OPQ_STAMPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { OPQ_STAMPS = 208 };  // the ring's 192 blocks of 200, and some more for short blocks beside gaps
+
+typedef struct {
+    uint64_t first_sample;
+    int64_t t_ns;
+    uint32_t uncertainty_ns;
+    uint32_t rate_millihz;
+    uint16_t count;
+    uint8_t source;
+    uint8_t flags;
+} opq_block_stamp_t;
+
+typedef struct {
+    opq_block_stamp_t held[OPQ_STAMPS];
+    uint32_t made;  // ever; the newest is held[(made - 1) % OPQ_STAMPS]
+} opq_stamps_t;
+
+void opq_stamps_clear(opq_stamps_t *stamps);
+// Blocks come in rising order of first_sample.
+void opq_stamps_add(opq_stamps_t *stamps, const opq_block_stamp_t *stamp);
+// The first block that ends behind `sample`; NULL: none yet.
+const opq_block_stamp_t *opq_stamps_from(const opq_stamps_t *stamps, uint64_t sample);
+// The time of a sample by its own block; false: its block is not held.
+bool opq_stamps_time(const opq_stamps_t *stamps, uint64_t sample, int64_t *t_ns, const opq_block_stamp_t **by);
+
+#endif

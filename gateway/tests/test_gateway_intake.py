@@ -289,7 +289,7 @@ def test_a_boxs_log_codes_get_words_and_a_flood_of_them_is_cut(bench: Bench) -> 
         for number in range(100):
             bench.intake.take(Log(40, 3100, number, 5))
         bench.now_s += 10.0
-        bench.intake.take(Log(1, 7, 3, 5))
+        bench.intake.take(Log(1, 7, 5, 5))
     assert [line["event"] for line in lines] == ["box.on_battery"] * 20 + ["box.started"]
     assert (lines[0]["supply_mv"], lines[0]["log_level"]) == (3100, "warning")
     assert lines[-1]["reset_cause"] == "watchdog"

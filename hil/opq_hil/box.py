@@ -43,7 +43,8 @@ RESEND_WAITING_BYTES = 2048
 """Old samples go out only while fewer bytes wait, so that new ones are never late for them."""
 LOG_STARTED = 1
 """Log.code: the Box started; a is its boot_id, b the reset cause."""
-RESET_POWER, RESET_COMMAND = 1, 2
+RESET_POWER, RESET_COMMAND = 1, 4
+"""Health.reset_cause: log_codes.RESET_CAUSES."""
 
 
 class Box:

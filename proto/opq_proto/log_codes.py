@@ -11,14 +11,13 @@ from opq_proto.link_messages import Log
 RESET_CAUSES = {
     0: "unknown",
     1: "power",
-    2: "software",
-    3: "watchdog",
-    4: "brown-out",
-    5: "pin",
-    6: "window watchdog",
-    7: "low power",
+    2: "brown-out",
+    3: "pin",
+    4: "software",
+    5: "watchdog",
+    6: "low power",
 }
-"""Health.reset_cause and the second integer of `box.started`; the flags of RCC_CSR, RM0090 7.3.21."""
+"""Health.reset_cause and the second integer of `box.started`; the flags of RCC_CSR, RM0090 7.3.21: opq_reset_cause_t."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ CODES: dict[int, Code] = {
 def words(message: Log) -> tuple[str, bool, dict[str, int | str]]:
     """The event, whether it is a warning, and its facts.
 
-    >>> words(Log(1, 7, 3, 120))
+    >>> words(Log(1, 7, 5, 120))
     ('box.started', False, {'boot_id': 7, 'reset_cause': 'watchdog', 'uptime_ms': 120})
     """
     code = CODES.get(message.code)

@@ -13,7 +13,7 @@ def test_a_known_code_gives_its_event_and_named_facts() -> None:
 
 
 def test_a_start_says_why_in_words() -> None:
-    event, warns, facts = log_codes.words(Log(1, 9, 4, 5))
+    event, warns, facts = log_codes.words(Log(1, 9, 2, 5))
     assert (event, warns) == ("box.started", False)
     assert facts == {"boot_id": 9, "reset_cause": "brown-out", "uptime_ms": 5}
     assert log_codes.words(Log(1, 9, 77, 5))[2]["reset_cause"] == "77"

@@ -1,0 +1,24 @@
+"""The converter: `device/cmodules/acquire/module.c`."""
+
+OK: int
+BAD_OVERSAMPLING: int
+BUSY: int
+NO_CLOCK: int
+NO_DEVICE: int
+
+def start(converter: str, oversampling: int, offset_lsb: int, delay_ticks: int) -> int:
+    """Index, ring and counters begin anew; `converter` is "board", "internal" or "external", `oversampling` 0 its own."""
+
+def stop() -> None: ...
+def converter() -> tuple[str, int, float, float] | None:
+    """(name, oversampling, effective bits, v_per_lsb without the setting `gain`) of the running one."""
+
+def head() -> int:
+    """Index of the next sample to be made."""
+
+def ring_samples() -> int: ...
+def counters() -> tuple[int, int, int, int, int]:
+    """samples, missing, clipped, overruns, reader overruns."""
+
+def slow() -> tuple[float, float, float, float]:
+    """VDDA V, supply V, battery V, chip temperature in degrees C; NaN: unknown."""

@@ -1,0 +1,33 @@
+"""The chip and the board: `device/port/module.c`."""
+
+NAME: str
+"""As in the image header: opqbox, pyboard_f405."""
+FIRMWARE: str
+"""Version of this build."""
+LED_STATUS: int
+LED_TIME: int
+LED_FAULT: int
+
+def reset_cause() -> int:
+    """0 unknown, 1 power, 2 brown-out, 3 pin, 4 software, 5 watchdog, 6 low power (opq_reset_cause_t)."""
+
+def clock_source() -> int:
+    """0 HSE, 1 HSI (HSE did not start), 2 slow: nothing can be sampled (opq_clock_source_t)."""
+
+def unique_id() -> bytes:
+    """12 bytes."""
+
+def boot_id() -> int:
+    """31 bits, another one at each start."""
+
+def led(which: int, on: bool) -> None: ...
+def repl_wanted() -> bool:
+    """The REPL pin is low, or the REPL was asked for before this reset."""
+
+def supply_is_low() -> bool:
+    """PVD: VDD below 2.9 V, flash must not be written."""
+
+def watchdog_start() -> None: ...
+def watchdog_feed() -> None: ...
+def reset() -> None:
+    """Never returns."""

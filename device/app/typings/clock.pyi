@@ -1,0 +1,27 @@
+"""GPS receiver and time: `device/cmodules/clock/module.c`."""
+
+FREE: int
+ACQUIRING: int
+LOCKED: int
+HOLDOVER: int
+
+def configure(
+    receiver: str, leap_seconds: int, pulse_delay_ns: int, ppb_per_k: float, ppb_per_k_sigma: float
+) -> None:
+    """`receiver`: nmea, ubx or none. At the start, and again when settings change."""
+
+def poll() -> None:
+    """Takes what came from the receiver and the pulses into the clock; at least each 100 ms."""
+
+def second(temperature_c: float) -> int:
+    """Once a second, after poll; the state now. NaN: no temperature."""
+
+def sync(t_ns: int, uncertainty_ns: int, ntp: bool) -> None:
+    """The gateway's time, valid now."""
+
+def labels_wrong() -> int: ...
+def seen() -> tuple[int, int, int]:
+    """Satellites, latitude and longitude in 1e-7 degrees."""
+
+def learnt() -> tuple[float, float] | None:
+    """The crystal's ppb per kelvin and its sigma, once it is worth keeping."""

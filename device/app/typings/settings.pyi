@@ -1,0 +1,29 @@
+"""Settings in flash: `device/cmodules/settings/module.c`."""
+
+OK: int
+UNKNOWN_KEY: int
+BAD_VALUE: int
+FLASH: int
+
+LOADED: int
+BLANK: int
+REPAIRED: int
+SECOND_COPY: int
+LOST: int
+
+def load() -> int:
+    """Where the values came from: LOADED ... LOST."""
+
+def get(key: str) -> str:
+    """KeyError: no such setting."""
+
+def integer(key: str) -> int: ...
+def number(key: str) -> float: ...
+def put(key: str, value: str) -> int:
+    """Into RAM; OK, UNKNOWN_KEY or BAD_VALUE."""
+
+def save() -> int:
+    """All that was put, at once; OK or FLASH."""
+
+def sequence() -> int: ...
+def items() -> list[tuple[str, str]]: ...

@@ -63,6 +63,8 @@ void opq_pipeline_init(const opq_pipeline_config_t *with) {
     opq_pipeline_restart();
 }
 
+const opq_pipeline_config_t *opq_pipeline_config(void) { return &config; }
+
 void opq_pipeline_restart(void) {
     opq_stamps_clear(&stamps);
     opq_resends_clear(&resends);
@@ -314,6 +316,8 @@ bool opq_pipeline_post(uint8_t type, const uint8_t *data, size_t length) {
 bool opq_pipeline_receive(uint8_t *type, uint8_t *data, size_t room, size_t *length) {
     return opq_queue_take_record(&inbox, type, data, room, length);
 }
+
+bool opq_pipeline_is_idle(void) { return opq_queue_waiting(&outbox) == 0 && opq_queue_waiting(&tx) == 0; }
 
 void opq_pipeline_counters(opq_pipeline_counters_t *out) {
     uint32_t runs;

@@ -41,6 +41,7 @@ enum {
 typedef struct {
     const opq_clock_t *clock;      // stamps; written by the main thread, read here
     uint32_t (*cycles)(void);      // DWT CYCCNT on the target
+    int64_t (*now_tick)(void);     // 84 MHz since the start, for the uptime
     void (*line_ready)(void);      // the tx queue is no longer empty: enable TXE
     void (*wake)(void);            // pend PendSV
 } opq_pipeline_config_t;
@@ -63,6 +64,7 @@ opq_queue_t *opq_pipeline_tx(void);
 opq_queue_t *opq_pipeline_rx(void);
 
 void opq_pipeline_init(const opq_pipeline_config_t *config);
+const opq_pipeline_config_t *opq_pipeline_config(void);
 // PendSV's whole work. Not reentrant.
 void opq_pipeline_run(void);
 // For USART1's interrupt: true when the line ran low and something is left to send again.
@@ -82,6 +84,8 @@ bool opq_pipeline_post(uint8_t type, const uint8_t *payload, size_t length);
 // Main thread: the next Command or UpdateData. False: none.
 bool opq_pipeline_receive(uint8_t *type, uint8_t *payload, size_t room, size_t *length);
 
+// Main thread: nothing waits to be sent.
+bool opq_pipeline_is_idle(void);
 // Main thread; snapshots.
 void opq_pipeline_counters(opq_pipeline_counters_t *out);
 void opq_pipeline_stage(opq_stage_t stage, opq_stage_cycles_t *out);

@@ -1,0 +1,99 @@
+"""Memory of an STM32F405 without the chip: sectors, the NOR rule, and what a reader may see.
+
+Source: RM0090 3.3 (flash sectors), 39.1 and 39.2 (unique id, flash size), DS8626 figure 18 (map).
+"""
+
+SECTOR_KIB = (16, 16, 16, 16, 64, 128, 128, 128, 128, 128, 128, 128)
+"""RM0090 table 5: sectors 0 to 11 of the 1 MB parts."""
+FLASH = 0x0800_0000
+SYSTEM_ROM, SYSTEM_ROM_BYTES = 0x1FFF_0000, 0x7A10
+DEVICE_PAGE = 0x1FFF_7A00
+"""OTP lock bytes, unique id and flash size stand on this page."""
+UID, FLASH_SIZE = 0x1FFF_7A10, 0x1FFF_7A22
+RAM, RAM_BYTES = 0x2000_0000, 128 * 1024
+ROM_LOADER_RAM_BYTES = 0x2000
+"""AN2606, STM32F40xxx: the boot loader's own variables, not to be written."""
+DEV_ID = 0x413
+"""RM0090 38.6.1: STM32F405/407/415/417."""
+
+
+class F405Memory:
+    """Flash that only clears bits until its sector is erased, RAM, and the device page.
+
+    Attributes:
+        flash: all of it, as it is now; 0xFF where erased.
+        erases: how often each sector was erased.
+        write_protected: sectors that take neither program nor erase.
+    """
+
+    def __init__(self, *, flash_kib: int = 1024, uid: bytes = bytes(range(0x30, 0x3C))) -> None:
+        if flash_kib not in (512, 1024):
+            raise ValueError(f"flash of {flash_kib} KiB; an F405 has 512 or 1024")
+        self.sectors = SECTOR_KIB if flash_kib == 1024 else SECTOR_KIB[:8]
+        self.flash = bytearray(b"\xff" * (sum(self.sectors) * 1024))
+        self.ram = bytearray(RAM_BYTES)
+        self.erases = [0] * len(self.sectors)
+        self.write_protected: set[int] = set()
+        page = bytearray(b"\xff" * 256)
+        page[UID - DEVICE_PAGE : UID - DEVICE_PAGE + 12] = uid
+        page[FLASH_SIZE - DEVICE_PAGE : FLASH_SIZE - DEVICE_PAGE + 2] = flash_kib.to_bytes(2, "little")
+        self._page = bytes(page)
+
+    def sector_span(self, sector: int) -> tuple[int, int]:
+        """Offset in flash and length of a sector, in bytes."""
+        return sum(self.sectors[:sector]) * 1024, self.sectors[sector] * 1024
+
+    def sector_at(self, address: int) -> int:
+        """The sector of an address of the flash."""
+        offset = address - FLASH
+        for sector in range(len(self.sectors)):
+            start, size = self.sector_span(sector)
+            if start <= offset < start + size:
+                return sector
+        raise ValueError(f"0x{address:08X} is not in the flash")
+
+    def read(self, address: int, count: int) -> bytes | None:
+        """`count` bytes, or None where nothing may be read."""
+        for start, memory in (
+            (FLASH, self.flash),
+            (RAM, self.ram),
+            (DEVICE_PAGE, self._page),
+            (SYSTEM_ROM, bytes(SYSTEM_ROM_BYTES)),
+        ):
+            if _within(address, count, start, len(memory)):
+                return bytes(memory[address - start : address - start + count])
+        return None
+
+    def program(self, address: int, data: bytes) -> bool:
+        """Write words; False where none may be written. Flash bits go from 1 to 0 only."""
+        if address % 4 or len(data) % 4:
+            return False
+        if _within(address, len(data), RAM + ROM_LOADER_RAM_BYTES, len(self.ram) - ROM_LOADER_RAM_BYTES):
+            self.ram[address - RAM : address - RAM + len(data)] = data
+            return True
+        if not _within(address, len(data), FLASH, len(self.flash)):
+            return False
+        touched = {self.sector_at(address), self.sector_at(address + len(data) - 1)}
+        if touched & self.write_protected:
+            return False
+        for place, byte in enumerate(data, address - FLASH):
+            self.flash[place] &= byte
+        return True
+
+    def erase(self, sector: int) -> bool:
+        """Erase a sector; False when it is absent or protected."""
+        if not 0 <= sector < len(self.sectors) or sector in self.write_protected:
+            return False
+        start, size = self.sector_span(sector)
+        self.flash[start : start + size] = b"\xff" * size
+        self.erases[sector] += 1
+        return True
+
+    def erase_all(self) -> None:
+        """Mass erase, protected sectors excepted."""
+        for sector in range(len(self.sectors)):
+            self.erase(sector)
+
+
+def _within(address: int, count: int, start: int, size: int) -> bool:
+    return start <= address and address + count <= start + size

@@ -1,0 +1,167 @@
+"""The emulated ROM boot loader answers byte for byte as AN3155 says."""
+
+import os
+import select
+from collections.abc import Iterator
+
+import pytest
+
+from opq_hil.f405_memory import F405Memory
+from opq_hil.rom_boot_loader import RomBootLoader
+
+ACK, NACK = b"\x79", b"\x1f"
+
+
+class Host:
+    """The other end of the pty, with no cleverness."""
+
+    def __init__(self, path: str) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
+
+    def ask(self, data: str, wait_s: float = 0.15) -> bytes:
+        os.write(self.fd, bytes.fromhex(data))
+        got = b""
+        while select.select([self.fd], [], [], wait_s)[0]:
+            got += os.read(self.fd, 4096)
+        return got
+
+
+@pytest.fixture
+def chip() -> Iterator[RomBootLoader]:
+    with RomBootLoader() as chip:
+        yield chip
+
+
+@pytest.fixture
+def host(chip: RomBootLoader) -> Iterator[Host]:
+    host = Host(chip.path)
+    yield host
+    os.close(host.fd)
+
+
+def test_it_waits_for_7f_and_is_deaf_after_any_other_first_byte(chip: RomBootLoader, host: Host) -> None:
+    assert host.ask("00") == b""
+    assert host.ask("7f") == b""
+    chip.reset()
+    assert host.ask("", 0.1) == b""
+    assert host.ask("7f") == ACK
+
+
+def test_get_get_version_and_get_id(host: Host) -> None:
+    host.ask("7f")
+    assert host.ask("00ff") == ACK + bytes.fromhex("0b31 00 01 02 11 21 31 44 63 73 82 92") + ACK
+    assert host.ask("01fe") == ACK + bytes.fromhex("310000") + ACK
+    assert host.ask("02fd") == ACK + bytes.fromhex("010413") + ACK
+
+
+def test_a_wrong_complement_and_an_unknown_command_are_refused(host: Host) -> None:
+    host.ask("7f")
+    assert host.ask("0011") == NACK
+    assert host.ask("43bc") == NACK, "this one has Extended Erase"
+    assert host.ask("7f7f") == NACK
+
+
+def test_write_and_read_memory(chip: RomBootLoader, host: Host) -> None:
+    host.ask("7f")
+    assert host.ask("31ce") == ACK
+    assert host.ask("08020000" + "0a") == ACK
+    assert host.ask("03" + "11223344" + "47") == ACK  # 03 ^ 11 ^ 22 ^ 33 ^ 44
+    assert bytes(chip.memory.flash[0x20000:0x20004]) == bytes.fromhex("11223344")
+    assert host.ask("11ee") == ACK
+    assert host.ask("08020000" + "0a") == ACK
+    assert host.ask("03fc") == ACK + bytes.fromhex("11223344")
+
+
+def test_wrong_checksums_are_refused_and_change_nothing(chip: RomBootLoader, host: Host) -> None:
+    host.ask("7f")
+    host.ask("31ce")
+    assert host.ask("08020000" + "0b") == NACK
+    host.ask("31ce")
+    host.ask("08020000" + "0a")
+    assert host.ask("03" + "11223344" + "48") == NACK
+    assert chip.memory.flash.count(0xFF) == len(chip.memory.flash)
+
+
+def test_addresses_outside_are_refused(host: Host) -> None:
+    host.ask("7f")
+    host.ask("11ee")
+    assert host.ask("40000000" + "40") == NACK
+    host.ask("11ee")
+    assert host.ask("08100000" + "18") == NACK
+
+
+def test_extended_erase_of_sectors_and_of_all(chip: RomBootLoader, host: Host) -> None:
+    host.ask("7f")
+    chip.memory.program(0x0802_0000, b"\0" * 4)
+    chip.memory.program(0x0808_0000, b"\0" * 4)
+    assert host.ask("44bb") == ACK
+    assert host.ask("0000" + "0005" + "05") == ACK
+    assert chip.memory.erases == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    host.ask("44bb")
+    assert host.ask("0000" + "000c" + "0c") == NACK, "sector 12 is none"
+    host.ask("44bb")
+    assert host.ask("fffe" + "01") == NACK, "one bank only"
+    host.ask("44bb")
+    assert host.ask("ffff" + "00") == ACK
+    assert min(chip.memory.erases) == 1 and chip.memory.flash.count(0xFF) == 1 << 20
+
+
+def test_the_old_erase_command_where_it_is_asked_for() -> None:
+    with RomBootLoader(old_erase=True) as chip:
+        host = Host(chip.path)
+        host.ask("7f")
+        assert host.ask("44bb") == NACK
+        assert host.ask("43bc") == ACK
+        assert host.ask("00" + "05" + "05") == ACK
+        assert chip.memory.erases[5] == 1
+        os.close(host.fd)
+
+
+def test_write_protection_resets_the_chip_and_holds_until_it_is_taken_off(
+    chip: RomBootLoader, host: Host
+) -> None:
+    host.ask("7f")
+    host.ask("639c")
+    assert host.ask("00" + "05" + "05") == ACK
+    assert host.ask("7f") == ACK, "after its reset it waits for 7F again"
+    host.ask("44bb")
+    assert host.ask("0000" + "0005" + "05") == NACK
+    assert host.ask("738c") == ACK + ACK
+    host.ask("7f")
+    host.ask("44bb")
+    assert host.ask("0000" + "0005" + "05") == ACK
+
+
+def test_readout_protection_refuses_memory_and_lifting_it_erases_all(chip: RomBootLoader, host: Host) -> None:
+    host.ask("7f")
+    chip.memory.program(0x0800_0000, b"\0" * 4)
+    assert host.ask("827d") == ACK + ACK
+    host.ask("7f")
+    assert host.ask("11ee") == NACK
+    assert host.ask("02fd")[-1:] == ACK
+    assert host.ask("926d") == ACK + ACK
+    assert chip.memory.flash.count(0xFF) == 1 << 20
+    assert host.ask("7f") == ACK
+    assert host.ask("11ee") == ACK
+
+
+def test_go_leaves_the_boot_loader(chip: RomBootLoader, host: Host) -> None:
+    host.ask("7f")
+    host.ask("21de")
+    assert host.ask("08000000" + "08") == ACK
+    assert chip.started_at == 0x0800_0000
+    assert host.ask("00ff") == b""
+
+
+def test_flash_bits_only_go_from_one_to_zero() -> None:
+    memory = F405Memory()
+    assert memory.program(0x0800_0000, bytes.fromhex("0ff0aa55"))
+    assert memory.program(0x0800_0000, bytes.fromhex("ffff55aa"))
+    assert bytes(memory.flash[:4]) == bytes.fromhex("0ff00000")
+
+
+def test_the_sectors_are_those_of_rm0090() -> None:
+    memory = F405Memory()
+    spans = [memory.sector_span(sector) for sector in range(12)]
+    assert spans[4] == (0x1_0000, 0x1_0000) and spans[5] == (0x2_0000, 0x2_0000)
+    assert sum(size for _, size in spans) == 1 << 20

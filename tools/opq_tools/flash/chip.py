@@ -1,0 +1,75 @@
+"""The chip that our firmware is for: how it names itself, its flash, its sectors."""
+
+from dataclasses import dataclass
+
+from opq_tools.flash.errors import FlashError
+
+DEV_ID = 0x413
+"""RM0090 38.6.1: STM32F405xx/07xx and F415xx/17xx; also what the ROM boot loader answers to Get ID."""
+FLASH = 0x0800_0000
+DEVICE_PAGE = 0x1FFF_7A00
+"""The ROM boot loader reads unique id and flash size as part of a whole page only (seen on F4 parts)."""
+UID, FLASH_SIZE = 0x1FFF_7A10, 0x1FFF_7A22
+"""RM0090 39.1 and 39.2; the size is in KiB."""
+SECTOR_KIB = (16, 16, 16, 16, 64, 128, 128, 128, 128, 128, 128, 128)
+"""RM0090 table 5."""
+ERASE_S_PER_KIB = 4.0 / 128
+"""DS8626 table 40, byte-wide programming, which works at any supply: a 128 KB sector takes 4 s at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sector:
+    """One erasable piece of the flash."""
+
+    number: int
+    address: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.address + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """What was found at the other end."""
+
+    dev_id: int
+    flash_kib: int
+    uid: str
+    """24 hex digits; empty when the way to the chip does not tell it."""
+
+    @property
+    def sectors(self) -> tuple[Sector, ...]:
+        found, address = [], FLASH
+        for number, kib in enumerate(SECTOR_KIB):
+            if address + kib * 1024 <= FLASH + self.flash_kib * 1024:
+                found.append(Sector(number, address, kib * 1024))
+            address += kib * 1024
+        return tuple(found)
+
+
+def check_dev_id(dev_id: int) -> None:
+    """Refuse a chip that our firmware cannot run on.
+
+    Raises:
+        FlashError: it is no STM32F405.
+    """
+    if dev_id != DEV_ID:
+        raise FlashError(
+            f"this chip says device id 0x{dev_id:03X}; our firmware is for the STM32F405 (0x{DEV_ID:03X}). "
+            "Nothing was written"
+        )
+
+
+def check_fits(chip: Chip, name: str, address: int, size: int) -> None:
+    """Refuse what would not lie within the chip's flash.
+
+    Raises:
+        FlashError: it does not.
+    """
+    if not FLASH <= address <= address + size <= FLASH + chip.flash_kib * 1024:
+        raise FlashError(
+            f"{name}: 0x{address:08X} to 0x{address + size:08X} does not lie within this chip's "
+            f"{chip.flash_kib} KiB of flash. Nothing was written"
+        )

@@ -1,0 +1,97 @@
+"""USB DFU: the same ROM, over the chip's USB socket, by dfu-util (ST's DfuSe variant, AN3156)."""
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from opq_tools.flash import programs
+from opq_tools.flash.chip import DEV_ID, FLASH, Chip
+from opq_tools.flash.errors import FlashError, HalfWrittenError
+from opq_tools.flash.image import Part
+from opq_tools.flash.progress import Steps
+
+USB_ID = "0483:df11"
+"""AN2606: ST's DFU boot loaders."""
+LAYOUTS = {"04*016Kg,01*064Kg,07*128Kg": 1024, "04*016Kg,01*064Kg,03*128Kg": 512}
+"""What the F405's ROM says of its flash. DFU tells no device id; no other layout is an F405."""
+_FOUND = re.compile(
+    rf'\[{USB_ID}\].*alt=(\d+), name="@Internal Flash\s*/0x08000000/([^"]+?)\s*"(?:, serial="([^"]*)")?'
+)
+
+
+class Dfu:
+    """One chip in DFU mode."""
+
+    def __init__(self, serial: str = "") -> None:
+        self._program = programs.find("dfu-util")
+        self._which: tuple[str, ...] = ("-d", USB_ID)
+        self._serial = serial
+
+    def chip(self) -> Chip:
+        """The one chip that waits in DFU mode.
+
+        Raises:
+            FlashError: none, several, or the wrong one.
+        """
+        listing = programs.run(self._program, ["-l", "-d", USB_ID], doing="looking for a chip")
+        found = [match.groups() for match in map(_FOUND.search, listing.splitlines()) if match]
+        if self._serial:
+            found = [each for each in found if each[2] == self._serial]
+        if not found:
+            raise FlashError(
+                "no chip in DFU mode: set BOOT0 high, plug USB in, press reset; `dfu-util -l` must list "
+                f"[{USB_ID}] @Internal Flash (seen by root only: a udev rule is missing). "
+                "Nothing was written"
+            )
+        if len(found) > 1:
+            serials = ", ".join(each[2] or "?" for each in found)
+            raise FlashError(
+                f"{len(found)} chips in DFU mode: choose one with --serial ({serials}). Nothing was written"
+            )
+        alt, layout, serial = found[0]
+        if layout not in LAYOUTS:
+            raise FlashError(f"this chip's flash is {layout}, which is no STM32F405's. Nothing was written")
+        self._which = ("-d", USB_ID, "-a", alt, *(("-S", serial) if serial else ()))
+        return Chip(DEV_ID, LAYOUTS[layout], "")
+
+    def read(self, address: int, count: int) -> bytes:
+        """Bytes of the flash."""
+        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+            back = Path(folder) / "back.bin"
+            self._run(f"reading 0x{address:08X}", "-s", f"0x{address:08X}:{count}", "-U", str(back))
+            return back.read_bytes() if back.exists() else b""
+
+    def write(self, parts: Sequence[Part], steps: Steps) -> None:
+        """Write each part and read it back; dfu-util erases the sectors that it touches.
+
+        Raises:
+            HalfWrittenError: the chip does not hold all of them.
+        """
+        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+            for number, part in enumerate(parts):
+                steps.step(f"writing {part.name}", 2 * len(part.data))
+                file, back = Path(folder) / f"{number}.bin", Path(folder) / f"{number}.back"
+                file.write_bytes(part.data)
+                try:
+                    self._run(f"writing {part.name}", "-s", f"0x{part.address:08X}", "-D", str(file))
+                    steps.done(len(part.data))
+                    where = f"0x{part.address:08X}:{len(part.data)}"
+                    self._run(f"reading {part.name} back", "-s", where, "-U", str(back))
+                    programs.compare(part.name, back, part.data)
+                except FlashError as error:
+                    raise HalfWrittenError(
+                        f"{error}. The chip may be half-written; its DFU loader is in ROM and is whole: "
+                        "set BOOT0 high, press reset and run the same command again"
+                    ) from error
+                steps.done(len(part.data))
+
+    def start(self) -> None:
+        """Leave DFU mode and run what is at the flash's beginning. The chip vanishes from USB while dfu-util
+        still asks it: exit codes 74 and 251 are that."""
+        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+            where, unused = f"0x{FLASH:08X}:4:leave", str(Path(folder) / "unused")
+            self._run("starting the firmware", "-s", where, "-U", unused, accept=(0, 74, 251))
+
+    def _run(self, doing: str, *arguments: str, accept: Sequence[int] = (0,)) -> None:
+        programs.run(self._program, [*self._which, *arguments], doing=doing, accept=accept)

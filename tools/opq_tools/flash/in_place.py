@@ -1,0 +1,238 @@
+"""Update in place: a new image into the Box's free slot, over the serial link, while it runs.
+
+The Box (its app, or the boot loader's recovery) judges the image itself and starts it on trial; until
+it has verified all of it the old firmware stays the one that starts. A piece that is lost or damaged
+on the line costs one more answer: the Box says which offset it wants next.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from opq_proto.link import Decoder, encode
+from opq_proto.link_messages import (
+    Acknowledgement,
+    Command,
+    Hello,
+    LinkMessage,
+    Operation,
+    Status,
+    UpdateData,
+)
+from opq_tools.flash.errors import FlashError, LineError
+from opq_tools.flash.image import Part
+from opq_tools.flash.progress import Steps
+from opq_tools.flash.serial_line import SerialLine
+
+BAUD = 921_600
+PIECE_BYTES = 1024
+"""The most that UpdateData holds."""
+ANSWER_S = 1.0
+TRIES = 10
+HELLO_S = 8.0
+"""A commanded Box says hello every 5 s even if the question is lost."""
+ERASE_S = 30.0
+"""Three sectors of 128 KB, 4 s each at most (DS8626 table 40), and the Box's other work between."""
+RESTART_S = 60.0
+"""Verify, reset, the boot loader's check of the signature, and the first hello."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an update ended."""
+
+    before: Hello
+    after: Hello
+    slot: str
+    resent_pieces: int
+    seconds: float
+
+
+class BoxLink:
+    """The gateway's end of a Box's link, for as long as an update takes.
+
+    Attributes:
+        resent: pieces and commands that had to be sent again.
+    """
+
+    def __init__(self, line: SerialLine, answer_s: float = ANSWER_S) -> None:
+        self._line = line
+        self._answer_s = answer_s
+        self._decoder = Decoder()
+        self._sequence = 0
+        self._command_id = secrets.randbelow(0xFFFF)
+        self.resent = 0
+
+    def hello(self, within_s: float = HELLO_S) -> Hello:
+        """Who is there.
+
+        Raises:
+            FlashError: nobody, or nobody who speaks our link.
+        """
+        end = time.monotonic() + within_s
+        while time.monotonic() < end:
+            self._send(Command(self._next_id(), Operation.HELLO))
+            answer = self._wait(lambda message: isinstance(message, Hello), 1.0)
+            if isinstance(answer, Hello):
+                return answer
+        good, bad = self._decoder.frames, self._decoder.crc_errors
+        raise FlashError(
+            f"{self._line.name}: no Box says hello within {within_s:g} s ({good} good and {bad} bad frames "
+            "came). Nothing was written; without working firmware it wants its recovery jumper, "
+            "or --port for its ROM"
+        )
+
+    def command(self, operation: Operation, argument: str = "", *, within_s: float) -> Acknowledgement:
+        """Ask until the Box answers with anything but busy; the answer may be a refusal.
+
+        Raises:
+            LineError: no answer.
+        """
+        end = time.monotonic() + within_s
+        command_id = self._next_id()
+        last = "no answer"
+        while time.monotonic() < end:
+            answer = self._ask(Command(command_id, operation, argument), command_id, self._answer_s)
+            if answer is None:
+                self.resent += 1
+                continue
+            if answer.status is not Status.BUSY:
+                return answer
+            last = f"busy ({answer.detail})"
+            command_id = self._next_id()
+            time.sleep(0.05)
+        raise LineError(f"{operation.name.lower()}: {last} within {within_s:g} s")
+
+    def send_image(self, image: bytes, steps: Steps) -> None:
+        """All of it, from where the Box wants it to its end.
+
+        Raises:
+            LineError: the Box does not answer any more.
+            FlashError: it refuses the image.
+        """
+        offset, failures, busy_until = 0, 0, time.monotonic() + ERASE_S
+        while offset < len(image):
+            command_id = self._next_id()
+            piece = UpdateData(command_id, offset, image[offset : offset + PIECE_BYTES])
+            answer = self._ask(piece, command_id, self._answer_s)
+            if answer is None:
+                self.resent += 1
+                failures += 1
+                if failures > TRIES:
+                    raise LineError(f"no answer to byte {offset}, {TRIES} times")
+                continue
+            failures = 0
+            if answer.status is Status.BUSY:
+                if time.monotonic() > busy_until:
+                    raise LineError(f"busy for {ERASE_S:g} s at byte {offset}")
+                time.sleep(0.05)
+                continue
+            if answer.status is not Status.DONE:
+                raise FlashError(f"the Box refuses the image at byte {offset}: {_refusal(answer)}")
+            busy_until = time.monotonic() + ERASE_S
+            wanted = _offset(answer, len(image))
+            if wanted > offset:
+                steps.done(wanted - offset)
+            offset = wanted
+
+    def _next_id(self) -> int:
+        self._command_id = (self._command_id + 1) & 0xFFFF
+        return self._command_id
+
+    def _send(self, message: LinkMessage) -> None:
+        self._line.write(encode(message, self._sequence))
+        self._sequence += 1
+
+    def _ask(self, message: LinkMessage, command_id: int, within_s: float) -> Acknowledgement | None:
+        def answers(found: LinkMessage) -> bool:
+            return isinstance(found, Acknowledgement) and found.command_id == command_id
+
+        self._send(message)
+        found = self._wait(answers, within_s)
+        return found if isinstance(found, Acknowledgement) else None
+
+    def _wait(self, wanted: Callable[[LinkMessage], bool], within_s: float) -> LinkMessage | None:
+        """The first wanted message; samples and all else that the Box says meanwhile go by."""
+        end = time.monotonic() + within_s
+        while time.monotonic() < end:
+            for _, message in self._decoder.feed(self._line.some()):
+                if wanted(message):
+                    return message
+        return None
+
+
+def update(box: BoxLink, images: Sequence[Part], before: Hello, steps: Steps) -> Outcome:
+    """The image for the free slot into the Box, verified and started by it.
+
+    Raises:
+        FlashError: it is not running the new firmware; the text says what it runs.
+    """
+    started = time.monotonic()
+    largest = max(len(image.data) for image in images)
+    try:
+        begun = box.command(Operation.UPDATE_BEGIN, str(largest), within_s=ERASE_S)
+        if begun.status is not Status.DONE:
+            raise FlashError(f"the Box does not begin an update: {_refusal(begun)}")
+        image = _for_slot(images, begun.detail)
+        steps.step(f"sending {image.name}", len(image.data))
+        box.send_image(image.data, steps)
+        ended = _end(box)
+        if ended is not None and ended.status is not Status.DONE:
+            raise FlashError(f"the Box refuses the image: {_refusal(ended)}")
+    except (LineError, FlashError) as error:
+        raise FlashError(
+            f"{error}. The update is incomplete, and the Box keeps the firmware that it has "
+            f"({before.firmware}); run the same command again"
+        ) from error
+    after = _new_start(box, before)
+    if after.firmware == before.firmware:
+        raise FlashError(
+            f"the Box runs {after.firmware} again: the new firmware did not report health and was rolled back"
+        )
+    return Outcome(before, after, image.name, box.resent, time.monotonic() - started)
+
+
+def _end(box: BoxLink) -> Acknowledgement | None:
+    """None: the answer was lost; the Box's next start tells."""
+    try:
+        return box.command(Operation.UPDATE_END, within_s=3 * ANSWER_S)
+    except LineError:
+        return None
+
+
+def _new_start(box: BoxLink, before: Hello) -> Hello:
+    """The first hello of another start than `before`."""
+    end = time.monotonic() + RESTART_S
+    while time.monotonic() < end:
+        try:
+            found = box.hello(within_s=2.0)
+        except (FlashError, LineError):
+            continue
+        if found.boot_id != before.boot_id:
+            return found
+    raise FlashError(
+        f"the Box took the new firmware and did not say hello from it within {RESTART_S:g} s; its "
+        "boot loader goes back to the old one after three starts without health. Look again with --who"
+    )
+
+
+def _for_slot(images: Sequence[Part], detail: str) -> Part:
+    """The image that the Box wants: its answer names slot A or B."""
+    if len(images) == 1:
+        return images[0]
+    match = re.search(r"\b(?:slot[ =]?)?([AB])\b", detail, re.IGNORECASE)
+    if match is None:
+        raise FlashError(f"the Box did not say which slot's image it wants, but {detail!r}")
+    return images["AB".index(match[1].upper())]
+
+
+def _offset(answer: Acknowledgement, length: int) -> int:
+    if not answer.detail.isdecimal() or int(answer.detail) > length:
+        raise FlashError(f"the Box wants byte {answer.detail!r} of {length} next")
+    return int(answer.detail)
+
+
+def _refusal(answer: Acknowledgement) -> str:
+    return f"{answer.status.name.lower().replace('_', ' ')}{': ' if answer.detail else ''}{answer.detail}"

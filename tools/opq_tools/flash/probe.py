@@ -1,0 +1,185 @@
+"""A debug probe on SWD, by openocd or pyocd: finds the chip, writes, reads back, resets."""
+
+import re
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from opq_tools.flash import programs
+from opq_tools.flash.chip import FLASH_SIZE, UID, Chip, check_dev_id
+from opq_tools.flash.errors import FlashError, HalfWrittenError
+from opq_tools.flash.image import Part
+from opq_tools.flash.progress import Steps
+
+IDCODE = 0xE004_2000
+"""DBGMCU_IDCODE (RM0090 38.6.1): the low 12 bits are the device id."""
+INTERFACE = "interface/stlink.cfg"
+"""openocd's file for the probe that most have; --interface names another, e.g. interface/cmsis-dap.cfg."""
+
+
+class Probe(ABC):
+    """One probe with one chip; each call is one run of the program."""
+
+    name: str
+
+    def __init__(self) -> None:
+        self._program = programs.find(self.name)
+
+    def chip(self) -> Chip:
+        """The chip at the probe.
+
+        Raises:
+            FlashError: no probe, no chip, or the wrong one.
+        """
+        words = self._words("looking for a chip", {IDCODE: 1, UID & ~3: 3, FLASH_SIZE & ~3: 1})
+        try:
+            check_dev_id(words[IDCODE] & 0xFFF)
+            kib = words[FLASH_SIZE & ~3] >> 16  # 0x1FFF7A22 is the upper half of its word
+            uid = b"".join(words[UID + 4 * at].to_bytes(4, "little") for at in range(3)).hex()
+        except KeyError as error:
+            raise FlashError(f"{self.name} did not tell who the chip is. Nothing was written") from error
+        if kib not in (512, 1024):
+            raise FlashError(
+                f"the chip says {kib} KiB of flash; an F405 has 512 or 1024. Nothing was written"
+            )
+        return Chip(words[IDCODE] & 0xFFF, kib, uid)
+
+    def read(self, address: int, count: int) -> bytes:
+        """Bytes of the flash."""
+        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+            back = Path(folder) / "back.bin"
+            self._save(f"reading 0x{address:08X}", address, count, back)
+            return back.read_bytes() if back.exists() else b""
+
+    def write(self, parts: Sequence[Part], steps: Steps) -> None:
+        """Write each part and read it back; the program erases the sectors that it touches.
+
+        Raises:
+            HalfWrittenError: the chip does not hold all of them.
+        """
+        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+            for number, part in enumerate(parts):
+                steps.step(f"writing {part.name}", 2 * len(part.data))
+                file, back = Path(folder) / f"{number}.bin", Path(folder) / f"{number}.back"
+                file.write_bytes(part.data)
+                try:
+                    self._program_file(f"writing {part.name}", part.address, file)
+                    steps.done(len(part.data))
+                    self._save(f"reading {part.name} back", part.address, len(part.data), back)
+                    programs.compare(part.name, back, part.data)
+                except FlashError as error:
+                    raise HalfWrittenError(
+                        f"{error}. The chip may be half-written; a probe needs nothing of what is "
+                        "in it: run the same command again, with reset pressed if it finds no chip"
+                    ) from error
+                steps.done(len(part.data))
+
+    def start(self) -> None:
+        """Reset the chip and let it run."""
+        self._reset()
+
+    @abstractmethod
+    def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
+        """Words by address, from each address on as many as it says."""
+
+    @abstractmethod
+    def _save(self, doing: str, address: int, count: int, file: Path) -> None: ...
+
+    @abstractmethod
+    def _program_file(self, doing: str, address: int, file: Path) -> None: ...
+
+    @abstractmethod
+    def _reset(self) -> None: ...
+
+
+class OpenOcd(Probe):
+    """openocd with ST-LINK, or the interface file that is named."""
+
+    name = "openocd"
+    _WORDS = re.compile(r"^0x([0-9a-f]{8}): ((?:[0-9a-f]{8} ?)+)\s*$", re.MULTILINE)
+
+    def __init__(self, interface: str = INTERFACE) -> None:
+        super().__init__()
+        self._files = ("-f", interface, "-f", "target/stm32f4x.cfg")
+
+    def _run(self, doing: str, *commands: str, last: str = "shutdown") -> str:
+        script = "; ".join(("init", "reset halt", *commands, last))
+        return programs.run(self._program, [*self._files, "-c", script], doing=doing)
+
+    def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
+        text = self._run(doing, *(f"mdw 0x{address:08X} {count}" for address, count in wanted.items()))
+        found = {}
+        for address, words in self._WORDS.findall(text):
+            for at, word in enumerate(words.split()):
+                found[int(address, 16) + 4 * at] = int(word, 16)
+        return found
+
+    def _save(self, doing: str, address: int, count: int, file: Path) -> None:
+        self._run(doing, f"dump_image {{{file}}} 0x{address:08X} {count}")
+
+    def _program_file(self, doing: str, address: int, file: Path) -> None:
+        self._run(doing, f"flash write_image erase {{{file}}} 0x{address:08X} bin")
+
+    def _reset(self) -> None:
+        self._run("starting the firmware", "reset run")
+
+
+class PyOcd(Probe):
+    """pyocd with any CMSIS-DAP or ST-LINK probe; the target comes with ST's pack."""
+
+    name = "pyocd"
+    TARGET = "stm32f405rgtx"
+    _WORDS = re.compile(r"^([0-9a-f]{8}):\s+((?:[0-9a-f]{8}\s)+)", re.MULTILINE)
+
+    def _run(self, doing: str, subcommand: str, *arguments: str) -> str:
+        fixed = (subcommand, "--no-wait", "-t", self.TARGET)
+        return programs.run(self._program, [*fixed, *arguments], doing=doing)
+
+    def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
+        asked = [
+            part
+            for address, count in wanted.items()
+            for part in ("-c", f"read32 0x{address:08x} {4 * count}")
+        ]
+        found = {}
+        for address, words in self._WORDS.findall(self._run(doing, "commander", *asked)):
+            for at, word in enumerate(words.split()):
+                found[int(address, 16) + 4 * at] = int(word, 16)
+        return found
+
+    def _save(self, doing: str, address: int, count: int, file: Path) -> None:
+        self._run(doing, "commander", "-c", f"savemem 0x{address:08x} {count} {file}")
+
+    def _program_file(self, doing: str, address: int, file: Path) -> None:
+        self._run(
+            doing,
+            "flash",
+            "--no-reset",
+            "-e",
+            "sector",
+            "-a",
+            f"0x{address:08x}",
+            "--format",
+            "bin",
+            str(file),
+        )
+
+    def _reset(self) -> None:
+        self._run("starting the firmware", "reset")
+
+
+def open_probe(which: str, interface: str | None) -> Probe:
+    """The named program, or the first of the two that is installed."""
+    if which == "pyocd":
+        return PyOcd()
+    if which == "openocd":
+        return OpenOcd(interface or INTERFACE)
+    try:
+        return OpenOcd(interface or INTERFACE)
+    except FlashError:
+        try:
+            return PyOcd()
+        except FlashError as error:
+            ways = "; or ".join(programs.INSTALL[name] for name in ("openocd", "pyocd"))
+            raise FlashError(f"this needs openocd or pyocd, and neither is installed: {ways}") from error

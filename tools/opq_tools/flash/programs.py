@@ -1,0 +1,67 @@
+"""The programs of others that flash: dfu-util, openocd, pyocd. Found on PATH, run, their words kept."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from opq_tools.flash.errors import FlashError
+
+TIMEOUT_S = 300.0
+INSTALL = {
+    "dfu-util": "sudo apt install dfu-util",
+    "openocd": "sudo apt install openocd",
+    "pyocd": "pip install pyocd && pyocd pack install stm32f405rgtx",
+}
+LINES_SHOWN = 6
+
+
+def find(name: str) -> str:
+    """The program's path.
+
+    Raises:
+        FlashError: it is not installed; the text says how to get it.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise FlashError(f"this needs {name}, which is not installed: {INSTALL[name]}. Nothing was written")
+    return found
+
+
+def run(program: str, arguments: Sequence[str], *, doing: str, accept: Sequence[int] = (0,)) -> str:
+    """Its standard output and error, joined.
+
+    Raises:
+        FlashError: it failed or took longer than TIMEOUT_S; its last lines are in the text.
+    """
+    try:
+        done = subprocess.run(
+            [program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FlashError(f"{doing}: {Path(program).name} took longer than {TIMEOUT_S:g} s") from error
+    except OSError as error:
+        raise FlashError(f"{doing}: {program} cannot be run: {error}") from error
+    text = done.stdout.decode("utf-8", "replace")
+    if done.returncode not in accept:
+        last = " | ".join([line.strip() for line in text.splitlines() if line.strip()][-LINES_SHOWN:])
+        raise FlashError(f"{doing}: {Path(program).name} ended with {done.returncode}: {last}")
+    return text
+
+
+def compare(name: str, path: Path, wanted: bytes) -> None:
+    """Hold what was read back to what was to be written.
+
+    Raises:
+        FlashError: they differ; the text says where.
+    """
+    found = path.read_bytes() if path.exists() else b""
+    if found[: len(wanted)] == wanted:
+        return
+    where = next((at for at, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), len(found))
+    raise FlashError(f"{name}: what was read back differs from byte {where} of {len(wanted)} on")

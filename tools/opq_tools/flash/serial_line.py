@@ -1,0 +1,72 @@
+"""A serial port for request and answer: a read that comes short is a LineError, stale bytes go."""
+
+import time
+from typing import Any
+
+import serial
+
+from opq_tools.flash.errors import FlashError, LineError
+
+POLL_S = 0.02
+
+
+class SerialLine:
+    """One open port. `timeout` (seconds for the next bytes) may be set at any time."""
+
+    def __init__(self, port: str, baud: int, parity: str = serial.PARITY_NONE) -> None:
+        self.name = port
+        self.timeout = 1.0
+        try:
+            self._port: Any = serial.serial_for_url(
+                port, baudrate=baud, parity=parity, timeout=POLL_S, write_timeout=5, exclusive=True
+            )
+        except (OSError, ValueError) as error:
+            raise FlashError(f"cannot open {port}: {error}. Nothing was written") from error
+
+    def write(self, data: bytes) -> None:
+        """All of `data`."""
+        try:
+            self._port.write(data)
+        except OSError as error:
+            raise LineError(f"{self.name} takes no bytes: {error}") from error
+
+    def read(self, count: int = 1) -> bytes:
+        """Exactly `count` bytes.
+
+        Raises:
+            LineError: they did not come within the time-out.
+        """
+        got = bytearray()
+        end = time.monotonic() + self.timeout
+        while len(got) < count:
+            got += self.some(count - len(got))
+            if len(got) < count and time.monotonic() > end:
+                raise LineError(f"{len(got)} of {count} bytes within {self.timeout:g} s")
+        return bytes(got)
+
+    def some(self, at_most: int = 4096) -> bytes:
+        """What comes within a moment; empty when nothing."""
+        try:
+            waiting: int = self._port.in_waiting
+            return bytes(self._port.read(max(1, min(at_most, waiting))))
+        except (OSError, TypeError) as error:  # pyserial: TypeError when the port is closed under it
+            raise LineError(f"{self.name} is gone: {error}") from error
+
+    def drain(self, silent_s: float) -> bytes:
+        """Read until nothing has come for `silent_s`, at most 5 s; what came."""
+        got = bytearray()
+        end = time.monotonic() + 5.0
+        quiet_from = time.monotonic()
+        while time.monotonic() - quiet_from < silent_s and time.monotonic() < end:
+            more = self.some()
+            if more:
+                got += more
+                quiet_from = time.monotonic()
+        return bytes(got)
+
+    def set_lines(self, *, dtr: bool, rts: bool) -> None:
+        """The modem lines, where the port has them."""
+        self._port.dtr, self._port.rts = dtr, rts
+
+    def close(self) -> None:
+        self._port.close()

@@ -1,0 +1,194 @@
+"""Flashing by the ROM boot loader, against the emulated one on a pty, with a line as bad as asked."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from opq_hil.f405_memory import F405Memory
+from opq_hil.faults import Faults
+from opq_hil.rom_boot_loader import EXTENDED_ERASE, WRITE, Moods, RomBootLoader
+from opq_tools.flash.chip import Chip
+from opq_tools.flash.errors import FlashError, HalfWrittenError, LineError
+from opq_tools.flash.image import Part
+from opq_tools.flash.progress import Steps
+from opq_tools.flash.rom import RomLoader
+from opq_tools.flash.serial_line import SerialLine
+from opq_tools.flash.writing import stretches, write_parts
+
+SLOT_A = 0x0802_0000
+FLASH = 0x0800_0000
+
+
+def some_bytes(count: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(count)
+
+
+def connected(chip: RomBootLoader, answer_s: float = 0.12) -> RomLoader:
+    """The loader, however often the first byte was damaged: each time somebody presses reset."""
+    loader = RomLoader(SerialLine(chip.path, 115_200, "E"), answer_s)
+    for _ in range(20):
+        try:
+            loader.connect()
+        except (FlashError, LineError):
+            chip.reset()
+        else:
+            return loader
+    raise AssertionError("no way to the chip")
+
+
+@pytest.fixture
+def chip() -> Iterator[RomBootLoader]:
+    with RomBootLoader() as chip:
+        yield chip
+
+
+def test_a_chip_says_who_it_is(chip: RomBootLoader) -> None:
+    found = connected(chip).chip()
+    assert (found.dev_id, found.flash_kib) == (0x413, 1024)
+    assert found.uid == bytes(range(0x30, 0x3C)).hex()
+
+
+def test_what_is_written_is_what_stands_there_and_nothing_else_changes(chip: RomBootLoader) -> None:
+    chip.memory.flash[0x8000:0xC000] = settings = some_bytes(0x4000, 7)
+    loader = connected(chip)
+    data = some_bytes(150_001)
+    assert write_parts(loader, loader.chip(), [Part("image", SLOT_A, data)], Steps(None)) == 150_004
+    assert bytes(chip.memory.flash[0x20000 : 0x20000 + 150_001]) == data
+    assert bytes(chip.memory.flash[0x8000:0xC000]) == settings
+    assert chip.memory.erases == [0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_sectors_of_which_the_file_has_only_ff_stay_as_they_are() -> None:
+    data = b"\1" * 0x4000 + b"\xff" * 0xC000 + b"\2" * 0x100
+    cut = stretches(Chip(0x413, 1024, ""), Part("flash.bin", FLASH, data))
+    assert [stretch.sector.number for stretch in cut] == [0, 4]
+
+
+def test_a_part_that_begins_within_a_sector_is_refused() -> None:
+    with pytest.raises(FlashError, match="within sector 5"):
+        stretches(Chip(0x413, 1024, ""), Part("x", SLOT_A + 512, b"\1"))
+
+
+def test_the_first_bytes_of_a_part_are_written_last(chip: RomBootLoader) -> None:
+    order: list[int] = []
+    program = chip.memory.program
+
+    def noted(address: int, data: bytes) -> bool:
+        order.append(address)
+        return program(address, data)
+
+    chip.memory.program = noted  # type: ignore[method-assign]
+    loader = connected(chip)
+    write_parts(loader, loader.chip(), [Part("image", SLOT_A, some_bytes(0x20000 + 600))], Steps(None))
+    assert order[-1] == SLOT_A and order.count(SLOT_A) == 1
+    assert order[0] == SLOT_A + 0x20000
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_lost_and_flipped_bytes_cost_time_and_nothing_else(seed: int) -> None:
+    faults = Faults(corruption=4e-4, dropping=4e-4, seed=seed)
+    data = some_bytes(8_000, seed)
+    with RomBootLoader(faults=faults) as chip:
+        loader = connected(chip)
+        found = loader.chip()
+        assert (found.flash_kib, found.uid) == (1024, bytes(range(0x30, 0x3C)).hex())
+        write_parts(loader, found, [Part("image", SLOT_A, data)], Steps(None))
+        assert bytes(chip.memory.flash[0x20000 : 0x20000 + len(data)]) == data
+        rest = chip.memory.flash[:0x20000] + chip.memory.flash[0x40000:]
+        assert rest.count(0xFF) == len(rest)
+        assert loader.retries > 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(20))
+def test_a_whole_slot_over_a_bad_line(seed: int) -> None:
+    faults = Faults(corruption=1e-4, dropping=1e-4, seed=seed)
+    data = some_bytes(200_000, seed)
+    with RomBootLoader(faults=faults) as chip:
+        loader = connected(chip)
+        write_parts(loader, loader.chip(), [Part("image", SLOT_A, data)], Steps(None))
+        assert bytes(chip.memory.flash[0x20000 : 0x20000 + len(data)]) == data
+        assert chip.memory.erases[:5] == [0] * 5
+
+
+def test_refused_commands_are_asked_again() -> None:
+    with RomBootLoader(moods=Moods(refuses_every=5)) as chip:
+        loader = connected(chip)
+        write_parts(loader, loader.chip(), [Part("image", SLOT_A, some_bytes(3000))], Steps(None))
+        assert bytes(chip.memory.flash[0x20000 : 0x20000 + 3000]) == some_bytes(3000)
+
+
+def test_late_answers_do_not_put_the_loader_out_of_step() -> None:
+    with RomBootLoader(moods=Moods(late_every=9, late_s=0.2)) as chip:
+        loader = connected(chip)
+        write_parts(loader, loader.chip(), [Part("image", SLOT_A, some_bytes(1200))], Steps(None))
+        assert bytes(chip.memory.flash[0x20000 : 0x20000 + 1200]) == some_bytes(1200)
+        assert loader.retries > 0
+
+
+def test_another_chip_is_refused_before_anything_is_written() -> None:
+    with RomBootLoader(chip_id=0x419) as chip:
+        with pytest.raises(FlashError, match=r"0x419.*STM32F405.*Nothing was written"):
+            connected(chip).chip()
+        assert EXTENDED_ERASE not in chip.commands and WRITE not in chip.commands
+
+
+def test_a_read_protected_chip_is_named_as_such() -> None:
+    with RomBootLoader(readout_protected=True) as chip, pytest.raises(FlashError, match="protected"):
+        connected(chip).chip()
+
+
+def test_a_smaller_chip_has_fewer_sectors() -> None:
+    with RomBootLoader(F405Memory(flash_kib=512)) as chip:
+        assert len(connected(chip).chip().sectors) == 8
+
+
+def test_nobody_there_says_what_to_press() -> None:
+    with RomBootLoader() as chip:
+        line = SerialLine(chip.path, 115_200, "E")
+        line.write(b"\x55")  # a wrong first byte: the real one has measured a wrong baud rate
+        with pytest.raises(FlashError, match=r"BOOT0 high.*Nothing was written"):
+            RomLoader(line, 0.05).connect()
+
+
+def test_a_port_that_is_absent_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(FlashError, match="cannot open"):
+        SerialLine(str(tmp_path / "none"), 115_200)
+
+
+def test_power_gone_in_the_middle_says_half_written_and_how_to_go_on_and_going_on_works() -> None:
+    memory = F405Memory()
+    data = some_bytes(5000)
+    with RomBootLoader(memory, moods=Moods(dies_in_write=7)) as chip:
+        loader = connected(chip)
+        with pytest.raises(HalfWrittenError, match=r"half-written: sectors 5 .*run the same command again"):
+            write_parts(loader, loader.chip(), [Part("image", SLOT_A, data)], Steps(None))
+    assert bytes(memory.flash[0x20000:0x20100]) == b"\xff" * 256, "a boot loader must not see a header"
+    with RomBootLoader(memory) as chip:
+        loader = connected(chip)
+        write_parts(loader, loader.chip(), [Part("image", SLOT_A, data)], Steps(None))
+    assert bytes(memory.flash[0x20000 : 0x20000 + len(data)]) == data
+
+
+def test_a_write_protected_sector_is_no_success(chip: RomBootLoader) -> None:
+    chip.memory.write_protected.add(5)
+    loader = connected(chip)
+    with pytest.raises(HalfWrittenError, match="erasing sector 5"):
+        write_parts(loader, loader.chip(), [Part("image", SLOT_A, some_bytes(300))], Steps(None))
+
+
+def test_cells_that_do_not_take_the_erase_are_found_by_reading_back(chip: RomBootLoader) -> None:
+    chip.memory.erase = lambda sector: True  # type: ignore[method-assign]
+    chip.memory.flash[0x20000 + 700] = 0
+    loader = connected(chip)
+    with pytest.raises(HalfWrittenError, match="does not read back"):
+        write_parts(loader, loader.chip(), [Part("image", SLOT_A, b"\x55" * 1000)], Steps(None))
+
+
+def test_go_starts_the_program(chip: RomBootLoader) -> None:
+    loader = connected(chip)
+    assert loader.start(FLASH)
+    assert chip.started_at == FLASH

@@ -1,0 +1,50 @@
+"""Built firmware as a HIL run needs it: the chip's flash, and an update file for the link.
+
+`opq-tools firmware build` makes a folder per board; `OPQ_FIRMWARE_DIR`, or --firmware, names the one above.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from opq_hil.backends.backend import Image
+from opq_hil.world import EXTERNAL, INTERNAL
+from opq_proto.errors import OpqError
+
+BOARDS: Mapping[str, str] = {"opqbox": EXTERNAL, "pyboard_f405": INTERNAL}
+"""Board -> where mains comes in."""
+VARIABLE = "OPQ_FIRMWARE_DIR"
+FLASH, UPDATE = "flash.bin", "firmware.opqfw"
+
+
+class FirmwareError(OpqError):
+    """There is no built firmware where one was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """One board's build."""
+
+    image: Image
+    update: Path
+    """The .opqfw file: the image of either slot."""
+
+
+def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
+    """Every board that was built into `folder` (else `OPQ_FIRMWARE_DIR`).
+
+    Raises:
+        FirmwareError: no folder is named, or no board is in it.
+    """
+    told = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    if told is None:
+        raise FirmwareError(f"no built firmware: opq-tools firmware build, then --firmware DIR or {VARIABLE}")
+    found = {
+        board: Firmware(Image(board, told / board / FLASH, converter), told / board / UPDATE)
+        for board, converter in BOARDS.items()
+        if (told / board / FLASH).exists()
+    }
+    if not found:
+        raise FirmwareError(f"{told}: no {FLASH} of {' or '.join(BOARDS)} in it; opq-tools firmware build")
+    return found

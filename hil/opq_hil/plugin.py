@@ -1,0 +1,68 @@
+"""pytest plug-in: HIL scenarios in anybody's tests. Load it with `-p opq_hil.plugin`.
+
+pytest --hil-backend board --hil-port /dev/ttyUSB0 --hil-firmware DIR
+
+def test_my_idea(hil_bench):
+    run = hil_bench.run(World(10 * NS))
+    assert when(run.capture.heard, "sampling") < 2 * NS
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from opq_hil.backends.backend import Backend, BackendError
+from opq_hil.backends.choice import BACKENDS, backend
+from opq_hil.firmware import VARIABLE, Firmware, FirmwareError, read_firmware
+from opq_hil.suites.scenario import Bench
+
+WALL_LIMIT_S = 240.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("hil", "OPQ Box: hardware in the loop")
+    group.addoption(
+        "--hil-backend", default="qemu", choices=sorted(BACKENDS), help="What runs the firmware. [qemu]"
+    )
+    group.addoption("--hil-port", default="", help="Serial port of the board, for --hil-backend board.")
+    group.addoption("--hil-firmware", type=Path, help=f"Folder of built boards. [${VARIABLE}]")
+    group.addoption("--hil-keep", type=Path, help="Folder for worlds, logs and reports. [pytest's own]")
+
+
+@pytest.fixture(scope="session")
+def hil_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where runs leave their world, log and report."""
+    kept = request.config.getoption("--hil-keep")
+    return kept.absolute() if kept else tmp_path_factory.mktemp("hil")
+
+
+@pytest.fixture(scope="session")
+def hil_backend(request: pytest.FixtureRequest) -> Backend:
+    """The chosen backend; the test is skipped, with the reason, where it cannot run."""
+    try:
+        return backend(request.config.getoption("--hil-backend"), request.config.getoption("--hil-port"))
+    except BackendError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
+    """Built firmware by board; skipped where there is none. Override this fixture to build it."""
+    try:
+        return read_firmware(request.config.getoption("--hil-firmware"))
+    except FirmwareError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def hil_bench(
+    request: pytest.FixtureRequest,
+    hil_backend: Backend,
+    hil_firmware: Mapping[str, Firmware],
+    hil_folder: Path,
+) -> Bench:
+    """A bench with a folder of the test's own; a failing test shows it."""
+    folder = hil_folder / request.node.name
+    print(f"HIL: {hil_backend.version}; worlds, logs and reports in {folder}")  # shown when the test fails
+    return Bench(hil_backend, hil_firmware, folder, WALL_LIMIT_S)

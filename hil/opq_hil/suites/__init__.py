@@ -1,0 +1,1 @@
+"""The HIL scenarios: suite A is played in virtual time and deterministic, suite B is live."""

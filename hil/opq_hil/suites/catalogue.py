@@ -1,0 +1,68 @@
+"""All scenarios by name. A new one is an entry in its module's SCENARIOS."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from opq_hil.backends.backend import Backend
+from opq_hil.firmware import Firmware
+from opq_hil.suites import faults, live, recordings, sampling, timekeeping
+from opq_hil.suites.scenario import Scenario, Verdict, play
+from opq_proto.errors import ConfigError
+
+SCENARIOS: Mapping[str, Scenario] = {
+    scenario.name: scenario
+    for module in (sampling, recordings, timekeeping, faults, live)
+    for scenario in module.SCENARIOS
+}
+EMULATORS = 2
+"""Side by side: one per core of a small machine."""
+
+
+def chosen(names: Sequence[str], suite: str | None = None, soaks: bool = False) -> tuple[Scenario, ...]:
+    """Scenarios by name; without names all of a suite (both), soaks only when asked for.
+
+    Raises:
+        ConfigError: a name is unknown; the text has all.
+    """
+    unknown = [name for name in names if name not in SCENARIOS]
+    if unknown:
+        raise ConfigError(f"scenario {', '.join(unknown)}: unknown; there are {', '.join(SCENARIOS)}")
+    if names:
+        return tuple(SCENARIOS[name] for name in names)
+    return tuple(
+        scenario
+        for scenario in SCENARIOS.values()
+        if scenario.soak <= soaks and suite in (None, scenario.suite)
+    )
+
+
+def play_all(
+    scenarios: Sequence[Scenario],
+    backend: Backend,
+    firmware: Mapping[str, Firmware],
+    folder: Path,
+    told: Callable[[Verdict], None] = lambda _: None,
+) -> list[Verdict]:
+    """Play scenarios, EMULATORS of suite A at a time, those of suite B one by one behind them.
+
+    `told` is called as each ends, one call at a time, from any thread.
+    """
+    lock = threading.Lock()
+
+    def one(scenario: Scenario) -> Verdict:
+        verdict = play(scenario, backend, firmware, folder, time.monotonic)
+        with lock:
+            told(verdict)
+        return verdict
+
+    played = [scenario for scenario in scenarios if scenario.suite == "A"]
+    workers = EMULATORS if backend.deterministic else 1
+    with ThreadPoolExecutor(workers) as pool:
+        found = {verdict.scenario.name: verdict for verdict in pool.map(one, played)}
+    for scenario in scenarios:
+        if scenario.suite == "B":
+            found[scenario.name] = one(scenario)
+    return [found[scenario.name] for scenario in scenarios]

@@ -1,0 +1,135 @@
+"""Faults of line and power that a Box has to live with, and tell of."""
+
+from itertools import pairwise
+
+from opq_hil import sensors
+from opq_hil.backends.backend import Run
+from opq_hil.capture import waveform
+from opq_hil.suites.sampling import nothing_missed
+from opq_hil.suites.scenario import Bench, Figures, Scenario, require
+from opq_hil.world import NS, Noise, Power, World
+from opq_proto import log_codes
+from opq_proto.link_messages import (
+    Acknowledgement,
+    Command,
+    Health,
+    LinkMessage,
+    Log,
+    Operation,
+    Resend,
+    Samples,
+    Status,
+)
+
+RATE_HZ = 12_000
+EVENT_OF = {code.event: number for number, code in log_codes.CODES.items()}
+
+
+def logged(run: Run, event: str) -> list[Log]:
+    """Log lines of one event (`box.on_battery`, ...), in order."""
+    return [line for line in run.capture.of(Log) if line.code == EVENT_OF[event]]
+
+
+def corrupted_line(bench: Bench) -> Figures:
+    """One byte in 10,000 has a flipped bit, both ways: every sample arrives or is counted, none is wrong.
+
+    The gateway is a script: each second it asks twice for what is 1 and 2 s old, whether it misses it
+    or not. That is resending at twice the real rate, beside the fresh samples.
+    """
+    seconds = 40
+    said: list[tuple[int, LinkMessage | bytes]] = []
+    for second in range(6, seconds - 2):
+        said.append((second * NS, Command(second, Operation.HELLO)))
+        said += [
+            (second * NS + age * NS // 4, Resend((second - 4 - age) * RATE_HZ, RATE_HZ)) for age in (1, 2)
+        ]
+    noise = (Noise(1e-4, False, 5), Noise(1e-4, True, 6))
+    run = bench.run(World(seconds * NS, said=tuple(said), noise=noise))
+    blocks = [block for block in run.capture.of(Samples) if block.first_sample < (seconds - 8) * RATE_HZ]
+    whole = waveform(blocks)
+    require(whole.conflicts == 0, f"{whole.conflicts} samples came with two values: a bad frame passed")
+    lost_frames = frames_lost(run)
+    unseen = -(-whole.missing // 200)
+    damaged = sum(run.capture.counters[name] for name in ("crc_errors", "malformed", "oversize"))
+    require(
+        unseen <= lost_frames and damaged > 0, f"{unseen} blocks missing, {lost_frames} frames known as lost"
+    )
+    require(
+        whole.missing * 1000 <= len(whole.counts), f"{whole.missing} of {len(whole.counts)} samples missing"
+    )
+    health = run.capture.of(Health)[-1]
+    acknowledged = {answer.command_id for answer in run.capture.of(Acknowledgement)}
+    asked = {message.command_id for _, message in said if isinstance(message, Command)}
+    silent = len(asked - acknowledged)
+    require(
+        silent == 0 or health.crc_errors > 0, f"{silent} commands without an answer, and no bad frame counted"
+    )
+    require(health.overruns == 0 and health.missing_samples == 0, "samples were lost before the line")
+    return {
+        "samples": len(whole.counts),
+        "missing": whole.missing,
+        "frames_lost": lost_frames,
+        "box_crc_errors": health.crc_errors,
+        "commands_unanswered": silent,
+    }
+
+
+def frames_lost(run: Run) -> int:
+    """Frames that the numbering knows and nobody could read."""
+    numbers = [heard.sequence for heard in run.capture.heard]
+    return sum((after - before - 1) & 0xFFFF for before, after in pairwise(numbers))
+
+
+def silent_minute(bench: Bench) -> Figures:
+    """The gateway says nothing for a minute, then asks for the last 2 s: they come, nothing was lost."""
+    asked = 62 * RATE_HZ
+    said: tuple[tuple[int, LinkMessage | bytes], ...] = (
+        (6 * NS, Command(1, Operation.HELLO)),
+        (67 * NS, Command(2, Operation.HELLO)),
+        (67 * NS, Resend(asked, 2 * RATE_HZ)),
+    )
+    run = bench.run(World(72 * NS, said=said))
+    nothing_missed(run.capture, since_s=5.0, end_s=72.0)
+    answers = [answer.status for answer in run.capture.of(Acknowledgement)]
+    require(answers == [Status.DONE, Status.DONE], f"commands ended as {answers}")
+    again = [block for block in run.capture.of(Samples) if block.flags & 4]
+    have = waveform(again) if again else None
+    require(
+        have is not None
+        and have.first_sample == asked
+        and len(have.counts) == 2 * RATE_HZ
+        and not have.missing,
+        f"of 24000 samples asked for, {0 if have is None else len(have.counts) - have.missing} came again",
+    )
+    require(waveform(run.capture.of(Samples)).conflicts == 0, "what came again differs from what came first")
+    return {"resent_blocks": len(again)}
+
+
+def battery(bench: Bench) -> Figures:
+    """Supply gone at 8 s, back at 16 s, gone again at 22 s and the battery empty at 28 s."""
+    supply = sensors.steps(sensors.SUPPLY, ((0, 5.0), (8, 0.0), (16, 5.0), (22, 0.0)))
+    cell = sensors.steps(sensors.BATTERY, ((0, 4.0), (28, 3.2)))
+    run = bench.run(World(36 * NS, power=Power(adc=supply + cell)))
+    for event, count in (("box.on_battery", 2), ("box.supply_back", 1), ("box.battery_low", 1)):
+        lines = logged(run, event)
+        require(len(lines) == count, f"{event}: {len(lines)} times; want {count}")
+    switched_ms = logged(run, "box.on_battery")[0].uptime_ms
+    require(7000 <= switched_ms <= 10_500, f"on battery was told at {switched_ms} ms; the supply fell at 8 s")
+    require(bool(logged(run, "box.stopped")), "an empty battery did not end in an orderly stop")
+    return {"told_after_ms": switched_ms - 8000}
+
+
+def brown_out(bench: Bench) -> Figures:
+    """The detector sees the supply sink below its threshold for 100 ms: told, and it goes on sampling."""
+    run = bench.run(World(16 * NS, power=Power(pvd=((8 * NS, True), (8 * NS + NS // 10, False)))))
+    last = run.capture.timed(Samples)[-1][0] / NS
+    require(last > 15.0, f"the last samples came at {last:.1f} s; want sampling again after the sag")
+    return {"log_lines": len(run.capture.of(Log))}
+
+
+SCENARIOS = (
+    Scenario("corrupted_line", "1e-4 of the bytes damaged, both ways: delivered or counted", corrupted_line),
+    Scenario("silent_minute", "the gateway is silent for a minute", silent_minute),
+    Scenario("battery", "on battery, back, and empty: an orderly stop", battery),
+    Scenario("brown_out", "the supply sinks below the detector's threshold", brown_out),
+)

@@ -1,0 +1,86 @@
+"""Suite B: a Box in real time on a pty, and the real gateway process at its other end.
+
+Real time is not exact: stamps are held to tens of microseconds, and what a scheduler delays is delayed.
+"""
+
+import itertools
+import time
+
+import numpy as np
+
+from opq_hil.gateway_process import GatewayProcess
+from opq_hil.gps import Gps
+from opq_hil.line import BoxLine
+from opq_hil.strategy import reach
+from opq_hil.suites.recordings import RATE_HZ, place, played, real_dip
+from opq_hil.suites.scenario import Bench, Figures, Scenario, require
+from opq_hil.world import NS, Noise, Sine, World
+from opq_proto.link_messages import Operation, Status
+from opq_proto.messages import TimeSource
+
+STAMP_NS = 200_000
+"""A stamp against its neighbours: interrupts of an emulator in real time come tens of us late."""
+LONG_NS = 3600 * NS
+
+
+def gateway(bench: Bench) -> Figures:
+    """A recorded dip arrives in the ring of a real gateway, bit for bit, no sample missing."""
+    counts = real_dip()
+    flash = bench.prepared(oversampling="1", box_id="1")
+    world = World(LONG_NS, mains=played(counts, 25))
+    with (
+        bench.live(world, flash=flash) as port,
+        GatewayProcess(port, bench.folder / "gateway") as running,
+    ):
+        running.wait_until(lambda: running.samples() > 24 * RATE_HZ, 90.0, "24 s of samples")
+        time.sleep(5.0)
+        blocks = running.blocks()
+    row = np.concatenate([block.counts for block in blocks])
+    holes = sum(after.first_sample != before.end_sample for before, after in itertools.pairwise(blocks))
+    require(holes == 0, f"{holes} holes in the ring")
+    require(place(row, counts) >= 0, f"the recording is not among {len(row)} samples of the ring")
+    locked = [block for block in blocks if block.source is TimeSource.GPS]
+    require(len(locked) > 60, f"{len(locked)} blocks stamped by GPS")
+    steps = [
+        after.t_ns - before.t_ns - len(before.counts) * 10**12 // before.rate_millihz
+        for before, after in itertools.pairwise(locked)
+    ]
+    worst = max(map(abs, steps), default=0)
+    require(worst < STAMP_NS, f"stamps step by {worst} ns beside their rate; want < {STAMP_NS}")
+    return {"samples": len(row), "worst_step_ns": worst}
+
+
+def corrupted(bench: Bench) -> Figures:
+    """1e-4 of the bytes damaged both ways, 30 s, a real gateway asks again: no sample missing in its ring."""
+    flash = bench.prepared(box_id="1")
+    noise = (Noise(1e-4, False, 5), Noise(1e-4, True, 6))
+    with (
+        bench.live(World(LONG_NS, mains=Sine(), gps=Gps(), noise=noise), flash=flash) as port,
+        GatewayProcess(port, bench.folder / "gateway") as running,
+    ):
+        running.wait_until(lambda: running.samples() > 30 * RATE_HZ, 90.0, "30 s of samples")
+        blocks = running.blocks()
+    missing = sum(after.first_sample - before.end_sample for before, after in itertools.pairwise(blocks))
+    samples = sum(len(block.counts) for block in blocks)
+    require(missing == 0, f"{missing} of {samples} samples missing")
+    return {"samples": samples, "missing": missing}
+
+
+def commands(bench: Bench) -> Figures:
+    """A Box on a line is brought to sampling, takes a setting, refuses a wrong one, and starts anew."""
+    with bench.live(World(LONG_NS)) as port, BoxLine(port) as line:
+        reach(line, "sampling", 30)
+        for argument, status in (("nominal_hz=50", Status.DONE), ("nominal_hz=5000", Status.BAD_ARGUMENT)):
+            answer = line.ask(Operation.PUT_SETTING, argument)
+            require(answer.status is status, f"{argument} ended as {answer.status.name}: {answer.detail}")
+        began = time.monotonic()
+        line.ask(Operation.RESET)
+        reach(line, "sampling", 30)
+        return {"reset_to_sampling_s": time.monotonic() - began}
+
+
+SCENARIOS = (
+    Scenario("live_commands", "reached, set, reset on a line in real time", commands, suite="B"),
+    Scenario("live_gateway", "a recorded dip into the ring of a real gateway", gateway, suite="B"),
+    Scenario("live_corrupted", "a damaged line and a real gateway that asks again", corrupted, suite="B"),
+)

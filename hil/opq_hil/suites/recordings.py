@@ -1,0 +1,130 @@
+"""A recording played in at the converter comes out at the gateway's ring: the same bits, the right UTC."""
+
+import os
+import select
+import time
+import tty
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_gateway.blocks import Block
+from opq_hil.capture import waveform
+from opq_hil.gateway_process import GatewayProcess
+from opq_hil.gps import Gps
+from opq_hil.recording import read_recording
+from opq_hil.suites.sampling import nothing_missed
+from opq_hil.suites.scenario import Bench, Figures, Scenario, SkippedError, require
+from opq_hil.world import NS, Played, World
+from opq_proto.link_messages import Samples
+from opq_proto.messages import TimeSource
+
+VARIABLE = "OPQ_RECORDINGS"
+RATE_HZ = 12_000
+SAMPLE_NS = 10**9 / RATE_HZ
+LEAD_S = 45
+"""Before the recording: locked, by then."""
+
+
+def recordings_folder() -> Path:
+    """Where the real recordings are: `OPQ_RECORDINGS`, else beside the checkout."""
+    told = os.environ.get(VARIABLE)
+    return Path(told) if told else Path(__file__).parents[4] / "shared" / "data" / "recordings"
+
+
+def real_dip() -> NDArray[np.int16]:
+    """Counts of the recorded dip.
+
+    Raises:
+        SkippedError: it is not here.
+    """
+    path = recordings_folder() / "event_9354_box1.i16"
+    if not path.exists():
+        raise SkippedError(f"the real recordings are not in {path.parent}; opq-tools recordings get")
+    return read_recording(path).counts
+
+
+def played(counts: NDArray[np.int16], lead_s: int) -> Played:
+    """Silence, then the recording, then silence, from power-on."""
+    return Played(np.concatenate([np.zeros(lead_s * RATE_HZ, np.int16), counts, np.zeros(RATE_HZ, np.int16)]))
+
+
+def place(row: NDArray[np.int16], counts: NDArray[np.int16]) -> int:
+    """Where in `row` the recording begins, bit for bit; -1 when nowhere."""
+    first = counts[:8]
+    for start in np.flatnonzero(row[: len(row) - len(counts) + 1] == first[0]):
+        if np.array_equal(row[start : start + len(counts)], counts):
+            return int(start)
+    return -1
+
+
+def dip(bench: Bench) -> Figures:
+    """The recorded dip, through SPI, DMA, ring, line and a real gateway: the same bits, the same UTC."""
+    counts = real_dip()
+    flash = bench.prepared(oversampling="1", box_id="1")
+    gps = Gps(jitter_ns=20.0)
+    world = World((LEAD_S + 4) * NS, mains=played(counts, LEAD_S), gps=gps)
+    run = bench.run(world, flash=flash)
+    nothing_missed(run.capture, since_s=5.0, end_s=LEAD_S + 4)
+    blocks = run.capture.of(Samples)
+    row = waveform(blocks)
+    start = place(row.counts, counts)
+    require(start >= 0, f"the {len(counts)} samples of the recording are not in the {len(row.counts)} heard")
+    kept = through_gateway(run.folder, run.capture.log, len(blocks))
+    ring_row = np.concatenate([block.counts for block in kept])
+    ring_start = place(ring_row, counts)
+    require(ring_start >= 0, f"the recording is not in the gateway's ring ({len(ring_row)} samples)")
+    error_ns = utc_error_ns(kept, ring_start, gps.utc_ns(LEAD_S * NS))
+    # A count stands from its time until the next: the converter may take it up to one sample later.
+    require(
+        -1000 <= error_ns < SAMPLE_NS + 1000, f"the first sample of the recording is {error_ns:.0f} ns off"
+    )
+    return {"samples": len(counts), "ring_samples": len(ring_row), "taken_after_ns": error_ns}
+
+
+def utc_error_ns(kept: list[Block], start: int, true_ns: int) -> float:
+    """UTC of sample `start` of the ring less the true one."""
+    for block in kept:
+        if start < len(block.counts):
+            require(
+                block.source is TimeSource.GPS,
+                f"the recording was stamped by {block.source.name}, not by GPS",
+            )
+            return block.t_ns - true_ns + start * 10**12 / block.rate_millihz
+        start -= len(block.counts)
+    raise ValueError("no block holds the sample")
+
+
+def through_gateway(folder: Path, log: tuple[tuple[int, bytes], ...], blocks: int) -> list[Block]:
+    """What a real gateway keeps of a captured line, told on a pty as fast as it reads."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    try:
+        with GatewayProcess(os.ttyname(slave), folder / "gateway") as gateway:
+            opened = folder / "gateway" / "gateway.log"
+            gateway.wait_until(lambda: b"serial.opened" in opened.read_bytes(), 20.0, "the port is open")
+            _tell(master, b"".join(data for _, data in log))
+            gateway.wait_until(
+                lambda: gateway.samples() >= 200 * blocks, 30.0, f"{200 * blocks} samples in the ring"
+            )
+            return gateway.blocks()
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def _tell(master: int, data: bytes) -> None:
+    """Write everything; what comes back is read and left."""
+    os.set_blocking(master, False)
+    sent = 0
+    end = time.monotonic() + 60
+    while sent < len(data) and time.monotonic() < end:
+        readable, writable, _ = select.select([master], [master], [], 1.0)
+        if readable:
+            os.read(master, 4096)
+        if writable:
+            sent += os.write(master, data[sent : sent + 4096])
+
+
+SCENARIOS = (Scenario("dip", "the recorded dip, bit for bit in a real gateway's ring, at its UTC", dip),)

@@ -1,0 +1,115 @@
+"""Sampling: the Box comes up, misses nothing, and what goes in comes out."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from opq_hil.capture import Capture, holes, overruns, waveform
+from opq_hil.gps import Gps
+from opq_hil.strategy import when
+from opq_hil.suites.scenario import Bench, Figures, Scenario, require
+from opq_hil.world import NS, Sine, World
+from opq_proto.link_messages import Health, Hello, Samples
+
+BOOT_S = 5.0
+"""From power-on to the first block, the check of the image's signature among it."""
+RATE_HZ = 12_000
+TICKS_PER_SAMPLE = 7000  # of TIM5, 84 MHz / 12 kS/s
+NS_PER_TICK = (250, 21)  # 1 / 84 MHz
+
+
+def boots(bench: Bench) -> Figures:
+    """Power on: hello and samples come within BOOT_S, from both boards, and the same bytes each time."""
+    figures: dict[str, float | int | str] = {}
+    for board, mains in (
+        ("opqbox", Sine()),
+        ("pyboard_f405", Sine("adc1", amplitude_lsb=1500, offset_lsb=2048)),
+    ):
+        run = bench.run(World(8 * NS, mains=mains), board, name=board)
+        sampling_s = when(run.capture.heard, "running, sampling") / NS
+        require(sampling_s < BOOT_S, f"{board} sampled after {sampling_s:.2f} s; want {BOOT_S} s")
+        hello = run.capture.of(Hello)[-1]
+        require(hello.rate_millihz == RATE_HZ * 1000, f"{board} says {hello.rate_millihz} mHz")
+        nothing_missed(run.capture, since_s=BOOT_S, end_s=8.0)
+        figures |= {f"{board}_sampling_s": sampling_s, f"{board}_effective_bits": hello.effective_bits}
+    if bench.backend.deterministic:
+        again = bench.run(World(8 * NS), name="again")
+        require(again.capture.data == bench.runs[0].capture.data, "the same world gave other bytes")
+    return figures
+
+
+def five_minutes(bench: Bench) -> Figures:
+    """300 s of sampling: none missed by index, none by the ticks of TIM5 that stand behind the stamps."""
+    return _long(bench, 300)
+
+
+def one_hour(bench: Bench) -> Figures:
+    """3600 s of the same."""
+    return _long(bench, 3600)
+
+
+def _long(bench: Bench, seconds: int) -> Figures:
+    run = bench.run(World((seconds + 5) * NS))
+    blocks = nothing_missed(run.capture, since_s=BOOT_S, end_s=seconds + 5)
+    steps = stamp_steps(run.capture, run.world.gps)
+    figures: dict[str, float | int | str] = {
+        "blocks": blocks,
+        "largest_stamp_step_error_ns": steps,
+        "speed": seconds / run.wall_s,
+    }
+    conversions = run.report.get("conversions")
+    if isinstance(conversions, int):
+        figures["conversions"] = conversions
+    return figures
+
+
+def nothing_missed(capture: Capture, since_s: float, end_s: float) -> int:
+    """Every sample by its index, none lost by the Box's own account, and as many as the time has room for.
+
+    Returns the number of blocks; raises NotShownError.
+    """
+    blocks = capture.fresh
+    gaps = holes(blocks)
+    require(not gaps, f"{len(gaps)} holes, the first at sample {gaps[0][0] if gaps else 0}")
+    whole = waveform(blocks)
+    require(whole.missing == 0 and whole.conflicts == 0, f"{whole.missing} missing, {whole.conflicts} differ")
+    require(overruns(blocks) == 0, f"{overruns(blocks)} blocks after an overrun")
+    health = capture.of(Health)[-1]
+    lost = (health.overruns, health.missing_samples, health.tx_dropped)
+    require(lost == (0, 0, 0), f"overruns, missing samples, bytes dropped: {lost}")
+    expected = (end_s - since_s) * RATE_HZ
+    have = len(whole.counts)
+    require(
+        have >= expected - RATE_HZ // 10, f"{have} samples from {since_s} s to {end_s} s; want {expected:.0f}"
+    )
+    for name in ("crc_errors", "malformed", "oversize", "sequence_gaps"):
+        require(capture.counters[name] == 0, f"{name} on a clean line: {capture.counters[name]}")
+    return len(blocks)
+
+
+def stamp_steps(capture: Capture, gps: Gps | None) -> int:
+    """Largest difference, in ns, of a step of the stamps and its samples at the stated rate, while locked.
+
+    The stamps are made of the ticks at which samples were taken: a sample missed or doubled by the
+    timer is a step of 83,333 ns.
+    """
+    worst = 0
+    blocks = [block for block in capture.of(Samples) if block.source.name == "GPS"]
+    for before, after in pairwise(blocks):
+        samples = after.first_sample - before.first_sample
+        step = samples * 10**12 // before.rate_millihz
+        worst = max(worst, abs(after.t_ns - before.t_ns - step))
+    require(gps is None or worst < 20_000, f"stamps step by {worst} ns beside their rate")
+    return worst
+
+
+def rms_lsb(counts: "np.typing.NDArray[np.int16]") -> float:
+    """Root of the mean square."""
+    return float(np.sqrt(np.mean(counts.astype(np.float64) ** 2)))
+
+
+SCENARIOS = (
+    Scenario("boots", "both boards come up sampling, with the same bytes each time", boots),
+    Scenario("five_minutes", "5 min of sampling by index and by TIM5, none missed", five_minutes),
+    Scenario("one_hour", "1 h of sampling, none missed", one_hour, soak=True, wall_limit_s=3600),
+)

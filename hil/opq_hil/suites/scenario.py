@@ -1,0 +1,212 @@
+"""A HIL scenario: a world to live through and what has to be true of the Box afterwards.
+
+`play` gets a `Bench`, runs worlds on it and gives figures; what is not as it must be is a `NotShownError`
+with the figure in its text. pytest and `opq-tools hil run` play the same scenarios.
+"""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from opq_hil.backends.backend import Backend, BackendError, Run
+from opq_hil.firmware import Firmware
+from opq_hil.world import NS, World
+from opq_proto.errors import OpqError
+from opq_proto.link_messages import Acknowledgement, Command, Operation, Status
+
+Figures = Mapping[str, float | int | str]
+PREPARE_S = 5
+"""Power-on until the Box takes commands."""
+_preparing = threading.Lock()
+
+
+class NotShownError(OpqError):
+    """A Box did not do what a scenario holds it to."""
+
+
+class SkippedError(OpqError):
+    """A scenario cannot be played on this backend; the text says why."""
+
+
+def require(condition: bool, text: str) -> None:
+    """Hold the Box to something; `text` has the figures."""
+    if not condition:
+        raise NotShownError(text)
+
+
+class Bench:
+    """A place to play worlds: one backend, the firmware of the boards, a folder for what is left."""
+
+    def __init__(
+        self, backend: Backend, firmware: Mapping[str, Firmware], folder: Path, limit_s: float
+    ) -> None:
+        self.backend = backend
+        self.folder = folder
+        self.runs: list[Run] = []
+        self._firmware = firmware
+        self._limit_s = limit_s
+        self._lock = threading.Lock()
+
+    def firmware(self, board: str) -> Firmware:
+        """What is flashed on a board.
+
+        Raises:
+            SkippedError: it was not built.
+        """
+        if board not in self._firmware:
+            raise SkippedError(f"no firmware for {board}: opq-tools firmware build --board {board}")
+        return self._firmware[board]
+
+    def run(
+        self,
+        world: World,
+        board: str = "opqbox",
+        *,
+        name: str = "run",
+        flash: Path | None = None,
+        wall_limit_s: float | None = None,
+    ) -> Run:
+        """Play a world in a folder of its own, `<name>` with a number when there is one already.
+
+        Raises:
+            SkippedError: this backend cannot play it.
+            BackendError: the emulator failed; NotShownError: the firmware hung.
+        """
+        why = self.backend.why_not(world)
+        if why:
+            raise SkippedError(why)
+        image = self.firmware(board).image
+        run = self.backend.run(
+            image, world, self._fresh(name), flash=flash, wall_limit_s=wall_limit_s or self._limit_s
+        )
+        with self._lock:
+            self.runs.append(run)
+        require(run.ended != "hang", f"the processor hung; see {run.folder}")
+        return run
+
+    def prepared(self, board: str = "opqbox", **settings: str) -> Path:
+        """A flash in which settings were saved, by commands as a gateway sends them; made once per folder.
+
+        Raises:
+            NotShownError: the Box did not take them.
+        """
+        key = "_".join([board, *(f"{name}-{value}" for name, value in sorted(settings.items()))])
+        path = self.folder.parent / "prepared" / f"{key}.bin"
+        with _preparing:
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self._saved(board, settings), path)
+        return path
+
+    def _saved(self, board: str, settings: Mapping[str, str]) -> Path:
+        puts = tuple(
+            (
+                PREPARE_S * NS + number * NS // 5,
+                Command(100 + number, Operation.PUT_SETTING, f"{key}={value}"),
+            )
+            for number, (key, value) in enumerate(sorted(settings.items()))
+        )
+        world = World(PREPARE_S * NS + len(puts) * NS // 5 + NS, gps=None, said=puts)
+        run = self.run(world, board, name="prepare")
+        done = {
+            answer.command_id for answer in run.capture.of(Acknowledgement) if answer.status is Status.DONE
+        }
+        refused = [command.argument for _, command in puts if command.command_id not in done]
+        require(not refused, f"settings were not taken: {', '.join(refused)}; see {run.folder}")
+        if run.flash is None:
+            raise SkippedError("settings are kept in a flash that this backend does not give back")
+        return run.flash
+
+    @contextmanager
+    def live(self, world: World, board: str = "opqbox", *, flash: Path | None = None) -> Iterator[Path]:
+        """A Box in real time: its serial port."""
+        why = self.backend.why_not(world)
+        if why:
+            raise SkippedError(why)
+        image = self.firmware(board).image
+        with self.backend.live(image, world, self._fresh("live"), flash=flash) as port:
+            yield port
+
+    def _fresh(self, name: str) -> Path:
+        with self._lock:
+            number = 1
+            path = self.folder / name
+            while path.exists():
+                number += 1
+                path = self.folder / f"{name}_{number}"
+            path.mkdir(parents=True)
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One thing to show."""
+
+    name: str
+    line: str
+    """What it shows, for the list."""
+    play: Callable[[Bench], Figures]
+    suite: str = "A"
+    """"A": played in virtual time, deterministic; "B": live, in real time."""
+    soak: bool = False
+    """Long: only when asked for."""
+    wall_limit_s: float = 240.0
+    """Of each run of the emulator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a scenario went: `passed`, `failed` or `skipped`, with figures or the reason."""
+
+    scenario: Scenario
+    outcome: str
+    figures: Figures
+    reason: str
+    folder: Path
+    wall_s: float
+    virtual_s: float
+
+    def document(self) -> dict[str, Any]:
+        """For --json and for `verdict.json` beside the runs."""
+        return {
+            "scenario": self.scenario.name,
+            "outcome": self.outcome,
+            "figures": dict(self.figures),
+            "reason": self.reason,
+            "folder": str(self.folder),
+            "wall_s": round(self.wall_s, 2),
+            "virtual_s": round(self.virtual_s, 3),
+        }
+
+
+def play(
+    scenario: Scenario,
+    backend: Backend,
+    firmware: Mapping[str, Firmware],
+    folder: Path,
+    now: Callable[[], float],
+) -> Verdict:
+    """Play one scenario; what it leaves, its verdict too, stays in `folder / name`. Raises no OpqError."""
+    place = folder / scenario.name
+    bench = Bench(backend, firmware, place, scenario.wall_limit_s)
+    began = now()
+    figures: Figures = {}
+    outcome, reason = "passed", ""
+    try:
+        figures = scenario.play(bench)
+    except SkippedError as error:
+        outcome, reason = "skipped", str(error)
+    except BackendError as error:
+        outcome, reason = "failed", f"the backend failed: {error}"
+    except OpqError as error:
+        outcome, reason = "failed", str(error)
+    virtual_s = sum(run.world.end_ns for run in bench.runs) / 1e9
+    verdict = Verdict(scenario, outcome, figures, reason, place, now() - began, virtual_s)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "verdict.json").write_text(json.dumps(verdict.document(), indent=2) + "\n", encoding="utf-8")
+    return verdict

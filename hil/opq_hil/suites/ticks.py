@@ -1,0 +1,85 @@
+"""Mains that is a clock: its value is the tick at which it was converted, the truth for every stamp.
+
+The converter is given a saw of 65,536 counts that rises by one in each tick of 84 MHz. Every sample then
+carries the low 16 bits of its own moment, whatever the firmware or the emulator say of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_hil.suites.scenario import require
+from opq_hil.world import EXTERNAL, Played, World
+from opq_proto.link_messages import Samples
+
+TICK_HZ = 84_000_000
+TURN = 1 << 16
+TICKS_PER_SAMPLE = 7000
+
+
+def tick_of(virtual_ns: int) -> int:
+    """The tick of 84 MHz in which a virtual ns lies: 21 ticks are 250 ns."""
+    return virtual_ns * 21 // 250
+
+
+def ns_of(tick: int) -> float:
+    """Virtual time at which a tick begins."""
+    return tick * 250 / 21
+
+
+def saw() -> Played:
+    """The waveform, for the external converter: with an oversampling of 1 its counts arrive as they are."""
+    return Played(np.arange(TURN, dtype=np.uint16).view(np.int16), EXTERNAL, TICK_HZ * 1000, loop=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """At which tick each sample of a run was taken: `zero + 7000 * index`."""
+
+    zero: int
+
+    def virtual_ns(self, sample: int) -> float:
+        return ns_of(self.zero + TICKS_PER_SAMPLE * sample)
+
+    def late_ns(self, block: Samples, world: World) -> float:
+        """Stamp less true UTC of a block's first sample; differences first, for a UTC in ns has 61 bits."""
+        assert world.gps is not None
+        virtual_ns = self.virtual_ns(block.first_sample)
+        whole = int(virtual_ns)
+        true_ns = world.gps.utc_ns(world.oscillator.true_ns(whole))
+        return (block.t_ns - true_ns) - (virtual_ns - whole)
+
+
+def moments(blocks: Sequence[Samples], heard_ns: Sequence[int]) -> Moments:
+    """Read the ticks out of the counts.
+
+    The low 16 bits of sample 0's tick are in every sample; they have to agree. The high ones follow from when
+    a block was heard: of the turns of 780 us between its end and its arrival, the stamps choose (`settle`).
+
+    Raises:
+        NotShownError: two samples are not whole multiples of 7000 ticks apart.
+    """
+    low = {int(value) for block in blocks for value in np.unique(_zero(block))}
+    require(len(low) == 1, f"samples are not 7000 ticks apart: {len(low)} different origins, want 1")
+    latest = min(
+        tick_of(heard) - TICKS_PER_SAMPLE * (block.first_sample + len(block.counts) - 1)
+        for block, heard in zip(blocks, heard_ns, strict=True)
+    )
+    return Moments(latest - (latest - low.pop()) % TURN)
+
+
+def settle(found: Moments, world: World, blocks: Sequence[Samples]) -> Moments:
+    """Choose the turn that lies nearest to the stamps of locked blocks, at most 60 ms before the hearing."""
+    return min(
+        (Moments(found.zero - turn * TURN) for turn in range(77)),
+        key=lambda moment: abs(moment.late_ns(blocks[-1], world)),
+    )
+
+
+def _zero(block: Samples) -> NDArray[np.int64]:
+    """What each sample says of sample 0's tick, modulo a turn."""
+    index = block.first_sample + np.arange(len(block.counts), dtype=np.int64)
+    said = block.counts.astype(np.int64) - TICKS_PER_SAMPLE * index
+    return np.asarray(said % TURN)

@@ -1,0 +1,116 @@
+"""The suites judge rightly: an ideal Box passes, and each fault of a Box is found and named."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model_box import ModelBox, broken
+
+from opq_hil.backends.backend import Image
+from opq_hil.firmware import Firmware
+from opq_hil.suites import recordings, ticks
+from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
+from opq_hil.suites.scenario import Scenario, Verdict, play
+from opq_hil.world import NS, Played, World
+from opq_proto.errors import ConfigError
+
+
+def firmware(folder: Path) -> dict[str, Firmware]:
+    boards = {"opqbox": "spi2", "pyboard_f405": "adc1"}
+    return {
+        board: Firmware(Image(board, folder / "none", converter), folder / "none")
+        for board, converter in boards.items()
+    }
+
+
+def verdict(name: str, box: ModelBox, folder: Path) -> Verdict:
+    return play(SCENARIOS[name], box, firmware(folder), folder, time.monotonic)
+
+
+@pytest.mark.parametrize("name", ["boots", "cold_start", "loss_and_return", "fast", "without_gps"])
+def test_an_ideal_box_passes(name: str, tmp_path: Path) -> None:
+    found = verdict(name, ModelBox(), tmp_path)
+    assert found.outcome == "passed", found.reason
+    kept = json.loads((tmp_path / name / "verdict.json").read_text())
+    assert kept["figures"] == found.figures and kept["outcome"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("name", "box", "why"),
+    [
+        ("boots", broken(lost=(100, 2)), "1 holes, the first at sample 20000"),
+        ("boots", broken(unsteady=True), "other bytes"),
+        ("cold_start", broken(lost=(100, 2), told=False), "1 holes"),
+        ("cold_start", broken(stamp_error_ns=1500), "off by 1500 ns"),
+        ("cold_start", broken(stamp_error_ns=150, bound_ns=100), "inside the stated bound"),
+        ("cold_start", broken(tick_slip=21), "not 7000 ticks apart"),
+        ("cold_start", broken(refuses=True), "settings were not taken: gps=nmea, oversampling=1"),
+        ("loss_and_return", broken(stamp_error_ns=250), "off by 250 ns rms"),
+    ],
+)
+def test_each_fault_of_a_box_is_found_and_named(name: str, box: ModelBox, why: str, tmp_path: Path) -> None:
+    found = verdict(name, box, tmp_path)
+    assert found.outcome == "failed"
+    assert why in found.reason, found.reason
+
+
+def test_what_a_backend_cannot_do_is_no_failure_of_the_box(tmp_path: Path) -> None:
+    found = verdict("live_commands", ModelBox(), tmp_path)
+    assert found.outcome == "failed" and found.reason.startswith("the backend failed: ")
+    absent = play(SCENARIOS["boots"], ModelBox(), {}, tmp_path, time.monotonic)
+    assert absent.outcome == "skipped" and "firmware build --board opqbox" in absent.reason
+
+
+def test_scenarios_run_two_at_a_time_and_come_back_in_order(tmp_path: Path) -> None:
+    told: list[str] = []
+    names = ["cold_start", "without_gps", "boots"]
+    verdicts = play_all(
+        chosen(names), ModelBox(), firmware(tmp_path), tmp_path, lambda v: told.append(v.scenario.name)
+    )
+    assert [found.scenario.name for found in verdicts] == names and sorted(told) == sorted(names)
+    assert all(found.outcome == "passed" for found in verdicts)
+
+
+def test_soaks_are_left_out_until_asked_for_and_unknown_names_are_told() -> None:
+    assert not any(scenario.soak for scenario in chosen([]))
+    assert any(scenario.soak for scenario in chosen([], soaks=True))
+    assert {scenario.suite for scenario in chosen([], suite="B")} == {"B"}
+    with pytest.raises(ConfigError, match="scenario sampel: unknown; there are boots"):
+        chosen(["sampel"])
+
+
+def test_names_are_words_and_lines_are_lines() -> None:
+    for name, scenario in SCENARIOS.items():
+        assert isinstance(scenario, Scenario) and name.isidentifier()
+        assert 10 < len(scenario.line) < 100 and "\n" not in scenario.line
+
+
+def test_the_saw_names_every_tick_of_its_turn_once() -> None:
+    saw = ticks.saw()
+    assert len(set(saw.counts.tolist())) == 65_536
+    assert ticks.tick_of(250) == 21 and ticks.ns_of(21) == 250.0
+
+
+def test_the_place_of_a_recording_is_found_to_the_sample_or_not_at_all() -> None:
+    dip = np.arange(100, 150, dtype=np.int16)
+    row = np.concatenate([np.zeros(7, np.int16), dip, np.zeros(3, np.int16)])
+    assert recordings.place(row, dip) == 7
+    row[20] += 1
+    assert recordings.place(row, dip) == -1
+
+
+def test_a_captured_line_ends_in_the_ring_of_a_real_gateway(tmp_path: Path) -> None:
+    counts = (np.sin(np.arange(12_000) * 2 * np.pi / 200) * 20_000).astype(np.int16)
+    world_mains = Played(counts, loop=True)
+    run = ModelBox().run(
+        Image("opqbox", tmp_path, "spi2"), World(25 * NS, mains=world_mains), tmp_path, wall_limit_s=1
+    )
+    heard = run.capture.fresh
+    kept = recordings.through_gateway(tmp_path, run.capture.log, len(heard))
+    assert np.array_equal(
+        np.concatenate([block.counts for block in kept]),
+        np.concatenate([block.counts for block in heard]),
+    )
+    assert [block.t_ns for block in kept[-60:]] == [block.t_ns for block in heard[-60:]]

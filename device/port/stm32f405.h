@@ -8,8 +8,7 @@
 // Clocks that the whole firmware counts on (power.c sets them, or reports that it could not).
 #define OPQ_HCLK_HZ UINT32_C(168000000)
 #define OPQ_PCLK1_HZ UINT32_C(42000000)
-#define OPQ_PCLK2_HZ UINT32_C(84000000)
-#define OPQ_TICK_HZ UINT32_C(84000000) // TIM2..TIM5: 2 x PCLK1 (RM0090 7.2, "Clocks")
+#define OPQ_PCLK2_HZ UINT32_C(84000000) // and TIM2..TIM5: 2 x PCLK1 (RM0090 7.2, "Clocks")
 
 // Memory (RM0090 3.3, table 5; 2.3.1)
 #define OPQ_FLASH_BASE UINT32_C(0x08000000)

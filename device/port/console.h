@@ -1,0 +1,9 @@
+// Python's stdin and stdout. While USART1 carries the link, what is printed goes into a small ring, oldest out first;
+// the prompt, once it has the line, shows it: the traceback of an hour ago.
+#ifndef OPQ_CONSOLE_H
+#define OPQ_CONSOLE_H
+
+// Task context, for good until the next reset: USART1 leaves the link and serves the prompt.
+void opq_console_take_line(void);
+
+#endif

@@ -1,0 +1,113 @@
+#include "flash.h"
+
+#include "power.h"
+#include "ramfunc.h"
+#include "stm32f405.h"
+
+#define FLASH_ERRORS (FLASH_SR_OPERR | FLASH_SR_WRPERR | FLASH_SR_PGAERR | FLASH_SR_PGPERR | FLASH_SR_PGSERR)
+
+// A loop of `work` takes at least 10 cycles from SRAM: this is 4 s or more, twice the longest erase of a 128 KB
+// sector (DS8626 table 46, x32: 2 s). A program of a word takes 100 us at most.
+enum { BUSY_LOOPS = 67200000 };
+
+// Interrupts at priority 3 and below (SysTick, PVD, PendSV) live in flash: held off, or their first fetch would stall
+// the processor and with it the acquisition (priorities 0 to 2, in RAM).
+static inline uint32_t hold_flash_interrupts(void) {
+#ifdef __arm__
+    uint32_t before;
+    uint32_t level = 3u << 4;
+    __asm volatile("mrs %0, basepri\n\tmsr basepri, %1" : "=&r"(before) : "r"(level) : "memory");
+    return before;
+#else
+    return 0;
+#endif
+}
+
+static inline void release_interrupts(uint32_t before) {
+#ifdef __arm__
+    __asm volatile("msr basepri, %0" ::"r"(before) : "memory");
+#else
+    (void)before;
+#endif
+}
+
+// Starts what CR (and, for a program, the store) asks for and waits for its end. In RAM, and inlines nothing of flash.
+OPQ_RAMFUNC static opq_nor_status_t work(volatile uint32_t *where, uint32_t word, uint32_t control, bool start) {
+    FLASH->CR = control;
+    if (start) {
+        FLASH->CR = control | FLASH_CR_STRT;
+    } else {
+        *where = word;
+    }
+    opq_dsb();
+    for (uint32_t loop = 0; (FLASH->SR & FLASH_SR_BSY) != 0; loop++) {
+        if (loop == BUSY_LOOPS) {
+            return OPQ_NOR_TIMEOUT; // a controller that never ends: whoever asked reports it; the next try waits again
+        }
+        IWDG->KR = IWDG_KR_RELOAD; // a wait with an end of its own is no hang
+    }
+    return (FLASH->SR & FLASH_ERRORS) != 0 ? OPQ_NOR_FAILED : OPQ_NOR_OK;
+}
+
+OPQ_RAMFUNC bool opq_flash_option_start(void) {
+    uint32_t before = hold_flash_interrupts();
+    FLASH->OPTCR |= FLASH_OPTCR_OPTSTRT;
+    opq_dsb();
+    bool done = false;
+    for (uint32_t loop = 0; !done && loop < BUSY_LOOPS; loop++) {
+        done = (FLASH->SR & FLASH_SR_BSY) == 0;
+        IWDG->KR = IWDG_KR_RELOAD;
+    }
+    release_interrupts(before);
+    return done;
+}
+
+// Data read before may be in the accelerator's caches; they are only dropped while switched off (RM0090 3.5.2).
+static void drop_caches(void) {
+    uint32_t acr = FLASH->ACR;
+    FLASH->ACR = acr & ~(FLASH_ACR_DCEN | FLASH_ACR_ICEN);
+    FLASH->ACR = (acr & ~(FLASH_ACR_DCEN | FLASH_ACR_ICEN)) | FLASH_ACR_DCRST | FLASH_ACR_ICRST;
+    FLASH->ACR = acr & ~(FLASH_ACR_DCEN | FLASH_ACR_ICEN);
+    FLASH->ACR = acr;
+}
+
+static opq_nor_status_t run(volatile uint32_t *where, uint32_t word, uint32_t control, bool start) {
+    if (opq_power_is_low()) {
+        return OPQ_NOR_LOW_POWER;
+    }
+    if ((FLASH->CR & FLASH_CR_LOCK) != 0) {
+        FLASH->KEYR = FLASH_KEY1;
+        FLASH->KEYR = FLASH_KEY2;
+    }
+    uint32_t before = hold_flash_interrupts();
+    FLASH->SR = FLASH_ERRORS | FLASH_SR_EOP;
+    opq_nor_status_t status = work(where, word, control, start);
+    FLASH->CR = FLASH_CR_LOCK;
+    drop_caches();
+    release_interrupts(before);
+    return status;
+}
+
+static opq_nor_status_t erase(void *context, uint32_t sector) {
+    (void)context;
+    if (sector >= OPQ_NOR_SECTORS) {
+        return OPQ_NOR_BAD_ARGUMENT;
+    }
+    return run(NULL, 0, FLASH_CR_SER | FLASH_CR_SNB(sector) | FLASH_CR_PSIZE_32, true);
+}
+
+static opq_nor_status_t program(void *context, uint32_t address, uint32_t word) {
+    (void)context;
+    if (address < OPQ_NOR_ORIGIN || address - OPQ_NOR_ORIGIN >= OPQ_NOR_BYTES || (address & 3u) != 0) {
+        return OPQ_NOR_BAD_ARGUMENT;
+    }
+    volatile uint32_t *where = (volatile uint32_t *)(uintptr_t)address;
+    uint32_t wanted = *where & word; // bits only fall
+    opq_nor_status_t status = run(where, word, FLASH_CR_PG | FLASH_CR_PSIZE_32, false);
+    return status == OPQ_NOR_OK && *where != wanted ? OPQ_NOR_FAILED : status;
+}
+
+const opq_nor_t *opq_flash(void) {
+    static const opq_nor_t flash = {NULL, (const uint8_t *)OPQ_NOR_ORIGIN, erase, program};
+    return &flash;
+}

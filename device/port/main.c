@@ -1,0 +1,108 @@
+// The Box's firmware, from the first line after reset to the frozen app, or to the prompt.
+#include "board.h"
+#include "clock.h"
+#include "console.h"
+#include "crash.h"
+#include "interrupts.h"
+#include "led.h"
+#include "pipeline.h"
+#include "power.h"
+#include "py/gc.h"
+#include "py/mphal.h"
+#include "py/runtime.h"
+#include "py/stackctrl.h"
+#include "repl.h"
+#include "shared/runtime/gchelper.h"
+#include "shared/runtime/pyexec.h"
+#include "tick.h"
+#include "uart.h"
+#include "watchdog.h"
+
+extern uint8_t opq_heap_start[], opq_heap_end[], opq_stack_limit[], opq_stack_top[];
+
+int main(void);
+
+enum {
+    LINK_BAUD = 921600,
+    STACK_RESERVE = 3072, // below Python's limit: C that it calls, and every interrupt nested (budgets.toml)
+};
+
+opq_clock_t opq_box_clock; // module `clock` feeds it, the pipeline stamps from it
+
+// Interrupt context: a frame may be whole.
+static void on_byte(uint8_t byte) {
+    if (byte == 0) {
+        opq_wake_pipeline();
+    }
+}
+
+static void on_drained(void) {
+    if (opq_pipeline_wants_line()) {
+        opq_wake_pipeline();
+    }
+}
+
+static void line_ready(void) { opq_uart_send(OPQ_UART_LINK); }
+
+static void prompt(void) {
+    opq_console_take_line();
+    for (;;) {
+        if (pyexec_mode_kind == PYEXEC_MODE_RAW_REPL ? pyexec_raw_repl() : pyexec_friendly_repl()) {
+            (void)opq_uart_flush(OPQ_UART_LINK, 100);
+            opq_power_reset(); // Ctrl-D: there is no soft reset, the Box starts as it always does
+        }
+    }
+}
+
+int main(void) {
+    static const opq_pipeline_config_t pipeline = {
+        .clock = &opq_box_clock,
+        .cycles = opq_cycles,
+        .now_tick = opq_tick_now,
+        .line_ready = line_ready,
+        .wake = opq_wake_pipeline,
+    };
+    static const opq_uart_events_t events = {on_byte, on_drained};
+    opq_power_start();
+    opq_watchdog_start();
+    opq_led_start();
+    opq_led(OPQ_LED_STATUS, true);
+    opq_tick_start();
+    opq_pipeline_init(&pipeline);
+    opq_interrupts_start();
+    opq_uart_start(OPQ_UART_LINK, LINK_BAUD, opq_pipeline_tx(), opq_pipeline_rx(), &events);
+
+    mp_stack_set_top(opq_stack_top);
+    mp_stack_set_limit((mp_uint_t)(opq_stack_top - opq_stack_limit) - STACK_RESERVE);
+    gc_init(opq_heap_start, opq_heap_end);
+    mp_init();
+    if (!opq_repl_wanted()) {
+        (void)pyexec_frozen_module("main.py", false); // the app; comes back only when it could not go on
+        if (!opq_repl_wanted()) {
+            opq_crash(OPQ_CRASH_APP_ENDED, 0, 0, 0);
+        }
+    }
+    prompt();
+    return 0;
+}
+
+void gc_collect(void) {
+    gc_collect_start();
+    gc_helper_collect_regs_and_stack();
+    gc_collect_end();
+}
+
+// No files: what is imported is frozen.
+mp_import_stat_t mp_import_stat(const char *path);
+mp_import_stat_t mp_import_stat(const char *path) {
+    (void)path;
+    return MP_IMPORT_STAT_NO_EXIST;
+}
+
+mp_lexer_t *mp_lexer_new_from_file(qstr filename);
+mp_lexer_t *mp_lexer_new_from_file(qstr filename) {
+    (void)filename;
+    mp_raise_OSError(MP_ENOENT);
+}
+
+void nlr_jump_fail(void *value) { opq_crash(OPQ_CRASH_NLR, (uint32_t)(uintptr_t)value, 0, 0); }

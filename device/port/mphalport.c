@@ -1,0 +1,83 @@
+#include "py/mphal.h"
+
+#include "py/runtime.h"
+
+#include "console.h"
+#include "interrupts.h"
+#include "pipeline.h"
+#include "uart.h"
+
+enum { ROOM = 1024 };
+
+static uint8_t out_bytes[ROOM], in_bytes[256];
+static opq_queue_t out, in;
+static bool has_line;
+
+// Interrupt context: Ctrl-C stops the running line at the next byte code.
+static void on_byte(uint8_t byte) {
+    if (byte == mp_interrupt_char) {
+        mp_sched_keyboard_interrupt();
+    }
+}
+
+void opq_console_take_line(void) {
+    static const opq_uart_events_t events = {on_byte, NULL};
+    opq_pipeline_hold(true);
+    (void)opq_uart_flush(OPQ_UART_LINK, 100); // the acknowledgement of who asked for it
+    if (out.bytes == NULL) {
+        opq_queue_init(&out, out_bytes, ROOM);
+    }
+    opq_queue_init(&in, in_bytes, sizeof in_bytes);
+    has_line = true;
+    opq_uart_start(OPQ_UART_LINK, 921600, &out, &in, &events);
+    opq_uart_send(OPQ_UART_LINK); // what was printed before
+    opq_interrupts_feed(true);
+}
+
+int mp_hal_stdin_rx_chr(void) {
+    for (;;) {
+        int byte = has_line ? opq_queue_take_byte(&in) : -1;
+        if (byte >= 0) {
+            return byte;
+        }
+        mp_event_wait_indefinite();
+    }
+}
+
+mp_uint_t mp_hal_stdout_tx_strn(const char *text, size_t length) {
+    if (out.bytes == NULL) {
+        opq_queue_init(&out, out_bytes, ROOM);
+    }
+    for (size_t n = 0; n < length; n++) {
+        if (opq_queue_free(&out) == 0) {
+            if (has_line) {
+                while (opq_queue_free(&out) == 0) { // the interrupt drains it: 11 us a byte
+                }
+            } else {
+                (void)opq_queue_take_byte(&out);
+            }
+        }
+        (void)opq_queue_put_byte(&out, (uint8_t)text[n]);
+        if (has_line) {
+            opq_uart_send(OPQ_UART_LINK);
+        }
+    }
+    return length;
+}
+
+void mp_hal_delay_ms(mp_uint_t ms) {
+    mp_uint_t from = mp_hal_ticks_ms();
+    for (;;) {
+        mp_uint_t passed = mp_hal_ticks_ms() - from;
+        if (passed >= ms) {
+            return;
+        }
+        mp_event_wait_ms(ms - passed);
+    }
+}
+
+void mp_hal_delay_us(mp_uint_t us) {
+    mp_uint_t from = mp_hal_ticks_us();
+    while (mp_hal_ticks_us() - from < us) {
+    }
+}

@@ -7,7 +7,10 @@
 #include "led.h"
 #include "pipeline.h"
 #include "power.h"
+#include "py/builtin.h"
 #include "py/gc.h"
+#include "py/lexer.h"
+#include "py/mperrno.h"
 #include "py/mphal.h"
 #include "py/runtime.h"
 #include "py/stackctrl.h"
@@ -93,13 +96,11 @@ void gc_collect(void) {
 }
 
 // No files: what is imported is frozen.
-mp_import_stat_t mp_import_stat(const char *path);
 mp_import_stat_t mp_import_stat(const char *path) {
     (void)path;
     return MP_IMPORT_STAT_NO_EXIST;
 }
 
-mp_lexer_t *mp_lexer_new_from_file(qstr filename);
 mp_lexer_t *mp_lexer_new_from_file(qstr filename) {
     (void)filename;
     mp_raise_OSError(MP_ENOENT);

@@ -2,6 +2,7 @@
 #include "board.h"
 
 #include "py/mphal.h"
+#include "py/objstr.h"
 #include "py/runtime.h"
 
 #include "boot_id.h"
@@ -86,8 +87,10 @@ static MP_DEFINE_CONST_FUN_OBJ_0(crash_obj, board_crash);
 static mp_obj_t board_tick(void) { return mp_obj_new_int_from_ll(opq_tick_now()); }
 static MP_DEFINE_CONST_FUN_OBJ_0(tick_obj, board_tick);
 
-static const MP_DEFINE_STR_OBJ(name_obj, OPQ_BOARD_NAME);
-static const MP_DEFINE_STR_OBJ(firmware_obj, OPQ_FIRMWARE_VERSION);
+// As MP_DEFINE_STR_OBJ, whose parameter is named like its member.
+#define STR_OBJ(text) {{&mp_type_str}, 0, sizeof(text) - 1, (const byte *)text}
+static const mp_obj_str_t name_obj = STR_OBJ(OPQ_BOARD_NAME);
+static const mp_obj_str_t firmware_obj = STR_OBJ(OPQ_FIRMWARE_VERSION);
 
 static const mp_rom_map_elem_t globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR_board)},

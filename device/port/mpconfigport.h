@@ -17,8 +17,6 @@
 #define MICROPY_HELPER_REPL (1)
 #define MICROPY_REPL_AUTO_INDENT (1)
 #define MICROPY_REPL_INFO (0)
-#define MICROPY_MODULE_FROZEN_MPY (1)
-#define MICROPY_QSTR_EXTRA_POOL mp_qstr_frozen_const_pool
 #define MICROPY_ENABLE_EXTERNAL_IMPORT (1) // finds frozen modules
 #define MICROPY_USE_INTERNAL_PRINTF (1)
 #define MICROPY_ENABLE_SCHEDULER (1)
@@ -57,7 +55,7 @@
 #define MICROPY_PY_TIME_GMTIME_LOCALTIME_MKTIME (0)
 #define MICROPY_PY_TIME_TIME_TIME_NS (0) // there is one clock: module `clock`
 #define MICROPY_PY_MACHINE (1)           // mem8, mem16, mem32 and idle: for the bench
-#define MICROPY_PY_MACHINE_INCLUDEFILE "modmachine.c"
+#define MICROPY_PY_MACHINE_INCLUDEFILE "machine_bench.c"
 #define MICROPY_PY_MACHINE_PIN_BASE (0)
 #define MICROPY_PY_MACHINE_SIGNAL (0)
 #define MICROPY_PY_MACHINE_RESET (0)

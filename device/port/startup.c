@@ -44,6 +44,8 @@ OPQ_WEAK(DMA2_Stream0_IRQHandler);
 
 // The table the boot loader starts from. The one that is used is its copy in RAM: a vector read from flash would wait
 // for the end of an erase.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverride-init"
 __attribute__((section(".vectors"), used)) static const handler_t vectors[16 + OPQ_IRQ_COUNT] = {
     [0] = (handler_t)(uintptr_t)opq_stack_top,
     [1] = Reset_Handler,
@@ -53,8 +55,6 @@ __attribute__((section(".vectors"), used)) static const handler_t vectors[16 + O
     [14] = PendSV_Handler,
     [15] = SysTick_Handler,
     [16 ... 16 + OPQ_IRQ_COUNT - 1] = Unexpected_Handler,
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Woverride-init"
     [16 + PVD_IRQn] = PVD_IRQHandler,
     [16 + TIM3_IRQn] = TIM3_IRQHandler,
     [16 + TIM5_IRQn] = TIM5_IRQHandler,
@@ -64,8 +64,8 @@ __attribute__((section(".vectors"), used)) static const handler_t vectors[16 + O
     [16 + DMA1_Stream3_IRQn] = DMA1_Stream3_IRQHandler,
     [16 + DMA1_Stream5_IRQn] = DMA1_Stream5_IRQHandler,
     [16 + DMA2_Stream0_IRQn] = DMA2_Stream0_IRQHandler,
-#pragma GCC diagnostic pop
 };
+#pragma GCC diagnostic pop
 __attribute__((section(".ram_vectors"), used)) static handler_t ram_vectors[16 + OPQ_IRQ_COUNT];
 
 void Reset_Handler(void) {

@@ -55,6 +55,7 @@ uint32_t opq_nor_word(const opq_nor_t *nor, uint32_t address);
 // Whole words of `data` from `address` on, the last one filled up with ones; each is read back.
 opq_nor_status_t opq_nor_write(const opq_nor_t *nor, uint32_t address, const uint8_t *data, size_t length);
 
+// Whole words.
 bool opq_nor_is_erased(const opq_nor_t *nor, uint32_t address, uint32_t length);
 
 // The chip's own flash. The port gives it (flash.c); on a PC the tests do.

@@ -1,9 +1,10 @@
 // The two firmware slots: where they are, and the marks in the last 1 KB of each (words that only go 1 -> 0).
 //
-//     +0 sequence   +4 installed   +8 confirmed   +12 rejected   +16 trials[3]
+//     +0 sequence   +8 installed   +16 confirmed   +24 rejected   +32, +40, +48 trials
 //
-// A mark is set when it reads 0, unset when it reads all ones; anything between is a mark whose write was cut:
-// the boot loader finishes it before it believes it.
+// A mark is two words. It is set when its first is not all ones; the second follows it, and as long as that is not
+// 0 the boot loader programs the first once more before it believes it: a word whose programming was cut may read
+// 0 today and ones tomorrow.
 #ifndef OPQ_SLOT_H
 #define OPQ_SLOT_H
 
@@ -19,7 +20,7 @@ typedef enum {
     OPQ_MARK_INSTALLED = 1,
     OPQ_MARK_CONFIRMED = 2,
     OPQ_MARK_REJECTED = 3,
-    OPQ_MARK_TRIAL = 4,  // 4, 5, 6
+    OPQ_MARK_TRIAL = 4,  // and the next two
 } opq_mark_t;
 
 typedef struct {
@@ -34,8 +35,13 @@ static inline uint32_t opq_slot_address(opq_slot_t slot) {
 static inline uint32_t opq_slot_first_sector(opq_slot_t slot) { return slot == OPQ_SLOT_A ? 5u : 8u; }
 static inline opq_slot_t opq_slot_other(opq_slot_t slot) { return slot == OPQ_SLOT_A ? OPQ_SLOT_B : OPQ_SLOT_A; }
 
+// Whether the mark was set to its end: what was written before it reads the same for ever.
+bool opq_slot_is_solid(const opq_nor_t *nor, opq_slot_t slot, uint32_t mark);
 opq_slot_marks_t opq_slot_marks(const opq_nor_t *nor, opq_slot_t slot);
 opq_nor_status_t opq_slot_set(const opq_nor_t *nor, opq_slot_t slot, uint32_t mark);
+// Sequence is a number, not a mark; it is written before the header, so a slot that counts has it whole.
+opq_nor_status_t opq_slot_write_sequence(const opq_nor_t *nor, opq_slot_t slot, uint32_t sequence);
+// Marks whose write was cut are programmed again.
 opq_nor_status_t opq_slot_finish_marks(const opq_nor_t *nor, opq_slot_t slot);
 
 #endif

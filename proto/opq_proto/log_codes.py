@@ -1,7 +1,7 @@
 """Words for a Box's Log messages: a code with two integers becomes an event and its facts.
 
-The Box keeps numbers (device/cmodules/pipeline/log_codes.h and device/app/codes.py hold the same ones;
-device/tests/test_log_codes.py compares). A code of a newer Box that is not here still gets a line.
+The Box keeps numbers (device/app/codes.py has the same ones, device/tests/test_app_codes.py compares).
+A code of a newer Box that is not here still gets a line.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Code:
 
 CODES: dict[int, Code] = {
     1: Code("STARTED", "box.started", "boot_id", "reset_cause"),
-    2: Code("SETTINGS_DEFAULT", "box.settings_default", "bad_copies", "", warns=True),
+    2: Code("SETTINGS_DEFAULT", "box.settings_default", "source", "", warns=True),
     3: Code("SETTINGS_SAVED", "box.settings_saved", "sequence"),
     4: Code("SETTINGS_FAILED", "box.settings_failed", "status", "", warns=True),
     5: Code("SETTING_WRONG", "box.setting_wrong", "index", "", warns=True),
@@ -45,6 +45,7 @@ CODES: dict[int, Code] = {
     20: Code("CLOCK_STATE", "box.clock_state", "before", "now"),
     21: Code("CLOCK_LABEL_WRONG", "box.clock_label_wrong", "seconds_off", "", warns=True),
     22: Code("TIME_SET", "box.time_set", "uncertainty_ms"),
+    6: Code("CRASHED", "box.crashed", "kind", "pc", warns=True),
     30: Code("EXCEPTION", "box.exception", "in_all", "where", warns=True),
     31: Code("LOOP_RESTARTED", "box.loop_restarted", "in_all", "", warns=True),
     32: Code("HEAP_LOW", "box.heap_low", "free_bytes", "low_water_bytes", warns=True),
@@ -57,6 +58,7 @@ CODES: dict[int, Code] = {
     52: Code("UPDATE_VERIFIED", "box.update_verified", "bytes", "slot"),
     53: Code("UPDATE_CONFIRMED", "box.update_confirmed", "slot"),
     54: Code("UPDATE_CONFIRM_FAILED", "box.update_confirm_failed", "status", "", warns=True),
+    55: Code("UPDATE_ROLLED_BACK", "box.update_rolled_back", "", "", warns=True),
     60: Code("REPL", "box.repl"),
     61: Code("LOG_LOST", "box.log_lost", "lines", "", warns=True),
 }

@@ -1,5 +1,7 @@
 """The chip and the board: `device/port/module.c`."""
 
+from typing import NoReturn
+
 NAME: str
 """As in the image header: opqbox, pyboard_f405."""
 FIRMWARE: str
@@ -24,10 +26,15 @@ def led(which: int, on: bool) -> None: ...
 def repl_wanted() -> bool:
     """The REPL pin is low, or the REPL was asked for before this reset."""
 
+def repl() -> NoReturn:
+    """Hands USART1 to the prompt until the next reset."""
+
+def crash() -> tuple[int, int, int, int, int, int] | None:
+    """(kind, pc, lr, cfsr, hfsr, count): what made the firmware reset itself before this start."""
+
 def supply_is_low() -> bool:
     """PVD: VDD below 2.9 V, flash must not be written."""
 
 def watchdog_start() -> None: ...
 def watchdog_feed() -> None: ...
-def reset() -> None:
-    """Never returns."""
+def reset() -> NoReturn: ...

@@ -58,7 +58,9 @@ bool opq_queue_put(opq_queue_t *queue, const uint8_t *data, size_t length) {
 bool opq_queue_put_byte(opq_queue_t *queue, uint8_t byte) {
     uint32_t head = atomic_load_explicit(&queue->head, memory_order_relaxed);
     if (head - atomic_load_explicit(&queue->tail, memory_order_acquire) > queue->mask) {
-        return refuse(queue, 1);
+        uint32_t refused = atomic_load_explicit(&queue->refused_bytes, memory_order_relaxed);
+        atomic_store_explicit(&queue->refused_bytes, refused + 1U, memory_order_relaxed);
+        return false;
     }
     queue->bytes[head & queue->mask] = byte;
     atomic_store_explicit(&queue->head, head + 1U, memory_order_release);

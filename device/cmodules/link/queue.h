@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ramfunc.h"
+
 typedef struct {
     uint8_t *bytes;
     uint32_t mask;          // room - 1
@@ -23,11 +25,11 @@ void opq_queue_init(opq_queue_t *queue, uint8_t *bytes, uint32_t room);
 
 // The producer's side. All of `length` or nothing (then false, and counted).
 bool opq_queue_put(opq_queue_t *queue, const uint8_t *data, size_t length);
-bool opq_queue_put_byte(opq_queue_t *queue, uint8_t byte);
+OPQ_RAMFUNC bool opq_queue_put_byte(opq_queue_t *queue, uint8_t byte);  // from RAM: USART1 goes on in an erase
 size_t opq_queue_free(const opq_queue_t *queue);
 
 // The consumer's side. -1: empty.
-int opq_queue_take_byte(opq_queue_t *queue);
+OPQ_RAMFUNC int opq_queue_take_byte(opq_queue_t *queue);
 size_t opq_queue_take(opq_queue_t *queue, uint8_t *data, size_t room);
 
 // A record is put with its length in front, and comes back whole. 0: none waits. A record longer
@@ -36,6 +38,6 @@ bool opq_queue_put_record(opq_queue_t *queue, uint8_t tag, const uint8_t *data, 
 bool opq_queue_take_record(opq_queue_t *queue, uint8_t *tag, uint8_t *data, size_t room, size_t *length);
 
 // Either side.
-size_t opq_queue_waiting(const opq_queue_t *queue);
+OPQ_RAMFUNC size_t opq_queue_waiting(const opq_queue_t *queue);
 
 #endif

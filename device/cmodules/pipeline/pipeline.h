@@ -68,7 +68,7 @@ const opq_pipeline_config_t *opq_pipeline_config(void);
 // PendSV's whole work. Not reentrant.
 void opq_pipeline_run(void);
 // For USART1's interrupt: true when the line ran low and something is left to send again.
-bool opq_pipeline_wants_line(void);
+OPQ_RAMFUNC bool opq_pipeline_wants_line(void);
 // Main thread, before opq_acquire_start: blocks begin at sample 0 again; stamps and asks are forgotten.
 void opq_pipeline_restart(void);
 // Main thread. The features begin anew with these (from the next run on); NULL: no features.
@@ -92,6 +92,6 @@ void opq_pipeline_stage(opq_stage_t stage, opq_stage_cycles_t *out);
 // Busy cycles of PendSV and of decimation in each 1000 since the last call (at most 20 s ago); 0 at the first.
 uint16_t opq_pipeline_cpu_permille(void);
 // Interrupt context: the acquisition's interrupt tells what a half buffer cost.
-void opq_pipeline_decimated(uint32_t cycles);
+OPQ_RAMFUNC void opq_pipeline_decimated(uint32_t cycles);
 
 #endif

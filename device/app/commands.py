@@ -1,0 +1,141 @@
+"""Commands: what the gateway asks; each gets exactly one acknowledgement, then its effect."""
+
+import time
+
+import board
+import clock
+import codes
+import pipeline
+import settings
+from journal import Journal
+from receiver import Receiver
+from sampler import START_KEYS, Sampler
+from supervisor import Supervisor
+from updater import Updater
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PER_ROUND = 4
+"""Commands per round of the loop: a flood of them holds up no watchdog."""
+FLUSH_MS = 200
+"""The line empties its 4 KB in 44 ms; then a reset may come."""
+KINDS = ("dip", "swell", "interruption")
+
+
+class Commands:
+    def __init__(
+        self,
+        journal: Journal,
+        sampler: Sampler,
+        receiver: Receiver,
+        updater: Updater,
+        supervisor: Supervisor,
+        ticks_ms: "Callable[[], int]" = time.ticks_ms,
+    ) -> None:
+        self._journal = journal
+        self._sampler = sampler
+        self._receiver = receiver
+        self._updater = updater
+        self._supervisor = supervisor
+        self._ticks_ms = ticks_ms
+
+    def poll(self) -> None:
+        """Answer what came."""
+        for _ in range(PER_ROUND):
+            message = pipeline.poll()
+            if message is None:
+                return
+            self._sampler.commanded = True
+            kind, command_id, what, more = message
+            if kind == pipeline.COMMAND:
+                self._command(command_id, what, str(more))
+            elif isinstance(more, bytes):
+                self._updater.data(command_id, what, more)
+
+    def _command(self, command_id: int, operation: int, argument: str) -> None:
+        status, detail = codes.DONE, ""
+        if operation == codes.PUT_SETTING:
+            status, detail = self._put(argument)
+        elif operation == codes.SYNC_TIME:
+            status, detail = self._sync(argument)
+        elif operation == codes.CROSSING_LIMITS:
+            status, detail = self._limits(argument)
+        elif operation == codes.UPDATE_BEGIN:
+            status, detail = self._updater.begin(argument)
+        elif operation == codes.UPDATE_END:
+            status, detail = self._updater.end()
+        elif operation not in (codes.HELLO, codes.GET_SETTINGS, codes.RESET, codes.REPL_OPERATION):
+            status = codes.UNKNOWN
+        pipeline.acknowledge(command_id, status, detail)
+        if operation == codes.HELLO:
+            self._sampler.hello_now()
+        elif operation == codes.GET_SETTINGS:
+            pipeline.settings(settings.sequence(), settings.items())
+        elif operation == codes.RESET or (operation == codes.UPDATE_END and status == codes.DONE):
+            self._journal.put(codes.STOPPED, codes.COMMANDED)
+            self._flush()
+            board.reset()
+        elif operation == codes.REPL_OPERATION:
+            self._journal.put(codes.REPL)
+            self._flush()
+            self._supervisor.stop = True
+
+    def _put(self, argument: str) -> tuple[int, str]:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            return codes.BAD_ARGUMENT, "want key=value"
+        status = settings.put(key, value)
+        if status == settings.UNKNOWN_KEY:
+            return codes.BAD_ARGUMENT, "no setting " + key[:32]
+        if status != settings.OK:
+            return codes.BAD_ARGUMENT, key + ": value refused"
+        status = settings.save()
+        if status != settings.OK:
+            self._journal.put(codes.SETTINGS_FAILED, status)
+            return codes.FAILED, "not saved: status %d" % status
+        self._journal.put(codes.SETTINGS_SAVED, settings.sequence())
+        if key in START_KEYS:
+            self._sampler.start()
+        else:
+            self._sampler.watch_features()
+            self._receiver.configure()
+        self._sampler.hello_now()
+        return codes.DONE, ""
+
+    def _sync(self, argument: str) -> tuple[int, str]:
+        """`<t_ns>,<uncertainty_ns>[,free]`: the gateway's time when it wrote this."""
+        parts = argument.split(",")
+        try:
+            t_ns, uncertainty_ns = int(parts[0]), int(parts[1])
+        except (ValueError, IndexError):
+            return codes.BAD_ARGUMENT, "want t_ns,uncertainty_ns"
+        if t_ns <= 0 or not 0 < uncertainty_ns < 0xFFFFFFFF:
+            return codes.BAD_ARGUMENT, "want a time after 1970 and its uncertainty"
+        if self._receiver.state >= clock.LOCKED:
+            return codes.DONE, "kept: the clock has GPS"
+        clock.sync(t_ns, uncertainty_ns, len(parts) < 3 or parts[2] != "free")
+        self._journal.put(codes.TIME_SET, uncertainty_ns // 1_000_000)
+        return codes.DONE, ""
+
+    def _limits(self, argument: str) -> tuple[int, str]:
+        """`dip=0.9,swell=1.1`, shares of nominal, until the next start; what is not named is not watched."""
+        limits = [0.0, 0.0, 0.0]
+        for part in argument.split(",") if argument else ():
+            name, _, value = part.partition("=")
+            try:
+                share = float(value)
+            except ValueError:
+                share = 0.0
+            if name not in KINDS or not 0 < share < 10:
+                return codes.BAD_ARGUMENT, "want dip, swell, interruption = share of nominal"
+            limits[KINDS.index(name)] = share
+        pipeline.limits(limits[0], limits[1], limits[2], settings.number("hysteresis_pu"))
+        return codes.DONE, ""
+
+    def _flush(self) -> None:
+        began_ms = self._ticks_ms()
+        while not pipeline.idle() and time.ticks_diff(self._ticks_ms(), began_ms) < FLUSH_MS:
+            self._journal.flush()
+            time.sleep_ms(2)

@@ -1,0 +1,72 @@
+"""main: the Box's app. Puts the nouns together; `supervisor` runs them for ever.
+
+    settings -> sampler -> (interrupts: samples, features, line)      receiver -> clock
+    commands <- line      health, journal -> line      power, leds      updater
+
+Returns only when the REPL is asked for (pin or command): the port then gives USART1 to it until a reset.
+"""
+
+import board
+import codes
+import settings
+from commands import Commands
+from health import Health
+from journal import Journal
+from leds import Leds
+from power import Power
+from receiver import Receiver
+from sampler import Sampler
+from supervisor import Supervisor
+from updater import Updater
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def start() -> None:
+    """The whole app; a REPL pin that is low skips it."""
+    if board.repl_wanted():
+        return
+    journal = Journal()
+    supervisor = Supervisor(journal)
+    board.watchdog_start()
+    source = settings.load()
+    journal.put(codes.STARTED, board.boot_id(), board.reset_cause())
+    crash = board.crash()
+    if crash is not None:
+        journal.put(codes.CRASHED, crash[0], crash[1])
+    if source in (settings.BLANK, settings.SECOND_COPY, settings.LOST):
+        journal.put(codes.SETTINGS_DEFAULT, source)
+    supervisor.run(lambda: build(journal, supervisor))
+    board.repl()
+
+
+def build(journal: Journal, supervisor: Supervisor) -> "list[tuple[Callable[[], None], int]]":
+    """All nouns anew, and what of them runs how often (ms). The order is the numbering in Log's `where`."""
+    sampler = Sampler(journal)
+    receiver = Receiver(journal)
+    power = Power(journal, sampler, supervisor)
+    updater = Updater(journal, sampler, supervisor)
+    commands = Commands(journal, sampler, receiver, updater, supervisor)
+    health = Health(journal, power)
+    leds = Leds(sampler, receiver, power, supervisor)
+    supervisor.exempt = False
+    receiver.configure()
+    sampler.start()
+    return [
+        (commands.poll, 0),
+        (receiver.poll, 10),
+        (receiver.second, 1000),
+        (sampler.watch, 100),
+        (sampler.hello, 100),
+        (power.watch, 100),
+        (updater.step, 5),
+        (health.second, 1000),
+        (leds.show, 50),
+        (journal.flush, 20),
+    ]
+
+
+if __name__ == "__main__":
+    start()

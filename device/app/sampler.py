@@ -1,0 +1,138 @@
+"""Sampler: starts the converter as the settings say, sees whether samples come, says who the Box is."""
+
+import time
+
+import acquire
+import board
+import codes
+import pipeline
+import settings
+from journal import Journal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STALL_MS = 500
+"""Samples come each 3.3 ms; after so long without one the converter is started again."""
+AGAIN_MS = 1000
+HELLO_MS = 1000
+HELLO_COMMANDED_MS = 5000
+TICKS_PER_US = 84
+START_KEYS = ("converter", "oversampling", "offset_lsb", "phase_ns")
+"""Settings that a running converter does not take."""
+
+
+class Sampler:
+    """`boot_id` changes with every start: sample indices begin anew. `commanded`: a gateway spoke to us."""
+
+    def __init__(self, journal: Journal, ticks_ms: "Callable[[], int]" = time.ticks_ms) -> None:
+        self.boot_id = board.boot_id()
+        self.commanded = False
+        self.running = False
+        self.stopped = False  # on purpose
+        self.restarts = 0
+        self.moved_ms = ticks_ms()
+        self._journal = journal
+        self._ticks_ms = ticks_ms
+        self._head = 0
+        self._missing = 0
+        self._hello_ms: int | None = None
+        self._tried_ms: int | None = None
+
+    def start(self) -> bool:
+        """Start, or start again with the settings as they are now."""
+        if self.running:
+            self.stop()
+        self.stopped = False
+        self._tried_ms = self.moved_ms = self._ticks_ms()
+        converter = settings.get("converter")
+        delay_ticks = round(settings.number("phase_ns") * TICKS_PER_US / 1000)
+        offset_lsb = round(settings.number("offset_lsb"))
+        pipeline.restart()
+        status = acquire.start(converter, settings.integer("oversampling"), offset_lsb, delay_ticks)
+        which = 1 if converter == "external" else 0
+        if status != acquire.OK:
+            self._journal.put(codes.CONVERTER_FAILED, which, status)
+            return False
+        self.boot_id = (self.boot_id + 1) & 0x3FFFFFFF
+        self.running = True
+        self._head = self._missing = 0
+        self.watch_features()
+        found = acquire.converter()
+        self._journal.put(codes.CONVERTER_STARTED, which, found[1] if found else 0)
+        self.hello_now()
+        return True
+
+    def stop(self) -> None:
+        """No more samples, on purpose."""
+        acquire.stop()
+        self.running = False
+        self.stopped = True
+
+    def watch_features(self) -> None:
+        """Hand gain, nominal values and limits to the Box's own features."""
+        pipeline.features(
+            settings.number("nominal_v"),
+            settings.number("nominal_hz"),
+            self.v_per_lsb(),
+            settings.number("dip_pu"),
+            settings.number("swell_pu"),
+            settings.number("interruption_pu"),
+            settings.number("hysteresis_pu"),
+        )
+
+    def v_per_lsb(self) -> float:
+        found = acquire.converter()
+        return (found[3] if found else 0.0) * settings.number("gain")
+
+    def watch(self) -> None:
+        """Each 100 ms: do samples come? Were some lost?"""
+        if self.stopped:
+            return
+        now_ms = self._ticks_ms()
+        head = acquire.head()
+        if self.running and head != self._head:
+            self._head = head
+            self.moved_ms = now_ms
+            missing = acquire.counters()[1]
+            if missing != self._missing:
+                self._journal.put(codes.SAMPLES_MISSING, missing - self._missing, missing)
+                self._missing = missing
+            return
+        stalled_ms = time.ticks_diff(now_ms, self.moved_ms)
+        if self.running and stalled_ms < STALL_MS:
+            return
+        if self._tried_ms is None or time.ticks_diff(now_ms, self._tried_ms) >= AGAIN_MS:
+            if self.running:
+                self.restarts += 1
+                self._journal.put(codes.SAMPLING_STALLED, stalled_ms, self.restarts)
+            moved_ms = self.moved_ms
+            self.start()
+            self.moved_ms = moved_ms  # a start is no sample
+
+    def hello_now(self) -> None:
+        """With the next step."""
+        self._hello_ms = None
+
+    def hello(self) -> None:
+        """Each second until a gateway spoke, then each five; and whenever something of it changed."""
+        now_ms = self._ticks_ms()
+        every_ms = HELLO_COMMANDED_MS if self.commanded else HELLO_MS
+        if self._hello_ms is not None and time.ticks_diff(now_ms, self._hello_ms) < every_ms:
+            return
+        found = acquire.converter()
+        if found is None:
+            return
+        sent = pipeline.hello(
+            settings.integer("box_id"),
+            self.boot_id,
+            self.v_per_lsb(),
+            settings.number("nominal_v"),
+            settings.number("nominal_hz"),
+            found[2],
+            board.NAME + " " + found[0],
+            board.FIRMWARE,
+        )
+        if sent:
+            self._hello_ms = now_ms

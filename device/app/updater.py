@@ -1,0 +1,135 @@
+"""Updater: a firmware image from the line into the other slot, and the trial of the image that runs.
+
+A running image on trial is confirmed after CONFIRM_MS of samples without a loss or an exception. One that does
+not get there within GIVE_UP_MS resets, until the boot loader goes back to the older image.
+"""
+
+import time
+
+import acquire
+import board
+import codes
+import pipeline
+import update
+from journal import Journal
+from sampler import Sampler
+from supervisor import Supervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONFIRM_MS = 10_000
+GIVE_UP_MS = 120_000
+CONFIRM_AGAIN_MS = 5000
+IDLE_MS = 30_000
+"""No piece for so long: the sender is gone, the watchdog is the samples' again."""
+
+
+class Updater:
+    """`receiving`: between begin and end (or IDLE_MS after the last piece)."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        sampler: Sampler,
+        supervisor: Supervisor,
+        ticks_ms: "Callable[[], int]" = time.ticks_ms,
+    ) -> None:
+        self._journal = journal
+        self._sampler = sampler
+        self._supervisor = supervisor
+        self._ticks_ms = ticks_ms
+        self._began_ms = self._healthy_ms = ticks_ms()
+        self._trial = update.on_trial()
+        self._lost = 0
+        self._exceptions = 0
+        self._confirm_ms = 0
+        self._erasing = False
+        self._piece_ms = 0
+        self.receiving = False
+        if update.rolled_back():
+            journal.put(codes.UPDATE_ROLLED_BACK)
+
+    def begin(self, argument: str) -> tuple[int, str]:
+        """Status and detail of the acknowledgement; the detail names the slot whose image is wanted."""
+        try:
+            length = int(argument)
+        except ValueError:
+            return codes.BAD_ARGUMENT, "want the image's length in bytes"
+        status = update.begin(length)
+        if status == update.OK:
+            self._erasing = False
+            self._receives(True)
+            self._journal.put(codes.UPDATE_BEGUN, length, update.slot())
+            return codes.DONE, "AB"[update.slot()]
+        if status == update.ON_TRIAL:
+            return codes.BUSY, "the running image is on trial"
+        return (codes.BAD_ARGUMENT if status == update.BAD_LENGTH else codes.FAILED), "status %d" % status
+
+    def data(self, command_id: int, offset: int, piece: bytes) -> None:
+        """A piece; acknowledged with the next wanted offset, busy while the slot is being erased."""
+        self._receives(True)
+        status = update.data(offset, piece)
+        if status in (update.OK, update.WRONG_OFFSET):
+            pipeline.acknowledge(command_id, codes.DONE, str(update.next()))
+        elif status == update.BUSY:
+            self._erasing = True
+            pipeline.acknowledge(command_id, codes.BUSY, str(update.next()))
+        elif status == update.BAD_IMAGE:
+            self._receives(False)
+            self._journal.put(codes.UPDATE_REFUSED, update.verdict(), update.next())
+            pipeline.acknowledge(command_id, codes.FAILED, "verdict %d" % update.verdict())
+        else:
+            pipeline.acknowledge(command_id, codes.FAILED, "status %d" % status)
+
+    def step(self) -> None:
+        """One sector of an erase at a time, so that the loop breathes; watches sender and trial."""
+        if self._erasing:
+            self._erasing = update.step() == update.BUSY
+            self._piece_ms = self._ticks_ms()
+        elif self.receiving and time.ticks_diff(self._ticks_ms(), self._piece_ms) > IDLE_MS:
+            self._receives(False)
+        if self._trial:
+            self._try()
+
+    def end(self) -> tuple[int, str]:
+        """Verify and mark for trial; the caller resets when it is DONE."""
+        length = update.next()
+        status = update.end()
+        self._receives(False)
+        if status == update.OK:
+            self._journal.put(codes.UPDATE_VERIFIED, length, update.slot())
+            return codes.DONE, "AB"[update.slot()]
+        if status == update.BAD_IMAGE:
+            self._journal.put(codes.UPDATE_REFUSED, update.verdict(), length)
+            return codes.FAILED, "verdict %d" % update.verdict()
+        return codes.FAILED, "status %d" % status
+
+    def _receives(self, receiving: bool) -> None:
+        if receiving != self.receiving:
+            self._supervisor.exempt = receiving
+        self.receiving = receiving
+        self._piece_ms = self._ticks_ms()
+
+    def _try(self) -> None:
+        now_ms = self._ticks_ms()
+        counters = acquire.counters()
+        lost = counters[1] + counters[3]
+        well = self._sampler.running and time.ticks_diff(now_ms, self._sampler.moved_ms) < 1000
+        if not well or lost != self._lost or self._supervisor.exceptions != self._exceptions:
+            self._healthy_ms = now_ms
+            self._lost = lost
+            self._exceptions = self._supervisor.exceptions
+        if time.ticks_diff(now_ms, self._healthy_ms) >= CONFIRM_MS:
+            if time.ticks_diff(now_ms, self._confirm_ms) < 0:
+                return
+            status = update.confirm()
+            if status == 0:
+                self._trial = False
+                self._journal.put(codes.UPDATE_CONFIRMED, 1 - update.slot())
+            else:
+                self._confirm_ms = time.ticks_add(now_ms, CONFIRM_AGAIN_MS)
+                self._journal.put(codes.UPDATE_CONFIRM_FAILED, status)
+        elif time.ticks_diff(now_ms, self._began_ms) >= GIVE_UP_MS:
+            board.reset()

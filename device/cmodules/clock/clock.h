@@ -37,7 +37,7 @@ typedef struct {
     int32_t pulse_delay_ns;       // antenna cable and receiver: the edge comes so much after the second
     int8_t leap_seconds;          // GPS - UTC as known at build time or from the settings
     int8_t label_offset_s;        // added to each label: -1 for a receiver that names the pulse to come
-    float tcxo_ppb_per_k;         // best guess before anything is learnt, from the settings
+    float tcxo_ppb_per_k;         // best guess before anything is learnt, from the settings; > 0: faster when warm
     float tcxo_sigma_ppb_per_k;   // how far off that may be (1 sigma)
     float sensor_lag_s;           // the sensor follows the crystal with this delay
 } opq_clock_config_t;

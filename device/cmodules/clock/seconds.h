@@ -1,5 +1,5 @@
 // Seconds: which second of UTC a pulse is. The receiver's label comes over a serial line, late, at times a second late,
-// at times wrong; ten of them settle it. Also leap seconds.
+// at times wrong; sixteen of them settle it. Also leap seconds.
 #ifndef OPQ_SECONDS_H
 #define OPQ_SECONDS_H
 
@@ -8,7 +8,7 @@
 
 #include "label.h"
 
-#define OPQ_VOTES 10u
+#define OPQ_VOTES 16u
 
 typedef struct {
     int64_t votes_ms[OPQ_VOTES]; // label minus the model's time at its arrival: offset minus latency
@@ -17,6 +17,8 @@ typedef struct {
     int64_t offset_s;       // UTC minus the model's seconds
     bool settled;
     uint32_t against;       // labels in a row whose vote contradicts what is settled
+    int64_t bias_s;         // the receiver's labels minus UTC, where the gateway's time told
+    int64_t last_vote_ms;
     uint8_t kind;           // rank of the votes
     int64_t heard_tick;     // last label of that rank
     int64_t any_tick;       // last label of any kind, valid or not
@@ -26,5 +28,29 @@ typedef struct {
     int8_t leap_change;
     bool leap_told;         // the receiver said whether one is ahead
 } opq_seconds_t;
+
+typedef enum {
+    OPQ_SECONDS_NOTHING = 0, // not a vote: no fix, lower rank, second one of its second
+    OPQ_SECONDS_AGREES = 1,
+    OPQ_SECONDS_AGAINST = 2, // contradicts what is settled, so far without consequence
+    OPQ_SECONDS_SETTLED = 3, // `offset_s` is new
+    OPQ_SECONDS_VOTED = 4,   // nothing is settled yet
+} opq_seconds_result_t;
+
+// Whole seconds by another clock, good to a quarter of a second.
+typedef struct {
+    bool known;
+    int64_t offset_s;
+} opq_seconds_hint_t;
+
+void opq_seconds_start(opq_seconds_t *seconds);
+void opq_seconds_forget(opq_seconds_t *seconds); // the pulses began anew: names have to settle again
+
+// `model_ns`: the loop's time when the label arrived.
+opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t *label, int64_t model_ns,
+                                       opq_seconds_hint_t hint);
+bool opq_seconds_fix(const opq_seconds_t *seconds);         // no receiver says that it has none
+bool opq_seconds_near_leap(int64_t utc_s, int64_t margin_s); // within `margin_s` after 23:59:58 of 30 June or 31 December
+void opq_seconds_leap(opq_seconds_t *seconds, int8_t change); // the change happens
 
 #endif

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "loop.h"
+
 // The crystal's temperature from a noisy sensor that follows it late: a line through the recent past, plus lag * slope.
 typedef struct {
     int64_t tick;      // of the last reading
@@ -47,6 +49,20 @@ typedef struct {
     double hold_beyond;   // integral of (kelvin beyond what was seen)^2
     double hold_blind_s;  // without temperature
     double hold_p_xx;     // of the phase where it began
+    double sigma_ppb_k;   // before anything is learnt
 } opq_tcxo_t;
+
+void opq_tcxo_start(opq_tcxo_t *tcxo, double ppb_per_k, double sigma_ppb_per_k);
+void opq_tcxo_reading(opq_tcxo_t *tcxo, double celsius);
+
+// Locked, at the loop's anchor: closes a block when it is long enough, opens one when there is none.
+void opq_tcxo_locked(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop);
+void opq_tcxo_break(opq_tcxo_t *tcxo); // the block under way is not one of locked time
+
+void opq_tcxo_hold(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop); // begins at the loop's anchor
+double opq_tcxo_held_ppb(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, int64_t tick);     // the frequency from now on
+double opq_tcxo_variance(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, double ahead_s); // of the phase, ns^2
+double opq_tcxo_variance_ppb(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer); // of the frequency
+bool opq_tcxo_learnt(const opq_tcxo_t *tcxo);
 
 #endif

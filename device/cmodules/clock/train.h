@@ -9,7 +9,8 @@
 typedef struct {
     int64_t first_tick;
     int64_t last_tick;
-    int64_t seconds; // from first to last, missing pulses counted
+    int64_t seconds;      // from first to last, missing pulses counted
+    int64_t period_ticks; // of the last interval
     uint32_t run;    // pulses; 0: slot is free
 } opq_train_t;
 

@@ -1,0 +1,150 @@
+#include "seconds.h"
+
+#include "calendar.h"
+#include "ticks.h"
+
+#define LATEST_MS 1300         // a label may come so long after its pulse
+#define NEXT_VOTE_MS 600       // a receiver says each second several times; the first counts
+#define ENOUGH 13u             // of OPQ_VOTES
+#define TURN_OVER 30u          // labels in a row that overthrow what was settled
+#define TURN_OVER_AT_LEAP 3u   // where a leap second may be
+#define RANK_S 10              // so long after the last label of a higher rank a lower one counts again
+#define NO_FIX 3u              // labels in a row
+
+void opq_seconds_start(opq_seconds_t *seconds) {
+    *seconds = (opq_seconds_t){0};
+}
+
+static void clear(opq_seconds_t *seconds) {
+    seconds->voted = seconds->next = seconds->against = 0;
+}
+
+void opq_seconds_forget(opq_seconds_t *seconds) {
+    clear(seconds);
+    seconds->settled = false;
+}
+
+bool opq_seconds_fix(const opq_seconds_t *seconds) {
+    return seconds->invalid < NO_FIX;
+}
+
+bool opq_seconds_near_leap(int64_t utc_s, int64_t margin_s) {
+    opq_date_t day = opq_date(utc_s - 2 * 3600); // at 00:00:xx still the day before
+    if (!((day.month == 6 && day.day == 30) || (day.month == 12 && day.day == 31))) {
+        return false;
+    }
+    int64_t midnight = opq_unix_s(day.year, day.month, day.day, 0, 0, 0) + 86400;
+    return utc_s >= midnight - 2 && utc_s < midnight - 2 + margin_s;
+}
+
+void opq_seconds_leap(opq_seconds_t *seconds, int8_t change) {
+    seconds->offset_s -= change; // an inserted second is counted by the pulses and not by UTC as Unix has it
+    for (unsigned i = 0; i < OPQ_VOTES; i++) {
+        seconds->votes_ms[i] -= (int64_t)change * 1000;
+    }
+    seconds->against = 0;
+}
+
+static int64_t ceil_s(int64_t ms) {
+    return ms >= 0 ? (ms + 999) / 1000 : -(-ms / 1000);
+}
+
+// The offset that the votes give: label minus arrival is the offset minus a latency of 0 to 1 s, at times more. So the
+// largest ones tell it, and the third largest of sixteen still does when two labels were a second ahead.
+static bool elect(const opq_seconds_t *seconds, int64_t *offset_s) {
+    if (seconds->voted < OPQ_VOTES) {
+        return false;
+    }
+    int64_t top[3] = {INT64_MIN, INT64_MIN, INT64_MIN};
+    for (unsigned i = 0; i < OPQ_VOTES; i++) {
+        int64_t vote = seconds->votes_ms[i];
+        for (unsigned k = 0; k < 3; k++) {
+            if (vote > top[k]) {
+                int64_t lower = top[k];
+                top[k] = vote;
+                vote = lower;
+            }
+        }
+    }
+    *offset_s = ceil_s(top[2]);
+    unsigned agree = 0;
+    for (unsigned i = 0; i < OPQ_VOTES; i++) {
+        int64_t latency_ms = *offset_s * 1000 - seconds->votes_ms[i];
+        agree += latency_ms >= 0 && latency_ms < LATEST_MS;
+    }
+    return agree >= ENOUGH;
+}
+
+static bool ranks(opq_seconds_t *seconds, const opq_label_t *label) {
+    bool silent = seconds->voted == 0 || label->arrival_tick - seconds->heard_tick > RANK_S * OPQ_TICK_HZ;
+    if (label->kind < seconds->kind && !silent) {
+        return false;
+    }
+    if (label->kind != seconds->kind) {
+        seconds->kind = label->kind;
+        seconds->bias_s = 0;
+        clear(seconds);
+    }
+    return true;
+}
+
+opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t *label, int64_t model_ns,
+                                       opq_seconds_hint_t hint) {
+    seconds->any = true;
+    seconds->any_tick = label->arrival_tick;
+    if (!label->valid) {
+        seconds->invalid += seconds->invalid < NO_FIX && !label->of_next_pulse;
+        return OPQ_SECONDS_NOTHING;
+    }
+    if (!label->of_next_pulse) { // TIM-TP says nothing of a fix
+        seconds->invalid = 0;
+    }
+    int64_t model_ms = model_ns / 1000000;
+    if (!ranks(seconds, label) || (seconds->voted > 0 && model_ms - seconds->last_vote_ms < NEXT_VOTE_MS &&
+                                   model_ms >= seconds->last_vote_ms)) {
+        return OPQ_SECONDS_NOTHING;
+    }
+    seconds->heard_tick = label->arrival_tick;
+    seconds->last_vote_ms = model_ms;
+    // Second 60 is given the name of the one before, so that 00:00:00 is right from its first sample on.
+    int64_t utc_s = label->utc_s - (label->of_next_pulse ? 1 : 0) - (label->leap ? 1 : 0);
+    int64_t vote_ms = (utc_s - seconds->bias_s) * 1000 - model_ms;
+    seconds->votes_ms[seconds->next] = vote_ms;
+    seconds->next = (seconds->next + 1u) % OPQ_VOTES;
+    seconds->voted += seconds->voted < OPQ_VOTES;
+
+    if (seconds->settled) {
+        int64_t latency_ms = seconds->offset_s * 1000 - vote_ms;
+        if (latency_ms >= 0 && latency_ms < LATEST_MS) {
+            seconds->against = 0;
+            return OPQ_SECONDS_AGREES;
+        }
+        seconds->against++;
+        int64_t off_s = ceil_s(vote_ms) - seconds->offset_s; // -1: the labels stay behind, a second was inserted
+        bool leap = (off_s == 1 || off_s == -1) && opq_seconds_near_leap(label->utc_s, 20);
+        if (leap && (label->leap ? off_s == -1 : seconds->against >= TURN_OVER_AT_LEAP)) {
+            opq_seconds_leap(seconds, (int8_t)-off_s);
+            return OPQ_SECONDS_SETTLED;
+        }
+        if (seconds->against < TURN_OVER) {
+            return OPQ_SECONDS_AGAINST;
+        }
+    }
+    int64_t offset_s = 0;
+    if (!elect(seconds, &offset_s)) {
+        return seconds->settled ? OPQ_SECONDS_AGAINST : OPQ_SECONDS_VOTED;
+    }
+    if (hint.known && label->kind < OPQ_LABEL_UBX_CONFIRMED && offset_s != hint.offset_s) {
+        int64_t bias_s = offset_s - hint.offset_s; // names the next pulse, or lost 1024 weeks: learnt from the gateway
+        seconds->bias_s += bias_s;
+        for (unsigned i = 0; i < OPQ_VOTES; i++) {
+            seconds->votes_ms[i] -= bias_s * 1000;
+        }
+        offset_s = hint.offset_s;
+    }
+    seconds->against = 0;
+    bool same = seconds->settled && seconds->offset_s == offset_s;
+    seconds->settled = true;
+    seconds->offset_s = offset_s;
+    return same ? OPQ_SECONDS_AGREES : OPQ_SECONDS_SETTLED;
+}

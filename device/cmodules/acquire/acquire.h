@@ -51,7 +51,8 @@ typedef struct {
 } opq_raw_form_t;
 
 typedef struct opq_converter {
-    const char *name;                  // as in settings and Hello: "internal", "ad7687"
+    const char *name;                  // as in settings: "internal", "external"
+    const char *part;                  // whose datasheet holds
     uint8_t bits;                      // of the hardware
     bool class_a;                      // claimed for it (IEC 61000-4-30)
     float enob;                        // of one conversion, from its datasheet
@@ -65,7 +66,7 @@ typedef struct opq_converter {
     void (*stop)(void);
 } opq_converter_t;
 
-// The two of this firmware; NULL-terminated list in opq_converters().
+// The two of this firmware.
 extern const opq_converter_t opq_internal_adc, opq_external_adc;
 const opq_converter_t *opq_converter(const char *name); // NULL: no such
 
@@ -109,8 +110,9 @@ uint32_t opq_acquire_oversampling(void);
 // Task or PendSV context; a snapshot.
 void opq_acquire_counters(opq_acquire_counters_t *out);
 
-// Reader's context (PendSV), one reader.
+// The one reader's context (PendSV).
 bool opq_acquire_next(opq_block_t *block);
+// Task or PendSV context, all below.
 // False: the ring went round while the block was used; what was read of it is no good.
 bool opq_acquire_holds(const opq_block_t *block);
 // Copies samples from `first` on, up to `count`, the first gap or the newest; 0 when `first` is no longer

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "ramfunc.h"
+
 enum { OPQ_SLOW_SUPPLY, OPQ_SLOW_BATTERY, OPQ_SLOW_TEMPERATURE, OPQ_SLOW_VREFINT, OPQ_SLOW_CHANNELS };
 
 // Counts of the 12-bit converter: the newest, and a mean over about 0.2 s in 1/256 count.
@@ -23,7 +25,10 @@ typedef struct {
     float vdda_v, supply_v, battery_v, temperature_c; // NaN: unknown
 } opq_slow_values_t;
 
-void opq_slow_counts(opq_slow_counts_t *out); // task context; of the running acquisition
+void opq_slow_reset(void);
+void opq_slow_take(uint32_t channel, uint16_t count); // interrupt context
+void opq_slow_counts(opq_slow_counts_t *out);         // task context; of the running acquisition
+// Supply is the newest reading, the others their means.
 void opq_slow_values(const opq_slow_counts_t *counts, const opq_slow_scale_t *scale, opq_slow_values_t *out);
 
 #endif

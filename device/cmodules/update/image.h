@@ -12,6 +12,7 @@ enum {
     OPQ_IMAGE_SIGNED_BYTES = 448,  // of the header; the signature follows
     OPQ_IMAGE_HEADER_VERSION = 1,
     OPQ_IMAGE_HARDWARE_BYTES = 16,
+    OPQ_IMAGE_VERSION_OFFSET = 24,
     OPQ_IMAGE_LABEL_BYTES = 40,
     OPQ_SLOT_BYTES = 0x60000,       // 384 KB
     OPQ_SLOT_STATUS_BYTES = 1024,   // the slot's last

@@ -83,20 +83,24 @@ static opq_update_status_t take_body(opq_update_t *update, const uint8_t *data, 
 }
 
 opq_update_status_t opq_update_data(opq_update_t *update, uint32_t offset, const uint8_t *data, size_t count) {
-    switch (update->state) {
-        case OPQ_UPDATE_HEADER:
-            return offset == update->next ? take_header(update, data, count) : OPQ_UPDATE_WRONG_OFFSET;
-        case OPQ_UPDATE_ERASING:
-            return OPQ_UPDATE_BUSY;
-        case OPQ_UPDATE_RECEIVING:
-            return offset == update->next ? take_body(update, data, count) : OPQ_UPDATE_WRONG_OFFSET;
-        case OPQ_UPDATE_REFUSED:
-            return update->verdict != OPQ_IMAGE_GOOD ? OPQ_UPDATE_BAD_IMAGE : OPQ_UPDATE_FLASH;
-        case OPQ_UPDATE_IDLE:
-        case OPQ_UPDATE_READY:
-            break;
+    if (update->state == OPQ_UPDATE_REFUSED) {
+        return update->verdict != OPQ_IMAGE_GOOD ? OPQ_UPDATE_BAD_IMAGE : OPQ_UPDATE_FLASH;
     }
-    return OPQ_UPDATE_NOT_BEGUN;
+    if (update->state == OPQ_UPDATE_ERASING) {
+        return OPQ_UPDATE_BUSY;
+    }
+    if (update->state != OPQ_UPDATE_HEADER && update->state != OPQ_UPDATE_RECEIVING) {
+        return OPQ_UPDATE_NOT_BEGUN;
+    }
+    if (offset > update->next) {
+        return OPQ_UPDATE_WRONG_OFFSET;
+    }
+    uint32_t known = update->next - offset;  // sent again: its answer was lost
+    if (known >= count) {
+        return OPQ_UPDATE_OK;
+    }
+    return update->state == OPQ_UPDATE_HEADER ? take_header(update, data + known, count - known)
+                                              : take_body(update, data + known, count - known);
 }
 
 // The header's sector goes first: once it is erased the slot holds nothing that starts, whatever the others hold.

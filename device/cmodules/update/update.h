@@ -2,7 +2,8 @@
 // recovery use it alike; neither can reach the running slot through it.
 //
 //     begin(length)      forgets what was, answers which slot's image it wants
-//     data(offset, ...)  the image from its header on, in order; the header is judged before anything is erased
+//     data(offset, ...)  the image from its header on; what is known already is skipped, a gap is refused; the
+//                        header is judged before anything is erased, and `next` stays at its end until then
 //     step()             while BUSY: erases one sector per call, so that the caller breathes between them
 //     end()              judges header and body in flash, writes the header last, marks the slot for trial
 //
@@ -26,7 +27,7 @@ typedef enum {
 typedef enum {
     OPQ_UPDATE_OK = 0,
     OPQ_UPDATE_BUSY = 1,           // erasing: the same data again, a little later
-    OPQ_UPDATE_WRONG_OFFSET = 2,   // `next` says where to go on
+    OPQ_UPDATE_WRONG_OFFSET = 2,   // a piece is missing before this one; `next` says where to go on
     OPQ_UPDATE_BAD_IMAGE = 3,      // `verdict` says why
     OPQ_UPDATE_FLASH = 4,          // `nor_status` says why
     OPQ_UPDATE_NOT_BEGUN = 5,

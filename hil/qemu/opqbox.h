@@ -1,0 +1,353 @@
+/*
+ * The OPQ Box as a QEMU machine: an STM32F405 and the world outside it.
+ *
+ * One struct per block of the chip, one file per block. Time inside the chip is counted in ticks of
+ * 84 MHz (the clock of TIM2..TIM5), 64 bits wide and computed from virtual ns, so that nothing drifts.
+ * What firmware cannot see between two register accesses is computed when it looks ("sync").
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef HW_OPQ_OPQBOX_H
+#define HW_OPQ_OPQBOX_H
+
+#include "qemu/osdep.h"
+#include "qemu/timer.h"
+#include "chardev/char-fe.h"
+#include "exec/memory.h"
+#include "hw/boards.h"
+#include "hw/arm/armv7m.h"
+#include "hw/clock.h"
+#include "hw/irq.h"
+#include "qom/object.h"
+
+#define TYPE_OPQBOX_MACHINE MACHINE_TYPE_NAME("opqbox")
+OBJECT_DECLARE_SIMPLE_TYPE(OpqBox, OPQBOX_MACHINE)
+
+#define OPQ_NEVER INT64_MAX
+#define OPQ_FLASH_SIZE 0x100000
+#define OPQ_SRAM_BASE 0x20000000
+#define OPQ_SRAM_SIZE 0x20000
+
+static inline int64_t opq_now_ns(void) { return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL); }
+/* 84 MHz: 21 ticks in 250 ns. The tick in which a ns lies; the first ns that lies in a tick. */
+static inline int64_t opq_tick_of_ns(int64_t t_ns) { return t_ns * 21 / 250; }
+static inline int64_t opq_ns_of_tick(int64_t tick) { return (tick * 250 + 20) / 21; }
+static inline int64_t opq_now_tick(void) { return opq_tick_of_ns(opq_now_ns()); }
+
+/* One block of registers. `write` gets the value in its lanes and the mask of the lanes written. */
+typedef struct OpqBlock {
+    const char *name;
+    uint32_t base, size;
+    uint16_t enable; /* offset of its RCC enable register and bit: OPQ_AHB1(n).., 0: always on */
+    int index;       /* which of several of a kind */
+    uint32_t (*read)(OpqBox *box, int index, uint32_t offset);
+    void (*write)(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+    void (*reset)(OpqBox *box, int index);
+    OpqBox *box;
+    MemoryRegion region;
+} OpqBlock;
+#define OPQ_AHB1(bit) (0x3000 | (bit))
+#define OPQ_APB1(bit) (0x4000 | (bit))
+#define OPQ_APB2(bit) (0x4400 | (bit))
+
+/* A register that is merely kept: bits `writable` of the lanes in `mask`. */
+static inline void opq_store(uint32_t *reg, uint32_t value, uint32_t mask, uint32_t writable)
+{
+    *reg = (*reg & ~(mask & writable)) | (value & mask & writable);
+}
+
+typedef struct {
+    uint32_t cr, pllcfgr, cfgr, cir, bdcr, csr, sscgr, plli2scfgr;
+    uint32_t rstr[8], enr[8], lpenr[8];
+    int64_t hse_on_ns, pll_on_ns, lsi_on_ns, lse_on_ns; /* when it was switched on, OPQ_NEVER: off */
+    uint32_t hclk_hz, pclk1_hz, pclk2_hz, timer1_hz;
+} OpqRcc;
+
+typedef struct {
+    uint32_t moder, otyper, ospeedr, pupdr, odr, lckr, afr[2];
+    uint32_t driven, level; /* from outside: which pins, and how */
+    uint32_t seen;          /* output levels that the report has */
+    uint32_t exti_seen;     /* input levels that EXTI has */
+} OpqGpio;
+
+typedef struct {
+    uint32_t memrmp, pmc, exticr[4], cmpcr;
+    uint32_t imr, emr, rtsr, ftsr, swier, pr;
+} OpqExti;
+
+typedef struct {
+    uint32_t cr1, cr2, smcr, dier, sr, ccmr[2], ccer, psc, arr, ccr[4], dcr, or;
+    uint32_t psc_now, arr_now, ccr_now[4]; /* without what waits for an update */
+    uint32_t capture_count[4], max;
+    int64_t base;   /* tick at which the counter was `count` with an empty prescaler */
+    uint32_t count; /* the counter itself while it stands still */
+    int64_t done;   /* every event up to this tick has happened */
+    int64_t next;   /* tick of the next one */
+    bool toggled[4];
+    uint64_t updates, captures[4], overcaptures[4];
+} OpqTimer;
+
+typedef struct {
+    uint32_t sr, cr1, cr2, smpr[2], jofr[4], htr, ltr, sqr[3], jsqr, jdr[4], dr, ccr;
+    int64_t on_tick;
+    int64_t end, sampled; /* of the conversion under way, OPQ_NEVER: none */
+    bool injecting, injected_waits, regular_waits, dma_ended;
+    int rank, channel, regular_rank;
+    int32_t regular_resumes; /* rank to start again after an injected group, -1: none */
+    uint64_t conversions, injected, missed, overruns, preempted, delayed, ignored;
+    uint32_t inputs[19];
+} OpqAdc;
+
+typedef struct {
+    uint32_t cr, ndtr, reload, par, m0ar, m1ar, fcr;
+    uint32_t item; /* how many of the current round are done */
+    uint32_t flags;
+    uint64_t transfers, unserviced;
+} OpqDmaStream;
+
+typedef struct {
+    OpqDmaStream stream[8];
+} OpqDma;
+
+typedef struct {
+    uint32_t cr1, cr2, sr, dr_rx, crcpr, i2scfgr, i2spr;
+    int64_t end;            /* of the frame on the wire, OPQ_NEVER: none */
+    bool waiting, cnv, dr_was_read; /* a word in the transmit buffer; level of CNV */
+    int64_t cnv_tick;       /* last rising edge of CNV */
+    uint16_t held, out;     /* converter: value of the last conversion, value being clocked out */
+    bool held_valid;
+    uint64_t frames, conversions, overruns, too_early, unread;
+} OpqSpi;
+
+typedef struct {
+    CharBackend chr;
+    uint32_t sr, dr_rx, brr, cr1, cr2, cr3, gtpr;
+    bool tdr_full, shifting, sr_read, idle_armed;
+    uint8_t tdr, shift;
+    QEMUTimer *tx_timer, *rx_timer, *idle_timer;
+    GByteArray *incoming; /* from the character device, not yet on the wire */
+    guint incoming_at;
+    GArray *script;       /* OpqByte, from the world, in order of time */
+    guint script_at;
+    int64_t tx_end_ns, rx_end_ns;
+    int64_t rx_free_ns; /* the line is busy until then */
+    uint8_t rx_byte;
+    bool rx_busy;
+    uint32_t noise_tx_ppb, noise_rx_ppb;
+    uint64_t noise_tx_state, noise_rx_state;
+    uint64_t tx_bytes, rx_bytes, overruns, noised_tx, noised_rx, lost_off;
+} OpqUsart;
+
+typedef struct {
+    uint32_t acr, sr, cr, optcr;
+    int key_step, optkey_step;
+    bool shut, opt_shut; /* a wrong key came */
+    int64_t busy_until_ns;
+    QEMUTimer *timer;
+    uint64_t programs, erases, operations, errors, refused_bits, stalls, stall_ns;
+    uint32_t erased[12];
+} OpqFlash;
+
+typedef struct {
+    uint32_t pr, rlr, pr_now, rlr_now;
+    bool open, running;
+    int64_t pr_busy_ns, rlr_busy_ns, started_ns;
+    QEMUTimer *timer;
+    uint64_t resets, reloads;
+} OpqIwdg;
+
+typedef struct {
+    uint32_t cr, csr;
+    bool low; /* the supply is below the detector's threshold */
+} OpqPwr;
+
+typedef struct {
+    uint32_t dwt_ctrl, demcr, dbgmcu[4];
+    uint64_t cyc_base; /* counter at cyc_ns */
+    int64_t cyc_ns;
+} OpqCore;
+
+/* The world outside: world.c reads it, mains.c has the waveform. */
+typedef struct OpqWorld OpqWorld;
+typedef struct OpqReport OpqReport;
+
+struct OpqBox {
+    MachineState parent_obj;
+
+    /* properties */
+    char *world_file, *flash_file, *report_file, *uart1_log, *uid;
+    uint32_t hse_hz;
+    uint32_t mains_channel; /* of ADC1 */
+    uint32_t spi2_zero;     /* the converter's code for 0: 32768 for a unipolar one, 0 for two's complement */
+
+    ARMv7MState armv7m;
+    Clock *sysclk, *refclk;
+    MemoryRegion flash, flash_alias, sram, ccm, sysmem, option_bytes, unmodelled[4];
+    uint8_t *flash_ram, *sram_ram, *ccm_ram;
+    qemu_irq irq[82];
+    QEMUTimer *event; /* next moment at which acquisition changes something by itself */
+    bool running_chain, ended, reset_asked;
+    int reset_cause;
+
+    OpqRcc rcc;
+    OpqGpio gpio[9];
+    OpqExti exti;
+    OpqTimer timer[4]; /* TIM2..TIM5 */
+    OpqAdc adc;
+    OpqDma dma[2];
+    OpqSpi spi2;
+    OpqUsart usart[2]; /* USART1, USART3 */
+    OpqFlash flash_if;
+    OpqIwdg iwdg;
+    OpqPwr pwr;
+    OpqCore core;
+    OpqWorld *world;
+    OpqReport *report;
+};
+
+/* opqbox.c */
+void opq_irq(OpqBox *box, int n, bool level);
+enum { OPQ_RESET_SOFTWARE = 28, OPQ_RESET_IWDG = 29 }; /* its bit in RCC_CSR */
+void opq_ask_reset(OpqBox *box, int cause);
+void opq_end(OpqBox *box, const char *reason);
+
+/* bus.c */
+void opq_bus_init(OpqBox *box);
+void opq_bus_reset(OpqBox *box);
+void opq_bus_reset_by_rcc(OpqBox *box, uint32_t enr_offset, uint32_t bits);
+void opq_unknown(OpqBox *box, const char *block, uint32_t base, uint32_t offset, bool write, uint32_t value);
+uint32_t opq_bus_read(OpqBox *box, uint32_t address, unsigned size);
+void opq_bus_write(OpqBox *box, uint32_t address, uint32_t value, unsigned size);
+extern const char *const opq_unknown_register; /* marks: no such register */
+
+/* report.c */
+void opq_report_init(OpqBox *box);
+void opq_report_unmodelled(OpqBox *box, const char *block, uint32_t address, bool write, uint32_t value);
+void opq_violation(OpqBox *box, const char *what);
+void opq_report_pin(OpqBox *box, char port, int pin, bool level);
+void opq_report_reset(OpqBox *box, const char *cause);
+void opq_report_write(OpqBox *box, const char *reason);
+
+/* rcc.c */
+uint32_t opq_rcc_read(OpqBox *box, int index, uint32_t offset);
+void opq_rcc_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_rcc_power_on(OpqBox *box);
+void opq_rcc_reset(OpqBox *box, int index);
+bool opq_rcc_enabled(OpqBox *box, uint16_t enable);
+
+/* gpio.c: pins and EXTI */
+uint32_t opq_gpio_read(OpqBox *box, int port, uint32_t offset);
+void opq_gpio_write(OpqBox *box, int port, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_gpio_reset(OpqBox *box, int port);
+bool opq_gpio_alternate(OpqBox *box, int port, int pin, unsigned function);
+void opq_gpio_drive(OpqBox *box, int port, int pin, bool level, int64_t t_ns);
+uint32_t opq_syscfg_read(OpqBox *box, int index, uint32_t offset);
+void opq_syscfg_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+uint32_t opq_exti_read(OpqBox *box, int index, uint32_t offset);
+void opq_exti_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_exti_reset(OpqBox *box, int index);
+void opq_exti_edge(OpqBox *box, int line, bool rising);
+
+/* timer.c */
+uint32_t opq_timer_read(OpqBox *box, int index, uint32_t offset);
+void opq_timer_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_timer_reset(OpqBox *box, int index);
+void opq_timer_fire(OpqBox *box, int index);
+void opq_timer_trgo(OpqBox *box, int index, int64_t tick);
+void opq_timer_pin(OpqBox *box, int index, int channel, bool level, int64_t tick);
+int64_t opq_timer_period(const OpqTimer *timer);
+int64_t opq_timer_next_update(const OpqTimer *timer);
+int64_t opq_timer_next_match(const OpqTimer *timer, int channel);
+
+/* chain.c: what hangs together by hardware: timers, converters, DMA */
+void opq_sync(OpqBox *box);
+void opq_chain_init(OpqBox *box);
+void opq_chain_run(OpqBox *box, int64_t tick);
+void opq_chain_rearm(OpqBox *box);
+void opq_chain_trgo(OpqBox *box, int index, int64_t tick);
+void opq_chain_output(OpqBox *box, int index, int channel, bool rising, int64_t tick);
+void opq_chain_compare_dma(OpqBox *box, int index, int channel, int64_t tick);
+
+/* adc.c */
+uint32_t opq_adc_read(OpqBox *box, int index, uint32_t offset);
+void opq_adc_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_adc_reset(OpqBox *box, int index);
+void opq_adc_trigger(OpqBox *box, bool injected, int64_t tick);
+void opq_adc_finish(OpqBox *box);
+int64_t opq_adc_ticks(OpqBox *box, int channel);
+
+/* dma.c */
+uint32_t opq_dma_read(OpqBox *box, int index, uint32_t offset);
+void opq_dma_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_dma_reset(OpqBox *box, int index);
+bool opq_dma_take(OpqBox *box, int unit, uint32_t streams, unsigned channel, uint32_t dr, uint32_t value);
+void opq_dma_give(OpqBox *box, int unit, uint32_t streams, unsigned channel, int64_t tick);
+OpqDmaStream *opq_dma_find(OpqBox *box, int unit, uint32_t streams, unsigned channel, unsigned direction);
+int64_t opq_dma_to_interrupt(const OpqDmaStream *stream);
+
+/* spi.c: SPI2 and the converter behind it */
+uint32_t opq_spi_read(OpqBox *box, int index, uint32_t offset);
+void opq_spi_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_spi_reset(OpqBox *box, int index);
+void opq_spi_finish(OpqBox *box);
+void opq_spi_transmit(OpqBox *box, uint32_t value, int64_t tick);
+void opq_spi_cnv(OpqBox *box, bool level, int64_t tick);
+int64_t opq_spi_ticks(OpqBox *box);
+
+/* usart.c */
+void opq_usart_init(OpqBox *box);
+uint32_t opq_usart_read(OpqBox *box, int index, uint32_t offset);
+void opq_usart_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_usart_reset(OpqBox *box, int index);
+void opq_usart_script(OpqBox *box, int index, int64_t t_ns, const uint8_t *bytes, size_t size);
+void opq_usart_script_done(OpqBox *box);
+void opq_usart_flush(OpqBox *box);
+
+/* flash.c */
+void opq_flash_init(OpqBox *box);
+uint32_t opq_flash_read(OpqBox *box, int index, uint32_t offset);
+void opq_flash_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_flash_reset(OpqBox *box, int index);
+void opq_flash_cut(OpqBox *box);
+void opq_flash_save(OpqBox *box);
+
+/* supply.c: IWDG, PWR with its voltage detector */
+void opq_iwdg_init(OpqBox *box);
+uint32_t opq_iwdg_read(OpqBox *box, int index, uint32_t offset);
+void opq_iwdg_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_iwdg_reset(OpqBox *box, int index);
+uint32_t opq_pwr_read(OpqBox *box, int index, uint32_t offset);
+void opq_pwr_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_pwr_reset(OpqBox *box, int index);
+void opq_pwr_supply(OpqBox *box, bool low);
+
+/* core.c: DWT, DBGMCU, system memory */
+void opq_core_init(OpqBox *box, Error **errp);
+uint32_t opq_dwt_read(OpqBox *box, int index, uint32_t offset);
+void opq_dwt_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_dwt_clock_changes(OpqBox *box, uint32_t before_hz);
+uint32_t opq_debug_read(OpqBox *box, int index, uint32_t offset);
+void opq_debug_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+uint32_t opq_dbgmcu_read(OpqBox *box, int index, uint32_t offset);
+void opq_dbgmcu_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
+void opq_core_reset(OpqBox *box, int index);
+
+/* world.c, mains.c */
+void opq_world_init(OpqBox *box);
+void opq_world_run(OpqBox *box, int64_t now_ns);
+uint64_t opq_random(uint64_t *state);
+uint64_t opq_world_seed(OpqBox *box, uint64_t salt);
+uint64_t opq_world_cut_after(OpqBox *box);
+uint64_t opq_world_pulses(OpqBox *box);
+typedef struct OpqMains OpqMains;
+typedef enum { OPQ_MAINS_ADC1, OPQ_MAINS_SPI2, OPQ_MAINS_INPUTS } OpqMainsInput;
+OpqMains *opq_mains_new(void);
+const char *opq_mains_play(OpqMains *mains, OpqMainsInput input, const char *path, int64_t rate_millihz,
+                           int64_t start_ns, bool loop);
+void opq_mains_sine(OpqMains *mains, OpqMainsInput input, int64_t frequency_uhz, int64_t amplitude_lsb,
+                    int64_t offset_lsb, int64_t phase_mrad);
+void opq_mains_dip(OpqMains *mains, int64_t t0_ns, int64_t t1_ns, int64_t permille);
+int32_t opq_mains_count(OpqMains *mains, OpqMainsInput input, int64_t tick);
+OpqMains *opq_world_mains(OpqBox *box);
+
+#endif

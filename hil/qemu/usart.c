@@ -1,0 +1,348 @@
+/*
+ * USART1 and USART3 (RM0090 30): 8N1 at the baud rate in BRR, both ways in time. Bytes into the Box come from
+ * the world file at their times or from the character device (live), never faster than the line.
+ *
+ * Not here: parity, 9 bits, break, mute, hardware flow, DMA; told in the report when asked for.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "opqbox.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "system/system.h"
+
+enum { PE = 1, FE = 2, NF = 4, ORE = 8, IDLE = 16, RXNE = 32, TC = 64, TXE = 128 };
+enum { RE = 4, TE = 8, UE = 0x2000 };
+#define INCOMING_LIMIT 4096 /* of a live line: beyond it the sender waits */
+
+typedef struct { int64_t t_ns; uint8_t byte; } Byte;
+
+static FILE *log_file; /* of USART1: lines "t_ns hex", the time of the last byte's end */
+static GByteArray *log_line;
+static int64_t log_ns;
+
+static const uint8_t irq_of[] = { 37, 39 };
+
+static void irq(OpqBox *box, int index)
+{
+    OpqUsart *usart = &box->usart[index];
+    uint32_t wanted = (usart->cr1 & 0x10 ? IDLE : 0) | (usart->cr1 & 0x20 ? RXNE | ORE : 0) |
+                      (usart->cr1 & 0x40 ? TC : 0) | (usart->cr1 & 0x80 ? TXE : 0);
+
+    opq_irq(box, irq_of[index], (usart->cr1 & UE) && (usart->sr & wanted) != 0);
+}
+
+/* Ten bits; with OVER8 = 0 BRR is the divider of the clock itself, with 1 its fraction has three bits. */
+static int64_t byte_ns(OpqBox *box, int index)
+{
+    OpqUsart *usart = &box->usart[index];
+    uint32_t pclk_hz = index == 0 ? box->rcc.pclk2_hz : box->rcc.pclk1_hz;
+    uint32_t divider = usart->cr1 & 0x8000 ? (usart->brr >> 4) * 8 + (usart->brr & 7) : usart->brr;
+
+    return divider ? (int64_t)divider * 10 * 1000000000 / pclk_hz : 0;
+}
+
+static void log_end_line(void)
+{
+    if (log_file && log_line->len) {
+        fprintf(log_file, "%" PRId64 " ", log_ns);
+        for (guint n = 0; n < log_line->len; n++) {
+            fprintf(log_file, "%02x", log_line->data[n]);
+        }
+        fputc('\n', log_file);
+        g_byte_array_set_size(log_line, 0);
+    }
+}
+
+static void log_byte(int64_t t_ns, uint8_t byte)
+{
+    if (log_file) {
+        if (t_ns - log_ns > 50000) {
+            log_end_line();
+        }
+        g_byte_array_append(log_line, &byte, 1);
+        log_ns = t_ns;
+        if (byte == 0 || log_line->len >= 256) { /* a frame of the link ends with 0 */
+            log_end_line();
+        }
+    }
+}
+
+void opq_usart_flush(OpqBox *box)
+{
+    log_end_line();
+    if (log_file) {
+        fflush(log_file);
+    }
+}
+
+static bool noised(uint32_t ppb, uint64_t *state, uint8_t *byte)
+{
+    uint64_t draw;
+
+    if (ppb == 0) {
+        return false;
+    }
+    draw = opq_random(state);
+    if ((draw >> 8) % 1000000000 >= ppb) {
+        return false;
+    }
+    *byte ^= 1u << (draw & 7);
+    return true;
+}
+
+static void tx_begin(OpqBox *box, int index, int64_t t_ns)
+{
+    OpqUsart *usart = &box->usart[index];
+
+    usart->shift = usart->tdr;
+    usart->tdr_full = false;
+    usart->shifting = true;
+    usart->sr = (usart->sr | TXE) & ~(uint32_t)TC;
+    usart->tx_end_ns = t_ns + byte_ns(box, index);
+    timer_mod(usart->tx_timer, usart->tx_end_ns);
+}
+
+static void tx_done(OpqBox *box, int index)
+{
+    OpqUsart *usart = &box->usart[index];
+    uint8_t byte = usart->shift;
+
+    if (box->ended || !usart->shifting) {
+        return;
+    }
+    usart->tx_bytes++;
+    usart->noised_tx += noised(usart->noise_tx_ppb, &usart->noise_tx_state, &byte);
+    if (index == 0) {
+        log_byte(usart->tx_end_ns, byte);
+    }
+    if (qemu_chr_fe_backend_connected(&usart->chr)) {
+        usart->lost_off += qemu_chr_fe_write(&usart->chr, &byte, 1) != 1; /* nobody reads: lost, as on a cable */
+    }
+    usart->shifting = false;
+    if (usart->tdr_full && (usart->cr1 & TE)) {
+        tx_begin(box, index, usart->tx_end_ns);
+    } else {
+        usart->sr |= TC;
+    }
+    irq(box, index);
+}
+static void tx_done_1(void *box) { tx_done(box, 0); }
+static void tx_done_3(void *box) { tx_done(box, 1); }
+
+/* What is next on the wire into the Box; the rate counts that BRR has when its start bit begins. */
+static void rx_plan(OpqBox *box, int index)
+{
+    OpqUsart *usart = &box->usart[index];
+    int64_t now = opq_now_ns(), begin;
+
+    if (usart->rx_busy) {
+        return;
+    }
+    if (usart->incoming_at < usart->incoming->len) {
+        usart->rx_byte = usart->incoming->data[usart->incoming_at++];
+        begin = MAX(now, usart->rx_free_ns);
+        if (usart->incoming_at == usart->incoming->len) {
+            g_byte_array_set_size(usart->incoming, 0);
+            usart->incoming_at = 0;
+        }
+        qemu_chr_fe_accept_input(&usart->chr);
+    } else if (usart->script_at < usart->script->len) {
+        Byte *next = &g_array_index(usart->script, Byte, usart->script_at);
+        if (next->t_ns > now) {
+            timer_mod(usart->rx_timer, next->t_ns);
+            return;
+        }
+        usart->script_at++;
+        usart->rx_byte = next->byte;
+        begin = MAX(next->t_ns, usart->rx_free_ns);
+    } else {
+        return;
+    }
+    usart->rx_busy = true;
+    usart->rx_end_ns = begin + (byte_ns(box, index) ? byte_ns(box, index) : 1000000);
+    timer_mod(usart->rx_timer, usart->rx_end_ns);
+}
+
+static void rx_done(OpqBox *box, int index)
+{
+    OpqUsart *usart = &box->usart[index];
+    uint8_t byte = usart->rx_byte;
+
+    if (box->ended) {
+        return;
+    }
+    if (!usart->rx_busy) { /* the next scripted byte is due */
+        rx_plan(box, index);
+        return;
+    }
+    usart->rx_busy = false;
+    usart->rx_free_ns = usart->rx_end_ns;
+    usart->rx_bytes++;
+    usart->noised_rx += noised(usart->noise_rx_ppb, &usart->noise_rx_state, &byte);
+    if ((usart->cr1 & (UE | RE)) == (UE | RE) && byte_ns(box, index)) {
+        if (usart->sr & RXNE) {
+            usart->overruns++;
+            usart->sr |= ORE; /* 30.3.3: DR keeps the old byte, the new one is lost */
+        } else {
+            usart->dr_rx = byte;
+            usart->sr |= RXNE;
+        }
+        timer_mod(usart->idle_timer, usart->rx_end_ns + byte_ns(box, index));
+        irq(box, index);
+    } else {
+        usart->lost_off++;
+    }
+    rx_plan(box, index);
+}
+static void rx_done_1(void *box) { rx_done(box, 0); }
+static void rx_done_3(void *box) { rx_done(box, 1); }
+
+static void line_idle(OpqBox *box, int index)
+{
+    if (box->usart[index].rx_end_ns <= opq_now_ns()) { /* no start bit since */
+        box->usart[index].sr |= IDLE;
+        irq(box, index);
+    }
+}
+static void idle_1(void *box) { line_idle(box, 0); }
+static void idle_3(void *box) { line_idle(box, 1); }
+
+static int can_receive(OpqUsart *usart) { return INCOMING_LIMIT - (int)(usart->incoming->len - usart->incoming_at); }
+static int can_receive_1(void *box) { return can_receive(&((OpqBox *)box)->usart[0]); }
+static int can_receive_3(void *box) { return can_receive(&((OpqBox *)box)->usart[1]); }
+
+static void receive(OpqBox *box, int index, const uint8_t *bytes, int size)
+{
+    g_byte_array_append(box->usart[index].incoming, bytes, size);
+    rx_plan(box, index);
+}
+static void receive_1(void *box, const uint8_t *bytes, int size) { receive(box, 0, bytes, size); }
+static void receive_3(void *box, const uint8_t *bytes, int size) { receive(box, 1, bytes, size); }
+
+uint32_t opq_usart_read(OpqBox *box, int index, uint32_t offset)
+{
+    OpqUsart *usart = &box->usart[index];
+    uint32_t value;
+
+    switch (offset) {
+    case 0x00:
+        usart->sr_read = true;
+        return usart->sr;
+    case 0x04:
+        value = usart->dr_rx;
+        usart->sr &= ~(uint32_t)RXNE;
+        if (usart->sr_read) { /* 30.6.1: SR, then DR */
+            usart->sr &= ~(uint32_t)(PE | FE | NF | ORE | IDLE);
+            usart->sr_read = false;
+        }
+        irq(box, index);
+        return value;
+    case 0x08: return usart->brr;
+    case 0x0C: return usart->cr1;
+    case 0x10: return usart->cr2;
+    case 0x14: return usart->cr3;
+    case 0x18: return usart->gtpr;
+    }
+    opq_unknown(box, index ? "USART3" : "USART1", index ? 0x40004800 : 0x40011000, offset, false, 0);
+    return 0;
+}
+
+void opq_usart_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask)
+{
+    OpqUsart *usart = &box->usart[index];
+
+    switch (offset) {
+    case 0x00: usart->sr &= value | ~mask | ~(uint32_t)(TC | RXNE); break; /* rc_w0 */
+    case 0x04:
+        if ((usart->cr1 & (UE | TE)) != (UE | TE)) {
+            opq_violation(box, "USART_DR written while the transmitter is off");
+            break;
+        }
+        usart->tdr = value;
+        if (usart->tdr_full) {
+            opq_violation(box, "USART_DR written while TXE is 0: a byte is lost");
+        }
+        usart->tdr_full = true;
+        usart->sr &= ~(uint32_t)(TXE | (usart->sr_read ? TC : 0));
+        if (!usart->shifting && byte_ns(box, index)) {
+            tx_begin(box, index, opq_now_ns());
+        }
+        break;
+    case 0x08: opq_store(&usart->brr, value, mask, 0xFFFF); break;
+    case 0x0C: opq_store(&usart->cr1, value, mask, 0xBFFF); break;
+    case 0x10: opq_store(&usart->cr2, value, mask, 0x7F6F); break;
+    case 0x14: opq_store(&usart->cr3, value, mask, 0x0FFF); break;
+    case 0x18: opq_store(&usart->gtpr, value, mask, 0xFFFF); break;
+    default:
+        opq_unknown(box, index ? "USART3" : "USART1", index ? 0x40004800 : 0x40011000, offset, true, value);
+        return;
+    }
+    if ((usart->cr1 & 0x1C01) || (usart->cr2 & 0x3000) || (usart->cr3 & 0x03FE)) {
+        opq_violation(box, "USART: only 8N1 without DMA and flow control is modelled");
+    }
+    irq(box, index);
+}
+
+void opq_usart_reset(OpqBox *box, int index)
+{
+    OpqUsart *usart = &box->usart[index];
+
+    timer_del(usart->tx_timer);
+    timer_del(usart->idle_timer);
+    usart->sr = TXE | TC;
+    usart->dr_rx = usart->brr = usart->cr1 = usart->cr2 = usart->cr3 = usart->gtpr = 0;
+    usart->tdr_full = usart->shifting = usart->sr_read = false;
+    irq(box, index);
+}
+
+void opq_usart_script(OpqBox *box, int index, int64_t t_ns, const uint8_t *bytes, size_t size)
+{
+    for (size_t n = 0; n < size; n++) {
+        Byte byte = { t_ns, bytes[n] };
+        g_array_append_val(box->usart[index].script, byte);
+    }
+}
+
+static gint by_time(gconstpointer a, gconstpointer b)
+{
+    const Byte *first = a, *second = b;
+
+    return first->t_ns < second->t_ns ? -1 : first->t_ns > second->t_ns;
+}
+
+void opq_usart_script_done(OpqBox *box)
+{
+    for (int index = 0; index < 2; index++) {
+        g_array_sort(box->usart[index].script, by_time); /* g_array_sort is a merge sort: equal times keep order */
+        rx_plan(box, index);
+    }
+}
+
+void opq_usart_init(OpqBox *box)
+{
+    static QEMUTimerCB *const tx[] = { tx_done_1, tx_done_3 }, *const rx[] = { rx_done_1, rx_done_3 };
+    static QEMUTimerCB *const idle[] = { idle_1, idle_3 };
+
+    for (int index = 0; index < 2; index++) {
+        OpqUsart *usart = &box->usart[index];
+        usart->incoming = g_byte_array_new();
+        usart->script = g_array_new(false, false, sizeof(Byte));
+        usart->tx_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, tx[index], box);
+        usart->rx_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, rx[index], box);
+        usart->idle_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, idle[index], box);
+        if (serial_hd(index)) {
+            qemu_chr_fe_init(&usart->chr, serial_hd(index), &error_fatal);
+            qemu_chr_fe_set_handlers(&usart->chr, index ? can_receive_3 : can_receive_1, index ? receive_3 : receive_1,
+                                     NULL, NULL, box, NULL, true);
+        }
+    }
+    if (box->uart1_log) {
+        log_file = fopen(box->uart1_log, "w");
+        if (!log_file) {
+            error_report("uart1-log: %s: %s", box->uart1_log, strerror(errno));
+            exit(1);
+        }
+        log_line = g_byte_array_new();
+    }
+}

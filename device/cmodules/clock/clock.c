@@ -81,7 +81,8 @@ void opq_clock_label(opq_clock_t *clock, const opq_label_t *told) {
 }
 
 void opq_clock_leap(opq_clock_t *clock, int64_t utc_s, int8_t change, int8_t leap_seconds) {
-    clock->seconds.leap_utc_s = change == 0 ? 0 : utc_s;
+    // A receiver goes on announcing a leap second while it happens.
+    clock->seconds.leap_utc_s = change == 0 || utc_s == clock->seconds.leap_done_s ? 0 : utc_s;
     clock->seconds.leap_change = change;
     clock->seconds.leap_told = true;
     clock->status.leap_seconds = leap_seconds;
@@ -162,7 +163,7 @@ void opq_clock_tick(opq_clock_t *clock, int64_t now_tick) {
     status->learnt = opq_tcxo_learnt(&clock->tcxo);
     status->frequency_ppb = (int32_t)-(clock->gps_running ? clock->gps.y_ppb : clock->net.y_ppb);
     status->coefficient_pptk = (int32_t)(-1000.0 * clock->tcxo.coefficient_ppb_k);
-    status->coefficient_sigma_pptk = (int32_t)(1000.0 * opq_root(clock->tcxo.p_kk));
+    status->coefficient_sigma_pptk = (int32_t)(1000.0 * opq_root(clock->tcxo.coefficient_variance));
     if (clock->thermometer.readings > 0) {
         status->temperature_mk = (int32_t)(1000.0 * opq_thermometer_crystal_c(&clock->thermometer, now_tick));
     }

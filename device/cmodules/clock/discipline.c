@@ -95,9 +95,9 @@ void opq_clock_pps(opq_clock_t *clock, int64_t tick) {
     double off_ns = magnitude((double)innovation);
     if (!clock->holding) {
         double noise2 = OPQ_CLOCK_PULSE_NS * OPQ_CLOCK_PULSE_NS;
-        double gate_ns = 6.0 * opq_root(opq_loop_variance(&clock->gps, tick, OPQ_CLOCK_NS_PER_S2_PPB2) + noise2);
+        double gate_ns = 6.0 * opq_root(opq_loop_variance(&clock->gps, tick, OPQ_CLOCK_WANDER_PPB2_S) + noise2);
         if (off_ns <= (gate_ns > GATE_NS ? gate_ns : GATE_NS)) {
-            opq_loop_advance(&clock->gps, tick, OPQ_CLOCK_PHASE_NS2_S, OPQ_CLOCK_NS_PER_S2_PPB2);
+            opq_loop_advance(&clock->gps, tick, OPQ_CLOCK_PHASE_NS2_S, OPQ_CLOCK_WANDER_PPB2_S);
             opq_loop_correct(&clock->gps, (double)(pulse_t_ns - clock->gps.t_ns) - clock->gps.part_ns, noise2);
             believe(clock, tick, innovation);
             opq_tcxo_locked(&clock->tcxo, &clock->thermometer, &clock->gps);
@@ -144,7 +144,7 @@ void opq_clock_hold(opq_clock_t *clock, int64_t now_tick) {
     if (!clock->holding) {
         clock->holding = true;
         clock->status.holdovers++;
-        opq_loop_advance(&clock->gps, now_tick, OPQ_CLOCK_PHASE_NS2_S, OPQ_CLOCK_NS_PER_S2_PPB2);
+        opq_loop_advance(&clock->gps, now_tick, OPQ_CLOCK_PHASE_NS2_S, OPQ_CLOCK_WANDER_PPB2_S);
         opq_tcxo_hold(&clock->tcxo, &clock->thermometer, &clock->gps);
     } else {
         opq_loop_advance(&clock->gps, now_tick, 0.0, 0.0); // its doubt is the oscillator model's affair now
@@ -162,8 +162,8 @@ opq_bound_t opq_clock_gps_bound(const opq_clock_t *clock, int64_t tick) {
         later_ns2 = opq_tcxo_variance(&clock->tcxo, &clock->thermometer, ahead_s + 10.0);
     } else {
         double scale = clock->gps.misfit > 1.0 ? clock->gps.misfit : 1.0;
-        now_ns2 = scale * opq_loop_variance(&clock->gps, tick, OPQ_CLOCK_NS_PER_S2_PPB2);
-        later_ns2 = scale * opq_loop_variance(&clock->gps, tick + 10 * OPQ_TICK_HZ, OPQ_CLOCK_NS_PER_S2_PPB2);
+        now_ns2 = scale * opq_loop_variance(&clock->gps, tick, OPQ_CLOCK_WANDER_PPB2_S);
+        later_ns2 = scale * opq_loop_variance(&clock->gps, tick + 10 * OPQ_TICK_HZ, OPQ_CLOCK_WANDER_PPB2_S);
     }
     double now_ns = OPQ_CLOCK_SIGMAS * opq_root(now_ns2);
     double later_ns = OPQ_CLOCK_SIGMAS * opq_root(later_ns2);

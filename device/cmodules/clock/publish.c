@@ -4,7 +4,7 @@
 #define SLEW_NS INT64_C(1000000)          // up to here a difference is slewed away,
 #define SLEW_FACTOR 50000                 // at 20 ppm at most: 0.001 Hz of 50 Hz while it lasts
 #define CRAWL_NS (10 * OPQ_CLOCK_SECOND_NS) // back by more than this is a step: nobody waits for hours
-#define SETTLED_NS 1000                   // still so far off: not GPS time yet
+#define SETTLED_NS 200                   // still so far off: not GPS time yet
 #define AGAIN_TICKS (OPQ_TICK_HZ * 9 / 20) // at most two pieces a second, so that the timeline reaches 7 s back
 #define CRAWL_Q36 (INT64_C(68719476736) / 1000 * 999) // 2^36: the timeline does 1/1000 of its pace
 #define LEAP_DOUBT_S 4                    // from 23:59:58 on, where nobody announced whether there is a leap second
@@ -102,6 +102,7 @@ static void leap(opq_clock_t *clock, const opq_piece_t *before, const target_t *
         return;
     }
     int8_t change = seconds->leap_change;
+    seconds->leap_done_s = seconds->leap_utc_s;
     seconds->leap_utc_s = 0;
     if (ahead_ns < -OPQ_CLOCK_SECOND_NS) { // announced too late; the labels will tell
         return;

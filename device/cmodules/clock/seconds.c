@@ -3,9 +3,9 @@
 #include "calendar.h"
 #include "ticks.h"
 
-#define LATEST_MS 1300         // a label may come so long after its pulse
+#define SPREAD_MS 500          // a label comes so much sooner or later than is typical; a wrong one, 1000
 #define NEXT_VOTE_MS 600       // a receiver says each second several times; the first counts
-#define ENOUGH 13u             // of OPQ_VOTES
+#define ENOUGH 11u             // of OPQ_VOTES
 #define TURN_OVER 30u          // labels in a row that overthrow what was settled
 #define TURN_OVER_AT_LEAP 3u   // where a leap second may be
 #define RANK_S 10              // so long after the last label of a higher rank a lower one counts again
@@ -49,29 +49,27 @@ static int64_t ceil_s(int64_t ms) {
     return ms >= 0 ? (ms + 999) / 1000 : -(-ms / 1000);
 }
 
-// The offset that the votes give: label minus arrival is the offset minus a latency of 0 to 1 s, at times more. So the
-// largest ones tell it, and the third largest of sixteen still does when two labels were a second ahead.
-static bool elect(const opq_seconds_t *seconds, int64_t *offset_s) {
+// The offset that the votes give. Label minus arrival is the offset minus a latency; the median's latency is below 1 s
+// though single ones are above, and up to five labels of the sixteen may be a second wrong.
+static bool elect(const opq_seconds_t *seconds, int64_t *offset_s, int64_t *latency_ms) {
     if (seconds->voted < OPQ_VOTES) {
         return false;
     }
-    int64_t top[3] = {INT64_MIN, INT64_MIN, INT64_MIN};
+    int64_t sorted[OPQ_VOTES];
     for (unsigned i = 0; i < OPQ_VOTES; i++) {
-        int64_t vote = seconds->votes_ms[i];
-        for (unsigned k = 0; k < 3; k++) {
-            if (vote > top[k]) {
-                int64_t lower = top[k];
-                top[k] = vote;
-                vote = lower;
-            }
+        unsigned k = i;
+        for (; k > 0 && sorted[k - 1] > seconds->votes_ms[i]; k--) {
+            sorted[k] = sorted[k - 1];
         }
+        sorted[k] = seconds->votes_ms[i];
     }
-    *offset_s = ceil_s(top[2]);
+    int64_t median_ms = sorted[OPQ_VOTES / 2];
     unsigned agree = 0;
     for (unsigned i = 0; i < OPQ_VOTES; i++) {
-        int64_t latency_ms = *offset_s * 1000 - seconds->votes_ms[i];
-        agree += latency_ms >= 0 && latency_ms < LATEST_MS;
+        agree += sorted[i] > median_ms - SPREAD_MS && sorted[i] < median_ms + SPREAD_MS;
     }
+    *offset_s = ceil_s(median_ms);
+    *latency_ms = *offset_s * 1000 - median_ms;
     return agree >= ENOUGH;
 }
 
@@ -115,12 +113,13 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
 
     if (seconds->settled) {
         int64_t latency_ms = seconds->offset_s * 1000 - vote_ms;
-        if (latency_ms >= 0 && latency_ms < LATEST_MS) {
+        int64_t unusual_ms = latency_ms - seconds->latency_ms;
+        if (unusual_ms > -SPREAD_MS && unusual_ms < SPREAD_MS) {
             seconds->against = 0;
             return OPQ_SECONDS_AGREES;
         }
         seconds->against++;
-        int64_t off_s = ceil_s(vote_ms) - seconds->offset_s; // -1: the labels stay behind, a second was inserted
+        int64_t off_s = (unusual_ms < 0 ? SPREAD_MS - unusual_ms : -unusual_ms - SPREAD_MS) / 1000; // -1: the labels stay behind, a second was inserted
         bool leap = (off_s == 1 || off_s == -1) && opq_seconds_near_leap(label->utc_s, 20);
         if (leap && (label->leap ? off_s == -1 : seconds->against >= TURN_OVER_AT_LEAP)) {
             opq_seconds_leap(seconds, (int8_t)-off_s);
@@ -131,7 +130,8 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
         }
     }
     int64_t offset_s = 0;
-    if (!elect(seconds, &offset_s)) {
+    int64_t latency_ms = 0;
+    if (!elect(seconds, &offset_s, &latency_ms)) {
         return seconds->settled ? OPQ_SECONDS_AGAINST : OPQ_SECONDS_VOTED;
     }
     if (hint.known && label->kind < OPQ_LABEL_UBX_CONFIRMED && offset_s != hint.offset_s) {
@@ -145,6 +145,7 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
     seconds->against = 0;
     bool same = seconds->settled && seconds->offset_s == offset_s;
     seconds->settled = true;
+    seconds->latency_ms = latency_ms;
     seconds->offset_s = offset_s;
     return same ? OPQ_SECONDS_AGREES : OPQ_SECONDS_SETTLED;
 }

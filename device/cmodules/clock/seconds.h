@@ -24,6 +24,8 @@ typedef struct {
     int64_t any_tick;       // last label of any kind, valid or not
     bool any;
     uint32_t invalid;       // labels in a row without a fix
+    int64_t latency_ms;     // typical, of the votes that settled it
+    int64_t leap_done_s;    // the last one that happened
     int64_t leap_utc_s;     // the change happens where this second begins; 0: none announced
     int8_t leap_change;
     bool leap_told;         // the receiver said whether one is ahead

@@ -4,25 +4,29 @@
 #include "ticks.h"
 
 #define SHORTEST_BLOCK_S 16.0
-#define LONGEST_BLOCK_S 256.0   // noise of the sensor, 0.5 K / 16, is 0.1 % of the variance of 3 K: no bias to speak of
+#define LONGEST_BLOCK_S 256.0
 #define PULSE_NS 42.0           // two pulses' noise, 30 ns each
 #define FLICKER_PPB 1.0         // of the oscillator itself, over minutes to an hour
-#define WANDER_PPB2_S (0.16 / 256.0) // of the level: 1.5 ppb in an hour
-#define WANDER_COEFFICIENT2_S (0.04 / 3600.0) // 0.2 ppb/K in an hour
+#define WANDER_PPB2_S (1.0 / 3600.0) // of the level: 1 ppb in an hour
 #define LAG_ERROR 0.15          // of the sensor's lag: not known better
 #define CURVE_PPB_K2 0.5        // of the coefficient beyond the temperatures seen
+#define LONG_BLOCKS 84.0        // memory of the coefficient: 6 h
+#define SHORT_BLOCKS 14.0       // of the level: 1 h
+#define WHOLE_K2 0.002          // a block with so much noise in its temperature, or less, has weight 1
 #define LEARNT_K 3.0
 #define LEARNT_PPB_K 10.0
 #define UNSEEN_K_S (5.0 / 3600.0) // what a room does, where there is no sensor
+#define KINK_K_S (UNSEEN_K_S / 2.0) // the slope may have changed when the pulses stopped; the line sees it
+#define KINK_S 120.0                // so much later: its memory and the sensor's lag
 #define STALE_S 30.0
 
 void opq_tcxo_start(opq_tcxo_t *tcxo, double ppb_per_k, double sigma_ppb_per_k) {
     *tcxo = (opq_tcxo_t){
-        .coefficient_ppb_k = ppb_per_k,
+        .prior_ppb_k = ppb_per_k,
         .sigma_ppb_k = sigma_ppb_per_k,
-        .p_aa = 1e10, // 100 ppm
-        .p_kk = sigma_ppb_per_k * sigma_ppb_per_k,
-        .misfit = 1.0,
+        .coefficient_ppb_k = ppb_per_k,
+        .coefficient_variance = sigma_ppb_per_k * sigma_ppb_per_k,
+        .spread_ppb2 = FLICKER_PPB * FLICKER_PPB,
     };
 }
 
@@ -43,32 +47,66 @@ static bool fresh(const opq_thermometer_t *thermometer, int64_t tick) {
 
 // Steepness squared, with its doubt: what one kelvin of error costs.
 static double ppb2_per_k2(const opq_tcxo_t *tcxo) {
-    return tcxo->coefficient_ppb_k * tcxo->coefficient_ppb_k + tcxo->p_kk;
+    return tcxo->coefficient_ppb_k * tcxo->coefficient_ppb_k + tcxo->coefficient_variance;
 }
 
-static void learn(opq_tcxo_t *tcxo, double y_ppb, double celsius, double r_ppb2, double seconds) {
-    tcxo->p_aa += WANDER_PPB2_S * seconds;
-    tcxo->p_kk += WANDER_COEFFICIENT2_S * seconds;
-    double kelvin = celsius - tcxo->reference_c;
-    double to_a = tcxo->p_aa + kelvin * tcxo->p_ak;
-    double to_k = tcxo->p_ak + kelvin * tcxo->p_kk;
-    double forecast = to_a + kelvin * to_k + r_ppb2;
-    double off = y_ppb - (tcxo->level_ppb + kelvin * tcxo->coefficient_ppb_k);
-    double odd = off * off / forecast;
-    if (tcxo->blocks > 0) {
-        tcxo->misfit += ((odd < 25.0 ? odd : 25.0) - tcxo->misfit) / 8.0;
+// The regression's answer, weighed against what was believed before.
+static void solve(opq_tcxo_t *tcxo) {
+    double blocks = tcxo->weight2 > 0.0 ? tcxo->long_weight * tcxo->long_weight / tcxo->weight2 : 1.0;
+    // Of the temperature's spread, what noise cannot have made: less its mean and two of its standard deviations.
+    double noise_k2 = tcxo->noise_k2 * (1.0 + 2.0 * opq_root(2.0 / blocks));
+    double signal_k2 = tcxo->square_k2 - tcxo->noise_k2;
+    double sure_k2 = tcxo->square_k2 - noise_k2;
+    double prior = 1.0 / (tcxo->sigma_ppb_k * tcxo->sigma_ppb_k + 1e-6);
+    if (sure_k2 <= 0.0 || tcxo->long_weight <= 0.0) {
+        tcxo->coefficient_ppb_k = tcxo->prior_ppb_k;
+        tcxo->coefficient_variance = 1.0 / prior;
+        return;
     }
-    if (odd > 25.0) { // the oscillator jumped: the level is lost, the coefficient is not
-        tcxo->p_aa += off * off;
-        to_a += off * off;
-        forecast += off * off;
+    double slope = tcxo->product_ppb_k / signal_k2;
+    double noise_ppb2 = slope * slope * tcxo->noise_k2 / tcxo->long_weight; // per unit of weight
+    double residual_ppb2 = tcxo->spread_ppb2 + noise_ppb2;
+    double information = sure_k2 / residual_ppb2;
+    // The regressor's own noise also moves the slope: its variance is not exactly what was taken out.
+    double loose = slope * tcxo->noise_k2 / signal_k2 * opq_root(2.0 / blocks);
+    double variance = 1.0 / information + loose * loose;
+    double total = 1.0 / variance + prior;
+    tcxo->coefficient_ppb_k = (slope / variance + tcxo->prior_ppb_k * prior) / total;
+    tcxo->coefficient_variance = 1.0 / total;
+}
+
+static void learn(opq_tcxo_t *tcxo, double y_ppb, double celsius, double noise_k2, double noise_ppb2) {
+    double weight = noise_k2 > WHOLE_K2 ? WHOLE_K2 / noise_k2 : 1.0;
+    double quiet = FLICKER_PPB * FLICKER_PPB / noise_ppb2; // short blocks are noisy in frequency as well
+    weight = quiet < weight ? quiet : weight;
+    double off_ppb = y_ppb - (tcxo->level_ppb + tcxo->coefficient_ppb_k * (celsius - tcxo->middle_c));
+    if (tcxo->blocks > 1) { // how well the forecast did, beyond what the thermometer explains
+        double explained = ppb2_per_k2(tcxo) * noise_k2 + tcxo->coefficient_variance * (celsius - tcxo->middle_c) * (celsius - tcxo->middle_c);
+        double unexplained = off_ppb * off_ppb - explained;
+        unexplained = unexplained < 0.0 ? 0.0 : unexplained > 1e4 ? 1e4 : unexplained;
+        tcxo->spread_ppb2 += weight * (unexplained - tcxo->spread_ppb2) / 8.0;
+        if (tcxo->spread_ppb2 < FLICKER_PPB * FLICKER_PPB) {
+            tcxo->spread_ppb2 = FLICKER_PPB * FLICKER_PPB;
+        }
     }
-    tcxo->level_ppb += to_a / forecast * off;
-    tcxo->coefficient_ppb_k += to_k / forecast * off;
-    tcxo->p_aa -= to_a / forecast * to_a;
-    tcxo->p_ak -= to_a / forecast * to_k;
-    tcxo->p_kk -= to_k / forecast * to_k;
+    double keep = 1.0 - weight / LONG_BLOCKS;
+    tcxo->long_weight = tcxo->long_weight * keep + weight;
+    tcxo->weight2 = tcxo->weight2 * keep * keep + weight * weight;
+    double share = weight / tcxo->long_weight;
+    double kelvin = celsius - tcxo->long_c;
+    double ppb = y_ppb - tcxo->long_ppb;
+    tcxo->long_c += share * kelvin;
+    tcxo->long_ppb += share * ppb;
+    tcxo->square_k2 = tcxo->square_k2 * keep + weight * (1.0 - share) * kelvin * kelvin;
+    tcxo->product_ppb_k = tcxo->product_ppb_k * keep + weight * (1.0 - share) * kelvin * ppb;
+    tcxo->noise_k2 = tcxo->noise_k2 * keep + weight * (1.0 - share) * noise_k2;
+    keep = 1.0 - weight / SHORT_BLOCKS;
+    tcxo->weight = tcxo->weight * keep + weight;
+    share = weight / tcxo->weight;
+    tcxo->middle_c += share * (celsius - tcxo->middle_c);
+    tcxo->level_ppb += share * (y_ppb - tcxo->level_ppb);
     tcxo->blocks++;
+    solve(tcxo);
 }
 
 static void open_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop) {
@@ -81,32 +119,38 @@ static void open_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, c
     tcxo->block_readings = 0;
 }
 
+static void begin_warm(opq_tcxo_t *tcxo, double celsius) {
+    if (!tcxo->warm) {
+        tcxo->warm = true;
+        tcxo->middle_c = tcxo->long_c = tcxo->lowest_c = tcxo->highest_c = celsius;
+        tcxo->square_k2 = tcxo->product_ppb_k = tcxo->noise_k2 = 0.0;
+    }
+}
+
 static void close_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop, double seconds) {
     int64_t ticks = loop->tick - tcxo->block_tick;
     // Seconds told minus nominal ones; both whole parts are exact.
     double nominal_rest = (double)(ticks % 21) * (250.0 / 21.0);
     double gained_ns = (double)(loop->t_ns - tcxo->block_t_ns - ticks / 21 * 250) + loop->part_ns - tcxo->block_part_ns - nominal_rest;
-    double y_ppb = gained_ns / seconds;
-    double noise = PULSE_NS / seconds;
-    double r_ppb2 = noise * noise + FLICKER_PPB * FLICKER_PPB;
-    double celsius = tcxo->reference_c;
-    if (tcxo->block_readings >= SHORTEST_BLOCK_S / 2 && fresh(thermometer, loop->tick)) {
-        double slope_k_s = (thermometer->sensor_c - tcxo->block_sensor_c) / seconds;
-        celsius = tcxo->block_sum_c / (double)tcxo->block_readings + thermometer->lag_s * slope_k_s;
-        double end_k = thermometer->lag_s * 0.14 / seconds; // both ends of the smoothed line, 0.1 K each with few readings
-        double late_k = LAG_ERROR * thermometer->lag_s * slope_k_s;
-        r_ppb2 += ppb2_per_k2(tcxo) * (thermometer->noise2_k2 / (double)tcxo->block_readings + end_k * end_k + late_k * late_k);
-        if (!tcxo->warm) {
-            tcxo->warm = true;
-            tcxo->reference_c = tcxo->lowest_c = tcxo->highest_c = celsius;
-        }
+    double noise_ppb = PULSE_NS / seconds;
+    double noise_ppb2 = noise_ppb * noise_ppb + FLICKER_PPB * FLICKER_PPB;
+    if (tcxo->block_readings < SHORTEST_BLOCK_S / 2 || !fresh(thermometer, loop->tick)) {
+        learn(tcxo, gained_ns / seconds, tcxo->middle_c, 0.0, noise_ppb2);
+        return;
+    }
+    // The sensor's mean lags the crystal's by what its two ends differ.
+    double slope_k_s = (thermometer->sensor_c - tcxo->block_sensor_c) / seconds;
+    double celsius = tcxo->block_sum_c / (double)tcxo->block_readings + thermometer->lag_s * slope_k_s;
+    double lag_part = thermometer->lag_s / seconds;
+    double late_k = LAG_ERROR * thermometer->lag_s * slope_k_s;
+    double noise_k2 = thermometer->noise2_k2 / (double)tcxo->block_readings +
+                      2.0 * lag_part * lag_part * opq_thermometer_variance_k2(thermometer) + late_k * late_k;
+    begin_warm(tcxo, celsius);
+    if (seconds > LONGEST_BLOCK_S / 4.0) {
         tcxo->lowest_c = celsius < tcxo->lowest_c ? celsius : tcxo->lowest_c;
         tcxo->highest_c = celsius > tcxo->highest_c ? celsius : tcxo->highest_c;
-    } else {
-        double blind_ppb = tcxo->sigma_ppb_k * UNSEEN_K_S * seconds;
-        tcxo->p_aa += blind_ppb * blind_ppb;
     }
-    learn(tcxo, y_ppb, celsius, r_ppb2, seconds);
+    learn(tcxo, gained_ns / seconds, celsius, noise_k2, noise_ppb2);
 }
 
 void opq_tcxo_locked(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop) {
@@ -124,13 +168,12 @@ void opq_tcxo_locked(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, con
 
 void opq_tcxo_hold(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop) {
     if (tcxo->blocks == 0) { // lost before anything was learnt: what the loop has
-        bool seen = fresh(thermometer, loop->tick);
-        double celsius = seen ? opq_thermometer_crystal_c(thermometer, loop->tick) : tcxo->reference_c;
-        if (seen && !tcxo->warm) {
-            tcxo->warm = true;
-            tcxo->reference_c = tcxo->lowest_c = tcxo->highest_c = celsius;
+        double celsius = tcxo->middle_c;
+        if (fresh(thermometer, loop->tick)) {
+            celsius = opq_thermometer_crystal_c(thermometer, loop->tick);
+            begin_warm(tcxo, celsius);
         }
-        learn(tcxo, loop->y_ppb, celsius, loop->p_yy + 9.0 + 0.04 * ppb2_per_k2(tcxo), 1.0);
+        learn(tcxo, loop->y_ppb, celsius, opq_thermometer_variance_k2(thermometer), loop->p_yy + FLICKER_PPB * FLICKER_PPB);
     }
     tcxo->block_open = false;
     tcxo->hold_tick = loop->tick;
@@ -140,12 +183,12 @@ void opq_tcxo_hold(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const
 }
 
 static double kelvin_now(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, int64_t tick) {
-    return tcxo->warm && thermometer->readings > 1 ? opq_thermometer_crystal_c(thermometer, tick) - tcxo->reference_c : 0.0;
+    return tcxo->warm && thermometer->readings > 1 ? opq_thermometer_crystal_c(thermometer, tick) - tcxo->middle_c : 0.0;
 }
 
 static double beyond_k(const opq_tcxo_t *tcxo, double kelvin) {
-    double above = tcxo->reference_c + kelvin - tcxo->highest_c;
-    double below = tcxo->lowest_c - tcxo->reference_c - kelvin;
+    double above = tcxo->middle_c + kelvin - tcxo->highest_c;
+    double below = tcxo->lowest_c - tcxo->middle_c - kelvin;
     double beyond = above > below ? above : below;
     return beyond > 0.0 ? beyond : 0.0;
 }
@@ -166,30 +209,37 @@ double opq_tcxo_held_ppb(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer,
     return tcxo->level_ppb + tcxo->coefficient_ppb_k * kelvin;
 }
 
+// Of the level: its mean's own noise, and how it wandered within the hour it is a mean of.
+static double level_variance(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer) {
+    double weight = tcxo->weight > 0.0 ? tcxo->weight : 1.0;
+    double one_ppb2 = tcxo->spread_ppb2 + ppb2_per_k2(tcxo) * WHOLE_K2 * thermometer->noise2_k2 * 4.0;
+    return one_ppb2 / weight + WANDER_PPB2_S * LONGEST_BLOCK_S * weight / 2.0 + FLICKER_PPB * FLICKER_PPB;
+}
+
 double opq_tcxo_variance(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, double ahead_s) {
     double kelvin = kelvin_now(tcxo, thermometer, tcxo->hold_tick);
     double beyond = beyond_k(tcxo, kelvin);
     double s = tcxo->hold_s + ahead_s;
     double kelvin_s = tcxo->hold_kelvin_s + kelvin * ahead_s;
-    double k2 = ppb2_per_k2(tcxo);
-    double scale = tcxo->misfit > 1.0 ? tcxo->misfit : 1.0;
-    double moved_k = tcxo->warm ? kelvin + tcxo->reference_c - tcxo->hold_start_c : 0.0;
-    double late_ns2 = LAG_ERROR * thermometer->lag_s * moved_k;
+    double moved_k = tcxo->warm ? kelvin + tcxo->middle_c - tcxo->hold_start_c : 0.0;
+    double late_k_s = LAG_ERROR * thermometer->lag_s * moved_k;
+    double kink_s = s < KINK_S ? s : KINK_S;
+    double kink_k_s = tcxo->warm ? KINK_K_S * kink_s * kink_s : 0.0;
+    // Integral of a white sensor noise, read once a second, and of the smoothed line it begins with.
+    double sensor_k2_s2 = thermometer->noise2_k2 * s + late_k_s * late_k_s + kink_k_s * kink_k_s;
     double curve_ns = CURVE_PPB_K2 * (tcxo->hold_beyond + beyond * beyond * ahead_s);
-    bool blind = tcxo->hold_blind_s > 0.0;
-    double blind_s = blind ? tcxo->hold_blind_s + ahead_s : 0.0;
+    double blind_s = tcxo->hold_blind_s > 0.0 ? tcxo->hold_blind_s + ahead_s : 0.0;
     double blind_ns = tcxo->sigma_ppb_k * UNSEEN_K_S * blind_s * blind_s / 2.0;
-    double learnt = tcxo->p_aa * s * s + 2.0 * tcxo->p_ak * s * kelvin_s + tcxo->p_kk * kelvin_s * kelvin_s;
-    return tcxo->hold_p_xx + learnt * scale + k2 * thermometer->noise2_k2 * s + k2 * late_ns2 * late_ns2 +
-           WANDER_PPB2_S * s * s * s / 3.0 + FLICKER_PPB * FLICKER_PPB * s * s + curve_ns * curve_ns + blind_ns * blind_ns;
+    return tcxo->hold_p_xx + level_variance(tcxo, thermometer) * s * s + tcxo->coefficient_variance * kelvin_s * kelvin_s +
+           ppb2_per_k2(tcxo) * sensor_k2_s2 + WANDER_PPB2_S * s * s * s / 3.0 + curve_ns * curve_ns + blind_ns * blind_ns;
 }
 
 double opq_tcxo_variance_ppb(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer) {
     double kelvin = kelvin_now(tcxo, thermometer, tcxo->hold_tick);
-    double learnt = tcxo->p_aa + 2.0 * tcxo->p_ak * kelvin + tcxo->p_kk * kelvin * kelvin;
-    return learnt + FLICKER_PPB * FLICKER_PPB + 0.01 * ppb2_per_k2(tcxo); // 0.1 K of the temperature now
+    return level_variance(tcxo, thermometer) + tcxo->coefficient_variance * kelvin * kelvin +
+           ppb2_per_k2(tcxo) * 2.0 * opq_thermometer_variance_k2(thermometer);
 }
 
 bool opq_tcxo_learnt(const opq_tcxo_t *tcxo) {
-    return tcxo->warm && tcxo->highest_c - tcxo->lowest_c >= LEARNT_K && tcxo->p_kk < LEARNT_PPB_K * LEARNT_PPB_K;
+    return tcxo->warm && tcxo->highest_c - tcxo->lowest_c >= LEARNT_K && tcxo->coefficient_variance < LEARNT_PPB_K * LEARNT_PPB_K;
 }

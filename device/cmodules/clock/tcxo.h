@@ -21,15 +21,22 @@ typedef struct {
 
 void opq_thermometer_start(opq_thermometer_t *thermometer, double lag_s);
 bool opq_thermometer_push(opq_thermometer_t *thermometer, int64_t tick, double celsius); // false: not believed
+double opq_thermometer_variance_k2(const opq_thermometer_t *thermometer); // of the line's end, for the sensor
 double opq_thermometer_crystal_c(const opq_thermometer_t *thermometer, int64_t tick);
 
+// Frequency = level + coefficient * (T - middle). The coefficient by a regression of block means over hours, in which
+// the sensor's noise is taken out of the temperature's variance (else it would pass for change, and the coefficient for
+// small); the level by means over the last hour, since it wanders.
 typedef struct {
-    // learnt: y = level + coefficient * (T - reference)
-    double reference_c;
-    double level_ppb;
-    double coefficient_ppb_k;
-    double p_aa, p_ak, p_kk;
-    double misfit;
+    // hours: weighted means, and sums of squares about them
+    double long_weight, long_c, long_ppb;
+    double square_k2, product_ppb_k, noise_k2;
+    double weight2;      // sum of squared weights: how many blocks that is worth
+    // the last hour
+    double weight, middle_c, level_ppb;
+    double spread_ppb2;  // of one whole block about the forecast, as seen
+    double prior_ppb_k, sigma_ppb_k;
+    double coefficient_ppb_k, coefficient_variance;
     double lowest_c, highest_c; // seen while locked
     uint32_t blocks;
     bool warm;                  // blocks had a temperature
@@ -44,12 +51,11 @@ typedef struct {
     // a holdover under way
     int64_t hold_tick;
     double hold_s;
-    double hold_kelvin_s; // integral of T - reference
+    double hold_kelvin_s; // integral of T - middle
     double hold_start_c;
     double hold_beyond;   // integral of (kelvin beyond what was seen)^2
     double hold_blind_s;  // without temperature
     double hold_p_xx;     // of the phase where it began
-    double sigma_ppb_k;   // before anything is learnt
 } opq_tcxo_t;
 
 void opq_tcxo_start(opq_tcxo_t *tcxo, double ppb_per_k, double sigma_ppb_per_k);

@@ -1,11 +1,11 @@
 #include "tcxo.h"
 #include "ticks.h"
 
-#define SMOOTHING_S 120.0  // a line's memory: noise of 0.5 K becomes 0.05 K, a change of slope is seen after 2 min
+#define SMOOTHING_S 60.0   // the line's memory: noise of 0.5 K becomes 0.07 K, a change of slope is seen after 1 min
 #define NOISE_K 0.5        // assumed before it is measured (DS8626 table 69 states no figure; see README)
 #define ODD_K 5.0          // a reading so far off is a fault of the converter
 #define ODD_IN_A_ROW 10u   // unless the sensor insists
-#define WARM_UP 240u       // readings until the memory is full
+#define WARM_UP 120u       // readings until the memory is full
 #define STALE_S 60.0       // the line is not drawn on for longer
 
 void opq_thermometer_start(opq_thermometer_t *thermometer, double lag_s) {
@@ -64,4 +64,11 @@ double opq_thermometer_crystal_c(const opq_thermometer_t *thermometer, int64_t t
     // Few readings give no slope: a line through ten of them with 0.5 K of noise is off by 0.05 K/s.
     double trust = thermometer->readings >= WARM_UP ? 1.0 : (double)thermometer->readings / (double)WARM_UP;
     return thermometer->sensor_c + trust * thermometer->slope_k_s * (thermometer->lag_s + s);
+}
+
+double opq_thermometer_variance_k2(const opq_thermometer_t *thermometer) {
+    // End of a least-squares line: 4 / n; of a critically damped filter: 1.25 / memory.
+    double grown = thermometer->readings > 0 ? 4.0 / (double)thermometer->readings : 4.0;
+    double faded = 1.25 / SMOOTHING_S;
+    return thermometer->noise2_k2 * (grown > faded ? grown : faded);
 }

@@ -12,8 +12,25 @@ from opq_hil.backends.backend import Image
 from opq_hil.world import EXTERNAL, INTERNAL
 from opq_proto.errors import OpqError
 
-BOARDS: Mapping[str, str] = {"opqbox": EXTERNAL, "pyboard_f405": INTERNAL}
-"""Board -> where mains comes in."""
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What of a board the world has to fit."""
+
+    converter: str
+    """Where mains comes in."""
+    v_per_lsb: float
+    """Of a sample, as its hello says (device/WIRING.md); scenario `boots` holds the firmware to it."""
+    counts_per_lsb: int
+    """Samples have 16 bits; the internal converter's counts are 16 of them."""
+    zero: int
+    """The converter's count at 0 V."""
+
+
+BOARDS: Mapping[str, Board] = {
+    "opqbox": Board(EXTERNAL, 0.015844, 1, 0),
+    "pyboard_f405": Board(INTERNAL, 0.015956, 16, 2048),
+}
 VARIABLE = "OPQ_FIRMWARE_DIR"
 FLASH, UPDATE = "flash.bin", "firmware.opqfw"
 
@@ -41,8 +58,8 @@ def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
     if told is None:
         raise FirmwareError(f"no built firmware: opq-tools firmware build, then --firmware DIR or {VARIABLE}")
     found = {
-        board: Firmware(Image(board, told / board / FLASH, converter), told / board / UPDATE)
-        for board, converter in BOARDS.items()
+        board: Firmware(Image(board, told / board / FLASH, facts.converter), told / board / UPDATE)
+        for board, facts in BOARDS.items()
         if (told / board / FLASH).exists()
     }
     if not found:

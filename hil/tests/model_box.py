@@ -13,6 +13,7 @@ import numpy as np
 
 from opq_hil.backends.backend import BackendError, Image, Run
 from opq_hil.capture import Capture
+from opq_hil.firmware import BOARDS
 from opq_hil.suites.ticks import TICKS_PER_SAMPLE, ns_of, tick_of
 from opq_hil.world import NS, Played, World
 from opq_proto import link
@@ -64,7 +65,9 @@ class ModelBox:
     ) -> Run:
         self.runs += 1
         log = []
-        for sequence, (t_ns, message) in enumerate(sorted(self._says(world), key=lambda said: said[0])):
+        for sequence, (t_ns, message) in enumerate(
+            sorted(self._says(world, image), key=lambda said: said[0])
+        ):
             log.append((t_ns, link.encode(message, sequence)))
         kept = folder / "flash.bin"
         kept.write_bytes(b"")
@@ -75,10 +78,23 @@ class ModelBox:
         raise BackendError("a model has no port")
         yield folder
 
-    def _says(self, world: World) -> Iterator[tuple[int, LinkMessage]]:
+    def _says(self, world: World, image: Image) -> Iterator[tuple[int, LinkMessage]]:
         first_tick = tick_of(START_NS)
         boot_id = self.runs if self.unsteady else 1
-        hello = Hello(1, 0, boot_id, 12_000_000, 0.01, 120.0, 60.0, 15.0, BLOCK, 36_000, "opqbox", "model")
+        hello = Hello(
+            1,
+            0,
+            boot_id,
+            12_000_000,
+            BOARDS[image.board].v_per_lsb,
+            120.0,
+            60.0,
+            15.0,
+            BLOCK,
+            36_000,
+            "opqbox",
+            "model",
+        )
         yield START_NS, hello
         for at_ns, said in world.said:
             if isinstance(said, Command):

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from opq_hil.capture import Capture, holes, overruns, waveform
+from opq_hil.firmware import BOARDS
 from opq_hil.gps import Gps
 from opq_hil.strategy import when
 from opq_hil.suites.scenario import Bench, Figures, Scenario, require
@@ -30,6 +31,14 @@ def boots(bench: Bench) -> Figures:
         require(sampling_s < BOOT_S, f"{board} sampled after {sampling_s:.2f} s; want {BOOT_S} s")
         hello = run.capture.of(Hello)[-1]
         require(hello.rate_millihz == RATE_HZ * 1000, f"{board} says {hello.rate_millihz} mHz")
+        volts = BOARDS[board].v_per_lsb
+        require(
+            abs(hello.v_per_lsb / volts - 1) < 1e-6, f"{board} says {hello.v_per_lsb} V per LSB, not {volts}"
+        )
+        unmodelled = [entry["address"] for entry in run.report.get("unmodelled", ())]
+        require(not unmodelled, f"{board} touched registers that no model has: {', '.join(unmodelled)}")
+        violations = [entry["what"] for entry in run.report.get("violations", ())]
+        require(not violations, f"{board} did what silicon does not like: {'; '.join(violations)}")
         nothing_missed(run.capture, since_s=BOOT_S, end_s=8.0)
         figures |= {f"{board}_sampling_s": sampling_s, f"{board}_effective_bits": hello.effective_bits}
     if bench.backend.deterministic:
@@ -57,9 +66,8 @@ def _long(bench: Bench, seconds: int) -> Figures:
         "largest_stamp_step_error_ns": steps,
         "speed": seconds / run.wall_s,
     }
-    conversions = run.report.get("conversions")
-    if isinstance(conversions, int):
-        figures["conversions"] = conversions
+    if "spi2" in run.report:
+        figures["conversions"] = int(run.report["spi2"]["conversions"])
     return figures
 
 

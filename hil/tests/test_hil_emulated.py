@@ -1,0 +1,41 @@
+"""The emulated Box of `up`: its world, without an emulator."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from opq_hil.emulated import LONGEST_NS, linked, world
+from opq_hil.firmware import BOARDS
+from opq_hil.world import Played
+
+
+def volts_of(board: str, lead_s: float, every_s: int) -> "np.typing.NDArray[np.float64]":
+    facts = BOARDS[board]
+    told = world(facts, 0, lead_s, every_s)
+    assert isinstance(told.mains, Played) and told.mains.loop and told.end_ns == LONGEST_NS
+    return (told.mains.counts - facts.zero) * facts.counts_per_lsb * facts.v_per_lsb
+
+
+def test_mains_is_nominal_with_one_dip_each_turn_at_the_converter_of_each_board() -> None:
+    for board in BOARDS:
+        volts = volts_of(board, 30.0, 60)
+        rms_v = np.sqrt(np.mean(volts.reshape(-1, 200) ** 2, axis=1))  # of each cycle
+        low = np.flatnonzero(rms_v < 100)
+        assert low.tolist() == list(range(1800, 1810))  # 10 cycles from 30 s on
+        assert math.isclose(float(np.median(rms_v)), 120.0, abs_tol=0.1)
+        assert math.isclose(float(rms_v[1805]), 84.0, abs_tol=0.1)
+
+
+def test_a_turn_ends_with_a_whole_cycle_so_that_the_loop_does_not_jump() -> None:
+    volts = volts_of("opqbox", 10.0, 7)
+    assert len(volts) == 7 * 12_000 and abs(volts[0]) < 0.02
+    assert volts[-1] == -volts[1]
+
+
+def test_the_port_has_its_link_as_long_as_the_box_runs(tmp_path: Path) -> None:
+    link = tmp_path / "ports" / "box1"
+    for _ in range(2):
+        with linked(link, tmp_path / "pty"):
+            assert link.readlink() == tmp_path / "pty"
+        assert not link.is_symlink()

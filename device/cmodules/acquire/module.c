@@ -74,7 +74,8 @@ static MP_DEFINE_CONST_FUN_OBJ_0(acquire_counters_obj, acquire_counters);
 static mp_obj_t acquire_read(mp_obj_t first, mp_obj_t into) { // copies int16 samples; how many were still there
     mp_buffer_info_t buffer;
     mp_get_buffer_raise(into, &buffer, MP_BUFFER_WRITE);
-    uint64_t index = (uint64_t)mp_obj_get_ll(first);
+    mp_obj_t high = mp_binary_op(MP_BINARY_OP_RSHIFT, first, MP_OBJ_NEW_SMALL_INT(32)); // no 64-bit getter in 1.25
+    uint64_t index = (uint64_t)(uint32_t)mp_obj_get_int_truncated(high) << 32 | (uint32_t)mp_obj_get_int_truncated(first);
     return MP_OBJ_NEW_SMALL_INT(opq_acquire_read(index, buffer.len / sizeof(int16_t), buffer.buf));
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(acquire_read_obj, acquire_read);

@@ -94,7 +94,7 @@ class Commands:
         status = settings.save()
         if status != settings.OK:
             self._journal.put(codes.SETTINGS_FAILED, status)
-            return codes.FAILED, "not saved: status %d" % status
+            return codes.FAILED, f"not saved: status {status}"
         self._journal.put(codes.SETTINGS_SAVED, settings.sequence())
         if key in START_KEYS:
             self._sampler.start()

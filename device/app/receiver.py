@@ -68,8 +68,8 @@ class Receiver:
         if not moved and old_sigma > 0:
             return
         self._kept_ms = now_ms
-        settings.put("tcxo_ppb_per_k", "%.3f" % ppb_per_k)
-        settings.put("tcxo_ppb_per_k_sigma", "%.3f" % max(sigma, 0.001))
+        settings.put("tcxo_ppb_per_k", f"{ppb_per_k:.3f}")
+        settings.put("tcxo_ppb_per_k_sigma", f"{max(sigma, 0.001):.3f}")
         status = settings.save()
         if status != settings.OK:
             self._journal.put(codes.SETTINGS_FAILED, status)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FAILURES = 5
 """In a row of one step before the app is built anew."""
 STALL_MS = 4000
-"""No new samples for so long, and the watchdog is not fed any more; the sampler has tried to start again by then."""
+"""No new samples for so long, and the watchdog is not fed any more; by then the sampler has tried again."""
 TOLD_MS = 1000
 """Exceptions are told at most so often; all are counted."""
 BUILD_AGAIN_MS = 1000

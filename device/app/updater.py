@@ -1,7 +1,7 @@
 """Updater: a firmware image from the line into the other slot, and the trial of the image that runs.
 
-A running image on trial is confirmed after CONFIRM_MS of samples without a loss or an exception. One that does
-not get there within GIVE_UP_MS resets, until the boot loader goes back to the older image.
+A running image on trial is confirmed after CONFIRM_MS of samples without a loss or an exception. One that
+does not get there within GIVE_UP_MS resets, until the boot loader goes back to the older image.
 """
 
 import time
@@ -65,7 +65,7 @@ class Updater:
             return codes.DONE, "AB"[update.slot()]
         if status == update.ON_TRIAL:
             return codes.BUSY, "the running image is on trial"
-        return (codes.BAD_ARGUMENT if status == update.BAD_LENGTH else codes.FAILED), "status %d" % status
+        return (codes.BAD_ARGUMENT if status == update.BAD_LENGTH else codes.FAILED), f"status {status}"
 
     def data(self, command_id: int, offset: int, piece: bytes) -> None:
         """A piece; acknowledged with the next wanted offset, busy while the slot is being erased."""
@@ -79,9 +79,9 @@ class Updater:
         elif status == update.BAD_IMAGE:
             self._receives(False)
             self._journal.put(codes.UPDATE_REFUSED, update.verdict(), update.next())
-            pipeline.acknowledge(command_id, codes.FAILED, "verdict %d" % update.verdict())
+            pipeline.acknowledge(command_id, codes.FAILED, f"verdict {update.verdict()}")
         else:
-            pipeline.acknowledge(command_id, codes.FAILED, "status %d" % status)
+            pipeline.acknowledge(command_id, codes.FAILED, f"status {status}")
 
     def step(self) -> None:
         """One sector of an erase at a time, so that the loop breathes; watches sender and trial."""
@@ -103,8 +103,8 @@ class Updater:
             return codes.DONE, "AB"[update.slot()]
         if status == update.BAD_IMAGE:
             self._journal.put(codes.UPDATE_REFUSED, update.verdict(), length)
-            return codes.FAILED, "verdict %d" % update.verdict()
-        return codes.FAILED, "status %d" % status
+            return codes.FAILED, f"verdict {update.verdict()}"
+        return codes.FAILED, f"status {status}"
 
     def _receives(self, receiving: bool) -> None:
         if receiving != self.receiving:

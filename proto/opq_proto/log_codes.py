@@ -17,7 +17,7 @@ RESET_CAUSES = {
     5: "watchdog",
     6: "low power",
 }
-"""Health.reset_cause and the second integer of `box.started`; the flags of RCC_CSR, RM0090 7.3.21: opq_reset_cause_t."""
+"""Health.reset_cause and the second integer of `box.started`: opq_reset_cause_t (RCC_CSR, RM0090 7.3.21)."""
 
 
 @dataclass(frozen=True, slots=True)

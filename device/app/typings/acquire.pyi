@@ -7,7 +7,10 @@ NO_CLOCK: int
 NO_DEVICE: int
 
 def start(converter: str, oversampling: int, offset_lsb: int, delay_ticks: int) -> int:
-    """Index, ring and counters begin anew; `converter` is "board", "internal" or "external", `oversampling` 0 its own."""
+    """Index, ring and counters begin anew; `converter` is "board", "internal" or "external".
+
+    `oversampling` 0: the converter's own.
+    """
 
 def stop() -> None: ...
 def converter() -> tuple[str, int, float, float] | None:

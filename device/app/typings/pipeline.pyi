@@ -4,7 +4,7 @@ COMMAND: int
 UPDATE_DATA: int
 
 def poll() -> tuple[int, int, int, str | bytes] | None:
-    """The oldest Command (COMMAND, command_id, operation, argument) or (UPDATE_DATA, command_id, offset, bytes)."""
+    """The oldest (COMMAND, command_id, operation, argument) or (UPDATE_DATA, command_id, offset, bytes)."""
 
 def acknowledge(command_id: int, status: int, detail: str = "") -> bool:
     """As all that send: False when the outbox is full."""

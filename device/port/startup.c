@@ -3,7 +3,8 @@
 #include "crash.h"
 #include "stm32f405.h"
 
-extern uint32_t opq_ram_load[], opq_ram_start[], opq_ram_end[], opq_bss_start[], opq_bss_end[], opq_stack_top[];
+extern uint32_t opq_ram_load[], opq_ram_start[], opq_ram_end[], opq_bss_start[], opq_bss_end[];
+extern uint32_t opq_ccm_bss_start[], opq_ccm_bss_end[], opq_stack_top[];
 
 typedef void (*handler_t)(void);
 
@@ -75,6 +76,9 @@ void Reset_Handler(void) {
     }
     uint32_t noise = opq_boot_noise(opq_bss_start, opq_bss_end);
     for (uint32_t *to = opq_bss_start; to < opq_bss_end;) {
+        *to++ = 0;
+    }
+    for (uint32_t *to = opq_ccm_bss_start; to < opq_ccm_bss_end;) {
         *to++ = 0;
     }
     opq_boot_id_set(noise);

@@ -53,7 +53,7 @@ def build(journal: Journal, supervisor: Supervisor) -> "list[tuple[Callable[[], 
     leds = Leds(sampler, receiver, power, supervisor)
     supervisor.exempt = False
     receiver.configure()
-    sampler.start()
+    sampler.begin()
     return [
         (commands.poll, 0),
         (receiver.poll, 10),

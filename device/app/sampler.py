@@ -26,8 +26,10 @@ START_KEYS = ("converter", "oversampling", "offset_lsb", "phase_ns")
 class Sampler:
     """`boot_id` changes with every start: sample indices begin anew. `commanded`: a gateway spoke to us."""
 
+    starts = 0
+    """Of the converter since the Box's start; an app that is built anew goes on counting."""
+
     def __init__(self, journal: Journal, ticks_ms: "Callable[[], int]" = time.ticks_ms) -> None:
-        self.boot_id = board.boot_id()
         self.commanded = False
         self.running = False
         self.stopped = False  # on purpose
@@ -40,11 +42,21 @@ class Sampler:
         self._hello_ms: int | None = None
         self._tried_ms: int | None = None
 
+    @property
+    def boot_id(self) -> int:
+        return (board.boot_id() + Sampler.starts) & 0x7FFFFFFF
+
+    def begin(self) -> None:
+        """At the app's start; a converter that runs already (the app was built anew) goes on."""
+        if acquire.converter() is None:
+            self.start()
+        else:
+            self.running = True
+
     def start(self) -> bool:
         """Start, or start again with the settings as they are now."""
-        if self.running:
-            self.stop()
-        self.stopped = False
+        acquire.stop()
+        self.running = self.stopped = False
         self._tried_ms = self.moved_ms = self._ticks_ms()
         converter = settings.get("converter")
         delay_ticks = round(settings.number("phase_ns") * TICKS_PER_US / 1000)
@@ -55,7 +67,7 @@ class Sampler:
         if status != acquire.OK:
             self._journal.put(codes.CONVERTER_FAILED, which, status)
             return False
-        self.boot_id = (self.boot_id + 1) & 0x3FFFFFFF
+        Sampler.starts += 1
         self.running = True
         self._head = self._missing = 0
         self.watch_features()

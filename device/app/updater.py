@@ -97,6 +97,8 @@ class Updater:
         """Verify and mark for trial; the caller resets when it is DONE."""
         length = update.next()
         status = update.end()
+        if status == update.BUSY:
+            return codes.BUSY, "erasing"
         self._receives(False)
         if status == update.OK:
             self._journal.put(codes.UPDATE_VERIFIED, length, update.slot())

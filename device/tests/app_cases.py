@@ -398,6 +398,8 @@ def case_a_step_that_fails_on_and_on_makes_the_app_anew_and_the_watchdog_is_fed_
     assert len(logs(codes.EXCEPTION)) <= 9  # told once a second
     assert board.fed_last_ms > 10_900
     assert logs(codes.LOOP_RESTARTED)[0] == (1, 0)
+    assert len(acquire.starts) == 1  # the samples went on meanwhile
+    assert len({hello[1] for hello in pipeline.named("hello")}) == 1
 
 
 def case_an_app_that_cannot_be_built_is_tried_each_second():

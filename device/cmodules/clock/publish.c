@@ -8,6 +8,7 @@
 #define AGAIN_TICKS (OPQ_TICK_HZ * 9 / 20) // at most two pieces a second, so that the timeline reaches 7 s back
 #define CRAWL_Q36 (INT64_C(68719476736) / 1000 * 999) // 2^36: the timeline does 1/1000 of its pace
 #define LEAP_DOUBT_S 4                    // from 23:59:58 on, where nobody announced whether there is a leap second
+#define LEAP_CONTESTED_S 20           // and so long where labels speak of one
 #define DOUBTED 10u                       // labels in a row against the settled name
 
 typedef struct {
@@ -52,7 +53,8 @@ static target_t choose(const opq_clock_t *clock, int64_t tick) {
 static double doubt_ns(const opq_clock_t *clock, const target_t *target) {
     double extra = clock->seconds.against >= DOUBTED ? 1e9 : 0.0;
     int64_t utc_s = target->t_ns / OPQ_CLOCK_SECOND_NS;
-    if (!clock->seconds.leap_told && opq_seconds_near_leap(utc_s, LEAP_DOUBT_S)) {
+    int64_t doubtful_s = clock->seconds.against > 0 ? LEAP_CONTESTED_S : LEAP_DOUBT_S;
+    if (!clock->seconds.leap_told && opq_seconds_near_leap(utc_s, doubtful_s)) {
         extra = 1e9;
     }
     return extra;

@@ -13,10 +13,13 @@
 #define LONG_BLOCKS 84.0        // memory of the coefficient: 6 h
 #define SHORT_BLOCKS 14.0       // of the level: 1 h
 #define WHOLE_K2 0.002          // a block with so much noise in its temperature, or less, has weight 1
-#define LEARNT_K 3.0
+#define CHANGE_K2 0.05          // less variance than this, a spread of 0.8 K, may be the sensor's own wander
+#define AGEING_PPB2_K2 0.01     // per block: 0.4 ppb/K in an hour, 2 in a day
+#define FIT_TO_LEARN 0.2        // lighter blocks count for the level alone
+#define LEARNT_K 2.6            // of block means: 3 K from end to end, less what the means round off
 #define LEARNT_PPB_K 10.0
 #define UNSEEN_K_S (5.0 / 3600.0) // what a room does, where there is no sensor
-#define KINK_K_S (UNSEEN_K_S / 2.0) // the slope may have changed when the pulses stopped; the line sees it
+#define KINK_K_S UNSEEN_K_S         // the slope may have changed when the pulses stopped; the line sees it
 #define KINK_S 120.0                // so much later: its memory and the sensor's lag
 #define STALE_S 30.0
 
@@ -58,9 +61,11 @@ static void solve(opq_tcxo_t *tcxo) {
     double signal_k2 = tcxo->square_k2 - tcxo->noise_k2;
     double sure_k2 = tcxo->square_k2 - noise_k2;
     double prior = 1.0 / (tcxo->sigma_ppb_k * tcxo->sigma_ppb_k + 1e-6);
-    if (sure_k2 <= 0.0 || tcxo->long_weight <= 0.0) {
-        tcxo->coefficient_ppb_k = tcxo->prior_ppb_k;
-        tcxo->coefficient_variance = 1.0 / prior;
+    if (sure_k2 <= CHANGE_K2 * tcxo->long_weight || blocks < 2.0) { // nothing to learn from: what is known stays, and ages
+        tcxo->coefficient_variance += AGEING_PPB2_K2;
+        if (tcxo->coefficient_variance > 1.0 / prior) {
+            tcxo->coefficient_variance = 1.0 / prior;
+        }
         return;
     }
     double slope = tcxo->product_ppb_k / signal_k2;
@@ -73,6 +78,28 @@ static void solve(opq_tcxo_t *tcxo) {
     double total = 1.0 / variance + prior;
     tcxo->coefficient_ppb_k = (slope / variance + tcxo->prior_ppb_k * prior) / total;
     tcxo->coefficient_variance = 1.0 / total;
+}
+
+// Weighted means and sums of squares about them, older blocks fading.
+static void gather(opq_tcxo_t *tcxo, double y_ppb, double celsius, double noise_k2, double weight) {
+    double keep = 1.0 - weight / LONG_BLOCKS;
+    tcxo->long_weight = tcxo->long_weight * keep + weight;
+    tcxo->weight2 = tcxo->weight2 * keep * keep + weight * weight;
+    double share = weight / tcxo->long_weight;
+    double kelvin = celsius - tcxo->long_c;
+    double ppb = y_ppb - tcxo->long_ppb;
+    double about = weight * (1.0 - share);
+    tcxo->long_c += share * kelvin;
+    tcxo->long_ppb += share * ppb;
+    tcxo->square_k2 = tcxo->square_k2 * keep + about * kelvin * kelvin;
+    tcxo->product_ppb_k = tcxo->product_ppb_k * keep + about * kelvin * ppb;
+    tcxo->noise_k2 = tcxo->noise_k2 * keep + about * (noise_k2 + tcxo->long_c_variance_k2);
+    tcxo->long_c_variance_k2 = (1.0 - share) * (1.0 - share) * tcxo->long_c_variance_k2 + share * share * noise_k2;
+    if (tcxo->weight2 <= weight * weight) { // the first
+        tcxo->lowest_c = tcxo->highest_c = celsius;
+    }
+    tcxo->lowest_c = celsius < tcxo->lowest_c ? celsius : tcxo->lowest_c;
+    tcxo->highest_c = celsius > tcxo->highest_c ? celsius : tcxo->highest_c;
 }
 
 static void learn(opq_tcxo_t *tcxo, double y_ppb, double celsius, double noise_k2, double noise_ppb2) {
@@ -89,24 +116,16 @@ static void learn(opq_tcxo_t *tcxo, double y_ppb, double celsius, double noise_k
             tcxo->spread_ppb2 = FLICKER_PPB * FLICKER_PPB;
         }
     }
-    double keep = 1.0 - weight / LONG_BLOCKS;
-    tcxo->long_weight = tcxo->long_weight * keep + weight;
-    tcxo->weight2 = tcxo->weight2 * keep * keep + weight * weight;
-    double share = weight / tcxo->long_weight;
-    double kelvin = celsius - tcxo->long_c;
-    double ppb = y_ppb - tcxo->long_ppb;
-    tcxo->long_c += share * kelvin;
-    tcxo->long_ppb += share * ppb;
-    tcxo->square_k2 = tcxo->square_k2 * keep + weight * (1.0 - share) * kelvin * kelvin;
-    tcxo->product_ppb_k = tcxo->product_ppb_k * keep + weight * (1.0 - share) * kelvin * ppb;
-    tcxo->noise_k2 = tcxo->noise_k2 * keep + weight * (1.0 - share) * noise_k2;
-    keep = 1.0 - weight / SHORT_BLOCKS;
+    if (weight > FIT_TO_LEARN) {
+        gather(tcxo, y_ppb, celsius, noise_k2, weight);
+        solve(tcxo);
+    }
+    double keep = 1.0 - weight / SHORT_BLOCKS;
     tcxo->weight = tcxo->weight * keep + weight;
-    share = weight / tcxo->weight;
+    double share = weight / tcxo->weight;
     tcxo->middle_c += share * (celsius - tcxo->middle_c);
     tcxo->level_ppb += share * (y_ppb - tcxo->level_ppb);
     tcxo->blocks++;
-    solve(tcxo);
 }
 
 static void open_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop) {
@@ -115,6 +134,7 @@ static void open_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, c
     tcxo->block_t_ns = loop->t_ns;
     tcxo->block_part_ns = loop->part_ns;
     tcxo->block_sensor_c = thermometer->sensor_c;
+    tcxo->block_variance_k2 = opq_thermometer_variance_k2(thermometer);
     tcxo->block_sum_c = 0.0;
     tcxo->block_readings = 0;
 }
@@ -144,12 +164,8 @@ static void close_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, 
     double lag_part = thermometer->lag_s / seconds;
     double late_k = LAG_ERROR * thermometer->lag_s * slope_k_s;
     double noise_k2 = thermometer->noise2_k2 / (double)tcxo->block_readings +
-                      2.0 * lag_part * lag_part * opq_thermometer_variance_k2(thermometer) + late_k * late_k;
+                      lag_part * lag_part * (opq_thermometer_variance_k2(thermometer) + tcxo->block_variance_k2) + late_k * late_k;
     begin_warm(tcxo, celsius);
-    if (seconds > LONGEST_BLOCK_S / 4.0) {
-        tcxo->lowest_c = celsius < tcxo->lowest_c ? celsius : tcxo->lowest_c;
-        tcxo->highest_c = celsius > tcxo->highest_c ? celsius : tcxo->highest_c;
-    }
     learn(tcxo, gained_ns / seconds, celsius, noise_k2, noise_ppb2);
 }
 

@@ -31,6 +31,7 @@ typedef struct {
     // hours: weighted means, and sums of squares about them
     double long_weight, long_c, long_ppb;
     double square_k2, product_ppb_k, noise_k2;
+    double long_c_variance_k2;
     double weight2;      // sum of squared weights: how many blocks that is worth
     // the last hour
     double weight, middle_c, level_ppb;
@@ -45,6 +46,7 @@ typedef struct {
     int64_t block_t_ns;
     double block_part_ns;
     double block_sensor_c;
+    double block_variance_k2; // of that
     double block_sum_c;
     uint32_t block_readings;
     bool block_open;

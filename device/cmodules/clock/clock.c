@@ -56,6 +56,7 @@ opq_seconds_hint_t opq_clock_hint(const opq_clock_t *clock, int64_t tick) {
 void opq_clock_label(opq_clock_t *clock, const opq_label_t *told) {
     opq_label_t label = *told;
     label.utc_s += clock->config.label_offset_s;
+    opq_clock_pass_leap(clock, label.arrival_tick);
     clock->status.labels += label.valid;
     if (!clock->gps_running) { // no seconds to name yet; but whether there is a fix counts
         label.valid = false;
@@ -149,6 +150,7 @@ static uint8_t state(const opq_clock_t *clock, int64_t now_tick) {
 }
 
 void opq_clock_tick(opq_clock_t *clock, int64_t now_tick) {
+    opq_clock_pass_leap(clock, now_tick);
     opq_clock_hold(clock, now_tick);
     opq_clock_publish(clock, now_tick);
     opq_stamp_t stamp;

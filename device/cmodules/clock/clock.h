@@ -85,11 +85,13 @@ typedef struct opq_clock {
     int64_t good_tick;       // last believed pulse
     int64_t net_tick;        // last believed sync
     int64_t published_tick;  // where the newest piece begins
+    int64_t leap_tick;       // where an announced leap second was put in
     uint32_t gps_pulses;     // since the loop began
     uint32_t net_syncs;
     uint32_t net_refused;    // in a row
     uint32_t net_uncertainty_ns;
     uint8_t net_source;
+    int8_t leap_change;      // of it; 0: none waits
     bool gps_running;
     bool gps_trusted;        // converged and named: stamps follow it
     bool holding;

@@ -24,6 +24,7 @@ opq_bound_t opq_clock_net_bound(const opq_clock_t *clock, int64_t tick);
 opq_seconds_hint_t opq_clock_hint(const opq_clock_t *clock, int64_t tick);
 void opq_clock_hold(opq_clock_t *clock, int64_t now_tick);    // enters holdover when it is due, moves the loop along in it
 void opq_clock_trust(opq_clock_t *clock);                     // converged and named: stamps may follow the pulses
+void opq_clock_pass_leap(opq_clock_t *clock, int64_t now_tick); // the names of seconds change where a leap second was put in
 void opq_clock_publish(opq_clock_t *clock, int64_t now_tick);
 
 #endif

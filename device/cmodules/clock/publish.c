@@ -7,8 +7,9 @@
 #define SETTLED_NS 200                   // still so far off: not GPS time yet
 #define AGAIN_TICKS (OPQ_TICK_HZ * 9 / 20) // at most two pieces a second, so that the timeline reaches 7 s back
 #define CRAWL_Q36 (INT64_C(68719476736) / 1000 * 999) // 2^36: the timeline does 1/1000 of its pace
-#define LEAP_DOUBT_S 4                    // from 23:59:58 on, where nobody announced whether there is a leap second
-#define LEAP_CONTESTED_S 20           // and so long where labels speak of one
+#define LEAP_AHEAD_NS (OPQ_CLOCK_SECOND_NS * 9 / 2) // an announced one is put in so early: the main thread may be busy
+#define LEAP_DOUBT_S 8                    // from 23:59:54 on, where nobody announced whether there is a leap second
+#define LEAP_CONTESTED_S 24           // and so long where labels speak of one
 #define DOUBTED 10u                       // labels in a row against the settled name
 
 typedef struct {
@@ -100,7 +101,7 @@ static void leap(opq_clock_t *clock, const opq_piece_t *before, const target_t *
     }
     int64_t at_ns = (seconds->leap_utc_s - (seconds->leap_change < 0)) * OPQ_CLOCK_SECOND_NS;
     int64_t ahead_ns = at_ns - target->t_ns;
-    if (ahead_ns > OPQ_CLOCK_SECOND_NS * 6 / 5) {
+    if (ahead_ns > LEAP_AHEAD_NS) {
         return;
     }
     int8_t change = seconds->leap_change;
@@ -119,8 +120,16 @@ static void leap(opq_clock_t *clock, const opq_piece_t *before, const target_t *
     aim(clock, &piece, from_ns, from_ns - (int64_t)change * OPQ_CLOCK_SECOND_NS);
     opq_timeline_publish(&clock->timeline, &piece);
     clock->published_tick = piece.tick;
-    opq_seconds_leap(seconds, change);
-    clock->status.leap_seconds = (int8_t)(clock->status.leap_seconds + change);
+    clock->leap_tick = piece.tick;
+    clock->leap_change = change;
+}
+
+void opq_clock_pass_leap(opq_clock_t *clock, int64_t now_tick) {
+    if (clock->leap_change != 0 && now_tick >= clock->leap_tick) {
+        opq_seconds_leap(&clock->seconds, clock->leap_change);
+        clock->status.leap_seconds = (int8_t)(clock->status.leap_seconds + clock->leap_change);
+        clock->leap_change = 0;
+    }
 }
 
 void opq_clock_publish(opq_clock_t *clock, int64_t now_tick) {

@@ -34,7 +34,7 @@ bool opq_seconds_near_leap(int64_t utc_s, int64_t margin_s) {
         return false;
     }
     int64_t midnight = opq_unix_s(day.year, day.month, day.day, 0, 0, 0) + 86400;
-    return utc_s >= midnight - 2 && utc_s < midnight - 2 + margin_s;
+    return utc_s >= midnight - 6 && utc_s < midnight - 6 + margin_s;
 }
 
 void opq_seconds_leap(opq_seconds_t *seconds, int8_t change) {
@@ -120,7 +120,7 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
         }
         seconds->against++;
         int64_t off_s = (unusual_ms < 0 ? SPREAD_MS - unusual_ms : -unusual_ms - SPREAD_MS) / 1000; // -1: the labels stay behind, a second was inserted
-        bool leap = (off_s == 1 || off_s == -1) && opq_seconds_near_leap(label->utc_s, 20);
+        bool leap = (off_s == 1 || off_s == -1) && opq_seconds_near_leap(label->utc_s, 24);
         if (leap && (label->leap ? off_s == -1 : seconds->against >= TURN_OVER_AT_LEAP)) {
             opq_seconds_leap(seconds, (int8_t)-off_s);
             return OPQ_SECONDS_SETTLED;

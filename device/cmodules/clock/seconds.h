@@ -52,7 +52,7 @@ void opq_seconds_forget(opq_seconds_t *seconds); // the pulses began anew: names
 opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t *label, int64_t model_ns,
                                        opq_seconds_hint_t hint);
 bool opq_seconds_fix(const opq_seconds_t *seconds);         // no receiver says that it has none
-bool opq_seconds_near_leap(int64_t utc_s, int64_t margin_s); // within `margin_s` after 23:59:58 of 30 June or 31 December
+bool opq_seconds_near_leap(int64_t utc_s, int64_t margin_s); // within `margin_s` after 23:59:54 of 30 June or 31 December
 void opq_seconds_leap(opq_seconds_t *seconds, int8_t change); // the change happens
 
 #endif

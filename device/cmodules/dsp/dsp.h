@@ -71,9 +71,9 @@ typedef struct {
     opq_energy_t energy;              // at the begin
     uint32_t half_cycles;
     opq_feature_window_t found;
-    uint64_t peak_from;               // samples looked at for transients
     uint32_t peak_q15;
-    uint32_t phasors, known;          // least squares of the phase over the window, against nominal
+    uint32_t phasors, known, steady;  // least squares of the steady ones' phase over the window, against nominal
+    int64_t turns_q32;                // phase of the first
     float sum_x, sum_y, sum_xx, sum_xy;
 } opq_window_t;
 
@@ -90,8 +90,9 @@ typedef struct {
     opq_window_t window, closing;
     uint64_t believed_centre;         // phase of the newest believed phasor, unwrapped against nominal
     uint32_t believed_phase_q32;
-    float believed_turns;
+    int64_t believed_turns_q32;
     bool believed;
+    uint64_t peak_next;               // first sample not yet looked at for transients
     uint64_t clipped_until;           // samples before this index may have been clipped
     uint8_t beyond;                   // bit k: beyond the limit of kind k + 1
     opq_feature_window_t measurement;

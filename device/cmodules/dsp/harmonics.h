@@ -4,6 +4,9 @@
 // order at the piece's middle and added to its three bins, so the work follows the samples and nothing is left
 // to a window's end. Within a piece the neighbours' turn against the order (3.75 degrees at its ends) is
 // left out: their rms is 2e-4 of its value too high.
+//
+// A window is no whole number of samples, which would smear the fundamental over all bins. As it is known beforehand
+// it is taken out of each sample, and given back to its bin at the end.
 #ifndef OPQ_HARMONICS_H
 #define OPQ_HARMONICS_H
 
@@ -20,21 +23,23 @@ typedef struct {
 
 typedef struct {
     uint32_t cycles;             // of a window
-    uint32_t orders;             // 50, or as many as lie below half the rate
+    uint32_t orders;             // of the window: 50, or as many as lie below half the rate
     uint32_t tuned_q32;          // frequency of the tables, turns per sample
     uint32_t step_q32;           // of the window
     bool open;
     opq_position_t begin;
+    uint32_t phase_q32;          // of the fundamental at the begin
+    float amplitude;             // as it is taken out
     uint64_t next;               // next sample to take
-    float carried;               // share of it that belongs to this window
     opq_bin_t bins[OPQ_ORDERS][3];
     float cosine[OPQ_ORDERS][OPQ_PIECE_REACH];
     float sine[OPQ_ORDERS][OPQ_PIECE_REACH];
 } opq_harmonics_t;
 
 void opq_harmonics_init(opq_harmonics_t *harmonics, uint32_t cycles);
-// A window begins; `step_q32` is the fundamental's turn per sample in it.
-void opq_harmonics_begin(opq_harmonics_t *harmonics, opq_position_t begin, uint32_t step_q32);
+// A window begins, with a fundamental that turns `step_q32` per sample and has `phase_q32` at the begin.
+void opq_harmonics_begin(opq_harmonics_t *harmonics, opq_position_t begin, uint32_t step_q32, uint32_t phase_q32,
+                         float amplitude);
 // Takes whole pieces up to sample `until` (not included).
 void opq_harmonics_run(opq_harmonics_t *harmonics, const opq_history_t *history, uint64_t until);
 // Takes the rest and closes the window at `end`. NaN without a fundamental.

@@ -31,9 +31,11 @@ typedef struct {
     uint32_t hops;                             // phasors since the begin
     float usual;                               // amplitude that the signal usually has
     bool locked;                               // a phase was believed since the begin
+    uint32_t steady_run, unsteady_run;         // believed phasors in a row, and not believed ones
     uint64_t next_centre;
-    uint64_t reference_centre;                 // the newest believed phase
+    uint64_t reference_centre;                 // the newest believed phase, carried on where none is
     uint32_t reference_phase_q32;
+    float amplitude;                           // of the newest believed phasor, counts
     opq_phasor_t phasors[OPQ_TRACKER_HOPS];
     float cosine[OPQ_TRACKER_REACH + 1];
     float sine[OPQ_TRACKER_REACH + 1];
@@ -43,13 +45,15 @@ void opq_tracker_init(opq_tracker_t *tracker, float rate_hz, float nominal_hz);
 void opq_tracker_rate(opq_tracker_t *tracker, float rate_hz);
 // Behind a gap: phases begin anew, the frequency is kept.
 void opq_tracker_begin(opq_tracker_t *tracker, uint64_t first_sample);
-// One phasor, when its samples are there; true when one was made. `*judged` is then the phasor one cycle earlier
-// whose `steady` has been decided, or NULL.
+// One phasor, when its samples are there; true when one was made. `*judged` is then the phasor of one cycle before,
+// whose `steady` is decided by now, or NULL.
 bool opq_tracker_run(opq_tracker_t *tracker, const opq_history_t *history, const opq_phasor_t **judged);
 // The half-cycle boundary next to `from` + half a cycle, as it is known now. Only while locked.
 opq_position_t opq_tracker_next_edge(const opq_tracker_t *tracker, opq_position_t from);
 // The last boundary at or before sample `at`. Only while locked.
 opq_position_t opq_tracker_edge_before(const opq_tracker_t *tracker, uint64_t at);
+// The fundamental's phase there, as it is known now; 0 where a rising zero crossing is.
+uint32_t opq_tracker_phase(const opq_tracker_t *tracker, opq_position_t position);
 // Tables follow the signal where it has moved by more than 0.1 %: true when they were made anew.
 bool opq_tracker_retune(opq_tracker_t *tracker);
 float opq_tracker_hz(const opq_tracker_t *tracker, uint32_t step_q32);

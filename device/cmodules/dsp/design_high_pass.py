@@ -1,0 +1,38 @@
+"""The transient filter's taps: `python design_high_pass.py > transient_taps.h`; a test holds the header to it.
+
+125 taps at 12 kS/s, 400 Hz, Kaiser window of 60 dB (beta 5.65 by Kaiser 1974): one minus a windowed sinc. Rounded to
+Q15; the middle tap takes the rounding, so that DC is gone exactly.
+"""
+
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+
+RATE_HZ, CUTOFF_HZ, TAPS, BETA = 12_000, 400, 125, 5.65
+
+
+def taps() -> NDArray[np.int64]:
+    offsets = np.arange(TAPS) - TAPS // 2
+    low = np.sinc(2 * CUTOFF_HZ / RATE_HZ * offsets) * np.kaiser(TAPS, BETA)
+    whole = np.rint(-low / low.sum() * 2**15).astype(np.int64)
+    whole[TAPS // 2] -= whole.sum()  # adds the one, and what rounding left
+    return whole
+
+
+def header() -> str:
+    lines = [
+        "// Made by design_high_pass.py (a test holds it to that); not edited by hand.",
+        "const int16_t opq_high_pass[OPQ_HIGH_PASS_TAPS + 1] = {",
+    ]
+    row = "   "
+    for tap in [*taps(), 0]:
+        if len(row) + len(f" {tap},") > 110:
+            lines.append(row)
+            row = "   "
+        row += f" {tap},"
+    return "\n".join([*lines, row, "};"]) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(header())

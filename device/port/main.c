@@ -7,6 +7,7 @@
 #include "led.h"
 #include "pipeline.h"
 #include "power.h"
+#include "ramfunc.h"
 #include "py/builtin.h"
 #include "py/gc.h"
 #include "py/lexer.h"
@@ -32,14 +33,15 @@ enum {
 
 opq_clock_t opq_box_clock; // module `clock` feeds it, the pipeline stamps from it
 
-// Interrupt context: a frame may be whole.
-static void on_byte(uint8_t byte) {
+// Interrupt context, in RAM: a frame may be whole.
+OPQ_RAMFUNC static void on_byte(uint8_t byte) {
     if (byte == 0) {
         opq_wake_pipeline();
     }
 }
 
-static void on_drained(void) {
+// Interrupt context, in RAM: there may be something to send again.
+OPQ_RAMFUNC static void on_drained(void) {
     if (opq_pipeline_wants_line()) {
         opq_wake_pipeline();
     }

@@ -13,15 +13,15 @@ static uint8_t out_bytes[ROOM], in_bytes[256];
 static opq_queue_t out, in;
 static bool has_line;
 
-// Interrupt context: Ctrl-C stops the running line at the next byte code.
-static void on_byte(uint8_t byte) {
+// Interrupt context: Ctrl-C stops the running line at the next byte code. In flash: at the prompt an erase may stall it.
+static void on_prompt_byte(uint8_t byte) {
     if (byte == mp_interrupt_char) {
         mp_sched_keyboard_interrupt();
     }
 }
 
 void opq_console_take_line(void) {
-    static const opq_uart_events_t events = {on_byte, NULL};
+    static const opq_uart_events_t events = {on_prompt_byte, NULL};
     opq_pipeline_hold(true);
     (void)opq_uart_flush(OPQ_UART_LINK, 100); // the acknowledgement of who asked for it
     if (out.bytes == NULL) {

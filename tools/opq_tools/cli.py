@@ -20,6 +20,7 @@ COMMANDS = {
     "sim": ("opq_tools.sim", "Simulated Boxes; disturbances on demand."),
     "inject": ("opq_tools.inject", "Publish a message or a stored event into Mauka."),
     "recordings": ("opq_tools.recordings_get", "Fetch the public recordings of a real dip."),
+    "firmware": ("opq_tools.firmware", "Build the Box's firmware, reproducible and held to budgets."),
     "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
 }
 """Name -> the module whose `command` it is, and its line in the list."""

@@ -1,0 +1,160 @@
+"""One board's firmware: objects once, both slots linked, checked, laid out as files.
+
+    <out>/<board>/firmware_a.{elf,bin}  firmware_b.{elf,bin}  boot.{elf,bin}   linked
+    <out>/<board>/firmware.opqfw  flash.bin  report.json                       for the link, a programmer, CI
+    <out>/<board>/obj                                                          so that the next build is quick
+
+The same sources, compiler and MicroPython give the same bytes, in any folder (-ffile-prefix-map, no date).
+Signatures too: Ed25519 has no randomness.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from opq_proto.signing import development_key
+from opq_tools.firmware.checks import Figures, check
+from opq_tools.firmware.errors import BudgetError, BuildError
+from opq_tools.firmware.images import Images, lay_out
+from opq_tools.firmware.toolchain import Toolchain
+
+DEVICE = Path(__file__).resolve().parents[3] / "device"
+JUMP = bytes.fromhex("80ff001009000008024801688d4641680847000000020208")
+EPOCH = "1744675200"
+"""SOURCE_DATE_EPOCH: the day of MicroPython 1.25; whatever asks for the date gets this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build gave, as `report.json` holds it."""
+
+    board: str
+    version: str
+    folder: Path
+    figures: Figures
+    images: Images
+    sources: Mapping[str, str]
+    sha256: Mapping[str, str]
+    seconds: float
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values only."""
+        found = asdict(self)
+        found["folder"] = str(self.folder)
+        return found
+
+
+def data_folder() -> Path:
+    """`${XDG_DATA_HOME:-~/.local/share}/opq`."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local/share") / "opq"
+
+
+def boards(device: Path = DEVICE) -> tuple[str, ...]:
+    """Every folder of device/port/boards."""
+    return tuple(sorted(path.parent.name for path in device.glob("port/boards/*/board.h")))
+
+
+def build(
+    board: str,
+    tools: Toolchain,
+    *,
+    out: Path,
+    version: str,
+    key: Path | None = None,
+    device: Path = DEVICE,
+) -> Built:
+    """Build, check and lay out one board; a second process on the same folder waits.
+
+    Raises:
+        BuildError: it does not compile.
+        BudgetError: it does, and is over a budget.
+    """
+    if board not in boards(device):
+        raise BuildError(f"no board {board!r}; there are {', '.join(boards(device)) or f'none in {device}'}")
+    folder = (out / board).resolve()
+    objects = folder / "obj"
+    try:
+        objects.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise BuildError(f"{folder} cannot be made: {problem.strerror}") from None
+    began = time.monotonic()
+    with _locked(folder / ".lock"):
+        _make(tools, device / "port", board, objects, version)
+        boot = folder / "obj" / "boot"
+        boot.mkdir(exist_ok=True)
+        if (device / "boot/Makefile").exists():
+            _make(tools, device / "boot", board, boot, version)
+        else:
+            (boot / "boot.bin").write_bytes(JUMP)
+            (boot / "boot.elf").write_bytes(JUMP)
+        for name in ("firmware_a.elf", "firmware_b.elf", "firmware_a.bin", "firmware_b.bin"):
+            (folder / name).write_bytes((objects / name).read_bytes())
+        for name in ("boot.elf", "boot.bin"):
+            (folder / name).write_bytes((boot / name).read_bytes())
+        images = lay_out(
+            folder, board, version, key or development_key(data_folder()), development=key is None
+        )
+        figures = check(folder, objects, device / "port", board)
+        hashed = [*folder.glob("firmware_?.bin"), folder / "boot.bin", folder / "flash.bin"]
+        built = Built(
+            board,
+            version,
+            folder,
+            figures,
+            images,
+            {
+                "micropython": tools.micropython.version,
+                "micropython_sha256": tools.micropython.sha256,
+                "micropython_note": tools.micropython.note,
+                "compiler": tools.compiler,
+            },
+            {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(hashed)},
+            round(time.monotonic() - began, 1),
+        )
+        (folder / "report.json").write_text(json.dumps(built.as_json(), indent=1) + "\n")
+    if figures.excesses:
+        raise BudgetError(f"{board} is over its budget:\n  " + "\n  ".join(figures.excesses))
+    return built
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _make(tools: Toolchain, room: Path, board: str, objects: Path, version: str) -> None:
+    command = (
+        tools.make,
+        "-C",
+        str(room),
+        f"-j{os.cpu_count() or 1}",
+        f"MICROPYTHON={tools.micropython.path}",
+        f"BOARD={board}",
+        f"BUILD={objects}",
+        f"VERSION={version}",
+    )
+    environment = {
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("CFLAGS", "LDFLAGS", "MAKEFLAGS")
+        },
+        "MICROPY_MPYCROSS": str(tools.mpy_cross),
+        "SOURCE_DATE_EPOCH": EPOCH,
+        "LC_ALL": "C",
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        first = next((n for n, line in enumerate(lines) if "error" in line or "***" in line), 0)
+        raise BuildError(f"{board}: {room.name} does not build:\n" + "\n".join(lines[first : first + 12]))

@@ -1,0 +1,84 @@
+"""`opq-tools firmware`: what people type."""
+
+import json
+import os
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from opq_tools.firmware.build import Built, boards, build
+from opq_tools.firmware.toolchain import Toolchain, find
+from opq_tools.firmware.version import ROOT, tree_version
+
+
+@click.group("firmware")
+def command() -> None:
+    """The Box's firmware from source."""
+
+
+@command.command("build")
+@click.option(
+    "--board", "chosen", multiple=True, help="One of device/port/boards; again for more. Default: all."
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    help="Ed25519 private key (PEM) to sign with. Default: this machine's development key, made once.",
+)
+@click.option(
+    "--version", help="What the firmware says of itself, e.g. 1.2.3-rc1. Default: pyproject.toml's."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the results. Default: build/firmware."
+)
+@click.option("--refresh", is_flag=True, help="Ask the mirror for a newer point release of the sources.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def build_command(
+    chosen: tuple[str, ...],
+    key: Path | None,
+    version: str | None,
+    out: Path | None,
+    refresh: bool,
+    as_json: bool,
+) -> None:
+    """Build both slots and the boot loader, check them against their budgets, sign them.
+
+    The first build fetches MicroPython's source by the machine's Debian mirror (6 MB), or takes
+    MICROPYTHON_DIR; it needs gcc-arm-none-eabi and newlib. The same sources give the same bytes.
+
+    Example: opq-tools firmware build --board opqbox
+    """
+    told_version = version or tree_version()
+    tools = find(refresh=refresh)
+    wanted = chosen or boards()
+    built = [
+        build(board, tools, out=out or ROOT / "build/firmware", version=told_version, key=key)
+        for board in wanted
+    ]
+    if as_json:
+        click.echo(json.dumps([each.as_json() for each in built], indent=1))
+    else:
+        _show(built, tools)
+
+
+def _show(built: list[Built], tools: Toolchain) -> None:
+    console = Console()
+    source = tools.micropython
+    click.echo(f"MicroPython {source.version} {source.note or 'sha256 ' + source.sha256}")
+    click.echo(tools.compiler)
+    for each in built:
+        figures = each.figures
+        table = Table(title=f"{each.board} {each.version}, {each.seconds:g} s", title_justify="left")
+        for heading in ("", "used", "budget", ""):
+            table.add_column(heading, justify="left" if not heading else "right")
+        for name, budget in figures.budgets.items():
+            used = getattr(figures, name)
+            table.add_row(name.replace("_", " "), f"{used:,}", f"{budget:,}", f"{100 * used / budget:.0f} %")
+        table.add_row("heap bytes", f"{figures.heap_bytes:,}", "", "")
+        console.print(table)
+        kind = "this machine's development key" if each.images.development_key else "key"
+        click.echo(f"signed by {kind} {each.images.key_fingerprint}")
+        for name, digest in each.sha256.items():
+            click.echo(f"{digest}  {os.path.relpath(each.folder / name)}")

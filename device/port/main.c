@@ -84,6 +84,8 @@ int main(void) {
     if (!opq_repl_wanted()) {
         (void)pyexec_frozen_module("main.py", false); // the app; comes back only when it could not go on
         if (!opq_repl_wanted()) {
+            opq_led(OPQ_LED_FAULT, true); // long enough to be seen, and for the line to carry what is queued
+            mp_hal_delay_ms(1000);
             opq_crash(OPQ_CRASH_APP_ENDED, 0, 0, 0);
         }
     }

@@ -1,18 +1,22 @@
 #include "boot.h"
 
 // A header may have been cut in its last word and yet read well today. Programming the same words again makes
-// them solid (nor.h); then the slot says that it is installed.
-static void settle(const opq_nor_t *nor, opq_slot_t slot) {
+// them solid (nor.h); then the slot says that it is installed. False: its marks cannot be had, and count for nothing.
+static bool settle(const opq_nor_t *nor, opq_slot_t slot, const opq_image_t *image) {
     uint32_t address = opq_slot_address(slot);
+    if (opq_slot_claim(nor, slot, image) != OPQ_NOR_OK) {
+        return false;
+    }
     if (!opq_slot_is_solid(nor, slot, OPQ_MARK_INSTALLED)) {
         for (uint32_t i = 0; i < OPQ_IMAGE_HEADER_BYTES; i += 4) {
             if (nor->program(nor->context, address + i, opq_nor_word(nor, address + i)) != OPQ_NOR_OK) {
-                return;  // low power, say: the next start tries again
+                return true;  // low power, say: the next start tries again
             }
         }
         opq_slot_set(nor, slot, OPQ_MARK_INSTALLED);
     }
     opq_slot_finish_marks(nor, slot);
+    return true;
 }
 
 static bool may_start(const opq_boot_plan_t *plan, opq_slot_t slot) {
@@ -53,8 +57,9 @@ opq_boot_plan_t opq_boot_plan(const opq_nor_t *nor, const opq_boot_facts_t *fact
         plan.verdict[slot] = opq_image_check(opq_nor_at(nor, address), OPQ_SLOT_BYTES - OPQ_SLOT_STATUS_BYTES,
                                              address, &rules, &plan.image[slot]);
         if (plan.verdict[slot] == OPQ_IMAGE_GOOD) {
-            settle(nor, slot);
-            plan.marks[slot] = opq_slot_marks(nor, slot);
+            if (settle(nor, slot, &plan.image[slot])) {
+                plan.marks[slot] = opq_slot_marks(nor, slot);
+            }
             if (plan.marks[slot].confirmed && plan.image[slot].version > plan.floor_version) {
                 plan.floor_version = plan.image[slot].version;
             }

@@ -1,9 +1,9 @@
 """Monocypher's source, for the boot loader's Ed25519: out of a Python package's source archive, by pip.
 
-No suite of Debian holds its package `monocypher`; of what can be had, `pymonocypher` brings the one C file of
-Monocypher 4.0.3 unchanged, 90 KB, and pip fetches it wherever pip works, pinned by its SHA-256. (Debian's
-libsodium was the alternative: 40 files behind a configure script for the same answer.) `MONOCYPHER_DIR` names a
-folder with monocypher.c and monocypher.h instead.
+No suite of Debian's mirrors holds its package `monocypher`. Of what can be had, `pymonocypher` brings the one
+C file of Monocypher 4.0.3, and pip fetches it wherever pip works, pinned by its SHA-256. (Debian's libsodium
+was the alternative: 40 files behind a configure script for the same answer.) `MONOCYPHER_DIR` names a folder
+with monocypher.c and monocypher.h instead.
 """
 
 import fcntl
@@ -51,8 +51,10 @@ def _fetch(folder: Path) -> None:
         work = Path(made)
         wanted = work / "wanted.txt"
         wanted.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n")
-        command = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:",
-                   "--require-hashes", "--disable-pip-version-check", "-d", made, "-r", str(wanted))  # fmt: skip
+        command = (
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+            *("--no-deps", "--no-binary=:all:", "--require-hashes", "-d", made, "-r", str(wanted)),
+        )
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired:
@@ -61,8 +63,8 @@ def _fetch(folder: Path) -> None:
         if done.returncode or not archive.exists():
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise SourceError(
-                f"Monocypher (the boot loader's Ed25519) cannot be fetched by pip: {last}. With monocypher.c and "
-                f".h {MONOCYPHER_VERSION} in a folder, set {VARIABLE}"
+                f"Monocypher (the boot loader's Ed25519) cannot be fetched by pip: {last}. With monocypher.c "
+                f"and .h {MONOCYPHER_VERSION} in a folder, set {VARIABLE}"
             )
         unpack(archive, work / "tree")
         (work / "tree").rename(folder)

@@ -1,5 +1,7 @@
 #include "slot.h"
 
+#include <string.h>
+
 static uint32_t mark_address(opq_slot_t slot, uint32_t mark) {
     return opq_slot_address(slot) + OPQ_SLOT_BYTES - OPQ_SLOT_STATUS_BYTES + 8 * mark;
 }
@@ -41,6 +43,39 @@ opq_nor_status_t opq_slot_set(const opq_nor_t *nor, opq_slot_t slot, uint32_t ma
 
 opq_nor_status_t opq_slot_write_sequence(const opq_nor_t *nor, opq_slot_t slot, uint32_t sequence) {
     return write(nor, mark_address(slot, OPQ_MARK_SEQUENCE), sequence);
+}
+
+static uint32_t tag_of(const opq_image_t *image) {
+    uint32_t tag;
+    memcpy(&tag, image->sha256, sizeof tag);
+    return tag == OPQ_NOR_ERASED ? 0 : tag;
+}
+
+opq_nor_status_t opq_slot_write_tag(const opq_nor_t *nor, opq_slot_t slot, const opq_image_t *image) {
+    opq_nor_status_t status = write(nor, mark_address(slot, OPQ_MARK_TAG), tag_of(image));
+    return status == OPQ_NOR_OK ? write(nor, mark_address(slot, OPQ_MARK_TAG) + 4, 0) : status;
+}
+
+opq_nor_status_t opq_slot_claim(const opq_nor_t *nor, opq_slot_t slot, const opq_image_t *image) {
+    uint32_t status_address = mark_address(slot, 0);
+    uint32_t last_sector = opq_slot_first_sector(slot) + 2;
+    if (opq_nor_word(nor, mark_address(slot, OPQ_MARK_TAG)) == tag_of(image)) {
+        if (!opq_slot_is_solid(nor, slot, OPQ_MARK_TAG)) {
+            opq_slot_write_tag(nor, slot, image);  // if not today, at the next start
+        }
+        return OPQ_NOR_OK;
+    }
+    if (!opq_nor_is_erased(nor, status_address, OPQ_SLOT_STATUS_BYTES)) {
+        uint32_t image_end = opq_slot_address(slot) + OPQ_IMAGE_HEADER_BYTES + image->length;
+        if (image_end > opq_nor_sector_address(last_sector)) {
+            return OPQ_NOR_FAILED;  // cannot be: who wrote this sector's image erased its marks
+        }
+        opq_nor_status_t status = nor->erase(nor->context, last_sector);
+        if (status != OPQ_NOR_OK) {
+            return status;
+        }
+    }
+    return opq_slot_write_tag(nor, slot, image);
 }
 
 opq_nor_status_t opq_slot_finish_marks(const opq_nor_t *nor, opq_slot_t slot) {

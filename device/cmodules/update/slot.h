@@ -1,10 +1,11 @@
 // The two firmware slots: where they are, and the marks in the last 1 KB of each (words that only go 1 -> 0).
 //
-//     +0 sequence   +8 installed   +16 confirmed   +24 rejected   +32, +40, +48 trials
+//     +0 sequence   +8 tag   +16 installed   +24 confirmed   +32 rejected   +40, +48, +56 trials
 //
 // A mark is two words. It is set when its first is not all ones; the second follows it, and as long as that is not
 // 0 the boot loader programs the first once more before it believes it: a word whose programming was cut may read
-// 0 today and ones tomorrow.
+// 0 today and ones tomorrow. The tag is the beginning of the image's SHA-256: a programmer that writes a new image
+// and leaves the slot's last sector as it was leaves marks there that are not this image's.
 #ifndef OPQ_SLOT_H
 #define OPQ_SLOT_H
 
@@ -17,10 +18,11 @@ typedef enum { OPQ_SLOT_A = 0, OPQ_SLOT_B = 1, OPQ_SLOT_NONE = 2 } opq_slot_t;
 
 typedef enum {
     OPQ_MARK_SEQUENCE = 0,
-    OPQ_MARK_INSTALLED = 1,
-    OPQ_MARK_CONFIRMED = 2,
-    OPQ_MARK_REJECTED = 3,
-    OPQ_MARK_TRIAL = 4,  // and the next two
+    OPQ_MARK_TAG = 1,
+    OPQ_MARK_INSTALLED = 2,
+    OPQ_MARK_CONFIRMED = 3,
+    OPQ_MARK_REJECTED = 4,
+    OPQ_MARK_TRIAL = 5,  // and the next two
 } opq_mark_t;
 
 typedef struct {
@@ -39,8 +41,11 @@ static inline opq_slot_t opq_slot_other(opq_slot_t slot) { return slot == OPQ_SL
 bool opq_slot_is_solid(const opq_nor_t *nor, opq_slot_t slot, uint32_t mark);
 opq_slot_marks_t opq_slot_marks(const opq_nor_t *nor, opq_slot_t slot);
 opq_nor_status_t opq_slot_set(const opq_nor_t *nor, opq_slot_t slot, uint32_t mark);
-// Sequence is a number, not a mark; it is written before the header, so a slot that counts has it whole.
+// Both are numbers; an update writes them before the header, so a slot that counts has them whole.
 opq_nor_status_t opq_slot_write_sequence(const opq_nor_t *nor, opq_slot_t slot, uint32_t sequence);
+opq_nor_status_t opq_slot_write_tag(const opq_nor_t *nor, opq_slot_t slot, const opq_image_t *image);
+// Makes the marks those of this good image: finishes its tag, or clears marks of another image.
+opq_nor_status_t opq_slot_claim(const opq_nor_t *nor, opq_slot_t slot, const opq_image_t *image);
 // Marks whose write was cut are programmed again.
 opq_nor_status_t opq_slot_finish_marks(const opq_nor_t *nor, opq_slot_t slot);
 

@@ -143,6 +143,9 @@ opq_update_status_t opq_update_end(opq_update_t *update) {
     uint32_t sequence = opq_slot_marks(update->nor, opq_slot_other(update->slot)).sequence + 1;
     opq_nor_status_t status = opq_slot_write_sequence(update->nor, update->slot, sequence);
     if (status == OPQ_NOR_OK) {
+        status = opq_slot_write_tag(update->nor, update->slot, &update->image);
+    }
+    if (status == OPQ_NOR_OK) {
         status = opq_nor_write(update->nor, address, update->header, OPQ_IMAGE_HEADER_BYTES);
     }
     if (status == OPQ_NOR_OK) {

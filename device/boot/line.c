@@ -1,0 +1,65 @@
+#include "line.h"
+
+#include "board.h"
+#include "power.h"
+#include "watchdog.h"
+
+enum { BAUD = 921600, WAIT_LOOPS = 100000 };  // a byte takes 11 us: a wait this long means a dead transmitter
+
+static void await(uint32_t flag) {
+    for (uint32_t loop = 0; loop < WAIT_LOOPS && (USART1->SR & flag) == 0; loop++) {
+    }
+}
+
+void opq_line_start(void) {
+    RCC->APB2ENR |= RCC_APB2ENR_USART1EN;
+    (void)RCC->APB2ENR;  // two cycles until the clock is there (RM0090 7.2.14)
+    USART1->CR1 = 0;
+    USART1->BRR = (opq_power_pclk2_hz() + BAUD / 2) / BAUD;  // RM0090 30.3.4, OVER8 = 0
+    USART1->CR1 = USART_CR1_UE | USART_CR1_TE | USART_CR1_RE;
+    opq_gpio_configure(OPQ_BOARD_LINK_TX, OPQ_GPIO_ALTERNATE, OPQ_GPIO_NO_PULL, 7);
+    opq_gpio_configure(OPQ_BOARD_LINK_RX, OPQ_GPIO_ALTERNATE, OPQ_GPIO_PULL_UP, 7);
+}
+
+int32_t opq_line_take(void) {
+    return (USART1->SR & (USART_SR_RXNE | USART_SR_ORE)) != 0 ? (int32_t)(USART1->DR & 0xFFu) : -1;
+}
+
+void opq_line_send(void *context, const uint8_t *bytes, size_t length) {
+    (void)context;
+    for (size_t i = 0; i < length; i++) {
+        await(USART_SR_TXE);
+        USART1->DR = bytes[i];
+    }
+    opq_watchdog_feed();
+}
+
+void opq_line_end(void) {
+    await(USART_SR_TC);
+    USART1->CR1 = 0;
+    RCC->APB2ENR &= ~RCC_APB2ENR_USART1EN;
+    opq_gpio_configure(OPQ_BOARD_LINK_TX, OPQ_GPIO_INPUT, OPQ_GPIO_PULL_UP, 0);  // the line stays at rest
+}
+
+void opq_micros_start(void) {
+    RCC->APB1ENR |= RCC_APB1ENR_TIM5EN;
+    (void)RCC->APB1ENR;
+    // Twice PCLK1 where that is divided (RM0090 7.2, "Clocks")
+    uint32_t timer_hz = opq_power_pclk1_hz() == OPQ_PCLK1_HZ ? 2u * OPQ_PCLK1_HZ : opq_power_pclk1_hz();
+    TIM5->PSC = timer_hz / 1000000u - 1u;
+    TIM5->ARR = UINT32_MAX;
+    TIM5->EGR = TIM_EGR_UG;  // takes PSC over
+    TIM5->SR = 0;
+    TIM5->CR1 = TIM_CR1_CEN;
+}
+
+uint32_t opq_micros(void) { return TIM5->CNT; }
+
+void opq_micros_end(void) {
+    TIM5->CR1 = 0;
+    TIM5->PSC = 0;
+    TIM5->CNT = 0;
+    TIM5->EGR = TIM_EGR_UG;
+    TIM5->SR = 0;
+    RCC->APB1ENR &= ~RCC_APB1ENR_TIM5EN;
+}

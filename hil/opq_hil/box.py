@@ -8,6 +8,7 @@ import time
 from collections import deque
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_hil import commands
 from opq_hil.clock import RunClock
@@ -139,6 +140,11 @@ class Box:
             raise ValueError(f"box {self.box_id} replays a recording; events go to simulated Boxes only")
         return self.source.add(event)
 
+    @property
+    def v_per_lsb(self) -> float:
+        """The source's, corrected by the setting `gain`."""
+        return self.source.v_per_lsb * self.settings.number("gain")
+
     def hello(self) -> Hello:
         """Who this Box is."""
         source = self.source
@@ -147,7 +153,7 @@ class Box:
             box_id=int(self.box_id),
             boot_id=self._boot_id,
             rate_millihz=source.rate_millihz,
-            v_per_lsb=source.v_per_lsb,
+            v_per_lsb=self.v_per_lsb,
             nominal_v=source.nominal_v,
             nominal_hz=source.nominal_hz,
             effective_bits=source.effective_bits,
@@ -190,15 +196,16 @@ class Box:
 
     def _block(self, flags: int) -> None:
         first = self._next
-        counts = self.source.counts(first, BLOCK_SAMPLES)
+        counts = self._taken(first)
         clipped = int(np.count_nonzero((counts == 32767) | (counts == -32768)))
         if clipped:
             self.clipped_samples += clipped
             flags |= FLAG_CLIPPED
         clock = self.clock
+        phase_ns = round(self.settings.number("phase_ns"))
         samples = Samples(
             first_sample=first - self._zero,
-            t_ns=clock.t_ns(first, self.source.rate_millihz, self.source.offset_ns),
+            t_ns=clock.t_ns(first, self.source.rate_millihz, self.source.offset_ns) - phase_ns,
             uncertainty_ns=clock.uncertainty_ns,
             source=clock.source,
             rate_millihz=self.source.rate_millihz,
@@ -213,11 +220,19 @@ class Box:
         for mark in self.source.marks(first, BLOCK_SAMPLES):
             self._event_sent(mark)
 
+    def _taken(self, first: int) -> NDArray[np.int16]:
+        """Counts without the setting `offset_lsb`, within int16."""
+        counts = self.source.counts(first, BLOCK_SAMPLES)
+        offset_lsb = round(self.settings.number("offset_lsb"))
+        if not offset_lsb:
+            return counts
+        return np.clip(counts.astype(np.int32) - offset_lsb, -32768, 32767).astype(np.int16)
+
     def _look_at(self, newest: Samples) -> None:
         """Tell crossings of the last nominal cycle's rms."""
         source = self.source
         cycle = round(source.rate_millihz / 1000 / source.nominal_hz)
-        rms_v = float(np.sqrt(np.mean(self.ring.newest(cycle) ** 2))) * source.v_per_lsb
+        rms_v = float(np.sqrt(np.mean(self.ring.newest(cycle) ** 2))) * self.v_per_lsb
         for kind, entering, share in self.crossings.look(rms_v / source.nominal_v):
             self.send(
                 Crossing(
@@ -254,7 +269,7 @@ class Box:
         self.send(GpsStatus(GpsState.FREE, 0, t_ns, clock.uncertainty_ns, 0, 0, 0, 0, 0))
         if self.settings["measurements"] == "on":
             source = self.source
-            figures = self.ring.figures(source.rate_millihz / 1000, source.v_per_lsb, source.nominal_hz)
+            figures = self.ring.figures(source.rate_millihz / 1000, self.v_per_lsb, source.nominal_hz)
             if figures is not None:
                 self.send(figures)
 

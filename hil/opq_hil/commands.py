@@ -12,6 +12,8 @@ KEY = re.compile(r"[a-z][a-z0-9_.]{0,31}")
 SETTINGS_AT_MOST = 24
 VALUE_BYTES_AT_MOST = 40
 """24 settings of 32 + 40 bytes stay below a frame's 2048."""
+CALIBRATION = {"gain": (1.0, 0.5, 2.0), "offset_lsb": (0.0, -32768, 32767), "phase_ns": (0.0, -1e6, 1e6)}
+"""Setting -> value of a new Box, least, most: as in the firmware's table."""
 
 
 class Settings:
@@ -19,10 +21,14 @@ class Settings:
 
     def __init__(self, **values: str) -> None:
         self.sequence = 0
-        self._values = dict(values)
+        self._values = {key: f"{limits[0]:g}" for key, limits in CALIBRATION.items()} | values
 
     def __getitem__(self, key: str) -> str:
         return self._values[key]
+
+    def number(self, key: str) -> float:
+        """One of CALIBRATION."""
+        return float(self._values[key])
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(sorted(self._values.items()))
@@ -40,6 +46,10 @@ class Settings:
             raise ValueError(f"already {SETTINGS_AT_MOST} settings")
         if key == "measurements" and value not in ("on", "off"):
             raise ValueError("measurements: want on or off")
+        if key in CALIBRATION:
+            _, least, most = CALIBRATION[key]
+            if not least <= float(value) <= most:
+                raise ValueError(f"{key}: want {least:g} to {most:g}")
         self._values[key] = value
         self.sequence += 1
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "inject": ("opq_tools.inject", "Publish a message or a stored event into Mauka."),
     "recordings": ("opq_tools.recordings_get", "Fetch the public recordings of a real dip."),
     "firmware": ("opq_tools.firmware", "Build the Box's firmware, reproducible and held to budgets."),
+    "calibrate": ("opq_tools.calibrate", "Gain, offset and phase of a Box against a reference."),
     "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
 }
 """Name -> the module whose `command` it is, and its line in the list."""

@@ -27,6 +27,7 @@
 #define MICROPY_READER_VFS (0)
 #define MICROPY_PERSISTENT_CODE_LOAD (0) // mpy-cross's output is frozen, never loaded
 #define MICROPY_PY_IO (0)
+#define MICROPY_PY_JSON (0)
 #define MICROPY_PY_OS (0)
 #define MICROPY_PY_ASYNCIO (0)
 #define MICROPY_PY_SELECT (0)

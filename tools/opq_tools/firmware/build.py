@@ -19,14 +19,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from opq_proto.signing import development_key
+from opq_proto.signing import development_key, firmware_public_key
 from opq_tools.firmware.checks import Figures, check
 from opq_tools.firmware.errors import BudgetError, BuildError
 from opq_tools.firmware.images import Images, lay_out
 from opq_tools.firmware.toolchain import Toolchain
 
 DEVICE = Path(__file__).resolve().parents[3] / "device"
-JUMP = bytes.fromhex("80ff001009000008024801688d4641680847000000020208")
 EPOCH = "1744675200"
 """SOURCE_DATE_EPOCH: the day of MicroPython 1.25; whatever asks for the date gets this one."""
 
@@ -87,21 +86,31 @@ def build(
         raise BuildError(f"{folder} cannot be made: {problem.strerror}") from None
     began = time.monotonic()
     with _locked(folder / ".lock"):
-        _make(tools, device / "port", board, objects, version)
-        boot = folder / "obj" / "boot"
-        boot.mkdir(exist_ok=True)
-        if (device / "boot/Makefile").exists():
-            _make(tools, device / "boot", board, boot, version)
-        else:
-            (boot / "boot.bin").write_bytes(JUMP)
-            (boot / "boot.elf").write_bytes(JUMP)
-        for name in ("firmware_a.elf", "firmware_b.elf", "firmware_a.bin", "firmware_b.bin"):
-            (folder / name).write_bytes((objects / name).read_bytes())
-        for name in ("boot.elf", "boot.bin"):
-            (folder / name).write_bytes((boot / name).read_bytes())
-        images = lay_out(
-            folder, board, version, key or development_key(data_folder()), development=key is None
+        private = key or development_key(data_folder())
+        _make(
+            tools,
+            device / "port",
+            objects,
+            MICROPYTHON=str(tools.micropython.path),
+            BOARD=board,
+            VERSION=version,
         )
+        _make(
+            tools,
+            device / "boot",
+            objects / "boot",
+            MONOCYPHER=str(tools.monocypher.path),
+            BOARD=board,
+            PUBLIC_KEY=firmware_public_key(private).raw.hex(),
+        )
+        for made in (
+            *objects.glob("firmware_?.elf"),
+            *objects.glob("firmware_?.bin"),
+            *objects.glob("boot/boot.*"),
+        ):
+            if made.suffix in (".elf", ".bin"):
+                (folder / made.name).write_bytes(made.read_bytes())
+        images = lay_out(folder, board, version, private, development=key is None)
         figures = check(folder, objects, device / "port", board)
         hashed = [*folder.glob("firmware_?.bin"), folder / "boot.bin", folder / "flash.bin"]
         built = Built(
@@ -114,6 +123,8 @@ def build(
                 "micropython": tools.micropython.version,
                 "micropython_sha256": tools.micropython.sha256,
                 "micropython_note": tools.micropython.note,
+                "monocypher": tools.monocypher.version,
+                "monocypher_sha256": tools.monocypher.sha256,
                 "compiler": tools.compiler,
             },
             {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(hashed)},
@@ -132,17 +143,9 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _make(tools: Toolchain, room: Path, board: str, objects: Path, version: str) -> None:
-    command = (
-        tools.make,
-        "-C",
-        str(room),
-        f"-j{os.cpu_count() or 1}",
-        f"MICROPYTHON={tools.micropython.path}",
-        f"BOARD={board}",
-        f"BUILD={objects}",
-        f"VERSION={version}",
-    )
+def _make(tools: Toolchain, room: Path, objects: Path, **variables: str) -> None:
+    told = [f"{name}={value}" for name, value in {**variables, "BUILD": str(objects)}.items()]
+    command = (tools.make, "-C", str(room), f"-j{os.cpu_count() or 1}", *told)
     environment = {
         **{
             name: value
@@ -157,4 +160,6 @@ def _make(tools: Toolchain, room: Path, board: str, objects: Path, version: str)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         first = next((n for n, line in enumerate(lines) if "error" in line or "***" in line), 0)
-        raise BuildError(f"{board}: {room.name} does not build:\n" + "\n".join(lines[first : first + 12]))
+        raise BuildError(
+            f"{room.name} of {variables['BOARD']} does not build:\n" + "\n".join(lines[first : first + 12])
+        )

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from opq_tools.firmware import sealed, stack
-from opq_tools.firmware.elf import Binary, read
+from opq_tools.firmware.elf import Binary, loaded_bytes, read
 from opq_tools.firmware.errors import BuildError
 
 BUDGETS = ("flash_bytes", "sram_bytes", "boot_bytes", "interrupt_stack_bytes", "task_stack_bytes")
@@ -91,7 +91,7 @@ def _check(
     used = {
         "flash_bytes": (folder / "firmware_a.bin").stat().st_size,
         "sram_bytes": binary.sections[".ram"][1] + binary.sections[".bss"][1],
-        "boot_bytes": (folder / "boot.bin").stat().st_size,
+        "boot_bytes": loaded_bytes(folder / "boot.elf"),
         "interrupt_stack_bytes": sum(level.bytes for level in levels.values()),
         "task_stack_bytes": task.bytes,
     }

@@ -65,8 +65,9 @@ def build_command(
 
 def _show(built: list[Built], tools: Toolchain) -> None:
     console = Console()
-    source = tools.micropython
-    click.echo(f"MicroPython {source.version} {source.note or 'sha256 ' + source.sha256}")
+    for source in (tools.micropython, tools.monocypher):
+        digest = f"sha256 {source.sha256}" if source.sha256 else ""
+        click.echo(" ".join(filter(None, (source.package, source.version, digest, source.note))))
     click.echo(tools.compiler)
     for each in built:
         figures = each.figures

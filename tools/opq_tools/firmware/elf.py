@@ -82,6 +82,13 @@ def read(path: Path) -> Binary:
     return Binary(sections, {name: value for name, value, _, _ in rows if name}, functions)
 
 
+def loaded_bytes(path: Path) -> int:
+    """What a linked program takes of flash: everything that is loaded."""
+    with path.open("rb") as handle:
+        segments = ELFFile(handle).iter_segments()
+        return sum(int(each["p_filesz"]) for each in segments if each["p_type"] == "PT_LOAD")
+
+
 def _add_literals(
     spans: list[tuple[int, int, Function]],
     by_address: Mapping[int, Function],

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_hil.debian_source import SourceTree, cache_folder, fetch
+from opq_hil.monocypher_source import monocypher
 from opq_tools.firmware.errors import BuildError
 
 SUITE = "trixie"
@@ -26,6 +27,7 @@ class Toolchain:
     compiler: str
     make: str
     micropython: SourceTree
+    monocypher: SourceTree
     mpy_cross: Path
 
 
@@ -44,7 +46,7 @@ def find(*, refresh: bool = False) -> Toolchain:
     if not Path(_told(gcc, *flags, "-print-file-name=libm.a")).is_absolute():
         raise BuildError(f"{gcc} has no newlib for hard float: {APT}")
     tree = micropython_tree(refresh=refresh)
-    return Toolchain(_told(gcc, "--version").splitlines()[0], make, tree, mpy_cross(tree, make))
+    return Toolchain(_told(gcc, "--version").splitlines()[0], make, tree, monocypher(), mpy_cross(tree, make))
 
 
 def micropython_tree(*, refresh: bool = False) -> SourceTree:

@@ -1,4 +1,5 @@
-// NMEA 0183: byte by byte. RMC and ZDA name the second, GGA and RMC give position, GGA the satellites. Any talker (GP, GN, GL ...).
+// NMEA 0183, byte by byte. RMC and ZDA name the second, RMC and GGA say whether there is a fix and where.
+// Any talker (GP, GN, GL ...). A sentence without a checksum is none.
 #ifndef OPQ_NMEA_H
 #define OPQ_NMEA_H
 
@@ -7,7 +8,7 @@
 
 #include "label.h"
 
-#define OPQ_NMEA_LINE 120u // NMEA 0183 4.x: at most 82 characters; receivers exceed it
+#define OPQ_NMEA_LINE 120u // NMEA 0183 4.x allows 82 characters; receivers exceed it
 
 // What receivers tell beside the time.
 typedef struct {
@@ -25,17 +26,21 @@ typedef enum {
 } opq_gps_t;
 
 typedef struct {
-    uint32_t sentences;    // good ones
-    uint32_t checksums;    // wrong checksum
-    uint32_t malformed;    // right checksum, senseless fields
+    uint32_t sentences; // good ones, of any kind
+    uint32_t checksums; // missing or wrong checksum
+    uint32_t malformed; // right checksum, senseless fields
     uint32_t overlong;
+    int64_t first_tick;
     uint8_t length;
     bool inside;
-    int64_t first_tick;
+    bool fix_told; // RMC or GGA came
+    bool fix;      // and said so; ZDA does not
     char line[OPQ_NMEA_LINE + 1];
 } opq_nmea_t;
 
 void opq_nmea_start(opq_nmea_t *nmea);
+
+// `tick`: now. `label` and `fix` are touched only as the result says; RMC renews `fix` as well.
 opq_gps_t opq_nmea_push(opq_nmea_t *nmea, uint8_t byte, int64_t tick, opq_label_t *label, opq_fix_t *fix);
 
 #endif

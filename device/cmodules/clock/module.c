@@ -1,0 +1,194 @@
+// `clock` for MicroPython: receiver and pulses into the clock. Names as in app/typings/clock.pyi.
+#include <string.h>
+
+#include "board.h"
+#include "clock.h"
+#include "nmea.h"
+#include "py/runtime.h"
+#include "tick.h"
+#include "uart.h"
+#include "ubx.h"
+
+enum {
+    RECEIVE = 2048,        // 180 ms of 115,200 baud, 2 s of 9,600
+    TRANSMIT = 64,         // three CFG-MSG
+    BYTES_AT_ONCE = RECEIVE, // bounded: a poll takes what was there, not what comes meanwhile
+    ASK_AGAIN_S = 10,      // a u-blox that lost its supply forgets what it was asked for
+};
+
+extern opq_clock_t opq_box_clock; // main.c
+
+static uint8_t receive_bytes[RECEIVE], transmit_bytes[TRANSMIT];
+static opq_queue_t receive, transmit;
+static opq_nmea_t nmea;
+static opq_ubx_t ubx;
+static opq_fix_t fix;
+static bool started, listening, asking;
+static uint32_t silent_s, heard;
+
+static void listen(mp_int_t baud) {
+    static mp_int_t running_baud;
+    if (!listening) {
+        opq_queue_init(&receive, receive_bytes, RECEIVE);
+        opq_queue_init(&transmit, transmit_bytes, TRANSMIT);
+        static const opq_uart_events_t nothing = {NULL, NULL};
+        opq_uart_start(OPQ_UART_GPS, (uint32_t)baud, &transmit, &receive, &nothing);
+        opq_nmea_start(&nmea);
+        opq_ubx_start(&ubx);
+        listening = true;
+    } else if (baud != running_baud) {
+        opq_uart_baud(OPQ_UART_GPS, (uint32_t)baud);
+    }
+    running_baud = baud;
+}
+
+static void ask(void) {
+    uint8_t message[OPQ_UBX_ENABLE];
+    for (unsigned i = 0; opq_ubx_enable(i, message) > 0; i++) {
+        (void)opq_queue_put(&transmit, message, sizeof message);
+    }
+    opq_uart_send(OPQ_UART_GPS);
+}
+
+// configure(receiver, leap_seconds, pulse_delay_ns, ppb_per_k, ppb_per_k_sigma[, baud])
+static mp_obj_t clock_configure(size_t n, const mp_obj_t *args) {
+    const char *receiver = mp_obj_str_get_str(args[0]);
+    opq_clock_config_t config;
+    opq_clock_config_default(&config, OPQ_BOARD_TCXO);
+    config.leap_seconds = (int8_t)mp_obj_get_int(args[1]);
+    config.pulse_delay_ns = (int32_t)mp_obj_get_int(args[2]);
+    float sigma = mp_obj_get_float_to_f(args[4]);
+    if (sigma > 0.0f) { // kept in flash from an earlier start
+        config.tcxo_ppb_per_k = mp_obj_get_float_to_f(args[3]);
+        config.tcxo_sigma_ppb_per_k = sigma;
+    }
+    if (started) {
+        opq_clock_configure(&opq_box_clock, &config);
+    } else {
+        opq_clock_init(&opq_box_clock, &config, opq_tick_now());
+        started = true;
+    }
+    if (strcmp(receiver, "none") != 0) {
+        listen(n > 5 ? mp_obj_get_int(args[5]) : 9600);
+    }
+    asking = strcmp(receiver, "ubx") == 0;
+    silent_s = ASK_AGAIN_S; // with the next second
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(clock_configure_obj, 5, 6, clock_configure);
+
+static void told(opq_gps_t what, const opq_label_t *label, const opq_leap_t *leap) {
+    if (what == OPQ_GPS_LABEL) {
+        opq_clock_label(&opq_box_clock, label);
+    } else if (what == OPQ_GPS_LEAP) {
+        opq_clock_leap(&opq_box_clock, leap->utc_s, leap->change, leap->leap_seconds);
+    }
+}
+
+static mp_obj_t clock_poll(void) {
+    int64_t tick;
+    while (opq_tick_take_pps(&tick)) {
+        opq_clock_pps(&opq_box_clock, tick);
+    }
+    if (!listening) {
+        return mp_const_none;
+    }
+    int64_t now_tick = opq_tick_now();
+    for (unsigned i = 0; i < BYTES_AT_ONCE; i++) {
+        int byte = opq_queue_take_byte(&receive);
+        if (byte < 0) {
+            break;
+        }
+        opq_label_t label;
+        opq_leap_t leap;
+        told(opq_nmea_push(&nmea, (uint8_t)byte, now_tick, &label, &fix), &label, &leap);
+        told(opq_ubx_push(&ubx, (uint8_t)byte, now_tick, &label, &fix, &leap), &label, &leap);
+    }
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(clock_poll_obj, clock_poll);
+
+static mp_obj_t clock_second(mp_obj_t temperature) {
+    int64_t now_tick = opq_tick_now();
+    opq_clock_temperature(&opq_box_clock, now_tick, mp_obj_get_float_to_f(temperature));
+    opq_clock_tick(&opq_box_clock, now_tick);
+    silent_s = ubx.messages != heard ? 0 : silent_s + 1;
+    heard = ubx.messages;
+    if (asking && silent_s >= ASK_AGAIN_S) {
+        ask();
+        silent_s = 0;
+    }
+    return MP_OBJ_NEW_SMALL_INT(opq_box_clock.status.state);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(clock_second_obj, clock_second);
+
+static mp_obj_t clock_sync(mp_obj_t t_ns, mp_obj_t uncertainty_ns, mp_obj_t ntp) {
+    opq_clock_sync(&opq_box_clock, opq_tick_now(), mp_obj_get_ll(t_ns), (uint32_t)mp_obj_get_int_truncated(uncertainty_ns),
+                   mp_obj_is_true(ntp) ? OPQ_SOURCE_NTP : OPQ_SOURCE_FREE);
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(clock_sync_obj, clock_sync);
+
+static mp_obj_t clock_labels_wrong(void) {
+    return MP_OBJ_NEW_SMALL_INT(opq_box_clock.status.labels_wrong & 0x3FFFFFFFu);
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(clock_labels_wrong_obj, clock_labels_wrong);
+
+static mp_obj_t clock_seen(void) {
+    mp_obj_t items[] = {
+        MP_OBJ_NEW_SMALL_INT(fix.satellites),
+        mp_obj_new_int(fix.latitude_e7),
+        mp_obj_new_int(fix.longitude_e7),
+    };
+    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(clock_seen_obj, clock_seen);
+
+static mp_obj_t clock_learnt(void) {
+    const opq_clock_status_t *status = &opq_box_clock.status;
+    if (!status->learnt) {
+        return mp_const_none;
+    }
+    mp_obj_t items[] = {
+        mp_obj_new_float_from_f((float)status->coefficient_pptk / 1000.0f),
+        mp_obj_new_float_from_f((float)status->coefficient_sigma_pptk / 1000.0f),
+    };
+    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(clock_learnt_obj, clock_learnt);
+
+// status(buffer): the status struct as it is (clock.h), for tests and the prompt; its size when there is no buffer.
+static mp_obj_t clock_status(size_t n, const mp_obj_t *args) {
+    opq_clock_status_t status;
+    if (n > 0) {
+        mp_buffer_info_t buffer;
+        mp_get_buffer_raise(args[0], &buffer, MP_BUFFER_WRITE);
+        opq_clock_status(&opq_box_clock, &status);
+        memcpy(buffer.buf, &status, buffer.len < sizeof status ? buffer.len : sizeof status);
+    }
+    return MP_OBJ_NEW_SMALL_INT(sizeof status);
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(clock_status_obj, 0, 1, clock_status);
+
+static const mp_rom_map_elem_t clock_globals_table[] = {
+    {MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR_clock)},
+    {MP_ROM_QSTR(MP_QSTR_FREE), MP_ROM_INT(OPQ_CLOCK_FREE)},
+    {MP_ROM_QSTR(MP_QSTR_ACQUIRING), MP_ROM_INT(OPQ_CLOCK_ACQUIRING)},
+    {MP_ROM_QSTR(MP_QSTR_LOCKED), MP_ROM_INT(OPQ_CLOCK_LOCKED)},
+    {MP_ROM_QSTR(MP_QSTR_HOLDOVER), MP_ROM_INT(OPQ_CLOCK_HOLDOVER)},
+    {MP_ROM_QSTR(MP_QSTR_configure), MP_ROM_PTR(&clock_configure_obj)},
+    {MP_ROM_QSTR(MP_QSTR_poll), MP_ROM_PTR(&clock_poll_obj)},
+    {MP_ROM_QSTR(MP_QSTR_second), MP_ROM_PTR(&clock_second_obj)},
+    {MP_ROM_QSTR(MP_QSTR_sync), MP_ROM_PTR(&clock_sync_obj)},
+    {MP_ROM_QSTR(MP_QSTR_labels_wrong), MP_ROM_PTR(&clock_labels_wrong_obj)},
+    {MP_ROM_QSTR(MP_QSTR_seen), MP_ROM_PTR(&clock_seen_obj)},
+    {MP_ROM_QSTR(MP_QSTR_learnt), MP_ROM_PTR(&clock_learnt_obj)},
+    {MP_ROM_QSTR(MP_QSTR_status), MP_ROM_PTR(&clock_status_obj)},
+};
+static MP_DEFINE_CONST_DICT(clock_globals, clock_globals_table);
+
+const mp_obj_module_t opq_clock_module = {
+    .base = {&mp_type_module},
+    .globals = (mp_obj_dict_t *)&clock_globals,
+};
+MP_REGISTER_MODULE(MP_QSTR_clock, opq_clock_module);

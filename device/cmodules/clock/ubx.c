@@ -1,0 +1,213 @@
+#include "ubx.h"
+
+#include "calendar.h"
+
+enum { SYNC1 = 0xB5, SYNC2 = 0x62 };
+enum { NAV = 0x01, TIM = 0x0D, CFG = 0x06 };
+enum { NAV_PVT = 0x07, NAV_TIMEUTC = 0x21, NAV_TIMELS = 0x26, TIM_TP = 0x01, CFG_MSG = 0x01 };
+enum { PVT_LENGTH = 92, PVT_LENGTH_7 = 84, TIMEUTC_LENGTH = 20, TIMELS_LENGTH = 24, TP_LENGTH = 16 };
+enum { WAIT1, WAIT2, CLASS, ID, LENGTH1, LENGTH2, PAYLOAD, CHECK_A, CHECK_B };
+
+#define WEEK_S INT64_C(604800)
+#define DAY_S INT64_C(86400)
+#define EPOCH_NS 50000000 // a solution so far from the whole second is one of several in it
+
+void opq_ubx_start(opq_ubx_t *ubx) { *ubx = (opq_ubx_t){0}; }
+
+static uint16_t u16(const uint8_t *at) { return (uint16_t)(at[0] | (uint16_t)at[1] << 8); }
+
+static uint32_t u32(const uint8_t *at) { return u16(at) | (uint32_t)u16(at + 2) << 16; }
+
+static int32_t i32(const uint8_t *at) {
+    uint32_t value = u32(at);
+    return value < UINT32_C(0x80000000) ? (int32_t)value : (int32_t)(value - UINT32_C(0x80000000)) + INT32_MIN;
+}
+
+static int8_t i8(uint8_t value) { return (int8_t)(value < 0x80 ? value : value - 0x100); }
+
+// year u2, month, day, hour, minute, second as NAV-PVT and NAV-TIMEUTC have them; `nano_ns` is -500 ms .. 500 ms.
+static bool label_at(const opq_ubx_t *ubx, const uint8_t *at, int32_t nano_ns, opq_label_t *label) {
+    uint16_t year = u16(at);
+    bool leap = at[4] == 23 && at[5] == 59 && at[6] == 60;
+    if (year < 2000 || year >= 2100 || at[2] < 1 || at[2] > 12 || at[3] < 1 || at[3] > 31 || at[4] > 23 || at[5] > 59 ||
+        (at[6] > 59 && !leap) || nano_ns > EPOCH_NS || nano_ns < -EPOCH_NS) {
+        return false;
+    }
+    *label = (opq_label_t){
+        .utc_s = opq_unix_s(year, at[2], at[3], at[4], at[5], at[6]),
+        .arrival_tick = ubx->first_tick,
+        .leap = leap,
+    };
+    return true;
+}
+
+static opq_gps_t pvt(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix) {
+    const uint8_t *p = ubx->payload;
+    uint8_t valid = p[11];    // 0 validDate, 1 validTime, 2 fullyResolved
+    bool fixed = (p[21] & 1u) != 0 && p[20] >= 2 && p[20] <= 5; // gnssFixOK; 2D, 3D, with dead reckoning, time only
+    ubx->fix_told = true;
+    ubx->fix = fixed;
+    fix->satellites = p[23];
+    if (fixed && p[20] != 5) {
+        fix->longitude_e7 = i32(p + 24);
+        fix->latitude_e7 = i32(p + 28);
+        fix->position = true;
+    }
+    if (!fixed || (valid & 3u) != 3u) {
+        *label = (opq_label_t){.arrival_tick = ubx->first_tick, .kind = OPQ_LABEL_UBX};
+        return OPQ_GPS_LABEL; // what it says is: no fix
+    }
+    if (!label_at(ubx, p + 4, i32(p + 16), label)) {
+        return OPQ_GPS_FIX;
+    }
+    label->valid = true;
+    label->kind = (valid & 4u) != 0 ? OPQ_LABEL_UBX_CONFIRMED : OPQ_LABEL_UBX;
+    return OPQ_GPS_LABEL;
+}
+
+static opq_gps_t timeutc(opq_ubx_t *ubx, opq_label_t *label) {
+    const uint8_t *p = ubx->payload;
+    uint8_t valid = p[19]; // 0 validTOW, 1 validWKN, 2 validUTC
+    if ((valid & 3u) != 3u || (ubx->fix_told && !ubx->fix) || !label_at(ubx, p + 12, i32(p + 8), label)) {
+        return OPQ_GPS_NOTHING;
+    }
+    label->valid = true;
+    label->kind = (valid & 4u) != 0 ? OPQ_LABEL_UBX_CONFIRMED : OPQ_LABEL_UBX;
+    return OPQ_GPS_LABEL;
+}
+
+// The time of the pulse to come.
+static opq_gps_t tp(opq_ubx_t *ubx, opq_label_t *label) {
+    const uint8_t *p = ubx->payload;
+    bool utc_base = (p[14] & 1u) != 0;
+    bool utc_known = (p[14] & 2u) != 0;
+    int64_t tow_s = ((int64_t)u32(p) + 500) / 1000;
+    if (u32(p) >= WEEK_S * 1000 || (utc_base ? !utc_known : !ubx->leap_known)) {
+        return OPQ_GPS_NOTHING;
+    }
+    *label = (opq_label_t){
+        .utc_s = OPQ_GPS_EPOCH_S + u16(p + 12) * WEEK_S + tow_s - (utc_base ? 0 : ubx->leap_seconds),
+        .arrival_tick = ubx->first_tick,
+        .kind = OPQ_LABEL_UBX_CONFIRMED,
+        .valid = !ubx->fix_told || ubx->fix,
+        .of_next_pulse = true,
+    };
+    return OPQ_GPS_LABEL;
+}
+
+static opq_gps_t timels(opq_ubx_t *ubx, opq_leap_t *leap) {
+    const uint8_t *p = ubx->payload;
+    uint8_t valid = p[23]; // 0 validCurrLs, 1 validTimeToLsEvent
+    if ((valid & 1u) == 0 || p[8] == 255) {
+        return OPQ_GPS_NOTHING;
+    }
+    ubx->leap_known = p[8] != 0; // 0: the firmware's default, not the sky's
+    ubx->leap_seconds = i8(p[9]);
+    int8_t change = i8(p[11]);
+    if ((valid & 2u) == 0 || p[10] == 0 || change < -1 || change > 1) {
+        return OPQ_GPS_NOTHING; // says nothing of what is ahead
+    }
+    uint16_t day = u16(p + 18); // 1 Sunday .. 7 Saturday; the change is at the end of it
+    *leap = (opq_leap_t){.leap_seconds = ubx->leap_seconds};
+    if (change != 0 && i32(p + 12) > 0 && day >= 1 && day <= 7) {
+        leap->change = change;
+        leap->utc_s = OPQ_GPS_EPOCH_S + u16(p + 16) * WEEK_S + day * DAY_S;
+    }
+    return OPQ_GPS_LEAP;
+}
+
+static opq_gps_t message(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix, opq_leap_t *leap) {
+    ubx->messages++;
+    uint16_t length = ubx->length;
+    if (ubx->class_id == NAV && ubx->message_id == NAV_PVT && (length == PVT_LENGTH || length == PVT_LENGTH_7)) {
+        return pvt(ubx, label, fix);
+    }
+    if (ubx->class_id == NAV && ubx->message_id == NAV_TIMEUTC && length == TIMEUTC_LENGTH) {
+        return timeutc(ubx, label);
+    }
+    if (ubx->class_id == NAV && ubx->message_id == NAV_TIMELS && length == TIMELS_LENGTH) {
+        return timels(ubx, leap);
+    }
+    if (ubx->class_id == TIM && ubx->message_id == TIM_TP && length == TP_LENGTH) {
+        return tp(ubx, label);
+    }
+    return OPQ_GPS_NOTHING;
+}
+
+static void sum(opq_ubx_t *ubx, uint8_t byte) { // 8-bit Fletcher, over class to payload
+    ubx->a = (uint8_t)(ubx->a + byte);
+    ubx->b = (uint8_t)(ubx->b + ubx->a);
+}
+
+opq_gps_t opq_ubx_push(opq_ubx_t *ubx, uint8_t byte, int64_t tick, opq_label_t *label, opq_fix_t *fix, opq_leap_t *leap) {
+    if (ubx->state >= CLASS && ubx->state <= PAYLOAD) {
+        sum(ubx, byte);
+    }
+    switch (ubx->state) {
+    case WAIT1:
+        ubx->first_tick = tick;
+        ubx->state = byte == SYNC1 ? WAIT2 : WAIT1;
+        break;
+    case WAIT2:
+        ubx->a = ubx->b = 0;
+        ubx->got = 0;
+        ubx->state = byte == SYNC2 ? CLASS : byte == SYNC1 ? WAIT2 : WAIT1;
+        break;
+    case CLASS:
+        ubx->class_id = byte;
+        ubx->state = ID;
+        break;
+    case ID:
+        ubx->message_id = byte;
+        ubx->state = LENGTH1;
+        break;
+    case LENGTH1:
+        ubx->length = byte;
+        ubx->state = LENGTH2;
+        break;
+    case LENGTH2:
+        ubx->length = (uint16_t)(ubx->length | (uint16_t)byte << 8);
+        ubx->malformed += ubx->length > OPQ_UBX_LONGEST;
+        ubx->state = ubx->length > OPQ_UBX_LONGEST ? WAIT1 : ubx->length > 0 ? PAYLOAD : CHECK_A;
+        break;
+    case PAYLOAD:
+        if (ubx->got < OPQ_UBX_PAYLOAD) {
+            ubx->payload[ubx->got] = byte;
+        }
+        ubx->state = ++ubx->got == ubx->length ? CHECK_A : PAYLOAD;
+        break;
+    case CHECK_A:
+        ubx->first_a = byte;
+        ubx->state = CHECK_B;
+        break;
+    default:
+        ubx->state = WAIT1;
+        if (ubx->first_a != ubx->a || byte != ubx->b) {
+            ubx->checksums++;
+        } else if (ubx->length > OPQ_UBX_PAYLOAD) {
+            ubx->skipped++;
+        } else {
+            return message(ubx, label, fix, leap);
+        }
+        break;
+    }
+    return OPQ_GPS_NOTHING;
+}
+
+size_t opq_ubx_enable(unsigned index, uint8_t out[OPQ_UBX_ENABLE]) {
+    static const uint8_t wanted[][2] = {{NAV, NAV_PVT}, {NAV, NAV_TIMELS}, {TIM, TIM_TP}};
+    if (index >= sizeof wanted / sizeof *wanted) {
+        return 0;
+    }
+    const uint8_t body[] = {CFG, CFG_MSG, 3, 0, wanted[index][0], wanted[index][1], 1};
+    opq_ubx_t checksum = {0};
+    out[0] = SYNC1;
+    out[1] = SYNC2;
+    for (size_t i = 0; i < sizeof body; i++) {
+        out[2 + i] = body[i];
+        sum(&checksum, body[i]);
+    }
+    out[9] = checksum.a;
+    out[10] = checksum.b;
+    return OPQ_UBX_ENABLE;
+}

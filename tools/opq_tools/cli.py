@@ -22,6 +22,9 @@ COMMANDS = {
     "recordings": ("opq_tools.recordings_get", "Fetch the public recordings of a real dip."),
     "firmware": ("opq_tools.firmware", "Build the Box's firmware, reproducible and held to budgets."),
     "calibrate": ("opq_tools.calibrate", "Gain, offset and phase of a Box against a reference."),
+    "sign": ("opq_tools.sign", "Sign firmware, or any file in the original's form."),
+    "verify": ("opq_tools.verify", "Check a signature of firmware or of any file."),
+    "flash": ("opq_tools.flash", "Firmware onto a chip or a Box: ROM, USB, probe, or in place."),
     "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
 }
 """Name -> the module whose `command` it is, and its line in the list."""
@@ -83,6 +86,7 @@ def main() -> None:
 EXTRA_OF_MODULE = {
     "cobs": "hil",
     "comtrade": "analyze",
+    "cryptography": "signing",
     "fastapi": "cloud",
     "matplotlib": "analyze",
     "msgspec": "cloud",
@@ -92,6 +96,7 @@ EXTRA_OF_MODULE = {
     "pydantic": "gateway",
     "pymongo": "cloud",
     "serial": "gateway",
+    "stm32loader": "flash",
     "structlog": "gateway",
     "tomli_w": "hil",
     "uvicorn": "cloud",

@@ -75,7 +75,7 @@ static uint64_t block_read(void *opaque, hwaddr offset, unsigned size)
     }
     opq_sync(block->box);
     value = block->read(block->box, block->index, offset & ~3u);
-    opq_chain_rearm(block->box);
+    opq_chain_rearm(block->box, false);
     return (value >> lane) & MAKE_64BIT_MASK(0, size * 8);
 }
 
@@ -90,7 +90,7 @@ static void block_write(void *opaque, hwaddr offset, uint64_t value, unsigned si
     }
     opq_sync(block->box);
     block->write(block->box, block->index, offset & ~3u, ((uint32_t)value << lane) & mask, mask);
-    opq_chain_rearm(block->box);
+    opq_chain_rearm(block->box, true);
 }
 
 static const MemoryRegionOps block_ops = {

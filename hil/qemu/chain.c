@@ -8,6 +8,8 @@
 
 enum { TIM3 = 1 };
 
+static bool planned; /* `event` stands where it should */
+
 static void run(OpqBox *box, int64_t upto)
 {
     box->running_chain = true;
@@ -24,6 +26,7 @@ static void run(OpqBox *box, int64_t upto)
         if (MIN(timer_tick, MIN(box->adc.end, box->spi2.end)) > upto) {
             break;
         }
+        planned = false;
         if (box->adc.end <= timer_tick && box->adc.end <= box->spi2.end) {
             opq_adc_finish(box);
         } else if (box->spi2.end <= timer_tick) {
@@ -177,10 +180,16 @@ static int64_t next_interrupt(OpqBox *box)
     return next;
 }
 
-void opq_chain_rearm(OpqBox *box)
+/* `changed`: a register was written, so that other events may come. */
+void opq_chain_rearm(OpqBox *box, bool changed)
 {
-    int64_t next = box->ended ? OPQ_NEVER : next_interrupt(box);
+    int64_t next;
 
+    if ((planned && !changed) || box->ended) {
+        return;
+    }
+    planned = true;
+    next = next_interrupt(box);
     if (next == OPQ_NEVER) {
         timer_del(box->event);
     } else if (!timer_pending(box->event) || timer_expire_time_ns(box->event) != (uint64_t)opq_ns_of_tick(next)) {
@@ -192,8 +201,12 @@ static void due(void *opaque)
 {
     OpqBox *box = opaque;
 
+    if (box->ended) { /* a clock without any timer would make QEMU complain until it has stopped */
+        timer_mod(box->event, opq_now_ns() + 1000000000);
+        return;
+    }
     opq_sync(box);
-    opq_chain_rearm(box);
+    opq_chain_rearm(box, true);
 }
 
 void opq_chain_init(OpqBox *box)

@@ -224,6 +224,7 @@ static bool key(int *step, bool *shut, uint32_t value, uint32_t first, uint32_t 
 void opq_flash_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask)
 {
     OpqFlash *flash = &box->flash_if;
+    bool was_shut;
 
     switch (offset) {
     case 0x00: opq_store(&flash->acr, value, mask, 0x1F07); break;
@@ -231,9 +232,10 @@ void opq_flash_write(OpqBox *box, int index, uint32_t offset, uint32_t value, ui
         if (!(flash->cr & LOCK)) {
             break;
         }
+        was_shut = flash->shut;
         if (key(&flash->key_step, &flash->shut, value, 0x45670123, 0xCDEF89AB)) {
             flash->cr &= ~LOCK;
-        } else if (flash->shut) {
+        } else if (flash->shut && !was_shut) {
             opq_violation(box, "FLASH_KEYR: wrong key, locked until reset");
         }
         break;

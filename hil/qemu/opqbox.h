@@ -83,7 +83,7 @@ typedef struct {
     uint32_t count; /* the counter itself while it stands still */
     int64_t done;   /* every event up to this tick has happened */
     int64_t next;   /* tick of the next one */
-    bool toggled[4];
+    bool ref[4], pin[4]; /* OCxREF; the pin that it drives */
     uint64_t updates, captures[4], overcaptures[4];
 } OpqTimer;
 
@@ -263,7 +263,7 @@ int64_t opq_timer_next_match(const OpqTimer *timer, int channel);
 void opq_sync(OpqBox *box);
 void opq_chain_init(OpqBox *box);
 void opq_chain_run(OpqBox *box, int64_t tick);
-void opq_chain_rearm(OpqBox *box);
+void opq_chain_rearm(OpqBox *box, bool changed);
 void opq_chain_trgo(OpqBox *box, int index, int64_t tick);
 void opq_chain_output(OpqBox *box, int index, int channel, bool rising, int64_t tick);
 void opq_chain_compare_dma(OpqBox *box, int index, int channel, int64_t tick);

@@ -67,31 +67,34 @@ static uint32_t count_at(const OpqTimer *timer, int64_t tick)
     return timer->count + (uint32_t)((tick - timer->base) / step(timer));
 }
 
-/* OCxREF moves: PWM modes by compare and update, toggle, active and inactive by compare (18.4.7). */
-static void output(OpqBox *box, int index, int channel, bool update, int64_t tick)
+enum { ANY, AT_MATCH, AT_UPDATE };
+
+/*
+ * OCxREF by its mode (18.4.7): PWM compares the counter, the others wait for the match; then the pin, if CCxE
+ * drives it. An edge of the pin is what ADC and converter see; a rise of OCxREF may be TRGO.
+ */
+static void output(OpqBox *box, int index, int channel, uint32_t count, int when, int64_t tick)
 {
     OpqTimer *timer = &box->timer[index];
-    unsigned how = channel_mode(timer, channel) >> 4 & 7;
-    bool wide = timer->ccr_now[channel] != 0, before = timer->toggled[channel], level = before;
+    bool before = timer->ref[channel], level = before, pin;
 
-    if (how == 6) {
-        level = update && wide;
-    } else if (how == 7) {
-        level = !update || !wide;
-    } else if (!update) {
-        level = how == 1 || (how == 3 && !before);
-        if (how == 0) {
-            return;
-        }
-    } else {
-        return;
+    switch (channel_mode(timer, channel) >> 4 & 7) {
+    case 1: level = before || when == AT_MATCH; break;
+    case 2: level = before && when != AT_MATCH; break;
+    case 3: level = before ^ (when == AT_MATCH); break;
+    case 4: level = false; break;
+    case 5: level = true; break;
+    case 6: level = count < timer->ccr_now[channel]; break;
+    case 7: level = count >= timer->ccr_now[channel]; break;
     }
-    timer->toggled[channel] = level;
-    if (level != before && (timer->ccer >> (4 * channel) & 1)) {
-        opq_chain_output(box, index, channel, level != (timer->ccer >> (4 * channel + 1) & 1), tick);
-    }
+    timer->ref[channel] = level;
     if (level && !before && (timer->cr2 >> 4 & 7) == 4u + (unsigned)channel) {
         opq_chain_trgo(box, index, tick);
+    }
+    pin = (timer->ccer >> (4 * channel) & 1) && level != (timer->ccer >> (4 * channel + 1) & 1);
+    if (pin != timer->pin[channel]) {
+        timer->pin[channel] = pin;
+        opq_chain_output(box, index, channel, pin, tick);
     }
 }
 
@@ -100,7 +103,7 @@ static void matched(OpqBox *box, int index, int channel, int64_t tick)
     OpqTimer *timer = &box->timer[index];
 
     timer->sr |= 2u << channel;
-    output(box, index, channel, false, tick);
+    output(box, index, channel, timer->ccr_now[channel], AT_MATCH, tick);
     if (timer->dier >> (9 + channel) & 1) {
         opq_chain_compare_dma(box, index, channel, tick);
     }
@@ -132,7 +135,7 @@ static void update(OpqBox *box, int index, int64_t tick, bool by_software)
     }
     for (int channel = 0; channel < 4; channel++) {
         if (is_output(timer, channel)) {
-            output(box, index, channel, true, tick);
+            output(box, index, channel, 0, AT_UPDATE, tick);
             if (timer->ccr_now[channel] == 0 && counting(timer)) {
                 matched(box, index, channel, tick);
             }
@@ -336,6 +339,11 @@ void opq_timer_write(OpqBox *box, int index, uint32_t offset, uint32_t value, ui
     case 0x48: opq_store(&timer->dcr, value, mask, 0x1F1F); break;
     case 0x50: opq_store(&timer->or, value, mask, 0x0CC0); break;
     default: opq_unknown(box, "TIM", 0x40000000 + 0x400 * index, offset, true, value); return;
+    }
+    for (channel = 0; channel < 4; channel++) { /* a mode, a polarity or a CCR may have moved an output at once */
+        if (is_output(timer, channel)) {
+            output(box, index, channel, count_at(timer, tick), ANY, tick);
+        }
     }
     plan(timer);
     irq(box, index);

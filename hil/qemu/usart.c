@@ -200,7 +200,7 @@ static void rx_done_3(void *box) { rx_done(box, 1); }
 
 static void line_idle(OpqBox *box, int index)
 {
-    if (box->usart[index].rx_end_ns <= opq_now_ns()) { /* no start bit since */
+    if (!box->usart[index].rx_busy) { /* no start bit since */
         box->usart[index].sr |= IDLE;
         irq(box, index);
     }

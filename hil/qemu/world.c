@@ -90,7 +90,7 @@ static void due(void *opaque)
     OpqBox *box = opaque;
 
     opq_sync(box);
-    opq_chain_rearm(box);
+    opq_chain_rearm(box, false);
 }
 
 /* ---- reading ---- */

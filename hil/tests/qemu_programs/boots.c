@@ -16,7 +16,8 @@ int main(void) {
     *(volatile uint32_t *)0x10000000 = 0xC0FFEE;
     *(volatile uint32_t *)0x1000FFFC = 0xC0FFEE;
     say("ccm", *(volatile uint32_t *)0x10000000 == 0xC0FFEE && *(volatile uint32_t *)0x1000FFFC == 0xC0FFEE);
-    say("alias", *(volatile uint32_t *)4 == *(volatile uint32_t *)0x08000004);
+    volatile uintptr_t low = 4;
+    say("alias", *(volatile uint32_t *)low == *(volatile uint32_t *)0x08000004);
     *(volatile uint32_t *)(0x22000000 + 0x1F000 * 32 + 5 * 4) = 1; // bit 5 of 0x2001F000
     say("bitband", *(volatile uint32_t *)0x2001F000 >> 5 & 1);
     volatile float third = 1.0f / 3.0f;
@@ -39,4 +40,5 @@ int main(void) {
     }
     say("ten_ms_in_us", (TIM5->CNT - ticks) / 84);
     say("done", 1);
+    return 0;
 }

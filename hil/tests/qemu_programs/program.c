@@ -109,3 +109,5 @@ void irq_enable(unsigned irq, unsigned priority) {
     NVIC->IP[irq] = (uint8_t)(priority << 4);
     NVIC->ISER[irq / 32] = UINT32_C(1) << (irq % 32);
 }
+
+void irq_off(unsigned irq) { NVIC->ICER[irq / 32] = UINT32_C(1) << (irq % 32); }

@@ -14,6 +14,7 @@ void say_bytes(const char *text);
 void wait_ticks(uint32_t ticks); // by TIM5, once `ticks_start` ran
 void ticks_start(void);          // TIM5 free running at 84 MHz
 void irq_enable(unsigned irq, unsigned priority);
+void irq_off(unsigned irq);
 
 #define RAMFUNC __attribute__((section(".ramfunc"), noinline, long_call))
 

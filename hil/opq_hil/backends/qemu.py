@@ -1,0 +1,197 @@
+"""The firmware on our QEMU machine: a world in virtual time (suite A), or a Box on a pty (suite B).
+
+Played runs count instructions (`-icount shift=3,sleep=off`: 8 ns each): the same flash and world give the
+same bytes. Live runs follow the wall clock, with the same models behind them.
+"""
+
+import json
+import os
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from opq_hil.backends.backend import BackendError, Image, Run, WallLimitError
+from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find
+from opq_hil.capture import read_log
+from opq_hil.world import World
+
+FLASH_BYTES = 1 << 20
+ICOUNT = "shift=3,sleep=off"
+START_LIMIT_S = 20.0
+END_LIMIT_S = 10.0
+_PTY = re.compile(r"char device redirected to (\S+) \(label serial0\)")
+
+
+@dataclass(slots=True)
+class Qemu:
+    """Builds our QEMU at first use, if it is not there."""
+
+    name: str = "qemu"
+    deterministic: bool = True
+    quiet: bool = False
+    _found: list[QemuBinary | None] = field(default_factory=list)
+
+    @property
+    def binary(self) -> QemuBinary | None:
+        """What is run; None when there is no QEMU at all."""
+        if not self._found:
+            self._found.append(find(_silent if self.quiet else _tell))
+        return self._found[0]
+
+    @property
+    def version(self) -> str:
+        return self.binary.version if self.binary else "no QEMU"
+
+    def why_not(self, world: World | None) -> str | None:
+        """Why no world can be played; stock QEMU lacks our machine."""
+        found = self.binary
+        if found is None:
+            return "there is no QEMU, and ours cannot be built: python -m opq_hil.backends.qemu_build"
+        return f"only {found.version}, without our machine: {found.why}" if found.kind != MACHINE else None
+
+    def run(
+        self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
+    ) -> Run:
+        """Play `world` to its end or to the cut in it.
+
+        Raises:
+            BackendError: QEMU failed, or refused the world.
+            WallLimitError: it took longer than `wall_limit_s`.
+        """
+        binary = self._needed()
+        folder = folder.absolute()
+        files = _files(folder, world, flash or image.flash)
+        command = (*_command(binary, files), "-icount", ICOUNT, "-serial", "null", "-serial", "null")
+        began = time.monotonic()
+        said, code = _played(command, folder, wall_limit_s)
+        wall_s = time.monotonic() - began
+        locked_up = "fatal: Lockup" in said  # ARMv7-M B1.5.15: a fault in a fault; the report says "hang"
+        if (code and not locked_up) or not files["report"].exists():
+            raise BackendError(f"QEMU ended with {code}: {_last(said)}")
+        capture = read_log(files["uart1-log"])
+        return Run(world, folder, capture, read_report(files["report"]), files["flash"], wall_s, command)
+
+    @contextmanager
+    def live(self, image: Image, world: World, folder: Path, *, flash: Path | None = None) -> Iterator[Path]:
+        """A Box in real time; yields the pty that a gateway opens. The report is there afterwards.
+
+        Raises:
+            BackendError: QEMU did not start.
+        """
+        binary = self._needed()
+        folder = folder.absolute()
+        files = _files(folder, world, flash or image.flash)
+        command = (*_command(binary, files), "-serial", "pty", "-serial", "null")
+        with (folder / "qemu.log").open("w") as errors:
+            process = subprocess.Popen(
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                text=True, start_new_session=True,
+            )  # fmt: skip
+            try:
+                yield _pty(process, folder / "qemu.log")
+            finally:
+                _end(process)
+
+    def _needed(self) -> QemuBinary:
+        why = self.why_not(None)
+        if why or self.binary is None:
+            raise BackendError(why or "no QEMU")
+        return self.binary
+
+
+def read_report(path: Path) -> Mapping[str, Any]:
+    """The machine's account of a run (hil/qemu/README.md)."""
+    report: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _silent(text: str) -> None:
+    """Progress that nobody wants."""
+
+
+def _files(folder: Path, world: World, flash: Path) -> dict[str, Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        "world": world.write(folder),
+        "flash": folder / "flash.bin",
+        "report": folder / "report.json",
+        "uart1-log": folder / "uart1.log",
+    }
+    if flash.stat().st_size > FLASH_BYTES:
+        raise BackendError(f"{flash}: larger than the chip's flash of 1 MB")
+    if flash.absolute() != files["flash"]:
+        shutil.copyfile(flash, files["flash"])
+    for name in ("report", "uart1-log"):
+        files[name].unlink(missing_ok=True)
+    if any("," in str(path) for path in files.values()):
+        raise BackendError(f"{folder}: QEMU takes no path with a comma")
+    return files
+
+
+def _command(binary: QemuBinary, files: Mapping[str, Path]) -> tuple[str, ...]:
+    machine = ",".join((MACHINE, *(f"{name}={path}" for name, path in files.items())))
+    return (str(binary.path), "-M", machine, "-display", "none", "-monitor", "none", "-nodefaults")
+
+
+def _played(command: tuple[str, ...], folder: Path, wall_limit_s: float) -> tuple[str, int]:
+    """What QEMU said and its exit code."""
+    process = subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        said, _ = process.communicate(timeout=wall_limit_s)
+    except subprocess.TimeoutExpired:
+        raise WallLimitError(f"QEMU ran longer than {wall_limit_s:g} s; see {folder}") from None
+    finally:
+        _end(process)
+    return said, process.returncode
+
+
+def _pty(process: subprocess.Popen[str], errors: Path) -> Path:
+    assert process.stdout is not None
+    said = ""
+    os.set_blocking(process.stdout.fileno(), False)
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(process.stdout, selectors.EVENT_READ)
+        limit = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < limit:
+            if waiting.select(timeout=0.2):
+                said += process.stdout.read() or ""
+            found = _PTY.search(said)
+            if found:
+                return Path(found[1])
+            if process.poll() is not None:
+                raise BackendError(f"QEMU ended with {process.returncode}: {_last(errors.read_text())}")
+    raise BackendError(f"QEMU named no pty within {START_LIMIT_S:g} s; see {errors}")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ask first: QEMU then writes flash and report."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            process.send_signal(number)
+            try:
+                process.wait(END_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                continue
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _last(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"

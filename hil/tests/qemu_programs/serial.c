@@ -1,0 +1,58 @@
+// USART1 by interrupt gives back what USART3 heard; bytes that nobody takes are overruns.
+#include "program.h"
+
+static uint8_t queue[4096];
+static volatile uint32_t head, tail, heard, errors, idles;
+
+void usart3_handler(void) {
+    uint32_t status = USART3->SR;
+    uint8_t byte = (uint8_t)USART3->DR;
+    idles += (status & USART_SR_IDLE) != 0;
+    errors += (status & USART_SR_ORE) != 0;
+    if (status & USART_SR_RXNE) {
+        queue[head++ % sizeof(queue)] = byte;
+        heard++;
+        USART1->CR1 |= USART_CR1_TXEIE;
+    }
+}
+
+void usart1_handler(void) {
+    if (!(USART1->SR & USART_SR_TXE)) {
+        return;
+    }
+    if (tail == head) {
+        USART1->CR1 &= ~USART_CR1_TXEIE;
+    } else {
+        USART1->DR = queue[tail++ % sizeof(queue)];
+    }
+}
+
+int main(void) {
+    clock_168mhz();
+    say_open();
+    RCC->AHB1ENR |= RCC_AHB1ENR_GPIOBEN;
+    RCC->APB1ENR |= RCC_APB1ENR_USART3EN;
+    ticks_start();
+    uint32_t from = TIM5->CNT;
+    say_bytes("0123456789");
+    while (!(USART1->SR & USART_SR_TC)) {
+    }
+    uint32_t took = TIM5->CNT - from;
+    say("\nten_bytes_us", took / 84);
+    USART3->BRR = 42000000 / 9600;
+    USART3->CR1 = USART_CR1_UE | USART_CR1_RE | USART_CR1_RXNEIE | OPQ_BIT(4);
+    irq_enable(USART3_IRQn, 2);
+    irq_enable(USART1_IRQn, 2);
+    wait_ticks(84000000 / 10);
+    USART1->CR1 &= ~USART_CR1_TXEIE;
+    say("\nheard", heard);
+    say("idles", idles);
+    say("errors", errors);
+    irq_off(USART3_IRQn); // nobody takes the next
+    wait_ticks(84000000 / 10);
+    say("overrun", (USART3->SR & USART_SR_ORE) != 0);
+    say("kept", USART3->DR); // the first of them
+    say("cleared", (USART3->SR & (USART_SR_ORE | USART_SR_RXNE)) == 0);
+    say("done", 1);
+    return 0;
+}

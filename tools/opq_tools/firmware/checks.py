@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from opq_tools.firmware import sealed, stack
-from opq_tools.firmware.elf import Binary, loaded_bytes, read
+from opq_tools.firmware.elf import Binary, Function, loaded_bytes, read
 from opq_tools.firmware.errors import BuildError
 
 BUDGETS = ("flash_bytes", "sram_bytes", "boot_bytes", "interrupt_stack_bytes", "task_stack_bytes")
 SRAM_BYTES = 128 * 1024
+BOOT = "boot:"
+"""In stack.toml: a function of the boot loader that the app calls."""
 TASK_ENDS = (
     "mp_",
     "gc_",
@@ -83,8 +85,13 @@ def _check(
     folder: Path, objects: Path, budgets: Mapping[str, int], pointers: Mapping[str, list[str]]
 ) -> Figures:
     binary = read(folder / "firmware_a.elf")
-    lines = [line for path in objects.rglob("*.su") for line in path.read_text().splitlines()]
-    frames = stack.frames_of(lines)
+    boot = stack.Depths(read(folder / "boot.elf"), _frames(objects / "boot"), {})
+    for target in {name for names in pointers.values() for name in names if name.startswith(BOOT)}:
+        depth = boot.below(
+            target.removeprefix(BOOT)
+        )  # beyond the link between the two, one frame as deep as it gets
+        binary.functions[target] = Function(target, 0, 0, frame_bytes=depth.bytes)
+    frames = _frames(objects)
     levels = stack.interrupts(stack.Depths(binary, frames, pointers))
     tasks = stack.Depths(binary, frames, pointers, TASK_ENDS)
     task = max((tasks.below(name) for name in _ours(objects, binary)), key=lambda depth: depth.bytes)
@@ -112,6 +119,10 @@ def _check(
         deepest=deepest,
         excesses=(*excesses, *sealed.leaks(binary, {name: tuple(found) for name, found in pointers.items()})),
     )
+
+
+def _frames(objects: Path) -> dict[str, int]:
+    return stack.frames_of(line for path in objects.rglob("*.su") for line in path.read_text().splitlines())
 
 
 def _ours(objects: Path, binary: Binary) -> list[str]:

@@ -44,7 +44,7 @@ class Binary:
 
     sections: Mapping[str, tuple[int, int]]  # name -> address, size
     symbols: Mapping[str, int]
-    functions: Mapping[str, Function]
+    functions: dict[str, Function]
 
 
 def read(path: Path) -> Binary:

@@ -36,6 +36,7 @@ class Receiver:
             settings.integer("cable_delay_ns"),
             settings.number("tcxo_ppb_per_k"),
             settings.number("tcxo_ppb_per_k_sigma"),
+            settings.integer("gps_baud"),
         )
 
     def poll(self) -> None:

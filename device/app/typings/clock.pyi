@@ -6,7 +6,12 @@ LOCKED: int
 HOLDOVER: int
 
 def configure(
-    receiver: str, leap_seconds: int, pulse_delay_ns: int, ppb_per_k: float, ppb_per_k_sigma: float
+    receiver: str,
+    leap_seconds: int,
+    pulse_delay_ns: int,
+    ppb_per_k: float,
+    ppb_per_k_sigma: float,
+    baud: int = 9600,
 ) -> None:
     """`receiver`: nmea, ubx or none. At the start, and again when settings change."""
 

@@ -4,13 +4,14 @@
 #include "board.h"
 #include "clock.h"
 #include "nmea.h"
+#include "py/binary.h"
 #include "py/runtime.h"
 #include "tick.h"
 #include "uart.h"
 #include "ubx.h"
 
 enum {
-    RECEIVE = 2048,        // 180 ms of 115,200 baud, 2 s of 9,600
+    RECEIVE = 1024,        // 90 ms of 115,200 baud; a receiver sends its 600 bytes once a second
     TRANSMIT = 64,         // three CFG-MSG
     BYTES_AT_ONCE = RECEIVE, // bounded: a poll takes what was there, not what comes meanwhile
     ASK_AGAIN_S = 10,      // a u-blox that lost its supply forgets what it was asked for
@@ -123,7 +124,10 @@ static mp_obj_t clock_second(mp_obj_t temperature) {
 static MP_DEFINE_CONST_FUN_OBJ_1(clock_second_obj, clock_second);
 
 static mp_obj_t clock_sync(mp_obj_t t_ns, mp_obj_t uncertainty_ns, mp_obj_t ntp) {
-    opq_clock_sync(&opq_box_clock, opq_tick_now(), mp_obj_get_ll(t_ns), (uint32_t)mp_obj_get_int_truncated(uncertainty_ns),
+    int64_t now_tick = opq_tick_now(); // first: what follows takes time
+    int64_t time_ns;
+    mp_binary_set_val_array('q', &time_ns, 0, t_ns);
+    opq_clock_sync(&opq_box_clock, now_tick, time_ns, (uint32_t)mp_obj_get_int_truncated(uncertainty_ns),
                    mp_obj_is_true(ntp) ? OPQ_SOURCE_NTP : OPQ_SOURCE_FREE);
     return mp_const_none;
 }

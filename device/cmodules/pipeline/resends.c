@@ -10,7 +10,9 @@ void opq_resends_ask(opq_resends_t *resends, uint64_t first_sample, uint32_t cou
         return;
     }
     for (uint32_t i = 0; i < resends->spans; i++) {
-        if (first_sample >= resends->next[i] && end <= resends->end[i]) {
+        if (first_sample <= resends->end[i] && end >= resends->next[i]) {
+            resends->next[i] = first_sample < resends->next[i] ? first_sample : resends->next[i];
+            resends->end[i] = end > resends->end[i] ? end : resends->end[i];
             return;
         }
     }

@@ -18,7 +18,7 @@ typedef struct {
 } opq_resends_t;
 
 void opq_resends_clear(opq_resends_t *resends);
-// A span inside of one that waits already is the gateway asking again: it changes nothing.
+// A span that meets one that waits already becomes one with it: the gateway asks again when it waits long.
 void opq_resends_ask(opq_resends_t *resends, uint64_t first_sample, uint32_t count);
 // The next block to send again; NULL: nothing is asked for (any more). Bounded by OPQ_RESENDS.
 const opq_block_stamp_t *opq_resends_next(opq_resends_t *resends, const opq_stamps_t *stamps);

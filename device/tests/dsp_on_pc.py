@@ -19,7 +19,8 @@ class Window(ctypes.Structure):
     _fields_ = [
         ("first_sample", ctypes.c_uint64), ("samples", ctypes.c_uint32), ("rms_v", ctypes.c_float),
         ("f_hz", ctypes.c_float), ("thd", ctypes.c_float), ("trans_v", ctypes.c_float),
-        ("half_cycle_min_v", ctypes.c_float), ("half_cycle_max_v", ctypes.c_float), ("clipped", ctypes.c_bool),
+        ("half_cycle_min_v", ctypes.c_float), ("half_cycle_max_v", ctypes.c_float),
+        ("clipped", ctypes.c_bool),
     ]  # fmt: skip
 
 
@@ -80,7 +81,8 @@ class Dsp:
     ) -> None:
         self._c = library("dsp", SOURCES)
         self._c.host_push.argtypes = [
-            ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_uint64, ctypes.c_int, ctypes.POINTER(Results)
+            ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_uint64, ctypes.c_int,
+            ctypes.POINTER(Results),
         ]  # fmt: skip
         self._c.host_begin.argtypes = [ctypes.c_float] * 6
         self._c.host_rate.argtypes = [ctypes.c_float]

@@ -1,7 +1,7 @@
-"""The transient filter's taps: `python design_high_pass.py > transient_taps.h`; a test holds the header to it.
+"""The transient filter's taps: `python design_high_pass.py > transient_taps.h`; a test holds it to that.
 
-125 taps at 12 kS/s, 400 Hz, Kaiser window of 60 dB (beta 5.65 by Kaiser 1974): one minus a windowed sinc. Rounded to
-Q15; the middle tap takes the rounding, so that DC is gone exactly.
+125 taps at 12 kS/s, 400 Hz, Kaiser window of 60 dB (beta 5.65 by Kaiser 1974): one minus a windowed sinc.
+Rounded to Q15; the middle tap takes the rounding, so that DC is gone exactly.
 """
 
 import sys

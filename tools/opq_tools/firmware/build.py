@@ -13,6 +13,8 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -86,6 +88,7 @@ def build(
         raise BuildError(f"{folder} cannot be made: {problem.strerror}") from None
     began = time.monotonic()
     with _locked(folder / ".lock"):
+        _forget_if_other(objects, device, tools)
         private = key or development_key(data_folder())
         _make(
             tools,
@@ -143,6 +146,21 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def _forget_if_other(objects: Path, device: Path, tools: Toolchain) -> None:
+    """MicroPython's lists of names and modules only grow: with another configuration they begin anew."""
+    port = device / "port"
+    rooms = sorted(path.parent.name for path in device.glob("cmodules/*/micropython.mk"))
+    facts = [str(tools.micropython.path), tools.compiler, str(tools.mpy_cross), *rooms]
+    known = hashlib.sha256("\n".join(facts).encode())
+    for name in ("Makefile", "mpconfigport.h", "manifest.py"):
+        known.update((port / name).read_bytes())
+    mark = objects / "configuration"
+    if not mark.exists() or mark.read_text() != known.hexdigest():
+        shutil.rmtree(objects)
+        objects.mkdir()
+        mark.write_text(known.hexdigest())
+
+
 def _make(tools: Toolchain, room: Path, objects: Path, **variables: str) -> None:
     told = [f"{name}={value}" for name, value in {**variables, "BUILD": str(objects)}.items()]
     command = (tools.make, "-C", str(room), f"-j{os.cpu_count() or 1}", *told)
@@ -159,7 +177,7 @@ def _make(tools: Toolchain, room: Path, objects: Path, **variables: str) -> None
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        first = next((n for n, line in enumerate(lines) if "error" in line or "***" in line), 0)
+        first = next((n for n, line in enumerate(lines) if re.search(r"error|\*\*\*|/ld: ", line)), 0)
         raise BuildError(
             f"{room.name} of {variables['BOARD']} does not build:\n" + "\n".join(lines[first : first + 12])
         )

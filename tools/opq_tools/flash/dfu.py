@@ -70,21 +70,22 @@ class Dfu:
         """
         with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
             for number, part in enumerate(parts):
-                steps.step(f"writing {part.name}", 2 * len(part.data))
+                steps.step(f"writing {part.name}", 2 * len(part.padded))
                 file, back = Path(folder) / f"{number}.bin", Path(folder) / f"{number}.back"
-                file.write_bytes(part.data)
+                data = part.padded
+                file.write_bytes(data)
                 try:
                     self._run(f"writing {part.name}", "-s", f"0x{part.address:08X}", "-D", str(file))
-                    steps.done(len(part.data))
-                    where = f"0x{part.address:08X}:{len(part.data)}"
+                    steps.done(len(data))
+                    where = f"0x{part.address:08X}:{len(data)}"
                     self._run(f"reading {part.name} back", "-s", where, "-U", str(back))
-                    programs.compare(part.name, back, part.data)
+                    programs.compare(part.name, back, data)
                 except FlashError as error:
                     raise HalfWrittenError(
                         f"{error}. The chip may be half-written; its DFU loader is in ROM and is whole: "
                         "set BOOT0 high, press reset and run the same command again"
                     ) from error
-                steps.done(len(part.data))
+                steps.done(len(data))
 
     def start(self) -> None:
         """Leave DFU mode and run what is at the flash's beginning. The chip vanishes from USB while dfu-util

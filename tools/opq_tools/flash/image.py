@@ -1,85 +1,135 @@
-"""What is to be written: the parts of a firmware file, where each goes, and who says that it is good."""
+"""What is to be written: the parts of a firmware file, where each goes, and what it says of itself."""
 
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
+from opq_proto.firmware_image import (
+    HEADER_BYTES,
+    SLOT_BYTES,
+    Header,
+    ImageError,
+    Slot,
+    read_bundle,
+    read_header,
+)
+from opq_tools.flash.boot_info import BOOT_BYTES, BootInfo, find_boot_info
 from opq_tools.flash.chip import FLASH
 from opq_tools.flash.elf import load_segments
 from opq_tools.flash.errors import FlashError
 
-HEADER_BYTES = 512
-"""Of a slot; the vector table follows (device/cmodules/update/image.h)."""
-SLOTS = (0x0802_0000, 0x0808_0000)
-"""Slots A and B."""
-SLOT_BYTES = 0x6_0000
 RAM = (0x2000_0000, 0x2002_0000)
 CCM = (0x1000_0000, 0x1001_0000)
 
 
-class Signature(Enum):
-    """What is known of a firmware's signature."""
-
-    GOOD = "good"
-    NONE = "none"
-    WRONG = "wrong"
-    UNCHECKED = "unchecked"
-    """Signed, but no public key was there to check it with."""
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A run of bytes for one place in the flash."""
+    """A run of bytes for one place in the flash; sectors up to `clear_to` are erased with it."""
 
     name: str
     address: int
     data: bytes
+    clear_to: int = 0
+
+    @property
+    def padded(self) -> bytes:
+        """The same with 0xFF up to `clear_to`, for programs that erase only what they write."""
+        return self.data.ljust(self.clear_to - self.address, b"\xff")
 
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """A firmware file, read and judged; nothing of it is unknown by accident."""
+    """A firmware file, taken apart and not yet judged."""
 
     path: Path
     parts: tuple[Part, ...]
-    hardware: str | None
-    """Board that it is for; None: the file does not say (a bare .bin or .elf)."""
-    version: int | None
-    signature: Signature
-    reason: str = ""
-    """Why the signature is not good, in words."""
+    """What goes onto a bare chip, in this order."""
+    images: dict[Slot, bytes]
+    """Header and body per slot; empty for a bare .bin or .elf."""
+    boot: BootInfo | None = None
+    """Of the boot loader that is part of the file."""
+
+    @property
+    def header(self) -> Header | None:
+        """Of its first image."""
+        return read_header(self.images[min(self.images)]) if self.images else None
 
     @property
     def size(self) -> int:
         return sum(len(part.data) for part in self.parts)
 
 
-def version_text(version: int | None) -> str:
-    """1.2.3 of major << 24 | minor << 16 | patch."""
-    if version is None:
-        return "unknown"
-    return f"{version >> 24}.{version >> 16 & 0xFF}.{version & 0xFFFF}"
-
-
-def read_bare(path: Path, data: bytes, address: int | None) -> tuple[Part, ...]:
-    """The parts of a .bin (at `address`, or at the flash's beginning) or an .elf.
+def read_firmware(path: Path, address: int | None = None) -> Firmware:
+    """A `.opqfw`, a `flash.bin` of the build, an image, or a bare `.elf` or `.bin` (at `address`).
 
     Raises:
-        FlashError: empty, damaged, or not for this chip's flash.
+        FlashError: it cannot be read, or is none of them.
     """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FlashError(f"{path}: {error.strerror}") from error
+    if data[:4] in (b"OPQW", b"OPQF"):
+        return _bundle(path, data)
     if data[:4] == b"\x7fELF":
-        if address is not None:
-            raise FlashError(f"{path.name} is an ELF file and knows its addresses; leave --address out")
-        inside = [(at, part) for at, part in load_segments(path.name, data) if not _in_ram(at)]
-        if not inside:
-            raise FlashError(f"{path.name} has nothing for the flash in it")
-        return tuple(Part(f"{path.name} at 0x{at:08X}", at, part) for at, part in inside)
+        return Firmware(path, _elf(path, data, address), {})
     if not data:
         raise FlashError(f"{path} is empty")
+    if address is None and data[BOOT_BYTES:].strip(b"\xff"):
+        whole = _whole_flash(path, data)
+        if whole is not None:
+            return whole
     at = FLASH if address is None else address
     if at == FLASH:
         check_vectors(path.name, data)
-    return (Part(f"{path.name} at 0x{at:08X}", at, data),)
+    return Firmware(path, (Part(f"{path.name} at 0x{at:08X}", at, data),), {}, find_boot_info(data))
+
+
+def slot_part(slot: Slot, image: bytes) -> Part:
+    """An image for its slot; whatever stood in the slot goes, the marks of an earlier image too."""
+    return Part(f"slot {slot.name}", slot.address, image, slot.address + SLOT_BYTES)
+
+
+def _bundle(path: Path, data: bytes) -> Firmware:
+    try:
+        images = read_bundle(data)
+    except ImageError as error:
+        raise FlashError(f"{path}: {error}") from error
+    first = min(images)  # one is enough: the Box takes updates into the other
+    return Firmware(path, (slot_part(first, images[first]),), images)
+
+
+def _whole_flash(path: Path, data: bytes) -> Firmware | None:
+    """Boot loader, images and whatever else is in a copy of the flash; None: no image is in it."""
+    images: dict[Slot, bytes] = {}
+    rest = bytearray(data)
+    for slot in Slot:
+        begin = slot.address - FLASH
+        try:
+            header = read_header(data[begin : begin + SLOT_BYTES])
+        except ImageError:
+            continue
+        images[slot] = data[begin : begin + HEADER_BYTES + header.length]
+        rest[begin : begin + SLOT_BYTES] = b"\xff" * len(rest[begin : begin + SLOT_BYTES])
+    if not images:
+        return None
+    check_vectors(path.name, data)
+    parts = [Part("boot loader", FLASH, bytes(rest[:BOOT_BYTES]), FLASH + BOOT_BYTES)]
+    other = bytes(rest[BOOT_BYTES:]).rstrip(b"\xff")
+    if other:
+        parts.append(Part("settings and the rest", FLASH + BOOT_BYTES, other))
+    parts += [slot_part(slot, image) for slot, image in images.items()]
+    return Firmware(path, tuple(parts), images, find_boot_info(data))
+
+
+def _elf(path: Path, data: bytes, address: int | None) -> tuple[Part, ...]:
+    if address is not None:
+        raise FlashError(f"{path.name} is an ELF file and knows its addresses; leave --address out")
+    inside = [(at, part) for at, part in load_segments(path.name, data) if not _in_ram(at)]
+    if not inside:
+        raise FlashError(f"{path.name} has nothing for the flash in it")
+    if inside[0][0] == FLASH:
+        check_vectors(path.name, inside[0][1])
+    return tuple(Part(f"{path.name} at 0x{at:08X}", at, part) for at, part in inside)
 
 
 def check_vectors(name: str, data: bytes) -> None:
@@ -89,11 +139,8 @@ def check_vectors(name: str, data: bytes) -> None:
         FlashError: they point nowhere (PM0214 2.3.4).
     """
     stack, reset = (int.from_bytes(data[at : at + 4], "little") for at in (0, 4))
-    if not (
-        any(low < stack <= high for low, high in (RAM, CCM))
-        and reset & 1
-        and FLASH < reset < FLASH + (1 << 20)
-    ):
+    in_ram = any(low < stack <= high for low, high in (RAM, CCM))
+    if not (in_ram and reset & 1 and FLASH < reset < FLASH + (1 << 20)):
         raise FlashError(
             f"{name} is no firmware of an STM32F405 for 0x{FLASH:08X}: its first words are "
             f"0x{stack:08X} (stack) and 0x{reset:08X} (reset handler). A part for "

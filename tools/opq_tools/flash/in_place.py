@@ -8,21 +8,23 @@ on the line costs one more answer: the Box says which offset it wants next.
 import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from opq_proto.firmware_image import VERDICT_WORDS, ImageError, Slot, Verdict, version_number
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import (
     Acknowledgement,
     Command,
     Hello,
     LinkMessage,
+    Log,
     Operation,
     Status,
     UpdateData,
 )
 from opq_tools.flash.errors import FlashError, LineError
-from opq_tools.flash.image import Part
 from opq_tools.flash.progress import Steps
 from opq_tools.flash.serial_line import SerialLine
 
@@ -35,6 +37,10 @@ HELLO_S = 8.0
 """A commanded Box says hello every 5 s even if the question is lost."""
 ERASE_S = 30.0
 """Three sectors of 128 KB, 4 s each at most (DS8626 table 40), and the Box's other work between."""
+CONFIRM_S = 20.0
+"""The app confirms itself after 10 s of samples without a loss (device/app/updater.py)."""
+CONFIRMED, ROLLED_BACK = 53, 55
+"""Log codes (opq_proto.log_codes)."""
 RESTART_S = 60.0
 """Verify, reset, the boot loader's check of the signature, and the first hello."""
 
@@ -46,6 +52,8 @@ class Outcome:
     before: Hello
     after: Hello
     slot: str
+    confirmed: bool
+    """The new firmware has reported health; until then it is on trial."""
     resent_pieces: int
     seconds: float
 
@@ -55,22 +63,26 @@ class BoxLink:
 
     Attributes:
         resent: pieces and commands that had to be sent again.
+        logged: log codes that the Box sent meanwhile.
     """
 
-    def __init__(self, line: SerialLine, answer_s: float = ANSWER_S) -> None:
+    def __init__(self, line: SerialLine) -> None:
         self._line = line
-        self._answer_s = answer_s
+        self._answer_s = ANSWER_S
         self._decoder = Decoder()
+        self._heard: deque[LinkMessage] = deque()
         self._sequence = 0
         self._command_id = secrets.randbelow(0xFFFF)
         self.resent = 0
+        self.logged: set[int] = set()
 
-    def hello(self, within_s: float = HELLO_S) -> Hello:
+    def hello(self, within_s: float | None = None) -> Hello:
         """Who is there.
 
         Raises:
             FlashError: nobody, or nobody who speaks our link.
         """
+        within_s = HELLO_S if within_s is None else within_s
         end = time.monotonic() + within_s
         while time.monotonic() < end:
             self._send(Command(self._next_id(), Operation.HELLO))
@@ -157,27 +169,41 @@ class BoxLink:
         """The first wanted message; samples and all else that the Box says meanwhile go by."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:
-            for _, message in self._decoder.feed(self._line.some()):
+            if not self._heard:
+                self._heard.extend(message for _, message in self._decoder.feed(self._line.some()))
+            while self._heard:
+                message = self._heard.popleft()
+                if isinstance(message, Log):
+                    self.logged.add(message.code)
                 if wanted(message):
                     return message
         return None
 
+    def listen(self, code: int, within_s: float) -> bool:
+        """Whether the Box has sent, or sends, this log code."""
 
-def update(box: BoxLink, images: Sequence[Part], before: Hello, steps: Steps) -> Outcome:
+        def tells(found: LinkMessage) -> bool:
+            return isinstance(found, Log) and found.code == code
+
+        return code in self.logged or self._wait(tells, within_s) is not None
+
+
+def update(box: BoxLink, images: Mapping[Slot, bytes], version: int, before: Hello, steps: Steps) -> Outcome:
     """The image for the free slot into the Box, verified and started by it.
 
     Raises:
         FlashError: it is not running the new firmware; the text says what it runs.
     """
     started = time.monotonic()
-    largest = max(len(image.data) for image in images)
+    largest = max(len(image) for image in images.values())
     try:
         begun = box.command(Operation.UPDATE_BEGIN, str(largest), within_s=ERASE_S)
         if begun.status is not Status.DONE:
             raise FlashError(f"the Box does not begin an update: {_refusal(begun)}")
-        image = _for_slot(images, begun.detail)
-        steps.step(f"sending {image.name}", len(image.data))
-        box.send_image(image.data, steps)
+        slot = _slot(images, begun.detail)
+        steps.step(f"sending image {slot.name}", len(images[slot]))
+        box.send_image(images[slot], steps)
+        box.logged.clear()
         ended = _end(box)
         if ended is not None and ended.status is not Status.DONE:
             raise FlashError(f"the Box refuses the image: {_refusal(ended)}")
@@ -187,11 +213,19 @@ def update(box: BoxLink, images: Sequence[Part], before: Hello, steps: Steps) ->
             f"({before.firmware}); run the same command again"
         ) from error
     after = _new_start(box, before)
-    if after.firmware == before.firmware:
+    if box.listen(ROLLED_BACK, 0.5) or _version(after) not in (None, version):
         raise FlashError(
-            f"the Box runs {after.firmware} again: the new firmware did not report health and was rolled back"
+            f"the Box runs {after.firmware}: the new firmware did not report health and was rolled back"
         )
-    return Outcome(before, after, image.name, box.resent, time.monotonic() - started)
+    confirmed = box.listen(CONFIRMED, CONFIRM_S)
+    return Outcome(before, after, slot.name, confirmed, box.resent, time.monotonic() - started)
+
+
+def _version(hello: Hello) -> int | None:
+    try:
+        return version_number(hello.firmware)
+    except ImageError:  # the boot loader's recovery, or firmware of somebody else
+        return None
 
 
 def _end(box: BoxLink) -> Acknowledgement | None:
@@ -218,14 +252,13 @@ def _new_start(box: BoxLink, before: Hello) -> Hello:
     )
 
 
-def _for_slot(images: Sequence[Part], detail: str) -> Part:
-    """The image that the Box wants: its answer names slot A or B."""
-    if len(images) == 1:
-        return images[0]
-    match = re.search(r"\b(?:slot[ =]?)?([AB])\b", detail, re.IGNORECASE)
-    if match is None:
+def _slot(images: Mapping[Slot, bytes], detail: str) -> Slot:
+    """The slot whose image the Box wants; its answer names it."""
+    if detail not in Slot.__members__:
         raise FlashError(f"the Box did not say which slot's image it wants, but {detail!r}")
-    return images["AB".index(match[1].upper())]
+    if Slot[detail] not in images:
+        raise FlashError(f"the Box wants the image for slot {detail}, which the file does not hold")
+    return Slot[detail]
 
 
 def _offset(answer: Acknowledgement, length: int) -> int:
@@ -235,4 +268,7 @@ def _offset(answer: Acknowledgement, length: int) -> int:
 
 
 def _refusal(answer: Acknowledgement) -> str:
+    verdict = re.fullmatch(r"verdict (\d+)", answer.detail)
+    if verdict and int(verdict[1]) in set(Verdict):
+        return VERDICT_WORDS[Verdict(int(verdict[1]))]
     return f"{answer.status.name.lower().replace('_', ' ')}{': ' if answer.detail else ''}{answer.detail}"

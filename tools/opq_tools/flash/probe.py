@@ -60,20 +60,21 @@ class Probe(ABC):
         """
         with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
             for number, part in enumerate(parts):
-                steps.step(f"writing {part.name}", 2 * len(part.data))
+                steps.step(f"writing {part.name}", 2 * len(part.padded))
                 file, back = Path(folder) / f"{number}.bin", Path(folder) / f"{number}.back"
-                file.write_bytes(part.data)
+                data = part.padded
+                file.write_bytes(data)
                 try:
                     self._program_file(f"writing {part.name}", part.address, file)
-                    steps.done(len(part.data))
-                    self._save(f"reading {part.name} back", part.address, len(part.data), back)
-                    programs.compare(part.name, back, part.data)
+                    steps.done(len(data))
+                    self._save(f"reading {part.name} back", part.address, len(data), back)
+                    programs.compare(part.name, back, data)
                 except FlashError as error:
                     raise HalfWrittenError(
                         f"{error}. The chip may be half-written; a probe needs nothing of what is "
                         "in it: run the same command again, with reset pressed if it finds no chip"
                     ) from error
-                steps.done(len(part.data))
+                steps.done(len(data))
 
     def start(self) -> None:
         """Reset the chip and let it run."""

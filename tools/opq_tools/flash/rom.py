@@ -93,6 +93,10 @@ class RomLoader:
         """At most 256 bytes as they came; a wrong byte on the line shows in none."""
         return self._again(f"reading 0x{address:08X}", lambda: bytes(self._rom.read_memory(address, count)))
 
+    def read_sure(self, address: int, count: int) -> bytes:
+        """The same until two answers agree."""
+        return self._agreed(lambda: bytes(self._rom.read_memory(address, count)))
+
     def write(self, address: int, data: bytes) -> None:
         """At most 256 bytes; the chip checks what came."""
         self._again(f"writing 0x{address:08X}", lambda: self._rom.write_memory(address, data))
@@ -108,6 +112,10 @@ class RomLoader:
         except (CommandError, LineError):
             return False
         return True
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._line.close()
 
     def _erase(self, sector: Sector) -> None:
         body = (0).to_bytes(2, "big") + sector.number.to_bytes(2, "big")

@@ -44,7 +44,7 @@ class Stretch:
 
 
 def stretches(chip: Chip, part: Part) -> tuple[Stretch, ...]:
-    """The part cut at sectors; a sector of which it has nothing but 0xFF stays as it is.
+    """The part cut at sectors; one of which it has nothing but 0xFF stays, if `clear_to` does not name it.
 
     Raises:
         FlashError: the part begins within a sector, whose beginning would be lost.
@@ -53,6 +53,8 @@ def stretches(chip: Chip, part: Part) -> tuple[Stretch, ...]:
     for sector in chip.sectors:
         low, high = max(sector.address, part.address), min(sector.end, part.address + len(part.data))
         if low >= high:
+            if part.address < sector.end <= part.clear_to:
+                found.append(Stretch(sector, sector.address, b""))
             continue
         data = part.data[low - part.address : high - part.address]
         if low != sector.address:
@@ -60,7 +62,7 @@ def stretches(chip: Chip, part: Part) -> tuple[Stretch, ...]:
                 f"{part.name} begins at 0x{low:08X}, within sector {sector.number}: writing would erase what "
                 "stands before it. Nothing was written"
             )
-        if data.strip(b"\xff"):
+        if data.strip(b"\xff") or sector.end <= part.clear_to:
             found.append(Stretch(sector, low, data + bytes((ERASED,)) * (-len(data) % 4)))
     return tuple(found)
 
@@ -115,7 +117,9 @@ def _write(target: Target, stretch: Stretch, steps: Steps, *, hold_first: bool) 
 
 
 def _first_chunk(target: Target, stretch: Stretch, steps: Steps) -> None:
-    address, data = next(stretch.chunks())
+    address, data = next(stretch.chunks(), (0, b""))
+    if not data.strip(b"\xff"):
+        return
     target.write(address, data)
     if _wrong(target, [(address, data)], None):
         _write(target, stretch, Steps(None), hold_first=False)

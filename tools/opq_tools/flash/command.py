@@ -1,0 +1,143 @@
+"""`opq-tools flash`: what people type."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from opq_tools.flash import in_place, progress
+from opq_tools.flash.dfu import Dfu
+from opq_tools.flash.errors import FlashError
+from opq_tools.flash.image import Firmware, read_firmware
+from opq_tools.flash.judgement import Allowed
+from opq_tools.flash.probe import open_probe
+from opq_tools.flash.progress import Steps
+from opq_tools.flash.serial_line import SerialLine
+from opq_tools.flash.ways import Result, by_link, by_program, by_rom
+
+ROM_BAUD = 115_200
+
+
+@click.command("flash")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--port", metavar="P", help="Serial port of the chip's ROM boot loader (BOOT0 high, reset).")
+@click.option("--dfu", is_flag=True, help="USB DFU, by dfu-util (BOOT0 high, reset).")
+@click.option(
+    "--probe",
+    is_flag=False,
+    flag_value="auto",
+    type=click.Choice(["auto", "openocd", "pyocd"]),
+    help="Debug probe on SWD, by openocd or pyocd.",
+)
+@click.option("--link", "--box", metavar="P", help="Serial port of a running Box: update in place.")
+@click.option("--who", is_flag=True, help="Only say who is there; nothing is written.")
+@click.option("--board", default="", help="Board that this is, where nothing on it says.")
+@click.option("--address", help="Where a .bin goes, e.g. 0x08020000.  [default: 0x08000000]")
+@click.option(
+    "--public-key", type=click.Path(path_type=Path), help="Key (PEM) the firmware must be signed by."
+)
+@click.option("--allow-unsigned", is_flag=True, help="Also firmware without a good signature.")
+@click.option("--allow-downgrade", is_flag=True, help="Also firmware older than what is there.")
+@click.option("--other-board", is_flag=True, help="Also firmware for another board.")
+@click.option("--baud", type=click.IntRange(1200, 2_000_000), help="[default: 115200 ROM, 921600 link]")
+@click.option("--reset-lines", is_flag=True, help="DTR is NRST and RTS is BOOT0 (as with stm32loader).")
+@click.option("--serial", default="", help="Of the USB device, where several wait in DFU mode.")
+@click.option("--interface", help="openocd's interface file.  [default: interface/stlink.cfg]")
+@click.option("--no-start", is_flag=True, help="Leave the chip where it is afterwards.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def command(
+    file: Path | None,
+    port: str | None,
+    dfu: bool,
+    probe: str | None,
+    link: str | None,
+    who: bool,
+    board: str,
+    address: str | None,
+    public_key: Path | None,
+    allow_unsigned: bool,
+    allow_downgrade: bool,
+    other_board: bool,
+    baud: int | None,
+    reset_lines: bool,
+    serial: str,
+    interface: str | None,
+    no_start: bool,
+    as_json: bool,
+) -> None:
+    """Put FILE (.opqfw, flash.bin, .bin or .elf) onto a chip or a running Box, and read it back.
+
+    A bare chip takes `flash.bin`, boot loader included; after that `.opqfw` files. Settings stay.
+    Nothing is written when the board, the version or the signature speaks against it.
+
+    \b
+    Examples: opq-tools flash build/firmware/opqbox/flash.bin --port /dev/ttyUSB0
+              opq-tools flash build/firmware/opqbox/firmware.opqfw --link /dev/ttyUSB0
+              opq-tools flash --who --probe
+    """
+    if sum([port is not None, dfu, probe is not None, link is not None]) != 1:
+        raise click.UsageError("want exactly one of --port, --dfu, --probe and --link")
+    if (file is None) != who:
+        raise click.UsageError("want a FILE, or --who and none")
+    firmware = None if file is None else read_firmware(file, _address(address))
+    allowed = Allowed(board, allow_unsigned, allow_downgrade, other_board, public_key)
+
+    def by_port(steps: Steps) -> Result:
+        # imported here: only this way needs the extra `flash`
+        from opq_tools.flash.rom import open_rom
+
+        rom = open_rom(port or "", baud or ROM_BAUD)
+        try:
+            rom.connect(reset_lines)
+            return by_rom(rom, firmware, allowed, not no_start, steps)
+        finally:
+            rom.close()
+
+    def by_dfu(steps: Steps) -> Result:
+        return by_program("dfu", Dfu(serial), firmware, allowed, not no_start, steps)
+
+    def by_probe(steps: Steps) -> Result:
+        found = open_probe(probe or "auto", interface)
+        return by_program(found.name, found, firmware, allowed, not no_start, steps)
+
+    def over_link(steps: Steps) -> Result:
+        line = SerialLine(link or "", baud or in_place.BAUD)
+        try:
+            return by_link(in_place.BoxLink(line), firmware, allowed, steps)
+        finally:
+            line.close()
+
+    way = by_port if port is not None else by_dfu if dfu else by_probe if probe is not None else over_link
+    _run(way, firmware, as_json)
+
+
+def _run(way: Callable[[Steps], Result], firmware: Firmware | None, as_json: bool) -> None:
+    try:
+        with progress.steps(quiet=as_json) as steps:
+            result = way(steps)
+    except FlashError as error:
+        if as_json:
+            click.echo(json.dumps({"done": False, "error": str(error)}, indent=1))
+            raise SystemExit(error.exit_code) from error
+        raise
+    if as_json:
+        click.echo(json.dumps(asdict(result), indent=1))
+        return
+    for name, value in (result.chip | result.installed).items():
+        if value not in (None, ""):
+            click.echo(f"{name.replace('_', ' ')}: {f'0x{value:03X}' if name == 'dev_id' else value}")
+    for note in result.notes:
+        click.echo(note, err=True)
+    if firmware is not None:
+        click.echo(f"{firmware.path.name}: {result.written_bytes} bytes written and verified")
+
+
+def _address(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text, 0)
+    except ValueError as error:
+        raise click.UsageError(f"--address {text!r}: want a number such as 0x08020000") from error

@@ -1,0 +1,150 @@
+"""Whether a firmware may go onto a chip: board, version, signature; all that speaks against it, at once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from opq_proto.firmware_image import (
+    HEADER_BYTES,
+    SIGNATURE_BYTES,
+    SIGNED_BYTES,
+    VERDICT_WORDS,
+    Header,
+    ImageError,
+    Slot,
+    Verdict,
+    judge,
+    read_header,
+    version_text,
+)
+from opq_tools.flash.boot_info import INFO_ADDRESS, INFO_BYTES, BootInfo, read_boot_info
+from opq_tools.flash.errors import FlashError
+from opq_tools.flash.image import Firmware
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What is on the chip, or runs on the Box, now."""
+
+    boot: BootInfo | None = None
+    headers: Mapping[Slot, Header] = field(default_factory=dict)
+    running_hardware: str = ""
+    running_version: int | None = None
+
+    @property
+    def version(self) -> int | None:
+        """The highest that is there."""
+        found = [header.version for header in self.headers.values()]
+        found += [] if self.running_version is None else [self.running_version]
+        return max(found, default=None)
+
+    @property
+    def hardware(self) -> str:
+        """Empty: nothing there says."""
+        if self.running_hardware:
+            return self.running_hardware
+        if self.boot is not None:
+            return self.boot.hardware
+        return next((header.hardware for header in self.headers.values()), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What the user said."""
+
+    board: str = ""
+    """The board this is, where nothing on it says."""
+    unsigned: bool = False
+    downgrade: bool = False
+    other_board: bool = False
+    public_key: Path | None = None
+
+
+def read_installed(read: Callable[[int, int], bytes]) -> Installed:
+    """Boot loader and slots of a chip by `read(address, count)`."""
+    headers = {}
+    for slot in Slot:
+        try:
+            headers[slot] = read_header(
+                read(slot.address, 256) + read(slot.address + 256, HEADER_BYTES - 256)
+            )
+        except ImageError:
+            continue
+    return Installed(read_boot_info(read(INFO_ADDRESS, INFO_BYTES)), headers)
+
+
+def check(firmware: Firmware, installed: Installed, allowed: Allowed, *, by_the_box: bool) -> list[str]:
+    """Notes for the user, when it may be written. `by_the_box`: a Box that judges signatures itself.
+
+    Raises:
+        FlashError: it may not; all reasons, each with the option that overrules it.
+    """
+    against: list[str] = []
+    notes: list[str] = []
+    hardware = allowed.board or installed.hardware
+    header = firmware.header
+    if header is None:
+        if not allowed.unsigned:
+            against.append("it is a bare file without signature, board or version (--allow-unsigned)")
+        if by_the_box:
+            raise FlashError(f"{firmware.path.name}: a Box takes .opqfw files only. Nothing was written")
+    else:
+        if hardware and header.hardware != hardware and not allowed.other_board:
+            against.append(f"it is for {header.hardware}, this is {hardware} (--other-board)")
+        if installed.version is not None and header.version < installed.version and not allowed.downgrade:
+            against.append(
+                f"it is {version_text(header.version)}, older than the "
+                f"{version_text(installed.version)} there (--allow-downgrade)"
+            )
+        against += _verdicts(firmware, installed, allowed, notes, by_the_box)
+    if not by_the_box and header is not None and firmware.boot is None and installed.boot is None:
+        against.append("the chip has no boot loader that could start it; flash the build's flash.bin instead")
+    if against:
+        raise FlashError(f"{firmware.path.name} was refused: {'; '.join(against)}. Nothing was written")
+    return notes
+
+
+def _verdicts(
+    firmware: Firmware, installed: Installed, allowed: Allowed, notes: list[str], by_the_box: bool
+) -> list[str]:
+    """What a Box would say of each image: all of it, or the signature left out where no key is known."""
+    key, whose = _key(firmware, installed, allowed)
+    found = []
+    for slot, image in firmware.images.items():
+        header = read_header(image)
+        signed = image[:SIGNED_BYTES] + b"\1" * SIGNATURE_BYTES + image[HEADER_BYTES:]
+        verdict = judge(
+            signed,
+            slot=slot,
+            hardware=header.hardware,
+            floor_version=0,
+            check=lambda signature, message: True,
+        )
+        if verdict is not Verdict.GOOD:
+            found.append(f"image {slot.name} is {VERDICT_WORDS[verdict]}")
+        elif not header.signed:
+            words = f"image {slot.name} is not signed"
+            (notes if allowed.unsigned else found).append(words + " (--allow-unsigned)")
+        elif key is not None and not _is_signed(key, header.signature, image[:SIGNED_BYTES]):
+            words = f"image {slot.name} is signed by another key than {whose}"
+            (notes if allowed.unsigned else found).append(words + " (--allow-unsigned)")
+    if key is None and not by_the_box:
+        notes.append("no public key is known here: the signature was not checked (--public-key)")
+    return found
+
+
+def _key(firmware: Firmware, installed: Installed, allowed: Allowed) -> tuple[bytes | None, str]:
+    """The key that counts: the named one, else that of the boot loader that will judge it."""
+    if allowed.public_key is not None:
+        # imported here: the base install has no cryptography, and most ways of flashing need none
+        from opq_proto.signing import firmware_public_key
+
+        return firmware_public_key(allowed.public_key).raw, str(allowed.public_key)
+    boot = firmware.boot or installed.boot
+    return (None, "") if boot is None else (boot.public_key, "the boot loader's key")
+
+
+def _is_signed(key: bytes, signature: bytes, message: bytes) -> bool:
+    from opq_proto.signing import PublicKey
+
+    return PublicKey(key).is_signed(signature, message)

@@ -1,0 +1,160 @@
+"""The ways onto a chip, each tried out the same: who is there, may it be written, write, verify, start."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from opq_proto.firmware_image import ImageError, Slot, version_number, version_text
+from opq_tools.flash.chip import FLASH, Chip, check_fits
+from opq_tools.flash.errors import FlashError, LineError
+from opq_tools.flash.image import Firmware, Part
+from opq_tools.flash.in_place import BoxLink, update
+from opq_tools.flash.judgement import Allowed, Installed, check, read_installed
+from opq_tools.flash.progress import Steps
+from opq_tools.flash.writing import stretches, write_parts
+
+if TYPE_CHECKING:  # the other ways need no stm32loader
+    from opq_tools.flash.rom import RomLoader
+
+
+HEADER_SECTOR_BYTES = 128 * 1024
+"""S5 and S8: without its header a slot holds nothing that starts."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What was found and done; printed, or with --json one document."""
+
+    way: str
+    done: bool = False
+    chip: dict[str, Any] = field(default_factory=dict)
+    installed: dict[str, Any] = field(default_factory=dict)
+    written_bytes: int = 0
+    verified: bool = False
+    started: bool = False
+    retries: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+class Programmer(Protocol):
+    """A program of others that writes and verifies by itself."""
+
+    def chip(self) -> Chip: ...
+
+    def read(self, address: int, count: int) -> bytes: ...
+
+    def write(self, parts: Sequence[Part], steps: Steps) -> None: ...
+
+    def start(self) -> None: ...
+
+
+def by_rom(
+    rom: "RomLoader", firmware: Firmware | None, allowed: Allowed, start: bool, steps: Steps
+) -> Result:
+    """Over the ROM boot loader; without a firmware only who is there."""
+    result = Result("rom")
+    try:
+        chip = rom.chip()
+        installed = read_installed(rom.read_sure)
+        _tell(result, chip, installed)
+        if firmware is None:
+            return result
+        parts = _parts(chip, firmware, installed, allowed, result)
+        for part in parts:
+            stretches(chip, part)  # refuses before anything is erased
+    except LineError as error:
+        raise FlashError(f"{error}. Nothing was written") from error
+    finally:
+        result.retries = rom.retries
+    result.written_bytes = write_parts(rom, chip, parts, steps)
+    result.retries = rom.retries
+    result.verified = result.done = True
+    result.started = start and rom.start(FLASH)
+    if start and not result.started:
+        result.notes.append("no answer to Go: take BOOT0 low and press reset")
+    return result
+
+
+def by_program(
+    way: str, program: Programmer, firmware: Firmware | None, allowed: Allowed, start: bool, steps: Steps
+) -> Result:
+    """By dfu-util, openocd or pyocd."""
+    result = Result(way)
+    chip = program.chip()
+    installed = read_installed(program.read)
+    _tell(result, chip, installed)
+    if firmware is None:
+        return result
+    parts = _parts(chip, firmware, installed, allowed, result)
+    program.write(parts, steps)
+    result.written_bytes = sum(len(part.padded) for part in parts)
+    result.verified = result.done = True
+    if start:
+        program.start()
+        result.started = True
+    return result
+
+
+def by_link(box: BoxLink, firmware: Firmware | None, allowed: Allowed, steps: Steps) -> Result:
+    """In place: the Box takes the image for its free slot and judges it itself."""
+    result = Result("link")
+    try:
+        before = box.hello()
+    except LineError as error:
+        raise FlashError(f"{error}. Nothing was written") from error
+    hardware = before.hardware.split(" ")[0]
+    installed = Installed(running_hardware=hardware, running_version=_running(before.firmware))
+    result.installed = {"hardware": hardware, "firmware": before.firmware, "box_id": before.box_id}
+    if firmware is None:
+        return result
+    result.notes += check(firmware, installed, allowed, by_the_box=True)
+    header = firmware.header
+    assert header is not None, "check refuses bare files"
+    outcome = update(box, firmware.images, header.version, before, steps)
+    result.written_bytes = len(firmware.images[Slot[outcome.slot]])
+    result.verified = result.started = result.done = True
+    result.retries = outcome.resent_pieces
+    result.notes.append(
+        f"slot {outcome.slot} runs {outcome.after.firmware}, "
+        + ("confirmed" if outcome.confirmed else "on trial: it has not reported health yet")
+        + f", {outcome.seconds:.0f} s"
+    )
+    return result
+
+
+def _parts(
+    chip: Chip, firmware: Firmware, installed: Installed, allowed: Allowed, result: Result
+) -> tuple[Part, ...]:
+    """What is to be written, after everything that speaks against it has been looked at."""
+    result.notes += check(firmware, installed, allowed, by_the_box=False)
+    parts = list(firmware.parts)
+    header = firmware.header
+    written = {part.address for part in parts}
+    for slot, there in installed.headers.items():
+        if header is not None and slot.address not in written and there.version >= header.version:
+            # the boot loader starts the highest version: this one would win against what is written
+            parts.append(Part(f"old slot {slot.name}", slot.address, b"", slot.address + HEADER_SECTOR_BYTES))
+            result.notes.append(f"slot {slot.name} held {version_text(there.version)} and is cleared")
+    for part in parts:
+        check_fits(chip, part.name, part.address, len(part.data))
+    return tuple(parts)
+
+
+def _tell(result: Result, chip: Chip, installed: Installed) -> None:
+    result.chip = asdict(chip)
+    boot = installed.boot
+    result.installed = {
+        "boot_loader": None if boot is None else version_text(boot.version),
+        "hardware": installed.hardware or None,
+        **{
+            f"slot_{slot.name.lower()}": version_text(header.version)
+            for slot, header in installed.headers.items()
+        },
+    }
+
+
+def _running(firmware: str) -> int | None:
+    try:
+        return version_number(firmware)
+    except ImageError:
+        return None

@@ -1,0 +1,101 @@
+"""Stands in for dfu-util, openocd and pyocd: records its arguments and keeps a flash in a file.
+
+It understands the commands that we give and no others; it says nothing of what the real programs do with
+a chip. Called under the program's name, with OPQ_STAND_IN naming a folder that holds `flash.bin`.
+"""
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+FLASH = 0x0800_0000
+FOLDER = Path(os.environ["OPQ_STAND_IN"])
+PAGE = {0xE0042000: 0x10076413, 0x1FFF7A10: 0x33323130, 0x1FFF7A14: 0x37363534, 0x1FFF7A18: 0x3B3A3938}
+
+
+def facts() -> dict[str, str]:
+    """What a test wants to be different."""
+    path = FOLDER / "facts.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def word(address: int) -> int:
+    if address == 0x1FFF7A20:
+        return 1024 << 16 | 0xFFFF
+    if address == 0xE0042000 and "idcode" in facts():
+        return int(facts()["idcode"], 0)
+    return PAGE[address]
+
+
+def save(address: int, count: int, file: str) -> None:
+    if Path(file).exists():
+        sys.exit(f"{file}: File exists")
+    data = (FOLDER / "flash.bin").read_bytes()
+    Path(file).write_bytes(data[address - FLASH : address - FLASH + count])
+
+
+def program(address: int, file: str) -> None:
+    if "fails" in facts():
+        print(facts()["fails"])
+        sys.exit(74)
+    flash = bytearray((FOLDER / "flash.bin").read_bytes())
+    data = Path(file).read_bytes()
+    if "flips" in facts():
+        data = bytes((data[0] ^ 1,)) + data[1:]
+    flash[address - FLASH : address - FLASH + len(data)] = data
+    (FOLDER / "flash.bin").write_bytes(flash)
+
+
+def dfu_util(arguments: list[str]) -> None:
+    if "-l" in arguments:
+        print("dfu-util 0.11\n")
+        for serial in facts().get("serials", "305C3253").split():
+            layout = facts().get("layout", "04*016Kg,01*064Kg,07*128Kg")
+            found = f'Found DFU: [0483:df11] ver=2200, devnum=4, cfg=1, intf=0, path="1-1", serial="{serial}"'
+            for alt, name in (
+                (1, "Option Bytes  /0x1FFFC000/01*016 e"),
+                (0, f"Internal Flash  /0x08000000/{layout}"),
+            ):
+                print(found.replace(", serial", f', alt={alt}, name="@{name}", serial'))
+        return
+    options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    where = options["-s"].split(":")
+    if "-D" in options:
+        program(int(where[0], 0), options["-D"])
+    else:
+        save(int(where[0], 0), int(where[1]), options["-U"])
+
+
+def openocd(arguments: list[str]) -> None:
+    for command in arguments[-1].split("; "):
+        if found := re.fullmatch(r"mdw (\S+) (\d+)", command):
+            words = [word(int(found[1], 0) + 4 * at) for at in range(int(found[2]))]
+            print(f"{found[1].lower()}: " + " ".join(f"{each:08x}" for each in words) + " ")
+        elif found := re.fullmatch(r"dump_image \{(.*)\} (\S+) (\d+)", command):
+            save(int(found[2], 0), int(found[3]), found[1])
+        elif found := re.fullmatch(r"flash write_image erase \{(.*)\} (\S+) bin", command):
+            program(int(found[2], 0), found[1])
+        elif command not in ("init", "reset halt", "reset run", "shutdown"):
+            sys.exit(f"invalid command name {command!r}")
+
+
+def pyocd(arguments: list[str]) -> None:
+    if arguments[0] == "flash":
+        program(int(arguments[arguments.index("-a") + 1], 0), arguments[-1])
+        return
+    for command in arguments[4:]:
+        if found := re.fullmatch(r"read32 (\S+) (\d+)", command):
+            words = [word(int(found[1], 0) + 4 * at) for at in range(int(found[2]) // 4)]
+            text = " ".join(f"{each:08x}" for each in words)
+            print(f"{int(found[1], 0):08x}:  {text:<36}  |....|")
+        elif found := re.fullmatch(r"savemem (\S+) (\d+) (\S+)", command):
+            save(int(found[1], 0), int(found[2]), found[3])
+
+
+if __name__ == "__main__":
+    name = Path(sys.argv[0]).name
+    with (FOLDER / "calls.jsonl").open("a") as calls:
+        calls.write(json.dumps([name, *sys.argv[1:]]) + "\n")
+    {"dfu-util": dfu_util, "openocd": openocd, "pyocd": pyocd}[name](sys.argv[1:])

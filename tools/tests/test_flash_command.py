@@ -1,0 +1,183 @@
+"""`opq-tools flash --port`: what is refused and why, what is written, what the user reads."""
+
+import json
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from flash_under_test import Layout, boot_loader, bundle, image, key
+
+from opq_hil.f405_memory import F405Memory
+from opq_hil.rom_boot_loader import RomBootLoader
+from opq_proto.errors import OpqError
+from opq_proto.firmware_image import Slot
+from opq_tools.flash import command
+
+
+def memory(layout: Layout) -> F405Memory:
+    found = F405Memory()
+    found.flash[:] = layout.flash()
+    return found
+
+
+BOX = Layout(boot_loader(), image(Slot.A, "1.0.0"), settings=b"settings" * 100)
+
+
+def flash(tmp_path: Path, data: bytes, chip: F405Memory, *options: str, name: str = "x.opqfw") -> Result:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with RomBootLoader(chip) as rom:
+        return CliRunner().invoke(command, [str(path), "--port", rom.path, *options])
+
+
+def refused(result: Result) -> str:
+    """The one line that the user reads."""
+    assert isinstance(result.exception, OpqError), result.exception
+    return str(result.exception)
+
+
+def test_an_update_file_goes_into_slot_a_and_settings_and_boot_loader_stay(tmp_path: Path) -> None:
+    chip = memory(BOX)
+    result = flash(tmp_path, bundle(), chip)
+    assert result.exit_code == 0, result.output
+    assert bytes(chip.flash) == bytes(Layout(BOX.boot, image(Slot.A), settings=BOX.settings).flash())
+    assert "hardware: opqbox" in result.output and "slot a: 1.0.0" in result.output
+    assert f"x.opqfw: {len(image(Slot.A))} bytes written and verified" in result.output
+
+
+def test_json_is_one_document(tmp_path: Path) -> None:
+    found = json.loads(flash(tmp_path, bundle(), memory(BOX), "--json").output)
+    assert (found["done"], found["verified"], found["started"]) == (True, True, True)
+    assert found["chip"]["dev_id"] == 0x413 and found["installed"]["slot_a"] == "1.0.0"
+
+
+def test_a_bare_chip_takes_the_whole_flash_and_an_update_file_is_refused_on_it(tmp_path: Path) -> None:
+    whole = bytes(Layout(boot_loader(), image(Slot.A)).flash())
+    chip = F405Memory()
+    assert "no boot loader" in refused(flash(tmp_path, bundle(), chip))
+    assert flash(tmp_path, whole, chip, name="flash.bin").exit_code == 0
+    assert bytes(chip.flash) == whole
+
+
+def test_the_whole_flash_leaves_settings_alone(tmp_path: Path) -> None:
+    chip = memory(BOX)
+    assert (
+        flash(tmp_path, bytes(Layout(boot_loader(), image(Slot.A)).flash()), chip, name="f.bin").exit_code
+        == 0
+    )
+    assert bytes(chip.flash[0x8000:0x8320]) == BOX.settings
+
+
+def test_marks_of_an_earlier_image_in_the_slot_go(tmp_path: Path) -> None:
+    chip = memory(BOX)
+    chip.flash[0x80000 - 1024 : 0x80000] = bytes(1024)
+    assert flash(tmp_path, bundle(), chip).exit_code == 0
+    assert chip.flash[0x80000 - 1024 : 0x80000].count(0xFF) == 1024
+
+
+def test_a_newer_image_in_the_other_slot_would_win_and_is_cleared_when_told(tmp_path: Path) -> None:
+    chip = memory(Layout(boot_loader(), image(Slot.A, "1.0.0"), image(Slot.B, "2.0.0")))
+    assert "older than the 2.0.0" in refused(flash(tmp_path, bundle("1.2.3"), chip))
+    assert chip.erases == [0] * 12
+    result = flash(tmp_path, bundle("1.2.3"), chip, "--allow-downgrade")
+    assert result.exit_code == 0 and "slot B held 2.0.0 and is cleared" in result.output
+    assert chip.flash[0x80000:0x80200].count(0xFF) == 512
+
+
+def test_an_older_image_in_the_other_slot_stays_as_the_way_back(tmp_path: Path) -> None:
+    chip = memory(Layout(boot_loader(), image(Slot.A, "1.0.0"), image(Slot.B, "1.1.0")))
+    assert flash(tmp_path, bundle("1.2.3"), chip).exit_code == 0
+    assert bytes(chip.flash[0x80000 : 0x80000 + 200]) == image(Slot.B, "1.1.0")[:200]
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "option"),
+    [
+        (bundle(hardware="pyboard_f405"), "it is for pyboard_f405, this is opqbox", "--other-board"),
+        (bundle(signed_by=None), "image A is not signed", "--allow-unsigned"),
+        (bundle(signed_by="somebody"), "another key than the boot loader's key", "--allow-unsigned"),
+        (bundle("0.9.0"), "it is 0.9.0, older than the 1.0.0 there", "--allow-downgrade"),
+    ],
+)
+def test_what_is_refused_says_why_and_which_option_overrules_it(
+    tmp_path: Path, data: bytes, words: str, option: str
+) -> None:
+    chip = memory(BOX)
+    text = refused(flash(tmp_path, data, chip))
+    assert words in text and option in text and text.endswith("Nothing was written")
+    assert chip.erases == [0] * 12
+    assert flash(tmp_path, data, chip, option).exit_code == 0
+
+
+def test_all_that_speaks_against_a_file_is_told_at_once(tmp_path: Path) -> None:
+    text = refused(flash(tmp_path, bundle("0.1.0", hardware="other", signed_by=None), memory(BOX)))
+    for word in ("--other-board", "--allow-downgrade", "--allow-unsigned"):
+        assert word in text
+
+
+def test_a_changed_body_is_refused_whatever_is_allowed(tmp_path: Path) -> None:
+    data = bytearray(bundle())
+    data[-1] ^= 1
+    chip = memory(BOX)
+    assert "SHA-256" in refused(flash(tmp_path, bytes(data), chip, "--allow-unsigned"))
+    assert chip.erases == [0] * 12
+
+
+def test_a_named_key_counts_more_than_the_boot_loaders(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    public = key("mine").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "mine.pub").write_bytes(public)
+    options = ("--public-key", str(tmp_path / "mine.pub"))
+    assert "mine.pub" in refused(flash(tmp_path, bundle(), memory(BOX), *options))
+    assert flash(tmp_path, bundle(signed_by="mine"), memory(BOX), *options).exit_code == 0
+
+
+def test_a_bare_file_wants_to_be_allowed_and_knows_its_place(tmp_path: Path) -> None:
+    chip = F405Memory()
+    data = boot_loader()
+    assert "--allow-unsigned" in refused(flash(tmp_path, data, chip, name="x.bin"))
+    assert "wants --address" in refused(flash(tmp_path, b"\0" * 64, chip, "--allow-unsigned", name="x.bin"))
+    assert flash(tmp_path, data, chip, "--allow-unsigned", name="x.bin").exit_code == 0
+    assert bytes(chip.flash[: len(data)]) == data
+    there = ("--address", "0x08100000", "--allow-unsigned")
+    assert "does not lie within" in refused(flash(tmp_path, b"\1" * 8, chip, *there, name="x.bin"))
+
+
+def test_who_only_asks() -> None:
+    with RomBootLoader(memory(BOX)) as rom:
+        result = CliRunner().invoke(command, ["--who", "--port", rom.path])
+    assert result.exit_code == 0 and "slot a: 1.0.0" in result.output
+    assert "written" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["x"], ["x", "--dfu", "--port", "p"], ["--dfu"], ["x", "--who", "--dfu"], ["--who"]]
+)
+def test_a_wrong_use_ends_with_two(arguments: list[str]) -> None:
+    assert CliRunner().invoke(command, arguments).exit_code == 2
+
+
+def test_no_such_file_is_one_clear_line(tmp_path: Path) -> None:
+    result = CliRunner().invoke(command, [str(tmp_path / "none.opqfw"), "--dfu"])
+    assert "No such file" in refused(result)
+
+
+def test_a_pipe_gets_no_progress_and_a_terminal_gets_a_bar(tmp_path: Path) -> None:
+    path = tmp_path / "x.opqfw"
+    path.write_bytes(bundle(size=60_000))
+    line = [sys.executable, "-m", "opq_tools.cli", "flash", str(path), "--port"]
+    with RomBootLoader(memory(BOX)) as rom:
+        quiet = subprocess.run([*line, rom.path], capture_output=True, text=True, timeout=60, check=True)
+    assert "\x1b" not in quiet.stdout + quiet.stderr
+    ours, theirs = pty.openpty()
+    with RomBootLoader(memory(BOX)) as rom:
+        subprocess.run([*line, rom.path], stdout=subprocess.DEVNULL, stderr=theirs, timeout=60, check=True)
+    import os
+
+    assert b"writing slot A" in os.read(ours, 1 << 16)
+    os.close(ours)
+    os.close(theirs)

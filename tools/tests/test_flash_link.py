@@ -1,0 +1,124 @@
+"""Update in place over the serial link, against a Box-side fake; the firmware itself is asked in hil."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from flash_under_test import bundle, image
+from updating_box import UpdatingBox
+
+from opq_hil.faults import Faults
+from opq_proto.errors import OpqError
+from opq_proto.firmware_image import Slot, pack_bundle
+from opq_proto.link_messages import Operation
+from opq_tools.flash import command, in_place
+
+
+def flash(tmp_path: Path, box: UpdatingBox, data: bytes, *options: str) -> Result:
+    (tmp_path / "x.opqfw").write_bytes(data)
+    return CliRunner().invoke(command, [str(tmp_path / "x.opqfw"), "--link", box.path, *options])
+
+
+def refused(result: Result) -> str:
+    """The one line that the user reads."""
+    assert isinstance(result.exception, OpqError), result.exception
+    return str(result.exception)
+
+
+def test_the_image_of_the_free_slot_arrives_whole_and_is_confirmed(tmp_path: Path) -> None:
+    with UpdatingBox() as box:
+        result = flash(tmp_path, box, bundle(size=20_000), "--json")
+    found = json.loads(result.output)
+    assert (found["done"], found["verified"], found["written_bytes"]) == (True, True, 20_512)
+    assert "slot B runs 1.2.3, confirmed" in found["notes"][0]
+    assert box.image == image(Slot.B, size=20_000)
+    assert box.operations == [Operation.UPDATE_BEGIN, Operation.UPDATE_END]
+
+
+def test_lost_and_corrupted_frames_cost_time_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_place, "ANSWER_S", 0.15)
+    with UpdatingBox(faults=Faults(corruption=1e-4, dropping=1e-4, seed=3)) as box:
+        result = flash(tmp_path, box, bundle(size=20_000), "--json")
+    found = json.loads(result.output)
+    assert found["done"] and found["retries"] > 0
+    assert box.image == image(Slot.B, size=20_000)
+
+
+def test_a_box_whose_image_is_on_trial_is_waited_for(tmp_path: Path) -> None:
+    with UpdatingBox(on_trial_answers=3) as box:
+        assert flash(tmp_path, box, bundle()).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (bundle(hardware="pyboard_f405"), "it is for pyboard_f405, this is opqbox (--other-board)"),
+        (bundle("0.9.0"), "older than the 1.0.0 there (--allow-downgrade)"),
+        (bundle(signed_by=None), "image B is not signed (--allow-unsigned)"),
+    ],
+)
+def test_what_speaks_against_it_is_told_before_anything_is_sent(
+    tmp_path: Path, data: bytes, words: str
+) -> None:
+    with UpdatingBox() as box:
+        text = refused(flash(tmp_path, box, data))
+    assert words in text and text.endswith("Nothing was written")
+    assert box.operations == []
+
+
+@pytest.mark.parametrize(
+    ("data", "option", "words"),
+    [
+        (bundle(signed_by=None), "--allow-unsigned", "not signed"),
+        (bundle("0.9.0"), "--allow-downgrade", "older than what the Box has confirmed"),
+        (bundle(signed_by="somebody"), "--allow-unsigned", "signed by another key"),
+    ],
+)
+def test_what_the_box_itself_refuses_is_told_in_words_and_its_firmware_stays(
+    tmp_path: Path, data: bytes, option: str, words: str
+) -> None:
+    with UpdatingBox() as box:
+        text = refused(flash(tmp_path, box, data, option))
+    assert words in text and "keeps the firmware that it has (1.0.0)" in text
+
+
+def test_a_firmware_without_health_is_reported_as_rolled_back(tmp_path: Path) -> None:
+    with UpdatingBox(healthy=False) as box:
+        assert "rolled back" in refused(flash(tmp_path, box, bundle()))
+
+
+def test_a_box_that_falls_silent_keeps_its_firmware_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_place, "ANSWER_S", 0.05)
+    with UpdatingBox(falls_silent_at=4096) as box:
+        text = refused(flash(tmp_path, box, bundle(size=20_000)))
+    assert "no answer to byte 4096" in text and "run the same command again" in text
+
+
+def test_a_file_without_the_wanted_image_says_which_one(tmp_path: Path) -> None:
+    with UpdatingBox() as box:
+        only_a = pack_bundle({Slot.A: image(Slot.A)})
+        assert "wants the image for slot B" in refused(flash(tmp_path, box, only_a))
+
+
+def test_a_bare_file_goes_into_no_box(tmp_path: Path) -> None:
+    with UpdatingBox() as box:
+        data = bytes.fromhex("00000220 01010008".replace(" ", "")).ljust(64, b"\1")
+        assert "takes .opqfw files only" in refused(flash(tmp_path, box, data, "--allow-unsigned"))
+
+
+def test_nobody_at_the_port_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_place, "HELLO_S", 0.3)
+    with UpdatingBox(falls_silent_at=0) as box:
+        text = refused(flash(tmp_path, box, bundle()))
+    assert "no Box says hello" in text and "Nothing was written" in text
+
+
+def test_who_tells_board_and_firmware() -> None:
+    with UpdatingBox() as box:
+        result = CliRunner().invoke(command, ["--who", "--box", box.path])
+    assert "hardware: opqbox" in result.output and "firmware: 1.0.0" in result.output

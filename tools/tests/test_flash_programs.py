@@ -1,0 +1,188 @@
+"""Flashing by dfu-util, openocd and pyocd: what we ask of them, against a stand-in with a file as flash.
+
+The real programs have been asked no more than whether they take these arguments; no chip was there.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from flash_under_test import Layout, boot_loader, bundle, image
+
+from opq_proto.errors import OpqError
+from opq_proto.firmware_image import Slot
+from opq_tools.flash import command
+
+STAND_IN = Path(__file__).with_name("stand_in_flasher.py")
+WAYS = {"dfu-util": ["--dfu"], "openocd": ["--probe", "openocd"], "pyocd": ["--probe", "pyocd"]}
+BOX = Layout(boot_loader(), image(Slot.A, "1.0.0"), settings=b"settings" * 100)
+
+
+class Bench:
+    """A folder on PATH with stand-ins, and the chip behind them."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]) -> None:
+        self.folder = folder
+        programs = folder / "bin"
+        programs.mkdir()
+        for name in names:
+            (programs / name).write_text(f"#!{sys.executable}\n" + STAND_IN.read_text())
+            (programs / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(programs))
+        monkeypatch.setenv("OPQ_STAND_IN", str(folder))
+        self.put(BOX)
+
+    def put(self, layout: Layout) -> None:
+        (self.folder / "flash.bin").write_bytes(layout.flash())
+
+    @property
+    def chip(self) -> bytes:
+        return (self.folder / "flash.bin").read_bytes()
+
+    def set(self, **facts: str) -> None:
+        (self.folder / "facts.json").write_text(json.dumps(facts))
+
+    @property
+    def calls(self) -> list[list[str]]:
+        return [json.loads(line) for line in (self.folder / "calls.jsonl").read_text().splitlines()]
+
+    def flash(self, data: bytes, *options: str) -> Result:
+        path = self.folder / "x.opqfw"
+        path.write_bytes(data)
+        return CliRunner().invoke(command, [str(path), *options])
+
+
+@pytest.fixture(params=list(WAYS))
+def program(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> Bench:
+    return Bench(tmp_path, monkeypatch, (program,))
+
+
+def refused(result: Result) -> str:
+    """The one line that the user reads."""
+    assert isinstance(result.exception, OpqError), result.exception
+    return str(result.exception)
+
+
+def test_an_update_file_goes_into_slot_a_and_is_read_back(bench: Bench, program: str) -> None:
+    result = bench.flash(bundle(), *WAYS[program])
+    assert result.exit_code == 0, result.output
+    assert bench.chip == bytes(Layout(BOX.boot, image(Slot.A), settings=BOX.settings).flash())
+    assert "hardware: opqbox" in result.output
+
+
+def test_a_byte_that_is_wrong_on_the_chip_is_found(bench: Bench, program: str) -> None:
+    bench.set(flips="1")
+    text = refused(bench.flash(bundle(), *WAYS[program]))
+    assert "differs from byte 0" in text and "half-written" in text and "same command again" in text
+
+
+def test_a_program_that_fails_is_quoted(bench: Bench, program: str) -> None:
+    bench.set(fails="Error during download get_status")
+    text = refused(bench.flash(bundle(), *WAYS[program]))
+    assert "ended with 74: Error during download get_status" in text
+
+
+def test_refusals_are_the_same_as_over_the_rom(bench: Bench, program: str) -> None:
+    assert "another key" in refused(bench.flash(bundle(signed_by="somebody"), *WAYS[program]))
+    assert bench.chip == bytes(BOX.flash())
+
+
+@pytest.mark.parametrize("program", ["dfu-util"])
+def test_dfu_asks_for_the_internal_flash_of_the_one_chip(bench: Bench) -> None:
+    assert bench.flash(bundle(), "--dfu").exit_code == 0
+    listed, *_, write, read, leave = bench.calls
+    assert listed == ["dfu-util", "-l", "-d", "0483:df11"]
+    chosen = ["dfu-util", "-d", "0483:df11", "-a", "0", "-S", "305C3253"]
+    assert write[:-1] == [*chosen, "-s", "0x08020000", "-D"]
+    assert read[:-1] == [*chosen, "-s", f"0x08020000:{0x60000}", "-U"]
+    assert leave[:-1] == [*chosen, "-s", "0x08000000:4:leave", "-U"]
+
+
+@pytest.mark.parametrize("program", ["dfu-util"])
+def test_dfu_refuses_another_chip_and_a_choice_that_nobody_made(bench: Bench) -> None:
+    bench.set(layout="04*016Kg,01*064Kg,01*128Kg")
+    assert "no STM32F405" in refused(bench.flash(bundle(), "--dfu"))
+    bench.set(serials="AAA BBB")
+    assert "--serial (AAA, BBB)" in refused(bench.flash(bundle(), "--dfu"))
+    assert bench.flash(bundle(), "--dfu", "--serial", "BBB").exit_code == 0
+    bench.set(serials="")
+    assert "set BOOT0 high" in refused(bench.flash(bundle(), "--dfu"))
+
+
+@pytest.mark.parametrize("program", ["openocd"])
+def test_openocd_gets_one_script_per_step(bench: Bench) -> None:
+    options = ("--probe", "openocd", "--interface", "interface/cmsis-dap.cfg")
+    assert bench.flash(bundle(), *options).exit_code == 0
+    fixed = ["openocd", "-f", "interface/cmsis-dap.cfg", "-f", "target/stm32f4x.cfg", "-c"]
+    assert all(call[:-1] == fixed for call in bench.calls)
+    first, *_, write, _, reset = [call[-1] for call in bench.calls]
+    assert first == ("init; reset halt; mdw 0xE0042000 1; mdw 0x1FFF7A10 3; mdw 0x1FFF7A20 1; shutdown")
+    assert write.startswith("init; reset halt; flash write_image erase {") and "} 0x08020000 bin;" in write
+    assert reset == "init; reset halt; reset run; shutdown"
+
+
+@pytest.mark.parametrize("program", ["pyocd"])
+def test_pyocd_gets_the_packs_target(bench: Bench) -> None:
+    assert bench.flash(bundle(), "--probe", "pyocd").exit_code == 0
+    assert all(call[2:5] == ["--no-wait", "-t", "stm32f405rgtx"] for call in bench.calls)
+    write = next(call for call in bench.calls if call[1] == "flash")
+    assert write[5:-1] == ["--no-reset", "-e", "sector", "-a", "0x08020000", "--format", "bin"]
+    assert bench.calls[-1][1] == "reset"
+
+
+@pytest.mark.parametrize("program", ["openocd", "pyocd"])
+def test_a_probe_on_another_chip_writes_nothing(bench: Bench, program: str) -> None:
+    bench.set(idcode="0x10016419")
+    text = refused(bench.flash(bundle(), *WAYS[program]))
+    assert "0x419" in text and "Nothing was written" in text
+    assert bench.chip == bytes(BOX.flash())
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--dfu"], "sudo apt install dfu-util"),
+        (["--probe", "openocd"], "sudo apt install openocd"),
+        (["--probe", "pyocd"], "pip install pyocd"),
+        (["--probe", "auto"], "sudo apt install openocd; or pip install pyocd"),
+    ],
+)
+def test_an_absent_program_is_named_with_the_line_that_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], line: str
+) -> None:
+    absent = Bench(tmp_path, monkeypatch, ())
+    text = refused(absent.flash(bundle(), *options))
+    assert line in text
+
+
+def test_the_real_openocd_takes_our_script_as_far_as_the_missing_probe() -> None:
+    real = shutil.which("openocd")
+    if real is None:
+        pytest.skip("no openocd here: apt install openocd")
+    script = (
+        "init; reset halt; mdw 0xE0042000 1; flash write_image erase {/nonexistent} 0x08020000 bin; shutdown"
+    )
+    files = ("-f", "interface/stlink.cfg", "-f", "target/stm32f4x.cfg")
+    done = subprocess.run(
+        [real, *files, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1 and "invalid command" not in done.stderr
+    assert "open failed" in done.stderr or "no device" in done.stderr.lower()
+
+
+def test_the_real_dfu_util_takes_our_arguments_as_far_as_the_missing_chip(tmp_path: Path) -> None:
+    real = shutil.which("dfu-util")
+    if real is None:
+        pytest.skip("no dfu-util here: apt install dfu-util")
+    line = [real, "-d", "0483:df11", "-a", "0", "-s", "0x08020000:512", "-U", str(tmp_path / "back.bin")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 74 and "No DFU capable USB device" in done.stderr

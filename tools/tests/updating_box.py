@@ -1,0 +1,179 @@
+"""A Box that takes updates, on a pty: it judges images as device/app/updater.py does, without a chip."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from flash_under_test import key
+
+from opq_hil.faults import Faults
+from opq_hil.port import Port
+from opq_proto.firmware_image import Slot, Verdict, judge, read_header, version_number, version_text
+from opq_proto.link import Decoder, encode
+from opq_proto.link_messages import (
+    Acknowledgement,
+    Command,
+    Hello,
+    LinkMessage,
+    Log,
+    Operation,
+    Samples,
+    Status,
+    UpdateData,
+)
+from opq_proto.messages import TimeSource
+
+
+@dataclass
+class UpdatingBox:
+    """A context manager; `path` is the port to open.
+
+    `healthy`: whether a new image reports health; else it is rolled back. `erase_answers`: pieces that are
+    answered with busy first. `falls_silent_at`: offset from which nothing is answered any more.
+    """
+
+    firmware: str = "1.0.0"
+    hardware: str = "opqbox external"
+    faults: Faults = field(default_factory=Faults)
+    healthy: bool = True
+    erase_answers: int = 2
+    on_trial_answers: int = 0
+    falls_silent_at: int | None = None
+    asked: list[tuple[int, str]] = field(default_factory=list)
+
+    def __enter__(self) -> "UpdatingBox":
+        self._port = Port(self.faults)
+        self.path = self._port.path
+        self._decoder = Decoder()
+        self._sequence = 0
+        self._boot_id = 7
+        self._image = bytearray()
+        self._length = 0
+        self._sample = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(5)
+        self._port.close()
+
+    def _serve(self) -> None:
+        samples_due = 0.0
+        while not self._stop.wait(0.001):
+            for _, message in self._decoder.feed(self._port.receive()):
+                self._take(message)
+            if time.monotonic() > samples_due:
+                samples_due = time.monotonic() + 0.02
+                self._samples()
+            self._port.flush(time.monotonic_ns())
+
+    def _samples(self) -> None:
+        counts = np.arange(200, dtype=np.int16)
+        self._send(Samples(self._sample, 10**18, 100, TimeSource.GPS, 12_000_000, 0, counts))
+        self._sample += 200
+
+    def _send(self, *messages: LinkMessage) -> None:
+        for message in messages:
+            self._port.send(encode(message, self._sequence))
+            self._sequence += 1
+
+    def _hello(self) -> None:
+        self._send(
+            Hello(
+                1,
+                5,
+                self._boot_id,
+                12_000_000,
+                0.01,
+                120.0,
+                60.0,
+                14.0,
+                200,
+                36_000,
+                self.hardware,
+                self.firmware,
+            )
+        )
+
+    def _take(self, message: LinkMessage) -> None:
+        if self.falls_silent_at is not None and len(self._image) >= self.falls_silent_at:
+            return
+        if isinstance(message, UpdateData):
+            self._piece(message)
+        elif isinstance(message, Command):
+            self.asked.append((message.operation, message.argument))
+            if message.operation == Operation.HELLO:
+                self._send(Acknowledgement(message.command_id, Status.DONE))
+                self._hello()
+            elif message.operation == Operation.UPDATE_BEGIN:
+                self._begin(message)
+            elif message.operation == Operation.UPDATE_END:
+                self._end(message)
+
+    def _begin(self, message: Command) -> None:
+        if self.on_trial_answers:
+            self.on_trial_answers -= 1
+            self._send(Acknowledgement(message.command_id, Status.BUSY, "the running image is on trial"))
+            return
+        self._length = int(message.argument)
+        self._image.clear()
+        self._send(Acknowledgement(message.command_id, Status.DONE, "B"))
+
+    def _piece(self, piece: UpdateData) -> None:
+        if len(self._image) >= 512 and self.erase_answers:
+            self.erase_answers -= 1
+            self._send(Acknowledgement(piece.command_id, Status.BUSY, str(len(self._image))))
+            return
+        if piece.offset == len(self._image):
+            self._image += piece.data
+        verdict = self._verdict(bytes(self._image)) if len(self._image) >= 512 else Verdict.GOOD
+        if verdict not in (Verdict.GOOD, Verdict.TRUNCATED):
+            self._send(Acknowledgement(piece.command_id, Status.FAILED, f"verdict {verdict.value}"))
+            return
+        self._send(Acknowledgement(piece.command_id, Status.DONE, str(len(self._image))))
+
+    def _end(self, message: Command) -> None:
+        verdict = self._verdict(bytes(self._image))
+        if verdict is not Verdict.GOOD:
+            self._send(Acknowledgement(message.command_id, Status.FAILED, f"verdict {verdict.value}"))
+            return
+        self._send(Acknowledgement(message.command_id, Status.DONE, "B"))
+        self._boot_id += 1
+        self._sequence = 0
+        if self.healthy:
+            self.firmware = version_text(read_header(bytes(self._image)).version)
+            self._hello()
+            self._send(Log(53, 1, 0, 12))
+        else:
+            self._hello()
+            self._send(Log(55, 0, 0, 12))
+
+    def _verdict(self, image: bytes) -> Verdict:
+        return judge(
+            image,
+            slot=Slot.B,
+            hardware=self.hardware.split(" ")[0],
+            floor_version=version_number(self.firmware),
+            check=_by_release,
+        )
+
+    @property
+    def image(self) -> bytes:
+        """What it has."""
+        return bytes(self._image)
+
+    @property
+    def operations(self) -> Sequence[int]:
+        """What it was asked, without hellos."""
+        return [operation for operation, _ in self.asked if operation != Operation.HELLO]
+
+
+def _by_release(signature: bytes, message: bytes) -> bool:
+    from opq_proto.signing import public_of
+
+    return public_of(key()).is_signed(signature, message)

@@ -31,7 +31,7 @@ BOARDS: Mapping[str, Board] = {
     "opqbox": Board(EXTERNAL, 0.015844, 1, 0),
     "pyboard_f405": Board(INTERNAL, 0.015956, 16, 2048),
 }
-VARIABLE = "OPQ_FIRMWARE_DIR"
+VARIABLE, KEY_VARIABLE = "OPQ_FIRMWARE_DIR", "OPQ_FIRMWARE_KEY"
 FLASH, UPDATE = "flash.bin", "firmware.opqfw"
 
 
@@ -46,6 +46,8 @@ class Firmware:
     image: Image
     update: Path
     """The .opqfw file: the image of either slot."""
+    key: Path | None = None
+    """Private key that signed it; None: not here, no other versions can be made."""
 
 
 def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
@@ -57,11 +59,14 @@ def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
     told = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if told is None:
         raise FirmwareError(f"no built firmware: opq-tools firmware build, then --firmware DIR or {VARIABLE}")
-    found = {
-        board: Firmware(Image(board, told / board / FLASH, facts.converter), told / board / UPDATE)
-        for board, facts in BOARDS.items()
-        if (told / board / FLASH).exists()
-    }
+    key = Path(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None
+    found = {board: board_firmware(told, board, key) for board in BOARDS if (told / board / FLASH).exists()}
     if not found:
         raise FirmwareError(f"{told}: no {FLASH} of {' or '.join(BOARDS)} in it; opq-tools firmware build")
     return found
+
+
+def board_firmware(folder: Path, board: str, key: Path | None = None) -> Firmware:
+    """The files of one board below `folder`."""
+    place = folder / board
+    return Firmware(Image(board, place / FLASH, BOARDS[board].converter), place / UPDATE, key)

@@ -20,7 +20,7 @@ from opq_proto.errors import OpqError
 from opq_proto.link_messages import Acknowledgement, Command, Operation, Status
 
 Figures = Mapping[str, float | int | str]
-PREPARE_S = 5
+PREPARE_S = 3
 """Power-on until the Box takes commands."""
 _preparing = threading.Lock()
 
@@ -89,21 +89,25 @@ class Bench:
         require(run.ended != "hang", f"the processor hung; see {run.folder}")
         return run
 
-    def prepared(self, board: str = "opqbox", **settings: str) -> Path:
+    def prepared(self, board: str = "opqbox", seconds: int = 0, **settings: str) -> Path:
         """A flash in which settings were saved, by commands as a gateway sends them; made once per folder.
+
+        `seconds`: how long it runs at least, e.g. until its image is confirmed.
 
         Raises:
             NotShownError: the Box did not take them.
         """
-        key = "_".join([board, *(f"{name}-{value}" for name, value in sorted(settings.items()))])
+        key = "_".join(
+            [board, f"{seconds}s", *(f"{name}-{value}" for name, value in sorted(settings.items()))]
+        )
         path = self.folder.parent / "prepared" / f"{key}.bin"
         with _preparing:
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self._saved(board, settings), path)
+                shutil.copyfile(self._saved(board, seconds, settings), path)
         return path
 
-    def _saved(self, board: str, settings: Mapping[str, str]) -> Path:
+    def _saved(self, board: str, seconds: int, settings: Mapping[str, str]) -> Path:
         puts = tuple(
             (
                 PREPARE_S * NS + number * NS // 5,
@@ -111,8 +115,8 @@ class Bench:
             )
             for number, (key, value) in enumerate(sorted(settings.items()))
         )
-        world = World(PREPARE_S * NS + len(puts) * NS // 5 + NS, gps=None, said=puts)
-        run = self.run(world, board, name="prepare")
+        end_ns = max(seconds * NS, PREPARE_S * NS + len(puts) * NS // 5 + NS)
+        run = self.run(World(end_ns, gps=None, said=puts), board, name="prepare")
         done = {
             answer.command_id for answer in run.capture.of(Acknowledgement) if answer.status is Status.DONE
         }

@@ -1,22 +1,46 @@
 """Updates over the link, told by a script: good ones run, bad ones leave everything as it was."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from opq_proto.link_messages import Command, LinkMessage, Operation, UpdateData
+from opq_hil.backends.backend import Run
+from opq_hil.firmware import Firmware
+from opq_hil.strategy import when
+from opq_hil.suites.faults import logged
+from opq_hil.suites.sampling import nothing_missed
+from opq_hil.suites.scenario import Bench, Figures, Scenario, SkippedError, require
+from opq_hil.world import NS, World
+from opq_proto.firmware_image import (
+    HEADER_BYTES,
+    SIGNED_BYTES,
+    Slot,
+    Verdict,
+    make_image,
+    read_bundle,
+    read_header,
+)
+from opq_proto.link_messages import Acknowledgement, Command, LinkMessage, Operation, Status, UpdateData
+from opq_proto.signing import firmware_key
 
-NS = 10**9
+BOARD = "opqbox"
 PIECE_BYTES = 1024
 PIECE_NS = 14_000_000
 """A frame of 1,040 bytes is 11.3 ms on the line; its 256 words are 4 ms of programming."""
 ERASE_NS = 7 * NS
 """Three sectors of 128 KB, at most 2 s each by DS8626 table 40 (1 s typical)."""
+CONFIRM_S = 14
+"""From power-on until an image is confirmed: boot, and 10 s of samples without a loss."""
+BOOT_NS = 3 * NS
+
+Said = tuple[tuple[int, LinkMessage | bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Telling:
     """An update as the gateway's script, and when it is over."""
 
-    said: tuple[tuple[int, LinkMessage | bytes], ...]
+    said: Said
     end_ns: int
 
 
@@ -37,3 +61,121 @@ def tell(image: bytes, start_ns: int, first_id: int, send_bytes: int | None = No
         at_ns += PIECE_NS
     said.append((at_ns + NS // 4, Command(first_id + 2, Operation.UPDATE_END)))
     return Telling(tuple(said), at_ns + NS // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Images of one build under other versions, signed by the key that the boot loader knows."""
+
+    firmware: Firmware
+
+    def image(self, slot: Slot, step: int = 0, hardware: str = BOARD, signed: bool = True) -> bytes:
+        """The build for a slot, its version moved by `step` patches.
+
+        Raises:
+            SkippedError: the key is not here.
+        """
+        if self.firmware.key is None:
+            raise SkippedError("the key that signed this firmware is not here: no other version can be made")
+        image = read_bundle(self.firmware.update.read_bytes())[slot]
+        header = read_header(image)
+        sign = firmware_key(self.firmware.key).sign if signed else None
+        return make_image(
+            image[HEADER_BYTES:],
+            hardware=hardware,
+            version=header.version + step,
+            slot=slot,
+            label=header.label,
+            flags=header.flags,
+            sign=sign,
+        )
+
+
+def flipped(image: bytes, at: int) -> bytes:
+    """One bit of it changed."""
+    return image[:at] + bytes((image[at] ^ 1,)) + image[at + 1 :]
+
+
+def confirmed(bench: Bench) -> Path:
+    """A flash whose image in slot A is confirmed, quick to emulate."""
+    return bench.prepared(BOARD, seconds=CONFIRM_S, oversampling="1")
+
+
+def good_update(bench: Bench) -> Figures:
+    """A newer image goes into slot B, starts, is confirmed; the older one is then refused."""
+    versions = Versions(bench.firmware(BOARD))
+    flash = confirmed(bench)
+    newer = tell(versions.image(Slot.B, step=1), BOOT_NS, 10)
+    older_ns = newer.end_ns + (CONFIRM_S + 1) * NS
+    older = versions.image(Slot.A)
+    said = (
+        *newer.said,
+        (older_ns, Command(20, Operation.UPDATE_BEGIN, str(len(older)))),
+        (older_ns + NS // 20, UpdateData(21, 0, older[:PIECE_BYTES])),
+    )
+    run = bench.run(World(older_ns + NS, said=said), BOARD, flash=flash)
+    answers = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
+    end = answers.get(12)
+    require(end is not None and end.status is Status.DONE, f"the update ended as {end}")
+    slots = [line.a for line in logged(run, "box.update_confirmed")]
+    require(slots == [Slot.B], f"confirmed slots: {slots}; want [1]")
+    refused(run, 21, Verdict.DOWNGRADE)
+    started_ns = when(run.capture.heard, "sampling", after_ns=newer.end_ns)
+    before = [block for block in run.capture.fresh if block.t_ns >= 0]
+    return {
+        "sending_s": (newer.end_ns - BOOT_NS) / NS,
+        "to_samples_of_the_new_s": (started_ns - newer.end_ns) / NS,
+        "blocks": len(before),
+    }
+
+
+def refused(run: Run, command_id: int, verdict: Verdict) -> None:
+    """The last acknowledgement of this command says that verdict."""
+    said = [answer for answer in run.capture.of(Acknowledgement) if answer.command_id == command_id]
+    want = f"verdict {int(verdict)}"
+    require(
+        bool(said) and said[-1].status is Status.FAILED and said[-1].detail == want,
+        f"{verdict.name.lower()}: want {want}, got {said[-1] if said else 'no answer'}",
+    )
+
+
+def bad_updates(bench: Bench) -> Figures:
+    """Unsigned, changed, foreign, downgraded, truncated: refused by name, no sample lost."""
+    versions = Versions(bench.firmware(BOARD))
+    good = versions.image(Slot.B, step=1)
+    heads: Sequence[tuple[Verdict, bytes]] = (
+        (Verdict.UNSIGNED, versions.image(Slot.B, step=1, signed=False)),
+        (Verdict.BAD_SIGNATURE, flipped(good, SIGNED_BYTES)),
+        (Verdict.BAD_SIGNATURE, flipped(good, HEADER_BYTES // 2)),
+        (Verdict.DOWNGRADE, versions.image(Slot.B, step=-1)),
+        (Verdict.WRONG_HARDWARE, versions.image(Slot.B, step=1, hardware="another")),
+        (Verdict.WRONG_ADDRESS, versions.image(Slot.A, step=1)),
+        (Verdict.NO_MAGIC, bytes(PIECE_BYTES)),
+    )
+    said: list[tuple[int, LinkMessage | bytes]] = []
+    at_ns = BOOT_NS
+    for number, (_, image) in enumerate(heads):
+        said.append((at_ns, Command(100 + 2 * number, Operation.UPDATE_BEGIN, str(len(image)))))
+        said.append((at_ns + NS // 10, UpdateData(101 + 2 * number, 0, image[:PIECE_BYTES])))
+        at_ns += NS
+    cut_off = tell(good, at_ns, 200, send_bytes=len(good) // 2)
+    changed = tell(flipped(good, len(good) // 2), cut_off.end_ns + NS, 300)
+    said += [*cut_off.said, *changed.said]
+    run = bench.run(World(changed.end_ns + NS, said=tuple(said)), BOARD, flash=confirmed(bench))
+    for number, (verdict, _) in enumerate(heads):
+        refused(run, 101 + 2 * number, verdict)
+    refused(run, 202, Verdict.TRUNCATED)
+    refused(run, 302, Verdict.BAD_HASH)
+    nothing_missed(run.capture, since_s=3.0, end_s=run.world.end_ns / NS)
+    again = bench.run(World(4 * NS), BOARD, name="again", flash=run.flash)
+    when(again.capture.heard, "running, sampling")
+    return {
+        "refused": len(heads) + 2,
+        "flash_operations": int(run.report.get("flash", {}).get("operations", 0)),
+    }
+
+
+SCENARIOS = (
+    Scenario("good_update", "a newer image is taken, tried, confirmed; the older one refused", good_update),
+    Scenario("bad_updates", "bad, truncated, downgraded, unsigned images refused", bad_updates),
+)

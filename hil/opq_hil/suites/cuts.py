@@ -1,0 +1,126 @@
+"""Power cuts in the middle of flash operations: old or new, never broken, and the Box runs.
+
+The n-th program or erase of a run is torn; the next run starts from that flash with its RAM randomised.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from opq_hil.backends.backend import Run
+from opq_hil.strategy import NotReachedError, when
+from opq_hil.suites.faults import logged
+from opq_hil.suites.scenario import Bench, Figures, Scenario, SkippedError, require
+from opq_hil.suites.updates import BOARD, BOOT_NS, Said, Versions, confirmed, tell
+from opq_hil.world import NS, Power, World
+from opq_proto.firmware_image import Slot
+from opq_proto.link_messages import Command, Operation, Settings
+
+CUTS = 30
+"""Of each kind in a normal run; the statistics (1e5 cuts) are device/tests' on the PC."""
+SOAK_CUTS = 250
+LOOK_NS = 4 * NS
+
+
+def operations(run: Run) -> int:
+    """Programs and erases of a run."""
+    return int(run.report["flash"]["operations"])
+
+
+def spread(first: int, last: int, count: int) -> Iterator[tuple[int, int]]:
+    """(operation, seed): all of first..last as evenly as `count` allows, with another tear in each turn."""
+    span = last - first + 1
+    for number in range(count):
+        at = first + (number * span // count if count <= span else number % span)
+        yield at, 1 + number
+
+
+def looked_at(bench: Bench, flash: Path, what: str) -> tuple[Run, dict[str, str]]:
+    """Start from a torn flash: it samples, and answers with its settings."""
+    ask: Said = ((BOOT_NS, Command(9, Operation.GET_SETTINGS)),)
+    run = bench.run(World(LOOK_NS, gps=None, said=ask), BOARD, name="after", flash=flash)
+    try:
+        when(run.capture.heard, "running, sampling")
+    except NotReachedError as error:
+        require(False, f"bricked by {what}: {error}; see {run.folder}")
+    found = run.capture.of(Settings)
+    require(bool(found), f"no settings after {what}; see {run.folder}")
+    return run, dict(found[-1].values)
+
+
+def _settings(bench: Bench, cuts: int) -> Figures:
+    flash = confirmed(bench)
+    put: Said = ((BOOT_NS, Command(8, Operation.PUT_SETTING, "nominal_hz=50")),)
+    whole = bench.run(World(LOOK_NS, gps=None, said=put), BOARD, name="whole", flash=flash)
+    idle, before = looked_at(bench, flash, "nothing")
+    first, last = operations(idle) + 1, operations(whole)
+    if first > last:
+        raise SkippedError("this backend counts no flash operations")
+    old = new = 0
+    for operation, seed in spread(first, last, cuts):
+        what = f"a cut in operation {operation} of a save (seed {seed})"
+        world = World(LOOK_NS, gps=None, said=put, power=Power(cut_after=operation), seed=seed)
+        torn = bench.run(world, BOARD, name="cut", flash=flash)
+        require(torn.ended == "cut" and torn.flash is not None, f"{what} did not happen: {torn.ended}")
+        assert torn.flash is not None
+        run, values = looked_at(bench, torn.flash, what)
+        hz = values.pop("nominal_hz", "none")
+        require(hz in ("60", "50"), f"nominal_hz is {hz} after {what}; see {run.folder}")
+        rest = {key: value for key, value in before.items() if key != "nominal_hz"}
+        require(values == rest, f"other settings changed after {what}; see {run.folder}")
+        old, new = old + (hz == "60"), new + (hz == "50")
+    return {"cuts": old + new, "old": old, "new": new, "operations_of_a_save": last - first + 1}
+
+
+def _update(bench: Bench, cuts: int) -> Figures:
+    flash = confirmed(bench)
+    update = tell(Versions(bench.firmware(BOARD)).image(Slot.B, step=1), BOOT_NS, 10)
+    whole = bench.run(World(update.end_ns + NS, gps=None, said=update.said), BOARD, name="whole", flash=flash)
+    idle, before = looked_at(bench, flash, "nothing")
+    first, last = operations(idle) + 1, operations(whole)
+    if first > last:
+        raise SkippedError("this backend counts no flash operations")
+    old = new = 0
+    half = cuts // 2  # the last 400 operations: header and marks, where old becomes new
+    places = [*spread(first, last, cuts - half), *spread(max(first, last - 400), last, half)]
+    for operation, seed in places:
+        what = f"a cut in operation {operation} of an update (seed {seed})"
+        world = World(
+            update.end_ns + NS, gps=None, said=update.said, power=Power(cut_after=operation), seed=seed
+        )
+        torn = bench.run(world, BOARD, name="cut", flash=flash)
+        require(torn.ended == "cut" and torn.flash is not None, f"{what} did not happen: {torn.ended}")
+        assert torn.flash is not None
+        run, values = looked_at(bench, torn.flash, what)
+        require(values == before, f"settings changed after {what}; see {run.folder}")
+        require(not logged(run, "box.settings_default"), f"settings were lost after {what}; see {run.folder}")
+        is_new = runs_slot_b(torn.flash)
+        old, new = old + (not is_new), new + is_new
+    return {"cuts": old + new, "old": old, "new": new, "operations_of_an_update": last - first + 1}
+
+
+def runs_slot_b(flash: Path) -> bool:
+    """Whether slot B's header is whole: it is written last, so then its image is."""
+    return flash.read_bytes()[0x80000:0x80004] == b"OPQF"
+
+
+def cuts_settings(bench: Bench) -> Figures:
+    """30 cuts spread over every write of one save."""
+    return _settings(bench, CUTS)
+
+
+def cuts_update(bench: Bench) -> Figures:
+    """30 cuts spread over one update, half of them where the old image becomes the new."""
+    return _update(bench, CUTS)
+
+
+def many_cuts(bench: Bench) -> Figures:
+    """500 cuts, half of them in a save, half in an update."""
+    found = {f"settings_{name}": value for name, value in _settings(bench, SOAK_CUTS).items()}
+    return found | {f"update_{name}": value for name, value in _update(bench, SOAK_CUTS).items()}
+
+
+SCENARIOS = (
+    Scenario("cuts_settings", "30 power cuts spread over a save of settings", cuts_settings),
+    Scenario("cuts_update", "30 power cuts spread over an update", cuts_update),
+    Scenario("many_cuts", "500 power cuts", many_cuts, soak=True),
+)

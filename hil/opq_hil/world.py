@@ -54,9 +54,8 @@ class Played:
     loop: bool = False
 
     def lines(self, folder: Path) -> Iterator[str]:
-        path = folder / "mains.i16"
-        self.counts.astype("<i2").tofile(path)
-        yield f"mains {self.converter} {path} {self.rate_millihz} {self.start_ns} {int(self.loop)}"
+        self.counts.astype("<i2").tofile(folder / "mains.i16")
+        yield f"mains {self.converter} mains.i16 {self.rate_millihz} {self.start_ns} {int(self.loop)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +110,7 @@ class World:
     seed: int = 1
 
     def write(self, folder: Path) -> Path:
-        """Write `world.txt` and the files that it names into `folder`, by absolute paths."""
-        folder = folder.absolute()
+        """Write `world.txt` and, beside it, the files that it names into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "world.txt"
         path.write_text("\n".join(self.lines(folder)) + "\n", encoding="ascii")
@@ -126,9 +124,9 @@ class World:
         if self.gps is not None:
             yield from (f"pps {edge}" for edge in self.gps.pulses(self.oscillator, self.end_ns))
             text = self.gps.text(self.oscillator, self.end_ns)
-            path = folder / "gps.txt"
-            path.write_text("".join(f"{at} {said.hex()}\n" for at, said in text), encoding="ascii")
-            yield f"bytes_file usart3 {path}"
+            told = "".join(f"{at} {said.hex()}\n" for at, said in text)
+            (folder / "gps.txt").write_text(told, encoding="ascii")
+            yield "bytes_file usart3 gps.txt"
         for sequence, (at_ns, said) in enumerate(sorted(self.said, key=lambda entry: entry[0])):
             frame = said if isinstance(said, bytes) else b"\0" + link.encode(said, sequence)
             yield f"bytes usart1 {at_ns} {frame.hex()}"

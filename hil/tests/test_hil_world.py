@@ -136,7 +136,7 @@ def test_the_file_of_a_world_has_a_line_for_everything_in_it(tmp_path: Path) -> 
         "dip 1000000000 1100000000 400",
         "pps 0",
         "pps 1000000000",
-        f"bytes_file usart3 {tmp_path / 'gps.txt'}",
+        "bytes_file usart3 gps.txt",
         f"bytes usart1 500 {(bytes(1) + link.encode(hello, 0)).hex()}",
         "bytes usart1 700 0102",
         "adc 8 0 2000",
@@ -152,5 +152,5 @@ def test_the_file_of_a_world_has_a_line_for_everything_in_it(tmp_path: Path) -> 
 def test_played_counts_are_in_a_file_beside_the_world(tmp_path: Path) -> None:
     counts = np.array([-32768, 0, 32767], np.int16)
     told = lines(World(NS, Played(counts, start_ns=5, loop=True), gps=None), tmp_path)
-    assert told[1] == f"mains spi2 {tmp_path / 'mains.i16'} 12000000 5 1"
+    assert told[1] == "mains spi2 mains.i16 12000000 5 1"
     assert (tmp_path / "mains.i16").read_bytes() == bytes.fromhex("00800000ff7f")

@@ -5,7 +5,7 @@
 
 #define SPREAD_MS 500          // a label comes so much sooner or later than is typical; a wrong one, 1000
 #define NEXT_VOTE_MS 600       // a receiver says each second several times; the first counts
-#define ENOUGH 11u             // of OPQ_VOTES
+#define ENOUGH 13u             // of OPQ_VOTES
 #define TURN_OVER 30u          // labels in a row that overthrow what was settled
 #define TURN_OVER_AT_LEAP 3u   // where a leap second may be
 #define RANK_S 10              // so long after the last label of a higher rank a lower one counts again
@@ -50,7 +50,7 @@ static int64_t ceil_s(int64_t ms) {
 }
 
 // The offset that the votes give. Label minus arrival is the offset minus a latency; the median's latency is below 1 s
-// though single ones are above, and up to five labels of the sixteen may be a second wrong.
+// though single ones are above, and up to three labels of the sixteen may be wrong.
 static bool elect(const opq_seconds_t *seconds, int64_t *offset_s, int64_t *latency_ms) {
     if (seconds->voted < OPQ_VOTES) {
         return false;

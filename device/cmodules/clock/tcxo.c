@@ -15,7 +15,7 @@
 #define WHOLE_K2 0.002          // a block with so much noise in its temperature, or less, has weight 1
 #define CHANGE_K2 0.05          // less variance than this, a spread of 0.8 K, may be the sensor's own wander
 #define AGEING_PPB2_K2 0.01     // per block: 0.4 ppb/K in an hour, 2 in a day
-#define FIT_TO_LEARN 0.2        // lighter blocks count for the level alone
+#define FIT_TO_LEARN_S 63.0     // shorter blocks count for the level alone
 #define LEARNT_K 2.6            // of block means: 3 K from end to end, less what the means round off
 #define LEARNT_PPB_K 10.0
 #define UNSEEN_K_S (5.0 / 3600.0) // what a room does, where there is no sensor
@@ -102,7 +102,7 @@ static void gather(opq_tcxo_t *tcxo, double y_ppb, double celsius, double noise_
     tcxo->highest_c = celsius > tcxo->highest_c ? celsius : tcxo->highest_c;
 }
 
-static void learn(opq_tcxo_t *tcxo, double y_ppb, double celsius, double noise_k2, double noise_ppb2) {
+static void learn(opq_tcxo_t *tcxo, double y_ppb, double celsius, double noise_k2, double noise_ppb2, bool fit) {
     double weight = noise_k2 > WHOLE_K2 ? WHOLE_K2 / noise_k2 : 1.0;
     double quiet = FLICKER_PPB * FLICKER_PPB / noise_ppb2; // short blocks are noisy in frequency as well
     weight = quiet < weight ? quiet : weight;
@@ -116,7 +116,7 @@ static void learn(opq_tcxo_t *tcxo, double y_ppb, double celsius, double noise_k
             tcxo->spread_ppb2 = FLICKER_PPB * FLICKER_PPB;
         }
     }
-    if (weight > FIT_TO_LEARN) {
+    if (fit) {
         gather(tcxo, y_ppb, celsius, noise_k2, weight);
         solve(tcxo);
     }
@@ -155,7 +155,7 @@ static void close_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, 
     double noise_ppb = PULSE_NS / seconds;
     double noise_ppb2 = noise_ppb * noise_ppb + FLICKER_PPB * FLICKER_PPB;
     if (tcxo->block_readings < SHORTEST_BLOCK_S / 2 || !fresh(thermometer, loop->tick)) {
-        learn(tcxo, gained_ns / seconds, tcxo->middle_c, 0.0, noise_ppb2);
+        learn(tcxo, gained_ns / seconds, tcxo->middle_c, 0.0, noise_ppb2, false);
         return;
     }
     // The sensor's mean lags the crystal's by what its two ends differ.
@@ -166,7 +166,7 @@ static void close_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, 
     double noise_k2 = thermometer->noise2_k2 / (double)tcxo->block_readings +
                       lag_part * lag_part * (opq_thermometer_variance_k2(thermometer) + tcxo->block_variance_k2) + late_k * late_k;
     begin_warm(tcxo, celsius);
-    learn(tcxo, gained_ns / seconds, celsius, noise_k2, noise_ppb2);
+    learn(tcxo, gained_ns / seconds, celsius, noise_k2, noise_ppb2, seconds > FIT_TO_LEARN_S);
 }
 
 void opq_tcxo_locked(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop) {
@@ -189,7 +189,8 @@ void opq_tcxo_hold(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const
             celsius = opq_thermometer_crystal_c(thermometer, loop->tick);
             begin_warm(tcxo, celsius);
         }
-        learn(tcxo, loop->y_ppb, celsius, opq_thermometer_variance_k2(thermometer), loop->p_yy + FLICKER_PPB * FLICKER_PPB);
+        learn(tcxo, loop->y_ppb, celsius, opq_thermometer_variance_k2(thermometer), loop->p_yy + FLICKER_PPB * FLICKER_PPB,
+              false);
     }
     tcxo->block_open = false;
     tcxo->hold_tick = loop->tick;

@@ -60,9 +60,9 @@ static uint8_t *host(OpqBox *box, uint32_t address, unsigned size, bool write)
     return NULL;
 }
 
-static void set_flag(OpqDmaStream *stream, uint32_t flag)
+static void set_flag(OpqDmaStream *stream, uint32_t flag, uint32_t enable)
 {
-    stream->unserviced += (stream->flags & flag) != 0;
+    stream->unserviced += (stream->flags & flag) && (stream->cr & enable); /* somebody was to serve it, and did not */
     stream->flags |= flag;
 }
 
@@ -80,10 +80,10 @@ static void advance(OpqBox *box, int unit, OpqDmaStream *stream)
     stream->item++;
     stream->ndtr--;
     if (stream->item == stream->reload / 2) {
-        set_flag(stream, HTIF);
+        set_flag(stream, HTIF, HTIE);
     }
     if (stream->ndtr == 0) {
-        set_flag(stream, TCIF);
+        set_flag(stream, TCIF, TCIE);
         if (stream->cr & (CIRC | DBM)) {
             stream->ndtr = stream->reload;
             stream->item = 0;

@@ -147,6 +147,7 @@ static void opqbox_init(MachineState *machine)
     opq_iwdg_init(box);
     opq_core_init(box, &error_fatal);
     opq_chain_init(box);
+    opq_idle_init(box);
     opq_rcc_power_on(box);
     opq_bus_init(box);
     opq_bus_reset(box);

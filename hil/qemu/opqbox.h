@@ -332,6 +332,9 @@ uint32_t opq_dbgmcu_read(OpqBox *box, int index, uint32_t offset);
 void opq_dbgmcu_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
 void opq_core_reset(OpqBox *box, int index);
 
+/* idle.c */
+void opq_idle_init(OpqBox *box);
+
 /* world.c, mains.c */
 void opq_world_init(OpqBox *box);
 void opq_world_run(OpqBox *box, int64_t now_ns);

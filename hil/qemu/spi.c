@@ -1,6 +1,6 @@
 /*
- * SPI2 as master (RM0090 28) and the converter on it: a 16-bit SAR started by CNV, "CS mode, 3-wire, without
- * busy indicator" of the AD7980 data sheet (rev. D): CNV rises: the input is held and converted within
+ * SPI2 as master (RM0090 28) and the converter on it: an AD7687, 16-bit SAR, two's complement, in "CS mode,
+ * 3-wire, without busy indicator" (data sheet rev. E): CNV rises: the input is held, then converted within
  * t_CONV; CNV low afterwards: the word is clocked out, MSB first.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -8,7 +8,7 @@
 #include "opqbox.h"
 
 enum { RXNE = 1, TXE = 2, OVR = 64, BSY = 128 };
-#define CONVERSION_TICKS 60 /* t_CONV at most 710 ns */
+#define CONVERSION_TICKS 185 /* t_CONV at most 2.2 us */
 
 static void irq(OpqBox *box)
 {

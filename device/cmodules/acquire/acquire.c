@@ -72,11 +72,13 @@ void opq_acquire_stop(void) {
 const opq_converter_t *opq_acquire_converter(void) { return running; }
 uint32_t opq_acquire_oversampling(void) { return running != NULL ? state.oversampling : 0; }
 
-// Interrupt context: integers only, no loop. A new run begins `lost` samples after what was made.
+// Interrupt context: integers only, no loop. The half expected lies `lost` sample times later than it did. What the
+// run before had still to skip was never counted as made, so it is not missing twice.
 OPQ_RAMFUNC static void begin_run(uint32_t lost) {
+    uint32_t skip = opq_decimator_skipped(&decimator);
+    lost += skip - state.skip;
+    state.skip = skip;
     opq_decimator_begin(&decimator);
-    state.skip = opq_decimator_skipped(&decimator);
-    lost += state.skip;
     state.counters.missing += lost;
     state.counters.overruns++;
     opq_ring_gap(&ring, lost, state.half_tick + state.to_first_ticks);

@@ -131,6 +131,7 @@ bool opq_ring_next(opq_ring_t *ring, opq_block_t *block) {
             return false;
         }
         ring->run++;
+        ring->overrun = true;
     }
     return false;
 }

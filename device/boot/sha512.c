@@ -75,11 +75,12 @@ void opq_sha512_final(opq_sha512_t *sha, uint8_t digest[64]) {
     do {
         opq_sha512_update(sha, &byte, 1);
         byte = 0;
-    } while (sha->length % 128 != 120);
+    } while (sha->length % 128 != 112);
+    uint8_t tail[16] = {0};  // the length's upper half is 0
     for (size_t i = 0; i < 8; i++) {
-        byte = (uint8_t)(bits >> (56 - 8 * i));
-        opq_sha512_update(sha, &byte, 1);
+        tail[8 + i] = (uint8_t)(bits >> (56 - 8 * i));
     }
+    opq_sha512_update(sha, tail, sizeof tail);
     for (size_t i = 0; i < 64; i++) {
         digest[i] = (uint8_t)(sha->state[i / 8] >> (56 - 8 * (i % 8)));
     }

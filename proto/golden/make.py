@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 from make_dsp import SIGNALS, dsp_case
+from make_image import image_cases
 from make_link import MESSAGES, cobs, link_case, stream_case, streams
 from make_protobuf import protobuf_cases
 
@@ -56,6 +57,7 @@ def files() -> dict[str, str]:
     made |= {f"stream/{name}.txt": stream_case(name) for name in streams()}
     made |= {f"{name}.txt": text for name, text in plain_cases().items()}
     made |= {f"dsp/{name}.txt": dsp_case(name) for name in SIGNALS}
+    made |= {f"image/{name}.txt": text for name, text in image_cases().items()}
     for name, (message, what, fields, wire) in protobuf_cases().items():
         source = "field numbers: opq-interop part B and contracts.md; wire form: protobuf.dev encoding"
         case = {"message": message, "what": what, "source": source, "tolerance": 0, "fields": fields}

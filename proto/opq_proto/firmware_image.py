@@ -1,4 +1,4 @@
-"""Firmware images and the `.opqfw` file that holds one per slot; layout in proto/golden/image/README.md.
+"""Firmware images and the `.opqfw` file that holds one per slot; layout in proto/golden/README.md.
 
 The Box judges an image by the same checks in the same order (device/cmodules/update/image.c), and the golden
 vectors hold both to the same verdicts. Signatures come in and go out as functions: see `opq_proto.signing`.

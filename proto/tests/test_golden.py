@@ -45,7 +45,7 @@ def make() -> Any:
         yield module
     finally:
         sys.path.remove(str(GOLDEN))
-        for name in ("make", "make_dsp", "make_link", "make_protobuf"):
+        for name in ("make", "make_dsp", "make_image", "make_link", "make_protobuf"):
             sys.modules.pop(name, None)
 
 
@@ -56,7 +56,7 @@ def test_the_golden_files_are_what_their_makers_make(make: ModuleType) -> None:
         assert (GOLDEN / name).read_text(encoding="utf-8") == text, name
     there = {
         str(path.relative_to(GOLDEN))
-        for topic in ("link", "stream", "crc32", "cobs", "z85", "protobuf", "dsp")
+        for topic in ("link", "stream", "crc32", "cobs", "z85", "protobuf", "dsp", "image")
         for path in (GOLDEN / topic).iterdir()
     }
     assert there == set(made)

@@ -1,4 +1,4 @@
-// A firmware image in a slot: 512-byte header, then the vector table and the rest. proto/golden/image/README.md
+// A firmware image in a slot: 512-byte header, then the vector table and the rest. proto/golden/README.md
 // has the layout, its vectors hold this and opq_proto.firmware_image to the same verdicts.
 #ifndef OPQ_IMAGE_H
 #define OPQ_IMAGE_H

@@ -23,6 +23,8 @@ from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
+LEAD_S, EVERY_S = 30, 60
+"""First dip after power-on (the clock is locked by then), and from dip to dip."""
 LONGEST_NS = 6 * 3600 * NS
 """A world is read whole: 70 MB of GPS text. At its end this process ends; `up` starts it again."""
 RATE_HZ = 12_000
@@ -66,9 +68,9 @@ def linked(path: Path, port: Path) -> Iterator[None]:
 )
 @click.option("--port", type=click.Path(path_type=Path), required=True, help="Link to make to the pty.")
 @click.option("--folder", type=click.Path(path_type=Path), required=True, help="World, report, flash.")
-@click.option("--lead-s", type=float, default=30.0, show_default=True, help="Before the first dip.")
+@click.option("--lead-s", type=float, default=LEAD_S, show_default=True, help="Before the first dip.")
 @click.option(
-    "--every-s", type=click.IntRange(5, 600), default=60, show_default=True, help="From dip to dip."
+    "--every-s", type=click.IntRange(5, 600), default=EVERY_S, show_default=True, help="From dip to dip."
 )
 def main(
     box_id: str,

@@ -3,7 +3,7 @@
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,18 @@ ROOMS = ("gateway", "cloud")
 """Tables that a file given with --config may hold: each room's own configuration."""
 
 
+QEMU = "qemu:"
+"""A Box given as qemu:ID runs its firmware in an emulator."""
+
+
 @dataclass(frozen=True, slots=True)
 class BoxPort:
     """A Box and where the gateway finds it."""
 
     box_id: str
     port: str
+    emulated: bool = False
+    """`port` is then a link to the emulator's pty, made when it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,16 @@ class Plan:
     config: Mapping[str, Any]
     trace: bool
     """Log each Measurement's arrival, to measure latencies."""
+    flash: Path | None = None
+    """The chip's flash of emulated Boxes; None when there are none."""
 
     @property
     def boxes(self) -> tuple[BoxPort, ...]:
         """All Boxes, each with its serial port."""
         ids = self.fleet.box_ids if self.fleet else ()
-        return tuple(BoxPort(box_id, str(self.ports_dir / f"box{box_id}")) for box_id in ids) + self.hardware
+        simulated = tuple(BoxPort(box_id, str(self.ports_dir / f"box{box_id}")) for box_id in ids)
+        real = (replace(box, port=str(self._link(box))) if box.emulated else box for box in self.hardware)
+        return (*simulated, *real)
 
     @property
     def ports_dir(self) -> Path:
@@ -118,7 +128,19 @@ class Plan:
                 str(self.ports_dir),
                 *self.fleet.arguments(),
             ]
+        for box in self.hardware:
+            if box.emulated:
+                found[f"box{box.box_id}"] = self._emulator(box)
         return found
+
+    def _emulator(self, box: BoxPort) -> list[str]:
+        folder = self.data_dir / "emulated" / f"box{box.box_id}"
+        told = {"box-id": box.box_id, "flash": self.flash, "port": self._link(box), "folder": folder}
+        words = [f"--{name}={value}" for name, value in told.items()]
+        return [sys.executable, "-m", "opq_hil.emulated", *words]
+
+    def _link(self, box: BoxPort) -> Path:
+        return self.ports_dir / f"box{box.box_id}"
 
 
 def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,10 +183,11 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[BoxPort, ...]:
         name, equals, url = text.partition("=")
         if not equals or "/" in name or ":" in name:
             name, url = "", text
-        if url.startswith("qemu:"):
-            raise ConfigError(
-                f"--box {text}: the emulated Box needs the firmware, which this version has not"
-            )
+        emulated = url.startswith(QEMU)
+        if emulated:
+            if name:
+                raise ConfigError(f"--box {text}: the id of an emulated Box stands behind: {QEMU}{name}")
+            name = url.removeprefix(QEMU) or "?"
         if not url:
             raise ConfigError(
                 f"--box {text!r}: want [ID=]URL, e.g. 7=/dev/serial/by-id/usb-OPQ_Box or socket://host:4001"
@@ -179,5 +202,5 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[BoxPort, ...]:
                 f"--box {text}: Box {name} is there already; give another id, e.g. --box 9={url}"
             )
         used.append(name)
-        found.append(BoxPort(name, url))
+        found.append(BoxPort(name, url, emulated))
     return tuple(found)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from opq_hil.emulated import EVERY_S, LEAD_S
 from opq_tools.children import Line
 from opq_tools.plan import Plan
 from opq_tools.session import PAGE, Session
@@ -63,7 +64,12 @@ class Run:
     def _announce(self) -> None:
         fleet = self._plan.fleet
         parts = [fleet.announcement()] if fleet else []
-        parts += [f"Box {box.box_id} on {box.port}" for box in self._plan.hardware]
+        parts += [
+            f"Box {box.box_id}: its firmware in an emulator, a dip after {LEAD_S} s, then every {EVERY_S} s"
+            if box.emulated
+            else f"Box {box.box_id} on {box.port}"
+            for box in self._plan.hardware
+        ]
         self._write(f"{'; '.join(parts)}. Page: {self._view_url}. Ctrl-C ends everything.\n")
         self._say("up", f"keys, data and logs in {self._plan.data_dir}")
         for path in self._plan.revoked:

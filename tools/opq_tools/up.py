@@ -7,6 +7,7 @@ import sys
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -44,7 +45,7 @@ class InUseError(OpqError):
     "boxes",
     multiple=True,
     metavar="[ID=]URL",
-    help="A real Box: /dev/serial/by-id/…, socket://host:port.",
+    help="A real Box: /dev/serial/by-id/…, socket://host:port; or qemu:ID, the firmware in an emulator.",
 )
 @click.option(
     "--replay",
@@ -128,6 +129,10 @@ def command(
     ports = {name: port for name, port in PORTS.items() if name not in NOT_OF_UP}
     with claimed(where):  # before the ports: run twice, it is the other one that holds them
         require_free(ports, port_offset, typed_command())
+        if any(box.emulated for box in real):
+            from opq_tools.emulator import prepare  # minutes at first use: behind what may be refused
+
+            plan = replace(plan, flash=prepare(lambda text: click.echo(text, err=True)))
         plan.prepare()
         if config:
             plan.check()

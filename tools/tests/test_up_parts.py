@@ -173,7 +173,16 @@ def test_boxes_without_an_id_get_the_next_free_one() -> None:
     ]
 
 
-@pytest.mark.parametrize("url", ["qemu:1", "x=/dev/a", "0=/dev/a", "1=/dev/a", "3="])
+def test_an_emulated_box_has_the_id_behind_qemu_and_a_port_of_our_own(tmp_path: Path) -> None:
+    (box,) = hardware(["qemu:7"], taken=["1"])
+    assert (box.box_id, box.emulated) == ("7", True)
+    plan = Plan(tmp_path, 0, None, (box,), {}, trace=False, flash=tmp_path / "flash.bin")
+    assert [(found.box_id, found.port) for found in plan.boxes] == [("7", str(tmp_path / "ports" / "box7"))]
+    command = plan.commands()["box7"]
+    assert command[1:3] == ["-m", "opq_hil.emulated"] and f"--port={tmp_path / 'ports' / 'box7'}" in command
+
+
+@pytest.mark.parametrize("url", ["qemu:1", "qemu:", "3=qemu:3", "x=/dev/a", "0=/dev/a", "1=/dev/a", "3="])
 def test_a_box_that_cannot_be_is_refused_in_one_line(url: str) -> None:
     with pytest.raises((ConfigError, click.BadParameter)):
         hardware([url], taken=["1"])

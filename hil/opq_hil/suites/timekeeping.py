@@ -155,21 +155,26 @@ def leap_second(bench: Bench) -> Figures:
 
 
 def _leap(bench: Bench, world: World) -> Figures:
-    """As `held`, but the one step back at the inserted second is what has to happen."""
+    """As `held`, but around midnight only the stated bound counts: POSIX time has one second twice."""
     found = told(bench, world)
-    assert world.gps is not None
     locked_s = when(found.run.capture.heard, "locked") / NS
-    start_s = 49.7  # virtual: the run begins 49.7 s before midnight
-    around = (found.virtual_s > start_s - 0.05) & (found.virtual_s < start_s + 1.05)
-    usual = (found.virtual_s > locked_s + SETTLE_S) & ~around
-    errors = found.error_ns[usual]
+    midnight_s = 49.7  # virtual, where 23:59:60 begins
+    around = (found.virtual_s > midnight_s - 1) & (found.virtual_s < midnight_s + 2)
+    errors = found.error_ns[(found.virtual_s > locked_s + SETTLE_S) & ~around]
     rms, most = float(np.sqrt(np.mean(errors**2))), float(np.max(np.abs(errors)))
     require(rms < RMS_NS and most < MOST_NS, f"stamps are off by {rms:.0f} ns rms, {most:.0f} ns at most")
     after = [status.leap_seconds for status in found.run.capture.of(GpsStatus)][-1]
     require(after == 19, f"leap seconds at the end: {after}; want 19")
-    during = float(np.max(np.abs(found.error_ns[around])))
-    require(during < 1.001e9, f"off by {during:.0f} ns within the inserted second")
-    return {"rms_ns": rms, "most_ns": most, "within_the_second_most_ns": during}
+    sources = {block.source for block, near in zip(found.blocks, around, strict=True) if near}
+    names = " ".join(sorted(source.name.lower() for source in sources))
+    return {
+        "rms_ns": rms,
+        "most_ns": most,
+        "within_the_second_most_ns": float(np.max(np.abs(found.error_ns[around]))),
+        "within_the_second": names,
+        "inside_bound": inside(found),
+        "back_steps": sum(after.t_ns < before.t_ns for before, after in pairwise(found.blocks[-3000:])),
+    }
 
 
 def fast(bench: Bench) -> Figures:

@@ -1,0 +1,35 @@
+"""Firmware for whoever runs it: a folder that was named, else built from this tree and kept in the cache."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from opq_hil.debian_source import cache_folder
+from opq_hil.firmware import BOARDS, VARIABLE, Firmware, board_firmware, read_firmware
+
+
+def firmware_for(
+    folder: Path | None = None,
+    boards: Sequence[str] = tuple(BOARDS),
+    say: Callable[[str], None] = lambda _: None,
+) -> Mapping[str, Firmware]:
+    """Every board's firmware: from `folder` or `OPQ_FIRMWARE_DIR` when told, else built (20 s, then 2 s).
+
+    Raises:
+        OpqError: there is none, or it cannot be built here: with the line to type.
+    """
+    if folder is not None or os.environ.get(VARIABLE):
+        return read_firmware(folder)
+    # imported here: who names a folder needs neither compiler nor pyelftools
+    from opq_proto.signing import development_key
+    from opq_tools.firmware import build, toolchain
+    from opq_tools.firmware.version import tree_version
+
+    tools = toolchain.find()
+    out = cache_folder() / "firmware"
+    key = development_key(build.data_folder())
+    for board in boards:
+        if not (out / board).exists():
+            say(f"the firmware of {board} is built, once: half a minute")
+        build.build(board, tools, out=out, version=tree_version())
+    return {board: board_firmware(out, board, key) for board in boards}

@@ -1,0 +1,100 @@
+"""`opq-tools hil`: play HIL scenarios on an emulator or a board, outside of pytest."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from opq_hil.backends.choice import BACKENDS, backend
+from opq_hil.firmware import BOARDS, board_firmware
+from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
+from opq_hil.suites.scenario import Verdict
+from opq_tools.built_firmware import firmware_for
+
+
+@click.group("hil", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Hardware in the loop: the firmware that one would flash, on an emulator or a board.
+
+    Example: opq-tools hil run boots cold_start
+    """
+
+
+@command.command("list")
+def list_scenarios() -> None:
+    """Name every scenario and what it shows.
+
+    Example: opq-tools hil list
+    """
+    for name, scenario in SCENARIOS.items():
+        kind = f"{scenario.suite}{' soak' if scenario.soak else ''}"
+        click.echo(f"{name:<20} {kind:<7} {scenario.line}")
+
+
+@command.command("run")
+@click.option(
+    "--backend", "backend_name", type=click.Choice(sorted(BACKENDS)), default="qemu", show_default=True
+)
+@click.option("--port", default="", metavar="PORT", help="Serial port of the board (--backend board).")
+@click.option("--suite", type=click.Choice(["A", "B"]), help="All of one suite: A in virtual time, B live.")
+@click.option("--soak", is_flag=True, help="The long ones too.")
+@click.option(
+    "--firmware",
+    "firmware_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of built boards; without it they are built. [$OPQ_FIRMWARE_DIR]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep worlds, logs, reports here. [./hil-DATE]",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.argument("names", metavar="[SCENARIO]...", nargs=-1)
+def run(
+    backend_name: str,
+    port: str,
+    suite: str | None,
+    soak: bool,
+    firmware_dir: Path | None,
+    out: Path | None,
+    as_json: bool,
+    names: tuple[str, ...],
+) -> None:
+    """Play scenarios; without names all but the soaks. Exit code 1 when one failed.
+
+    Example: opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
+    """
+    scenarios = chosen(names, suite, soak)
+    found = backend(backend_name, port)
+    click.echo(f"backend: {found.version}", err=True)
+    if backend_name == "board":  # what it runs was flashed beforehand
+        firmware = {board: board_firmware(Path(), board) for board in BOARDS}
+    else:
+        firmware = dict(firmware_for(firmware_dir, say=lambda text: click.echo(text, err=True)))
+    folder = (out or Path(f"hil-{datetime.now(UTC):%Y%m%dT%H%M%S}")).absolute()
+    verdicts = play_all(scenarios, found, firmware, folder, told)
+    if as_json:
+        document = {"backend": found.version, "verdicts": [verdict.document() for verdict in verdicts]}
+        click.echo(json.dumps(document, indent=2))
+    failed = sum(verdict.outcome == "failed" for verdict in verdicts)
+    skipped = sum(verdict.outcome == "skipped" for verdict in verdicts)
+    passed = len(verdicts) - failed - skipped
+    click.echo(f"{passed} passed, {failed} failed, {skipped} skipped; all of it is in {folder}", err=True)
+    if failed:
+        sys.exit(1)
+
+
+def told(verdict: Verdict) -> None:
+    """One line as a scenario ends."""
+    speed = f", {verdict.virtual_s / verdict.wall_s:.1f} x real time" if verdict.virtual_s else ""
+    what = verdict.reason or ", ".join(f"{name} {_short(value)}" for name, value in verdict.figures.items())
+    click.echo(
+        f"{verdict.outcome:<8}{verdict.scenario.name:<20}{verdict.wall_s:6.1f} s{speed}: {what}", err=True
+    )
+
+
+def _short(value: float | int | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

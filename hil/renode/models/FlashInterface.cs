@@ -1,0 +1,384 @@
+// The embedded flash interface (RM0090 3.9): keys and lock, busy times, errors of sequence, sectors, a power cut in
+// the middle of an operation. The flash itself is mapped memory, into which the CPU stores without asking anyone: what
+// it stored is found when it looks at SR or writes CR afterwards, and the NOR rule is laid over it then.
+// Not here: fetches that stall while BSY (the firmware waits in RAM), write protection, the option bytes' effects.
+using System;
+using System.Collections.Generic;
+using Antmicro.Renode.Core;
+using Antmicro.Renode.Peripherals.Bus;
+using Antmicro.Renode.Peripherals.Memory;
+
+namespace Antmicro.Renode.Peripherals.Opq
+{
+    [AllowedTranslations(AllowedTranslation.ByteToDoubleWord | AllowedTranslation.WordToDoubleWord)]
+    public class FlashInterface : OpqBlock
+    {
+        public FlashInterface(IMachine machine, Chain chain, MappedMemory flash) : base(machine, chain, 0x400)
+        {
+            this.flash = flash;
+            Define((long)Registers.ACR, 0x0, 0x00001F07);
+            Define((long)Registers.KEYR, 0x0, 0x00000000);
+            Define((long)Registers.OPTKEYR, 0x0, 0x00000000);
+            Define((long)Registers.SR, 0x0, 0x00000000);
+            Define((long)Registers.CR, 0x80000000, 0x00000000);
+            Define((long)Registers.OPTCR, 0x0FFFAAED, 0x00000000);
+            Reset();
+        }
+
+        // Contents at power-on: what the memory holds now is what silicon would hold.
+        public void Begin(ulong newSeed, ulong newCutAfter)
+        {
+            seed = newSeed;
+            cutAfter = newCutAfter;
+            shadow = flash.ReadBytes(0, FlashBytes);
+        }
+
+        // Power goes now: an operation under way leaves its place torn, and nothing is written any more.
+        public void Cut()
+        {
+            if(dead)
+            {
+                return;
+            }
+            Settle();
+            if(chain.NowNs(false) < busyUntilNs && under != null)
+            {
+                Tear();
+            }
+            dead = true;
+        }
+
+        // The cells as they are, whatever the CPU has stored since power went.
+        public byte[] Contents()
+        {
+            if(!dead)
+            {
+                Settle();
+            }
+            return shadow ?? flash.ReadBytes(0, FlashBytes);
+        }
+
+        public ulong Programs { get; private set; }
+
+        public ulong Erases { get; private set; }
+
+        public ulong Errors { get; private set; }
+
+        // Bits that were to go from 0 to 1: silicon leaves them 0 and does not tell.
+        public ulong RefusedBits { get; private set; }
+
+        public bool IsCut
+        {
+            get { return dead; }
+        }
+
+        public override IEnumerable<KeyValuePair<string, ulong>> Counters
+        {
+            get
+            {
+                yield return Counter("programs", Programs);
+                yield return Counter("erases", Erases);
+                yield return Counter("operations", operations);
+                yield return Counter("errors", Errors);
+                yield return Counter("refused_bits", RefusedBits);
+            }
+        }
+
+        protected override void OnReset()
+        {
+            keyStep = optionKeyStep = 0;
+            shut = optionShut = false;
+        }
+
+        protected override uint OnRead(long offset, uint stored)
+        {
+            switch((Registers)offset)
+            {
+            case Registers.SR:
+                Settle();
+                return this[offset] | (chain.NowNs(true) < busyUntilNs ? Bsy : 0);
+            case Registers.KEYR:
+            case Registers.OPTKEYR:
+                return 0;
+            default:
+                return stored;
+            }
+        }
+
+        protected override void OnWrite(long offset, uint before, uint value)
+        {
+            switch((Registers)offset)
+            {
+            case Registers.KEYR:
+                if((this[(long)Registers.CR] & Lock) != 0 && Key(ref keyStep, ref shut, value, 0x45670123, 0xCDEF89AB))
+                {
+                    this[(long)Registers.CR] &= ~Lock;
+                }
+                if(shut)
+                {
+                    Violation("FLASH_KEYR: wrong key, locked until reset");
+                }
+                break;
+            case Registers.OPTKEYR:
+                if((this[(long)Registers.OPTCR] & 1) != 0 && Key(ref optionKeyStep, ref optionShut, value, 0x08192A3B, 0x4C5D6E7F))
+                {
+                    this[(long)Registers.OPTCR] &= ~1u;
+                }
+                break;
+            case Registers.SR:
+                Settle();
+                this[offset] &= ~(value & 0xF3);
+                break;
+            case Registers.CR:
+                WrittenControl(value);
+                break;
+            case Registers.OPTCR:
+                if((before & 1) == 0)
+                {
+                    this[offset] = value & 0x0FFFFFED;
+                    if((value & 2) != 0) // OPTSTRT
+                    {
+                        busyUntilNs = chain.NowNs(true) + 64000;
+                    }
+                }
+                break;
+            }
+        }
+
+        private void WrittenControl(uint value)
+        {
+            Settle();
+            var offset = (long)Registers.CR;
+            if((this[offset] & Lock) != 0)
+            {
+                Violation("FLASH_CR written while locked");
+                return;
+            }
+            if(chain.NowNs(true) < busyUntilNs)
+            {
+                Violation("FLASH_CR written while BSY");
+                return;
+            }
+            this[offset] = value & 0x8300037F;
+            if((value & Strt) != 0)
+            {
+                Erase();
+            }
+        }
+
+        // Two keys in order open a lock; anything else closes it until reset (3.6.1, 3.7.2).
+        private static bool Key(ref int step, ref bool shutFor, uint value, uint first, uint second)
+        {
+            if(shutFor)
+            {
+                return false;
+            }
+            if(step == 0 && value == first)
+            {
+                step = 1;
+                return false;
+            }
+            shutFor = !(step == 1 && value == second);
+            step = 0;
+            return !shutFor;
+        }
+
+        private void Erase()
+        {
+            var control = this[(long)Registers.CR];
+            var sector = (int)(control >> 3 & 15);
+            if((control & Ser) == 0 || (control & Pg) != 0 || sector > 11)
+            {
+                Fail(PgsErr);
+                return;
+            }
+            var offset = sector < 4 ? sector * 0x4000 : (sector == 4 ? 0x10000 : (sector - 4) * 0x20000);
+            var size = sector < 4 ? 0x4000 : (sector == 4 ? 0x10000 : 0x20000);
+            var kind = sector < 4 ? 0 : (sector == 4 ? 1 : 2);
+            Erases++;
+            Operate(offset, size, 1000000L * EraseMs[Math.Min(2, control >> 8 & 3)][kind]);
+            var empty = new byte[size];
+            for(var at = 0; at < size; at++)
+            {
+                empty[at] = 0xFF;
+            }
+            Put(offset, empty);
+            CountCut();
+        }
+
+        // Finds what the CPU has stored since the last time and lays the rules of flash over it.
+        private void Settle()
+        {
+            if(shadow == null || dead)
+            {
+                return;
+            }
+            var control = this[(long)Registers.CR];
+            if((control & Pg) == 0 && (control & Lock) != 0)
+            {
+                return; // a store into locked flash is found with the next operation
+            }
+            if(!SettleBlock(lastBlock))
+            {
+                for(var block = 0; block < FlashBytes / BlockBytes; block++)
+                {
+                    if(SettleBlock(block))
+                    {
+                        lastBlock = block;
+                    }
+                }
+            }
+        }
+
+        private bool SettleBlock(int block)
+        {
+            var begin = block * BlockBytes;
+            var now = flash.ReadBytes(begin, BlockBytes);
+            var found = false;
+            for(var at = 0; at < BlockBytes; at += 4)
+            {
+                if(now[at] == shadow[begin + at] && now[at + 1] == shadow[begin + at + 1]
+                    && now[at + 2] == shadow[begin + at + 2] && now[at + 3] == shadow[begin + at + 3])
+                {
+                    continue;
+                }
+                found = true;
+                Program(begin + at, new[] { now[at], now[at + 1], now[at + 2], now[at + 3] });
+                if(dead)
+                {
+                    break;
+                }
+            }
+            return found;
+        }
+
+        private void Program(int offset, byte[] wanted)
+        {
+            var control = this[(long)Registers.CR];
+            var old = new byte[4];
+            Array.Copy(shadow, offset, old, 0, 4);
+            if((control & Pg) == 0 || (control & (Lock | Ser)) != 0)
+            {
+                Fail(PgsErr);
+                Put(offset, old);
+                return;
+            }
+            if((control >> 8 & 3) != 2)
+            {
+                Fail(PgpErr);
+                Put(offset, old);
+                return;
+            }
+            Programs++;
+            Operate(offset, 4, 16000);
+            for(var at = 0; at < 4; at++)
+            {
+                if((wanted[at] & ~old[at]) != 0)
+                {
+                    RefusedBits++;
+                }
+                old[at] &= wanted[at];
+            }
+            Put(offset, old);
+            CountCut();
+        }
+
+        private void Operate(int offset, int size, long takesNs)
+        {
+            underOffset = offset;
+            under = new byte[size];
+            Array.Copy(shadow ?? flash.ReadBytes(0, FlashBytes), offset, under, 0, size);
+            busyUntilNs = chain.NowNs(true) + takesNs;
+            operations++;
+        }
+
+        private void CountCut()
+        {
+            if(operations == cutAfter)
+            {
+                Tear();
+                dead = true;
+            }
+        }
+
+        // Half done: bits that had not gone yet may stand either way.
+        private void Tear()
+        {
+            unchecked
+            {
+                var random = new OpqRandom(seed * 0x100000001B3UL + 0xF1A5UL + operations);
+                var how = random.Next() % 4;
+                var reached = (int)(random.Next() % (ulong)(under.Length / 4 + 1)) * 4;
+                var torn = (byte[])under.Clone();
+                for(var at = 0; at < torn.Length; at++)
+                {
+                    var undecided = (byte)random.Next();
+                    if(torn.Length <= 8)
+                    {
+                        torn[at] = (byte)(shadow[underOffset + at] | (under[at] & undecided));
+                    }
+                    else if(how == 0)
+                    {
+                        torn[at] = (byte)(under[at] | undecided);
+                    }
+                    else
+                    {
+                        torn[at] = at < reached ? (byte)(how == 2 ? 0x00 : 0xFF) : (how == 3 ? undecided : under[at]);
+                    }
+                }
+                Put(underOffset, torn);
+            }
+        }
+
+        private void Put(int offset, byte[] data)
+        {
+            flash.WriteBytes(offset, data, 0, data.Length);
+            if(shadow != null)
+            {
+                Array.Copy(data, 0, shadow, offset, data.Length);
+            }
+        }
+
+        private void Fail(uint flag)
+        {
+            Errors++;
+            this[(long)Registers.SR] |= flag;
+        }
+
+        private const int FlashBytes = 0x100000;
+        private const int BlockBytes = 0x4000;
+        private const uint Bsy = 1u << 16, Pg = 1u, Ser = 2u, Strt = 1u << 16, Lock = 1u << 31;
+        private const uint PgsErr = 1u << 7, PgpErr = 1u << 6;
+
+        // DS8626 table 46, typical: x8, x16, x32 times sectors of 16, 64, 128 KB.
+        private static readonly int[][] EraseMs =
+        {
+            new[] { 400, 1200, 2000 }, new[] { 300, 700, 1300 }, new[] { 250, 550, 1000 }
+        };
+
+        private int keyStep;
+        private int optionKeyStep;
+        private bool shut;
+        private bool optionShut;
+        private bool dead;
+        private int lastBlock;
+        private int underOffset;
+        private byte[] under;
+        private byte[] shadow;
+        private long busyUntilNs;
+        private ulong operations;
+        private ulong cutAfter;
+        private ulong seed;
+        private readonly MappedMemory flash;
+
+        private enum Registers : long
+        {
+            ACR = 0x00,
+            KEYR = 0x04,
+            OPTKEYR = 0x08,
+            SR = 0x0C,
+            CR = 0x10,
+            OPTCR = 0x14
+        }
+    }
+}

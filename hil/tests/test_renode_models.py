@@ -1,0 +1,95 @@
+"""The C# models of the Renode platform: they compile as C# 6, and they do what RM0090 and arithmetic say.
+
+They run here under Mono against stubs that were written from reading Renode's sources: what Renode itself
+makes of them (bus, interrupts, CPU) is not shown by this.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from renode_models import drive, driver
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return driver(tmp_path_factory.mktemp("renode"))
+
+
+def test_the_rate_is_exact_and_nothing_is_missed(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "world").write_text("mains_sine adc1 60000000 1500 2048 0\n")
+    found = drive(program, "internal", str(tmp_path / "world"), "1")
+    # an update each 7000 ticks of 84 MHz; a conversion of 28 + 12 cycles at 14 MHz ends 240 ticks after it
+    assert found["conversions"] in (119_999, 120_000)
+    assert found["first_half_ns"] == -(-(200 * 7000 + 240) * 250 // 21)
+    assert found["second_half_ns"] == -(-(400 * 7000 + 240) * 250 // 21)
+    assert found["last_half_ns"] == -(-(119_800 * 7000 + 240) * 250 // 21)
+    for counter in ("missed", "preempted", "overruns", "unserviced"):
+        assert found[counter] == 0
+    assert found["injected"] == found["halves"]
+    assert found["report"]["violations"] == [] and found["report"]["unmodelled"] == []
+
+
+def test_oversampling_by_five_is_as_exact(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "world").write_text("mains_sine adc1 60000000 1500 2048 0\n")
+    found = drive(program, "internal", str(tmp_path / "world"), "5")
+    assert found["conversions"] in (599_999, 600_000) and found["missed"] == 0
+
+
+def test_a_recording_comes_through_the_external_converter_bit_exact(program: Path, tmp_path: Path) -> None:
+    counts = np.random.default_rng(1).integers(-32768, 32768, 2000).astype("<i2")
+    counts.tofile(tmp_path / "mains.i16")
+    (tmp_path / "world").write_text("mains spi2 mains.i16 12000000 0 1\n")
+    found = drive(program, "external", str(tmp_path / "world"))
+    heard = [int(count) for count in found["counts"].split(",")]
+    begins = {int(at) for at in np.flatnonzero(counts == heard[0])}
+    assert any(heard == list(counts[at : at + 200]) for at in begins)
+    assert found["frames"] in (found["conversions"], found["conversions"] - 1)
+    assert (found["too_early"], found["unread"], found["report"]["violations"]) == (0, 0, [])
+
+
+def test_pulses_are_captured_to_the_tick_across_the_wrap(program: Path, tmp_path: Path) -> None:
+    period = 1_000_000_100
+    (tmp_path / "world").write_text(f"pps_train 1000000000 {period} 1 59\n")
+    found = drive(program, "captures", str(tmp_path / "world"))
+    ticks = [int(tick) for tick in found["ticks"].split(",")]
+    assert ticks == [(10**9 + k * period) * 21 // 250 % 2**32 for k in range(59)]
+    assert found["count"] == 60 * 84_000_000 % 2**32
+    assert found["trigger"] == 60 * 84_000_000 // 7000 * 7000 % 2**32
+    assert found["captures2"] == 60 * 12_000
+    assert found["report"]["tim5"]["overcaptures1"] == 0
+
+
+def test_bytes_take_their_time_on_the_line(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "world").write_text("bytes usart1 2000 a1a2a3\n")
+    found = drive(program, "uart", str(tmp_path / "world"), str(tmp_path))
+    byte_ns = 91 * 10 * 10**9 // 84_000_000
+    times = [int(each.split(":")[0]) for each in found["heard"].split(",")]
+    assert [each.split(":")[1] for each in found["heard"].split(",")] == ["a1", "a2", "a3"]
+    assert times[1] - times[0] == times[2] - times[1] == byte_ns
+    # four bytes, begun at 1000 ns
+    assert (tmp_path / "uart1.log").read_text() == f"{1000 + 4 * byte_ns} 01020300\n"
+    assert (tmp_path / "flash.bin").stat().st_size == 1 << 20
+
+
+def test_the_watchdog_resets_after_its_time_and_the_cause_says_so(program: Path) -> None:
+    found = drive(program, "watchdog")
+    # (4095 + 1) * 64 / 32 kHz = 8.192 s, to the nanosecond in Drive.cs
+    assert (found["before"], found["after"], found["asked"], found["stays"]) == (0, 1, 1, 1)
+    assert found["csr_power"] == 1 << 25 | 1 << 26 | 1 << 27
+    assert found["csr_cleared"] == 0
+    assert found["csr_watchdog"] == 1 << 29 | 1 << 26
+    assert found["csr_software"] == 1 << 28 | 1 << 26
+
+
+def test_flash_clears_bits_only_wants_its_keys_and_is_torn_by_a_cut(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "world").write_text("seed 3\ncut_after 8\n")  # the eighth: sixth word after two and an erase
+    found = drive(program, "flash", str(tmp_path / "world"))
+    erased = 0xFFFF_FFFF
+    assert (found["locked_word"], found["pgs"]) == (erased, 1 << 7)
+    assert (found["busy"], found["idle"]) == (1 << 16, 0)
+    assert found["nor"] == 0x0FF0AA55 & 0xFFFF55AA
+    assert (found["erasing"], found["erased_sr"], found["erased"]) == (1 << 16, 0, erased)
+    words = [found[f"word{n}"] for n in range(8)]
+    assert words[:4] == [0] * 4 and words[5:] == [erased] * 3 and found["cut"] == 1
+    assert (found["programs"], found["erases"]) == (7, 1)

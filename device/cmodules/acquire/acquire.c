@@ -139,13 +139,14 @@ OPQ_RAMFUNC void opq_acquire_on_half(uint32_t part, uint32_t trigger_tick) {
     }
 }
 
-// Interrupt context: integers only, no loop. The index goes on by the time that passed, to the nearest sample.
+// Interrupt context: integers only, no loop. The index goes on by the time that passed, to the nearest sample, and never
+// back: a restart within one sample time of the newest sample puts the next one closer behind it than 7000 ticks.
 OPQ_RAMFUNC void opq_acquire_on_restart(uint32_t first_tick) {
     if (!atomic_load_explicit(&state.on, memory_order_acquire)) {
         return;
     }
-    uint32_t passed = first_tick - (uint32_t)state.half_tick;
-    uint32_t lost = (passed + OPQ_SAMPLE_TICKS / 2) / OPQ_SAMPLE_TICKS;
+    int32_t passed = (int32_t)(first_tick - (uint32_t)state.half_tick);
+    uint32_t lost = passed > 0 ? ((uint32_t)passed + OPQ_SAMPLE_TICKS / 2) / OPQ_SAMPLE_TICKS : 0;
     state.half_tick += passed;
     state.part = 0;
     begin_run(lost);

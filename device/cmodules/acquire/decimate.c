@@ -42,7 +42,7 @@ OPQ_RAMFUNC uint32_t opq_decimator_first_middle(const opq_decimator_t *decimator
 }
 
 // Interrupt context, integers only, bounded: tap_count / 2 dual products.
-static inline int64_t filtered(const opq_decimator_t *decimator, const int16_t *line) {
+OPQ_RAMINLINE int64_t filtered(const opq_decimator_t *decimator, const int16_t *line) {
     const int16_t *taps = decimator->taps;
     int64_t sum = (INT64_C(1) << decimator->shift) >> 1; // rounds half up
     for (uint32_t i = 0; i < decimator->tap_count; i += 2) {

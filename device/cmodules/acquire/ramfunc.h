@@ -3,6 +3,9 @@
 #ifndef OPQ_RAMFUNC_H
 #define OPQ_RAMFUNC_H
 
+// What such code calls is in RAM too, or inlined for certain (a test looks at the objects).
+#define OPQ_RAMINLINE static inline __attribute__((always_inline))
+
 #ifdef __arm__
 #define OPQ_RAMFUNC __attribute__((section(".ramfunc"), noinline, long_call))
 #else

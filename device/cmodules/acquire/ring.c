@@ -9,7 +9,7 @@ void opq_ring_init(opq_ring_t *ring, int16_t *samples, uint8_t *clipped, uint32_
     atomic_store_explicit(&ring->run_count, 1, memory_order_release);
 }
 
-static inline void publish(opq_ring_t *ring) {
+OPQ_RAMINLINE void publish(opq_ring_t *ring) {
     atomic_store_explicit(&ring->head[1], (uint32_t)(ring->end >> 32), memory_order_release);
     atomic_store_explicit(&ring->head[0], (uint32_t)ring->end, memory_order_release);
 }

@@ -19,8 +19,8 @@ OPQ_RAMFUNC bool opq_trigger_start(uint32_t *first_tick) {
     TIM5->SR = ~(TIM_SR_CC2IF | TIM_SR_CC2OF);
     uint32_t begun = TIM5->CNT;
     TIM3->CR1 = TIM_CR1_CEN;
-    while ((TIM5->SR & TIM_SR_CC2IF) == 0) {
-        if (TIM5->CNT - begun > 4 * OPQ_TRIGGER_LEAD) {
+    for (uint32_t turns = 0; (TIM5->SR & TIM_SR_CC2IF) == 0; turns++) {
+        if (TIM5->CNT - begun > 4 * OPQ_TRIGGER_LEAD || turns > 10 * OPQ_TRIGGER_LEAD) { // TIM5 may stand still
             return false;
         }
     }

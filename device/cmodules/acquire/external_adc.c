@@ -87,7 +87,7 @@ static opq_acquire_status_t start(uint32_t oversampling, uint16_t *buffer, size_
     opq_gpio_configure(OPQ_BOARD_CNV, OPQ_GPIO_ALTERNATE, OPQ_GPIO_NO_PULL, 2);
     opq_gpio_configure(OPQ_BOARD_SCK, OPQ_GPIO_ALTERNATE, OPQ_GPIO_NO_PULL, 5);
     opq_gpio_configure(OPQ_BOARD_SDO, OPQ_GPIO_ALTERNATE, OPQ_GPIO_PULL_DOWN, 5);
-    opq_irq_enable(DMA1_Stream3_IRQn, 1);
+    opq_irq_enable(DMA1_Stream3_IRQn, 2);
     return opq_trigger_start(first_tick) ? OPQ_ACQUIRE_OK : OPQ_ACQUIRE_NO_CLOCK;
 }
 

@@ -117,8 +117,8 @@ static opq_acquire_status_t start(uint32_t oversampling, uint16_t *buffer, size_
     }
     ADC1->SR = 0;
     ADC1->CR2 = REGULAR_CR2 | ADC_CR2_DMA;
-    opq_irq_enable(DMA2_Stream0_IRQn, 1);
-    opq_irq_enable(ADC_IRQn, 1);
+    opq_irq_enable(DMA2_Stream0_IRQn, 2);
+    opq_irq_enable(ADC_IRQn, 2);
     return opq_trigger_start(first_tick) ? OPQ_ACQUIRE_OK : OPQ_ACQUIRE_NO_CLOCK;
 }
 

@@ -18,14 +18,20 @@ typedef struct {
     int lost_from_s, lost_to_s; // no pulses, no fix; to 0: to the end
     double base_ppm;            // the oscillator's offset, uniform +-
     bool glitches, missing, wrong_labels, cold_labels, jump300, no_gps, restarts;
-    int leap;                   // +1, -1, 0
-    int temperature;            // 0 constant, 1 warm-up, 2 fast ramps, 3 learnt then 5 K in an hour, 4 flat then 5 K
-    int judge_from_s;           // errors of locked stamps count from here
+    int leap;         // +1, -1, 0
+    int temperature;  // 0 constant, 1 warm-up, 2 fast ramps, 3 learnt then 5 K in an hour, 4 flat then 5 K
+    int judge_from_s; // errors of locked stamps count from here
 } scenario_t;
 
 static const scenario_t scenarios[] = {
     {.name = "cold_start", .length_s = 400, .base_ppm = 5, .cold_labels = true, .temperature = 1},
-    {.name = "loss_and_return", .length_s = 1800, .lost_from_s = 700, .lost_to_s = 1300, .base_ppm = 2, .temperature = 1, .restarts = true},
+    {.name = "loss_and_return",
+     .length_s = 1800,
+     .lost_from_s = 700,
+     .lost_to_s = 1300,
+     .base_ppm = 2,
+     .temperature = 1,
+     .restarts = true},
     {.name = "jump_of_300_ms", .length_s = 1200, .lost_from_s = 500, .lost_to_s = 800, .base_ppm = 2, .jump300 = true},
     {.name = "glitches", .length_s = 600, .base_ppm = 2, .glitches = true},
     {.name = "missing_pulses", .length_s = 600, .base_ppm = 2, .missing = true},
@@ -58,9 +64,7 @@ static double gauss(void) {
     return sqrt(-2.0 * log(uniform(0.0, 1.0) + tiny)) * cos(2.0 * PI * uniform(0.0, 1.0));
 }
 
-static int below(int limit) {
-    return (int)(chance() % (uint64_t)limit);
-}
+static int below(int limit) { return (int)(chance() % (uint64_t)limit); }
 
 // ---------------------------------------------------------------- what is true
 #define FLICKERS 4
@@ -72,12 +76,12 @@ typedef struct {
     double crystal_c, sensor_c, start_c;
     double ramp[6];
     double saw_ns, saw_phase, saw_step;
-    int64_t second;       // true seconds since start; ticks at its beginning:
+    int64_t second; // true seconds since start; ticks at its beginning:
     int64_t ticks;
     double ticks_part;
-    double y_ppb;         // during this second
-    int64_t unix_start;   // UTC of second 0
-    int64_t leap_at;      // second 60 (insertion) or the one that is left out (deletion) begins here
+    double y_ppb;       // during this second
+    int64_t unix_start; // UTC of second 0
+    int64_t leap_at;    // second 60 (insertion) or the one that is left out (deletion) begins here
 } truth_t;
 
 static double temperature_c(const truth_t *truth, double s) {
@@ -90,19 +94,20 @@ static double temperature_c(const truth_t *truth, double s) {
         double phase = fmod(s, 2.0 * r[1]);
         return 22.0 + r[0] * (phase < r[1] ? phase / r[1] : 2.0 - phase / r[1]);
     }
-    case 3: case 4: {
+    case 3:
+    case 4: {
         double lost = (double)scenario->lost_from_s;
         double known = s < lost ? s : lost;
         double before = 0.0;
         if (scenario->temperature == 3) { // at least 3 K while locked: a ramp, a hill or a slow wave
             double along = known / lost;
-            before = r[2] < 1.0 ? r[0] * along : r[2] < 2.0 ? r[0] * (along < 0.6 ? along / 0.6 : 1.0 - 0.5 * (along - 0.6) / 0.4)
-                                                            : r[0] * 0.5 * (1.0 - cos(2.0 * PI * along * r[3]));
+            before = r[2] < 1.0   ? r[0] * along
+                     : r[2] < 2.0 ? r[0] * (along < 0.6 ? along / 0.6 : 1.0 - 0.5 * (along - 0.6) / 0.4)
+                                  : r[0] * 0.5 * (1.0 - cos(2.0 * PI * along * r[3]));
         }
         return 25.0 + before + (s > lost ? r[4] * 5.0 * (s - lost) / 3600.0 : 0.0);
     }
-    default:
-        return 25.0;
+    default: return 25.0;
     }
 }
 
@@ -117,8 +122,11 @@ static void truth_start(truth_t *truth, const scenario_t *scenario) {
     switch (scenario->temperature) {
     case 1: truth->ramp[0] = uniform(5.0, 15.0), truth->ramp[1] = uniform(200.0, 600.0); break;
     case 2: truth->ramp[0] = sign * uniform(5.0, 20.0), truth->ramp[1] = uniform(600.0, 900.0); break;
-    default: truth->ramp[0] = sign * uniform(3.0, 6.0), truth->ramp[2] = uniform(0.0, 3.0), truth->ramp[3] = uniform(0.6, 1.6);
-             truth->ramp[4] = chance() & 1 ? 1.0 : -1.0; break;
+    default:
+        truth->ramp[0] = sign * uniform(3.0, 6.0), truth->ramp[2] = uniform(0.0, 3.0),
+        truth->ramp[3] = uniform(0.6, 1.6);
+        truth->ramp[4] = chance() & 1 ? 1.0 : -1.0;
+        break;
     }
     truth->crystal_c = truth->sensor_c = truth->start_c = temperature_c(truth, 0.0);
     truth->saw_ns = uniform(10.0, 30.0);
@@ -201,7 +209,8 @@ static void judge_stamp(judge_t *judge, const opq_clock_t *clock, const truth_t 
     opq_clock_stamp(clock, tick, &stamp);
     int64_t true_ns = unix_at(truth, truth->second) * INT64_C(1000000000) + (int64_t)(into_ns - rest_ns);
     int64_t error_ns = stamp.t_ns - true_ns;
-    if (truth->second == truth->leap_at && truth->scenario->leap > 0 && llabs(error_ns - 1000000000) < llabs(error_ns)) {
+    if (truth->second == truth->leap_at && truth->scenario->leap > 0 &&
+        llabs(error_ns - 1000000000) < llabs(error_ns)) {
         error_ns -= 1000000000; // second 60 has two names
     }
     double off_ns = fabs((double)error_ns);
@@ -285,7 +294,7 @@ static event_t *add(agenda_t *agenda, double ns, what_t what) {
 
 typedef struct {
     bool ubx, announced;
-    int wrong_left, wrong_by;   // labels
+    int wrong_left, wrong_by; // labels
     int cold_left, cold_by;
     int jump_left;
     double latency_ns, latency_jitter_ns;
@@ -351,12 +360,14 @@ static void labels(agenda_t *agenda, const truth_t *truth, receiver_t *receiver,
     event_t *event = add(agenda, latency < 999e6 ? latency : 999e6, LABEL);
     event->value = by;
     event->kind = fix;
-    if (scenario->leap != 0 && receiver->announced && truth->second > 5 && truth->second < truth->leap_at - 1 && truth->second % 10 == 0) {
+    if (scenario->leap != 0 && receiver->announced && truth->second > 5 && truth->second < truth->leap_at - 1 &&
+        truth->second % 10 == 0) {
         (void)add(agenda, 700e6, TIMES);
     }
 }
 
-static void handle(opq_clock_t *clock, judge_t *judge, const truth_t *truth, const receiver_t *receiver, const event_t *event) {
+static void handle(opq_clock_t *clock, judge_t *judge, const truth_t *truth, const receiver_t *receiver,
+                   const event_t *event) {
     const scenario_t *scenario = truth->scenario;
     int64_t tick = ticks_at(truth, event->ns, NULL);
     switch (event->what) {
@@ -407,7 +418,7 @@ static void run(const scenario_t *scenario, uint64_t seed, judge_t *judge, opq_c
         truth_second(&truth);
         agenda_t agenda = {.count = 0};
         bool lost = scenario->no_gps || (scenario->lost_from_s > 0 && truth.second >= scenario->lost_from_s &&
-                    (scenario->lost_to_s == 0 || truth.second < scenario->lost_to_s));
+                                         (scenario->lost_to_s == 0 || truth.second < scenario->lost_to_s));
         bool fix = !lost && truth.second > 3;
         if (!scenario->no_gps) {
             pulses(&agenda, &truth, &receiver, fix);
@@ -469,7 +480,8 @@ int main(int argc, char **argv) {
     double *locked = malloc(sizeof *locked * (size_t)seeds);
     static opq_clock_t clock;
     static judge_t judge;
-    int64_t back = 0, revised = 0, jumps = 0, outside_runs = 0, never = 0, stamps = 0, outside = 0, steps_back = 0, unlearnt = 0;
+    int64_t back = 0, revised = 0, jumps = 0, outside_runs = 0, never = 0, stamps = 0, outside = 0, steps_back = 0,
+            unlearnt = 0;
     int holds = 0;
     double sum2 = 0.0, count = 0.0;
     for (int i = 0; i < seeds; i++) {
@@ -495,21 +507,28 @@ int main(int argc, char **argv) {
         steps_back += status.steps_back;
         unlearnt += !status.learnt;
         if (verbose) {
-            printf("seed %llu rms %.0f max %.0f hold %.0f bound %.0f ratio %.2f locked %d state %d coeff %d +- %d of %s outside %lld back %lld rev %lld jumps %lld steps %u wrong %u rejected %u\n",
-                   (unsigned long long)(first + (uint64_t)i), rms[i], max[i], judge.hold_end, judge.hold_end_bound, judge.worst_ratio,
-                   judge.first_locked_s, status.state, status.coefficient_pptk, status.coefficient_sigma_pptk, "100000",
-                   (long long)judge.outside, (long long)judge.back, (long long)judge.revised, (long long)judge.jumps, status.steps, status.labels_wrong, status.pulses_rejected);
+            printf("seed %llu rms %.0f max %.0f hold %.0f bound %.0f ratio %.2f locked %d state %d coeff %d +- %d of "
+                   "%s outside %lld back %lld rev %lld jumps %lld steps %u wrong %u rejected %u\n",
+                   (unsigned long long)(first + (uint64_t)i), rms[i], max[i], judge.hold_end, judge.hold_end_bound,
+                   judge.worst_ratio, judge.first_locked_s, status.state, status.coefficient_pptk,
+                   status.coefficient_sigma_pptk, "100000", (long long)judge.outside, (long long)judge.back,
+                   (long long)judge.revised, (long long)judge.jumps, status.steps, status.labels_wrong,
+                   status.pulses_rejected);
         }
     }
-    printf("{\"scenario\": \"%s\", \"seeds\": %d, \"stamps\": %lld, \"locked_rms_ns\": %.1f, \"worst_rms_ns\": %.1f, \"p997_max_ns\": %.0f, "
-           "\"max_ns\": %.0f, \"holdover_p50_ns\": %.0f, \"holdover_p997_ns\": %.0f, \"holdover_max_ns\": %.0f, \"bound_p50_ns\": %.0f, "
-           "\"locked_after_p50_s\": %.0f, \"locked_after_max_s\": %.0f, "
-           "\"runs_outside\": %lld, \"stamps_outside\": %lld, \"never_locked\": %lld, \"back\": %lld, \"revised\": %lld, "
-           "\"jumps\": %lld, \"steps_back\": %lld, \"unlearnt\": %lld}\n",
-           scenario->name, seeds, (long long)stamps, count > 0 ? sqrt(sum2 / count) : 0.0, share(rms, seeds, 1.0), share(max, seeds, 0.997),
-           share(max, seeds, 1.0), share(hold, holds, 0.5), share(hold, holds, 0.997), share(hold, holds, 1.0), share(bound, holds, 0.5),
-           share(locked, seeds, 0.5), share(locked, seeds, 1.0), (long long)outside_runs, (long long)outside, (long long)never,
-           (long long)back, (long long)revised, (long long)jumps, (long long)steps_back, (long long)unlearnt);
+    printf(
+        "{\"scenario\": \"%s\", \"seeds\": %d, \"stamps\": %lld, \"locked_rms_ns\": %.1f, \"worst_rms_ns\": %.1f, "
+        "\"p997_max_ns\": %.0f, "
+        "\"max_ns\": %.0f, \"holdover_p50_ns\": %.0f, \"holdover_p997_ns\": %.0f, \"holdover_max_ns\": %.0f, "
+        "\"bound_p50_ns\": %.0f, "
+        "\"locked_after_p50_s\": %.0f, \"locked_after_max_s\": %.0f, "
+        "\"runs_outside\": %lld, \"stamps_outside\": %lld, \"never_locked\": %lld, \"back\": %lld, \"revised\": %lld, "
+        "\"jumps\": %lld, \"steps_back\": %lld, \"unlearnt\": %lld}\n",
+        scenario->name, seeds, (long long)stamps, count > 0 ? sqrt(sum2 / count) : 0.0, share(rms, seeds, 1.0),
+        share(max, seeds, 0.997), share(max, seeds, 1.0), share(hold, holds, 0.5), share(hold, holds, 0.997),
+        share(hold, holds, 1.0), share(bound, holds, 0.5), share(locked, seeds, 0.5), share(locked, seeds, 1.0),
+        (long long)outside_runs, (long long)outside, (long long)never, (long long)back, (long long)revised,
+        (long long)jumps, (long long)steps_back, (long long)unlearnt);
     free(rms), free(max), free(hold), free(bound), free(locked);
     return 0;
 }

@@ -11,7 +11,7 @@
 void opq_clock_config_default(opq_clock_config_t *config, bool tcxo) {
     *config = (opq_clock_config_t){
         .sample_ticks = 7000,
-        .leap_seconds = 18, // IERS Bulletin C 71: GPS - UTC since 2017-01-01
+        .leap_seconds = 18,                              // IERS Bulletin C 71: GPS - UTC since 2017-01-01
         .tcxo_sigma_ppb_per_k = tcxo ? 100.0f : 1000.0f, // a crystal: 30 ppm over 30 K
         .sensor_lag_s = 60.0f,
     };
@@ -67,7 +67,8 @@ void opq_clock_label(opq_clock_t *clock, const opq_label_t *told) {
         }
     }
     opq_seconds_hint_t hint = opq_clock_hint(clock, label.arrival_tick);
-    int64_t model_ns = clock->gps_running ? opq_loop_at(&clock->gps, label.arrival_tick) - clock->config.pulse_delay_ns : 0;
+    int64_t model_ns =
+        clock->gps_running ? opq_loop_at(&clock->gps, label.arrival_tick) - clock->config.pulse_delay_ns : 0;
     int64_t bias_s = clock->seconds.bias_s;
     int64_t offset_s = clock->seconds.offset_s;
     opq_seconds_result_t result = opq_seconds_label(&clock->seconds, &label, model_ns, hint);
@@ -114,7 +115,8 @@ void opq_clock_sync(opq_clock_t *clock, int64_t tick, int64_t t_ns, uint32_t unc
     if (clock->net_syncs > 0) {
         int64_t off_ns = t_ns - opq_loop_at(&clock->net, tick);
         double limit_ns = 2.0 * (opq_clock_net_bound(clock, tick).bound_ns + (double)uncertainty_ns);
-        bool odd = off_ns > RESTART_NS * 4 || off_ns < -RESTART_NS * 4 || (double)off_ns > limit_ns || (double)off_ns < -limit_ns;
+        bool odd = off_ns > RESTART_NS * 4 || off_ns < -RESTART_NS * 4 || (double)off_ns > limit_ns ||
+                   (double)off_ns < -limit_ns;
         if (odd && ++clock->net_refused < NET_REFUSED) {
             return;
         }
@@ -171,9 +173,7 @@ void opq_clock_tick(opq_clock_t *clock, int64_t now_tick) {
     }
 }
 
-void opq_clock_status(const opq_clock_t *clock, opq_clock_status_t *out) {
-    *out = clock->status;
-}
+void opq_clock_status(const opq_clock_t *clock, opq_clock_status_t *out) { *out = clock->status; }
 
 void opq_clock_stamp(const opq_clock_t *clock, int64_t tick, opq_stamp_t *out) {
     opq_timeline_stamp(&clock->timeline, tick, out);

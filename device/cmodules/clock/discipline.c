@@ -9,9 +9,7 @@
 #define PULSES_TO_TRUST 10u
 #define TRUST_NS 400.0
 
-static double magnitude(double value) {
-    return value < 0.0 ? -value : value;
-}
+static double magnitude(double value) { return value < 0.0 ? -value : value; }
 
 // The second of the loop's count that a pulse at `t_ns` belongs to, as ns.
 static int64_t nearest_second(int64_t t_ns) {

@@ -13,12 +13,12 @@ typedef enum { // by rank: what a higher one says outweighs a lower one
 
 // What a receiver said in one message.
 typedef struct {
-    int64_t utc_s;         // Unix second; during 23:59:60 that of the midnight after it
-    int64_t arrival_tick;  // when the message's first byte was taken from the line
-    uint8_t kind;          // opq_label_kind_t
-    bool valid;            // the receiver says that it has a fix and knows the time
-    bool leap;             // this is second 60
-    bool of_next_pulse;    // TIM-TP: the pulse to come; all else: the one before
+    int64_t utc_s;        // Unix second; during 23:59:60 that of the midnight after it
+    int64_t arrival_tick; // when the message's first byte was taken from the line
+    uint8_t kind;         // opq_label_kind_t
+    bool valid;           // the receiver says that it has a fix and knows the time
+    bool leap;            // this is second 60
+    bool of_next_pulse;   // TIM-TP: the pulse to come; all else: the one before
 } opq_label_t;
 
 #endif

@@ -11,10 +11,10 @@
 #include "ubx.h"
 
 enum {
-    RECEIVE = 1024,        // 90 ms of 115,200 baud; a receiver sends its 600 bytes once a second
-    TRANSMIT = 64,         // three CFG-MSG
+    RECEIVE = 1024,          // 90 ms of 115,200 baud; a receiver sends its 600 bytes once a second
+    TRANSMIT = 64,           // three CFG-MSG
     BYTES_AT_ONCE = RECEIVE, // bounded: a poll takes what was there, not what comes meanwhile
-    ASK_AGAIN_S = 10,      // a u-blox that lost its supply forgets what it was asked for
+    ASK_AGAIN_S = 10,        // a u-blox that lost its supply forgets what it was asked for
 };
 
 extern opq_clock_t opq_box_clock; // main.c

@@ -14,7 +14,10 @@ typedef struct {
 void opq_nmea_start(opq_nmea_t *nmea) { *nmea = (opq_nmea_t){0}; }
 
 static int hex(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
 }
 
 // `*hh` at the end is the exclusive or of all between it and the dollar sign; it is cut off.
@@ -140,7 +143,8 @@ static opq_gps_t rmc(opq_nmea_t *nmea, const fields_t *fields, opq_label_t *labe
     time_of_day_t time;
     int32_t day, month, year;
     bool dated = strlen(fields->at[9]) == 6 && number(fields->at[9], 2, &day) && number(fields->at[9] + 2, 2, &month) &&
-                 number(fields->at[9] + 4, 2, &year) && date(2000 + year, month, day) && time_of_day(fields->at[1], &time);
+                 number(fields->at[9] + 4, 2, &year) && date(2000 + year, month, day) &&
+                 time_of_day(fields->at[1], &time);
     if (!dated) {
         nmea->malformed += nmea->fix; // without a fix the fields are empty
         *label = (opq_label_t){.arrival_tick = nmea->first_tick, .kind = OPQ_LABEL_NMEA};

@@ -1,28 +1,26 @@
 // Publishing: which clock the stamps follow, and how the timeline gets there without ever going back.
 #include "discipline.h"
 
-#define SLEW_NS INT64_C(1000000)          // up to here a difference is slewed away,
-#define SLEW_FACTOR 50000                 // at 20 ppm at most: 0.001 Hz of 50 Hz while it lasts
+#define SLEW_NS INT64_C(1000000)            // up to here a difference is slewed away,
+#define SLEW_FACTOR 50000                   // at 20 ppm at most: 0.001 Hz of 50 Hz while it lasts
 #define CRAWL_NS (10 * OPQ_CLOCK_SECOND_NS) // back by more than this is a step: nobody waits for hours
-#define SETTLED_NS 200                   // still so far off: not GPS time yet
-#define AGAIN_TICKS (OPQ_TICK_HZ * 9 / 20) // at most two pieces a second, so that the timeline reaches 7 s back
+#define SETTLED_NS 200                      // still so far off: not GPS time yet
+#define AGAIN_TICKS (OPQ_TICK_HZ * 9 / 20)  // at most two pieces a second, so that the timeline reaches 7 s back
 #define CRAWL_Q36 (INT64_C(68719476736) / 1000 * 999) // 2^36: the timeline does 1/1000 of its pace
 #define LEAP_AHEAD_NS (OPQ_CLOCK_SECOND_NS * 9 / 2) // an announced one is put in so early: the main thread may be busy
-#define LEAP_DOUBT_S 8                    // from 23:59:54 on, where nobody announced whether there is a leap second
-#define LEAP_CONTESTED_S 24           // and so long where labels speak of one
-#define DOUBTED 10u                       // labels in a row against the settled name
+#define LEAP_DOUBT_S 8      // from 23:59:54 on, where nobody announced whether there is a leap second
+#define LEAP_CONTESTED_S 24 // and so long where labels speak of one
+#define DOUBTED 10u         // labels in a row against the settled name
 
 typedef struct {
     bool known;
-    int64_t t_ns;       // at the piece's beginning
+    int64_t t_ns; // at the piece's beginning
     double y_ppb;
     opq_bound_t bound;
     uint8_t source;
 } target_t;
 
-static double q36(double ppb) {
-    return ppb * 1e-9 * 68719476736.0;
-}
+static double q36(double ppb) { return ppb * 1e-9 * 68719476736.0; }
 
 static target_t choose(const opq_clock_t *clock, int64_t tick) {
     target_t none = {.y_ppb = clock->gps_running ? clock->gps.y_ppb : clock->net_syncs > 0 ? clock->net.y_ppb : 0.0};

@@ -3,30 +3,24 @@
 #include "calendar.h"
 #include "ticks.h"
 
-#define SPREAD_MS 500          // a label comes so much sooner or later than is typical; a wrong one, 1000
-#define NEXT_VOTE_MS 600       // a receiver says each second several times; the first counts
-#define ENOUGH 13u             // of OPQ_VOTES
-#define TURN_OVER 30u          // labels in a row that overthrow what was settled
-#define TURN_OVER_AT_LEAP 3u   // where a leap second may be
-#define RANK_S 10              // so long after the last label of a higher rank a lower one counts again
-#define NO_FIX 3u              // labels in a row
+#define SPREAD_MS 500        // a label comes so much sooner or later than is typical; a wrong one, 1000
+#define NEXT_VOTE_MS 600     // a receiver says each second several times; the first counts
+#define ENOUGH 13u           // of OPQ_VOTES
+#define TURN_OVER 30u        // labels in a row that overthrow what was settled
+#define TURN_OVER_AT_LEAP 3u // where a leap second may be
+#define RANK_S 10            // so long after the last label of a higher rank a lower one counts again
+#define NO_FIX 3u            // labels in a row
 
-void opq_seconds_start(opq_seconds_t *seconds) {
-    *seconds = (opq_seconds_t){0};
-}
+void opq_seconds_start(opq_seconds_t *seconds) { *seconds = (opq_seconds_t){0}; }
 
-static void clear(opq_seconds_t *seconds) {
-    seconds->voted = seconds->next = seconds->against = 0;
-}
+static void clear(opq_seconds_t *seconds) { seconds->voted = seconds->next = seconds->against = 0; }
 
 void opq_seconds_forget(opq_seconds_t *seconds) {
     clear(seconds);
     seconds->settled = false;
 }
 
-bool opq_seconds_fix(const opq_seconds_t *seconds) {
-    return seconds->invalid < NO_FIX;
-}
+bool opq_seconds_fix(const opq_seconds_t *seconds) { return seconds->invalid < NO_FIX; }
 
 bool opq_seconds_near_leap(int64_t utc_s, int64_t margin_s) {
     opq_date_t day = opq_date(utc_s - 2 * 3600); // at 00:00:xx still the day before
@@ -45,9 +39,7 @@ void opq_seconds_leap(opq_seconds_t *seconds, int8_t change) {
     seconds->against = 0;
 }
 
-static int64_t ceil_s(int64_t ms) {
-    return ms >= 0 ? (ms + 999) / 1000 : -(-ms / 1000);
-}
+static int64_t ceil_s(int64_t ms) { return ms >= 0 ? (ms + 999) / 1000 : -(-ms / 1000); }
 
 // The offset that the votes give. Label minus arrival is the offset minus a latency; the median's latency is below 1 s
 // though single ones are above, and up to three labels of the sixteen may be wrong.
@@ -98,8 +90,8 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
         seconds->invalid = 0;
     }
     int64_t model_ms = model_ns / 1000000;
-    if (!ranks(seconds, label) || (seconds->voted > 0 && model_ms - seconds->last_vote_ms < NEXT_VOTE_MS &&
-                                   model_ms >= seconds->last_vote_ms)) {
+    if (!ranks(seconds, label) ||
+        (seconds->voted > 0 && model_ms - seconds->last_vote_ms < NEXT_VOTE_MS && model_ms >= seconds->last_vote_ms)) {
         return OPQ_SECONDS_NOTHING;
     }
     seconds->heard_tick = label->arrival_tick;
@@ -119,7 +111,8 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
             return OPQ_SECONDS_AGREES;
         }
         seconds->against++;
-        int64_t off_s = (unusual_ms < 0 ? SPREAD_MS - unusual_ms : -unusual_ms - SPREAD_MS) / 1000; // -1: the labels stay behind, a second was inserted
+        int64_t off_s = (unusual_ms < 0 ? SPREAD_MS - unusual_ms : -unusual_ms - SPREAD_MS) /
+                        1000; // -1: the labels stay behind, a second was inserted
         bool leap = (off_s == 1 || off_s == -1) && opq_seconds_near_leap(label->utc_s, 24);
         if (leap && (label->leap ? off_s == -1 : seconds->against >= TURN_OVER_AT_LEAP)) {
             opq_seconds_leap(seconds, (int8_t)-off_s);

@@ -14,21 +14,21 @@ typedef struct {
     int64_t votes_ms[OPQ_VOTES]; // label minus the model's time at its arrival: offset minus latency
     uint32_t voted;
     uint32_t next;
-    int64_t offset_s;       // UTC minus the model's seconds
+    int64_t offset_s; // UTC minus the model's seconds
     bool settled;
-    uint32_t against;       // labels in a row whose vote contradicts what is settled
-    int64_t bias_s;         // the receiver's labels minus UTC, where the gateway's time told
+    uint32_t against; // labels in a row whose vote contradicts what is settled
+    int64_t bias_s;   // the receiver's labels minus UTC, where the gateway's time told
     int64_t last_vote_ms;
-    uint8_t kind;           // rank of the votes
-    int64_t heard_tick;     // last label of that rank
-    int64_t any_tick;       // last label of any kind, valid or not
+    uint8_t kind;       // rank of the votes
+    int64_t heard_tick; // last label of that rank
+    int64_t any_tick;   // last label of any kind, valid or not
     bool any;
-    uint32_t invalid;       // labels in a row without a fix
-    int64_t latency_ms;     // typical, of the votes that settled it
-    int64_t leap_done_s;    // the last one that happened
-    int64_t leap_utc_s;     // the change happens where this second begins; 0: none announced
+    uint32_t invalid;    // labels in a row without a fix
+    int64_t latency_ms;  // typical, of the votes that settled it
+    int64_t leap_done_s; // the last one that happened
+    int64_t leap_utc_s;  // the change happens where this second begins; 0: none announced
     int8_t leap_change;
-    bool leap_told;         // the receiver said whether one is ahead
+    bool leap_told; // the receiver said whether one is ahead
 } opq_seconds_t;
 
 typedef enum {
@@ -51,8 +51,9 @@ void opq_seconds_forget(opq_seconds_t *seconds); // the pulses began anew: names
 // `model_ns`: the loop's time when the label arrived.
 opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t *label, int64_t model_ns,
                                        opq_seconds_hint_t hint);
-bool opq_seconds_fix(const opq_seconds_t *seconds);         // no receiver says that it has none
-bool opq_seconds_near_leap(int64_t utc_s, int64_t margin_s); // within `margin_s` after 23:59:54 of 30 June or 31 December
+bool opq_seconds_fix(const opq_seconds_t *seconds); // no receiver says that it has none
+bool opq_seconds_near_leap(int64_t utc_s,
+                           int64_t margin_s); // within `margin_s` after 23:59:54 of 30 June or 31 December
 void opq_seconds_leap(opq_seconds_t *seconds, int8_t change); // the change happens
 
 #endif

@@ -5,22 +5,22 @@
 
 #define SHORTEST_BLOCK_S 16.0
 #define LONGEST_BLOCK_S 256.0
-#define PULSE_NS 42.0           // two pulses' noise, 30 ns each
-#define FLICKER_PPB 1.0         // of the oscillator itself, over minutes to an hour
+#define PULSE_NS 42.0                // two pulses' noise, 30 ns each
+#define FLICKER_PPB 1.0              // of the oscillator itself, over minutes to an hour
 #define WANDER_PPB2_S (1.0 / 3600.0) // of the level: 1 ppb in an hour
-#define LAG_ERROR 0.15          // of the sensor's lag: not known better
-#define CURVE_PPB_K2 0.5        // of the coefficient beyond the temperatures seen
-#define LONG_BLOCKS 84.0        // memory of the coefficient: 6 h
-#define SHORT_BLOCKS 14.0       // of the level: 1 h
-#define WHOLE_K2 0.002          // a block with so much noise in its temperature, or less, has weight 1
-#define CHANGE_K2 0.05          // less variance than this, a spread of 0.8 K, may be the sensor's own wander
-#define AGEING_PPB2_K2 0.01     // per block: 0.4 ppb/K in an hour, 2 in a day
-#define FIT_TO_LEARN_S 63.0     // shorter blocks count for the level alone
-#define LEARNT_K 2.6            // of block means: 3 K from end to end, less what the means round off
+#define LAG_ERROR 0.15               // of the sensor's lag: not known better
+#define CURVE_PPB_K2 0.5             // of the coefficient beyond the temperatures seen
+#define LONG_BLOCKS 84.0             // memory of the coefficient: 6 h
+#define SHORT_BLOCKS 14.0            // of the level: 1 h
+#define WHOLE_K2 0.002               // a block with so much noise in its temperature, or less, has weight 1
+#define CHANGE_K2 0.05               // less variance than this, a spread of 0.8 K, may be the sensor's own wander
+#define AGEING_PPB2_K2 0.01          // per block: 0.4 ppb/K in an hour, 2 in a day
+#define FIT_TO_LEARN_S 63.0          // shorter blocks count for the level alone
+#define LEARNT_K 2.6                 // of block means: 3 K from end to end, less what the means round off
 #define LEARNT_PPB_K 10.0
 #define UNSEEN_K_S (5.0 / 3600.0) // what a room does, where there is no sensor
-#define KINK_K_S UNSEEN_K_S         // the slope may have changed when the pulses stopped; the line sees it
-#define KINK_S 120.0                // so much later: its memory and the sensor's lag
+#define KINK_K_S UNSEEN_K_S       // the slope may have changed when the pulses stopped; the line sees it
+#define KINK_S 120.0              // so much later: its memory and the sensor's lag
 #define STALE_S 30.0
 
 void opq_tcxo_start(opq_tcxo_t *tcxo, double ppb_per_k, double sigma_ppb_per_k) {
@@ -40,9 +40,7 @@ void opq_tcxo_reading(opq_tcxo_t *tcxo, double celsius) {
     }
 }
 
-void opq_tcxo_break(opq_tcxo_t *tcxo) {
-    tcxo->block_open = false;
-}
+void opq_tcxo_break(opq_tcxo_t *tcxo) { tcxo->block_open = false; }
 
 static bool fresh(const opq_thermometer_t *thermometer, int64_t tick) {
     return thermometer->readings > 1 && (double)(tick - thermometer->tick) < STALE_S * (double)OPQ_TICK_HZ;
@@ -61,7 +59,8 @@ static void solve(opq_tcxo_t *tcxo) {
     double signal_k2 = tcxo->square_k2 - tcxo->noise_k2;
     double sure_k2 = tcxo->square_k2 - noise_k2;
     double prior = 1.0 / (tcxo->sigma_ppb_k * tcxo->sigma_ppb_k + 1e-6);
-    if (sure_k2 <= CHANGE_K2 * tcxo->long_weight || blocks < 2.0) { // nothing to learn from: what is known stays, and ages
+    if (sure_k2 <= CHANGE_K2 * tcxo->long_weight ||
+        blocks < 2.0) { // nothing to learn from: what is known stays, and ages
         tcxo->coefficient_variance += AGEING_PPB2_K2;
         if (tcxo->coefficient_variance > 1.0 / prior) {
             tcxo->coefficient_variance = 1.0 / prior;
@@ -108,7 +107,8 @@ static void learn(opq_tcxo_t *tcxo, double y_ppb, double celsius, double noise_k
     weight = quiet < weight ? quiet : weight;
     double off_ppb = y_ppb - (tcxo->level_ppb + tcxo->coefficient_ppb_k * (celsius - tcxo->middle_c));
     if (tcxo->blocks > 1) { // how well the forecast did, beyond what the thermometer explains
-        double explained = ppb2_per_k2(tcxo) * noise_k2 + tcxo->coefficient_variance * (celsius - tcxo->middle_c) * (celsius - tcxo->middle_c);
+        double explained = ppb2_per_k2(tcxo) * noise_k2 +
+                           tcxo->coefficient_variance * (celsius - tcxo->middle_c) * (celsius - tcxo->middle_c);
         double unexplained = off_ppb * off_ppb - explained;
         unexplained = unexplained < 0.0 ? 0.0 : unexplained > 1e4 ? 1e4 : unexplained;
         tcxo->spread_ppb2 += weight * (unexplained - tcxo->spread_ppb2) / 8.0;
@@ -147,11 +147,13 @@ static void begin_warm(opq_tcxo_t *tcxo, double celsius) {
     }
 }
 
-static void close_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop, double seconds) {
+static void close_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop,
+                        double seconds) {
     int64_t ticks = loop->tick - tcxo->block_tick;
     // Seconds told minus nominal ones; both whole parts are exact.
     double nominal_rest = (double)(ticks % 21) * (250.0 / 21.0);
-    double gained_ns = (double)(loop->t_ns - tcxo->block_t_ns - ticks / 21 * 250) + loop->part_ns - tcxo->block_part_ns - nominal_rest;
+    double gained_ns =
+        (double)(loop->t_ns - tcxo->block_t_ns - ticks / 21 * 250) + loop->part_ns - tcxo->block_part_ns - nominal_rest;
     double noise_ppb = PULSE_NS / seconds;
     double noise_ppb2 = noise_ppb * noise_ppb + FLICKER_PPB * FLICKER_PPB;
     if (tcxo->block_readings < SHORTEST_BLOCK_S / 2 || !fresh(thermometer, loop->tick)) {
@@ -164,7 +166,8 @@ static void close_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, 
     double lag_part = thermometer->lag_s / seconds;
     double late_k = LAG_ERROR * thermometer->lag_s * slope_k_s;
     double noise_k2 = thermometer->noise2_k2 / (double)tcxo->block_readings +
-                      lag_part * lag_part * (opq_thermometer_variance_k2(thermometer) + tcxo->block_variance_k2) + late_k * late_k;
+                      lag_part * lag_part * (opq_thermometer_variance_k2(thermometer) + tcxo->block_variance_k2) +
+                      late_k * late_k;
     begin_warm(tcxo, celsius);
     learn(tcxo, gained_ns / seconds, celsius, noise_k2, noise_ppb2, seconds > FIT_TO_LEARN_S);
 }
@@ -189,8 +192,8 @@ void opq_tcxo_hold(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const
             celsius = opq_thermometer_crystal_c(thermometer, loop->tick);
             begin_warm(tcxo, celsius);
         }
-        learn(tcxo, loop->y_ppb, celsius, opq_thermometer_variance_k2(thermometer), loop->p_yy + FLICKER_PPB * FLICKER_PPB,
-              false);
+        learn(tcxo, loop->y_ppb, celsius, opq_thermometer_variance_k2(thermometer),
+              loop->p_yy + FLICKER_PPB * FLICKER_PPB, false);
     }
     tcxo->block_open = false;
     tcxo->hold_tick = loop->tick;
@@ -200,7 +203,8 @@ void opq_tcxo_hold(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const
 }
 
 static double kelvin_now(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, int64_t tick) {
-    return tcxo->warm && thermometer->readings > 1 ? opq_thermometer_crystal_c(thermometer, tick) - tcxo->middle_c : 0.0;
+    return tcxo->warm && thermometer->readings > 1 ? opq_thermometer_crystal_c(thermometer, tick) - tcxo->middle_c
+                                                   : 0.0;
 }
 
 static double beyond_k(const opq_tcxo_t *tcxo, double kelvin) {
@@ -247,8 +251,9 @@ double opq_tcxo_variance(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermo
     double curve_ns = CURVE_PPB_K2 * (tcxo->hold_beyond + beyond * beyond * ahead_s);
     double blind_s = tcxo->hold_blind_s > 0.0 ? tcxo->hold_blind_s + ahead_s : 0.0;
     double blind_ns = tcxo->sigma_ppb_k * UNSEEN_K_S * blind_s * blind_s / 2.0;
-    return tcxo->hold_p_xx + level_variance(tcxo, thermometer) * s * s + tcxo->coefficient_variance * kelvin_s * kelvin_s +
-           ppb2_per_k2(tcxo) * sensor_k2_s2 + WANDER_PPB2_S * s * s * s / 3.0 + curve_ns * curve_ns + blind_ns * blind_ns;
+    return tcxo->hold_p_xx + level_variance(tcxo, thermometer) * s * s +
+           tcxo->coefficient_variance * kelvin_s * kelvin_s + ppb2_per_k2(tcxo) * sensor_k2_s2 +
+           WANDER_PPB2_S * s * s * s / 3.0 + curve_ns * curve_ns + blind_ns * blind_ns;
 }
 
 double opq_tcxo_variance_ppb(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer) {
@@ -258,5 +263,6 @@ double opq_tcxo_variance_ppb(const opq_tcxo_t *tcxo, const opq_thermometer_t *th
 }
 
 bool opq_tcxo_learnt(const opq_tcxo_t *tcxo) {
-    return tcxo->warm && tcxo->highest_c - tcxo->lowest_c >= LEARNT_K && tcxo->coefficient_variance < LEARNT_PPB_K * LEARNT_PPB_K;
+    return tcxo->warm && tcxo->highest_c - tcxo->lowest_c >= LEARNT_K &&
+           tcxo->coefficient_variance < LEARNT_PPB_K * LEARNT_PPB_K;
 }

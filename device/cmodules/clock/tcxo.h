@@ -10,10 +10,10 @@
 
 // The crystal's temperature from a noisy sensor that follows it late: a line through the recent past, plus lag * slope.
 typedef struct {
-    int64_t tick;      // of the last reading
+    int64_t tick; // of the last reading
     double sensor_c;
     double slope_k_s;
-    double noise2_k2;  // mean square of reading minus line
+    double noise2_k2; // mean square of reading minus line
     double lag_s;
     uint32_t readings; // since start, up to a limit
     uint32_t odd;      // in a row, too far off to be one
@@ -32,15 +32,15 @@ typedef struct {
     double long_weight, long_c, long_ppb;
     double square_k2, product_ppb_k, noise_k2;
     double long_c_variance_k2;
-    double weight2;      // sum of squared weights: how many blocks that is worth
+    double weight2; // sum of squared weights: how many blocks that is worth
     // the last hour
     double weight, middle_c, level_ppb;
-    double spread_ppb2;  // of one whole block about the forecast, as seen
+    double spread_ppb2; // of one whole block about the forecast, as seen
     double prior_ppb_k, sigma_ppb_k;
     double coefficient_ppb_k, coefficient_variance;
     double lowest_c, highest_c; // seen while locked
     uint32_t blocks;
-    bool warm;                  // blocks had a temperature
+    bool warm; // blocks had a temperature
     // the block under way
     int64_t block_tick;
     int64_t block_t_ns;
@@ -55,9 +55,9 @@ typedef struct {
     double hold_s;
     double hold_kelvin_s; // integral of T - middle
     double hold_start_c;
-    double hold_beyond;   // integral of (kelvin beyond what was seen)^2
-    double hold_blind_s;  // without temperature
-    double hold_p_xx;     // of the phase where it began
+    double hold_beyond;  // integral of (kelvin beyond what was seen)^2
+    double hold_blind_s; // without temperature
+    double hold_p_xx;    // of the phase where it began
 } opq_tcxo_t;
 
 void opq_tcxo_start(opq_tcxo_t *tcxo, double ppb_per_k, double sigma_ppb_per_k);
@@ -67,9 +67,12 @@ void opq_tcxo_reading(opq_tcxo_t *tcxo, double celsius);
 void opq_tcxo_locked(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop);
 void opq_tcxo_break(opq_tcxo_t *tcxo); // the block under way is not one of locked time
 
-void opq_tcxo_hold(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop); // begins at the loop's anchor
-double opq_tcxo_held_ppb(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, int64_t tick);     // the frequency from now on
-double opq_tcxo_variance(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, double ahead_s); // of the phase, ns^2
+void opq_tcxo_hold(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer,
+                   const opq_loop_t *loop); // begins at the loop's anchor
+double opq_tcxo_held_ppb(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer,
+                         int64_t tick); // the frequency from now on
+double opq_tcxo_variance(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer,
+                         double ahead_s);                                                   // of the phase, ns^2
 double opq_tcxo_variance_ppb(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer); // of the frequency
 bool opq_tcxo_learnt(const opq_tcxo_t *tcxo);
 

@@ -1,12 +1,12 @@
 #include "tcxo.h"
 #include "ticks.h"
 
-#define SMOOTHING_S 60.0   // the line's memory: noise of 0.5 K becomes 0.07 K, a change of slope is seen after 1 min
-#define NOISE_K 0.5        // assumed before it is measured (DS8626 table 69 states no figure; see README)
-#define ODD_K 5.0          // a reading so far off is a fault of the converter
-#define ODD_IN_A_ROW 10u   // unless the sensor insists
-#define WARM_UP 120u       // readings until the memory is full
-#define STALE_S 60.0       // the line is not drawn on for longer
+#define SMOOTHING_S 60.0 // the line's memory: noise of 0.5 K becomes 0.07 K, a change of slope is seen after 1 min
+#define NOISE_K 0.5      // assumed before it is measured (DS8626 table 69 states no figure; see README)
+#define ODD_K 5.0        // a reading so far off is a fault of the converter
+#define ODD_IN_A_ROW 10u // unless the sensor insists
+#define WARM_UP 120u     // readings until the memory is full
+#define STALE_S 60.0     // the line is not drawn on for longer
 
 void opq_thermometer_start(opq_thermometer_t *thermometer, double lag_s) {
     *thermometer = (opq_thermometer_t){.lag_s = lag_s, .noise2_k2 = NOISE_K * NOISE_K};

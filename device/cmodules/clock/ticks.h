@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define OPQ_TICK_HZ INT64_C(84000000) // TIM5's clock: APB1 timers, RM0090 figure 21, with HSE and PLL at their nominal frequency
+#define OPQ_TICK_HZ                                                                                                    \
+    INT64_C(84000000) // TIM5's clock: APB1 timers, RM0090 figure 21, with HSE and PLL at their nominal frequency
 
 // How often the counter has passed a half of its range. Its lowest bit is the counter's highest as last seen.
 typedef struct {

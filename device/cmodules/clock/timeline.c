@@ -28,8 +28,10 @@ static void at(const opq_piece_t *piece, int64_t tick, opq_stamp_t *out) {
     }
     int64_t left_ns = times_q36(piece->slew_ns - slewed_ns, piece->slew_q36);
     int64_t forward_ns = nominal_ns < 0 ? -nominal_ns : nominal_ns;
-    int64_t doubt_ns = piece->uncertainty_ns + times_q36(forward_ns, piece->growth_q36) + (left_ns < 0 ? -left_ns : left_ns);
-    out->t_ns = piece->t_ns + nominal_ns + times_q36(nominal_ns, piece->rate_q36) + times_q36(slewed_ns, piece->slew_q36);
+    int64_t doubt_ns =
+        piece->uncertainty_ns + times_q36(forward_ns, piece->growth_q36) + (left_ns < 0 ? -left_ns : left_ns);
+    out->t_ns =
+        piece->t_ns + nominal_ns + times_q36(nominal_ns, piece->rate_q36) + times_q36(slewed_ns, piece->slew_q36);
     out->uncertainty_ns = doubt_ns < (int64_t)OPQ_UNCERTAINTY_UNKNOWN ? (uint32_t)doubt_ns : OPQ_UNCERTAINTY_UNKNOWN;
     out->rate_millihz = piece->rate_millihz;
     out->source = piece->source;

@@ -29,12 +29,12 @@ typedef struct {
 // One piece: from `tick` on, until the next one begins.
 typedef struct {
     int64_t tick;
-    int64_t t_ns;             // at `tick`
-    int64_t rate_q36;         // seconds per nominal second, minus 1, times 2^36
-    int64_t slew_q36;         // added to rate_q36 for the first `slew_ns` nominal ns: a correction under way
+    int64_t t_ns;     // at `tick`
+    int64_t rate_q36; // seconds per nominal second, minus 1, times 2^36
+    int64_t slew_q36; // added to rate_q36 for the first `slew_ns` nominal ns: a correction under way
     int64_t slew_ns;
-    int64_t uncertainty_ns;   // at `tick`, without what the slew has yet to do
-    int64_t growth_q36;       // of the uncertainty
+    int64_t uncertainty_ns; // at `tick`, without what the slew has yet to do
+    int64_t growth_q36;     // of the uncertainty
     uint32_t rate_millihz;
     uint8_t source;
 } opq_piece_t;

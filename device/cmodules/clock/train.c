@@ -5,13 +5,11 @@
 
 #include "ticks.h"
 
-#define WORST_PPM 100          // a crystal's tolerance plus temperature; the first interval has nothing better to go by
-#define JITTER_TICKS 252       // 3 us: what a period may differ from the one before
-#define LONGEST_GAP_S 3        // missing pulses that do not end a train
+#define WORST_PPM 100    // a crystal's tolerance plus temperature; the first interval has nothing better to go by
+#define JITTER_TICKS 252 // 3 us: what a period may differ from the one before
+#define LONGEST_GAP_S 3  // missing pulses that do not end a train
 
-static int64_t magnitude(int64_t value) {
-    return value < 0 ? -value : value;
-}
+static int64_t magnitude(int64_t value) { return value < 0 ? -value : value; }
 
 void opq_trains_clear(opq_trains_t *trains) {
     for (unsigned i = 0; i < OPQ_TRAINS; i++) {

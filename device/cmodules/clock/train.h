@@ -11,7 +11,7 @@ typedef struct {
     int64_t last_tick;
     int64_t seconds;      // from first to last, missing pulses counted
     int64_t period_ticks; // of the last interval
-    uint32_t run;    // pulses; 0: slot is free
+    uint32_t run;         // pulses; 0: slot is free
 } opq_train_t;
 
 typedef struct {

@@ -43,7 +43,7 @@ static bool label_at(const opq_ubx_t *ubx, const uint8_t *at, int32_t nano_ns, o
 
 static opq_gps_t pvt(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix) {
     const uint8_t *p = ubx->payload;
-    uint8_t valid = p[11];    // 0 validDate, 1 validTime, 2 fullyResolved
+    uint8_t valid = p[11];                                      // 0 validDate, 1 validTime, 2 fullyResolved
     bool fixed = (p[21] & 1u) != 0 && p[20] >= 2 && p[20] <= 5; // gnssFixOK; 2D, 3D, with dead reckoning, time only
     ubx->fix_told = true;
     ubx->fix = fixed;
@@ -139,7 +139,8 @@ static void sum(opq_ubx_t *ubx, uint8_t byte) { // 8-bit Fletcher, over class to
     ubx->b = (uint8_t)(ubx->b + ubx->a);
 }
 
-opq_gps_t opq_ubx_push(opq_ubx_t *ubx, uint8_t byte, int64_t tick, opq_label_t *label, opq_fix_t *fix, opq_leap_t *leap) {
+opq_gps_t opq_ubx_push(opq_ubx_t *ubx, uint8_t byte, int64_t tick, opq_label_t *label, opq_fix_t *fix,
+                       opq_leap_t *leap) {
     if (ubx->state >= CLASS && ubx->state <= PAYLOAD) {
         sum(ubx, byte);
     }

@@ -9,7 +9,7 @@
 #include "label.h"
 #include "nmea.h"
 
-#define OPQ_UBX_PAYLOAD 100u // NAV-PVT has 92; longer messages are skipped
+#define OPQ_UBX_PAYLOAD 100u  // NAV-PVT has 92; longer messages are skipped
 #define OPQ_UBX_LONGEST 1024u // a length beyond it is no message: noise, and must not swallow the next minute
 #define OPQ_UBX_ENABLE 11u
 
@@ -42,7 +42,8 @@ typedef struct {
 void opq_ubx_start(opq_ubx_t *ubx);
 
 // `tick`: now. `label`, `fix` and `leap` are touched only as the result says; NAV-PVT renews `fix` as well.
-opq_gps_t opq_ubx_push(opq_ubx_t *ubx, uint8_t byte, int64_t tick, opq_label_t *label, opq_fix_t *fix, opq_leap_t *leap);
+opq_gps_t opq_ubx_push(opq_ubx_t *ubx, uint8_t byte, int64_t tick, opq_label_t *label, opq_fix_t *fix,
+                       opq_leap_t *leap);
 
 // CFG-MSG: asks the receiver to send message `index` of those above each second on this port. 0: no such index.
 size_t opq_ubx_enable(unsigned index, uint8_t out[OPQ_UBX_ENABLE]);

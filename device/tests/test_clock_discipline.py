@@ -1,0 +1,372 @@
+"""The clock by hand-made pulses and labels: states, steps, slews, names of seconds."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from clock_on_pc import (
+    ACQUIRING,
+    FREE,
+    HOLDOVER,
+    LOCKED,
+    NMEA,
+    SOURCE_FREE,
+    SOURCE_GPS,
+    SOURCE_HOLDOVER,
+    SOURCE_NTP,
+    TICK_HZ,
+    UBX_CONFIRMED,
+    UNKNOWN_NS,
+    ClockOnPc,
+)
+from gps_messages import nav_pvt, nav_timels, rmc, tim_tp
+
+UTC_S = int(datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC).timestamp())
+NEW_YEAR_S = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
+SECOND_NS = 1_000_000_000
+
+
+class Line:
+    """Pulses and labels each second; `rate_hz` is the counter's true frequency."""
+
+    def __init__(self, clock: ClockOnPc, *, rate_hz: int = TICK_HZ, utc_s: int = UTC_S) -> None:
+        self.clock = clock
+        self.rate_hz = rate_hz
+        self.utc_s = utc_s
+        self.k = 0
+
+    def tick_at(self, s: float) -> int:
+        """The counter at second `s` of this line; whole for whole seconds."""
+        return 5_000 + int(s * self.rate_hz)
+
+    def run(
+        self,
+        seconds: int,
+        *,
+        pulses: bool = True,
+        labels: bool = True,
+        latency_s: float = 0.12,
+        label_error_s: int = 0,
+        kind: int = NMEA,
+    ) -> Iterator[int]:
+        for _ in range(seconds):
+            if pulses:
+                self.clock.pps(self.tick_at(self.k))
+            if labels:
+                self.clock.label(
+                    self.utc_s + self.k + label_error_s, self.tick_at(self.k + latency_s), kind=kind
+                )
+            yield self.clock.tick(self.tick_at(self.k + 0.6))
+            self.k += 1
+
+    def error_ns(self, at_s: float) -> int:
+        true_ns = self.utc_s * SECOND_NS + round(at_s * SECOND_NS)
+        return self.clock.stamp(self.tick_at(at_s)).t_ns - true_ns
+
+
+def locked(line: Line, seconds: int = 60) -> Line:
+    assert list(line.run(seconds))[-1] == LOCKED
+    return line
+
+
+def test_without_a_receiver_time_counts_from_the_start_and_says_that_it_is_unknown() -> None:
+    clock = ClockOnPc(now_tick=1000)
+    for s in range(5):
+        assert clock.tick(1000 + s * TICK_HZ) == FREE
+    stamp = clock.stamp(1000 + 3 * TICK_HZ)
+    assert stamp.t_ns == 3 * SECOND_NS
+    assert (stamp.uncertainty_ns, stamp.source, stamp.rate_millihz) == (UNKNOWN_NS, SOURCE_FREE, 12_000_000)
+
+
+def test_it_acquires_then_locks_and_a_perfect_clock_is_off_by_nothing() -> None:
+    line = Line(ClockOnPc())
+    states = list(line.run(60))
+    assert states == sorted(states) and ACQUIRING in states and states[-1] == LOCKED
+    assert abs(line.error_ns(59.9)) <= 1
+    stamp = line.clock.stamp(line.tick_at(59.9))
+    assert stamp.source == SOURCE_GPS and stamp.uncertainty_ns < 300
+    assert line.clock.status().pulses_rejected == 0
+
+
+@pytest.mark.parametrize("ppm", [-50, 50])
+def test_the_measured_rate_is_the_crystals(ppm: int) -> None:
+    line = locked(Line(ClockOnPc(), rate_hz=TICK_HZ + TICK_HZ * ppm // 10**6), 120)
+    stamp = line.clock.stamp(line.tick_at(119.5))
+    assert abs(stamp.rate_millihz - 12_000_000 * (1 + ppm / 1e6)) <= 1  # 1 mHz is 0.08 ppm
+    assert abs(line.error_ns(119.5)) < 20
+    assert abs(line.clock.status().frequency_ppb - 1000 * ppm) < 20
+
+
+def test_the_delay_of_cable_and_receiver_is_taken_off() -> None:
+    line = locked(Line(ClockOnPc(pulse_delay_ns=250)))
+    assert abs(line.error_ns(59.9) - 250) <= 2  # the edge told as on the second came 250 ns after it
+
+
+def test_glitches_doubles_and_a_missing_pulse_change_nothing() -> None:
+    line = locked(Line(ClockOnPc()))
+    status = line.clock.status()
+    line.clock.pps(line.tick_at(59.9))  # between
+    line.clock.pps(line.tick_at(59.95))
+    list(line.run(1))
+    line.clock.pps(line.tick_at(60.0001))  # doubled
+    list(line.run(1, pulses=False))  # missing
+    list(line.run(3))
+    after = line.clock.status()
+    assert after.pulses_rejected - status.pulses_rejected == 3
+    assert after.pulses_missed - status.pulses_missed == 1
+    assert after.state == LOCKED and abs(line.error_ns(64.9)) <= 1
+
+
+def test_a_lost_receiver_is_holdover_whose_doubt_grows_and_a_return_is_slewed() -> None:
+    line = locked(Line(ClockOnPc()), 300)
+    before = line.clock.stamp(line.tick_at(299.5))
+    states = list(line.run(600, pulses=False, labels=False))
+    assert states[0] == LOCKED and states[-1] == HOLDOVER
+    doubts = [line.clock.stamp(line.tick_at(line.k - 0.5)).uncertainty_ns]
+    assert doubts[0] > 10 * before.uncertainty_ns
+    assert line.clock.stamp(line.tick_at(line.k - 0.5)).source == SOURCE_HOLDOVER
+    # The pulses come back 8 us late: inside the bound, so they are believed, and slewed to at 20 ppm.
+    line.utc_s, late_ticks = line.utc_s, 8 * 84
+    last_ns = line.clock.stamp(line.tick_at(line.k - 0.4)).t_ns
+    for k in range(line.k, line.k + 12):
+        line.clock.pps(line.tick_at(k) + late_ticks)
+        line.clock.label(line.utc_s + k, line.tick_at(k + 0.12))
+        line.clock.tick(line.tick_at(k + 0.6))
+        for tenth in range(10):
+            t_ns = line.clock.stamp(line.tick_at(k - 0.4 + tenth / 10)).t_ns
+            step_ns = t_ns - last_ns
+            assert abs(step_ns - SECOND_NS // 10) <= 2100 or step_ns == 0  # 20 ppm of 0.1 s
+            last_ns = t_ns
+    assert line.clock.status().state == LOCKED
+    assert abs(line.error_ns(line.k + 11.5) + 8000) < 100
+
+
+def test_pulses_that_come_back_300_ms_off_are_not_believed_within_a_minute() -> None:
+    line = locked(Line(ClockOnPc()), 120)
+    list(line.run(30, pulses=False, labels=False))
+    for _ in range(40):
+        line.clock.pps(line.tick_at(line.k + 0.3))
+        list(line.run(1, pulses=False))
+    assert line.clock.status().state == HOLDOVER
+    assert abs(line.error_ns(line.k - 0.5)) < 2000
+    assert list(line.run(8))[-1] == LOCKED
+
+
+def test_pulses_that_stay_elsewhere_overthrow_the_clock_and_it_says_so_before_it_moves() -> None:
+    line = locked(Line(ClockOnPc()), 120)
+    seen = []
+    for _ in range(140):
+        line.clock.pps(line.tick_at(line.k + 0.3))
+        line.clock.label(line.utc_s + line.k, line.tick_at(line.k + 0.42))
+        seen.append(line.clock.tick(line.tick_at(line.k + 0.6)))
+        line.k += 1
+    assert HOLDOVER in seen and seen[-1] == LOCKED
+    assert ACQUIRING in seen[seen.index(HOLDOVER) :]  # in between: unknown, then the step
+    assert line.clock.status().steps_back == 0
+
+
+@pytest.mark.parametrize("error_s", [-1, 1])
+def test_a_label_a_second_off_for_some_seconds_is_counted_and_nothing_else(error_s: int) -> None:
+    line = locked(Line(ClockOnPc()))
+    list(line.run(5, label_error_s=error_s))
+    list(line.run(10))
+    assert line.clock.status().labels_wrong == 5
+    assert abs(line.error_ns(line.k - 0.5)) <= 1
+
+
+def test_a_wrong_second_after_a_cold_start_is_not_taken_for_the_time() -> None:
+    line = Line(ClockOnPc())
+    list(line.run(12, label_error_s=2))
+    list(line.run(40))
+    assert line.clock.status().state == LOCKED
+    assert abs(line.error_ns(line.k - 0.5)) <= 1
+
+
+@pytest.mark.parametrize("error_s", [-1, 1])
+def test_labels_that_stay_another_second_win_and_time_does_not_go_back(error_s: int) -> None:
+    line = locked(Line(ClockOnPc()))
+    doubted = False
+    last_ns = 0
+    for state in line.run(60, label_error_s=error_s):
+        assert state == LOCKED
+        stamp = line.clock.stamp(line.tick_at(line.k + 0.5))
+        assert stamp.t_ns > last_ns
+        last_ns = stamp.t_ns
+        doubted = doubted or stamp.uncertainty_ns >= SECOND_NS
+    assert doubted
+    assert abs(line.error_ns(line.k - 0.5) - error_s * SECOND_NS) <= 1
+
+
+def test_labels_late_by_up_to_a_second_and_more_name_the_right_pulse() -> None:
+    line = Line(ClockOnPc())
+    for k in range(80):
+        list(line.run(1, latency_s=(0.75, 0.9, 1.05)[k % 3]))
+    assert line.clock.status().state == LOCKED and abs(line.error_ns(line.k - 0.5)) <= 1
+
+
+def test_a_receiver_that_names_the_next_pulse_is_right_by_tim_tp_by_setting_and_by_the_gateway() -> None:
+    by_message = Line(ClockOnPc())
+    for k in range(60):
+        by_message.clock.receive(tim_tp(UTC_S + k + 1), by_message.tick_at(k + 0.3))
+        list(by_message.run(1, labels=False))
+    by_setting = Line(ClockOnPc(label_offset_s=-1))
+    list(by_setting.run(60, label_error_s=1))
+    by_gateway = Line(ClockOnPc())
+    for k in range(60):
+        if k % 5 == 0:
+            by_gateway.clock.sync(
+                by_gateway.tick_at(k + 0.5), (UTC_S + k) * SECOND_NS + SECOND_NS // 2, 20_000_000
+            )
+        list(by_gateway.run(1, label_error_s=1))
+    for line in (by_message, by_setting, by_gateway):
+        assert line.clock.status().state == LOCKED and abs(line.error_ns(59.5)) <= 1
+    assert by_gateway.clock.status().label_conflicts == 1
+
+
+def test_a_confirmed_ubx_label_outweighs_nmea() -> None:
+    line = Line(ClockOnPc())
+    for k in range(60):
+        line.clock.receive(rmc(UTC_S + k + 2), line.tick_at(k + 0.1))
+        line.clock.receive(nav_pvt(UTC_S + k), line.tick_at(k + 0.15))
+        list(line.run(1, labels=False))
+    assert line.clock.status().state == LOCKED and abs(line.error_ns(59.5)) <= 1
+
+
+def test_1024_weeks_lost_by_an_old_receiver_are_found_by_the_gateway() -> None:
+    line = Line(ClockOnPc())
+    for k in range(60):
+        line.clock.sync(line.tick_at(k + 0.5), (UTC_S + k) * SECOND_NS + SECOND_NS // 2, 20_000_000)
+        list(line.run(1, label_error_s=-1024 * 604_800))
+    assert line.clock.status().state == LOCKED and abs(line.error_ns(59.5)) <= 1
+
+
+def test_pulses_of_a_receiver_without_a_fix_are_not_used() -> None:
+    line = Line(ClockOnPc())
+    for k in range(30):
+        line.clock.receive(rmc(UTC_S + k, fix=False), line.tick_at(k + 0.1))
+        list(line.run(1, labels=False))
+    assert line.clock.status().state == FREE
+    line = locked(Line(ClockOnPc()))
+    for _ in range(30):
+        line.clock.receive(rmc(UTC_S + line.k, fix=False), line.tick_at(line.k + 0.1))
+        list(line.run(1, labels=False))
+    assert line.clock.status().state == HOLDOVER
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("change", [1, -1])
+def test_a_leap_second_is_neither_lost_nor_doubled(announced: bool, change: int) -> None:
+    """Unix time: 23:59:60 repeats the second before it; stamps stand still there and say so."""
+    lead = 90
+    line = Line(ClockOnPc(), utc_s=NEW_YEAR_S - lead)
+    leap_k = lead if change > 0 else lead - 1  # second 60, or the one that is left out
+    last_ns = 0
+    for k in range(lead + 60):
+        if announced and k > 30:
+            told = nav_timels(0, leap_seconds=18, change=change if k < leap_k else 0, at_s=NEW_YEAR_S)
+            line.clock.receive(told, line.tick_at(k + 0.05))
+        line.clock.pps(line.tick_at(k))
+        unix_s = line.utc_s + k - (change if k >= leap_k else 0)
+        second = 60 if change > 0 and k == leap_k else None
+        line.clock.receive(rmc(NEW_YEAR_S - 1 if second else unix_s, second=second), line.tick_at(k + 0.12))
+        line.clock.tick(line.tick_at(k + 0.6))
+        for part in (0.1, 0.4, 0.65):
+            stamp = line.clock.stamp(line.tick_at(k + part))
+            assert stamp.t_ns >= last_ns
+            last_ns = stamp.t_ns
+            error_ns = stamp.t_ns - unix_s * SECOND_NS - round(part * SECOND_NS)
+            if k == leap_k and change > 0:
+                error_ns = min(abs(error_ns), abs(error_ns - SECOND_NS))
+            if k > 40:
+                assert abs(error_ns) <= stamp.uncertainty_ns
+            if k > leap_k + 12 or 40 < k < leap_k - 10:
+                assert abs(error_ns) <= 14  # a tick, rounded twice
+                assert stamp.source == SOURCE_GPS and stamp.uncertainty_ns < 1000
+    assert line.clock.status().leap_seconds == 18 + change or not announced
+
+
+def test_a_stamp_once_given_is_given_again() -> None:
+    line = locked(Line(ClockOnPc(), rate_hz=TICK_HZ + 2000))
+    given = {}
+    for _ in line.run(30):
+        for tenth in range(10):
+            tick = line.tick_at(line.k - 0.5 + tenth / 10)
+            given[tick] = line.clock.stamp(tick)
+        for tick, stamp in given.items():
+            if line.tick_at(line.k) - tick < 6 * TICK_HZ:
+                assert line.clock.stamp(tick) == stamp
+    assert line.clock.stamp(line.tick_at(line.k - 60)).old
+
+
+def test_the_gateways_time_is_taken_with_its_doubt_and_without_a_receiver_stays_ntp() -> None:
+    clock = ClockOnPc()
+    for s in range(0, 600):
+        if s % 20 == 0:
+            clock.sync(s * TICK_HZ, (UTC_S + s) * SECOND_NS + (-1) ** (s // 20) * 1_000_000, 5_000_000)
+        clock.tick(s * TICK_HZ + TICK_HZ // 2)
+    stamp = clock.stamp(600 * TICK_HZ)
+    assert abs(stamp.t_ns - (UTC_S + 600) * SECOND_NS) < 2_000_000
+    assert stamp.source == SOURCE_NTP and 5_000_000 <= stamp.uncertainty_ns < 6_000_000
+    assert clock.status().state == FREE
+
+
+def test_a_gateway_that_does_not_know_either_says_free() -> None:
+    clock = ClockOnPc()
+    clock.sync(0, UTC_S * SECOND_NS, UNKNOWN_NS - 1, SOURCE_FREE)
+    clock.tick(TICK_HZ)
+    assert clock.stamp(2 * TICK_HZ).source == SOURCE_FREE
+    assert abs(clock.stamp(2 * TICK_HZ).t_ns - (UTC_S + 2) * SECOND_NS) < 1000
+
+
+def test_pulses_alone_are_named_by_the_gateway() -> None:
+    line = Line(ClockOnPc())
+    for k in range(60):
+        line.clock.sync(line.tick_at(k + 0.5), (UTC_S + k) * SECOND_NS + 490_000_000, 50_000_000)
+        list(line.run(1, labels=False))
+    assert line.clock.status().state == LOCKED and abs(line.error_ns(59.5)) <= 1
+
+
+def test_from_the_gateways_time_to_gps_small_errors_are_slewed_and_big_ones_stand_still() -> None:
+    for error_ns in (300_000, 40_000_000):
+        line = Line(ClockOnPc())
+        line.clock.sync(
+            line.tick_at(0.5) - TICK_HZ, UTC_S * SECOND_NS - SECOND_NS // 2 + error_ns, 50_000_000
+        )
+        last_ns = 0
+        for _ in line.run(60):
+            for tenth in range(10):
+                stamp = line.clock.stamp(line.tick_at(line.k + 0.6 + tenth / 10))
+                assert stamp.t_ns >= last_ns
+                last_ns = stamp.t_ns
+        assert abs(line.error_ns(59.5)) <= 1 and line.clock.status().steps_back == 0
+
+
+def test_the_coefficient_is_learnt_and_serves_in_holdover() -> None:
+    """0.1 ppm/K: +5 K in two locked hours, then 5 K more in an hour without pulses."""
+    clock = ClockOnPc()
+    ticks, t_c, sensor_c = 10_000.0, 25.0, 25.0
+    for s in range(3 * 3600):
+        locked_now = s < 2 * 3600
+        t_c = 25.0 + 5.0 * min(s / 7200, 1.0) + 5.0 * max(s - 7200, 0) / 3600
+        sensor_c += (t_c - sensor_c) / 60.0
+        if locked_now:
+            clock.pps(int(ticks))
+            clock.label(UTC_S + s, int(ticks) + TICK_HZ // 8, kind=UBX_CONFIRMED)
+        clock.temperature(int(ticks) + TICK_HZ // 3, sensor_c)
+        clock.tick(int(ticks) + TICK_HZ // 2)
+        if s == 7199:
+            status = clock.status()
+            assert status.learnt and abs(status.coefficient_pptk - 100_000) < 1000
+        ticks += TICK_HZ * (1 + 1e-7 * (t_c - 25.0))
+    stamp = clock.stamp(int(ticks))
+    error_ns = abs(stamp.t_ns - (UTC_S + 3 * 3600) * SECOND_NS)
+    assert error_ns < 10_000 and error_ns < stamp.uncertainty_ns
+    assert clock.status().state == HOLDOVER
+
+
+def test_a_new_setting_takes_effect_while_running() -> None:
+    line = locked(Line(ClockOnPc()))
+    assert line.clock.status().leap_seconds == 18
+    line.clock.receive(nav_timels(0, leap_seconds=19), line.tick_at(line.k))
+    list(line.run(2))
+    assert line.clock.status().leap_seconds == 19 and line.clock.status().state == LOCKED

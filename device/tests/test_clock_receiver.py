@@ -1,0 +1,124 @@
+"""NMEA and UBX byte by byte: what is told, and what garbage counts as."""
+
+from datetime import UTC, datetime
+
+import pytest
+from clock_on_pc import NMEA, UBX, UBX_CONFIRMED, Receiver
+from gps_messages import gga, nav_pvt, nav_timels, nav_timeutc, nmea, rmc, tim_tp, ubx, zda
+
+NOW_S = int(datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC).timestamp())
+NEW_YEAR_S = int(datetime(2017, 1, 1, tzinfo=UTC).timestamp())
+
+
+def fed(*messages: bytes) -> Receiver:
+    receiver = Receiver()
+    for k, message in enumerate(messages):
+        receiver.feed(message, 1000 * (k + 1))
+    return receiver
+
+
+def test_rmc_names_its_second_and_the_place() -> None:
+    label, fix, _, counts = fed(rmc(NOW_S)).told()
+    assert label == {"utc_s": NOW_S, "tick": 1000, "kind": NMEA, "valid": 1, "leap": 0, "of_next_pulse": 0}
+    # 21 deg 17.95 min = 21.2991666..., 157 deg 48.98 min = 157.8163333...
+    assert (fix["latitude_e7"], fix["longitude_e7"]) == (212_991_666, -1_578_163_333)
+    assert counts["labels"] == 1 and counts["sentences"] == 1
+
+
+def test_rmc_without_a_fix_says_so_with_and_without_a_time() -> None:
+    for sentence in (rmc(NOW_S, fix=False), nmea("GPRMC,,V,,,,,,,,,,N")):
+        label, _, _, counts = fed(sentence).told()
+        assert counts["labels"] == 1 and label["valid"] == 0 and counts["nmea_malformed"] == 0
+
+
+def test_zda_names_its_second_but_not_after_an_rmc_without_a_fix() -> None:
+    assert fed(zda(NOW_S)).told()[0]["utc_s"] == NOW_S
+    counts = fed(rmc(NOW_S, fix=False), zda(NOW_S)).told()[3]
+    assert counts["labels"] == 1
+
+
+def test_gga_tells_satellites_and_an_estimate_is_no_fix() -> None:
+    _, fix, _, counts = fed(gga(NOW_S, satellites=12)).told()
+    assert fix["satellites"] == 12 and fix["position"] == 1 and counts["fixes"] == 1
+    assert fed(gga(NOW_S, quality=6), zda(NOW_S)).told()[3]["labels"] == 0
+
+
+def test_second_60_is_marked_and_is_the_midnight_after_it() -> None:
+    label = fed(rmc(NEW_YEAR_S - 1, second=60)).told()[0]
+    assert (label["utc_s"], label["leap"]) == (NEW_YEAR_S, 1)
+
+
+def test_a_fraction_of_a_second_is_no_label() -> None:
+    assert fed(rmc(NOW_S, fraction=".20")).told()[3]["labels"] == 0
+    assert fed(rmc(NOW_S, fraction="")).told()[3]["labels"] == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "counter"),
+    [
+        (rmc(NOW_S).replace(b"*", b"*0"), "nmea_checksums"),
+        (b"$GPRMC,150926.00,A\r\n", "nmea_checksums"),
+        (rmc(NOW_S)[:30] + rmc(NOW_S), "nmea_checksums"),
+        (nmea("GPRMC,250926.00,A,2117.95,N,15748.98,W,0,0,140326,,,A"), "nmea_malformed"),
+        (nmea("GPRMC,150960.00,A,2117.95,N,15748.98,W,0,0,140326,,,A"), "nmea_malformed"),
+        (nmea("GPZDA,150926.00,32,03,2026,00,00"), "nmea_malformed"),
+        (nmea("GPGGA,150926.00,,,,,1,999,"), "nmea_malformed"),
+        (b"$" + b"A" * 200 + b"\r\n", "overlong"),
+    ],
+)
+def test_bad_sentences_move_their_counter(bad: bytes, counter: str) -> None:
+    assert fed(bad).told()[3][counter] == 1
+
+
+def test_pvt_names_its_second_and_says_whether_the_leap_seconds_are_the_skys() -> None:
+    label, fix, _, _ = fed(nav_pvt(NOW_S)).told()
+    assert (label["utc_s"], label["kind"], label["valid"]) == (NOW_S, UBX_CONFIRMED, 1)
+    assert fix == {
+        "satellites": 11,
+        "latitude_e7": 212_991_666,
+        "longitude_e7": -1_578_163_333,
+        "position": 1,
+    }
+    assert fed(nav_pvt(NOW_S, valid=3)).told()[0]["kind"] == UBX
+    assert fed(nav_pvt(NOW_S, fix=0)).told()[0]["valid"] == 0
+    assert fed(nav_pvt(NOW_S, nano_ns=200_000_000)).told()[3]["labels"] == 0
+
+
+def test_timeutc_names_its_second_but_not_after_a_pvt_without_a_fix() -> None:
+    label = fed(nav_timeutc(NOW_S)).told()[0]
+    assert (label["utc_s"], label["kind"]) == (NOW_S, UBX_CONFIRMED)
+    assert fed(nav_timeutc(NOW_S, valid=3)).told()[0]["kind"] == UBX
+    assert fed(nav_timeutc(NOW_S, valid=1)).told()[3]["labels"] == 0
+    assert fed(nav_pvt(NOW_S, fix=0), nav_timeutc(NOW_S)).told()[3]["labels"] == 1
+
+
+def test_tim_tp_names_the_pulse_to_come_in_utc_or_by_the_leap_seconds_told() -> None:
+    label = fed(tim_tp(NOW_S + 1)).told()[0]
+    assert (label["utc_s"], label["of_next_pulse"]) == (NOW_S + 1, 1)
+    assert fed(tim_tp(NOW_S + 1, utc=False)).told()[3]["labels"] == 0
+    label = fed(nav_timels(NOW_S), tim_tp(NOW_S + 1, utc=False)).told()[0]
+    assert label["utc_s"] == NOW_S + 1
+
+
+def test_timels_announces_the_second_that_follows_the_change() -> None:
+    leap = fed(nav_timels(NEW_YEAR_S - 50, leap_seconds=17, change=1, at_s=NEW_YEAR_S)).told()[2]
+    assert leap == {"utc_s": NEW_YEAR_S, "change": 1, "leap_seconds": 17}
+    leap = fed(nav_timels(NOW_S)).told()[2]
+    assert leap == {"utc_s": 0, "change": 0, "leap_seconds": 18}
+    assert fed(nav_timels(NOW_S, source=0)).told()[3]["leaps"] == 0  # the firmware's default says nothing
+
+
+def test_ubx_damage_is_counted_and_the_next_message_is_read() -> None:
+    good = nav_pvt(NOW_S)
+    flipped = bytearray(good)
+    flipped[40] ^= 4
+    endless = b"\xb5\x62\x01\x07\xff\xff"
+    long = ubx(0x02, 0x15, bytes(600))
+    counts = fed(bytes(flipped) + good + endless + good + long + good + b"\xb5" + good).told()[3]
+    assert counts["labels"] == 4
+    assert (counts["ubx_checksums"], counts["ubx_malformed"], counts["skipped"]) == (1, 1, 1)
+
+
+def test_both_languages_may_be_mixed_on_the_line() -> None:
+    counts = fed(rmc(NOW_S) + nav_pvt(NOW_S) + zda(NOW_S) + nav_timels(NOW_S)).told()[3]
+    assert (counts["labels"], counts["leaps"]) == (3, 1)

@@ -14,13 +14,14 @@ int main(void) {
     uint32_t last = 0;
     for (int n = 0; n < 4; n++) {
         while (!(TIM5->SR & TIM_SR_CC1IF)) {
+            wait_ticks(84000);
         }
         uint32_t tick = TIM5->CCR1;
         say("pulse", tick - last);
         last = tick;
     }
     say("overcaptured", (TIM5->SR & TIM_SR_CC1OF) != 0);
-    wait_ticks(2 * 84000000 + 8400000); // two pulses go by unread
+    wait_ticks(2 * 8400000 + 840000); // two pulses go by unread
     say("overcaptured", (TIM5->SR & TIM_SR_CC1OF) != 0);
     TIM5->SR = ~TIM_SR_CC1OF;
     say("cleared", (TIM5->SR & TIM_SR_CC1OF) == 0);
@@ -35,7 +36,7 @@ int main(void) {
     wait_ticks(84000000 / 10);
     uint32_t before = TIM5->CNT, trigger = TIM5->CCR2;
     say("trigger_fresh", before - trigger < 7000);
-    wait_ticks(84000000);
+    wait_ticks(8400000);
     say("triggers_off_grid", (TIM5->CCR2 - trigger) % 7000);
     say("start_within_100", (trigger - first + 3500) % 7000 - 3500 + 100 < 200);
     say("update", TIM3->SR & TIM_SR_UIF);

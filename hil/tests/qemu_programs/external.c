@@ -41,7 +41,8 @@ int main(void) {
     GPIOB->MODER = UINT32_C(0xA) << 26;
 
     SPI2->CR2 = SPI_CR2_RXDMAEN;
-    SPI2->CR1 = SPI_CR1_MSTR | SPI_CR1_DFF | SPI_CR1_SSM | SPI_CR1_SSI | SPI_CR1_SPE; // 21 MHz
+    SPI2->CR1 = SPI_CR1_MSTR | SPI_CR1_DFF | SPI_CR1_SSM | SPI_CR1_SSI | SPI_CR1_BR(1) |
+                SPI_CR1_SPE; // 10.5 MHz
     DMA1->S[3].PAR = 0x4000380C;
     DMA1->S[3].M0AR = (uint32_t)(uintptr_t)ring;
     DMA1->S[3].NDTR = RING;
@@ -55,9 +56,9 @@ int main(void) {
     DMA1->S[5].CR |= DMA_SxCR_EN;
     irq_enable(DMA1_Stream3_IRQn, 1);
 
-    TIM3->ARR = 1399;  // 60 kS/s
-    TIM3->CCR1 = 70;   // CNV high for 833 ns
-    TIM3->CCR2 = 84;
+    TIM3->ARR = 1399; // 60 kS/s
+    TIM3->CCR1 = 190; // CNV high for 2.26 us, as long as an AD7687 converts
+    TIM3->CCR2 = 202;
     TIM3->CCMR1 = TIM_CCMR1_OC1M_PWM1 | TIM_CCMR1_OC2M_PWM1;
     TIM3->CCER = TIM_CCER_CC1E;
     TIM3->DIER = TIM_DIER_CC2DE;

@@ -2,6 +2,7 @@
 
 extern uint32_t _sidata, _data, _edata, _bss, _ebss, _stack;
 int main(void);
+void tim5_handler(void);
 
 void reset(void) {
     SCB->CPACR |= SCB_CPACR_FPU;
@@ -31,7 +32,6 @@ HANDLER(adc_handler);
 HANDLER(dma1_stream3_handler);
 HANDLER(dma2_stream0_handler);
 HANDLER(tim3_handler);
-HANDLER(tim5_handler);
 HANDLER(usart1_handler);
 HANDLER(usart3_handler);
 HANDLER(systick_handler);
@@ -99,10 +99,28 @@ void ticks_start(void) {
     TIM5->CR1 = TIM_CR1_CEN;
 }
 
+static volatile bool waited;
+
+void tim5_handler(void) {
+    TIM5->DIER &= ~TIM_DIER_CC3IE;
+    waited = true;
+}
+
+// Asleep, but for interrupts: polling costs an emulator more than anything else.
 void wait_ticks(uint32_t ticks) {
-    uint32_t from = TIM5->CNT;
-    while (TIM5->CNT - from < ticks) {
+    waited = false;
+    TIM5->CCR3 = TIM5->CNT + ticks;
+    TIM5->SR = ~TIM_SR_CC3IF;
+    TIM5->DIER |= TIM_DIER_CC3IE;
+    irq_enable(TIM5_IRQn, 3);
+    for (;;) {
+        __asm volatile("cpsid i" ::: "memory");
+        if (waited) {
+            break;
+        }
+        __asm volatile("wfi\n\tcpsie i\n\tisb" ::: "memory");
     }
+    __asm volatile("cpsie i" ::: "memory");
 }
 
 void irq_enable(unsigned irq, unsigned priority) {

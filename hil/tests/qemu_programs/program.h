@@ -11,7 +11,7 @@ void clock_168mhz(void);       // HSE 12 MHz, PLL; APB1 42, APB2 84 MHz
 void say_open(void);           // USART1 on PA9/PA10
 void say(const char *name, uint32_t value); // "name=value\n"
 void say_bytes(const char *text);
-void wait_ticks(uint32_t ticks); // by TIM5, once `ticks_start` ran
+void wait_ticks(uint32_t ticks); // asleep, by TIM5_CH3, once `ticks_start` ran; interrupts are on
 void ticks_start(void);          // TIM5 free running at 84 MHz
 void irq_enable(unsigned irq, unsigned priority);
 void irq_off(unsigned irq);

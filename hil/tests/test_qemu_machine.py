@@ -1,0 +1,295 @@
+"""Each model of our QEMU machine, by a small program on the bare chip; expected: RM0090 and arithmetic."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opq_hil.backends.qemu_build import BuildError, make
+from opq_hil.debian_source import SourceError
+
+PROGRAMS = Path(__file__).parent / "qemu_programs"
+HEADERS = Path(__file__).parents[2] / "device" / "port"
+FLAGS = (
+    "-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", "-O2", "-std=c11", "-Wall",
+    "-Wextra", "-Werror", "-Wno-array-bounds", "-ffreestanding", "-nostartfiles",
+)  # fmt: skip
+S = 10**9
+WALL_LIMIT_S = 60
+
+
+@dataclass(frozen=True)
+class Ran:
+    said: Mapping[str, int]
+    order: list[tuple[str, int]]
+    """Everything said, also what came twice."""
+    text: str
+    report: Mapping[str, Any]
+    log: str
+    flash: bytes
+
+    def digest(self) -> str:
+        return hashlib.sha256(f"{self.text}{self.report}{self.log}".encode() + self.flash).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def qemu() -> Path:
+    try:
+        return make(build="OPQ_NO_BUILD" not in os.environ).path
+    except (BuildError, SourceError) as problem:
+        pytest.skip(f"our QEMU is not here: {problem}")
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    gcc = shutil.which("arm-none-eabi-gcc")
+    if gcc is None:
+        pytest.skip("arm-none-eabi-gcc is not here: sudo apt install gcc-arm-none-eabi")
+    folder = tmp_path_factory.mktemp("programs")
+
+    def built(name: str) -> Path:
+        elf = folder / f"{name}.elf"
+        if not elf.exists():
+            sources = [str(PROGRAMS / "program.c"), str(PROGRAMS / f"{name}.c")]
+            script = str(PROGRAMS / "program.ld")
+            subprocess.run([gcc, *FLAGS, f"-I{HEADERS}", "-T", script, *sources, "-o", str(elf)], check=True)
+        return elf
+
+    return built
+
+
+@pytest.fixture
+def run(qemu: Path, program: Callable[[str], Path], tmp_path: Path) -> Callable[..., Ran]:
+    def play(name: str, *world: str, flash: bytes = b"", options: str = "") -> Ran:
+        (tmp_path / "world.txt").write_text("\n".join(world) + "\n")
+        (tmp_path / "flash.bin").write_bytes(flash)
+        machine = f"opqbox,world=world.txt,report=report.json,uart1-log=uart1.log,flash=flash.bin{options}"
+        command = [
+            str(qemu), "-M", machine, "-icount", "shift=3,sleep=off", "-display", "none", "-monitor", "none",
+            "-nodefaults", "-serial", "file:usart1.bin", "-serial", "null", "-kernel", str(program(name)),
+        ]  # fmt: skip
+        subprocess.run(command, cwd=tmp_path, timeout=WALL_LIMIT_S, check=False, capture_output=True)
+        text = (tmp_path / "usart1.bin").read_bytes().decode("latin-1")
+        order = [(name, int(value)) for name, value in re.findall(r"(\w+)=(\d+)\n", text)]
+        return Ran(
+            dict(order), order, text, json.loads((tmp_path / "report.json").read_text()),
+            (tmp_path / "uart1.log").read_text(), (tmp_path / "flash.bin").read_bytes(),
+        )  # fmt: skip
+
+    return play
+
+
+def counts(path: Path, values: range) -> Path:
+    path.write_bytes(struct.pack(f"<{len(values)}h", *values))
+    return path
+
+
+def test_a_program_finds_an_stm32f405_at_168_mhz(run: Callable[..., Ran]) -> None:
+    ran = run("boots", f"end {S // 10}", options=",uid=0102030405060708090a0b0c")
+    assert ran.said == {
+        "causes": 0b1110, "idcode": 0x413, "uid0": 0x04030201, "uid2": 0x0C0B0A09, "flash_kb": 1024,
+        "data": 1, "ccm": 1, "alias": 1, "bitband": 1, "fpu": 1_000_000,
+        "cycles_per_tick_x1000": pytest.approx(2000, abs=1), "ten_ms_in_us": pytest.approx(10_000, abs=1),
+        "done": 1,
+    }  # fmt: skip
+    assert ran.report["end"] == "end"
+    assert ran.report["unmodelled"] == ran.report["violations"] == []
+
+
+def test_pulses_are_captured_in_ticks_of_84_mhz_without_drift(run: Callable[..., Ran]) -> None:
+    start, num = S // 20, S // 10 + 100  # a pulse each 0.1 s + 100 ns of this chip's time: 8 400 008.4 ticks
+    ran = run("captures", f"pps_train {start} {num} 1 9", f"end {S}")
+    ticks = [(start + k * num) * 21 // 250 for k in range(4)]
+    pulses = [value for name, value in ran.order if name == "pulse"]
+    assert pulses[1:] == [ticks[k + 1] - ticks[k] for k in range(3)]
+    assert [value for name, value in ran.order if name == "overcaptured"] == [0, 1]  # two went by unread
+    assert ran.said["cleared"] == 1
+
+
+def test_the_trigger_of_timer_3_lands_in_timer_5_on_a_grid_of_7000(run: Callable[..., Ran]) -> None:
+    ran = run("captures", f"pps_train {S // 20} {S // 10} 1 9", f"end {S}")
+    for name in ("trigger_fresh", "start_within_100", "update", "compare", "done"):
+        assert ran.said[name] == 1, name
+    assert ran.said["triggers_off_grid"] == 0
+
+
+def test_the_internal_converter_takes_every_count_of_a_staircase(
+    run: Callable[..., Ran], tmp_path: Path
+) -> None:
+    stairs = counts(tmp_path / "stairs.i16", range(4096))
+    ran = run(
+        "internal", f"mains adc1 {stairs} 60000000 0 1", "adc 11 0 2500", "adc 16 0 940", f"end {6 * S // 5}"
+    )
+    assert ran.said == {
+        "bad": 0, "late": 0, "overrun": 1, "injected_done": 1, "supply": 2500, "temperature": 940,
+        "stopped_says_so": 1, "done": 1,
+    }  # fmt: skip
+    assert ran.order[2] == ("overrun", 0)  # while DMA ran
+    assert ran.report["adc1"]["overruns"] == 1
+    assert ran.report["dma2_stream0"]["unserviced"] == 0
+    assert ran.report["dma2_stream0"]["transfers"] == pytest.approx(60_000, abs=3)
+    assert ran.report["violations"] == []
+
+
+def test_the_external_converter_comes_in_bit_exact(run: Callable[..., Ran], tmp_path: Path) -> None:
+    ramp = counts(tmp_path / "ramp.i16", range(-32768, 32768))
+    ran = run("external", f"mains spi2 {ramp} 60000000 0 1", f"end {6 * S // 5}")
+    assert ran.said == {"bad": 0, "overrun": 0, "done": 1}
+    spi = ran.report["spi2"]
+    assert spi["conversions"] == pytest.approx(60_000, abs=2)
+    assert spi["overruns"] == spi["too_early"] == spi["unread"] == 0
+    assert ran.report["violations"] == []
+
+
+def test_bytes_take_their_time_and_those_nobody_takes_overrun(run: Callable[..., Ran]) -> None:
+    ran = run(
+        "serial",
+        f"bytes usart3 {S // 20} {b'Hello'.hex()}",
+        f"bytes usart3 {S // 12} {b'!!!'.hex()}",
+        f"bytes usart3 {S * 16 // 100} {b'ABCD'.hex()}",
+        f"end {2 * S // 5}",
+    )
+    assert ran.text.startswith("0123456789\n")
+    assert "Hello!!!" in ran.text
+    expected_us = 10 * 10 * 91 / 84  # ten bytes of ten bits of 91 clocks of 84 MHz
+    assert ran.said["ten_bytes_us"] == pytest.approx(expected_us, abs=1)
+    assert (ran.said["heard"], ran.said["idles"], ran.said["errors"]) == (8, 2, 0)
+    assert (ran.said["overrun"], ran.said["kept"], ran.said["cleared"]) == (1, ord("A"), 1)
+    assert ran.report["usart3"]["overruns"] == 3
+
+
+def test_the_log_of_the_link_has_the_time_of_each_last_byte(run: Callable[..., Ran]) -> None:
+    ran = run("serial", f"end {2 * S // 5}")
+    lines = [line.split() for line in ran.log.splitlines()]
+    assert b"".join(bytes.fromhex(data) for _, data in lines) == ran.text.encode("latin-1")
+    times = [int(at) for at, _ in lines]
+    assert times == sorted(times)
+    assert len(lines[0][1]) // 2 * 10 * 91 * 250 // 21 < times[0]  # no faster than the line
+
+
+def test_flash_obeys_keys_sectors_and_one_to_zero(run: Callable[..., Ran]) -> None:
+    ran = run("flash", f"end {3 * S}")
+    assert ran.said == {
+        "before": 255, "locked": 1, "open": 1, "erase_ms": 250, "erased": 1, "program_us": 16,
+        "programmed": 1, "only_down": 1, "wrong_size": 1, "shut": 1, "wrong_key_shuts": 1, "done": 1,
+    }  # fmt: skip
+    words = struct.unpack("<64I", ran.flash[0x8000 : 0x8000 + 256])
+    assert words == (0xF0F0F0F0 & 0x0FF00FF0, *range(1, 64))
+    assert ran.report["flash"]["operations"] == 66
+    assert len(ran.flash) == 1 << 20
+
+
+def test_a_cut_in_a_program_leaves_some_of_its_bits(run: Callable[..., Ran]) -> None:
+    found = set()
+    for seed in range(6):
+        ran = run("flash", f"seed {seed}", "cut_after 2", f"end {3 * S}")  # the erase, then one word
+        assert ran.report["end"] == "cut"
+        (word,) = struct.unpack("<I", ran.flash[0x8000:0x8004])
+        assert word | 0xF0F0F0F0 == word  # bits that were to stay stayed
+        assert ran.flash[0x8004:0xC000] == b"\xff" * (0x4000 - 4)
+        found.add(word)
+    assert len(found) > 4
+
+
+def test_a_cut_in_an_erase_leaves_a_mixture_and_nothing_outside(run: Callable[..., Ran]) -> None:
+    before = bytes(range(256)) * 0x100  # sectors 0 to 3; the program itself is loaded over sector 0
+    ends = set()
+    for seed in range(6):
+        ran = run("flash", f"seed {seed}", "cut_after 1", f"end {3 * S}", flash=before)
+        sector = ran.flash[0x8000:0xC000]
+        assert ran.flash[0xC000:0x10000] == before[0xC000:]
+        assert sector != before[0x8000:0xC000]
+        ends.add(sector)
+    assert len(ends) == 6
+
+
+def test_a_run_goes_on_from_the_flash_of_the_last(run: Callable[..., Ran]) -> None:
+    first = run("flash", f"end {3 * S}")
+    again = run("flash", f"end {3 * S}", flash=first.flash)
+    assert again.said["before"] == 0xF0F0F0F0 & 0x0FF00FF0 & 0xFF
+    assert again.said["erased"] == 1
+
+
+def test_resets_have_their_causes_and_the_watchdog_its_time(run: Callable[..., Ran]) -> None:
+    ran = run("watchdog", f"end {3 * S}")
+    causes = [value for name, value in ran.order if name == "causes"]
+    # RCC_CSR bits 31..24: power, pin, brown-out; software, pin; watchdog, pin
+    assert causes == [0b00001110, 0b00010100, 0b00100100]
+    assert [value for name, value in ran.order if name == "forgotten"] == [0, 0, 0]
+    assert ran.said["update_us"] == pytest.approx(5e6 / 32_000, abs=2)
+    fed, (barked_ns, cause) = ran.text.count("."), ran.report["resets"][1]
+    assert cause == "iwdg"
+    assert 9 <= fed <= 11  # (99 + 1) x 32 / 32 kHz = 100 ms, one dot each 10 ms
+    assert barked_ns > S  # and not while it was fed
+    assert ran.said["done"] == 1
+
+
+def test_edges_and_levels_from_outside_arrive(run: Callable[..., Ran]) -> None:
+    ran = run(
+        "supply",
+        *(f"pps {n * S // 10}" for n in (1, 2, 3)),
+        f"pvd {15 * S // 100} 1",
+        f"pin C8 {S // 4} 0",
+        f"pvd {35 * S // 100} 0",
+        f"end {6 * S // 10}",
+    )
+    assert ran.said == {"up": 1, "pulled": 2, "pulses": 3, "falls": 1, "rises": 1, "done": 1}
+    assert [(pin, level) for _, pin, level in ran.report["pins"]] == [("B0", n % 2) for n in (1, 0, 1, 0, 1)]
+
+
+def test_what_silicon_would_not_forgive_stands_in_the_report(run: Callable[..., Ran]) -> None:
+    ran = run("mistakes", f"end {S // 2}")
+    assert ran.said["unclocked"] == 0
+    assert ran.said["pll_runs"] == 1
+    assert ran.said["stream"] == 0
+    assert ran.said["fault"] != 0
+    assert {entry["address"] for entry in ran.report["unmodelled"]} == {"0x40002850", "0x40011060"}
+    told = " ".join(entry["what"] for entry in ran.report["violations"])
+    for what in ("TIM3 touched while RCC does not clock it", "RCC_PLLCFGR", "NDTR 0"):
+        assert what in told
+
+
+def test_a_core_that_locks_up_ends_the_run(run: Callable[..., Ran]) -> None:
+    assert run("lockup", f"end {S}").report["end"] == "hang"
+
+
+def test_a_cut_at_a_time_ends_the_run_there(run: Callable[..., Ran]) -> None:
+    ran = run("boots", f"cut {S // 20}", f"end {S}")
+    assert (ran.report["end"], ran.report["virtual_ns"]) == ("cut", S // 20)
+
+
+def test_three_runs_give_the_same_bytes(run: Callable[..., Ran], tmp_path: Path) -> None:
+    stairs = counts(tmp_path / "stairs.i16", range(4096))
+    world = (f"mains adc1 {stairs} 60000000 0 1", "adc 11 0 2500", f"end {S}")
+    assert len({run("internal", *world).digest() for _ in range(3)}) == 1
+    assert len({run("watchdog", f"end {3 * S}").digest() for _ in range(3)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("bogus 4", "world.txt:2: 'bogus' is no word of a world file"),
+        ("pin Z3 4 1", "world.txt:2: pin: 'Z3' is no pin such as B2"),
+        ("adc 3 4x 1", "world.txt:2: adc: word 3 is '4x', want a whole number"),
+        ("adc 3 4 5000", "world.txt:2: adc: word 4 is 5000, want 0 to 4095"),
+        ("end", "world.txt:2: end: 1 words, want 2"),
+        ("mains adc1 nowhere.i16 12000000 0 0", "nowhere.i16: cannot be read"),
+        ("bytes usart1 4 abc", "world.txt:2: bytes: 'abc' is no even number of hexadecimal digits"),
+    ],
+)
+def test_a_bad_line_of_a_world_is_one_clear_error(qemu: Path, tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / "world.txt").write_text(f"seed 1\n{line}\n")
+    command = [str(qemu), "-M", "opqbox,world=world.txt", "-display", "none", "-monitor", "none"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1

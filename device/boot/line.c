@@ -4,7 +4,28 @@
 #include "power.h"
 #include "watchdog.h"
 
-enum { BAUD = 921600, WAIT_LOOPS = 100000 };  // a byte takes 11 us: a wait this long means a dead transmitter
+void USART1_IRQHandler(void);
+
+enum {
+    BAUD = 921600,
+    WAIT_LOOPS = 100000,  // a byte takes 11 us: a wait this long means a dead transmitter
+    RING = 4096,          // two of the longest frames; a power of two
+};
+
+static uint8_t ring[RING];
+static volatile uint32_t head, tail;  // the interrupt's and opq_line_take's; both count up and wrap
+
+// Interrupt context: one byte, integers only. A full ring refuses the newest.
+void USART1_IRQHandler(void) {
+    uint32_t status = USART1->SR;
+    if ((status & (USART_SR_RXNE | USART_SR_ORE)) != 0) {
+        uint8_t byte = (uint8_t)USART1->DR;  // after SR: clears both (RM0090 30.6.1)
+        if ((status & USART_SR_RXNE) != 0 && head - tail < RING) {
+            ring[head % RING] = byte;
+            head++;
+        }
+    }
+}
 
 static void await(uint32_t flag) {
     for (uint32_t loop = 0; loop < WAIT_LOOPS && (USART1->SR & flag) == 0; loop++) {
@@ -16,13 +37,20 @@ void opq_line_start(void) {
     (void)RCC->APB2ENR;  // two cycles until the clock is there (RM0090 7.2.14)
     USART1->CR1 = 0;
     USART1->BRR = (opq_power_pclk2_hz() + BAUD / 2) / BAUD;  // RM0090 30.3.4, OVER8 = 0
-    USART1->CR1 = USART_CR1_UE | USART_CR1_TE | USART_CR1_RE;
+    USART1->CR1 = USART_CR1_UE | USART_CR1_TE | USART_CR1_RE | USART_CR1_RXNEIE;
     opq_gpio_configure(OPQ_BOARD_LINK_TX, OPQ_GPIO_ALTERNATE, OPQ_GPIO_NO_PULL, 7);
     opq_gpio_configure(OPQ_BOARD_LINK_RX, OPQ_GPIO_ALTERNATE, OPQ_GPIO_PULL_UP, 7);
+    opq_irq_enable(USART1_IRQn, 0);
+    opq_irq_restore(0);
 }
 
 int32_t opq_line_take(void) {
-    return (USART1->SR & (USART_SR_RXNE | USART_SR_ORE)) != 0 ? (int32_t)(USART1->DR & 0xFFu) : -1;
+    if (head == tail) {
+        return -1;
+    }
+    uint8_t byte = ring[tail % RING];
+    tail++;
+    return byte;
 }
 
 void opq_line_send(void *context, const uint8_t *bytes, size_t length) {
@@ -36,6 +64,8 @@ void opq_line_send(void *context, const uint8_t *bytes, size_t length) {
 
 void opq_line_end(void) {
     await(USART_SR_TC);
+    (void)opq_irq_disable();
+    opq_irq_off(USART1_IRQn);
     USART1->CR1 = 0;
     RCC->APB2ENR &= ~RCC_APB2ENR_USART1EN;
     opq_gpio_configure(OPQ_BOARD_LINK_TX, OPQ_GPIO_INPUT, OPQ_GPIO_PULL_UP, 0);  // the line stays at rest

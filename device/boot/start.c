@@ -18,15 +18,20 @@ extern uint32_t opq_data_load[], opq_data_start[], opq_data_end[], opq_bss_start
 typedef void (*handler_t)(void);
 void Reset_Handler(void) __attribute__((noreturn));
 void Fault_Handler(void) __attribute__((noreturn));
+void USART1_IRQHandler(void);
 
 // Nothing to report to: the next start may do better (a dead HSE, say, is found by power.c).
 void Fault_Handler(void) { opq_power_reset(); }
 
-__attribute__((section(".vectors"), used)) static const handler_t vectors[16] = {
-    (handler_t)(uintptr_t)opq_stack_top, Reset_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler,
-    Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler,
-    Fault_Handler, Fault_Handler, Fault_Handler,
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverride-init"
+__attribute__((section(".vectors"), used)) static const handler_t vectors[16 + USART1_IRQn + 1] = {
+    [0] = (handler_t)(uintptr_t)opq_stack_top,
+    [1] = Reset_Handler,
+    [2 ... 16 + USART1_IRQn - 1] = Fault_Handler,
+    [16 + USART1_IRQn] = USART1_IRQHandler,  // the only one that is ever on
 };
+#pragma GCC diagnostic pop
 
 __attribute__((section(".info"), used)) static const opq_boot_info_t info = {
     .magic = OPQ_BOOT_INFO_MAGIC,
@@ -75,8 +80,7 @@ static void recover(const opq_nor_t *nor, const opq_boot_facts_t *facts, const o
             hello_us = opq_micros();
             opq_recovery_hello(&recovery);
         }
-        int32_t byte = opq_line_take();
-        if (byte >= 0) {
+        for (int32_t byte = opq_line_take(); byte >= 0 && !recovery.reset; byte = opq_line_take()) {
             opq_recovery_byte(&recovery, (uint8_t)byte);
         }
         if (recovery.heard != heard) {

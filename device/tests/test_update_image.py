@@ -1,4 +1,4 @@
-"""The Box's verdict on images, its hashes, its Ed25519: golden vectors, FIPS 180-4, RFC 8032, `cryptography`."""
+"""The Box's verdict on images, its hashes and Ed25519: golden vectors, FIPS, RFC 8032, `cryptography`."""
 
 import ctypes
 import hashlib

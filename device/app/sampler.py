@@ -19,6 +19,8 @@ AGAIN_MS = 1000
 HELLO_MS = 1000
 HELLO_COMMANDED_MS = 5000
 TICKS_PER_US = 84
+CONVERTERS = ("board", "internal", "external")
+"""Their numbers in the log: what was asked for when it failed, what runs when it started."""
 START_KEYS = ("converter", "oversampling", "offset_lsb", "phase_ns")
 """Settings that a running converter does not take."""
 
@@ -63,17 +65,18 @@ class Sampler:
         offset_lsb = round(settings.number("offset_lsb"))
         pipeline.restart()
         status = acquire.start(converter, settings.integer("oversampling"), offset_lsb, delay_ticks)
-        which = 1 if converter == "external" else 0
         if status != acquire.OK:
-            self._journal.put(codes.CONVERTER_FAILED, which, status)
+            self._journal.put(codes.CONVERTER_FAILED, CONVERTERS.index(converter), status)
             return False
         Sampler.starts += 1
         self.running = True
         self._head = self._missing = 0
         self.watch_features()
         found = acquire.converter()
-        self._journal.put(codes.CONVERTER_STARTED, which, found[1] if found else 0)
+        if found is not None:
+            self._journal.put(codes.CONVERTER_STARTED, 1 if found[0] == "internal" else 2, found[1])
         self.hello_now()
+        self.hello()  # before the first block, so that nobody takes its index for one of the run before
         return True
 
     def stop(self) -> None:

@@ -47,6 +47,8 @@ class Run:
                 entry[1]()
 
         def build():
+            if fake_time.now_ms >= end_ms:
+                raise End  # nothing could be built
             steps = main.build(journal, self.supervisor)
             self.objects = steps
             return [(watch, 0)] + steps

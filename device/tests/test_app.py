@@ -38,7 +38,7 @@ def test_app(micropython: str, name: str) -> None:
         env={**os.environ, "MICROPYPATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=20,
         check=False,
     )
     assert run.returncode == 0 and run.stdout.endswith("ok\n"), run.stdout + run.stderr

@@ -53,6 +53,9 @@ void opq_put_text(opq_writer_t *writer, opq_text_t text) {
     opq_put_bytes(writer, (const uint8_t *)text.bytes, text.length);
 }
 
+// Counts go out as they lie in memory.
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the link is little endian");
+
 static size_t done(const opq_writer_t *writer) { return writer->failed ? 0 : writer->length; }
 
 size_t opq_write_hello(uint8_t *out, size_t room, const opq_hello_t *hello) {
@@ -81,9 +84,7 @@ size_t opq_write_samples(uint8_t *out, size_t room, const opq_samples_t *samples
     opq_put_u32(&writer, samples->rate_millihz);
     opq_put_u8(&writer, samples->flags);
     opq_put_u16(&writer, samples->count);
-    for (uint16_t i = 0; i < samples->count; i++) {
-        opq_put_u16(&writer, (uint16_t)samples->counts[i]);
-    }
+    opq_put_bytes(&writer, (const uint8_t *)samples->counts, (size_t)samples->count * sizeof *samples->counts);
     return samples->count > OPQ_MAX_SAMPLES ? 0 : done(&writer);
 }
 

@@ -20,6 +20,7 @@ values = {
     "converter": "board",
     "oversampling": "0",
     "gps": "nmea",
+    "gps_baud": "9600",
     "leap_seconds": "18",
     "cable_delay_ns": "0",
     "tcxo_ppb_per_k": "0",

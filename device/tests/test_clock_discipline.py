@@ -263,7 +263,9 @@ def test_a_leap_second_is_neither_lost_nor_doubled(announced: bool, change: int)
     last_ns = 0
     for k in range(lead + 60):
         if announced and k > 30:
-            told = nav_timels(0, leap_seconds=18, change=change if k < leap_k else 0, at_s=NEW_YEAR_S)
+            ahead = k < leap_k
+            known_s = 18 if ahead else 18 + change
+            told = nav_timels(0, leap_seconds=known_s, change=change if ahead else 0, at_s=NEW_YEAR_S)
             line.clock.receive(told, line.tick_at(k + 0.05))
         line.clock.pps(line.tick_at(k))
         unix_s = line.utc_s + k - (change if k >= leap_k else 0)

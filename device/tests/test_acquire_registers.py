@@ -73,8 +73,8 @@ def test_the_internal_converter_is_programmed_as_rm0090_wants_it(oversampling: i
     nvic = start["NVIC"]
     assert nvic[0x04] == 1 << (56 - 32)  # ISER1: DMA2 stream 0
     assert nvic[0x00] == 1 << 18  # ISER0: ADC
-    assert nvic[0x338] & 0xFF == 0x10  # priority 1
-    assert nvic[0x310] >> 16 & 0xFF == 0x10
+    assert nvic[0x338] & 0xFF == 0x20  # priority 2: received bytes go first
+    assert nvic[0x310] >> 16 & 0xFF == 0x20
 
 
 @pytest.mark.parametrize("oversampling", [1, 5, 10])
@@ -113,7 +113,7 @@ def test_the_external_converter_is_programmed_as_rm0090_and_the_ad7687_want_it(o
     assert gpio_b[0x00] >> 26 & 15 == 0b1010  # PB13, PB14
     assert gpio_b[0x24] >> 20 & 0xFF == 0x55  # AF5, SPI2
     assert start["NVIC"][0x00] == 1 << 14  # DMA1 stream 3
-    assert start["NVIC"][0x30C] >> 16 & 0xFF == 0x10
+    assert start["NVIC"][0x30C] >> 16 & 0xFF == 0x20
     assert start["ADC1"][0x08] == 1  # only for the slow channels
 
 

@@ -11,6 +11,7 @@ using Antmicro.Renode.Peripherals;
 using Antmicro.Renode.Peripherals.Memory;
 using Antmicro.Renode.Peripherals.Timers;
 using Antmicro.Renode.Time;
+using Antmicro.Renode.Utilities;
 
 namespace Antmicro.Renode.Peripherals.Opq
 {
@@ -33,14 +34,21 @@ namespace Antmicro.Renode.Peripherals.Opq
             this.ccm = ccm;
             this.systemMemory = systemMemory;
             ports = new[] { gpioA, gpioB, gpioC };
-            blocks = new OpqBlock[]
-            {
-                adc, spi, trigger, pps, dma1, dma2, link, gps, flashInterface, iwdg, gpioA, gpioB, gpioC, pwr, rcc
-            };
-            names = new[]
-            {
-                "adc1", "spi2", "tim3", "tim5", "dma1", "dma2", "usart1", "usart3", "flash", "iwdg", "gpioa", "gpiob", "gpioc", "pwr", "rcc"
-            };
+            Name("adc1", 0x40012000, adc);
+            Name("spi2", 0x40003800, spi);
+            Name("tim3", 0x40000400, trigger);
+            Name("tim5", 0x40000C00, pps);
+            Name("dma1", 0x40026000, dma1);
+            Name("dma2", 0x40026400, dma2);
+            Name("usart1", 0x40011000, link);
+            Name("usart3", 0x40004800, gps);
+            Name("flash", 0x40023C00, flashInterface);
+            Name("iwdg", 0x40003000, iwdg);
+            Name("gpioa", 0x40020000, gpioA);
+            Name("gpiob", 0x40020400, gpioB);
+            Name("gpioc", 0x40020800, gpioC);
+            Name("pwr", 0x40007000, pwr);
+            Name("rcc", 0x40023800, rcc);
             // RM0090 7.3.5 to 7.3.9
             rcc.Attach(0x20, 1, trigger);
             rcc.Attach(0x20, 3, pps);
@@ -62,12 +70,13 @@ namespace Antmicro.Renode.Peripherals.Opq
         }
 
         // Before `start`: the world file, and the flash's contents (up to 1 MB) from another.
-        public void Load(string world, string flashFile)
+        public void Load(ReadFilePath worldFile, ReadFilePath flashFile)
         {
+            string world = worldFile;
             var contents = File.ReadAllBytes(flashFile);
             if(contents.Length > FlashBytes)
             {
-                throw new RecoverableException(flashFile + " is larger than 1 MB");
+                throw new RecoverableException((string)flashFile + " is larger than 1 MB");
             }
             var filled = new byte[FlashBytes];
             for(var at = 0; at < FlashBytes; at++)
@@ -113,23 +122,23 @@ namespace Antmicro.Renode.Peripherals.Opq
             report.Append("  \"virtual_ns\": " + Text((ulong)chain.NowNs(false)));
             var unhandled = new List<string>();
             var violations = new List<string>();
-            for(var at = 0; at < blocks.Length; at++)
+            foreach(var named in blocks)
             {
                 var facts = new List<string>();
-                foreach(var counter in blocks[at].Counters)
+                foreach(var counter in named.Block.Counters)
                 {
                     facts.Add("\"" + counter.Key + "\": " + Text(counter.Value));
                 }
                 if(facts.Count > 0)
                 {
-                    report.Append(",\n  \"" + names[at] + "\": {" + String.Join(", ", facts.ToArray()) + "}");
+                    report.Append(",\n  \"" + named.Name + "\": {" + String.Join(", ", facts.ToArray()) + "}");
                 }
-                foreach(var touched in blocks[at].UnhandledOffsets)
+                foreach(var touched in named.Block.UnhandledOffsets)
                 {
-                    unhandled.Add("{\"block\": \"" + names[at] + "\", \"offset\": \"0x" + touched.Key.ToString("X", CultureInfo.InvariantCulture)
-                        + "\", \"times\": " + Text(touched.Value) + "}");
+                    unhandled.Add("{\"address\": \"0x" + (named.Address + touched.Key).ToString("X8", CultureInfo.InvariantCulture)
+                        + "\", \"block\": \"" + named.Name + "\", \"times\": " + Text(touched.Value) + "}");
                 }
-                foreach(var violation in blocks[at].ViolationTexts)
+                foreach(var violation in named.Block.ViolationTexts)
                 {
                     violations.Add("{\"what\": \"" + violation.Key + "\", \"times\": " + Text(violation.Value) + "}");
                 }
@@ -142,6 +151,11 @@ namespace Antmicro.Renode.Peripherals.Opq
 
         // Empty while it goes on; else "end" or "cut".
         public string Ended { get; private set; }
+
+        private void Name(string name, long address, OpqBlock block)
+        {
+            blocks.Add(new Named { Name = name, Address = address, Block = block });
+        }
 
         private static string Text(ulong value)
         {
@@ -368,8 +382,7 @@ namespace Antmicro.Renode.Peripherals.Opq
         private readonly MappedMemory ccm;
         private readonly MappedMemory systemMemory;
         private readonly Gpio[] ports;
-        private readonly OpqBlock[] blocks;
-        private readonly string[] names;
+        private readonly List<Named> blocks = new List<Named>();
         private readonly LimitTimer timer;
         private readonly List<Event> events = new List<Event>();
         private readonly List<KeyValuePair<long, byte>> linkBytes = new List<KeyValuePair<long, byte>>();
@@ -383,6 +396,13 @@ namespace Antmicro.Renode.Peripherals.Opq
             Pvd,
             Cut,
             End
+        }
+
+        private class Named
+        {
+            public string Name;
+            public long Address;
+            public OpqBlock Block;
         }
 
         private class Event

@@ -20,6 +20,24 @@ namespace Antmicro.Renode.Exceptions
     }
 }
 
+namespace Antmicro.Renode.Utilities
+{
+    public class ReadFilePath
+    {
+        public static implicit operator string(ReadFilePath path)
+        {
+            return path.path;
+        }
+
+        public static implicit operator ReadFilePath(string path)
+        {
+            return new ReadFilePath { path = path };
+        }
+
+        private string path;
+    }
+}
+
 namespace Antmicro.Renode.Logging
 {
     using Antmicro.Renode.Core;

@@ -9,8 +9,8 @@
 
 enum { ROOM = 1024 };
 
-static uint8_t out_bytes[ROOM], in_bytes[256];
-static opq_queue_t out, in;
+static uint8_t out_bytes[ROOM];
+static opq_queue_t out, *in; // `in` was the link's: 2 KB
 static bool has_line;
 
 // Interrupt context: Ctrl-C stops the running line at the next byte code. In flash: at the prompt an erase may stall it.
@@ -27,16 +27,18 @@ void opq_console_take_line(void) {
     if (out.bytes == NULL) {
         opq_queue_init(&out, out_bytes, ROOM);
     }
-    opq_queue_init(&in, in_bytes, sizeof in_bytes);
+    in = opq_pipeline_rx();
+    while (opq_queue_take_byte(in) >= 0) { // what was meant for the link
+    }
     has_line = true;
-    opq_uart_start(OPQ_UART_LINK, 921600, &out, &in, &events);
+    opq_uart_start(OPQ_UART_LINK, 921600, &out, in, &events);
     opq_uart_send(OPQ_UART_LINK); // what was printed before
     opq_interrupts_feed(true);
 }
 
 int mp_hal_stdin_rx_chr(void) {
     for (;;) {
-        int byte = has_line ? opq_queue_take_byte(&in) : -1;
+        int byte = has_line ? opq_queue_take_byte(in) : -1;
         if (byte >= 0) {
             return byte;
         }

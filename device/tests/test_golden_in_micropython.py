@@ -1,0 +1,113 @@
+"""The golden vectors in MicroPython with the Box's C modules: its unix port on this PC, and the firmware
+itself, at its prompt on the emulated board."""
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from golden_script import PRELUDE, Case, cases, collect
+from host_library import CMODULES, DEVICE
+
+from opq_hil.debian_source import cache_folder
+from opq_proto.errors import OpqError
+
+UNIX = DEVICE / "port" / "unix"
+MODULES = ("link", "dsp")
+
+
+def micropython_of_the_box(cache: Path) -> Path:
+    """The unix port with the Box's pure modules; built once per content of sources (13 s)."""
+    from opq_tools.firmware import toolchain
+
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler here: apt install gcc libc6-dev")
+    try:
+        tools = toolchain.find()
+    except OpqError as problem:
+        pytest.skip(str(problem))
+    sources = [path for room in (*MODULES, "acquire") for path in (CMODULES / room).glob("*.[ch]")]
+    facts = hashlib.sha256(str(tools.micropython.path).encode())
+    for path in sorted([*sources, *UNIX.iterdir()]):
+        facts.update(path.name.encode() + path.read_bytes())
+    folder = cache / f"micropython-unix-{facts.hexdigest()[:16]}"
+    binary = folder / "build" / "micropython"
+    if binary.exists():
+        return binary
+    (folder / "modules").mkdir(parents=True, exist_ok=True)
+    for module in MODULES:
+        link = folder / "modules" / module
+        link.unlink(missing_ok=True)
+        link.symlink_to(CMODULES / module)
+    command = (
+        tools.make, "-C", str(tools.micropython.path / "ports/unix"), "-j2", f"VARIANT_DIR={UNIX}",
+        "VARIANT=opq", f"BUILD={folder / 'build'}", f"USER_C_MODULES={folder / 'modules'}",
+        "FROZEN_MANIFEST=", f"CFLAGS_EXTRA=-I{CMODULES / 'acquire'}",
+    )  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return binary
+
+
+def judge(all_cases: list[Case]) -> None:
+    wrong = []
+    for case in all_cases:
+        try:
+            case.judge(case.said)
+        except (AssertionError, ValueError) as problem:
+            wrong.append(f"{case.name}: {problem}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.timeout(300)
+def test_the_unix_port_holds_every_golden_vector(tmp_path: Path) -> None:
+    binary = micropython_of_the_box(cache_folder())
+    all_cases = cases()
+    script = tmp_path / "golden.py"
+    script.write_text("\n".join([PRELUDE, *(line for case in all_cases for line in case.statements)]))
+    done = subprocess.run(
+        [binary, "-X", "heapsize=64m", script], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    collect(all_cases, done.stdout)
+    judge(all_cases)
+
+
+BYTE_NS = 10_851
+"""At 921,600 baud, 8N1."""
+STATEMENT_NS = 12_000_000
+"""What the Box may take for one statement: a push of 200 samples is 3 ms of its processor."""
+CTRL_A, CTRL_D = b"\x01", b"\x04"
+
+
+@pytest.mark.timeout(300)
+def test_the_firmware_holds_every_golden_vector_at_its_prompt(tmp_path: Path) -> None:
+    from opq_hil.backends.qemu import Qemu
+    from opq_hil.world import World
+    from opq_tools.built_firmware import firmware_for
+
+    backend = Qemu(quiet=True)
+    try:
+        firmware = firmware_for(boards=("opqbox",))["opqbox"]
+        reason = backend.why_not(World(end_ns=1))
+    except OpqError as problem:
+        pytest.skip(str(problem))
+    if reason:
+        pytest.skip(reason)
+    all_cases = cases()
+    at_ns = 500_000_000  # the boot loader checks the image, 0.13 s
+    said = [(at_ns, CTRL_A)]
+    for statement in (PRELUDE, *(line for case in all_cases for line in case.statements)):
+        at_ns += STATEMENT_NS
+        data = statement.encode() + CTRL_D
+        said.append((at_ns, data))
+        at_ns += len(data) * BYTE_NS
+    world = World(
+        end_ns=at_ns + 100_000_000, mains=None, gps=None, said=tuple(said), pins=(("C9", 0, False),)
+    )
+    run = backend.run(firmware.image, world, tmp_path, wall_limit_s=280)
+    output = b"".join(data for _, data in run.capture.log).decode(errors="replace").replace("\x04", "\n")
+    assert "Traceback" not in output, output[output.index("Traceback") :][:500]
+    collect(all_cases, "\n".join(line.removeprefix(">").removeprefix("OK") for line in output.splitlines()))
+    judge(all_cases)

@@ -9,7 +9,10 @@ from host_library import CMODULES, library
 
 HERE = CMODULES.parent / "tests"
 SOURCES = [
-    *(CMODULES / "dsp" / f"{noun}.c" for noun in ("features", "tracker", "harmonics", "transient")),
+    *(
+        CMODULES / "dsp" / f"{noun}.c"
+        for noun in ("features", "windows", "tracker", "harmonics", "transient")
+    ),
     HERE / "dsp_host.c",
 ]
 WINDOWS, CROSSINGS, HALF_CYCLES = 4096, 256, 65536

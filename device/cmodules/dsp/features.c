@@ -1,11 +1,10 @@
 #include <math.h>
 
 #include "dsp.h"
-#include "turns.h"
+#include "windows.h"
 
 enum { CHUNK = 40 }; // samples taken before anything is looked at: an edge is acted on 3.3 ms late at most
 #define WINDOW_S 0.2f // IEC 61000-4-30:2015, 4.4: 10 cycles at 50 Hz, 12 at 60 Hz
-#define SEEN_SHARE 0.5f // of the window's phasors; less, and frequency and THD are not known
 
 // Dip, swell, interruption: on which side of its limit the rms is beyond it.
 static const float crossing_signs[OPQ_CROSSING_KINDS] = {-1.0f, 1.0f, -1.0f};
@@ -86,7 +85,7 @@ static opq_energy_t energy_at(const opq_features_t *features, opq_position_t pos
     return energy;
 }
 
-static float rms_v(const opq_features_t *features, opq_energy_t from, opq_energy_t to, float samples) {
+float opq_energy_rms_v(const opq_features_t *features, opq_energy_t from, opq_energy_t to, float samples) {
     float doubled = (float)(int64_t)(to.whole - from.whole) + (to.rest - from.rest);
     return sqrtf(fmaxf(doubled, 0.0f) / (2.0f * samples)) * features->config.v_per_lsb;
 }
@@ -121,7 +120,7 @@ static void look_for_crossings(opq_features_t *features, uint64_t sample, float 
 
 static void half_cycle(opq_features_t *features) {
     float samples = opq_position_span(features->edges[0], features->edges[2]);
-    float rms = rms_v(features, features->energies[0], features->energies[2], samples);
+    float rms = opq_energy_rms_v(features, features->energies[0], features->energies[2], samples);
     uint64_t sample = opq_position_floor(features->edges[0]);
     features->half_cycles[features->half_head++ % OPQ_HALF_CYCLES_KEPT] = (opq_half_cycle_t){
         .sample = sample,
@@ -138,27 +137,6 @@ static void half_cycle(opq_features_t *features) {
     look_for_crossings(features, sample, rms);
 }
 
-static void open_window(opq_features_t *features, opq_position_t at, opq_energy_t energy) {
-    features->window = (opq_window_t){.open = true, .begin = at, .energy = energy};
-    features->window.found.half_cycle_min_v = INFINITY;
-    features->window.found.clipped = opq_position_floor(at) < features->clipped_until;
-    (void)opq_tracker_retune(&features->tracker);
-    const opq_tracker_t *tracker = &features->tracker;
-    opq_harmonics_begin(&features->harmonics, at, tracker->step_q32, opq_tracker_phase(tracker, at), tracker->amplitude);
-}
-
-static void close_window(opq_features_t *features, opq_position_t at, opq_energy_t energy) {
-    opq_window_t *window = &features->window;
-    opq_feature_window_t *found = &window->found;
-    window->end = at;
-    found->first_sample = opq_position_round(window->begin);
-    found->samples = (uint32_t)(opq_position_round(at) - found->first_sample);
-    found->rms_v = rms_v(features, window->energy, energy, opq_position_span(window->begin, at));
-    found->thd = opq_harmonics_end(&features->harmonics, &features->history, at);
-    features->closing = *window; // its last phases come two cycles later
-    window->open = false;
-}
-
 static void edge(opq_features_t *features, opq_position_t at) {
     opq_energy_t energy = energy_at(features, at);
     for (uint32_t k = 0; k < 2; k++) {
@@ -172,115 +150,21 @@ static void edge(opq_features_t *features, opq_position_t at) {
         half_cycle(features);
     }
     if (features->window.open && ++features->window.half_cycles == 2 * features->harmonics.cycles) {
-        close_window(features, at, energy);
+        opq_windows_close(features, at, energy);
     }
     if (features->window.open) {
         opq_harmonics_run(&features->harmonics, &features->history, opq_position_round(at));
     } else {
-        open_window(features, at, energy);
-    }
-}
-
-static void add_phase(opq_features_t *features, opq_window_t *window, const opq_phasor_t *phasor) {
-    window->phasors++;
-    window->known += phasor->known;
-    if (!phasor->steady) {
-        return;
-    }
-    if (window->steady++ == 0) {
-        window->turns_q32 = features->believed_turns_q32;
-    }
-    int64_t from_begin = (int64_t)(phasor->centre << OPQ_POSITION_BITS) - window->begin;
-    float x = (float)from_begin * (1.0f / (1 << OPQ_POSITION_BITS)) * 1e-3f; // thousands of samples: of the order of 1
-    float y = (float)(features->believed_turns_q32 - window->turns_q32) * OPQ_TURNS_PER_Q32;
-    window->sum_x += x;
-    window->sum_y += y;
-    window->sum_xx += x * x;
-    window->sum_xy += x * y;
-}
-
-static float window_hz(const opq_features_t *features, const opq_window_t *window) {
-    if (window->steady < 2) {
-        return NAN;
-    }
-    float count = (float)window->steady;
-    float slope = (count * window->sum_xy - window->sum_x * window->sum_y) /
-                  (count * window->sum_xx - window->sum_x * window->sum_x); // turns per thousand samples above nominal
-    return opq_tracker_hz(&features->tracker, features->tracker.nominal_q32) + slope * 1e-3f * features->config.rate_hz;
-}
-
-static void finish(opq_features_t *features) {
-    opq_window_t *window = &features->closing;
-    opq_feature_window_t *found = &window->found;
-    found->f_hz = window_hz(features, window);
-    if ((float)window->known < SEEN_SHARE * (float)window->phasors) {
-        found->f_hz = found->thd = NAN;
-    }
-    found->trans_v = (float)window->peak_q15 * (1.0f / 32768.0f) * features->config.v_per_lsb;
-    features->lost += features->measurement_ready;
-    features->measurement = *found;
-    features->measurement_ready = true;
-    window->open = false;
-}
-
-// Its phase against the nominal frequency, unwrapped; then into the window that it lies in.
-static void believe(opq_features_t *features, const opq_phasor_t *phasor) {
-    const opq_tracker_t *tracker = &features->tracker;
-    if (phasor->steady && features->believed) {
-        uint32_t samples = (uint32_t)(phasor->centre - features->believed_centre);
-        int32_t ahead = (int32_t)(phasor->phase_q32 - features->believed_phase_q32 - tracker->step_q32 * samples);
-        int64_t faster = (int64_t)tracker->step_q32 - (int64_t)tracker->nominal_q32;
-        features->believed_turns_q32 += ahead + faster * samples;
-    }
-    if (phasor->steady) {
-        features->believed_turns_q32 = features->believed ? features->believed_turns_q32 : 0;
-        features->believed = true;
-        features->believed_centre = phasor->centre;
-        features->believed_phase_q32 = phasor->phase_q32;
-    }
-    int64_t at = (int64_t)(phasor->centre << OPQ_POSITION_BITS);
-    if (features->closing.open && at < features->closing.end) {
-        add_phase(features, &features->closing, phasor);
-        return;
-    }
-    if (features->closing.open) {
-        finish(features);
-    }
-    if (features->window.open && at >= features->window.begin) {
-        add_phase(features, &features->window, phasor);
-    }
-}
-
-// Transients of the samples that have the filter's reach behind them, for the windows that they lie in.
-static void look_for_transients(opq_features_t *features) {
-    uint64_t end = features->history.end;
-    uint64_t upto = end > OPQ_HIGH_PASS_REACH + 1 ? end - OPQ_HIGH_PASS_REACH - 1 : 0;
-    while (features->peak_next < upto) {
-        uint64_t until = upto;
-        opq_window_t *window = NULL;
-        if (features->closing.open && features->peak_next < opq_position_round(features->closing.end)) {
-            window = &features->closing;
-            uint64_t close = opq_position_round(window->end);
-            until = close < until ? close : until;
-        } else if (features->window.open) {
-            uint64_t open = opq_position_round(features->window.begin);
-            window = features->peak_next >= open ? &features->window : NULL;
-            until = window == NULL && open < until ? open : until;
-        }
-        if (window != NULL) {
-            uint32_t peak = opq_transient_peak_q15(&features->history, features->peak_next, until);
-            window->peak_q15 = peak > window->peak_q15 ? peak : window->peak_q15;
-        }
-        features->peak_next = until;
+        opq_windows_open(features, at, energy);
     }
 }
 
 static void look(opq_features_t *features) {
     const opq_phasor_t *judged;
-    look_for_transients(features);
+    opq_windows_transients(features);
     while (opq_tracker_run(&features->tracker, &features->history, &judged)) {
         if (judged != NULL) {
-            believe(features, judged);
+            opq_windows_phase(features, judged);
         }
     }
     if (!features->tracker.locked) {

@@ -1,0 +1,18 @@
+// The 10/12-cycle windows of the features (IEC 61000-4-30:2015, 4.4): opened and closed at half-cycle boundaries, told two
+// cycles later, when the phases at their end are known. For features.c alone.
+#ifndef OPQ_WINDOWS_H
+#define OPQ_WINDOWS_H
+
+#include "dsp.h"
+
+void opq_windows_open(opq_features_t *features, opq_position_t at, opq_energy_t energy);
+void opq_windows_close(opq_features_t *features, opq_position_t at, opq_energy_t energy);
+// A judged phasor, into the window that it lies in; finishes the one behind which it lies.
+void opq_windows_phase(opq_features_t *features, const opq_phasor_t *phasor);
+// Looks at the samples that have the high pass's reach behind them, for the windows that they lie in.
+void opq_windows_transients(opq_features_t *features);
+
+// Rms in V of the samples between two positions, `samples` apart.
+float opq_energy_rms_v(const opq_features_t *features, opq_energy_t from, opq_energy_t to, float samples);
+
+#endif

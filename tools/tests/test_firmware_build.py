@@ -1,0 +1,230 @@
+"""`opq-tools firmware build`: the same bytes anywhere, budgets that bind, sealed RAM code, clear errors."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from opq_hil.debian_source import SourceError, SourceTree, cache_folder
+from opq_proto.errors import OpqError
+from opq_proto.firmware_image import Slot, Verdict, judge, read_bundle
+from opq_proto.signing import firmware_public_key, new_key
+from opq_tools.firmware import sealed, stack, toolchain
+from opq_tools.firmware.build import DEVICE, Built, boards, build
+from opq_tools.firmware.elf import Binary, Function
+from opq_tools.firmware.errors import BudgetError, BuildError
+from opq_tools.firmware.images import lay_out
+from opq_tools.firmware.version import tree_version
+
+BOARD = "opqbox"
+
+
+@pytest.fixture(scope="module")
+def tools() -> toolchain.Toolchain:
+    try:
+        return toolchain.find()
+    except OpqError as problem:
+        pytest.skip(str(problem))
+
+
+@pytest.fixture(scope="module")
+def built(tools: toolchain.Toolchain) -> dict[str, Built]:
+    """Where the HIL tests have it from too, so that it is compiled once."""
+    out = cache_folder() / "firmware"
+    return {board: build(board, tools, out=out, version=tree_version()) for board in boards()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """The same sources by other paths: a copy of device/, MicroPython and Monocypher behind links."""
+
+    tools: toolchain.Toolchain
+    device: Path
+    out: Path
+    built: Built
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    device = folder / "box"
+    shutil.copytree(DEVICE, device, ignore=shutil.ignore_patterns("tests", "__pycache__"))
+
+    def moved(tree: SourceTree, name: str) -> SourceTree:
+        (folder / name).symlink_to(tree.path)
+        return dataclasses.replace(tree, path=folder / name)
+
+    micropython, monocypher = moved(tools.micropython, "upy"), moved(tools.monocypher, "mono")
+    other = dataclasses.replace(tools, micropython=micropython, monocypher=monocypher)
+    built = build(BOARD, other, out=folder / "out", version=tree_version(), device=device)
+    return Elsewhere(other, device, folder / "out", built)
+
+
+@pytest.mark.timeout(300)
+def test_every_board_builds_within_its_budgets(built: dict[str, Built]) -> None:
+    assert set(built) >= {"opqbox", "pyboard_f405"}
+    for each in built.values():
+        assert not each.figures.excesses
+        assert each.figures.heap_bytes >= 40 * 1024
+        assert each.sources["micropython"].startswith("1.25") and len(each.sha256) == 4
+        report = json.loads((each.folder / "report.json").read_text())
+        assert report["figures"]["flash_bytes"] == each.figures.flash_bytes
+
+
+@pytest.mark.timeout(300)
+def test_the_same_sources_give_the_same_bytes_in_another_folder(
+    built: dict[str, Built], elsewhere: Elsewhere
+) -> None:
+    # flash.bin holds the signature too: Ed25519 has no randomness
+    assert elsewhere.built.sha256 == built[BOARD].sha256
+
+
+def test_both_images_of_the_update_file_are_good_for_their_slot_and_key_alone(
+    built: dict[str, Built], tmp_path: Path
+) -> None:
+    key, other = tmp_path / "key.pem", tmp_path / "other.pem"
+    for path in (key, other):
+        new_key(path)
+    for name in ("firmware_a.bin", "firmware_b.bin", "boot.bin"):
+        shutil.copy(built[BOARD].folder / name, tmp_path)
+    lay_out(tmp_path, BOARD, "9.8.7-rc1", key, development=False)
+    images = read_bundle((tmp_path / "firmware.opqfw").read_bytes())
+    assert set(images) == set(Slot)
+    for slot, image in images.items():
+        for path, verdict in ((key, Verdict.GOOD), (other, Verdict.BAD_SIGNATURE)):
+            check = firmware_public_key(path).is_signed
+            assert judge(image, slot=slot, hardware=BOARD, floor_version=0x09080007, check=check) is verdict
+    flash = (tmp_path / "flash.bin").read_bytes()
+    assert len(flash) == 1 << 20 and flash[0x20000 : 0x20000 + len(images[Slot.A])] == images[Slot.A]
+
+
+def test_what_is_over_its_budget_is_refused_by_name(elsewhere: Elsewhere) -> None:
+    budget = elsewhere.device / "port/boards" / BOARD / "budget.toml"
+    kept = budget.read_text()
+    budget.write_text(re.sub(r"flash_bytes = \d+", "flash_bytes = 1000", kept))
+    try:
+        with pytest.raises(BudgetError, match=r"flash_bytes: \d+ of 1000"):
+            build(BOARD, elsewhere.tools, out=elsewhere.out, version=tree_version(), device=elsewhere.device)
+    finally:
+        budget.write_text(kept)
+
+
+def test_only_what_changed_is_compiled_again(elsewhere: Elsewhere) -> None:
+    objects = elsewhere.out / BOARD / "obj"
+    before = {path: path.stat().st_mtime_ns for path in objects.rglob("*.o")}
+    with (elsewhere.device / "port/led.c").open("a") as source:
+        source.write("// one line more\n")
+    again = build(BOARD, elsewhere.tools, out=elsewhere.out, version=tree_version(), device=elsewhere.device)
+    changed = {path.name for path, made in before.items() if path.stat().st_mtime_ns != made}
+    assert changed == {"led.o"}
+    assert again.sha256 == elsewhere.built.sha256
+
+
+def test_the_stack_that_main_leaves_below_python_holds_both_budgets(built: dict[str, Built]) -> None:
+    reserve = re.search(r"STACK_RESERVE = (\d+)", (DEVICE / "port/main.c").read_text())
+    assert reserve is not None
+    for each in built.values():
+        wanted = each.figures.budgets["interrupt_stack_bytes"] + each.figures.budgets["task_stack_bytes"]
+        assert int(reserve[1]) >= wanted + 1024  # MicroPython's own between two of its checks
+
+
+RAM, FLASH = 0x20000100, 0x08020400
+
+
+def binary(*functions: Function) -> Binary:
+    return Binary({}, {}, {function.name: function for function in functions})
+
+
+def test_a_call_from_ram_into_flash_is_a_leak_however_deep() -> None:
+    handler = Function("TIM5_IRQHandler", RAM, 8, calls={"helper"})
+    helper = Function("helper", RAM + 8, 8, calls={"slow"})
+    slow = Function("slow", FLASH, 8)
+    assert sealed.leaks(binary(handler, helper, slow), {}) == [
+        "slow lies in flash and is called by helper (TIM5_IRQHandler)"
+    ]
+    assert sealed.leaks(binary(handler, helper), {}) == []
+
+
+def test_a_constant_in_flash_and_an_unnamed_pointer_are_leaks() -> None:
+    handler = Function("TIM5_IRQHandler", RAM, 8, data={FLASH + 0x1000, 0x40000C10}, indirect=1)
+    found = sealed.leaks(binary(handler), {})
+    assert len(found) == 2
+    assert "reads a constant in flash at 0x08021400" in found[0] and "through a pointer" in found[1]
+    named = sealed.leaks(binary(handler, Function("target", RAM + 8, 4)), {"TIM5_IRQHandler": ("target",)})
+    assert len(named) == 1
+
+
+def test_the_deepest_chain_is_summed_and_the_compilers_word_wins_over_the_code() -> None:
+    top = Function("top", FLASH, 8, calls={"left", "right"}, frame_bytes=8)
+    left = Function("left", FLASH + 8, 8, frame_bytes=100)
+    right = Function("right", FLASH + 16, 8, calls={"leaf"}, frame_bytes=16)
+    leaf = Function("leaf", FLASH + 24, 8, frame_bytes=40)
+    depths = stack.Depths(binary(top, left, right, leaf), {"leaf": 96}, {})
+    assert depths.below("top") == stack.Depth(8 + 16 + 96, ("top", "right", "leaf"))
+
+
+def test_recursion_has_no_bound_and_is_refused() -> None:
+    ring = Function("a", FLASH, 8, calls={"b"}), Function("b", FLASH + 8, 8, calls={"a"})
+    with pytest.raises(BuildError, match="a > b > a is recursive"):
+        stack.Depths(binary(*ring), {}, {}).below("a")
+
+
+def test_frames_are_read_from_the_compilers_files_and_a_dynamic_one_is_over_any_budget() -> None:
+    lines = ["device/a.c:3:5:one\t48\tstatic", "device/b.c:9:1:one\t24\tstatic", "x.c:1:1:two\t8\tdynamic"]
+    assert stack.frames_of(lines) == {"one": 48, "two": stack.UNBOUNDED}
+
+
+def test_without_a_compiler_the_line_to_install_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: None if "gcc" in name else f"/bin/{name}")
+    with pytest.raises(BuildError, match="sudo apt install gcc-arm-none-eabi libnewlib-arm-none-eabi"):
+        toolchain.find()
+
+
+def test_a_micropython_dir_without_micropython_or_of_another_version_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MICROPYTHON_DIR", str(tmp_path))
+    with pytest.raises(BuildError, match="no MicroPython source"):
+        toolchain.micropython_tree()
+    (tmp_path / "py").mkdir()
+    header = "".join(
+        f"#define MICROPY_VERSION_{part} {n}\n"
+        for part, n in zip(("MAJOR", "MINOR", "MICRO"), (1, 19, 1), strict=True)
+    )
+    (tmp_path / "py/mpconfig.h").write_text(header)
+    with pytest.raises(BuildError, match=r"MicroPython 1\.19\.1; want 1\.25\.x"):
+        toolchain.micropython_tree()
+
+
+def test_offline_without_a_kept_tree_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> SourceTree:
+        raise SourceError("micropython: the list of trixie cannot be read: no network")
+
+    monkeypatch.delenv("MICROPYTHON_DIR", raising=False)
+    monkeypatch.setattr(toolchain, "fetch", offline)
+    with pytest.raises(SourceError, match="no network"):
+        toolchain.micropython_tree()
+
+
+def test_a_board_that_is_none_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="no board 'nucleo'; there are opqbox, pyboard_f405"):
+        build("nucleo", None, out=tmp_path, version="1.0.0")  # type: ignore[arg-type]
+
+
+def test_cppcheck_has_nothing_to_say() -> None:
+    if shutil.which("cppcheck") is None:
+        pytest.skip("cppcheck is not here: apt install cppcheck")
+    rooms = [*DEVICE.glob("cmodules/*/"), DEVICE / "port", DEVICE / "port/boards" / BOARD, DEVICE / "boot"]
+    command = [
+        "cppcheck", "--quiet", "--std=c11", "--enable=warning,performance,portability", "--inline-suppr",
+        "--error-exitcode=1", "--suppress=missingInclude", "-D__arm__",
+        "--suppress=uninitvar:*/clock/seconds.c",  # an insertion sort: [k - 1] was written the round before
+        "--suppress=comparePointers",  # of a linker's symbols, which are addresses and no objects
+        *(f"-I{room}" for room in rooms), *(str(DEVICE / room) for room in ("cmodules", "port", "boot")),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert not done.stderr and done.returncode == 0, done.stderr

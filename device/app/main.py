@@ -36,6 +36,8 @@ def start() -> None:
     crash = board.crash()
     if crash is not None:
         journal.put(codes.CRASHED, crash[0], crash[1])
+    if board.clock_source() != 0:  # its crystal or TCXO did not start: 1 % off, and 2 samples nothing
+        journal.put(codes.NO_HSE, board.clock_source())
     if source in (settings.BLANK, settings.SECOND_COPY, settings.LOST):
         journal.put(codes.SETTINGS_DEFAULT, source)
     supervisor.run(lambda: build(journal, supervisor))

@@ -1,6 +1,6 @@
 // The interrupts of the port itself; the converters' own handlers stand in their drivers (cmodules/acquire).
 //
-//     0 TIM5 (PPS)   1 DMA (acquisition)   2 USART1, USART3   3 SysTick, PVD   15 PendSV: the pipeline
+//     0 TIM5 (PPS)   1 USART1, USART3   2 DMA, ADC (acquisition)   3 SysTick, PVD   15 PendSV: the pipeline
 //
 // Priorities 0 to 2 run from RAM and go on while flash is erased; the others wait for its end (flash.c).
 #include "interrupts.h"

@@ -233,6 +233,7 @@ def case_a_start_tells_why_and_what_crashed_before():
 
     board.crashed = (2, 0x8020400, 0, 0, 0, 1)
     board.cause = 5
+    board.clock = 1
     settings.source = settings.LOST
     pipeline.inbox.append((pipeline.COMMAND, 5, codes.REPL_OPERATION, ""))
     try:
@@ -241,6 +242,7 @@ def case_a_start_tells_why_and_what_crashed_before():
         pass
     assert logs(codes.STARTED) == [(77, 5)]
     assert logs(codes.CRASHED) == [(2, 0x8020400)]
+    assert logs(codes.NO_HSE) == [(1, 0)]
     assert logs(codes.SETTINGS_DEFAULT) == [(settings.LOST, 0)]
 
 

@@ -45,6 +45,7 @@ CODES: dict[int, Code] = {
     21: Code("CLOCK_LABEL_WRONG", "box.clock_label_wrong", "seconds_off", "", warns=True),
     22: Code("TIME_SET", "box.time_set", "uncertainty_ms"),
     6: Code("CRASHED", "box.crashed", "kind", "pc", warns=True),
+    7: Code("NO_HSE", "box.no_hse", "clock_source", "", warns=True),
     30: Code("EXCEPTION", "box.exception", "in_all", "where", warns=True),
     31: Code("LOOP_RESTARTED", "box.loop_restarted", "in_all", "", warns=True),
     32: Code("HEAP_LOW", "box.heap_low", "free_bytes", "low_water_bytes", warns=True),

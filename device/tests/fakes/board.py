@@ -12,6 +12,7 @@ low = False
 resets = 0
 crashed = None
 cause = 1
+clock = 0
 wanted = False
 asked = False
 
@@ -22,6 +23,10 @@ class Reset(BaseException):
 
 def reset_cause():
     return cause
+
+
+def clock_source():
+    return clock
 
 
 def boot_id():

@@ -19,8 +19,8 @@ UNBOUNDED = 1 << 20
 
 PRIORITIES: Mapping[int, tuple[str, ...]] = {
     0: ("TIM5_IRQHandler",),
-    1: ("DMA2_Stream0_IRQHandler", "DMA1_Stream3_IRQHandler", "ADC_IRQHandler"),
-    2: ("USART1_IRQHandler", "USART3_IRQHandler"),
+    1: ("USART1_IRQHandler", "USART3_IRQHandler"),
+    2: ("DMA2_Stream0_IRQHandler", "DMA1_Stream3_IRQHandler", "ADC_IRQHandler"),
     3: ("SysTick_Handler", "PVD_IRQHandler"),
     15: ("PendSV_Handler",),
 }

@@ -20,10 +20,11 @@ static uint32_t chance(uint32_t limit) { // splitmix64
 
 static size_t sentence(uint8_t *out, size_t room) { // a right one, with fields that may be senseless
     static const char *const types[] = {"GPRMC", "GNRMC", "GPZDA", "GNGGA", "GPGSV", "PUBX"};
-    static const char *const words[] = {"",           "A",        "V",       "150926.00", "235960.00", "240000",   "2117.9500",
-                                        "15748.9800", "9959.99",  "N",       "S",         "E",         "W",        "140326",
-                                        "311299",     "99999999", "-1",      "12",        "2026",      "00",       "31.",
-                                        "1e9",        "\x01\xff", "0",       "6",         "150926.",   "150926.x", "00000000000000000000"};
+    static const char *const words[] = {
+        "",           "A",        "V",  "150926.00", "235960.00", "240000",   "2117.9500",
+        "15748.9800", "9959.99",  "N",  "S",         "E",         "W",        "140326",
+        "311299",     "99999999", "-1", "12",        "2026",      "00",       "31.",
+        "1e9",        "\x01\xff", "0",  "6",         "150926.",   "150926.x", "00000000000000000000"};
     char body[160];
     int used = snprintf(body, sizeof body, "%s", types[chance(6)]);
     for (uint32_t fields = chance(24); fields > 0 && used < 130; fields--) {
@@ -37,7 +38,8 @@ static size_t sentence(uint8_t *out, size_t room) { // a right one, with fields 
 }
 
 static size_t frame(uint8_t *out) { // a right UBX frame, contents random; at times with a likely date
-    static const uint8_t ids[][3] = {{1, 7, 92}, {1, 7, 84}, {1, 0x21, 20}, {1, 0x26, 24}, {0x0D, 1, 16}, {2, 0x15, 120}};
+    static const uint8_t ids[][3] = {{1, 7, 92},    {1, 7, 84},    {1, 0x21, 20},
+                                     {1, 0x26, 24}, {0x0D, 1, 16}, {2, 0x15, 120}};
     const uint8_t *id = ids[chance(6)];
     uint8_t length = chance(8) ? id[2] : (uint8_t)chance(130);
     uint8_t *body = out + 2;
@@ -46,7 +48,14 @@ static size_t frame(uint8_t *out) { // a right UBX frame, contents random; at ti
         body[4 + i] = chance(3) ? (uint8_t)chance(256) : chance(2) ? 0xFF : 0;
     }
     if (chance(2) && length > 24) {
-        const uint8_t date[] = {0xEA, 7, (uint8_t)(1 + chance(12)), (uint8_t)(1 + chance(28)), (uint8_t)chance(24), (uint8_t)chance(60), (uint8_t)chance(61), 7};
+        const uint8_t date[] = {0xEA,
+                                7,
+                                (uint8_t)(1 + chance(12)),
+                                (uint8_t)(1 + chance(28)),
+                                (uint8_t)chance(24),
+                                (uint8_t)chance(60),
+                                (uint8_t)chance(61),
+                                7};
         memcpy(body + 8, date, sizeof date);
         body[24] = 3, body[25] = 1;
         memset(body + 20, 0, 4);
@@ -70,7 +79,7 @@ static size_t one(uint8_t *out) {
         }
         return length;
     case 1: return chance((uint32_t)length); // cut
-    case 2: // noise
+    case 2:                                  // noise
         for (size_t i = 0; i < length; i++) {
             out[i] = (uint8_t)chance(256);
         }

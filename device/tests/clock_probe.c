@@ -58,7 +58,8 @@ void opq_probe_feed(receiver_t *receiver, opq_clock_t *clock, const uint8_t *byt
 }
 
 // label_out: utc_s, arrival_tick, kind, valid, leap, of_next_pulse; fix_out: satellites, latitude, longitude, position;
-// counts_out: labels, fixes, leaps, nmea sentences, checksums, malformed, overlong, ubx messages, checksums, malformed, skipped.
+// counts_out: labels, fixes, leaps, nmea sentences, checksums, malformed, overlong, ubx messages, checksums, malformed,
+// skipped.
 void opq_probe_told(const receiver_t *receiver, int64_t label_out[6], int64_t fix_out[4], int64_t leap_out[3],
                     uint32_t counts_out[11]) {
     const opq_label_t *label = &receiver->label;
@@ -68,9 +69,9 @@ void opq_probe_told(const receiver_t *receiver, int64_t label_out[6], int64_t fi
                              receiver->fix.position};
     const int64_t leaps[] = {receiver->leap.utc_s, receiver->leap.change, receiver->leap.leap_seconds};
     const uint32_t counts[] = {
-        receiver->told[1],        receiver->told[2],          receiver->told[3],        receiver->nmea.sentences,
-        receiver->nmea.checksums, receiver->nmea.malformed,   receiver->nmea.overlong,  receiver->ubx.messages,
-        receiver->ubx.checksums,  receiver->ubx.malformed,    receiver->ubx.skipped,
+        receiver->told[1],        receiver->told[2],        receiver->told[3],       receiver->nmea.sentences,
+        receiver->nmea.checksums, receiver->nmea.malformed, receiver->nmea.overlong, receiver->ubx.messages,
+        receiver->ubx.checksums,  receiver->ubx.malformed,  receiver->ubx.skipped,
     };
     memcpy(label_out, labels, sizeof labels);
     memcpy(fix_out, fixes, sizeof fixes);

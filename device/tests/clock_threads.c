@@ -52,8 +52,8 @@ static void *reader(void *arg) {
             continue;
         }
         counts->old += stamp.old;
-        counts->torn += stamp.rate_millihz != stamp.uncertainty_ns * 3u || stamp.source != (stamp.uncertainty_ns & 3u) ||
-                        (!stamp.old && stamp.t_ns != nominal_ns(tick));
+        counts->torn += stamp.rate_millihz != stamp.uncertainty_ns * 3u ||
+                        stamp.source != (stamp.uncertainty_ns & 3u) || (!stamp.old && stamp.t_ns != nominal_ns(tick));
     }
     return NULL;
 }
@@ -72,7 +72,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 3; i++) {
         pthread_join(threads[i], NULL);
     }
-    printf("{\"published\": %lu, \"read\": %lu, \"old\": %lu, \"torn\": %lu}\n", published, counts[0].read + counts[1].read,
-           counts[0].old + counts[1].old, counts[0].torn + counts[1].torn);
+    printf("{\"published\": %lu, \"read\": %lu, \"old\": %lu, \"torn\": %lu}\n", published,
+           counts[0].read + counts[1].read, counts[0].old + counts[1].old, counts[0].torn + counts[1].torn);
     return 0;
 }

@@ -8,11 +8,13 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "exec/address-spaces.h"
+#include "target/arm/cpu.h"
 
 enum { EOP = 1, WRPERR = 16, PGAERR = 32, PGPERR = 64, PGSERR = 128 };
 enum { PG = 1, SER = 2, MER = 4, STRT = 0x10000, EOPIE = 0x1000000, ERRIE = 0x2000000 };
 #define LOCK 0x80000000u
 #define BASE 0x08000000
+#define POLL_NS 20000
 
 /* What is being done, for a cut in the middle of it. */
 static struct { uint32_t offset, size; uint8_t *before; } under_way;
@@ -71,6 +73,7 @@ static void tear(OpqBox *box)
             torn[at] = at < reached ? 0xFF : undecided;
         }
     }
+    memory_region_rom_device_set_romd(&box->flash, true); /* else it takes no bytes */
     put(under_way.offset, torn, size);
 }
 
@@ -111,6 +114,7 @@ static void operation_ends(void *opaque)
     OpqBox *box = opaque;
 
     if (!busy(box)) {
+        memory_region_rom_device_set_romd(&box->flash, true);
         if (box->flash_if.cr & EOPIE) {
             box->flash_if.sr |= EOP; /* 3.9.6: only with the interrupt on */
         }
@@ -126,7 +130,7 @@ static void program(void *opaque, hwaddr offset, uint64_t value, unsigned size)
     uint8_t bytes[8];
     unsigned wanted = 1u << (flash->cr >> 8 & 3);
 
-    if (box->ended) {
+    if (box->ended || opq_now_ns() == 0) { /* at 0: -kernel clears what an ELF file leaves out */
         return;
     }
     opq_sync(box);
@@ -153,7 +157,30 @@ static void program(void *opaque, hwaddr offset, uint64_t value, unsigned size)
     }
 }
 
+/*
+ * A read or fetch from flash in the middle of an erase: the bus waits for its end (3.6.2), and the core with it.
+ * Time goes on in one step for everything else. A vector is let through: QEMU is in the middle of an exception.
+ */
+static uint64_t stalled_read(void *opaque, hwaddr offset, unsigned size)
+{
+    OpqBox *box = opaque;
+    uint32_t vectors = box->armv7m.cpu->env.v7m.vecbase[M_REG_NS] & (OPQ_FLASH_SIZE - 1);
+    int64_t began = opq_now_ns();
+
+    if (busy(box) && !box->ended) {
+        if (offset - vectors < (16 + ARRAY_SIZE(box->irq)) * 4) {
+            opq_violation(box, "a vector is fetched from flash during an erase: the interrupt would wait");
+        } else {
+            opq_pass_time(box, box->flash_if.busy_until_ns, false);
+            box->flash_if.stalls++;
+            box->flash_if.stall_ns += opq_now_ns() - began;
+        }
+    }
+    return ldn_le_p(box->flash_ram + offset, size);
+}
+
 static const MemoryRegionOps flash_ops = {
+    .read = stalled_read,
     .write = program,
     .endianness = DEVICE_LITTLE_ENDIAN,
     .valid.min_access_size = 1,
@@ -187,6 +214,7 @@ static void erase(OpqBox *box)
     empty = g_malloc(size);
     memset(empty, 0xFF, size);
     put(offset, empty, size);
+    memory_region_rom_device_set_romd(&box->flash, false); /* reads now come to `stalled_read` */
     flash->erases++;
     begun(box);
 }
@@ -194,11 +222,17 @@ static void erase(OpqBox *box)
 uint32_t opq_flash_read(OpqBox *box, int index, uint32_t offset)
 {
     OpqFlash *flash = &box->flash_if;
+    uint32_t status;
 
     switch (offset) {
     case 0x00: return flash->acr;
     case 0x04: case 0x08: return 0;
-    case 0x0C: return flash->sr | (busy(box) ? 0x10000 : 0);
+    case 0x0C:
+        status = flash->sr | (busy(box) ? 0x10000 : 0);
+        if (status & 0x10000) { /* whoever polls an erase does so 20 million times a second */
+            opq_pass_time(box, MIN(flash->busy_until_ns, opq_now_ns() + POLL_NS), true);
+        }
+        return status;
     case 0x10: return flash->cr | (busy(box) && (flash->cr & (SER | MER)) ? STRT : 0);
     case 0x14: return flash->optcr;
     }

@@ -1,25 +1,89 @@
 /*
- * A sleeping CPU (WFI) in counted time: QEMU hands over to its main loop, which moves the clock to the next timer
+ * Pace. A sleeping CPU (WFI) in counted time: QEMU hands over to its main loop, which moves the clock to the next timer
  * and wakes the CPU: two thread switches for each interrupt, the larger part of a run. Here the CPU's own thread
  * does the same steps. Time and order of events are the same; only the wall clock notices.
+ *
+ * Live (`live=on`), each virtual ms waits for the wall clock. When the host is late, virtual time is late with it
+ * and catches up at full speed: firmware and converters do not lose a sample by it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "opqbox.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/seqlock.h"
 #include "block/aio.h"
 #include "hw/core/cpu.h"
 #include "system/accel-ops.h"
 #include "system/cpu-timers.h"
+#include "system/cpu-timers-internal.h"
 #include "system/cpus.h"
-#include "qemu/main-loop.h"
 
 #define TURNS 256 /* then the main loop has its turn: signals, character devices */
 
 static OpqBox *the_box;
 static bool looking;
+static QEMUTimer *pacer;
+static int64_t began_virtual_ns, began_real_ns;
+
+#define PACE_NS 1000000
+
+/* In the CPU's thread and outside of any timer: who stops the machine waits for timers, and we wait for its lock. */
+static void keep_pace(CPUState *cpu, run_on_cpu_data ahead_us)
+{
+    looking = true;
+    bql_unlock();
+    g_usleep(ahead_us.host_ulong);
+    bql_lock();
+    looking = false;
+}
+
+static void pace(void *opaque)
+{
+    int64_t now = opq_now_ns(), real_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME), ahead_ns;
+
+    if (!began_real_ns) {
+        began_real_ns = real_ns;
+        began_virtual_ns = now;
+    }
+    ahead_ns = (now - began_virtual_ns) - (real_ns - began_real_ns);
+    the_box->lag_ns = MAX(the_box->lag_ns, -ahead_ns);
+    if (ahead_ns > 0) {
+        async_run_on_cpu(CPU(the_box->armv7m.cpu), keep_pace, RUN_ON_CPU_HOST_ULONG(ahead_ns / 1000));
+    }
+    timer_mod(pacer, now + PACE_NS);
+}
+
+/*
+ * The core stands still until `until_ns`, the rest of the chip does not: for an access that blocks. With
+ * `interruptible` only until the core would take an interrupt: for a wait that firmware does by polling.
+ */
+void opq_pass_time(OpqBox *box, int64_t until_ns, bool interruptible)
+{
+    int64_t now;
+
+    if (!icount_enabled()) {
+        return; /* nobody can move the wall clock */
+    }
+    while ((now = opq_now_ns()) < until_ns && !box->ended) {
+        int64_t deadline = qemu_clock_deadline_ns_all(QEMU_CLOCK_VIRTUAL, QEMU_TIMER_ATTR_ALL);
+        int64_t step = deadline < 0 ? until_ns - now : MIN(deadline, until_ns - now);
+
+        seqlock_write_lock(&timers_state.vm_clock_seqlock, &timers_state.vm_clock_lock);
+        qatomic_set_i64(&timers_state.qemu_icount_bias, timers_state.qemu_icount_bias + step);
+        seqlock_write_unlock(&timers_state.vm_clock_seqlock, &timers_state.vm_clock_lock);
+        qemu_clock_run_timers(QEMU_CLOCK_VIRTUAL);
+        if (interruptible && armv7m_nvic_can_take_pending_exception(&box->armv7m.nvic)) {
+            break;
+        }
+    }
+}
 
 static bool idle(CPUState *cpu)
 {
+    if (looking && !qemu_in_vcpu_thread()) {
+        return false; /* the main loop, while the CPU's thread looks or waits: it is not asleep */
+    }
     if (looking || the_box->ended || !icount_enabled() || !qemu_in_vcpu_thread()) {
         return true;
     }
@@ -65,6 +129,14 @@ void opq_idle_init(OpqBox *box)
     the_box = box;
     if (icount_enabled()) {
         silence(qemu_get_aio_context());
+    }
+    if (box->live) {
+        if (!icount_enabled()) {
+            error_report("live=on wants -icount shift=3,sleep=off");
+            exit(1);
+        }
+        pacer = timer_new_ns(QEMU_CLOCK_VIRTUAL, pace, box);
+        timer_mod(pacer, 0);
     }
     if (tcg) {
         ACCEL_OPS_CLASS(tcg)->cpu_thread_is_idle = idle;

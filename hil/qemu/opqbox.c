@@ -156,6 +156,9 @@ static void opqbox_init(MachineState *machine)
     signal(SIGABRT, process_aborts);
 }
 
+static bool get_live(Object *object, Error **errp) { return OPQBOX_MACHINE(object)->live; }
+static void set_live(Object *object, bool value, Error **errp) { OPQBOX_MACHINE(object)->live = value; }
+
 #define FILE_PROPERTY(name)                                                    \
     static char *get_##name(Object *object, Error **errp)                      \
     {                                                                          \
@@ -199,6 +202,7 @@ static void opqbox_class_init(ObjectClass *class, void *data)
     object_class_property_add_str(class, "flash", get_flash_file, set_flash_file);
     object_class_property_add_str(class, "report", get_report_file, set_report_file);
     object_class_property_add_str(class, "uart1-log", get_uart1_log, set_uart1_log);
+    object_class_property_add_bool(class, "live", get_live, set_live);
     object_class_property_add_str(class, "uid", get_uid, set_uid);
 }
 

@@ -126,7 +126,8 @@ typedef struct {
     uint8_t tdr, shift;
     QEMUTimer *tx_timer, *rx_timer, *idle_timer;
     GByteArray *incoming; /* from the character device, not yet on the wire */
-    guint incoming_at;
+    GByteArray *outgoing; /* live: what the character device has not taken */
+    guint incoming_at, watch;
     GArray *script;       /* OpqByte, from the world, in order of time */
     guint script_at;
     int64_t tx_end_ns, rx_end_ns;
@@ -176,6 +177,8 @@ struct OpqBox {
 
     /* properties */
     char *world_file, *flash_file, *report_file, *uart1_log, *uid;
+    bool live; /* virtual time keeps to the wall clock */
+    int64_t lag_ns; /* live: how far it was behind at most */
     uint32_t hse_hz;
     uint32_t mains_channel; /* of ADC1 */
     uint32_t spi2_zero;     /* the converter's code for 0: 32768 for a unipolar one, 0 for two's complement */
@@ -334,6 +337,7 @@ void opq_core_reset(OpqBox *box, int index);
 
 /* idle.c */
 void opq_idle_init(OpqBox *box);
+void opq_pass_time(OpqBox *box, int64_t until_ns, bool interruptible);
 
 /* world.c, mains.c */
 void opq_world_init(OpqBox *box);

@@ -151,6 +151,9 @@ void opq_report_write(OpqBox *box, const char *reason)
     if (icount_enabled()) {
         g_string_append_printf(out, ",\n  \"instructions\": %" PRId64, icount_get_raw());
     }
+    if (box->live) {
+        g_string_append_printf(out, ",\n  \"lag_ns\": %" PRId64, box->lag_ns);
+    }
     g_string_append_printf(out, ",\n  \"hclk_hz\": %u", box->rcc.hclk_hz);
     models(box, out);
     g_string_append_printf(out, ",\n  \"resets\": [%s]", report->resets->str);

@@ -13,7 +13,8 @@
 
 enum { PE = 1, FE = 2, NF = 4, ORE = 8, IDLE = 16, RXNE = 32, TC = 64, TXE = 128 };
 enum { RE = 4, TE = 8, UE = 0x2000 };
-#define INCOMING_LIMIT 4096 /* of a live line: beyond it the sender waits */
+#define INCOMING_LIMIT 4096   /* of a live line: beyond it the sender waits */
+#define OUTGOING_LIMIT 262144 /* 2.8 s of the link; beyond it bytes are lost, as on a cable */
 
 typedef struct { int64_t t_ns; uint8_t byte; } Byte;
 
@@ -91,6 +92,45 @@ static bool noised(uint32_t ppb, uint64_t *state, uint8_t *byte)
     return true;
 }
 
+static gboolean may_write(void *unused, GIOCondition condition, void *opaque)
+{
+    OpqUsart *usart = opaque;
+    int sent = qemu_chr_fe_write(&usart->chr, usart->outgoing->data, usart->outgoing->len);
+
+    if (sent > 0) {
+        g_byte_array_remove_range(usart->outgoing, 0, sent);
+    }
+    usart->watch = usart->outgoing->len ? usart->watch : 0;
+    return usart->outgoing->len != 0;
+}
+
+/* To the character device, and to whoever reads the log. */
+static void leaves(OpqBox *box, int index, uint8_t byte, int64_t t_ns)
+{
+    OpqUsart *usart = &box->usart[index];
+
+    usart->tx_bytes++;
+    usart->noised_tx += noised(usart->noise_tx_ppb, &usart->noise_tx_state, &byte);
+    if (index == 0) {
+        log_byte(t_ns, byte);
+    }
+    if (!qemu_chr_fe_backend_connected(&usart->chr)) {
+        return;
+    }
+    if (!box->live) {
+        qemu_chr_fe_write_all(&usart->chr, &byte, 1);
+    } else if (usart->outgoing->len < OUTGOING_LIMIT) {
+        g_byte_array_append(usart->outgoing, &byte, 1);
+        if (!usart->watch && may_write(NULL, G_IO_OUT, usart)) {
+            usart->watch = qemu_chr_fe_add_watch(&usart->chr, G_IO_OUT | G_IO_HUP, may_write, usart);
+            usart->lost_off += usart->watch ? 0 : usart->outgoing->len; /* nobody has the other end open */
+            g_byte_array_set_size(usart->outgoing, usart->watch ? usart->outgoing->len : 0);
+        }
+    } else {
+        usart->lost_off++;
+    }
+}
+
 static void tx_begin(OpqBox *box, int index, int64_t t_ns)
 {
     OpqUsart *usart = &box->usart[index];
@@ -106,19 +146,11 @@ static void tx_begin(OpqBox *box, int index, int64_t t_ns)
 static void tx_done(OpqBox *box, int index)
 {
     OpqUsart *usart = &box->usart[index];
-    uint8_t byte = usart->shift;
 
     if (box->ended || !usart->shifting) {
         return;
     }
-    usart->tx_bytes++;
-    usart->noised_tx += noised(usart->noise_tx_ppb, &usart->noise_tx_state, &byte);
-    if (index == 0) {
-        log_byte(usart->tx_end_ns, byte);
-    }
-    if (qemu_chr_fe_backend_connected(&usart->chr)) {
-        usart->lost_off += qemu_chr_fe_write(&usart->chr, &byte, 1) != 1; /* nobody reads: lost, as on a cable */
-    }
+    leaves(box, index, usart->shift, usart->tx_end_ns);
     usart->shifting = false;
     if (usart->tdr_full && (usart->cr1 & TE)) {
         tx_begin(box, index, usart->tx_end_ns);
@@ -327,6 +359,7 @@ void opq_usart_init(OpqBox *box)
     for (int index = 0; index < 2; index++) {
         OpqUsart *usart = &box->usart[index];
         usart->incoming = g_byte_array_new();
+        usart->outgoing = g_byte_array_new();
         usart->script = g_array_new(false, false, sizeof(Byte));
         usart->tx_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, tx[index], box);
         usart->rx_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, rx[index], box);

@@ -188,6 +188,13 @@ def test_flash_obeys_keys_sectors_and_one_to_zero(run: Callable[..., Ran]) -> No
     assert len(ran.flash) == 1 << 20
 
 
+def test_an_erase_stalls_what_runs_from_flash_and_not_what_runs_from_ram(run: Callable[..., Ran]) -> None:
+    ran = run("stall", f"end {S}")
+    assert ran.said == {"ram_ms": 250, "ram_turns": 1, "flash_ms": 250, "flash_turns": 0, "done": 1}
+    assert ran.report["flash"]["stalls"] == 1
+    assert ran.report["flash"]["stall_ns"] == pytest.approx(S / 4, rel=0.001)
+
+
 def test_a_cut_in_a_program_leaves_some_of_its_bits(run: Callable[..., Ran]) -> None:
     found = set()
     for seed in range(6):

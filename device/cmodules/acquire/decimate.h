@@ -10,7 +10,7 @@
 
 #include "acquire.h"
 
-enum { OPQ_MAX_TAPS = 97 };
+enum { OPQ_MAX_TAPS = 97, OPQ_PADDED_TAPS = 104 };
 
 typedef struct {
     uint8_t oversampling;
@@ -26,8 +26,9 @@ typedef struct {
     int16_t offset_lsb;
     uint32_t oversampling, tap_count, shift;
     uint32_t clipping;                   // samples still to come that see a clipped conversion
-    int16_t taps[OPQ_MAX_TAPS + 1];      // a copy in RAM, one zero behind
-    int16_t line[OPQ_MAX_TAPS - 1 + OPQ_HALF_COUNTS + 1];
+    uint32_t padded;                     // tap_count with the zeros behind: a multiple of OPQ_DOT_STEP
+    int16_t taps[OPQ_PADDED_TAPS];       // a copy in RAM
+    int16_t line[OPQ_PADDED_TAPS + OPQ_HALF_COUNTS]; // what is under the padding's zeros does not matter
 } opq_decimator_t;
 
 void opq_decimator_init(opq_decimator_t *decimator, const opq_filter_t *filter, opq_raw_form_t form, int16_t offset_lsb);

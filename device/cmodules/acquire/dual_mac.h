@@ -7,20 +7,35 @@
 #include "ramfunc.h"
 
 #ifdef __ARM_FEATURE_SIMD32
-#include <arm_acle.h>
 #include <string.h>
 
-// `sum` + a[0] b[0] + a[1] b[1]; either may be unaligned.
+// `sum` + a[0] b[0] + a[1] b[1]; either may be unaligned. Assembly, for GCC 12 moves the sum's pair of registers around
+// each __smlald.
 OPQ_RAMINLINE int64_t opq_dual_mac(int64_t sum, const int16_t *a, const int16_t *b) {
-    int16x2_t pair_a, pair_b;
+    uint32_t pair_a, pair_b;
     memcpy(&pair_a, a, sizeof pair_a); // one LDR
     memcpy(&pair_b, b, sizeof pair_b);
-    return __smlald(pair_a, pair_b, sum);
+    __asm("smlald %Q0, %R0, %1, %2" : "+r"(sum) : "r"(pair_a), "r"(pair_b));
+    return sum;
 }
 #else
 OPQ_RAMINLINE int64_t opq_dual_mac(int64_t sum, const int16_t *a, const int16_t *b) {
     return sum + (int64_t)a[0] * b[0] + (int64_t)a[1] * b[1];
 }
 #endif
+
+enum { OPQ_DOT_STEP = 8 };
+
+// `sum` + a[0] b[0] + ... of `count` products, a multiple of OPQ_DOT_STEP: two instructions each on the target, unrolled by
+// hand, for the firmware is built for size.
+OPQ_RAMINLINE int64_t opq_dot(int64_t sum, const int16_t *a, const int16_t *b, uint32_t count) {
+    for (const int16_t *end = b + count; b != end; a += OPQ_DOT_STEP, b += OPQ_DOT_STEP) {
+        sum = opq_dual_mac(sum, a, b);
+        sum = opq_dual_mac(sum, a + 2, b + 2);
+        sum = opq_dual_mac(sum, a + 4, b + 4);
+        sum = opq_dual_mac(sum, a + 6, b + 6);
+    }
+    return sum;
+}
 
 #endif

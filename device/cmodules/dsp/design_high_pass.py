@@ -23,10 +23,10 @@ def taps() -> NDArray[np.int64]:
 def header() -> str:
     lines = [
         "// Made by design_high_pass.py (a test holds it to that); not edited by hand.",
-        "const int16_t opq_high_pass[OPQ_HIGH_PASS_TAPS + 1] = {",
+        "const int16_t opq_high_pass[OPQ_HIGH_PASS_PADDED] = {",
     ]
     row = "   "
-    for tap in [*taps(), 0]:
+    for tap in [*taps(), 0, 0, 0]:
         if len(row) + len(f" {tap},") > 110:
             lines.append(row)
             row = "   "

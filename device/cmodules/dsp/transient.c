@@ -7,10 +7,7 @@ uint32_t opq_transient_peak_q15(const opq_history_t *history, uint64_t first, ui
     uint64_t peak = 0;
     for (uint64_t sample = first; sample < end; sample++) {
         const int16_t *counts = opq_history_from(history, sample - OPQ_HIGH_PASS_REACH);
-        int64_t sum = 0;
-        for (uint32_t k = 0; k < OPQ_HIGH_PASS_TAPS; k += 2) {
-            sum = opq_dual_mac(sum, opq_high_pass + k, counts + k);
-        }
+        int64_t sum = opq_dot(0, counts, opq_high_pass, OPQ_HIGH_PASS_PADDED);
         uint64_t size = (uint64_t)(sum < 0 ? -sum : sum);
         peak = size > peak ? size : peak;
     }

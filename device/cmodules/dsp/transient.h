@@ -6,9 +6,9 @@
 
 #include "history.h"
 
-enum { OPQ_HIGH_PASS_TAPS = 125, OPQ_HIGH_PASS_REACH = 62 };
+enum { OPQ_HIGH_PASS_TAPS = 125, OPQ_HIGH_PASS_REACH = 62, OPQ_HIGH_PASS_PADDED = 128 };
 
-extern const int16_t opq_high_pass[OPQ_HIGH_PASS_TAPS + 1]; // Q15, sum 0, one zero behind
+extern const int16_t opq_high_pass[OPQ_HIGH_PASS_PADDED]; // Q15, sum 0, zeros behind
 
 // Largest |filtered| in 2^-15 counts of samples `first` .. `end` - 1; reads from first - 62 to end + 61.
 uint32_t opq_transient_peak_q15(const opq_history_t *history, uint64_t first, uint64_t end);

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 CONFIRM_MS = 10_000
 GIVE_UP_MS = 120_000
 CONFIRM_AGAIN_MS = 5000
+BREATHE_MS = 2000
+"""From one sector's erase (1 to 2 s, nothing is sent meanwhile) to the next: what waits in the ring of
+3.2 s is asked for again and resent, at twice the real rate."""
 IDLE_MS = 30_000
 """No piece for so long: the sender is gone, the watchdog is the samples' again."""
 
@@ -46,6 +49,7 @@ class Updater:
         self._exceptions = 0
         self._confirm_ms = 0
         self._erasing = False
+        self._erase_ms = 0
         self._piece_ms = 0
         self.receiving = False
         if update.rolled_back():
@@ -74,6 +78,8 @@ class Updater:
         if status in (update.OK, update.WRONG_OFFSET):
             pipeline.acknowledge(command_id, codes.DONE, str(update.next()))
         elif status == update.BUSY:
+            if not self._erasing:
+                self._erase_ms = self._ticks_ms()
             self._erasing = True
             pipeline.acknowledge(command_id, codes.BUSY, str(update.next()))
         elif status == update.BAD_IMAGE:
@@ -86,7 +92,9 @@ class Updater:
     def step(self) -> None:
         """One sector of an erase at a time, so that the loop breathes; watches sender and trial."""
         if self._erasing:
-            self._erasing = update.step() == update.BUSY
+            if time.ticks_diff(self._ticks_ms(), self._erase_ms) >= 0:
+                self._erasing = update.step() == update.BUSY
+                self._erase_ms = time.ticks_add(self._ticks_ms(), BREATHE_MS)
             self._piece_ms = self._ticks_ms()
         elif self.receiving and time.ticks_diff(self._ticks_ms(), self._piece_ms) > IDLE_MS:
             self._receives(False)

@@ -262,7 +262,7 @@ def case_an_update_is_begun_written_and_tried_by_a_reset():
     assert logs(codes.UPDATE_VERIFIED) == [(1124, 1)]
 
 
-def case_while_the_slot_is_erased_pieces_are_busy_and_sectors_go_one_by_one():
+def case_while_the_slot_is_erased_pieces_are_busy_and_sectors_go_one_by_one_with_a_pause():
     def piece():
         update.answers[:] = [update.BUSY, update.BUSY, update.BUSY, update.OK]  # data, three sectors
         pipeline.inbox.append((pipeline.UPDATE_DATA, 2, 0, bytes(1024)))
@@ -270,9 +270,12 @@ def case_while_the_slot_is_erased_pieces_are_busy_and_sectors_go_one_by_one():
     run = Run()
     run.later(1000, command(codes.UPDATE_BEGIN, "200000", 1))
     run.later(1100, piece)
-    run.later(1500, lambda: pipeline.inbox.append((pipeline.UPDATE_DATA, 3, 0, bytes(1024))))
-    run.for_ms(3000)
+    run.later(2000, lambda: told.append(update.sectors))  # the gateway fetches what piled up
+    run.later(6500, lambda: pipeline.inbox.append((pipeline.UPDATE_DATA, 3, 0, bytes(1024))))
+    told = []
+    run.for_ms(8000)
     assert pipeline.named("ack")[1:] == [(2, codes.BUSY, "0"), (3, codes.DONE, "1024")]
+    assert told == [1]
     assert update.sectors == 3
 
 

@@ -1,10 +1,18 @@
-"""In this repository the HIL tests build what they run: firmware of both boards, once (cached)."""
+"""In this repository the HIL tests build what they run: firmware of both boards, once (cached).
+
+Suite A is played once per session, two emulators side by side, before the first test that asks for a verdict:
+every scenario that some collected test names in its parameter `scenario`.
+"""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
+from opq_hil.backends.backend import Backend
 from opq_hil.firmware import Firmware
+from opq_hil.suites.catalogue import SCENARIOS, play_all
+from opq_hil.suites.scenario import Verdict
 from opq_proto.errors import OpqError
 
 
@@ -17,3 +25,33 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
         return firmware_for(request.config.getoption("--hil-firmware"))
     except OpqError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def verdicts(
+    request: pytest.FixtureRequest,
+    hil_backend: Backend,
+    hil_firmware: Mapping[str, Firmware],
+    hil_folder: Path,
+) -> Mapping[str, Verdict]:
+    """How every scenario of this session went."""
+    asked = (getattr(item, "callspec", None) for item in request.session.items)
+    names = [call.params["scenario"] for call in asked if call and "scenario" in call.params]
+    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+
+    def say(line: str) -> None:
+        if terminal:
+            terminal.write_line(f"hil: {line}")
+
+    def told(verdict: Verdict) -> None:
+        line = f"{verdict.outcome} {verdict.scenario.name}, {verdict.wall_s:.1f} s"
+        if verdict.virtual_s:
+            line += f" for {verdict.virtual_s:.0f} s virtual"
+        if verdict.outcome == "failed":
+            line += f": {verdict.reason}; kept in {verdict.folder}"
+        say(line)
+
+    say(hil_backend.version)
+    scenarios = [SCENARIOS[name] for name in dict.fromkeys(names)]
+    played = play_all(scenarios, hil_backend, hil_firmware, hil_folder, told)
+    return {verdict.scenario.name: verdict for verdict in played}

@@ -19,6 +19,7 @@ from opq_proto.errors import ConfigError
 
 def firmware(folder: Path) -> dict[str, Firmware]:
     boards = {"opqbox": "spi2", "pyboard_f405": "adc1"}
+    (folder / "none").write_bytes(b"")
     return {
         board: Firmware(Image(board, folder / "none", converter), folder / "none")
         for board, converter in boards.items()

@@ -33,19 +33,19 @@ def logged(run: Run, event: str) -> list[Log]:
 def corrupted_line(bench: Bench) -> Figures:
     """One byte in 10,000 has a flipped bit, both ways: every sample arrives or is counted, none is wrong.
 
-    The gateway is a script: each second it asks twice for what is 1 and 2 s old, whether it misses it
-    or not. That is resending at twice the real rate, beside the fresh samples.
+    The gateway is a script: each second it asks for what is half a second and 1.5 s old, whether it
+    misses it or not. That is resending at twice the real rate, beside the fresh samples.
     """
     seconds = 40
     said: list[tuple[int, LinkMessage | bytes]] = []
     for second in range(6, seconds - 2):
         said.append((second * NS, Command(second, Operation.HELLO)))
-        said += [
-            (second * NS + age * NS // 4, Resend((second - 4 - age) * RATE_HZ, RATE_HZ)) for age in (1, 2)
-        ]
+        newest = second * RATE_HZ - RATE_HZ // 2  # sampling begins 0.14 s after power-on
+        said += [(second * NS, Resend(newest - age * RATE_HZ, RATE_HZ)) for age in (2, 1)]
     noise = (Noise(1e-4, False, 5), Noise(1e-4, True, 6))
     run = bench.run(World(seconds * NS, said=tuple(said), noise=noise))
-    blocks = [block for block in run.capture.of(Samples) if block.first_sample < (seconds - 8) * RATE_HZ]
+    asked_for = range(4 * RATE_HZ, (seconds - 5) * RATE_HZ)
+    blocks = [block for block in run.capture.of(Samples) if block.first_sample in asked_for]
     whole = waveform(blocks)
     require(whole.conflicts == 0, f"{whole.conflicts} samples came with two values: a bad frame passed")
     lost_frames = frames_lost(run)
@@ -82,7 +82,7 @@ def frames_lost(run: Run) -> int:
 
 def silent_minute(bench: Bench) -> Figures:
     """The gateway says nothing for a minute, then asks for the last 2 s: they come, nothing was lost."""
-    asked = 62 * RATE_HZ
+    asked = 64 * RATE_HZ + RATE_HZ // 2  # of the ring's 3.2 s
     said: tuple[tuple[int, LinkMessage | bytes], ...] = (
         (6 * NS, Command(1, Operation.HELLO)),
         (67 * NS, Command(2, Operation.HELLO)),

@@ -4,12 +4,13 @@
 with the figure in its text. pytest and `opq-tools hil run` play the same scenarios.
 """
 
+import hashlib
 import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +91,17 @@ class Bench:
         return run
 
     def prepared(self, board: str = "opqbox", seconds: int = 0, **settings: str) -> Path:
-        """A flash in which settings were saved, by commands as a gateway sends them; made once per folder.
+        """A flash in which settings were saved, by commands as a gateway sends them; made once per
+        folder and firmware.
 
         `seconds`: how long it runs at least, e.g. until its image is confirmed.
 
         Raises:
             NotShownError: the Box did not take them.
         """
-        key = "_".join(
-            [board, f"{seconds}s", *(f"{name}-{value}" for name, value in sorted(settings.items()))]
-        )
+        image = hashlib.sha256(self.firmware(board).image.flash.read_bytes()).hexdigest()[:12]
+        told = (f"{name}-{value}" for name, value in sorted(settings.items()))
+        key = "_".join([board, image, f"{seconds}s", *told])
         path = self.folder.parent / "prepared" / f"{key}.bin"
         with _preparing:
             if not path.exists():
@@ -174,6 +176,7 @@ class Verdict:
     folder: Path
     wall_s: float
     virtual_s: float
+    runs: tuple[Run, ...] = field(default=(), repr=False)
 
     def document(self) -> dict[str, Any]:
         """For --json and for `verdict.json` beside the runs."""
@@ -210,7 +213,8 @@ def play(
     except OpqError as error:
         outcome, reason = "failed", str(error)
     virtual_s = sum(run.world.end_ns for run in bench.runs) / 1e9
-    verdict = Verdict(scenario, outcome, figures, reason, place, now() - began, virtual_s)
+    wall_s = now() - began
+    verdict = Verdict(scenario, outcome, figures, reason, place, wall_s, virtual_s, tuple(bench.runs))
     place.mkdir(parents=True, exist_ok=True)
     (place / "verdict.json").write_text(json.dumps(verdict.document(), indent=2) + "\n", encoding="utf-8")
     return verdict

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_hil.backends.backend import Run
+from opq_hil.capture import waveform
 from opq_hil.firmware import Firmware
 from opq_hil.strategy import when
 from opq_hil.suites.faults import logged
-from opq_hil.suites.sampling import nothing_missed
+from opq_hil.suites.sampling import RATE_HZ
 from opq_hil.suites.scenario import Bench, Figures, Scenario, SkippedError, require
 from opq_hil.world import NS, World
 from opq_proto.firmware_image import (
@@ -20,15 +21,25 @@ from opq_proto.firmware_image import (
     read_bundle,
     read_header,
 )
-from opq_proto.link_messages import Acknowledgement, Command, LinkMessage, Operation, Status, UpdateData
+from opq_proto.link_messages import (
+    Acknowledgement,
+    Command,
+    Health,
+    LinkMessage,
+    Operation,
+    Resend,
+    Samples,
+    Status,
+    UpdateData,
+)
 from opq_proto.signing import firmware_key
 
 BOARD = "opqbox"
 PIECE_BYTES = 1024
 PIECE_NS = 14_000_000
 """A frame of 1,040 bytes is 11.3 ms on the line; its 256 words are 4 ms of programming."""
-ERASE_NS = 7 * NS
-"""Three sectors of 128 KB, at most 2 s each by DS8626 table 40 (1 s typical)."""
+ERASE_NS = 10 * NS
+"""Three sectors of 128 KB, 2 s each at most (DS8626 table 40), and the Box breathes between them."""
 CONFIRM_S = 14
 """From power-on until an image is confirmed: boot, and 10 s of samples without a loss."""
 BOOT_NS = 3 * NS
@@ -45,18 +56,22 @@ class Telling:
 
 
 def tell(image: bytes, start_ns: int, first_id: int, send_bytes: int | None = None) -> Telling:
-    """Begin, the first piece, a wait for the erasure, all pieces, end; without looking at any answer.
+    """Begin, the header, one piece that sets off the erasure, a wait, all pieces, end; whatever is answered.
 
-    `send_bytes`: break off after so many, for a truncated image. The first piece is sent again after
-    the wait: the Box may have asked for it again while it erased.
+    While it erases the Box sends nothing: what it sampled is asked for again, each second for the two
+    before. `send_bytes`: break off after so many, for a truncated image.
     """
     said: list[tuple[int, LinkMessage | bytes]] = [
         (start_ns, Command(first_id, Operation.UPDATE_BEGIN, str(len(image)))),
-        (start_ns + NS // 20, UpdateData(first_id + 1, 0, image[:PIECE_BYTES])),
+        (start_ns + NS // 20, UpdateData(first_id + 1, 0, image[:HEADER_BYTES])),
+        (start_ns + NS // 4, UpdateData(first_id + 1, HEADER_BYTES, image[HEADER_BYTES:PIECE_BYTES])),
     ]
     at_ns = start_ns + ERASE_NS
+    for asked_ns in range(start_ns + NS, at_ns + NS, NS // 2):
+        newest = (asked_ns - NS // 5) * RATE_HZ // NS
+        said.append((asked_ns, Resend(newest - 5 * RATE_HZ // 2, 2 * RATE_HZ)))
     body = image[:send_bytes]
-    for offset in range(0, len(body), PIECE_BYTES):
+    for offset in range(HEADER_BYTES, len(body), PIECE_BYTES):
         said.append((at_ns, UpdateData(first_id + 1, offset, body[offset : offset + PIECE_BYTES])))
         at_ns += PIECE_NS
     said.append((at_ns + NS // 4, Command(first_id + 2, Operation.UPDATE_END)))
@@ -166,7 +181,10 @@ def bad_updates(bench: Bench) -> Figures:
         refused(run, 101 + 2 * number, verdict)
     refused(run, 202, Verdict.TRUNCATED)
     refused(run, 302, Verdict.BAD_HASH)
-    nothing_missed(run.capture, since_s=3.0, end_s=run.world.end_ns / NS)
+    whole = waveform(run.capture.of(Samples))
+    require(whole.missing == 0 and whole.conflicts == 0, f"{whole.missing} samples lost over two erasures")
+    health = run.capture.of(Health)[-1]
+    require(health.missing_samples == 0 == health.overruns, f"{health.missing_samples} samples not taken")
     again = bench.run(World(4 * NS), BOARD, name="again", flash=run.flash)
     when(again.capture.heard, "running, sampling")
     return {

@@ -1,0 +1,106 @@
+"""The clock on the PC and the clock in the firmware: the same pulses and texts give the same stamps.
+
+The Box's run is taken from suite A. What its clock was fed is known from outside (pulses and text from the
+world, readings from Health, the second at which it thought from GpsStatus), so the C files on the PC can be
+fed the same, and every block's stamp compared.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+from clock_on_pc import ClockOnPc
+
+from opq_hil.backends.backend import Run
+from opq_hil.suites import timekeeping
+from opq_hil.suites.scenario import Verdict
+from opq_hil.suites.ticks import TICK_HZ, TICKS_PER_SAMPLE, moments, settle, tick_of
+from opq_proto.link_messages import GpsStatus, Health, Samples
+from opq_proto.messages import TimeSource
+
+pytestmark = pytest.mark.timeout(3600)
+BYTE_NS = 10**10 // 9600
+POLL_NS = 10_000_000
+"""The Box's main thread takes the receiver's bytes from their queue each 10 ms."""
+ONE_TICK_NS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that reaches the clock, or is to be compared, at a virtual time."""
+
+    t_ns: int
+    order: int
+    what: object
+
+
+def story(run: Run) -> list[Moment]:
+    """All of it in the order in which the Box met it."""
+    found = list(_heard(run))
+    gps = run.world.gps
+    assert gps is not None
+    found += [
+        Moment(edge + POLL_NS, 0, tick_of(edge))
+        for edge in gps.pulses(run.world.oscillator, run.world.end_ns)
+    ]
+    for start, text in gps.text(run.world.oscillator, run.world.end_ns):
+        for at in range(0, len(text), 8):
+            piece = text[at : at + 8]
+            found.append(Moment(start + (at + len(piece)) * BYTE_NS, 1, piece))
+    return sorted(found, key=lambda moment: (moment.t_ns, moment.order))
+
+
+def _heard(run: Run) -> Iterator[Moment]:
+    healths = {round(t_ns / 1e9, 1): health for t_ns, health in run.capture.timed(Health)}
+    for t_ns, status in run.capture.timed(GpsStatus):
+        health = healths[round(t_ns / 1e9, 1)]
+        yield Moment(t_ns - 700_000, 2, (status, health.temperature_c))  # queued, and 49 bytes on the line
+    for t_ns, block in run.capture.timed(Samples):
+        yield Moment(t_ns, 3, block)
+
+
+def thinks_at(clock: ClockOnPc, told_ns: int, guess: int) -> int:
+    """The tick at which the clock says `told_ns`: the Box tells the time of its last thought."""
+    for _ in range(4):
+        guess += (told_ns - clock.stamp(guess).t_ns) * 21 // 250
+    near = range(guess - 3, guess + 4)
+    return min(near, key=lambda tick: abs(clock.stamp(tick).t_ns - told_ns))
+
+
+@pytest.mark.parametrize("scenario", [scenario.name for scenario in timekeeping.CLOCK])
+def test_the_pc_s_clock_and_the_box_s_give_the_same_stamps(
+    scenario: str, verdicts: Mapping[str, Verdict]
+) -> None:
+    verdict = verdicts[scenario]
+    if verdict.outcome == "skipped":
+        pytest.skip(verdict.reason)
+    run = verdict.runs[-1]
+    pairs = run.capture.timed(Samples)
+    blocks = [block for _, block in pairs]
+    found = moments(blocks, [t_ns for t_ns, _ in pairs])
+    found = settle(found, run.world, [block for block in blocks if block.source is TimeSource.GPS])
+    first = blocks[0]
+    began = found.zero + TICKS_PER_SAMPLE * first.first_sample - first.t_ns * 21 // 250
+    clock = ClockOnPc(began, tcxo=True)
+    compared = 0
+    for moment in story(run):
+        match moment.what:
+            case int(edge):
+                clock.pps(edge)
+            case bytes(piece):
+                clock.receive(piece, tick_of(moment.t_ns))
+            case (GpsStatus() as status, celsius):
+                now = thinks_at(clock, status.t_ns, tick_of(moment.t_ns))
+                assert abs(now - tick_of(moment.t_ns)) < TICK_HZ // 100
+                clock.temperature(now, float("nan") if celsius is None else celsius)
+                ours = clock.tick(now), clock.status().pulse_offset_ns
+                assert ours[0] == status.state, f"state at {moment.t_ns / 1e9:.1f} s"
+                assert abs(ours[1] - status.pps_offset_ns) <= ONE_TICK_NS, f"at {moment.t_ns / 1e9:.1f} s"
+            case Samples() as block:
+                stamp = clock.stamp(found.zero + TICKS_PER_SAMPLE * block.first_sample)
+                where = f"sample {block.first_sample} at {moment.t_ns / 1e9:.3f} s: {stamp} {block.t_ns}"
+                assert abs(stamp.t_ns - block.t_ns) <= ONE_TICK_NS, where
+                assert stamp.source == block.source, where
+                assert abs(stamp.rate_millihz - block.rate_millihz) <= 1, where
+                compared += 1
+    assert compared == len(blocks) > 60 * 60

@@ -37,7 +37,7 @@ HYSTERESIS_V = 0.2
 PROBE_EACH_MS = 5000
 PROBE_MS = 700
 FITTED_V = 1.0
-"""Below, nothing is connected to the pin: a Li-ion cell is never that empty, a supply neither."""
+"""Below, nothing is connected to the pin: no Li-ion cell is that empty. A supply once seen may fall to 0."""
 
 
 class Power:
@@ -62,12 +62,14 @@ class Power:
         self._told_none = False
         self._probed_ms = 0
         self._probing = False
+        self._senses_supply = False
 
     def watch(self) -> None:
         """Each 100 ms."""
         values = acquire.slow()
         if not math.isnan(values[1]):  # NaN: stopped, or not read yet
-            self.supply_v = values[1] if values[1] >= FITTED_V else None
+            self._senses_supply = self._senses_supply or values[1] >= FITTED_V
+            self.supply_v = values[1] if self._senses_supply else None
         if not math.isnan(values[2]):
             self.battery_v = values[2] if values[2] >= FITTED_V else None
         if board.supply_is_low():

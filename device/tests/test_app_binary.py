@@ -1,0 +1,140 @@
+"""The app in the binary that one would flash, on our QEMU: what it answers, keeps, and does when let down."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from opq_hil.firmware import Firmware
+from opq_hil.suites.scenario import Bench
+from opq_hil.world import NS, Power, Sine, World
+from opq_proto import log_codes
+from opq_proto.errors import OpqError
+from opq_proto.link_messages import (
+    FLAG_OVERRUN_BEFORE,
+    FLAG_RESENT,
+    Acknowledgement,
+    Command,
+    Crossing,
+    Health,
+    Hello,
+    Operation,
+    Resend,
+    Samples,
+    Settings,
+    Status,
+)
+
+pytestmark = pytest.mark.timeout(900)
+MAINS_LSB = 10_711
+"""120 V at the opqbox's 15.844 mV per LSB."""
+SUPPLY, BATTERY = 11, 12
+"""Channels of ADC1 (device/port/boards/opqbox/board.h), each behind a divider by two."""
+
+
+@pytest.fixture(scope="session")
+def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
+    """Firmware built from this tree (cached) unless --hil-firmware or OPQ_FIRMWARE_DIR names some."""
+    from opq_tools.built_firmware import firmware_for
+
+    try:
+        return firmware_for(request.config.getoption("--hil-firmware"))
+    except OpqError as error:
+        pytest.skip(str(error))
+
+
+def at(second: float) -> int:
+    return round(second * NS)
+
+
+def count(volts: float) -> int:
+    return round(volts / 2 / 3.3 * 4095)
+
+
+def events(run) -> list[str]:
+    return [log_codes.CODES[entry.code].event for entry in run.capture.of(log_codes.Log)]
+
+
+def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_the_line(
+    hil_bench: Bench,
+) -> None:
+    said = (
+        (at(2.0), Command(1, Operation.HELLO)),
+        (at(2.2), Command(2, Operation.PUT_SETTING, "gain=1.05")),
+        (at(2.8), Command(3, Operation.PUT_SETTING, "no_such=1")),
+        (at(2.9), Command(4, Operation.PUT_SETTING, "gain=20")),
+        (at(3.0), Command(5, Operation.CROSSING_LIMITS, "dip=0.99")),
+        (at(3.2), Resend(12_000, 4000)),
+        (at(4.0), Command(6, Operation.PUT_SETTING, "offset_lsb=100")),
+        (at(5.0), Command(7, Operation.RESET)),
+        (at(6.5), Command(8, Operation.GET_SETTINGS)),
+        (at(7.0), Command(9, Operation.REPL)),
+        (at(7.3), b"import pipeline\r\nprint('total', pipeline.stage('total')[0] > 100)\r\n"),
+    )
+    dips = ((at(3.5), at(3.7), 0.5),)
+    run = hil_bench.run(World(at(9), gps=None, said=said, mains=Sine(amplitude_lsb=MAINS_LSB, dips=dips)))
+    capture = run.capture
+
+    assert {a.command_id: (a.status, a.detail) for a in capture.of(Acknowledgement)} == {
+        1: (Status.DONE, ""),
+        2: (Status.DONE, ""),
+        3: (Status.BAD_ARGUMENT, "no setting no_such"),
+        4: (Status.BAD_ARGUMENT, "gain: value refused"),
+        5: (Status.DONE, ""),
+        6: (Status.DONE, ""),
+        7: (Status.DONE, ""),
+        8: (Status.DONE, ""),
+        9: (Status.DONE, ""),
+    }
+    hellos = capture.of(Hello)
+    assert len({hello.boot_id for hello in hellos}) == 3  # start, new offset, reset
+    assert hellos[-1].v_per_lsb == pytest.approx(hellos[0].v_per_lsb * 1.05, rel=1e-6)
+    [kept] = capture.of(Settings)
+    assert {"gain": "1.05", "offset_lsb": "100"}.items() <= dict(kept.values).items()
+    again = [block for block in capture.of(Samples) if block.flags & FLAG_RESENT]
+    told = {block.first_sample: block for t_ns, block in capture.timed(Samples) if t_ns < at(3.2)}
+    assert [block.first_sample for block in again] == list(range(12_000, 16_000, 200))
+    for block in again:
+        assert block.t_ns == told[block.first_sample].t_ns
+        assert np.array_equal(block.counts, told[block.first_sample].counts)
+    entering, leaving = capture.timed(Crossing)[:2]
+    assert entering[1].entering and not leaving[1].entering
+    assert 0 < entering[0] - at(3.5) < at(0.045)
+    assert 0 < leaving[0] - at(3.7) < at(0.045)
+    means = [float(np.mean(b.counts)) for b in capture.of(Samples, after_ns=at(6))]
+    assert np.allclose(means, -100, atol=1)
+    assert b"total True" in capture.data
+    assert not any(block.flags & FLAG_OVERRUN_BEFORE for block in capture.of(Samples))
+
+
+def test_an_empty_battery_stops_in_order_a_falling_vdd_at_once_and_both_begin_anew(hil_bench: Bench) -> None:
+    adc = (
+        (SUPPLY, 0, count(5.0)),
+        (BATTERY, 0, count(3.9)),
+        (SUPPLY, at(3), count(0.2)),
+        (SUPPLY, at(5), count(5.0)),
+        (SUPPLY, at(7), count(0.2)),
+        (BATTERY, at(9), count(3.2)),
+        (SUPPLY, at(14), count(5.0)),
+        (BATTERY, at(14), count(3.7)),
+    )
+    power = Power(adc=adc, pvd=((at(19), True), (at(20), False)))
+    run = hil_bench.run(World(at(22), gps=None, power=power))
+    log = events(run)
+    wanted = ["on_battery", "supply_back", "on_battery", "battery_low", "stopped", "converter_started"]
+    wanted += ["stopped", "converter_started"]
+    power_log = [
+        event for event in log if event.removeprefix("box.") in wanted and event != "box.converter_started"
+    ]
+    assert power_log == [f"box.{name}" for name in wanted if name != "converter_started"]
+    assert log.count("box.converter_started") == 3
+    assert not run.capture.of(Samples, after_ns=at(10))[0].first_sample  # silent until the supply is back
+    quiet = [t_ns for t_ns, _ in run.capture.timed(Samples) if at(10) < t_ns < at(14)]
+    assert quiet == []
+    assert run.report["resets"] == []
+    healths = run.capture.of(Health)
+    assert len(healths) >= 20
+    assert len({health.heap_free_bytes for health in healths[2:]}) == 1  # the low-water mark is flat
+    assert healths[6].supply_v == pytest.approx(5.0, abs=0.05)
+    assert healths[4].supply_v == pytest.approx(0.2, abs=0.05)
+    assert healths[4].battery_v == pytest.approx(3.9, abs=0.05)

@@ -1,0 +1,151 @@
+"""Recovery: the boot loader's C on the PC talks our serial link with opq_proto, byte for byte."""
+
+import ctypes
+import math
+
+import pytest
+from boot_on_pc import RECOVERY, BoxOnPc, image
+
+from opq_proto.firmware_image import Slot, Verdict
+from opq_proto.link import Decoder, encode
+from opq_proto.link_messages import (
+    Acknowledgement,
+    Command,
+    Hello,
+    LinkMessage,
+    Operation,
+    Status,
+    UpdateData,
+)
+
+MOST = 1 << 16
+
+
+class Line:
+    """The gateway's end."""
+
+    def __init__(self, box: BoxOnPc) -> None:
+        self.box, self.decoder, self.sequence = box, Decoder(), 0
+        box.c.probe_recovery()
+        [self.hello] = self.heard()
+
+    def heard(self) -> list[LinkMessage]:
+        out = ctypes.create_string_buffer(MOST)
+        length = self.box.c.probe_sent(out)
+        return [message for _, message in self.decoder.feed(out.raw[:length])]
+
+    def say(self, message: LinkMessage) -> list[LinkMessage]:
+        self.raw(encode(message, self.sequence))
+        self.sequence += 1
+        return self.heard()
+
+    def raw(self, data: bytes) -> None:
+        self.box.c.probe_feed(data, ctypes.c_size_t(len(data)))
+
+    def command(self, operation: Operation, argument: str = "") -> Acknowledgement:
+        answers = self.say(Command(77, operation, argument))
+        assert isinstance(answers[0], Acknowledgement)
+        assert answers[0].command_id == 77
+        return answers[0]
+
+    def piece(self, offset: int, data: bytes) -> Acknowledgement:
+        [answer] = self.say(UpdateData(5, offset, data))
+        assert isinstance(answer, Acknowledgement)
+        return answer
+
+
+@pytest.fixture
+def line() -> Line:
+    box = BoxOnPc()
+    assert box.start().action == RECOVERY
+    return Line(box)
+
+
+def test_it_says_hello_as_boot_loader_and_why_it_waits(line: Line) -> None:
+    hello = line.hello
+    assert isinstance(hello, Hello)
+    assert (hello.hardware, hello.firmware) == ("opqbox", "boot 1.0.0: no good image")
+    assert math.isnan(hello.v_per_lsb)
+    answers = line.say(Command(3, Operation.HELLO))
+    assert [type(answer) for answer in answers] == [Acknowledgement, Hello]
+
+
+def test_an_image_over_the_line_is_written_and_then_a_reset_is_wanted(line: Line) -> None:
+    content = image(1, Slot.A, body_bytes=5000)
+    begun = line.command(Operation.UPDATE_BEGIN, str(len(content)))
+    assert (begun.status, begun.detail) == (Status.DONE, "A")
+    offset = 0
+    while offset < len(content):
+        answer = line.piece(offset, content[offset : offset + 1024])
+        assert answer.status is Status.DONE
+        offset = int(answer.detail)
+    assert line.command(Operation.UPDATE_END).status is Status.DONE
+    assert line.box.c.probe_reset_wanted() == 1
+    plan = line.box.start()
+    assert (plan.slot, plan.trials) == (Slot.A, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "verdict"),
+    [
+        (image(1, Slot.A, sign=None), Verdict.UNSIGNED),
+        (image(1, Slot.B), Verdict.WRONG_ADDRESS),
+        (image(1, Slot.A, hardware="another"), Verdict.WRONG_HARDWARE),
+    ],
+)
+def test_a_bad_image_is_refused_with_its_verdict(line: Line, content: bytes, verdict: Verdict) -> None:
+    line.command(Operation.UPDATE_BEGIN, str(len(content)))
+    answer = line.piece(0, content[:1024])
+    assert (answer.status, answer.detail) == (Status.FAILED, f"verdict {int(verdict)}")
+    assert line.command(Operation.UPDATE_END).status is Status.FAILED
+    assert line.box.c.probe_reset_wanted() == 0
+
+
+def test_a_downgrade_is_refused_in_recovery_too() -> None:
+    box = BoxOnPc()
+    box.programmer(Slot.A, image(5))
+    box.start()
+    box.confirm(Slot.A)
+    assert box.start(pin=True).action == RECOVERY
+    line = Line(box)
+    content = image(4, Slot.B)
+    assert line.command(Operation.UPDATE_BEGIN, str(len(content))).detail == "B"
+    assert line.piece(0, content[:1024]).detail == f"verdict {int(Verdict.DOWNGRADE)}"
+    assert box.start().slot == Slot.A
+
+
+@pytest.mark.parametrize("argument", ["", "x", "-1", "12 ", "99999999999", "100", "500000"])
+def test_a_length_that_is_none_is_a_bad_argument(line: Line, argument: str) -> None:
+    assert line.command(Operation.UPDATE_BEGIN, argument).status is Status.BAD_ARGUMENT
+
+
+def test_other_commands_are_unknown_and_reset_resets(line: Line) -> None:
+    for operation in (Operation.GET_SETTINGS, Operation.PUT_SETTING, Operation.SYNC_TIME, Operation.REPL):
+        assert line.command(operation).status is Status.UNKNOWN
+    assert line.box.c.probe_reset_wanted() == 0
+    assert line.command(Operation.RESET).status is Status.DONE
+    assert line.box.c.probe_reset_wanted() == 1
+
+
+def test_noise_and_half_frames_are_skipped(line: Line) -> None:
+    line.raw(bytes(range(256)) * 20)
+    frame = encode(Command(1, Operation.HELLO), 0)
+    line.raw(frame[:-3])
+    line.raw(b"\0")
+    assert not line.heard()
+    assert line.command(Operation.HELLO).status is Status.DONE
+
+
+def test_pieces_before_begin_are_refused(line: Line) -> None:
+    answer = line.piece(0, b"x" * 100)
+    assert (answer.status, answer.detail) == (Status.FAILED, "status 5")
+
+
+def test_low_power_is_busy_and_passes(line: Line) -> None:
+    content = image(1, Slot.A)
+    line.command(Operation.UPDATE_BEGIN, str(len(content)))
+    line.piece(0, content[:512])
+    line.box.c.probe_low_power(1)
+    assert line.piece(512, content[512:1024]).status is Status.BUSY
+    line.box.c.probe_low_power(0)
+    assert line.piece(512, content[512:1024]).detail == "1024"

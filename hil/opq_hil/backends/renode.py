@@ -76,13 +76,13 @@ class Renode:
         began = time.monotonic()
         with _session(folder, world, flash or image.flash) as session:
             at_ns = 0
-            while at_ns < world.end_ns and not session.ask("world Ended"):
+            while at_ns < world.end_ns and not session.ask("sysbus.world Ended"):
                 if time.monotonic() - began > wall_limit_s:
                     raise WallLimitError(f"Renode ran longer than {wall_limit_s:g} s; see {folder}")
                 step_ns = min(SLICE_NS, world.end_ns - at_ns)
                 session.ask(f'emulation RunFor "{seconds(step_ns)}"')
                 at_ns += step_ns
-            session.ask(f'world Save "{folder}"')
+            session.ask(f'sysbus.world Save "{folder}"')
         wall_s = time.monotonic() - began
         return Run(
             world,
@@ -111,7 +111,7 @@ class Renode:
                 yield port
             finally:
                 session.ask("pause")
-                session.ask(f'world Save "{folder}"')
+                session.ask(f'sysbus.world Save "{folder}"')
 
 
 @dataclass(slots=True)

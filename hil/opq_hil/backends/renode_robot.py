@@ -1,0 +1,75 @@
+"""The robot suites in hil/renode/robot, by `renode-test`: `python -m opq_hil.backends.renode_robot [SUITE…]`.
+
+Exit codes are renode-test's own: 0 all passed, 1 a test failed, 2 Renode crashed; 3: there is no renode-test.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROBOT = Path(__file__).resolve().parents[2] / "renode" / "robot"
+SUITES = ("boot", "timing", "clock", "faults", "update", "soak")
+NO_RENODE = 3
+TEST_LIMIT = "30 min"
+"""Real time for one test; timeouts inside are virtual and stand still when Renode does."""
+
+
+def find() -> Path | None:
+    """`renode-test`: beside what RENODE names, else on PATH."""
+    told = os.environ.get("RENODE")
+    beside = Path(told).parent / "renode-test" if told else None
+    if beside is not None and beside.exists():
+        return beside
+    found = shutil.which("renode-test")
+    return Path(found) if found else None
+
+
+def command(
+    program: Path, firmware: Path, results: Path, suites: Sequence[str], include: Sequence[str] = ()
+) -> list[str]:
+    """What is run; soaks are left out unless their tag is asked for."""
+    wanted = [part for tag in include for part in ("--include", tag)]
+    return [
+        str(program),
+        *(str(ROBOT / f"{suite}.robot") for suite in suites),
+        "-r",
+        str(results),
+        *(wanted or ["--exclude", "soak"]),
+        "--variable",
+        f"OPQ_FIRMWARE_DIR:{firmware}",
+        "--variable",
+        "CREATE_SNAPSHOT_ON_FAIL:False",  # it would serialise our models and may hide the message
+        "--save-logs",
+        "onfail",
+        "--test-timeout",
+        TEST_LIMIT,
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the suites; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m opq_hil.backends.renode_robot", description=__doc__)
+    parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="default: all but soak")
+    parser.add_argument(
+        "--firmware", type=Path, default=os.environ.get("OPQ_FIRMWARE_DIR"), help="folder of the build"
+    )
+    parser.add_argument("--results", type=Path, default=Path("renode-results"))
+    parser.add_argument("--include", action="append", default=[], metavar="TAG")
+    told = parser.parse_args(arguments)
+    program = find()
+    if program is None:
+        print("no renode-test here (RENODE, or PATH): hil/renode/README.md says whence", file=sys.stderr)
+        return NO_RENODE
+    if told.firmware is None or not (told.firmware / "opqbox" / "flash.bin").exists():
+        parser.error("--firmware: want the folder that `opq-tools firmware build` makes")
+    suites = told.suites or (SUITES if "soak" in told.include else SUITES[:-1])
+    line = command(program, told.firmware.absolute(), told.results.absolute(), suites, told.include)
+    return subprocess.run(line, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

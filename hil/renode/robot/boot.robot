@@ -1,0 +1,38 @@
+*** Settings ***
+Documentation    From power-on to samples, with nothing touched that no model has.
+Resource         ${CURDIR}/box.resource
+Test Timeout     10 minutes
+
+*** Test Cases ***
+Should Boot And Sample
+    [Tags]                    smoke
+    ${folder}=                Play Box    8.0
+    ${hello}=                 Hello Of    ${folder}
+    Should Be Equal As Integers    ${hello.rate_millihz}    12000000
+    Should Start With         ${hello.hardware}    opqbox
+    No Sample Is Missing      ${folder}    5    8
+
+Should Touch No Register That Is Absent
+    [Tags]                    smoke
+    Create Log Tester         1
+    ${folder}=                Boot Box    5.0
+    Run Box                   5.0
+    Should Not Be In Log      [uU]nhandled    treatAsRegex=True
+    Should Not Be In Log      non existing peripheral
+    Should Not Be In Log      violation
+
+Should Run From Flash Or RAM
+    [Tags]                    smoke
+    ${folder}=                Boot Box    4.0
+    Run Box                   4.0
+    ${pc}=                    Counter    sysbus.cpu PC
+    Should Be True            0x08000000 <= ${pc} < 0x080E0000 or 0x20000000 <= ${pc} < 0x20020000
+
+Should Say Its Own Identity
+    [Tags]                    smoke
+    ${folder}=                Boot Box    4.0
+    Execute Command           sysbus WriteDoubleWord 0x1FFF7A10 0x12345678
+    Run Box                   4.0
+    Save Box                  ${folder}
+    ${hello}=                 Hello Of    ${folder}
+    Should Be True            ${hello.boot_id} > 0

@@ -1,0 +1,147 @@
+"""Robot library: a world for the Box to live through, and what its log says afterwards.
+
+Plain Python on opq_hil and opq_proto; it knows nothing of Renode, and tests/test_renode_files.py tries it
+without one. Folders hold no spaces: Renode's commands take none.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+for room in ("proto", "gateway", "hil"):  # renode-test runs in its own environment
+    sys.path.insert(0, str(ROOT / room))
+
+from opq_hil.capture import Capture, read_log  # noqa: E402
+from opq_hil.gps import Gps  # noqa: E402
+from opq_hil.oscillator import Oscillator  # noqa: E402
+from opq_hil.strategy import when  # noqa: E402
+from opq_hil.suites.sampling import nothing_missed, stamp_steps  # noqa: E402
+from opq_hil.suites.updates import flipped, tell  # noqa: E402
+from opq_hil.world import NS, Noise, Power, Sine, World  # noqa: E402
+from opq_proto.firmware_image import Slot, read_bundle  # noqa: E402
+from opq_proto.link_messages import Acknowledgement, Command, Hello, Log, Operation, Samples  # noqa: E402
+
+ROBOT_LIBRARY_SCOPE = "TEST"
+UPDATE_AT_S = 15
+"""The image that runs must have confirmed itself before it takes another: 10 s of samples."""
+
+
+def make_folder() -> str:
+    """A new folder for one run."""
+    return tempfile.mkdtemp(prefix="opq-renode-")
+
+
+def write_world(
+    folder: str,
+    seconds: float,
+    gps: str = "good",
+    outage: str = "",
+    ppb: int = 0,
+    cut_after: int = 0,
+    noise: float = 0.0,
+    put: str = "",
+) -> str:
+    """Write a world file; its path.
+
+    `gps`: good or none; `outage`: "30-60", seconds without sky; `put`: settings such as oversampling=1,
+    separated by commas, told at 3 s.
+    """
+    receiver = None
+    if gps != "none":
+        spans = tuple(tuple(float(at) for at in span.split("-")) for span in outage.split(",") if span)
+        receiver = Gps(jitter_ns=20.0, outages=spans)  # type: ignore[arg-type]
+    said = [
+        (3 * NS + 50_000_000 * number, Command(100 + number, Operation.PUT_SETTING, setting))
+        for number, setting in enumerate(filter(None, put.split(",")))
+    ]
+    return _written(
+        folder,
+        World(
+            round(float(seconds) * NS),
+            mains=Sine(),
+            gps=receiver,
+            oscillator=Oscillator(offset_ppb=float(ppb)),
+            power=Power(cut_after=int(cut_after) or None),
+            noise=(Noise(float(noise), False, 5), Noise(float(noise), True, 6)) if float(noise) else (),
+            said=tuple(said),
+        ),
+    )
+
+
+def write_update_world(folder: str, update: str, flip: int = -1, send_bytes: int = 0) -> tuple[str, str]:
+    """A world in which the gateway sends the image for slot B; its path and seconds. `flip`: in this byte."""
+    image = read_bundle(Path(update).read_bytes())[Slot.B]
+    sent = image if int(flip) < 0 else flipped(image, int(flip))
+    telling = tell(sent, UPDATE_AT_S * NS, 200, int(send_bytes) or None)
+    end_ns = telling.end_ns + 20 * NS
+    return _written(folder, World(end_ns, said=telling.said)), f"{end_ns / NS:.3f}"
+
+
+def _written(folder: str, world: World) -> str:
+    return str(world.write(Path(folder)))
+
+
+def _capture(folder: str) -> Capture:
+    return read_log(Path(folder) / "uart1.log")
+
+
+def hello_of(folder: str) -> Hello:
+    """The last hello."""
+    return _capture(folder).of(Hello)[-1]
+
+
+def starts_of(folder: str) -> int:
+    """How many different starts said hello."""
+    return len({hello.boot_id for hello in _capture(folder).of(Hello)})
+
+
+def no_sample_is_missing(folder: str, since_s: float, end_s: float) -> int:
+    """Blocks; fails with the hole."""
+    return nothing_missed(_capture(folder), float(since_s), float(end_s))
+
+
+def first_second_of(folder: str, state: str, after_s: float = 0) -> float:
+    """When a state such as "sampling, locked" was first reached."""
+    return when(_capture(folder).heard, state, round(float(after_s) * NS)) / NS
+
+
+def largest_stamp_step_ns(folder: str) -> int:
+    """Of the stamps against their samples, while locked."""
+    return stamp_steps(_capture(folder), Gps(jitter_ns=20.0))
+
+
+def log_codes_of(folder: str) -> list[int]:
+    """In order."""
+    return [line.code for line in _capture(folder).of(Log)]
+
+
+def answers_to(folder: str, command_id: int) -> list[str]:
+    """`STATUS detail` of each acknowledgement of a command."""
+    found: Iterable[Acknowledgement] = _capture(folder).of(Acknowledgement)
+    return [
+        f"{answer.status.name} {answer.detail}".strip()
+        for answer in found
+        if answer.command_id == int(command_id)
+    ]
+
+
+def blocks_of(folder: str) -> int:
+    """Blocks of samples that arrived."""
+    return len(_capture(folder).of(Samples))
+
+
+def bad_frames_of(folder: str) -> int:
+    """Frames with a wrong CRC."""
+    return _capture(folder).counters["crc_errors"]
+
+
+def flash_differs_outside_slot_b(before: str, after: str) -> bool:
+    """Whether anything but slot B and the settings changed."""
+
+    def rest(path: str) -> bytes:
+        data = Path(path).read_bytes().ljust(1 << 20, b"\xff")
+        return data[:0x8000] + data[0x10000:0x20000] + data[0x20000 : 0x80000 - 1024] + data[0xE0000:]
+
+    return rest(before) != rest(after)

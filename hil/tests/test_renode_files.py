@@ -1,0 +1,325 @@
+"""What can be held of the Renode files without Renode: syntax, names, references, numbers of the manuals."""
+
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from opq_hil import registers
+
+HIL = Path(__file__).resolve().parents[1]
+FOLDER = HIL / "renode"
+REPL = (FOLDER / "box_f405.repl").read_text()
+RESC = (FOLDER / "box.resc").read_text()
+MODELS = sorted((FOLDER / "models").glob("*.cs"))
+CODE = {path.stem: path.read_text() for path in MODELS}
+RESERVED = {"none", "empty", "new", "init", "reset", "local", "as", "using", "true", "false"}
+STOCK = {"IRQControllers.NVIC", "CPU.CortexM", "Miscellaneous.DWT", "Memory.MappedMemory"}
+IRQS = {  # RM0090 12.2, table 61
+    "tim2": 28, "tim3": 29, "tim4": 30, "tim5": 50, "adc1": 18, "spi2": 36, "usart1": 37, "usart3": 39,
+    "exti": 1,
+}  # fmt: skip
+ENTRY = re.compile(r"^(\w+): ([\w.]+) @ (.*)$")
+
+
+class Entry:
+    """One entry of the .repl."""
+
+    def __init__(self, name: str, kind: str, place: str) -> None:
+        self.name, self.kind, self.place = name, kind, place
+        self.attributes: dict[str, str] = {}
+        self.lines: list[tuple[str, str]] = []
+
+    @property
+    def bases(self) -> list[int]:
+        return [int(base, 16) for base in re.findall(r"sysbus (0x[0-9A-Fa-f]+)", self.place)]
+
+
+def entries() -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    current: Entry | None = None
+    for line in REPL.splitlines():
+        line = line.split("//")[0].rstrip()
+        head = ENTRY.match(line)
+        if head:
+            current = found.setdefault(head[1], Entry(head[1], head[2], head[3]))
+        elif line.startswith("    ") and current is not None:
+            if "->" in line:
+                source, _, target = (part.strip() for part in line.partition("->"))
+                current.lines.append((source, target))
+            elif ": " in line:
+                key, _, value = line.strip().partition(": ")
+                current.attributes[key] = value
+        elif line.startswith("sysbus:"):
+            current = None
+    return found
+
+
+ENTRIES = entries()
+
+
+def constructor(kind: str) -> list[tuple[str, str, bool]]:
+    """(type, name, whether it may be left out) of a model's constructor, the machine left out."""
+    text = CODE[kind]
+    found = re.search(rf"public {kind}\(IMachine machine(?:, (.*?))?\)\s*(?::|\{{)", text, re.DOTALL)
+    assert found, kind
+    parts = [part.strip() for part in re.sub(r"\s+", " ", found[1] or "").split(",") if part.strip()]
+    return [(part.split(" ")[0], part.split(" ")[1], "=" in part) for part in parts]
+
+
+def numbers(text: str) -> list[int]:
+    """[11-17,47] or one number."""
+    found: list[int] = []
+    for part in text.strip("[]").split(","):
+        low, _, high = part.strip().partition("-")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
+def test_every_line_is_indented_by_fours_and_nothing_is_fetched() -> None:
+    for path in (FOLDER / "box_f405.repl", FOLDER / "box.resc"):
+        for line in path.read_text().splitlines():
+            assert "\t" not in line and (len(line) - len(line.lstrip(" "))) % 4 == 0, f"{path.name}: {line}"
+    everything = [path.read_text() for path in FOLDER.rglob("*") if path.suffix in (".repl", ".resc", ".cs")]
+    assert not [text for text in everything if "http" in text]
+
+
+def test_names_are_identifiers_and_types_are_known() -> None:
+    for entry in ENTRIES.values():
+        assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", entry.name) and entry.name not in RESERVED
+        if entry.kind.startswith("Opq."):
+            assert entry.kind[4:] in CODE, entry.kind
+        else:
+            assert entry.kind in STOCK, entry.kind
+    assert len(ENTRIES) > 25
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.kind.startswith("Opq.")])
+def test_attributes_are_constructor_parameters_letter_by_letter(name: str) -> None:
+    entry = ENTRIES[name]
+    parameters = constructor(entry.kind[4:])
+    assert list(entry.attributes) == [
+        parameter for _, parameter, optional in parameters if parameter in entry.attributes or not optional
+    ]
+    for kind, parameter, _ in parameters:
+        value = entry.attributes.get(parameter)
+        if value is None:
+            continue
+        if kind in ("int", "uint", "ulong", "long"):
+            assert re.fullmatch(r"0x[0-9A-Fa-f]+|\d+", value), f"{name}.{parameter}"
+        elif kind == "bool":
+            assert value in ("true", "false")
+        else:
+            assert value in ENTRIES, f"{name}.{parameter}: no entry {value}"
+            wanted = {"MappedMemory": "Memory.MappedMemory"}.get(kind, f"Opq.{kind}")
+            assert ENTRIES[value].kind == wanted, f"{name}.{parameter}"
+
+
+def test_references_make_no_circle() -> None:
+    done: set[str] = set()
+    waiting = dict(ENTRIES)
+    while waiting:
+        ready = [
+            name
+            for name, entry in waiting.items()
+            if not {value for value in entry.attributes.values() if value in ENTRIES} - done
+        ]
+        assert ready, f"circle among {sorted(waiting)}"
+        done |= set(ready)
+        for name in ready:
+            del waiting[name]
+
+
+def test_bases_are_those_of_the_header_and_nothing_overlaps() -> None:
+    names = {
+        "ADC_COMMON": None,
+        "NVIC": "nvic",
+        "SCB": None,
+        "SysTick": None,
+        "CoreDebug": None,
+        "FLASH": "flashInterface",
+    }
+    for block in registers.blocks().values():
+        name = names.get(block.name, block.name.lower().replace("gpio", "gpioPort"))
+        if name is None or name == "nvic":
+            continue
+        name = next((each for each in ENTRIES if each.lower() == name.lower()), name)
+        assert ENTRIES[name].bases == [block.base], block.name
+    spans = []
+    for entry in ENTRIES.values():
+        size = entry.attributes.get("size")
+        if entry.kind.startswith("Opq.") and entry.bases:
+            size = re.search(r"base\(machine, chain, (0x[0-9A-Fa-f]+)\)", CODE[entry.kind[4:]])[1]  # type: ignore[index]
+        for base in entry.bases:
+            spans.append((base, base + int(size or "0x1000", 16), entry.name))
+    for (_, end, before), (begin, _, after) in pairwise(sorted(spans)):
+        assert end <= begin, f"{before} and {after} overlap"
+
+
+def test_interrupts_are_those_of_the_vector_table() -> None:
+    for name, number in IRQS.items():
+        assert [target for _, target in ENTRIES[name].lines] == [f"nvic@{number}"], name
+    assert ENTRIES["nvic"].lines == [("IRQ", "cpu@0")]
+    streams = {"dma1": [11, 12, 13, 14, 15, 16, 17, 47], "dma2": [56, 57, 58, 59, 60, 68, 69, 70]}
+    for name, wanted in streams.items():
+        [(source, target)] = ENTRIES[name].lines
+        assert numbers(source) == list(range(8)) and numbers(target.removeprefix("nvic@")) == wanted
+    for entry in ENTRIES.values():
+        for source, _ in entry.lines:
+            if entry.kind.startswith("Opq.") and not source.startswith("["):
+                assert f"public GPIO {source} {{ get; private set; }}" in CODE[entry.kind[4:]], entry.name
+
+
+def test_clocks_and_memory_are_those_of_the_box() -> None:
+    assert ENTRIES["nvic"].attributes == {"priorityMask": "0xF0", "systickFrequency": "168000000"}
+    assert ENTRIES["cpu"].attributes == {"cpuType": '"cortex-m4f"', "nvic": "nvic"}
+    assert ENTRIES["dwt"].attributes["frequency"] == "168000000"
+    assert ENTRIES["usart1"].attributes["frequency"] == "84000000"
+    assert ENTRIES["usart3"].attributes["frequency"] == "42000000"
+    sizes = {"flash": 1024, "sram": 128, "ccm": 64, "systemMemory": 32}
+    for name, kib in sizes.items():
+        assert int(ENTRIES[name].attributes["size"], 16) == kib * 1024, name
+    assert ENTRIES["flash"].bases == [0x0800_0000, 0]
+    assert (ENTRIES["sram"].bases, ENTRIES["ccm"].bases) == ([0x2000_0000], [0x1000_0000])
+
+
+def test_the_script_includes_every_model_before_the_platform_and_vtor_last() -> None:
+    [include] = re.findall(r"^include (.*)$", RESC, re.MULTILINE)
+    assert sorted(include.split()) == [f"$ORIGIN/models/{path.name}" for path in MODELS]
+    order = [
+        "include ",
+        "mach create",
+        "LoadPlatformDescription",
+        "world Load",
+        "macro reset",
+        "runMacro $reset",
+    ]
+    places = [RESC.index(word) for word in order]
+    assert places == sorted(places)
+    assert "sysbus.cpu VectorTableOffset 0x08000000" in RESC and "PerformanceInMips 125" in RESC
+    assert "LoadELF" not in RESC, "it would undo an update at each reset"
+    for variable in ("name", "world", "firmware"):
+        assert re.search(rf"^\${variable}\?=", RESC, re.MULTILINE), f"${variable} must be overridable"
+
+
+@pytest.mark.parametrize("name", list(CODE))
+def test_a_model_is_the_class_of_its_file_and_knows_no_real_time(name: str) -> None:
+    text = CODE[name]
+    assert "namespace Antmicro.Renode.Peripherals.Opq\n" in text
+    if name != "OpqCommon":
+        assert re.search(rf"public class {name} : ", text)
+    for word in ("DateTime", "Stopwatch", "Thread", "new Random", "Task."):
+        assert word not in text
+    assert all(line == line.rstrip() and "\t" not in line for line in text.splitlines())
+
+
+@pytest.mark.parametrize("name", [name for name, text in CODE.items() if "enum Registers" in text])
+def test_every_register_is_defined_once_with_32_bits(name: str) -> None:
+    text = CODE[name]
+    enum = re.search(r"enum Registers : long\s*\{(.*?)\}", text, re.DOTALL)
+    assert enum
+    members = {found[0]: int(found[1], 16) for found in re.findall(r"(\w+) = (0x[0-9A-Fa-f]+)", enum[1])}
+    assert len(set(members.values())) == len(members) and all(at % 4 == 0 for at in members.values())
+    defined = re.findall(r"Define\(\(long\)Registers\.(\w+)(?: \+ n \* StreamBytes)?, (\w+), (\w+)\);", text)
+    assert [found[0] for found in defined] == list(members)
+    for _, reset, mask in defined:
+        for value in (reset, mask):
+            assert not value.startswith("0x") or int(value, 16) < 1 << 32
+    size = int(re.search(r"base\(machine, chain, (0x[0-9A-Fa-f]+)\)", text)[1], 16)  # type: ignore[index]
+    assert max(members.values()) < size
+
+
+def header_bits() -> list[tuple[str, str, int, str]]:
+    """(block, register, bits, macro) of every named bit in the header."""
+    found = []
+    for macro, text in re.findall(
+        r"^#define ([A-Z]\w+) (.*?)(?: //.*)?$", registers.HEADERS[0].read_text(), re.MULTILINE
+    ):
+        parts = macro.split("_")
+        if bit := re.fullmatch(r"OPQ_BIT\((\d+)\)", text):
+            found.append((parts[0], parts[1], 1 << int(bit[1]), macro))
+        elif bits := re.fullmatch(r"\(UINT32_C\((\w+)\) << (\d+)\)", text):
+            found.append((parts[0], parts[1], int(bits[1], 0) << int(bits[2]), macro))
+    return found
+
+
+def test_bits_that_the_firmware_names_can_be_written_in_the_models() -> None:
+    """Flags that hardware sets are read-only or come from a callback; the rest must not fall on the floor."""
+    models = {"RCC": "Rcc", "TIM": "Tim", "ADC": "Adc1", "SPI": "Spi2", "USART": "Usart", "PWR": "Pwr"}
+    by_hardware = ("RDY", "SWS", "CSSF", "CSSC", "RSTF", "RMVF", "_SR_", "_EGR_", "PVDO", "SWSTART", "PLLRDY")
+    checked = 0
+    for block, register, bits, macro in header_bits():
+        if block not in models or any(word in macro for word in by_hardware):
+            continue
+        name = {"CCR": "CommonCCR"}.get(register, register) if block == "ADC" else register
+        mask = re.search(rf"Define\(\(long\)Registers\.{name}, \w+, (0x[0-9A-F]+)\)", CODE[models[block]])
+        assert mask, f"{macro}: no register {name} in {models[block]}.cs"
+        assert bits & ~int(mask[1], 16) == 0, f"{macro} is outside the mask of {models[block]}.cs"
+        checked += 1
+    assert checked > 60
+
+
+def test_the_lock_names_a_renode_and_the_workflow_takes_it_from_there() -> None:
+    import tomllib
+
+    lock = tomllib.loads((HIL / "renode.lock").read_text())
+    assert lock["url"].endswith(f"renode-{lock['version']}.linux-portable.tar.gz")
+    assert lock["sha256"] == "" or re.fullmatch(r"[0-9a-f]{64}", lock["sha256"])
+    workflow = (HIL.parent / ".github" / "workflows" / "hil.yml").read_text()
+    assert "hil/renode.lock" in workflow and lock["url"] not in workflow
+    assert "sha256sum --check" in workflow and "tools/test" in workflow and "firmware build" in workflow
+
+
+def test_the_robot_suites_use_keywords_that_exist_with_their_arguments(tmp_path: Path) -> None:
+    pytest.importorskip("robot", reason="no robotframework here: pip install 'opq-toolkit[dev]'")
+    library = f"Library          {FOLDER / 'robot' / 'opqframes.py'}"
+    stub = f"Resource         {HIL / 'tests' / 'renode_keywords.resource'}"
+    box = (FOLDER / "robot" / "box.resource").read_text()
+    (tmp_path / "box.resource").write_text(
+        re.sub(r"^Library .*$", f"{library}\n{stub}", box, flags=re.MULTILINE)
+    )
+    suites = sorted((FOLDER / "robot").glob("*.robot"))
+    for suite in suites:
+        (tmp_path / suite.name).write_text(suite.read_text())
+    line = [
+        sys.executable,
+        "-m",
+        "robot",
+        "--dryrun",
+        "--output",
+        "NONE",
+        "--report",
+        "NONE",
+        "--log",
+        "NONE",
+        str(tmp_path),
+    ]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout
+    assert len(suites) == 6
+    for suite in suites:
+        text = suite.read_text()
+        tests = re.findall(r"^Should .*$", text, re.MULTILINE)
+        assert tests and len(re.findall(r"^    \[Tags\]", text, re.MULTILINE)) == len(tests), suite.name
+        assert "Test Timeout" in text and "1e-" not in text
+        for run in re.findall(r"(?:Run Box|Play Box|Boot Box) +(\S+)", text):
+            assert re.fullmatch(r"\d+\.\d+|\$\{seconds\}", run), f"{suite.name}: {run}"
+
+
+def test_the_robot_library_writes_worlds_and_reads_logs(tmp_path: Path) -> None:
+    sys.path.insert(0, str(FOLDER / "robot"))
+    try:
+        import opqframes
+    finally:
+        sys.path.pop(0)
+    world = Path(
+        opqframes.write_world(str(tmp_path), 3.0, outage="1-2", ppb=20, put="gain=1.5", cut_after=3)
+    ).read_text()
+    assert "cut_after 3" in world and "end 3000000000" in world and "bytes usart1 3000000000" in world
+    quiet = Path(opqframes.write_world(str(tmp_path / "quiet"), 2.0, gps="none")).read_text()
+    assert "pps" not in quiet
+    (tmp_path / "uart1.log").write_text("44332 01020300\n")
+    assert opqframes.bad_frames_of(str(tmp_path)) == 1 and opqframes.blocks_of(str(tmp_path)) == 0

@@ -68,13 +68,9 @@ mp_uint_t mp_hal_stdout_tx_strn(const char *text, size_t length) {
 }
 
 void mp_hal_delay_ms(mp_uint_t ms) {
-    mp_uint_t from = mp_hal_ticks_ms();
-    for (;;) {
-        mp_uint_t passed = mp_hal_ticks_ms() - from;
-        if (passed >= ms) {
-            return;
-        }
-        mp_event_wait_ms(ms - passed);
+    int64_t until = opq_tick_now() + (int64_t)ms * 84000;
+    while (opq_tick_now() < until) {
+        mp_event_wait_ms(1); // SysTick ends it, if nothing else does
     }
 }
 

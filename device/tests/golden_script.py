@@ -171,7 +171,6 @@ def collect(all_cases: list[Case], output: str) -> None:
     """Give each case its lines of the output."""
     by_name = {case.name: case for case in all_cases}
     for line in output.splitlines():
-        mark, _, rest = line.partition("# ")
-        words = rest.split()
-        if words and words[0] in by_name and mark in ("", "OK", "\x04>OK"):
+        mark, *words = line.split() or [""]
+        if mark == "#" and words and words[0] in by_name:
             by_name[words[0]].said.append(words[1:])

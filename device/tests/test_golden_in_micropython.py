@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from golden_script import PRELUDE, Case, cases, collect
 from host_library import CMODULES, DEVICE
+from prompt_on_qemu import REPL_PIN, played, typed
 
 from opq_hil.debian_source import cache_folder
+from opq_hil.world import World
 from opq_proto.errors import OpqError
 
 UNIX = DEVICE / "port" / "unix"
@@ -74,40 +76,19 @@ def test_the_unix_port_holds_every_golden_vector(tmp_path: Path) -> None:
     judge(all_cases)
 
 
-BYTE_NS = 10_851
-"""At 921,600 baud, 8N1."""
 STATEMENT_NS = 12_000_000
 """What the Box may take for one statement: a push of 200 samples is 3 ms of its processor."""
-CTRL_A, CTRL_D = b"\x01", b"\x04"
 
 
 @pytest.mark.timeout(300)
 def test_the_firmware_holds_every_golden_vector_at_its_prompt(tmp_path: Path) -> None:
-    from opq_hil.backends.qemu import Qemu
-    from opq_hil.world import World
-    from opq_tools.built_firmware import firmware_for
-
-    backend = Qemu(quiet=True)
-    try:
-        firmware = firmware_for(boards=("opqbox",))["opqbox"]
-        reason = backend.why_not(World(end_ns=1))
-    except OpqError as problem:
-        pytest.skip(str(problem))
-    if reason:
-        pytest.skip(reason)
     all_cases = cases()
-    at_ns = 500_000_000  # the boot loader checks the image, 0.13 s
-    said = [(at_ns, CTRL_A)]
-    for statement in (PRELUDE, *(line for case in all_cases for line in case.statements)):
-        at_ns += STATEMENT_NS
-        data = statement.encode() + CTRL_D
-        said.append((at_ns, data))
-        at_ns += len(data) * BYTE_NS
+    statements = [PRELUDE, *(line for case in all_cases for line in case.statements)]
+    said, end_ns = typed([(statement, STATEMENT_NS) for statement in statements])
     world = World(
-        end_ns=at_ns + 100_000_000, mains=None, gps=None, said=tuple(said), pins=(("C9", 0, False),)
+        end_ns=end_ns + 100_000_000, mains=None, gps=None, said=tuple(said), pins=((REPL_PIN, 0, False),)
     )
-    run = backend.run(firmware.image, world, tmp_path, wall_limit_s=280)
-    output = b"".join(data for _, data in run.capture.log).decode(errors="replace").replace("\x04", "\n")
-    assert "Traceback" not in output, output[output.index("Traceback") :][:500]
-    collect(all_cases, "\n".join(line.removeprefix(">").removeprefix("OK") for line in output.splitlines()))
+    _, lines = played(world, tmp_path, wall_limit_s=280)
+    assert not [line for line in lines if "Error" in line]
+    collect(all_cases, "\n".join(lines))
     judge(all_cases)

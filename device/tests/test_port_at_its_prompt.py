@@ -1,0 +1,98 @@
+"""The port, asked at its prompt on the emulated board: who it is, why it started, what it keeps."""
+
+from pathlib import Path
+
+from prompt_on_qemu import REPL_PIN, played, typed
+
+from opq_hil.world import World
+from opq_proto.link_messages import Command, Operation
+
+SECOND = 1_000_000_000
+MS = 1_000_000
+AT_PROMPT = ((REPL_PIN, 0, False),)
+
+
+def asked(*statements: tuple[str, int], folder: Path) -> list[str]:
+    said, end_ns = typed(list(statements))
+    world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, said=tuple(said), pins=AT_PROMPT)
+    return played(world, folder)[1]
+
+
+def test_a_box_says_who_it_is_and_why_it_started(tmp_path: Path) -> None:
+    lines = asked(
+        ("import board, gc; print('#', board.NAME, board.reset_cause(), board.clock_source())", 20 * MS),
+        (
+            "print('#', len(board.unique_id()), board.boot_id() > 0, board.crash(), gc.mem_free() > 30000)",
+            20 * MS,
+        ),
+        ("t = board.tick(); import time; time.sleep_ms(100); print('#', board.tick() - t)", 200 * MS),
+        ("print('#', board.supply_is_low(), 1 / 3)", 20 * MS),
+        folder=tmp_path,
+    )
+    told = [line[2:] for line in lines if line.startswith("# ")]
+    assert told[0] == "opqbox 1 0"  # power came on; HSE runs
+    assert told[1] == "12 True None True"
+    assert 84_000 * 100 <= int(told[2]) < 84_000 * 102  # ticks of 84 MHz; SysTick ends each wait within 1 ms
+    assert told[3] == "False 0.3333333"
+
+
+def test_a_fault_is_written_down_and_told_after_the_reset(tmp_path: Path) -> None:
+    """Reading where nothing is: a bus fault (PM0214 4.4.10: CFSR bit 9, PRECISERR, and 15, BFARVALID)."""
+    first, at_ns = typed([("import machine; machine.mem32[0x0A000000]", 800 * MS)])
+    after, end_ns = typed(
+        [
+            ("import board; c = board.crash(); print('#', *map(hex, c))", 20 * MS),
+            ("print('#', board.reset_cause(), board.crash())", 20 * MS),
+        ],
+        at_ns,
+    )
+    world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, said=(*first, *after), pins=AT_PROMPT)
+    run, lines = played(world, tmp_path)
+    kind, pc, _, cfsr, _, count = (
+        int(word, 16) for word in next(x for x in lines if x.startswith("# 0x"))[2:].split()
+    )
+    assert (kind, count) == (1, 1)
+    assert 0x08020200 <= pc < 0x08080000
+    assert cfsr & 1 << 9 and cfsr & 1 << 15
+    assert "# 4 None" in lines  # a software reset; a crash is told once
+    assert [cause for _, cause in run.report["resets"]] == ["software"]
+
+
+def test_ctrl_c_ends_an_endless_loop_and_the_watchdog_leaves_a_person_alone(tmp_path: Path) -> None:
+    said, at_ns = typed([("while True: pass", 20 * SECOND)])  # twice the watchdog's time and more
+    said.append((at_ns, b"\x03"))
+    more, end_ns = typed([("print('#', 6 * 7)", 20 * MS)], at_ns + 50 * MS)
+    world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, said=(*said, *more), pins=AT_PROMPT)
+    run, lines = played(world, tmp_path)
+    assert any("KeyboardInterrupt" in line for line in lines) and "# 42" in lines
+    assert run.report["resets"] == []
+
+
+def test_settings_that_were_saved_are_there_after_a_reset(tmp_path: Path) -> None:
+    first, at_ns = typed(
+        [
+            (
+                "import settings; settings.load(); print('#', settings.put('box_id', '7'), settings.save())",
+                900 * MS,
+            ),
+            ("import board; board.reset()", 800 * MS),
+        ]
+    )
+    after, end_ns = typed(
+        [("import settings; settings.load(); print('#', settings.integer('box_id'))", 50 * MS)], at_ns
+    )
+    world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, said=(*first, *after), pins=AT_PROMPT)
+    run, lines = played(world, tmp_path)
+    assert "# 0 0" in lines and "# 7" in lines
+    assert run.report["flash"]["errors"] == 0 and not run.report["violations"]
+
+
+def test_a_command_hands_the_line_to_the_prompt_which_shows_what_was_printed_before(tmp_path: Path) -> None:
+    repl_ns = 3 * SECOND
+    said, end_ns = typed([("print('#', 'here')", 20 * MS)], repl_ns + SECOND)
+    world = World(end_ns=end_ns + 50 * MS, gps=None, said=((repl_ns, Command(5, Operation.REPL, "")), *said))
+    run, lines = played(world, tmp_path)
+    assert "# here" in lines
+    last_ns = max(heard.t_ns for heard in run.capture.heard)
+    assert repl_ns < last_ns < repl_ns + SECOND // 2  # acknowledged, and no frame after that
+    assert run.report["resets"] == []

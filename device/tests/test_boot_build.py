@@ -1,0 +1,97 @@
+"""The boot loader as a binary: fits its sectors, the same bytes anywhere, its key where the app looks."""
+
+import hashlib
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from boot_on_pc import BOOT, KEY
+from host_library import DEVICE
+
+from opq_hil.debian_source import SourceError
+from opq_hil.monocypher_source import monocypher
+
+BUDGET_BYTES = 32 * 1024
+INFO = 0x7F80
+BOARDS = sorted(path.parent.name for path in DEVICE.glob("port/boards/*/board.h"))
+
+
+def make(
+    build: Path, board: str, key: str = KEY.hex(), room: Path = BOOT
+) -> "subprocess.CompletedProcess[str]":
+    if shutil.which("arm-none-eabi-gcc") is None or shutil.which("make") is None:
+        pytest.skip("no arm-none-eabi-gcc or make here: apt install gcc-arm-none-eabi make")
+    try:
+        folder = monocypher().path
+    except SourceError as problem:
+        pytest.skip(str(problem))
+    variables = (f"BOARD={board}", f"MONOCYPHER={folder}", f"PUBLIC_KEY={key}", f"BUILD={build}")
+    command = ("make", "-s", "-C", str(room), *variables)
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first board's build."""
+    folder = tmp_path_factory.mktemp("boot")
+    done = make(folder, BOARDS[0])
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def judge(folder: Path, board: str) -> None:
+    binary = (folder / "boot.bin").read_bytes()
+    assert len(binary) == BUDGET_BYTES
+    code = len(binary[:INFO].rstrip(b"\xff"))
+    print(f"{board}: {code} of {BUDGET_BYTES} bytes")
+    assert code < INFO
+    stack, reset = struct.unpack_from("<II", binary)
+    assert stack == 0x2002_0000
+    assert 0x0800_0000 < reset < 0x0800_0000 + code
+    magic, version, hardware, key, check = struct.unpack_from("<4sI16s32sI", binary, INFO)
+    assert (magic, version, key) == (b"OPQI", 0x0100_0000, KEY)
+    assert hardware.rstrip(b"\0").decode() == board
+    assert check & 1
+    assert 0x0800_0000 < check < 0x0800_0000 + code
+
+
+def test_it_fits_its_sectors_and_shows_its_key_to_the_app(built: Path) -> None:
+    judge(built, BOARDS[0])
+
+
+@pytest.mark.parametrize("board", BOARDS[1:])
+def test_it_does_on_the_other_boards_too(tmp_path: Path, board: str) -> None:
+    done = make(tmp_path, board)
+    assert done.returncode == 0, done.stderr
+    judge(tmp_path, board)
+
+
+def test_the_same_sources_give_the_same_bytes_in_another_folder(built: Path, tmp_path: Path) -> None:
+    there = tmp_path / "elsewhere" / "device"
+    shutil.copytree(DEVICE, there, ignore=shutil.ignore_patterns("tests", "app", "__pycache__"))
+    done = make(tmp_path / "build", BOARDS[0], room=there / "boot")
+    assert done.returncode == 0, done.stderr
+    first, second = (
+        hashlib.sha256((folder / "boot.bin").read_bytes()) for folder in (built, tmp_path / "build")
+    )
+    assert first.hexdigest() == second.hexdigest()
+
+
+@pytest.mark.parametrize("key", ["", "00" * 31, "00" * 33, "zz" * 32])
+def test_a_key_that_is_none_stops_the_build(tmp_path: Path, key: str) -> None:
+    done = make(tmp_path, BOARDS[0], key)
+    assert done.returncode != 0
+    assert "Ed25519 public key" in done.stderr
+
+
+def test_no_function_takes_more_stack_than_the_app_has_room_for(built: Path) -> None:
+    """The signature check runs on the app's stack too (handover.h): its chain by -fstack-usage."""
+    frames = {}
+    for usage in built.glob("*.su"):
+        for line in usage.read_text().splitlines():
+            place, size, _ = line.split("\t")
+            frames[place.rsplit(":", 1)[1]] = int(size)
+    assert frames["opq_ed25519_check"] + frames["crypto_eddsa_check_equation"] < 1600
+    assert max(size for name, size in frames.items() if "argon2" not in name) < 1200

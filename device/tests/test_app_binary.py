@@ -18,6 +18,7 @@ from opq_proto.link_messages import (
     Crossing,
     Health,
     Hello,
+    Log,
     Operation,
     Resend,
     Samples,
@@ -52,7 +53,7 @@ def count(volts: float) -> int:
 
 
 def events(run) -> list[str]:
-    return [log_codes.CODES[entry.code].event for entry in run.capture.of(log_codes.Log)]
+    return [log_codes.CODES[entry.code].event for entry in run.capture.of(Log)]
 
 
 def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_the_line(
@@ -138,3 +139,26 @@ def test_an_empty_battery_stops_in_order_a_falling_vdd_at_once_and_both_begin_an
     assert healths[6].supply_v == pytest.approx(5.0, abs=0.05)
     assert healths[4].supply_v == pytest.approx(0.2, abs=0.05)
     assert healths[4].battery_v == pytest.approx(3.9, abs=0.05)
+
+
+def test_a_hang_is_ended_by_the_watchdog_and_a_fault_by_a_reset_that_says_where(hil_bench: Bench) -> None:
+    """At the prompt the SysTick interrupt feeds the watchdog: stopping it hangs all but the acquisition."""
+    stop_systick = b"import machine\r\nmachine.mem32[0xE000E010] = 0\r\n"
+    read_nothing = b"import machine\r\nmachine.mem32[0x60000000]\r\n"  # no such memory: a bus fault
+    said = (
+        (at(2.0), Command(1, Operation.REPL)),
+        (at(2.5), stop_systick),
+        (at(14.0), Command(2, Operation.REPL)),
+        (at(14.5), read_nothing),
+    )
+    run = hil_bench.run(World(at(18), gps=None, said=said))
+    resets = [(why, at_ns / NS) for at_ns, why in run.report["resets"]]
+    assert [why for why, _ in resets] == ["iwdg", "software"]
+    assert 5.5 < resets[0][1] - 2.5 < 15.5  # 8.2 s at 32 kHz, LSI 17..47 kHz (DS8626 table 42)
+    assert resets[1][1] - 14.5 < 0.2
+    log = [log_codes.words(entry) for entry in run.capture.of(Log)]
+    causes = [facts["reset_cause"] for event, _, facts in log if event == "box.started"]
+    assert causes == ["power", "watchdog", "software"]
+    [crash] = [facts for event, _, facts in log if event == "box.crashed"]
+    assert 0x08020200 <= int(crash["pc"]) & 0xFFFFFFFF < 0x08080000
+    assert run.capture.of(Samples, after_ns=at(17))

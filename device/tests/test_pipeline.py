@@ -151,6 +151,15 @@ def as_block(samples: m.Samples) -> Block:
     return Block(1, 0.01, *facts, samples.counts)
 
 
+def test_the_first_frame_is_read_whatever_a_reset_left_on_the_line(c: Any) -> None:
+    world = World(c)
+    world.decoder.feed(b"half a frame, or the prompt's last word")
+    world.feed(noise(2400))
+    world.empty()
+    assert world.of(m.Samples)[0].first_sample == 0
+    assert world.decoder.crc_errors == 1
+
+
 def stamps(blocks: list[m.Samples]) -> dict[int, tuple[int, int, int, int]]:
     return {b.first_sample: (b.t_ns, b.uncertainty_ns, int(b.source), b.rate_millihz) for b in blocks}
 

@@ -50,6 +50,7 @@ void opq_pipeline_init(const opq_pipeline_config_t *with) {
         stages[stage].sum = 0;
     }
     opq_queue_init(&tx, tx_bytes, sizeof tx_bytes);
+    (void)opq_queue_put_byte(&tx, 0);  // ends what a reset or the prompt left on the line: the first frame is whole
     opq_queue_init(&rx, rx_bytes, sizeof rx_bytes);
     opq_queue_init(&outbox, outbox_bytes, sizeof outbox_bytes);
     opq_queue_init(&inbox, inbox_bytes, sizeof inbox_bytes);

@@ -1,0 +1,42 @@
+"""`opq-tools calibrate` against the firmware's own binary, live on our QEMU."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+from click.testing import CliRunner
+
+from opq_hil.firmware import BOARDS, Firmware
+from opq_hil.suites.scenario import Bench
+from opq_hil.world import NS, Sine, World
+from opq_proto.errors import OpqError
+from opq_tools.calibrate import command
+
+AMPLITUDE_LSB, OFFSET_LSB = 10_711, 37
+
+
+@pytest.fixture(scope="session")
+def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
+    """Firmware built from this tree (cached) unless --hil-firmware or OPQ_FIRMWARE_DIR names some."""
+    from opq_tools.built_firmware import firmware_for
+
+    try:
+        return firmware_for(request.config.getoption("--hil-firmware"))
+    except OpqError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.timeout(600)
+def test_the_real_firmware_reads_the_reference_after_a_calibration(hil_bench: Bench) -> None:
+    mains = Sine(amplitude_lsb=AMPLITUDE_LSB, offset_lsb=OFFSET_LSB)
+    with hil_bench.live(World(300 * NS, mains=mains)) as port:
+        options = ["--reference-v", "118.0", "--seconds", "2", "--yes", "--json"]
+        done = CliRunner().invoke(command, [str(port), *options])
+    assert done.exit_code == 0, done.output + str(done.exception)
+    facts = json.loads(done.stdout)
+    true_v = AMPLITUDE_LSB / 2**0.5 * BOARDS["opqbox"].v_per_lsb
+    assert facts["before"]["rms_v"] == pytest.approx(true_v, rel=1e-4)
+    assert facts["new"]["gain"] == pytest.approx(118.0 / true_v, rel=1e-4)
+    assert facts["new"]["offset_lsb"] == pytest.approx(OFFSET_LSB, abs=0.5)
+    assert facts["after"]["rms_v"] == pytest.approx(118.0, rel=1e-4)
+    assert facts["after"]["offset_lsb"] == pytest.approx(0.0, abs=0.5)

@@ -25,6 +25,7 @@ COMMANDS = {
     "sign": ("opq_tools.sign", "Sign firmware, or any file in the original's form."),
     "verify": ("opq_tools.verify", "Check a signature of firmware or of any file."),
     "flash": ("opq_tools.flash", "Firmware onto a chip or a Box: ROM, USB, probe, or in place."),
+    "hil": ("opq_tools.hil", "The real firmware in an emulator or on a board, scenario by scenario."),
     "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
 }
 """Name -> the module whose `command` it is, and its line in the list."""

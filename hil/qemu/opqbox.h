@@ -128,7 +128,8 @@ typedef struct {
     GByteArray *incoming; /* from the character device, not yet on the wire */
     GByteArray *outgoing; /* live: what the character device has not taken */
     guint incoming_at, watch;
-    GArray *script;       /* OpqByte, from the world, in order of time */
+    GArray *script;       /* from the world, in order of time; its bytes */
+    GByteArray *scripted;
     guint script_at;
     int64_t tx_end_ns, rx_end_ns;
     int64_t rx_free_ns; /* the line is busy until then */

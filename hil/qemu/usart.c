@@ -16,7 +16,7 @@ enum { RE = 4, TE = 8, UE = 0x2000 };
 #define INCOMING_LIMIT 4096   /* of a live line: beyond it the sender waits */
 #define OUTGOING_LIMIT 262144 /* 2.8 s of the link; beyond it bytes are lost, as on a cable */
 
-typedef struct { int64_t t_ns; uint8_t byte; } Byte;
+typedef struct { int64_t t_ns; guint at, size; } Said; /* a line of the world: a piece of `scripted` */
 
 static FILE *log_file; /* of USART1: lines "t_ns hex", the time of the last byte's end */
 static GByteArray *log_line;
@@ -180,13 +180,13 @@ static void rx_plan(OpqBox *box, int index)
         }
         qemu_chr_fe_accept_input(&usart->chr);
     } else if (usart->script_at < usart->script->len) {
-        Byte *next = &g_array_index(usart->script, Byte, usart->script_at);
+        Said *next = &g_array_index(usart->script, Said, usart->script_at);
         if (next->t_ns > now) {
             timer_mod(usart->rx_timer, next->t_ns);
             return;
         }
-        usart->script_at++;
-        usart->rx_byte = next->byte;
+        usart->rx_byte = usart->scripted->data[next->at++];
+        usart->script_at += --next->size == 0;
         begin = MAX(next->t_ns, usart->rx_free_ns);
     } else {
         return;
@@ -330,15 +330,18 @@ void opq_usart_reset(OpqBox *box, int index)
 
 void opq_usart_script(OpqBox *box, int index, int64_t t_ns, const uint8_t *bytes, size_t size)
 {
-    for (size_t n = 0; n < size; n++) {
-        Byte byte = { t_ns, bytes[n] };
-        g_array_append_val(box->usart[index].script, byte);
+    OpqUsart *usart = &box->usart[index];
+    Said said = { t_ns, usart->scripted->len, size };
+
+    if (size) {
+        g_byte_array_append(usart->scripted, bytes, size);
+        g_array_append_val(usart->script, said);
     }
 }
 
 static gint by_time(gconstpointer a, gconstpointer b)
 {
-    const Byte *first = a, *second = b;
+    const Said *first = a, *second = b;
 
     return first->t_ns < second->t_ns ? -1 : first->t_ns > second->t_ns;
 }
@@ -360,7 +363,8 @@ void opq_usart_init(OpqBox *box)
         OpqUsart *usart = &box->usart[index];
         usart->incoming = g_byte_array_new();
         usart->outgoing = g_byte_array_new();
-        usart->script = g_array_new(false, false, sizeof(Byte));
+        usart->script = g_array_new(false, false, sizeof(Said));
+        usart->scripted = g_byte_array_new();
         usart->tx_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, tx[index], box);
         usart->rx_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, rx[index], box);
         usart->idle_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, idle[index], box);

@@ -169,8 +169,7 @@ static void bytes(const Reader *reader, int index, int64_t t_ns, const char *hex
         wrong(reader, "bytes: '%.20s' is no even number of hexadecimal digits", hex);
     }
     for (size_t n = 0; n < size; n++) {
-        char digits[3] = { hex[2 * n], hex[2 * n + 1], 0 };
-        said[n] = strtoul(digits, NULL, 16);
+        said[n] = g_ascii_xdigit_value(hex[2 * n]) << 4 | g_ascii_xdigit_value(hex[2 * n + 1]);
     }
     opq_usart_script(reader->box, index, t_ns, said, size);
 }
@@ -219,22 +218,20 @@ static void do_bytes_file(const Reader *outer)
 {
     g_autofree char *path = beside(outer, outer->words[2]), *text = NULL;
     g_autoptr(GError) error = NULL;
-    g_auto(GStrv) lines = NULL;
-    int index = choice(outer, 1, usarts);
+    int index = choice(outer, 1, usarts), line = 0;
+    char *rest;
 
     if (!g_file_get_contents(path, &text, NULL, &error)) {
         wrong(outer, "bytes_file: %s", error->message);
     }
-    lines = g_strsplit(text, "\n", -1);
-    for (int n = 0; lines[n]; n++) {
-        Reader reader = { outer->box, path, n + 1, NULL, 0 };
-        g_auto(GStrv) words = g_strsplit_set(g_strstrip(lines[n]), " \t", -1);
-        if (!*lines[n] || *lines[n] == '#') {
+    rest = text;
+    for (char *at; (at = strsep(&rest, "\n"));) {
+        char *words[2] = { strsep(&at, " \t"), at ? g_strstrip(at) : NULL };
+        Reader reader = { outer->box, path, ++line, words, 2 };
+        if (!*words[0] || *words[0] == '#') {
             continue;
         }
-        reader.words = words;
-        reader.count = g_strv_length(words);
-        if (reader.count != 2) {
+        if (!words[1]) {
             wrong(&reader, "want: t_ns hex");
         }
         bytes(&reader, index, when(&reader, 0), words[1]);

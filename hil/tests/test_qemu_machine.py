@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Mapping
@@ -13,16 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qemu_bare import compiler, our_qemu
 
-from opq_hil.backends.qemu_build import BuildError, make
-from opq_hil.debian_source import SourceError
-
-PROGRAMS = Path(__file__).parent / "qemu_programs"
-HEADERS = Path(__file__).parents[2] / "device" / "port"
-FLAGS = (
-    "-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", "-O2", "-std=c11", "-Wall",
-    "-Wextra", "-Werror", "-Wno-array-bounds", "-ffreestanding", "-nostartfiles",
-)  # fmt: skip
 S = 10**9
 WALL_LIMIT_S = 60
 
@@ -43,28 +33,12 @@ class Ran:
 
 @pytest.fixture(scope="session")
 def qemu() -> Path:
-    try:
-        return make(build="OPQ_NO_BUILD" not in os.environ).path
-    except (BuildError, SourceError) as problem:
-        pytest.skip(f"our QEMU is not here: {problem}")
+    return our_qemu()
 
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    gcc = shutil.which("arm-none-eabi-gcc")
-    if gcc is None:
-        pytest.skip("arm-none-eabi-gcc is not here: sudo apt install gcc-arm-none-eabi")
-    folder = tmp_path_factory.mktemp("programs")
-
-    def built(name: str) -> Path:
-        elf = folder / f"{name}.elf"
-        if not elf.exists():
-            sources = [str(PROGRAMS / "program.c"), str(PROGRAMS / f"{name}.c")]
-            script = str(PROGRAMS / "program.ld")
-            subprocess.run([gcc, *FLAGS, f"-I{HEADERS}", "-T", script, *sources, "-o", str(elf)], check=True)
-        return elf
-
-    return built
+    return compiler(tmp_path_factory.mktemp("programs"))
 
 
 @pytest.fixture

@@ -1,0 +1,179 @@
+"""The QEMU backend: worlds played, a Box on a pty, and what is said when QEMU cannot go on."""
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import serial
+from qemu_bare import compiler, our_qemu
+
+from opq_hil.backends import qemu_build
+from opq_hil.backends.backend import BackendError, Image, WallLimitError
+from opq_hil.backends.qemu import Qemu
+from opq_hil.backends.qemu_build import BuildError, QemuBinary
+from opq_hil.world import NS, Power, World
+
+QUIET = {"mains": None, "gps": None}
+
+
+@pytest.fixture(scope="module")
+def backend() -> Qemu:
+    our_qemu()
+    return Qemu(quiet=True)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    elf = compiler(tmp_path)("echo")
+    objcopy = shutil.which("arm-none-eabi-objcopy") or "arm-none-eabi-objcopy"
+    subprocess.run([objcopy, "-O", "binary", str(elf), str(tmp_path / "echo.bin")], check=True)
+    return Image("opqbox", tmp_path / "echo.bin", "spi2")
+
+
+def test_a_world_is_played_to_its_end(backend: Qemu, image: Image, tmp_path: Path) -> None:
+    world = World(NS // 10, said=((NS // 20, b"Hello"), (NS // 25, b"first ")), **QUIET)
+    run = backend.run(image, world, tmp_path / "run", wall_limit_s=30)
+    assert run.capture.data == b"first Hello"
+    assert (run.ended, run.report["virtual_ns"]) == ("end", pytest.approx(NS // 10, abs=10))
+    # in: start, six bytes of 10 bits of 91 clocks of 84 MHz; out: the same, one byte later, and the interrupt
+    last_ns = NS // 25 + 7 * 10 * 91 * 250 // 21
+    assert run.capture.log[0][0] == pytest.approx(last_ns, abs=1000)
+    assert run.flash is not None
+    assert run.flash.stat().st_size == 1 << 20
+    assert backend.why_not(world) is None
+    assert "opqbox" in backend.version
+
+
+def test_the_same_world_gives_the_same_bytes(backend: Qemu, image: Image, tmp_path: Path) -> None:
+    world = World(NS // 10, said=((NS // 20, bytes(range(256)) * 4),), **QUIET)
+    runs = [backend.run(image, world, tmp_path / str(n), wall_limit_s=30) for n in range(3)]
+    assert len({run.capture.log for run in runs}) == 1
+    assert len({json.dumps(run.report) for run in runs}) == 1
+
+
+def test_a_cut_ends_the_run(backend: Qemu, image: Image, tmp_path: Path) -> None:
+    world = World(NS, power=Power(cut_ns=NS // 50), **QUIET)
+    run = backend.run(image, world, tmp_path / "run", wall_limit_s=30)
+    assert (run.ended, run.report["virtual_ns"]) == ("cut", pytest.approx(NS // 50, abs=10))
+
+
+def test_a_run_that_lasts_too_long_is_stopped(backend: Qemu, image: Image, tmp_path: Path) -> None:
+    busy = image.flash.with_name("busy.bin")
+    reset = 0x0800_0009  # Thumb: `b .`
+    busy.write_bytes(b"".join(n.to_bytes(4, "little") for n in (0x2000_1000, reset, 0xE7FE_E7FE)))
+    began = time.monotonic()
+    with pytest.raises(WallLimitError, match="longer than 1 s"):
+        backend.run(
+            Image("opqbox", busy, "spi2"), World(3600 * NS, **QUIET), tmp_path / "run", wall_limit_s=1
+        )
+    assert time.monotonic() - began < 10
+
+
+def test_a_bad_world_is_told_with_its_line(backend: Qemu, image: Image, tmp_path: Path) -> None:
+    world = World(NS, pins=(("Z9", 0, True),), **QUIET)
+    with pytest.raises(BackendError, match=r"world.txt:2: pin: 'Z9'"):
+        backend.run(image, world, tmp_path / "run", wall_limit_s=30)
+
+
+def test_an_image_larger_than_the_chip_is_refused(backend: Qemu, tmp_path: Path) -> None:
+    (tmp_path / "big.bin").write_bytes(bytes((1 << 20) + 1))
+    with pytest.raises(BackendError, match="larger than the chip"):
+        backend.run(
+            Image("opqbox", tmp_path / "big.bin", "spi2"), World(NS), tmp_path / "run", wall_limit_s=30
+        )
+
+
+def test_a_live_box_answers_on_its_pty_and_keeps_to_the_wall_clock(
+    backend: Qemu, image: Image, tmp_path: Path
+) -> None:
+    text = bytes(range(1, 256)) * 8
+    with (
+        backend.live(image, World(3600 * NS, **QUIET), tmp_path / "run") as path,
+        serial.Serial(str(path), 921_600, timeout=0.5) as port,
+    ):
+        time.sleep(0.2)
+        began = time.monotonic()
+        port.write(text)
+        heard = b""
+        while len(heard) < len(text) and time.monotonic() - began < 20:
+            heard += port.read(len(text) - len(heard))
+        took_s = time.monotonic() - began
+    assert heard == text
+    assert took_s > 0.8 * len(text) * 10 / 921_600  # no faster than the line
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["end"] == "stopped"
+    assert report["usart1"]["overruns"] == report["usart1"]["lost"] == 0
+
+
+def test_a_live_box_ends_when_nobody_listens(backend: Qemu, image: Image, tmp_path: Path) -> None:
+    world = World(3600 * NS, **(QUIET | {"said": ((NS // 50, bytes(1000)),)}))
+    with backend.live(image, world, tmp_path / "run"):
+        time.sleep(0.5)
+    assert (tmp_path / "run" / "report.json").exists()
+
+
+def test_a_qemu_without_our_machine_says_what_it_cannot(tmp_path: Path) -> None:
+    stock = QemuBinary(tmp_path / "qemu-system-arm", "stock", "QEMU 7.2", "no compiler")
+    why = Qemu(quiet=True, _found=[stock]).why_not(World(NS))
+    assert why == "only QEMU 7.2, without our machine: no compiler"
+    assert "cannot be built" in (Qemu(quiet=True, _found=[None]).why_not(None) or "")
+
+
+def test_a_given_binary_is_taken_and_known_for_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = tmp_path / "qemu-system-arm"
+    stand_in.write_text(
+        '#!/bin/sh\n[ "$1" = -M ] && echo "netduino  A board" || echo "QEMU emulator version 9.9"\n'
+    )
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("OPQ_QEMU", str(stand_in))
+    found = qemu_build.find()
+    assert found is not None
+    assert (found.path, found.kind, found.version) == (
+        stand_in,
+        "stock",
+        "QEMU 9.9",
+    )
+
+
+def test_missing_tools_are_one_apt_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None if name in ("ninja", "flex") else f"/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", lambda *command, **how: subprocess.CompletedProcess(command, 0))
+    with pytest.raises(BuildError, match=r"sudo apt install ninja-build flex$"):
+        qemu_build._check_tools()
+
+
+def test_our_lines_are_added_to_qemus_and_only_what_changed_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, ours = tmp_path / "work", tmp_path / "ours"
+    shutil.copytree(qemu_build.OURS, ours)
+    monkeypatch.setattr(qemu_build, "OURS", ours)
+    for folder in ("hw", "pc-bios", "configs/devices/arm-softmmu"):
+        (work / folder).mkdir(parents=True)
+    (work / "hw" / "Kconfig").write_text("source xen/Kconfig\n")
+    (work / "hw" / "meson.build").write_text("subdir('xtensa')\n")
+    (work / "pc-bios" / "meson.build").write_text("if unpack_edk2_blobs\n  x\nendif\n")
+    qemu_build._add_ours(work)
+    assert (work / "hw" / "Kconfig").read_text() == "source xen/Kconfig\nsource opq/Kconfig\n"
+    assert (work / "hw" / "meson.build").read_text() == "subdir('xtensa')\nsubdir('opq')\n"
+    assert "and false" in (work / "pc-bios" / "meson.build").read_text()
+    put = {path.name: path.stat().st_mtime_ns for path in (work / "hw" / "opq").iterdir()}
+    listed = (ours / "meson.build").read_text()
+    assert {name for name in put if name.endswith(".c")} == {name for name in put if f"'{name}'" in listed}
+    (ours / "gpio.c").write_text("// changed\n")
+    (ours / "spi.c").unlink()
+    qemu_build._put_ours(work)
+    now = {path.name: path.stat().st_mtime_ns for path in (work / "hw" / "opq").iterdir()}
+    assert set(put) - set(now) == {"spi.c"}
+    assert {name for name in now if now[name] != put[name]} == {"gpio.c"}
+
+
+def test_every_file_of_ours_says_its_licence() -> None:
+    for path in qemu_build._our_files():
+        if path.suffix != ".mak":
+            assert "SPDX-License-Identifier: GPL-2.0-or-later" in path.read_text(), path.name

@@ -12,8 +12,8 @@ enum { SMP_28 = 2, SMP_144 = 6 };                          // 13.13.4
 enum {
     REGULAR_TICKS = (28 + 12) * ADC_TICKS,
     INJECTED_TICKS = (144 + 12) * ADC_TICKS,
-    SYNCHRONISING_TICKS = 5 * ADC_TICKS,                   // trigger to start, DS8626 table 67: 2 to 3 ADC clocks
-    STABILISING_TICKS = 10 * 84,                           // tSTAB 3 us, sensor's tSTART 10 us (tables 67, 69)
+    SYNCHRONISING_TICKS = 5 * ADC_TICKS,                   // trigger to start: 2 to 3 ADC clocks (DS8626, "ADC characteristics", tlatr)
+    STABILISING_TICKS = 10 * 84,                           // tSTAB 3 us, the sensor's tSTART 10 us (DS8626)
 };
 #define REGULAR_CR2 (ADC_CR2_ADON | ADC_CR2_DDS | ADC_CR2_EXTSEL_TIM3_TRGO | ADC_CR2_EXTEN_RISING)
 
@@ -172,7 +172,7 @@ const opq_converter_t opq_internal_adc = {
     .part = "STM32F405 ADC1",
     .bits = 12,
     .class_a = false,
-    .enob = 10.4f, // DS8626 table 71: typical at 25 C, VDDA 3.3 V, ADC clock 18 MHz
+    .enob = 10.4f, // DS8626, "ADC dynamic accuracy at fADC = 18 MHz": typical
     .v_per_lsb = 0.015956f, // device/WIRING.md, "From volts to counts"
     .form = {.shift = 4, .flip = 0x8000, .low = 0, .high = 4095},
     .aperture_ticks = 28 * ADC_TICKS, // the input is held when the sampling time ends (13.5)

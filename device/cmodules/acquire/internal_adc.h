@@ -1,7 +1,7 @@
 // ADC1 of the STM32F405: the mains on its regular group, the slow channels on its injected group.
 //
 // ADC clock: 84 MHz / 6 = 14 MHz. One conversion of the mains takes 28 + 12 cycles = 2.86 us, one of a slow channel
-// 144 + 12 = 11.1 us, sampled for 10.3 us (temperature sensor and reference want 10 us, DS8626 tables 69 and 72). Both
+// 144 + 12 = 11.1 us, sampled for 10.3 us (DS8626: TS_temp and TS_vrefint are 10 us). Both
 // together fit into the 16.7 us of oversampling 5 and not into the 11.9 us of 7: hence 5 is the most.
 #ifndef OPQ_INTERNAL_ADC_H
 #define OPQ_INTERNAL_ADC_H

@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-// DS8626 5.3.21 (temperature sensor), table 69; 5.3.23 (reference), tables 72 and 73.
+// DS8626, "Temperature sensor characteristics" and "Embedded internal reference voltage", with their calibration values.
 #define CALIBRATED_AT_V 3.3f
 #define CALIBRATED_LOW_C 30.0f
 #define CALIBRATED_HIGH_C 110.0f

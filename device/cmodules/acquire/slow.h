@@ -15,7 +15,7 @@ typedef struct {
     uint32_t mean_q8[OPQ_SLOW_CHANNELS];
 } opq_slow_counts_t;
 
-// Factory calibration and the board's dividers (DS8626 tables 80 and 82: taken at VDDA = 3.3 V).
+// Factory calibration and the board's dividers (DS8626: taken at VDDA = 3.3 V).
 typedef struct {
     uint16_t vrefint_cal, ts_cal1, ts_cal2; // 0 or 0xFFFF: unknown, typical values are used
     float supply_divider, battery_divider;

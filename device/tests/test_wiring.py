@@ -1,0 +1,31 @@
+"""The pin tables of WIRING.md are the boards' own."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DEVICE = Path(__file__).resolve().parent.parent
+WORDS = {
+    "LINK_TX": "link TX", "LINK_RX": "link TX", "GPS_TX": "GPS TX", "GPS_RX": "GPS TX", "PPS": "PPS",
+    "MAINS": "mains", "SUPPLY": "supply", "BATTERY": "battery", "CNV": "CNV", "SCK": "SCK", "SDO": "SDO",
+    "LED_STATUS": "LED status", "LED_TIME": "LED status", "LED_FAULT": "LED status", "RECOVERY": "recovery",
+    "REPL": "REPL",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("board", "column"), [("opqbox", 0), ("pyboard_f405", 3)])
+def test_the_pin_table_has_every_pin_of_the_board_and_no_other(board: str, column: int) -> None:
+    header = (DEVICE / "port" / "boards" / board / "board.h").read_text(encoding="utf-8")
+    pins = re.findall(r"#define OPQ_BOARD_(\w+) OPQ_PIN\((\w), (\d+)\)", header)
+    assert {name for name, _, _ in pins} <= set(WORDS)
+    text = (DEVICE / "WIRING.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line
+    ]
+    table = {row[column]: row[column + 1].split(", ") for row in rows if len(row) == 6 and row[0] != "---"}
+    shown = {pin for name, there in table.items() if name != board for pin in there if pin.startswith("P")}
+    for name, port, number in pins:
+        [row] = [there for title, there in table.items() if title.startswith(WORDS[name])]
+        assert f"P{port}{number}" in row, name
+    assert shown == {f"P{port}{number}" for _, port, number in pins}

@@ -110,6 +110,11 @@ def _check(
         for name in BUDGETS
         if used[name] > budgets[name]
     ]
+    handlers = [handler for level in stack.PRIORITIES.values() for handler in level]
+    unseen = {
+        *sealed.unnamed(binary, handlers, pointers),
+        *sealed.unnamed(binary, _ours(objects, binary), pointers, TASK_ENDS),
+    }
     symbols = binary.symbols
     return Figures(
         **used,
@@ -117,7 +122,7 @@ def _check(
         ram_code_bytes=symbols["opq_ram_code_end"] - symbols["opq_ram_code_start"],
         budgets=budgets,
         deepest=deepest,
-        excesses=(*excesses, *sealed.leaks(binary, {name: tuple(found) for name, found in pointers.items()})),
+        excesses=(*excesses, *sealed.leaks(binary, pointers), *sorted(unseen)),
     )
 
 

@@ -1,8 +1,9 @@
 """What the linked firmware consists of: sections, symbols, functions and who calls whom.
 
-Calls are read from the disassembly; a call by a literal (the compiler's `long_call`, a table of functions)
-from the relocations that the linker was told to keep. Calls through a pointer in RAM cannot be seen: they are
-counted as `Function.indirect`, and whoever needs the whole truth names their targets by hand.
+Calls are read from the disassembly; so is a call through a register with a literal in it (the
+compiler's `long_call`). What calls through any other register is counted as `Function.indirect`: its targets
+cannot be seen, and whoever needs the whole truth names them by hand. Literals come from the relocations that
+the linker was told to keep.
 """
 
 import bisect
@@ -20,6 +21,8 @@ from opq_tools.firmware.toolchain import PREFIX
 
 R_ARM_ABS32 = 2
 ENTRY = re.compile(r"^([0-9a-f]+) <(.+)>:$")
+LITERAL = re.compile(r"^(r\d+|ip|lr|sl|fp|sb), \[pc, #-?\d+\]\s*@ \(?([0-9a-f]+) ")
+REGISTER = re.compile(r"^(r\d+|ip|lr|sl|fp|sb)\b")
 LINE = re.compile(r"^\s*([0-9a-f]+):\t(\S+)(?:\t(.*))?$")
 TARGET = re.compile(r"([0-9a-f]+) <([^>+]+)(\+0x[0-9a-f]+)?>")
 BRANCHES = re.compile(r"^(bl|b|b(eq|ne|cs|cc|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)|cbz|cbnz)(\.[nw])?$")
@@ -36,6 +39,7 @@ class Function:
     data: set[int] = field(default_factory=set)  # addresses that its literal pool names, other than functions
     frame_bytes: int = 0
     indirect: int = 0
+    through: set[int] = field(default_factory=set)  # addresses of the literals that it calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,11 @@ def read(path: Path) -> Binary:
     return Binary(sections, {name: value for name, value, _, _ in rows if name}, functions)
 
 
+def named(binary: Binary, target: str) -> list[str]:
+    """The functions of this name; static ones may share it."""
+    return [name for name in binary.functions if name == target or name.startswith(f"{target}@")]
+
+
 def loaded_bytes(path: Path) -> int:
     """What a linked program takes of flash: everything that is loaded."""
     with path.open("rb") as handle:
@@ -109,9 +118,7 @@ def _add_literals(
         owner = spans[at][2]
         if target is None:
             owner.data.add(value)
-        elif (
-            owner.indirect and target is not owner
-        ):  # one that calls nothing through a register only names it
+        elif offset in owner.through:
             owner.calls.add(target.name)
 
 
@@ -120,20 +127,22 @@ def _disassemble(path: Path) -> dict[str, Function]:
     text = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     functions: dict[str, Function] = {}
     current: Function | None = None
+    loaded: dict[str, int] = {}  # register -> address of the literal in it
     for line in text.splitlines():
         entry = ENTRY.match(line)
         if entry:
             name = entry[2] if entry[2] not in functions else f"{entry[2]}@{entry[1]}"
             current = functions[name] = Function(name, int(entry[1], 16), 0)
+            loaded = {}
             continue
         found = LINE.match(line)
         if found and current is not None:
-            _instruction(current, found[2], found[3] or "")
+            _instruction(current, loaded, found[2], found[3] or "")
     _settle_names(functions)
     return functions
 
 
-def _instruction(function: Function, mnemonic: str, operands: str) -> None:
+def _instruction(function: Function, loaded: dict[str, int], mnemonic: str, operands: str) -> None:
     function.frame_bytes += _pushed(mnemonic, operands)
     if BRANCHES.match(mnemonic):
         target = TARGET.search(operands)
@@ -142,7 +151,15 @@ def _instruction(function: Function, mnemonic: str, operands: str) -> None:
         if mnemonic.startswith("bl") or int(target[1], 16) != function.address:
             function.calls.add(target[1])
     elif mnemonic == "blx" or (mnemonic == "bx" and operands.strip() != "lr"):
-        function.indirect += 1
+        literal = loaded.get(operands.strip())
+        function.indirect += literal is None
+        function.through |= {literal} if literal is not None else set()
+    elif mnemonic.startswith("ldr") and (found := LITERAL.match(operands)):
+        loaded[found[1]] = int(found[2], 16)
+    elif not mnemonic.startswith(("str", "cmp", "tst", "push", "it")) and (
+        written := REGISTER.match(operands)
+    ):
+        loaded.pop(written[1], None)  # whatever else it holds now
 
 
 def _pushed(mnemonic: str, operands: str) -> int:

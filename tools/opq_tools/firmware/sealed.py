@@ -4,9 +4,9 @@ An erase stalls every fetch from flash for up to two seconds (RM0090 3.6.3). The
 and the erase's own wait would stand still with it if one instruction or constant of theirs lay there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from opq_tools.firmware.elf import Binary
+from opq_tools.firmware.elf import Binary, named
 
 RAM = range(0x20000000, 0x20020000)
 FLASH = range(0x08000000, 0x08100000)
@@ -21,20 +21,38 @@ ROOTS = (
 )
 
 
-def reachable(binary: Binary, root: str, pointers: dict[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
-    """Every function that `root` may call, and who calls it; `pointers`: targets of indirect calls."""
+def reachable(
+    binary: Binary, root: str, pointers: Mapping[str, Sequence[str]], ends: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """Every function that `root` may call, and who calls it, down to names that begin with one of `ends`.
+
+    `pointers`: targets of indirect calls, by caller.
+    """
     seen, waiting = set(), [(root, "the vector table")]
     while waiting:
         name, caller = waiting.pop()
-        if name in seen or name not in binary.functions:
+        if name in seen or name not in binary.functions or (ends and name.startswith(ends)):
             continue
         seen.add(name)
         yield name, caller
-        function = binary.functions[name]
-        waiting += [(callee, name) for callee in (*sorted(function.calls), *pointers.get(name, ()))]
+        called = {*binary.functions[name].calls}
+        called.update(target for told in pointers.get(name, ()) for target in named(binary, told))
+        waiting += [(callee, name) for callee in sorted(called)]
 
 
-def leaks(binary: Binary, pointers: dict[str, Sequence[str]]) -> list[str]:
+def unnamed(
+    binary: Binary, roots: Iterable[str], pointers: Mapping[str, Sequence[str]], ends: tuple[str, ...] = ()
+) -> list[str]:
+    """One line for each function below `roots` that calls through a pointer whose targets nobody named."""
+    found = {}
+    for root in roots:
+        for name, _ in reachable(binary, root, pointers, ends):
+            if binary.functions[name].indirect and name.partition("@")[0] not in pointers:
+                found[name] = f"{name} ({root}) calls through a pointer; name its targets in stack.toml"
+    return list(found.values())
+
+
+def leaks(binary: Binary, pointers: Mapping[str, Sequence[str]]) -> list[str]:
     """One line for each way out of RAM; empty: sealed."""
     found = {}
     for root in ROOTS:
@@ -50,6 +68,4 @@ def leaks(binary: Binary, pointers: dict[str, Sequence[str]]) -> list[str]:
                     found[f"{name}+{address}"] = (
                         f"{name} ({root}) reads a constant in flash at 0x{address:08x}"
                     )
-            if function.indirect and not (function.calls or pointers.get(name)):
-                found[f"{name}*"] = f"{name} ({root}) calls through a pointer; name its targets in stack.toml"
-    return list(found.values())
+    return [*found.values(), *unnamed(binary, ROOTS, pointers)]

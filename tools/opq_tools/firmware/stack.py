@@ -8,7 +8,7 @@ all interrupts and the deepest chain of our own C that Python calls.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from opq_tools.firmware.elf import Binary
+from opq_tools.firmware.elf import Binary, named
 from opq_tools.firmware.errors import BuildError
 
 EXCEPTION_FRAME_BYTES = 108
@@ -56,7 +56,8 @@ class Depths:
             return self._known.get(name, Depth(0, ()))
         function = self._binary.functions[name]
         own = max(self._frames.get(name, 0), function.frame_bytes)
-        callees = {*function.calls, *self._pointers.get(name, ())}
+        told = self._pointers.get(name.partition("@")[0], ())
+        callees = {*function.calls, *(callee for target in told for callee in named(self._binary, target))}
         deepest = Depth(0, ())
         for callee in sorted(callees):
             if not callee.startswith(self._ends) or not self._ends:

@@ -190,6 +190,7 @@ typedef struct {
     int64_t gps_count;
     double hold_max, hold_end, hold_end_bound;
     int64_t stamps, outside, back, revised, jumps;
+    int64_t unsettled; // not GPS time again 15 s after a leap second, 60 s after pulses came back
     bool run_outside, locked_ever;
     int first_locked_s, wrong_second_s;
     double worst_ratio;
@@ -245,6 +246,10 @@ static void judge_stamp(judge_t *judge, const opq_clock_t *clock, const truth_t 
         bool leap = truth->scenario->leap != 0 && llabs(truth->second - truth->leap_at) < 4;
         judge->jumps += !leap && fabs((double)jump) > (double)stamp.uncertainty_ns + judge->last_bound_ns;
     }
+    bool settling = truth->scenario->leap != 0 ? truth->second > truth->leap_at + 15
+                                               : truth->scenario->lost_to_s > 0 &&
+                                                     truth->second > truth->scenario->lost_to_s + 60;
+    judge->unsettled += settling && (stamp.source != OPQ_SOURCE_GPS || off_ns > 1000.0);
     judge->last_known = known;
     judge->last_bound_ns = (double)stamp.uncertainty_ns;
     judge->last_true_ns = true_ns;
@@ -481,7 +486,7 @@ int main(int argc, char **argv) {
     static opq_clock_t clock;
     static judge_t judge;
     int64_t back = 0, revised = 0, jumps = 0, outside_runs = 0, never = 0, stamps = 0, outside = 0, steps_back = 0,
-            unlearnt = 0;
+            unlearnt = 0, unsettled = 0;
     int holds = 0;
     double sum2 = 0.0, count = 0.0;
     for (int i = 0; i < seeds; i++) {
@@ -503,6 +508,7 @@ int main(int argc, char **argv) {
         stamps += judge.stamps;
         outside += judge.outside;
         outside_runs += judge.run_outside;
+        unsettled += judge.unsettled;
         never += !judge.locked_ever && !scenario->no_gps;
         steps_back += status.steps_back;
         unlearnt += !status.learnt;
@@ -523,12 +529,12 @@ int main(int argc, char **argv) {
         "\"bound_p50_ns\": %.0f, "
         "\"locked_after_p50_s\": %.0f, \"locked_after_max_s\": %.0f, "
         "\"runs_outside\": %lld, \"stamps_outside\": %lld, \"never_locked\": %lld, \"back\": %lld, \"revised\": %lld, "
-        "\"jumps\": %lld, \"steps_back\": %lld, \"unlearnt\": %lld}\n",
+        "\"jumps\": %lld, \"steps_back\": %lld, \"unlearnt\": %lld, \"unsettled\": %lld}\n",
         scenario->name, seeds, (long long)stamps, count > 0 ? sqrt(sum2 / count) : 0.0, share(rms, seeds, 1.0),
         share(max, seeds, 0.997), share(max, seeds, 1.0), share(hold, holds, 0.5), share(hold, holds, 0.997),
         share(hold, holds, 1.0), share(bound, holds, 0.5), share(locked, seeds, 0.5), share(locked, seeds, 1.0),
         (long long)outside_runs, (long long)outside, (long long)never, (long long)back, (long long)revised,
-        (long long)jumps, (long long)steps_back, (long long)unlearnt);
+        (long long)jumps, (long long)steps_back, (long long)unlearnt, (long long)unsettled);
     free(rms), free(max), free(hold), free(bound), free(locked);
     return 0;
 }

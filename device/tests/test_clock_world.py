@@ -41,6 +41,7 @@ def judge(scenario: str, figures: dict[str, float]) -> None:
     assert figures["jumps"] == 0
     assert figures["steps_back"] == 0
     assert figures["never_locked"] == 0
+    assert figures["unsettled"] == 0
     assert figures["runs_outside"] <= max(OUTSIDE * seeds, 1 if seeds < 1000 else 0)
     if scenario != "gateway_time_only":
         assert figures["worst_rms_ns"] < 200

@@ -71,13 +71,14 @@ static void aim(opq_clock_t *clock, opq_piece_t *piece, int64_t from_ns, int64_t
     int64_t magnitude = off_ns < 0 ? -off_ns : off_ns;
     piece->t_ns = from_ns;
     clock->status.slewing_ns = magnitude < INT32_MAX ? (int32_t)off_ns : off_ns < 0 ? INT32_MIN : INT32_MAX;
-    if (magnitude <= SLEW_NS) {
+    clock->crawling = off_ns < 0 && magnitude <= CRAWL_NS && magnitude > (clock->crawling ? SETTLED_NS : SLEW_NS);
+    if (clock->crawling) { // once begun it goes on to the end, or the last millisecond would take a minute
+        piece->slew_ns = magnitude * 1000 / 999;
+        piece->slew_q36 = -CRAWL_Q36;
+    } else if (magnitude <= SLEW_NS) {
         int64_t length_ns = magnitude * SLEW_FACTOR;
         piece->slew_ns = length_ns > OPQ_CLOCK_SECOND_NS ? length_ns : OPQ_CLOCK_SECOND_NS;
         piece->slew_q36 = off_ns * INT64_C(68719476736) / piece->slew_ns;
-    } else if (off_ns < 0 && magnitude <= CRAWL_NS) {
-        piece->slew_ns = magnitude * 1000 / 999;
-        piece->slew_q36 = -CRAWL_Q36;
     } else {
         piece->t_ns = target_ns;
         piece->slew_ns = piece->slew_q36 = 0;

@@ -91,6 +91,8 @@ bool opq_tracker_retune(opq_tracker_t *tracker) {
     return true;
 }
 
+static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
 static opq_phasor_t *back(opq_tracker_t *tracker, uint32_t hops) {
     return &tracker->phasors[(tracker->hops - 1 - hops) % OPQ_TRACKER_HOPS];
 }
@@ -125,12 +127,12 @@ static void measure(opq_tracker_t *tracker, const opq_history_t *history, opq_ph
 // `judged` is SURE_AFTER hops old: not believed while the amplitude steps, for there DC and image leak in.
 static bool is_steady(opq_tracker_t *tracker, const opq_phasor_t *judged) {
     enum { BESIDE = OPQ_HOPS_PER_CYCLE / 2 };
-    uint32_t oldest = tracker->hops - 1 < 2 * SURE_AFTER ? tracker->hops - 1 : 2 * SURE_AFTER;
+    uint32_t oldest = least(tracker->hops - 1, 2 * SURE_AFTER);
     float loudest = 0.0f;
     for (uint32_t hops = 0; hops <= oldest; hops++) {
         loudest = fmaxf(loudest, back(tracker, hops)->amplitude);
     }
-    uint32_t before = SURE_AFTER + BESIDE < oldest ? SURE_AFTER + BESIDE : oldest;
+    uint32_t before = least(SURE_AFTER + BESIDE, oldest);
     float change = fabsf(back(tracker, SURE_AFTER - BESIDE)->amplitude - back(tracker, before)->amplitude);
     return judged->known && change < STEP * loudest && judged->amplitude > FAR_FAINT * loudest;
 }
@@ -144,7 +146,7 @@ static int32_t faster(const opq_phasor_t *from, const opq_phasor_t *to, uint32_t
 
 // Half a cycle says which turn, two cycles say it finely.
 static void follow(opq_tracker_t *tracker, const opq_phasor_t *judged) {
-    uint32_t span = tracker->steady_run < SPAN ? tracker->steady_run : SPAN;
+    uint32_t span = least(tracker->steady_run, SPAN);
     uint32_t step = tracker->step_q32;
     if (span >= 2) {
         step += (uint32_t)faster(back(tracker, SURE_AFTER + 2), judged, step);

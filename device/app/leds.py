@@ -52,6 +52,8 @@ class Leds:
         state = self._receiver.state
         failed_ms = self._supervisor.failed_ms
         failed = failed_ms is not None and time.ticks_diff(now_ms, failed_ms) < ERROR_MS
+        if not failed:
+            self._supervisor.failed_ms = None  # ticks wrap within a week
         board.led(board.LED_STATUS, lit and moving and (self._sampler.commanded or slow))
         locked = (
             state == clock.LOCKED or (state == clock.ACQUIRING and fast) or (state == clock.HOLDOVER and slow)

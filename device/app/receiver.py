@@ -58,8 +58,10 @@ class Receiver:
 
     def _keep(self) -> None:
         now_ms = self._ticks_ms()
-        if self._kept_ms is not None and time.ticks_diff(now_ms, self._kept_ms) < KEEP_MS:
-            return
+        if self._kept_ms is not None:
+            if time.ticks_diff(now_ms, self._kept_ms) < KEEP_MS:
+                return
+            self._kept_ms = None  # ticks wrap within a week
         learnt = clock.learnt()
         if learnt is None:
             return

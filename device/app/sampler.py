@@ -118,7 +118,7 @@ class Sampler:
         stalled_ms = time.ticks_diff(now_ms, self.moved_ms)
         if self.running and stalled_ms < STALL_MS:
             return
-        if self._tried_ms is None or time.ticks_diff(now_ms, self._tried_ms) >= AGAIN_MS:
+        if self._tried_ms is None or not 0 <= time.ticks_diff(now_ms, self._tried_ms) < AGAIN_MS:
             if self.running:
                 self.restarts += 1
                 self._journal.put(codes.SAMPLING_STALLED, stalled_ms, self.restarts)
@@ -134,7 +134,7 @@ class Sampler:
         """Each second until a gateway spoke, then each five; and whenever something of it changed."""
         now_ms = self._ticks_ms()
         every_ms = HELLO_COMMANDED_MS if self.commanded else HELLO_MS
-        if self._hello_ms is not None and time.ticks_diff(now_ms, self._hello_ms) < every_ms:
+        if self._hello_ms is not None and 0 <= time.ticks_diff(now_ms, self._hello_ms) < every_ms:
             return
         found = acquire.converter()
         if found is None:

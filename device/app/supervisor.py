@@ -101,7 +101,7 @@ class Supervisor:
             gc.collect()
         now_ms = self._ticks_ms()
         self.failed_ms = now_ms
-        if self._told_ms is None or time.ticks_diff(now_ms, self._told_ms) >= TOLD_MS:
+        if self._told_ms is None or not 0 <= time.ticks_diff(now_ms, self._told_ms) < TOLD_MS:
             self._told_ms = now_ms
             self._journal.put(codes.EXCEPTION, self.exceptions, step * 100 + kind_of(error))
 

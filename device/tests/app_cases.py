@@ -50,7 +50,6 @@ class Run:
             if fake_time.now_ms >= end_ms:
                 raise End  # nothing could be built
             steps = main.build(journal, self.supervisor)
-            self.objects = steps
             return [(watch, 0)] + steps
 
         try:
@@ -433,6 +432,42 @@ def case_an_app_that_cannot_be_built_is_tried_each_second():
     supervisor.run(build)
     assert supervisor.exceptions == 3
     assert all(1000 <= tries[n + 1] - tries[n] <= 1100 for n in range(3)), tries
+
+
+def case_a_stall_and_an_exception_a_week_after_the_last_are_met_as_the_first():
+    """Ticks wrap after 2^30 ms: 7 days ago reads as 5 days ahead."""
+    import time
+
+    import main
+    from sampler import Sampler
+
+    week_ago = time.ticks_add(time.ticks_ms(), -7 * 86_400_000)
+    made = []
+    run = Run()
+
+    class Kept(Sampler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(self)
+
+    main.Sampler = Kept
+
+    def age():
+        run.supervisor._told_ms = week_ago
+        made[0]._tried_ms = week_ago
+        acquire.stalled = True
+
+    def broken():
+        raise OSError(5)
+
+    def fail():
+        clock.poll = broken
+
+    run.later(3000, age)
+    run.later(3500, fail)
+    run.for_ms(6000)
+    assert logs(codes.SAMPLING_STALLED) and len(acquire.starts) > 1
+    assert logs(codes.EXCEPTION)
 
 
 def case_a_silent_gateway_changes_nothing():

@@ -108,6 +108,9 @@ static const struct { uint32_t base, size; } empty[] = {
     { 0x40000000, 0x00080000 }, /* APB1, APB2, AHB1 */
     { 0x50000000, 0x00061000 }, /* AHB2 */
     { 0xA0000000, 0x00001000 }, /* FSMC */
+    { 0xE0000000, 0x00001000 }, /* ITM */
+    { 0xE0002000, 0x00001000 }, /* FPB */
+    { 0xE0040000, 0x00002000 }, /* TPIU, ETM */
 };
 typedef struct { OpqBox *box; uint32_t base; } Empty;
 
@@ -141,7 +144,11 @@ void opq_bus_init(OpqBox *box)
         *space = (Empty){ box, empty[n].base };
         memory_region_init_io(&box->unmodelled[n], OBJECT(box), &empty_ops, space, "opqbox.unmodelled",
                               empty[n].size);
-        memory_region_add_subregion_overlap(get_system_memory(), empty[n].base, &box->unmodelled[n], -1);
+        if (empty[n].base >= 0xE0000000) {
+            memory_region_add_subregion_overlap(&box->armv7m.container, empty[n].base, &box->unmodelled[n], 0);
+        } else {
+            memory_region_add_subregion_overlap(get_system_memory(), empty[n].base, &box->unmodelled[n], -1);
+        }
     }
     for (unsigned n = 0; n < ARRAY_SIZE(blocks); n++) {
         OpqBlock *block = &blocks[n];

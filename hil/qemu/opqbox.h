@@ -186,7 +186,7 @@ struct OpqBox {
 
     ARMv7MState armv7m;
     Clock *sysclk, *refclk;
-    MemoryRegion flash, flash_alias, sram, ccm, sysmem, option_bytes, unmodelled[4];
+    MemoryRegion flash, flash_alias, sram, ccm, sysmem, option_bytes, unmodelled[6];
     uint8_t *flash_ram, *sram_ram, *ccm_ram;
     qemu_irq irq[82];
     QEMUTimer *event; /* next moment at which acquisition changes something by itself */

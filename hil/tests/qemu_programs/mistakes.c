@@ -10,6 +10,7 @@ int main(void) {
     *(volatile uint32_t *)0x40002850 = 7;             // RTC_BKP0R: no model
     (void)*(volatile uint32_t *)0x40002850;
     (void)*(volatile uint32_t *)(0x40011000 + 0x60);  // no such register in USART1
+    *(volatile uint32_t *)0xE0000000 = 'x';           // ITM: no model
     RCC->PLLCFGR = 0;                                 // while the PLL runs
     say("pll_runs", RCC->PLLCFGR != 0);
     RCC->AHB1ENR |= RCC_AHB1ENR_DMA2EN;

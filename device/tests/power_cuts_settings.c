@@ -112,9 +112,9 @@ static bool trial(const values_t *old, uint32_t cut_at, uint64_t seed) {
     put(&settings, &NEWEST);
     bool saved = opq_settings_save(&settings) == OPQ_SETTINGS_OK;
     nor_flash_power_up(&flash, 0);
-    source = opq_settings_load(&settings, &flash.nor);  // SECOND_COPY: the other sector's erase was cut, too
-    bool loaded = source == OPQ_SETTINGS_LOADED || source == OPQ_SETTINGS_SECOND_COPY;
-    bricked += !saved || !loaded || !has(&settings, &NEWEST);
+    source = opq_settings_load(&settings, &flash.nor);  // a torn word may be noticed, and repaired, as late as here
+    bool lost = source == OPQ_SETTINGS_LOST || source == OPQ_SETTINGS_BLANK;
+    bricked += !saved || lost || !has(&settings, &NEWEST);
     bricked += flash.outside;
     return true;
 }

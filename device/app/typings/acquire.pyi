@@ -20,8 +20,11 @@ def head() -> int:
     """Index of the next sample to be made."""
 
 def ring_samples() -> int: ...
-def counters() -> tuple[int, int, int, int, int]:
-    """samples, missing, clipped, overruns, reader overruns."""
+def counters() -> tuple[int, int, int, int, int, int]:
+    """samples, missing, clipped, overruns, reader overruns, triggers off the grid."""
+
+def read(first: int, into: bytearray) -> int:
+    """Copies int16 samples from index `first` on; how many of them were still held."""
 
 def slow() -> tuple[float, float, float, float]:
     """VDDA V, supply V, battery V, chip temperature in degrees C; NaN: unknown."""

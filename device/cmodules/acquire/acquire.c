@@ -16,6 +16,7 @@ static opq_ring_t ring;
 static opq_decimator_t decimator;
 static opq_acquire_config_t settings;
 static const opq_converter_t *running;
+static _Atomic bool filled; // the ring is there to be read, also after a stop
 
 // The interrupt's; all of it in RAM, for flash may be busy.
 static struct {
@@ -55,7 +56,9 @@ opq_acquire_status_t opq_acquire_start(const opq_converter_t *converter, uint32_
         return status;
     }
     state.half_tick = now_tick + (int32_t)(first - (uint32_t)now_tick);
+    atomic_store(&filled, false); // PendSV may come between
     opq_ring_init(&ring, ring_samples, ring_clipped, OPQ_RING_SAMPLES, state.half_tick + state.to_first_ticks);
+    atomic_store(&filled, true);
     running = converter;
     atomic_store_explicit(&state.on, true, memory_order_release);
     return OPQ_ACQUIRE_OK;
@@ -169,7 +172,7 @@ bool opq_acquire_next(opq_block_t *block) {
 }
 bool opq_acquire_holds(const opq_block_t *block) { return opq_ring_holds(&ring, block->first_sample); }
 size_t opq_acquire_read(uint64_t first, size_t count, int16_t *out) {
-    return ring.capacity != 0 ? opq_ring_read(&ring, first, count, out) : 0;
+    return atomic_load(&filled) ? opq_ring_read(&ring, first, count, out) : 0;
 }
-uint64_t opq_acquire_head(void) { return opq_ring_head(&ring); }
-uint64_t opq_acquire_tail(void) { return ring.capacity != 0 ? opq_ring_tail(&ring) : 0; }
+uint64_t opq_acquire_head(void) { return atomic_load(&filled) ? opq_ring_head(&ring) : 0; }
+uint64_t opq_acquire_tail(void) { return atomic_load(&filled) ? opq_ring_tail(&ring) : 0; }

@@ -32,7 +32,7 @@ static struct {
     bool features_run, measurements;
     float limit_pu[OPQ_CROSSING_KINDS];
     float hysteresis_pu;
-} next;
+} coming;
 
 static uint32_t cpu_from;     // cycle counter at the last opq_pipeline_cpu_permille
 static uint64_t cpu_busy;     // busy cycles then
@@ -58,8 +58,8 @@ void opq_pipeline_init(const opq_pipeline_config_t *with) {
     resends = (opq_resends_t){0};
     sequence = 0;
     features_run = measurements = cpu_known = false;
-    atomic_store(&next.features, false);
-    atomic_store(&next.limits, false);
+    atomic_store(&coming.features, false);
+    atomic_store(&coming.limits, false);
     atomic_store(&held, false);
     opq_pipeline_restart();
 }
@@ -74,22 +74,22 @@ void opq_pipeline_restart(void) {
 void opq_pipeline_hold(bool hold) { atomic_store(&held, hold); }
 
 void opq_pipeline_features(const opq_features_config_t *with, bool send_measurements) {
-    atomic_store(&next.features, false);  // PendSV may come between these lines: it takes whole or nothing
-    next.features_run = with != NULL;
+    atomic_store(&coming.features, false);  // PendSV may come between these lines: it takes whole or nothing
+    coming.features_run = with != NULL;
     if (with != NULL) {
-        next.features_config = *with;
+        coming.features_config = *with;
     }
-    next.measurements = send_measurements;
-    atomic_store_explicit(&next.features, true, memory_order_release);
+    coming.measurements = send_measurements;
+    atomic_store_explicit(&coming.features, true, memory_order_release);
 }
 
 void opq_pipeline_limits(const float limit_pu[OPQ_CROSSING_KINDS], float hysteresis_pu) {
-    atomic_store(&next.limits, false);
+    atomic_store(&coming.limits, false);
     for (int kind = 0; kind < OPQ_CROSSING_KINDS; kind++) {
-        next.limit_pu[kind] = limit_pu[kind];
+        coming.limit_pu[kind] = limit_pu[kind];
     }
-    next.hysteresis_pu = hysteresis_pu;
-    atomic_store_explicit(&next.limits, true, memory_order_release);
+    coming.hysteresis_pu = hysteresis_pu;
+    atomic_store_explicit(&coming.limits, true, memory_order_release);
 }
 
 static uint32_t spent(opq_stage_t stage, uint32_t since) {
@@ -165,17 +165,17 @@ static void send_measurements(void) {
     }
 }
 
-static void take_what_is_next(void) {
-    if (atomic_load_explicit(&next.features, memory_order_acquire)) {
-        atomic_store(&next.features, false);
-        features_run = next.features_run && opq_features_init(&features, &next.features_config) == OPQ_FEATURES_OK;
-        measurements = next.measurements;
+static void take_what_is_coming(void) {
+    if (atomic_load_explicit(&coming.features, memory_order_acquire)) {
+        atomic_store(&coming.features, false);
+        features_run = coming.features_run && opq_features_init(&features, &coming.features_config) == OPQ_FEATURES_OK;
+        measurements = coming.measurements;
         features_rate_millihz = 0;
     }
-    if (atomic_load_explicit(&next.limits, memory_order_acquire)) {
-        atomic_store(&next.limits, false);
+    if (atomic_load_explicit(&coming.limits, memory_order_acquire)) {
+        atomic_store(&coming.limits, false);
         if (features_run) {
-            opq_features_limits(&features, next.limit_pu, next.hysteresis_pu);
+            opq_features_limits(&features, coming.limit_pu, coming.hysteresis_pu);
         }
     }
 }
@@ -221,7 +221,7 @@ static void receive(void) {
     bool any = false;
     for (int bytes = 0; bytes < OPQ_PIPELINE_RX_PER_RUN; bytes++) {
         opq_frame_t got;
-        opq_resend_t resend;
+        opq_resend_t asked;
         int byte = opq_queue_take_byte(&rx);
         if (byte < 0) {
             break;
@@ -230,8 +230,8 @@ static void receive(void) {
         if (!opq_decoder_push(&decoder, (uint8_t)byte, &got)) {
             continue;
         }
-        if (got.type == OPQ_RESEND && opq_read_resend(got.payload, got.length, &resend)) {
-            opq_resends_ask(&resends, resend.first_sample, resend.count);
+        if (got.type == OPQ_RESEND && opq_read_resend(got.payload, got.length, &asked)) {
+            opq_resends_ask(&resends, asked.first_sample, asked.count);
         } else if (got.type == OPQ_COMMAND || got.type == OPQ_UPDATE_DATA) {
             if (!opq_queue_put_record(&inbox, got.type, got.payload, got.length)) {
                 counters.inbox_refused++;
@@ -279,7 +279,7 @@ void opq_pipeline_run(void) {
     uint32_t from = config.cycles();
     bool silent = atomic_load(&held);
     opq_block_t block;
-    take_what_is_next();
+    take_what_is_coming();
     if (!silent) {
         receive();
     }

@@ -16,6 +16,7 @@ from opq_hil.backends.qemu import Qemu
 from opq_hil.backends.qemu_build import BuildError, QemuBinary
 from opq_hil.world import NS, Power, World
 
+pytestmark = pytest.mark.timeout(900)  # the first test of a machine builds QEMU: 3 min on 2 cores
 QUIET = {"mains": None, "gps": None}
 
 
@@ -138,6 +139,28 @@ def test_a_given_binary_is_taken_and_known_for_what_it_is(
         "stock",
         "QEMU 9.9",
     )
+
+
+def test_where_ours_cannot_be_built_the_machines_own_is_taken_and_the_reason_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*arguments: object, **options: object) -> QemuBinary:
+        raise BuildError("building QEMU needs more: sudo apt install flex")
+
+    stand_in = tmp_path / "qemu-system-arm"
+    stand_in.write_text('#!/bin/sh\necho "QEMU emulator version 7.2"\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setattr(qemu_build, "make", refuses)
+    monkeypatch.delenv("OPQ_QEMU", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told: list[str] = []
+    found = qemu_build.find(told.append)
+    assert found is not None
+    assert (found.path, found.kind) == (stand_in, "stock")
+    assert "sudo apt install flex" in found.why
+    assert "sudo apt install flex" in told[0]
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert qemu_build.find() is None
 
 
 def test_missing_tools_are_one_apt_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from qemu_bare import compiler, our_qemu
 
+pytestmark = pytest.mark.timeout(900)  # the first test of a machine builds QEMU: 3 min on 2 cores
 S = 10**9
 WALL_LIMIT_S = 60
 
@@ -257,6 +258,7 @@ def test_three_runs_give_the_same_bytes(run: Callable[..., Ran], tmp_path: Path)
     world = (f"mains adc1 {stairs} 60000000 0 1", "adc 11 0 2500", f"end {S}")
     assert len({run("internal", *world).digest() for _ in range(3)}) == 1
     assert len({run("watchdog", f"end {3 * S}").digest() for _ in range(3)}) == 1
+    assert len({run("stall", f"end {S}").digest() for _ in range(3)}) == 1
 
 
 @pytest.mark.parametrize(

@@ -220,12 +220,21 @@ def _python(folder: Path, say: Say) -> Path:
         folder.parent,
         "venv",
     )
+    if _has_meson(python):
+        return python
     pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *PYTHON)
     try:
         _run(pip, folder.parent, "pip install meson")
     except BuildError as problem:
         raise BuildError(f"{problem}; QEMU needs meson 1.5 or newer, from PyPI or from the system") from None
     return python
+
+
+def _has_meson(python: Path) -> bool:
+    test = (
+        "import sys, mesonbuild.coredata as c; sys.exit(tuple(map(int, c.version.split('.')[:2])) < (1, 5))"
+    )
+    return subprocess.run((python, "-c", test), check=False, capture_output=True).returncode == 0
 
 
 def _ninja(build: Path, say: Say) -> None:

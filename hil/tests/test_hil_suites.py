@@ -109,7 +109,7 @@ def test_a_captured_line_ends_in_the_ring_of_a_real_gateway(tmp_path: Path) -> N
         Image("opqbox", tmp_path, "spi2"), World(25 * NS, mains=world_mains), tmp_path, wall_limit_s=1
     )
     heard = run.capture.fresh
-    kept = recordings.through_gateway(tmp_path, run.capture.log, len(heard))
+    kept = recordings.through_gateway(tmp_path, run.capture.data, len(heard))
     assert np.array_equal(
         np.concatenate([block.counts for block in kept]),
         np.concatenate([block.counts for block in heard]),

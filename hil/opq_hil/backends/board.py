@@ -66,7 +66,7 @@ class Board:
                 line.write(said if isinstance(said, bytes) else b"\0" + link.encode(said, sequence))
             line.read(world.end_ns / 1e9 - (time.monotonic() - began))
             capture = line.capture()
-        log = "".join(f"{at} {data.hex()}\n" for at, data in capture.log)
+        log = "".join(f"{at} {data.hex()}\n" for at, data in capture.entries())
         (folder / "uart1.log").write_text(log, encoding="ascii")
         return Run(world, folder, capture, {}, None, time.monotonic() - began)
 

@@ -8,13 +8,22 @@ from pathlib import Path
 
 from opq_hil.backends.backend import Backend
 from opq_hil.firmware import Firmware
-from opq_hil.suites import cuts, faults, live, recordings, sampling, timekeeping, updates
+from opq_hil.suites import (
+    cuts,
+    faults,
+    live,
+    recordings,
+    sampling,
+    supervision,
+    timekeeping,
+    updates,
+)
 from opq_hil.suites.scenario import Scenario, Verdict, play
 from opq_proto.errors import ConfigError
 
 SCENARIOS: Mapping[str, Scenario] = {
     scenario.name: scenario
-    for module in (sampling, recordings, timekeeping, faults, updates, cuts, live)
+    for module in (sampling, recordings, timekeeping, faults, supervision, updates, cuts, live)
     for scenario in module.SCENARIOS
 }
 EMULATORS = 2

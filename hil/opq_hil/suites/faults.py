@@ -39,7 +39,10 @@ def corrupted_line(bench: Bench) -> Figures:
     seconds = 40
     said: list[tuple[int, LinkMessage | bytes]] = []
     for second in range(6, seconds - 2):
-        said.append((second * NS, Command(second, Operation.HELLO)))
+        said += [  # long ones, so that the line towards the Box is hit too; none changes anything
+            (second * NS + part * NS // 10, Command(second * 10 + part, Operation.PUT_SETTING, "x" * 200))
+            for part in range(10)
+        ]
         newest = second * RATE_HZ - RATE_HZ // 2  # sampling begins 0.14 s after power-on
         said += [(second * NS, Resend(newest - age * RATE_HZ, RATE_HZ)) for age in (2, 1)]
     noise = (Noise(1e-4, False, 5), Noise(1e-4, True, 6))
@@ -61,9 +64,8 @@ def corrupted_line(bench: Bench) -> Figures:
     acknowledged = {answer.command_id for answer in run.capture.of(Acknowledgement)}
     asked = {message.command_id for _, message in said if isinstance(message, Command)}
     silent = len(asked - acknowledged)
-    require(
-        silent == 0 or health.crc_errors > 0, f"{silent} commands without an answer, and no bad frame counted"
-    )
+    require(health.crc_errors > 0, "no bad frame counted by the Box")
+    require(silent < len(asked) // 5, f"{silent} of {len(asked)} commands without an answer")
     require(health.overruns == 0 and health.missing_samples == 0, "samples were lost before the line")
     return {
         "samples": len(whole.counts),

@@ -71,7 +71,7 @@ def dip(bench: Bench) -> Figures:
     row = waveform(blocks)
     start = place(row.counts, counts)
     require(start >= 0, f"the {len(counts)} samples of the recording are not in the {len(row.counts)} heard")
-    kept = through_gateway(run.folder, run.capture.log, len(blocks))
+    kept = through_gateway(run.folder, run.capture.data, len(blocks))
     ring_row = np.concatenate([block.counts for block in kept])
     ring_start = place(ring_row, counts)
     require(ring_start >= 0, f"the recording is not in the gateway's ring ({len(ring_row)} samples)")
@@ -96,7 +96,7 @@ def utc_error_ns(kept: list[Block], start: int, true_ns: int) -> float:
     raise ValueError("no block holds the sample")
 
 
-def through_gateway(folder: Path, log: tuple[tuple[int, bytes], ...], blocks: int) -> list[Block]:
+def through_gateway(folder: Path, data: bytes, blocks: int) -> list[Block]:
     """What a real gateway keeps of a captured line, told on a pty as fast as it reads."""
     master, slave = os.openpty()
     tty.setraw(slave)
@@ -104,7 +104,7 @@ def through_gateway(folder: Path, log: tuple[tuple[int, bytes], ...], blocks: in
         with GatewayProcess(os.ttyname(slave), folder / "gateway") as gateway:
             opened = folder / "gateway" / "gateway.log"
             gateway.wait_until(lambda: b"serial.opened" in opened.read_bytes(), 20.0, "the port is open")
-            _tell(master, b"".join(data for _, data in log))
+            _tell(master, data)
             gateway.wait_until(
                 lambda: gateway.samples() >= 200 * blocks, 30.0, f"{200 * blocks} samples in the ring"
             )

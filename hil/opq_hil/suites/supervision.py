@@ -1,0 +1,61 @@
+"""Supervision: a Box that hangs comes back by itself and says why; hours leave no trace in its heap."""
+
+import numpy as np
+
+from opq_hil.capture import overruns
+from opq_hil.prompt import typed
+from opq_hil.strategy import when
+from opq_hil.suites.faults import logged
+from opq_hil.suites.sampling import nothing_missed
+from opq_hil.suites.scenario import Bench, Figures, Scenario, require
+from opq_hil.world import NS, World
+from opq_proto.link_messages import Health, Samples
+from opq_proto.log_codes import RESET_CAUSES
+
+HANG_S = 4.0
+WATCHDOG_S = 8.192
+"""IWDG at 32 kHz, divided by 64, 4,096 counts (device/port/watchdog.c)."""
+WATCHDOG = next(code for code, words in RESET_CAUSES.items() if words == "watchdog")
+SYSTICK_CONTROL = 0xE000E010
+HOURS = 6
+
+
+def watchdog(bench: Bench) -> Figures:
+    """At the prompt SysTick, which feeds the watchdog there, is switched off and a loop entered."""
+    hang = (f"import machine; machine.mem32[{SYSTICK_CONTROL}] = 0", "while True: pass", "")
+    said = typed(round((HANG_S - 0.5) * NS), hang)
+    run = bench.run(World(round((HANG_S + WATCHDOG_S + 4) * NS), said=said))
+    after_ns = round((HANG_S + 1) * NS)
+    again_s = when(run.capture.heard, "sampling", after_ns=after_ns) / NS
+    took_s = again_s - HANG_S
+    require(
+        took_s < WATCHDOG_S + 1.0, f"samples again {took_s:.1f} s after the hang; want {WATCHDOG_S + 1:.1f} s"
+    )
+    started = logged(run, "box.started")
+    require(
+        len(started) == 2 and started[-1].b == WATCHDOG,
+        f"starts told: {[(line.a, line.b) for line in started]}; want two, the last by cause {WATCHDOG}",
+    )
+    causes = {health.reset_cause for health in run.capture.of(Health, after_ns=after_ns)}
+    require(causes == {WATCHDOG}, f"reset causes in Health: {causes}")
+    return {"samples_again_after_s": took_s}
+
+
+def hours(bench: Bench) -> Figures:
+    """6 h of sampling, locked: nothing missed, and the heap's low-water mark does not creep."""
+    run = bench.run(World(HOURS * 3600 * NS), wall_limit_s=4 * 3600)
+    nothing_missed(run.capture, since_s=5.0, end_s=HOURS * 3600)
+    marks = np.array([health.heap_free_bytes for health in run.capture.of(Health)])
+    first, last = int(marks[60]), int(marks[-1])
+    require(last == first, f"heap low-water mark: {first} bytes after a minute, {last} at the end")
+    return {
+        "heap_low_water_bytes": last,
+        "blocks": len(run.capture.of(Samples)),
+        "overruns": overruns(run.capture.fresh),
+    }
+
+
+SCENARIOS = (
+    Scenario("watchdog", "a forced hang ends in a reset by the watchdog, and it says so", watchdog),
+    Scenario("hours", "6 h of sampling, the heap's low-water mark flat", hours, soak=True),
+)

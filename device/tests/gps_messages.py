@@ -90,15 +90,22 @@ def tim_tp(next_unix_s: int, *, utc: bool = True, leap_seconds: int = 18) -> byt
 
 
 def nav_timels(
-    now_s: int, *, leap_seconds: int = 18, change: int = 0, at_s: int = 1_483_228_800, source: int = 2
+    now_s: int,
+    *,
+    leap_seconds: int = 18,
+    change: int = 0,
+    at_s: int = 1_483_228_800,
+    source: int = 2,
+    dated: bool = True,
 ) -> bytes:
     """24 bytes: the change takes effect at the end of a day, where second `at_s` begins."""
     week, rest_s = divmod(at_s - GPS_EPOCH_S - 1, 604_800)
-    day = rest_s // 86_400 + 1
+    date = (week, rest_s // 86_400 + 1) if dated else (0, 0)
+    left_s = at_s - now_s if change else -1000
     return ubx(
         *(0x01, 0x26),
         struct.pack(
             "<IB3xBbBbiHH3xB",
-            *(0, 0, source, leap_seconds, source, change, at_s - now_s if change else -1000, week, day, 3),
+            *(0, 0, 2, leap_seconds, source, change, left_s, *date, 3),
         ),
     )

@@ -105,7 +105,16 @@ def test_timels_announces_the_second_that_follows_the_change() -> None:
     assert leap == {"utc_s": NEW_YEAR_S, "change": 1, "leap_seconds": 17}
     leap = fed(nav_timels(NOW_S)).told()[2]
     assert leap == {"utc_s": 0, "change": 0, "leap_seconds": 18}
-    assert fed(nav_timels(NOW_S, source=0)).told()[3]["leaps"] == 0  # the firmware's default says nothing
+    leap = fed(nav_timels(NOW_S, source=0)).told()[2]
+    assert leap == {"utc_s": 0, "change": 2, "leap_seconds": 18}  # says nothing of what is ahead
+
+
+def test_timels_without_a_date_means_the_midnight_nearest_to_what_is_left() -> None:
+    for left_s in (49, 50, 51):
+        told = nav_timels(NEW_YEAR_S - left_s, leap_seconds=17, change=1, at_s=NEW_YEAR_S, dated=False)
+        leap = fed(nav_pvt(NEW_YEAR_S - 50), told).told()[2]
+        assert leap == {"utc_s": NEW_YEAR_S, "change": 1, "leap_seconds": 17}
+    assert fed(told).told()[2]["change"] == 2  # what is left, from when on?
 
 
 def test_ubx_damage_is_counted_and_the_next_message_is_read() -> None:

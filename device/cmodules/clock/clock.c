@@ -75,19 +75,23 @@ void opq_clock_label(opq_clock_t *clock, const opq_label_t *told) {
     clock->status.labels_wrong += result == OPQ_SECONDS_AGAINST;
     clock->status.label_conflicts += clock->seconds.bias_s != bias_s;
     if (result == OPQ_SECONDS_SETTLED) {
-        if (clock->gps_trusted && label.leap) {
-            clock->status.leap_seconds = (int8_t)(clock->status.leap_seconds + (offset_s - clock->seconds.offset_s));
+        int64_t inserted = offset_s - clock->seconds.offset_s;
+        if (clock->gps_trusted && (inserted == 1 || inserted == -1) && opq_seconds_near_leap(label.utc_s, 24)) {
+            clock->status.leap_seconds = (int8_t)(clock->status.leap_seconds + inserted);
         }
         opq_clock_trust(clock);
     }
 }
 
 void opq_clock_leap(opq_clock_t *clock, int64_t utc_s, int8_t change, int8_t leap_seconds) {
+    clock->status.leap_seconds = leap_seconds;
+    if (change == OPQ_LEAP_NOT_TOLD) {
+        return;
+    }
     // A receiver goes on announcing a leap second while it happens.
     clock->seconds.leap_utc_s = change == 0 || utc_s == clock->seconds.leap_done_s ? 0 : utc_s;
     clock->seconds.leap_change = change;
     clock->seconds.leap_told = true;
-    clock->status.leap_seconds = leap_seconds;
 }
 
 void opq_clock_temperature(opq_clock_t *clock, int64_t tick, float celsius) {

@@ -104,7 +104,7 @@ void opq_clock_configure(opq_clock_t *clock, const opq_clock_config_t *config); 
 
 void opq_clock_pps(opq_clock_t *clock, int64_t tick);
 void opq_clock_label(opq_clock_t *clock, const opq_label_t *label);
-// `change` (1, -1) happens where second `utc_s` begins; 0: none is ahead.
+// `change` (1, -1) happens where second `utc_s` begins; 0: none is ahead; OPQ_LEAP_NOT_TOLD.
 void opq_clock_leap(opq_clock_t *clock, int64_t utc_s, int8_t change, int8_t leap_seconds);
 void opq_clock_temperature(opq_clock_t *clock, int64_t tick, float celsius); // NaN: the sensor failed
 // `source`: OPQ_SOURCE_NTP or OPQ_SOURCE_FREE.

@@ -11,6 +11,8 @@ typedef enum { // by rank: what a higher one says outweighs a lower one
     OPQ_LABEL_UBX_CONFIRMED = 2, // NAV-PVT with fullyResolved and validTime, NAV-TIMEUTC with validUTC, TIM-TP with UTC
 } opq_label_kind_t;
 
+#define OPQ_LEAP_NOT_TOLD 2 // for a change: the receiver does not say whether one is ahead
+
 // What a receiver said in one message.
 typedef struct {
     int64_t utc_s;        // Unix second; during 23:59:60 that of the midnight after it

@@ -62,6 +62,8 @@ static opq_gps_t pvt(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix) {
     }
     label->valid = true;
     label->kind = (valid & 4u) != 0 ? OPQ_LABEL_UBX_CONFIRMED : OPQ_LABEL_UBX;
+    ubx->named_s = label->utc_s;
+    ubx->named_tow = u32(p);
     return OPQ_GPS_LABEL;
 }
 
@@ -103,15 +105,24 @@ static opq_gps_t timels(opq_ubx_t *ubx, opq_leap_t *leap) {
     }
     ubx->leap_known = p[8] != 0; // 0: the firmware's default, not the sky's
     ubx->leap_seconds = i8(p[9]);
+    *leap = (opq_leap_t){.change = OPQ_LEAP_NOT_TOLD, .leap_seconds = ubx->leap_seconds};
     int8_t change = i8(p[11]);
     if ((valid & 2u) == 0 || p[10] == 0 || change < -1 || change > 1) {
-        return OPQ_GPS_NOTHING; // says nothing of what is ahead
+        return OPQ_GPS_LEAP; // says nothing of what is ahead
     }
+    leap->change = 0;
+    int32_t left_s = i32(p + 12);
     uint16_t day = u16(p + 18); // 1 Sunday .. 7 Saturday; the change is at the end of it
-    *leap = (opq_leap_t){.leap_seconds = ubx->leap_seconds};
-    if (change != 0 && i32(p + 12) > 0 && day >= 1 && day <= 7) {
+    if (change != 0 && left_s > 0) {
+        if (day >= 1 && day <= 7) {
+            leap->utc_s = OPQ_GPS_EPOCH_S + u16(p + 16) * WEEK_S + day * DAY_S;
+        } else if (ubx->named_s != 0 && u32(p) == ubx->named_tow) { // no date: the midnight nearest to what is left
+            leap->utc_s = (ubx->named_s + left_s + DAY_S / 2) / DAY_S * DAY_S;
+        } else {
+            leap->change = OPQ_LEAP_NOT_TOLD;
+            return OPQ_GPS_LEAP;
+        }
         leap->change = change;
-        leap->utc_s = OPQ_GPS_EPOCH_S + u16(p + 16) * WEEK_S + day * DAY_S;
     }
     return OPQ_GPS_LEAP;
 }

@@ -15,7 +15,7 @@
 
 typedef struct {
     int64_t utc_s;       // the change happens where this second begins; 0: none ahead
-    int8_t change;       // 1 insertion, -1 deletion, 0 none
+    int8_t change;       // 1 insertion, -1 deletion, 0 none, OPQ_LEAP_NOT_TOLD
     int8_t leap_seconds; // GPS - UTC now
 } opq_leap_t;
 
@@ -36,6 +36,8 @@ typedef struct {
     bool fix;      // and said so; the timing messages do not
     bool leap_known;
     int8_t leap_seconds; // of the last NAV-TIMELS
+    int64_t named_s;     // by the last NAV-PVT,
+    uint32_t named_tow;  // at this time of week
     uint8_t payload[OPQ_UBX_PAYLOAD];
 } opq_ubx_t;
 

@@ -88,6 +88,7 @@ EXTRA_OF_MODULE = {
     "cobs": "hil",
     "comtrade": "analyze",
     "cryptography": "signing",
+    "elftools": "firmware",
     "fastapi": "cloud",
     "matplotlib": "analyze",
     "msgspec": "cloud",

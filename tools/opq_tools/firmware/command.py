@@ -51,12 +51,14 @@ def build_command(
     Example: opq-tools firmware build --board opqbox
     """
     told_version = version or tree_version()
-    tools = find(refresh=refresh)
-    wanted = chosen or boards()
-    built = [
-        build(board, tools, out=out or ROOT / "build/firmware", version=told_version, key=key)
-        for board in wanted
-    ]
+    wait = Console(stderr=True)  # a pipe sees none of it
+    with wait.status("looking for compiler and sources"):
+        tools = find(refresh=refresh)
+    built = []
+    for board in chosen or boards():
+        with wait.status(f"building {board} {told_version} (25 s the first time)"):
+            out_folder = out or ROOT / "build/firmware"
+            built.append(build(board, tools, out=out_folder, version=told_version, key=key))
     if as_json:
         click.echo(json.dumps([each.as_json() for each in built], indent=1))
     else:

@@ -6,6 +6,9 @@ from datetime import datetime
 SYNC = b"\xb5\x62"
 NAV_PVT = (0x01, 0x07)
 NAV_TIMELS = (0x01, 0x26)
+GPS_EPOCH_S = 315_964_800
+"""1980-01-06, a Sunday."""
+DAY_S = 86_400
 LATITUDE_E7, LONGITUDE_E7 = 213_057_167, -1_578_169_833
 
 
@@ -24,7 +27,7 @@ def second(
 ) -> bytes:
     """NAV-PVT and NAV-TIMELS of one second."""
     gps_less_utc, left = leap
-    itow_ms = round(moment.timestamp() + in_leap - 315_964_800 + gps_less_utc) % 604_800 * 1000
+    itow_ms = round(moment.timestamp() + in_leap - GPS_EPOCH_S + gps_less_utc) % 604_800 * 1000
     pvt = struct.pack(
         "<IHBBBBBBIiBBBBiiiiIIiiiiiIIH6xih2x",
         itow_ms,
@@ -40,6 +43,7 @@ def second(
         *((LONGITUDE_E7, LATITUDE_E7) if valid else (0, 0)),
         *(16_400, 12_300, 1500, 2500, 0, 0, 0, 4, 0, 50, 18_000_000, 110, 0, 0),
     )
+    week, day = _date(moment, left) if left is not None else (0, 0)
     timels = struct.pack(
         "<IB3xBbBbiHH3xB",
         itow_ms,
@@ -49,7 +53,14 @@ def second(
         2 if left is not None else 0,
         1 if left is not None else 0,
         left if left is not None else 0,
-        *(0, 0),
+        *(week, day),
         3 if valid else 0,
     )
     return message(NAV_PVT, pvt) + message(NAV_TIMELS, timels)
+
+
+def _date(moment: datetime, left: int) -> tuple[int, int]:
+    """GPS week, and day of it (1: Sunday), at whose end the leap second lies `left` seconds ahead."""
+    midnight_s = round((moment.timestamp() + left) / DAY_S) * DAY_S
+    days = (midnight_s - GPS_EPOCH_S) // DAY_S - 1
+    return days // 7, days % 7 + 1

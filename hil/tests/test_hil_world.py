@@ -106,6 +106,8 @@ def test_ubx_tells_an_announced_leap_second_and_the_second_it_is_in() -> None:
     pvt = 6 + 92 + 2
     leaps = [struct.unpack_from("<bBbi", text, pvt + 6 + 9) for text in texts]
     assert leaps == [(18, 2, 1, 2), (18, 2, 1, 1), (19, 0, 0, 0)]
+    # 2026-12-31 is a Thursday, day 5, of GPS week 2451 (2019-04-07 began week 2048)
+    assert [struct.unpack_from("<HH", text, pvt + 6 + 16) for text in texts] == [(2451, 5), (2451, 5), (0, 0)]
     itows = [struct.unpack_from("<I", text, 6)[0] for text in texts]
     assert [later - earlier for earlier, later in pairwise(itows)] == [1000, 1000]
 

@@ -18,6 +18,10 @@ BENCHMARKS = {
         "opq_tools.benchmarks.pipeline",
         "Latency of each stage over 50 injected sags; CPU and memory per Box.",
     ),
+    "firmware": (
+        "opq_tools.benchmarks.firmware",
+        "Instructions per block of each stage, flash and RAM, link, time to flash; emulated, not silicon.",
+    ),
 }
 """Name -> the module with `run(quick: bool) -> Result`, and its line in the list."""
 

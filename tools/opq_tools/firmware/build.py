@@ -21,10 +21,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from opq_proto.firmware_image import version_number
 from opq_proto.signing import development_key, firmware_public_key
 from opq_tools.firmware.checks import Figures, check
 from opq_tools.firmware.errors import BudgetError, BuildError
-from opq_tools.firmware.images import Images, lay_out
+from opq_tools.firmware.images import Images, lay_out, replace
 from opq_tools.firmware.toolchain import Toolchain
 
 DEVICE = Path(__file__).resolve().parents[3] / "device"
@@ -80,6 +81,7 @@ def build(
     """
     if board not in boards(device):
         raise BuildError(f"no board {board!r}; there are {', '.join(boards(device)) or f'none in {device}'}")
+    version_number(version)  # before minutes are spent on it
     folder = (out / board).resolve()
     objects = folder / "obj"
     try:
@@ -112,7 +114,7 @@ def build(
             *objects.glob("boot/boot.*"),
         ):
             if made.suffix in (".elf", ".bin"):
-                (folder / made.name).write_bytes(made.read_bytes())
+                replace(folder / made.name, made.read_bytes())
         images = lay_out(folder, board, version, private, development=key is None)
         figures = check(folder, objects, device / "port", board)
         hashed = [*folder.glob("firmware_?.bin"), folder / "boot.bin", folder / "flash.bin"]

@@ -21,6 +21,13 @@ class Images:
     update_bytes: int
 
 
+def replace(path: Path, data: bytes) -> None:
+    """Whole or not at all: an emulator may be reading the one before."""
+    half = path.with_name(f".{path.name}.new")
+    half.write_bytes(data)
+    half.rename(path)
+
+
 def lay_out(folder: Path, board: str, version: str, key: Path, *, development: bool) -> Images:
     """`firmware.opqfw` (both slots) and `flash.bin` (boot loader and slot A: a new Box)."""
     private = firmware_key(key)
@@ -37,12 +44,12 @@ def lay_out(folder: Path, board: str, version: str, key: Path, *, development: b
         for slot in Slot
     }
     bundle = pack_bundle(images)
-    (folder / "firmware.opqfw").write_bytes(bundle)
+    replace(folder / "firmware.opqfw", bundle)
     flash = bytearray(b"\xff" * FLASH_BYTES)
     for address, data in (
         (FLASH_ORIGIN, (folder / "boot.bin").read_bytes()),
         (Slot.A.address, images[Slot.A]),
     ):
         flash[address - FLASH_ORIGIN : address - FLASH_ORIGIN + len(data)] = data
-    (folder / "flash.bin").write_bytes(flash)
+    replace(folder / "flash.bin", bytes(flash))
     return Images("firmware.opqfw", "flash.bin", public_of(private).fingerprint, development, len(bundle))

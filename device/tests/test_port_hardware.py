@@ -1,0 +1,53 @@
+"""The port's drivers on a PC, against registers that answer late, wrongly or never."""
+
+import os
+import subprocess
+
+import pytest
+from host_library import CMODULES, DEVICE, program
+
+PORT = DEVICE / "port"
+SOURCES = [
+    DEVICE / "tests" / "port_probe.c",
+    *(PORT / f"{noun}.c" for noun in ("power", "flash", "uart", "watchdog")),
+    CMODULES / "link" / "queue.c",
+]
+FLAGS = ("-DOPQ_HOST_REGISTERS", "-D_GNU_SOURCE", f"-I{PORT}", f"-I{PORT / 'boards/opqbox'}")
+
+
+def probe(case: str, cause: int = 0) -> str:
+    # -O2: the bounds of the waits are counted in millions of loops
+    built = program("port_probe", SOURCES, *FLAGS, optimise="-O2")
+    environment = {**os.environ, "CAUSE": str(cause)}
+    done = subprocess.run(
+        [built, case], capture_output=True, text=True, timeout=100, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_with_its_oscillator_the_box_runs_at_168_mhz_and_its_lines_at_their_rates() -> None:
+    # RM0090 30.3.4: 84 MHz / 921,600 = 91.1 -> 0x5B; 42 MHz / 9600 = 4375 -> 0x1117; 5 waits (table 10)
+    assert probe("good") == "0 42000000 84000000 latency 5 brr 5b 1117"
+
+
+def test_an_oscillator_that_does_not_start_leaves_the_internal_one_behind_the_pll() -> None:
+    assert probe("no_hse") == "1 42000000 84000000 latency 5 brr 5b 1117"
+
+
+def test_a_pll_that_does_not_lock_leaves_16_mhz_and_lines_that_still_talk() -> None:
+    # 16 MHz / 921,600 = 17.4 -> 0x11: 2.1 % fast, which 8N1 bears (5 % over ten bits); 16 MHz / 9600 = 1666.7
+    assert probe("no_pll") == "2 16000000 16000000 latency 5 brr 11 683"
+
+
+def test_flash_writes_lock_again_refuse_what_is_outside_and_always_end() -> None:
+    said = probe("flash")
+    if said == "no memory there":
+        pytest.skip("this machine has something at 0x08000000")
+    # opq_nor_status_t: 0 OK, 1 bad argument, 2 low power, 3 timeout, 4 failed
+    assert said == ("program 0 reads 12345678 locked 1 outside 1 odd 1 erase 0 sector 1 flag 4 low 2 busy 3")
+
+
+@pytest.mark.parametrize("cause", range(6), ids=("power", "brown-out", "pin", "software", "iwdg", "lp"))
+def test_the_reset_cause_is_the_most_telling_flag_and_the_flags_are_cleared(cause: int) -> None:
+    assert probe("cause", cause) == f"{cause + 1} 1"  # opq_reset_cause_t

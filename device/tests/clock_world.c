@@ -211,8 +211,8 @@ static void judge_stamp(judge_t *judge, const opq_clock_t *clock, const truth_t 
     int64_t true_ns = unix_at(truth, truth->second) * INT64_C(1000000000) + (int64_t)(into_ns - rest_ns);
     int64_t error_ns = stamp.t_ns - true_ns;
     if (truth->second == truth->leap_at && truth->scenario->leap > 0 &&
-        llabs(error_ns - 1000000000) < llabs(error_ns)) {
-        error_ns -= 1000000000; // second 60 has two names
+        llabs(error_ns - 1000000000) > llabs(error_ns)) {
+        error_ns -= 1000000000; // second 60 has two names: the bound has to hold for either
     }
     double off_ns = fabs((double)error_ns);
     bool known = stamp.uncertainty_ns != OPQ_UNCERTAINTY_UNKNOWN;

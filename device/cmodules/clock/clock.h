@@ -86,6 +86,7 @@ typedef struct opq_clock {
     int64_t net_tick;       // last believed sync
     int64_t published_tick; // where the newest piece begins
     int64_t leap_tick;      // where an announced leap second was put in
+    int64_t leap_end_tick;  // and where it ends
     uint32_t gps_pulses;    // since the loop began
     uint32_t net_syncs;
     uint32_t net_refused; // in a row

@@ -49,8 +49,8 @@ static target_t choose(const opq_clock_t *clock, int64_t tick) {
 }
 
 // Extra doubt where the name of the second is in question.
-static double doubt_ns(const opq_clock_t *clock, const target_t *target) {
-    double extra = clock->seconds.against >= DOUBTED ? 1e9 : 0.0;
+static double doubt_ns(const opq_clock_t *clock, const target_t *target, int64_t tick) {
+    double extra = clock->seconds.against >= DOUBTED || tick < clock->leap_end_tick ? 1e9 : 0.0;
     int64_t utc_s = target->t_ns / OPQ_CLOCK_SECOND_NS;
     int64_t doubtful_s = clock->seconds.against > 0 ? LEAP_CONTESTED_S : LEAP_DOUBT_S;
     if (!clock->seconds.leap_told && opq_seconds_near_leap(utc_s, doubtful_s)) {
@@ -115,11 +115,15 @@ static void leap(opq_clock_t *clock, const opq_piece_t *before, const target_t *
     if (piece.tick <= before->tick) {
         piece.tick = before->tick + 1;
     }
+    if (change > 0) { // Unix gives 23:59:60 the numbers of 00:00:00, here it stands still before them: a second apart
+        piece.uncertainty_ns += OPQ_CLOCK_SECOND_NS;
+    }
     int64_t from_ns = timeline_at(clock, piece.tick);
     aim(clock, &piece, from_ns, from_ns - (int64_t)change * OPQ_CLOCK_SECOND_NS);
     opq_timeline_publish(&clock->timeline, &piece);
     clock->published_tick = piece.tick;
     clock->leap_tick = piece.tick;
+    clock->leap_end_tick = change > 0 ? piece.tick + OPQ_TICK_HZ : 0;
     clock->leap_change = change;
 }
 
@@ -137,7 +141,7 @@ void opq_clock_publish(opq_clock_t *clock, int64_t now_tick) {
         return; // called too often, or a leap second's piece has yet to begin
     }
     target_t target = choose(clock, tick);
-    double doubt = target.known ? target.bound.bound_ns + doubt_ns(clock, &target) : 1e18;
+    double doubt = target.known ? target.bound.bound_ns + doubt_ns(clock, &target, tick) : 1e18;
     double rate_hz = (double)OPQ_TICK_HZ / (double)clock->config.sample_ticks;
     opq_piece_t piece = {
         .tick = tick,

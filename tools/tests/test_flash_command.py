@@ -147,6 +147,14 @@ def test_a_bare_file_wants_to_be_allowed_and_knows_its_place(tmp_path: Path) -> 
     assert "does not lie within" in refused(flash(tmp_path, b"\1" * 8, chip, *there, name="x.bin"))
 
 
+def test_the_same_port_can_be_opened_again_and_again(tmp_path: Path) -> None:
+    """A pty keeps its settings, and glibc refuses parity on it when nothing else changes."""
+    with RomBootLoader(memory(BOX)) as rom:
+        for _ in range(3):
+            result = CliRunner().invoke(command, ["--who", "--port", rom.path])
+            assert result.exit_code == 0, result.exception
+
+
 def test_who_only_asks() -> None:
     with RomBootLoader(memory(BOX)) as rom:
         result = CliRunner().invoke(command, ["--who", "--port", rom.path])

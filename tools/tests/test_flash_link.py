@@ -85,6 +85,13 @@ def test_what_the_box_itself_refuses_is_told_in_words_and_its_firmware_stays(
     assert words in text and "keeps the firmware that it has (1.0.0)" in text
 
 
+def test_a_boot_loader_in_recovery_takes_it_and_says_what_to_do_next(tmp_path: Path) -> None:
+    with UpdatingBox(firmware="boot 1.0.0: recovery pin", hardware="opqbox", in_recovery=True) as box:
+        found = json.loads(flash(tmp_path, box, bundle(), "--json").output)
+    assert found["done"] and not found["started"]
+    assert "take the jumper off and reset" in found["notes"][0]
+
+
 def test_a_firmware_without_health_is_reported_as_rolled_back(tmp_path: Path) -> None:
     with UpdatingBox(healthy=False) as box:
         assert "rolled back" in refused(flash(tmp_path, box, bundle()))

@@ -30,14 +30,16 @@ from opq_proto.messages import TimeSource
 class UpdatingBox:
     """A context manager; `path` is the port to open.
 
-    `healthy`: whether a new image reports health; else it is rolled back. `erase_answers`: pieces that are
-    answered with busy first. `falls_silent_at`: offset from which nothing is answered any more.
+    `in_recovery`: its boot loader answers and goes on waiting. `healthy`: whether a new image reports health;
+    else it is rolled back. `erase_answers`: pieces that are answered with busy first. `falls_silent_at`:
+    offset from which nothing is answered any more.
     """
 
     firmware: str = "1.0.0"
     hardware: str = "opqbox external"
     faults: Faults = field(default_factory=Faults)
     healthy: bool = True
+    in_recovery: bool = False
     erase_answers: int = 2
     on_trial_answers: int = 0
     falls_silent_at: int | None = None
@@ -145,7 +147,9 @@ class UpdatingBox:
         self._send(Acknowledgement(message.command_id, Status.DONE, "B"))
         self._boot_id += 1
         self._sequence = 0
-        if self.healthy:
+        if self.in_recovery:
+            self._hello()
+        elif self.healthy:
             self.firmware = version_text(read_header(bytes(self._image)).version)
             self._hello()
             self._send(Log(53, 1, 0, 12))
@@ -158,7 +162,7 @@ class UpdatingBox:
             image,
             slot=Slot.B,
             hardware=self.hardware.split(" ")[0],
-            floor_version=version_number(self.firmware),
+            floor_version=0 if self.in_recovery else version_number(self.firmware),
             check=_by_release,
         )
 

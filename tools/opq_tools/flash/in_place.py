@@ -54,6 +54,8 @@ class Outcome:
     slot: str
     confirmed: bool
     """The new firmware has reported health; until then it is on trial."""
+    still_recovery: bool
+    """The boot loader goes on waiting: its jumper is set."""
     resent_pieces: int
     seconds: float
 
@@ -217,8 +219,10 @@ def update(box: BoxLink, images: Mapping[Slot, bytes], version: int, before: Hel
         raise FlashError(
             f"the Box runs {after.firmware}: the new firmware did not report health and was rolled back"
         )
-    confirmed = box.listen(CONFIRMED, CONFIRM_S)
-    return Outcome(before, after, slot.name, confirmed, box.resent, time.monotonic() - started)
+    confirmed = _version(after) is not None and box.listen(CONFIRMED, CONFIRM_S)
+    return Outcome(
+        before, after, slot.name, confirmed, _version(after) is None, box.resent, time.monotonic() - started
+    )
 
 
 def _version(hello: Hello) -> int | None:

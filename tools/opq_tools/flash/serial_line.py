@@ -1,5 +1,7 @@
 """A serial port for request and answer: a read that comes short is a LineError, stale bytes go."""
 
+import errno
+import termios
 import time
 from typing import Any
 
@@ -17,9 +19,7 @@ class SerialLine:
         self.name = port
         self.timeout = 1.0
         try:
-            self._port: Any = serial.serial_for_url(
-                port, baudrate=baud, parity=parity, timeout=POLL_S, write_timeout=5, exclusive=True
-            )
+            self._port: Any = _opened(port, baud, parity)
         except (OSError, ValueError) as error:
             raise FlashError(f"cannot open {port}: {error}. Nothing was written") from error
 
@@ -70,3 +70,17 @@ class SerialLine:
 
     def close(self) -> None:
         self._port.close()
+
+
+def _opened(port: str, baud: int, parity: str) -> Any:
+    def opened(parity: str) -> Any:
+        return serial.serial_for_url(
+            port, baudrate=baud, parity=parity, timeout=POLL_S, write_timeout=5, exclusive=True
+        )
+
+    try:
+        return opened(parity)
+    except termios.error as error:
+        if error.args[0] != errno.EINVAL or parity == serial.PARITY_NONE:
+            raise OSError(*error.args) from error
+        return opened(serial.PARITY_NONE)  # a pty has no parity, and glibc says so when nothing else changes

@@ -114,11 +114,14 @@ def by_link(box: BoxLink, firmware: Firmware | None, allowed: Allowed, steps: St
     result.written_bytes = len(firmware.images[Slot[outcome.slot]])
     result.verified = result.started = result.done = True
     result.retries = outcome.resent_pieces
-    result.notes.append(
-        f"slot {outcome.slot} runs {outcome.after.firmware}, "
-        + ("confirmed" if outcome.confirmed else "on trial: it has not reported health yet")
-        + f", {outcome.seconds:.0f} s"
-    )
+    if outcome.still_recovery:
+        result.started = False
+        state = f"holds it, and {outcome.after.firmware} goes on waiting: take the jumper off and reset"
+    elif outcome.confirmed:
+        state = f"runs {outcome.after.firmware}, confirmed"
+    else:
+        state = f"runs {outcome.after.firmware}, on trial: it has not reported health yet"
+    result.notes.append(f"slot {outcome.slot} {state}; {outcome.seconds:.0f} s")
     return result
 
 

@@ -1,0 +1,76 @@
+"""`opq-tools flash --link` against the firmware itself, live in the emulator: app and boot loader."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opq_hil.backends.backend import Backend
+from opq_hil.firmware import Firmware
+from opq_hil.world import NS, Noise, World
+from opq_proto.firmware_image import Slot, read_bundle
+
+pytestmark = pytest.mark.timeout(300)
+LONG_NS = 3600 * NS
+
+
+def flashed(backend: Backend, firmware: Firmware, folder: Path, world: World) -> Mapping[str, Any]:
+    """The command's JSON; the Box's flash is in `folder` afterwards."""
+    with backend.live(firmware.image, world, folder) as port:
+        time.sleep(1.0)
+        line = [
+            sys.executable,
+            "-m",
+            "opq_tools.cli",
+            "flash",
+            str(firmware.update),
+            "--link",
+            str(port),
+            "--json",
+        ]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: Mapping[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def slot_b(folder: Path, firmware: Firmware) -> None:
+    """Hold the Box's flash to the file."""
+    image = read_bundle(firmware.update.read_bytes())[Slot.B]
+    flash = (folder / "flash.bin").read_bytes()
+    assert flash[0x80000 : 0x80000 + len(image)] == image
+
+
+def test_a_running_box_takes_an_update_and_confirms_it(
+    hil_backend: Backend, hil_firmware: Mapping[str, Firmware], tmp_path: Path
+) -> None:
+    firmware = hil_firmware["opqbox"]
+    found = flashed(hil_backend, firmware, tmp_path, World(LONG_NS))
+    assert "confirmed" in found["notes"][0]
+    slot_b(tmp_path, firmware)
+
+
+@pytest.mark.soak
+def test_a_line_that_flips_bits_costs_time_only(
+    hil_backend: Backend, hil_firmware: Mapping[str, Firmware], tmp_path: Path
+) -> None:
+    firmware = hil_firmware["opqbox"]
+    world = World(LONG_NS, noise=(Noise(1e-4, False, 5), Noise(1e-4, True, 6)))
+    found = flashed(hil_backend, firmware, tmp_path, world)
+    assert found["retries"] > 0
+    slot_b(tmp_path, firmware)
+
+
+@pytest.mark.soak
+def test_the_boot_loaders_recovery_takes_it_too(
+    hil_backend: Backend, hil_firmware: Mapping[str, Firmware], tmp_path: Path
+) -> None:
+    firmware = hil_firmware["opqbox"]
+    found = flashed(hil_backend, firmware, tmp_path, World(LONG_NS, pins=(("C8", 0, False),)))
+    assert "take the jumper off" in found["notes"][0]
+    slot_b(tmp_path, firmware)

@@ -56,12 +56,13 @@ void opq_power_start(void) {
     // Five wait states up to 168 MHz at 2.7..3.6 V (RM0090 3.5.1, table 10).
     FLASH->ACR = FLASH_ACR_LATENCY(5) | FLASH_ACR_PRFTEN | FLASH_ACR_ICEN | FLASH_ACR_DCEN;
 
-    RCC->CR |= OPQ_BOARD_HSE_BYPASS ? RCC_CR_HSEON | RCC_CR_HSEBYP : RCC_CR_HSEON;
+    RCC->CR |= OPQ_BOARD_HSE_BYPASS ? RCC_CR_HSEBYP : 0; // only while HSE is off (RM0090 7.3.1)
+    RCC->CR |= RCC_CR_HSEON;
     if (wait_for(&RCC->CR, RCC_CR_HSERDY, RCC_CR_HSERDY) && start_pll(OPQ_BOARD_HSE_HZ, RCC_PLLCFGR_PLLSRC_HSE)) {
         source = OPQ_CLOCK_HSE;
         RCC->CR |= RCC_CR_CSSON; // HSE dies later: NMI, which resets; the next start ends up on HSI
     } else {
-        RCC->CR &= ~(RCC_CR_HSEON | RCC_CR_HSEBYP);
+        RCC->CR &= ~RCC_CR_HSEON;
         source = start_pll(16000000u, 0) ? OPQ_CLOCK_HSI : OPQ_CLOCK_SLOW;
     }
 

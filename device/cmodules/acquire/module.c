@@ -4,6 +4,7 @@
 #include "acquire.h"
 #include "board.h"
 #include "pipeline.h"
+#include "power.h"
 #include "py/runtime.h"
 #include "slow.h"
 
@@ -12,6 +13,9 @@ static mp_obj_t acquire_start(size_t n, const mp_obj_t *args) {
     const char *name = mp_obj_str_get_str(args[0]);
     if (strcmp(name, "board") == 0) {
         name = OPQ_BOARD_CONVERTER_INTERNAL ? "internal" : "external";
+    }
+    if (opq_power_clock() == OPQ_CLOCK_SLOW) { // no PLL: no timer runs at its rate
+        return MP_OBJ_NEW_SMALL_INT(OPQ_ACQUIRE_NO_CLOCK);
     }
     const opq_converter_t *converter = opq_converter(name);
     if (converter == NULL) {

@@ -21,6 +21,8 @@ PER_ROUND = 4
 """Commands per round of the loop: a flood of them holds up no watchdog."""
 FLUSH_MS = 200
 """The line empties its 4 KB in 44 ms; then a reset may come."""
+LATEST_NS = 4 * 10**18
+"""The year 2096, as the gateway has it."""
 KINDS = ("dip", "swell", "interruption")
 
 
@@ -55,25 +57,37 @@ class Commands:
                 self._updater.data(command_id, what, more)
 
     def _command(self, command_id: int, operation: int, argument: str) -> None:
-        status, detail = codes.DONE, ""
-        if operation == codes.PUT_SETTING:
-            status, detail = self._put(argument)
-        elif operation == codes.SYNC_TIME:
-            status, detail = self._sync(argument)
-        elif operation == codes.CROSSING_LIMITS:
-            status, detail = self._limits(argument)
-        elif operation == codes.UPDATE_BEGIN:
-            status, detail = self._updater.begin(argument)
-        elif operation == codes.UPDATE_END:
-            status, detail = self._updater.end()
-        elif operation not in (codes.HELLO, codes.GET_SETTINGS, codes.RESET, codes.REPL_OPERATION):
-            status = codes.UNKNOWN
+        try:
+            status, detail = self._answer(operation, argument)
+        except Exception:
+            pipeline.acknowledge(command_id, codes.FAILED, "exception")
+            raise  # the supervisor counts and tells it
         pipeline.acknowledge(command_id, status, detail)
+        if status == codes.DONE:
+            self._then(operation)
+
+    def _answer(self, operation: int, argument: str) -> tuple[int, str]:
+        if operation == codes.PUT_SETTING:
+            return self._put(argument)
+        if operation == codes.SYNC_TIME:
+            return self._sync(argument)
+        if operation == codes.CROSSING_LIMITS:
+            return self._limits(argument)
+        if operation == codes.UPDATE_BEGIN:
+            return self._updater.begin(argument)
+        if operation == codes.UPDATE_END:
+            return self._updater.end()
+        if operation in (codes.HELLO, codes.GET_SETTINGS, codes.RESET, codes.REPL_OPERATION):
+            return codes.DONE, ""
+        return codes.UNKNOWN, ""
+
+    def _then(self, operation: int) -> None:
+        """What comes behind the acknowledgement."""
         if operation == codes.HELLO:
             self._sampler.hello_now()
         elif operation == codes.GET_SETTINGS:
             pipeline.settings(settings.sequence(), settings.items())
-        elif operation == codes.RESET or (operation == codes.UPDATE_END and status == codes.DONE):
+        elif operation in (codes.RESET, codes.UPDATE_END):
             self._journal.put(codes.STOPPED, codes.COMMANDED)
             self._flush()
             board.reset()
@@ -111,7 +125,7 @@ class Commands:
             t_ns, uncertainty_ns = int(parts[0]), int(parts[1])
         except (ValueError, IndexError):
             return codes.BAD_ARGUMENT, "want t_ns,uncertainty_ns"
-        if t_ns <= 0 or not 0 < uncertainty_ns < 0xFFFFFFFF:
+        if not 0 < t_ns < LATEST_NS or not 0 < uncertainty_ns < 0xFFFFFFFF:
             return codes.BAD_ARGUMENT, "want a time after 1970 and its uncertainty"
         if self._receiver.state >= clock.LOCKED:
             return codes.DONE, "kept: the clock has GPS"

@@ -19,12 +19,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SLOT_BYTES = 0x60000
 CONFIRM_MS = 10_000
 GIVE_UP_MS = 120_000
 CONFIRM_AGAIN_MS = 5000
 BREATHE_MS = 2000
-"""From one sector's erase (1 to 2 s, nothing is sent meanwhile) to the next: what waits in the ring of
-3.2 s is asked for again and resent, at twice the real rate."""
+"""From one sector's erase (1 to 2 s: DS8626 table 40; nothing is sent meanwhile) to the next: what waits in
+the ring of 3.2 s goes out, at three times the real rate."""
 IDLE_MS = 30_000
 """No piece for so long: the sender is gone, the watchdog is the samples' again."""
 
@@ -60,6 +61,8 @@ class Updater:
         try:
             length = int(argument)
         except ValueError:
+            length = 0
+        if not 0 < length <= SLOT_BYTES:
             return codes.BAD_ARGUMENT, "want the image's length in bytes"
         status = update.begin(length)
         if status == update.OK:
@@ -79,8 +82,8 @@ class Updater:
             pipeline.acknowledge(command_id, codes.DONE, str(update.next()))
         elif status == update.BUSY:
             if not self._erasing:
+                self._erasing = True
                 self._erase_ms = self._ticks_ms()
-            self._erasing = True
             pipeline.acknowledge(command_id, codes.BUSY, str(update.next()))
         elif status == update.BAD_IMAGE:
             self._receives(False)

@@ -296,6 +296,24 @@ def case_an_update_of_no_number_is_a_bad_argument():
     assert asked(codes.UPDATE_BEGIN, "big")[0] == codes.BAD_ARGUMENT
 
 
+def case_an_update_larger_than_a_slot_is_a_bad_argument():
+    assert asked(codes.UPDATE_BEGIN, "9" * 200)[0] == codes.BAD_ARGUMENT
+
+
+def case_a_command_that_raises_is_a_failure_for_who_asked_and_counted():
+    def broken(key, value):
+        raise OSError(5)
+
+    settings.put = broken
+    assert asked(codes.PUT_SETTING, "gain=1.1") == (codes.FAILED, "exception")
+    assert len(logs(codes.EXCEPTION)) == 1
+
+
+def case_a_time_beyond_2096_is_none():
+    assert asked(codes.SYNC_TIME, "18446744073709551616,1")[0] == codes.BAD_ARGUMENT
+    assert clock.synced == []
+
+
 def case_no_update_while_the_running_image_is_on_trial():
     update.answers.append(update.ON_TRIAL)
     assert asked(codes.UPDATE_BEGIN, "1000")[0] == codes.BUSY

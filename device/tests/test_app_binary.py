@@ -1,5 +1,6 @@
 """The app in the binary that one would flash, on our QEMU: what it answers, keeps, and does when let down."""
 
+import random
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,12 +19,14 @@ from opq_proto.link_messages import (
     Crossing,
     Health,
     Hello,
+    LinkMessage,
     Log,
     Operation,
     Resend,
     Samples,
     Settings,
     Status,
+    UpdateData,
 )
 
 pytestmark = pytest.mark.timeout(900)
@@ -162,3 +165,56 @@ def test_a_hang_is_ended_by_the_watchdog_and_a_fault_by_a_reset_that_says_where(
     [crash] = [facts for event, _, facts in log if event == "box.crashed"]
     assert 0x08020200 <= int(crash["pc"]) & 0xFFFFFFFF < 0x08080000
     assert run.capture.of(Samples, after_ns=at(17))
+
+
+def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(hil_bench: Bench) -> None:
+    """900 commands with any argument, update pieces out of nowhere and noise, 100 a second."""
+    dice = random.Random(4)
+    words = [
+        "",
+        "=",
+        "gain",
+        "gain=",
+        "gain=nan",
+        "gain=1e999",
+        "dip=",
+        "dip=0.9,",
+        ",,,",
+        "é" * 100,
+        "1,2",
+        "-1,-1",
+    ]
+    words += [
+        "9" * 200,
+        "phase_ns=1e6",
+        "0x10",
+        "swell=1.1,dip=0",
+        "box_id=4294967296",
+        "\0",
+        "=" * 255,
+        "18446744073709551616,1",
+    ]
+    operations = [op for op in Operation if op not in (Operation.RESET, Operation.REPL, Operation.UPDATE_END)]
+    said: list[tuple[int, LinkMessage | bytes]] = []
+    said.append((at(2), Command(1000, Operation.PUT_SETTING, "gain=1.01")))  # erases; no flood meanwhile
+    for number in range(900):
+        at_ns = at(3) + number * at(0.01)
+        kind = dice.random()
+        if kind < 0.7:
+            said.append((at_ns, Command(number, dice.choice(operations), dice.choice(words))))
+        elif kind < 0.9:
+            said.append(
+                (at_ns, UpdateData(number, dice.randrange(2**32), dice.randbytes(dice.randrange(1025))))
+            )
+        else:
+            said.append((at_ns, b"\0" + dice.randbytes(100) + b"\0"))
+    run = hil_bench.run(World(at(14), gps=None, said=tuple(said)))
+    answered = {answer.command_id for answer in run.capture.of(Acknowledgement)}
+    asked = {message.command_id for _, message in said if not isinstance(message, bytes)}
+    assert asked - answered == set()
+    assert "box.exception" not in events(run)
+    assert run.report["resets"] == []
+    last = run.capture.of(Health)[-1]
+    assert (last.missing_samples, last.overruns, last.tx_dropped) == (0, 0, 0)
+    assert last.crc_errors >= 90 * 0.8
+    assert last.heap_free_bytes > 16_000

@@ -15,6 +15,7 @@ static opq_queue_t tx, rx, outbox, inbox;
 static opq_decoder_t decoder;
 static opq_stamps_t stamps;
 static opq_resends_t resends;
+static uint64_t done_to;   // first sample behind the newest block taken
 static uint16_t sequence;  // of the next frame; only PendSV numbers
 static uint8_t payload[OPQ_LINK_MAX_PAYLOAD];
 static uint8_t frame[OPQ_LINK_MAX_FRAME];
@@ -67,6 +68,7 @@ void opq_pipeline_init(const opq_pipeline_config_t *with) {
 const opq_pipeline_config_t *opq_pipeline_config(void) { return &config; }
 
 void opq_pipeline_restart(void) {
+    done_to = 0;
     opq_stamps_clear(&stamps);
     opq_resends_clear(&resends);
 }
@@ -273,6 +275,13 @@ static void resend(void) {
     }
 }
 
+// After a stall (an erase takes up to 2 s) blocks wait in the ring while the line has no room for one. When the
+// ring itself runs short they are taken and lost to the line, counted: the gateway may still ask for them.
+static bool may_go_on(void) {
+    return opq_queue_free(&tx) >= OPQ_PIPELINE_BLOCK_BYTES ||
+           opq_acquire_head() - done_to > (uint64_t)OPQ_RING_SAMPLES * 3U / 4U;
+}
+
 // Interrupt context (PendSV): bounded by OPQ_PIPELINE_RX_PER_RUN bytes, OPQ_PIPELINE_BLOCKS_PER_RUN blocks and
 // the room of the line's queue; single-precision floats in the features only.
 void opq_pipeline_run(void) {
@@ -284,8 +293,9 @@ void opq_pipeline_run(void) {
         receive();
     }
     int blocks = 0;
-    while (blocks < OPQ_PIPELINE_BLOCKS_PER_RUN && opq_acquire_next(&block)) {
+    while (blocks < OPQ_PIPELINE_BLOCKS_PER_RUN && (silent || may_go_on()) && opq_acquire_next(&block)) {
         one_block(&block, silent);
+        done_to = block.first_sample + block.count;
         blocks++;
     }
     if (!silent) {

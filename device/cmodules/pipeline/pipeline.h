@@ -36,6 +36,7 @@ enum {
     OPQ_PIPELINE_RX_PER_RUN = 2048,
     OPQ_PIPELINE_LOW_WATER = 1600,     // resends only below: a block time (16.7 ms) of the line, and some
     OPQ_PIPELINE_BLOCKS_PER_RUN = 8,   // after a stall the rest waits for the next run
+    OPQ_PIPELINE_BLOCK_BYTES = 448,    // frame of 200 counts, at most
 };
 
 typedef struct {

@@ -1,11 +1,16 @@
-"""Firmware for whoever runs it: a folder that was named, else built from this tree and kept in the cache."""
+"""Firmware for whoever runs it: a folder that was named, else built from this tree and kept in the cache.
+
+`python -m opq_tools.built_firmware` builds it ahead, e.g. before tests.
+"""
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from opq_hil.debian_source import cache_folder
 from opq_hil.firmware import BOARDS, VARIABLE, Firmware, board_firmware, read_firmware
+from opq_proto.errors import OpqError
 
 
 def firmware_for(
@@ -33,3 +38,22 @@ def firmware_for(
             say(f"the firmware of {board} is built, once: half a minute")
         build.build(board, tools, out=out, version=tree_version())
     return {board: board_firmware(out, board, key) for board in boards}
+
+
+def main() -> int:
+    """Build, with a line for what takes long."""
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        for board, firmware in firmware_for(say=say).items():
+            say(f"{board}: {firmware.image.flash.parent}")
+    except OpqError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -288,6 +288,19 @@ def test_what_the_ring_no_longer_holds_is_counted_as_gone_and_the_rest_comes(wor
     assert world.counters().resend_gone + len(again) == 60
 
 
+def test_a_span_without_end_is_sent_once_up_to_what_there_is(world: World) -> None:
+    world.feed(noise(12_000))
+    world.empty()
+    world.messages.clear()
+    world.say(m.Resend(6000, 2**32 - 1))
+    world.say(m.Resend(2**64 - 100, 200))
+    world.feed(noise(12_000))
+    world.empty()
+    again = [block.first_sample for block in world.of(m.Samples) if block.flags & m.FLAG_RESENT]
+    assert again == list(range(6000, 12_000, 200))
+    assert len(world.of(m.Samples)) == 30 + 60
+
+
 def test_the_same_span_asked_for_again_is_sent_once_and_too_many_spans_are_refused(world: World) -> None:
     world.feed(noise(24_000))
     world.messages.clear()

@@ -19,6 +19,18 @@ RESET_CAUSES = {
 }
 """Health.reset_cause and the second integer of `box.started`: opq_reset_cause_t (RCC_CSR, RM0090 7.3.21)."""
 
+_STATES = {0: "free", 1: "acquiring", 2: "locked", 3: "holdover"}
+WORDS: dict[str, dict[int, str]] = {
+    "reset_cause": RESET_CAUSES,
+    "before": _STATES,
+    "now": _STATES,
+    "converter": {0: "the board's", 1: "internal", 2: "external"},
+    "reason": {1: "battery", 2: "supply", 3: "commanded"},
+    "source": {1: "new flash", 2: "repaired", 3: "second copy", 4: "standard values"},
+    "slot": {0: "A", 1: "B"},
+}
+"""Facts whose integers have words of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Code:
@@ -76,8 +88,6 @@ def words(message: Log) -> tuple[str, bool, dict[str, int | str]]:
         return "box.log", False, facts | {"uptime_ms": message.uptime_ms}
     facts = {}
     for key, value in ((code.a, message.a), (code.b, message.b)):
-        if key == "reset_cause":
-            facts[key] = RESET_CAUSES.get(value, str(value))
-        elif key:
-            facts[key] = value
+        if key:
+            facts[key] = WORDS[key].get(value, str(value)) if key in WORDS else value
     return code.event, code.warns, facts | {"uptime_ms": message.uptime_ms}

@@ -19,6 +19,14 @@ def test_a_start_says_why_in_words() -> None:
     assert log_codes.words(Log(1, 9, 77, 5))[2]["reset_cause"] == "77"
 
 
+def test_states_slots_and_reasons_have_words_too() -> None:
+    assert log_codes.words(Log(20, 1, 2, 0))[2] == {"before": "acquiring", "now": "locked", "uptime_ms": 0}
+    assert log_codes.words(Log(14, 1, 0, 0))[2]["reason"] == "battery"
+    assert log_codes.words(Log(53, 1, 0, 0))[2]["slot"] == "B"
+    named = {key for code in log_codes.CODES.values() for key in (code.a, code.b)}
+    assert set(log_codes.WORDS) <= named
+
+
 def test_a_code_from_the_future_keeps_its_numbers() -> None:
     assert log_codes.words(Log(60_000, -1, 2, 3)) == (
         "box.log",

@@ -233,7 +233,7 @@ static void receive(void) {
             continue;
         }
         if (got.type == OPQ_RESEND && opq_read_resend(got.payload, got.length, &asked)) {
-            opq_resends_ask(&resends, asked.first_sample, asked.count);
+            opq_resends_ask(&resends, asked.first_sample, asked.count, done_to);
         } else if (got.type == OPQ_COMMAND || got.type == OPQ_UPDATE_DATA) {
             if (!opq_queue_put_record(&inbox, got.type, got.payload, got.length)) {
                 counters.inbox_refused++;

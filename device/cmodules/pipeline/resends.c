@@ -4,9 +4,12 @@
 
 void opq_resends_clear(opq_resends_t *resends) { resends->spans = 0; }
 
-void opq_resends_ask(opq_resends_t *resends, uint64_t first_sample, uint32_t count) {
+void opq_resends_ask(opq_resends_t *resends, uint64_t first_sample, uint32_t count, uint64_t sent_to) {
     uint64_t end = first_sample + count;
-    if (count == 0 || end < first_sample) {
+    if (end < first_sample || end > sent_to) {
+        end = sent_to;
+    }
+    if (end <= first_sample) {
         return;
     }
     for (uint32_t i = 0; i < resends->spans; i++) {

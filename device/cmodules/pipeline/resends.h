@@ -19,7 +19,8 @@ typedef struct {
 
 void opq_resends_clear(opq_resends_t *resends);
 // A span that meets one that waits already becomes one with it: the gateway asks again when it waits long.
-void opq_resends_ask(opq_resends_t *resends, uint64_t first_sample, uint32_t count);
+// What was never sent (`sent_to` and on) cannot be sent again: it is left out.
+void opq_resends_ask(opq_resends_t *resends, uint64_t first_sample, uint32_t count, uint64_t sent_to);
 // The next block to send again; NULL: nothing is asked for (any more). Bounded by OPQ_RESENDS.
 const opq_block_stamp_t *opq_resends_next(opq_resends_t *resends, const opq_stamps_t *stamps);
 

@@ -7,7 +7,8 @@
 // One trial: update, reset, trial start, health, reset; the power goes at write k, and twice at most in the starts
 // that follow. The first start that completes must start an image that is there to its last byte: the old one, or the
 // new one; the new one alone once it was confirmed. Then either the app reports health and the new image stays, or it
-// never does and the old one comes back within four starts; and where the old one runs, the update must work again.
+// never does and the old one comes back within four starts (or, where the report of health was what was cut, the new
+// one stays); and where the old one runs, the update must work again.
 //
 // Prints one line of figures. With -DFAST a signature is twice the SHA-256 of key and header instead of Ed25519.
 #include <inttypes.h>
@@ -175,9 +176,12 @@ static void prepare(const kind_t *kind) {
     before.writable = 7u << 5 | 7u << 8;
 }
 
+static bool confirming;  // the power went while health was being reported: it may count at a later start, or not
+
 // Update, reset, trial, health, reset. True: the new image had been confirmed before the power went.
 static bool session(const kind_t *kind, uint32_t cut_at) {
     nor_flash_power_up(&flash, cut_at);
+    confirming = false;
     uint32_t used = 0;
     if (!update(kind->running, kind->target, kind->new_version, number(kind->old_version)) || flash.off) {
         return false;
@@ -195,6 +199,7 @@ static bool session(const kind_t *kind, uint32_t cut_at) {
         if (started.slot == kind->target) {
             opq_update_confirm(&flash.nor, started.slot);
             if (flash.off) {
+                confirming = true;
                 return step > 0;
             }
         }
@@ -226,6 +231,9 @@ static bool goes_on(const kind_t *kind, bool confirmed) {
     start_t started = {.slot = kind->target};
     for (int again = 0; again < OPQ_SLOT_TRIALS + 1 && started.slot == kind->target; again++) {
         started = start(0);
+    }
+    if (confirming && started.slot == kind->target) {
+        return stays(kind->target);
     }
     rolled_back++;
     return started.slot == kind->running && started.version == kind->old_version && stays(kind->running);

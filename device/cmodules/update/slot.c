@@ -19,7 +19,8 @@ opq_slot_marks_t opq_slot_marks(const opq_nor_t *nor, opq_slot_t slot) {
     opq_slot_marks_t marks = {
         .sequence = sequence == OPQ_NOR_ERASED ? 0 : sequence,
         .installed = is_set(nor, slot, OPQ_MARK_INSTALLED),
-        .confirmed = is_set(nor, slot, OPQ_MARK_CONFIRMED),
+        // Rejected is the last word: a confirmation that was cut may begin to read as set after that.
+        .confirmed = is_set(nor, slot, OPQ_MARK_CONFIRMED) && !is_set(nor, slot, OPQ_MARK_REJECTED),
         .rejected = is_set(nor, slot, OPQ_MARK_REJECTED),
     };
     for (uint32_t i = 0; i < OPQ_SLOT_TRIALS; i++) {

@@ -65,7 +65,7 @@ void opq_slow_begin(bool beside_mains, uint32_t oversampling) {
     wait_ticks(STABILISING_TICKS);
 }
 
-// Interrupt context, integers only, no loop. JSQR is written while no injected conversion runs: the one
+// Interrupt context, integers only, waits 3.2 us at most. JSQR is written while no injected conversion runs: the one
 // before was started 3.3 ms ago. Interrupts are off between the look at TIM3 and the start, lest a late
 // start reach into the next conversion of the mains; when it is too late already, the next half will do.
 OPQ_RAMFUNC void opq_slow_on_half(void) {
@@ -76,6 +76,9 @@ OPQ_RAMFUNC void opq_slow_on_half(void) {
     }
     uint32_t primask = opq_irq_disable();
     uint32_t since = TIM3->CNT;
+    for (uint32_t turns = 0; adc.latest != 0 && since < adc.earliest && turns < OPQ_SAMPLE_TICKS; turns++) {
+        since = TIM3->CNT; // at most 3.2 us, until the mains' own conversion has surely ended; mostly some ticks
+    }
     if (adc.latest == 0 || (since >= adc.earliest && since <= adc.latest)) {
         ADC1->JSQR = adc.jsqr[adc.channel];
         ADC1->CR2 |= ADC_CR2_JSWSTART;

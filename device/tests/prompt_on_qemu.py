@@ -16,13 +16,13 @@ RAW, RUN = b"\x01", b"\x04"
 REPL_PIN = "C9"
 
 
-def firmware():  # type: ignore[no-untyped-def]
-    """Of the board `opqbox`, and the backend that plays it; skips where either cannot be had."""
+def firmware(board: str = "opqbox"):  # type: ignore[no-untyped-def]
+    """Of a board, and the backend that plays it; skips where either cannot be had."""
     from opq_tools.built_firmware import firmware_for
 
     backend = Qemu(quiet=True)
     try:
-        built = firmware_for(boards=("opqbox",))["opqbox"]
+        built = firmware_for(boards=(board,))[board]
         reason = backend.why_not(World(end_ns=1))
     except OpqError as problem:
         pytest.skip(str(problem))

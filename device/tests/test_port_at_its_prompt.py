@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from prompt_on_qemu import REPL_PIN, played, typed
+import pytest
+from prompt_on_qemu import REPL_PIN, firmware, played, typed
 
-from opq_hil.world import World
-from opq_proto.link_messages import Command, Operation
+from opq_hil.world import INTERNAL, Sine, World
+from opq_proto.link_messages import Command, Health, Operation
 
 SECOND = 1_000_000_000
 MS = 1_000_000
@@ -96,3 +97,16 @@ def test_a_command_hands_the_line_to_the_prompt_which_shows_what_was_printed_bef
     last_ns = max(heard.t_ns for heard in run.capture.heard)
     assert repl_ns < last_ns < repl_ns + SECOND // 2  # acknowledged, and no frame after that
     assert run.report["resets"] == []
+
+
+@pytest.mark.parametrize("board", ["opqbox", "pyboard_f405"])
+def test_temperature_and_reference_are_read_beside_the_mains_on(board: str, tmp_path: Path) -> None:
+    built, backend = firmware(board)
+    twelve_bits = {"amplitude_lsb": 1500, "offset_lsb": 2048} if built.image.converter == INTERNAL else {}
+    world = World(end_ns=3 * SECOND, mains=Sine(built.image.converter, **twelve_bits), gps=None)
+    run = backend.run(built.image, world, tmp_path, wall_limit_s=100)
+    told = run.capture.of(Health)[-1]
+    assert told.temperature_c is not None and 20 < told.temperature_c < 30  # the world's chip has 25 degrees
+    adc = run.report["adc1"]
+    assert adc["injected"] > 500 and adc["missed"] == adc["preempted"] == 0  # one each 3.3 ms
+    assert told.missing_samples == told.overruns == 0

@@ -160,6 +160,11 @@ def _leap(bench: Bench, world: World) -> Figures:
     locked_s = when(found.run.capture.heard, "locked") / NS
     midnight_s = 49.7  # virtual, where 23:59:60 begins
     around = (found.virtual_s > midnight_s - 1) & (found.virtual_s < midnight_s + 2)
+    # Within 23:59:60 two readings are usual: that of the next second (POSIX's formula, our truth), and
+    # 23:59:59 once more (what kernels do); a stamp is held to the nearer.
+    within = (found.virtual_s >= midnight_s) & (found.virtual_s < midnight_s + 1)
+    again = np.where(within, found.error_ns + NS, found.error_ns)
+    found = replace(found, error_ns=np.where(abs(again) < abs(found.error_ns), again, found.error_ns))
     errors = found.error_ns[(found.virtual_s > locked_s + SETTLE_S) & ~around]
     rms, most = float(np.sqrt(np.mean(errors**2))), float(np.max(np.abs(errors)))
     require(rms < RMS_NS and most < MOST_NS, f"stamps are off by {rms:.0f} ns rms, {most:.0f} ns at most")

@@ -82,6 +82,29 @@ def test_the_watchdog_resets_after_its_time_and_the_cause_says_so(program: Path)
     assert found["csr_software"] == 1 << 28 | 1 << 26
 
 
+def test_the_world_moves_pins_and_supply_and_ends_by_a_cut(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "world").write_text(
+        "# a comment\npin C8 2000000 0\npvd 2500000 1\nadc 11 2600000 1234\ncut 4000000\nend 9000000\n"
+    )
+    found = drive(program, "world", str(tmp_path / "world"))
+    assert (found["open"], found["jumper"]) == (1 << 8, 0)
+    assert (found["supplied"] & 4, found["low"] & 4) == (0, 4)
+    assert (found["pending"], found["line"], found["cleared"]) == (1 << 16, 1, 0)
+    assert (found["supply"], found["jeoc"]) == (1234, 4)
+    assert (found["before"], found["after"], found["dead"]) == ("", "cut", 1)
+    assert found["report"]["end"] == "cut"
+    assert found["report"]["unmodelled"] == [{"address": "0x40020840", "block": "gpioc", "times": 1}]
+
+
+@pytest.mark.parametrize(("line", "words"), [("wind 3", "is no word of a world file"), ("cut soon", ":2: ")])
+def test_a_line_that_is_none_is_named_with_its_number(
+    program: Path, tmp_path: Path, line: str, words: str
+) -> None:
+    (tmp_path / "world").write_text(f"seed 1\n{line}\n")
+    refused = drive(program, "world", str(tmp_path / "world"))["refused"]
+    assert f"{tmp_path}/world:2: " in refused and words in refused
+
+
 def test_flash_clears_bits_only_wants_its_keys_and_is_torn_by_a_cut(program: Path, tmp_path: Path) -> None:
     (tmp_path / "world").write_text("seed 3\ncut_after 8\n")  # the eighth: sixth word after two and an erase
     found = drive(program, "flash", str(tmp_path / "world"))

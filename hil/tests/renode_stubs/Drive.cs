@@ -29,6 +29,9 @@ public static class Drive
         case "watchdog":
             Watchdog(box);
             break;
+        case "world":
+            Outside(box, arguments[1]);
+            break;
         case "flash":
             Flash(box, arguments[1]);
             break;
@@ -222,6 +225,48 @@ public static class Drive
         Print("csr_software", box.Rcc.ReadDoubleWord(0x74));
     }
 
+    // Pins, supply, ADC counts and the end of power, each at its time.
+    private static void Outside(Box box, string world)
+    {
+        try
+        {
+            box.Load(world);
+        }
+        catch(Antmicro.Renode.Exceptions.RecoverableException error)
+        {
+            Console.WriteLine("refused " + error.Message);
+            return;
+        }
+        box.GpioC.WriteDoubleWord(0x0C, 1u << 16); // pin 8 up
+        box.Exti.WriteDoubleWord(0x00, 1u << 16);
+        box.Exti.WriteDoubleWord(0x08, 1u << 16);
+        box.Pwr.WriteDoubleWord(0x00, 0x40F0u);
+        box.Clock.RunFor(1000000);
+        Print("open", box.GpioC.ReadDoubleWord(0x10));
+        Print("supplied", box.Pwr.ReadDoubleWord(0x04));
+        box.Clock.RunFor(2000000);
+        Print("jumper", box.GpioC.ReadDoubleWord(0x10));
+        Print("low", box.Pwr.ReadDoubleWord(0x04));
+        Print("pending", box.Exti.ReadDoubleWord(0x14));
+        Print("line", box.Exti.PVD.IsSet ? 1UL : 0UL);
+        box.Exti.WriteDoubleWord(0x14, 1u << 16);
+        Print("cleared", box.Exti.PVD.IsSet ? 1UL : 0UL);
+        box.Adc.WriteDoubleWord(0x304, 2u << 16);
+        box.Adc.WriteDoubleWord(0x38, 11u << 15);
+        box.Adc.WriteDoubleWord(0x08, 1u);
+        box.Clock.RunFor(10000);
+        box.Adc.WriteDoubleWord(0x08, 1u | 1u << 22);
+        box.Clock.RunFor(100000);
+        Print("supply", box.Adc.ReadDoubleWord(0x3C));
+        Print("jeoc", box.Adc.ReadDoubleWord(0x00) & 4);
+        Console.WriteLine("before " + box.World.Ended);
+        box.Clock.RunFor(2000000);
+        Console.WriteLine("after " + box.World.Ended);
+        Print("dead", box.FlashInterface.IsCut ? 1UL : 0UL);
+        Print("absent", box.GpioC.ReadDoubleWord(0x40));
+        box.Finish();
+    }
+
     private static void Flash(Box box, string world)
     {
         box.Load(world);
@@ -292,13 +337,13 @@ public class Box
         var gps = new Usart(Machine, Chain, 42000000);
         GpioA = new Gpio(Machine, Chain, 0xA8000000, 0, 0x64000000);
         GpioC = new Gpio(Machine, Chain);
-        var exti = new Exti(Machine, Chain);
-        var pwr = new Pwr(Machine, Chain, exti);
+        Exti = new Exti(Machine, Chain);
+        Pwr = new Pwr(Machine, Chain, Exti);
         Iwdg = new Iwdg(Machine, Chain, Rcc);
         FlashInterface = new FlashInterface(Machine, Chain, memory);
         new Syscfg(Machine, Chain);
         new Dbgmcu(Machine, Chain);
-        World = new World(Machine, Chain, mains, Adc, Spi, Tim5, Tim3, Link, gps, GpioA, new Gpio(Machine, Chain), GpioC, pwr, Rcc,
+        World = new World(Machine, Chain, mains, Adc, Spi, Tim5, Tim3, Link, gps, GpioA, new Gpio(Machine, Chain), GpioC, Pwr, Rcc,
             Iwdg, Dma1, Dma2, FlashInterface, memory, new MappedMemory(0x20000), new MappedMemory(0x10000), new MappedMemory(0x8000));
     }
 
@@ -381,6 +426,8 @@ public class Box
     public readonly Usart Link;
     public readonly Gpio GpioA;
     public readonly Gpio GpioC;
+    public readonly Exti Exti;
+    public readonly Pwr Pwr;
     public readonly Iwdg Iwdg;
     public readonly FlashInterface FlashInterface;
     public readonly World World;

@@ -41,6 +41,7 @@ static const scenario_t scenarios[] = {
     {.name = "off_50_ppm", .length_s = 600, .base_ppm = 50},
     {.name = "temperature_ramp", .length_s = 1500, .base_ppm = 2, .temperature = 2},
     {.name = "holdover_1h_learnt", .length_s = 10800, .lost_from_s = 7200, .base_ppm = 2, .temperature = 3},
+    {.name = "holdover_1h_after_20min", .length_s = 4800, .lost_from_s = 1200, .base_ppm = 2, .temperature = 5},
     {.name = "holdover_1h_unlearnt", .length_s = 4500, .lost_from_s = 900, .base_ppm = 2, .temperature = 4},
     {.name = "gateway_time_only", .length_s = 1800, .base_ppm = 2, .no_gps = true, .temperature = 1},
 };
@@ -94,6 +95,10 @@ static double temperature_c(const truth_t *truth, double s) {
         double phase = fmod(s, 2.0 * r[1]);
         return 22.0 + r[0] * (phase < r[1] ? phase / r[1] : 2.0 - phase / r[1]);
     }
+    case 5: // up by 6 K in 10 min and down by 4: what an emulator has time for
+        return s < 600.0    ? 22.0 + 0.01 * s
+               : s < 1200.0 ? 28.0 - (s - 600.0) / 150.0
+                            : 24.0 + 5.0 * (s - 1200.0) / 3600.0;
     case 3:
     case 4: {
         double lost = (double)scenario->lost_from_s;
@@ -246,9 +251,9 @@ static void judge_stamp(judge_t *judge, const opq_clock_t *clock, const truth_t 
         bool leap = truth->scenario->leap != 0 && llabs(truth->second - truth->leap_at) < 4;
         judge->jumps += !leap && fabs((double)jump) > (double)stamp.uncertainty_ns + judge->last_bound_ns;
     }
-    bool settling = truth->scenario->leap != 0 ? truth->second > truth->leap_at + 15
-                                               : truth->scenario->lost_to_s > 0 &&
-                                                     truth->second > truth->scenario->lost_to_s + 60;
+    bool settling = truth->scenario->leap != 0
+                        ? truth->second > truth->leap_at + 15
+                        : truth->scenario->lost_to_s > 0 && truth->second > truth->scenario->lost_to_s + 60;
     judge->unsettled += settling && (stamp.source != OPQ_SOURCE_GPS || off_ns > 1000.0);
     judge->last_known = known;
     judge->last_bound_ns = (double)stamp.uncertainty_ns;

@@ -47,9 +47,11 @@ START, RECOVERY = 0, 1
 
 
 @cache
-def _probe() -> ctypes.CDLL:
+def probe() -> ctypes.CDLL:
+    """boot_probe.c and image_probe.c, built once for all tests."""
     sources, flags = ed25519()
-    c = library("boot_probe", (*UPDATE, *LINK, *BOOT_C, FLASH, *sources, HERE / "boot_probe.c"), *flags)
+    probes = (HERE / "boot_probe.c", HERE / "image_probe.c")
+    c = library("boot_probe", (*UPDATE, *LINK, *BOOT_C, FLASH, *sources, *probes), *flags, optimise="-O1")
     c.probe_bytes.restype = ctypes.POINTER(ctypes.c_uint8)
     for name in ("probe_of_plan", "probe_of_update", "probe_operations", "probe_outside"):
         getattr(c, name).restype = ctypes.c_uint32
@@ -69,7 +71,7 @@ class BoxOnPc:
     """A flash, and the boot loader that starts from it."""
 
     def __init__(self, seed: int = 1) -> None:
-        self.c = _probe()
+        self.c = probe()
         self.c.probe_new(ctypes.c_uint64(seed), KEY)
 
     def programmer(self, slot: Slot, content: bytes) -> None:

@@ -6,9 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
-from boot_on_pc import HERE, UPDATE, ed25519
+from boot_on_pc import HERE, probe
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from host_library import library
 
 GOLDEN = HERE.parents[1] / "proto" / "golden" / "image"
 ADDRESS = {"A": 0x0802_0000, "B": 0x0808_0000}
@@ -16,8 +15,7 @@ ADDRESS = {"A": 0x0802_0000, "B": 0x0808_0000}
 
 @pytest.fixture(scope="module")
 def c() -> ctypes.CDLL:
-    sources, flags = ed25519()
-    return library("image_probe", (*UPDATE, *sources, HERE / "image_probe.c"), *flags)
+    return probe()
 
 
 def case(path: Path) -> dict[str, str]:

@@ -218,3 +218,11 @@ def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(hi
     assert (last.missing_samples, last.overruns, last.tx_dropped) == (0, 0, 0)
     assert last.crc_errors >= 90 * 0.8
     assert last.heap_free_bytes > 16_000
+
+
+def test_a_jumper_on_the_repl_pin_gives_the_prompt_from_the_start(hil_bench: Bench) -> None:
+    world = World(at(2), gps=None, pins=(("C9", 0, False),), said=((at(1), b"print(6 * 7)\r\n"),))
+    run = hil_bench.run(world)
+    assert b"MicroPython" in run.capture.data and b"42\r\n" in run.capture.data
+    assert run.capture.heard == ()
+    assert run.report["resets"] == []

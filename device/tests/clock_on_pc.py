@@ -158,11 +158,17 @@ class ClockOnPc:
         self._c = clock_library()
         self.inside = ctypes.create_string_buffer(self._c.opq_probe_clock_bytes())
         self._receiver = Receiver()
-        config = Config()
-        self._c.opq_clock_config_default(ctypes.byref(config), tcxo)
+        self._config = Config()
+        self._c.opq_clock_config_default(ctypes.byref(self._config), tcxo)
         for name, value in settings.items():
-            setattr(config, name, value)
-        self._c.opq_clock_init(self.inside, ctypes.byref(config), ctypes.c_int64(now_tick))
+            setattr(self._config, name, value)
+        self._c.opq_clock_init(self.inside, ctypes.byref(self._config), ctypes.c_int64(now_tick))
+
+    def configure(self, **settings: Any) -> None:
+        """Settings changed while it runs."""
+        for name, value in settings.items():
+            setattr(self._config, name, value)
+        self._c.opq_clock_configure(self.inside, ctypes.byref(self._config))
 
     def pps(self, tick: int) -> None:
         """A captured pulse, good or bad."""

@@ -366,9 +366,17 @@ def test_the_coefficient_is_learnt_and_serves_in_holdover() -> None:
     assert clock.status().state == HOLDOVER
 
 
-def test_a_new_setting_takes_effect_while_running() -> None:
-    line = locked(Line(ClockOnPc()))
-    assert line.clock.status().leap_seconds == 18
+def test_leap_seconds_of_the_receiver_outweigh_those_of_the_settings() -> None:
+    line = locked(Line(ClockOnPc(leap_seconds=17)))
+    assert line.clock.status().leap_seconds == 17
     line.clock.receive(nav_timels(0, leap_seconds=19), line.tick_at(line.k))
-    list(line.run(2))
-    assert line.clock.status().leap_seconds == 19 and line.clock.status().state == LOCKED
+    line.clock.configure(leap_seconds=16)
+    assert line.clock.status().leap_seconds == 19
+
+
+def test_a_delay_set_while_locked_is_slewed_to() -> None:
+    line = locked(Line(ClockOnPc()))
+    line.clock.configure(pulse_delay_ns=300)
+    list(line.run(60))
+    assert line.clock.status().state == LOCKED
+    assert abs(line.error_ns(line.k - 0.5) - 300) <= 2

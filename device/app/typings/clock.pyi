@@ -30,3 +30,6 @@ def seen() -> tuple[int, int, int]:
 
 def learnt() -> tuple[float, float] | None:
     """The crystal's ppb per kelvin and its sigma, once it is worth keeping."""
+
+def status(buffer: bytearray = ...) -> int:
+    """opq_clock_status_t into the buffer, for the prompt; its size."""

@@ -40,7 +40,9 @@ void opq_clock_configure(opq_clock_t *clock, const opq_clock_config_t *config) {
     // A delay that changes while locked moves the pulses by less than the gate, or they come back as a new train.
     clock->config = *config;
     clock->thermometer.lag_s = (double)config->sensor_lag_s;
-    clock->status.leap_seconds = config->leap_seconds;
+    if (!clock->leap_heard) {
+        clock->status.leap_seconds = config->leap_seconds;
+    }
 }
 
 opq_seconds_hint_t opq_clock_hint(const opq_clock_t *clock, int64_t tick) {
@@ -85,6 +87,7 @@ void opq_clock_label(opq_clock_t *clock, const opq_label_t *told) {
 
 void opq_clock_leap(opq_clock_t *clock, int64_t utc_s, int8_t change, int8_t leap_seconds) {
     clock->status.leap_seconds = leap_seconds;
+    clock->leap_heard = true;
     if (change == OPQ_LEAP_NOT_TOLD) {
         return;
     }

@@ -96,7 +96,8 @@ typedef struct opq_clock {
     bool gps_running;
     bool gps_trusted; // converged and named: stamps follow it
     bool holding;
-    bool crawling; // the timeline waits for a time that was set back
+    bool leap_heard; // the receiver told the leap seconds: the settings' do not count
+    bool crawling;   // the timeline waits for a time that was set back
 } opq_clock_t;
 
 void opq_clock_config_default(opq_clock_config_t *config, bool tcxo);

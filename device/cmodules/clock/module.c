@@ -24,7 +24,7 @@ static opq_queue_t receive, transmit;
 static opq_nmea_t nmea;
 static opq_ubx_t ubx;
 static opq_fix_t fix;
-static bool started, listening, asking;
+static bool started, listening, deaf, asking;
 static uint32_t silent_s, heard;
 
 static void listen(mp_int_t baud) {
@@ -69,7 +69,8 @@ static mp_obj_t clock_configure(size_t n, const mp_obj_t *args) {
         opq_clock_init(&opq_box_clock, &config, opq_tick_now());
         started = true;
     }
-    if (strcmp(receiver, "none") != 0) {
+    deaf = strcmp(receiver, "none") == 0; // pulses may come all the same, and the gateway name them
+    if (!deaf) {
         listen(n > 5 ? mp_obj_get_int(args[5]) : 9600);
     }
     asking = strcmp(receiver, "ubx") == 0;
@@ -91,7 +92,7 @@ static mp_obj_t clock_poll(void) {
     while (opq_tick_take_pps(&tick)) {
         opq_clock_pps(&opq_box_clock, tick);
     }
-    if (!listening) {
+    if (!listening || deaf) {
         return mp_const_none;
     }
     int64_t now_tick = opq_tick_now();

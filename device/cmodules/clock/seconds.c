@@ -47,7 +47,7 @@ static bool elect(const opq_seconds_t *seconds, int64_t *offset_s, int64_t *late
     if (seconds->voted < OPQ_VOTES) {
         return false;
     }
-    int64_t sorted[OPQ_VOTES];
+    int64_t sorted[OPQ_VOTES] = {0};
     for (unsigned i = 0; i < OPQ_VOTES; i++) {
         unsigned k = i;
         for (; k > 0 && sorted[k - 1] > seconds->votes_ms[i]; k--) {

@@ -159,6 +159,13 @@ def test_a_port_that_is_absent_is_one_clear_line(tmp_path: Path) -> None:
         SerialLine(str(tmp_path / "none"), 115_200)
 
 
+def test_a_port_that_somebody_uses_says_so(chip: RomBootLoader) -> None:
+    held = SerialLine(chip.path, 115_200)
+    with pytest.raises(FlashError, match="stop the gateway"):
+        SerialLine(chip.path, 115_200)
+    held.close()
+
+
 def test_power_gone_in_the_middle_says_half_written_and_how_to_go_on_and_going_on_works() -> None:
     memory = F405Memory()
     data = some_bytes(5000)

@@ -21,7 +21,8 @@ class SerialLine:
         try:
             self._port: Any = _opened(port, baud, parity)
         except (OSError, ValueError) as error:
-            raise FlashError(f"cannot open {port}: {error}. Nothing was written") from error
+            hint = " (stop the gateway, or whoever uses it)" if "lock" in str(error) else ""
+            raise FlashError(f"cannot open {port}: {error}{hint}. Nothing was written") from error
 
     def write(self, data: bytes) -> None:
         """All of `data`."""

@@ -21,7 +21,8 @@ static OpqBox *the_box; /* for abort(): QEMU calls it when the CPU is locked up 
 
 void opq_irq(OpqBox *box, int n, bool level)
 {
-    if (!box->ended) {
+    if (!box->ended && level != box->irq_level[n]) {
+        box->irq_level[n] = level;
         qemu_set_irq(box->irq[n], level);
     }
 }

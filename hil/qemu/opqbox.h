@@ -83,6 +83,8 @@ typedef struct {
     uint32_t count; /* the counter itself while it stands still */
     int64_t done;   /* every event up to this tick has happened */
     int64_t next;   /* tick of the next one */
+    uint8_t watched, flagged; /* output channels whose matches are events; whose matches are only a flag */
+    int64_t cleared; /* matches up to here are in SR, or were cleared from it */
     bool ref[4], pin[4]; /* OCxREF; the pin that it drives */
     uint64_t updates, captures[4], overcaptures[4];
 } OpqTimer;
@@ -189,6 +191,7 @@ struct OpqBox {
     MemoryRegion flash, flash_alias, sram, ccm, sysmem, option_bytes, unmodelled[6];
     uint8_t *flash_ram, *sram_ram, *ccm_ram;
     qemu_irq irq[82];
+    bool irq_level[82];
     QEMUTimer *event; /* next moment at which acquisition changes something by itself */
     bool running_chain, ended, reset_asked;
     int reset_cause;

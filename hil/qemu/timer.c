@@ -46,7 +46,41 @@ static void plan(OpqTimer *timer)
 {
     timer->next = opq_timer_next_update(timer);
     for (int channel = 0; channel < 4; channel++) {
-        timer->next = MIN(timer->next, opq_timer_next_match(timer, channel));
+        if (timer->watched >> channel & 1) {
+            timer->next = MIN(timer->next, opq_timer_next_match(timer, channel));
+        }
+    }
+}
+
+/*
+ * An output that no interrupt, no DMA, no pin and no TRGO hangs on only has its CCxIF, and that can be worked out
+ * when somebody looks: those are not `watched`. Modes 1 to 3 depend on each match and are.
+ */
+static void watch(OpqTimer *timer)
+{
+    unsigned master = timer->cr2 >> 4 & 7;
+
+    timer->watched = timer->flagged = 0;
+    for (int channel = 0; channel < 4; channel++) {
+        unsigned how = channel_mode(timer, channel) >> 4 & 7;
+        if (is_output(timer, channel)) {
+            bool wanted = (timer->ccer >> (4 * channel) & 1) || (timer->dier >> (1 + channel) & 1) ||
+                          (timer->dier >> (9 + channel) & 1) || master == 4u + (unsigned)channel ||
+                          (master == 3 && channel == 0) || (how >= 1 && how <= 3);
+            *(wanted ? &timer->watched : &timer->flagged) |= 1u << channel;
+        }
+    }
+}
+
+/* CCxIF of the others, up to `tick` in this round. */
+static void late_flags(OpqTimer *timer, int64_t tick)
+{
+    for (int channel = 0; channel < 4 && counting(timer); channel++) {
+        int64_t match = timer->base + ((int64_t)timer->ccr_now[channel] - timer->count) * step(timer);
+        if ((timer->flagged >> channel & 1) && timer->ccr_now[channel] <= timer->arr_now && match >= timer->base &&
+            match > timer->cleared && match <= tick) {
+            timer->sr |= 2u << channel;
+        }
     }
 }
 
@@ -116,6 +150,9 @@ static void update(OpqBox *box, int index, int64_t tick, bool by_software)
 {
     OpqTimer *timer = &box->timer[index];
 
+    if ((timer->sr >> 1 & timer->flagged) != timer->flagged) {
+        late_flags(timer, tick - 1);
+    }
     timer->base = timer->done = tick;
     timer->count = 0;
     timer->updates++;
@@ -134,7 +171,7 @@ static void update(OpqBox *box, int index, int64_t tick, bool by_software)
         timer->cr1 &= ~1u;
     }
     for (int channel = 0; channel < 4; channel++) {
-        if (is_output(timer, channel)) {
+        if (timer->watched >> channel & 1) {
             output(box, index, channel, 0, AT_UPDATE, tick);
             if (timer->ccr_now[channel] == 0 && counting(timer)) {
                 matched(box, index, channel, tick);
@@ -172,7 +209,7 @@ void opq_timer_fire(OpqBox *box, int index)
         update(box, index, tick, false);
     } else {
         for (int channel = 0; channel < 4; channel++) {
-            if (opq_timer_next_match(timer, channel) == tick) {
+            if ((timer->watched >> channel & 1) && opq_timer_next_match(timer, channel) == tick) {
                 matched(box, index, channel, tick);
             }
         }
@@ -244,7 +281,9 @@ uint32_t opq_timer_read(OpqBox *box, int index, uint32_t offset)
     case 0x04: return timer->cr2;
     case 0x08: return timer->smcr;
     case 0x0C: return timer->dier;
-    case 0x10: return timer->sr;
+    case 0x10:
+        late_flags(timer, opq_now_tick());
+        return timer->sr;
     case 0x14: return 0;
     case 0x18: case 0x1C: return timer->ccmr[(offset - 0x18) / 4];
     case 0x20: return timer->ccer;
@@ -290,6 +329,8 @@ void opq_timer_write(OpqBox *box, int index, uint32_t offset, uint32_t value, ui
     int64_t tick = opq_now_tick();
     int channel;
 
+    late_flags(timer, tick);
+    timer->cleared = tick; /* what was due so far is in SR */
     switch (offset) {
     case 0x00: written_cr1(box, timer, value, mask); break;
     case 0x04: opq_store(&timer->cr2, value, mask, 0xF8); break;
@@ -340,6 +381,7 @@ void opq_timer_write(OpqBox *box, int index, uint32_t offset, uint32_t value, ui
     case 0x50: opq_store(&timer->or, value, mask, 0x0CC0); break;
     default: opq_unknown(box, "TIM", 0x40000000 + 0x400 * index, offset, true, value); return;
     }
+    watch(timer);
     for (channel = 0; channel < 4; channel++) { /* a mode, a polarity or a CCR may have moved an output at once */
         if (is_output(timer, channel)) {
             output(box, index, channel, count_at(timer, tick), ANY, tick);
@@ -354,8 +396,9 @@ void opq_timer_reset(OpqBox *box, int index)
     OpqTimer *timer = &box->timer[index], before = *timer;
     uint32_t max = index == 0 || index == 3 ? UINT32_MAX : 0xFFFF; /* TIM2 and TIM5 have 32 bits */
 
-    *timer = (OpqTimer){ .arr = max, .arr_now = max, .max = max, .next = OPQ_NEVER, .updates = before.updates };
+    *timer = (OpqTimer){ .arr = max, .arr_now = max, .max = max, .next = OPQ_NEVER, .cleared = -1, .updates = before.updates };
     memcpy(timer->captures, before.captures, sizeof(before.captures));
     memcpy(timer->overcaptures, before.overcaptures, sizeof(before.overcaptures));
+    watch(timer);
     irq(box, index);
 }

@@ -91,6 +91,13 @@ def test_a_program_that_fails_is_quoted(bench: Bench, program: str) -> None:
     assert "ended with 74: Error during download get_status" in text
 
 
+def test_a_newer_image_in_the_other_slot_is_cleared_when_told(bench: Bench, program: str) -> None:
+    bench.put(Layout(boot_loader(), image(Slot.A, "1.0.0"), image(Slot.B, "2.0.0")))
+    assert bench.flash(bundle("1.2.3"), *WAYS[program], "--allow-downgrade").exit_code == 0
+    assert bench.chip[0x80000:0xA0000].count(0xFF) == 0x20000
+    assert bench.chip[0x20000:0x20200] == image(Slot.A, "1.2.3")[:512]
+
+
 def test_refusals_are_the_same_as_over_the_rom(bench: Bench, program: str) -> None:
     assert "another key" in refused(bench.flash(bundle(signed_by="somebody"), *WAYS[program]))
     assert bench.chip == bytes(BOX.flash())

@@ -5,13 +5,15 @@ what time it was reached; on a live line `reach` does what is needed and waits. 
 "sampling, locked" is both.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from opq_hil.capture import Heard
-from opq_hil.line import BoxLine
+from opq_hil.line import BoxLine, NoAnswerError
 from opq_proto.errors import OpqError
 from opq_proto.link_messages import GpsState, GpsStatus, Hello, Operation, Samples
 
+ASK_AGAIN_S = 1.0
 Condition = Callable[[Heard], bool | None]
 
 
@@ -88,10 +90,23 @@ def reach(line: BoxLine, state: str, timeout_s: float = 60.0) -> None:
     """
     parts = named(state)
     if "running" in parts or "sampling" in parts:
-        line.ask(Operation.HELLO, timeout_s=min(timeout_s, 10.0))
-        line.wait_for(Samples, min(timeout_s, 10.0))
+        _wake(line, timeout_s)
+        if "sampling" in parts:
+            line.wait_for(Samples, timeout_s)
     clocks = [part for part in parts if part not in ("running", "sampling")]
     if clocks:
         line.wait_for(
             GpsStatus, timeout_s, lambda status: all(status.state.name.lower() == name for name in clocks)
         )
+
+
+def _wake(line: BoxLine, timeout_s: float) -> None:
+    """Ask who it is until it answers: what is said before it has started is lost."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            line.ask(Operation.HELLO, timeout_s=ASK_AGAIN_S)
+            return
+        except NoAnswerError:
+            if time.monotonic() > end:
+                raise

@@ -15,6 +15,7 @@ bool opq_converter_allows(const opq_converter_t *converter, uint32_t oversamplin
 // Noise powers against full scale add: the averaged converter's, 4^-(enob + log4 oversampling), and the word's, 4^-16.
 float opq_effective_bits(const opq_converter_t *converter, uint32_t oversampling) {
     float converter_noise = exp2f(-2.0f * converter->enob) / (float)(oversampling > 0 ? oversampling : 1);
-    float word_noise = oversampling > 1 || converter->bits < 16 ? exp2f(-2.0f * 16.0f) : 0.0f; // unit filter: not rounded again
+    bool rounded = oversampling > 1 || converter->bits < 16; // the unit filter hands 16 bits on as they are
+    float word_noise = rounded ? exp2f(-2.0f * 16.0f) : 0.0f;
     return -0.5f * log2f(converter_noise + word_noise);
 }

@@ -26,8 +26,8 @@ OPQ_RAMINLINE int64_t opq_dual_mac(int64_t sum, const int16_t *a, const int16_t 
 
 enum { OPQ_DOT_STEP = 8 };
 
-// `sum` + a[0] b[0] + ... of `count` products, a multiple of OPQ_DOT_STEP: two instructions each on the target, unrolled by
-// hand, for the firmware is built for size.
+// `sum` + a[0] b[0] + ... of `count` products, a multiple of OPQ_DOT_STEP: two instructions each on the target,
+// unrolled by hand, for the firmware is built for size.
 OPQ_RAMINLINE int64_t opq_dot(int64_t sum, const int16_t *a, const int16_t *b, uint32_t count) {
     for (const int16_t *end = b + count; b != end; a += OPQ_DOT_STEP, b += OPQ_DOT_STEP) {
         sum = opq_dual_mac(sum, a, b);

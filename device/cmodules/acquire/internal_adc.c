@@ -12,7 +12,7 @@ enum { SMP_28 = 2, SMP_144 = 6 };                          // 13.13.4
 enum {
     REGULAR_TICKS = (28 + 12) * ADC_TICKS,
     INJECTED_TICKS = (144 + 12) * ADC_TICKS,
-    SYNCHRONISING_TICKS = 5 * ADC_TICKS,                   // trigger to start: 2 to 3 ADC clocks (DS8626, "ADC characteristics", tlatr)
+    SYNCHRONISING_TICKS = 5 * ADC_TICKS,                   // trigger to start: 2 to 3 ADC clocks (DS8626, tlatr)
     STABILISING_TICKS = 10 * 84,                           // tSTAB 3 us, the sensor's tSTART 10 us (DS8626)
 };
 #define REGULAR_CR2 (ADC_CR2_ADON | ADC_CR2_DDS | ADC_CR2_EXTSEL_TIM3_TRGO | ADC_CR2_EXTEN_RISING)

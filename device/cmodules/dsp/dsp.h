@@ -3,7 +3,7 @@
 // the differences with their size.
 //
 // Time is bounded per call: work is spread over the samples, not heaped at a window's end. Single float;
-// sums of squares int64. The caller keeps the struct (about 13 KB, static); no allocation, no global state.
+// sums of squares int64. The caller keeps the struct (about 14 KB, static); no allocation, no global state.
 //
 // Gaps (a `first_sample` that does not follow) begin anew: nothing is computed across one. Clipped
 // samples are used as they are; the window says so. Where the fundamental is gone (interruption) cycle

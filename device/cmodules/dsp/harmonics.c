@@ -73,7 +73,8 @@ static void take(opq_harmonics_t *harmonics, const float *piece, uint64_t middle
         const float *cosine = harmonics->cosine[h], *sine = harmonics->sine[h];
         float re = at_middle, im = 0.0f;
         for (uint32_t k = 0; k < OPQ_PIECE_REACH; k += 4) { // by hand: the firmware is built for size
-            re += even[k] * cosine[k] + even[k + 1] * cosine[k + 1] + even[k + 2] * cosine[k + 2] + even[k + 3] * cosine[k + 3];
+            re += even[k] * cosine[k] + even[k + 1] * cosine[k + 1] + even[k + 2] * cosine[k + 2] +
+                  even[k + 3] * cosine[k + 3];
             im -= odd[k] * sine[k] + odd[k + 1] * sine[k + 1] + odd[k + 2] * sine[k + 2] + odd[k + 3] * sine[k + 3];
         }
         float next = turn_re * one_re - turn_im * one_im;

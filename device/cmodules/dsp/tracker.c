@@ -97,7 +97,7 @@ static opq_phasor_t *back(opq_tracker_t *tracker, uint32_t hops) {
     return &tracker->phasors[(tracker->hops - 1 - hops) % OPQ_TRACKER_HOPS];
 }
 
-// The phasor at `centre`: 2 x reach products. The fundamental A sin(phase + turn k) gives (A / 2) e^(j (phase - 90 degrees)).
+// The next phasor: 2 x reach products. The fundamental A sin(phase + turn k) gives (A / 2) e^(j (phase - 90 degrees)).
 static void measure(opq_tracker_t *tracker, const opq_history_t *history, opq_phasor_t *out) {
     uint32_t reach = tracker->reach;
     const int16_t *middle = opq_history_from(history, tracker->next_centre - reach) + reach;

@@ -1,5 +1,5 @@
-// The 10/12-cycle windows of the features (IEC 61000-4-30:2015, 4.4): opened and closed at half-cycle boundaries, told two
-// cycles later, when the phases at their end are known. For features.c alone.
+// The 10/12-cycle windows of the features (IEC 61000-4-30:2015, 4.4): opened and closed at half-cycle boundaries,
+// told two cycles later, when the phases at their end are known. For features.c alone.
 #ifndef OPQ_WINDOWS_H
 #define OPQ_WINDOWS_H
 

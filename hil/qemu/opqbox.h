@@ -93,8 +93,8 @@ typedef struct {
     uint32_t sr, cr1, cr2, smpr[2], jofr[4], htr, ltr, sqr[3], jsqr, jdr[4], dr, ccr;
     int64_t on_tick;
     int64_t end, sampled; /* of the conversion under way, OPQ_NEVER: none */
-    bool injecting, injected_waits, regular_waits, dma_ended;
-    int rank, channel, regular_rank;
+    bool injecting, regular_waits, dma_ended;
+    int rank, channel;
     int32_t regular_resumes; /* rank to start again after an injected group, -1: none */
     uint64_t conversions, injected, missed, overruns, preempted, delayed, ignored;
     uint32_t inputs[19];
@@ -124,7 +124,7 @@ typedef struct {
 typedef struct {
     CharBackend chr;
     uint32_t sr, dr_rx, brr, cr1, cr2, cr3, gtpr;
-    bool tdr_full, shifting, sr_read, idle_armed;
+    bool tdr_full, shifting, sr_read;
     uint8_t tdr, shift;
     QEMUTimer *tx_timer, *rx_timer, *idle_timer;
     GByteArray *incoming; /* from the character device, not yet on the wire */
@@ -223,9 +223,6 @@ void opq_bus_init(OpqBox *box);
 void opq_bus_reset(OpqBox *box);
 void opq_bus_reset_by_rcc(OpqBox *box, uint32_t enr_offset, uint32_t bits);
 void opq_unknown(OpqBox *box, const char *block, uint32_t base, uint32_t offset, bool write, uint32_t value);
-uint32_t opq_bus_read(OpqBox *box, uint32_t address, unsigned size);
-void opq_bus_write(OpqBox *box, uint32_t address, uint32_t value, unsigned size);
-extern const char *const opq_unknown_register; /* marks: no such register */
 
 /* report.c */
 void opq_report_init(OpqBox *box);

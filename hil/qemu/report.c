@@ -134,6 +134,10 @@ static void models(OpqBox *box, GString *out)
     COUNTERS(out, "flash", { "programs", flash->programs }, { "erases", flash->erases },
              { "operations", flash->operations }, { "errors", flash->errors },
              { "refused_bits", flash->refused_bits }, { "stalls", flash->stalls }, { "stall_ns", flash->stall_ns });
+    for (int n = 0; n < 12; n++) {
+        g_string_append_printf(out, "%s%u", n ? ", " : ",\n  \"erased\": [", flash->erased[n]);
+    }
+    g_string_append(out, "]");
     COUNTERS(out, "iwdg", { "resets", box->iwdg.resets }, { "reloads", box->iwdg.reloads });
     COUNTERS(out, "world", { "pulses", opq_world_pulses(box) });
 }

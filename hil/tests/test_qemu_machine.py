@@ -1,7 +1,9 @@
 """Each model of our QEMU machine, by a small program on the bare chip; expected: RM0090 and arithmetic."""
 
 import hashlib
+import itertools
 import json
+import math
 import re
 import struct
 import subprocess
@@ -115,6 +117,65 @@ def test_the_internal_converter_takes_every_count_of_a_staircase(
     assert ran.report["violations"] == []
 
 
+HOLD_TICKS = 15 * 4  # sampling time of channel 10 in `probe`; the input is held at its end (RM0090 13.5)
+SLACK_TICKS = 12  # between reading TIM5 and the start of the conversion: some instructions of 8 ns
+
+
+def probed(ran: Ran) -> list[tuple[int, int]]:
+    """(tick since the program's TIM5 began, count)."""
+    ticks = [value for name, value in ran.order if name == "at"]
+    return list(zip(ticks, (value for name, value in ran.order if name == "count"), strict=True))
+
+
+def test_a_sine_and_its_dip_are_the_formula(run: Callable[..., Ran]) -> None:
+    # a frequency that is odd in every unit, so that a wrong constant anywhere shows; TIM5 began soon after 0
+    ran = run(
+        "probe",
+        "mains_sine adc1 57123457 1800 2048 700",
+        "dip 20000000 30000000 400",
+        f"end {S // 10}",
+    )
+    points = probed(ran)
+    assert len(points) == 40
+
+    def worst(began_ns: float) -> float:
+        off = 0.0
+        for tick, count in points:
+            at_s = (began_ns + (tick + HOLD_TICKS + SLACK_TICKS / 2) / 0.084) / 1e9
+            share = 0.4 if 0.02 <= at_s < 0.03 else 1.0
+            value = 2048 + share * 1800 * math.sin(2 * math.pi * 57.123457 * at_s + 0.7)
+            off = max(off, abs(value - count))
+        return off
+
+    # when TIM5 began is not told: one unknown for 40 points
+    assert min(worst(began_ns) for began_ns in range(2_200_000, 2_800_000, 1000)) < 1.5
+
+
+def test_a_recording_holds_each_count_until_the_next_is_due(run: Callable[..., Ran], tmp_path: Path) -> None:
+    steps = counts(tmp_path / "steps.i16", range(1000, 1100))
+    ran = run("probe", f"mains adc1 {steps} 1000000 5000000 0", f"end {S // 10}")  # 1 kHz from 5 ms on
+    points = probed(ran)
+    assert points[0][1] == 2048  # before it begins
+    inside = [count for _, count in points if count != 2048]
+    assert inside == sorted(inside)
+    assert set(inside) <= set(range(1000, 1100))
+    for (tick, count), (next_tick, after) in itertools.pairwise(points):
+        if count != 2048:
+            assert abs((after - count) - (next_tick - tick) / 84_000) < 1
+
+
+def test_triggers_too_fast_are_missed_and_dma_reaches_no_ccm(run: Callable[..., Ran]) -> None:
+    ran = run("probe", f"end {S // 10}")
+    names = ("conversion_ticks_off", "transfer_error", "stream_off", "whole", "off_again", "done")
+    assert [ran.said[name] for name in names] == [1] * len(names)
+    assert ran.said["left"] == 0
+    # 1000 triggers of 100 ticks, conversions of 108: every other one is taken
+    assert ran.report["adc1"]["missed"] == pytest.approx(500, abs=2)
+    assert [entry["what"] for entry in ran.report["violations"]] == [
+        "DMA to or from an address that it does not reach"
+    ]
+
+
 def test_the_external_converter_comes_in_bit_exact(run: Callable[..., Ran], tmp_path: Path) -> None:
     ramp = counts(tmp_path / "ramp.i16", range(-32768, 32768))
     ran = run("external", f"mains spi2 {ramp} 60000000 0 1", f"end {6 * S // 5}")
@@ -140,6 +201,20 @@ def test_bytes_take_their_time_and_those_nobody_takes_overrun(run: Callable[...,
     assert (ran.said["heard"], ran.said["idles"], ran.said["errors"]) == (8, 2, 0)
     assert (ran.said["overrun"], ran.said["kept"], ran.said["cleared"]) == (1, ord("A"), 1)
     assert ran.report["usart3"]["overruns"] == 3
+
+
+def test_noise_flips_one_bit_of_a_share_of_the_bytes(run: Callable[..., Ran]) -> None:
+    said = bytes(range(256)) * 8
+    world = (f"bytes usart1 {S // 50} {said.hex()}", f"end {S // 10}")
+    ran = run("echo", "noise usart1 tx 100000000 7", *world)
+    heard = ran.text.encode("latin-1")
+    flips = [bin(a ^ b).count("1") for a, b in zip(said, heard, strict=True) if a != b]
+    assert set(flips) == {1}
+    assert len(flips) == ran.report["usart1"]["noised_tx"] == pytest.approx(len(said) / 10, rel=0.25)
+    inwards = run("echo", "noise usart1 rx 100000000 7", *world)
+    assert inwards.report["usart1"]["noised_rx"] == pytest.approx(len(said) / 10, rel=0.25)
+    assert run("echo", "noise usart1 tx 100000000 7", *world).text == ran.text
+    assert run("echo", "noise usart1 tx 100000000 8", *world).text != ran.text
 
 
 def test_the_log_of_the_link_has_the_time_of_each_last_byte(run: Callable[..., Ran]) -> None:

@@ -5,6 +5,7 @@
 #include "watchdog.h"
 
 void USART1_IRQHandler(void);
+void SysTick_Handler(void);
 
 enum {
     BAUD = 921600,
@@ -32,6 +33,17 @@ static void await(uint32_t flag) {
     }
 }
 
+// Interrupt context: there to end opq_line_wait's sleep, nothing else.
+void SysTick_Handler(void) {}
+
+void opq_line_wait(void) {
+    uint32_t state = opq_irq_disable();  // a byte between the question and the sleep still ends it
+    if (head == tail) {
+        __asm volatile("wfi");
+    }
+    opq_irq_restore(state);
+}
+
 void opq_line_start(void) {
     RCC->APB2ENR |= RCC_APB2ENR_USART1EN;
     (void)RCC->APB2ENR;  // two cycles until the clock is there (RM0090 7.2.14)
@@ -41,6 +53,9 @@ void opq_line_start(void) {
     opq_gpio_configure(OPQ_BOARD_LINK_TX, OPQ_GPIO_ALTERNATE, OPQ_GPIO_NO_PULL, 7);
     opq_gpio_configure(OPQ_BOARD_LINK_RX, OPQ_GPIO_ALTERNATE, OPQ_GPIO_PULL_UP, 7);
     opq_irq_enable(USART1_IRQn, 0);
+    SysTick->LOAD = (opq_power_clock() == OPQ_CLOCK_SLOW ? 16000000u : OPQ_HCLK_HZ) / 1000u - 1u;
+    SysTick->VAL = 0;
+    SysTick->CTRL = SysTick_CTRL_ENABLE | SysTick_CTRL_TICKINT | SysTick_CTRL_CLKSOURCE;
     opq_irq_restore(0);
 }
 
@@ -65,6 +80,8 @@ void opq_line_send(void *context, const uint8_t *bytes, size_t length) {
 void opq_line_end(void) {
     await(USART_SR_TC);
     (void)opq_irq_disable();
+    SysTick->CTRL = 0;
+    SCB->ICSR = OPQ_BIT(25);  // PENDSTCLR (PM0214 4.4.3)
     opq_irq_off(USART1_IRQn);
     USART1->CR1 = 0;
     RCC->APB2ENR &= ~RCC_APB2ENR_USART1EN;

@@ -10,6 +10,8 @@ int32_t opq_line_take(void); // -1: nothing came; a byte that was lost is found 
 void opq_line_send(void *context, const uint8_t *bytes, size_t length);
 void opq_line_end(void);     // waits for the last bit and gives the pins back
 
+void opq_line_wait(void);    // sleeps until a byte came, a millisecond at most
+
 void opq_micros_start(void);
 uint32_t opq_micros(void);
 void opq_micros_end(void);

@@ -19,6 +19,7 @@ typedef void (*handler_t)(void);
 void Reset_Handler(void) __attribute__((noreturn));
 void Fault_Handler(void) __attribute__((noreturn));
 void USART1_IRQHandler(void);
+void SysTick_Handler(void);
 
 // Nothing to report to: the next start may do better (a dead HSE, say, is found by power.c).
 void Fault_Handler(void) { opq_power_reset(); }
@@ -29,7 +30,8 @@ __attribute__((section(".vectors"), used)) static const handler_t vectors[16 + U
     [0] = (handler_t)(uintptr_t)opq_stack_top,
     [1] = Reset_Handler,
     [2 ... 16 + USART1_IRQn - 1] = Fault_Handler,
-    [16 + USART1_IRQn] = USART1_IRQHandler,  // the only one that is ever on
+    [15] = SysTick_Handler,  // these two, and only in recovery
+    [16 + USART1_IRQn] = USART1_IRQHandler,
 };
 #pragma GCC diagnostic pop
 
@@ -76,6 +78,7 @@ static void recover(const opq_nor_t *nor, const opq_boot_facts_t *facts, const o
     uint32_t hello_us = opq_micros() - HELLO_US, second_us = opq_micros(), silent_s = 0, heard = 0;
     while (!recovery.reset) {
         opq_watchdog_feed();
+        opq_line_wait();
         if (opq_micros() - hello_us >= HELLO_US) {
             hello_us = opq_micros();
             opq_recovery_hello(&recovery);

@@ -1,0 +1,229 @@
+"""The boot loader's binary on our QEMU machine, with images of a few dozen bytes: what runs, after what."""
+
+import hashlib
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from boot_on_pc import BOOT, KEY, PRIVATE
+from host_library import DEVICE
+
+from opq_hil.backends.backend import BackendError, Image, Run
+from opq_hil.backends.qemu import Qemu
+from opq_hil.debian_source import SourceError
+from opq_hil.monocypher_source import monocypher
+from opq_hil.world import EXTERNAL, Power, World
+from opq_proto.firmware_image import HEADER_BYTES, SLOT_BYTES, STATUS_BYTES, Slot, Verdict, make_image
+from opq_proto.link_messages import (
+    Acknowledgement,
+    Command,
+    Hello,
+    LinkMessage,
+    Operation,
+    Status,
+    UpdateData,
+)
+
+pytestmark = pytest.mark.timeout(900)  # the first run of all builds QEMU
+S = 10**9
+HERE = Path(__file__).resolve().parent
+ORIGIN = 0x0800_0000
+PIECE_BYTES = 1024
+ERASE_NS = 7 * S
+"""Three sectors of 128 KB at 2 s (DS8626 table 46, longest)."""
+Place = Callable[..., bytes]
+Play = Callable[..., Run]
+
+
+@pytest.fixture(scope="module")
+def boot(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The boot loader, trusting the tests' key."""
+    if shutil.which("arm-none-eabi-gcc") is None or shutil.which("make") is None:
+        pytest.skip("no arm-none-eabi-gcc or make here: apt install gcc-arm-none-eabi make")
+    try:
+        folder = monocypher().path
+    except SourceError as problem:
+        pytest.skip(str(problem))
+    build = tmp_path_factory.mktemp("boot")
+    variables = ("BOARD=opqbox", f"MONOCYPHER={folder}", f"PUBLIC_KEY={KEY.hex()}", f"BUILD={build}")
+    done = subprocess.run(
+        ("make", "-s", "-C", str(BOOT), *variables), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return (build / "boot.bin").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def app(boot: bytes, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
+    """A signed image: its name, version, slot, and whether it feeds the watchdog."""
+
+    def made(name: str, version: int, slot: Slot, *, feeds: bool = True, signed: bool = True) -> bytes:
+        folder = tmp_path_factory.mktemp("app")
+        elf, binary = folder / "app.elf", folder / "app.bin"
+        begin = slot.address + HEADER_BYTES
+        command = (
+            *("arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-Os", "-std=c11", "-ffreestanding"),
+            *("-Wall", "-Wextra", "-Werror", f'-DNAME="{name}"', f"-DFEEDS={int(feeds)}"),
+            *(f"-I{DEVICE / 'port'}", "-nostdlib", "-Wl,--build-id=none"),
+            *(f"-Wl,--section-start=.vectors=0x{begin:x}", f"-Wl,-Ttext=0x{begin + 16:x}"),
+            *("-o", str(elf), str(HERE / "boot_app.c")),
+        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        subprocess.run(("arm-none-eabi-objcopy", "-O", "binary", str(elf), str(binary)), check=True)
+        return make_image(
+            binary.read_bytes(),
+            hardware="opqbox",
+            version=version,
+            slot=slot,
+            sign=PRIVATE.sign if signed else None,
+        )
+
+    return made
+
+
+def flash_of(boot: bytes, *images: bytes, confirmed: Slot | None = None) -> bytes:
+    """A chip's flash; the marks of slot.h say that the image in `confirmed` has reported health."""
+    flash = bytearray(b"\xff" * (1 << 20))
+    flash[: len(boot)] = boot
+    for image in images:
+        at = struct.unpack_from("<I", image, 28)[0] - ORIGIN
+        flash[at : at + len(image)] = image
+        if confirmed is not None and at == confirmed.address - ORIGIN:
+            status = at + SLOT_BYTES - STATUS_BYTES
+            tag = hashlib.sha256(image[HEADER_BYTES:]).digest()[:4]
+            flash[status + 8 : status + 32] = tag + bytes(4) + bytes(16)
+    return bytes(flash)
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    qemu = Qemu()
+    why = qemu.why_not(None)
+    if why:
+        pytest.skip(why)
+
+    def run(
+        flash: bytes,
+        seconds: float,
+        *said: tuple[int, LinkMessage | bytes],
+        name: str = "run",
+        cut: int | None = None,
+        recovery: bool = False,
+        seed: int = 1,
+    ) -> Run:
+        source = tmp_path / f"{name}.bin"
+        source.write_bytes(flash)
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        world = World(
+            round(seconds * S),
+            mains=None,
+            gps=None,
+            power=Power(cut_after=cut),
+            said=said,
+            pins=(("C8", 0, not recovery), ("C9", 0, True)),
+            seed=seed,
+        )
+        try:
+            return qemu.run(Image("opqbox", source, EXTERNAL), world, folder, wall_limit_s=100)
+        except BackendError as problem:
+            pytest.fail(str(problem))
+
+    return run
+
+
+def names(run: Run) -> list[str]:
+    """What the images said of themselves, in order."""
+    text = b"".join(data for _, data in run.capture.entries())
+    return [name.decode() for name in re.findall(rb"([a-z]+)\n", text)]
+
+
+def told(image: bytes, start_ns: int) -> tuple[tuple[int, LinkMessage | bytes], ...]:
+    """An update that looks at no answer; it waits for the erasure and sends every piece again after it."""
+    said: list[tuple[int, LinkMessage | bytes]] = [
+        (start_ns, Command(1, Operation.UPDATE_BEGIN, str(len(image)))),
+        (start_ns + S // 10, UpdateData(2, 0, image[:PIECE_BYTES])),
+        (start_ns + S // 5, UpdateData(3, 512, image[512 : 512 + PIECE_BYTES])),
+    ]
+    at_ns = start_ns + ERASE_NS
+    for offset in range(0, len(image), PIECE_BYTES):
+        said.append((at_ns, UpdateData(4, offset, image[offset : offset + PIECE_BYTES])))
+        at_ns += S // 50
+    return (*said, (at_ns + S // 10, Command(5, Operation.UPDATE_END)))
+
+
+def test_an_image_runs_a_tenth_of_a_second_after_power_comes(boot: bytes, app: Place, play: Play) -> None:
+    run = play(flash_of(boot, app("one", 1, Slot.A), confirmed=Slot.A), 1)
+    assert names(run) == ["one"]
+    assert run.report["resets"] == []
+    assert run.report["unmodelled"] == []
+    assert run.report["flash"]["operations"] == 0
+
+
+def test_an_image_that_hangs_is_tried_three_times_and_then_the_old_one_runs(
+    boot: bytes, app: Place, play: Play
+) -> None:
+    hangs = app("hangs", 2, Slot.B, feeds=False)
+    run = play(flash_of(boot, app("old", 1, Slot.A), hangs, confirmed=Slot.A), 30)
+    assert names(run) == ["hangs", "hangs", "hangs", "old"]
+    assert [cause for _, cause in run.report["resets"]] == ["iwdg"] * 3
+    assert run.flash is not None
+    again = play(run.flash.read_bytes(), 1, name="again")
+    assert names(again) == ["old"]
+    assert again.report["flash"]["operations"] == 0
+
+
+def test_an_unsigned_image_does_not_run_whatever_its_version(boot: bytes, app: Place, play: Play) -> None:
+    run = play(
+        flash_of(boot, app("old", 1, Slot.A), app("bad", 9, Slot.B, signed=False), confirmed=Slot.A), 1
+    )
+    assert names(run) == ["old"]
+
+
+def test_a_blank_box_is_helped_over_the_line(boot: bytes, app: Place, play: Play) -> None:
+    image = app("helped", 1, Slot.A)
+    run = play(flash_of(boot), 9, *told(image, S // 2))
+    hello = run.capture.of(Hello)[0]
+    assert (hello.hardware, hello.firmware) == ("opqbox", "boot 1.0.0: no good image")
+    answers = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
+    assert (answers[1].status, answers[1].detail) == (Status.DONE, "A")
+    assert answers[5].status is Status.DONE
+    assert names(run)[-1] == "helped"
+    assert [cause for _, cause in run.report["resets"]] == ["software"]
+
+
+def test_a_bad_image_is_refused_over_the_line_and_nothing_is_erased(
+    boot: bytes, app: Place, play: Play
+) -> None:
+    image = app("bad", 1, Slot.A, signed=False)
+    run = play(flash_of(boot), 2, *told(image, S // 2)[:2])
+    [refused] = [answer for answer in run.capture.of(Acknowledgement) if answer.command_id == 2]
+    assert (refused.status, refused.detail) == (Status.FAILED, f"verdict {int(Verdict.UNSIGNED)}")
+    assert run.report["flash"]["operations"] == 0
+
+
+def test_the_recovery_pin_holds_a_good_image_back(boot: bytes, app: Place, play: Play) -> None:
+    run = play(flash_of(boot, app("good", 1, Slot.A), confirmed=Slot.A), 3, recovery=True)
+    assert [hello.firmware for hello in run.capture.of(Hello)] == ["boot 1.0.0: recovery pin"] * 3
+    assert names(run) == []
+
+
+def test_power_cuts_in_the_first_start_leave_an_image_that_starts(
+    boot: bytes, app: Place, play: Play
+) -> None:
+    """A programmer's image is claimed, made solid and counted: 134 writes. The PC cuts every one of them."""
+    fresh = flash_of(boot, app("first", 1, Slot.A))
+    whole = play(fresh, 0.5, name="whole")
+    operations = whole.report["flash"]["operations"]
+    assert operations == 134
+    for cut in (1, 2, 3, 66, operations - 5, operations - 3, operations - 2, operations - 1, operations):
+        torn = play(fresh, 0.5, name=f"cut{cut}", cut=cut, seed=cut)
+        assert torn.ended == "cut"
+        assert torn.flash is not None
+        after = play(torn.flash.read_bytes(), 4, name=f"after{cut}")  # a torn tag costs an erase: 2 s
+        assert names(after) == ["first"]

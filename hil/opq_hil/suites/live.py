@@ -51,14 +51,14 @@ def gateway(bench: Bench) -> Figures:
 
 
 def corrupted(bench: Bench) -> Figures:
-    """1e-4 of the bytes damaged both ways, 30 s, a real gateway asks again: no sample missing in its ring."""
+    """1e-4 of the bytes damaged both ways, 20 s, a real gateway asks again: no sample missing in its ring."""
     flash = bench.prepared(box_id="1")
     noise = (Noise(1e-4, False, 5), Noise(1e-4, True, 6))
     with (
         bench.live(World(LONG_NS, mains=Sine(), gps=Gps(), noise=noise), flash=flash) as port,
         GatewayProcess(port, bench.folder / "gateway") as running,
     ):
-        running.wait_until(lambda: running.samples() > 30 * RATE_HZ, 90.0, "30 s of samples")
+        running.wait_until(lambda: running.samples() > 20 * RATE_HZ, 90.0, "20 s of samples")
         blocks = running.blocks()
     missing = sum(after.first_sample - before.end_sample for before, after in itertools.pairwise(blocks))
     samples = sum(len(block.counts) for block in blocks)

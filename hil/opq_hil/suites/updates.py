@@ -38,11 +38,11 @@ BOARD = "opqbox"
 PIECE_BYTES = 1024
 PIECE_NS = 14_000_000
 """A frame of 1,040 bytes is 11.3 ms on the line; its 256 words are 4 ms of programming."""
-ERASE_NS = 10 * NS
+ERASE_NS = 9 * NS
 """Three sectors of 128 KB, 2 s each at most (DS8626 table 40), and the Box breathes between them."""
 CONFIRM_S = 14
 """From power-on until an image is confirmed: boot, and 10 s of samples without a loss."""
-BOOT_NS = 3 * NS
+BOOT_NS = 3 * NS // 2
 
 Said = tuple[tuple[int, LinkMessage | bytes], ...]
 
@@ -69,7 +69,7 @@ def tell(image: bytes, start_ns: int, first_id: int, send_bytes: int | None = No
     at_ns = start_ns + ERASE_NS
     for asked_ns in range(start_ns + NS, at_ns + NS, NS // 2):
         newest = (asked_ns - NS // 5) * RATE_HZ // NS
-        said.append((asked_ns, Resend(newest - 5 * RATE_HZ // 2, 2 * RATE_HZ)))
+        said.append((asked_ns, Resend(max(0, newest - 5 * RATE_HZ // 2), 2 * RATE_HZ)))
     body = image[:send_bytes]
     for offset in range(HEADER_BYTES, len(body), PIECE_BYTES):
         said.append((at_ns, UpdateData(first_id + 1, offset, body[offset : offset + PIECE_BYTES])))

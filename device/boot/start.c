@@ -180,10 +180,10 @@ static void __attribute__((noreturn)) boot(void) {
 void Reset_Handler(void) {
     (void)opq_irq_disable();
     RCC->AHB1ENR |= RCC_AHB1ENR_CCMDATARAMEN;
-    for (uint32_t *from = opq_data_load, *to = opq_data_start; to < opq_data_end;) {
+    for (uint32_t *from = opq_data_load, *to = opq_data_start; to != opq_data_end;) {
         *to++ = *from++;
     }
-    for (uint32_t *to = opq_bss_start; to < opq_bss_end;) {
+    for (uint32_t *to = opq_bss_start; to != opq_bss_end;) {
         *to++ = 0;
     }
     boot();

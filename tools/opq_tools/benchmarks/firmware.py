@@ -81,19 +81,13 @@ def cases_of(board: str, found: dict[str, Stage], line: float, firmware: Firmwar
     per_block = {name: stage.mean for name, stage in found.items()}
     per_block["decimate"] *= HALVES_PER_BLOCK
     per_block["total"] *= found["total"].calls * HALVES_PER_BLOCK / found["decimate"].calls  # runs per block
-    cases = [
-        Case(
-            f"{board}: {name}, instructions per block" if name != "total" else f"{board}: PendSV, per block",
-            per_block[name],
-            "instructions",
-            stage.mean,
-            stage.least,
-            stage.most,
-            stage.calls,
-        )
-        for name, stage in found.items()
-        if stage.calls
-    ]
+    cases = []
+    for name, stage in found.items():
+        if stage.calls:
+            calls = per_block[name] / stage.mean  # per block
+            title = f"{board}: {'PendSV, all of it' if name == 'total' else name}, per block"
+            spread = (stage.mean * calls, stage.least * calls, stage.most * calls)
+            cases.append(Case(title, per_block[name], "instructions", *spread, stage.calls))
     busy = per_block["decimate"] + per_block["total"]
     percent = busy * CYCLES * BLOCKS_PER_S / CLOCK_HZ * 100
     cases.append(case(f"{board}: processor, upper estimate", "%", [percent]))

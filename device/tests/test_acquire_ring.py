@@ -64,7 +64,8 @@ class RingModel(RuleBasedStateMachine):
         for _ in range(most):
             block = CBlock()
             if not self.c.host_ring_next(ctypes.byref(block)):
-                safe = self.head + 2 * BLOCK - (CAPACITY - WRITE)  # what the reader would have time for
+                safe = self.head + 2 * BLOCK - (CAPACITY - WRITE)  # what the reader would have time for,
+                safe = -(-safe // BLOCK) * BLOCK  # whole blocks of it
                 waiting = {index for index in self.written if index >= max(self.next, safe)}
                 assert len(waiting) < BLOCK or max(waiting) // BLOCK == min(waiting) // BLOCK
                 return

@@ -2,9 +2,11 @@
 
 import ctypes
 import math
+import subprocess
 
 import pytest
-from boot_on_pc import RECOVERY, BoxOnPc, image
+from boot_on_pc import BOOT, BOOT_C, FLASH, HERE, LINK, RECOVERY, UPDATE, BoxOnPc, image
+from host_library import program
 
 from opq_proto.firmware_image import Slot, Verdict
 from opq_proto.link import Decoder, encode
@@ -149,3 +151,28 @@ def test_low_power_is_busy_and_passes(line: Line) -> None:
     assert line.piece(512, content[512:1024]).status is Status.BUSY
     line.box.c.probe_low_power(0)
     assert line.piece(512, content[512:1024]).detail == "1024"
+
+
+def fuzz(frames: int, seed: int) -> dict[str, int]:
+    sources = (*UPDATE, *LINK, *BOOT_C, FLASH, HERE / "recovery_fuzz.c")
+    fuzzer = program("recovery_fuzz", sources, f"-I{BOOT}")
+    done = subprocess.run(
+        [fuzzer, str(frames), str(seed)], capture_output=True, text=True, timeout=300, check=False
+    )
+    print(done.stdout.strip())
+    assert done.returncode == 0, done.stdout + done.stderr
+    words = done.stdout.split()
+    return dict(zip(words[::2], map(int, words[1::2]), strict=True))
+
+
+def test_bent_frames_write_nothing_outside_of_the_slot_and_start_nothing_bent() -> None:
+    figures = fuzz(10_000, seed=1)
+    assert figures["installed"] > 5
+    assert figures["wrong"] == figures["outside"] == 0
+
+
+@pytest.mark.soak
+def test_a_hundred_thousand_bent_frames_do_no_more() -> None:
+    figures = fuzz(100_000, seed=2)
+    assert figures["installed"] > 50
+    assert figures["wrong"] == figures["outside"] == 0

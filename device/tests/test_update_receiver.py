@@ -170,7 +170,12 @@ def test_low_power_holds_the_update_up_and_it_goes_on_later(box: BoxOnPc) -> Non
     assert box.next == 515  # three bytes of the first word are held
     box.c.probe_low_power(0)
     assert box.data(512, content[512:]) == OK
+    box.c.probe_low_power(1)
+    assert box.end() == FLASH_FAILED
+    assert box.start().slot == Slot.A
+    box.c.probe_low_power(0)
     assert box.end() == OK
+    assert box.start().slot == Slot.B
 
 
 def test_out_of_turn_calls_change_nothing(box: BoxOnPc) -> None:

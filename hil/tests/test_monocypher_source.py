@@ -1,0 +1,53 @@
+"""Monocypher's source: only the archive that we know is unpacked; what is missing is said."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from opq_hil import monocypher_source
+from opq_hil.debian_source import SourceError
+from opq_hil.monocypher_source import monocypher, unpack
+
+
+def test_an_archive_with_another_hash_is_not_unpacked(tmp_path: Path) -> None:
+    archive = tmp_path / "pymonocypher.tar.gz"
+    archive.write_bytes(b"something else")
+    with pytest.raises(SourceError, match="nothing was unpacked"):
+        unpack(archive, tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
+
+
+def test_a_folder_of_ones_own_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONOCYPHER_DIR", str(tmp_path))
+    with pytest.raises(SourceError, match=r"no monocypher\.c"):
+        monocypher()
+    (tmp_path / "monocypher.c").touch()
+    found = monocypher()
+    assert (found.path, found.sha256) == (tmp_path.resolve(), "")
+    assert "MONOCYPHER_DIR" in found.note
+
+
+def test_without_network_it_says_what_to_do_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(command: tuple[str, ...], **_: object) -> "subprocess.CompletedProcess[str]":
+        return subprocess.CompletedProcess(command, 1, "", "WARNING: Retrying\nERROR: no network\n")
+
+    monkeypatch.delenv("MONOCYPHER_DIR", raising=False)
+    monkeypatch.setattr(monocypher_source.subprocess, "run", offline)
+    with pytest.raises(SourceError, match=r"no network.*MONOCYPHER_DIR"):
+        monocypher(tmp_path)
+    assert [path.name for path in (tmp_path / "sources").iterdir()] == ["pymonocypher.lock"]
+
+
+def test_what_was_fetched_once_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetched(*_: object, **__: object) -> None:
+        raise AssertionError("pip was called")
+
+    monkeypatch.delenv("MONOCYPHER_DIR", raising=False)
+    kept = tmp_path / "sources" / f"pymonocypher-{monocypher_source.SHA256[:16]}"
+    kept.mkdir(parents=True)
+    monkeypatch.setattr(monocypher_source.subprocess, "run", fetched)
+    found = monocypher(tmp_path)
+    assert (found.path, found.version) == (kept, "4.0.3")

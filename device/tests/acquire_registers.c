@@ -25,7 +25,7 @@ static struct {
 enum { RCC_BLOCK, TIM3_BLOCK = 4, TIM5_BLOCK, ADC1_BLOCK, DMA1_BLOCK = 8, DMA2_BLOCK, SPI2_BLOCK };
 
 static uint32_t flags[3]; // SR of TIM5 and ADC1 as the hardware holds them
-static bool was_running, dead; // dead: TIM5 stands still
+static bool was_running, dead, counting; // dead: TIM5 stands still; counting: TIM3 goes on with each look
 static uint32_t started, captures;
 
 static uint32_t *word(int block, uint32_t offset) { return &blocks[block].words[offset / 4]; }
@@ -61,6 +61,9 @@ volatile void *opq_host_registers(uint32_t address) {
         if (blocks[i].base == address) {
             if (address == 0x40000C00) {
                 tick();
+            }
+            if (address == 0x40000400 && counting) {
+                *word(TIM3_BLOCK, 0x24) += TIM5_LOOK_TICKS;
             }
             return blocks[i].words;
         }
@@ -133,6 +136,13 @@ int main(int argc, char **argv) {
     *word(internal ? DMA2_BLOCK : DMA1_BLOCK, 0x00) = 0;
     internal ? DMA2_Stream0_IRQHandler() : DMA1_Stream3_IRQHandler();
     printf("late jswstart after %x\n", (unsigned)(*word(ADC1_BLOCK, 0x08) >> 22 & 1));
+    *word(ADC1_BLOCK, 0x08) &= ~(1u << 22);
+    *word(TIM3_BLOCK, 0x24) = 100; // the conversion of the mains is still under way
+    counting = true;
+    internal ? DMA2_Stream0_IRQHandler() : DMA1_Stream3_IRQHandler();
+    counting = false;
+    printf("early jswstart after %x\n", (unsigned)(*word(ADC1_BLOCK, 0x08) >> 22 & 1));
+    printf("early waited tim3 %u\n", (unsigned)*word(TIM3_BLOCK, 0x24));
 
     if (internal) {
         flags[1] |= 0x20; // OVR

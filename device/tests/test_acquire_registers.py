@@ -127,6 +127,9 @@ def test_the_slow_channels_take_turns_and_never_reach_into_a_conversion_of_the_m
     assert channels == wanted if converter == "internal" else channels[1:] == wanted[:8]
     assert all(found[f"half{n}"]["jswstart"]["after"] == 1 for n in range(9))
     assert found["late"]["jswstart"]["after"] == (converter == "external")  # its ADC1 has nothing else to do
+    assert found["early"]["jswstart"]["after"] == 1
+    if converter == "internal":
+        assert 240 < found["early"]["waited"]["tim3"] < 300  # 40 ADC clocks of the mains, and little more
     assert found["halves"]["slow"]["readings"] == (9 if converter == "internal" else 8)
 
 

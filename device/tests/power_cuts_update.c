@@ -37,6 +37,9 @@ static bool fast_check(const uint8_t signature[64], const uint8_t key[32], const
 #define CHECK opq_ed25519_check
 #endif
 
+#ifndef STARTS
+#define STARTS 5  // how often a Box is started again to see that it stays what it is
+#endif
 enum { VERSIONS = 4, NOBODY = -1 };
 #define FIRST_BYTE 0x20000u  // offset of slot A; both slots are 768 KB
 #define BYTES 0xC0000u
@@ -214,7 +217,7 @@ static bool is_expected(const kind_t *kind, const start_t *started) {
 }
 
 static bool stays(opq_slot_t slot) {
-    for (int again = 0; again < 5; again++) {
+    for (int again = 0; again < STARTS; again++) {
         start_t started = start(0);
         if (started.slot != slot || !started.confirmed) {
             return false;
@@ -271,7 +274,7 @@ static bool trial(const kind_t *kind, uint32_t cut_at, uint64_t seed) {
     corrupt += confirmed && first.slot != kind->target;
     bool new = first.slot == kind->target;
     if (!new && !nothing_yet) {
-        for (int again = 0; again < 3 && !new; again++) {  // a torn header may read well at a later start
+        for (int again = 0; again < STARTS && !new; again++) {  // a torn header may read well at a later start
             start_t started = start(0);
             corrupt += !is_expected(kind, &started);
             new = started.slot == kind->target;

@@ -99,7 +99,13 @@ def test_every_single_write_of_an_update_with_real_signatures(tmp_path: Path) ->
 def test_every_single_write_of_an_update_as_long_as_the_firmware(tmp_path: Path) -> None:
     folder = images(tmp_path / "images", FIRMWARE_BYTES, fast)
     cutter = program(
-        "power_cuts_update_long", SOURCES, "-DFAST", f"-I{BOOT}", "-fno-sanitize=all", optimise="-O3"
+        "power_cuts_update_long",
+        SOURCES,
+        "-DFAST",
+        f"-I{BOOT}",
+        "-DSTARTS=1",
+        "-fno-sanitize=all",
+        optimise="-O3",
     )
     figures = cut(cutter, folder, 1, 1, 1, kind="0", timeout_s=2900)
     assert figures["cuts"] >= FIRMWARE_BYTES // 4

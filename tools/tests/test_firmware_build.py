@@ -124,6 +124,20 @@ def test_only_what_changed_is_compiled_again(elsewhere: Elsewhere) -> None:
     assert again.sha256 == elsewhere.built.sha256
 
 
+def test_an_interrupt_that_was_moved_into_flash_is_refused_by_name(elsewhere: Elsewhere) -> None:
+    tick = elsewhere.device / "port/tick.c"
+    kept = tick.read_text()
+    assert "OPQ_RAMFUNC int64_t opq_tick_now" in kept
+    tick.write_text(kept.replace("OPQ_RAMFUNC int64_t opq_tick_now", "int64_t opq_tick_now"))
+    try:
+        with pytest.raises(
+            BudgetError, match=r"opq_tick_now lies in flash and is called by .*TIM5_IRQHandler"
+        ):
+            build(BOARD, elsewhere.tools, out=elsewhere.out, version=tree_version(), device=elsewhere.device)
+    finally:
+        tick.write_text(kept)
+
+
 def test_the_stack_that_main_leaves_below_python_holds_both_budgets(built: dict[str, Built]) -> None:
     reserve = re.search(r"STACK_RESERVE = (\d+)", (DEVICE / "port/main.c").read_text())
     assert reserve is not None

@@ -230,6 +230,13 @@ def test_a_board_that_is_none_is_answered_with_those_there_are(tmp_path: Path) -
         build("nucleo", None, out=tmp_path, version="1.0.0")  # type: ignore[arg-type]
 
 
+def test_a_path_that_make_cannot_take_is_told_before_it_tries(
+    tools: toolchain.Toolchain, tmp_path: Path
+) -> None:
+    with pytest.raises(BuildError, match="make takes no blank"):
+        build(BOARD, tools, out=tmp_path / "my firmware", version="1.0.0")
+
+
 def test_cppcheck_has_nothing_to_say() -> None:
     if shutil.which("cppcheck") is None:
         pytest.skip("cppcheck is not here: apt install cppcheck")

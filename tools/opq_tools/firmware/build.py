@@ -83,6 +83,11 @@ def build(
         raise BuildError(f"no board {board!r}; there are {', '.join(boards(device)) or f'none in {device}'}")
     version_number(version)  # before minutes are spent on it
     folder = (out / board).resolve()
+    for path in (folder, device, tools.micropython.path, tools.monocypher.path):
+        if re.search(r"[\s:#$]", str(path)):
+            raise BuildError(
+                f"{str(path)!r}: make takes no blank and none of : # $ in a path; use another place"
+            )
     objects = folder / "obj"
     try:
         objects.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The frozen app under real MicroPython (unix port), with the C modules faked: device/tests/app_cases.py."""
+"""The frozen app under real MicroPython (unix port), the C modules faked: app_run.py, app_cases_*.py."""
 
 import os
 import re
@@ -11,8 +11,11 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 APP = HERE.parent / "app"
-CASES = HERE / "app_cases.py"
-NAMES = re.findall(r"^def case_(\w+)\(", CASES.read_text(encoding="utf-8"), re.MULTILINE)
+CASES = [
+    (path, name)
+    for path in sorted(HERE.glob("app_cases_*.py"))
+    for name in re.findall(r"^def case_(\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +30,15 @@ def micropython() -> str:
 
 
 def test_the_cases_are_there() -> None:
-    assert len(NAMES) == len(set(NAMES)) > 50
+    assert len(CASES) == len({name for _, name in CASES}) > 50
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_app(micropython: str, name: str) -> None:
-    path = os.pathsep.join([str(HERE / "fakes"), str(APP)])
+@pytest.mark.parametrize(("path", "name"), CASES, ids=[name for _, name in CASES])
+def test_app(micropython: str, path: Path, name: str) -> None:
+    modules = os.pathsep.join([str(HERE / "fakes"), str(APP)])
     run = subprocess.run(
-        [micropython, str(CASES), name],
-        env={**os.environ, "MICROPYPATH": path},
+        [micropython, str(path), name],
+        env={**os.environ, "MICROPYPATH": modules},
         capture_output=True,
         text=True,
         timeout=20,

@@ -1,0 +1,151 @@
+"""Commands of the gateway, each answered once (app_run.py)."""
+
+import acquire
+import board
+import clock
+import codes
+import fake_time
+import pipeline
+import settings
+from app_run import Run, asked, command, logs, play
+
+
+def case_hello_is_acknowledged_and_answered_by_a_hello():
+    assert asked(codes.HELLO) == (codes.DONE, "")
+    kinds = [message[0] for message in pipeline.sent]
+    assert "hello" in kinds[kinds.index("ack") :]
+
+
+def case_settings_are_told_with_their_sequence():
+    assert asked(codes.GET_SETTINGS) == (codes.DONE, "")
+    sequence, items = pipeline.named("settings")[0]
+    assert sequence == 0 and ("nominal_v", "120") in items
+
+
+def case_a_setting_is_put_saved_logged_and_used():
+    assert asked(codes.PUT_SETTING, "gain=1.25") == (codes.DONE, "")
+    assert settings.saves == 1 and logs(codes.SETTINGS_SAVED) == [(1, 0)]
+    assert pipeline.named("hello")[-1][2] == 0.0078125 * 1.25
+    assert pipeline.features_set[-1][2] == 0.0078125 * 1.25
+    assert len(acquire.starts) == 1
+
+
+def case_an_offset_starts_the_sampling_anew_with_another_boot_id():
+    boot_ids = [None]
+    run = Run()
+    run.later(900, lambda: boot_ids.append(pipeline.named("hello")[0][1]))
+    run.later(1000, command(codes.PUT_SETTING, "offset_lsb=-12.4"))
+    run.later(1100, command(codes.PUT_SETTING, "phase_ns=1500"))
+    run.for_ms(3000)
+    assert acquire.starts[-1] == ("board", 0, -12, 126), acquire.starts
+    assert pipeline.restarts == 3
+    assert pipeline.named("hello")[-1][1] == boot_ids[1] + 2
+
+
+def case_a_setting_that_does_not_exist_or_fit_is_a_bad_argument_and_nothing_is_saved():
+    assert asked(codes.PUT_SETTING, "no_such=1") == (codes.BAD_ARGUMENT, "no setting no_such")
+    assert settings.saves == 0
+
+
+def case_a_value_that_is_refused_is_a_bad_argument():
+    assert asked(codes.PUT_SETTING, "gain=much")[0] == codes.BAD_ARGUMENT
+
+
+def case_an_argument_without_equals_is_a_bad_argument():
+    assert asked(codes.PUT_SETTING, "gain")[0] == codes.BAD_ARGUMENT
+
+
+def case_a_save_that_flash_refuses_is_a_failure_and_is_logged():
+    settings.flash = settings.FLASH
+    assert asked(codes.PUT_SETTING, "gain=1.1")[0] == codes.FAILED
+    assert logs(codes.SETTINGS_FAILED) == [(settings.FLASH, 0)]
+
+
+def case_a_reset_is_acknowledged_first():
+    assert asked(codes.RESET) == (codes.DONE, "")
+    assert board.resets == 1
+    assert logs(codes.STOPPED) == [(codes.COMMANDED, 0)]
+
+
+def case_time_of_the_gateway_reaches_the_clock():
+    assert asked(codes.SYNC_TIME, "1700000000123456789,4000000") == (codes.DONE, "")
+    assert clock.synced == [(1700000000123456789, 4000000, True)]
+
+
+def case_time_of_the_gateway_is_not_needed_while_gps_is_locked():
+    clock.state = clock.LOCKED
+    assert asked(codes.SYNC_TIME, "1700000000123456789,4000000")[0] == codes.DONE
+    assert clock.synced == []
+
+
+def case_nonsense_is_no_time():
+    assert asked(codes.SYNC_TIME, "yesterday")[0] == codes.BAD_ARGUMENT
+
+
+def case_no_time_before_1970_and_no_certainty():
+    assert asked(codes.SYNC_TIME, "1700000000123456789,0")[0] == codes.BAD_ARGUMENT
+
+
+def case_crossing_limits_are_set_and_what_is_not_named_is_not_watched():
+    assert asked(codes.CROSSING_LIMITS, "dip=0.85,swell=1.15") == (codes.DONE, "")
+    assert pipeline.limits_set == [(0.85, 1.15, 0.0, 0.02)]
+
+
+def case_no_limits_watch_nothing():
+    assert asked(codes.CROSSING_LIMITS, "") == (codes.DONE, "")
+    assert pipeline.limits_set == [(0.0, 0.0, 0.0, 0.02)]
+
+
+def case_a_limit_of_nothing_known_is_a_bad_argument():
+    assert asked(codes.CROSSING_LIMITS, "sag=0.9")[0] == codes.BAD_ARGUMENT
+    assert pipeline.limits_set == []
+
+
+def case_a_limit_that_is_no_number_is_a_bad_argument():
+    assert asked(codes.CROSSING_LIMITS, "dip=low")[0] == codes.BAD_ARGUMENT
+
+
+def case_an_operation_of_the_future_is_unknown():
+    assert asked(10) == (codes.UNKNOWN, "")
+
+
+def case_the_repl_command_ends_the_app_after_its_acknowledgement():
+    run = Run()
+    run.later(1000, command(codes.REPL_OPERATION, "", 513))
+    run.for_ms(3000)
+    assert run.supervisor.stop
+    assert pipeline.named("ack") == [(513, codes.DONE, "")]
+    assert logs(codes.REPL) == [(0, 0)]
+    assert fake_time.now_ms < 3000
+
+
+def case_a_command_that_raises_is_a_failure_for_who_asked_and_counted():
+    def broken(key, value):
+        raise OSError(5)
+
+    settings.put = broken
+    assert asked(codes.PUT_SETTING, "gain=1.1") == (codes.FAILED, "exception")
+    assert len(logs(codes.EXCEPTION)) == 1
+
+
+def case_a_time_beyond_2096_is_none():
+    assert asked(codes.SYNC_TIME, "18446744073709551616,1")[0] == codes.BAD_ARGUMENT
+    assert clock.synced == []
+
+
+def case_a_flood_of_commands_is_answered_and_starves_nobody():
+    run = Run()
+
+    def flood():
+        for number in range(500):
+            pipeline.inbox.append((pipeline.COMMAND, number, codes.HELLO, ""))
+
+    pipeline.room = 100_000
+    run.later(2000, flood)
+    run.for_ms(6000)
+    assert len(pipeline.named("ack")) == 500
+    assert board.fed_longest_ms <= 25
+
+
+if __name__ == "__main__":
+    play(globals())

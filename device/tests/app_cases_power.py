@@ -1,0 +1,105 @@
+"""Supply, battery, VDD (app_run.py)."""
+
+import acquire
+import board
+import codes
+import pipeline
+import settings
+from app_run import Run, logs, play
+
+
+def supply(volts):
+    def change():
+        acquire.slow_values[1] = volts
+
+    return change
+
+
+def cell(volts):
+    def change():
+        acquire.slow_values[2] = volts
+
+    return change
+
+
+def case_a_lost_supply_is_told_and_its_return_too():
+    run = Run()
+    run.later(2000, supply(0.3))
+    run.later(12_000, supply(5.0))
+    run.for_ms(20_000)
+    assert logs(codes.ON_BATTERY) == [(300, 3900)]
+    assert logs(codes.SUPPLY_BACK) == [(5000, 9)], logs(codes.SUPPLY_BACK)
+    assert len(acquire.starts) == 1 and logs(codes.STOPPED) == []
+
+
+def case_a_dip_of_the_supply_is_no_switch_to_battery():
+    run = Run()
+    run.later(2000, supply(0.3))
+    run.later(2150, supply(5.0))
+    run.for_ms(5000)
+    assert logs(codes.ON_BATTERY) == []
+
+
+def case_an_empty_battery_is_an_orderly_stop_and_the_supply_begins_anew():
+    run = Run()
+    run.later(2000, supply(0.3))
+    run.later(5000, cell(3.3))
+    run.later(30_000, supply(5.0))
+    run.later(30_000, cell(3.5))
+    run.for_ms(60_000)
+    assert logs(codes.BATTERY_LOW) == [(300, 3300)]
+    assert logs(codes.STOPPED) == [(codes.BATTERY, 0)]
+    assert len(logs(codes.CONVERTER_STARTED)) == 2
+    assert acquire.started_ms is not None and not pipeline.held
+    assert run.supervisor.exceptions == 0
+    assert board.fed_longest_ms <= 25  # stopped on purpose is no hang
+
+
+def case_a_stopped_box_says_nothing_of_the_samples_that_it_takes_to_see_its_supply():
+    run = Run()
+    run.later(2000, supply(0.3))
+    run.later(5000, cell(3.3))
+    holds = []
+    run.later(10_800, lambda: holds.append(pipeline.held))
+    run.for_ms(20_000)
+    assert holds == [True], holds
+    assert 3 <= len(acquire.starts) <= 5
+    assert len(logs(codes.CONVERTER_STARTED)) == 1
+
+
+def case_a_box_without_a_battery_runs_and_says_so_when_the_supply_is_low():
+    acquire.slow_values[2] = 0.02
+    run = Run()
+    run.later(3000, supply(4.1))
+    run.for_ms(10_000)
+    assert logs(codes.NO_BATTERY) == [(4100, 0)]
+    assert logs(codes.ON_BATTERY) == [] and acquire.started_ms is not None
+    assert pipeline.named("health")[-1][2] != pipeline.named("health")[-1][2]  # NaN: no battery
+    assert abs(pipeline.named("health")[-1][1] - 4.1) < 1e-6
+
+
+def case_a_box_that_senses_neither_says_nothing():
+    acquire.slow_values[1:3] = [0.01, 0.02]
+    Run().for_ms(10_000)
+    for code in (codes.NO_BATTERY, codes.ON_BATTERY, codes.STOPPED):
+        assert logs(code) == []
+
+
+def case_a_falling_vdd_stops_the_sampling_at_once_and_comes_back():
+    def low(is_low):
+        def change():
+            board.low = is_low
+
+        return change
+
+    run = Run()
+    run.later(2000, low(True))
+    run.later(4000, low(False))
+    run.for_ms(6000)
+    assert logs(codes.STOPPED) == [(codes.SUPPLY_LOW, 0)]
+    assert len(acquire.starts) == 2 and acquire.started_ms > 4000
+    assert settings.saves == 0
+
+
+if __name__ == "__main__":
+    play(globals())

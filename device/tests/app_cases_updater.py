@@ -1,0 +1,112 @@
+"""Updates over the link, and the trial of the running image (app_run.py)."""
+
+import acquire
+import board
+import codes
+import fake_time
+import pipeline
+import update
+from app_run import Run, asked, command, logs, play
+
+
+def case_an_update_is_begun_written_and_tried_by_a_reset():
+    run = Run()
+    run.later(1000, command(codes.UPDATE_BEGIN, "200000", 1))
+    run.later(1100, lambda: pipeline.inbox.append((pipeline.UPDATE_DATA, 2, 0, bytes(1024))))
+    run.later(1200, lambda: pipeline.inbox.append((pipeline.UPDATE_DATA, 3, 1024, bytes(100))))
+    run.later(1300, command(codes.UPDATE_END, "", 4))
+    try:
+        run.for_ms(5000)
+    except board.Reset:
+        pass
+    assert pipeline.named("ack") == [(1, 0, "B"), (2, 0, "1024"), (3, 0, "1124"), (4, 0, "B")]
+    assert board.resets == 1
+    assert logs(codes.UPDATE_BEGUN) == [(200000, 1)]
+    assert logs(codes.UPDATE_VERIFIED) == [(1124, 1)]
+
+
+def case_while_the_slot_is_erased_pieces_are_busy_and_sectors_go_one_by_one_with_a_pause():
+    def piece():
+        update.answers[:] = [update.BUSY, update.BUSY, update.BUSY, update.OK]  # data, three sectors
+        pipeline.inbox.append((pipeline.UPDATE_DATA, 2, 0, bytes(1024)))
+
+    run = Run()
+    run.later(1000, command(codes.UPDATE_BEGIN, "200000", 1))
+    run.later(1100, piece)
+    run.later(2000, lambda: told.append(update.sectors))  # the gateway fetches what piled up
+    run.later(6500, lambda: pipeline.inbox.append((pipeline.UPDATE_DATA, 3, 0, bytes(1024))))
+    told = []
+    run.for_ms(8000)
+    assert pipeline.named("ack")[1:] == [(2, codes.BUSY, "0"), (3, codes.DONE, "1024")]
+    assert told == [1]
+    assert update.sectors == 3
+
+
+def case_a_bad_image_is_refused_with_the_verdict_and_nothing_resets():
+    def piece():
+        update.answers[:] = [update.BAD_IMAGE]
+        pipeline.inbox.append((pipeline.UPDATE_DATA, 2, 512, bytes(1024)))
+
+    run = Run()
+    run.later(1000, command(codes.UPDATE_BEGIN, "200000", 1))
+    run.later(1100, piece)
+    run.for_ms(3000)
+    assert pipeline.named("ack")[1] == (2, codes.FAILED, "verdict 8")
+    assert logs(codes.UPDATE_REFUSED) == [(8, 0)]
+    assert board.resets == 0
+
+
+def case_an_update_of_no_number_is_a_bad_argument():
+    assert asked(codes.UPDATE_BEGIN, "big")[0] == codes.BAD_ARGUMENT
+
+
+def case_an_update_larger_than_a_slot_is_a_bad_argument():
+    assert asked(codes.UPDATE_BEGIN, "9" * 200)[0] == codes.BAD_ARGUMENT
+
+
+def case_no_update_while_the_running_image_is_on_trial():
+    update.answers.append(update.ON_TRIAL)
+    assert asked(codes.UPDATE_BEGIN, "1000")[0] == codes.BUSY
+
+
+def case_a_trial_is_confirmed_after_ten_seconds_of_samples():
+    update.trial = True
+    run = Run()
+    run.later(9000, lambda: None if update.confirms == 0 else 1 / 0)
+    run.for_ms(12_000)
+    assert update.confirms == 1
+    assert logs(codes.UPDATE_CONFIRMED) == [(0, 0)]
+
+
+def case_a_lost_sample_begins_the_trials_ten_seconds_anew():
+    def lose():
+        acquire.missing = 400
+
+    update.trial = True
+    run = Run()
+    run.later(8000, lose)
+    run.later(12_000, lambda: None if update.confirms == 0 else 1 / 0)
+    run.for_ms(19_000)
+    assert update.confirms == 1
+    assert run.supervisor.exceptions == 0
+    assert logs(codes.SAMPLES_MISSING) == [(400, 400)]
+
+
+def case_a_trial_without_samples_ends_in_a_reset():
+    update.trial = True
+    acquire.stalled = True
+    try:
+        Run().for_ms(200_000)
+    except board.Reset:
+        pass
+    assert board.resets == 1 and update.confirms == 0
+    assert 120_000 <= fake_time.now_ms < 125_000
+
+
+def case_an_image_that_is_no_trial_is_never_confirmed():
+    Run().for_ms(20_000)
+    assert update.confirms == 0
+
+
+if __name__ == "__main__":
+    play(globals())

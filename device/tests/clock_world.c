@@ -91,7 +91,7 @@ static double temperature_c(const truth_t *truth, double s) {
     switch (scenario->temperature) {
     case 1: // warming up in its case
         return 22.0 + r[0] * (1.0 - exp(-s / r[1]));
-    case 2: { // up and down, up to 20 K in 10 min
+    case 2: { // up and down, up to 5 K in a minute
         double phase = fmod(s, 2.0 * r[1]);
         return 22.0 + r[0] * (phase < r[1] ? phase / r[1] : 2.0 - phase / r[1]);
     }
@@ -126,7 +126,7 @@ static void truth_start(truth_t *truth, const scenario_t *scenario) {
     double sign = chance() & 1 ? 1.0 : -1.0;
     switch (scenario->temperature) {
     case 1: truth->ramp[0] = uniform(5.0, 15.0), truth->ramp[1] = uniform(200.0, 600.0); break;
-    case 2: truth->ramp[0] = sign * uniform(5.0, 20.0), truth->ramp[1] = uniform(600.0, 900.0); break;
+    case 2: truth->ramp[0] = sign * uniform(5.0, 20.0), truth->ramp[1] = uniform(240.0, 900.0); break;
     default:
         truth->ramp[0] = sign * uniform(3.0, 6.0), truth->ramp[2] = uniform(0.0, 3.0),
         truth->ramp[3] = uniform(0.6, 1.6);

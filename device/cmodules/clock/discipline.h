@@ -9,9 +9,9 @@
 #define OPQ_CLOCK_AHEAD_TICKS (OPQ_TICK_HZ / 10)   // a new piece begins 100 ms from now: nothing stamped changes
 #define OPQ_CLOCK_SIGMAS 3.5                       // stated bound over standard deviation: 99.95 % of a Gaussian
 #define OPQ_CLOCK_FLOOR_NS 100.0 // a timing receiver's own offset and its antenna's (u-blox M8T: 20 ns rms, 60 ns 99 %)
-#define OPQ_CLOCK_WANDER_PPB2_S 4.0 // (2 ppb)^2 per second: the frequency's wander that the loop allows
-#define OPQ_CLOCK_PHASE_NS2_S 0.1   // white frequency noise of the oscillator: 0.3 ns in a second
-#define OPQ_CLOCK_PULSE_NS 30.0     // noise of one pulse: saw-tooth 17, receiver 20, our tick 3.4
+#define OPQ_CLOCK_WANDER_PPB2_S 16.0 // (4 ppb)^2 per second: the frequency's wander that the loop allows
+#define OPQ_CLOCK_PHASE_NS2_S 0.1    // white frequency noise of the oscillator: 0.3 ns in a second
+#define OPQ_CLOCK_PULSE_NS 30.0      // noise of one pulse: saw-tooth 17, receiver 20, our tick 3.4
 
 // What a loop says of its own error: at `tick`, and how it grows from there.
 typedef struct {

@@ -68,7 +68,8 @@ typedef struct {
 typedef struct {
     uint32_t cr1, cr2, sr, dr_rx, crcpr, i2scfgr, i2spr;
     int64_t end;            /* of the frame on the wire, OPQ_NEVER: none */
-    bool waiting, cnv, dr_was_read; /* a word in the transmit buffer; level of CNV */
+    bool waiting, dr_was_read; /* a word in the transmit buffer; DR, as the first step of clearing OVR */
+    bool cnv, short_cnv;       /* level of CNV; whether it fell while the converter was at work */
     int64_t cnv_tick;       /* last rising edge of CNV */
     uint16_t held, out;     /* converter: value of the last conversion, value being clocked out */
     bool held_valid;

@@ -28,15 +28,14 @@ void opq_spi_cnv(OpqBox *box, bool level, int64_t tick)
 {
     OpqSpi *spi = &box->spi2;
 
-    if (level && !spi->cnv) {
+    if (level) {
         spi->unread += spi->held_valid;
         spi->held = (uint16_t)(opq_mains_count(opq_world_mains(box), OPQ_MAINS_SPI2, tick) + (int)box->spi2_zero);
         spi->held_valid = true;
         spi->cnv_tick = tick;
         spi->conversions++;
-    } else if (!level && spi->cnv && tick - spi->cnv_tick < CONVERSION_TICKS) {
-        opq_violation(box, "CNV fell before the converter was done: it would give its busy indicator first");
     }
+    spi->short_cnv = !level && tick - spi->cnv_tick < CONVERSION_TICKS;
     spi->cnv = level;
 }
 
@@ -51,6 +50,10 @@ static void begin(OpqBox *box, int64_t tick)
     } else {
         spi->out = spi->held;
         spi->held_valid = false;
+        if (spi->short_cnv) { /* low when the conversion ended: the busy indicator is the first bit */
+            opq_violation(box, "CNV fell before the converter was done: its busy indicator was read as a bit");
+            spi->out >>= 1;
+        }
     }
 }
 

@@ -138,6 +138,11 @@ void opq_timer_reset(OpqBox *box, int index)
     };
     memcpy(timer->captures, before.captures, sizeof(before.captures));
     memcpy(timer->overcaptures, before.overcaptures, sizeof(before.overcaptures));
+    for (int channel = 0; channel < 4; channel++) {
+        if (before.pin[channel]) {
+            opq_chain_output(box, index, channel, false, opq_now_tick());
+        }
+    }
     opq_timer_watch(timer);
     opq_timer_irq(box, index);
 }

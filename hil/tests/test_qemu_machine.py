@@ -186,6 +186,15 @@ def test_the_external_converter_comes_in_bit_exact(run: Callable[..., Ran], tmp_
     assert ran.report["violations"] == []
 
 
+def test_a_timer_reset_lets_the_converter_go_and_a_short_start_is_seen_in_its_word(
+    run: Callable[..., Ran],
+) -> None:
+    ran = run("restart", "mains_sine spi2 0 0 12000 0", f"end {S // 10}")
+    # CNV low before t_CONV: the busy indicator comes before the MSB (AD7687 rev. E, "CS mode 3-wire with busy")
+    assert ran.said == {"whole": 12000, "short": 12000 >> 1, "done": 1}
+    assert [entry["times"] for entry in ran.report["violations"]] == [1]
+
+
 def test_bytes_take_their_time_and_those_nobody_takes_overrun(run: Callable[..., Ran]) -> None:
     ran = run(
         "serial",

@@ -44,7 +44,7 @@ LIBRARIES = {"glib-2.0": "libglib2.0-dev", "pixman-1": "libpixman-1-dev"}
 HEADERS = {"libfdt.h": "libfdt-dev"}
 """Program, pkg-config name or header -> Debian package that brings it."""
 PYTHON = ("meson>=1.5,<2", "pycotap>=1.1", "setuptools", "wheel", "distlib", "packaging")
-KEPT_BINARIES = 4
+KEPT_BINARIES = 8
 
 Say = Callable[[str], None]
 

@@ -14,6 +14,8 @@ typedef struct { int16_t *counts; int64_t size, rate_millihz, start_ns; bool loo
 struct OpqMains {
     Recording recording[OPQ_MAINS_INPUTS];
     GArray *sines, *dips;
+    double share;        /* what the dips leave, good for ticks in [from, until) */
+    int64_t from, until;
 };
 
 OpqMains *opq_mains_new(void)
@@ -57,16 +59,37 @@ void opq_mains_dip(OpqMains *mains, int64_t t0_ns, int64_t t1_ns, int64_t permil
     g_array_append_val(mains->dips, dip);
 }
 
-static double sines(OpqMains *mains, OpqMainsInput input, int64_t tick, bool *any)
-{
-    double sum = 0, share = 1;
+static int64_t first_tick_at(int64_t t_ns) { return (t_ns * 21 + 249) / 250; }
 
+static double share_at(OpqMains *mains, int64_t tick)
+{
+    if (tick >= mains->from && tick < mains->until) {
+        return mains->share;
+    }
+    mains->share = 1;
+    mains->from = INT64_MIN;
+    mains->until = INT64_MAX;
     for (guint n = 0; n < mains->dips->len; n++) {
         const Dip *dip = &g_array_index(mains->dips, Dip, n);
-        if (tick * 250 >= dip->t0_ns * 21 && tick * 250 < dip->t1_ns * 21) {
-            share *= dip->share;
+        int64_t edges[] = { first_tick_at(dip->t0_ns), first_tick_at(dip->t1_ns) };
+        for (int edge = 0; edge < 2; edge++) {
+            if (edges[edge] <= tick) {
+                mains->from = MAX(mains->from, edges[edge]);
+            } else {
+                mains->until = MIN(mains->until, edges[edge]);
+            }
+        }
+        if (tick >= edges[0] && tick < edges[1]) {
+            mains->share *= dip->share;
         }
     }
+    return mains->share;
+}
+
+static double sines(OpqMains *mains, OpqMainsInput input, int64_t tick, bool *any)
+{
+    double sum = 0, share = mains->sines->len ? share_at(mains, tick) : 1;
+
     for (guint n = 0; n < mains->sines->len; n++) {
         const Sine *sine = &g_array_index(mains->sines, Sine, n);
         if (sine->input == input) {

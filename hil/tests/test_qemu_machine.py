@@ -190,7 +190,7 @@ def test_a_timer_reset_lets_the_converter_go_and_a_short_start_is_seen_in_its_wo
     run: Callable[..., Ran],
 ) -> None:
     ran = run("restart", "mains_sine spi2 0 0 12000 0", f"end {S // 10}")
-    # CNV low before t_CONV: the busy indicator comes before the MSB (AD7687 rev. E, "CS mode 3-wire with busy")
+    # CNV low before t_CONV: the busy indicator comes before the MSB (AD7687 rev. E, "with busy indicator")
     assert ran.said == {"whole": 12000, "short": 12000 >> 1, "done": 1}
     assert [entry["times"] for entry in ran.report["violations"]] == [1]
 

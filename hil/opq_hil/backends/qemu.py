@@ -93,9 +93,14 @@ class Qemu:
         command = (*_command(binary, files, ",live=on"), "-serial", "pty", "-serial", "null")
         with (folder / "qemu.log").open("w") as errors:
             process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-                text=True, start_new_session=True,
-            )  # fmt: skip
+                _tethered(command),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
             try:
                 yield _pty(process, folder / "qemu.log")
             finally:
@@ -112,6 +117,12 @@ def read_report(path: Path) -> Mapping[str, Any]:
     """The machine's account of a run (hil/qemu/README.md)."""
     report: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return report
+
+
+def _tethered(command: tuple[str, ...]) -> tuple[str, ...]:
+    """The command, ended when whoever runs it dies, even by kill -9 (util-linux; else it stays behind)."""
+    tether = shutil.which("setpriv")
+    return (tether, "--pdeathsig", "TERM", *command) if tether else command
 
 
 def _tell(text: str) -> None:
@@ -150,9 +161,14 @@ def _command(binary: QemuBinary, files: Mapping[str, Path], options: str = "") -
 def _played(command: tuple[str, ...], folder: Path, wall_limit_s: float) -> tuple[str, int]:
     """What QEMU said and its exit code."""
     process = subprocess.Popen(
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, start_new_session=True,
-    )  # fmt: skip
+        _tethered(command),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         said, _ = process.communicate(timeout=wall_limit_s)
     except subprocess.TimeoutExpired:

@@ -18,6 +18,7 @@ from opq_hil.firmware import VARIABLE, Firmware, FirmwareError, read_firmware
 from opq_hil.suites.scenario import Bench
 
 WALL_LIMIT_S = 240.0
+_absent = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,6 +44,7 @@ def hil_backend(request: pytest.FixtureRequest) -> Backend:
     try:
         return backend(request.config.getoption("--hil-backend"), request.config.getoption("--hil-port"))
     except BackendError as error:
+        request.config.stash[_absent] = str(error)
         pytest.skip(str(error))
 
 
@@ -66,3 +68,16 @@ def hil_bench(
     folder = hil_folder / request.node.name
     print(f"HIL: {hil_backend.version}; worlds, logs and reports in {folder}")  # shown when the test fails
     return Bench(hil_backend, hil_firmware, folder, WALL_LIMIT_S)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say loudly what did not run because there is no emulator: a skip is easily overlooked."""
+    why = config.stash.get(_absent, "")
+    if not why:
+        return
+    skipped = terminalreporter.stats.get("skipped", [])
+    names = [report.nodeid for report in skipped if why in str(report.longrepr)]
+    terminalreporter.section("THE FIRMWARE DID NOT RUN", red=True)
+    terminalreporter.write_line(why)
+    for name in names:
+        terminalreporter.write_line(f"not run: {name}")

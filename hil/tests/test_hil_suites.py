@@ -1,6 +1,9 @@
 """The suites judge rightly: an ideal Box passes, and each fault of a Box is found and named."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -72,6 +75,29 @@ def test_scenarios_run_two_at_a_time_and_come_back_in_order(tmp_path: Path) -> N
     )
     assert [found.scenario.name for found in verdicts] == names and sorted(told) == sorted(names)
     assert all(found.outcome == "passed" for found in verdicts)
+
+
+def test_a_run_without_an_emulator_ends_with_what_did_not_run_in_capitals() -> None:
+    words = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        str(Path(__file__).with_name("test_hil_binary.py")),
+        "-k",
+        "boots",
+    ]
+    nothing = {**os.environ, "OPQ_QEMU": "/bin/false"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        env=nothing,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert "THE FIRMWARE DID NOT RUN" in done.stdout, done.stdout + done.stderr
+    assert "not run: hil/tests/test_hil_binary.py::test_the_binary_shows[boots]" in done.stdout
 
 
 def test_soaks_are_left_out_until_asked_for_and_unknown_names_are_told() -> None:

@@ -8,8 +8,9 @@ import codes
 import pipeline
 import settings
 from journal import Journal
+from receiver import KEYS as CLOCK_KEYS
 from receiver import Receiver
-from sampler import START_KEYS, Sampler
+from sampler import FEATURE_KEYS, START_KEYS, Sampler
 from supervisor import Supervisor
 from updater import Updater
 
@@ -100,23 +101,36 @@ class Commands:
         key, equals, value = argument.partition("=")
         if not equals:
             return codes.BAD_ARGUMENT, "want key=value"
-        status = settings.put(key, value)
-        if status == settings.UNKNOWN_KEY:
+        try:
+            before = settings.get(key)
+        except KeyError:
             return codes.BAD_ARGUMENT, "no setting " + key[:32]
-        if status != settings.OK:
+        if settings.put(key, value) != settings.OK:
             return codes.BAD_ARGUMENT, key + ": value refused"
+        if not self._use(key):  # before it is kept: no value in flash may leave the Box without samples
+            self._take_back(key, before)
+            return codes.BAD_ARGUMENT, key + ": the converter does not start with it"
         status = settings.save()
         if status != settings.OK:
+            self._take_back(key, before)
             self._journal.put(codes.SETTINGS_FAILED, status)
             return codes.FAILED, f"not saved: status {status}"
         self._journal.put(codes.SETTINGS_SAVED, settings.sequence())
-        if key in START_KEYS:
-            self._sampler.start()
-        else:
-            self._sampler.watch_features()
-            self._receiver.configure()
         self._sampler.hello_now()
         return codes.DONE, ""
+
+    def _use(self, key: str) -> bool:
+        if key in START_KEYS:
+            return self._sampler.stopped or self._sampler.start(strict=True)  # stopped: with its next start
+        if key in FEATURE_KEYS:
+            self._sampler.watch_features()
+        elif key in CLOCK_KEYS:
+            self._receiver.configure()
+        return True
+
+    def _take_back(self, key: str, before: str) -> None:
+        settings.put(key, before)
+        self._use(key)
 
     def _sync(self, argument: str) -> tuple[int, str]:
         """`<t_ns>,<uncertainty_ns>[,free]`: the gateway's time when it wrote this."""
@@ -134,7 +148,7 @@ class Commands:
         return codes.DONE, ""
 
     def _limits(self, argument: str) -> tuple[int, str]:
-        """`dip=0.9,swell=1.1`, shares of nominal, until the next start; what is not named is not watched."""
+        """`dip=0.9,swell=1.1`, shares of nominal, until features begin anew; what is not named is not watched."""
         limits = [0.0, 0.0, 0.0]
         for part in argument.split(",") if argument else ():
             name, _, value = part.partition("=")

@@ -8,6 +8,7 @@ Returns only when the REPL is asked for (pin or command): the port then gives US
 
 import board
 import codes
+import pipeline
 import settings
 from commands import Commands
 from health import Health
@@ -53,7 +54,8 @@ def build(journal: Journal, supervisor: Supervisor) -> "list[tuple[Callable[[], 
     commands = Commands(journal, sampler, receiver, updater, supervisor)
     health = Health(journal, power)
     leds = Leds(sampler, receiver, power, supervisor)
-    supervisor.exempt = False
+    supervisor.exempt = 0
+    pipeline.hold(False)  # an app before this one may have ended while it probed the supply
     receiver.configure()
     sampler.begin()
     return [

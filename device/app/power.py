@@ -20,7 +20,7 @@ import pipeline
 import settings
 from journal import Journal
 from sampler import Sampler
-from supervisor import Supervisor
+from supervisor import EXEMPT_POWER, Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,10 +116,11 @@ class Power:
                 self._probed_ms = self._ticks_ms()
                 self._probing = True
                 pipeline.hold(True)
-                acquire.start(settings.get("converter"), settings.integer("oversampling"), 0, 0)
+                self._sampler.launch()
         elif waited_ms >= PROBE_MS:
             self._probing = False
             acquire.stop()
+            pipeline.restart()  # nobody may be sent what was taken meanwhile
             pipeline.hold(False)
             if supply_v >= settings.number("supply_low_v") + HYSTERESIS_V:
                 self._recover()
@@ -132,7 +133,7 @@ class Power:
         self.state = state
         self._count = 0
         self._probed_ms = self._ticks_ms()
-        self._supervisor.exempt = True
+        self._supervisor.exempt |= EXEMPT_POWER
         if self._probing:
             self._probing = False
             pipeline.hold(False)
@@ -143,7 +144,7 @@ class Power:
         """Sampling begins anew; the slow channels only go with it, so what they say is judged afresh."""
         self.state = MAINS
         self._count = 0
-        self._supervisor.exempt = False
+        self._supervisor.exempt &= ~EXEMPT_POWER
         self._sampler.start()
 
     def _for_long(self, holds: bool) -> bool:

@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+KEYS = ("gps", "gps_baud", "leap_seconds", "cable_delay_ns", "tcxo_ppb_per_k", "tcxo_ppb_per_k_sigma")
+"""Settings that the clock is told."""
 KEEP_MS = 3_600_000
 """What is learnt of the crystal is kept at most once an hour: 16 KB of flash, 10,000 erases."""
 KEEP_SHARE = 0.1

@@ -23,6 +23,8 @@ CONVERTERS = ("board", "internal", "external")
 """Their numbers in the log: what was asked for when it failed, what runs when it started."""
 START_KEYS = ("converter", "oversampling", "offset_lsb", "phase_ns")
 """Settings that a running converter does not take."""
+FEATURE_KEYS = ("nominal_v", "nominal_hz", "gain", "dip_pu", "swell_pu", "interruption_pu", "hysteresis_pu")
+"""Settings that begin the Box's own features anew."""
 
 
 class Sampler:
@@ -55,18 +57,25 @@ class Sampler:
         else:
             self.running = True
 
-    def start(self) -> bool:
-        """Start, or start again with the settings as they are now."""
+    def launch(self, strict: bool = False) -> bool:
+        """The converter alone, as the settings say; unless `strict`, the board's own when that cannot be."""
         acquire.stop()
-        self.running = self.stopped = False
-        self._tried_ms = self.moved_ms = self._ticks_ms()
-        converter = settings.get("converter")
+        pipeline.restart()
         delay_ticks = round(settings.number("phase_ns") * TICKS_PER_US / 1000)
         offset_lsb = round(settings.number("offset_lsb"))
-        pipeline.restart()
+        converter = settings.get("converter")
         status = acquire.start(converter, settings.integer("oversampling"), offset_lsb, delay_ticks)
         if status != acquire.OK:
             self._journal.put(codes.CONVERTER_FAILED, CONVERTERS.index(converter), status)
+        if status in (acquire.BAD_OVERSAMPLING, acquire.NO_DEVICE) and not strict:
+            status = acquire.start("board", 0, offset_lsb, delay_ticks)
+        return status == acquire.OK
+
+    def start(self, strict: bool = False) -> bool:
+        """Start, or start again with the settings as they are now."""
+        self.running = self.stopped = False
+        self._tried_ms = self.moved_ms = self._ticks_ms()
+        if not self.launch(strict):
             return False
         Sampler.starts += 1
         self.running = True

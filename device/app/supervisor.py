@@ -26,20 +26,23 @@ STALL_MS = 4000
 TOLD_MS = 1000
 """Exceptions are told at most so often; all are counted."""
 BUILD_AGAIN_MS = 1000
+EXEMPT_POWER = 1
+EXEMPT_UPDATE = 2
+"""Bits of `exempt`: battery or VDD low; an update on its way. Each noun sets and takes back its own."""
 KINDS = (MemoryError, OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError)
 
 
 class Supervisor:
     """`exceptions` and `restarts` count over the life of the Box.
 
-    `exempt`: samples stand still on purpose (battery low, an update): the loop alone feeds the watchdog.
+    `exempt`: reasons (EXEMPT_…, added) for samples to stand still: the loop alone feeds the watchdog.
     `stop`: leave `run` after this round.
     """
 
     def __init__(self, journal: Journal, ticks_ms: "Callable[[], int]" = time.ticks_ms) -> None:
         self.exceptions = 0
         self.restarts = 0
-        self.exempt = False
+        self.exempt = 0
         self.stop = False
         self.failed_ms: int | None = None
         self._journal = journal

@@ -13,7 +13,7 @@ import pipeline
 import update
 from journal import Journal
 from sampler import Sampler
-from supervisor import Supervisor
+from supervisor import EXEMPT_UPDATE, Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,8 +76,9 @@ class Updater:
 
     def data(self, command_id: int, offset: int, piece: bytes) -> None:
         """A piece; acknowledged with the next wanted offset, busy while the slot is being erased."""
-        self._receives(True)
         status = update.data(offset, piece)
+        if status in (update.OK, update.WRONG_OFFSET, update.BUSY):  # a piece out of nowhere excuses nobody
+            self._receives(True)
         if status in (update.OK, update.WRONG_OFFSET):
             pipeline.acknowledge(command_id, codes.DONE, str(update.next()))
         elif status == update.BUSY:
@@ -120,8 +121,10 @@ class Updater:
         return codes.FAILED, f"status {status}"
 
     def _receives(self, receiving: bool) -> None:
-        if receiving != self.receiving:
-            self._supervisor.exempt = receiving
+        if receiving:
+            self._supervisor.exempt |= EXEMPT_UPDATE
+        else:
+            self._supervisor.exempt &= ~EXEMPT_UPDATE
         self.receiving = receiving
         self._piece_ms = self._ticks_ms()
 

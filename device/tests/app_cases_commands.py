@@ -51,6 +51,35 @@ def case_a_value_that_is_refused_is_a_bad_argument():
     assert asked(codes.PUT_SETTING, "gain=much")[0] == codes.BAD_ARGUMENT
 
 
+def case_a_value_that_the_converter_does_not_start_with_is_refused_and_never_kept():
+    assert asked(codes.PUT_SETTING, "oversampling=3")[0] == codes.BAD_ARGUMENT
+    assert settings.values["oversampling"] == "0" and settings.saves == 0
+    assert acquire.starts[-1][:2] == ("board", 0) and acquire.started_ms is not None
+
+
+def case_a_converter_that_the_settings_in_flash_cannot_have_gives_way_to_the_boards_own():
+    settings.values["oversampling"] = "3"
+    run = Run()
+    run.for_ms(10_000)
+    assert acquire.starts == [("board", 3, 0, 0), ("board", 0, 0, 0)], acquire.starts
+    assert logs(codes.CONVERTER_FAILED) == [(0, acquire.BAD_OVERSAMPLING)]
+    assert board.fed_last_ms > 10_900
+
+
+def case_a_setting_that_is_neither_the_features_nor_the_clocks_leaves_them_alone():
+    features, configured = [], []
+    run = Run()
+    run.later(900, lambda: features.append(len(pipeline.features_set)))
+    run.later(900, lambda: configured.append(len(clock.configured)))
+    run.later(1000, command(codes.PUT_SETTING, "led_percent=0"))
+    run.later(1500, lambda: features.append(len(pipeline.features_set)))
+    run.later(1500, lambda: configured.append(len(clock.configured)))
+    run.later(2000, command(codes.PUT_SETTING, "cable_delay_ns=50"))
+    run.for_ms(3000)
+    assert features == [1, 1] and len(pipeline.features_set) == 1, features
+    assert configured == [1, 1] and len(clock.configured) == 2, configured
+
+
 def case_an_argument_without_equals_is_a_bad_argument():
     assert asked(codes.PUT_SETTING, "gain")[0] == codes.BAD_ARGUMENT
 
@@ -59,6 +88,7 @@ def case_a_save_that_flash_refuses_is_a_failure_and_is_logged():
     settings.flash = settings.FLASH
     assert asked(codes.PUT_SETTING, "gain=1.1")[0] == codes.FAILED
     assert logs(codes.SETTINGS_FAILED) == [(settings.FLASH, 0)]
+    assert settings.values["gain"] == "1" and pipeline.features_set[-1][2] == 0.0078125
 
 
 def case_a_reset_is_acknowledged_first():

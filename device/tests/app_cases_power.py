@@ -2,10 +2,12 @@
 
 import acquire
 import board
+import clock
 import codes
 import pipeline
 import settings
-from app_run import Run, logs, play
+import update
+from app_run import Run, command, logs, play
 
 
 def supply(volts):
@@ -65,6 +67,52 @@ def case_a_stopped_box_says_nothing_of_the_samples_that_it_takes_to_see_its_supp
     assert holds == [True], holds
     assert 3 <= len(acquire.starts) <= 5
     assert len(logs(codes.CONVERTER_STARTED)) == 1
+
+
+def case_a_setting_for_the_converter_put_while_stopped_waits_for_the_next_start():
+    run = Run()
+    run.later(2000, supply(0.3))
+    run.later(5000, cell(3.3))
+    run.later(7000, command(codes.PUT_SETTING, "offset_lsb=5"))
+    running = []
+    run.later(8000, lambda: running.append(acquire.started_ms))
+    run.later(20_000, supply(5.0))
+    run.later(20_000, cell(3.9))
+    run.for_ms(40_000)
+    assert pipeline.named("ack") == [(1, codes.DONE, "")]
+    assert running == [None]
+    assert acquire.starts[-1][2] == 5 and acquire.started_ms is not None
+
+
+def case_an_update_that_ends_while_stopped_leaves_the_box_excused_from_samples():
+    def refuse():
+        update.answers[:] = [update.BAD_IMAGE]
+        pipeline.inbox.append((pipeline.UPDATE_DATA, 2, 512, bytes(1024)))
+
+    run = Run()
+    run.later(2000, supply(0.3))
+    run.later(5000, cell(3.3))
+    run.later(7000, command(codes.UPDATE_BEGIN, "200000"))
+    run.later(8000, refuse)
+    run.for_ms(40_000)
+    assert board.fed_longest_ms <= 25 and board.fed_last_ms > 40_900
+
+
+def case_an_app_built_anew_while_the_line_was_held_speaks():
+    run = Run()
+
+    def broken():
+        if run.supervisor.restarts == 0:
+            pipeline.hold(True)  # as a probe of the supply has it
+            raise ValueError("again and again")
+
+    def break_it():
+        clock.poll = broken
+
+    run.later(2000, break_it)
+    run.for_ms(8000)
+    assert run.supervisor.restarts == 1
+    assert not pipeline.held
 
 
 def case_a_box_without_a_battery_runs_and_says_so_when_the_supply_is_low():

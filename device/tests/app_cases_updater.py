@@ -42,6 +42,23 @@ def case_while_the_slot_is_erased_pieces_are_busy_and_sectors_go_one_by_one_with
     assert update.sectors == 3
 
 
+def case_a_piece_out_of_nowhere_does_not_excuse_a_converter_that_stands_still():
+    def stall():
+        acquire.stalled = True
+
+    def piece():
+        update.answers[:] = [update.NOT_BEGUN]
+        pipeline.inbox.append((pipeline.UPDATE_DATA, 2, 512, bytes(10)))
+
+    run = Run()
+    run.later(5000, stall)
+    for ms in range(4000, 20_000, 1000):
+        run.later(ms, piece)
+    run.for_ms(20_000)
+    assert board.fed_last_ms < 1000 + 5000 + 4100, board.fed_last_ms
+    assert pipeline.named("ack")[0] == (2, codes.FAILED, f"status {update.NOT_BEGUN}")
+
+
 def case_a_bad_image_is_refused_with_the_verdict_and_nothing_resets():
     def piece():
         update.answers[:] = [update.BAD_IMAGE]

@@ -19,6 +19,8 @@ _head_when_stalled = 0
 def start(converter, oversampling, offset_lsb, delay_ticks):
     global started_ms
     starts.append((converter, oversampling, offset_lsb, delay_ticks))
+    if oversampling not in (0, 1, 5, 10):
+        return BAD_OVERSAMPLING
     if status == OK:
         started_ms = fake_time.now_ms
     return status

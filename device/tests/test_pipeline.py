@@ -346,6 +346,22 @@ def test_a_dip_is_told_within_two_cycles_of_its_begin_with_the_time_of_its_cycle
     assert first.t_ns - T0_NS == pytest.approx(first.sample / 12_000 * 1e9, abs=60)
 
 
+def test_what_the_features_say_is_not_lost_to_a_line_that_has_much_to_catch_up_with(world: World) -> None:
+    """Two seconds wait in the ring, as after an erase; the voltage dips and comes back 15 times meanwhile."""
+    signal = sine(72_000)
+    for begin in range(24_000, 48_000, 1600):
+        signal[begin : begin + 800] //= 2
+    world.feed(signal[:24_000])
+    for at in range(24_000, 48_000, HALF):
+        world.c.world_half_only(signal[at : at + HALF].ctypes.data_as(ctypes.c_void_p))
+    world.made = 48_000
+    world.feed(signal[48_000:])
+    world.empty()
+    assert [crossing.entering for crossing in world.of(m.Crossing)] == [True, False] * 15
+    assert len(world.of(m.BoxMeasurement)) == world.counters().measurements
+    assert world.counters().tx_dropped_bytes == 0
+
+
 def test_figures_of_each_window_come_beside_the_samples(world: World) -> None:
     world.feed(sine(36_000))
     figures = world.of(m.BoxMeasurement)
@@ -370,6 +386,17 @@ def test_commands_and_update_pieces_wait_for_the_main_thread_and_a_flood_is_coun
         taken += 1
     assert taken == 3
     assert world.counters().inbox_refused == 3
+
+
+def test_no_command_is_taken_that_could_not_be_answered(world: World) -> None:
+    """The outbox of 4 KB is filled while PendSV does not run; then the line takes it away."""
+    payload = bytes(1000)
+    world.say(m.Command(7, m.Operation.HELLO))
+    for _ in range(3):
+        assert world.c.opq_pipeline_post(10, payload, ctypes.c_size_t(len(payload)))
+    assert world.inbox() is None
+    world.feed(noise(2400))
+    assert world.inbox() == (0x08, struct.pack("<HB", 7, 1) + b"\x00")
 
 
 def test_what_the_main_thread_posts_is_framed_in_order_and_a_full_outbox_says_so(world: World) -> None:

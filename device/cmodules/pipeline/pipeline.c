@@ -278,7 +278,7 @@ static void resend(void) {
 // After a stall (an erase takes up to 2 s) blocks wait in the ring while the line has no room for one. When the
 // ring itself runs short they are taken and lost to the line, counted: the gateway may still ask for them.
 static bool may_go_on(void) {
-    return opq_queue_free(&tx) >= OPQ_PIPELINE_BLOCK_BYTES ||
+    return opq_queue_free(&tx) >= OPQ_PIPELINE_BLOCK_ROOM ||
            opq_acquire_head() - done_to > (uint64_t)OPQ_RING_SAMPLES * 3U / 4U;
 }
 
@@ -325,7 +325,8 @@ bool opq_pipeline_post(uint8_t type, const uint8_t *data, size_t length) {
 }
 
 bool opq_pipeline_receive(uint8_t *type, uint8_t *data, size_t room, size_t *length) {
-    return opq_queue_take_record(&inbox, type, data, room, length);
+    return opq_queue_free(&outbox) >= OPQ_PIPELINE_ANSWER_ROOM &&
+           opq_queue_take_record(&inbox, type, data, room, length);
 }
 
 bool opq_pipeline_is_idle(void) { return opq_queue_waiting(&outbox) == 0 && opq_queue_waiting(&tx) == 0; }
@@ -335,6 +336,7 @@ void opq_pipeline_counters(opq_pipeline_counters_t *out) {
     do {  // again when a run came between
         runs = atomic_load(&stages[OPQ_STAGE_TOTAL].calls);
         *out = counters;
+        atomic_thread_fence(memory_order_acquire);
     } while (atomic_load(&stages[OPQ_STAGE_TOTAL].calls) != runs);
     out->tx_dropped_bytes += atomic_load(&outbox.refused_bytes);
 }

@@ -36,7 +36,8 @@ enum {
     OPQ_PIPELINE_RX_PER_RUN = 2048,
     OPQ_PIPELINE_LOW_WATER = 1600,     // resends only below: a block time (16.7 ms) of the line, and some
     OPQ_PIPELINE_BLOCKS_PER_RUN = 8,   // after a stall the rest waits for the next run
-    OPQ_PIPELINE_BLOCK_BYTES = 448,    // frame of 200 counts, at most
+    OPQ_PIPELINE_BLOCK_ROOM = 1024,    // frame of 200 counts (438) and what the features may say of it
+    OPQ_PIPELINE_ANSWER_ROOM = 2048,   // payloads of an acknowledgement (260) and the settings (1 KB), and some
 };
 
 typedef struct {
@@ -82,7 +83,8 @@ void opq_pipeline_hold(bool held);
 
 // Main thread. False: the outbox is full (counted in tx_dropped_bytes).
 bool opq_pipeline_post(uint8_t type, const uint8_t *payload, size_t length);
-// Main thread: the next Command or UpdateData. False: none.
+// Main thread: the next Command or UpdateData. False: none, or the outbox has no room for its answer: a flood waits
+// in the inbox, and what that refuses is counted, so that nothing is done of which the answer is lost.
 bool opq_pipeline_receive(uint8_t *type, uint8_t *payload, size_t room, size_t *length);
 
 // Main thread: nothing waits to be sent.

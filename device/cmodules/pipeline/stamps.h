@@ -20,7 +20,8 @@ typedef struct {
 
 typedef struct {
     opq_block_stamp_t held[OPQ_STAMPS];
-    uint32_t made;  // ever; the newest is held[(made - 1) % OPQ_STAMPS]
+    uint32_t next;   // place of the one to come; the oldest lies `count` places before it
+    uint32_t count;  // no number of all blocks ever: that would wrap after 2.3 years
 } opq_stamps_t;
 
 void opq_stamps_clear(opq_stamps_t *stamps);

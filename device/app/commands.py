@@ -148,7 +148,7 @@ class Commands:
         return codes.DONE, ""
 
     def _limits(self, argument: str) -> tuple[int, str]:
-        """`dip=0.9,swell=1.1`, shares of nominal, until features begin anew; what is not named is not watched."""
+        """`dip=0.9,swell=1.1`, shares of nominal; what is not named is not watched."""
         limits = [0.0, 0.0, 0.0]
         for part in argument.split(",") if argument else ():
             name, _, value = part.partition("=")

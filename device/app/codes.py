@@ -1,6 +1,6 @@
 """Numbers of the link that the app speaks: Log codes, operations, how a command ended, reset causes.
 
-Held to opq_proto by device/tests/test_app_codes.py. `const` makes them cost nothing.
+Held to opq_proto by device/tests/test_app_types.py. `const` makes them cost nothing.
 """
 
 from micropython import const
@@ -35,6 +35,7 @@ UPDATE_CONFIRM_FAILED = const(54)
 UPDATE_ROLLED_BACK = const(55)
 REPL = const(60)
 LOG_LOST = const(61)
+COMMANDS_LOST = const(62)
 
 # Command.operation
 HELLO = const(1)

@@ -24,6 +24,8 @@ FLUSH_MS = 200
 """The line empties its 4 KB in 44 ms; then a reset may come."""
 LATEST_NS = 4 * 10**18
 """The year 2096, as the gateway has it."""
+REFUSED = 8
+"""Place in pipeline.counters()."""
 KINDS = ("dip", "swell", "interruption")
 
 
@@ -43,6 +45,7 @@ class Commands:
         self._updater = updater
         self._supervisor = supervisor
         self._ticks_ms = ticks_ms
+        self._lost = pipeline.counters()[REFUSED]
 
     def poll(self) -> None:
         """Answer what came."""
@@ -56,6 +59,13 @@ class Commands:
                 self._command(command_id, what, str(more))
             elif isinstance(more, bytes):
                 self._updater.data(command_id, what, more)
+
+    def second(self) -> None:
+        """Once a second: commands that found the inbox full are never answered, but told."""
+        lost = pipeline.counters()[REFUSED]
+        if lost != self._lost:
+            self._journal.put(codes.COMMANDS_LOST, lost - self._lost, lost)
+            self._lost = lost
 
     def _command(self, command_id: int, operation: int, argument: str) -> None:
         try:

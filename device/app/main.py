@@ -69,6 +69,7 @@ def build(journal: Journal, supervisor: Supervisor) -> "list[tuple[Callable[[], 
         (health.second, 1000),
         (leds.show, 50),
         (journal.flush, 20),
+        (commands.second, 1000),
     ]
 
 

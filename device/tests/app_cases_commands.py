@@ -163,6 +163,17 @@ def case_a_time_beyond_2096_is_none():
     assert clock.synced == []
 
 
+def case_commands_that_found_no_place_are_told_once_a_second_with_their_count():
+    def flood():
+        pipeline.refused += 7
+
+    run = Run()
+    for ms in (1300, 1400, 3500):
+        run.later(ms, flood)
+    run.for_ms(6000)
+    assert logs(codes.COMMANDS_LOST) == [(14, 14), (7, 21)], logs(codes.COMMANDS_LOST)
+
+
 def case_a_flood_of_commands_is_answered_and_starves_nobody():
     run = Run()
 

@@ -9,7 +9,7 @@ import pytest
 from opq_hil.firmware import Firmware
 from opq_hil.suites.scenario import Bench
 from opq_hil.world import NS, Power, Sine, World
-from opq_proto import log_codes
+from opq_proto import link, log_codes
 from opq_proto.errors import OpqError
 from opq_proto.link_messages import (
     FLAG_OVERRUN_BEFORE,
@@ -32,6 +32,8 @@ from opq_proto.link_messages import (
 pytestmark = pytest.mark.timeout(900)
 MAINS_LSB = 10_711
 """120 V at the opqbox's 15.844 mV per LSB."""
+LINE_BYTES = 92_160
+"""A second of 921,600 baud."""
 SUPPLY, BATTERY = 11, 12
 """Channels of ADC1 (device/port/boards/opqbox/board.h), each behind a divider by two."""
 
@@ -218,6 +220,38 @@ def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(hi
     assert (last.missing_samples, last.overruns, last.tx_dropped) == (0, 0, 0)
     assert last.crc_errors >= 90 * 0.8
     assert last.heap_free_bytes > 16_000
+
+
+def test_floods_at_the_lines_full_rate_cost_no_sample_and_no_answer_and_the_next_command_is_taken(
+    hil_bench: Bench,
+) -> None:
+    """2 s of random bytes, 1 s of zeros, 1.5 s of commands each of which wants Settings, without a pause."""
+    asking = b"".join(link.encode(Command(n, Operation.GET_SETTINGS), n) for n in range(10_000))
+    noise = random.Random(6).randbytes(2 * LINE_BYTES) + bytes(LINE_BYTES) + asking
+    pieces = [(at(2), noise[begin : begin + 4096]) for begin in range(0, len(noise), 4096)]
+    end_s = 2 + len(noise) / LINE_BYTES
+    last = (
+        at(end_s + 1),
+        Command(60_000, Operation.PUT_SETTING, "oversampling=3"),
+    )  # 7000 / 3: no whole ticks
+    run = hil_bench.run(World(at(end_s + 8), gps=None, said=(*pieces, last)))
+    capture = run.capture
+    answers = [a for a in capture.of(Acknowledgement) if a.command_id == 60_000]
+    assert [answer.status for answer in answers] == [Status.BAD_ARGUMENT]
+    kept = len(capture.of(Acknowledgement)) - 1
+    assert kept == len(capture.of(Settings)) > 300  # none was done of which the answer was lost
+    told = [
+        facts for event, _, facts in map(log_codes.words, capture.of(Log)) if event == "box.commands_lost"
+    ]
+    assert kept + int(told[-1]["in_all"]) == pytest.approx(10_000, abs=20)  # the noise costs those beside it
+    blocks = capture.of(Samples)
+    starts = [block.first_sample for block in blocks].index(0, 1)  # the refused setting began sampling anew
+    for part in (blocks[:starts], blocks[starts:]):
+        assert [block.first_sample for block in part] == [200 * n for n in range(len(part))]
+    assert run.report["resets"] == []
+    health = capture.of(Health)[-1]
+    assert (health.missing_samples, health.overruns, health.tx_dropped) == (0, 0, 0)
+    assert health.crc_errors > 500
 
 
 def test_a_jumper_on_the_repl_pin_gives_the_prompt_from_the_start(hil_bench: Bench) -> None:

@@ -1,6 +1,6 @@
 """Words for a Box's Log messages: a code with two integers becomes an event and its facts.
 
-The Box keeps numbers (device/app/codes.py has the same ones, device/tests/test_app_codes.py compares).
+The Box keeps numbers (device/app/codes.py has the same ones, device/tests/test_app_types.py compares).
 A code of a newer Box that is not here still gets a line.
 """
 
@@ -73,6 +73,7 @@ CODES: dict[int, Code] = {
     55: Code("UPDATE_ROLLED_BACK", "box.update_rolled_back", "", "", warns=True),
     60: Code("REPL", "box.repl"),
     61: Code("LOG_LOST", "box.log_lost", "lines", "", warns=True),
+    62: Code("COMMANDS_LOST", "box.commands_lost", "commands", "in_all", warns=True),
 }
 
 

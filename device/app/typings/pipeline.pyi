@@ -52,6 +52,9 @@ def hold(held: bool) -> None:
 def idle() -> bool:
     """Nothing waits to be sent."""
 
-def counters() -> tuple[int, ...]: ...
+def counters() -> tuple[int, ...]:
+    """blocks, dropped, tx_dropped_bytes, resent, gone, refused, crossings, measurements, inbox_refused;
+    of the decoder frames, crc_errors, malformed, oversize, bytes_skipped, sequence_gaps."""
+
 def stage(name: str) -> tuple[int, int, int, int]:
     """calls, least, mean, most cycles of decimate, stamp, frame, features, receive, resend, total."""

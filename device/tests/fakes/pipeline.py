@@ -8,6 +8,7 @@ inbox = []
 room = 1000
 held = False
 restarts = 0
+refused = 0
 features_set = []
 limits_set = []
 
@@ -68,6 +69,10 @@ def limits(*facts):
 def hold(on):
     global held
     held = on
+
+
+def counters():
+    return (0, 0, 0, 0, 0, 0, 0, 0, refused, 0, 0, 0, 0, 0, 0)
 
 
 def idle():

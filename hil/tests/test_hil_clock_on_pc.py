@@ -51,9 +51,9 @@ def story(run: Run) -> list[Moment]:
 
 
 def _heard(run: Run) -> Iterator[Moment]:
-    healths = {round(t_ns / 1e9, 1): health for t_ns, health in run.capture.timed(Health)}
+    healths = run.capture.timed(Health)
     for t_ns, status in run.capture.timed(GpsStatus):
-        health = healths[round(t_ns / 1e9, 1)]
+        _, health = min(healths, key=lambda timed: abs(timed[0] - t_ns))  # of the same second
         yield Moment(t_ns - 700_000, 2, (status, health.temperature_c))  # queued, and 49 bytes on the line
     for t_ns, block in run.capture.timed(Samples):
         yield Moment(t_ns, 3, block)
@@ -80,7 +80,7 @@ def test_the_pc_s_clock_and_the_box_s_give_the_same_stamps(
     found = moments(blocks, [t_ns for t_ns, _ in pairs])
     found = settle(found, run.world, [block for block in blocks if block.source is TimeSource.GPS])
     first = blocks[0]
-    began = found.zero + TICKS_PER_SAMPLE * first.first_sample - first.t_ns * 21 // 250
+    began = found.zero + TICKS_PER_SAMPLE * first.first_sample - round(first.t_ns * 21 / 250)
     clock = ClockOnPc(began, tcxo=True)
     compared = 0
     for moment in story(run):
@@ -103,4 +103,4 @@ def test_the_pc_s_clock_and_the_box_s_give_the_same_stamps(
                 assert stamp.source == block.source, where
                 assert abs(stamp.rate_millihz - block.rate_millihz) <= 1, where
                 compared += 1
-    assert compared == len(blocks) > 60 * 60
+    assert compared == len(blocks) > 3000  # 50 s

@@ -68,6 +68,7 @@ def play_all(
         return verdict
 
     played = [scenario for scenario in scenarios if scenario.suite == "A"]
+    played.sort(key=lambda scenario: -scenario.virtual_s)
     workers = EMULATORS if backend.deterministic else 1
     with ThreadPoolExecutor(workers) as pool:
         found = {verdict.scenario.name: verdict for verdict in pool.map(one, played)}

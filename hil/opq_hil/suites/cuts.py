@@ -120,7 +120,7 @@ def many_cuts(bench: Bench) -> Figures:
 
 
 SCENARIOS = (
-    Scenario("cuts_settings", "40 power cuts spread over a save of settings", cuts_settings),
-    Scenario("cuts_update", "20 power cuts spread over an update", cuts_update),
-    Scenario("many_cuts", "500 power cuts", many_cuts, soak=True),
+    Scenario("cuts_settings", "40 power cuts spread over a save of settings", cuts_settings, virtual_s=205),
+    Scenario("cuts_update", "20 power cuts spread over an update", cuts_update, virtual_s=390),
+    Scenario("many_cuts", "500 power cuts", many_cuts, virtual_s=6000, soak=True),
 )

@@ -163,6 +163,8 @@ class Scenario:
     """Long: only when asked for."""
     wall_limit_s: float = 240.0
     """Of each run of the emulator."""
+    virtual_s: int = 60
+    """About how long it is in all: the longest are begun first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,5 +57,5 @@ def hours(bench: Bench) -> Figures:
 
 SCENARIOS = (
     Scenario("watchdog", "a forced hang ends in a reset by the watchdog, and it says so", watchdog),
-    Scenario("hours", "6 h of sampling, the heap's low-water mark flat", hours, soak=True),
+    Scenario("hours", "6 h of sampling, the heap's low-water mark flat", hours, virtual_s=21600, soak=True),
 )

@@ -80,6 +80,8 @@ def test_what_was_saved_is_there_after_a_restart_and_what_was_not_is_not(box: Bo
         ("box_id", "1e3"),
         ("box_id", ""),
         ("box_id", "0x10"),
+        ("nominal_hz", "44.9"),
+        ("nominal_hz", "400"),
         ("gain", "0.49"),
         ("gain", "2.0001"),
         ("gain", "nan"),
@@ -105,7 +107,8 @@ def test_a_value_outside_of_its_limits_or_kind_is_refused_and_changes_nothing(
 @pytest.mark.parametrize(
     ("key", "value"),
     [("box_id", "2147483647"), ("gain", "0.5"), ("gain", "2"), ("gain", "9.98e-1"), ("gain", "1.00234567"),
-     ("offset_lsb", "-32768"), ("converter", "external"), ("nominal_hz", "50."), ("dip_pu", ".9")],
+     ("offset_lsb", "-32768"), ("converter", "external"), ("nominal_hz", "50."), ("nominal_hz", "45"),
+     ("dip_pu", ".9")],
 )  # fmt: skip
 def test_a_value_at_its_limits_is_taken(box: Box, key: str, value: str) -> None:
     assert box.put(key, value) == OK

@@ -9,7 +9,7 @@
 const opq_setting_t opq_setting_table[] = {
     INTEGER("box_id", "0", 0, 2147483647),  // 0: not set; Command.box_id is an int32 (opq-interop B.1)
     NUMBER("nominal_v", "120", 1, 1000000),
-    NUMBER("nominal_hz", "60", 10, 400),
+    NUMBER("nominal_hz", "60", 45, 65),         // what dsp takes (dsp/features.c): 42.5 to 69 Hz are measured
     NUMBER("gain", "1", 0.5, 2),                // on the board's v_per_lsb; by `opq-tools calibrate`
     NUMBER("offset_lsb", "0", -32768, 32767),   // taken off every count's mean
     NUMBER("phase_ns", "0", -1000000, 1000000), // delay of the analogue front end, taken off the time stamps

@@ -118,12 +118,15 @@ class Power:
                 pipeline.hold(True)
                 self._sampler.launch()
         elif waited_ms >= PROBE_MS:
-            self._probing = False
-            acquire.stop()
-            pipeline.restart()  # nobody may be sent what was taken meanwhile
-            pipeline.hold(False)
+            self._end_probe()
             if supply_v >= settings.number("supply_low_v") + HYSTERESIS_V:
                 self._recover()
+
+    def _end_probe(self) -> None:
+        self._probing = False
+        acquire.stop()
+        pipeline.restart()  # nobody may be sent what was taken meanwhile
+        pipeline.hold(False)
 
     def _fall(self) -> None:
         if self.state != FALLING:
@@ -134,10 +137,9 @@ class Power:
         self._count = 0
         self._probed_ms = self._ticks_ms()
         self._supervisor.exempt |= EXEMPT_POWER
-        if self._probing:
-            self._probing = False
-            pipeline.hold(False)
         self._sampler.stop()
+        if self._probing:
+            self._end_probe()
         self._journal.put(codes.STOPPED, reason)
 
     def _recover(self) -> None:

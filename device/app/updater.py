@@ -130,6 +130,11 @@ class Updater:
 
     def _try(self) -> None:
         now_ms = self._ticks_ms()
+        if (
+            self._sampler.stopped
+        ):  # on purpose: that says nothing of the image, its time begins with the samples
+            self._began_ms = self._healthy_ms = now_ms
+            return
         counters = acquire.counters()
         lost = counters[1] + counters[3]
         well = self._sampler.running and time.ticks_diff(now_ms, self._sampler.moved_ms) < 1000

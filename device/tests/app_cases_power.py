@@ -69,6 +69,17 @@ def case_a_stopped_box_says_nothing_of_the_samples_that_it_takes_to_see_its_supp
     assert len(logs(codes.CONVERTER_STARTED)) == 1
 
 
+def case_a_battery_that_gets_empty_during_a_trial_is_not_the_images_fault():
+    update.trial = True
+    run = Run()
+    run.later(2000, supply(0.3))
+    run.later(5000, cell(3.3))
+    run.later(300_000, supply(5.0))
+    run.later(300_000, cell(3.9))
+    run.for_ms(320_000)
+    assert board.resets == 0 and update.confirms == 1
+
+
 def case_a_setting_for_the_converter_put_while_stopped_waits_for_the_next_start():
     run = Run()
     run.later(2000, supply(0.3))

@@ -6,7 +6,6 @@
 
 static opq_pipeline_config_t config;
 static opq_pipeline_counters_t counters;
-static opq_stage_cycles_t stages[OPQ_STAGES];
 
 static uint8_t tx_bytes[OPQ_PIPELINE_TX_BYTES], rx_bytes[OPQ_PIPELINE_RX_BYTES];
 static uint8_t outbox_bytes[OPQ_PIPELINE_OUTBOX_BYTES], inbox_bytes[OPQ_PIPELINE_INBOX_BYTES];
@@ -35,21 +34,13 @@ static struct {
     float hysteresis_pu;
 } coming;
 
-static uint32_t cpu_from;     // cycle counter at the last opq_pipeline_cpu_permille
-static uint64_t cpu_busy;     // busy cycles then
-static bool cpu_known;
-
 opq_queue_t *opq_pipeline_tx(void) { return &tx; }
 opq_queue_t *opq_pipeline_rx(void) { return &rx; }
 
 void opq_pipeline_init(const opq_pipeline_config_t *with) {
     config = *with;
     counters = (opq_pipeline_counters_t){0};
-    for (int stage = 0; stage < OPQ_STAGES; stage++) {
-        atomic_init(&stages[stage].calls, 0);
-        stages[stage].min = stages[stage].max = 0;
-        stages[stage].sum = 0;
-    }
+    opq_stages_reset();
     opq_queue_init(&tx, tx_bytes, sizeof tx_bytes);
     (void)opq_queue_put_byte(&tx, 0);  // ends what a reset or the prompt left on the line: the first frame is whole
     opq_queue_init(&rx, rx_bytes, sizeof rx_bytes);
@@ -58,7 +49,7 @@ void opq_pipeline_init(const opq_pipeline_config_t *with) {
     opq_decoder_init(&decoder);
     resends = (opq_resends_t){0};
     sequence = 0;
-    features_run = measurements = cpu_known = false;
+    features_run = measurements = false;
     atomic_store(&coming.features, false);
     atomic_store(&coming.limits, false);
     atomic_store(&held, false);
@@ -96,7 +87,7 @@ void opq_pipeline_limits(const float limit_pu[OPQ_CROSSING_KINDS], float hystere
 
 static uint32_t spent(opq_stage_t stage, uint32_t since) {
     uint32_t now = config.cycles();
-    opq_stage_add(&stages[stage], now - since);
+    opq_stages_add(stage, now - since);
     return now;
 }
 
@@ -334,27 +325,9 @@ bool opq_pipeline_is_idle(void) { return opq_queue_waiting(&outbox) == 0 && opq_
 void opq_pipeline_counters(opq_pipeline_counters_t *out) {
     uint32_t runs;
     do {  // again when a run came between
-        runs = atomic_load(&stages[OPQ_STAGE_TOTAL].calls);
+        runs = opq_stages_calls(OPQ_STAGE_TOTAL);
         *out = counters;
         atomic_thread_fence(memory_order_acquire);
-    } while (atomic_load(&stages[OPQ_STAGE_TOTAL].calls) != runs);
+    } while (opq_stages_calls(OPQ_STAGE_TOTAL) != runs);
     out->tx_dropped_bytes += atomic_load(&outbox.refused_bytes);
-}
-
-void opq_pipeline_stage(opq_stage_t stage, opq_stage_cycles_t *out) { opq_stage_read(&stages[stage], out); }
-
-void opq_pipeline_decimated(uint32_t cycles) { opq_stage_add(&stages[OPQ_STAGE_DECIMATE], cycles); }
-
-uint16_t opq_pipeline_cpu_permille(void) {
-    opq_stage_cycles_t run, decimate;
-    opq_stage_read(&stages[OPQ_STAGE_TOTAL], &run);
-    opq_stage_read(&stages[OPQ_STAGE_DECIMATE], &decimate);
-    uint64_t busy = run.sum + decimate.sum;
-    uint32_t now = config.cycles();
-    uint32_t passed = now - cpu_from;
-    uint64_t permille = cpu_known && passed > 0 ? (busy - cpu_busy) * 1000U / passed : 0;
-    cpu_from = now;
-    cpu_busy = busy;
-    cpu_known = true;
-    return permille > 1000U ? 1000U : (uint16_t)permille;
 }

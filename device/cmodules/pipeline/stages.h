@@ -17,33 +17,15 @@ typedef enum {
 } opq_stage_t;
 
 typedef struct {
-    _Atomic uint32_t calls;
+    _Atomic uint32_t calls;  // wraps after half a year of PendSV: a mean is the bench's, not a gauge
     uint32_t min;
     uint32_t max;
     uint64_t sum;  // 3,400 years of a busy core at 168 MHz
 } opq_stage_cycles_t;
 
-// Interrupt context: integers only. Inlined, since one caller lies in RAM. The one writer of a stage; it runs to
-// its end before the reader goes on.
-__attribute__((always_inline)) static inline void opq_stage_add(opq_stage_cycles_t *stage, uint32_t cycles) {
-    uint32_t calls = atomic_load_explicit(&stage->calls, memory_order_relaxed);
-    stage->min = calls == 0 || cycles < stage->min ? cycles : stage->min;
-    stage->max = cycles > stage->max ? cycles : stage->max;
-    stage->sum += cycles;
-    atomic_store_explicit(&stage->calls, calls + 1U, memory_order_release);
-}
-
-// Main thread: whole numbers, read again when an interrupt came between.
-static inline void opq_stage_read(const opq_stage_cycles_t *stage, opq_stage_cycles_t *out) {
-    uint32_t calls;
-    do {
-        calls = atomic_load_explicit(&stage->calls, memory_order_acquire);
-        atomic_store_explicit(&out->calls, calls, memory_order_relaxed);
-        out->min = stage->min;
-        out->max = stage->max;
-        out->sum = stage->sum;
-        atomic_thread_fence(memory_order_acquire);
-    } while (atomic_load_explicit(&stage->calls, memory_order_relaxed) != calls);
-}
+void opq_stages_reset(void);
+// Interrupt context (PendSV).
+void opq_stages_add(opq_stage_t stage, uint32_t cycles);
+uint32_t opq_stages_calls(opq_stage_t stage);
 
 #endif

@@ -74,14 +74,39 @@ def main() -> None:
         click.echo(f"opq-tools: {error}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        extra = EXTRA_OF_MODULE.get((error.name or "").split(".")[0])
-        if extra is None:
+        command = next((name for name in sys.argv[1:] if name in COMMANDS), "")
+        extras = ",".join(extras_for(command, (error.name or "").partition(".")[0]))
+        if not extras:
             raise
-        click.echo(
-            f"opq-tools: this needs {error.name}, which is not installed: pip install 'opq-toolkit[{extra}]'",
-            err=True,
-        )
+        install = f"pip install 'opq-toolkit[{extras}]'"
+        click.echo(f"opq-tools: this needs {error.name}, which is not installed: {install}", err=True)
         sys.exit(1)
+
+
+def extras_for(command: str, module: str) -> tuple[str, ...]:
+    """What to install so that `command` runs, when it lacks `module`; empty: the module is none of ours."""
+    if module not in EXTRA_OF_MODULE:
+        return ()
+    wanted = EXTRAS_OF_COMMAND.get(command, ())
+    own = EXTRA_OF_MODULE[module]
+    return wanted if own in wanted or (wanted and module in SHARED) else (*wanted, own)
+
+
+EXTRAS_OF_COMMAND = {
+    "up": ("cloud", "hil"),
+    "sim": ("hil",),
+    "inject": ("cloud",),
+    "firmware": ("firmware",),
+    "calibrate": ("flash",),
+    "flash": ("flash",),
+    "hil": ("hil", "firmware"),
+    "bench": ("cloud", "hil"),
+}
+"""All that a command needs, so that nobody installs one after the other; `hil` holds `gateway`."""
+SHARED = frozenset(
+    {"cobs", "cryptography", "msgspec", "prometheus_client", "pydantic", "serial", "structlog"}
+)
+"""Modules that several extras bring."""
 
 
 EXTRA_OF_MODULE = {

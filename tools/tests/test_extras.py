@@ -1,0 +1,69 @@
+"""Parts can be left out: each command loads with its own extras, and without them says which it wants."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from opq_tools.cli import COMMANDS, EXTRA_OF_MODULE, EXTRAS_OF_COMMAND, extras_for
+
+PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+MODULE_OF_PACKAGE = {"pyserial": "serial", "pyelftools": "elftools"}
+WITHOUT = """
+import importlib, sys
+class Lacking:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {lacking!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Lacking())
+sys.argv = ["opq-tools", {command!r}, "--help"]
+from opq_tools.cli import main
+main()
+"""
+
+
+def modules_of(extras: tuple[str, ...]) -> set[str]:
+    declared = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
+    found: set[str] = set()
+    for extra in extras:
+        for requirement in declared[extra]:
+            if requirement.startswith("opq-toolkit["):
+                found |= modules_of(tuple(requirement[12:].rstrip("]").split(",")))
+            else:
+                package = requirement.split(">")[0].split("=")[0]
+                found.add(MODULE_OF_PACKAGE.get(package, package.replace("-", "_")))
+    return found
+
+
+def help_without(command: str, lacking: set[str]) -> subprocess.CompletedProcess[str]:
+    program = WITHOUT.format(lacking=lacking, command=command)
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_loads_with_nothing_but_its_extras(command: str) -> None:
+    extras = EXTRAS_OF_COMMAND.get(command, ("signing",) if command in ("sign", "verify") else ())
+    done = help_without(command, set(EXTRA_OF_MODULE) - modules_of(extras))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "extras"),
+    [("flash", "flash"), ("firmware", "firmware"), ("verify", "signing"), ("hil", "hil,firmware")],
+)
+def test_without_its_extras_a_command_names_all_of_them_in_one_line(command: str, extras: str) -> None:
+    done = help_without(command, set(EXTRA_OF_MODULE))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"pip install 'opq-toolkit[{extras}]'" in done.stderr
+
+
+def test_what_only_a_part_of_a_command_needs_is_named_beside_its_own() -> None:
+    assert extras_for("up", "elftools") == ("cloud", "hil", "firmware")
+    assert extras_for("up", "cobs") == ("cloud", "hil")
+    assert extras_for("analyze", "matplotlib") == ("analyze",)
+    assert extras_for("up", "somebody_elses") == ()

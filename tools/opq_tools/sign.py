@@ -34,17 +34,17 @@ def command(key: Path, file: Path | None, out: Path | None, detached: bool, make
         return
     data = _read(file)
     if data.startswith(FIRMWARE) and not detached:
-        _sign_firmware(key, data, out or file)
+        _sign_firmware(key, file, data, out or file)
     else:
         _write(out or file.with_name(file.name + ".sig"), to_text(sign(read_private(key), data)).encode())
 
 
-def _sign_firmware(key: Path, data: bytes, out: Path) -> None:
+def _sign_firmware(key: Path, file: Path, data: bytes, out: Path) -> None:
     private = firmware_key(key)
     try:
         images = {slot: sign_image(image, private.sign) for slot, image in read_bundle(data).items()}
     except ImageError as error:
-        raise SigningError(f"{error}. To sign the file as it is: --detached") from None
+        raise SigningError(f"{file}: {error}. To sign the file as it is: --detached") from None
     whole = pack_bundle(images) if data.startswith(b"OPQW") else b"".join(images.values())
     _write(out, whole)
     names = " and ".join(slot.name for slot in images)

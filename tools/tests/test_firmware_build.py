@@ -8,13 +8,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from opq_hil.debian_source import SourceError, SourceTree, cache_folder
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import Slot, Verdict, judge, read_bundle
-from opq_proto.signing import firmware_public_key, new_key
+from opq_proto.signing import SigningError, firmware_public_key, new_key
 from opq_tools.firmware import sealed, stack, toolchain
 from opq_tools.firmware.build import DEVICE, Built, boards, build
+from opq_tools.firmware.command import command
 from opq_tools.firmware.elf import Binary, Function
 from opq_tools.firmware.errors import BudgetError, BuildError
 from opq_tools.firmware.images import lay_out
@@ -228,6 +230,26 @@ def test_offline_without_a_kept_tree_says_so(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_board_that_is_none_is_answered_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="no board 'nucleo'; there are opqbox, pyboard_f405"):
         build("nucleo", None, out=tmp_path, version="1.0.0")  # type: ignore[arg-type]
+
+
+def test_a_key_that_is_none_is_told_before_minutes_are_spent(
+    tools: toolchain.Toolchain, tmp_path: Path
+) -> None:
+    with pytest.raises(SigningError, match="no such key"):
+        build(BOARD, tools, out=tmp_path / "out", version="1.0.0", key=tmp_path / "no such key")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [("--board", "nucleo", "there are opqbox, pyboard_f405"), ("--version", "next", "three numbers")],
+)
+def test_a_wrong_option_of_the_build_ends_with_two_and_says_what_is_allowed(
+    option: str, value: str, why: str
+) -> None:
+    done = CliRunner().invoke(command, ["build", option, value])
+    assert done.exit_code == 2
+    assert option in done.stderr and why in done.stderr
 
 
 def test_a_path_that_make_cannot_take_is_told_before_it_tries(

@@ -1,6 +1,7 @@
 """Signing and verifying, both ways against the openssl program."""
 
 import base64
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -170,6 +171,36 @@ def test_firmware_of_another_key_or_with_a_changed_byte_is_not_good(tmp_path: Pa
     result = ours(verify, public, file)
     assert result.exit_code == 1
     assert "slot B: opqbox 1.2.3 1.2.3-rc1: changed" in result.output
+
+
+def test_a_cut_firmware_file_is_named_and_one_that_is_none_wants_a_signature_beside_it(
+    tmp_path: Path,
+) -> None:
+    key = tmp_path / "release.pem"
+    public = new_key(key)
+    cut, other = tmp_path / "cut.opqfw", tmp_path / "flash.bin"
+    cut.write_bytes(firmware(tmp_path, key).read_bytes()[:700])
+    other.write_bytes(b"data")
+    for result in (ours(sign, key, cut), ours(verify, public, cut)):
+        assert str(result.exception).startswith(f"{cut}: the firmware file is cut")
+    assert "no signature of it is beside it (flash.bin.sig)" in str(ours(verify, public, other).exception)
+
+
+def test_the_verdict_as_json_is_one_document_and_a_label_that_says_no_more_is_left_out(
+    tmp_path: Path,
+) -> None:
+    key = tmp_path / "release.pem"
+    public = new_key(key)
+    image = make_image(
+        BODY, hardware="opqbox", version=0x01020003, slot=Slot.A, label="1.2.3", sign=firmware_key(key).sign
+    )
+    file = tmp_path / "a.bin"
+    file.write_bytes(image)
+    result = ours(verify, public, file, "--json")
+    assert json.loads(result.stdout) == {"good": True, "verdicts": {"slot A: opqbox 1.2.3": "good"}}
+    file.write_bytes(image[:-1] + b"x")
+    changed = ours(verify, public, file, "--json")
+    assert (changed.exit_code, json.loads(changed.stdout)["good"]) == (1, False)
 
 
 def test_firmware_takes_a_signature_beside_it_when_told(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from opq_proto.firmware_image import version_number
-from opq_proto.signing import development_key, firmware_public_key
+from opq_proto.signing import development_key, firmware_key, public_of
 from opq_tools.firmware.checks import Figures, check
 from opq_tools.firmware.errors import BudgetError, BuildError
 from opq_tools.firmware.images import Images, lay_out, replace
@@ -81,7 +81,9 @@ def build(
     """
     if board not in boards(device):
         raise BuildError(f"no board {board!r}; there are {', '.join(boards(device)) or f'none in {device}'}")
-    version_number(version)  # before minutes are spent on it
+    version_number(version)  # before minutes are spent on it, as is the key
+    private = key or development_key(data_folder())
+    public_key = public_of(firmware_key(private)).raw.hex()
     folder = (out / board).resolve()
     for path in (folder, device, tools.micropython.path, tools.monocypher.path):
         if re.search(r"[\s:#$]", str(path)):
@@ -96,7 +98,6 @@ def build(
     began = time.monotonic()
     with _locked(folder / ".lock"):
         _forget_if_other(objects, device, tools)
-        private = key or development_key(data_folder())
         _make(
             tools,
             device / "port",
@@ -111,7 +112,7 @@ def build(
             objects / "boot",
             MONOCYPHER=str(tools.monocypher.path),
             BOARD=board,
-            PUBLIC_KEY=firmware_public_key(private).raw.hex(),
+            PUBLIC_KEY=public_key,
         )
         for made in (
             *objects.glob("firmware_?.elf"),
@@ -140,7 +141,7 @@ def build(
             {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(hashed)},
             round(time.monotonic() - began, 1),
         )
-        (folder / "report.json").write_text(json.dumps(built.as_json(), indent=1) + "\n")
+        replace(folder / "report.json", (json.dumps(built.as_json(), indent=1) + "\n").encode())
     if figures.excesses:
         raise BudgetError(f"{board} is over its budget:\n  " + "\n  ".join(figures.excesses))
     return built

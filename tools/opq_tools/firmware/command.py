@@ -8,6 +8,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from opq_proto.errors import OpqError
+from opq_proto.firmware_image import version_number
 from opq_tools.firmware.build import Built, boards, build
 from opq_tools.firmware.toolchain import Toolchain, find
 from opq_tools.firmware.version import ROOT, tree_version
@@ -15,12 +17,37 @@ from opq_tools.firmware.version import ROOT, tree_version
 
 @click.group("firmware")
 def command() -> None:
-    """The Box's firmware from source."""
+    """The Box's firmware from source.
+
+    Example: opq-tools firmware build
+    """
+
+
+def _known_boards(
+    _context: click.Context, _option: click.Parameter, chosen: tuple[str, ...]
+) -> tuple[str, ...]:
+    for board in chosen:
+        if board not in boards():
+            there = ", ".join(boards()) or "none: this is no source tree"
+            raise click.BadParameter(f"no board {board!r}; there are {there}")
+    return chosen
+
+
+def _three_numbers(_context: click.Context, _option: click.Parameter, version: str | None) -> str | None:
+    try:
+        version_number(version or "0.0.0")
+    except OpqError as error:
+        raise click.BadParameter(str(error)) from None
+    return version
 
 
 @command.command("build")
 @click.option(
-    "--board", "chosen", multiple=True, help="One of device/port/boards; again for more. Default: all."
+    "--board",
+    "chosen",
+    multiple=True,
+    callback=_known_boards,
+    help="One of device/port/boards; again for more. Default: all.",
 )
 @click.option(
     "--key",
@@ -28,7 +55,9 @@ def command() -> None:
     help="Ed25519 private key (PEM) to sign with. Default: this machine's development key, made once.",
 )
 @click.option(
-    "--version", help="What the firmware says of itself, e.g. 1.2.3-rc1. Default: pyproject.toml's."
+    "--version",
+    callback=_three_numbers,
+    help="What the firmware says of itself, e.g. 1.2.3-rc1. Default: pyproject.toml's.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the results. Default: build/firmware."
@@ -43,7 +72,7 @@ def build_command(
     refresh: bool,
     as_json: bool,
 ) -> None:
-    """Build both slots and the boot loader, check them against their budgets, sign them.
+    """Both slots and the boot loader: built, held to their budgets, signed.
 
     The first build fetches MicroPython's source by the machine's Debian mirror (6 MB), or takes
     MICROPYTHON_DIR; it needs gcc-arm-none-eabi and newlib. The same sources give the same bytes.

@@ -49,6 +49,7 @@ class Bench:
         self.backend = backend
         self.folder = folder
         self.runs: list[Run] = []
+        self.virtual_ns = 0
         self._firmware = firmware
         self._limit_s = limit_s
         self._lock = threading.Lock()
@@ -87,8 +88,16 @@ class Bench:
         )
         with self._lock:
             self.runs.append(run)
+            self.virtual_ns += world.end_ns
         require(run.ended != "hang", f"the processor hung; see {run.folder}")
         return run
+
+    def forget(self, *runs: Run) -> None:
+        """Runs that showed what they should: of hundreds only those that did not are kept."""
+        for run in runs:
+            with self._lock:
+                self.runs = [kept for kept in self.runs if kept is not run]
+            shutil.rmtree(run.folder, ignore_errors=True)
 
     def prepared(self, board: str = "opqbox", seconds: int = 0, **settings: str) -> Path:
         """A flash in which settings were saved, by commands as a gateway sends them; made once per
@@ -214,7 +223,7 @@ def play(
         outcome, reason = "failed", f"the backend failed: {error}"
     except OpqError as error:
         outcome, reason = "failed", str(error)
-    virtual_s = sum(run.world.end_ns for run in bench.runs) / 1e9
+    virtual_s = bench.virtual_ns / 1e9
     wall_s = now() - began
     verdict = Verdict(scenario, outcome, figures, reason, place, wall_s, virtual_s, tuple(bench.runs))
     place.mkdir(parents=True, exist_ok=True)

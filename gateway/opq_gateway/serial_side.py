@@ -19,6 +19,7 @@ from opq_gateway.status import Status
 from opq_proto import log
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import LinkMessage
+from opq_proto.port_trouble import why_not_opened
 
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits between tries to open; the last one stays."""
@@ -88,7 +89,7 @@ class SerialSide:
                 exclusive=True,
             )
         except (serial.SerialException, OSError, ValueError) as error:
-            problem = str(error)
+            problem = why_not_opened(error)
             if problem != self._status.serial_problem:
                 self._log.warning("serial.absent", port=self._box.port, reason=problem)
             self._status.serial_problem = problem

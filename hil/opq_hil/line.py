@@ -15,6 +15,7 @@ from opq_hil.capture import Capture, Heard
 from opq_proto import link
 from opq_proto.errors import OpqError
 from opq_proto.link_messages import Acknowledgement, Command, LinkMessage, Operation
+from opq_proto.port_trouble import why_not_opened
 
 Kind = TypeVar("Kind")
 BAUD = 921_600
@@ -39,10 +40,8 @@ class BoxLine:
     def __enter__(self) -> "BoxLine":
         try:
             self._serial = serial.serial_for_url(self.port, baudrate=BAUD, timeout=READ_S)
-        except serial.SerialException as error:
-            raise NoAnswerError(
-                f"{self.port}: {error}; is the Box connected, and no gateway on it?"
-            ) from error
+        except (OSError, ValueError) as error:
+            raise NoAnswerError(f"cannot open {self.port}: {why_not_opened(error)}") from error
         self._start_ns = time.monotonic_ns()
         return self
 

@@ -27,6 +27,7 @@ from opq_proto.link_messages import (
     Settings,
     Status,
 )
+from opq_proto.port_trouble import why_not_opened
 from opq_tools.calibration import CalibrationError, Correction, Reading, correct, read
 
 BAUD = 921_600
@@ -50,7 +51,7 @@ class Talk:
         try:
             self._port = serial.serial_for_url(port, baudrate=BAUD, timeout=0.05, exclusive=True)
         except (OSError, ValueError) as error:
-            raise CalibrationError(f"{port} cannot be opened: {error}") from error
+            raise CalibrationError(f"cannot open {port}: {why_not_opened(error)}") from error
         self._name = port
         self._decoder = Decoder()
         self._sequence = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import tomli_w
 
 from opq_hil.fleet import Fleet
@@ -171,6 +172,13 @@ def read_config(path: Path | None) -> dict[str, Any]:
     return found
 
 
+def _is_box_id(name: str) -> bool:
+    try:
+        return name.isascii() and name.isdigit() and len(box_ids(name)) == 1
+    except click.BadParameter:
+        return False
+
+
 def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[BoxPort, ...]:
     """Boxes given with --box `[ID=]URL`; those without an id get the next free one.
 
@@ -187,13 +195,13 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[BoxPort, ...]:
         if emulated:
             if name:
                 raise ConfigError(f"--box {text}: the id of an emulated Box stands behind: {QEMU}{name}")
-            name = url.removeprefix(QEMU) or "?"
+            name = url.removeprefix(QEMU)
         if not url:
             raise ConfigError(
                 f"--box {text!r}: want [ID=]URL, e.g. 7=/dev/serial/by-id/usb-OPQ_Box or socket://host:4001"
             )
-        if name:
-            if not name.isascii() or not name.isdigit() or len(box_ids(name)) != 1:
+        if name or emulated:
+            if not _is_box_id(name):
                 raise ConfigError(f"--box {text}: {name!r} is no Box id; want a whole number from 1")
         else:
             name = next(str(number) for number in range(1, len(used) + 2) if str(number) not in used)

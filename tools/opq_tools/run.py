@@ -44,6 +44,7 @@ class Run:
         self._chatter = chatter
         self._session = Session(plan, view_url)
         self._began = time.monotonic()
+        self._real_ports = {box.port for box in plan.hardware if not box.emulated}
         self._told_pages: Newest[int, None] = Newest()
         self._counted = dict.fromkeys(COUNTED, 0)
 
@@ -108,6 +109,10 @@ class Run:
         stage = told(line)
         if stage:
             self._say(*stage)
+        elif name == "serial.absent" and line.facts.get("port") in self._real_ports:
+            self._say(
+                "gateway", f"Box {line.facts.get('box_id')}: {line.facts.get('reason')}; it tries again"
+            )
         elif line.facts.get("level") in ("error", "critical"):
             self._say(line.child, trouble(line.facts))
 

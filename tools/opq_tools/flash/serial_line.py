@@ -7,6 +7,7 @@ from typing import Any
 
 import serial
 
+from opq_proto.port_trouble import why_not_opened
 from opq_tools.flash.errors import FlashError, LineError
 
 POLL_S = 0.02
@@ -21,8 +22,7 @@ class SerialLine:
         try:
             self._port: Any = _opened(port, baud, parity)
         except (OSError, ValueError) as error:
-            hint = " (stop the gateway, or whoever uses it)" if "lock" in str(error) else ""
-            raise FlashError(f"cannot open {port}: {error}{hint}. Nothing was written") from error
+            raise FlashError(f"cannot open {port}: {why_not_opened(error)}. Nothing was written") from error
 
     def write(self, data: bytes) -> None:
         """All of `data`."""

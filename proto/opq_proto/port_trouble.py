@@ -1,0 +1,28 @@
+"""Why a serial port cannot be opened, in few words; pyserial says the port's name and the errno twice."""
+
+import errno
+import os
+
+HINTS = {
+    errno.ENOENT: "no such port; see /dev/serial/by-id for those there are",
+    errno.EACCES: "you may not use it; on Debian: sudo adduser $USER dialout, then log in anew",
+    errno.EBUSY: "another program has it; stop the gateway, or whoever uses it",
+    errno.EAGAIN: "another program has it; stop the gateway, or whoever uses it",
+}
+
+
+def why_not_opened(error: Exception) -> str:
+    """The reason and what to do, without the port's name.
+
+    >>> why_not_opened(FileNotFoundError(errno.ENOENT, "could not open port /dev/ttyUSB0: ..."))
+    'no such port; see /dev/serial/by-id for those there are'
+    """
+    code = getattr(error, "errno", None)
+    if code in HINTS:
+        return HINTS[code]
+    text = str(error)
+    if "Inappropriate ioctl" in text:
+        return "this is no serial port"
+    if code and "://" not in text:
+        return os.strerror(code)
+    return text

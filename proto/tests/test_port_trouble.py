@@ -1,0 +1,41 @@
+"""A port that cannot be opened: one reason, said once."""
+
+import os
+import pty
+from pathlib import Path
+
+import pytest
+import serial
+
+from opq_proto.port_trouble import why_not_opened
+
+
+def why(port: str) -> str:
+    with pytest.raises((OSError, ValueError)) as found:
+        serial.serial_for_url(port, exclusive=True).close()
+    return why_not_opened(found.value)
+
+
+def test_a_port_that_is_not_there_is_said_once(tmp_path: Path) -> None:
+    assert why(str(tmp_path / "ttyUSB9")) == "no such port; see /dev/serial/by-id for those there are"
+
+
+def test_a_file_is_no_serial_port(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert why(str(tmp_path / "file")) == why("/dev/null") == "this is no serial port"
+
+
+def test_a_port_that_somebody_holds_says_so() -> None:
+    ours, theirs = pty.openpty()
+    try:
+        with serial.Serial(os.ttyname(theirs), exclusive=True):
+            assert why(os.ttyname(theirs)) == "another program has it; stop the gateway, or whoever uses it"
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_an_address_keeps_its_own_words() -> None:
+    assert "Connection refused" in why("socket://127.0.0.1:9")
+    assert "protocol 'ftp' not known" in why("ftp://x")
+    assert why_not_opened(PermissionError(13, "could not open port /dev/x: ...")).startswith("you may not")

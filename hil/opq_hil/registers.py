@@ -5,6 +5,7 @@ from box_f405.repl and the register enums of its models, and from hil/qemu/bus.c
 `python -m opq_hil.registers` writes hil/REGISTERS.md.
 """
 
+import argparse
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -268,6 +269,11 @@ def table() -> str:
 
 def main() -> None:
     """Write the table; exit 1 when something is missing."""
+    argparse.ArgumentParser(
+        prog="python -m opq_hil.registers",
+        description="Write hil/REGISTERS.md anew from this tree; exit code 1 when a register has no model.",
+        epilog="Example: python -m opq_hil.registers && git diff hil/REGISTERS.md",
+    ).parse_args()
     TABLE.write_text(table(), encoding="utf-8")
     lacking = missing()
     print(f"{TABLE.relative_to(ROOT)}: {len(used())} registers, {len(lacking)} missing")

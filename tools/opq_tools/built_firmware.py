@@ -3,6 +3,7 @@
 `python -m opq_tools.built_firmware` builds it ahead, e.g. before tests.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,11 @@ def firmware_for(
 
 def main() -> int:
     """Build, with a line for what takes long."""
+    argparse.ArgumentParser(
+        prog="python -m opq_tools.built_firmware",
+        description="Every board's firmware, built into the cache where tests and emulators look for it.",
+        epilog="Example: python -m opq_tools.built_firmware",
+    ).parse_args()
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

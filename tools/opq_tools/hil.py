@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from opq_hil.backends.backend import BackendError
 from opq_hil.backends.choice import BACKENDS, backend
 from opq_hil.firmware import BOARDS, board_firmware
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
@@ -23,11 +24,19 @@ def command() -> None:
 
 
 @command.command("list")
-def list_scenarios() -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def list_scenarios(as_json: bool) -> None:
     """Name every scenario and what it shows.
 
     Example: opq-tools hil list
     """
+    if as_json:
+        rows = [
+            {"name": name, "suite": scenario.suite, "soak": scenario.soak, "shows": scenario.line}
+            for name, scenario in SCENARIOS.items()
+        ]
+        click.echo(json.dumps(rows, indent=1))
+        return
     for name, scenario in SCENARIOS.items():
         kind = f"{scenario.suite}{' soak' if scenario.soak else ''}"
         click.echo(f"{name:<20} {kind:<7} {scenario.line}")
@@ -68,13 +77,15 @@ def run(
     Example: opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
     """
     scenarios = chosen(names, suite, soak)
+    if backend_name == "board" and not port:
+        raise click.UsageError("--backend board: at which --port is it?")
     found = backend(backend_name, port)
+    folder = _made(out or Path(f"hil-{datetime.now(UTC):%Y%m%dT%H%M%S}"))  # before minutes are spent
     click.echo(f"backend: {found.version}", err=True)
     if backend_name == "board":  # what it runs was flashed beforehand
         firmware = {board: board_firmware(Path(), board) for board in BOARDS}
     else:
         firmware = dict(firmware_for(firmware_dir, say=lambda text: click.echo(text, err=True)))
-    folder = (out or Path(f"hil-{datetime.now(UTC):%Y%m%dT%H%M%S}")).absolute()
     verdicts = play_all(scenarios, found, firmware, folder, told)
     if as_json:
         document = {"backend": found.version, "verdicts": [verdict.document() for verdict in verdicts]}
@@ -85,6 +96,14 @@ def run(
     click.echo(f"{passed} passed, {failed} failed, {skipped} skipped; all of it is in {folder}", err=True)
     if failed:
         sys.exit(1)
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackendError(f"--out {folder}: {error.strerror}") from None
+    return folder.absolute()
 
 
 def told(verdict: Verdict) -> None:

@@ -8,6 +8,7 @@ The binary's folder is named after everything that went into it, so a change of 
 build tree stays) and nothing else does. `python -m opq_hil.backends.qemu_build` does it with progress.
 """
 
+import argparse
 import contextlib
 import fcntl
 import hashlib
@@ -296,6 +297,11 @@ def _locked(path: Path) -> Iterator[None]:
 
 def main() -> int:
     """Build with progress; print the path."""
+    argparse.ArgumentParser(
+        prog="python -m opq_hil.backends.qemu_build",
+        description="Our QEMU: built once from Debian's source package (3 min), kept in the cache; its path.",
+        epilog="Example: python -m opq_hil.backends.qemu_build",
+    ).parse_args()
     try:
         built = make(lambda text: print(text, file=sys.stderr, flush=True))
     except (BuildError, SourceError) as problem:

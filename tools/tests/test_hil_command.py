@@ -1,0 +1,54 @@
+"""`opq-tools hil` and what builds ahead for it: what is wrong is said before minutes are spent."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from opq_hil.suites.catalogue import SCENARIOS
+from opq_proto.errors import ConfigError, OpqError
+from opq_tools.hil import command
+
+
+def hil(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(command, list(map(str, arguments)))
+
+
+def test_the_list_as_json_is_one_document_with_every_scenario() -> None:
+    rows = json.loads(hil("list", "--json").stdout)
+    assert [row["name"] for row in rows] == list(SCENARIOS)
+    assert all(row["suite"] in "AB" and row["shows"] for row in rows)
+
+
+def test_a_scenario_that_is_none_is_answered_with_those_there_are() -> None:
+    done = hil("run", "cold_strat")
+    assert isinstance(done.exception, ConfigError)
+    assert "cold_strat" in str(done.exception) and "cold_start" in str(done.exception)
+
+
+def test_a_board_wants_a_port() -> None:
+    done = hil("run", "--backend", "board", "live_commands")
+    assert done.exit_code == 2
+    assert "--port" in done.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "out"
+    done = hil("run", "--backend", "board", "--port", "/dev/null", "--out", out, "live_commands")
+    assert isinstance(done.exception, OpqError)
+    assert str(done.exception) == f"--out {out}: Not a directory"
+
+
+@pytest.mark.parametrize(
+    "module", ["opq_hil.backends.qemu_build", "opq_hil.registers", "opq_tools.built_firmware"]
+)
+def test_help_of_a_module_builds_nothing_and_has_an_example(module: str) -> None:
+    line = [sys.executable, "-m", module]
+    told = subprocess.run([*line, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert f"Example: python -m {module}" in told
+    wrong = subprocess.run([*line, "--nonsense"], capture_output=True, text=True, timeout=60, check=False)
+    assert wrong.returncode == 2

@@ -186,6 +186,15 @@ def test_the_real_openocd_takes_our_script_as_far_as_the_missing_probe() -> None
     assert "open failed" in done.stderr or "no device" in done.stderr.lower()
 
 
+def test_without_a_probe_the_real_openocd_is_told_in_one_sentence(tmp_path: Path) -> None:
+    if shutil.which("openocd") is None:
+        pytest.skip("no openocd here: apt install openocd")
+    result = CliRunner().invoke(command, ["--who", "--probe", "openocd"])
+    if result.exit_code == 0:
+        pytest.skip("a probe is plugged in")
+    assert "finds no probe by interface/stlink.cfg: plug it in" in refused(result)
+
+
 def test_the_real_dfu_util_takes_our_arguments_as_far_as_the_missing_chip(tmp_path: Path) -> None:
     real = shutil.which("dfu-util")
     if real is None:

@@ -98,6 +98,7 @@ class OpenOcd(Probe):
     """openocd with ST-LINK, or the interface file that is named."""
 
     name = "openocd"
+    _NO_PROBE = re.compile(r"Error: (open failed|unable to (open|find) .*)$|no device found", re.IGNORECASE)
     _WORDS = re.compile(r"^0x([0-9a-f]{8}): ((?:[0-9a-f]{8} ?)+)\s*$", re.MULTILINE)
 
     def __init__(self, interface: str = INTERFACE) -> None:
@@ -109,7 +110,15 @@ class OpenOcd(Probe):
         return programs.run(self._program, [*self._files, "-c", script], doing=doing)
 
     def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
-        text = self._run(doing, *(f"mdw 0x{address:08X} {count}" for address, count in wanted.items()))
+        try:
+            text = self._run(doing, *(f"mdw 0x{address:08X} {count}" for address, count in wanted.items()))
+        except FlashError as error:
+            if not self._NO_PROBE.search(str(error)):
+                raise
+            raise FlashError(
+                f"openocd finds no probe by {self._files[1]}: plug it in (seen by root only: a udev rule is "
+                "missing); another kind: --interface interface/cmsis-dap.cfg. Nothing was written"
+            ) from error
         found = {}
         for address, words in self._WORDS.findall(text):
             for at, word in enumerate(words.split()):

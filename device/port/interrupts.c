@@ -34,7 +34,7 @@ OPQ_RAMFUNC uint32_t opq_cycles(void) { return DWT->CYCCNT; }
 
 // Interrupt context, each 1 ms: keeps TIM5's wraps counted; wakes the main thread from WFI by being there.
 void SysTick_Handler(void) {
-    (void)opq_tick_now();
+    opq_tick_each_ms();
     if (feeding) {
         opq_watchdog_feed();
     }

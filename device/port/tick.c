@@ -6,7 +6,9 @@
 
 static opq_ticks_t ticks;
 static opq_pulses_t pulses;
-static volatile uint32_t edges, overcaptured;
+static volatile uint32_t edges, overcaptured, edges_of_this_ms;
+
+enum { EDGES_PER_MS = 8 }; // a receiver sends one a second; a broken cable that rings may not stop the processor
 
 void opq_tick_start(void) {
     RCC->APB1ENR |= RCC_APB1ENR_TIM5EN;
@@ -40,7 +42,16 @@ OPQ_RAMFUNC void opq_tick_on_capture(void) {
         overcaptured++;
     }
     edges++;
+    if (++edges_of_this_ms == EDGES_PER_MS) {
+        TIM5->DIER = 0; // until opq_tick_each_ms: captures go on, the last one counts
+    }
     (void)opq_pulses_offer(&pulses, opq_ticks_near(opq_tick_now(), captured));
+}
+
+void opq_tick_each_ms(void) {
+    (void)opq_tick_now();
+    edges_of_this_ms = 0;
+    TIM5->DIER = TIM_DIER_CC1IE;
 }
 
 bool opq_tick_take_pps(int64_t *tick) { return opq_pulses_take(&pulses, tick); }

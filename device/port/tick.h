@@ -10,11 +10,14 @@
 // TIM5: free-running, CH1 captures PPS, CH2 captures TIM3's update (the conversion trigger). Started once, by main.
 void opq_tick_start(void);
 
-// Any context. Somebody calls it at least every 25 s (SysTick does).
+// Any context. Somebody calls it at least every 25 s (opq_tick_each_ms does).
 int64_t opq_tick_now(void);
 
 // Interrupt context (TIM5).
 void opq_tick_on_capture(void);
+
+// Interrupt context (SysTick): keeps the wraps counted, and lets edges in again after too many of them.
+void opq_tick_each_ms(void);
 
 // The main thread: the oldest PPS edge that waits. False: none.
 bool opq_tick_take_pps(int64_t *tick);

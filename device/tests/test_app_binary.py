@@ -1,7 +1,8 @@
 """The app in the binary that one would flash, on our QEMU: what it answers, keeps, and does when let down."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,6 +253,23 @@ def test_floods_at_the_lines_full_rate_cost_no_sample_and_no_answer_and_the_next
     health = capture.of(Health)[-1]
     assert (health.missing_samples, health.overruns, health.tx_dropped) == (0, 0, 0)
     assert health.crc_errors > 500
+
+
+class Ringing(World):
+    """A world whose pulse line rings at 6.7 MHz for 0.1 s: more edges than the processor could take."""
+
+    def lines(self, folder: Path) -> Iterator[str]:
+        *lines, end = super().lines(folder)
+        yield from (*lines, f"pps_train {at(2)} 150 1 {at(0.1) // 150}", end)
+
+
+def test_a_pulse_line_that_rings_costs_no_sample_and_no_command(hil_bench: Bench) -> None:
+    said = ((at(2.05), Command(1, Operation.HELLO)),)
+    run = hil_bench.run(Ringing(at(4), gps=None, said=said))
+    blocks = run.capture.of(Samples)
+    assert [block.first_sample for block in blocks] == [200 * n for n in range(len(blocks))]
+    assert [answer.status for answer in run.capture.of(Acknowledgement)] == [Status.DONE]
+    assert run.report["usart1"]["overruns"] == 0
 
 
 def test_a_jumper_on_the_repl_pin_gives_the_prompt_from_the_start(hil_bench: Bench) -> None:

@@ -16,6 +16,7 @@ QUIET = (
     "The module specification",  # every module is named here: a package with __all__ hides its others
     "Error parsing type annotation",  # pydantic writes those of its __init__ as text out of scope
     "Failed to run TYPE_CHECKING code",
+    "Error parsing type stubs for opq_proto",  # protobuf's own generated stubs are for type checkers only
 )
 """Warnings of pdoc that are known and say nothing of our pages."""
 

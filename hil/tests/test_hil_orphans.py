@@ -34,3 +34,26 @@ def test_an_emulated_box_that_is_killed_takes_its_emulator_along(
         box.communicate()
     time.sleep(0.2)
     until(lambda: processes_with(str(tmp_path / "f")) == [], 10, "no emulator is left")
+
+
+def test_an_interrupt_ends_a_long_scenario_at_once_and_its_emulator_with_it(
+    tmp_path: Path, hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
+) -> None:
+    program = (
+        "import sys; from pathlib import Path; from opq_hil.backends.choice import backend; "
+        "from opq_hil.firmware import read_firmware; from opq_hil.suites.catalogue import chosen, play_all; "
+        "play_all(chosen(['one_hour']), backend('qemu', ''), read_firmware(Path(sys.argv[1])), "
+        "Path(sys.argv[2]), print)"
+    )
+    folder = hil_firmware["opqbox"].image.flash.parents[1]
+    line = [sys.executable, "-c", program, str(folder), str(tmp_path / "f")]
+    hil = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        until((tmp_path / "f/one_hour/run/uart1.log").is_file, 60, "the emulator's log")
+        hil.send_signal(signal.SIGINT)
+        said, _ = hil.communicate(timeout=20)
+    finally:
+        hil.kill()
+        hil.wait()
+    assert said == "" and hil.returncode != 0
+    assert processes_with(str(tmp_path / "f")) == []

@@ -1,10 +1,13 @@
 """All scenarios by name. A new one is an entry in its module's SCENARIOS."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import psutil
 
 from opq_hil.backends.backend import Backend
 from opq_hil.firmware import Firmware
@@ -57,22 +60,49 @@ def play_all(
 ) -> list[Verdict]:
     """Play scenarios, EMULATORS of suite A at a time, those of suite B one by one behind them.
 
-    `told` is called as each ends, one call at a time, from any thread.
+    `told` is called as each ends, one call at a time, from any thread. An interrupt (Ctrl-C) ends what runs.
     """
     lock = threading.Lock()
+    interrupted = threading.Event()
 
     def one(scenario: Scenario) -> Verdict:
         verdict = play(scenario, backend, firmware, folder, time.monotonic)
         with lock:
-            told(verdict)
+            if not interrupted.is_set():
+                told(verdict)
         return verdict
 
     played = [scenario for scenario in scenarios if scenario.suite == "A"]
     played.sort(key=lambda scenario: -scenario.virtual_s)
-    workers = EMULATORS if backend.deterministic else 1
-    with ThreadPoolExecutor(workers) as pool:
-        found = {verdict.scenario.name: verdict for verdict in pool.map(one, played)}
+    if backend.deterministic:
+        found = _side_by_side(one, played, interrupted)
+    else:
+        found = {scenario.name: one(scenario) for scenario in played}
     for scenario in scenarios:
         if scenario.suite == "B":
             found[scenario.name] = one(scenario)
     return [found[scenario.name] for scenario in scenarios]
+
+
+def _side_by_side(
+    one: Callable[[Scenario], Verdict], scenarios: Sequence[Scenario], interrupted: threading.Event
+) -> dict[str, Verdict]:
+    with ThreadPoolExecutor(EMULATORS) as pool:
+        futures = {scenario.name: pool.submit(one, scenario) for scenario in scenarios}
+        try:
+            return {name: future.result() for name, future in futures.items()}
+        except BaseException:  # the pool waits for its threads, and those for emulators: minutes, of a soak
+            interrupted.set()
+            for future in futures.values():
+                future.cancel()
+            while any(future.running() for future in futures.values()):
+                _end_children()
+                time.sleep(0.1)
+            raise
+
+
+def _end_children() -> None:
+    """Emulators, and gateways beside them; again until their scenario has given up."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.terminate()

@@ -53,7 +53,7 @@ def _fetch(folder: Path) -> None:
         wanted.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n")
         command = (
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--no-binary=:all:", "--require-hashes", "-d", made, "-r", str(wanted)),
+            *("--no-deps", "--no-binary=pymonocypher", "--require-hashes", "-d", made, "-r", str(wanted)),
         )
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)

@@ -201,19 +201,22 @@ def _calibrate(
     say(_table(old, new, before, reference_v))
     if not yes and not click.confirm("Put these settings into the Box?"):
         raise CalibrationError("nothing was changed")
-    _put(talk, new, old)
-    say(f"measuring {seconds:g} s again")
     try:
+        _put(talk, new, old)
+        say(f"measuring {seconds:g} s again")
         after = read(_measured(talk, seconds, quiet), talk.hello())
         off_v = after.rms_v - reference_v
         allowed_v = CHECK_SHARE * reference_v + before.spread_v + after.spread_v
         if abs(off_v) > allowed_v:
             raise CalibrationError(f"the Box now reads {after.rms_v:.3f} V, {off_v:+.3f} V off the reference")
-    except CalibrationError as error:
-        _put(talk, old, new)
-        raise CalibrationError(
-            f"{error}. The old settings are back; try again with a steady source"
-        ) from error
+    except (CalibrationError, KeyboardInterrupt) as error:
+        why = str(error) or "interrupted"
+        try:
+            _put(talk, old, new)
+        except CalibrationError as again:
+            settings = ", ".join(f"{key}={getattr(old, key):.7g}" for key in KEYS)
+            raise CalibrationError(f"{why}. Not put back ({again}): the Box had {settings}") from error
+        raise CalibrationError(f"{why}. The old settings are back; try again with a steady source") from error
     say(f"done: the Box reads {after.rms_v:.3f} V, {off_v:+.3f} V off the reference")
     return {
         "box_id": hello.box_id,

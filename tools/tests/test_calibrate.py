@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from opq_hil.box import Box
 from opq_hil.host import BoxHost
 from opq_proto.link_messages import FLAG_CLIPPED, Hello, Samples
 from opq_proto.messages import TimeSource
-from opq_tools import calibration
+from opq_tools import calibrate, calibration
 from opq_tools.calibrate import command
 from opq_tools.calibration import CalibrationError, Correction
 
@@ -156,6 +157,43 @@ def test_a_box_that_is_off_afterwards_gets_its_old_settings_back() -> None:
     assert "The old settings are back" in str(done.exception)
     assert box.settings.number("gain") == 1.0
     assert box.settings.number("offset_lsb") == 0.0
+
+
+def test_an_interrupt_before_the_second_reading_puts_the_old_settings_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    box = steady_box()
+    measured, taken = calibrate.Talk.samples, []
+
+    def samples(*arguments: Any) -> list[Samples]:
+        if taken:
+            raise KeyboardInterrupt
+        taken.append(arguments)
+        return measured(*arguments)
+
+    monkeypatch.setattr(calibrate.Talk, "samples", samples)
+    with box_on_a_pty(box) as port:
+        done = run(port, "--reference-v", "118.7", "--seconds", "1", "--yes")
+    assert str(done.exception).startswith("interrupted. The old settings are back")
+    assert box.settings.number("gain") == 1.0
+
+
+def test_a_setting_that_is_refused_takes_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    box = steady_box()
+    box.settings.put("offset_lsb=-25")
+    put = box.settings.put
+
+    def stubborn(assignment: str) -> None:
+        if assignment.startswith("offset_lsb=") and assignment != "offset_lsb=-25":
+            raise ValueError("not today")
+        put(assignment)
+
+    monkeypatch.setattr(box.settings, "put", stubborn)
+    with box_on_a_pty(box) as port:
+        done = run(port, "--reference-v", "118.7", "--seconds", "1", "--yes")
+    assert "the Box refuses offset_lsb" in str(done.exception)
+    assert "The old settings are back" in str(done.exception)
+    assert (box.settings.number("gain"), box.settings.number("offset_lsb")) == (1.0, -25.0)
 
 
 def test_nobody_on_the_port_is_one_clear_error() -> None:

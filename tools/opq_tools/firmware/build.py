@@ -123,7 +123,10 @@ def build(
                 replace(folder / made.name, made.read_bytes())
         images = lay_out(folder, board, version, private, development=key is None)
         figures = check(folder, objects, device / "port", board)
-        hashed = [*folder.glob("firmware_?.bin"), folder / "boot.bin", folder / "flash.bin"]
+        hashed = [
+            *folder.glob("firmware_?.bin"),
+            *(folder / name for name in ("boot.bin", "flash.bin", images.update)),
+        ]
         built = Built(
             board,
             version,

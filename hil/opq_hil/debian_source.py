@@ -173,9 +173,14 @@ def _fetch_now(folder: Path, package: str, suite: str) -> SourceTree:
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{package}-") as temporary:
         work = Path(temporary)
         environment = _apt_environment(work, source, suite)
-        _run(
-            ("apt-get", "update", "-qq"), work, environment, f"{package}: the list of {suite} cannot be read"
-        )
+        update = (
+            "apt-get",
+            "update",
+            "-qq",
+            "-o",
+            "APT::Update::Error-Mode=any",
+        )  # else no mirror is no error
+        _run(update, work, environment, f"{package}: the list of {suite} cannot be read")
         command = ("apt-get", "source", "-qq", "--download-only", "--only-source", package)
         _run(command, work, environment, f"{package}: {suite} has no such source, or it cannot be downloaded")
         descriptions = list(work.glob("*.dsc"))

@@ -94,6 +94,17 @@ def test_offline_without_a_tree_says_what_apt_said(tmp_path: Path, monkeypatch: 
         fetch("hello", "trixie", cache=tmp_path)
 
 
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt here")
+def test_a_mirror_that_does_not_answer_is_named_and_not_a_missing_deb_src(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://127.0.0.1:9/debian", ""))
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SourceError, match=r"list of trixie cannot be read: E: .*127\.0\.0\.1"):
+        fetch("micropython", "trixie", cache=tmp_path)
+
+
 def test_without_dpkg_source_the_package_to_install_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,6 +147,7 @@ class Intake:
             self._refuse(hello)
             return
         self._status.foreign_box = self._told_foreign = 0
+        self._status.in_recovery = False
         before, self._hello = self._hello, hello
         self._status.hello = hello
         if before is not None and before.boot_id == hello.boot_id and self._axis is not None:
@@ -164,7 +165,12 @@ class Intake:
         """What it says cannot be true: its counts are no volts until it says something better."""
         self._counters.add("hello_refused")
         self._hello = None
-        if self._seldom("hello.refused"):
+        self._status.in_recovery = hello.firmware.startswith("boot ")
+        if self._status.in_recovery:
+            if self._seldom("box.in_recovery"):
+                reason = "Box is in its boot loader's recovery: opq-tools flash writes firmware"
+                self._log.error("box.in_recovery", firmware=hello.firmware, reason=reason)
+        elif self._seldom("hello.refused"):
             facts = {"v_per_lsb": hello.v_per_lsb, "rate_millihz": hello.rate_millihz}
             self._log.error("hello.refused", **facts, nominal_v=hello.nominal_v, nominal_hz=hello.nominal_hz)
 

@@ -26,6 +26,8 @@ class Status:
     """Intake."""
     foreign_box: int = 0
     """Another Box's id that was found on the port; intake."""
+    in_recovery: bool = False
+    """The last hello was a boot loader's, which waits for firmware; intake."""
     gps: GpsStatus | None = None
     health: Health | None = None
     """The Box's own; intake."""
@@ -56,6 +58,8 @@ class Status:
             return f"port not open: {self.serial_problem or 'opening'}"
         if self.foreign_box:
             return f"Box {self.foreign_box} is on this port"
+        if self.in_recovery:
+            return "Box is in its boot loader's recovery"
         if self.sample_monotonic_s is None:
             return "no samples yet"
         silent = now_monotonic_s - self.sample_monotonic_s

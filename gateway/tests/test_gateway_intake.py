@@ -256,6 +256,21 @@ def test_a_hello_that_cannot_be_true_is_refused_until_a_better_one(
     assert bench.counters["samples"] == 3000
 
 
+def test_a_boot_loaders_hello_is_refused_as_what_it_is_until_firmware_runs(bench: Bench) -> None:
+    waiting = replace(HELLO, firmware="boot 1.0.0: no good image", v_per_lsb=float("nan"))
+    with capture_logs() as lines:
+        bench.intake.take(waiting)
+        bench.intake.take(waiting)
+    [line] = [line for line in lines if line["event"] == "box.in_recovery"]
+    assert line["firmware"] == "boot 1.0.0: no good image"
+    assert not [line for line in lines if line["event"] == "hello.refused"]
+    assert bench.counters["hello_refused"] == 2
+    bench.status.serial_open = True
+    assert bench.status.problem(0.0) == "Box is in its boot loader's recovery"
+    bench.intake.take(HELLO)
+    assert bench.status.problem(0.0) == "no samples yet"
+
+
 def test_measurements_say_what_the_box_is_meant_to_measure(bench: Bench) -> None:
     bench.intake.take(replace(HELLO, nominal_v=230.0, nominal_hz=50.0))
     bench.feed(0, 29_000)

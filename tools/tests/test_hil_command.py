@@ -35,6 +35,15 @@ def test_a_board_wants_a_port() -> None:
     assert "--port" in done.stderr
 
 
+@pytest.mark.parametrize("name", [name for name, each in SCENARIOS.items() if each.suite == "A"])
+def test_what_a_board_cannot_be_given_is_skipped_or_fails_at_its_port_by_name(
+    name: str, tmp_path: Path
+) -> None:
+    done = hil("run", "--backend", "board", "--port", tmp_path / "ttyUSB9", "--out", tmp_path / "out", name)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    assert f"skipped {name}" in done.stderr or "no such port" in done.stderr or "no firmware" in done.stderr
+
+
 def test_a_folder_that_cannot_be_made_is_told_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "out"

@@ -107,8 +107,12 @@ class Bench:
 
         Raises:
             NotShownError: the Box did not take them.
+            SkippedError: what runs was flashed beforehand, by somebody else.
         """
-        image = hashlib.sha256(self.firmware(board).image.flash.read_bytes()).hexdigest()[:12]
+        before = self.firmware(board).image.flash
+        if not before.is_file():
+            raise SkippedError("a board cannot be given a flash with settings in it")
+        image = hashlib.sha256(before.read_bytes()).hexdigest()[:12]
         told = (f"{name}-{value}" for name, value in sorted(settings.items()))
         key = "_".join([board, image, f"{seconds}s", *told])
         path = self.folder.parent / "prepared" / f"{key}.bin"

@@ -43,7 +43,18 @@ static opq_slot_t newest(const opq_boot_plan_t *plan, slot_test_t *test) {
 
 static bool is_good(const opq_boot_plan_t *plan, opq_slot_t slot) { return plan->verdict[slot] == OPQ_IMAGE_GOOD; }
 
+static bool is_confirmed(const opq_boot_plan_t *plan, opq_slot_t slot) {
+    return may_start(plan, slot) && plan->marks[slot].confirmed;
+}
+
+// Recovery replaces an image on trial, never the confirmed one: the floor goes with it, and an older image could follow.
 static void recover(opq_boot_plan_t *plan, opq_boot_because_t because, uint32_t wait_ms) {
+    opq_slot_t confirmed = newest(plan, is_confirmed);
+    if (confirmed != OPQ_SLOT_NONE) {
+        plan->slot = confirmed;
+        plan->target = opq_slot_other(confirmed);
+        plan->trials = 0;
+    }
     plan->action = OPQ_BOOT_RECOVERY;
     plan->because = because;
     plan->wait_ms = plan->slot == OPQ_SLOT_NONE ? OPQ_BOOT_FOR_EVER : wait_ms;
@@ -94,10 +105,6 @@ opq_boot_plan_t opq_boot_plan(const opq_nor_t *nor, const opq_boot_facts_t *fact
         recover(&plan, OPQ_BOOT_BECAUSE_WATCHDOG, OPQ_BOOT_HELP_MS);
     }
     return plan;
-}
-
-static bool is_confirmed(const opq_boot_plan_t *plan, opq_slot_t slot) {
-    return may_start(plan, slot) && plan->marks[slot].confirmed;
 }
 
 void opq_boot_begin(const opq_nor_t *nor, opq_boot_plan_t *plan) {

@@ -17,8 +17,8 @@
 
 enum {
     OPQ_BOOT_WATCHDOG_LIMIT = 8,      // watchdog resets in a row: wait for help before the next start
-    OPQ_BOOT_HELP_MS = 30000,         // for so long, when there is an image to start
-    OPQ_BOOT_WISH_MS = 300000,        // recovery asked for: counts from the last good frame
+    OPQ_BOOT_HELP_MS = 30000,         // of silence, when there is an image to start
+    OPQ_BOOT_WISH_MS = 300000,        // recovery asked for; both count from the last step of an update
 };
 #define OPQ_BOOT_FOR_EVER UINT32_MAX
 
@@ -48,7 +48,7 @@ typedef struct {
 typedef struct {
     opq_boot_action_t action;
     opq_boot_because_t because;
-    opq_slot_t slot;     // to start, at once or when recovery has waited in vain; NONE: there is none
+    opq_slot_t slot;     // to start, at once or when recovery waited in vain; NONE: none. In recovery: a confirmed one first
     opq_slot_t target;   // that recovery may write; never `slot`
     uint32_t wait_ms;
     uint32_t trials;     // used up by `slot`; 0: confirmed

@@ -90,6 +90,7 @@ static void on_data(opq_recovery_t *recovery, const opq_update_data_t *piece) {
             status = opq_update_data(&recovery->update, piece->offset, piece->bytes, piece->count);
         }
     }
+    recovery->heard += status == OPQ_UPDATE_OK ? 1u : 0u;
     if (status == OPQ_UPDATE_OK || status == OPQ_UPDATE_WRONG_OFFSET) {
         acknowledge_number(recovery, piece->command_id, OPQ_STATUS_DONE, "", recovery->update.next);
     } else {
@@ -99,6 +100,7 @@ static void on_data(opq_recovery_t *recovery, const opq_update_data_t *piece) {
 
 static void on_command(opq_recovery_t *recovery, const opq_command_t *command) {
     const char *slot = recovery->update.slot == OPQ_SLOT_A ? "A" : "B";
+    opq_update_status_t status;
     uint32_t length;
     switch (command->operation) {
         case OPQ_OPERATION_HELLO:
@@ -110,14 +112,15 @@ static void on_command(opq_recovery_t *recovery, const opq_command_t *command) {
                 acknowledge(recovery, command->command_id, OPQ_STATUS_BAD_ARGUMENT, "length");
                 break;
             }
-            answer(recovery, command->command_id, opq_update_begin(&recovery->update, length), slot);
+            status = opq_update_begin(&recovery->update, length);
+            recovery->heard += status == OPQ_UPDATE_OK ? 1u : 0u;
+            answer(recovery, command->command_id, status, slot);
             break;
-        case OPQ_OPERATION_UPDATE_END: {
-            opq_update_status_t status = opq_update_end(&recovery->update);
+        case OPQ_OPERATION_UPDATE_END:
+            status = opq_update_end(&recovery->update);
             recovery->reset = status == OPQ_UPDATE_OK;
             answer(recovery, command->command_id, status, slot);
             break;
-        }
         case OPQ_OPERATION_RESET:
             recovery->reset = true;
             acknowledge(recovery, command->command_id, OPQ_STATUS_DONE, "");
@@ -165,10 +168,8 @@ void opq_recovery_byte(opq_recovery_t *recovery, uint8_t byte) {
         return;
     }
     if (frame.type == OPQ_COMMAND && opq_read_command(frame.payload, frame.length, &command)) {
-        recovery->heard++;
         on_command(recovery, &command);
     } else if (frame.type == OPQ_UPDATE_DATA && opq_read_update_data(frame.payload, frame.length, &piece)) {
-        recovery->heard++;
         on_data(recovery, &piece);
     }
 }

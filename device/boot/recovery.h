@@ -18,7 +18,7 @@ typedef struct {
     uint32_t boot_id;
     opq_recovery_send_t *send;
     void *context;
-    uint32_t heard;  // good frames that were for us; somebody is there
+    uint32_t heard;  // steps of an update: somebody helps, who only asks does not
     bool reset;      // asked for, or an image is installed
     uint16_t sequence;
     opq_decoder_t decoder;

@@ -43,6 +43,8 @@ __attribute__((section(".info"), used)) static const opq_boot_info_t info = {
     .check = opq_ed25519_check,
 };
 
+_Static_assert(sizeof OPQ_BOARD_NAME <= OPQ_IMAGE_HARDWARE_BYTES, "the name is read up to its NUL");
+
 static opq_handover_t *const handover = (opq_handover_t *)(uintptr_t)OPQ_HANDOVER_ADDRESS;
 
 // A check takes some 0.1 s at 168 MHz and 1 s at 16 MHz, a hash of a full slot as much: fed between them.
@@ -69,7 +71,7 @@ static void await_power(void) {
     }
 }
 
-// Comes back when nobody helped in time and there is an image to start.
+// Comes back when nobody helped in time, there is an image to start and nothing was written: `plan` still holds.
 static void recover(const opq_nor_t *nor, const opq_boot_facts_t *facts, const opq_boot_plan_t *plan) {
     static opq_recovery_t recovery;
     opq_line_start();
@@ -95,6 +97,9 @@ static void recover(const opq_nor_t *nor, const opq_boot_facts_t *facts, const o
             silent_s++;
             if (plan->wait_ms != OPQ_BOOT_FOR_EVER && silent_s >= plan->wait_ms / 1000u) {
                 opq_line_end();
+                if (recovery.update.state != OPQ_UPDATE_IDLE) {
+                    opq_power_reset();
+                }
                 return;
             }
         }
@@ -134,8 +139,9 @@ static void __attribute__((noreturn)) boot(void) {
     opq_watchdog_start();
     opq_micros_start();
 
+    // Power came on: whatever CCM holds from before a short cut, nobody meant it for this start.
     opq_handover_t before, now = {0};
-    bool told = opq_handover_read(handover, &before);  // false: power came on
+    bool told = opq_handover_read(handover, &before) && (csr & (RCC_CSR_PORRSTF | RCC_CSR_BORRSTF)) == 0;
     bool by_watchdog = (csr & RCC_CSR_IWDGRSTF) != 0;
     now.watchdog_resets = by_watchdog && told && before.watchdog_resets < UINT8_MAX ? before.watchdog_resets : 0;
     now.watchdog_resets = (uint8_t)(now.watchdog_resets + (by_watchdog ? 1u : 0u));

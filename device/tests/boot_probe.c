@@ -32,6 +32,7 @@ void probe_recovery(void);
 void probe_feed(const uint8_t *bytes, size_t count);
 size_t probe_sent(uint8_t *out);
 int probe_reset_wanted(void);
+uint32_t probe_heard(void);
 
 void probe_new(uint64_t seed, const uint8_t *public_key) {
     nor_flash_new(&flash, seed);
@@ -116,3 +117,5 @@ size_t probe_sent(uint8_t *out) {
 }
 
 int probe_reset_wanted(void) { return recovery.reset ? 1 : 0; }
+
+uint32_t probe_heard(void) { return recovery.heard; }

@@ -116,6 +116,51 @@ def test_a_downgrade_is_refused_in_recovery_too() -> None:
     assert box.start().slot == Slot.A
 
 
+def on_trial_in_recovery() -> Line:
+    """A holds 1.0.5, confirmed; B 1.0.6 on its first trial; then recovery is asked for."""
+    box = BoxOnPc()
+    box.programmer(Slot.A, image(5, Slot.A))
+    box.start()
+    box.confirm(Slot.A)
+    box.programmer(Slot.B, image(6, Slot.B))
+    assert (box.start().slot, box.start(wish=True).action) == (Slot.B, RECOVERY)
+    return Line(box)
+
+
+def test_recovery_replaces_the_image_on_trial_and_leaves_the_confirmed_one() -> None:
+    line = on_trial_in_recovery()
+    content = image(6, Slot.B)
+    assert line.command(Operation.UPDATE_BEGIN, str(len(content))).detail == "B"
+    line.piece(0, content[:512])
+    assert line.piece(512, content[512:1024]).detail == "1024"
+    plan = line.box.start()
+    assert (plan.slot, plan.trials, plan.floor_version) == (Slot.A, 0, 0x0100_0005)
+
+
+def test_a_body_that_nobody_checked_does_not_start_when_recovery_ends_in_silence_at_low_power() -> None:
+    """A signed header and a foreign body; then the boot loader goes on as it planned before."""
+    line = on_trial_in_recovery()
+    slot = Slot.A if line.command(Operation.UPDATE_BEGIN, "2512").detail == "A" else Slot.B
+    line.piece(0, image(6, slot)[:512])
+    assert line.piece(512, b"\x66" * 512).detail == "1024"
+    line.box.c.probe_low_power(1)
+    line.box.c.probe_begin()
+    started = Slot(line.box.c.probe_of_plan(1))
+    assert started is not slot
+
+
+def test_only_who_updates_keeps_recovery_waiting(line: Line) -> None:
+    """A gateway that goes on asking who is there is no help."""
+    for operation in (Operation.HELLO, Operation.SYNC_TIME, Operation.UPDATE_END):
+        line.command(operation)
+    line.command(Operation.UPDATE_BEGIN, "no number")
+    line.piece(512, b"out of nowhere")
+    assert line.box.c.probe_heard() == 0
+    line.command(Operation.UPDATE_BEGIN, "2512")
+    line.piece(0, image(1, Slot.A)[:512])
+    assert line.box.c.probe_heard() == 2
+
+
 @pytest.mark.parametrize("argument", ["", "x", "-1", "12 ", "99999999999", "100", "500000"])
 def test_a_length_that_is_none_is_a_bad_argument(line: Line, argument: str) -> None:
     assert line.command(Operation.UPDATE_BEGIN, argument).status is Status.BAD_ARGUMENT

@@ -1,7 +1,8 @@
 """Updater: a firmware image from the line into the other slot, and the trial of the image that runs.
 
 A running image on trial is confirmed after CONFIRM_MS of samples without a loss or an exception. One that
-does not get there within GIVE_UP_MS resets, until the boot loader goes back to the older image.
+does not get there within GIVE_UP_MS resets, until the boot loader goes back to the older image. The same
+CONFIRM_MS of an image confirmed long ago end the boot loader's count of watchdog resets in a row.
 """
 
 import time
@@ -46,12 +47,15 @@ class Updater:
         self._ticks_ms = ticks_ms
         self._began_ms = self._healthy_ms = ticks_ms()
         self._trial = update.on_trial()
+        facts = update.boot()
+        self._owes_health = self._trial or (facts is not None and facts[2] > 0)
         self._lost = 0
         self._exceptions = 0
         self._confirm_ms = 0
         self._erasing = False
         self._erase_ms = 0
         self._piece_ms = 0
+        self._refused = 0
         self.receiving = False
         if update.rolled_back():
             journal.put(codes.UPDATE_ROLLED_BACK)
@@ -67,6 +71,7 @@ class Updater:
         status = update.begin(length)
         if status == update.OK:
             self._erasing = False
+            self._refused = 0
             self._receives(True)
             self._journal.put(codes.UPDATE_BEGUN, length, update.slot())
             return codes.DONE, "AB"[update.slot()]
@@ -87,8 +92,7 @@ class Updater:
                 self._erase_ms = self._ticks_ms()
             pipeline.acknowledge(command_id, codes.BUSY, str(update.next()))
         elif status == update.BAD_IMAGE:
-            self._receives(False)
-            self._journal.put(codes.UPDATE_REFUSED, update.verdict(), update.next())
+            self._refuse(update.next())
             pipeline.acknowledge(command_id, codes.FAILED, f"verdict {update.verdict()}")
         else:
             pipeline.acknowledge(command_id, codes.FAILED, f"status {status}")
@@ -102,8 +106,8 @@ class Updater:
             self._piece_ms = self._ticks_ms()
         elif self.receiving and time.ticks_diff(self._ticks_ms(), self._piece_ms) > IDLE_MS:
             self._receives(False)
-        if self._trial:
-            self._try()
+        if self._owes_health:
+            self._watch_health()
 
     def end(self) -> tuple[int, str]:
         """Verify and mark for trial; the caller resets when it is DONE."""
@@ -116,9 +120,17 @@ class Updater:
             self._journal.put(codes.UPDATE_VERIFIED, length, update.slot())
             return codes.DONE, "AB"[update.slot()]
         if status == update.BAD_IMAGE:
-            self._journal.put(codes.UPDATE_REFUSED, update.verdict(), length)
+            self._refuse(length)
             return codes.FAILED, f"verdict {update.verdict()}"
         return codes.FAILED, f"status {status}"
+
+    def _refuse(self, at_byte: int) -> None:
+        """Each verdict is told once per update, however many pieces follow."""
+        self._receives(False)
+        verdict = update.verdict()
+        if verdict != self._refused:
+            self._refused = verdict
+            self._journal.put(codes.UPDATE_REFUSED, verdict, at_byte)
 
     def _receives(self, receiving: bool) -> None:
         if receiving:
@@ -128,7 +140,7 @@ class Updater:
         self.receiving = receiving
         self._piece_ms = self._ticks_ms()
 
-    def _try(self) -> None:
+    def _watch_health(self) -> None:
         now_ms = self._ticks_ms()
         if (
             self._sampler.stopped
@@ -147,10 +159,11 @@ class Updater:
                 return
             status = update.confirm()
             if status == 0:
-                self._trial = False
-                self._journal.put(codes.UPDATE_CONFIRMED, 1 - update.slot())
+                if self._trial:
+                    self._journal.put(codes.UPDATE_CONFIRMED, 1 - update.slot())
+                self._trial = self._owes_health = False
             else:
                 self._confirm_ms = time.ticks_add(now_ms, CONFIRM_AGAIN_MS)
                 self._journal.put(codes.UPDATE_CONFIRM_FAILED, status)
-        elif time.ticks_diff(now_ms, self._began_ms) >= GIVE_UP_MS:
+        elif self._trial and time.ticks_diff(now_ms, self._began_ms) >= GIVE_UP_MS:
             board.reset()

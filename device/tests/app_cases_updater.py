@@ -73,6 +73,21 @@ def case_a_bad_image_is_refused_with_the_verdict_and_nothing_resets():
     assert board.resets == 0
 
 
+def case_a_refusal_is_logged_once_per_update_however_many_pieces_follow():
+    def pieces():
+        update.answers[:] = [update.BAD_IMAGE] * 5
+        pipeline.inbox.extend((pipeline.UPDATE_DATA, 2 + i, 512, bytes(1024)) for i in range(5))
+
+    run = Run()
+    run.later(1000, command(codes.UPDATE_BEGIN, "200000", 1))
+    run.later(1100, pieces)
+    run.later(2000, command(codes.UPDATE_BEGIN, "200000", 8))
+    run.later(2100, pieces)
+    run.for_ms(3000)
+    assert len([ack for ack in pipeline.named("ack") if ack[1] == codes.FAILED]) == 10
+    assert logs(codes.UPDATE_REFUSED) == [(8, 0)] * 2
+
+
 def case_an_update_of_no_number_is_a_bad_argument():
     assert asked(codes.UPDATE_BEGIN, "big")[0] == codes.BAD_ARGUMENT
 
@@ -118,6 +133,22 @@ def case_a_trial_without_samples_ends_in_a_reset():
         pass
     assert board.resets == 1 and update.confirms == 0
     assert 120_000 <= fake_time.now_ms < 125_000
+
+
+def case_ten_seconds_of_samples_end_the_count_of_watchdog_resets_of_a_confirmed_image():
+    update.watchdog_resets = 3
+    run = Run()
+    run.later(9000, lambda: None if update.confirms == 0 else 1 / 0)
+    run.for_ms(20_000)
+    assert update.confirms == 1 and run.supervisor.exceptions == 0
+    assert not logs(codes.UPDATE_CONFIRMED)
+
+
+def case_a_confirmed_image_after_watchdog_resets_is_not_reset_for_want_of_samples():
+    update.watchdog_resets = 3
+    acquire.stalled = True
+    Run().for_ms(130_000)
+    assert board.resets == 0 and update.confirms == 0
 
 
 def case_an_image_that_is_no_trial_is_never_confirmed():

@@ -32,5 +32,9 @@ def on_trial() -> bool:
 def confirm() -> int:
     """The running image is healthy; 0: done (opq_nor_status_t)."""
 
+def boot() -> tuple[int, int, int, int, int, int, int, int, int] | None:
+    """What the boot loader says: slot, trials, watchdog resets in a row, verdicts of A and B, lowest version,
+    its own version, check_us, starts."""
+
 def rolled_back() -> bool:
     """This start is of the older image: the newer one was rejected."""

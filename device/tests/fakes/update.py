@@ -8,6 +8,7 @@ trial = False
 confirms = 0
 confirm_status = 0
 back = False
+watchdog_resets = 0
 sectors = 0
 
 
@@ -57,6 +58,10 @@ def confirm():
     global confirms
     confirms += 1
     return confirm_status
+
+
+def boot():
+    return (0, int(trial), watchdog_resets, 0, 1, 0x01000000, 0x01000000, 133_000, 1)
 
 
 def rolled_back():

@@ -13,7 +13,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KEYS = ("gps", "gps_baud", "leap_seconds", "cable_delay_ns", "tcxo_ppb_per_k", "tcxo_ppb_per_k_sigma")
+KEYS = (
+    "gps",
+    "gps_baud",
+    "leap_seconds",
+    "cable_delay_ns",
+    "label_offset_s",
+    "tcxo_ppb_per_k",
+    "tcxo_ppb_per_k_sigma",
+)
 """Settings that the clock is told."""
 KEEP_MS = 3_600_000
 """What is learnt of the crystal is kept at most once an hour: 16 KB of flash, 10,000 erases."""
@@ -39,6 +47,7 @@ class Receiver:
             settings.number("tcxo_ppb_per_k"),
             settings.number("tcxo_ppb_per_k_sigma"),
             settings.integer("gps_baud"),
+            settings.integer("label_offset_s"),
         )
 
     def poll(self) -> None:

@@ -80,6 +80,13 @@ def case_a_setting_that_is_neither_the_features_nor_the_clocks_leaves_them_alone
     assert configured == [1, 1] and len(clock.configured) == 2, configured
 
 
+def case_the_receivers_label_offset_is_told_to_the_clock():
+    run = Run()
+    run.later(1000, command(codes.PUT_SETTING, "label_offset_s=-1"))
+    run.for_ms(2000)
+    assert [facts[-1] for facts in clock.configured] == [0, -1]
+
+
 def case_an_argument_without_equals_is_a_bad_argument():
     assert asked(codes.PUT_SETTING, "gain")[0] == codes.BAD_ARGUMENT
 

@@ -12,6 +12,7 @@ def configure(
     ppb_per_k: float,
     ppb_per_k_sigma: float,
     baud: int = 9600,
+    label_offset_s: int = 0,
 ) -> None:
     """`receiver`: nmea, ubx or none. At the start, and again when settings change."""
 

@@ -51,13 +51,14 @@ static void ask(void) {
     opq_uart_send(OPQ_UART_GPS);
 }
 
-// configure(receiver, leap_seconds, pulse_delay_ns, ppb_per_k, ppb_per_k_sigma[, baud])
+// configure(receiver, leap_seconds, pulse_delay_ns, ppb_per_k, ppb_per_k_sigma[, baud[, label_offset_s]])
 static mp_obj_t clock_configure(size_t n, const mp_obj_t *args) {
     const char *receiver = mp_obj_str_get_str(args[0]);
     opq_clock_config_t config;
     opq_clock_config_default(&config, OPQ_BOARD_TCXO);
     config.leap_seconds = (int8_t)mp_obj_get_int(args[1]);
     config.pulse_delay_ns = (int32_t)mp_obj_get_int(args[2]);
+    config.label_offset_s = n > 6 ? (int8_t)mp_obj_get_int(args[6]) : 0;
     float sigma = mp_obj_get_float_to_f(args[4]);
     if (sigma > 0.0f) { // kept in flash from an earlier start
         config.tcxo_ppb_per_k = mp_obj_get_float_to_f(args[3]);
@@ -77,7 +78,7 @@ static mp_obj_t clock_configure(size_t n, const mp_obj_t *args) {
     silent_s = ASK_AGAIN_S; // with the next second
     return mp_const_none;
 }
-static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(clock_configure_obj, 5, 6, clock_configure);
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(clock_configure_obj, 5, 7, clock_configure);
 
 static void told(opq_gps_t what, const opq_label_t *label, const opq_leap_t *leap) {
     if (what == OPQ_GPS_LABEL) {

@@ -23,6 +23,7 @@ const opq_setting_t opq_setting_table[] = {
     INTEGER("gps_baud", "9600", 4800, 460800),
     INTEGER("leap_seconds", "18", 0, 60),       // GPS - UTC since 2017-01-01 (IERS Bulletin C 52); the receiver's wins
     INTEGER("cable_delay_ns", "0", 0, 100000),  // antenna cable: about 5 ns/m
+    INTEGER("label_offset_s", "0", -1, 1),      // added to the receiver's seconds: -1 where it names the pulse to come
     NUMBER("tcxo_ppb_per_k", "0", -2000, 2000), // learnt while locked
     NUMBER("tcxo_ppb_per_k_sigma", "0", 0, 2000),  // 0: never learnt
     NUMBER("battery_low_v", "3.4", 0, 60),

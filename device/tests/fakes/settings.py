@@ -23,6 +23,7 @@ values = {
     "gps_baud": "9600",
     "leap_seconds": "18",
     "cable_delay_ns": "0",
+    "label_offset_s": "0",
     "tcxo_ppb_per_k": "0",
     "tcxo_ppb_per_k_sigma": "0",
     "battery_low_v": "3.4",

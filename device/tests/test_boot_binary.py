@@ -213,6 +213,22 @@ def test_the_recovery_pin_holds_a_good_image_back(boot: bytes, app: Place, play:
     assert names(run) == []
 
 
+def test_recovery_that_wrote_something_ends_its_silence_with_a_reset_and_judges_anew(
+    boot: bytes, app: Place, play: Play
+) -> None:
+    """A rejected image gets 30 s of help; a helper who goes away after his first piece costs 30 s more."""
+    rejected = bytearray(flash_of(boot, app("rejected", 1, Slot.A), confirmed=Slot.A))
+    status = Slot.A.address - ORIGIN + SLOT_BYTES - STATUS_BYTES
+    rejected[status + 24 : status + 64] = b"\xff" * 8 + bytes(32)  # not confirmed; rejected, three trials
+    begun = told(app("half", 2, Slot.B), S // 2)[:3]
+    questions = [(second * S, Command(9, Operation.HELLO)) for second in range(10, 90, 5)]
+    run = play(bytes(rejected), 80, *begun, *questions)
+    assert names(run) == ["rejected"]
+    [(at_ns, cause)] = run.report["resets"]
+    assert cause == "software"
+    assert 30 * S < at_ns < 40 * S
+
+
 def test_power_cuts_in_the_first_start_leave_an_image_that_starts(
     boot: bytes, app: Place, play: Play
 ) -> None:

@@ -16,38 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "boot.h"
-#include "nor_flash.h"
-#include "sha256.h"
-#include "update.h"
-
-#ifdef FAST
-static bool fast_check(const uint8_t signature[64], const uint8_t key[32], const uint8_t *message, size_t length) {
-    opq_sha256_t sha;
-    uint8_t digest[32];
-    opq_sha256_init(&sha);
-    opq_sha256_update(&sha, key, 32);
-    opq_sha256_update(&sha, message, length);
-    opq_sha256_final(&sha, digest);
-    return memcmp(signature, digest, 32) == 0 && memcmp(signature + 32, digest, 32) == 0;
-}
-#define CHECK fast_check
-#else
-#include "ed25519.h"
-#define CHECK opq_ed25519_check
-#endif
+#include "cut_box.h"
 
 #ifndef STARTS
 #define STARTS 5  // how often a Box is started again to see that it stays what it is
 #endif
-enum { VERSIONS = 4, NOBODY = -1 };
 #define FIRST_BYTE 0x20000u  // offset of slot A; both slots are 768 KB
 #define BYTES 0xC0000u
-
-typedef struct {
-    uint8_t *bytes;
-    size_t length;
-} file_t;
 
 typedef struct {
     const char *name;
@@ -64,83 +39,8 @@ static const kind_t KINDS[] = {
     {"blank, by recovery", OPQ_SLOT_NONE, OPQ_SLOT_A, NOBODY, 1},
 };
 
-static nor_flash_t before, flash;
-static file_t files[VERSIONS][2];
-static uint8_t key[32];
+static nor_flash_t before;
 static uint64_t cuts, corrupt, bricked, old_started, new_started, late, rolled_back;
-
-static void read_files(const char *folder) {
-    for (int version = 0; version < VERSIONS; version++) {
-        for (int slot = 0; slot < 2; slot++) {
-            char path[512];
-            snprintf(path, sizeof path, "%s/v%d_%c.bin", folder, version, 'A' + slot);
-            FILE *file = fopen(path, "rb");
-            file_t *into = &files[version][slot];
-            into->bytes = malloc(OPQ_SLOT_BYTES);
-            into->length = file != NULL ? fread(into->bytes, 1, OPQ_SLOT_BYTES, file) : 0;
-            if (file != NULL) {
-                fclose(file);
-            }
-        }
-    }
-    char path[512];
-    snprintf(path, sizeof path, "%s/key", folder);
-    FILE *file = fopen(path, "rb");
-    if (file == NULL || fread(key, 1, sizeof key, file) != sizeof key) {
-        fprintf(stderr, "%s: no key of 32 bytes\n", path);
-        exit(2);
-    }
-    fclose(file);
-}
-
-// --- what a Box does
-
-typedef struct {
-    opq_slot_t slot;  // NONE: recovery
-    int version;      // whose bytes are there to the last; NOBODY: nobody's
-    bool confirmed;
-} start_t;
-
-static start_t start(uint32_t cut_at) {
-    opq_boot_facts_t facts = {.hardware = "opqbox", .public_key = key, .check = CHECK};
-    nor_flash_power_up(&flash, cut_at);
-    opq_boot_plan_t plan = opq_boot_plan(&flash.nor, &facts);
-    start_t found = {.slot = OPQ_SLOT_NONE, .version = NOBODY, .confirmed = false};
-    if (plan.action != OPQ_BOOT_START) {
-        return found;
-    }
-    opq_boot_begin(&flash.nor, &plan);
-    found.slot = plan.slot;
-    found.confirmed = plan.trials == 0;
-    for (int version = 0; version < VERSIONS; version++) {
-        const file_t *file = &files[version][plan.slot];
-        if (memcmp(opq_nor_at(&flash.nor, opq_slot_address(plan.slot)), file->bytes, file->length) == 0) {
-            found.version = version;
-        }
-    }
-    return found;
-}
-
-static bool update(opq_slot_t running, opq_slot_t target, int version, uint32_t floor) {
-    static opq_update_t receiver;
-    const file_t *file = &files[version][target];
-    opq_image_rules_t rules = {.hardware = "opqbox", .floor_version = floor, .public_key = key, .check = CHECK};
-    opq_update_init(&receiver, &flash.nor, &rules, running, target);
-    if (opq_update_begin(&receiver, (uint32_t)file->length) != OPQ_UPDATE_OK) {
-        return false;
-    }
-    while (receiver.next < file->length) {
-        uint32_t left = (uint32_t)file->length - receiver.next, count = left < 1000 ? left : 1000;
-        opq_update_status_t status = opq_update_data(&receiver, receiver.next, file->bytes + receiver.next, count);
-        if (status == OPQ_UPDATE_BUSY) {
-            status = opq_update_step(&receiver);
-        }
-        if ((status != OPQ_UPDATE_OK && status != OPQ_UPDATE_BUSY) || flash.off) {
-            return false;
-        }
-    }
-    return opq_update_end(&receiver) == OPQ_UPDATE_OK && !flash.off;
-}
 
 static uint32_t number(int version) { return version < 0 ? 0 : 0x01000000u + (uint32_t)version; }
 
@@ -152,30 +52,30 @@ static void must(bool good, const char *what) {
 }
 
 static void prepare(const kind_t *kind) {
-    nor_flash_new(&flash, 7);
+    nor_flash_new(&cut_flash, 7);
     opq_slot_t other = kind->target;
     if (kind == &KINDS[2]) {
-        const file_t *file = &files[1][OPQ_SLOT_A];
-        must(opq_nor_write(&flash.nor, OPQ_SLOT_A_ADDRESS, file->bytes, file->length) == OPQ_NOR_OK, "by programmer");
+        const cut_file_t *file = &cut_files[1][OPQ_SLOT_A];
+        must(opq_nor_write(&cut_flash.nor, OPQ_SLOT_A_ADDRESS, file->bytes, file->length) == OPQ_NOR_OK, "by programmer");
     } else if (kind->running != OPQ_SLOT_NONE) {
-        must(update(OPQ_SLOT_NONE, other, 0, 0), "oldest");
-        must(start(0).version == 0, "oldest starts");
-        opq_update_confirm(&flash.nor, other);
-        must(update(other, kind->running, 1, 0), "old");
+        must(cut_box_update(OPQ_SLOT_NONE, other, 0, 0), "oldest");
+        must(cut_box_start(0).version == 0, "oldest starts");
+        opq_update_confirm(&cut_flash.nor, other);
+        must(cut_box_update(other, kind->running, 1, 0), "old");
     }
     if (kind->running != OPQ_SLOT_NONE) {
-        must(start(0).version == 1, "old starts");
-        opq_update_confirm(&flash.nor, kind->running);
+        must(cut_box_start(0).version == 1, "old starts");
+        opq_update_confirm(&cut_flash.nor, kind->running);
     }
     if (kind == &KINDS[3]) {
-        must(update(kind->running, other, 3, 0), "image that will be rejected");
+        must(cut_box_update(kind->running, other, 3, 0), "image that will be rejected");
         for (int i = 0; i < OPQ_SLOT_TRIALS; i++) {
-            must(start(0).version == 3, "trial");
+            must(cut_box_start(0).version == 3, "trial");
         }
-        must(start(0).version == 1, "rollback");
+        must(cut_box_start(0).version == 1, "rollback");
     }
     nor_flash_new(&before, 7);
-    memcpy(before.bytes, flash.bytes, sizeof before.bytes);
+    memcpy(before.bytes, cut_flash.bytes, sizeof before.bytes);
     before.writable = 7u << 5 | 7u << 8;
 }
 
@@ -183,25 +83,25 @@ static bool confirming;  // the power went while health was being reported: it m
 
 // Update, reset, trial, health, reset. True: the new image had been confirmed before the power went.
 static bool session(const kind_t *kind, uint32_t cut_at) {
-    nor_flash_power_up(&flash, cut_at);
+    nor_flash_power_up(&cut_flash, cut_at);
     confirming = false;
     uint32_t used = 0;
-    if (!update(kind->running, kind->target, kind->new_version, number(kind->old_version)) || flash.off) {
+    if (!cut_box_update(kind->running, kind->target, kind->new_version, number(kind->old_version)) || cut_flash.off) {
         return false;
     }
     for (int step = 0; step < 2; step++) {
-        used += flash.operations;
+        used += cut_flash.operations;
         if (cut_at <= used) {
-            flash.off = false;
+            cut_flash.off = false;
             return step > 0;
         }
-        start_t started = start(cut_at - used);
-        if (flash.off) {
+        cut_start_t started = cut_box_start(cut_at - used);
+        if (cut_flash.off) {
             return step > 0;
         }
         if (started.slot == kind->target) {
-            opq_update_confirm(&flash.nor, started.slot);
-            if (flash.off) {
+            opq_update_confirm(&cut_flash.nor, started.slot);
+            if (cut_flash.off) {
                 confirming = true;
                 return step > 0;
             }
@@ -210,7 +110,7 @@ static bool session(const kind_t *kind, uint32_t cut_at) {
     return true;
 }
 
-static bool is_expected(const kind_t *kind, const start_t *started) {
+static bool is_expected(const kind_t *kind, const cut_start_t *started) {
     bool old = started->slot == kind->running && started->version == kind->old_version;
     bool new = started->slot == kind->target && started->version == kind->new_version;
     return old || new;
@@ -218,7 +118,7 @@ static bool is_expected(const kind_t *kind, const start_t *started) {
 
 static bool stays(opq_slot_t slot) {
     for (int again = 0; again < STARTS; again++) {
-        start_t started = start(0);
+        cut_start_t started = cut_box_start(0);
         if (started.slot != slot || !started.confirmed) {
             return false;
         }
@@ -228,12 +128,12 @@ static bool stays(opq_slot_t slot) {
 
 // The new image runs on trial: with health it stays, without it the old one comes back.
 static bool goes_on(const kind_t *kind, bool confirmed) {
-    if (confirmed || kind->running == OPQ_SLOT_NONE || nor_flash_random(&flash) % 2 == 0) {
-        return opq_update_confirm(&flash.nor, kind->target) == OPQ_NOR_OK && stays(kind->target);
+    if (confirmed || kind->running == OPQ_SLOT_NONE || nor_flash_random(&cut_flash) % 2 == 0) {
+        return opq_update_confirm(&cut_flash.nor, kind->target) == OPQ_NOR_OK && stays(kind->target);
     }
-    start_t started = {.slot = kind->target};
+    cut_start_t started = {.slot = kind->target};
     for (int again = 0; again < OPQ_SLOT_TRIALS + 1 && started.slot == kind->target; again++) {
-        started = start(0);
+        started = cut_box_start(0);
     }
     if (confirming && started.slot == kind->target) {
         return stays(kind->target);
@@ -243,39 +143,39 @@ static bool goes_on(const kind_t *kind, bool confirmed) {
 }
 
 static bool works_again(const kind_t *kind) {
-    start_t started;
-    if (!update(kind->running, kind->target, kind->new_version, number(kind->old_version))) {
+    cut_start_t started;
+    if (!cut_box_update(kind->running, kind->target, kind->new_version, number(kind->old_version))) {
         return false;
     }
-    started = start(0);
+    started = cut_box_start(0);
     return started.slot == kind->target && started.version == kind->new_version &&
-           opq_update_confirm(&flash.nor, kind->target) == OPQ_NOR_OK && stays(kind->target);
+           opq_update_confirm(&cut_flash.nor, kind->target) == OPQ_NOR_OK && stays(kind->target);
 }
 
 // False: the session ran to its end before the cut.
 static bool trial(const kind_t *kind, uint32_t cut_at, uint64_t seed) {
-    nor_flash_copy(&flash, &before, FIRST_BYTE, BYTES, seed);
-    flash.outside = 0;
+    nor_flash_copy(&cut_flash, &before, FIRST_BYTE, BYTES, seed);
+    cut_flash.outside = 0;
     bool confirmed = session(kind, cut_at);
-    if (!flash.off) {
+    if (!cut_flash.off) {
         return false;
     }
     cuts++;
-    for (int again = 0; again < 2 && nor_flash_random(&flash) % 3 == 0; again++) {
-        start(1 + (uint32_t)(nor_flash_random(&flash) % 6));
-        if (!flash.off) {
+    for (int again = 0; again < 2 && nor_flash_random(&cut_flash) % 3 == 0; again++) {
+        cut_box_start(1 + (uint32_t)(nor_flash_random(&cut_flash) % 6));
+        if (!cut_flash.off) {
             break;
         }
         cuts++;
     }
-    start_t first = start(0);
+    cut_start_t first = cut_box_start(0);
     bool nothing_yet = kind->running == OPQ_SLOT_NONE && first.slot == OPQ_SLOT_NONE && !confirmed;
     corrupt += !nothing_yet && !is_expected(kind, &first);
     corrupt += confirmed && first.slot != kind->target;
     bool new = first.slot == kind->target;
     if (!new && !nothing_yet) {
         for (int again = 0; again < STARTS && !new; again++) {  // a torn header may read well at a later start
-            start_t started = start(0);
+            cut_start_t started = cut_box_start(0);
             corrupt += !is_expected(kind, &started);
             new = started.slot == kind->target;
             late += new;
@@ -285,7 +185,7 @@ static bool trial(const kind_t *kind, uint32_t cut_at, uint64_t seed) {
     new_started += new;
     bool good = new ? goes_on(kind, first.confirmed) : works_again(kind);
     bricked += !good;
-    bricked += flash.outside;
+    bricked += cut_flash.outside;
     return true;
 }
 
@@ -294,7 +194,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "power_cuts_update FOLDER FIRST STEP SEEDS [KIND]\n");
         return 2;
     }
-    read_files(argv[1]);
+    cut_box_read(argv[1]);
     uint32_t first = (uint32_t)strtoul(argv[2], NULL, 10), step = (uint32_t)strtoul(argv[3], NULL, 10);
     uint64_t seeds = strtoull(argv[4], NULL, 10);
     uint32_t longest = 0;

@@ -16,13 +16,13 @@ from opq_proto.firmware_image import Slot, make_image
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 KEY = PRIVATE.public_key().public_bytes_raw()
-SOURCES = (*UPDATE, BOOT / "boot.c", FLASH, HERE / "power_cuts_update.c")
+SOURCES = (*UPDATE, BOOT / "boot.c", FLASH, HERE / "cut_box.c", HERE / "power_cuts_update.c")
 FIRMWARE_BYTES = 190_000
 """About what the app has (device/port)."""
 
 
 def fast(message: bytes) -> bytes:
-    """power_cuts_update.c, FAST."""
+    """cut_box.c, FAST."""
     return hashlib.sha256(KEY + message).digest() * 2
 
 

@@ -109,3 +109,18 @@ def test_what_cryptography_signs_the_box_takes_and_nothing_else(c: ctypes.CDLL) 
         assert good(c, signature, key, message)
         assert not good(c, signature, key, message + b"\0")
         assert not good(c, signature, source.randbytes(32), message)
+
+
+ORDER = 2**252 + 27742317777372353535851937790883648493
+"""L of RFC 8032, 5.1."""
+
+
+@pytest.mark.parametrize("times", [1, 2, 7])
+def test_a_signature_has_one_form_only(c: ctypes.CDLL, times: int) -> None:
+    """RFC 8032, 5.1.7: S + L fulfils the equation as well as S, and is refused."""
+    private = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    key, message = private.public_key().public_bytes_raw(), b"an image's header"
+    signature = private.sign(message)
+    assert good(c, signature, key, message)
+    other = int.from_bytes(signature[32:], "little") + times * ORDER
+    assert not good(c, signature[:32] + other.to_bytes(32, "little"), key, message)

@@ -14,10 +14,13 @@ import pytest
 
 from opq_hil.backends.backend import Backend, BackendError
 from opq_hil.backends.choice import BACKENDS, backend
+from opq_hil.backends.qemu import ABSENT
 from opq_hil.firmware import VARIABLE, Firmware, FirmwareError, read_firmware
 from opq_hil.suites.scenario import Bench
 
 WALL_LIMIT_S = 240.0
+SMOKE = "test_stock_qemu_smoke.py"
+"""What runs on QEMU as distributions have it."""
 _absent = pytest.StashKey[str]()
 
 
@@ -71,13 +74,32 @@ def hil_bench(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say loudly what did not run because there is no emulator: a skip is easily overlooked."""
+    """Say loudly what did not run because there is no emulator: a skip is easily overlooked.
+
+    On stock QEMU the smoke suite runs (hil/README.md): how it went is told too, and that it is not the rest.
+    """
     why = config.stash.get(_absent, "")
-    if not why:
-        return
+    reasons = (why, *ABSENT) if why else ABSENT
     skipped = terminalreporter.stats.get("skipped", [])
-    names = [report.nodeid for report in skipped if why in str(report.longrepr)]
-    terminalreporter.section("THE FIRMWARE DID NOT RUN", red=True)
-    terminalreporter.write_line(why)
-    for name in names:
-        terminalreporter.write_line(f"not run: {name}")
+    absent = [report for report in skipped if any(reason in str(report.longrepr) for reason in reasons)]
+    if not why and not absent:
+        return
+    smoke = {
+        outcome: sum(SMOKE in report.nodeid for report in terminalreporter.stats.get(outcome, []))
+        for outcome in ("passed", "failed", "error", "skipped")
+    }
+    ran = smoke["passed"] + smoke["failed"]
+    title = "THE FIRMWARE DID NOT RUN" + (" ON OUR QEMU: ONLY THE SMOKE SUITE DID" if ran else "")
+    terminalreporter.section(title, red=True)
+    terminalreporter.write_line(why or "no emulator with our machine")
+    if ran:
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in smoke.items() if count)
+        terminalreporter.write_line(
+            f"smoke suite on stock QEMU: {counts}; no sampling, no time, no update in it"
+        )
+    else:
+        terminalreporter.write_line(
+            "nor did the smoke suite on stock QEMU (hil/tests/test_stock_qemu_smoke.py)"
+        )
+    for report in absent:
+        terminalreporter.write_line(f"not run: {report.nodeid or report.longrepr[0]}")

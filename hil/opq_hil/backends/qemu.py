@@ -28,6 +28,8 @@ FLASH_BYTES = 1 << 20
 ICOUNT = "shift=3,sleep=off"
 START_LIMIT_S = 20.0
 END_LIMIT_S = 10.0
+ABSENT = ("there is no QEMU", "without our machine", "our QEMU is not here")
+"""One of these is in every reason for having no emulator of ours."""
 _PTY = re.compile(r"char device redirected to (\S+) \(label serial0\)")
 
 
@@ -55,8 +57,10 @@ class Qemu:
         """Why no world can be played; stock QEMU lacks our machine."""
         found = self.binary
         if found is None:
-            return "there is no QEMU, and ours cannot be built: python -m opq_hil.backends.qemu_build"
-        return f"only {found.version}, without our machine: {found.why}" if found.kind != MACHINE else None
+            given = os.environ.get("OPQ_QEMU")
+            lost = f"OPQ_QEMU={given} is none that runs" if given else "and ours cannot be built"
+            return f"{ABSENT[0]}, {lost}: python -m opq_hil.backends.qemu_build"
+        return f"only {found.version}, {ABSENT[1]}: {found.why}" if found.kind != MACHINE else None
 
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float

@@ -1,6 +1,7 @@
 """The app in the binary that one would flash, on our QEMU: what it answers, keeps, and does when let down."""
 
 import random
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -148,26 +149,32 @@ def test_an_empty_battery_stops_in_order_a_falling_vdd_at_once_and_both_begin_an
 
 
 def test_a_hang_is_ended_by_the_watchdog_and_a_fault_by_a_reset_that_says_where(hil_bench: Bench) -> None:
-    """At the prompt the SysTick interrupt feeds the watchdog: stopping it hangs all but the acquisition."""
+    """At the prompt the SysTick interrupt feeds the watchdog: stopping it hangs all but the acquisition.
+
+    The boot loader counts that reset as one in a row until the app has been well for ten seconds.
+    """
     stop_systick = b"import machine\r\nmachine.mem32[0xE000E010] = 0\r\n"
+    count_resets = b"import update\r\nprint('in a row', update.boot()[2])\r\n"
     read_nothing = b"import machine\r\nmachine.mem32[0x60000000]\r\n"  # no such memory: a bus fault
     said = (
-        (at(2.0), Command(1, Operation.REPL)),
-        (at(2.5), stop_systick),
-        (at(14.0), Command(2, Operation.REPL)),
-        (at(14.5), read_nothing),
+        (at(13.0), Command(1, Operation.REPL)),  # the image is confirmed by then
+        (at(13.5), stop_systick),
+        (at(34.0), Command(2, Operation.REPL)),
+        (at(35.0), count_resets),
+        (at(36.0), read_nothing),
     )
-    run = hil_bench.run(World(at(18), gps=None, said=said))
+    run = hil_bench.run(World(at(39), gps=None, said=said))
     resets = [(why, at_ns / NS) for at_ns, why in run.report["resets"]]
     assert [why for why, _ in resets] == ["iwdg", "software"]
-    assert 5.5 < resets[0][1] - 2.5 < 15.5  # 8.2 s at 32 kHz, LSI 17..47 kHz (DS8626 table 42)
-    assert resets[1][1] - 14.5 < 0.2
+    assert 5.5 < resets[0][1] - 13.5 < 15.5  # 8.2 s at 32 kHz, LSI 17..47 kHz (DS8626 table 42)
+    assert resets[1][1] - 36.0 < 0.2
+    assert re.findall(rb"in a row (\d)", run.capture.data) == [b"0"]
     log = [log_codes.words(entry) for entry in run.capture.of(Log)]
     causes = [facts["reset_cause"] for event, _, facts in log if event == "box.started"]
     assert causes == ["power", "watchdog", "software"]
     [crash] = [facts for event, _, facts in log if event == "box.crashed"]
     assert 0x08020200 <= int(crash["pc"]) & 0xFFFFFFFF < 0x08080000
-    assert run.capture.of(Samples, after_ns=at(17))
+    assert run.capture.of(Samples, after_ns=at(38))
 
 
 def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(hil_bench: Bench) -> None:

@@ -29,7 +29,7 @@ typedef struct {
     uint32_t reset_csr;      // RCC_CSR as the boot loader found it; it clears the flags
     uint32_t floor_version;
     uint32_t boot_version;
-    uint32_t check_us;       // header, signature and hash of the started slot
+    uint32_t check_us;       // judging both slots: header, signature, hash
     uint32_t starts;         // since power came on
     uint32_t spare[7];
     uint32_t crc32;          // of all before

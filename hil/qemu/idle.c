@@ -28,28 +28,40 @@ static int64_t began_virtual_ns, began_real_ns;
 
 #define PACE_NS 1000000
 
-/* In the CPU's thread and outside of any timer: who stops the machine waits for timers, and we wait for its lock. */
-static void keep_pace(CPUState *cpu, run_on_cpu_data ahead_us)
+static int64_t ahead_ns(void)
 {
-    looking = true;
-    bql_unlock();
-    g_usleep(ahead_us.host_ulong);
-    bql_lock();
-    looking = false;
+    return (opq_now_ns() - began_virtual_ns) - (qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - began_real_ns);
+}
+
+/*
+ * In the CPU's thread and outside of any timer: who stops the machine waits for timers, and we wait for its lock.
+ * Several of these wait in line after a jump of virtual time: the first sleeps for all of them.
+ */
+static void keep_pace(CPUState *cpu, run_on_cpu_data nothing)
+{
+    int64_t ahead = ahead_ns();
+
+    if (ahead > 0) {
+        looking = true;
+        bql_unlock();
+        g_usleep(ahead / 1000);
+        bql_lock();
+        looking = false;
+    }
 }
 
 static void pace(void *opaque)
 {
-    int64_t now = opq_now_ns(), real_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME), ahead_ns;
+    int64_t now = opq_now_ns(), ahead;
 
     if (!began_real_ns) {
-        began_real_ns = real_ns;
+        began_real_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
         began_virtual_ns = now;
     }
-    ahead_ns = (now - began_virtual_ns) - (real_ns - began_real_ns);
-    the_box->lag_ns = MAX(the_box->lag_ns, -ahead_ns);
-    if (ahead_ns > 0) {
-        async_run_on_cpu(CPU(the_box->armv7m.cpu), keep_pace, RUN_ON_CPU_HOST_ULONG(ahead_ns / 1000));
+    ahead = ahead_ns();
+    the_box->lag_ns = MAX(the_box->lag_ns, -ahead);
+    if (ahead > 0) {
+        async_run_on_cpu(CPU(the_box->armv7m.cpu), keep_pace, RUN_ON_CPU_NULL);
     }
     timer_mod(pacer, now + PACE_NS);
 }

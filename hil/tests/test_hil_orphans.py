@@ -40,7 +40,8 @@ def test_an_interrupt_ends_a_long_scenario_at_once_and_its_emulator_with_it(
     tmp_path: Path, hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
 ) -> None:
     program = (
-        "import sys; from pathlib import Path; from opq_hil.backends.choice import backend; "
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # nohup ignores it
+        "from pathlib import Path; from opq_hil.backends.choice import backend; "
         "from opq_hil.firmware import read_firmware; from opq_hil.suites.catalogue import chosen, play_all; "
         "play_all(chosen(['one_hour']), backend('qemu', ''), read_firmware(Path(sys.argv[1])), "
         "Path(sys.argv[2]), print)"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from opq_tools.flash import programs
 from opq_tools.flash.chip import DEV_ID, FLASH, Chip
-from opq_tools.flash.errors import FlashError, HalfWrittenError
+from opq_tools.flash.errors import FlashError
 from opq_tools.flash.image import Part
 from opq_tools.flash.progress import Steps
 
@@ -15,6 +15,7 @@ USB_ID = "0483:df11"
 """AN2606: ST's DFU boot loaders."""
 LAYOUTS = {"04*016Kg,01*064Kg,07*128Kg": 1024, "04*016Kg,01*064Kg,03*128Kg": 512}
 """What the F405's ROM says of its flash. DFU tells no device id; no other layout is an F405."""
+WAY_OUT = "its DFU loader is in ROM and is whole: set BOOT0 high, press reset and run the same command again"
 _FOUND = re.compile(
     rf'\[{USB_ID}\].*alt=(\d+), name="@Internal Flash\s*/0x08000000/([^"]+?)\s*"(?:, serial="([^"]*)")?'
 )
@@ -57,10 +58,7 @@ class Dfu:
 
     def read(self, address: int, count: int) -> bytes:
         """Bytes of the flash."""
-        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
-            back = Path(folder) / "back.bin"
-            self._run(f"reading 0x{address:08X}", "-s", f"0x{address:08X}:{count}", "-U", str(back))
-            return back.read_bytes() if back.exists() else b""
+        return programs.read(f"reading 0x{address:08X}", address, count, self._save)
 
     def write(self, parts: Sequence[Part], steps: Steps) -> None:
         """Write each part and read it back; dfu-util erases the sectors that it touches.
@@ -68,24 +66,7 @@ class Dfu:
         Raises:
             HalfWrittenError: the chip does not hold all of them.
         """
-        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
-            for number, part in enumerate(parts):
-                steps.step(f"writing {part.name}", 2 * len(part.padded))
-                file, back = Path(folder) / f"{number}.bin", Path(folder) / f"{number}.back"
-                data = part.padded
-                file.write_bytes(data)
-                try:
-                    self._run(f"writing {part.name}", "-s", f"0x{part.address:08X}", "-D", str(file))
-                    steps.done(len(data))
-                    where = f"0x{part.address:08X}:{len(data)}"
-                    self._run(f"reading {part.name} back", "-s", where, "-U", str(back))
-                    programs.compare(part.name, back, data)
-                except FlashError as error:
-                    raise HalfWrittenError(
-                        f"{error}. The chip may be half-written; its DFU loader is in ROM and is whole: "
-                        "set BOOT0 high, press reset and run the same command again"
-                    ) from error
-                steps.done(len(data))
+        programs.write(parts, steps, self._program_file, self._save, WAY_OUT)
 
     def start(self) -> None:
         """Leave DFU mode and run what is at the flash's beginning. The chip vanishes from USB while dfu-util
@@ -93,6 +74,12 @@ class Dfu:
         with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
             where, unused = f"0x{FLASH:08X}:4:leave", str(Path(folder) / "unused")
             self._run("starting the firmware", "-s", where, "-U", unused, accept=(0, 74, 251))
+
+    def _save(self, doing: str, address: int, count: int, file: Path) -> None:
+        self._run(doing, "-s", f"0x{address:08X}:{count}", "-U", str(file))
+
+    def _program_file(self, doing: str, address: int, file: Path) -> None:
+        self._run(doing, "-s", f"0x{address:08X}", "-D", str(file))
 
     def _run(self, doing: str, *arguments: str, accept: Sequence[int] = (0,)) -> None:
         programs.run(self._program, [*self._which, *arguments], doing=doing, accept=accept)

@@ -1,14 +1,13 @@
 """A debug probe on SWD, by openocd or pyocd: finds the chip, writes, reads back, resets."""
 
 import re
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
 from opq_tools.flash import programs
 from opq_tools.flash.chip import FLASH_SIZE, UID, Chip, check_dev_id
-from opq_tools.flash.errors import FlashError, HalfWrittenError
+from opq_tools.flash.errors import FlashError
 from opq_tools.flash.image import Part
 from opq_tools.flash.progress import Steps
 
@@ -16,6 +15,7 @@ IDCODE = 0xE004_2000
 """DBGMCU_IDCODE (RM0090 38.6.1): the low 12 bits are the device id."""
 INTERFACE = "interface/stlink.cfg"
 """openocd's file for the probe that most have; --interface names another, e.g. interface/cmsis-dap.cfg."""
+WAY_OUT = "a probe needs nothing of what is in it: run the same command again, with reset pressed if it finds no chip"
 
 
 class Probe(ABC):
@@ -47,10 +47,7 @@ class Probe(ABC):
 
     def read(self, address: int, count: int) -> bytes:
         """Bytes of the flash."""
-        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
-            back = Path(folder) / "back.bin"
-            self._save(f"reading 0x{address:08X}", address, count, back)
-            return back.read_bytes() if back.exists() else b""
+        return programs.read(f"reading 0x{address:08X}", address, count, self._save)
 
     def write(self, parts: Sequence[Part], steps: Steps) -> None:
         """Write each part and read it back; the program erases the sectors that it touches.
@@ -58,23 +55,7 @@ class Probe(ABC):
         Raises:
             HalfWrittenError: the chip does not hold all of them.
         """
-        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
-            for number, part in enumerate(parts):
-                steps.step(f"writing {part.name}", 2 * len(part.padded))
-                file, back = Path(folder) / f"{number}.bin", Path(folder) / f"{number}.back"
-                data = part.padded
-                file.write_bytes(data)
-                try:
-                    self._program_file(f"writing {part.name}", part.address, file)
-                    steps.done(len(data))
-                    self._save(f"reading {part.name} back", part.address, len(data), back)
-                    programs.compare(part.name, back, data)
-                except FlashError as error:
-                    raise HalfWrittenError(
-                        f"{error}. The chip may be half-written; a probe needs nothing of what is "
-                        "in it: run the same command again, with reset pressed if it finds no chip"
-                    ) from error
-                steps.done(len(data))
+        programs.write(parts, steps, self._program_file, self._save, WAY_OUT)
 
     def start(self) -> None:
         """Reset the chip and let it run."""

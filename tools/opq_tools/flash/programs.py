@@ -2,10 +2,13 @@
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from opq_tools.flash.errors import FlashError
+from opq_tools.flash.errors import FlashError, HalfWrittenError
+from opq_tools.flash.image import Part
+from opq_tools.flash.progress import Steps
 
 TIMEOUT_S = 300.0
 INSTALL = {
@@ -14,6 +17,10 @@ INSTALL = {
     "pyocd": "pip install pyocd && pyocd pack install stm32f405rgtx",
 }
 LINES_SHOWN = 6
+Save = Callable[[str, int, int, Path], None]
+"""(doing, address, count, file): the flash's bytes into a file."""
+Write = Callable[[str, int, Path], None]
+"""(doing, address, file): a file into the flash."""
 
 
 def find(name: str) -> str:
@@ -65,3 +72,33 @@ def compare(name: str, path: Path, wanted: bytes) -> None:
         return
     where = next((at for at, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), len(found))
     raise FlashError(f"{name}: what was read back differs from byte {where} of {len(wanted)} on")
+
+
+def read(doing: str, address: int, count: int, save: Save) -> bytes:
+    """Bytes of the flash; fewer when the program left no file."""
+    with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+        back = Path(folder) / "back.bin"
+        save(doing, address, count, back)
+        return back.read_bytes() if back.exists() else b""
+
+
+def write(parts: Sequence[Part], steps: Steps, program: Write, save: Save, way_out: str) -> None:
+    """Write each part and read it back; the program erases the sectors that it touches.
+
+    Raises:
+        HalfWrittenError: the chip does not hold all of them; `way_out` says how to go on.
+    """
+    with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+        for number, part in enumerate(parts):
+            data = part.padded
+            steps.step(f"writing {part.name}", 2 * len(data))
+            file, back = Path(folder) / f"{number}.bin", Path(folder) / f"{number}.back"
+            file.write_bytes(data)
+            try:
+                program(f"writing {part.name}", part.address, file)
+                steps.done(len(data))
+                save(f"reading {part.name} back", part.address, len(data), back)
+                compare(part.name, back, data)
+            except FlashError as error:
+                raise HalfWrittenError(f"{error}. The chip may be half-written; {way_out}") from error
+            steps.done(len(data))

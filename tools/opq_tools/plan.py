@@ -52,8 +52,10 @@ class Plan:
     def boxes(self) -> tuple[BoxPort, ...]:
         """All Boxes, each with its serial port."""
         ids = self.fleet.box_ids if self.fleet else ()
-        simulated = tuple(BoxPort(box_id, str(self.ports_dir / f"box{box_id}")) for box_id in ids)
-        real = (replace(box, port=str(self._link(box))) if box.emulated else box for box in self.hardware)
+        simulated = tuple(BoxPort(box_id, str(self._link(box_id))) for box_id in ids)
+        real = (
+            replace(box, port=str(self._link(box.box_id))) if box.emulated else box for box in self.hardware
+        )
         return (*simulated, *real)
 
     @property
@@ -136,12 +138,12 @@ class Plan:
 
     def _emulator(self, box: BoxPort) -> list[str]:
         folder = self.data_dir / "emulated" / f"box{box.box_id}"
-        told = {"box-id": box.box_id, "flash": self.flash, "port": self._link(box), "folder": folder}
+        told = {"box-id": box.box_id, "flash": self.flash, "port": self._link(box.box_id), "folder": folder}
         words = [f"--{name}={value}" for name, value in told.items()]
         return [sys.executable, "-m", "opq_hil.emulated", *words]
 
-    def _link(self, box: BoxPort) -> Path:
-        return self.ports_dir / f"box{box.box_id}"
+    def _link(self, box_id: str) -> Path:
+        return self.ports_dir / f"box{box_id}"
 
 
 def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:

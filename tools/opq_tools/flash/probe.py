@@ -15,7 +15,7 @@ IDCODE = 0xE004_2000
 """DBGMCU_IDCODE (RM0090 38.6.1): the low 12 bits are the device id."""
 INTERFACE = "interface/stlink.cfg"
 """openocd's file for the probe that most have; --interface names another, e.g. interface/cmsis-dap.cfg."""
-WAY_OUT = "a probe needs nothing of what is in it: run the same command again, with reset pressed if it finds no chip"
+WAY_OUT = "a probe needs none of it: run the same command again, with reset pressed if it finds no chip"
 
 
 class Probe(ABC):

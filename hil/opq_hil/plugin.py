@@ -15,7 +15,7 @@ import pytest
 from opq_hil.backends.backend import Backend, BackendError
 from opq_hil.backends.choice import BACKENDS, backend
 from opq_hil.backends.qemu import ABSENT
-from opq_hil.firmware import VARIABLE, Firmware, FirmwareError, read_firmware
+from opq_hil.firmware import BOARDS, VARIABLE, Firmware, FirmwareError, read_firmware
 from opq_hil.suites.scenario import Bench
 
 WALL_LIMIT_S = 240.0
@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--hil-backend", default="qemu", choices=sorted(BACKENDS), help="What runs the firmware. [qemu]"
     )
     group.addoption("--hil-port", default="", help="Serial port of the board, for --hil-backend board.")
+    group.addoption("--hil-board", default="opqbox", choices=list(BOARDS), help="Which it is. [opqbox]")
     group.addoption("--hil-firmware", type=Path, help=f"Folder of built boards. [${VARIABLE}]")
     group.addoption("--hil-keep", type=Path, help="Folder for worlds, logs and reports. [pytest's own]")
 
@@ -45,7 +46,7 @@ def hil_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 def hil_backend(request: pytest.FixtureRequest) -> Backend:
     """The chosen backend; the test is skipped, with the reason, where it cannot run."""
     try:
-        return backend(request.config.getoption("--hil-backend"), request.config.getoption("--hil-port"))
+        return backend(*(request.config.getoption(f"--hil-{what}") for what in ("backend", "port", "board")))
     except BackendError as error:
         request.config.stash[_absent] = str(error)
         pytest.skip(str(error))

@@ -35,9 +35,13 @@ def verdicts(
     hil_folder: Path,
 ) -> Mapping[str, Verdict]:
     """How every scenario of this session went."""
-    # other rooms have parameters of that name, too
-    ours = (item for item in request.session.items if "verdicts" in getattr(item, "fixturenames", ()))
-    names = [item.callspec.params["scenario"] for item in ours if isinstance(item, pytest.Function)]
+    # of this folder only: other rooms have parameters of these names, too
+    ours = (item for item in request.session.items if item.path.is_relative_to(Path(__file__).parent))
+    names = [
+        item.callspec.params["scenario"]
+        for item in ours
+        if isinstance(item, pytest.Function) and "verdicts" in item.fixturenames
+    ]
     terminal = request.config.pluginmanager.get_plugin("terminalreporter")
 
     def say(line: str) -> None:

@@ -55,6 +55,7 @@ class ModelBox:
     name: str = "model"
     deterministic: bool = True
     version: str = "model"
+    boards: tuple[str, ...] = tuple(BOARDS)
     runs: int = field(default=0)
 
     def why_not(self, world: World | None) -> str | None:

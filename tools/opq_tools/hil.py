@@ -47,6 +47,9 @@ def list_scenarios(as_json: bool) -> None:
     "--backend", "backend_name", type=click.Choice(sorted(BACKENDS)), default="qemu", show_default=True
 )
 @click.option("--port", default="", metavar="PORT", help="Serial port of the board (--backend board).")
+@click.option(
+    "--board", type=click.Choice(list(BOARDS)), default="opqbox", show_default=True, help="Which it is."
+)
 @click.option("--suite", type=click.Choice(["A", "B"]), help="All of one suite: A in virtual time, B live.")
 @click.option("--soak", is_flag=True, help="The long ones too.")
 @click.option(
@@ -65,6 +68,7 @@ def list_scenarios(as_json: bool) -> None:
 def run(
     backend_name: str,
     port: str,
+    board: str,
     suite: str | None,
     soak: bool,
     firmware_dir: Path | None,
@@ -79,11 +83,11 @@ def run(
     scenarios = chosen(names, suite, soak)
     if backend_name == "board" and not port:
         raise click.UsageError("--backend board: at which --port is it?")
-    found = backend(backend_name, port)
+    found = backend(backend_name, port, board)
     folder = _made(out or Path(f"hil-{datetime.now(UTC):%Y%m%dT%H%M%S}"))  # before minutes are spent
     click.echo(f"backend: {found.version}", err=True)
     if backend_name == "board":  # what it runs was flashed beforehand
-        firmware = {board: board_firmware(Path(), board) for board in BOARDS}
+        firmware = {board: board_firmware(Path(), board)}
     else:
         firmware = dict(firmware_for(firmware_dir, say=lambda text: click.echo(text, err=True)))
     verdicts = play_all(scenarios, found, firmware, folder, told)

@@ -66,6 +66,11 @@ class Backend(Protocol):
     def deterministic(self) -> bool: ...
 
     @property
+    def boards(self) -> tuple[str, ...]:
+        """Which boards it can be: all on an emulator, one on a bench."""
+        ...
+
+    @property
     def version(self) -> str:
         """One line for the run's head: which emulator, or which board."""
         ...

@@ -1,34 +1,45 @@
 """Real hardware on a serial port: the same scenarios, as far as a board can be told what to live through.
 
 Nobody can command its mains, its sky or its supply from here, so a world is played only in what the gateway
-says; worlds that need more are refused with the reason. Its time is real time.
+says; worlds that need more are refused with the reason. A world begins at power-on: a board is reset
+for it. Its time is real time.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from opq_hil.backends.backend import BackendError, Image, Run
+from opq_hil.capture import Capture, Heard
 from opq_hil.gps import Gps
-from opq_hil.line import BoxLine
+from opq_hil.line import BoxLine, NoAnswerError
 from opq_hil.oscillator import Oscillator
 from opq_hil.world import Played, Power, World
 from opq_proto import link
+from opq_proto.link_messages import Acknowledgement, Hello, Operation
+
+RESET_S = 10.0
+"""From the command to the first hello: the loader's check of the signature, and room for an erase."""
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A Box on `port`, flashed beforehand (`opq-tools flash`)."""
+    """A Box on `port`, flashed beforehand (`opq-tools flash`); `board` is which."""
 
     port: str
+    board: str = "opqbox"
     name: str = "board"
     deterministic: bool = False
 
     @property
+    def boards(self) -> tuple[str, ...]:
+        return (self.board,)
+
+    @property
     def version(self) -> str:
-        return f"board on {self.port}"
+        return f"board {self.board} on {self.port}"
 
     def why_not(self, world: World | None) -> str | None:
         """What of a world a board on a bench cannot be made to live through."""
@@ -54,19 +65,25 @@ class Board:
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
     ) -> Run:
-        """Listen for as long as the world lasts, saying what it says at its times."""
+        """Reset it, then listen for as long as the world lasts, saying what it says at its times.
+
+        Raises:
+            BackendError: the world asks too much of a board; nothing answers, or says no hello anew.
+        """
         why = self.why_not(world)
         if why or flash is not None:
             raise BackendError(why or "a board's flash is not put back from a file")
         folder.mkdir(parents=True, exist_ok=True)
-        began = time.monotonic()
         with BoxLine(self.port) as line:
+            started = _reset(line)
+            began = time.monotonic()
             for sequence, (at_ns, said) in enumerate(sorted(world.said, key=lambda entry: entry[0])):
                 line.read(at_ns / 1e9 - (time.monotonic() - began))
                 line.write(said if isinstance(said, bytes) else b"\0" + link.encode(said, sequence))
             line.read(world.end_ns / 1e9 - (time.monotonic() - began))
-            capture = line.capture()
-        log = "".join(f"{at} {data.hex()}\n" for at, data in capture.entries())
+            entries = list(_from(line.log, started))
+        capture = Capture(entries)
+        log = "".join(f"{at} {data.hex()}\n" for at, data in entries)
         (folder / "uart1.log").write_text(log, encoding="ascii")
         return Run(world, folder, capture, {}, None, time.monotonic() - began)
 
@@ -77,6 +94,36 @@ class Board:
         if why:
             raise BackendError(why)
         yield Path(self.port)
+
+
+def _reset(line: BoxLine) -> int:
+    """Start the Box anew; how many bytes of the line's log are of its last life: those before its hello."""
+
+    def hello() -> Heard | None:
+        answers = (at for at, heard in enumerate(line.heard) if isinstance(heard.message, Acknowledgement))
+        behind = line.heard[next(answers, len(line.heard)) :]
+        return next((heard for heard in behind if isinstance(heard.message, Hello)), None)
+
+    try:
+        line.ask(Operation.RESET)
+    except NoAnswerError as error:
+        raise BackendError(f"no reset: {error}") from error
+    line.read(RESET_S, lambda: hello() is not None)
+    found = hello()
+    if found is None:
+        raise BackendError(f"{line.port}: no hello within {RESET_S:g} s of the reset")
+    return b"".join(data for _, data in line.log).rindex(link.encode(found.message, found.sequence))
+
+
+def _from(log: Sequence[tuple[int, bytes]], start: int) -> Iterator[tuple[int, bytes]]:
+    """A log from one of its bytes on, times counted from there."""
+    began: int | None = None
+    for at, data in log:
+        rest = data[start:]
+        start = max(0, start - len(data))
+        if rest:
+            began = at if began is None else began
+            yield at - began, rest
 
 
 def _faulty(gps: Gps) -> bool:

@@ -13,8 +13,8 @@ BACKENDS: Mapping[str, tuple[str, str]] = {
 """Name -> module and class. Imported when asked for: what one needs, the others do not."""
 
 
-def backend(name: str, port: str = "") -> Backend:
-    """The backend of a name; `port` is for a board.
+def backend(name: str, port: str = "", board: str = "opqbox") -> Backend:
+    """The backend of a name; `port` and `board` say where and what the board on the bench is.
 
     Raises:
         BackendError: no such backend, or it cannot run here; says why.
@@ -23,7 +23,7 @@ def backend(name: str, port: str = "") -> Backend:
         raise BackendError(f"backend {name!r}: unknown; there are {', '.join(BACKENDS)}")
     module, kind = BACKENDS[name]
     make = getattr(importlib.import_module(module), kind)
-    found: Backend = make(port) if name == "board" else make()
+    found: Backend = make(port, board) if name == "board" else make()
     why = found.why_not(None)
     if why:
         raise BackendError(f"backend {name} cannot run here: {why}")

@@ -22,6 +22,7 @@ from typing import Any
 from opq_hil.backends.backend import BackendError, Image, Run, WallLimitError
 from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find
 from opq_hil.capture import read_log
+from opq_hil.firmware import BOARDS
 from opq_hil.world import World
 
 FLASH_BYTES = 1 << 20
@@ -41,6 +42,10 @@ class Qemu:
     deterministic: bool = True
     quiet: bool = False
     _found: list[QemuBinary | None] = field(default_factory=list)
+
+    @property
+    def boards(self) -> tuple[str, ...]:
+        return tuple(BOARDS)
 
     @property
     def binary(self) -> QemuBinary | None:

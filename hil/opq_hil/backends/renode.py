@@ -21,6 +21,7 @@ from typing import Any
 
 from opq_hil.backends.backend import BackendError, Image, Run, WallLimitError
 from opq_hil.capture import read_log
+from opq_hil.firmware import BOARDS
 from opq_hil.world import NS, World
 
 SCRIPT = Path(__file__).resolve().parents[2] / "renode" / "box.resc"
@@ -45,6 +46,10 @@ class Renode:
 
     name: str = "renode"
     deterministic: bool = True
+
+    @property
+    def boards(self) -> tuple[str, ...]:
+        return tuple(BOARDS)
 
     @property
     def version(self) -> str:

@@ -1,0 +1,35 @@
+"""The board backend with the real firmware behind its port: an emulator in real time is the bench."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from opq_hil.backends.backend import Backend
+from opq_hil.backends.board import Board
+from opq_hil.firmware import Firmware, board_firmware
+from opq_hil.suites.catalogue import play_all
+from opq_hil.suites.sampling import SCENARIOS
+from opq_hil.suites.scenario import Scenario
+from opq_hil.world import NS, Sine, World
+
+
+def test_a_board_on_a_bench_boots_alone_and_the_other_is_not_asked_for(
+    hil_backend: Backend, hil_firmware: Mapping[str, Firmware], tmp_path: Path
+) -> None:
+    if not hil_backend.deterministic:
+        pytest.skip("needs an emulator to stand in for a bench")
+    boots = next(scenario for scenario in SCENARIOS if scenario.name == "boots")
+    world = World(600 * NS, mains=Sine())
+    with hil_backend.live(hil_firmware["opqbox"].image, world, tmp_path / "live") as port:
+        flashed = {"opqbox": board_firmware(Path(), "opqbox")}
+        bench = Board(str(port))
+        (verdict,) = play_all([boots], bench, flashed, tmp_path / "bench")
+        (other,) = play_all([wanting("pyboard_f405")], bench, flashed, tmp_path / "bench")
+    assert verdict.outcome == "passed", verdict.reason
+    assert [name for name in verdict.figures if "sampling" in name] == ["opqbox_sampling_s"]
+    assert other.outcome == "skipped" and "on the bench is opqbox" in other.reason
+
+
+def wanting(board: str) -> Scenario:
+    return Scenario("wanting", "any board", lambda bench: {"ran": str(bench.run(World(NS), board).folder)})

@@ -1,8 +1,8 @@
 """Supervision: a Box that hangs comes back by itself and says why; hours leave no trace in its heap."""
 
-import numpy as np
+from collections.abc import Sequence
 
-from opq_hil.capture import overruns
+from opq_hil.capture import Capture, overruns
 from opq_hil.prompt import typed
 from opq_hil.strategy import when
 from opq_hil.suites.faults import logged
@@ -18,6 +18,9 @@ WATCHDOG_S = 8.192
 WATCHDOG = next(code for code, words in RESET_CAUSES.items() if words == "watchdog")
 SYSTICK_CONTROL = 0xE000E010
 HOURS = 6
+CREEP_BYTES = 64
+"""Four blocks of the heap: a conservative collector now and then takes a number on the stack for a pointer,
+and the lowest mark keeps each such chance. One block lost per minute would be 5,760 bytes in 6 h."""
 
 
 def watchdog(bench: Bench) -> Figures:
@@ -43,16 +46,23 @@ def watchdog(bench: Bench) -> Figures:
 
 def hours(bench: Bench) -> Figures:
     """6 h of sampling, locked: nothing missed, and the heap's low-water mark does not creep."""
-    run = bench.run(World(HOURS * 3600 * NS), wall_limit_s=4 * 3600)
-    nothing_missed(run.capture, since_s=5.0, end_s=HOURS * 3600)
-    marks = np.array([health.heap_free_bytes for health in run.capture.of(Health)])
-    first, last = int(marks[60]), int(marks[-1])
-    require(last == first, f"heap low-water mark: {first} bytes after a minute, {last} at the end")
-    return {
-        "heap_low_water_bytes": last,
-        "blocks": len(run.capture.of(Samples)),
-        "overruns": overruns(run.capture.fresh),
-    }
+    return flat(bench.run(World(HOURS * 3600 * NS), wall_limit_s=4 * 3600).capture)
+
+
+def flat(capture: Capture) -> Figures:
+    """Judge what `hours` heard."""
+    nothing_missed(capture, since_s=5.0, end_s=HOURS * 3600)
+    heap = heap_marks([health.heap_free_bytes for health in capture.of(Health)])
+    return {**heap, "blocks": len(capture.of(Samples)), "overruns": overruns(capture.fresh)}
+
+
+def heap_marks(marks: Sequence[int]) -> Figures:
+    """The low-water mark of each second, held to be flat from the first minute on."""
+    first, last = marks[60], marks[-1]
+    require(
+        last >= first - CREEP_BYTES, f"heap low-water mark: {first} bytes after a minute, {last} at the end"
+    )
+    return {"heap_after_a_minute_bytes": first, "heap_bytes": last, "lowest_since_s": marks.index(last)}
 
 
 SCENARIOS = (

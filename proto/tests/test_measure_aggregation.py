@@ -1,0 +1,214 @@
+"""Aggregation against sums that are known by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_measure.aggregation import Aggregate, Aggregator, Quantity
+from opq_measure.interval import WindowTime
+
+NS = 10**9
+TICK_NS = 1_800_000_000 * NS  # an even hour and a tick of ten minutes
+QUANTITIES = (Quantity("rms_v"), Quantity("frequency_hz", mean="arithmetic"))
+Windows = list[tuple[WindowTime, float]]
+
+
+def windows(start_ns: int, count: int, hz: float = 60.0, utc: bool = True, rms_v: float = 120.0) -> Windows:
+    """Windows of 12 cycles, resynchronised at ticks as 4-30 has it; an edge lies at `start_ns`."""
+    found: Windows = []
+    cycle_ns = NS / hz
+    edge = 0
+    fresh = True
+    for _ in range(count):
+        start = start_ns + round(edge * cycle_ns)
+        end = start_ns + round((edge + 12) * cycle_ns)
+        next_tick = (start // (600 * NS) + 1) * 600 * NS
+        over = utc and end > next_tick
+        tick = utc and (start % (600 * NS) == 0 or (bool(found) and found[-1][0].overlap and not fresh))
+        found.append((WindowTime(start, end, tick, over, utc), rms_v))
+        fresh = False
+        edge += 12
+        if over:
+            edge = math.ceil((next_tick - start_ns) / cycle_ns)
+    return found
+
+
+def aggregate(given: Windows, flags: frozenset[int] = frozenset(), end: bool = True) -> list[Aggregate]:
+    aggregator = Aggregator(QUANTITIES)
+    found = []
+    for k, (span, rms_v) in enumerate(given):
+        found += aggregator.push(span, {"rms_v": rms_v, "frequency_hz": 60.0}, flagged=k in flags)
+    return found + (aggregator.end() if end else [])
+
+
+def of(kind: str, found: list[Aggregate]) -> list[Aggregate]:
+    return [each for each in found if each.kind == kind]
+
+
+def test_fifteen_windows_are_180_cycles_by_the_square_root_of_the_mean_of_squares() -> None:
+    given = [(span, 100.0 + k) for k, (span, _) in enumerate(windows(TICK_NS, 15))]
+    (found,) = of("180_cycles", aggregate(given))
+    rms = found.values()["rms_v"]
+    assert rms.mean == pytest.approx(math.sqrt(sum((100.0 + k) ** 2 for k in range(15)) / 15), rel=1e-14)
+    assert (rms.min, rms.max) == (100.0, 114.0)
+    assert (found.start_ns, found.end_ns, found.count) == (TICK_NS, TICK_NS + 3 * NS, 15)
+    assert found.coverage == 1.0 and not found.flagged and found.utc
+
+
+def test_frequency_has_an_arithmetic_mean() -> None:
+    aggregator = Aggregator(QUANTITIES)
+    found = []
+    for k, (span, _) in enumerate(windows(TICK_NS, 15)):
+        found += aggregator.push(span, {"frequency_hz": 50.0 + k})
+    assert found[0].values()["frequency_hz"].mean == pytest.approx(57.0, rel=1e-14)
+    assert math.isnan(float(found[0].values()["rms_v"].mean))
+
+
+def test_at_50_hz_it_is_150_cycles() -> None:
+    aggregator = Aggregator(QUANTITIES, nominal_hz=50.0)
+    spans = [WindowTime(k * NS // 5, (k + 1) * NS // 5) for k in range(15)]
+    assert [each.kind for span in spans for each in aggregator.push(span, {})] == ["150_cycles"]
+
+
+def test_ten_minutes_come_from_windows_and_carry_the_time_of_their_end() -> None:
+    given = [(span, 100.0 if k % 2 else 140.0) for k, (span, _) in enumerate(windows(TICK_NS, 3001))]
+    found = of("10_min", aggregate(given, end=False))
+    assert [(each.start_ns, each.end_ns) for each in found] == [(TICK_NS, TICK_NS + 600 * NS)]
+    assert found[0].count == 3000 and found[0].coverage == 1.0
+    assert found[0].values()["rms_v"].mean == pytest.approx(math.sqrt((100.0**2 + 140.0**2) / 2), rel=1e-14)
+
+
+def test_the_window_over_a_tick_belongs_to_the_ten_minutes_before() -> None:
+    given = windows(TICK_NS, 3020, hz=60.013)
+    over = next(k for k, (span, _) in enumerate(given) if span.overlap)
+    given[over] = (given[over][0], 180.0)
+    first, second = of("10_min", aggregate(given))
+    assert first.values()["rms_v"].max == 180.0
+    assert second.values()["rms_v"].max == 120.0
+    assert first.count == over + 1
+    assert first.coverage == 1.0 and second.coverage == pytest.approx((3020 - over - 1) / 3000, rel=2e-3)
+
+
+def test_180_cycles_under_way_at_a_tick_are_completed_and_overlap_the_new_ones() -> None:
+    given = windows(TICK_NS, 3060, hz=59.9)
+    tick = next(k for k, (span, _) in enumerate(given) if k and span.tick)
+    assert tick % 15  # some are under way
+    found = of("180_cycles", aggregate(given))
+    begun = [each.start_ns for each in found]
+    pending = given[tick - tick % 15][0].start_ns
+    assert pending in begun and given[tick][0].start_ns in begun
+    old = found[begun.index(pending)]
+    new = found[begun.index(given[tick][0].start_ns)]
+    assert old.start_ns < new.start_ns < old.end_ns < new.end_ns
+    assert all(each.count == 15 for each in found)
+    assert new.start_ns - (TICK_NS + 600 * NS) in range(NS // 59)
+
+
+def test_two_hours_are_twelve_times_ten_minutes_on_the_even_hour() -> None:
+    slow = [
+        (WindowTime(TICK_NS + k * NS // 5, TICK_NS + (k + 1) * NS // 5), 100.0 + k // 3000)
+        for k in range(36_001)
+    ]
+    found = aggregate(slow, frozenset({17_000}), end=False)
+    tens, (two,) = of("10_min", found), of("2_h", found)
+    assert (two.start_ns, two.end_ns) == (TICK_NS, TICK_NS + 7200 * NS)
+    assert two.count == 36_000 and two.coverage == 1.0
+    assert two.values()["rms_v"].mean == pytest.approx(
+        math.sqrt(sum((100.0 + k) ** 2 for k in range(12)) / 12), rel=1e-12
+    )
+    assert (two.values()["rms_v"].min, two.values()["rms_v"].max) == (100.0, 111.0)
+    assert [each.flagged for each in tens] == [k == 5 for k in range(12)]
+    assert two.flagged
+
+
+def test_a_flagged_value_flags_every_aggregate_that_holds_it_and_still_counts() -> None:
+    given = [(span, 0.0 if k == 20 else 120.0) for k, (span, _) in enumerate(windows(TICK_NS, 60))]
+    found = aggregate(given, frozenset({20}))
+    assert [each.flagged for each in of("180_cycles", found)] == [False, True, False, False]
+    assert of("180_cycles", found)[1].values()["rms_v"].mean == pytest.approx(120 * math.sqrt(14 / 15))
+    assert [each.flagged for each in of("10_min", found)] == [True]
+    assert [each.flagged for each in of("2_h", found)] == [True]
+
+
+def test_a_gap_breaks_180_cycles_and_is_missing_from_the_coverage() -> None:
+    given = windows(TICK_NS, 20) + windows(TICK_NS + 60 * NS, 2700)
+    found = aggregate(given)
+    begun = [each.start_ns for each in of("180_cycles", found)]
+    assert begun[:2] == [TICK_NS, TICK_NS + 60 * NS]  # not the five windows before the gap
+    ten = of("10_min", found)[0]
+    assert ten.count == 2720
+    assert ten.coverage == pytest.approx((4 + 540) / 600)
+    assert of("2_h", found)[0].coverage == pytest.approx(ten.coverage / 12)
+
+
+def test_ten_minutes_with_little_in_them_weigh_little_in_two_hours() -> None:
+    given = windows(TICK_NS + 540 * NS, 300, rms_v=60.0) + windows(TICK_NS + 600 * NS, 3000, rms_v=120.0)
+    (two,) = of("2_h", aggregate(given))
+    assert two.values()["rms_v"].mean == pytest.approx(math.sqrt((0.1 * 60**2 + 120**2) / 1.1))
+
+
+def test_without_utc_intervals_count_from_the_first_window_and_say_so() -> None:
+    spans = [WindowTime((7 + k) * NS // 5, (8 + k) * NS // 5, utc=False) for k in range(3001)]
+    found = of("10_min", aggregate([(span, 120.0) for span in spans], end=False))
+    assert [(each.start_ns, each.utc, each.coverage) for each in found] == [(7 * NS // 5, False, 1.0)]
+
+
+def test_time_that_becomes_known_ends_what_was_counted_without_it() -> None:
+    loose: Windows = [(WindowTime(k * NS // 5, (k + 1) * NS // 5, utc=False), 120.0) for k in range(20)]
+    known = windows(TICK_NS, 20)
+    assert [each.utc for each in of("10_min", aggregate(known + loose))] == [True, False]
+    found = of("10_min", aggregate(loose + known))
+    assert [(each.utc, each.count) for each in found] == [(False, 20), (True, 20)]
+
+
+def test_unknown_values_are_left_out() -> None:
+    aggregator = Aggregator((Quantity("thd"), Quantity("harmonics_v", 3)))
+    found = []
+    for k, (span, _) in enumerate(windows(TICK_NS, 15)):
+        row = {"thd": math.nan if k else 0.05, "harmonics_v": np.array([1.0, math.nan, k])}
+        found += aggregator.push(span, row)
+    values = found[0].values()
+    assert values["thd"] == (0.05, 0.05, 0.05)
+    mean, least, most = values["harmonics_v"]
+    assert np.allclose(mean, [1.0, np.nan, math.sqrt(sum(k * k for k in range(15)) / 15)], equal_nan=True)
+    assert np.array_equal(least, [1.0, np.nan, 0.0], equal_nan=True)
+    assert np.array_equal(most, [1.0, np.nan, 14.0], equal_nan=True)
+    assert found[0].known.tolist() == [1, 15, 0, 15]
+
+
+def test_what_cannot_be_aggregated_is_refused() -> None:
+    with pytest.raises(ValueError, match="each once"):
+        Aggregator((Quantity("thd"), Quantity("thd")))
+    with pytest.raises(ValueError, match="at least one"):
+        Aggregator(())
+    aggregator = Aggregator((Quantity("harmonics_v", 50),))
+    with pytest.raises(ValueError, match="has 49 values, want 50"):
+        aggregator.push(WindowTime(0, 5), {"harmonics_v": np.zeros(49)})
+    aggregator.push(WindowTime(10, 20), {})
+    with pytest.raises(ValueError, match="not behind"):
+        aggregator.push(WindowTime(10, 20), {})
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    hz=st.floats(57.0, 63.0),
+    begin_s=st.integers(0, 7199),
+    count=st.integers(1, 3400),
+    seed=st.integers(0, 1000),
+)
+def test_no_window_is_lost_or_counted_twice(hz: float, begin_s: int, count: int, seed: int) -> None:
+    given = windows(TICK_NS + begin_s * NS, count, hz)
+    rms = np.random.default_rng(seed).uniform(100.0, 140.0, count)
+    found = aggregate([(span, float(value)) for (span, _), value in zip(given, rms, strict=True)])
+    tens = of("10_min", found)
+    assert sum(each.count for each in tens) == count
+    energy = sum(each.count * float(each.values()["rms_v"].mean) ** 2 for each in tens)
+    assert energy == pytest.approx(float(rms @ rms), rel=1e-12)
+    assert sum(each.count for each in of("2_h", found)) == count
+    for each in tens:
+        assert 0 < each.coverage <= 1
+        inside = [k for k, (span, _) in enumerate(given) if each.start_ns <= span.start_ns < each.end_ns]
+        assert each.count == len(inside)

@@ -1,0 +1,189 @@
+"""A mains signal and its truth in one call, for tests and benchmarks.
+
+    volts, truth = mains(10, frequency_hz=59.3, harmonics=MIX_3_PERCENT, noise_db=60,
+                         disturbances=[Sag(depth=0.3, start_s=2.0, cycles=5)], seed=1)
+
+Everything before noise and converter is a closed form of time. Sample k is a function of the settings, the
+seed and k alone: made on a lattice of chunks that begins at sample 0, so that blocks of any size give the
+same bits. Four harmonics and noise cost 2.4 ms of CPU per second of signal, 400 x real time.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_hil.converter import Converter
+from opq_hil.courses import Course, FloatArray
+from opq_hil.disturbance import Disturbance, Instants, Placed, place_all
+from opq_hil.grid import Grid
+from opq_hil.noise import pink, white
+from opq_hil.sample_clock import TRUE, SampleClock
+from opq_hil.truth import Truth
+from opq_hil.wave import Harmonic, Tone, Wave, harmonics_of
+
+CHUNK = 4096
+"""Samples made at once; the lattice of everything that is made."""
+MIX_3_PERCENT = {3: 2.0, 5: 2.0, 7: 0.88, 9: 0.5}
+"""Percent by order, 3 % in all: the mix of the benchmarks."""
+BURST_STREAM = 50
+"""Noise of disturbances is drawn from streams from here on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mains:
+    """A voltage from sample 0 on, as one converter sees it.
+
+    Raises:
+        ValueError: a rate that is not positive, or a harmonic or tone beyond half the rate.
+    """
+
+    rate_hz: float = 12_000.0
+    grid: Grid = field(default_factory=Grid)
+    wave: Wave = field(default_factory=Wave)
+    disturbances: tuple[Disturbance, ...] = ()
+    noise_v: float = 0.0
+    """rms, white."""
+    pink_v: float = 0.0
+    """rms, 1/f."""
+    converter: Converter | None = None
+    clock: SampleClock = TRUE
+    seed: int = 0
+    placed: tuple[Placed, ...] = field(init=False, repr=False, compare=False)
+    turned_grid: Grid = field(init=False, repr=False, compare=False)
+    """The grid with all that disturbances do to the phase."""
+    _kept: dict[int, FloatArray] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.rate_hz) and self.rate_hz > 0):
+            raise ValueError(f"rate_hz is {self.rate_hz}; want a positive number")
+        orders = [1, *(harmonic.order for harmonic in self.wave.harmonics)]
+        tones_hz = [abs(tone.hz) for tone in self.wave.tones]
+        highest_hz = max([max(orders) * self.grid.frequency_hz, *tones_hz])
+        if not highest_hz < self.rate_hz / 2:
+            raise ValueError(
+                f"{highest_hz:g} Hz at {self.rate_hz:g} samples/s; want below half of it, or it folds back"
+            )
+        placed, grid = place_all(self.disturbances, self.grid)
+        object.__setattr__(self, "placed", placed)
+        object.__setattr__(self, "turned_grid", grid)
+        object.__setattr__(self, "_kept", {})
+
+    def volts(self, first: int, count: int) -> FloatArray:
+        """(count,) float64, volts from sample `first` on: what the converter reads, times its v_per_lsb.
+
+        Without a converter: with noise, but neither rounded nor clipped.
+        """
+        parts = [np.empty(0)]
+        for chunk in range(first // CHUNK, (first + count - 1) // CHUNK + 1):
+            start = chunk * CHUNK
+            parts.append(self._chunk(chunk)[max(0, first - start) : first + count - start])
+        return np.concatenate(parts)
+
+    def counts(self, first: int, count: int) -> NDArray[np.int16]:
+        """(count,) int16 of the converter.
+
+        Raises:
+            ValueError: there is no converter.
+        """
+        if self.converter is None:
+            raise ValueError("these mains have no converter; give one")
+        return np.rint(self.volts(first, count) / self.converter.v_per_lsb).astype(np.int16)
+
+    def clean_v(self, t_s: FloatArray) -> FloatArray:
+        """(n,) volts at any rising moments, before noise and converter; the closed form."""
+        at = Instants(t_s, self.turned_grid.cycles(t_s))
+        volts = self.wave.alternating_v(t_s, at.cycles)
+        for one in self.placed:
+            one.scale(volts, at, self.wave)
+        volts += self.wave.dc_v
+        for one in self.placed:
+            one.add(volts, at, self.wave)
+        return volts
+
+    def share(self, t_s: FloatArray) -> FloatArray:
+        """(n,) factor of all disturbances on the steady voltage at any rising moments."""
+        at = Instants(t_s, self.turned_grid.cycles(t_s))
+        total = np.ones(len(t_s))
+        for one in self.placed:
+            one.scale(total, at, self.wave)
+        return total
+
+    def _chunk(self, chunk: int) -> FloatArray:
+        if chunk in self._kept:
+            return self._kept[chunk]
+        first = chunk * CHUNK
+        t_s = self.clock.t_s(np.arange(first, first + CHUNK, dtype=np.float64), self.rate_hz)
+        t_s = t_s + self.clock.jitter_s(self.seed, first, CHUNK)
+        volts = self.clean_v(t_s)
+        if self.noise_v:
+            volts += self.noise_v * white(self.seed, first, CHUNK)
+        if self.pink_v:
+            volts += self.pink_v * pink(self.seed, first, CHUNK)
+        for number, one in enumerate(self.placed):
+            burst_v = one.disturbance.noise_v(self.wave)
+            if burst_v and (inside := one.during(t_s)) is not None:
+                volts[inside] += burst_v * white(self.seed, first, CHUNK, BURST_STREAM + number)[inside]
+        if self.converter is not None:
+            volts = np.asarray(self.converter.counts(volts) * self.converter.v_per_lsb, dtype=np.float64)
+        while len(self._kept) > 1:
+            del self._kept[next(iter(self._kept))]
+        self._kept[chunk] = volts
+        return volts
+
+
+def mains(
+    seconds: float = 1.0,
+    rate_hz: float = 12_000.0,
+    *,
+    voltage_v: float = 120.0,
+    frequency_hz: float = 60.0,
+    phase_deg: float = 0.0,
+    harmonics: Mapping[int, float | tuple[float, float]] | Iterable[Harmonic] = (),
+    tones: Iterable[Tone] = (),
+    dc_v: float = 0.0,
+    courses: Iterable[Course] = (),
+    disturbances: Iterable[Disturbance] = (),
+    noise_db: float | None = None,
+    pink_db: float | None = None,
+    converter: Converter | None = None,
+    clock: SampleClock = TRUE,
+    random_phases: bool = False,
+    seed: int = 0,
+) -> tuple[FloatArray, Truth]:
+    """Volts and what they were made of.
+
+    Args:
+        seconds: by the rate; round(seconds * rate_hz) samples.
+        voltage_v: rms of the fundamental.
+        phase_deg: of the fundamental at sample 0; 0 is the rising zero crossing.
+        harmonics: `{order: percent}`, `{order: (percent, phase_deg)}` or Harmonic, of the fundamental.
+        courses: of the frequency, e.g. `Ramp(1.0)`, `Wander(0.02)`.
+        noise_db, pink_db: how far white and 1/f noise (rms) lie under the fundamental (rms).
+        random_phases: the fundamental, and harmonics without a phase, get one by `seed`.
+    Returns:
+        (n,) float64 volts, and their truth.
+    Raises:
+        ValueError: what is wrong, and what is wanted.
+    """
+    if random_phases:
+        phase_deg = float(np.random.default_rng((seed, 0x50)).uniform(0.0, 360.0))
+    made = Mains(
+        rate_hz=rate_hz,
+        grid=Grid(frequency_hz, phase_cycles=phase_deg / 360, courses=tuple(courses)),
+        wave=Wave(voltage_v, harmonics_of(harmonics, seed if random_phases else None), tuple(tones), dc_v),
+        disturbances=tuple(disturbances),
+        noise_v=_under(voltage_v, noise_db),
+        pink_v=_under(voltage_v, pink_db),
+        converter=converter,
+        clock=clock,
+        seed=seed,
+    )
+    count = round(seconds * rate_hz)
+    return made.volts(0, count), Truth(made, count)
+
+
+def _under(voltage_v: float, decibels: float | None) -> float:
+    return 0.0 if decibels is None else voltage_v * 10 ** (-decibels / 20)

@@ -28,7 +28,11 @@ BENCHMARKS = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One figure: the value to quote and the spread of the runs behind it."""
+    """One figure: the value to quote and the spread of the runs behind it.
+
+    `limit`: what it may be at most; `peer`: the same figure of the peer named in the baseline; `because`: why
+    it is not as good as one of them. None and empty where there is none.
+    """
 
     case: str
     value: float
@@ -37,6 +41,9 @@ class Case:
     min: float
     max: float
     runs: int
+    limit: float | None = None
+    peer: float | None = None
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,18 @@ def commit() -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
+def line(row: Case) -> str:
+    """One row for a terminal."""
+    parts = [f"min {row.min:.4g}, max {row.max:.4g}, {row.runs} runs"] if row.runs > 1 else []
+    if row.limit is not None:
+        parts.append(f"{'within' if row.value <= row.limit else 'BEYOND'} {row.limit:.4g}")
+    if row.peer is not None:
+        parts.append(f"peer {row.peer:.4g}")
+    if row.because:
+        parts.append(row.because)
+    return f"{row.case:<48} {row.value:10.4g} {row.unit:<14} ({'; '.join(parts)})"
+
+
 @click.command("bench")
 @click.argument("name", required=False)
 @click.option("--list", "list_all", is_flag=True, help="Name all benchmarks.")
@@ -107,7 +126,6 @@ def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> Non
         click.echo(json.dumps({"bench": name, "machine": machine(), "commit": commit(), **asdict(result)}))
         return
     for row in result.results:
-        spread = f"min {row.min:.4g}, max {row.max:.4g}, {row.runs} runs"
-        click.echo(f"{row.case:<40} {row.value:10.4g} {row.unit:<14} ({spread})")
+        click.echo(line(row))
     base = result.baseline
-    click.echo(f"{'baseline: ' + base.name:<40} {base.value:10.4g} {base.unit}; ratio {result.ratio:.3g}")
+    click.echo(f"{'baseline: ' + base.name:<48} {base.value:10.4g} {base.unit}; ratio {result.ratio:.3g}")

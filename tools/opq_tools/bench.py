@@ -93,7 +93,7 @@ def commit() -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def line(row: Case) -> str:
+def row_text(row: Case) -> str:
     """One row for a terminal."""
     parts = [f"min {row.min:.4g}, max {row.max:.4g}, {row.runs} runs"] if row.runs > 1 else []
     if row.limit is not None:
@@ -126,6 +126,6 @@ def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> Non
         click.echo(json.dumps({"bench": name, "machine": machine(), "commit": commit(), **asdict(result)}))
         return
     for row in result.results:
-        click.echo(line(row))
+        click.echo(row_text(row))
     base = result.baseline
     click.echo(f"{'baseline: ' + base.name:<48} {base.value:10.4g} {base.unit}; ratio {result.ratio:.3g}")

@@ -1,0 +1,189 @@
+"""A window of whole cycles, resampled by the phase of the fundamental, and its DFT.
+
+The samples of a window do not begin and end where its cycles do, and a drifting frequency smears
+order 50 over fifty times the drift. Both vanish when the signal is taken at equal steps of the fundamental's
+phase, from the window's first edge to its last: every harmonic falls on its bin at any frequency, and an FFT
+of a convenient size does the rest. The way between two samples is a B-spline of degree 5 on the samples
+themselves: six taps, whose response sinc(f / rate)^6 is exact and is taken out of the bins afterwards. Its
+images fall above order 50, or are weaker than 5e-4 of what they mirror (1 % of order 50 at 69 Hz).
+
+Chosen over two others by measurement, at 12 kS/s: a tracked DFT, a matrix of 600 frequencies by 2,400
+samples, takes 1 ms per window and is built anew for each frequency; a DFT of whole samples with the
+fundamental fitted and taken out, which this replaces, leaks 2e-4 of each harmonic and loses a third of
+order 50 at a drift of 1 Hz/s. This takes 70 us and is below 3e-5 of the fundamental with harmonics of 5 %.
+
+Source: IEC 61000-4-7:2002+A1:2008, 4.4.1 (window locked to the fundamental, off by at most 0.03 %);
+M. Unser, "Splines", IEEE Signal Processing Magazine, November 1999 (B-splines and their response).
+"""
+
+import math
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import rfft
+
+from opq_measure.signal import FloatArray, SignalArray
+
+ComplexArray = NDArray[np.complex128]
+
+DEGREE: Final = 5
+REACH: Final = 2
+"""Samples before the one at or before a point that the spline takes in; behind it one more."""
+USABLE: Final = 0.49
+"""Of the rate: above, the spline passes too little to be taken out, and no converter passes anything."""
+FINE: Final = 0.3
+"""Of the rate: bins above need more points, so that images of low frequencies stay out of them."""
+POINTS_PER_SAMPLE: Final = 1.05
+FINE_POINTS_PER_SAMPLE: Final = 1.5
+FAST: Final = (8, 9, 10, 12)
+"""Numbers of points, times a power of two: quick to transform, and far apart so that windows share them."""
+BLOCK_POINTS: Final = 2560
+"""Points resampled at once: their polynomials stay in the cache; larger arrays are fresh pages each time."""
+GAIN_STEP: Final = 1 / 256
+"""Relative step of window lengths for which the gain is kept; between them it is a parabola."""
+MOST_WARP: Final = 0.1
+"""Of the window: edges bent more than this are no drift of a frequency."""
+BUBBLES: Final = 2
+"""Shapes of drift: frequency that runs evenly, and its change."""
+
+_SPLINE: Final = (
+    np.array(
+        [
+            [1, 26, 66, 26, 1, 0],
+            [-5, -50, 0, 50, 5, 0],
+            [10, 20, -60, 20, 10, 0],
+            [-10, 20, 0, -20, 10, 0],
+            [5, -20, 30, -20, 5, 0],
+            [-1, 5, -10, 10, -5, 1],
+        ],
+        dtype=np.float64,
+    )
+    / 120
+)
+"""Row j, coefficients of d^j between two samples; the quintic B-spline on samples -2 .. 3."""
+
+
+def point_count(length: float, fine: bool = False) -> int:
+    """Points that a window of `length` samples is resampled to: at least 1.05 (fine: 1.5) per sample."""
+    least = length * (FINE_POINTS_PER_SAMPLE if fine else POINTS_PER_SAMPLE)
+    octave: int = 1 << max(0, math.floor(math.log2(least / FAST[0])))
+    return next(octave * size for size in (*FAST, 2 * FAST[0]) if octave * size >= least)
+
+
+def resample(volts: SignalArray, edges: FloatArray, out: FloatArray) -> None:
+    """The signal at equal steps of phase from the first edge to (not including) the last.
+
+    Args:
+        volts: (n,) counts or volts.
+        edges: (c + 1,) rising fractional positions in 0 .. n, the window's cycle edges; of two only,
+            the frequency is taken as steady. Edges bent beyond reason (`MOST_WARP`) count as two.
+        out: (points,) float64, filled; attenuated by sinc(f / rate)^6. Beyond the signal's ends it is
+            carried on mirrored, which takes at most three samples.
+    """
+    drift, start = _drift(edges), float(edges[0])
+    basis = _basis(len(out))
+    for first in range(0, len(out), BLOCK_POINTS):
+        at = drift @ basis[:, first : first + BLOCK_POINTS]
+        at += start
+        _between(volts, at, out[first : first + BLOCK_POINTS])
+
+
+def _between(volts: SignalArray, at: FloatArray, out: FloatArray) -> None:
+    """The spline at the rising positions `at`, which are spent."""
+    first = int(at[0])
+    block = _block(volts, first - REACH, int(at[-1]) + DEGREE - REACH + 1)
+    samples = len(block) - DEGREE
+    shifted = np.lib.stride_tricks.as_strided(block, (DEGREE + 1, samples), 2 * block.strides)
+    pieces = _SPLINE @ shifted  # (6, samples): the polynomial from each sample to the next
+    at -= first
+    index = at.astype(np.intp)
+    at -= index
+    pieces = pieces.take(index, axis=1)
+    np.multiply(pieces[DEGREE], at, out=out)
+    for degree in range(DEGREE - 1, 0, -1):
+        out += pieces[degree]
+        out *= at
+    out += pieces[0]
+
+
+def lines_of(resampled: FloatArray, lengths: list[float], bins: int) -> ComplexArray:
+    """DFT bins 0 .. bins - 1 of resampled windows, the spline's response taken out.
+
+    Args:
+        resampled: (w, points) of `resample`.
+        lengths: w times samples from first to last edge.
+    Returns:
+        (w, bins) complex, rms values with the phase of a cosine at the window's first edge; bin 0
+        is DC itself. NaN above 0.49 of the rate.
+    """
+    points = resampled.shape[1]
+    held = min(bins, points // 2 + 1)
+    raw = rfft(resampled, axis=1)
+    lines: ComplexArray = np.empty((len(resampled), bins), dtype=np.complex128)
+    for row, from_row, length in zip(lines, raw, lengths, strict=True):
+        np.multiply(from_row[:held], _gain(length, held, points), out=row[:held])
+        if bins > USABLE * length:
+            row[math.floor(USABLE * length) + 1 :] = np.nan
+    return lines
+
+
+def _gain(length: float, bins: int, points: int) -> FloatArray:
+    """(bins,) what takes out the spline's response and makes rms values, of a window of that length."""
+    near = round(math.log(length) / GAIN_STEP)
+    off = length / math.exp(near * GAIN_STEP) - 1
+    gain: FloatArray = np.array((1.0, off, off * off)) @ _gains(near, bins, points)
+    return gain
+
+
+@lru_cache(maxsize=64)
+def _gains(near: int, bins: int, points: int) -> FloatArray:
+    """(3, bins) of the gain and its slopes over the window's relative length, exact to 1e-6."""
+    steps = np.array((-0.5, 0.0, 0.5)) * GAIN_STEP
+    angle = np.pi * np.arange(1, bins) / (math.exp(near * GAIN_STEP) * (1 + steps[:, None]))
+    gain = np.empty((3, bins))
+    gain[:, 0] = 1 / points
+    gain[:, 1:] = (angle / np.sin(angle)) ** (DEGREE + 1) * (np.sqrt(2) / points)
+    return np.linalg.solve(np.vander(steps, increasing=True), gain).astype(np.float64)
+
+
+def _block(volts: SignalArray, first: int, stop: int) -> FloatArray:
+    """volts[first:stop] in float64, carried on where it begins before the signal or ends behind it."""
+    held = np.asarray(volts[max(first, 0) : min(stop, len(volts))], dtype=np.float64)
+    if len(held) == stop - first:
+        return held
+    return np.pad(held, (max(0, -first), max(0, stop - len(volts))), "reflect", reflect_type="odd")
+
+
+def _drift(edges: FloatArray) -> FloatArray:
+    """(1 + BUBBLES,) of `_basis`: the window's length, and how its edges bend between its ends."""
+    length = edges[-1] - edges[0]
+    cycles = len(edges) - 1
+    bent = np.zeros(1 + BUBBLES)
+    if cycles > BUBBLES:
+        even, fit = _fit(cycles)
+        bent[1:] = fit @ (edges[1:-1] - edges[0] - length * even)
+        if np.abs(bent).sum() > MOST_WARP * length:
+            bent[1:] = 0.0
+    bent[0] = length
+    return bent
+
+
+def _bubbles(phase: FloatArray) -> FloatArray:
+    """(BUBBLES, m) shapes that vanish at both ends of 0 .. 1."""
+    bow = phase * (1 - phase)
+    return np.array((bow, bow * (1 - 2 * phase)))
+
+
+@lru_cache(maxsize=16)
+def _fit(cycles: int) -> tuple[FloatArray, FloatArray]:
+    """Where the inner edges lie, of the window, and the least squares fit of the bubbles to their offsets."""
+    even = np.arange(1, cycles) / cycles
+    return even, np.linalg.pinv(_bubbles(even).T).astype(np.float64)
+
+
+@lru_cache(maxsize=16)
+def _basis(points: int) -> FloatArray:
+    phase = np.arange(points) / points
+    return np.concatenate((phase[None, :], _bubbles(phase)))

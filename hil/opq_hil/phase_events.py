@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from opq_hil.courses import Course, FloatArray, FrequencyStep, PhaseStep, Ramp
+from opq_hil.courses import EDGE_S, Course, FloatArray, FrequencyStep, PhaseStep, Ramp
 from opq_hil.disturbance import Disturbance, Span
 from opq_hil.grid import Grid
 
@@ -50,7 +50,7 @@ class FrequencyDeviation(Disturbance):
         return self.ramp_s
 
     def courses(self, span: Span) -> tuple[Course, ...]:
-        if not self.ramp_s:
+        if self.ramp_s < EDGE_S:
             return (
                 FrequencyStep(self.offset_hz, span.start_s),
                 FrequencyStep(-self.offset_hz, span.stop_s),

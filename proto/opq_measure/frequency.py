@@ -7,15 +7,8 @@ Source: IEC 61000-4-30:2015, 5.1 (whole cycles of the fundamental over their dur
 import numpy as np
 
 from opq_measure.cycles import Track, track
+from opq_measure.cycles import cycles_per_window as cycles_per_window
 from opq_measure.signal import FloatArray, SignalArray
-
-WINDOW_S = 0.2
-"""Nominal length of the 10/12-cycle window; IEC 61000-4-30:2015, 4.4."""
-
-
-def cycles_per_window(nominal_hz: float) -> int:
-    """10 at 50 Hz, 12 at 60 Hz."""
-    return max(1, round(WINDOW_S * nominal_hz))
 
 
 def cycle_frequency_hz(edges: FloatArray, rate_hz: float) -> FloatArray:

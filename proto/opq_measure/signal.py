@@ -1,5 +1,6 @@
-"""What a signal is to this package: array types, and the one check that all entries share."""
+"""What a signal is to this package: array types, a piece of it with its time, the check all entries share."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,31 @@ BLOCK_SAMPLES = 1 << 19
 """Samples that are turned into float64 at once: 4 MiB, so that a day of signal needs no day of memory."""
 
 
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """A piece of one signal: its place on the Box's axis, its measured rate, and its time if known.
+
+    Pieces follow each other when `first_sample` goes on where the last ended, with the same gain and a
+    rate within 1000 ppm (it is measured against PPS anew with every piece). Anything else is a gap.
+    """
+
+    volts: SignalArray
+    """(n,) volts, or counts of `v_per_lsb`."""
+    first_sample: int
+    rate_hz: float
+    start_ns: int | None = None
+    """UTC of `volts[0]`."""
+    v_per_lsb: float = 1.0
+
+    @property
+    def end_sample(self) -> int:
+        return self.first_sample + len(self.volts)
+
+    def time_ns(self, position: float) -> int | None:
+        """UTC of a fractional position counted from `volts[0]`; None when the time is not known."""
+        return None if self.start_ns is None else self.start_ns + round(position * 1e9 / self.rate_hz)
+
+
 def check_signal(volts: SignalArray, rate_hz: float, nominal_hz: float) -> None:
     """Refuse what no quantity can be computed of.
 
@@ -25,14 +51,23 @@ def check_signal(volts: SignalArray, rate_hz: float, nominal_hz: float) -> None:
         ValueError: not one-dimensional, not numbers, a value that is not finite, a nominal
             frequency below 10 Hz, or a rate that is not at least 20 samples per nominal cycle.
     """
-    if volts.ndim != 1:
-        raise ValueError(f"the signal has {volts.ndim} dimensions, want 1")
-    if volts.dtype.kind not in "iuf":
-        raise ValueError(f"the signal is of type {volts.dtype}, want whole numbers or floats")
     if not LEAST_HZ <= nominal_hz < np.inf:
         raise ValueError(f"nominal_hz is {nominal_hz:g}, want a number from {LEAST_HZ:g}")
     if not (np.isfinite(rate_hz) and rate_hz >= 20 * nominal_hz):
         raise ValueError(f"rate_hz is {rate_hz}, want at least 20 samples per cycle of {nominal_hz:g} Hz")
+    check_samples(volts)
+
+
+def check_samples(volts: SignalArray) -> None:
+    """Refuse what are no samples.
+
+    Raises:
+        ValueError: not one-dimensional, not numbers, a value that is not finite.
+    """
+    if volts.ndim != 1:
+        raise ValueError(f"the signal has {volts.ndim} dimensions, want 1")
+    if volts.dtype.kind not in "iuf":
+        raise ValueError(f"the signal is of type {volts.dtype}, want whole numbers or floats")
     if volts.dtype.kind != "f":
         return
     for first in range(0, len(volts), BLOCK_SAMPLES):

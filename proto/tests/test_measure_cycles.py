@@ -148,9 +148,9 @@ def test_frequency_of_a_cycle_is_the_inverse_of_its_length() -> None:
 
 def test_a_sweep_is_followed() -> None:
     t = seconds(4.0)
-    turns = 55.0 * t + (65.0 - 55.0) / 4.0 * t**2 / 2
-    volts = 170.0 * np.sin(2 * np.pi * turns)
-    at = np.interp(cycle_edges(volts, RATE_HZ), np.arange(len(t)), turns)
+    volts = 170.0 * np.sin(2 * np.pi * (55.0 * t + (65.0 - 55.0) / 4.0 * t**2 / 2))
+    edges_s = cycle_edges(volts, RATE_HZ) / RATE_HZ
+    at = 55.0 * edges_s + (65.0 - 55.0) / 4.0 * edges_s**2 / 2
     assert np.abs(at - np.round(at)).max() < 1e-3  # cycles
 
 

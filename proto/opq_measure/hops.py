@@ -1,0 +1,98 @@
+"""From the raw phasors of neighbouring hops to one phase that never runs back.
+
+Source: the phase of a Hann window under a frequency ramp, by its second moment (Taylor, first order).
+"""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from opq_measure.phasors import WINDOW_CYCLES, unmirrored
+from opq_measure.signal import BoolArray, FloatArray
+
+HOPS_PER_CYCLE = 4
+"""Nominally; the hops are a whole number of samples apart, the same for the whole of a run."""
+STEP = 0.05
+"""Change of amplitude over one cycle, of the larger, from which a window counts as straddling a step."""
+FAR_FAINT = 0.3
+"""A window this much fainter than one a cycle away straddles the tail of a step."""
+AROUND = HOPS_PER_CYCLE
+"""Hops on either side that are needed to see a step."""
+WIDEST = 0.1
+"""Mistuning up to which the mirror image is taken out; beyond, the phase is turning, not mistuned."""
+TURN = 2 * np.pi
+SECOND_MOMENT = WINDOW_CYCLES**2 * (1 / 12 - 2 / TURN**2)
+"""Of the Hann window, in squares of its cycles."""
+
+
+def is_steady(size: FloatArray, seen: BoolArray) -> BoolArray:
+    """Where a phase can be believed: not while the amplitude steps, for there DC and image leak in.
+
+    Args:
+        size: (m + 2 AROUND,), seen: (m,), of the hops that are asked for and of those around them.
+    """
+    around = sliding_window_view(size, 2 * AROUND + 1)
+    loudest = around.max(axis=1)
+    change = np.abs(size[AROUND + 2 : len(size) - AROUND + 2] - size[AROUND - 2 : -AROUND - 2])
+    steady: BoolArray = seen & (change < STEP * loudest) & (around[:, AROUND] > FAR_FAINT * loudest)
+    return steady
+
+
+def unwrapped(
+    positions: FloatArray, angles_rad: FloatArray, per_sample: float, anchor: tuple[float, float] | None
+) -> FloatArray:
+    """Angles as one phase that goes on from `anchor` (position, phase) by about `per_sample` rad."""
+    if anchor is None:
+        anchor = (float(positions[0]), float(angles_rad[0]))
+    carrier = anchor[1] + per_sample * (positions - anchor[0])
+    off = angles_rad - carrier
+    turns = np.rint(np.diff(off, prepend=0.0) / TURN).cumsum()
+    phase_rad: FloatArray = angles_rad - TURN * turns
+    return phase_rad
+
+
+def corrected(
+    positions: FloatArray, phase_rad: FloatArray, tuned: FloatArray, hop: int, per_sample: float
+) -> tuple[FloatArray, FloatArray]:
+    """Phases without the mirror image and without the bend of a ramp; what to multiply their sizes with.
+
+    Args:
+        positions, phase_rad: (m,) of phasors that are believed, the phase unwrapped.
+        tuned: (m,) rad per sample, what each phasor's kernel was tuned to.
+        hop: samples between neighbours; a slope over missing ones says nothing, and `per_sample` stands in.
+    """
+    count = len(positions)
+    if count < 2:
+        return phase_rad, np.ones(count)
+    index = np.arange(count)
+    low, high = np.maximum(index - AROUND, 0), np.minimum(index + AROUND, count - 1)
+    run = positions[high] - positions[low]
+    slope = (phase_rad[high] - phase_rad[low]) / run
+    whole = run <= 2 * AROUND * hop
+    if not whole.all():
+        slope[~whole] = per_sample
+    mistuned = np.minimum(np.maximum(slope / tuned - 1, -WIDEST), WIDEST)
+    turn, gain = unmirrored(phase_rad, mistuned)
+    bend = (slope[high] - slope[low]) / run
+    if not whole.all():
+        bend[~whole[low] | ~whole | ~whole[high]] = 0.0
+    return phase_rad + turn - bend * (SECOND_MOMENT / 2 * TURN**2) / (tuned * tuned), gain
+
+
+def carried(
+    positions: FloatArray,
+    believed: FloatArray,
+    phase_rad: FloatArray,
+    per_sample: float,
+    anchor: tuple[float, float] | None,
+) -> FloatArray:
+    """(m,) phases of all hops: evenly between those that are `believed`, by `per_sample` beyond them."""
+    first, last = positions[0], positions[-1]
+    if anchor is None:
+        anchor = (first, phase_rad[0] - per_sample * (believed[0] - first))
+    after = phase_rad[-1] + per_sample * (last - believed[-1])
+    found: FloatArray = np.interp(
+        positions,
+        np.concatenate(((anchor[0],), believed, (last,))),
+        np.concatenate(((anchor[1],), phase_rad, (after,))),
+    )
+    return found

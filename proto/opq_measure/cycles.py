@@ -14,13 +14,13 @@ import numpy as np
 
 from opq_measure.phase import Track as Track
 from opq_measure.signal import BLOCK_SAMPLES, FloatArray, SignalArray, check_signal
-from opq_measure.tracker import CHUNK_S
+from opq_measure.tracker import WINDOW_S as WINDOW_S
 from opq_measure.tracker import Tracker as Tracker
 
 
 def cycles_per_window(nominal_hz: float) -> int:
     """10 at 50 Hz, 12 at 60 Hz; IEC 61000-4-30:2015, 4.4."""
-    return max(1, round(CHUNK_S * nominal_hz))
+    return max(1, round(WINDOW_S * nominal_hz))
 
 
 def track(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) -> Track:

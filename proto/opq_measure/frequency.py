@@ -6,6 +6,7 @@ Source: IEC 61000-4-30:2015, 5.1 (whole cycles of the fundamental over their dur
 
 import numpy as np
 
+from opq_measure.cycles import WINDOW_S as WINDOW_S
 from opq_measure.cycles import Track, track
 from opq_measure.cycles import cycles_per_window as cycles_per_window
 from opq_measure.signal import FloatArray, SignalArray

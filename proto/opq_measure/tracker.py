@@ -19,8 +19,8 @@ from opq_measure.phase import Track
 from opq_measure.phasors import Kernel, kernel, phasors
 from opq_measure.signal import BoolArray, FloatArray, SignalArray, check_samples, check_signal
 
-CHUNK_S = 0.2
-"""A chunk is the whole nominal cycles of this; IEC 61000-4-30:2015, 4.4."""
+WINDOW_S = 0.2
+"""Nominal length of the 10/12-cycle window; IEC 61000-4-30:2015, 4.4. A chunk is as long."""
 LOWEST, HIGHEST = 0.65, 1.45
 """Of nominal: what is followed."""
 BIN = 0.005
@@ -50,7 +50,7 @@ class Tracker:
         check_signal(np.empty(0), rate_hz, nominal_hz)
         self.rate_hz, self.nominal_hz = rate_hz, nominal_hz
         self._hop = max(1, round(rate_hz / nominal_hz / HOPS_PER_CYCLE))
-        self._chunk = HOPS_PER_CYCLE * max(1, round(CHUNK_S * nominal_hz))
+        self._chunk = HOPS_PER_CYCLE * max(1, round(WINDOW_S * nominal_hz))
         self._reach = int(rate_hz / nominal_hz / LOWEST) + 2  # half of the longest window
         self._volts = np.empty(0)
         self._base = 0  # position of _volts[0]

@@ -13,6 +13,8 @@ import click
 
 from opq_proto.errors import OpqError
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+"""Before NumPy is imported: windows are small, BLAS threads would only wait for each other."""
 COMMANDS = {
     "up": ("opq_tools.up", "Boxes, gateway, cloud and the web page, on this machine."),
     "analyze": ("opq_tools.analyze", "What the measurement core says of a recording."),

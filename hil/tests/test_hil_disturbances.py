@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_hil.disturbance import Disturbance
+from opq_hil.flicker_reference import flicker_of, pst_of
 from opq_hil.grid import Grid
 from opq_hil.mains import mains
 from opq_hil.phase_events import FrequencyDeviation, PhaseJump
@@ -198,3 +199,17 @@ def test_a_moment_of_the_grid_is_found_hours_later() -> None:
     placed = Sag(start_s=36_000.0, angle_deg=123.0, cycles=30_000).placed(grid)
     assert grid.cycles_at(placed.start_s) % 1 * 360 == pytest.approx(123.0, abs=1e-4)
     assert grid.cycles_at(placed.stop_s) - grid.cycles_at(placed.start_s) == pytest.approx(30_000, abs=1e-6)
+
+
+def test_pst_is_in_proportion_to_the_rows_of_the_standards_table() -> None:
+    flicker = flicker_of(2.5, 39, "230V 50Hz", 60.0)
+    assert (flicker.change_percent, flicker.modulation_hz) == pytest.approx((2.5 * 0.894, 39 / 120))
+    assert pst_of(flicker, "230V 50Hz") == pytest.approx(2.5)
+    assert pst_of(Flicker(modulation_hz=8.8), "230V 50Hz") is None
+    assert pst_of(Flicker(form="rectangular", modulation_hz=8.8), "120V 60Hz") is None
+    with pytest.raises(ValueError, match="table 5"):
+        flicker_of(1.0, 38, "230V 50Hz", 60.0)
+    share = mains(120.0, 1200.0, disturbances=[flicker_of(1.0, 7, "120V 60Hz", 120.0)])[1].mains.share(
+        np.arange(144_000) / 1200
+    )
+    assert np.count_nonzero(np.diff(share)) == 13  # 7 a minute, the first at the start

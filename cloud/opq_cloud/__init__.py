@@ -1,1 +1,6 @@
 """The compact cloud tier: Makai, store, Mauka, View; each service alone or all in one process."""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+"""Before any module here imports NumPy: windows are small, BLAS threads would only wait for each other."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_measure.cycles import track
+from opq_measure.detector import Detector
 from opq_measure.disturbances import Disturbance, Limits, disturbances_in
 from opq_measure.flicker import Flicker, flicker, lamp_for
 from opq_measure.frequency import cycle_frequency_hz, cycles_per_window, tracked_window_frequency_hz
@@ -103,7 +104,8 @@ def analyze(
     tracked = track(signal, rate_hz, nominal_hz)
     edges, half_edges = tracked.edges(1), tracked.edges(2)
     half_rms = half_cycle_rms_v(signal, half_edges)
-    found = disturbances_in(signal, tracked, half_edges, half_rms, nominal_v, limits or Limits(), v_per_lsb)
+    detector = Detector(rate_hz, nominal_v, nominal_hz, limits, v_per_lsb)
+    found = disturbances_in(detector, signal, half_edges)
     windows = spectrum(signal, rate_hz, nominal_hz, edges)
     flagged = _touched(edges[:: cycles_per_window(nominal_hz)], found)
     orders = windows.subgroups()

@@ -1,100 +1,87 @@
 """When an rms event starts and ends, finer than the half cycles of Urms(1/2).
 
 Urms(1/2) looks at a whole cycle, so by the standard's time stamps a dip of d cycles lasts
-d to d + 1.1 cycles (5.4.5.2 allows an error of a cycle). Which events there are and how deep, Urms(1/2) alone
-decides; when they start and end is then looked up in a finer quantity, the rms over half a cycle moved
-sample by sample: where it passes the threshold, or at a sharp step the step itself.
+d to d + 1.1 cycles (5.4.5.2 allows an error of a cycle). Which events there are and how deep, Urms(1/2)
+alone decides; when they start and end is then looked up where the waveform changes (`opq_measure.steps`)
+or, where it changes slowly, in the rms over half a cycle moved sample by sample.
 
 Source: IEC 61000-4-30:2015, 5.4.
 """
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from opq_measure.signal import FloatArray, SignalArray
-from opq_measure.spans import Span
+from opq_measure.signal import FloatArray
+from opq_measure.steps import change_at, dip_between
 
-SHARP = 0.1
-"""A step is sharp when less than this share of its height lies outside the window around it."""
-BESIDE = 0.6
-"""Half a window, and room for the rounding of a cycle to whole samples, noise and harmonics."""
 SHORT_WINDOWS = 5
-"""A span of so few Urms(1/2) may be an event below 1.5 cycles, too short for a cycle beside its step."""
-DC_HALF_CYCLES = 16
-"""Half cycles before and behind an end in which its DC is looked for."""
+"""A span of so few Urms(1/2) may be an event below 1.5 cycles: too short for a cycle beside its step."""
+REACH = 16
+"""Half edges before and behind an end that are looked at: for DC, for the length of a cycle."""
 
 
-class Ends:
-    """Finer times of the two ends of a span of Urms(1/2); `sign` is -1 for a dip, +1 for a swell."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The stretch of a run in which an end lies; positions count from its first sample.
 
-    def __init__(self, volts: SignalArray, half_edges: FloatArray, sign: int) -> None:
-        self._volts, self._edges, self._sign = volts, half_edges, sign
+    `window` is the half edge from which the last Urms(1/2) beyond the threshold (the first, of a
+    start) spans two half cycles.
+    """
 
-    def start(self, span: Span, enter: float) -> float:
-        """The middle of the first half cycle beyond `enter`, or of the step there."""
-        if span.start == 0:
-            return float(self._edges[0])
-        return self._crossing(span, span.start, enter, 0)
+    volts: FloatArray
+    half_edges: FloatArray
+    window: int
+    cycle: float
 
-    def end(self, span: Span, leave: float) -> float:
-        """The middle of the last half cycle beyond `leave`, or of the step there."""
-        return self._crossing(span, span.stop - 1, leave, -1)
+    def crossing(self, level: float, sign: int, which: int, smooth: bool = False) -> float:
+        """Middle of the first (`which` 0) or last (-1) half cycle beyond `level`; `sign` -1 for a dip.
 
-    def _crossing(self, span: Span, window: int, level: float, which: int) -> float:
-        """The first (0) or last (-1) sample position in a window of Urms(1/2) whose half cycle is beyond."""
-        first, last = max(0, window - 6), min(window + 8, len(self._edges) - 1)
-        begin = math.floor(self._edges[first])
-        half = max(1, round(float(np.median(np.diff(self._edges)))))
-        part = np.asarray(self._volts[begin : math.ceil(self._edges[last])], dtype=np.float64)
-        part = part - self._dc(window)
-        energy = np.concatenate(([0.0], np.cumsum(part * part)))
-        square = (
-            energy[half:] - energy[:-half]
-        ) / half  # of half a cycle; entry i is centred at i + half / 2
-        low = math.floor(self._edges[window]) - begin
-        high = math.ceil(self._edges[window + 2]) - begin - half + 1
-        beyond = self._sign * (square - level**2) > 0
+        `smooth` looks at the mean of half a cycle of such half cycles: a double zero at twice the mains,
+        so that a slow ramp is seen without ripple; a step is smeared.
+        """
+        half = max(1, round(self.cycle / 2))
+        volts = self.volts - self._dc()
+        square, middle = _moving_mean(volts * volts, half), (half - 1) / 2
+        if smooth:
+            square, middle = _moving_mean(square, half), half - 1.0
+        beyond = sign * (square - level**2) > 0
+        low = max(0, int(self.half_edges[self.window]) - round(middle) + half // 2)
+        last = min(self.window + 2, len(self.half_edges) - 1)
+        high = min(len(square), int(np.ceil(self.half_edges[last])) - round(middle) - half // 2)
         inside = np.flatnonzero(beyond[low:high])
         at = low + int(inside[which]) if len(inside) else (low + high) // 2
         way = -1 if which == 0 else 1
-        while (
-            0 < at < len(square) - 1 and beyond[at + way]
-        ):  # half cycles outside the window, but of the same run
+        # half cycles outside the window, but of the same run
+        while 0 < at < len(square) - 1 and beyond[at + way]:
             at += way
-        near = at + half / 2
-        middle = self._middle_of_step(energy, near, 2 * half)
-        if middle is None and span.stop - span.start <= SHORT_WINDOWS:
-            middle = self._middle_of_step(energy, near, half)
-        if middle is None or abs(middle - near) > BESIDE * half:  # a ramp: its middle is not where it passes
-            middle = near
-        return float(begin) + middle
+        return at + middle
 
-    def _dc(self, window: int) -> float:
+    def passing(self, level: float, sign: int, which: int) -> float:
+        """Where a start (`which` 0) or end (-1) is: the step or short ramp there, else the slow crossing."""
+        near = self.crossing(level, sign, which)
+        changed = change_at(self.volts, near, self.cycle, level)
+        return self.crossing(level, sign, which, smooth=True) if changed is None else changed
+
+    def dip(self, begin: float, end: float) -> tuple[float, float] | None:
+        """Both ends of a dip or swell below two cycles."""
+        return dip_between(self.volts, begin, end, self.cycle)
+
+    def halves(self, position: float) -> float:
+        """Half cycles from the first half edge to a position."""
+        return float(np.interp(position, self.half_edges, np.arange(len(self.half_edges))))
+
+    def _dc(self) -> float:
         """The median of the means of the cycles around; a mean across a step is no DC, but most have none."""
-        edges = np.rint(self._edges[max(0, window - DC_HALF_CYCLES) : window + DC_HALF_CYCLES]).astype(int)
-        part = np.asarray(self._volts[edges[0] : edges[-1]], dtype=np.float64)
-        total = np.concatenate(([0.0], np.cumsum(part)))[edges - edges[0]]
-        return float(np.median((total[2:] - total[:-2]) / (edges[2:] - edges[:-2])))
+        edges = np.clip(np.rint(self.half_edges).astype(np.int64), 0, len(self.volts))
+        if len(edges) < 3:
+            return 0.0
+        total = np.concatenate(([0.0], np.cumsum(self.volts)))[edges]
+        return float(np.median((total[2:] - total[:-2]) / np.maximum(edges[2:] - edges[:-2], 1)))
 
-    @staticmethod
-    def _middle_of_step(energy: FloatArray, near: float, window: int) -> float | None:
-        """Where the rms over `window` samples has half the height (in energy) of a sharp step; else None.
 
-        The cycle around a step holds half a cycle of each side, whatever the phase, so this is exact.
-        Over half a cycle it is not, but alike at both ends of whole cycles.
-        """
-        square = energy[window:] - energy[:-window]  # entry i is centred at i + window / 2
-        at = round(near - window / 2)
-        if not window <= at < len(square) - window:
-            return None
-        before, after = square[[at - window, at + window]]
-        height = after - before
-        passed = np.sign(height) * (square[at - window : at + window] - (before + after) / 2) > 0
-        step = at - window + int(np.argmax(passed))
-        beside = round(BESIDE * window)
-        if not beside <= step < len(square) - beside:
-            return None
-        if max(abs(before - square[step - beside]), abs(after - square[step + beside])) > SHARP * abs(height):
-            return None
-        return float(step + window / 2)
+def _moving_mean(values: FloatArray, window: int) -> FloatArray:
+    """Entry i is of values[i : i + window]."""
+    total = np.concatenate(([0.0], np.cumsum(values)))
+    found: FloatArray = (total[window:] - total[:-window]) / window
+    return found

@@ -1,0 +1,310 @@
+"""Dips, swells and interruptions of a stream, as they begin and as they end.
+
+A dip begins when Urms(1/2) falls below its threshold and ends when it is back at the threshold plus the
+hysteresis. A Detector takes one run of samples with its half-cycle edges in blocks of any size and gives the
+same events, to the last bit, as with the whole run at once. Its memory does not grow, however long an event
+lasts.
+
+Source: IEC 61000-4-30:2015, 5.4 (thresholds, hysteresis, sliding reference) and 5.5.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_measure.curves import LINE_PERCENT
+from opq_measure.disturbance import Disturbance, Seen
+from opq_measure.ends import REACH, SHORT_WINDOWS, Surroundings
+from opq_measure.frequency import cycles_per_window
+from opq_measure.limits import Limits
+from opq_measure.one_cycle import AROUND, cycle_lengths, one_cycle_rms
+from opq_measure.rapid_change import RapidChange, RapidChanges, RapidLimits
+from opq_measure.recent import Recent
+from opq_measure.reference import SlidingReference
+from opq_measure.signal import BoolArray, FloatArray, SignalArray
+
+KEPT = 3 * REACH
+"""Half cycles that are kept: both ends of a short event, what is around them, and what is not yet decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """A dip or swell has begun at `start_sample`, good to a cycle; its Disturbance tells it finer."""
+
+    number: int
+    kind: str
+    start_sample: float
+    percent: float
+
+
+Notice = Onset | Disturbance | RapidChange
+
+
+@dataclass(slots=True)
+class _Event:
+    """An event under way, or one whose ends wait for what comes behind them."""
+
+    number: int
+    sign: int
+    reference_v: float
+    first: int
+    worst_percent: float
+    stop: int | None = None
+    start_sample: float | None = None
+    start_half: float = 0.0
+
+    def short(self) -> bool:
+        return self.stop is not None and self.stop - self.first <= SHORT_WINDOWS
+
+
+class Detector:
+    """Events of one run of samples.
+
+    Args:
+        rate_hz: samples per second.
+        nominal_v: Udin, the declared voltage to which `limits` refer.
+        v_per_lsb: volts per count, when the samples are counts.
+        sliding: thresholds follow the sliding reference (4-30, 5.4.4) instead of Udin.
+        rapid_change: look for rapid voltage changes, too.
+    Raises:
+        ValueError: `nominal_v`, `rate_hz`, `nominal_hz` or `v_per_lsb` is not a positive number.
+
+    Latency: 5 cycles behind the newest half edge for an Onset, 8 for the Disturbance after its end.
+    """
+
+    def __init__(
+        self,
+        rate_hz: float,
+        nominal_v: float = 120.0,
+        nominal_hz: float = 60.0,
+        limits: Limits | None = None,
+        v_per_lsb: float = 1.0,
+        sliding: bool = False,
+        rapid_change: RapidLimits | None = None,
+    ) -> None:
+        for name, value in (("rate_hz", rate_hz), ("nominal_v", nominal_v), ("nominal_hz", nominal_hz)):
+            _check_positive(name, value)
+        _check_positive("v_per_lsb", v_per_lsb)
+        self._rate_hz, self._nominal_v, self._nominal_hz = rate_hz, nominal_v, nominal_hz
+        self._limits = limits or Limits()
+        self._v_per_lsb = v_per_lsb
+        self._reference = SlidingReference(nominal_v)
+        self._window = 2 * cycles_per_window(nominal_hz) if sliding else None
+        self._window_rms: list[float] = []
+        self._touched = False
+        self._rapid = RapidChanges(rapid_change, nominal_hz) if rapid_change else None
+        self._recent = Recent()
+        self._decided = 0
+        self._numbers = 0
+        self._open: _Event | None = None
+        self._waiting: list[_Event] = []
+        self._ended = False
+
+    @property
+    def reference_v(self) -> float:
+        """What percents refer to now: Udin, or the sliding reference."""
+        return self._reference.volts
+
+    def push(self, volts: SignalArray, half_edges: FloatArray) -> list[Notice]:
+        """The samples that follow, and the half-cycle edges that became final; what they tell.
+
+        Args:
+            volts: (n,) the next samples of the run; may be empty.
+            half_edges: (m,) rising, fractional sample positions, counted from the run's first sample, that
+                follow those of the last call; they may lie well before the newest sample.
+        Raises:
+            ValueError: edges do not rise or lie behind the samples; the run has ended.
+        """
+        if self._ended:
+            raise ValueError("the run has ended; a new run wants a new Detector")
+        self._recent.add(volts, half_edges)
+        return self._advance()
+
+    def end(self) -> list[Notice]:
+        """The run ends here: what was still waiting; an event under way is told as open."""
+        if self._ended:
+            return []
+        self._ended = True
+        return self._advance()
+
+    def _advance(self) -> list[Notice]:
+        edges = self._recent.stop_edge
+        stop = edges - 2 if self._ended else edges - 2 - AROUND
+        if not self._ended and edges < 2 * AROUND + 3:
+            return []
+        notices: list[Notice] = []
+        first = self._decided
+        if stop > first:
+            rms_v = self._rms_v(first, stop)
+            notices += self._decide(rms_v, first)
+            self._decided = stop
+        notices += self._settle()
+        self._recent.forget(edges - KEPT)
+        return notices
+
+    def _rms_v(self, first: int, stop: int) -> FloatArray:
+        recent = self._recent
+        origin = recent.first_edge
+        lengths = cycle_lengths(recent.edges, first - origin, stop - origin)
+        starts = recent.positions(first, stop) - recent.first_sample
+        return one_cycle_rms(recent.volts, starts, lengths) * self._v_per_lsb
+
+    def _decide(self, rms_v: FloatArray, first: int) -> list[Notice]:
+        """Onsets and rapid changes of the values that follow; events that are over go to the waiting ones."""
+        notices: list[Notice] = []
+        beyond = np.zeros(len(rms_v), dtype=np.bool_)
+        at = 0
+        while at < len(rms_v):
+            stop = len(rms_v)
+            if self._window is not None:
+                stop = min(stop, at + self._window - (first + at) % self._window)
+            notices += self._follow(rms_v[at:stop], first + at, beyond[at:stop])
+            if self._window is not None:
+                self._renew_reference(rms_v[at:stop], first + at, bool(beyond[at:stop].any()))
+            at = stop
+        if self._rapid is not None:
+            middles = (
+                self._recent.positions(first, first + len(rms_v))
+                + self._recent.positions(first + 2, first + 2 + len(rms_v))
+            ) / 2
+            notices += self._rapid.push(rms_v * (100 / self._nominal_v), middles, beyond)
+        return notices
+
+    def _follow(self, rms_v: FloatArray, first: int, beyond: BoolArray) -> list[Notice]:
+        """Thresholds and hysteresis, with one reference for all values; `beyond` is marked inside events."""
+        percent = rms_v * (100 / self._reference.volts)
+        sag = self._limits.sag_percent - LINE_PERCENT  # on a line is inside
+        swell = self._limits.swell_percent + LINE_PERCENT
+        hysteresis = self._limits.hysteresis_percent
+        onsets: list[Notice] = []
+        at = 0
+        while at < len(percent):
+            event = self._open
+            if event is None:
+                outside = np.flatnonzero((percent[at:] < sag) | (percent[at:] > swell))
+                if len(outside) == 0:
+                    break
+                at += int(outside[0])
+                event = self._begin(first + at, float(percent[at]), -1 if percent[at] < sag else 1)
+                onsets.append(self._onset(event))
+            low = event.sign < 0
+            back = np.flatnonzero(
+                percent[at:] >= sag + hysteresis if low else percent[at:] <= swell - hysteresis
+            )
+            stop = at + int(back[0]) if len(back) else len(percent)
+            if stop > at:
+                beyond[at:stop] = True
+                worst = float(percent[at:stop].min() if low else percent[at:stop].max())
+                event.worst_percent = (min if low else max)(event.worst_percent, worst)
+            if len(back):
+                event.stop = first + stop
+                self._open = None
+            at = stop
+        return onsets
+
+    def _begin(self, first: int, percent: float, sign: int) -> _Event:
+        event = _Event(self._numbers, sign, self._reference.volts, first, percent)
+        self._numbers += 1
+        self._open = event
+        self._waiting.append(event)
+        return event
+
+    def _onset(self, event: _Event) -> Onset:
+        start, _, stop = self._recent.positions(event.first, event.first + 3)
+        kind = "sag" if event.sign < 0 else "swell"
+        return Onset(event.number, kind, float((start + stop) / 2), event.worst_percent)
+
+    def _renew_reference(self, rms_v: FloatArray, first: int, flagged: bool) -> None:
+        """Usr by the rms of 10/12 cycles: every second value, for a value spans a cycle."""
+        assert self._window is not None
+        self._window_rms += rms_v[first % 2 :: 2].tolist()
+        self._touched |= flagged
+        if (first + len(rms_v)) % self._window == 0:
+            mean = math.fsum(value * value for value in self._window_rms) / len(self._window_rms)
+            self._reference.take(math.sqrt(mean), self._touched)
+            self._window_rms, self._touched = [], False
+
+    def _settle(self) -> list[Notice]:
+        """Give the events, in order, whose ends have enough behind them."""
+        found: list[Notice] = []
+        while self._waiting:
+            event = self._waiting[0]
+            if event.start_sample is None and self._reached(event.first):
+                self._find_start(event)
+            if not (self._ended or (event.stop is not None and self._reached(event.stop))):
+                break
+            found.append(self._finish(self._waiting.pop(0)))
+        return found
+
+    def _reached(self, half_edge: int) -> bool:
+        return self._ended or self._recent.stop_edge > half_edge + REACH
+
+    def _finish(self, event: _Event) -> Disturbance:
+        assert event.start_sample is not None
+        start, start_half = event.start_sample, event.start_half
+        last = self._recent.stop_edge - 1
+        if event.stop is None:
+            end, end_half = float(self._recent.positions(last, last + 1)[0]), float(last)
+        else:
+            end, end_half = self._find_end(event, event.stop)
+            if event.short() and event.first > 0:
+                both = self._find_both(event, event.stop, start, end)
+                if both is not None:
+                    (start, start_half), (end, end_half) = both
+            if end <= start:  # an impulse: too short to have two ends, so the standard's coarse ones
+                start_half, end_half = float(event.first), float(event.stop)
+                start, end = (
+                    float(self._recent.positions(half, half + 1)[0]) for half in (event.first, event.stop)
+                )
+        return Seen(
+            number=event.number,
+            sign=event.sign,
+            reference_v=event.reference_v,
+            start_sample=start,
+            end_sample=end,
+            cycles=(end_half - start_half) / 2,
+            residual_percent=event.worst_percent,
+            open=event.stop is None,
+            open_at_start=event.first == 0,
+        ).named(self._rate_hz, self._nominal_hz, self._limits)
+
+    def _find_start(self, event: _Event) -> None:
+        if event.first == 0:
+            event.start_sample = float(self._recent.positions(0, 1)[0])
+            return
+        around, begin, half = self._surroundings(event.first, event.first)
+        level = self._level(event, self._limits.threshold_percent(event.sign))
+        found = around.passing(level, event.sign, 0)
+        event.start_half = half + around.halves(found)
+        event.start_sample = begin + found
+
+    def _find_end(self, event: _Event, stop: int) -> tuple[float, float]:
+        around, begin, half = self._surroundings(stop - 1, stop)
+        level = self._level(event, self._limits.back_percent(event.sign))
+        found = around.passing(level, event.sign, -1)
+        return begin + found, half + around.halves(found)
+
+    def _find_both(
+        self, event: _Event, stop: int, start: float, end: float
+    ) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        around, begin, half = self._surroundings(event.first, stop)
+        both = around.dip(start - begin, end - begin)
+        if both is None:
+            return None
+        found = [(begin + each, half + around.halves(each)) for each in both]
+        return found[0], found[1]
+
+    def _surroundings(self, window: int, last: int) -> tuple[Surroundings, int, int]:
+        """The stretch around the half edges `window` .. `last`; its first sample and half edge."""
+        volts, edges, begin, half = self._recent.around(window - REACH, last + REACH)
+        cycle = float(cycle_lengths(edges, window - half, window - half + 1)[0])
+        return Surroundings(volts, edges, window - half, cycle), begin, half
+
+    def _level(self, event: _Event, percent: float) -> float:
+        return event.reference_v * percent / 100 / self._v_per_lsb
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} is {value}, want a positive number")

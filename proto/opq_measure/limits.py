@@ -1,0 +1,43 @@
+"""Thresholds of dips, swells and interruptions."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Thresholds on Urms(1/2), in percent of nominal (or of the sliding reference).
+
+    Raises:
+        ValueError: they cannot all hold, e.g. a dip threshold above the swell threshold.
+    Source: IEC 61000-4-30:2015, 5.4.2, 5.4.3 and 5.5; the hysteresis of 2 % is the one it recommends.
+    """
+
+    sag_percent: float = 90.0
+    swell_percent: float = 110.0
+    interruption_percent: float = 10.0
+    hysteresis_percent: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}, want a finite number")
+        if not 0 < self.interruption_percent < self.sag_percent < self.swell_percent:
+            raise ValueError(
+                "thresholds must rise, 0 < interruption < dip < swell; they are "
+                f"{self.interruption_percent:g}, {self.sag_percent:g} and {self.swell_percent:g} %"
+            )
+        room = (self.swell_percent - self.sag_percent) / 2
+        if not 0 <= self.hysteresis_percent < room:
+            raise ValueError(
+                f"the hysteresis is {self.hysteresis_percent:g} %, want from 0 to below {room:g} %, half of "
+                "the way from the dip to the swell threshold"
+            )
+
+    def threshold_percent(self, sign: int) -> float:
+        """Where a dip (`sign` -1) or swell (+1) begins."""
+        return self.sag_percent if sign < 0 else self.swell_percent
+
+    def back_percent(self, sign: int) -> float:
+        """Where it ends: the threshold and the hysteresis."""
+        return self.threshold_percent(sign) - sign * self.hysteresis_percent

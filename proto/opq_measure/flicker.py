@@ -1,78 +1,209 @@
-"""Flickermeter: how the eye feels the light of a lamp on this voltage.
+"""Flickermeter: Pst of every ten minutes and Plt of every two hours of a stream of samples.
 
-The blocks of the standard, in NumPy: the squared voltage is averaged to 1.2 kHz (block 2), normalised by
-its own mean of 27.3 s (block 1), weighted by lamp and eye (block 3), squared and smoothed with 300 ms
-(block 4), and classified over ten minutes (block 5). The linear filters are applied as transfer functions
-in the frequency domain, on stretches with run-in, so that they are exactly the analogue ones.
+Blocks 1 to 4 are in `sensation`, lamp and eye in `lamps`, the statistics of block 5 in `severity`. Here
+is what a stream needs: ten minutes by UTC, gaps, and a clock that may be set while it runs.
 
-Source: IEC 61000-4-15:2010, 5 (blocks) and 5.7 (Pst).
+Source: IEC 61000-4-15:2010; IEC 61000-4-30:2015, 5.3 (class A: aligned to UTC).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from opq_measure.signal import FloatArray, SignalArray
-
-ComplexArray = NDArray[np.complexfloating[Any, Any]]
+from opq_measure.lamps import LAMP_120V as LAMP_120V
+from opq_measure.lamps import LAMP_230V as LAMP_230V
+from opq_measure.lamps import Lamp
+from opq_measure.lamps import lamp_for as lamp_for
+from opq_measure.sensation import SETTLE_S, Sensation
+from opq_measure.severity import PST_S, PSTS_PER_PLT, long_term_severity, severity
+from opq_measure.signal import BLOCK_SAMPLES, FloatArray, Samples, SignalArray
 
 MIN_S = 5.0
 """Shorter signals have no value: after the 2 s that the filters need too little would be left."""
-SETTLE_S = 2.0
-"""Left out at the start: the weighting filter and six 300 ms time constants."""
-PST_S = 600.0
-"""Observation time of Pst; IEC 61000-4-15:2010, 5.7.1."""
-MEAN_S = 27.3
-"""Time constant of the normalising mean, 1 min from 10 to 90 %; IEC 61000-4-15:2010, 5.3."""
-SMOOTH_S = 0.3
-"""IEC 61000-4-15:2010, 5.6."""
-LOW_CORNER_HZ = 0.05
-"""First-order high pass; IEC 61000-4-15:2010, 5.5.1."""
-FEELING_HZ = 8.8
-"""Frequency at which a fluctuation is felt most; IEC 61000-4-15:2010, table 1."""
-WORK_HZ = 1200.0
-MEAN_STEP_S = 0.1
-STRETCH_S, RUN_IN_S = 300.0, 20.0
+LEAST_SHARE = 0.95
+"""Of ten minutes: with less of them seen there is no Pst. The two seconds after a gap count as not seen."""
+KEPT_HZ = 300.0
+"""Pinst is classified so often; after 300 ms of smoothing little is left above 20 Hz."""
+PST_NS = round(PST_S * 1e9)
+SLACK_NS = 1_000_000
+"""A tick counts from 1 ms before, so that a block which begins on it, give or take rounding, begins the new
+ten minutes: three hundred times less than what Pinst smooths over."""
+LEAST_RATE = 20.0
+"""Samples per cycle of the lamp's mains; see `signal.check_signal`."""
+MOST_PPM = 1000.0
+"""A change of rate beyond this is another run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lamp:
-    """A reference lamp: IEC 61000-4-15:2010, 5.5.2, equation 1 and table; omega and damping in rad/s."""
+class FlickerInterval:
+    """Ten minutes, or as much of them as there was.
 
-    gain: float
-    damping: float
-    omega: tuple[float, float, float, float]
-    felt_percent: float
-    """Peak-to-peak sine fluctuation at 8.8 Hz that gives Pinst = 1 (tables 1a and 1b)."""
-    high_corner_hz: float
-    """Sixth-order Butterworth low pass: 35 Hz at 50 Hz, 42 Hz at 60 Hz; 5.5.1."""
+    `first_sample`, `end_sample`: absolute, half open, what was pushed in it; accurate to a value of Pinst
+    (some 3 ms). `start_ns`, `end_ns`: the ten minutes' own UTC; None when the samples came without time,
+    then they count from the start of the run. `pst` NaN when less than 95 % of the ten minutes were seen,
+    `pinst_max` NaN when nothing. `plt`: of the two hours that end here (even hours UTC), else NaN.
+    `seen_s`: seconds with a Pinst to be believed.
+    """
 
-    def response(self, hz: FloatArray) -> ComplexArray:
-        """Transfer function of block 3, without its scaling."""
-        s = 2j * np.pi * hz
-        w1, w2, w3, w4 = self.omega
-        weight = self.gain * w1 * s / (s * s + 2 * self.damping * s + w1 * w1)
-        weight = weight * (1 + s / w2) / ((1 + s / w3) * (1 + s / w4))
-        corner = 2 * np.pi * LOW_CORNER_HZ
-        found: ComplexArray = weight * s / (s + corner) * _butterworth6(hz / self.high_corner_hz)
+    first_sample: int
+    end_sample: int
+    start_ns: int | None
+    end_ns: int | None
+    pst: float
+    pinst_max: float
+    plt: float
+    seen_s: float
+
+
+@dataclass(slots=True)
+class _Open:
+    """Ten minutes that are not over: `number` counts them from 1970 or from the run's start."""
+
+    number: int
+    timed: bool
+    first_sample: int
+    felt: list[FloatArray] = field(default_factory=list)
+    pinst_max: float = float("nan")
+    seen_s: float = 0.0
+
+
+class Flickermeter:
+    """Blocks 1 to 5, streaming; any blocks give the numbers of one call, bit for bit.
+
+    A run ends where `first_sample` jumps or the rate (by more than 1000 ppm) or the gain changes: the
+    filters begin anew, Pinst of the first two seconds is left out, the ten minutes go on.
+
+    Raises:
+        ValueError: from `push`, see `signal.check_signal`.
+
+    Error: Pst within 1 % of table 5 for all four lamps (`opq-tools bench flicker`, test_measure_flicker.py);
+    some 0.3 ms CPU per second of signal at 12 kS/s.
+    """
+
+    def __init__(self, lamp: Lamp) -> None:
+        self.lamp = lamp
+        self._sensation: Sensation | None = None
+        self._run: tuple[int, float, float] = (0, 0.0, 1.0)  # first sample, rate, gain
+        self._next_sample = 0
+        self._values = 0
+        self._marks: list[tuple[int, int, bool]] = []  # (value of the run, number, timed), rising
+        self._number: int | None = None  # of the newest mark
+        self._open: _Open | None = None
+        self._psts: list[tuple[int, float]] = []
+
+    def push(self, samples: Samples) -> list[FlickerInterval]:
+        """The intervals that are over now; Pinst runs up to a second behind the samples."""
+        found = []
+        if self._sensation is None or not self._goes_on(samples):
+            found += self._end_run(samples.start_ns is not None)
+            self._sensation = Sensation(samples.rate_hz, self.lamp)
+            self._run = (samples.first_sample, samples.rate_hz, samples.v_per_lsb)
+            self._values = 0
+        self._mark(samples, self._sensation)
+        felt = self._sensation.push(samples.volts)
+        self._next_sample = samples.first_sample + len(samples.volts)
+        return found + list(self._classified(felt, self._sensation))
+
+    def end(self) -> list[FlickerInterval]:
+        """What is left, when the stream is over: the interval that is still open is among it."""
+        return self._end_run(False)
+
+    def _goes_on(self, samples: Samples) -> bool:
+        _, rate_hz, v_per_lsb = self._run
+        same_rate = abs(samples.rate_hz / rate_hz - 1) <= MOST_PPM * 1e-6
+        return samples.first_sample == self._next_sample and same_rate and samples.v_per_lsb == v_per_lsb
+
+    def _end_run(self, timed: bool) -> list[FlickerInterval]:
+        """The run is over; its last ten minutes too, unless both they and what follows have UTC."""
+        if self._sensation is None:
+            return []
+        found = list(self._classified(self._sensation.end(), self._sensation))
+        self._marks.clear()
+        if not (timed and self._open is not None and self._open.timed):
+            found += self._closed(self._next_sample)
+        self._number = None if self._open is None else self._open.number
+        self._sensation = None
         return found
 
+    def _mark(self, samples: Samples, sensation: Sensation) -> None:
+        """Note at which value of the run each ten minutes begin that begin in these samples."""
+        timed = samples.start_ns is not None
+        run_first = self._run[0]
+        if samples.start_ns is None:
+            start_ns = round((samples.first_sample - run_first) / samples.rate_hz * 1e9)
+        else:
+            start_ns = samples.start_ns
+        start_ns += SLACK_NS
+        end_ns = start_ns + round(len(samples.volts) / samples.rate_hz * 1e9)
+        number = start_ns // PST_NS
+        at = samples.first_sample - run_first
+        if number != self._number and not self._jitters(number, start_ns):
+            self._add_mark(at, number, timed, sensation)
+        for later in range(number + 1, (end_ns - 1) // PST_NS + 1):
+            if later != self._number:
+                position = at + (later * PST_NS - start_ns) * samples.rate_hz / 1e9
+                self._add_mark(position, later, timed, sensation)
 
-TURN = 2 * np.pi
-LAMP_230V = Lamp(
-    1.74802, TURN * 4.05981, (TURN * 9.15494, TURN * 2.27979, TURN * 1.22535, TURN * 21.9), 0.250, 35.0
-)
-LAMP_120V = Lamp(
-    1.6357, TURN * 4.167375, (TURN * 9.077169, TURN * 2.939902, TURN * 1.394468, TURN * 17.31512), 0.321, 42.0
-)
+    def _jitters(self, number: int, start_ns: int) -> bool:
+        """Whether the clock, set back by less than a second, only seems to leave the ten minutes begun."""
+        return self._number == number + 1 and (number + 1) * PST_NS - start_ns < 1_000_000_000
 
+    def _add_mark(self, position: float, number: int, timed: bool, sensation: Sensation) -> None:
+        self._marks.append((int(np.ceil(position / sensation.group)), number, timed))
+        self._number = number
 
-def lamp_for(nominal_v: float) -> Lamp:
-    """The reference lamp of a nominal voltage: 120 V below 170 V (also 100 V), 230 V above."""
-    return LAMP_120V if nominal_v < 170 else LAMP_230V
+    def _classified(self, felt: FloatArray, sensation: Sensation) -> Iterator[FlickerInterval]:
+        """Give the values to their ten minutes; those that are over come out."""
+        first, last = self._values, self._values + len(felt)
+        while first < last:
+            if self._marks and self._marks[0][0] <= first:
+                _, number, timed = self._marks.pop(0)
+                sample = self._run[0] + first * sensation.group
+                if self._open is None or self._open.number != number or self._open.timed != timed:
+                    yield from self._closed(sample)
+                    self._open = _Open(number, timed, sample)
+                continue
+            until = min(last, self._marks[0][0]) if self._marks else last
+            self._collect(felt[first - self._values : until - self._values], first, sensation)
+            first = until
+        self._values = last
+
+    def _collect(self, felt: FloatArray, first: int, sensation: Sensation) -> None:
+        """Keep every some value by its place in the run, so that it does not matter how blocks were cut."""
+        settling = max(0, round(SETTLE_S * sensation.work_hz) - first)
+        felt, first = felt[settling:], first + settling
+        if len(felt) == 0 or self._open is None:
+            return
+        step = max(1, round(sensation.work_hz / KEPT_HZ))
+        self._open.felt.append(felt[-first % step :: step].copy())
+        self._open.pinst_max = float(np.fmax(self._open.pinst_max, felt.max()))
+        self._open.seen_s += len(felt) / sensation.work_hz
+
+    def _closed(self, sample: int) -> Iterator[FlickerInterval]:
+        done, self._open = self._open, None
+        if done is None:
+            return
+        felt = np.concatenate(done.felt) if done.felt else np.empty(0)
+        pst = severity(felt) if done.seen_s >= LEAST_SHARE * PST_S else float("nan")
+        yield FlickerInterval(
+            first_sample=done.first_sample,
+            end_sample=sample,
+            start_ns=done.number * PST_NS if done.timed else None,
+            end_ns=(done.number + 1) * PST_NS if done.timed else None,
+            pst=pst,
+            pinst_max=done.pinst_max,
+            plt=self._long_term(done.number, pst),
+            seen_s=done.seen_s,
+        )
+
+    def _long_term(self, number: int, pst: float) -> float:
+        """Plt, when these ten minutes end an even hour and the eleven before are there."""
+        self._psts = [*self._psts[-(PSTS_PER_PLT - 1) :], (number, pst)]
+        numbers = [known for known, _ in self._psts]
+        if (number + 1) % PSTS_PER_PLT or numbers != list(range(number - PSTS_PER_PLT + 1, number + 1)):
+            return float("nan")
+        return long_term_severity(np.array([value for _, value in self._psts]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,107 +215,20 @@ class Flicker:
 
 
 def flicker(volts: SignalArray, rate_hz: float, lamp: Lamp) -> Flicker:
-    """Flicker severity of a signal.
+    """Flicker severity of a signal: a `Flickermeter` over all of it, its ten minutes from the start on.
 
     Args:
-        volts: (n,) counts or volts; the level does not matter.
-    Error: Pinst within 5 % of 1 at the fluctuations of table 1 (test_measure_harmonics.py).
+        volts: (n,) counts or volts; the level does not matter. Memory-mapped arrays are read by blocks.
+            Shorter than 5 s, or of less than 20 samples per cycle of the lamp's mains, it has no value.
+    Raises:
+        ValueError: see `signal.check_signal`.
     """
-    if len(volts) < MIN_S * rate_hz:
+    if len(volts) < MIN_S * rate_hz or rate_hz < LEAST_RATE * lamp.nominal_hz:
         return Flicker(None, None)
-    felt, work_hz = instantaneous(volts, rate_hz, lamp)
-    settled = felt[round(SETTLE_S * work_hz) :]
-    span = round(PST_S * work_hz)
-    spans = [felt[first : first + span] for first in range(0, len(felt) - span + 1, span)]
-    spans = [part[round(SETTLE_S * work_hz) :] if first == 0 else part for first, part in enumerate(spans)]
-    return Flicker(float(settled.max()), max((severity(part) for part in spans), default=None))
-
-
-def instantaneous(volts: SignalArray, rate_hz: float, lamp: Lamp) -> tuple[FloatArray, float]:
-    """Pinst, and its rate in Hz: 1 is just felt by half of the people."""
-    square, work_hz = _squared(volts, rate_hz)
-    felt = np.empty(len(square))
-    mean = _slow_mean(square, work_hz)
-    stretch, run_in = round(STRETCH_S * work_hz), round(RUN_IN_S * work_hz)
-    scale = _scale(lamp)
-    for first in range(0, len(square), stretch):
-        begin = max(0, first - run_in)
-        part = square[begin : first + stretch]
-        relative = part / mean[begin : first + stretch] - 1.0
-        eye = _filtered(relative, work_hz, lamp.response)
-        smooth = _filtered(scale * eye * eye, work_hz, _smoothing)
-        felt[first : first + stretch] = np.maximum(smooth, 0.0)[first - begin :]
-    return felt, work_hz
-
-
-def severity(felt: FloatArray) -> float:
-    """Pst of Pinst over ten minutes, by its smoothed percentiles; IEC 61000-4-15:2010, 5.7.2."""
-
-    def exceeded(*percents: float) -> float:
-        return float(np.mean(np.percentile(felt, [100 - percent for percent in percents])))
-
-    return float(
-        np.sqrt(
-            0.0314 * exceeded(0.1)
-            + 0.0525 * exceeded(0.7, 1.0, 1.5)
-            + 0.0657 * exceeded(2.2, 3.0, 4.0)
-            + 0.28 * exceeded(6.0, 8.0, 10.0, 13.0, 17.0)
-            + 0.08 * exceeded(30.0, 50.0, 80.0)
-        )
-    )
-
-
-def _squared(volts: SignalArray, rate_hz: float) -> tuple[FloatArray, float]:
-    """Squared signal, averaged over whole groups of samples to about 1.2 kHz, and the rate of it."""
-    group = max(1, round(rate_hz / WORK_HZ))
-    count = len(volts) // group
-    found = np.empty(count)
-    step = 1 << 16
-    for first in range(0, count, step):
-        part = np.asarray(volts[first * group : min(count, first + step) * group], dtype=np.float64)
-        found[first : first + step] = (part * part).reshape(-1, group).mean(axis=1)
-    return found, rate_hz / group
-
-
-def _scale(lamp: Lamp) -> float:
-    """Makes the maximum of Pinst 1 at the fluctuation that is just felt, its ripple of 17.6 Hz included."""
-    swing = lamp.felt_percent / 100 * abs(lamp.response(np.array([FEELING_HZ]))[0])
-    ripple = 1 / np.hypot(1, 2 * np.pi * 2 * FEELING_HZ * SMOOTH_S)
-    return float(2 / (swing**2 * (1 + ripple)))
-
-
-def _butterworth6(ratio: FloatArray) -> ComplexArray:
-    s = 1j * ratio
-    poles = np.exp(1j * np.pi * (2 * np.arange(6) + 7) / 12)
-    found: ComplexArray = 1 / np.prod(s[:, None] - poles, axis=1)
-    return found
-
-
-def _smoothing(hz: FloatArray) -> ComplexArray:
-    found: ComplexArray = 1 / (1 + 2j * np.pi * hz * SMOOTH_S)
-    return found
-
-
-def _slow_mean(square: FloatArray, rate_hz: float) -> FloatArray:
-    """Block 1: the first-order mean of 27.3 s, at rest on the mean of the first second; never 0."""
-    group = max(1, round(rate_hz * MEAN_STEP_S))
-    count = max(1, len(square) // group)
-    coarse = square[: count * group].reshape(count, -1).mean(axis=1)
-    level = float(coarse[: round(1 / MEAN_STEP_S)].mean())
-    levels = np.empty(count)
-    for k, value in enumerate(coarse.tolist()):
-        level += (value - level) * (MEAN_STEP_S / MEAN_S)
-        levels[k] = level
-    middles = group * (np.arange(count) + 0.5)
-    return np.maximum(np.interp(np.arange(len(square)), middles, levels), 1e-30)
-
-
-def _filtered(
-    values: FloatArray, rate_hz: float, response: Callable[[FloatArray], ComplexArray]
-) -> FloatArray:
-    """Linear filtering from rest: zeros behind, longer than the response, keep its end from its start."""
-    size = 1 << int(np.ceil(np.log2(len(values) + RUN_IN_S * rate_hz)))
-    hz = np.fft.rfftfreq(size, 1 / rate_hz)
-    shaped = np.fft.rfft(values, size) * response(np.asarray(hz, dtype=np.float64))
-    found: FloatArray = np.fft.irfft(shaped, size)[: len(values)]
-    return found
+    meter = Flickermeter(lamp)
+    found = []
+    for first in range(0, len(volts), BLOCK_SAMPLES):
+        found += meter.push(Samples(volts[first : first + BLOCK_SAMPLES], first, rate_hz, None))
+    found += meter.end()
+    psts = [interval.pst for interval in found if np.isfinite(interval.pst)]
+    return Flicker(float(np.nanmax([interval.pinst_max for interval in found])), max(psts) if psts else None)

@@ -1,9 +1,9 @@
 """Pinst: how strongly the eye feels the light of a lamp on this voltage, at every moment.
 
-Blocks 1 to 4 of the flickermeter, streaming. The squared voltage (block 2) is low-passed and thinned to
-some 2.4 kHz, divided by the square of its own rms of 27.3 s (block 1), weighted by lamp and eye (block 3),
-squared and smoothed with 300 ms (block 4). All filters are recursive and keep their state, so that any
-blocks give the numbers of one call, bit for bit.
+Blocks 1 to 4 of the flickermeter, streaming. The voltage without its DC is squared (block 2), low-passed
+and thinned to some 2.4 kHz, divided by the square of its own rms of 27.3 s (block 1), weighted by lamp and
+eye (block 3), squared and smoothed with 300 ms (block 4). All filters keep their state, and what is computed
+together is always the same second of the run, so that any blocks give the numbers of one call, bit for bit.
 
 `scipy.signal` takes 0.7 s to import, longer than `opq-tools analyze` takes for a recording that is too short
 for flicker; it is imported where it is used.
@@ -25,7 +25,7 @@ KAISER_BETA = 7.9
 MEAN_S = 27.3
 """Time constant of the normalising rms, 1 min from 10 to 90 %; IEC 61000-4-15:2010, 5.3."""
 RMS_S = 0.1
-"""The rms is renewed so often: 5 or 6 cycles, so that what is no whole cycle of it does not matter."""
+"""So much of rms by half cycles goes into the mean at once."""
 STEPS = 10
 """Times RMS_S that are computed together."""
 ABSENT = 0.1
@@ -63,10 +63,13 @@ class Sensation:
         self._scale = lamp.scale()
         self._weigh_state = np.zeros((len(self._weigh), 2))
         self._smooth_state = np.zeros((1, 2))
-        self._step = round(RMS_S * self.work_hz)
+        self._half = max(1, round(self.work_hz / (2 * lamp.nominal_hz)))
+        self._step = self._half * round(RMS_S * self.work_hz / self._half)
         self._chunk = STEPS * self._step * self.group
         self._waiting: list[FloatArray] = []
         self._samples_waiting = 0
+        self._hann = np.hanning(self._chunk + 2)[1:-1] * (2.0 / (self._chunk + 1))
+        self._offset: float | None = None
         self._past = np.empty(0)
         self._level: float | None = None
         self._done = 0
@@ -98,6 +101,7 @@ class Sensation:
     def _felt(self, volts: FloatArray) -> FloatArray:
         from scipy import signal
 
+        volts = self._without_offset(volts)
         square = self._thinned(volts * volts)
         relative = square / self._mean_square(square) - 1.0
         fading = round(FADE_S * self.work_hz)
@@ -110,6 +114,18 @@ class Sensation:
             self._smooth, self._scale * (eye * eye), zi=self._smooth_state
         )
         found: FloatArray = np.maximum(felt, 0.0)
+        return found
+
+    def _without_offset(self, volts: FloatArray) -> FloatArray:
+        """Take away what a transformer would: DC, which squaring turns into a fluctuation at the mains'
+        own frequency. A Hann mean over the chunk has no mains in it, at any frequency of it."""
+        if len(volts) == self._chunk:
+            offset = float(self._hann @ volts)
+        else:  # the last of the run
+            offset = float(volts.mean()) if self._offset is None else self._offset
+        course = np.linspace(offset if self._offset is None else self._offset, offset, len(volts))
+        self._offset = offset
+        found: FloatArray = volts - course
         return found
 
     def _thinned(self, square: FloatArray) -> FloatArray:
@@ -128,21 +144,27 @@ class Sensation:
         return found[first : first + len(square) // self.group]
 
     def _mean_square(self, square: FloatArray) -> FloatArray:
-        """Block 1: the square of the first-order mean of the rms, carried on in straight lines; never 0."""
-        starts = np.arange(0, len(square), self._step)
-        sizes = np.diff(np.append(starts, len(square)))
-        rms = np.sqrt(np.maximum(np.add.reduceat(square, starts) / sizes, 0.0))
+        """Block 1: the square of the first-order mean of the half-cycle rms, in straight lines; never 0."""
+        halves = np.sqrt(np.maximum(_means(square, self._half), 0.0))
+        rms = _means(halves, self._step // self._half)
         if self._level is None:
-            self._level = float(np.sqrt(max(0.0, square.mean())))
+            self._level = float(halves.mean())
+        ends = np.minimum(self._step * np.arange(len(rms) + 1), len(square))
         levels = [self._level]
-        for value, size in zip(rms.tolist(), sizes.tolist(), strict=True):
+        for value, size in zip(rms.tolist(), np.diff(ends).tolist(), strict=True):
             share = 1.0 - np.exp(-size / (self.work_hz * MEAN_S))
             kept = value < ABSENT * levels[-1]
             levels.append(levels[-1] if kept else levels[-1] + share * (value - levels[-1]))
         self._level = levels[-1]
-        ends = np.append(starts, len(square))
         level = np.interp(np.arange(1, len(square) + 1), ends, levels)
         return np.maximum(level * level, 1e-30)
+
+
+def _means(values: FloatArray, size: int) -> FloatArray:
+    """Means of groups of `size`; of fewer at the end."""
+    starts = np.arange(0, len(values), size)
+    found: FloatArray = np.add.reduceat(values, starts) / np.minimum(size, len(values) - starts)
+    return found
 
 
 def instantaneous(volts: SignalArray, rate_hz: float, lamp: Lamp) -> tuple[FloatArray, float]:

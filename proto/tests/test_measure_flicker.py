@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_measure.flicker import LAMP_120V, LAMP_230V, Lamp, flicker, instantaneous, lamp_for, severity
+from opq_measure.flicker import flicker
+from opq_measure.lamps import LAMP_120V, LAMP_230V, Lamp, lamp_for
+from opq_measure.sensation import instantaneous
+from opq_measure.severity import severity
 
 RATE_HZ = 12_000.0
 Floats = NDArray[np.float64]

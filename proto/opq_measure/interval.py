@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_measure.signal import BoolArray, FloatArray
+from opq_measure.windows import Window
 
 TEN_MINUTES_NS = 600 * 10**9
 """4-30:2015, 4.5."""
@@ -23,6 +24,17 @@ class WindowTime:
     tick: bool = False
     overlap: bool = False
     utc: bool = True
+
+    @classmethod
+    def of(cls, window: Window) -> "WindowTime":
+        """Of a window as `windows` cuts it; without UTC its time counts from the Box's sample 0."""
+        if window.start_ns is not None and window.end_ns is not None:
+            return cls(window.start_ns, window.end_ns, window.tick, window.overlap)
+        start_ns, end_ns = (
+            round((window.first_sample + float(edge)) * 1e9 / window.rate_hz)
+            for edge in (window.edges[0], window.edges[-1])
+        )
+        return cls(start_ns, end_ns, utc=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from opq_measure.harmonics import Spectrum
 from opq_measure.signal import FloatArray
 
 Bins = Literal["single", "four"]
@@ -23,45 +24,36 @@ MOST_RECORD_S = 120.0
 
 
 def signalling_v(
-    rms: FloatArray,
-    cycles: int,
-    window_hz: FloatArray,
-    carrier_hz: float,
-    bins: Bins = "four",
-    restored: bool = False,
+    spectrum: Spectrum, carrier_hz: float, bins: Bins = "four", restored: bool = False
 ) -> FloatArray:
-    """Level of a carrier in each window.
+    """Level of a carrier in each of w windows, in the spectrum's unit.
 
     Args:
-        rms: (w, b) rms per bin of 10/12-cycle windows, `harmonics.Spectrum.rms`; its unit is the result's.
-        cycles: of the fundamental in a window; bins are `window_hz / cycles` apart.
-        window_hz: (w,) frequency of the fundamental in each window.
         carrier_hz: as the operator has it; one that is no multiple of the fundamental.
         restored: divide by the share of a steady carrier that falls into the bins.
     Returns:
-        (w,) float64; NaN where the frequency is unknown or the carrier's bins are beyond the last.
+        (w,) float64; NaN where the carrier's bins are beyond the last.
     Raises:
-        ValueError: the carrier is not positive, or shapes do not fit.
+        ValueError: the carrier is not positive.
 
-    Error: `restored` below 0.3 % of a steady carrier at 1 % of the fundamental, without it as stated above
-    (test_measure_signalling.py).
+    Error: `restored` below 0.3 % of a steady carrier of 1 % of the fundamental or more, without it as
+    stated above (test_measure_signalling.py).
     """
     if not (math.isfinite(carrier_hz) and carrier_hz > 0):
         raise ValueError(f"carrier_hz is {carrier_hz}, want a positive number")
-    if rms.ndim != 2 or window_hz.shape != rms.shape[:1]:
-        raise ValueError(f"rms has shape {rms.shape} and window_hz {window_hz.shape}, want (w, b) and (w,)")
-    place = np.full(len(rms), np.nan)
-    np.divide(carrier_hz * cycles, window_hz, out=place, where=window_hz > 0)
-    near = np.floor(np.nan_to_num(place)).astype(np.int64)[:, None] + np.arange(-3, 5)
+    place = carrier_hz / spectrum.bin_hz
+    near = np.floor(place).astype(np.int64)[:, None] + np.arange(-3, 5)
     distance = np.abs(near - place[:, None])
     usable = near > 0
     if bins == "four":  # a harmonic would drown the carrier
-        usable &= near % cycles != 0
+        usable &= near % spectrum.cycles != 0
     distance = np.where(usable, distance, np.inf)
     chosen = np.argsort(distance, axis=1, kind="stable")[:, : 4 if bins == "four" else 1]
     index = np.take_along_axis(near, chosen, axis=1)
-    seen = np.isfinite(place) & (index.max(axis=1) < rms.shape[1])
-    power = np.take_along_axis(rms**2, np.clip(index, 0, rms.shape[1] - 1), axis=1).sum(axis=1)
+    seen = index.max(axis=1) < spectrum.power.shape[1]
+    power = np.take_along_axis(spectrum.power, np.clip(index, 0, spectrum.power.shape[1] - 1), axis=1).sum(
+        axis=1
+    )
     if restored:
         power = power / (np.sinc(np.take_along_axis(distance, chosen, axis=1)) ** 2).sum(axis=1)
     found: FloatArray = np.where(seen, np.sqrt(power), np.nan)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_measure.signal import SignalArray
+from opq_measure.windows import Window
 
 Rotation = Literal["abc", "acb"]
 ComplexArray = NDArray[np.complex128]
@@ -37,6 +38,21 @@ class PhaseWindow:
     end_ns: int
     frequency_hz: float
     phasor: complex
+
+    @classmethod
+    def of(cls, window: Window) -> "PhaseWindow":
+        """Of a window as `windows` cuts it; an unknown fundamental is NaN.
+
+        Raises:
+            ValueError: the window has no UTC.
+        """
+        if window.start_ns is None or window.end_ns is None:
+            raise ValueError(f"window {window.index} has no UTC, and three Boxes cannot be joined without")
+        phasor = complex(math.nan, math.nan)
+        if window.known:
+            edges = window.edges
+            phasor = fundamental(window.volts, float(edges[0]), float(edges[-1]), len(edges) - 1)
+        return cls(window.start_ns, window.end_ns, window.frequency_hz, phasor)
 
     @property
     def middle_ns(self) -> int:

@@ -9,16 +9,19 @@ from hypothesis import strategies as st
 
 from opq_measure.aggregation import Aggregate, Aggregator, Quantity
 from opq_measure.interval import WindowTime
+from opq_measure.rms import cycle_rms_v
+from opq_measure.signal import Samples
+from opq_measure.windows import Window, Windows, windows_of
 
 NS = 10**9
 TICK_NS = 1_800_000_000 * NS  # an even hour and a tick of ten minutes
 QUANTITIES = (Quantity("rms_v"), Quantity("frequency_hz", mean="arithmetic"))
-Windows = list[tuple[WindowTime, float]]
+Timed = list[tuple[WindowTime, float]]
 
 
-def windows(start_ns: int, count: int, hz: float = 60.0, utc: bool = True, rms_v: float = 120.0) -> Windows:
+def windows(start_ns: int, count: int, hz: float = 60.0, utc: bool = True, rms_v: float = 120.0) -> Timed:
     """Windows of 12 cycles, resynchronised at ticks as 4-30 has it; an edge lies at `start_ns`."""
-    found: Windows = []
+    found: Timed = []
     cycle_ns = NS / hz
     edge = 0
     fresh = True
@@ -36,7 +39,7 @@ def windows(start_ns: int, count: int, hz: float = 60.0, utc: bool = True, rms_v
     return found
 
 
-def aggregate(given: Windows, flags: frozenset[int] = frozenset(), end: bool = True) -> list[Aggregate]:
+def aggregate(given: Timed, flags: frozenset[int] = frozenset(), end: bool = True) -> list[Aggregate]:
     aggregator = Aggregator(QUANTITIES)
     found = []
     for k, (span, rms_v) in enumerate(given):
@@ -157,7 +160,7 @@ def test_without_utc_intervals_count_from_the_first_window_and_say_so() -> None:
 
 
 def test_time_that_becomes_known_ends_what_was_counted_without_it() -> None:
-    loose: Windows = [(WindowTime(k * NS // 5, (k + 1) * NS // 5, utc=False), 120.0) for k in range(20)]
+    loose: Timed = [(WindowTime(k * NS // 5, (k + 1) * NS // 5, utc=False), 120.0) for k in range(20)]
     known = windows(TICK_NS, 20)
     assert [each.utc for each in of("10_min", aggregate(known + loose))] == [True, False]
     found = of("10_min", aggregate(loose + known))
@@ -190,6 +193,50 @@ def test_what_cannot_be_aggregated_is_refused() -> None:
     aggregator.push(WindowTime(10, 20), {})
     with pytest.raises(ValueError, match="not behind"):
         aggregator.push(WindowTime(10, 20), {})
+
+
+def test_windows_of_a_signal_give_the_same_aggregates_from_any_blocks() -> None:
+    """20 s of 59.7 Hz over a tick, with a gap: the whole way from samples."""
+    rate_hz = 6250.0  # 160 us: every sample's time is a whole ns, so that blocks cannot round it otherwise
+    volts = 170.0 * np.sin(2 * np.pi * 59.7 * np.arange(125_000) / rate_hz)
+    begin_ns = TICK_NS - 10 * NS - 123_456_789
+
+    def from_blocks(size: int) -> list[Aggregate]:
+        cutter, aggregator, found = Windows(60.0), Aggregator(QUANTITIES), []
+        for run in ((0, 104_000), (105_000, 125_000)):
+            for first in range(*run, size):
+                part = volts[first : min(first + size, run[1])]
+                start_ns = begin_ns + round(first * NS / rate_hz)
+                for window in cutter.push(Samples(part, first, rate_hz, start_ns)):
+                    found += into(aggregator, window)
+        for window in cutter.end():
+            found += into(aggregator, window)
+        return found + aggregator.end()
+
+    def into(aggregator: Aggregator, window: Window) -> list[Aggregate]:
+        rms_v = float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0])
+        return aggregator.push(WindowTime.of(window), {"rms_v": rms_v, "frequency_hz": window.frequency_hz})
+
+    once, pieces = from_blocks(200_000), from_blocks(997)
+    assert [each.values() for each in once] == [each.values() for each in pieces]
+    assert [(each.kind, each.start_ns, each.count) for each in once] == [
+        (each.kind, each.start_ns, each.count) for each in pieces
+    ]
+    tens = of("10_min", once)
+    assert [(each.start_ns - TICK_NS) // NS for each in tens] == [-600, 0]
+    assert tens[0].coverage == pytest.approx(10.1 / 600, rel=0.03)
+    assert len(of("180_cycles", once)) == 7  # 3 before the tick, 1 over it, 2 before the gap, 1 behind
+    for each in once:
+        assert float(each.values()["rms_v"].mean) == pytest.approx(170 / math.sqrt(2), rel=1e-4)
+        assert float(each.values()["frequency_hz"].mean) == pytest.approx(59.7, abs=1e-4)
+
+
+def test_a_window_without_utc_counts_from_the_boxs_sample_0() -> None:
+    volts = np.sin(2 * np.pi * 60 * np.arange(6000) / 6000.0)
+    window = next(windows_of(volts, 6000.0, 60.0))
+    time = WindowTime.of(window)
+    assert not time.utc and time.start_ns == pytest.approx(0, abs=2e6)
+    assert time.end_ns - time.start_ns == pytest.approx(NS / 5, rel=1e-5)
 
 
 @settings(max_examples=25, deadline=None)

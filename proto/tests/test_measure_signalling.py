@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from opq_measure.harmonics import Spectrum
 from opq_measure.signalling import Bins, Telegrams, signalling_v
 
 SAMPLES = 2400
@@ -20,8 +21,9 @@ def levels(
     wave = np.sin(2 * np.pi * hz * t) + percent / 100 * np.cos(2 * np.pi * carrier_hz * t + 0.7)
     for order in (3, 5):
         wave += 0.03 * np.sin(2 * np.pi * order * hz * t + order)
-    rms = np.abs(np.fft.rfft(100 * wave.reshape(4, SAMPLES))) * 2 / SAMPLES  # fundamental: 100
-    return signalling_v(rms, cycles, np.full(4, hz), carrier_hz, bins, restored)
+    lines = np.fft.rfft(100 * wave.reshape(4, SAMPLES)) * 2 / SAMPLES  # fundamental: 100
+    found = Spectrum(cycles, np.full(4, hz / cycles), lines, np.abs(lines) ** 2)
+    return signalling_v(found, carrier_hz, bins, restored)
 
 
 def captured(offset: float) -> float:
@@ -58,18 +60,18 @@ def test_a_harmonic_beside_the_carrier_is_not_counted() -> None:
     assert levels(257.0, 0.0, 50.0, 10)[0] < 0.02
 
 
-def test_unknown_frequency_and_bins_beyond_the_last_are_unknown() -> None:
-    rms = np.ones((2, 100))
-    found = signalling_v(rms, 10, np.array([50.0, np.nan]), 316.67)
-    assert found[0] == 2.0 and np.isnan(found[1])
-    assert np.isnan(signalling_v(rms, 10, np.array([50.0, 50.0]), 600.0)).all()
+def flat(bins: int) -> Spectrum:
+    return Spectrum(10, np.array([5.0, 5.01]), np.ones((2, bins), complex), np.ones((2, bins)))
+
+
+def test_bins_beyond_the_last_are_unknown() -> None:
+    assert signalling_v(flat(100), 316.67).tolist() == [2.0, 2.0]
+    assert np.isnan(signalling_v(flat(100), 600.0)).all()
 
 
 def test_what_is_no_carrier_is_refused() -> None:
     with pytest.raises(ValueError, match="want a positive number"):
-        signalling_v(np.ones((1, 9)), 10, np.ones(1), 0.0)
-    with pytest.raises(ValueError, match="want"):
-        signalling_v(np.ones((2, 9)), 10, np.ones(1), 100.0)
+        signalling_v(flat(9), 0.0)
     with pytest.raises(ValueError, match="want a positive number"):
         Telegrams(0.0)
     with pytest.raises(ValueError, match="120"):

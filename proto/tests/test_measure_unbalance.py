@@ -18,6 +18,7 @@ from opq_measure.unbalance import (
     symmetrical_components,
     unbalance,
 )
+from opq_measure.windows import windows_of
 
 NS = 10**9
 THIRD = 2 * np.pi / 3
@@ -105,7 +106,7 @@ def wave(rate_hz: float, hz: float, rms_v: float, angle: float, start_s: float, 
     return rms_v * math.sqrt(2) * shape + 0.5
 
 
-def windows_of(rate_hz: float, hz: float, rms_v: float, angle: float, start_s: float) -> list[PhaseWindow]:
+def phase_windows(rate_hz: float, hz: float, rms_v: float, angle: float, start_s: float) -> list[PhaseWindow]:
     """12-cycle windows from the wave's own rising zero crossings, on a clock that counts from t = 0."""
     volts = wave(rate_hz, hz, rms_v, angle, start_s, 1.5)
     period = 12 / hz
@@ -122,9 +123,9 @@ def windows_of(rate_hz: float, hz: float, rms_v: float, angle: float, start_s: f
 @pytest.mark.parametrize("hz", [42.5, 50.0, 59.93, 60.0, 66.61, 69.0])
 def test_three_sample_clocks_are_joined_to_one_unbalance(hz: float) -> None:
     given = [
-        windows_of(12_000.0, hz, 118.0, 0.4, 0.0),
-        windows_of(12_000.7, hz, 120.0, 0.4 - THIRD - 0.01, 0.000_031),
-        windows_of(11_998.9, hz, 121.0, 0.4 + THIRD, 0.000_057),
+        phase_windows(12_000.0, hz, 118.0, 0.4, 0.0),
+        phase_windows(12_000.7, hz, 120.0, 0.4 - THIRD - 0.01, 0.000_031),
+        phase_windows(11_998.9, hz, 121.0, 0.4 + THIRD, 0.000_057),
     ]
     truth = unbalance(np.array([118.0, 120.0 * cmath.exp(-1j * (THIRD + 0.01)), 121 * cmath.exp(1j * THIRD)]))
     group = Group()
@@ -190,3 +191,15 @@ def test_a_box_that_never_speaks_does_not_fill_the_memory() -> None:
     for k in range(1000):
         assert group.push(0, a_window(k)) == []
     assert group.unmatched == 1000 - 64
+
+
+def test_a_window_without_utc_joins_nobody_and_an_unknown_fundamental_is_unknown() -> None:
+    volts = wave(6000.0, 60.0, 120.0, 0.3, 0.0, 1.0)
+    with pytest.raises(ValueError, match="has no UTC"):
+        PhaseWindow.of(next(windows_of(volts, 6000.0, 60.0)))
+    from_utc = PhaseWindow.of(next(windows_of(volts, 6000.0, 60.0, NS)))
+    assert abs(from_utc.phasor) == pytest.approx(120.0, rel=1e-6)
+    turn = 2 * np.pi * 60 * (from_utc.middle_ns - NS) / NS + 0.3
+    assert cmath.phase(from_utc.phasor * cmath.exp(-1j * turn)) == pytest.approx(0.0, abs=1e-5)
+    unknown = PhaseWindow.of(next(windows_of(np.zeros(6000), 6000.0, 60.0, NS)))
+    assert math.isnan(unknown.phasor.real)

@@ -127,7 +127,8 @@ def fundamental(volts: SignalArray, start: float, stop: float, cycles: int) -> c
     Raises:
         ValueError: the window leaves the signal or has less than 10 samples a cycle.
 
-    Weighted by Hann's window: its ends need not fall on samples, and no harmonic or DC leaks in.
+    Every part of the window counts alike, its ends to a fraction of a sample (trapezoids), so that the
+    windows of three Boxes answer alike to a step.
     Error: 1e-7 of the value with 5 % harmonics, 42.5 to 69 Hz at 12 kS/s (test_measure_unbalance.py).
     """
     if not 0 <= start < stop <= len(volts):
@@ -135,11 +136,15 @@ def fundamental(volts: SignalArray, start: float, stop: float, cycles: int) -> c
     if stop - start < 10 * cycles:
         raise ValueError(f"window of {stop - start:g} samples, want at least 10 in each of {cycles} cycles")
     first, last = math.ceil(start), min(math.floor(stop), len(volts) - 1)
-    turns = (np.arange(first, last + 1) - (start + stop) / 2) / (stop - start)  # -1/2 .. 1/2
-    hann = 1 + np.cos(2 * np.pi * turns)
-    kernel = hann * np.exp(-2j * np.pi * cycles * turns)
-    inside = np.asarray(volts[first : last + 1], dtype=np.float64)
-    return complex(inside @ kernel) * math.sqrt(2) / float(hann.sum())
+    low, high = max(first - 1, 0), min(last + 2, len(volts))
+    turns = (np.arange(low, high) - (start + stop) / 2) / (stop - start)  # -1/2 .. 1/2
+    turned = np.asarray(volts[low:high], dtype=np.float64) * np.exp(-2j * np.pi * cycles * turns)
+    head, tail = first - start, stop - last  # parts of a sample; turned[] there between its neighbours
+    inside = turned[first - low : last + 1 - low]
+    total = inside.sum() - (inside[0] + inside[-1]) / 2
+    total += head * (inside[0] * (2 - head) + turned[0] * head) / 2
+    total += tail * (inside[-1] * (2 - tail) + turned[-1] * tail) / 2
+    return complex(total) * math.sqrt(2) / (stop - start)
 
 
 class Group:

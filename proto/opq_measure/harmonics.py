@@ -16,7 +16,7 @@ from memory of the standard, not checked against its text), 4.4.1 and 5.6.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -27,10 +27,36 @@ from opq_measure.signal import FloatArray, SignalArray
 
 ORDERS: Final = 50
 """Highest order; IEC 61000-4-30:2015, 5.8 asks for 50 (class A)."""
+SLACK_SAMPLES: Final = 0.1
+"""An edge as little outside the samples is on their end."""
 AT_ONCE: Final = 4
 """Windows that go into one FFT call; more than 100 kB cost more in fresh pages than they save in calls."""
 PWHD_ORDERS: Final = (14, 40)
 """Orders of the partial weighted harmonic distortion; IEC 61000-3-12:2011, 3.3."""
+
+
+class Locked(Protocol):
+    """Samples and where the cycles of a window lie in them; `windows.Window` is one."""
+
+    @property
+    def volts(self) -> SignalArray:
+        """(n,) counts or volts, with two samples of context where there are."""
+
+    @property
+    def edges(self) -> FloatArray:
+        """(cycles + 1,) rising positions of its cycle edges, or (2,) of the first and last alone."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Samples per second."""
+
+
+class Stretch(NamedTuple):
+    """A window by hand."""
+
+    volts: SignalArray
+    edges: FloatArray
+    rate_hz: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +158,15 @@ def spectrum(
     cycles = cycles_per_window(nominal_hz)
     edges = cycle_edges(volts, rate_hz, nominal_hz) if edges is None else edges
     starts = range(0, len(edges) - cycles, cycles)
-    return spectrum_of([(volts, edges[at : at + cycles + 1], rate_hz) for at in starts], cycles)
+    return spectrum_of([Stretch(volts, edges[at : at + cycles + 1], rate_hz) for at in starts], cycles)
 
 
-def spectrum_of(
-    windows: Sequence[tuple[SignalArray, FloatArray, float]], cycles: int, top_hz: float = 0.0
-) -> Spectrum:
+def spectrum_of(windows: Sequence[Locked], cycles: int, top_hz: float = 0.0) -> Spectrum:
     """The DFT of windows of `cycles` cycles, also of many Boxes, in one call.
 
     Args:
-        windows: samples, edges and rate of each. Edges: the `cycles` + 1 fractional positions where
-            its cycles begin and end, or the first and the last of them (a steady frequency).
+        windows: `windows.Window`s, or stretches; each with `cycles` + 1 edges, or with two, between which
+            the frequency is taken as steady.
         top_hz: bins to at least here, where more than order 50 is wanted; see `bands`.
     Raises:
         ValueError: edges that do not rise, leave the samples or are not 2 or `cycles` + 1.
@@ -151,8 +175,8 @@ def spectrum_of(
     0.001 % of the fundamental, THD below 0.001 percentage points; at 60 dB of noise 0.005 % and
     0.003 (test_measure_harmonics.py). CPU at 12 kS/s: README of proto, and `bench measure`.
     """
-    lengths = [_length(volts, edges, cycles) for volts, edges, _ in windows]
-    bin_hz = np.array([rate_hz / length for (*_, rate_hz), length in zip(windows, lengths, strict=True)])
+    lengths = [_length(window.volts, window.edges, cycles) for window in windows]
+    bin_hz = np.array([window.rate_hz / length for window, length in zip(windows, lengths, strict=True)])
     bins = cycles * ORDERS + cycles // 2 + 1
     if top_hz > 0 and len(windows):
         bins = max(bins, math.ceil(top_hz / bin_hz.min()) + 1)
@@ -160,15 +184,15 @@ def spectrum_of(
     counts = [point_count(length, bins > FINE * length) for length in lengths]
     for rows in _alike(counts):
         resampled = np.empty((rows.stop - rows.start, counts[rows.start]))
-        for row, (volts, edges, _) in zip(resampled, windows[rows], strict=True):
-            resample(volts, edges, row)
+        for row, window in zip(resampled, windows[rows], strict=True):
+            resample(window.volts, window.edges, row)
         lines[rows] = lines_of(resampled, lengths[rows], bins)
     return Spectrum(cycles, bin_hz, lines, lines.real**2 + lines.imag**2)
 
 
 def thd_ratio(volts: SignalArray, start: float, stop: float, cycles: int) -> float:
     """`Spectrum.thd` of one window of `cycles` cycles, `start` .. `stop` in samples."""
-    return float(spectrum_of([(volts, np.array((start, stop)), 1.0)], cycles).thd()[0])
+    return float(spectrum_of([Stretch(volts, np.array((start, stop)), 1.0)], cycles).thd()[0])
 
 
 def window_thd(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) -> FloatArray:
@@ -181,7 +205,7 @@ def _length(volts: SignalArray, edges: FloatArray, cycles: int) -> float:
         raise ValueError(f"a window has {len(edges)} edges, want 2 or {cycles + 1}")
     if not (edges[1:] > edges[:-1]).all():
         raise ValueError("edges do not rise")
-    if edges[0] < 0 or edges[-1] > len(volts):
+    if edges[0] < -SLACK_SAMPLES or edges[-1] > len(volts) + SLACK_SAMPLES:
         raise ValueError(f"edges {edges[0]:g} .. {edges[-1]:g} leave the signal, 0 .. {len(volts)}")
     return float(edges[-1] - edges[0])
 

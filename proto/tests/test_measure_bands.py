@@ -1,0 +1,90 @@
+"""2 to 9 kHz in bands of 200 Hz, and the smoothing over windows."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from opq_measure.bands import CENTRES_HZ, bands, bands_of
+from opq_measure.harmonics import Stretch, spectrum_of
+from opq_measure.smoothing import Smoothing
+
+Floats = NDArray[np.float64]
+
+
+def emitting(hz: float, lines: dict[float, float], rate_hz: float, cycles: int = 12) -> Stretch:
+    """A fundamental of rms 1, 5 % of the fifth and of the 25th, with lines (Hz: rms)."""
+    t = np.arange(round(rate_hz * (cycles + 2) / hz)) / rate_hz
+    wave = (
+        np.sin(2 * np.pi * hz * t) + 0.05 * np.sin(10 * np.pi * hz * t) + 0.05 * np.sin(50 * np.pi * hz * t)
+    )
+    wave = wave + sum(rms * np.sin(2 * np.pi * line_hz * t + line_hz) for line_hz, rms in lines.items())
+    return Stretch(math.sqrt(2) * wave, (1 + np.arange(cycles + 1)) * rate_hz / hz, rate_hz)
+
+
+def test_there_are_35_bands_from_2_to_9_khz() -> None:
+    assert CENTRES_HZ[0] == 2100.0 and CENTRES_HZ[-1] == 8900.0 and len(CENTRES_HZ) == 35
+
+
+@pytest.mark.parametrize(("rate_hz", "known"), [(12_000.0, 19), (24_000.0, 35), (48_000.0, 35), (6000.0, 4)])
+def test_the_rate_decides_how_many_bands_are_known(rate_hz: float, known: int) -> None:
+    found = bands_of([emitting(60.0, {2550.0: 0.01}, rate_hz)], 12)[0]
+    assert np.isfinite(found[:known]).all() and np.isnan(found[known:]).all()
+    assert found[2] == pytest.approx(0.01, rel=1e-3)
+    assert np.delete(found[:known], 2).max() < 1e-4
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rate_hz=st.sampled_from([12_000.0, 48_000.0]),
+    hz=st.floats(42.5, 69.0),
+    band=st.integers(0, 18),
+    place=st.floats(-75.0, 75.0),
+)
+def test_a_line_is_in_its_band_whatever_the_mains(rate_hz: float, hz: float, band: int, place: float) -> None:
+    found = bands_of([emitting(hz, {float(CENTRES_HZ[band]) + place: 0.01}, rate_hz)], 12)[0]
+    assert found[band] == pytest.approx(0.01, rel=0.02)
+    assert np.nanmax(np.delete(found, band)) < 0.0015
+
+
+def test_a_bin_on_the_joint_belongs_to_the_lower_band() -> None:
+    """Equation B.1: b - 95 Hz to b + 100 Hz."""
+    found = bands_of([emitting(50.0, {2200.0: 0.01, 2405.0: 0.02}, 24_000.0, 10)], 10)[0]
+    assert found[:3] == pytest.approx([0.01, 0.0, 0.02], abs=1e-4)
+
+
+def test_the_bands_come_from_the_spectrum_that_has_the_harmonics_too() -> None:
+    window = emitting(60.7, {2550.0: 0.01, 3400.0: 0.02}, 12_000.0)
+    both = spectrum_of([window], 12, top_hz=9000.0)
+    assert np.array_equal(bands(both), bands_of([window], 12), equal_nan=True)
+    assert both.subgroups()[0] == pytest.approx(spectrum_of([window], 12).subgroups()[0], abs=2e-5)
+    with pytest.raises(ValueError, match="the spectrum ends at 30"):
+        bands(spectrum_of([window], 12))
+
+
+def test_no_window_has_no_bands() -> None:
+    assert bands_of([], 12).shape == (0, 35)
+
+
+def test_smoothing_answers_a_step_with_one_and_a_half_seconds() -> None:
+    """1 - exp(-t / 1.5 s), and the standard's beta / alpha = 7.012 / 8.012 from window to window."""
+    smoothing = Smoothing()
+    assert smoothing.push(np.zeros(3)) == pytest.approx(0.0)
+    found = smoothing.push(np.ones(60))
+    assert found == pytest.approx(1 - np.exp(-0.2 * np.arange(1, 61) / 1.5))
+    assert found == pytest.approx(1 - (7.012 / 8.012) ** np.arange(1, 61), abs=1e-4)
+
+
+def test_smoothing_is_the_same_however_the_windows_are_handed_in() -> None:
+    values = np.random.default_rng(0).normal(size=(40, 50))
+    values[7, 3] = math.nan
+    whole = Smoothing().push(values)
+    smoothing = Smoothing()
+    parts = np.concatenate([smoothing.push(part) for part in np.split(values, [1, 2, 9, 9, 30])])
+    assert np.array_equal(whole, parts, equal_nan=True)
+    assert np.argwhere(np.isnan(whole)).tolist() == [[7, 3]]
+    with pytest.raises(ValueError, match="time_constant_s"):
+        Smoothing(0.0)

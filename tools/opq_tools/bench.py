@@ -22,6 +22,10 @@ BENCHMARKS = {
         "opq_tools.benchmarks.firmware",
         "Instructions per block of each stage, flash and RAM, link, time to flash; emulated, not silicon.",
     ),
+    "class_a": (
+        "opq_tools.benchmarks.class_a.verdicts",
+        "Error at the test points and influence quantities of 61000-4-30 class A, beside each limit.",
+    ),
 }
 """Name -> the module with `run(quick: bool) -> Result`, and its line in the list."""
 

@@ -1,0 +1,60 @@
+"""Dips, swells and interruptions of many depths, lengths and points on wave, in every state."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from opq_hil.disturbance import Disturbance
+from opq_hil.rms_events import Interruption, Sag, Swell
+from opq_measure.disturbances import find_disturbances
+from opq_tools.benchmarks.class_a.point import Point
+from opq_tools.benchmarks.class_a.states import RATE_HZ, STATES, SYSTEMS, State, System, voltage
+
+LENGTHS_CYCLES = (1.5, 2.5, 10.0, 30.0)
+"""From 1.5 cycles on a whole Urms(1/2) lies inside, whatever the point on wave."""
+ANGLES_DEG = (0.0, 47.0, 90.0, 135.0)
+DIPS, SWELLS, INTERRUPTIONS = (0.15, 0.3, 0.6, 0.85), (0.15, 0.2, 0.4, 0.5), (0.0, 0.02, 0.05, 0.08)
+APART_S = 1.5
+
+
+def events() -> Iterator[Point]:
+    for system in SYSTEMS:
+        for state in STATES:
+            for quantity, clause, series in (
+                ("dip", "5.4", [_dip(k) for k in range(4)]),
+                ("swell", "5.4", [_swell(k) for k in range(4)]),
+                ("interruption", "5.5", [_interruption(k) for k in range(4)]),
+            ):
+                residual, cycles = _worst(system, state, series)
+                where = f"{system.name}: 1.5 to 30 cycles, {state.name}"
+                if quantity != "interruption":
+                    yield Point(clause, f"{quantity}, residual", where, residual, 0.2, "% Udin")
+                yield Point(clause, f"{quantity}, duration", where, cycles, 1.0, "cycles")
+
+
+def _dip(k: int) -> Disturbance:
+    return Sag(depth=DIPS[k], start_s=1 + APART_S * k, angle_deg=ANGLES_DEG[k], cycles=LENGTHS_CYCLES[k])
+
+
+def _swell(k: int) -> Disturbance:
+    return Swell(rise=SWELLS[k], start_s=1 + APART_S * k, angle_deg=ANGLES_DEG[k], cycles=LENGTHS_CYCLES[k])
+
+
+def _interruption(k: int) -> Disturbance:
+    return Interruption(
+        residual=INTERRUPTIONS[k], start_s=1 + APART_S * k, angle_deg=ANGLES_DEG[k], cycles=LENGTHS_CYCLES[k]
+    )
+
+
+def _worst(system: System, state: State, series: Sequence[Disturbance]) -> tuple[float, float]:
+    """Largest error of residual, % of Udin, and of duration in cycles; infinite when one is missed."""
+    volts, truth = voltage(system, state, 1 + APART_S * len(series), disturbances=series)
+    found = find_disturbances(volts, RATE_HZ, system.declared_v, system.nominal_hz)
+    injected = [k for k, each in enumerate(truth.disturbances) if each.kind != "flicker"]
+    if len(found) != len(injected):
+        return math.inf, math.inf
+    residual, cycles = 0.0, 0.0
+    for event, number in zip(found, injected, strict=True):
+        residual = max(residual, abs(event.residual_v - truth.residual_v(number)) / system.declared_v * 100)
+        span = truth.disturbances[number].span
+        cycles = max(cycles, abs(event.duration_cycles - (span.stop_cycles - span.start_cycles)))
+    return residual, cycles

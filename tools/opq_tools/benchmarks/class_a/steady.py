@@ -1,0 +1,129 @@
+"""What is measured of a steady voltage: magnitude, deviation, harmonics, interharmonics."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from opq_hil.courses import FloatArray
+from opq_hil.wave import Tone
+from opq_measure.aggregation import Aggregator, Quantity
+from opq_measure.deviation import over_v, overdeviation_percent, under_v, underdeviation_percent
+from opq_measure.harmonics import spectrum_of
+from opq_measure.interharmonics import interharmonic_subgroups
+from opq_measure.interval import WindowTime
+from opq_measure.rms import cycle_rms_v
+from opq_measure.windows import Window, windows_of
+from opq_tools.benchmarks.class_a.point import Point
+from opq_tools.benchmarks.class_a.states import RATE_HZ, STATES, SYSTEMS, State, System, voltage
+
+MAGNITUDES_PERCENT = (10.0, 45.0, 80.0, 115.0, 150.0)
+"""Of Udin: the measuring range of 5.2 and three points between; IEC 62586-2, table 3."""
+SECONDS, AGGREGATED_S = 2.0, 3.8
+CLASS_3 = {2: 3.0, 3: 6.0, 4: 1.5, 5: 8.0, 7: 7.0, 9: 2.5, 11: 5.0, 13: 4.5, 17: 4.0, 25: 3.5, 49: 1.06}
+"""Order -> percent: compatibility levels of IEC 61000-2-4:2002, class 3, to which 5.8 refers its range."""
+HARMONIC_SHARES = (0.1, 1.0, 2.0)
+"""Of the class 3 levels; 5.8: 10 to 200 %."""
+BETWEEN = {1.5: 0.5, 3.5: 5.0, 7.5: 1.0, 20.5: 0.1, 42.5: 2.0}
+"""Interharmonics: of the fundamental frequency, and percent."""
+READING_FROM_PERCENT = 1.0
+"""Of Unom, from which 61000-4-7 class I is a share of the reading; below it is one of Unom."""
+
+
+def windows(volts: FloatArray, system: System) -> list[Window]:
+    """Without the first and the last, of which the tracker has seen only one side."""
+    return list(windows_of(volts, RATE_HZ, system.nominal_hz))[1:-1]
+
+
+def magnitude() -> Iterator[Point]:
+    for system in SYSTEMS:
+        for state in STATES:
+            worst = max(_magnitude_error(system, state, percent, None) for percent in MAGNITUDES_PERCENT)
+            yield _magnitude(system, f"10 to 150 % Udin, {state.name}", worst)
+        worst = max(_magnitude_error(system, STATES[0], 100.0, hz) for hz in system.range_hz)
+        yield _magnitude(system, "{:g} and {:g} Hz".format(*system.range_hz), worst)
+
+
+def _magnitude(system: System, condition: str, error: float) -> Point:
+    return Point("5.2", "Urms, 10/12 cycles", f"{system.name}: {condition}", error, 0.1, "% Udin")
+
+
+def _magnitude_error(system: System, state: State, percent: float, hz: float | None) -> float:
+    volts, truth = voltage(system, state, SECONDS, percent, hz)
+    found = windows(volts, system)
+    edges = truth.edges(1)
+    nearest = edges[np.searchsorted(edges, [each.first_sample + each.edges[0] - 1 for each in found])]
+    true_v = truth.rms_v_between(nearest, nearest + system.cycles * RATE_HZ / truth.grid.frequency_hz)
+    found_v = np.array([rms_v(each) for each in found])
+    return float(np.abs(found_v - true_v).max()) / system.declared_v * 100
+
+
+def rms_v(window: Window) -> float:
+    """Of the 10/12 cycles."""
+    return float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0])
+
+
+def deviation() -> Iterator[Point]:
+    """Of 150/180 cycles at four levels."""
+    for system in SYSTEMS:
+        for state in STATES:
+            worst = 0.0
+            for percent in (85.0, 95.0, 105.0, 115.0):
+                volts, truth = voltage(system, state, AGGREGATED_S, percent, flicker=False)
+                true = truth.rms_v / system.declared_v * 100 - 100
+                under, over = _deviations(volts, system)
+                worst = max(worst, abs(under - max(-true, 0.0)), abs(over - max(true, 0.0)))
+            condition = f"{system.name}: 85 to 115 % Udin, {state.name}"
+            yield Point("5.12", "under/overdeviation", condition, worst, 0.1, "% Udin")
+
+
+def _deviations(volts: FloatArray, system: System) -> tuple[float, float]:
+    aggregator = Aggregator((Quantity("under_v"), Quantity("over_v")), system.nominal_hz)
+    found = []
+    for window in windows(volts, system):
+        rms = np.array(rms_v(window))
+        values = {"under_v": under_v(rms, system.declared_v), "over_v": over_v(rms, system.declared_v)}
+        found += aggregator.push(WindowTime.of(window), values)
+    values_of = found[0].values()
+    return (
+        underdeviation_percent(float(values_of["under_v"].mean), system.declared_v),
+        overdeviation_percent(float(values_of["over_v"].mean), system.declared_v),
+    )
+
+
+def harmonics() -> Iterator[Point]:
+    """Subgroups 2 .. 50 with the class 3 levels, all at once; an interharmonic beside, off nominal."""
+    for system in SYSTEMS:
+        for hz in (*system.range_hz, system.nominal_hz + 0.13):
+            large, small = 0.0, 0.0
+            for share in HARMONIC_SHARES:
+                percent = {order: share * level for order, level in CLASS_3.items()}
+                volts, _ = voltage(system, STATES[0], 2.0, hz=hz, harmonics=percent)
+                found = spectrum_of(windows(volts, system), system.cycles).subgroups()[:, 1:]
+                true = np.array([percent.get(order, 0.0) for order in range(2, 51)])
+                worst = _class_1(found / system.declared_v * 100, true)
+                large, small = max(large, worst[0]), max(small, worst[1])
+            condition = f"{system.name}: {hz:g} Hz, 10 to 200 % of class 3"
+            yield Point("5.8", "harmonics 2 to 50", f"{condition}, from 1 %", large, 5.0, "% of reading")
+            yield Point("5.8", "harmonics 2 to 50", f"{condition}, below 1 %", small, 0.05, "% Unom")
+
+
+def interharmonics() -> Iterator[Point]:
+    """Centred subgroups 1 .. 49 with five tones, beside the class 3 harmonics."""
+    for system in SYSTEMS:
+        for hz in (*system.range_hz, system.nominal_hz + 0.13):
+            tones = [Tone(ratio * hz, percent, 17.0 * ratio) for ratio, percent in BETWEEN.items()]
+            volts, _ = voltage(system, STATES[0], 2.0, hz=hz, harmonics=CLASS_3, tones=tones)
+            found = interharmonic_subgroups(spectrum_of(windows(volts, system), system.cycles))[:, 1:]
+            true = np.array([BETWEEN.get(order + 0.5, 0.0) for order in range(1, 50)])
+            large, small = _class_1(found / system.declared_v * 100, true)
+            condition = f"{system.name}: {hz:g} Hz, beside class 3"
+            yield Point("5.9", "interharmonics to 49", f"{condition}, from 1 %", large, 5.0, "% of reading")
+            yield Point("5.9", "interharmonics to 49", f"{condition}, below 1 %", small, 0.05, "% Unom")
+
+
+def _class_1(found: FloatArray, true: FloatArray) -> tuple[float, float]:
+    """Largest error of true values from 1 % on, of the reading; and below. 61000-4-7:2002, table 1."""
+    off = np.abs(found - true).max(axis=0)
+    large = true >= READING_FROM_PERCENT
+    of_reading = float((off[large] / true[large]).max(initial=0.0)) * 100
+    return of_reading, float(off[~large].max(initial=0.0))

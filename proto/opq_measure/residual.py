@@ -25,7 +25,24 @@ def fundamental_v(tracked: Track, first: int, stop: int) -> FloatArray:
         return np.zeros(stop - first)
     at = np.arange(first, stop, dtype=np.float64)
     amplitude = np.interp(at, tracked.positions, np.where(tracked.known, tracked.amplitude, 0.0))
-    found: FloatArray = amplitude * np.sin(tracked.phase_at_rad(at))
+    found: FloatArray = amplitude * np.sin(phases_rad(tracked, at))
+    return found
+
+
+def phases_rad(tracked: Track, at: FloatArray) -> FloatArray:
+    """Phase of the tracked fundamental at many positions, carried on beyond the ends of the track."""
+    positions, phase_rad = tracked.positions, tracked.phase_rad
+    nominal = 2 * np.pi * tracked.nominal_hz / tracked.rate_hz
+    if len(positions) == 0:
+        return nominal * at
+    found = np.interp(at, positions, phase_rad)
+    reach = min(len(positions) - 1, 16)
+    if reach == 0:
+        first = last = nominal
+    else:
+        first = (phase_rad[reach] - phase_rad[0]) / (positions[reach] - positions[0])
+        last = (phase_rad[-1] - phase_rad[-1 - reach]) / (positions[-1] - positions[-1 - reach])
+    found += first * np.minimum(at - positions[0], 0.0) + last * np.maximum(at - positions[-1], 0.0)
     return found
 
 

@@ -26,6 +26,8 @@ ROOMS = {
 PURE = {"opq_measure": {"numpy", "scipy"}}
 STANDARD_PURE = {
     "__future__",
+    "bisect",
+    "cmath",
     "collections",
     "dataclasses",
     "enum",

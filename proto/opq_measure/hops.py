@@ -3,11 +3,12 @@
 Source: the phase of a Hann window under a frequency ramp, by its second moment (Taylor, first order).
 """
 
+from functools import lru_cache
+
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from opq_measure.phasors import WINDOW_CYCLES, unmirrored
-from opq_measure.signal import BoolArray, FloatArray
+from opq_measure.signal import BoolArray, FloatArray, IndexArray
 
 HOPS_PER_CYCLE = 4
 """Nominally; the hops are a whole number of samples apart, the same for the whole of a run."""
@@ -30,10 +31,11 @@ def is_steady(size: FloatArray, seen: BoolArray) -> BoolArray:
     Args:
         size: (m + 2 AROUND,), seen: (m,), of the hops that are asked for and of those around them.
     """
-    around = sliding_window_view(size, 2 * AROUND + 1)
-    loudest = around.max(axis=1)
+    pair = np.maximum(size[1:], size[:-1])
+    four = np.maximum(pair[2:], pair[:-2])
+    loudest = np.maximum(np.maximum(four[4:], four[:-4])[:-1], size[2 * AROUND :])
     change = np.abs(size[AROUND + 2 : len(size) - AROUND + 2] - size[AROUND - 2 : -AROUND - 2])
-    steady: BoolArray = seen & (change < STEP * loudest) & (around[:, AROUND] > FAR_FAINT * loudest)
+    steady: BoolArray = seen & (change < STEP * loudest) & (size[AROUND:-AROUND] > FAR_FAINT * loudest)
     return steady
 
 
@@ -44,9 +46,10 @@ def unwrapped(
     if anchor is None:
         anchor = (float(positions[0]), float(angles_rad[0]))
     carrier = anchor[1] + per_sample * (positions - anchor[0])
-    off = angles_rad - carrier
-    turns = np.rint(np.diff(off, prepend=0.0) / TURN).cumsum()
-    phase_rad: FloatArray = angles_rad - TURN * turns
+    off = (angles_rad - carrier) / TURN
+    turns = off.copy()
+    turns[1:] -= off[:-1]
+    phase_rad: FloatArray = angles_rad - TURN * np.rint(turns).cumsum()
     return phase_rad
 
 
@@ -63,19 +66,27 @@ def corrected(
     count = len(positions)
     if count < 2:
         return phase_rad, np.ones(count)
-    index = np.arange(count)
-    low, high = np.maximum(index - AROUND, 0), np.minimum(index + AROUND, count - 1)
-    run = positions[high] - positions[low]
+    low, high, apart = _beside(count)
+    contiguous = positions[-1] - positions[0] == (count - 1) * hop
+    run = apart * hop if contiguous else positions[high] - positions[low]
     slope = (phase_rad[high] - phase_rad[low]) / run
-    whole = run <= 2 * AROUND * hop
-    if not whole.all():
+    if not contiguous:
+        whole = run <= 2 * AROUND * hop
         slope[~whole] = per_sample
     mistuned = np.minimum(np.maximum(slope / tuned - 1, -WIDEST), WIDEST)
     turn, gain = unmirrored(phase_rad, mistuned)
     bend = (slope[high] - slope[low]) / run
-    if not whole.all():
-        bend[~whole[low] | ~whole | ~whole[high]] = 0.0
+    if not contiguous:
+        bend[~(whole[low] & whole & whole[high])] = 0.0
     return phase_rad + turn - bend * (SECOND_MOMENT / 2 * TURN**2) / (tuned * tuned), gain
+
+
+@lru_cache(maxsize=512)
+def _beside(count: int) -> tuple[IndexArray, IndexArray, FloatArray]:
+    """For each of `count` the index a cycle before and after, as far as there are any; how far apart."""
+    index = np.arange(count)
+    low, high = np.maximum(index - AROUND, 0), np.minimum(index + AROUND, count - 1)
+    return low, high, (high - low).astype(np.float64)
 
 
 def carried(

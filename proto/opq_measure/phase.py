@@ -1,6 +1,7 @@
 """The phase of the fundamental every quarter cycle, and the cycle boundaries that follow from it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -57,10 +58,9 @@ class Track:
         found: FloatArray = np.interp(phases_rad, phase_rad, positions)
         return found
 
-    def phase_at_rad(self, positions: FloatArray) -> FloatArray:
-        """Phase at positions within the track."""
-        found: FloatArray = np.interp(positions, *self._to_the_ends())
-        return found
+    def phase_at_rad(self, position: float) -> float:
+        """Phase at a position within the track."""
+        return float(np.interp(position, *self._to_the_ends()))
 
     def known_between(self, starts: FloatArray, stops: FloatArray) -> BoolArray:
         """(m,) whether the fundamental was seen in at least half of each span of positions."""
@@ -77,15 +77,17 @@ class Track:
 
     def frequency_hz(self, start: float, stop: float) -> float:
         """Slope of the phase by least squares between two positions; NaN where nothing was seen."""
-        first, last = self.positions.searchsorted((start, stop))
+        first, last = int(self.positions.searchsorted(start)), int(self.positions.searchsorted(stop))
         at, phase_rad, known = self.positions[first:last], self.phase_rad[first:last], self.known[first:last]
-        if not known.all():
-            at, phase_rad = at[known], phase_rad[known]
-        if len(at) < 2:
+        count = np.count_nonzero(known)
+        if count < 2:
             return float("nan")
-        at = at - at.mean()
-        slope = float(at @ (phase_rad - phase_rad[0])) / float(at @ at)
-        return slope * self.rate_hz / (2 * np.pi)
+        if count == last - first:  # the usual case; the hops are evenly apart
+            slope = float(_slope_weights(count) @ (phase_rad - phase_rad[0])) / float(at[1] - at[0])
+        else:
+            at = at[known] - at[known].mean()
+            slope = float(at @ phase_rad[known]) / float(at @ at)
+        return slope * self.rate_hz / TURN
 
     def _to_the_ends(self) -> tuple[FloatArray, FloatArray]:
         """Positions and phase, carried on at the neighbouring frequency to both ends."""
@@ -113,3 +115,11 @@ class Track:
         most = MOST_BEND * (self.nominal_hz / self.rate_hz) ** 2
         bend = min(max(bend, -most), most)
         return float(phase_rad[0]) + slope * away + bend * away * (away - far)
+
+
+@lru_cache(maxsize=256)
+def _slope_weights(count: int) -> FloatArray:
+    """What the slope by least squares over `count` evenly spaced values multiplies them with."""
+    index = np.arange(count) - (count - 1) / 2
+    weights: FloatArray = index / (index @ index)
+    return weights

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
-from numpy.typing import NDArray
 
 from opq_measure.signal import FloatArray
 
@@ -43,25 +41,32 @@ def kernel(period: float) -> Kernel:
     return Kernel(half, np.column_stack((hann * np.cos(angle), -hann * np.sin(angle), hann)))
 
 
-def phasors(
-    volts: FloatArray, first: int, hop: int, count: int, tuned: Kernel
-) -> tuple[NDArray[np.complex128], FloatArray]:
+def phasors(volts: FloatArray, first: int, hop: int, count: int, tuned: Kernel) -> FloatArray:
     """The fundamental at samples first, first + hop, ..., `count` of them, all inside by half a window.
 
     Returns:
-        (count,) complex128, half its peak with the phase at the centre; (count,) its share of the
-        alternating power under the window, for white noise about 0.01.
+        (3, count) its phase at the centre, half its peak, and its share of the alternating power
+        under the window, for white noise about 0.01.
     """
     length = 2 * tuned.half + 1
-    start = first - tuned.half
-    block = np.ascontiguousarray(volts[start : start + (count - 1) * hop + length])
-    frames = as_strided(block, (count, length), (hop * block.itemsize, block.itemsize), writeable=False)
-    found = np.ascontiguousarray(frames) @ tuned.weights  # contiguous: BLAS takes no overlapping rows
-    energy = np.concatenate(([0.0], np.cumsum(block * block)))
-    power = (energy[length::hop][:count] - energy[::hop][:count]) / length
-    alternating = np.maximum(power - found[:, 2] ** 2, 1e-12 * power + 1e-300)  # beside DC only rounding
-    square = found[:, 0] ** 2 + found[:, 1] ** 2
-    return found[:, 0] + 1j * found[:, 1], 2 * square / alternating
+    block = volts[first - tuned.half : first + tuned.half + 1 + (count - 1) * hop]
+    size = block.itemsize
+    frames = np.ndarray((count, length), block.dtype, block, 0, (hop * size, size))
+    cosine, sine, mean = (np.ascontiguousarray(frames) @ tuned.weights).T  # BLAS takes no overlapping rows
+    hops = len(block) // hop  # the power is wanted roughly: of the whole hops that the window begins with
+    square = block[: hops * hop].reshape(hops, hop)
+    energy = np.cumsum(np.einsum("ij,ij->i", square, square))
+    whole = hops - count + 1
+    power = energy[whole - 1 :].copy()
+    power[1:] -= energy[: count - 1]
+    power /= whole * hop
+    alternating = np.maximum(power - mean * mean, 1e-12 * power + 1e-300)  # beside DC only rounding
+    found = np.empty((3, count))
+    np.arctan2(sine, cosine, out=found[0])
+    square = cosine * cosine + sine * sine
+    np.sqrt(square, out=found[1])
+    np.divide(2 * square, alternating, out=found[2])
+    return found
 
 
 def unmirrored(phase_rad: FloatArray, mistuned: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -1,18 +1,25 @@
 """Root mean square over cycles with fractional boundaries.
 
-The square of the signal is integrated as straight lines between samples, so that a boundary may lie
-between two samples. DC is not removed: it is part of the rms value.
+The square of the signal is summed over the whole samples of a span; what a boundary between two samples
+adds or takes follows from the polynomial through the eight squares around it, with the end correction
+of Euler and Maclaurin, so that a half cycle is as exact as a whole one. DC is not removed: it is part of
+the rms value.
 
-Source: IEC 61000-4-30:2015, 5.2 (magnitude of the supply voltage, a true rms value) and 5.4.1.
+Source: IEC 61000-4-30:2015, 5.2 (magnitude of the supply voltage, a true rms value) and 5.4.1;
+Abramowitz and Stegun, 25.4.7 (Euler-Maclaurin) and 25.2 (Lagrange).
 """
 
 import numpy as np
+from numpy.polynomial import polynomial
 
 from opq_measure.signal import BLOCK_SAMPLES, FloatArray, SignalArray
 
+STENCIL = np.arange(-3, 5)
+"""Samples around a boundary, from the whole sample before it."""
+
 
 def cycle_rms_v(volts: SignalArray, edges: FloatArray) -> FloatArray:
-    """Rms of each cycle.
+    """Rms of each cycle; of a whole window when only its two ends are handed in.
 
     Args:
         volts: (n,) float or counts; the result has its unit.
@@ -22,7 +29,8 @@ def cycle_rms_v(volts: SignalArray, edges: FloatArray) -> FloatArray:
     Raises:
         ValueError: edges do not rise, or leave `volts`.
 
-    Error: below 1e-5 of the value for a pure sine, 42.5 to 69 Hz at 12 kS/s (test_measure_cycles.py).
+    Error: below 2e-6 of the value, 42.5 to 69 Hz at 12 kS/s with 3 % harmonics, also for single half
+    cycles (test_measure_rms.py).
     Source: IEC 61000-4-30:2015, 5.2.
     """
     return _rms(volts, edges, 1)
@@ -48,38 +56,82 @@ def half_cycle_rms_v(volts: SignalArray, half_edges: FloatArray) -> FloatArray:
 def _rms(volts: SignalArray, edges: FloatArray, step: int) -> FloatArray:
     if len(edges) <= step:
         return np.empty(0)
-    energy = integral_of_square(volts, edges)
-    mean = (energy[step:] - energy[:-step]) / (edges[step:] - edges[:-step])
-    found: FloatArray = np.sqrt(np.maximum(mean, 0.0))
+    energy = energies(volts, edges)
+    if step == 2:
+        energy = energy[1:] + energy[:-1]
+    found: FloatArray = np.sqrt(np.maximum(energy, 0.0) / (edges[step:] - edges[:-step]))
     return found
 
 
 def integral_of_square(volts: SignalArray, positions: FloatArray) -> FloatArray:
     """(m,) the integral of volts**2 from 0 to each of the rising `positions` (samples), 0 .. n.
 
-    The last sample is held from n - 1 to n.
+    The last sample is held from n - 1 to n. Raises: see `energies`.
     """
-    samples = len(volts)
     if len(positions) == 0:
         return np.empty(0)
-    if np.any(np.diff(positions) <= 0):
-        raise ValueError("edges do not rise")
-    if positions[0] < 0 or positions[-1] > samples:
-        raise ValueError(f"edges {positions[0]:g} .. {positions[-1]:g} leave the signal, 0 .. {samples}")
-    found = np.empty(len(positions))
-    before = 0.0
-    for first in range(0, samples, BLOCK_SAMPLES):
-        size = min(BLOCK_SAMPLES, samples - first)
-        square = np.asarray(volts[first : first + size + 1], dtype=np.float64) ** 2
-        if len(square) == size:
-            square = np.append(square, square[-1])
-        whole = np.concatenate(([0.0], np.cumsum((square[1:] + square[:-1]) / 2)))
-        last = first + size == samples
-        begin, end = np.searchsorted(positions, (first, first + size))
-        part = positions[begin : len(positions) if last else end] - first
-        index = np.minimum(part.astype(np.int64), size - 1)
-        rest = part - index
-        rise = square[index + 1] - square[index]
-        found[begin : begin + len(part)] = before + whole[index] + rest * (square[index] + rest / 2 * rise)
-        before += float(whole[size])
+    if positions[0] == 0:
+        return np.concatenate(([0.0], np.cumsum(energies(volts, positions))))
+    found: FloatArray = np.cumsum(energies(volts, np.concatenate(([0.0], positions))))
     return found
+
+
+def energies(volts: SignalArray, edges: FloatArray) -> FloatArray:
+    """(m - 1,) the integrals of volts**2 between neighbouring edges, samples times the square of the unit.
+
+    Raises:
+        ValueError: edges do not rise, or leave `volts`.
+    """
+    samples = len(volts)
+    if len(edges) < 2:
+        return np.empty(0)
+    if not (edges[1:] > edges[:-1]).all():
+        raise ValueError("edges do not rise")
+    if edges[0] < 0 or edges[-1] > samples:
+        raise ValueError(f"edges {edges[0]:g} .. {edges[-1]:g} leave the signal, 0 .. {samples}")
+    if samples <= BLOCK_SAMPLES:
+        return _energies(volts, edges)
+    found, first = [], 0
+    while first < len(edges) - 1:
+        last = max(first + 1, int(edges.searchsorted(edges[first] + BLOCK_SAMPLES)))
+        last = min(last, len(edges) - 1)
+        begin = max(0, int(edges[first]) + int(STENCIL[0]))
+        part = volts[begin : int(edges[last]) + int(STENCIL[-1]) + 1]
+        found.append(_energies(part, edges[first : last + 1] - begin))
+        first = last
+    return np.concatenate(found)
+
+
+def _energies(volts: SignalArray, edges: FloatArray) -> FloatArray:
+    square = np.asarray(volts, dtype=np.float64)
+    square = square * square
+    whole = np.minimum(edges.astype(np.int64), len(square) - 1)
+    rest = edges - whole
+    around = square[np.minimum(np.maximum(whole[:, np.newaxis] + STENCIL, 0), len(square) - 1)]
+    weights = (rest[:, np.newaxis] ** POWERS) @ BOUNDARY
+    boundary = np.einsum("ij,ij->i", weights, around)
+    sums = np.add.reduceat(square, whole)[:-1] * (whole[1:] > whole[:-1])  # of an empty span it gives one
+    found: FloatArray = sums + (boundary[1:] - boundary[:-1])
+    return found
+
+
+def _boundary() -> FloatArray:
+    """(9, 8) weights of the squares around a boundary, per power of its distance d from the sample before.
+
+    They give g / 2 - g' / 12 + g''' / 720 - g''''' / 30240 at that sample, what the sum over the samples
+    before it lacks to an integral (Euler-Maclaurin), and the integral over d.
+    """
+    found = np.zeros((len(STENCIL) + 1, len(STENCIL)))
+    for k, at in enumerate(STENCIL):
+        others = np.delete(STENCIL, k).astype(np.float64)
+        through = polynomial.polyfromroots(others) / np.prod(at - others)
+        found[:, k] = polynomial.polyint(through)
+        slopes = (polynomial.polyder(through, order)[0] for order in (1, 3, 5))
+        found[0, k] = through[0] / 2 + sum(
+            factor * slope for factor, slope in zip((-1 / 12, 1 / 720, -1 / 30240), slopes, strict=True)
+        )
+    return found
+
+
+POWERS = np.arange(len(STENCIL) + 1)
+BOUNDARY = _boundary()

@@ -23,9 +23,9 @@ WINDOW_S = 0.2
 """Nominal length of the 10/12-cycle window; IEC 61000-4-30:2015, 4.4. A chunk is as long."""
 LOWEST, HIGHEST = 0.65, 1.45
 """Of nominal: what is followed."""
-BIN = 0.005
+BIN = 0.002
 """Share of nominal between the frequencies a kernel is tuned to."""
-MISTUNED = 0.006
+MISTUNED = 0.0025
 """From here a chunk is looked at again with a better kernel; above BIN / 2, so that it comes to rest."""
 PASSES = 4
 FAINT = 0.02
@@ -133,11 +133,10 @@ class Tracker:
             self._base += keep
 
     def _phasors(self, first: int, last: int, tuned: Kernel) -> FloatArray:
-        found, share = phasors(self._volts, first * self._hop - self._base, self._hop, last - first, tuned)
         looked = np.empty((5, last - first))
-        looked[0] = np.arange(first, last) * float(self._hop)
-        looked[1], looked[2] = np.angle(found), np.abs(found)
-        clear = (share > SHARE) & (looked[2] > 0)
+        looked[0] = np.arange(first * self._hop, last * self._hop, self._hop)
+        looked[1:4] = phasors(self._volts, first * self._hop - self._base, self._hop, last - first, tuned)
+        clear = (looked[3] > SHARE) & (looked[2] > 0)
         looked[3] = clear & (looked[2] > FAINT * self._usual_size(looked[2][clear]))
         looked[4] = TURN * self._tuned_hz / self.rate_hz
         return looked
@@ -153,11 +152,12 @@ class Tracker:
         """The median over steps of a cycle; what was found last where there is none."""
         cycle = HOPS_PER_CYCLE
         per_sample = looked[4, 0]
-        steps = looked[1, cycle:] - looked[1, :-cycle] - per_sample * cycle * self._hop
-        steps = steps[(looked[3, cycle:] > 0) & (looked[3, :-cycle] > 0)]
+        steps = looked[1, cycle:] - (looked[1, :-cycle] + per_sample * cycle * self._hop)
+        steps = steps[looked[3, cycle:] * looked[3, :-cycle] > 0]
         if len(steps) == 0:
             return self._hz
-        steps = np.sort(steps - TURN * np.rint(steps / TURN))
+        steps -= TURN * np.rint(steps / TURN)
+        steps.sort()
         found = (per_sample + float(steps[len(steps) // 2]) / (cycle * self._hop)) * self.rate_hz / TURN
         return float(min(max(found, LOWEST * self.nominal_hz), HIGHEST * self.nominal_hz))
 

@@ -157,24 +157,26 @@ class _Run:
         found = self._cut(_NOTHING, self._tracker.finish(), ended=True)
         if self._cycle is not None:
             whole = self._track(ended=True)
-            last = float(whole.phase_at_rad(np.array([float(whole.samples)]))[0]) / TURN
+            last = whole.phase_at_rad(whole.samples) / TURN
             self.dropped_cycles = max(0, math.floor(last + SLACK) - self._cycle)
         return found
 
     def _cut(self, volts: FloatArray, hops: FloatArray, ended: bool) -> list[Window]:
         self._volts = np.concatenate((self._volts, volts))
+        if not (ended or hops.shape[1]):
+            return []
         self._hops = np.concatenate((self._hops, hops), axis=1)
-        if self._hops.shape[1] <= (0 if ended else REACH) or not (ended or hops.shape[1]):
+        if self._hops.shape[1] <= (0 if ended else REACH):
             return []
         whole = self._track(ended)
         if self._cycle is None:
-            begin = float(whole.phase_at_rad(np.zeros(1))[0])
-            self._cycle = math.ceil(begin / TURN - SLACK)
+            self._cycle = math.ceil(whole.phase_at_rad(0) / TURN - SLACK)
             self._tick = self._starts_behind_tick(whole)
         found = []
         while (window := self._next(whole, self._cycle, ended)) is not None:
             found.append(window)
-        self._forget(float(whole.at(np.array([TURN * self._cycle]))[0]))
+        if found:
+            self._forget(float(whole.at(np.array([TURN * self._cycle]))[0]))
         return found
 
     def _track(self, ended: bool) -> Track:
@@ -187,14 +189,13 @@ class _Run:
 
     def _next(self, whole: Track, cycle: int, ended: bool) -> Window | None:
         """The window from phase `cycle` on; None when it is not complete, or its context not yet tracked."""
-        phases_rad: FloatArray = np.pi * np.arange(2.0 * cycle, 2.0 * (cycle + self._cycles) + 2)
-        reached_rad = float(whole.phase_rad[-1])
-        if ended:
-            reached_rad = float(whole.phase_at_rad(np.array([float(whole.samples)]))[0]) + TURN * SLACK
-            if reached_rad < phases_rad[-2]:
-                return None
-        elif reached_rad < phases_rad[-1]:
+        end_rad = TURN * (cycle + self._cycles)
+        reached_rad = (
+            whole.phase_at_rad(whole.samples) + TURN * SLACK if ended else float(whole.phase_rad[-1])
+        )
+        if reached_rad < end_rad + (0.0 if ended else np.pi):
             return None
+        phases_rad: FloatArray = np.pi * np.arange(2.0 * cycle, 2.0 * (cycle + self._cycles) + 2)
         halves = whole.at(phases_rad)
         start, end = float(halves[0]), float(halves[-2])
         context = min(int(CONTEXT_CYCLES * (end - start) / self._cycles) + 1, self._widest)
@@ -203,7 +204,7 @@ class _Run:
             last = min(last, whole.samples)
         elif whole.samples < last:
             return None
-        window = self._window(whole, halves, first, last, reached_rad >= phases_rad[-1])
+        window = self._window(whole, halves, first, last, reached_rad >= end_rad + np.pi)
         self._index += 1
         self._cycle, self._tick = self._follow(window, cycle)
         return window
@@ -211,7 +212,7 @@ class _Run:
     def _window(self, whole: Track, halves: FloatArray, first: int, last: int, goes_on: bool) -> Window:
         start, end = float(halves[0]), float(halves[-2])
         piece = self._piece(start)
-        low, begin, stop, high = whole.positions.searchsorted((first + 0.5, start, end, last)).tolist()
+        low, begin, stop, high = (int(whole.positions.searchsorted(at)) for at in (first, start, end, last))
         hops = slice(max(0, low - 1), high + 1)
         tracked = Track(
             last - first,

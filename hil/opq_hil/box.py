@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from opq_hil import commands
 from opq_hil.clock import RunClock
 from opq_hil.crossings import Crossings
+from opq_hil.disturbance import Disturbance, Placed
 from opq_hil.events import GridEvent
 from opq_hil.generator import Generator
 from opq_hil.port import Port
@@ -130,7 +131,7 @@ class Box:
         self.port.send(link.encode(message, self._sequence))
         self._sequence += 1
 
-    def add_event(self, event: GridEvent) -> GridEvent:
+    def add_event(self, event: GridEvent | Disturbance) -> GridEvent | Placed:
         """Put a disturbance into a simulated signal, as soon as possible.
 
         Raises:

@@ -1,7 +1,7 @@
 """Events on demand: a Unix socket `control` beside the ports, one JSON object per line each way.
 
     {"do": "event", "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, "angle_deg": 0}
-    {"ok": true, "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, ...}
+    {"ok": true, "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, "words": "sag to 0.7 ...", ...}
     {"do": "list"}   ->   {"ok": true, "boxes": {"1": "/dev/pts/3"}}
 
 What cannot be understood is answered with `{"ok": false, "error": ...}` and counted.
@@ -14,18 +14,20 @@ import selectors
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from opq_hil.events import disturbance
 from opq_hil.host import BoxHost
+from opq_hil.on_demand import numbers_for, on_demand, words
 from opq_proto import log
 from opq_proto.errors import OpqError, PortBusyError
 
 NAME = "control"
 LINE_BYTES = 4096
 CONNECTIONS = 16
-EVENT_KEYS = ("do", "box", "kind", "depth", "cycles", "angle_deg")
+NUMBER_KEYS = ("depth", "cycles", "angle_deg", "hz", "degrees")
+EVENT_KEYS = ("do", "box", "kind", *NUMBER_KEYS)
 
 
 class Control:
@@ -87,20 +89,25 @@ class Control:
         box_id = str(request.get("box", ""))
         if box_id not in self._host.boxes:
             raise ValueError(f"box is {box_id!r}; hosted here: {', '.join(self._host.boxes)}")
-        numbers = {}
-        for key, default in (("depth", 0.3), ("cycles", 10.0), ("angle_deg", 0.0)):
-            value = request.get(key, default)
+        told = {}
+        for key in NUMBER_KEYS:
+            value = request.get(key)
+            if value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{key} is {value!r}; want a number")
-            numbers[key] = float(value)
+            told[key] = float(value)
         kind = str(request.get("kind", ""))
+        numbers = numbers_for(kind, told)
         source = self._host.boxes[box_id].source
-        event = self._host.add_event(box_id, disturbance(kind, **numbers))
-        self._log.info("event.added", box_id=box_id, kind=kind, **numbers)
+        wanted = on_demand(kind, numbers, source.nominal_v, source.nominal_hz)
+        event = self._host.add_event(box_id, wanted)
+        self._log.info("event.added", box_id=box_id, kind=kind, **asdict(numbers))
         return {
             "box": box_id,
             "kind": kind,
-            **numbers,
+            **asdict(numbers),
+            "words": words(kind, numbers),
             "nominal_v": source.nominal_v,
             "at_cycle": event.start_cycles,
         }

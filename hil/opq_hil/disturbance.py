@@ -7,7 +7,7 @@ the voltage, `added` are volts on top, `noise_v` is noise on top.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -146,6 +146,10 @@ class Placed:
     def stop_s(self) -> float:
         return self.span.stop_s
 
+    @property
+    def start_cycles(self) -> float:
+        return self.span.start_cycles
+
     def scale(self, volts: FloatArray, at: Instants, wave: Wave) -> None:
         """Multiply (n,) alternating volts at `at` by its share, in place."""
         inside = self.during(at.t_s)
@@ -188,14 +192,7 @@ def turned(grid: Grid, placed: Placed) -> Grid:
     courses = placed.disturbance.courses(placed.span)
     if not courses:
         return grid
-    return Grid(
-        grid.frequency_hz,
-        grid.wander_hz,
-        grid.wander_s,
-        grid.phase_cycles,
-        grid.excursions,
-        (*grid.courses, *courses),
-    )
+    return replace(grid, courses=(*grid.courses, *courses))
 
 
 def combined_kind(placed: Iterable[Placed]) -> str:

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from opq_hil.disturbance import Disturbance
 from opq_hil.grid import FloatArray, Grid
 
 Shape = tuple[tuple[float, float], ...]
@@ -78,17 +79,19 @@ def first_below(shape: Shape, level: float) -> float | None:
 class Recurring:
     """An event that comes again and again: at `first_s`, then every `every_s`.
 
-    Each time it starts at the first phase of its own point on wave (`event.start_cycles` modulo 1)
-    at or after that moment.
+    Each time it starts at the first phase of its own point on wave at or after that moment.
     """
 
-    event: GridEvent
+    event: GridEvent | Disturbance
     first_s: float
     every_s: float
 
-    def placed(self, index: int, grid: Grid) -> GridEvent:
-        """The event of play `index` (from 0)."""
-        return not_before(self.event, grid.cycles_at(self.first_s + index * self.every_s))
+    def placed(self, index: int, grid: Grid) -> GridEvent | Disturbance:
+        """The event of play `index` (from 0), with its start."""
+        start_s = self.first_s + index * self.every_s
+        if isinstance(self.event, GridEvent):
+            return not_before(self.event, grid.cycles_at(start_s))
+        return replace(self.event, start_s=start_s)
 
 
 def not_before(event: GridEvent, cycles: float) -> GridEvent:

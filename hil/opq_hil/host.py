@@ -13,6 +13,7 @@ from types import TracebackType
 
 from opq_hil.box import Box
 from opq_hil.clock import RunClock
+from opq_hil.disturbance import Disturbance, Placed
 from opq_hil.events import GridEvent
 from opq_hil.faults import Faults, for_box
 from opq_hil.port import Port
@@ -61,7 +62,7 @@ class BoxHost:
         """Bytes that Box could not send because nobody read them."""
         return self._ports[box_id].lost_bytes
 
-    def add_event(self, box_id: str, event: GridEvent) -> GridEvent:
+    def add_event(self, box_id: str, event: GridEvent | Disturbance) -> GridEvent | Placed:
         """Put a disturbance into one Box's signal, as soon as possible; from any thread.
 
         Raises:

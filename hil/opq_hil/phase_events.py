@@ -32,7 +32,10 @@ class PhaseJump(Disturbance):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrequencyDeviation(Disturbance):
-    """The frequency is off by `offset_hz`, reached along ramps of `ramp_s` that begin at start and stop."""
+    """The frequency is off by `offset_hz`, reached along ramps of `ramp_s` that begin at start and stop.
+
+    Its `cycles` are those that would pass without it.
+    """
 
     kind: ClassVar[str] = "frequency_deviation"
     usual_s: ClassVar[float] = 5.0

@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from opq_hil.events import GridEvent, Recurring, disturbance, first_below, steps
+from opq_hil.disturbance import Disturbance
+from opq_hil.events import GridEvent, Recurring, first_below, steps
 from opq_hil.generator import Generator, Harmonic, Signal
 from opq_hil.grid import Excursion, Grid
+from opq_hil.on_demand import Numbers, numbers_for, on_demand
 from opq_proto.config import Field, load, section
 from opq_proto.errors import ConfigError
 
@@ -29,15 +31,42 @@ DIP_SHARE = 0.9
 class EventConfig:
     """One disturbance of a Box, at every play."""
 
-    kind: Literal["profile", "sag", "swell", "interruption", "transient"] = Field(
-        description="profile: half_cycle_rms_v as given; the others by depth and cycles"
+    kind: Literal[
+        "profile",
+        "sag",
+        "swell",
+        "interruption",
+        "transient",
+        "undervoltage",
+        "overvoltage",
+        "rapid_voltage_change",
+        "impulsive_transient",
+        "oscillatory_transient",
+        "periodic_notching",
+        "harmonics",
+        "interharmonics",
+        "mains_signalling",
+        "flicker",
+        "frequency_deviation",
+        "phase_jump",
+        "dc_offset",
+        "noise",
+    ] = Field(
+        description="profile: half_cycle_rms_v as given; the others as `opq-tools sim event` makes them"
     )
     after_s: float = Field(default=0.0, ge=0.0, le=3600.0, description="later than the play's start")
-    depth: float = Field(
-        default=0.3, gt=0.0, le=10.0, description="share of the voltage lost (sag) or added (swell)"
+    depth: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=10.0,
+        description="share of the voltage lost, added or changed; else as usual",
     )
-    cycles: float = Field(default=10.0, gt=0.0, le=36_000.0, description="length")
+    cycles: float | None = Field(default=None, gt=0.0, le=36_000.0, description="length; else as usual")
     angle_deg: float = Field(default=0.0, ge=0.0, lt=360.0, description="point on wave of the start")
+    hz: float | None = Field(
+        default=None, ge=-5000.0, le=5000.0, description="of a tone, a ringing, flicker, a deviation"
+    )
+    degrees: float | None = Field(default=None, ge=-180.0, le=180.0, description="of a phase jump")
     half_cycle_rms_v: tuple[float, ...] = Field(default=(), description="profile: volts of each half cycle")
     recovery: tuple[tuple[float, float], ...] = Field(
         default=(), description="profile: (cycles after the list, volts), straight lines between"
@@ -155,10 +184,18 @@ def _generator(scenario: Scenario, box: BoxConfig, grid: Grid, seed: int) -> Gen
     return Generator(signal, grid, seed=seed * 1_000_003 + int(box.id), recurring=recurring)
 
 
-def _event(told: EventConfig, signal: Signal) -> GridEvent:
+def _numbers(told: EventConfig) -> Numbers:
+    given = {name: getattr(told, name) for name in ("depth", "cycles", "angle_deg", "hz", "degrees")}
+    return numbers_for(told.kind, {name: value for name, value in given.items() if value is not None})
+
+
+def _event(told: EventConfig, signal: Signal) -> GridEvent | Disturbance:
     dip_share = DIP_SHARE * signal.nominal_v / signal.rms_v
     if told.kind != "profile":
-        return disturbance(told.kind, told.depth, told.cycles, told.angle_deg, dip_share)
+        event = on_demand(told.kind, _numbers(told), signal.rms_v, signal.nominal_hz)
+        if isinstance(event, GridEvent) and event.shape and told.kind != "swell":
+            return replace(event, mark_cycles=first_below(event.shape, dip_share))
+        return event
     shape = steps(
         [level_v / signal.rms_v for level_v in told.half_cycle_rms_v],
         recovery=[(at, level_v / signal.rms_v) for at, level_v in told.recovery],
@@ -188,6 +225,9 @@ def _problem(scenario: Scenario) -> str:
                 return f"box {box.id}: a profile wants half_cycle_rms_v"
             if at != sorted(at) or any(point < 0 for point in at):
                 return f"box {box.id}: recovery wants rising cycles from 0"
-            if event.kind in ("sag", "interruption") and event.depth > 1:
-                return f"box {box.id}: depth of a {event.kind} is {event.depth}; want at most 1"
+            try:
+                if event.kind != "profile":
+                    _event(event, Signal(fundamental_v=box.fundamental_v, nominal_hz=scenario.nominal_hz))
+            except ValueError as error:
+                return f"box {box.id}: {event.kind}: {error}"
     return ""

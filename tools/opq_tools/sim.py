@@ -7,9 +7,9 @@ import click
 
 from opq_hil.box import Box
 from opq_hil.control import ask
-from opq_hil.events import KINDS
 from opq_hil.fleet import Fleet, plan_fleet
 from opq_hil.host import BoxHost
+from opq_hil.on_demand import KINDS
 from opq_hil.serving import serve
 from opq_proto import log
 from opq_proto.config import default_data_dir
@@ -91,49 +91,39 @@ def run(boxes: int, scenario: str | None, seed: int, data_dir: Path | None, port
 @click.option(
     "--depth",
     type=click.FloatRange(0, 10, min_open=True),
-    default=0.3,
-    show_default=True,
-    help="Share of the voltage lost (sag: 0.3 leaves 70 %) or added (swell); height of a transient.",
+    help="Share of the voltage lost (sag: 0.3 leaves 70 %), added, or changed. [a usual one of the kind]",
 )
-@click.option("--cycles", type=click.FloatRange(0, 36_000, min_open=True), default=10.0, show_default=True)
-@click.option("--angle-deg", type=float, default=0.0, show_default=True, help="Point on wave of the start.")
+@click.option("--cycles", type=click.FloatRange(0, 36_000, min_open=True), help="How long. [of the kind]")
+@click.option("--angle-deg", type=float, help="Point on wave of the start. [of the kind, mostly 0]")
+@click.option(
+    "--hz", type=float, help="Frequency of a tone, a ringing, flicker; Hz of a frequency deviation."
+)
+@click.option("--degrees", type=float, help="Of a phase jump.")
 @data_dir_option
 @ports_dir_option
 def event(
     kind: str,
     box_id: str,
-    depth: float,
-    cycles: float,
-    angle_deg: float,
+    depth: float | None,
+    cycles: float | None,
+    angle_deg: float | None,
+    hz: float | None,
+    degrees: float | None,
     data_dir: Path | None,
     ports_dir: Path | None,
 ) -> None:
     """Disturb one Box of a running `sim` or `up` now.
 
-    Example: opq-tools sim event sag --box 1 --depth 0.7 --cycles 10
+    \b
+    Examples:
+      opq-tools sim event sag --box 1 --depth 0.7 --cycles 10
+      opq-tools sim event phase_jump --box 1 --degrees -20
     """
-    request = {
-        "do": "event",
-        "box": box_id,
-        "kind": kind,
-        "depth": depth,
-        "cycles": cycles,
-        "angle_deg": angle_deg,
-    }
-    ask(ports_folder(data_dir, ports_dir), request)
-    click.echo(f"box {box_id}: {_words(kind, depth, cycles)}")
-
-
-def _words(kind: str, depth: float, cycles: float) -> str:
-    match kind:
-        case "sag":
-            return f"sag to {1 - depth:.4g} of its voltage for {cycles:g} cycles"
-        case "swell":
-            return f"swell to {1 + depth:.4g} of its voltage for {cycles:g} cycles"
-        case "interruption":
-            return f"interruption for {cycles:g} cycles"
-        case _:
-            return f"transient of {depth:g} of its rms voltage"
+    numbers = {"depth": depth, "cycles": cycles, "angle_deg": angle_deg, "hz": hz, "degrees": degrees}
+    told = {name: value for name, value in numbers.items() if value is not None}
+    request = {"do": "event", "box": box_id, "kind": kind, **told}
+    answer = ask(ports_folder(data_dir, ports_dir), request)
+    click.echo(f"box {box_id}: {answer['words']}")
 
 
 def _first(fleet: Fleet, count: int) -> list[Box]:

@@ -1,0 +1,103 @@
+"""Flags against the true places of dips, swells and interruptions."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_hil.courses import Wander
+from opq_hil.disturbance import Disturbance
+from opq_hil.mains import mains
+from opq_hil.rms_events import Interruption, RapidVoltageChange, Sag, Swell
+from opq_measure.detector import Detector
+from opq_measure.flagging import Flagging
+from opq_measure.signal import Samples
+from opq_measure.windows import Window, Windows
+
+RATE_HZ = 12_000.0
+
+
+def flagged(
+    disturbances: list[Disturbance], seconds: float = 4.0, nominal_hz: float = 60.0, hz: float = 59.9
+) -> tuple[list[tuple[Window, bool]], list[tuple[float, float]]]:
+    volts, truth = mains(
+        seconds, RATE_HZ, frequency_hz=hz, disturbances=disturbances, courses=[Wander(0.01)], noise_db=60
+    )
+    cutter, detector, flagging = Windows(nominal_hz), Detector(RATE_HZ, 120.0, nominal_hz), Flagging()
+    found = []
+    for window in cutter.push(Samples(volts, 0, RATE_HZ)) + cutter.end():
+        found += flagging.push(window, detector.push_window(window))
+    found += flagging.end(detector.end())
+    return found, [truth.span_samples(number) for number in range(len(truth.disturbances))]
+
+
+def bounds(window: Window) -> tuple[float, float]:
+    return window.first_sample + float(window.edges[0]), window.first_sample + float(window.edges[-1])
+
+
+def test_a_dip_in_the_middle_of_a_window_flags_that_one_only() -> None:
+    found, _ = flagged([Sag(depth=0.4, start_s=1.08, cycles=2)])
+    marked = [window for window, flag in found if flag]
+    assert len(marked) == 1 and bounds(marked[0])[0] < 1.08 * RATE_HZ < bounds(marked[0])[1]
+    assert [window.index for window, _ in found] == list(range(len(found)))
+
+
+@pytest.mark.parametrize("nominal_hz", [16.7, 50.0, 60.0])
+def test_a_long_dip_flags_all_windows_that_it_touches(nominal_hz: float) -> None:
+    found, spans = flagged(
+        [Interruption(start_s=1.0, seconds=1.5), Swell(rise=0.3, start_s=3.3, seconds=0.3)],
+        5.0,
+        nominal_hz,
+        nominal_hz,
+    )
+    cycle = RATE_HZ / nominal_hz
+    for window, flag in found:
+        begin, end = bounds(window)
+        if any(start < end - cycle and stop > begin + cycle for start, stop in spans):
+            assert flag
+        if all(start > end + cycle or stop < begin - cycle for start, stop in spans):
+            assert not flag
+
+
+def test_a_rapid_voltage_change_flags_nothing() -> None:
+    found, _ = flagged([RapidVoltageChange(change=-0.06, start_s=1.0, seconds=1.0)])
+    assert not any(flag for _, flag in found)
+
+
+def test_an_event_that_is_open_at_the_end_of_a_run_flags_to_its_end_and_nothing_behind_the_gap() -> None:
+    volts, _ = mains(4.0, RATE_HZ, disturbances=[Sag(depth=0.5, start_s=1.5, seconds=9.0)])
+    steady, _ = mains(2.0, RATE_HZ)
+    cutter, detector, flagging = Windows(60.0), Detector(RATE_HZ, 120.0, 60.0), Flagging()
+    found = []
+    for piece in (Samples(volts, 0, RATE_HZ), Samples(steady, 60_000, RATE_HZ)):
+        for window in cutter.push(piece):
+            found += flagging.push(window, detector.push_window(window))
+    for window in cutter.end():
+        found += flagging.push(window, detector.push_window(window))
+    found += flagging.end(detector.end())
+    for window, flag in found:
+        begin, end = bounds(window)
+        assert flag == (end > 18_000 and begin < 48_000), (window.index, begin)
+    assert {window.index for window, _ in found if window.first_sample >= 60_000} == set(range(10))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    start_s=st.floats(0.5, 2.5),
+    cycles=st.floats(1.5, 40.0),
+    depth=st.floats(0.2, 0.95),
+    hz=st.floats(57.5, 62.5),
+)
+def test_every_window_that_a_dip_touches_is_flagged_and_none_a_cycle_away(
+    start_s: float, cycles: float, depth: float, hz: float
+) -> None:
+    found, ((start, stop),) = flagged([Sag(depth=depth, start_s=start_s, cycles=cycles)], 4.0, 60.0, hz)
+    cycle = 1.5 * RATE_HZ / hz
+    assert len(found) == len({window.index for window, _ in found}) >= 18
+    for window, flag in found:
+        begin, end = bounds(window)
+        if start < end - cycle and stop > begin + cycle:
+            assert flag
+        if start > end + cycle or stop < begin - cycle:
+            assert not flag
+    assert np.any([flag for _, flag in found])

@@ -6,6 +6,7 @@ is what a stream needs: ten minutes by UTC, gaps, and a clock that may be set wh
 Source: IEC 61000-4-15:2010; IEC 61000-4-30:2015, 5.3 (class A: aligned to UTC).
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -65,7 +66,12 @@ class _Open:
     first_sample: int
     felt: list[FloatArray] = field(default_factory=list)
     pinst_max: float = float("nan")
-    seen_s: float = 0.0
+    seen: Counter[float] = field(default_factory=Counter)
+    """Rate of Pinst -> values; whole numbers, for sums of seconds would go by how blocks were cut."""
+
+    @property
+    def seen_s(self) -> float:
+        return sum(values / work_hz for work_hz, values in sorted(self.seen.items()))
 
 
 class Flickermeter:
@@ -178,7 +184,7 @@ class Flickermeter:
         step = max(1, round(sensation.work_hz / KEPT_HZ))
         self._open.felt.append(felt[-first % step :: step].copy())
         self._open.pinst_max = float(np.fmax(self._open.pinst_max, felt.max()))
-        self._open.seen_s += len(felt) / sensation.work_hz
+        self._open.seen[sensation.work_hz] += len(felt)
 
     def _closed(self, sample: int) -> Iterator[FlickerInterval]:
         done, self._open = self._open, None

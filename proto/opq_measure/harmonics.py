@@ -224,7 +224,6 @@ def _distortion(power: FloatArray) -> FloatArray:
     harmonic = power[:, 1:].sum(axis=1)
     if np.isnan(harmonic).any():
         harmonic = np.nansum(power[:, 1:], axis=1)
-    ratio = np.full(len(power), np.nan)
-    np.divide(harmonic, power[:, 0], out=ratio, where=power[:, 0] > 0)
-    distortion: FloatArray = np.sqrt(ratio)
+    fundamental = power[:, 0]
+    distortion: FloatArray = np.sqrt(harmonic / np.where(fundamental > 0, fundamental, np.nan))
     return distortion

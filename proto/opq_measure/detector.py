@@ -18,14 +18,17 @@ from opq_measure.disturbance import Disturbance, Seen
 from opq_measure.ends import REACH, SHORT_WINDOWS, Surroundings
 from opq_measure.frequency import cycles_per_window
 from opq_measure.limits import Limits
-from opq_measure.one_cycle import AROUND, cycle_lengths, one_cycle_rms
+from opq_measure.one_cycle import AROUND, cycle_lengths, one_cycle_rms, usual_length
 from opq_measure.rapid_change import RapidChange, RapidChanges, RapidLimits
 from opq_measure.recent import Recent
 from opq_measure.reference import SlidingReference
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
+from opq_measure.windows import Window
 
 KEPT = 3 * REACH
 """Half cycles that are kept: both ends of a short event, what is around them, and what is not yet decided."""
+LEAST_EDGES = 8
+"""Half edges outside an event by which the length of a cycle is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +93,20 @@ class Detector:
         self._limits = limits or Limits()
         self._v_per_lsb = v_per_lsb
         self._reference = SlidingReference(nominal_v)
+        self._rapid_limits = rapid_change
         self._window = 2 * cycles_per_window(nominal_hz) if sliding else None
-        self._window_rms: list[float] = []
-        self._touched = False
-        self._rapid = RapidChanges(rapid_change, nominal_hz) if rapid_change else None
-        self._recent = Recent()
-        self._decided = 0
         self._numbers = 0
+        self._begin_run(0)
+
+    def _begin_run(self, first_sample: int) -> None:
+        self._recent = Recent(first_sample)
+        self._first_sample = first_sample
+        self._decided = 0
         self._open: _Event | None = None
         self._waiting: list[_Event] = []
+        self._window_rms: list[float] = []
+        self._touched = False
+        self._rapid = RapidChanges(self._rapid_limits, self._nominal_hz) if self._rapid_limits else None
         self._ended = False
 
     @property
@@ -120,6 +128,21 @@ class Detector:
             raise ValueError("the run has ended; a new run wants a new Detector")
         self._recent.add(volts, half_edges)
         return self._advance()
+
+    def push_window(self, window: Window) -> list[Notice]:
+        """The window of 10/12 cycles that follows (instead of `push`), in volts; it may overlap the last.
+
+        The first window of a run ends the run before it: a gap. Positions then count on the Box's
+        axis, and what lies behind the last whole window of a run is not seen.
+        """
+        notices: list[Notice] = []
+        if window.index == 0:
+            notices = self.end() if self._recent.stop_edge else []
+            self._begin_run(window.first_sample)
+        edges = window.first_sample + window.half_edges
+        if self._recent.stop_edge:
+            edges = edges[edges > self._recent.edges[-1] + self._rate_hz / self._nominal_hz / 8]
+        return notices + self.push(window.volts[self._recent.stop_sample - window.first_sample :], edges)
 
     def end(self) -> list[Notice]:
         """The run ends here: what was still waiting; an event under way is told as open."""
@@ -146,9 +169,10 @@ class Detector:
     def _rms_v(self, first: int, stop: int) -> FloatArray:
         recent = self._recent
         origin = recent.first_edge
-        lengths = cycle_lengths(recent.edges, first - origin, stop - origin)
-        starts = recent.positions(first, stop) - recent.first_sample
-        return one_cycle_rms(recent.volts, starts, lengths) * self._v_per_lsb
+        starts = recent.positions(first, stop)
+        ends = starts + cycle_lengths(recent.edges, first - origin, stop - origin)
+        begin = recent.first_sample
+        return one_cycle_rms(recent.volts, starts - begin, ends - begin) * self._v_per_lsb
 
     def _decide(self, rms_v: FloatArray, first: int) -> list[Notice]:
         """Onsets and rapid changes of the values that follow; events that are over go to the waiting ones."""
@@ -273,14 +297,14 @@ class Detector:
         if event.first == 0:
             event.start_sample = float(self._recent.positions(0, 1)[0])
             return
-        around, begin, half = self._surroundings(event.first, event.first)
+        around, begin, half = self._surroundings(event.first, event.first, event.first)
         level = self._level(event, self._limits.threshold_percent(event.sign))
         found = around.passing(level, event.sign, 0)
         event.start_half = half + around.halves(found)
         event.start_sample = begin + found
 
     def _find_end(self, event: _Event, stop: int) -> tuple[float, float]:
-        around, begin, half = self._surroundings(stop - 1, stop)
+        around, begin, half = self._surroundings(stop - 1, stop, stop)
         level = self._level(event, self._limits.back_percent(event.sign))
         found = around.passing(level, event.sign, -1)
         return begin + found, half + around.halves(found)
@@ -288,17 +312,21 @@ class Detector:
     def _find_both(
         self, event: _Event, stop: int, start: float, end: float
     ) -> tuple[tuple[float, float], tuple[float, float]] | None:
-        around, begin, half = self._surroundings(event.first, stop)
+        around, begin, half = self._surroundings(event.first, stop, event.first)
         both = around.dip(start - begin, end - begin)
         if both is None:
             return None
         found = [(begin + each, half + around.halves(each)) for each in both]
         return found[0], found[1]
 
-    def _surroundings(self, window: int, last: int) -> tuple[Surroundings, int, int]:
-        """The stretch around the half edges `window` .. `last`; its first sample and half edge."""
+    def _surroundings(self, window: int, last: int, change: int) -> tuple[Surroundings, int, int]:
+        """The stretch around the half edges `window` .. `last`; its first sample and half edge.
+
+        A cycle is as long as outside the event: before its start, or behind its end.
+        """
         volts, edges, begin, half = self._recent.around(window - REACH, last + REACH)
-        cycle = float(cycle_lengths(edges, window - half, window - half + 1)[0])
+        outside = edges[: change - half + 1] if change == window else edges[change - half :]
+        cycle = usual_length(outside if len(outside) >= LEAST_EDGES else edges)
         return Surroundings(volts, edges, window - half, cycle), begin, half
 
     def _level(self, event: _Event, percent: float) -> float:

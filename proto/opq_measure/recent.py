@@ -12,10 +12,10 @@ class Recent:
     absolute position.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first_sample: int = 0) -> None:
         self.volts: FloatArray = np.empty(0)
         self.edges: FloatArray = np.empty(0)
-        self.first_sample = 0
+        self.first_sample = first_sample
         self.first_edge = 0
 
     @property

@@ -60,7 +60,8 @@ def test_depth_and_duration_of_a_rectangular_dip(
     assert abs(dip.duration_s - cycles / hz) < 0.5 / hz
     assert abs(dip.start_s - start_s) < 0.5 / hz
     assert dip.duration_cycles == pytest.approx(dip.duration_s * hz, abs=0.6)
-    assert dip.kind == ("interruption" if dip.residual_percent < 10 else "sag")
+    if abs(dip.residual_percent - 10) > 1e-3:  # the line's width
+        assert dip.kind == ("interruption" if dip.residual_percent < 10 else "sag")
 
 
 @settings(max_examples=30)

@@ -150,6 +150,11 @@ class Placed:
     def start_cycles(self) -> float:
         return self.span.start_cycles
 
+    @property
+    def angle_deg(self) -> float:
+        """Point on wave of the start, 0 .. 360; 0 is the rising zero crossing."""
+        return self.span.start_cycles % 1.0 * 360.0
+
     def scale(self, volts: FloatArray, at: Instants, wave: Wave) -> None:
         """Multiply (n,) alternating volts at `at` by its share, in place."""
         inside = self.during(at.t_s)

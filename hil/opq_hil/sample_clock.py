@@ -40,6 +40,11 @@ class SampleClock:
         speed, drift = 1 + self.offset_ppm * 1e-6, self.drift_ppm_per_s * 1e-6
         return np.asarray(rate_hz * t_s * (speed + drift / 2 * t_s))
 
+    def rate_hz(self, sample: int, rate_hz: float) -> float:
+        """True samples per second at a sample, of a nominal rate."""
+        at_s = float(self.t_s(np.array([float(sample)]), rate_hz)[0])
+        return rate_hz * (1 + (self.offset_ppm + self.drift_ppm_per_s * at_s) * 1e-6)
+
     def jitter_s(self, seed: int, first: int, count: int) -> FloatArray | float:
         """(count,) seconds by which samples are late; 0 without jitter."""
         if not self.jitter_ns:

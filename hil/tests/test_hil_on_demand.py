@@ -1,6 +1,7 @@
 """Disturbances by name: of `sim event`, of scenario files, and in a generator while it is read."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -69,6 +70,16 @@ def test_a_scenario_of_new_kinds_is_played_at_its_time(tmp_path: Path) -> None:
     assert generator.marks(0, 72_000) == (12_050, later[0], again, later[1])
     made = generator.truth(70_000, 1)
     assert made.phase_cycles[0] == pytest.approx(70_000 / 200 + 2 * 20 / 360, abs=1e-9)
+
+
+def test_the_shipped_scenario_of_every_class_holds_every_class() -> None:
+    told = load_scenario("every_class")
+    kinds = [event.kind for event in told.box[0].event]
+    assert sorted(kinds) == sorted(set(KINDS) - {"transient", "mains_signalling"})
+    for event, later in pairwise(told.box[0].event):
+        numbers = numbers_for(event.kind, {"cycles": event.cycles} if event.cycles else {})
+        assert later.after_s - event.after_s > numbers.cycles / 60 + 0.5
+    assert told.every_s > told.box[0].event[-1].after_s + 61
 
 
 def test_a_scenario_with_an_impossible_number_says_which(tmp_path: Path) -> None:

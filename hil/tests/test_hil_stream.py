@@ -1,0 +1,56 @@
+"""Mains as pieces: nothing lost but what is missing, stamps and rates as the clock has them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_hil.converter import Converter
+from opq_hil.mains import Mains
+from opq_hil.sample_clock import SampleClock
+from opq_hil.stream import pieces
+
+START_NS = 1_800_000_000_000_000_000
+
+
+@given(
+    st.lists(st.integers(1, 5000), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 500)), max_size=3),
+    st.integers(0, 3000),
+)
+@settings(max_examples=25, deadline=None)
+def test_pieces_hold_all_samples_but_the_missing_ones(sizes, missing, first) -> None:
+    made = Mains(noise_v=0.1, clock=SampleClock(missing=tuple(missing)))
+    held = np.zeros(12_000, dtype=bool)
+    last = first
+    for piece in pieces(made, 9000, sizes=sizes, first=first):
+        assert piece.first_sample >= last
+        last = piece.end_sample
+        held[piece.first_sample : last] = True
+        assert np.array_equal(piece.volts, made.volts(piece.first_sample, len(piece.volts)))
+        assert piece.start_ns is None
+    wanted = np.zeros(12_000, dtype=bool)
+    wanted[first : first + 9000] = True
+    for begin, count in missing:
+        wanted[begin : begin + count] = False
+    assert np.array_equal(held, wanted)
+
+
+def test_a_piece_carries_the_true_rate_and_the_stamp_of_its_clock() -> None:
+    clock = SampleClock(offset_ppm=30.0, drift_ppm_per_s=1.0, stamp_error_ns=250)
+    made = Mains(clock=clock, converter=Converter(12))
+    one, two = pieces(made, 240_000, START_NS, sizes=(120_000,))
+    assert one.rate_hz == pytest.approx(12_000 * 1.00003, rel=1e-12)
+    assert two.rate_hz == pytest.approx(12_000 * 1.00004, rel=1e-9)  # 10 s later
+    assert one.start_ns == START_NS + 250
+    mean_hz = 12_000 * 1.000035
+    assert two.start_ns - one.start_ns == pytest.approx(120_000 / mean_hz * 1e9, abs=3.0)
+    assert one.volts.dtype == np.int16
+    assert one.v_per_lsb == 400 / 2048
+    told = next(pieces(made, 10, measured=False))
+    assert told.rate_hz == 12_000.0
+
+
+def test_a_piece_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="want whole numbers"):
+        next(pieces(Mains(), 10, sizes=(0,)))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from opq_tools.bench import Baseline, Case, Result
-from opq_tools.benchmarks.class_a.events import events
+from opq_tools.benchmarks.class_a.events import events, rapid_changes
 from opq_tools.benchmarks.class_a.flicker import flicker
 from opq_tools.benchmarks.class_a.group import unbalance
 from opq_tools.benchmarks.class_a.point import Point
@@ -17,6 +17,7 @@ QUANTITIES: tuple[Callable[[], Iterator[Point]], ...] = (
     harmonics,
     interharmonics,
     signalling,
+    rapid_changes,
     deviation,
 )
 """In the order of the standard's clauses."""

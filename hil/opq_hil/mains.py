@@ -5,7 +5,8 @@
 
 Everything before noise and converter is a closed form of time. Sample k is a function of the settings, the
 seed and k alone: made on a lattice of chunks that begins at sample 0, so that blocks of any size give the
-same bits. Four harmonics and noise cost 2.4 ms of CPU per second of signal, 400 x real time.
+same bits. Four harmonics and noise cost 0.6 ms of CPU per second of signal (1,600 x real time), with
+wander 2.3 ms; 49 orders, 1/f noise, jitter, converter and a sag every 0.1 s 4.2 ms.
 """
 
 import math

@@ -7,6 +7,7 @@ voltage itself.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,11 @@ from numpy.typing import NDArray
 from opq_hil.courses import FloatArray
 from opq_hil.disturbance import Placed, combined_kind
 from opq_hil.grid import Grid
+from opq_hil.quadrature import integrals
+from opq_hil.wave import ORDERS
 
 if TYPE_CHECKING:
     from opq_hil.mains import Mains
-
-NODES = 96
-"""Of the quadrature, per quarter cycle or less: more than enough for orders to 100."""
-NODES_AT_ONCE = 1 << 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,25 +150,32 @@ class Truth:
         angle = 2 * math.pi * np.mod(self.grid.cycles(t_s) - nominal_hz * t_s - 0.25, 1.0)
         return np.asarray(self.fundamental_v * self.mains.share(t_s) * np.exp(1j * angle))
 
+    def harmonics_v(self, start: float, stop: float) -> NDArray[np.complex128]:
+        """(50,) rms and angle (of sin) of orders 1 .. 50 between positions, disturbances included.
+
+        Fourier's integrals against the fundamental's phase: exact for whole cycles of a steady frequency.
+        """
+        begin_s, end_s = self.t_s(np.array([start, stop])).tolist()
+
+        def lines(t_s: FloatArray) -> NDArray[np.complex128]:
+            turn = np.exp(-2j * math.pi * np.mod(self.grid.cycles(t_s), 1.0))
+            return np.asarray(self.mains.clean_v(t_s)[:, None] * turn[:, None] ** np.arange(1, ORDERS + 1))
+
+        found = self._integrals(lines, np.array([begin_s, end_s]))[0]
+        return np.asarray(1j * math.sqrt(2) / (end_s - begin_s) * found, dtype=np.complex128)
+
+    def thd_percent_between(self, start: float, stop: float) -> float:
+        """THD of orders 2 .. 50 between positions, disturbances included; as `harmonics_v`."""
+        sizes = np.abs(self.harmonics_v(start, stop))
+        return float(100 * np.sqrt(np.sum(sizes[1:] ** 2)) / sizes[0])
+
     def _squares(self, bounds: FloatArray) -> FloatArray:
         """(b - 1,) integral of the squared voltage between neighbouring positions, in V2s."""
-        bounds_s = self.t_s(bounds)
-        cuts = [
-            bounds_s,
-            *(one.disturbance.breaks_s(one.span, self.mains.turned_grid) for one in self.disturbances),
-        ]
-        step_s = 0.25 / self.grid.frequency_hz
-        cuts.append(np.arange(bounds_s[0], bounds_s[-1], step_s))
-        points = np.unique(np.concatenate(cuts))
-        points = points[(points >= bounds_s[0]) & (points <= bounds_s[-1])]
-        parts = np.empty(len(points) - 1)
-        nodes, weights = np.polynomial.legendre.leggauss(NODES)
-        at_once = max(1, NODES_AT_ONCE // NODES)
-        for first in range(0, len(parts), at_once):
-            low, high = points[first : first + at_once + 1][:-1], points[first : first + at_once + 1][1:]
-            half, middle = (high - low) / 2, (high + low) / 2
-            t_s = (middle[:, None] + half[:, None] * nodes).ravel()
-            square = self.mains.clean_v(t_s).reshape(-1, NODES) ** 2
-            parts[first : first + at_once] = half * (square @ weights)
-        whole = np.concatenate(([0.0], np.cumsum(parts)))
-        return np.diff(whole[np.searchsorted(points, bounds_s)])
+        return np.asarray(self._integrals(lambda t_s: self.mains.clean_v(t_s) ** 2, self.t_s(bounds)).real)
+
+    def _integrals(
+        self, integrand: Callable[[FloatArray], NDArray[np.inexact]], bounds_s: FloatArray
+    ) -> NDArray[np.inexact]:
+        grid = self.grid
+        breaks = [np.empty(0), *(one.disturbance.breaks_s(one.span, grid) for one in self.disturbances)]
+        return integrals(integrand, bounds_s, np.concatenate(breaks), 0.25 / grid.frequency_hz)

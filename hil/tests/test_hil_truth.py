@@ -1,6 +1,7 @@
 """The truth of generated mains against closed forms worked out by hand, and against Parseval."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_hil.courses import FrequencyStep, Modulation, PhaseStep, Ramp, Wander
+from opq_hil.disturbance import Disturbance
 from opq_hil.mains import MIX_3_PERCENT, mains
+from opq_hil.on_demand import ON_DEMAND, numbers_for, on_demand
 from opq_hil.phase_events import FrequencyDeviation, PhaseJump
 from opq_hil.pollution import Flicker, HarmonicDistortion
 from opq_hil.rms_events import Interruption, Profile, RapidVoltageChange, Sag, Swell
 from opq_hil.sample_clock import SampleClock
+from opq_hil.transients import PeriodicNotching
 from opq_hil.wave import Harmonic, Tone
 
 PEAK_V = 120.0 * math.sqrt(2)
@@ -226,3 +230,55 @@ def test_a_clock_that_is_off_moves_edges_and_leaves_rms() -> None:
     told_hz = 12_000 / np.diff(fast.edges())
     assert told_hz == pytest.approx(60 / 1.0002, rel=1e-9)
     assert fast.mean_frequency_hz(fast.edges()[:1], fast.edges()[1:2]) == pytest.approx(60.0, rel=1e-12)
+
+
+def test_a_square_wave_from_a_shorted_half_has_the_lines_of_its_series() -> None:
+    # a voltage that is shorted during its whole negative half: the half-wave rectified sine
+    notch = PeriodicNotching(
+        depth=1.0, width_s=0.5 / 60 - 1e-9, per_cycle=1, first_deg=180.0, start_s=0, seconds=1
+    )
+    _, truth = mains(0.5, disturbances=[notch])
+    found = truth.harmonics_v(0.0, 2400.0) * math.sqrt(2) / PEAK_V
+    wanted = np.zeros(50, dtype=complex)
+    wanted[0] = 0.5
+    even = np.arange(2, 51, 2)
+    wanted[even - 1] = -2 / math.pi / (even**2 - 1) * 1j  # of cos
+    assert found == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_burst_of_harmonics_raises_the_thd_while_it_lasts() -> None:
+    burst = HarmonicDistortion(harmonics=(Harmonic(5, 8.0, 30.0),), start_s=0.2, cycles=12)
+    _, truth = mains(0.6, harmonics={3: (6.0, 10.0)}, disturbances=[burst])
+    assert truth.thd_percent_between(0.0, 2400.0) == pytest.approx(6.0, rel=1e-10)
+    assert truth.thd_percent_between(2400.0, 4800.0) == pytest.approx(10.0, rel=1e-10)
+    line = truth.harmonics_v(2400.0, 4800.0)[4]
+    assert line == pytest.approx(9.6 * np.exp(1j * math.radians(30.0)), rel=1e-10)
+
+
+@given(
+    st.lists(st.sampled_from(sorted(ON_DEMAND)), min_size=1, max_size=3),
+    st.floats(0.02, 0.2),
+    st.floats(0.0, 359.0),
+    st.floats(0.05, 0.2),
+)
+@settings(max_examples=25, deadline=None)
+def test_rms_under_any_disturbances_is_that_of_dense_samples(kinds, start_s, angle_deg, depth) -> None:
+    made = [
+        on_demand(
+            kind, numbers_for(kind, {"cycles": 5.5, "depth": depth, "angle_deg": angle_deg}), 120.0, 60.0
+        )
+        for kind in kinds
+        if kind != "noise"
+    ]
+    wanted = [replace(one, start_s=start_s) for one in made if isinstance(one, Disturbance)]
+    rate_hz = 600_000.0
+    volts, truth = mains(0.4, rate_hz, disturbances=wanted)
+    edges = truth.edges(2)
+    energy = np.concatenate(([0.0], np.cumsum(volts**2)))
+    found = np.interp(edges[2:], np.arange(len(energy)), energy) - np.interp(
+        edges[:-2], np.arange(len(energy)), energy
+    )
+    length = edges[2:] - edges[:-2]
+    whole = length > 1000  # not the sliver that a jump leaves
+    rms_v = np.sqrt(found[whole] / length[whole])
+    assert truth.half_cycle_rms_v()[whole] == pytest.approx(rms_v, rel=3e-4)

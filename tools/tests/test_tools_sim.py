@@ -51,6 +51,8 @@ def test_sim_prints_a_port_per_box_that_speaks_the_link_and_ctrl_c_ends_it(two_b
     assert next(message for message in seen if isinstance(message, Hello)).box_id == 2
     done = told("event", "sag", "--box", "2", "--depth", "0.7", "--cycles", "10", "--ports-dir", str(folder))
     assert (done.returncode, done.stdout) == (0, "box 2: sag to 0.3 of its voltage for 10 cycles\n")
+    jump = told("event", "phase_jump", "--box", "2", "--degrees", "-20", "--ports-dir", str(folder))
+    assert (jump.returncode, jump.stdout) == (0, "box 2: phase jump of -20 degrees\n")
     refused = told("event", "sag", "--box", "5", "--ports-dir", str(folder))
     assert refused.returncode == 1
     assert "hosted here: 1, 2" in refused.stderr

@@ -171,15 +171,18 @@ def spectrum_of(windows: Sequence[Locked], cycles: int, top_hz: float = 0.0) -> 
     Raises:
         ValueError: edges that do not rise, leave the samples or are not 2 or `cycles` + 1.
 
-    Error: every order, 42.5 to 69 Hz at 12 kS/s, steady or at 1 Hz/s of drift, without noise: below
-    0.001 % of the fundamental, THD below 0.001 percentage points; at 60 dB of noise 0.005 % and
-    0.003 (test_measure_harmonics.py). CPU at 12 kS/s: README of proto, and `bench measure`.
+    Memory: 15 kB per window; of hours of signal hand in some windows at a time, the bits are the same.
+    Error at 12 kS/s, 42.5 to 69 Hz, steady or drifting by 1 Hz/s, no noise: every order below 0.007 % of the
+    fundamental with six of up to 5 % anywhere, THD 0.003 percentage points; with 3 % in orders 3 to 9
+    and tracked edges 0.0025 % and 0.0006. Noise of 60 dB adds its own, 0.003 % rms to an order and
+    0.002 points rms to THD, and no bias (test_measure_harmonics.py).
+    CPU at 12 kS/s: 97 us for one window with subgroups and THD, 65 us each in one call of 16.
     """
     lengths = [_length(window.volts, window.edges, cycles) for window in windows]
     bin_hz = np.array([window.rate_hz / length for window, length in zip(windows, lengths, strict=True)])
     bins = cycles * ORDERS + cycles // 2 + 1
     if top_hz > 0 and len(windows):
-        bins = max(bins, math.ceil(top_hz / bin_hz.min()) + 1)
+        bins = max(bins, math.ceil(top_hz / float(bin_hz.min())) + 1)
     lines: ComplexArray = np.empty((len(windows), bins), dtype=np.complex128)
     counts = [point_count(length, bins > FINE * length) for length in lengths]
     for rows in _alike(counts):

@@ -77,7 +77,8 @@ def noise_floor(spectrum: Spectrum) -> FloatArray:
         return np.full(len(spectrum), np.nan)
     lines = _under_hann(spectrum)[:, inner]
     power = lines.real**2 + lines.imag**2
-    found: FloatArray = np.sqrt(np.nanmedian(power, axis=1) / (MEDIAN_OF_POWER * HANN_POWER))
+    middle = np.median if np.isfinite(power).all() else np.nanmedian  # which is 10 times slower
+    found: FloatArray = np.sqrt(middle(power, axis=1) / (MEDIAN_OF_POWER * HANN_POWER))
     return found
 
 

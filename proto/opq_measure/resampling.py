@@ -5,12 +5,12 @@ order 50 over fifty times the drift. Both vanish when the signal is taken at equ
 phase, from the window's first edge to its last: every harmonic falls on its bin at any frequency, and an FFT
 of a convenient size does the rest. The way between two samples is a B-spline of degree 5 on the samples
 themselves: six taps, whose response sinc(f / rate)^6 is exact and is taken out of the bins afterwards. Its
-images fall above order 50, or are weaker than 5e-4 of what they mirror (1 % of order 50 at 69 Hz).
+images fall above order 50, or are weaker than 0.15 % of the harmonic, of order 30 or more, that they mirror.
 
 Chosen over two others by measurement, at 12 kS/s and 42.5 to 69 Hz: a tracked DFT, a matrix of 600
 frequencies by 2,400 samples, takes 1.1 ms per window, and 40 ms to build it anew for each frequency; a DFT of
 whole samples with the fundamental fitted and taken out, which this replaces, took 0.3 ms and lost 3 % of
-order 50, at a drift of 1 Hz/s 36 % of it. This takes 0.07 ms and loses 0.03 %, 0.02 % at 1 Hz/s.
+order 50, at a drift of 1 Hz/s 36 % of it. This takes 0.07 ms and loses 0.006 %, drifting or not.
 
 Source: IEC 61000-4-7:2002+A1:2008, 4.4.1 (window locked to the fundamental, off by at most 0.03 %);
 M. Unser, "Splines", IEEE Signal Processing Magazine, November 1999 (B-splines and their response).
@@ -95,7 +95,7 @@ def _between(volts: SignalArray, at: FloatArray, out: FloatArray) -> None:
     first = math.floor(at[0])
     block = _block(volts, first - REACH, int(at[-1]) + DEGREE - REACH + 1)
     samples = len(block) - DEGREE
-    shifted = np.lib.stride_tricks.as_strided(block, (DEGREE + 1, samples), 2 * block.strides)
+    shifted: FloatArray = np.ndarray((DEGREE + 1, samples), np.float64, block, 0, 2 * block.strides)
     pieces = _SPLINE @ shifted  # (6, samples): the polynomial from each sample to the next
     at -= first
     index = at.astype(np.intp)
@@ -133,24 +133,29 @@ def _gain(length: float, bins: int, points: int) -> FloatArray:
     """(bins,) what takes out the spline's response and makes rms values, of a window of that length."""
     near = round(math.log(length) / GAIN_STEP)
     off = length / math.exp(near * GAIN_STEP) - 1
-    gain: FloatArray = np.array((1.0, off, off * off)) @ _gains(near, bins, points)
+    middle, slope, curve = _gains(near, points)
+    gain: FloatArray = curve[:bins] * off
+    gain += slope[:bins]
+    gain *= off
+    gain += middle[:bins]
     return gain
 
 
 @lru_cache(maxsize=64)
-def _gains(near: int, bins: int, points: int) -> FloatArray:
-    """(3, bins) of the gain and its slopes over the window's relative length, exact to 1e-6."""
-    steps = np.array((-0.5, 0.0, 0.5)) * GAIN_STEP
-    angle = np.pi * np.arange(1, bins) / (math.exp(near * GAIN_STEP) * (1 + steps[:, None]))
-    gain = np.empty((3, bins))
+def _gains(near: int, points: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Of all bins: the gain, its slope and its curve over the window's relative length, exact to 1e-6."""
+    lengths = math.exp(near * GAIN_STEP) * np.array((1 - GAIN_STEP / 2, 1.0, 1 + GAIN_STEP / 2))
+    angle = np.pi * np.arange(1, points // 2 + 1) / lengths[:, None]
+    gain = np.empty((3, points // 2 + 1))
     gain[:, 0] = 1 / points
-    gain[:, 1:] = (angle / np.sin(angle)) ** (DEGREE + 1) * (np.sqrt(2) / points)
-    return np.linalg.solve(np.vander(steps, increasing=True), gain).astype(np.float64)
+    gain[:, 1:] = (angle / np.sin(angle)) ** (DEGREE + 1) * (math.sqrt(2) / points)
+    shorter, middle, longer = gain
+    return middle, (longer - shorter) / GAIN_STEP, (longer + shorter - 2 * middle) / (GAIN_STEP**2 / 2)
 
 
 def _block(volts: SignalArray, first: int, stop: int) -> FloatArray:
     """volts[first:stop] in float64, carried on where it begins before the signal or ends behind it."""
-    held = np.asarray(volts[max(first, 0) : min(stop, len(volts))], dtype=np.float64)
+    held = np.ascontiguousarray(volts[max(first, 0) : min(stop, len(volts))], dtype=np.float64)
     if len(held) == stop - first:
         return held
     return np.pad(held, (max(0, -first), max(0, stop - len(volts))), "reflect", reflect_type="odd")
@@ -158,16 +163,14 @@ def _block(volts: SignalArray, first: int, stop: int) -> FloatArray:
 
 def _drift(edges: FloatArray) -> FloatArray:
     """(1 + BUBBLES,) of `_basis`: the window's length, and how its edges bend between its ends."""
-    length = edges[-1] - edges[0]
+    length = float(edges[-1] - edges[0])
     cycles = len(edges) - 1
-    bent = np.zeros(1 + BUBBLES)
-    if cycles > BUBBLES:
-        even, fit = _fit(cycles)
-        bent[1:] = fit @ (edges[1:-1] - edges[0] - length * even)
-        if np.abs(bent).sum() > MOST_WARP * length:
-            bent[1:] = 0.0
-    bent[0] = length
-    return bent
+    if cycles <= BUBBLES:
+        return np.array((length, 0.0, 0.0))
+    even, fit = _fit(cycles)
+    bow, lean = (fit @ (edges[1:-1] - edges[0] - length * even)).tolist()
+    bent = abs(bow) + abs(lean) <= MOST_WARP * length
+    return np.array((length, bow, lean) if bent else (length, 0.0, 0.0))
 
 
 def _bubbles(phase: FloatArray) -> FloatArray:

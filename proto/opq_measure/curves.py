@@ -1,7 +1,18 @@
 """Verdicts on a dip or swell by its residual voltage and duration: ITIC, SEMI F47, IEEE 1159.
 
-All three take rms events as a point (duration, residual voltage). A point on a line counts as inside; so
-that 0.7 * 120 V for exactly 0.5 s, as measured, is on the line too, the lines have a small width.
+All three take rms events as a point (duration, residual voltage). A point on a line counts as inside, on a
+riser too; so that 0.7 * 120 V for exactly 0.5 s, as measured, is on the line, the lines have a small width:
+0.02 % of nominal for ITIC and F47, 0.001 % for IEEE 1159, a billionth of a duration.
+
+    ITIC, lower    >= 0 % to 20 ms, >= 70 % to 0.5 s, >= 80 % to 10 s, >= 90 % on; else no_damage
+    ITIC, upper    <= 120 % to 0.5 s, <= 110 % on; else prohibited
+    F47-0706       >= 50 % to 0.2 s, >= 70 % to 0.5 s, >= 80 % to 1 s; else fail; no line behind 1 s
+    IEEE 1159      interruption < 10 %, sag 10 .. 90 %, swell >= 110 %; 0.5 cycle to 30 cycles instantaneous,
+                   to 3 s momentary, to 60 s temporary, then sustained or under-/overvoltage
+
+The parts of ITIC's upper curve below 3 ms (140 and 200 %) are for transients, which rms does not see. The
+original project's deviating curves are in `opq_measure.original_curves`. Values from memory, as contracts.md
+has them; the tables of the standards could not be looked up.
 """
 
 import math

@@ -81,6 +81,97 @@ def test_ieee_1159(residual: float, cycles: float, name: str | None) -> None:
             assert ieee1159(residual, cycles / hz, hz) == name
 
 
+EDGE = 1.0 + 1e-6
+"""Just outside in time: a part in a million, a thousand times the width of a line."""
+OFF_PERCENT = 0.03
+"""Just outside in voltage; a line is 0.02 % of nominal wide."""
+
+ITIC_STEPS = ((0.02, 0.0, 70.0), (0.5, 70.0, 80.0), (10.0, 80.0, 90.0))
+"""Lower curve of 2000: (until s, level up to there, level behind)."""
+F47_STEPS = ((0.2, 50.0, 70.0), (0.5, 70.0, 80.0))
+"""F47-0706, table 1."""
+
+
+@pytest.mark.parametrize(("until_s", "before", "behind"), ITIC_STEPS)
+def test_each_line_of_itic_on_just_inside_and_just_outside(
+    until_s: float, before: float, behind: float
+) -> None:
+    inside, outside = "no_interruption_in_function", "no_damage"
+    for level, duration_s in ((before, until_s), (behind, until_s * EDGE), (behind, until_s * 1.5)):
+        assert itic(level, duration_s) == inside
+        assert itic(level + OFF_PERCENT, duration_s) == inside
+        if level > OFF_PERCENT:
+            assert itic(level - OFF_PERCENT, duration_s) == outside
+    # on the riser and just right of it
+    assert itic((before + behind) / 2, until_s) == inside
+    assert itic((before + behind) / 2, until_s / EDGE) == inside
+    assert itic((before + behind) / 2, until_s * EDGE) == outside
+
+
+def test_the_upper_curve_of_itic_on_just_inside_and_just_outside() -> None:
+    inside, outside = "no_interruption_in_function", "prohibited"
+    for level, duration_s in ((120.0, 0.001), (120.0, 0.5), (110.0, 0.5 * EDGE), (110.0, 1e5)):
+        assert itic(level, duration_s) == inside
+        assert itic(level - OFF_PERCENT, duration_s) == inside
+        assert itic(level + OFF_PERCENT, duration_s) == outside
+    assert itic(115.0, 0.5) == inside and itic(115.0, 0.5 * EDGE) == outside
+
+
+@pytest.mark.parametrize(("until_s", "before", "behind"), F47_STEPS)
+def test_each_line_of_semi_f47_on_just_inside_and_just_outside(
+    until_s: float, before: float, behind: float
+) -> None:
+    for level, duration_s in ((before, until_s), (behind, until_s * EDGE)):
+        assert semi_f47(level, duration_s) == "pass"
+        assert semi_f47(level + OFF_PERCENT, duration_s) == "pass"
+        assert semi_f47(level - OFF_PERCENT, duration_s) == "fail"
+    assert semi_f47((before + behind) / 2, until_s) == "pass"
+    assert semi_f47((before + behind) / 2, until_s * EDGE) == "fail"
+
+
+def test_semi_f47_ends_at_one_second_and_at_nominal() -> None:
+    assert semi_f47(80.0, 1.0) == "pass" and semi_f47(80.0 - OFF_PERCENT, 1.0) == "fail"
+    assert semi_f47(0.0, 1.0 * EDGE) == "not_applicable"
+    assert semi_f47(100.0, 0.5) == "pass" and semi_f47(100.1, 0.5) == "not_applicable"
+
+
+@pytest.mark.parametrize("hz", [50.0, 60.0])
+@pytest.mark.parametrize(
+    ("percent", "names"),
+    [
+        (50.0, ("instantaneous sag", "momentary sag", "temporary sag", "undervoltage")),
+        (115.0, ("instantaneous swell", "momentary swell", "temporary swell", "overvoltage")),
+        (
+            5.0,
+            (
+                "momentary interruption",
+                "momentary interruption",
+                "temporary interruption",
+                "sustained interruption",
+            ),
+        ),
+    ],
+)
+def test_each_duration_of_ieee_1159_on_and_just_behind(
+    hz: float, percent: float, names: tuple[str, ...]
+) -> None:
+    """Half a cycle, 30 cycles, 3 s and 60 s; a limit belongs to the shorter one."""
+    assert ieee1159(percent, 0.5 / hz / EDGE, hz) is None
+    for duration_s, on, behind in zip((30 / hz, 3.0, 60.0), names[:3], names[1:], strict=True):
+        assert ieee1159(percent, duration_s, hz) == on
+        assert ieee1159(percent, duration_s * EDGE, hz) == behind
+    assert ieee1159(percent, 0.5 / hz, hz) == names[0]
+
+
+def test_each_magnitude_of_ieee_1159_on_and_just_beside() -> None:
+    """A width of 0.001 %: 10 % is a sag, 90 % one too, 110 % a swell."""
+    beside = 0.0011
+    assert ieee1159(10.0, 1.0, 60.0) == "momentary sag"
+    assert ieee1159(10.0 - beside, 1.0, 60.0) == "momentary interruption"
+    assert ieee1159(90.0, 1.0, 60.0) == "momentary sag" and ieee1159(90.0 + beside, 1.0, 60.0) is None
+    assert ieee1159(110.0, 1.0, 60.0) == "momentary swell" and ieee1159(110.0 - beside, 1.0, 60.0) is None
+
+
 def test_a_point_that_is_no_number_has_no_verdict() -> None:
     for residual, duration in ((math.nan, 1.0), (-1.0, 1.0), (50.0, -0.1), (50.0, math.inf)):
         with pytest.raises(ValueError, match="want a number"):

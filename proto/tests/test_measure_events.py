@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from opq_measure.detector import Detector, Notice, Onset
 from opq_measure.disturbance import Disturbance
-from opq_measure.disturbances import find_disturbances
+from opq_measure.disturbances import Limits, find_disturbances
 from opq_measure.rapid_change import RapidChange, RapidLimits
 from opq_measure.reference import SlidingReference
 from opq_measure.signal import Samples
@@ -275,6 +276,36 @@ def test_a_window_that_overlaps_the_one_before_is_counted_once() -> None:
     found = [each for each in notices if isinstance(each, Disturbance)]
     for each, alone in zip(found, find_disturbances(volts, RATE_HZ), strict=True):
         assert each.start_sample == pytest.approx(alone.start_sample, abs=1e-6)
+
+
+RECORDINGS = Path(__file__).parents[2].parent / "shared/data/recordings"
+
+
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"the recordings are not at {RECORDINGS}")
+@pytest.mark.parametrize(
+    ("box", "v_per_lsb", "dip_percent", "lowest_v", "between_v", "first_window", "last_window"),
+    [
+        (1, 0.0068, 90.0, 102.159, 102.183, 119, 137),
+        (1, 0.0068, 95.0, 102.159, 102.183, 118, 138),
+        (4, 0.0069, 95.0, 111.547, 111.599, 112, 129),
+    ],
+)
+def test_the_dip_of_the_recordings_is_that_of_their_readme(
+    box: int,
+    v_per_lsb: float,
+    dip_percent: float,
+    lowest_v: float,
+    between_v: float,
+    first_window: int,
+    last_window: int,
+) -> None:
+    """The lowest of all cycles, and of those every 100 samples; a window w begins at sample 100 w."""
+    counts = np.fromfile(RECORDINGS / f"event_9354_box{box}.i16", dtype="<i2")
+    (dip,) = find_disturbances(counts * v_per_lsb, RATE_HZ, 120.0, 60.0, Limits(sag_percent=dip_percent))
+    assert lowest_v - 0.001 <= dip.residual_v <= between_v + 0.01
+    # the middles of the first window below and of the first one back, to half a cycle
+    assert dip.start_sample == pytest.approx(100 * first_window + 50, abs=100)
+    assert dip.end_sample == pytest.approx(100 * last_window + 50, abs=100)
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -1,0 +1,56 @@
+"""One-cycle rms and the length of a cycle, against closed form."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_measure.one_cycle import cycle_lengths, one_cycle_rms, usual_length
+
+RATE_HZ = 12_000.0
+ORDERS = ((3, 0.02), (5, 0.02), (7, 0.0088), (9, 0.005))
+
+
+@settings(max_examples=50, deadline=None)
+@given(hz=st.floats(42.5, 69.0), phase=st.floats(0, 6.28), angle=st.floats(0, 6.28), dc=st.floats(-5, 5))
+def test_a_cycle_has_its_true_rms_wherever_it_begins(
+    hz: float, phase: float, angle: float, dc: float
+) -> None:
+    t = np.arange(3000) / RATE_HZ
+    turn = 2 * np.pi * hz * t + phase
+    volts = dc + 100 * (np.sin(turn) + sum(part * np.sin(order * turn + angle) for order, part in ORDERS))
+    starts = np.linspace(0, 2000, 77)
+    found = one_cycle_rms(volts, starts, starts + RATE_HZ / hz)
+    expected = math.sqrt(dc**2 + 5000 * (1 + sum(part**2 for _, part in ORDERS)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_value_depends_on_its_own_samples_alone() -> None:
+    volts = np.random.default_rng(1).normal(size=5000)
+    starts = np.arange(0, 4500, 100) + 0.37
+    whole = one_cycle_rms(volts, starts, starts + 199.6)
+    for first in (0, 3, 40):
+        low = int(starts[first])
+        part = one_cycle_rms(
+            volts[low : low + 400], starts[first : first + 1] - low, starts[first : first + 1] + 199.6 - low
+        )
+        assert part[0] == whole[first]
+
+
+def test_at_the_end_of_the_samples_a_cycle_is_moved_back() -> None:
+    volts = np.ones(300)
+    assert one_cycle_rms(volts, np.array([150.0]), np.array([350.0])) == pytest.approx([1.0])
+    assert one_cycle_rms(volts, np.empty(0), np.empty(0)).shape == (0,)
+
+
+def test_a_phase_jump_does_not_move_the_length_and_a_ramp_does() -> None:
+    edges = np.arange(60) * 100.0
+    edges[30:] += 25.0  # a jump of 45 degrees
+    assert cycle_lengths(edges, 0, 58).tolist() == [200.0] * 58
+    assert usual_length(edges) == 200.0
+    ramp = np.cumsum(100 + 0.1 * np.arange(60))
+    found = cycle_lengths(ramp, 8, 50)
+    np.testing.assert_allclose(found, (ramp[2:] - ramp[:-2])[8:50], rtol=1e-12)
+    assert len(cycle_lengths(edges[:3], 0, 1)) == 1

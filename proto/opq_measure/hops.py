@@ -20,6 +20,8 @@ AROUND = HOPS_PER_CYCLE
 """Hops on either side that are needed to see a step."""
 WIDEST = 0.1
 """Mistuning up to which the mirror image is taken out; beyond, the phase is turning, not mistuned."""
+FEWEST = 2 * AROUND + 1
+"""Hops from which a bend of the phase is seen."""
 TURN = 2 * np.pi
 SECOND_MOMENT = WINDOW_CYCLES**2 * (1 / 12 - 2 / TURN**2)
 """Of the Hann window, in squares of its cycles."""
@@ -66,27 +68,30 @@ def corrected(
     count = len(positions)
     if count < 2:
         return phase_rad, np.ones(count)
-    low, high, apart = _beside(count)
+    low, high, apart, off, between = _beside(count)
     contiguous = positions[-1] - positions[0] == (count - 1) * hop
     run = apart * hop if contiguous else positions[high] - positions[low]
     slope = (phase_rad[high] - phase_rad[low]) / run
+    bend = np.zeros(count) if count < FEWEST else (slope[high] - slope[low]) / (between * hop)
     if not contiguous:
-        whole = run <= 2 * AROUND * hop
+        whole = run == apart * hop
         slope[~whole] = per_sample
-    mistuned = np.minimum(np.maximum(slope / tuned - 1, -WIDEST), WIDEST)
-    turn, gain = unmirrored(phase_rad, mistuned)
-    bend = (slope[high] - slope[low]) / run
-    if not contiguous:
         bend[~(whole[low] & whole & whole[high])] = 0.0
+    mistuned = np.minimum(np.maximum((slope + bend * (off * hop)) / tuned - 1, -WIDEST), WIDEST)
+    turn, gain = unmirrored(phase_rad, mistuned)
     return phase_rad + turn - bend * (SECOND_MOMENT / 2 * TURN**2) / (tuned * tuned), gain
 
 
 @lru_cache(maxsize=512)
-def _beside(count: int) -> tuple[IndexArray, IndexArray, FloatArray]:
-    """For each of `count` the index a cycle before and after, as far as there are any; how far apart."""
+def _beside(count: int) -> tuple[IndexArray, IndexArray, FloatArray, FloatArray, FloatArray]:
+    """For each of `count` hops the ones a cycle before and after, as far as there are any, and in hops:
+
+    how far apart they are, how far behind their middle the hop is, and how far apart their own middles are.
+    """
     index = np.arange(count)
     low, high = np.maximum(index - AROUND, 0), np.minimum(index + AROUND, count - 1)
-    return low, high, (high - low).astype(np.float64)
+    middle = (low + high) / 2
+    return low, high, (high - low).astype(np.float64), index - middle, middle[high] - middle[low]
 
 
 def carried(

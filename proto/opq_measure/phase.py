@@ -92,29 +92,31 @@ class Track:
     def _to_the_ends(self) -> tuple[FloatArray, FloatArray]:
         """Positions and phase, carried on at the neighbouring frequency to both ends."""
         positions, phase_rad = self.positions, self.phase_rad
-        short, early = positions[0] > self.begin, positions[-1] < self.samples
+        short, early = bool(positions[0] > self.begin), bool(positions[-1] < self.samples)
         if not (short or early):
             return positions, phase_rad
-        head = [float(self.begin)] * bool(short)
-        tail = [float(self.samples)] * bool(early)
-        before = [self._beyond(positions, phase_rad, self.begin)] * bool(short)
-        after = [self._beyond(positions[::-1], phase_rad[::-1], self.samples)] * bool(early)
+        head = np.linspace(self.begin, positions[0], HOPS_PER_CYCLE, endpoint=False)[: HOPS_PER_CYCLE * short]
+        tail = np.linspace(self.samples, positions[-1], HOPS_PER_CYCLE, endpoint=False)
+        tail = tail[: HOPS_PER_CYCLE * early][::-1]
+        before = np.minimum(self._beyond(positions, phase_rad, head), phase_rad[0])
+        after = np.maximum(self._beyond(positions[::-1], phase_rad[::-1], tail), phase_rad[-1])
+        before, after = np.maximum.accumulate(before), np.maximum.accumulate(after)  # a phase never runs back
         return np.concatenate((head, positions, tail)), np.concatenate((before, phase_rad, after))
 
-    def _beyond(self, positions: FloatArray, phase_rad: FloatArray, place: int) -> float:
-        """Phase at a place before the first of these hops: slope and bend as in the cycles beside it."""
+    def _beyond(self, positions: FloatArray, phase_rad: FloatArray, places: FloatArray) -> FloatArray:
+        """Phase at places before the first of these hops: slope and bend as in the cycles beside it."""
         reach = min(len(positions) - 1, REACH)
-        away = place - float(positions[0])
+        away = places - positions[0]
         if reach == 0:
-            return float(phase_rad[0]) + TURN * self.nominal_hz / self.rate_hz * away
+            return np.asarray(phase_rad[0] + TURN * self.nominal_hz / self.rate_hz * away)
         near, far = float(positions[reach // 2] - positions[0]), float(positions[reach] - positions[0])
         slope = float(phase_rad[reach] - phase_rad[0]) / far
-        if reach < REACH:
-            return float(phase_rad[0]) + slope * away
-        bend = (slope - float(phase_rad[reach // 2] - phase_rad[0]) / near) / (far - near)
-        most = MOST_BEND * (self.nominal_hz / self.rate_hz) ** 2
-        bend = min(max(bend, -most), most)
-        return float(phase_rad[0]) + slope * away + bend * away * (away - far)
+        bend = 0.0
+        if reach == REACH:
+            most = MOST_BEND * (self.nominal_hz / self.rate_hz) ** 2
+            bend = (slope - float(phase_rad[reach // 2] - phase_rad[0]) / near) / (far - near)
+            bend = min(max(bend, -most), most)
+        return np.asarray(phase_rad[0] + slope * away + bend * away * (away - far))
 
 
 @lru_cache(maxsize=256)

@@ -63,6 +63,7 @@ class Tracker:
         self._anchor: tuple[float, float] | None = None  # position and phase of the hop told last
         self._highest_rad = -np.inf
         self._begun = False
+        self._believed = np.empty((3, 0))  # position, raw phase, tuned of the steady hops told last
         self._lead = np.empty((4, 0))  # hops told before, the context of the next piece
 
     def push(self, volts: SignalArray) -> Track:
@@ -176,7 +177,8 @@ class Tracker:
         amplitude = 2 * size
         if len(steady):
             raw = unwrapped(position[steady], angle[steady], per_sample, self._anchor)
-            phase_rad, gain = corrected(position[steady], raw, tuned[steady], self._hop, per_sample)
+            believed = np.array((position[steady], raw, tuned[steady]))
+            phase_rad, gain = self._corrected(believed, per_sample)
             amplitude[steady] *= gain
             if len(steady) < count:
                 phase_rad = carried(position, position[steady], phase_rad, per_sample, self._anchor)
@@ -193,6 +195,14 @@ class Tracker:
         self._told += count - keep
         self._begun = True
         return np.array((position, phase_rad + np.pi / 2, amplitude, seen))
+
+    def _corrected(self, believed: FloatArray, per_sample: float) -> tuple[FloatArray, FloatArray]:
+        """`hops.corrected`, with those told before beside them."""
+        before = self._believed.shape[1]
+        joined = np.concatenate((self._believed, believed), axis=1)
+        self._believed = joined[:, -CONTEXT:]
+        phase_rad, gain = corrected(joined[0], joined[1], joined[2], self._hop, per_sample)
+        return phase_rad[before:], gain[before:]
 
     def _steady(self, count: int) -> BoolArray:
         """Which of the next `count` hops to believe; all that are seen where there has been no steady one."""

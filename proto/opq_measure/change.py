@@ -143,11 +143,17 @@ def changes_in(volts: SignalArray, tracked: Track, least: float = LEAST) -> tupl
             change_near(volts, tracked, at, before, after)
             for before, at, after in zip(bounds[:-2], bounds[1:-1], bounds[2:], strict=True)
         ]
-        found = [each for each in looked if each is not None and abs(each.step - 1) >= least]
+        found = [each for each in looked if each is not None and _real(each, least)]
         last, near = near, [each.position for each in found]
         if len(near) == len(last) and np.allclose(near, last, rtol=0, atol=1.0):
             break
     return _apart(found, tracked.rate_hz / tracked.nominal_hz / 4)
+
+
+def _real(change: Change, least: float) -> bool:
+    """Large enough, and larger than what the fits leave: an impulse in one of them is no step."""
+    size = abs(change.step - 1)
+    return size >= least and size * change.before.amplitude > max(change.before.rest, change.after.rest)
 
 
 def _without_doubles(volts: SignalArray, tracked: Track, near: list[float]) -> list[float]:

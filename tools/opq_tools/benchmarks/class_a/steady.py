@@ -12,13 +12,14 @@ from opq_measure.harmonics import spectrum_of
 from opq_measure.interharmonics import interharmonic_subgroups
 from opq_measure.interval import WindowTime
 from opq_measure.rms import cycle_rms_v
+from opq_measure.ten_seconds import TEN_SECONDS_NS, ten_seconds_of
 from opq_measure.windows import Window, windows_of
 from opq_tools.benchmarks.class_a.point import Point
 from opq_tools.benchmarks.class_a.states import RATE_HZ, STATES, SYSTEMS, State, System, voltage
 
 MAGNITUDES_PERCENT = (10.0, 45.0, 80.0, 115.0, 150.0)
 """Of Udin: the measuring range of 5.2 and three points between; IEC 62586-2, table 3."""
-SECONDS, AGGREGATED_S = 2.0, 3.8
+SECONDS, AGGREGATED_S, TEN_SECONDS_S = 2.0, 3.8, 10.5
 CLASS_3 = {2: 3.0, 3: 6.0, 4: 1.5, 5: 8.0, 7: 7.0, 9: 2.5, 11: 5.0, 13: 4.5, 17: 4.0, 25: 3.5, 49: 1.06}
 """Order -> percent: compatibility levels of IEC 61000-2-4:2002, class 3, to which 5.8 refers its range."""
 HARMONIC_SHARES = (0.1, 1.0, 2.0)
@@ -32,6 +33,22 @@ READING_FROM_PERCENT = 1.0
 def windows(volts: FloatArray, system: System) -> list[Window]:
     """Without the first and the last, of which the tracker has seen only one side."""
     return list(windows_of(volts, RATE_HZ, system.nominal_hz))[1:-1]
+
+
+def frequency() -> Iterator[Point]:
+    """Of one whole ten seconds."""
+    for system in SYSTEMS:
+        for state in STATES:
+            for name, range_hz in (("range", system.range_hz), ("near nominal", (system.nominal_hz + 0.05,))):
+                worst = max(_frequency_error_hz(system, state, hz) for hz in range_hz)
+                where = f"{system.name}: {name}, {state.name}"
+                yield Point("5.1", "frequency, 10 s", where, worst * 1e3, 10.0, "mHz")
+
+
+def _frequency_error_hz(system: System, state: State, hz: float) -> float:
+    volts, _ = voltage(system, state, TEN_SECONDS_S, hz=hz)
+    first = next(ten_seconds_of(volts, RATE_HZ, system.nominal_hz, TEN_SECONDS_NS))
+    return abs(first.frequency_hz - hz)
 
 
 def magnitude() -> Iterator[Point]:

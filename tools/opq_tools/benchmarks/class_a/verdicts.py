@@ -8,9 +8,10 @@ from opq_tools.benchmarks.class_a.flicker import flicker
 from opq_tools.benchmarks.class_a.group import unbalance
 from opq_tools.benchmarks.class_a.point import Point
 from opq_tools.benchmarks.class_a.signalling import signalling
-from opq_tools.benchmarks.class_a.steady import deviation, harmonics, interharmonics, magnitude
+from opq_tools.benchmarks.class_a.steady import deviation, frequency, harmonics, interharmonics, magnitude
 
 QUANTITIES: tuple[Callable[[], Iterator[Point]], ...] = (
+    frequency,
     magnitude,
     events,
     unbalance,

@@ -55,7 +55,8 @@ class _Event:
     worst_percent: float
     stop: int | None = None
     start_sample: float | None = None
-    start_half: float = 0.0
+    cycle: float = 0.0
+    """Samples per cycle before it, or, of one that was there first, in it."""
 
     def short(self) -> bool:
         return self.stop is not None and self.stop - self.first <= SHORT_WINDOWS
@@ -266,18 +267,15 @@ class Detector:
 
     def _finish(self, event: _Event) -> Disturbance:
         assert event.start_sample is not None
-        start, start_half = event.start_sample, event.start_half
-        last = self._recent.stop_edge - 1
+        start, cycle = event.start_sample, event.cycle
         if event.stop is None:
-            end, end_half = float(self._recent.positions(last, last + 1)[0]), float(last)
+            end = float(self._recent.edges[-1])
         else:
-            end, end_half = self._find_end(event, event.stop)
+            end, cycle_behind = self._find_end(event, event.stop)
+            cycle = (cycle + cycle_behind) / 2
             if event.short() and event.first > 0:
-                both = self._find_both(event, event.stop, start, end)
-                if both is not None:
-                    (start, start_half), (end, end_half) = both
+                start, end = self._find_both(event, event.stop, start, end)
             if end <= start:  # an impulse: too short to have two ends, so the standard's coarse ones
-                start_half, end_half = float(event.first), float(event.stop)
                 start, end = (
                     float(self._recent.positions(half, half + 1)[0]) for half in (event.first, event.stop)
                 )
@@ -287,47 +285,42 @@ class Detector:
             reference_v=event.reference_v,
             start_sample=start,
             end_sample=end,
-            cycles=(end_half - start_half) / 2,
+            cycles=(end - start) / cycle,
             residual_percent=event.worst_percent,
             open=event.stop is None,
             open_at_start=event.first == 0,
         ).named(self._rate_hz, self._nominal_hz, self._limits)
 
     def _find_start(self, event: _Event) -> None:
+        around, begin = self._surroundings(event.first, event.first, event.first)
+        event.cycle = around.cycle
         if event.first == 0:
             event.start_sample = float(self._recent.positions(0, 1)[0])
             return
-        around, begin, half = self._surroundings(event.first, event.first, event.first)
         level = self._level(event, self._limits.threshold_percent(event.sign))
-        found = around.passing(level, event.sign, 0)
-        event.start_half = half + around.halves(found)
-        event.start_sample = begin + found
+        event.start_sample = begin + around.passing(level, event.sign, 0)
 
     def _find_end(self, event: _Event, stop: int) -> tuple[float, float]:
-        around, begin, half = self._surroundings(stop - 1, stop, stop)
+        """Position of the end, and samples per cycle behind it."""
+        around, begin = self._surroundings(stop - 1, stop, stop)
         level = self._level(event, self._limits.back_percent(event.sign))
-        found = around.passing(level, event.sign, -1)
-        return begin + found, half + around.halves(found)
+        return begin + around.passing(level, event.sign, -1), around.cycle
 
-    def _find_both(
-        self, event: _Event, stop: int, start: float, end: float
-    ) -> tuple[tuple[float, float], tuple[float, float]] | None:
-        around, begin, half = self._surroundings(event.first, stop, event.first)
-        both = around.dip(start - begin, end - begin)
-        if both is None:
-            return None
-        found = [(begin + each, half + around.halves(each)) for each in both]
-        return found[0], found[1]
+    def _find_both(self, event: _Event, stop: int, start: float, end: float) -> tuple[float, float]:
+        """Both ends of a short event, if that can be told better together."""
+        around, begin = self._surroundings(event.first, stop, event.first)
+        found = around.dip(start - begin, end - begin)
+        return (start, end) if found is None else (begin + found[0], begin + found[1])
 
-    def _surroundings(self, window: int, last: int, change: int) -> tuple[Surroundings, int, int]:
-        """The stretch around the half edges `window` .. `last`; its first sample and half edge.
+    def _surroundings(self, window: int, last: int, change: int) -> tuple[Surroundings, int]:
+        """The stretch around the half edges `window` .. `last`, and its first sample.
 
         A cycle is as long as outside the event: before its start, or behind its end.
         """
         volts, edges, begin, half = self._recent.around(window - REACH, last + REACH)
         outside = edges[: change - half + 1] if change == window else edges[change - half :]
         cycle = usual_length(outside if len(outside) >= LEAST_EDGES else edges)
-        return Surroundings(volts, edges, window - half, cycle), begin, half
+        return Surroundings(volts, edges, window - half, cycle), begin
 
     def _level(self, event: _Event, percent: float) -> float:
         return event.reference_v * percent / 100 / self._v_per_lsb

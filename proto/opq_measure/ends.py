@@ -67,10 +67,6 @@ class Surroundings:
         """Both ends of a dip or swell below two cycles."""
         return dip_between(self.volts, begin, end, self.cycle)
 
-    def halves(self, position: float) -> float:
-        """Half cycles from the first half edge to a position."""
-        return float(np.interp(position, self.half_edges, np.arange(len(self.half_edges))))
-
     def _dc(self) -> float:
         """The median of the means of the cycles around; a mean across a step is no DC, but most have none."""
         edges = np.clip(np.rint(self.half_edges).astype(np.int64), 0, len(self.volts))

@@ -88,6 +88,21 @@ def test_order_fifty_at_69_hz_survives_a_drift_of_one_hertz_per_second() -> None
     assert np.delete(found, [0, 49]).max() < 2e-5
 
 
+@pytest.mark.parametrize(
+    ("hz_per_s", "swing_hz", "at_hz"), [(10.0, 0.0, 1.0), (-5.0, 0.0, 1.0), (0.0, 0.5, 0.5), (0.0, 0.2, 2.0)]
+)
+def test_a_wandering_frequency_that_is_tracked_smears_no_order(
+    hz_per_s: float, swing_hz: float, at_hz: float
+) -> None:
+    t = np.arange(24_000) / RATE_HZ
+    turn = 2 * np.pi * (60 * t + hz_per_s * t * t / 2) + swing_hz / at_hz * np.sin(2 * np.pi * at_hz * t)
+    shares = dict.fromkeys(range(2, 51), 0.01)
+    volts = math.sqrt(2) * (np.sin(turn) + sum(0.01 * np.sin(order * turn + order) for order in shares))
+    found = spectrum(volts, RATE_HZ, 60.0)
+    assert np.abs(found.subgroups() - as_orders(shares))[1:-1].max() < 3e-5
+    assert np.abs(found.thd() - 0.07)[1:-1].max() < 5e-5
+
+
 @pytest.mark.parametrize("rate_hz", [6000.0, 8000.0, 10_000.0, 12_000.7, 24_000.0, 48_000.0])
 @pytest.mark.parametrize(("hz", "cycles"), [(60.17, 12), (49.83, 10), (42.5, 12), (69.0, 10), (16.66, 3)])
 def test_the_rate_need_be_no_multiple_of_anything(rate_hz: float, hz: float, cycles: int) -> None:

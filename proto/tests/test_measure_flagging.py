@@ -9,9 +9,13 @@ from opq_hil.courses import Wander
 from opq_hil.disturbance import Disturbance
 from opq_hil.mains import mains
 from opq_hil.rms_events import Interruption, RapidVoltageChange, Sag, Swell
+from opq_measure.aggregation import Aggregator, Quantity
 from opq_measure.detector import Detector
 from opq_measure.flagging import Flagging
+from opq_measure.interval import WindowTime
+from opq_measure.rms import cycle_rms_v
 from opq_measure.signal import Samples
+from opq_measure.ten_seconds import TenSecondFrequency
 from opq_measure.windows import Window, Windows
 
 RATE_HZ = 12_000.0
@@ -79,6 +83,47 @@ def test_an_event_that_is_open_at_the_end_of_a_run_flags_to_its_end_and_nothing_
         begin, end = bounds(window)
         assert flag == (end > 18_000 and begin < 48_000), (window.index, begin)
     assert {window.index for window, _ in found if window.first_sample >= 60_000} == set(range(10))
+
+
+def test_a_dip_is_in_every_aggregate_that_holds_it_and_flags_it() -> None:
+    """The whole way: samples, windows, events, flags, 3 s, 10 min, 2 h and 10 s; a tick after 12 s."""
+    tick_ns = 1_800_000_000 * 10**9
+    volts, truth = mains(
+        25.0, RATE_HZ, frequency_hz=60.2, disturbances=[Sag(depth=0.5, start_s=4.1, cycles=6)], noise_db=70
+    )
+    cutter, detector, flagging = Windows(60.0), Detector(RATE_HZ, 120.0, 60.0), Flagging()
+    aggregator, meter = Aggregator((Quantity("rms_v"),)), TenSecondFrequency()
+    aggregates, frequencies, flags = [], [], 0
+    samples = Samples(volts, 0, RATE_HZ, tick_ns - 12 * 10**9)
+
+    def take(decided: list[tuple[Window, bool]]) -> None:
+        nonlocal aggregates, frequencies, flags
+        for window, flag in decided:
+            rms_v = float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0])
+            aggregates += aggregator.push(WindowTime.of(window), {"rms_v": rms_v}, flag)
+            frequencies += meter.push(window, flag)
+            flags += flag
+
+    for window in cutter.push(samples) + cutter.end():
+        take(flagging.push(window, detector.push_window(window)))
+    take(flagging.end(detector.end()))
+    aggregates += aggregator.end()
+    frequencies += meter.end()
+
+    dip_ns = samples.time_ns(truth.span_samples(0)[0])
+    assert dip_ns is not None and flags in (1, 2)
+    for each in aggregates:
+        holds = each.start_ns <= dip_ns < each.end_ns
+        assert each.flagged == holds
+        least = float(each.values()["rms_v"].min)
+        assert (least < 119) == holds  # flagged values are in the numbers
+    assert [each.kind for each in aggregates if each.flagged] == ["180_cycles", "10_min", "2_h"]
+    assert [each.flagged for each in frequencies] == [
+        each.start_ns <= dip_ns < each.end_ns for each in frequencies
+    ]
+    before, after = (each for each in aggregates if each.kind == "10_min")
+    assert (before.end_ns, after.start_ns) == (tick_ns, tick_ns)
+    assert before.count == 61 and after.coverage == pytest.approx(13 / 600, rel=0.03)
 
 
 @settings(max_examples=15, deadline=None)

@@ -127,7 +127,7 @@ class Spectrum:
         """
         if not 2 <= lowest <= highest <= ORDERS:
             raise ValueError(f"orders {lowest} .. {highest}, want 2 <= lowest <= highest <= {ORDERS}")
-        weighted = self._at(0)
+        weighted = self._at(0).copy()
         weighted[:, 1:] *= np.arange(2, ORDERS + 1)
         weighted[:, 1 : lowest - 1] = weighted[:, highest:] = 0.0
         return _distortion(weighted)
@@ -138,7 +138,7 @@ class Spectrum:
     def _at(self, offset: int) -> FloatArray:
         """(w, 50) squared rms of the bin `offset` beside each order."""
         found: FloatArray = self.power[:, self.cycles + offset :: self.cycles][:, :ORDERS]
-        return found.copy() if offset == 0 else found
+        return found
 
 
 def spectrum(
@@ -180,11 +180,10 @@ def spectrum_of(windows: Sequence[Locked], cycles: int, top_hz: float = 0.0) -> 
     """
     lengths = [_length(window.volts, window.edges, cycles) for window in windows]
     bin_hz = np.array([window.rate_hz / length for window, length in zip(windows, lengths, strict=True)])
-    bins = cycles * ORDERS + cycles // 2 + 1
-    if top_hz > 0 and len(windows):
-        bins = max(bins, math.ceil(top_hz / float(bin_hz.min())) + 1)
+    needed = [max(cycles * ORDERS + cycles // 2, math.ceil(top_hz / each)) + 1 for each in bin_hz.tolist()]
+    bins = max(needed, default=cycles * ORDERS + cycles // 2 + 1)
     lines: ComplexArray = np.empty((len(windows), bins), dtype=np.complex128)
-    counts = [point_count(length, bins > FINE * length) for length in lengths]
+    counts = [point_count(length, own > FINE * length) for length, own in zip(lengths, needed, strict=True)]
     for rows in _alike(counts):
         resampled = np.empty((rows.stop - rows.start, counts[rows.start]))
         for row, window in zip(resampled, windows[rows], strict=True):

@@ -65,6 +65,16 @@ def test_the_bands_come_from_the_spectrum_that_has_the_harmonics_too() -> None:
         bands(spectrum_of([window], 12))
 
 
+def test_boxes_of_any_rate_have_their_bands_in_one_call_with_the_same_bits() -> None:
+    windows = [
+        emitting(hz, {2550.0: 0.01}, rate)
+        for hz, rate in [(60.0, 12e3), (59.7, 29e3), (42.5, 48e3), (61.0, 12e3)]
+    ]
+    together = bands_of(windows, 12)
+    for row, window in zip(together, windows, strict=True):
+        assert np.array_equal(bands_of([window], 12)[0], row, equal_nan=True)
+
+
 def test_no_window_has_no_bands() -> None:
     assert bands_of([], 12).shape == (0, 35)
 

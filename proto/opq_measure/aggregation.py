@@ -13,12 +13,10 @@ text leaves open: here the new ones.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opq_measure.aggregate import Aggregate, Quantity
 from opq_measure.cycles import cycles_per_window
 from opq_measure.interval import TEN_MINUTES_NS, Interval, Row, WindowTime
 from opq_measure.signal import BoolArray, FloatArray
@@ -32,62 +30,6 @@ GAP_NS = WINDOW_NS // 4
 """Windows further apart than this have lost cycles between them; neighbours join to rounding."""
 TICK_NS = 10_000
 """Rounding of a start on a tick, far below a cycle; `windows` takes a hundredth of a sample as on it."""
-
-Mean = Literal["quadratic", "arithmetic"]
-Value = float | FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """What is aggregated: `width` values per window (50 for harmonics).
-
-    Magnitudes have a quadratic mean, frequency, angles and Pst an arithmetic one.
-    """
-
-    name: str
-    width: int = 1
-    mean: Mean = "quadratic"
-
-
-class Statistics(NamedTuple):
-    """Of one quantity over an interval: numbers, or arrays (width,); NaN where no window had a value."""
-
-    mean: Value
-    min: Value
-    max: Value
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """One finished interval.
-
-    `kind`: `150_cycles`, `180_cycles` (15 windows), `10_min` or `2_h`. `start_ns`, `end_ns`: of the
-    windows for 150/180 cycles, of the ticks for the others, where `end_ns` is the standard's time tag.
-    `count` windows; `coverage` 0 .. 1 of the interval, exactly 1 without a gap. `mean`, `min`, `max` (q,)
-    in the order of `quantities`, `known` (q,) windows that had the value; min and max are those of windows.
-    """
-
-    kind: str
-    start_ns: int
-    end_ns: int
-    utc: bool
-    count: int
-    coverage: float
-    flagged: bool
-    quantities: tuple[Quantity, ...]
-    mean: FloatArray
-    min: FloatArray
-    max: FloatArray
-    known: NDArray[np.int64]
-
-    def values(self) -> dict[str, Statistics]:
-        """Name -> mean, min and max."""
-        found, at = {}, 0
-        for quantity in self.quantities:
-            part = slice(at, at + quantity.width) if quantity.width > 1 else at
-            found[quantity.name] = Statistics(self.mean[part], self.min[part], self.max[part])
-            at += quantity.width
-        return found
 
 
 class Aggregator:
@@ -129,18 +71,20 @@ class Aggregator:
             values: each quantity's value or (width,) array; NaN or absent is unknown and left out.
             flagged: a dip, swell or interruption touches the window (4-30:2015, 4.7).
         Raises:
-            ValueError: the window does not begin behind the one before (call `end` between
-                runs whose clock was set back), or a value of another width.
+            ValueError: the window ends before it begins, or a value has another width.
+
+        A window that does not begin behind the one before comes of a clock that was set back: what was
+        under way ends, with the coverage it has, and counting begins anew.
         """
-        found: list[Aggregate] = []
-        if self._last is not None and time.utc != self._last.utc:
-            found += self.end()  # another count of time: nothing goes on from one to the other
-        last = self._last
-        if time.end_ns <= time.start_ns or (last is not None and time.start_ns <= last.start_ns):
-            raise ValueError(f"window {time.start_ns} .. {time.end_ns} ns is not behind the one before")
-        if last is not None and time.start_ns - last.end_ns > GAP_NS:
-            self._break()
+        if time.end_ns <= time.start_ns:
+            raise ValueError(f"window {time.start_ns} .. {time.end_ns} ns ends before it begins")
         row = self._row(values)
+        found: list[Aggregate] = []
+        last = self._last
+        if last is not None and (time.utc != last.utc or time.start_ns <= last.start_ns):
+            found += self.end()  # another count of time: nothing goes on from one to the other
+        elif last is not None and time.start_ns - last.end_ns > GAP_NS:
+            self._break()
         start_ns = self._interval_of(time)
         if self._ten is not None and self._ten.start_ns != start_ns:
             found += self._close_ten()

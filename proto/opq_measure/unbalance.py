@@ -160,14 +160,17 @@ class Group:
     def push(self, phase: int, window: PhaseWindow) -> list[Unbalance]:
         """What a window of phase 0, 1 or 2 (a, b, c) completes; the order between phases does not matter.
 
+        A window that is not behind the one before, of a clock that was set back, begins its phase anew.
+
         Raises:
-            ValueError: another phase, or a window not behind the one before.
+            ValueError: another phase.
         """
         if phase not in (0, 1, 2):
             raise ValueError(f"phase is {phase}, want 0, 1 or 2")
         line = self._waiting[phase]
         if line and window.start_ns <= line[-1].start_ns:
-            raise ValueError(f"window of phase {phase} at {window.start_ns} ns is not behind the one before")
+            self.unmatched += len(line)
+            line.clear()
         line.append(window)
         if len(line) > WAITING:
             line.popleft()

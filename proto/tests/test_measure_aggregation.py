@@ -1,5 +1,6 @@
 """Aggregation against sums that are known by hand."""
 
+import json
 import math
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.aggregation import Aggregate, Aggregator, Quantity
+from opq_measure.aggregate import Aggregate, Quantity
+from opq_measure.aggregation import Aggregator
 from opq_measure.interval import WindowTime
 from opq_measure.rms import cycle_rms_v
 from opq_measure.signal import Samples
@@ -190,9 +192,38 @@ def test_what_cannot_be_aggregated_is_refused() -> None:
     aggregator = Aggregator((Quantity("harmonics_v", 50),))
     with pytest.raises(ValueError, match="has 49 values, want 50"):
         aggregator.push(WindowTime(0, 5), {"harmonics_v": np.zeros(49)})
-    aggregator.push(WindowTime(10, 20), {})
-    with pytest.raises(ValueError, match="not behind"):
-        aggregator.push(WindowTime(10, 20), {})
+    with pytest.raises(ValueError, match="ends before it begins"):
+        aggregator.push(WindowTime(10, 10), {})
+
+
+def test_a_clock_that_is_set_back_ends_what_was_under_way() -> None:
+    found = aggregate(windows(TICK_NS, 30) + windows(TICK_NS - 7200 * NS, 30))
+    assert [(each.start_ns - TICK_NS, each.count) for each in of("10_min", found)] == [
+        (0, 30),
+        (-7200 * NS, 30),
+    ]
+    assert [each.count for each in of("2_h", found)] == [30, 30]
+    assert len(of("180_cycles", found)) == 4
+
+
+def test_as_json_unknown_is_null() -> None:
+    aggregator = Aggregator((Quantity("thd"), Quantity("harmonics_v", 2)))
+    for time, _ in windows(TICK_NS, 14):
+        aggregator.push(time, {"harmonics_v": np.array([1.0, math.nan])})
+    (found,) = aggregator.push(windows(TICK_NS, 15)[-1][0], {"harmonics_v": np.array([1.0, math.nan])})
+    assert json.loads(json.dumps(found.entry(), allow_nan=False)) == {
+        "kind": "180_cycles",
+        "start_ns": TICK_NS,
+        "end_ns": TICK_NS + 3 * NS,
+        "utc": True,
+        "count": 15,
+        "coverage": 1.0,
+        "flagged": False,
+        "values": {
+            "thd": {"mean": None, "min": None, "max": None},
+            "harmonics_v": {"mean": [1.0, None], "min": [1.0, None], "max": [1.0, None]},
+        },
+    }
 
 
 def test_windows_of_a_signal_give_the_same_aggregates_from_any_blocks() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.aggregation import Aggregator, Quantity
+from opq_measure.aggregate import Quantity
+from opq_measure.aggregation import Aggregator
 from opq_measure.deviation import over_v, overdeviation_percent, under_v, underdeviation_percent
 from opq_measure.interval import WindowTime
 

@@ -9,7 +9,8 @@ from opq_hil.courses import Wander
 from opq_hil.disturbance import Disturbance
 from opq_hil.mains import mains
 from opq_hil.rms_events import Interruption, RapidVoltageChange, Sag, Swell
-from opq_measure.aggregation import Aggregator, Quantity
+from opq_measure.aggregate import Quantity
+from opq_measure.aggregation import Aggregator
 from opq_measure.detector import Detector
 from opq_measure.flagging import Flagging
 from opq_measure.interval import WindowTime

@@ -158,9 +158,6 @@ def test_windows_that_cannot_be_are_refused() -> None:
     group = Group()
     with pytest.raises(ValueError, match="want 0, 1 or 2"):
         group.push(3, PhaseWindow(0, 1, 60.0, 1 + 0j))
-    group.push(0, PhaseWindow(10, 20, 60.0, 1 + 0j))
-    with pytest.raises(ValueError, match="not behind"):
-        group.push(0, PhaseWindow(10, 20, 60.0, 1 + 0j))
 
 
 def a_window(k: int, shift_ns: int = 0, phasor: complex = 1 + 0j) -> PhaseWindow:
@@ -203,3 +200,14 @@ def test_a_window_without_utc_joins_nobody_and_an_unknown_fundamental_is_unknown
     assert cmath.phase(from_utc.phasor * cmath.exp(-1j * turn)) == pytest.approx(0.0, abs=1e-5)
     unknown = PhaseWindow.of(next(windows_of(np.zeros(6000), 6000.0, 60.0, NS)))
     assert math.isnan(unknown.phasor.real)
+
+
+def test_a_clock_that_is_set_back_begins_its_phase_anew() -> None:
+    group, found = Group(), []
+    for k in (10, 11, 3, 4):
+        found += group.push(0, a_window(k))
+    for phase in (1, 2):
+        for k in (3, 4):
+            found += group.push(phase, a_window(k))
+    assert [each.start_ns for each in found] == [3 * NS // 5, 4 * NS // 5]
+    assert group.unmatched == 2

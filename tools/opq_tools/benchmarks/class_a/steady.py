@@ -6,7 +6,8 @@ import numpy as np
 
 from opq_hil.courses import FloatArray
 from opq_hil.wave import Tone
-from opq_measure.aggregation import Aggregator, Quantity
+from opq_measure.aggregate import Quantity
+from opq_measure.aggregation import Aggregator
 from opq_measure.deviation import over_v, overdeviation_percent, under_v, underdeviation_percent
 from opq_measure.harmonics import spectrum_of
 from opq_measure.interharmonics import interharmonic_subgroups

@@ -1,0 +1,91 @@
+"""The value of an interval: mean, least and most of many quantities.
+
+Source: IEC 61000-4-30:2015, 4.5 (square root of the mean of squares) and 4.7 (flagged values stay visible).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_measure.signal import FloatArray
+
+Mean = Literal["quadratic", "arithmetic"]
+Value = float | FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What is aggregated: `width` values per window (50 for harmonics).
+
+    Magnitudes have a quadratic mean, frequency, angles and Pst an arithmetic one.
+    """
+
+    name: str
+    width: int = 1
+    mean: Mean = "quadratic"
+
+
+class Statistics(NamedTuple):
+    """Of one quantity over an interval: numbers, or arrays (width,); NaN where no window had a value."""
+
+    mean: Value
+    min: Value
+    max: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One finished interval.
+
+    `kind`: `150_cycles`, `180_cycles` (15 windows), `10_min` or `2_h`. `start_ns`, `end_ns`: of the
+    windows for 150/180 cycles, of the ticks for the others, where `end_ns` is the standard's time tag.
+    `count` windows; `coverage` 0 .. 1 of the interval, exactly 1 without a gap. `mean`, `min`, `max` (q,)
+    in the order of `quantities`, `known` (q,) windows that had the value; min and max are those of windows.
+    """
+
+    kind: str
+    start_ns: int
+    end_ns: int
+    utc: bool
+    count: int
+    coverage: float
+    flagged: bool
+    quantities: tuple[Quantity, ...]
+    mean: FloatArray
+    min: FloatArray
+    max: FloatArray
+    known: NDArray[np.int64]
+
+    def values(self) -> dict[str, Statistics]:
+        """Name -> mean, min and max."""
+        found, at = {}, 0
+        for quantity in self.quantities:
+            part = slice(at, at + quantity.width) if quantity.width > 1 else at
+            found[quantity.name] = Statistics(self.mean[part], self.min[part], self.max[part])
+            at += quantity.width
+        return found
+
+    def entry(self) -> dict[str, object]:
+        """The JSON object: unknown is None, no NaN."""
+        return {
+            "kind": self.kind,
+            "start_ns": self.start_ns,
+            "end_ns": self.end_ns,
+            "utc": self.utc,
+            "count": self.count,
+            "coverage": self.coverage,
+            "flagged": self.flagged,
+            "values": {
+                name: {each: _known(value) for each, value in statistics._asdict().items()}
+                for name, statistics in self.values().items()
+            },
+        }
+
+
+def _known(value: Value) -> float | list[float | None] | None:
+    if isinstance(value, np.ndarray):
+        return [each if math.isfinite(each) else None for each in value.tolist()]
+    return float(value) if math.isfinite(value) else None

@@ -3,9 +3,11 @@
 import json
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import serial
 from qemu_bare import compiler, our_qemu
@@ -71,6 +73,26 @@ def test_a_run_that_lasts_too_long_is_stopped(backend: Qemu, image: Image, tmp_p
             Image("opqbox", busy, "spi2"), World(3600 * NS, **QUIET), tmp_path / "run", wall_limit_s=1
         )
     assert time.monotonic() - began < 10
+
+
+def test_a_run_that_somebody_ended_is_no_verdict_on_the_box(
+    backend: Qemu, image: Image, tmp_path: Path
+) -> None:
+    def ours(process: psutil.Process) -> bool:
+        return any(f"world={tmp_path}" in word for word in process.cmdline())
+
+    def end() -> None:
+        while not (found := list(filter(ours, psutil.Process().children(recursive=True)))):
+            time.sleep(0.05)
+        time.sleep(2.0)
+        for process in found:
+            process.terminate()
+
+    killer = threading.Thread(target=end)
+    killer.start()
+    with pytest.raises(BackendError, match=r"ended (from outside|with -15)"):  # -15: it had not begun yet
+        backend.run(image, World(36_000 * NS), tmp_path / "run", wall_limit_s=60)
+    killer.join(10)
 
 
 def test_a_bad_world_is_told_with_its_line(backend: Qemu, image: Image, tmp_path: Path) -> None:

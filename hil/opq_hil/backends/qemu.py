@@ -29,6 +29,8 @@ FLASH_BYTES = 1 << 20
 ICOUNT = "shift=3,sleep=off"
 START_LIMIT_S = 20.0
 END_LIMIT_S = 10.0
+STOPPED = "stopped"
+"""How a report ends when neither the world nor the firmware ended the run: somebody's signal."""
 ABSENT = ("there is no QEMU", "without our machine", "our QEMU is not here")
 """One of these is in every reason for having no emulator of ours."""
 _PTY = re.compile(r"char device redirected to (\S+) \(label serial0\)")
@@ -73,7 +75,7 @@ class Qemu:
         """Play `world` to its end or to the cut in it.
 
         Raises:
-            BackendError: QEMU failed, or refused the world.
+            BackendError: QEMU failed, refused the world, or was ended from outside.
             WallLimitError: it took longer than `wall_limit_s`.
         """
         binary = self._needed()
@@ -86,8 +88,10 @@ class Qemu:
         locked_up = "fatal: Lockup" in said  # ARMv7-M B1.5.15: a fault in a fault; the report says "hang"
         if (code and not locked_up) or not files["report"].exists():
             raise BackendError(f"QEMU ended with {code}: {_last(said)}")
-        capture = read_log(files["uart1-log"])
-        return Run(world, folder, capture, read_report(files["report"]), files["flash"], wall_s, command)
+        report = read_report(files["report"])
+        if report["end"] == STOPPED:
+            raise BackendError(f"QEMU was ended from outside at {report['virtual_ns'] / 1e9:.3f} s virtual")
+        return Run(world, folder, read_log(files["uart1-log"]), report, files["flash"], wall_s, command)
 
     @contextmanager
     def live(self, image: Image, world: World, folder: Path, *, flash: Path | None = None) -> Iterator[Path]:

@@ -152,8 +152,10 @@ def changes_in(volts: SignalArray, tracked: Track, least: float = LEAST) -> tupl
 
 def _real(change: Change, least: float) -> bool:
     """Large enough, and larger than what the fits leave: an impulse in one of them is no step."""
-    size = abs(change.step - 1)
-    return size >= least and size * change.before.amplitude > max(change.before.rest, change.after.rest)
+    before, after = change.before, change.after
+    turn = after.phase_rad(change.position) - before.phase_rad(change.position)
+    size = abs(after.amplitude * cmath.exp(1j * turn) - before.amplitude)
+    return size >= max(least * max(before.amplitude, after.amplitude), before.rest, after.rest)
 
 
 def _without_doubles(volts: SignalArray, tracked: Track, near: list[float]) -> list[float]:

@@ -1,0 +1,71 @@
+"""The lag between two recordings of one grid, cut at places that are known."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from opq_measure.alignment import lag_between
+
+RATE_HZ = 12_000.0
+Floats = NDArray[np.float64]
+
+
+def grid(
+    first: float, samples: int, hz: float, depth: float, cycles: float, seed: int, degrees: float = 0.0
+) -> Floats:
+    """Samples of one place from a fractional position on; a dip from 0.8 s on that the whole grid sees."""
+    t = (first + np.arange(samples)) / RATE_HZ
+    wander = 0.02 * np.sin(2 * np.pi * 0.3 * t) / (2 * np.pi * 0.3)
+    turn = 2 * np.pi * (hz * t + wander) + math.radians(degrees)
+    share = np.where((t >= 0.8) & (t < 0.8 + cycles / hz), 1 - depth, 1.0)
+    noise = np.random.default_rng(seed).normal(scale=0.12, size=samples)
+    return share * 170.0 * (np.sin(turn) + 0.02 * np.sin(3 * turn + seed) + 0.015 * np.sin(5 * turn)) + noise
+
+
+@settings(max_examples=10)
+@given(
+    lag=st.floats(-2400.0, 2400.0),
+    hz=st.sampled_from([49.97, 60.02]),
+    depth=st.floats(0.05, 0.9),
+    other=st.floats(0.3, 1.0),
+    cycles=st.floats(1.0, 20.0),
+)
+def test_the_lag_is_told_to_a_tenth_of_a_sample(
+    lag: float, hz: float, depth: float, other: float, cycles: float
+) -> None:
+    nominal = round(hz, -1)
+    one = grid(3000.0, 16_000, hz, depth, cycles, seed=1)
+    two = 1.02 * grid(3000.0 + lag, 15_000, hz, depth * other, cycles, seed=2)
+    found = lag_between(one, two, RATE_HZ, nominal)
+    assert found.samples == pytest.approx(lag, abs=0.1)
+    assert found.seconds == found.samples / RATE_HZ
+    assert found.similarity > found.next_best
+    assert 0.1 < found.uncertainty_samples < 0.5
+
+
+def test_swapped_the_lag_has_the_other_sign() -> None:
+    one, two = (grid(first, 12_000, 60.0, 0.3, 6, seed) for seed, first in enumerate((4000.0, 4321.7)))
+    there, back = lag_between(one, two, RATE_HZ), lag_between(two, one, RATE_HZ)
+    assert there.samples == pytest.approx(321.7, abs=0.05)
+    assert back.samples == pytest.approx(-there.samples, abs=0.02)
+    assert there.before == pytest.approx(there.after, abs=0.05)
+
+
+def test_an_angle_between_the_places_is_within_the_uncertainty() -> None:
+    one = grid(4000.0, 12_000, 60.0, 0.3, 6, 1)
+    two = grid(4100.0, 12_000, 60.0, 0.2, 6, 2, degrees=0.4)
+    found = lag_between(one, two, RATE_HZ)
+    assert found.samples == pytest.approx(100.0 + 0.4 / 360 * 200, abs=0.05)
+    assert abs(found.samples - 100.0) < 2 * found.uncertainty_samples
+
+
+def test_without_an_event_in_both_no_cycle_is_chosen() -> None:
+    steady = grid(0.0, 8000, 60.0, 0.3, 6, 1)  # the dip begins at 9600
+    with pytest.raises(ValueError, match="nothing in common"):
+        lag_between(steady, grid(4000.0, 12_000, 60.0, 0.3, 6, 2), RATE_HZ)
+    with pytest.raises(ValueError, match="10 cycles"):
+        lag_between(steady[:1000], steady, RATE_HZ)

@@ -17,7 +17,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_measure.signal import SignalArray
+from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.windows import Window
 
 Rotation = Literal["abc", "acb"]
@@ -26,6 +26,8 @@ ComplexArray = NDArray[np.complex128]
 TURN: Final = cmath.exp(2j * math.pi / 3)
 FAINT = 0.05
 """Positive sequence, of the phases' rms, below which there is no rotating system to speak of."""
+ROW = 64
+"""Samples that share their exponentials, about the root of a window."""
 WAITING = 64
 """Windows of a Box that wait for the other two, 13 s; longer, and the other is not coming."""
 
@@ -136,15 +138,30 @@ def fundamental(volts: SignalArray, start: float, stop: float, cycles: int) -> c
     if stop - start < 10 * cycles:
         raise ValueError(f"window of {stop - start:g} samples, want at least 10 in each of {cycles} cycles")
     first, last = math.ceil(start), min(math.floor(stop), len(volts) - 1)
-    low, high = max(first - 1, 0), min(last + 2, len(volts))
-    turns = (np.arange(low, high) - (start + stop) / 2) / (stop - start)  # -1/2 .. 1/2
-    turned = np.asarray(volts[low:high], dtype=np.float64) * np.exp(-2j * np.pi * cycles * turns)
-    head, tail = first - start, stop - last  # parts of a sample; turned[] there between its neighbours
-    inside = turned[first - low : last + 1 - low]
-    total = inside.sum() - (inside[0] + inside[-1]) / 2
-    total += head * (inside[0] * (2 - head) + turned[0] * head) / 2
-    total += tail * (inside[-1] * (2 - tail) + turned[-1] * tail) / 2
-    return complex(total) * math.sqrt(2) / (stop - start)
+    step, middle = -2 * math.pi * cycles / (stop - start), (start + stop) / 2
+
+    def turned(position: int) -> complex:
+        inside = min(max(position, 0), len(volts) - 1)
+        return float(volts[inside]) * cmath.exp(1j * step * (inside - middle))
+
+    total = _turned_sum(np.asarray(volts[first : last + 1], dtype=np.float64), step, first - middle)
+    head, tail = first - start, stop - last  # parts of a sample, straight lines to the neighbours
+    low, high = turned(first), turned(last)
+    total -= (low + high) / 2
+    total += head * (low * (2 - head) + turned(first - 1) * head) / 2
+    total += tail * (high * (2 - tail) + turned(last + 1) * tail) / 2
+    return total * math.sqrt(2) / (stop - start)
+
+
+def _turned_sum(volts: FloatArray, step: float, begin: float) -> complex:
+    """Sum of volts[k] exp(i step (begin + k)): in rows, so that few exponentials are needed."""
+    rows = -(-len(volts) // ROW)
+    padded = np.zeros(rows * ROW)
+    padded[: len(volts)] = volts
+    angle = step * np.arange(ROW)
+    sums = padded.reshape(rows, ROW) @ np.column_stack((np.cos(angle), np.sin(angle)))
+    turns = np.exp(1j * step * (begin + ROW * np.arange(rows)))
+    return complex(turns @ (sums[:, 0] + 1j * sums[:, 1]))
 
 
 class Group:

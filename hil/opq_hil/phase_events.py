@@ -6,9 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from opq_hil.courses import EDGE_S, Course, FloatArray, FrequencyStep, PhaseStep, Ramp
+from opq_hil.courses import Course, FloatArray, FrequencyStep, PhaseStep, Ramp
 from opq_hil.disturbance import Disturbance, Span
 from opq_hil.grid import Grid
+
+SHORTEST_RAMP_S = 1e-4
+"""Below it a ramp is a step: shorter than a sample, and the rounding of its ends would show in the phase."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +56,7 @@ class FrequencyDeviation(Disturbance):
         return self.ramp_s
 
     def courses(self, span: Span) -> tuple[Course, ...]:
-        if self.ramp_s < EDGE_S:
+        if self.ramp_s < SHORTEST_RAMP_S:
             return (
                 FrequencyStep(self.offset_hz, span.start_s),
                 FrequencyStep(-self.offset_hz, span.stop_s),

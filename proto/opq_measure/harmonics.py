@@ -16,6 +16,7 @@ from memory of the standard, not checked against its text), 4.4.1 and 5.6.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -59,7 +60,7 @@ class Stretch(NamedTuple):
     rate_hz: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Spectrum:
     """The DFT of 10/12-cycle windows, of one Box or of many.
 
@@ -87,7 +88,7 @@ class Spectrum:
 
     def subgroups(self) -> FloatArray:
         """(w, 50) rms of order 1 .. 50 with the bins beside; NaN above the usable band. Equation 9."""
-        return np.sqrt(self._subgroup_power())
+        return np.sqrt(self._subgroup_power)
 
     def groups(self) -> FloatArray:
         """(w, 50) as `subgroups`, with all bins half way to the next order, the last halved; equation 8."""
@@ -108,8 +109,11 @@ class Spectrum:
         return wrapped
 
     def thd(self) -> FloatArray:
-        """(w,) THDS: subgroups 2 .. 50 against the first, a ratio; NaN without a fundamental. 4-7: 3.3.3."""
-        return _distortion(self._subgroup_power())
+        """(w,) THDS: subgroups 2 .. 50 against the first, a ratio; NaN without a fundamental. 4-7: 3.3.3.
+
+        Of a window whose fundamental is not known it is noise against noise: the caller's to leave out.
+        """
+        return _distortion(self._subgroup_power)
 
     def thd_of_groups(self) -> FloatArray:
         """(w,) THDG: groups 2 .. 50 against the first, a ratio; NaN without a fundamental. 4-7: 3.3.2."""
@@ -132,6 +136,7 @@ class Spectrum:
         weighted[:, 1 : lowest - 1] = weighted[:, highest:] = 0.0
         return _distortion(weighted)
 
+    @cached_property
     def _subgroup_power(self) -> FloatArray:
         return self._at(-1) + self._at(0) + self._at(1)
 
@@ -224,7 +229,7 @@ def _alike(counts: list[int]) -> Iterator[slice]:
 def _distortion(power: FloatArray) -> FloatArray:
     """(w,) root of what is behind the first column against it; orders that are not known count as none."""
     harmonic = power[:, 1:].sum(axis=1)
-    if np.isnan(harmonic).any():
+    if math.isnan(harmonic.sum()):
         harmonic = np.nansum(power[:, 1:], axis=1)
     fundamental = power[:, 0]
     distortion: FloatArray = np.sqrt(harmonic / np.where(fundamental > 0, fundamental, np.nan))

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the recordings are
 
 RATE_HZ = 12_000.0
 CYCLE_V = 0.05
-"""Rounding, and straight lines between samples where the README adds squares: half a sample of a falling edge."""
+"""Rounding, and straight lines between samples where the README adds squares: it shows on an edge."""
 Floats = NDArray[np.float64]
 
 BOXES = {

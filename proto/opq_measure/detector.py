@@ -75,6 +75,12 @@ class Detector:
         ValueError: `nominal_v`, `rate_hz`, `nominal_hz` or `v_per_lsb` is not a positive number.
 
     Latency: 5 cycles behind the newest half edge for an Onset, 8 for the Disturbance after its end.
+
+    Error: rectangular dips and swells from 1.6 cycles on, 45 to 66 Hz, 3 % of harmonics, noise 55 dB or more
+    below: residual 0.03 % of nominal (0.3 % at 40 dB: the lowest of noisy values), start and end 0.13 ms
+    (0.4 ms at 40 dB); with phase jumps to 1 rad, and of ramps, the ends 1 ms (test_measure_events.py).
+    The lowest Urms(1/2) is the standard's residual: that of a cycle across a phase jump is truly
+    lower than those on either side.
     """
 
     def __init__(
@@ -207,10 +213,10 @@ class Detector:
         while at < len(percent):
             event = self._open
             if event is None:
-                outside = np.flatnonzero((percent[at:] < sag) | (percent[at:] > swell))
-                if len(outside) == 0:
+                outside = (percent[at:] < sag) | (percent[at:] > swell)
+                if not outside.any():
                     break
-                at += int(outside[0])
+                at += int(outside.argmax())
                 event = self._begin(first + at, float(percent[at]), -1 if percent[at] < sag else 1)
                 onsets.append(self._onset(event))
             low = event.sign < 0

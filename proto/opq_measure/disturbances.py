@@ -34,7 +34,7 @@ def find_disturbances(
     Raises:
         ValueError: see `signal.check_signal`; `nominal_v` is not positive.
 
-    Error: for a rectangular dip 0.03 % of nominal and half a cycle (test_measure_disturbances.py).
+    Error: see `detector.Detector`.
     """
     detector = Detector(rate_hz, nominal_v, nominal_hz, limits)
     return disturbances_in(detector, volts, track(volts, rate_hz, nominal_hz).edges(2))

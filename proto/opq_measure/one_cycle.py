@@ -23,9 +23,11 @@ def cycle_lengths(half_edges: FloatArray, first: int, stop: int) -> FloatArray:
     """
     lengths = half_edges[2:] - half_edges[:-2]
     around = min(AROUND, (len(lengths) - 1) // 2)
-    near = np.lib.stride_tricks.sliding_window_view(lengths, 2 * around + 1)
-    rows = np.clip(np.arange(first, stop) - around, 0, len(near) - 1)
-    found: FloatArray = np.sort(near[rows], axis=1)[:, around]
+    last = len(lengths) - 2 * around - 1
+    rows = np.minimum(np.maximum(np.arange(first, stop) - around, 0), last)
+    near = lengths[rows[:, None] + np.arange(2 * around + 1)]
+    near.sort(axis=1)
+    found: FloatArray = near[:, around]
     return found
 
 

@@ -83,6 +83,9 @@ class RapidChanges:
         self._values, self._positions = values[-keep:].copy(), places[-keep:].copy()
         if len(values) < self._count:
             return []
+        if self._steady and values.max() - values.min() <= self._limits.threshold_percent:
+            self._mean = float(values[-self._count :].mean())
+            return []
         seconds = np.lib.stride_tricks.sliding_window_view(values, self._count)
         means = np.ascontiguousarray(seconds).mean(axis=1)
         spread = np.maximum(seconds.max(axis=1) - means, means - seconds.min(axis=1))

@@ -37,7 +37,7 @@ class Recent:
         if len(half_edges) == 0:
             return
         edges = np.concatenate((self.edges, half_edges))
-        if np.any(np.diff(edges) <= 0):
+        if not (edges[1:] > edges[:-1]).all():
             raise ValueError("half_edges do not rise")
         if edges[-1] > self.stop_sample:
             raise ValueError(f"half edge {edges[-1]:g} lies behind the last sample, {self.stop_sample}")

@@ -278,6 +278,51 @@ def test_a_window_that_overlaps_the_one_before_is_counted_once() -> None:
         assert each.start_sample == pytest.approx(alone.start_sample, abs=1e-6)
 
 
+@pytest.mark.parametrize("rate_hz", [2000.0, 6000.0, 25_600.0, 48_000.0])
+def test_any_rate_will_do(rate_hz: float) -> None:
+    t = np.arange(round(2 * rate_hz)) / rate_hz
+    volts = 120 * math.sqrt(2) * np.sin(2 * np.pi * 60.3 * t + 1) * np.where((t >= 0.7) & (t < 0.85), 0.6, 1)
+    (dip,) = find_disturbances(volts, rate_hz)
+    assert dip.start_s == pytest.approx(0.7, abs=1 / rate_hz) and dip.end_s == pytest.approx(
+        0.85, abs=1 / rate_hz
+    )
+    assert dip.residual_percent == pytest.approx(60.0, abs=0.01)
+
+
+def test_a_supply_that_comes_back_with_another_frequency_and_phase() -> None:
+    t = np.arange(round(4 * RATE_HZ)) / RATE_HZ
+    turn = 2 * np.pi * np.where(t < 2, 60 * t, 59.3 * t + 0.2)
+    volts = 120 * math.sqrt(2) * np.sin(turn) * between(t, (1.0, 2.0, 0.0))
+    (gone,) = find_disturbances(volts, RATE_HZ)
+    assert gone.kind == "interruption" and gone.residual_percent == pytest.approx(0.0, abs=1e-6)
+    assert gone.start_s == pytest.approx(1.0, abs=1e-3) and gone.end_s == pytest.approx(2.0, abs=1e-3)
+    assert gone.duration_cycles == pytest.approx(60.0, abs=0.5)
+
+
+def test_a_motor_start_ends_where_its_recovery_passes_the_threshold() -> None:
+    """A step to 70 % that recovers with 0.5 s: 92 % is passed 0.5 ln(0.30 / 0.08) s later."""
+    t = np.arange(round(4 * RATE_HZ)) / RATE_HZ
+    share = np.where(t < 1, 1.0, 1 - 0.3 * np.exp((1 - t) / 0.5))
+    (sag,) = find_disturbances(120 * math.sqrt(2) * np.sin(2 * np.pi * 60 * t) * share, RATE_HZ)
+    assert sag.start_s == pytest.approx(1.0, abs=1e-3)
+    assert sag.end_s == pytest.approx(1 + 0.5 * math.log(0.30 / 0.08), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("dc_v", "third", "second"), [(10.0, 0.0, 0.0), (0.0, 0.3, 0.0), (0.0, 0.0, 0.05), (-5.0, 0.1, 0.02)]
+)
+def test_dc_and_strong_harmonics_move_no_end(dc_v: float, third: float, second: float) -> None:
+    t = np.arange(round(2 * RATE_HZ)) / RATE_HZ
+    turn = 2 * np.pi * 60 * t
+    wave = np.sin(turn) + third * np.sin(3 * turn + 1) + second * np.sin(2 * turn)
+    ac_v = 120 * math.sqrt(1 + third**2 + second**2)
+    for start_s in 1 + np.arange(9) / 540:
+        volts = 120 * math.sqrt(2) * wave * between(t, (start_s, 1.2, 0.5)) + dc_v
+        (dip,) = find_disturbances(volts, RATE_HZ, ac_v)
+        assert dip.start_s == pytest.approx(start_s, abs=2e-4) and dip.end_s == pytest.approx(1.2, abs=2e-4)
+        assert dip.residual_v == pytest.approx(math.hypot(ac_v / 2, dc_v), abs=0.1 * ac_v / 100)
+
+
 RECORDINGS = Path(__file__).parents[2].parent / "shared/data/recordings"
 
 

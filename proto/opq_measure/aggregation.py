@@ -17,15 +17,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from opq_measure.aggregate import Aggregate, Quantity
-from opq_measure.cycles import cycles_per_window
+from opq_measure.frequency import WINDOW_S, cycles_per_window
 from opq_measure.interval import TEN_MINUTES_NS, Interval, Row, WindowTime
 from opq_measure.signal import BoolArray, FloatArray
 
 WINDOWS = 15
 """10/12-cycle windows in 150/180 cycles; 4-30:2015, 4.5."""
 TWO_HOURS_NS = 12 * TEN_MINUTES_NS
-WINDOW_NS = 200_000_000
-"""Nominal length of a window; 4-30:2015, 4.4."""
+WINDOW_NS = round(WINDOW_S * 1e9)
 GAP_NS = WINDOW_NS // 4
 """Windows further apart than this have lost cycles between them; neighbours join to rounding."""
 TICK_NS = 10_000

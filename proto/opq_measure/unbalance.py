@@ -11,7 +11,7 @@ Source: IEC 61000-4-30:2015, 5.7 (fundamental only, 10/12 cycles; u2, u0 and the
 import cmath
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -34,15 +34,19 @@ WAITING = 64
 
 @dataclass(frozen=True, slots=True)
 class PhaseWindow:
-    """The fundamental of one phase over a window: `phasor` rms and angle at the window's middle (cosine)."""
+    """The fundamental of one phase over a window: `phasor` rms and angle at the window's middle (cosine).
+
+    `uncertainty_ns`: standard uncertainty of the Box's clock against UTC.
+    """
 
     start_ns: int
     end_ns: int
     frequency_hz: float
     phasor: complex
+    uncertainty_ns: float = 0.0
 
     @classmethod
-    def of(cls, window: Window) -> "PhaseWindow":
+    def of(cls, window: Window, uncertainty_ns: float = 0.0) -> "PhaseWindow":
         """Of a window as `windows` cuts it; an unknown fundamental is NaN.
 
         Raises:
@@ -54,7 +58,7 @@ class PhaseWindow:
         if window.known:
             edges = window.edges
             phasor = fundamental(window.volts, float(edges[0]), float(edges[-1]), len(edges) - 1)
-        return cls(window.start_ns, window.end_ns, window.frequency_hz, phasor)
+        return cls(window.start_ns, window.end_ns, window.frequency_hz, phasor, uncertainty_ns)
 
     @property
     def middle_ns(self) -> int:
@@ -66,7 +70,8 @@ class Unbalance:
     """Of one window; NaN and None where a phase is unknown or no field rotates.
 
     `rotation` as the phases were numbered: with `acb` two are swapped, and the percentages are those
-    of the system as it rotates. `*_v` rms of the positive, negative and zero sequence.
+    of the system as it rotates. `*_v` rms of the positive, negative and zero sequence. `clock_percent`:
+    standard uncertainty of u2 and u0 from the three clocks, in percentage points.
     """
 
     start_ns: int
@@ -77,6 +82,7 @@ class Unbalance:
     positive_v: float
     negative_v: float
     zero_v: float
+    clock_percent: float = 0.0
 
 
 def symmetrical_components(phasors: ComplexArray) -> ComplexArray:
@@ -213,6 +219,9 @@ def _joined(windows: list[PhaseWindow]) -> Unbalance:
         window.phasor * np.exp(2j * np.pi * window.frequency_hz * (at_ns - window.middle_ns) / 1e9)
         for window in windows
     ]
-    return unbalance(
+    found = unbalance(
         np.array(turned), min(each.start_ns for each in windows), max(each.end_ns for each in windows)
     )
+    # a phase that is late by e rad adds e / 3 to the negative and to the zero sequence
+    late_s = math.hypot(*(each.uncertainty_ns for each in windows)) / 1e9
+    return replace(found, clock_percent=100 / 3 * 2 * math.pi * windows[0].frequency_hz * late_s)

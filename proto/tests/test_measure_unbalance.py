@@ -211,3 +211,14 @@ def test_a_clock_that_is_set_back_begins_its_phase_anew() -> None:
             found += group.push(phase, a_window(k))
     assert [each.start_ns for each in found] == [3 * NS // 5, 4 * NS // 5]
     assert group.unmatched == 2
+
+
+def test_a_clock_that_is_late_shows_as_unbalance_of_the_size_that_is_told() -> None:
+    group, found = Group(), []
+    late_s = 10e-6
+    for phase, phasor in enumerate(phases(1, cmath.exp(2j * np.pi * 60 * late_s), 1)):
+        told_ns = 10_000.0 if phase == 1 else 0.0
+        found += group.push(phase, PhaseWindow(0, NS // 5, 60.0, complex(phasor), told_ns))
+    by_hand = 100 / 3 * 2 * math.sin(np.pi * 60 * late_s)  # a third of the chord
+    assert found[0].u2_percent == pytest.approx(by_hand, rel=1e-3)
+    assert found[0].clock_percent == pytest.approx(by_hand, rel=1e-3) == pytest.approx(0.1257, abs=1e-4)

@@ -1,0 +1,212 @@
+"""Synchrophasors on the UTC grid: magnitude, angle, frequency and ROCOF, class P and M.
+
+The samples need not fall on the grid: a phasor is taken at the sample nearest to the report's instant
+and turned by the rest with its own frequency and ROCOF. Two passes: the first finds the frequency, the second
+is tuned to it, so that the mirror image and the harmonics stay in the zeros of the filter at
+any frequency; a single phase is enough.
+
+Source: IEEE C37.118.1-2011 with amendment C37.118.1a-2014, 4.2 (definitions), 5.3 (reporting), 5.5 (limits).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_measure.phasor_filter import Filter, PmuClass, half_samples, shape_of, tuned
+from opq_measure.signal import FloatArray, Samples, check_signal
+
+SECOND_NS = 1_000_000_000
+SQRT2 = math.sqrt(2)
+NAN = math.nan
+TUNED = 0.1
+"""The second pass follows the frequency this far from nominal, as a share of it: 5 or 6 Hz."""
+BIN = 5e-4
+"""Filters are made for steps of frequency of this share: 25 or 30 mHz; the image is then 130 dB down."""
+BELIEVED = 0.1
+"""Least share of the power in the filter's span that the fundamental has where its phase is believed."""
+FAR = 0.3
+"""A frequency this share of the tuned one away is none of the mains: noise, DC, a zero of the amplitude."""
+SLIP_NS = 100
+"""A piece whose time is this far from the run's clock sets it anew: 0.04 mrad at 60 Hz."""
+DRIFT = 1e-3
+"""Largest relative step of the rate that is a better measurement and not another signal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phasor:
+    """One report; NaN where there is no fundamental."""
+
+    time_ns: int
+    """UTC; whole multiples of 1 / reports_per_s from the second, rounded down."""
+    rms_v: float
+    angle_rad: float
+    """-pi .. pi, against a cosine of the nominal frequency with its crest on the UTC second."""
+    frequency_hz: float
+    rocof_hz_s: float
+
+    @property
+    def value(self) -> complex:
+        """rms and angle as one number."""
+        return complex(self.rms_v * np.exp(1j * self.angle_rad))
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """UTC of one sample, and the rate from there on."""
+
+    sample: int
+    time_ns: int
+    rate_hz: float
+
+
+class Pmu:
+    """Phasors of one signal as its pieces come in; any cutting into pieces gives the same reports.
+
+    A report whose filter spans a gap, or the beginning of the run, is left out. Latency: `latency_s`.
+    """
+
+    def __init__(self, nominal_hz: float, reports_per_s: int, pmu_class: PmuClass = PmuClass.P) -> None:
+        """
+        Args:
+            nominal_hz: 50 or 60; whole, since the reference is a cosine that begins anew each second.
+            reports_per_s: whole, from 1 to four times `nominal_hz`.
+        Raises:
+            ValueError: either is not so.
+        """
+        if nominal_hz != int(nominal_hz) or not 10 <= nominal_hz <= 400:
+            raise ValueError(f"nominal_hz is {nominal_hz}, want a whole number from 10 to 400")
+        if reports_per_s != int(reports_per_s) or not 1 <= reports_per_s <= 4 * nominal_hz:
+            raise ValueError(
+                f"reports_per_s is {reports_per_s}, want a whole number up to {4 * nominal_hz:g}"
+            )
+        self.nominal_hz = float(nominal_hz)
+        self.reports_per_s = int(reports_per_s)
+        self.pmu_class = pmu_class
+        self._shape = shape_of(pmu_class, self.nominal_hz, self.reports_per_s)
+        self._held = np.empty(0)
+        self._first = 0
+        self._clock: _Clock | None = None
+        self._gain = 1.0
+        self._report = 0
+
+    @property
+    def latency_s(self) -> float:
+        """From a report's instant to the last sample it needs: half of the longest filter."""
+        return self._shape.cycles / 2 / (self.nominal_hz * (1 - TUNED))
+
+    def push(self, samples: Samples) -> list[Phasor]:
+        """The reports that these samples complete.
+
+        Raises:
+            ValueError: see `signal.check_signal`; or `start_ns` is not known.
+        """
+        check_signal(samples.volts, samples.rate_hz, self.nominal_hz)
+        if samples.start_ns is None:
+            raise ValueError("start_ns is not known, and phasors are against UTC")
+        if len(samples.volts) == 0:
+            return []
+        clock = self._follow(samples, samples.start_ns)
+        self._held = np.concatenate((self._held, np.asarray(samples.volts, dtype=np.float64)))
+        return self._ready(clock)
+
+    def _follow(self, samples: Samples, start_ns: int) -> _Clock:
+        """Join the piece to the run, or begin a new one; the clock for what comes."""
+        clock = self._clock
+        expected = self._first + len(self._held)
+        if (
+            clock is None
+            or samples.first_sample != expected
+            or samples.v_per_lsb != self._gain
+            or abs(samples.rate_hz / clock.rate_hz - 1) > DRIFT
+        ):
+            self._held, self._first, self._gain = np.empty(0), samples.first_sample, samples.v_per_lsb
+            self._clock = _Clock(samples.first_sample, start_ns, samples.rate_hz)
+            margin_ns = int(self._margin(samples.rate_hz) / samples.rate_hz * SECOND_NS)
+            self._report = -(-(start_ns + margin_ns) * self.reports_per_s // SECOND_NS)
+            return self._clock
+        due_ns = (samples.first_sample - clock.sample) * SECOND_NS / clock.rate_hz
+        if abs(start_ns - clock.time_ns - due_ns) > SLIP_NS:
+            clock = self._clock = _Clock(samples.first_sample, start_ns, samples.rate_hz)
+        return clock
+
+    def _margin(self, rate_hz: float) -> int:
+        omega = 2 * np.pi * self.nominal_hz / rate_hz
+        return half_samples(self._shape, omega * (1 - TUNED)) + 1
+
+    def _ready(self, clock: _Clock) -> list[Phasor]:
+        margin = self._margin(clock.rate_hz)
+        found = []
+        while True:
+            since_ns = (self._report * SECOND_NS - clock.time_ns * self.reports_per_s) / self.reports_per_s
+            position = clock.sample + since_ns * clock.rate_hz / SECOND_NS
+            middle = round(position)
+            if middle + margin >= self._first + len(self._held):
+                break
+            if middle - margin >= self._first:
+                found.append(self._phasor(middle, position - middle, clock.rate_hz))
+            self._report += 1
+        spare = min(middle - margin - self._first - 1, len(self._held))
+        if spare > 0:
+            self._held, self._first = self._held[spare:], self._first + spare
+        return found
+
+    def _phasor(self, middle: int, rest: float, rate_hz: float) -> Phasor:
+        nominal = 2 * np.pi * self.nominal_hz / rate_hz
+        at = middle - self._first
+        usual = nominal * round(1 / BIN) * BIN
+        first = _take(self._held, at, tuned(self._shape, usual))
+        low, high = nominal * (1 - TUNED), nominal * (1 + TUNED)
+        own = min(max(first.omega, low), high) if math.isfinite(first.omega) else nominal
+        best = _take(self._held, at, tuned(self._shape, max(low, nominal * round(own / nominal / BIN) * BIN)))
+        return self._reported(best, rest, rate_hz)
+
+    def _reported(self, taken: "_Taken", rest: float, rate_hz: float) -> Phasor:
+        report = self._report
+        time_ns = report * SECOND_NS // self.reports_per_s
+        if not math.isfinite(taken.omega):
+            return Phasor(time_ns, abs(taken.phasor) * self._gain / SQRT2, NAN, NAN, NAN)
+        turn = self.nominal_hz * (report % self.reports_per_s) / self.reports_per_s % 1.0
+        angle = (
+            float(np.angle(taken.phasor))
+            + taken.omega * rest
+            + taken.bend * rest * rest / 2
+            - 2 * np.pi * turn
+        )
+        return Phasor(
+            time_ns,
+            abs(taken.phasor) * (1 + taken.growth * rest) * self._gain / SQRT2,
+            float(np.remainder(angle + np.pi, 2 * np.pi) - np.pi),
+            taken.omega * rate_hz / (2 * np.pi),
+            taken.bend * rate_hz**2 / (2 * np.pi),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Peak phasor at a sample, growth of its logarithm, frequency and its rise, per sample; NaN unknown."""
+
+    phasor: complex
+    growth: float
+    omega: float
+    bend: float
+
+
+def _take(held: FloatArray, at: int, filter_: Filter) -> _Taken:
+    frame = held[at - filter_.half : at + filter_.half + 1].copy()  # aligned alike, whatever came before
+    real, imag, slope_real, slope_imag, bend_real, bend_imag = (filter_.kernel @ frame).tolist()
+    phasor = complex(real, imag)
+    power = float(frame @ (frame * filter_.weights)) - float(frame @ filter_.weights) ** 2
+    if not abs(phasor) ** 2 / 2 > BELIEVED * power or abs(phasor) < 1e-12:
+        return _Taken(phasor, 0.0, NAN, NAN)
+    rise = complex(slope_real, slope_imag) / phasor
+    if abs(rise.imag) > FAR * filter_.omega:
+        return _Taken(phasor, 0.0, NAN, NAN)
+    bend = complex(bend_real, bend_imag) / phasor - rise * rise
+    phasor /= filter_.gain(rise.imag)
+    return _Taken(phasor, rise.real, filter_.omega + rise.imag, bend.imag)
+
+
+def phasors(samples: Samples, nominal_hz: float, reports_per_s: int, pmu_class: PmuClass) -> list[Phasor]:
+    """All reports of one piece: `Pmu` over the whole."""
+    return Pmu(nominal_hz, reports_per_s, pmu_class).push(samples)

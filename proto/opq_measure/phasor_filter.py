@@ -1,0 +1,126 @@
+"""The filters of synchrophasors: a low pass about the fundamental, with its first two derivatives.
+
+A power of a cosine over a whole number of cycles of the signal's own frequency, times a sinc where the
+stop band has to begin early. Whole cycles put zeros on DC, the mirror image and all harmonics; the
+power lets the second derivative (ROCOF) go to zero at the ends. Class P: 3 cycles. Class M: 12
+reporting intervals with a cut-off at 0.2 to 0.27 of the reporting rate, so that half of it is 45 dB down;
+where that half is beyond the nominal frequency, 5 cycles.
+
+Source: IEEE C37.118.1-2011, annex C (reference models: a triangle of two cycles for P, sinc and
+Hamming by table for M). Departed from: its P model leans on three phases to cancel the image and its
+M table knows one rate of sampling.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+import numpy as np
+
+from opq_measure.signal import FloatArray
+
+NEAR = 0.3
+"""Half a filter's turn, in rad, up to which its gain is a parabola to 1e-4 of what it takes away."""
+
+
+class PmuClass(Enum):
+    """Protection: fast, 3 cycles. Measurement: no aliases from beyond half the reporting rate."""
+
+    P = "P"
+    M = "M"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """`cos(pi v / cycles)**power * sinc(2 cutoff v)`, v in cycles from the middle."""
+
+    cycles: int
+    power: int
+    cutoff: float = 0.0
+    """Per cycle: of the frequency to which the filter is tuned."""
+
+
+def shape_of(pmu_class: PmuClass, nominal_hz: float, reports_per_s: int) -> Shape:
+    """The filter of a class; what it was chosen by is `opq-tools bench phasor`."""
+    if pmu_class is PmuClass.P:
+        return Shape(3, 4)
+    if reports_per_s > nominal_hz:
+        return Shape(5, 4, 1 / 30)
+    cycles = round(12 * nominal_hz / reports_per_s)
+    if reports_per_s > 0.6 * nominal_hz:  # the pass band is wide enough, and the image near
+        return Shape(cycles, 4, 0.2 * reports_per_s / nominal_hz)
+    return Shape(cycles, 3, 0.27 * reports_per_s / nominal_hz)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A shape tuned to `omega` rad per sample.
+
+    `kernel` (6, 2 * half + 1): products with the samples give the real and imaginary parts of the peak
+    phasor at the middle sample, of its first and of its second derivative (per sample), all against a
+    carrier of `omega` that is zero in the middle. `weights` (2 * half + 1,) have the sum one.
+    """
+
+    omega: float
+    half: int
+    kernel: FloatArray
+    weights: FloatArray
+    spread: float
+    """Second moment of the weights, in samples squared."""
+
+    def gain(self, off: float) -> float:
+        """Of a steady sine `off` rad per sample beside `omega`."""
+        if abs(off) * self.half < NEAR:
+            return 1 - off * off * self.spread / 2
+        return float(np.cos(off * np.arange(-self.half, self.half + 1)) @ self.weights)
+
+
+def half_samples(shape: Shape, omega: float) -> int:
+    """Samples either side of the middle."""
+    return int(np.floor(shape.cycles * np.pi / omega))
+
+
+@lru_cache(maxsize=24)
+def tuned(shape: Shape, omega: float) -> Filter:
+    """The filter for a fundamental of `omega` rad per sample."""
+    half = half_samples(shape, omega)
+    u = np.arange(-half, half + 1, dtype=np.float64)
+    weights, slope, bend = _window(shape, u * omega / (2 * np.pi))
+    total = weights.sum()
+    per_sample = omega / (2 * np.pi)
+    columns = (weights, -slope * per_sample, bend * per_sample**2)
+    carrier = np.exp(-1j * omega * u)
+    kernel = np.empty((6, len(u)))
+    for number, column in enumerate(columns):
+        product = 2 / total * column * carrier
+        kernel[2 * number], kernel[2 * number + 1] = product.real, product.imag
+    weights = weights / total
+    return Filter(omega, half, kernel, weights, float(u * u @ weights))
+
+
+def _window(shape: Shape, v: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The shape and its two derivatives by v."""
+    rate = np.pi / shape.cycles
+    cosine, sine = np.cos(rate * v), np.sin(rate * v)
+    power = shape.power
+    bell = cosine**power
+    bell_slope = -power * rate * cosine ** (power - 1) * sine
+    bell_bend = power * rate**2 * ((power - 1) * cosine ** (power - 2) * sine**2 - bell)
+    lobe, lobe_slope, lobe_bend = _sinc(2 * shape.cutoff, v)
+    return (
+        bell * lobe,
+        bell_slope * lobe + bell * lobe_slope,
+        bell_bend * lobe + 2 * bell_slope * lobe_slope + bell * lobe_bend,
+    )
+
+
+def _sinc(width: float, v: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """sin(pi width v) / (pi width v) and its two derivatives by v."""
+    scale = np.pi * width
+    z = scale * v
+    near = np.abs(z) < 1e-3
+    safe = np.where(near, 1.0, z)
+    value = np.where(near, 1 - z**2 / 6, np.sin(safe) / safe)
+    slope = np.where(near, -z / 3, (np.cos(safe) - np.sin(safe) / safe) / safe)
+    bend = np.where(near, -1 / 3 + z**2 / 10, -np.sin(safe) / safe - 2 * (np.cos(safe) - value) / safe**2)
+    return value, scale * slope, scale**2 * bend

@@ -1,0 +1,162 @@
+"""Synchrophasors against closed forms: C37.118.1's tests, the grid, gaps, and any cutting into pieces."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_measure.phasor import Phasor, Pmu, phasors
+from opq_measure.phasor_filter import PmuClass, Shape, tuned
+from opq_measure.signal import Samples
+from opq_tools.benchmarks.phasor import unit_rows, units
+from opq_tools.benchmarks.phasor_errors import Unit
+from opq_tools.benchmarks.phasor_signals import EPOCH_NS, RATE_HZ, step
+
+classes = st.sampled_from(list(PmuClass))
+
+
+@pytest.mark.parametrize(
+    "unit", list(units({50: (25, 50), 60: (30, 60)})), ids=lambda unit: unit.name.replace(" ", "_")
+)
+def test_all_tests_of_the_standard_are_passed(unit: Unit) -> None:
+    beyond = [
+        f"{row.case}: {row.value} of {row.limit}"
+        for row in unit_rows(unit, dense=False)
+        if row.limit is not None and not row.value <= row.limit
+    ]
+    assert beyond == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    pmu_class=classes,
+    hz=st.floats(45.5, 54.5),
+    turns=st.floats(-0.5, 0.5),
+    offset_ns=st.integers(0, 10**9),
+    rate_hz=st.floats(11_990.0, 12_010.0),
+)
+def test_a_steady_sine_off_the_grid_is_reported_as_it_is(
+    pmu_class: PmuClass, hz: float, turns: float, offset_ns: int, rate_hz: float
+) -> None:
+    t = offset_ns / 1e9 + np.arange(9_000) / rate_hz
+    volts = 170.0 * np.cos(2 * np.pi * (hz * t + turns)) + 3.0
+    found = phasors(Samples(volts, 77, rate_hz, EPOCH_NS + offset_ns), 50, 50, pmu_class)
+    assert len(found) > 20
+    for report in found:
+        assert report.time_ns * 50 % 10**9 == 0
+        at_s = (report.time_ns - EPOCH_NS) / 1e9
+        true = 170.0 / math.sqrt(2) * np.exp(2j * np.pi * (turns + (hz - 50.0) * at_s))
+        assert abs(report.value - true) < 2e-6 * abs(true)
+        assert report.frequency_hz == pytest.approx(hz, abs=2e-4)
+        assert abs(report.rocof_hz_s) < 0.1
+
+
+def cut(samples: Samples, bounds: list[int]) -> list[Samples]:
+    """Pieces of a stretch, each with its own time rounded to a nanosecond."""
+    ends = sorted({0, len(samples.volts), *(bound % len(samples.volts) for bound in bounds)})
+    assert samples.start_ns is not None
+    return [
+        replace(
+            samples,
+            volts=samples.volts[first:last],
+            first_sample=samples.first_sample + first,
+            start_ns=samples.time_ns(first),
+        )
+        for first, last in pairwise(ends)
+    ]
+
+
+@settings(max_examples=30, deadline=None)
+@given(pmu_class=classes, bounds=st.lists(st.integers(0, 20_000), max_size=40), seed=st.integers(0, 1_000))
+def test_any_cutting_into_pieces_gives_the_same_bits(
+    pmu_class: PmuClass, bounds: list[int], seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    stretch = step(60, 0.4, -0.4, 0.9).samples(0.0, 1.0)
+    stretch = replace(stretch, volts=stretch.volts + random.normal(scale=0.01, size=len(stretch.volts)))
+    whole = phasors(stretch, 60, 60, pmu_class)
+    pmu = Pmu(60, 60, pmu_class)
+    pieces = [report for piece in cut(stretch, bounds) for report in pmu.push(piece)]
+    assert pieces == whole and len(whole) > 40
+
+
+def test_counts_with_a_gain_are_volts() -> None:
+    t = np.arange(6_000) / RATE_HZ
+    counts = np.rint(20_000 * np.cos(2 * np.pi * 60 * t)).astype(np.int16)
+    found = phasors(Samples(counts, 0, RATE_HZ, EPOCH_NS, 0.0085), 60, 60, PmuClass.P)
+    assert [report.rms_v for report in found] == pytest.approx([170 / math.sqrt(2)] * len(found), rel=1e-5)
+    assert [report.angle_rad for report in found] == pytest.approx([0.0] * len(found), abs=1e-5)
+
+
+def test_no_report_spans_a_gap_and_after_it_the_clock_is_the_new_one() -> None:
+    signal = step(60, -9.0, 0.0, 0.0)
+    before, after = signal.samples(0.0, 0.5), signal.samples(0.9, 1.4)
+    after = replace(after, first_sample=before.first_sample + 10_800)
+    pmu = Pmu(60, 60, PmuClass.P)
+    found = pmu.push(before) + pmu.push(after)
+    at_s = np.array([report.time_ns - EPOCH_NS for report in found]) / 1e9
+    assert 0.46 < at_s[at_s < 0.6].max() < 0.5 and 0.9 < at_s[at_s > 0.6].min() < 0.94
+    assert max(abs(report.angle_rad) for report in found) < 1e-5
+
+
+def test_a_clock_that_is_set_while_the_samples_go_on_is_followed() -> None:
+    stretch = step(60, -9.0, 0.0, 0.0).samples(0.0, 2.0)
+    first, second = cut(stretch, [12_000])
+    assert second.start_ns is not None
+    late = replace(second, start_ns=second.start_ns + 1_000_000)
+    pmu = Pmu(60, 60, PmuClass.P)
+    pmu.push(first)
+    angles = [report.angle_rad for report in pmu.push(late)]
+    assert angles[-1] == pytest.approx(-2 * math.pi * 60 * 1e-3, abs=1e-4)
+
+
+def test_latency_is_half_the_longest_filter_and_is_kept() -> None:
+    signal = step(60, -9.0, 0.0, 0.0)
+    for pmu_class, least, most in ((PmuClass.P, 0.027, 0.0278), (PmuClass.M, 0.11, 0.1112)):
+        pmu = Pmu(60, 60, pmu_class)
+        assert least < pmu.latency_s < most
+        stretch = signal.samples(0.0, 1.0)
+        last = pmu.push(stretch)[-1]
+        end_ns = stretch.time_ns(len(stretch.volts) - 1)
+        assert end_ns is not None
+        assert 0 <= (end_ns - last.time_ns) / 1e9 - pmu.latency_s < 1 / 60 + 2e-4
+
+
+def test_without_a_fundamental_angle_and_frequency_are_unknown() -> None:
+    random = np.random.default_rng(5)
+    for volts in (np.zeros(6_000), random.normal(size=6_000), np.full(6_000, 3.0)):
+        for report in phasors(Samples(volts, 0, RATE_HZ, EPOCH_NS), 60, 60, PmuClass.M):
+            assert math.isnan(report.frequency_hz) and math.isnan(report.angle_rad)
+            assert math.isnan(report.rocof_hz_s) and report.rms_v < 0.2
+
+
+def test_the_filters_derivatives_are_those_of_the_filter() -> None:
+    shape, omega, shift = Shape(6, 4, 0.2), 0.0314, 1e-3
+    found = tuned(shape, omega)
+    n = np.arange(-found.half, found.half + 1)
+
+    def phasor(at: float) -> complex:
+        kernel = found.kernel @ np.cos(1.05 * omega * (n + at) + 0.3)
+        return complex(kernel[0], kernel[1]) * np.exp(-1j * omega * at)
+
+    kernel = found.kernel @ np.cos(1.05 * omega * n + 0.3)
+    slope = (phasor(shift) - phasor(-shift)) / (2 * shift)
+    assert complex(kernel[2], kernel[3]) == pytest.approx(slope, abs=1e-9)
+    gain = found.gain(0.05 * omega)
+    assert abs(complex(kernel[0], kernel[1])) == pytest.approx(gain, rel=1e-6)
+    assert found.gain(1e-4 * omega) == pytest.approx(np.cos(1e-4 * omega * n) @ found.weights, abs=1e-12)
+
+
+def test_what_cannot_be_reported_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match="nominal_hz"):
+        Pmu(59.94, 60)
+    with pytest.raises(ValueError, match="reports_per_s"):
+        Pmu(60, 0)
+    with pytest.raises(ValueError, match="start_ns"):
+        Pmu(60, 60).push(Samples(np.zeros(600), 0, RATE_HZ))
+    assert Pmu(60, 60).push(Samples(np.zeros(0), 0, RATE_HZ, EPOCH_NS)) == []
+    assert isinstance(phasors(step(60, 9.0, 0.0, 0.0).samples(0.0, 0.3), 60, 10, PmuClass.P)[0], Phasor)

@@ -262,6 +262,25 @@ def test_windows_of_a_signal_give_the_same_aggregates_from_any_blocks() -> None:
         assert float(each.values()["frequency_hz"].mean) == pytest.approx(59.7, abs=1e-4)
 
 
+def test_ten_minutes_of_samples_from_tick_to_tick() -> None:
+    rate_hz, hz = 1250.0, 59.93
+    t_s = np.arange(round(611.0 * rate_hz)) / rate_hz
+    volts = np.where(t_s < 308.0, 100.0, 140.0) * math.sqrt(2) * np.sin(2 * np.pi * hz * t_s + 0.7)
+    aggregator, found = Aggregator(QUANTITIES), []
+    for window in windows_of(volts, rate_hz, 60.0, TICK_NS - 8 * NS):
+        rms_v = float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0])
+        values = {"rms_v": rms_v, "frequency_hz": window.frequency_hz}
+        found += aggregator.push(WindowTime.of(window), values)
+    before, whole, behind = of("10_min", found + aggregator.end())
+    assert (whole.start_ns, whole.end_ns, whole.coverage) == (TICK_NS, TICK_NS + 600 * NS, 1.0)
+    assert whole.count == math.ceil(600 * hz / 12)  # the window over the tick is its last
+    mean_v = math.sqrt((100.0**2 + 140.0**2) / 2)  # the step is in its middle
+    assert float(whole.values()["rms_v"].mean) == pytest.approx(mean_v, rel=3e-4)
+    assert float(whole.values()["frequency_hz"].mean) == pytest.approx(hz, abs=1e-4)
+    assert float(before.values()["rms_v"].mean) == pytest.approx(100.0, rel=2e-4)
+    assert float(behind.values()["rms_v"].mean) == pytest.approx(140.0, rel=2e-4)
+
+
 def test_a_window_without_utc_counts_from_the_boxs_sample_0() -> None:
     volts = np.sin(2 * np.pi * 60 * np.arange(6000) / 6000.0)
     window = next(windows_of(volts, 6000.0, 60.0))

@@ -20,6 +20,8 @@ AROUND = HOPS_PER_CYCLE
 """Hops on either side that are needed to see a step."""
 WIDEST = 0.1
 """Mistuning up to which the mirror image is taken out; beyond, the phase is turning, not mistuned."""
+MOST_BEND = 0.06
+"""Of the phase, rad per square of a cycle: 35 Hz/s; more is a jump, and a slope over it says nothing."""
 FEWEST = 2 * AROUND + 1
 """Hops from which a bend of the phase is seen."""
 TURN = 2 * np.pi
@@ -63,7 +65,8 @@ def corrected(
     Args:
         positions, phase_rad: (m,) of phasors that are believed, the phase unwrapped.
         tuned: (m,) rad per sample, what each phasor's kernel was tuned to.
-        hop: samples between neighbours; a slope over missing ones says nothing, and `per_sample` stands in.
+        hop: samples between neighbours; where some are missing, or the phase jumps, the slope is that of
+            those beside, `per_sample` where there are none.
     """
     count = len(positions)
     if count < 2:
@@ -73,10 +76,14 @@ def corrected(
     run = apart * hop if contiguous else positions[high] - positions[low]
     slope = (phase_rad[high] - phase_rad[low]) / run
     bend = np.zeros(count) if count < FEWEST else (slope[high] - slope[low]) / (between * hop)
+    broken = np.abs(bend) > MOST_BEND * (per_sample / TURN) ** 2
     if not contiguous:
-        whole = run == apart * hop
-        slope[~whole] = per_sample
-        bend[~(whole[low] & whole & whole[high])] = 0.0
+        broken |= run != apart * hop
+    if broken.any():
+        broken |= broken[low] | broken[high]
+        sound = np.flatnonzero(~broken)
+        bend[broken] = 0.0
+        slope[broken] = np.interp(np.flatnonzero(broken), sound, slope[sound]) if len(sound) else per_sample
     mistuned = np.minimum(np.maximum((slope + bend * (off * hop)) / tuned - 1, -WIDEST), WIDEST)
     turn, gain = unmirrored(phase_rad, mistuned)
     return phase_rad + turn - bend * (SECOND_MOMENT / 2 * TURN**2) / (tuned * tuned), gain
@@ -112,3 +119,13 @@ def carried(
         np.concatenate(((anchor[1],), phase_rad, (after,))),
     )
     return found
+
+
+def usual_slope(positions: FloatArray, phase_rad: FloatArray, hop: int) -> float | None:
+    """The median rise of a phase per sample, over steps of a cycle; None where there is no such step."""
+    run = positions[HOPS_PER_CYCLE:] - positions[:-HOPS_PER_CYCLE]
+    rise = (phase_rad[HOPS_PER_CYCLE:] - phase_rad[:-HOPS_PER_CYCLE])[run == HOPS_PER_CYCLE * hop]
+    if len(rise) == 0:
+        return None
+    rise.sort()
+    return float(rise[len(rise) // 2]) / (HOPS_PER_CYCLE * hop)

@@ -5,13 +5,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from opq_measure.hops import HOPS_PER_CYCLE, TURN
+from opq_measure.hops import HOPS_PER_CYCLE, MOST_BEND, TURN
 from opq_measure.signal import BoolArray, FloatArray
 
 REACH = 4 * HOPS_PER_CYCLE
 """Hops by which the phase is carried on to the ends of the signal, a cycle away."""
-MOST_BEND = 0.02
-"""Of the phase there, in rad per square of a cycle: 20 Hz/s; more is a disturbance beside the end."""
 SLACK = 1e-6
 """Of a step of phase: an edge as little outside the signal is rounding, and on its first or last sample."""
 
@@ -113,7 +111,7 @@ class Track:
         slope = float(phase_rad[reach] - phase_rad[0]) / far
         bend = 0.0
         if reach == REACH:
-            most = MOST_BEND * (self.nominal_hz / self.rate_hz) ** 2
+            most = MOST_BEND / 2 * (self.nominal_hz / self.rate_hz) ** 2
             bend = (slope - float(phase_rad[reach // 2] - phase_rad[0]) / near) / (far - near)
             bend = min(max(bend, -most), most)
         return np.asarray(phase_rad[0] + slope * away + bend * away * (away - far))

@@ -14,7 +14,16 @@ the fundamental as window boundaries).
 
 import numpy as np
 
-from opq_measure.hops import AROUND, HOPS_PER_CYCLE, TURN, carried, corrected, is_steady, unwrapped
+from opq_measure.hops import (
+    AROUND,
+    HOPS_PER_CYCLE,
+    TURN,
+    carried,
+    corrected,
+    is_steady,
+    unwrapped,
+    usual_slope,
+)
 from opq_measure.phase import Track
 from opq_measure.phasors import Kernel, kernel, phasors
 from opq_measure.signal import BoolArray, FloatArray, SignalArray, check_samples, check_signal
@@ -63,7 +72,7 @@ class Tracker:
         self._anchor: tuple[float, float] | None = None  # position and phase of the hop told last
         self._highest_rad = -np.inf
         self._begun = False
-        self._believed = np.empty((3, 0))  # position, raw phase, tuned of the steady hops told last
+        self._believed = np.empty((3, 0))  # position, raw phase, tuned: a chunk of steady hops told before
         self._lead = np.empty((4, 0))  # hops told before, the context of the next piece
 
     def push(self, volts: SignalArray) -> Track:
@@ -173,14 +182,16 @@ class Tracker:
             if count <= (0 if self._begun else CONTEXT):
                 return np.empty((4, 0))
         position, angle, size, seen, tuned = self._looked[:, self._told : self._told + count]
-        per_sample = TURN * self._hz / self.rate_hz
+        whole = len(steady) == count
+        per_sample = self._per_sample(whole)
         amplitude = 2 * size
         if len(steady):
             raw = unwrapped(position[steady], angle[steady], per_sample, self._anchor)
             believed = np.array((position[steady], raw, tuned[steady]))
             phase_rad, gain = self._corrected(believed, per_sample)
             amplitude[steady] *= gain
-            if len(steady) < count:
+            if not whole:
+                per_sample = self._per_sample(whole)
                 phase_rad = carried(position, position[steady], phase_rad, per_sample, self._anchor)
         elif self._anchor is None:
             phase_rad = per_sample * position - np.pi / 2
@@ -198,14 +209,20 @@ class Tracker:
 
     def _corrected(self, believed: FloatArray, per_sample: float) -> tuple[FloatArray, FloatArray]:
         """`hops.corrected`, with those told before beside them."""
-        before = self._believed.shape[1]
         joined = np.concatenate((self._believed, believed), axis=1)
-        self._believed = joined[:, -CONTEXT:]
-        phase_rad, gain = corrected(joined[0], joined[1], joined[2], self._hop, per_sample)
+        before = min(self._believed.shape[1], CONTEXT)
+        position, raw, tuned = joined[:, self._believed.shape[1] - before :]
+        self._believed = joined[:, -self._chunk :]
+        phase_rad, gain = corrected(position, raw, tuned, self._hop, per_sample)
         return phase_rad[before:], gain[before:]
 
+    def _per_sample(self, whole: bool) -> float:
+        """Rise of the phase: where it has to be carried on, that of the last chunk's worth of steady hops."""
+        usual = None if whole else usual_slope(self._believed[0], self._believed[1], self._hop)
+        return TURN * self._hz / self.rate_hz if usual is None else usual
+
     def _steady(self, count: int) -> BoolArray:
-        """Which of the next `count` hops to believe; all that are seen where there has been no steady one."""
+        """Which of the next `count` hops to believe; those seen, where many are and none is steady."""
         told = self._told
         size = self._looked[2, max(0, told - AROUND) : told + count + AROUND]
         lack = max(0, AROUND - told), told + count + AROUND - self._looked.shape[1]
@@ -213,5 +230,5 @@ class Tracker:
             size = np.pad(size, (lack[0], max(0, lack[1])), "edge")
         seen = self._looked[3, told : told + count] > 0
         steady = is_steady(size, seen)
-        alone = count >= self._chunk // 2 or self._anchor is None
+        alone = self._anchor is None or 2 * np.count_nonzero(seen) >= self._chunk
         return seen if alone and not steady.any() else steady

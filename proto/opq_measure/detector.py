@@ -11,18 +11,14 @@ Source: IEC 61000-4-30:2015, 5.4 (thresholds, hysteresis, sliding reference) and
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from opq_measure.curves import LINE_PERCENT
+from opq_measure.crossings import Crossing, Crossings
 from opq_measure.disturbance import Disturbance, Seen
-from opq_measure.ends import REACH, SHORT_WINDOWS, Surroundings
-from opq_measure.frequency import cycles_per_window
+from opq_measure.ends import REACH, Surroundings
 from opq_measure.limits import Limits
 from opq_measure.one_cycle import AROUND, cycle_lengths, one_cycle_rms, usual_length
 from opq_measure.rapid_change import RapidChange, RapidChanges, RapidLimits
 from opq_measure.recent import Recent
-from opq_measure.reference import SlidingReference
-from opq_measure.signal import BoolArray, FloatArray, SignalArray
+from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.windows import Window
 
 KEPT = 3 * REACH
@@ -33,7 +29,10 @@ LEAST_EDGES = 8
 
 @dataclass(frozen=True, slots=True)
 class Onset:
-    """A dip or swell has begun at `start_sample`, good to a cycle; its Disturbance tells it finer."""
+    """A dip or swell has begun at `start_sample`, good to a cycle; its Disturbance tells it finer.
+
+    `percent` is the first Urms(1/2) beyond the threshold, of the reference.
+    """
 
     number: int
     kind: str
@@ -44,24 +43,6 @@ class Onset:
 Notice = Onset | Disturbance | RapidChange
 
 
-@dataclass(slots=True)
-class _Event:
-    """An event under way, or one whose ends wait for what comes behind them."""
-
-    number: int
-    sign: int
-    reference_v: float
-    first: int
-    worst_percent: float
-    stop: int | None = None
-    start_sample: float | None = None
-    cycle: float = 0.0
-    """Samples per cycle before it, or, of one that was there first, in it."""
-
-    def short(self) -> bool:
-        return self.stop is not None and self.stop - self.first <= SHORT_WINDOWS
-
-
 class Detector:
     """Events of one run of samples.
 
@@ -69,7 +50,8 @@ class Detector:
         rate_hz: samples per second.
         nominal_v: Udin, the declared voltage to which `limits` refer.
         v_per_lsb: volts per count, when the samples are counts.
-        sliding: thresholds follow the sliding reference (4-30, 5.4.4) instead of Udin.
+        sliding: thresholds follow the sliding reference (4-30, 5.4.4) instead of Udin; its 10/12 cycles are
+            counted from the run's beginning and not begun anew at ten minutes.
         rapid_change: look for rapid voltage changes, too.
     Raises:
         ValueError: `nominal_v`, `rate_hz`, `nominal_hz` or `v_per_lsb` is not a positive number.
@@ -99,27 +81,22 @@ class Detector:
         self._rate_hz, self._nominal_v, self._nominal_hz = rate_hz, nominal_v, nominal_hz
         self._limits = limits or Limits()
         self._v_per_lsb = v_per_lsb
-        self._reference = SlidingReference(nominal_v)
+        self._crossings = Crossings(self._limits, nominal_v, nominal_hz, sliding)
         self._rapid_limits = rapid_change
-        self._window = 2 * cycles_per_window(nominal_hz) if sliding else None
-        self._numbers = 0
         self._begin_run(0)
 
     def _begin_run(self, first_sample: int) -> None:
         self._recent = Recent(first_sample)
-        self._first_sample = first_sample
-        self._decided = 0
-        self._open: _Event | None = None
-        self._waiting: list[_Event] = []
-        self._window_rms: list[float] = []
-        self._touched = False
+        self._crossings.begin_run()
         self._rapid = RapidChanges(self._rapid_limits, self._nominal_hz) if self._rapid_limits else None
+        self._decided = 0
+        self._waiting: list[Crossing] = []
         self._ended = False
 
     @property
     def reference_v(self) -> float:
         """What percents refer to now: Udin, or the sliding reference."""
-        return self._reference.volts
+        return self._crossings.reference_v
 
     def push(self, volts: SignalArray, half_edges: FloatArray) -> list[Notice]:
         """The samples that follow, and the half-cycle edges that became final; what they tell.
@@ -141,15 +118,23 @@ class Detector:
 
         The first window of a run ends the run before it: a gap. Positions then count on the Box's
         axis, and what lies behind the last whole window of a run is not seen.
+
+        Raises:
+            ValueError: samples are missing before it.
         """
         notices: list[Notice] = []
-        if window.index == 0:
+        if window.index == 0 or not self._recent.stop_edge:
             notices = self.end() if self._recent.stop_edge else []
             self._begin_run(window.first_sample)
+        known = self._recent.stop_sample - window.first_sample
+        if known < 0:
+            raise ValueError(
+                f"window {window.index} does not follow the one before, {-known} samples are missing"
+            )
         edges = window.first_sample + window.half_edges
         if self._recent.stop_edge:
             edges = edges[edges > self._recent.edges[-1] + self._rate_hz / self._nominal_hz / 8]
-        return notices + self.push(window.volts[self._recent.stop_sample - window.first_sample :], edges)
+        return notices + self.push(window.volts[known:], edges)
 
     def end(self) -> list[Notice]:
         """The run ends here: what was still waiting; an event under way is told as open."""
@@ -182,79 +167,20 @@ class Detector:
         return one_cycle_rms(recent.volts, starts - begin, ends - begin) * self._v_per_lsb
 
     def _decide(self, rms_v: FloatArray, first: int) -> list[Notice]:
-        """Onsets and rapid changes of the values that follow; events that are over go to the waiting ones."""
-        notices: list[Notice] = []
-        beyond = np.zeros(len(rms_v), dtype=np.bool_)
-        at = 0
-        while at < len(rms_v):
-            stop = len(rms_v)
-            if self._window is not None:
-                stop = min(stop, at + self._window - (first + at) % self._window)
-            notices += self._follow(rms_v[at:stop], first + at, beyond[at:stop])
-            if self._window is not None:
-                self._renew_reference(rms_v[at:stop], first + at, bool(beyond[at:stop].any()))
-            at = stop
+        """Onsets and rapid changes of the values that follow; what begins waits for its ends."""
+        begun, beyond = self._crossings.push(rms_v, first)
+        self._waiting += begun
+        notices: list[Notice] = [self._onset(each) for each in begun]
         if self._rapid is not None:
-            middles = (
-                self._recent.positions(first, first + len(rms_v))
-                + self._recent.positions(first + 2, first + 2 + len(rms_v))
-            ) / 2
+            stop = first + len(rms_v)
+            middles = (self._recent.positions(first, stop) + self._recent.positions(first + 2, stop + 2)) / 2
             notices += self._rapid.push(rms_v * (100 / self._nominal_v), middles, beyond)
         return notices
 
-    def _follow(self, rms_v: FloatArray, first: int, beyond: BoolArray) -> list[Notice]:
-        """Thresholds and hysteresis, with one reference for all values; `beyond` is marked inside events."""
-        percent = rms_v * (100 / self._reference.volts)
-        sag = self._limits.sag_percent - LINE_PERCENT  # on a line is inside
-        swell = self._limits.swell_percent + LINE_PERCENT
-        hysteresis = self._limits.hysteresis_percent
-        onsets: list[Notice] = []
-        at = 0
-        while at < len(percent):
-            event = self._open
-            if event is None:
-                outside = (percent[at:] < sag) | (percent[at:] > swell)
-                if not outside.any():
-                    break
-                at += int(outside.argmax())
-                event = self._begin(first + at, float(percent[at]), -1 if percent[at] < sag else 1)
-                onsets.append(self._onset(event))
-            low = event.sign < 0
-            back = np.flatnonzero(
-                percent[at:] >= sag + hysteresis if low else percent[at:] <= swell - hysteresis
-            )
-            stop = at + int(back[0]) if len(back) else len(percent)
-            if stop > at:
-                beyond[at:stop] = True
-                worst = float(percent[at:stop].min() if low else percent[at:stop].max())
-                event.worst_percent = (min if low else max)(event.worst_percent, worst)
-            if len(back):
-                event.stop = first + stop
-                self._open = None
-            at = stop
-        return onsets
-
-    def _begin(self, first: int, percent: float, sign: int) -> _Event:
-        event = _Event(self._numbers, sign, self._reference.volts, first, percent)
-        self._numbers += 1
-        self._open = event
-        self._waiting.append(event)
-        return event
-
-    def _onset(self, event: _Event) -> Onset:
+    def _onset(self, event: Crossing) -> Onset:
         start, _, stop = self._recent.positions(event.first, event.first + 3)
         kind = "sag" if event.sign < 0 else "swell"
-        return Onset(event.number, kind, float((start + stop) / 2), event.worst_percent)
-
-    def _renew_reference(self, rms_v: FloatArray, first: int, flagged: bool) -> None:
-        """Usr by the rms of 10/12 cycles: every second value, for a value spans a cycle."""
-        assert self._window is not None
-        self._window_rms += rms_v[first % 2 :: 2].tolist()
-        self._touched |= flagged
-        if (first + len(rms_v)) % self._window == 0:
-            mean = math.fsum(value * value for value in self._window_rms) / len(self._window_rms)
-            self._reference.take(math.sqrt(mean), self._touched)
-            self._window_rms, self._touched = [], False
+        return Onset(event.number, kind, float((start + stop) / 2), event.first_percent)
 
     def _settle(self) -> list[Notice]:
         """Give the events, in order, whose ends have enough behind them."""
@@ -271,7 +197,7 @@ class Detector:
     def _reached(self, half_edge: int) -> bool:
         return self._ended or self._recent.stop_edge > half_edge + REACH
 
-    def _finish(self, event: _Event) -> Disturbance:
+    def _finish(self, event: Crossing) -> Disturbance:
         assert event.start_sample is not None
         start, cycle = event.start_sample, event.cycle
         if event.stop is None:
@@ -297,7 +223,7 @@ class Detector:
             open_at_start=event.first == 0,
         ).named(self._rate_hz, self._nominal_hz, self._limits)
 
-    def _find_start(self, event: _Event) -> None:
+    def _find_start(self, event: Crossing) -> None:
         around, begin = self._surroundings(event.first, event.first, event.first)
         event.cycle = around.cycle
         if event.first == 0:
@@ -306,13 +232,13 @@ class Detector:
         level = self._level(event, self._limits.threshold_percent(event.sign))
         event.start_sample = begin + around.passing(level, event.sign, 0)
 
-    def _find_end(self, event: _Event, stop: int) -> tuple[float, float]:
+    def _find_end(self, event: Crossing, stop: int) -> tuple[float, float]:
         """Position of the end, and samples per cycle behind it."""
         around, begin = self._surroundings(stop - 1, stop, stop)
         level = self._level(event, self._limits.back_percent(event.sign))
         return begin + around.passing(level, event.sign, -1), around.cycle
 
-    def _find_both(self, event: _Event, stop: int, start: float, end: float) -> tuple[float, float]:
+    def _find_both(self, event: Crossing, stop: int, start: float, end: float) -> tuple[float, float]:
         """Both ends of a short event, if that can be told better together."""
         around, begin = self._surroundings(event.first, stop, event.first)
         found = around.dip(start - begin, end - begin)
@@ -328,7 +254,7 @@ class Detector:
         cycle = usual_length(outside if len(outside) >= LEAST_EDGES else edges)
         return Surroundings(volts, edges, window - half, cycle), begin
 
-    def _level(self, event: _Event, percent: float) -> float:
+    def _level(self, event: Crossing, percent: float) -> float:
         return event.reference_v * percent / 100 / self._v_per_lsb
 
 

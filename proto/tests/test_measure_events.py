@@ -366,3 +366,17 @@ def test_what_cannot_be_is_refused() -> None:
     assert detector.end() == []
     with pytest.raises(ValueError, match="ended"):
         detector.push(np.zeros(1), np.empty(0))
+
+
+def test_windows_may_begin_within_a_run_and_one_that_is_missing_is_told() -> None:
+    cut = Windows(60.0)
+    windows = cut.push(Samples(eventful(), 5_000, RATE_HZ, None)) + cut.end()
+    detector = Detector(RATE_HZ)
+    notices = [notice for window in windows[20:] for notice in detector.push_window(window)] + detector.end()
+    found = [each for each in notices if isinstance(each, Disturbance)]
+    assert [each.kind for each in found] == ["interruption", "swell", "sag"]
+    assert found[1].start_sample == pytest.approx(5_000 + 7 * RATE_HZ, abs=1)
+    gapped = Detector(RATE_HZ)
+    gapped.push_window(windows[0])
+    with pytest.raises(ValueError, match="does not follow"):
+        gapped.push_window(windows[5])

@@ -1,0 +1,207 @@
+"""Every figure of `bench measure`: the core beside pqopen-lib.
+
+Signals: 12 kS/s, a fundamental of 120 V with harmonics of 3 % in all (2, 2, 0.88 and 0.5 % of orders 3, 5, 7
+and 9), every phase random, white noise 60 or 78 dB under the fundamental or none; the frequency of each drawn
+evenly from 57 to 63 Hz or from 42.5 to 69 Hz. What is true comes from the generator's closed forms. The bound
+is that of Cramer and Rao for a real sinusoid with unknown DC, amplitude and phase.
+
+A row that is worse than its limit or than the peer's says why.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from opq_hil.mains import MIX_3_PERCENT, mains
+from opq_hil.truth import Truth
+from opq_measure.bound import bound_hz
+from opq_measure.harmonics import spectrum_of
+from opq_measure.one_second import one_second_hz
+from opq_measure.rms import half_cycle_rms_v
+from opq_measure.signal import FloatArray, Samples
+from opq_measure.windows import Windows
+from opq_tools.bench import Baseline, Case, Result, case
+from opq_tools.benchmarks import peer
+from opq_tools.benchmarks.measure import core, dips
+
+RATE_HZ, NOMINAL_HZ = 12_000.0, 60.0
+BANDS = ((57.0, 63.0), (42.5, 69.0))
+NOISES_DB = (60.0, 78.0, None)
+SIGNALS, QUICK_SIGNALS = 40, 4
+"""Per band and noise, each of SECONDS behind the peer's settling."""
+SECONDS = 10
+CPU_S, CPU_RUNS = 20, 5
+BLOCK = 2400
+PERCENT = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A figure of both: `figure` of the errors in `key`, times `scale`, held to `limit`."""
+
+    text: str
+    key: str
+    unit: str
+    scale: float
+    limit: float | None
+    figure: str
+    """"sigma", "bias", "rms" or "largest"."""
+    because: str = ""
+    """Why it may be worse than its limit or the peer's; said only where it is."""
+
+
+REMEMBERS = "the peer is below the bound of one cycle (2.9, 0.35 mHz): its low-pass remembers those before"
+SHORT_ROWS: Mapping[float, tuple[Row, ...]] = {
+    60.0: (
+        Row("frequency, 1.5 cycles: sigma", "short_hz", "mHz", 1e3, 1.5, "sigma"),
+        Row("frequency, one cycle: sigma", "cycle_hz", "mHz", 1e3, 3.3, "sigma", REMEMBERS),
+    ),
+    78.0: (
+        Row("frequency, 1.5 cycles: sigma", "short_hz", "mHz", 1e3, 0.2, "sigma"),
+        Row("frequency, one cycle: sigma", "cycle_hz", "mHz", 1e3, 0.4, "sigma", REMEMBERS),
+    ),
+}
+OWN_NOISE = "the noise of one window itself, sigma over the root of its samples"
+QUANTITIES = (
+    ("rms of a cycle", "cycle_v", "%", 0.01),
+    ("rms of a half cycle", "half_v", "%", 0.01),
+    ("rms of 12 cycles", "window_v", "%", 0.01),
+    ("THD", "thd", "% points", 0.005),
+    ("order 2 to 50", "orders", "% of fund.", 0.01),
+)
+CLEAN_ROWS = tuple(
+    Row(f"{text}: largest error", key, unit, PERCENT, limit, "largest")
+    for text, key, unit, limit in QUANTITIES
+)
+NOISY_ROWS = tuple(
+    Row(f"{text}: {words} error", key, unit, PERCENT, limit, figure, OWN_NOISE)
+    for text, key, unit, limit in QUANTITIES
+    for words, figure in (("rms", "rms"), ("largest", "largest"))
+)
+
+
+def signal(band: tuple[float, float], noise_db: float | None, seed: int) -> tuple[FloatArray, Truth]:
+    """One of the signals."""
+    frequency_hz = float(np.random.default_rng((seed, 0xF)).uniform(*band))
+    return mains(
+        peer.SETTLE_S + SECONDS,
+        RATE_HZ,
+        frequency_hz=frequency_hz,
+        harmonics=MIX_3_PERCENT,
+        noise_db=noise_db,
+        random_phases=True,
+        seed=seed,
+    )
+
+
+def compared(band: tuple[float, float], noise_db: float | None, count: int) -> list[Case]:
+    """Every row of one band and noise."""
+    ours: dict[str, list[FloatArray]] = {}
+    theirs: dict[str, list[FloatArray]] = {}
+    for seed in range(count):
+        volts, truth = signal(band, noise_db, seed)
+        for found, errors in (
+            (ours, core.errors(volts, truth, RATE_HZ, NOMINAL_HZ)),
+            (theirs, peer.errors(volts, truth, RATE_HZ, NOMINAL_HZ)),
+        ):
+            for key, values in errors.items():
+                found.setdefault(key, []).append(values)
+    where = f"{band[0]:g}-{band[1]:g} Hz, {'no noise' if noise_db is None else f'{noise_db:g} dB'}"
+    rows = CLEAN_ROWS
+    if noise_db is not None:
+        rows = (*_one_second_rows(band, noise_db), *SHORT_ROWS[noise_db], *NOISY_ROWS)
+    cases = []
+    for row in rows:
+        mine = np.concatenate(ours[row.key])
+        peers = np.concatenate(theirs[row.key]) if row.key in theirs else None
+        cases.append(_case(f"{row.text}, {where}", row, mine, peers))
+    return cases
+
+
+def _one_second_rows(band: tuple[float, float], noise_db: float) -> tuple[Row, ...]:
+    bound = bound_hz(round(RATE_HZ), RATE_HZ, NOMINAL_HZ, noise_db)
+    most = 1.1 if band == BANDS[0] else 1.2
+    text = "frequency, 1 s"
+    return (
+        Row(f"{text}: sigma / bound of {1e6 * bound:.2f} uHz", "second_hz", "", 1 / bound, most, "sigma"),
+        Row(f"{text}: bias", "second_hz", "uHz", 1e6, 0.5, "bias"),
+    )
+
+
+def _case(name: str, row: Row, mine: FloatArray, peers: FloatArray | None) -> Case:
+    value = row.scale * FIGURES[row.figure](mine)
+    theirs = None if peers is None else row.scale * FIGURES[row.figure](peers)
+    size = np.abs(mine) * row.scale
+    found = Case(
+        name, value, row.unit, float(np.median(size)), float(size.min()), float(size.max()), len(mine),
+        row.limit, theirs,
+    )  # fmt: skip
+    return replace(found, because=row.because or "reason unknown") if beaten(found) else found
+
+
+FIGURES = {
+    "sigma": lambda errors: float(np.std(errors)),
+    "bias": lambda errors: float(abs(np.mean(errors))),
+    "rms": lambda errors: float(np.sqrt(np.mean(errors**2))),
+    "largest": lambda errors: float(np.abs(errors).max()),
+}
+
+
+def beaten(row: Case) -> bool:
+    """Whether a figure is worse than its limit or than the peer's."""
+    return any(other is not None and row.value > other for other in (row.limit, row.peer))
+
+
+def standard_set_ms(volts: FloatArray) -> float:
+    """CPU of rms (cycle, half cycle, 12 cycles), harmonics with THD, 12-cycle frequency; ms per s of signal.
+
+    A stream in blocks of 0.2 s: tracked, cut into windows, and each window measured as it comes.
+    """
+    windows = Windows(NOMINAL_HZ)
+    began = time.process_time()
+    for first in range(0, len(volts), BLOCK):
+        for window in windows.push(Samples(volts[first : first + BLOCK], first, RATE_HZ)):
+            half_cycle_rms_v(window.volts, window.half_edges)
+            found = spectrum_of([window], len(window.edges) - 1)
+            found.subgroups()
+            found.thd()
+    return 1e3 * (time.process_time() - began) * RATE_HZ / len(volts)
+
+
+def second_ms(volts: FloatArray) -> float:
+    """CPU of the frequency over each second, ms per second of signal."""
+    size = round(RATE_HZ)
+    began = time.process_time()
+    for first in range(0, len(volts) - size + 1, size):
+        one_second_hz(volts[first : first + size], RATE_HZ, NOMINAL_HZ)
+    return 1e3 * (time.process_time() - began) * RATE_HZ / len(volts)
+
+
+def costs() -> tuple[list[Case], Baseline]:
+    """CPU of ours and of the peer, in turns."""
+    volts, _ = mains(CPU_S, RATE_HZ, frequency_hz=59.7, harmonics=MIX_3_PERCENT, noise_db=60, seed=1)
+    ours, theirs, second = [], [], []
+    for _ in range(CPU_RUNS):
+        ours.append(standard_set_ms(volts))
+        theirs.append(peer.measured(volts, RATE_HZ, NOMINAL_HZ).cpu_ms_per_s)
+        second.append(second_ms(volts))
+    cpu = case("CPU of the standard set", "ms/s", ours)
+    base = Baseline("CPU of the standard set", case("peer", "ms/s", theirs).value, "ms/s (pqopen-lib)")
+    cpu = replace(cpu, limit=base.value, peer=base.value)
+    return [cpu, replace(case("CPU of the frequency over 1 s", "ms/s", second), limit=5.0)], base
+
+
+def run(quick: bool) -> Result:
+    """Every row; quick: a tenth of the signals.
+
+    Raises:
+        peer.NoPeerError: the peer is not installed.
+    """
+    cases, base = costs()
+    for noise_db in NOISES_DB:
+        for band in BANDS:
+            cases += compared(band, noise_db, QUICK_SIGNALS if quick else SIGNALS)
+    cases += dips.cases(quick)
+    return Result(tuple(cases), base, cases[0].value / base.value)

@@ -55,7 +55,7 @@ def fit_harmonics(
         volts: (n,) counts or volts, at least one cycle and 2 * orders + 4 samples.
         near_hz: within 0.3 cycles per stretch of the frequency: 0.3 Hz for a second, 10 Hz for 1.5 cycles.
         orders: fewer are taken where the rate is too low for them.
-        steps: most Gauss-Newton steps.
+        steps: most Gauss-Newton steps before the last one, which is always made.
     Raises:
         ValueError: too few samples, or `near_hz` is no frequency below FREE of the rate.
 

@@ -113,6 +113,10 @@ class Disturbance:
         """rms of white noise on top."""
         return 0.0
 
+    def highest_hz(self, grid_hz: float) -> float:
+        """Highest frequency of what it puts on top."""
+        return 0.0
+
     def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
         """Moments at which the voltage or its slope is not smooth."""
         tail_s = self.tail_s()

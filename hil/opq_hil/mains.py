@@ -38,7 +38,7 @@ class Mains:
     """A voltage from sample 0 on, as one converter sees it.
 
     Raises:
-        ValueError: a rate that is not positive, or a harmonic or tone beyond half the rate.
+        ValueError: a rate that is not positive, or a frequency beyond half the rate.
     """
 
     rate_hz: float = 12_000.0
@@ -60,17 +60,21 @@ class Mains:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rate_hz) and self.rate_hz > 0):
             raise ValueError(f"rate_hz is {self.rate_hz}; want a positive number")
-        orders = [1, *(harmonic.order for harmonic in self.wave.harmonics)]
-        tones_hz = [abs(tone.hz) for tone in self.wave.tones]
-        highest_hz = max([max(orders) * self.grid.frequency_hz, *tones_hz])
-        if not highest_hz < self.rate_hz / 2:
-            raise ValueError(
-                f"{highest_hz:g} Hz at {self.rate_hz:g} samples/s; want below half of it, or it folds back"
-            )
+        if not self.highest_hz < self.rate_hz / 2:
+            told = f"{self.highest_hz:g} Hz at {self.rate_hz:g} samples/s"
+            raise ValueError(f"{told}; want below half of it, or it folds back")
         placed, grid = place_all(self.disturbances, self.grid)
         object.__setattr__(self, "placed", placed)
         object.__setattr__(self, "turned_grid", grid)
         object.__setattr__(self, "_kept", {})
+
+    @property
+    def highest_hz(self) -> float:
+        """Of harmonics, tones and what disturbances put on top; steps have no highest."""
+        orders = [1, *(harmonic.order for harmonic in self.wave.harmonics)]
+        tones_hz = [abs(tone.hz) for tone in self.wave.tones]
+        on_top_hz = [each.highest_hz(self.grid.frequency_hz) for each in self.disturbances]
+        return max([max(orders) * self.grid.frequency_hz, *tones_hz, *on_top_hz])
 
     def volts(self, first: int, count: int) -> FloatArray:
         """(count,) float64, volts from sample `first` on: what the converter reads, times its v_per_lsb.

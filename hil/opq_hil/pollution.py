@@ -20,6 +20,9 @@ class HarmonicDistortion(Disturbance):
     usual_s: ClassVar[float] = 1.0
     harmonics: tuple[Harmonic, ...] = (Harmonic(5, 8.0), Harmonic(7, 5.0))
 
+    def highest_hz(self, grid_hz: float) -> float:
+        return grid_hz * max((harmonic.order for harmonic in self.harmonics), default=0)
+
     def added(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
         return np.asarray(wave.peak_v * shape(self.harmonics, at.cycles, fundamental=False))
 
@@ -31,6 +34,9 @@ class Interharmonics(Disturbance):
     kind: ClassVar[str] = "interharmonics"
     usual_s: ClassVar[float] = 1.0
     tones: tuple[Tone, ...] = (Tone(175.0, 2.0),)
+
+    def highest_hz(self, grid_hz: float) -> float:
+        return max((abs(tone.hz) for tone in self.tones), default=0.0)
 
     def added(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
         return np.asarray(wave.peak_v * sum(tone.shape(at.t_s) for tone in self.tones))
@@ -52,6 +58,9 @@ class MainsSignalling(Disturbance):
         Disturbance.check(self)
         if set(self.bits) - {"0", "1"} or not self.bit_s > 0:
             raise ValueError(f"bits is {self.bits!r} of {self.bit_s} s; want zeros and ones, longer than 0 s")
+
+    def highest_hz(self, grid_hz: float) -> float:
+        return abs(self.signal_hz)
 
     def added(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
         tone = wave.peak_v * Tone(self.signal_hz, self.percent).shape(at.t_s - span.start_s)

@@ -37,6 +37,11 @@ class ImpulsiveTransient(Disturbance):
     def tail_s(self) -> float:
         return TAIL * self.decay_s
 
+    def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
+        """Also where the exponentials have fallen, for an integral's parts."""
+        falls = np.array([0.0, 1.0, 3.0, 8.0, 16.0])
+        return span.start_s + np.concatenate((self.rise_s * falls, self.decay_s * falls, [self.tail_s()]))
+
     def peak_v(self, wave: Wave) -> float:
         """The largest value of what is added, with its sign."""
         return self.peak_pu * wave.peak_v
@@ -84,6 +89,13 @@ class OscillatoryTransient(Disturbance):
 
     def tail_s(self) -> float:
         return TAIL * self.decay_s
+
+    def highest_hz(self, grid_hz: float) -> float:
+        return self.ring_hz
+
+    def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
+        """Also where the envelope has fallen, for an integral's parts."""
+        return np.asarray(span.start_s + self.decay_s * np.array([0.0, 1.0, 3.0, 8.0, 16.0, TAIL]))
 
     def peak_v(self, wave: Wave) -> float:
         """The envelope at the start."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from opq_hil.courses import FloatArray
 from opq_hil.disturbance import Placed, combined_kind
 from opq_hil.grid import Grid
-from opq_hil.quadrature import integrals
+from opq_hil.quadrature import TURNS, integrals
 from opq_hil.wave import ORDERS
 
 if TYPE_CHECKING:
@@ -161,7 +161,8 @@ class Truth:
             turn = np.exp(-2j * math.pi * np.mod(self.grid.cycles(t_s), 1.0))
             return np.asarray(self.mains.clean_v(t_s)[:, None] * turn[:, None] ** np.arange(1, ORDERS + 1))
 
-        found = self._integrals(lines, np.array([begin_s, end_s]))[0]
+        highest_hz = self.mains.highest_hz + ORDERS * self.grid.frequency_hz
+        found = self._integrals(lines, np.array([begin_s, end_s]), highest_hz)[0]
         return np.asarray(1j * math.sqrt(2) / (end_s - begin_s) * found, dtype=np.complex128)
 
     def thd_percent_between(self, start: float, stop: float) -> float:
@@ -171,11 +172,17 @@ class Truth:
 
     def _squares(self, bounds: FloatArray) -> FloatArray:
         """(b - 1,) integral of the squared voltage between neighbouring positions, in V2s."""
-        return np.asarray(self._integrals(lambda t_s: self.mains.clean_v(t_s) ** 2, self.t_s(bounds)).real)
+        highest_hz = 2 * self.mains.highest_hz
+        found = self._integrals(lambda t_s: self.mains.clean_v(t_s) ** 2, self.t_s(bounds), highest_hz)
+        return np.asarray(found.real)
 
     def _integrals(
-        self, integrand: Callable[[FloatArray], NDArray[np.inexact]], bounds_s: FloatArray
+        self,
+        integrand: Callable[[FloatArray], NDArray[np.inexact]],
+        bounds_s: FloatArray,
+        highest_hz: float,
     ) -> NDArray[np.inexact]:
         grid = self.grid
         breaks = [np.empty(0), *(one.disturbance.breaks_s(one.span, grid) for one in self.disturbances)]
-        return integrals(integrand, bounds_s, np.concatenate(breaks), 0.25 / grid.frequency_hz)
+        step_s = min(1 / grid.frequency_hz, TURNS / highest_hz)
+        return integrals(integrand, bounds_s, np.concatenate(breaks), step_s)

@@ -130,6 +130,7 @@ def test_stamps_are_off_as_told_and_missing_samples_end_a_run() -> None:
         lambda: mains(1, harmonics={101: 1.0}),
         lambda: mains(1, harmonics={1: 1.0}),
         lambda: mains(1, tones=[Tone(7000.0, 1.0)]),
+        lambda: mains(1, disturbances=[OscillatoryTransient(ring_hz=6500.0)]),
         lambda: Sag(depth=1.2),
         lambda: Sag(cycles=1, seconds=1),
         lambda: Sag(cycles=0),

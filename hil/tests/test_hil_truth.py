@@ -16,7 +16,7 @@ from opq_hil.phase_events import FrequencyDeviation, PhaseJump
 from opq_hil.pollution import Flicker, HarmonicDistortion
 from opq_hil.rms_events import Interruption, Profile, RapidVoltageChange, Sag, Swell
 from opq_hil.sample_clock import SampleClock
-from opq_hil.transients import PeriodicNotching
+from opq_hil.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
 from opq_hil.wave import Harmonic, Tone
 
 PEAK_V = 120.0 * math.sqrt(2)
@@ -282,3 +282,27 @@ def test_rms_under_any_disturbances_is_that_of_dense_samples(kinds, start_s, ang
     whole = length > 1000  # not the sliver that a jump leaves
     rms_v = np.sqrt(found[whole] / length[whole])
     assert truth.half_cycle_rms_v()[whole] == pytest.approx(rms_v, rel=3e-4)
+
+
+@pytest.mark.parametrize("hz", [59.5, 2950.0, 5900.0])
+def test_the_rms_of_a_tone_up_to_half_the_rate_is_exact(hz: float) -> None:
+    _, truth = mains(1.0, voltage_v=1e-10, tones=[Tone(hz, 1e12)])  # nothing but the tone, 1 V rms
+    starts = np.array([0.0, 317.3, 5000.1])
+    stops = np.array([12_000.0, 411.9, 5003.7])
+    turns = 4 * math.pi * hz / 12_000
+    wanted = 1 - (np.sin(turns * stops) - np.sin(turns * starts)) / (turns * (stops - starts))
+    assert truth.rms_v_between(starts, stops) == pytest.approx(np.sqrt(wanted), rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ImpulsiveTransient(peak_pu=2.0, rise_s=5e-6, decay_s=5e-5, start_s=0.1),
+        OscillatoryTransient(peak_pu=2.0, ring_hz=5800.0, decay_s=0.004, start_s=0.1),
+    ],
+)
+def test_a_transient_alone_has_the_rms_of_its_energy(event) -> None:
+    _, truth = mains(0.3, voltage_v=1e-6, disturbances=[replace(event, peak_pu=1e8)])
+    wanted = replace(event, peak_pu=1e8).energy_v2s(truth.mains.wave)
+    found = truth.rms_v_between(np.array([600.0]), np.array([3000.0]))[0]
+    assert found**2 * 0.2 == pytest.approx(wanted, rel=1e-6)

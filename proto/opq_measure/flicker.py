@@ -99,7 +99,7 @@ class Flickermeter:
         self._psts: list[tuple[int, float]] = []
 
     def push(self, samples: Samples) -> list[FlickerInterval]:
-        """The intervals that are over now; Pinst runs up to a second behind the samples."""
+        """The intervals that are over now; Pinst runs up to two seconds behind the samples."""
         found = []
         if self._sensation is None or not self._goes_on(samples):
             found += self._end_run(samples.start_ns is not None)

@@ -14,6 +14,10 @@ from typing import Any
 import click
 
 BENCHMARKS = {
+    "measure": (
+        "opq_tools.benchmarks.measure.figures",
+        "Frequency, rms, harmonics, dips: error and CPU beside pqopen-lib (extra `bench`).",
+    ),
     "pipeline": (
         "opq_tools.benchmarks.pipeline",
         "Latency of each stage over 50 injected sags; CPU and memory per Box.",
@@ -25,6 +29,14 @@ BENCHMARKS = {
     "class_a": (
         "opq_tools.benchmarks.class_a.verdicts",
         "Error at the test points and influence quantities of 61000-4-30 class A, beside each limit.",
+    ),
+    "flicker": (
+        "opq_tools.benchmarks.flicker",
+        "Pinst and Pst at the tables and performance tests of 61000-4-15, four lamps; CPU, beside a peer.",
+    ),
+    "phasor": (
+        "opq_tools.benchmarks.phasor",
+        "TVE, FE and RFE of synchrophasors in the tests of C37.118.1, class P and M, beside each limit.",
     ),
 }
 """Name -> the module with `run(quick: bool) -> Result`, and its line in the list."""

@@ -7,8 +7,11 @@ Where the numbers come from, for the standard's own text was not at hand:
   their last digit is shown by what `opq-tools bench flicker` finds.
 - Harmonics with side band: 3.611 % (230 V) and 4.126 % (120 V), at 10 Hz below the harmonic, are in Fluke's
   manual of the 6105A standard (table 4-6); they are also sqrt(d / 2) of the 10 Hz row of table 1.
-- Phase jumps: their moments are in the same manual; the four values of Pst, the two voltages of the combined
-  test, and the harmonics of the distorted voltage are from memory, confirmed by no second source.
+- Phase jumps: their moments are in the same manual. The four values of Pst, the two voltages of the combined
+  test and the harmonics of the distorted voltage are from memory; the Pst and voltages fit the standard's own
+  filter to their last digit or two, the harmonics only have to change nothing.
+- One misprint may be in the script: 39 changes per minute at 120 V and 60 Hz are 1.040 % there and 1.045 % at
+  50 Hz, where 1.045 % fits both to 0.1 %. The script's value is kept.
 - The rectangular fluctuation with 20 % duty cycle is missing: its percentages could not be found.
 """
 

@@ -1,14 +1,22 @@
 """Mains as pieces: nothing lost but what is missing, stamps and rates as the clock has them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_hil.converter import Converter
+from opq_hil.generator import Generator, Signal
+from opq_hil.grid import Grid
 from opq_hil.mains import Mains
+from opq_hil.rms_events import Sag
 from opq_hil.sample_clock import SampleClock
 from opq_hil.stream import pieces
+from opq_hil.transients import PeriodicNotching
+from opq_hil.wave import Harmonic, Wave
+from opq_hil.world import NS, Played, World
 
 START_NS = 1_800_000_000_000_000_000
 
@@ -54,3 +62,24 @@ def test_a_piece_carries_the_true_rate_and_the_stamp_of_its_clock() -> None:
 def test_a_piece_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="want whole numbers"):
         next(pieces(Mains(), 10, sizes=(0,)))
+
+
+def test_a_world_of_an_emulator_plays_generated_mains_bit_for_bit(tmp_path: Path) -> None:
+    made = Mains(disturbances=(Sag(depth=0.5, start_s=0.2, cycles=4),), noise_v=0.05, converter=Converter())
+    counts = made.counts(0, 12_000)
+    World(NS, mains=Played(counts)).write(tmp_path)
+    assert np.array_equal(np.fromfile(tmp_path / "mains.i16", "<i2"), counts)
+
+
+def test_a_box_sees_live_what_mains_are_as_a_whole() -> None:
+    events = (
+        Sag(depth=0.3, start_s=0.2, cycles=5, phase_jump_deg=10.0),
+        PeriodicNotching(start_s=0.5, cycles=6),
+    )
+    grid, wave = Grid(59.8, wander_hz=0.1, wander_s=3.0), Wave(120.0, (Harmonic(3, 2.0, 30.0),), (), 0.4)
+    converter = Converter(16, 400.0)
+    live = Generator(Signal(120.0, wave.harmonics, 0.4, 0.0, converter.v_per_lsb), grid)
+    for event in events:
+        live.add(event)
+    whole = Mains(grid=grid, wave=wave, disturbances=events, converter=converter).counts(0, 12_000)
+    assert np.abs(live.counts(0, 12_000).astype(int) - whole).max() <= 1  # rounding of a half, if at all

@@ -38,7 +38,7 @@ class Mains:
     """A voltage from sample 0 on, as one converter sees it.
 
     Raises:
-        ValueError: a rate that is not positive, or a frequency beyond half the rate.
+        ValueError: a rate or frequency that is not positive, or a frequency beyond half the rate.
     """
 
     rate_hz: float = 12_000.0
@@ -60,6 +60,8 @@ class Mains:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rate_hz) and self.rate_hz > 0):
             raise ValueError(f"rate_hz is {self.rate_hz}; want a positive number")
+        if not (math.isfinite(self.grid.frequency_hz) and self.grid.frequency_hz > 0):
+            raise ValueError(f"frequency_hz is {self.grid.frequency_hz}; want a positive number")
         if not self.highest_hz < self.rate_hz / 2:
             told = f"{self.highest_hz:g} Hz at {self.rate_hz:g} samples/s"
             raise ValueError(f"{told}; want below half of it, or it folds back")

@@ -127,6 +127,7 @@ def test_stamps_are_off_as_told_and_missing_samples_end_a_run() -> None:
     "make",
     [
         lambda: mains(1, rate_hz=0),
+        lambda: mains(1, frequency_hz=-50.0),
         lambda: mains(1, harmonics={101: 1.0}),
         lambda: mains(1, harmonics={1: 1.0}),
         lambda: mains(1, tones=[Tone(7000.0, 1.0)]),

@@ -1,8 +1,9 @@
 """The fundamental under a Hann window of two of its cycles, at many places at once.
 
 The window's length follows the tuned frequency, so that DC and all harmonics fall into its zeros. Mistuned
-by a share d it lets the mirror image pass with -d / 30 of the fundamental (`unmirrored`); of the
-third harmonic d / 10 of its own amplitude is left, 1.5e-5 of the fundamental for 3 % and half a percent.
+by a share d it lets the mirror image pass with -d / 30 of the fundamental, which `unmirrored` takes out; of
+the second harmonic 2 d / 3 and of the third d / 10 of their own amplitude are left: for 2 and 3 % and a
+quarter of a percent 3e-5 and 1e-5 of the fundamental.
 
 Source: F. J. Harris, Proc. IEEE 66 (1978) 51, for the window and its transform.
 """

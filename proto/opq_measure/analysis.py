@@ -16,9 +16,10 @@ import numpy as np
 from opq_measure.cycles import track
 from opq_measure.detector import Detector
 from opq_measure.disturbances import Disturbance, Limits, disturbances_in
-from opq_measure.flicker import Flicker, flicker, lamp_for
+from opq_measure.flicker import Flicker, flicker
 from opq_measure.frequency import cycle_frequency_hz, cycles_per_window, tracked_window_frequency_hz
 from opq_measure.harmonics import spectrum
+from opq_measure.lamps import lamp_for
 from opq_measure.rms import cycle_rms_v, half_cycle_rms_v
 from opq_measure.signal import MOST_V, BoolArray, FloatArray, SignalArray
 
@@ -126,7 +127,7 @@ def analyze(
         window_thd=windows.thd(),
         flagged=flagged,
         harmonics=_mean_ratios(chosen),
-        flicker=flicker(signal, rate_hz, lamp_for(nominal_v)),
+        flicker=flicker(signal, rate_hz, lamp_for(nominal_v, nominal_hz)),
         disturbances=found,
     )
 

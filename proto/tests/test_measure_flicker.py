@@ -102,10 +102,10 @@ def test_the_frequency_of_the_mains_does_not_matter(hz: float) -> None:
 def pst_of(lamp: Lamp, changes_per_minute: float, percent: float, rate_hz: float = SLOW_HZ) -> float:
     """Pst of a rectangular fluctuation, after a minute of run-in, from UTC tick to UTC tick."""
     meter, found, block = Flickermeter(lamp), [], round(20 * rate_hz)
+    carrier = 230.0 * np.sin(2 * np.pi * lamp.nominal_hz * times(20.0, rate_hz))
     for first in range(0, round(660 * rate_hz), block):
-        t = np.arange(first, first + block) / rate_hz
-        swing = percent / 200 * square_wave(changes_per_minute / 120 * t)
-        volts = 230.0 * (1 + swing) * np.sin(2 * np.pi * lamp.nominal_hz * t)
+        turns = changes_per_minute / 120 * (np.arange(first, first + block) / rate_hz)
+        volts = (1 + percent / 200 * square_wave(turns)) * carrier
         found += meter.push(
             Samples(volts, first, rate_hz, TICK_NS - MINUTE_NS + round(first / rate_hz * 1e9))
         )

@@ -15,8 +15,8 @@ import numpy as np
 
 from opq_measure.phasor_filter import Filter, PmuClass, half_samples, shape_of, tuned
 from opq_measure.signal import FloatArray, Samples, check_signal
+from opq_measure.utc_run import SECOND_NS, UtcRun
 
-SECOND_NS = 1_000_000_000
 SQRT2 = math.sqrt(2)
 NAN = math.nan
 TUNED = 0.1
@@ -27,10 +27,6 @@ BELIEVED = 0.1
 """Least share of the power in the filter's span that the fundamental has where its phase is believed."""
 FAR = 0.3
 """A frequency this share of the tuned one away is none of the mains: noise, DC, a zero of the amplitude."""
-SLIP_NS = 100
-"""A piece whose time is this far from the run's clock sets it anew: 0.04 mrad at 60 Hz."""
-DRIFT = 1e-3
-"""Largest relative step of the rate that is a better measurement and not another signal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +45,6 @@ class Phasor:
     def value(self) -> complex:
         """rms and angle as one number."""
         return complex(self.rms_v * np.exp(1j * self.angle_rad))
-
-
-@dataclass(frozen=True, slots=True)
-class _Clock:
-    """UTC of one sample, and the rate from there on."""
-
-    sample: int
-    time_ns: int
-    rate_hz: float
 
 
 class Pmu:
@@ -84,10 +71,7 @@ class Pmu:
         self.reports_per_s = int(reports_per_s)
         self.pmu_class = pmu_class
         self._shape = shape_of(pmu_class, self.nominal_hz, self.reports_per_s)
-        self._held = np.empty(0)
-        self._first = 0
-        self._clock: _Clock | None = None
-        self._gain = 1.0
+        self._run = UtcRun()
         self._report = 0
 
     @property
@@ -102,70 +86,45 @@ class Pmu:
             ValueError: see `signal.check_signal`; or `start_ns` is not known.
         """
         check_signal(samples.volts, samples.rate_hz, self.nominal_hz)
-        if samples.start_ns is None:
-            raise ValueError("start_ns is not known, and phasors are against UTC")
-        if len(samples.volts) == 0:
+        run = self._run
+        if run.push(samples):
+            self._report = run.count_from(run.first + self._margin(run.rate_hz), self.reports_per_s)
+        if run.rate_hz == 0.0:
             return []
-        clock = self._follow(samples, samples.start_ns)
-        self._held = np.concatenate((self._held, np.asarray(samples.volts, dtype=np.float64)))
-        return self._ready(clock)
-
-    def _follow(self, samples: Samples, start_ns: int) -> _Clock:
-        """Join the piece to the run, or begin a new one; the clock for what comes."""
-        clock = self._clock
-        expected = self._first + len(self._held)
-        if (
-            clock is None
-            or samples.first_sample != expected
-            or samples.v_per_lsb != self._gain
-            or abs(samples.rate_hz / clock.rate_hz - 1) > DRIFT
-        ):
-            self._held, self._first, self._gain = np.empty(0), samples.first_sample, samples.v_per_lsb
-            self._clock = _Clock(samples.first_sample, start_ns, samples.rate_hz)
-            margin_ns = int(self._margin(samples.rate_hz) / samples.rate_hz * SECOND_NS)
-            self._report = -(-(start_ns + margin_ns) * self.reports_per_s // SECOND_NS)
-            return self._clock
-        due_ns = (samples.first_sample - clock.sample) * SECOND_NS / clock.rate_hz
-        if abs(start_ns - clock.time_ns - due_ns) > SLIP_NS:
-            clock = self._clock = _Clock(samples.first_sample, start_ns, samples.rate_hz)
-        return clock
+        margin = self._margin(run.rate_hz)
+        found = []
+        while True:
+            position = run.position(self._report, self.reports_per_s)
+            middle = round(position)
+            if middle + margin >= run.end:
+                break
+            if middle - margin >= run.first:
+                found.append(self._phasor(middle, position - middle))
+            self._report += 1
+        run.forget(middle - margin - 1)
+        return found
 
     def _margin(self, rate_hz: float) -> int:
         omega = 2 * np.pi * self.nominal_hz / rate_hz
         return half_samples(self._shape, omega * (1 - TUNED)) + 1
 
-    def _ready(self, clock: _Clock) -> list[Phasor]:
-        margin = self._margin(clock.rate_hz)
-        found = []
-        while True:
-            since_ns = (self._report * SECOND_NS - clock.time_ns * self.reports_per_s) / self.reports_per_s
-            position = clock.sample + since_ns * clock.rate_hz / SECOND_NS
-            middle = round(position)
-            if middle + margin >= self._first + len(self._held):
-                break
-            if middle - margin >= self._first:
-                found.append(self._phasor(middle, position - middle, clock.rate_hz))
-            self._report += 1
-        spare = min(middle - margin - self._first - 1, len(self._held))
-        if spare > 0:
-            self._held, self._first = self._held[spare:], self._first + spare
-        return found
-
-    def _phasor(self, middle: int, rest: float, rate_hz: float) -> Phasor:
-        nominal = 2 * np.pi * self.nominal_hz / rate_hz
-        at = middle - self._first
-        usual = nominal * round(1 / BIN) * BIN
-        first = _take(self._held, at, tuned(self._shape, usual))
+    def _phasor(self, middle: int, rest: float) -> Phasor:
+        nominal = 2 * np.pi * self.nominal_hz / self._run.rate_hz
         low, high = nominal * (1 - TUNED), nominal * (1 + TUNED)
+        first = self._take(middle, nominal)
         own = min(max(first.omega, low), high) if math.isfinite(first.omega) else nominal
-        best = _take(self._held, at, tuned(self._shape, max(low, nominal * round(own / nominal / BIN) * BIN)))
-        return self._reported(best, rest, rate_hz)
+        best = self._take(middle, max(low, nominal * round(own / nominal / BIN) * BIN))
+        return self._reported(best, rest)
 
-    def _reported(self, taken: "_Taken", rest: float, rate_hz: float) -> Phasor:
-        report = self._report
+    def _take(self, middle: int, omega: float) -> "_Taken":
+        tuned_to = tuned(self._shape, omega)
+        return _taken(self._run.frame(middle - tuned_to.half, middle + tuned_to.half + 1), tuned_to)
+
+    def _reported(self, taken: "_Taken", rest: float) -> Phasor:
+        report, rate_hz, gain = self._report, self._run.rate_hz, self._run.gain
         time_ns = report * SECOND_NS // self.reports_per_s
         if not math.isfinite(taken.omega):
-            return Phasor(time_ns, abs(taken.phasor) * self._gain / SQRT2, NAN, NAN, NAN)
+            return Phasor(time_ns, abs(taken.phasor) * gain / SQRT2, NAN, NAN, NAN)
         turn = self.nominal_hz * (report % self.reports_per_s) / self.reports_per_s % 1.0
         angle = (
             float(np.angle(taken.phasor))
@@ -175,7 +134,7 @@ class Pmu:
         )
         return Phasor(
             time_ns,
-            abs(taken.phasor) * (1 + taken.growth * rest) * self._gain / SQRT2,
+            abs(taken.phasor) * (1 + taken.growth * rest) * gain / SQRT2,
             float(np.remainder(angle + np.pi, 2 * np.pi) - np.pi),
             taken.omega * rate_hz / (2 * np.pi),
             taken.bend * rate_hz**2 / (2 * np.pi),
@@ -192,8 +151,7 @@ class _Taken:
     bend: float
 
 
-def _take(held: FloatArray, at: int, filter_: Filter) -> _Taken:
-    frame = held[at - filter_.half : at + filter_.half + 1].copy()  # aligned alike, whatever came before
+def _taken(frame: FloatArray, filter_: Filter) -> _Taken:
     real, imag, slope_real, slope_imag, bend_real, bend_imag = (filter_.kernel @ frame).tolist()
     phasor = complex(real, imag)
     power = float(frame @ (frame * filter_.weights)) - float(frame @ filter_.weights) ** 2

@@ -1,7 +1,6 @@
-"""Frequency over UTC seconds and ten seconds: whole cycles, gaps, any cutting into pieces."""
+"""Frequency over 10 s of UTC against counted cycles."""
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,91 +8,105 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.seconds import Seconds
+from opq_hil.courses import Ramp
+from opq_hil.mains import mains
+from opq_hil.rms_events import Interruption
 from opq_measure.signal import Samples
-from opq_measure.ten_seconds import TenSecondFrequency, TenSeconds
+from opq_measure.ten_seconds import TenSecondFrequency, TenSeconds, ten_seconds_of
 from opq_measure.windows import Windows
 
-RATE_HZ = 12_000.0
-EPOCH_NS = 1_700_000_000 * 10**9  # a whole ten seconds, 200 s behind a tick
+NS = 10**9
+TICK_NS = 1_800_000_000 * NS  # also a tick of ten minutes
+RATE_HZ = 6250.0  # 160 us, a whole number of ns
 
 
-def mains(hz: float, length_s: float, decibels: float, start_ns: int, seed: int = 1) -> Samples:
-    random = np.random.default_rng(seed)
-    turns = hz * np.arange(round(length_s * RATE_HZ)) / RATE_HZ + random.uniform()
-    wave = np.cos(2 * np.pi * turns)
-    for order, share in {3: 0.02, 5: 0.02, 7: 0.0088, 9: 0.005}.items():
-        wave += share * np.cos(2 * np.pi * order * turns + random.uniform(0, 2 * np.pi))
-    wave += random.normal(scale=10 ** (-decibels / 20) / math.sqrt(2), size=len(wave))
-    return Samples(170.0 * wave, 5_000, RATE_HZ, start_ns)
+def streamed(pieces: list[Samples], nominal_hz: float = 60.0) -> list[TenSeconds]:
+    cutter, meter, found = Windows(nominal_hz), TenSecondFrequency(), []
+    for piece in pieces:
+        for window in cutter.push(piece):
+            found += meter.push(window)
+    for window in cutter.end():
+        found += meter.push(window)
+    return found + meter.end()
 
 
-def ten_seconds(*pieces: Samples, nominal_hz: float = 60.0) -> list[TenSecondFrequency]:
-    windows, found = Windows(nominal_hz), TenSeconds()
-    told = [each for piece in pieces for window in windows.push(piece) for each in found.push(window)]
-    return told + [each for window in windows.end() for each in found.push(window)] + found.end()
+@pytest.mark.parametrize(("hz", "nominal_hz"), [(42.5, 50.0), (50.0, 50.0), (59.93, 60.0), (69.0, 60.0)])
+def test_whole_cycles_of_each_ten_seconds_over_their_duration(hz: float, nominal_hz: float) -> None:
+    volts, _ = mains(31.0, RATE_HZ, frequency_hz=hz, phase_deg=200.0, harmonics={3: 5.0, 5: 6.0})
+    found = list(ten_seconds_of(volts, RATE_HZ, nominal_hz, TICK_NS - 13 * NS))
+    assert [(each.start_ns - TICK_NS) // NS for each in found] == [-20, -10, 0, 10]
+    for each in found:
+        assert each.frequency_hz == pytest.approx(hz, abs=2e-5) and each.utc and not each.flagged
+    for each in found[1:3]:
+        assert each.cycles in (math.floor(10 * hz), math.floor(10 * hz) - 1)
+        assert each.coverage == pytest.approx(each.cycles / hz / 10, rel=1e-6)
 
 
-@pytest.mark.parametrize("hz", [42.5, 49.98, 50.4, 57.5, 60.0, 69.0])
-def test_ten_seconds_of_the_clock_have_their_whole_cycles(hz: float) -> None:
-    told = ten_seconds(mains(hz, 24.0, 40.0, EPOCH_NS + 6_300_000_000), nominal_hz=50.0 if hz < 55 else 60.0)
-    assert [each.start_ns - EPOCH_NS for each in told] == [0, 10 * 10**9, 20 * 10**9, 30 * 10**9]
-    assert [each.whole for each in told] == [False, True, True, False]
-    for each in told:
-        assert each.hz == pytest.approx(hz, abs=2e-4 if each.whole else 20e-3)
-    assert all(10 * hz - 2 <= each.cycles <= 10 * hz for each in told[1:3])
+def test_on_a_ramp_it_is_the_count_over_the_duration_of_the_true_cycles() -> None:
+    volts, truth = mains(11.0, RATE_HZ, frequency_hz=59.5, courses=[Ramp(0.1)])
+    (found, _) = ten_seconds_of(volts, RATE_HZ, 60.0, TICK_NS)
+    edges_s = truth.edges(1) / RATE_HZ
+    inside = edges_s[edges_s <= 10.0]
+    assert found.cycles in (len(inside) - 1, len(inside) - 2)
+    assert found.frequency_hz == pytest.approx((len(inside) - 1) / (inside[-1] - inside[0]), abs=2e-4)
 
 
-def test_a_tick_of_ten_minutes_counts_no_cycle_twice() -> None:
-    tick_ns = -(-EPOCH_NS // (600 * 10**9)) * 600 * 10**9
-    told = ten_seconds(mains(60.37, 24.0, 50.0, tick_ns - 12_000_000_000))
-    whole = [each for each in told if each.whole]
-    assert [each.start_ns - tick_ns for each in whole] == [-10 * 10**9, 0]
-    assert all(602 <= each.cycles <= 603 for each in whole)
-    assert all(each.hz == pytest.approx(60.37, abs=1e-4) for each in whole)
+def test_cycles_that_two_windows_share_at_a_tick_count_once() -> None:
+    volts, _ = mains(20.0, RATE_HZ, frequency_hz=60.37)
+    found = list(ten_seconds_of(volts, RATE_HZ, 60.0, TICK_NS - 9 * NS))
+    assert [each.cycles for each in found[:2]] == [pytest.approx(count, abs=2) for count in (543, 603)]
+    assert 48 <= found[2].cycles <= 60  # the last window is not whole
+    assert all(each.frequency_hz == pytest.approx(60.37, abs=1e-5) for each in found)
 
 
-def test_an_interruption_and_a_gap_leave_the_cycles_that_were_seen() -> None:
-    signal = mains(60.2, 10.5, 60.0, EPOCH_NS - 200_000_000)
-    signal.volts[36_000:60_000] = 0.0
-    told = next(each for each in ten_seconds(signal) if each.start_ns == EPOCH_NS)
-    assert not told.whole and 470 < told.cycles < 490
-    assert told.hz == pytest.approx(60.2, abs=2e-3)
-    signal = mains(60.2, 10.5, 60.0, EPOCH_NS - 200_000_000)
-    before = replace(signal, volts=signal.volts[:48_000])
-    after = replace(signal, volts=signal.volts[72_000:], first_sample=77_000, start_ns=signal.time_ns(72_000))
-    told = next(each for each in ten_seconds(before, after) if each.start_ns == EPOCH_NS)
-    assert not told.whole and 440 < told.cycles < 485
-    assert told.hz == pytest.approx(60.2, abs=2e-4)
+def test_a_gap_is_in_neither_count_nor_duration_and_an_empty_interval_is_not_told() -> None:
+    volts, _ = mains(60.0, RATE_HZ, frequency_hz=59.8)
+    ns = round(NS / RATE_HZ)
+    pieces = [
+        Samples(volts[a:b], a, RATE_HZ, TICK_NS + a * ns)
+        for a, b in ((0, 20_000), (30_000, 70_000), (250_000, 300_000))
+    ]
+    found = streamed(pieces)
+    assert [(each.start_ns - TICK_NS) // NS for each in found] == [0, 10, 40]
+    assert all(each.frequency_hz == pytest.approx(59.8, abs=1e-4) for each in found)
+    assert found[0].coverage == pytest.approx((20_000 + 32_500) / 62_500, abs=0.06)
 
 
-def test_ten_seconds_without_mains_are_unknown() -> None:
-    told = ten_seconds(Samples(np.zeros(130_000), 0, RATE_HZ, EPOCH_NS))
-    assert all(math.isnan(each.hz) and each.cycles == 0 and not each.whole for each in told)
+def test_where_no_fundamental_is_seen_nothing_is_counted() -> None:
+    volts, _ = mains(20.0, RATE_HZ, disturbances=[Interruption(start_s=4.0, seconds=15.0)])
+    first, second = ten_seconds_of(volts, RATE_HZ, 60.0, TICK_NS)
+    assert first.coverage == pytest.approx(0.4, abs=0.03)
+    assert first.frequency_hz == pytest.approx(60.0, abs=2e-3)
+    assert second.coverage < 0.12
 
 
-@settings(max_examples=10, deadline=None)
-@given(bounds=st.lists(st.integers(1, 40_000), max_size=20), offset_ns=st.integers(0, 10**9))
-def test_seconds_of_a_stream_are_the_same_bits_for_any_cutting(bounds: list[int], offset_ns: int) -> None:
-    signal = mains(59.7, 3.5, 60.0, EPOCH_NS + offset_ns)
-    ends = sorted({0, len(signal.volts), *bounds})
-    seconds = Seconds(60.0)
-    found = []
-    for first, last in pairwise(ends):
-        piece = replace(
-            signal, volts=signal.volts[first:last], first_sample=5_000 + first, start_ns=signal.time_ns(first)
-        )
-        found += seconds.push(piece)
-    assert found == Seconds(60.0).push(signal)
-    assert len(found) >= 2 and all(each.start_ns % 10**9 == 0 for each in found)
-    assert [each.hz for each in found] == pytest.approx([59.7] * len(found), abs=3e-5)
+def test_a_flag_is_kept_and_so_is_time_without_utc() -> None:
+    volts, _ = mains(21.0, RATE_HZ)
+    cutter, meter, found = Windows(60.0), TenSecondFrequency(), []
+    for window in [*cutter.push(Samples(volts, 0, RATE_HZ)), *cutter.end()]:
+        found += meter.push(window, flagged=window.index == 60)
+    found += meter.end()
+    assert [each.flagged for each in found] == [False, True, False]
+    assert [each.utc for each in found] == [False] * 3
+    assert found[0].frequency_hz == pytest.approx(60.0, abs=1e-6)
 
 
-def test_a_second_with_a_gap_is_left_out() -> None:
-    signal = mains(60.0, 4.0, 60.0, EPOCH_NS)
-    late = replace(signal, volts=signal.volts[18_500:], first_sample=23_500, start_ns=signal.time_ns(18_500))
-    seconds = Seconds(60.0)
-    found = seconds.push(replace(signal, volts=signal.volts[:18_000])) + seconds.push(late)
-    assert [each.start_ns - EPOCH_NS for each in found] == [0, 2 * 10**9, 3 * 10**9]
-    with pytest.raises(ValueError, match="start_ns"):
-        Seconds(60.0).push(replace(signal, start_ns=None))
+def test_a_clock_that_is_set_back_begins_anew() -> None:
+    volts, _ = mains(30.0, RATE_HZ)
+    pieces = [
+        Samples(volts[:93_750], 0, RATE_HZ, TICK_NS),
+        Samples(volts[93_750:], 100_000, RATE_HZ, TICK_NS - 100 * NS),
+    ]
+    found = streamed(pieces)
+    assert [(each.start_ns - TICK_NS) // NS for each in found] == [0, 10, -100, -90]
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.integers(1, 40_000), min_size=1, max_size=8), st.floats(55.0, 65.0))
+def test_any_blocks_give_the_same_frequencies(sizes: list[int], hz: float) -> None:
+    volts, _ = mains(12.0, RATE_HZ, frequency_hz=hz, noise_db=60)
+    cuts = np.unique(np.minimum(np.cumsum(sizes), len(volts)))
+    bounds = [0, *cuts.tolist(), len(volts)]
+    begin_ns, ns = TICK_NS - 5 * NS, round(NS / RATE_HZ)
+    pieces = [Samples(volts[a:b], a, RATE_HZ, begin_ns + a * ns) for a, b in pairwise(bounds)]
+    assert streamed(pieces) == streamed([Samples(volts, 0, RATE_HZ, begin_ns)])

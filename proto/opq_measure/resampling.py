@@ -22,7 +22,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import rfft
 
 from opq_measure.signal import FloatArray, SignalArray
 
@@ -120,7 +119,7 @@ def lines_of(resampled: FloatArray, lengths: list[float], bins: int) -> ComplexA
     """
     points = resampled.shape[1]
     held = min(bins, points // 2 + 1)
-    raw = rfft(resampled, axis=1)
+    raw = np.fft.rfft(resampled, axis=1)
     lines: ComplexArray = np.empty((len(resampled), bins), dtype=np.complex128)
     for row, from_row, length in zip(lines, raw, lengths, strict=True):
         np.multiply(from_row[:held], _gain(length, held, points), out=row[:held])

@@ -26,7 +26,7 @@ from opq_measure.hops import (
 )
 from opq_measure.phase import Track
 from opq_measure.phasors import Kernel, kernel, phasors
-from opq_measure.signal import BoolArray, FloatArray, SignalArray, check_samples, check_signal
+from opq_measure.signal import BoolArray, FloatArray, IndexArray, SignalArray, check_samples, check_signal
 
 WINDOW_S = 0.2
 """Nominal length of the 10/12-cycle window; IEC 61000-4-30:2015, 4.4. A chunk is as long."""
@@ -181,31 +181,39 @@ class Tracker:
             count = max(steady[-1] + 1 if len(steady) else 0, count - HELD)
             if count <= (0 if self._begun else CONTEXT):
                 return np.empty((4, 0))
-        position, angle, size, seen, tuned = self._looked[:, self._told : self._told + count]
-        whole = len(steady) == count
-        per_sample = self._per_sample(whole)
-        amplitude = 2 * size
-        if len(steady):
-            raw = unwrapped(position[steady], angle[steady], per_sample, self._anchor)
-            believed = np.array((position[steady], raw, tuned[steady]))
-            phase_rad, gain = self._corrected(believed, per_sample)
-            amplitude[steady] *= gain
-            if not whole:
-                per_sample = self._per_sample(whole)
-                phase_rad = carried(position, position[steady], phase_rad, per_sample, self._anchor)
-        elif self._anchor is None:
-            phase_rad = per_sample * position - np.pi / 2
-        else:
-            phase_rad = self._anchor[1] + per_sample * (position - self._anchor[0])
-        self._anchor = (float(position[-1]), float(phase_rad[-1]))
-        phase_rad = np.maximum.accumulate(phase_rad)
-        np.maximum(phase_rad, self._highest_rad, out=phase_rad)
-        self._highest_rad = float(phase_rad[-1])
+        looked = self._looked[:, self._told : self._told + count]
+        phase_rad, gain = self._phase_rad(looked, steady)
+        self._anchor = (float(looked[0, -1]), float(phase_rad[-1]))
+        told = np.empty((4, count))
+        told[0] = looked[0]
+        np.maximum.accumulate(phase_rad, out=told[1])
+        np.maximum(told[1], self._highest_rad, out=told[1])
+        self._highest_rad = float(told[1, -1])
+        told[1] += np.pi / 2  # of a cosine: the sine's zero crossings are asked for
+        np.multiply(looked[2], 2.0, out=told[2])
+        told[2, steady] *= gain
+        told[3] = looked[3]
         keep = max(0, self._told + count - AROUND)
         self._looked = self._looked[:, keep:]
         self._told += count - keep
         self._begun = True
-        return np.array((position, phase_rad + np.pi / 2, amplitude, seen))
+        return told
+
+    def _phase_rad(self, looked: FloatArray, steady: IndexArray) -> tuple[FloatArray, FloatArray]:
+        """Phases of all these hops, and what to multiply the sizes of the steady ones with."""
+        position = looked[0]
+        whole = len(steady) == len(position)
+        per_sample = self._per_sample(whole)
+        if len(steady):
+            part = looked if whole else looked[:, steady]
+            raw = unwrapped(part[0], part[1], per_sample, self._anchor)
+            phase_rad, gain = self._corrected(np.array((part[0], raw, part[4])), per_sample)
+            if not whole:
+                per_sample = self._per_sample(whole)
+                phase_rad = carried(position, part[0], phase_rad, per_sample, self._anchor)
+            return phase_rad, gain
+        since, phase = (0.0, -np.pi / 2) if self._anchor is None else self._anchor
+        return phase + per_sample * (position - since), np.empty(0)
 
     def _corrected(self, believed: FloatArray, per_sample: float) -> tuple[FloatArray, FloatArray]:
         """`hops.corrected`, with those told before beside them."""

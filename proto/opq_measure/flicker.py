@@ -27,6 +27,8 @@ PST_NS = round(PST_S * 1e9)
 SLACK_NS = 1_000_000
 """A tick counts from 1 ms before, so that a block which begins on it, give or take rounding, begins the new
 ten minutes: three hundred times less than what Pinst smooths over."""
+ON_SAMPLE = 0.01
+"""Samples; a tick as little behind one is on it: nanoseconds are rounded, and that differs by block."""
 LEAST_RATE = 20.0
 """Samples per cycle of the lamp's mains; see `signal.check_signal`."""
 MOST_PPM = 1000.0
@@ -153,7 +155,7 @@ class Flickermeter:
         return self._number == number + 1 and (number + 1) * PST_NS - start_ns < 1_000_000_000
 
     def _add_mark(self, position: float, number: int, timed: bool, sensation: Sensation) -> None:
-        self._marks.append((int(np.ceil(position / sensation.group)), number, timed))
+        self._marks.append((int(np.ceil((position - ON_SAMPLE) / sensation.group)), number, timed))
         self._number = number
 
     def _classified(self, felt: FloatArray, sensation: Sensation) -> Iterator[FlickerInterval]:

@@ -25,8 +25,6 @@ WINDOWS = 15
 """10/12-cycle windows in 150/180 cycles; 4-30:2015, 4.5."""
 TWO_HOURS_NS = 12 * TEN_MINUTES_NS
 WINDOW_NS = round(WINDOW_S * 1e9)
-GAP_NS = WINDOW_NS // 4
-"""Windows further apart than this have lost cycles between them; neighbours join to rounding."""
 TICK_NS = 10_000
 """Rounding of a start on a tick, far below a cycle; `windows` takes a hundredth of a sample as on it."""
 
@@ -47,6 +45,7 @@ class Aggregator:
         self.quantities = tuple(quantities)
         self._kind = f"{WINDOWS * cycles_per_window(nominal_hz)}_cycles"
         self._slack_ns = round(1.5e9 / nominal_hz)  # a window behind a tick begins within a cycle of it
+        self._gap_ns = round(0.5e9 / nominal_hz)  # a gap loses whole cycles; neighbours join to rounding
         self._square: BoolArray = np.repeat(
             [each.mean == "quadratic" for each in quantities], [each.width for each in quantities]
         )
@@ -72,18 +71,21 @@ class Aggregator:
         Raises:
             ValueError: the window ends before it begins, or a value has another width.
 
-        A window that does not begin behind the one before comes of a clock that was set back: what was
-        under way ends, with the coverage it has, and counting begins anew.
+        A window that does not begin behind the one before comes of a clock that was set back. Within the ten
+        minutes under way (a leap second) they go on; from further back what was under way ends, with the
+        coverage it has, and counting begins anew.
         """
         if time.end_ns <= time.start_ns:
             raise ValueError(f"window {time.start_ns} .. {time.end_ns} ns ends before it begins")
         row = self._row(values)
         found: list[Aggregate] = []
         last = self._last
-        if last is not None and (time.utc != last.utc or time.start_ns <= last.start_ns):
-            found += self.end()  # another count of time: nothing goes on from one to the other
-        elif last is not None and time.start_ns - last.end_ns > GAP_NS:
-            self._break()
+        if last is not None:
+            set_back = time.start_ns <= last.start_ns
+            if time.utc != last.utc or (set_back and not self._within_ten(time)):
+                found += self.end()  # another count of time: nothing goes on from one to the other
+            elif set_back or time.start_ns - last.end_ns > self._gap_ns:
+                self._break()
         start_ns = self._interval_of(time)
         if self._ten is not None and self._ten.start_ns != start_ns:
             found += self._close_ten()
@@ -113,9 +115,10 @@ class Aggregator:
         at = 0
         for quantity in self.quantities:
             value = values.get(quantity.name, np.nan)
-            if np.size(value) not in (1, quantity.width):
+            if np.size(value) == quantity.width:
+                row[at : at + quantity.width] = value
+            elif np.ndim(value) or not np.isnan(value):
                 raise ValueError(f"{quantity.name} has {np.size(value)} values, want {quantity.width}")
-            row[at : at + quantity.width] = value
             at += quantity.width
         return row
 
@@ -126,6 +129,9 @@ class Aggregator:
         nudge = TICK_NS if time.tick else -TICK_NS if time.overlap else 0
         passed = time.start_ns - self._origin_ns + nudge
         return self._origin_ns + passed // TEN_MINUTES_NS * TEN_MINUTES_NS
+
+    def _within_ten(self, time: WindowTime) -> bool:
+        return self._ten is not None and self._ten.start_ns == self._interval_of(time)
 
     def _slack_for(self, time: WindowTime) -> int:
         """Without UTC nothing is resynchronised: the window over the border began up to a window before."""
@@ -155,7 +161,8 @@ class Aggregator:
         ten, self._ten = self._ten, None
         end_ns = ten.start_ns + TEN_MINUTES_NS
         whole = ten.whole and self._last.end_ns >= end_ns - self._slack_ns
-        coverage = 1.0 if whole else min(ten.covered_ns / TEN_MINUTES_NS, 1.0)
+        covered_ns = ten.covered_ns - max(0, self._last.end_ns - end_ns)
+        coverage = 1.0 if whole else min(covered_ns / TEN_MINUTES_NS, 1.0)
         return [self._finished("10_min", ten, end_ns, coverage), *self._into_two(ten, coverage)]
 
     def _into_two(self, ten: Interval, coverage: float) -> list[Aggregate]:

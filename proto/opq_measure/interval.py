@@ -10,6 +10,8 @@ from opq_measure.windows import Window
 
 TEN_MINUTES_NS = 600 * 10**9
 """4-30:2015, 4.5."""
+CLOCK_SET_NS = 1_000_000
+"""A window that by UTC lasts so much longer or shorter than its samples: the clock was set within it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +29,15 @@ class WindowTime:
 
     @classmethod
     def of(cls, window: Window) -> "WindowTime":
-        """Of a window as `windows` cuts it; without UTC its time counts from the Box's sample 0."""
+        """Of a window as `windows` cuts it; without UTC its time counts from the Box's sample 0.
+
+        A clock that was set within the window (a leap second, the first fix) is taken as it is at its end.
+        """
         if window.start_ns is not None and window.end_ns is not None:
-            return cls(window.start_ns, window.end_ns, window.tick, window.overlap)
+            lasts_ns = round(float(window.edges[-1] - window.edges[0]) * 1e9 / window.rate_hz)
+            set_ns = window.end_ns - window.start_ns - lasts_ns
+            start_ns = window.start_ns if abs(set_ns) <= CLOCK_SET_NS else window.end_ns - lasts_ns
+            return cls(start_ns, window.end_ns, window.tick, window.overlap)
         start_ns, end_ns = (
             round((window.first_sample + float(edge)) * 1e9 / window.rate_hz)
             for edge in (window.edges[0], window.edges[-1])

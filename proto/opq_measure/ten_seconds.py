@@ -41,7 +41,7 @@ class TenSecondFrequency:
 
     def __init__(self) -> None:
         self._open = False
-        self._reached_ns = 0
+        self._last_ns = self._reached_ns = 0
         self._begin(0, True)
 
     def _begin(self, start_ns: int, utc: bool) -> None:
@@ -66,6 +66,9 @@ class TenSecondFrequency:
             origin_ns = time.start_ns // TEN_SECONDS_NS * TEN_SECONDS_NS if time.utc else time.start_ns
             self._begin(origin_ns, time.utc)
             self._reached_ns = time.start_ns
+        elif time.start_ns <= self._last_ns:  # set back, but not behind the start: a leap second
+            self._reached_ns = time.start_ns
+        self._last_ns = time.start_ns
         edges_ns = self._edges_ns(window, time)
         while len(edges_ns):
             border_ns = self._start_ns + TEN_SECONDS_NS
@@ -108,7 +111,7 @@ class TenSecondFrequency:
             return []
         frequency_hz = self._cycles * 1e9 / self._duration_ns if self._cycles else math.nan
         end_ns = self._start_ns + TEN_SECONDS_NS
-        coverage = self._duration_ns / TEN_SECONDS_NS
+        coverage = min(self._duration_ns / TEN_SECONDS_NS, 1.0)
         return [
             TenSeconds(self._start_ns, end_ns, frequency_hz, self._cycles, coverage, self._flagged, self._utc)
         ]

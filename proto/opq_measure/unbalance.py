@@ -17,6 +17,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_measure.interval import WindowTime
 from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.windows import Window
 
@@ -58,7 +59,8 @@ class PhaseWindow:
         if window.known:
             edges = window.edges
             phasor = fundamental(window.volts, float(edges[0]), float(edges[-1]), len(edges) - 1)
-        return cls(window.start_ns, window.end_ns, window.frequency_hz, phasor, uncertainty_ns)
+        time = WindowTime.of(window)
+        return cls(time.start_ns, time.end_ns, window.frequency_hz, phasor, uncertainty_ns)
 
     @property
     def middle_ns(self) -> int:

@@ -192,6 +192,8 @@ def test_what_cannot_be_aggregated_is_refused() -> None:
     aggregator = Aggregator((Quantity("harmonics_v", 50),))
     with pytest.raises(ValueError, match="has 49 values, want 50"):
         aggregator.push(WindowTime(0, 5), {"harmonics_v": np.zeros(49)})
+    with pytest.raises(ValueError, match="has 1 values, want 50"):
+        aggregator.push(WindowTime(0, 5), {"harmonics_v": 5.0})
     with pytest.raises(ValueError, match="ends before it begins"):
         aggregator.push(WindowTime(10, 10), {})
 
@@ -204,6 +206,47 @@ def test_a_clock_that_is_set_back_ends_what_was_under_way() -> None:
     ]
     assert [each.count for each in of("2_h", found)] == [30, 30]
     assert len(of("180_cycles", found)) == 4
+
+
+@pytest.mark.parametrize("cut", [23_500, 24_000, 24_001])
+@pytest.mark.parametrize("step_s", [1.0, 0.1, -1.0, -0.1, -3600.0, 500.0])
+def test_a_clock_that_is_set_within_a_window_loses_no_window_and_covers_no_gap(
+    cut: int, step_s: float
+) -> None:
+    """Eight seconds of samples without a gap, 100 s behind a tick; a leap second is a step of -1 s."""
+    rate_hz, start_ns = 6000.0, TICK_NS + 100 * NS
+    volts = np.sin(2 * np.pi * 60 * np.arange(48_000) / rate_hz)
+    set_ns = start_ns + round(cut * NS / rate_hz) + round(step_s * NS)
+    cutter, aggregator, found = Windows(60.0), Aggregator(QUANTITIES), []
+    pieces = [Samples(volts[:cut], 0, rate_hz, start_ns), Samples(volts[cut:], cut, rate_hz, set_ns)]
+    windows = [window for piece in pieces for window in cutter.push(piece)] + cutter.end()
+    for window in windows:
+        time = WindowTime.of(window)
+        assert time.end_ns - time.start_ns == pytest.approx(NS / 5, rel=1e-3)
+        found += aggregator.push(time, {"rms_v": 1.0})
+    found += aggregator.end()
+    tens = of("10_min", found)
+    assert sum(each.count for each in tens) == len(windows) == 40
+    assert sum(each.coverage for each in tens) == pytest.approx(8 / 600, rel=1e-3)
+    assert len(tens) == (1 if abs(step_s) <= 1 else 2)
+    assert all(each.start_ns < each.end_ns for each in found)
+
+
+def test_a_leap_second_leaves_one_value_of_its_ten_minutes() -> None:
+    """UTC's 23:59:59 comes twice: 601 s."""
+    last = windows(TICK_NS, 3000)
+    found = of("10_min", aggregate(last + windows(TICK_NS + 599 * NS, 5) + windows(TICK_NS + 600 * NS, 5)))
+    assert [(each.start_ns - TICK_NS, each.count) for each in found] == [(0, 3005), (600 * NS, 5)]
+    assert found[0].coverage == 1.0
+
+
+@pytest.mark.parametrize("lost_cycles", [0, 1, 2])
+def test_a_gap_of_a_single_cycle_is_a_gap(lost_cycles: int) -> None:
+    given = windows(TICK_NS, 1500)
+    given += windows(given[-1][0].end_ns + round(lost_cycles * NS / 60), 1500)
+    ten = of("10_min", aggregate(given))[0]
+    assert (ten.coverage == 1.0) == (lost_cycles == 0)
+    assert len(of("180_cycles", aggregate(given))) == 200
 
 
 def test_as_json_unknown_is_null() -> None:

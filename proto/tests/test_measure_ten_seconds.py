@@ -101,6 +101,16 @@ def test_a_clock_that_is_set_back_begins_anew() -> None:
     assert [(each.start_ns - TICK_NS) // NS for each in found] == [0, 10, -100, -90]
 
 
+def test_a_leap_second_makes_ten_seconds_of_eleven() -> None:
+    volts, _ = mains(12.0, RATE_HZ, frequency_hz=60.1)
+    cut = 60_000
+    late_ns = TICK_NS - NS + round(cut * NS / RATE_HZ)
+    pieces = [Samples(volts[:cut], 0, RATE_HZ, TICK_NS), Samples(volts[cut:], cut, RATE_HZ, late_ns)]
+    first, _ = streamed(pieces)
+    assert first.cycles == pytest.approx(11 * 60.1, abs=13)  # at most a window's cycles by neither clock
+    assert first.frequency_hz == pytest.approx(60.1, abs=1e-5) and first.coverage == 1.0
+
+
 @settings(max_examples=5, deadline=None)
 @given(st.lists(st.integers(1, 40_000), min_size=1, max_size=8), st.floats(55.0, 65.0))
 def test_any_blocks_give_the_same_frequencies(sizes: list[int], hz: float) -> None:

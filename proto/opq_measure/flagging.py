@@ -44,8 +44,10 @@ class Flagging:
         told = list(notices)
         found = []
         if window.index == 0:  # the detector has told the end of the run before in the same breath
-            found = self.end(told)
-            told = [notice for notice in told if notice.start_sample >= window.first_sample]
+            end = window.first_sample + len(window.volts)  # the Box may have counted from 0 again
+            new = [window.first_sample <= notice.start_sample < end for notice in told]
+            found = self.end(notice for notice, is_new in zip(told, new, strict=True) if not is_new)
+            told = [notice for notice, is_new in zip(told, new, strict=True) if is_new]
         self._take(told, window)
         self._waiting.append(window)
         while len(self._waiting) > math.ceil(LATEST_CYCLES / (len(window.edges) - 1)):

@@ -86,6 +86,25 @@ def test_an_event_that_is_open_at_the_end_of_a_run_flags_to_its_end_and_nothing_
     assert {window.index for window, _ in found if window.first_sample >= 60_000} == set(range(10))
 
 
+def test_a_box_that_counts_its_samples_from_0_again_takes_no_event_along() -> None:
+    sagging, _ = mains(4.0, RATE_HZ, disturbances=[Sag(depth=0.5, start_s=1.5, seconds=9.0)])
+    early, _ = mains(6.0, RATE_HZ, disturbances=[Sag(depth=0.5, start_s=0.3, cycles=2)])
+    cutter, detector, flagging = Windows(60.0), Detector(RATE_HZ, 120.0, 60.0), Flagging()
+    runs: list[list[bool]] = []
+    found = []
+    for piece in (Samples(sagging, 10_000, RATE_HZ), Samples(early, 0, RATE_HZ)):
+        for window in cutter.push(piece):
+            found += flagging.push(window, detector.push_window(window))
+    for window in cutter.end():
+        found += flagging.push(window, detector.push_window(window))
+    for window, flag in found + flagging.end(detector.end()):
+        if window.index == 0:
+            runs.append([])
+        runs[-1].append(flag)
+    assert [index for index, flag in enumerate(runs[0]) if flag] == list(range(7, 20))
+    assert [index for index, flag in enumerate(runs[1]) if flag] == [1]
+
+
 def test_a_dip_is_in_every_aggregate_that_holds_it_and_flags_it() -> None:
     """The whole way: samples, windows, events, flags, 3 s, 10 min, 2 h and 10 s; a tick after 12 s."""
     tick_ns = 1_800_000_000 * 10**9

@@ -64,7 +64,7 @@ def signalling_v(
 class Telegram:
     """A record from the first window above the threshold: `levels` (k,) per window, NaN where unknown.
 
-    `complete` is False when the signal ended before the record did.
+    `complete` is False when the signal, or its count of time, ended before the record did.
     """
 
     start_ns: int
@@ -95,14 +95,15 @@ class Telegrams:
         self._start_ns = self._end_ns = 0
 
     def push(self, start_ns: int, end_ns: int, level: float) -> list[Telegram]:
-        """The record that this window finishes."""
+        """The record that this window finishes; a clock that was set back ends one, too."""
+        found = self._close(False) if self._levels and end_ns <= self._end_ns else []
         if not self._levels and not level > self.threshold:  # also NaN
-            return []
+            return found
         if not self._levels:
             self._start_ns = start_ns
         self._levels.append(level)
         self._end_ns = end_ns
-        return self._close(True) if end_ns - self._start_ns >= self._record_ns else []
+        return found + (self._close(True) if end_ns - self._start_ns >= self._record_ns else [])
 
     def end(self) -> list[Telegram]:
         """The end of the run: the record under way."""

@@ -90,3 +90,12 @@ def test_a_telegram_is_recorded_from_its_first_pulse_for_the_time_asked_for() ->
     (rest,) = telegrams.end()
     assert rest.levels.tolist() == [2.0] and not rest.complete
     assert telegrams.end() == []
+
+
+def test_a_clock_that_is_set_back_ends_a_telegram() -> None:
+    telegrams = Telegrams(1.0)
+    assert telegrams.push(1000, 1200, 3.0) == []
+    (found,) = telegrams.push(200, 400, 4.0)
+    assert (found.start_ns, found.end_ns, found.levels.tolist(), found.complete) == (1000, 1200, [3.0], False)
+    (rest,) = telegrams.end()
+    assert (rest.start_ns, rest.end_ns, rest.levels.tolist()) == (200, 400, [4.0])

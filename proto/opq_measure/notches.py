@@ -29,6 +29,8 @@ LEAST = 0.03
 """Least depth told, of the fundamental's peak."""
 SIGMAS = 6.0
 """Least depth, of the noise between the notches."""
+NORMAL = 4.5
+"""Sigma of normal noise that one window in fifty exceeds; it is then looked at in full."""
 JUMP = 0.3
 """Of the least depth: a jump within one sample that begins or ends a notch."""
 MOST_SHARE = 0.4
@@ -122,10 +124,13 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
     basis = _basis(phase)
     peak = float(np.median(np.interp(edges, tracked.positions, tracked.amplitude)))
     off = part - basis @ _solved(basis, part)
-    if not peak > 0 or float(np.abs(off).max()) < 0.5 * least * peak:
+    most = float(np.abs(off).max())
+    if not peak > 0 or most < 0.5 * least * peak:
         return None  # 13 harmonics explain everything
     widest = MOST_DEGREES / 360.0 * float(np.diff(edges).mean())
     jumps = _between_jumps(part, JUMP * least * peak, widest)
+    if most < NORMAL * 1.4826 * float(np.median(np.abs(off))) and not jumps.any():
+        return None  # what they leave is noise
     wave, noise = _without_notches(basis, part, 1e-4 * peak, jumps)
     deviation = part - wave
     level = max(least * peak, SIGMAS * noise)
@@ -149,11 +154,13 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
 
 def _basis(phase: FloatArray) -> FloatArray:
     """(n, 27) DC, then cosine and sine of each order, so that the first columns are the lowest orders."""
-    order = phase[:, None] * np.arange(1, max(ORDERS) + 1)
-    basis = np.ones((len(phase), 2 * max(ORDERS) + 1))
-    basis[:, 1::2] = np.cos(order)
-    basis[:, 2::2] = np.sin(order)
-    return basis
+    basis = np.ones((2 * max(ORDERS) + 1, len(phase)))
+    turn = np.exp(1j * phase)
+    power = np.ones_like(turn)
+    for order in range(1, max(ORDERS) + 1):
+        power *= turn
+        basis[2 * order - 1], basis[2 * order] = power.real, power.imag
+    return basis.T
 
 
 def _between_jumps(part: FloatArray, least: float, widest: float) -> BoolArray:

@@ -121,35 +121,37 @@ class Tracker:
 
     def _look(self, stop: int) -> None:
         """Phasors of the hops up to `stop`, as far as their windows lie inside the run."""
-        looked = None
+        looked, usual = None, 0.0
         for _ in range(PASSES):
             tuned = kernel(self.rate_hz / self._tuned_hz)
             first = max(self._next, -(-tuned.half // self._hop))
             last = min(stop, (self._samples - tuned.half - 1) // self._hop + 1)
             if last <= first:
                 break
-            looked = self._phasors(first, last, tuned)
+            looked, usual = self._phasors(first, last, tuned)
             self._hz = self._frequency_hz(looked)
             if abs(self._hz / self._tuned_hz - 1) < MISTUNED:
                 break
             self._tuned_hz = self.nominal_hz * BIN * round(self._hz / self.nominal_hz / BIN)
         if looked is not None:
             self._looked = np.concatenate((self._looked, looked), axis=1)
-            self._usual = self._usual_size(looked[2][looked[3] > 0])
+            self._usual = usual
         self._next = stop
         keep = stop * self._hop - self._reach - self._base
         if keep > 0:
             self._volts = self._volts[keep:]
             self._base += keep
 
-    def _phasors(self, first: int, last: int, tuned: Kernel) -> FloatArray:
+    def _phasors(self, first: int, last: int, tuned: Kernel) -> tuple[FloatArray, float]:
+        """Rows of `_looked`; what the fundamental's usual size is with them."""
         looked = np.empty((5, last - first))
         looked[0] = np.arange(first * self._hop, last * self._hop, self._hop)
         looked[1:4] = phasors(self._volts, first * self._hop - self._base, self._hop, last - first, tuned)
         clear = (looked[3] > SHARE) & (looked[2] > 0)
-        looked[3] = clear & (looked[2] > FAINT * self._usual_size(looked[2][clear]))
+        usual = self._usual_size(looked[2][clear])
+        looked[3] = clear & (looked[2] > FAINT * usual)
         looked[4] = TURN * self._tuned_hz / self.rate_hz
-        return looked
+        return looked, usual
 
     def _usual_size(self, size: FloatArray) -> float:
         """The largest but a tenth of these, or what is left of what was usual."""

@@ -271,6 +271,6 @@ def test_whatever_comes_in_edges_rise_and_everything_can_be_said_in_json(
         "switched": 170.0 * np.sin(t * 0.0314) * (random.uniform(size=samples) < 0.5),
     }[kind]
     found = analyze(volts, rate_hz, 120.0, 60.0)
-    assert (np.diff(found.edges) > 0).all() and (np.diff(found.half_edges) > 0).all()
+    assert (np.diff(found.cycle_starts) > 0).all() and (np.diff(found.half_starts) > 0).all()
     assert all(event.duration_s > 0 for event in found.disturbances)
     json.dumps(found.contract("x"), allow_nan=False)

@@ -160,10 +160,12 @@ def test_a_faint_rest_of_the_mains_is_not_taken_for_it() -> None:
     assert tracked.known[(tracked.positions < 1.97 * RATE_HZ) | (tracked.positions > 6.03 * RATE_HZ)].all()
 
 
-def test_after_a_lasting_fall_the_faint_mains_become_the_usual() -> None:
-    t = seconds(30.0)
-    tracked = track(waved(60.0 * t) * np.where(t < 1, 1.0, 0.03), RATE_HZ)  # 3 %: above what is faint
-    assert tracked.known[tracked.positions > 1.05 * RATE_HZ].all()
+def test_after_ten_minutes_a_lasting_fall_to_a_hundredth_has_become_usual() -> None:
+    rate_hz = 1200.0
+    t = seconds(600.0, rate_hz)
+    tracked = track(waved(60.0 * t) * np.where(t < 1, 1.0, 0.01), rate_hz)
+    assert not tracked.known[(tracked.positions > 1.05 * rate_hz) & (tracked.positions < 360 * rate_hz)].any()
+    assert tracked.known[tracked.positions > 480 * rate_hz].all()  # 600 s * ln(0.02 / 0.01) = 416 s
 
 
 @pytest.mark.parametrize(("before", "behind"), [(60.0, 61.0), (60.0, 50.0), (50.0, 65.0)])

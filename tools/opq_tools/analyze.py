@@ -1,6 +1,7 @@
 """`opq-tools analyze FILE`: what the measurement core says of a recording.
 
-This is on the way of a 0.8 s answer, so that rich and matplotlib are imported where they are used.
+A recording is read and measured block by block, so that hours of it need the memory of their results. This
+is on the way of a 0.8 s answer, so that rich and matplotlib are imported where they are used.
 """
 
 import json
@@ -9,12 +10,19 @@ from pathlib import Path
 
 import click
 
-from opq_measure.analysis import analyze
-from opq_measure.disturbances import Limits
+from opq_measure.analysed import Analysis
+from opq_measure.analysis import BLOCK, Analyser
+from opq_measure.limits import Limits
+from opq_measure.signal import Samples
 from opq_proto.errors import OpqError, RecordingError
-from opq_tools.recordings import Facts, read_recording
+from opq_tools.progress import shown_progress
+from opq_tools.recordings import Facts, Recording, read_recording
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+class StoppedError(OpqError):
+    """Somebody pressed Ctrl-C."""
 
 
 class WrongUseError(OpqError):
@@ -56,7 +64,7 @@ def command(
     channel: str | None,
     plot: Path | None,
 ) -> None:
-    """Rms, frequency, harmonics, flicker, and every dip, swell and interruption of a recording.
+    """Rms, frequency, harmonics, flicker, and every disturbance of a recording.
 
     FILE is .i16 (with a .json beside it that says rate_hz and volts_per_lsb, or the flags), .csv, .npy, .wav
     or COMTRADE.
@@ -78,28 +86,51 @@ def command(
     except ValueError as error:
         raise WrongUseError(str(error)) from error
     given = Facts(rate_hz, volts_per_lsb, nominal_volts, nominal_hz)
-    recording = read_recording(file, given, channel)
     try:
-        analysis = analyze(
-            recording.samples,
-            recording.rate_hz,
-            recording.nominal_v,
-            recording.nominal_hz,
-            limits,
-            recording.v_per_lsb,
-        )
-    except ValueError as error:
-        raise RecordingError(f"{file}: {error}") from error
+        recording = read_recording(file, given, channel)
+        analysis = measured(recording, limits)
+    except KeyboardInterrupt as error:
+        raise StoppedError(f"{file}: stopped before the end, nothing is said of it") from error
     if plot is not None:
         from opq_tools.figure import save_figure
 
         save_figure(plot, recording, analysis, limits)
-    contract = analysis.contract(str(file))
     if as_json:
-        click.echo(json.dumps(contract, allow_nan=False))
+        _print_json(analysis, str(file))
         return
     from opq_tools.report import print_report
 
-    print_report(recording, analysis, contract)
+    print_report(recording, analysis)
     if plot is not None:
         click.echo(f"drawn into {plot}")
+
+
+def measured(recording: Recording, limits: Limits) -> Analysis:
+    """All that the core says of a recording; on a terminal it shows how far it is.
+
+    Raises:
+        RecordingError: its samples or its rate are none that anything could be measured of.
+    """
+    analyser = Analyser(recording.nominal_v, recording.nominal_hz, limits)
+    total = len(recording.samples)
+    try:
+        with shown_progress(f"measuring {recording.path.name}", total) as show:
+            for first in range(0, total, BLOCK):
+                part = recording.samples[first : first + BLOCK]
+                analyser.push(Samples(part, first, recording.rate_hz, None, recording.v_per_lsb))
+                show(first + len(part))
+        return analyser.end()
+    except ValueError as error:
+        raise RecordingError(f"{recording.path}: {error}") from error
+
+
+def _print_json(analysis: Analysis, file: str) -> None:
+    """The contract's document, its long lists some thousand rows at a time."""
+    click.echo(json.dumps(analysis.summary(file), allow_nan=False)[:-1], nl=False)
+    for name, parts in (("cycles", analysis.cycle_rows()), ("half_cycles", analysis.half_cycle_rows())):
+        click.echo(f', "{name}": [', nl=False)
+        for index, rows in enumerate(parts):
+            text = json.dumps(rows, allow_nan=False)[1:-1]
+            click.echo(f", {text}" if index else text, nl=False)
+        click.echo("]", nl=False)
+    click.echo("}")

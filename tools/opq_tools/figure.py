@@ -1,7 +1,8 @@
-"""`opq-tools analyze --plot FILE`: waveform, rms envelope and harmonics, drawn by matplotlib."""
+"""`opq-tools analyze --plot FILE`: waveform, rms envelope, harmonics and frequency, drawn by matplotlib."""
 
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import matplotlib
@@ -11,16 +12,24 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from opq_measure.analysis import Analysis
-from opq_measure.disturbances import Limits
+from opq_measure.analysed import Analysis
+from opq_measure.disturbance import Disturbance
+from opq_measure.limits import Limits
+from opq_measure.signal import FloatArray
 from opq_proto.errors import RecordingError
 from opq_tools.recordings import Recording
 from opq_tools.report import VERDICTS, excerpt, worst
 
-MOST_POINTS = 4000
+MOST_POINTS = 2000
+"""Across the picture, about two for each of its pixels; of more values their extremes are drawn."""
 LEAST_PERCENT = 1.0
 """Height of the harmonics at least; so that nothing is not drawn large."""
-INK, DIP, LIMIT = "#1f4e79", "#d9822b", "#888888"
+LEAST_V, LEAST_HZ = 0.02, 0.02
+"""Least height of rms (of nominal) and frequency: noise is not drawn large either."""
+INK, DIP, OTHER, LIMIT = "#1f4e79", "#d9822b", "#7b3294", "#888888"
+MOST_MARKS = 200
+AXES_S = ((2 * 3600.0, 3600.0, "h"), (600.0, 60.0, "min"), (0.0, 1.0, "s"))
+"""From this length on, seconds per unit, unit."""
 
 
 def save_figure(path: Path, recording: Recording, analysis: Analysis, limits: Limits) -> None:
@@ -29,9 +38,13 @@ def save_figure(path: Path, recording: Recording, analysis: Analysis, limits: Li
     Raises:
         RecordingError: the file cannot be written.
     """
-    figure, (wave, rms, bars) = plt.subplots(3, 1, figsize=(10, 9), layout="constrained")
+    figure = plt.figure(figsize=(11, 9), layout="constrained")
+    grid = figure.add_gridspec(3, 2)
+    wave, rms = figure.add_subplot(grid[0, :]), figure.add_subplot(grid[1, :])
+    hz, bars = figure.add_subplot(grid[2, 0]), figure.add_subplot(grid[2, 1])
     _draw_wave(wave, recording, analysis)
     _draw_rms(rms, analysis, limits)
+    _draw_frequency(hz, analysis)
     _draw_harmonics(bars, analysis)
     figure.suptitle(f"{recording.path.name}: {_summary(analysis)}")
     try:
@@ -54,23 +67,16 @@ def _draw_wave(axes: Axes, recording: Recording, analysis: Analysis) -> None:
     first, last = excerpt(analysis, cycles=24.0)
     volts = np.asarray(recording.samples[first:last], dtype=np.float64) * recording.v_per_lsb
     axes.plot(np.arange(first, last) / analysis.rate_hz, volts, color=INK, linewidth=0.9)
-    _mark_events(axes, analysis)
-    axes.set(
-        ylabel="V", xlabel="s", xlim=(first / analysis.rate_hz, last / analysis.rate_hz), title="Waveform"
-    )
+    _mark_events(axes, analysis, 1.0)
+    axes.set(ylabel="V", xlabel="s", title="Waveform")
+    axes.set_xlim(first / analysis.rate_hz, last / analysis.rate_hz)
+    axes.ticklabel_format(axis="x", useOffset=False)
     axes.grid(alpha=0.3)
 
 
 def _draw_rms(axes: Axes, analysis: Analysis, limits: Limits) -> None:
-    middles_s = analysis.half_edges[1:-1] / analysis.rate_hz
-    step = max(1, len(middles_s) // MOST_POINTS)
-    if step == 1:
-        axes.plot(middles_s, analysis.half_rms_v, color=INK, linewidth=1.2, drawstyle="steps-mid")
-    else:  # the extremes of each step, so that no dip is thinned out
-        whole = analysis.half_rms_v[: len(middles_s) // step * step].reshape(-1, step)
-        axes.fill_between(
-            middles_s[: len(whole) * step : step], whole.min(axis=1), whole.max(axis=1), color=INK
-        )
+    middles_s = analysis.half_starts / analysis.rate_hz + 0.5 / analysis.nominal_hz
+    _draw_course(axes, analysis, middles_s, analysis.half_rms_v)
     percents = [limits.sag_percent, limits.swell_percent]
     if any(each.kind == "interruption" for each in analysis.disturbances):
         percents.append(limits.interruption_percent)
@@ -78,11 +84,47 @@ def _draw_rms(axes: Axes, analysis: Analysis, limits: Limits) -> None:
         level_v = percent / 100 * analysis.nominal_v
         axes.axhline(level_v, color=LIMIT, linestyle="--", linewidth=0.8)
         axes.annotate(
-            f"{percent:g} %", (1.0, level_v), xycoords=("axes fraction", "data"), va="center", fontsize=8
+            f"{percent:g} %", (1.004, level_v), xycoords=("axes fraction", "data"), va="center", fontsize=8
         )
-    _mark_events(axes, analysis)
-    axes.set(ylabel="V", xlabel="s", xlim=(0, analysis.samples / analysis.rate_hz), title="Urms(1/2)")
+    low, high = axes.get_ylim()
+    margin = LEAST_V * analysis.nominal_v
+    axes.set_ylim(min(low, high - 2 * margin), max(high, low + 2 * margin))
+    axes.set(ylabel="V", title="Urms(1/2)")
+
+
+def _draw_frequency(axes: Axes, analysis: Analysis) -> None:
+    middles_s = analysis.window_starts / analysis.rate_hz + 0.1
+    _draw_course(axes, analysis, middles_s, analysis.window_hz, marks=len(middles_s) < MOST_MARKS)
+    low, high = axes.get_ylim()
+    middle, half = (low + high) / 2, max(high - low, LEAST_HZ) / 2
+    axes.set_ylim(middle - half, middle + half)
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.set(ylabel="Hz", title="Frequency, 10/12 cycles")
+
+
+def _draw_course(
+    axes: Axes, analysis: Analysis, at_s: FloatArray, values: FloatArray, marks: bool = False
+) -> None:
+    """A line, or of very many values a band from least to most, so that no dip is thinned out."""
+    unit_s, unit = _axis_of(analysis)
+    seen = np.isfinite(values)
+    at_s, values = at_s[seen], values[seen]
+    if len(values) <= MOST_POINTS:
+        style = {"marker": ".", "markersize": 4} if marks else {"drawstyle": "steps-mid"}
+        axes.plot(at_s / unit_s, values, color=INK, linewidth=1.2, **style)
+    else:
+        starts = np.linspace(0, len(values), MOST_POINTS, endpoint=False).astype(int)
+        low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+        axes.fill_between(at_s[starts] / unit_s, low, high, color=INK, linewidth=0.7)
+    _mark_events(axes, analysis, unit_s)
+    axes.set_xlim(0, analysis.duration_s / unit_s)
+    axes.set_xlabel(unit)
     axes.grid(alpha=0.3)
+
+
+def _axis_of(analysis: Analysis) -> tuple[float, str]:
+    """Seconds per unit of the time axis, and the unit."""
+    return next((unit_s, unit) for least_s, unit_s, unit in AXES_S if analysis.duration_s >= least_s)
 
 
 def _draw_harmonics(axes: Axes, analysis: Analysis) -> None:
@@ -93,18 +135,24 @@ def _draw_harmonics(axes: Axes, analysis: Analysis) -> None:
     axes.grid(alpha=0.3, axis="y")
 
 
-def _mark_events(axes: Axes, analysis: Analysis) -> None:
-    for each in analysis.disturbances:
-        axes.axvspan(each.start_s, each.end_sample / analysis.rate_hz, color=DIP, alpha=0.2, linewidth=0)
+def _mark_events(axes: Axes, analysis: Analysis, unit_s: float) -> None:
+    """Each over its time, and a thin line at its start, which is seen however short it is."""
+    for each in analysis.events[:MOST_MARKS]:
+        colour = DIP if isinstance(each, Disturbance) else OTHER
+        start = each.start_s / unit_s
+        axes.axvspan(start, start + each.duration_s / unit_s, color=colour, alpha=0.2, linewidth=0)
+        axes.axvline(start, color=colour, alpha=0.6, linewidth=0.8)
 
 
 def _summary(analysis: Analysis) -> str:
+    others = Counter(each.kind.replace("_", " ") for each in analysis.occurrences)
+    also = ", ".join(f"{count} {kind}" for kind, count in others.items())
     if not analysis.disturbances:
-        return "no dip, swell or interruption"
+        return f"no dip, swell or interruption{'; ' if also else ''}{also}"
     event = worst(analysis.disturbances)
     more = f", and {len(analysis.disturbances) - 1} more" if len(analysis.disturbances) > 1 else ""
     return (
         f"{event.ieee1159 or event.kind} to {event.residual_v:.1f} V ({event.residual_percent:.1f} %) for "
         f"{1000 * event.duration_s:.0f} ms{more}\n"
-        f"ITIC: {VERDICTS[event.itic]}, SEMI F47: {VERDICTS[event.semi_f47]}"
+        f"ITIC: {VERDICTS[event.itic]}, SEMI F47: {VERDICTS[event.semi_f47]}{'; ' if also else ''}{also}"
     )

@@ -1,5 +1,6 @@
 """The readable side of `opq-tools analyze`: tables and two small plots on the terminal."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from opq_measure.analysis import Analysis
-from opq_measure.disturbances import Disturbance
+from opq_measure.aggregate import Aggregate
+from opq_measure.analysed import Analysis
+from opq_measure.disturbance import Disturbance
+from opq_measure.occurrence import Occurrence
 from opq_tools import terminal_plot
 from opq_tools.recordings import Recording
 
@@ -18,6 +21,10 @@ PLOT_HEIGHT = 7
 TABLE_WIDTH = 110
 """Room for the widest row: on a narrow terminal it goes on in the next line, but no figure is cut."""
 MOST_CYCLES_BEFORE = 4.0
+MOST_OTHERS = 20
+WHOLE = 0.98
+"""Share of ten seconds from which their frequency is told: two cycles at the borders may be missing."""
+SUDDEN = ("impulsive_transient", "oscillatory_transient", "phase_jump")
 VERDICTS = {
     "no_interruption_in_function": "inside",
     "no_damage": "no damage",
@@ -28,25 +35,29 @@ VERDICTS = {
 }
 
 
-def print_report(recording: Recording, analysis: Analysis, contract: Mapping[str, Any]) -> None:
+def print_report(recording: Recording, analysis: Analysis) -> None:
     """Print what was found, for a person."""
     console = Console(highlight=False)
     shown_width = console.width
     console.width = max(shown_width, TABLE_WIDTH)
-    seconds = analysis.samples / analysis.rate_hz
     console.print(
-        f"[bold]{escape(recording.path.name)}[/bold]: {analysis.samples:,} samples, {seconds:.4g} s at "
-        f"{analysis.rate_hz:,.10g} samples/s; nominal {analysis.nominal_v:g} V, {analysis.nominal_hz:g} Hz",
+        f"[bold]{escape(recording.path.name)}[/bold]: {analysis.samples:,} samples, "
+        f"{_span(analysis.duration_s)} at {analysis.rate_hz:,.10g} samples/s; "
+        f"nominal {analysis.nominal_v:g} V, {analysis.nominal_hz:g} Hz",
         soft_wrap=True,
     )
+    contract = analysis.summary(str(recording.path))
     console.print(_quantities(contract))
-    largest = _largest(contract["harmonics_percent"])
-    console.print(f"largest harmonics, % of the fundamental: {largest}", soft_wrap=True)
-    console.print(f"flicker: {_flicker(contract['flicker'])}", soft_wrap=True)
+    for line in _lines(contract):
+        console.print(line, soft_wrap=True)
     if console.encoding.startswith("utf"):  # else there is no Braille to draw with
         _print_plots(
             console, recording, analysis, max(30, min(shown_width, 110) - terminal_plot.LABEL_WIDTH - 2)
         )
+    tens = [each for each in analysis.aggregates if each.kind == "10_min"]
+    if any(each.coverage == 1.0 for each in tens):
+        console.print()
+        console.print(_ten_minutes(tens))
     console.print()
     if analysis.disturbances:
         console.print(_events(analysis.disturbances))
@@ -54,6 +65,83 @@ def print_report(recording: Recording, analysis: Analysis, contract: Mapping[str
         console.print("No dip, swell or interruption.")
     else:
         console.print("Too short to look for dips: fewer than two cycles.")
+    others = [*analysis.occurrences, *(part for parts in analysis.details for part in parts)]
+    if others:
+        console.print()
+        console.print(_others(sorted(others, key=lambda each: each.start_sample)))
+
+
+def _lines(contract: Mapping[str, Any]) -> list[str]:
+    """The figures that stand alone, in words."""
+    flagged = contract["windows"]["flagged"]
+    lines = [
+        f"largest harmonics, % of the fundamental: {_largest(contract['harmonics_percent'])}",
+        f"flicker: {_flicker(contract['flicker'])}",
+        f"DC {_number(contract['offset_v'], '{:+.3f}') or '-'} V, "
+        f"noise {_number(contract['noise_v'], '{:.3g}') or '-'} V rms",
+    ]
+    tens = [each["frequency_hz"] for each in contract["frequency_10_s"] if each["coverage"] > WHOLE]
+    if any(each is not None for each in tens):
+        known = [each for each in tens if each is not None]
+        lines.append(f"frequency over 10 s: {min(known):.4f} to {max(known):.4f} Hz, {len(known)} values")
+    if flagged:
+        lines.append(
+            f"{flagged} of {contract['windows']['count']} windows of 10/12 cycles are flagged, touched by a "
+            "dip, swell or interruption: THD and harmonics are without them"
+        )
+    for gap in contract["gaps"]:
+        lines.append(f"{gap['samples']:,} samples are missing from sample {gap['first_sample']:,} on")
+    return lines
+
+
+def _ten_minutes(tens: Sequence[Aggregate]) -> Table:
+    table = Table(
+        title="ten minutes, class A", title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
+    for name in ("from, s", "rms, V", "min", "max", "Hz", "THD, %", "seen, %", ""):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for each in tens:
+        values = each.values()
+        rms, hz, thd = (values[name] for name in ("rms_v", "frequency_hz", "thd_percent"))
+        start = (
+            time.strftime("%H:%M", time.gmtime(each.start_ns / 1e9))
+            if each.utc
+            else f"{each.start_ns / 1e9:.0f}"
+        )
+        table.add_row(
+            start,
+            *(f"{value:.3f}" for value in (rms.mean, rms.min, rms.max)),
+            f"{hz.mean:.4f}",
+            f"{thd.mean:.2f}",
+            f"{100 * each.coverage:.0f}",
+            "flagged" if each.flagged else "",
+        )
+    return table
+
+
+def _others(occurrences: Sequence[Occurrence]) -> Table:
+    """Those of other classes than rms; many of a kind are told by their number."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("also", "start, s", "ms", "because"):
+        table.add_column(name, justify="left" if name in ("also", "because") else "right")
+    for each in occurrences[:MOST_OTHERS]:
+        table.add_row(
+            each.kind.replace("_", " "),
+            f"{each.start_s:.4f}",
+            f"{'≥ ' if each.open else ''}{1000 * each.duration_s:.1f}",
+            each.because,
+        )
+    if len(occurrences) > MOST_OTHERS:
+        table.add_row("…", "", "", f"and {len(occurrences) - MOST_OTHERS} more; --json tells all")
+    return table
+
+
+def _span(seconds: float) -> str:
+    """3.2 s, 12 min 5 s, 1 h 0 min."""
+    if seconds < 120:
+        return f"{seconds:.4g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _quantities(contract: Mapping[str, Any]) -> Table:
@@ -108,7 +196,7 @@ def _events(disturbances: tuple[Disturbance, ...]) -> Table:
 
 def _print_plots(console: Console, recording: Recording, analysis: Analysis, width: int) -> None:
     if len(analysis.half_rms_v) >= 2:
-        start_s, end_s = (analysis.half_edges[k] / analysis.rate_hz for k in (0, -1))
+        start_s, end_s = (analysis.half_starts[k] / analysis.rate_hz for k in (0, -1))
         _print_plot(
             console, "rms of each cycle, renewed every half cycle", analysis.half_rms_v, width, start_s, end_s
         )
@@ -136,6 +224,8 @@ def excerpt(analysis: Analysis, cycles: float = 4.0) -> tuple[int, int]:
     start = 0.0
     if analysis.disturbances:
         start = worst(analysis.disturbances).start_sample - min(cycles / 2, MOST_CYCLES_BEFORE) * period
+    elif sudden := [each for each in analysis.occurrences if each.kind in SUDDEN]:
+        start = sudden[0].start_sample - min(cycles / 2, MOST_CYCLES_BEFORE) * period
     first = int(min(max(0.0, start), max(0.0, analysis.samples - cycles * period)))
     return first, min(analysis.samples, first + max(2, round(cycles * period)))
 

@@ -29,6 +29,8 @@ FAINT = 0.05
 """Positive sequence, of the phases' rms, below which there is no rotating system to speak of."""
 ROW = 64
 """Samples that share their exponentials, about the root of a window."""
+BETTER = 0.05
+"""Of a window: so much nearer to each other other windows must lie to be joined instead."""
 WAITING = 64
 """Windows of a Box that wait for the other two, 13 s; longer, and the other is not coming."""
 
@@ -175,7 +177,8 @@ def _turned_sum(volts: FloatArray, step: float, begin: float) -> complex:
 class Group:
     """Three Boxes, joined on UTC: windows in, as they come from each, and unbalance out, in time order.
 
-    `unmatched` counts windows that found no partner within half a window in both other phases.
+    The windows that lie nearest to each other are joined: behind a tick they are a cycle apart at most, but
+    of Boxes that have just begun up to two thirds of a window. `unmatched` counts those without a partner.
     """
 
     def __init__(self) -> None:
@@ -203,16 +206,23 @@ class Group:
         found = []
         while all(self._waiting):
             heads = [line[0] for line in self._waiting]
-            oldest = min(range(3), key=lambda k: heads[k].middle_ns)
-            newest = max(head.middle_ns for head in heads)
-            if newest - heads[oldest].middle_ns > (heads[oldest].end_ns - heads[oldest].start_ns) // 2:
-                self._waiting[oldest].popleft()
+            if _others_are_nearer(heads):
+                self._waiting[min(range(3), key=lambda k: heads[k].middle_ns)].popleft()
                 self.unmatched += 1
                 continue
             for line in self._waiting:
                 line.popleft()
             found.append(_joined(heads))
         return found
+
+
+def _others_are_nearer(heads: list[PhaseWindow]) -> bool:
+    """Whether the oldest window is better left out: one or two phases' next ones lie nearer to the rest."""
+    first, second, third = sorted(heads, key=lambda head: head.middle_ns)
+    length_ns = first.end_ns - first.start_ns
+    next_one = first.middle_ns + length_ns - second.middle_ns
+    next_two = second.middle_ns + length_ns - third.middle_ns
+    return min(next_one, next_two) < third.middle_ns - first.middle_ns - BETTER * length_ns
 
 
 def _joined(windows: list[PhaseWindow]) -> Unbalance:

@@ -183,6 +183,24 @@ def test_what_one_box_lost_is_left_out_and_counted() -> None:
     assert group.unmatched == 4
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+    order=st.permutations([0, 1, 2] * 10),
+)
+def test_boxes_whose_windows_began_anywhere_are_joined_with_the_nearest(
+    shares: tuple[float, float, float], order: list[int]
+) -> None:
+    """Before the first tick: three points on a circle never need more than two thirds of it."""
+    group, found, count = Group(), [], [0, 0, 0]
+    for phase in order:
+        found += group.push(phase, a_window(count[phase], round(shares[phase] * NS / 5)))
+        count[phase] += 1
+    assert len(found) >= 9 and group.unmatched <= 2
+    for each in found:
+        assert each.end_ns - each.start_ns <= round((1 + 2 / 3 + 0.05) * NS / 5)
+
+
 def test_a_box_that_never_speaks_does_not_fill_the_memory() -> None:
     group = Group()
     for k in range(1000):

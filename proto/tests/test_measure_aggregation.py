@@ -161,6 +161,12 @@ def test_without_utc_intervals_count_from_the_first_window_and_say_so() -> None:
     assert [(each.start_ns, each.utc, each.coverage) for each in found] == [(7 * NS // 5, False, 1.0)]
 
 
+def test_without_utc_no_border_of_ten_minutes_lies_on_a_window_and_they_are_whole_all_the_same() -> None:
+    tens = of("10_min", aggregate(windows(7 * NS, 6020, hz=59.9, utc=False)))
+    assert [each.coverage for each in tens[:2]] == [1.0, 1.0]
+    assert sum(each.count for each in tens) == 6020
+
+
 def test_time_that_becomes_known_ends_what_was_counted_without_it() -> None:
     loose: Timed = [(WindowTime(k * NS // 5, (k + 1) * NS // 5, utc=False), 120.0) for k in range(20)]
     known = windows(TICK_NS, 20)
@@ -238,6 +244,23 @@ def test_a_leap_second_leaves_one_value_of_its_ten_minutes() -> None:
     found = of("10_min", aggregate(last + windows(TICK_NS + 599 * NS, 5) + windows(TICK_NS + 600 * NS, 5)))
     assert [(each.start_ns - TICK_NS, each.count) for each in found] == [(0, 3005), (600 * NS, 5)]
     assert found[0].coverage == 1.0
+
+
+def test_a_window_on_a_tick_belongs_behind_it_also_when_its_time_is_rounded_to_before() -> None:
+    tick_ns = TICK_NS + 600 * NS
+    before = WindowTime(tick_ns - NS // 5, tick_ns - 700)
+    aggregator = Aggregator(QUANTITIES)
+    aggregator.push(before, {"rms_v": 100.0})
+    (ten, *_) = aggregator.push(WindowTime(tick_ns - 700, tick_ns + NS // 5, tick=True), {"rms_v": 200.0})
+    assert (ten.kind, ten.end_ns, ten.count) == ("10_min", tick_ns, 1)
+
+
+@pytest.mark.parametrize(("late_s", "whole"), [(0.016, True), (0.05, False)])
+def test_ten_minutes_that_begin_late_are_not_whole(late_s: float, whole: bool) -> None:
+    """Within a cycle of the tick there was no edge before."""
+    given = windows(TICK_NS + round(late_s * NS), 3005)
+    (ten, _) = of("10_min", aggregate(given))
+    assert (ten.coverage == 1.0) == whole and ten.coverage > 0.9999
 
 
 @pytest.mark.parametrize("lost_cycles", [0, 1, 2])

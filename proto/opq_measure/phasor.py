@@ -152,9 +152,9 @@ class _Taken:
 
 
 def _taken(frame: FloatArray, filter_: Filter) -> _Taken:
-    real, imag, slope_real, slope_imag, bend_real, bend_imag = (filter_.kernel @ frame).tolist()
+    real, imag, slope_real, slope_imag, bend_real, bend_imag = filter_.of(frame)
     phasor = complex(real, imag)
-    power = float(frame @ (frame * filter_.weights)) - float(frame @ filter_.weights) ** 2
+    power = filter_.power(frame)
     if not abs(phasor) ** 2 / 2 > BELIEVED * power or abs(phasor) < 1e-12:
         return _Taken(phasor, 0.0, NAN, NAN)
     rise = complex(slope_real, slope_imag) / phasor

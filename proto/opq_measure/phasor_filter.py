@@ -68,11 +68,22 @@ class Filter:
     spread: float
     """Second moment of the weights, in samples squared."""
 
+    def of(self, frame: FloatArray) -> list[float]:
+        """The six products. Not by BLAS, which would wake its threads for the long filters."""
+        products: list[float] = np.einsum("ij,j->i", self.kernel, frame).tolist()
+        return products
+
+    def power(self, frame: FloatArray) -> float:
+        """Of all that is in the filter's span, without DC."""
+        weighted = frame * self.weights
+        return float(np.einsum("i,i->", weighted, frame)) - float(weighted.sum()) ** 2
+
     def gain(self, off: float) -> float:
         """Of a steady sine `off` rad per sample beside `omega`."""
         if abs(off) * self.half < NEAR:
             return 1 - off * off * self.spread / 2
-        return float(np.cos(off * np.arange(-self.half, self.half + 1)) @ self.weights)
+        turns = np.cos(off * np.arange(-self.half, self.half + 1))
+        return float(np.einsum("i,i->", turns, self.weights))
 
 
 def half_samples(shape: Shape, omega: float) -> int:
@@ -95,7 +106,7 @@ def tuned(shape: Shape, omega: float) -> Filter:
         product = 2 / total * column * carrier
         kernel[2 * number], kernel[2 * number + 1] = product.real, product.imag
     weights = weights / total
-    return Filter(omega, half, kernel, weights, float(u * u @ weights))
+    return Filter(omega, half, kernel, weights, float(np.sum(u * u * weights)))
 
 
 def _window(shape: Shape, v: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -44,7 +44,7 @@ alignments = {
 }
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(**alignments, ring_hz=st.floats(300.0, 3000.0), periods=st.floats(3.0, 8.0), size=st.floats(0.2, 1.0))
 def test_a_ringing_has_its_frequency_damping_peak_start_and_energy(
     hz: float, phase: float, at: float, seed: int, ring_hz: float, periods: float, size: float
@@ -73,7 +73,7 @@ def test_a_ringing_has_its_frequency_damping_peak_start_and_energy(
     assert hz_axis[int(np.argmax(density))] == pytest.approx(ring_hz, rel=0.03, abs=30.0)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(**alignments, half_s=st.floats(1e-4, 5e-4), size=st.floats(0.1, 2.0), sign=st.sampled_from([-1, 1]))
 def test_an_impulse_has_its_peak_and_place(
     hz: float, phase: float, at: float, seed: int, half_s: float, size: float, sign: int
@@ -87,6 +87,19 @@ def test_an_impulse_has_its_peak_and_place(
     assert abs(found.peak_position - at) <= 1.0
     assert abs(found.start - (at - 2 * half_s * RATE_HZ * 0.9)) < 1.0  # 10 % of the peak
     assert found.duration_s == pytest.approx(2 * 2 * half_s * 0.9, abs=2 / RATE_HZ)
+
+
+@settings(max_examples=12)
+@given(**alignments, ring_hz=st.floats(300.0, 3000.0), share=st.floats(0.2, 0.9), size=st.floats(0.2, 1.0))
+def test_a_dip_that_begins_with_a_ringing_has_one_transient_at_its_edge(
+    hz: float, phase: float, at: float, seed: int, ring_hz: float, share: float, size: float
+) -> None:
+    volts = mains(hz, phase, seed=seed) * np.where(np.arange(6000) >= at, share, 1.0)
+    volts += ringing(6000, at, ring_hz, 5 / ring_hz, size * PEAK_V)
+    (found,) = found_in(volts)
+    assert found.frequency_hz == pytest.approx(ring_hz, rel=3e-3)
+    assert found.damping_s == pytest.approx(5 / ring_hz, rel=0.05)
+    assert abs(found.start - at) < 1.5
 
 
 def test_one_sample_on_the_crest_is_found() -> None:

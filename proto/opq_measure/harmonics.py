@@ -66,7 +66,8 @@ class Spectrum:
 
     `lines` (w, bins) complex, in the signal's unit: rms value and phase of bin k as a cosine at the
     window's first edge; bin `cycles` is the fundamental, bin 0 DC. `power` (w, bins) their squared
-    magnitude. `bin_hz` (w,) the distance of the bins, about 5 Hz. NaN above 0.49 of the rate.
+    magnitude. `bin_hz` (w,) the distance of the bins, about 5 Hz. NaN above 0.49 of the rate; what is said
+    of all orders together (THD, PWHD) is then said of those below.
     """
 
     cycles: int

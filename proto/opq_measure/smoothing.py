@@ -31,7 +31,11 @@ class Smoothing:
             step_s: between windows.
         Returns:
             as `values`. It begins with the first known value; NaN stays NaN and is passed over.
+        Raises:
+            ValueError: `step_s` is not positive.
         """
+        if not step_s > 0:
+            raise ValueError(f"step_s is {step_s:g}, want a positive number")
         share = 1 - math.exp(-step_s / self._time_constant_s)
         smoothed = np.empty(values.shape)
         held = np.full(values.shape[1:], np.nan) if self._held is None else self._held

@@ -98,3 +98,5 @@ def test_smoothing_is_the_same_however_the_windows_are_handed_in() -> None:
     assert np.argwhere(np.isnan(whole)).tolist() == [[7, 3]]
     with pytest.raises(ValueError, match="time_constant_s"):
         Smoothing(0.0)
+    with pytest.raises(ValueError, match="step_s"):
+        smoothing.push(values, -0.2)

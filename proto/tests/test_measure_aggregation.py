@@ -149,6 +149,12 @@ def test_a_gap_breaks_180_cycles_and_is_missing_from_the_coverage() -> None:
     assert of("2_h", found)[0].coverage == pytest.approx(ten.coverage / 12)
 
 
+def test_a_gap_behind_a_tick_breaks_the_180_cycles_that_the_tick_found_under_way() -> None:
+    over = windows(TICK_NS - NS, 8)  # five before the tick
+    found = of("180_cycles", aggregate(over + windows(TICK_NS + 10 * NS, 20)))
+    assert [each.start_ns - TICK_NS for each in found] == [10 * NS]
+
+
 def test_ten_minutes_with_little_in_them_weigh_little_in_two_hours() -> None:
     given = windows(TICK_NS + 540 * NS, 300, rms_v=60.0) + windows(TICK_NS + 600 * NS, 3000, rms_v=120.0)
     (two,) = of("2_h", aggregate(given))

@@ -14,15 +14,15 @@ from opq_measure.signal import FloatArray
 
 MISFIT = 0.06
 """Most of the difference's energy that the model may leave; noise of 40 dB leaves 0.02 of a dip of 10 %."""
-MODEL, NOISE = 0.01, 3.0
-"""What a ramp may leave: so much of the difference's energy, and so often what two equal cycles differ by."""
+STEP_MODEL, RAMP_MODEL, NOISE = 0.02, 0.0007, 3.0
+"""What a step or a ramp may leave: such a share of the difference, and so often what two cycles differ by."""
 SHARP = 0.25
 """A ramp of so many cycles counts as a step: what comes behind it need not be steady."""
 CLEARLY = 0.5
 """A longer ramp is believed when it leaves less than this share of what a shorter one leaves."""
 REACHES = (
-    (0.5, (0.06, 0.08, 0.1, 0.12, 0.15, 0.19, 0.23, 0.28, 0.35, 0.43, 0.5)),
-    (1.5, (0.65, 0.8, 1, 1.25, 1.6, 2)),
+    (0.5, (0.06, 0.08, 0.1, 0.12, 0.15, 0.19, 0.23, 0.28, 0.33, 0.39, 0.46, 0.54)),
+    (1.5, (0.6, 0.7, 0.85, 1, 1.2, 1.4, 1.65)),
 )
 """How far around the change is looked, and lengths of ramps that are tried beside the step, in cycles."""
 LEAST_CYCLES, MOST_CYCLES = 0.3, 2.6
@@ -30,7 +30,7 @@ LEAST_CYCLES, MOST_CYCLES = 0.3, 2.6
 
 
 def change_at(volts: FloatArray, near: float, cycle: float, level: float) -> float | None:
-    """Position at which the rms passes `level`, by a step or a ramp of up to two cycles.
+    """Position at which the rms passes `level`, by a step or a ramp of up to 1.6 cycles.
 
     Args:
         volts: (n,) float64.
@@ -68,12 +68,12 @@ def _change(
         ramp, tried = _best_ramp(left, apart, length * cycle)
         if tried < best:
             best, found, best_length = tried, ramp + wanted * length * cycle, length
-    most = MISFIT * float(apart @ apart)
-    if best_length > SHARP:
-        most = min(most, MODEL / MISFIT * most + NOISE * _unlike(volts, first, last, carry, cycle))
-    if not (0 < found < len(now) and best <= most):
+    energy = float(apart @ apart)
+    model = STEP_MODEL if best_length <= SHARP else RAMP_MODEL
+    most = min(MISFIT * energy, model * energy + NOISE * _unlike(volts, first, last, carry, cycle))
+    if not (0 < found < len(now) and best <= most and energy > 0):
         return np.inf, 0.0
-    return best / most, first + found - 0.5
+    return best / energy, first + found - 0.5
 
 
 def _unlike(volts: FloatArray, first: int, last: int, carry: float, cycle: float) -> float:

@@ -197,7 +197,7 @@ def test_a_phase_jump_with_the_dip_moves_no_end(
 
 
 @pytest.mark.parametrize("share", [0.8, 0.5, 0.1])
-@pytest.mark.parametrize("ramp_cycles", [0.125, 0.4, 1.0, 6.0])
+@pytest.mark.parametrize("ramp_cycles", [0.125, 0.4, 1.0, 1.5, 2.5, 6.0])
 def test_a_ramp_begins_and_ends_where_the_amplitude_passes_the_thresholds(
     share: float, ramp_cycles: float
 ) -> None:

@@ -1,16 +1,21 @@
 """Frequency over a second, at the bound: sine, harmonics and DC fitted together.
 
 What it measures while the frequency wanders: its mean over the stretch, weighted by the parabola
-`6 u (1 - u)` (u from 0 to 1 over the stretch), as every least squares fit of a phase does.
+`6 u (1 - u)` (u from 0 to 1 over the stretch), as every least squares fit of a phase does. Where a sine of
+one frequency and amplitude does not fit, the tracked phase is taken, which follows both.
 """
 
 import numpy as np
 
+from opq_measure.cycles import track
 from opq_measure.harmonic_fit import FREE, fit_harmonics
 from opq_measure.signal import FloatArray, SignalArray, check_signal
 
 ORDERS = 50
 """What 61000-4-7 counts as harmonics; each that is left out leaks into the fundamental."""
+MISFIT = 0.02
+"""Rest of the fit over the fundamental from which the frequency is that of the tracked phase: while amplitude
+or frequency change, a step, interharmonics. Noise at 37 dB is as much."""
 LOW, HIGH = 0.65, 1.45
 """Searched range, of the nominal frequency: 42.5 to 69 Hz from either nominal."""
 
@@ -36,7 +41,10 @@ def one_second_hz(
         raise ValueError(f"{len(volts)} samples, want at least four cycles of {nominal_hz:g} Hz")
     if near_hz is None:
         near_hz = coarse_hz(np.asarray(volts, dtype=np.float64), rate_hz, nominal_hz)
-    return fit_harmonics(volts, rate_hz, near_hz, ORDERS).frequency_hz
+    fit = fit_harmonics(volts, rate_hz, near_hz, ORDERS)
+    if np.isfinite(fit.frequency_hz) and fit.residual < MISFIT * abs(fit.phasors[0]):
+        return fit.frequency_hz
+    return track(volts, rate_hz, nominal_hz).frequency_hz(0.0, float(len(volts)))
 
 
 def coarse_hz(volts: FloatArray, rate_hz: float, nominal_hz: float) -> float:

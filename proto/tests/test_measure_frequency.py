@@ -143,6 +143,23 @@ def test_a_wandering_frequency_is_measured_as_the_mean_under_a_parabola() -> Non
     assert one_second_hz(np.sin(2 * np.pi * turns), RATE_HZ) == pytest.approx(60.0 + 0.01 * share, abs=5e-5)
 
 
+@pytest.mark.parametrize(
+    ("change", "most_hz"),
+    [("dip", 5e-6), ("interruption", 5e-6), ("modulation", 2e-5), ("ramp", 3e-4), ("interharmonic", 3e-5)],
+)
+def test_what_is_no_steady_sine_moves_the_frequency_of_a_second_little(change: str, most_hz: float) -> None:
+    t = (np.arange(12_000) - 5_999.5) / RATE_HZ
+    turns = 60.1 * t + (0.5 * t * t if change == "ramp" else 0.0)
+    volts = np.cos(2 * np.pi * turns + 0.3) + 0.02 * np.cos(6 * np.pi * turns)
+    if change in ("dip", "interruption"):
+        volts[3_000:5_000] *= 0.4 if change == "dip" else 0.0
+    elif change == "modulation":
+        volts *= 1 + 0.1 * np.cos(2 * np.pi * 2 * t + 1)
+    elif change == "interharmonic":
+        volts += 0.01 * np.cos(2 * np.pi * 3.5 * 60.1 * t + 1)
+    assert one_second_hz(volts, RATE_HZ) == pytest.approx(60.1, abs=most_hz)
+
+
 def test_what_is_no_mains_is_unknown() -> None:
     random = np.random.default_rng(2)
     assert math.isnan(one_second_hz(random.normal(size=12_000), RATE_HZ))

@@ -60,7 +60,7 @@ class Detector:
 
     Error: rectangular dips and swells from 1.6 cycles on, 45 to 66 Hz, 3 % of harmonics, noise 55 dB or more
     below: residual 0.03 % of nominal (0.3 % at 40 dB: the lowest of noisy values), start and end 0.13 ms
-    (0.4 ms at 40 dB); with phase jumps to 1 rad, and of ramps, the ends 1 ms (test_measure_events.py).
+    (0.4 ms at 40 dB); with phase jumps to 1 rad the ends 1 ms, of ramps 1.4 ms (test_measure_events.py).
     The lowest Urms(1/2) is the standard's residual: that of a cycle across a phase jump is truly
     lower than those on either side.
     """

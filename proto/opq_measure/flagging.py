@@ -68,8 +68,7 @@ class Flagging:
                 cycle = window.rate_hz / window.nominal_hz  # an onset is good to one
                 self._events[notice.number] = _Touch(notice.start_sample - cycle)
             elif isinstance(notice, Disturbance):
-                stop = math.inf if notice.open else notice.end_sample
-                self._events[notice.number] = _Touch(notice.start_sample, stop)
+                self._events[notice.number] = _Touch(notice.start_sample, notice.end_sample)
 
     def _next(self) -> tuple[Window, bool]:
         window = self._waiting.popleft()

@@ -11,13 +11,13 @@ from opq_hil.mains import mains
 from opq_hil.rms_events import Interruption, RapidVoltageChange, Sag, Swell
 from opq_measure.aggregate import Quantity
 from opq_measure.aggregation import Aggregator
-from opq_measure.detector import Detector
+from opq_measure.detector import Detector, Onset
 from opq_measure.flagging import Flagging
 from opq_measure.interval import WindowTime
 from opq_measure.rms import cycle_rms_v
 from opq_measure.signal import Samples
 from opq_measure.ten_seconds import TenSecondFrequency
-from opq_measure.windows import Window, Windows
+from opq_measure.windows import Window, Windows, windows_of
 
 RATE_HZ = 12_000.0
 
@@ -62,6 +62,20 @@ def test_a_long_dip_flags_all_windows_that_it_touches(nominal_hz: float) -> None
             assert flag
         if all(start > end + cycle or stop < begin - cycle for start, stop in spans):
             assert not flag
+
+
+@pytest.mark.parametrize(("cycles", "first"), [(-0.5, 2), (0.5, 2), (1.5, 3)])
+def test_an_onset_is_good_to_a_cycle_and_flags_the_window_that_it_may_have_begun_in(
+    cycles: float, first: int
+) -> None:
+    volts, _ = mains(1.5, RATE_HZ)
+    windows = list(windows_of(volts, RATE_HZ))
+    onset = Onset(1, "sag", bounds(windows[2])[1] + cycles * 200, 80.0)
+    flagging, found = Flagging(), []
+    for window in windows:
+        found += flagging.push(window, [onset] if window.index == 3 else [])
+    flags = [flag for _, flag in found + flagging.end()]
+    assert flags == [index >= first for index in range(len(windows))]
 
 
 def test_a_rapid_voltage_change_flags_nothing() -> None:

@@ -126,7 +126,7 @@ def test_two_hours_are_twelve_times_ten_minutes_on_the_even_hour() -> None:
     )
     assert (two.values()["rms_v"].min, two.values()["rms_v"].max) == (100.0, 111.0)
     assert [each.flagged for each in tens] == [k == 5 for k in range(12)]
-    assert two.flagged
+    assert two.flagged and two.known.tolist() == [36_000, 36_000]
 
 
 def test_a_flagged_value_flags_every_aggregate_that_holds_it_and_still_counts() -> None:

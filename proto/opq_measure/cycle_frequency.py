@@ -31,6 +31,12 @@ SIGNIFICANT = 4.0
 """An order enters when it is so much larger than the noise makes it."""
 BROKEN = 0.05
 """Rest of a fit over the fundamental from which a frequency means nothing: a step within the span."""
+DISAGREE = 5.0
+"""Deviations of the mean of a window's cycles from which harmonics have changed below the noise."""
+STRADDLES = 2.0
+"""Rest of a window over the noise before from which it is taken for one with a step in it."""
+PATIENCE = 3
+"""Windows in a row; then it is the noise that has grown."""
 STEPS = 2
 
 
@@ -57,6 +63,8 @@ class CycleFrequency:
 
     def __init__(self) -> None:
         self._before: deque[_Harmonics] = deque(maxlen=WINDOWS)
+        self._noise = np.inf
+        self._strange = 0
 
     def push(self, window: Window) -> CycleFrequencies:
         """The cycles of the next window.
@@ -66,6 +74,7 @@ class CycleFrequency:
         """
         if window.index == 0:
             self._before.clear()
+            self._noise = np.inf
         cycles = len(window.edges) - 1
         if not window.known:
             return CycleFrequencies(np.full(cycles, np.nan), np.zeros(cycles, np.bool_))
@@ -77,8 +86,17 @@ class CycleFrequency:
             hz[number] = _alone_hz(window, int(number))
         if np.count_nonzero(fits) < cycles / 2:
             self._before.clear()  # the harmonics have changed: what was before is of no use
-        self._before.append(_harmonics(window))
+        self._learn(_harmonics(window))
         return CycleFrequencies(hz, fits)
+
+    def _learn(self, found: _Harmonics) -> None:
+        """Keep what a window had, unless it straddles a step: nothing would be a misfit beside its rest."""
+        if found.residual > STRADDLES * self._noise and self._strange < PATIENCE:
+            self._strange += 1
+            return
+        self._before.append(found)
+        self._noise = float(np.median([each.residual for each in self._before]))
+        self._strange = 0
 
 
 def _mean(before: deque[_Harmonics]) -> _Harmonics:
@@ -125,8 +143,22 @@ def _carried(window: Window, known: _Harmonics) -> tuple[FloatArray, BoolArray]:
         size, phase, omega = size + move[:, 0], phase + move[:, 1], omega + move[:, 2]
     rest_v = np.sqrt(np.maximum(left, 0.0) / (length - 3))
     hz = omega * window.rate_hz / (2 * np.pi)
-    near = np.abs(hz / window.frequency_hz - 1) < 0.1
-    return hz, near & (rest_v < MISFIT * known.residual + FLOOR * np.abs(size))
+    fits = rest_v < MISFIT * known.residual + FLOOR * np.abs(size)
+    fits &= np.abs(hz / window.frequency_hz - 1) < 0.1
+    if fits.all() and not _agrees(window, hz, float(np.median(rest_v / np.abs(size)))):
+        fits[:] = False
+    return hz, fits
+
+
+def _agrees(window: Window, hz: FloatArray, rest: float) -> bool:
+    """Whether the cycles' mean is that of all of them together: it shows harmonics lost in the noise.
+
+    `rest`: over the fundamental's peak. A cycle's deviation is `sqrt(24 / n) rest rate / (2 pi n)`.
+    """
+    cycles, span = len(hz), float(window.edges[-1] - window.edges[0])
+    together_hz = cycles * window.rate_hz / span
+    deviation_hz = np.sqrt(24 * cycles / span) * max(rest, FLOOR) * together_hz / (2 * np.pi)
+    return bool(abs(np.mean(hz) - together_hz) < DISAGREE * deviation_hz / np.sqrt(cycles))
 
 
 def _sums(phasors: ComplexArray, turn: ComplexArray) -> tuple[FloatArray, FloatArray]:

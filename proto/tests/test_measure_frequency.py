@@ -84,6 +84,7 @@ def test_the_frequency_of_a_second_is_at_the_bound(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("low", "high", "most"), [(57.0, 63.0, 1.1), (42.5, 69.0, 1.2)])
 @pytest.mark.parametrize("decibels", [60.0, 78.0])
 def test_the_bias_of_a_second_is_below_half_a_microhertz(

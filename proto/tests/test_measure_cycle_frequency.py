@@ -84,12 +84,11 @@ def test_when_harmonics_change_they_are_not_carried_on_and_soon_carried_again() 
 
 
 def test_a_change_of_harmonics_below_the_noise_shows_in_the_mean_of_the_cycles() -> None:
-    random = np.random.default_rng(8)
     t = steady(60.0, 4.0)
-    volts = mains(random, t, 45.0, {3: 0.02})
-    volts += np.where(t >= 120.0, 170.0 * 0.004 * np.cos(2 * np.pi * 2 * t + 1.0), 0.0)  # noise: 0.56 %
+    volts = np.cos(2 * np.pi * t - 0.5) + np.random.default_rng(8).normal(scale=0.004, size=len(t))
+    volts += np.where(t >= 120.0, 0.004 * np.cos(2 * np.pi * 2 * t), 0.0)
     means = [float(np.mean(each.hz[1:])) for each in followed(volts)]
-    assert np.abs(np.array(means) - 60.0).max() < 12e-3  # carried on regardless: 50 mHz
+    assert np.abs(np.array(means) - 60.0).max() < 25e-3  # carried on regardless: 77 mHz
 
 
 def test_a_dip_leaves_the_frequency_of_the_cycles_in_it_and_around_it() -> None:

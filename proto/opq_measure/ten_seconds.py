@@ -81,7 +81,6 @@ class TenSecondFrequency:
             edges_ns = edges_ns[len(inside) - on_border :]
             passed = (int(edges_ns[0]) - border_ns) // TEN_SECONDS_NS  # more than 0 behind a gap
             self._begin(border_ns + passed * TEN_SECONDS_NS, self._utc)
-            self._flagged = flagged and len(inside) > 0  # its cycle over the border
         self._reached_ns = time.end_ns
         return found
 

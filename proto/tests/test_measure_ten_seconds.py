@@ -42,6 +42,14 @@ def test_whole_cycles_of_each_ten_seconds_over_their_duration(hz: float, nominal
         assert each.coverage == pytest.approx(each.cycles / hz / 10, rel=1e-6)
 
 
+def test_an_edge_on_the_border_belongs_to_both_sides() -> None:
+    """50 Hz with an edge at every 10 s: no cycle runs over the border."""
+    volts, _ = mains(21.0, RATE_HZ, frequency_hz=50.0)
+    first, second, _ = ten_seconds_of(volts, RATE_HZ, 50.0, TICK_NS)
+    assert (first.cycles, second.cycles) == (500, 500)
+    assert first.coverage == second.coverage == 1.0
+
+
 def test_on_a_ramp_it_is_the_count_over_the_duration_of_the_true_cycles() -> None:
     volts, truth = mains(11.0, RATE_HZ, frequency_hz=59.5, courses=[Ramp(0.1)])
     (found, _) = ten_seconds_of(volts, RATE_HZ, 60.0, TICK_NS)

@@ -23,6 +23,8 @@ LOOK_EVERY = 4
 SHARP = 0.002
 """Of the fundamental: notches of 3 % leave more than this in the orders that their search does not fit."""
 SHARP_ORDER = 14
+NOISY = 2.0
+"""Times the power that noise has in these orders: chance is a tenth."""
 
 
 class WindowCourse:
@@ -138,10 +140,15 @@ class WindowCourse:
             spectrum.cycles, spectrum.bin_hz[looked], spectrum.lines[looked], spectrum.power[looked]
         )
         rate_hz = np.array([window.rate_hz for window in windows[looked]])
-        self._noise_v.add(noise_floor(part) * np.sqrt(rate_hz / 2 / part.bin_hz))
+        floor = noise_floor(part)
+        self._noise_v.add(floor * np.sqrt(rate_hz / 2 / part.bin_hz))
         notch, count = np.full((2, len(windows)), np.nan)
         orders = part.subgroups()
-        sharp = np.sqrt(np.nansum(orders[:, SHARP_ORDER - 1 :] ** 2, axis=1)) > SHARP * orders[:, 0]
+        noise = (
+            NOISY * 3 * (ORDERS - SHARP_ORDER + 1) * np.nan_to_num(floor) ** 2
+        )  # a subgroup has three bins
+        power = np.nansum(orders[:, SHARP_ORDER - 1 :] ** 2, axis=1)
+        sharp = power > (SHARP * orders[:, 0]) ** 2 + noise
         for at, looks in zip(range(0, len(windows), LOOK_EVERY), sharp.tolist(), strict=True):
             notch[at], count[at] = _notches(windows[at]) if looks else (0.0, 0.0)
         self._notch.add(notch)

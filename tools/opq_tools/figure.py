@@ -46,7 +46,7 @@ def save_figure(path: Path, recording: Recording, analysis: Analysis, limits: Li
     _draw_rms(rms, analysis, limits)
     _draw_frequency(hz, analysis)
     _draw_harmonics(bars, analysis)
-    figure.suptitle(f"{recording.path.name}: {_summary(analysis)}")
+    figure.suptitle(f"{recording.path.name}: {_summary(analysis)}", fontsize="medium")
     try:
         handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem}.", dir=path.parent)
         try:
@@ -140,19 +140,20 @@ def _mark_events(axes: Axes, analysis: Analysis, unit_s: float) -> None:
     for each in analysis.events[:MOST_MARKS]:
         colour = DIP if isinstance(each, Disturbance) else OTHER
         start = each.start_s / unit_s
-        axes.axvspan(start, start + each.duration_s / unit_s, color=colour, alpha=0.2, linewidth=0)
-        axes.axvline(start, color=colour, alpha=0.6, linewidth=0.8)
+        axes.axvspan(start, start + each.duration_s / unit_s, color=colour, alpha=0.15, linewidth=0)
+        axes.axvline(start, color=colour, alpha=0.6, linewidth=0.8, zorder=0)
 
 
 def _summary(analysis: Analysis) -> str:
     others = Counter(each.kind.replace("_", " ") for each in analysis.occurrences)
-    also = ", ".join(f"{count} {kind}" for kind, count in others.items())
+    also = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in others.items())
+    also = f"\nalso: {also}" if also else ""
     if not analysis.disturbances:
-        return f"no dip, swell or interruption{'; ' if also else ''}{also}"
+        return f"no dip, swell or interruption{also}"
     event = worst(analysis.disturbances)
     more = f", and {len(analysis.disturbances) - 1} more" if len(analysis.disturbances) > 1 else ""
     return (
         f"{event.ieee1159 or event.kind} to {event.residual_v:.1f} V ({event.residual_percent:.1f} %) for "
         f"{1000 * event.duration_s:.0f} ms{more}\n"
-        f"ITIC: {VERDICTS[event.itic]}, SEMI F47: {VERDICTS[event.semi_f47]}{'; ' if also else ''}{also}"
+        f"ITIC: {VERDICTS[event.itic]}, SEMI F47: {VERDICTS[event.semi_f47]}{also}"
     )

@@ -8,8 +8,9 @@
 | .wav | int16 counts, one channel | rate from the file, gain as .i16 |
 | .cfg, .dat, .cff | COMTRADE, one analogue channel | from the file |
 
-Flags come before the .json, the .json before what the file itself says. Nothing is ever unpickled, and
-.i16 and .npy are mapped, not read. Whatever is broken is a RecordingError of one line.
+Flags come before the .json, the .json before what the file itself says. Nothing is ever unpickled. .i16,
+.npy and .wav are mapped, not read; a .csv of hours goes through a file without a name. Whatever is broken
+is a RecordingError of one line.
 """
 
 import json
@@ -175,19 +176,22 @@ def _read_npy(path: Path, _channel: str | None) -> _Content:
 
 def _read_wav(path: Path, _channel: str | None) -> _Content:
     try:
-        with wave.open(str(path), "rb") as file:
+        with path.open("rb") as raw, wave.open(raw, "rb") as file:
             channels, width, frames = file.getnchannels(), file.getsampwidth(), file.getnframes()
             rate_hz = file.getframerate()
+            first = raw.tell()  # what is read of a header ends where the samples begin
             if channels != 1 or width != 2:
                 raise RecordingError(f"{path}: has {channels} channels of {8 * width} bits, want 1 of 16")
-            content = file.readframes(frames)
     except (wave.Error, EOFError, ValueError) as error:
         raise RecordingError(
             f"{path}: is no readable .wav file: {_first_line(error) or 'cut short'}"
         ) from error
-    if len(content) != 2 * frames:
-        raise RecordingError(f"{path}: is cut short, {len(content) // 2} of {frames} samples are there")
-    samples = np.frombuffer(content, dtype="<i2")
+    there = (path.stat().st_size - first) // 2
+    if there < frames:
+        raise RecordingError(f"{path}: is cut short, {there} of {frames} samples are there")
+    if frames == 0:
+        raise RecordingError(f"{path}: is empty, no samples in it")
+    samples = np.memmap(path, dtype="<i2", mode="r", offset=first, shape=(frames,))
     return _Content(samples, counts=True, facts=Facts(rate_hz=float(rate_hz)))
 
 

@@ -28,6 +28,7 @@ def steady_and_dynamic(unit: Unit, dense: bool) -> Iterator[tuple[str, Errors, L
         yield "out-of-band", _out_of_band(unit, dense), limits.out_of_band()
     yield "amplitude modulation", _modulation(unit, limits, 0.1, 0.0, dense), limits.modulation()
     yield "phase modulation", _modulation(unit, limits, 0.0, 0.1, dense), limits.modulation()
+    yield "both modulated (2011)", _modulation(unit, limits, 0.1, 0.1, dense), limits.modulation()
     yield "frequency ramp", _ramp(unit, limits), limits.ramp()
 
 

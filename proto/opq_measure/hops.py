@@ -76,10 +76,9 @@ def corrected(
     run = apart * hop if contiguous else positions[high] - positions[low]
     slope = (phase_rad[high] - phase_rad[low]) / run
     bend = np.zeros(count) if count < FEWEST else (slope[high] - slope[low]) / (between * hop)
-    broken = np.abs(bend) > MOST_BEND * (per_sample / TURN) ** 2
-    if not contiguous:
-        broken |= run != apart * hop
-    if broken.any():
+    most = MOST_BEND * (per_sample / TURN) ** 2
+    if not contiguous or bend @ bend > most * most:  # seldom, so that none is looked at one by one
+        broken = (np.abs(bend) > most) | (run != apart * hop)
         broken |= broken[low] | broken[high]
         sound = np.flatnonzero(~broken)
         bend[broken] = 0.0

@@ -110,7 +110,7 @@ def transients_in(
         return ()
     groups = _groups(_unlike_neighbours(volts, tracked, least_pu * peak), tracked.rate_hz)
     changes = changes_in(volts, tracked) if groups else ()
-    found = []
+    found: list[Transient] = []
     for index, (begin, end) in enumerate(groups[:most]):
         beside = (
             (groups[index - 1][1] if index else 0),
@@ -118,9 +118,14 @@ def transients_in(
         )
         waves = waves_around(volts, tracked, begin, end, beside, changes)
         measured = _measured(volts, tracked, begin, end, waves, least_pu, peak)
-        if measured is not None:
+        if measured is not None and not (found and _tail(found[-1], measured)):
             found.append(measured)
     return tuple(found)
+
+
+def _tail(before: Transient, measured: Transient) -> bool:
+    """What begins before the last one ended and is smaller belongs to it."""
+    return measured.start < before.stop and abs(measured.peak_v) < abs(before.peak_v)
 
 
 def _unlike_neighbours(volts: SignalArray, tracked: Track, least: float) -> BoolArray:

@@ -102,6 +102,12 @@ def test_a_dip_that_begins_with_a_ringing_has_one_transient_at_its_edge(
     assert abs(found.start - at) < 1.5
 
 
+def test_a_long_ringing_is_one_transient() -> None:
+    volts = mains(60.32, 1.0) + ringing(6000, 2930.2, 439.0, 0.0155, 0.32 * PEAK_V)
+    (found,) = found_in(volts)
+    assert found.frequency_hz == pytest.approx(439.0, rel=1e-3)
+
+
 def test_one_sample_on_the_crest_is_found() -> None:
     volts = mains(60.0, 0.0)
     volts[3050] += 100.0  # phase 0, 200 samples a cycle: the crest; the original's analysis missed it

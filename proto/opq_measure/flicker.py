@@ -15,7 +15,7 @@ import numpy as np
 from opq_measure.lamps import Lamp
 from opq_measure.sensation import SETTLE_S, Sensation
 from opq_measure.severity import PST_S, PSTS_PER_PLT, long_term_severity, severity
-from opq_measure.signal import BLOCK_SAMPLES, FloatArray, Samples, SignalArray
+from opq_measure.signal import BLOCK_SAMPLES, FloatArray, Samples, SignalArray, check_samples
 
 MIN_S = 5.0
 """Shorter signals have no value: after the 2 s that the filters need too little would be left."""
@@ -228,7 +228,10 @@ def flicker(volts: SignalArray, rate_hz: float, lamp: Lamp) -> Flicker:
     Raises:
         ValueError: see `signal.check_signal`.
     """
+    if not 0 < rate_hz < np.inf:
+        raise ValueError(f"rate_hz is {rate_hz:g}, want a positive number")
     if len(volts) < MIN_S * rate_hz or rate_hz < LEAST_RATE * lamp.nominal_hz:
+        check_samples(volts)
         return Flicker(None, None)
     meter = Flickermeter(lamp)
     found = []

@@ -449,3 +449,10 @@ def test_what_is_no_signal_is_refused() -> None:
         sensation.push(np.array([0.0, 1.0, 2.0, math.nan]))
     with pytest.raises(ValueError, match="want at least 20 samples per cycle"):
         Sensation(900.0, LAMP_230V)
+    for volts, rate_hz in (
+        (np.array([0.0, math.inf]), RATE_HZ),
+        (np.zeros(9), math.nan),
+        (np.zeros(9), -1.0),
+    ):
+        with pytest.raises(ValueError, match=r"not a finite number|want a positive number"):
+            flicker(volts, rate_hz, LAMP_230V)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.harmonics import Stretch, spectrum, spectrum_of, thd_ratio, window_thd
+from opq_measure.resampling import lines_of
 from opq_measure.transient import high_pass, tap_count, transient_peak_v
 from opq_measure.windows import windows_of
 
@@ -101,6 +102,30 @@ def test_a_wandering_frequency_that_is_tracked_smears_no_order(
     found = spectrum(volts, RATE_HZ, 60.0)
     assert np.abs(found.subgroups() - as_orders(shares))[1:-1].max() < 3e-5
     assert np.abs(found.thd() - 0.07)[1:-1].max() < 5e-5
+
+
+def test_a_rate_of_change_that_itself_changes_is_followed() -> None:
+    """Half a hertz up and down twice a second: from -5 to 6 Hz/s within the window."""
+    speed, at = 2 * np.pi * 2.0, np.arange(3, 16) / 60
+    for _ in range(30):  # Newton: where the phase is whole
+        turns = 60 * at + 0.5 / speed * (np.cos(speed * at) - 1)
+        at = at - (turns - np.arange(3, 16)) / (60 - 0.5 * np.sin(speed * at))
+    t = np.arange(7200) / RATE_HZ
+    turn = 2 * np.pi * (60 * t + 0.5 / speed * (np.cos(speed * t) - 1))
+    volts = np.sin(turn) + sum(0.01 * np.sin(order * turn + order) for order in (2, 25, 50))
+    found = spectrum_of([Stretch(math.sqrt(2) * volts, at * RATE_HZ, RATE_HZ)], 12)
+    assert found.harmonics()[0, [1, 24, 49]] == pytest.approx(0.01, abs=3e-5)
+
+
+@pytest.mark.parametrize("points", [2048, 4096])
+@pytest.mark.parametrize("length", [1999.3, 2003.2, 2007.1])
+def test_the_splines_response_is_taken_out_to_a_millionth(points: int, length: float) -> None:
+    """A line of rms 1 comes attenuated by sinc(f / rate)^6, which all lines in one row show at once."""
+    orders = np.arange(1, 601)
+    spikes = np.zeros((1, points))
+    spikes[0, 0] = points / math.sqrt(2)  # a spike is all lines alike, of rms 1 each
+    found = lines_of(spikes, [length], 601)[0, 1:]
+    assert np.abs(found * np.sinc(orders / length) ** 6 - 1).max() < 1e-6
 
 
 @pytest.mark.parametrize("rate_hz", [6000.0, 8000.0, 10_000.0, 12_000.7, 24_000.0, 48_000.0])

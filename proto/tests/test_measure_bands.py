@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.bands import CENTRES_HZ, bands, bands_of
-from opq_measure.harmonics import Stretch, spectrum_of
+from opq_measure.harmonics import Spectrum, Stretch, spectrum_of
 from opq_measure.smoothing import Smoothing
 
 Floats = NDArray[np.float64]
@@ -56,6 +56,14 @@ def test_a_bin_on_the_joint_belongs_to_the_lower_band() -> None:
     assert found[:3] == pytest.approx([0.01, 0.0, 0.02], abs=1e-4)
 
 
+@pytest.mark.parametrize("rounding", [-1e-10, 0.0, 1e-10])
+def test_rounding_does_not_move_a_bin_on_the_joint(rounding: float) -> None:
+    power = np.zeros((1, 1802))
+    power[0, [400, 440, 1800]] = 1.0  # 2.0, 2.2 and 9 kHz
+    found = bands(Spectrum(10, np.array([5.0 * (1 + rounding)]), np.sqrt(power) + 0j, power))[0]
+    assert np.flatnonzero(found).tolist() == [0, 34] and found[0] == found[34] == 1.0
+
+
 def test_the_bands_come_from_the_spectrum_that_has_the_harmonics_too() -> None:
     window = emitting(60.7, {2550.0: 0.01, 3400.0: 0.02}, 12_000.0)
     both = spectrum_of([window], 12, top_hz=9000.0)
@@ -86,6 +94,11 @@ def test_smoothing_answers_a_step_with_one_and_a_half_seconds() -> None:
     found = smoothing.push(np.ones(60))
     assert found == pytest.approx(1 - np.exp(-0.2 * np.arange(1, 61) / 1.5))
     assert found == pytest.approx(1 - (7.012 / 8.012) ** np.arange(1, 61), abs=1e-4)
+
+
+def test_smoothing_passes_over_what_is_unknown() -> None:
+    found = Smoothing().push(np.array([math.nan, 2.0, math.nan, 4.0]))
+    assert found == pytest.approx([math.nan, 2.0, math.nan, 4.0 - 2.0 * math.exp(-0.2 / 1.5)], nan_ok=True)
 
 
 def test_smoothing_is_the_same_however_the_windows_are_handed_in() -> None:

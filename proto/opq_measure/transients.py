@@ -187,7 +187,7 @@ def _measured(
         return None
     first = max(0, math.floor(begin - period / 4))
     stop = min(len(volts), math.ceil(end + period / 2))
-    noise = min(each.rest for each in (before, behind) if each is not None)
+    noise = max(_noise(volts, each) for each in (before, behind) if each is not None)
     residuals = residuals_between(volts, before, behind, first, stop)
     pulses = [pulse_in(residual, rate_hz, noise) for residual in residuals]
     residual, pulse = max(zip(residuals, pulses, strict=True), key=_clean)
@@ -213,6 +213,12 @@ def _measured(
         first_sample=first,
         waveform=residual,
     )
+
+
+def _noise(volts: SignalArray, wave: Steady) -> float:
+    """Sigma beside a transient by the median, so that another one does not count; a burst of noise does."""
+    left = np.asarray(volts[wave.start : wave.stop], dtype=np.float64) - wave.volts(wave.start, wave.stop)
+    return min(wave.rest, 1.4826 * float(np.median(np.abs(left))))
 
 
 def _clean(found: tuple[FloatArray, Pulse | None]) -> float:

@@ -55,7 +55,7 @@ alignments = {
 }
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(**alignments, degrees=st.floats(5.0, 120.0), sign=st.sampled_from([-1, 1]))
 def test_a_jump_is_told_to_a_twentieth_of_a_degree_and_to_the_sample(
     hz: float, phase: float, at: float, seed: int, degrees: float, sign: int
@@ -68,13 +68,13 @@ def test_a_jump_is_told_to_a_twentieth_of_a_degree_and_to_the_sample(
     assert jump.uncertainty_degrees < 0.05
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(**alignments, share=st.floats(0.05, 0.9))
 def test_a_dip_alone_is_no_jump(hz: float, phase: float, at: float, seed: int, share: float) -> None:
     assert jumps(disturbed(hz, phase, at, share=share, seed=seed)) == ()
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(**alignments, step_hz=st.floats(-2.0, 2.0))
 def test_a_step_of_the_frequency_is_no_jump(
     hz: float, phase: float, at: float, seed: int, step_hz: float
@@ -82,7 +82,7 @@ def test_a_step_of_the_frequency_is_no_jump(
     assert jumps(disturbed(hz, phase, at, step_hz=step_hz, seed=seed)) == ()
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(**alignments, degrees=st.floats(8.0, 60.0), share=st.floats(0.1, 0.9), cycles=st.floats(2.0, 12.0))
 def test_a_dip_with_a_jump_jumps_there_and_back(
     hz: float, phase: float, at: float, seed: int, degrees: float, share: float, cycles: float
@@ -96,7 +96,7 @@ def test_a_dip_with_a_jump_jumps_there_and_back(
     assert abs(back.position - at - lasts) < 4.0 + 4 * back.uncertainty_samples
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(**alignments, degrees=st.floats(10.0, 60.0), step_hz=st.floats(-1.0, 1.0))
 def test_a_jump_together_with_a_step_of_frequency_is_its_own_angle(
     hz: float, phase: float, at: float, seed: int, degrees: float, step_hz: float
@@ -127,7 +127,7 @@ def test_the_least_jump_asked_for_has_to_make_sense() -> None:
         phase_jumps_in(volts, track(volts, RATE_HZ), 0.0)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(**alignments, share=st.floats(0.0, 0.9), cycles=st.floats(2.0, 20.0), off=st.floats(-60.0, 60.0))
 def test_the_point_on_wave_of_both_ends_of_a_dip_is_right_to_its_uncertainty(
     hz: float, phase: float, at: float, seed: int, share: float, cycles: float, off: float
@@ -157,7 +157,7 @@ def test_of_a_step_at_the_crest_the_angle_is_ninety_degrees() -> None:
     assert point.uncertainty_degrees == pytest.approx(1.8 * 0.2887, rel=0.01)  # a sample's grain
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(**alignments, share=st.floats(0.0, 0.85), cycles=st.floats(0.75, 3.0))
 def test_short_dips_have_two_changes(
     hz: float, phase: float, at: float, seed: int, share: float, cycles: float

@@ -1,0 +1,89 @@
+"""Each kind of disturbance that the generator makes, told by its own primitive and by no other."""
+
+from collections import Counter
+
+import pytest
+
+from opq_hil.disturbance import Disturbance
+from opq_hil.mains import MIX_3_PERCENT, mains
+from opq_hil.phase_events import FrequencyDeviation, PhaseJump
+from opq_hil.pollution import (
+    DcOffset,
+    Flicker,
+    HarmonicDistortion,
+    Interharmonics,
+    MainsSignalling,
+    Noise,
+)
+from opq_hil.rms_events import Interruption, Sag, Swell
+from opq_hil.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
+from opq_measure.change import changes_in
+from opq_measure.clipping import clipping_in
+from opq_measure.cycles import track
+from opq_measure.notches import notching_in
+from opq_measure.phase_jump import phase_jumps_in
+from opq_measure.transients import transients_in
+
+
+def told(disturbances: list[Disturbance], seed: int) -> Counter[str]:
+    """How often each primitive finds something in 2.6 s."""
+    volts, _ = mains(
+        2.6,
+        frequency_hz=59.9 + 0.1 * seed,
+        harmonics=MIX_3_PERCENT,
+        disturbances=disturbances,
+        noise_db=60,
+        random_phases=True,
+        seed=seed,
+    )
+    tracked = track(volts, 12_000.0)
+    found = Counter(
+        "oscillatory" if each.oscillatory else "impulsive" for each in transients_in(volts, tracked)
+    )
+    found["notching"] = len(notching_in(volts, tracked))
+    found["jump"] = len(phase_jumps_in(volts, tracked))
+    found["change"] = len(changes_in(volts, tracked))
+    found["clipped"] = clipping_in(volts, 12_000.0, 60.0).tops
+    return +found
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (ImpulsiveTransient(start_s=1.0), {"impulsive": 1}),
+        (OscillatoryTransient(start_s=1.0), {"oscillatory": 1}),
+        (PhaseJump(start_s=1.0), {"jump": 1, "change": 1}),
+        (Sag(start_s=1.0), {"change": 2}),
+        (Swell(start_s=1.0), {"change": 2}),
+        (Interruption(start_s=1.0), {"change": 2}),
+        (FrequencyDeviation(start_s=1.0, seconds=1.0), {}),
+        (HarmonicDistortion(start_s=1.0, seconds=1.0), {}),
+        (Interharmonics(start_s=1.0, seconds=1.0), {}),
+        (MainsSignalling(start_s=1.0, seconds=1.0), {}),
+        (Flicker(start_s=1.0, seconds=1.0), {}),
+        (DcOffset(start_s=1.0, seconds=1.0), {}),
+        (Noise(start_s=1.0, seconds=1.0), {}),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Disturbance) else "",
+)
+def test_each_kind_is_told_by_its_own_primitive_alone(
+    kind: Disturbance, expected: dict[str, int], seed: int
+) -> None:
+    assert told([kind], seed) == expected
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_notching_is_told_in_each_of_its_windows(seed: int) -> None:
+    found = told([PeriodicNotching(start_s=1.0, seconds=1.0)], seed)
+    assert found["notching"] in (5, 6)  # of 0.2 s
+    assert found["jump"] == found["clipped"] == found["impulsive"] == 0
+    assert found["oscillatory"] <= 1  # where it begins in the middle of a notch
+
+
+def test_of_three_at_once_each_has_its_own() -> None:
+    found = told(
+        [PhaseJump(start_s=0.8), OscillatoryTransient(start_s=1.4), Sag(start_s=1.8, cycles=5.0)],
+        seed=1,
+    )
+    assert found == {"jump": 1, "change": 3, "oscillatory": 1}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_measure.interval import WindowTime
-from opq_measure.signal import SignalArray
+from opq_measure.signal import BoolArray, SignalArray
 from opq_measure.windows import Window, windows_of
 
 TEN_SECONDS_NS = 10 * 10**9
@@ -69,34 +69,35 @@ class TenSecondFrequency:
         elif time.start_ns <= self._last_ns:  # set back, but not behind the start: a leap second
             self._reached_ns = time.start_ns
         self._last_ns = time.start_ns
-        edges_ns = self._edges_ns(window, time)
+        edges_ns, seen = self._new(window, time)
         while len(edges_ns):
             border_ns = self._start_ns + TEN_SECONDS_NS
             inside = edges_ns[: int(np.searchsorted(edges_ns, border_ns, side="right"))]
-            self._count(inside, window.known, flagged)
+            self._count(inside, seen, flagged)
             if len(inside) == len(edges_ns):
                 break
             found += self._finished()
             on_border = len(inside) > 0 and inside[-1] == border_ns
-            edges_ns = edges_ns[len(inside) - on_border :]
+            edges_ns, seen = edges_ns[len(inside) - on_border :], seen[len(inside) - on_border :]
             passed = (int(edges_ns[0]) - border_ns) // TEN_SECONDS_NS  # more than 0 behind a gap
             self._begin(border_ns + passed * TEN_SECONDS_NS, self._utc)
         self._reached_ns = time.end_ns
         return found
 
-    def _edges_ns(self, window: Window, time: WindowTime) -> NDArray[np.int64]:
-        """Cycle edges that were not in the window before."""
+    def _new(self, window: Window, time: WindowTime) -> tuple[NDArray[np.int64], BoolArray]:
+        """Cycle edges that were not in the window before, and whether the cycles between them were seen."""
         period_ns = (time.end_ns - time.start_ns) / (len(window.edges) - 1)
         since_ns = (window.edges - window.edges[0]) * (1e9 / window.rate_hz)
         edges_ns = time.start_ns + np.rint(since_ns).astype(np.int64)
-        found: NDArray[np.int64] = edges_ns[edges_ns > self._reached_ns - period_ns / 2]
-        return found
+        first = int(np.searchsorted(edges_ns, self._reached_ns - period_ns / 2, side="right"))
+        return edges_ns[first:], window.track.known_between(window.edges[:-1], window.edges[1:])[first:]
 
-    def _count(self, edges_ns: NDArray[np.int64], known: bool, flagged: bool) -> None:
+    def _count(self, edges_ns: NDArray[np.int64], seen: BoolArray, flagged: bool) -> None:
         self._flagged |= flagged and len(edges_ns) > 0
-        if known and len(edges_ns) > 1:
-            self._cycles += len(edges_ns) - 1
-            self._duration_ns += int(edges_ns[-1] - edges_ns[0])
+        if len(edges_ns) > 1:
+            counted = seen[: len(edges_ns) - 1]
+            self._cycles += int(np.count_nonzero(counted))
+            self._duration_ns += int(np.diff(edges_ns)[counted].sum())
 
     def end(self) -> list[TenSeconds]:
         """The end of the signal: the interval under way, with the coverage it has."""

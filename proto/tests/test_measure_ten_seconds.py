@@ -88,6 +88,15 @@ def test_where_no_fundamental_is_seen_nothing_is_counted() -> None:
     assert second.coverage < 0.12
 
 
+@pytest.mark.parametrize("missing_s", [0.05, 0.15, 0.3])
+def test_cycles_of_an_interruption_are_left_out_one_by_one(missing_s: float) -> None:
+    interruption = Interruption(start_s=4.05, seconds=missing_s)
+    volts, _ = mains(11.0, RATE_HZ, frequency_hz=59.73, disturbances=[interruption], noise_db=60)
+    found = next(ten_seconds_of(volts, RATE_HZ, 60.0, TICK_NS))
+    assert found.cycles == pytest.approx(596 - missing_s * 59.73, abs=1.5)  # 596 and two parts in ten seconds
+    assert found.frequency_hz == pytest.approx(59.73, abs=1e-5)
+
+
 def test_a_flag_is_kept_and_so_is_time_without_utc() -> None:
     volts, _ = mains(21.0, RATE_HZ)
     cutter, meter, found = Windows(60.0), TenSecondFrequency(), []

@@ -30,6 +30,8 @@ LEAST_CYCLES = 1.05
 """Below one cycle DC and fundamental can't be told apart."""
 FREE_CYCLES = 1.4
 """From here on the frequency is fitted, too; limits.md section 8: 1.4 mHz over 1.5 cycles at 60 dB."""
+SETTLED_RAD = 1e-6
+"""Change of the phase over the stretch below which no further step is made."""
 STEPS = 4
 """Gauss-Newton steps at most; from 0.1 Hz off two are enough."""
 
@@ -128,15 +130,13 @@ def steady_wave(
     part = np.asarray(volts[start:stop], dtype=np.float64)
     offsets = np.arange(size, dtype=np.float64) - (size - 1) / 2
     step = 2 * math.pi * hz / rate_hz
-    lines, rest = _fit(part, offsets, step, orders)[:2]
-    if size * hz >= FREE_CYCLES * rate_hz:
-        most = 0.1 * step
-        for _ in range(STEPS):
-            lines, rest, change = _fit(part, offsets, step, orders)
-            step += min(max(change, -most), most)
-            if abs(change) * size < 1e-7:
-                break
-        lines, rest = _fit(part, offsets, step, orders)[:2]
+    most = 0.1 * step
+    lines, rest, change = _fit(part, offsets, step, orders)
+    for _ in range(STEPS if size * hz >= FREE_CYCLES * rate_hz else 0):
+        if abs(change) * size < SETTLED_RAD:
+            break
+        step += min(max(change, -most), most)
+        lines, rest, change = _fit(part, offsets, step, orders)
     noise = math.sqrt(rest / max(1, size - 2 * orders - 2))
     return Steady(rate_hz, start, stop, step, lines, noise)
 
@@ -178,7 +178,7 @@ def _gram(size: int, step: float, orders: int) -> FloatArray:
 
 def _lines(turns: ComplexArray, gram: FloatArray, part: FloatArray) -> ComplexArray:
     """Least squares of DC and harmonics; entry k > 0 holds both k and -k, the real part is the wave."""
-    projected = turns.conj() @ part
+    projected = (turns @ part).conj()
     both = np.concatenate((projected[:0:-1].conj(), projected))
     solved = solve_toeplitz(gram, both)[len(turns) - 1 :]
     lines: ComplexArray = 2 * solved

@@ -54,8 +54,8 @@ def phase_jumps_in(
     Raises:
         ValueError: `least_degrees` is outside.
 
-    Error: 0.004 degrees and 0.3 samples rms at 60 dB, 57 to 63 Hz, with 3 % harmonics; 0.02 degrees with a
-    dip or a step of frequency; 2 degrees when the new wave lasts for a cycle (test_measure_phase_jump.py).
+    Error: 0.004 degrees and 0.3 samples rms at 60 dB, 57 to 63 Hz, with 3 % harmonics; 0.011 degrees with a
+    dip or a step of frequency, 0.07 when the new wave lasts 0.6 to 4 cycles (test_measure_phase_jump.py).
     """
     if not 1.0 <= least_degrees <= 180.0:
         raise ValueError(f"least_degrees is {least_degrees:g}, want 1 .. 180")

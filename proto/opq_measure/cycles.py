@@ -13,13 +13,18 @@ the fundamental as window boundaries).
 import numpy as np
 
 from opq_measure.phase import Track as Track
-from opq_measure.signal import BLOCK_SAMPLES, FloatArray, SignalArray, check_signal
+from opq_measure.signal import BLOCK_SAMPLES, FloatArray, SignalArray, check_nominal, check_signal
 from opq_measure.tracker import WINDOW_S as WINDOW_S
 from opq_measure.tracker import Tracker as Tracker
 
 
 def cycles_per_window(nominal_hz: float) -> int:
-    """10 at 50 Hz, 12 at 60 Hz; IEC 61000-4-30:2015, 4.4."""
+    """10 at 50 Hz, 12 at 60 Hz; IEC 61000-4-30:2015, 4.4.
+
+    Raises:
+        ValueError: see `signal.check_nominal`.
+    """
+    check_nominal(nominal_hz)
     return max(1, round(WINDOW_S * nominal_hz))
 
 

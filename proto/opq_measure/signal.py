@@ -45,15 +45,24 @@ class Samples:
         return None if self.start_ns is None else self.start_ns + round(position * 1e9 / self.rate_hz)
 
 
+def check_nominal(nominal_hz: float) -> None:
+    """Refuse a nominal frequency that is none.
+
+    Raises:
+        ValueError: not a number from 10 Hz.
+    """
+    if not LEAST_HZ <= nominal_hz < np.inf:
+        raise ValueError(f"nominal_hz is {nominal_hz:g}, want a number from {LEAST_HZ:g}")
+
+
 def check_signal(volts: SignalArray, rate_hz: float, nominal_hz: float) -> None:
     """Refuse what no quantity can be computed of.
 
     Raises:
-        ValueError: not one-dimensional, not numbers, a value that is not finite, a nominal
+        ValueError: no array, not one-dimensional, not numbers, a value that is not finite, a nominal
             frequency below 10 Hz, or a rate that is not at least 20 samples per nominal cycle.
     """
-    if not LEAST_HZ <= nominal_hz < np.inf:
-        raise ValueError(f"nominal_hz is {nominal_hz:g}, want a number from {LEAST_HZ:g}")
+    check_nominal(nominal_hz)
     if not (np.isfinite(rate_hz) and rate_hz >= 20 * nominal_hz):
         raise ValueError(f"rate_hz is {rate_hz}, want at least 20 samples per cycle of {nominal_hz:g} Hz")
     check_samples(volts)
@@ -63,8 +72,10 @@ def check_samples(volts: SignalArray) -> None:
     """Refuse what are no samples.
 
     Raises:
-        ValueError: not one-dimensional, not numbers, a value that is not finite.
+        ValueError: no array, not one-dimensional, not numbers, a value that is not finite.
     """
+    if not isinstance(volts, np.ndarray):
+        raise ValueError(f"the signal is a {type(volts).__name__}, want a NumPy array")
     if volts.ndim != 1:
         raise ValueError(f"the signal has {volts.ndim} dimensions, want 1")
     if volts.dtype.kind not in "iuf":
@@ -73,7 +84,7 @@ def check_samples(volts: SignalArray) -> None:
         return
     for first in range(0, len(volts), BLOCK_SAMPLES):
         block = np.asarray(volts[first : first + BLOCK_SAMPLES], dtype=np.float64)
-        if block @ block <= MOST_V * MOST_V:  # the quick way; False for NaN
+        if np.einsum("i,i", block, block) <= MOST_V * MOST_V:  # quick, and wakes no thread; False for NaN
             continue
         finite = np.abs(block) <= MOST_V
         if not finite.all():

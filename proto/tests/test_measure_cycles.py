@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from opq_measure.analysis import analyze
 from opq_measure.cycles import cycle_edges, half_cycle_edges
 from opq_measure.frequency import cycle_frequency_hz, cycles_per_window, window_frequency_hz
+from opq_measure.harmonics import window_thd
 from opq_measure.rms import cycle_rms_v, half_cycle_rms_v, integral_of_square
 
 RATE_HZ = 12_000.0
@@ -216,6 +217,17 @@ def test_what_is_no_signal_is_refused_with_the_reason() -> None:
         cycle_edges(np.array(["a"] * 600), RATE_HZ)
     with pytest.raises(ValueError, match="rate_hz"):
         cycle_edges(np.ones(600), 500.0)
+    with pytest.raises(ValueError, match="is a list, want a NumPy array"):
+        cycle_edges([0.0] * 600, RATE_HZ)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("nominal_hz", [np.nan, np.inf, 0.0, -60.0])
+def test_a_nominal_frequency_that_is_none_is_refused_by_all_that_take_one(nominal_hz: float) -> None:
+    for ask in (cycle_edges, window_frequency_hz, window_thd):
+        with pytest.raises(ValueError, match=r"nominal_hz is .*, want a number from 10"):
+            ask(np.ones(6000), RATE_HZ, nominal_hz)
+    with pytest.raises(ValueError, match="nominal_hz"):
+        cycles_per_window(nominal_hz)
 
 
 def test_a_part_of_a_stream_with_two_cycles_of_context_has_the_edges_of_the_whole() -> None:

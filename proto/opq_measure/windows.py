@@ -20,7 +20,7 @@ import numpy as np
 from opq_measure.cycles import cycles_per_window
 from opq_measure.hops import TURN
 from opq_measure.phase import REACH, SLACK, Track
-from opq_measure.signal import BLOCK_SAMPLES, FloatArray, Samples, SignalArray, check_signal
+from opq_measure.signal import BLOCK_SAMPLES, FloatArray, Samples, SignalArray, check_nominal, check_signal
 from opq_measure.time_axis import ON_TICK_SAMPLES, TimeAxis, behind_tick, tick_within
 from opq_measure.time_axis import TICK_NS as TICK_NS
 from opq_measure.tracker import LOWEST, Tracker
@@ -36,10 +36,12 @@ class Windows:
     """Cuts the windows of one signal out of its pieces: `push` what comes, `end` when it ends.
 
     Raises:
-        ValueError: see `signal.check_signal`.
+        ValueError: see `signal.check_signal`. A piece that is refused leaves no trace: it may be sent again,
+            mended; else what comes behind it is behind a gap.
     """
 
     def __init__(self, nominal_hz: float) -> None:
+        check_nominal(nominal_hz)
         self.dropped_cycles = 0
         """Whole cycles of incomplete windows before gaps and at the end."""
         self.runs = 0
@@ -55,12 +57,16 @@ class Windows:
         """Take in the piece that comes next; every window that is complete now, in order."""
         if len(samples.volts) == 0:
             return []
-        found = [] if self._last is None or _follows(self._last, samples) else self.end()
-        if self._run is None:
-            self._run = _Run(samples, self._nominal_hz)
+        if self._run is not None and self._last is not None and _follows(self._last, samples):
+            found = self._run.push(samples)
+        else:
+            run = _Run(samples, self._nominal_hz)
+            begun = run.push(samples)  # first of all: it may be refused
+            found = self.end() + begun
+            self._run = run
             self.runs += 1
         self._last = samples
-        return found + self._run.push(samples)
+        return found
 
     def end(self) -> list[Window]:
         """The signal ends or a gap follows: the windows that are left; then a new run may begin."""
@@ -101,10 +107,10 @@ class _Run:
         self.dropped_cycles = 0
         self.rest: Window | None = None
         self._first_sample = first.first_sample
+        self._tracker = Tracker(first.rate_hz, nominal_hz)  # refuses a rate that is none
         self._nominal_hz = nominal_hz
         self._cycles = cycles_per_window(nominal_hz)
         self._widest = int(CONTEXT_CYCLES * first.rate_hz / nominal_hz / LOWEST) + 1  # context, samples
-        self._tracker = Tracker(first.rate_hz, nominal_hz)
         self._volts = np.empty(0)
         self._base = 0  # position of _volts[0]
         self._hops = np.empty((4, 0))
@@ -114,11 +120,12 @@ class _Run:
         self._tick = False  # whether that is the first behind a tick
 
     def push(self, samples: Samples) -> list[Window]:
-        self._axis.add(samples)
         volts = np.asarray(samples.volts, dtype=np.float64)
         if samples.v_per_lsb != 1.0:
             volts = volts * samples.v_per_lsb
-        return self._cut(volts, self._tracker.feed(volts), ended=False)
+        hops = self._tracker.feed(volts)  # refuses what is none before anything has changed
+        self._axis.add(samples)
+        return self._cut(volts, hops, ended=False)
 
     def end(self) -> list[Window]:
         found = self._cut(_NOTHING, self._tracker.finish(), ended=True)
@@ -228,7 +235,8 @@ class _Run:
             return cycle + self._cycles, behind_tick(window.end_ns, window.end_ns, window.rate_hz)
         share = (tick_ns - window.start_ns) / (window.end_ns - window.start_ns)
         place = window.edges[0] + share * (window.edges[-1] - window.edges[0])
-        return cycle + int(window.edges.searchsorted(place - ON_TICK_SAMPLES)), True
+        cycles = int(window.edges.searchsorted(place - ON_TICK_SAMPLES))
+        return cycle + max(1, cycles), True  # a clock that was set may put the tick at the window's begin
 
     def _forget(self, start: float) -> None:
         """Let go what the window from `start` on does not need, not even as context."""

@@ -1,6 +1,7 @@
 """Windows of 10/12 cycles: where they begin and end, at ticks, gaps, ends and through an interruption."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -191,3 +192,60 @@ def test_a_sample_that_is_no_number_is_refused() -> None:
         Windows(60.0).push(Samples(volts, 0, RATE_HZ))
     with pytest.raises(ValueError, match="rate_hz"):
         Windows(60.0).push(Samples(volts[:100], 0, 500.0))
+    with pytest.raises(ValueError, match="rate_hz is inf"):
+        Windows(60.0).push(Samples(volts[:100], 0, math.inf))
+    for nominal_hz in (0.0, -50.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"nominal_hz is .*, want a number from 10"):
+            Windows(nominal_hz)
+
+
+@pytest.mark.parametrize("refused", [0, 3])
+def test_a_piece_that_is_refused_leaves_a_gap_and_closes_nothing_up(refused: int) -> None:
+    volts = mains(3.0)
+    cutter, found = Windows(60.0), []
+    for number, first in enumerate(range(0, len(volts), 4000)):
+        piece = volts[first : first + 4000].copy()
+        if number == refused:
+            piece[77] = math.nan
+            with pytest.raises(ValueError, match="sample 77"):
+                cutter.push(Samples(piece, first, RATE_HZ, TICK + 10**9 + first * 10**6 // 12))
+            continue
+        found += cutter.push(Samples(piece, first, RATE_HZ, TICK + 10**9 + first * 10**6 // 12))
+    found += cutter.end()
+    assert cutter.runs == (1 if refused == 0 else 2)
+    assert all(end(window) < 4000 * refused + 1 or start(window) > 4000 * refused + 3999 for window in found)
+    for window in found:  # a rising zero crossing every 200 samples, and the time that belongs to it
+        assert start(window) / 200 == pytest.approx(round(start(window) / 200), abs=1e-4)
+        assert window.start_ns is not None
+        assert abs(window.start_ns - (TICK + 10**9 + start(window) / 12e-6)) < 2
+
+
+def test_a_piece_that_was_refused_may_come_again_mended() -> None:
+    volts = mains(2.0)
+    bad = volts[9000:15_000].copy()
+    bad[0] = math.inf
+    cutter = Windows(60.0)
+    found = cutter.push(Samples(volts[:9000], 0, RATE_HZ))
+    for wrong in (Samples(bad, 9000, RATE_HZ), Samples(bad, 9500, RATE_HZ), Samples(bad, 9000, math.nan)):
+        with pytest.raises(ValueError, match=r"want|not a finite"):
+            cutter.push(wrong)
+    found += cutter.push(Samples(volts[9000:], 9000, RATE_HZ)) + cutter.end()
+    assert cutter.runs == 1
+    assert [start(window) for window in found] == [start(window) for window in windows_of(volts, RATE_HZ)]
+
+
+@pytest.mark.parametrize("set_ns", [500 * 10**9, 10**12, -500 * 10**9])
+def test_a_clock_that_is_set_within_a_window_repeats_none(set_ns: int) -> None:
+    volts = mains(4.0)
+    cutter, cut, begin_ns = (
+        Windows(60.0),
+        13_200,
+        TICK - 10**9 - 1_000_000,
+    )  # sixth window: 1 ms before a tick
+    found = cutter.push(Samples(volts[:cut], 0, RATE_HZ, begin_ns))
+    found += cutter.push(Samples(volts[cut:], cut, RATE_HZ, begin_ns + cut * 10**6 // 12 + set_ns))
+    found += cutter.end()
+    starts = [start(window) for window in found]
+    assert all(later - earlier > 199.0 for earlier, later in pairwise(starts))
+    assert len(found) <= 4 * 5 + 3
+    assert end(found[-1]) > 48_000 - 2400

@@ -3,8 +3,10 @@
 One cycle with unknown harmonics bounds the frequency at 9 mHz (60 dB); half a cycle more, at 1.33 mHz.
 """
 
+import math
+
 from opq_measure.harmonic_fit import FREE, fit_harmonics
-from opq_measure.signal import FloatArray, SignalArray
+from opq_measure.signal import FloatArray, SignalArray, check_samples
 
 CYCLES = 1.5
 ORDERS = 25
@@ -20,12 +22,13 @@ def short_hz(volts: SignalArray, rate_hz: float, near_hz: float) -> float:
     Returns:
         Hz; NaN where the fundamental is less than a quarter of the alternating power.
     Raises:
-        ValueError: fewer than 1.2 cycles, or too few samples for one order.
+        ValueError: see `signal.check_samples`; fewer than 1.2 cycles, or too few samples for one order.
 
     Error: 1.3 mHz at 60 dB, 0.16 mHz at 78 dB (1.0 of the bound), 42.5 to 69 Hz at 12 kS/s
     (test_measure_frequency.py); CPU 0.7 ms. Harmonics beyond order 25 leak in, 1 % of order 29 as 1 mHz.
     """
-    if len(volts) * near_hz < 1.2 * rate_hz:
+    check_samples(volts)
+    if not 1.2 * rate_hz <= len(volts) * near_hz < math.inf:
         raise ValueError(f"{len(volts)} samples, want at least 1.2 cycles of {near_hz:g} Hz")
     orders = max(1, min(ORDERS, (len(volts) - 4) // 6, int(FREE * rate_hz / near_hz)))
     return fit_harmonics(volts, rate_hz, near_hz, orders).frequency_hz

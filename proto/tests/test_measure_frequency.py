@@ -176,5 +176,10 @@ def test_too_little_signal_is_refused_with_the_reason() -> None:
         one_second_hz(np.zeros(700), RATE_HZ)
     with pytest.raises(ValueError, match=r"1\.2 cycles"):
         short_hz(np.zeros(200), RATE_HZ, 60.0)
+    for near_hz in (math.nan, math.inf, 0.0):
+        with pytest.raises(ValueError, match=r"1\.2 cycles"):
+            short_hz(np.ones(300), RATE_HZ, near_hz)
+    with pytest.raises(ValueError, match="sample 7 is not a finite number"):
+        short_hz(np.where(np.arange(300) == 7, math.nan, 1.0), RATE_HZ, 60.0)
     with pytest.raises(ValueError, match="near_hz"):
         fit_harmonics(np.zeros(200), RATE_HZ, 0.0)

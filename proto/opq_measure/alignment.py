@@ -69,7 +69,7 @@ def lag_between(
         ValueError: see `signal.check_signal`; shorter than 10 cycles; nothing happens in them by which the
             cycle could be told; no steady stretch in both.
 
-    Error: 0.05 samples rms for a grid without angle between the places (test_measure_alignment.py); on the
+    Error: 0.001 samples rms for a grid without angle between the places (test_measure_alignment.py); on the
     two real recordings 822.5 (test_measure_recordings.py).
     """
     tracks = track(first, rate_hz, nominal_hz), track(second, rate_hz, nominal_hz)

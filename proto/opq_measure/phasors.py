@@ -25,7 +25,7 @@ DROOP = math.pi**2 / 6 - 1
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Window for one tuned frequency: `weights` (2 half + 1, 3), cosine, minus sine, and mean."""
+    """Window for one tuned frequency: `weights` (2 half + 1, 2), cosine and minus sine."""
 
     half: int
     weights: FloatArray
@@ -39,7 +39,7 @@ def kernel(period: float) -> Kernel:
     hann = 1 + np.cos(2 * np.pi * offsets / (WINDOW_CYCLES * period))
     hann /= hann.sum()
     angle = 2 * np.pi * offsets / period
-    return Kernel(half, np.column_stack((hann * np.cos(angle), -hann * np.sin(angle), hann)))
+    return Kernel(half, np.column_stack((hann * np.cos(angle), -hann * np.sin(angle))))
 
 
 def phasors(volts: FloatArray, first: int, hop: int, count: int, tuned: Kernel) -> FloatArray:
@@ -53,15 +53,19 @@ def phasors(volts: FloatArray, first: int, hop: int, count: int, tuned: Kernel) 
     block = volts[first - tuned.half : first + tuned.half + 1 + (count - 1) * hop]
     size = block.itemsize
     frames = np.ndarray((count, length), block.dtype, block, 0, (hop * size, size))
-    cosine, sine, mean = (np.ascontiguousarray(frames) @ tuned.weights).T  # BLAS takes no overlapping rows
+    cosine, sine = (np.ascontiguousarray(frames) @ tuned.weights).T  # BLAS takes no overlapping rows
     hops = len(block) // hop  # the power is wanted roughly: of the whole hops that the window begins with
     square = block[: hops * hop].reshape(hops, hop)
-    energy = np.cumsum(np.einsum("ij,ij->i", square, square))
+    sums = np.empty((2, hops))
+    np.einsum("ij,ij->i", square, square, out=sums[0])
+    np.einsum("ij->i", square, out=sums[1])
+    sums.cumsum(axis=1, out=sums)
     whole = hops - count + 1
-    power = energy[whole - 1 :].copy()
-    power[1:] -= energy[: count - 1]
-    power /= whole * hop
-    alternating = np.maximum(power - mean * mean, 1e-12 * power + 1e-300)  # beside DC only rounding
+    moments = sums[:, whole - 1 :].copy()
+    moments[:, 1:] -= sums[:, : count - 1]
+    moments /= whole * hop
+    power, level = moments  # of the same samples: noise beside DC is no difference between two means
+    alternating = np.maximum(power - level * level, 1e-12 * power + 1e-300)  # beside DC only rounding
     found = np.empty((3, count))
     np.arctan2(sine, cosine, out=found[0])
     square = cosine * cosine + sine * sine

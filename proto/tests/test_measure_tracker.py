@@ -170,6 +170,19 @@ def test_after_ten_minutes_a_lasting_fall_to_a_hundredth_has_become_usual() -> N
     assert tracked.known[tracked.positions > 480 * rate_hz].all()  # 600 s * ln(0.02 / 0.01) = 416 s
 
 
+@pytest.mark.parametrize("nominal", [50.0, 60.0])
+@pytest.mark.parametrize(("dc", "noise"), [(0.0, 1.0), (120.0, 0.1), (120.0, 1e-4), (1e6, 1e-3)])
+def test_noise_beside_dc_is_no_mains(nominal: float, dc: float, noise: float) -> None:
+    volts = dc + np.random.default_rng(2).normal(scale=noise, size=72_000)
+    assert np.count_nonzero(track(volts, RATE_HZ, nominal).known) <= 3
+
+
+def test_mains_far_below_dc_are_mains() -> None:
+    t = seconds(2.0)
+    volts = 1e4 + np.sin(2 * np.pi * 60.0 * t) + np.random.default_rng(3).normal(scale=0.01, size=len(t))
+    assert track(volts, RATE_HZ, 60.0).known[8:-8].all()
+
+
 @pytest.mark.parametrize(("before", "behind"), [(60.0, 61.0), (60.0, 50.0), (50.0, 65.0)])
 def test_another_frequency_is_followed_within_two_cycles(before: float, behind: float) -> None:
     def turns(t: Floats) -> Floats:

@@ -10,8 +10,16 @@ ON_TICK_SAMPLES = 0.01
 """An edge as near to a tick, less than a microsecond, is on it."""
 
 
+ROUNDING_NS = 1
+"""What two times of one clock may differ by, each a whole number."""
+
+
 class TimeAxis:
-    """Positions of a run, counted from its first sample, to UTC: by the last piece that told the time."""
+    """Positions of a run, counted from its first sample, to UTC: by the last piece that told the time anew.
+
+    A piece at the same rate whose time differs only by the rounding to nanoseconds tells nothing anew: so the
+    cutting into pieces leaves no trace.
+    """
 
     def __init__(self, first_sample: int) -> None:
         self._first_sample = first_sample
@@ -20,9 +28,17 @@ class TimeAxis:
 
     def add(self, samples: Samples) -> None:
         """Take in the piece that comes next."""
-        if samples.start_ns is not None or not self._pieces:
-            self._begins.append(samples.first_sample - self._first_sample)
+        begin = samples.first_sample - self._first_sample
+        if not self._pieces or self._is_news(begin, samples):
+            self._begins.append(begin)
             self._pieces.append((samples.rate_hz, samples.start_ns))
+
+    def _is_news(self, begin: int, samples: Samples) -> bool:
+        if samples.start_ns is None:
+            return False
+        told_ns = self.time_ns(begin)
+        same_rate = samples.rate_hz == self._pieces[-1][0]
+        return told_ns is None or not same_rate or abs(samples.start_ns - told_ns) > ROUNDING_NS
 
     def rate_hz(self, position: float) -> float:
         return self._pieces[max(0, bisect_right(self._begins, position) - 1)][0]

@@ -113,6 +113,26 @@ def test_windows_of_a_stream_are_those_of_the_file_bit_for_bit(
     assert (cutter.dropped_cycles, cutter.runs) == (other.dropped_cycles, other.runs)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    largest=st.sampled_from([60, 2400, 9000]),
+    rate_hz=st.sampled_from([12_000.0, 12_000.37, 7000.0]),
+    half_ns=st.sampled_from([0.0, 0.5]),
+)
+def test_times_rounded_to_nanoseconds_leave_no_trace_of_the_blocks(
+    seed: int, largest: int, rate_hz: float, half_ns: float
+) -> None:
+    counts = recording(seed, 2.0)
+    cutter, found = Windows(60.0), []
+    for first, last in pairwise(sizes_of(len(counts), seed + 1, largest)):
+        time_ns = TICK - 10**9 + math.floor(first * 1e9 / rate_hz + half_ns)  # rounded, and cut off
+        found += cutter.push(Samples(counts[first:last], first, rate_hz, time_ns))
+    found += cutter.end()
+    for one, two in zip(windows_of(counts, rate_hz, 60.0, TICK - 10**9), found, strict=True):
+        assert_same_window(one, two)
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**31), gap=st.integers(1, 15_999))
 def test_windows_leave_no_hole_and_overlap_only_behind_a_tick(seed: int, gap: int) -> None:

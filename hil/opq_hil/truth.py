@@ -125,12 +125,19 @@ class Truth:
         return np.sqrt((energy[end] - energy[begin]) / length_s)
 
     def residual_v(self, number: int = 0) -> float:
-        """Lowest (of a rise: highest) Urms(1/2) of disturbance `number`, of half cycles that touch it."""
+        """Lowest (of a rise: highest) Urms(1/2) of disturbance `number`, of half cycles that touch it.
+
+        Raises:
+            ValueError: none does, it lies outside the samples or they are less than a cycle.
+        """
         span = self.disturbances[number].span
         start, stop = self.positions(np.array([span.start_s, span.stop_s]))
         edges = self.edges(2)
         first = max(0, int(np.searchsorted(edges, start, side="right")) - 2)
         last = min(len(edges) - 2, int(np.searchsorted(edges, stop)))
+        if start >= self.samples or last <= first:
+            told = f"disturbance {number} lies at samples {start:g} .. {stop:g}"
+            raise ValueError(f"{told}; want a whole cycle of the {self.samples} samples that touches it")
         found = self.rms_v_between(edges[first:last], edges[first + 2 : last + 2])
         low, high = float(found.min()), float(found.max())
         return low if abs(low - self.rms_v) >= abs(high - self.rms_v) else high

@@ -232,6 +232,21 @@ def test_a_clock_that_is_off_moves_edges_and_leaves_rms() -> None:
     assert fast.mean_frequency_hz(fast.edges()[:1], fast.edges()[1:2]) == pytest.approx(60.0, rel=1e-12)
 
 
+@pytest.mark.parametrize(("seconds", "start_s"), [(1.0, 1.5), (1.0, 1.0), (0.01, 0.0), (0.0, 0.0)])
+def test_a_disturbance_that_no_whole_cycle_touches_has_no_residual(seconds: float, start_s: float) -> None:
+    _, truth = mains(seconds, disturbances=[Sag(depth=0.3, start_s=start_s)])
+    with pytest.raises(ValueError, match=r"disturbance 0 lies at samples .*; want a whole cycle"):
+        truth.residual_v()
+
+
+def test_a_disturbance_in_the_last_half_cycle_has_the_residual_of_the_cycle_it_touches() -> None:
+    _, truth = mains(1.0, disturbances=[Sag(depth=0.3, start_s=0.995)])
+    part = 0.3  # of the last of 60 cycles, from 70 % of it on: sin^2 between, in closed form
+    inside = part / 2 - (math.sin(4 * math.pi) - math.sin(4 * math.pi * 0.7)) / (8 * math.pi)
+    wanted = 120 * math.sqrt(1 - 2 * inside * (1 - 0.7**2))
+    assert truth.residual_v() == pytest.approx(wanted, rel=1e-9)
+
+
 def test_a_square_wave_from_a_shorted_half_has_the_lines_of_its_series() -> None:
     # a voltage that is shorted during its whole negative half: the half-wave rectified sine
     notch = PeriodicNotching(

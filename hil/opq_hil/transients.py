@@ -1,13 +1,13 @@
 """Short disturbances: impulsive and oscillatory transients, and notches by phase."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from opq_hil.courses import EDGE_S, FloatArray
-from opq_hil.disturbance import Disturbance, Instants, Span
+from opq_hil.disturbance import Disturbance, Instants, Placed, Span
 from opq_hil.grid import Grid
 from opq_hil.wave import Wave
 
@@ -118,8 +118,8 @@ class OscillatoryTransient(Disturbance):
 class PeriodicNotching(Disturbance):
     """Commutation notches: `per_cycle` of them, evenly spread, the first at `first_deg` of the fundamental.
 
-    In a notch the voltage is nearer to zero by `depth` of itself (1: shorted) for `width_s`, meant at the
-    grid's steady frequency. IEEE 519-2014, annex on notching: depth, width, and area in volt-microseconds.
+    In a notch the voltage is nearer to zero by `depth` of itself (1: shorted) for `width_s`, at the grid's
+    steady frequency. IEEE 519-2014, annex on notching: depth, width, and area in volt-microseconds.
     """
 
     kind: ClassVar[str] = "periodic_notching"
@@ -129,7 +129,7 @@ class PeriodicNotching(Disturbance):
     per_cycle: int = 6
     first_deg: float = 30.0
     grid_hz: float = 60.0
-    """The frequency at which the width is meant."""
+    """The frequency at which the width is meant; once it is placed that of the grid."""
 
     def check(self) -> None:
         Disturbance.check(self)
@@ -137,6 +137,14 @@ class PeriodicNotching(Disturbance):
             raise ValueError(f"{self}; want a depth above 0, to 2, and at least one notch per cycle")
         if not 0 < self.width_cycles < 1 / self.per_cycle:
             raise ValueError(f"width_s is {self.width_s}; want above 0, below the distance of the notches")
+
+    def placed(self, grid: Grid) -> Placed:
+        """As every disturbance; and its notches are `width_s` wide at the grid's frequency.
+
+        Raises:
+            ValueError: there they would touch each other.
+        """
+        return Disturbance.placed(replace(self, grid_hz=grid.frequency_hz), grid)
 
     @property
     def width_cycles(self) -> float:

@@ -142,6 +142,17 @@ def test_notches_have_the_width_depth_and_area_asked_for_in_every_cycle() -> Non
     )
 
 
+@pytest.mark.parametrize("grid_hz", [16.7, 50.0, 60.0])
+def test_notches_are_as_wide_as_asked_for_on_any_grid(grid_hz: float) -> None:
+    event = PeriodicNotching(depth=0.4, width_s=0.001, per_cycle=3, start_s=0.1, cycles=5)
+    rate_hz = 1_000_000.0
+    volts, truth = mains(0.5, rate_hz, frequency_hz=grid_hz, disturbances=[event])
+    plain, _ = mains(0.5, rate_hz, frequency_hz=grid_hz)
+    assert np.sum(np.abs(plain - volts) > 1e-9) / rate_hz == pytest.approx(5 * 3 * 0.001, rel=3e-3)
+    placed = truth.disturbances[0].disturbance
+    assert isinstance(placed, PeriodicNotching) and placed.width_cycles == pytest.approx(0.001 * grid_hz)
+
+
 def test_a_telegram_is_on_during_its_ones() -> None:
     event = MainsSignalling(signal_hz=1060.0, percent=3.0, bits="1011", bit_s=0.05, start_s=0.1, seconds=0.3)
     volts, truth = mains(0.5, disturbances=[event])

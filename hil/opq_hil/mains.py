@@ -38,7 +38,8 @@ class Mains:
     """A voltage from sample 0 on, as one converter sees it.
 
     Raises:
-        ValueError: a rate or frequency that is not positive, or a frequency beyond half the rate.
+        ValueError: a rate or frequency that is not positive, a frequency beyond half the rate, a voltage or
+            noise that is no number from 0, DC or a phase that is no number.
     """
 
     rate_hz: float = 12_000.0
@@ -62,6 +63,13 @@ class Mains:
             raise ValueError(f"rate_hz is {self.rate_hz}; want a positive number")
         if not (math.isfinite(self.grid.frequency_hz) and self.grid.frequency_hz > 0):
             raise ValueError(f"frequency_hz is {self.grid.frequency_hz}; want a positive number")
+        if not (0 <= self.noise_v < math.inf and 0 <= self.pink_v < math.inf):
+            raise ValueError(f"noise_v is {self.noise_v}, pink_v {self.pink_v}; want numbers from 0")
+        if not (0 <= self.wave.fundamental_v < math.inf and math.isfinite(self.wave.dc_v)):
+            told = f"fundamental_v is {self.wave.fundamental_v}, dc_v {self.wave.dc_v}"
+            raise ValueError(f"{told}; want a number from 0, and a number")
+        if not math.isfinite(self.grid.phase_cycles):
+            raise ValueError(f"phase_cycles is {self.grid.phase_cycles}; want a number")
         if not self.highest_hz < self.rate_hz / 2:
             told = f"{self.highest_hz:g} Hz at {self.rate_hz:g} samples/s"
             raise ValueError(f"{told}; want below half of it, or it folds back")
@@ -175,6 +183,8 @@ def mains(
     Raises:
         ValueError: what is wrong, and what is wanted.
     """
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"seconds is {seconds}; want a number from 0")
     if random_phases:
         phase_deg = float(np.random.default_rng((seed, 0x50)).uniform(0.0, 360.0))
     made = Mains(

@@ -136,7 +136,8 @@ def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> Non
             click.echo(f"{known:<12} {line}")
         return
     if name not in BENCHMARKS:
-        raise click.UsageError(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
+        asked = "name a benchmark" if name is None else f"no benchmark {name!r}"
+        raise click.UsageError(f"{asked}; there are: {', '.join(BENCHMARKS)}")
     result: Result = importlib.import_module(BENCHMARKS[name][0]).run(quick)
     if as_json:
         click.echo(json.dumps({"bench": name, "machine": machine(), "commit": commit(), **asdict(result)}))

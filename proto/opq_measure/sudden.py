@@ -2,27 +2,22 @@
 
 Most of the time nothing does, so a cheap look goes first: each sample against the same place of the
 cycle before. Only where they differ by more than noise and a part of the least transient, the
-stretch is looked at closely (`transients`, `phase_jump`). These bring in `scipy.linalg`, which takes as
-long as all else of a recording of an event; so they are imported where they are used.
+stretch is looked at closely (`transients`, `phase_jump`).
 """
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from opq_measure.cycles import Track
 from opq_measure.occurrence import Occurrence, confidence_of
+from opq_measure.phase_jump import PhaseJump, phase_jumps_in
 from opq_measure.signal import FloatArray
+from opq_measure.transients import LEAST_PU as LEAST_TRANSIENT_PU
+from opq_measure.transients import Transient, transients_in
 from opq_measure.windows import Window
 
-if TYPE_CHECKING:
-    from opq_measure.phase_jump import PhaseJump
-    from opq_measure.transients import Transient
-
-LEAST_TRANSIENT_PU = 0.05
-"""Least peak of a transient, of the fundamental's; as in `transients`."""
 LEAST_JUMP_DEGREES = 6.0
 """Least phase jump told; switching of large loads turns the voltage by less."""
 SCREEN = 0.6
@@ -49,9 +44,6 @@ class Sudden:
         noise = _difference(volts, tracked)
         if noise is None:
             return []
-        from opq_measure.phase_jump import phase_jumps_in
-        from opq_measure.transients import transients_in
-
         begin = windows[0].edges[0]
         end = windows[-1].first_sample - first + windows[-1].edges[-1]
         slack = SAME_S * tracked.rate_hz
@@ -133,7 +125,7 @@ def _difference(volts: FloatArray, tracked: Track) -> float | None:
     return noise / (math.sqrt(2) * peak)
 
 
-def _transient(found: "Transient", first: int, tracked: Track, noise_pu: float) -> Occurrence:
+def _transient(found: Transient, first: int, tracked: Track, noise_pu: float) -> Occurrence:
     kind = "oscillatory_transient" if found.oscillatory else "impulsive_transient"
     ringing = f", {found.frequency_hz:.0f} Hz" if math.isfinite(found.frequency_hz) else ""
     return Occurrence(
@@ -158,7 +150,7 @@ def _transient(found: "Transient", first: int, tracked: Track, noise_pu: float) 
     )
 
 
-def _jump(found: "PhaseJump", first: int, tracked: Track) -> Occurrence:
+def _jump(found: PhaseJump, first: int, tracked: Track) -> Occurrence:
     return Occurrence(
         kind="phase_jump",
         start_sample=first + found.position,

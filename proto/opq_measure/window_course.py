@@ -12,6 +12,7 @@ from opq_measure.growing import Growing
 from opq_measure.harmonics import ORDERS, Spectrum, spectrum_of
 from opq_measure.interharmonics import interharmonic_subgroups, noise_floor, strongest_interharmonic
 from opq_measure.interval import WindowTime
+from opq_measure.notches import notching_in
 from opq_measure.rms import cycle_rms_v
 from opq_measure.signal import FloatArray
 from opq_measure.windows import Window
@@ -177,8 +178,6 @@ class WindowCourse:
 
 def _notches(window: Window) -> tuple[float, float]:
     """Depth of the deepest periodic notch against the fundamental's peak, and how many per cycle."""
-    from opq_measure.notches import notching_in  # which brings in scipy.linalg, and that is slow
-
     found = notching_in(window.volts, window.track)
     if not found:
         return 0.0, 0.0

@@ -19,7 +19,7 @@ class FlickerCourse:
         self._lamp = lamp_for(nominal_v, nominal_hz)
         self._meter: Flickermeter | None = None
         self._waiting: list[Samples] = []
-        self._waiting_s = 0.0
+        self._samples_waiting = 0
         self._intervals: list[FlickerInterval] = []
 
     def push(self, samples: Samples) -> None:
@@ -29,8 +29,8 @@ class FlickerCourse:
             return
         if samples.rate_hz < LEAST_RATE * self._lamp.nominal_hz:
             return
-        self._waiting_s += len(samples.volts) / samples.rate_hz
-        if self._waiting_s < MIN_S:
+        self._samples_waiting += len(samples.volts)  # whole numbers, whatever the blocks
+        if self._samples_waiting < MIN_S * samples.rate_hz:
             self._waiting.append(replace(samples, volts=np.array(samples.volts)))
             return
         self._meter = Flickermeter(self._lamp)

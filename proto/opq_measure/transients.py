@@ -106,6 +106,8 @@ def transients_in(
         raise ValueError(f"least_pu is {least_pu:g}, want a positive number")
     usual = tracked.amplitude[tracked.known]
     peak = float(np.median(usual)) if len(usual) else 0.0
+    if tracked.rate_hz <= 2 * CUTOFF_HZ:
+        return ()  # nothing that fast is in the samples
     if not peak > 0 or len(volts) < tap_count(tracked.rate_hz) + 3 * tracked.rate_hz / tracked.nominal_hz:
         return ()
     groups = _groups(_unlike_neighbours(volts, tracked, least_pu * peak), tracked.rate_hz)

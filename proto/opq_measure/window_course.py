@@ -14,7 +14,7 @@ from opq_measure.interharmonics import interharmonic_subgroups, noise_floor, str
 from opq_measure.interval import WindowTime
 from opq_measure.notches import notching_in
 from opq_measure.rms import cycle_rms_v
-from opq_measure.signal import FloatArray
+from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.windows import Window
 
 QUANTITIES = (Quantity("rms_v"), Quantity("frequency_hz", mean="arithmetic"), Quantity("thd_percent"))
@@ -50,14 +50,15 @@ class WindowCourse:
         flagged = np.array([flag for _, flag in settled])
         spectrum = spectrum_of(windows, self._cycles)
         thd = spectrum.thd()
-        thd[[not window.known for window in windows]] = np.nan
+        known = np.array([window.known for window in windows])
+        thd[~known] = np.nan
         self.starts.add(np.array([window.first_sample + window.edges[0] for window in windows]))
         self.stops.add(np.array([window.first_sample + window.edges[-1] for window in windows]))
         self.flagged.add(flagged.astype(np.float64))
         self.frequency_hz.add(np.array([window.frequency_hz for window in windows]))
         self.thd.add(thd)
-        self._sum(spectrum, flagged)
-        self._strongest(spectrum)
+        self._sum(spectrum, flagged, known)
+        self._strongest(spectrum, known)
         self._look(windows, spectrum)
         return [
             aggregate
@@ -114,11 +115,12 @@ class WindowCourse:
             notches=self._notches.array(),
         )
 
-    def _sum(self, spectrum: Spectrum, flagged: np.ndarray) -> None:
+    def _sum(self, spectrum: Spectrum, flagged: BoolArray, known: BoolArray) -> None:
         orders = spectrum.subgroups()
+        fundamentals = np.where(known, orders[:, 0], 0.0)
         ratios = np.concatenate((orders, interharmonic_subgroups(spectrum)), axis=1)
         for row, fundamental, offset, flag in zip(
-            ratios, orders[:, 0].tolist(), spectrum.lines[:, 0].real.tolist(), flagged.tolist(), strict=True
+            ratios, fundamentals.tolist(), spectrum.lines[:, 0].real.tolist(), flagged.tolist(), strict=True
         ):
             self._sums[int(flag), -1] += offset
             self._counts[int(flag), 1] += 1
@@ -126,9 +128,9 @@ class WindowCourse:
                 self._sums[int(flag), :-1] += row / fundamental
                 self._counts[int(flag), 0] += 1
 
-    def _strongest(self, spectrum: Spectrum) -> None:
+    def _strongest(self, spectrum: Spectrum, known: BoolArray) -> None:
         hz, rms = strongest_interharmonic(spectrum)
-        fundamental = spectrum.harmonics()[:, 0]
+        fundamental = np.where(known, spectrum.harmonics()[:, 0], 0.0)
         ratio = np.full(len(rms), np.nan)
         np.divide(rms, fundamental, out=ratio, where=fundamental > 0)
         self._interharmonic.add(ratio)

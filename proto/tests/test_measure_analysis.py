@@ -194,3 +194,27 @@ def test_of_nothing_there_is_nothing_to_say() -> None:
     short = analyze(mains(0.01), RATE_HZ)
     assert len(short.rms_v) == 0 and short.events == () and short.contract("x")["cycles"] == []
     assert analyze(mains(0.1), RATE_HZ).contract("x")["rms_v"]["median"] is not None  # type: ignore[index]
+
+
+@pytest.mark.parametrize("hz", [0.0, 400.0])
+def test_without_a_fundamental_nothing_is_told_in_percent_of_it(hz: float) -> None:
+    at = np.arange(round(6 * RATE_HZ)) / RATE_HZ
+    noise = np.random.default_rng(1).normal(0, 0.1, len(at))
+    found = analyze(PEAK_V * np.cos(2 * np.pi * hz * at) + noise, RATE_HZ)
+    assert not {event.kind for event in found.occurrences} & {"harmonics", "interharmonics"}
+    assert np.isnan(found.harmonics).all() and np.isnan(found.interharmonics).all()
+
+
+def test_five_seconds_have_a_pinst_however_they_were_cut() -> None:
+    volts = mains(5.0)
+    analyser = Analyser()
+    for first in range(0, len(volts), 200):
+        analyser.push(Samples(volts[first : first + 200], first, RATE_HZ))
+    assert analyser.end().flicker == analyze(volts, RATE_HZ).flicker
+    assert analyze(volts, RATE_HZ).flicker.pinst_max is not None
+
+
+def test_a_rate_too_low_for_transients_has_none() -> None:
+    volts = PEAK_V * np.sin(2 * np.pi * 16.7 * np.arange(1000) / 334.0)
+    volts[500] += PEAK_V
+    assert "impulsive_transient" not in {event.kind for event in analyze(volts, 334.0, 120.0, 16.7).events}

@@ -13,10 +13,10 @@ import pytest
 from dsp_on_pc import Found, features
 from golden_signals import golden_signals
 
-from opq_measure.cycles import track
-from opq_measure.harmonics import thd_ratio
+from opq_measure.harmonics.spectrum import thd_ratio
 from opq_measure.rms import half_cycle_rms_v, integral_of_square
-from opq_measure.transient import high_pass
+from opq_measure.timebase.cycles import track
+from opq_measure.waveform.high_pass import high_pass
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "recordings"
 STEADY = [

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from dsp_on_pc import features
 
-from opq_measure.cycles import half_cycle_edges
+from opq_measure.events.spans import Span, spans_above, spans_below
 from opq_measure.rms import half_cycle_rms_v
-from opq_measure.spans import Span, spans_above, spans_below
+from opq_measure.timebase.cycles import half_cycle_edges
 
 RATE_HZ = 12_000
 KINDS = {1: (0.9, 0.92, spans_below), 2: (1.1, 1.08, spans_above), 3: (0.1, 0.12, spans_below)}

@@ -13,11 +13,11 @@ the cycles before it. Pure.
 import numpy as np
 
 from opq_gateway.windows import Window
-from opq_measure.frequency import cycles_per_window
-from opq_measure.harmonics import thd_ratio
+from opq_measure.frequency.per_window import cycles_per_window
+from opq_measure.harmonics.spectrum import thd_ratio
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.signal import FloatArray
-from opq_measure.transient import high_pass, tap_count
+from opq_measure.waveform.high_pass import high_pass, tap_count
 from opq_proto.messages import Measurement, Metric
 
 

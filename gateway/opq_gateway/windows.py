@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_gateway.blocks import Block
-from opq_measure.cycles import Track, track
-from opq_measure.frequency import cycles_per_window
+from opq_measure.frequency.per_window import cycles_per_window
 from opq_measure.signal import FloatArray
+from opq_measure.timebase.cycles import Track, track
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 CONTEXT_CYCLES = 3

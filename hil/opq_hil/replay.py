@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from opq_hil.recording import Recording
 from opq_hil.steady import Steady, find_steady
-from opq_measure.disturbances import find_disturbances
+from opq_measure.events.disturbances import find_disturbances
 
 LEAD_S = 10.0
 EVERY_S = 60.0

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from opq_hil.grid import FloatArray
-from opq_measure.frequency import window_frequency_hz
-from opq_measure.harmonics import window_thd
-from opq_measure.transient import transient_peak_v
+from opq_measure.frequency.per_window import window_frequency_hz
+from opq_measure.harmonics.spectrum import window_thd
+from opq_measure.waveform.high_pass import transient_peak_v
 from opq_proto.link_messages import FLAG_RESENT, BoxMeasurement, Resend, Samples
 
 FIGURES_S = 0.5

@@ -12,8 +12,8 @@ import numpy as np
 
 from opq_hil.grid import FloatArray
 from opq_hil.recording import Recording
-from opq_measure.cycles import cycle_edges, half_cycle_edges
 from opq_measure.rms import half_cycle_rms_v
+from opq_measure.timebase.cycles import cycle_edges, half_cycle_edges
 from opq_proto.errors import RecordingError
 
 STEADY_SHARE = 0.01

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from opq_hil.events import KINDS, GridEvent, Recurring, disturbance, first_below, steps
 from opq_hil.generator import Generator, Harmonic, Signal
 from opq_hil.grid import Excursion, Grid
-from opq_measure.disturbances import find_disturbances
-from opq_measure.frequency import window_frequency_hz
+from opq_measure.events.disturbances import find_disturbances
+from opq_measure.frequency.per_window import window_frequency_hz
 
 
 def volts_of(generator: Generator, first: int, count: int) -> np.ndarray:

@@ -10,9 +10,9 @@ import pytest
 
 from opq_hil.recording import Recording, read_recording
 from opq_hil.replay import Replay, replays
-from opq_measure.cycles import track
-from opq_measure.disturbances import Limits, find_disturbances
-from opq_measure.transient import high_pass
+from opq_measure.events.disturbances import Limits, find_disturbances
+from opq_measure.timebase.cycles import track
+from opq_measure.waveform.high_pass import high_pass
 from opq_proto.errors import RecordingError
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "data" / "recordings"

@@ -9,9 +9,9 @@ import pytest
 
 from opq_hil.generator import Generator
 from opq_hil.scenario import generators, load_scenario
-from opq_measure.disturbances import Limits, find_disturbances
-from opq_measure.frequency import window_frequency_hz
-from opq_measure.harmonics import window_thd
+from opq_measure.events.disturbances import Limits, find_disturbances
+from opq_measure.frequency.per_window import window_frequency_hz
+from opq_measure.harmonics.spectrum import window_thd
 from opq_proto.errors import ConfigError
 
 # README of the recordings: per-cycle Vrms over the dip, cycles 57-72 of Box 1 and 53-68 of Box 4

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.aggregate import Aggregate, Quantity
-from opq_measure.aggregation import Aggregator
-from opq_measure.interval import WindowTime
+from opq_measure.aggregation.aggregate import Aggregate, Quantity
+from opq_measure.aggregation.aggregator import Aggregator
+from opq_measure.aggregation.interval import WindowTime
 from opq_measure.rms import cycle_rms_v
 from opq_measure.signal import Samples
-from opq_measure.windows import Window, Windows, windows_of
+from opq_measure.timebase.windows import Window, Windows, windows_of
 
 NS = 10**9
 TICK_NS = 1_800_000_000 * NS  # an even hour and a tick of ten minutes

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.alignment import lag_between
+from opq_measure.waveform.alignment import lag_between
 
 RATE_HZ = 12_000.0
 Floats = NDArray[np.float64]

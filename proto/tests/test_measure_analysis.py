@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.analysed import Analysis
-from opq_measure.analysis import Analyser, analyze
+from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analyser import Analyser, analyze
 from opq_measure.signal import Samples
 
 RATE_HZ = 12_000.0

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.bands import CENTRES_HZ, bands, bands_of
-from opq_measure.harmonics import Spectrum, Stretch, spectrum_of
-from opq_measure.smoothing import Smoothing
+from opq_measure.harmonics.bands import CENTRES_HZ, bands, bands_of
+from opq_measure.harmonics.smoothing import Smoothing
+from opq_measure.harmonics.spectrum import Spectrum, Stretch, spectrum_of
 
 Floats = NDArray[np.float64]
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_measure.harmonics import Spectrum, spectrum_of
-from opq_measure.interharmonics import strongest_interharmonic
-from opq_measure.windows import windows_of
+from opq_measure.harmonics.interharmonics import strongest_interharmonic
+from opq_measure.harmonics.spectrum import Spectrum, spectrum_of
+from opq_measure.timebase.windows import windows_of
 
 RATE_HZ = 12_000.0
 STATES = {

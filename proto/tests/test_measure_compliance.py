@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.compliance import HARMONICS_PERCENT, LOW_VOLTAGE, Requirement, judge, percentile
+from opq_measure.aggregation.compliance import HARMONICS_PERCENT, LOW_VOLTAGE, Requirement, judge, percentile
 
 WEEK = 1008  # ten-minute values
 

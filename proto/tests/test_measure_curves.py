@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from opq_measure.curves import ieee1159, itic, semi_f47
+from opq_measure.events.curves import ieee1159, itic, semi_f47
 
 
 @pytest.mark.parametrize(

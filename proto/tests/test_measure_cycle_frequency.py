@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_measure.bound import bound_hz
-from opq_measure.cycle_frequency import CycleFrequencies, CycleFrequency
-from opq_measure.windows import windows_of
+from opq_measure.frequency.bound import bound_hz
+from opq_measure.frequency.cycle import CycleFrequencies, CycleFrequency
+from opq_measure.timebase.windows import windows_of
 
 RATE_HZ = 12_000.0
 HARMONICS = {3: 0.02, 5: 0.02, 7: 0.0088, 9: 0.005}

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.analysis import analyze
-from opq_measure.cycles import cycle_edges, half_cycle_edges
-from opq_measure.frequency import cycle_frequency_hz, cycles_per_window, window_frequency_hz
-from opq_measure.harmonics import window_thd
+from opq_measure.analysis.analyser import analyze
+from opq_measure.frequency.per_window import cycle_frequency_hz, cycles_per_window, window_frequency_hz
+from opq_measure.harmonics.spectrum import window_thd
 from opq_measure.rms import cycle_rms_v, half_cycle_rms_v, integral_of_square
+from opq_measure.timebase.cycles import cycle_edges, half_cycle_edges
 
 RATE_HZ = 12_000.0
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.disturbances import Disturbance, Limits, find_disturbances
+from opq_measure.events.disturbances import Disturbance, Limits, find_disturbances
 
 RATE_HZ = 12_000.0
 Floats = NDArray[np.float64]

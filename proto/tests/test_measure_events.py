@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.detector import Detector, Notice, Onset
-from opq_measure.disturbance import Disturbance
-from opq_measure.disturbances import Limits, find_disturbances
-from opq_measure.rapid_change import RapidChange, RapidLimits
-from opq_measure.reference import SlidingReference
+from opq_measure.events.detector import Detector, Notice, Onset
+from opq_measure.events.disturbance import Disturbance
+from opq_measure.events.disturbances import Limits, find_disturbances
+from opq_measure.events.rapid_change import RapidChange, RapidLimits
+from opq_measure.events.reference import SlidingReference
 from opq_measure.signal import Samples
-from opq_measure.tracker import Tracker
-from opq_measure.windows import Windows
+from opq_measure.timebase.tracker import Tracker
+from opq_measure.timebase.windows import Windows
 
 RATE_HZ = 12_000.0
 Floats = NDArray[np.float64]

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.bound import bound_hz
-from opq_measure.gram import gram_of
-from opq_measure.harmonic_fit import fit_harmonics
-from opq_measure.one_second import coarse_hz, one_second_hz
-from opq_measure.short_frequency import short_frequencies_hz, short_hz
+from opq_measure.frequency.bound import bound_hz
+from opq_measure.frequency.gram import gram_of
+from opq_measure.frequency.harmonic_fit import fit_harmonics
+from opq_measure.frequency.one_second import coarse_hz, one_second_hz
+from opq_measure.frequency.short import short_frequencies_hz, short_hz
 
 RATE_HZ = 12_000.0
 HARMONICS = {3: 0.02, 5: 0.02, 7: 0.0088, 9: 0.005}

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.harmonics import Stretch, spectrum, spectrum_of, thd_ratio, window_thd
-from opq_measure.resampling import lines_of
-from opq_measure.transient import high_pass, tap_count, transient_peak_v
-from opq_measure.windows import windows_of
+from opq_measure.harmonics.resampling import lines_of
+from opq_measure.harmonics.spectrum import Stretch, spectrum, spectrum_of, thd_ratio, window_thd
+from opq_measure.timebase.windows import windows_of
+from opq_measure.waveform.high_pass import high_pass, tap_count, transient_peak_v
 
 RATE_HZ = 12_000.0
 BRIEF = {3: 0.02, 5: 0.02, 7: 0.0088, 9: 0.005}

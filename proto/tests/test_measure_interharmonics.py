@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.harmonics import Spectrum, Stretch, spectrum_of
-from opq_measure.interharmonics import (
+from opq_measure.harmonics.interharmonics import (
     interharmonic_groups,
     interharmonic_subgroups,
     noise_floor,
     strongest_interharmonic,
 )
+from opq_measure.harmonics.spectrum import Spectrum, Stretch, spectrum_of
 
 RATE_HZ = 12_000.0
 Floats = NDArray[np.float64]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_measure.detector import Detector, Notice
-from opq_measure.disturbances import find_disturbances
-from opq_measure.rapid_change import RapidLimits
-from opq_measure.tracker import Tracker
+from opq_measure.events.detector import Detector, Notice
+from opq_measure.events.disturbances import find_disturbances
+from opq_measure.events.rapid_change import RapidLimits
+from opq_measure.timebase.tracker import Tracker
 
 RATE_HZ = 12_000.0
 BLOCK_S = 10

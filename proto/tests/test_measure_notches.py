@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.cycles import track
-from opq_measure.notches import Notching, notching_in
+from opq_measure.timebase.cycles import track
+from opq_measure.waveform.notches import Notching, notching_in
 
 RATE_HZ = 12_000.0
 PEAK_V = 120.0 * math.sqrt(2)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from opq_measure.curves import itic, semi_f47
-from opq_measure.original_curves import original_ieee1159, original_itic, original_semi_f47
+from opq_measure.events.curves import itic, semi_f47
+from opq_measure.events.original_curves import original_ieee1159, original_itic, original_semi_f47
 
 
 @pytest.mark.parametrize(

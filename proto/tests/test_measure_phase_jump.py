@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.change import changes_in
-from opq_measure.cycles import track
-from opq_measure.phase_jump import PhaseJump, phase_jumps_in
-from opq_measure.point_on_wave import point_on_wave
+from opq_measure.timebase.cycles import track
+from opq_measure.waveform.change import changes_in
+from opq_measure.waveform.phase_jump import PhaseJump, phase_jumps_in
+from opq_measure.waveform.point_on_wave import point_on_wave
 
 RATE_HZ = 12_000.0
 PEAK_V = 120.0 * math.sqrt(2)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from opq_measure.polyphase import ChannelEvent, GroupEvent, group_events
+from opq_measure.events.polyphase import ChannelEvent, GroupEvent, group_events
 
 CHANNELS = ("L1", "L2", "L3")
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_measure.change import changes_in
-from opq_measure.clipping import clipping_in
-from opq_measure.cycles import track
-from opq_measure.noise import noise_db
-from opq_measure.notches import notching_in
-from opq_measure.phase_jump import phase_jumps_in
-from opq_measure.transients import transients_in
-from opq_measure.windows import windows_of
+from opq_measure.timebase.cycles import track
+from opq_measure.timebase.windows import windows_of
+from opq_measure.waveform.change import changes_in
+from opq_measure.waveform.clipping import clipping_in
+from opq_measure.waveform.noise import noise_db
+from opq_measure.waveform.notches import notching_in
+from opq_measure.waveform.phase_jump import phase_jumps_in
+from opq_measure.waveform.transients import transients_in
 
 RATE_HZ = 12_000.0
 PEAK_V = 120.0 * math.sqrt(2)

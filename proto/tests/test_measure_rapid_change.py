@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_measure.detector import Detector
-from opq_measure.rapid_change import RapidChange, RapidChanges, RapidLimits
+from opq_measure.events.detector import Detector
+from opq_measure.events.rapid_change import RapidChange, RapidChanges, RapidLimits
 
 Floats = NDArray[np.float64]
 LIMITS = RapidLimits(threshold_percent=3.0, hysteresis_percent=1.5)

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_measure.alignment import lag_between
-from opq_measure.analysis import analyze
-from opq_measure.clipping import clipping_in
-from opq_measure.cycles import track
-from opq_measure.disturbances import Limits, find_disturbances
-from opq_measure.noise import noise_rms_v
-from opq_measure.offset import cycle_offset_v
+from opq_measure.analysis.analyser import analyze
+from opq_measure.events.disturbances import Limits, find_disturbances
+from opq_measure.events.spans import spans_below
 from opq_measure.rms import cycle_rms_v, half_cycle_rms_v
-from opq_measure.spans import spans_below
-from opq_measure.steady import steady_wave
-from opq_measure.transients import transients_in
+from opq_measure.timebase.cycles import track
+from opq_measure.waveform.alignment import lag_between
+from opq_measure.waveform.clipping import clipping_in
+from opq_measure.waveform.noise import noise_rms_v
+from opq_measure.waveform.offset import cycle_offset_v
+from opq_measure.waveform.steady import steady_wave
+from opq_measure.waveform.transients import transients_in
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "recordings"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the recordings are not at {FOLDER}")

@@ -8,12 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.clipping import clipping_in
-from opq_measure.cycles import track
-from opq_measure.noise import noise_db, noise_rms_v
-from opq_measure.offset import cycle_offset_v, offset_v
-from opq_measure.residual import carried_residual_v, fundamental_v, residual_v, wave_before, wave_behind
-from opq_measure.steady import steady_wave
+from opq_measure.timebase.cycles import track
+from opq_measure.waveform.clipping import clipping_in
+from opq_measure.waveform.noise import noise_db, noise_rms_v
+from opq_measure.waveform.offset import cycle_offset_v, offset_v
+from opq_measure.waveform.residual import (
+    carried_residual_v,
+    fundamental_v,
+    residual_v,
+    wave_before,
+    wave_behind,
+)
+from opq_measure.waveform.steady import steady_wave
 
 RATE_HZ = 12_000.0
 PEAK_V = 120.0 * math.sqrt(2)

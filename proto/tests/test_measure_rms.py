@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.cycles import track
 from opq_measure.rms import cycle_rms_v, energies, half_cycle_rms_v, integral_of_square
+from opq_measure.timebase.cycles import track
 
 Floats = NDArray[np.float64]
 Series = list[tuple[int, float, float]]

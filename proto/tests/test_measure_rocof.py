@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_measure.cycles import track
-from opq_measure.rocof import Rocof, rocof_hz_s
-from opq_measure.windows import windows_of
+from opq_measure.frequency.rocof import Rocof, rocof_hz_s
+from opq_measure.timebase.cycles import track
+from opq_measure.timebase.windows import windows_of
 
 RATE_HZ = 12_000.0
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.seconds import Seconds
+from opq_measure.frequency.seconds import Seconds
 from opq_measure.signal import Samples
 
 RATE_HZ = 12_000.0

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_measure.harmonics import Spectrum
-from opq_measure.signalling import Bins, Telegrams, signalling_v
+from opq_measure.harmonics.signalling import Bins, Telegrams, signalling_v
+from opq_measure.harmonics.spectrum import Spectrum
 
 SAMPLES = 2400
 Floats = NDArray[np.float64]

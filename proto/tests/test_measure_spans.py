@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_measure.spans import Span, spans_above, spans_below
+from opq_measure.events.spans import Span, spans_above, spans_below
 
 
 def test_a_span_begins_below_and_ends_at_the_hysteresis() -> None:

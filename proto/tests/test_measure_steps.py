@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from opq_measure.steps import change_at, dip_between
+from opq_measure.events.steps import change_at, dip_between
 
 CYCLE = 200.0
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.cycles import Track, Tracker, track
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.signal import Samples
-from opq_measure.windows import TICK_NS, Window, Windows, windows_of
+from opq_measure.timebase.cycles import Track, Tracker, track
+from opq_measure.timebase.windows import TICK_NS, Window, Windows, windows_of
 
 RATE_HZ = 12_000.0
 V_PER_LSB = 0.0068
@@ -169,7 +169,7 @@ def test_a_memory_mapped_file_is_read_block_by_block(tmp_path, monkeypatch) -> N
     np.save(tmp_path / "counts.npy", counts)
     mapped = np.load(tmp_path / "counts.npy", mmap_mode="r")
     whole = list(windows_of(counts, RATE_HZ, 60.0))
-    monkeypatch.setattr("opq_measure.windows.BLOCK_SAMPLES", 5000)
+    monkeypatch.setattr("opq_measure.timebase.windows.BLOCK_SAMPLES", 5000)
     found = list(windows_of(mapped, RATE_HZ, 60.0))
     assert len(found) == len(whole) >= 28
     for one, two in zip(whole, found, strict=True):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from opq_hil.courses import Ramp
 from opq_hil.mains import mains
 from opq_hil.rms_events import Interruption
+from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds, ten_seconds_of
 from opq_measure.signal import Samples
-from opq_measure.ten_seconds import TenSecondFrequency, TenSeconds, ten_seconds_of
-from opq_measure.windows import Windows
+from opq_measure.timebase.windows import Windows
 
 NS = 10**9
 TICK_NS = 1_800_000_000 * NS  # also a tick of ten minutes

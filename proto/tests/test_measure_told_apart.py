@@ -17,12 +17,12 @@ from opq_hil.pollution import (
 )
 from opq_hil.rms_events import Interruption, Sag, Swell
 from opq_hil.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
-from opq_measure.change import changes_in
-from opq_measure.clipping import clipping_in
-from opq_measure.cycles import track
-from opq_measure.notches import notching_in
-from opq_measure.phase_jump import phase_jumps_in
-from opq_measure.transients import transients_in
+from opq_measure.timebase.cycles import track
+from opq_measure.waveform.change import changes_in
+from opq_measure.waveform.clipping import clipping_in
+from opq_measure.waveform.notches import notching_in
+from opq_measure.waveform.phase_jump import phase_jumps_in
+from opq_measure.waveform.transients import transients_in
 
 
 def told(disturbances: list[Disturbance], seed: int) -> Counter[str]:

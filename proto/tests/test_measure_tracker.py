@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.cycles import track
+from opq_measure.timebase.cycles import track
 
 RATE_HZ = 12_000.0
 Floats = NDArray[np.float64]

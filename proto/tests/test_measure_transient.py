@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.cycles import track
-from opq_measure.oscillation import oscillation
-from opq_measure.transient import high_pass, transient_peak_v
-from opq_measure.transients import Transient, transients_in
+from opq_measure.timebase.cycles import track
+from opq_measure.waveform.high_pass import high_pass, transient_peak_v
+from opq_measure.waveform.oscillation import oscillation
+from opq_measure.waveform.transients import Transient, transients_in
 
 RATE_HZ = 12_000.0
 PEAK_V = 120.0 * math.sqrt(2)

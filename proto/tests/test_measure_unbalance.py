@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.unbalance import (
+from opq_measure.aggregation.unbalance import (
     Group,
     PhaseWindow,
     Unbalance,
@@ -18,7 +18,7 @@ from opq_measure.unbalance import (
     symmetrical_components,
     unbalance,
 )
-from opq_measure.windows import windows_of
+from opq_measure.timebase.windows import windows_of
 
 NS = 10**9
 THIRD = 2 * np.pi / 3

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from opq_measure.signal import Samples
-from opq_measure.windows import TICK_NS, Window, Windows, windows_of
+from opq_measure.timebase.windows import TICK_NS, Window, Windows, windows_of
 
 RATE_HZ = 12_000.0
 TICK = 2_833_334 * TICK_NS

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from opq_measure.analysed import Analysis
-from opq_measure.analysis import BLOCK, Analyser
-from opq_measure.limits import Limits
+from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analyser import BLOCK, Analyser
+from opq_measure.events.limits import Limits
 from opq_measure.signal import Samples
 from opq_proto.errors import OpqError, RecordingError
 from opq_tools.progress import shown_progress

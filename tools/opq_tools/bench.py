@@ -31,11 +31,11 @@ BENCHMARKS = {
         "Error at the test points and influence quantities of 61000-4-30 class A, beside each limit.",
     ),
     "flicker": (
-        "opq_tools.benchmarks.flicker",
+        "opq_tools.benchmarks.flicker.figures",
         "Pinst and Pst at the tables and performance tests of 61000-4-15, four lamps; CPU, beside a peer.",
     ),
     "phasor": (
-        "opq_tools.benchmarks.phasor",
+        "opq_tools.benchmarks.phasor.figures",
         "TVE, FE and RFE of synchrophasors in the tests of C37.118.1, class P and M, beside each limit.",
     ),
 }

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_measure.cycles import track
-from opq_measure.frequency import cycles_per_window
+from opq_measure.frequency.per_window import cycles_per_window
 from opq_measure.rms import cycle_rms_v
+from opq_measure.timebase.cycles import track
 from opq_proto.errors import OpqError
 from opq_proto.link_messages import FLAG_CLIPPED, Hello, Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource

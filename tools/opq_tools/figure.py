@@ -12,9 +12,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from opq_measure.analysed import Analysis
-from opq_measure.disturbance import Disturbance
-from opq_measure.limits import Limits
+from opq_measure.analysis.analysed import Analysis
+from opq_measure.events.disturbance import Disturbance
+from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
 from opq_proto.errors import RecordingError
 from opq_tools.recordings import Recording

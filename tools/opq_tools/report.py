@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from opq_measure.aggregate import Aggregate
-from opq_measure.analysed import Analysis
-from opq_measure.disturbance import Disturbance
-from opq_measure.occurrence import Occurrence
+from opq_measure.aggregation.aggregate import Aggregate
+from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.events.disturbance import Disturbance
 from opq_tools import terminal_plot
 from opq_tools.recordings import Recording
 

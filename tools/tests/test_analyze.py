@@ -10,7 +10,7 @@ from analyze_under_test import RATE_HZ, as_i16, mains, run, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.analysis import analyze
+from opq_measure.analysis.analyser import analyze
 from opq_proto.errors import OpqError
 
 RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "recordings"

@@ -9,7 +9,7 @@ order nor repetition matters.
 from collections.abc import Iterable
 from dataclasses import replace
 
-from opq_measure.curves import TEMPORARY_S, ieee1159, itic, semi_f47
+from opq_measure.events.curves import TEMPORARY_S, ieee1159, itic, semi_f47
 from opq_proto.messages import Finding
 
 SAME_CLOCK_LIMIT_NS = 20_000_000

@@ -17,7 +17,7 @@ from opq_cloud.view.incident_page import corners
 from opq_cloud.view.live import incident_json, measurement_json
 from opq_cloud.view.pages import BOX_ID, HOUR_MS, LARGEST_ID, whole_id
 from opq_cloud.view.words import headline
-from opq_measure.curves import SEMI_F47
+from opq_measure.events.curves import SEMI_F47
 from opq_proto.messages import Event, StoredFinding, Waveform
 
 BUCKET_MS = 10_000

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_measure.cycles import half_cycle_edges
 from opq_measure.rms import half_cycle_rms_v
+from opq_measure.timebase.cycles import half_cycle_edges
 from opq_proto.messages import Measurement, Metric, Waveform
 
 FloatArray = NDArray[np.float64]

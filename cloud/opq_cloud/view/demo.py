@@ -25,7 +25,7 @@ from opq_cloud.config import View as Config
 from opq_cloud.service import CloudContext
 from opq_cloud.store import BoxRecord, Store, open_store
 from opq_cloud.view.service import View
-from opq_measure.disturbances import find_disturbances
+from opq_measure.events.disturbances import find_disturbances
 from opq_proto import mauka_pb2, wire
 from opq_proto.errors import OpqError
 from opq_proto.messages import Finding, Incident, Measurement, Metric, TimeSource, Trigger, Waveform

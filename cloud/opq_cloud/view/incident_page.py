@@ -7,8 +7,8 @@ from opq_cloud.store.store import EventRecord
 from opq_cloud.view import charts, words
 from opq_cloud.view.context import ViewContext, label
 from opq_cloud.view.live import fingerprint
-from opq_measure.curves import ITIC_HIGH, ITIC_LOW
-from opq_measure.disturbances import Limits
+from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW
+from opq_measure.events.disturbances import Limits
 from opq_proto.messages import Event, Finding, Gap, Incident, Waveform
 
 EVENTS_SHOWN = 4
@@ -71,7 +71,7 @@ class Point:
 
 
 def corners() -> dict[str, list[tuple[float, float]]]:
-    """The two lines of the ITIC curve as (seconds, percent) corners, from `opq_measure.curves`."""
+    """The two lines of the ITIC curve as (seconds, percent) corners, from `opq_measure.events.curves`."""
     return {
         "upper": _line(ITIC_HIGH, CURVE_HALF_CYCLE_S),
         "lower": _line(ITIC_LOW, CURVE_FIRST_S),

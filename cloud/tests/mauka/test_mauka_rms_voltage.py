@@ -5,7 +5,7 @@ import pytest
 
 from opq_cloud.mauka.analysis import DEFAULT_NOMINAL, Nominal
 from opq_cloud.mauka.loading import load_analyses
-from opq_measure.disturbances import Limits, find_disturbances
+from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Gap, TimeSource, Waveform
 

@@ -4,7 +4,7 @@
 
 #include "turns.h"
 
-// As in opq_measure.cycles, where they are explained.
+// As in opq_measure.timebase, where they are explained.
 #define FAINT 0.02f
 #define STEP 0.05f
 #define FAR_FAINT 0.3f

@@ -1,6 +1,6 @@
 // The fundamental, tracked by its phase: where half cycles begin and end, and how fast it turns.
 //
-// As opq_measure.cycles: a Hann window of two cycles every quarter cycle; DC and all harmonics fall into its
+// As opq_measure.timebase: a Hann window of two cycles every quarter cycle; DC and all harmonics fall into its
 // zeros. A phase is believed while the amplitude is steady; else boundaries go on evenly. Phases are known two
 // cycles late, so the boundaries in between are foretold: at 1 Hz/s that is 0.2 samples off.
 #ifndef OPQ_TRACKER_H

@@ -1,4 +1,4 @@
-// What is fast in the voltage: the largest magnitude behind a 125-tap high pass of 400 Hz, as opq_measure.transient.
+// What is fast in the voltage: the largest magnitude behind a 125-tap high pass of 400 Hz, as opq_measure.waveform.
 #ifndef OPQ_TRANSIENT_H
 #define OPQ_TRANSIENT_H
 

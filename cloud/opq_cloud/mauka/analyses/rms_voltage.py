@@ -9,7 +9,7 @@ duration); ITIC curve of 2000 and SEMI F47-0706 as in contracts.md.
 
 from dataclasses import dataclass, field
 
-from opq_measure.disturbances import Disturbance, Limits, find_disturbances
+from opq_measure.events.disturbances import Disturbance, Limits, find_disturbances
 from opq_proto.messages import Event, Finding, Waveform
 
 name = "rms_voltage"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from opq_hil.courses import FloatArray
 from opq_hil.disturbance import Disturbance
 from opq_hil.rms_events import Interruption, Profile, Sag, Swell
-from opq_measure.detector import Detector
-from opq_measure.disturbances import find_disturbances
-from opq_measure.rapid_change import RapidChange, RapidLimits
-from opq_measure.windows import windows_of
+from opq_measure.events.detector import Detector
+from opq_measure.events.disturbances import find_disturbances
+from opq_measure.events.rapid_change import RapidChange, RapidLimits
+from opq_measure.timebase.windows import windows_of
 from opq_tools.benchmarks.class_a.point import Point
 from opq_tools.benchmarks.class_a.states import RATE_HZ, STATES, SYSTEMS, State, System, voltage
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from opq_measure.flicker import flicker as measured
-from opq_measure.lamps import lamp_for
+from opq_measure.flicker.lamps import lamp_for
+from opq_measure.flicker.meter import flicker as measured
 from opq_tools.benchmarks.class_a.point import Point
 from opq_tools.benchmarks.class_a.states import RATE_HZ, STATES, SYSTEMS, voltage
 

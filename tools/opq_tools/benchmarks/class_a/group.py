@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 
 from opq_hil.sample_clock import SampleClock
-from opq_measure.unbalance import Group, PhaseWindow, Unbalance
-from opq_measure.windows import windows_of
+from opq_measure.aggregation.unbalance import Group, PhaseWindow, Unbalance
+from opq_measure.timebase.windows import windows_of
 from opq_tools.benchmarks.class_a.point import Point
 from opq_tools.benchmarks.class_a.states import PHASE_DEG, RATE_HZ, STATES, SYSTEMS, State, System, voltage
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from opq_hil.wave import Tone
-from opq_measure.harmonics import spectrum_of
-from opq_measure.signalling import signalling_v
+from opq_measure.harmonics.signalling import signalling_v
+from opq_measure.harmonics.spectrum import spectrum_of
 from opq_tools.benchmarks.class_a.point import Point
 from opq_tools.benchmarks.class_a.states import STATES, SYSTEMS, System, voltage
 from opq_tools.benchmarks.class_a.steady import windows

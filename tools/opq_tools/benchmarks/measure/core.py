@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from opq_hil.truth import Truth
-from opq_measure.cycle_frequency import WINDOWS, CycleFrequency
-from opq_measure.harmonics import spectrum_of
-from opq_measure.one_second import one_second_hz
+from opq_measure.frequency.cycle import WINDOWS, CycleFrequency
+from opq_measure.frequency.one_second import one_second_hz
+from opq_measure.frequency.short import CYCLES, short_hz
+from opq_measure.harmonics.spectrum import spectrum_of
 from opq_measure.rms import cycle_rms_v
-from opq_measure.short_frequency import CYCLES, short_hz
 from opq_measure.signal import FloatArray
-from opq_measure.windows import Window, windows_of
+from opq_measure.timebase.windows import Window, windows_of
 from opq_tools.benchmarks.peer import SETTLE_S
 
 SHORT_PER_SECOND = 4

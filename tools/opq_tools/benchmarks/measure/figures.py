@@ -16,12 +16,12 @@ import numpy as np
 
 from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_hil.truth import Truth
-from opq_measure.bound import bound_hz
-from opq_measure.harmonics import spectrum_of
-from opq_measure.one_second import one_second_hz
+from opq_measure.frequency.bound import bound_hz
+from opq_measure.frequency.one_second import one_second_hz
+from opq_measure.harmonics.spectrum import spectrum_of
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.signal import FloatArray, Samples
-from opq_measure.windows import Windows
+from opq_measure.timebase.windows import Windows
 from opq_tools.bench import Baseline, Case, Result, case
 from opq_tools.benchmarks import peer
 from opq_tools.benchmarks.measure import core, dips

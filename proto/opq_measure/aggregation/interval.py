@@ -1,0 +1,107 @@
+"""Sums of an interval under way: what `aggregation` gathers of windows until the interval ends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_measure.signal import BoolArray, FloatArray
+from opq_measure.timebase.windows import Window
+
+TEN_MINUTES_NS = 600 * 10**9
+"""4-30:2015, 4.5."""
+CLOCK_SET_NS = 1_000_000
+"""A window that by UTC lasts so much longer or shorter than its samples: the clock was set within it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowTime:
+    """When a window's values hold. `tick`: it begins at a tick of ten minutes; `overlap`: it runs over one.
+
+    Without UTC times count from anywhere, e.g. from sample 0, and `utc` is False.
+    """
+
+    start_ns: int
+    end_ns: int
+    tick: bool = False
+    overlap: bool = False
+    utc: bool = True
+
+    @classmethod
+    def of(cls, window: Window) -> "WindowTime":
+        """Of a window as `windows` cuts it; without UTC its time counts from the Box's sample 0.
+
+        A clock that was set within the window (a leap second, the first fix) is taken as it is at its end.
+        """
+        if window.start_ns is not None and window.end_ns is not None:
+            lasts_ns = round(float(window.edges[-1] - window.edges[0]) * 1e9 / window.rate_hz)
+            set_ns = window.end_ns - window.start_ns - lasts_ns
+            start_ns = window.start_ns if abs(set_ns) <= CLOCK_SET_NS else window.end_ns - lasts_ns
+            return cls(start_ns, window.end_ns, window.tick, window.overlap)
+        start_ns, end_ns = (
+            round((window.first_sample + float(edge)) * 1e9 / window.rate_hz)
+            for edge in (window.edges[0], window.edges[-1])
+        )
+        return cls(start_ns, end_ns, utc=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A window's values in one row (q,), NaN where unknown."""
+
+    time: WindowTime
+    flagged: bool
+    values: FloatArray
+
+
+class Interval:
+    """Count, sums, least and most of each value since `start_ns`.
+
+    `square` (q,) says which values have a quadratic mean. `whole` is False when its start or a gap is
+    missing. NaN is left out: `fmin` and `fmax` take the other one.
+    """
+
+    def __init__(self, start_ns: int, square: BoolArray, whole: bool = True) -> None:
+        self.start_ns = start_ns
+        self.whole = whole
+        self.count = 0
+        self.covered_ns = 0
+        self.flagged = False
+        self.known = np.zeros(len(square), dtype=np.int64)
+        self.min = np.full(len(square), np.nan)
+        self.max = np.full(len(square), np.nan)
+        self._square = square
+        self._weight = np.zeros(len(square))
+        self._sum = np.zeros(len(square))
+
+    def add(self, windows: Sequence[Row]) -> None:
+        rows = np.array([window.values for window in windows])
+        known = ~np.isnan(rows)
+        self.count += len(windows)
+        self.covered_ns += sum(window.time.end_ns - window.time.start_ns for window in windows)
+        self.flagged |= any(window.flagged for window in windows)
+        self.known += known.sum(axis=0)
+        self._weight += known.sum(axis=0)
+        self._sum += np.where(known, np.where(self._square, rows * rows, rows), 0.0).sum(axis=0)
+        self.min = np.fmin(self.min, np.fmin.reduce(rows))
+        self.max = np.fmax(self.max, np.fmax.reduce(rows))
+
+    def include(self, ten: "Interval", coverage: float) -> None:
+        """Ten minutes into two hours: whole ones weigh the same, others by what they cover."""
+        weight = np.where(ten.known > 0, coverage, 0.0)
+        mean = np.where(ten.known > 0, ten._sum / np.maximum(ten._weight, 1), 0.0)
+        self.count += ten.count
+        self.covered_ns += round(coverage * TEN_MINUTES_NS)
+        self.flagged |= ten.flagged
+        self.known += ten.known
+        self._weight += weight
+        self._sum += weight * mean
+        self.min = np.fmin(self.min, ten.min)
+        self.max = np.fmax(self.max, ten.max)
+
+    def mean(self) -> FloatArray:
+        """(q,) quadratic or arithmetic; NaN where nothing was known."""
+        mean = np.full(len(self._sum), np.nan)
+        np.divide(self._sum, self._weight, out=mean, where=self._weight > 0)
+        np.sqrt(mean, out=mean, where=self._square)
+        return mean

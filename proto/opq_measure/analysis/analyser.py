@@ -1,0 +1,246 @@
+"""Everything that is said of a recording at once: the `opq-tools analyze` contract.
+
+The signal is cut into 10/12-cycle windows and all quantities stand on their edges. What is held in memory are
+results: 16 bytes per half cycle and some hundred per window, 25 MB for an hour. Batch is the
+stream with one end: any blocks give the same bits (test_measure_analysis.py).
+
+Windows that a dip, swell or interruption touches are flagged (IEC 61000-4-30:2015, 4.7) and left out of
+THD and harmonics, unless no other is left: a step inside a window is no harmonic.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from opq_measure.aggregation.aggregate import Aggregate
+from opq_measure.analysis.analysed import Analysis, Gap
+from opq_measure.analysis.conditions import conditions_in, flicker_of
+from opq_measure.analysis.cycle_course import CycleCourse
+from opq_measure.analysis.flicker_course import FlickerCourse
+from opq_measure.analysis.occurrence import Occurrence, confidence_of
+from opq_measure.analysis.sudden import Sudden
+from opq_measure.analysis.window_course import WindowCourse
+from opq_measure.events.detector import Detector, Notice
+from opq_measure.events.disturbance import RMS_SIGMA_PERCENT, Disturbance
+from opq_measure.events.flagging import Flagging
+from opq_measure.events.limits import Limits
+from opq_measure.events.rapid_change import RapidChange, RapidLimits
+from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds
+from opq_measure.signal import MOST_V, Samples, SignalArray, check_signal
+from opq_measure.timebase.windows import Window, Windows
+
+BLOCK = 1 << 17
+"""Samples at once, 11 s: in the cache, and often enough for whoever shows how far it is."""
+AT_ONCE = 8
+"""Windows measured together."""
+
+
+class Analyser:
+    """All quantities and disturbances of a stream: `push` what comes, `end` when it ends.
+
+    Args:
+        nominal_v: Udin, the declared voltage to which `limits` refer.
+    Raises:
+        ValueError: see `signal.check_signal`; a nominal is not positive; samples that go back.
+
+    CPU at 12 kS/s: 4 ms per second of signal on a busy machine, flicker included.
+    """
+
+    def __init__(
+        self, nominal_v: float = 120.0, nominal_hz: float = 60.0, limits: Limits | None = None
+    ) -> None:
+        self._nominal_v, self._nominal_hz, self._limits = nominal_v, nominal_hz, limits
+        self._cutter = Windows(nominal_hz)
+        self._flagging = Flagging()
+        self._cycles = CycleCourse()
+        self._windows = WindowCourse(nominal_hz)
+        self._flicker = FlickerCourse(nominal_v, nominal_hz)
+        self._ten_seconds = TenSecondFrequency()
+        self._sudden = Sudden()
+        self._detector: Detector | None = None
+        self._first: Samples | None = None  # without its volts
+        self._end = 0
+        self._gaps: list[Gap] = []
+        self._settled: list[tuple[Window, bool]] = []
+        self._disturbances: list[Disturbance] = []
+        self._occurrences: list[Occurrence] = []
+        self._suddens: list[Occurrence] = []
+        self._tens: list[TenSeconds] = []
+        self._aggregates: list[Aggregate] = []
+
+    def push(self, samples: Samples) -> None:
+        """The piece that comes next; where its `first_sample` jumps on there is a gap."""
+        if self._first is None or self._detector is None:
+            check_signal(samples.volts[:0], samples.rate_hz, self._nominal_hz)
+            rapid = RapidLimits()
+            self._detector = Detector(
+                samples.rate_hz, self._nominal_v, self._nominal_hz, self._limits, rapid_change=rapid
+            )
+            self._first = replace(samples, volts=samples.volts[:0].copy())
+        if not 0 < samples.v_per_lsb <= MOST_V:
+            raise ValueError(f"v_per_lsb is {samples.v_per_lsb:g}, want a positive number (to {MOST_V:g})")
+        piece = replace(samples, first_sample=samples.first_sample - self._first.first_sample)
+        if piece.first_sample < self._end:
+            raise ValueError(f"sample {samples.first_sample} comes again")
+        if piece.first_sample > self._end:
+            self._gaps.append(Gap(self._end, piece.first_sample - self._end))
+        self._end = piece.end_sample
+        runs = self._cutter.runs
+        found = self._cutter.push(piece)
+        if 0 < runs < self._cutter.runs:
+            before = [window for window in found if window.first_sample < piece.first_sample]
+            self._end_run(before)
+            found = found[len(before) :]
+        self._take(found)
+        self._flicker.push(piece)
+
+    def end(self) -> Analysis:
+        """The signal is over: what there is to say of it.
+
+        Raises:
+            ValueError: nothing was pushed.
+        """
+        if self._first is None:
+            raise ValueError("no samples were pushed, so there is nothing to say of them")
+        self._end_run(self._cutter.end())
+        self._tens += self._ten_seconds.end()
+        self._aggregates += self._windows.end()
+        rate_hz = self._first.rate_hz
+        disturbances = tuple(sorted(self._disturbances, key=lambda each: each.start_sample))
+        details, alone = _parted(disturbances, self._suddens, rate_hz / self._nominal_hz)
+        intervals = self._flicker.end()
+        calm = [
+            each
+            for each in intervals
+            if not any(
+                event.start_sample < each.end_sample and event.end_sample > each.first_sample
+                for event in disturbances
+            )
+        ]
+        found = [
+            *alone,
+            *self._occurrences,
+            *conditions_in(self._windows.course(rate_hz)),
+            *flicker_of(calm, rate_hz, self._nominal_hz),
+        ]
+        return Analysis(
+            rate_hz=rate_hz,
+            samples=self._end,
+            nominal_v=self._nominal_v,
+            nominal_hz=self._nominal_hz,
+            start_ns=self._first.start_ns,
+            gaps=tuple(self._gaps),
+            cycle_starts=self._cycles.starts.array(),
+            rms_v=self._cycles.rms_v.array(),
+            frequency_hz=self._cycles.frequency_hz.array(),
+            half_starts=self._cycles.half_starts.array(),
+            half_rms_v=self._cycles.half_rms_v.array(),
+            window_starts=self._windows.starts.array(),
+            window_hz=self._windows.frequency_hz.array(),
+            window_thd=self._windows.thd.array(),
+            flagged=self._windows.flagged.array() > 0,
+            harmonics=self._windows.harmonics(),
+            interharmonics=self._windows.interharmonics(),
+            offset_v=self._windows.offset_v(),
+            noise_v=self._windows.noise_v(),
+            flicker=self._flicker.found(),
+            disturbances=disturbances,
+            details=details,
+            occurrences=tuple(sorted(found, key=lambda each: each.start_sample)),
+            aggregates=tuple(self._aggregates),
+            ten_seconds=tuple(self._tens),
+        )
+
+    def _take(self, windows: Iterable[Window]) -> None:
+        assert self._detector is not None
+        for window in windows:
+            self._cycles.push(window)
+            notices = self._detector.push_window(window)
+            self._note(notices)
+            self._measure(self._flagging.push(window, notices))
+
+    def _end_run(self, last: Iterable[Window]) -> None:
+        """The last windows of a run, what is left behind them, and whatever waited for them."""
+        self._take(last)
+        assert self._detector is not None
+        notices: list[Notice] = []
+        if self._cutter.rest is not None:
+            self._cycles.push(self._cutter.rest)
+            notices += self._detector.push_window(self._cutter.rest)
+        notices += self._detector.end()
+        self._note(notices)
+        self._measure(self._flagging.end(notices), flush=True)
+
+    def _note(self, notices: Iterable[Notice]) -> None:
+        for notice in notices:
+            if isinstance(notice, Disturbance):
+                self._disturbances.append(notice)
+            elif isinstance(notice, RapidChange) and self._first is not None:
+                self._occurrences.append(_rapid(notice, self._first.rate_hz, self._nominal_hz))
+
+    def _measure(self, settled: Iterable[tuple[Window, bool]], flush: bool = False) -> None:
+        """Windows whose flags are certain, by eights from the run's beginning on."""
+        self._settled += settled
+        while len(self._settled) >= AT_ONCE or (flush and self._settled):
+            part, self._settled = self._settled[:AT_ONCE], self._settled[AT_ONCE:]
+            self._aggregates += self._windows.push(part)
+            for window, flagged in part:
+                self._tens += self._ten_seconds.push(window, flagged)
+            self._suddens += self._sudden.push([window for window, _ in part])
+
+
+def analyze(
+    signal: SignalArray,
+    rate_hz: float,
+    nominal_v: float = 120.0,
+    nominal_hz: float = 60.0,
+    limits: Limits | None = None,
+    v_per_lsb: float = 1.0,
+) -> Analysis:
+    """All quantities and disturbances of a signal; `Analyser` over all of it.
+
+    Args:
+        signal: (n,) volts, or counts with their gain in `v_per_lsb`; mapped arrays are read block by block.
+    Raises:
+        ValueError: see `signal.check_signal`; a nominal or the gain is not positive.
+    """
+    check_signal(signal, rate_hz, nominal_hz)
+    analyser = Analyser(nominal_v, nominal_hz, limits)
+    for first in range(0, max(1, len(signal)), BLOCK):
+        analyser.push(Samples(signal[first : first + BLOCK], first, rate_hz, None, v_per_lsb))
+    return analyser.end()
+
+
+def _parted(
+    disturbances: tuple[Disturbance, ...], suddens: list[Occurrence], cycle: float
+) -> tuple[tuple[tuple[Occurrence, ...], ...], list[Occurrence]]:
+    """What came with each disturbance, from a cycle before to a cycle behind it, and what came alone."""
+    details = tuple(
+        tuple(
+            each
+            for each in suddens
+            if event.start_sample - cycle <= each.start_sample <= event.end_sample + cycle
+        )
+        for event in disturbances
+    )
+    told = {id(each) for part in details for each in part}
+    return details, [each for each in suddens if id(each) not in told]
+
+
+def _rapid(change: RapidChange, rate_hz: float, nominal_hz: float) -> Occurrence:
+    threshold = RapidLimits().threshold_percent
+    return Occurrence(
+        kind="rapid_voltage_change",
+        start_sample=change.start_sample,
+        end_sample=change.end_sample,
+        rate_hz=rate_hz,
+        nominal_hz=nominal_hz,
+        confidence=confidence_of(abs(change.largest_change_percent), threshold, RMS_SIGMA_PERCENT),
+        because=(
+            f"Urms(1/2) left its mean by {change.largest_change_percent:+.2f} % of nominal and came to rest "
+            f"{change.steady_change_percent:+.2f} % from it"
+        ),
+        figures={
+            "steady_change_percent": change.steady_change_percent,
+            "largest_change_percent": change.largest_change_percent,
+        },
+    )

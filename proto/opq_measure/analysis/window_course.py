@@ -1,0 +1,187 @@
+"""The quantities of every 10/12-cycle window of a signal, in time order, and their means over all of it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from opq_measure.aggregation.aggregate import Aggregate, Quantity
+from opq_measure.aggregation.aggregator import Aggregator
+from opq_measure.aggregation.interval import WindowTime
+from opq_measure.analysis.conditions import Course
+from opq_measure.analysis.growing import Growing
+from opq_measure.harmonics.interharmonics import interharmonic_subgroups, noise_floor, strongest_interharmonic
+from opq_measure.harmonics.spectrum import ORDERS, Spectrum, spectrum_of
+from opq_measure.rms import cycle_rms_v
+from opq_measure.signal import BoolArray, FloatArray
+from opq_measure.timebase.cycles import cycles_per_window
+from opq_measure.timebase.windows import Window
+from opq_measure.waveform.notches import notching_in
+
+QUANTITIES = (Quantity("rms_v"), Quantity("frequency_hz", mean="arithmetic"), Quantity("thd_percent"))
+"""Put together over 150/180 cycles, ten minutes and two hours."""
+LOOK_EVERY = 4
+"""Windows; for notches and for the noise one of them is looked at, which says as much."""
+SHARP = 0.002
+"""Of the fundamental: notches of 3 % leave more than this in the orders that their search does not fit."""
+SHARP_ORDER = 14
+NOISY = 2.0
+"""Times the power that noise has in these orders: chance is a tenth."""
+
+
+class WindowCourse:
+    """Windows in, in order, some at a time. Flagged ones count only where there is no other."""
+
+    def __init__(self, nominal_hz: float) -> None:
+        self.starts, self.stops, self.flagged = Growing(), Growing(), Growing()
+        """Per window; samples on the Box's axis, and 0 or 1."""
+        self.frequency_hz, self.thd = Growing(), Growing()
+        self._interharmonic, self._interharmonic_hz = Growing(), Growing()
+        self._notch, self._notches = Growing(), Growing()
+        self._noise_v = Growing()
+        self._nominal_hz = nominal_hz
+        self._cycles = cycles_per_window(nominal_hz)
+        self._aggregator = Aggregator(QUANTITIES, nominal_hz)
+        self._sums = np.zeros((2, 2 * ORDERS + 1))  # of windows unflagged and flagged: ratios and DC
+        self._counts = np.zeros((2, 2))  # windows with a fundamental, and all
+
+    def push(self, settled: Sequence[tuple[Window, bool]]) -> list[Aggregate]:
+        """The next windows with their flags; the intervals that they finish."""
+        windows = [window for window, _ in settled]
+        flagged = np.array([flag for _, flag in settled])
+        spectrum = spectrum_of(windows, self._cycles)
+        thd = spectrum.thd()
+        known = np.array([window.known for window in windows])
+        thd[~known] = np.nan
+        self.starts.add(np.array([window.first_sample + window.edges[0] for window in windows]))
+        self.stops.add(np.array([window.first_sample + window.edges[-1] for window in windows]))
+        self.flagged.add(flagged.astype(np.float64))
+        self.frequency_hz.add(np.array([window.frequency_hz for window in windows]))
+        self.thd.add(thd)
+        self._sum(spectrum, flagged, known)
+        self._strongest(spectrum, known)
+        self._look(windows, spectrum)
+        return [
+            aggregate
+            for (window, flag), value in zip(settled, thd.tolist(), strict=True)
+            for aggregate in self._aggregated(window, flag, value)
+        ]
+
+    def end(self) -> list[Aggregate]:
+        """The intervals under way when the signal is over."""
+        return self._aggregator.end()
+
+    def harmonics(self) -> FloatArray:
+        """(50,) mean ratio of each order's subgroup to the first; NaN without a fundamental."""
+        return self._mean()[:ORDERS]
+
+    def interharmonics(self) -> FloatArray:
+        """(50,) mean ratio of the centred subgroup above order 0 .. 49 to the fundamental."""
+        return self._mean()[ORDERS:-1]
+
+    def offset_v(self) -> float:
+        """DC."""
+        row = self._row()
+        return float(self._sums[row, -1] / self._counts[row, 1]) if self._counts[row, 1] else float("nan")
+
+    def noise_v(self) -> float:
+        """Rms of white noise up to half the rate, as the median window has it between its harmonics."""
+        found = self._noise_v.array()
+        found = found[np.isfinite(found)]
+        return float(np.median(found)) if len(found) else float("nan")
+
+    def course(self, rate_hz: float) -> Course:
+        """For `conditions`: flagged windows are unknown."""
+        clear = self.flagged.array() == 0
+        hz, thd, line, line_hz, notch = (
+            np.where(clear, each.array(), np.nan)
+            for each in (
+                self.frequency_hz,
+                self.thd,
+                self._interharmonic,
+                self._interharmonic_hz,
+                self._notch,
+            )
+        )
+        return Course(
+            rate_hz=rate_hz,
+            nominal_hz=self._nominal_hz,
+            starts=self.starts.array(),
+            stops=self.stops.array(),
+            frequency_hz=hz,
+            thd=thd,
+            interharmonic=line,
+            interharmonic_hz=line_hz,
+            notch=notch,
+            notches=self._notches.array(),
+        )
+
+    def _sum(self, spectrum: Spectrum, flagged: BoolArray, known: BoolArray) -> None:
+        orders = spectrum.subgroups()
+        fundamentals = np.where(known, orders[:, 0], 0.0)
+        ratios = np.concatenate((orders, interharmonic_subgroups(spectrum)), axis=1)
+        for row, fundamental, offset, flag in zip(
+            ratios, fundamentals.tolist(), spectrum.lines[:, 0].real.tolist(), flagged.tolist(), strict=True
+        ):
+            self._sums[int(flag), -1] += offset
+            self._counts[int(flag), 1] += 1
+            if fundamental > 0:
+                self._sums[int(flag), :-1] += row / fundamental
+                self._counts[int(flag), 0] += 1
+
+    def _strongest(self, spectrum: Spectrum, known: BoolArray) -> None:
+        hz, rms = strongest_interharmonic(spectrum)
+        fundamental = np.where(known, spectrum.harmonics()[:, 0], 0.0)
+        ratio = np.full(len(rms), np.nan)
+        np.divide(rms, fundamental, out=ratio, where=fundamental > 0)
+        self._interharmonic.add(ratio)
+        self._interharmonic_hz.add(hz)
+
+    def _look(self, windows: Sequence[Window], spectrum: Spectrum) -> None:
+        """Of one window in four: its noise and its notches."""
+        looked = slice(None, None, LOOK_EVERY)
+        part = Spectrum(
+            spectrum.cycles, spectrum.bin_hz[looked], spectrum.lines[looked], spectrum.power[looked]
+        )
+        rate_hz = np.array([window.rate_hz for window in windows[looked]])
+        floor = noise_floor(part)
+        self._noise_v.add(floor * np.sqrt(rate_hz / 2 / part.bin_hz))
+        notch, count = np.full((2, len(windows)), np.nan)
+        orders = part.subgroups()
+        noise = (
+            NOISY * 3 * (ORDERS - SHARP_ORDER + 1) * np.nan_to_num(floor) ** 2
+        )  # a subgroup has three bins
+        high = np.nan_to_num(orders[:, SHARP_ORDER - 1 :] ** 2)
+        power = high.sum(axis=1) - high.max(axis=1)  # one harmonic alone is none of notches
+        sharp = power > (SHARP * orders[:, 0]) ** 2 + noise
+        for at, looks in zip(range(0, len(windows), LOOK_EVERY), sharp.tolist(), strict=True):
+            notch[at], count[at] = _notches(windows[at]) if looks else (0.0, 0.0)
+        self._notch.add(notch)
+        self._notches.add(count)
+
+    def _aggregated(self, window: Window, flagged: bool, thd: float) -> list[Aggregate]:
+        values = {
+            "rms_v": float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0]),
+            "frequency_hz": window.frequency_hz,
+            "thd_percent": 100 * thd,
+        }
+        return self._aggregator.push(WindowTime.of(window), values, flagged)
+
+    def _row(self) -> int:
+        """Unflagged windows, where there are any."""
+        return 0 if self._counts[0, 0] or not self._counts[1, 0] else 1
+
+    def _mean(self) -> FloatArray:
+        row = self._row()
+        if not self._counts[row, 0]:
+            return np.full(2 * ORDERS + 1, np.nan)
+        found: FloatArray = self._sums[row] / self._counts[row, 0]
+        return found
+
+
+def _notches(window: Window) -> tuple[float, float]:
+    """Depth of the deepest periodic notch against the fundamental's peak, and how many per cycle."""
+    found = notching_in(window.volts, window.track)
+    if not found:
+        return 0.0, 0.0
+    most = max(found, key=lambda each: each.deepest.depth_v)
+    return most.deepest.depth_v / float(np.median(window.track.amplitude)), float(most.per_cycle)

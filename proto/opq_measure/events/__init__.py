@@ -1,0 +1,1 @@
+"""Dips, swells, interruptions and rapid voltage changes, and the verdicts on them."""

@@ -1,0 +1,80 @@
+"""Which windows a dip, swell or interruption touches: their values are kept, used and flagged.
+
+The beginning of an event is told some cycles late, its end later; so a window waits until everything that may
+touch it has been told, one window of 10/12 cycles. Rapid voltage changes do not flag.
+
+Source: IEC 61000-4-30:2015, 4.7.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from opq_measure.events.detector import Notice, Onset
+from opq_measure.events.disturbance import Disturbance
+from opq_measure.timebase.windows import Window
+
+LATEST_CYCLES = 9
+"""The Detector tells an event's end 8 cycles after it at the latest, its beginning before."""
+
+
+@dataclass(slots=True)
+class _Touch:
+    """Samples on the Box's axis from which and to which an event touches; to the end while it is open."""
+
+    start: float
+    stop: float = math.inf
+
+
+class Flagging:
+    """Windows in, as `Detector.push_window` takes them too, and out again in order, with their flags."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Window] = deque()
+        self._events: dict[int, _Touch] = {}
+
+    def push(self, window: Window, notices: Iterable[Notice]) -> list[tuple[Window, bool]]:
+        """The windows whose flags are certain now.
+
+        Args:
+            window: the next; `index` 0 begins a new run, before which everything is certain.
+            notices: what `Detector.push_window` told of this same window.
+        """
+        told = list(notices)
+        found = []
+        if window.index == 0:  # the detector has told the end of the run before in the same breath
+            end = window.first_sample + len(window.volts)  # the Box may have counted from 0 again
+            new = [window.first_sample <= notice.start_sample < end for notice in told]
+            found = self.end(notice for notice, is_new in zip(told, new, strict=True) if not is_new)
+            told = [notice for notice, is_new in zip(told, new, strict=True) if is_new]
+        self._take(told, window)
+        self._waiting.append(window)
+        while len(self._waiting) > math.ceil(LATEST_CYCLES / (len(window.edges) - 1)):
+            found.append(self._next())
+        return found
+
+    def end(self, notices: Iterable[Notice] = ()) -> list[tuple[Window, bool]]:
+        """The windows left at the end of a run, with what `Detector.end` told."""
+        if self._waiting:
+            self._take(notices, self._waiting[-1])
+        found = [self._next() for _ in range(len(self._waiting))]
+        self._events.clear()
+        return found
+
+    def _take(self, notices: Iterable[Notice], window: Window) -> None:
+        for notice in notices:
+            if isinstance(notice, Onset):
+                cycle = window.rate_hz / window.nominal_hz  # an onset is good to one
+                self._events[notice.number] = _Touch(notice.start_sample - cycle)
+            elif isinstance(notice, Disturbance):
+                self._events[notice.number] = _Touch(notice.start_sample, notice.end_sample)
+
+    def _next(self) -> tuple[Window, bool]:
+        window = self._waiting.popleft()
+        start, stop = (window.first_sample + float(window.edges[at]) for at in (0, -1))
+        flagged = any(event.start < stop and event.stop > start for event in self._events.values())
+        oldest = window.first_sample
+        for number in [number for number, event in self._events.items() if event.stop < oldest]:
+            del self._events[number]
+        return window, flagged

@@ -1,0 +1,1 @@
+"""The flickermeter of IEC 61000-4-15."""

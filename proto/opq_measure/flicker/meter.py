@@ -1,0 +1,242 @@
+"""Flickermeter: Pst of every ten minutes and Plt of every two hours of a stream of samples.
+
+Blocks 1 to 4 are in `sensation`, lamp and eye in `lamps`, the statistics of block 5 in `severity`. Here
+is what a stream needs: ten minutes by UTC, gaps, and a clock that may be set while it runs.
+
+Source: IEC 61000-4-15:2010; IEC 61000-4-30:2015, 5.3 (class A: aligned to UTC).
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from opq_measure.flicker.lamps import Lamp
+from opq_measure.flicker.sensation import SETTLE_S, Sensation
+from opq_measure.flicker.severity import PST_S, PSTS_PER_PLT, long_term_severity, severity
+from opq_measure.signal import BLOCK_SAMPLES, FloatArray, Samples, SignalArray, check_samples
+
+MIN_S = 5.0
+"""Shorter signals have no value: after the 2 s that the filters need too little would be left."""
+LEAST_SHARE = 0.95
+"""Of ten minutes: with less of them seen there is no Pst. The two seconds after a gap count as not seen."""
+KEPT_HZ = 300.0
+"""Pinst is classified so often; after 300 ms of smoothing little is left above 20 Hz."""
+PST_NS = round(PST_S * 1e9)
+SLACK_NS = 1_000_000
+"""A tick counts from 1 ms before, so that a block which begins on it, give or take rounding, begins the new
+ten minutes: three hundred times less than what Pinst smooths over."""
+ON_SAMPLE = 0.01
+"""Samples; a tick as little behind one is on it: nanoseconds are rounded, and that differs by block."""
+LEAST_RATE = 20.0
+"""Samples per cycle of the lamp's mains; see `signal.check_signal`."""
+MOST_PPM = 1000.0
+"""A change of rate beyond this is another run."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlickerInterval:
+    """Ten minutes, or as much of them as there was.
+
+    `first_sample`, `end_sample`: absolute, half open, what was pushed in it; accurate to a value of Pinst
+    (some 3 ms). `start_ns`, `end_ns`: the ten minutes' own UTC; None when the samples came without time,
+    then they count from the start of the run. `pst` NaN when less than 95 % of the ten minutes were seen,
+    `pinst_max` NaN when nothing. `plt`: of the two hours that end here (even hours UTC), else NaN.
+    `seen_s`: seconds with a Pinst to be believed.
+    """
+
+    first_sample: int
+    end_sample: int
+    start_ns: int | None
+    end_ns: int | None
+    pst: float
+    pinst_max: float
+    plt: float
+    seen_s: float
+
+
+@dataclass(slots=True)
+class _Open:
+    """Ten minutes that are not over: `number` counts them from 1970 or from the run's start."""
+
+    number: int
+    timed: bool
+    first_sample: int
+    felt: list[FloatArray] = field(default_factory=list)
+    pinst_max: float = float("nan")
+    seen: Counter[float] = field(default_factory=Counter)
+    """Rate of Pinst -> values; whole numbers, for sums of seconds would go by how blocks were cut."""
+
+    @property
+    def seen_s(self) -> float:
+        return sum(values / work_hz for work_hz, values in sorted(self.seen.items()))
+
+
+class Flickermeter:
+    """Blocks 1 to 5, streaming; any blocks give the numbers of one call, bit for bit.
+
+    A run ends where `first_sample` jumps or the rate (by more than 1000 ppm) or the gain changes: the
+    filters begin anew, Pinst of the first two seconds is left out, the ten minutes go on.
+
+    Raises:
+        ValueError: from `push`, see `signal.check_signal`.
+
+    Error: Pst within 0.5 % of table 5, all four lamps (`opq-tools bench flicker`, test_measure_flicker.py);
+    noise of 60 dB alone has Pst 0.04. Some 0.4 ms CPU per second of signal at 12 kS/s, and 1.4 MB.
+    """
+
+    def __init__(self, lamp: Lamp) -> None:
+        self.lamp = lamp
+        self._sensation: Sensation | None = None
+        self._run: tuple[int, float, float] = (0, 0.0, 1.0)  # first sample, rate, gain
+        self._next_sample = 0
+        self._values = 0
+        self._marks: list[tuple[int, int, bool]] = []  # (value of the run, number, timed), rising
+        self._number: int | None = None  # of the newest mark
+        self._open: _Open | None = None
+        self._psts: list[tuple[int, float]] = []
+
+    def push(self, samples: Samples) -> list[FlickerInterval]:
+        """The intervals that are over now; Pinst runs up to two seconds behind the samples."""
+        found = []
+        if self._sensation is None or not self._goes_on(samples):
+            found += self._end_run(samples.start_ns is not None)
+            self._sensation = Sensation(samples.rate_hz, self.lamp)
+            self._run = (samples.first_sample, samples.rate_hz, samples.v_per_lsb)
+            self._values = 0
+        self._mark(samples, self._sensation)
+        felt = self._sensation.push(samples.volts)
+        self._next_sample = samples.first_sample + len(samples.volts)
+        return found + list(self._classified(felt, self._sensation))
+
+    def end(self) -> list[FlickerInterval]:
+        """What is left, when the stream is over: the interval that is still open is among it."""
+        return self._end_run(False)
+
+    def _goes_on(self, samples: Samples) -> bool:
+        _, rate_hz, v_per_lsb = self._run
+        same_rate = abs(samples.rate_hz / rate_hz - 1) <= MOST_PPM * 1e-6
+        return samples.first_sample == self._next_sample and same_rate and samples.v_per_lsb == v_per_lsb
+
+    def _end_run(self, timed: bool) -> list[FlickerInterval]:
+        """The run is over; its last ten minutes too, unless both they and what follows have UTC."""
+        if self._sensation is None:
+            return []
+        found = list(self._classified(self._sensation.end(), self._sensation))
+        self._marks.clear()
+        if not (timed and self._open is not None and self._open.timed):
+            found += self._closed(self._next_sample)
+        self._number = None if self._open is None else self._open.number
+        self._sensation = None
+        return found
+
+    def _mark(self, samples: Samples, sensation: Sensation) -> None:
+        """Note at which value of the run each ten minutes begin that begin in these samples."""
+        timed = samples.start_ns is not None
+        run_first = self._run[0]
+        if samples.start_ns is None:
+            start_ns = round((samples.first_sample - run_first) / samples.rate_hz * 1e9)
+        else:
+            start_ns = samples.start_ns
+        start_ns += SLACK_NS
+        end_ns = start_ns + round(len(samples.volts) / samples.rate_hz * 1e9)
+        number = start_ns // PST_NS
+        at = samples.first_sample - run_first
+        if number != self._number and not self._jitters(number, start_ns):
+            self._add_mark(at, number, timed, sensation)
+        for later in range(number + 1, (end_ns - 1) // PST_NS + 1):
+            if later != self._number:
+                position = at + (later * PST_NS - start_ns) * samples.rate_hz / 1e9
+                self._add_mark(position, later, timed, sensation)
+
+    def _jitters(self, number: int, start_ns: int) -> bool:
+        """Whether the clock, set back by less than a second, only seems to leave the ten minutes begun."""
+        return self._number == number + 1 and (number + 1) * PST_NS - start_ns < 1_000_000_000
+
+    def _add_mark(self, position: float, number: int, timed: bool, sensation: Sensation) -> None:
+        self._marks.append((int(np.ceil((position - ON_SAMPLE) / sensation.group)), number, timed))
+        self._number = number
+
+    def _classified(self, felt: FloatArray, sensation: Sensation) -> Iterator[FlickerInterval]:
+        """Give the values to their ten minutes; those that are over come out."""
+        first, last = self._values, self._values + len(felt)
+        while first < last:
+            if self._marks and self._marks[0][0] <= first:
+                _, number, timed = self._marks.pop(0)
+                sample = self._run[0] + first * sensation.group
+                if self._open is None or self._open.number != number or self._open.timed != timed:
+                    yield from self._closed(sample)
+                    self._open = _Open(number, timed, sample)
+                continue
+            until = min(last, self._marks[0][0]) if self._marks else last
+            self._collect(felt[first - self._values : until - self._values], first, sensation)
+            first = until
+        self._values = last
+
+    def _collect(self, felt: FloatArray, first: int, sensation: Sensation) -> None:
+        """Keep every some value by its place in the run, so that it does not matter how blocks were cut."""
+        settling = max(0, round(SETTLE_S * sensation.work_hz) - first)
+        felt, first = felt[settling:], first + settling
+        if len(felt) == 0 or self._open is None:
+            return
+        step = max(1, round(sensation.work_hz / KEPT_HZ))
+        self._open.felt.append(felt[-first % step :: step].copy())
+        self._open.pinst_max = float(np.fmax(self._open.pinst_max, felt.max()))
+        self._open.seen[sensation.work_hz] += len(felt)
+
+    def _closed(self, sample: int) -> Iterator[FlickerInterval]:
+        done, self._open = self._open, None
+        if done is None:
+            return
+        felt = np.concatenate(done.felt) if done.felt else np.empty(0)
+        pst = severity(felt) if done.seen_s >= LEAST_SHARE * PST_S else float("nan")
+        yield FlickerInterval(
+            first_sample=done.first_sample,
+            end_sample=sample,
+            start_ns=done.number * PST_NS if done.timed else None,
+            end_ns=(done.number + 1) * PST_NS if done.timed else None,
+            pst=pst,
+            pinst_max=done.pinst_max,
+            plt=self._long_term(done.number, pst),
+            seen_s=done.seen_s,
+        )
+
+    def _long_term(self, number: int, pst: float) -> float:
+        """Plt, when these ten minutes end an even hour and the eleven before are there."""
+        self._psts = [*self._psts[-(PSTS_PER_PLT - 1) :], (number, pst)]
+        numbers = [known for known, _ in self._psts]
+        if (number + 1) % PSTS_PER_PLT or numbers != list(range(number - PSTS_PER_PLT + 1, number + 1)):
+            return float("nan")
+        return long_term_severity(np.array([value for _, value in self._psts]))
+
+
+@dataclass(frozen=True, slots=True)
+class Flicker:
+    """`pinst_max` after settling; `pst`, the largest of the ten-minute spans. None where too short for it."""
+
+    pinst_max: float | None
+    pst: float | None
+
+
+def flicker(volts: SignalArray, rate_hz: float, lamp: Lamp) -> Flicker:
+    """Flicker severity of a signal: a `Flickermeter` over all of it, its ten minutes from the start on.
+
+    Args:
+        volts: (n,) counts or volts; the level does not matter. Memory-mapped arrays are read by blocks.
+            Shorter than 5 s, or of less than 20 samples per cycle of the lamp's mains, it has no value.
+    Raises:
+        ValueError: see `signal.check_signal`.
+    """
+    if not 0 < rate_hz < np.inf:
+        raise ValueError(f"rate_hz is {rate_hz:g}, want a positive number")
+    if len(volts) < MIN_S * rate_hz or rate_hz < LEAST_RATE * lamp.nominal_hz:
+        check_samples(volts)
+        return Flicker(None, None)
+    meter = Flickermeter(lamp)
+    found = []
+    for first in range(0, len(volts), BLOCK_SAMPLES):
+        found += meter.push(Samples(volts[first : first + BLOCK_SAMPLES], first, rate_hz, None))
+    found += meter.end()
+    psts = [interval.pst for interval in found if np.isfinite(interval.pst)]
+    return Flicker(float(np.nanmax([interval.pinst_max for interval in found])), max(psts) if psts else None)

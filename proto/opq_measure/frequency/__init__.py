@@ -1,0 +1,1 @@
+"""Frequency, from ten seconds down to one cycle, at the Cramer-Rao bound, and its rate of change."""

@@ -1,0 +1,63 @@
+"""Frequency over a second, at the bound: sine, harmonics and DC fitted together.
+
+What it measures while the frequency wanders: its mean over the stretch, weighted by the parabola
+`6 u (1 - u)` (u from 0 to 1 over the stretch), as every least squares fit of a phase does. Where a sine of
+one frequency and amplitude does not fit, the tracked phase is taken, which follows both.
+"""
+
+import numpy as np
+
+from opq_measure.frequency.harmonic_fit import FREE, fit_harmonics
+from opq_measure.signal import FloatArray, SignalArray, check_signal
+from opq_measure.timebase.cycles import track
+
+ORDERS = 50
+"""What 61000-4-7 counts as harmonics; each that is left out leaks into the fundamental."""
+MISFIT = 0.02
+"""Rest of the fit over the fundamental from which the frequency is that of the tracked phase: while amplitude
+or frequency change, a step, interharmonics. Noise at 37 dB is as much."""
+LOW, HIGH = 0.65, 1.45
+"""Searched range, of the nominal frequency: 42.5 to 69 Hz from either nominal."""
+
+
+def one_second_hz(
+    volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0, near_hz: float | None = None
+) -> float:
+    """Frequency of the fundamental over the whole of `volts`, meant for about a second of it.
+
+    Args:
+        volts: (n,) counts or volts, at least four nominal cycles.
+        near_hz: within 0.3 cycles per stretch of the frequency, where known: saves the coarse search.
+    Returns:
+        Hz; NaN where the fundamental is less than a quarter of the alternating power.
+    Raises:
+        ValueError: see `signal.check_signal`; or fewer than four nominal cycles.
+
+    Error: sigma 1.00 +- 0.04 of the bound (5.0 uHz at 60 dB, 0.60 uHz at 78 dB), bias below 0.5 uHz,
+    42.5 to 69 Hz with harmonics of 3 %; 1.5 ms of CPU per second (test_measure_frequency.py).
+    """
+    check_signal(volts, rate_hz, nominal_hz)
+    if len(volts) * nominal_hz < 4 * rate_hz:
+        raise ValueError(f"{len(volts)} samples, want at least four cycles of {nominal_hz:g} Hz")
+    if near_hz is None:
+        near_hz = coarse_hz(np.asarray(volts, dtype=np.float64), rate_hz, nominal_hz)
+    fit = fit_harmonics(volts, rate_hz, near_hz, ORDERS)
+    if np.isfinite(fit.frequency_hz) and fit.residual < MISFIT * abs(fit.phasors[0]):
+        return fit.frequency_hz
+    return track(volts, rate_hz, nominal_hz).frequency_hz(0.0, float(len(volts)))
+
+
+def coarse_hz(volts: FloatArray, rate_hz: float, nominal_hz: float) -> float:
+    """Peak of the Hann spectrum between LOW and HIGH of nominal, by two lines; off by 0.05 / duration.
+
+    Source: T. Grandke, IEEE Trans. Instrum. Meas. 32-2 (1983) 350.
+    """
+    samples = len(volts)
+    lines = np.abs(np.fft.rfft(np.hanning(samples) * (volts - volts.mean())))
+    resolution_hz = rate_hz / samples
+    first = max(1, int(LOW * nominal_hz / resolution_hz))
+    last = min(len(lines) - 2, int(np.ceil(min(HIGH * nominal_hz, FREE * rate_hz) / resolution_hz)))
+    peak = first + int(np.argmax(lines[first : last + 1]))
+    side = 1 if lines[peak + 1] > lines[peak - 1] else -1
+    ratio = lines[peak + side] / lines[peak] if lines[peak] > 0 else 0.5
+    return float((peak + side * (2 * ratio - 1) / (1 + ratio)) * resolution_hz)

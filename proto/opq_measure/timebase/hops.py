@@ -1,0 +1,130 @@
+"""From the raw phasors of neighbouring hops to one phase that never runs back.
+
+Source: the phase of a Hann window under a frequency ramp, by its second moment (Taylor, first order).
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from opq_measure.signal import BoolArray, FloatArray, IndexArray
+from opq_measure.timebase.phasors import WINDOW_CYCLES, unmirrored
+
+HOPS_PER_CYCLE = 4
+"""Nominally; the hops are a whole number of samples apart, the same for the whole of a run."""
+STEP = 0.05
+"""Change of amplitude over one cycle, of the larger, from which a window counts as straddling a step."""
+FAR_FAINT = 0.3
+"""A window this much fainter than one a cycle away straddles the tail of a step."""
+AROUND = HOPS_PER_CYCLE
+"""Hops on either side that are needed to see a step."""
+WIDEST = 0.1
+"""Mistuning up to which the mirror image is taken out; beyond, the phase is turning, not mistuned."""
+MOST_BEND = 0.06
+"""Of the phase, rad per square of a cycle: 35 Hz/s; more is a jump, and a slope over it says nothing."""
+FEWEST = 2 * AROUND + 1
+"""Hops from which a bend of the phase is seen."""
+TURN = 2 * np.pi
+SECOND_MOMENT = WINDOW_CYCLES**2 * (1 / 12 - 2 / TURN**2)
+"""Of the Hann window, in squares of its cycles."""
+
+
+def is_steady(size: FloatArray, seen: BoolArray) -> BoolArray:
+    """Where a phase can be believed: not while the amplitude steps, for there DC and image leak in.
+
+    Args:
+        size: (m + 2 AROUND,), seen: (m,), of the hops that are asked for and of those around them.
+    """
+    pair = np.maximum(size[1:], size[:-1])
+    four = np.maximum(pair[2:], pair[:-2])
+    loudest = np.maximum(np.maximum(four[4:], four[:-4])[:-1], size[2 * AROUND :])
+    change = np.abs(size[AROUND + 2 : len(size) - AROUND + 2] - size[AROUND - 2 : -AROUND - 2])
+    steady: BoolArray = seen & (change < STEP * loudest) & (size[AROUND:-AROUND] > FAR_FAINT * loudest)
+    return steady
+
+
+def unwrapped(
+    positions: FloatArray, angles_rad: FloatArray, per_sample: float, anchor: tuple[float, float] | None
+) -> FloatArray:
+    """Angles as one phase that goes on from `anchor` (position, phase) by about `per_sample` rad."""
+    if anchor is None:
+        anchor = (float(positions[0]), float(angles_rad[0]))
+    carrier = anchor[1] + per_sample * (positions - anchor[0])
+    off = (angles_rad - carrier) / TURN
+    turns = off.copy()
+    turns[1:] -= off[:-1]
+    phase_rad: FloatArray = angles_rad - TURN * np.rint(turns).cumsum()
+    return phase_rad
+
+
+def corrected(
+    positions: FloatArray, phase_rad: FloatArray, tuned: FloatArray, hop: int, per_sample: float
+) -> tuple[FloatArray, FloatArray]:
+    """Phases without the mirror image and without the bend of a ramp; what to multiply their sizes with.
+
+    Args:
+        positions, phase_rad: (m,) of phasors that are believed, the phase unwrapped.
+        tuned: (m,) rad per sample, what each phasor's kernel was tuned to.
+        hop: samples between neighbours; where some are missing, or the phase jumps, the slope is that of
+            those beside, `per_sample` where there are none.
+    """
+    count = len(positions)
+    if count < 2:
+        return phase_rad, np.ones(count)
+    low, high, apart, off, between = _beside(count)
+    contiguous = positions[-1] - positions[0] == (count - 1) * hop
+    run = apart * hop if contiguous else positions[high] - positions[low]
+    slope = (phase_rad[high] - phase_rad[low]) / run
+    bend = np.zeros(count) if count < FEWEST else (slope[high] - slope[low]) / (between * hop)
+    most = MOST_BEND * (per_sample / TURN) ** 2
+    if not contiguous or bend @ bend > most * most:  # seldom, so that none is looked at one by one
+        broken = (np.abs(bend) > most) | (run != apart * hop)
+        broken |= broken[low] | broken[high]
+        sound = np.flatnonzero(~broken)
+        bend[broken] = 0.0
+        slope[broken] = np.interp(np.flatnonzero(broken), sound, slope[sound]) if len(sound) else per_sample
+    mistuned = np.minimum(np.maximum((slope + bend * (off * hop)) / tuned - 1, -WIDEST), WIDEST)
+    turn, gain = unmirrored(phase_rad, mistuned)
+    return phase_rad + turn - bend * (SECOND_MOMENT / 2 * TURN**2) / (tuned * tuned), gain
+
+
+@lru_cache(maxsize=512)
+def _beside(count: int) -> tuple[IndexArray, IndexArray, FloatArray, FloatArray, FloatArray]:
+    """For each of `count` hops the ones a cycle before and after, as far as there are any, and in hops:
+
+    how far apart they are, how far behind their middle the hop is, and how far apart their own middles are.
+    """
+    index = np.arange(count)
+    low, high = np.maximum(index - AROUND, 0), np.minimum(index + AROUND, count - 1)
+    middle = (low + high) / 2
+    return low, high, (high - low).astype(np.float64), index - middle, middle[high] - middle[low]
+
+
+def carried(
+    positions: FloatArray,
+    believed: FloatArray,
+    phase_rad: FloatArray,
+    per_sample: float,
+    anchor: tuple[float, float] | None,
+) -> FloatArray:
+    """(m,) phases of all hops: evenly between those that are `believed`, by `per_sample` beyond them."""
+    first, last = positions[0], positions[-1]
+    if anchor is None:
+        anchor = (first, phase_rad[0] - per_sample * (believed[0] - first))
+    after = phase_rad[-1] + per_sample * (last - believed[-1])
+    found: FloatArray = np.interp(
+        positions,
+        np.concatenate(((anchor[0],), believed, (last,))),
+        np.concatenate(((anchor[1],), phase_rad, (after,))),
+    )
+    return found
+
+
+def usual_slope(positions: FloatArray, phase_rad: FloatArray, hop: int) -> float | None:
+    """The median rise of a phase per sample, over steps of a cycle; None where there is no such step."""
+    run = positions[HOPS_PER_CYCLE:] - positions[:-HOPS_PER_CYCLE]
+    rise = (phase_rad[HOPS_PER_CYCLE:] - phase_rad[:-HOPS_PER_CYCLE])[run == HOPS_PER_CYCLE * hop]
+    if len(rise) == 0:
+        return None
+    rise.sort()
+    return float(rise[len(rise) // 2]) / (HOPS_PER_CYCLE * hop)

@@ -1,0 +1,125 @@
+"""The phase of the fundamental every quarter cycle, and the cycle boundaries that follow from it."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from opq_measure.signal import BoolArray, FloatArray
+from opq_measure.timebase.hops import HOPS_PER_CYCLE, MOST_BEND, TURN
+
+REACH = 4 * HOPS_PER_CYCLE
+"""Hops by which the phase is carried on to the ends of the signal, a cycle away."""
+SLACK = 1e-6
+"""Of a step of phase: an edge as little outside the signal is rounding, and on its first or last sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """The fundamental of a signal, or of a piece of it: its phase and amplitude every quarter cycle.
+
+    `positions` (m,) in samples, `phase_rad` (m,) unwrapped, a rising zero crossing at multiples of
+    2 pi; `amplitude` (m,) peak, in the signal's unit; `known` (m,) False where the phase was only
+    carried on. Empty for a signal shorter than two nominal cycles.
+
+    The track speaks for `begin` .. `samples`. Hops may lie outside of it, as context; where they end
+    inside, the phase goes on at the neighbouring frequency. A piece that is `joined` goes on from
+    the one before, to which an edge on `begin` belongs; one that is `open` is gone on with.
+    """
+
+    samples: int
+    rate_hz: float
+    nominal_hz: float
+    positions: FloatArray
+    phase_rad: FloatArray
+    amplitude: FloatArray
+    known: BoolArray
+    begin: int = 0
+    joined: bool = False
+    open: bool = False
+
+    def edges(self, per_cycle: int = 1) -> FloatArray:
+        """Fractional sample positions, rising, `begin` .. `samples`: the phase passes `2 pi / per_cycle`."""
+        if len(self.positions) == 0:
+            return np.empty(0)
+        positions, phase_rad = self._to_the_ends()
+        step = 2 * np.pi / per_cycle
+        begin, end = np.interp((self.begin, self.samples), positions, phase_rad) / step
+        first = np.floor(begin) + 1 if self.joined else np.ceil(begin - SLACK)
+        last = np.floor(end if self.open else end + SLACK)
+        found: FloatArray = np.interp(step * np.arange(first, last + 1), phase_rad, positions)
+        return found if self.joined else np.maximum(found, self.begin)
+
+    def at(self, phases_rad: FloatArray) -> FloatArray:
+        """Positions of phases; those that the ends of the track do not reach are on its ends."""
+        positions, phase_rad = self._to_the_ends()
+        found: FloatArray = np.interp(phases_rad, phase_rad, positions)
+        return found
+
+    def phase_at_rad(self, position: float) -> float:
+        """Phase at a position within the track."""
+        return float(np.interp(position, *self._to_the_ends()))
+
+    def known_between(self, starts: FloatArray, stops: FloatArray) -> BoolArray:
+        """(m,) whether the fundamental was seen in at least half of each span of positions."""
+        if len(self.positions) == 0:
+            return np.zeros(len(starts), dtype=np.bool_)
+        seen = np.concatenate(([0.0], np.cumsum(self.known)))
+        first = np.searchsorted(self.positions, starts)
+        last = np.searchsorted(self.positions, stops)
+        empty = last <= first  # before the first or behind the last window: believe the nearest
+        first = np.where(empty, np.clip(first - 1, 0, len(self.positions) - 1), first)
+        last = np.where(empty, first + 1, last)
+        known: BoolArray = seen[last] - seen[first] >= 0.5 * (last - first)
+        return known
+
+    def frequency_hz(self, start: float, stop: float) -> float:
+        """Slope of the phase by least squares between two positions; NaN where nothing was seen."""
+        first, last = int(self.positions.searchsorted(start)), int(self.positions.searchsorted(stop))
+        at, phase_rad, known = self.positions[first:last], self.phase_rad[first:last], self.known[first:last]
+        count = np.count_nonzero(known)
+        if count < 2:
+            return float("nan")
+        if count == last - first:  # the usual case; the hops are evenly apart
+            slope = float(_slope_weights(count) @ (phase_rad - phase_rad[0])) / float(at[1] - at[0])
+        else:
+            at = at[known] - at[known].mean()
+            slope = float(at @ phase_rad[known]) / float(at @ at)
+        return slope * self.rate_hz / TURN
+
+    def _to_the_ends(self) -> tuple[FloatArray, FloatArray]:
+        """Positions and phase, carried on at the neighbouring frequency to both ends."""
+        positions, phase_rad = self.positions, self.phase_rad
+        short, early = bool(positions[0] > self.begin), bool(positions[-1] < self.samples)
+        if not (short or early):
+            return positions, phase_rad
+        head = np.linspace(self.begin, positions[0], HOPS_PER_CYCLE, endpoint=False)[: HOPS_PER_CYCLE * short]
+        tail = np.linspace(self.samples, positions[-1], HOPS_PER_CYCLE, endpoint=False)
+        tail = tail[: HOPS_PER_CYCLE * early][::-1]
+        before = np.minimum(self._beyond(positions, phase_rad, head), phase_rad[0])
+        after = np.maximum(self._beyond(positions[::-1], phase_rad[::-1], tail), phase_rad[-1])
+        before, after = np.maximum.accumulate(before), np.maximum.accumulate(after)  # a phase never runs back
+        return np.concatenate((head, positions, tail)), np.concatenate((before, phase_rad, after))
+
+    def _beyond(self, positions: FloatArray, phase_rad: FloatArray, places: FloatArray) -> FloatArray:
+        """Phase at places before the first of these hops: slope and bend as in the cycles beside it."""
+        reach = min(len(positions) - 1, REACH)
+        away = places - positions[0]
+        if reach == 0:
+            return np.asarray(phase_rad[0] + TURN * self.nominal_hz / self.rate_hz * away)
+        near, far = float(positions[reach // 2] - positions[0]), float(positions[reach] - positions[0])
+        slope = float(phase_rad[reach] - phase_rad[0]) / far
+        bend = 0.0
+        if reach == REACH:
+            most = MOST_BEND / 2 * (self.nominal_hz / self.rate_hz) ** 2
+            bend = (slope - float(phase_rad[reach // 2] - phase_rad[0]) / near) / (far - near)
+            bend = min(max(bend, -most), most)
+        return np.asarray(phase_rad[0] + slope * away + bend * away * (away - far))
+
+
+@lru_cache(maxsize=256)
+def _slope_weights(count: int) -> FloatArray:
+    """What the slope by least squares over `count` evenly spaced values multiplies them with."""
+    index = np.arange(count) - (count - 1) / 2
+    weights: FloatArray = index / (index @ index)
+    return weights

@@ -1,0 +1,244 @@
+"""The tracker: follows the phase of the fundamental through a stream, whatever blocks it comes in.
+
+All is looked at on a lattice anchored at the run's first sample: hops a quarter of a nominal cycle apart,
+in chunks of one 10/12-cycle window, each as soon as its samples are there. So blocks of any size give
+the same bits. What goes on from chunk to chunk: the tuned frequency, the usual amplitude, the phase.
+The look-ahead is a chunk, half a phasor's window, and one cycle to see whether the amplitude steps.
+
+Where there is no fundamental (an interruption) the phase goes on evenly at the last frequency. Four
+cycles are held back, so that a phase that is found again after long is reached within them.
+
+Source: IEC 61000-4-30:2015, 5.1 (frequency by cycles of the fundamental) and 5.4.1 (zero crossings of
+the fundamental as window boundaries).
+"""
+
+import numpy as np
+
+from opq_measure.signal import BoolArray, FloatArray, IndexArray, SignalArray, check_samples, check_signal
+from opq_measure.timebase.hops import (
+    AROUND,
+    HOPS_PER_CYCLE,
+    TURN,
+    carried,
+    corrected,
+    is_steady,
+    unwrapped,
+    usual_slope,
+)
+from opq_measure.timebase.phase import Track
+from opq_measure.timebase.phasors import Kernel, kernel, phasors
+
+WINDOW_S = 0.2
+"""Nominal length of the 10/12-cycle window; IEC 61000-4-30:2015, 4.4. A chunk is as long."""
+LOWEST, HIGHEST = 0.65, 1.45
+"""Of nominal: what is followed."""
+BIN = 0.002
+"""Share of nominal between the frequencies a kernel is tuned to."""
+MISTUNED = 0.0025
+"""From here a chunk is looked at again with a better kernel; above BIN / 2, so that it comes to rest."""
+PASSES = 4
+FAINT = 0.02
+"""Below this share of the signal's usual fundamental its phase is taken as unknown: noise and crosstalk."""
+FORGOTTEN = 1 / 3000
+"""Share of a fall of the fundamental that is taken as usual per chunk: ten minutes."""
+SHARE = 0.25
+"""Least share of the power that the fundamental has in a window whose phase is believed."""
+HELD = 4 * HOPS_PER_CYCLE
+"""Hops of an unknown phase that are held back."""
+CONTEXT = 2 * HOPS_PER_CYCLE
+"""Hops before a piece that come with it: the slope at its end may need them."""
+
+
+class Tracker:
+    """Follows one run of samples: no gap, one gain. `push` what comes, `end` when it ends.
+
+    Positions count from the run's first sample. Raises and errors: see `cycles.track`, the same thing.
+    """
+
+    def __init__(self, rate_hz: float, nominal_hz: float) -> None:
+        check_signal(np.empty(0), rate_hz, nominal_hz)
+        self.rate_hz, self.nominal_hz = rate_hz, nominal_hz
+        self._hop = max(1, round(rate_hz / nominal_hz / HOPS_PER_CYCLE))
+        self._chunk = HOPS_PER_CYCLE * max(1, round(WINDOW_S * nominal_hz))
+        self._reach = int(rate_hz / nominal_hz / LOWEST) + 2  # half of the longest window
+        self._volts = np.empty(0)
+        self._base = 0  # position of _volts[0]
+        self._samples = 0
+        self._next = 0  # hop that is looked at next
+        self._hz = self._tuned_hz = nominal_hz
+        self._usual = 0.0  # size of the fundamental
+        self._looked = np.empty((5, 0))  # position, angle, size, seen, tuned (rad per sample)
+        self._told = 0  # how many of _looked have been told
+        self._anchor: tuple[float, float] | None = None  # position and phase of the hop told last
+        self._highest_rad = -np.inf
+        self._begun = False
+        self._believed = np.empty((3, 0))  # position, raw phase, tuned: a chunk of steady hops told before
+        self._lead = np.empty((4, 0))  # hops told before, the context of the next piece
+
+    def push(self, volts: SignalArray) -> Track:
+        """The piece of the track that is final now; without positions when there is none."""
+        return self._piece(self.feed(volts), ended=False)
+
+    def end(self) -> Track:
+        """The last piece."""
+        return self._piece(self.finish(), ended=True)
+
+    def feed(self, volts: SignalArray) -> FloatArray:
+        """(4, m) the hops that are final now: position, phase, amplitude, and 1 where known, else 0."""
+        check_samples(volts)
+        self._volts = np.concatenate((self._volts, volts))
+        self._samples += len(volts)
+        told = []
+        while (self._next + self._chunk - 1) * self._hop + self._reach < self._samples:
+            self._look(self._next + self._chunk)
+            told.append(self._tell(ended=False))
+        return told[0] if len(told) == 1 else np.concatenate((np.empty((4, 0)), *told), axis=1)
+
+    def finish(self) -> FloatArray:
+        """(4, m) the hops that are left."""
+        self._look(self._samples // self._hop + 1)
+        return self._tell(ended=True)
+
+    def _piece(self, hops: FloatArray, ended: bool) -> Track:
+        lead = self._lead
+        begin = int(lead[0, -1]) if lead.shape[1] else 0
+        joined = np.concatenate((lead, hops), axis=1)
+        self._lead = joined[:, -CONTEXT - 1 :]
+        here = joined if ended or hops.shape[1] else joined[:, :0]
+        end = self._samples if ended else (int(hops[0, -1]) if hops.shape[1] else begin)
+        return Track(
+            end,
+            self.rate_hz,
+            self.nominal_hz,
+            here[0],
+            here[1],
+            here[2],
+            here[3] > 0,
+            begin=begin,
+            joined=lead.shape[1] > 0,
+            open=not ended,
+        )
+
+    def _look(self, stop: int) -> None:
+        """Phasors of the hops up to `stop`, as far as their windows lie inside the run."""
+        looked, usual = None, 0.0
+        for _ in range(PASSES):
+            tuned = kernel(self.rate_hz / self._tuned_hz)
+            first = max(self._next, -(-tuned.half // self._hop))
+            last = min(stop, (self._samples - tuned.half - 1) // self._hop + 1)
+            if last <= first:
+                break
+            looked, usual = self._phasors(first, last, tuned)
+            self._hz = self._frequency_hz(looked)
+            if abs(self._hz / self._tuned_hz - 1) < MISTUNED:
+                break
+            self._tuned_hz = self.nominal_hz * BIN * round(self._hz / self.nominal_hz / BIN)
+        if looked is not None:
+            self._looked = np.concatenate((self._looked, looked), axis=1)
+            self._usual = usual
+        self._next = stop
+        keep = stop * self._hop - self._reach - self._base
+        if keep > 0:
+            self._volts = self._volts[keep:]
+            self._base += keep
+
+    def _phasors(self, first: int, last: int, tuned: Kernel) -> tuple[FloatArray, float]:
+        """Rows of `_looked`; what the fundamental's usual size is with them."""
+        looked = np.empty((5, last - first))
+        looked[0] = np.arange(first * self._hop, last * self._hop, self._hop)
+        looked[1:4] = phasors(self._volts, first * self._hop - self._base, self._hop, last - first, tuned)
+        clear = (looked[3] > SHARE) & (looked[2] > 0)
+        usual = self._usual_size(looked[2][clear])
+        looked[3] = clear & (looked[2] > FAINT * usual)
+        looked[4] = TURN * self._tuned_hz / self.rate_hz
+        return looked, usual
+
+    def _usual_size(self, size: FloatArray) -> float:
+        """The largest but a tenth of these, or what is left of what was usual."""
+        if len(size) == 0:
+            return self._usual
+        level = float(np.partition(size, 9 * len(size) // 10)[9 * len(size) // 10])
+        return max(level, self._usual + FORGOTTEN * (level - self._usual))
+
+    def _frequency_hz(self, looked: FloatArray) -> float:
+        """The median over steps of a cycle; what was found last where there is none."""
+        cycle = HOPS_PER_CYCLE
+        per_sample = looked[4, 0]
+        steps = looked[1, cycle:] - (looked[1, :-cycle] + per_sample * cycle * self._hop)
+        steps = steps[looked[3, cycle:] * looked[3, :-cycle] > 0]
+        if len(steps) == 0:
+            return self._hz
+        steps -= TURN * np.rint(steps / TURN)
+        steps.sort()
+        found = (per_sample + float(steps[len(steps) // 2]) / (cycle * self._hop)) * self.rate_hz / TURN
+        return float(min(max(found, LOWEST * self.nominal_hz), HIGHEST * self.nominal_hz))
+
+    def _tell(self, ended: bool) -> FloatArray:
+        """The hops whose phase is final now."""
+        count = self._looked.shape[1] - self._told - (0 if ended else AROUND)
+        if count <= 0:
+            return np.empty((4, 0))
+        steady = np.flatnonzero(self._steady(count))
+        if not ended:
+            count = max(steady[-1] + 1 if len(steady) else 0, count - HELD)
+            if count <= (0 if self._begun else CONTEXT):
+                return np.empty((4, 0))
+        looked = self._looked[:, self._told : self._told + count]
+        phase_rad, gain = self._phase_rad(looked, steady)
+        self._anchor = (float(looked[0, -1]), float(phase_rad[-1]))
+        told = np.empty((4, count))
+        told[0] = looked[0]
+        np.maximum.accumulate(phase_rad, out=told[1])
+        np.maximum(told[1], self._highest_rad, out=told[1])
+        self._highest_rad = float(told[1, -1])
+        told[1] += np.pi / 2  # of a cosine: the sine's zero crossings are asked for
+        np.multiply(looked[2], 2.0, out=told[2])
+        told[2, steady] *= gain
+        told[3] = looked[3]
+        keep = max(0, self._told + count - AROUND)
+        self._looked = self._looked[:, keep:]
+        self._told += count - keep
+        self._begun = True
+        return told
+
+    def _phase_rad(self, looked: FloatArray, steady: IndexArray) -> tuple[FloatArray, FloatArray]:
+        """Phases of all these hops, and what to multiply the sizes of the steady ones with."""
+        position = looked[0]
+        whole = len(steady) == len(position)
+        per_sample = self._per_sample(whole)
+        if len(steady):
+            part = looked if whole else looked[:, steady]
+            raw = unwrapped(part[0], part[1], per_sample, self._anchor)
+            phase_rad, gain = self._corrected(np.array((part[0], raw, part[4])), per_sample)
+            if not whole:
+                per_sample = self._per_sample(whole)
+                phase_rad = carried(position, part[0], phase_rad, per_sample, self._anchor)
+            return phase_rad, gain
+        since, phase = (0.0, -np.pi / 2) if self._anchor is None else self._anchor
+        return phase + per_sample * (position - since), np.empty(0)
+
+    def _corrected(self, believed: FloatArray, per_sample: float) -> tuple[FloatArray, FloatArray]:
+        """`hops.corrected`, with those told before beside them."""
+        joined = np.concatenate((self._believed, believed), axis=1)
+        before = min(self._believed.shape[1], CONTEXT)
+        position, raw, tuned = joined[:, self._believed.shape[1] - before :]
+        self._believed = joined[:, -self._chunk :]
+        phase_rad, gain = corrected(position, raw, tuned, self._hop, per_sample)
+        return phase_rad[before:], gain[before:]
+
+    def _per_sample(self, whole: bool) -> float:
+        """Rise of the phase: where it has to be carried on, that of the last chunk's worth of steady hops."""
+        usual = None if whole else usual_slope(self._believed[0], self._believed[1], self._hop)
+        return TURN * self._hz / self.rate_hz if usual is None else usual
+
+    def _steady(self, count: int) -> BoolArray:
+        """Which of the next `count` hops to believe; those seen, where many are and none is steady."""
+        told = self._told
+        size = self._looked[2, max(0, told - AROUND) : told + count + AROUND]
+        lack = max(0, AROUND - told), told + count + AROUND - self._looked.shape[1]
+        if lack[0] > 0 or lack[1] > 0:
+            size = np.pad(size, (lack[0], max(0, lack[1])), "edge")
+        seen = self._looked[3, told : told + count] > 0
+        steady = is_steady(size, seen)
+        alone = self._anchor is None or 2 * np.count_nonzero(seen) >= self._chunk
+        return seen if alone and not steady.any() else steady

@@ -1,0 +1,253 @@
+"""Windows of 10/12 cycles, gapless from cycle edge to cycle edge, begun anew at every UTC 10-minute tick.
+
+The window that is under way at a tick is completed; the next begins at the first cycle edge at or behind
+the tick and overlaps it. A gap in the samples ends a run: its last window, incomplete, is dropped and
+counted, and nothing is closed up. Where there is no fundamental the windows go on at the last known
+length, or the nominal one, with `known` False.
+
+Streaming and batch are the same code, and what is looked at depends on sample indices alone: any
+blocks give the same bits (test_measure_stream.py). A window is told as soon as its context is tracked,
+0.1 to 0.3 s after its end.
+
+Source: IEC 61000-4-30:2015, 4.4 (10/12-cycle windows) and 4.5 (resynchronisation at the 10-minute tick).
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from opq_measure.signal import BLOCK_SAMPLES, FloatArray, Samples, SignalArray, check_nominal, check_signal
+from opq_measure.timebase.cycles import cycles_per_window
+from opq_measure.timebase.hops import TURN
+from opq_measure.timebase.phase import REACH, SLACK, Track
+from opq_measure.timebase.time_axis import ON_TICK_SAMPLES, TimeAxis, behind_tick, tick_within
+from opq_measure.timebase.time_axis import TICK_NS as TICK_NS
+from opq_measure.timebase.tracker import LOWEST, Tracker
+from opq_measure.timebase.window import Window as Window
+
+CONTEXT_CYCLES = 3
+"""Samples on both sides of a window for filters and for whoever looks across the joint."""
+RATE_CHANGE = 1e-3
+"""A rate that differs by more is another signal; a disciplined crystal's moves by less than 100 ppm."""
+
+
+class Windows:
+    """Cuts the windows of one signal out of its pieces: `push` what comes, `end` when it ends.
+
+    Raises:
+        ValueError: see `signal.check_signal`. A piece that is refused leaves no trace: it may be sent again,
+            mended; else what comes behind it is behind a gap.
+    """
+
+    def __init__(self, nominal_hz: float) -> None:
+        check_nominal(nominal_hz)
+        self.dropped_cycles = 0
+        """Whole cycles of incomplete windows before gaps and at the end."""
+        self.runs = 0
+        """Runs begun; the gaps are one less."""
+        self.rest: Window | None = None
+        """What is left of a run behind its last window, for whoever looks at cycles: fewer cycles, and maybe
+        a half one, whose edge is the last of `half_edges`. Of the run that ended last, None without any."""
+        self._nominal_hz = nominal_hz
+        self._run: _Run | None = None
+        self._last: Samples | None = None
+
+    def push(self, samples: Samples) -> list[Window]:
+        """Take in the piece that comes next; every window that is complete now, in order."""
+        if len(samples.volts) == 0:
+            return []
+        if self._run is not None and self._last is not None and _follows(self._last, samples):
+            found = self._run.push(samples)
+        else:
+            run = _Run(samples, self._nominal_hz)
+            begun = run.push(samples)  # first of all: it may be refused
+            found = self.end() + begun
+            self._run = run
+            self.runs += 1
+        self._last = samples
+        return found
+
+    def end(self) -> list[Window]:
+        """The signal ends or a gap follows: the windows that are left; then a new run may begin."""
+        if self._run is None:
+            return []
+        found = self._run.end()
+        self.dropped_cycles += self._run.dropped_cycles
+        self.rest = self._run.rest
+        self._run = self._last = None
+        return found
+
+
+def windows_of(
+    volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0, start_ns: int | None = None
+) -> Iterator[Window]:
+    """The windows of a whole signal, also memory-mapped: it is read block by block."""
+    check_signal(volts, rate_hz, nominal_hz)
+    cutter = Windows(nominal_hz)
+    whole = Samples(volts, 0, rate_hz, start_ns)
+    for first in range(0, len(volts), BLOCK_SAMPLES):
+        part = volts[first : first + BLOCK_SAMPLES]
+        yield from cutter.push(Samples(part, first, rate_hz, whole.time_ns(first)))
+    yield from cutter.end()
+
+
+def _follows(before: Samples, samples: Samples) -> bool:
+    return (
+        before.end_sample == samples.first_sample
+        and before.v_per_lsb == samples.v_per_lsb
+        and abs(samples.rate_hz / before.rate_hz - 1) <= RATE_CHANGE
+    )
+
+
+class _Run:
+    """Samples without a gap. Positions count from its first sample."""
+
+    def __init__(self, first: Samples, nominal_hz: float) -> None:
+        self.dropped_cycles = 0
+        self.rest: Window | None = None
+        self._first_sample = first.first_sample
+        self._tracker = Tracker(first.rate_hz, nominal_hz)  # refuses a rate that is none
+        self._nominal_hz = nominal_hz
+        self._cycles = cycles_per_window(nominal_hz)
+        self._widest = int(CONTEXT_CYCLES * first.rate_hz / nominal_hz / LOWEST) + 1  # context, samples
+        self._volts = np.empty(0)
+        self._base = 0  # position of _volts[0]
+        self._hops = np.empty((4, 0))
+        self._axis = TimeAxis(first.first_sample)
+        self._index = 0
+        self._cycle: int | None = None  # phase, in turns, at which the next window begins
+        self._tick = False  # whether that is the first behind a tick
+
+    def push(self, samples: Samples) -> list[Window]:
+        volts = np.asarray(samples.volts, dtype=np.float64)
+        if samples.v_per_lsb != 1.0:
+            volts = volts * samples.v_per_lsb
+        hops = self._tracker.feed(volts)  # refuses what is none before anything has changed
+        self._axis.add(samples)
+        return self._cut(volts, hops, ended=False)
+
+    def end(self) -> list[Window]:
+        found = self._cut(_NOTHING, self._tracker.finish(), ended=True)
+        if self._cycle is not None:
+            whole = self._track(ended=True)
+            last = whole.phase_at_rad(whole.samples) / TURN
+            self.dropped_cycles = max(0, math.floor(last + SLACK) - self._cycle)
+            self.rest = self._rest(whole, self._cycle, math.floor(2 * (last + SLACK)))
+        return found
+
+    def _rest(self, whole: Track, cycle: int, last_half: int) -> Window | None:
+        """The half cycles from phase `cycle` on to the last of the run."""
+        if last_half <= 2 * cycle:
+            return None
+        halves = whole.at(np.pi * np.arange(2.0 * cycle, last_half + 1))
+        first = max(self._base, math.floor(halves[0]) - self._widest)
+        return self._window(whole, np.append(halves, math.nan), first, whole.samples, goes_on=False)
+
+    def _cut(self, volts: FloatArray, hops: FloatArray, ended: bool) -> list[Window]:
+        self._volts = np.concatenate((self._volts, volts))
+        if not (ended or hops.shape[1]):
+            return []
+        self._hops = np.concatenate((self._hops, hops), axis=1)
+        if self._hops.shape[1] <= (0 if ended else REACH):
+            return []
+        whole = self._track(ended)
+        if self._cycle is None:
+            self._cycle = math.ceil(whole.phase_at_rad(0) / TURN - SLACK)
+            edge_ns = self._axis.time_ns(float(whole.at(np.array([TURN * self._cycle]))[0]))
+            self._tick = behind_tick(self._axis.time_ns(0.0), edge_ns, whole.rate_hz)
+        found = []
+        while (window := self._next(whole, self._cycle, ended)) is not None:
+            found.append(window)
+        if found:
+            self._forget(float(whole.at(np.array([TURN * self._cycle]))[0]))
+        return found
+
+    def _track(self, ended: bool) -> Track:
+        """The fundamental from the run's first sample, or what is left of it, to the last hop or sample."""
+        position, phase_rad, amplitude, known = self._hops
+        end = self._base + len(self._volts) if ended else int(position[-1])
+        rate_hz = self._axis.rate_hz(self._base)
+        begin = 0 if self._base == 0 else int(position[0])
+        return Track(end, rate_hz, self._nominal_hz, position, phase_rad, amplitude, known > 0, begin)
+
+    def _next(self, whole: Track, cycle: int, ended: bool) -> Window | None:
+        """The window from phase `cycle` on; None when it is not complete, or its context not yet tracked."""
+        end_rad = TURN * (cycle + self._cycles)
+        reached_rad = (
+            whole.phase_at_rad(whole.samples) + TURN * SLACK if ended else float(whole.phase_rad[-1])
+        )
+        if reached_rad < end_rad + (0.0 if ended else np.pi):
+            return None
+        phases_rad: FloatArray = np.pi * np.arange(2.0 * cycle, 2.0 * (cycle + self._cycles) + 2)
+        halves = whole.at(phases_rad)
+        start, end = float(halves[0]), float(halves[-2])
+        context = min(int(CONTEXT_CYCLES * (end - start) / self._cycles) + 1, self._widest)
+        first, last = max(0, math.floor(start) - context), math.ceil(end) + context
+        if ended:
+            last = min(last, whole.samples)
+        elif whole.samples < last:
+            return None
+        window = self._window(whole, halves, first, last, reached_rad >= end_rad + np.pi)
+        self._index += 1
+        self._cycle, self._tick = self._follow(window, cycle)
+        return window
+
+    def _window(self, whole: Track, halves: FloatArray, first: int, last: int, goes_on: bool) -> Window:
+        start, end = float(halves[0]), float(halves[-2])
+        rate_hz = self._axis.rate_hz(start)
+        low, begin, stop, high = (int(whole.positions.searchsorted(at)) for at in (first, start, end, last))
+        hops = slice(max(0, low - 1), high + 1)
+        tracked = Track(
+            last - first,
+            rate_hz,
+            self._nominal_hz,
+            whole.positions[hops] - first,
+            whole.phase_rad[hops],
+            whole.amplitude[hops],
+            whole.known[hops],
+        )
+        known = 2 * int(np.count_nonzero(whole.known[begin:stop])) >= stop - begin
+        halves = halves - first
+        start_ns, end_ns = self._axis.time_ns(start), self._axis.time_ns(end)
+        return Window(
+            index=self._index,
+            first_sample=self._first_sample + first,
+            volts=self._volts[first - self._base : last - self._base].copy(),
+            edges=halves[:-1:2],
+            half_edges=halves[:-1],
+            next_half=float(halves[-1]) if goes_on else math.nan,
+            rate_hz=rate_hz,
+            nominal_hz=self._nominal_hz,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            frequency_hz=tracked.frequency_hz(float(halves[0]), float(halves[-2])) if known else math.nan,
+            known=known,
+            tick=self._tick,
+            overlap=tick_within(start_ns, end_ns, rate_hz) is not None,
+            track=tracked,
+        )
+
+    def _follow(self, window: Window, cycle: int) -> tuple[int, bool]:
+        """Where the next window begins, in turns, and whether behind a tick."""
+        tick_ns = tick_within(window.start_ns, window.end_ns, window.rate_hz)
+        if tick_ns is None or window.start_ns is None or window.end_ns is None:
+            return cycle + self._cycles, behind_tick(window.end_ns, window.end_ns, window.rate_hz)
+        share = (tick_ns - window.start_ns) / (window.end_ns - window.start_ns)
+        place = window.edges[0] + share * (window.edges[-1] - window.edges[0])
+        cycles = int(window.edges.searchsorted(place - ON_TICK_SAMPLES))
+        return cycle + max(1, cycles), True  # a clock that was set may put the tick at the window's begin
+
+    def _forget(self, start: float) -> None:
+        """Let go what the window from `start` on does not need, not even as context."""
+        keep = math.floor(start) - self._widest - 1
+        if keep <= self._base:
+            return
+        self._volts = self._volts[keep - self._base :]
+        self._base = keep
+        hop = max(0, int(self._hops[0].searchsorted(keep, side="right")) - 1)
+        self._hops = self._hops[:, hop:]
+        self._axis.forget(keep)
+
+
+_NOTHING = np.empty(0)

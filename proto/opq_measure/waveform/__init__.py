@@ -1,0 +1,1 @@
+"""What a stretch of waveform shows beside its steady part: jumps, transients, notches, noise, lags."""

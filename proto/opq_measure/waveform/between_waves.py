@@ -1,0 +1,100 @@
+"""What lies between two steady waves: the wave before carried on, the one behind carried back.
+
+Around a transient both are fitted where nothing else happens, and taken off. Where they differ, as at the
+edge of a dip, the one is switched to the other; with a ringing on the edge the instant that leaves
+least energy is half a wave late, so that the onset is offered, too.
+"""
+
+import cmath
+
+import numpy as np
+
+from opq_measure.signal import FloatArray, SignalArray
+from opq_measure.timebase.cycles import Track
+from opq_measure.waveform.change import Change, change_between
+from opq_measure.waveform.residual import wave_before, wave_behind
+from opq_measure.waveform.steady import Steady
+
+CYCLES = 6.0
+"""Stretch fitted on either side."""
+STEP = 0.02
+"""Change of the fundamental from which the waves before and behind are not blended but switched."""
+GRAIN = 3
+"""Samples around a switch in which a sampler's filter rings: only beyond both waves counts."""
+RINGS = 0.3
+"""Share of the residual beside a switch that it has farther off, from which it is no filter's."""
+CARRIED_CYCLES = 4.0
+"""How far the wave before is carried on: 0.01 Hz of wander leaves 0.4 % of the fundamental."""
+CLEAR_CYCLES, BEHIND_CYCLES = 0.1, 0.5
+"""Left out before and behind a transient when the waves are fitted."""
+ONSET_SIGMAS = 6.0
+
+
+def waves_around(
+    volts: SignalArray,
+    tracked: Track,
+    begin: int,
+    end: int,
+    beside: tuple[int, int],
+    changes: tuple[Change, ...],
+) -> tuple[Steady | None, Steady | None]:
+    """The steady waves on both sides, over no change; where they are too short, those of the change.
+
+    Other transients, `beside`, are kept out as far as two cycles are left.
+    """
+    period = tracked.rate_hz / tracked.nominal_hz
+    low, high = begin - CLEAR_CYCLES * period, end + BEHIND_CYCLES * period
+    last = max((change for change in changes if change.position < low), key=_place, default=None)
+    coming = min((change for change in changes if change.position > high), key=_place, default=None)
+    within = [change for change in changes if low <= change.position <= high]
+    room = (low - last.position if last else low) / period - CLEAR_CYCLES
+    clear = (low - beside[0]) / period - BEHIND_CYCLES
+    before = wave_before(volts, tracked, low, min(CYCLES, room, clear if clear >= 2 else room))
+    room = ((coming.position if coming else len(volts)) - high) / period - CLEAR_CYCLES
+    clear = (beside[1] - high) / period - CLEAR_CYCLES
+    behind = wave_behind(volts, tracked, high, min(CYCLES, room, clear if clear >= 2 else room))
+    if within:
+        return before or within[0].before, behind or within[-1].after
+    return before or (last.after if last else None), behind or (coming.before if coming else None)
+
+
+def _place(change: Change) -> float:
+    return change.position
+
+
+def residuals_between(
+    volts: SignalArray, before: Steady | None, behind: Steady | None, first: int, stop: int
+) -> list[FloatArray]:
+    """(stop - first,) samples `first` .. `stop` - 1 without both waves; at a step, for two instants of it.
+
+    Without a step the wave before is carried on, over long stretches blended into the one behind.
+    """
+    part = np.asarray(volts[first:stop], dtype=np.float64)
+    if before is None or behind is None:
+        wave = before or behind
+        return [part if wave is None else part - wave.volts(first, stop)]
+    early, late = before.volts(first, stop), behind.volts(first, stop)
+    middle = (first + stop) / 2
+    turn = cmath.exp(1j * (behind.phase_rad(middle) - before.phase_rad(middle)))
+    if abs(behind.amplitude * turn - before.amplitude) < STEP * max(before.amplitude, behind.amplitude):
+        if (stop - first) * before.hz < CARRIED_CYCLES * before.rate_hz:
+            return [part - early]  # the wave behind may hold the tail of a ringing
+        share = np.linspace(0.0, 1.0, stop - first)
+        return [part - (1 - share) * early - share * late]
+    position = round(change_between(volts, before, behind, first, stop)[0] + 0.5) - first
+    left = np.flatnonzero(np.abs(part - early) > ONSET_SIGMAS * before.rest)
+    onset = int(left[0]) if len(left) else position
+    places = [position] if onset >= position or position - onset > len(part) / 4 else [position, onset]
+    return [_switched(part, early, late, place) for place in places]
+
+
+def _switched(part: FloatArray, early: FloatArray, late: FloatArray, position: int) -> FloatArray:
+    residual = np.concatenate((part[:position] - early[:position], part[position:] - late[position:]))
+    near = np.zeros(len(part), dtype=np.bool_)
+    near[max(0, position - GRAIN) : position + GRAIN] = True
+    apart = np.abs(residual)
+    if apart[~near].max(initial=0.0) < RINGS * apart[near].max(initial=0.0):
+        above = np.maximum(part - np.maximum(early, late), 0.0)
+        below = np.minimum(part - np.minimum(early, late), 0.0)
+        residual[near] = (above + below)[near]
+    return residual

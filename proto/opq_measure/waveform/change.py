@@ -1,0 +1,280 @@
+"""Where the voltage changes from one steady wave to another: the edge of a dip, a phase jump, a step.
+
+What was before and what comes after are fitted apart, each over a few cycles, and carried over to each
+other; the instant is where keeping to the one and then to the other leaves least (maximum likelihood for
+white noise). So neither a dip nor a step of frequency passes for a phase jump, and an edge near
+the voltage's zero crossing, where nothing is seen for a while, has the uncertainty that it should have.
+
+Source: segmentation into steady states and transitions, Bollen and Gu, Signal Processing of Power Quality
+Disturbances, 2006, chapter 7; change point by maximum likelihood, Basseville and Nikiforov 1993, 2.6.
+"""
+
+import cmath
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from opq_measure.signal import FloatArray, SignalArray
+from opq_measure.timebase.cycles import Track
+from opq_measure.waveform.steady import FREE_CYCLES, LEAST_CYCLES, Steady, steady_wave
+
+CYCLES = 6.0
+"""Stretch fitted on either side: 0.2 mHz and 0.005 degrees at 60 dB, and the mains is steady over 0.1 s."""
+REACH = 1.0
+"""Cycles around the place to begin with in which the instant is looked for."""
+MARGIN = 0.06
+"""Cycles around the instant left out when fitting again: 1 ms, in which a fault rings."""
+LEAST = 0.03
+"""Least step of the fundamental, of itself, that counts: 3 % in amplitude or 1.7 degrees."""
+SHORT_ORDERS = 10
+"""Harmonics fitted per cycle of a short stretch, so that noise is not taken for harmonics."""
+PASSES = 4
+"""At most, of looking again with its neighbours where they were found, and without those that were none."""
+EXPLAINED = 2.0
+"""Rest of a stretch over the noise beside it up to which it holds nothing else."""
+TWO_STEPS = 0.35
+"""A difference from the cycle before lasts a cycle behind a step; when longer by this, there were two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """At `position` (fractional samples) the wave `before` gives way to `after`.
+
+    `uncertainty_samples` is the standard uncertainty for white noise, 0.29 (a sample's grain) at least;
+    `rest` the rms around the instant of what neither wave explains: noise, or a ramp, ringing, a notch.
+    """
+
+    position: float
+    uncertainty_samples: float
+    rest: float
+    before: Steady
+    after: Steady
+
+    @property
+    def step(self) -> complex:
+        """Fundamental behind the instant over that before: size and angle."""
+        turn = self.after.phase_rad(self.position) - self.before.phase_rad(self.position)
+        if self.before.amplitude <= 0:
+            return complex(math.nan, math.nan)
+        return self.after.amplitude / self.before.amplitude * cmath.exp(1j * turn)
+
+
+def change_between(
+    volts: SignalArray, before: Steady, after: Steady, low: int, high: int
+) -> tuple[float, float, float]:
+    """The instant between samples `low` and `high`, its standard uncertainty (samples), and the rms left."""
+    part = np.asarray(volts[low:high], dtype=np.float64)
+    later = (part - after.volts(low, high)) ** 2
+    gain = (part - before.volts(low, high)) ** 2 - later
+    cost = np.concatenate(([0.0], np.cumsum(gain)))  # entry t: the first t samples belong to `before`
+    rest = math.sqrt(max(0.0, float(cost.min() + later.sum())) / max(1, high - low))
+    noise = max(before.rest, after.rest, 1e-6 * max(before.amplitude, after.amplitude), 1e-150)
+    weight = np.exp(-(cost - cost.min()) / (2 * noise**2))
+    weight /= weight.sum()
+    at = np.arange(len(cost)) - 0.5
+    middle = float(weight @ at)
+    spread = float(weight @ (at - middle) ** 2)
+    return low + middle, math.sqrt(spread + 1 / 12), rest
+
+
+def change_near(
+    volts: SignalArray,
+    tracked: Track,
+    near: float,
+    first: float = 0.0,
+    stop: float | None = None,
+    cycles: float = CYCLES,
+    reach: float = REACH,
+) -> Change | None:
+    """The change of the wave within `reach` cycles of a position.
+
+    Args:
+        volts: (n,) counts or volts that `tracked` was made of, at least 1.3 cycles to either side.
+        first, stop: other changes, beyond which nothing may be looked at; between them half a cycle or more.
+    Returns:
+        None where a side is too short for a fit. That there is a change is the caller's belief: without one
+        the instant is anywhere, with an uncertainty that says so.
+
+    Error: position 0.3 samples for steps of 10 % and more away from the zero crossings, at 60 dB
+    (test_measure_phase_jump.py).
+    """
+    stop = len(volts) if stop is None else min(stop, float(len(volts)))
+    first = max(first, 0.0)
+    period = tracked.rate_hz / _hz(tracked, near - 8 * tracked.rate_hz / tracked.nominal_hz, near)
+    first += MARGIN * period if first > 0 else 0.0
+    stop -= MARGIN * period if stop < len(volts) else 0.0
+    if not first < near < stop:
+        return None
+    low, high = max(near - reach * period, first), min(near + reach * period, stop)
+    if stop - near < 2 * LEAST_CYCLES * period:  # little behind: look for the instant closer
+        high = min(high, near + 0.4 * (stop - near))
+    if near - first < 2 * LEAST_CYCLES * period:
+        low = max(low, near - 0.4 * (near - first))
+    found = None
+    for _ in range(2):
+        waves = _around(volts, tracked, first, low, high, stop, cycles * period)
+        if waves is None:
+            return found
+        position, uncertainty, rest = change_between(
+            volts, *waves, math.ceil(max(first, low - period / 4)), math.floor(min(stop, high + period / 4))
+        )
+        found = Change(position, uncertainty, rest, *waves)
+        room = max(MARGIN * period, 3 * uncertainty)
+        low, high = max(first, position - room), min(stop, position + room)
+    return found
+
+
+def changes_in(volts: SignalArray, tracked: Track, least: float = LEAST) -> tuple[Change, ...]:
+    """Every sudden change of the fundamental by `least` of itself and more, in time order.
+
+    Args:
+        volts: (n,) counts or volts, the waveform of an event with some cycles around; held in memory whole.
+    Returns:
+        Those with at least 1.05 cycles on either side, apart by half a cycle and more. Slow changes
+        (wander, ramps) are none, nor are steps of frequency or of harmonics.
+    """
+    near = _without_doubles(volts, tracked, _candidates(volts, tracked, least))
+    found: list[Change] = []
+    for _ in range(PASSES):
+        bounds = [0.0, *near, float(len(volts))]
+        looked = [
+            change_near(volts, tracked, at, before, after)
+            for before, at, after in zip(bounds[:-2], bounds[1:-1], bounds[2:], strict=True)
+        ]
+        found = [each for each in looked if each is not None and _real(each, least)]
+        last, near = near, [each.position for each in found]
+        if len(near) == len(last) and np.allclose(near, last, rtol=0, atol=1.0):
+            break
+    return _apart(found, tracked.rate_hz / tracked.nominal_hz / 4)
+
+
+def _real(change: Change, least: float) -> bool:
+    """Large enough, and larger than what the fits leave: an impulse in one of them is no step."""
+    before, after = change.before, change.after
+    turn = after.phase_rad(change.position) - before.phase_rad(change.position)
+    size = abs(after.amplitude * cmath.exp(1j * turn) - before.amplitude)
+    return size >= max(least * max(before.amplitude, after.amplitude), before.rest, after.rest)
+
+
+def _without_doubles(volts: SignalArray, tracked: Track, near: list[float]) -> list[float]:
+    """Of two close together only the first where one change explains all: a jump with a step of frequency."""
+    period = tracked.rate_hz / tracked.nominal_hz
+    kept: list[float] = []
+    for index, at in enumerate(near):
+        if kept and at - kept[-1] < 3 * period:
+            before = kept[-2] if len(kept) > 1 else 0.0
+            after = near[index + 1] if index + 1 < len(near) else float(len(volts))
+            one = _change_across(volts, tracked, (before, kept[-1], at, after))
+            if one is not None and one.rest < EXPLAINED * max(one.before.rest, one.after.rest):
+                kept[-1] = one.position
+                continue
+        kept.append(at)
+    return kept
+
+
+def _change_across(
+    volts: SignalArray, tracked: Track, places: tuple[float, float, float, float]
+) -> Change | None:
+    """One change between the second and third of the places, with nothing else between first and last."""
+    before, low, high, after = places
+    period = tracked.rate_hz / tracked.nominal_hz
+    low, high = max(before, low - period / 2), min(after, high + period / 2)
+    waves = _around(volts, tracked, before, low, high, after, CYCLES * period)
+    if waves is None:
+        return None
+    found = change_between(volts, *waves, math.ceil(low), math.floor(high))
+    return Change(*found, *waves)
+
+
+def _apart(found: list[Change], least: float) -> tuple[Change, ...]:
+    """Without those that came out at the place of the one before."""
+    return tuple(
+        each
+        for index, each in enumerate(found)
+        if index == 0 or each.position - found[index - 1].position > least
+    )
+
+
+def _around(
+    volts: SignalArray, tracked: Track, first: float, low: float, high: float, stop: float, reach: float
+) -> tuple[Steady, Steady] | None:
+    """The waves fitted before `low` and behind `high`, either from the other where it is short of a cycle."""
+    ahead = _fitted(volts, tracked, max(first, low - reach), low)
+    behind = _fitted(volts, tracked, high, min(stop, high + reach))
+    if ahead is None and behind is None:
+        return None
+    if behind is None and ahead is not None:
+        behind = _scaled(ahead, volts, high, min(stop, high + reach), tracked)
+    elif ahead is None and behind is not None:
+        ahead = _scaled(behind, volts, max(first, low - reach), low, tracked)
+    return None if ahead is None or behind is None else (ahead, behind)
+
+
+def _fitted(volts: SignalArray, tracked: Track, begin: float, end: float) -> Steady | None:
+    start, stop = math.ceil(begin), math.floor(end)
+    hz = _hz(tracked, begin, end)
+    cycles = (stop - start) * hz / tracked.rate_hz
+    if cycles < FREE_CYCLES:  # the track of so short a stretch is that of its surroundings, too
+        hz = _hz(tracked, begin - 8 * tracked.rate_hz / hz, end + 8 * tracked.rate_hz / hz)
+        cycles = (stop - start) * hz / tracked.rate_hz
+    if cycles < LEAST_CYCLES:
+        return None
+    orders = None if cycles > CYCLES / 2 else round(SHORT_ORDERS * cycles)
+    return steady_wave(volts, tracked.rate_hz, start, stop, hz, orders)
+
+
+def _scaled(wave: Steady, volts: SignalArray, begin: float, end: float, tracked: Track) -> Steady | None:
+    start, stop = math.ceil(begin), math.floor(end)
+    if (stop - start) * tracked.nominal_hz < 0.2 * tracked.rate_hz:
+        return None
+    return wave.scaled(volts, start, stop)
+
+
+def _hz(tracked: Track, begin: float, end: float) -> float:
+    found = tracked.frequency_hz(begin, end)
+    if not math.isfinite(found):
+        found = tracked.frequency_hz(-math.inf, math.inf)
+    usable = math.isfinite(found) and 0.5 * tracked.nominal_hz < found < 1.6 * tracked.nominal_hz
+    return found if usable else tracked.nominal_hz
+
+
+def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]:
+    """Where each run of differences from the cycle before begins, and a cycle before it ends."""
+    edges = tracked.edges(1)
+    if len(edges) < 4:
+        return []
+    period = float(np.median(np.diff(edges)))
+    size = math.ceil(period)
+    part = np.asarray(volts, dtype=np.float64)
+    periods = np.interp(np.arange(len(part)), edges[1:], _smooth(np.diff(edges)))
+    here = np.arange(size + 1, len(part))
+    change = part[here] - np.interp(here - periods[here], np.arange(len(part)), part)
+    half = max(1, round(period / 2))
+    energy = np.concatenate(([0.0], np.cumsum(change**2)))
+    strength = np.sqrt(2 * np.maximum(energy[half:] - energy[:-half], 0.0) / half)  # peak over half a cycle
+    at = here[0] + np.arange(len(strength)) + half / 2
+    usual = np.interp(at, tracked.positions, tracked.amplitude)
+    loudest = float(tracked.amplitude.max(initial=0.0))
+    beyond = strength > 0.7 * least * np.maximum(usual, 0.1 * loudest)
+    bounds = np.flatnonzero(np.diff(np.concatenate(([False], beyond, [False])).astype(np.int8)))
+    near: list[float] = []
+    for begin, end in pairwise(bounds):
+        if not beyond[begin]:
+            continue
+        start = (
+            float(at[begin]) + period / 5
+        )  # the smoothing reaches a quarter out, a little is needed to see it
+        last = float(at[end - 1]) - period / 5 - period
+        near.append(start)
+        if last - start > TWO_STEPS * period:
+            near.append(last)
+    return near
+
+
+def _smooth(periods: FloatArray) -> FloatArray:
+    """The median of nine neighbours: a jump of the phase is no change of the period."""
+    padded = np.pad(periods, 4, "edge")
+    smooth: FloatArray = np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=1)
+    return smooth

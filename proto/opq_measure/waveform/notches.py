@@ -1,0 +1,284 @@
+"""Periodic notching: what a converter's commutation cuts out of the wave, at the same angles in each cycle.
+
+The wave without notches is fitted to the samples outside of them: DC and low harmonics, by least squares in
+which a sample counts the less the farther it is off, and those between two jumps not at all. What is off by
+more than noise is a notch; only places that have one in most cycles are told. So neither a transient is
+one, which does not come again, nor a harmonic, which is nowhere near zero for long.
+
+Source: IEEE 519-2022, 3 and 5.4 (notch depth d and area width x depth; the limits are of 519-2014, table 3);
+IEEE 1159-2019, 4.5.4. Robust fit: Tukey's biweight, Holland and Welsch 1977.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from opq_measure.signal import BoolArray, FloatArray, SignalArray
+from opq_measure.timebase.cycles import Track, cycles_per_window
+from opq_measure.waveform.residual import phases_rad
+
+ORDERS = (1, 3, 5, 7, 7, 7, 7, 13, 13, 13)
+"""Highest harmonic in each round: first the coarse form, or the fit would take notches for harmonics."""
+RIDGE = 1e-7
+"""Holds order 13 back by 0.6 %, order 7 by 0.05 %, where all samples are in; in the gaps, much more."""
+BIWEIGHT = 4.7
+"""In sigma; Tukey's constant for 95 % efficiency in normal noise."""
+LEAST = 0.03
+"""Least depth told, of the fundamental's peak."""
+SIGMAS = 6.0
+"""Least depth, of the noise between the notches."""
+NORMAL = 4.5
+"""Sigma of normal noise that one window in fifty exceeds; it is then looked at in full."""
+JUMP = 0.3
+"""Of the least depth: a jump within one sample that begins or ends a notch."""
+MOST_SHARE = 0.4
+"""Of the time; notches that fill more of it are another form of wave."""
+MOST_DEGREES = 30.0
+"""Width of one notch; six of them are a half of the cycle."""
+APART_DEGREES = 4.0
+"""Notches at angles that differ by less are at the same place."""
+MOST_CYCLES = 0.75
+"""Share of the cycles that have a notch at a place, from which it is periodic."""
+LEAST_CYCLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NotchPlace:
+    """The notches at one angle of the cycle; means over the cycles that have one there."""
+
+    phase_degrees: float
+    """Of the middle, 0 at the rising zero crossing of the fundamental."""
+    jitter_degrees: float
+    """Standard deviation of the angle; a sample's grain is 0.5 at 60 Hz and 12 kS/s."""
+    width_us: float
+    """At half of the depth."""
+    depth_v: float
+    """Mean depth below (or above) the wave without notches, area / width, in the signal's unit."""
+    depth_percent: float
+    """Of that wave's value at the middle; above 100 the voltage changes its sign."""
+    area_v_us: float
+    toward_zero: bool
+    share: float
+    """Of the cycles that have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notching:
+    """Periodic notches from sample `start` to `stop`, over `cycles` whole cycles."""
+
+    start: float
+    stop: float
+    start_s: float
+    duration_s: float
+    cycles: int
+    places: tuple[NotchPlace, ...]
+    noise_v: float
+    """Rms between the notches."""
+
+    @property
+    def per_cycle(self) -> int:
+        return len(self.places)
+
+    @property
+    def deepest(self) -> NotchPlace:
+        return max(self.places, key=lambda place: place.depth_v)
+
+    @property
+    def area_v_us(self) -> float:
+        """Of one cycle, all notches."""
+        return sum(place.area_v_us for place in self.places)
+
+
+def notching_in(volts: SignalArray, tracked: Track, least: float = LEAST) -> tuple[Notching, ...]:
+    """The windows of 10/12 cycles in which there is periodic notching, in time order.
+
+    Args:
+        volts: (n,) counts or volts; read window by window. The last window may be shorter, from 3 cycles.
+        least: least depth, of the fundamental's peak.
+    Raises:
+        ValueError: `least` is not between 0 and 1.
+
+    Error: at 12 kS/s and 60 dB, over 12 cycles, for notches of 12 to 90 % and 0.3 to 0.8 ms: depth 1.5 %,
+    width 16 us and area 4 % rms; near 60.00 Hz the samples fall alike in each cycle, then width and area
+    are off by up to a sample. Angle 0.3 degrees; few deep notches shift the fundamental, from which it
+    counts (test_measure_notches.py).
+    """
+    if not 0 < least < 1:
+        raise ValueError(f"least is {least:g}, want a share between 0 and 1")
+    edges = tracked.edges(1)
+    size = cycles_per_window(tracked.nominal_hz)
+    found = []
+    for first in range(0, len(edges) - 1, size):
+        part = edges[first : first + size + 1]
+        if len(part) > LEAST_CYCLES and (one := _notching(volts, tracked, part, least)) is not None:
+            found.append(one)
+    return tuple(found)
+
+
+def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: float) -> Notching | None:
+    first, stop = math.ceil(edges[0]), min(math.floor(edges[-1]), len(volts))
+    part = np.asarray(volts[first:stop], dtype=np.float64)
+    phase = phases_rad(tracked, np.arange(first, stop, dtype=np.float64))
+    basis = _basis(phase)
+    peak = float(np.median(np.interp(edges, tracked.positions, tracked.amplitude)))
+    off = part - basis @ _solved(basis, part)
+    most = float(np.abs(off).max())
+    if not peak > 0 or most < 0.5 * least * peak:
+        return None  # 13 harmonics explain everything
+    widest = MOST_DEGREES / 360.0 * float(np.diff(edges).mean())
+    jumps = _between_jumps(part, JUMP * least * peak, widest)
+    if most < NORMAL * 1.4826 * float(np.median(np.abs(off))) and not jumps.any():
+        return None  # what they leave is noise
+    wave, noise = _without_notches(basis, part, 1e-4 * peak, jumps)
+    deviation = part - wave
+    level = max(least * peak, SIGMAS * noise)
+    runs = _runs(np.abs(deviation) > level / 2, np.abs(deviation), level)
+    if not runs or sum(end - begin for begin, end in runs) > MOST_SHARE * len(part):
+        return None
+    notches = np.array([_notch(deviation, wave, phase, begin, end) for begin, end in runs])
+    places = _places(notches, len(edges) - 1, tracked.rate_hz)
+    if not places:
+        return None
+    return Notching(
+        start=float(edges[0]),
+        stop=float(edges[-1]),
+        start_s=float(edges[0]) / tracked.rate_hz,
+        duration_s=float(edges[-1] - edges[0]) / tracked.rate_hz,
+        cycles=len(edges) - 1,
+        places=places,
+        noise_v=noise,
+    )
+
+
+def _basis(phase: FloatArray) -> FloatArray:
+    """(n, 27) DC, then cosine and sine of each order, so that the first columns are the lowest orders."""
+    basis = np.ones((2 * max(ORDERS) + 1, len(phase)))
+    turn = np.exp(1j * phase)
+    power = np.ones_like(turn)
+    for order in range(1, max(ORDERS) + 1):
+        power *= turn
+        basis[2 * order - 1], basis[2 * order] = power.real, power.imag
+    return basis.T
+
+
+def _between_jumps(part: FloatArray, least: float, widest: float) -> BoolArray:
+    """(n,) True between a jump and the nearest one back; where to begin with the fit outside of notches."""
+    slope = np.diff(part)
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(slope, 4, "edge"), 9)
+    steps = slope - np.median(around, axis=1)  # of the wave itself a slope is left alone
+    least = max(least, SIGMAS * 1.4826 * float(np.median(np.abs(steps))))
+    at = np.flatnonzero(np.abs(steps) > least)
+    inside = np.zeros(len(part), dtype=np.bool_)
+    if len(at) == 0:
+        return inside
+    edges = np.split(at, np.flatnonzero((np.diff(at) > 2) | (np.diff(np.sign(steps[at])) != 0)) + 1)
+    pairs = sorted(
+        (float(second[-1] - first[0]), index)
+        for index, (first, second) in enumerate(pairwise(edges))
+        if second[-1] - first[0] <= widest and steps[first[0]] * steps[second[0]] < 0
+    )
+    used: set[int] = set()
+    for _, index in pairs:
+        if used.isdisjoint((index, index + 1)):
+            used.update((index, index + 1))
+            inside[edges[index][0] : edges[index + 1][-1] + 2] = True
+    return inside
+
+
+def _without_notches(
+    basis: FloatArray, part: FloatArray, floor: float, inside: BoolArray
+) -> tuple[FloatArray, float]:
+    """The wave that fits all but the outliers, and the rms of the noise around it."""
+    begun = 0 < np.count_nonzero(inside) < MOST_SHARE * len(part)
+    weight = np.where(inside, 0.0, 1.0) if begun else np.ones(len(part))
+    wave, spread = part, floor
+    for orders in ORDERS[-3:] if begun else ORDERS:
+        columns = basis[:, : 2 * orders + 1]
+        wave = columns @ _solved(columns, part, weight)
+        off = np.abs(part - wave)
+        inside = off[weight > 0] if orders == max(ORDERS) else off
+        spread = max(1.4826 * float(np.median(inside)), floor)
+        weight = np.maximum(0.0, 1 - (off / (BIWEIGHT * spread)) ** 2) ** 2
+        out = weight == 0  # the samples beside a notch are its edges
+        weight[:-1][out[1:]] = 0.0
+        weight[1:][out[:-1]] = 0.0
+    return wave, spread
+
+
+def _solved(basis: FloatArray, part: FloatArray, weight: FloatArray | None = None) -> FloatArray:
+    weighted = basis if weight is None else basis * weight[:, None]
+    gram = weighted.T @ basis
+    order = np.arange(1, len(gram) + 1) // 2
+    gram[np.diag_indices_from(gram)] += (
+        RIDGE * len(part) * order**4
+    )  # no high order that only notches would show
+    return np.asarray(np.linalg.solve(gram, weighted.T @ part), dtype=np.float64)
+
+
+def _runs(beyond: BoolArray, size: FloatArray, level: float) -> list[tuple[int, int]]:
+    """Spans beyond half the level that reach the level somewhere, not at the ends of the window."""
+    bounds = np.flatnonzero(np.diff(np.concatenate(([False], beyond, [False])).astype(np.int8)))
+    return [
+        (int(begin), int(end))
+        for begin, end in zip(bounds[::2], bounds[1::2], strict=True)
+        if begin > 0 and end < len(beyond) and size[begin:end].max() > level
+    ]
+
+
+def _notch(
+    deviation: FloatArray, wave: FloatArray, phase: FloatArray, begin: int, end: int
+) -> tuple[float, float, float, float, float]:
+    """Angle in degrees, width in samples, area, share of the wave there, whether toward zero (1 or 0)."""
+    sign = 1.0 if deviation[begin:end].sum() > 0 else -1.0
+    dip = sign * deviation[begin - 1 : end + 1]
+    at = np.arange(begin - 1, end + 1, dtype=np.float64)
+    half = float(np.sort(dip[1:-1])[-max(1, (end - begin) // 2) :].mean()) / 2  # of the bottom, not its noise
+    inside = np.flatnonzero(dip >= half)
+    left, right = _crossing(dip, at, int(inside[0]), -1, half), _crossing(dip, at, int(inside[-1]), 1, half)
+    area = float(dip.sum())
+    middle = (left + right) / 2
+    angle = math.degrees(float(np.interp(middle, np.arange(len(phase)), phase))) % 360.0
+    value = float(np.interp(middle, np.arange(len(wave)), wave))
+    return angle, right - left, area, area / (right - left) / max(abs(value), 1e-12), float(sign * value < 0)
+
+
+def _crossing(dip: FloatArray, at: FloatArray, inner: int, way: int, level: float) -> float:
+    outer = inner + way
+    if not 0 <= outer < len(dip) or dip[inner] <= dip[outer]:
+        return float(at[inner])
+    return float(at[inner] + way * (dip[inner] - level) / (dip[inner] - dip[outer]))
+
+
+def _places(notches: FloatArray, cycles: int, rate_hz: float) -> tuple[NotchPlace, ...]:
+    """Notches at the same angle of the cycle, where most cycles have one."""
+    order = np.argsort(notches[:, 0])
+    notches = notches[order]
+    gaps = np.flatnonzero(np.diff(notches[:, 0]) > APART_DEGREES) + 1
+    groups = np.split(notches, gaps)
+    if len(groups) > 1 and groups[0][0, 0] + 360.0 - groups[-1][-1, 0] < APART_DEGREES:  # over 0 degrees
+        last = groups.pop()
+        last[:, 0] -= 360.0
+        groups[0] = np.concatenate((last, groups[0]))
+    found = []
+    for group in groups:
+        share = len(group) / cycles
+        angle, width, area, part, toward = group.mean(axis=0).tolist()
+        width_us = width / rate_hz * 1e6
+        if not MOST_CYCLES <= share <= 1.5 or len(group) < LEAST_CYCLES:
+            continue
+        area_v_us = area / rate_hz * 1e6
+        found.append(
+            NotchPlace(
+                phase_degrees=angle % 360.0,
+                jitter_degrees=float(group[:, 0].std()),
+                width_us=width_us,
+                depth_v=area_v_us / width_us,
+                depth_percent=100 * part,
+                area_v_us=area_v_us,
+                toward_zero=toward > 0.5,
+                share=min(1.0, share),
+            )
+        )
+    return tuple(found)

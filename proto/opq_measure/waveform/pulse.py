@@ -1,0 +1,127 @@
+"""The shape of a pulse in a residual: where it begins and ends, its peak, its half waves, its ringing.
+
+It begins and ends where its magnitude passes 10 % of its peak, or 4 sigma of the noise if that is more.
+
+Source: IEEE 1159-2019, 4.2 (peak, rise, duration, spectral content of transients).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_measure.signal import BoolArray, FloatArray
+from opq_measure.waveform.oscillation import Oscillation, oscillation
+
+END = 0.1
+"""Of the peak: where a pulse begins and ends."""
+SIGMAS = 4.0
+"""Of the noise: what counts as part of the pulse at least."""
+GAP_S = 0.002
+"""Between two half waves above `END`: half a period of 250 Hz."""
+LOBE = 0.2
+"""Of the peak: a half wave of a ringing; a filter's ripple beside an impulse is smaller."""
+CLEAN = 0.95
+"""Share of the energy in one ringing, from which its peak is taken between samples."""
+LEAST_HALF_WAVES = 3
+"""From which a pulse is a ringing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Positions are fractional samples of the residual it was found in; values have its unit."""
+
+    start: float
+    stop: float
+    place: float
+    """Of the peak."""
+    peak: float
+    rise_samples: float
+    """From 10 to 90 % of the first half wave's extreme."""
+    energy: float
+    """The integral of the square from start to stop, per second."""
+    half_waves: int
+    ring: Oscillation | None
+    """With at least 3 half waves."""
+
+
+def pulse_in(residual: FloatArray, rate_hz: float, noise: float) -> Pulse | None:
+    """The shape of the largest pulse of a residual; None for one of zeros."""
+    largest = int(np.argmax(np.abs(residual)))
+    peak = float(residual[largest])
+    if peak == 0:
+        return None
+    level = max(END * abs(peak), min(SIGMAS * noise, 0.9 * abs(peak)))
+    low, high = _extent(np.abs(residual) > level, largest, round(GAP_S * rate_hz))
+    lobes = _lobes(residual[low:high], max(LOBE * abs(peak), SIGMAS * noise))
+    ring = oscillation(residual[low:high], rate_hz) if len(lobes) >= LEAST_HALF_WAVES else None
+    start, place = _passing(residual, low, level, -1), float(largest)
+    if ring is not None and ring.share > CLEAN:
+        place, peak = _between_samples(ring, low, largest, start, rate_hz)
+    return Pulse(
+        start=start,
+        stop=_passing(residual, high - 1, level, 1),
+        place=place,
+        peak=peak,
+        rise_samples=_rise(residual, low, lobes),
+        energy=float(np.sum(residual[low:high] ** 2)) / rate_hz,
+        half_waves=len(lobes),
+        ring=ring,
+    )
+
+
+def _extent(above: BoolArray, largest: int, gap: int) -> tuple[int, int]:
+    """The span around the largest sample that is above the level with no longer gap."""
+    at = np.flatnonzero(above)
+    middle = int(np.searchsorted(at, largest))
+    breaks = np.flatnonzero(np.diff(at) > gap)
+    low = breaks[breaks < middle]
+    high = breaks[breaks >= middle]
+    return int(at[low[-1] + 1] if len(low) else at[0]), int(at[high[0]] if len(high) else at[-1]) + 1
+
+
+def _lobes(residual: FloatArray, level: float) -> list[int]:
+    """Places of the extremes of half waves beyond the level, of alternating sign."""
+    beyond = np.flatnonzero(np.abs(residual) >= level)
+    if len(beyond) == 0:
+        return []
+    signs = np.sign(residual[beyond])
+    runs = np.split(beyond, np.flatnonzero(np.diff(signs) != 0) + 1)
+    return [int(run[np.argmax(np.abs(residual[run]))]) for run in runs]
+
+
+def _passing(residual: FloatArray, inner: int, level: float, way: int) -> float:
+    """Where the magnitude passes the level between the sample `inner` and the next outward."""
+    outer = inner + way
+    inside = abs(float(residual[inner]))
+    outside = abs(float(residual[outer])) if 0 <= outer < len(residual) else 0.0
+    if not outside < level <= inside:
+        return float(inner)
+    return inner + way * (inside - level) / (inside - outside)
+
+
+def _rise(residual: FloatArray, low: int, lobes: list[int]) -> float:
+    """Samples from 10 to 90 % of the first half wave, straight lines between samples."""
+    if not lobes:
+        return math.nan
+    top = low + lobes[0]
+    size = abs(float(residual[top]))
+    sign = math.copysign(1.0, float(residual[top]))
+    begin = top
+    while begin > 0 and sign * residual[begin - 1] < sign * residual[begin]:
+        begin -= 1
+    climb = sign * residual[begin : top + 1]
+    if len(climb) < 2:
+        return 0.0
+    at = np.arange(len(climb), dtype=np.float64)
+    return float(np.interp(0.9 * size, climb, at) - np.interp(0.1 * size, climb, at))
+
+
+def _between_samples(
+    ring: Oscillation, low: int, largest: int, start: float, rate_hz: float
+) -> tuple[float, float]:
+    """Place and value of the extreme of a ringing beside its largest sample, as fitted."""
+    fine = np.linspace(start, largest + 1.0, 16 * math.ceil(largest + 2.0 - start))
+    values = ring.values((fine - low) / rate_hz)
+    best = int(np.argmax(np.abs(values)))
+    return float(fine[best]), float(values[best])

@@ -64,6 +64,7 @@ SHORT_ROWS: Mapping[float, tuple[Row, ...]] = {
     ),
 }
 OWN_NOISE = "the noise of one window itself, sigma over the root of its samples"
+CANCELS = OWN_NOISE + "; the peer's own noisy period happens to cancel a twentieth of it"
 QUANTITIES = (
     ("rms of a cycle", "cycle_v", "%", 0.01),
     ("rms of a half cycle", "half_v", "%", 0.01),
@@ -76,9 +77,10 @@ CLEAN_ROWS = tuple(
     for text, key, unit, limit in QUANTITIES
 )
 NOISY_ROWS = tuple(
-    Row(f"{text}: {words} error", key, unit, PERCENT, limit, figure, OWN_NOISE)
+    Row(f"{text}: {words} error", key, unit, PERCENT, limit, figure, why)
     for text, key, unit, limit in QUANTITIES
     for words, figure in (("rms", "rms"), ("largest", "largest"))
+    for why in ((CANCELS if key == "cycle_v" else OWN_NOISE),)
 )
 
 

@@ -11,12 +11,12 @@ from opq_hil.mains import mains
 from opq_hil.rms_events import Interruption, RapidVoltageChange, Sag, Swell
 from opq_measure.aggregation.aggregate import Quantity
 from opq_measure.aggregation.aggregator import Aggregator
-from opq_measure.aggregation.interval import WindowTime
 from opq_measure.events.detector import Detector, Onset
 from opq_measure.events.flagging import Flagging
 from opq_measure.frequency.ten_seconds import TenSecondFrequency
 from opq_measure.rms import cycle_rms_v
 from opq_measure.signal import Samples
+from opq_measure.timebase.window_time import WindowTime
 from opq_measure.timebase.windows import Window, Windows, windows_of
 
 RATE_HZ = 12_000.0

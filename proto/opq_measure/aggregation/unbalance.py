@@ -17,8 +17,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_measure.aggregation.interval import WindowTime
 from opq_measure.signal import FloatArray, SignalArray
+from opq_measure.timebase.window_time import WindowTime
 from opq_measure.timebase.windows import Window
 
 Rotation = Literal["abc", "acb"]

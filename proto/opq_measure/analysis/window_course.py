@@ -6,7 +6,6 @@ import numpy as np
 
 from opq_measure.aggregation.aggregate import Aggregate, Quantity
 from opq_measure.aggregation.aggregator import Aggregator
-from opq_measure.aggregation.interval import WindowTime
 from opq_measure.analysis.conditions import Course
 from opq_measure.analysis.growing import Growing
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups, noise_floor, strongest_interharmonic
@@ -14,6 +13,7 @@ from opq_measure.harmonics.spectrum import ORDERS, Spectrum, spectrum_of
 from opq_measure.rms import cycle_rms_v
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.timebase.cycles import cycles_per_window
+from opq_measure.timebase.window_time import WindowTime
 from opq_measure.timebase.windows import Window
 from opq_measure.waveform.notches import notching_in
 

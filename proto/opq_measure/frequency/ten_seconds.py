@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_measure.aggregation.interval import WindowTime
 from opq_measure.signal import BoolArray, SignalArray
+from opq_measure.timebase.window_time import WindowTime
 from opq_measure.timebase.windows import Window, windows_of
 
 TEN_SECONDS_NS = 10 * 10**9

@@ -9,11 +9,11 @@ from opq_hil.wave import Tone
 from opq_measure.aggregation.aggregate import Quantity
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.aggregation.deviation import over_v, overdeviation_percent, under_v, underdeviation_percent
-from opq_measure.aggregation.interval import WindowTime
 from opq_measure.frequency.ten_seconds import TEN_SECONDS_NS, ten_seconds_of
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups
 from opq_measure.harmonics.spectrum import spectrum_of
 from opq_measure.rms import cycle_rms_v
+from opq_measure.timebase.window_time import WindowTime
 from opq_measure.timebase.windows import Window, windows_of
 from opq_tools.benchmarks.class_a.point import Point
 from opq_tools.benchmarks.class_a.states import RATE_HZ, STATES, SYSTEMS, State, System, voltage

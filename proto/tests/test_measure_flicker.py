@@ -456,3 +456,20 @@ def test_what_is_no_signal_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"not a finite number|want a positive number"):
             flicker(volts, rate_hz, LAMP_230V)
+
+
+def test_a_piece_that_does_not_tell_the_time_goes_on_in_that_of_the_last() -> None:
+    rate_hz, tick_ns = 12_000.0, 1_800_000_000 * 10**9  # a multiple of ten minutes
+    t_s = np.arange(12 * 12_000) / rate_hz
+    volts = 170 * np.sin(2 * np.pi * 60 * t_s)
+
+    def intervals(silent: set[int]) -> list[FlickerInterval]:
+        meter, found = Flickermeter(LAMP_120V), []
+        for piece, first in enumerate(range(0, len(volts), 2400)):
+            start_ns = None if piece in silent else tick_ns - 6 * 10**9 + first * 10**9 // 12_000
+            found += meter.push(Samples(volts[first : first + 2400], first, rate_hz, start_ns))
+        return found + meter.end()
+
+    told = intervals(set())
+    assert len(told) == 2  # six seconds on either side of the tick
+    assert repr(intervals({3, 4, 17, 30, 31, 45})) == repr(told)

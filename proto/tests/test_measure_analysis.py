@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from opq_measure.analysis.analysed import Analysis
 from opq_measure.analysis.analyser import Analyser, analyze
+from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.signal import Samples
 
 RATE_HZ = 12_000.0
@@ -218,3 +219,23 @@ def test_a_rate_too_low_for_transients_has_none() -> None:
     volts = PEAK_V * np.sin(2 * np.pi * 16.7 * np.arange(1000) / 334.0)
     volts[500] += PEAK_V
     assert "impulsive_transient" not in {event.kind for event in analyze(volts, 334.0, 120.0, 16.7).events}
+
+
+@pytest.mark.parametrize("hz", [59.7, 60.0, 61.3])
+@pytest.mark.parametrize("phase", [0.0, -1e-9, 1e-9])
+def test_an_event_at_the_first_sample_starts_at_zero_and_not_beside_it(phase: float, hz: float) -> None:
+    at_s = np.arange(round(4.0 * RATE_HZ)) / RATE_HZ
+    clean = PEAK_V * np.sin(2 * np.pi * hz * at_s + phase)
+    dip = np.where(at_s < 0.5, 0.6, 1.0) * clean
+    distorted = clean + 0.15 * PEAK_V * np.sin(2 * np.pi * 11 * hz * at_s)
+    for volts, kind in ((dip, "sag"), (distorted, "harmonics")):
+        event = only(volts)
+        assert (event["class"], event["open_at_start"]) == (kind, True)
+        assert str(event["start_s"]) == "0.0"  # nor -0.0
+    assert only(dip)["duration_s"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_nothing_begins_before_the_first_sample() -> None:
+    early = Occurrence("impulsive_transient", -0.25, 3.0, RATE_HZ, 60.0, 1.0, "made")
+    assert str(early.within().start_s) == "0.0" and early.within().end_sample == 3.0
+    assert dataclasses.replace(early, start_sample=2.5).within().start_sample == 2.5

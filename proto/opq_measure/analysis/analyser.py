@@ -16,7 +16,7 @@ from opq_measure.analysis.analysed import Analysis, Gap
 from opq_measure.analysis.conditions import conditions_in, flicker_of
 from opq_measure.analysis.cycle_course import CycleCourse
 from opq_measure.analysis.flicker_course import FlickerCourse
-from opq_measure.analysis.occurrence import Occurrence, confidence_of
+from opq_measure.analysis.occurrence import ON_FIRST_SAMPLES, Occurrence, confidence_of
 from opq_measure.analysis.sudden import Sudden
 from opq_measure.analysis.window_course import WindowCourse
 from opq_measure.events.detector import Detector, Notice
@@ -105,8 +105,13 @@ class Analyser:
         self._tens += self._ten_seconds.end()
         self._aggregates += self._windows.end()
         rate_hz = self._first.rate_hz
-        disturbances = tuple(sorted(self._disturbances, key=lambda each: each.start_sample))
-        details, alone = _parted(disturbances, self._suddens, rate_hz / self._nominal_hz)
+        disturbances = tuple(
+            sorted(
+                (_within(each, rate_hz) for each in self._disturbances), key=lambda each: each.start_sample
+            )
+        )
+        suddens = [each.within() for each in self._suddens]
+        details, alone = _parted(disturbances, suddens, rate_hz / self._nominal_hz)
         intervals = self._flicker.end()
         calm = [
             each
@@ -118,8 +123,7 @@ class Analyser:
         ]
         found = [
             *alone,
-            *self._occurrences,
-            *conditions_in(self._windows.course(rate_hz)),
+            *(each.within() for each in (*self._occurrences, *conditions_in(self._windows.course(rate_hz)))),
             *flicker_of(calm, rate_hz, self._nominal_hz),
         ]
         return Analysis(
@@ -224,6 +228,13 @@ def _parted(
     )
     told = {id(each) for part in details for each in part}
     return details, [each for each in suddens if id(each) not in told]
+
+
+def _within(event: Disturbance, rate_hz: float) -> Disturbance:
+    """As `Occurrence.within`; the start moves by less than it is good to, so that the name holds."""
+    if event.start_sample > ON_FIRST_SAMPLES:
+        return event
+    return replace(event, start_sample=0.0, start_s=0.0, duration_s=event.end_sample / rate_hz)
 
 
 def _rapid(change: RapidChange, rate_hz: float, nominal_hz: float) -> Occurrence:

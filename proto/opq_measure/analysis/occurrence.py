@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+ON_FIRST_SAMPLES = 0.01
+"""A position as near to sample 0, or before it, is there: edges fitted at the first sample lie beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,12 @@ class Occurrence:
         """That seen so far while it is open."""
         return (self.end_sample - self.start_sample) / self.rate_hz
 
+    def within(self) -> "Occurrence":
+        """With no position before sample 0, nor a rounding behind it."""
+        return replace(
+            self, start_sample=from_sample_0(self.start_sample), end_sample=from_sample_0(self.end_sample)
+        )
+
     def entry(self) -> dict[str, object]:
         """The JSON object of the analyze contract's `events`, and its figures."""
         return {
@@ -57,6 +66,11 @@ class Occurrence:
             "because": self.because,
             **{name: value if math.isfinite(value) else None for name, value in self.figures.items()},
         }
+
+
+def from_sample_0(position: float) -> float:
+    """A position on the signal: 0.0 for one at its first sample, give or take rounding."""
+    return position if position > ON_FIRST_SAMPLES else 0.0
 
 
 def confidence_of(value: float, threshold: float, sigma: float) -> float:

@@ -1,8 +1,8 @@
 """The readable side of `opq-tools analyze`: tables and two small plots on the terminal."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -14,14 +14,17 @@ from opq_measure.aggregation.aggregate import Aggregate
 from opq_measure.analysis.analysed import Analysis
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbance import Disturbance
+from opq_measure.timebase.tracker import HIGHEST, LOWEST
 from opq_tools import terminal_plot
 from opq_tools.recordings import Recording
 
+_Event = TypeVar("_Event")
 PLOT_HEIGHT = 7
 TABLE_WIDTH = 110
 """Room for the widest row: on a narrow terminal it goes on in the next line, but no figure is cut."""
 MOST_CYCLES_BEFORE = 4.0
-MOST_OTHERS = 20
+MOST_EVENTS = 40
+"""Of all classes together, so that the report stays a page; half of them are kept for either table."""
 WHOLE = 0.98
 """Share of ten seconds from which their frequency is told: two cycles at the borders may be missing."""
 SUDDEN = ("impulsive_transient", "oscillatory_transient", "phase_jump")
@@ -50,6 +53,8 @@ def print_report(recording: Recording, analysis: Analysis) -> None:
     console.print(_quantities(contract))
     for line in _lines(contract):
         console.print(line, soft_wrap=True)
+    if len(analysis.window_hz) and not np.isfinite(analysis.window_hz).any():
+        console.print(_no_fundamental(analysis.nominal_hz), soft_wrap=True)
     if console.encoding.startswith("utf"):  # else there is no Braille to draw with
         _print_plots(
             console, recording, analysis, max(30, min(shown_width, 110) - terminal_plot.LABEL_WIDTH - 2)
@@ -59,16 +64,37 @@ def print_report(recording: Recording, analysis: Analysis) -> None:
         console.print()
         console.print(_ten_minutes(tens))
     console.print()
+    others = [*analysis.occurrences, *(part for parts in analysis.details for part in parts)]
     if analysis.disturbances:
-        console.print(_events(analysis.disturbances))
+        count = len(analysis.disturbances)
+        console.print(f"[bold]{count} event{'s' if count > 1 else ''}[/bold]")
+        _print_some(console, _events, analysis.disturbances, beside=len(others))
     elif len(analysis.half_rms_v):
         console.print("No dip, swell or interruption.")
     else:
         console.print("Too short to look for dips: fewer than two cycles.")
-    others = [*analysis.occurrences, *(part for parts in analysis.details for part in parts)]
     if others:
         console.print()
-        console.print(_others(sorted(others, key=lambda each: each.start_sample)))
+        others.sort(key=lambda each: each.start_sample)
+        _print_some(console, _others, others, beside=len(analysis.disturbances))
+
+
+def _print_some(
+    console: Console, table: Callable[[Sequence[_Event]], Table], events: Sequence[_Event], beside: int
+) -> None:
+    """The first of them in a table, as many as those `beside` leave room for; the others are counted."""
+    room = MOST_EVENTS - min(beside, MOST_EVENTS // 2)
+    console.print(table(events[:room]))
+    if len(events) > room:
+        console.print(f"... and {len(events) - room} more, in --json")
+
+
+def _no_fundamental(nominal_hz: float) -> str:
+    low_hz, high_hz = LOWEST * nominal_hz, HIGHEST * nominal_hz
+    return (
+        f"no window has a known fundamental: searched from {low_hz:g} to {high_hz:g} Hz, "
+        f"{LOWEST:g} to {HIGHEST:g} of the nominal {nominal_hz:g} Hz; is --nominal-hz right?"
+    )
 
 
 def _lines(contract: Mapping[str, Any]) -> list[str]:
@@ -120,19 +146,17 @@ def _ten_minutes(tens: Sequence[Aggregate]) -> Table:
 
 
 def _others(occurrences: Sequence[Occurrence]) -> Table:
-    """Those of other classes than rms; many of a kind are told by their number."""
+    """Those of other classes than rms."""
     table = Table(box=None, pad_edge=False)
     for name in ("also", "start, s", "ms", "because"):
         table.add_column(name, justify="left" if name in ("also", "because") else "right")
-    for each in occurrences[:MOST_OTHERS]:
+    for each in occurrences:
         table.add_row(
             each.kind.replace("_", " "),
             f"{each.start_s:.4f}",
             f"{'≥ ' if each.open else ''}{1000 * each.duration_s:.1f}",
             each.because,
         )
-    if len(occurrences) > MOST_OTHERS:
-        table.add_row("…", "", "", f"and {len(occurrences) - MOST_OTHERS} more; --json tells all")
     return table
 
 
@@ -168,14 +192,8 @@ def _largest(harmonics: Sequence[float | None]) -> str:
     )
 
 
-def _events(disturbances: tuple[Disturbance, ...]) -> Table:
-    table = Table(
-        title=f"{len(disturbances)} event{'s' if len(disturbances) > 1 else ''}",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-    )
+def _events(disturbances: Sequence[Disturbance]) -> Table:
+    table = Table(box=None, pad_edge=False)
     for name in ("event", "start, s", "ms", "cycles", "rms, V", "% nom.", "ITIC", "SEMI F47"):
         words = name in ("event", "ITIC", "SEMI F47")
         table.add_column(name, no_wrap=True, justify="left" if words else "right")

@@ -58,7 +58,7 @@ def test_a_wrong_nominal_frequency_is_told_in_one_line(nominal_hz: float, tmp_pa
     lines_told = run(as_i16(tmp_path, mains(), nominal_hz=nominal_hz)).output.splitlines()
     (line,) = [each for each in lines_told if "known fundamental" in each]
     assert f"nominal {nominal_hz:g} Hz" in line and "0.65 to 1.45" in line
-    assert f"from {0.65 * nominal_hz:g} and {1.45 * nominal_hz:g} Hz," in line
+    assert f"from {0.65 * nominal_hz:g} to {1.45 * nominal_hz:g} Hz," in line
     assert "known fundamental" not in run(as_i16(tmp_path, mains())).output
 
 

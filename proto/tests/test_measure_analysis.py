@@ -239,3 +239,12 @@ def test_nothing_begins_before_the_first_sample() -> None:
     early = Occurrence("impulsive_transient", -0.25, 3.0, RATE_HZ, 60.0, 1.0, "made")
     assert str(early.within().start_s) == "0.0" and early.within().end_sample == 3.0
     assert dataclasses.replace(early, start_sample=2.5).within().start_sample == 2.5
+
+
+def test_a_signal_with_its_utc_is_the_same_from_any_blocks() -> None:
+    start_ns = 1_793_808_597_000_000_000  # 3 s before a tick of ten minutes
+    found = analyze(WHOLE, RATE_HZ, start_ns=start_ns)
+    assert found.start_ns == start_ns and all(each.utc for each in found.aggregates)
+    ticks = [each.start_ns for each in found.aggregates if each.kind == "10_min"]
+    assert ticks == [1_793_808_000_000_000_000, 1_793_808_600_000_000_000]
+    assert_same(in_blocks(WHOLE, list(range(0, len(WHOLE), 1111)), start_ns), found)

@@ -199,18 +199,22 @@ def analyze(
     nominal_hz: float = 60.0,
     limits: Limits | None = None,
     v_per_lsb: float = 1.0,
+    start_ns: int | None = None,
 ) -> Analysis:
     """All quantities and disturbances of a signal; `Analyser` over all of it.
 
     Args:
         signal: (n,) volts, or counts with their gain in `v_per_lsb`; mapped arrays are read block by block.
+        start_ns: UTC of its first sample; without it ten minutes count from there.
     Raises:
         ValueError: see `signal.check_signal`; a nominal or the gain is not positive.
     """
     check_signal(signal, rate_hz, nominal_hz)
     analyser = Analyser(nominal_v, nominal_hz, limits)
+    whole = Samples(signal, 0, rate_hz, start_ns)
     for first in range(0, max(1, len(signal)), BLOCK):
-        analyser.push(Samples(signal[first : first + BLOCK], first, rate_hz, None, v_per_lsb))
+        part = signal[first : first + BLOCK]
+        analyser.push(Samples(part, first, rate_hz, whole.time_ns(first), v_per_lsb))
     return analyser.end()
 
 

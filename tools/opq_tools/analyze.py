@@ -6,6 +6,7 @@ is on the way of a 0.8 s answer, so that rich and matplotlib are imported where 
 
 import json
 import math
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ from opq_measure.events.limits import Limits
 from opq_measure.signal import Samples
 from opq_proto.errors import OpqError, RecordingError
 from opq_tools.progress import shown_progress
-from opq_tools.recordings import Facts, Recording, read_recording
+from opq_tools.recordings import Facts, Recording, read_recording, utc_ns
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -37,6 +38,17 @@ def _positive(_context: click.Context, option: click.Parameter, value: float | N
     return value
 
 
+def _utc(_context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        return utc_ns(datetime.fromisoformat(value))
+    except (ValueError, OverflowError) as error:
+        raise WrongUseError(
+            f"{option.opts[0]} is {value!r:.60}, want ISO 8601 in UTC, such as 2026-11-20T16:09:40.25Z"
+        ) from error
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
@@ -44,6 +56,7 @@ def _positive(_context: click.Context, option: click.Parameter, value: float | N
 @click.option("--volts-per-lsb", type=float, callback=_positive, help="Gain of int16 counts.")
 @click.option("--nominal-volts", type=float, callback=_positive, help="Declared voltage; else 120.")
 @click.option("--nominal-hz", type=float, callback=_positive, help="50 or 60; else 60.")
+@click.option("--start", "start_ns", callback=_utc, help="UTC of the first sample, ISO 8601.")
 @click.option("--dip-threshold-percent", type=float, default=90.0, show_default=True)
 @click.option("--swell-threshold-percent", type=float, default=110.0, show_default=True)
 @click.option("--interruption-threshold-percent", type=float, default=10.0, show_default=True)
@@ -57,6 +70,7 @@ def command(
     volts_per_lsb: float | None,
     nominal_volts: float | None,
     nominal_hz: float | None,
+    start_ns: int | None,
     dip_threshold_percent: float,
     swell_threshold_percent: float,
     interruption_threshold_percent: float,
@@ -67,7 +81,7 @@ def command(
     """Rms, frequency, harmonics, flicker, and every disturbance of a recording.
 
     FILE is .i16 (with a .json beside it that says rate_hz and volts_per_lsb, or the flags), .csv, .npy, .wav
-    or COMTRADE.
+    or COMTRADE. With --start, start_ns in the .json, or COMTRADE's own start, ten minutes are those of UTC.
 
     \b
     Example:
@@ -85,7 +99,7 @@ def command(
         )
     except ValueError as error:
         raise WrongUseError(str(error)) from error
-    given = Facts(rate_hz, volts_per_lsb, nominal_volts, nominal_hz)
+    given = Facts(rate_hz, volts_per_lsb, nominal_volts, nominal_hz, start_ns=start_ns)
     try:
         recording = read_recording(file, given, channel)
         analysis = measured(recording, limits)
@@ -111,13 +125,15 @@ def measured(recording: Recording, limits: Limits) -> Analysis:
     Raises:
         RecordingError: its samples or its rate are none that anything could be measured of.
     """
-    analyser = Analyser(recording.nominal_v, recording.nominal_hz, limits)
-    total = len(recording.samples)
+    samples, rate_hz = recording.samples, recording.rate_hz
+    whole = Samples(samples, 0, rate_hz, recording.start_ns, recording.v_per_lsb)
+    total = len(samples)
     try:
+        analyser = Analyser(recording.nominal_v, recording.nominal_hz, limits)
         with shown_progress(f"measuring {recording.path.name}", total) as show:
             for first in range(0, total, BLOCK):
-                part = recording.samples[first : first + BLOCK]
-                analyser.push(Samples(part, first, recording.rate_hz, None, recording.v_per_lsb))
+                part = samples[first : first + BLOCK]
+                analyser.push(Samples(part, first, rate_hz, whole.time_ns(first), recording.v_per_lsb))
                 show(first + len(part))
         return analyser.end()
     except ValueError as error:

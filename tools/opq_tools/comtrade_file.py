@@ -4,7 +4,10 @@ Reading is done by the `comtrade` package of the extra `analyze`; here its many 
 broken file become one.
 """
 
+import re
 import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +31,26 @@ BROKEN = (
     struct.error,
 )
 """What the package raises on files that are cut short or hold something else."""
+TIME_CODE = re.compile(r"([+-]?)(\d{1,2})(?:h(\d{2}))?")
+"""Revision 2013: the recorder's clock less UTC, such as -4, +10h30 or 0 (IEEE C37.232-2007)."""
+CENTURY = 70
+"""Years of two digits, as revision 1991 has them, are of 1970 to 2069."""
+LAST_YEAR = 2115
 
 
-def read_channel(path: Path, channel: str | None) -> tuple[NDArray[np.float64], float, float | None]:
-    """Samples in volts, rate and line frequency (None when the file has none) of one channel.
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One analogue channel: `volts` (n,); None where the file does not say."""
+
+    volts: NDArray[np.float64]
+    rate_hz: float
+    nominal_hz: float | None
+    start: datetime | None
+    """UTC of the first sample, to a microsecond; before revision 2013 no zone is told, and UTC is taken."""
+
+
+def read_channel(path: Path, channel: str | None) -> Channel:
+    """One channel in volts, with rate, line frequency and start.
 
     Args:
         path: the .cfg or .dat (the other beside it), or a .cff.
@@ -51,6 +70,7 @@ def read_channel(path: Path, channel: str | None) -> tuple[NDArray[np.float64], 
         volts = np.asarray(record.analog[index], dtype=np.float64)
         rates = [rate for rate, _ in record.cfg.sample_rates]
         nominal_hz = float(record.cfg.frequency or 0)
+        start = _start(record.start_timestamp, str(getattr(record.cfg, "_time_code", "0")))
         unit = VOLTS_OF_UNIT.get(str(channels[index].uu).strip().lower())
     except BROKEN as error:
         raise RecordingError(
@@ -67,7 +87,21 @@ def read_channel(path: Path, channel: str | None) -> tuple[NDArray[np.float64], 
         )
     if len(rates) != 1 or not rates[0] > 0:
         raise RecordingError(f"{path}: has {len(rates)} sampling rates {rates}, want one, above 0")
-    return volts * unit, float(rates[0]), nominal_hz if nominal_hz > 0 else None
+    return Channel(volts * unit, float(rates[0]), nominal_hz if nominal_hz > 0 else None, start)
+
+
+def _start(stamp: datetime, time_code: str) -> datetime | None:
+    """UTC of a time stamp; None for the dates that stand for none."""
+    if stamp.year == datetime.min.year:  # what the package makes of an empty date
+        return None
+    if stamp.year < 100:
+        stamp = stamp.replace(year=stamp.year + (1900 if stamp.year >= CENTURY else 2000))
+    ahead = timedelta()
+    if code := TIME_CODE.fullmatch(time_code.strip()):
+        ahead = timedelta(hours=int(code[2]), minutes=int(code[3] or 0)) * (-1 if code[1] == "-" else 1)
+    start = stamp.replace(tzinfo=UTC) - ahead
+    never_set = start <= datetime(1970, 1, 2, tzinfo=UTC)  # in whatever zone
+    return None if never_set or start.year > LAST_YEAR else start
 
 
 def _rows(times_s: NDArray[np.float64]) -> int:

@@ -8,6 +8,7 @@
 | .wav | int16 counts, one channel | rate from the file, gain as .i16 |
 | .cfg, .dat, .cff | COMTRADE, one analogue channel | from the file |
 
+UTC of the first sample: `--start`, `start_ns` in the .json, COMTRADE's own; else it is not known.
 Flags come before the .json, the .json before what the file itself says. Nothing is ever unpickled. .i16,
 .npy and .wav are mapped, not read; a .csv of hours goes through a file without a name. Whatever is broken
 is a RecordingError of one line.
@@ -18,6 +19,7 @@ import sys
 import wave
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ from opq_proto.errors import RecordingError
 from opq_tools.csv_file import check_finite, read_columns
 
 DEFAULT_NOMINAL_V, DEFAULT_NOMINAL_HZ = 120.0, 60.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MOST_START_NS = 2**62
+"""The year 2116; so that times behind it are whole numbers of 64 bits, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Facts:
     nominal_v: float | None = None
     nominal_hz: float | None = None
     box_id: str | None = None
+    start_ns: int | None = None
 
     def before(self, other: "Facts") -> "Facts":
         """These, and the other's where these are None."""
@@ -59,6 +65,8 @@ class Recording:
     nominal_v: float
     nominal_hz: float
     box_id: str | None = None
+    start_ns: int | None = None
+    """UTC of the first sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +116,29 @@ def read_recording(path: Path, given: Facts | None = None, channel: str | None =
         nominal_v=facts.nominal_v or DEFAULT_NOMINAL_V,
         nominal_hz=facts.nominal_hz or DEFAULT_NOMINAL_HZ,
         box_id=facts.box_id,
+        start_ns=facts.start_ns,
     )
+
+
+def utc_ns(time: datetime) -> int:
+    """Nanoseconds since 1970, exact; a time without a zone is UTC.
+
+    Raises:
+        ValueError: before 1970 or behind 2115.
+    """
+    utc = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    found = 1000 * ((utc - EPOCH) // timedelta(microseconds=1))
+    if not 0 <= found <= MOST_START_NS:
+        raise ValueError(f"{time} is not from 1970 to 2115")
+    return found
 
 
 def read_facts(path: Path) -> Facts:
     """The facts of a recording's .json; none when there is no such file.
 
     Raises:
-        RecordingError: not JSON, not an object, or a value that is not a positive number.
+        RecordingError: not JSON, not an object, or a value that is not a positive number, a `start_ns` that
+            is no whole one.
     """
     try:
         if not path.is_file() and path.exists():  # of a pipe the end might never come
@@ -138,6 +161,7 @@ def read_facts(path: Path) -> Facts:
         nominal_v=_positive(path, content, "nominal_volts"),
         nominal_hz=_positive(path, content, "nominal_hz"),
         box_id=None if box_id is None else str(box_id),
+        start_ns=_start_ns(path, content),
     )
 
 
@@ -148,6 +172,17 @@ def _positive(path: Path, content: Mapping[str, object], key: str) -> float | No
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
         raise RecordingError(f"{path}: {key} is {value!r:.60}, want a positive number")
     return float(value)
+
+
+def _start_ns(path: Path, content: Mapping[str, object]) -> int | None:
+    value = content.get("start_ns")  # null is unknown, as our own JSON says it
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_START_NS:
+        raise RecordingError(
+            f"{path}: start_ns is {value!r:.60}, want a whole number of nanoseconds, UTC since 1970"
+        )
+    return value
 
 
 def _read_i16(path: Path, _channel: str | None) -> _Content:
@@ -203,9 +238,11 @@ def _read_csv(path: Path, _channel: str | None) -> _Content:
 def _read_comtrade(path: Path, channel: str | None) -> _Content:
     from opq_tools.comtrade_file import read_channel
 
-    samples, rate_hz, nominal_hz = read_channel(path, channel)
-    check_finite(path, samples)
-    return _Content(samples, counts=False, facts=Facts(rate_hz=rate_hz, nominal_hz=nominal_hz))
+    found = read_channel(path, channel)
+    check_finite(path, found.volts)
+    start_ns = None if found.start is None else utc_ns(found.start)
+    facts = Facts(rate_hz=found.rate_hz, nominal_hz=found.nominal_hz, start_ns=start_ns)
+    return _Content(found.volts, counts=False, facts=facts)
 
 
 def _first_line(error: BaseException) -> str:

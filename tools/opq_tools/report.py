@@ -46,7 +46,7 @@ def print_report(recording: Recording, analysis: Analysis) -> None:
     console.print(
         f"[bold]{escape(recording.path.name)}[/bold]: {analysis.samples:,} samples, "
         f"{_span(analysis.duration_s)} at {analysis.rate_hz:,.10g} samples/s; "
-        f"nominal {analysis.nominal_v:g} V, {analysis.nominal_hz:g} Hz",
+        f"nominal {analysis.nominal_v:g} V, {analysis.nominal_hz:g} Hz{_since(analysis.start_ns)}",
         soft_wrap=True,
     )
     contract = analysis.summary(str(recording.path))
@@ -102,7 +102,7 @@ def _lines(contract: Mapping[str, Any]) -> list[str]:
     flagged = contract["windows"]["flagged"]
     lines = [
         f"largest harmonics, % of the fundamental: {_largest(contract['harmonics_percent'])}",
-        f"flicker: {_flicker(contract['flicker'])}",
+        f"flicker: {_flicker(contract['flicker'], contract['start_ns'] is not None)}",
         f"DC {_number(contract['offset_v'], '{:+.3f}') or '-'} V, "
         f"noise {_number(contract['noise_v'], '{:.3g}') or '-'} V rms",
     ]
@@ -124,7 +124,7 @@ def _ten_minutes(tens: Sequence[Aggregate]) -> Table:
     table = Table(
         title="ten minutes, class A", title_justify="left", title_style="bold", box=None, pad_edge=False
     )
-    for name in ("from, s", "rms, V", "min", "max", "Hz", "THD, %", "seen, %", ""):
+    for name in ("UTC" if tens[0].utc else "from, s", "rms, V", "min", "max", "Hz", "THD, %", "seen, %", ""):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for each in tens:
         values = each.values()
@@ -257,10 +257,19 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
 
 
-def _flicker(found: Mapping[str, float | None]) -> str:
+def _since(start_ns: int | None) -> str:
+    """To the millisecond; --json has it whole."""
+    if start_ns is None:
+        return ""
+    seconds, rest_ns = divmod(start_ns, 10**9)
+    return f"; from {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(seconds))}.{rest_ns // 10**6:03d} UTC"
+
+
+def _flicker(found: Mapping[str, float | None], utc: bool) -> str:
     if found["pinst_max"] is None:
         return "too short for it (5 s; Pst 10 min)"
-    pst = "needs 10 min" if found["pst"] is None else f"{found['pst']:.2f}"
+    ten = "needs ten whole minutes of UTC" if utc else "needs 10 min"
+    pst = ten if found["pst"] is None else f"{found['pst']:.2f}"
     return f"Pinst max {found['pinst_max']:.3f}, Pst {pst}"
 
 

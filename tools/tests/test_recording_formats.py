@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analyze_under_test import FLAGS, RATE_HZ, Floats, as_i16, assert_refused, mains, shell, told
+from analyze_under_test import FLAGS, RATE_HZ, Floats, as_i16, assert_refused, mains, run, shell, told
 
 # formats: the same signal in each must give the same figures
 
@@ -78,6 +78,84 @@ def test_comtrade_channels_go_by_name_or_number(tmp_path: Path) -> None:
     }
     for channel in ("UL9", "3", "1"):  # 1 is a current
         assert_refused(tmp_path / "g.cfg", "--channel", channel)
+
+
+# UTC of the first sample
+
+START = 1_793_808_580_250_000_000  # 2026-11-04T16:09:40.25Z; 20 s before a tick of ten minutes
+TICK_NS = 600 * 10**9
+
+
+def write_comtrade_of(path: Path, stamp: str, revision: int = 1999, time_code: str = "0") -> None:
+    write_comtrade(path, mains(0.5))
+    text = path.read_text().replace("01/11/2017,00:00:00.000000", stamp, 1).replace("1999", str(revision))
+    path.write_text(text + (f"{time_code},0\n0,0\n" if revision == 2013 else ""))
+
+
+def test_without_a_start_there_is_no_utc(tmp_path: Path) -> None:
+    answer = told(as_i16(tmp_path, mains(30.0)))
+    assert answer["start_ns"] is None
+    assert {each["utc"] for each in (*answer["aggregates"], *answer["frequency_10_s"])} == {False}
+    assert told(as_i16(tmp_path, mains(), start_ns=None))["start_ns"] is None
+
+
+@pytest.mark.parametrize("given", [["--start", "2026-11-04T16:09:40.25Z"], []])
+def test_with_a_start_ten_minutes_and_ten_seconds_are_those_of_utc(given: list[str], tmp_path: Path) -> None:
+    path = as_i16(tmp_path, mains(40.0), **({} if given else {"start_ns": START}))
+    answer = told(path, *given)
+    assert answer["start_ns"] == START
+    tens = [each for each in answer["aggregates"] if each["kind"] == "10_min"]
+    tick_ns = START // TICK_NS * TICK_NS
+    assert [each["start_ns"] for each in tens] == [tick_ns, tick_ns + TICK_NS]
+    assert all(each["utc"] for each in (*answer["aggregates"], *answer["frequency_10_s"]))
+    assert tens[0]["coverage"] == pytest.approx(19.75 / 600, abs=0.2 / 600)
+    assert tens[1]["coverage"] == pytest.approx(20.25 / 600, abs=0.4 / 600)
+    assert [each["start_s"] % 10 for each in answer["frequency_10_s"]] == [0.0] * 5
+    whole = [each["coverage"] > 0.99 for each in answer["frequency_10_s"]]
+    assert whole == [False, True, True, True, False]
+    assert "from 2026-11-04 16:09:40.250 UTC" in run(path, *given).output
+
+
+@pytest.mark.parametrize(
+    "start", ["2026-11-04T16:09:40.25", "2026-11-04T18:09:40.250+02:00", "20261104T160940.25Z"]
+)
+def test_a_start_may_be_written_in_any_way_of_iso_8601(start: str, tmp_path: Path) -> None:
+    path = as_i16(tmp_path, mains(0.5), start_ns=5)
+    assert told(path, "--start", start)["start_ns"] == START  # the option before the .json
+
+
+@pytest.mark.parametrize("start", ["", "now", "16:09", "1969-12-31", "2117-01-01", "0001-01-01T00:00+10:00"])
+def test_a_start_that_is_none_is_wrong_use(start: str, tmp_path: Path) -> None:
+    assert "--start" in assert_refused(as_i16(tmp_path, mains(0.5)), "--start", start)
+
+
+@pytest.mark.parametrize("start_ns", [1.5, "2026-11-04", True, -1, 2**63, [1]])
+def test_a_start_ns_that_is_none_is_refused(start_ns: object, tmp_path: Path) -> None:
+    text = assert_refused(as_i16(tmp_path, mains(0.5), start_ns=start_ns))
+    assert "mains.json" in text and "start_ns" in text
+
+
+@pytest.mark.parametrize(
+    ("stamp", "revision", "time_code", "start_ns"),
+    [
+        ("04/11/2026,16:09:40.250000", 1999, "0", START),
+        ("04/11/2026,16:09:40.250000", 2013, "0", START),
+        ("04/11/2026,12:09:40.250000", 2013, "-4", START),
+        ("04/11/2026,21:39:40.250000", 2013, "+5h30", START),
+        ("11/04/26,16:09:40.250000", 1991, "0", START),
+        (",", 1999, "0", None),
+        ("01/01/1970,00:00:00.000000", 1999, "0", None),
+        ("01/01/9999,00:00:00.000000", 1999, "0", None),
+    ],
+)
+def test_comtrade_tells_its_own_start(
+    stamp: str, revision: int, time_code: str, start_ns: int | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "g.cfg"
+    write_comtrade_of(path, stamp, revision, time_code)
+    assert told(path)["start_ns"] == start_ns
+    path.with_suffix(".json").write_text('{"start_ns": 1793808000000000001}')
+    assert told(path)["start_ns"] == 1_793_808_000_000_000_001  # the .json before the file
 
 
 # broken input: one line, no traceback

@@ -18,7 +18,7 @@ from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
 from opq_proto.errors import RecordingError
 from opq_tools.recordings import Recording
-from opq_tools.report import VERDICTS, excerpt, worst
+from opq_tools.report import VERDICTS, excerpt, missing_fundamental, worst
 
 MOST_POINTS = 2000
 """Across the picture, about two for each of its pixels; of more values their extremes are drawn."""
@@ -148,6 +148,8 @@ def _summary(analysis: Analysis) -> str:
     others = Counter(each.kind.replace("_", " ") for each in analysis.occurrences)
     also = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in others.items())
     also = f"\nalso: {also}" if also else ""
+    if missing := missing_fundamental(analysis):
+        also += f"\n{missing}"
     if not analysis.disturbances:
         return f"no dip, swell or interruption{also}"
     event = worst(analysis.disturbances)

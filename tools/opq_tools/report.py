@@ -53,8 +53,8 @@ def print_report(recording: Recording, analysis: Analysis) -> None:
     console.print(_quantities(contract))
     for line in _lines(contract):
         console.print(line, soft_wrap=True)
-    if len(analysis.window_hz) and not np.isfinite(analysis.window_hz).any():
-        console.print(_no_fundamental(analysis.nominal_hz), soft_wrap=True)
+    if missing := missing_fundamental(analysis):
+        console.print(missing, soft_wrap=True)
     if console.encoding.startswith("utf"):  # else there is no Braille to draw with
         _print_plots(
             console, recording, analysis, max(30, min(shown_width, 110) - terminal_plot.LABEL_WIDTH - 2)
@@ -89,7 +89,11 @@ def _print_some(
         console.print(f"... and {len(events) - room} more, in --json")
 
 
-def _no_fundamental(nominal_hz: float) -> str:
+def missing_fundamental(analysis: Analysis) -> str | None:
+    """Why there is no frequency and no harmonic: none of the windows has a fundamental that is known."""
+    if not len(analysis.window_hz) or np.isfinite(analysis.window_hz).any():
+        return None
+    nominal_hz = analysis.nominal_hz
     low_hz, high_hz = LOWEST * nominal_hz, HIGHEST * nominal_hz
     return (
         f"no window has a known fundamental: searched from {low_hz:g} to {high_hz:g} Hz, "

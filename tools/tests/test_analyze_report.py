@@ -119,6 +119,13 @@ def test_a_figure_is_drawn_into_a_file(suffix: str, tmp_path: Path) -> None:
     assert_refused(path, "--plot", tmp_path / "nowhere" / f"drawing.{suffix}")
 
 
+def test_a_figure_tells_why_it_has_no_frequency(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="drawing into a file needs the extra `analyze`")
+    target = tmp_path / "drawing.svg"
+    assert run(as_i16(tmp_path, mains(), nominal_hz=400.0), "--plot", target).exit_code == 0
+    assert "0.65 to 1.45 of the nominal 400 Hz" in target.read_text()
+
+
 # speed and memory
 
 

@@ -1,6 +1,7 @@
 """`opq-tools analyze` as a user calls it: the contract's document and its figures."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,30 @@ def test_figures_of_a_clean_signal(
         assert cycle["rms_v"] == pytest.approx(true_v, rel=2e-4)
     assert answer["thd_percent"]["mean"] == pytest.approx(5.0, abs=0.05)
     assert answer["events"] == []
+
+
+CLASSES = {
+    "sag", "swell", "interruption", "undervoltage", "overvoltage", "impulsive_transient",
+    "oscillatory_transient", "periodic_notching", "harmonics", "interharmonics", "flicker",
+    "frequency_deviation", "phase_jump", "dc_offset", "noise", "rapid_voltage_change",
+}  # fmt: skip
+"""Of the contract."""
+
+
+def test_dc_and_noise_are_figures_and_no_events(tmp_path: Path) -> None:
+    noise = np.random.default_rng(7).normal(scale=1.2, size=72_000)
+    answer = told(as_i16(tmp_path, mains(6.0) + 3.0 + noise))
+    assert answer["events"] == []
+    assert answer["offset_v"] == pytest.approx(3.0, abs=0.02)
+    assert answer["noise_v"] == pytest.approx(1.2, rel=0.05)
+
+
+def test_the_readme_says_of_every_class_of_the_contract_whether_it_is_an_event() -> None:
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    part = readme.partition("| class in `events`")[2].partition("\n## ")[0]
+    rows = "".join(line.split("|")[1] for line in part.splitlines()[2:] if line.startswith("|"))
+    assert set(re.findall(r"`(\w+)`", rows)) == CLASSES - {"dc_offset", "noise"}
+    assert "**`dc_offset` and `noise` are never events here**" in part
 
 
 # options

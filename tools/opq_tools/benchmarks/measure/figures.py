@@ -52,7 +52,7 @@ class Row:
     """Why it may be worse than its limit or the peer's; said only where it is."""
 
 
-REMEMBERS = "the peer is below the bound of one cycle (2.9, 0.35 mHz): its low-pass remembers those before"
+REMEMBERS = "ours is the bound of one cycle (2.26, 0.28 mHz); the peer's low-pass remembers those before"
 SHORT_ROWS: Mapping[float, tuple[Row, ...]] = {
     60.0: (
         Row("frequency, 1.5 cycles: sigma", "short_hz", "mHz", 1e3, 1.5, "sigma"),

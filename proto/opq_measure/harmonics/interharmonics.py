@@ -44,8 +44,9 @@ def strongest_interharmonic(spectrum: Spectrum) -> tuple[FloatArray, FloatArray]
 
     Two neighbouring bins under a Hann window, so that other lines do not reach here, say by their ratio
     where the line is, and how strong.
-    Error: 0.01 Hz and 0.1 % of the line without noise, 1 % of the fundamental, in the middle third between
-    two harmonics, also beside another of a fifth of it (test_measure_interharmonics.py).
+    Error: 0.01 Hz (0.012 below the fundamental) and 0.1 % of the line without noise, 1 % of the fundamental,
+    in the middle third between two harmonics, also beside another of a fifth of it
+    (test_measure_interharmonics.py).
     Source: V. K. Jain et al., IEEE Trans. Instrum. Meas. 28 (1979), and T. Grandke, ibid. 32 (1983).
     """
     inner = _inner(spectrum)

@@ -130,6 +130,17 @@ def test_an_event_of_any_length_takes_no_more_memory() -> None:
     assert event.residual_percent == pytest.approx(25.0, abs=0.01)
 
 
+@pytest.mark.parametrize("share", [0.84, 0.82, 1.16, 1.19])
+@pytest.mark.parametrize("cycles", [2.5, 2.65, 2.8, 2.9, 3.1, 3.4, 3.7])
+def test_a_shallow_event_of_some_cycles_has_both_its_ends(share: float, cycles: float) -> None:
+    """Few of its Urms(1/2) are beyond the threshold, as of an event of half its length."""
+    stop_s = 0.41 + cycles / 58.0
+    volts = mains(lambda t: between(t, (0.41, stop_s, share)), stop_s + 0.4, 58.0, decibels=60.0, seed=7)
+    (event,) = find_disturbances(volts, RATE_HZ, 120.0, 60.0)
+    assert event.end_s is not None
+    assert abs(event.start_s - 0.41) < 3e-4 and abs(event.end_s - stop_s) < 3e-4
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     nominal=st.sampled_from([50.0, 60.0]),

@@ -16,7 +16,8 @@ from opq_measure.events.steps import change_at, dip_between
 from opq_measure.signal import FloatArray
 
 SHORT_WINDOWS = 5
-"""A span of so few Urms(1/2) may be an event below 1.5 cycles: too short for a cycle beside its step."""
+"""A span of so few Urms(1/2) may be an event below 1.5 cycles, too short for a cycle beside its step; of a
+shallow event it may be 3.5 cycles."""
 REACH = 16
 """Half edges before and behind an end that are looked at: for DC, for the length of a cycle."""
 
@@ -64,7 +65,7 @@ class Surroundings:
         return self.crossing(level, sign, which, smooth=True) if changed is None else changed
 
     def dip(self, begin: float, end: float) -> tuple[float, float] | None:
-        """Both ends of a dip or swell below two cycles."""
+        """Both ends of a dip or swell of a few cycles."""
         return dip_between(self.volts, begin, end, self.cycle)
 
     def _dc(self) -> float:

@@ -25,8 +25,8 @@ REACHES = (
     (1.5, (0.6, 0.7, 0.85, 1, 1.2, 1.4, 1.65)),
 )
 """How far around the change is looked, and lengths of ramps that are tried beside the step, in cycles."""
-LEAST_CYCLES, MOST_CYCLES = 0.3, 2.6
-"""Length of a dip that `dip_between` looks for."""
+LEAST_CYCLES, MOST_CYCLES = 0.3, 3.6
+"""Length of a dip that `dip_between` looks for; a shallow one of 3.5 has but five Urms(1/2) that tell it."""
 
 
 def change_at(volts: FloatArray, near: float, cycle: float, level: float) -> float | None:
@@ -91,7 +91,7 @@ def _unlike(volts: FloatArray, first: int, last: int, carry: float, cycle: float
 
 
 def dip_between(volts: FloatArray, begin: float, end: float, cycle: float) -> tuple[float, float] | None:
-    """First and last position of a dip or swell shorter than 2.5 cycles, near `begin` .. `end`.
+    """First and last position of a dip or swell shorter than 3.5 cycles, near `begin` .. `end`.
 
     Inside, the signal is the cycle before, carried on, with another amplitude and phase; outside it is that
     cycle itself. None where this does not explain the signal.

@@ -66,7 +66,7 @@ def test_six_notches_a_cycle_have_their_depth_width_area_and_angle(
             low, high = math.radians(true - width / 2), math.radians(true + width / 2)
             area = depth * PEAK_V * abs(math.cos(low) - math.cos(high)) / (2 * math.pi * hz) * 1e6
             assert place.phase_degrees == pytest.approx(true, abs=1.5)
-            # a sample of width, where it falls alike in each cycle (60.00 Hz), and so of area, beside the depth
+            # a sample, where it falls alike in each cycle (60.00 Hz); the area has it, too, beside the depth
             assert place.width_us == pytest.approx(width_us, abs=84.0)
             assert place.depth_percent == pytest.approx(100 * depth, rel=0.08, abs=0.5)
             assert place.area_v_us == pytest.approx(area, rel=0.08 + 84.0 / width_us)

@@ -63,19 +63,6 @@ def _rms(volts: SignalArray, edges: FloatArray, step: int) -> FloatArray:
     return found
 
 
-def integral_of_square(volts: SignalArray, positions: FloatArray) -> FloatArray:
-    """(m,) the integral of volts**2 from 0 to each of the rising `positions` (samples), 0 .. n.
-
-    The last sample is held from n - 1 to n. Raises: see `energies`.
-    """
-    if len(positions) == 0:
-        return np.empty(0)
-    if positions[0] == 0:
-        return np.concatenate(([0.0], np.cumsum(energies(volts, positions))))
-    found: FloatArray = np.cumsum(energies(volts, np.concatenate(([0.0], positions))))
-    return found
-
-
 def energies(volts: SignalArray, edges: FloatArray) -> FloatArray:
     """(m - 1,) the integrals of volts**2 between neighbouring edges, samples times the square of the unit.
 

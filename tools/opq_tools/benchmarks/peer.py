@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opq_hil.truth import Truth
+from opq_measure.signal import FloatArray
 from opq_proto.errors import OpqError
 
 if TYPE_CHECKING:
     from daqopen.channelbuffer import AcqBuffer
     from pqopen.powersystem import PowerSystem
 
-FloatArray = NDArray[np.float64]
 SETTLE_S = 2.0
 BLOCK_S = 0.2
 MISSING = "pqopen-lib is not installed: pip install 'opq-toolkit[bench]'"

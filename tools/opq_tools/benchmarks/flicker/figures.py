@@ -13,19 +13,17 @@ from dataclasses import replace
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from opq_measure.flicker.lamps import LAMP_120V, LAMP_230V, LAMPS, Lamp
 from opq_measure.flicker.meter import Flickermeter
 from opq_measure.flicker.sensation import instantaneous
 from opq_measure.flicker.severity import PST_S
-from opq_measure.signal import Samples
+from opq_measure.signal import FloatArray, Samples
 from opq_tools.bench import Baseline, Case, Result, case
 from opq_tools.benchmarks.flicker.peer import peer_pst
 from opq_tools.benchmarks.flicker.tables import CHANGES, DISTORTION, PERFORMANCE, RECTANGLE, SINE, Row
 from opq_tools.benchmarks.peer import NoPeerError
 
-FloatArray = NDArray[np.float64]
 RATE_HZ = 12_000.0
 PINST_PERCENT, PST_PERCENT = 8.0, 5.0
 CPU_MS_PER_S = 1.0

@@ -8,11 +8,10 @@ import time
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opq_measure.signal import FloatArray
 from opq_tools.benchmarks.peer import MISSING, NoPeerError
 
-FloatArray = NDArray[np.float64]
 NOMINAL_HZ = 50.0
 
 

@@ -23,7 +23,8 @@ def errors(volts: FloatArray, truth: Truth, rate_hz: float, nominal_hz: float) -
     windows = [w for w in windows_of(volts, rate_hz, nominal_hz) if w.first_sample + w.edges[0] >= start]
     cycles = len(windows[0].edges) - 1
     spectrum = spectrum_of(windows, cycles)
-    orders = spectrum.subgroups() / spectrum.subgroups()[:, :1]
+    subgroups = spectrum.subgroups()
+    orders = subgroups / subgroups[:, :1]
     frequency_hz = float(truth.frequency_hz(np.zeros(1))[0])
     return {
         "second_hz": _seconds_hz(volts[start:], rate_hz, nominal_hz) - frequency_hz,

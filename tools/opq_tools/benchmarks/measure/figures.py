@@ -66,21 +66,20 @@ SHORT_ROWS: Mapping[float, tuple[Row, ...]] = {
 OWN_NOISE = "the noise of one window itself, sigma over the root of its samples"
 CANCELS = OWN_NOISE + "; the peer's own noisy period happens to cancel a twentieth of it"
 QUANTITIES = (
-    ("rms of a cycle", "cycle_v", "%", 0.01),
-    ("rms of a half cycle", "half_v", "%", 0.01),
-    ("rms of 12 cycles", "window_v", "%", 0.01),
-    ("THD", "thd", "% points", 0.005),
-    ("order 2 to 50", "orders", "% of fund.", 0.01),
+    ("rms of a cycle", "cycle_v", "%", 0.01, CANCELS),
+    ("rms of a half cycle", "half_v", "%", 0.01, OWN_NOISE),
+    ("rms of 12 cycles", "window_v", "%", 0.01, OWN_NOISE),
+    ("THD", "thd", "% points", 0.005, OWN_NOISE),
+    ("order 2 to 50", "orders", "% of fund.", 0.01, OWN_NOISE),
 )
 CLEAN_ROWS = tuple(
     Row(f"{text}: largest error", key, unit, PERCENT, limit, "largest")
-    for text, key, unit, limit in QUANTITIES
+    for text, key, unit, limit, _ in QUANTITIES
 )
 NOISY_ROWS = tuple(
-    Row(f"{text}: {words} error", key, unit, PERCENT, limit, figure, why)
-    for text, key, unit, limit in QUANTITIES
-    for words, figure in (("rms", "rms"), ("largest", "largest"))
-    for why in ((CANCELS if key == "cycle_v" else OWN_NOISE),)
+    Row(f"{text}: {figure} error", key, unit, PERCENT, limit, figure, why)
+    for text, key, unit, limit, why in QUANTITIES
+    for figure in ("rms", "largest")
 )
 
 

@@ -14,7 +14,7 @@ from dsp_on_pc import Found, features
 from golden_signals import golden_signals
 
 from opq_measure.harmonics.spectrum import thd_ratio
-from opq_measure.rms import half_cycle_rms_v, integral_of_square
+from opq_measure.rms import energies, half_cycle_rms_v
 from opq_measure.timebase.cycles import track
 from opq_measure.waveform.high_pass import high_pass
 
@@ -49,8 +49,8 @@ def differences(
     for window in found.windows:
         at = int(np.argmin(np.abs(edges - window.first_sample)))
         start, stop = edges[at], edges[at + 2 * cycles]
-        energy = integral_of_square(counts, np.array([start, stop]))
-        rms_v = np.sqrt((energy[1] - energy[0]) / (stop - start)) * v_per_lsb
+        energy = energies(counts, np.array([start, stop]))[0]
+        rms_v = np.sqrt(energy / (stop - start)) * v_per_lsb
         begin = window.first_sample - 62
         trans_v = fast[begin : begin + window.samples].max() * v_per_lsb
         largest.f_hz = max(largest.f_hz, abs(window.f_hz - tracked.frequency_hz(start, stop)))

@@ -12,7 +12,7 @@ import pytest
 from host_library import CMODULES, DEVICE, library
 
 from opq_gateway.blocks import Block
-from opq_gateway.reassembly import Ask, Reassembly
+from opq_gateway.serial_side.reassembly import Ask, Reassembly
 from opq_proto import link
 from opq_proto import link_messages as m
 

@@ -12,17 +12,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from opq_gateway.commands import Commands, Desk
+from opq_gateway.commands.desk import Commands, Desk
 from opq_gateway.config import BoxPort, Config, box_folder, data_folder, key_folder
-from opq_gateway.connection import Endpoints
 from opq_gateway.counters import Counters
-from opq_gateway.health import HealthServer
-from opq_gateway.intake import Intake
-from opq_gateway.ring import Ring
-from opq_gateway.sequences import Sequences
-from opq_gateway.serial_side import SerialSide
+from opq_gateway.local.health import HealthServer
+from opq_gateway.ring.ring import Ring
+from opq_gateway.serial_side.intake import Intake
+from opq_gateway.serial_side.ports import SerialSide
 from opq_gateway.status import Status
-from opq_gateway.uplink import Uplink
+from opq_gateway.uplink.connection import Endpoints
+from opq_gateway.uplink.sequences import Sequences
+from opq_gateway.uplink.uplink import Uplink
 from opq_proto import log
 from opq_proto.errors import KeyFileError, OpqError, PortBusyError
 from opq_proto.keys import KeyFolder, read_key_file, read_secret_file

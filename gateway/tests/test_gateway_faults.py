@@ -17,7 +17,7 @@ import pytest
 
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
-from opq_gateway.ring import Ring
+from opq_gateway.ring.ring import Ring
 from opq_hil.box import Box
 from opq_hil.faults import Faults
 from opq_hil.generator import Generator

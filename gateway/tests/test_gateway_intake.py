@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from opq_gateway.axis import Clocks
 from opq_gateway.counters import Counters
-from opq_gateway.intake import Intake
-from opq_gateway.ring import Ring
-from opq_gateway.sequences import Sequences
+from opq_gateway.ring.ring import Ring
+from opq_gateway.serial_side.axis import Clocks
+from opq_gateway.serial_side.intake import Intake
 from opq_gateway.status import Status
+from opq_gateway.uplink.sequences import Sequences
 from opq_hil.generator import Generator
 from opq_proto.clock import ClockState
 from opq_proto.link_messages import (

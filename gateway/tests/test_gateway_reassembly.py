@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_gateway.blocks import Block
-from opq_gateway.reassembly import NOT_RESENT, OVERRUN, Ask, Reassembly
+from opq_gateway.serial_side.reassembly import NOT_RESENT, OVERRUN, Ask, Reassembly
 from opq_proto.messages import Gap, TimeSource
 
 

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opq_gateway.blocks import Block
-from opq_gateway.commands import Commands, Desk
+from opq_gateway.commands.desk import Commands, Desk
+from opq_gateway.commands.requests import DataRequest, answer
 from opq_gateway.counters import Counters
-from opq_gateway.requests import DataRequest, answer
-from opq_gateway.ring import Ring
+from opq_gateway.ring.ring import Ring
 from opq_gateway.status import Status
 from opq_proto.messages import TimeSource
 from opq_proto.wire import (

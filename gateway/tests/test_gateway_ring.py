@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opq_gateway.blocks import Block
-from opq_gateway.ring import Ring
-from opq_gateway.segment import HEAD_BYTES, stride_bytes
+from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.segment import HEAD_BYTES, stride_bytes
 from opq_proto.messages import TimeSource
 
 T0_NS = 1_700_000_000_000_000_000
@@ -154,7 +154,7 @@ import sys
 sys.path[:0] = sys.argv[3:]
 from pathlib import Path
 from test_gateway_ring_writer import block
-from opq_gateway.ring import Ring
+from opq_gateway.ring.ring import Ring
 ring = Ring(Path(sys.argv[1]), "1", 1.0)
 first = int(sys.argv[2])
 while True:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_gateway.sequences import CHUNK, Sequences
+from opq_gateway.uplink.sequences import CHUNK, Sequences
 
 
 def test_numbers_rise_by_one_and_go_on_after_a_clean_end(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ import threading
 import time
 from typing import Any
 
-from opq_gateway.connection import Endpoints
 from opq_gateway.counters import Counters
 from opq_gateway.status import Status
-from opq_gateway.uplink import ANSWER_BYTES, ANSWERS, Uplink
+from opq_gateway.uplink.connection import Endpoints
+from opq_gateway.uplink.uplink import ANSWER_BYTES, ANSWERS, Uplink
 from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
 
 

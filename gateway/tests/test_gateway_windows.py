@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_gateway.blocks import Block
-from opq_gateway.measurements import measure, metrics
-from opq_gateway.windows import Window, Windows
+from opq_gateway.measuring.measurements import measure, metrics
+from opq_gateway.measuring.windows import Window, Windows
 from opq_proto.messages import TimeSource
 
 T0_NS = 1_700_000_000_000_000_000

@@ -15,7 +15,7 @@ import numpy as np
 import tomli_w
 
 from opq_gateway.blocks import Block
-from opq_gateway.ring import Ring
+from opq_gateway.ring.ring import Ring
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder
 

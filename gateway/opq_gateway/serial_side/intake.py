@@ -9,16 +9,16 @@ and what goes up is handed to two functions, so that it can be tried from a prom
 
 from collections.abc import Callable
 
-from opq_gateway.axis import Axis, Clocks
 from opq_gateway.blocks import Block
 from opq_gateway.counters import Counters
-from opq_gateway.crosscheck import CrossCheck
-from opq_gateway.measurements import measure
-from opq_gateway.reassembly import Output
-from opq_gateway.ring import Ring
-from opq_gateway.sequences import Sequences
+from opq_gateway.measuring.crosscheck import CrossCheck
+from opq_gateway.measuring.measurements import measure
+from opq_gateway.measuring.windows import Window, Windows
+from opq_gateway.ring.ring import Ring
+from opq_gateway.serial_side.axis import Axis, Clocks
+from opq_gateway.serial_side.reassembly import Output
 from opq_gateway.status import Status
-from opq_gateway.windows import Window, Windows
+from opq_gateway.uplink.sequences import Sequences
 from opq_proto import log, log_codes
 from opq_proto.link_messages import (
     FLAG_CLIPPED,

@@ -6,7 +6,7 @@ outside of what we saw counts as a difference, i.e. a wrong gain, a lost byte, a
 
 from collections import deque
 
-from opq_gateway.windows import Window
+from opq_gateway.measuring.windows import Window
 from opq_proto.link_messages import BoxMeasurement
 from opq_proto.messages import Metric
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from opq_gateway.ring import Ring, Span
+from opq_gateway.ring.ring import Ring, Span
 from opq_proto.messages import Gap, Waveform
 from opq_proto.wire import CYCLE_SAMPLES, Response, waveform_to_frames
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from opq_gateway.blocks import Block
-from opq_gateway.clock import Anchor
-from opq_gateway.reassembly import Output, Reassembly
-from opq_gateway.segment import Segment
+from opq_gateway.ring.segment import Segment
+from opq_gateway.serial_side.clock import Anchor
+from opq_gateway.serial_side.reassembly import Output, Reassembly
 from opq_proto.clock import ClockState, system_clock
 from opq_proto.link_messages import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, FLAG_RESENT, Hello, Samples
 

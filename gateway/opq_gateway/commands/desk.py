@@ -17,12 +17,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opq_gateway import host
+from opq_gateway.commands import host
+from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, answer, ready
 from opq_gateway.counters import Counters
-from opq_gateway.requests import MOST_FRAMES, DataRequest, answer, ready
-from opq_gateway.ring import Ring
+from opq_gateway.measuring.windows import LEAST_CYCLES, MOST_CYCLES
+from opq_gateway.ring.ring import Ring
 from opq_gateway.status import Status
-from opq_gateway.windows import LEAST_CYCLES, MOST_CYCLES
 from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.errors import FrameError

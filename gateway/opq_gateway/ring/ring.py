@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from opq_gateway.blocks import Block
-from opq_gateway.reassembly import NOT_RESENT, OVERRUN
-from opq_gateway.segment import HEAD_BYTES, Segment, head, open_segment, read_span, record
+from opq_gateway.ring.segment import HEAD_BYTES, Segment, head, open_segment, read_span, record
+from opq_gateway.serial_side.reassembly import NOT_RESENT, OVERRUN
 from opq_proto.messages import Gap, Waveform
 
 SEGMENTS_PER_RING = 12

@@ -12,7 +12,7 @@ the cycles before it. Pure.
 
 import numpy as np
 
-from opq_gateway.windows import Window
+from opq_gateway.measuring.windows import Window
 from opq_measure.frequency.per_window import cycles_per_window
 from opq_measure.harmonics.spectrum import thd_ratio
 from opq_measure.rms import half_cycle_rms_v

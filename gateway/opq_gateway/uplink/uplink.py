@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import zmq
 
-from opq_gateway.connection import Connection, Endpoints
 from opq_gateway.counters import Counters
 from opq_gateway.status import Status
+from opq_gateway.uplink.connection import Connection, Endpoints
 from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.keys import KeyPair

@@ -14,7 +14,7 @@ import serial
 
 from opq_gateway.config import BoxPort
 from opq_gateway.counters import Counters
-from opq_gateway.intake import Intake
+from opq_gateway.serial_side.intake import Intake
 from opq_gateway.status import Status
 from opq_proto import log
 from opq_proto.link import Decoder, encode

@@ -1,0 +1,1 @@
+"""What Makai asks of a Box, and the answers."""

@@ -1,0 +1,1 @@
+"""What this machine's owner meets: health, metrics, set-up page, MQTT, the service itself."""

@@ -1,0 +1,1 @@
+"""Samples to measured values: windows, class A quantities, what is sent of them."""

@@ -1,0 +1,1 @@
+"""The raw samples of the last hours on disk, one ring per Box."""

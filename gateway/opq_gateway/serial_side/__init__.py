@@ -1,0 +1,1 @@
+"""What a Box says over its port: read, put in order, stamped once."""

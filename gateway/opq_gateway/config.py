@@ -28,6 +28,131 @@ class Uplink:
     queue_messages: Annotated[
         int, Field(ge=10, le=1_000_000, description="measurements per Box that wait for a slow broker")
     ] = 1000
+    queue_hours: Annotated[
+        float,
+        Field(gt=0, le=8784, description="age up to which unacknowledged measurements are kept on disk"),
+    ] = 168.0
+    send: Annotated[
+        tuple[str, ...],
+        Field(description="metrics of a Measurement: rms f thd trans, and h2 .. h50, rocof, pst, unbalance"),
+    ] = ("rms", "f", "thd", "trans")
+    idle: Annotated[
+        bool, Field(description="send a Measurement only when a value left its dead-band, and a heartbeat")
+    ] = False
+
+
+@configuration.section
+class Idle:
+    """Dead-bands of the idle mode: a change beyond any of them is sent at once."""
+
+    heartbeat_s: Annotated[float, Field(ge=1, le=3600, description="one Measurement at least so often")] = (
+        60.0
+    )
+    rms_percent: Annotated[float, Field(ge=0, le=100, description="of nominal voltage")] = 0.5
+    f_hz: Annotated[float, Field(ge=0, le=10, description="hertz")] = 0.02
+    thd_percent: Annotated[float, Field(ge=0, le=100, description="percentage points")] = 0.5
+    trans_percent: Annotated[float, Field(ge=0, le=1000, description="of nominal voltage")] = 5.0
+
+
+@configuration.section
+class RingOnDisk:
+    """The rings of raw samples; how long is `ring_hours`."""
+
+    most_bytes: Annotated[
+        int | None,
+        Field(ge=10_000_000, description="per Box; the oldest go first. Without a value: hours alone"),
+    ] = None
+    compress: Annotated[
+        bool, Field(description="sealed segments are compressed in the background, losslessly")
+    ] = True
+    sync_s: Annotated[
+        float,
+        Field(ge=0.1, le=60, description="samples reach the disk itself this often: a power cut's loss"),
+    ] = 1.0
+
+
+@configuration.section
+class Measuring:
+    """What is measured beside the Measurements that go up, and how long it is kept here."""
+
+    flicker: Annotated[bool, Field(description="Pst and Plt per Box")] = True
+    values_days: Annotated[float, Field(gt=0, le=3660, description="3 s, 10 s, 10 min, 2 h values kept")] = (
+        30.0
+    )
+    windows_hours: Annotated[float, Field(ge=0, le=8784, description="10/12-cycle values kept")] = 24.0
+    dip_percent: Annotated[float, Field(gt=0, le=100, description="of nominal, on Urms(1/2)")] = 90.0
+    swell_percent: Annotated[float, Field(ge=100, le=1000, description="of nominal")] = 110.0
+    interruption_percent: Annotated[float, Field(gt=0, le=100, description="of nominal")] = 10.0
+    hysteresis_percent: Annotated[float, Field(ge=0, le=50, description="of nominal")] = 2.0
+
+
+@configuration.section
+class Group:
+    """Three Boxes on the three phases of one place: unbalance is measured of them."""
+
+    name: Annotated[str, Field(description="of the place", pattern="^[A-Za-z0-9_-]{1,32}$")]
+    boxes: Annotated[tuple[str, str, str], Field(description="ids of the Boxes on L1, L2, L3")]
+
+
+@configuration.section
+class Phasors:
+    """A C37.118.2 stream for PMU clients; off without an endpoint."""
+
+    endpoint: Annotated[
+        str | None, Field(description="host:port to listen on, e.g. 127.0.0.1:4712", pattern=r"^[^/]+:\d+$")
+    ] = None
+    reports_per_s: Annotated[int, Field(ge=1, le=120, description="reports a second")] = 10
+    pmu_class: Annotated[str, Field(description="P (fast) or M (accurate)", pattern="^[PM]$")] = "P"
+    id_code: Annotated[int, Field(ge=1, le=65534, description="of the stream; a Box's is its id")] = 7734
+
+
+@configuration.section
+class Mqtt:
+    """Measured values to an MQTT broker, with Home Assistant's discovery; off without a host."""
+
+    host: Annotated[str | None, Field(description="name or address of the broker")] = None
+    port: Annotated[int, Field(ge=1, le=65535, description="1883, with TLS 8883")] = 1883
+    user: Annotated[str | None, Field(description="user name")] = None
+    password_file: Annotated[Path | None, Field(description="file that holds the password")] = None
+    tls: Annotated[bool, Field(description="TLS")] = False
+    ca_file: Annotated[Path | None, Field(description="certificates to trust; without: the system's")] = None
+    topic: Annotated[str, Field(description="prefix of all topics", pattern="^[^#+\\s]+$")] = "opq"
+    discovery: Annotated[str, Field(description="Home Assistant's prefix", pattern="^[^#+\\s]*$")] = (
+        "homeassistant"
+    )
+    every_s: Annotated[float, Field(ge=1, le=3600, description="values of a Box are published so often")] = (
+        10.0
+    )
+
+
+@configuration.section
+class Setup:
+    """The set-up page (Wi-Fi, Boxes); off without an endpoint."""
+
+    endpoint: Annotated[
+        str | None,
+        Field(description="host:port, e.g. 0.0.0.0:8888 on a Raspberry Pi", pattern=r"^[^/]+:\d+$"),
+    ] = None
+    password_file: Annotated[
+        Path | None, Field(description="wanted beyond loopback and the access point; user opq")
+    ] = None
+    wifi: Annotated[bool, Field(description="look after Wi-Fi: access point when off line")] = False
+    ssid: Annotated[str, Field(description="of the access point", min_length=1, max_length=32)] = "OPQ"
+
+
+@configuration.section
+class Power:
+    """Orderly end when the supply fails."""
+
+    fail_input: Annotated[
+        Path | None, Field(description="a file that reads 1 when power fails, e.g. a GPIO's value")
+    ] = None
+    wait_s: Annotated[
+        float, Field(ge=0, le=3600, description="a failure that lasts shorter is no failure")
+    ] = 2.0
+    command: Annotated[
+        tuple[str, ...], Field(description="run when ended, e.g. systemctl poweroff; empty: none")
+    ] = ()
 
 
 @configuration.section
@@ -61,7 +186,7 @@ class Config:
     ] = None
     ring_hours: Annotated[
         float, Field(gt=0, le=8784, description="raw samples kept; 97 MB per Box and hour")
-    ] = 1.0
+    ] = 24.0
     measurement_cycles: Annotated[int, Field(ge=1, le=600, description="cycles per Measurement")] = 60
     longest_request_s: Annotated[
         float, Field(gt=0, le=3600, description="a data request is answered with so much at most")
@@ -70,7 +195,15 @@ class Config:
         str | None, Field(description="host:port; without a value: 127.0.0.1:8913", pattern=r"^[^/]+:\d+$")
     ] = None
     uplink: Uplink = Uplink()
+    idle: Idle = Idle()
     keys: Keys = Keys()
+    ring: RingOnDisk = RingOnDisk()
+    measuring: Measuring = Measuring()
+    group: Annotated[tuple[Group, ...], Field(description="one [[group]] table per place")] = ()
+    phasors: Phasors = Phasors()
+    mqtt: Mqtt = Mqtt()
+    setup: Setup = Setup()
+    power: Power = Power()
 
 
 def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) -> Config:

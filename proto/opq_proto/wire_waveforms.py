@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from opq_proto.errors import FrameError
 from opq_proto.messages import GAIN_V, UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
 from opq_proto.opqbox3_pb2 import Cycle, GetDataResponseHeader, Response
+from opq_proto.packed_counts import packed_rows, varint
 
 CYCLE_SAMPLES = 200
 """A Cycle has 200 samples at 50 Hz too."""
@@ -50,7 +51,7 @@ def read_message(kind: type[AnyMessage], data: bytes) -> AnyMessage:
 
 def waveform_to_cycles(wave: Waveform) -> list[bytes]:
     """Cycles of each contiguous run; what is left of a run below 200 samples is not sent."""
-    return [cycle.SerializeToString() for cycle in _cycles(wave)]
+    return [frame for _, frame in _cycles(wave)]
 
 
 def waveform_to_frames(
@@ -68,7 +69,7 @@ def waveform_to_frames(
     header = GetDataResponseHeader()
     cycles = [] if wave is None else _cycles(wave)
     if cycles:
-        header.start_ts, header.end_ts = cycles[0].timestamp_ms, cycles[-1].timestamp_ms
+        header.start_ts, header.end_ts = cycles[0][0], cycles[-1][0]
     if wave is not None:
         header.volts_per_lsb = wave.v_per_lsb
         header.rate_millihz = wave.rate_millihz
@@ -81,25 +82,31 @@ def waveform_to_frames(
     response = Response(
         box_id=box_number(box_id), seq=seq, timestamp_ms=timestamp_ms, get_data_response=header
     )
-    return [response.SerializeToString(), *(cycle.SerializeToString() for cycle in cycles)]
+    return [response.SerializeToString(), *(frame for _, frame in cycles)]
 
 
-def _cycles(wave: Waveform) -> list[Cycle]:
+def _cycles(wave: Waveform) -> list[tuple[int, bytes]]:
+    """Time stamp (ms) and frame of each Cycle; its few numbers by protobuf, its counts many at once."""
     cycles = []
+    uncertainty_ns, source = min(wave.uncertainty_ns, UNKNOWN_UNCERTAINTY_NS), int(wave.source)
     for run in wave.runs():
-        for start in range(0, len(run.counts) - CYCLE_SAMPLES + 1, CYCLE_SAMPLES):
-            end_ns = run.time_ns(start + CYCLE_SAMPLES)
-            cycles.append(
-                Cycle(
-                    datapoints=run.counts[start : start + CYCLE_SAMPLES].tolist(),
-                    timestamp_ms=(end_ns + 500_000) // 1_000_000,
-                    start_ns=run.time_ns(start),
-                    uncertainty_ns=min(run.uncertainty_ns, UNKNOWN_UNCERTAINTY_NS),
-                    first_sample=run.first_sample + start,
-                    time_source=int(run.source),  # type: ignore[arg-type]
-                )
+        for number, counts in enumerate(packed_rows(run.counts, CYCLE_SAMPLES)):
+            start = number * CYCLE_SAMPLES
+            timestamp_ms = (run.time_ns(start + CYCLE_SAMPLES) + 500_000) // 1_000_000
+            rest = Cycle(
+                timestamp_ms=timestamp_ms,
+                start_ns=run.time_ns(start),
+                uncertainty_ns=uncertainty_ns,
+                first_sample=run.first_sample + start,
+                time_source=source,  # type: ignore[arg-type]
             )
+            frame = _DATAPOINTS + varint(len(counts)) + counts + rest.SerializeToString()
+            cycles.append((timestamp_ms, frame))
     return cycles
+
+
+_DATAPOINTS = bytes([Cycle.DATAPOINTS_FIELD_NUMBER << 3 | 2])
+"""Key of the packed field, which has the lowest number and so stands first."""
 
 
 def waveform_from_frames(

@@ -46,8 +46,9 @@ def _spellings() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """(65536, 10) bytes and (65536,) lengths, by the count's bits as uint16; 0.7 MB, made at first use."""
     wide = np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.int64).view(np.uint64)
     shifts = np.arange(LONGEST_BYTES, dtype=np.uint64) * np.uint64(7)
-    groups = (wide[:, np.newaxis] >> shifts).astype(np.uint8) & 0x7F
-    lengths = np.maximum(1, LONGEST_BYTES - (groups[:, ::-1] != 0).argmax(axis=1)).astype(np.uint8)
-    lengths[0] = 1
+    groups: NDArray[np.uint8] = (wide[:, np.newaxis] >> shifts).astype(np.uint8) & np.uint8(0x7F)
+    used = LONGEST_BYTES - (groups[:, ::-1] != 0).argmax(axis=1)
+    used[0] = 1  # zero is one byte, though none of its groups is set
+    lengths: NDArray[np.uint8] = used.astype(np.uint8)
     groups[np.arange(LONGEST_BYTES) < lengths[:, np.newaxis] - 1] |= 0x80
     return groups, lengths

@@ -166,10 +166,12 @@ class GetDataResponseHeader(_message.Message):
     def __init__(self, start_ts: _Optional[int] = ..., end_ts: _Optional[int] = ..., volts_per_lsb: _Optional[float] = ..., rate_millihz: _Optional[int] = ..., gap: _Optional[_Iterable[_Union[SampleGap, _Mapping]]] = ..., available_start_ns: _Optional[int] = ..., available_end_ns: _Optional[int] = ...) -> None: ...
 
 class SendCommandToPluginResponse(_message.Message):
-    __slots__ = ("ok",)
+    __slots__ = ("ok", "detail")
     OK_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     ok: bool
-    def __init__(self, ok: _Optional[bool] = ...) -> None: ...
+    detail: str
+    def __init__(self, ok: _Optional[bool] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Response(_message.Message):
     __slots__ = ("box_id", "seq", "timestamp_ms", "info_response", "message_rate_reponse", "get_data_response", "command_to_plugin_response")

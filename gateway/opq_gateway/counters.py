@@ -66,6 +66,8 @@ MEANING = MappingProxyType(
         "requests_shortened": "data requests longer than the limit, answered in part",
         "rate_refused": "measurement rates outside 1 to 600 cycles, ignored",
         "acknowledgements": "opq-ack messages received",
+        "orders_done": "orders to the Box (reset, time, settings, update) that it carried out",
+        "orders_refused": "orders that it, or the gateway, did not carry out",
         "failures": "exceptions caught by the runner; the log has the traceback",
     }
 )

@@ -4,8 +4,9 @@
     GetData                    raw samples of a span (requests.py); with `wait` an end in the future
                                is waited for, at most WAIT_S
     SetMeasturementRate        1 to 600 cycles per Measurement, until the next start
-    SendCommandToPlugin        `opq-ack` is noted and not answered; there are no other plug-ins here, so
-                               anything else is answered ok=false (the original says true whatever happens)
+    SendCommandToPlugin        `opq-ack` is noted and not answered; `opq-reset`, `opq-time`, `opq-settings`,
+                               `opq-update` are for the Box (orders.py); others are answered ok=false (the
+                               original says true whatever happens)
 
 One thread for all Boxes. A command for another Box (the topic is a prefix: "1" also hears "10")
 is dropped and counted.
@@ -16,8 +17,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from opq_gateway.commands import host
+from opq_gateway.commands.box_line import BoxLine
+from opq_gateway.commands.orders import Orders
 from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, answer, ready
 from opq_gateway.counters import Counters
 from opq_gateway.measuring.windows import LEAST_CYCLES, MOST_CYCLES
@@ -49,6 +53,8 @@ class Desk:
     public_key: str
     set_cycles: Callable[[int], None]
     respond: Callable[[list[bytes]], None]
+    line: BoxLine | None = None
+    """The way to the Box itself; without one it takes no orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +80,38 @@ class Commands:
         self._monotonic_s = monotonic_s
         self._started_s = monotonic_s()
         self._desks: dict[str, Desk] = {}
-        self._channel: Channel[tuple[str, bytes]] = Channel("commands", WAITING, "refuse")
+        self._orders: dict[str, Orders] = {}
+        self._channel: Channel[Callable[[], None]] = Channel("commands", WAITING, "refuse")
         self._waiting: list[Waiting] = []
         self._log = log.get(service="gateway")
 
     def add(self, box_id: str, desk: Desk) -> None:
         """A Box, before `run`."""
         self._desks[box_id] = desk
+        if desk.line is not None:
+            self._orders[box_id] = Orders(desk.line, partial(self._later, box_id), self._now_ns)
 
     def offer(self, box_id: str, data: bytes) -> None:
         """A command frame that came on this Box's connection."""
-        if not self._channel.offer((box_id, data)):
+        self._later(box_id, partial(self.take, box_id, data))
+
+    def _later(self, box_id: str, what: Callable[[], None]) -> bool:
+        """From any thread: done by the desk's; False and counted when too much waits."""
+        taken = self._channel.offer(what)
+        if not taken:
             self._desks[box_id].counters.add("commands_overflow")
+        return taken
 
     def run(self, stop: threading.Event) -> None:
         """Answer until `stop`; what still waits then is answered with what is there."""
+        soon = False
         while not stop.is_set():
-            for box_id, data in self._channel.take_all(timeout_s=POLL_S if self._waiting else 0.2):
-                self.take(box_id, data)
+            for do in self._channel.take_all(timeout_s=POLL_S if self._waiting or soon else 0.2):
+                do()
             self.serve_waiting()
+            now_s = self._monotonic_s()
+            due = [orders.tick(now_s) for orders in self._orders.values()]
+            soon = any(due)
         self.serve_waiting(ending=True)
 
     def take(self, box_id: str, data: bytes) -> None:
@@ -186,9 +205,7 @@ class Commands:
     def _plugin(self, desk: Desk, command: Command) -> None:
         sent = command.send_command_to_plugin
         if sent.plugin_name != ACKNOWLEDGE:
-            response = self._response(desk, command)
-            response.command_to_plugin_response.ok = False
-            desk.respond([response.SerializeToString()])
+            self._order(desk, command)
             return
         match = _ACKNOWLEDGED.fullmatch(sent.message)
         if match is None:
@@ -197,6 +214,20 @@ class Commands:
         desk.counters.add("acknowledgements")
         desk.status.acknowledged_sequence = int(match.group(1))
         desk.status.acknowledged_monotonic_s = self._monotonic_s()
+
+    def _order(self, desk: Desk, command: Command) -> None:
+        sent = command.send_command_to_plugin
+
+        def reply(ok: bool, detail: str) -> None:
+            response = self._response(desk, command)
+            response.command_to_plugin_response.ok = ok
+            response.command_to_plugin_response.detail = detail
+            desk.counters.add("orders_done" if ok else "orders_refused")
+            desk.respond([response.SerializeToString()])
+
+        orders = self._orders.get(desk.status.box_id)
+        if orders is None or not orders.take(sent.plugin_name, sent.message, reply):
+            reply(False, f"there is no plug-in {sent.plugin_name[:40]!r} here")
 
     def _response(self, desk: Desk, command: Command) -> Response:
         return Response(

@@ -1,0 +1,88 @@
+"""Orders: what a Box does itself, asked for by Makai as commands to plug-ins that only our Boxes have.
+
+    opq-reset      ""                     restart
+    opq-time       "" or UTC in ms        take this time, or the gateway's; a Box with GPS keeps its own
+    opq-settings   "" or key=value        all settings as a JSON object; or one of them changed, kept in flash
+    opq-update     see update.py          firmware, by pieces, with progress
+
+Answered with `ok`, and in `detail` (field 1000) what the Box said, or why not. One Orders per Box, owned by
+the command desk's thread: what the Box answers comes back through `later`.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+
+from opq_gateway.commands.box_line import Answer, BoxLine
+from opq_gateway.commands.update import Update
+from opq_proto.link_messages import Operation, Status
+
+Reply = Callable[[bool, str], None]
+Later = Callable[[Callable[[], None]], bool]
+ANSWER_S = 3.0
+"""A Box answers in milliseconds; so long for a line that is busy with sending again."""
+LONGEST_ARGUMENT = 80
+
+
+class Orders:
+    """Of one Box."""
+
+    def __init__(self, line: BoxLine, later: Later, now_ns: Callable[[], int]) -> None:
+        """`later` runs a function in the desk's thread; False when it cannot be taken."""
+        self._line = line
+        self._later = later
+        self._now_ns = now_ns
+        self.update = Update(line, later)
+
+    def take(self, plugin: str, message: str, reply: Reply) -> bool:
+        """Do it; False: there is no such order."""
+        match plugin:
+            case "opq-reset":
+                self._ask(Operation.RESET, "", reply)
+            case "opq-time":
+                self._time(message, reply)
+            case "opq-settings":
+                self._settings(message, reply)
+            case "opq-update":
+                reply(*self.update.take(message))
+            case _:
+                return False
+        return True
+
+    def tick(self, now_s: float) -> bool:
+        """Time passes (monotonic); True: something is under way that wants the next tick soon."""
+        return self.update.tick(now_s)
+
+    def _time(self, message: str, reply: Reply) -> None:
+        if message and not (message.isascii() and message.isdigit() and len(message) <= 16):
+            reply(False, f"time is {message[:LONGEST_ARGUMENT]!r}; want UTC in ms since 1970, or nothing")
+            return
+        told_ms = message or str(self._now_ns() // 1_000_000)
+        self._ask(Operation.SYNC_TIME, told_ms, reply)
+
+    def _settings(self, message: str, reply: Reply) -> None:
+        if not message:
+            self._ask(Operation.GET_SETTINGS, "", reply)
+        elif "=" not in message or len(message) > LONGEST_ARGUMENT:
+            reply(False, f"want key=value of at most {LONGEST_ARGUMENT} characters, or nothing")
+        else:
+            self._ask(Operation.PUT_SETTING, message, reply)
+
+    def _ask(self, operation: Operation, argument: str, reply: Reply) -> None:
+        def done(answer: Answer) -> None:
+            self._later(partial(reply, *words(answer)))
+
+        if not self._line.ask(operation, argument, ANSWER_S, done):
+            reply(False, "the Box's port is not open, or too much is asked of it already")
+
+
+def words(answer: Answer) -> tuple[bool, str]:
+    """Whether the Box did it, and what it said; settings as a JSON object."""
+    if answer.status is None:
+        return False, f"no answer of the Box within {ANSWER_S:g} s"
+    if answer.status is not Status.DONE:
+        name = answer.status.name.lower().replace("_", " ")
+        return False, f"{name}: {answer.detail}" if answer.detail else name
+    if answer.settings is not None:
+        return True, json.dumps(dict(answer.settings))
+    return True, answer.detail

@@ -1,0 +1,229 @@
+"""Update: a Box's firmware, taken from Makai by pieces and passed on to the Box while it samples.
+
+    begin <bytes> <sha256>      make room for a .opqfw file
+    data <offset> <base64>      a piece of it, in order; answered with the offset wanted next
+    install                     check it, then send the image of the Box's free slot; answered at once
+    status                      {"state": ..., "bytes": ..., "done": ..., "reason": ...}
+    cancel                      forget it; what the Box has already got is not started
+
+The Box judges image and signature itself and starts it on trial; until it has verified all of it the
+firmware that it has stays. A piece that the line lost is sent again. Owned by the command desk's thread.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from functools import partial
+
+from opq_gateway.commands.box_line import Answer, BoxLine
+from opq_proto.errors import OpqError
+from opq_proto.firmware_image import VERDICT_WORDS, Slot, Verdict, read_bundle
+from opq_proto.link_messages import Operation, Status
+
+MOST_BYTES = 2_000_000
+"""Two images of 384 KB and some."""
+PIECE_BYTES = 1024
+"""The most that the link's UpdateData holds."""
+ANSWER_S = 1.0
+ERASE_S = 30.0
+"""Three sectors of 128 KB, 4 s each at most (DS8626 table 40), and the Box's other work between."""
+BUSY_S = 0.05
+TRIES = 10
+VERDICT = re.compile(r"verdict (\d+)")
+
+
+class Update:
+    """One Box's update; at most one at a time.
+
+    `state` is idle, collecting, erasing, sending, verifying, restarting (the Box has all of it and starts
+    it on trial) or failed.
+    """
+
+    def __init__(self, line: BoxLine, later: Callable[[Callable[[], None]], bool]) -> None:
+        self.state = "idle"
+        self.reason = ""
+        self._line = line
+        self._later = later
+        self._wanted = (0, "")
+        self._file = bytearray()
+        self._images: dict[Slot, bytes] = {}
+        self._image = b""
+        self._offset = 0
+        self._tries = 0
+        self._round = 0  # answers of an update that was cancelled are not for this one
+        self._again_s: float | None = None
+        self._now_s = 0.0
+        self._busy_until_s = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """The Box is being written."""
+        return self.state in ("erasing", "sending", "verifying")
+
+    def take(self, message: str) -> tuple[bool, str]:
+        """One of the messages above; whether it was done, and the answer."""
+        word, _, rest = message.partition(" ")
+        match word:
+            case "begin":
+                return self._begin(rest)
+            case "data":
+                return self._data(rest)
+            case "install":
+                return self._install()
+            case "status":
+                return True, self._status()
+            case "cancel":
+                self._round += 1
+                self._forget("idle", "")
+                return True, "cancelled"
+        return False, f"{word[:40]!r} is unknown; want begin, data, install, status or cancel"
+
+    def tick(self, now_s: float) -> bool:
+        """Time passes: what the Box was too busy for is asked again. True while it is being written."""
+        self._now_s = now_s
+        if self._again_s is not None and now_s >= self._again_s:
+            self._again_s = None
+            self._next()
+        return self.busy
+
+    def _begin(self, rest: str) -> tuple[bool, str]:
+        match = re.fullmatch(r"(\d{1,8}) ([0-9a-f]{64})", rest)
+        if match is None or not 0 < int(match[1]) <= MOST_BYTES:
+            return False, f"want begin <bytes, at most {MOST_BYTES}> <sha256 in hex>"
+        if self.busy:
+            return False, f"an update is under way ({self.state}); cancel it first"
+        self._round += 1
+        self._forget("collecting", "")
+        self._wanted = (int(match[1]), match[2])
+        return True, "0"
+
+    def _data(self, rest: str) -> tuple[bool, str]:
+        offset, _, text = rest.partition(" ")
+        if self.state != "collecting":
+            return False, "begin first"
+        if offset != str(len(self._file)):
+            return True, str(len(self._file))  # a piece that came twice, or one behind a lost one
+        try:
+            piece = base64.b64decode(text, validate=True)
+        except binascii.Error as error:
+            return False, f"no base64: {error}"
+        if len(self._file) + len(piece) > self._wanted[0]:
+            return False, f"more than the {self._wanted[0]} bytes that were announced"
+        self._file += piece
+        return True, str(len(self._file))
+
+    def _install(self) -> tuple[bool, str]:
+        if self.state != "collecting":
+            return False, "begin first"
+        if len(self._file) != self._wanted[0]:
+            return False, f"{len(self._file)} of {self._wanted[0]} bytes are there"
+        if hashlib.sha256(self._file).hexdigest() != self._wanted[1]:
+            return False, "SHA-256 differs: begin again"
+        try:
+            self._images = read_bundle(bytes(self._file))
+        except OpqError as error:
+            return False, f"no firmware file: {error}"
+        self._file.clear()
+        self.state, self._offset, self._tries = "erasing", 0, 0
+        self._busy_until_s = self._now_s + ERASE_S
+        self._next()
+        return True, "erasing" if self.busy else self.reason
+
+    def _next(self) -> None:
+        """Ask the Box for the step that is due."""
+        done = partial(self._answered, self._round)
+        match self.state:
+            case "erasing":
+                largest = max(len(image) for image in self._images.values())
+                taken = self._line.ask(Operation.UPDATE_BEGIN, str(largest), ERASE_S, done)
+            case "sending":
+                piece = self._image[self._offset : self._offset + PIECE_BYTES]
+                taken = self._line.ask_data(self._offset, piece, ANSWER_S, done)
+            case "verifying":
+                taken = self._line.ask(Operation.UPDATE_END, "", 3 * ANSWER_S, done)
+            case _:
+                return
+        if not taken:
+            self._try_again("the Box's port is not open")
+
+    def _answered(self, round_: int, answer: Answer) -> None:
+        """From the serial side's thread."""
+        self._later(partial(self._heard, round_, answer))
+
+    def _heard(self, round_: int, answer: Answer) -> None:
+        if round_ != self._round or not self.busy:
+            return
+        if answer.status is None:
+            if self.state == "verifying":  # the Box may have restarted before its answer left
+                self._forget("restarting", "")
+            else:
+                self._try_again("no answer")
+        elif answer.status is Status.BUSY:
+            if self._now_s > self._busy_until_s:
+                self._forget("failed", f"busy for {ERASE_S:g} s: {answer.detail}")
+            else:
+                self._again_s = self._now_s + BUSY_S
+        elif answer.status is not Status.DONE:
+            self._forget("failed", _refusal(answer))
+        else:
+            self._go_on(answer.detail)
+
+    def _go_on(self, detail: str) -> None:
+        """The Box did the step; `detail` is what it wants next."""
+        self._tries, self._busy_until_s = 0, self._now_s + ERASE_S
+        if self.state == "erasing":
+            if detail not in Slot.__members__ or Slot[detail] not in self._images:
+                self._forget(
+                    "failed", f"the Box wants the image for slot {detail!r}, which the file does not hold"
+                )
+                return
+            self._image = self._images[Slot[detail]]
+            self.state = "sending"
+        elif self.state == "sending":
+            if not (detail.isascii() and detail.isdigit() and int(detail) <= len(self._image)):
+                self._forget("failed", f"the Box wants byte {detail!r} of {len(self._image)} next")
+                return
+            self._offset = int(detail)
+            if self._offset == len(self._image):
+                self.state = "verifying"
+        else:
+            self._forget("restarting", "")
+            return
+        self._next()
+
+    def _try_again(self, why: str) -> None:
+        self._tries += 1
+        if self._tries > TRIES:
+            self._forget(
+                "failed", f"{why}, {TRIES} times, at byte {self._offset}; the Box keeps its firmware"
+            )
+        else:
+            self._again_s = self._now_s + ANSWER_S
+
+    def _forget(self, state: str, reason: str) -> None:
+        self.state, self.reason, self._again_s = state, reason, None
+        self._file.clear()
+        if state != "restarting":
+            self._image, self._images, self._offset = b"", {}, 0
+
+    def _status(self) -> str:
+        collecting = self.state == "collecting"
+        return json.dumps(
+            {
+                "state": self.state,
+                "bytes": self._wanted[0] if collecting else len(self._image),
+                "done": len(self._file) if collecting else self._offset,
+                "reason": self.reason,
+            }
+        )
+
+
+def _refusal(answer: Answer) -> str:
+    assert answer.status is not None
+    verdict = VERDICT.fullmatch(answer.detail)
+    if verdict and int(verdict[1]) in set(Verdict):
+        return VERDICT_WORDS[Verdict(int(verdict[1]))]
+    return f"{answer.status.name.lower().replace('_', ' ')}{': ' if answer.detail else ''}{answer.detail}"

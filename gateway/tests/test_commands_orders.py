@@ -1,0 +1,233 @@
+"""Orders: what Makai asks of the Box itself, and firmware by pieces, against a Box that misbehaves."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opq_gateway.commands.box_line import Answer, Done
+from opq_gateway.commands.orders import Orders
+from opq_gateway.commands.update import MOST_BYTES
+from opq_proto.firmware_image import Slot, make_image, pack_bundle
+from opq_proto.link_messages import Operation, Status
+
+IMAGES = {
+    slot: make_image(bytes([slot]) * size, hardware="opqbox", version=0x10000, slot=slot, sign=None)
+    for slot, size in ((Slot.A, 3000), (Slot.B, 4100))
+}
+
+
+@dataclass
+class Box:
+    """The far end: answers at once, as told."""
+
+    open: bool = True
+    said: list[tuple[Operation, str]] = field(default_factory=list)
+    slot: str = "B"
+    flash: bytearray = field(default_factory=bytearray)
+    silent: int = 0
+    """So many pieces get no answer."""
+    busy: int = 0
+    refuse: Answer | None = None
+
+    def ask(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
+        self.said.append((operation, argument))
+        if self.open:
+            done(self.refuse or self._answer(operation, argument))
+        return self.open
+
+    def _answer(self, operation: Operation, argument: str) -> Answer:
+        if operation is Operation.UPDATE_BEGIN:
+            return Answer(Status.DONE, self.slot)
+        if operation is Operation.GET_SETTINGS:
+            return Answer(Status.DONE, "", (("gain", "1"), ("led", "on")))
+        if operation is Operation.PUT_SETTING and argument.startswith("no"):
+            return Answer(Status.BAD_ARGUMENT, "no setting no")
+        return Answer(Status.DONE)
+
+    def ask_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
+        if not self.open:
+            return False
+        if self.silent:
+            self.silent -= 1
+            done(Answer(None))
+        elif self.busy:
+            self.busy -= 1
+            done(Answer(Status.BUSY, "erasing"))
+        else:
+            if offset == len(self.flash):
+                self.flash += data
+            done(Answer(Status.DONE, str(len(self.flash))))
+        return True
+
+
+class Bench:
+    """Orders with a Box, a clock and a queue that the test turns by hand."""
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self.now_s = 0.0
+        self.waiting: list[Callable[[], None]] = []
+        self.orders = Orders(box, self.later, lambda: 1_700_000_000_123_456_789)
+
+    def later(self, do: Callable[[], None]) -> bool:
+        self.waiting.append(do)
+        return True
+
+    def turn(self, seconds: float) -> None:
+        end = self.now_s + seconds
+        while self.now_s < end:
+            while self.waiting:
+                self.waiting.pop(0)()
+            self.orders.tick(self.now_s)
+            self.now_s += 0.25
+        while self.waiting:
+            self.waiting.pop(0)()
+
+    def order(self, plugin: str, message: str = "") -> tuple[bool, str]:
+        replies: list[tuple[bool, str]] = []
+        assert self.orders.take(plugin, message, lambda ok, detail: replies.append((ok, detail)))
+        self.turn(0.25)
+        [reply] = replies
+        return reply
+
+    def collect(self, file: bytes) -> None:
+        assert self.order("opq-update", f"begin {len(file)} {hashlib.sha256(file).hexdigest()}") == (
+            True,
+            "0",
+        )
+        for at in range(0, len(file), 700):
+            piece = base64.b64encode(file[at : at + 700]).decode()
+            assert self.order("opq-update", f"data {at} {piece}")[0]
+
+    @property
+    def status(self) -> dict[str, object]:
+        ok, detail = self.order("opq-update", "status")
+        assert ok
+        return json.loads(detail)
+
+
+def test_a_reset_a_time_and_settings_reach_the_box() -> None:
+    bench = Bench(Box())
+    assert bench.order("opq-reset") == (True, "")
+    assert bench.order("opq-time") == (True, "")
+    assert bench.order("opq-time", "1700000000999") == (True, "")
+    assert bench.order("opq-settings", "led=off") == (True, "")
+    assert json.loads(bench.order("opq-settings")[1]) == {"gain": "1", "led": "on"}
+    assert bench.box.said == [
+        (Operation.RESET, ""),
+        (Operation.SYNC_TIME, "1700000000123"),
+        (Operation.SYNC_TIME, "1700000000999"),
+        (Operation.PUT_SETTING, "led=off"),
+        (Operation.GET_SETTINGS, ""),
+    ]
+
+
+def test_a_refusal_says_what_the_box_said() -> None:
+    bench = Bench(Box())
+    assert bench.order("opq-settings", "nosuch=1") == (False, "bad argument: no setting no")
+    assert not bench.order("opq-time", "tomorrow")[0] and not bench.order("opq-settings", "led")[0]
+    bench.box.refuse = Answer(None)
+    assert bench.order("opq-reset") == (False, "no answer of the Box within 3 s")
+    bench.box.open = False
+    assert not bench.order("opq-reset")[0]
+
+
+def test_another_plugins_name_is_no_order() -> None:
+    assert not Bench(Box()).orders.take("VRMS Plugin", "", lambda ok, detail: None)
+
+
+def test_the_image_of_the_slot_that_the_box_wants_reaches_it_whole() -> None:
+    bench = Bench(Box(silent=3, busy=4))
+    bench.collect(pack_bundle(IMAGES))
+    assert bench.order("opq-update", "install") == (True, "erasing")
+    bench.turn(20)
+    assert bytes(bench.box.flash) == IMAGES[Slot.B]
+    assert bench.status["state"] == "restarting" and bench.box.said[-1][0] is Operation.UPDATE_END
+
+
+def test_progress_is_told_while_the_box_is_written() -> None:
+    bench = Bench(Box(silent=1))
+    bench.collect(pack_bundle(IMAGES))
+    bench.order("opq-update", "install")
+    assert bench.status == {"state": "sending", "bytes": len(IMAGES[Slot.B]), "done": 0, "reason": ""}
+    assert not bench.order("opq-update", f"begin 10 {'0' * 64}")[0]  # one at a time
+
+
+def test_a_piece_that_comes_twice_or_too_early_is_answered_with_what_is_wanted() -> None:
+    bench = Bench(Box())
+    bench.order("opq-update", f"begin 10 {'0' * 64}")
+    assert bench.order("opq-update", "data 0 AAAA") == (True, "3")
+    assert bench.order("opq-update", "data 0 AAAA") == (True, "3")
+    assert bench.order("opq-update", "data 6 AAAA") == (True, "3")
+    assert bench.order("opq-update", "data 3 AAAAAAAAAAAAAAAA") == (
+        False,
+        "more than the 10 bytes that were announced",
+    )
+
+
+def test_a_damaged_file_is_never_sent() -> None:
+    bench = Bench(Box())
+    file = pack_bundle(IMAGES)
+    bench.collect(
+        file[:-1] + bytes([file[-1] ^ 1])
+    )  # sha256 is of what was sent: the bundle itself is judged
+    ok, detail = bench.order("opq-update", "install")
+    assert not ok or detail == "erasing"
+    bench = Bench(Box())
+    bench.order("opq-update", f"begin 3 {'0' * 64}")
+    bench.order("opq-update", "data 0 AAAA")
+    assert bench.order("opq-update", "install") == (False, "SHA-256 differs: begin again")
+    assert bench.box.said == []
+
+
+def test_a_box_that_goes_away_ends_the_update_with_the_reason() -> None:
+    bench = Bench(Box())
+    bench.collect(pack_bundle(IMAGES))
+    bench.box.open = False
+    bench.order("opq-update", "install")
+    bench.turn(30)
+    assert bench.status["state"] == "failed" and "port is not open" in str(bench.status["reason"])
+
+
+def test_a_box_that_refuses_the_image_is_told_in_words() -> None:
+    bench = Bench(Box(refuse=Answer(Status.FAILED, "verdict 3")))
+    bench.collect(pack_bundle(IMAGES))
+    bench.order("opq-update", "install")
+    assert (
+        bench.status["state"] == "failed"
+        and bench.status["reason"]
+        and "verdict" not in str(bench.status["reason"])
+    )
+
+
+def test_a_cancelled_update_takes_no_late_answer() -> None:
+    box = Box()
+    bench = Bench(box)
+    late: list[Done] = []
+    bench.collect(pack_bundle(IMAGES))
+    box.ask = lambda operation, argument, timeout_s, done: late.append(done) or True  # type: ignore[method-assign]
+    bench.order("opq-update", "install")
+    assert bench.order("opq-update", "cancel") == (True, "cancelled")
+    late[0](Answer(Status.DONE, "A"))
+    bench.turn(1)
+    assert bench.status["state"] == "idle" and not box.flash
+
+
+@given(st.text(max_size=200))
+def test_no_message_breaks_an_update(message: str) -> None:
+    bench = Bench(Box())
+    for word in ("", "begin ", "data ", "data 0 ", "begin 5 "):
+        bench.order("opq-update", word + message)
+        bench.order("opq-settings", message)
+    assert bench.status["state"] in ("idle", "collecting")
+
+
+@pytest.mark.parametrize("size", ["0", str(MOST_BYTES + 1), "99999999999", "-1", "x"])
+def test_a_size_that_cannot_be_is_refused(size: str) -> None:
+    assert not Bench(Box()).order("opq-update", f"begin {size} {'0' * 64}")[0]

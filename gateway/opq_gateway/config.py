@@ -178,7 +178,7 @@ class BoxPort:
 
 @configuration.section
 class Config:
-    """All of it."""
+    """Configuration of the gateway; `opq-tools config check FILE` says what is wrong with one."""
 
     box: Annotated[tuple[BoxPort, ...], Field(description="one [[box]] table per Box")]
     data_dir: Annotated[

@@ -29,6 +29,7 @@ COMMANDS = {
     "flash": ("opq_tools.flash", "Firmware onto a chip or a Box: ROM, USB, probe, or in place."),
     "hil": ("opq_tools.hil", "The real firmware in an emulator or on a board, scenario by scenario."),
     "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
+    "config": ("opq_tools.config_check", "Is a configuration file right? All problems at once."),
 }
 """Name -> the module whose `command` it is, and its line in the list."""
 
@@ -103,6 +104,7 @@ EXTRAS_OF_COMMAND = {
     "flash": ("flash",),
     "hil": ("hil", "firmware"),
     "bench": ("cloud", "hil"),
+    "config": ("cloud", "gateway"),
 }
 """All that a command needs, so that nobody installs one after the other; `hil` holds `gateway`."""
 SHARED = frozenset(

@@ -1,0 +1,125 @@
+"""Surroundings: what a configuration names and the machine must have, looked at without starting anything."""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from opq_gateway.config import Config, data_folder, key_folder
+from opq_proto.errors import KeyFileError
+from opq_proto.keys import read_key_file, read_secret_file
+
+METRICS = frozenset({"rms", "f", "thd", "trans", "rocof", "pst", "unbalance"})
+HARMONICS = frozenset(f"h{order}" for order in range(2, 51))
+WPA_LENGTHS = range(8, 64)
+"""Of a passphrase (IEEE 802.11, J.4.1): the set-up password is the access point's too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something about a key of the configuration; `fatal`: the gateway cannot start, or serves nobody."""
+
+    key: str
+    text: str
+    fatal: bool
+
+
+def look(config: Config) -> tuple[Found, ...]:
+    """Everything that is wrong around `config`; empty: nothing."""
+    return (*_keys(config), *_data(config), *_boxes(config), *_files(config), *_setup(config))
+
+
+def _keys(config: Config) -> Iterator[Found]:
+    keys = key_folder(config)
+    wanted = [(keys.server_public, False), *((keys.box_secret(box.id), True) for box in config.box)]
+    for path, secret in wanted:
+        try:
+            (read_secret_file if secret else read_key_file)(path)
+        except KeyFileError as error:
+            yield Found("keys.folder", str(error), True)
+            continue
+        if secret and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            yield Found("keys.folder", f"{path} can be read by others: chmod 600", False)
+
+
+def _data(config: Config) -> Iterator[Found]:
+    folder = data_folder(config)
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        yield Found("data_dir", f"{there} cannot be written by this user", True)
+
+
+def _boxes(config: Config) -> Iterator[Found]:
+    ids = {box.id for box in config.box}
+    for index, box in enumerate(config.box):
+        if "://" in box.port:
+            continue
+        if not Path(box.port).exists():
+            yield Found(f"box[{index}].port", f"{box.port} is not there now; it is waited for", False)
+        elif not os.access(box.port, os.R_OK | os.W_OK):
+            text = f"{box.port} cannot be opened by this user; is it in the group dialout?"
+            yield Found(f"box[{index}].port", text, False)
+        elif box.port.startswith(("/dev/ttyACM", "/dev/ttyUSB")):
+            text = f"{box.port} changes when another is plugged in; /dev/serial/by-id/... does not"
+            yield Found(f"box[{index}].port", text, False)
+    for index, group in enumerate(config.group):
+        strangers = sorted(set(group.boxes) - ids)
+        if strangers:
+            yield Found(f"group[{index}].boxes", f"no [[box]] has the id {', '.join(strangers)}", True)
+        if len(set(group.boxes)) < len(group.boxes):
+            yield Found(f"group[{index}].boxes", "names a Box twice; want three", True)
+    unknown = sorted(set(config.uplink.send) - METRICS - HARMONICS)
+    if unknown:
+        text = f"{', '.join(unknown)}: no such metric; there are {', '.join(sorted(METRICS))}, h2 .. h50"
+        yield Found("uplink.send", text, True)
+
+
+def _files(config: Config) -> Iterator[Found]:
+    if config.mqtt.host is not None:
+        for key, path in (
+            ("mqtt.password_file", config.mqtt.password_file),
+            ("mqtt.ca_file", config.mqtt.ca_file),
+        ):
+            if path is not None and not os.access(path, os.R_OK):
+                yield Found(key, f"{path} cannot be read", True)
+    fails = config.power.fail_input
+    if fails is not None and not os.access(fails, os.R_OK):
+        yield Found(
+            "power.fail_input", f"{fails} cannot be read now; until it can, power counts as good", False
+        )
+
+
+def _setup(config: Config) -> Iterator[Found]:
+    setup = config.setup
+    if setup.endpoint is None:
+        if setup.wifi:
+            yield Found("setup.wifi", "without setup.endpoint nobody could use the access point", True)
+        return
+    if setup.password_file is None:
+        host = setup.endpoint.rpartition(":")[0]
+        if setup.wifi or not host.startswith("127."):
+            text = "missing: beyond loopback the page wants a password, and the access point a key"
+            yield Found("setup.password_file", text, True)
+        return
+    try:
+        password = read_password(setup.password_file)
+    except OSError as error:
+        yield Found("setup.password_file", f"{setup.password_file}: {error.strerror}", True)
+        return
+    if len(password.encode()) not in WPA_LENGTHS:
+        yield Found(
+            "setup.password_file", "want 8 to 63 characters, as it is the access point's key too", True
+        )
+    elif setup.password_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Found("setup.password_file", f"{setup.password_file} can be read by others: chmod 600", False)
+
+
+def read_password(path: Path) -> str:
+    """The first line of a password file, without its end.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    text = path.read_bytes().decode("utf-8", "replace")
+    return text.splitlines()[0] if text else ""

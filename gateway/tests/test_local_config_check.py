@@ -1,0 +1,124 @@
+"""`opq-tools config check`: gateway, cloud and original files; all problems at once, exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from opq_proto.keys import KeyFolder
+from opq_tools.config_check import command
+
+
+def check(*arguments: object) -> Result:
+    return CliRunner().invoke(command, ["check", *map(str, arguments)])
+
+
+def gateway_file(folder: Path, more: str = "") -> Path:
+    path = folder / "gateway.toml"
+    path.write_text(f'data_dir = "{folder}"\n[[box]]\nid = "1"\nport = "socket://box:7"\n{more}')
+    return path
+
+
+@pytest.fixture
+def curve(tmp_path: Path) -> KeyFolder:
+    folder = KeyFolder(tmp_path / "curve")
+    folder.create(True, ["1"])
+    return folder
+
+
+def test_a_right_file_is_fine(tmp_path: Path, curve: KeyFolder) -> None:
+    path = gateway_file(tmp_path)
+    told = check(path)
+    assert (told.exit_code, told.stdout) == (0, f"{path}: fine (gateway)\n")
+
+
+def test_all_that_the_machine_lacks_is_told_at_once_and_nothing_is_made(tmp_path: Path) -> None:
+    more = '[uplink]\nsend = ["rms", "volts"]\n[setup]\nendpoint = "0.0.0.0:8888"\n'
+    more += (
+        '[[group]]\nname = "hall"\nboxes = ["1", "2", "3"]\n[mqtt]\nhost = "h"\npassword_file = "/no/such"\n'
+    )
+    told = check("--json", gateway_file(tmp_path, more))
+    document = json.loads(told.stdout)
+    assert told.exit_code == 1 and document["ok"] is False and document["kind"] == "gateway"
+    assert {problem["key"] for problem in document["problems"]} == {
+        "keys.folder",
+        "uplink.send",
+        "setup.password_file",
+        "group[0].boxes",
+        "mqtt.password_file",
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gateway.toml"]
+
+
+def test_an_absent_port_and_a_key_file_that_others_can_read_are_notes(
+    tmp_path: Path, curve: KeyFolder
+) -> None:
+    path = gateway_file(tmp_path)
+    path.write_text(path.read_text().replace("socket://box:7", "/dev/serial/by-id/usb-none"))
+    curve.box_secret("1").chmod(0o644)
+    told = check(path)
+    assert told.exit_code == 0 and "fine" in told.stdout
+    assert "chmod 600" in told.stdout and "it is waited for" in told.stdout
+
+
+def test_wrong_keys_and_values_end_with_two(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text('ring_hour = 3\n[[box]]\nid = "01"\nport = "p"\n')
+    told = check(path)
+    assert told.exit_code == 2 and told.stdout == ""
+    assert 'did you mean "ring_hours"?' in told.stderr and "box[0].id" in told.stderr
+    as_json = check("--json", path)
+    assert as_json.exit_code == 2
+    assert {item["key"] for item in json.loads(as_json.stdout)["problems"]} == {"ring_hour", "box[0].id"}
+    assert check(tmp_path / "none.toml").exit_code == 2
+    assert check().exit_code == 2
+
+
+def test_the_samples_are_right_files(tmp_path: Path, curve: KeyFolder) -> None:
+    sample = check("--sample").stdout
+    assert "# # number of the Box" in sample
+    opened = sample.replace("# [[box]]", '[[box]]\nid = "1"\nport = "socket://box:7"\n# ')
+    path = tmp_path / "gateway.toml"
+    path.write_text(opened)
+    told = check("--data-dir", tmp_path, path)
+    assert (told.exit_code, told.stdout) == (0, f"{path}: fine (gateway)\n"), told.output
+    cloud = tmp_path / "cloud.toml"
+    cloud.write_text(check("--sample", "cloud").stdout)
+    assert check(cloud).stdout == f"{cloud}: fine (cloud)\n"
+
+
+def test_an_original_boxs_file_is_told_as_ours_without_its_keys(tmp_path: Path) -> None:
+    path = tmp_path / "triggering.json"
+    document = {
+        "cmd_sub_ep": "tcp://opq:8194",
+        "trg_push_ep": "tcp://opq:9880",
+        "box_secret_key": "do-not-print",
+        "box_id": 3,
+        "windows_per_measurements": 60,
+        "windows_in_storage_buffer": 3000,
+        "frobnicate": 1,
+    }
+    path.write_text(json.dumps(document))
+    told = check(path)
+    assert told.exit_code == 0 and "fine (original Box)" in told.stdout
+    assert '-> uplink.trigger_endpoint = "tcp://opq:9880"' in told.stdout
+    assert '-> box.id = "3"' in told.stdout and "measurement_cycles = 60" in told.stdout
+    assert "do-not-print" not in told.output and "not known" in told.stdout
+
+
+def test_an_original_services_file_is_known_by_its_keys(tmp_path: Path) -> None:
+    path = tmp_path / "triggering_broker.json"
+    path.write_text(json.dumps({"interface": "tcp://*:9880", "backend": "tcp://*:9881"}))
+    told = check(path)
+    assert (told.exit_code, told.stdout) == (0, f"{path}: fine (original triggering broker)\n")
+
+
+def test_a_set_up_password_is_long_enough_for_the_access_point(tmp_path: Path, curve: KeyFolder) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("short\n")
+    secret.chmod(0o600)
+    path = gateway_file(tmp_path, f'[setup]\nendpoint = "0.0.0.0:1"\npassword_file = "{secret}"\n')
+    assert "8 to 63" in check(path).stdout
+    secret.write_text("long enough\n")
+    assert check(path).exit_code == 0

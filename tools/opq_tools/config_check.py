@@ -1,0 +1,120 @@
+"""`opq-tools config`: is a configuration file right, before anything is started with it."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from opq_gateway.local.surroundings import Found
+from opq_proto import log
+from opq_proto.config import read_document
+from opq_proto.config_sample import sample_toml
+from opq_proto.errors import ConfigError
+from opq_tools.config_kinds import Checked, check, kind_of
+
+SAMPLES = ("gateway", "cloud")
+
+
+@click.group("config")
+def command() -> None:
+    """Configuration files of gateway and cloud.
+
+    Example: opq-tools config check gateway.toml
+    """
+
+
+@command.command("check")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--kind", type=click.Choice(SAMPLES), help="Whose file it is; default: known by its keys.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="As its service will get it."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option(
+    "--sample",
+    type=click.Choice(SAMPLES),
+    is_flag=False,
+    flag_value="gateway",
+    help="Print a file with every key, its meaning, range and default: gateway or cloud.",
+)
+def check_command(
+    file: Path | None, kind: str | None, data_dir: Path | None, as_json: bool, sample: str | None
+) -> None:
+    """Say everything that is wrong with FILE (TOML or JSON, ours or the original's), and start nothing.
+
+    Looks at keys and values, and at what the machine must have: key files, ports, a folder to write
+    in. Exit code 0: fine; 1: right in itself, but this machine lacks something; 2: wrong.
+
+    Example: opq-tools config check gateway.toml; opq-tools config check --sample > gateway.toml
+    """
+    log.configure("opq-tools")
+    if sample is not None:
+        click.echo(_sample(sample), nl=False)
+        return
+    if file is None:
+        raise click.UsageError("FILE is missing; an example: opq-tools config check gateway.toml")
+    try:
+        document = read_document(file)
+        checked = check(file, document, kind or kind_of(document), data_dir)
+    except ConfigError as error:
+        _tell_error(file, error, as_json)
+        sys.exit(error.exit_code)
+    if as_json:
+        click.echo(json.dumps(_document(file, checked.kind, checked.problems, checked.notes)))
+    else:
+        _tell(file, checked)
+    sys.exit(1 if checked.problems else 0)
+
+
+def _sample(which: str) -> str:
+    if which == "cloud":
+        from opq_cloud.config import CloudConfig
+
+        return sample_toml(CloudConfig)
+    from opq_gateway.config import Config
+
+    return sample_toml(Config)
+
+
+def _tell(file: Path, checked: Checked) -> None:
+    if checked.problems:
+        count = "1 problem" if len(checked.problems) == 1 else f"{len(checked.problems)} problems"
+        click.echo(f"{file}: {count} ({checked.kind})")
+    else:
+        click.echo(f"{file}: fine ({checked.kind})")
+    found = [*checked.problems, *checked.notes]
+    width = max((len(item.key) for item in found), default=0) + 2
+    for item in checked.problems:
+        click.echo(f"  {item.key.ljust(width)}{item.text}")
+    for item in checked.notes:
+        click.echo(f"  {item.key.ljust(width)}{item.text}")
+
+
+def _tell_error(file: Path, error: ConfigError, as_json: bool) -> None:
+    if not as_json:
+        click.echo(f"opq-tools: {error}", err=True)
+        return
+    head, *lines = str(error).splitlines()
+    problems = []
+    for line in lines or [head]:
+        key, _, text = re.sub(r"\s{2,}", "\t", line.strip()).partition("\t")
+        problems.append(Found(key if text else "", text or key, True))
+    click.echo(json.dumps(_document(file, None, tuple(problems), ())))
+
+
+def _document(
+    file: Path, kind: str | None, problems: tuple[Found, ...], notes: tuple[Found, ...]
+) -> dict[str, Any]:
+    def listed(items: tuple[Found, ...]) -> list[dict[str, str]]:
+        return [{"key": item.key, "text": item.text} for item in items]
+
+    return {
+        "file": str(file),
+        "kind": kind,
+        "ok": not problems,
+        "problems": listed(problems),
+        "notes": listed(notes),
+    }

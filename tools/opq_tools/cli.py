@@ -27,6 +27,7 @@ COMMANDS = {
     "sign": ("opq_tools.sign", "Sign firmware, or any file in the original's form."),
     "verify": ("opq_tools.verify", "Check a signature of firmware or of any file."),
     "flash": ("opq_tools.flash", "Firmware onto a chip or a Box: ROM, USB, probe, or in place."),
+    "box": ("opq_tools.box", "Ask a Box: info, settings, reset, time, measurement rate, firmware."),
     "hil": ("opq_tools.hil", "The real firmware in an emulator or on a board, scenario by scenario."),
     "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
     "config": ("opq_tools.config_check", "Is a configuration file right? All problems at once."),

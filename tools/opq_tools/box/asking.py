@@ -1,0 +1,90 @@
+"""Asking: one client of the acquisition broker; commands to it, answers back from it (opq-interop A.6)."""
+
+import time
+import uuid
+from types import TracebackType
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from opq_proto.errors import FrameError, OpqError
+from opq_proto.wire import Response, command_from_wire, response_from_wire
+
+CONNECT_S = 5.0
+SETTLE_S = 0.2
+"""For the subscription to arrive behind the handshake: an answer that comes before it is not heard."""
+
+
+class UnansweredError(OpqError):
+    """No broker, or no Box behind it."""
+
+
+class Asking:
+    """A `with` block in which Boxes can be asked; one command at a time."""
+
+    def __init__(self, command_endpoint: str, answer_endpoint: str) -> None:
+        self._endpoints = command_endpoint, answer_endpoint
+        self.identity = f"opqtools{uuid.uuid4().hex}"  # no underscore: those have three parts (A.6)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+
+    def __enter__(self) -> "Asking":
+        """Connect.
+
+        Raises:
+            UnansweredError: nobody listens there.
+        """
+        to, back = self._endpoints
+        self._commands = self._context.socket(zmq.PUSH)
+        self._answers = self._context.socket(zmq.SUB)
+        for socket in (self._commands, self._answers):
+            socket.linger = 0
+        self._answers.subscribe(self.identity.encode())
+        try:
+            for socket, endpoint in ((self._commands, to), (self._answers, back)):
+                _connect(socket, endpoint)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        time.sleep(SETTLE_S)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._context.destroy(linger=0)
+
+    def ask(self, command: bytes, timeout_s: float) -> Response:
+        """Send a Command (made with `identity`) and wait for its answer's header.
+
+        Raises:
+            UnansweredError: none came in time.
+        """
+        self._commands.send(command)
+        end = time.monotonic() + timeout_s
+        while (left_s := end - time.monotonic()) > 0:
+            if not self._answers.poll(round(left_s * 1000) + 1):
+                break
+            frames = self._answers.recv_multipart()
+            try:
+                return response_from_wire(frames[1])
+            except (FrameError, IndexError):
+                continue
+        box_id = command_from_wire(command).box_id
+        raise UnansweredError(
+            f"Box {box_id} does not answer within {timeout_s:g} s; is its gateway connected? "
+            f"Asked at {self._endpoints[0]}"
+        )
+
+
+def _connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+    monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    try:
+        socket.connect(endpoint)
+        if not monitor.poll(round(CONNECT_S * 1000)):
+            raise UnansweredError(f"no acquisition broker at {endpoint}; is Makai running?")
+        recv_monitor_message(monitor)
+    except zmq.ZMQError as error:
+        raise UnansweredError(f"{endpoint}: {error.strerror}") from error
+    finally:
+        socket.disable_monitor()
+        monitor.close(linger=0)

@@ -1,0 +1,160 @@
+"""`opq-tools box`: what people type."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from opq_proto.errors import OpqError
+from opq_proto.ports import endpoint
+from opq_proto.wire import info_command, plugin_command, rate_command
+from opq_tools.box.asking import Asking
+from opq_tools.box.updating import update
+from opq_tools.progress import shown_progress
+
+TIMEOUT_S = 5.0
+TRIAL = "The Box has all of it and starts it on trial; it goes back to the old one by itself without health."
+
+
+class RefusedError(OpqError):
+    """The Box or its gateway said no."""
+
+
+@click.group("box")
+@click.option("--commands", metavar="URL", help="Broker's commands.  [default: tcp://127.0.0.1:9884]")
+@click.option("--answers", metavar="URL", help="Broker's answers.  [default: tcp://127.0.0.1:9899]")
+@click.option("--port-offset", type=int, default=0, help="Of the running system.")
+@click.option("--timeout-s", type=click.FloatRange(0.1, 600), default=TIMEOUT_S, show_default=True)
+@click.pass_context
+def command(
+    context: click.Context, commands: str | None, answers: str | None, port_offset: int, timeout_s: float
+) -> None:
+    """Ask a Box something, through Makai and its gateway.
+
+    \b
+    Examples: opq-tools box info 1
+              opq-tools box settings 1 led=off
+              opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
+    """
+    to = commands or endpoint("command_backend", port_offset)
+    back = answers or endpoint("response_backend", port_offset)
+    context.obj = (to, back, timeout_s)
+
+
+def _number(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    if not (text.isascii() and text.isdigit()) or int(text[:11]) >= 2**31:
+        raise click.BadParameter(f"{text!r} is no Box; want its number, 0 to {2**31 - 1}")
+    return str(int(text))
+
+
+box_argument = click.argument("box_id", metavar="BOX", callback=_number)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+@command.command()
+@box_argument
+@json_option
+@click.pass_obj
+def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None:
+    """Who it is: addresses, uptime, gain, key, measurement rate."""
+    with _asking(connection) as (asking, timeout_s):
+        found = asking.ask(info_command(box_id, asking.identity), timeout_s).info_response
+    _tell({field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields}, as_json)
+
+
+@command.command()
+@box_argument
+@click.argument("cycles", type=click.IntRange(1, 600))
+@json_option
+@click.pass_obj
+def rate(connection: tuple[str, str, float], box_id: str, cycles: int, as_json: bool) -> None:
+    """Set the CYCLES per Measurement, until the gateway's next start."""
+    with _asking(connection) as (asking, timeout_s):
+        answer = asking.ask(rate_command(box_id, cycles, asking.identity), timeout_s)
+    _tell({"old_cycles": answer.message_rate_reponse.old_rate_cycles, "cycles": cycles}, as_json)
+
+
+@command.command()
+@box_argument
+@click.argument("assignment", required=False, metavar="[KEY=VALUE]")
+@json_option
+@click.pass_obj
+def settings(connection: tuple[str, str, float], box_id: str, assignment: str | None, as_json: bool) -> None:
+    """Show its settings, or change one; it keeps them in flash."""
+    said = _order(connection, box_id, "opq-settings", assignment or "")
+    if assignment is None:
+        _tell(json.loads(said), as_json)
+    else:
+        _tell({"set": assignment}, as_json)
+
+
+@command.command()
+@box_argument
+@click.pass_obj
+def reset(connection: tuple[str, str, float], box_id: str) -> None:
+    """Restart it."""
+    _order(connection, box_id, "opq-reset", "")
+
+
+@command.command()
+@box_argument
+@click.argument("utc_ms", required=False, type=click.IntRange(0))
+@click.pass_obj
+def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None) -> None:
+    """Tell it the time (UTC_MS, or its gateway's); a Box with GPS keeps its own."""
+    said = _order(connection, box_id, "opq-time", "" if utc_ms is None else str(utc_ms))
+    if said:
+        click.echo(said, err=True)
+
+
+@command.command("update")
+@box_argument
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+@click.pass_obj
+def update_command(connection: tuple[str, str, float], box_id: str, file: Path, as_json: bool) -> None:
+    """Put the firmware FILE (.opqfw) into it while it samples; the Box checks the signature itself."""
+    with _asking(connection) as (asking, timeout_s), shown_progress(f"Box {box_id}", 1000) as bar:
+        state = update(asking, box_id, file, timeout_s, _permille(bar))
+    _tell({"state": state}, as_json)
+    if not as_json:
+        click.echo(TRIAL)
+
+
+def _permille(bar: Callable[[int], None]) -> Callable[[str, int, int], None]:
+    """The way to the gateway is the first tenth."""
+
+    def show(state: str, done: int, in_all: int) -> None:
+        share = done / in_all if in_all else 1.0
+        bar(round(100 * share) if state == "to the gateway" else 100 + round(900 * share))
+
+    return show
+
+
+@contextmanager
+def _asking(connection: tuple[str, str, float]) -> Iterator[tuple[Asking, float]]:
+    to, back, timeout_s = connection
+    with Asking(to, back) as asking:
+        yield asking, timeout_s
+
+
+def _order(connection: tuple[str, str, float], box_id: str, plugin: str, message: str) -> str:
+    with _asking(connection) as (asking, timeout_s):
+        answer = asking.ask(plugin_command(box_id, plugin, message, asking.identity), timeout_s)
+    told = answer.command_to_plugin_response
+    if not told.ok:
+        raise RefusedError(f"Box {box_id}: {told.detail or 'refused'}")
+    if not told.HasField("detail"):
+        raise RefusedError(f"Box {box_id} is an original one: it answers yes to everything, and does nothing")
+    return told.detail
+
+
+def _tell(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for key, value in facts.items():
+        click.echo(f"{key:24} {str(value).strip()}")

@@ -8,6 +8,7 @@ command desk (one thread)  <---------- commands -------------  uplink (one threa
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,10 @@ from opq_gateway.commands.desk import Commands, Desk
 from opq_gateway.config import BoxPort, Config, box_folder, data_folder, key_folder
 from opq_gateway.counters import Counters
 from opq_gateway.local.health import HealthServer
+from opq_gateway.local.heartbeats import Heartbeats
+from opq_gateway.local.notify import Notifier
+from opq_gateway.local.power import PowerFail
+from opq_gateway.local.watchdog import Watchdog
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.ports import SerialSide
@@ -53,6 +58,7 @@ class Gateway:
         self._pairs = {box.id: read_secret_file(keys.box_secret(box.id)) for box in config.box}
         self.counters = {box.id: Counters() for box in config.box}
         self.statuses = {box.id: Status(box.id, config.measurement_cycles) for box in config.box}
+        self.heartbeats = Heartbeats()
         self._log = log.get(service="gateway")
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
@@ -64,16 +70,19 @@ class Gateway:
         """
         assert self.config.health_endpoint is not None
         lock = _lock(data_folder(self.config))
+        power = PowerFail(self.config.power, stop.set)
         try:
             health = HealthServer(self.config.health_endpoint, self.statuses, self.counters)
             try:
-                self._serve(stop, ready)
+                with power.signal_caught():
+                    self._serve(stop, ready, power)
             finally:
                 health.close()
         finally:
             os.close(lock)
+        power.after_end()
 
-    def _serve(self, stop: threading.Event, ready: threading.Event | None) -> None:
+    def _serve(self, stop: threading.Event, ready: threading.Event | None, power: PowerFail) -> None:
         uplink_config = self.config.uplink
         endpoints = Endpoints(
             uplink_config.trigger_endpoint or "",
@@ -93,10 +102,16 @@ class Gateway:
             self._thread("commands", first, commands.run, outputs_stop),
             self._thread("uplink", first, uplink.run, outputs_stop),
         ]
+        notifier = Notifier()
+        watchdog = Watchdog(notifier, self.heartbeats, self._in_words)
+        self._thread("power", first, power.run, stop)
+        self._thread("watchdog", first, watchdog.run, stop)
         self._log.info("gateway.started", boxes=[box.id for box in self.config.box])
+        notifier.ready()
         if ready is not None:
             ready.set()
         stop.wait()
+        notifier.stopping()
         for thread in serial:
             thread.join(STOP_S)
         outputs_stop.set()
@@ -144,16 +159,27 @@ class Gateway:
 
         return partial(side.run, intake), close
 
+    def _in_words(self) -> str:
+        """One line for the service manager."""
+        problems = [
+            f"Box {status.box_id}: {problem}"
+            for status in self.statuses.values()
+            if (problem := status.problem(time.monotonic())) is not None
+        ]
+        return "; ".join(problems) or f"{len(self.statuses)} Boxes well"
+
     def _thread(
         self, name: str, box_id: str, run: Callable[[threading.Event], None], stop: threading.Event
     ) -> threading.Thread:
         """Start `run` in a thread; what it throws is counted and logged, then it runs again."""
+        beat = self.heartbeats.beat(name, stop)
 
         def runner() -> None:
             while not stop.is_set():
                 try:
-                    run(stop)
+                    run(beat)
                 except Exception:
+                    beat.stumbled()
                     self.counters[box_id].add("failures")
                     self._log.exception("thread.failed", thread=name, box_id=box_id)
                     stop.wait(RESTART_S)

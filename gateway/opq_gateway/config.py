@@ -104,6 +104,9 @@ class Phasors:
     reports_per_s: Annotated[int, Field(ge=1, le=120, description="reports a second")] = 10
     pmu_class: Annotated[str, Field(description="P (fast) or M (accurate)", pattern="^[PM]$")] = "P"
     id_code: Annotated[int, Field(ge=1, le=65534, description="of the stream; a Box's is its id")] = 7734
+    wait_s: Annotated[
+        float, Field(ge=0, le=10, description="a frame waits at most so long for a Box that is late")
+    ] = 1.0
 
 
 @configuration.section

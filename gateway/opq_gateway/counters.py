@@ -31,6 +31,8 @@ MEANING = MappingProxyType(
         "log_lines": "log lines of the Box",
         "log_lines_untold": "of these, those left out of the gateway's own log: too many at once",
         "crossings": "limit crossings told by the Box",
+        "crossing_limits_refused": "starts of the Box at which it did not take the limits",
+        "time_steps": "steps of a run's time by more than 1 ms: a better clock was found",
         # reassembly
         "resend_asked": "requests to the Box to send samples again",
         "samples_recovered": "missing samples that a Resend brought back",
@@ -46,6 +48,11 @@ MEANING = MappingProxyType(
         # measurements
         "samples": "samples measured, in order",
         "measurements": "measurements made",
+        "values": "rows of measured values: windows, 3 s, 10 s, 10 min, 2 h",
+        "unmeasured_samples": "samples that came too fast to be measured, or before a hello; the ring has them",
+        "fallback_measurements": "measurements made of the Box's own figures where samples are missing",
+        "backfilled_samples": "samples measured from the ring after a restart",
+        "ledger_failed": "times the disk did not take measured values",
         "sequences_failed": "measurements sent without a sequence: the disk could not reserve one",
         "box_figures_checked": "the Box's own figures compared with ours",
         "box_figures_differ": "of these, those that differed by more than the tolerance",
@@ -68,6 +75,17 @@ MEANING = MappingProxyType(
         "acknowledgements": "opq-ack messages received",
         "orders_done": "orders to the Box (reset, time, settings, update) that it carried out",
         "orders_refused": "orders that it, or the gateway, did not carry out",
+        # synchrophasors; what is not one Box's stands with the first Box
+        "phasors_late": "phasors that came after their frame had left",
+        "phasors_off_axis": "phasors more than 5 s beside those of the Box with the best time, left out",
+        "phasors_absent": "data frames that left without a phasor of this Box",
+        "phasors_missed": "phasors dropped: the stream's thread was too slow",
+        "phasor_frames": "data frames made",
+        "phasor_clients": "PMU clients that connected",
+        "phasor_clients_refused": "PMU clients beyond the most at once",
+        "phasor_clients_too_slow": "PMU clients cut off: they read too slowly",
+        "phasor_orders_ignored": "frames of PMU clients that ask for nothing known, or of another stream",
+        "phasor_orders_malformed": "runs of bytes of PMU clients that are no frame",
         "failures": "exceptions caught by the runner; the log has the traceback",
     }
 )

@@ -1,0 +1,110 @@
+"""Alignment: phasors of all Boxes by the instant they are of, on the one axis of UTC; pure.
+
+An instant leaves when every Box that is expected has reported, at the latest `wait_s` after its first phasor
+came. A Box that missed an instant is not waited for until it reports again. What comes for an instant that
+has left is late. The axis is that of the Box with the best time; a Box whose time is off by more than
+`AXIS_NS` beside it (no GPS, clock never set) is left out, lest it carry the stream away.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from opq_gateway.measuring.values import Phasor
+
+AXIS_NS = 5 * 10**9
+FORGOTTEN_S = 5.0
+"""A Box that was silent for so long no longer holds the axis."""
+MOST_PENDING = 1000
+"""Instants that wait at once; 8 s of 120 a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """What was had of one report instant; a Box that is not in `phasors` is absent."""
+
+    t_ns: int
+    phasors: Mapping[str, Phasor]
+
+
+@dataclass(slots=True)
+class _Pending:
+    until_s: float
+    phasors: dict[str, Phasor] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Heard:
+    """The newest phasor of a Box."""
+
+    phasor: Phasor
+    at_s: float
+
+    def rank(self) -> tuple[int, int]:
+        return self.phasor.source, -self.phasor.uncertainty_ns
+
+
+class Alignment:
+    """`count(name, box_id)` is told of what is left out: `phasors_late`, `phasors_off_axis`,
+    `phasors_absent`."""
+
+    def __init__(self, box_ids: Sequence[str], wait_s: float, count: Callable[[str, str], None]) -> None:
+        self._wait_s = wait_s
+        self._count = count
+        self._known = frozenset(box_ids)
+        self._expected: set[str] = set()
+        self._heard: dict[str, _Heard] = {}
+        self._best_id = ""
+        self._pending: dict[int, _Pending] = {}
+        self._left_ns: int | None = None
+
+    def push(self, phasor: Phasor, now_s: float) -> None:
+        """Take in a phasor; `now_s` is monotonic."""
+        box_id = phasor.box_id
+        if box_id not in self._known:
+            return
+        axis_ns = self._axis_ns(phasor, now_s)
+        if abs(phasor.t_ns - axis_ns) > AXIS_NS:
+            self._count("phasors_off_axis", box_id)
+            return
+        if self._left_ns is not None and axis_ns < self._left_ns - AXIS_NS:
+            self._pending.clear()  # the axis itself was set back: what left before is no measure
+            self._left_ns = None
+        self._expected.add(box_id)
+        if self._left_ns is not None and phasor.t_ns <= self._left_ns:
+            self._count("phasors_late", box_id)
+            return
+        pending = self._pending.setdefault(phasor.t_ns, _Pending(now_s + self._wait_s))
+        pending.phasors[box_id] = phasor
+
+    def due(self, now_s: float) -> list[Instant]:
+        """The instants that leave now, in order of time."""
+        found = []
+        for t_ns in sorted(self._pending):
+            pending = self._pending[t_ns]
+            whole = self._expected <= pending.phasors.keys()
+            if not whole and now_s < pending.until_s and len(self._pending) <= MOST_PENDING:
+                break
+            found.append(self._leave(t_ns))
+        return found
+
+    def next_s(self) -> float | None:
+        """When `due` must be asked again though nothing comes; monotonic."""
+        return min((pending.until_s for pending in self._pending.values()), default=None)
+
+    def _leave(self, t_ns: int) -> Instant:
+        phasors = self._pending.pop(t_ns).phasors
+        for box_id in self._known - phasors.keys():
+            self._count("phasors_absent", box_id)
+        self._expected &= phasors.keys()
+        self._left_ns = t_ns
+        return Instant(t_ns, phasors)
+
+    def _axis_ns(self, phasor: Phasor, now_s: float) -> int:
+        """Newest instant of the Box with the best time of those heard lately, `phasor` among them."""
+        heard = _Heard(phasor, now_s)
+        self._heard[phasor.box_id] = heard
+        best = self._heard.get(self._best_id)
+        if best is None or now_s - best.at_s > FORGOTTEN_S or heard.rank() > best.rank():
+            self._best_id = phasor.box_id
+            best = heard
+        return best.phasor.t_ns

@@ -1,0 +1,166 @@
+"""What a stream holds: its PMUs (one per Box) and the configuration frames that tell a client.
+
+Each PMU has one phasor, its voltage, frequency and ROCOF, all in floating point. Every Box is there from the
+beginning, heard or not, so that the layout of data frames never changes.
+
+Source: IEEE C37.118.2-2011, tables 9 to 13. Configuration 3 has no example in annex D and is as public
+parsers of it read it.
+"""
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from opq_gateway.phasors.frames import Frame, Kind, Stamp
+from opq_measure.synchrophasor.filter import PmuClass
+
+NAME_BYTES = 16
+POLAR, FLOAT_PHASORS, FLOAT_ANALOGS, FLOAT_FREQUENCY = 1, 2, 4, 8
+FORMAT = POLAR | FLOAT_PHASORS | FLOAT_ANALOGS | FLOAT_FREQUENCY
+PHASOR_NAME = "V"
+VOLTAGE = 0 << 24
+UNIT = 100_000
+"""1 V in units of 1e-5 V: to be ignored with floats, and harmless to a client that does not ignore it."""
+PHASES = (0b100, 0b101, 0b110)
+"""Phasor component A, B, C of configuration 3, which wants one: A where the Box is in no group of three."""
+ONLY_FRAME = bytes(2)
+"""CONT_IDX: not fragmented."""
+LAST_ID_CODE = 65534
+MOST_STATIONS = 700
+"""A frame has 64 KiB; configuration 3 takes up to 89 bytes per PMU."""
+NOT_TOLD = math.inf
+"""Latitude, longitude, elevation that nobody told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """One Box as a PMU."""
+
+    box_id: str
+    id_code: int
+    nominal_hz: float = 60.0
+    phase: int = 0
+    """0, 1, 2: its place in a group of three."""
+
+    @property
+    def name(self) -> str:
+        return f"Box {self.box_id}"
+
+    @property
+    def fnom(self) -> int:
+        """Bit 0: 1 for 50 Hz, 0 for 60 Hz; the standard knows no other."""
+        return int(self.nominal_hz < 55)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """All of it."""
+
+    id_code: int
+    reports_per_s: int
+    pmu_class: PmuClass
+    latency_s: float
+    """Half of the longest filter: what the estimation itself takes."""
+    stations: tuple[Station, ...]
+    change: int = 0
+    """CFGCNT: how often the configuration changed."""
+
+    @property
+    def time_base(self) -> int:
+        return time_base(self.reports_per_s)
+
+    def instant(self, t_ns: int) -> tuple[int, int]:
+        """Seconds and fraction of the report instant at `t_ns`, which is rounded down to a ns; exact."""
+        seconds, rest_ns = divmod(t_ns, 10**9)
+        number = round(rest_ns * self.reports_per_s / 1e9)
+        return seconds + number // self.reports_per_s, number % self.reports_per_s * (
+            self.time_base // self.reports_per_s
+        )
+
+
+def time_base(reports_per_s: int) -> int:
+    """Parts of a second in which every report instant is a whole number: 1 MHz or a multiple, if it fits."""
+    base = math.lcm(1_000_000, reports_per_s)
+    return base if base < 1 << 24 else reports_per_s * (1_000_000 // reports_per_s)
+
+
+def stations_of(box_ids: Sequence[str], phases: Mapping[str, int]) -> tuple[Station, ...]:
+    """A Box's id code is its id; one that is no id code gets the highest that is free."""
+    taken = {int(box_id) for box_id in box_ids if _fits(box_id)}
+    free = (code for code in range(LAST_ID_CODE, 0, -1) if code not in taken)
+    return tuple(
+        Station(box_id, int(box_id) if _fits(box_id) else next(free), phase=phases.get(box_id, 0))
+        for box_id in box_ids
+    )
+
+
+def _fits(box_id: str) -> bool:
+    return 1 <= int(box_id) <= LAST_ID_CODE
+
+
+def configuration(stream: Stream, kind: Kind, stamp: Stamp) -> Frame:
+    """Configuration 1 (what it can do), 2 (what it does; the same here) or 3.
+
+    Raises:
+        ValueError: another kind.
+    """
+    if kind is Kind.CONFIGURATION_3:
+        stations = [_station_3(stream, station) for station in stream.stations]
+        return Frame(kind, stream.id_code, stamp, ONLY_FRAME + _body(stream, stations))
+    if kind in (Kind.CONFIGURATION_1, Kind.CONFIGURATION_2):
+        stations = [_station_2(stream, station) for station in stream.stations]
+        return Frame(kind, stream.id_code, stamp, _body(stream, stations))
+    raise ValueError(f"{kind.name} is no configuration")
+
+
+def header(stream: Stream, stamp: Stamp) -> Frame:
+    """A header frame: text for people, ASCII."""
+    text = (
+        f"OPQ gateway: {len(stream.stations)} Boxes, class {stream.pmu_class.value}, "
+        f"{stream.reports_per_s} reports/s; rms volts, angle against UTC; "
+        f"filter {stream.latency_s * 1e3:.0f} ms either side of a report"
+    )
+    return Frame(Kind.HEADER, stream.id_code, stamp, text.encode("ascii", "replace"))
+
+
+def _body(stream: Stream, stations: list[bytes]) -> bytes:
+    head = struct.pack(">IH", stream.time_base, len(stations))
+    return head + b"".join(stations) + struct.pack(">h", stream.reports_per_s)
+
+
+def _station_2(stream: Stream, station: Station) -> bytes:
+    """STN, IDCODE, FORMAT, PHNMR, ANNMR, DGNMR, CHNAM, PHUNIT, FNOM, CFGCNT."""
+    return (
+        _padded(station.name)
+        + struct.pack(">HHHHH", station.id_code, FORMAT, 1, 0, 0)
+        + _padded(PHASOR_NAME)
+        + struct.pack(">IHH", VOLTAGE | UNIT, station.fnom, stream.change & 0xFFFF)
+    )
+
+
+def _station_3(stream: Stream, station: Station) -> bytes:
+    """As of 2, with names of their own length, global id, scale, place, class, window and delay."""
+    delay_us = round(stream.latency_s * 1e6)
+    scale = struct.pack(">HBBff", 0, PHASES[station.phase], 0, 1.0, 0.0)
+    place = struct.pack(">fff", NOT_TOLD, NOT_TOLD, NOT_TOLD)
+    filtered = struct.pack(">cii", stream.pmu_class.value.encode(), 2 * delay_us, delay_us)
+    return (
+        _counted(station.name)
+        + struct.pack(">H16s", station.id_code, f"OPQ{int(station.box_id):013d}".encode())
+        + struct.pack(">HHHH", FORMAT, 1, 0, 0)
+        + _counted(PHASOR_NAME)
+        + scale
+        + place
+        + filtered
+        + struct.pack(">HH", station.fnom, stream.change & 0xFFFF)
+    )
+
+
+def _padded(name: str) -> bytes:
+    return name.encode("ascii", "replace")[:NAME_BYTES].ljust(NAME_BYTES)
+
+
+def _counted(name: str) -> bytes:
+    text = name.encode()[:255]
+    return bytes([len(text)]) + text

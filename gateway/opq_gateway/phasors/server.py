@@ -1,0 +1,201 @@
+"""The stream's TCP side: any number of PMU clients, none of which holds up the feed or another client.
+
+A client that orders data gets every data frame from then on; one that reads so slowly that more than
+`MOST_WAITING_BYTES` wait for it is cut off and counted. One thread: it waits for the feed, and looks at its
+sockets at least every `LOOK_S`, which is how long an order may take to be seen.
+"""
+
+import contextlib
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from opq_gateway.counters import Counters
+from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.values import Item, Phasor, Told
+from opq_gateway.phasors.frames import Order, Reader, order_of
+from opq_gateway.phasors.stream import PhasorStream
+from opq_proto import log
+from opq_proto.errors import PortBusyError
+
+LOOK_S = 0.05
+MOST_CLIENTS = 16
+MOST_WAITING_BYTES = 1 << 18
+"""A second at 120 reports a second of 100 Boxes."""
+KERNEL_BYTES = 1 << 16
+"""What the kernel may hold for a client beside that: old phasors are of no use to anybody."""
+MOST_ORDER_BYTES = 1024
+READ_BYTES = 4096
+CHANNEL_ITEMS = 20_000
+
+
+@dataclass(slots=True)
+class _Client:
+    name: str
+    reader: Reader = field(default_factory=lambda: Reader(MOST_ORDER_BYTES))
+    out: bytearray = field(default_factory=bytearray)
+    wants_data: bool = False
+    skipped: int = 0
+    """Bad runs counted so far."""
+
+
+class PhasorServer:
+    """Serves one `PhasorStream`; `run` until told to stop."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        stream: PhasorStream,
+        feed: Feed,
+        counters: Counters,
+        most_clients: int = MOST_CLIENTS,
+    ) -> None:
+        """Bind.
+
+        Raises:
+            PortBusyError: the address cannot be had.
+        """
+        self._stream = stream
+        self._counters = counters
+        self._most_clients = most_clients
+        self._clients: dict[socket.socket, _Client] = {}
+        self._log = log.get(service="gateway")
+        host, _, port = endpoint.rpartition(":")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._listener = socket.create_server((host.strip("[]"), int(port)), family=family)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise PortBusyError(
+                f"gateway: phasor stream's address {endpoint} cannot be used: {reason}; set phasors.endpoint"
+            ) from error
+        self._listener.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._channel = feed.subscribe("phasors", (Phasor, Told), CHANNEL_ITEMS)
+        self._missed = 0
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop`."""
+        while not stop.is_set():
+            now_s = time.monotonic()
+            due_s = self._stream.next_s()
+            wait_s = LOOK_S if due_s is None else min(LOOK_S, max(0.0, due_s - now_s))
+            self.turn(self._channel.take_all(timeout_s=wait_s), time.monotonic())
+
+    def turn(self, items: Sequence[Item], now_s: float) -> None:
+        """One round: what the feed gave goes out, what clients ask is answered; never blocks."""
+        missed = self._channel.dropped
+        if missed > self._missed:
+            self._counters.add("phasors_missed", missed - self._missed)
+            self._missed = missed
+        for frame in self._stream.push(items, now_s):
+            self._counters.add("phasor_frames")
+            for client in list(self._clients):
+                if self._clients[client].wants_data:
+                    self._send(client, frame)
+        for key, _ in self._selector.select(0):
+            if key.fileobj is self._listener:
+                self._accept()
+            elif isinstance(key.fileobj, socket.socket):
+                self._serve(key.fileobj)
+
+    def close(self) -> None:
+        """End all connections and free the address."""
+        for client in list(self._clients):
+            self._end(client, "gateway ends")
+        self._selector.close()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        try:
+            client, address = self._listener.accept()
+        except OSError:  # gone before it was taken, or no descriptor is left: looked at again in LOOK_S
+            return
+        if len(self._clients) >= self._most_clients:
+            self._counters.add("phasor_clients_refused")
+            client.close()
+            return
+        client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        self._clients[client] = _Client(f"{address[0]}:{address[1]}")
+        self._selector.register(client, selectors.EVENT_READ)
+        self._counters.add("phasor_clients")
+        self._log.info("phasor_client.connected", client=self._clients[client].name)
+
+    def _serve(self, client: socket.socket) -> None:
+        """Read orders, send what waits."""
+        if client not in self._clients:
+            return
+        try:
+            heard = client.recv(READ_BYTES)
+        except BlockingIOError:
+            heard = None
+        except OSError as error:
+            self._end(client, error.strerror or "failed")
+            return
+        if heard == b"":
+            self._end(client, "client closed")
+            return
+        if heard:
+            self._obey(client, heard)
+        if client in self._clients:
+            self._flush(client)
+
+    def _obey(self, client: socket.socket, heard: bytes) -> None:
+        state = self._clients[client]
+        for frame in state.reader.feed(heard):
+            order = order_of(frame) if frame.id_code == self._stream.stream.id_code else None
+            answer = None if order is None else self._stream.answer(order)
+            if order in (Order.DATA_ON, Order.DATA_OFF):
+                state.wants_data = order == Order.DATA_ON
+            elif answer is None:
+                self._counters.add("phasor_orders_ignored")
+            else:
+                self._send(client, answer)
+                if client not in self._clients:
+                    return
+        if state.reader.bad > state.skipped:
+            self._counters.add("phasor_orders_malformed", state.reader.bad - state.skipped)
+            state.skipped = state.reader.bad
+
+    def _send(self, client: socket.socket, frame: bytes) -> None:
+        state = self._clients[client]
+        state.out += frame
+        self._flush(client)
+        if client in self._clients and len(state.out) > MOST_WAITING_BYTES:
+            self._counters.add("phasor_clients_too_slow")
+            self._end(client, "read too slowly")
+
+    def _flush(self, client: socket.socket) -> None:
+        state = self._clients[client]
+        try:
+            while state.out:
+                del state.out[: client.send(state.out)]
+        except BlockingIOError:
+            wanted = selectors.EVENT_READ | selectors.EVENT_WRITE
+        except OSError as error:
+            self._end(client, error.strerror or "failed")
+            return
+        else:
+            wanted = selectors.EVENT_READ
+        if self._selector.get_key(client).events != wanted:
+            self._selector.modify(client, wanted)
+
+    def _end(self, client: socket.socket, why: str) -> None:
+        state = self._clients.pop(client)
+        self._selector.unregister(client)
+        with contextlib.suppress(OSError):
+            client.close()
+        self._log.info("phasor_client.gone", client=state.name, reason=why)

@@ -1,0 +1,158 @@
+"""The stream: phasors and disturbances of the feed to bytes of frames; no socket, clocks are handed in."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from opq_gateway.config import Config
+from opq_gateway.counters import Counters
+from opq_gateway.measuring.values import Item, Phasor, Told
+from opq_gateway.phasors import configuration as configurations
+from opq_gateway.phasors.alignment import Alignment, Instant
+from opq_gateway.phasors.configuration import Stream
+from opq_gateway.phasors.data import data
+from opq_gateway.phasors.frames import Frame, Kind, Order, Stamp, encode
+from opq_gateway.phasors.quality import Standing, Trigger, in_sync
+from opq_gateway.status import Status
+from opq_measure.synchrophasor.filter import PmuClass
+from opq_measure.synchrophasor.pmu import Pmu
+from opq_proto.errors import ConfigError
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
+
+CHANGE_TOLD_S = 60.0
+"""For so long STAT tells that the configuration changed."""
+TRIGGERS = {
+    "dip": Trigger.MAGNITUDE_LOW,
+    "interruption": Trigger.MAGNITUDE_LOW,
+    "swell": Trigger.MAGNITUDE_HIGH,
+}
+LOWEST_HZ = 50.0
+"""Nominal frequency for which the stream's latency is told: the longer of the two."""
+ANSWERS: Mapping[int, Kind] = {
+    Order.SEND_CONFIGURATION_1: Kind.CONFIGURATION_1,
+    Order.SEND_CONFIGURATION_2: Kind.CONFIGURATION_2,
+    Order.SEND_CONFIGURATION_3: Kind.CONFIGURATION_3,
+}
+
+
+def stream_of(
+    config: Config, statuses: Mapping[str, Status], counters: Mapping[str, Counters]
+) -> "PhasorStream":
+    """The stream of a gateway's configuration.
+
+    Raises:
+        ConfigError: too many Boxes for the frames of one stream.
+    """
+    asked = config.phasors
+    pmu_class = PmuClass(asked.pmu_class)
+    phases = {box_id: number for group in config.group for number, box_id in enumerate(group.boxes)}
+    stations = configurations.stations_of([box.id for box in config.box], phases)
+    if len(stations) > configurations.MOST_STATIONS:
+        raise ConfigError(
+            f"phasors: {len(stations)} Boxes; the frames of one stream hold {configurations.MOST_STATIONS}"
+        )
+    latency_s = Pmu(LOWEST_HZ, asked.reports_per_s, pmu_class).latency_s
+    stream = Stream(asked.id_code, asked.reports_per_s, pmu_class, latency_s, stations)
+
+    def nominal_hz(box_id: str) -> float | None:
+        hello = statuses[box_id].hello
+        return None if hello is None else hello.nominal_hz
+
+    return PhasorStream(stream, asked.wait_s, nominal_hz, lambda name, box_id: counters[box_id].add(name))
+
+
+class PhasorStream:
+    """One C37.118 stream of all Boxes.
+
+    `nominal_hz(box_id)` is asked for what the Boxes declared (None: not heard yet); `count(name, box_id)`
+    is told of what is left out.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        wait_s: float,
+        nominal_hz: Callable[[str], float | None],
+        count: Callable[[str, str], None],
+        utc_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.stream = stream
+        self._alignment = Alignment([station.box_id for station in stream.stations], wait_s, count)
+        self._nominal_hz = nominal_hz
+        self._utc_ns = utc_ns
+        self._synced_s: dict[str, float] = {}
+        self._disturbed: dict[str, set[str]] = {}
+        self._changed_s = -math.inf
+        self._next_look_s = -math.inf
+
+    def push(self, items: Sequence[Item], now_s: float) -> list[bytes]:
+        """Take in what the feed gave; the data frames that leave now, in order of time."""
+        self._look_for_change(now_s)
+        for item in items:
+            if isinstance(item, Phasor):
+                self._alignment.push(item, now_s)
+            elif isinstance(item, Told):
+                self._tell(item)
+        return [encode(self._data(instant, now_s)) for instant in self._alignment.due(now_s)]
+
+    def next_s(self) -> float | None:
+        """When `push` must be called again though nothing comes; monotonic."""
+        return self._alignment.next_s()
+
+    def answer(self, order: int) -> bytes | None:
+        """The frame that answers an order; None: it asks for none that is known."""
+        if order == Order.SEND_HEADER:
+            return encode(configurations.header(self.stream, self._now()))
+        kind = ANSWERS.get(order)
+        return None if kind is None else encode(configurations.configuration(self.stream, kind, self._now()))
+
+    def _now(self) -> Stamp:
+        """Time of a frame that carries no data: when it is sent, by this machine's clock."""
+        seconds, rest_ns = divmod(self._utc_ns(), 10**9)
+        return Stamp(seconds, rest_ns * self.stream.time_base // 10**9)
+
+    def _look_for_change(self, now_s: float) -> None:
+        """A Box that declares another nominal frequency changes the configuration; looked for each second."""
+        if now_s < self._next_look_s:
+            return
+        self._next_look_s = now_s + 1.0
+        stations = tuple(
+            replace(station, nominal_hz=self._nominal_hz(station.box_id) or station.nominal_hz)
+            for station in self.stream.stations
+        )
+        if [station.fnom for station in stations] != [station.fnom for station in self.stream.stations]:
+            self.stream = replace(self.stream, stations=stations, change=self.stream.change + 1)
+            self._changed_s = now_s
+
+    def _tell(self, told: Told) -> None:
+        ongoing = self._disturbed.setdefault(told.box_id, set())
+        if told.entering:
+            ongoing.add(told.kind)
+        else:
+            ongoing.discard(told.kind)
+
+    def _data(self, instant: Instant, now_s: float) -> Frame:
+        reports = [
+            self._report(station.box_id, station.nominal_hz, instant.phasors, now_s)
+            for station in self.stream.stations
+        ]
+        return data(self.stream, instant.t_ns, reports)
+
+    def _report(
+        self, box_id: str, nominal_hz: float, phasors: Mapping[str, Phasor], now_s: float
+    ) -> tuple[Phasor | None, Standing]:
+        phasor = phasors.get(box_id)
+        synced = phasor is not None and in_sync(phasor.source, phasor.uncertainty_ns, nominal_hz)
+        if synced:
+            self._synced_s[box_id] = now_s
+        kinds = [TRIGGERS[kind] for kind in self._disturbed.get(box_id, ()) if kind in TRIGGERS]
+        standing = Standing(
+            there=phasor is not None and phasor.known,
+            in_sync=synced,
+            uncertainty_ns=UNKNOWN_UNCERTAINTY_NS if phasor is None else phasor.uncertainty_ns,
+            unlocked_s=now_s - self._synced_s.get(box_id, -math.inf),
+            trigger=min(kinds, default=None),
+            configuration_changed=now_s - self._changed_s < CHANGE_TOLD_S,
+        )
+        return phasor, standing

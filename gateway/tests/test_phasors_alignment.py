@@ -1,0 +1,143 @@
+"""Phasors of many Boxes by instants: who is waited for, who is late, what a wrong clock does."""
+
+from collections import Counter
+
+import pytest
+
+from opq_gateway.measuring.values import Phasor
+from opq_gateway.phasors.alignment import Alignment
+from opq_proto.messages import TimeSource
+
+TENTH_NS = 10**8
+START_NS = 1_800_000_000 * 10**9
+
+
+class Line:
+    """An alignment of Boxes 1, 2, 3 and what it counted."""
+
+    def __init__(self, wait_s: float = 1.0) -> None:
+        self.counted: Counter[tuple[str, str]] = Counter()
+        self.alignment = Alignment(["1", "2", "3"], wait_s, self._count)
+
+    def _count(self, name: str, box_id: str) -> None:
+        self.counted[name, box_id] += 1
+
+    def push(
+        self,
+        box_id: str,
+        number: float,
+        now_s: float,
+        source: TimeSource = TimeSource.GPS,
+        uncertainty_ns: int = 100,
+    ) -> None:
+        t_ns = START_NS + round(number * TENTH_NS)
+        self.alignment.push(Phasor(box_id, t_ns, 1 + 0j, 60.0, 0.0, uncertainty_ns, source, True), now_s)
+
+    def due(self, now_s: float) -> list[tuple[int, str]]:
+        return [
+            ((instant.t_ns - START_NS) // TENTH_NS, "".join(sorted(instant.phasors)))
+            for instant in self.alignment.due(now_s)
+        ]
+
+
+@pytest.fixture
+def line() -> Line:
+    """Boxes 1 and 2 report; instant 0 has left whole."""
+    line = Line()
+    line.push("1", -1, 0.0)
+    line.push("2", -1, 0.0)
+    line.due(0.0)
+    line.push("1", 0, 0.1)
+    line.push("2", 0, 0.1)
+    assert line.due(0.1) == [(0, "12")]
+    return line
+
+
+def test_an_instant_leaves_as_soon_as_every_box_that_reports_is_there(line: Line) -> None:
+    line.push("1", 1, 0.2)
+    assert line.due(0.2) == [] and line.alignment.next_s() == pytest.approx(1.2)
+    line.push("2", 1, 0.3)
+    assert line.due(0.3) == [(1, "12")] and line.alignment.next_s() is None
+
+
+def test_a_box_that_is_late_is_waited_for_once_and_its_phasor_counted(line: Line) -> None:
+    line.push("1", 1, 0.2)
+    assert line.due(1.1) == []
+    assert line.due(1.2) == [(1, "1")]
+    line.push("1", 2, 1.3)
+    assert line.due(1.3) == [(2, "1")]  # no longer expected
+    assert line.counted["phasors_late", "2"] == 0
+    line.push("2", 1, 1.4)
+    assert line.counted["phasors_late", "2"] == 1
+    line.push("1", 3, 1.5)
+    assert line.due(1.5) == []  # heard again, so expected again
+    line.push("2", 3, 1.6)
+    assert line.due(1.6) == [(3, "12")]
+
+
+def test_instants_leave_in_order_of_time_whatever_comes_first(line: Line) -> None:
+    for number in (3, 1, 2):
+        line.push("1", number, 0.2)
+    for number in (2, 3):
+        line.push("2", number, 0.2)
+    assert line.due(0.3) == []
+    line.push("2", 1, 0.4)
+    assert line.due(0.4) == [(1, "12"), (2, "12"), (3, "12")]
+
+
+def test_boxes_that_are_handed_in_one_after_the_other_are_together_from_the_second_round_on() -> None:
+    line = Line()
+    for number in range(10):
+        line.push("1", number, 0.0)
+    assert [boxes for _, boxes in line.due(0.0)] == ["1"] * 10
+    for number in range(10):
+        line.push("2", number, 0.01)
+    for number in range(10, 20):
+        line.push("1", number, 1.0)
+    assert line.due(1.0) == []
+    for number in range(10, 20):
+        line.push("2", number, 1.01)
+    assert [boxes for _, boxes in line.due(1.01)] == ["12"] * 10
+
+
+@pytest.mark.parametrize("off", [-36_000, 36_000])
+def test_a_box_whose_clock_is_an_hour_off_is_left_out_and_moves_nobody(line: Line, off: int) -> None:
+    for number in range(1, 4):
+        line.push("3", number + off, number / 10, TimeSource.FREE, 0xFFFF_FFFF)
+        line.push("1", number, number / 10)
+        line.push("2", number, number / 10)
+        assert line.due(number / 10) == [(number, "12")]
+    assert line.counted["phasors_off_axis", "3"] == 3
+
+
+def test_the_best_clock_carries_the_axis_however_late_it_comes() -> None:
+    line = Line()
+    line.push("3", 36_000, 0.0, TimeSource.FREE)
+    assert line.due(1.0) == [(36_000, "3")]
+    line.push("1", 10, 1.1)
+    assert line.due(2.2) == [(10, "1")]
+    line.push("3", 36_012, 2.3, TimeSource.FREE)
+    line.push("1", 12, 2.3)
+    assert line.due(2.4) == [(12, "1")]
+
+
+def test_a_clock_that_is_set_back_an_hour_goes_on_with_the_new_time() -> None:
+    line = Line()
+    line.push("1", 0, 0.0, TimeSource.NTP)
+    assert line.due(0.0) == [(0, "1")]
+    line.push("1", -36_000, 0.1, TimeSource.NTP)
+    assert line.due(0.1) == [(-36_000, "1")]
+
+
+def test_when_the_best_clock_falls_silent_the_next_best_goes_on() -> None:
+    line = Line()
+    line.push("1", 0, 0.0)
+    line.push("2", 36_000, 0.1, TimeSource.NTP)
+    assert line.counted["phasors_off_axis", "2"] == 1
+    line.push("2", 36_060, 6.1, TimeSource.NTP)
+    assert line.due(7.2)[-1] == (36_060, "2")
+
+
+def test_a_box_that_nobody_configured_is_no_part_of_it(line: Line) -> None:
+    line.push("9", 1, 0.2)
+    assert line.due(5.0) == []

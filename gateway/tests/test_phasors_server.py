@@ -1,0 +1,292 @@
+"""The stream over TCP: two Boxes' waveforms, measured and streamed, read by the independent client."""
+
+import cmath
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pmu_client import Client, command, data_of
+
+from opq_gateway.config import BoxPort, Config, Group
+from opq_gateway.config import Phasors as Section
+from opq_gateway.counters import Counters
+from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.values import Phasor, Told
+from opq_gateway.phasors.server import PhasorServer
+from opq_gateway.phasors.stream import stream_of
+from opq_gateway.status import Status
+from opq_hil.box import Box
+from opq_hil.generator import Generator, Signal
+from opq_hil.grid import Grid
+from opq_hil.mains import Mains
+from opq_hil.sample_clock import SampleClock
+from opq_hil.stream import pieces
+from opq_hil.wave import Wave
+from opq_measure.synchrophasor.pmu import Pmu
+from opq_proto.errors import PortBusyError
+from opq_proto.messages import TimeSource
+
+START_NS = 1_800_000_000 * 10**9
+RATE = 10
+
+
+class Served:
+    """A stream of Boxes 1 and 4 and what belongs to it."""
+
+    def __init__(self, wait_s: float = 0.3, most_clients: int = 16) -> None:
+        self.config = Config(
+            box=(BoxPort(id="1", port="a"), BoxPort(id="4", port="b")),
+            group=(Group(name="home", boxes=("1", "7", "4")),),
+            phasors=Section(reports_per_s=RATE, wait_s=wait_s),
+        )
+        self.feed = Feed()
+        self.counters = {"1": Counters(), "4": Counters()}
+        self.statuses = {box_id: Status(box_id, 60) for box_id in self.counters}
+        stream = stream_of(self.config, self.statuses, self.counters)
+        self.server = PhasorServer("127.0.0.1:0", stream, self.feed, self.counters["1"], most_clients)
+        self.port = self.server.port
+
+    def offer(self, box_id: str, number: int, value: complex = 120 + 0j, **more: object) -> None:
+        facts: dict[str, object] = {"source": TimeSource.GPS, "uncertainty_ns": 100, "known": True, **more}
+        t_ns = START_NS + number * 10**9 // RATE
+        self.feed.offer(Phasor(box_id, t_ns, value, 60.0, 0.0, **facts))  # type: ignore[arg-type]
+
+
+@contextmanager
+def serving(**more: float) -> Iterator[Served]:
+    served = Served(**more)  # type: ignore[arg-type]
+    stop = threading.Event()
+    thread = threading.Thread(target=served.server.run, args=(stop,))
+    thread.start()
+    try:
+        yield served
+    finally:
+        stop.set()
+        thread.join(2)
+        assert not thread.is_alive()
+        served.server.close()
+
+
+def wait_for(what: Callable[[], object], seconds: float = 20.0) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, f"did not come true within {seconds} s"
+        time.sleep(0.01)
+
+
+LAG_CYCLES, SHARE = 31 / 360, 0.93
+"""Of Box 4 behind Box 1."""
+SAMPLED_NS = START_NS + 123_456_789
+"""UTC of sample 0 of both; on no report instant."""
+
+
+def mains_of(box_id: str) -> Mains:
+    """One grid with a slow swing of its frequency; every Box has its own converter clock and noise."""
+    swing = Grid(60.0, wander_hz=0.05, wander_s=7.0, phase_cycles=0.123)
+    if box_id == "1":
+        return Mains(grid=swing, noise_v=0.05, seed=1, clock=SampleClock(offset_ppm=-3.0))
+    grid = replace(swing, phase_cycles=swing.phase_cycles - LAG_CYCLES)
+    return Mains(
+        grid=grid, wave=Wave(120.0 * SHARE), noise_v=0.05, seed=4, clock=SampleClock(offset_ppm=20.0)
+    )
+
+
+def truth(box_id: str, time_s: float) -> complex:
+    """Rms volts, angle against a cosine of 60 Hz with its crest on the second: the grid's closed form."""
+    mains = mains_of(box_id)
+    since_s = time_s - SAMPLED_NS / 1e9
+    turns = mains.grid.cycles_at(since_s) - 0.25 - 60.0 * (time_s % 1.0)  # sin lags cos by a quarter
+    return cmath.rect(mains.wave.fundamental_v, 2 * math.pi * turns)
+
+
+def test_two_boxes_on_one_gps_axis_are_read_as_they_were_made() -> None:
+    """From waveforms to the client: TVE below 1 % against the closed form, and so the angle between them."""
+    reports = {}
+    for box_id in ("1", "4"):
+        pmu = Pmu(60.0, RATE)
+        reports[box_id] = [
+            report
+            for piece in pieces(mains_of(box_id), 3 * 12_000, SAMPLED_NS, (1200,))
+            for report in pmu.push(piece)
+        ]
+    read = {}
+    with serving() as served, Client(served.port, 7734) as client:
+        config = client.config()
+        client.ask(2)
+        client.ask(3)
+        client.await_kind("header")
+        for one, four in zip(reports["1"], reports["4"], strict=True):
+            for box_id, report in (("4", four), ("1", one)):
+                facts = (report.frequency_hz, report.rocof_hz_s, 100, TimeSource.GPS, True)
+                served.feed.offer(Phasor(box_id, report.time_ns, report.value, *facts))
+        while len(read) < 28:
+            message = client.next()
+            read[message.time_s(config)] = data_of(message, config)
+    whole = {at: readings for at, readings in read.items() if not any(each.error for each in readings)}
+    assert len(whole) >= 27 and all(abs(at * RATE - round(at * RATE)) < 1e-6 for at in whole)
+    worst_tve = 0.0
+    for at, readings in whole.items():
+        for pmu, reading in zip(config.pmus, readings, strict=True):
+            true = truth(str(pmu.id_code), at)
+            worst_tve = max(worst_tve, abs(reading.phasors[0] - true) / abs(true))
+            true_hz = mains_of(str(pmu.id_code)).grid.hz(np.array([at - SAMPLED_NS / 1e9]))[0]
+            assert reading.frequency_hz == pytest.approx(true_hz, abs=0.005)
+            assert (reading.unsynchronised, reading.quality, reading.unlocked) == (False, 2, 0)
+        one, four = (reading.phasors[0] for reading in readings)
+        assert cmath.phase(four / one) == pytest.approx(-2 * math.pi * LAG_CYCLES, abs=0.01)
+        assert abs(four / one) == pytest.approx(SHARE, rel=0.01)
+    assert worst_tve < 0.01
+    print(f"worst TVE {100 * worst_tve:.4f} %")
+
+
+def test_a_client_gets_nothing_before_it_orders_data_and_nothing_after_it_ordered_an_end() -> None:
+    with serving() as served, Client(served.port, 7734) as client:
+        config = client.config()
+        served.offer("1", 1)
+        served.offer("4", 1)
+        wait_for(lambda: served.counters["1"]["phasor_frames"] == 1)
+        client.ask(2)
+        client.ask(3)
+        assert client.next().kind == "header"
+        served.offer("1", 2)
+        served.offer("4", 2)
+        message = client.next()
+        assert message.kind == "data" and message.time_s(config) == START_NS / 1e9 + 0.2
+        client.ask(1)
+        client.ask(3)
+        assert client.next().kind == "header"
+        served.offer("1", 3)
+        served.offer("4", 3)
+        wait_for(lambda: served.counters["1"]["phasor_frames"] == 3)
+        client.ask(3)
+        assert client.next().kind == "header"
+
+
+def test_a_late_box_is_filled_and_marked_and_the_others_are_not_held_up_for_longer_than_said() -> None:
+    with serving() as served, Client(served.port, 7734) as client:
+        config = client.config()
+        client.ask(2)
+        client.ask(3)
+        client.await_kind("header")
+        for number in (1, 2):  # both are known from the second on
+            served.offer("1", number)
+            served.offer("4", number)
+        wait_for(lambda: served.counters["1"]["phasor_frames"] >= 2)
+        began_s = time.monotonic()
+        served.offer("1", 3)
+        while (message := client.next()).time_s(config) < START_NS / 1e9 + 0.3:
+            assert message.kind == "data"
+        assert 0.29 < time.monotonic() - began_s < 5
+        one, four = data_of(message, config)
+        assert one.error == 0 and abs(one.phasors[0]) == pytest.approx(120) and message.quality == 0
+        assert four.error == 2 and math.isnan(abs(four.phasors[0])) and four.unsynchronised
+        assert served.counters["4"]["phasors_absent"] >= 1
+
+
+def test_time_that_is_not_good_enough_and_disturbances_are_told_in_the_status() -> None:
+    with serving() as served, Client(served.port, 7734) as client:
+        config = client.config()
+        client.ask(2)
+        client.ask(3)
+        client.await_kind("header")
+        served.feed.offer(Told("4", "dip", START_NS, 100, TimeSource.GPS, True, 80.0))
+        served.offer("1", 1, known=False)
+        served.offer("4", 1, cmath.rect(80, 1.0), source=TimeSource.NTP, uncertainty_ns=3_000_000)
+        served.offer("1", 2)
+        served.offer("4", 2, cmath.rect(80, 1.0), source=TimeSource.NTP, uncertainty_ns=3_000_000)
+        served.feed.offer(Told("4", "dip", START_NS, 100, TimeSource.GPS, False, 118.0))
+        frames = [client.next(), client.next()]
+        while frames[-1].time_s(config) < START_NS / 1e9 + 0.2:
+            frames.append(client.next())
+        unknown = next(data_of(frame, config)[0] for frame in frames)
+        assert unknown.error == 2 and math.isnan(unknown.frequency_hz)
+        dip = data_of(frames[-1], config)[1]
+        assert dip.error == 0 and dip.unsynchronised and dip.quality == 6 and dip.unlocked == 3
+        assert dip.phasors[0] == pytest.approx(cmath.rect(80, 1.0), rel=1e-6)
+        assert frames[-1].quality == 8  # of the worst: within 10 ms
+
+
+def test_nonsense_orders_are_ignored_and_counted_and_the_client_is_kept() -> None:
+    with serving() as served, Client(served.port, 7734) as client:
+        client.socket.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        client.socket.sendall(command(7735, 2))
+        client.ask(9)
+        client.ask(8)
+        client.socket.sendall(command(7734, 3)[:-1] + b"\x00")
+        client.ask(3)
+        assert client.next().kind == "header"
+        wait_for(lambda: served.counters["1"]["phasor_orders_malformed"] == 2)
+        assert served.counters["1"]["phasor_orders_ignored"] == 3
+
+
+def test_a_client_that_does_not_read_is_cut_off_and_holds_up_nobody() -> None:
+    with serving() as served, Client(served.port, 7734) as slow, Client(served.port, 7734) as good:
+        slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        config = good.config()
+        for client in (slow, good):
+            client.ask(2)
+            client.ask(3)
+        good.await_kind("header")
+        read = 0
+
+        def reading() -> None:
+            nonlocal read
+            while good.next().kind == "data":
+                read += 1
+
+        thread = threading.Thread(target=reading)
+        thread.start()
+        number = 0
+        until = time.monotonic() + 60
+        while not served.counters["1"]["phasor_clients_too_slow"]:
+            assert time.monotonic() < until
+            for _ in range(500):
+                number += 1
+                served.offer("1", number)
+            wait_for(lambda: len(served.server._channel) == 0)
+        made = served.counters["1"]["phasor_frames"]
+        wait_for(lambda: read >= made - 1)
+        good.ask(3)
+        thread.join(10)
+        assert not thread.is_alive() and config.rate == RATE
+
+
+def test_more_clients_than_allowed_are_turned_away() -> None:
+    with serving(most_clients=1) as served, Client(served.port, 7734) as first:
+        first.config()
+        with Client(served.port, 7734) as second, pytest.raises((ConnectionError, BrokenPipeError)):
+            second.config()
+        assert served.counters["1"]["phasor_clients_refused"] == 1
+        first.config()
+
+
+def test_a_box_at_50_hz_changes_the_configuration_and_that_is_told() -> None:
+    with serving() as served, Client(served.port, 7734) as client:
+        before = client.config()
+        hello = Box("4", Generator(Signal(nominal_hz=50.0))).hello()
+        served.statuses["4"].hello = hello
+        wait_for(lambda: client.config().pmus[1].nominal_hz == 50)
+        after = client.config()
+        assert [pmu.nominal_hz for pmu in before.pmus] == [60, 60]
+        assert [pmu.changes for pmu in after.pmus] == [1, 1]
+        client.ask(2)
+        client.ask(3)
+        client.await_kind("header")
+        served.offer("4", 1)
+        assert data_of(client.next(), after)[1].stat & 0x400
+
+
+def test_a_taken_address_is_told_before_anything_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        served = Served()
+        with pytest.raises(PortBusyError, match=r"phasors\.endpoint"):
+            stream = stream_of(served.config, served.statuses, served.counters)
+            endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
+            PhasorServer(endpoint, stream, served.feed, served.counters["1"])
+        served.server.close()

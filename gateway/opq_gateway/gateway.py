@@ -1,8 +1,8 @@
 """The gateway: one process that serves any number of Boxes.
 
-serial side (a thread per Box) -> intake -> ring, windows, measurements -+
-health (HTTP)                                                            v
-command desk (one thread)  <---------- commands -------------  uplink (one thread)
+reader (one thread for all ports) -> intake -> ring, windows, measurements -+
+health (HTTP)                                                               v
+command desk (one thread)  <---------- commands ----------------  uplink (one thread)
 """
 
 import fcntl
@@ -21,9 +21,12 @@ from opq_gateway.local.heartbeats import Heartbeats
 from opq_gateway.local.notify import Notifier
 from opq_gateway.local.power import PowerFail
 from opq_gateway.local.watchdog import Watchdog
+from opq_gateway.measuring.at_once import AtOnce
 from opq_gateway.ring.ring import Ring
+from opq_gateway.serial_side.crossing_limits import limits
 from opq_gateway.serial_side.intake import Intake
-from opq_gateway.serial_side.ports import SerialSide
+from opq_gateway.serial_side.reader import Reader
+from opq_gateway.serial_side.station import Station
 from opq_gateway.status import Status
 from opq_gateway.uplink.connection import Endpoints
 from opq_gateway.uplink.sequences import Sequences
@@ -91,13 +94,11 @@ class Gateway:
         )
         commands = Commands(self.config.longest_request_s)
         uplink = Uplink(endpoints, self._server_key, uplink_config.queue_messages, commands.offer)
-        serving = [self._box(box, uplink, commands) for box in self.config.box]
+        reader = Reader()
+        closing = [self._box(box, uplink, commands, reader) for box in self.config.box]
         outputs_stop = threading.Event()  # the uplink ends last, so that what is measured still leaves
-        serial = [
-            self._thread(f"box {box.id}", box.id, run, stop)
-            for box, (run, _) in zip(self.config.box, serving, strict=True)
-        ]
         first = self.config.box[0].id
+        serial = [self._thread("reader", first, reader.run, stop)]
         outputs = [
             self._thread("commands", first, commands.run, outputs_stop),
             self._thread("uplink", first, uplink.run, outputs_stop),
@@ -117,17 +118,15 @@ class Gateway:
         outputs_stop.set()
         for thread in outputs:
             thread.join(STOP_S)
-        for _, close in serving:
+        for close in closing:
             close()
         late = [thread.name for thread in [*serial, *outputs] if thread.is_alive()]
         if not late:
             uplink.close()
         self._log.info("gateway.stopped", late_threads=late)
 
-    def _box(
-        self, box: BoxPort, uplink: Uplink, commands: Commands
-    ) -> tuple[Callable[[threading.Event], None], Callable[[], None]]:
-        """Everything of one Box: what its thread runs, and what ends it."""
+    def _box(self, box: BoxPort, uplink: Uplink, commands: Commands, reader: Reader) -> Callable[[], None]:
+        """Everything of one Box; what ends it."""
         counters, status = self.counters[box.id], self.statuses[box.id]
         pair = self._pairs[box.id]
         folder = box_folder(self.config, box.id)
@@ -143,12 +142,17 @@ class Gateway:
         def up(measurement: Measurement) -> None:
             uplink.publish(box.id, [box_topic, measurement_to_wire(measurement)])
 
-        side = SerialSide(box, status, counters)
-        intake = Intake(status, ring, sequences, counters, side.send, up)
+        station = Station(box, status, counters)
+        measuring = AtOnce(status, sequences, counters, up)
+        crossing_limits = limits(self.config.measuring)
+        intake = Intake(status, ring, counters, station.send, measuring, limits=crossing_limits)
+        reader.add(station, intake)
         uplink.add(box.id, pair, counters, status)
         respond = partial(uplink.respond, box.id)
         public_key = pair.public.decode()
-        commands.add(box.id, Desk(status, ring, counters, public_key, intake.set_cycles, respond))
+        commands.add(
+            box.id, Desk(status, ring, counters, public_key, measuring.set_cycles, respond, intake.commands)
+        )
 
         def close() -> None:
             ring.close()
@@ -157,7 +161,7 @@ class Gateway:
             except OSError as error:
                 self._log.warning("sequence.not_given_back", box_id=box.id, reason=str(error))
 
-        return partial(side.run, intake), close
+        return close
 
     def _in_words(self) -> str:
         """One line for the service manager."""

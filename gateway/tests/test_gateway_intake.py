@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from opq_gateway.blocks import Block
 from opq_gateway.counters import Counters
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.axis import Clocks
 from opq_gateway.serial_side.intake import Intake
+from opq_gateway.serial_side.reassembly import NOT_RESENT
 from opq_gateway.status import Status
-from opq_gateway.uplink.sequences import Sequences
 from opq_hil.generator import Generator
 from opq_proto.clock import ClockState
 from opq_proto.link_messages import (
@@ -20,6 +21,7 @@ from opq_proto.link_messages import (
     FLAG_RESENT,
     BoxMeasurement,
     Command,
+    Crossing,
     Hello,
     LinkMessage,
     Log,
@@ -27,10 +29,36 @@ from opq_proto.link_messages import (
     Resend,
     Samples,
 )
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, TimeSource
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource
 
 T0_NS = 1_700_000_000_000_000_000
 HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
+
+
+class Behind:
+    """The rooms behind the serial side: they keep what they get."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self.gaps: list[Gap] = []
+        self.figures_: list[BoxMeasurement] = []
+        self.crossings: list[Crossing] = []
+        self.restarts: list[Hello] = []
+
+    def restart(self, box_id: str, hello: Hello) -> None:
+        self.restarts.append(hello)
+
+    def push(self, box_id: str, block: Block) -> None:
+        self.blocks.append(block)
+
+    def gap(self, box_id: str, gap: Gap) -> None:
+        self.gaps.append(gap)
+
+    def figures(self, box_id: str, figures: BoxMeasurement) -> None:
+        self.figures_.append(figures)
+
+    def crossing(self, box_id: str, crossing: Crossing) -> None:
+        self.crossings.append(crossing)
 
 
 class Bench:
@@ -42,22 +70,13 @@ class Bench:
         self.status = Status("1", 60)
         self.ring = Ring(folder / "ring", "1", 1.0)
         self.sent: list[LinkMessage] = []
-        self.measurements: list[Measurement] = []
+        self.behind = Behind()
         clocks = Clocks(
             monotonic_s=lambda: self.now_s,
             now_ns=lambda: T0_NS + round((self.now_s - 100) * 1e9),
             system=lambda: ClockState(TimeSource.NTP, 3_000_000),
         )
-        sequences = Sequences(folder / "sequence", now_ms=1)
-        self.intake = Intake(
-            self.status,
-            self.ring,
-            sequences,
-            self.counters,
-            self.sent.append,
-            self.measurements.append,
-            clocks,
-        )
+        self.intake = Intake(self.status, self.ring, self.counters, self.sent.append, self.behind, clocks)
 
     def feed(self, first: int, end: int, **changes: object) -> None:
         """Blocks of 200 from the generator, with time passing."""
@@ -87,7 +106,7 @@ def test_samples_before_the_hello_are_dropped_and_the_hello_is_asked_for(bench: 
     assert bench.sent[-1] == Command(2, Operation.HELLO)
     bench.intake.take(HELLO)
     bench.feed(1000, 30_000)
-    assert bench.counters["samples"] == 29_000 and len(bench.measurements) == 2
+    assert bench.counters["samples"] == 29_000
 
 
 def test_a_hole_is_asked_for_and_then_a_gap_that_is_never_closed_up(bench: Bench) -> None:
@@ -98,10 +117,8 @@ def test_a_hole_is_asked_for_and_then_a_gap_that_is_never_closed_up(bench: Bench
     assert bench.counters["missing_samples"] == 400 and bench.counters["gaps"] == 1
     wave = bench.ring.read(0, 2**62)
     assert wave is not None and [(g.first_sample, g.samples) for g in wave.gaps] == [(6000, 400)]
-    assert bench.measurements[0].end_ns is not None
-    assert bench.measurements[0].end_ns <= T0_NS + 6000 * 10**12 // 12_000_000  # ends before the gap
-    start_ns = bench.measurements[1].start_ns
-    assert start_ns is not None and start_ns >= T0_NS + 6400 * 10**12 // 12_000_000
+    assert bench.behind.gaps == [Gap(6000, 400, NOT_RESENT)]
+    assert sum(len(block.counts) for block in bench.behind.blocks) == 6000 + 40_000 - 6400
 
 
 def test_an_overrun_of_the_box_is_named_as_the_reason(bench: Bench) -> None:
@@ -205,7 +222,7 @@ def test_a_free_stamp_near_the_present_is_kept(bench: Bench) -> None:
     )
 
 
-def test_a_disk_that_takes_nothing_stops_no_measurement(
+def test_a_disk_that_takes_nothing_stops_nothing_behind(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: object) -> None:
@@ -215,7 +232,7 @@ def test_a_disk_that_takes_nothing_stops_no_measurement(
     bench.status.serial_open = bench.status.connected = True
     monkeypatch.setattr(bench.ring, "append", full)
     bench.feed(0, 30_000)
-    assert bench.counters["ring_failed"] == 150 and len(bench.measurements) == 2
+    assert bench.counters["ring_failed"] == 150 and len(bench.behind.blocks) == 150
     assert bench.status.problem(bench.now_s) == "samples are measured and not kept: No space left on device"
     monkeypatch.undo()
     bench.feed(30_000, 31_000)
@@ -223,14 +240,11 @@ def test_a_disk_that_takes_nothing_stops_no_measurement(
     assert bench.status.problem(bench.now_s) is None
 
 
-def test_figures_of_the_box_that_differ_are_counted(bench: Bench) -> None:
+def test_the_boxs_own_figures_are_handed_on(bench: Bench) -> None:
     bench.intake.take(HELLO)
-    bench.feed(0, 12_000)
-    bench.intake.take(BoxMeasurement(1000, 5000, 120.0, 60.0, 0.001, None))
-    bench.intake.take(BoxMeasurement(6000, 5000, 131.0, None, None, None))
-    bench.feed(12_000, 24_600)
-    assert bench.counters["box_figures_checked"] == 2
-    assert bench.counters["box_figures_differ"] == 1
+    figures = BoxMeasurement(1000, 5000, 120.0, 60.0, 0.001, None)
+    bench.intake.take(figures)
+    assert bench.behind.figures_ == [figures]
 
 
 @pytest.mark.parametrize(
@@ -252,8 +266,10 @@ def test_a_hello_that_cannot_be_true_is_refused_until_a_better_one(
     bench.feed(2000, 3000)
     assert bench.counters["hello_refused"] == 1 and bench.counters["samples"] == 2000
     bench.intake.take(HELLO)
-    bench.feed(3000, 4000)
-    assert bench.counters["samples"] == 3000
+    bench.intake.take(samples(3000))
+    assert Resend(2000, 1000) in bench.sent  # what was dropped meanwhile
+    bench.feed(2000, 3000, flags=FLAG_RESENT)
+    assert bench.counters["samples"] == 3200
 
 
 def test_a_boot_loaders_hello_is_refused_as_what_it_is_until_firmware_runs(bench: Bench) -> None:
@@ -271,14 +287,13 @@ def test_a_boot_loaders_hello_is_refused_as_what_it_is_until_firmware_runs(bench
     assert bench.status.problem(0.0) == "no samples yet"
 
 
-def test_measurements_say_what_the_box_is_meant_to_measure(bench: Bench) -> None:
-    bench.intake.take(replace(HELLO, nominal_v=230.0, nominal_hz=50.0))
-    bench.feed(0, 29_000)
-    first, *_ = bench.measurements
-    assert (first.nominal_v, first.nominal_hz) == (230.0, 50.0)
-    bench.intake.take(replace(HELLO, nominal_v=400.0, nominal_hz=50.0))  # a setting was changed
-    bench.feed(29_000, 44_000)
-    assert (bench.measurements[-1].nominal_v, bench.measurements[-1].nominal_hz) == (400.0, 50.0)
+def test_other_nominal_hertz_begin_anew_and_other_volts_do_not(bench: Bench) -> None:
+    fifty = replace(HELLO, nominal_v=230.0, nominal_hz=50.0)
+    for hello in (fifty, replace(fifty, nominal_v=400.0), replace(fifty, nominal_hz=60.0)):
+        bench.intake.take(hello)
+    assert [hello.nominal_hz for hello in bench.behind.restarts] == [50.0, 60.0]
+    assert bench.status.hello is not None and bench.status.hello.nominal_hz == 60.0
+    assert bench.counters["restarts"] == 0
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,14 @@ from opq_gateway.ring.segment import Segment
 from opq_gateway.serial_side.clock import Anchor
 from opq_gateway.serial_side.reassembly import Output, Reassembly
 from opq_proto.clock import ClockState, system_clock
-from opq_proto.link_messages import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, FLAG_RESENT, Hello, Samples
+from opq_proto.link_messages import (
+    FLAG_CLIPPED,
+    FLAG_OVERRUN_BEFORE,
+    FLAG_RESENT,
+    Crossing,
+    Hello,
+    Samples,
+)
 
 BACKWARD_BLOCKS = 3
 """A line keeps the order: so many live blocks in a row from before what was expected mean that the
@@ -37,7 +44,7 @@ class Axis:
     def __init__(self, hello: Hello, ring: Segment | None, clocks: Clocks) -> None:
         """Begin; `ring` is the ring's newest segment when its run may be this one."""
         self._clocks = clocks
-        self._anchor = Anchor(clocks.now_ns, clocks.system)
+        self.clock = Anchor(clocks.now_ns, clocks.system)
         self._ring = ring if ring is not None and ring.boot_id == hello.boot_id else None
         self._backward = 0
         self.too_old = 0
@@ -59,8 +66,16 @@ class Axis:
         """Time passes."""
         return self.line.tick(self._clocks.monotonic_s())
 
+    def flush(self) -> list[Output]:
+        """The axis ends: every hole is given up."""
+        return self.line.flush()
+
+    def stamped(self, crossing: Crossing) -> Crossing:
+        """The crossing with the time of this axis."""
+        return crossing
+
     def _block(self, samples: Samples, hello: Hello) -> Block:
-        stamp = self._anchor.stamp(samples)
+        stamp = self.clock.stamp(samples)
         return Block(
             hello.boot_id,
             hello.v_per_lsb,

@@ -41,6 +41,9 @@ class Anchor:
         self._system_clock = system_clock
         self._anchor: tuple[int, Stamp] | None = None
         self._believed = False
+        self.steps = 0
+        self.last_step_ns = 0
+        self.step_reason = ""
 
     def stamp(self, samples: Samples) -> Stamp:
         """The Box's own time; where it has none, by the anchor."""

@@ -1,0 +1,149 @@
+"""Commands to one Box, each with its acknowledgement: sent one after another, timed out, repeated once.
+
+`ask` and `ask_data` from any thread; the rest belongs to the reader's. A command that starts the
+Box anew is not repeated: its acknowledgement may be what was lost.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opq_gateway.commands.box_line import Answer, Done
+from opq_proto.link_messages import (
+    Acknowledgement,
+    Command,
+    LinkMessage,
+    Operation,
+    Settings,
+    Status,
+    UpdateData,
+)
+
+WAITING = 16
+"""Commands that wait for the one before them; the Box's own inbox holds few."""
+AGAIN_S = 1.0
+"""Without an answer for so long, or half of the time-out, it is sent once more."""
+ONCE = (Operation.RESET, Operation.UPDATE_END, Operation.REPL)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A command on its way: `operation` is None for a piece of an image."""
+
+    operation: Operation | None
+    argument: str
+    offset: int
+    data: bytes
+    timeout_s: float
+    done: Done
+    command_id: int = 0
+    sent_s: float = 0.0
+    repeated: bool = False
+    acknowledged: Acknowledgement | None = None
+
+
+class BoxCommands:
+    """Asks one Box; every `done` of a command that was taken is called once."""
+
+    def __init__(self, to_box: Callable[[LinkMessage], None], monotonic_s: Callable[[], float]) -> None:
+        self._to_box = to_box
+        self._monotonic_s = monotonic_s
+        self._lock = threading.Lock()
+        self._waiting: deque[_Asked] = deque()
+        self._open = False
+        self._current: _Asked | None = None
+        self._command_id = 0
+        self.on_setting: Callable[[], None] = lambda: None
+        """Called (reader's thread) when a setting of the Box was changed."""
+
+    def ask(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
+        """False: the port is not open, or too many commands wait."""
+        return self._put(_Asked(operation, argument, 0, b"", timeout_s, done))
+
+    def ask_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
+        """A piece of a firmware image; False as above."""
+        return self._put(_Asked(None, "", offset, data, timeout_s, done))
+
+    def tell(self, operation: Operation) -> None:
+        """Send a command at once and wait for nothing; reader's thread."""
+        self._to_box(Command(self._next_id(), operation))
+
+    def opened(self) -> None:
+        """The port is open."""
+        with self._lock:
+            self._open = True
+
+    def lost(self) -> None:
+        """The port is gone: nothing will be answered."""
+        with self._lock:
+            self._open = False
+            left = list(self._waiting)
+            self._waiting.clear()
+        if self._current is not None:
+            left.insert(0, self._current)
+            self._current = None
+        for asked in left:
+            asked.done(Answer(None, "the port was lost"))
+
+    def take(self, message: Acknowledgement | Settings) -> None:
+        """What the Box answers; what was not asked here, or too late, is nobody's."""
+        current = self._current
+        if current is None:
+            return
+        if isinstance(message, Settings):
+            if current.acknowledged is not None:
+                self._end(current.acknowledged, message.values)
+        elif message.command_id == current.command_id:
+            if current.operation == Operation.GET_SETTINGS and message.status == Status.DONE:
+                current.acknowledged = message  # the settings follow
+            else:
+                self._end(message, None)
+
+    def tick(self) -> None:
+        """Time passes: send the next, send again, give up."""
+        current = self._current
+        if current is None:
+            if self._waiting:
+                self._send_next()
+            return
+        waited_s = self._monotonic_s() - current.sent_s
+        if waited_s >= current.timeout_s:
+            self._current = None
+            current.done(Answer(None, f"no answer within {current.timeout_s:g} s"))
+        elif not current.repeated and waited_s >= min(AGAIN_S, current.timeout_s / 2):
+            current.repeated = True
+            if current.operation not in ONCE:
+                self._send(current)
+
+    def _put(self, asked: _Asked) -> bool:
+        with self._lock:
+            if not self._open or len(self._waiting) >= WAITING:
+                return False
+            self._waiting.append(asked)
+            return True
+
+    def _send_next(self) -> None:
+        with self._lock:
+            asked = self._waiting.popleft()
+        asked.command_id = self._next_id()
+        asked.sent_s = self._monotonic_s()
+        self._current = asked
+        self._send(asked)
+
+    def _send(self, asked: _Asked) -> None:
+        if asked.operation is None:
+            self._to_box(UpdateData(asked.command_id, asked.offset, asked.data))
+        else:
+            self._to_box(Command(asked.command_id, asked.operation, asked.argument))
+
+    def _end(self, acknowledged: Acknowledgement, settings: tuple[tuple[str, str], ...] | None) -> None:
+        current, self._current = self._current, None
+        assert current is not None
+        if current.operation == Operation.PUT_SETTING:
+            self.on_setting()
+        current.done(Answer(acknowledged.status, acknowledged.detail, settings))
+
+    def _next_id(self) -> int:
+        self._command_id = (self._command_id + 1) & 0xFFFF
+        return self._command_id

@@ -1,0 +1,91 @@
+"""Greeting: who is on the port; a Box is believed only if its hello can be true.
+
+A hello of another Box, of a boot loader that waits for firmware, or with figures that cannot be
+true leaves the gateway without one: counts without a gain are no volts.
+"""
+
+from collections.abc import Callable
+
+from opq_gateway.counters import Counters
+from opq_gateway.serial_side.seldom import Seldom
+from opq_gateway.status import Status
+from opq_proto import log as logging
+from opq_proto.link_messages import Hello
+from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V, nominal_or_none
+
+ASK_HELLO_S = 1.0
+
+
+class Greeting:
+    """What is known of who is there; `hello` is None until it is known."""
+
+    def __init__(
+        self,
+        status: Status,
+        counters: Counters,
+        log: logging.Log,
+        seldom: Seldom,
+        monotonic_s: Callable[[], float],
+        ask: Callable[[], None],
+    ) -> None:
+        self.hello: Hello | None = None
+        self._status = status
+        self._counters = counters
+        self._log = log
+        self._seldom = seldom
+        self._monotonic_s = monotonic_s
+        self._ask = ask
+        self._asked_s: float | None = None
+        self._told_foreign = 0
+
+    def opened(self) -> None:
+        """The port was opened: ask who is there."""
+        self._asked_s = None
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask for a hello, at most each ASK_HELLO_S."""
+        now_s = self._monotonic_s()
+        if self._asked_s is None or now_s - self._asked_s >= ASK_HELLO_S:
+            self._asked_s = now_s
+            self._ask()
+
+    def take(self, hello: Hello) -> bool:
+        """A hello came; whether it is the configured Box's and can be true."""
+        self._counters.add("hello")
+        if hello.box_id and str(hello.box_id) != self._status.box_id:
+            self._foreign(hello)
+        elif not plausible(hello):
+            self._refuse(hello)
+        else:
+            self._status.foreign_box = self._told_foreign = 0
+            self._status.in_recovery = False
+            self.hello = self._status.hello = hello
+            return True
+        self.hello = None
+        return False
+
+    def _foreign(self, hello: Hello) -> None:
+        self._counters.add("foreign_box")
+        self._status.foreign_box = hello.box_id
+        if self._told_foreign != hello.box_id:
+            self._told_foreign = hello.box_id
+            self._log.error("box.foreign", found_box_id=hello.box_id, configured=self._status.box_id)
+
+    def _refuse(self, hello: Hello) -> None:
+        self._counters.add("hello_refused")
+        self._status.in_recovery = hello.firmware.startswith("boot ")
+        if self._status.in_recovery:
+            if self._seldom("box.in_recovery"):
+                reason = "Box is in its boot loader's recovery: opq-tools flash writes firmware"
+                self._log.error("box.in_recovery", firmware=hello.firmware, reason=reason)
+        elif self._seldom("hello.refused"):
+            facts = {"v_per_lsb": hello.v_per_lsb, "rate_millihz": hello.rate_millihz}
+            self._log.error("hello.refused", **facts, nominal_v=hello.nominal_v, nominal_hz=hello.nominal_hz)
+
+
+def plausible(hello: Hello) -> bool:
+    """Whether samples can be measured and judged with these figures: 20 samples per cycle at least."""
+    gain = GAIN_V[0] <= hello.v_per_lsb <= GAIN_V[1]
+    nominal = nominal_or_none(hello.nominal_v, NOMINAL_V) and nominal_or_none(hello.nominal_hz, NOMINAL_HZ)
+    return gain and nominal is not None and hello.nominal_hz * 20_000 <= hello.rate_millihz

@@ -1,0 +1,147 @@
+"""Port: one open port of a Box, bytes in and bytes out, never waiting for either.
+
+A tty (also a pty) and `socket://` are read by their file descriptor. What pyserial offers beyond
+these (rfc2217://, loop://) has none, or one that is not the data's: two threads carry its bytes
+to and from a pair of sockets (`Pump`), so that the reader sees nothing but descriptors.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+import serial
+
+READ_BYTES = 4096
+"""What a tty hands out at once at most."""
+MOST_BYTES = 4 * READ_BYTES
+"""Of one Box per round: nine times the speed of the line, and a flood still leaves time for others."""
+OUT_BYTES = 8192
+"""What waits for a line that takes nothing: 90 ms at 921,600 baud."""
+PUMP_S = 0.1
+
+
+class Port:
+    """Owned by the reader's thread; `close` may be called from another when the reader has let go."""
+
+    def __init__(self, device: serial.SerialBase) -> None:
+        """Take over an open pyserial port.
+
+        Raises:
+            OSError: it has no usable descriptor.
+        """
+        self._device = device
+        self._pump = None if _is_direct(device) else Pump(device)
+        self._fd = device.fileno() if self._pump is None else self._pump.fileno()
+        os.set_blocking(self._fd, False)
+        self._out = bytearray()
+
+    def fileno(self) -> int:
+        """The descriptor to poll."""
+        return self._fd
+
+    def read(self) -> bytes:
+        """What is there, at most MOST_BYTES; to be called when poll says that there is something.
+
+        Raises:
+            OSError: the port went away.
+        """
+        data = os.read(self._fd, READ_BYTES)
+        if not data:
+            raise OSError(f"hung up{'' if self._pump is None else self._pump.reason}")
+        if len(data) < READ_BYTES:
+            return data
+        parts = [data]
+        while len(data) == READ_BYTES and len(parts) * READ_BYTES < MOST_BYTES:
+            try:
+                data = os.read(self._fd, READ_BYTES)
+            except BlockingIOError:
+                break
+            parts.append(data)
+        return b"".join(parts)
+
+    def send(self, frame: bytes) -> bool:
+        """Hand over a frame; False: too much waits already.
+
+        Raises:
+            OSError: the port went away.
+        """
+        if len(self._out) + len(frame) > OUT_BYTES:
+            return False
+        self._out += frame
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Write what the line takes now.
+
+        Raises:
+            OSError: the port went away.
+        """
+        if self._out:
+            try:
+                del self._out[: os.write(self._fd, self._out)]
+            except BlockingIOError:
+                return
+
+    def close(self) -> None:
+        """Let go; may take a third of a second (pyserial) or as long as the driver drains."""
+        if self._pump is not None:
+            self._pump.close()
+        with contextlib.suppress(serial.SerialException, OSError):
+            self._device.close()
+
+
+class Pump:
+    """Two threads that carry a pyserial port's bytes to and from a socket."""
+
+    def __init__(self, device: serial.SerialBase) -> None:
+        device.timeout = PUMP_S
+        self.reason = ""
+        self._device = device
+        self._near, self._far = socket.socketpair()
+        self._ended = threading.Event()
+        for name, carry in (("pump in", self._inward), ("pump out", self._outward)):
+            threading.Thread(target=self._until_it_fails, args=(carry,), name=name, daemon=True).start()
+
+    def fileno(self) -> int:
+        """The reader's end."""
+        return self._near.fileno()
+
+    def close(self) -> None:
+        """End both threads."""
+        self._ended.set()
+        for end in (self._near, self._far):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _until_it_fails(self, carry: Callable[[], None]) -> None:
+        try:
+            while not self._ended.is_set():
+                carry()
+        except (serial.SerialException, OSError, TypeError, AttributeError) as error:
+            self.reason = f": {error}"  # pyserial: TypeError, AttributeError when closed under a read
+        finally:
+            self._ended.set()
+            with contextlib.suppress(OSError):
+                self._far.shutdown(socket.SHUT_RDWR)
+
+    def _inward(self) -> None:
+        waiting = int(getattr(self._device, "in_waiting", 1))
+        data = self._device.read(max(1, min(READ_BYTES, waiting)))
+        if data:
+            self._far.sendall(data)
+
+    def _outward(self) -> None:
+        data = self._far.recv(READ_BYTES)
+        if not data:
+            raise OSError("closed")
+        self._device.write(data)
+
+
+def _is_direct(device: serial.SerialBase) -> bool:
+    """Whether the port's bytes are those of its descriptor."""
+    url = str(device.portstr)
+    return "://" not in url or url.startswith("socket://")

@@ -1,0 +1,207 @@
+"""Station: one Box's place at the gateway: its port, opened again and again, and its Intake.
+
+Any pyserial URL: /dev/serial/by-id/..., a pty, socket://host:port. A port that is absent or
+unplugged is tried again with back-off, for ever. Bytes go through the link's Decoder to the
+Intake; what is to be said to the Box is written here. All of it in the reader's thread.
+"""
+
+import os
+import select
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from opq_gateway.config import BoxPort
+from opq_gateway.counters import Counters
+from opq_gateway.serial_side.opening import Opening, close_aside
+from opq_gateway.serial_side.port import Port
+from opq_gateway.status import Status
+from opq_proto import log
+from opq_proto.link import Decoder, encode
+from opq_proto.link_messages import LinkMessage
+
+BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Waits between tries to open; the last one stays."""
+SILENT_S = 20.0
+"""A Box says hello every 5 s at least. So long without a byte: a TCP peer that vanished without a word,
+or an adapter that hangs; the port is opened anew."""
+LOOK_S = 1.0
+"""So often it is looked whether the path still leads to the device that is open."""
+GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
+
+
+class Talk(Protocol):
+    """What a Station needs of an Intake."""
+
+    def opened(self) -> None: ...
+
+    def take_all(self, messages: list[tuple[int, LinkMessage]]) -> None: ...
+
+    def tick(self) -> None: ...
+
+    def lost(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Station:
+    """Serves one Box's port; `send` only from the Intake's calls."""
+
+    def __init__(
+        self,
+        box: BoxPort,
+        status: Status,
+        counters: Counters,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.box = box
+        self.counters = counters
+        self._status = status
+        self._monotonic_s = monotonic_s
+        self._log = log.get(service="gateway", box_id=box.id)
+        self._poll: select.poll | None = None
+        self._intake: Talk | None = None
+        self._decoder = Decoder()
+        self._port: Port | None = None
+        self.fd = -1
+        """Descriptor of the open port; -1: none."""
+        self._opening: Opening | None = None
+        self._open_at_s = 0.0
+        self._tries = 0
+        self._heard_s = 0.0
+        self._look_s = 0.0
+        self._sequence = 0
+
+    def attach(self, intake: Talk, poll: select.poll) -> None:
+        """Who takes in what the Box says, and where its descriptor is watched; before the first round."""
+        self._intake = intake
+        self._poll = poll
+
+    def send(self, message: LinkMessage) -> None:
+        """Write a message to the Box; one that the port does not take is counted and gone (the
+        reassembly and the hello are asked for again)."""
+        if self._port is None:
+            return
+        frame = encode(message, self._sequence)
+        self._sequence += 1
+        try:
+            taken = self._port.send(frame)
+        except OSError:
+            taken = False  # the next read says why
+        if not taken:
+            self.counters.add("serial_write_failed")
+
+    def round(self, events: int, now_s: float) -> None:
+        """Do what is due; `events` is what poll says of `fd`."""
+        assert self._intake is not None
+        if self._port is None:
+            self._try_to_open(now_s)
+        else:
+            try:
+                if events & select.POLLIN:
+                    self._heard(self._port.read(), now_s)
+                elif events & GONE:
+                    raise OSError("hung up")
+                self._port.flush()
+                self._look(now_s)
+            except OSError as error:
+                self._lost(error.strerror or str(error), now_s)
+        self._intake.tick()
+
+    def failed(self) -> None:
+        """The handling of what came threw something: the port is closed, and opened again with back-off."""
+        self._lost("its handling failed; see the log", self._monotonic_s())
+
+    def close(self) -> None:
+        """The gateway ends."""
+        if self._opening is not None:
+            self._opening.give_up()
+        self._release()
+        if self._intake is not None:
+            self._intake.close()
+
+    def _heard(self, data: bytes, now_s: float) -> None:
+        assert self._intake is not None
+        self._heard_s = now_s
+        self._tries = 0
+        self.counters.add("serial_bytes", len(data))
+        messages = self._decoder.feed(data)
+        self._count()
+        if messages:
+            self._intake.take_all(messages)
+
+    def _look(self, now_s: float) -> None:
+        """Raises OSError when this port is no longer the one that is wanted."""
+        if now_s - self._look_s < LOOK_S:
+            return
+        self._look_s = now_s
+        if now_s - self._heard_s > SILENT_S:
+            raise OSError(f"no byte for {SILENT_S:g} s")
+        path = self.box.port
+        if path.startswith("/"):
+            try:
+                leads_to = Path(path).stat().st_rdev
+            except OSError:
+                return  # a link that is gone says nothing of the device that is open
+            if leads_to != os.fstat(self.fd).st_rdev:
+                raise OSError("the path leads to another device now")
+
+    def _try_to_open(self, now_s: float) -> None:
+        if self._opening is None:
+            if now_s < self._open_at_s:
+                return
+            self._opening = Opening(self.box)
+        found = self._opening.result()
+        if found is None:
+            return
+        self._opening = None
+        if isinstance(found, str):
+            if found != self._status.serial_problem:
+                self._log.warning("serial.absent", port=self.box.port, reason=found)
+            self._status.serial_problem = found
+            self._back_off(now_s)
+            return
+        self._opened(found, now_s)
+
+    def _opened(self, port: Port, now_s: float) -> None:
+        assert self._poll is not None and self._intake is not None
+        self._port, self.fd = port, port.fileno()
+        self._poll.register(self.fd, select.POLLIN)
+        self._heard_s = self._look_s = now_s
+        self._status.serial_open = True
+        self._status.serial_problem = ""
+        self.counters.add("serial_opened")
+        self._log.info("serial.opened", port=self.box.port)
+        self._intake.opened()
+
+    def _lost(self, reason: str, now_s: float) -> None:
+        self._release()
+        self._status.serial_problem = reason
+        self.counters.add("serial_lost")
+        self._log.warning("serial.lost", port=self.box.port, reason=reason)
+        self._back_off(now_s)
+        if self._intake is not None:
+            self._intake.lost()
+
+    def _release(self) -> None:
+        port, self._port = self._port, None
+        if port is not None and self._poll is not None:
+            self._poll.unregister(self.fd)
+            close_aside(port)
+        self.fd = -1
+        self._status.serial_open = False
+
+    def _back_off(self, now_s: float) -> None:
+        self._open_at_s = now_s + BACKOFF_S[min(self._tries, len(BACKOFF_S) - 1)]
+        self._tries += 1
+
+    def _count(self) -> None:
+        decoder, counters = self._decoder, self.counters
+        counters.set("frames", decoder.frames)
+        if decoder.crc_errors or decoder.malformed or decoder.oversize or decoder.sequence_gaps:
+            counters.set("frame_crc_errors", decoder.crc_errors)
+            counters.set("frame_malformed", decoder.malformed)
+            counters.set("frame_oversize", decoder.oversize)
+            counters.set("bytes_skipped", decoder.bytes_skipped)
+            counters.set("frame_sequence_gaps", decoder.sequence_gaps)

@@ -1,10 +1,14 @@
 """Codec: a chunk of samples without loss, in fewer bytes.
 
-    chunk = crc32 u32 over the rest, method u8, samples u32, body            all little endian
+    chunk  = crc32 u32 over the rest, method u8, samples u32, body                          little endian
+    body   = RAW: int16 each
+             DEFLATED: zlib of second differences, high bytes before low ones
+             CYCLES: step u16, offset i32, then `cycles.py` of (sample - offset) / step
 
-A chunk stands alone. `pack` tries the methods and keeps the shortest; raw int16 is one of them, so that
-nothing gets longer than HEAD_BYTES over its samples. All arithmetic is of integers: a chunk packed on one
-machine gives the same samples on every other.
+A chunk stands alone. `pack` keeps the shortest; raw is one of them, so nothing gets longer than HEAD_BYTES
+over its samples. What is decoded is whole numbers by exact arithmetic (see `predictor.py`): a chunk packed
+on one machine gives the same samples on every other. Mains at 12 kS/s comes to within 0.3 bit a sample of
+the entropy of its noise from 2 s a chunk on; 1 s costs 0.1 bit more, for a cycle and tables are told anew.
 """
 
 import struct
@@ -14,11 +18,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_gateway.ring import cycles
+
 MOST_SAMPLES: Final = 1 << 20
 """Per chunk; bounds what a damaged head can make `unpack` allocate."""
 _HEAD = struct.Struct("<IBI")
+_GRID = struct.Struct("<Hi")
 HEAD_BYTES: Final = _HEAD.size
-RAW, DEFLATED = 0, 1
+RAW, DEFLATED, CYCLES = 0, 1, 2
 
 
 def pack(counts: NDArray[np.int16]) -> bytes:
@@ -31,9 +38,16 @@ def pack(counts: NDArray[np.int16]) -> bytes:
     """
     if counts.dtype != np.int16 or counts.ndim != 1 or len(counts) > MOST_SAMPLES:
         raise ValueError(f"want at most {MOST_SAMPLES} int16 in a row, not {counts.dtype} {counts.shape}")
-    bodies = {RAW: counts.astype("<i2").tobytes(), DEFLATED: _deflated(counts)}
-    method = min(bodies, key=lambda key: (len(bodies[key]), key))
-    rest = struct.pack("<BI", method, len(counts)) + bodies[method]
+    method, body = RAW, counts.astype("<i2").tobytes()
+    step, offset = _grid(counts)
+    coded = cycles.encode((counts.astype(np.int64) - offset) // step)
+    if coded is not None and _GRID.size + len(coded) < len(body):
+        method, body = CYCLES, _GRID.pack(step, offset) + coded
+    if coded is None or 4 * len(body) > 5 * len(counts):  # worse than 10 bits: no mains of a Box
+        deflated = _deflated(counts)
+        if len(deflated) < len(body):
+            method, body = DEFLATED, deflated
+    rest = struct.pack("<BI", method, len(counts)) + body
     return struct.pack("<I", zlib.crc32(rest)) + rest
 
 
@@ -46,14 +60,40 @@ def unpack(data: bytes) -> NDArray[np.int16]:
     if len(data) < HEAD_BYTES:
         raise ValueError(f"{len(data)} bytes are no chunk")
     crc, method, samples = _HEAD.unpack_from(data)
-    if zlib.crc32(memoryview(data)[4:]) != crc or samples > MOST_SAMPLES or method not in (RAW, DEFLATED):
+    if zlib.crc32(memoryview(data)[4:]) != crc:
         raise ValueError("chunk is damaged: its crc does not fit")
-    body = data[HEAD_BYTES:]
+    return _samples_of(method, samples, data[HEAD_BYTES:])
+
+
+def _samples_of(method: int, samples: int, body: bytes) -> NDArray[np.int16]:
+    if samples > MOST_SAMPLES:
+        raise ValueError(f"chunk is damaged: {samples} samples")
     if method == RAW:
         if len(body) != 2 * samples:
-            raise ValueError(f"{samples} samples do not fit {len(body)} bytes")
+            raise ValueError(f"chunk is damaged: {samples} samples in {len(body)} bytes")
         return np.frombuffer(body, "<i2").astype(np.int16)
-    return _inflated(body, samples)
+    if method == DEFLATED:
+        return _inflated(body, samples)
+    if method != CYCLES or len(body) < _GRID.size:
+        raise ValueError(f"chunk is damaged: no method {method}")
+    step, offset = _GRID.unpack_from(body)
+    values = cycles.decode(body[_GRID.size :], samples)
+    return np.asarray(values * step + offset, np.int64).astype(np.int16)
+
+
+def _grid(counts: NDArray[np.int16]) -> tuple[int, int]:
+    """The largest step and an offset such that every sample is a whole number of steps from it.
+
+    A converter of 8 bits leaves the low byte as it is: steps of 256 from -1, say.
+    """
+    if not len(counts):
+        return 1, 0
+    moved = counts.astype(np.int64) - int(counts[0])
+    step = int(np.gcd.reduce(moved[:256]))
+    if step != 1:
+        step = int(np.gcd.reduce(moved))
+    step = max(1, step)
+    return step, int(counts[0]) % step
 
 
 def _deflated(counts: NDArray[np.int16]) -> bytes:

@@ -45,6 +45,11 @@ MEANING = MappingProxyType(
         "ring_failed": "blocks that the disk did not take",
         "ring_bad_records": "records with a wrong checksum, skipped while reading",
         "ring_deleted_segments": "old ring segments deleted",
+        "ring_lost_records": "losses recorded in the ring: holes in the samples, each with its reason",
+        "ring_sync_failed": "times the disk could not be made to hold what was written",
+        "ring_sealed_segments": "ring segments compressed",
+        "ring_saved_bytes": "bytes of the disk that this saved",
+        "ring_sealing_failed": "times a segment could not be compressed; it stays raw after the second",
         # measurements
         "samples": "samples measured, in order",
         "measurements": "measurements made",
@@ -57,9 +62,18 @@ MEANING = MappingProxyType(
         "box_figures_checked": "the Box's own figures compared with ours",
         "box_figures_differ": "of these, those that differed by more than the tolerance",
         # uplink
-        "measurements_sent": "measurements handed to the uplink's socket",
-        "measurements_unheard": "measurements dropped: no broker was listening",
-        "measurements_overflow": "measurements dropped: the broker read too slowly",
+        "measurements_sent": "measurements handed to the uplink's socket as they came",
+        "measurements_unheard": "measurements that no broker was there to hear: kept, and sent later",
+        "measurements_delayed": "measurements that the broker read too slowly for: kept, and sent later",
+        "measurements_backfilled": "measurements sent later, or again: not acknowledged",
+        "measurements_idle": "measurements within their dead-bands: sent as part of the next heartbeat",
+        "measurements_overflow": "measurements dropped: neither the disk nor the broker took them",
+        "measurements_expired": "measurements dropped from the queue: too old, or the queue too large",
+        "measurements_unfit": "measurements dropped: a number in them fits no wire",
+        "crossings_sent": "limit crossings sent at once, as a measurement of their own",
+        "crossings_unsent": "limit crossings of which the Box did not say the rms, not sent",
+        "queue_failed": "times the disk began to refuse measurements; they wait in memory",
+        "queue_broken": "queue files that could not be read any more, renamed and begun anew",
         "uplink_connected": "times all three uplink connections stood",
         "uplink_lost": "times one of them was lost",
         "uplink_refused": "handshakes that the broker refused (key not admitted?)",
@@ -73,6 +87,7 @@ MEANING = MappingProxyType(
         "requests_shortened": "data requests longer than the limit, answered in part",
         "rate_refused": "measurement rates outside 1 to 600 cycles, ignored",
         "acknowledgements": "opq-ack messages received",
+        "acknowledgements_ahead": "of these, those of numbers not yet used: another gateway has this Box's key?",
         "orders_done": "orders to the Box (reset, time, settings, update) that it carried out",
         "orders_refused": "orders that it, or the gateway, did not carry out",
         # synchrophasors; what is not one Box's stands with the first Box
@@ -86,6 +101,11 @@ MEANING = MappingProxyType(
         "phasor_clients_too_slow": "PMU clients cut off: they read too slowly",
         "phasor_orders_ignored": "frames of PMU clients that ask for nothing known, or of another stream",
         "phasor_orders_malformed": "runs of bytes of PMU clients that are no frame",
+        # MQTT; stands with the first Box
+        "mqtt_connected": "connections to the MQTT broker",
+        "mqtt_failed": "connections to the MQTT broker that failed or were lost",
+        "mqtt_published": "messages that the MQTT broker has",
+        "mqtt_dropped": "values and disturbances that the MQTT broker will never see: it was away or too slow",
         "failures": "exceptions caught by the runner; the log has the traceback",
     }
 )

@@ -23,6 +23,8 @@ from opq_gateway.local.power import PowerFail
 from opq_gateway.local.watchdog import Watchdog
 from opq_gateway.measuring.at_once import AtOnce
 from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.sealer import Sealer
+from opq_gateway.ring.syncing import Syncing
 from opq_gateway.serial_side.crossing_limits import limits
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.reader import Reader
@@ -95,14 +97,20 @@ class Gateway:
         commands = Commands(self.config.longest_request_s)
         uplink = Uplink(endpoints, self._server_key, uplink_config.queue_messages, commands.offer)
         reader = Reader()
-        closing = [self._box(box, uplink, commands, reader) for box in self.config.box]
+        rings: dict[str, Ring] = {}
+        closing = [self._box(box, uplink, commands, reader, rings) for box in self.config.box]
         outputs_stop = threading.Event()  # the uplink ends last, so that what is measured still leaves
         first = self.config.box[0].id
         serial = [self._thread("reader", first, reader.run, stop)]
         outputs = [
             self._thread("commands", first, commands.run, outputs_stop),
             self._thread("uplink", first, uplink.run, outputs_stop),
+            self._thread(
+                "syncing", first, Syncing(rings, self.counters, self.config.ring.sync_s).run, outputs_stop
+            ),
         ]
+        if self.config.ring.compress:
+            outputs.append(self._thread("sealing", first, Sealer(rings, self.counters).run, stop))
         notifier = Notifier()
         watchdog = Watchdog(notifier, self.heartbeats, self._in_words)
         self._thread("power", first, power.run, stop)
@@ -125,13 +133,17 @@ class Gateway:
             uplink.close()
         self._log.info("gateway.stopped", late_threads=late)
 
-    def _box(self, box: BoxPort, uplink: Uplink, commands: Commands, reader: Reader) -> Callable[[], None]:
-        """Everything of one Box; what ends it."""
+    def _box(
+        self, box: BoxPort, uplink: Uplink, commands: Commands, reader: Reader, rings: dict[str, Ring]
+    ) -> Callable[[], None]:
+        """Everything of one Box, its ring among `rings`; what ends it."""
         counters, status = self.counters[box.id], self.statuses[box.id]
         pair = self._pairs[box.id]
         folder = box_folder(self.config, box.id)
         try:
-            ring = Ring(folder / "ring", box.id, self.config.ring_hours)
+            most_bytes = self.config.ring.most_bytes
+            ring = Ring(folder / "ring", box.id, self.config.ring_hours, most_bytes=most_bytes)
+            rings[box.id] = ring
             sequences = Sequences(folder / "sequence")
         except OSError as error:
             raise OpqError(f"gateway: {folder} cannot be used: {error.strerror or error}") from error

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opq_gateway.blocks import Block
+from opq_gateway.ring.raw import HEAD_BYTES
+from opq_gateway.ring.record import stride_bytes
 from opq_gateway.ring.ring import Ring
-from opq_gateway.ring.segment import HEAD_BYTES, stride_bytes
 from opq_proto.messages import TimeSource
 
 T0_NS = 1_700_000_000_000_000_000

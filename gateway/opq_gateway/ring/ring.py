@@ -1,35 +1,46 @@
 """Ring: the raw samples of the last hours of one Box, on disk.
 
-One writer appends blocks to segment files (`segment.py`); any number of readers, in this
-process or another, read by time while it writes. Nothing is ever rewritten: a start begins a
-new segment, so does another boot, gain or a step of time backwards. The oldest segment is
-deleted when those behind it hold the wanted hours: the measure is stored time, not the clock,
-so a stepped system clock deletes nothing.
+    append -> live segment (live.py) -> raw segment (raw.py) -> sealed segment (sealed.py) -> deleted
 
-Survives kill -9 at any byte with at most the block being written lost (the kernel holds what
-was written). A power cut may cost what the kernel had not written back yet, up to some 30 s.
+One writer; any number of readers, in this process or another, read by time while it writes. Nothing that
+is written is ever changed: a start begins a new segment, so does another boot, gain or a step of time
+backwards. The oldest segment is deleted when those behind it hold the wanted hours, or when all take more
+than the wanted bytes: the measure is stored time, not the clock, so a stepped system clock deletes nothing.
+
+Every sample is in the ring or in a recorded loss with its reason (`read_lost`). Survives kill -9 at any byte
+with at most the block being written lost (the kernel holds what was written); a power cut costs what was
+not written back yet: what came since the last `sync`.
 """
 
-import contextlib
-import os
 import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from opq_gateway.blocks import Block
-from opq_gateway.ring.segment import HEAD_BYTES, Segment, head, open_segment, read_span, record
-from opq_gateway.serial_side.reassembly import NOT_RESENT, OVERRUN
+from opq_gateway.ring.catalogue import Catalogue
+from opq_gateway.ring.formats import read_span
+from opq_gateway.ring.live import LiveSegment
+from opq_gateway.ring.lost import Lost
+from opq_gateway.ring.pending import Pending
+from opq_gateway.ring.raw import HEAD_BYTES
+from opq_gateway.ring.record import stride_bytes
+from opq_gateway.ring.segment import Segment
+from opq_gateway.ring.stretch import Stretch
+from opq_gateway.ring.waveform import Holes, longest_waveform
 from opq_proto.messages import Gap, Waveform
 
+SEGMENT_S = 600
+"""Longest segment: 15.6 MB at 12 kS/s are taken from the disk ahead of the samples."""
 SEGMENTS_PER_RING = 12
-"""The ring holds between its hours and 1/12 more."""
+"""At least; the ring holds between its hours, or bytes, and 1/12 more, or less."""
 RECORD_SAMPLES = 200
 """Samples per record at least: the default block of the link and the wire's Cycle."""
-CLOCK_STEP_NS = 1_000_000
-"""Stamps further off than this from what the index says: the Box's clock was set. A millisecond
-is more than any discipline slews between two blocks (500 ppm of 16.7 ms: 8 us)."""
+LEAST_RECORDS = 128
+MOST_RECORDS = 1 << 16
+RETRY_S = 1.0
+"""A disk that refused is tried again after this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,191 +52,216 @@ class Span:
 
 
 class Ring:
-    """The ring of one Box; `append` from one thread, the rest from any."""
+    """The ring of one Box; `append`, `append_all`, `gap`, `close` from one thread, the rest from any.
 
-    def __init__(self, folder: Path, box_id: str, hours: float) -> None:
+    Attributes:
+        bad_records: damaged records met while reading, left out.
+        deleted_segments: oldest segments deleted.
+        sealed_segments: raw segments that sealed ones took the place of.
+        lost_records: losses recorded.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        box_id: str,
+        hours: float,
+        *,
+        most_bytes: int | None = None,
+        retry_s: float = RETRY_S,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Open what is there; broken tails are left out, foreign files ignored.
+
+        Nothing is changed before the first `append`: until then this is one reader of many.
 
         Raises:
             OSError: the folder cannot be made or read.
         """
-        self._folder = folder
-        self._box_id = box_id
-        self._keep_ns = round(hours * 3600e9)
-        self._segment_ns = max(1, self._keep_ns // SEGMENTS_PER_RING)
-        self._lock = threading.Lock()
-        self._fd: int | None = None
-        self.bad_records = 0
-        self.deleted_segments = 0
         folder.mkdir(parents=True, exist_ok=True)
-        self._segments: list[Segment] = []
-        self._number = 0
-        for path in sorted(folder.glob("*.seg")):
-            with contextlib.suppress(ValueError):
-                self._number = max(self._number, int(path.stem))
-            segment = open_segment(path)
-            if segment is None:
-                if path.stat().st_size <= HEAD_BYTES:
-                    path.unlink(missing_ok=True)  # a writer was killed before its first record
-            else:
-                self._segments.append(segment)
+        self.box_id = box_id
+        self._keep_ns = round(hours * 3600e9)
+        self._most_bytes = most_bytes
+        self._segment_ns = max(1, min(SEGMENT_S * 10**9, self._keep_ns // SEGMENTS_PER_RING))
+        self._retry_s = retry_s
+        self._monotonic_s = monotonic_s
+        self._catalogue = Catalogue(folder)
+        self._lock = threading.Lock()
+        self._live: LiveSegment | None = None
+        self._pending: Pending | None = None
+        self._refused: tuple[OSError, float] | None = None
+        self.bad_records = 0
+        self.lost_records = 0
+
+    @property
+    def deleted_segments(self) -> int:
+        return self._catalogue.deleted
+
+    @property
+    def sealed_segments(self) -> int:
+        return self._catalogue.sealed
 
     def append(self, block: Block) -> None:
-        """Write a block behind the last one; deletes what is older than the hours.
+        """Write a block behind the last one; see `append_all`."""
+        self.append_all((block,))
+
+    def append_all(self, blocks: Sequence[Block]) -> None:
+        """Write blocks behind the last one, those that follow each other with one write.
 
         Raises:
-            OSError: the disk is full or gone; nothing of the block counts as written, the next
-                append begins a new segment.
+            OSError: the disk is full or gone. What it did not take is a loss, recorded as soon as it
+                takes something again; within `retry_s` it is not asked.
         """
-        current = self._segments[-1] if self._fd is not None else None
-        if current is None or not self._fits(current, block):
-            current = self._begin(block)
-        data = record(block, current.capacity)
-        assert self._fd is not None
+        done = 0
         try:
-            written = os.write(self._fd, data)
-        except OSError:
-            self.close()
+            self._ask_again()
+            while done < len(blocks):
+                done += self._write(blocks[done:])
+        except OSError as error:
+            if self._refused is None:
+                self._refused = (error, self._monotonic_s() + self._retry_s)
+                self.close()
+            self._losses().refuse(blocks[done:], error.strerror or str(error))
             raise
-        if written != len(data):
-            self.close()  # never append behind a torn record: the stride would be lost
-            raise OSError(f"{current.path}: {written} of {len(data)} bytes written; is the disk full?")
-        with self._lock:
-            current.added(block)
 
-    def _fits(self, segment: Segment, block: Block) -> bool:
-        return segment.records == 0 or (
-            segment.boot_id == block.boot_id
-            and segment.v_per_lsb == block.v_per_lsb
-            and len(block.counts) <= segment.capacity
-            and segment.end_sample <= block.first_sample
-            and segment.last_ns < block.t_ns  # readers bisect by time
-            and block.end_ns - segment.start_ns <= self._segment_ns
+    def gap(self, gap: Gap) -> None:
+        """The samples right before the next block are given up, for this reason."""
+        self._losses().told(gap)
+
+    def _losses(self) -> Pending:
+        if self._pending is None:
+            self._pending = Pending(self.newest())
+        return self._pending
+
+    def _ask_again(self) -> None:
+        if self._refused is not None:
+            error, until_s = self._refused
+            if self._monotonic_s() < until_s:
+                raise OSError(error.errno, error.strerror)
+            self._refused = None
+
+    def _write(self, blocks: Sequence[Block]) -> int:
+        """Write the first of `blocks` and those that follow it without a hole; returns how many."""
+        pending = self._losses()
+        first = blocks[0]
+        lost = pending.before(first)
+        live = self._live
+        if live is None or len(lost) >= live.room or not self._fits(live, first):
+            live = self._begin(first, len(lost))
+        last, count = first, 1
+        while len(lost) + count < min(live.room, len(blocks) + len(lost)):
+            block = blocks[count]
+            if block.first_sample != last.end_sample or not self._fits(live, block, last):
+                break
+            last, count = block, count + 1
+        live.write(lost, blocks[:count])
+        self.lost_records += len(lost)
+        pending.written(last)
+        return count
+
+    def _fits(self, live: LiveSegment, block: Block, last: Block | None = None) -> bool:
+        segment = live.segment
+        if segment.boot_id != block.boot_id or segment.v_per_lsb != block.v_per_lsb:
+            return False
+        if len(block.counts) > live.capacity:
+            return False
+        if last is None and not segment.records:
+            return True
+        end_sample, last_ns = (
+            (segment.end_sample, segment.last_ns) if last is None else (last.end_sample, last.t_ns)
+        )
+        return (
+            end_sample <= block.first_sample
+            and last_ns < block.t_ns  # readers bisect by time
+            and block.t_ns - segment.start_ns < self._segment_ns
         )
 
-    def _begin(self, block: Block) -> Segment:
+    def _begin(self, block: Block, losses: int) -> LiveSegment:
         self.close()
-        self._number += 1
         capacity = max(RECORD_SAMPLES, len(block.counts))
-        segment = Segment(self._folder / f"{self._number:012d}.seg", capacity)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(segment.path, flags, 0o644)
-        try:
-            os.write(fd, head(capacity, self._box_id))
-        except OSError:
-            os.close(fd)
-            segment.path.unlink(missing_ok=True)
-            raise
-        self._fd = fd
+        lasting_ns = max(1, block.end_ns - block.t_ns)
+        records = -(-self._segment_ns // lasting_ns)
+        if self._most_bytes is not None:
+            records = min(records, self._most_bytes // SEGMENTS_PER_RING // stride_bytes(capacity))
+        records = max(LEAST_RECORDS, losses + 1, min(records + losses, MOST_RECORDS))
+        room_bytes = HEAD_BYTES + records * stride_bytes(capacity)
+        self._catalogue.delete_old(self._keep_ns, self._most_bytes, room_bytes)
+        path = self._catalogue.claim()
+        live = LiveSegment(path, self.box_id, block, capacity, records)
+        self._catalogue.add(live.segment)
         with self._lock:
-            self._segments.append(segment)
-        self._delete_old()
-        return segment
+            self._live = live
+        return live
 
-    def _delete_old(self) -> None:
+    def sync(self) -> bool:
+        """Have the disk itself hold what was appended; False: it already does.
+
+        Raises:
+            OSError: the disk could not.
+        """
         with self._lock:
-            old: list[Segment] = []
-            kept_ns = sum(segment.span_ns for segment in self._segments)
-            while len(self._segments) > 1:
-                kept_ns -= self._segments[0].span_ns
-                if kept_ns < self._keep_ns:
-                    break
-                old.append(self._segments.pop(0))
-            self.deleted_segments += len(old)
-        for segment in old:
-            segment.path.unlink(missing_ok=True)
+            live = self._live
+        ended = self._catalogue.sync_ended()
+        return (live is not None and live.sync()) or ended
 
     def close(self) -> None:
         """End the segment being written; reading goes on."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
         with self._lock:
-            if self._segments and not self._segments[-1].records:
-                self._segments.pop().path.unlink(missing_ok=True)
+            live, self._live = self._live, None
+        if live is not None:
+            live.end()
+            self._catalogue.ended(live.segment)
 
     def span(self) -> Span | None:
         """From the oldest to the newest sample held; None when empty."""
-        with self._lock:
-            held = [segment for segment in self._segments if segment.records]
-            if not held:
-                return None
-            return Span(min(s.start_ns for s in held), max(s.end_ns for s in held))
+        held = self._catalogue.held()
+        if not held:
+            return None
+        return Span(min(s.start_ns for s in held), max(s.end_ns for s in held))
 
     def newest(self) -> Segment | None:
         """The segment with the newest samples: its boot, gain and last index; None when empty."""
-        with self._lock:
-            held = [segment for segment in self._segments if segment.records]
-            return held[-1] if held else None
+        held = self._catalogue.held()
+        return held[-1] if held else None
+
+    def file_bytes(self) -> int:
+        """What the ring takes of the disk."""
+        return sum(segment.file_bytes for segment in self._catalogue.held())
 
     def read_blocks(self, start_ns: int, end_ns: int) -> list[Block]:
         """Every block that touches [start_ns, end_ns), in the order it was written."""
-        with self._lock:
-            held = [s for s in self._segments if s.records and s.end_ns > start_ns and s.start_ns < end_ns]
-        found: list[Block] = []
-        for segment in held:
-            blocks, bad = read_span(segment, start_ns, end_ns)
-            self.bad_records += bad
-            found += blocks
-        return found
+        return [block for stretch in self.stretches(start_ns, end_ns) for block in stretch.blocks()]
 
     def read(self, start_ns: int, end_ns: int) -> Waveform | None:
-        """The blocks that touch [start_ns, end_ns) as one Waveform, with the gaps between them.
+        """The blocks that touch [start_ns, end_ns) as one Waveform, with the gaps between them and why.
 
         Where the span holds several boots of the Box, gains or settings of its clock, the longest
         part is given: one Waveform has one axis. None when nothing is there.
         """
-        axes: list[list[Block]] = []
-        for block in self.read_blocks(start_ns, end_ns):
-            if axes and _follows(axes[-1][-1], block):
-                axes[-1].append(block)
-            else:
-                axes.append([block])
-        if not axes:
-            return None
-        return _joined(self._box_id, max(axes, key=lambda axis: sum(len(block.counts) for block in axis)))
+        return longest_waveform(self.box_id, list(self.stretches(start_ns, end_ns)))
 
+    def read_lost(self, start_ns: int, end_ns: int) -> list[Lost]:
+        """Every loss that touches [start_ns, end_ns), in the order it was recorded.
 
-def _follows(before: Block, block: Block) -> bool:
-    """Same boot and gain, a later index, and a time that agrees with the index."""
-    return (
-        before.boot_id == block.boot_id
-        and before.v_per_lsb == block.v_per_lsb
-        and before.end_sample <= block.first_sample
-        and abs(before.time_ns(block.first_sample) - block.t_ns) <= CLOCK_STEP_NS
-    )
+        Damage of the disk is among them, as the hole that it leaves.
+        """
+        holes = Holes()
+        for stretch in self.stretches(start_ns, end_ns, counts=False):
+            holes.take(stretch)
+        return holes.found
 
+    def stretches(self, start_ns: int, end_ns: int, counts: bool = True) -> Iterator[Stretch]:
+        """What touches [start_ns, end_ns), segment by segment, as it was written."""
+        for segment in self._catalogue.held(start_ns, end_ns):
+            stretch = read_span(segment, start_ns, end_ns, counts)
+            if stretch is not None:
+                self.bad_records += stretch.bad
+                yield stretch
 
-def _joined(box_id: str, blocks: list[Block]) -> Waveform:
-    """Blocks of one axis, rising, as one Waveform."""
-    first = blocks[0]
-    gaps: list[Gap] = []
-    parts = []
-    position = first.first_sample
-    for block in blocks:
-        if block.first_sample > position:
-            reason = OVERRUN if block.overrun_before else NOT_RESENT
-            gaps.append(Gap(position, block.first_sample - position, reason))
-        parts.append(block.counts)
-        position = block.end_sample
-    return Waveform(
-        box_id=box_id,
-        start_ns=first.t_ns,
-        uncertainty_ns=max(block.uncertainty_ns for block in blocks),
-        source=min(block.source for block in blocks),
-        rate_millihz=_rate_millihz(blocks),
-        v_per_lsb=first.v_per_lsb,
-        first_sample=first.first_sample,
-        counts=np.concatenate(parts),
-        gaps=tuple(gaps),
-    )
+    def unsealed(self) -> list[Segment]:
+        """Ended raw segments that may be sealed, oldest first; none before the first `append`."""
+        return self._catalogue.unsealed()
 
-
-def _rate_millihz(blocks: list[Block]) -> int:
-    """The rate that fits the stamps of first and last block; a single block's own rate."""
-    first, last = blocks[0], blocks[-1]
-    own = sorted(block.rate_millihz for block in blocks)[len(blocks) // 2]
-    if last.t_ns <= first.t_ns or last.first_sample - first.first_sample < 12_000:
-        return own
-    fitted = round((last.first_sample - first.first_sample) * 1e12 / (last.t_ns - first.t_ns))
-    return fitted if abs(fitted - own) <= own // 10_000 else own
+    def replace(self, segment: Segment, sealed: Path) -> bool:
+        """Put a sealed file in a raw one's place; False: the segment was deleted meanwhile."""
+        return self._catalogue.replace(segment, sealed)

@@ -26,8 +26,7 @@ class Keeping:
     def keep(self, blocks: Sequence[Block]) -> None:
         """Blocks that came together, in order."""
         try:
-            for block in blocks:
-                self._ring.append(block)
+            self._ring.append_all(blocks)
         except OSError as error:
             self._failed(error, len(blocks))
             return
@@ -38,13 +37,7 @@ class Keeping:
 
     def gap(self, gap: Gap) -> None:
         """Samples that will never come, with the reason, so that the ring accounts for every index."""
-        record = getattr(self._ring, "gap", None)
-        if record is None:
-            return
-        try:
-            record(gap)
-        except OSError as error:
-            self._failed(error, 0)
+        self._ring.gap(gap)
 
     def _failed(self, error: OSError, blocks: int) -> None:
         self._counters.add("ring_failed", blocks)

@@ -1,0 +1,189 @@
+"""Catalogue: the segments of one ring, oldest first.
+
+The writer's catalogue is the truth of its folder: it alone makes, replaces and deletes files. Any other
+looks at the folder again before each use, so that a reader in another process sees what is new.
+"""
+
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from opq_gateway.ring.formats import open_segment
+from opq_gateway.ring.raw import HEAD_BYTES, layout, written
+from opq_gateway.ring.segment import Segment
+
+SUFFIX = ".seg"
+SEALING = ".sealing"
+"""A sealed file that does not yet stand in its raw one's place."""
+_Seen = tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """From any thread; `claim` makes it the writer's."""
+
+    folder: Path
+    deleted: int = 0
+    sealed: int = 0
+    _segments: list[Segment] = field(default_factory=list)
+    _seen: dict[Path, tuple[_Seen, Segment | None]] = field(default_factory=dict)
+    _unsynced: deque[Path] = field(default_factory=lambda: deque(maxlen=64))
+    _number: int | None = None
+    """Of the newest file; None: somebody else may be the writer."""
+    _live: Segment | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._look()
+
+    def held(self, start_ns: int | None = None, end_ns: int | None = None) -> list[Segment]:
+        """Segments with samples, those that touch [start_ns, end_ns) where given.
+
+        The one behind the span belongs to them: a loss at its beginning may lie in the span.
+        """
+        with self._lock:
+            if self._number is None:
+                self._look()
+            held = [segment for segment in self._segments if segment.end_ns]
+        if start_ns is None or end_ns is None:
+            return held
+        touching = [s.end_ns > start_ns and s.start_ns < end_ns for s in held]
+        behind = [False, *touching][: len(held)]
+        return [s for s, one, other in zip(held, touching, behind, strict=True) if one or other]
+
+    def claim(self) -> Path:
+        """The next file's path; the first call takes the folder over from a writer that is gone."""
+        with self._lock:
+            if self._number is None:
+                self._look()
+                self._number = self._tidy()
+            self._number += 1
+            return self.folder / f"{self._number:012d}{SUFFIX}"
+
+    def add(self, segment: Segment) -> None:
+        """A new file; it is being written until `ended`."""
+        with self._lock:
+            self._segments.append(segment)
+            self._live = segment
+
+    def ended(self, segment: Segment) -> None:
+        """The file being written is whole now."""
+        with self._lock:
+            self._live = None
+            if segment.records:
+                self._unsynced.append(segment.path)
+            else:
+                self._segments.remove(segment)
+
+    def sync_ended(self) -> bool:
+        """Have the disk hold what ended since the last call, and the folder's own entries.
+
+        Raises:
+            OSError: the disk could not.
+        """
+        with self._lock:
+            paths = list(self._unsynced)
+            self._unsynced.clear()
+        for path in [*paths, self.folder] if paths else []:
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # deleted meanwhile
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        return bool(paths)
+
+    def delete_old(self, keep_ns: int, most_bytes: int | None, coming_bytes: int) -> None:
+        """Delete from the oldest on while those behind hold the time, or all take too many bytes."""
+        with self._lock:
+            old: list[Segment] = []
+            kept_ns = sum(segment.span_ns for segment in self._segments)
+            taken = sum(segment.file_bytes for segment in self._segments) + coming_bytes
+            while self._segments:
+                oldest = self._segments[0]
+                too_much = most_bytes is not None and taken > most_bytes
+                if kept_ns - oldest.span_ns < keep_ns and not too_much:
+                    break
+                old.append(self._segments.pop(0))
+                kept_ns -= oldest.span_ns
+                taken -= oldest.file_bytes
+            self.deleted += len(old)
+            for segment in old:  # under the lock: sealing may not put one back
+                segment.path.unlink(missing_ok=True)
+
+    def unsealed(self) -> list[Segment]:
+        """Ended raw segments of this format, oldest first; none when another is the writer."""
+        with self._lock:
+            if self._number is None:
+                return []
+            return [s for s in self._segments if s.may_seal and s is not self._live]
+
+    def replace(self, segment: Segment, sealed: Path) -> bool:
+        """Put the sealed file in the raw one's place; False: it was deleted meanwhile."""
+        with self._lock:
+            if segment not in self._segments:
+                return False
+            sealed.replace(segment.path)
+            segment.file_bytes = segment.path.stat().st_size
+            segment.may_seal = False
+            self.sealed += 1
+            self._unsynced.append(segment.path)
+            return True
+
+    def _look(self) -> None:
+        """See what is in the folder; files that did not change are not opened again."""
+        found = {}
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            try:
+                told = path.stat()
+                seen = (told.st_ino, told.st_mtime_ns, told.st_size)
+                before = self._seen.get(path)
+                found[path] = before if before and before[0] == seen else (seen, open_segment(path))
+            except FileNotFoundError:
+                continue  # the writer deleted it
+        self._seen = found
+        self._segments = [segment for _, segment in found.values() if segment is not None]
+
+    def _tidy(self) -> int:
+        """Clear away what a killed writer left; returns the highest number in use.
+
+        Preallocated room is given back; files without a record and sealed ones that were not finished
+        go. Foreign files stay.
+        """
+        for path in self.folder.glob(f"*{SEALING}"):
+            path.unlink(missing_ok=True)
+        number = 0
+        known = {segment.path: segment for segment in self._segments}
+        for path in self._seen:
+            if path.stem.isdecimal():
+                number = max(number, int(path.stem))
+            segment = known.get(path)
+            if segment is None:
+                _drop_unwritten(path)
+            elif segment.may_seal:
+                _trim(segment)
+        self._seen = {}
+        return number
+
+
+def _trim(segment: Segment) -> None:
+    with segment.path.open("r+b", buffering=0) as file:
+        found = layout(file.read(HEAD_BYTES))
+        if found is not None:
+            file.truncate(found.at(segment.records))
+            segment.file_bytes = found.at(segment.records)
+
+
+def _drop_unwritten(path: Path) -> None:
+    """Delete a file that never got a record: empty, zeros, or a head of ours and zeros."""
+    with path.open("rb", buffering=0) as file:
+        head = file.read(HEAD_BYTES)
+        found = layout(head)
+        size = file.seek(0, os.SEEK_END)
+        unwritten = found is not None and not written(file.fileno(), found, size)
+    if size <= HEAD_BYTES or unwritten or not any(head):
+        path.unlink(missing_ok=True)

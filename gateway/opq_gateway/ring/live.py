@@ -1,0 +1,124 @@
+"""Live segment: the one file of a ring that is being written.
+
+Preallocated, so that a record lands in blocks that the file already has: the disk cannot be full in the
+middle of it, and writing back changes no file size. Records go out at once, with one `pwrite` for all that
+come together; the disk itself has them after `sync`.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from opq_gateway.blocks import Block
+from opq_gateway.ring import raw, record
+from opq_gateway.ring.lost import Lost
+from opq_gateway.ring.segment import Segment
+
+FEWER = 16
+"""On a disk that has no room for a whole segment, one of a sixteenth is tried."""
+LEAST_RECORDS = 128
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class LiveSegment:
+    """Writes one file; `write` and `end` from one thread, `sync` from any."""
+
+    def __init__(self, path: Path, box_id: str, first: Block, capacity: int, records: int) -> None:
+        """Make the file with room for `records`, for blocks of the boot and gain of `first`.
+
+        Raises:
+            OSError: the disk refuses; no file is left.
+        """
+        self.segment = Segment(path, first.boot_id, first.v_per_lsb, may_seal=True)
+        self.capacity = capacity
+        self._stride = record.stride_bytes(capacity)
+        self._epoch = secrets.randbits(32)
+        self._lock = threading.Lock()
+        self._unsynced = True
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            self.records = self._allocated(records)
+            head = raw.head(capacity, self.records, self._epoch, first.boot_id, first.v_per_lsb, box_id)
+            _write(self._fd, head, 0)
+            self.segment.file_bytes = raw.HEAD_BYTES + self.records * self._stride
+        except OSError:
+            os.close(self._fd)
+            path.unlink(missing_ok=True)
+            raise
+
+    def _allocated(self, records: int) -> int:
+        for room in (records, max(LEAST_RECORDS, records // FEWER)):
+            try:
+                os.posix_fallocate(self._fd, 0, raw.HEAD_BYTES + room * self._stride)
+                return room
+            except OSError as error:
+                if error.errno not in NO_ROOM or room <= LEAST_RECORDS:
+                    raise
+                refused = error
+        raise refused
+
+    @property
+    def room(self) -> int:
+        """Records that still fit."""
+        return self.records - self.segment.records
+
+    def write(self, lost: Sequence[Lost], blocks: Sequence[Block]) -> None:
+        """Put losses, then blocks, behind what is written; at least one block, and room for all.
+
+        Raises:
+            OSError: the disk refuses; nothing of them counts as written, and the segment must be ended.
+        """
+        index = self.segment.records
+        parts = []
+        for one in lost:
+            parts.append(record.of_lost(one, blocks[0].t_ns, self.capacity, self._epoch ^ index))
+            index += 1
+        for block in blocks:
+            parts.append(record.of_block(block, self.capacity, self._epoch ^ index))
+            index += 1
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        _write(self._fd, data, raw.HEAD_BYTES + self.segment.records * self._stride)
+        self._unsynced = True
+        self.segment.records += len(lost)
+        for block in blocks:
+            self.segment.added(block)
+
+    def sync(self) -> bool:
+        """Have the disk itself hold what was written; False: it already does.
+
+        Raises:
+            OSError: the disk could not.
+        """
+        with self._lock:
+            if not self._unsynced or self._fd < 0:
+                return False
+            self._unsynced = False
+            fd = os.dup(self._fd)  # the writer may end the segment meanwhile
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+        return True
+
+    def end(self) -> None:
+        """Give back the room behind the last record and close; the file goes when it has none."""
+        with self._lock:
+            fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        self.segment.file_bytes = raw.HEAD_BYTES + self.segment.records * self._stride
+        with contextlib.suppress(OSError):  # a failing disk: what lies behind the end is skipped as unwritten
+            os.ftruncate(fd, self.segment.file_bytes)
+        os.close(fd)
+        if not self.segment.records:
+            self.segment.path.unlink(missing_ok=True)
+
+
+def _write(fd: int, data: bytes, at: int) -> None:
+    done = os.pwrite(fd, data, at)
+    if done != len(data):
+        raise OSError(errno.ENOSPC, f"{done} of {len(data)} bytes written; is the disk full?")

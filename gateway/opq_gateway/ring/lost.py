@@ -1,0 +1,74 @@
+"""Lost: samples of one Box that the ring does not have, with the reason.
+
+Every hole in the sample indices is recorded beside the samples when it is known: what the Box or the line
+lost (told by `Ring.gap`), what the disk did not take, what came while no gateway ran. A hole that has no
+record is damage of the disk, for the ring records all others.
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from opq_proto.messages import Gap
+
+NOT_RUNNING = "the gateway was not running, or ended before it could keep them"
+BEFORE_HEARD = "sampled before the gateway heard this start of the Box"
+NOT_HELD = "not on the disk: damaged, or not written back before a power cut"
+_PAYLOAD = struct.Struct("<IQqqH")
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Samples first_sample .. end_sample - 1 of one boot; [start_ns, end_ns) is their time."""
+
+    boot_id: int
+    first_sample: int
+    samples: int
+    start_ns: int
+    end_ns: int
+    reason: str
+
+    @property
+    def end_sample(self) -> int:
+        return self.first_sample + self.samples
+
+    def joined(self, later: "Lost") -> "Lost":
+        """Both as one, with the later reason; they adjoin."""
+        samples = later.end_sample - self.first_sample
+        end_ns = max(self.end_ns, later.end_ns)
+        return replace(self, samples=samples, end_ns=end_ns, reason=later.reason)
+
+
+def to_bytes(lost: Lost, most_bytes: int) -> bytes:
+    """A record's payload; the reason is cut where it would be longer than `most_bytes`."""
+    reason = lost.reason.encode()[: most_bytes - _PAYLOAD.size]
+    end_ns = max(lost.start_ns, lost.end_ns)
+    return _PAYLOAD.pack(lost.boot_id, lost.samples, lost.start_ns, end_ns, len(reason)) + reason
+
+
+def from_bytes(data: bytes, first_sample: int) -> Lost:
+    """The payload of a record whose head says `first_sample`.
+
+    Raises:
+        struct.error: too short to be one.
+    """
+    boot_id, samples, start_ns, end_ns, length = _PAYLOAD.unpack_from(data)
+    reason = data[_PAYLOAD.size : _PAYLOAD.size + length].decode(errors="replace")
+    return Lost(boot_id, first_sample, samples, start_ns, end_ns, reason)
+
+
+def completed(position: int, end_sample: int, recorded: Iterable[Gap], reason: str) -> list[Gap]:
+    """[position, end_sample) in full: the recorded gaps clipped to it, the rest with `reason`."""
+    found: list[Gap] = []
+    for gap in sorted(recorded, key=lambda gap: gap.first_sample):
+        first = max(gap.first_sample, position)
+        end = min(gap.first_sample + gap.samples, end_sample)
+        if first >= end:
+            continue
+        if first > position:
+            found.append(Gap(position, first - position, reason))
+        found.append(Gap(first, end - first, gap.reason))
+        position = end
+    if position < end_sample:
+        found.append(Gap(position, end_sample - position, reason))
+    return found

@@ -1,0 +1,95 @@
+"""Pending losses: what is lost already and stands in no file yet.
+
+A loss is written together with the block behind it, so that its time is known and it costs no write of
+its own. While the disk refuses, losses join up here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opq_gateway.blocks import Block
+from opq_gateway.ring.lost import BEFORE_HEARD, NOT_RUNNING, Lost, completed
+from opq_gateway.ring.segment import Segment
+from opq_gateway.serial_side.reassembly import NOT_RESENT, OVERRUN
+from opq_proto.messages import Gap
+
+MOST = 64
+"""Losses kept apart while the disk refuses; further ones join the last, for they adjoin."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """Up to here everything is accounted for: written, or among the losses."""
+
+    boot_id: int
+    end_sample: int
+    end_ns: int
+
+
+class Pending:
+    """The losses of one ring; from its writing thread."""
+
+    def __init__(self, newest: Segment | None) -> None:
+        """Go on behind the newest segment."""
+        self._told: list[Gap] = []
+        self._lost: list[Lost] = []
+        self._fresh = True
+        self._at = None if newest is None else _Position(newest.boot_id, newest.end_sample, newest.end_ns)
+
+    def told(self, gap: Gap) -> None:
+        """Samples before the next block are given up."""
+        self._told.append(gap)
+
+    def before(self, block: Block) -> list[Lost]:
+        """Every loss that has to be written before `block`."""
+        at = self._at
+        if at is not None and at.boot_id == block.boot_id and at.end_sample == block.first_sample:
+            return self._lost  # nearly always, and then empty
+        return self._lost + self._hole(block)
+
+    def written(self, last: Block) -> None:
+        """The losses before, and the blocks up to `last`, stand in the file."""
+        self._at = _Position(last.boot_id, last.end_sample, last.end_ns)
+        self._fresh = False
+        if self._told or self._lost:
+            self._told, self._lost = [], []
+
+    def refuse(self, blocks: Sequence[Block], why: str) -> None:
+        """The disk took none of these."""
+        for block in blocks:
+            for hole in self._hole(block):
+                self._add(hole)
+            self._told = []
+            reason = f"the disk did not take them: {why}"
+            lost = Lost(
+                block.boot_id, block.first_sample, len(block.counts), block.t_ns, block.end_ns, reason
+            )
+            self._add(lost)
+            self._at = _Position(block.boot_id, block.end_sample, block.end_ns)
+            self._fresh = False
+
+    def _add(self, lost: Lost) -> None:
+        last = self._lost[-1] if self._lost else None
+        adjoins = last is not None and last.boot_id == lost.boot_id and last.end_sample == lost.first_sample
+        if last is not None and adjoins and (last.reason == lost.reason or len(self._lost) >= MOST):
+            self._lost[-1] = last.joined(lost)
+        else:
+            self._lost.append(lost)
+
+    def _hole(self, block: Block) -> list[Lost]:
+        """What lies between the position and `block`, with the reasons told or guessed."""
+        at = self._at
+        if at is not None and at.boot_id == block.boot_id:
+            position, start_ns = at.end_sample, at.end_ns
+            reason = NOT_RUNNING if self._fresh else NOT_RESENT
+        else:
+            position, start_ns = 0, None
+            reason = BEFORE_HEARD
+        if block.overrun_before:
+            reason = OVERRUN
+        found = []
+        for gap in completed(position, block.first_sample, self._told, reason):
+            begin_ns = max(0, block.time_ns(gap.first_sample)) if start_ns is None else start_ns
+            start_ns = max(begin_ns, block.time_ns(gap.first_sample + gap.samples))
+            found.append(Lost(block.boot_id, gap.first_sample, gap.samples, begin_ns, start_ns, gap.reason))
+        return found

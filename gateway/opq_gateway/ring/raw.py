@@ -1,0 +1,171 @@
+"""Raw segment: a file of records of one fixed stride, preallocated, written from front to back.
+
+    file = head (64 bytes), records (record.py), then zeros where nothing was written yet
+    head = magic "OPQRING2", capacity u32 (samples per record), records u32 (room for so many), epoch u32,
+           boot_id u32, v_per_lsb f64, box id str (zero padded, 24), crc32 u32 over these 56 bytes
+
+No byte is ever changed once written, so a sector of the disk that is older than its neighbours spoils what
+was not yet written back and nothing else. A reader checks each record's crc and so may read while the
+writer writes. What is unwritten reads as zeros: the end is found by bisection.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from opq_gateway.ring import first_format, record
+from opq_gateway.ring.segment import Segment
+from opq_gateway.ring.stretch import Stretch
+
+MAGIC: Final = b"OPQRING2"
+HEAD_BYTES: Final = 64
+MOST_CAPACITY: Final = 1 << 16
+LOOK_AHEAD_BYTES: Final = 1 << 20
+"""A power cut may leave written records behind unwritten ones: so far (40 s) is looked for them."""
+LOSSES_BEHIND: Final = 4
+"""Records read behind a span, for a loss that begins in it is told with the block behind it."""
+_HEAD = struct.Struct("<8sIIIId24s")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the records of a file are found and read; `index` counts from 0."""
+
+    stride: int
+    time_ns: Callable[[bytes, int], int | None]
+    """`t_ns` of one record's bytes and index; None when it is damaged or unwritten."""
+    parse: Callable[[bytes, int], Stretch]
+    """Consecutive records, the first with this index."""
+    current: bool = True
+    """The format that is written today."""
+
+    def at(self, index: int) -> int:
+        """Where a record begins in the file."""
+        return HEAD_BYTES + index * self.stride
+
+
+def head(capacity: int, records: int, epoch: int, boot_id: int, v_per_lsb: float, box: str) -> bytes:
+    """The first 64 bytes of a segment."""
+    data = _HEAD.pack(MAGIC, capacity, records, epoch, boot_id, v_per_lsb, box.encode()[:24])
+    return (data + struct.pack("<I", zlib.crc32(data))).ljust(HEAD_BYTES, b"\0")
+
+
+def box_id(data: bytes) -> str:
+    """Whose samples a file holds, by its first 64 bytes."""
+    return data[36:60].rstrip(b"\0").decode(errors="replace")
+
+
+def layout(data: bytes) -> Layout | None:
+    """The layout that the first 64 bytes of a file tell; None: this is no raw segment."""
+    if len(data) < HEAD_BYTES:
+        return None
+    if data.startswith(first_format.MAGIC):
+        return _first_layout(int.from_bytes(data[8:12], "little"))
+    magic, capacity, _, epoch, boot_id, v_per_lsb, _ = _HEAD.unpack_from(data)
+    told = int.from_bytes(data[_HEAD.size : _HEAD.size + 4], "little")
+    if magic != MAGIC or told != zlib.crc32(data[: _HEAD.size]) or not 0 < capacity <= MOST_CAPACITY:
+        return None
+
+    def time_ns(one: bytes, index: int) -> int | None:
+        return record.good_time_ns(one, record.seed(epoch, index))
+
+    def parse(many: bytes, first_index: int) -> Stretch:
+        return record.parse(many, capacity, epoch, first_index, boot_id, v_per_lsb)
+
+    return Layout(record.stride_bytes(capacity), time_ns, parse)
+
+
+def _first_layout(capacity: int) -> Layout | None:
+    if not 0 < capacity <= 1 << 20:
+        return None
+    parse = partial(first_format.parse, capacity=capacity)
+    stride = first_format.stride_bytes(capacity)
+    return Layout(stride, lambda one, _: first_format.good_time_ns(one), lambda many, _: parse(many), False)
+
+
+def describe(path: Path, fd: int, found: Layout) -> Segment | None:
+    """What the file holds; None when no record of it is good.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    size = os.fstat(fd).st_size
+    records = written(fd, found, size)
+    first = _first_good(fd, found, range(records))
+    last = _first_good(fd, found, range(records - 1, -1, -1))
+    if first is None or last is None:
+        return None
+    start, end = first.rows[0], last.rows[-1]
+    return Segment(
+        path,
+        last.boot_id,
+        last.v_per_lsb,
+        records,
+        int(start["t_ns"]),
+        int(last.ends_ns[-1]),
+        int(end["t_ns"]),
+        int(start["first_sample"]),
+        int(last.ends[-1]),
+        size,
+        may_seal=found.current,
+    )
+
+
+def written(fd: int, found: Layout, size: int) -> int:
+    """How many records were begun, damaged ones among them; O(log n) reads."""
+    low, high = 0, max(0, size - HEAD_BYTES) // found.stride
+    if high and _begun(fd, found, high - 1):
+        return high  # an ended segment is cut to what was written
+    while low < high:
+        middle = (low + high) // 2
+        if _begun(fd, found, middle):
+            low = middle + 1
+        else:
+            high = middle
+    ahead = os.pread(fd, LOOK_AHEAD_BYTES, found.at(low)).rstrip(b"\0")
+    return low + -(-len(ahead) // found.stride)
+
+
+def _begun(fd: int, found: Layout, index: int) -> bool:
+    data = os.pread(fd, record.BEFORE_SAMPLES, found.at(index))
+    return data != bytes(len(data))
+
+
+def _first_good(fd: int, found: Layout, indices: range) -> Stretch | None:
+    """The first of these records that has samples."""
+    for index in indices:
+        one = found.parse(os.pread(fd, found.stride, found.at(index)), index)
+        if len(one.rows):
+            return one
+    return None
+
+
+def read(fd: int, found: Layout, records: int, start_ns: int, end_ns: int) -> Stretch:
+    """The records that touch [start_ns, end_ns); the place is found by bisection on time."""
+    low = max(0, _first_not_before(fd, found, records, start_ns) - 1)
+    high = min(records, _first_not_before(fd, found, records, end_ns) + LOSSES_BEHIND)
+    data = os.pread(fd, (high - low) * found.stride, found.at(low))
+    return found.parse(data, low).touching(start_ns, end_ns)
+
+
+def _first_not_before(fd: int, found: Layout, records: int, t_ns: int) -> int:
+    """Index of the first good record whose time is at or after `t_ns`, or one of the damaged before it."""
+    low, high = 0, records
+    while low < high:
+        middle = (low + high) // 2
+        probe, time_ns = middle, None
+        while (
+            probe < high and time_ns is None
+        ):  # damaged ones have no time: the next good one stands for them
+            time_ns = found.time_ns(os.pread(fd, found.stride, found.at(probe)), probe)
+            probe += time_ns is None
+        if time_ns is not None and time_ns < t_ns:
+            low = probe + 1
+        else:
+            high = middle
+    return low

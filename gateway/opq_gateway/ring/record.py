@@ -1,0 +1,126 @@
+"""Record: what the ring writes per block, and per loss, of one fixed stride.
+
+    record  = crc32 u32 over the rest, count u16, source u8, flags u8, first_sample u64, t_ns i64,
+              uncertainty_ns u32, rate_millihz u32, payload (zero padded)         all little endian
+    payload = int16[count]; of a loss (flag 4, count 0): boot_id u32, samples u64, start_ns i64, end_ns i64,
+              length u16 of the reason, reason as UTF-8; `t_ns` is then that of the block behind it
+
+The crc begins not with 0 but with `seed(epoch, index)`: the epoch is drawn anew for each file, so that
+what an older file left in the same place of the disk, or a record in another place, is none. A CRC-32 of
+one length differs for certain when its start value does.
+"""
+
+import struct
+import zlib
+from typing import Final
+
+import numpy as np
+
+from opq_gateway.blocks import Block
+from opq_gateway.ring import lost as losses
+from opq_gateway.ring.lost import Lost
+from opq_gateway.ring.stretch import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, ROW, Stretch
+
+FLAG_LOST: Final = 4
+_FACTS = struct.Struct("<HBBQqII")
+_CRC = struct.Struct("<I")
+BEFORE_SAMPLES: Final = _CRC.size + _FACTS.size
+UNWRITTEN: Final = bytes(BEFORE_SAMPLES)
+"""Where nothing was written yet, a preallocated file reads so."""
+_UNKNOWN: Final = 0xFFFFFFFF
+
+
+def stride_bytes(capacity: int) -> int:
+    """Length of a record of `capacity` samples."""
+    return BEFORE_SAMPLES + 2 * capacity
+
+
+def seed(epoch: int, index: int) -> int:
+    """Start value of the crc of record `index`."""
+    return epoch ^ index
+
+
+def of_block(block: Block, capacity: int, crc_seed: int) -> bytes:
+    """One block of at most `capacity` samples."""
+    counts = block.counts
+    rest = (
+        _FACTS.pack(
+            len(counts),
+            block.source,
+            FLAG_CLIPPED * block.clipped | FLAG_OVERRUN_BEFORE * block.overrun_before,
+            block.first_sample,
+            block.t_ns,
+            min(block.uncertainty_ns, _UNKNOWN),
+            block.rate_millihz,
+        )
+        + counts.astype("<i2", copy=False).tobytes()
+    )
+    if len(counts) < capacity:
+        rest = rest.ljust(_FACTS.size + 2 * capacity, b"\0")
+    return _CRC.pack(zlib.crc32(rest, crc_seed)) + rest
+
+
+def of_lost(lost: Lost, t_ns: int, capacity: int, crc_seed: int) -> bytes:
+    """One loss; `t_ns` is that of the block behind it, so that times rise from record to record."""
+    rest = _FACTS.pack(0, 0, FLAG_LOST, lost.first_sample, t_ns, _UNKNOWN, 1)
+    rest += losses.to_bytes(lost, 2 * capacity)
+    rest = rest.ljust(_FACTS.size + 2 * capacity, b"\0")
+    return _CRC.pack(zlib.crc32(rest, crc_seed)) + rest
+
+
+def good_time_ns(data: bytes, crc_seed: int) -> int | None:
+    """`t_ns` of one record; None when it is unwritten or damaged."""
+    if len(data) < BEFORE_SAMPLES or zlib.crc32(memoryview(data)[4:], crc_seed) != _CRC.unpack_from(data)[0]:
+        return None
+    count, _, flags, _, t_ns, _, _ = _FACTS.unpack_from(data, _CRC.size)
+    return int(t_ns) if count or flags & FLAG_LOST else None
+
+
+def parse(
+    data: bytes, capacity: int, epoch: int, first_index: int, boot_id: int, v_per_lsb: float
+) -> Stretch:
+    """Consecutive records, the first of them number `first_index`; damaged and unwritten ones left out."""
+    stride = stride_bytes(capacity)
+    table = np.frombuffer(data, _table(capacity), len(data) // stride)
+    view = memoryview(data)
+    crcs = [
+        zlib.crc32(view[at + 4 : at + stride], epoch ^ index)
+        for index, at in enumerate(range(0, len(table) * stride, stride), first_index)
+    ]
+    lost_here = (table["flags"] & FLAG_LOST) != 0
+    good = (table["crc"] == crcs) & (lost_here | (table["count"] > 0)) & (table["count"] <= capacity)
+    sampled = good & ~lost_here
+    chosen = table if sampled.all() else table[sampled]
+    rows = np.empty(len(chosen), ROW)
+    for name in ROW.names or ():
+        rows[name] = chosen[name]
+    counts = chosen["counts"]
+    if not len(chosen) or (rows["count"] == capacity).all():
+        flat = counts.reshape(-1)
+    else:
+        flat = counts[np.arange(capacity) < rows["count"][:, None]]
+    lost = [
+        losses.from_bytes(table["counts"][at].tobytes(), int(table["first_sample"][at]))
+        for at in np.flatnonzero(good & lost_here)
+    ]
+    unwritten = sum(
+        1 for at in np.flatnonzero(~good) if data[at * stride : at * stride + BEFORE_SAMPLES] == UNWRITTEN
+    )
+    bad = int(len(table) - np.count_nonzero(good)) - unwritten
+    return Stretch(boot_id, v_per_lsb, rows, flat.astype(np.int16, copy=False), tuple(lost), bad)
+
+
+def _table(capacity: int) -> np.dtype[np.void]:
+    return np.dtype(
+        [
+            ("crc", "<u4"),
+            ("count", "<u2"),
+            ("source", "u1"),
+            ("flags", "u1"),
+            ("first_sample", "<i8"),
+            ("t_ns", "<i8"),
+            ("uncertainty_ns", "<u4"),
+            ("rate_millihz", "<u4"),
+            ("counts", "<i2", (capacity,)),
+        ]
+    )

@@ -1,0 +1,184 @@
+"""Sealed segment: what a raw one held, its samples packed by `codec`, in chunks that stand alone.
+
+    file  = index, chunks, index once more, length u32 of the index, magic "OPQSEAL2"
+    index = magic "OPQSEAL1", chunks u32, records u32, boot_id u32, v_per_lsb f64, start_ns i64, end_ns i64,
+            last_ns i64, first_sample i64, end_sample i64, box id str (24), one row per chunk, crc32 u32
+    row   = offset u64, length u32, start_ns i64, end_ns i64
+    chunk = crc32 u32 over the rest, length u32 of the records, records, samples
+
+Records are the appended blocks' own times, indices, rates, as columns of differences from what the row
+before lets expect, deflated: a steady second costs some 20 bytes, and each stamp comes back bit for bit.
+Damage costs the chunk it lies in; of the index there are two.
+"""
+
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_gateway.ring import columns
+from opq_gateway.ring.codec import pack, unpack
+from opq_gateway.ring.segment import Segment
+from opq_gateway.ring.stretch import ROW, Stretch
+
+MAGIC: Final = b"OPQSEAL1"
+END_MAGIC: Final = b"OPQSEAL2"
+CHUNK_SAMPLES: Final = 24_000
+"""Two seconds: what has to be unpacked to read one sample."""
+MOST_INDEX_BYTES: Final = 1 << 24
+_HEAD = struct.Struct("<8sIIIdqqqqq24s")
+_END = struct.Struct("<I8s")
+_CHUNK = struct.Struct("<II")
+_ROW = np.dtype([("offset", "<u8"), ("length", "<u4"), ("start_ns", "<i8"), ("end_ns", "<i8")])
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Head and table of a sealed file."""
+
+    table: NDArray[np.void]
+    records: int
+    boot_id: int
+    v_per_lsb: float
+    start_ns: int
+    end_ns: int
+    last_ns: int
+    first_sample: int
+    end_sample: int
+
+
+def chunk(part: Stretch) -> bytes:
+    """A piece of a segment that stands alone.
+
+    Raises:
+        ValueError: unpacked again it is not what it was; it must stay as it is.
+    """
+    facts = columns.to_bytes(part)
+    rest = struct.pack("<I", len(facts)) + facts + pack(part.counts)
+    data = struct.pack("<I", zlib.crc32(rest)) + rest
+    again = _opened(data, part.boot_id, part.v_per_lsb, True)
+    same = again is not None and np.array_equal(again.rows, part.rows) and again.lost == part.lost
+    if again is None or not same or not np.array_equal(again.counts, part.counts):
+        raise ValueError("the packed chunk does not give its samples back")
+    return data
+
+
+def whole(segment: Segment, box_id: str, chunks: list[tuple[bytes, int, int]]) -> bytes:
+    """The file of all chunks, each with the [start_ns, end_ns) that it touches."""
+    length = _HEAD.size + len(chunks) * _ROW.itemsize + 4
+    table = np.zeros(len(chunks), _ROW)
+    at = length
+    for row, (data, start_ns, end_ns) in zip(table, chunks, strict=True):
+        row["offset"], row["length"], row["start_ns"], row["end_ns"] = at, len(data), start_ns, end_ns
+        at += len(data)
+    index = _HEAD.pack(
+        MAGIC,
+        len(chunks),
+        segment.records,
+        segment.boot_id,
+        segment.v_per_lsb,
+        segment.start_ns,
+        segment.end_ns,
+        segment.last_ns,
+        segment.first_sample,
+        segment.end_sample,
+        box_id.encode()[:24],
+    )
+    index += table.tobytes()
+    index += struct.pack("<I", zlib.crc32(index))
+    return b"".join([index, *(data for data, _, _ in chunks), index, _END.pack(length, END_MAGIC)])
+
+
+def describe(path: Path, fd: int) -> Segment | None:
+    """What the file holds; None when it is no sealed segment, or neither index can be read."""
+    index = _index(fd)
+    if index is None:
+        return None
+    return Segment(
+        path,
+        index.boot_id,
+        index.v_per_lsb,
+        index.records,
+        index.start_ns,
+        index.end_ns,
+        index.last_ns,
+        index.first_sample,
+        index.end_sample,
+        os.fstat(fd).st_size,
+    )
+
+
+def read(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Stretch | None:
+    """What touches [start_ns, end_ns), in order; a damaged chunk counts as one bad record."""
+    index = _index(fd)
+    if index is None:
+        return None
+    wanted = np.flatnonzero((index.table["start_ns"] < end_ns) & (index.table["end_ns"] > start_ns))
+    parts: list[Stretch] = []
+    bad = 0
+    for at in wanted:
+        row = index.table[at]
+        data = os.pread(fd, int(row["length"]), int(row["offset"]))
+        part = _opened(data, index.boot_id, index.v_per_lsb, counts)
+        if part is None:
+            bad += 1
+        else:
+            parts.append(part)
+    empty = np.zeros(0, np.int16)
+    rows = [part.rows for part in parts]
+    found = Stretch(
+        index.boot_id,
+        index.v_per_lsb,
+        np.concatenate(rows) if rows else np.zeros(0, ROW),
+        np.concatenate([part.counts for part in parts]) if counts and parts else empty,
+        tuple(one for part in parts for one in part.lost),
+        bad,
+    )
+    return found.touching(start_ns, end_ns)
+
+
+def _opened(data: bytes, boot_id: int, v_per_lsb: float, counts: bool) -> Stretch | None:
+    """A chunk unpacked; None: it is damaged."""
+    if len(data) < _CHUNK.size:
+        return None
+    crc, length = _CHUNK.unpack_from(data)
+    if zlib.crc32(memoryview(data)[4:]) != crc:
+        return None
+    try:
+        rows, lost = columns.from_bytes(data[_CHUNK.size : _CHUNK.size + length])
+        samples = unpack(data[_CHUNK.size + length :]) if counts else np.zeros(0, np.int16)
+    except ValueError:
+        return None  # what comes out is proved, not only the crc; the caller counts it
+    if counts and int(rows["count"].sum(dtype=np.int64)) != len(samples):
+        return None
+    return Stretch(boot_id, v_per_lsb, rows, samples, lost)
+
+
+def _index(fd: int) -> Index | None:
+    head = os.pread(fd, _HEAD.size, 0)
+    if len(head) == _HEAD.size and head.startswith(MAGIC):
+        length = _HEAD.size + _HEAD.unpack(head)[1] * _ROW.itemsize + 4
+        found = _parsed(os.pread(fd, min(length, MOST_INDEX_BYTES), 0))
+        if found is not None:
+            return found
+    size = os.fstat(fd).st_size
+    if size < _END.size + _HEAD.size:
+        return None
+    length, magic = _END.unpack(os.pread(fd, _END.size, size - _END.size))
+    if magic != END_MAGIC or not _HEAD.size + 4 <= length <= min(size - _END.size, MOST_INDEX_BYTES):
+        return None
+    return _parsed(os.pread(fd, length, size - _END.size - length))
+
+
+def _parsed(data: bytes) -> Index | None:
+    if len(data) < _HEAD.size + 4 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        return None
+    magic, chunks, *facts, _ = _HEAD.unpack_from(data)
+    if magic != MAGIC or len(data) != _HEAD.size + chunks * _ROW.itemsize + 4:
+        return None
+    return Index(np.frombuffer(data, _ROW, chunks, _HEAD.size), *facts)

@@ -1,0 +1,157 @@
+"""Sealer: has the ended segments of all rings sealed by one child process, one segment at a time.
+
+Newest first: what is saved is then saved for longest, and a machine that cannot keep up leaves the oldest
+raw until they are deleted. A child that dies, hangs or cannot seal a file costs nothing but the saving.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from opq_gateway.counters import Counters
+from opq_gateway.ring.catalogue import SEALING
+from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.segment import Segment
+from opq_proto import log
+
+LOOK_S = 1.0
+ANSWER_S = 900.0
+"""Ten minutes of samples take some 10 s of a core; a child on a busy machine gets little of it."""
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
+TRIES = 2
+"""A segment at which the child fails so often stays raw."""
+STOP_S = 1.0
+
+
+class ChildFailedError(Exception):
+    """The child ended, or did not answer in time."""
+
+
+class Sealer:
+    """One thread: `run`."""
+
+    def __init__(
+        self,
+        rings: Mapping[str, Ring],
+        counters: Mapping[str, Counters],
+        answer_s: float = ANSWER_S,
+        look_s: float = LOOK_S,
+        first_wait_s: float = FIRST_WAIT_S,
+        command: tuple[str, ...] = (sys.executable, "-m", "opq_gateway.ring.sealing"),
+    ) -> None:
+        self._rings = rings
+        self._counters = counters
+        self._answer_s = answer_s
+        self._look_s = look_s
+        self._first_wait_s = first_wait_s
+        self._command = command
+        self._child: subprocess.Popen[bytes] | None = None
+        self._failed: dict[Path, int] = {}
+        self._log = log.get(service="gateway")
+
+    def run(self, stop: threading.Event) -> None:
+        """Seal what there is until `stop`; the child ends with it."""
+        wait_s = self._first_wait_s
+        try:
+            while not stop.is_set():
+                box_id, segment = self._next()
+                if segment is None:
+                    stop.wait(self._look_s)
+                    continue
+                try:
+                    self._seal(box_id, segment, stop)
+                    wait_s = self._first_wait_s
+                except (ChildFailedError, OSError) as error:
+                    self._end_child()
+                    if stop.is_set():
+                        return
+                    self._failure(box_id, segment, str(error))
+                    stop.wait(wait_s)
+                    wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        finally:
+            self._end_child()
+
+    def _next(self) -> tuple[str, Segment | None]:
+        """The newest segment of the ring that is furthest behind."""
+        best: tuple[str, Segment | None] = ("", None)
+        most = 0
+        there: set[Path] = set()
+        for box_id, ring in self._rings.items():
+            unsealed = ring.unsealed()
+            there.update(segment.path for segment in unsealed)
+            waiting = [segment for segment in unsealed if self._failed.get(segment.path, 0) < TRIES]
+            if len(waiting) > most:
+                most, best = len(waiting), (box_id, waiting[-1])
+        self._failed = {path: count for path, count in self._failed.items() if path in there}
+        return best
+
+    def _seal(self, box_id: str, segment: Segment, stop: threading.Event) -> None:
+        answer = self._ask(segment.path, stop)
+        if answer is None:
+            return
+        made = answer.get("made")
+        if made is None:
+            self._failure(box_id, segment, str(answer.get("problem")))
+            return
+        before_bytes = segment.file_bytes
+        if self._rings[box_id].replace(segment, Path(made)):
+            self._counters[box_id].add("ring_sealed_segments")
+            self._counters[box_id].add("ring_saved_bytes", max(0, before_bytes - segment.file_bytes))
+        else:
+            Path(made).unlink(missing_ok=True)
+
+    def _failure(self, box_id: str, segment: Segment, reason: str) -> None:
+        self._counters[box_id].add("ring_sealing_failed")
+        count = self._failed[segment.path] = self._failed.get(segment.path, 0) + 1
+        segment.path.with_suffix(SEALING).unlink(missing_ok=True)
+        self._log.warning(
+            "ring.not_sealed", box_id=box_id, path=str(segment.path), tries=count, reason=reason
+        )
+
+    def _ask(self, path: Path, stop: threading.Event) -> dict[str, str] | None:
+        """The child's answer; None: stopped meanwhile."""
+        if self._child is None:
+            self._child = subprocess.Popen(  # a Ctrl-C is meant for us; the child ends when we do
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            )
+        child = self._child
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.write(os.fsencode(path) + b"\n")
+        child.stdin.flush()
+        line = b""
+        left_s = self._answer_s
+        while not line.endswith(b"\n"):
+            if stop.is_set():
+                return None
+            if left_s <= 0:
+                raise ChildFailedError(f"no answer within {self._answer_s:g} s")
+            step_s = min(0.2, left_s)
+            if not select.select([child.stdout], [], [], step_s)[0]:
+                left_s -= step_s
+                continue
+            more = os.read(child.stdout.fileno(), 65536)
+            if not more:
+                raise ChildFailedError(f"the sealing process ended with {child.wait(STOP_S)}")
+            line += more
+        found: dict[str, str] = json.loads(line)
+        return found
+
+    def _end_child(self) -> None:
+        """Its stdin ends, then it does; killed when it does not."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        assert child.stdin is not None and child.stdout is not None
+        child.kill()  # it holds nothing that a killed one would spoil
+        child.wait()
+        child.stdout.close()
+        try:
+            child.stdin.close()
+        except OSError:
+            return  # bytes that it did not read any more

@@ -1,0 +1,105 @@
+"""Sealing: a raw segment becomes a sealed one. Run as a program it is the child that does so.
+
+    python -m opq_gateway.ring.sealing       paths in, one a line; answers out, one JSON object a line
+
+The child takes what nobody else wants of processor and disk, and ends when its stdin does: with its parent.
+It makes files beside the raw ones and replaces none: the ring's writer does that, the one who deletes.
+"""
+
+import json
+import os
+import select
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from opq_gateway.ring import raw, sealed
+from opq_gateway.ring.catalogue import SEALING
+from opq_gateway.ring.record import BEFORE_SAMPLES
+from opq_gateway.ring.stretch import Stretch
+
+
+class NotSealableError(ValueError):
+    """The file is no raw segment, or cannot be packed without loss."""
+
+
+def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
+    """Make the sealed file of a raw segment, on the disk, beside it; None: `goes_on` said no.
+
+    Every chunk is unpacked again and compared before it is taken. Damaged records are left out, as any
+    reader leaves them out.
+
+    Raises:
+        NotSealableError: no raw segment of today's format, or nothing in it.
+        OSError: the disk refuses.
+    """
+    with path.open("rb", buffering=0) as file:
+        fd = file.fileno()
+        head = os.pread(fd, raw.HEAD_BYTES, 0)
+        layout = raw.layout(head)
+        segment = raw.describe(path, fd, layout) if layout is not None and layout.current else None
+        if layout is None or segment is None:
+            raise NotSealableError(f"{path}: no raw segment with samples")
+        chunks = []
+        step = max(1, 2 * sealed.CHUNK_SAMPLES // (layout.stride - BEFORE_SAMPLES))
+        for index in range(0, segment.records, step):
+            if not goes_on():
+                return None
+            data = os.pread(fd, min(step, segment.records - index) * layout.stride, layout.at(index))
+            part = layout.parse(data, index)
+            if len(part.rows) or part.lost:
+                try:
+                    chunks.append((sealed.chunk(part), *_touched(part)))
+                except ValueError as error:
+                    raise NotSealableError(f"{path}, record {index}: {error}") from error
+    beside = path.with_suffix(SEALING)
+    with beside.open("wb") as out:
+        out.write(sealed.whole(segment, raw.box_id(head), chunks))
+        out.flush()
+        os.fsync(out.fileno())
+    return beside
+
+
+def _touched(part: Stretch) -> tuple[int, int]:
+    """[start_ns, end_ns) of a chunk's rows and losses."""
+    starts = [one.start_ns for one in part.lost]
+    ends = [one.end_ns for one in part.lost]
+    if len(part.rows):
+        starts.append(int(part.rows["t_ns"].min()))
+        ends.append(int(part.ends_ns.max()))
+    return min(starts), max(ends)
+
+
+def _yield_to_others() -> None:
+    """The lowest priority; the kernel ranks the disk accesses of SCHED_IDLE as idle, too."""
+    os.nice(19)
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except OSError:
+        return  # a container may forbid it; nice 19 stands
+
+
+def _parent_is_there() -> bool:
+    """Nothing is asked while a segment is packed: a readable stdin is at its end."""
+    return not select.select([0], [], [], 0)[0]
+
+
+def main() -> None:
+    """Answer each path until stdin ends."""
+    _yield_to_others()
+    for line in iter(sys.stdin.buffer.readline, b""):
+        path = Path(os.fsdecode(line.rstrip(b"\n")))
+        try:
+            made = seal(path, _parent_is_there)
+        except (OSError, ValueError) as error:
+            answer = {"problem": str(error)}
+        else:
+            if made is None:
+                return
+            answer = {"made": str(made)}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

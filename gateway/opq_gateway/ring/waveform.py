@@ -1,0 +1,132 @@
+"""Waveform and losses of stretches: what a reader of the ring is given.
+
+One Waveform has one axis: where a span of time holds several boots of the Box, gains or settings of its
+clock, the longest part is given.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_gateway.ring.lost import NOT_HELD, Lost, completed
+from opq_gateway.ring.stretch import Stretch
+from opq_proto.messages import Gap, TimeSource, Waveform
+
+CLOCK_STEP_NS = 1_000_000
+"""Stamps further off than this from what the index says: the Box's clock was set. A millisecond
+is more than any discipline slews between two blocks (500 ppm of 16.7 ms: 8 us)."""
+FIT_SAMPLES = 12_000
+"""From so many on the rate is fitted to the stamps; below, their rounding would show."""
+
+
+def longest_waveform(box_id: str, stretches: Sequence[Stretch]) -> Waveform | None:
+    """The longest axis of the stretches as one Waveform, its gaps with their reasons; None: no samples."""
+    axes: list[list[Stretch]] = []
+    for stretch in stretches:
+        for part in _on_one_axis(stretch):
+            if axes and _goes_on(axes[-1][-1], part):
+                axes[-1].append(part)
+            else:
+                axes.append([part])
+    if not axes:
+        return None
+    axis = max(axes, key=lambda parts: sum(len(part.counts) for part in parts))
+    return _joined(box_id, axis, [one for stretch in stretches for one in stretch.lost])
+
+
+def _on_one_axis(stretch: Stretch) -> list[Stretch]:
+    """Cut where an index falls back, or a time does not agree with the index."""
+    rows = stretch.rows
+    if len(rows) < 2:
+        return [stretch] if len(rows) else []
+    first, rate = rows["first_sample"], rows["rate_millihz"].astype(np.int64)
+    falls_back = first[1:] < stretch.ends[:-1]
+    since_ns = _times_ns(first[1:] - first[:-1], rate[:-1])
+    steps = np.abs(rows["t_ns"][:-1] + since_ns - rows["t_ns"][1:]) > CLOCK_STEP_NS
+    cuts = [0, *(np.flatnonzero(falls_back | steps) + 1).tolist(), len(rows)]
+    if len(cuts) == 2:
+        return [stretch]
+    return [stretch.part(low, high) for low, high in pairwise(cuts)]
+
+
+def _times_ns(samples: NDArray[np.int64], rate_millihz: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How long so many samples last; in two steps, for samples * 10**12 passes int64 at 13 minutes."""
+    whole, rest = np.divmod(samples, rate_millihz)
+    return np.asarray(whole * 10**12 + rest * 10**6 // rate_millihz * 10**6, np.int64)
+
+
+def _goes_on(before: Stretch, after: Stretch) -> bool:
+    """Same boot and gain, a later index, and a time that agrees with the index."""
+    last, first = before.part(len(before.rows) - 1, len(before.rows)).blocks()[0], after.rows[0]
+    return (
+        before.boot_id == after.boot_id
+        and before.v_per_lsb == after.v_per_lsb
+        and last.end_sample <= int(first["first_sample"])
+        and abs(last.time_ns(int(first["first_sample"])) - int(first["t_ns"])) <= CLOCK_STEP_NS
+    )
+
+
+def _joined(box_id: str, parts: list[Stretch], lost: list[Lost]) -> Waveform:
+    rows = np.concatenate([part.rows for part in parts]) if len(parts) > 1 else parts[0].rows
+    counts = [part.counts for part in parts]
+    first, ends = rows["first_sample"], rows["first_sample"] + rows["count"]
+    told = [Gap(one.first_sample, one.samples, one.reason) for one in lost if one.boot_id == parts[0].boot_id]
+    gaps: list[Gap] = []
+    for at in np.flatnonzero(first[1:] > ends[:-1]):
+        gaps += completed(int(ends[at]), int(first[at + 1]), told, NOT_HELD)
+    return Waveform(
+        box_id=box_id,
+        start_ns=int(rows["t_ns"][0]),
+        uncertainty_ns=int(rows["uncertainty_ns"].max()),
+        source=TimeSource(int(rows["source"].min())),
+        rate_millihz=_rate_millihz(rows),
+        v_per_lsb=parts[0].v_per_lsb,
+        first_sample=int(first[0]),
+        counts=np.concatenate(counts) if len(counts) > 1 else counts[0],
+        gaps=tuple(gaps),
+    )
+
+
+def _rate_millihz(rows: NDArray[np.void]) -> int:
+    """The rate that fits the stamps of first and last block; a single block's own rate."""
+    own = int(np.sort(rows["rate_millihz"])[len(rows) // 2])
+    samples = int(rows["first_sample"][-1]) - int(rows["first_sample"][0])
+    lasting_ns = int(rows["t_ns"][-1]) - int(rows["t_ns"][0])
+    if lasting_ns <= 0 or samples < FIT_SAMPLES:
+        return own
+    fitted = round(samples * 1e12 / lasting_ns)
+    return fitted if abs(fitted - own) <= own // 10_000 else own
+
+
+@dataclass(slots=True)
+class Holes:
+    """Finds what stretches, handed in as they were written, do not have."""
+
+    found: list[Lost] = field(default_factory=list)
+    _before: Lost | None = None
+    """Where the last stretch ended, as a loss of no samples."""
+
+    def take(self, stretch: Stretch) -> None:
+        """Its recorded losses, and the holes that nobody recorded."""
+        self.found += stretch.lost
+        if not len(stretch.rows):
+            return
+        rows, ends, ends_ns = stretch.rows, stretch.ends, stretch.ends_ns
+        before = self._before
+        if before is not None and before.boot_id == stretch.boot_id:
+            self._hole(before, int(rows["first_sample"][0]), int(rows["t_ns"][0]), stretch.lost)
+        for at in np.flatnonzero(rows["first_sample"][1:] > ends[:-1]):
+            start = Lost(stretch.boot_id, int(ends[at]), 0, int(ends_ns[at]), int(ends_ns[at]), NOT_HELD)
+            following = rows[at + 1]
+            self._hole(start, int(following["first_sample"]), int(following["t_ns"]), stretch.lost)
+        self._before = Lost(stretch.boot_id, int(ends[-1]), 0, int(ends_ns[-1]), int(ends_ns[-1]), NOT_HELD)
+
+    def _hole(self, start: Lost, end_sample: int, end_ns: int, lost: Iterable[Lost]) -> None:
+        told = [Gap(o.first_sample, o.samples, "") for o in lost if o.boot_id == start.boot_id]
+        for gap in completed(start.first_sample, end_sample, told, NOT_HELD):
+            if gap.reason:
+                hole = replace(start, first_sample=gap.first_sample, samples=gap.samples)
+                self.found.append(replace(hole, end_ns=max(start.start_ns, end_ns)))

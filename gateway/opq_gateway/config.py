@@ -26,12 +26,33 @@ class Uplink:
         str | None, Field(description="acquisition broker, answers", pattern="^(tcp|ipc)://")
     ] = None
     queue_messages: Annotated[
-        int, Field(ge=10, le=1_000_000, description="measurements per Box that wait for a slow broker")
+        int, Field(ge=10, le=1_000_000, description="measurements per Box on their way to disk and broker")
     ] = 1000
     queue_hours: Annotated[
         float,
         Field(gt=0, le=8784, description="age up to which unacknowledged measurements are kept on disk"),
     ] = 168.0
+    queue_mb: Annotated[
+        int, Field(ge=1, le=1_000_000, description="and so much of them, of all Boxes; the oldest go first")
+    ] = 1000
+    backfill_per_s: Annotated[
+        float,
+        Field(ge=1, le=10_000, description="measurements sent again, of all Boxes; new ones come first"),
+    ] = 500.0
+    unacknowledged_s: Annotated[
+        float, Field(gt=0, le=3600, description="nothing acknowledged for so long: an original broker")
+    ] = 60.0
+    resend_s: Annotated[
+        float,
+        Field(gt=0, le=3600, description="what is not acknowledged goes again after so long, without news"),
+    ] = 30.0
+    in_flight_s: Annotated[
+        float, Field(ge=0, le=60, description="what was sent within this is not taken as missing")
+    ] = 10.0
+    heartbeat_s: Annotated[
+        float | None,
+        Field(gt=0, le=3600, description="ZeroMQ's own; without a value 5 s, in the idle mode 60 s"),
+    ] = None
     send: Annotated[
         tuple[str, ...],
         Field(description="metrics of a Measurement: rms f thd trans, and h2 .. h50, rocof, pst, unbalance"),
@@ -126,6 +147,10 @@ class Mqtt:
     every_s: Annotated[float, Field(ge=1, le=3600, description="values of a Box are published so often")] = (
         10.0
     )
+    name: Annotated[
+        str | None,
+        Field(description="of this gateway in topics; without: the host's", pattern="^[A-Za-z0-9_-]{1,64}$"),
+    ] = None
 
 
 @configuration.section

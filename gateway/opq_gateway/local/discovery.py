@@ -1,0 +1,135 @@
+"""Home Assistant's discovery: one device per Box and group, one entity per quantity.
+
+One retained message per entity, the form that every version of Home Assistant reads:
+`<discovery>/sensor/opq_<gateway>_box3/rms_v/config`.
+Source: Home Assistant, MQTT integration, "MQTT discovery" and "Sensor".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from opq_gateway.local.mqtt_board import Message, place
+from opq_gateway.status import Status
+from opq_proto.link_messages import Hello
+
+MAKER = "Open Power Quality"
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One quantity as Home Assistant shows it."""
+
+    key: str
+    name: str
+    topic: str
+    """Behind the device's."""
+    template: str
+    unit: str | None = None
+    device_class: str | None = None
+    digits: int | None = None
+    diagnostic: bool = False
+    kind: str = "sensor"
+
+    def more(self) -> dict[str, object]:
+        """What is not the same for all."""
+        facts: dict[str, object] = {}
+        if self.unit is not None:
+            facts["unit_of_measurement"] = self.unit
+        if self.device_class is not None:
+            facts["device_class"] = self.device_class
+        if self.kind == "sensor" and self.digits is not None:
+            facts["state_class"] = "measurement"
+            facts["suggested_display_precision"] = self.digits
+        if self.diagnostic:
+            facts["entity_category"] = "diagnostic"
+        return facts
+
+
+def _value(name: str, factor: str = "") -> str:
+    """Template of a value that may be absent: then the entity is unknown, not wrong."""
+    return f"{{{{ value_json.{name}{factor} if value_json.{name} is defined else None }}}}"
+
+
+BOX = (
+    Entity("rms_v", "Voltage", "3s", _value("rms_v"), "V", "voltage", 2),
+    Entity("f_hz", "Frequency", "10s", _value("f_hz"), "Hz", "frequency", 4),
+    Entity("thd", "Total harmonic distortion", "3s", _value("thd_ratio", " * 100"), "%", None, 2),
+    Entity("pst", "Flicker Pst", "10min_flicker", _value("pst"), None, None, 3),
+    Entity("plt", "Flicker Plt", "2h_flicker", _value("plt"), None, None, 3),
+    Entity(
+        "disturbance",
+        "Disturbance",
+        "disturbance",
+        "{{ 'ON' if value_json.ongoing else 'OFF' }}",
+        device_class="problem",
+        kind="binary_sensor",
+    ),
+    Entity("last", "Last disturbance", "disturbance", _value("kind")),
+    Entity("source", "Time source", "3s", _value("source"), diagnostic=True),
+)
+GROUP = (
+    Entity("u2", "Voltage unbalance", "3s", _value("u2_ratio", " * 100"), "%", None, 3),
+    Entity("positive_v", "Positive sequence", "3s", _value("positive_v"), "V", "voltage", 2),
+)
+
+
+class Discovery:
+    """Messages for all devices; a Box's are due again when its hello changes."""
+
+    def __init__(
+        self, prefix: str, gateway: str, base: str, boxes: Mapping[str, Status], groups: Sequence[str]
+    ) -> None:
+        """`prefix` empty: none at all."""
+        self._prefix, self._gateway, self._base = prefix, gateway, base
+        self._boxes, self._groups = boxes, groups
+        self._sent: dict[str, Hello | None] = {}
+
+    def again(self) -> None:
+        """A broker, or a Home Assistant, that knows nothing."""
+        self._sent.clear()
+
+    def due(self) -> list[Message]:
+        """What must be published now; it is taken as published."""
+        messages: list[Message] = []
+        if not self._prefix:
+            return messages
+        for box_id, status in self._boxes.items():
+            hello = status.hello
+            if box_id not in self._sent or self._sent[box_id] != hello:
+                self._sent[box_id] = hello
+                messages += self._device(place(box_id, True), f"OPQ Box {box_id}", BOX, hello, True)
+        for name in self._groups:
+            if name not in self._sent:
+                self._sent[name] = None
+                messages += self._device(place(name, False), f"OPQ {name}", GROUP, None, False)
+        return messages
+
+    def _device(
+        self, level: str, name: str, entities: Sequence[Entity], hello: Hello | None, has_status: bool
+    ) -> list[Message]:
+        identity = f"opq_{self._gateway}_{level}"
+        device = {"identifiers": [identity], "name": name, "manufacturer": MAKER}
+        if hello is not None:
+            device |= {"model": hello.hardware, "sw_version": hello.firmware}
+        topics = [f"{self._base}/status"] + ([f"{self._base}/{level}/status"] if has_status else [])
+        return [
+            Message(
+                f"{self._prefix}/{entity.kind}/{identity}/{entity.key}/config",
+                msgspec.json.encode(
+                    {
+                        "name": entity.name,
+                        "unique_id": f"{identity}_{entity.key}",
+                        "state_topic": f"{self._base}/{level}/{entity.topic}",
+                        "value_template": entity.template,
+                        "availability": [{"topic": topic} for topic in topics],
+                        "availability_mode": "all",
+                        "device": device,
+                        "origin": {"name": "opq-toolkit"},
+                        **entity.more(),
+                    }
+                ),
+            )
+            for entity in entities
+        ]

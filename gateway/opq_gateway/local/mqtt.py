@@ -1,0 +1,212 @@
+"""MQTT: measured values to a broker of the house, with Home Assistant's discovery.
+
+An event loop in a thread of its own. The broker may be absent, slow or wrong: the feed's channel and the
+board are bounded and drop what is oldest, counted; nothing else of the gateway waits for it. It is looked
+for again with growing waits and jitter.
+"""
+
+import asyncio
+import random
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import aiomqtt
+
+from opq_gateway.config import Mqtt as Section
+from opq_gateway.counters import Counters
+from opq_gateway.local.discovery import Discovery
+from opq_gateway.local.mqtt_board import OFFLINE, ONLINE, Board
+from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.values import Told, Values
+from opq_gateway.status import Status
+from opq_proto import log
+
+LOOK_S = 0.2
+CHANNEL_ITEMS = 5000
+KEEPALIVE_S = 30
+GOODBYE_S, END_S = 0.5, 1.0
+"""To say that we go, and to end the connection; else the broker's will says it for us."""
+
+
+class Mqtt:
+    """Publishes until `run` is told to stop."""
+
+    def __init__(
+        self,
+        section: Section,
+        boxes: dict[str, Status],
+        groups: Sequence[str],
+        feed: Feed,
+        counters: Counters,
+        *,
+        waits_s: tuple[float, float] = (1.0, 60.0),
+        timeout_s: float = 10.0,
+    ) -> None:
+        """
+        Args:
+            waits_s: before the first and, at the most, before a later attempt to connect.
+            timeout_s: for the broker to take a message.
+        """
+        self._section = section
+        self._counters = counters
+        self._waits_s = waits_s
+        self._timeout_s = timeout_s
+        self.name = section.name or _level(socket.gethostname())
+        base = f"{section.topic}/{self.name}"
+        self._board = Board(base, boxes, section.every_s)
+        self._discovery = Discovery(section.discovery, self.name, base, boxes, groups)
+        self._channel = feed.subscribe("mqtt", (Values, Told), CHANNEL_ITEMS)
+        self._dropped = 0
+        self._connected = False
+        self._problem = ""
+        self._log = log.get(service="gateway")
+
+    def run(self, stop: threading.Event) -> None:
+        """Publish until `stop`."""
+        with asyncio.Runner() as runner:
+            runner.get_loop().set_default_executor(_Daemons())
+            runner.run(self._until(stop))
+
+    async def _until(self, stop: threading.Event) -> None:
+        publishing = asyncio.create_task(self._publish_forever())
+        while not stop.is_set() and not publishing.done():
+            self._gather()
+            await asyncio.sleep(LOOK_S)
+        publishing.cancel()
+        await asyncio.wait((publishing,), timeout=END_S)
+        if publishing.done() and not publishing.cancelled():
+            publishing.result()  # what it threw goes to the runner, which counts it and starts anew
+
+    def _gather(self) -> None:
+        self._board.take(self._channel.take_all(), self._connected)
+        dropped = self._channel.dropped + self._board.dropped
+        if dropped > self._dropped:
+            self._counters.add("mqtt_dropped", dropped - self._dropped)
+            self._dropped = dropped
+
+    async def _publish_forever(self) -> None:
+        wait_s = self._waits_s[0]
+        while True:
+            began_s = time.monotonic()
+            try:
+                async with self._client() as client:
+                    await self._session(client)
+            except (aiomqtt.MqttError, OSError, ValueError) as error:
+                self._lost(error)
+            if time.monotonic() - began_s > self._waits_s[1]:
+                wait_s = self._waits_s[0]  # it stood for long: a new trouble, not the same
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
+            wait_s = min(2 * wait_s, self._waits_s[1])
+
+    def _client(self) -> aiomqtt.Client:
+        """
+        Raises:
+            OSError: the password or the certificates cannot be read.
+        """
+        section = self._section
+        password = None
+        if section.password_file is not None:
+            password = section.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        cafile = None if section.ca_file is None else str(section.ca_file)
+        return aiomqtt.Client(
+            section.host or "",
+            section.port,
+            # The same name each time: the broker then ends what is left of an earlier connection before this
+            # one begins, so that its will cannot say "offline" after we said "online".
+            identifier=f"opq-gateway-{self.name}",
+            username=section.user,
+            password=password,
+            tls_context=ssl.create_default_context(cafile=cafile) if section.tls else None,
+            will=aiomqtt.Will(f"{self._board.base}/status", OFFLINE, qos=1, retain=True),
+            keepalive=KEEPALIVE_S,
+            timeout=self._timeout_s,
+        )
+
+    async def _session(self, client: aiomqtt.Client) -> None:
+        """From one connection to its end."""
+        self._connected = True
+        self._problem = ""
+        self._counters.add("mqtt_connected")
+        self._log.info("mqtt.connected", host=self._section.host, port=self._section.port)
+        self._board.again()
+        self._discovery.again()
+        listening = asyncio.create_task(self._listen(client))
+        publishing = asyncio.create_task(self._publish(client))
+        try:
+            done, _ = await asyncio.wait((listening, publishing), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # raises what ended it
+        except asyncio.CancelledError:
+            publishing.cancel()
+            await self._goodbye(client)
+            raise
+        finally:
+            self._connected = False
+            for task in (listening, publishing):
+                task.cancel()
+            await asyncio.gather(listening, publishing, return_exceptions=True)
+
+    async def _publish(self, client: aiomqtt.Client) -> None:
+        await client.publish(f"{self._board.base}/status", ONLINE, qos=1, retain=True)
+        while True:
+            for message in self._discovery.due():
+                await client.publish(message.topic, message.payload, qos=message.qos, retain=True)
+                self._counters.add("mqtt_published")
+            for message in self._board.due(time.monotonic()):
+                await client.publish(message.topic, message.payload, qos=message.qos, retain=True)
+                self._board.published(message, time.monotonic())
+                self._counters.add("mqtt_published")
+            await asyncio.sleep(LOOK_S)
+
+    async def _listen(self, client: aiomqtt.Client) -> None:
+        """Ends with the connection; a Home Assistant that starts is told of its devices again."""
+        if self._section.discovery:
+            await client.subscribe(f"{self._section.discovery}/status", qos=1)
+        async for message in client.messages:
+            if message.payload == ONLINE:
+                self._discovery.again()
+
+    async def _goodbye(self, client: aiomqtt.Client) -> None:
+        try:
+            await client.publish(f"{self._board.base}/status", OFFLINE, qos=1, retain=True, timeout=GOODBYE_S)
+        except aiomqtt.MqttError as error:
+            self._log.warning("mqtt.no_goodbye", reason=str(error))
+
+    def _lost(self, error: Exception) -> None:
+        """Count and, when the reason is new, tell."""
+        self._counters.add("mqtt_failed")
+        if str(error) != self._problem:
+            self._problem = str(error)
+            self._log.warning("mqtt.not_connected", host=self._section.host, reason=self._problem)
+
+
+class _Daemons(ThreadPoolExecutor):
+    """Threads that nobody waits for at the end: looking up a name and connecting take as long as the
+    network likes, and the gateway ends within 2 s."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        threading.Thread(target=work, name="mqtt connect", daemon=True).start()
+        return future
+
+
+def _level(name: str) -> str:
+    """A host's name as one level of a topic and part of an id."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name) or "gateway"

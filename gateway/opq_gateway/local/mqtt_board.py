@@ -1,0 +1,188 @@
+"""Board: what is to be published of the Boxes, newest first to go; no socket, clocks are handed in.
+
+    <topic>/<gateway>/status                    online, offline (the broker says it when we cannot)
+    <topic>/<gateway>/box3/status               online while the Box samples
+    <topic>/<gateway>/box3/3s 10s 10min 2h      the newest values of that kind, JSON
+    <topic>/<gateway>/box3/10min_flicker ...    Pst, Plt
+    <topic>/<gateway>/box3/disturbance          the last dip, swell, interruption, and whether any lasts, JSON
+    <topic>/<gateway>/group_<name>/3s ...       unbalance of a group of three
+
+All are retained, so that who comes later knows at once. What lasts (states, disturbances) goes with QoS 1,
+the values of 3 s and 10 s with QoS 0: the next ones come anyway.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from opq_gateway.measuring.values import Item, Told, Values
+from opq_gateway.status import Status
+
+MOST_TOLD = 200
+"""Disturbances that wait for a broker that is away; of more the oldest are dropped and counted."""
+SILENT_S = 5.0
+"""A Box that gave no samples for so long is offline."""
+FLICKER = frozenset(("pst", "pinst_max", "plt"))
+PASSING = ("3s", "10s")
+ONLINE, OFFLINE = b"online", b"offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One to publish; retained, as all are."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+
+
+@dataclass(slots=True)
+class _Newest:
+    values: Values
+    waits: bool = False
+    """To be published."""
+    given: Values | None = None
+    """Handed out by `due` last."""
+    published_s: float = -math.inf
+
+
+class Board:
+    """Newest values per topic. `base` is `<topic>/<gateway>`.
+
+    Attributes:
+        dropped: what nobody will see because the broker was away: values that newer ones replaced,
+            disturbances beyond MOST_TOLD.
+    """
+
+    def __init__(self, base: str, boxes: Mapping[str, Status], every_s: float) -> None:
+        self.base = base
+        self.dropped = 0
+        self._boxes = boxes
+        self._every_s = every_s
+        self._newest: dict[str, _Newest] = {}
+        self._told: deque[Message] = deque()
+        self._last: dict[str, Message] = {}
+        self._ongoing: dict[str, set[str]] = {}
+        self._statuses: dict[str, bytes] = {}
+
+    def take(self, items: Iterable[Item], connected: bool) -> None:
+        """What the feed gave."""
+        for item in items:
+            if isinstance(item, Told):
+                self._tell(item)
+            elif isinstance(item, Values) and item.kind != "window":
+                self._take(item, connected)
+
+    def _take(self, values: Values, connected: bool) -> None:
+        topic = f"{self.base}/{self._place(values.box_id)}/{_suffix(values)}"
+        newest = self._newest.setdefault(topic, _Newest(values))
+        if newest.waits and not connected:
+            self.dropped += 1
+        newest.values, newest.waits = values, True
+
+    def _tell(self, told: Told) -> None:
+        message = self._disturbance(told)
+        self._last[message.topic] = message
+        self._told.append(message)
+        if len(self._told) > MOST_TOLD:
+            self._told.popleft()
+            self.dropped += 1
+
+    def again(self) -> None:
+        """A broker that knows nothing: everything is published anew."""
+        self._statuses.clear()
+        waiting = {message.topic for message in self._told}
+        self._told.extend(message for topic, message in self._last.items() if topic not in waiting)
+        for newest in self._newest.values():
+            newest.waits, newest.published_s = True, -math.inf
+
+    def due(self, now_s: float) -> list[Message]:
+        """What to publish now; each must be confirmed by `published`, else it is due again."""
+        messages = [
+            message
+            for box_id, status in self._boxes.items()
+            if (message := self._status(box_id, status, now_s)) is not None
+        ]
+        messages += self._told
+        for topic, newest in self._newest.items():
+            if newest.waits and now_s - newest.published_s >= self._every_s:
+                newest.given = newest.values
+                messages.append(Message(topic, _payload(newest.values), _qos(newest.values)))
+        return messages
+
+    def published(self, message: Message, now_s: float) -> None:
+        """The broker has it."""
+        newest = self._newest.get(message.topic)
+        if newest is not None:
+            newest.published_s = now_s
+            newest.waits = newest.values is not newest.given
+        elif self._told and self._told[0] is message:
+            self._told.popleft()
+        elif message.payload in (ONLINE, OFFLINE):
+            self._statuses[message.topic] = message.payload
+
+    def _status(self, box_id: str, status: Status, now_s: float) -> Message | None:
+        seen_s = status.sample_monotonic_s
+        payload = ONLINE if seen_s is not None and now_s - seen_s < SILENT_S else OFFLINE
+        topic = f"{self.base}/{self._place(box_id)}/status"
+        return None if self._statuses.get(topic) == payload else Message(topic, payload)
+
+    def _disturbance(self, told: Told) -> Message:
+        ongoing = self._ongoing.setdefault(told.box_id, set())
+        if told.entering:
+            ongoing.add(told.kind)
+        else:
+            ongoing.discard(told.kind)
+        facts = {
+            "kind": told.kind,
+            "entering": told.entering,
+            "ongoing": sorted(ongoing),
+            "time": _iso(told.t_ns),
+            "t_ns": told.t_ns,
+            "uncertainty_ns": told.uncertainty_ns,
+            "source": told.source.name.lower(),
+        }
+        if told.rms_v is not None and math.isfinite(told.rms_v):
+            facts["rms_v"] = told.rms_v
+        return Message(f"{self.base}/{self._place(told.box_id)}/disturbance", msgspec.json.encode(facts))
+
+    def _place(self, box_id: str) -> str:
+        return place(box_id, box_id in self._boxes)
+
+
+def place(box_id: str, is_box: bool) -> str:
+    """Level of the topic for a Box, or for a group of three by its name."""
+    return f"box{box_id}" if is_box else f"group_{box_id}"
+
+
+def _suffix(values: Values) -> str:
+    """Flicker has intervals of its own, which need not come together with the others of the kind."""
+    return f"{values.kind}_flicker" if FLICKER & values.values.keys() else values.kind
+
+
+def _qos(values: Values) -> int:
+    return 0 if values.kind in PASSING else 1
+
+
+def _payload(values: Values) -> bytes:
+    """JSON; names and units as measured; what is not known is absent."""
+    facts: dict[str, object] = {
+        "time": _iso(values.end_ns),
+        "start_ns": values.start_ns,
+        "end_ns": values.end_ns,
+        "uncertainty_ns": values.uncertainty_ns,
+        "source": values.source.name.lower(),
+        "flagged": values.flagged,
+    }
+    for name, value in values.values.items():
+        if isinstance(value, tuple) or math.isfinite(value):
+            facts[name] = value
+    return msgspec.json.encode(facts)
+
+
+def _iso(t_ns: int) -> str:
+    return datetime.fromtimestamp(t_ns // 1_000_000 / 1000, UTC).isoformat(timespec="milliseconds")

@@ -12,6 +12,7 @@ from opq_hil.backends.choice import BACKENDS, backend
 from opq_hil.firmware import BOARDS, board_firmware
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.suites.scenario import Verdict
+from opq_tools import gateway_faults
 from opq_tools.built_firmware import firmware_for
 
 
@@ -35,11 +36,13 @@ def list_scenarios(as_json: bool) -> None:
             {"name": name, "suite": scenario.suite, "soak": scenario.soak, "shows": scenario.line}
             for name, scenario in SCENARIOS.items()
         ]
+        rows.append({"name": gateway_faults.NAME, "suite": "", "soak": True, "shows": gateway_faults.SHOWS})
         click.echo(json.dumps(rows, indent=1))
         return
     for name, scenario in SCENARIOS.items():
         kind = f"{scenario.suite}{' soak' if scenario.soak else ''}"
         click.echo(f"{name:<20} {kind:<7} {scenario.line}")
+    click.echo(f"{gateway_faults.NAME:<20} {'':<7} {gateway_faults.SHOWS}")
 
 
 @command.command("run")
@@ -63,6 +66,8 @@ def list_scenarios(as_json: bool) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep worlds, logs, reports here. [./hil-DATE]",
 )
+@click.option("--seeds", type=click.IntRange(1), help="gateway-faults: so many schedules.  [default: 12]")
+@click.option("--first", type=click.IntRange(0), help="gateway-faults: from this seed on.  [default: 1]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.argument("names", metavar="[SCENARIO]...", nargs=-1)
 def run(
@@ -73,18 +78,29 @@ def run(
     soak: bool,
     firmware_dir: Path | None,
     out: Path | None,
+    seeds: int | None,
+    first: int | None,
     as_json: bool,
     names: tuple[str, ...],
 ) -> None:
     """Play scenarios; without names all but the soaks. Exit code 1 when one failed.
 
+    `gateway-faults`, alone, plays schedules of faults at a real gateway and cloud, without firmware.
+
     Example: opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
     """
+    if gateway_faults.NAME in names:
+        if len(names) > 1:
+            raise click.UsageError(f"{gateway_faults.NAME} is played alone")
+        folder = _made(out or _dated())
+        sys.exit(0 if gateway_faults.run(seeds or 12, 1 if first is None else first, folder, as_json) else 1)
+    if seeds is not None or first is not None:
+        raise click.UsageError(f"--seeds and --first are of {gateway_faults.NAME}")
     scenarios = chosen(names, suite, soak)
     if backend_name == "board" and not port:
         raise click.UsageError("--backend board: at which --port is it?")
     found = backend(backend_name, port, board)
-    folder = _made(out or Path(f"hil-{datetime.now(UTC):%Y%m%dT%H%M%S}"))  # before minutes are spent
+    folder = _made(out or _dated())  # before minutes are spent
     click.echo(f"backend: {found.version}", err=True)
     if backend_name == "board":  # what it runs was flashed beforehand
         firmware = {board: board_firmware(Path(), board)}
@@ -100,6 +116,10 @@ def run(
     click.echo(f"{passed} passed, {failed} failed, {skipped} skipped; all of it is in {folder}", err=True)
     if failed:
         sys.exit(1)
+
+
+def _dated() -> Path:
+    return Path(f"hil-{datetime.now(UTC):%Y%m%dT%H%M%S}")
 
 
 def _made(folder: Path) -> Path:

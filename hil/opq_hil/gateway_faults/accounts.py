@@ -1,0 +1,200 @@
+"""Accounts: every sample that was sent, and every Measurement that was made, is somewhere. Pure.
+
+Samples: in the ring under their own index and with their own count, or in a recorded gap. Measurements:
+in the store once, as they were heard; windows of one Box do not overlap; what is in the ring is measured.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_gateway.blocks import Block
+from opq_proto.messages import Gap, Measurement
+
+SAME_AXIS_NS = 1_000
+"""Windows of a Box that knows the time meet to the microsecond."""
+CONTACT_SAMPLES = 24_000
+"""Two seconds: what a Box said before the gateway first opened its port was said to nobody."""
+SHOWN = 3
+"""Of one kind of trouble so many are named."""
+
+Truth = Callable[[int, int], NDArray[np.int16]]
+
+
+@dataclass(slots=True)
+class SampleAccount:
+    """Samples of one Box."""
+
+    sent: int = 0
+    """From the first contact on."""
+    before_contact: int = 0
+    in_ring: int = 0
+    in_gaps: dict[str, int] = field(default_factory=dict)
+    """Reason -> samples."""
+    problems: list[str] = field(default_factory=list)
+
+
+def samples(
+    box_id: str, sent: int, blocks: Sequence[Block], gaps: Sequence[Gap], truth: Truth
+) -> SampleAccount:
+    """Hold the ring and its recorded gaps to what was sent: samples 0 .. sent - 1 of one boot."""
+    account = SampleAccount(sent)
+    place = np.zeros(sent, dtype=np.uint8)  # how often each sample is in the ring
+    true = truth(0, sent) if sent else np.empty(0, dtype=np.int16)
+    wrong = beyond = 0
+    for block in blocks:
+        if block.end_sample > sent:
+            beyond += 1
+            continue
+        span = slice(block.first_sample, block.end_sample)
+        place[span] += 1
+        wrong += int(np.count_nonzero(block.counts != true[span]))
+    reasons: Counter[str] = Counter()
+    in_gap = np.zeros(sent, dtype=bool)
+    for gap in gaps:
+        span = slice(gap.first_sample, gap.first_sample + gap.samples)
+        fresh = ~in_gap[span] & (place[span] == 0)
+        reasons[gap.reason] += int(np.count_nonzero(fresh))
+        in_gap[span] = True
+    account.in_ring = int(np.count_nonzero(place))
+    account.in_gaps = dict(reasons)
+    for count, what in (
+        (wrong, "samples in the ring are not what was sent"),
+        (beyond, "blocks in the ring were never sent"),
+        (int(np.count_nonzero(place > 1)), "samples are in the ring twice"),
+    ):
+        if count:
+            account.problems.append(f"Box {box_id}: {count} {what}")
+    account.before_contact = min((block.first_sample for block in blocks), default=sent)
+    account.sent -= account.before_contact
+    if account.before_contact > CONTACT_SAMPLES:
+        account.problems.append(
+            f"Box {box_id}: {account.before_contact} samples had come before the first in the ring"
+        )
+    lost = (place == 0) & ~in_gap
+    lost[: account.before_contact] = False
+    if lost.any():
+        account.problems.append(
+            f"Box {box_id}: {np.count_nonzero(lost)} samples are neither in the ring nor in a recorded gap: "
+            f"{_shown(f'{first}..{end - 1}' for first, end in runs(lost))}"
+        )
+    return account
+
+
+def stamps(box_id: str, blocks: Iterable[Block], expected_ns: Callable[[int], int]) -> list[str]:
+    """A Box that knows the time has its own stamps in the ring."""
+    off = [block for block in blocks if block.t_ns != expected_ns(block.first_sample)]
+    if not off:
+        return []
+    first = off[0]
+    return [
+        f"Box {box_id}: {len(off)} blocks have another time than the Box's own, the first at sample "
+        f"{first.first_sample} by {first.t_ns - expected_ns(first.first_sample)} ns"
+    ]
+
+
+def revised(box_id: str, before: Iterable[Block], after: Iterable[Block]) -> list[str]:
+    """Blocks that the ring held earlier have the time that they had then."""
+    now = {(block.boot_id, block.first_sample): (block.t_ns, block.uncertainty_ns) for block in after}
+    off = [
+        block.first_sample
+        for block in before
+        if now.get((block.boot_id, block.first_sample), (block.t_ns, block.uncertainty_ns))
+        != (block.t_ns, block.uncertainty_ns)
+    ]
+    return [f"Box {box_id}: stamps of {len(off)} blocks were revised, the first at {off[0]}"] if off else []
+
+
+def once(stored: Sequence[Measurement], heard: Mapping[tuple[str, int], Measurement]) -> list[str]:
+    """Every Measurement that reached the broker is stored once, as it was heard."""
+    problems = []
+    numbers = Counter((each.box_id, each.sequence) for each in stored if each.sequence is not None)
+    doubled = [key for key, count in numbers.items() if count > 1]
+    if doubled:
+        problems.append(f"{len(doubled)} Measurements are stored twice: {_shown(map(str, doubled))}")
+    missing = sorted(key for key in heard if key not in numbers)
+    if missing:
+        problems.append(f"{len(missing)} Measurements were heard and not stored: {_shown(map(str, missing))}")
+    other = []
+    for each in stored:
+        first = heard.get((each.box_id, each.sequence or 0))
+        if first is not None and (first.start_ns, first.end_ns) != (each.start_ns, each.end_ns):
+            other.append((each.box_id, each.sequence))
+    if other:
+        problems.append(f"{len(other)} Measurements are stored with another time: {_shown(map(str, other))}")
+    return problems
+
+
+def overlaps(box_id: str, stored: Sequence[Measurement], slack_ns: int) -> list[str]:
+    """Windows of one Box do not overlap: nothing was measured twice under two numbers."""
+    windows = _windows(stored)
+    off = []
+    for before, after in pairwise(windows):
+        if before[1] - after[0] > slack_ns:
+            off.append(f"{(before[1] - after[0]) / 1e6:.3f} ms at {after[0]}")
+    return [f"Box {box_id}: {len(off)} windows overlap: {_shown(off)}"] if off else []
+
+
+def unmeasured(
+    box_id: str, blocks: Sequence[Block], stored: Sequence[Measurement], slack_ns: int
+) -> list[str]:
+    """What is in the ring lies in the window of a Measurement, but for `slack_ns` beside an edge."""
+    windows = _windows(stored)
+    bare = []
+    for start, end in _spans(blocks):
+        at = start
+        for window_start, window_end in windows:
+            if window_end <= at or window_start >= end:
+                continue
+            if window_start - at > slack_ns:
+                bare.append((at, window_start))
+            at = max(at, window_end)
+        if end - at > slack_ns:
+            bare.append((at, end))
+    if not bare:
+        return []
+    total_s = sum(end - start for start, end in bare) / 1e9
+    shown = _shown(f"{(end - start) / 1e9:.2f} s from {start}" for start, end in bare)
+    return [f"Box {box_id}: {total_s:.2f} s in the ring were never measured: {shown}"]
+
+
+def holes(stored: Sequence[Measurement]) -> int:
+    """Sequence numbers between the lowest and the highest stored that are not."""
+    numbers = {each.sequence for each in stored if each.sequence is not None}
+    return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
+
+
+def runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """[first, end) of every run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
+    return [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]
+
+
+def _windows(stored: Iterable[Measurement]) -> list[tuple[int, int]]:
+    """Spans of Measurements, without those of a crossing, which say a moment twice on purpose."""
+    return sorted(
+        (each.start_ns, each.end_ns)
+        for each in stored
+        if each.start_ns is not None and each.end_ns is not None and not each.crossing
+    )
+
+
+def _spans(blocks: Sequence[Block], join_ns: int = 1_000_000) -> list[tuple[int, int]]:
+    """UTC spans of the ring without a hole."""
+    spans: list[tuple[int, int]] = []
+    for block in sorted(blocks, key=lambda block: block.t_ns):
+        if spans and block.t_ns - spans[-1][1] <= join_ns:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], block.end_ns))
+        else:
+            spans.append((block.t_ns, block.end_ns))
+    return spans
+
+
+def _shown(things: Iterable[str]) -> str:
+    named = list(things)
+    more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+    return ", ".join(named[:SHOWN]) + more

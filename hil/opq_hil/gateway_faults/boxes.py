@@ -1,0 +1,107 @@
+"""Boxes on cables, and the truth about what they sent."""
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_hil.box import Box
+from opq_hil.clock import RunClock
+from opq_hil.faults import Faults
+from opq_hil.gateway_faults.cable import CLEAN, Cable
+from opq_hil.generator import Generator
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+
+TICK_S = 0.004
+CORRUPTION = 1e-4
+NEVER_NS = 1 << 62
+GPS_UNCERTAINTY_NS = 100
+
+
+class WatchedBox(Box):
+    """A Box that can be told to sample no more, and still answers."""
+
+    ended = False
+
+    @property
+    def samples(self) -> int:
+        """Taken and sent so far."""
+        return self._next
+
+    def own_time_ns(self, sample: int) -> int:
+        """What it stamps a sample with."""
+        return self.clock.t_ns(sample, self.source.rate_millihz)
+
+    def due_ns(self) -> int:
+        return NEVER_NS if self.ended else super().due_ns()
+
+    def truth(self, first: int, count: int) -> NDArray[np.int16]:
+        """What it sent as these samples; costs making them again."""
+        return Generator(seed=int(self.box_id)).counts(first, count)
+
+
+class Boxes:
+    """Boxes of a world for the `with` block; the first one has GPS, the others do not know the time.
+
+    Every other Box without GPS does not even know the year: its stamps begin in 1970.
+    """
+
+    def __init__(self, box_ids: tuple[str, ...], ports: Path) -> None:
+        self.boxes = {box_id: WatchedBox(box_id, measurements=False) for box_id in box_ids}
+        self.cables = {box_id: Cable(ports / f"box{box_id}") for box_id in box_ids}
+        self.paths = {box_id: ports / f"box{box_id}" for box_id in box_ids}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="boxes", daemon=True)
+
+    def __enter__(self) -> "Boxes":
+        monotonic_ns, now_ns = time.monotonic_ns(), time.time_ns()
+        for number, (box_id, box) in enumerate(self.boxes.items()):
+            start_ns = 10**9 if number % 2 else now_ns
+            source = TimeSource.FREE if number else TimeSource.GPS
+            uncertainty_ns = UNKNOWN_UNCERTAINTY_NS if number else GPS_UNCERTAINTY_NS
+            self.cables[box_id].plug()
+            box.start(self.cables[box_id], RunClock(monotonic_ns, start_ns, uncertainty_ns, source))
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        for cable in self.cables.values():
+            cable.unplug()
+
+    def unplug(self, box_id: str, out: bool) -> None:
+        """Pull a plug, or put it in again."""
+        with self._lock:
+            if out:
+                self.cables[box_id].unplug()
+            else:
+                self.cables[box_id].plug()
+
+    def disturb(self, box_id: str, seed: int | None) -> None:
+        """One byte in 10,000 arrives changed; without a seed none."""
+        with self._lock:
+            self.cables[box_id].disturb(CLEAN if seed is None else Faults(corruption=CORRUPTION, seed=seed))
+
+    def end(self) -> None:
+        """No sample more; what the gateway lacks can still be asked for."""
+        with self._lock:
+            for box in self.boxes.values():
+                box.ended = True
+
+    def _serve(self) -> None:
+        while not self._stop.wait(TICK_S):
+            now_ns = time.monotonic_ns()
+            with self._lock:
+                for box_id, box in self.boxes.items():
+                    cable = self.cables[box_id]
+                    box.tick(now_ns)
+                    cable.flush(now_ns)
+                    while data := cable.receive():
+                        box.receive(data)

@@ -1,0 +1,60 @@
+"""A module run as a process that ends with its parent, on a system clock that somebody else may step.
+
+    python -m opq_hil.gateway_faults.child PARENT_PID CLOCK_FILE MODULE [ARGUMENT]...
+
+CLOCK_FILE holds nanoseconds (int64, little endian), added to whatever `time.time` and `time.time_ns`
+tell in this process: the system's own clock belongs to everybody on the machine. Python's clocks are
+what our programs read; a library in C and child processes see the true one.
+"""
+
+import ctypes
+import mmap
+import os
+import runpy
+import signal
+import struct
+import sys
+import time
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_STEP_NS = struct.Struct("<q")
+
+
+def put_step_ns(path: Path, step_ns: int) -> None:
+    """Step the clock of whoever runs on `path`, now."""
+    with path.open("r+b" if path.exists() else "w+b") as file:
+        file.write(_STEP_NS.pack(step_ns))
+
+
+def step_clocks(path: Path) -> None:
+    """From now on Python's clocks are off by what the file says."""
+    with path.open("rb") as file:
+        shared = mmap.mmap(file.fileno(), _STEP_NS.size, access=mmap.ACCESS_READ)
+    true_ns = time.time_ns
+
+    def stepped_ns() -> int:
+        return true_ns() + int(_STEP_NS.unpack_from(shared)[0])
+
+    time.time_ns = stepped_ns
+    time.time = lambda: stepped_ns() / 1e9
+
+
+def end_with(parent: int) -> None:
+    """From now on this process is killed when its parent ends, however that ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(0)  # it ended before
+
+
+def main() -> None:
+    """Become the module."""
+    parent, clock, module = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    end_with(parent)
+    step_clocks(clock)
+    sys.argv[1:] = sys.argv[4:]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Runner: schedules by seed, each in a process of its own, a few side by side; a tally of all."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from opq_hil.gateway_faults.disk import OWN_MOUNTS, can_mount
+from opq_hil.gateway_faults.schedule import draw
+from opq_hil.gateway_faults.world import BOX_IDS
+
+Document = Mapping[str, Any]
+SIDE_BY_SIDE = 2
+"""A world takes 0.4 of a core; late threads on a busy machine would be faults that nobody drew."""
+LIMIT_S = 150.0
+"""Of one schedule: it takes 15 s, and waits for nothing longer than 40 s."""
+ADDED = ("samples_sent", "samples_in_ring", "samples_in_gaps", "heard", "stored", "copies")
+
+
+def play_all(
+    seeds: Sequence[int],
+    folder: Path,
+    told: Callable[[Document], None] = lambda _: None,
+    side_by_side: int = SIDE_BY_SIDE,
+) -> list[Document]:
+    """Live through the schedules of `seeds`; `told` is called as each ends, one call at a time.
+
+    What a schedule left behind is kept, in `folder`, when something is not accounted for.
+    """
+    mounted = can_mount()
+    running: set[subprocess.Popen[str]] = set()
+    lock = threading.Lock()
+
+    def one(seed: int) -> Document:
+        place = folder / f"seed{seed}"
+        place.mkdir(parents=True)
+        with _started(seed, place, mounted) as world:
+            running.add(world)
+            document = _ended(world, seed)
+            running.discard(world)
+        if document["ok"]:
+            shutil.rmtree(place)
+        with lock:
+            told(document)
+        return document
+
+    with ThreadPoolExecutor(side_by_side) as pool:
+        futures = [pool.submit(one, seed) for seed in seeds]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:  # Ctrl-C: the pool would wait for its worlds
+            for future in futures:
+                future.cancel()
+            for world in list(running):
+                world.kill()
+            raise
+
+
+def _started(seed: int, folder: Path, mounted: bool) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "opq_hil.gateway_faults", str(seed), str(folder), str(os.getpid())]
+    if mounted:
+        command = [*OWN_MOUNTS, *command, "--mounted"]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def _ended(world: "subprocess.Popen[str]", seed: int) -> Document:
+    try:
+        out, errors = world.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        world.kill()
+        out, errors = world.communicate()
+        errors += f"\nnot ended within {LIMIT_S:g} s"
+    try:
+        document: Document = json.loads(out)
+    except ValueError:
+        last = (errors.strip().splitlines() or ["no word"])[-1]
+        drawn = draw(seed, BOX_IDS).document()
+        return {**drawn, "ok": False, "problems": [f"the world itself failed: {last}"], "figures": {}}
+    return document
+
+
+def tally(documents: Sequence[Document]) -> dict[str, Any]:
+    """All schedules together."""
+    faults = Counter(fault["kind"] for document in documents for fault in document["faults"])
+    totals = {name: sum(int(each["figures"].get(name, 0)) for each in documents) for name in ADDED}
+    return {
+        "schedules": len(documents),
+        "failed_seeds": [document["seed"] for document in documents if not document["ok"]],
+        "faults": dict(sorted(faults.items())),
+        **totals,
+        "wall_s": round(sum(float(each["figures"].get("wall_s", 0.0)) for each in documents), 1),
+    }
+
+
+def line(document: Document) -> str:
+    """One schedule in a line; what failed below it, with the faults that came before."""
+    figures = document["figures"]
+    kinds = ", ".join(fault["kind"] for fault in document["faults"])
+    text = (
+        f"{'ok' if document['ok'] else 'FAILED':<6} seed {document['seed']:<5} "
+        f"{figures.get('samples_in_ring', 0)} + {figures.get('samples_in_gaps', 0)} of "
+        f"{figures.get('samples_sent', 0)} samples in ring + gaps, "
+        f"{figures.get('stored', 0)} Measurements stored, {figures.get('wall_s', 0)} s: {kinds}"
+    )
+    return "\n".join([text, *(f"       {problem}" for problem in document["problems"])])

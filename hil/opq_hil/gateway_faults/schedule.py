@@ -1,0 +1,91 @@
+"""Schedule: which faults happen when, out of a seed. Pure.
+
+Outages are on a scaled clock, 100 times as fast: ten minutes without a broker are 6 s here. What is a rate
+(samples, Measurements, bits on a wire) or happens in an instant (kill -9, a step of the clock) is not scaled.
+"""
+
+import random
+from dataclasses import asdict, dataclass
+
+SCALE = 100
+BROKER_DOWN_S = 600 / SCALE
+CALM_BEFORE_S = 1.5
+"""Everybody has met before the first fault."""
+LAST_END_S = 9.0
+CALM_AFTER_S = 2.0
+"""Clean time behind the last fault: a hole at the very end of a stream is seen by nobody."""
+SHARE = 0.6
+"""Of the kinds, so many come in a schedule; a kill of the gateway always does."""
+
+SPANS_S = {
+    "broker_down": (BROKER_DOWN_S, BROKER_DOWN_S),
+    "broker_silent": (1.0, 4.0),
+    "cloud_killed": (0.3, 2.0),
+    "packet_loss": (2.0, 5.0),
+    "duplicate": (1.0, 4.0),
+    "unplugged": (0.2, 4.0),
+    "corruption": (1.0, 5.0),
+    "disk_full": (0.5, 3.0),
+    "clock_stepped": (0.5, 6.0),
+    "gateway_killed": (0.05, 1.5),
+}
+"""Kind -> shortest and longest span. Of a kill: until the process is started again."""
+PER_BOX = ("unplugged", "corruption", "duplicate")
+STEP_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong, from `at_s` for `for_s`, in seconds of the schedule."""
+
+    kind: str
+    at_s: float
+    for_s: float
+    box_id: str | None = None
+    step_s: int = 0
+    """How far the clock is stepped; afterwards it is stepped back."""
+
+    @property
+    def end_s(self) -> float:
+        return self.at_s + self.for_s
+
+    def __str__(self) -> str:
+        whom = f" of Box {self.box_id}" if self.box_id else ""
+        step = f" by {self.step_s:+d} s" if self.step_s else ""
+        return f"{self.kind}{whom}{step} at {self.at_s:.2f} s for {self.for_s:.2f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Faults in the order of their start; none begins before CALM_BEFORE_S or lasts beyond LAST_END_S."""
+
+    seed: int
+    faults: tuple[Fault, ...]
+    length_s: float = LAST_END_S + CALM_AFTER_S
+
+    def document(self) -> dict[str, object]:
+        """As JSON has it."""
+        return {"seed": self.seed, "faults": [asdict(fault) for fault in self.faults]}
+
+
+def draw(seed: int, box_ids: tuple[str, ...], kinds: tuple[str, ...] = tuple(SPANS_S)) -> Schedule:
+    """The schedule of a seed; the same one whenever and wherever it is drawn."""
+    chance = random.Random(seed)
+    faults = []
+    for kind in kinds:
+        times = chance.randint(1, 3) if kind == "gateway_killed" else int(chance.random() < SHARE)
+        at_s = CALM_BEFORE_S
+        for left in range(times, 0, -1):
+            fault = _one(chance, kind, at_s, (LAST_END_S - at_s) / left, box_ids)
+            faults.append(fault)
+            at_s = fault.end_s + 0.5
+    return Schedule(seed, tuple(sorted(faults, key=lambda fault: fault.at_s)))
+
+
+def _one(chance: random.Random, kind: str, from_s: float, room_s: float, box_ids: tuple[str, ...]) -> Fault:
+    shortest_s, longest_s = SPANS_S[kind]
+    for_s = chance.uniform(shortest_s, max(shortest_s, min(longest_s, room_s)))
+    at_s = from_s + chance.uniform(0, max(0.0, room_s - for_s))
+    box_id = chance.choice(box_ids) if kind in PER_BOX else None
+    step_s = chance.choice((-STEP_S, STEP_S)) if kind == "clock_stepped" else 0
+    return Fault(kind, round(at_s, 3), round(for_s, 3), box_id, step_s)

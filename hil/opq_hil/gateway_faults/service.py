@@ -1,0 +1,128 @@
+"""Service: a process of ours that is killed and started again; what it says goes to a file."""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO
+
+from opq_proto.errors import OpqError
+
+RESTART_S = 0.3
+"""A process that ended by itself is started again after so long, as systemd would."""
+STOP_S = 10.0
+BAD = ("thread.failed", "Traceback (most recent call last)")
+
+
+class ServiceError(OpqError):
+    """A service did not come up, or not down."""
+
+
+class Service:
+    """One module as a process; all calls from one thread.
+
+    Attributes:
+        starts: times it was started.
+        complaints: log lines that no fault excuses.
+    """
+
+    def __init__(self, name: str, arguments: list[str], clock: Path, log: Path) -> None:
+        self.name = name
+        self.starts = 0
+        self.complaints: list[str] = []
+        self.file_limit: int | None = None
+        """Largest file it may write, bytes; None: any."""
+        self._arguments = arguments
+        self._clock = clock
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+        self._again_s: float | None = None
+
+    def start(self) -> None:
+        """Start it."""
+        command = [sys.executable, "-m", "opq_hil.gateway_faults.child", str(os.getpid()), str(self._clock)]
+        self._process = subprocess.Popen(
+            [*command, *self._arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        self.starts += 1
+        self._again_s = None
+        assert self._process.stderr is not None
+        self._reader = threading.Thread(target=self._read, args=(self._process.stderr,), daemon=True)
+        self._reader.start()
+        self.limit_files(self.file_limit)
+
+    def limit_files(self, most_bytes: int | None) -> None:
+        """From now on a write beyond so many bytes of a file fails (EFBIG)."""
+        self.file_limit = most_bytes
+        if self._process is not None and self._process.poll() is None:
+            soft = resource.RLIM_INFINITY if most_bytes is None else most_bytes
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
+
+    def kill(self) -> None:
+        """SIGKILL; it stays down until `start`."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def tend(self, now_s: float) -> None:
+        """Start it again when it ended by itself."""
+        if self._process is None or self._process.poll() is None:
+            return
+        if self._again_s is None:
+            self._again_s = now_s + RESTART_S
+        elif now_s >= self._again_s:
+            self.start()
+
+    def stop(self) -> float:
+        """SIGTERM; seconds until it had ended.
+
+        Raises:
+            ServiceError: it did not within STOP_S, and was killed.
+        """
+        process, self._process = self._process, None
+        if process is None:
+            return 0.0
+        begin_s = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise ServiceError(f"{self.name} did not end within {STOP_S:g} s of SIGTERM") from None
+        finally:
+            if self._reader is not None:
+                self._reader.join(1.0)
+        return time.monotonic() - begin_s
+
+    def _read(self, stream: IO[bytes]) -> None:
+        """Through a pipe, so that a full disk does not take the log too."""
+        with stream, self._log.open("ab") as log:
+            for line in stream:
+                log.write(line)
+                log.flush()
+                text = line.decode("utf-8", "replace").strip()
+                if any(bad in text for bad in BAD):
+                    self.complaints.append(f"{self.name}: {_short(text)}")
+
+
+def _short(text: str) -> str:
+    try:
+        facts = json.loads(text)
+        return (
+            f"{facts.get('event')} {facts.get('thread', '')}: {facts.get('exception', '').splitlines()[-1:]}"
+        )
+    except (ValueError, AttributeError):
+        return text[:200]

@@ -1,0 +1,83 @@
+"""Verdict: one schedule, lived through and held to account."""
+
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from opq_hil.gateway_faults import accounts
+from opq_hil.gateway_faults.schedule import Schedule
+from opq_hil.gateway_faults.world import BOX_IDS, Lived, World
+from opq_proto.errors import OpqError
+
+GUESSED_NS = 60_000_000
+"""A Box without GPS gets its time from the gateway, by arrival: after a restart to this."""
+UNMEASURED_NS = 400_000_000
+"""Four Measurements of 6 cycles: beside an edge of the ring part of a window is left over."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """`problems` is empty when all is accounted for."""
+
+    schedule: Schedule
+    problems: list[str] = field(default_factory=list)
+    figures: dict[str, float | int | str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def document(self) -> dict[str, object]:
+        """As JSON has it."""
+        return {**self.schedule.document(), "ok": self.ok, "problems": self.problems, "figures": self.figures}
+
+
+def play(schedule: Schedule, folder: Path, mounted: bool) -> Verdict:
+    """Live through a schedule; what the gateway does never raises."""
+    begin_s = time.monotonic()
+    verdict = Verdict(schedule)
+    try:
+        with World(schedule, folder, mounted) as world:
+            lived = world.live()
+            _judge(verdict, world, lived)
+            if not verdict.ok and mounted:  # the file system ends with this process
+                shutil.copytree(folder / "disk", folder / "disk_kept")
+    except (OpqError, OSError) as error:
+        verdict.problems.append(f"{type(error).__name__}: {error}")
+    verdict.figures["wall_s"] = round(time.monotonic() - begin_s, 1)
+    return verdict
+
+
+def _judge(verdict: Verdict, world: World, lived: Lived) -> None:
+    problems, figures = verdict.problems, verdict.figures
+    problems += lived.problems
+    figures |= lived.figures
+    sent = in_ring = 0
+    reasons: dict[str, int] = {}
+    for box_id, box in world.boxes.boxes.items():
+        ring = lived.ring[box_id]
+        account = accounts.samples(box_id, lived.sent[box_id], ring.blocks, ring.gaps, box.truth)
+        problems += account.problems
+        sent, in_ring = sent + account.sent, in_ring + account.in_ring
+        for reason, count in account.in_gaps.items():
+            reasons[reason] = reasons.get(reason, 0) + count
+        problems += accounts.revised(box_id, lived.early.get(box_id, ()), ring.blocks)
+        knows = box_id == BOX_IDS[0]
+        if knows:
+            problems += accounts.stamps(box_id, ring.blocks, box.own_time_ns)
+        stored = [each for each in lived.stored if each.box_id == box_id]
+        slack_ns = accounts.SAME_AXIS_NS if knows else GUESSED_NS
+        problems += accounts.overlaps(box_id, stored, slack_ns)
+        problems += accounts.unmeasured(box_id, ring.blocks, stored, UNMEASURED_NS)
+        figures[f"holes_{box_id}"] = accounts.holes(stored)
+    problems += accounts.once(lived.stored, world.ear.heard)
+    if world.ear.contradicted:
+        problems.append(f"copies of a Measurement differ: {', '.join(world.ear.contradicted[:3])}")
+    figures |= {
+        "samples_sent": sent,
+        "samples_in_ring": in_ring,
+        "samples_in_gaps": sum(reasons.values()),
+        "gaps": "; ".join(f"{reason}: {count}" for reason, count in reasons.items()),
+        "stored": len(lived.stored),
+    }

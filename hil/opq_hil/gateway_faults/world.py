@@ -1,0 +1,273 @@
+"""World: Boxes on ptys, a real gateway, a real cloud, network and disk between; a schedule is lived through.
+
+Boxes -> cables -> gateway (a process, on a disk) -> wire -> brokers, store (a process)
+                                                                |
+                                                               ear
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from opq_gateway.blocks import Block
+from opq_hil.gateway_faults import gauges, places
+from opq_hil.gateway_faults.boxes import Boxes
+from opq_hil.gateway_faults.child import put_step_ns
+from opq_hil.gateway_faults.disk import Disk
+from opq_hil.gateway_faults.ear import Ear
+from opq_hil.gateway_faults.kept import Kept, kept
+from opq_hil.gateway_faults.schedule import Fault, Schedule
+from opq_hil.gateway_faults.service import Service, ServiceError
+from opq_hil.gateway_faults.wire import Wire
+from opq_proto import ports
+from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
+from opq_proto.messages import Measurement
+
+BOX_IDS = ("1", "10", "12")
+"""Each a prefix of, or beside, another: ZeroMQ subscriptions are prefixes."""
+UP_S = 30.0
+SETTLE_S = 40.0
+STILL_S = 1.2
+"""Settled: nothing moved for so long."""
+TICK_S = 0.02
+"""In steps of this faults begin and end."""
+
+
+@dataclass(slots=True)
+class Lived:
+    """What a schedule left behind."""
+
+    sent: dict[str, int] = field(default_factory=dict)
+    ring: dict[str, Kept] = field(default_factory=dict)
+    early: dict[str, list[Block]] = field(default_factory=dict)
+    """Blocks that the ring held at the first kill."""
+    stored: list[Measurement] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    figures: dict[str, float | int | str] = field(default_factory=dict)
+
+
+class World:
+    """Everything of one schedule, for the `with` block.
+
+    Raises:
+        ServiceError: gateway or cloud did not come up.
+    """
+
+    def __init__(self, schedule: Schedule, folder: Path, mounted: bool) -> None:
+        self._schedule = schedule
+        self._folder = folder
+        self._lived = Lived()
+        self._opened = ExitStack()
+        folder.mkdir(parents=True, exist_ok=True)
+        cloud_offset, gateway_offset = places.free_offset(schedule.seed)
+        self._health_port = ports.with_offset("gateway_health", gateway_offset)
+        self._disk = Disk(folder / "disk", mounted)
+        keys = KeyFolder(folder / "curve")
+        keys.create(True, list(BOX_IDS))
+        self._keys = keys
+        self._clock, steady = folder / "clock", folder / "steady_clock"
+        put_step_ns(self._clock, 0)
+        put_step_ns(steady, 0)
+        listen = {name: ports.with_offset(name, gateway_offset) for name in places.RELAYED}
+        targets = {name: ports.with_offset(name, cloud_offset) for name in places.RELAYED}
+        self._wire = Wire(targets, listen, schedule.seed)
+        self._boxes = Boxes(BOX_IDS, folder / "ports")
+        self._ear = Ear(
+            ports.endpoint("triggering_backend", cloud_offset),
+            ports.endpoint("triggering_box", cloud_offset),
+            ports.endpoint("command_box", cloud_offset),
+            read_key_file(keys.server_public).public,
+        )
+        gateway = places.write_gateway(
+            folder / "gateway.toml", self._disk.folder, keys.root, gateway_offset, self._boxes.paths
+        )
+        cloud = places.write_cloud(folder / "cloud.toml", folder / "cloud", keys.root, cloud_offset)
+        self.gateway = Service("gateway", gateway, self._clock, folder / "gateway.log")
+        self.cloud = Service("cloud", cloud, steady, folder / "cloud.log")
+
+    def __enter__(self) -> "World":
+        with ExitStack() as opening:
+            for service in (self.cloud, self.gateway):
+                opening.callback(service.kill)
+                service.start()
+            opening.enter_context(self._wire)
+            opening.enter_context(self._ear)
+            self._wait(self._up, UP_S, "the gateway is up")
+            opening.enter_context(self._boxes)
+            self._wait(self._met, UP_S, "Boxes, gateway and brokers have met")
+            self._opened = opening.pop_all()
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        self._opened.close()
+
+    def live(self) -> Lived:
+        """The schedule, then quiet, then an orderly end; what is left is read from disk and store."""
+        self._play()
+        self._boxes.end()
+        lived = self._lived
+        lived.sent = {box_id: box.samples for box_id, box in self._boxes.boxes.items()}
+        begin_s = time.monotonic()
+        try:
+            self._wait(self._settling(), SETTLE_S, "all samples are in and all Measurements acknowledged")
+        except ServiceError as error:
+            lived.problems.append(str(error))
+        lived.figures["settled_s"] = round(time.monotonic() - begin_s, 1)
+        self._count()
+        for service in (self.gateway, self.cloud):
+            try:
+                lived.figures[f"{service.name}_stop_s"] = round(service.stop(), 2)
+            except ServiceError as error:
+                lived.problems.append(str(error))
+            lived.problems += service.complaints
+        lived.ring = {box_id: kept(self._disk.folder, box_id) for box_id in BOX_IDS}
+        lived.stored = exported(self._folder / "cloud")
+        return lived
+
+    @property
+    def ear(self) -> Ear:
+        return self._ear
+
+    @property
+    def boxes(self) -> Boxes:
+        return self._boxes
+
+    def _play(self) -> None:
+        actions = sorted(
+            (
+                (at_s, number, fault, begins)
+                for number, fault in enumerate(self._schedule.faults)
+                for at_s, begins in ((fault.at_s, True), (fault.end_s, False))
+            ),
+            key=lambda action: action[:2],
+        )
+        begin_s = time.monotonic()
+        while (now_s := time.monotonic() - begin_s) < self._schedule.length_s:
+            while actions and actions[0][0] <= now_s:
+                _, _, fault, begins = actions.pop(0)
+                self._act(fault, begins)
+            for service in (self.gateway, self.cloud):
+                service.tend(time.monotonic())
+            time.sleep(TICK_S)
+
+    def _act(self, fault: Fault, begins: bool) -> None:
+        match fault.kind:
+            case "broker_down":
+                self._wire.cut = begins
+            case "broker_silent":
+                self._wire.silent = begins
+            case "packet_loss":
+                self._wire.lossy = begins
+            case "cloud_killed":
+                self._killed(self.cloud, begins)
+            case "gateway_killed":
+                self._killed(self.gateway, begins)
+                if begins and not self._lived.early:
+                    self._lived.early = {box_id: kept(self._disk.folder, box_id).blocks for box_id in BOX_IDS}
+            case "disk_full":
+                self._disk.fill(self.gateway, begins)
+            case "clock_stepped":
+                put_step_ns(self._clock, fault.step_s * 10**9 * begins)
+            case "unplugged":
+                self._boxes.unplug(fault.box_id or "", out=begins)
+            case "corruption":
+                self._boxes.disturb(fault.box_id or "", self._schedule.seed if begins else None)
+            case "duplicate":
+                box_id = fault.box_id or ""
+                pair = read_secret_file(self._keys.box_secret(box_id))
+                self._ear.duplicate = (box_id, pair) if begins else None
+
+    def _killed(self, service: Service, begins: bool) -> None:
+        if begins:
+            service.kill()
+        else:
+            service.start()
+
+    def _wait(self, condition: Callable[[], str | None], timeout_s: float, what: str) -> None:
+        """Until `condition` has no objection."""
+        until_s = time.monotonic() + timeout_s
+        while (objection := condition()) is not None:
+            if time.monotonic() > until_s:
+                raise ServiceError(f"not within {timeout_s:g} s: {what}: {objection}")
+            for service in (self.gateway, self.cloud):
+                service.tend(time.monotonic())
+            time.sleep(0.1)
+
+    def _up(self) -> str | None:
+        return "it does not answer" if gauges.read(self._health_port) is None else None
+
+    def _met(self) -> str | None:
+        absent = [box_id for box_id in BOX_IDS if not any(key[0] == box_id for key in list(self._ear.heard))]
+        return f"nothing heard of Boxes {', '.join(absent)}" if absent else None
+
+    def _settling(self) -> Callable[[], str | None]:
+        """Says what still moves, or is not acknowledged."""
+        moved_s = time.monotonic()
+        before: tuple[int, ...] = ()
+
+        def objection() -> str | None:
+            nonlocal moved_s, before
+            reading = gauges.read(self._health_port)
+            if reading is None:
+                return "the gateway does not answer"
+            now = tuple(reading.total(name) for name in ("samples", "missing_samples", "measurements"))
+            now = (*now, len(self._ear.heard), self._ear.copies)
+            if now != before:
+                moved_s, before = time.monotonic(), now
+            for box_id in BOX_IDS:
+                highest = max(
+                    (sequence for name, sequence in list(self._ear.heard) if name == box_id), default=0
+                )
+                if (reading.boxes[box_id].get("acknowledged_sequence") or 0) < highest:
+                    return f"Box {box_id} is not acknowledged up to {highest}"
+            return None if time.monotonic() - moved_s > STILL_S else "something still moves"
+
+        return objection
+
+    def _count(self) -> None:
+        """Figures of the end, and what no fault excuses."""
+        lived, cables = self._lived, self._boxes.cables.values()
+        lived.figures |= {
+            "gateway_starts": self.gateway.starts,
+            "cloud_starts": self.cloud.starts,
+            "segments_lost": self._wire.lost,
+            "bytes_corrupted": sum(cable.corrupted_bytes for cable in cables),
+            "bytes_unplugged": sum(cable.unplugged_bytes for cable in cables),
+            "heard": len(self._ear.heard),
+            "copies": self._ear.copies,
+            "repeated_by_duplicate": self._ear.repeated,
+        }
+        reading = gauges.read(self._health_port)
+        if reading is not None and reading.total("failures"):
+            lived.problems.append(f"{reading.total('failures')} exceptions in the gateway; see gateway.log")
+
+
+def exported(data_dir: Path) -> list[Measurement]:
+    """Every Measurement in the cloud's store, from outside.
+
+    Raises:
+        ServiceError: the command failed.
+    """
+    command = [sys.executable, "-m", "opq_tools.cli", "export", "measurements", "--format", "json"]
+    done = subprocess.run(
+        [*command, "--data-dir", str(data_dir)], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise ServiceError(f"export of measurements: {done.stderr.strip()}")
+    return [
+        Measurement(
+            box_id=row["box_id"],
+            timestamp_ms=row["timestamp_ms"],
+            metrics={},
+            start_ns=row["start_ns"],
+            end_ns=row["end_ns"],
+            sequence=row["sequence"],
+            crossing=row["crossing"],
+        )
+        for row in json.loads(done.stdout)
+    ]

@@ -1,0 +1,214 @@
+"""Schedules of faults at a real gateway: drawn by seed, lived through, and held to account."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_gateway.blocks import Block
+from opq_hil.gateway_faults import accounts
+from opq_hil.gateway_faults.cable import Cable
+from opq_hil.gateway_faults.child import put_step_ns
+from opq_hil.gateway_faults.places import free_offset
+from opq_hil.gateway_faults.runner import line, play_all, tally
+from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Schedule, draw
+from opq_hil.gateway_faults.verdict import play
+from opq_hil.gateway_faults.wire import Wire
+from opq_hil.gateway_faults.world import BOX_IDS
+from opq_proto.messages import Gap, Measurement, TimeSource
+
+RATE_MILLIHZ = 12_000_000
+
+
+def truth(first: int, count: int) -> np.ndarray:
+    return np.arange(first, first + count, dtype=np.int64).astype(np.int16)
+
+
+def block(first: int, count: int, t_ns: int = 10**18) -> Block:
+    start_ns = t_ns + first * 10**12 // RATE_MILLIHZ
+    return Block(1, 0.01, first, start_ns, 100, TimeSource.GPS, RATE_MILLIHZ, truth(first, count))
+
+
+def measured(sequence: int, start_ms: int, end_ms: int) -> Measurement:
+    start_ns, end_ns = 10**18 + start_ms * 10**6, 10**18 + end_ms * 10**6
+    return Measurement("1", end_ns // 10**6, {}, start_ns, end_ns, sequence=sequence)
+
+
+def test_a_seed_gives_the_same_schedule_every_time_and_another_seed_another() -> None:
+    assert draw(7, BOX_IDS) == draw(7, BOX_IDS)
+    assert draw(7, BOX_IDS).faults != draw(8, BOX_IDS).faults
+
+
+def test_two_hundred_schedules_have_every_kind_and_end_in_time() -> None:
+    schedules = [draw(seed, BOX_IDS) for seed in range(200)]
+    for schedule in schedules:
+        assert any(fault.kind == "gateway_killed" for fault in schedule.faults)
+        assert max(fault.end_s for fault in schedule.faults) <= LAST_END_S + 1e-3
+    assert {fault.kind for schedule in schedules for fault in schedule.faults} == set(SPANS_S)
+    steps = {fault.step_s for schedule in schedules for fault in schedule.faults}
+    assert steps == {-3600, 0, 3600}
+
+
+def test_all_samples_in_the_ring_leave_no_problem() -> None:
+    account = accounts.samples("1", 600, [block(0, 200), block(200, 400)], [], truth)
+    assert (account.sent, account.in_ring, account.problems) == (600, 600, [])
+
+
+def test_a_sample_that_is_nowhere_is_told_by_its_index() -> None:
+    account = accounts.samples("1", 600, [block(0, 200), block(400, 200)], [], truth)
+    assert "200 samples are neither" in account.problems[0] and "200..399" in account.problems[0]
+
+
+def test_a_recorded_gap_accounts_for_its_samples_under_its_reason() -> None:
+    gap = Gap(200, 200, "the disk was full")
+    account = accounts.samples("1", 600, [block(0, 200), block(400, 200)], [gap], truth)
+    assert account.in_gaps == {"the disk was full": 200} and not account.problems
+
+
+def test_the_last_samples_are_missed_too() -> None:
+    assert "400..599" in accounts.samples("1", 600, [block(0, 400)], [], truth).problems[0]
+
+
+def test_a_wrong_count_and_a_block_kept_twice_are_told() -> None:
+    wrong = replace(block(0, 200), counts=truth(1, 200))
+    account = accounts.samples("1", 400, [wrong, block(200, 200), block(200, 200)], [], truth)
+    assert "200 samples in the ring are not what was sent" in account.problems[0]
+    assert "200 samples are in the ring twice" in account.problems[1]
+
+
+def test_what_was_said_before_the_first_contact_counts_apart() -> None:
+    account = accounts.samples("1", 600, [block(200, 400)], [], truth)
+    assert (account.before_contact, account.sent, account.problems) == (200, 400, [])
+    late = accounts.samples("1", 50_000, [block(30_000, 20_000)], [], truth)
+    assert "30000 samples had come before" in late.problems[0]
+
+
+def test_a_stamp_that_is_not_the_boxs_own_or_was_revised_is_told() -> None:
+    moved = replace(block(200, 200), t_ns=block(200, 200).t_ns + 1)
+    own = [block(0, 200), moved]
+    problems = accounts.stamps("1", own, lambda sample: 10**18 + sample * 10**12 // RATE_MILLIHZ)
+    assert "sample 200 by 1 ns" in problems[0]
+    assert accounts.revised("1", [block(200, 200)], own) and not accounts.revised("1", own, own)
+
+
+def test_a_measurement_heard_and_not_stored_or_stored_twice_is_told() -> None:
+    first, second = measured(1, 0, 100), measured(2, 100, 200)
+    heard = {("1", 1): first, ("1", 2): second}
+    assert not accounts.once([first, second], heard)
+    assert "1 Measurements were heard and not stored" in accounts.once([first], heard)[0]
+    assert "1 Measurements are stored twice" in accounts.once([first, second, second], heard)[0]
+    assert "another time" in accounts.once([first, measured(2, 100, 201)], heard)[0]
+
+
+def test_windows_that_overlap_are_told_and_crossings_are_none() -> None:
+    both = [measured(1, 0, 100), measured(2, 90, 190)]
+    assert "10.000 ms" in accounts.overlaps("1", both, 1000)[0]
+    assert not accounts.overlaps("1", [both[0], replace(both[1], crossing=True)], 1000)
+
+
+def test_samples_in_the_ring_that_no_measurement_covers_are_told() -> None:
+    blocks = [block(first, 1200) for first in range(0, 12_000, 1200)]  # one second
+    whole = [measured(number, 100 * number, 100 * number + 100) for number in range(10)]
+    assert not accounts.unmeasured("1", blocks, whole, 200_000_000)
+    assert "0.50 s" in accounts.unmeasured("1", blocks, whole[:3] + whole[8:], 200_000_000)[0]
+
+
+def test_holes_between_sequence_numbers_are_counted() -> None:
+    assert accounts.holes([measured(number, number, number + 1) for number in (5, 6, 9)]) == 2
+
+
+def test_a_cable_comes_back_as_another_pty_behind_the_same_path(tmp_path: Path) -> None:
+    cable = Cable(tmp_path / "box1")
+    cable.send(b"nobody")
+    assert not (tmp_path / "box1").is_symlink() and cable.unplugged_bytes == 6
+    cable.plug()
+    assert (tmp_path / "box1").exists()
+    cable.unplug()
+    assert not (tmp_path / "box1").is_symlink() and cable.receive() == b""
+
+
+def test_a_process_reads_a_clock_that_is_stepped_under_it(tmp_path: Path) -> None:
+    put_step_ns(tmp_path / "clock", 3600 * 10**9)
+    (tmp_path / "tells.py").write_text("import time; print(time.time_ns(), time.time())")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "opq_hil.gateway_faults.child",
+            str(os.getpid()),
+            str(tmp_path / "clock"),
+            "tells",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    told_ns, told_s = done.stdout.split()
+    assert abs(int(told_ns) / 1e9 - time.time() - 3600) < 30 and abs(float(told_s) - time.time() - 3600) < 30
+
+
+def test_a_wire_that_is_cut_refuses_and_one_that_is_silent_delivers_later() -> None:
+    near, far = (offset + 9880 for offset in free_offset(3))
+    with socket.create_server(("127.0.0.1", far)) as server, Wire({"a": far}, {"a": near}, 1) as wire:
+        client = socket.create_connection(("127.0.0.1", near), 5)
+        peer, _ = server.accept()
+        client.settimeout(5)
+        peer.sendall(b"one")
+        assert client.recv(9) == b"one"
+        wire.silent = True
+        time.sleep(0.05)
+        peer.sendall(b"two")
+        client.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            client.recv(9)
+        wire.silent = False
+        client.settimeout(5)
+        assert client.recv(9) == b"two"
+        wire.cut = True
+        with pytest.raises(ConnectionResetError):
+            client.recv(9)
+        with pytest.raises(OSError):
+            for _ in range(100):
+                socket.create_connection(("127.0.0.1", near), 5).close()
+                time.sleep(0.02)
+        client.close()
+        peer.close()
+
+
+def test_a_lossy_wire_is_late_and_loses_nothing() -> None:
+    near, far = (offset + 9880 for offset in free_offset(4))
+    data = bytes(range(256)) * 40
+    with socket.create_server(("127.0.0.1", far)) as server, Wire({"a": far}, {"a": near}, 1) as wire:
+        wire.lossy = True
+        with socket.create_connection(("127.0.0.1", near), 5) as client:
+            peer, _ = server.accept()
+            client.sendall(data)
+            peer.settimeout(30)
+            arrived = b""
+            while len(arrived) < len(data):
+                arrived += peer.recv(65536)
+            peer.close()
+        assert arrived == data and wire.lost > 0
+
+
+def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
+    verdict = play(Schedule(0, (), length_s=3.0), tmp_path, mounted=False)
+    assert verdict.ok, verdict.problems
+    figures = verdict.figures
+    assert figures["samples_in_ring"] == figures["samples_sent"] and figures["samples_in_gaps"] == 0
+    assert int(figures["stored"]) >= int(figures["heard"]) > 60
+    assert [figures[f"holes_{box_id}"] for box_id in BOX_IDS] == [0, 0, 0]
+
+
+@pytest.mark.soak
+def test_two_hundred_schedules_of_faults_lose_no_sample_and_double_no_measurement(tmp_path: Path) -> None:
+    documents = play_all(range(1, 201), tmp_path, told=lambda document: print(line(document), flush=True))
+    print(tally(documents))
+    assert not tally(documents)["failed_seeds"]

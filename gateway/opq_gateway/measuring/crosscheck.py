@@ -5,8 +5,9 @@ outside of what we saw counts as a difference, i.e. a wrong gain, a lost byte, a
 """
 
 from collections import deque
+from collections.abc import Mapping
+from typing import Protocol
 
-from opq_gateway.measuring.windows import Window
 from opq_proto.link_messages import BoxMeasurement
 from opq_proto.messages import Metric
 
@@ -18,16 +19,26 @@ THD_RATIO = 0.02
 KEPT = 16
 
 
+class Spanned(Protocol):
+    """Samples on the Box's axis."""
+
+    @property
+    def first_sample(self) -> float: ...
+
+    @property
+    def end_sample(self) -> float: ...
+
+
 class CrossCheck:
     """Pairs the Box's figures with our windows; `checked` and `differing` count them."""
 
     def __init__(self) -> None:
         self.checked = 0
         self.differing = 0
-        self._ours: deque[tuple[float, float, dict[str, Metric]]] = deque(maxlen=KEPT)
+        self._ours: deque[tuple[float, float, Mapping[str, Metric]]] = deque(maxlen=KEPT)
         self._theirs: deque[BoxMeasurement] = deque(maxlen=KEPT)
 
-    def ours(self, window: Window, metrics: dict[str, Metric]) -> None:
+    def ours(self, window: Spanned, metrics: Mapping[str, Metric]) -> None:
         """A window of ours with its metrics."""
         self._ours.append((window.first_sample, window.end_sample, metrics))
         self._compare()
@@ -55,7 +66,7 @@ class CrossCheck:
                 self.differing += _differs(figures, spans)
 
 
-def _differs(figures: BoxMeasurement, spans: list[dict[str, Metric]]) -> bool:
+def _differs(figures: BoxMeasurement, spans: list[Mapping[str, Metric]]) -> bool:
     for key, value, relative, absolute in (
         ("rms", figures.rms_v, RMS_SHARE, 0.0),
         ("f", figures.f_hz, 0.0, FREQUENCY_HZ),

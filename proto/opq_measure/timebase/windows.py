@@ -13,7 +13,7 @@ Source: IEC 61000-4-30:2015, 4.4 (10/12-cycle windows) and 4.5 (resynchronisatio
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -53,15 +53,18 @@ class Windows:
         self._run: _Run | None = None
         self._last: Samples | None = None
 
-    def push(self, samples: Samples) -> list[Window]:
-        """Take in the piece that comes next; every window that is complete now, in order."""
+    def push(self, samples: Samples, clock: Sequence[Samples] = ()) -> list[Window]:
+        """Take in the piece that comes next; every window that is complete now, in order.
+
+        `clock`: where within the piece the time is told anew, as pieces without samples, rising.
+        """
         if len(samples.volts) == 0:
             return []
         if self._run is not None and self._last is not None and _follows(self._last, samples):
-            found = self._run.push(samples)
+            found = self._run.push(samples, clock)
         else:
             run = _Run(samples, self._nominal_hz)
-            begun = run.push(samples)  # first of all: it may be refused
+            begun = run.push(samples, clock)  # first of all: it may be refused
             found = self.end() + begun
             self._run = run
             self.runs += 1
@@ -119,12 +122,14 @@ class _Run:
         self._cycle: int | None = None  # phase, in turns, at which the next window begins
         self._tick = False  # whether that is the first behind a tick
 
-    def push(self, samples: Samples) -> list[Window]:
+    def push(self, samples: Samples, clock: Sequence[Samples]) -> list[Window]:
         volts = np.asarray(samples.volts, dtype=np.float64)
         if samples.v_per_lsb != 1.0:
             volts = volts * samples.v_per_lsb
         hops = self._tracker.feed(volts)  # refuses what is none before anything has changed
         self._axis.add(samples)
+        for each in clock:
+            self._axis.add(each)
         return self._cut(volts, hops, ended=False)
 
     def end(self) -> list[Window]:

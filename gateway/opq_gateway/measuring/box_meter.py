@@ -1,0 +1,231 @@
+"""BoxMeter: everything that is measured of one Box's samples, from blocks to Values and Measurements.
+
+    blocks -> Windows (61000-4-30, 4.4) -> steps -> [figures of many Boxes] -> Measurements -> uplink
+           -> Flickermeter, Pmu                                             -> Disturbances -> Told
+                                                                            -> Intervals    -> Values
+
+`cut` and `finish` are two calls, so that between them the windows of all Boxes are measured together. What
+comes out depends on the samples and their stamps alone, not on how they were handed in. Pure but for its
+sinks.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_gateway.blocks import Block
+from opq_gateway.measuring.clock_line import ClockLine
+from opq_gateway.measuring.disturbances import Disturbances
+from opq_gateway.measuring.figures import Figures, rest_figures, urms_v
+from opq_gateway.measuring.intervals import Intervals
+from opq_gateway.measuring.run_measurements import Measured, Measurements
+from opq_gateway.measuring.values import Told, Values
+from opq_measure.events.limits import Limits
+from opq_measure.flicker.lamps import lamp_for
+from opq_measure.flicker.meter import Flickermeter
+from opq_measure.frequency.rocof import Rocof
+from opq_measure.signal import FloatArray, Samples
+from opq_measure.timebase.window import Window
+from opq_measure.timebase.windows import Windows
+from opq_proto.messages import TimeSource
+
+FLICKER_BEHIND_NS = 5 * 10**9
+"""Pst is told up to two seconds behind its ten minutes; so the Measurement that has it is always the same."""
+RATE_CHANGE = 1e-3
+"""Relative; a rate that differs by more is another signal (as `opq_measure` has it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured and sent of a Box."""
+
+    box_id: str
+    nominal_v: float
+    nominal_hz: float
+    cycles: int = 60
+    send: tuple[str, ...] = ("rms", "f", "thd", "trans")
+    limits: Limits = field(default_factory=Limits)
+    flicker: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sinks:
+    """Where what was measured goes."""
+
+    measured: Callable[[Measured], None]
+    values: Callable[[Values], None]
+    told: Callable[[Told], None]
+    window: Callable[[Window, int, TimeSource], None]
+    """Each 10/12-cycle window with its clock, for groups of Boxes."""
+
+
+@dataclass(slots=True)
+class RunEnd:
+    """A run of samples is over; `rest` of it are the cycles behind its last window."""
+
+    rest: Window | None
+
+
+Step = Window | RunEnd
+
+
+class BoxMeter:
+    """One Box; every method from the measuring thread."""
+
+    def __init__(self, plan: Plan, sinks: Sinks) -> None:
+        self._plan, self._sinks = plan, sinks
+        self._cutter = Windows(plan.nominal_hz)
+        self._clock_line = ClockLine()
+        self._disturbances: Disturbances | None = None
+        self.measurements = Measurements(
+            plan.box_id, plan.nominal_v, plan.nominal_hz, plan.cycles, plan.send, self._clock_line.over
+        )
+        self._intervals = Intervals(plan.box_id, plan.nominal_v, plan.nominal_hz)
+        self._rocof = Rocof()
+        lamp = lamp_for(plan.nominal_v, plan.nominal_hz)
+        self._flicker = Flickermeter(lamp) if plan.flicker else None
+        self._steps: list[Step] = []
+        self._last: Block | None = None
+        self._previous: Figures | None = None
+        self._unsettled: deque[tuple[Figures, FloatArray, float, tuple[int, TimeSource]]] = deque()
+
+    def push(self, blocks: Sequence[Block]) -> None:
+        """Take in the blocks that follow; where they do not, a run ends."""
+        for run in _runs(blocks):
+            if self._last is not None and not _follows(self._last, run[0]):
+                self.gap()
+            self._push(run)
+            self._last = run[-1]
+
+    def gap(self) -> None:
+        """Samples are missing behind what was pushed last."""
+        if self._last is None:
+            return
+        self._steps += self._cutter.end()
+        self._steps.append(RunEnd(self._cutter.rest))
+        self._cutter.rest = None
+        self._last = None
+
+    def cut(self) -> list[Step]:
+        """The windows and ends of runs since the last call, for `finish`."""
+        steps, self._steps = self._steps, []
+        return steps
+
+    def finish(self, steps: Sequence[Step], figures: Iterator[Figures]) -> None:
+        """Measure on: `figures` gives those of the steps' windows in order."""
+        for step in steps:
+            if isinstance(step, RunEnd):
+                self._end_run(step.rest)
+            else:
+                self._window(next(figures))
+
+    def end(self) -> None:
+        """After `gap`, `cut` and `finish`: the Box begins anew, what is under way is told as it is."""
+        clock = self._clock_line.over(-np.inf, np.inf)
+        if self._flicker is not None:
+            for interval in self._flicker.end():
+                for values in self._intervals.flicker(interval, clock):
+                    self._sinks.values(values)
+        for values in self._intervals.end(clock):
+            self._sinks.values(values)
+
+    def _push(self, blocks: list[Block]) -> None:
+        first = blocks[0]
+        news = [block for block in blocks if self._clock_line.add(block)]
+        counts = first.counts if len(blocks) == 1 else np.concatenate([block.counts for block in blocks])
+        piece = _samples(first, counts)
+        marks = [_samples(block, block.counts[:0]) for block in news if block is not first]
+        self._steps += self._cutter.push(piece, marks)
+        if self._flicker is not None:
+            for interval in self._flicker.push(piece):
+                if interval.end_ns is not None:
+                    self.measurements.beside("pst", interval.pst, interval.end_ns + FLICKER_BEHIND_NS)
+                clock = self._clock_line.over(first.first_sample, blocks[-1].end_sample)
+                for values in self._intervals.flicker(interval, clock):
+                    self._sinks.values(values)
+
+    def _window(self, figures: Figures) -> None:
+        window = figures.window
+        if self._disturbances is None:
+            plan = self._plan
+            self._disturbances = Disturbances(
+                plan.box_id, window.rate_hz, plan.nominal_v, plan.nominal_hz, plan.limits
+            )
+        start, end = (window.first_sample + float(window.edges[at]) for at in (0, -1))
+        clock = self._clock_line.over(start, end)
+        rocof = self._rocof.push(window).hz_s
+        for measured in self.measurements.push(figures, rocof):
+            self._sinks.measured(measured)
+        self._sinks.window(window, *clock)
+        values_v = self._urms_v(figures)
+        self._previous = figures
+        self._unsettled.append((figures, values_v, rocof, clock))
+        told, settled = self._disturbances.push(figures, values_v, clock)
+        self._tell(told, settled)
+
+    def _end_run(self, rest: Window | None) -> None:
+        figures = None if rest is None else rest_figures(rest)
+        for measured in self.measurements.end(figures):
+            self._sinks.measured(measured)
+        if self._disturbances is not None:
+            last = None if self._previous is None else self._previous.window
+            at = rest if rest is not None else last
+            clock = (0, TimeSource.FREE) if at is None else self._clock_of(at)
+            self._tell(*self._disturbances.end(figures, last, clock))
+        self._previous = None
+
+    def _clock_of(self, window: Window) -> tuple[int, TimeSource]:
+        return self._clock_line.over(window.first_sample, window.first_sample + len(window.volts))
+
+    def _tell(self, told: Sequence[Told], settled: Sequence[tuple[Window, bool]]) -> None:
+        for each in told:
+            self._sinks.told(each)
+        for window, flagged in settled:
+            figures, values_v, rocof, clock = self._unsettled.popleft()
+            assert figures.window is window
+            for values in self._intervals.push(figures, values_v, rocof, flagged, clock):
+                self._sinks.values(values)
+        if self._unsettled and self._previous is not None:
+            self._clock_line.forget(self._oldest())
+
+    def _oldest(self) -> float:
+        under_way = self.measurements.begins
+        window = self._unsettled[0][0].window
+        return min(window.first_sample, under_way if under_way is not None else window.first_sample)
+
+    def _urms_v(self, figures: Figures) -> FloatArray:
+        """Urms(1/2) that end in a window: the first begins in the window before, where there is one."""
+        before = self._previous
+        energy, samples = figures.half_energy, figures.half_samples
+        if before is not None and not figures.window.tick and figures.window.index > 0:
+            energy = np.concatenate((before.half_energy[-1:], energy))
+            samples = np.concatenate((before.half_samples[-1:], samples))
+        return urms_v(energy, samples)
+
+
+def _runs(blocks: Sequence[Block]) -> list[list[Block]]:
+    runs: list[list[Block]] = []
+    for block in blocks:
+        if not len(block.counts):
+            continue
+        if runs and _follows(runs[-1][-1], block):
+            runs[-1].append(block)
+        else:
+            runs.append([block])
+    return runs
+
+
+def _follows(before: Block, block: Block) -> bool:
+    return (
+        before.boot_id == block.boot_id
+        and before.end_sample == block.first_sample
+        and before.v_per_lsb == block.v_per_lsb
+        and abs(block.rate_millihz / before.rate_millihz - 1) <= RATE_CHANGE
+    )
+
+
+def _samples(block: Block, counts: NDArray[np.int16]) -> Samples:
+    return Samples(counts, block.first_sample, block.rate_millihz / 1000, block.t_ns, block.v_per_lsb)

@@ -1,0 +1,53 @@
+"""ClockLine: time, uncertainty and source along one run of a Box's samples, as its blocks said it.
+
+Blocks of one clock setting (the time goes on by the rate, to the nanosecond) become one entry, so that a
+second of a steady clock is one entry and not sixty.
+"""
+
+from collections import deque
+
+from opq_gateway.blocks import Block
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+
+ROUNDING_NS = 1
+
+
+class ClockLine:
+    """Fed with every block of a run, in order; asked for spans of samples, rising."""
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[int, int, TimeSource]] = deque()  # first sample, uncertainty, source
+        self._last: Block | None = None  # that told the time anew
+
+    def add(self, block: Block) -> bool:
+        """Take in the block that follows; True where it tells the time anew."""
+        entry = (block.first_sample, block.uncertainty_ns, block.source)
+        if not self._entries or self._entries[-1][1:] != entry[1:]:
+            self._entries.append(entry)
+        last = self._last
+        if (
+            last is not None
+            and last.rate_millihz == block.rate_millihz
+            and abs(last.time_ns(block.first_sample) - block.t_ns) <= ROUNDING_NS
+        ):
+            return False
+        self._last = block
+        return True
+
+    def over(self, first: float, end: float) -> tuple[int, TimeSource]:
+        """The largest uncertainty and the worst source of samples first .. end."""
+        uncertainty_ns, source = 0, TimeSource.GPS
+        entries = self._entries
+        for at, (begin, uncertain_ns, of) in enumerate(entries):
+            if begin >= end and at:
+                break
+            if at + 1 < len(entries) and entries[at + 1][0] <= first:
+                continue
+            uncertainty_ns, source = max(uncertainty_ns, uncertain_ns), min(source, of)
+        return min(uncertainty_ns, UNKNOWN_UNCERTAINTY_NS), source
+
+    def forget(self, before: float) -> None:
+        """Nothing before this sample is asked for any more."""
+        entries = self._entries
+        while len(entries) > 1 and entries[1][0] <= before:
+            entries.popleft()

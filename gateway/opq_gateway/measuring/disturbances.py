@@ -1,0 +1,110 @@
+"""Disturbances of one Box as they begin and end, and which windows they touch.
+
+    windows -> Detector (dips, swells) -> Flagging -> windows with their flags, one window later
+                                       -> Told, at once
+
+An interruption is a dip below the interruption threshold: it is told apart while the dip lasts.
+"""
+
+from collections.abc import Iterable
+
+from opq_gateway.measuring.figures import Figures
+from opq_gateway.measuring.values import Told
+from opq_measure.events.detector import Detector, Notice, Onset
+from opq_measure.events.disturbance import Disturbance
+from opq_measure.events.flagging import Flagging
+from opq_measure.events.limits import Limits
+from opq_measure.signal import FloatArray
+from opq_measure.timebase.window import Window
+from opq_proto.messages import TimeSource
+
+KIND = {"sag": "dip", "undervoltage": "dip", "interruption": "dip", "swell": "swell", "overvoltage": "swell"}
+
+
+class Disturbances:
+    """Windows in; what began and ended, and the windows whose flags are certain."""
+
+    def __init__(
+        self, box_id: str, rate_hz: float, nominal_v: float, nominal_hz: float, limits: Limits
+    ) -> None:
+        self._box_id, self._nominal_v, self._limits = box_id, nominal_v, limits
+        self._detector = Detector(rate_hz, nominal_v, nominal_hz, limits)
+        self._flagging = Flagging()
+        self._open: set[str] = set()
+
+    def push(
+        self, figures: Figures, urms_v: FloatArray, clock: tuple[int, TimeSource]
+    ) -> tuple[list[Told], list[tuple[Window, bool]]]:
+        """The window that follows."""
+        window = figures.window
+        notices = self._detector.push_window(window)
+        return self._told(notices, figures, urms_v, clock), self._flagging.push(window, notices)
+
+    def end(
+        self, rest: Figures | None, last: Window | None, clock: tuple[int, TimeSource]
+    ) -> tuple[list[Told], list[tuple[Window, bool]]]:
+        """The run ends; what is under way is told as over, for nobody sees how it goes on."""
+        notices: list[Notice] = []
+        if rest is not None:
+            notices += self._detector.push_window(rest.window)
+        notices += self._detector.end()
+        at = rest.window if rest is not None else last
+        told = [] if at is None else self._notices_told(notices, at, clock)
+        if at is not None:
+            told += [self._say(kind, at.end_ns or 0, False, None, clock) for kind in sorted(self._open)]
+        return told, self._flagging.end(notices)
+
+    def _told(
+        self, notices: Iterable[Notice], figures: Figures, urms_v: FloatArray, clock: tuple[int, TimeSource]
+    ) -> list[Told]:
+        told = self._notices_told(notices, figures.window, clock)
+        if "dip" in self._open and len(urms_v):
+            told += self._interruption(figures.window, float(urms_v.min()), float(urms_v[-1]), clock)
+        return told
+
+    def _notices_told(
+        self, notices: Iterable[Notice], window: Window, clock: tuple[int, TimeSource]
+    ) -> list[Told]:
+        found = []
+        for notice in notices:
+            if isinstance(notice, Onset):
+                level_v = notice.percent / 100 * self._nominal_v
+                kind = KIND[notice.kind]
+                found.append(self._say(kind, _time_ns(window, notice.start_sample), True, level_v, clock))
+            elif isinstance(notice, Disturbance):
+                end_ns = _time_ns(window, notice.end_sample)
+                residual_v = notice.residual_v
+                if (
+                    notice.kind == "interruption" and "interruption" not in self._open
+                ):  # shorter than a window
+                    start_ns = _time_ns(window, notice.start_sample)
+                    found.append(self._say("interruption", start_ns, True, residual_v, clock))
+                if "interruption" in self._open:
+                    found.append(self._say("interruption", end_ns, False, residual_v, clock))
+                found.append(self._say(KIND[notice.kind], end_ns, False, residual_v, clock))
+        return found
+
+    def _interruption(
+        self, window: Window, least_v: float, last_v: float, clock: tuple[int, TimeSource]
+    ) -> list[Told]:
+        limit_v = self._limits.interruption_percent / 100 * self._nominal_v
+        back_v = limit_v + self._limits.hysteresis_percent / 100 * self._nominal_v
+        assert window.start_ns is not None and window.end_ns is not None
+        if "interruption" not in self._open and least_v < limit_v:
+            return [self._say("interruption", window.start_ns, True, least_v, clock)]
+        if "interruption" in self._open and last_v >= back_v:
+            return [self._say("interruption", window.end_ns, False, last_v, clock)]
+        return []
+
+    def _say(
+        self, kind: str, t_ns: int, entering: bool, rms_v: float | None, clock: tuple[int, TimeSource]
+    ) -> Told:
+        (self._open.add if entering else self._open.discard)(kind)
+        return Told(self._box_id, kind, t_ns, *clock, entering, rms_v)
+
+
+def _time_ns(window: Window, sample: float) -> int:
+    """UTC of a sample near a window."""
+    assert window.end_ns is not None
+    since = sample - window.first_sample - float(window.edges[-1])
+    return window.end_ns + round(since * 1e9 / window.rate_hz)

@@ -1,0 +1,110 @@
+"""Figures: the quantities of 10/12-cycle windows, of one Box or of many, each defined in `opq_measure`. Pure.
+
+The windows of many Boxes go through one call where that pays (the spectrum: a third less).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_measure.harmonics.interharmonics import interharmonic_subgroups
+from opq_measure.harmonics.spectrum import ORDERS, spectrum_of
+from opq_measure.rms import energies
+from opq_measure.signal import FloatArray
+from opq_measure.timebase.window import Window
+from opq_measure.waveform.high_pass import high_pass, tap_count
+
+AT_ONCE = 64
+"""Windows in one call of the spectrum: 1 MB of lines."""
+NOTHING = np.empty(0)
+UNKNOWN = np.full(ORDERS, np.nan)
+
+
+@dataclass(slots=True)
+class Figures:
+    """Of one window; NaN is unknown.
+
+    `half_energy` (2 c,) V^2 times samples and `half_samples` (2 c,) per half cycle: Urms(1/2) of any
+    neighbours, over the joint to the next window too, and the rms of any number of cycles.
+    """
+
+    window: Window
+    half_energy: FloatArray
+    half_samples: FloatArray
+    trans_v: FloatArray
+    """(c,) per cycle, the largest magnitude above 400 Hz."""
+    thd: float
+    harmonics_v: FloatArray
+    """(50,) subgroups of order 1 .. 50; NaN without a fundamental."""
+    interharmonics_v: FloatArray
+    """(50,) centred subgroups above order 0 .. 49."""
+
+    @property
+    def rms_v(self) -> float:
+        """10/12-cycle rms."""
+        return math.sqrt(max(float(self.half_energy.sum()), 0.0) / float(self.half_samples.sum()))
+
+
+def figures_of(windows: Sequence[Window]) -> list[Figures]:
+    """The figures of whole windows, in their order; they may be of 10 and of 12 cycles."""
+    found: dict[int, Figures] = {}
+    by_cycles: dict[int, list[int]] = {}
+    for at, window in enumerate(windows):
+        by_cycles.setdefault(len(window.edges) - 1, []).append(at)
+    for cycles, places in by_cycles.items():
+        for first in range(0, len(places), AT_ONCE):
+            part = places[first : first + AT_ONCE]
+            found.update(zip(part, _alike([windows[at] for at in part], cycles), strict=True))
+    return [found[at] for at in range(len(windows))]
+
+
+def rest_figures(window: Window) -> Figures:
+    """Of what is left of a run behind its last window: some half cycles, no spectrum."""
+    return Figures(window, *_halves(window), _transients_v(window), np.nan, UNKNOWN, UNKNOWN)
+
+
+def urms_v(half_energy: FloatArray, half_samples: FloatArray) -> FloatArray:
+    """(n - 1,) Urms(1/2): rms of each two neighbouring half cycles (61000-4-30, 5.4)."""
+    energy = np.maximum(half_energy[1:] + half_energy[:-1], 0.0)
+    found: FloatArray = np.sqrt(energy / (half_samples[1:] + half_samples[:-1]))
+    return found
+
+
+def _alike(windows: list[Window], cycles: int) -> list[Figures]:
+    spectrum = spectrum_of(windows, cycles)
+    thd = spectrum.thd().tolist()
+    harmonics_v, interharmonics_v = spectrum.subgroups(), interharmonic_subgroups(spectrum)
+    return [
+        Figures(
+            window,
+            *_halves(window),
+            _transients_v(window),
+            thd[at] if window.known else np.nan,
+            harmonics_v[at] if window.known else UNKNOWN,
+            interharmonics_v[at] if window.known else UNKNOWN,
+        )
+        for at, window in enumerate(windows)
+    ]
+
+
+def _halves(window: Window) -> tuple[FloatArray, FloatArray]:
+    edges = window.half_edges
+    return energies(window.volts, edges), edges[1:] - edges[:-1]
+
+
+def _transients_v(window: Window) -> FloatArray:
+    """(c,) V per cycle; empty where the run is shorter than the filter."""
+    reach = tap_count(window.rate_hz) // 2
+    edges = np.rint(window.edges).astype(np.int64)
+    low = max(0, int(edges[0]) - reach)
+    high = min(len(window.volts), int(edges[-1]) + reach)
+    fast = np.abs(high_pass(window.volts[low:high], window.rate_hz))
+    if not len(fast) or len(edges) < 2:
+        return NOTHING
+    starts = np.minimum(np.maximum(edges[:-1] - low - reach, 0), len(fast) - 1)
+    if (starts[1:] <= starts[:-1]).any():  # at the ends of a short run two cycles fall together
+        return np.full(len(starts), fast.max())
+    peaks: FloatArray = np.maximum.reduceat(fast, starts)
+    return peaks

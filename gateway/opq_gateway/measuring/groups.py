@@ -1,0 +1,100 @@
+"""Groups: three Boxes on the three phases of one place, joined on UTC, and their unbalance.
+
+A window of which a phase is missing gives nothing: absent, not zero. Source: IEC 61000-4-30:2015, 5.7.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from opq_gateway.config import Group
+from opq_gateway.measuring.intervals import KIND, known_of
+from opq_gateway.measuring.values import Values
+from opq_measure.aggregation import unbalance
+from opq_measure.aggregation.aggregate import Quantity
+from opq_measure.aggregation.aggregator import Aggregator
+from opq_measure.timebase.window import Window
+from opq_measure.timebase.window_time import WindowTime
+from opq_proto.messages import TimeSource
+
+QUANTITIES = (Quantity("u2_ratio"), Quantity("u0_ratio"), Quantity("positive_v"))
+
+
+class Place:
+    """One group of three."""
+
+    def __init__(self, group: Group, nominal_hz: float) -> None:
+        self.group = group
+        self._joined = unbalance.Group()
+        self._aggregator = Aggregator(QUANTITIES, nominal_hz)
+        self._sources = [TimeSource.FREE] * 3
+        self._uncertain_ns = [0] * 3
+        self._touched: list[tuple[int, int]] = []
+
+    def push(self, phase: int, window: Window, uncertainty_ns: int, source: TimeSource) -> list[Values]:
+        """A window of phase 0, 1 or 2; the Values of what it completes."""
+        self._sources[phase], self._uncertain_ns[phase] = source, uncertainty_ns
+        if window.start_ns is None or window.end_ns is None:
+            return []
+        clock = max(self._uncertain_ns), min(self._sources)
+        found = []
+        for each in self._joined.push(phase, unbalance.PhaseWindow.of(window, uncertainty_ns)):
+            told = {
+                "u2_ratio": each.u2_percent / 100,
+                "u0_ratio": each.u0_percent / 100,
+                "positive_v": each.positive_v,
+                "clock_ratio": each.clock_percent / 100,
+            }
+            if not math.isfinite(told["u2_ratio"]):
+                continue
+            name = self.group.name
+            found.append(Values(name, "window", each.start_ns, each.end_ns, *clock, False, known_of(told)))
+            time = WindowTime(each.start_ns, each.end_ns, window.tick, window.overlap)
+            for aggregate in self._aggregator.push(time, {key: told[key] for key in _NAMES}):
+                means = {key: value.mean for key, value in aggregate.values().items()}
+                found.append(
+                    Values(
+                        name,
+                        KIND[aggregate.kind],
+                        aggregate.start_ns,
+                        aggregate.end_ns,
+                        *clock,
+                        aggregate.coverage < 1.0,
+                        known_of({**means, "coverage_ratio": aggregate.coverage}),
+                    )
+                )
+        return found
+
+
+_NAMES = tuple(quantity.name for quantity in QUANTITIES)
+
+
+class Groups:
+    """All places; windows of every Box in, those of no group go by."""
+
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        values: Callable[[Values], None],
+        unbalanced: Callable[[str, float], None],
+    ) -> None:
+        """`unbalanced` gets the id of a Box and u2, a ratio, of each window of its place."""
+        self._groups = groups
+        self._values, self._unbalanced = values, unbalanced
+        self._places: dict[str, Place] = {}
+        self._phases: dict[str, list[tuple[Group, int]]] = {}
+        for group in groups:
+            for phase, box_id in enumerate(group.boxes):
+                self._phases.setdefault(box_id, []).append((group, phase))
+
+    def push(self, box_id: str, window: Window, uncertainty_ns: int, source: TimeSource) -> None:
+        """A window of any Box."""
+        for group, phase in self._phases.get(box_id, ()):
+            place = self._places.get(group.name)
+            if place is None:
+                place = self._places[group.name] = Place(group, window.nominal_hz)
+            for values in place.push(phase, window, uncertainty_ns, source):
+                self._values(values)
+                u2 = values.values.get("u2_ratio")
+                if values.kind == "window" and isinstance(u2, float):
+                    for box in group.boxes:
+                        self._unbalanced(box, u2)

@@ -1,0 +1,62 @@
+"""Inbox: what waits to be measured of one Box, between the reader's thread and the measuring thread.
+
+Not a Channel: 400 Boxes hand in 24,000 blocks a second, and a lock with a wake-up for each would cost more
+than the blocks; a deque's ends are safe between two threads. One writer, one reader.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from opq_gateway.blocks import Block
+from opq_gateway.counters import Counters
+from opq_proto.link_messages import BoxMeasurement, Hello
+from opq_proto.messages import Gap
+
+MOST_S = 30.0
+"""Of samples that wait: a machine that is busy for longer measures less; the ring has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Sample indices begin anew, or the Box's nominal values changed."""
+
+    hello: Hello
+
+
+Item = Block | Gap | Restart | BoxMeasurement
+
+
+class Inbox:
+    """Bounded by samples; a block too many is dropped, counted, and a gap to whoever measures."""
+
+    def __init__(self, counters: Counters, most_s: float = MOST_S) -> None:
+        self._counters = counters
+        self._most_s = most_s
+        self._items: deque[Item] = deque()
+        self._in = 0
+        """Samples handed in; the reader's thread."""
+        self._out = 0
+        """Samples taken out; the measuring thread."""
+
+    @property
+    def samples(self) -> int:
+        """That wait."""
+        return self._in - self._out
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def offer(self, item: Item) -> None:
+        """Hand in; never waits."""
+        if isinstance(item, Block):
+            if self.samples * 1000 > self._most_s * item.rate_millihz:
+                self._counters.add("unmeasured_samples", len(item.counts))
+                return
+            self._in += len(item.counts)
+        self._items.append(item)
+
+    def take(self) -> list[Item]:
+        """Everything that waits, oldest first."""
+        found = [self._items.popleft() for _ in range(len(self._items))]
+        self._out += sum(len(item.counts) for item in found if isinstance(item, Block))
+        return found

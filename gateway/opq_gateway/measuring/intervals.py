@@ -1,0 +1,159 @@
+"""Intervals: the Values of windows, of 3 s, 10 s, 10 minutes and 2 hours of one Box.
+
+Names and units of what leaves measuring are given here and nowhere else. Unknown is absent.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from opq_gateway.measuring.figures import Figures
+from opq_gateway.measuring.values import Values
+from opq_measure.aggregation.aggregate import Aggregate, Quantity, Statistics
+from opq_measure.aggregation.aggregator import Aggregator
+from opq_measure.aggregation.deviation import overdeviation_percent, underdeviation_percent
+from opq_measure.flicker.meter import FlickerInterval
+from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds
+from opq_measure.harmonics.spectrum import ORDERS
+from opq_measure.signal import FloatArray
+from opq_measure.timebase.window_time import WindowTime
+from opq_proto.messages import TimeSource
+
+KIND = {"150_cycles": "3s", "180_cycles": "3s", "10_min": "10min", "2_h": "2h"}
+QUANTITIES = (
+    Quantity("rms_v"),
+    Quantity("urms_min_v"),
+    Quantity("urms_max_v"),
+    Quantity("f_hz", mean="arithmetic"),
+    Quantity("thd_ratio"),
+    Quantity("under_v"),
+    Quantity("over_v"),
+    Quantity("harmonics_v", ORDERS),
+    Quantity("interharmonics_v", ORDERS),
+)
+
+
+class Intervals:
+    """Of one Box: windows in, whose flags are certain, and finished Values out, in time order."""
+
+    def __init__(self, box_id: str, nominal_v: float, nominal_hz: float) -> None:
+        self._box_id, self._nominal_v = box_id, nominal_v
+        self._aggregator = Aggregator(QUANTITIES, nominal_hz)
+        self._ten_seconds = TenSecondFrequency()
+
+    def push(
+        self,
+        figures: Figures,
+        urms_v: FloatArray,
+        rocof_hz_s: float,
+        flagged: bool,
+        clock: tuple[int, TimeSource],
+    ) -> list[Values]:
+        """The Values of a window, and of every interval that it finishes."""
+        window = figures.window
+        rms_v = figures.rms_v
+        low_v, high_v = (float(urms_v.min()), float(urms_v.max())) if len(urms_v) else (math.nan, math.nan)
+        known = {
+            "rms_v": rms_v,
+            "urms_min_v": low_v,
+            "urms_max_v": high_v,
+            "f_hz": window.frequency_hz,
+            "thd_ratio": figures.thd,
+        }
+        row: dict[str, float | FloatArray] = {
+            **known,
+            "under_v": min(rms_v, self._nominal_v),
+            "over_v": max(rms_v, self._nominal_v),
+            "harmonics_v": figures.harmonics_v,
+            "interharmonics_v": figures.interharmonics_v,
+        }
+        told: dict[str, float | FloatArray] = {
+            **known,
+            "trans_v": float(figures.trans_v.max()) if len(figures.trans_v) else math.nan,
+            "rocof_hz_per_s": rocof_hz_s,
+            "harmonics_v": figures.harmonics_v,
+            "interharmonics_v": figures.interharmonics_v,
+        }
+        time = WindowTime.of(window)
+        found = [self._values("window", time.start_ns, time.end_ns, clock, flagged, told)]
+        for each in self._aggregator.push(time, row, flagged):
+            found.append(self._aggregated(each, clock))
+        for ten in self._ten_seconds.push(window, flagged):
+            found.append(self._ten(ten, clock))
+        return found
+
+    def flicker(self, interval: FlickerInterval, clock: tuple[int, TimeSource]) -> list[Values]:
+        """Ten minutes of flicker; with them two hours where they end."""
+        if interval.start_ns is None or interval.end_ns is None:
+            return []
+        told: Mapping[str, float | FloatArray] = {"pst": interval.pst, "pinst_max": interval.pinst_max}
+        flagged = math.isnan(interval.pst)
+        found = [self._values("10min", interval.start_ns, interval.end_ns, clock, flagged, told)]
+        if math.isfinite(interval.plt):
+            start_ns = interval.end_ns - 12 * (interval.end_ns - interval.start_ns)
+            found.append(self._values("2h", start_ns, interval.end_ns, clock, False, {"plt": interval.plt}))
+        return [values for values in found if values.values]
+
+    def end(self, clock: tuple[int, TimeSource]) -> list[Values]:
+        """The Box begins anew: what is under way, with the coverage that it has."""
+        found = [self._aggregated(each, clock) for each in self._aggregator.end()]
+        return found + [self._ten(each, clock) for each in self._ten_seconds.end()]
+
+    def _ten(self, ten: TenSeconds, clock: tuple[int, TimeSource]) -> Values:
+        told: Mapping[str, float | FloatArray] = {"f_hz": ten.frequency_hz, "coverage_ratio": ten.coverage}
+        return self._values("10s", ten.start_ns, ten.end_ns, clock, ten.flagged, told)
+
+    def _aggregated(self, aggregate: Aggregate, clock: tuple[int, TimeSource]) -> Values:
+        flagged = aggregate.flagged or aggregate.coverage < 1.0  # a gap touches it
+        told = _told(aggregate.values(), self._nominal_v)
+        told["coverage_ratio"] = aggregate.coverage
+        kind = KIND[aggregate.kind]
+        return self._values(kind, aggregate.start_ns, aggregate.end_ns, clock, flagged, told)
+
+    def _values(
+        self,
+        kind: str,
+        start_ns: int,
+        end_ns: int,
+        clock: tuple[int, TimeSource],
+        flagged: bool,
+        told: Mapping[str, float | FloatArray],
+    ) -> Values:
+        return Values(self._box_id, kind, start_ns, end_ns, *clock, flagged, known_of(told))
+
+
+def known_of(told: Mapping[str, float | FloatArray]) -> dict[str, float | tuple[float, ...]]:
+    """Without what is not known; a row of which a part is not known (orders above the band) ends there."""
+    found: dict[str, float | tuple[float, ...]] = {}
+    for name, value in told.items():
+        if not isinstance(value, np.ndarray):
+            if math.isfinite(value):
+                found[name] = float(value)
+            continue
+        row = value.tolist()
+        if row and not math.isfinite(sum(row)):
+            row = row[: next(at for at, each in enumerate(row) if not math.isfinite(each))]
+        if row:
+            found[name] = tuple(row)
+    return found
+
+
+def _told(statistics: Mapping[str, Statistics], nominal_v: float) -> dict[str, float | FloatArray]:
+    rms, hertz = statistics["rms_v"], statistics["f_hz"]
+    return {
+        "rms_v": rms.mean,
+        "rms_min_v": rms.min,
+        "rms_max_v": rms.max,
+        "urms_min_v": statistics["urms_min_v"].min,
+        "urms_max_v": statistics["urms_max_v"].max,
+        "f_hz": hertz.mean,
+        "f_min_hz": hertz.min,
+        "f_max_hz": hertz.max,
+        "thd_ratio": statistics["thd_ratio"].mean,
+        "thd_max_ratio": statistics["thd_ratio"].max,
+        "under_ratio": underdeviation_percent(float(statistics["under_v"].mean), nominal_v) / 100,
+        "over_ratio": overdeviation_percent(float(statistics["over_v"].mean), nominal_v) / 100,
+        "harmonics_v": statistics["harmonics_v"].mean,
+        "interharmonics_v": statistics["interharmonics_v"].mean,
+    }

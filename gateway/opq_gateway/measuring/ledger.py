@@ -1,0 +1,184 @@
+"""Ledger: what was measured of one Box, on disk beside its ring.
+
+Files of records, only ever appended to, and deleted whole when they are older than what is kept; windows
+(61000-4-30's 10/12 cycles) apart from the longer intervals, which are kept longer. A record holds some rows
+of one kind, with their span of time in its head, so that reading by time skips the others unread:
+
+    magic u16 | kind u8 | 0 u8 | length u32 | start_ns i64 | end_ns i64 | crc32 u32 | rows, msgpack
+
+Readable while it is written and after kill -9: a torn or foreign record ends what is read of its file, and a
+writer always begins a new file. A power cut costs what the kernel had not written back, some 30 s; the
+samples are in the ring.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from opq_gateway.measuring.values import KINDS, Values
+from opq_proto.messages import TimeSource
+
+HEAD = struct.Struct("<HBxIqqI")
+MAGIC = 0x4C51
+SHORT_S, LONG_S = 3600, 86_400
+"""A file of windows holds an hour, of longer intervals a day."""
+LONGEST_NS = {"window": 10**10, "3s": 10**10, "10s": 2 * 10**10, "10min": 10**12, "2h": 10**13}
+"""Of one row, generously: how far before a time its file may begin."""
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, bool, dict[str, float | bytes]]]).decode
+
+
+class Ledger:
+    """Of one Box or group; `append` and `flush` from one thread, `read` from any and any process."""
+
+    def __init__(self, folder: Path, box_id: str, windows_hours: float, values_days: float) -> None:
+        """
+        Raises:
+            OSError: the folder cannot be made.
+        """
+        self._folder, self._box_id = folder, box_id
+        self._keep_ns = {"w": round(windows_hours * 3600e9), "v": round(values_days * 86_400e9)}
+        self._waiting: dict[str, list[Values]] = {}
+        self._paths: dict[str, tuple[Path, int]] = {}  # per series: the file, the end of its time
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def append(self, values: Values) -> None:
+        """Keep; on disk with the next `flush`."""
+        if self._keep_ns[_series(values.kind)]:
+            self._waiting.setdefault(values.kind, []).append(values)
+
+    def flush(self) -> None:
+        """Write what waits.
+
+        Raises:
+            OSError: the disk is full or gone; what waited is lost.
+        """
+        waiting, self._waiting = self._waiting, {}
+        records: dict[str, list[bytes]] = {}
+        starts: dict[str, int] = {}
+        for kind, rows in waiting.items():
+            series = _series(kind)
+            records.setdefault(series, []).append(_record(kind, rows))
+            starts[series] = min(starts.get(series, rows[0].start_ns), rows[0].start_ns)
+        for series, parts in records.items():
+            self._write(series, starts[series], b"".join(parts))
+
+    def read(self, kind: str, start_ns: int, end_ns: int) -> Iterator[Values]:
+        """The rows of a kind that overlap [start_ns, end_ns), as they were written.
+
+        That is in time order, but where the clock was set and where the ring was measured late.
+
+        Raises:
+            ValueError: no such kind.
+            OSError: a file cannot be read.
+        """
+        number = KINDS.index(kind)
+        for begin_ns, path in self._files(_series(kind)):
+            if begin_ns < end_ns and begin_ns > start_ns - self._file_ns(kind):
+                yield from self._read(path, number, start_ns, end_ns)
+
+    def newest_ns(self, kind: str = "window") -> int | None:
+        """End of the newest row on disk; None without any."""
+        for begin_ns, path in reversed(self._files(_series(kind))):
+            ends = [values.end_ns for values in self._read(path, KINDS.index(kind), begin_ns - 10**13, 2**62)]
+            if ends:
+                return max(ends)
+        return None
+
+    def _file_ns(self, kind: str) -> int:
+        seconds = SHORT_S if kind == "window" else LONG_S
+        return seconds * 10**9 + LONGEST_NS["2h"]
+
+    def _files(self, series: str) -> list[tuple[int, Path]]:
+        found = []
+        for path in self._folder.glob(f"{series}-*.led"):
+            digits = path.stem[2:]
+            if digits.isdigit():
+                found.append((int(digits), path))
+        return sorted(found)
+
+    def _write(self, series: str, start_ns: int, data: bytes) -> None:
+        path, until_ns = self._paths.get(series, (None, 0))
+        if path is None or not until_ns - 2 * SHORT_S * 10**9 * 24 <= start_ns < until_ns:
+            path = self._begin(series, start_ns)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            written = os.write(fd, data)
+        finally:
+            os.close(fd)
+        if written != len(data):
+            self._paths.pop(series, None)  # nothing goes behind a torn record
+            raise OSError(f"{path}: {written} of {len(data)} bytes written; is the disk full?")
+
+    def _begin(self, series: str, start_ns: int) -> Path:
+        number = start_ns
+        while (path := self._folder / f"{series}-{number:019d}.led").exists():
+            number += 1
+        length_ns = (SHORT_S if series == "w" else LONG_S) * 10**9
+        self._paths[series] = (path, (start_ns // length_ns + 1) * length_ns)
+        self._delete_old(series, start_ns)
+        return path
+
+    def _delete_old(self, series: str, now_ns: int) -> None:
+        """By the time of the samples, file by file: a stepped clock deletes nothing that is newer."""
+        files = self._files(series)
+        for (_, path), (next_ns, _) in pairwise(files):
+            if next_ns < now_ns - self._keep_ns[series]:
+                path.unlink(missing_ok=True)
+
+    def _read(self, path: Path, number: int, start_ns: int, end_ns: int) -> Iterator[Values]:
+        try:
+            with path.open("rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            return  # deleted meanwhile: too old
+        at = 0
+        while at + HEAD.size <= len(data):
+            magic, kind, length, first_ns, last_ns, crc = HEAD.unpack_from(data, at)
+            body = at + HEAD.size
+            if magic != MAGIC or body + length > len(data):
+                return
+            at = body + length
+            if kind != number or first_ns >= end_ns or last_ns <= start_ns:
+                continue
+            rows = data[body:at]
+            if zlib.crc32(rows) != crc:
+                return
+            for row in _unpack(rows):
+                if row[0] < end_ns and row[1] > start_ns:
+                    yield _values(self._box_id, KINDS[number], row)
+
+
+def _series(kind: str) -> str:
+    return "w" if kind == "window" else "v"
+
+
+def _record(kind: str, rows: list[Values]) -> bytes:
+    packed = _pack([_row(values) for values in rows])
+    first_ns, last_ns = min(row.start_ns for row in rows), max(row.end_ns for row in rows)
+    head = HEAD.pack(MAGIC, KINDS.index(kind), len(packed), first_ns, last_ns, zlib.crc32(packed))
+    return head + packed
+
+
+def _row(values: Values) -> tuple[int, int, int, int, bool, dict[str, float | bytes]]:
+    """Rows of many (harmonics) in single precision: 6e-8 of the value, half the bytes."""
+    told = {
+        name: np.array(value, dtype="<f4").tobytes() if isinstance(value, tuple) else value
+        for name, value in values.values.items()
+    }
+    return values.start_ns, values.end_ns, values.uncertainty_ns, int(values.source), values.flagged, told
+
+
+def _values(box_id: str, kind: str, row: tuple[int, int, int, int, bool, dict[str, float | bytes]]) -> Values:
+    start_ns, end_ns, uncertainty_ns, source, flagged, told = row
+    known: dict[str, float | tuple[float, ...]] = {
+        name: tuple(np.frombuffer(value, dtype="<f4").tolist()) if isinstance(value, bytes) else value
+        for name, value in told.items()
+    }
+    return Values(box_id, kind, start_ns, end_ns, uncertainty_ns, TimeSource(source), flagged, known)

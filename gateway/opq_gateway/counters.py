@@ -54,7 +54,7 @@ MEANING = MappingProxyType(
         "samples": "samples measured, in order",
         "measurements": "measurements made",
         "values": "rows of measured values: windows, 3 s, 10 s, 10 min, 2 h",
-        "unmeasured_samples": "samples that came too fast to be measured, or before a hello; the ring has them",
+        "unmeasured_samples": "samples not measured: too many waited, or no hello yet; the ring has them",
         "fallback_measurements": "measurements made of the Box's own figures where samples are missing",
         "backfilled_samples": "samples measured from the ring after a restart",
         "ledger_failed": "times the disk did not take measured values",
@@ -87,7 +87,7 @@ MEANING = MappingProxyType(
         "requests_shortened": "data requests longer than the limit, answered in part",
         "rate_refused": "measurement rates outside 1 to 600 cycles, ignored",
         "acknowledgements": "opq-ack messages received",
-        "acknowledgements_ahead": "of these, those of numbers not yet used: another gateway has this Box's key?",
+        "acknowledgements_ahead": "of these, those of numbers not used yet: does another gateway send?",
         "orders_done": "orders to the Box (reset, time, settings, update) that it carried out",
         "orders_refused": "orders that it, or the gateway, did not carry out",
         # synchrophasors; what is not one Box's stands with the first Box

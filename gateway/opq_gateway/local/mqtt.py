@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -40,7 +40,7 @@ class Mqtt:
     def __init__(
         self,
         section: Section,
-        boxes: dict[str, Status],
+        boxes: Mapping[str, Status],
         groups: Sequence[str],
         feed: Feed,
         counters: Counters,

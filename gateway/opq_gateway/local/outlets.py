@@ -1,0 +1,46 @@
+"""Outlets: those who read the feed on this machine, C37.118 stream and MQTT, where they are configured."""
+
+import threading
+from collections.abc import Callable, Mapping
+
+from opq_gateway.config import Config
+from opq_gateway.counters import Counters
+from opq_gateway.measuring.feed import Feed
+from opq_gateway.status import Status
+
+
+class Outlets:
+    """Attributes:
+    runs: by the thread's name what it runs until its stop event.
+    """
+
+    def __init__(
+        self, config: Config, feed: Feed, statuses: Mapping[str, Status], counters: Mapping[str, Counters]
+    ) -> None:
+        """Subscribe and bind.
+
+        Raises:
+            PortBusyError: the phasor stream's address cannot be had.
+            ConfigError: more Boxes than one stream holds.
+        """
+        self.runs: dict[str, Callable[[threading.Event], None]] = {}
+        self._closes: list[Callable[[], None]] = []
+        first = counters[config.box[0].id]
+        if config.phasors.endpoint is not None:
+            from opq_gateway.phasors.server import PhasorServer
+            from opq_gateway.phasors.stream import stream_of
+
+            stream = stream_of(config, statuses, counters)
+            server = PhasorServer(config.phasors.endpoint, stream, feed, first)
+            self.runs["phasors"] = server.run
+            self._closes.append(server.close)
+        if config.mqtt.host is not None:  # imported here: 8 MB that nobody pays who has no broker
+            from opq_gateway.local.mqtt import Mqtt
+
+            groups = [group.name for group in config.group]
+            self.runs["mqtt"] = Mqtt(config.mqtt, statuses, groups, feed, first).run
+
+    def close(self) -> None:
+        """Free the addresses; behind the end of the threads."""
+        for close in self._closes:
+            close()

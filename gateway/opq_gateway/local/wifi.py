@@ -1,0 +1,195 @@
+"""Wi-Fi: joins networks for the set-up page, and is an access point while there is no other way in.
+
+    on line --(60 s)--> on line
+            \\-------> off line --(30 s)--> access point --(10 min)--> off line: known networks are tried
+                                          \\--(asked)--> joining --> on line, or access point again
+
+The original's state machine (opq-interop F.6), with a way out of two traps: a router that restarts
+(30 s of patience), and an access point that goes away under the hands of who is using its page
+(as long as somebody asked within the last 2 min it stays). One thread runs it; NetworkManager does
+the work.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from opq_gateway.local.networks import LINKS, Device, Network, Secret, why_not
+from opq_gateway.local.nmcli import ACCESS_POINT, Nmcli, WifiError
+from opq_proto import log
+from opq_proto.channel import Channel
+
+CHECK_S = 60.0
+AGAIN_S = 10.0
+"""Between two looks while off line."""
+PATIENCE_S = 30.0
+ACCESS_POINT_S = 600.0
+IN_USE_S = 120.0
+SCAN_S = 10.0
+"""A list of networks is at most so old, when it can be had."""
+
+Join = tuple[bytes, Secret | None]
+
+
+class Wifi:
+    """`run` in a thread of its own; the rest from any.
+
+    Attributes:
+        state: "starting", "on line", "off line", "access point", "joining" or "unavailable".
+        problem: why the last attempt failed; empty: nothing to say.
+    """
+
+    def __init__(
+        self,
+        nmcli: Nmcli,
+        ssid: str,
+        password: Secret | None,
+        keep: bool,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`keep`: be an access point when off line (setup.wifi); else only join on demand."""
+        self.state = "starting"
+        self.problem = ""
+        self._nmcli = nmcli
+        self._ssid = ssid.encode()
+        self._password = password
+        self._keep = keep and password is not None
+        self._monotonic_s = monotonic_s
+        self._log = log.get(service="gateway")
+        self._wanted: Channel[Join] = Channel("wifi", 1, "drop_oldest")
+        self._scanning = threading.Lock()
+        self._networks: tuple[Network, ...] = ()
+        self._scanned_s: float | None = None
+        self._off_since_s: float | None = None
+        self._until_s = 0.0
+        self._used_s: float | None = None
+
+    def used(self) -> None:
+        """Somebody uses the page over the access point."""
+        self._used_s = self._monotonic_s()
+
+    def join(self, ssid: bytes, password: Secret | None) -> str | None:
+        """Ask to join; the reason why not, or None: `state` and `problem` tell what becomes of it."""
+        if not 1 <= len(ssid) <= 32:
+            return "a network's name has 1 to 32 bytes"
+        reason = why_not(self._known(ssid), password)
+        if reason is None:
+            self.state, self.problem = "joining", ""
+            self._wanted.offer((ssid, password))
+        return reason
+
+    def networks(self) -> tuple[Network, ...]:
+        """Networks in reach; an access point hears none, then those from before.
+
+        Raises:
+            WifiError: there is no list at all.
+        """
+        with self._scanning:
+            now_s = self._monotonic_s()
+            fresh = self._scanned_s is not None and now_s - self._scanned_s < SCAN_S
+            if not fresh and self.state not in ("access point", "joining"):
+                self._scan(rescan=True)
+            return self._networks
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`; an access point stays, and is taken over by the next start."""
+        while not stop.is_set():
+            until_s = self._monotonic_s() + self.turn()
+            while not stop.is_set() and self._monotonic_s() < until_s:
+                wanted = self._wanted.take(timeout_s=0.2)
+                if wanted is not None:
+                    self._join(*wanted)
+                    break
+
+    def turn(self) -> float:
+        """Look, and do what is due; seconds until the next turn."""
+        try:
+            return self._turn()
+        except WifiError as error:
+            if str(error) != self.problem:
+                self._log.warning("wifi.unavailable", reason=str(error))
+            self.state, self.problem = "unavailable", str(error)
+            return CHECK_S
+
+    def _turn(self) -> float:
+        devices = self._nmcli.devices()
+        now_s = self._monotonic_s()
+        opened = any(device.profile == ACCESS_POINT for device in devices)
+        if self.state == "unavailable":
+            self.problem = ""
+        if self.state == "starting" and opened:
+            self._until_s = now_s + ACCESS_POINT_S
+            self._become("access point")
+        if _on_line(devices):
+            if opened:
+                self._nmcli.stop_access_point()
+            self._off_since_s = None
+            self._become("on line")
+            return CHECK_S
+        if self.state == "access point" and opened:
+            in_use = self._used_s is not None and now_s - self._used_s < IN_USE_S
+            if now_s < self._until_s or in_use:
+                return AGAIN_S
+            self._nmcli.stop_access_point()
+            self._off_since_s = now_s
+            self._become("off line")
+            return AGAIN_S
+        if self._off_since_s is None:
+            self._off_since_s = now_s
+        self._become("off line")
+        if self._keep and now_s - self._off_since_s >= PATIENCE_S:
+            self._open(devices)
+        return AGAIN_S
+
+    def _open(self, devices: tuple[Device, ...]) -> None:
+        device = next((device.name for device in devices if device.kind == "wifi"), None)
+        if device is None or self._password is None:
+            return
+        with self._scanning:
+            self._scan(rescan=True)
+        self._nmcli.start_access_point(device, self._ssid, self._password)
+        self._until_s = self._monotonic_s() + ACCESS_POINT_S
+        self._become("access point")
+
+    def _join(self, ssid: bytes, password: Secret | None) -> None:
+        """Join; after a failure the next turn opens the access point again, where one was needed."""
+        self.state = "joining"
+        known = self._known(ssid)
+        was_open = self._off_since_s is not None
+        try:
+            device = next((d.name for d in self._nmcli.devices() if d.kind == "wifi"), None)
+            if device is None:
+                raise WifiError("this machine has no Wi-Fi")
+            self._nmcli.stop_access_point()
+            self._nmcli.join(device, ssid, password, known.security if known else "", hidden=known is None)
+        except WifiError as error:
+            self.problem = str(error)
+            self._log.warning("wifi.not_joined", reason=str(error))
+        else:
+            self.problem = ""
+            self._log.info("wifi.joined")
+        if was_open:
+            self._off_since_s = self._monotonic_s() - PATIENCE_S
+
+    def _known(self, ssid: bytes) -> Network | None:
+        return next((network for network in self._networks if network.ssid == ssid), None)
+
+    def _scan(self, rescan: bool) -> None:
+        try:
+            self._networks = self._nmcli.networks(rescan)
+        except WifiError:
+            if self._scanned_s is None:
+                raise
+            return  # busy or asked too often: the list from before is shown
+        self._scanned_s = self._monotonic_s()
+
+    def _become(self, state: str) -> None:
+        if state != self.state:
+            self._log.info("wifi.state", state=state, before=self.state)
+        self.state = state
+
+
+def _on_line(devices: tuple[Device, ...]) -> bool:
+    return any(
+        device.connected and device.kind in LINKS and device.profile != ACCESS_POINT for device in devices
+    )

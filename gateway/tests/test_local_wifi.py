@@ -1,0 +1,228 @@
+"""Wi-Fi by a stand-in nmcli: strange names, wrong passwords, slow and absent; the access point's life."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from stand_in_nmcli import World, key_of
+
+from opq_gateway.local.networks import Network, Secret, fields_of, networks_of, secret_of, why_not
+from opq_gateway.local.nmcli import ACCESS_POINT, Nmcli, WifiError
+from opq_gateway.local.wifi import ACCESS_POINT_S, CHECK_S, IN_USE_S, PATIENCE_S, Wifi
+
+STRANGE = [
+    b"caf\xc3\xa9: x",
+    b"\xff\xfe\x00z",
+    b"--ask",
+    b"-a",
+    b"a'b\"c\\d",
+    b" sp ",
+    b"$(reboot)",
+    b"0x4142",
+]
+HOME, PASSWORD = b"home", "right horse"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "nm")
+
+
+def nmcli(
+    world: World, stop: threading.Event | None = None, answer_s: float = 10, join_s: float = 10
+) -> Nmcli:
+    return Nmcli(stop or threading.Event(), world.program, answer_s, join_s)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_terse_lines_are_taken_apart_where_colons_are_not_escaped() -> None:
+    assert fields_of(r"a\:b:c\\:") == ["a:b", "c\\", ""]
+    assert fields_of("") == [""]
+    lines = [
+        " :30:WPA2:" + b"x".hex(),
+        "*:20:WPA2:" + b"x".hex(),
+        " :99::",
+        " :50:--:" + b"y".hex(),
+        "junk",
+        " :9:W:zz",
+    ]
+    assert networks_of(lines) == (Network(b"y", 50, "", False), Network(b"x", 20, "WPA2", True))
+
+
+def test_names_of_any_bytes_are_listed_and_joined_as_they_are(world: World) -> None:
+    for ssid in STRANGE:
+        if b"\0" not in ssid:  # no argument of a program can hold it
+            world.hears(ssid, secret=key_of(ssid, PASSWORD))
+    runs = nmcli(world)
+    listed = {network.ssid for network in runs.networks(rescan=True)}
+    assert listed == {ssid for ssid in STRANGE if b"\0" not in ssid}
+    for ssid in listed:
+        runs.join("wlan0", ssid, Secret(PASSWORD), "WPA2", hidden=False)
+        made = world.read()
+        assert made["profiles"][made["up"]]["ssid"] == ssid.hex()
+
+
+def test_no_password_is_ever_an_argument(world: World) -> None:
+    world.hears(HOME, secret=key_of(HOME, PASSWORD))
+    runs = nmcli(world)
+    runs.join("wlan0", HOME, Secret(PASSWORD), "WPA2", hidden=False)
+    runs.start_access_point("wlan0", b"OPQ", Secret("access point's"))
+    words = [word for call in world.calls() for word in call]
+    for secret in (PASSWORD, key_of(HOME, PASSWORD), "access point's", key_of(b"OPQ", "access point's")):
+        assert not any(secret in word for word in words)
+    made = world.read()
+    assert made["profiles"][made["up"]]["secret"] == key_of(b"OPQ", "access point's")
+    assert repr(Secret(PASSWORD)) == "Secret()"
+
+
+def test_wpa3_alone_gets_the_password_itself() -> None:
+    assert secret_of(HOME, Secret(PASSWORD), "WPA3") == ("sae", PASSWORD)
+    assert secret_of(HOME, Secret(PASSWORD), "WPA2 WPA3") == ("wpa-psk", key_of(HOME, PASSWORD))
+    # the standard's own example, IEEE 802.11 J.4.2
+    assert secret_of(b"IEEE", Secret("password"), "WPA2")[1] == (
+        "f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e"
+    )
+
+
+def test_a_wrong_password_leaves_the_profile_that_worked(world: World) -> None:
+    world.hears(HOME, secret=key_of(HOME, PASSWORD))
+    runs = nmcli(world)
+    runs.join("wlan0", HOME, Secret(PASSWORD), "WPA2", hidden=False)
+    before = world.read()["profiles"]
+    with pytest.raises(WifiError, match="password was not accepted"):
+        runs.join("wlan0", HOME, Secret("wrong horse"), "WPA2", hidden=False)
+    assert world.read()["profiles"] == before
+    runs.join("wlan0", HOME, Secret(PASSWORD), "WPA2", hidden=False)
+    assert len(world.read()["profiles"]) == 1  # and a right one replaces it
+
+
+def test_a_slow_a_failing_and_an_absent_networkmanager_say_so(world: World, tmp_path: Path) -> None:
+    world.change(slow_s=30)
+    began = time.monotonic()
+    with pytest.raises(WifiError, match=r"did not answer within 0\.3 s"):
+        nmcli(world, answer_s=0.3).devices()
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(WifiError, match="the gateway ends"):
+        nmcli(world, stop).devices()
+    assert time.monotonic() - began < 5
+    world.change(slow_s=0, dies="Error: NetworkManager is not running.")
+    with pytest.raises(WifiError, match=r"^NetworkManager is not running\.$"):
+        nmcli(world).devices()
+    with pytest.raises(WifiError, match="apt install network-manager"):
+        Nmcli(threading.Event(), str(tmp_path / "absent")).devices()
+
+
+def test_what_cannot_be_joined_is_said_before_it_is_tried() -> None:
+    assert "password" in str(why_not(Network(HOME, 50, "WPA2", False), None))
+    assert "802.1X" in str(why_not(Network(HOME, 50, "WPA2 802.1X", False), Secret(PASSWORD)))
+    assert "WEP" in str(why_not(Network(HOME, 50, "WEP", False), Secret(PASSWORD)))
+    assert "8 to 63" in str(why_not(Network(HOME, 50, "WPA2", False), Secret("short")))
+    assert "8 to 63" in str(why_not(Network(HOME, 50, "WPA2", False), Secret("two\nlines of it")))
+    assert why_not(Network(HOME, 50, "", False), None) is None
+
+
+def test_off_line_becomes_an_access_point_for_ten_minutes_then_tries_again(world: World) -> None:
+    clock = Clock()
+    wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, clock)
+
+    def turn(seconds: float) -> str:
+        clock.now_s += seconds
+        wifi.turn()
+        return wifi.state
+
+    assert turn(0) == "off line" and turn(PATIENCE_S - 1) == "off line"
+    assert turn(1) == "access point"
+    profile = world.read()["profiles"][world.read()["up"]]
+    assert profile["name"] == ACCESS_POINT and profile["facts"]["ipv4.addresses"] == "10.42.0.1/24"
+    assert turn(ACCESS_POINT_S - 1) == "access point"
+    wifi.used()
+    assert turn(2) == "access point"  # somebody is at it
+    assert turn(IN_USE_S) == "off line" and world.read()["profiles"] == {}
+    assert turn(PATIENCE_S) == "access point"
+    world.change(cable=True)
+    assert turn(1) == "on line" and world.read()["profiles"] == {}
+    assert wifi.turn() == CHECK_S
+    world.change(cable=False)
+    assert turn(60) == "off line"
+
+
+def test_without_a_password_or_the_wish_there_is_no_access_point(world: World) -> None:
+    for keep, password in ((False, Secret("access point's")), (True, None)):
+        clock = Clock()
+        wifi = Wifi(nmcli(world), "OPQ", password, keep, clock)
+        wifi.turn()
+        clock.now_s += 1000
+        wifi.turn()
+        assert wifi.state == "off line" and world.read()["profiles"] == {}
+
+
+def test_an_access_point_of_before_a_restart_is_taken_over(world: World) -> None:
+    nmcli(world).start_access_point("wlan0", b"OPQ", Secret("access point's"))
+    wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, Clock())
+    wifi.turn()
+    assert wifi.state == "access point" and len(world.read()["profiles"]) == 1
+
+
+def test_without_networkmanager_the_state_says_so_and_recovers(world: World) -> None:
+    world.change(dies="Error: NetworkManager is not running.")
+    wifi = Wifi(nmcli(world), "OPQ", None, True, Clock())
+    wifi.turn()
+    assert (wifi.state, wifi.problem) == ("unavailable", "NetworkManager is not running.")
+    with pytest.raises(WifiError):
+        wifi.networks()
+    made = world.read()
+    del made["dies"]
+    world.write({**made, "cable": True})
+    wifi.turn()
+    assert (wifi.state, wifi.problem) == ("on line", "")
+
+
+def joined(wifi: Wifi, stop: threading.Event, states: set[str]) -> None:
+    """Runs until the state is one of these."""
+    thread = threading.Thread(target=wifi.run, args=(stop,))
+    thread.start()
+    until_s = time.monotonic() + 20
+    while wifi.state not in states and time.monotonic() < until_s:
+        time.sleep(0.02)
+    stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_joining_from_the_access_point_closes_it_and_a_wrong_password_opens_it_again(world: World) -> None:
+    world.hears(HOME, secret=key_of(HOME, PASSWORD))
+    clock = Clock()
+    wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, clock)
+    wifi.turn()
+    clock.now_s += PATIENCE_S
+    wifi.turn()
+    assert wifi.state == "access point" and [network.ssid for network in wifi.networks()] == [HOME]
+    assert wifi.join(HOME, None) == "this network wants a password"
+    assert wifi.join(HOME, Secret("wrong horse")) is None
+    joined(wifi, threading.Event(), {"access point"})
+    assert wifi.problem == "the password was not accepted"
+    assert wifi.join(HOME, Secret(PASSWORD)) is None and wifi.state == "joining"
+    joined(wifi, threading.Event(), {"on line"})
+    made = world.read()
+    assert wifi.problem == "" and [facts["ssid"] for facts in made["profiles"].values()] == [HOME.hex()]
+
+
+def test_a_list_of_networks_is_not_asked_for_again_and_again(world: World) -> None:
+    world.hears(HOME)
+    clock = Clock()
+    wifi = Wifi(nmcli(world), "OPQ", None, False, clock)
+    for _ in range(5):
+        assert len(wifi.networks()) == 1
+    assert len(world.calls()) == 1
+    clock.now_s += 11
+    world.change(dies="Error: Scanning not allowed immediately following previous scan.")
+    assert len(wifi.networks()) == 1  # that of before

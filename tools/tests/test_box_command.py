@@ -1,0 +1,75 @@
+"""`opq-tools box` against a running house: broker, gateway and a simulated Box in processes of their own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from free_ports import free_offset
+from house_under_test import House, until
+
+from opq_proto.firmware_image import Slot, make_image, pack_bundle
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    running = House(tmp_path_factory.mktemp("house"), "--sim", "1")
+    try:
+        until(lambda: box(running, "settings", "1").returncode == 0, 45, "an answer of Box 1 itself")
+        yield running
+    finally:
+        running.end()
+
+
+def box(house: House, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "opq_tools.cli", "box", "--port-offset", str(house.offset), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_info_says_who_it_is(house: House) -> None:
+    found = json.loads(box(house, "info", "1", "--json").stdout)
+    assert found["measurement_rate"] == 60 and len(found["pub_key"]) == 40
+    assert "127.0.0.1:0" in found["ip"] and found["uptime"] > 0
+
+
+def test_the_rate_is_set_and_the_old_one_told(house: House) -> None:
+    assert json.loads(box(house, "rate", "1", "30", "--json").stdout) == {"old_cycles": 60, "cycles": 30}
+    assert json.loads(box(house, "rate", "1", "60", "--json").stdout)["old_cycles"] == 30
+    assert box(house, "rate", "1", "601").returncode == 2
+
+
+def test_settings_are_shown_and_changed_in_the_box_itself(house: House) -> None:
+    assert box(house, "settings", "1", "gain=1.25").returncode == 0
+    assert float(json.loads(box(house, "settings", "1", "--json").stdout)["gain"]) == 1.25
+    refused = box(house, "settings", "1", "gain=9")
+    assert refused.returncode == 1 and "0.5 to 2" in refused.stderr and "Traceback" not in refused.stderr
+    assert box(house, "settings", "1", "gain=1").returncode == 0
+
+
+def test_a_time_and_a_reset_are_acknowledged(house: House) -> None:
+    assert box(house, "time", "1").returncode == 0
+    assert box(house, "reset", "1").returncode == 0
+
+
+def test_firmware_goes_to_the_box_which_refuses_it_with_a_reason(house: House, tmp_path: Path) -> None:
+    images = {
+        slot: make_image(b"\x01" * 5000, hardware="opqbox", version=1 << 16, slot=slot, sign=None)
+        for slot in Slot
+    }
+    file = tmp_path / "firmware.opqfw"
+    file.write_bytes(pack_bundle(images))
+    refused = box(house, "update", "1", str(file))
+    assert refused.returncode == 1 and "a simulated Box has no firmware" in refused.stderr
+    file.write_bytes(b"OPQW")
+    broken = box(house, "update", "1", str(file))
+    assert broken.returncode == 1 and "Traceback" not in broken.stderr
+
+
+def test_nobody_there_is_one_clear_line(house: House) -> None:
+    silent = box(house, "--timeout-s", "0.5", "info", "77")
+    assert silent.returncode == 1 and "Box 77 does not answer" in silent.stderr
+    command = [sys.executable, "-m", "opq_tools.cli", "box", "--port-offset", str(free_offset()), "info", "1"]
+    away = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert away.returncode == 1 and "is Makai running?" in away.stderr

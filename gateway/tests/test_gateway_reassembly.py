@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_gateway.blocks import Block
-from opq_gateway.serial_side.reassembly import NOT_RESENT, OVERRUN, Ask, Reassembly
+from opq_gateway.serial_side.reassembly import (
+    MOST_AHEAD,
+    MOST_TRIES,
+    NOT_RESENT,
+    OVERRUN,
+    Ask,
+    Reassembly,
+)
 from opq_proto.messages import Gap, TimeSource
 
 
@@ -48,36 +55,78 @@ def test_filling_a_hole_step_by_step_does_not_ask_again() -> None:
     assert spans(line.push(block(1800), 0.9)) == [(1800, 2000), (2000, 2200)]
 
 
+def live(line: Reassembly, first: int, start_s: float, end_s: float) -> list[object]:
+    """Blocks of 200 from `first` on, 60 a second: what comes out while they arrive."""
+    out: list[object] = []
+    for k in range(round((end_s - start_s) * 60)):
+        out += line.push(block(first + 200 * k), start_s + k / 60)
+    return out
+
+
 def test_an_unanswered_request_is_repeated_and_then_the_gap_is_marked() -> None:
     line = Reassembly(120_000)
     line.push(block(0), 0.0)
     assert line.push(block(400), 1.0) == [Ask(200, 200)]
-    assert line.tick(1.2) == []
-    assert line.tick(1.26) == [Ask(200, 200)]
-    assert line.tick(1.3) == []
-    assert line.tick(1.52) == [Ask(200, 200)]
-    out = line.tick(2.0)
-    assert out[0] == Gap(200, 200, NOT_RESENT)
-    assert spans(out) == [(400, 600)]
-    assert line.expected == 600
+    assert line.tick(1.14) == []
+    out = live(line, 600, 1.0, 1.14)
+    assert out == []
+    out = live(line, 600 + 200 * 8, 1.14, 4.0)
+    asks = [item for item in out if isinstance(item, Ask)]
+    assert asks == [Ask(200, 200)] * (MOST_TRIES - 1)
+    gap = next(item for item in out if isinstance(item, Gap))
+    assert gap == Gap(200, 200, NOT_RESENT)
+    assert spans(out)[0] == (400, 600) and line.waiting == 0
 
 
-def test_a_gap_that_the_box_announced_says_so() -> None:
+def test_a_line_that_says_nothing_at_all_is_not_asked_again_and_gives_up_late() -> None:
+    line = Reassembly(120_000)
+    line.push(block(0), 0.0)
+    line.push(block(400), 1.0)
+    for k in range(189):
+        assert line.tick(1.0 + 0.1 * k) == []
+    out = line.tick(21.0)
+    assert out[0] == Gap(200, 200, NOT_RESENT) and spans(out) == [(400, 600)]
+
+
+def test_a_gap_that_the_box_announced_says_so_and_is_given_up_sooner() -> None:
     line = Reassembly(120_000)
     line.push(block(0), 0.0)
     line.push(block(400, overrun=True), 0.0)
-    assert line.tick(1.0)[0] == Gap(200, 200, OVERRUN)
+    out = live(line, 600, 0.0, 0.6)
+    assert [item for item in out if isinstance(item, Gap)] == [Gap(200, 200, OVERRUN)]
 
 
-def test_two_holes_each_wait_their_second() -> None:
+def test_a_block_that_comes_tells_that_those_asked_before_it_were_lost() -> None:
     line = Reassembly(120_000)
     line.push(block(0), 0.0)
     assert line.push(block(400), 0.0) == [Ask(200, 200)]
-    assert line.push(block(800), 0.2) == [Ask(600, 200)]
-    assert line.push(block(600), 0.3) == []
-    out = line.tick(1.31)
-    assert out[0] == Gap(200, 200, NOT_RESENT)
-    assert spans(out) == [(400, 600), (600, 800), (800, 1000)]
+    assert line.push(block(800), 0.05) == [Ask(600, 200)]
+    assert line.push(block(600), 0.07) == [Ask(200, 200)]  # at once, not after ASK_AGAIN_S
+    assert spans(line.push(block(200), 0.1)) == [(200, 400), (400, 600), (600, 800), (800, 1000)]
+
+
+def test_a_long_outage_is_asked_for_piece_by_piece_oldest_first() -> None:
+    line = Reassembly(120_000)
+    line.push(block(0), 0.0)
+    asked = [item for item in line.push(block(96_000), 8.0) if isinstance(item, Ask)]
+    assert asked == [Ask(200, MOST_AHEAD)]
+    at = 200
+    while at < 96_000:
+        for item in line.push(block(at), 8.0 + at / 28_000):
+            if isinstance(item, Ask):
+                assert item.first_sample == asked[-1].first_sample + asked[-1].count
+                asked.append(item)
+        at += 200
+    assert line.waiting == 0 and sum(ask.count for ask in asked) == 96_000 - 200
+
+
+def test_what_the_box_holds_no_longer_is_given_up_at_once() -> None:
+    line = Reassembly(1000)
+    line.push(block(0), 0.0)
+    assert line.push(block(5000), 0.0) == [Ask(4000, 1000)]
+    out = list(itertools.chain(*(line.push(block(at), 0.1) for at in range(4000, 5000, 200))))
+    assert out[0] == Gap(200, 3800, NOT_RESENT)
+    assert spans(out)[0] == (4000, 4200)
 
 
 def test_what_comes_twice_is_dropped_and_counted() -> None:

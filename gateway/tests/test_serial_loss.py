@@ -1,0 +1,98 @@
+"""What a bad line costs: a Box, 921,600 baud and a gateway's reassembly, simulated to the frame.
+
+The Box keeps 10 s and sends again in the order asked while fewer than four frames wait; both
+directions lose each frame that has a wrong byte.
+"""
+
+import random
+from collections import deque
+
+import numpy as np
+import pytest
+
+from opq_gateway.blocks import Block
+from opq_gateway.serial_side.reader import ROUND_S
+from opq_gateway.serial_side.reassembly import Ask, Output, Reassembly
+from opq_proto.messages import Gap, TimeSource
+
+RING, FRAME_S = 120_000, 456 * 10 / 921_600
+COUNTS = np.zeros(200, np.int16)
+
+
+class Line:
+    """Time goes in milliseconds; `dead` is a span in which nothing gets through."""
+
+    def __init__(self, per_byte: float, seed: int, dead: tuple[float, float] = (0.0, 0.0)) -> None:
+        self.dice = random.Random(seed)
+        self.lost_frame, self.lost_ask = (1 - (1 - per_byte) ** n for n in (456, 21))
+        self.dead = dead
+        self.reassembly = Reassembly(RING)
+        self.asked: deque[int] = deque()
+        self.next = self.got = self.gaps = self.furthest = 0
+        self.now_s = 0.0
+
+    def run(self, seconds: float) -> None:
+        wire: deque[int] = deque()
+        arriving: deque[int] = deque()
+        free_s = read_s = 0.0
+        for ms in range(round(seconds * 1000)):
+            self.now_s = ms / 1000
+            if self.now_s * 12_000 >= self.next + 200:
+                wire.append(self.next)
+                self.next += 200
+            if self.asked and len(wire) < 4:
+                again = self.asked.popleft()
+                if again >= self.next - RING:
+                    wire.append(again)
+            while wire and free_s <= self.now_s:
+                free_s = max(free_s, self.now_s) + FRAME_S
+                if self.through(self.lost_frame):
+                    arriving.append(wire[0])
+                wire.popleft()
+            if self.now_s >= read_s:
+                read_s += ROUND_S
+                while arriving:
+                    first = arriving.popleft()
+                    block = Block(7, 0.01, first, first, 0, TimeSource.NTP, 12_000_000, COUNTS)
+                    self.take(self.reassembly.push(block, self.now_s))
+                self.take(self.reassembly.tick(self.now_s))
+                self.furthest = max(self.furthest, self.next - (self.reassembly.expected or 0))
+
+    def through(self, loss: float) -> bool:
+        dead = self.dead[0] <= self.now_s < self.dead[1]
+        return self.dice.random() >= loss and not dead
+
+    def take(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            if isinstance(output, Gap):
+                self.gaps += output.samples
+            elif isinstance(output, Block):
+                self.got += len(output.counts)
+            elif isinstance(output, Ask) and self.through(self.lost_ask):
+                end = output.first_sample + output.count
+                for first in range(output.first_sample // 200 * 200, end, 200):
+                    if first not in self.asked:
+                        self.asked.append(first)
+
+
+@pytest.mark.parametrize(("per_byte", "recovered"), [(1e-4, 12_000), (1e-3, 100_000)])
+def test_wrong_bytes_lose_nothing_though_every_third_frame_is_lost(per_byte: float, recovered: int) -> None:
+    line = Line(per_byte, seed=1)
+    line.run(30.0)
+    assert line.gaps == 0 and line.reassembly.recovered > recovered
+    assert line.next - line.got < 12_000  # and no sample comes a second late
+    assert line.furthest < 12_000
+
+
+@pytest.mark.parametrize("per_byte", [0.0, 1e-3])
+def test_eight_dead_seconds_of_the_ten_that_the_box_keeps_are_had_back(per_byte: float) -> None:
+    line = Line(per_byte, seed=2, dead=(3.0, 11.0))
+    line.run(30.0)
+    assert line.gaps == 0 and line.next - line.got < 12_000
+
+
+def test_eleven_dead_seconds_cost_what_the_box_keeps_no_longer_and_no_more() -> None:
+    line = Line(0.0, seed=3, dead=(3.0, 14.0))
+    line.run(30.0)
+    assert 12_000 <= line.gaps < 12_000 + 2000
+    assert line.next - line.got - line.gaps < 1000

@@ -19,9 +19,11 @@ from opq_gateway.counters import Counters
 from opq_gateway.local.health import HealthServer
 from opq_gateway.local.heartbeats import Heartbeats
 from opq_gateway.local.notify import Notifier
+from opq_gateway.local.outlets import Outlets
 from opq_gateway.local.power import PowerFail
 from opq_gateway.local.watchdog import Watchdog
 from opq_gateway.measuring.at_once import AtOnce
+from opq_gateway.measuring.feed import Feed
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
 from opq_gateway.ring.syncing import Syncing
@@ -30,14 +32,12 @@ from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.reader import Reader
 from opq_gateway.serial_side.station import Station
 from opq_gateway.status import Status
-from opq_gateway.uplink.connection import Endpoints
+from opq_gateway.uplink.of_config import queue_of, uplink_of
 from opq_gateway.uplink.sequences import Sequences
 from opq_gateway.uplink.uplink import Uplink
 from opq_proto import log
 from opq_proto.errors import KeyFileError, OpqError, PortBusyError
 from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
-from opq_proto.messages import Measurement
-from opq_proto.wire import measurement_to_wire, topic
 
 RESTART_S = 1.0
 STOP_S = 2.0
@@ -63,6 +63,7 @@ class Gateway:
         self._pairs = {box.id: read_secret_file(keys.box_secret(box.id)) for box in config.box}
         self.counters = {box.id: Counters() for box in config.box}
         self.statuses = {box.id: Status(box.id, config.measurement_cycles) for box in config.box}
+        self.feed = Feed()
         self.heartbeats = Heartbeats()
         self._log = log.get(service="gateway")
 
@@ -79,23 +80,24 @@ class Gateway:
         try:
             health = HealthServer(self.config.health_endpoint, self.statuses, self.counters)
             try:
-                with power.signal_caught():
-                    self._serve(stop, ready, power)
+                outlets = Outlets(self.config, self.feed, self.statuses, self.counters)
+                try:
+                    with power.signal_caught():
+                        self._serve(stop, ready, power, outlets)
+                finally:
+                    outlets.close()
             finally:
                 health.close()
         finally:
             os.close(lock)
         power.after_end()
 
-    def _serve(self, stop: threading.Event, ready: threading.Event | None, power: PowerFail) -> None:
-        uplink_config = self.config.uplink
-        endpoints = Endpoints(
-            uplink_config.trigger_endpoint or "",
-            uplink_config.command_endpoint or "",
-            uplink_config.response_endpoint or "",
-        )
+    def _serve(
+        self, stop: threading.Event, ready: threading.Event | None, power: PowerFail, outlets: Outlets
+    ) -> None:
         commands = Commands(self.config.longest_request_s)
-        uplink = Uplink(endpoints, self._server_key, uplink_config.queue_messages, commands.offer)
+        queue = queue_of(self.config, self.counters)
+        uplink = uplink_of(self.config, self._server_key, queue, commands.offer)
         reader = Reader()
         rings: dict[str, Ring] = {}
         closing = [self._box(box, uplink, commands, reader, rings) for box in self.config.box]
@@ -109,6 +111,7 @@ class Gateway:
                 "syncing", first, Syncing(rings, self.counters, self.config.ring.sync_s).run, outputs_stop
             ),
         ]
+        outputs += [self._thread(name, first, run, stop) for name, run in outlets.runs.items()]
         if self.config.ring.compress:
             outputs.append(self._thread("sealing", first, Sealer(rings, self.counters).run, stop))
         notifier = Notifier()
@@ -131,6 +134,7 @@ class Gateway:
         late = [thread.name for thread in [*serial, *outputs] if thread.is_alive()]
         if not late:
             uplink.close()
+            queue.close()
         self._log.info("gateway.stopped", late_threads=late)
 
     def _box(
@@ -149,13 +153,8 @@ class Gateway:
             raise OpqError(f"gateway: {folder} cannot be used: {error.strerror or error}") from error
         if sequences.recovered:
             self._log.error("sequence.unreadable", box_id=box.id, path=str(folder / "sequence"))
-        box_topic = topic(box.id)
-
-        def up(measurement: Measurement) -> None:
-            uplink.publish(box.id, [box_topic, measurement_to_wire(measurement)])
-
         station = Station(box, status, counters)
-        measuring = AtOnce(status, sequences, counters, up)
+        measuring = AtOnce(status, sequences, counters, partial(uplink.publish, box.id), uplink.crossing)
         crossing_limits = limits(self.config.measuring)
         intake = Intake(status, ring, counters, station.send, measuring, limits=crossing_limits)
         reader.add(station, intake)
@@ -163,7 +162,17 @@ class Gateway:
         respond = partial(uplink.respond, box.id)
         public_key = pair.public.decode()
         commands.add(
-            box.id, Desk(status, ring, counters, public_key, measuring.set_cycles, respond, intake.commands)
+            box.id,
+            Desk(
+                status,
+                ring,
+                counters,
+                public_key,
+                measuring.set_cycles,
+                respond,
+                intake.commands,
+                partial(uplink.acknowledge, box.id),
+            ),
         )
 
         def close() -> None:

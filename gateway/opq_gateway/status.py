@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from opq_proto.link_messages import GpsStatus, Health, Hello
 
-UNACKNOWLEDGED_S = 60.0
-"""Without an acknowledgement for so long there is nobody who gives any (contracts.md, Acknowledgement)."""
-
 
 @dataclass(slots=True)
 class Status:
@@ -46,11 +43,12 @@ class Status:
     acknowledged_monotonic_s: float | None = None
     """When the cloud last acknowledged Measurements; command desk."""
     acknowledged_sequence: int | None = None
-
-    def acknowledged(self, now_monotonic_s: float) -> bool:
-        """Whether the cloud acknowledges; an original broker never does."""
-        last_s = self.acknowledged_monotonic_s
-        return last_s is not None and now_monotonic_s - last_s < UNACKNOWLEDGED_S
+    acknowledging: bool = False
+    """The cloud acknowledges what it gets; an original broker never does. Uplink."""
+    held_sequences: tuple[int, int] | None = None
+    """The oldest that is not acknowledged, and the next; None: nothing is held. Uplink."""
+    queue_problem: str = ""
+    """Why the disk takes no Measurements; uplink."""
 
     def problem(self, now_monotonic_s: float, silent_s: float = 5.0) -> str | None:
         """What is wrong in one line; None: all is well."""

@@ -13,6 +13,7 @@ from opq_gateway.commands.requests import DataRequest, answer
 from opq_gateway.counters import Counters
 from opq_gateway.ring.ring import Ring
 from opq_gateway.status import Status
+from opq_gateway.uplink.acknowledgement import Acknowledgement
 from opq_proto.messages import TimeSource
 from opq_proto.wire import (
     Response,
@@ -128,7 +129,16 @@ class Bench:
             10.0, now_ns=lambda: T0_NS + round(self.now_s * 1e9), monotonic_s=lambda: self.now_s
         )
         self.status = Status("1", 60)
-        desk = Desk(self.status, ring, self.counters, "key", lambda cycles: None, self.answers.append)
+        self.told: list[Acknowledgement] = []
+        desk = Desk(
+            self.status,
+            ring,
+            self.counters,
+            "key",
+            lambda cycles: None,
+            self.answers.append,
+            acknowledge=self.told.append,
+        )
         self.commands.add("1", desk)
 
 
@@ -169,11 +179,12 @@ def test_no_bytes_of_a_peer_bring_the_desk_down(
     bench.commands.serve_waiting()
 
 
-def test_a_minute_without_acknowledgement_and_the_status_says_nobody_gives_any(tmp_path: Path) -> None:
+def test_an_acknowledgement_goes_to_the_uplink_and_is_not_answered(tmp_path: Path) -> None:
     bench = Bench(Ring(tmp_path, "1", 1.0))
-    assert not bench.status.acknowledged(0.0)
     bench.now_s = 5.0
-    bench.commands.take("1", plugin_command("1", "opq-ack", "17,12-13", "i"))
-    assert bench.status.acknowledged(64.9) and bench.status.acknowledged_sequence == 17
-    assert not bench.status.acknowledged(65.0)
-    assert bench.answers == []  # opq-ack is not answered
+    bench.commands.take("1", plugin_command("1", "opq-ack", "17,19-23", "i"))
+    bench.commands.take("1", plugin_command("1", "opq-ack", "17,19", "i"))
+    assert bench.told == [Acknowledgement(17, ((19, 23),))]
+    assert bench.status.acknowledged_sequence == 17 and bench.status.acknowledged_monotonic_s == 5.0
+    assert bench.counters["acknowledgements"] == bench.counters["commands_malformed"] == 1
+    assert bench.answers == []

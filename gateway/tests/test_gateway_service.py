@@ -120,7 +120,7 @@ def test_measurements_and_samples_arrive_whole_over_the_wire(
                 assert m.start_ns is not None and m.end_ns is not None
                 assert m.end_ns - m.start_ns == pytest.approx(1e9, rel=2e-3)
                 assert m.timestamp_ms == round(m.end_ns / 1e6)
-                assert m.uncertainty_ns is not None and m.sequence == m.oldest_sequence
+                assert m.uncertainty_ns is not None and m.oldest_sequence == ours[0].sequence
                 assert not m.backfilled and not m.crossing
             numbers = [m.sequence for m in ours]
             assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))

@@ -1,68 +1,260 @@
-"""The uplink's bounds: a standing or slow uplink costs counted drops, never memory."""
+"""The uplink on real sockets: new first, what was not heard or acknowledged in between, nothing lost."""
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from opq_gateway.counters import Counters
 from opq_gateway.status import Status
-from opq_gateway.uplink.connection import Endpoints
+from opq_gateway.uplink.acknowledgement import Acknowledgement
+from opq_gateway.uplink.connection import Endpoints, Timing
+from opq_gateway.uplink.line import Patience
+from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import ANSWER_BYTES, ANSWERS, Uplink
 from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
+from opq_proto.link_messages import Crossing, CrossingKind
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+SECOND_NS = 10**9
+QUICK = Patience(unacknowledged_s=1.5, resend_s=0.5, in_flight_s=0.1)
 
 
-def uplink_of(makai: Any, keys: KeyFolder) -> tuple[Uplink, Counters, Status]:
-    names = makai.endpoints
-    endpoints = Endpoints(names["trigger_endpoint"], names["command_endpoint"], names["response_endpoint"])
-    counters, status = Counters(), Status("1", 60)
-    uplink = Uplink(endpoints, read_key_file(keys.server_public).public, 100, lambda box_id, data: None)
-    uplink.add("1", read_secret_file(keys.box_secret("1")), counters, status)
-    return uplink, counters, status
+def wait_for(what: Callable[[], object], seconds: float = 10.0) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, f"did not come true within {seconds} s"
+        time.sleep(0.01)
 
 
-def test_an_uplink_that_stands_still_drops_the_oldest_measurements_and_counts_them(
-    makai: Any, keys: KeyFolder
-) -> None:
-    uplink, counters, _ = uplink_of(makai, keys)
-    for number in range(250):
-        uplink.publish("1", [b"0001", b"%d" % number])
-    assert counters["measurements_overflow"] == 150
-    uplink.close()
+def measurement(number: int) -> Measurement:
+    """The window of second `number`."""
+    metrics = {"rms": Metric(119.0, 121.0, 120.0), "f": Metric(59.99, 60.01, 60.0)}
+    start_ns = 1_800_000_000 * SECOND_NS + number * SECOND_NS
+    end_ns = start_ns + SECOND_NS
+    return Measurement("1", end_ns // 10**6, metrics, start_ns, end_ns, 1000, TimeSource.GPS)
 
 
-def test_answers_are_bounded_in_number_and_bytes(makai: Any, keys: KeyFolder) -> None:
-    uplink, counters, _ = uplink_of(makai, keys)
+class Bench:
+    """One Box's uplink and its queue; `start` anew is a restart of the gateway."""
+
+    def __init__(self, folder: Path, makai: Any, keys: KeyFolder, patience: Patience = QUICK) -> None:
+        self._folder, self._makai, self._keys, self._patience = folder, makai, keys, patience
+        self.counters, self.status = Counters(), Status("1", 60)
+        self.queue, self.uplink = self._made()
+
+    def _made(self) -> tuple[Queue, Uplink]:
+        queue = Queue(self._folder / "queue.sqlite", {"1": self.counters}, now_ms=1000)
+        names = self._makai.endpoints
+        endpoints = Endpoints(
+            names["trigger_endpoint"], names["command_endpoint"], names["response_endpoint"]
+        )
+        server_key = read_key_file(self._keys.server_public).public
+        uplink = Uplink(
+            endpoints,
+            server_key,
+            queue,
+            100,
+            lambda box_id, data: None,
+            Timing(0.3, 1.0),
+            self._patience,
+            200.0,
+        )
+        uplink.add("1", read_secret_file(self._keys.box_secret("1")), self.counters, self.status)
+        return queue, uplink
+
+    @contextmanager
+    def running(self, connected: bool = True) -> Iterator["Bench"]:
+        stop = threading.Event()
+        thread = threading.Thread(target=self.uplink.run, args=(stop,))
+        thread.start()
+        try:
+            if connected:
+                wait_for(lambda: self.status.connected)
+            yield self
+        finally:
+            began = time.monotonic()
+            stop.set()
+            thread.join(5)
+            assert not thread.is_alive() and time.monotonic() - began < 1.5
+
+    def restart(self) -> None:
+        self.uplink.close()
+        self.queue.close()
+        self.queue, self.uplink = self._made()
+
+    def publish(self, *numbers: int) -> None:
+        for number in numbers:
+            self.uplink.publish("1", measurement(number))
+
+    def numbers(self, backfilled: bool | None = None) -> list[int]:
+        """Of the seconds that arrived, in order of arrival."""
+        first = measurement(0).start_ns or 0
+        return [
+            ((m.start_ns or 0) - first) // SECOND_NS
+            for m in self._makai.decoded()
+            if backfilled is None or m.backfilled == backfilled
+        ]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, makai: Any, keys: KeyFolder) -> Iterator[Bench]:
+    made = Bench(tmp_path, makai, keys)
+    yield made
+    made.uplink.close()
+    made.queue.close()
+
+
+def test_an_uplink_that_stands_still_drops_the_oldest_measurements_and_counts_them(bench: Bench) -> None:
+    bench.publish(*range(250))
+    assert bench.counters["measurements_overflow"] == 150
+
+
+def test_answers_are_bounded_in_number_and_bytes(bench: Bench) -> None:
     for _ in range(ANSWERS + 6):
-        uplink.respond("1", [b"x"])
-    assert counters["responses_dropped"] == 6
-    uplink.close()
-    uplink, counters, _ = uplink_of(makai, keys)
-    uplink.respond("1", [b"x" * (ANSWER_BYTES + 1)])  # one alone may be any size
-    uplink.respond("1", [b"x"])
-    assert counters["responses_dropped"] == 1
-    uplink.close()
+        bench.uplink.respond("1", [b"x"])
+    assert bench.counters["responses_dropped"] == 6
+    bench.restart()
+    bench.uplink.respond("1", [b"x" * (ANSWER_BYTES + 1)])  # one alone may be any size
+    bench.uplink.respond("1", [b"x"])
+    assert bench.counters["responses_dropped"] == 7
 
 
-def test_a_thousand_measurements_arrive_in_order_and_the_thread_ends_at_once(
-    makai: Any, keys: KeyFolder
+def test_a_thousand_measurements_arrive_in_order_with_numbers_without_holes(bench: Bench, makai: Any) -> None:
+    with bench.running():
+        for number in range(1000):
+            bench.publish(number)
+            if number % 50 == 49:
+                time.sleep(0.06)  # the channel holds 100 between two commits
+        wait_for(lambda: len(makai.measurements) >= 1000)
+    assert bench.numbers() == list(range(1000))
+    assert [m.sequence for m in makai.decoded()] == list(range(1000, 2000))
+    assert {m.oldest_sequence for m in makai.decoded()} == {1000}
+    assert bench.counters["measurements_sent"] == 1000 and bench.counters["measurements_overflow"] == 0
+
+
+def test_what_nobody_heard_is_sent_once_when_a_broker_comes_and_new_ones_do_not_wait(
+    bench: Bench, makai: Any
 ) -> None:
-    uplink, counters, status = uplink_of(makai, keys)
-    stop = threading.Event()
-    thread = threading.Thread(target=uplink.run, args=(stop,))
-    thread.start()
-    until = time.monotonic() + 10
-    while not status.connected and time.monotonic() < until:
-        time.sleep(0.01)
-    for number in range(1000):
-        uplink.publish("1", [b"0001", b"%d" % number])
-        if number % 50 == 49:
-            time.sleep(0.01)
-    while len(makai.measurements) < 1000 and time.monotonic() < until:
-        time.sleep(0.01)
-    assert [body for _, body in makai.measurements] == [b"%d" % number for number in range(1000)]
-    assert counters["measurements_sent"] == 1000 and counters["measurements_overflow"] == 0
-    began = time.monotonic()
-    stop.set()
-    thread.join(5)
-    assert not thread.is_alive() and time.monotonic() - began < 1.5
-    uplink.close()
+    makai.stop()
+    with bench.running(connected=False):
+        bench.publish(*range(60))
+        wait_for(lambda: bench.counters["measurements_unheard"] == 60)
+        makai.start()
+        wait_for(lambda: bench.status.connected)
+        bench.publish(60)
+        wait_for(lambda: len(makai.measurements) >= 61)
+        makai.stop()
+        wait_for(lambda: not bench.status.connected)
+        makai.start()  # an original broker: what was handed over is not sent again
+        wait_for(lambda: bench.status.connected)
+        bench.publish(61)
+        wait_for(lambda: 61 in bench.numbers())
+    assert sorted(bench.numbers()) == list(range(62))
+    assert bench.numbers(backfilled=True) == list(range(60))
+    assert bench.numbers().index(60) < 55  # it overtook most of what waited
+    times = {m.sequence: (m.start_ns, m.end_ns, m.source) for m in makai.decoded()}
+    assert times[1000] == (measurement(0).start_ns, measurement(0).end_ns, TimeSource.GPS)
+
+
+def test_a_cloud_that_acknowledges_gets_the_rest_again_after_a_reconnect_and_the_queue_is_emptied(
+    bench: Bench, makai: Any
+) -> None:
+    with bench.running():
+        bench.publish(*range(10))
+        wait_for(lambda: len(makai.measurements) == 10)
+        bench.uplink.acknowledge("1", Acknowledgement(1003))
+        wait_for(lambda: bench.status.acknowledging and bench.queue.held("1") == (1004, 1010))
+        makai.stop()
+        wait_for(lambda: not bench.status.connected)
+        makai.start()
+        wait_for(lambda: len(makai.measurements) == 16)
+        assert bench.numbers(backfilled=True) == list(range(4, 10))
+        assert {m.oldest_sequence for m in makai.decoded()[10:]} == {1004}
+        bench.uplink.acknowledge("1", Acknowledgement(1009))
+        wait_for(lambda: bench.queue.held("1") is None)
+        bench.publish(10)
+        wait_for(lambda: len(makai.measurements) == 17)
+        assert makai.decoded()[-1].oldest_sequence == 1010
+
+
+def test_what_the_cloud_says_it_misses_is_sent_again(bench: Bench, makai: Any) -> None:
+    with bench.running():
+        bench.publish(*range(10))
+        wait_for(lambda: len(makai.measurements) == 10)
+        time.sleep(QUICK.in_flight_s)
+        bench.uplink.acknowledge("1", Acknowledgement(1001, ((1003, 1004), (1008, 1008))))
+        wait_for(lambda: len(makai.measurements) == 13)
+    assert bench.numbers(backfilled=True) == [3, 4, 8]
+
+
+def test_without_news_what_is_not_acknowledged_goes_once_more_and_then_the_broker_counts_as_original(
+    bench: Bench, makai: Any
+) -> None:
+    with bench.running():
+        bench.publish(0, 1, 2)
+        wait_for(lambda: len(makai.measurements) == 3)
+        bench.uplink.acknowledge("1", Acknowledgement(1000))
+        wait_for(lambda: len(makai.measurements) == 5)
+        wait_for(lambda: not bench.status.acknowledging)
+        makai.stop()
+        wait_for(lambda: not bench.status.connected)
+        makai.start()
+        wait_for(lambda: bench.status.connected)
+        bench.publish(3)
+        wait_for(lambda: 3 in bench.numbers())
+    assert bench.numbers() == [0, 1, 2, 1, 2, 3]
+
+
+def test_a_restart_goes_on_where_it_was_with_either_broker(bench: Bench, makai: Any) -> None:
+    with bench.running():
+        bench.publish(0, 1, 2)
+        wait_for(lambda: len(makai.measurements) == 3)
+    bench.restart()
+    with bench.running():
+        bench.publish(3)
+        wait_for(lambda: len(makai.measurements) == 4)
+        bench.uplink.acknowledge("1", Acknowledgement(1001))
+        wait_for(lambda: bench.status.acknowledging)
+    bench.restart()
+    with bench.running():
+        wait_for(lambda: len(makai.measurements) == 6)
+    assert bench.numbers() == [0, 1, 2, 3, 2, 3]
+    assert [m.sequence for m in makai.decoded()] == [1000, 1001, 1002, 1003, 1002, 1003]
+
+
+def test_a_crossing_leaves_at_once_with_a_number_of_its_own_and_is_not_behind_what_is_sent_again(
+    bench: Bench, makai: Any
+) -> None:
+    makai.stop()
+    with bench.running(connected=False):
+        bench.publish(*range(90))
+        wait_for(lambda: bench.counters["measurements_unheard"] == 90)
+        makai.start()
+        wait_for(lambda: bench.status.connected)
+        told = Crossing(5, 1_800_000_100 * SECOND_NS, 7, TimeSource.GPS, CrossingKind.DIP, True, 80.0, 108.0)
+        bench.uplink.crossing("1", told)
+        wait_for(lambda: len(makai.measurements) == 91)
+    (crossing,) = [m for m in makai.decoded() if m.crossing]
+    assert makai.decoded().index(crossing) < 80
+    assert crossing.metrics == {"rms": Metric(80.0, 80.0, 80.0)} and crossing.sequence == 1090
+    assert crossing.start_ns == told.t_ns and not crossing.backfilled
+    assert bench.queue.last_end_ns("1") == measurement(89).end_ns  # not the crossing's
+    assert bench.counters["crossings_sent"] == 1
+
+
+def test_an_acknowledgement_of_numbers_that_were_not_used_is_told_and_they_are_not_used(
+    bench: Bench, makai: Any
+) -> None:
+    with bench.running():
+        bench.publish(0)
+        wait_for(lambda: makai.measurements)
+        bench.uplink.acknowledge("1", Acknowledgement(5000))  # a second gateway with this key
+        wait_for(lambda: bench.counters["acknowledgements_ahead"] == 1)
+        bench.publish(1)
+        wait_for(lambda: len(makai.measurements) == 2)
+    assert makai.decoded()[-1].sequence == 5001

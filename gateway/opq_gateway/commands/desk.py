@@ -12,7 +12,6 @@ One thread for all Boxes. A command for another Box (the topic is a prefix: "1" 
 is dropped and counted.
 """
 
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from opq_gateway.counters import Counters
 from opq_gateway.measuring.windows import LEAST_CYCLES, MOST_CYCLES
 from opq_gateway.ring.ring import Ring
 from opq_gateway.status import Status
+from opq_gateway.uplink.acknowledgement import Acknowledgement, acknowledgement
 from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.errors import FrameError
@@ -40,7 +40,6 @@ WAITING = 256
 """Commands, of all Boxes, that wait to be looked at, and as many that wait for samples."""
 POLL_S = 0.01
 ACKNOWLEDGE = "opq-ack"
-_ACKNOWLEDGED = re.compile(r"(\d{1,20})(,\d{1,20}-\d{1,20})*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,8 @@ class Desk:
     respond: Callable[[list[bytes]], None]
     line: BoxLine | None = None
     """The way to the Box itself; without one it takes no orders."""
+    acknowledge: Callable[[Acknowledgement], None] | None = None
+    """Tells the uplink what the cloud has stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +208,15 @@ class Commands:
         if sent.plugin_name != ACKNOWLEDGE:
             self._order(desk, command)
             return
-        match = _ACKNOWLEDGED.fullmatch(sent.message)
-        if match is None:
+        told = acknowledgement(sent.message)
+        if told is None:
             desk.counters.add("commands_malformed")
             return
         desk.counters.add("acknowledgements")
-        desk.status.acknowledged_sequence = int(match.group(1))
+        desk.status.acknowledged_sequence = told.upto
         desk.status.acknowledged_monotonic_s = self._monotonic_s()
+        if desk.acknowledge is not None:
+            desk.acknowledge(told)
 
     def _order(self, desk: Desk, command: Command) -> None:
         sent = command.send_command_to_plugin

@@ -43,7 +43,7 @@ def _box(status: Status, monotonic_s: float, now_s: float) -> dict[str, object]:
         "connected": status.connected,
         "refused": status.refused,
         "measurement_cycles": status.measurement_cycles,
-        "acknowledged": status.acknowledged(monotonic_s),
+        "acknowledged": status.acknowledging,
         "acknowledged_sequence": status.acknowledged_sequence,
     }
 

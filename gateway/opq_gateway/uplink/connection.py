@@ -8,6 +8,7 @@ An original Box publishes with PUB; XPUB is the same on the wire and tells when 
 listens, so that what nobody heard is counted. All of it belongs to the uplink's thread.
 """
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,12 +19,14 @@ from opq_proto.keys import KeyPair
 
 ANSWERS = 4
 """Answers in libzmq's own queue: one of 120 s is 9 MB."""
-HEARTBEAT_MS = 5000
-DEAD_MS = 15_000
-"""A peer that says nothing for so long is taken as gone (cable pulled, no FIN)."""
-RECONNECT_MS = 100
-RECONNECT_MOST_MS = 5000
-"""libzmq doubles the wait from the first to the second, with jitter."""
+HEARTBEAT_S, IDLE_HEARTBEAT_S = 5.0, 60.0
+RECONNECT_S = (0.1, 0.5)
+RECONNECT_MOST_S = (4.0, 8.0)
+"""libzmq doubles the wait from the first to the second. Its own jitter is one first wait, whatever the
+wait has grown to (stream_connecter_base.cpp); so each Box has its own two within these, and a broker
+that comes back is not met by all of them at once."""
+SUBSCRIBERS = 1000
+"""Commands in libzmq's own queue."""
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSED
 
@@ -35,6 +38,21 @@ class Endpoints:
     trigger: str
     command: str
     response: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long the line may be silent."""
+
+    heartbeat_s: float = HEARTBEAT_S
+    dead_s: float = 3 * HEARTBEAT_S
+    """A peer that says nothing for so long is taken as gone (cable pulled, no FIN)."""
+
+    @classmethod
+    def of(cls, heartbeat_s: float | None, idle: bool) -> "Timing":
+        """Three heartbeats without an answer are enough; on a line that is paid by the byte they are rare."""
+        every_s = heartbeat_s or (IDLE_HEARTBEAT_S if idle else HEARTBEAT_S)
+        return cls(every_s, 3 * every_s)
 
 
 class Connection:
@@ -54,6 +72,7 @@ class Connection:
         server_key: bytes,
         endpoints: Endpoints,
         queue_messages: int,
+        timing: Timing,
     ) -> None:
         self.box_id = box_id
         self.refused = False
@@ -72,10 +91,10 @@ class Connection:
             socket.curve_serverkey = server_key
             socket.curve_publickey = pair.public
             socket.curve_secretkey = pair.secret or b""
-            socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
-            socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
-            socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, DEAD_MS)
+            socket.setsockopt(zmq.RECONNECT_IVL, round(random.uniform(*RECONNECT_S) * 1000))
+            socket.setsockopt(zmq.RECONNECT_IVL_MAX, round(random.uniform(*RECONNECT_MOST_S) * 1000))
+            socket.setsockopt(zmq.HEARTBEAT_IVL, round(timing.heartbeat_s * 1000))
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(timing.dead_s * 1000))
             if kind == zmq.XPUB:
                 socket.sndhwm = queue_messages
                 socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # after a reconnect the same subscription again
@@ -84,7 +103,7 @@ class Connection:
                 socket.sndhwm = ANSWERS
                 socket.setsockopt(zmq.IMMEDIATE, 1)  # never queue answers for a broker that forgot the seq
             else:
-                socket.rcvhwm = 1000
+                socket.rcvhwm = SUBSCRIBERS
                 socket.subscribe(box_id.encode())  # a prefix: the command desk compares the id itself
             self.monitors[name] = socket.get_monitor_socket(WATCHED)
             socket.connect(endpoint)
@@ -93,28 +112,34 @@ class Connection:
     def stands(self) -> bool:
         return self._subscribed and all(self._up.values())
 
-    def all_sockets(self) -> "list[zmq.Socket[bytes]]":
-        """What the owner polls for reading."""
-        return [self.sockets["trigger"], self.sockets["command"], *self.monitors.values()]
+    def files(self) -> list[int]:
+        """What the owner waits for: a descriptor is readable when `service` may find something."""
+        heard = (self.sockets["trigger"], self.sockets["command"], *self.monitors.values())
+        return [int(socket.getsockopt(zmq.FD)) for socket in heard]
 
     def service(self, on_command: Callable[[bytes], None], on_malformed: Callable[[], None]) -> None:
-        """Drain commands, subscriptions and monitor events."""
+        """Drain commands, subscriptions and monitor events: all of it, for a descriptor tells only once."""
         for name, monitor in self.monitors.items():
             for frames in _drain(monitor):
                 self._happened(name, int(parse_monitor_message(frames)["event"]))
-        for frames in _drain(self.sockets["trigger"]):
-            self._subscribed = frames[0][:1] == b"\x01"
+        self._listened()
         for frames in _drain(self.sockets["command"]):
             if len(frames) == 2:
                 on_command(frames[1])
             else:
                 on_malformed()
 
+    def _listened(self) -> None:
+        for frames in _drain(self.sockets["trigger"]):
+            self._subscribed = frames[0][:1] == b"\x01"
+
     def publish(self, frames: list[bytes]) -> str:
-        """Send a Measurement: "sent", "unheard" (nobody listens) or "overflow"."""
+        """Send a Measurement: "sent", "unheard" (nobody listens) or "overflow" (too slow)."""
         if not self._subscribed:
             return "unheard"
-        return "sent" if _send(self.sockets["trigger"], frames) else "overflow"
+        sent = _send(self.sockets["trigger"], frames)
+        self._listened()  # to send may have taken what the descriptor would have told
+        return "sent" if sent else "overflow"
 
     def respond(self, frames: list[bytes]) -> bool:
         """Send an answer; False when there is no broker, or it is too slow."""
@@ -137,11 +162,12 @@ class Connection:
 
 def _drain(socket: "zmq.Socket[bytes]") -> list[list[bytes]]:
     found = []
-    while True:
+    while int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # cheaper than the exception of an empty socket
         try:
             found.append(socket.recv_multipart(zmq.NOBLOCK))
         except zmq.Again:
-            return found
+            break
+    return found
 
 
 def _send(socket: "zmq.Socket[bytes]", frames: list[bytes]) -> bool:

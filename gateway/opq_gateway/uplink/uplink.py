@@ -1,92 +1,128 @@
 """Uplink: one thread, one ZeroMQ context, three sockets per Box, each Box with its own key.
 
-One thread for all Boxes: it only moves frames (about 20 us each), and a thread per Box would pay a
-wake-up and its stack for each. Other threads hand frames in through bounded channels and a pipe
-that wakes the poller; sockets never change threads.
+    publish (measuring) -+                       +-> new: at once
+    crossing (reader) ---+-> queue on disk ------+-> what was not acknowledged: in between, at a bounded rate
+    acknowledge, respond (command desk) -> deleted from the queue; answers
+
+One thread for all Boxes: it only moves frames, and a thread per Box would pay a wake-up and its
+stack for each. Other threads hand things in through bounded channels; sockets never change threads.
+What comes within COMMIT_S of the last commit waits for the next, but for a crossing, which does not.
 """
 
-import os
+import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import zmq
 
+from opq_gateway.config import Idle
 from opq_gateway.counters import Counters
 from opq_gateway.status import Status
-from opq_gateway.uplink.connection import Connection, Endpoints
+from opq_gateway.uplink.acknowledgement import Acknowledgement
+from opq_gateway.uplink.connection import Connection, Endpoints, Timing
+from opq_gateway.uplink.crossing import crossing_measurement
+from opq_gateway.uplink.idle import DeadBands
+from opq_gateway.uplink.line import Line, Patience
+from opq_gateway.uplink.queue import Queue
+from opq_gateway.uplink.waking import Waking
 from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.keys import KeyPair
+from opq_proto.link_messages import Crossing
+from opq_proto.messages import Measurement
 
-POLL_MS = 200
+POLL_S = 0.2
+TEND_S = 0.25
+SWEEP_S = 1.0
+"""Every socket is looked at so often, should a descriptor have told nothing."""
+COMMIT_S = 0.05
+BACKFILL_S = 0.05
+"""A turn of sending again."""
+PER_TURN = 20
+"""Of one Box; then the next has its turn."""
+CHECKPOINT_S = 10.0
 ANSWERS = 64
 ANSWER_BYTES = 32_000_000
 """Answers of a Box that wait for the uplink's thread: so many, and so much of them."""
 WAITING_S = 10.0
 """An uplink that is down for longer is told, once: a broker that is off and a wrong server key look
 the same from here."""
-REFUSED_RETRY_S = (1.0, 2.0, 5.0)
-"""A refused key is tried again after these: a Box may be admitted at any time."""
-
-
-@dataclass(slots=True)
-class Line:
-    """What the uplink keeps of one Box."""
-
-    pair: KeyPair
-    counters: Counters
-    status: Status
-    measurements: Channel[list[bytes]]
-    answers: Channel[list[bytes]]
-    offered_bytes: int = 0
-    """Of answers handed in; command desk."""
-    taken_bytes: int = 0
-    """Of answers taken out; uplink."""
-    connection: Connection | None = None
-    down_since_s: float | None = None
-    """None while connected, or once it was told."""
-    refusals: int = 0
-    retry_s: float = 0.0
 
 
 class Uplink:
-    """`publish` and `respond` from any thread; `run` in the uplink's own."""
+    """`publish`, `crossing`, `acknowledge` and `respond` from any thread; `run` in the uplink's own."""
 
     def __init__(
         self,
         endpoints: Endpoints,
         server_key: bytes,
+        queue: Queue,
         queue_messages: int,
         on_command: Callable[[str, bytes], None],
+        timing: Timing | None = None,
+        patience: Patience | None = None,
+        backfill_per_s: float = 500.0,
+        idle: Idle | None = None,
     ) -> None:
+        """`queue` is closed by whoever made it; `idle`: dead-bands of the idle mode."""
         self._endpoints = endpoints
         self._server_key = server_key
+        self._queue = queue
         self._queue_messages = queue_messages
         self._on_command = on_command
+        self._timing = timing or Timing()
+        self._patience = patience or Patience()
+        self._backfill_per_s = backfill_per_s
+        self._idle = idle
         self._lines: dict[str, Line] = {}
         self._due: deque[str] = deque()  # Boxes with something in their channels
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._urgent = False
+        self._waking = Waking()
+        self._taken: list[tuple[str, Measurement]] = []
+        self._committed_s = self._tended_s = self._swept_s = self._sent_again_s = time.monotonic()
         self._log = log.get(service="gateway")
 
     def add(self, box_id: str, pair: KeyPair, counters: Counters, status: Status) -> None:
         """A Box, before `run`."""
         self._lines[box_id] = Line(
+            box_id,
             pair,
             counters,
             status,
+            self._queue,
             Channel(f"measurements {box_id}", self._queue_messages, "drop_oldest"),
             Channel(f"answers {box_id}", ANSWERS, "refuse"),
+            self._patience,
+            None if self._idle is None else DeadBands(self._idle),
         )
 
-    def publish(self, box_id: str, frames: list[bytes]) -> None:
-        """Hand in a Measurement; the oldest goes when the uplink stands still."""
+    def publish(self, box_id: str, measurement: Measurement) -> None:
+        """Hand in a Measurement, without numbers, from one thread; the oldest goes when too many wait."""
         line = self._lines[box_id]
-        before = line.measurements.dropped
-        line.measurements.offer(frames)
-        line.counters.add("measurements_overflow", line.measurements.dropped - before)
+        out = [measurement] if line.dead_bands is None else line.dead_bands.take(measurement)
+        if not out:
+            line.counters.add("measurements_idle")
+            return
+        self._offer(line, out)
+
+    def crossing(self, box_id: str, crossing: Crossing) -> None:
+        """The Box saw its rms cross a limit: that leaves at once, with a sequence of its own."""
+        line = self._lines[box_id]
+        hello = line.status.hello
+        nominal = (None, None) if hello is None else (hello.nominal_v, hello.nominal_hz)
+        measurement = crossing_measurement(crossing, box_id, *nominal)
+        if measurement is None:
+            line.counters.add("crossings_unsent")
+            return
+        line.measurements.offer(measurement)
+        self._urgent = True
+        self._wake(box_id)
+
+    def acknowledge(self, box_id: str, told: Acknowledgement) -> None:
+        """What the cloud says it has; the newest is looked at."""
+        self._lines[box_id].told = told
         self._wake(box_id)
 
     def respond(self, box_id: str, frames: list[bytes]) -> None:
@@ -100,117 +136,209 @@ class Uplink:
         line.offered_bytes += size
         self._wake(box_id)
 
+    def _offer(self, line: Line, measurements: list[Measurement]) -> None:
+        before = line.measurements.dropped
+        for measurement in measurements:
+            line.measurements.offer(measurement)
+        line.counters.add("measurements_overflow", line.measurements.dropped - before)
+        self._wake(line.box_id)
+
     def _wake(self, box_id: str) -> None:
         self._due.append(box_id)
-        try:
-            os.write(self._wake_write, b"\0")
-        except BlockingIOError:
-            return  # the pipe is full of wake-ups already
+        self._waking.wake()
 
     def run(self, stop: threading.Event) -> None:
         """Serve all Boxes until `stop` (noticed within 0.2 s), then send what is waiting."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         context.set(zmq.MAX_SOCKETS, 1024 + 16 * len(self._lines))
-        poller = zmq.Poller()
-        poller.register(self._wake_read, zmq.POLLIN)
+        ending = threading.Event()
+        checkpoints = threading.Thread(
+            target=self._checkpoints, args=(ending,), name="checkpoints", daemon=True
+        )
+        checkpoints.start()
         for line in self._lines.values():
             line.down_since_s = time.monotonic()
         try:
+            self._tend(context, time.monotonic(), sweep=False)
             while not stop.is_set():
-                for box_id, line in self._lines.items():
-                    if line.connection is None and time.monotonic() >= line.retry_s:
-                        self._connect(context, poller, box_id, line)
-                ready = dict(poller.poll(POLL_MS))
-                if self._wake_read in ready:
-                    os.read(self._wake_read, 65_536)
-                for box_id, line in self._lines.items():
-                    self._serve(poller, line, ready)
-                    self._tell_waiting(box_id, line)
-                self._send_due()
-            self._send_due()
+                for box_id in self._waking.wait(self._wait_s()):
+                    self._serve(self._lines[box_id])
+                self._turn(context)
+            self._end()
         finally:
+            ending.set()
             for line in self._lines.values():
-                if line.connection is not None:
-                    line.connection.close()
-                    line.connection = None
+                self._disconnect(line)
                 line.status.connected = False
             context.term()
 
     def close(self) -> None:
         """After `run` has ended and nobody calls `publish` any more."""
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        self._waking.close()
 
-    def _connect(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", poller: zmq.Poller, box_id: str, line: Line
-    ) -> None:
+    def _turn(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
+        now_s = time.monotonic()
+        if now_s - self._tended_s >= TEND_S:
+            self._tended_s = now_s
+            sweep = now_s - self._swept_s >= SWEEP_S
+            self._swept_s = now_s if sweep else self._swept_s
+            self._tend(context, now_s, sweep)
+            self._queue.tend()
+        self._take()
+        if self._taken and (self._urgent or now_s - self._committed_s >= COMMIT_S):
+            self._send_new(now_s)
+        if now_s - self._sent_again_s >= BACKFILL_S:
+            self._send_again(now_s)
+
+    def _wait_s(self) -> float:
+        now_s = time.monotonic()
+        if self._taken:
+            return max(0.0, self._committed_s + COMMIT_S - now_s)
+        if any(line.behind for line in self._lines.values()):
+            return max(0.0, self._sent_again_s + BACKFILL_S - now_s)
+        return POLL_S
+
+    def _take(self) -> None:
+        """What other threads handed in."""
+        for _ in range(len(self._due)):
+            line = self._lines[self._due.popleft()]
+            line.hear(time.monotonic())
+            self._taken += ((line.box_id, measurement) for measurement in line.measurements.take_all())
+            for frames in line.answers.take_all():
+                line.taken_bytes += sum(map(len, frames))
+                sent = line.connection is not None and line.connection.respond(frames)
+                line.counters.add("responses_sent" if sent else "responses_dropped")
+
+    def _send_new(self, now_s: float) -> None:
+        """Commit what came, then send it, crossings first."""
+        self._urgent = False
+        self._committed_s = now_s
+        taken, self._taken = self._taken, []
+        for box_id in {box_id for box_id, _ in taken}:
+            self._lines[box_id].remember()
+        for queued in sorted(self._queue.put(taken), key=lambda queued: not queued.crossing):
+            line = self._lines[queued.box_id]
+            line.send(queued, now_s)
+            if queued.crossing:
+                line.counters.add("crossings_sent")
+        originals = [line for line in self._lines.values() if not line.acknowledging]
+        for line in originals:
+            line.remember()
+        if originals:
+            self._queue.write()  # an original store would take them twice
+
+    def _send_again(self, now_s: float) -> None:
+        """In turns, so that the Boxes share the rate and new ones get in between."""
+        left = max(1, round(self._backfill_per_s * min(2 * BACKFILL_S, now_s - self._sent_again_s)))
+        self._sent_again_s = now_s
+        behind = deque(line for line in self._lines.values() if line.behind)
+        while behind and left > 0:
+            line = behind.popleft()
+            done = line.send_again(min(PER_TURN, left), now_s)
+            left -= max(1, done)
+            if done and line.behind:
+                behind.append(line)
+
+    def _end(self) -> None:
+        for line in self._lines.values():
+            if line.dead_bands is not None:
+                self._offer(line, line.dead_bands.flush())
+        self._take()
+        self._send_new(time.monotonic())
+        for line in self._lines.values():
+            line.remember()
+        self._queue.write()
+
+    def _tend(self, context: "zmq.Context[zmq.Socket[bytes]]", now_s: float, sweep: bool) -> None:
+        for line in self._lines.values():
+            if line.connection is None and now_s >= line.retry_s:
+                self._connect(context, line)
+            elif sweep:
+                self._serve(line)
+            line.tend(now_s)
+            self._tell_waiting(line, now_s)
+
+    def _connect(self, context: "zmq.Context[zmq.Socket[bytes]]", line: Line) -> None:
         line.connection = Connection(
-            context, box_id, line.pair, self._server_key, self._endpoints, self._queue_messages
+            context,
+            line.box_id,
+            line.pair,
+            self._server_key,
+            self._endpoints,
+            self._queue_messages,
+            self._timing,
         )
-        for socket in line.connection.all_sockets():
-            poller.register(socket, zmq.POLLIN)
+        self._waking.watch(line.box_id, line.connection.files())
 
-    def _serve(self, poller: zmq.Poller, line: Line, ready: Mapping[object, int]) -> None:
+    def _disconnect(self, line: Line) -> None:
+        if line.connection is not None:
+            self._waking.unwatch(line.connection.files())
+            line.connection.close()
+            line.connection = None
+
+    def _serve(self, line: Line) -> None:
         connection = line.connection
-        if connection is None or not any(socket in ready for socket in connection.all_sockets()):
+        if connection is None:
             return
-        box_id = connection.box_id
 
         def command(data: bytes) -> None:
             line.counters.add("commands")
-            self._on_command(box_id, data)
+            self._on_command(line.box_id, data)
 
         connection.service(command, lambda: line.counters.add("commands_malformed"))
         if connection.stands != line.status.connected:
             line.status.connected = connection.stands
             if connection.stands:
-                line.refusals, line.status.refused, line.down_since_s = 0, False, None
-                line.counters.add("uplink_connected")
-                self._log.info("uplink.connected", box_id=box_id, endpoint=self._endpoints.trigger)
+                self._stands(line)
             else:
+                line.disconnected()
                 line.down_since_s = time.monotonic()
                 line.counters.add("uplink_lost")
-                self._log.warning("uplink.disconnected", box_id=box_id)
+                self._log.warning("uplink.disconnected", box_id=line.box_id)
         if connection.refused:
-            self._refused(poller, line, connection)
+            self._refused(line)
 
-    def _tell_waiting(self, box_id: str, line: Line) -> None:
-        if line.down_since_s is None or time.monotonic() - line.down_since_s < WAITING_S:
+    def _stands(self, line: Line) -> None:
+        line.connected(time.monotonic())
+        line.refusals, line.status.refused, line.down_since_s = 0, False, None
+        line.counters.add("uplink_connected")
+        self._log.info("uplink.connected", box_id=line.box_id, endpoint=self._endpoints.trigger)
+
+    def _tell_waiting(self, line: Line, now_s: float) -> None:
+        if line.down_since_s is None or now_s - line.down_since_s < WAITING_S:
             return
         line.down_since_s = None
         if not line.status.refused:
             self._log.warning(
                 "uplink.waiting",
-                box_id=box_id,
+                box_id=line.box_id,
                 endpoint=self._endpoints.trigger,
                 reason="no broker there, or its key is not the one in public_keys/opqserver.key",
             )
 
-    def _refused(self, poller: zmq.Poller, line: Line, connection: Connection) -> None:
+    def _refused(self, line: Line) -> None:
         line.counters.add("uplink_refused")
         if not line.status.refused:
             self._log.error(
                 "uplink.refused",
-                box_id=connection.box_id,
+                box_id=line.box_id,
                 reason="the broker refused this Box's key; is its public key in the broker's folder?",
             )
         line.status.refused = True
-        line.retry_s = time.monotonic() + REFUSED_RETRY_S[min(line.refusals, len(REFUSED_RETRY_S) - 1)]
-        line.refusals += 1
-        for socket in connection.all_sockets():
-            poller.unregister(socket)
-        connection.close()
-        line.connection = None
+        line.refused(time.monotonic())
+        line.disconnected()
+        self._disconnect(line)
         line.status.connected = False
 
-    def _send_due(self) -> None:
-        for _ in range(len(self._due)):
-            line = self._lines[self._due.popleft()]
-            connection = line.connection
-            for frames in line.measurements.take_all():
-                outcome = "unheard" if connection is None else connection.publish(frames)
-                line.counters.add(f"measurements_{outcome}")
-            for frames in line.answers.take_all():
-                line.taken_bytes += sum(map(len, frames))
-                sent = connection is not None and connection.respond(frames)
-                line.counters.add("responses_sent" if sent else "responses_dropped")
+    def _checkpoints(self, stop: threading.Event) -> None:
+        """Bring the queue to the disk itself, beside the uplink's thread, which must not wait for it."""
+        told = ""
+        while not stop.wait(CHECKPOINT_S):
+            try:
+                self._queue.checkpoint()
+            except sqlite3.Error as error:
+                if str(error) != told:
+                    self._log.warning("queue.not_on_disk", reason=str(error))
+                told = str(error)
+            else:
+                told = ""

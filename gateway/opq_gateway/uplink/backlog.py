@@ -1,0 +1,102 @@
+"""Backlog: which of a Box's held Measurements have to be sent, again or for the first time. Pure.
+
+New Measurements do not wait behind it: they are sent as they come, and what lies before them is
+sent in between, the lowest first. What was sent a moment ago is not sent again because an
+acknowledgement that was under way does not know of it.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+Range = tuple[int, int]
+"""First and last sequence, both of it."""
+IN_FLIGHT_S = 10.0
+"""The cloud acknowledges every 5 s at least; an answer to what is younger is still on its way."""
+MOST_RANGES = 1000
+"""A text of more is no list of holes; the two that are nearest become one."""
+
+
+class Backlog:
+    """Of one Box; times are monotonic and handed in."""
+
+    def __init__(self, in_flight_s: float = IN_FLIGHT_S) -> None:
+        self._in_flight_s = in_flight_s
+        self._due: list[Range] = []
+        self._flown: deque[tuple[float, int, int]] = deque()
+        self.sent_s: float | None = None
+        """When something was sent last."""
+
+    def __bool__(self) -> bool:
+        return bool(self._due)
+
+    @property
+    def first(self) -> Range:
+        """The lowest range that is due."""
+        return self._due[0]
+
+    def add(self, first: int, last: int) -> None:
+        """Send these; what is due already stays so."""
+        if first > last:
+            return
+        merged: list[Range] = []
+        for one in sorted([*self._due, (first, last)]):
+            if merged and one[0] <= merged[-1][1] + 1:
+                merged[-1] = merged[-1][0], max(merged[-1][1], one[1])
+            else:
+                merged.append(one)
+        while len(merged) > MOST_RANGES:
+            nearest = min(range(1, len(merged)), key=lambda k: merged[k][0] - merged[k - 1][1])
+            merged[nearest - 1 : nearest + 1] = [(merged[nearest - 1][0], merged[nearest][1])]
+        self._due = merged
+
+    def missed(self, holes: Iterable[Range], now_s: float) -> None:
+        """The cloud has not got these: those that are not in flight are due."""
+        self._land(now_s)
+        for hole in holes:
+            rest = [hole]
+            for _, first, last in self._flown:
+                rest = [part for one in rest for part in _without(one, (first, last))]
+            for part in rest:
+                self.add(*part)
+
+    def sent(self, first: int, last: int, now_s: float) -> None:
+        """These were handed to a standing connection, and all of `due` below them."""
+        self.sent_s = now_s
+        self._due = [part for one in self._due for part in _without(one, (first, last))]
+        self._land(now_s)
+        if self._flown and self._flown[-1][2] + 1 == first and now_s - self._flown[-1][0] < 1.0:
+            began_s, since, _ = self._flown.pop()
+            self._flown.append((began_s, since, last))
+        else:
+            self._flown.append((now_s, first, last))
+
+    def acknowledged(self, upto: int) -> None:
+        """Up to there nothing has to be sent any more."""
+        self._due = [part for one in self._due for part in _without(one, (0, upto))]
+
+    def lost(self) -> None:
+        """The connection went: nothing is in flight."""
+        self._flown.clear()
+
+    def text(self) -> str:
+        """`a-b,c-d`, to be kept."""
+        return ",".join(f"{first}-{last}" for first, last in self._due)
+
+    def restore(self, text: str) -> None:
+        """What `text` gave; what cannot be read is left out."""
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            if first.isdecimal() and last.isdecimal():
+                self.add(int(first), int(last))
+
+    def _land(self, now_s: float) -> None:
+        while self._flown and now_s - self._flown[0][0] >= self._in_flight_s:
+            self._flown.popleft()
+
+
+def _without(one: Range, gone: Range) -> list[Range]:
+    """What is left of `one`."""
+    if gone[1] < one[0] or gone[0] > one[1]:
+        return [one]
+    parts = [(one[0], gone[0] - 1), (gone[1] + 1, one[1])]
+    return [part for part in parts if part[0] <= part[1]]

@@ -1,0 +1,40 @@
+"""Held: what the queue knows of one Box without asking the disk."""
+
+from dataclasses import dataclass, field
+
+from opq_gateway.uplink.queue_file import BoxRow, Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A Measurement that is in the queue: what is sent is `body` and its numbers."""
+
+    box_id: str
+    sequence: int | None
+    """None: the disk could reserve no number."""
+    body: bytes
+    crossing: bool
+
+
+@dataclass(slots=True)
+class Held:
+    """What is known of one Box without asking the disk."""
+
+    row: BoxRow
+    next: int
+    oldest: int | None = None
+    unsaved: dict[int, Stored] = field(default_factory=dict)
+    changed: bool = False
+    """`row` is newer than the disk's."""
+    upto: int | None = None
+    """Acknowledged up to there, and not yet deleted on disk."""
+
+    def lowest(self, on_disk: int | None) -> int | None:
+        """The oldest sequence of what is in memory and on disk."""
+        return min((n for n in (min(self.unsaved, default=None), on_disk) if n is not None), default=None)
+
+    def forget(self, upto: int) -> None:
+        """Up to there nothing is held any more."""
+        self.upto = max(upto, self.upto or 0)
+        for number in [n for n in self.unsaved if n <= upto]:
+            del self.unsaved[number]

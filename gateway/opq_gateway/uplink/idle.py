@@ -1,0 +1,140 @@
+"""Idle: a Measurement is sent when a value left its dead-band, and once per heartbeat. Pure.
+
+What is not sent alone is not lost: it goes into one Measurement over everything since the last one,
+with the minimum and maximum of all of it and the mean weighted by time, sent with the heartbeat or
+right before a change. So Measurements stay gapless, and nothing that happened is hidden. (A 10/12-cycle
+value for each window is in the gateway's ledger.)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from opq_gateway.config import Idle
+from opq_proto.messages import Measurement, Metric
+
+LONGEST_NS = 100 * 10**9
+"""A Measurement of more than 120 s is refused on the wire (opq_proto.wire.MAX_WINDOW_NS)."""
+NOMINAL_V = 120.0
+"""Where the Box does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """Measurements that were not sent, as one."""
+
+    measurement: Measurement
+    """Minimum and maximum of all; `average` of each metric is still a sum over `weights`."""
+    weights: Mapping[str, float]
+
+
+class DeadBands:
+    """Of one Box, in order of time."""
+
+    def __init__(self, config: Idle) -> None:
+        self._config = config
+        self._heartbeat_ns = min(round(config.heartbeat_s * 1e9), LONGEST_NS)
+        self._sent: Measurement | None = None
+        self._kept: _Sum | None = None
+
+    def take(self, measurement: Measurement) -> list[Measurement]:
+        """What is to be sent now, in order."""
+        if measurement.crossing:
+            return [measurement]
+        out = []
+        if self._changed(measurement):
+            out = [*self.flush(), measurement]
+            self._sent = measurement
+            return out
+        if self._kept is not None and not self._goes_on(self._kept.measurement, measurement):
+            out = self.flush()
+        self._kept = _added(self._kept, measurement)
+        kept = self._kept.measurement
+        if _end_ns(kept) - _start_ns(kept) >= self._heartbeat_ns - _length_ns(measurement) // 2:
+            out += self.flush()
+            self._sent = measurement  # the newest means are what a change is seen beside
+        return out
+
+    def flush(self) -> list[Measurement]:
+        """What was kept back, as one Measurement; none: nothing was."""
+        kept, self._kept = self._kept, None
+        return [] if kept is None else [_whole(kept)]
+
+    def _changed(self, measurement: Measurement) -> bool:
+        sent = self._sent
+        if sent is None or measurement.source != sent.source:
+            return True
+        if (measurement.nominal_v, measurement.nominal_hz) != (sent.nominal_v, sent.nominal_hz):
+            return True
+        if measurement.metrics.keys() != sent.metrics.keys():
+            return True
+        for key, band in self._bands(measurement.nominal_v or NOMINAL_V).items():
+            metric = measurement.metrics.get(key)
+            if metric is not None:
+                middle = sent.metrics[key].average
+                if metric.max > middle + band or metric.min < middle - band:
+                    return True
+        return False
+
+    def _bands(self, nominal_v: float) -> dict[str, float]:
+        config = self._config
+        return {
+            "rms": nominal_v * config.rms_percent / 100,
+            "f": config.f_hz,
+            "thd": config.thd_percent / 100,
+            "trans": nominal_v * config.trans_percent / 100,
+        }
+
+    def _goes_on(self, kept: Measurement, measurement: Measurement) -> bool:
+        """Whether the two may be one: nothing is missing between them, and it is not too long."""
+        apart_ns = abs(_start_ns(measurement) - _end_ns(kept))
+        together_ns = _end_ns(measurement) - _start_ns(kept)
+        return (
+            apart_ns <= _length_ns(measurement) // 100
+            and 0 < together_ns <= LONGEST_NS
+            and measurement.backfilled == kept.backfilled
+        )
+
+
+def _start_ns(measurement: Measurement) -> int:
+    return _end_ns(measurement) if measurement.start_ns is None else measurement.start_ns
+
+
+def _end_ns(measurement: Measurement) -> int:
+    return measurement.timestamp_ms * 1_000_000 if measurement.end_ns is None else measurement.end_ns
+
+
+def _length_ns(measurement: Measurement) -> int:
+    return _end_ns(measurement) - _start_ns(measurement)
+
+
+def _added(kept: _Sum | None, measurement: Measurement) -> _Sum:
+    weight = max(1.0, float(_length_ns(measurement)))
+    metrics = {k: replace(m, average=m.average * weight) for k, m in measurement.metrics.items()}
+    weights = dict.fromkeys(metrics, weight)
+    if kept is None:
+        return _Sum(replace(measurement, metrics=metrics), weights)
+    before = kept.measurement
+    for key, old in before.metrics.items():
+        new = metrics.get(key)
+        metrics[key] = (
+            old
+            if new is None
+            else Metric(min(old.min, new.min), max(old.max, new.max), old.average + new.average)
+        )
+        weights[key] = weights.get(key, 0.0) + kept.weights[key]
+    uncertainties = [u for u in (before.uncertainty_ns, measurement.uncertainty_ns) if u is not None]
+    together = replace(
+        measurement,
+        start_ns=before.start_ns,
+        metrics=metrics,
+        uncertainty_ns=max(uncertainties, default=None),
+    )
+    return _Sum(together, weights)
+
+
+def _whole(kept: _Sum) -> Measurement:
+    metrics = {
+        key: replace(metric, average=metric.average / kept.weights[key])
+        for key, metric in kept.measurement.metrics.items()
+    }
+    return replace(kept.measurement, metrics=metrics)

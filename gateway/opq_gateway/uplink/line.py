@@ -1,0 +1,206 @@
+"""Line: one Box's way up: what is new goes at once, what was not acknowledged goes again.
+
+Owned by the uplink's thread, but for the two channels. With a cloud that acknowledges, everything
+since the last acknowledgement is sent again after a reconnect, and what the cloud says it misses is
+sent again; the store takes each sequence once. With an original broker, which never acknowledges
+and would store it twice, only what was not handed to a standing connection is sent later.
+"""
+
+import random
+from dataclasses import dataclass, field
+
+from opq_gateway.counters import Counters
+from opq_gateway.status import Status
+from opq_gateway.uplink.acknowledgement import Acknowledgement
+from opq_gateway.uplink.backlog import Backlog
+from opq_gateway.uplink.connection import Connection
+from opq_gateway.uplink.held import Queued
+from opq_gateway.uplink.idle import DeadBands
+from opq_gateway.uplink.queue import Queue
+from opq_proto import log
+from opq_proto.channel import Channel
+from opq_proto.keys import KeyPair
+from opq_proto.messages import Measurement
+from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
+from opq_proto.wire import topic
+
+REFUSED_RETRY_S = (1.0, 2.0, 5.0)
+"""A refused key is tried again after these, more or less a fifth: a Box may be admitted at any time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the uplink waits for the cloud; seconds."""
+
+    unacknowledged_s: float = 60.0
+    """Nothing acknowledged for so long: an original broker (contracts.md, Acknowledgement)."""
+    resend_s: float = 30.0
+    """What is not acknowledged for so long, while nothing new comes, is sent once more."""
+    in_flight_s: float = 10.0
+    """What was sent less long ago is not taken as missing: the cloud acknowledges each 5 s at least."""
+
+
+@dataclass(slots=True)
+class Line:
+    """One Box; times are monotonic and handed in."""
+
+    box_id: str
+    pair: KeyPair
+    counters: Counters
+    status: Status
+    queue: Queue
+    measurements: Channel[Measurement]
+    answers: Channel[list[bytes]]
+    patience: Patience
+    dead_bands: DeadBands | None = None
+    offered_bytes: int = 0
+    """Of answers handed in; command desk."""
+    taken_bytes: int = 0
+    """Of answers taken out; uplink."""
+    told: Acknowledgement | None = None
+    """The newest that was not looked at; command desk sets it, uplink takes it."""
+    connection: Connection | None = None
+    down_since_s: float | None = None
+    """None while connected, or once it was told."""
+    refusals: int = 0
+    retry_s: float = 0.0
+    acknowledging: bool = False
+    backlog: Backlog = field(init=False)
+    _waits_since_s: float | None = None
+    """Since when something that was sent is not acknowledged."""
+    _again: bool = False
+    """What was not acknowledged was sent once more, and no acknowledgement came since."""
+
+    def __post_init__(self) -> None:
+        self.backlog = Backlog(self.patience.in_flight_s)
+        row, held = self.queue.sending(self.box_id), self.queue.held(self.box_id)
+        if row is None or held is None:
+            return
+        self.acknowledging = row.acknowledging
+        self.backlog.restore(row.unsent)
+        self.backlog.add(max(row.settled, held[0]), held[1] - 1)
+
+    @property
+    def behind(self) -> bool:
+        """Whether something is to be sent that is not new, and can be."""
+        return bool(self.backlog) and self.connection is not None and self.connection.stands
+
+    def remember(self) -> None:
+        """How far its Measurements were sent goes to the disk with what comes next."""
+        settled = self.queue.next(self.box_id)
+        if settled is not None:
+            self.queue.remember(self.box_id, self.acknowledging, settled, self.backlog.text())
+
+    def send(self, queued: Queued, now_s: float) -> None:
+        """A new Measurement, at once; one that cannot be sent now is sent later."""
+        outcome = self._publish(queued.body, queued.sequence, False)
+        if outcome == "sent":
+            self.counters.add("measurements_sent")
+            if queued.sequence is not None:
+                self._left(queued.sequence, queued.sequence, now_s)
+            return
+        self.counters.add("measurements_unheard" if outcome == "unheard" else "measurements_delayed")
+        if queued.sequence is not None:
+            self.backlog.add(queued.sequence, queued.sequence)
+        else:
+            self.counters.add("measurements_overflow")
+
+    def send_again(self, most: int, now_s: float) -> int:
+        """Up to `most` of what is behind, the lowest first; how many were sent."""
+        first, last = self.backlog.first
+        rows = self.queue.read(self.box_id, first, last, most)
+        done, reached = 0, last if len(rows) < most else rows[-1][0]
+        for sequence, body in rows:
+            if self._publish(body, sequence, True) != "sent":
+                reached = sequence - 1
+                break
+            done += 1
+        if self.queue.problem and not done:
+            return 0  # the disk gave nothing; it is asked again
+        if reached >= first:
+            self._left(first, reached, now_s)
+        self.counters.add("measurements_backfilled", done)
+        return done
+
+    def connected(self, now_s: float) -> None:
+        """All connections stand again."""
+        self._waits_since_s = None
+        held = self.queue.held(self.box_id)
+        if self.acknowledging and held is not None:
+            self.backlog.add(held[0], held[1] - 1)
+
+    def disconnected(self) -> None:
+        self._waits_since_s = None
+        self.backlog.lost()
+
+    def hear(self, now_s: float) -> None:
+        """Look at what the cloud acknowledged."""
+        told, self.told = self.told, None
+        if told is None:
+            return
+        following = self.queue.next(self.box_id)
+        if following is not None and told.upto >= following:
+            self._ahead(told.upto, following)
+            self.queue.skip(self.box_id, told.upto + 1)
+        if not self.acknowledging:
+            log.get(service="gateway").info("uplink.acknowledges", box_id=self.box_id, upto=told.upto)
+        self.acknowledging = self.status.acknowledging = True
+        self._again = False
+        self.queue.acknowledged(self.box_id, told.upto)
+        self.backlog.acknowledged(told.upto)
+        held = self.queue.held(self.box_id)
+        self._waits_since_s = None if held is None else now_s
+        if held is not None:
+            least, most = held[0], held[1] - 1
+            holes = [(max(first, least), min(last, most)) for first, last in told.missing]
+            self.backlog.missed([hole for hole in holes if hole[0] <= hole[1]], now_s)
+
+    def tend(self, now_s: float) -> None:
+        """Time passes."""
+        self.status.held_sequences = self.queue.held(self.box_id)
+        self.status.queue_problem = self.queue.problem
+        waits_s, sent_s = self._waits_since_s, self.backlog.sent_s
+        held = self.queue.held(self.box_id)
+        if not self.acknowledging or waits_s is None or sent_s is None or held is None:
+            return
+        if now_s - waits_s > self.patience.unacknowledged_s:
+            self.acknowledging = self.status.acknowledging = False
+            log.get(service="gateway").warning(
+                "uplink.unacknowledged", box_id=self.box_id, seconds=round(now_s - waits_s)
+            )
+        elif not self._again and not self.backlog and now_s - max(waits_s, sent_s) > self.patience.resend_s:
+            self._again = True
+            self.backlog.add(held[0], held[1] - 1)
+
+    def refused(self, now_s: float) -> None:
+        """The broker refused the key: when it is tried again."""
+        wait_s = REFUSED_RETRY_S[min(self.refusals, len(REFUSED_RETRY_S) - 1)]
+        self.retry_s = now_s + wait_s * random.uniform(0.8, 1.2)
+        self.refusals += 1
+
+    def _publish(self, body: bytes, sequence: int | None, backfilled: bool) -> str:
+        if self.connection is None:
+            return "unheard"
+        if sequence is not None:
+            held = self.queue.held(self.box_id)
+            oldest = sequence if held is None else min(sequence, held[0])
+            # a protobuf message that follows another is merged into it: these fields are added to its
+            body += WireMeasurement(
+                sequence=sequence, oldest_sequence=oldest, backfilled=backfilled
+            ).SerializeToString()
+        return self.connection.publish([topic(self.box_id), body])
+
+    def _left(self, first: int, last: int, now_s: float) -> None:
+        self.backlog.sent(first, last, now_s)
+        if self._waits_since_s is None:
+            self._waits_since_s = now_s
+
+    def _ahead(self, upto: int, following: int) -> None:
+        self.counters.add("acknowledgements_ahead")
+        log.get(service="gateway").warning(
+            "uplink.acknowledged_ahead",
+            box_id=self.box_id,
+            acknowledged=upto,
+            next=following,
+            reason="does another gateway send with this Box's key, or was the queue's file lost?",
+        )

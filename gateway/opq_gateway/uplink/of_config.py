@@ -1,0 +1,37 @@
+"""The uplink and its queue as the configuration says."""
+
+from collections.abc import Callable, Mapping
+
+from opq_gateway.config import Config, data_folder
+from opq_gateway.counters import Counters
+from opq_gateway.uplink.connection import Endpoints, Timing
+from opq_gateway.uplink.line import Patience
+from opq_gateway.uplink.queue import Queue
+from opq_gateway.uplink.uplink import Uplink
+
+
+def queue_of(config: Config, counters: Mapping[str, Counters]) -> Queue:
+    """D/gateway/queue.sqlite; closed by the caller, when the uplink has ended."""
+    uplink = config.uplink
+    path = data_folder(config) / "queue.sqlite"
+    return Queue(path, counters, uplink.queue_hours, uplink.queue_mb * 1_000_000)
+
+
+def uplink_of(
+    config: Config, server_key: bytes, queue: Queue, on_command: Callable[[str, bytes], None]
+) -> Uplink:
+    """Without Boxes: the caller adds them."""
+    uplink = config.uplink
+    return Uplink(
+        Endpoints(
+            uplink.trigger_endpoint or "", uplink.command_endpoint or "", uplink.response_endpoint or ""
+        ),
+        server_key,
+        queue,
+        uplink.queue_messages,
+        on_command,
+        Timing.of(uplink.heartbeat_s, uplink.idle),
+        Patience(uplink.unacknowledged_s, uplink.resend_s, uplink.in_flight_s),
+        uplink.backfill_per_s,
+        config.idle if uplink.idle else None,
+    )

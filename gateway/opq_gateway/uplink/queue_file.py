@@ -1,0 +1,192 @@
+"""QueueFile: the SQLite database below the queue; rows in and out, no decision.
+
+One table of Measurements by (box, sequence), one row per Box. WAL with synchronous=NORMAL: what is
+committed survives kill -9 of the process; a power cut may take the last seconds (the WAL reaches the
+disk at each checkpoint), but never breaks the file. Numbers that must not come twice are written
+with synchronous=FULL.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS boxes (
+    box INTEGER PRIMARY KEY, box_id TEXT NOT NULL UNIQUE, reserved INTEGER NOT NULL, last_end_ns INTEGER,
+    acknowledging INTEGER NOT NULL, settled INTEGER NOT NULL, unsent TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS measurements (
+    box INTEGER NOT NULL, sequence INTEGER NOT NULL, end_ns INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (box, sequence)) WITHOUT ROWID;
+"""
+WAL_PAGES = 16_384
+"""64 MB: beyond it a writer moves the log itself, should the thread that does it be gone."""
+SUFFIXES = ("", "-wal", "-shm")
+
+
+@dataclass(slots=True)
+class BoxRow:
+    """What is kept of a Box beside its Measurements."""
+
+    box: int
+    box_id: str
+    reserved: int
+    """No number from here on was ever used."""
+    last_end_ns: int | None
+    """End of the newest Measurement of whole windows that was queued."""
+    acknowledging: bool
+    """The cloud acknowledged what it got last time."""
+    settled: int
+    """Below it every Measurement was handed to a standing connection, or is in `unsent`."""
+    unsent: str
+    """Ranges `a-b,c-d` below `settled` that were not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One Measurement: `body` is its wire form without sequence numbers."""
+
+    box: int
+    sequence: int
+    end_ns: int
+    body: bytes
+
+
+class QueueFile:
+    """Every method raises sqlite3.Error where the disk or the file does not do what it should."""
+
+    def __init__(self, path: Path, boxes: Iterable[tuple[str, int]]) -> None:
+        """Open or make; `boxes` are ids with the number that a new one begins at."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+            self._db.executescript(SCHEMA)
+            self._db.executemany(
+                "INSERT OR IGNORE INTO boxes (box_id, reserved, acknowledging, settled, unsent)"
+                " VALUES (?, ?, 0, 0, '')",
+                list(boxes),
+            )
+            (self._page_bytes,) = self._db.execute("PRAGMA page_size").fetchone()
+        except sqlite3.Error:
+            self._db.close()
+            raise
+
+    def boxes(self) -> list[BoxRow]:
+        columns = "box, box_id, reserved, last_end_ns, acknowledging, settled, unsent"
+        found = self._db.execute(f"SELECT {columns} FROM boxes").fetchall()
+        return [
+            BoxRow(box, box_id, reserved, last_end_ns, bool(acknowledging), settled, unsent)
+            for box, box_id, reserved, last_end_ns, acknowledging, settled, unsent in found
+        ]
+
+    def write(self, rows: list[Stored], boxes: list[BoxRow], upto: dict[int, int]) -> None:
+        """One transaction: Measurements in, what is kept of Boxes, acknowledged ones (box: up to) out."""
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            db.executemany(
+                "INSERT OR IGNORE INTO measurements VALUES (?, ?, ?, ?)",
+                [(row.box, row.sequence, row.end_ns, row.body) for row in rows],
+            )
+            db.executemany(
+                "UPDATE boxes SET last_end_ns=?, acknowledging=?, settled=?, unsent=? WHERE box=?",
+                [(b.last_end_ns, b.acknowledging, b.settled, b.unsent, b.box) for b in boxes],
+            )
+            db.executemany("DELETE FROM measurements WHERE box=? AND sequence<=?", list(upto.items()))
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def reserve(self, numbers: dict[int, int]) -> None:
+        """Write (box: reserved) so that a power cut keeps it."""
+        self._db.execute("PRAGMA synchronous=FULL")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            sets = [(reserved, box) for box, reserved in numbers.items()]
+            self._db.executemany("UPDATE boxes SET reserved=? WHERE box=?", sets)
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        finally:
+            self._db.execute("PRAGMA synchronous=NORMAL")
+
+    def read(self, box: int, first: int, last: int, limit: int) -> list[tuple[int, bytes]]:
+        """(sequence, body) of first .. last, the lowest `limit` of them, in order."""
+        return self._db.execute(
+            "SELECT sequence, body FROM measurements WHERE box=? AND sequence BETWEEN ? AND ?"
+            " ORDER BY sequence LIMIT ?",
+            (box, first, last, limit),
+        ).fetchall()
+
+    def ends(self, box: int, above: int) -> tuple[int | None, int | None]:
+        """The lowest and the highest sequence above `above`."""
+        found = self._db.execute(
+            "SELECT min(sequence), max(sequence) FROM measurements WHERE box=? AND sequence>?", (box, above)
+        ).fetchone()
+        return found[0], found[1]
+
+    def count(self, box: int, upto: int) -> int:
+        """Measurements up to that sequence."""
+        query = "SELECT count(*) FROM measurements WHERE box=? AND sequence<=?"
+        found: int = self._db.execute(query, (box, upto)).fetchone()[0]
+        return found
+
+    def excess(self, box: int, end_ns: int, share: float) -> int | None:
+        """The highest sequence of those that end before `end_ns`, and of the oldest `share`; None: none."""
+        kept = self._db.execute(
+            "SELECT sequence FROM measurements WHERE box=? AND end_ns>=? ORDER BY sequence LIMIT 1",
+            (box, end_ns),
+        ).fetchone()
+        old: int | None = self._db.execute(
+            "SELECT max(sequence) FROM measurements WHERE box=? AND sequence<?",
+            (box, 2**63 - 1 if kept is None else kept[0]),
+        ).fetchone()[0]
+        if not share:
+            return old
+        many = self._db.execute(
+            "SELECT sequence FROM measurements WHERE box=? ORDER BY sequence LIMIT 1 OFFSET ?",
+            (box, int(self.count(box, 2**63 - 1) * share)),
+        ).fetchone()
+        return max((n for n in (old, None if many is None else many[0]) if n is not None), default=None)
+
+    def used_bytes(self) -> int:
+        """Pages in use; a page that was freed is used again before the file grows."""
+        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        used: int = (pages - free) * self._page_bytes
+        return used
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def checkpoint(path: Path) -> None:
+    """Move what is in the write-ahead log to the database, on the disk itself; blocks no writer.
+
+    Raises:
+        sqlite3.Error: the disk does not take it.
+    """
+    db = sqlite3.connect(path, timeout=0.0, isolation_level=None)
+    try:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    finally:
+        db.close()
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that is no database any more, for whoever wants to look into it; the new name."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.broken{number}")).exists():
+        number += 1
+    for suffix in SUFFIXES:
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside

@@ -1,0 +1,93 @@
+"""Saved: the few settings that the set-up page may change, kept beside the data and laid over the file.
+
+gateway.toml stays as somebody wrote it. D/gateway/setup.json holds what was set on the page, in
+the original's names (opq-interop G.1); it holds from the next start on.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from opq_gateway import config as gateway_config
+from opq_gateway.config import Config, data_folder
+from opq_proto import config as configuration
+from opq_proto import log
+from opq_proto.errors import ConfigError
+
+NAMES = {
+    "trg_push_ep": "trigger_endpoint",
+    "cmd_sub_ep": "command_endpoint",
+    "cmd_push_ep": "response_endpoint",
+}
+"""The original's name -> ours, in [uplink]."""
+CYCLES = "windows_per_measurements"
+MOST_BYTES = 65_536
+
+
+def path_of(config: Config) -> Path:
+    """D/gateway/setup.json."""
+    return data_folder(config) / "setup.json"
+
+
+def settings_of(config: Config) -> dict[str, str | int]:
+    """What the page may change, as it is."""
+    uplink = config.uplink
+    return {
+        **{name: str(getattr(uplink, ours)) for name, ours in NAMES.items()},
+        CYCLES: config.measurement_cycles,
+    }
+
+
+def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) -> Config:
+    """As `config.load`, with what was saved on top; a saved file that is broken is told and left aside.
+
+    Raises:
+        ConfigError: as there.
+    """
+    config = gateway_config.load(path, data_dir, port_offset)
+    file = path_of(config)
+    try:
+        text = file.read_bytes()[:MOST_BYTES]
+        return with_settings(config, json.loads(text))
+    except FileNotFoundError:
+        return config
+    except (OSError, ValueError, ConfigError) as error:
+        log.get(service="gateway").error("setup.saved_unusable", path=str(file), reason=str(error))
+        return config
+
+
+def save(config: Config, document: Mapping[str, Any]) -> dict[str, str | int]:
+    """Keep the settings in `document`, whole or not at all; what is now saved.
+
+    Raises:
+        ConfigError: something in it is wrong, or may not be changed here.
+        OSError: the disk does not take it.
+    """
+    changed = settings_of(with_settings(config, document))
+    file = path_of(config)
+    beside = file.with_suffix(".new")
+    with open(beside, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
+        out.write(json.dumps(changed, indent=1) + "\n")
+        out.flush()
+        os.fsync(out.fileno())
+    beside.replace(file)
+    return changed
+
+
+def with_settings(config: Config, document: Mapping[str, Any]) -> Config:
+    """`config` with these settings; raises ConfigError with every problem."""
+    if not isinstance(document, Mapping):
+        raise ConfigError("box_config: want an object")
+    foreign = sorted(key for key in document if key not in NAMES and key != CYCLES)
+    if foreign:
+        raise ConfigError(f"{', '.join(map(str, foreign))}: not set here but in the gateway's own file")
+    ours = {NAMES[key]: value for key, value in document.items() if key in NAMES}
+    uplink = configuration.build(gateway_config.Uplink, ours, "box_config")
+    cycles = document.get(CYCLES, config.measurement_cycles)
+    if not isinstance(cycles, int) or isinstance(cycles, bool) or not 1 <= cycles <= 600:
+        raise ConfigError(f"box_config: {CYCLES} is {cycles!r}; want a whole number from 1 to 600")
+    given = {name: value for name in ours if (value := getattr(uplink, name)) is not None}
+    return replace(config, uplink=replace(config.uplink, **given), measurement_cycles=cycles)

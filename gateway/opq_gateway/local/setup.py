@@ -1,0 +1,89 @@
+"""Set-up: the page, its guard and Wi-Fi, put together where they are configured."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from opq_gateway.config import Config
+from opq_gateway.counters import Counters
+from opq_gateway.local import saved
+from opq_gateway.local.networks import Secret
+from opq_gateway.local.nmcli import Nmcli
+from opq_gateway.local.notify import Notifier
+from opq_gateway.local.setup_guard import Guard
+from opq_gateway.local.setup_page import SetupPage
+from opq_gateway.local.setup_server import SetupServer
+from opq_gateway.local.setup_state import Shown
+from opq_gateway.local.surroundings import read_password
+from opq_gateway.local.wifi import Wifi
+from opq_gateway.measuring.feed import Feed
+from opq_gateway.status import Status
+from opq_proto import log
+from opq_proto.errors import ConfigError
+
+ANSWER_S = 1.0
+"""The page's answer leaves before the gateway ends to start again."""
+
+
+class Setup:
+    """Serves until `close`.
+
+    Attributes:
+        runs: by the thread's name what it runs until its stop event.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        statuses: Mapping[str, Status],
+        counters: Mapping[str, Counters],
+        public_keys: Mapping[str, str],
+        feed: Feed,
+        stop: threading.Event,
+    ) -> None:
+        """Bind; does nothing without setup.endpoint.
+
+        Raises:
+            PortBusyError: the address cannot be had.
+            ConfigError: the password file cannot be read.
+        """
+        self.runs: dict[str, Callable[[threading.Event], None]] = {}
+        self._server: SetupServer | None = None
+        self._config = config
+        self._stop = stop
+        if config.setup.endpoint is None:
+            return
+        password = self._password()
+        wifi = None
+        if config.setup.wifi:
+            wifi = Wifi(Nmcli(stop), config.setup.ssid, password, keep=True)
+            self.runs["wifi"] = wifi.run
+        page = SetupPage(Shown(config, statuses, counters, public_keys, feed, wifi), wifi, self._save)
+        self._server = SetupServer(config.setup.endpoint, page, Guard(password), wifi)
+
+    def close(self) -> None:
+        """Free the address."""
+        if self._server is not None:
+            self._server.close()
+
+    def _password(self) -> Secret | None:
+        path = self._config.setup.password_file
+        if path is None:
+            return None
+        try:
+            return Secret(read_password(path)) if read_password(path) else None
+        except OSError as error:
+            raise ConfigError(
+                f"setup.password_file: {path}: {error.strerror}, nothing was started"
+            ) from error
+
+    def _save(self, settings: Mapping[str, Any]) -> bool:
+        """Keep settings; True: the service manager starts the gateway again with them."""
+        changed = saved.save(self._config, settings)
+        log.get(service="gateway").info("setup.saved", **changed)
+        again = Notifier().listening
+        if again:
+            timer = threading.Timer(ANSWER_S, self._stop.set)
+            timer.daemon = True
+            timer.start()
+        return again

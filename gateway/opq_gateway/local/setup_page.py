@@ -1,0 +1,179 @@
+"""The set-up page: Wi-Fi and Boxes over HTTP, with the original's routes (opq-interop F.6).
+
+    GET  /            the page: one file, nothing from elsewhere
+    GET  /box_config  {"box_config": {...}}; ?box=ID for another Box than the first
+    GET  /version     {"version": 100, "text": "0.1.0"}
+    GET  /ssids       {"ssids": [[name, signal_percent, security, in_use], ...]}
+    GET  /opq.ico     an icon
+    GET  /state, /meaning   ours: everything that changes; what each counter means
+    POST /connect     {"ssid": ..., "password": ...}
+    POST /box_config  {"box_config": "<JSON text>"}
+    POST /box_update  {}
+
+Errors are {"error": msg}: 500 as in the original, 404 for what is unknown.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import Any
+
+from opq_gateway.counters import MEANING
+from opq_gateway.local.networks import Network, Secret
+from opq_gateway.local.nmcli import WifiError
+from opq_gateway.local.setup_state import Shown, software_version, version_number
+from opq_gateway.local.wifi import Wifi
+from opq_proto.errors import OpqError
+
+NO_WIFI = "Wi-Fi is not looked after here: setup.wifi is off"
+NO_UPDATE = (
+    "firmware comes signed, from the cloud or by: opq-tools flash; the gateway's own software by: "
+    "pip install --upgrade 'opq-toolkit[gateway]'"
+)
+
+Reply = tuple[int, str, bytes]
+
+
+class SetupPage:
+    """What each route answers; no socket."""
+
+    def __init__(
+        self,
+        shown: Shown,
+        wifi: Wifi | None,
+        save: Callable[[Mapping[str, Any]], bool],
+        update: Callable[[], str] | None = None,
+    ) -> None:
+        """`save` keeps settings, and tells whether the gateway starts again by itself; raises OpqError,
+        OSError. `update` starts a firmware update and tells what it does."""
+        folder = resources.files("opq_gateway.local")
+        self._page = (folder / "page.html").read_bytes()
+        self._icon = (folder / "opq.ico").read_bytes()
+        self.policy = _policy(self._page.decode())
+        self._shown = shown
+        self._wifi = wifi
+        self._save = save
+        self._update = update
+
+    def get(self, path: str, query: Mapping[str, list[str]]) -> Reply:
+        """Answer a GET."""
+        if path in ("/", "/index.html"):
+            return 200, "text/html; charset=utf-8", self._page
+        if path in ("/opq.ico", "/favicon.ico"):
+            return 200, "image/x-icon", self._icon
+        if path == "/state":
+            return _json(self._shown.state())
+        if path == "/meaning":
+            return _json(dict(MEANING))
+        if path == "/version":
+            text = software_version()
+            return _json({"version": version_number(text), "text": text})
+        if path == "/ssids":
+            return self._ssids()
+        if path == "/box_config":
+            try:
+                return _json({"box_config": self._shown.box_config(query.get("box", [None])[0])})
+            except KeyError as problem:
+                return error(f"no Box {problem.args[0]} here", 404)
+        return error("not found", 404)
+
+    def post(self, path: str, body: bytes) -> Reply:
+        """Answer a POST, whose body the guard let through."""
+        actions = {
+            "/connect": self._connect,
+            "/box_config": self._box_config,
+            "/box_update": self._box_update,
+        }
+        action = actions.get(path)
+        if action is None:
+            return error("not found", 404)
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            return error("the body is no JSON")
+        if not isinstance(document, dict):
+            return error("want a JSON object")
+        return action(document)
+
+    def _ssids(self) -> Reply:
+        if self._wifi is None:
+            return error(NO_WIFI)
+        try:
+            return _json({"ssids": [_listed(network) for network in self._wifi.networks()]})
+        except WifiError as problem:
+            return error(str(problem))
+
+    def _connect(self, document: Mapping[str, Any]) -> Reply:
+        if self._wifi is None:
+            return error(NO_WIFI)
+        ssid, password = _ssid_of(document), document.get("password") or None
+        if ssid is None or not isinstance(password, str | None):
+            return error("want ssid and password as text")
+        reason = self._wifi.join(ssid, None if password is None else Secret(password))
+        return _json({"state": self._wifi.state}) if reason is None else error(reason)
+
+    def _box_config(self, document: Mapping[str, Any]) -> Reply:
+        text = document.get("box_config")
+        try:
+            settings = json.loads(text) if isinstance(text, str) else text
+            if not isinstance(settings, dict):
+                raise ValueError("no object")
+            known = self._shown.box_config(str(settings["box_id"]) if "box_id" in settings else None)
+        except (ValueError, RecursionError):
+            return error("box_config: want the JSON text of an object")
+        except KeyError as problem:
+            return error(f"no Box {problem.args[0]} here")
+        changed = {key: value for key, value in settings.items() if key not in known or known[key] != value}
+        if not changed:
+            return _json({"saved": True, "restarts": False})
+        try:
+            return _json({"saved": True, "restarts": self._save(changed)})
+        except (OpqError, OSError) as problem:
+            return error(str(problem))
+
+    def _box_update(self, document: Mapping[str, Any]) -> Reply:
+        if self._update is None:
+            return error(NO_UPDATE)
+        try:
+            return _json({"update": self._update()})
+        except OpqError as problem:
+            return error(str(problem))
+
+
+def _policy(page: str) -> str:
+    """Only the page's own script and style run, known by their hash."""
+    parts = ["default-src 'none'", "img-src 'self' data:", "connect-src 'self'", "base-uri 'none'"]
+    parts += ["form-action 'none'", "frame-ancestors 'none'"]
+    for tag in ("script", "style"):
+        match = re.search(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        if match is not None:
+            digest = base64.b64encode(hashlib.sha256(match.group(1).encode()).digest()).decode()
+            parts.append(f"{tag}-src 'sha256-{digest}'")
+    return "; ".join(parts)
+
+
+def _listed(network: Network) -> list[object]:
+    """The name as text; bytes that are no UTF-8 as lone surrogates, which JSON carries back unchanged."""
+    name = network.ssid.decode("utf-8", "surrogateescape")
+    return [name, network.signal_percent, network.security, network.in_use]
+
+
+def _ssid_of(document: Mapping[str, Any]) -> bytes | None:
+    ssid = document.get("ssid")
+    if not isinstance(ssid, str):
+        return None
+    try:
+        return ssid.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return None
+
+
+def _json(document: object, status: int = 200) -> Reply:
+    return status, "application/json", json.dumps(document).encode()
+
+
+def error(text: str, status: int = 500) -> Reply:
+    return _json({"error": text}, status)

@@ -1,0 +1,130 @@
+"""What the set-up page shows: Wi-Fi, Boxes, last values, counters; and a Box in the original's words.
+
+Nothing here opens, starts or changes anything; no secret key passes through here.
+"""
+
+import socket
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from opq_gateway.config import Config
+from opq_gateway.counters import Counters
+from opq_gateway.local.saved import settings_of
+from opq_gateway.local.wifi import Wifi
+from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.values import Item, Values
+from opq_gateway.status import Status
+from opq_proto.channel import Channel
+
+ROWS = 50
+"""Values per Box that wait for somebody who looks; only the newest are shown."""
+SHOWN = ("rms_v", "f_hz", "thd_ratio", "pst")
+
+
+def software_version() -> str:
+    """Of the toolkit, as installed."""
+    try:
+        return version("opq-toolkit")
+    except PackageNotFoundError:
+        return "0"
+
+
+def version_number(text: str) -> int:
+    """The original's whole number, made of ours: 1.2.3 -> 10203."""
+    parts = [int(part) for part in text.split(".")[:3] if part.isdecimal()]
+    major, minor, patch = (*parts, 0, 0, 0)[:3]
+    return major * 10_000 + minor * 100 + patch
+
+
+class Shown:
+    """Reads what the gateway knows, when the page asks."""
+
+    def __init__(
+        self,
+        config: Config,
+        statuses: Mapping[str, Status],
+        counters: Mapping[str, Counters],
+        public_keys: Mapping[str, str],
+        feed: Feed,
+        wifi: Wifi | None,
+    ) -> None:
+        """`public_keys`: of each Box by its id, and the server's under ""; Z85."""
+        self._config = config
+        self._statuses = statuses
+        self._counters = counters
+        self._public_keys = public_keys
+        self._wifi = wifi
+        self._channel: Channel[Item] = feed.subscribe(
+            "set-up page", (Values,), max(1000, ROWS * len(statuses))
+        )
+        self._newest: dict[str, dict[str, tuple[int, Any]]] = {}
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes, for `/state`; asked under the server's lock."""
+        self._take()
+        now_s = time.monotonic()
+        return {
+            "time_ns": time.time_ns(),
+            "host": socket.gethostname(),
+            "version": software_version(),
+            "wifi": None if self._wifi is None else self._wifi_state(self._wifi),
+            "boxes": [self._box(status, now_s) for status in self._statuses.values()],
+            "settings": settings_of(self._config),
+        }
+
+    def box_config(self, box_id: str | None = None) -> dict[str, Any]:
+        """A Box in the original's words (opq-interop G.1), without its secret key.
+
+        Raises:
+            KeyError: no such Box.
+        """
+        box_id = box_id or self._config.box[0].id
+        box = next((box for box in self._config.box if box.id == box_id), None)
+        if box is None:
+            raise KeyError(box_id)
+        status = self._statuses[box_id]
+        return {
+            **settings_of(self._config),
+            "box_id": int(box_id),
+            "server_public_key": self._public_keys[""],
+            "box_public_key": self._public_keys[box_id],
+            "device_path": box.port,
+            "calibration": None if status.hello is None else 1 / status.hello.v_per_lsb,
+            "windows_in_storage_buffer": round(self._config.ring_hours * 3600 * 60),
+            "plugins": [],
+        }
+
+    def _take(self) -> None:
+        for item in self._channel.take_all():
+            if isinstance(item, Values):
+                known = self._newest.setdefault(item.box_id, {})
+                for name in SHOWN:
+                    if name in item.values:
+                        known[name] = (item.end_ns, item.values[name])
+
+    @staticmethod
+    def _wifi_state(wifi: Wifi) -> dict[str, Any]:
+        return {"state": wifi.state, "problem": wifi.problem or None}
+
+    def _box(self, status: Status, now_s: float) -> dict[str, Any]:
+        hello, health, gps = status.hello, status.health, status.gps
+        newest = self._newest.get(status.box_id, {})
+        values = {name: {"end_ns": end_ns, "value": value} for name, (end_ns, value) in newest.items()}
+        return {
+            "id": status.box_id,
+            "problem": status.problem(now_s),
+            "hardware": hello.hardware if hello else None,
+            "firmware": hello.firmware if hello else None,
+            "nominal_v": hello.nominal_v if hello else None,
+            "clock": gps.state.name.lower() if gps else None,
+            "satellites": gps.satellites if gps else None,
+            "supply_v": health.supply_v if health else None,
+            "battery_v": health.battery_v if health else None,
+            "temperature_c": health.temperature_c if health else None,
+            "values": values,
+            "counters": {
+                name: count for name, count in self._counters[status.box_id].snapshot().items() if count
+            },
+        }

@@ -1,0 +1,298 @@
+"""The set-up page over HTTP: the original's routes, who may use it, what it never tells."""
+
+import base64
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stand_in_nmcli import World
+
+from opq_gateway import config as gateway_config
+from opq_gateway.config import Config
+from opq_gateway.counters import MEANING, Counters
+from opq_gateway.local import saved
+from opq_gateway.local.networks import Secret
+from opq_gateway.local.nmcli import Nmcli
+from opq_gateway.local.setup_guard import ADDRESSES, CHANGES, GUESS_S, GUESSES, Asked, Guard, Pace
+from opq_gateway.local.setup_page import SetupPage
+from opq_gateway.local.setup_server import AT_ONCE, SetupServer
+from opq_gateway.local.setup_state import Shown, version_number
+from opq_gateway.local.wifi import Wifi
+from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.values import Values
+from opq_gateway.status import Status
+from opq_proto.errors import ConfigError, PortBusyError
+from opq_proto.messages import TimeSource
+
+SECRET = "a set-up password"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class Rig:
+    """A set-up page on a free port."""
+
+    server: SetupServer
+    world: World
+    config: Config
+    feed: Feed
+    counters: dict[str, Counters]
+    restarts: list[str] = field(default_factory=list)
+
+    def ask(self, path: str, document: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
+        """Status, body (parsed where it is JSON), headers; POST when there is a document."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        head = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            if document is None:
+                connection.request("GET", path, headers=head)
+            else:
+                body = document if isinstance(document, bytes) else json.dumps(document).encode()
+                connection.request("POST", path, body, {"Content-Type": "application/json", **head})
+            reply = connection.getresponse()
+            data = reply.read()
+            found = dict(reply.getheaders())
+        finally:
+            connection.close()
+        return reply.status, json.loads(data) if "json" in found["Content-Type"] else data, found
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    file = tmp_path / "gateway.toml"
+    file.write_text(
+        f'data_dir = "{tmp_path}"\n[[box]]\nid = "1"\nport = "/dev/x"\n[[box]]\nid = "7"\nport = "/dev/y"'
+    )
+    (tmp_path / "gateway").mkdir()
+    config = gateway_config.load(file)
+    statuses = {box.id: Status(box.id, 60) for box in config.box}
+    counters = {box.id: Counters() for box in config.box}
+    keys = {"": "server key in Z85", "1": "key of 1", "7": "key of 7"}
+    feed = Feed()
+    world = World(tmp_path / "nm")
+    wifi = Wifi(Nmcli(threading.Event(), world.program), "OPQ", Secret(SECRET), True)
+    restarts: list[str] = []
+
+    def save(settings: Any) -> bool:
+        saved.save(config, settings)
+        restarts.append("again")
+        return True
+
+    page = SetupPage(Shown(config, statuses, counters, keys, feed, wifi), wifi, save)
+    server = SetupServer("127.0.0.1:0", page, Guard(Secret(SECRET)), wifi)
+    yield Rig(server, world, config, feed, counters, restarts)
+    server.close()
+
+
+def test_the_originals_get_routes(rig: Rig) -> None:
+    rig.world.hears(b"caf\xc3\xa9", 80)
+    rig.world.hears(b"\xffx", 20, "")
+    status, page, head = rig.ask("/")
+    assert status == 200 and b"<title>OPQ gateway" in page
+    assert "script-src 'sha256-" in head["Content-Security-Policy"]
+    assert rig.ask("/opq.ico")[1][:4] == b"\0\0\1\0"
+    assert isinstance(rig.ask("/version")[1]["version"], int)
+    assert rig.ask("/ssids")[1]["ssids"] == [["café", 80, "WPA2", False], ["\udcffx", 20, "", False]]
+    told = rig.ask("/box_config")[1]["box_config"]
+    assert told["box_id"] == 1 and told["trg_push_ep"] == "tcp://127.0.0.1:9880"
+    assert told["windows_per_measurements"] == 60 and told["windows_in_storage_buffer"] == 24 * 3600 * 60
+    assert rig.ask("/box_config?box=7")[1]["box_config"]["box_id"] == 7
+    assert rig.ask("/box_config?box=8")[0] == 404
+    status, said, _ = rig.ask("/elsewhere")
+    assert status == 404 and said == {"error": "not found"}
+
+
+def test_what_each_box_does_is_told_with_its_newest_values(rig: Rig) -> None:
+    rig.counters["1"].add("gaps", 3)
+    for f_hz in (60.0, 60.01):
+        values = {"rms_v": 120.5, "f_hz": f_hz}
+        rig.feed.offer(Values("1", "3s", 1, 2, 3, TimeSource.GPS, False, values))
+    state = rig.ask("/state")[1]
+    one, seven = state["boxes"]
+    assert one["values"]["f_hz"]["value"] == 60.01 and one["counters"] == {"gaps": 3}
+    assert "port not open" in one["problem"] and seven["values"] == {}
+    assert state["wifi"] == {"state": "starting", "problem": None}
+    assert rig.ask("/meaning")[1] == dict(MEANING)
+
+
+def test_no_route_tells_a_secret(rig: Rig) -> None:
+    for path in ("/", "/state", "/box_config", "/version", "/meaning", "/ssids"):
+        text = json.dumps(str(rig.ask(path)[1])).lower()
+        assert SECRET not in text and "secret_key" not in text and "secret-key" not in text
+
+
+def test_connect_is_asked_for_and_wrong_wishes_are_told(rig: Rig) -> None:
+    rig.world.hears(b"home", secret="x")
+    rig.ask("/ssids")
+    assert rig.ask("/connect", {"ssid": "home", "password": "long enough"})[:2] == (200, {"state": "joining"})
+    assert rig.ask("/connect", {"ssid": "home", "password": ""})[0] == 500
+    assert "8 to 63" in rig.ask("/connect", {"ssid": "home", "password": "x"})[1]["error"]
+    assert "1 to 32" in rig.ask("/connect", {"ssid": "x" * 33, "password": "long enough"})[1]["error"]
+    for wrong in ({}, {"ssid": 3}, {"ssid": "a", "password": 7}, {"ssid": "\ud800"}, []):
+        assert rig.ask("/connect", wrong)[0] == 500
+
+
+def test_settings_are_kept_beside_the_file_and_hold_at_the_next_start(rig: Rig, tmp_path: Path) -> None:
+    known = rig.ask("/box_config")[1]["box_config"]
+    assert rig.ask("/box_config", {"box_config": json.dumps(known)})[1] == {"saved": True, "restarts": False}
+    known["trg_push_ep"] = "tcp://makai.example:9880"
+    known["windows_per_measurements"] = 12
+    assert rig.ask("/box_config", {"box_config": json.dumps(known)})[1] == {"saved": True, "restarts": True}
+    assert rig.restarts == ["again"]
+    loaded = saved.load(tmp_path / "gateway.toml")
+    assert loaded.uplink.trigger_endpoint == "tcp://makai.example:9880" and loaded.measurement_cycles == 12
+    assert loaded.uplink.command_endpoint == rig.config.uplink.command_endpoint
+    assert (tmp_path / "gateway" / "setup.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"trg_push_ep": "http://makai"}, "trigger_endpoint"),
+        ({"windows_per_measurements": 601}, "1 to 600"),
+        ({"windows_per_measurements": True}, "1 to 600"),
+        ({"device_path": "/dev/z"}, "not set here"),
+        ({"box_secret_key": "x"}, "not set here"),
+        ({"box_id": 9}, "no Box 9"),
+        ([1], "JSON text of an object"),
+        ("no json", "JSON text of an object"),
+    ],
+)
+def test_wrong_settings_change_nothing(rig: Rig, tmp_path: Path, settings: Any, why: str) -> None:
+    text = settings if isinstance(settings, str) else json.dumps(settings)
+    status, said, _ = rig.ask("/box_config", {"box_config": text})
+    assert status == 500 and why in said["error"]
+    assert not (tmp_path / "gateway" / "setup.json").exists() and rig.restarts == []
+
+
+def test_a_broken_saved_file_is_left_aside(rig: Rig, tmp_path: Path) -> None:
+    for text in ("{", '{"trg_push_ep": 3}', '"x"', ""):
+        (tmp_path / "gateway" / "setup.json").write_text(text)
+        assert saved.load(tmp_path / "gateway.toml") == rig.config
+
+
+def test_an_update_says_how_it_is_done_here(rig: Rig) -> None:
+    status, said, _ = rig.ask("/box_update", {})
+    assert status == 500 and "opq-tools flash" in said["error"]
+
+
+def test_broken_bodies_are_told(rig: Rig) -> None:
+    assert rig.ask("/connect", b"{")[0] == 500
+    assert rig.ask("/connect", b"[" * 60_000)[0] == 500
+    assert rig.ask("/connect", b"\xff")[0] == 500
+    assert rig.ask("/connect", b"[]")[1] == {"error": "want a JSON object"}
+    assert rig.ask("/connect", b" " * 65_537)[0] == 413
+
+
+def test_other_pages_may_not_use_this_one(rig: Rig) -> None:
+    wish = {"ssid": "home", "password": "long enough"}
+    own = f"127.0.0.1:{rig.server.port}"
+    assert rig.ask("/connect", wish, Origin="http://evil.example")[0] == 403
+    assert rig.ask("/connect", wish, Origin="null")[0] == 403
+    assert rig.ask("/connect", wish, Sec_Fetch_Site="cross-site")[0] == 403
+    assert rig.ask("/connect", wish, Content_Type="text/plain")[0] == 415
+    assert rig.ask("/state", Host="evil.example")[0] == 400
+    assert rig.ask("/connect", wish, Origin=f"http://{own}")[0] == 200
+
+
+def asked(method: str = "GET", peer: str = "192.168.1.9", here: str = "192.168.1.2", **headers: str) -> Asked:
+    return Asked(
+        method,
+        {"host": "192.168.1.2:8888", **{k.replace("_", "-"): v for k, v in headers.items()}},
+        peer,
+        here,
+    )
+
+
+def basic(password: str, user: str = "opq") -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def test_beyond_loopback_and_access_point_a_password_is_wanted() -> None:
+    guard = Guard(Secret(SECRET), Clock())
+
+    def status(one: Asked, access_point: bool = False) -> int:
+        refusal = guard.refusal(one, access_point)
+        return 200 if refusal is None else refusal.status
+
+    assert status(asked()) == 401
+    assert status(asked(authorization=basic(SECRET))) == 200
+    assert status(asked(authorization=basic(SECRET, "root"))) == 401
+    assert status(asked(authorization="Basic ?")) == 401
+    assert status(asked(authorization="Bearer x")) == 401
+    assert status(asked(peer="127.0.0.1", here="127.0.0.1")) == 200
+    assert status(asked(peer="::ffff:127.0.0.1")) == 200
+    assert status(asked(peer="127.0.0.1", x_forwarded_for="8.8.8.8")) == 401
+    over = asked(peer="10.42.0.17", here="10.42.0.1")
+    assert status(over, access_point=True) == 200 and status(over) == 401
+    assert status(asked(peer="192.168.1.9", here="10.42.0.1"), access_point=True) == 401
+    assert Guard(None, Clock()).refusal(asked(), False).status == 403  # type: ignore[union-attr]
+
+
+def test_wrong_passwords_and_changes_have_a_pace() -> None:
+    clock = Clock()
+    guard = Guard(Secret(SECRET), clock)
+
+    def status(one: Asked) -> int:
+        refusal = guard.refusal(one, False)
+        return 200 if refusal is None else refusal.status
+
+    wrong = asked(authorization=basic("guess"))
+    assert [status(wrong) for _ in range(GUESSES + 1)] == [401] * GUESSES + [429]
+    assert status(asked(authorization=basic(SECRET))) == 429  # a guess among them is not told
+    assert status(asked(peer="192.168.1.10", authorization=basic(SECRET))) == 200
+    clock.now_s += GUESS_S
+    assert status(asked(authorization=basic(SECRET))) == 200
+    change = asked("POST", "127.0.0.1", content_type="application/json; charset=utf-8", content_length="2")
+    assert [status(change) for _ in range(CHANGES + 1)] == [200] * CHANGES + [429]
+    assert status(asked("POST", "127.0.0.1", content_type="application/json")) in (411, 429)
+
+
+def test_addresses_are_not_remembered_without_end() -> None:
+    pace = Pace(5, 1.0, Clock())
+    for number in range(2 * ADDRESSES):
+        pace.spend(str(number))
+    assert pace.left("0") == 5 and pace.left(str(2 * ADDRESSES - 1)) == 4
+
+
+def test_more_requests_than_places_are_closed_and_places_come_back(rig: Rig) -> None:
+    held = [socket.create_connection(("127.0.0.1", rig.server.port), timeout=10) for _ in range(AT_ONCE + 3)]
+    closed = [one for one in held[AT_ONCE:] if one.recv(1) == b""]
+    assert len(closed) == 3
+    for one in held:
+        one.close()
+    until = threading.Event()
+    for _ in range(100):
+        try:
+            if rig.ask("/version")[0] == 200:
+                return
+        except (OSError, http.client.HTTPException):
+            until.wait(0.05)
+    raise AssertionError("no place came back")
+
+
+def test_an_address_that_is_taken_is_told(rig: Rig) -> None:
+    with pytest.raises(PortBusyError, match=r"setup\.endpoint"):
+        SetupServer(f"127.0.0.1:{rig.server.port}", type("P", (), {"policy": ""})(), Guard(None), None)
+
+
+def test_the_version_is_a_whole_number_as_in_the_original() -> None:
+    assert version_number("1.2.3") == 10203 and version_number("0.1.0") == 100 and version_number("x") == 0
+
+
+def test_saved_settings_refuse_what_is_no_object(rig: Rig) -> None:
+    with pytest.raises(ConfigError):
+        saved.with_settings(rig.config, [])  # type: ignore[arg-type]

@@ -208,6 +208,7 @@ class Uplink:
                 line.taken_bytes += sum(map(len, frames))
                 sent = line.connection is not None and line.connection.respond(frames)
                 line.counters.add("responses_sent" if sent else "responses_dropped")
+                self._log.debug("answer.handed_on", box_id=line.box_id, frames=len(frames), sent=sent)
 
     def _send_new(self, now_s: float) -> None:
         """Commit what came, then send it, crossings first."""
@@ -283,6 +284,7 @@ class Uplink:
 
         def command(data: bytes) -> None:
             line.counters.add("commands")
+            self._log.debug("command.received", box_id=line.box_id)
             self._on_command(line.box_id, data)
 
         connection.service(command, lambda: line.counters.add("commands_malformed"))

@@ -75,8 +75,8 @@ def rules() -> None:
 
 def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     try:
-        from opq_gateway import config
         from opq_gateway.gateway import Gateway
+        from opq_gateway.local import saved
         from opq_proto import log
     except ImportError as error:
         click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[gateway]'", err=True)
@@ -84,7 +84,7 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     log.configure("gateway")
     stop = threading.Event()
     try:
-        gateway = Gateway(config.load(config_path, data_dir, port_offset))  # before: reading a pipe may wait
+        gateway = Gateway(saved.load(config_path, data_dir, port_offset))  # before: reading a pipe may wait
         with stopped_by_signals(stop):
             gateway.run(stop)
     except OpqError as error:

@@ -5,11 +5,12 @@ health (HTTP)                                                               v
 command desk (one thread)  <---------- commands ----------------  uplink (one thread)
 """
 
+import contextlib
 import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from opq_gateway.local.heartbeats import Heartbeats
 from opq_gateway.local.notify import Notifier
 from opq_gateway.local.outlets import Outlets
 from opq_gateway.local.power import PowerFail
+from opq_gateway.local.setup import Setup
 from opq_gateway.local.watchdog import Watchdog
 from opq_gateway.measuring.at_once import AtOnce
 from opq_gateway.measuring.feed import Feed
@@ -75,25 +77,30 @@ class Gateway:
             OpqError: the data folder cannot be used.
         """
         assert self.config.health_endpoint is not None
-        lock = _lock(data_folder(self.config))
         power = PowerFail(self.config.power, stop.set)
-        try:
+        with contextlib.ExitStack() as held:
+            held.callback(os.close, _lock(data_folder(self.config)))
             health = HealthServer(self.config.health_endpoint, self.statuses, self.counters)
-            try:
-                outlets = Outlets(self.config, self.feed, self.statuses, self.counters)
-                try:
-                    with power.signal_caught():
-                        self._serve(stop, ready, power, outlets)
-                finally:
-                    outlets.close()
-            finally:
-                health.close()
-        finally:
-            os.close(lock)
+            held.callback(health.close)
+            outlets = Outlets(self.config, self.feed, self.statuses, self.counters)
+            held.callback(outlets.close)
+            setup = self._setup(stop)
+            held.callback(setup.close)
+            held.enter_context(power.signal_caught())
+            self._serve(stop, ready, power, {**outlets.runs, **setup.runs})
         power.after_end()
 
+    def _setup(self, stop: threading.Event) -> Setup:
+        keys = {box_id: pair.public.decode() for box_id, pair in self._pairs.items()}
+        keys[""] = self._server_key.decode()
+        return Setup(self.config, self.statuses, self.counters, keys, self.feed, stop)
+
     def _serve(
-        self, stop: threading.Event, ready: threading.Event | None, power: PowerFail, outlets: Outlets
+        self,
+        stop: threading.Event,
+        ready: threading.Event | None,
+        power: PowerFail,
+        outlets: Mapping[str, Callable[[threading.Event], None]],
     ) -> None:
         commands = Commands(self.config.longest_request_s)
         queue = queue_of(self.config, self.counters)
@@ -111,7 +118,7 @@ class Gateway:
                 "syncing", first, Syncing(rings, self.counters, self.config.ring.sync_s).run, outputs_stop
             ),
         ]
-        outputs += [self._thread(name, first, run, stop) for name, run in outlets.runs.items()]
+        outputs += [self._thread(name, first, run, stop) for name, run in outlets.items()]
         if self.config.ring.compress:
             outputs.append(self._thread("sealing", first, Sealer(rings, self.counters).run, stop))
         notifier = Notifier()

@@ -110,9 +110,9 @@ def test_a_thread_that_throws_again_and_again_does_not_count_as_alive() -> None:
         clock.now_s += 1
         beat.is_set()
         beat.stumbled()
-    assert heartbeats.late(25) == ("measuring",)
+    assert heartbeats.late(25, {"measuring"}) == ("measuring",)
     clock.now_s += STUMBLE_S
-    assert not beat.is_set() and heartbeats.late(25) == ()
+    assert not beat.is_set() and heartbeats.late(25, {"measuring"}) == ()
 
 
 def test_a_beat_is_its_stop_event() -> None:

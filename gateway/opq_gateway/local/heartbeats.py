@@ -6,7 +6,7 @@ thread that hangs in a call, or died, is late, and no loop needs a line for it.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 STUMBLE_S = 5.0
 """A thread that threw is not taken as well before it ran so long."""
@@ -61,6 +61,6 @@ class Heartbeats:
         now_s = self._monotonic_s()
         return {beat.name: now_s - beat.last_s for beat in self._beats}
 
-    def late(self, limit_s: float) -> tuple[str, ...]:
-        """Threads that did not come round for so long."""
-        return tuple(name for name, age_s in self.ages_s().items() if age_s > limit_s)
+    def late(self, limit_s: float, names: Collection[str]) -> tuple[str, ...]:
+        """Those of these threads that did not come round for so long."""
+        return tuple(name for name, age_s in self.ages_s().items() if age_s > limit_s and name in names)

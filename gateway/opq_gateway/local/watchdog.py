@@ -1,4 +1,4 @@
-"""Watchdog: systemd is told that the gateway lives, only while every thread comes round its loop."""
+"""Watchdog: systemd is told that the gateway lives, while every thread on the samples' way comes round."""
 
 import threading
 from collections.abc import Callable
@@ -9,6 +9,8 @@ from opq_proto import log
 
 TURN_S = 10.0
 """Between two lines of status at most."""
+WATCHED = frozenset({"reader", "measuring", "uplink", "commands"})
+"""Threads for which the gateway is worth a restart; a slow disk or nmcli is not."""
 
 
 class Watchdog:
@@ -30,7 +32,7 @@ class Watchdog:
     def turn(self) -> None:
         """Feed, unless a thread has not come round for half the manager's time."""
         limit_s = self._notifier.watchdog_s
-        late = () if limit_s is None else self._heartbeats.late(limit_s / 2)
+        late = () if limit_s is None else self._heartbeats.late(limit_s / 2, WATCHED)
         if late and late != self._late:
             log.get(service="gateway").error("watchdog.starved", late_threads=list(late))
         self._late = late

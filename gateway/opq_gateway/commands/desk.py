@@ -160,6 +160,7 @@ class Commands:
             end_ns = start_ns + longest_ns
             desk.counters.add("requests_shortened")
         request = DataRequest(desk.status.box_id, command.seq, start_ns, end_ns, shortened)
+        self._log.debug("request.received", box_id=request.box_id, start_ns=start_ns, end_ns=end_ns)
         ahead_s = (end_ns - self._now_ns()) / 1e9
         pointless = not asked.wait or end_ns <= start_ns or ahead_s < -GRACE_S
         if pointless or ready(desk.ring, request):

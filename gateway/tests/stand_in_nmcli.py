@@ -6,7 +6,9 @@ told there to be slow, to fail, or to say strange things; each call is noted in 
 
 import hashlib
 import json
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ class World:
         return dict(json.loads(self.path.read_text()))
 
     def write(self, world: dict[str, Any]) -> None:
-        self.path.write_text(json.dumps(world))
+        keep(self.path, world)
 
     def change(self, **facts: Any) -> None:
         self.write({**self.read(), **facts})
@@ -54,16 +56,20 @@ class World:
         return list(self.read()["calls"])
 
 
+def keep(file: Path, world: dict[str, Any]) -> None:
+    """Whole at every moment, for who reads meanwhile."""
+    beside = file.with_name(f"{file.name}.{os.getpid()}")
+    beside.write_text(json.dumps(world))
+    beside.replace(file)
+
+
 def main(path: str) -> None:
     """One call of nmcli."""
-    import os
-    import time
-
     file = Path(path)
     world = json.loads(file.read_text())
     arguments = [os.fsencode(argument).decode("utf-8", "surrogateescape") for argument in sys.argv[1:]]
     world["calls"].append(arguments)
-    file.write_text(json.dumps(world))
+    keep(file, world)
     time.sleep(world.get("slow_s", 0))
     if "dies" in world:
         fail(world["dies"])
@@ -92,7 +98,7 @@ def main(path: str) -> None:
         up(world, arguments)
     else:
         fail(f"Error: argument '{text}' not understood.", 2)
-    file.write_text(json.dumps(world))
+    keep(file, world)
 
 
 def devices(world: dict[str, Any]) -> None:

@@ -1,0 +1,81 @@
+"""The set-up page in a browser: its own policy lets it run, it joins a network, and it can be read by all."""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stand_in_nmcli import World, key_of
+
+from opq_gateway import config as gateway_config
+from opq_gateway.counters import Counters
+from opq_gateway.local.networks import Secret
+from opq_gateway.local.nmcli import Nmcli
+from opq_gateway.local.setup_guard import Guard
+from opq_gateway.local.setup_page import SetupPage
+from opq_gateway.local.setup_server import SetupServer
+from opq_gateway.local.setup_state import Shown
+from opq_gateway.local.wifi import Wifi
+from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.values import Values
+from opq_gateway.status import Status
+from opq_proto.messages import TimeSource
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+NAME = "Hall <b>3</b>"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(tmp_path / "nm")
+    world.hears(NAME.encode(), secret=key_of(NAME.encode(), "right horse"))
+    return world
+
+
+@pytest.fixture
+def address(tmp_path: Path, world: World) -> Iterator[str]:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f'data_dir = "{tmp_path}"\n[[box]]\nid = "1"\nport = "/dev/x"\n')
+    config = gateway_config.load(file)
+    counters = {"1": Counters()}
+    feed = Feed()
+    wifi = Wifi(Nmcli(threading.Event(), world.program), "OPQ", Secret("access point's"), True)
+    shown = Shown(config, {"1": Status("1", 60)}, counters, {"": "s", "1": "b"}, feed, wifi)
+    feed.offer(Values("1", "3s", 1, 2, 3, TimeSource.GPS, False, {"rms_v": 120.25, "f_hz": 60.0}))
+    server = SetupServer("127.0.0.1:0", SetupPage(shown, wifi, lambda settings: False), Guard(None), wifi)
+    stop = threading.Event()
+    thread = threading.Thread(target=wifi.run, args=(stop,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}/"
+    stop.set()
+    thread.join(5)
+    server.close()
+
+
+def test_a_network_is_joined_from_a_phone_and_the_page_is_readable_by_all(address: str, world: World) -> None:
+    complaints: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address)
+        page.get_by_text("120.25").wait_for()
+        page.get_by_role("button", name=NAME).click()
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.get_by_label("Password").fill("right horse")
+        page.get_by_role("button", name="Join").click()
+        until = time.monotonic() + 20
+        while not world.read()["up"] and time.monotonic() < until:
+            page.wait_for_timeout(50)
+        page.get_by_text("On line").wait_for()
+        browser.close()
+    assert world.read()["up"] and complaints == []

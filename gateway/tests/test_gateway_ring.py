@@ -11,30 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from telling_blocks import RATE, T0_NS, block, ns, pattern
 
-from opq_gateway.blocks import Block
 from opq_gateway.ring.raw import HEAD_BYTES
 from opq_gateway.ring.record import stride_bytes
 from opq_gateway.ring.ring import Ring
 from opq_proto.messages import TimeSource
-
-T0_NS = 1_700_000_000_000_000_000
-RATE = 12_000_000
-
-
-def pattern(first: int, count: int) -> np.ndarray:
-    """Counts that tell their own index."""
-    return ((np.arange(first, first + count, dtype=np.int64) * 7919) % 65536 - 32768).astype(np.int16)
-
-
-def block(first: int, count: int = 200, boot: int = 7, t0_ns: int = T0_NS, **facts: object) -> Block:
-    t_ns = t0_ns + first * 10**12 // RATE
-    values = {"uncertainty_ns": 1000, "source": TimeSource.GPS, "rate_millihz": RATE} | facts
-    return Block(boot, 0.0068, first, t_ns, counts=pattern(first, count), **values)  # type: ignore[arg-type]
-
-
-def ns(sample: int) -> int:
-    return T0_NS + sample * 10**12 // RATE
 
 
 def test_what_is_written_is_read_back_bit_exact_while_the_writer_goes_on(tmp_path: Path) -> None:
@@ -154,7 +136,7 @@ WRITER = """
 import sys
 sys.path[:0] = sys.argv[3:]
 from pathlib import Path
-from test_gateway_ring_writer import block
+from telling_blocks import block
 from opq_gateway.ring.ring import Ring
 ring = Ring(Path(sys.argv[1]), "1", 1.0)
 first = int(sys.argv[2])
@@ -166,9 +148,7 @@ while True:
 
 
 def test_kill_9_of_the_writer_loses_at_most_the_block_it_was_writing(tmp_path: Path) -> None:
-    modules = tmp_path / "modules"
-    modules.mkdir()
-    (modules / "test_gateway_ring_writer.py").write_text(Path(__file__).read_text())
+    modules = Path(__file__).parent
     first = 0
     for delay_s in (0.05, 0.11, 0.02):
         with subprocess.Popen(
@@ -187,16 +167,3 @@ def test_kill_9_of_the_writer_loses_at_most_the_block_it_was_writing(tmp_path: P
         assert not wave.gaps and len(wave.counts) >= told
         assert np.array_equal(wave.counts, pattern(0, len(wave.counts)))
         first = len(wave.counts)
-
-
-def test_ten_seconds_out_of_an_hour_are_found_fast(tmp_path: Path) -> None:
-    ring = Ring(tmp_path, "1", 1.0)
-    for first in range(0, 12_000 * 600, 200):  # ten minutes of stream
-        ring.append(block(first))
-    times = []
-    for _ in range(9):
-        began = time.process_time()
-        wave = ring.read(ns(3_000_000), ns(3_120_000))
-        times.append(time.process_time() - began)
-        assert wave is not None and len(wave.counts) == 120_000
-    assert sorted(times)[4] < 0.05, times  # 3 ms on the machine of the README; CI may be slower

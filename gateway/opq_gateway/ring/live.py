@@ -27,14 +27,19 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class LiveSegment:
     """Writes one file; `write` and `end` from one thread, `sync` from any."""
 
-    def __init__(self, path: Path, box_id: str, first: Block, capacity: int, records: int) -> None:
+    def __init__(
+        self, path: Path, box_id: str, first: Block, capacity: int, records: int, lasting_ns: int
+    ) -> None:
         """Make the file with room for `records`, for blocks of the boot and gain of `first`.
+
+        It takes blocks that begin within `lasting_ns` after it.
 
         Raises:
             OSError: the disk refuses; no file is left.
         """
         self.segment = Segment(path, first.boot_id, first.v_per_lsb, may_seal=True)
         self.capacity = capacity
+        self._until_ns = first.t_ns + lasting_ns
         self._stride = record.stride_bytes(capacity)
         self._epoch = secrets.randbits(32)
         self._lock = threading.Lock()
@@ -66,13 +71,49 @@ class LiveSegment:
         """Records that still fit."""
         return self.records - self.segment.records
 
+    def fits(self, block: Block) -> bool:
+        """Whether the block may stand behind what is written: same boot and gain, a later index and time."""
+        segment = self.segment
+        return (
+            segment.boot_id == block.boot_id
+            and segment.v_per_lsb == block.v_per_lsb
+            and len(block.counts) <= self.capacity
+            and segment.records < self.records
+            and (
+                not segment.records
+                or (
+                    segment.end_sample <= block.first_sample
+                    and segment.last_ns < block.t_ns < self._until_ns  # readers bisect by time
+                )
+            )
+        )
+
+    def run(self, blocks: Sequence[Block], most: int) -> int:
+        """How many of `blocks`, of which the first fits, follow each other without a hole; at most `most`."""
+        count = 1
+        last = blocks[0]
+        for block in blocks[1:most]:
+            if (
+                block.first_sample != last.first_sample + len(last.counts)
+                or block.boot_id != last.boot_id
+                or block.v_per_lsb != last.v_per_lsb
+                or len(block.counts) > self.capacity
+                or not last.t_ns < block.t_ns < self._until_ns
+            ):
+                break
+            count += 1
+            last = block
+        return count
+
     def write(self, lost: Sequence[Lost], blocks: Sequence[Block]) -> None:
-        """Put losses, then blocks, behind what is written; at least one block, and room for all.
+        """Put losses, then blocks that follow each other, behind what is written; there is room for all.
 
         Raises:
             OSError: the disk refuses; nothing of them counts as written, and the segment must be ended.
         """
-        index = self.segment.records
+        segment = self.segment
+        index = segment.records
+        at = raw.HEAD_BYTES + index * self._stride
         parts = []
         for one in lost:
             parts.append(record.of_lost(one, blocks[0].t_ns, self.capacity, self._epoch ^ index))
@@ -80,12 +121,9 @@ class LiveSegment:
         for block in blocks:
             parts.append(record.of_block(block, self.capacity, self._epoch ^ index))
             index += 1
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        _write(self._fd, data, raw.HEAD_BYTES + self.segment.records * self._stride)
+        _write(self._fd, parts[0] if len(parts) == 1 else b"".join(parts), at)
         self._unsynced = True
-        self.segment.records += len(lost)
-        for block in blocks:
-            self.segment.added(block)
+        segment.added(blocks, len(lost))
 
     def sync(self) -> bool:
         """Have the disk itself hold what was written; False: it already does.

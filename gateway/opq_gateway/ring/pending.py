@@ -34,25 +34,26 @@ class Pending:
         self._told: list[Gap] = []
         self._lost: list[Lost] = []
         self._fresh = True
-        self._at = None if newest is None else _Position(newest.boot_id, newest.end_sample, newest.end_ns)
+        self._at: Segment | _Position | None = newest
 
     def told(self, gap: Gap) -> None:
         """Samples before the next block are given up."""
         self._told.append(gap)
 
+    @property
+    def none(self) -> bool:
+        """Whether nothing is known to be lost; a hole before the next block may be."""
+        return not self._told and not self._lost
+
     def before(self, block: Block) -> list[Lost]:
         """Every loss that has to be written before `block`."""
-        at = self._at
-        if at is not None and at.boot_id == block.boot_id and at.end_sample == block.first_sample:
-            return self._lost  # nearly always, and then empty
         return self._lost + self._hole(block)
 
-    def written(self, last: Block) -> None:
-        """The losses before, and the blocks up to `last`, stand in the file."""
-        self._at = _Position(last.boot_id, last.end_sample, last.end_ns)
+    def written(self, segment: Segment) -> None:
+        """The losses stand in `segment`, which from now on says itself how far it goes."""
+        self._at = segment
         self._fresh = False
-        if self._told or self._lost:
-            self._told, self._lost = [], []
+        self._told, self._lost = [], []
 
     def refuse(self, blocks: Sequence[Block], why: str) -> None:
         """The disk took none of these."""

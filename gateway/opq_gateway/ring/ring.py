@@ -142,39 +142,21 @@ class Ring:
 
     def _write(self, blocks: Sequence[Block]) -> int:
         """Write the first of `blocks` and those that follow it without a hole; returns how many."""
-        pending = self._losses()
-        first = blocks[0]
-        lost = pending.before(first)
-        live = self._live
-        if live is None or len(lost) >= live.room or not self._fits(live, first):
+        first, live, pending = blocks[0], self._live, self._losses()
+        if live is not None and not live.fits(first):
+            live = None
+        lost: Sequence[Lost] = ()
+        if live is None or live.segment.end_sample != first.first_sample or not pending.none:
+            lost = pending.before(first)
+        begun = live is None or live.room <= len(lost)
+        if live is None or begun:
             live = self._begin(first, len(lost))
-        last, count = first, 1
-        while len(lost) + count < min(live.room, len(blocks) + len(lost)):
-            block = blocks[count]
-            if block.first_sample != last.end_sample or not self._fits(live, block, last):
-                break
-            last, count = block, count + 1
-        live.write(lost, blocks[:count])
-        self.lost_records += len(lost)
-        pending.written(last)
+        count = live.run(blocks, live.room - len(lost))
+        live.write(lost, blocks if count == len(blocks) else blocks[:count])
+        if lost or begun:
+            self.lost_records += len(lost)
+            pending.written(live.segment)
         return count
-
-    def _fits(self, live: LiveSegment, block: Block, last: Block | None = None) -> bool:
-        segment = live.segment
-        if segment.boot_id != block.boot_id or segment.v_per_lsb != block.v_per_lsb:
-            return False
-        if len(block.counts) > live.capacity:
-            return False
-        if last is None and not segment.records:
-            return True
-        end_sample, last_ns = (
-            (segment.end_sample, segment.last_ns) if last is None else (last.end_sample, last.t_ns)
-        )
-        return (
-            end_sample <= block.first_sample
-            and last_ns < block.t_ns  # readers bisect by time
-            and block.t_ns - segment.start_ns < self._segment_ns
-        )
 
     def _begin(self, block: Block, losses: int) -> LiveSegment:
         self.close()
@@ -187,7 +169,7 @@ class Ring:
         room_bytes = HEAD_BYTES + records * stride_bytes(capacity)
         self._catalogue.delete_old(self._keep_ns, self._most_bytes, room_bytes)
         path = self._catalogue.claim()
-        live = LiveSegment(path, self.box_id, block, capacity, records)
+        live = LiveSegment(path, self.box_id, block, capacity, records, self._segment_ns)
         self._catalogue.add(live.segment)
         with self._lock:
             self._live = live

@@ -139,7 +139,12 @@ class Sealer:
             if not more:
                 raise ChildFailedError(f"the sealing process ended with {child.wait(STOP_S)}")
             line += more
-        found: dict[str, str] = json.loads(line)
+        try:
+            found = json.loads(line)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ChildFailedError(f"it answered {line[:80]!r}")
         return found
 
     def _end_child(self) -> None:

@@ -1,5 +1,6 @@
 """Segment: what is known of one file of the ring, whatever its format."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,10 +34,12 @@ class Segment:
         """Stored time."""
         return self.end_ns - self.start_ns
 
-    def added(self, block: Block) -> None:
-        """Account for a block that was written behind the others."""
+    def added(self, blocks: Sequence[Block], losses: int) -> None:
+        """Account for what was written behind the rest; `blocks` follow each other."""
+        first, last = blocks[0], blocks[-1]
         if not self.end_ns:
-            self.boot_id, self.v_per_lsb = block.boot_id, block.v_per_lsb
-            self.start_ns, self.first_sample = block.t_ns, block.first_sample
-        self.records += 1
-        self.last_ns, self.end_ns, self.end_sample = block.t_ns, block.end_ns, block.end_sample
+            self.start_ns, self.first_sample = first.t_ns, first.first_sample
+        self.last_ns = last.t_ns
+        self.end_sample = end_sample = last.first_sample + len(last.counts)
+        self.end_ns = last.time_ns(end_sample)
+        self.records += len(blocks) + losses

@@ -1,0 +1,127 @@
+"""How much a ring holds, what it takes of the disk, who sees it; files of the first format."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from telling_blocks import RATE, T0_NS, block, blocks, ns, pattern
+
+from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.sealing import seal
+from opq_proto.messages import TimeSource
+
+ALL = (0, 2**62)
+
+
+def disk_bytes(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
+
+
+def test_a_limit_in_bytes_counts_what_the_disk_holds_preallocated_room_too(tmp_path: Path) -> None:
+    most = 1_200_000
+    ring = Ring(tmp_path, "1", 24.0, most_bytes=most)
+    for first in range(0, 12_000 * 120, 12_000):
+        ring.append_all(blocks(first, first + 12_000))
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= most
+        assert disk_bytes(tmp_path) <= most * 1.02 + 13 * 4096
+    span = ring.span()
+    assert span is not None and span.end_ns - span.start_ns > 0.8 * most / 25_920 * 1e9
+    assert ring.deleted_segments > 10
+
+
+def test_what_sealing_saves_makes_the_limit_in_bytes_reach_further_back(tmp_path: Path) -> None:
+    ring = Ring(tmp_path, "1", 24.0, most_bytes=600_000)
+    for first in range(0, 12_000 * 40, 12_000):
+        ring.append_all(blocks(first, first + 12_000))
+        for segment in ring.unsealed():
+            made = seal(segment.path)
+            assert made is not None and ring.replace(segment, made)
+    span = ring.span()
+    assert span is not None and (span.start_ns, ring.deleted_segments) == (ns(0), 0)
+    assert ring.file_bytes() < 600_000
+
+
+def test_an_hour_forth_and_back_of_the_clock_deletes_nothing(tmp_path: Path) -> None:
+    ring = Ring(tmp_path, "1", 0.02)  # 72 s
+    hour = 3600 * 10**9
+    for number, t0_ns in enumerate((T0_NS, T0_NS + hour, T0_NS - hour, T0_NS)):
+        ring.append_all(blocks(120_000 * number, 120_000 * (number + 1), t0_ns=t0_ns))
+    assert ring.deleted_segments == 0
+    assert sum(len(one.counts) for one in ring.read_blocks(*ALL)) == 480_000
+    assert ring.read_lost(*ALL) == []
+
+
+def test_a_laptop_gives_no_more_than_sixteen_megabytes_at_once(tmp_path: Path) -> None:
+    ring = Ring(tmp_path, "1", 24.0)
+    ring.append(block(0))
+    assert 10_000_000 < disk_bytes(tmp_path) < 16_000_000
+    ring.close()
+    assert disk_bytes(tmp_path) <= 4096
+
+
+def test_a_reader_in_another_place_sees_what_is_new_without_being_opened_anew(tmp_path: Path) -> None:
+    reader = Ring(tmp_path, "1", 0.01)
+    ring = Ring(tmp_path, "1", 0.01)  # segments of 3 s
+    for first in range(0, 12_000 * 40, 4000):
+        ring.append_all(blocks(first, first + 4000))
+        wave = reader.read(ns(first), ns(first + 4000))
+        assert wave is not None and np.array_equal(wave.counts, pattern(first, 4000))
+        assert reader.span() == ring.span()
+
+
+def test_blocks_that_come_together_are_written_as_one_by_one(tmp_path: Path) -> None:
+    draw = np.random.default_rng(1)
+    one, many = Ring(tmp_path / "one", "1", 0.01), Ring(tmp_path / "many", "1", 0.01)
+    stream = [*blocks(0, 50_000), *blocks(50_600, 60_000, 150), *blocks(60_000, 90_000, 350)]
+    at = 0
+    while at < len(stream):
+        count = int(draw.integers(1, 30))
+        many.append_all(stream[at : at + count])
+        for each in stream[at : at + count]:
+            one.append(each)
+        at += count
+    left, right = one.read_blocks(*ALL), many.read_blocks(*ALL)
+    assert [(b.first_sample, b.t_ns) for b in left] == [(b.first_sample, b.t_ns) for b in right]
+    assert one.read_lost(*ALL) == many.read_lost(*ALL) and one.span() == many.span()
+
+
+def first_format(folder: Path, count: int) -> None:
+    """A file as the first format had it: records 0 .. count - 1, without the third."""
+    data = struct.pack("<8sI32s", b"OPQRING1", 200, b"1").ljust(64, b"\0")
+    for index in range(count):
+        if index == 2:
+            continue
+        flags = 2 if index == 3 else 0
+        body = struct.pack(
+            "<HBBIIQqIId",
+            200,
+            int(TimeSource.GPS),
+            flags,
+            7,
+            1000,
+            200 * index,
+            ns(200 * index),
+            RATE,
+            0,
+            0.0068,
+        )
+        body += pattern(200 * index, 200).tobytes()
+        data += struct.pack("<I", zlib.crc32(body)) + body
+    (folder / "000000000001.seg").write_bytes(data)
+
+
+def test_a_ring_of_the_first_format_is_read_and_gone_on_with(tmp_path: Path) -> None:
+    first_format(tmp_path, 100)
+    ring = Ring(tmp_path, "1", 1.0)
+    newest = ring.newest()
+    assert newest is not None and (newest.boot_id, newest.end_sample) == (7, 20_000)
+    ring.append_all(blocks(20_000, 40_000))
+    assert ring.unsealed() == []
+    wave = ring.read(*ALL)
+    assert wave is not None and (wave.first_sample, wave.v_per_lsb, wave.start_ns) == (0, 0.0068, ns(0))
+    assert [(gap.first_sample, gap.samples) for gap in wave.gaps] == [(400, 200)]
+    assert "overran" in wave.gaps[0].reason
+    assert np.array_equal(np.delete(pattern(0, 40_000), np.arange(400, 600)), wave.counts)
+    wave = ring.read(ns(5000), ns(5001))
+    assert wave is not None and wave.first_sample == 5000 and len(wave.counts) == 200

@@ -29,6 +29,16 @@ class Held:
     upto: int | None = None
     """Acknowledged up to there, and not yet deleted on disk."""
 
+    @property
+    def waits(self) -> bool:
+        """Something is to be written."""
+        return self.changed or self.upto is not None or bool(self.unsaved)
+
+    def written(self) -> None:
+        """The disk has all of it."""
+        self.changed, self.upto = False, None
+        self.unsaved.clear()
+
     def lowest(self, on_disk: int | None) -> int | None:
         """The oldest sequence of what is in memory and on disk."""
         return min((n for n in (min(self.unsaved, default=None), on_disk) if n is not None), default=None)

@@ -13,15 +13,15 @@ counted, and are sent; beyond the reserved numbers they are sent without one. A 
 database any more is renamed, told and begun anew. One thread; `last_end_ns` from any.
 """
 
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from opq_gateway.counters import Counters
+from opq_gateway.uplink.disk import Disk
 from opq_gateway.uplink.held import Held, Queued
-from opq_gateway.uplink.queue_file import BoxRow, QueueFile, Stored, checkpoint, set_aside
+from opq_gateway.uplink.queue_file import BoxRow, QueueFile, Stored
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.messages import Measurement
@@ -34,14 +34,12 @@ BEYOND = 2**62
 """No number of a Box that began at the present time; a database holds 2**63 - 1."""
 MOST_UNSAVED = 20_000
 """Measurements in memory while the disk takes none, of all Boxes: about 10 MB."""
-RETRY_S = 2.0
 TEND_S = 10.0
 """Age and size are looked at so often."""
 FULL_SHARE = 0.05
 """Of each Box's Measurements, dropped when there are too many bytes."""
 WRITE_S = 1.0
 """Acknowledgements alone are worth a transaction so often."""
-BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class Queue:
@@ -57,19 +55,19 @@ class Queue:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open, or begin anew where there is nothing that can be read: at `now_ms`, ms since 1970."""
-        self._path = path
         self._counters = counters
         self._age_ns = round(hours * 3600e9)
         self._most_bytes = most_bytes
         self._monotonic_s = monotonic_s
         self._start = int(time.time() * 1000) if now_ms is None else now_ms
         self._boxes: dict[str, Held] = {}
-        self._file: QueueFile | None = None
-        self._wrote_s = self._tended_s = self._retry_s = monotonic_s()
-        self.problem = ""
-        """Why the disk takes nothing."""
-        self._log = log.get(service="gateway")
-        self._open()
+        self._wrote_s = self._tended_s = monotonic_s()
+        self._disk = Disk(path, counters, self._numbers, self._opened, monotonic_s)
+
+    @property
+    def problem(self) -> str:
+        """Why the disk takes nothing; empty: it does."""
+        return self._disk.problem
 
     def last_end_ns(self, box_id: str) -> int | None:
         """UTC up to which the Box's whole windows were queued; None: never. Where measuring goes on."""
@@ -110,7 +108,7 @@ class Queue:
                 body = measurement_to_wire(replace(measurement, sequence=None, oldest_sequence=None))
             except FrameError as error:
                 self._counters[box_id].add("measurements_unfit")
-                self._log.error("measurement.unfit", box_id=box_id, reason=str(error))
+                log.get(service="gateway").error("measurement.unfit", box_id=box_id, reason=str(error))
                 continue
             held = self._boxes.get(box_id)
             sequence = None if held is None else self._take(held)
@@ -134,12 +132,7 @@ class Queue:
     def read(self, box_id: str, first: int, last: int, limit: int) -> list[tuple[int, bytes]]:
         """(sequence, body) of first .. last that are held, the lowest `limit` of them, in order."""
         held = self._boxes[box_id]
-        rows: list[tuple[int, bytes]] = []
-        if self._file is not None:
-            try:
-                rows = self._file.read(held.row.box, first, last, limit)
-            except sqlite3.Error as error:
-                self._failed(error)
+        rows = self._disk.ask(lambda file: file.read(held.row.box, first, last, limit)) or []
         if held.unsaved:
             rows += [(n, stored.body) for n, stored in held.unsaved.items() if first <= n <= last]
             rows.sort()
@@ -148,10 +141,8 @@ class Queue:
     def acknowledged(self, box_id: str, upto: int) -> None:
         """The cloud has everything up to there; deleted with the next transaction."""
         held = self._boxes.get(box_id)
-        if held is None or held.oldest is None or upto < held.oldest:
-            return
-        upto = min(upto, held.next - 1)
-        self._forget(held, upto)
+        if held is not None and held.oldest is not None and upto >= held.oldest:
+            self._forget(held, min(upto, held.next - 1))
 
     def skip(self, box_id: str, to: int) -> None:
         """Numbers below `to` are used already, as the cloud says: go on there."""
@@ -161,8 +152,7 @@ class Queue:
 
     def write(self) -> None:
         """What was remembered and acknowledged goes to the disk now, and what waited for it."""
-        changed = any(held.changed or held.upto or held.unsaved for held in self._boxes.values())
-        if changed or self._file is None:
+        if self.problem or any(held.waits for held in self._boxes.values()):
             self._write([])
 
     def tend(self) -> None:
@@ -170,12 +160,10 @@ class Queue:
         now_s = self._monotonic_s()
         if now_s - self._wrote_s >= WRITE_S:
             self.write()
-        if now_s - self._tended_s >= TEND_S and self._file is not None:
+        if now_s - self._tended_s >= TEND_S:
             self._tended_s = now_s
-            try:
-                self._expire(self._file)
-            except sqlite3.Error as error:
-                self._failed(error)
+            self._disk.ask(self._expire)
+            self.write()
 
     def checkpoint(self) -> None:
         """Bring the log to the disk itself; from a thread of its own, for it may take long.
@@ -183,34 +171,21 @@ class Queue:
         Raises:
             sqlite3.Error: the disk does not take it.
         """
-        checkpoint(self._path)
+        self._disk.checkpoint()
 
     def close(self) -> None:
         """Write what is left and give unused numbers back."""
-        self._retry_s = 0.0
         self._write([])
-        if self._file is not None:
-            try:
-                self._file.reserve({held.row.box: held.next for held in self._boxes.values()})
-                checkpoint(self._path)
-            except sqlite3.Error as error:
-                self._log.warning("queue.not_closed", reason=str(error))
-            self._file.close()
-            self._file = None
+        self._disk.ask(lambda file: file.reserve({h.row.box: h.next for h in self._boxes.values()}))
+        self._disk.close()
 
-    def _open(self) -> None:
-        """Open the file; what is in memory is newer than what it says."""
-        for _ in range(2):
-            try:
-                numbers = dict.fromkeys(self._counters, self._start)
-                numbers |= {box_id: held.next for box_id, held in self._boxes.items()}
-                self._file = QueueFile(self._path, numbers.items())
-                self._load(self._file)
-                return
-            except (sqlite3.Error, OSError) as error:
-                self._failed(error)
+    def _numbers(self) -> dict[str, int]:
+        """Where a Box begins that the file does not know."""
+        known = {box_id: held.next for box_id, held in self._boxes.items()}
+        return dict.fromkeys(self._counters, self._start) | known
 
-    def _load(self, file: QueueFile) -> None:
+    def _opened(self, file: QueueFile) -> None:
+        """Take over what the file says; what is in memory is newer."""
         for row in file.boxes():
             if row.box_id not in self._counters:
                 continue
@@ -236,102 +211,53 @@ class Queue:
 
     def _reserve(self) -> None:
         """For every Box that will need it soon: the disk is waited for once."""
-        if self._file is None or self.problem:
-            return
         low = [held for held in self._boxes.values() if held.row.reserved - held.next < CHUNK // 2]
         numbers = {held.row.box: held.next + CHUNK for held in low}
-        try:
-            self._file.reserve(numbers)
-        except sqlite3.Error as error:
-            self._failed(error)
-            return
-        for held in low:
-            held.row.reserved = held.next + CHUNK
+        if self._disk.ask(lambda file: file.reserve(numbers)):
+            for held in low:
+                held.row.reserved = held.next + CHUNK
 
     def _write(self, rows: list[Stored]) -> bool:
         """Commit `rows`, what waits in memory, and what changed; False: they are not on disk."""
-        now_s = self._monotonic_s()
-        if self._file is None or self.problem:
-            if now_s < self._retry_s:
-                return False
-            self._reopen()
-        if self._file is None:
+
+        def wrote(file: QueueFile) -> bool:
+            boxes = self._boxes.values()
+            unsaved = [stored for held in boxes for stored in held.unsaved.values()]
+            upto = {held.row.box: held.upto for held in boxes if held.upto is not None}
+            file.write([*unsaved, *rows], [held.row for held in boxes if held.changed], upto)
+            return True
+
+        if not self._disk.ask(wrote):
             return False
-        unsaved = [stored for held in self._boxes.values() for stored in held.unsaved.values()]
-        changed = [held for held in self._boxes.values() if held.changed]
-        upto = {held.row.box: held.upto for held in self._boxes.values() if held.upto is not None}
-        try:
-            self._file.write([*unsaved, *rows], [held.row for held in changed], upto)
-        except sqlite3.Error as error:
-            self._failed(error)
-            return False
-        self._wrote_s = now_s
+        self._wrote_s = self._monotonic_s()
         for held in self._boxes.values():
-            held.changed, held.upto = False, None
-            held.unsaved.clear()
-        if self.problem:
-            self._log.info("queue.recovered", saved=len(unsaved))
-            self.problem = ""
+            held.written()
+        self._disk.well()
         return True
-
-    def _reopen(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._open()
-
-    def _failed(self, error: sqlite3.Error | OSError) -> None:
-        """The disk or the file is not what it should be: tried again later, a broken file begun anew."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._retry_s = self._monotonic_s() + RETRY_S
-        reason = str(error)
-        if not self.problem:
-            self._log.error("queue.failed", path=str(self._path), reason=reason)
-            for counters in self._counters.values():
-                counters.add("queue_failed")
-        self.problem = reason
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in BROKEN:
-            return
-        try:
-            aside = set_aside(self._path)
-        except OSError as failure:
-            self._log.error("queue.not_set_aside", reason=str(failure))
-            return
-        self._retry_s = 0.0
-        for counters in self._counters.values():
-            counters.add("queue_broken")
-        self._log.error("queue.broken", kept_as=str(aside), reason=reason)
 
     def _bound_unsaved(self) -> None:
         waiting = sum(len(held.unsaved) for held in self._boxes.values())
         while waiting > MOST_UNSAVED:
             box_id, held = max(self._boxes.items(), key=lambda item: len(item[1].unsaved))
-            oldest = min(held.unsaved)
-            del held.unsaved[oldest]
+            del held.unsaved[min(held.unsaved)]
             self._counters[box_id].add("measurements_overflow")
             waiting -= 1
 
     def _forget(self, held: Held, upto: int) -> None:
         """Everything up to there is gone from the Box's queue."""
         held.forget(upto)
-        on_disk = None
-        if self._file is not None:
-            try:
-                on_disk, _ = self._file.ends(held.row.box, upto)
-            except sqlite3.Error as error:
-                self._failed(error)
-        held.oldest = held.lowest(on_disk)
+        ends = self._disk.ask(lambda file: file.ends(held.row.box, upto))
+        # where the disk does not say, the Box may still hold the next: the cloud must not give it up
+        unknown = upto + 1 if upto + 1 < held.next else None
+        held.oldest = held.lowest(unknown if ends is None else ends[0])
 
     def _expire(self, file: QueueFile) -> None:
         """Drop what is too old, beside the Box's newest (a stepped clock drops nothing), or too much."""
-        full = file.used_bytes() > self._most_bytes
+        share = FULL_SHARE if file.used_bytes() > self._most_bytes else 0.0
         for box_id, held in self._boxes.items():
             if held.oldest is None or held.row.last_end_ns is None:
                 continue
-            upto = file.excess(held.row.box, held.row.last_end_ns - self._age_ns, FULL_SHARE if full else 0.0)
-            if upto is not None:
+            upto = file.excess(held.row.box, held.row.last_end_ns - self._age_ns, share)
+            if upto is not None and upto >= held.oldest:
                 self._counters[box_id].add("measurements_expired", file.count(held.row.box, upto))
                 self._forget(held, upto)
-        self._write([])

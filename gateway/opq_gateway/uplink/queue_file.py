@@ -102,8 +102,8 @@ class QueueFile:
                 db.execute("ROLLBACK")
             raise
 
-    def reserve(self, numbers: dict[int, int]) -> None:
-        """Write (box: reserved) so that a power cut keeps it."""
+    def reserve(self, numbers: dict[int, int]) -> bool:
+        """Write (box: reserved) so that a power cut keeps it; True."""
         self._db.execute("PRAGMA synchronous=FULL")
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -116,6 +116,7 @@ class QueueFile:
             raise
         finally:
             self._db.execute("PRAGMA synchronous=NORMAL")
+        return True
 
     def read(self, box: int, first: int, last: int, limit: int) -> list[tuple[int, bytes]]:
         """(sequence, body) of first .. last, the lowest `limit` of them, in order."""

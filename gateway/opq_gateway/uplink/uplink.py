@@ -21,10 +21,11 @@ from opq_gateway.config import Idle
 from opq_gateway.counters import Counters
 from opq_gateway.status import Status
 from opq_gateway.uplink.acknowledgement import Acknowledgement
-from opq_gateway.uplink.connection import Connection, Endpoints, Timing
+from opq_gateway.uplink.connection import Endpoints, Timing
 from opq_gateway.uplink.crossing import crossing_measurement
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.line import Line, Patience
+from opq_gateway.uplink.lines import Lines
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.waking import Waking
 from opq_proto import log
@@ -35,8 +36,6 @@ from opq_proto.messages import Measurement
 
 POLL_S = 0.2
 TEND_S = 0.25
-SWEEP_S = 1.0
-"""Every socket is looked at so often, should a descriptor have told nothing."""
 COMMIT_S = 0.05
 BACKFILL_S = 0.05
 """A turn of sending again."""
@@ -46,9 +45,6 @@ CHECKPOINT_S = 10.0
 ANSWERS = 64
 ANSWER_BYTES = 32_000_000
 """Answers of a Box that wait for the uplink's thread: so many, and so much of them."""
-WAITING_S = 10.0
-"""An uplink that is down for longer is told, once: a broker that is off and a wrong server key look
-the same from here."""
 
 
 class Uplink:
@@ -67,35 +63,35 @@ class Uplink:
         idle: Idle | None = None,
     ) -> None:
         """`queue` is closed by whoever made it; `idle`: dead-bands of the idle mode."""
-        self._endpoints = endpoints
-        self._server_key = server_key
         self._queue = queue
         self._queue_messages = queue_messages
-        self._on_command = on_command
-        self._timing = timing or Timing()
         self._patience = patience or Patience()
         self._backfill_per_s = backfill_per_s
         self._idle = idle
-        self._lines: dict[str, Line] = {}
+        self._waking = Waking()
+        self._lines = Lines(
+            endpoints, server_key, queue_messages, timing or Timing(), self._waking, on_command
+        )
         self._due: deque[str] = deque()  # Boxes with something in their channels
         self._urgent = False
-        self._waking = Waking()
         self._taken: list[tuple[str, Measurement]] = []
-        self._committed_s = self._tended_s = self._swept_s = self._sent_again_s = time.monotonic()
+        self._committed_s = self._tended_s = self._sent_again_s = time.monotonic()
         self._log = log.get(service="gateway")
 
     def add(self, box_id: str, pair: KeyPair, counters: Counters, status: Status) -> None:
         """A Box, before `run`."""
-        self._lines[box_id] = Line(
-            box_id,
-            pair,
-            counters,
-            status,
-            self._queue,
-            Channel(f"measurements {box_id}", self._queue_messages, "drop_oldest"),
-            Channel(f"answers {box_id}", ANSWERS, "refuse"),
-            self._patience,
-            None if self._idle is None else DeadBands(self._idle),
+        self._lines.add(
+            Line(
+                box_id,
+                pair,
+                counters,
+                status,
+                self._queue,
+                Channel(f"measurements {box_id}", self._queue_messages, "drop_oldest"),
+                Channel(f"answers {box_id}", ANSWERS, "refuse"),
+                self._patience,
+                None if self._idle is None else DeadBands(self._idle),
+            )
         )
 
     def publish(self, box_id: str, measurement: Measurement) -> None:
@@ -156,33 +152,27 @@ class Uplink:
             target=self._checkpoints, args=(ending,), name="checkpoints", daemon=True
         )
         checkpoints.start()
-        for line in self._lines.values():
-            line.down_since_s = time.monotonic()
         try:
-            self._tend(context, time.monotonic(), sweep=False)
+            self._lines.begin(context)
             while not stop.is_set():
                 for box_id in self._waking.wait(self._wait_s()):
-                    self._serve(self._lines[box_id])
-                self._turn(context)
+                    self._lines.serve(self._lines[box_id])
+                self._turn()
             self._end()
         finally:
             ending.set()
-            for line in self._lines.values():
-                self._disconnect(line)
-                line.status.connected = False
+            self._lines.end()
             context.term()
 
     def close(self) -> None:
         """After `run` has ended and nobody calls `publish` any more."""
         self._waking.close()
 
-    def _turn(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
+    def _turn(self) -> None:
         now_s = time.monotonic()
         if now_s - self._tended_s >= TEND_S:
             self._tended_s = now_s
-            sweep = now_s - self._swept_s >= SWEEP_S
-            self._swept_s = now_s if sweep else self._swept_s
-            self._tend(context, now_s, sweep)
+            self._lines.tend(now_s)
             self._queue.tend()
         self._take()
         if self._taken and (self._urgent or now_s - self._committed_s >= COMMIT_S):
@@ -194,7 +184,7 @@ class Uplink:
         now_s = time.monotonic()
         if self._taken:
             return max(0.0, self._committed_s + COMMIT_S - now_s)
-        if any(line.behind for line in self._lines.values()):
+        if any(line.behind for line in self._lines):
             return max(0.0, self._sent_again_s + BACKFILL_S - now_s)
         return POLL_S
 
@@ -222,7 +212,7 @@ class Uplink:
             line.send(queued, now_s)
             if queued.crossing:
                 line.counters.add("crossings_sent")
-        originals = [line for line in self._lines.values() if not line.acknowledging]
+        originals = [line for line in self._lines if not line.acknowledging]
         for line in originals:
             line.remember()
         if originals:
@@ -232,7 +222,7 @@ class Uplink:
         """In turns, so that the Boxes share the rate and new ones get in between."""
         left = max(1, round(self._backfill_per_s * min(2 * BACKFILL_S, now_s - self._sent_again_s)))
         self._sent_again_s = now_s
-        behind = deque(line for line in self._lines.values() if line.behind)
+        behind = deque(line for line in self._lines if line.behind)
         while behind and left > 0:
             line = behind.popleft()
             done = line.send_again(min(PER_TURN, left), now_s)
@@ -241,96 +231,14 @@ class Uplink:
                 behind.append(line)
 
     def _end(self) -> None:
-        for line in self._lines.values():
+        for line in self._lines:
             if line.dead_bands is not None:
                 self._offer(line, line.dead_bands.flush())
         self._take()
         self._send_new(time.monotonic())
-        for line in self._lines.values():
+        for line in self._lines:
             line.remember()
         self._queue.write()
-
-    def _tend(self, context: "zmq.Context[zmq.Socket[bytes]]", now_s: float, sweep: bool) -> None:
-        for line in self._lines.values():
-            if line.connection is None and now_s >= line.retry_s:
-                self._connect(context, line)
-            elif sweep:
-                self._serve(line)
-            line.tend(now_s)
-            self._tell_waiting(line, now_s)
-
-    def _connect(self, context: "zmq.Context[zmq.Socket[bytes]]", line: Line) -> None:
-        line.connection = Connection(
-            context,
-            line.box_id,
-            line.pair,
-            self._server_key,
-            self._endpoints,
-            self._queue_messages,
-            self._timing,
-        )
-        self._waking.watch(line.box_id, line.connection.files())
-
-    def _disconnect(self, line: Line) -> None:
-        if line.connection is not None:
-            self._waking.unwatch(line.connection.files())
-            line.connection.close()
-            line.connection = None
-
-    def _serve(self, line: Line) -> None:
-        connection = line.connection
-        if connection is None:
-            return
-
-        def command(data: bytes) -> None:
-            line.counters.add("commands")
-            self._log.debug("command.received", box_id=line.box_id)
-            self._on_command(line.box_id, data)
-
-        connection.service(command, lambda: line.counters.add("commands_malformed"))
-        if connection.stands != line.status.connected:
-            line.status.connected = connection.stands
-            if connection.stands:
-                self._stands(line)
-            else:
-                line.disconnected()
-                line.down_since_s = time.monotonic()
-                line.counters.add("uplink_lost")
-                self._log.warning("uplink.disconnected", box_id=line.box_id)
-        if connection.refused:
-            self._refused(line)
-
-    def _stands(self, line: Line) -> None:
-        line.connected(time.monotonic())
-        line.refusals, line.status.refused, line.down_since_s = 0, False, None
-        line.counters.add("uplink_connected")
-        self._log.info("uplink.connected", box_id=line.box_id, endpoint=self._endpoints.trigger)
-
-    def _tell_waiting(self, line: Line, now_s: float) -> None:
-        if line.down_since_s is None or now_s - line.down_since_s < WAITING_S:
-            return
-        line.down_since_s = None
-        if not line.status.refused:
-            self._log.warning(
-                "uplink.waiting",
-                box_id=line.box_id,
-                endpoint=self._endpoints.trigger,
-                reason="no broker there, or its key is not the one in public_keys/opqserver.key",
-            )
-
-    def _refused(self, line: Line) -> None:
-        line.counters.add("uplink_refused")
-        if not line.status.refused:
-            self._log.error(
-                "uplink.refused",
-                box_id=line.box_id,
-                reason="the broker refused this Box's key; is its public key in the broker's folder?",
-            )
-        line.status.refused = True
-        line.refused(time.monotonic())
-        line.disconnected()
-        self._disconnect(line)
-        line.status.connected = False
 
     def _checkpoints(self, stop: threading.Event) -> None:
         """Bring the queue to the disk itself, beside the uplink's thread, which must not wait for it."""

@@ -1,0 +1,114 @@
+"""Disk: the queue's file as far as the disk lets us have it.
+
+A question that fails closes the file, is told once and counted; the file is opened again after a
+while. One that is no database any more is renamed, for whoever wants to look into it, and begun anew.
+"""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from opq_gateway.counters import Counters
+from opq_gateway.uplink.queue_file import QueueFile, checkpoint, set_aside
+from opq_proto import log
+
+Answer = TypeVar("Answer")
+RETRY_S = 2.0
+BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class Disk:
+    """One thread, but for `checkpoint`.
+
+    Attributes:
+        problem: why the disk takes nothing; empty: it does.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        counters: Mapping[str, Counters],
+        numbers: Callable[[], Mapping[str, int]],
+        opened: Callable[[QueueFile], None],
+        monotonic_s: Callable[[], float],
+    ) -> None:
+        """`numbers`: where a Box begins that the file does not know; `opened` reads what the file has."""
+        self._path = path
+        self._counters = counters
+        self._numbers = numbers
+        self._opened = opened
+        self._monotonic_s = monotonic_s
+        self._retry_s = monotonic_s()
+        self._file: QueueFile | None = None
+        self._log = log.get(service="gateway")
+        self.problem = ""
+        self._open()
+
+    def ask(self, question: Callable[[QueueFile], Answer]) -> Answer | None:
+        """The file's answer; None: it cannot be had now."""
+        if self._file is None:
+            if self._monotonic_s() < self._retry_s:
+                return None
+            self._open()
+        if self._file is None:
+            return None
+        try:
+            return question(self._file)
+        except sqlite3.Error as error:
+            self._failed(error)
+            return None
+
+    def well(self) -> None:
+        """Something was written."""
+        if self.problem:
+            self._log.info("queue.recovered")
+        self.problem = ""
+
+    def checkpoint(self) -> None:
+        """Bring the log to the disk itself; from a thread of its own, for it may take long.
+
+        Raises:
+            sqlite3.Error: the disk does not take it.
+        """
+        checkpoint(self._path)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def _open(self) -> None:
+        for _ in range(2):  # once more, when what was there was set aside
+            try:
+                self._file = QueueFile(self._path, self._numbers().items())
+                self._opened(self._file)
+                return
+            except (sqlite3.Error, OSError) as error:
+                if not self._failed(error):
+                    return
+
+    def _failed(self, error: sqlite3.Error | OSError) -> bool:
+        """Close the file; True when it was renamed and a new one can be had at once."""
+        self.close()
+        self._retry_s = self._monotonic_s() + RETRY_S
+        reason = str(error)
+        if not self.problem:
+            self._log.error("queue.failed", path=str(self._path), reason=reason)
+            self._count("queue_failed")
+        self.problem = reason
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in BROKEN:
+            return False
+        try:
+            aside = set_aside(self._path)
+        except OSError as failure:
+            self._log.error("queue.not_set_aside", reason=str(failure))
+            return False
+        self._retry_s = self._monotonic_s()
+        self._count("queue_broken")
+        self._log.error("queue.broken", kept_as=str(aside), reason=reason)
+        return True
+
+    def _count(self, name: str) -> None:
+        for counters in self._counters.values():
+            counters.add(name)

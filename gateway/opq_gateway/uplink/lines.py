@@ -1,0 +1,155 @@
+"""Lines: the connections of all Boxes: made, made again, listened to, ended; the uplink's thread."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import zmq
+
+from opq_gateway.uplink.connection import Connection, Endpoints, Timing
+from opq_gateway.uplink.line import Line
+from opq_gateway.uplink.waking import Waking
+from opq_proto import log
+
+SWEEP_S = 1.0
+"""Every socket is looked at so often, should a descriptor have told nothing."""
+WAITING_S = 10.0
+"""An uplink that is down for longer is told, once: a broker that is off and a wrong server key look
+the same from here."""
+
+
+class Lines:
+    """Of all Boxes, by id."""
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        server_key: bytes,
+        queue_messages: int,
+        timing: Timing,
+        waking: Waking,
+        on_command: Callable[[str, bytes], None],
+    ) -> None:
+        self._endpoints = endpoints
+        self._server_key = server_key
+        self._queue_messages = queue_messages
+        self._timing = timing
+        self._waking = waking
+        self._on_command = on_command
+        self._lines: dict[str, Line] = {}
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._swept_s = 0.0
+        self._log = log.get(service="gateway")
+
+    def __iter__(self) -> Iterator[Line]:
+        return iter(self._lines.values())
+
+    def __getitem__(self, box_id: str) -> Line:
+        return self._lines[box_id]
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def add(self, line: Line) -> None:
+        """Before `begin`."""
+        self._lines[line.box_id] = line
+
+    def begin(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
+        """Connect them all."""
+        self._context = context
+        now_s = time.monotonic()
+        for line in self:
+            line.down_since_s = now_s
+        self.tend(now_s)
+
+    def end(self) -> None:
+        """Disconnect them all; what was sent has half a second to leave."""
+        for line in self:
+            self._disconnect(line)
+            line.status.connected = False
+
+    def tend(self, now_s: float) -> None:
+        """Time passes."""
+        sweep = now_s - self._swept_s >= SWEEP_S
+        self._swept_s = now_s if sweep else self._swept_s
+        for line in self:
+            if line.connection is None and now_s >= line.retry_s:
+                self._connect(line)
+            elif sweep:
+                self.serve(line)
+            line.tend(now_s)
+            self._tell_waiting(line, now_s)
+
+    def _connect(self, line: Line) -> None:
+        assert self._context is not None
+        line.connection = Connection(
+            self._context,
+            line.box_id,
+            line.pair,
+            self._server_key,
+            self._endpoints,
+            self._queue_messages,
+            self._timing,
+        )
+        self._waking.watch(line.box_id, line.connection.files())
+
+    def _disconnect(self, line: Line) -> None:
+        if line.connection is not None:
+            self._waking.unwatch(line.connection.files())
+            line.connection.close()
+            line.connection = None
+
+    def serve(self, line: Line) -> None:
+        """Take what came on a Box's connection, and what became of it."""
+        connection = line.connection
+        if connection is None:
+            return
+
+        def command(data: bytes) -> None:
+            line.counters.add("commands")
+            self._log.debug("command.received", box_id=line.box_id)
+            self._on_command(line.box_id, data)
+
+        connection.service(command, lambda: line.counters.add("commands_malformed"))
+        if connection.stands != line.status.connected:
+            line.status.connected = connection.stands
+            if connection.stands:
+                self._stands(line)
+            else:
+                line.disconnected()
+                line.down_since_s = time.monotonic()
+                line.counters.add("uplink_lost")
+                self._log.warning("uplink.disconnected", box_id=line.box_id)
+        if connection.refused:
+            self._refused(line)
+
+    def _stands(self, line: Line) -> None:
+        line.connected(time.monotonic())
+        line.refusals, line.status.refused, line.down_since_s = 0, False, None
+        line.counters.add("uplink_connected")
+        self._log.info("uplink.connected", box_id=line.box_id, endpoint=self._endpoints.trigger)
+
+    def _tell_waiting(self, line: Line, now_s: float) -> None:
+        if line.down_since_s is None or now_s - line.down_since_s < WAITING_S:
+            return
+        line.down_since_s = None
+        if not line.status.refused:
+            self._log.warning(
+                "uplink.waiting",
+                box_id=line.box_id,
+                endpoint=self._endpoints.trigger,
+                reason="no broker there, or its key is not the one in public_keys/opqserver.key",
+            )
+
+    def _refused(self, line: Line) -> None:
+        line.counters.add("uplink_refused")
+        if not line.status.refused:
+            self._log.error(
+                "uplink.refused",
+                box_id=line.box_id,
+                reason="the broker refused this Box's key; is its public key in the broker's folder?",
+            )
+        line.status.refused = True
+        line.refused(time.monotonic())
+        line.disconnected()
+        self._disconnect(line)
+        line.status.connected = False

@@ -1,0 +1,265 @@
+"""The queue on real files: nothing that was committed is lost, no number comes twice, whatever ends it."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from opq_gateway.counters import Counters
+from opq_gateway.uplink import queue as queue_room
+from opq_gateway.uplink import queue_file
+from opq_gateway.uplink.queue import CHUNK, Queue
+from opq_proto.messages import Measurement, Metric
+from opq_proto.wire import measurement_from_wire
+
+SECOND_NS = 10**9
+T0_NS = 1_800_000_000 * SECOND_NS
+
+
+def measurement(box_id: str, number: int, crossing: bool = False) -> Measurement:
+    end_ns = T0_NS + (number + 1) * SECOND_NS
+    rms = {"rms": Metric(119.0, 121.0, 120.0)}
+    start_ns = end_ns - SECOND_NS
+    return Measurement(box_id, end_ns // 10**6, rms, start_ns, end_ns, crossing=crossing)
+
+
+class Bench:
+    def __init__(self, folder: Path, hours: float = 168.0, most_bytes: int = 10**9) -> None:
+        self.path, self._hours, self._most_bytes = folder / "queue.sqlite", hours, most_bytes
+        self.counters = {"1": Counters(), "10": Counters()}
+        self.now_s = 0.0
+        self.queue = self.made()
+
+    def made(self, now_ms: int = 1000) -> Queue:
+        return Queue(
+            self.path, self.counters, self._hours, self._most_bytes, now_ms, monotonic_s=lambda: self.now_s
+        )
+
+    def put(self, box_id: str, *numbers: int) -> list[int | None]:
+        return [q.sequence for q in self.queue.put([(box_id, measurement(box_id, n)) for n in numbers])]
+
+    def held(self, box_id: str) -> list[int]:
+        return [sequence for sequence, _ in self.queue.read(box_id, 0, 2**62, 10**6)]
+
+
+def test_numbers_rise_by_one_per_box_and_go_on_after_a_clean_end(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    assert bench.put("1", *range(150)) == list(range(1000, 1150))
+    assert bench.put("10", 0) == [1000]
+    bench.queue.close()
+    bench.queue = bench.made(now_ms=5)
+    assert bench.put("1", 150) == [1150] and bench.put("10", 1) == [1001]
+    assert bench.held("1") == list(range(1000, 1151))
+    assert bench.queue.last_end_ns("1") == T0_NS + 151 * SECOND_NS
+    bench.queue.close()
+
+
+def test_what_comes_out_is_what_went_in_and_acknowledged_ones_go(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.put("1", *range(10))
+    assert bench.queue.held("1") == (1000, 1010)
+    (sequence, body), *_ = bench.queue.read("1", 1003, 1005, 1)
+    assert sequence == 1003 and measurement_from_wire(body) == measurement("1", 3)
+    bench.queue.acknowledged("1", 1006)
+    assert bench.queue.held("1") == (1007, 1010)
+    bench.now_s += 1.0
+    bench.queue.tend()
+    assert bench.held("1") == [1007, 1008, 1009]
+    bench.queue.acknowledged("1", 2**40)  # more than there is
+    assert bench.queue.held("1") is None and bench.put("1", 10) == [1010]
+    assert bench.queue.held("1") == (1010, 1011)
+    bench.queue.close()
+
+
+def test_a_crossing_has_a_number_and_does_not_move_where_measuring_goes_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.put("1", 0)
+    (queued,) = bench.queue.put([("1", measurement("1", 9, crossing=True))])
+    assert queued.crossing and queued.sequence == 1001
+    assert bench.queue.last_end_ns("1") == T0_NS + SECOND_NS and bench.queue.last_end_ns("10") is None
+    bench.queue.close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_uplink_queue import Bench
+bench = Bench(Path(sys.argv[1]))
+for number in range(100_000):
+    sequence, = bench.put("1", number)
+    print(sequence, flush=True)
+    if number % 7 == 6:
+        bench.queue.acknowledged("1", sequence - 5)
+"""
+
+
+def test_after_kill_9_every_number_that_was_told_is_there_and_none_comes_twice(tmp_path: Path) -> None:
+    told: list[int] = []
+    for life in range(4):
+        command = [sys.executable, "-c", WRITER, str(tmp_path), str(Path(__file__).parent)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            told += [int(writer.stdout.readline()) for _ in range(30 + 17 * life)]
+            os.kill(writer.pid, signal.SIGKILL)
+            told += [int(line) for line in writer.stdout.read().splitlines() if line]
+    assert told == sorted(set(told))
+    bench = Bench(tmp_path)
+    held = bench.held("1")
+    assert bench.queue.held("1") == (held[0], bench.queue.next("1"))
+    # what was told last is held, up to what was acknowledged before it, and one more may be
+    newest = [n for n in told if n >= held[0]]
+    assert [n for n in held if n <= told[-1]] == newest and len(held) - len(newest) <= 1
+    (following,) = bench.put("1", 0)
+    assert following is not None and max(held) < following <= max(held) + CHUNK + 1
+    bench.queue.close()
+
+
+def fill(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Makes SQLite itself say that the disk is full: it may not take one more page."""
+    opened: list[sqlite3.Connection] = []
+    state = {"full": False}
+    connect = sqlite3.connect
+
+    def limited(*arguments: object, **named: object) -> sqlite3.Connection:
+        db: sqlite3.Connection = connect(*arguments, **named)  # type: ignore[call-overload]
+        opened.append(db)
+        if state["full"]:
+            db.execute("PRAGMA max_page_count=1")
+        return db
+
+    monkeypatch.setattr(queue_file.sqlite3, "connect", limited)
+
+    def full(now: bool) -> None:
+        state["full"] = now
+        if now:
+            opened[-1].execute("PRAGMA max_page_count=1")
+
+    return full
+
+
+def test_a_full_disk_stops_nothing_and_what_waited_in_memory_is_saved_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = fill(monkeypatch)
+    bench = Bench(tmp_path)
+    bench.put("1", *range(40))
+    full(True)
+    numbers = []
+    for number in range(40, 400):
+        numbers += bench.put("1", number)
+        bench.now_s += 0.2
+    assert "full" in bench.queue.problem and bench.counters["1"]["queue_failed"] == 1
+    numbered = [n for n in numbers if n is not None]
+    # numbers are reserved on the disk: beyond them a Measurement leaves without one, and is counted
+    assert numbered[0] == 1040 and len(numbered) < len(numbers)
+    assert bench.counters["1"]["sequences_failed"] == numbers.count(None)
+    bench.queue.acknowledged("1", 1029)
+    assert bench.queue.held("1") == (1030, numbered[-1] + 1)
+    full(False)
+    bench.now_s += 3.0
+    assert bench.put("1", 400) == [numbered[-1] + 1] and bench.queue.problem == ""
+    bench.queue.close()
+    bench.queue = bench.made()
+    assert bench.held("1") == list(range(1030, numbered[-1] + 2))
+    bench.queue.close()
+
+
+def test_memory_is_bounded_while_the_disk_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_room, "MOST_UNSAVED", 10)
+    full = fill(monkeypatch)
+    bench = Bench(tmp_path)
+    bench.put("1", 0)
+    bench.put("10", 0)
+    full(True)
+    bench.put("1", *range(1, 61))  # more than a page
+    bench.put("10", 1)
+    assert bench.counters["1"]["measurements_overflow"] == 51
+    assert bench.counters["10"]["measurements_overflow"] == 0
+    full(False)
+    bench.now_s += 3.0
+    bench.queue.tend()
+    assert bench.held("1") == [1000, *range(1052, 1061)] and bench.held("10") == [1000, 1001]
+    bench.queue.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0", os.urandom(20_000), b"SQLite format 3\0" + b"x" * 9000])
+def test_a_file_that_is_no_database_is_set_aside_and_numbers_go_on_at_the_present(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "queue.sqlite").write_bytes(content)
+    bench = Bench(tmp_path)
+    assert bench.put("1", 0) == [1000] and bench.queue.problem == ""
+    asides = list(tmp_path.glob("queue.sqlite.broken1"))
+    assert len(asides) == bench.counters["1"]["queue_broken"] and len(asides) >= (len(content) > 2)
+    assert not asides or asides[0].read_bytes() == content
+    bench.queue.close()
+    bench.queue = bench.made()
+    assert bench.held("1") == [1000]
+    bench.queue.close()
+
+
+@pytest.mark.parametrize("spared_bytes", [100, 4096, 4096 * 3])
+def test_a_file_with_broken_pages_is_set_aside_and_no_number_comes_twice(
+    tmp_path: Path, spared_bytes: int
+) -> None:
+    bench = Bench(tmp_path)
+    bench.put("1", *range(2000))
+    bench.queue.close()
+    with bench.path.open("r+b") as file:
+        file.seek(spared_bytes)
+        file.write(os.urandom(bench.path.stat().st_size - spared_bytes))
+    bench.queue = bench.made(now_ms=10_000)
+    numbers: list[int | None] = []
+    for number in range(2000, 2020):
+        bench.queue.read("1", 0, 2**62, 5000)
+        numbers += bench.put("1", number)
+        bench.now_s += 1.0
+    assert bench.counters["1"]["queue_broken"] >= 1 and bench.queue.problem == ""
+    numbered = [n for n in numbers if n is not None]
+    assert numbered == sorted(set(numbered)) and numbered[0] >= 3000 and len(numbered) >= 18
+    bench.queue.close()
+    bench.queue = bench.made()
+    assert bench.held("1")[-1] == numbered[-1]
+    bench.queue.close()
+
+
+def test_the_oldest_go_first_by_age_and_a_stepped_clock_drops_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, hours=100 / 3600)
+    bench.put("1", *range(150))
+    bench.put("10", 0)
+    bench.now_s += 11.0
+    bench.queue.tend()  # by the Box's own newest, not by the machine's clock
+    assert bench.held("1") == list(range(1049, 1150)) and bench.queue.held("1") == (1049, 1150)
+    assert bench.counters["1"]["measurements_expired"] == 49
+    assert bench.held("10") == [1000]
+    bench.queue.close()
+
+
+def test_too_many_bytes_and_each_box_loses_its_oldest(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, most_bytes=100_000)
+    for number in range(0, 3000, 100):
+        bench.put("1", *range(number, number + 100))
+    bench.put("10", 0)
+    for _ in range(60):
+        bench.now_s += 11.0
+        bench.queue.tend()
+    held = bench.held("1")
+    assert 200 < len(held) < 2500 and held[-1] == 3999
+    assert bench.counters["1"]["measurements_expired"] == 3000 - len(held)
+    bench.queue.close()
+
+
+def test_a_reader_of_the_folder_sees_a_database_that_any_sqlite_opens(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.put("1", *range(5))
+    found = sqlite3.connect(bench.path).execute("SELECT count(*) FROM measurements").fetchone()
+    assert found == (5,)
+    bench.queue.close()

@@ -1,8 +1,9 @@
 """The gateway: one process that serves any number of Boxes.
 
-reader (one thread for all ports) -> intake -> ring, windows, measurements -+
-health (HTTP)                                                               v
-command desk (one thread)  <---------- commands ----------------  uplink (one thread)
+reader (one thread for all ports) -> intake -> ring
+                                            -> measuring (one thread) -> feed, ledger -+
+health (HTTP)                                                                          v
+command desk (one thread)  <---------------- commands --------------------  uplink (one thread)
 """
 
 import contextlib
@@ -24,8 +25,9 @@ from opq_gateway.local.outlets import Outlets
 from opq_gateway.local.power import PowerFail
 from opq_gateway.local.setup import Setup
 from opq_gateway.local.watchdog import Watchdog
-from opq_gateway.measuring.at_once import AtOnce
 from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.measuring import Measuring
+from opq_gateway.measuring.of_config import measuring_of
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
 from opq_gateway.ring.syncing import Syncing
@@ -105,12 +107,15 @@ class Gateway:
         commands = Commands(self.config.longest_request_s)
         queue = queue_of(self.config, self.counters)
         uplink = uplink_of(self.config, self._server_key, queue, commands.offer)
+        measuring = measuring_of(self.config, self.statuses, self.counters, uplink, self.feed)
         reader = Reader()
         rings: dict[str, Ring] = {}
-        closing = [self._box(box, uplink, commands, reader, rings) for box in self.config.box]
+        closing = [self._box(box, uplink, measuring, commands, reader, rings) for box in self.config.box]
+        measuring_stop = threading.Event()  # behind the reader, so that what is read still is measured
         outputs_stop = threading.Event()  # the uplink ends last, so that what is measured still leaves
         first = self.config.box[0].id
         serial = [self._thread("reader", first, reader.run, stop)]
+        meters = [self._thread("measuring", first, measuring.run, measuring_stop)]
         outputs = [
             self._thread("commands", first, commands.run, outputs_stop),
             self._thread("uplink", first, uplink.run, outputs_stop),
@@ -133,19 +138,28 @@ class Gateway:
         notifier.stopping()
         for thread in serial:
             thread.join(STOP_S)
+        measuring_stop.set()
+        for thread in meters:
+            thread.join(STOP_S)
         outputs_stop.set()
         for thread in outputs:
             thread.join(STOP_S)
         for close in closing:
             close()
-        late = [thread.name for thread in [*serial, *outputs] if thread.is_alive()]
+        late = [thread.name for thread in [*serial, *meters, *outputs] if thread.is_alive()]
         if not late:
             uplink.close()
             queue.close()
         self._log.info("gateway.stopped", late_threads=late)
 
     def _box(
-        self, box: BoxPort, uplink: Uplink, commands: Commands, reader: Reader, rings: dict[str, Ring]
+        self,
+        box: BoxPort,
+        uplink: Uplink,
+        measuring: Measuring,
+        commands: Commands,
+        reader: Reader,
+        rings: dict[str, Ring],
     ) -> Callable[[], None]:
         """Everything of one Box, its ring among `rings`; what ends it."""
         counters, status = self.counters[box.id], self.statuses[box.id]
@@ -161,7 +175,6 @@ class Gateway:
         if sequences.recovered:
             self._log.error("sequence.unreadable", box_id=box.id, path=str(folder / "sequence"))
         station = Station(box, status, counters)
-        measuring = AtOnce(status, sequences, counters, partial(uplink.publish, box.id), uplink.crossing)
         crossing_limits = limits(self.config.measuring)
         intake = Intake(status, ring, counters, station.send, measuring, limits=crossing_limits)
         reader.add(station, intake)
@@ -175,7 +188,7 @@ class Gateway:
                 ring,
                 counters,
                 public_key,
-                measuring.set_cycles,
+                partial(measuring.set_cycles, box.id),
                 respond,
                 intake.commands,
                 partial(uplink.acknowledge, box.id),

@@ -58,7 +58,11 @@ class Bench:
         self.counters, self.status = Counters(), Status("1", 60)
         self.ledger = None if folder is None else Ledger(folder, "1", 24.0, 30.0)
         self.measuring = Measuring(
-            lambda _, each: self.measurements.append(each), feed, piece_s=0.0, monotonic_s=lambda: self.now_s
+            lambda _, each: self.measurements.append(each),
+            lambda *_: None,
+            feed,
+            piece_s=0.0,
+            monotonic_s=lambda: self.now_s,
         )
         self.measuring.add(plan or Plan("1", 1.0, 10.0), self.counters, self.status, self.ledger)
         self.measuring.restart("1", hello)
@@ -219,7 +223,7 @@ def test_a_gap_ends_a_measurement_before_it_and_the_next_begins_behind_it() -> N
 def test_what_comes_before_the_hello_is_counted() -> None:
     bench = Bench()
     feed = Feed()
-    measuring = Measuring(lambda *_: None, feed, piece_s=0.0)
+    measuring = Measuring(lambda *_: None, lambda *_: None, feed, piece_s=0.0)
     measuring.add(Plan("1", 1.0, 10.0), bench.counters, bench.status, None)
     measuring.push("1", blocks_of(np.zeros(400))[0])
     measuring.round()

@@ -75,9 +75,9 @@ class Groups:
         self,
         groups: Sequence[Group],
         values: Callable[[Values], None],
-        unbalanced: Callable[[str, float], None],
+        unbalanced: Callable[[str, float, int], None],
     ) -> None:
-        """`unbalanced` gets the id of a Box and u2, a ratio, of each window of its place."""
+        """`unbalanced` gets the id of a Box, u2, a ratio, and the end of each window of its place."""
         self._groups = groups
         self._values, self._unbalanced = values, unbalanced
         self._places: dict[str, Place] = {}
@@ -97,4 +97,4 @@ class Groups:
                 u2 = values.values.get("u2_ratio")
                 if values.kind == "window" and isinstance(u2, float):
                     for box in group.boxes:
-                        self._unbalanced(box, u2)
+                        self._unbalanced(box, u2, values.end_ns)

@@ -10,11 +10,13 @@ hundred or more, so that few Boxes are told soon and many are measured cheaply.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 
 from opq_gateway.blocks import Block
+from opq_gateway.config import Group
 from opq_gateway.counters import Counters
 from opq_gateway.measuring.box_meter import BoxMeter, Plan, Sinks, Step
 from opq_gateway.measuring.crosscheck import CrossCheck
@@ -28,7 +30,7 @@ from opq_gateway.measuring.values import Values
 from opq_gateway.status import Status
 from opq_measure.timebase.window import Window
 from opq_proto import log
-from opq_proto.link_messages import BoxMeasurement, Hello
+from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap, Measurement, TimeSource
 
 LEAST_PIECE_S, MOST_PIECE_S = 0.1, 1.0
@@ -75,15 +77,25 @@ class Measuring:
     def __init__(
         self,
         publish: Callable[[str, Measurement], None],
+        crossing: Callable[[str, Crossing], None],
         feed: Feed,
-        groups: Groups | None = None,
+        groups: Sequence[Group] = (),
+        places: Mapping[str, Ledger] = MappingProxyType({}),
         piece_s: float | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`piece_s`: samples of a Box that are measured at once; without a value by the number of Boxes."""
+        """
+        Args:
+            publish: takes Measurements, in the measuring thread.
+            crossing: takes what the Box saw itself, in the reader's thread, at once.
+            places: ledgers of groups, by name.
+            piece_s: samples of a Box that are measured at once; without a value by the number of Boxes.
+        """
         self._publish = publish
+        self.crossing = crossing
         self._feed = feed
-        self._groups = groups
+        self._places = places
+        self._groups = Groups(groups, self._of_group, self._unbalanced)
         self._piece_s = piece_s
         self._monotonic_s = monotonic_s
         self._lines: dict[str, _Line] = {}
@@ -231,16 +243,28 @@ class Measuring:
             line.ledger.append(values)
 
     def _window(self, box_id: str, window: Window, uncertainty_ns: int, source: TimeSource) -> None:
-        if self._groups is not None:
-            self._groups.push(box_id, window, uncertainty_ns, source)
+        self._groups.push(box_id, window, uncertainty_ns, source)
+
+    def _of_group(self, values: Values) -> None:
+        self._feed.offer(values)
+        place = self._places.get(values.box_id)
+        if place is not None:
+            place.append(values)
+
+    def _unbalanced(self, box_id: str, u2_ratio: float, end_ns: int) -> None:
+        line = self._lines.get(box_id)
+        if line is not None and line.meter is not None:
+            line.meter.measurements.beside("unbalance", u2_ratio, end_ns)
 
     def _flush(self) -> None:
         """Values to the disk; what it does not take is lost, counted and told."""
-        for line in self._lines.values():
-            if line.ledger is None:
-                continue
+        ledgers = [(line, line.ledger) for line in self._lines.values() if line.ledger is not None]
+        first = next(iter(self._lines.values()), None)
+        if first is not None:
+            ledgers += [(first, ledger) for ledger in self._places.values()]
+        for line, ledger in ledgers:
             try:
-                line.ledger.flush()
+                ledger.flush()
             except OSError as error:
                 line.counters.add("ledger_failed")
                 now_s = self._monotonic_s()

@@ -25,48 +25,74 @@ DROOP = math.pi**2 / 6 - 1
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Window for one tuned frequency: `weights` (2 half + 1, 2), cosine and minus sine."""
+    """Window for one tuned frequency, samples -half .. half around a hop.
+
+    `folded` (2 pieces, hop): cosine and minus sine of its first hop of samples, of its second, and
+    so on; zeros behind its end.
+    """
 
     half: int
-    weights: FloatArray
+    folded: FloatArray
+
+    @property
+    def pieces(self) -> int:
+        return len(self.folded) // 2
 
 
 @lru_cache(maxsize=256)
-def kernel(period: float) -> Kernel:
-    """The kernel for a fundamental of `period` samples."""
+def kernel(period: float, hop: int) -> Kernel:
+    """The kernel for a fundamental of `period` samples, looked at every `hop` samples."""
     half = int(WINDOW_CYCLES * period / 2)
     offsets = np.arange(-half, half + 1)
     hann = 1 + np.cos(2 * np.pi * offsets / (WINDOW_CYCLES * period))
     hann /= hann.sum()
     angle = 2 * np.pi * offsets / period
-    return Kernel(half, np.column_stack((hann * np.cos(angle), -hann * np.sin(angle))))
+    pieces = -(-len(offsets) // hop)
+    weights = np.zeros((2, pieces * hop))
+    weights[:, : len(offsets)] = hann * np.cos(angle), -hann * np.sin(angle)
+    pieced = weights.reshape(2, pieces, hop).transpose(1, 0, 2)
+    return Kernel(half, np.ascontiguousarray(pieced).reshape(-1, hop))
 
 
-def phasors(volts: FloatArray, first: int, hop: int, count: int, tuned: Kernel) -> FloatArray:
-    """The fundamental at samples first, first + hop, ..., `count` of them, all inside by half a window.
+def hops_of(volts: FloatArray, first: int, hop: int, count: int, tuned: Kernel) -> FloatArray:
+    """(count + pieces - 1, hop) the samples under the windows of the hops at `first`, `first` + hop, ...
 
+    `count` windows, all inside of `volts`; what the last piece lacks, under zero weights, are zeros.
+    """
+    begin = first - tuned.half
+    samples = (count + tuned.pieces - 1) * hop
+    part = volts[begin : begin + samples]
+    if len(part) < samples:
+        part = np.concatenate((part, np.zeros(samples - len(part))))
+    return part.reshape(-1, hop)
+
+
+def phasors(blocks: FloatArray, count: int, tuned: Kernel) -> FloatArray:
+    """The fundamental at `count` hops of one signal, or of many, in one call.
+
+    Args:
+        blocks: (b, count + pieces - 1, hop), of `hops_of`.
     Returns:
-        (3, count) its phase at the centre, half its peak, and its share of the alternating power
+        (3, b, count) its phase at the centre, half its peak, and its share of the alternating power
         under the window, for white noise about 0.01.
     """
-    length = 2 * tuned.half + 1
-    block = volts[first - tuned.half : first + tuned.half + 1 + (count - 1) * hop]
-    size = block.itemsize
-    frames = np.ndarray((count, length), block.dtype, block, 0, (hop * size, size))
-    cosine, sine = (np.ascontiguousarray(frames) @ tuned.weights).T  # BLAS takes no overlapping rows
-    hops = len(block) // hop  # the power is wanted roughly: of the whole hops that the window begins with
-    square = block[: hops * hop].reshape(hops, hop)
-    sums = np.empty((2, hops))
-    np.einsum("ij,ij->i", square, square, out=sums[0])
-    np.einsum("ij->i", square, out=sums[1])
-    sums.cumsum(axis=1, out=sums)
-    whole = hops - count + 1
-    moments = sums[:, whole - 1 :].copy()
-    moments[:, 1:] -= sums[:, : count - 1]
+    many, hops, hop = blocks.shape
+    products = tuned.folded @ blocks.transpose(0, 2, 1)  # (b, 2 pieces, hops): each sample is weighed once
+    turned = products[:, :2, :count].copy()
+    for piece in range(1, tuned.pieces):
+        turned += products[:, 2 * piece : 2 * piece + 2, piece : piece + count]
+    whole = (2 * tuned.half + 1) // hop  # the power is wanted roughly: of the whole hops under the window
+    sums = np.empty((2, many, hops))
+    np.einsum("bij,bij->bi", blocks, blocks, out=sums[0])
+    np.einsum("bij->bi", blocks, out=sums[1])
+    sums.cumsum(axis=2, out=sums)
+    moments = sums[:, :, whole - 1 : whole - 1 + count].copy()
+    moments[:, :, 1:] -= sums[:, :, : count - 1]
     moments /= whole * hop
     power, level = moments  # of the same samples: noise beside DC is no difference between two means
     alternating = np.maximum(power - level * level, 1e-12 * power + 1e-300)  # beside DC only rounding
-    found = np.empty((3, count))
+    cosine, sine = turned[:, 0], turned[:, 1]
+    found = np.empty((3, many, count))
     np.arctan2(sine, cosine, out=found[0])
     square = cosine * cosine + sine * sine
     np.sqrt(square, out=found[1])

@@ -26,7 +26,7 @@ from opq_measure.timebase.hops import (
     usual_slope,
 )
 from opq_measure.timebase.phase import Track
-from opq_measure.timebase.phasors import Kernel, kernel, phasors
+from opq_measure.timebase.phasors import Kernel, hops_of, kernel, phasors
 
 WINDOW_S = 0.2
 """Nominal length of the 10/12-cycle window; IEC 61000-4-30:2015, 4.4. A chunk is as long."""
@@ -123,7 +123,7 @@ class Tracker:
         """Phasors of the hops up to `stop`, as far as their windows lie inside the run."""
         looked, usual = None, 0.0
         for _ in range(PASSES):
-            tuned = kernel(self.rate_hz / self._tuned_hz)
+            tuned = kernel(self.rate_hz / self._tuned_hz, self._hop)
             first = max(self._next, -(-tuned.half // self._hop))
             last = min(stop, (self._samples - tuned.half - 1) // self._hop + 1)
             if last <= first:
@@ -146,7 +146,8 @@ class Tracker:
         """Rows of `_looked`; what the fundamental's usual size is with them."""
         looked = np.empty((5, last - first))
         looked[0] = np.arange(first * self._hop, last * self._hop, self._hop)
-        looked[1:4] = phasors(self._volts, first * self._hop - self._base, self._hop, last - first, tuned)
+        blocks = hops_of(self._volts, first * self._hop - self._base, self._hop, last - first, tuned)
+        looked[1:4] = phasors(blocks[np.newaxis], last - first, tuned)[:, 0]
         clear = (looked[3] > SHARE) & (looked[2] > 0)
         usual = self._usual_size(looked[2][clear])
         looked[3] = clear & (looked[2] > FAINT * usual)

@@ -20,7 +20,7 @@ from opq_gateway.measuring.values import KINDS, Told, Values
 from opq_gateway.status import Status
 from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_hil.rms_events import Interruption, Sag
-from opq_proto.link_messages import Hello
+from opq_proto.link_messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap, Measurement, TimeSource
 
 T0_NS = 1_700_000_000_000_000_000
@@ -254,3 +254,68 @@ def test_the_thread_ends_at_once_and_measures_what_waits() -> None:
     stop.set()
     thread.join(5)
     assert not thread.is_alive() and len(bench.measurements) == 2
+
+
+def test_figures_of_the_box_that_differ_are_counted() -> None:
+    volts, _ = mains(4, RATE_HZ)
+    bench = Bench().feed(blocks_of(volts)[:60])
+    bench.measuring.figures("1", BoxMeasurement(1000, 5000, 120.0, 60.0, 0.001, None))
+    bench.measuring.figures("1", BoxMeasurement(6000, 5000, 131.0, None, None, None))
+    bench.feed(blocks_of(volts)[60:])
+    assert bench.counters["box_figures_checked"] == 2
+    assert bench.counters["box_figures_differ"] == 1
+
+
+def test_measurements_say_what_the_box_is_meant_to_measure() -> None:
+    volts, _ = mains(3, RATE_HZ, frequency_hz=50.0, voltage_v=230.0)
+    bench = Bench(hello=replace(HELLO, nominal_v=230.0, nominal_hz=50.0, v_per_lsb=0.011))
+    blocks = [replace(block, v_per_lsb=0.011) for block in blocks_of(volts * 0.0068 / 0.011)]
+    first, *_ = bench.feed(blocks).measurements
+    assert (first.nominal_v, first.nominal_hz) == (230.0, 50.0)
+    assert first.metrics["rms"].average == pytest.approx(230.0, rel=1e-4)
+
+
+def test_another_gain_ends_the_measurement_as_a_gap_does() -> None:
+    volts, _ = mains(3, RATE_HZ)
+    blocks = blocks_of(volts)
+    second = [replace(block, v_per_lsb=2 * V_PER_LSB) for block in blocks[90:]]
+    bench = Bench().feed(blocks[:90] + second).end()
+    assert bench.measurements[1].metrics["rms"].average == pytest.approx(120.0, rel=1e-4)
+    assert bench.measurements[2].metrics["rms"].average == pytest.approx(240.0, rel=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["sine", "zero", "dc", "noise", "steps"]), st.integers(1, 6000)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from([1, 7, 12, 60]),
+)
+def test_no_signal_whatever_breaks_the_stream_of_measurements(
+    parts: list[tuple[str, int]], cycles: int
+) -> None:
+    random = np.random.default_rng(1)
+    steady, _ = mains(0.5, RATE_HZ)
+    made = {
+        "sine": steady,
+        "zero": np.zeros(6000),
+        "dc": np.full(6000, 200.0),
+        "noise": random.normal(0, 50, 6000),
+        "steps": np.where(random.random(6000) < 0.5, -200.0, 200.0),
+    }
+    volts = np.concatenate([made[kind][:count] for kind, count in parts])
+    bench = Bench()
+    bench.measuring.set_cycles("1", cycles)
+    bench.measuring.restart("1", HELLO)
+    bench.feed(blocks_of(volts)).end()
+    assert not bench.counters["failures"]
+    for before, after in pairwise(bench.measurements):
+        assert before.end_ns == after.start_ns
+    for each in bench.measurements:
+        assert "rms" in each.metrics
+        assert all(np.isfinite([m.min, m.max, m.average]).all() for m in each.metrics.values())
+    if bench.measurements:
+        end_ns = bench.measurements[-1].end_ns or 0
+        assert T0_NS + len(volts) * 10**12 // 12_000_000 - end_ns < 34e6  # nothing piles up

@@ -23,7 +23,7 @@ from opq_gateway.commands.box_line import BoxLine
 from opq_gateway.commands.orders import Orders
 from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, answer, ready
 from opq_gateway.counters import Counters
-from opq_gateway.measuring.windows import LEAST_CYCLES, MOST_CYCLES
+from opq_gateway.measuring.measurements import LEAST_CYCLES, MOST_CYCLES
 from opq_gateway.ring.ring import Ring
 from opq_gateway.status import Status
 from opq_gateway.uplink.acknowledgement import Acknowledgement, acknowledgement

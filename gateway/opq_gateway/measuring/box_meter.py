@@ -21,7 +21,7 @@ from opq_gateway.measuring.clock_line import ClockLine
 from opq_gateway.measuring.disturbances import Disturbances
 from opq_gateway.measuring.figures import Figures, rest_figures, urms_v
 from opq_gateway.measuring.intervals import Intervals
-from opq_gateway.measuring.run_measurements import Measured, Measurements
+from opq_gateway.measuring.measurements import Measured, Measurements
 from opq_gateway.measuring.values import Told, Values
 from opq_measure.events.limits import Limits
 from opq_measure.flicker.lamps import lamp_for

@@ -1,122 +1,231 @@
-"""Measurements: a few numbers of one window, each defined in `opq_measure`.
+"""Measurements: the original's few numbers over a window of N cycles, N live from 1 to 600.
 
     rms    V      Urms(1/2): rms of every full cycle, renewed each half cycle (61000-4-30, 5.4)
     f      Hz     per 10/12-cycle window (61000-4-30, 5.1)
     thd    ratio  per 10/12-cycle window, subgroups to order 50 (61000-4-7)
     trans  V      per cycle, the largest magnitude above 400 Hz (the original's definition)
+    h2..   ratio  subgroup of an order to the fundamental, per 10/12-cycle window
+    rocof  Hz/s   over half a second, with every 10/12-cycle window
+    pst, unbalance: told once, in the first Measurement behind them
 
-Each as minimum, maximum and mean over the measurement's window. The 10/12-cycle windows are
-counted back from its end; where its cycles are no multiple of 10 or 12 the earliest reaches into
-the cycles before it. Pure.
+Each as minimum, maximum and mean. A Measurement has N cycles from edge to edge and goes on where the last
+ended; its f and thd are those of the 10/12-cycle windows in which its cycles lie, weighted by how many: a
+window that two Measurements share, where N is no multiple of 10 or 12, counts in both. At a UTC tick of ten
+minutes the windows begin anew (61000-4-30, 4.5) and Measurements with them: the one before the tick is
+shorter, as is the last before a gap. Pure.
 """
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from opq_gateway.measuring.windows import Window
-from opq_measure.frequency.per_window import cycles_per_window
-from opq_measure.harmonics.spectrum import thd_ratio
-from opq_measure.rms import half_cycle_rms_v
+from opq_gateway.measuring.figures import Figures, urms_v
 from opq_measure.signal import FloatArray
-from opq_measure.waveform.high_pass import high_pass, tap_count
-from opq_proto.messages import Measurement, Metric
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+LEAST_CYCLES, MOST_CYCLES = 1, 600
+"""Range of the original's measurement rate."""
+ALWAYS = ("rms", "f", "thd", "trans")
+Clock = Callable[[float, float], tuple[int, TimeSource]]
+"""Uncertainty and source of a span of samples."""
 
 
-def measure(window: Window, box_id: str, sequence: int | None, nominal_v: float | None = None) -> Measurement:
-    """The Measurement of a window; a key is absent where its quantity is not known.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A Measurement and its samples on the Box's axis."""
 
-    `nominal_v` and the window's hertz go along: who compares with them cannot ask the Box.
-    `timestamp_ms` is the end of the window, rounded (the original's meaning). Nothing is queued
-    on disk yet, so the oldest sequence that the Box still holds is its own.
-    """
-    return Measurement(
-        box_id=box_id,
-        timestamp_ms=(window.end_ns + 500_000) // 1_000_000,
-        metrics=metrics(window),
-        start_ns=window.start_ns,
-        end_ns=window.end_ns,
-        uncertainty_ns=window.uncertainty_ns,
-        source=window.source,
-        sequence=sequence,
-        oldest_sequence=sequence,
-        nominal_v=nominal_v,
-        nominal_hz=window.nominal_hz,
-    )
+    measurement: Measurement
+    first_sample: float
+    end_sample: float
 
 
-def metrics(window: Window) -> dict[str, Metric]:
-    """All quantities of a window that are known."""
-    groups = _groups(window)
-    values = {
-        "rms": half_cycle_rms_v(window.volts, _half_edges(window)),
-        "f": _frequency_hz(window, groups),
-        "thd": _thd(window, groups),
-        "trans": _transient_v(window),
-    }
-    found = {}
-    for key, each in values.items():
-        each = each[np.isfinite(each)]
-        if len(each):
-            found[key] = Metric(float(each.min()), float(each.max()), float(each.mean()))
-    return found
+@dataclass(slots=True)
+class _Span:
+    """Cycles of one window in the Measurement under way."""
+
+    cycles: int
+    half_energy: FloatArray
+    half_samples: FloatArray
+    trans_v: FloatArray
+    per_window: Mapping[str, float]
 
 
-def _half_edges(window: Window) -> FloatArray:
-    """Half-cycle boundaries from the window's start to its end."""
-    start, end = window.edges[window.first], window.edges[-1]
-    quarter = (end - start) / window.cycles / 4
-    half = window.track.edges(2)
-    inside = half[(half > start + quarter) & (half < end - quarter)]
-    if not len(inside):  # one cycle over which the phase jumped
-        inside = np.array([(start + end) / 2])
-    return np.concatenate(([start], inside, [end]))
+@dataclass(slots=True)
+class _UnderWay:
+    first_sample: float
+    start_ns: int
+    end_sample: float
+    end_ns: int
+    wanted: int
+    cycles: int = 0
+    spans: list[_Span] = field(default_factory=list)
 
 
-def _groups(window: Window) -> list[tuple[float, float]]:
-    """Spans of the 10/12-cycle windows, counted back from the end; none where samples lack."""
-    size = cycles_per_window(window.nominal_hz)
-    edges = window.edges
-    groups = []
-    stop = len(edges) - 1
-    while stop > window.first and stop >= size:
-        groups.append((float(edges[stop - size]), float(edges[stop])))
-        stop -= size
-    return groups[::-1]
+class Measurements:
+    """Of one Box; a change of `cycles` holds from the next Measurement on."""
+
+    def __init__(
+        self,
+        box_id: str,
+        nominal_v: float,
+        nominal_hz: float,
+        cycles: int,
+        send: tuple[str, ...],
+        clock: Clock,
+    ) -> None:
+        self.cycles = cycles
+        self._box_id, self._nominal_v, self._nominal_hz = box_id, nominal_v, nominal_hz
+        self._send = frozenset(send)
+        self._orders = [int(name[1:]) for name in send if name[0] == "h" and name[1:].isdigit()]
+        self._clock = clock
+        self._under_way: _UnderWay | None = None
+        self._over_tick: Figures | None = None
+        self._ended: tuple[float, int] | None = None  # sample and time at which the last one ended
+        self._beside: deque[tuple[int, str, float]] = deque()
+
+    @property
+    def begins(self) -> float | None:
+        """First sample of the Measurement under way."""
+        return None if self._under_way is None else self._under_way.first_sample
+
+    def push(self, figures: Figures, rocof_hz_s: float = np.nan) -> list[Measured]:
+        """The window that follows in the run; every Measurement that is complete now."""
+        found: list[Measured] = []
+        window = figures.window
+        start = window.first_sample + float(window.edges[0])
+        if self._over_tick is not None:
+            found += self._take(self._over_tick, self._per_window(self._over_tick, np.nan), until=start)
+            self._over_tick = None
+        if window.tick:
+            found += self._close()
+        if window.overlap:
+            self._over_tick = figures
+            return found
+        return found + self._take(figures, self._per_window(figures, rocof_hz_s))
+
+    def end(self, rest: Figures | None) -> list[Measured]:
+        """The run ends with these cycles: the last Measurement, shorter than the others."""
+        found: list[Measured] = []
+        if self._over_tick is not None:
+            found += self._take(self._over_tick, self._per_window(self._over_tick, np.nan))
+            self._over_tick = None
+        if rest is not None and len(rest.window.edges) > 1:
+            found += self._take(rest, self._per_window(rest, np.nan))
+        found += self._close()
+        self._ended = None
+        return found
+
+    def beside(self, name: str, value: float, since_ns: int) -> None:
+        """A value that is told once: in the first Measurement that begins at or behind `since_ns`."""
+        if name in self._send and np.isfinite(value):
+            self._beside.append((since_ns, name, value))
+
+    def _per_window(self, figures: Figures, rocof_hz_s: float) -> dict[str, float]:
+        found = {"f": figures.window.frequency_hz, "thd": figures.thd}
+        if "rocof" in self._send:
+            found["rocof"] = rocof_hz_s
+        if self._orders:
+            fundamental = float(figures.harmonics_v[0])
+            for order in self._orders:
+                if fundamental > 0 and 2 <= order <= len(figures.harmonics_v):  # also NaN
+                    found[f"h{order}"] = float(figures.harmonics_v[order - 1]) / fundamental
+        return found
+
+    def _take(
+        self, figures: Figures, per_window: Mapping[str, float], until: float = np.inf
+    ) -> list[Measured]:
+        """The whole cycles of a window that end at or before sample `until`."""
+        window = figures.window
+        edges = window.first_sample + window.edges
+        period = float(edges[-1] - edges[0]) / (len(edges) - 1)
+        cycles = int(np.searchsorted(edges, until + period / 2, side="right")) - 1 if until < np.inf else None
+        last = len(edges) - 1 if cycles is None else min(cycles, len(edges) - 1)
+        found: list[Measured] = []
+        at = 0
+        while at < last:
+            way = self._under_way or self._begin(figures, edges, at)
+            self._under_way = way
+            stop = min(last, at + way.wanted - way.cycles)
+            halves = slice(2 * at, 2 * stop)
+            trans_v = figures.trans_v[at:stop] if len(figures.trans_v) else figures.trans_v
+            way.spans.append(
+                _Span(
+                    stop - at, figures.half_energy[halves], figures.half_samples[halves], trans_v, per_window
+                )
+            )
+            way.cycles += stop - at
+            way.end_sample, way.end_ns = float(edges[stop]), _edge_ns(figures, stop)
+            if way.cycles >= way.wanted:
+                found += self._close()
+            at = stop
+        return found
+
+    def _begin(self, figures: Figures, edges: FloatArray, at: int) -> _UnderWay:
+        sample, start_ns = float(edges[at]), _edge_ns(figures, at)
+        if self._ended is not None:
+            sample, start_ns = self._ended
+        return _UnderWay(sample, start_ns, sample, start_ns, self.cycles)
+
+    def _close(self) -> list[Measured]:
+        way, self._under_way = self._under_way, None
+        if way is None or not way.cycles or way.end_ns <= way.start_ns:
+            return []
+        self._ended = (way.end_sample, way.end_ns)
+        uncertainty_ns, source = self._clock(way.first_sample, way.end_sample)
+        measurement = Measurement(
+            box_id=self._box_id,
+            timestamp_ms=(way.end_ns + 500_000) // 1_000_000,
+            metrics=self._metrics(way),
+            start_ns=way.start_ns,
+            end_ns=way.end_ns,
+            uncertainty_ns=uncertainty_ns,
+            source=source,
+            nominal_v=self._nominal_v,
+            nominal_hz=self._nominal_hz,
+        )
+        return [Measured(measurement, way.first_sample, way.end_sample)]
+
+    def _metrics(self, way: _UnderWay) -> dict[str, Metric]:
+        spans = way.spans
+        found = {}
+        if "rms" in self._send:
+            found["rms"] = _metric(
+                urms_v(
+                    np.concatenate([span.half_energy for span in spans]),
+                    np.concatenate([span.half_samples for span in spans]),
+                )
+            )
+        if "trans" in self._send:
+            trans_v = np.concatenate([span.trans_v for span in spans])
+            if len(trans_v):
+                found["trans"] = _metric(trans_v)
+        for name in dict.fromkeys(name for span in spans for name in span.per_window):
+            if name in self._send:
+                known = [(span.per_window.get(name, np.nan), span.cycles) for span in spans]
+                known = [(value, cycles) for value, cycles in known if np.isfinite(value)]
+                if known:
+                    values = [value for value, _ in known]
+                    total = sum(value * cycles for value, cycles in known)
+                    mean = total / sum(cycles for _, cycles in known)
+                    found[name] = Metric(min(values), max(values), min(max(mean, min(values)), max(values)))
+        beside: dict[str, list[float]] = {}
+        while self._beside and self._beside[0][0] <= way.start_ns:
+            _, name, value = self._beside.popleft()
+            beside.setdefault(name, []).append(value)
+        found.update((name, _metric(np.array(values))) for name, values in beside.items())
+        return found
 
 
-def _frequency_hz(window: Window, groups: list[tuple[float, float]]) -> FloatArray:
-    """Hz per 10/12-cycle window; of the whole window where it is the stream's short first."""
-    spans = groups or [(float(window.edges[window.first]), float(window.edges[-1]))]
-    return np.array([window.track.frequency_hz(start, stop) for start, stop in _seen(window, spans)])
+def _metric(values: FloatArray) -> Metric:
+    return Metric(float(values.min()), float(values.max()), float(values.mean()))
 
 
-def _thd(window: Window, groups: list[tuple[float, float]]) -> FloatArray:
-    return np.array(
-        [
-            thd_ratio(window.volts, start, stop, cycles_per_window(window.nominal_hz))
-            for start, stop in _seen(window, groups)
-        ]
-    )
-
-
-def _seen(window: Window, spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Those spans in which the fundamental was there for at least half of the time."""
-    if not spans:
-        return []
-    starts, stops = np.array(spans).T
-    known = window.track.known_between(starts, stops)
-    return [span for span, seen in zip(spans, known, strict=True) if seen]
-
-
-def _transient_v(window: Window) -> FloatArray:
-    """V per cycle: the largest magnitude above 400 Hz."""
-    rate_hz = window.rate_hz
-    reach = tap_count(rate_hz) // 2
-    edges = np.rint(window.edges[window.first :]).astype(np.int64)
-    low = max(0, int(edges[0]) - reach)
-    high = min(len(window.volts), int(edges[-1]) + reach)
-    fast = np.abs(high_pass(window.volts[low:high], rate_hz))
-    if not len(fast):
-        return np.empty(0)
-    starts = np.clip(edges[:-1] - low - reach, 0, len(fast) - 1)
-    peaks: FloatArray = np.maximum.reduceat(fast, np.unique(starts))
-    return peaks
+def _edge_ns(figures: Figures, at: int) -> int:
+    window = figures.window
+    assert window.start_ns is not None and window.end_ns is not None
+    if at == len(window.edges) - 1:
+        return window.end_ns
+    since = float(window.edges[at] - window.edges[0])
+    return window.start_ns + round(since * 1e9 / window.rate_hz)

@@ -25,7 +25,7 @@ from opq_gateway.measuring.figures import Figures, figures_of
 from opq_gateway.measuring.groups import Groups
 from opq_gateway.measuring.inbox import Inbox, Restart
 from opq_gateway.measuring.ledger import Ledger
-from opq_gateway.measuring.run_measurements import Measured
+from opq_gateway.measuring.measurements import Measured
 from opq_gateway.measuring.values import Values
 from opq_gateway.status import Status
 from opq_measure.timebase.window import Window

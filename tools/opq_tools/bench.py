@@ -34,6 +34,10 @@ BENCHMARKS = {
         "opq_tools.benchmarks.flicker.figures",
         "Pinst and Pst at the tables and performance tests of 61000-4-15, four lamps; CPU, beside a peer.",
     ),
+    "gateway": (
+        "opq_tools.benchmarks.gateway.figures",
+        "CPU and memory per Box, ring and codec, uplink's bytes, raw requests, crossing to request.",
+    ),
     "phasor": (
         "opq_tools.benchmarks.phasor.figures",
         "TVE, FE and RFE of synchrophasors in the tests of C37.118.1, class P and M, beside each limit.",

@@ -1,0 +1,1 @@
+"""`opq-tools bench gateway`: what a Box costs, what the ring holds, how soon it answers."""

@@ -1,0 +1,146 @@
+"""What the ring takes: writing as the reader writes, reading, sealing; the codec on the real recordings."""
+
+import lzma
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_gateway.blocks import Block
+from opq_gateway.ring import codec
+from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.sealing import seal
+from opq_hil.mains import MIX_3_PERCENT, Mains
+from opq_hil.wave import Wave, harmonics_of
+from opq_proto.messages import TimeSource
+
+RATE = 12_000
+BLOCK = 200
+START_NS = 1_800_000_000 * 10**9
+V_PER_LSB = 0.0068
+LZMA = [{"id": lzma.FILTER_DELTA, "dist": 2}, {"id": lzma.FILTER_LZMA2, "preset": 9}]
+RECORDED = ("event_9354_box1.i16", "event_9354_box4.i16")
+FOLDERS = (Path("recordings"), Path(__file__).parents[4].parent / "shared" / "data" / "recordings")
+"""Where `opq-tools recordings get` puts them, from where one works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One signal through the codec."""
+
+    ratio: float
+    encode_mb_s: float
+    """Raw megabytes per CPU second."""
+    decode_mb_s: float
+    lzma_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """One ring of one Box."""
+
+    write_ms_per_s: float
+    """CPU per second of signal, two blocks at a time."""
+    write_mb_s: float
+    read_mb_s: float
+    """Ten seconds at once, warm, as one Waveform; raw megabytes per CPU second."""
+    access_ms: list[float]
+    """Wall, of one second anywhere."""
+    sealed_read_mb_s: float
+    sealed_access_ms: list[float]
+    seal_ms_per_s: float
+    """CPU of the child per second of signal."""
+    ratio: float
+    """Of the sealed file, heads and times and all."""
+
+
+def noisy(seconds: int, noise_lsb: float) -> NDArray[np.int16]:
+    """(n,) counts of mains with 3 % harmonics."""
+    wave = Wave(120.0, harmonics_of(MIX_3_PERCENT))
+    volts = Mains(wave=wave, noise_v=noise_lsb * V_PER_LSB, seed=7).volts(0, seconds * RATE)
+    return np.rint(volts / V_PER_LSB).astype(np.int16)
+
+
+def recordings() -> dict[str, NDArray[np.int16]]:
+    """The real ones that are here, by name."""
+    found = {}
+    for name in RECORDED:
+        path = next((folder / name for folder in FOLDERS if (folder / name).exists()), None)
+        if path is not None:
+            found[path.stem] = np.fromfile(path, dtype="<i2").astype(np.int16)
+    return found
+
+
+def packed(counts: NDArray[np.int16], chunk: int = 24_000) -> Packed:
+    """In chunks as the ring seals them."""
+    parts = [counts[at : at + chunk] for at in range(0, len(counts), chunk)]
+    encode_s, coded = _cpu(lambda: [codec.pack(part) for part in parts])
+    decode_s, back = _cpu(lambda: [codec.unpack(part) for part in coded])
+    assert all(np.array_equal(one, two) for one, two in zip(parts, back, strict=True))
+    raw = counts.nbytes
+    squeezed = len(lzma.compress(counts.tobytes(), format=lzma.FORMAT_RAW, filters=LZMA))
+    return Packed(raw / sum(map(len, coded)), raw / encode_s / 1e6, raw / decode_s / 1e6, raw / squeezed)
+
+
+def on_disk(seconds: int, looks: int) -> OnDisk:
+    """A ring of so many seconds, 2 LSB of noise, in a temporary folder."""
+    counts = noisy(seconds, 2.0)
+    blocks = [_block(counts, first) for first in range(0, len(counts), BLOCK)]
+    chance = np.random.default_rng(3)
+    starts = [START_NS + int(at * 1e9) for at in chance.uniform(0, seconds - 11, looks)]
+    with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:
+        ring = Ring(Path(folder), "1", 24.0)
+        write_s, _ = _cpu(lambda: _write(ring, blocks))
+        raw = _read(ring, starts)
+        ring.close()
+        segment = ring.unsealed()[0]
+        before = segment.file_bytes
+        seal_s, sealed = _cpu(lambda: seal(segment.path))
+        if sealed is None or not ring.replace(segment, sealed):
+            raise RuntimeError("the ring took no sealed segment")
+        ratio = before / segment.file_bytes
+        closed = _read(ring, starts)
+    return OnDisk(
+        write_ms_per_s=write_s / seconds * 1e3,
+        write_mb_s=counts.nbytes / write_s / 1e6,
+        read_mb_s=raw[0],
+        access_ms=raw[1],
+        sealed_read_mb_s=closed[0],
+        sealed_access_ms=closed[1],
+        seal_ms_per_s=seal_s / seconds * 1e3,
+        ratio=ratio,
+    )
+
+
+def _write(ring: Ring, blocks: list[Block]) -> None:
+    for at in range(0, len(blocks), 2):
+        ring.append_all(blocks[at : at + 2])
+
+
+def _read(ring: Ring, starts: list[int]) -> tuple[float, list[float]]:
+    """MB per CPU second of ten seconds at once; wall ms of one second, each."""
+    ten_s, waves = _cpu(lambda: [ring.read(start, start + 10 * 10**9) for start in starts[:10]])
+    size = sum(wave.counts.nbytes for wave in waves if wave is not None)
+    walls = []
+    for start in starts:
+        began = time.perf_counter()
+        ring.read(start, start + 10**9)
+        walls.append((time.perf_counter() - began) * 1e3)
+    return size / ten_s / 1e6, walls
+
+
+def _block(counts: NDArray[np.int16], first: int) -> Block:
+    t_ns = START_NS + first * 10**9 // RATE
+    return Block(1, V_PER_LSB, first, t_ns, 100, TimeSource.GPS, RATE * 1000, counts[first : first + BLOCK])
+
+
+def _cpu(do: Callable[[], Any]) -> tuple[float, Any]:
+    """CPU seconds of this process, and what came out."""
+    began = time.process_time()
+    found = do()
+    return max(time.process_time() - began, 1e-9), found

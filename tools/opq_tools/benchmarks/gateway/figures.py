@@ -1,0 +1,166 @@
+"""Every figure of `bench gateway`.
+
+CPU and memory: the gateway's own process over a while with 1, 4, 16 and 64 Boxes at 12 kS/s on ptys, beside
+a real cloud that takes and acknowledges its Measurements over CURVE; windows, harmonics, flicker, 10 s
+frequency, events, values on disk and ring on; background compression off, its cost stated beside. The slope
+is the least-squares line over the numbers of Boxes; what it does not hold (Python, ZeroMQ, timers) is "CPU
+at no Box".
+
+Baseline: one bare CurveZMQ hop of a Measurement's size in the same run, the floor under a crossing's way.
+"""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import numpy as np
+
+from opq_tools.bench import Baseline, Case, Result, case
+from opq_tools.benchmarks.gateway import disk, latencies
+from opq_tools.benchmarks.gateway.house import Cost, house
+from opq_tools.benchmarks.pipeline import HOPS, bare_hop_ms, percentile
+
+BOXES, QUICK_BOXES = (1, 4, 16, 64), (1, 16)
+SETTLE_S, WATCH_S, QUICK_WATCH_S = 8.0, 30.0, 10.0
+APART_BOXES = 16
+"""With so many, what is switched on or off is told apart."""
+REQUESTS, QUICK_REQUESTS = 300, 40
+SAGS, QUICK_SAGS = 50, 5
+UPLINK_S, IDLE_S, QUICK_UPLINK_S = 60.0, 240.0, 30.0
+DISK_S, QUICK_DISK_S, LOOKS = 300, 60, 200
+SLOPE_MS = 2.5
+"""400 Boxes on a core."""
+RESIDENT_MB, BOX_MB = 140.0, 2.0
+REQUEST_MS, CROSSING_MS, ACCESS_MS = 20.0, 100.0, 5.0
+QUIET: dict[str, Any] = {"ring": {"compress": False}}
+
+
+def run(quick: bool) -> Result:
+    """Takes some 14 minutes; `quick` some 4."""
+    bare = bare_hop_ms(HOPS)
+    rows = [*_costs(quick), *_apart(quick), *_uplink(quick), *_disk(quick)]
+    click.echo("raw requests of 10 s ...", err=True)
+    asked_ms = latencies.requests_ms(QUICK_REQUESTS if quick else REQUESTS)
+    rows.append(_row("raw request of 10 s: median", "ms", asked_ms))
+    rows.append(_row("raw request of 10 s: p99", "ms", asked_ms, percentile(asked_ms, 0.99), REQUEST_MS))
+    sags = QUICK_SAGS if quick else SAGS
+    click.echo(f"crossings, {sags} sags, some {sags * latencies.APART_S:.0f} s ...", err=True)
+    back_ms = latencies.crossings_ms(sags)
+    rows.append(_row("crossing at the Box to request at the gateway: median", "ms", back_ms))
+    rows.append(
+        _row(
+            "crossing at the Box to request at the gateway: p99",
+            "ms",
+            back_ms,
+            percentile(back_ms, 0.99),
+            CROSSING_MS,
+        )
+    )
+    floor = statistics.median(bare)
+    name = "crossing to request, median: one bare CURVE hop (pyzmq)"
+    return Result(tuple(rows), Baseline(name, floor, "ms"), statistics.median(back_ms) / floor)
+
+
+def _costs(quick: bool) -> list[Case]:
+    """CPU and memory by the number of Boxes."""
+    watch_s = QUICK_WATCH_S if quick else WATCH_S
+    costs: dict[int, Cost] = {}
+    rows = []
+    for boxes in QUICK_BOXES if quick else BOXES:
+        click.echo(f"{boxes} Boxes ...", err=True)
+        with house(boxes, config=QUIET) as up:
+            up.rest(SETTLE_S)
+            cost = costs[boxes] = up.cost(watch_s)
+            lost = up.counted("missing_samples") + up.counted("unmeasured_samples")
+        rows.append(_row(f"CPU, {boxes} Boxes", "ms/s", [cost.cpu_ms_per_s]))
+        resident_mb = cost.resident_bytes / 1e6
+        limit_mb = RESIDENT_MB + BOX_MB * boxes
+        rows.append(_row(f"resident, {boxes} Boxes", "MB", [resident_mb], limit=limit_mb))
+        rows.append(_row(f"samples lost or not measured, {boxes} Boxes", "samples", [lost], limit=0.0))
+    slope, at_none = np.polyfit(list(costs), [cost.cpu_ms_per_s for cost in costs.values()], 1)
+    growth, _ = np.polyfit(list(costs), [cost.resident_bytes / 1e6 for cost in costs.values()], 1)
+    rows.append(_row("CPU per Box: slope", "ms/s", [float(slope)], limit=SLOPE_MS))
+    rows.append(_row("Boxes per core: 1 / slope", "Boxes", [1e3 / float(slope)]))
+    rows.append(_row("CPU at no Box", "ms/s", [float(at_none)]))
+    rows.append(_row("resident per Box: slope", "MB", [float(growth)], limit=BOX_MB))
+    return rows
+
+
+def _apart(quick: bool) -> list[Case]:
+    """What single parts cost per Box, as differences to the same house without them."""
+    watch_s = QUICK_WATCH_S if quick else WATCH_S
+    changes: dict[str, dict[str, Any]] = {
+        "flicker": {"measuring": {"flicker": False}},
+        "phasors at 10 a second": {"phasors": {"endpoint": "127.0.0.1:0"}},
+    }
+    click.echo(f"parts apart, {APART_BOXES} Boxes ...", err=True)
+    with house(APART_BOXES, config=QUIET) as up:
+        up.rest(SETTLE_S)
+        usual = up.cost(watch_s).cpu_ms_per_s
+    rows = []
+    for name, change in changes.items():
+        with house(APART_BOXES, config={**QUIET, **change}) as up:
+            up.rest(SETTLE_S)
+            changed = up.cost(watch_s).cpu_ms_per_s
+        rows.append(_row(f"CPU per Box of {name}", "ms/s", [abs(changed - usual) / APART_BOXES]))
+    return rows
+
+
+def _uplink(quick: bool) -> list[Case]:
+    """Bytes of the uplink of one Box with a quiet voltage."""
+    rows = []
+    for name, idle, watch_s in (("busy", False, UPLINK_S), ("idle mode", True, IDLE_S)):
+        click.echo(f"uplink, {name} ...", err=True)
+        with house(1, metered=True, config={"uplink": {"idle": idle}}) as up:
+            up.rest(SETTLE_S)
+            before = up.uplink_bytes
+            seconds = QUICK_UPLINK_S if quick else watch_s
+            up.rest(seconds)
+            rate = [(late - early) / seconds for early, late in zip(before, up.uplink_bytes, strict=True)]
+        rows.append(_row(f"uplink, {name}: sent", "B/s", [rate[0]], limit=16.0 if idle else None))
+        rows.append(_row(f"uplink, {name}: received", "B/s", [rate[1]]))
+    return rows
+
+
+def _disk(quick: bool) -> list[Case]:
+    click.echo("ring and codec ...", err=True)
+    ring = disk.on_disk(QUICK_DISK_S if quick else DISK_S, LOOKS)
+    rows = [
+        _row("ring, write: CPU per Box", "ms/s", [ring.write_ms_per_s]),
+        _row("ring, write", "MB/CPU s", [ring.write_mb_s]),
+        _row("ring, read 10 s", "MB/CPU s", [ring.read_mb_s]),
+        _row(
+            "ring, 1 s at random: p99",
+            "ms",
+            ring.access_ms,
+            percentile(ring.access_ms, 0.99),
+            limit=ACCESS_MS,
+        ),
+        _row("ring, sealed: read 10 s", "MB/CPU s", [ring.sealed_read_mb_s]),
+        _row(
+            "ring, sealed: 1 s at random: p99",
+            "ms",
+            ring.sealed_access_ms,
+            percentile(ring.sealed_access_ms, 0.99),
+        ),
+        _row("compression in the background: CPU per Box", "ms/s", [ring.seal_ms_per_s]),
+        _row("ring, sealed file, noise of 2 LSB: ratio", "x", [ring.ratio]),
+    ]
+    for name, counts in disk.recordings().items():
+        of = disk.packed(counts)
+        rows.append(_peer(f"codec, {name}: ratio (peer lzma)", "x", of.ratio, of.lzma_ratio))
+        rows.append(_row(f"codec, {name}: encode", "MB/CPU s", [of.encode_mb_s]))
+        rows.append(_row(f"codec, {name}: decode", "MB/CPU s", [of.decode_mb_s]))
+    return rows
+
+
+def _row(
+    name: str, unit: str, values: Sequence[float], value: float | None = None, limit: float | None = None
+) -> Case:
+    made = case(name, unit, values, value)
+    return Case(made.case, made.value, unit, made.median, made.min, made.max, made.runs, limit)
+
+
+def _peer(name: str, unit: str, value: float, peer: float) -> Case:
+    return Case(name, value, unit, value, value, value, 1, peer=peer)

@@ -18,8 +18,11 @@ from pathlib import Path
 from opq_gateway.commands.desk import Commands, Desk
 from opq_gateway.config import BoxPort, Config, box_folder, data_folder, key_folder
 from opq_gateway.counters import Counters
-from opq_gateway.local.health import HealthServer
+from opq_gateway.local.gauges import show_feed, show_rings, show_threads
+from opq_gateway.local.health import HealthServer, pages_of
 from opq_gateway.local.heartbeats import Heartbeats
+from opq_gateway.local.measured import ledgers_of
+from opq_gateway.local.metrics import Metrics
 from opq_gateway.local.notify import Notifier
 from opq_gateway.local.outlets import Outlets
 from opq_gateway.local.power import PowerFail
@@ -69,6 +72,7 @@ class Gateway:
         self.statuses = {box.id: Status(box.id, config.measurement_cycles) for box in config.box}
         self.feed = Feed()
         self.heartbeats = Heartbeats()
+        self.metrics = Metrics(self.statuses, self.counters)
         self._log = log.get(service="gateway")
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
@@ -82,7 +86,8 @@ class Gateway:
         power = PowerFail(self.config.power, stop.set)
         with contextlib.ExitStack() as held:
             held.callback(os.close, _lock(data_folder(self.config)))
-            health = HealthServer(self.config.health_endpoint, self.statuses, self.counters)
+            pages = pages_of(self.metrics, ledgers_of(self.config))
+            health = HealthServer(self.config.health_endpoint, self.statuses, pages)
             held.callback(health.close)
             outlets = Outlets(self.config, self.feed, self.statuses, self.counters)
             held.callback(outlets.close)
@@ -126,6 +131,9 @@ class Gateway:
         outputs += [self._thread(name, first, run, stop) for name, run in outlets.items()]
         if self.config.ring.compress:
             outputs.append(self._thread("sealing", first, Sealer(rings, self.counters).run, stop))
+        show_rings(self.metrics, rings, self.statuses)
+        show_threads(self.metrics, self.heartbeats)
+        show_feed(self.metrics, self.feed)
         notifier = Notifier()
         watchdog = Watchdog(notifier, self.heartbeats, self._in_words)
         self._thread("power", first, power.run, stop)

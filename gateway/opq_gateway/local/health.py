@@ -1,19 +1,21 @@
-"""Health: `/` in the original's contract and `/metrics` for Prometheus, over HTTP on loopback."""
+"""Health: `/` in the original's contract, `/metrics` for Prometheus, `/measured`, over HTTP on loopback."""
 
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
-from opq_gateway.counters import MEANING, Counters
+from opq_gateway.local.measured import Ledgers, measured
+from opq_gateway.local.metrics import Metrics
 from opq_gateway.status import Status
 from opq_proto.errors import PortBusyError
 
+Query = Mapping[str, list[str]]
+Reply = tuple[int, str, bytes]
+"""HTTP status, content type, body."""
+Page = Callable[[Query], Reply]
 SOCKET_TIMEOUT_S = 5.0
 
 
@@ -45,51 +47,29 @@ def _box(status: Status, monotonic_s: float, now_s: float) -> dict[str, object]:
         "measurement_cycles": status.measurement_cycles,
         "acknowledged": status.acknowledging,
         "acknowledged_sequence": status.acknowledged_sequence,
+        "supply_v": status.health.supply_v if status.health else None,
+        "battery_v": status.health.battery_v if status.health else None,
     }
-
-
-class _BoxMetrics(Collector):
-    """Reads the counters when asked; the hot path only adds to them."""
-
-    def __init__(self, boxes: Mapping[str, Status], counters: Mapping[str, Counters]) -> None:
-        self._boxes = boxes
-        self._counters = counters
-
-    def collect(self) -> Iterable[Metric]:
-        snapshots = {box_id: counters.snapshot() for box_id, counters in self._counters.items()}
-        for name, meaning in MEANING.items():
-            family = CounterMetricFamily(f"opq_gateway_{name}", meaning, labels=["box_id"])
-            for box_id, snapshot in snapshots.items():
-                family.add_metric([box_id], snapshot[name])
-            yield family
-        up = GaugeMetricFamily(
-            "opq_gateway_box_ok", "1 when the Box samples and its uplink stands", labels=["box_id"]
-        )
-        now_s = time.monotonic()
-        for box_id, status in self._boxes.items():
-            up.add_metric([box_id], float(status.problem(now_s) is None))
-        yield up
 
 
 class HealthServer:
     """Serves until `close`; each request in a thread of its own, closed after 5 s of silence."""
 
-    def __init__(self, endpoint: str, boxes: Mapping[str, Status], counters: Mapping[str, Counters]) -> None:
-        """Bind.
+    def __init__(self, endpoint: str, statuses: Mapping[str, Status], pages: Mapping[str, Page]) -> None:
+        """Bind; `/` is health, `pages` are the others by path.
 
         Raises:
-            PortBusyError: the address cannot be had; the text says what to do.
+            PortBusyError: the address is taken, or none of this machine.
         """
-        registry = CollectorRegistry()
-        registry.register(_BoxMetrics(boxes, counters))
 
-        def page() -> tuple[str, bytes]:
-            return "application/json", json.dumps(health(boxes, time.monotonic(), time.time())).encode()
+        def page(_: Query) -> Reply:
+            return (
+                200,
+                "application/json",
+                json.dumps(health(statuses, time.monotonic(), time.time())).encode(),
+            )
 
-        def metrics() -> tuple[str, bytes]:
-            return "text/plain; version=0.0.4; charset=utf-8", generate_latest(registry)
-
-        handler = _handler({"/": page, "/metrics": metrics})
+        handler = _handler({"/": page, **pages})
         host, _, port = endpoint.rpartition(":")
         try:
             self._server = ThreadingHTTPServer((host, int(port)), handler)
@@ -112,16 +92,34 @@ class HealthServer:
         self._thread.join()
 
 
-def _handler(pages: Mapping[str, Callable[[], tuple[str, bytes]]]) -> type[BaseHTTPRequestHandler]:
+def pages_of(metrics: Metrics, ledgers: Ledgers) -> dict[str, Page]:
+    """`/metrics` and `/measured`."""
+
+    def rows(query: Query) -> Reply:
+        try:
+            status, document = measured(query, ledgers)
+        except OSError as error:
+            status, document = 500, {"error": f"the ledger cannot be read: {error.strerror}"}
+        return status, "application/json", json.dumps(document).encode()
+
+    def text(_: Query) -> Reply:
+        return 200, "text/plain; version=0.0.4; charset=utf-8", metrics.text()
+
+    return {"/metrics": text, "/measured": rows}
+
+
+def _handler(pages: Mapping[str, Page]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = SOCKET_TIMEOUT_S
 
         def do_GET(self) -> None:
-            page = pages.get(self.path.partition("?")[0])
-            kind, body = (
-                page() if page is not None else ("text/plain", b"not found; there are / and /metrics\n")
-            )
-            self.send_response(200 if page is not None else 404)
+            url = urlsplit(self.path)
+            page = pages.get(url.path)
+            if page is None:
+                status, kind, body = 404, "text/plain", f"not found; there are {', '.join(pages)}\n".encode()
+            else:
+                status, kind, body = page(parse_qs(url.query, keep_blank_values=True))
+            self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -23,6 +23,11 @@ class Feed:
             self._readers = (*self._readers, (kinds, channel))
         return channel
 
+    @property
+    def channels(self) -> tuple[Channel[Item], ...]:
+        """Of all readers, for who counts what waits and what was dropped."""
+        return tuple(channel for _, channel in self._readers)
+
     def wanted(self, kind: type[Item]) -> bool:
         """Whether anybody reads items of this type: what nobody wants need not be made."""
         return any(kind in kinds for kinds, _ in self._readers)

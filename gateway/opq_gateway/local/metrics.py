@@ -1,0 +1,104 @@
+"""Metrics: what `/metrics` shows, for Prometheus: counters per Box, gauges per Box and thread, the process.
+
+Everything is read when it is asked for; the hot paths only count.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from opq_gateway.counters import MEANING, Counters
+from opq_gateway.status import Status
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
+
+Read = Callable[[], Mapping[str, float | None]]
+"""The value per Box or thread; None: not known, left out."""
+
+
+class Metrics(Collector):
+    """Counters and gauges; `add` from any thread, at any time."""
+
+    def __init__(self, statuses: Mapping[str, Status], counters: Mapping[str, Counters]) -> None:
+        self._statuses = statuses
+        self._counters = counters
+        self._gauges: dict[str, tuple[str, str, Read]] = {}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        for name, (meaning, of) in GAUGES.items():
+            self.add(name, meaning, partial(_per_box, statuses, of))
+
+    def add(self, name: str, meaning: str, read: Read, label: str = "box_id") -> None:
+        """A gauge `opq_gateway_<name>`; `read` is called at each scrape."""
+        self._gauges = {**self._gauges, name: (meaning, label, read)}
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """As prometheus_client asks."""
+        snapshots = {box_id: counters.snapshot() for box_id, counters in self._counters.items()}
+        for name, meaning in MEANING.items():
+            family = CounterMetricFamily(f"opq_gateway_{name}", meaning, labels=["box_id"])
+            for box_id, snapshot in snapshots.items():
+                family.add_metric([box_id], snapshot[name])
+            yield family
+        for name, (meaning, label, read) in self._gauges.items():
+            gauge = GaugeMetricFamily(f"opq_gateway_{name}", meaning, labels=[label])
+            for key, value in read().items():
+                if value is not None:
+                    gauge.add_metric([key], value)
+            yield gauge
+
+
+def _per_box(statuses: Mapping[str, Status], of: Callable[[Status], float | None]) -> dict[str, float | None]:
+    return {box_id: of(status) for box_id, status in statuses.items()}
+
+
+def _ok(status: Status) -> float:
+    return float(status.problem(time.monotonic()) is None)
+
+
+def _age_s(status: Status) -> float | None:
+    return None if status.sample_monotonic_s is None else time.monotonic() - status.sample_monotonic_s
+
+
+def _held(status: Status) -> float:
+    return (
+        0.0 if status.held_sequences is None else float(status.held_sequences[1] - status.held_sequences[0])
+    )
+
+
+def _gps_uncertainty_s(status: Status) -> float | None:
+    gps = status.gps
+    return None if gps is None or gps.uncertainty_ns == UNKNOWN_UNCERTAINTY_NS else gps.uncertainty_ns / 1e9
+
+
+GAUGES: Mapping[str, tuple[str, Callable[[Status], float | None]]] = {
+    "box_ok": ("1 when the Box samples and its uplink stands", _ok),
+    "box_sample_age_seconds": ("time since the newest samples came", _age_s),
+    "box_uplink_connected": ("1 when all three uplink connections stand", lambda one: float(one.connected)),
+    "box_acknowledging": ("1 when the cloud acknowledges what it gets", lambda one: float(one.acknowledging)),
+    "box_measurements_held": ("Measurements on disk that are not acknowledged", _held),
+    "box_gps_uncertainty_seconds": ("of the Box's own clock, as it says", _gps_uncertainty_s),
+    "box_satellites": (
+        "satellites that its receiver uses",
+        lambda one: one.gps.satellites if one.gps else None,
+    ),
+    "box_supply_volts": ("the Box's supply", lambda one: one.health.supply_v if one.health else None),
+    "box_battery_volts": ("the Box's battery", lambda one: one.health.battery_v if one.health else None),
+    "box_temperature_celsius": (
+        "inside the Box",
+        lambda one: one.health.temperature_c if one.health else None,
+    ),
+    "box_uptime_seconds": (
+        "since the Box's start",
+        lambda one: one.health.uptime_ms / 1000 if one.health else None,
+    ),
+}
+"""Name -> its help and what it reads of a Box's status."""

@@ -18,6 +18,7 @@ def mains(samples: int, noise_lsb: float = 2.0) -> np.ndarray:
     return np.rint(wave + RNG.normal(0, noise_lsb, samples)).astype(np.int16)
 
 
+@settings(deadline=None)
 @given(COUNTS)
 def test_any_samples_come_back(counts: np.ndarray) -> None:
     data = pack(counts)
@@ -46,7 +47,7 @@ def test_samples_of_every_kind_come_back(counts: np.ndarray) -> None:
     assert pack(counts) == data
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 10**9), st.integers(1, 255))
 def test_a_changed_byte_is_told(at: int, change: int) -> None:
     data = bytearray(pack(mains(1000)))

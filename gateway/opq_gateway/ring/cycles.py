@@ -12,9 +12,11 @@ meets a 6. One that lies below its whole number has its residual's sign turned, 
 
 import math
 import struct
+from functools import cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_gateway.ring.entropy import decode as decode_runs
 from opq_gateway.ring.entropy import encode as encode_runs
@@ -30,11 +32,14 @@ from opq_gateway.ring.predictor import (
     Setup,
     ramps,
 )
+from opq_gateway.ring.shapes import CENTRE_UNIT
+
+Counts = NDArray[np.int16]
 
 _HEAD: Final = struct.Struct("<IBBBBB")
 _BEFORE_RESIDUALS: Final = 6
-MOST_CLASSES, MOST_LEVELS = 5, 3
-STEP: Final = 0.25
+MOST_CLASSES, MOST_LEVELS = 6, 3
+STEP: Final = 0.4
 """Of the noise: told delays and gains are this coarse. Half of it costs as much as it saves."""
 FINE_BELOW: Final = 1.0
 """Counts of noise below which stretches are told in two parts, and residuals by class."""
@@ -57,7 +62,7 @@ def encode(values: Integers) -> bytes | None:
     predicted, told = _told(values, setup)
     at = setup.opening_samples
     whole, turned, classes = _split(predicted, MOST_CLASSES if fine else 1)
-    residuals = _wrapped((values[at:] - whole) * turned)
+    residuals = ((values[at:].astype(np.int16) - whole) * turned).astype(np.int64)
     levels = _levels(residuals, setup.stretch_samples)
     keys = np.repeat(levels, setup.stretch_samples)[: len(residuals)] * MOST_CLASSES + classes
     runs = [_wrapped(np.diff(values[:at], n=2, prepend=[0, 0])), *told, levels]
@@ -67,7 +72,7 @@ def encode(values: Integers) -> bytes | None:
     head = _HEAD.pack(
         setup.period, setup.parts, setup.delay_shift, setup.gain_shift, most_classes, most_levels
     )
-    return head + encode_runs(runs)
+    return head + encode_runs(runs, _centres(most_classes, most_levels))
 
 
 def decode(body: bytes, samples: int) -> Integers:
@@ -89,45 +94,44 @@ def decode(body: bytes, samples: int) -> Integers:
         and setup.opening_samples < samples
     ):
         raise ValueError("chunk is damaged: its head makes no sense")
-    runs = decode_runs(body[_HEAD.size :], 2 * samples + 64)
-    opening, told, level_of = runs[0], runs[1:5], runs[5] if len(runs) > 5 else np.zeros(0, np.int64)
-    stretches = -(-(samples - setup.opening_samples) // setup.stretch_samples)
-    if (
-        len(runs) != _BEFORE_RESIDUALS + classes * levels
-        or len(opening) != setup.opening_samples
-        or any(len(run) != stretches * parts for run in told)
-        or len(level_of) != stretches
-        or not 0 <= int(level_of.min()) <= int(level_of.max()) < levels
-        or sum(len(run) for run in runs[_BEFORE_RESIDUALS:]) != samples - setup.opening_samples
-    ):
-        raise ValueError("chunk is damaged: its runs do not fit its head")
+    runs = decode_runs(body[_HEAD.size :], _centres(classes, levels), 2 * samples + 64)
+    _check(runs, setup, samples, levels)
+    opening, told, level_of = runs[0], runs[1:5], runs[5]
     predictor = Predictor(setup, samples)
     predictor.history[: len(opening)] = _wrapped(np.cumsum(np.cumsum(opening)))
-    residuals = Residuals(runs[_BEFORE_RESIDUALS:], classes)
-    delays, gains = _per_sample(told[0], told[1], setup), _per_sample(told[2], told[3], setup)
+    residuals = Residuals([run.astype(np.int16) for run in runs[_BEFORE_RESIDUALS:]], classes)
+    delays = _per_sample(told[0], told[1], setup, 2.0**-delay_shift)
+    gains = _per_sample(told[2], told[3], setup, 2.0**-gain_shift)
     for index, level in enumerate(level_of.tolist()):
         at = setup.opening_samples + index * setup.stretch_samples
         size = min(setup.stretch_samples, samples - at)
         cycles = predictor.cycles(at, size)
-        if size < setup.stretch_samples:
-            delays[index, :size], gains[index, :size] = (
-                _last(told[k], told[k + 1], setup, size) for k in (0, 2)
-            )
-        predicted = predictor.corrected(cycles, delays[index, :size], gains[index, :size])
+        predicted = predictor.corrected(cycles, delays[index][:size], gains[index][:size])
         predictor.history[at : at + size] = residuals.added(predicted, level)
         predictor.steer(at, told[0][index * parts : (index + 1) * parts])
     return predictor.history.astype(np.int64)
 
 
+def _check(runs: list[Integers], setup: Setup, samples: int, levels: int) -> None:
+    behind = samples - setup.opening_samples
+    stretches = -(-behind // setup.stretch_samples)
+    wanted = [setup.opening_samples, *4 * [stretches * setup.parts], stretches]
+    if [len(run) for run in runs[:_BEFORE_RESIDUALS]] != wanted:
+        raise ValueError("chunk is damaged: its runs do not fit its head")
+    level_of, residuals = runs[5], runs[_BEFORE_RESIDUALS:]
+    if not 0 <= int(level_of.min()) <= int(level_of.max()) < levels or sum(map(len, residuals)) != behind:
+        raise ValueError("chunk is damaged: its residuals do not fit its head")
+
+
 class Residuals:
     """The runs of residuals, each read from its front."""
 
-    def __init__(self, runs: list[Integers], classes: int) -> None:
+    def __init__(self, runs: list[Counts], classes: int) -> None:
         self._runs = runs
         self._classes = classes
         self._at = [0] * len(runs)
 
-    def added(self, predicted: Floats, level: int) -> Integers:
+    def added(self, predicted: Floats, level: int) -> Counts:
         """The values of a stretch.
 
         Raises:
@@ -138,13 +142,14 @@ class Residuals:
         if self._classes == 1:
             found = self._taken(first, len(whole))
         else:
-            found = np.empty(len(whole), np.int64)
             sizes = np.bincount(classes, minlength=self._classes).tolist()
-            order = classes.astype(np.uint8).argsort(kind="stable")
-            found[order] = np.concatenate([self._taken(first + k, size) for k, size in enumerate(sizes)])
-        return _wrapped(whole + turned * found)
+            found = np.empty_like(whole)
+            found[classes.argsort(kind="stable")] = np.concatenate(
+                [self._taken(first + k, size) for k, size in enumerate(sizes)]
+            )
+        return whole + turned * found
 
-    def _taken(self, run: int, size: int) -> Integers:
+    def _taken(self, run: int, size: int) -> Counts:
         at = self._at[run]
         self._at[run] = at + size
         taken = self._runs[run][at : at + size]
@@ -153,12 +158,31 @@ class Residuals:
         return taken
 
 
-def _split(predicted: Floats, classes: int) -> tuple[Integers, Integers, Integers]:
-    """Whole number nearest to each Q12 prediction, -1 where the prediction is below it, and the class."""
-    rounded = predicted.astype(np.int64) + UNIT // 2
-    whole = rounded >> 12
-    off = (rounded & (UNIT - 1)) - UNIT // 2
-    return whole, np.where(off < 0, -1, 1), np.abs(off) * classes // (UNIT // 2 + 1)
+def _split(predicted: Floats, classes: int) -> tuple[Counts, NDArray[np.int8], NDArray[np.uint8]]:
+    """Whole number nearest to each Q12 prediction, -1 where the prediction is below it, and the class.
+
+    The whole numbers are modulo 2**16, as are residuals: whatever was predicted, one of 16 bits fits.
+    """
+    rounded = predicted.astype(np.int64)
+    rounded += UNIT // 2
+    whole = (rounded >> 12).astype(np.int16)
+    rounded &= UNIT - 1
+    turned, kinds = _by_place(classes)
+    return whole, turned.take(rounded), kinds.take(rounded)
+
+
+@cache
+def _by_place(classes: int) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
+    """Turn and class of each place in a whole number, (UNIT,) from 1/2 below it to 1/2 above."""
+    off = np.arange(UNIT) - UNIT // 2
+    kinds = np.abs(off) * classes // (UNIT // 2 + 1)
+    return np.where(off < 0, -1, 1).astype(np.int8), kinds.astype(np.uint8)
+
+
+def _centres(classes: int, levels: int) -> list[int]:
+    """Where the values of each run are expected, in 1/64: a class of residuals in the middle of its share."""
+    middles = [(2 * kind + 1) * CENTRE_UNIT // (4 * classes) for kind in range(classes)]
+    return [0] * _BEFORE_RESIDUALS + (middles if classes > 1 else [0]) * levels
 
 
 def _told(values: Integers, setup: Setup) -> tuple[Floats, list[Integers]]:
@@ -167,34 +191,33 @@ def _told(values: Integers, setup: Setup) -> tuple[Floats, list[Integers]]:
     predictor.history[:] = values
     predicted = []
     told: list[list[Integers]] = [[], [], [], []]
-    scale = np.repeat([2.0**-setup.delay_shift, 2.0**-setup.gain_shift], 2 * setup.parts)
+    delay_scale, gain_scale = 2.0**-setup.delay_shift, 2.0**-setup.gain_shift
+    scale = np.repeat([delay_scale, gain_scale], 2 * setup.parts)[:, None]
+    ramp = ramps(setup.stretch_samples, setup.parts)
     for at in range(setup.opening_samples, len(values), setup.stretch_samples):
         wanted = values[at : at + setup.stretch_samples]
         cycles = predictor.cycles(at, len(wanted))
-        ramp = ramps(len(wanted), setup.parts)
-        basis = np.concatenate(((cycles[2:] - cycles[:-2]) * ramp, cycles[1:-1] * ramp)) * scale[:, None]
+        told_by = ramp[:, : len(wanted)]
+        basis = np.concatenate(((cycles[2:] - cycles[:-2]) * told_by, cycles[1:-1] * told_by)) * scale
         square = basis @ basis.T
         square[np.diag_indices_from(square)] += 1e-6 * np.trace(square) / len(square) + 1e-6
         found = np.linalg.solve(square, basis @ (wanted * UNIT - cycles[1:-1]))
         numbers = np.clip(np.rint(found), -32768, 32767)
         delay, gain = numbers[: 2 * setup.parts], numbers[2 * setup.parts :]
-        predicted.append(predictor.corrected(cycles, delay @ ramp, gain @ ramp))
+        predicted.append(
+            predictor.corrected(cycles, delay @ told_by * delay_scale, gain @ told_by * gain_scale)
+        )
         for run, part in zip(told, (delay[::2], delay[1::2], gain[::2], gain[1::2]), strict=True):
             run.append(part.astype(np.int64))
         predictor.steer(at, told[0][-1])
     return np.concatenate(predicted), [np.concatenate(run) for run in told]
 
 
-def _per_sample(level: Integers, slope: Integers, setup: Setup) -> Floats:
-    """Told numbers of full stretches spread over their samples, (stretches, samples): one exact product."""
+def _per_sample(level: Integers, slope: Integers, setup: Setup, scale: float) -> Floats:
+    """Told numbers spread over the samples, (stretches, samples); one exact product for all of them."""
     numbers = np.stack((level.reshape(-1, setup.parts), slope.reshape(-1, setup.parts)), axis=2)
-    return numbers.reshape(-1, 2 * setup.parts).astype(np.float64) @ ramps(setup.stretch_samples, setup.parts)
-
-
-def _last(level: Integers, slope: Integers, setup: Setup, samples: int) -> Floats:
-    """The same of the last stretch, which is shorter."""
-    numbers = np.stack((level[-setup.parts :], slope[-setup.parts :]), axis=1).reshape(-1)
-    return numbers.astype(np.float64) @ ramps(samples, setup.parts)
+    ramp = ramps(setup.stretch_samples, setup.parts) * scale
+    return numbers.reshape(-1, 2 * setup.parts).astype(np.float64) @ ramp
 
 
 def _levels(residuals: Integers, stretch: int) -> Integers:
@@ -219,5 +242,5 @@ def _shift(rms: float, noise: float) -> int:
 
 
 def _wrapped(values: Integers) -> Integers:
-    """Modulo 2**16 into int16's range, so that every residual fits whatever was predicted."""
-    return ((values + 32768) & 65535) - 32768
+    """Modulo 2**16 into int16's range."""
+    return values.astype(np.int16).astype(np.int64)

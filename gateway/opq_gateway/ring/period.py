@@ -43,6 +43,6 @@ def period_samples(values: NDArray[np.int64], least: float, most: float) -> floa
 def _peak(alike: NDArray[np.float64], near: int) -> float:
     """Where the parabola through the highest of five neighbours has its top."""
     at = near - 2 + int(np.argmax(alike[near - 2 : near + 3]))
-    left, middle, right = alike[at - 1 : at + 2]
+    left, middle, right = alike[at - 1 : at + 2].tolist()
     bend = left - 2 * middle + right
-    return at + (0.5 * float((left - right) / bend) if bend < 0 else 0.0)
+    return at + (max(-1.0, min(1.0, 0.5 * (left - right) / bend)) if bend < 0 else 0.0)

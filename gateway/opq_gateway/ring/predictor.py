@@ -35,6 +35,8 @@ _DRIFT: Final = 3
 _STEER: Final = (1 << 14, 13)
 """At most 1/4 sample of period per stretch, and 13/16 of what the delay asks for."""
 RAMP: Final = 64
+_MULTIPLES: Final = np.arange(1, LAGS + 1)
+_ROWS: Final = np.arange(LAGS) * _PHASES
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +62,51 @@ class Predictor:
     """Walks over one chunk; `history` is filled by the owner up to the stretch being predicted."""
 
     def __init__(self, setup: Setup, samples: int) -> None:
-        self.history: Floats = np.zeros(samples)
+        width = setup.stretch_samples + 2 + _POINTS - 1
+        padded = np.zeros(samples + width)  # the last window may reach beyond, into what is cut off
+        self.history: Floats = padded[:samples]
+        self._windows = np.lib.stride_tricks.sliding_window_view(padded, width)
         self._setup = setup
         self._period = setup.period
-        self._steps = np.arange(setup.stretch_samples + 2 + _POINTS - 1)
 
     def cycles(self, at: int, samples: int) -> Floats:
         """Earlier cycles laid over [at - 1, at + samples + 1), (samples + 2,) Q12."""
-        lags = min(LAGS, ((at - 2) << 16) // self._period)
-        back = ((at - 1) << 16) - np.arange(1, lags + 1) * self._period
-        first = back >> 16
-        windows = self.history[(first - 1)[:, None] + self._steps[: samples + 2 + _POINTS - 1]]
-        taps = lagrange()[(back >> 8) & (_PHASES - 1)] * weights(lags)[:, None]  # of sum 2**24
-        total = taps[:, 0] @ windows[:, : samples + 2]
+        lags = self._lags(at)
+        back = ((at - 2) << 16) - _MULTIPLES[:lags] * self._period
+        shares = taps(lags).take(((back >> 8) & (_PHASES - 1)) + _ROWS[:lags], axis=0)
+        points = shares.T @ self._windows[back >> 16]
+        total = points[0, : samples + 2]
         for point in range(1, _POINTS):
-            total += taps[:, point] @ windows[:, point : point + samples + 2]
-        cycles: Floats = np.floor(total * (UNIT / 2**24))
+            total = total + points[point, point : point + samples + 2]
+        total *= UNIT / 2**24
+        cycles: Floats = np.floor(total, out=total)
         return cycles
+
+    def corrected(self, cycles: Floats, delay: Floats, gain: Floats) -> Floats:
+        """The prediction, (samples,) Q12; `delay` and `gain` as `spread` gives them."""
+        moved = cycles[2:] - cycles[:-2]
+        moved *= delay
+        np.floor(moved, out=moved)
+        body = cycles[1:-1]
+        grown = body * gain
+        np.floor(grown, out=grown)
+        moved += grown
+        moved += body
+        return moved
 
     def steer(self, at: int, delays: Integers) -> None:
         """Move the period by what the delays of the stretch at `at` told, (parts,)."""
-        lags = min(LAGS, ((at - 2) << 16) // self._period)
         most, gain = _STEER
         # a delay of 1 is 2 * RAMP / 2**delay_shift samples, for the slope is taken over two; the cycles
         # lie (lags + 1) / 2 periods back on average
         asked = (int(delays.sum()) * 2 * RAMP * 65536 * gain // 16) >> self._setup.delay_shift
-        asked = asked * 2 // ((lags + 1) * len(delays))
-        self._period -= max(-most, min(most, asked))
+        asked = asked * 2 // ((self._lags(at) + 1) * len(delays))
         drift = (_DRIFT << 16) - 1
-        self._period = max(self._setup.period - drift, min(self._setup.period + drift, self._period))
+        period = self._period - max(-most, min(most, asked))
+        self._period = max(self._setup.period - drift, min(self._setup.period + drift, period))
 
-    def corrected(self, cycles: Floats, delay: Floats, gain: Floats) -> Floats:
-        """The prediction, (samples,) Q12; `delay` and `gain` per sample, whole numbers times RAMP."""
-        slope = (cycles[2:] - cycles[:-2]) * delay
-        body = cycles[1:-1]
-        slope = np.floor(slope * 2.0**-self._setup.delay_shift)
-        return body + slope + np.floor(body * gain * 2.0**-self._setup.gain_shift)
+    def _lags(self, at: int) -> int:
+        return min(LAGS, ((at - 2) << 16) // self._period)
 
 
 @cache
@@ -113,12 +124,15 @@ def lagrange() -> Floats:
 
 
 @lru_cache(maxsize=LAGS)
-def weights(lags: int) -> Floats:
-    """Of each lag, (lags,) whole numbers of sum 2**12; the latest cycles count a little more."""
-    shares = [4096 * 7**k // 8**k for k in range(lags)]
+def taps(lags: int) -> Floats:
+    """Interpolation of each lag at each 1/256 sample, (lags * 256, 4) whole numbers of sum 2**24 over lags.
+
+    The latest cycles count a little more.
+    """
+    shares = [4096 * 15**k // 16**k for k in range(lags)]
     whole = [share * 4096 // sum(shares) for share in shares]
     whole[0] += 4096 - sum(whole)
-    return np.array(whole, dtype=np.float64)
+    return np.concatenate([share * lagrange() for share in whole])
 
 
 @lru_cache(maxsize=8)

@@ -105,7 +105,12 @@ MEANING = MappingProxyType(
         "mqtt_connected": "connections to the MQTT broker",
         "mqtt_failed": "connections to the MQTT broker that failed or were lost",
         "mqtt_published": "messages that the MQTT broker has",
-        "mqtt_dropped": "values and disturbances that the MQTT broker will never see: it was away or too slow",
+        "mqtt_dropped": "values and disturbances that the MQTT broker never gets: it was away or too slow",
+        # set-up page; stands with the first Box
+        "setup_refused": "requests that the set-up page did not serve: password, another page, pace",
+        "setup_overflow": "requests that the set-up page closed unheard: too many at once",
+        "setup_saved": "times settings were saved on the set-up page",
+        "wifi_failed": "times NetworkManager was absent, too slow, or did not join a network",
         "failures": "exceptions caught by the runner; the log has the traceback",
     }
 )

@@ -45,10 +45,12 @@ def address(tmp_path: Path, world: World) -> Iterator[str]:
     config = gateway_config.load(file)
     counters = {"1": Counters()}
     feed = Feed()
-    wifi = Wifi(Nmcli(threading.Event(), world.program), "OPQ", Secret("access point's"), True)
+    wifi = Wifi(Nmcli(threading.Event(), world.program), "OPQ", Secret("access point's"), True, Counters())
     shown = Shown(config, {"1": Status("1", 60)}, counters, {"": "s", "1": "b"}, feed, wifi)
     feed.offer(Values("1", "3s", 1, 2, 3, TimeSource.GPS, False, {"rms_v": 120.25, "f_hz": 60.0}))
-    server = SetupServer("127.0.0.1:0", SetupPage(shown, wifi, lambda settings: False), Guard(None), wifi)
+    server = SetupServer(
+        "127.0.0.1:0", SetupPage(shown, wifi, lambda settings: False), Guard(None), wifi, counters["1"]
+    )
     stop = threading.Event()
     thread = threading.Thread(target=wifi.run, args=(stop,))
     thread.start()

@@ -22,7 +22,7 @@ from opq_gateway.local.nmcli import Nmcli
 from opq_gateway.local.setup_guard import ADDRESSES, CHANGES, GUESS_S, GUESSES, Asked, Guard, Pace
 from opq_gateway.local.setup_page import SetupPage
 from opq_gateway.local.setup_server import AT_ONCE, SetupServer
-from opq_gateway.local.setup_state import Shown, version_number
+from opq_gateway.local.setup_state import ORDINARY, Shown, version_number
 from opq_gateway.local.wifi import Wifi
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.values import Values
@@ -83,7 +83,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     keys = {"": "server key in Z85", "1": "key of 1", "7": "key of 7"}
     feed = Feed()
     world = World(tmp_path / "nm")
-    wifi = Wifi(Nmcli(threading.Event(), world.program), "OPQ", Secret(SECRET), True)
+    wifi = Wifi(Nmcli(threading.Event(), world.program), "OPQ", Secret(SECRET), True, Counters())
     restarts: list[str] = []
 
     def save(settings: Any) -> bool:
@@ -92,7 +92,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         return True
 
     page = SetupPage(Shown(config, statuses, counters, keys, feed, wifi), wifi, save)
-    server = SetupServer("127.0.0.1:0", page, Guard(Secret(SECRET)), wifi)
+    server = SetupServer("127.0.0.1:0", page, Guard(Secret(SECRET)), wifi, counters["1"])
     yield Rig(server, world, config, feed, counters, restarts)
     server.close()
 
@@ -116,7 +116,9 @@ def test_the_originals_get_routes(rig: Rig) -> None:
 
 
 def test_what_each_box_does_is_told_with_its_newest_values(rig: Rig) -> None:
+    assert MEANING.keys() >= ORDINARY
     rig.counters["1"].add("gaps", 3)
+    rig.counters["1"].add("samples", 3)
     for f_hz in (60.0, 60.01):
         values = {"rms_v": 120.5, "f_hz": f_hz}
         rig.feed.offer(Values("1", "3s", 1, 2, 3, TimeSource.GPS, False, values))
@@ -205,6 +207,7 @@ def test_other_pages_may_not_use_this_one(rig: Rig) -> None:
     assert rig.ask("/connect", wish, Sec_Fetch_Site="cross-site")[0] == 403
     assert rig.ask("/connect", wish, Content_Type="text/plain")[0] == 415
     assert rig.ask("/state", Host="evil.example")[0] == 400
+    assert rig.counters["1"]["setup_refused"] == 5
     assert rig.ask("/connect", wish, Origin=f"http://{own}")[0] == 200
 
 
@@ -271,7 +274,7 @@ def test_addresses_are_not_remembered_without_end() -> None:
 def test_more_requests_than_places_are_closed_and_places_come_back(rig: Rig) -> None:
     held = [socket.create_connection(("127.0.0.1", rig.server.port), timeout=10) for _ in range(AT_ONCE + 3)]
     closed = [one for one in held[AT_ONCE:] if one.recv(1) == b""]
-    assert len(closed) == 3
+    assert len(closed) == rig.counters["1"]["setup_overflow"] == 3
     for one in held:
         one.close()
     until = threading.Event()
@@ -286,7 +289,9 @@ def test_more_requests_than_places_are_closed_and_places_come_back(rig: Rig) -> 
 
 def test_an_address_that_is_taken_is_told(rig: Rig) -> None:
     with pytest.raises(PortBusyError, match=r"setup\.endpoint"):
-        SetupServer(f"127.0.0.1:{rig.server.port}", type("P", (), {"policy": ""})(), Guard(None), None)
+        SetupServer(
+            f"127.0.0.1:{rig.server.port}", type("P", (), {"policy": ""})(), Guard(None), None, Counters()
+        )
 
 
 def test_the_version_is_a_whole_number_as_in_the_original() -> None:

@@ -51,15 +51,16 @@ class Setup:
         self._server: SetupServer | None = None
         self._config = config
         self._stop = stop
+        self._counters = counters[config.box[0].id]
         if config.setup.endpoint is None:
             return
         password = self._password()
         wifi = None
         if config.setup.wifi:
-            wifi = Wifi(Nmcli(stop), config.setup.ssid, password, keep=True)
+            wifi = Wifi(Nmcli(stop), config.setup.ssid, password, True, self._counters)
             self.runs["wifi"] = wifi.run
         page = SetupPage(Shown(config, statuses, counters, public_keys, feed, wifi), wifi, self._save)
-        self._server = SetupServer(config.setup.endpoint, page, Guard(password), wifi)
+        self._server = SetupServer(config.setup.endpoint, page, Guard(password), wifi, self._counters)
 
     def close(self) -> None:
         """Free the address."""
@@ -80,6 +81,7 @@ class Setup:
     def _save(self, settings: Mapping[str, Any]) -> bool:
         """Keep settings; True: the service manager starts the gateway again with them."""
         changed = saved.save(self._config, settings)
+        self._counters.add("setup_saved")
         log.get(service="gateway").info("setup.saved", **changed)
         again = Notifier().listening
         if again:

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from opq_gateway.counters import Counters
 from opq_gateway.local.setup_guard import MOST_BODY_BYTES, Asked, Guard
 from opq_gateway.local.setup_page import Reply, SetupPage, error
 from opq_gateway.local.wifi import Wifi
@@ -21,7 +22,9 @@ AT_ONCE = 16
 class SetupServer:
     """Serves the page until `close`."""
 
-    def __init__(self, endpoint: str, page: SetupPage, guard: Guard, wifi: Wifi | None) -> None:
+    def __init__(
+        self, endpoint: str, page: SetupPage, guard: Guard, wifi: Wifi | None, counters: Counters
+    ) -> None:
         """Bind and serve.
 
         Raises:
@@ -29,7 +32,9 @@ class SetupServer:
         """
         host, _, port = endpoint.rpartition(":")
         try:
-            self._server = _Server((host.strip("[]"), int(port)), _handler(page, guard, wifi))
+            self._server = _Server(
+                (host.strip("[]"), int(port)), _handler(page, guard, wifi, counters), counters
+            )
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise PortBusyError(
@@ -53,7 +58,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(
+        self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], counters: Counters
+    ) -> None:
+        self._counters = counters
         self._places = threading.BoundedSemaphore(AT_ONCE)
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
@@ -63,6 +71,7 @@ class _Server(ThreadingHTTPServer):
         if self._places.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
+            self._counters.add("setup_overflow")
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -75,7 +84,9 @@ class _Server(ThreadingHTTPServer):
         log.get(service="gateway").warning("setup.broken_off", peer=client_address[0])
 
 
-def _handler(page: SetupPage, guard: Guard, wifi: Wifi | None) -> type[BaseHTTPRequestHandler]:
+def _handler(
+    page: SetupPage, guard: Guard, wifi: Wifi | None, counters: Counters
+) -> type[BaseHTTPRequestHandler]:
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -106,6 +117,7 @@ def _handler(page: SetupPage, guard: Guard, wifi: Wifi | None) -> type[BaseHTTPR
                 if wifi is not None and access_point:
                     wifi.used()
                 return False
+            counters.add("setup_refused")
             self._drain()
             more = {"Retry-After": str(refusal.wait_s)} if refusal.wait_s else {}
             if refusal.status == 401:

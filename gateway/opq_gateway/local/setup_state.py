@@ -20,6 +20,30 @@ from opq_proto.channel import Channel
 
 ROWS = 50
 """Values per Box that wait for somebody who looks; only the newest are shown."""
+ORDINARY = frozenset(
+    {
+        *(
+            "serial_opened",
+            "serial_bytes",
+            "frames",
+            "hello",
+            "log_lines",
+            "ring_blocks",
+            "ring_sealed_segments",
+        ),
+        *("ring_saved_bytes", "ring_deleted_segments", "samples", "measurements", "values"),
+        *(
+            "box_figures_checked",
+            "measurements_sent",
+            "measurements_idle",
+            "crossings_sent",
+            "uplink_connected",
+        ),
+        *("commands", "responses_sent", "acknowledgements", "orders_done", "phasor_frames", "phasor_clients"),
+        *("mqtt_connected", "mqtt_published", "setup_saved"),
+    }
+)
+"""Counters that move where all is well; the page shows the others."""
 SHOWN = ("rms_v", "f_hz", "thd_ratio", "pst")
 
 
@@ -125,6 +149,8 @@ class Shown:
             "temperature_c": health.temperature_c if health else None,
             "values": values,
             "counters": {
-                name: count for name, count in self._counters[status.box_id].snapshot().items() if count
+                name: count
+                for name, count in self._counters[status.box_id].snapshot().items()
+                if count and name not in ORDINARY
             },
         }

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from opq_gateway.counters import Counters
 from opq_gateway.local.networks import LINKS, Device, Network, Secret, why_not
 from opq_gateway.local.nmcli import ACCESS_POINT, Nmcli, WifiError
 from opq_proto import log
@@ -45,6 +46,7 @@ class Wifi:
         ssid: str,
         password: Secret | None,
         keep: bool,
+        counters: Counters,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`keep`: be an access point when off line (setup.wifi); else only join on demand."""
@@ -54,6 +56,7 @@ class Wifi:
         self._ssid = ssid.encode()
         self._password = password
         self._keep = keep and password is not None
+        self._counters = counters
         self._monotonic_s = monotonic_s
         self._log = log.get(service="gateway")
         self._wanted: Channel[Join] = Channel("wifi", 1, "drop_oldest")
@@ -107,6 +110,7 @@ class Wifi:
             return self._turn()
         except WifiError as error:
             if str(error) != self.problem:
+                self._counters.add("wifi_failed")
                 self._log.warning("wifi.unavailable", reason=str(error))
             self.state, self.problem = "unavailable", str(error)
             return CHECK_S
@@ -164,6 +168,7 @@ class Wifi:
             self._nmcli.join(device, ssid, password, known.security if known else "", hidden=known is None)
         except WifiError as error:
             self.problem = str(error)
+            self._counters.add("wifi_failed")
             self._log.warning("wifi.not_joined", reason=str(error))
         else:
             self.problem = ""

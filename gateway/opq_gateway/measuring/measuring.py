@@ -224,6 +224,7 @@ class Measuring:
             measured=partial(self._measured, line),
             values=partial(self._values, line),
             told=self._feed.offer,
+            phasor=self._feed.offer,
             window=partial(self._window, line.plan.box_id),
         )
 

@@ -11,6 +11,7 @@ from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.status import Status
 from opq_gateway.uplink.uplink import Uplink
 from opq_measure.events.limits import Limits
+from opq_measure.synchrophasor.filter import PmuClass
 from opq_proto.errors import ConfigError, OpqError
 
 
@@ -35,6 +36,8 @@ def measuring_of(
         )
     except ValueError as error:
         raise ConfigError(f"measuring: {error}, nothing was started") from error
+    asked = config.phasors
+    phasors = (asked.reports_per_s, PmuClass(asked.pmu_class)) if asked.endpoint is not None else None
     for group in config.group:
         strangers = sorted(set(group.boxes) - statuses.keys())
         if strangers or len(set(group.boxes)) < 3:
@@ -55,6 +58,7 @@ def measuring_of(
                 send=config.uplink.send,
                 limits=limits,
                 flicker=wanted.flicker,
+                phasors=phasors,
             )
             ledger = Ledger(box_folder(config, box_id) / "ledger", box_id, *keep)
             measuring.add(plan, counters[box_id], status, ledger)

@@ -4,15 +4,12 @@ Gives each block its time, finds where the run begins (after a restart of the ga
 ring ends) and notices when the indices begin anew. Pure; the clocks are handed in.
 """
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from opq_gateway.blocks import Block
 from opq_gateway.ring.segment import Segment
-from opq_gateway.serial_side.clock import Anchor
+from opq_gateway.serial_side.clock import Clock, Clocks, Stamp
 from opq_gateway.serial_side.reassembly import Output, Reassembly
-from opq_proto.clock import ClockState, system_clock
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
@@ -21,21 +18,15 @@ from opq_proto.link_messages import (
     Hello,
     Samples,
 )
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 BACKWARD_BLOCKS = 3
 """A line keeps the order: so many live blocks in a row from before what was expected mean that the
 indices began anew, even if the hello was lost or the boot id is the same."""
 SAME_AXIS_NS = 1_000_000_000
 """A restarted gateway goes on with the ring's axis when a block's time agrees so well with its index."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """The clocks of a run, handed in."""
-
-    monotonic_s: Callable[[], float] = time.monotonic
-    now_ns: Callable[[], int] = time.time_ns
-    system: Callable[[], ClockState] = system_clock
+HELD_BLOCKS = 1024
+"""While the run's time is not known yet (clock.START_S): 17 s of blocks."""
 
 
 class Axis:
@@ -44,8 +35,11 @@ class Axis:
     def __init__(self, hello: Hello, ring: Segment | None, clocks: Clocks) -> None:
         """Begin; `ring` is the ring's newest segment when its run may be this one."""
         self._clocks = clocks
-        self.clock = Anchor(clocks.now_ns, clocks.system)
+        self._hello = hello
         self._ring = ring if ring is not None and ring.boot_id == hello.boot_id else None
+        before = None if self._ring is None else (self._ring.end_sample, self._ring.end_ns)
+        self.clock = Clock(clocks, before)
+        self._held: list[Samples] = []
         self._backward = 0
         self.too_old = 0
         """Samples left out because they came before the run's first."""
@@ -53,40 +47,82 @@ class Axis:
 
     def take(self, samples: Samples, hello: Hello) -> list[Output] | None:
         """What is in order now and what to ask for; None: the indices began anew, elsewhere."""
-        block = self._block(samples, hello)
-        resent = bool(samples.flags & FLAG_RESENT)
-        if self.line.expected is None and not self._begins_with(block, resent):
-            self.too_old += len(block.counts)
-            return []
-        if not resent and self._began_anew(block):
-            return None
-        return self.line.push(block, self._clocks.monotonic_s())
+        now_s = self._clocks.monotonic_s()
+        self._hello = hello
+        live = not samples.flags & FLAG_RESENT
+        stamp = self.clock.stamp(samples, live, now_s)
+        if stamp is None:
+            return self._hold(samples)
+        if self._held:
+            held, self._held = self._held, []
+            out = [each for one in held for each in self._again(one, now_s)]
+            return out + (self._place(samples, stamp, live, now_s) or [])
+        return self._place(samples, stamp, live, now_s)
 
     def tick(self) -> list[Output]:
         """Time passes."""
-        return self.line.tick(self._clocks.monotonic_s())
+        return self.line.tick(self._clocks.monotonic_s()) if self.line.waiting else []
 
     def flush(self) -> list[Output]:
-        """The axis ends: every hole is given up."""
-        return self.line.flush()
+        """The axis ends: what waits for its time gets it, and every hole is given up."""
+        out: list[Output] = []
+        if self._held:
+            self.clock.settle()
+            now_s = self._clocks.monotonic_s()
+            held, self._held = self._held, []
+            out = [each for one in held for each in self._again(one, now_s)]
+        return out + self.line.flush()
 
     def stamped(self, crossing: Crossing) -> Crossing:
-        """The crossing with the time of this axis."""
-        return crossing
+        """The crossing with this axis' time, where the Box has none."""
+        told = crossing.source != TimeSource.FREE or crossing.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS
+        stamp = None if told else self.clock.at(crossing.sample)
+        if stamp is None:
+            return crossing
+        return replace(crossing, t_ns=stamp.t_ns, uncertainty_ns=stamp.uncertainty_ns, source=stamp.source)
 
-    def _block(self, samples: Samples, hello: Hello) -> Block:
-        stamp = self.clock.stamp(samples)
+    def _hold(self, samples: Samples) -> list[Output]:
+        if len(self._held) < HELD_BLOCKS:
+            self._held.append(samples)
+        else:
+            self.too_old += len(samples.counts)
+        return []
+
+    def _again(self, samples: Samples, now_s: float) -> list[Output]:
+        """A block that was held."""
+        stamp = self.clock.at(samples.first_sample)
+        if stamp is None:
+            self.too_old += len(samples.counts)
+            return []
+        return self._place(samples, stamp, not samples.flags & FLAG_RESENT, now_s) or []
+
+    def _place(self, samples: Samples, stamp: Stamp, live: bool, now_s: float) -> list[Output] | None:
+        block = self._block(samples, stamp)
+        line = self.line
+        expected = line.expected
+        if expected is None:
+            if not self._begins_with(block, not live):
+                self.too_old += len(block.counts)
+                return []
+        elif live:
+            self._backward = self._backward + 1 if block.end_sample <= expected else 0
+            if self._backward >= BACKWARD_BLOCKS:
+                return None
+        return line.push(block, now_s)
+
+    def _block(self, samples: Samples, stamp: Stamp) -> Block:
+        flags = samples.flags
         return Block(
-            hello.boot_id,
-            hello.v_per_lsb,
+            self._hello.boot_id,
+            self._hello.v_per_lsb,
             samples.first_sample,
             stamp.t_ns,
             stamp.uncertainty_ns,
             stamp.source,
-            samples.rate_millihz,
+            stamp.rate_millihz,
             samples.counts,
-            bool(samples.flags & FLAG_OVERRUN_BEFORE),
-            bool(samples.flags & FLAG_CLIPPED),
+            bool(flags & FLAG_OVERRUN_BEFORE),
+            bool(flags & FLAG_CLIPPED),
         )
 
     def _begins_with(self, block: Block, resent: bool) -> bool:
@@ -105,8 +141,3 @@ class Axis:
                 self.line.expect(ring.end_sample)
                 return True
         return not resent
-
-    def _began_anew(self, block: Block) -> bool:
-        backward = self.line.expected is not None and block.end_sample <= self.line.expected
-        self._backward = self._backward + 1 if backward else 0
-        return self._backward >= BACKWARD_BLOCKS

@@ -1,66 +1,228 @@
-"""Clock: the time of a block, as the Box told it; the system's where the Box has none.
+"""Clock: the time of a block, as the Box told it; by the system's clock where the Box has none.
 
-The Box stamps its samples, and the gateway passes the stamps on. Only a Box that says that it
-does not know the time (source FREE, uncertainty unknown) and shows it (a minute or more off) is
-anchored: the first block of a run ends now by the system's clock, later ones follow by sample
-index and rate, so that jitter of the serial line and steps of the system's clock never show.
-Decided once per run of sample indices. Pure: the caller hands in the clocks.
+    the Box knows (GPS, holdover, NTP)    its stamps pass through, with their uncertainty
+    it knew, and says FREE now            held over from its last stamp, at the rate that it had
+                                          against GPS; the bound grows by HOLDOVER_DRIFT
+    it never knew, but is near (60 s)     somebody set it: kept as it is, FREE, so that Boxes that
+                                          share a clock stay on one axis
+    it never knew                         arrivals over minutes (arrivals.py) on the system's clock
+                                          (system_time.py): source NTP where that is synchronised, else FREE
+
+Once given, a stamp is never revised: what is learnt later is approached by slewing (steering.py). Only a
+better clock than there was (GPS after none, a system's clock that became synchronised) makes a step:
+counted, and told with its reason. One Clock per run of sample indices. Pure: the clocks are handed in.
+
+Leap seconds: times are Unix time, UTC without a number for 23:59:60. With GPS the Box gives the leap
+second the numbers of the second before it (device/cmodules/clock): stamps stand still for a second at
+midnight, the bound is 1 s in it, and 00:00:00 is right from its first sample. By the system's clock: a
+server that smears it over hours is followed and never seen as a step, but is up to 0.5 s from UTC by
+design while it smears, which nobody states; a kernel that inserts the second sets its clock back by
+one, which is not followed at once (system_time.py): for SETTLED_S stamps run a second ahead, with source
+HOLDOVER, then step, counted. Indices and rate are not touched by any of it.
 """
 
+import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from opq_proto.clock import ClockState
+from opq_gateway.serial_side.arrivals import Arrivals
+from opq_gateway.serial_side.steering import Aim, Steering
+from opq_gateway.serial_side.system_time import SystemTime
+from opq_proto.clock import ClockState, system_clock
 from opq_proto.link_messages import Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
-ARRIVAL_NS = 50_000_000
-"""Bound assumed from a block's last sample to here: 5 ms on a 921,600-baud line, 4 ms of collecting,
-the rest for a busy machine to schedule this process."""
-DRIFT_PPB = 50_000
-"""Assumed of an undisciplined crystal over temperature: 50 ppm."""
+DELAY_NS = 10_000_000
+"""From a block's last sample to its earliest arrival: nothing (a pty) to a frame at 921,600 baud, 5 ms, with
+USB and the Box's own work. Half of it is taken off, and is the bound."""
+START_S = 2.0
+"""A run that needs the system's clock waits so long for its first stamp: what stood in a buffer came late."""
 PLAUSIBLE_NS = 60_000_000_000
-"""A FREE stamp this near to the system's clock was set by somebody: it is kept, so that Boxes that
-share a clock stay on one time axis (arrival here would add its jitter to each)."""
+HOLDOVER_DRIFT = 10e-6
+"""A crystal over 10 K (AT cut, below 1 ppm/K); a TCXO stays far below."""
+RATE_S = 600.0
+"""The rate against GPS is taken over so much, at least a tenth of it."""
+STEP_NS = 1_000_000
+"""What readers of the ring take for another axis (ring.CLOCK_STEP_NS)."""
+GO_ON_NS = 1_000_000_000
+"""A restarted gateway goes on with the ring's time if it agrees so well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The clocks of a run, handed in."""
+
+    monotonic_s: Callable[[], float] = time.monotonic
+    now_ns: Callable[[], int] = time.time_ns
+    system: Callable[[], ClockState] = system_clock
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """UTC of a block's first sample."""
+    """UTC of a sample, and the rate from there on."""
 
     t_ns: int
     uncertainty_ns: int
     source: TimeSource
+    rate_millihz: int
 
 
-class Anchor:
-    """Gives each block of one run of sample indices its time."""
+class Clock:
+    """Gives each block of one run its time.
 
-    def __init__(self, now_ns: Callable[[], int], system_clock: Callable[[], ClockState]) -> None:
-        self._now_ns = now_ns
-        self._system_clock = system_clock
-        self._anchor: tuple[int, Stamp] | None = None
-        self._believed = False
+    Attributes:
+        steps, last_step_ns, step_reason: of the run's time, by more than STEP_NS.
+    """
+
+    def __init__(self, clocks: Clocks, before: tuple[int, int] | None = None) -> None:
+        """`before`: sample index and UTC at which the ring ends, where this may be the same run."""
         self.steps = 0
         self.last_step_ns = 0
         self.step_reason = ""
+        self._clocks = clocks
+        self._before = before
+        self._believed: bool | None = None
+        self._told: Samples | None = None  # the last live block whose time the Box knew
+        self._gps: deque[tuple[int, int]] = deque()  # (sample, UTC) a second and more apart
+        self._arrivals: Arrivals | None = None
+        self._system: SystemTime | None = None
+        self._steering = Steering()
+        self._began_s = 0.0
+        self._rate_millihz = 0
+        self._newest = 0
 
-    def stamp(self, samples: Samples) -> Stamp:
-        """The Box's own time; where it has none, by the anchor."""
-        told = samples.source != TimeSource.FREE or samples.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS
-        if self._anchor is None and not told and not self._believed:
-            self._believed = abs(samples.t_ns - self._now_ns()) < PLAUSIBLE_NS
-        if told or self._believed:
-            return Stamp(samples.t_ns, samples.uncertainty_ns, samples.source)
-        if self._anchor is None:
-            length_ns = len(samples.counts) * 10**12 // samples.rate_millihz
-            clock = self._system_clock()
-            bound_ns = min(clock.uncertainty_ns + ARRIVAL_NS, UNKNOWN_UNCERTAINTY_NS)
-            first = Stamp(self._now_ns() - length_ns, bound_ns, clock.source)
-            self._anchor = (samples.first_sample, first)
-        sample, at = self._anchor
-        elapsed_ns = (samples.first_sample - sample) * 10**12 // samples.rate_millihz
-        drift_ns = abs(elapsed_ns) * DRIFT_PPB // 10**9
-        return Stamp(
-            at.t_ns + elapsed_ns, min(at.uncertainty_ns + drift_ns, UNKNOWN_UNCERTAINTY_NS), at.source
+    def stamp(self, samples: Samples, live: bool, now_s: float) -> Stamp | None:
+        """The time of a block's first sample; None: not known yet (START_S)."""
+        if samples.source != TimeSource.FREE or samples.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS:
+            if live:
+                self._passes(samples)
+            return Stamp(samples.t_ns, samples.uncertainty_ns, samples.source, samples.rate_millihz)
+        if self._believed is None:
+            near = abs(samples.t_ns - self._clocks.now_ns()) < PLAUSIBLE_NS
+            self._believed = near and self._told is None
+        if self._believed:
+            return Stamp(samples.t_ns, samples.uncertainty_ns, samples.source, samples.rate_millihz)
+        if live:
+            self._observe(samples, now_s)
+        return self.at(samples.first_sample) if self._steering.begun else None
+
+    def at(self, sample: int) -> Stamp | None:
+        """The time of a sample where it is this clock that gives it."""
+        if not self._steering.begun:
+            return None
+        piece = self._steering.piece(sample)
+        aim = piece.aim
+        return Stamp(piece.t_at(sample), piece.uncertainty_ns(sample), aim.source, aim.rate_millihz)
+
+    def settle(self) -> None:
+        """The run ends before START_S: stamp with what is known."""
+        if self._arrivals is not None and not self._steering.begun:
+            self._aim(self._newest)
+
+    def _passes(self, samples: Samples) -> None:
+        """The Box knows the time."""
+        last, self._told = self._told, samples
+        if self._steering.begun:
+            self._note_step(
+                samples.t_ns - self._steering.piece(samples.first_sample).t_at(samples.first_sample)
+            )
+            self._steering = Steering()
+            self._arrivals = self._system = None
+        elif last is not None and samples.first_sample > last.first_sample:
+            elapsed_ns = (samples.first_sample - last.first_sample) * 10**12 // last.rate_millihz
+            self._note_step(samples.t_ns - last.t_ns - elapsed_ns)
+        self._believed = None
+        if samples.source is not TimeSource.GPS:
+            return
+        gps = self._gps
+        if not gps or samples.t_ns - gps[-1][1] >= 10**9:
+            gps.append((samples.first_sample, samples.t_ns))
+            while samples.t_ns - gps[0][1] > RATE_S * 1e9:
+                gps.popleft()
+
+    def _note_step(self, by_ns: int) -> None:
+        if abs(by_ns) > STEP_NS:
+            self._stepped(by_ns, "the Box's clock was set")
+
+    def _stepped(self, by_ns: int, reason: str) -> None:
+        self.steps += 1
+        self.last_step_ns, self.step_reason = by_ns, reason
+
+    def _observe(self, samples: Samples, now_s: float) -> None:
+        """A live block without a time arrived."""
+        if self._arrivals is None:
+            self._arrivals = Arrivals(samples.rate_millihz)
+            clocks = self._clocks
+            self._system = SystemTime(clocks.now_ns, clocks.monotonic_s, clocks.system)
+            self._began_s = now_s
+            self._rate_millihz = samples.rate_millihz
+        full = self._arrivals.add(samples.first_sample + len(samples.counts), round(now_s * 1e9))
+        waiting = not self._steering.begun and (self._told is not None or now_s - self._began_s >= START_S)
+        self._newest = samples.first_sample
+        if full or waiting:
+            self._aim(self._newest)
+
+    def _aim(self, sample: int) -> None:
+        """Look where the truth is, and steer there from `sample` on."""
+        assert self._arrivals is not None and self._system is not None
+        fit, bearing = self._arrivals.fit(), self._system.look()
+        if fit is None:
+            return
+        bound_ns = None
+        if bearing.source is not TimeSource.FREE:
+            bound_ns = bearing.bound_ns + DELAY_NS / 2 + fit.bound_ns
+        if self._told is not None and self._holds_over(self._told, sample, bound_ns):
+            return
+        aim = Aim(
+            sample,
+            fit.arrival_ns(sample) + bearing.offset_ns - DELAY_NS / 2,
+            fit.period_ns,
+            bound_ns,
+            fit.slope_bound,
+            bearing.source,
+            round(1e12 / fit.period_ns) if fit.fitted and bound_ns is not None else self._rate_millihz,
         )
+        self._go_on(aim)
+        step = bool(bearing.step) and self._steering.begun
+        by_ns = self._steering.go(aim, step)
+        if step:
+            self._stepped(by_ns, bearing.step)
+
+    def _holds_over(self, told: Samples, sample: int, other_bound_ns: float | None) -> bool:
+        """By the Box's last stamp, unless the system's clock is twice as good by now."""
+        period_ns = self._gps_period_ns(told)
+        bound_ns = told.uncertainty_ns + 1000.0
+        if not self._steering.begun:  # from the last stamp itself, so that what is sent again fits too
+            known_ns = bound_ns if told.uncertainty_ns < UNKNOWN_UNCERTAINTY_NS else None
+            rate_millihz = round(1e12 / period_ns)
+            held = Aim(
+                told.first_sample,
+                told.t_ns,
+                period_ns,
+                known_ns,
+                HOLDOVER_DRIFT,
+                TimeSource.HOLDOVER,
+                rate_millihz,
+            )
+            self._steering.go(held)
+            return True
+        bound_ns += HOLDOVER_DRIFT * (sample - told.first_sample) * period_ns
+        return other_bound_ns is None or 2 * other_bound_ns >= bound_ns
+
+    def _gps_period_ns(self, told: Samples) -> float:
+        """As last measured against GPS over minutes; else as the Box says."""
+        if self._gps:
+            (first, first_ns), (last, last_ns) = self._gps[0], self._gps[-1]
+            if last_ns - first_ns >= RATE_S * 1e8:
+                return (last_ns - first_ns) / (last - first)
+        return 1e12 / told.rate_millihz
+
+    def _go_on(self, aim: Aim) -> None:
+        """The first stamps after a restart of the gateway go on with the ring's."""
+        before, self._before = self._before, None
+        if before is None or self._steering.begun or aim.sample < before[0]:
+            return
+        sample, t_ns = before
+        if abs(t_ns + (aim.sample - sample) * aim.period_ns - aim.t_ns) < GO_ON_NS:
+            self._steering.go(replace(aim, sample=sample, t_ns=t_ns))

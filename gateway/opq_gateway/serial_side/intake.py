@@ -12,9 +12,10 @@ from collections.abc import Callable
 from opq_gateway.blocks import Block
 from opq_gateway.counters import Counters
 from opq_gateway.ring.ring import Ring
-from opq_gateway.serial_side.axis import Axis, Clocks
+from opq_gateway.serial_side.axis import Axis
 from opq_gateway.serial_side.box_commands import BoxCommands
 from opq_gateway.serial_side.box_log import BoxLog
+from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.crossing_limits import CrossingLimits
 from opq_gateway.serial_side.hello import Greeting
 from opq_gateway.serial_side.keeping import Keeping
@@ -222,6 +223,7 @@ class Intake:
             self._log.info("box.sampling", first_sample=blocks[0].first_sample)
         status.sample_monotonic_s = self._clocks.monotonic_s()
         status.sample_ns = blocks[-1].end_ns
+        status.sample_uncertainty_ns, status.sample_source = blocks[-1].uncertainty_ns, blocks[-1].source
         self._counters.add("samples", sum(len(block.counts) for block in blocks))
         self._count_axis()
         self._keeping.keep(blocks)

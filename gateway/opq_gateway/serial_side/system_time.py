@@ -1,0 +1,115 @@
+"""SystemTime: UTC for the monotonic clock, as far as the system's clock is to be believed.
+
+A time daemon's slewing moves both clocks alike, so UTC less monotonic is constant until somebody sets
+the clock. Then:
+
+    by less than a tenth of a second       followed, by slewing (steering.py)
+    an unsynchronised clock that becomes   followed by a step: nothing was known before. A Raspberry
+    synchronised                           Pi without a battery does that after each start
+    else (date -s, +-1 h under it)         not followed: what was known goes on, its bound grows as the
+                                           machine's crystal may; only what stays, synchronised, for
+                                           SETTLED_S is believed, and stepped to
+
+Pure; the clocks are handed in. `look` every few seconds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opq_proto.clock import ClockState
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+
+SET_NS = 1_000_000
+"""Two readings of two clocks agree better than this, unless one was set."""
+FOLLOWED_NS = 100_000_000
+SETTLED_S = 300.0
+DRIFT = 10e-6
+"""Of the machine's crystal, corrected as its daemon left it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bearing:
+    """UTC ns = monotonic ns + offset_ns."""
+
+    offset_ns: int
+    source: TimeSource
+    bound_ns: int
+    """UNKNOWN_UNCERTAINTY_NS: nobody knows."""
+    step: str = ""
+    """Why the offset is to be followed by a step; empty: it is not."""
+
+
+class SystemTime:
+    """Follows the system's clock for one run."""
+
+    def __init__(
+        self,
+        now_ns: Callable[[], int],
+        monotonic_s: Callable[[], float],
+        system: Callable[[], ClockState],
+    ) -> None:
+        self._now_ns = now_ns
+        self._monotonic_s = monotonic_s
+        self._system = system
+        self._offset_ns: int | None = None
+        self._known_s: float | None = None  # when it was last synchronised, at this offset
+        self._known_ns = UNKNOWN_UNCERTAINTY_NS
+        self._apart_s: float | None = None  # since when it is somewhere else, synchronised
+
+    def look(self) -> Bearing:
+        """The bearing now."""
+        offset_ns, now_s = self._read()
+        state = self._system()
+        synchronised = state.source is not TimeSource.FREE
+        step = ""
+        if self._offset_ns is None:
+            self._offset_ns = offset_ns
+        off_ns = abs(offset_ns - self._offset_ns)
+        if off_ns > SET_NS:
+            step = self._moved(off_ns, synchronised, now_s)
+        else:
+            self._apart_s = None
+        if off_ns <= SET_NS or step or (synchronised and off_ns <= FOLLOWED_NS):
+            self._offset_ns = offset_ns
+            if synchronised:
+                self._known_s, self._known_ns = now_s, state.uncertainty_ns
+                return Bearing(offset_ns, state.source, state.uncertainty_ns, step)
+        return self._held_over(now_s)
+
+    def _moved(self, off_ns: int, synchronised: bool, now_s: float) -> str:
+        """Somebody set the clock: why to step to it; empty: not."""
+        if not synchronised:
+            self._apart_s = None
+            return ""
+        if off_ns <= FOLLOWED_NS:
+            self._apart_s = None
+            return ""
+        if self._known_s is None:
+            return "the system's clock was synchronised"
+        if self._apart_s is None:
+            self._apart_s = now_s
+        if now_s - self._apart_s < SETTLED_S:
+            return ""
+        self._apart_s = None
+        return f"the system's clock was set, and is synchronised for {SETTLED_S:g} s"
+
+    def _held_over(self, now_s: float) -> Bearing:
+        """Nothing better than what was known once."""
+        assert self._offset_ns is not None
+        if self._known_s is None:
+            return Bearing(self._offset_ns, TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
+        bound_ns = self._known_ns + round((now_s - self._known_s) * 1e9 * DRIFT)
+        return Bearing(self._offset_ns, TimeSource.HOLDOVER, min(bound_ns, UNKNOWN_UNCERTAINTY_NS))
+
+    def _read(self) -> tuple[int, float]:
+        """UTC less monotonic, ns; of three tries the one that nothing interrupted."""
+        best: tuple[float, int, float] | None = None
+        for _ in range(3):
+            before_s = self._monotonic_s()
+            now_ns = self._now_ns()
+            after_s = self._monotonic_s()
+            offset_ns = now_ns - round((before_s + after_s) / 2 * 1e9)
+            if best is None or after_s - before_s < best[0]:
+                best = (after_s - before_s, offset_ns, after_s)
+        assert best is not None
+        return best[1], best[2]

@@ -10,6 +10,8 @@ from opq_proto.messages import Measurement
 
 STALE_S = 20.0
 """The original's health calls a Box down after this (opq-interop A.11)."""
+RHYTHM_KEPT = 0.9
+"""Of the longest window, with each measurement: a minute is seven seconds after twenty of one second."""
 FORGOTTEN_S = 24 * 3600.0
 
 
@@ -23,6 +25,7 @@ class Boxes:
         self._last_ms: dict[str, int] = {}
         self._nominal: dict[str, Nominal] = {}
         self._window_ns: dict[str, int] = {}
+        self._rhythm_s: dict[str, float] = {}
 
     def heard(self, box_id: str, timestamp_ms: int) -> None:
         self._heard[box_id] = self._now()
@@ -30,15 +33,18 @@ class Boxes:
 
     def measures_over(self, box_id: str, window_ns: tuple[int, int]) -> None:
         """The Box's last window; what a crossing measurement covers says nothing of its usual length."""
-        self._window_ns[box_id] = window_ns[1] - window_ns[0]
+        length_ns = self._window_ns[box_id] = window_ns[1] - window_ns[0]
+        # a Box in idle mode sends a minute in one, and in between a second that is a change
+        self._rhythm_s[box_id] = max(length_ns / 1e9, self._rhythm_s.get(box_id, 0.0) * RHYTHM_KEPT)
 
     def longest_window_ns(self, box_ids: Iterable[str]) -> int:
         return max((self._window_ns.get(box_id, 0) for box_id in box_ids), default=0)
 
     def alive(self, within_s: float) -> tuple[str, ...]:
-        """Ids of the Boxes heard within the last `within_s`, in order."""
+        """Ids of the Boxes heard within `within_s` and the time that one of their measurements covers."""
         since = self._now() - within_s
-        return tuple(sorted((box for box, at in self._heard.items() if at >= since), key=_order))
+        heard = (box for box, at in self._heard.items() if at + self._rhythm_s.get(box, 0.0) >= since)
+        return tuple(sorted(heard, key=_order))
 
     def know(self, records: Iterable[BoxRecord]) -> None:
         """Take the nominal values of the store."""
@@ -62,7 +68,8 @@ class Boxes:
         for box_id, at in sorted(self._heard.items(), key=lambda item: _order(item[0])):
             quiet_s = now - at
             if quiet_s < FORGOTTEN_S:
-                info = None if quiet_s < STALE_S else f"nothing heard for {quiet_s:.0f} s"
+                stale_s = STALE_S + self._rhythm_s.get(box_id, 0.0)
+                info = None if quiet_s < stale_s else f"nothing heard for {quiet_s:.0f} s"
                 found.append(Health(box_id, info is None, self._last_ms[box_id] // 1000, info))
         return found
 

@@ -99,10 +99,12 @@ class MeasurementWriter:
         self._counters.add("measurements_stored", new)
         self._counters.add("measurements_doubled", len(self._batch) - new)
         for row in self._batch:
+            new = True
             if row.sequence is not None:
-                self._trackers[row.box_id].add(row.sequence, row.oldest_sequence)
+                new = self._trackers[row.box_id].add(row.sequence, row.oldest_sequence)
                 self._to_acknowledge.add(row.box_id)
-            self._trends.add(row, now)
+            if new:  # one that was sent again counts once in its minute
+                self._trends.add(row, now)
         self._batch = []
         return True
 

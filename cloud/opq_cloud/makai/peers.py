@@ -11,6 +11,7 @@ import os
 import socket as tcp
 import struct
 import time
+from collections import Counter
 from contextlib import closing
 
 import zmq
@@ -45,6 +46,7 @@ class Peers:
         self.failed = 0
         """Connections that ended within the handshake: in clear, no ZeroMQ at all, or refused and gone."""
         self._keys: dict[int, str] = {}
+        self._per_key: Counter[str] = Counter()
         self._address: dict[int, object] = {}
         address = f"inproc://monitor-{name}"
         socket.monitor(address, EVENTS)
@@ -79,12 +81,12 @@ class Peers:
                     self._address[number] = address
                     self.unknown.add(number)
 
-    def learn(self, number: int, key: str) -> None:
-        """A frame with that key came by this connection."""
+    def learn(self, number: int, key: str) -> bool:
+        """A frame with that key came by this connection; True: another one has this key too, told once."""
         self.unknown.discard(number)
         if number not in self._address:
             self._address[number] = _remote(number)
-        self._keys[number] = key
+        return self._note(number, key)
 
     def asking(self, limit: int = CANDIDATES) -> list[int]:
         """Connections that ZAP can be asking about now: INITIATE sent, not known yet; none if too many."""
@@ -99,13 +101,23 @@ class Peers:
                 return []
         return found
 
-    def settle(self, number: int, key: str | None) -> None:
-        """ZAP has answered about this connection: its key, or None when it was refused."""
+    def settle(self, number: int, key: str | None) -> bool:
+        """ZAP has answered about this connection: its key, or None when it was refused; as `learn`."""
         self.unknown.discard(number)
         if key is None:
             self.refused.add(number)
-        else:
-            self._keys[number] = key
+            return False
+        return self._note(number, key)
+
+    def _note(self, number: int, key: str) -> bool:
+        before = self._keys.get(number)
+        if before == key:
+            return False
+        if before is not None:
+            self._per_key[before] -= 1
+        self._keys[number] = key
+        self._per_key[key] += 1
+        return self._per_key[key] > 1
 
     def cut(self, key: str) -> int:
         """End every connection of that key; returns how many."""
@@ -141,7 +153,11 @@ class Peers:
     def _forget(self, number: int) -> None:
         self.unknown.discard(number)
         self.refused.discard(number)
-        self._keys.pop(number, None)
+        key = self._keys.pop(number, None)
+        if key is not None:
+            self._per_key[key] -= 1
+            if not self._per_key[key]:
+                del self._per_key[key]
         self._address.pop(number, None)
 
 

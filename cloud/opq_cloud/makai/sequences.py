@@ -24,8 +24,8 @@ class SequenceTracker:
         for sequence in stored:
             self.add(sequence)
 
-    def add(self, sequence: int, oldest: int | None = None) -> None:
-        """`sequence` is stored; below `oldest` the Box holds nothing any more."""
+    def add(self, sequence: int, oldest: int | None = None) -> bool:
+        """`sequence` is stored; below `oldest` the Box holds nothing any more. True: it was not known."""
         if oldest is not None:
             oldest = min(oldest, sequence)
         if self.upto is None:
@@ -33,10 +33,10 @@ class SequenceTracker:
             self.upto = (sequence if oldest is None else oldest) - 1
         if oldest is not None and oldest - 1 > self.upto:
             self._give_up(oldest - 1)
-        if sequence > self.upto:
-            self._insert(sequence)
+        new = sequence > self.upto and self._insert(sequence)
         while self._runs and self._runs[0][0] <= self.upto + 1:
             self.upto = max(self.upto, self._runs.pop(0)[1])
+        return new
 
     def missing(self, limit: int = MAX_TOLD) -> list[tuple[int, int]]:
         """Holes between what is stored, as (first, last), the lowest first."""
@@ -60,14 +60,15 @@ class SequenceTracker:
         self.upto = upto
         self._runs = [(max(first, upto + 1), last) for first, last in self._runs if last > upto]
 
-    def _insert(self, sequence: int) -> None:
+    def _insert(self, sequence: int) -> bool:
+        """False: it is in a run already."""
         runs = self._runs
         if runs and runs[-1][1] + 1 == sequence:  # nearly always
             runs[-1] = (runs[-1][0], sequence)
-            return
+            return True
         at = bisect_left(runs, (sequence + 1,)) - 1  # the last run that begins at or before it
         if at >= 0 and runs[at][1] >= sequence:
-            return
+            return False
         joins_left = at >= 0 and runs[at][1] + 1 == sequence
         joins_right = at + 1 < len(runs) and runs[at + 1][0] == sequence + 1
         first = runs[at][0] if joins_left else sequence
@@ -75,3 +76,4 @@ class SequenceTracker:
         runs[at + (0 if joins_left else 1) : at + (2 if joins_right else 1)] = [(first, last)]
         if len(runs) > MAX_RANGES:
             runs.pop()
+        return True

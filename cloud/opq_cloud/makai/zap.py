@@ -115,9 +115,18 @@ class Doorkeeper:
 
     def _learn(self, frame: zmq.Frame, peers: Peers, key: str) -> None:
         try:
-            peers.learn(int(frame.get(zmq.SRCFD)), key)
+            if peers.learn(int(frame.get(zmq.SRCFD)), key):
+                self._twice(key)
         except (zmq.ZMQError, ValueError, TypeError):
             self._counters.add("peers_without_descriptor")
+
+    def _twice(self, key: str) -> None:
+        """Two connections with one key: two gateways, or the old one of a Box whose line was cut."""
+        self._counters.add("connected_twice", label=self._allowed.boxes.get(key, key))
+        if count := self._lines.take((key, "twice")):
+            self._log.warning(
+                "peer.connected_twice", box_id=self._allowed.boxes.get(key), public_key=key, count=count
+            )
 
     def _handshakes(self) -> None:
         while True:
@@ -140,8 +149,8 @@ class Doorkeeper:
             found = candidates[0] if len(candidates) == 1 else None
             if len(candidates) > 1 and box_id is not None:
                 found = answered(candidates, marks)
-            if found is not None:
-                found[0].settle(found[1], key if box_id is not None else None)
+            if found is not None and found[0].settle(found[1], key if box_id is not None else None):
+                self._twice(key)
 
     def _verdict(self, request: list[bytes]) -> tuple[str, str | None, str]:
         """The key in Z85, the Box it admits, or None and why not."""

@@ -135,6 +135,21 @@ def test_a_box_that_is_listed_again_comes_back_by_itself(makai: Any) -> None:
         assert makai.arrives(box, client, seconds=2.0)
 
 
+def test_a_second_connection_with_one_key_is_told_and_a_reconnect_is_none(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering):
+        client, counters = makai.client(brokers), brokers.triggering.counters
+        first = makai.box(brokers, "1")
+        assert makai.arrives(first, client)
+        first.close()
+        makai.wait_for(lambda: not counters.total("connections_now"))
+        second = makai.box(brokers, "1")
+        assert makai.arrives(second, client) and counters.of("connected_twice", "1") == 0
+        third = makai.box(brokers, "1", second.pair)  # another gateway with this Box's key
+        assert makai.arrives(third, client)
+        makai.wait_for(lambda: counters.of("connected_twice", "1") == 1)
+
+
 def test_a_key_that_is_replaced_shuts_the_old_one_out(makai: Any) -> None:
     brokers = makai.brokers()
     new = makai.generate()

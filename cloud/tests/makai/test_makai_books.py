@@ -208,6 +208,26 @@ def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
     ]
 
 
+def test_a_box_that_sends_a_minute_in_one_is_alive_for_that_minute() -> None:
+    clock = Clock()
+    boxes = Boxes(Nominal(120, 60), clock)
+    boxes.heard("1", 1_000)
+    boxes.measures_over("1", (0, 60 * 10**9))
+    clock.now_s = 60
+    assert boxes.alive(10) == ("1",) and boxes.health()[0].ok
+    boxes.heard("1", 61_000)
+    boxes.measures_over("1", (60 * 10**9, 61 * 10**9))  # a change in between
+    clock.now_s = 120
+    assert boxes.alive(10) == ("1",)
+    clock.now_s = 150
+    assert boxes.alive(10) == () and not boxes.health()[0].ok
+    for _ in range(50):
+        boxes.measures_over("1", (0, 10**9))
+    boxes.heard("1", 200_000)
+    clock.now_s += 12
+    assert boxes.alive(10) == ()
+
+
 def test_a_long_dip_at_the_beginning_of_time_is_completed_from_1970_on() -> None:
     completions = Completions(RecentEvents(10), pre_ns=10**9, post_ns=10**9)
     completions.put("1", Decision("rms", 50.0, 108.0, "a dip", span_ns=(5, 9 * 10**9)), due_s=1.0, apart_ns=0)

@@ -9,8 +9,8 @@ from opq_cloud.makai.sequences import MAX_RANGES, SequenceTracker
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=80))
 def test_upto_and_holes_are_those_of_the_set_of_stored_numbers(numbers: list[int]) -> None:
     tracker = SequenceTracker()
-    for number in numbers:
-        tracker.add(number, oldest=1)
+    new = [tracker.add(number, oldest=1) for number in numbers]
+    assert new == [number not in numbers[:place] for place, number in enumerate(numbers)]
     stored, upto = set(numbers), 0
     while upto + 1 in stored:
         upto += 1

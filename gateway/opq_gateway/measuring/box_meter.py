@@ -24,13 +24,11 @@ from opq_gateway.measuring.intervals import Intervals
 from opq_gateway.measuring.measurements import Measured, Measurements
 from opq_gateway.measuring.phasor_source import PhasorPlan, PhasorSource
 from opq_gateway.measuring.values import Phasor, Told, Values
-from opq_gateway.phasors.box_phasors import phasors_of
 from opq_measure.events.limits import Limits
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import Flickermeter
 from opq_measure.frequency.rocof import Rocof
 from opq_measure.signal import FloatArray, Samples
-from opq_measure.synchrophasor.filter import PmuClass
 from opq_measure.timebase.window import Window
 from opq_measure.timebase.windows import Windows
 from opq_proto import log
@@ -53,8 +51,7 @@ class Plan:
     send: tuple[str, ...] = ("rms", "f", "thd", "trans")
     limits: Limits = field(default_factory=Limits)
     flicker: bool = True
-    phasors: tuple[int, PmuClass] | None = None
-    """Reports a second and class; None: nobody asked for any."""
+    phasors: PhasorPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,6 @@ class Sinks:
     measured: Callable[[Measured], None]
     values: Callable[[Values], None]
     told: Callable[[Told], None]
-    phasor: Callable[[Phasor], None]
     window: Callable[[Window, int, TimeSource], None]
     """Each 10/12-cycle window with its clock, for groups of Boxes."""
     phasor: Callable[[Phasor], None]
@@ -96,7 +92,6 @@ class BoxMeter:
         self._rocof = Rocof()
         lamp = lamp_for(plan.nominal_v, plan.nominal_hz)
         self._flicker = Flickermeter(lamp) if plan.flicker else None
-        self._phasors = phasors_of(plan.box_id, plan.nominal_hz, plan.phasors)
         self._phasors = _phasors(plan, sinks)
         self._steps: list[Step] = []
         self._last: Block | None = None
@@ -150,10 +145,6 @@ class BoxMeter:
         piece = _samples(first, counts)
         marks = [_samples(block, block.counts[:0]) for block in news if block is not first]
         self._steps += self._cutter.push(piece, marks)
-        if self._phasors is not None:
-            clock = self._clock_line.over(first.first_sample, blocks[-1].end_sample)
-            for phasor in self._phasors.push(piece, clock):
-                self._sinks.phasor(phasor)
         if self._phasors is not None:
             clock = self._clock_line.over(first.first_sample, blocks[-1].end_sample)
             for phasor in self._phasors.push(piece, clock):

@@ -26,7 +26,7 @@ from opq_gateway.measuring.groups import Groups
 from opq_gateway.measuring.inbox import Inbox, Restart
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measurements import Measured
-from opq_gateway.measuring.values import Values
+from opq_gateway.measuring.values import Phasor, Values
 from opq_gateway.status import Status
 from opq_measure.timebase.window import Window
 from opq_proto import log
@@ -225,6 +225,7 @@ class Measuring:
             values=partial(self._values, line),
             told=self._feed.offer,
             phasor=self._feed.offer,
+            phasors_wanted=partial(self._feed.wanted, Phasor),
             window=partial(self._window, line.plan.box_id),
         )
 

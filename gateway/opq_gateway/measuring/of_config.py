@@ -8,6 +8,7 @@ from opq_gateway.measuring.box_meter import Plan
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measuring import Measuring
+from opq_gateway.measuring.phasor_source import PhasorPlan
 from opq_gateway.status import Status
 from opq_gateway.uplink.uplink import Uplink
 from opq_measure.events.limits import Limits
@@ -37,7 +38,9 @@ def measuring_of(
     except ValueError as error:
         raise ConfigError(f"measuring: {error}, nothing was started") from error
     asked = config.phasors
-    phasors = (asked.reports_per_s, PmuClass(asked.pmu_class)) if asked.endpoint is not None else None
+    phasors = None
+    if asked.endpoint is not None:
+        phasors = PhasorPlan(asked.reports_per_s, PmuClass(asked.pmu_class))
     for group in config.group:
         strangers = sorted(set(group.boxes) - statuses.keys())
         if strangers or len(set(group.boxes)) < 3:

@@ -1,0 +1,51 @@
+"""PhasorSource: the synchrophasors of one Box for whoever reads them from the feed, made while one does."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opq_gateway.measuring.values import Phasor
+from opq_measure.signal import Samples
+from opq_measure.synchrophasor.filter import PmuClass
+from opq_measure.synchrophasor.pmu import Pmu
+from opq_proto.messages import TimeSource
+
+PIECE_S = 0.1
+"""Samples at once while phasors are read: a tenth of a second late at most, beside the filter's own time."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhasorPlan:
+    """What reports there are; C37.118.1, 5.4."""
+
+    reports_per_s: int
+    pmu_class: PmuClass
+
+
+class PhasorSource:
+    """Pieces of samples in, Phasors out."""
+
+    def __init__(self, box_id: str, nominal_hz: float, plan: PhasorPlan, wanted: Callable[[], bool]) -> None:
+        """
+        Raises:
+            ValueError: see `Pmu`, e.g. a nominal frequency that is no whole number.
+        """
+        self._box_id, self._wanted = box_id, wanted
+        self._pmu = Pmu(nominal_hz, plan.reports_per_s, plan.pmu_class)
+
+    def push(self, piece: Samples, clock: tuple[int, TimeSource]) -> list[Phasor]:
+        """The reports that a piece completes; none while nobody reads them."""
+        if not self._wanted():
+            return []
+        return [
+            Phasor(
+                self._box_id,
+                each.time_ns,
+                each.value,
+                each.frequency_hz,
+                each.rocof_hz_s,
+                *clock,
+                math.isfinite(each.angle_rad),
+            )
+            for each in self._pmu.push(piece)
+        ]

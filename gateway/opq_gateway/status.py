@@ -6,6 +6,7 @@ One writer per field (said beside it), any reader; single values, so no lock is 
 from dataclasses import dataclass
 
 from opq_proto.link_messages import GpsStatus, Health, Hello
+from opq_proto.messages import TimeSource
 
 
 @dataclass(slots=True)
@@ -32,6 +33,9 @@ class Status:
     """When the newest samples came in order; intake."""
     sample_ns: int | None = None
     """UTC of the newest sample; intake."""
+    sample_uncertainty_ns: int | None = None
+    """Of that time, and where it comes from; intake."""
+    sample_source: TimeSource | None = None
     ring_problem: str = ""
     """Why the disk takes no samples; intake."""
     measurement_ms: int | None = None

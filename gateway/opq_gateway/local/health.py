@@ -47,6 +47,8 @@ def _box(status: Status, monotonic_s: float, now_s: float) -> dict[str, object]:
         "measurement_cycles": status.measurement_cycles,
         "acknowledged": status.acknowledging,
         "acknowledged_sequence": status.acknowledged_sequence,
+        "time_source": None if status.sample_source is None else status.sample_source.name.lower(),
+        "uncertainty_ns": status.sample_uncertainty_ns,
         "supply_v": status.health.supply_v if status.health else None,
         "battery_v": status.health.battery_v if status.health else None,
     }

@@ -74,9 +74,13 @@ def _held(status: Status) -> float:
     )
 
 
-def _gps_uncertainty_s(status: Status) -> float | None:
-    gps = status.gps
-    return None if gps is None or gps.uncertainty_ns == UNKNOWN_UNCERTAINTY_NS else gps.uncertainty_ns / 1e9
+def _uncertainty_s(status: Status) -> float | None:
+    found_ns = status.sample_uncertainty_ns
+    return None if found_ns is None or found_ns >= UNKNOWN_UNCERTAINTY_NS else found_ns / 1e9
+
+
+def _source(status: Status) -> float | None:
+    return None if status.sample_source is None else float(status.sample_source)
 
 
 GAUGES: Mapping[str, tuple[str, Callable[[Status], float | None]]] = {
@@ -85,7 +89,8 @@ GAUGES: Mapping[str, tuple[str, Callable[[Status], float | None]]] = {
     "box_uplink_connected": ("1 when all three uplink connections stand", lambda one: float(one.connected)),
     "box_acknowledging": ("1 when the cloud acknowledges what it gets", lambda one: float(one.acknowledging)),
     "box_measurements_held": ("Measurements on disk that are not acknowledged", _held),
-    "box_gps_uncertainty_seconds": ("of the Box's own clock, as it says", _gps_uncertainty_s),
+    "box_time_uncertainty_seconds": ("bound of the newest sample's time; absent: unknown", _uncertainty_s),
+    "box_time_source": ("of that time: 0 free, 1 NTP, 2 holdover, 3 GPS", _source),
     "box_satellites": (
         "satellites that its receiver uses",
         lambda one: one.gps.satellites if one.gps else None,

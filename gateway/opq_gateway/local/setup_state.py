@@ -142,6 +142,8 @@ class Shown:
             "hardware": hello.hardware if hello else None,
             "firmware": hello.firmware if hello else None,
             "nominal_v": hello.nominal_v if hello else None,
+            "time_source": None if status.sample_source is None else status.sample_source.name.lower(),
+            "uncertainty_ns": status.sample_uncertainty_ns,
             "clock": gps.state.name.lower() if gps else None,
             "satellites": gps.satellites if gps else None,
             "supply_v": health.supply_v if health else None,

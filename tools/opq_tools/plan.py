@@ -79,6 +79,8 @@ class Plan:
             "data_dir": str(self.data_dir),
             "box": [{"id": box.box_id, "port": box.port} for box in self.boxes],
         }
+        if not self.hardware:
+            gateway["ring_hours"] = 1.0  # what is made up need not fill a laptop's disk for a day
         cloud: dict[str, Any] = {
             "data_dir": str(self.data_dir),
             "triggering_broker": {"trace": self.trace},

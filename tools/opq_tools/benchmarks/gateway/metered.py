@@ -64,6 +64,7 @@ class Metered:
         target, up = self._peers[source]
         try:
             data = source.recv(PIECE_BYTES)
+            self._count(len(data), up)
             target.sendall(data)
         except OSError:
             data = b""
@@ -72,7 +73,9 @@ class Metered:
                 self._selector.unregister(each)
                 del self._peers[each]
                 each.close()
-        elif up:
-            self.up_bytes += len(data)
+
+    def _count(self, size: int, up: bool) -> None:
+        if up:
+            self.up_bytes += size
         else:
-            self.down_bytes += len(data)
+            self.down_bytes += size

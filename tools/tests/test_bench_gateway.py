@@ -1,0 +1,64 @@
+"""The parts of `bench gateway`: cheap Boxes, the metered relay, the ring's figures, a whole house."""
+
+import socket
+import threading
+
+import numpy as np
+import pytest
+
+from opq_tools.benchmarks.gateway import disk, latencies
+from opq_tools.benchmarks.gateway.boxes import SAG_CYCLES, Repeated
+from opq_tools.benchmarks.gateway.house import house
+from opq_tools.benchmarks.gateway.metered import Metered
+
+
+def test_a_cheap_box_repeats_its_second_and_drops_when_told() -> None:
+    source = Repeated(1)
+    blocks = [source.counts(first, 200) for first in range(0, 24_000, 200)]
+    assert all(np.array_equal(one, two) for one, two in zip(blocks[:60], blocks[60:], strict=True))
+    assert np.sqrt(np.mean(np.square(np.concatenate(blocks) * source.v_per_lsb))) == pytest.approx(
+        120.0, rel=1e-3
+    )
+    source.sag()
+    assert source.marks(24_000, 200) == (24_000,) and source.marks(24_200, 200) == ()
+    during = source.counts(24_000, 200)
+    assert np.abs(during - 0.6 * blocks[0]).max() <= 1
+    assert np.array_equal(source.counts(24_000 + SAG_CYCLES * 200, 200), blocks[12])
+
+
+def test_the_relay_counts_what_goes_up_and_down_and_outlives_a_peer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as cloud, Metered(cloud.getsockname()[1]) as relay:
+        for number in (1, 2):
+            with socket.create_connection(("127.0.0.1", relay.port), 5) as box:
+                peer, _ = cloud.accept()
+                box.sendall(b"x" * 1000)
+                received = 0
+                while received < 1000:
+                    received += len(peer.recv(4096))
+                peer.sendall(b"y" * 10)
+                assert box.recv(10)
+                peer.close()
+            assert (relay.up_bytes, relay.down_bytes) == (1000 * number, 10 * number)
+
+
+def test_the_rings_figures_are_of_what_was_written() -> None:
+    found = disk.on_disk(30, 5)
+    assert found.ratio > 4.75 and found.write_mb_s > 1 and len(found.access_ms) == 5
+    packed = disk.packed(disk.noisy(4, 2.0))
+    assert packed.ratio > 4.5 and packed.encode_mb_s > 0.1
+
+
+@pytest.mark.soak
+def test_a_house_of_two_boxes_loses_nothing_and_answers() -> None:
+    with house(2) as up:
+        up.rest(3.0)
+        cost = up.cost(3.0)
+        assert 0 < cost.cpu_ms_per_s < 1000 and cost.resident_bytes > 1e7
+        assert up.counted("missing_samples") == 0
+    assert len(latencies.requests_ms(5)) == 5
+
+
+def test_a_bare_relay_ends_with_its_block() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as cloud, Metered(cloud.getsockname()[1]):
+        assert any(thread.name == "metered" for thread in threading.enumerate())
+    assert not any(thread.name == "metered" for thread in threading.enumerate())

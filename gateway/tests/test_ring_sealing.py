@@ -19,6 +19,7 @@ from telling_blocks import T0_NS, block, blocks, ns
 from opq_gateway.blocks import Block
 from opq_gateway.counters import Counters
 from opq_gateway.ring import columns, sealed
+from opq_gateway.ring.codec import pack, unpack
 from opq_gateway.ring.lost import NOT_HELD, Lost
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
@@ -124,6 +125,16 @@ def test_rows_of_any_values_come_back_as_they_were(rows: list[tuple[int, ...]], 
     part = Stretch(7, 1.0, np.array(rows, ROW), np.zeros(0, np.int16), lost)
     again, losses = columns.from_bytes(columns.to_bytes(part))
     assert np.array_equal(again, part.rows) and losses == lost
+
+
+def test_the_front_of_a_chunk_is_had_without_the_rest() -> None:
+    draw = np.random.default_rng(2)
+    times = np.arange(24_000) / 12_000
+    mains = np.rint(20_000 * np.sin(2 * np.pi * 60.01 * times) + draw.normal(0, 2, 24_000)).astype(np.int16)
+    for counts in (mains, draw.integers(-32768, 32767, 24_000, np.int16), np.arange(24_000, dtype=np.int16)):
+        data = pack(counts)
+        for most in (0, 1, 200, 4321, 23_999, 24_000, 99_999):
+            assert np.array_equal(unpack(data, most), counts[:most])
 
 
 def test_damage_in_a_sealed_file_costs_a_chunk_and_is_a_hole_with_a_reason(tmp_path: Path) -> None:

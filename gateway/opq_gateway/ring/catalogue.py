@@ -67,13 +67,14 @@ class Catalogue:
         with self._lock:
             self._segments.append(segment)
             self._live = segment
+            self._unsynced.append(self.folder)
 
     def ended(self, segment: Segment) -> None:
         """The file being written is whole now."""
         with self._lock:
             self._live = None
             if segment.records:
-                self._unsynced.append(segment.path)
+                self._unsynced += [segment.path, self.folder]
             else:
                 self._segments.remove(segment)
 
@@ -84,17 +85,18 @@ class Catalogue:
             OSError: the disk could not.
         """
         with self._lock:
-            paths = list(self._unsynced)
+            paths = list(dict.fromkeys(self._unsynced))
             self._unsynced.clear()
-        for path in [*paths, self.folder] if paths else []:
+        refused: OSError | None = None
+        for path in paths:
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                _sync(path)
             except FileNotFoundError:
                 continue  # deleted meanwhile
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            except OSError as error:
+                refused = error
+        if refused is not None:
+            raise refused
         return bool(paths)
 
     def delete_old(self, keep_ns: int, most_bytes: int | None, coming_bytes: int) -> None:
@@ -131,7 +133,7 @@ class Catalogue:
             segment.file_bytes = segment.path.stat().st_size
             segment.may_seal = False
             self.sealed += 1
-            self._unsynced.append(segment.path)
+            self._unsynced += [segment.path, self.folder]
             return True
 
     def _look(self) -> None:
@@ -168,6 +170,14 @@ class Catalogue:
                 _trim(segment)
         self._seen = {}
         return number
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _trim(segment: Segment) -> None:

@@ -51,8 +51,8 @@ def pack(counts: NDArray[np.int16]) -> bytes:
     return struct.pack("<I", zlib.crc32(rest)) + rest
 
 
-def unpack(data: bytes) -> NDArray[np.int16]:
-    """The samples of a chunk, (n,) int16.
+def unpack(data: bytes, most: int | None = None) -> NDArray[np.int16]:
+    """The samples of a chunk, (n,) int16; with `most` only the first so many, which takes less time.
 
     Raises:
         ValueError: not a chunk, or damaged.
@@ -62,22 +62,22 @@ def unpack(data: bytes) -> NDArray[np.int16]:
     crc, method, samples = _HEAD.unpack_from(data)
     if zlib.crc32(memoryview(data)[4:]) != crc:
         raise ValueError("chunk is damaged: its crc does not fit")
-    return _samples_of(method, samples, data[HEAD_BYTES:])
+    return _samples_of(method, samples, data[HEAD_BYTES:], most)
 
 
-def _samples_of(method: int, samples: int, body: bytes) -> NDArray[np.int16]:
+def _samples_of(method: int, samples: int, body: bytes, most: int | None) -> NDArray[np.int16]:
     if samples > MOST_SAMPLES:
         raise ValueError(f"chunk is damaged: {samples} samples")
     if method == RAW:
         if len(body) != 2 * samples:
             raise ValueError(f"chunk is damaged: {samples} samples in {len(body)} bytes")
-        return np.frombuffer(body, "<i2").astype(np.int16)
+        return np.frombuffer(body, "<i2")[:most].astype(np.int16)
     if method == DEFLATED:
-        return _inflated(body, samples)
+        return _inflated(body, samples)[:most]
     if method != CYCLES or len(body) < _GRID.size:
         raise ValueError(f"chunk is damaged: no method {method}")
     step, offset = _GRID.unpack_from(body)
-    values = cycles.decode(body[_GRID.size :], samples)
+    values = cycles.decode(body[_GRID.size :], samples, most)
     return np.asarray(values * step + offset, np.int64).astype(np.int16)
 
 

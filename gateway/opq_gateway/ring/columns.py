@@ -19,6 +19,8 @@ from opq_gateway.ring.stretch import ROW, Stretch
 
 MOST_ROWS = 1 << 20
 MOST_LOSSES_BYTES = 1 << 24
+_NO_FRAME = -zlib.MAX_WBITS
+"""The chunk around it has a crc."""
 _HEAD = struct.Struct("<II")
 _LOSS = struct.Struct("<QH")
 _NAMES = ("first_sample", "count", "t_ns", "uncertainty_ns", "rate_millihz", "source", "flags")
@@ -38,7 +40,8 @@ def to_bytes(part: Stretch) -> bytes:
         table[at] = np.diff(rows[name].astype(np.int64), prepend=np.int64(0))
     planes = table.astype("<i8").view(np.uint8).reshape(-1, 8).T
     told = b"".join(_loss(one) for one in part.lost)
-    return _HEAD.pack(len(rows), len(told)) + zlib.compress(planes.tobytes() + told, 6)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, _NO_FRAME)
+    return _HEAD.pack(len(rows), len(told)) + deflate.compress(planes.tobytes() + told) + deflate.flush()
 
 
 def from_bytes(data: bytes) -> tuple[NDArray[np.void], tuple[Lost, ...]]:
@@ -52,7 +55,7 @@ def from_bytes(data: bytes) -> tuple[NDArray[np.void], tuple[Lost, ...]]:
         if count > MOST_ROWS or told_bytes > MOST_LOSSES_BYTES:
             raise ValueError(f"{count} rows cannot be")
         size = 8 * len(_NAMES) * count
-        plain = zlib.decompressobj().decompress(data[_HEAD.size :], size + told_bytes + 1)
+        plain = zlib.decompressobj(_NO_FRAME).decompress(data[_HEAD.size :], size + told_bytes + 1)
         if len(plain) != size + told_bytes:
             raise ValueError(f"{len(plain)} bytes for {count} rows")
         lost = tuple(_losses(plain[size:]))

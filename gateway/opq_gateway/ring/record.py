@@ -11,8 +11,9 @@ one length differs for certain when its start value does.
 """
 
 import struct
-import zlib
+import sys
 from typing import Final
+from zlib import crc32
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.stretch import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, ROW, Stretch
 
 FLAG_LOST: Final = 4
+LITTLE: Final = sys.byteorder == "little"
 _FACTS = struct.Struct("<HBBQqII")
 _CRC = struct.Struct("<I")
 BEFORE_SAMPLES: Final = _CRC.size + _FACTS.size
@@ -42,22 +44,21 @@ def seed(epoch: int, index: int) -> int:
 
 def of_block(block: Block, capacity: int, crc_seed: int) -> bytes:
     """One block of at most `capacity` samples."""
-    counts = block.counts
-    rest = (
-        _FACTS.pack(
-            len(counts),
-            block.source,
-            FLAG_CLIPPED * block.clipped | FLAG_OVERRUN_BEFORE * block.overrun_before,
-            block.first_sample,
-            block.t_ns,
-            min(block.uncertainty_ns, _UNKNOWN),
-            block.rate_millihz,
-        )
-        + counts.astype("<i2", copy=False).tobytes()
-    )
+    counts = block.counts if LITTLE else block.counts.astype("<i2")
+    samples = counts.tobytes()
     if len(counts) < capacity:
-        rest = rest.ljust(_FACTS.size + 2 * capacity, b"\0")
-    return _CRC.pack(zlib.crc32(rest, crc_seed)) + rest
+        samples = samples.ljust(2 * capacity, b"\0")
+    uncertainty_ns = block.uncertainty_ns
+    facts = _FACTS.pack(
+        len(counts),
+        block.source,
+        FLAG_CLIPPED * block.clipped | FLAG_OVERRUN_BEFORE * block.overrun_before,
+        block.first_sample,
+        block.t_ns,
+        uncertainty_ns if uncertainty_ns < _UNKNOWN else _UNKNOWN,
+        block.rate_millihz,
+    )
+    return _CRC.pack(crc32(samples, crc32(facts, crc_seed))) + facts + samples
 
 
 def of_lost(lost: Lost, t_ns: int, capacity: int, crc_seed: int) -> bytes:
@@ -65,12 +66,12 @@ def of_lost(lost: Lost, t_ns: int, capacity: int, crc_seed: int) -> bytes:
     rest = _FACTS.pack(0, 0, FLAG_LOST, lost.first_sample, t_ns, _UNKNOWN, 1)
     rest += losses.to_bytes(lost, 2 * capacity)
     rest = rest.ljust(_FACTS.size + 2 * capacity, b"\0")
-    return _CRC.pack(zlib.crc32(rest, crc_seed)) + rest
+    return _CRC.pack(crc32(rest, crc_seed)) + rest
 
 
 def good_time_ns(data: bytes, crc_seed: int) -> int | None:
     """`t_ns` of one record; None when it is unwritten or damaged."""
-    if len(data) < BEFORE_SAMPLES or zlib.crc32(memoryview(data)[4:], crc_seed) != _CRC.unpack_from(data)[0]:
+    if len(data) < BEFORE_SAMPLES or crc32(memoryview(data)[4:], crc_seed) != _CRC.unpack_from(data)[0]:
         return None
     count, _, flags, _, t_ns, _, _ = _FACTS.unpack_from(data, _CRC.size)
     return int(t_ns) if count or flags & FLAG_LOST else None
@@ -84,7 +85,7 @@ def parse(
     table = np.frombuffer(data, _table(capacity), len(data) // stride)
     view = memoryview(data)
     crcs = [
-        zlib.crc32(view[at + 4 : at + stride], epoch ^ index)
+        crc32(view[at + 4 : at + stride], epoch ^ index)
         for index, at in enumerate(range(0, len(table) * stride, stride), first_index)
     ]
     lost_here = (table["flags"] & FLAG_LOST) != 0

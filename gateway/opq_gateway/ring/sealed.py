@@ -124,7 +124,7 @@ def read(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Stretch | 
     for at in wanted:
         row = index.table[at]
         data = os.pread(fd, int(row["length"]), int(row["offset"]))
-        part = _opened(data, index.boot_id, index.v_per_lsb, counts)
+        part = _opened(data, index.boot_id, index.v_per_lsb, counts, end_ns)
         if part is None:
             bad += 1
         else:
@@ -142,16 +142,23 @@ def read(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Stretch | 
     return found.touching(start_ns, end_ns)
 
 
-def _opened(data: bytes, boot_id: int, v_per_lsb: float, counts: bool) -> Stretch | None:
-    """A chunk unpacked; None: it is damaged."""
+def _opened(
+    data: bytes, boot_id: int, v_per_lsb: float, counts: bool, end_ns: int | None = None
+) -> Stretch | None:
+    """A chunk unpacked, with `end_ns` as far as that; None: it is damaged."""
     if len(data) < _CHUNK.size:
         return None
     crc, length = _CHUNK.unpack_from(data)
     if zlib.crc32(memoryview(data)[4:]) != crc:
         return None
+    most = None
     try:
         rows, lost = columns.from_bytes(data[_CHUNK.size : _CHUNK.size + length])
-        samples = unpack(data[_CHUNK.size + length :]) if counts else np.zeros(0, np.int16)
+        if end_ns is not None:
+            rows = rows[: int(np.searchsorted(rows["t_ns"], end_ns))]  # times rise within a segment
+            most = int(rows["count"].sum(dtype=np.int64))
+        wanted = counts and most != 0
+        samples = unpack(data[_CHUNK.size + length :], most) if wanted else np.zeros(0, np.int16)
     except ValueError:
         return None  # what comes out is proved, not only the crc; the caller counts it
     if counts and int(rows["count"].sum(dtype=np.int64)) != len(samples):

@@ -53,6 +53,9 @@ class Uplink:
         float | None,
         Field(gt=0, le=3600, description="ZeroMQ's own; without a value 5 s, in the idle mode 60 s"),
     ] = None
+    reconnect_most_s: Annotated[
+        float, Field(ge=0.5, le=600, description="a broker that is away is looked for at least this often")
+    ] = 8.0
     send: Annotated[
         tuple[str, ...],
         Field(description="metrics of a Measurement: rms f thd trans, and h2 .. h50, rocof, pst, unbalance"),

@@ -40,7 +40,6 @@ from opq_gateway.serial_side.reader import Reader
 from opq_gateway.serial_side.station import Station
 from opq_gateway.status import Status
 from opq_gateway.uplink.of_config import queue_of, uplink_of
-from opq_gateway.uplink.sequences import Sequences
 from opq_gateway.uplink.uplink import Uplink
 from opq_proto import log
 from opq_proto.errors import KeyFileError, OpqError, PortBusyError
@@ -112,9 +111,11 @@ class Gateway:
         commands = Commands(self.config.longest_request_s)
         queue = queue_of(self.config, self.counters)
         uplink = uplink_of(self.config, self._server_key, queue, commands.offer)
-        measuring = measuring_of(self.config, self.statuses, self.counters, uplink, self.feed)
+        rings = {box.id: self._ring(box.id) for box in self.config.box}
+        measuring = measuring_of(
+            self.config, self.statuses, self.counters, uplink, self.feed, rings, queue.last_end_ns
+        )
         reader = Reader()
-        rings: dict[str, Ring] = {}
         closing = [self._box(box, uplink, measuring, commands, reader, rings) for box in self.config.box]
         measuring_stop = threading.Event()  # behind the reader, so that what is read still is measured
         outputs_stop = threading.Event()  # the uplink ends last, so that what is measured still leaves
@@ -160,6 +161,14 @@ class Gateway:
             queue.close()
         self._log.info("gateway.stopped", late_threads=late)
 
+    def _ring(self, box_id: str) -> Ring:
+        folder = box_folder(self.config, box_id)
+        most_bytes = self.config.ring.most_bytes
+        try:
+            return Ring(folder / "ring", box_id, self.config.ring_hours, most_bytes=most_bytes)
+        except OSError as error:
+            raise OpqError(f"gateway: {folder} cannot be used: {error.strerror or error}") from error
+
     def _box(
         self,
         box: BoxPort,
@@ -167,21 +176,11 @@ class Gateway:
         measuring: Measuring,
         commands: Commands,
         reader: Reader,
-        rings: dict[str, Ring],
+        rings: Mapping[str, Ring],
     ) -> Callable[[], None]:
-        """Everything of one Box, its ring among `rings`; what ends it."""
-        counters, status = self.counters[box.id], self.statuses[box.id]
+        """Everything of one Box; what ends it."""
+        counters, status, ring = self.counters[box.id], self.statuses[box.id], rings[box.id]
         pair = self._pairs[box.id]
-        folder = box_folder(self.config, box.id)
-        try:
-            most_bytes = self.config.ring.most_bytes
-            ring = Ring(folder / "ring", box.id, self.config.ring_hours, most_bytes=most_bytes)
-            rings[box.id] = ring
-            sequences = Sequences(folder / "sequence")
-        except OSError as error:
-            raise OpqError(f"gateway: {folder} cannot be used: {error.strerror or error}") from error
-        if sequences.recovered:
-            self._log.error("sequence.unreadable", box_id=box.id, path=str(folder / "sequence"))
         station = Station(box, status, counters)
         crossing_limits = limits(self.config.measuring)
         intake = Intake(status, ring, counters, station.send, measuring, limits=crossing_limits)
@@ -202,15 +201,7 @@ class Gateway:
                 partial(uplink.acknowledge, box.id),
             ),
         )
-
-        def close() -> None:
-            ring.close()
-            try:
-                sequences.close()
-            except OSError as error:
-                self._log.warning("sequence.not_given_back", box_id=box.id, reason=str(error))
-
-        return close
+        return ring.close
 
     def _in_words(self) -> str:
         """One line for the service manager."""

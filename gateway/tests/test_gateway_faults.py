@@ -218,12 +218,12 @@ def test_wrong_config_missing_key_and_busy_port_are_one_clear_message(
     assert run_to_end("run", "--config", str(tmp_path / "none.toml")).returncode == 2
 
 
-@pytest.mark.parametrize("what", ["sequence", "ring"])
+@pytest.mark.parametrize("what", ["queue", "ring"])
 def test_broken_files_of_the_data_folder_stop_nothing(what: str, tmp_path: Path, makai: Any) -> None:
     folder = tmp_path / "gateway" / "box1"
     (folder / "ring").mkdir(parents=True)
-    if what == "sequence":
-        (folder / "sequence").write_bytes(b"\0\0")
+    if what == "queue":
+        (folder.parent / "queue.sqlite").write_bytes(os.urandom(10_000))
     else:
         (folder / "ring" / "000000000001.seg").write_bytes(os.urandom(10_000))
     with BoxHost([Box("1")]) as host, running(written(tmp_path, makai, host.ports)):

@@ -21,10 +21,10 @@ ANSWERS = 4
 """Answers in libzmq's own queue: one of 120 s is 9 MB."""
 HEARTBEAT_S, IDLE_HEARTBEAT_S = 5.0, 60.0
 RECONNECT_S = (0.1, 0.5)
-RECONNECT_MOST_S = (4.0, 8.0)
-"""libzmq doubles the wait from the first to the second. Its own jitter is one first wait, whatever the
-wait has grown to (stream_connecter_base.cpp); so each Box has its own two within these, and a broker
-that comes back is not met by all of them at once."""
+"""The first wait lies in between, the longest between the half and all of `reconnect_most_s`; libzmq
+doubles it from one to the other. Its own jitter is one first wait, whatever the wait has grown to
+(stream_connecter_base.cpp); so each socket draws its own two, and a broker that comes back is not met
+by all of them at once."""
 SUBSCRIBERS = 1000
 """Commands in libzmq's own queue."""
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -48,11 +48,14 @@ class Timing:
     dead_s: float = 3 * HEARTBEAT_S
     """A peer that says nothing for so long is taken as gone (cable pulled, no FIN)."""
 
+    reconnect_most_s: float = 8.0
+    """A broker that is away is looked for at least this often."""
+
     @classmethod
-    def of(cls, heartbeat_s: float | None, idle: bool) -> "Timing":
+    def of(cls, heartbeat_s: float | None, idle: bool, reconnect_most_s: float) -> "Timing":
         """Three heartbeats without an answer are enough; on a line that is paid by the byte they are rare."""
         every_s = heartbeat_s or (IDLE_HEARTBEAT_S if idle else HEARTBEAT_S)
-        return cls(every_s, 3 * every_s)
+        return cls(every_s, 3 * every_s, reconnect_most_s)
 
 
 class Connection:
@@ -92,7 +95,8 @@ class Connection:
             socket.curve_publickey = pair.public
             socket.curve_secretkey = pair.secret or b""
             socket.setsockopt(zmq.RECONNECT_IVL, round(random.uniform(*RECONNECT_S) * 1000))
-            socket.setsockopt(zmq.RECONNECT_IVL_MAX, round(random.uniform(*RECONNECT_MOST_S) * 1000))
+            most_s = timing.reconnect_most_s * random.uniform(0.5, 1.0)
+            socket.setsockopt(zmq.RECONNECT_IVL_MAX, round(most_s * 1000))
             socket.setsockopt(zmq.HEARTBEAT_IVL, round(timing.heartbeat_s * 1000))
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(timing.dead_s * 1000))
             if kind == zmq.XPUB:

@@ -30,7 +30,7 @@ def uplink_of(
         queue,
         uplink.queue_messages,
         on_command,
-        Timing.of(uplink.heartbeat_s, uplink.idle),
+        Timing.of(uplink.heartbeat_s, uplink.idle, uplink.reconnect_most_s),
         Patience(uplink.unacknowledged_s, uplink.resend_s, uplink.in_flight_s),
         uplink.backfill_per_s,
         config.idle if uplink.idle else None,

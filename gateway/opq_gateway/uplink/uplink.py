@@ -204,10 +204,10 @@ class Uplink:
         """Commit what came, then send it, crossings first."""
         self._urgent = False
         self._committed_s = now_s
-        taken, self._taken = self._taken, []
+        taken, self._taken = sorted(self._taken, key=lambda each: not each[1].crossing), []
         for box_id in {box_id for box_id, _ in taken}:
             self._lines[box_id].remember()
-        for queued in sorted(self._queue.put(taken), key=lambda queued: not queued.crossing):
+        for queued in self._queue.put(taken):
             line = self._lines[queued.box_id]
             line.send(queued, now_s)
             if queued.crossing:

@@ -1,6 +1,7 @@
 """Measuring without a port: blocks in, Measurements and Values out, however the blocks come."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from opq_gateway.blocks import Block
 from opq_gateway.counters import Counters
+from opq_gateway.measuring.backlog import Backlog
 from opq_gateway.measuring.box_meter import Plan
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.ledger import Ledger
@@ -49,7 +51,13 @@ def blocks_of(volts: np.ndarray, t0_ns: int = T0_NS, first: int = 0) -> list[Blo
 class Bench:
     """Measuring with a clock of its own; nothing waits."""
 
-    def __init__(self, folder: Path | None = None, plan: Plan | None = None, hello: Hello = HELLO) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        plan: Plan | None = None,
+        hello: Hello = HELLO,
+        backlog: Callable[[str], Backlog | None] = lambda _: None,
+    ) -> None:
         self.measurements: list[Measurement] = []
         self.now_s = 0.0
         feed = Feed()
@@ -61,6 +69,7 @@ class Bench:
             lambda _, each: self.measurements.append(each),
             lambda *_: None,
             feed,
+            backlog=backlog,
             piece_s=0.0,
             monotonic_s=lambda: self.now_s,
         )
@@ -73,6 +82,8 @@ class Bench:
                 self.measuring.push("1", block)
             self.now_s += 0.5
             self.measuring.round()
+        self.now_s += 2.0
+        self.measuring.round()
         return self
 
     def end(self) -> "Bench":

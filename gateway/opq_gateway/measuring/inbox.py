@@ -31,7 +31,7 @@ class Inbox:
 
     def __init__(self, counters: Counters, most_s: float = MOST_S) -> None:
         self._counters = counters
-        self._most_s = most_s
+        self.most_s = most_s
         self._items: deque[Item] = deque()
         self._in = 0
         """Samples handed in; the reader's thread."""
@@ -49,7 +49,7 @@ class Inbox:
     def offer(self, item: Item) -> None:
         """Hand in; never waits."""
         if isinstance(item, Block):
-            if self.samples * 1000 > self._most_s * item.rate_millihz:
+            if self.samples * 1000 > self.most_s * item.rate_millihz:
                 self._counters.add("unmeasured_samples", len(item.counts))
                 return
             self._in += len(item.counts)

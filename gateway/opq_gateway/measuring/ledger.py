@@ -84,9 +84,10 @@ class Ledger:
                 yield from self._read(path, number, start_ns, end_ns)
 
     def newest_ns(self, kind: str = "window") -> int | None:
-        """End of the newest row on disk; None without any."""
-        for begin_ns, path in reversed(self._files(_series(kind))):
-            ends = [values.end_ns for values in self._read(path, KINDS.index(kind), begin_ns - 10**13, 2**62)]
+        """End of the newest rows on disk; None without any."""
+        number = KINDS.index(kind)
+        for _, path in reversed(self._files(_series(kind))):
+            ends = [last_ns for found, _, last_ns, _ in self._records(path) if found == number]
             if ends:
                 return max(ends)
         return None
@@ -133,26 +134,27 @@ class Ledger:
                 path.unlink(missing_ok=True)
 
     def _read(self, path: Path, number: int, start_ns: int, end_ns: int) -> Iterator[Values]:
+        for kind, first_ns, last_ns, rows in self._records(path):
+            if kind != number or first_ns >= end_ns or last_ns <= start_ns:
+                continue
+            for row in _unpack(rows):
+                if row[0] < end_ns and row[1] > start_ns:
+                    yield _values(self._box_id, KINDS[number], row)
+
+    def _records(self, path: Path) -> Iterator[tuple[int, int, int, memoryview]]:
+        """Kind, start, end and rows of each record, up to the first that is torn or damaged."""
         try:
-            with path.open("rb") as file:
-                data = file.read()
+            data = memoryview(path.read_bytes())
         except FileNotFoundError:
             return  # deleted meanwhile: too old
         at = 0
         while at + HEAD.size <= len(data):
             magic, kind, length, first_ns, last_ns, crc = HEAD.unpack_from(data, at)
-            body = at + HEAD.size
-            if magic != MAGIC or body + length > len(data):
+            rows = data[at + HEAD.size : at + HEAD.size + length]
+            if magic != MAGIC or len(rows) < length or zlib.crc32(rows) != crc:
                 return
-            at = body + length
-            if kind != number or first_ns >= end_ns or last_ns <= start_ns:
-                continue
-            rows = data[body:at]
-            if zlib.crc32(rows) != crc:
-                return
-            for row in _unpack(rows):
-                if row[0] < end_ns and row[1] > start_ns:
-                    yield _values(self._box_id, KINDS[number], row)
+            yield kind, first_ns, last_ns, rows
+            at += HEAD.size + length
 
 
 def _series(kind: str) -> str:

@@ -28,6 +28,8 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 LEAST_CYCLES, MOST_CYCLES = 1, 600
 """Range of the original's measurement rate."""
 ALWAYS = ("rms", "f", "thd", "trans")
+ON_TIME_NS = 2_000_000
+"""A cycle that begins so little beside the last Measurement's end goes on from it: an eighth of a cycle."""
 Clock = Callable[[float, float], tuple[int, TimeSource]]
 """Uncertainty and source of a span of samples."""
 
@@ -84,6 +86,8 @@ class Measurements:
         self._over_tick: Figures | None = None
         self._ended: tuple[float, int] | None = None  # sample and time at which the last one ended
         self._beside: deque[tuple[int, str, float]] = deque()
+        self.not_before_ns: int | None = None
+        """Cycles that begin before this were measured before; the first behind it goes on from there."""
 
     @property
     def begins(self) -> float | None:
@@ -114,7 +118,7 @@ class Measurements:
         if rest is not None and len(rest.window.edges) > 1:
             found += self._take(rest, self._per_window(rest, np.nan))
         found += self._close()
-        self._ended = None
+        self._ended = self.not_before_ns = None
         return found
 
     def beside(self, name: str, value: float, since_ns: int) -> None:
@@ -143,7 +147,7 @@ class Measurements:
         cycles = int(np.searchsorted(edges, until + period / 2, side="right")) - 1 if until < np.inf else None
         last = len(edges) - 1 if cycles is None else min(cycles, len(edges) - 1)
         found: list[Measured] = []
-        at = 0
+        at = 0 if self.not_before_ns is None else self._first_new(figures, last)
         while at < last:
             way = self._under_way or self._begin(figures, edges, at)
             self._under_way = way
@@ -161,6 +165,21 @@ class Measurements:
                 found += self._close()
             at = stop
         return found
+
+    def _first_new(self, figures: Figures, last: int) -> int:
+        """The first of a window's cycles that was not measured before; `last`: none is."""
+        assert self.not_before_ns is not None
+        for at in range(last):
+            late_ns = _edge_ns(figures, at) - self.not_before_ns
+            if late_ns >= -ON_TIME_NS:
+                if late_ns <= ON_TIME_NS:
+                    self._ended = (
+                        figures.window.first_sample + float(figures.window.edges[at]),
+                        self.not_before_ns,
+                    )
+                self.not_before_ns = None
+                return at
+        return last
 
     def _begin(self, figures: Figures, edges: FloatArray, at: int) -> _UnderWay:
         sample, start_ns = float(edges[at]), _edge_ns(figures, at)

@@ -1,14 +1,17 @@
 """Measuring as the configuration wants it: every Box with its ledger, groups with theirs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from opq_gateway.config import Config, box_folder, data_folder
 from opq_gateway.counters import Counters
+from opq_gateway.measuring.backlog import Backlog, backlog_of
 from opq_gateway.measuring.box_meter import Plan
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.measuring.phasor_source import PhasorPlan
+from opq_gateway.ring.ring import Ring
 from opq_gateway.status import Status
 from opq_gateway.uplink.uplink import Uplink
 from opq_measure.events.limits import Limits
@@ -22,8 +25,10 @@ def measuring_of(
     counters: Mapping[str, Counters],
     uplink: Uplink,
     feed: Feed,
+    rings: Mapping[str, Ring],
+    last_end_ns: Callable[[str], int | None],
 ) -> Measuring:
-    """Not started yet.
+    """Not started yet; `last_end_ns` says up to where a Box's Measurements were queued.
 
     Raises:
         ConfigError: thresholds that cannot all hold, a group of Boxes that are not configured.
@@ -41,6 +46,7 @@ def measuring_of(
     phasors = None
     if asked.endpoint is not None:
         phasors = PhasorPlan(asked.reports_per_s, PmuClass(asked.pmu_class))
+    held_ns = {box_id: span.end_ns for box_id, ring in rings.items() if (span := ring.span()) is not None}
     for group in config.group:
         strangers = sorted(set(group.boxes) - statuses.keys())
         if strangers or len(set(group.boxes)) < 3:
@@ -51,7 +57,11 @@ def measuring_of(
             group.name: Ledger(data_folder(config) / f"group-{group.name}", group.name, *keep)
             for group in config.group
         }
-        measuring = Measuring(uplink.publish, uplink.crossing, feed, config.group, places)
+
+        def backlog(box_id: str) -> Backlog | None:
+            return backlog_of(rings[box_id], held_ns.get(box_id), partial(last_end_ns, box_id))
+
+        measuring = Measuring(uplink.publish, uplink.crossing, feed, config.group, places, backlog)
         for box_id, status in statuses.items():
             plan = Plan(
                 box_id,

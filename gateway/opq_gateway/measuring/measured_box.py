@@ -1,0 +1,225 @@
+"""MeasuredBox: one Box in the measuring thread: what waits, what measures it, and where the results go.
+
+inbox, backlog (ring) -> BoxMeter -> uplink, feed, ledger
+the Box's own figures -> cross-check, and Measurements where samples are missing
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from opq_gateway.blocks import Block
+from opq_gateway.counters import Counters
+from opq_gateway.measuring.backlog import Backlog
+from opq_gateway.measuring.box_meter import BoxMeter, Plan, Sinks, Step
+from opq_gateway.measuring.crosscheck import CrossCheck
+from opq_gateway.measuring.fallback import Fallback
+from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.figures import Figures
+from opq_gateway.measuring.inbox import Inbox, Item, Restart
+from opq_gateway.measuring.ledger import Ledger
+from opq_gateway.measuring.measurements import Measured
+from opq_gateway.measuring.values import KINDS, Phasor, Values
+from opq_gateway.status import Status
+from opq_measure.timebase.window import Window
+from opq_proto.link_messages import BoxMeasurement, Hello
+from opq_proto.messages import Measurement, TimeSource
+
+BACKLOG_INBOX_S = 300.0
+"""Of live samples wait at most while the ring's are measured: 7 MB."""
+BESIDE_NS = 1_000_000
+"""Rows that begin so little before the newest on disk are behind it."""
+
+
+@dataclass(slots=True)
+class Job:
+    """Windows and ends of runs of one meter in a round."""
+
+    meter: BoxMeter
+    steps: list[Step]
+    over: bool = False
+
+    @property
+    def windows(self) -> list[Window]:
+        return [step for step in self.steps if isinstance(step, Window)]
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What all Boxes share."""
+
+    publish: Callable[[str, Measurement], None]
+    feed: Feed
+    window: Callable[[str, Window, int, TimeSource], None]
+    backlog: Callable[[str], Backlog | None]
+    """What is in the ring and was not measured when the gateway began."""
+
+
+class MeasuredBox:
+    """`inbox` and `set_cycles` from any thread, the rest from the measuring one."""
+
+    def __init__(
+        self, plan: Plan, counters: Counters, status: Status, ledger: Ledger | None, outside: Outside
+    ) -> None:
+        self.plan = plan
+        self.counters = counters
+        self.status = status
+        self.ledger = ledger
+        self.inbox = Inbox(counters)
+        self.taken_s = 0.0
+        """When it was measured last; measuring."""
+        self._outside = outside
+        self._crosscheck = CrossCheck()
+        self._fallback = Fallback()
+        self._meter: BoxMeter | None = None
+        self._items: deque[Item] = deque()
+        self._begun = False
+        self._backlog: Backlog | None = None
+        self._backfilled_to_ns: int | None = None
+        self._kept_ns: dict[str, int] = {}
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether samples of the ring still wait."""
+        return self._backlog is not None
+
+    def set_cycles(self, cycles: int) -> None:
+        """Cycles per Measurement, from the next on."""
+        self.status.measurement_cycles = cycles
+        meter = self._meter
+        if meter is not None:
+            meter.measurements.cycles = cycles
+
+    def beside(self, name: str, value: float, since_ns: int) -> None:
+        """A value of more than this Box, for its Measurements."""
+        if self._meter is not None:
+            self._meter.measurements.beside(name, value, since_ns)
+
+    def cut(self) -> list[Job]:
+        """The windows of what waits."""
+        jobs: list[Job] = []
+        self._items.extend(self.inbox.take())
+        if self._backlog is not None:
+            self._measure_backlog(self._backlog)
+        blocks: list[Block] = []
+        while self._items and self._backlog is None:
+            item = self._items.popleft()
+            if isinstance(item, Block):
+                blocks.append(item)
+                continue
+            self._push(blocks)
+            blocks = []
+            self._other(item, jobs)
+        self._push(blocks)
+        if self._meter is not None:
+            jobs.append(Job(self._meter, self._meter.cut()))
+        return jobs
+
+    def finish(self, job: Job, figures: Sequence[Figures]) -> None:
+        """Measure on."""
+        job.meter.finish(job.steps, iter(figures))
+        if job.over:
+            job.meter.end()
+
+    def begin_anew(self) -> None:
+        """After a failure."""
+        self._meter = BoxMeter(self.plan, self._sinks())
+
+    def _other(self, item: Item, jobs: list[Job]) -> None:
+        if isinstance(item, BoxMeasurement):
+            self._crosscheck.theirs(item)
+            self._publish_fallback(self._fallback.figures(item))
+            return
+        if self._meter is not None:
+            self._meter.gap()
+        if isinstance(item, Restart):
+            self._restart(item.hello, jobs)
+
+    def _push(self, blocks: Sequence[Block]) -> None:
+        if not blocks:
+            return
+        if self._meter is None:
+            self.counters.add("unmeasured_samples", sum(len(block.counts) for block in blocks))
+        else:
+            self._meter.push(blocks)
+
+    def _restart(self, hello: Hello, jobs: list[Job]) -> None:
+        if self._meter is not None:
+            jobs.append(Job(self._meter, self._meter.cut(), over=True))
+        self._crosscheck.restart()
+        self._fallback.restart()
+        self.plan = replace(
+            self.plan,
+            nominal_v=hello.nominal_v,
+            nominal_hz=hello.nominal_hz,
+            cycles=self.status.measurement_cycles,
+        )
+        self._meter = BoxMeter(self.plan, self._sinks())
+        if not self._begun:
+            self._begun = True
+            self._begin_backlog(self._meter)
+
+    def _begin_backlog(self, meter: BoxMeter) -> None:
+        backlog = self._outside.backlog(self.plan.box_id)
+        if backlog is None:
+            return
+        self._backlog = backlog
+        self._backfilled_to_ns = backlog.until_ns
+        meter.measurements.not_before_ns = backlog.since_ns
+        self.inbox.most_s = BACKLOG_INBOX_S
+        if self.ledger is not None:
+            known = {kind: self.ledger.newest_ns(kind) for kind in KINDS}
+            self._kept_ns = {kind: end_ns for kind, end_ns in known.items() if end_ns is not None}
+
+    def _measure_backlog(self, backlog: Backlog) -> None:
+        blocks = backlog.next()
+        self.counters.add("backfilled_samples", sum(len(block.counts) for block in blocks))
+        self._push(blocks)
+        if backlog.done:
+            self._backlog = None
+            waiting = list(self._items)
+            self._items = deque(
+                item for item in waiting if not (isinstance(item, Block) and backlog.covers(item))
+            )
+
+    def _sinks(self) -> Sinks:
+        outside = self._outside
+        return Sinks(
+            measured=self._measured,
+            values=self._values,
+            told=outside.feed.offer,
+            window=lambda window, uncertainty_ns, source: outside.window(
+                self.plan.box_id, window, uncertainty_ns, source
+            ),
+            phasor=outside.feed.offer,
+            phasors_wanted=lambda: self._backlog is None and outside.feed.wanted(Phasor),
+        )
+
+    def _measured(self, measured: Measured) -> None:
+        measurement = measured.measurement
+        if self._backfilled_to_ns is not None:
+            if (measurement.end_ns or 0) <= self._backfilled_to_ns:
+                measurement = replace(measurement, backfilled=True)
+            elif self._backlog is None:
+                self._backfilled_to_ns = None
+                self._kept_ns = {}
+        self._publish_fallback(self._fallback.ours(measured))
+        self._crosscheck.ours(measured, measurement.metrics)
+        self.counters.set("box_figures_checked", self._crosscheck.checked)
+        self.counters.set("box_figures_differ", self._crosscheck.differing)
+        self.counters.add("measurements")
+        self.status.measurement_ms = measurement.timestamp_ms
+        self._outside.publish(self.plan.box_id, measurement)
+
+    def _publish_fallback(self, measurements: Sequence[Measurement]) -> None:
+        for measurement in measurements:
+            self.counters.add("fallback_measurements")
+            self._outside.publish(self.plan.box_id, measurement)
+
+    def _values(self, values: Values) -> None:
+        if values.start_ns < self._kept_ns.get(values.kind, 0) - BESIDE_NS:
+            return  # on disk since before the restart
+        self.counters.add("values")
+        self._outside.feed.offer(values)
+        if self.ledger is not None:
+            self.ledger.append(values)

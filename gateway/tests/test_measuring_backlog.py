@@ -1,0 +1,103 @@
+"""What the ring holds and nobody measured, and what the Box measured where samples are missing."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
+
+from opq_gateway.blocks import Block
+from opq_gateway.measuring.backlog import Backlog
+from opq_gateway.ring.ring import Ring
+from opq_hil.mains import mains
+from opq_proto.link_messages import BoxMeasurement
+from opq_proto.messages import Measurement
+
+
+def ring_of(folder: Path, blocks: list[Block]) -> Ring:
+    ring = Ring(folder, "1", 1.0)
+    ring.append_all(blocks)
+    return ring
+
+
+def test_a_gateway_that_was_killed_goes_on_where_its_last_measurement_ended(tmp_path: Path) -> None:
+    volts, _ = mains(12, RATE_HZ, frequency_hz=60.02)
+    blocks = blocks_of(volts)
+    before = Bench(tmp_path / "ledger").feed(blocks[:300])
+    last_ns = before.measurements[-1].end_ns or 0  # measured to 4 s; the ring has 7 s
+    assert last_ns < T0_NS + 5 * 10**9
+    ring = ring_of(tmp_path / "ring", blocks[:420])
+    asked = []
+
+    def backlog(box_id: str) -> Backlog:
+        asked.append(box_id)
+        return Backlog(ring, last_ns, T0_NS + 7 * 10**9)
+
+    after = Bench(tmp_path / "ledger", backlog=backlog).feed(blocks[420:]).end()
+    assert asked == ["1"] and 48_000 <= after.counters["backfilled_samples"] <= 48_400
+    first = after.measurements[0]
+    assert first.start_ns == last_ns and first.backfilled
+    assert [each.backfilled for each in after.measurements] == sorted(
+        (each.backfilled for each in after.measurements), reverse=True
+    )
+    whole = [*before.measurements, *after.measurements]
+    for one, other in pairwise(whole):
+        assert one.end_ns == other.start_ns
+        assert other.metrics["rms"].average == pytest.approx(120.0, rel=1e-4)
+    assert not after.measurements[-1].backfilled and after.counters["unmeasured_samples"] == 0
+    rows = list(after.ledger.read("window", 0, 2**62)) if after.ledger else []
+    assert len({row.start_ns for row in rows}) == len(rows)
+    assert all(one.start_ns >= other.start_ns for other, one in pairwise(rows))
+
+
+def test_live_blocks_wait_until_the_ring_is_measured(tmp_path: Path) -> None:
+    volts, _ = mains(30, RATE_HZ)
+    blocks = blocks_of(volts)
+    ring = ring_of(tmp_path / "ring", blocks[:1500])
+    bench = Bench(backlog=lambda _: Backlog(ring, T0_NS, T0_NS + 25 * 10**9))
+    bench.feed(blocks[1440:], at_once=1000).feed([]).end()  # the last second of the ring comes again
+    for _ in range(4):
+        bench.measuring.round(everything=True)
+    spans = [(each.start_ns or 0, each.end_ns or 0) for each in bench.measurements]
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
+    assert spans[0][0] - T0_NS < 20e6 and T0_NS + 30 * 10**9 - spans[-1][1] < 20e6
+
+
+def box_figures(first: int, samples: int) -> BoxMeasurement:
+    return BoxMeasurement(first, samples, 118.0, 60.1, 0.02, None)
+
+
+def test_the_boxs_own_figures_stand_in_where_samples_are_missing() -> None:
+    volts, _ = mains(9, RATE_HZ)
+    blocks = blocks_of(volts)
+    bench = Bench()
+    bench.feed(blocks[:180])
+    bench.measuring.figures("1", box_figures(24_000, 12_000))
+    bench.end()
+    bench.measuring.figures("1", box_figures(36_000, 12_000))
+    bench.feed(blocks[300:])
+    bench.measuring.figures("1", box_figures(48_000, 12_000))  # told behind the gap
+    bench.measuring.figures("1", box_figures(60_000, 12_000))  # nothing is missing there
+    bench.feed([]).end()
+    made = [each for each in bench.measurements if each.metrics["rms"].average == 118.0]
+    assert bench.counters["fallback_measurements"] == 2 == len(made)
+    assert [set(each.metrics) for each in made] == [{"rms", "f", "thd"}] * 2
+    ours = [each for each in bench.measurements if each not in made]
+    ends = max(each.end_ns or 0 for each in ours if (each.end_ns or 0) <= T0_NS + 3 * 10**9)
+    begins = min(each.start_ns or 0 for each in ours if (each.start_ns or 0) >= T0_NS + 5 * 10**9)
+    spans = sorted(_span(each) for each in made)
+    assert spans[0][0] == ends and spans[0][1] == spans[1][0] and spans[1][1] == begins
+
+
+def _span(measurement: Measurement) -> tuple[int, int]:
+    return measurement.start_ns or 0, measurement.end_ns or 0
+
+
+def test_figures_of_another_boot_stand_in_for_nothing() -> None:
+    volts, _ = mains(4, RATE_HZ)
+    bench = Bench().feed(blocks_of(volts))
+    bench.measuring.figures("1", box_figures(48_000, 12_000))
+    bench.measuring.restart("1", replace(HELLO, boot_id=6))
+    bench.feed([replace(block, boot_id=6) for block in blocks_of(volts, first=60_000)]).end()
+    assert bench.counters["fallback_measurements"] == 0

@@ -17,8 +17,6 @@ from opq_proto.messages import Gap, Measurement
 
 SAME_AXIS_NS = 1_000
 """Windows of a Box that knows the time meet to the microsecond."""
-CONTACT_SAMPLES = 24_000
-"""Two seconds: what a Box said before the gateway first opened its port was said to nobody."""
 SHOWN = 3
 """Of one kind of trouble so many are named."""
 
@@ -30,8 +28,6 @@ class SampleAccount:
     """Samples of one Box."""
 
     sent: int = 0
-    """From the first contact on."""
-    before_contact: int = 0
     in_ring: int = 0
     in_gaps: dict[str, int] = field(default_factory=dict)
     """Reason -> samples."""
@@ -69,14 +65,7 @@ def samples(
     ):
         if count:
             account.problems.append(f"Box {box_id}: {count} {what}")
-    account.before_contact = min((block.first_sample for block in blocks), default=sent)
-    account.sent -= account.before_contact
-    if account.before_contact > CONTACT_SAMPLES:
-        account.problems.append(
-            f"Box {box_id}: {account.before_contact} samples had come before the first in the ring"
-        )
     lost = (place == 0) & ~in_gap
-    lost[: account.before_contact] = False
     if lost.any():
         account.problems.append(
             f"Box {box_id}: {np.count_nonzero(lost)} samples are neither in the ring nor in a recorded gap: "
@@ -127,6 +116,15 @@ def once(stored: Sequence[Measurement], heard: Mapping[tuple[str, int], Measurem
     if other:
         problems.append(f"{len(other)} Measurements are stored with another time: {_shown(map(str, other))}")
     return problems
+
+
+def kept_promise(stored: Sequence[Measurement], queued: Iterable[tuple[str, int]]) -> list[str]:
+    """Every Measurement that was on the gateway's disk is stored."""
+    there = {(each.box_id, each.sequence) for each in stored}
+    lost = sorted(set(queued) - there)
+    return (
+        [f"{len(lost)} Measurements were queued and are not stored: {_shown(map(str, lost))}"] if lost else []
+    )
 
 
 def overlaps(box_id: str, stored: Sequence[Measurement], slack_ns: int) -> list[str]:

@@ -16,6 +16,8 @@ OFFSETS = range(4_000, 20_000, 25)
 RELAYED = ("triggering_box", "command_box", "response_box")
 MEASUREMENT_CYCLES = 6
 """Ten Measurements a second: as many in a scaled minute as make a backlog."""
+UPLINK = {"unacknowledged_s": 2.0, "resend_s": 1.0, "in_flight_s": 0.3, "heartbeat_s": 0.5}
+"""Time-outs on the scaled clock, as far as the time-outs of TCP, which are not scaled, allow."""
 
 
 def free_offset(number: int, count: int = 2) -> list[int]:
@@ -52,6 +54,7 @@ def write_gateway(
         "data_dir": str(data_dir),
         "measurement_cycles": MEASUREMENT_CYCLES,
         "keys": {"folder": str(keys)},
+        "uplink": UPLINK,
         "box": [{"id": box_id, "port": str(port)} for box_id, port in boxes.items()],
     }
     path.write_text(tomli_w.dumps(told), encoding="utf-8")

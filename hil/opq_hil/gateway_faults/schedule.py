@@ -12,7 +12,7 @@ BROKER_DOWN_S = 600 / SCALE
 CALM_BEFORE_S = 1.5
 """Everybody has met before the first fault."""
 LAST_END_S = 9.0
-CALM_AFTER_S = 2.0
+CALM_AFTER_S = 1.5
 """Clean time behind the last fault: a hole at the very end of a stream is seen by nobody."""
 SHARE = 0.6
 """Of the kinds, so many come in a schedule; a kill of the gateway always does."""
@@ -61,7 +61,8 @@ class Schedule:
 
     seed: int
     faults: tuple[Fault, ...]
-    length_s: float = LAST_END_S + CALM_AFTER_S
+    length_s: float = LAST_END_S
+    """CALM_AFTER_S follows."""
 
     def document(self) -> dict[str, object]:
         """As JSON has it."""

@@ -17,6 +17,7 @@ from opq_proto.errors import OpqError
 RESTART_S = 0.3
 """A process that ended by itself is started again after so long, as systemd would."""
 STOP_S = 10.0
+SAMPLING = '"event": "box.sampling"'
 BAD = ("thread.failed", "Traceback (most recent call last)")
 
 
@@ -36,6 +37,9 @@ class Service:
         self.name = name
         self.starts = 0
         self.complaints: list[str] = []
+        self.last_words = ""
+        """Its last line that is no log line: why it ended."""
+        self._heard: list[tuple[float, str]] = []  # when which Box's samples began to come, "" for a kill
         self.file_limit: int | None = None
         """Largest file it may write, bytes; None: any."""
         self._arguments = arguments
@@ -72,6 +76,7 @@ class Service:
     def kill(self) -> None:
         """SIGKILL; it stays down until `start`."""
         if self._process is not None:
+            self._heard.append((time.monotonic(), ""))
             self._process.kill()
             self._process.wait()
             self._process = None
@@ -107,6 +112,16 @@ class Service:
                 self._reader.join(1.0)
         return time.monotonic() - begin_s
 
+    def deaf_s(self, box_id: str) -> float:
+        """The longest time from a kill, or several in a row, until samples of the Box came again."""
+        longest_s, since_s = 0.0, None
+        for at_s, what in sorted(self._heard):
+            if what == "" and since_s is None:
+                since_s = at_s
+            elif what == box_id and since_s is not None:
+                longest_s, since_s = max(longest_s, at_s - since_s), None
+        return longest_s if since_s is None else max(longest_s, time.monotonic() - since_s)
+
     def _read(self, stream: IO[bytes]) -> None:
         """Through a pipe, so that a full disk does not take the log too."""
         with stream, self._log.open("ab") as log:
@@ -114,6 +129,10 @@ class Service:
                 log.write(line)
                 log.flush()
                 text = line.decode("utf-8", "replace").strip()
+                if text and not text.startswith("{"):
+                    self.last_words = text
+                if SAMPLING in text:
+                    self._heard.append((time.monotonic(), str(json.loads(text)["box_id"])))
                 if any(bad in text for bad in BAD):
                     self.complaints.append(f"{self.name}: {_short(text)}")
 

@@ -2,9 +2,12 @@
 
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from opq_gateway.ring.lost import BEFORE_HEARD
+from opq_hil.box import RING_S
 from opq_hil.gateway_faults import accounts
 from opq_hil.gateway_faults.schedule import Schedule
 from opq_hil.gateway_faults.world import BOX_IDS, Lived, World
@@ -12,8 +15,15 @@ from opq_proto.errors import OpqError
 
 GUESSED_NS = 60_000_000
 """A Box without GPS gets its time from the gateway, by arrival: after a restart to this."""
-UNMEASURED_NS = 400_000_000
-"""Four Measurements of 6 cycles: beside an edge of the ring part of a window is left over."""
+UNMEASURED_NS = 600_000_000
+"""Beside an edge of the ring part of a window, and what windows look ahead, is left over."""
+
+
+CONTACT_SAMPLES = 36_000
+"""Three Boxes, one second each: what was said before the gateway first opened a port was said to nobody."""
+
+RESENT_S = RING_S - 1.0
+"""What a Box sampled within this it can send again."""
 
 
 @dataclass(slots=True)
@@ -71,7 +81,9 @@ def _judge(verdict: Verdict, world: World, lived: Lived) -> None:
         problems += accounts.overlaps(box_id, stored, slack_ns)
         problems += accounts.unmeasured(box_id, ring.blocks, stored, UNMEASURED_NS)
         figures[f"holes_{box_id}"] = accounts.holes(stored)
+    problems += unexcused(verdict.schedule, reasons, max(lived.deaf_s.values()))
     problems += accounts.once(lived.stored, world.ear.heard)
+    problems += accounts.kept_promise(lived.stored, lived.queued)
     if world.ear.contradicted:
         problems.append(f"copies of a Measurement differ: {', '.join(world.ear.contradicted[:3])}")
     figures |= {
@@ -81,3 +93,20 @@ def _judge(verdict: Verdict, world: World, lived: Lived) -> None:
         "gaps": "; ".join(f"{reason}: {count}" for reason, count in reasons.items()),
         "stored": len(lived.stored),
     }
+
+
+def unexcused(schedule: Schedule, in_gaps: Mapping[str, int], deaf_s: float) -> list[str]:
+    """Gaps that no fault explains: whatever is shorter than the Box's own ring can be sent again.
+
+    Args:
+        in_gaps: reason -> samples of all Boxes.
+        deaf_s: longest time from a kill until samples came again; on a busy machine a start takes long.
+    """
+    problems = []
+    if in_gaps.get(BEFORE_HEARD, 0) > CONTACT_SAMPLES:
+        problems.append(f"{in_gaps[BEFORE_HEARD]} samples had come before the first was heard")
+    lost = {reason: count for reason, count in in_gaps.items() if count and reason != BEFORE_HEARD}
+    full = any(fault.kind == "disk_full" for fault in schedule.faults)
+    if lost and not full and deaf_s < RESENT_S:
+        problems += [f"{count} samples in gaps without need: {reason}" for reason, count in lost.items()]
+    return problems

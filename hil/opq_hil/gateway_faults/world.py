@@ -16,12 +16,13 @@ from pathlib import Path
 
 from opq_gateway.blocks import Block
 from opq_hil.gateway_faults import gauges, places
+from opq_hil.gateway_faults.backlog import backlog
 from opq_hil.gateway_faults.boxes import Boxes
 from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.disk import Disk
 from opq_hil.gateway_faults.ear import Ear
 from opq_hil.gateway_faults.kept import Kept, kept
-from opq_hil.gateway_faults.schedule import Fault, Schedule
+from opq_hil.gateway_faults.schedule import CALM_AFTER_S, Fault, Schedule
 from opq_hil.gateway_faults.service import Service, ServiceError
 from opq_hil.gateway_faults.wire import Wire
 from opq_proto import ports
@@ -46,6 +47,10 @@ class Lived:
     ring: dict[str, Kept] = field(default_factory=dict)
     early: dict[str, list[Block]] = field(default_factory=dict)
     """Blocks that the ring held at the first kill."""
+    deaf_s: dict[str, float] = field(default_factory=dict)
+    """Longest time from a kill of the gateway until it takes samples of the Box again."""
+    queued: set[tuple[str, int]] = field(default_factory=set)
+    """(Box, sequence) that was seen on the gateway's disk."""
     stored: list[Measurement] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     figures: dict[str, float | int | str] = field(default_factory=dict)
@@ -108,9 +113,14 @@ class World:
 
     def live(self) -> Lived:
         """The schedule, then quiet, then an orderly end; what is left is read from disk and store."""
-        self._play()
-        self._boxes.end()
         lived = self._lived
+        self._play()
+        try:
+            self._wait(self._serving, SETTLE_S, "the gateway takes samples again")
+            self._run(CALM_AFTER_S)
+        except ServiceError as error:
+            lived.problems.append(str(error))
+        self._boxes.end()
         lived.sent = {box_id: box.samples for box_id, box in self._boxes.boxes.items()}
         begin_s = time.monotonic()
         try:
@@ -125,7 +135,10 @@ class World:
             except ServiceError as error:
                 lived.problems.append(str(error))
             lived.problems += service.complaints
+        lived.deaf_s = {box_id: self.gateway.deaf_s(box_id) for box_id in BOX_IDS}
+        lived.figures["longest_deaf_s"] = round(max(lived.deaf_s.values()), 1)
         lived.ring = {box_id: kept(self._disk.folder, box_id) for box_id in BOX_IDS}
+        lived.queued |= backlog(self._disk.folder) or set()
         lived.stored = exported(self._folder / "cloud")
         return lived
 
@@ -147,12 +160,20 @@ class World:
             key=lambda action: action[:2],
         )
         begin_s = time.monotonic()
-        while (now_s := time.monotonic() - begin_s) < self._schedule.length_s:
+        while (now_s := time.monotonic() - begin_s) < self._schedule.length_s or actions:
             while actions and actions[0][0] <= now_s:
                 _, _, fault, begins = actions.pop(0)
                 self._act(fault, begins)
+            self._run(TICK_S)
+
+    def _run(self, for_s: float) -> None:
+        """Time passes; what ended by itself is started again."""
+        until_s = time.monotonic() + for_s
+        while True:
             for service in (self.gateway, self.cloud):
                 service.tend(time.monotonic())
+            if time.monotonic() >= until_s:
+                return
             time.sleep(TICK_S)
 
     def _act(self, fault: Fault, begins: bool) -> None:
@@ -167,8 +188,8 @@ class World:
                 self._killed(self.cloud, begins)
             case "gateway_killed":
                 self._killed(self.gateway, begins)
-                if begins and not self._lived.early:
-                    self._lived.early = {box_id: kept(self._disk.folder, box_id).blocks for box_id in BOX_IDS}
+                if begins:
+                    self._look()
             case "disk_full":
                 self._disk.fill(self.gateway, begins)
             case "clock_stepped":
@@ -182,6 +203,19 @@ class World:
                 pair = read_secret_file(self._keys.box_secret(box_id))
                 self._ear.duplicate = (box_id, pair) if begins else None
 
+    def _look(self) -> None:
+        """What a killed gateway has on its disk, for later."""
+        if not self._lived.early:
+            self._lived.early = {box_id: kept(self._disk.folder, box_id).blocks for box_id in BOX_IDS}
+        self._lived.queued |= backlog(self._disk.folder) or set()
+
+    def _serving(self) -> str | None:
+        reading = gauges.read(self._health_port)
+        if reading is None:
+            return "it does not answer"
+        still = [box_id for box_id in BOX_IDS if not reading.boxes[box_id].get("sampling")]
+        return f"no samples of Boxes {', '.join(still)}" if still else None
+
     def _killed(self, service: Service, begins: bool) -> None:
         if begins:
             service.kill()
@@ -193,10 +227,9 @@ class World:
         until_s = time.monotonic() + timeout_s
         while (objection := condition()) is not None:
             if time.monotonic() > until_s:
-                raise ServiceError(f"not within {timeout_s:g} s: {what}: {objection}")
-            for service in (self.gateway, self.cloud):
-                service.tend(time.monotonic())
-            time.sleep(0.1)
+                words = f"; gateway: {self.gateway.last_words}" if self.gateway.last_words else ""
+                raise ServiceError(f"not within {timeout_s:g} s: {what}: {objection}{words}")
+            self._run(0.1)
 
     def _up(self) -> str | None:
         return "it does not answer" if gauges.read(self._health_port) is None else None
@@ -219,12 +252,9 @@ class World:
             now = (*now, len(self._ear.heard), self._ear.copies)
             if now != before:
                 moved_s, before = time.monotonic(), now
-            for box_id in BOX_IDS:
-                highest = max(
-                    (sequence for name, sequence in list(self._ear.heard) if name == box_id), default=0
-                )
-                if (reading.boxes[box_id].get("acknowledged_sequence") or 0) < highest:
-                    return f"Box {box_id} is not acknowledged up to {highest}"
+            waiting = backlog(self._disk.folder)
+            if waiting is None or waiting:
+                return f"{len(waiting or ())} Measurements wait in the queue"
             return None if time.monotonic() - moved_s > STILL_S else "something still moves"
 
         return objection

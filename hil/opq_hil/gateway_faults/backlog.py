@@ -1,0 +1,23 @@
+"""What waits in a gateway's queue on disk, looked at from outside."""
+
+import sqlite3
+from pathlib import Path
+
+TIMEOUT_S = 2.0
+QUERY = "SELECT box_id, sequence FROM measurements JOIN boxes USING (box)"
+
+
+def backlog(data_dir: Path) -> set[tuple[str, int]] | None:
+    """(Box, sequence) of every Measurement that is not acknowledged; None: the file cannot be read now.
+
+    Read only: a killed gateway's file is left to the next one as it is.
+    """
+    path = data_dir / "gateway" / "queue.sqlite"
+    try:
+        file = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=TIMEOUT_S)
+        try:
+            return {(str(box_id), int(sequence)) for box_id, sequence in file.execute(QUERY)}
+        finally:
+            file.close()
+    except sqlite3.Error:
+        return None

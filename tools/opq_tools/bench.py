@@ -38,6 +38,10 @@ BENCHMARKS = {
         "opq_tools.benchmarks.gateway.figures",
         "CPU and memory per Box, ring and codec, uplink's bytes, raw requests, crossing to request.",
     ),
+    "compression": (
+        "opq_tools.benchmarks.compression.figures",
+        "Bits per sample of the ring's codec beside the noise's entropy, FLAC, zstd, lzma (extra `bench`).",
+    ),
     "phasor": (
         "opq_tools.benchmarks.phasor.figures",
         "TVE, FE and RFE of synchrophasors in the tests of C37.118.1, class P and M, beside each limit.",

@@ -1,13 +1,15 @@
 """Cycles: samples of mains as what earlier cycles (`predictor.py`) do not tell of them.
 
-    body = period u32 (1/65536 sample), parts u8, delay_shift u8, gain_shift u8, classes u8, levels u8,
-           then runs (`entropy.py`): opening, delays, delay slopes, gains, gain slopes, level of each
-           stretch, residuals by level and class                                      little endian
+    body = period u32 (1/65536 sample), parts u8 | DELAY_STEPS | GAIN_STEPS, delay_shift u8, gain_shift u8,
+           classes u8, levels u8, then runs (`entropy.py`): opening, delays, delay slopes, gains, gain
+           slopes, level of each stretch, residuals by level and class                little endian
 
-The opening, a cycle and a bit, is second differences. Residuals lie in a run by the level of their stretch
+The opening, a cycle and a bit, is second differences. Delays and gains are as they are, or as differences
+(the flags), for on wandering mains one is like the last. Residuals lie in a run by the level of their stretch
 (quiet to loud; a dip would widen the table of all others) and by class: how far the prediction lies from a
 whole number. Where the noise is below a count that says nearly everything; a prediction of 7.1 hardly ever
 meets a 6. One that lies below its whole number has its residual's sign turned, which halves the classes.
+With a single class nothing is turned.
 """
 
 import math
@@ -38,6 +40,7 @@ Counts = NDArray[np.int16]
 
 _HEAD: Final = struct.Struct("<IBBBBB")
 _BEFORE_RESIDUALS: Final = 6
+DELAY_STEPS, GAIN_STEPS = 0x10, 0x20
 MOST_CLASSES, MOST_LEVELS = 6, 3
 STEP: Final = 0.4
 """Of the noise: told delays and gains are this coarse. Half of it costs as much as it saves."""
@@ -61,16 +64,25 @@ def encode(values: Integers) -> bytes | None:
     )
     predicted, told = _told(values, setup)
     at = setup.opening_samples
-    whole, turned, classes = _split(predicted, MOST_CLASSES if fine else 1)
-    residuals = ((values[at:].astype(np.int16) - whole) * turned).astype(np.int64)
+    behind = values[at:].astype(np.int16)
+    if fine:
+        whole, turned, classes = _split(predicted, MOST_CLASSES)
+        residuals = ((behind - whole) * turned).astype(np.int64)
+    else:
+        residuals, classes = (behind - _whole(predicted)).astype(np.int64), np.zeros(len(behind), np.uint8)
     levels = _levels(residuals, setup.stretch_samples)
     keys = np.repeat(levels, setup.stretch_samples)[: len(residuals)] * MOST_CLASSES + classes
+    flags = 0
+    for run, flag in ((0, DELAY_STEPS), (2, GAIN_STEPS)):
+        steps = _wrapped(np.diff(told[run], prepend=0))
+        if np.abs(steps).sum() < np.abs(told[run]).sum():
+            told[run], flags = steps, flags | flag
     runs = [_wrapped(np.diff(values[:at], n=2, prepend=[0, 0])), *told, levels]
     most_levels, most_classes = int(levels.max()) + 1, MOST_CLASSES if fine else 1
     for level in range(most_levels):
         runs += [residuals[keys == level * MOST_CLASSES + kind] for kind in range(most_classes)]
     head = _HEAD.pack(
-        setup.period, setup.parts, setup.delay_shift, setup.gain_shift, most_classes, most_levels
+        setup.period, setup.parts | flags, setup.delay_shift, setup.gain_shift, most_classes, most_levels
     )
     return head + encode_runs(runs, _centres(most_classes, most_levels))
 
@@ -84,6 +96,7 @@ def decode(body: bytes, samples: int, most: int | None = None) -> Integers:
     if len(body) < _HEAD.size:
         raise ValueError("chunk is damaged: its head is torn")
     period, parts, delay_shift, gain_shift, classes, levels = _HEAD.unpack_from(body)
+    parts, flags = parts & 15, parts & 0xF0
     setup = Setup(period, parts, delay_shift, gain_shift)
     if not (
         LEAST_PERIOD <= period / 65536 <= MOST_PERIOD
@@ -97,12 +110,16 @@ def decode(body: bytes, samples: int, most: int | None = None) -> Integers:
     runs = decode_runs(body[_HEAD.size :], _centres(classes, levels), 2 * samples + 64)
     _check(runs, setup, samples, levels)
     opening, told, level_of = runs[0], runs[1:5], runs[5]
+    for run, flag in ((0, DELAY_STEPS), (2, GAIN_STEPS)):
+        if flags & flag:
+            told[run] = _wrapped(np.cumsum(told[run]))
     predictor = Predictor(setup, samples)
     predictor.history[: len(opening)] = _wrapped(np.cumsum(np.cumsum(opening)))
     residuals = Residuals([run.astype(np.int16) for run in runs[_BEFORE_RESIDUALS:]], classes)
     delays = _per_sample(told[0], told[1], setup, 2.0**-delay_shift)
     gains = _per_sample(told[2], told[3], setup, 2.0**-gain_shift)
-    for index, level in enumerate(level_of.tolist()):
+    asked = told[0].reshape(-1, parts).sum(axis=1).tolist()
+    for index, (level, delay) in enumerate(zip(level_of.tolist(), asked, strict=True)):
         at = setup.opening_samples + index * setup.stretch_samples
         if most is not None and at >= most:
             break
@@ -110,7 +127,7 @@ def decode(body: bytes, samples: int, most: int | None = None) -> Integers:
         cycles = predictor.cycles(at, size)
         predicted = predictor.corrected(cycles, delays[index][:size], gains[index][:size])
         predictor.history[at : at + size] = residuals.added(predicted, level)
-        predictor.steer(at, told[0][index * parts : (index + 1) * parts])
+        predictor.steer(at, delay)
     return predictor.history[:most].astype(np.int64)
 
 
@@ -139,17 +156,16 @@ class Residuals:
         Raises:
             ValueError: a run ends early.
         """
-        whole, turned, classes = _split(predicted, self._classes)
-        first = level * self._classes
         if self._classes == 1:
-            found = self._taken(first, len(whole))
-        else:
-            sizes = np.bincount(classes, minlength=self._classes).tolist()
-            found = np.empty_like(whole)
-            found[classes.argsort(kind="stable")] = np.concatenate(
-                [self._taken(first + k, size) for k, size in enumerate(sizes)]
-            )
-        return whole + turned * found
+            return _whole(predicted) + self._taken(level, len(predicted))
+        whole, turned, classes = _split(predicted, self._classes)
+        sizes = np.bincount(classes, minlength=self._classes).tolist()
+        runs = enumerate(sizes, level * self._classes)
+        found = np.empty_like(whole)
+        found[classes.argsort(kind="stable")] = np.concatenate([self._taken(*run) for run in runs])
+        found *= turned
+        found += whole
+        return found
 
     def _taken(self, run: int, size: int) -> Counts:
         at = self._at[run]
@@ -160,17 +176,25 @@ class Residuals:
         return taken
 
 
-def _split(predicted: Floats, classes: int) -> tuple[Counts, NDArray[np.int8], NDArray[np.uint8]]:
-    """Whole number nearest to each Q12 prediction, -1 where the prediction is below it, and the class.
+def _whole(predicted: Floats) -> Counts:
+    """Whole number nearest to each Q12 prediction, modulo 2**16.
 
-    The whole numbers are modulo 2**16, as are residuals: whatever was predicted, one of 16 bits fits.
+    So are residuals: whatever was predicted, one of 16 bits fits.
     """
     rounded = predicted.astype(np.int64)
     rounded += UNIT // 2
-    whole = (rounded >> 12).astype(np.int16)
-    rounded &= UNIT - 1
+    rounded >>= 12
+    return rounded.astype(np.int16)
+
+
+def _split(predicted: Floats, classes: int) -> tuple[Counts, NDArray[np.int8], NDArray[np.uint8]]:
+    """As `_whole`; -1 where the prediction is below that; and the class."""
+    place = predicted.astype(np.int64)
+    place += UNIT // 2
+    whole = (place >> 12).astype(np.int16)
+    place &= UNIT - 1
     turned, kinds = _by_place(classes)
-    return whole, turned.take(rounded), kinds.take(rounded)
+    return whole, turned.take(place), kinds.take(place)
 
 
 @cache
@@ -211,7 +235,7 @@ def _told(values: Integers, setup: Setup) -> tuple[Floats, list[Integers]]:
         )
         for run, part in zip(told, (delay[::2], delay[1::2], gain[::2], gain[1::2]), strict=True):
             run.append(part.astype(np.int64))
-        predictor.steer(at, told[0][-1])
+        predictor.steer(at, int(told[0][-1].sum()))
     return np.concatenate(predicted), [np.concatenate(run) for run in told]
 
 

@@ -186,7 +186,7 @@ def _inflated(stream: bytes, head: Run) -> Integers:
 
 def _lanes_for(symbols: int) -> int:
     """Part of the format. Few enough that the states stay cheap, many enough that the steps stay few."""
-    return max(1, min(symbols // 32, 16 + symbols // 300, 255))
+    return max(1, min(symbols // 32, 16 + symbols // 400, 255))
 
 
 def _to_lanes(heads: list[Run], symbols: list[Integers], stash: bytes) -> tuple[bytes, bytes]:

@@ -1,6 +1,8 @@
 """The ring on disk: bit-exact, readable while written, whole after kill -9 and garbage."""
 
 import os
+import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -138,7 +140,7 @@ sys.path[:0] = sys.argv[3:]
 from pathlib import Path
 from telling_blocks import block
 from opq_gateway.ring.ring import Ring
-ring = Ring(Path(sys.argv[1]), "1", 1.0)
+ring = Ring(Path(sys.argv[1]), "1", 24.0)
 first = int(sys.argv[2])
 while True:
     ring.append(block(first))
@@ -147,10 +149,14 @@ while True:
 """
 
 
-def test_kill_9_of_the_writer_loses_at_most_the_block_it_was_writing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [4, pytest.param(60, marks=pytest.mark.soak)])
+def test_kill_9_of_the_writer_loses_at_most_the_block_it_was_writing(tmp_path: Path, kills: int) -> None:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
     modules = Path(__file__).parent
     first = 0
-    for delay_s in (0.05, 0.11, 0.02):
+    for delay_s in [draw.uniform(0.0, 0.12) for _ in range(kills)]:
         with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path / "ring"), str(first), str(modules)],
             stdout=subprocess.PIPE,
@@ -161,8 +167,8 @@ def test_kill_9_of_the_writer_loses_at_most_the_block_it_was_writing(tmp_path: P
             time.sleep(delay_s)
             os.kill(writer.pid, signal.SIGKILL)
             told = max([told, *(int(line) for line in writer.stdout if line.endswith("\n"))])
-        ring = Ring(tmp_path / "ring", "1", 1.0)
-        wave = ring.read(ns(0), ns(10**9))
+        ring = Ring(tmp_path / "ring", "1", 24.0)
+        wave = ring.read(ns(0), ns(10**12))
         assert wave is not None
         assert not wave.gaps and len(wave.counts) >= told
         assert np.array_equal(wave.counts, pattern(0, len(wave.counts)))

@@ -71,12 +71,12 @@ def _touched(part: Stretch) -> tuple[int, int]:
 
 
 def _yield_to_others() -> None:
-    """The lowest priority; the kernel ranks the disk accesses of SCHED_IDLE as idle, too."""
+    """The lowest nice; with it the kernel ranks disk accesses last, too.
+
+    Not SCHED_IDLE: what such a process holds in the file system is held for seconds on a busy machine, and
+    so long it takes to end.
+    """
     os.nice(19)
-    try:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    except OSError:
-        return  # a container may forbid it; nice 19 stands
 
 
 def _parent_is_there() -> bool:

@@ -77,6 +77,7 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     try:
         from opq_gateway.gateway import Gateway
         from opq_gateway.local import saved
+        from opq_gateway.local.surroundings import refuse
         from opq_proto import log
     except ImportError as error:
         click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[gateway]'", err=True)
@@ -84,7 +85,9 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     log.configure("gateway")
     stop = threading.Event()
     try:
-        gateway = Gateway(saved.load(config_path, data_dir, port_offset))  # before: reading a pipe may wait
+        config = saved.load(config_path, data_dir, port_offset)  # before the signals: reading a pipe may wait
+        refuse(config)
+        gateway = Gateway(config)
         with stopped_by_signals(stop):
             gateway.run(stop)
     except OpqError as error:

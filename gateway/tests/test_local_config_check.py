@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from opq_gateway.__main__ import main
 from opq_proto.keys import KeyFolder
 from opq_tools.config_check import command
 
@@ -35,6 +36,7 @@ def test_a_right_file_is_fine(tmp_path: Path, curve: KeyFolder) -> None:
 
 def test_all_that_the_machine_lacks_is_told_at_once_and_nothing_is_made(tmp_path: Path) -> None:
     more = '[uplink]\nsend = ["rms", "volts"]\n[setup]\nendpoint = "0.0.0.0:8888"\n'
+    more += "[measuring]\ndip_percent = 5.0\n"
     more += (
         '[[group]]\nname = "hall"\nboxes = ["1", "2", "3"]\n[mqtt]\nhost = "h"\npassword_file = "/no/such"\n'
     )
@@ -44,6 +46,7 @@ def test_all_that_the_machine_lacks_is_told_at_once_and_nothing_is_made(tmp_path
     assert {problem["key"] for problem in document["problems"]} == {
         "keys.folder",
         "uplink.send",
+        "measuring",
         "setup.password_file",
         "group[0].boxes",
         "mqtt.password_file",
@@ -122,3 +125,10 @@ def test_a_set_up_password_is_long_enough_for_the_access_point(tmp_path: Path, c
     assert "8 to 63" in check(path).stdout
     secret.write_text("long enough\n")
     assert check(path).exit_code == 0
+
+
+def test_a_gateway_is_not_started_to_serve_nobody(tmp_path: Path, curve: KeyFolder) -> None:
+    path = gateway_file(tmp_path, '[uplink]\nsend = ["volts"]\n[setup]\nendpoint = "0.0.0.0:1"\n')
+    ended = CliRunner().invoke(main, ["run", "--config", str(path)])
+    assert ended.exit_code == 2 and "2 problems, nothing was started" in ended.stderr
+    assert "uplink.send" in ended.stderr and "setup.password_file" in ended.stderr

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_gateway.config import Config, data_folder, key_folder
-from opq_proto.errors import KeyFileError
+from opq_measure.events.limits import Limits
+from opq_proto import log
+from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.keys import read_key_file, read_secret_file
 
 METRICS = frozenset({"rms", "f", "thd", "trans", "rocof", "pst", "unbalance"})
@@ -27,7 +29,43 @@ class Found:
 
 def look(config: Config) -> tuple[Found, ...]:
     """Everything that is wrong around `config`; empty: nothing."""
-    return (*_keys(config), *_data(config), *_boxes(config), *_files(config), *_setup(config))
+    return (
+        *_keys(config),
+        *_data(config),
+        *_boxes(config),
+        *_limits(config),
+        *_files(config),
+        *_setup(config),
+    )
+
+
+def refuse(config: Config) -> None:
+    """Before a start: tell what is odd in the log, and end where the gateway would serve nobody.
+
+    Key files and the data folder are left out: the gateway itself says what to do about them.
+
+    Raises:
+        ConfigError: all problems in one text.
+    """
+    found = [*_boxes(config), *_limits(config), *_files(config), *_setup(config)]
+    fatal = [item for item in found if item.fatal]
+    if fatal:
+        width = max(len(item.key) for item in fatal) + 2
+        lines = [f"  {item.key.ljust(width)}{item.text}" for item in fatal]
+        count = "1 problem" if len(fatal) == 1 else f"{len(fatal)} problems"
+        raise ConfigError("\n".join([f"configuration: {count}, nothing was started", *lines]))
+    for item in found:
+        log.get(service="gateway").warning("config.noted", key=item.key, reason=item.text)
+
+
+def _limits(config: Config) -> Iterator[Found]:
+    wanted = config.measuring
+    try:
+        Limits(
+            wanted.dip_percent, wanted.swell_percent, wanted.interruption_percent, wanted.hysteresis_percent
+        )
+    except ValueError as error:
+        yield Found("measuring", str(error), True)
 
 
 def _keys(config: Config) -> Iterator[Found]:

@@ -1,29 +1,73 @@
-"""Codec: whatever goes into a chunk comes out, and damage is told."""
+"""Codec: whatever goes into a chunk comes out, near the entropy of its noise, and damage is told."""
+
+import struct
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
 
-from opq_gateway.ring.codec import HEAD_BYTES, MOST_SAMPLES, pack, unpack
+from opq_gateway.ring.codec import CYCLES, HEAD_BYTES, MOST_SAMPLES, RAW, pack, unpack
+from opq_tools.benchmarks.compression.signals import noise_bits, wandering
+
+CHUNKS = Path(__file__).parent / "codec_chunks"
+RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "recordings"
+CHUNK_SAMPLES = 24_000
+Counts = NDArray[np.int16]
 
 COUNTS = arrays.arrays(np.int16, st.integers(0, 700))
 RNG = np.random.default_rng(7)
 
 
-def mains(samples: int, noise_lsb: float = 2.0) -> np.ndarray:
+def mains(samples: int, noise_lsb: float = 2.0, hz: float = 59.97) -> Counts:
     at = np.arange(samples) / 12_000
-    wave = 18_000 * np.sin(2 * np.pi * 59.97 * at) + 500 * np.sin(2 * np.pi * 5 * 59.97 * at + 1)
+    wave = 18_000 * np.sin(2 * np.pi * hz * at) + 500 * np.sin(2 * np.pi * 5 * hz * at + 1)
     return np.rint(wave + RNG.normal(0, noise_lsb, samples)).astype(np.int16)
+
+
+def comes_back(counts: Counts) -> bytes:
+    data = pack(counts)
+    assert len(data) <= 2 * len(counts) + HEAD_BYTES
+    back = unpack(data)
+    assert back.dtype == np.int16
+    np.testing.assert_array_equal(back, counts)
+    return data
+
+
+def ratio(counts: Counts) -> float:
+    parts = [counts[at : at + CHUNK_SAMPLES] for at in range(0, len(counts), CHUNK_SAMPLES)]
+    return counts.nbytes / sum(len(comes_back(part)) for part in parts)
 
 
 @settings(deadline=None)
 @given(COUNTS)
-def test_any_samples_come_back(counts: np.ndarray) -> None:
-    data = pack(counts)
-    assert len(data) <= 2 * len(counts) + HEAD_BYTES
-    np.testing.assert_array_equal(unpack(data), counts)
+def test_any_samples_come_back(counts: Counts) -> None:
+    comes_back(counts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    samples=st.integers(500, 4000),
+    hz=st.floats(16.0, 300.0),
+    amplitude=st.floats(0.5, 60_000.0),  # of what clips, too
+    noise=st.floats(0.0, 3000.0),
+    step=st.sampled_from((1, 1, 3, 256)),
+    jump=st.integers(0, 300),
+    seed=st.integers(0, 1000),
+)
+def test_any_mains_come_back(
+    samples: int, hz: float, amplitude: float, noise: float, step: int, jump: int, seed: int
+) -> None:
+    at = np.arange(samples)
+    at[samples // 2 :] += jump  # what a lost block leaves
+    wave = amplitude * np.sin(2 * np.pi * hz / 12_000 * at) + np.random.default_rng(seed).normal(
+        0, noise, samples
+    )
+    comes_back((np.clip(np.rint(wave / step) * step, -32_768, 32_767)).astype(np.int16))
 
 
 @pytest.mark.parametrize(
@@ -33,34 +77,108 @@ def test_any_samples_come_back(counts: np.ndarray) -> None:
         np.array([-32768], np.int16),
         np.full(5000, 1234, np.int16),
         np.tile(np.array([-32768, 32767], np.int16), 3000),
+        np.where(np.arange(6000) % 200 < 100, -32768, 32767).astype(np.int16),
         RNG.integers(-32768, 32768, 12_000).astype(np.int16),
         mains(1),
         mains(24_000),
+        mains(24_000, 0.0),
         mains(24_000) | 0xFF,
     ],
-    ids=["none", "one", "constant", "full scale", "noise", "one of mains", "mains", "8 bits"],
+    ids=[
+        "none",
+        "one",
+        "constant",
+        "full scale",
+        "square",
+        "noise",
+        "one of mains",
+        "mains",
+        "no noise",
+        "8 bits",
+    ],
 )
-def test_samples_of_every_kind_come_back(counts: np.ndarray) -> None:
-    data = pack(counts)
-    assert len(data) <= 2 * len(counts) + HEAD_BYTES
-    np.testing.assert_array_equal(unpack(data), counts)
-    assert pack(counts) == data
+def test_samples_of_every_kind_come_back(counts: Counts) -> None:
+    assert comes_back(counts) == pack(counts)
+
+
+def test_what_cannot_be_packed_is_kept_as_it_is() -> None:
+    assert pack(RNG.integers(-32768, 32768, 12_000).astype(np.int16))[4] == RAW
+
+
+@pytest.mark.parametrize(("noise_lsb", "least"), [(2.0, 4.75), (30.0, 2.2)])
+@pytest.mark.parametrize("nominal_hz", [50.0, 60.0])
+def test_wandering_mains_cost_little_more_than_their_noise(
+    noise_lsb: float, least: float, nominal_hz: float
+) -> None:
+    reached = ratio(wandering(6, noise_lsb, nominal_hz))
+    assert reached >= least
+    assert 16 / reached <= noise_bits(noise_lsb) + 0.3
+
+
+@pytest.mark.parametrize("name", ["event_9354_box1.i16", "event_9354_box4.i16"])
+def test_recordings_of_8_bits_pack_to_a_nineteenth(name: str) -> None:
+    if not (RECORDINGS / name).exists():
+        pytest.skip(f"{RECORDINGS / name} is not here")
+    assert ratio(np.fromfile(RECORDINGS / name, "<i2").astype(np.int16)) >= 19
+
+
+@pytest.mark.parametrize("name", ["mains", "eight_bits", "dip"])
+def test_a_chunk_of_another_machine_gives_its_samples(name: str) -> None:
+    data = (CHUNKS / f"{name}.chunk").read_bytes()
+    assert data[4] == CYCLES
+    np.testing.assert_array_equal(unpack(data), np.fromfile(CHUNKS / f"{name}.i16", "<i2"))
+
+
+SOUND = [
+    pack(mains(3000)),
+    pack(mains(3000, 0.3)),
+    pack(mains(900) | 0xFF),
+    pack(np.arange(900, dtype=np.int16)),
+]
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 10**9), st.integers(1, 255))
 def test_a_changed_byte_is_told(at: int, change: int) -> None:
-    data = bytearray(pack(mains(1000)))
+    data = bytearray(SOUND[0])
     data[at % len(data)] ^= change
     with pytest.raises(ValueError):
         unpack(bytes(data))
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    which=st.integers(0, len(SOUND) - 1),
+    changes=st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 255)), min_size=1, max_size=5),
+    near=st.sampled_from((12, 40, 100, 10**9)),
+    cut=st.integers(0, 40),
+    more=st.binary(max_size=40),
+)
+def test_damage_that_the_crc_does_not_see_gives_samples_or_a_value_error(
+    which: int, changes: list[tuple[int, int]], near: int, cut: int, more: bytes
+) -> None:
+    rest = bytearray(SOUND[which][4:])
+    for at, byte in changes:
+        rest[at % min(near, len(rest))] = byte
+    rest = rest[: len(rest) - cut] + more
+    try:
+        found = unpack(struct.pack("<I", zlib.crc32(rest)) + rest)
+    except ValueError:
+        return
+    assert found.dtype == np.int16 and len(found) <= MOST_SAMPLES
+
+
 def test_a_torn_chunk_is_told() -> None:
-    data = pack(mains(400))
+    data = SOUND[2]
     for length in range(len(data)):
         with pytest.raises(ValueError):
             unpack(data[:length])
+
+
+def test_a_head_that_promises_too_much_is_told() -> None:
+    rest = struct.pack("<BI", RAW, MOST_SAMPLES + 1)
+    with pytest.raises(ValueError, match="samples"):
+        unpack(struct.pack("<I", zlib.crc32(rest)) + rest)
 
 
 def test_more_samples_than_a_chunk_holds_are_refused() -> None:

@@ -1,0 +1,155 @@
+"""The codec's parts: prediction is exact, runs cost their entropy, periods are found."""
+
+from fractions import Fraction
+from math import floor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from opq_gateway.ring import entropy, shapes
+from opq_gateway.ring.period import period_samples
+from opq_gateway.ring.predictor import Predictor, Setup, ramps, taps
+
+RNG = np.random.default_rng(11)
+Integers = NDArray[np.int64]
+
+
+def by_hand(history: list[int], setup: Setup, at: int, samples: int) -> list[int]:
+    """What `Predictor.cycles` says it gives, in Python's whole numbers."""
+    lags = min(12, ((at - 2) << 16) // setup.period)
+    shares = [[int(tap) for tap in row] for row in taps(lags)]
+    out = []
+    for k in range(samples + 2):
+        total = 0
+        for lag in range(lags):
+            back = ((at - 2) << 16) - (lag + 1) * setup.period
+            row = shares[lag * 256 + ((back >> 8) & 255)]
+            total += sum(tap * history[(back >> 16) + k + point] for point, tap in enumerate(row))
+        out.append(total // 2**12)  # Q24 to Q12
+    return out
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    period=st.integers(40 << 16, 60 << 16),
+    cycles=st.integers(1, 14),
+    numbers=st.lists(st.integers(-32_768, 32_767), min_size=8, max_size=8),
+    shifts=st.tuples(st.integers(0, 40), st.integers(0, 40)),
+    extreme=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_a_prediction_is_the_one_of_whole_numbers(
+    period: int, cycles: int, numbers: list[int], shifts: tuple[int, int], extreme: bool, seed: int
+) -> None:
+    setup = Setup(period, 2, *shifts)
+    samples = setup.opening_samples + cycles * setup.stretch_samples
+    chance = np.random.default_rng(seed)
+    counts = (
+        chance.choice([-32_768, 32_767], samples) if extreme else chance.integers(-32_768, 32_768, samples)
+    )
+    predictor = Predictor(setup, samples)
+    at = samples - setup.stretch_samples
+    predictor.history[:at] = counts[:at]
+    found = predictor.cycles(at, setup.stretch_samples)
+    wanted = by_hand(
+        [*counts[:at].tolist(), *[10**6] * setup.stretch_samples], setup, at, setup.stretch_samples
+    )
+    assert found.tolist() == wanted
+
+    ramp = ramps(setup.stretch_samples, 2)
+    told = np.array(numbers, dtype=np.float64).reshape(2, 4)
+    delay, gain = (numbers_of @ (ramp * 2.0**-shift) for numbers_of, shift in zip(told, shifts, strict=True))
+    whole = [
+        [
+            sum(number * int(row[k]) for number, row in zip(numbers_of, ramp, strict=True))
+            for k in range(ramp.shape[1])
+        ]
+        for numbers_of in (numbers[:4], numbers[4:])
+    ]
+    corrected = [
+        wanted[k + 1]
+        + floor(Fraction((wanted[k + 2] - wanted[k]) * whole[0][k], 1 << shifts[0]))
+        + floor(Fraction(wanted[k + 1] * whole[1][k], 1 << shifts[1]))
+        for k in range(ramp.shape[1])
+    ]
+    assert predictor.corrected(found, delay, gain).tolist() == corrected
+
+
+def test_a_steered_period_never_reaches_what_is_not_decoded_yet() -> None:
+    setup = Setup((200 << 16) + 65_535, 1, 4, 4)
+    for push in (-32_768, 32_767):
+        predictor = Predictor(setup, 6000)
+        for at in range(setup.opening_samples, 6000 - setup.stretch_samples, setup.stretch_samples):
+            predictor.history[:at], predictor.history[at:] = 1.0, np.inf
+            assert np.isfinite(predictor.cycles(at, setup.stretch_samples)).all()
+            predictor.steer(at, push)
+
+
+def entropy_bits(run: Integers) -> float:
+    counts = np.unique(run, return_counts=True)[1]
+    return float(-np.sum(counts * np.log2(counts / len(run))))
+
+
+@pytest.mark.parametrize("sigma", [0.15, 0.5, 2.0, 30.0])
+def test_a_normal_run_costs_little_more_than_its_entropy(sigma: float) -> None:
+    told = np.rint(RNG.normal(0, 20, 500)).astype(np.int64)  # its low bits fill the lanes
+    runs = [told, np.rint(RNG.normal(0, sigma, 40_000)).astype(np.int64)]
+    data = entropy.encode(runs, [0, 0])
+    for one, two in zip(entropy.decode(data, [0, 0], 40_500), runs, strict=True):
+        np.testing.assert_array_equal(one, two)
+    bits = 500 * np.log2(20 * np.sqrt(2 * np.pi * np.e)) + entropy_bits(runs[1])
+    assert (8 * len(data) - bits) / 40_500 < 0.07
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 6000), st.floats(0, 30_000), st.integers(-64, 64), st.booleans()),
+        max_size=6,
+    ),
+    st.integers(0, 1000),
+)
+def test_any_runs_come_back(kinds: list[tuple[int, float, int, bool]], seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    runs = []
+    for length, sigma, _, heavy in kinds:
+        values = chance.standard_cauchy(length) if heavy else chance.normal(0, 1, length)
+        runs.append(np.clip(np.rint(sigma * values), -32_768, 32_767).astype(np.int64))
+    centres = [centre for _, _, centre, _ in kinds]
+    back = entropy.decode(entropy.encode(runs, centres), centres, sum(map(len, runs)))
+    assert len(back) == len(runs)
+    for one, two in zip(back, runs, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_more_values_than_wanted_are_refused_before_they_are_made() -> None:
+    data = entropy.encode([np.zeros(5000, np.int64)], [0])
+    with pytest.raises(ValueError, match="more than 4999"):
+        entropy.decode(data, [0], 4999)
+
+
+@pytest.mark.parametrize("centre", [-64, 0, 5, 64])
+def test_every_table_is_whole(centre: int) -> None:
+    for shape in range(256):
+        if shapes.COARSE <= shape < shapes.COARSE + shapes.COARSE_FROM:
+            continue
+        table = shapes.frequencies(shape, centre)
+        assert table.sum() == shapes.TOTAL and table.min() >= 0 and table[shapes.ESCAPE] >= 1
+
+
+@pytest.mark.parametrize("hz", [49.7, 50.0, 59.97, 60.0, 400.0])
+def test_the_period_of_mains_is_found(hz: float) -> None:
+    at = np.arange(24_000) / 12_000
+    wave = 20_000 * np.sin(2 * np.pi * hz * at) + 900 * np.sin(2 * np.pi * 3 * hz * at)
+    found = period_samples(np.rint(wave + RNG.normal(0, 20, len(at))).astype(np.int64), 20.0, 2000.0)
+    assert found == pytest.approx(12_000 / hz, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros(5000), np.arange(5000), RNG.normal(0, 100, 5000), np.zeros(10), np.zeros(0)]
+)
+def test_without_a_period_none_is_found(values: NDArray[np.float64]) -> None:
+    assert period_samples(values.astype(np.int64), 32.0, 2000.0) is None

@@ -27,6 +27,7 @@ doubles it from one to the other. Its own jitter is one first wait, whatever the
 by all of them at once."""
 SUBSCRIBERS = 1000
 """Commands in libzmq's own queue."""
+EVENTS, POLLIN = zmq.EVENTS, int(zmq.POLLIN)
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSED
 
@@ -126,24 +127,19 @@ class Connection:
         for name, monitor in self.monitors.items():
             for frames in _drain(monitor):
                 self._happened(name, int(parse_monitor_message(frames)["event"]))
-        self._listened()
+        for frames in _drain(self.sockets["trigger"]):
+            self._subscribed = frames[0][:1] == b"\x01"
         for frames in _drain(self.sockets["command"]):
             if len(frames) == 2:
                 on_command(frames[1])
             else:
                 on_malformed()
 
-    def _listened(self) -> None:
-        for frames in _drain(self.sockets["trigger"]):
-            self._subscribed = frames[0][:1] == b"\x01"
-
     def publish(self, frames: list[bytes]) -> str:
         """Send a Measurement: "sent", "unheard" (nobody listens) or "overflow" (too slow)."""
         if not self._subscribed:
             return "unheard"
-        sent = _send(self.sockets["trigger"], frames)
-        self._listened()  # to send may have taken what the descriptor would have told
-        return "sent" if sent else "overflow"
+        return "sent" if _send(self.sockets["trigger"], frames) else "overflow"
 
     def respond(self, frames: list[bytes]) -> bool:
         """Send an answer; False when there is no broker, or it is too slow."""
@@ -166,7 +162,7 @@ class Connection:
 
 def _drain(socket: "zmq.Socket[bytes]") -> list[list[bytes]]:
     found = []
-    while int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # cheaper than the exception of an empty socket
+    while int(socket.get(EVENTS)) & POLLIN:  # cheaper than the exception of an empty socket
         try:
             found.append(socket.recv_multipart(zmq.NOBLOCK))
         except zmq.Again:

@@ -10,7 +10,7 @@ from opq_gateway.uplink.line import Line
 from opq_gateway.uplink.waking import Waking
 from opq_proto import log
 
-SWEEP_S = 1.0
+SWEEP_S = 5.0
 """Every socket is looked at so often, should a descriptor have told nothing."""
 WAITING_S = 10.0
 """An uplink that is down for longer is told, once: a broker that is off and a wrong server key look

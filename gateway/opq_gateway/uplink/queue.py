@@ -91,12 +91,11 @@ class Queue:
     def remember(self, box_id: str, acknowledging: bool, settled: int, unsent: str) -> None:
         """Keep it with the next transaction."""
         held = self._boxes.get(box_id)
-        if held is not None and (held.row.acknowledging, held.row.unsent, held.row.settled) != (
-            acknowledging,
-            unsent,
-            settled,
-        ):
-            held.row = replace(held.row, acknowledging=acknowledging, settled=settled, unsent=unsent)
+        if held is None:
+            return
+        row = held.row
+        if (row.acknowledging, row.settled, row.unsent) != (acknowledging, settled, unsent):
+            row.acknowledging, row.settled, row.unsent = acknowledging, settled, unsent
             held.changed = True
 
     def put(self, measurements: list[tuple[str, Measurement]]) -> list[Queued]:
@@ -105,7 +104,7 @@ class Queue:
         new: list[tuple[Held, Stored]] = []
         for box_id, measurement in measurements:
             try:
-                body = measurement_to_wire(replace(measurement, sequence=None, oldest_sequence=None))
+                body = measurement_to_wire(measurement)
             except FrameError as error:
                 self._counters[box_id].add("measurements_unfit")
                 log.get(service="gateway").error("measurement.unfit", box_id=box_id, reason=str(error))

@@ -35,7 +35,7 @@ from opq_proto.link_messages import Crossing
 from opq_proto.messages import Measurement
 
 POLL_S = 0.2
-TEND_S = 0.25
+TEND_S = 0.5
 COMMIT_S = 0.05
 BACKFILL_S = 0.05
 """A turn of sending again."""
@@ -73,7 +73,7 @@ class Uplink:
             endpoints, server_key, queue_messages, timing or Timing(), self._waking, on_command
         )
         self._due: deque[str] = deque()  # Boxes with something in their channels
-        self._urgent = False
+        self._urgent = self._behind = False
         self._taken: list[tuple[str, Measurement]] = []
         self._committed_s = self._tended_s = self._sent_again_s = time.monotonic()
         self._log = log.get(service="gateway")
@@ -184,7 +184,7 @@ class Uplink:
         now_s = time.monotonic()
         if self._taken:
             return max(0.0, self._committed_s + COMMIT_S - now_s)
-        if any(line.behind for line in self._lines):
+        if self._behind:
             return max(0.0, self._sent_again_s + BACKFILL_S - now_s)
         return POLL_S
 
@@ -223,6 +223,7 @@ class Uplink:
         left = max(1, round(self._backfill_per_s * min(2 * BACKFILL_S, now_s - self._sent_again_s)))
         self._sent_again_s = now_s
         behind = deque(line for line in self._lines if line.behind)
+        self._behind = bool(behind)
         while behind and left > 0:
             line = behind.popleft()
             done = line.send_again(min(PER_TURN, left), now_s)

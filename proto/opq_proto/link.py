@@ -26,6 +26,8 @@ _cobs_decode: Callable[[bytes], bytes] = cobs.decode
 _HEAD = struct.Struct("<BH")
 _CRC = struct.Struct("<I")
 _SHORTEST = _HEAD.size + _CRC.size
+_CRC_OF_GOOD = 0x2144DF1C
+"""CRC-32 over a body and its own CRC-32: the code's residue, whatever the body."""
 
 
 def encode(message: LinkMessage, sequence: int) -> bytes:
@@ -69,13 +71,16 @@ class Decoder:
         """(sequence, message) of every frame that ends in `data`, in order."""
         pieces = bytes(data).split(b"\0")
         found: list[tuple[int, LinkMessage]] = []
-        for piece in pieces[:-1]:
-            frame = self._finish(piece)
-            if frame:
-                message = self._read(frame)
+        last = pieces.pop()
+        for piece in pieces:
+            if self._parts or self._skipping or len(piece) >= MAX_FRAME:
+                piece = self._finish(piece)
+            if piece:
+                message = self._read(piece)
                 if message is not None:
                     found.append(message)
-        self._keep(pieces[-1])
+        if last:
+            self._keep(last)
         return found
 
     @property
@@ -121,17 +126,16 @@ class Decoder:
             raw = _cobs_decode(frame)
         except cobs.DecodeError:
             raw = b""
-        body = raw[: -_CRC.size]
-        if len(raw) < _SHORTEST or zlib.crc32(body) != _CRC.unpack_from(raw, len(raw) - _CRC.size)[0]:
+        if len(raw) < _SHORTEST or zlib.crc32(raw) != _CRC_OF_GOOD:
             self.crc_errors += 1
             self.bytes_skipped += len(frame)
             return None
-        kind, sequence = _HEAD.unpack_from(body)
-        if self._expected is not None and sequence != self._expected:
+        kind, sequence = _HEAD.unpack_from(raw)
+        if sequence != self._expected and self._expected is not None:
             self.sequence_gaps += 1
         self._expected = (sequence + 1) & 0xFFFF
         try:
-            message = link_payloads.read(kind, body[_HEAD.size :])
+            message = link_payloads.read(kind, raw[_HEAD.size : -_CRC.size])
         except FrameError:
             self.malformed += 1
             self.bytes_skipped += len(frame)

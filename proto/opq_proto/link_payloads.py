@@ -6,6 +6,7 @@ used up to its last byte: anything else is malformed.
 
 import math
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,11 @@ ACKNOWLEDGEMENT = struct.Struct("<HB")
 SETTINGS = struct.Struct("<IB")
 RESEND = struct.Struct("<QI")
 UPDATE_DATA = struct.Struct("<HIH")
+
+_COUNT = np.dtype("<i2")
+NATIVE = sys.byteorder == "little"
+"""This machine's int16 is the wire's: counts are read where they lie."""
+_SOURCES = tuple(TimeSource)
 
 MAX_SAMPLES = 900
 """Counts of one Samples block at most, so that its frame stays below `link.MAX_FRAME`."""
@@ -115,8 +121,12 @@ def _write_samples(x: m.Samples) -> bytes:
 def _read_samples(data: bytes) -> m.Samples:
     first, t_ns, uncertainty_ns, source, rate_millihz, flags, count = SAMPLES.unpack_from(data)
     _end(data, SAMPLES.size + 2 * count)
-    counts = np.frombuffer(data, dtype="<i2", count=count, offset=SAMPLES.size).astype(np.int16, copy=False)
-    return m.Samples(first, t_ns, uncertainty_ns, TimeSource(source), rate_millihz, flags, counts)
+    if source > TimeSource.GPS:
+        raise ValueError(f"time source {source} is not known")
+    counts = np.frombuffer(data, _COUNT, count, SAMPLES.size)
+    if not NATIVE:
+        counts = counts.astype(np.int16)
+    return m.Samples(first, t_ns, uncertainty_ns, _SOURCES[source], rate_millihz, flags, counts)
 
 
 def _write_measurement(x: m.BoxMeasurement) -> bytes:

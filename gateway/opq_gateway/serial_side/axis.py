@@ -96,11 +96,15 @@ class Axis:
             return []
         return self._place(samples, stamp, not samples.flags & FLAG_RESENT, now_s) or []
 
-    def _place(self, samples: Samples, stamp: Stamp, live: bool, now_s: float) -> list[Output] | None:
+    def _place(
+        self, samples: Samples, stamp: Stamp | Samples, live: bool, now_s: float
+    ) -> list[Output] | None:
         block = self._block(samples, stamp)
         line = self.line
         expected = line.expected
-        if expected is None:
+        if expected == block.first_sample:
+            self._backward = 0
+        elif expected is None:
             if not self._begins_with(block, not live):
                 self.too_old += len(block.counts)
                 return []
@@ -110,7 +114,7 @@ class Axis:
                 return None
         return line.push(block, now_s)
 
-    def _block(self, samples: Samples, stamp: Stamp) -> Block:
+    def _block(self, samples: Samples, stamp: Stamp | Samples) -> Block:
         flags = samples.flags
         return Block(
             self._hello.boot_id,

@@ -92,17 +92,17 @@ class Clock:
         self._rate_millihz = 0
         self._newest = 0
 
-    def stamp(self, samples: Samples, live: bool, now_s: float) -> Stamp | None:
-        """The time of a block's first sample; None: not known yet (START_S)."""
-        if samples.source != TimeSource.FREE or samples.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS:
+    def stamp(self, samples: Samples, live: bool, now_s: float) -> Stamp | Samples | None:
+        """The time of a block's first sample, its own if that is it; None: not known yet (START_S)."""
+        if samples.source is not TimeSource.FREE or samples.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS:
             if live:
                 self._passes(samples)
-            return Stamp(samples.t_ns, samples.uncertainty_ns, samples.source, samples.rate_millihz)
+            return samples
         if self._believed is None:
             near = abs(samples.t_ns - self._clocks.now_ns()) < PLAUSIBLE_NS
             self._believed = near and self._told is None
         if self._believed:
-            return Stamp(samples.t_ns, samples.uncertainty_ns, samples.source, samples.rate_millihz)
+            return samples
         if live:
             self._observe(samples, now_s)
         return self.at(samples.first_sample) if self._steering.begun else None
@@ -123,15 +123,17 @@ class Clock:
     def _passes(self, samples: Samples) -> None:
         """The Box knows the time."""
         last, self._told = self._told, samples
-        if self._steering.begun:
-            self._note_step(
-                samples.t_ns - self._steering.piece(samples.first_sample).t_at(samples.first_sample)
-            )
-            self._steering = Steering()
-            self._arrivals = self._system = None
-        elif last is not None and samples.first_sample > last.first_sample:
+        if last is not None and self._arrivals is None:
             elapsed_ns = (samples.first_sample - last.first_sample) * 10**12 // last.rate_millihz
-            self._note_step(samples.t_ns - last.t_ns - elapsed_ns)
+            by_ns = samples.t_ns - last.t_ns - elapsed_ns
+            if not -STEP_NS <= by_ns <= STEP_NS and elapsed_ns > 0:
+                self._stepped(by_ns, "the Box's clock was set")
+        elif self._steering.begun:
+            by_ns = samples.t_ns - self._steering.piece(samples.first_sample).t_at(samples.first_sample)
+            if abs(by_ns) > STEP_NS:
+                self._stepped(by_ns, "the Box knows the time")
+            self._steering = Steering()
+        self._arrivals = self._system = None
         self._believed = None
         if samples.source is not TimeSource.GPS:
             return
@@ -141,12 +143,9 @@ class Clock:
             while samples.t_ns - gps[0][1] > RATE_S * 1e9:
                 gps.popleft()
 
-    def _note_step(self, by_ns: int) -> None:
-        if abs(by_ns) > STEP_NS:
-            self._stepped(by_ns, "the Box's clock was set")
-
     def _stepped(self, by_ns: int, reason: str) -> None:
         self.steps += 1
+        self._gps.clear()
         self.last_step_ns, self.step_reason = by_ns, reason
 
     def _observe(self, samples: Samples, now_s: float) -> None:

@@ -44,6 +44,7 @@ from opq_proto.messages import Gap
 
 LATEST_NS = 4 * 10**18
 """The year 2096: nothing later is believed, nor anything before 1970."""
+LATEST_SAMPLE = 2**62
 
 
 class Intake:
@@ -107,15 +108,19 @@ class Intake:
             if isinstance(message, Samples):
                 self._samples(message)
             else:
-                self._hand_on()
+                if self._in_order:
+                    self._hand_on()
                 self._other(message)
-        self._hand_on()
+        if self._in_order:
+            self._hand_on()
 
     def tick(self) -> None:
         """Time passes: at least every 100 ms."""
         if self._axis is not None:
-            self._handle(self._axis.tick())
-            self._hand_on()
+            outputs = self._axis.tick()
+            if outputs:
+                self._handle(outputs)
+                self._hand_on()
         elif self._greeting.hello is None:
             self._greeting.ask()
         self.commands.tick()
@@ -184,8 +189,9 @@ class Intake:
             self._counters.add("foreign_box" if self._status.foreign_box else "samples_before_hello")
             self._greeting.ask()
             return
-        if not _usable(samples, hello):
-            self._counters.add("samples_refused")
+        in_time = 0 <= samples.t_ns < LATEST_NS and samples.first_sample < LATEST_SAMPLE
+        if not in_time or samples.rate_millihz < hello.nominal_hz * 20_000:
+            self._counters.add("samples_refused")  # a good CRC does not make a good firmware
             return
         if samples.flags:
             self._counters.add("box_overruns", bool(samples.flags & FLAG_OVERRUN_BEFORE))
@@ -257,9 +263,3 @@ class Intake:
         if now[3] != self._counted[3]:
             self._log.warning("time.stepped", by_ns=axis.clock.last_step_ns, reason=axis.clock.step_reason)
         self._counted = now
-
-
-def _usable(samples: Samples, hello: Hello) -> bool:
-    """Whether rate, time and index can be true; a good CRC does not make a good firmware."""
-    in_time = 0 <= samples.t_ns < LATEST_NS and samples.first_sample < 2**62
-    return in_time and samples.rate_millihz >= hello.nominal_hz * 20_000

@@ -90,13 +90,14 @@ class Reassembly:
 
     def push(self, block: Block, now_s: float) -> list[Output]:
         """Take in a block; returns what is in order now, and what to ask for."""
-        if not len(block.counts):
+        count = len(block.counts)
+        if not count:
             return []
         self._heard_s = now_s
         if self._expected is None:
             self._expected = block.first_sample
         if block.first_sample == self._expected and not self._waiting:  # nearly always
-            self._expected = block.end_sample
+            self._expected += count
             return [block]
         if block.end_sample <= self._expected:
             self.duplicates += len(block.counts)

@@ -47,6 +47,8 @@ from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
 
 RESTART_S = 1.0
 STOP_S = 2.0
+TOLD = 3
+"""Boxes in trouble that the service manager's line names."""
 
 
 class Gateway:
@@ -205,12 +207,11 @@ class Gateway:
 
     def _in_words(self) -> str:
         """One line for the service manager."""
-        problems = [
-            f"Box {status.box_id}: {problem}"
-            for status in self.statuses.values()
-            if (problem := status.problem(time.monotonic())) is not None
-        ]
-        return "; ".join(problems) or f"{len(self.statuses)} Boxes well"
+        now_s = time.monotonic()
+        found = {box_id: status.problem(now_s) for box_id, status in self.statuses.items()}
+        problems = [f"Box {box_id}: {problem}" for box_id, problem in found.items() if problem is not None]
+        more = f"; and {len(problems) - TOLD} more" if len(problems) > TOLD else ""
+        return "; ".join(problems[:TOLD]) + more if problems else f"{len(found)} Boxes well"
 
     def _thread(
         self, name: str, box_id: str, run: Callable[[threading.Event], None], stop: threading.Event

@@ -58,8 +58,10 @@ def test_what_is_told_arrives_line_by_line(tmp_path: Path, manager: Manager) -> 
     told.status("2 Boxes well")
     told.status("2 Boxes well")
     told.status("one\nline")
+    told.status("ä" * 5000)
     told.stopping()
-    assert manager.heard() == ["READY=1", "STATUS=2 Boxes well", "STATUS=one", "STOPPING=1"]
+    long = f"STATUS={'ä' * 500}"
+    assert manager.heard() == ["READY=1", "STATUS=2 Boxes well", "STATUS=one", long, "STOPPING=1"]
 
 
 def test_an_abstract_socket_is_one_too() -> None:

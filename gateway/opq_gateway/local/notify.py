@@ -10,6 +10,9 @@ from collections.abc import Mapping
 
 from opq_proto import log
 
+MOST_LETTERS = 500
+"""systemd takes 4,096 bytes at once, and drops what is longer."""
+
 
 class Notifier:
     """Speaks to the service manager, if there is one; never raises, never blocks."""
@@ -34,7 +37,7 @@ class Notifier:
         """One line for `systemctl status`; the same line is sent once."""
         if text != self._told:
             self._told = text
-            self._send(f"STATUS={text.splitlines()[0] if text else ''}")
+            self._send(f"STATUS={text.splitlines()[0][:MOST_LETTERS] if text else ''}")
 
     def alive(self) -> None:
         """Feed the watchdog."""

@@ -20,7 +20,7 @@ ALL = (0, 2**62)
 
 def written(folder: Path, records: int, end: bool = False) -> bytes:
     """The bytes of a segment of so many records, its preallocated rest among them unless it was ended."""
-    ring = Ring(folder, "1", 0.05)
+    ring = Ring(folder, "1", 0.3)
     ring.append_all(blocks(0, 200 * records))
     if end:
         ring.close()
@@ -84,7 +84,7 @@ def test_sectors_that_are_older_than_later_ones_cost_nothing_that_was_synced(
     tmp_path_factory: pytest.TempPathFactory, synced: int, later: int, sector: int, seed: int
 ) -> None:
     folder = tmp_path_factory.mktemp("ring")
-    ring = Ring(folder, "1", 0.05)
+    ring = Ring(folder, "1", 0.3)
     ring.append(block(0))
     path = next(folder.glob("*.seg"))
     ring.append_all(blocks(200, 200 * (synced + 1)))
@@ -99,7 +99,7 @@ def test_sectors_that_are_older_than_later_ones_cost_nothing_that_was_synced(
     path.write_bytes(torn)
     found = indices(path)
     assert set(range(synced + 1)) <= found <= set(range(synced + 1 + later))
-    again = Ring(folder, "1", 0.05)
+    again = Ring(folder, "1", 0.3)
     end = 200 * (synced + 1 + later)
     again.append(block(end))
     kept = {one.first_sample // 200 for one in again.read_blocks(*ALL)} - {end // 200}

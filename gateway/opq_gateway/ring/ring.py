@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from opq_gateway.blocks import Block
 from opq_gateway.ring.catalogue import Catalogue
@@ -83,6 +84,10 @@ class Ring:
         self._keep_ns = round(hours * 3600e9)
         self._most_bytes = most_bytes
         self._segment_ns = max(1, min(SEGMENT_S * 10**9, self._keep_ns // SEGMENTS_PER_RING))
+        self._first_ns = (
+            self._segment_ns // 4 + self._segment_ns * (3 * crc32(box_id.encode()) >> 16) // 2**18
+        )
+        """Of Boxes that begin together no two shall change files together for ever."""
         self._retry_s = retry_s
         self._monotonic_s = monotonic_s
         self._catalogue = Catalogue(folder)
@@ -162,14 +167,15 @@ class Ring:
         self.close()
         capacity = max(RECORD_SAMPLES, len(block.counts))
         lasting_ns = max(1, block.end_ns - block.t_ns)
-        records = -(-self._segment_ns // lasting_ns)
+        segment_ns, self._first_ns = self._first_ns or self._segment_ns, 0
+        records = -(-segment_ns // lasting_ns)
         if self._most_bytes is not None:
             records = min(records, self._most_bytes // SEGMENTS_PER_RING // stride_bytes(capacity))
         records = max(LEAST_RECORDS, losses + 1, min(records + losses, MOST_RECORDS))
         room_bytes = HEAD_BYTES + records * stride_bytes(capacity)
         self._catalogue.delete_old(self._keep_ns, self._most_bytes, room_bytes)
         path = self._catalogue.claim()
-        live = LiveSegment(path, self.box_id, block, capacity, records, self._segment_ns)
+        live = LiveSegment(path, self.box_id, block, capacity, records, segment_ns)
         self._catalogue.add(live.segment)
         with self._lock:
             self._live = live

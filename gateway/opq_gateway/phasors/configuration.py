@@ -3,8 +3,8 @@
 Each PMU has one phasor, its voltage, frequency and ROCOF, all in floating point. Every Box is there from the
 beginning, heard or not, so that the layout of data frames never changes.
 
-Source: IEEE C37.118.2-2011, tables 9 to 13. Configuration 3 has no example in annex D and is as public
-parsers of it read it.
+Source: IEEE C37.118.2-2011, tables 9 to 13. Configuration 3 has no example in annex D; it is as Wireshark and
+other public parsers read it.
 """
 
 import math

@@ -5,8 +5,9 @@
 SYNC is 0xAA, the kind in bits 6-4, the version in bits 3-0. FRAMESIZE counts all of it. CHK is CRC-CCITT
 (0x1021, from 0xFFFF, not reflected, nothing added) of all before it.
 
-Source: IEEE C37.118.2-2011, 6.2, tables 2 and 3; held to the example frames of its annex D (tests). The
-standard itself was not at hand: fields are as public parsers of it describe them.
+Source: IEEE C37.118.2-2011, 6.2, tables 2 and 3. The standard itself was not at hand: fields are as public
+parsers of it describe them, held to the example frames of its annex D (tests), and Wireshark 4.0 reads every
+kind as it was meant.
 """
 
 import binascii

@@ -34,6 +34,8 @@ from opq_gateway.measuring.of_config import measuring_of
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
 from opq_gateway.ring.syncing import Syncing
+from opq_gateway.serial_side.clock import Clocks
+from opq_gateway.serial_side.clock_watch import ClockWatch
 from opq_gateway.serial_side.crossing_limits import limits
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.reader import Reader
@@ -118,7 +120,11 @@ class Gateway:
             self.config, self.statuses, self.counters, uplink, self.feed, rings, queue.last_end_ns
         )
         reader = Reader()
-        closing = [self._box(box, uplink, measuring, commands, reader, rings) for box in self.config.box]
+        clock_watch = ClockWatch()
+        clocks = Clocks(system=clock_watch.state)
+        closing = [
+            self._box(box, uplink, measuring, commands, reader, rings, clocks) for box in self.config.box
+        ]
         measuring_stop = threading.Event()  # behind the reader, so that what is read still is measured
         outputs_stop = threading.Event()  # the uplink ends last, so that what is measured still leaves
         first = self.config.box[0].id
@@ -139,6 +145,7 @@ class Gateway:
         show_feed(self.metrics, self.feed)
         notifier = Notifier()
         watchdog = Watchdog(notifier, self.heartbeats, self._in_words)
+        self._thread("clock", first, clock_watch.run, stop)
         self._thread("power", first, power.run, stop)
         self._thread("watchdog", first, watchdog.run, stop)
         self._log.info("gateway.started", boxes=[box.id for box in self.config.box])
@@ -179,13 +186,14 @@ class Gateway:
         commands: Commands,
         reader: Reader,
         rings: Mapping[str, Ring],
+        clocks: Clocks,
     ) -> Callable[[], None]:
         """Everything of one Box; what ends it."""
         counters, status, ring = self.counters[box.id], self.statuses[box.id], rings[box.id]
         pair = self._pairs[box.id]
         station = Station(box, status, counters)
         crossing_limits = limits(self.config.measuring)
-        intake = Intake(status, ring, counters, station.send, measuring, limits=crossing_limits)
+        intake = Intake(status, ring, counters, station.send, measuring, clocks, crossing_limits)
         reader.add(station, intake)
         uplink.add(box.id, pair, counters, status)
         respond = partial(uplink.respond, box.id)

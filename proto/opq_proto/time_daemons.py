@@ -1,0 +1,89 @@
+"""What chrony or systemd-timesyncd says of the system's clock, beyond what the kernel knows of them.
+
+chrony without `rtcsync` leaves the kernel saying "not synchronised"; timesyncd tells the kernel an
+error of 0 at each poll. So the daemon itself is asked where there is one. Each answer is parsed by
+a pure function; asking runs a program, for at most ASK_S.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from opq_proto.clock import ClockState, system_clock
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+
+ASK_S = 2.0
+TIMESYNC = Path("/run/systemd/timesync")
+WAY_NS = 50_000_000
+"""Half of the way to a server and back, which timesyncd does not tell: a tenth of a second is a bad line."""
+UNSYNCHRONISED = ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
+_UNITS_NS = {"us": 1e3, "ms": 1e6, "s": 1e9, "min": 60e9, "h": 3600e9}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|min|h)\b")
+
+
+def asked_clock(timesync: Path = TIMESYNC) -> ClockState:
+    """chrony's word, else timesyncd's, else the kernel's. Runs programs: not on a path in a hurry."""
+    tracking = _said("chronyc", "-c", "-n", "tracking")
+    if tracking:
+        return chrony_clock(tracking)
+    kernel = system_clock()
+    if not timesync.is_dir():
+        return kernel
+    if not (timesync / "synchronized").exists():
+        return UNSYNCHRONISED
+    told = timesyncd_clock(_said("timedatectl", "show-timesync", "--property=NTPMessage"))
+    if told.source is TimeSource.FREE or kernel.source is TimeSource.FREE:
+        return kernel
+    return max(told, kernel, key=lambda state: state.uncertainty_ns)
+
+
+def chrony_clock(tracking: str) -> ClockState:
+    """`chronyc -c tracking`: offset + root dispersion + half of the root delay (chronyc(1), tracking).
+
+    >>> chrony_clock("D8EF2308,216.239.35.8,2,1700000000.1,-0.000020,0,0,0,0,0,0.002,0.0005,64.2,Normal")
+    ClockState(source=<TimeSource.NTP: 1>, uncertainty_ns=1520000)
+    """
+    fields = tracking.strip().split(",")
+    try:
+        offset_s, delay_s, dispersion_s = (abs(float(fields[k])) for k in (4, 10, 11))
+    except (IndexError, ValueError):
+        return UNSYNCHRONISED
+    bound_ns = (offset_s + dispersion_s + delay_s / 2) * 1e9
+    if fields[-1] == "Not synchronised" or not bound_ns < UNKNOWN_UNCERTAINTY_NS:
+        return UNSYNCHRONISED
+    return ClockState(TimeSource.NTP, round(bound_ns))
+
+
+def timesyncd_clock(message: str) -> ClockState:
+    """`timedatectl show-timesync -p NTPMessage`: root dispersion, half of the root delay, jitter, the way.
+
+    >>> timesyncd_clock("NTPMessage={ Leap=0, RootDelay=1.464ms, RootDispersion=839us, Jitter=1ms }")
+    ClockState(source=<TimeSource.NTP: 1>, uncertainty_ns=52571000)
+    """
+    found = dict(re.findall(r"(RootDelay|RootDispersion|Jitter)=([^,}]*)", message))
+    if not {"RootDelay", "RootDispersion"} <= found.keys() or "Leap=3" in message:
+        return UNSYNCHRONISED
+    delay_ns, dispersion_ns, jitter_ns = (
+        _duration_ns(found.get(key, "")) for key in ("RootDelay", "RootDispersion", "Jitter")
+    )
+    bound_ns = dispersion_ns + delay_ns / 2 + jitter_ns + WAY_NS
+    return ClockState(TimeSource.NTP, min(round(bound_ns), UNKNOWN_UNCERTAINTY_NS))
+
+
+def _duration_ns(text: str) -> float:
+    """systemd's spelling: `1min 2.5s`, `839us`, `0`."""
+    return sum(float(number) * _UNITS_NS[unit] for number, unit in _DURATION.findall(text))
+
+
+def _said(program: str, *arguments: str) -> str:
+    """What a program prints; empty when it is not there, fails or takes too long."""
+    path = shutil.which(program)
+    if path is None:
+        return ""
+    command = [path, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""

@@ -1,0 +1,90 @@
+"""What chrony and timesyncd say of the clock; their programs are played by scripts."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from opq_proto import time_daemons
+from opq_proto.clock import ClockState
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+from opq_proto.time_daemons import UNSYNCHRONISED, asked_clock, chrony_clock, timesyncd_clock
+
+GOOD = (
+    "A29FC87B,162.159.200.123,4,1700000000.5,0.000010,-0.00002,0.0001,-8.2,0.0,0.03,0.004,0.0006,64.7,Normal"
+)
+MESSAGE = (
+    "NTPMessage={ Leap=0, Version=4, Mode=4, Stratum=2, Precision=-25, RootDelay=1min 1.5s, "
+    "RootDispersion=839us, Reference=A29FC801, Ignored=no, PacketCount=3, Jitter=0 }"
+)
+
+
+def test_chrony_bounds_its_error_by_offset_dispersion_and_half_the_delay() -> None:
+    assert chrony_clock(GOOD) == ClockState(TimeSource.NTP, 10_000 + 600_000 + 2_000_000)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "506 Cannot talk to daemon",
+        GOOD.replace("Normal", "Not synchronised"),
+        GOOD.replace("0.0006", "x"),
+        GOOD.replace("0.0006", "nan"),
+        GOOD.replace("0.0006", "99"),
+    ],
+)
+def test_a_chrony_that_is_not_synchronised_or_says_nothing_known_is_free(said: str) -> None:
+    assert chrony_clock(said) == UNSYNCHRONISED
+
+
+def test_timesyncd_spells_durations_as_systemd_does() -> None:
+    assert timesyncd_clock(MESSAGE.replace("1min 1.5s", "3ms")) == ClockState(TimeSource.NTP, 52_339_000)
+    assert timesyncd_clock(MESSAGE).uncertainty_ns == UNKNOWN_UNCERTAINTY_NS  # half a minute: saturated
+    assert timesyncd_clock(MESSAGE.replace("Leap=0", "Leap=3")) == UNSYNCHRONISED
+    assert timesyncd_clock("NTPMessage={ }") == UNSYNCHRONISED
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(
+        time_daemons.shutil,
+        "which",
+        lambda name: str(tmp_path / name) if (tmp_path / name).exists() else None,
+    )
+    return tmp_path
+
+
+def script(path: Path, body: str) -> None:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_chrony_is_believed_over_the_kernel_where_it_runs(programs: Path) -> None:
+    script(programs / "chronyc", f"echo '{GOOD}'")
+    assert asked_clock(programs / "none").source is TimeSource.NTP
+    script(programs / "chronyc", "echo '506 Cannot talk to daemon'; exit 1")
+    assert asked_clock(programs / "none") == time_daemons.system_clock()
+
+
+def test_timesyncd_counts_where_its_folder_is_and_the_worse_word_with_the_kernels(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = ClockState(TimeSource.NTP, 1000)
+    monkeypatch.setattr(time_daemons, "system_clock", lambda: kernel)
+    folder = programs / "timesync"
+    assert asked_clock(folder) == kernel
+    folder.mkdir()
+    assert asked_clock(folder) == UNSYNCHRONISED
+    (folder / "synchronized").touch()
+    script(programs / "timedatectl", f"echo '{MESSAGE.replace('1min 1.5s', '3ms')}'")
+    assert asked_clock(folder).uncertainty_ns == 52_339_000
+    kernel = ClockState(TimeSource.NTP, 99_000_000)
+    assert asked_clock(folder) == kernel
+
+
+def test_a_program_that_hangs_is_given_up(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_daemons, "ASK_S", 0.1)
+    script(programs / "chronyc", "exec sleep 20")
+    assert asked_clock(programs / "none") == time_daemons.system_clock()

@@ -10,7 +10,7 @@ Baseline: one bare CurveZMQ hop of a Measurement's size in the same run, the flo
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -68,16 +68,17 @@ def _costs(quick: bool) -> list[Case]:
     costs: dict[int, Cost] = {}
     rows = []
     for boxes in QUICK_BOXES if quick else BOXES:
-        click.echo(f"{boxes} Boxes ...", err=True)
+        click.echo(f"CPU and memory, {boxes} ...", err=True)
         with house(boxes, config=QUIET) as up:
             up.rest(SETTLE_S)
             cost = costs[boxes] = up.cost(watch_s)
             lost = up.counted("missing_samples") + up.counted("unmeasured_samples")
-        rows.append(_row(f"CPU, {boxes} Boxes", "ms/s", [cost.cpu_ms_per_s]))
+        named = f"{boxes} Boxes" if boxes > 1 else "1 Box"
+        rows.append(_row(f"CPU, {named}", "ms/s", [cost.cpu_ms_per_s]))
         resident_mb = cost.resident_bytes / 1e6
         limit_mb = RESIDENT_MB + BOX_MB * boxes
-        rows.append(_row(f"resident, {boxes} Boxes", "MB", [resident_mb], limit=limit_mb))
-        rows.append(_row(f"samples lost or not measured, {boxes} Boxes", "samples", [lost], limit=0.0))
+        rows.append(_row(f"resident, {named}", "MB", [resident_mb], limit=limit_mb))
+        rows.append(_row(f"samples lost or not measured, {named}", "samples", [lost], limit=0.0))
     slope, at_none = np.polyfit(list(costs), [cost.cpu_ms_per_s for cost in costs.values()], 1)
     growth, _ = np.polyfit(list(costs), [cost.resident_bytes / 1e6 for cost in costs.values()], 1)
     rows.append(_row("CPU per Box: slope", "ms/s", [float(slope)], limit=SLOPE_MS))
@@ -90,21 +91,20 @@ def _costs(quick: bool) -> list[Case]:
 def _apart(quick: bool) -> list[Case]:
     """What single parts cost per Box, as differences to the same house without them."""
     watch_s = QUICK_WATCH_S if quick else WATCH_S
-    changes: dict[str, dict[str, Any]] = {
-        "flicker": {"measuring": {"flicker": False}},
-        "phasors at 10 a second": {"phasors": {"endpoint": "127.0.0.1:0"}},
-    }
     click.echo(f"parts apart, {APART_BOXES} Boxes ...", err=True)
-    with house(APART_BOXES, config=QUIET) as up:
+    usual = _cpu_ms(QUIET, watch_s)
+    without_flicker = _cpu_ms({**QUIET, "measuring": {"flicker": False}}, watch_s)
+    with_phasors = _cpu_ms({**QUIET, "phasors": {"endpoint": "127.0.0.1:0"}}, watch_s)
+    return [
+        _row("CPU per Box of flicker", "ms/s", [(usual - without_flicker) / APART_BOXES]),
+        _row("CPU per Box of phasors, 10 a second", "ms/s", [(with_phasors - usual) / APART_BOXES]),
+    ]
+
+
+def _cpu_ms(config: Mapping[str, Any], watch_s: float) -> float:
+    with house(APART_BOXES, config=config) as up:
         up.rest(SETTLE_S)
-        usual = up.cost(watch_s).cpu_ms_per_s
-    rows = []
-    for name, change in changes.items():
-        with house(APART_BOXES, config={**QUIET, **change}) as up:
-            up.rest(SETTLE_S)
-            changed = up.cost(watch_s).cpu_ms_per_s
-        rows.append(_row(f"CPU per Box of {name}", "ms/s", [abs(changed - usual) / APART_BOXES]))
-    return rows
+        return up.cost(watch_s).cpu_ms_per_s
 
 
 def _uplink(quick: bool) -> list[Case]:

@@ -6,9 +6,9 @@
 
 A value is `symbol << low | low bits`. The low bits go to the stash as they are; so do, in 16 bits, values
 whose symbol is not in the table (escapes). Symbols go through one of two coders. A long run of over 2 bits a
-symbol is Huffman coded by zlib (0.03 bit over its entropy, fast); the others go one after another through
-interleaved rANS (Duda, arXiv:1311.2540): N states take a symbol each per step, so that NumPy does a step at
-once. A state begins at 2**16 plus 16 bits of the stash, or each of them would cost two bytes for nothing.
+symbol is Huffman coded by zlib (0.05 bit over its entropy, fast); the others go one after another through
+`lanes.py`, whose states begin with the front of the stash. Runs are made coarser, with more low bits, where
+there is too little of it.
 
 Integers throughout. What comes from damaged bytes is of bounded size, or a ValueError.
 """
@@ -17,20 +17,18 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring import shapes
+from opq_gateway.ring import lanes, shapes
+from opq_proto.packed_counts import varint
 
 Integers = NDArray[np.int64]
 
 DEFLATED: Final = shapes.COARSE
 """In the place of a shape, with the low bits; below the least coarse one."""
-_LEAST: Final = 1 << 16
-"""A state stays in _LEAST .. 2**32 - 1 and gives or takes 16 bits at a time."""
 _DEFLATED_FROM: Final = 4000
 
 
@@ -84,8 +82,14 @@ def encode(runs: Sequence[Integers], centres: Sequence[int]) -> bytes:
         stash += _low_bits(run, head.low)
         escapes += run[symbols == shapes.ESCAPE].astype("<i2").tobytes()
     stash += escapes
-    lanes, rest = _to_lanes([head for head in heads if head.laned], laned, bytes(stash))
-    return _heads_bytes(heads) + lanes + bytes(streams) + rest
+    out = _heads_bytes(heads)
+    if laned:
+        tables = [(head.shape, head.centre) for head in heads if head.laned]
+        front = lanes.FRONT_BYTES * lanes.lanes_for(sum(map(len, laned)))
+        states, words = lanes.encode(tables, laned, bytes(stash[:front].ljust(front, b"\0")))
+        out += varint(len(words) // lanes.WORD_BYTES) + states + words
+        del stash[:front]
+    return out + bytes(streams) + bytes(stash)
 
 
 def _shape(run: Integers, centre: int) -> int:
@@ -97,7 +101,7 @@ def _shape(run: Integers, centre: int) -> int:
 
 def _coarsened(heads: list[Run]) -> list[Run]:
     """Coarser shapes for short runs, as long as the stash would not fill the states of the lanes."""
-    missing = 16 * _lanes_for(sum(head.length for head in heads if head.laned))
+    missing = 8 * lanes.FRONT_BYTES * lanes.lanes_for(sum(head.length for head in heads if head.laned))
     missing -= sum(head.length * head.low for head in heads if head.length)
     out = []
     for head in heads:
@@ -129,7 +133,19 @@ def _decoded(data: bytes, centres: Sequence[int], most: int) -> list[Integers]:
     heads, at = _read_heads(data, centres)
     if sum(head.length for head in heads) > most:
         raise ValueError(f"coded runs are damaged: more than {most} values")
-    laned, front, at = _from_lanes(data, at, [head for head in heads if head.laned])
+    lane_heads = [head for head in heads if head.laned]
+    laned: list[Integers] = []
+    front = b""
+    if lane_heads:
+        lengths = [head.length for head in lane_heads]
+        count, at = _read_varint(data, at)
+        words_at = at + lanes.STATE_BYTES * lanes.lanes_for(sum(lengths))
+        end = words_at + lanes.WORD_BYTES * count
+        if end > len(data):
+            raise ValueError("coded runs are damaged: the words end early")
+        tables = [(head.shape, head.centre) for head in lane_heads]
+        laned, front = lanes.decode(tables, lengths, data[at:words_at], data[words_at:end])
+        at = end
     symbols: list[Integers] = []
     for head in heads:
         if not head.length:
@@ -184,95 +200,13 @@ def _inflated(stream: bytes, head: Run) -> Integers:
     return np.frombuffer(symbols, np.uint8).astype(np.int64)
 
 
-def _lanes_for(symbols: int) -> int:
-    """Part of the format. Few enough that the states stay cheap, many enough that the steps stay few."""
-    return max(1, min(symbols // 32, 16 + symbols // 400, 255))
-
-
-def _to_lanes(heads: list[Run], symbols: list[Integers], stash: bytes) -> tuple[bytes, bytes]:
-    """The lanes' part of the coded bytes, and the stash that did not fit in the states."""
-    if not heads:
-        return b"", stash
-    tables = [shapes.frequencies(head.shape, head.centre) for head in heads]
-    own = np.concatenate([table[coded] for table, coded in zip(tables, symbols, strict=True)])
-    below = np.concatenate(
-        [(np.cumsum(table) - table)[coded] for table, coded in zip(tables, symbols, strict=True)]
-    )
-    lanes = _lanes_for(len(own))
-    front = np.frombuffer(stash[: 2 * lanes].ljust(2 * lanes, b"\0"), "<u2")
-    states = front.astype(np.int64) + _LEAST
-    taken: list[Integers] = []
-    for first in range((len(own) - 1) // lanes * lanes, -1, -lanes):
-        share, start = own[first : first + lanes], below[first : first + lanes]
-        state = states[: len(share)]
-        full = state >= share << (32 - shapes.PRECISION)
-        taken.append(state[full] & 0xFFFF)
-        state = np.where(full, state >> 16, state)
-        whole = state // share
-        states[: len(share)] = (whole << shapes.PRECISION) + (state - whole * share) + start
-    words = np.concatenate(taken[::-1]).astype("<u2")
-    return _varint(len(words)) + states.astype("<u4").tobytes() + words.tobytes(), stash[2 * lanes :]
-
-
-def _from_lanes(data: bytes, at: int, heads: list[Run]) -> tuple[list[Integers], bytes, int]:
-    """Symbols of every run in the lanes, the front of the stash, and where the rest of `data` begins."""
-    if not heads:
-        return [], b"", at
-    lanes = _lanes_for(sum(head.length for head in heads))
-    count, at = _read_varint(data, at)
-    if at + 4 * lanes + 2 * count > len(data):
-        raise ValueError("coded runs are damaged: the words end early")
-    states = np.frombuffer(data, "<u4", lanes, at).astype(np.int64)
-    at += 4 * lanes
-    # a damaged stream may ask for a word per lane and step; what is not there reads as 0 and is told below
-    words = np.concatenate(
-        (np.frombuffer(data, "<u2", count, at).astype(np.int64), np.zeros(lanes, np.int64))
-    )
-    at += 2 * count
-    slots_of = [_slots(head.shape, head.centre) for head in heads]
-    share = np.concatenate([table[0] for table in slots_of])
-    offset = np.concatenate([table[1] for table in slots_of])
-    symbol = np.concatenate([table[2] for table in slots_of])
-    lengths = [head.length for head in heads]
-    base = np.repeat(np.arange(len(heads)) << shapes.PRECISION, lengths)
-    slots = np.empty(len(base), np.int64)
-    word = 0
-    for first in range(0, len(base), lanes):
-        rows = base[first : first + lanes]
-        state = states[: len(rows)]
-        slot = np.add(state & (shapes.TOTAL - 1), rows, out=slots[first : first + lanes])
-        state >>= shapes.PRECISION
-        state *= share.take(slot)
-        state += offset.take(slot)
-        low = (state < _LEAST).nonzero()[0]
-        if len(low):
-            state[low] = (state[low] << 16) | words[word : word + len(low)]
-            word += len(low)
-            if word > count:
-                break
-    front = states - _LEAST
-    if word != count or front.min() < 0 or front.max() > 0xFFFF:
-        raise ValueError("coded runs are damaged: the lanes do not end where they began")
-    ends = np.cumsum(lengths)[:-1]
-    return list(np.split(symbol.take(slots).astype(np.int64), ends)), front.astype("<u2").tobytes(), at
-
-
-@lru_cache(maxsize=256)
-def _slots(shape: int, centre: int) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.uint8]]:
-    """Of each of the TOTAL remainders of a state: its symbol's share, its place in that, and the symbol."""
-    table = shapes.frequencies(shape, centre)
-    offset = np.arange(shapes.TOTAL) - np.repeat(np.cumsum(table) - table, table)
-    symbol = np.repeat(np.arange(len(table)), table)
-    return np.repeat(table, table).astype(np.int16), offset.astype(np.int16), symbol.astype(np.uint8)
-
-
 def _heads_bytes(heads: list[Run]) -> bytes:
     out = bytearray([len(heads)])
     for head in heads:
-        out += _varint(head.length)
+        out += varint(head.length)
         if head.length:
             out.append(head.shape)
-            out += _varint(head.stream_bytes) if head.deflated else b""
+            out += varint(head.stream_bytes) if head.deflated else b""
     return bytes(out)
 
 
@@ -292,15 +226,6 @@ def _read_heads(data: bytes, centres: Sequence[int]) -> tuple[list[Run], int]:
             head = replace(head, stream_bytes=stream_bytes)
         heads.append(head)
     return heads, at
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,11 +18,12 @@ from opq_gateway import config as gateway_config
 from opq_gateway.config import Config
 from opq_gateway.counters import MEANING, Counters
 from opq_gateway.local import saved
+from opq_gateway.local.http_server import AT_ONCE
 from opq_gateway.local.networks import Secret
 from opq_gateway.local.nmcli import Nmcli
 from opq_gateway.local.setup_guard import ADDRESSES, CHANGES, GUESS_S, GUESSES, Asked, Guard, Pace
 from opq_gateway.local.setup_page import SetupPage
-from opq_gateway.local.setup_server import AT_ONCE, SetupServer
+from opq_gateway.local.setup_server import SetupServer
 from opq_gateway.local.setup_state import ORDINARY, Shown, version_number
 from opq_gateway.local.wifi import Wifi
 from opq_gateway.measuring.feed import Feed
@@ -199,6 +201,32 @@ def test_broken_bodies_are_told(rig: Rig) -> None:
     assert rig.ask("/connect", b" " * 65_537)[0] == 413
 
 
+def raw(rig: Rig, request: bytes) -> bytes:
+    """What a peer that keeps to no form gets."""
+    with socket.create_connection(("127.0.0.1", rig.server.port), timeout=10) as peer:
+        peer.sendall(request)
+        return peer.recv(4096)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET http://[x HTTP/1.1\r\nHost: localhost", b" 400 "),
+        (b"GET /?" + b"a=1&" * 50 + b" HTTP/1.1\r\nHost: localhost", b" 400 "),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost", b" 414 "),
+        (b"GET / HTTP/1.1", b" 400 "),
+        (b"GET //elsewhere/ HTTP/1.1\r\nHost: localhost", b" 404 "),
+        (b"PUT / HTTP/1.1\r\nHost: localhost", b" 501 "),
+        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200, b" 431 "),
+        (b"POST /connect HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json", b" 411 "),
+        (b"\x00\xff", b"400"),
+    ],
+)
+def test_a_request_of_any_form_gets_an_answer_and_harms_nobody(rig: Rig, head: bytes, status: bytes) -> None:
+    assert status in raw(rig, head + b"\r\n\r\n")
+    assert rig.ask("/version")[0] == 200
+
+
 def test_other_pages_may_not_use_this_one(rig: Rig) -> None:
     wish = {"ssid": "home", "password": "long enough"}
     own = f"127.0.0.1:{rig.server.port}"
@@ -288,7 +316,7 @@ def test_more_requests_than_places_are_closed_and_places_come_back(rig: Rig) -> 
 
 
 def test_an_address_that_is_taken_is_told(rig: Rig) -> None:
-    with pytest.raises(PortBusyError, match=r"setup\.endpoint"):
+    with pytest.raises(PortBusyError, match="set-up address"):
         SetupServer(
             f"127.0.0.1:{rig.server.port}", type("P", (), {"policy": ""})(), Guard(None), None, Counters()
         )
@@ -301,3 +329,19 @@ def test_the_version_is_a_whole_number_as_in_the_original() -> None:
 def test_saved_settings_refuse_what_is_no_object(rig: Rig) -> None:
     with pytest.raises(ConfigError):
         saved.with_settings(rig.config, [])  # type: ignore[arg-type]
+
+
+def test_a_peer_that_breaks_off_leaves_one_line_and_no_traceback(
+    rig: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_connection(("127.0.0.1", rig.server.port), timeout=10) as peer:
+        head = b"POST /connect HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no FIN
+        peer.sendall(head + b"Content-Length: 100\r\n\r\n{")
+    said = ""
+    for _ in range(200):
+        said += "".join(capsys.readouterr())
+        if "page.broken_off" in said:
+            break
+        threading.Event().wait(0.02)
+    assert "page.broken_off" in said and "Traceback" not in said

@@ -1,20 +1,18 @@
 """Health: `/` in the original's contract, `/metrics` for Prometheus, `/measured`, over HTTP on loopback."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from http.server import BaseHTTPRequestHandler
 
+from opq_gateway.local.http_server import AT_ONCE, HttpServer, Reply, target_of
 from opq_gateway.local.measured import Ledgers, measured
 from opq_gateway.local.metrics import Metrics
 from opq_gateway.status import Status
+from opq_proto import log
 from opq_proto.errors import PortBusyError
 
 Query = Mapping[str, list[str]]
-Reply = tuple[int, str, bytes]
-"""HTTP status, content type, body."""
 Page = Callable[[Query], Reply]
 SOCKET_TIMEOUT_S = 5.0
 
@@ -72,26 +70,20 @@ class HealthServer:
             )
 
         handler = _handler({"/": page, **pages})
-        host, _, port = endpoint.rpartition(":")
         try:
-            self._server = ThreadingHTTPServer((host, int(port)), handler)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise PortBusyError(
-                f"gateway: health address {endpoint} cannot be used: {reason}; is another gateway running? "
-                "Set health_endpoint, or move all ports with --port-offset"
-            ) from error
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="health", daemon=True
-        )
-        self._thread.start()
+            self._server = HttpServer("health", endpoint, handler, _overflow)
+        except PortBusyError as error:
+            more = "is another gateway running? Set health_endpoint, or move all ports with --port-offset"
+            raise PortBusyError(f"{error}; {more}") from error
+        self._server.start()
 
     def close(self) -> None:
         """Stop serving and free the address."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.end()
+
+
+def _overflow() -> None:
+    log.get(service="gateway").warning("health.overflow", at_once=AT_ONCE)
 
 
 def pages_of(metrics: Metrics, ledgers: Ledgers) -> dict[str, Page]:
@@ -115,12 +107,12 @@ def _handler(pages: Mapping[str, Page]) -> type[BaseHTTPRequestHandler]:
         timeout = SOCKET_TIMEOUT_S
 
         def do_GET(self) -> None:
-            url = urlsplit(self.path)
-            page = pages.get(url.path)
-            if page is None:
+            target = target_of(self.path)
+            page = None if target is None else pages.get(target[0])
+            if page is None or target is None:
                 status, kind, body = 404, "text/plain", f"not found; there are {', '.join(pages)}\n".encode()
             else:
-                status, kind, body = page(parse_qs(url.query, keep_blank_values=True))
+                status, kind, body = page(target[1])
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))

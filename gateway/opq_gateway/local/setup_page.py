@@ -22,6 +22,7 @@ from importlib import resources
 from typing import Any
 
 from opq_gateway.counters import MEANING
+from opq_gateway.local.http_server import Reply
 from opq_gateway.local.networks import Network, Secret
 from opq_gateway.local.nmcli import WifiError
 from opq_gateway.local.setup_state import Shown, software_version, version_number
@@ -33,8 +34,6 @@ NO_UPDATE = (
     "firmware comes signed, from the cloud or by: opq-tools flash; the gateway's own software by: "
     "pip install --upgrade 'opq-toolkit[gateway]'"
 )
-
-Reply = tuple[int, str, bytes]
 
 
 class SetupPage:

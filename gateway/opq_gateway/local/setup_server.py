@@ -1,22 +1,18 @@
 """The set-up page's HTTP server: sockets, heads, the guard's word before anything else."""
 
-import socket
 import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from http.server import BaseHTTPRequestHandler
 
 from opq_gateway.counters import Counters
+from opq_gateway.local.http_server import HttpServer, Reply, target_of
 from opq_gateway.local.setup_guard import MOST_BODY_BYTES, Asked, Guard
-from opq_gateway.local.setup_page import Reply, SetupPage, error
+from opq_gateway.local.setup_page import SetupPage, error
 from opq_gateway.local.wifi import Wifi
 from opq_proto import log
-from opq_proto.errors import PortBusyError
 
 SILENT_S = 10.0
-AT_ONCE = 16
-"""Requests that are served at one time; more are closed unheard."""
+NO_TARGET = error("no such address can be", 400)
 
 
 class SetupServer:
@@ -30,58 +26,15 @@ class SetupServer:
         Raises:
             PortBusyError: the address is taken, or none of this machine.
         """
-        host, _, port = endpoint.rpartition(":")
-        try:
-            self._server = _Server(
-                (host.strip("[]"), int(port)), _handler(page, guard, wifi, counters), counters
-            )
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise PortBusyError(
-                f"gateway: set-up address {endpoint} cannot be used: {reason}; change setup.endpoint"
-            ) from error
-        self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="set-up page", daemon=True
-        )
-        self._thread.start()
+        handler = _handler(page, guard, wifi, counters)
+        self._server = HttpServer("set-up", endpoint, handler, lambda: counters.add("setup_overflow"))
+        self.port = self._server.port
+        self._server.start()
         log.get(service="gateway").info("setup.serving", endpoint=endpoint)
 
     def close(self) -> None:
         """Stop serving and free the address."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(
-        self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], counters: Counters
-    ) -> None:
-        self._counters = counters
-        self._places = threading.BoundedSemaphore(AT_ONCE)
-        if ":" in address[0]:
-            self.address_family = socket.AF_INET6
-        super().__init__(address, handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self._counters.add("setup_overflow")
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._places.release()
-
-    def handleerror(self, request: Any, client_address: Any) -> None:
-        log.get(service="gateway").warning("setup.broken_off", peer=client_address[0])
+        self._server.end()
 
 
 def _handler(
@@ -95,16 +48,15 @@ def _handler(
         sys_version = ""
 
         def do_GET(self) -> None:
-            if self._refused():
-                return
-            url = urlsplit(self.path)
-            self._answer(page.get(url.path, parse_qs(url.query, max_num_fields=10)))
+            if not self._refused():
+                target = target_of(self.path)
+                self._answer(NO_TARGET if target is None else page.get(*target))
 
         def do_POST(self) -> None:
-            if self._refused():
-                return
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer(page.post(urlsplit(self.path).path, body))
+            if not self._refused():
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                target = target_of(self.path)
+                self._answer(NO_TARGET if target is None else page.post(target[0], body))
 
         def _refused(self) -> bool:
             headers = {name.lower(): value for name, value in self.headers.items()}

@@ -4,6 +4,7 @@ Nothing here opens, starts or changes anything; no secret key passes through her
 """
 
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -83,11 +84,13 @@ class Shown:
         self._channel: Channel[Item] = feed.subscribe(
             "set-up page", (Values,), max(1000, ROWS * len(statuses))
         )
+        self._lock = threading.Lock()
         self._newest: dict[str, dict[str, tuple[int, Any]]] = {}
 
     def state(self) -> dict[str, Any]:
-        """Everything that changes, for `/state`; asked under the server's lock."""
-        self._take()
+        """Everything that changes, for `/state`; from any thread."""
+        with self._lock:
+            self._take()
         now_s = time.monotonic()
         return {
             "time_ns": time.time_ns(),

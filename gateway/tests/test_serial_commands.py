@@ -1,0 +1,161 @@
+"""Commands to a Box: one after another, timed out, repeated; the limits told after each start."""
+
+from dataclasses import replace
+
+import pytest
+
+from opq_gateway.commands.box_line import Answer
+from opq_gateway.config import Measuring
+from opq_gateway.serial_side.box_commands import WAITING, BoxCommands
+from opq_gateway.serial_side.crossing_limits import CrossingLimits, limits
+from opq_proto.link_messages import (
+    Acknowledgement,
+    Command,
+    Hello,
+    LinkMessage,
+    Operation,
+    Settings,
+    Status,
+    UpdateData,
+)
+
+HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.sent: list[LinkMessage] = []
+        self.answers: list[Answer] = []
+        self.commands = BoxCommands(self.sent.append, lambda: self.now_s)
+        self.commands.opened()
+
+    def ask(self, operation: Operation, argument: str = "", timeout_s: float = 2.0) -> bool:
+        return self.commands.ask(operation, argument, timeout_s, self.answers.append)
+
+    def passes(self, seconds: float) -> None:
+        for _ in range(round(seconds * 50)):
+            self.now_s += 0.02
+            self.commands.tick()
+
+    def acknowledge(self, status: Status = Status.DONE, detail: str = "") -> None:
+        last = self.sent[-1]
+        assert isinstance(last, Command | UpdateData)
+        self.commands.take(Acknowledgement(last.command_id, status, detail))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_commands_go_one_after_another_and_each_gets_its_answer(bench: Bench) -> None:
+    assert bench.ask(Operation.PUT_SETTING, "gain=1.1") and bench.ask(Operation.SYNC_TIME, "1,2")
+    bench.commands.tick()
+    assert bench.sent == [Command(1, Operation.PUT_SETTING, "gain=1.1")]
+    bench.acknowledge(Status.BAD_ARGUMENT, "no")
+    bench.commands.tick()
+    bench.acknowledge()
+    assert [message.command_id for message in bench.sent if isinstance(message, Command)] == [1, 2]
+    assert bench.answers == [Answer(Status.BAD_ARGUMENT, "no"), Answer(Status.DONE, "")]
+
+
+def test_settings_are_answered_when_they_have_come(bench: Bench) -> None:
+    bench.ask(Operation.GET_SETTINGS)
+    bench.commands.tick()
+    bench.commands.take(Settings(1, (("old", "1"),)))  # somebody else's
+    bench.acknowledge()
+    assert not bench.answers
+    bench.commands.take(Settings(2, (("gain", "1"),)))
+    assert bench.answers == [Answer(Status.DONE, "", (("gain", "1"),))]
+
+
+def test_what_is_not_answered_is_repeated_once_and_then_given_up(bench: Bench) -> None:
+    bench.ask(Operation.SYNC_TIME, "1,2", 2.0)
+    bench.passes(1.5)
+    assert bench.sent == [Command(1, Operation.SYNC_TIME, "1,2")] * 2
+    bench.passes(0.6)
+    assert [answer.status for answer in bench.answers] == [None] and len(bench.sent) == 2
+    bench.commands.take(Acknowledgement(1, Status.DONE))  # too late: nobody's
+    assert len(bench.answers) == 1
+
+
+@pytest.mark.parametrize("operation", [Operation.RESET, Operation.UPDATE_END])
+def test_what_starts_the_box_anew_is_sent_once_only(bench: Bench, operation: Operation) -> None:
+    bench.ask(operation)
+    bench.passes(3.0)
+    assert bench.sent == [Command(1, operation)] and bench.answers[0].status is None
+
+
+def test_pieces_of_an_image_are_acknowledged_like_commands(bench: Bench) -> None:
+    assert bench.commands.ask_data(1024, b"x" * 1024, 1.0, bench.answers.append)
+    bench.commands.tick()
+    assert bench.sent == [UpdateData(1, 1024, b"x" * 1024)]
+    bench.acknowledge(Status.BUSY, "1024")
+    assert bench.answers == [Answer(Status.BUSY, "1024")]
+
+
+def test_without_a_port_nothing_is_taken_and_what_waited_is_told(bench: Bench) -> None:
+    assert bench.ask(Operation.RESET) and bench.ask(Operation.HELLO)
+    bench.commands.tick()
+    bench.commands.lost()
+    assert [answer.status for answer in bench.answers] == [None, None]
+    assert not bench.ask(Operation.RESET)
+
+
+def test_no_more_than_a_few_wait(bench: Bench) -> None:
+    assert [bench.ask(Operation.HELLO) for _ in range(WAITING + 2)] == [True] * WAITING + [False] * 2
+
+
+def test_an_acknowledgement_of_another_command_is_nobodys(bench: Bench) -> None:
+    bench.ask(Operation.RESET)
+    bench.commands.tick()
+    bench.commands.take(Acknowledgement(99, Status.DONE))
+    assert not bench.answers
+
+
+class Limits:
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.refused: list[str] = []
+        self.limits = CrossingLimits(limits(Measuring()), bench.commands, self.refused.append)
+
+    def hello(self, boot_id: int = 5) -> list[LinkMessage]:
+        """What a hello makes the gateway say."""
+        before = len(self.bench.sent)
+        self.limits.hello(replace(HELLO, boot_id=boot_id))
+        self.bench.commands.tick()
+        return self.bench.sent[before:]
+
+
+def test_the_limits_are_told_once_per_start_of_the_box(bench: Bench) -> None:
+    side = Limits(bench)
+    [command] = side.hello()
+    assert isinstance(command, Command)
+    assert (command.operation, command.argument) == (
+        Operation.CROSSING_LIMITS,
+        "dip=0.9,swell=1.1,interruption=0.1",
+    )
+    assert side.hello() == []  # is on its way
+    bench.acknowledge()
+    assert side.hello() == []
+    assert side.hello(boot_id=6)
+
+
+def test_the_limits_are_told_again_when_unanswered_or_when_a_setting_was_changed(bench: Bench) -> None:
+    side = Limits(bench)
+    assert side.hello()
+    bench.passes(2.5)
+    assert side.hello()
+    bench.acknowledge()
+    bench.ask(Operation.PUT_SETTING, "dip_pu=0.5")
+    bench.commands.tick()
+    bench.acknowledge()
+    assert side.hello()
+
+
+def test_a_box_that_does_not_know_limits_is_told_of_and_left_alone(bench: Bench) -> None:
+    side = Limits(bench)
+    side.hello()
+    bench.acknowledge(Status.UNKNOWN)
+    assert side.refused == ["unknown"] and side.hello() == []

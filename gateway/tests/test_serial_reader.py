@@ -1,0 +1,380 @@
+"""One reader for all ports: real ptys and TCP sockets, plugs pulled, Boxes that flood, hang or break things.
+
+Each peer is a pty (or socket) whose other end the test holds; blocks are counted by what came behind.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+import tty
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import serial
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_gateway.blocks import Block
+from opq_gateway.config import BoxPort
+from opq_gateway.counters import Counters
+from opq_gateway.ring.ring import Ring
+from opq_gateway.serial_side import station as station_module
+from opq_gateway.serial_side.intake import Intake
+from opq_gateway.serial_side.port import OUT_BYTES, Port
+from opq_gateway.serial_side.reader import Reader
+from opq_gateway.serial_side.station import Station
+from opq_gateway.status import Status
+from opq_proto.link import Decoder, encode
+from opq_proto.link_messages import Command, Hello, LinkMessage, Operation, Samples
+from opq_proto.messages import TimeSource
+
+HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
+T0_NS = 1_700_000_000_000_000_000
+
+
+def wait_for(what: Callable[[], object], seconds: float = 10.0) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "did not come true"
+        time.sleep(0.005)
+
+
+def samples(first: int) -> Samples:
+    counts = np.arange(first, first + 200).astype(np.int16)
+    return Samples(first, T0_NS + first * 10**12 // 12_000_000, 100, TimeSource.GPS, 12_000_000, 0, counts)
+
+
+class Pty:
+    """A Box's end of a pty, with a link to the other."""
+
+    def __init__(self, link: Path) -> None:
+        self.link = link
+        self.master, slave = os.openpty()
+        tty.setraw(slave)
+        os.set_blocking(self.master, False)
+        self.device = os.ttyname(slave)
+        self.slave: int | None = slave
+        self.sequence = 0
+        self.decoder = Decoder()
+        self.said: list[LinkMessage] = []
+        fresh = link.with_name(link.name + ".new")
+        fresh.symlink_to(self.device)
+        fresh.replace(link)
+
+    def send(self, *messages: LinkMessage) -> None:
+        for message in messages:
+            os.write(self.master, encode(message, self.sequence))
+            self.sequence += 1
+
+    def heard(self) -> list[LinkMessage]:
+        with contextlib.suppress(BlockingIOError, OSError):
+            self.said += [message for _, message in self.decoder.feed(os.read(self.master, 65_536))]
+        return self.said
+
+    def unplug(self) -> None:
+        """As USB does it: the tty hangs up and its link goes."""
+        self.link.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        for fd in (self.master, self.slave):
+            if fd is not None:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        self.slave = None
+
+
+class Behind:
+    """Keeps what comes; throws once where it is told to."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[str, list[Block]] = {}
+        self.throw = ""
+
+    def restart(self, box_id: str, hello: Hello) -> None:
+        self.blocks.setdefault(box_id, [])
+
+    def push(self, box_id: str, block: Block) -> None:
+        if self.throw == box_id:
+            self.throw = ""
+            raise RuntimeError("a defect behind the serial side")
+        self.blocks[box_id].append(block)
+
+    def gap(self, *_: object) -> None: ...
+
+    def figures(self, *_: object) -> None: ...
+
+    def crossing(self, *_: object) -> None: ...
+
+    def count(self, box_id: str) -> int:
+        return sum(len(block.counts) for block in self.blocks.get(box_id, []))
+
+
+class Gateway:
+    """A reader in its thread, with a Station and Intake per port."""
+
+    def __init__(self, folder: Path, **ports: str) -> None:
+        self.behind = Behind()
+        self.counters: dict[str, Counters] = {}
+        self.statuses: dict[str, Status] = {}
+        self.intakes: dict[str, Intake] = {}
+        self.reader = Reader(round_s=0.005)
+        self.stop = threading.Event()
+        for name, port in ports.items():
+            box_id = name.removeprefix("box")
+            counters, status = Counters(), Status(box_id, 60)
+            station = Station(BoxPort(id=box_id, port=port), status, counters)
+            ring = Ring(folder / f"ring{box_id}", box_id, 1.0)
+            intake = Intake(status, ring, counters, station.send, self.behind)
+            self.reader.add(station, intake)
+            self.counters[box_id], self.statuses[box_id], self.intakes[box_id] = counters, status, intake
+        self.thread = threading.Thread(target=self.reader.run, args=(self.stop,))
+
+    def __enter__(self) -> "Gateway":
+        self.thread.start()
+        return self
+
+    def opened(self, times: int = 1, *boxes: str) -> None:
+        """Opening a port throws away what stood in it: wait before anything is sent."""
+        for box_id in boxes or self.counters:
+            wait_for(lambda box_id=box_id: self.counters[box_id]["serial_opened"] >= times)
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join(3)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def ptys(tmp_path: Path) -> Iterator[Callable[[str], Pty]]:
+    made: list[Pty] = []
+
+    def make(name: str = "box1") -> Pty:
+        made.append(Pty(tmp_path / name))
+        return made[-1]
+
+    yield make
+    for pty in made:
+        pty.close()
+
+
+def hello(box_id: int) -> Hello:
+    return replace(HELLO, box_id=box_id)
+
+
+def blocks_of(pty: Pty, first: int, end: int, pause_s: float = 0.0) -> None:
+    for at in range(first, end, 200):
+        pty.send(samples(at))
+        time.sleep(pause_s)
+
+
+def test_many_boxes_are_read_by_one_thread(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
+    boxes = {f"box{k}": ptys(f"box{k}") for k in range(1, 9)}
+    threads = threading.active_count()
+    with Gateway(tmp_path, **{name: str(pty.link) for name, pty in boxes.items()}) as gateway:
+        gateway.opened()
+        for k, pty in enumerate(boxes.values(), 1):
+            pty.send(hello(k))
+        for at in range(0, 4000, 200):
+            for pty in boxes.values():
+                pty.send(samples(at))
+            time.sleep(0.003)
+        wait_for(lambda: all(gateway.behind.count(str(k)) == 4000 for k in range(1, 9)))
+        wait_for(lambda: threading.active_count() <= threads + 1)
+        for counters in gateway.counters.values():
+            assert counters["frame_crc_errors"] == counters["frame_sequence_gaps"] == counters["gaps"] == 0
+            assert counters["serial_opened"] == 1
+
+
+def test_a_plug_that_is_pulled_comes_back_as_another_tty_under_the_same_link(
+    tmp_path: Path, ptys: Callable[[str], Pty]
+) -> None:
+    first = ptys("box1")
+    with Gateway(tmp_path, box1=str(first.link)) as gateway:
+        gateway.opened()
+        first.send(hello(1))
+        blocks_of(first, 0, 2000, 0.001)
+        wait_for(lambda: gateway.behind.count("1") == 2000)
+        first.unplug()
+        wait_for(lambda: "no such port" in gateway.statuses["1"].serial_problem)
+        assert not gateway.statuses["1"].serial_open and gateway.counters["1"]["serial_lost"] == 1
+        second = ptys("box1")
+        assert second.link == first.link
+        gateway.opened(2)
+        second.send(hello(1))
+        blocks_of(second, 2000, 3000, 0.001)
+        wait_for(lambda: gateway.behind.count("1") == 3000)
+        assert gateway.counters["1"]["failures"] == 0
+
+
+def test_a_link_that_leads_elsewhere_is_followed_though_the_old_tty_lives(
+    tmp_path: Path, ptys: Callable[[str], Pty], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station_module, "LOOK_S", 0.02)
+    first = ptys("box1")
+    with Gateway(tmp_path, box1=str(first.link)) as gateway:
+        wait_for(lambda: gateway.statuses["1"].serial_open)
+        first.link.unlink()
+        time.sleep(0.1)
+        assert gateway.statuses["1"].serial_open  # a link that is gone says nothing of the device
+        second = ptys("box1")
+        gateway.opened(2)
+        second.send(hello(1), samples(0))
+        wait_for(lambda: gateway.behind.count("1") == 200)
+
+
+def test_a_port_on_which_nobody_says_anything_is_opened_anew(
+    tmp_path: Path, ptys: Callable[[str], Pty], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station_module, "SILENT_S", 0.1)
+    monkeypatch.setattr(station_module, "LOOK_S", 0.02)
+    with Gateway(tmp_path, box1=str(ptys("box1").link)) as gateway:
+        wait_for(lambda: gateway.counters["1"]["serial_opened"] >= 2)
+
+
+def test_a_box_that_floods_does_not_hold_up_another(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
+    flood, good = ptys("box1"), ptys("box2")
+    stop = threading.Event()
+
+    def pour() -> None:
+        junk = os.urandom(3000) + bytes(1000)
+        while not stop.is_set():
+            try:
+                os.write(flood.master, junk)
+            except BlockingIOError:
+                time.sleep(0.0005)
+
+    pouring = threading.Thread(target=pour)
+    with Gateway(tmp_path, box1=str(flood.link), box2=str(good.link)) as gateway:
+        gateway.opened()
+        pouring.start()
+        try:
+            good.send(hello(2))
+            blocks_of(good, 0, 12_000, 0.01)
+            wait_for(lambda: gateway.behind.count("2") == 12_000, 3.0)
+        finally:
+            stop.set()
+            pouring.join()
+        assert gateway.counters["2"]["missing_samples"] == 0
+        assert gateway.counters["1"]["frame_crc_errors"] > 100 and gateway.counters["1"]["failures"] == 0
+
+
+def test_one_box_whose_handling_throws_is_closed_and_opened_again_and_the_other_sees_nothing(
+    tmp_path: Path, ptys: Callable[[str], Pty]
+) -> None:
+    one, two = ptys("box1"), ptys("box2")
+    with Gateway(tmp_path, box1=str(one.link), box2=str(two.link)) as gateway:
+        gateway.opened()
+        one.send(hello(1), samples(0))
+        two.send(hello(2))
+        wait_for(lambda: gateway.behind.count("1") == 200)
+        gateway.behind.throw = "1"
+        one.send(samples(200))
+        blocks_of(two, 0, 2000, 0.001)
+        wait_for(lambda: gateway.behind.count("2") == 2000)
+        gateway.opened(2, "1")
+        assert gateway.counters["1"]["failures"] == 1 and gateway.counters["2"]["failures"] == 0
+        assert gateway.counters["2"]["serial_opened"] == 1
+        one.send(samples(400))
+        wait_for(lambda: gateway.behind.count("1") >= 400)
+
+
+def test_a_tcp_port_is_read_lost_and_found_again(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"socket://127.0.0.1:{server.getsockname()[1]}"
+        with Gateway(tmp_path, box1=url) as gateway:
+            for turn in range(2):
+                peer, _ = server.accept()
+                with peer:
+                    gateway.opened(turn + 1)
+                    peer.sendall(encode(hello(1), 0) + encode(samples(200 * turn), 1))
+                    wait_for(lambda turn=turn: gateway.behind.count("1") == 200 * (turn + 1))
+            wait_for(lambda: gateway.counters["1"]["serial_lost"] == 2)
+            assert gateway.counters["1"]["serial_opened"] >= 2 and gateway.counters["1"]["failures"] == 0
+
+
+def test_a_tcp_port_that_does_not_answer_holds_up_nobody(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
+    with socket.socket() as full:  # listens, with room for nobody: connecting waits for its time-out
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        good = ptys("box2")
+        with Gateway(tmp_path, box1=f"socket://127.0.0.1:{address[1]}", box2=str(good.link)) as gateway:
+            gateway.opened(1, "2")
+            good.send(hello(2))
+            blocks_of(good, 0, 2000, 0.001)
+            wait_for(lambda: gateway.behind.count("2") == 2000, 2.0)
+            assert gateway.counters["1"]["serial_opened"] == 0
+        for filler in fillers:
+            filler.close()
+
+
+def test_what_the_line_does_not_take_is_refused_and_never_waited_for(ptys: Callable[[str], Pty]) -> None:
+    pty = ptys("box1")
+    port = Port(serial.serial_for_url(str(pty.link), timeout=0))
+    frame = encode(Command(1, Operation.HELLO), 0)
+    taken = 0
+    while port.send(frame):  # nobody reads the master: the tty fills up, then OUT_BYTES
+        taken += len(frame)
+        assert taken < 1_000_000
+    assert taken > OUT_BYTES
+    got = b""
+    while len(got) < taken:
+        port.flush()
+        got += os.read(pty.master, 65_536)
+    assert len(Decoder().feed(got)) == taken // len(frame)
+    port.close()
+
+
+def test_a_port_without_a_descriptor_is_carried_by_a_pump() -> None:
+    port = Port(serial.serial_for_url("loop://", timeout=0))
+    sent = [encode(samples(at), at // 200) for at in range(0, 4000, 200)]
+    got = b""
+    for frame in sent:
+        assert port.send(frame)
+        until = time.monotonic() + 5
+        while len(got) < sum(len(each) for each in sent[: sent.index(frame) + 1]):
+            with contextlib.suppress(BlockingIOError):
+                got += port.read()
+            assert time.monotonic() < until
+    assert got == b"".join(sent)
+    port.close()
+
+
+def test_the_reader_ends_at_once_while_ports_are_absent_and_being_opened(tmp_path: Path) -> None:
+    with Gateway(tmp_path, box1=str(tmp_path / "absent"), box2="nonsense://x") as gateway:
+        wait_for(lambda: gateway.statuses["2"].serial_problem and gateway.statuses["1"].serial_problem)
+        began_s = time.monotonic()
+    assert time.monotonic() - began_s < 1.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.one_of(st.binary(max_size=4000), st.integers(1, 600)), min_size=1, max_size=6),
+    st.integers(1, 700),
+)
+def test_after_garbage_of_any_kind_the_second_frame_at_the_latest_is_heard(
+    garbage: list[bytes | int], piece: int
+) -> None:
+    """Garbage is bytes, or a good frame cut after so many; the frame that touches it may be lost."""
+    decoder = Decoder()
+    stream = b""
+    for number, junk in enumerate(garbage):
+        stream += junk if isinstance(junk, bytes) else encode(samples(0), 7)[:junk]
+        stream += encode(samples(400 * number), 2 * number) + encode(
+            samples(400 * number + 200), 2 * number + 1
+        )
+    heard = []
+    for at in range(0, len(stream), piece):
+        heard += [message for _, message in decoder.feed(stream[at : at + piece])]
+    seen = {message.first_sample for message in heard if isinstance(message, Samples)}
+    assert {400 * number + 200 for number in range(len(garbage))} <= seen

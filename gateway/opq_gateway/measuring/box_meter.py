@@ -1,12 +1,12 @@
 """BoxMeter: everything that is measured of one Box's samples, from blocks to Values and Measurements.
 
-    blocks -> Windows (61000-4-30, 4.4) -> steps -> [figures of many Boxes] -> Measurements -> uplink
-           -> Flickermeter, Pmu                                             -> Disturbances -> Told
-                                                                            -> Intervals    -> Values
+    blocks -> pieces -> [windows of many Boxes] -> steps -> [figures of many Boxes] -> Measurements -> uplink
+                     -> Flickermeter, Pmu                                           -> Disturbances -> Told
+                                                                                    -> Intervals    -> Values
 
-`cut` and `finish` are two calls, so that between them the windows of all Boxes are measured together. What
-comes out depends on the samples and their stamps alone, not on how they were handed in. Pure but for its
-sinks.
+`push`, `cut_all`, `figures_of` and `finish` are calls of their own, so that the pieces and windows of all
+Boxes go together. What comes out depends on the samples and their stamps alone, not on how they were handed
+in. Pure but for its sinks.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ from opq_measure.flicker.meter import Flickermeter
 from opq_measure.frequency.rocof import Rocof
 from opq_measure.signal import FloatArray, Samples
 from opq_measure.timebase.window import Window
-from opq_measure.timebase.windows import Windows
+from opq_measure.timebase.windows import Windows, push_all
 from opq_proto import log
 from opq_proto.messages import TimeSource
 
@@ -77,12 +77,20 @@ class RunEnd:
 Step = Window | RunEnd
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Samples of one run, and where within them the time is told anew."""
+
+    samples: Samples
+    clock: Sequence[Samples]
+
+
 class BoxMeter:
     """One Box; every method from the measuring thread."""
 
     def __init__(self, plan: Plan, sinks: Sinks) -> None:
         self._plan, self._sinks = plan, sinks
-        self._cutter = Windows(plan.nominal_hz)
+        self.cutter = Windows(plan.nominal_hz)
         self._clock_line = ClockLine()
         self._disturbances: Disturbances | None = None
         self.measurements = Measurements(
@@ -93,29 +101,27 @@ class BoxMeter:
         lamp = lamp_for(plan.nominal_v, plan.nominal_hz)
         self._flicker = Flickermeter(lamp) if plan.flicker else None
         self._phasors = _phasors(plan, sinks)
+        self._waiting: deque[_Piece | None] = deque()  # None: a run ends
         self._steps: list[Step] = []
         self._last: Block | None = None
         self._previous: Figures | None = None
         self._unsettled: deque[tuple[Figures, FloatArray, float, tuple[int, TimeSource]]] = deque()
 
     def push(self, blocks: Sequence[Block]) -> None:
-        """Take in the blocks that follow; where they do not, a run ends."""
+        """Take in the blocks that follow; where they do not, a run ends. They wait for `cut_all`."""
         for run in _runs(blocks):
             if self._last is not None and not _follows(self._last, run[0]):
                 self.gap()
-            self._push(run)
+            self._waiting.append(self._piece(run))
             self._last = run[-1]
 
     def gap(self) -> None:
         """Samples are missing behind what was pushed last."""
-        if self._last is None:
-            return
-        self._steps += self._cutter.end()
-        self._steps.append(RunEnd(self._cutter.rest))
-        self._cutter.rest = None
-        self._last = None
+        if self._last is not None:
+            self._waiting.append(None)
+            self._last = None
 
-    def cut(self) -> list[Step]:
+    def steps(self) -> list[Step]:
         """The windows and ends of runs since the last call, for `finish`."""
         steps, self._steps = self._steps, []
         return steps
@@ -138,22 +144,31 @@ class BoxMeter:
         for values in self._intervals.end(clock):
             self._sinks.values(values)
 
-    def _push(self, blocks: list[Block]) -> None:
+    def _piece(self, blocks: list[Block]) -> "_Piece":
         first = blocks[0]
         news = [block for block in blocks if self._clock_line.add(block)]
         counts = first.counts if len(blocks) == 1 else np.concatenate([block.counts for block in blocks])
-        piece = _samples(first, counts)
         marks = [_samples(block, block.counts[:0]) for block in news if block is not first]
-        self._steps += self._cutter.push(piece, marks)
+        return _Piece(_samples(first, counts), marks)
+
+    def _end_cut_runs(self) -> None:
+        """The ends of runs that come before the next piece."""
+        while self._waiting and self._waiting[0] is None:
+            self._waiting.popleft()
+            self._steps += self.cutter.end()
+            self._steps.append(RunEnd(self.cutter.rest))
+            self.cutter.rest = None
+
+    def _cut(self, piece: Samples, windows: list[Window]) -> None:
+        self._steps += windows
+        clock = self._clock_line.over(piece.first_sample, piece.end_sample)
         if self._phasors is not None:
-            clock = self._clock_line.over(first.first_sample, blocks[-1].end_sample)
             for phasor in self._phasors.push(piece, clock):
                 self._sinks.phasor(phasor)
         if self._flicker is not None:
             for interval in self._flicker.push(piece):
                 if interval.end_ns is not None:
                     self.measurements.beside("pst", interval.pst, interval.end_ns + FLICKER_BEHIND_NS)
-                clock = self._clock_line.over(first.first_sample, blocks[-1].end_sample)
                 for values in self._intervals.flicker(interval, clock):
                     self._sinks.values(values)
 
@@ -214,6 +229,23 @@ class BoxMeter:
             energy = np.concatenate((before.half_energy[-1:], energy))
             samples = np.concatenate((before.half_samples[-1:], samples))
         return urms_v(energy, samples)
+
+
+def cut_all(meters: Sequence[BoxMeter]) -> None:
+    """Cut what waits into windows, the pieces of all Boxes together; `BoxMeter.steps` has them then."""
+    busy = list(meters)
+    while busy:
+        for meter in busy:
+            meter._end_cut_runs()
+        busy = [meter for meter in busy if meter._waiting]
+        pieces = [piece for meter in busy if (piece := meter._waiting.popleft()) is not None]
+        found = push_all(
+            [meter.cutter for meter in busy],
+            [piece.samples for piece in pieces],
+            [piece.clock for piece in pieces],
+        )
+        for meter, piece, windows in zip(busy, pieces, found, strict=True):
+            meter._cut(piece.samples, windows)
 
 
 def _phasors(plan: Plan, sinks: Sinks) -> PhasorSource | None:

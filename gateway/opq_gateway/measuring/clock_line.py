@@ -36,15 +36,17 @@ class ClockLine:
 
     def over(self, first: float, end: float) -> tuple[int, TimeSource]:
         """The largest uncertainty and the worst source of samples first .. end."""
-        uncertainty_ns, source = 0, TimeSource.GPS
         entries = self._entries
-        for at, (begin, uncertain_ns, of) in enumerate(entries):
-            if begin >= end and at:
-                break
-            if at + 1 < len(entries) and entries[at + 1][0] <= first:
-                continue
-            uncertainty_ns, source = max(uncertainty_ns, uncertain_ns), min(source, of)
-        return min(uncertainty_ns, UNKNOWN_UNCERTAINTY_NS), source
+        last = len(entries) - 1
+        found = [
+            entry
+            for at, entry in enumerate(entries)
+            if entry[0] < end and (at == last or entries[at + 1][0] > first)
+        ]
+        if not found:
+            return (entries[-1][1], entries[-1][2]) if entries else (UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE)
+        uncertainty_ns = max(uncertainty_ns for _, uncertainty_ns, _ in found)
+        return min(uncertainty_ns, UNKNOWN_UNCERTAINTY_NS), min(source for _, _, source in found)
 
     def forget(self, before: float) -> None:
         """Nothing before this sample is asked for any more."""

@@ -6,7 +6,8 @@ the Box's own figures -> cross-check, and Measurements where samples are missing
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from opq_gateway.blocks import Block
 from opq_gateway.counters import Counters
@@ -33,14 +34,16 @@ BESIDE_NS = 1_000_000
 
 @dataclass(slots=True)
 class Job:
-    """Windows and ends of runs of one meter in a round."""
+    """One meter in a round: what it has to measure."""
 
     meter: BoxMeter
-    steps: list[Step]
     over: bool = False
+    """The last of it."""
+    steps: list[Step] = field(default_factory=list)
 
-    @property
-    def windows(self) -> list[Window]:
+    def take_steps(self) -> list[Window]:
+        """Behind `cut_all`: the windows of its steps."""
+        self.steps = self.meter.steps()
         return [step for step in self.steps if isinstance(step, Window)]
 
 
@@ -73,6 +76,7 @@ class MeasuredBox:
         self._fallback = Fallback()
         self._meter: BoxMeter | None = None
         self._items: deque[Item] = deque()
+        self._boot_id: int | None = None
         self._begun = False
         self._backlog: Backlog | None = None
         self._backfilled_to_ns: int | None = None
@@ -95,24 +99,24 @@ class MeasuredBox:
         if self._meter is not None:
             self._meter.measurements.beside(name, value, since_ns)
 
-    def cut(self) -> list[Job]:
-        """The windows of what waits."""
+    def gather(self) -> list[Job]:
+        """What waits, handed to its meters."""
         jobs: list[Job] = []
         self._items.extend(self.inbox.take())
         if self._backlog is not None:
-            self._measure_backlog(self._backlog)
+            self._measure_backlog(self._backlog, jobs)
         blocks: list[Block] = []
         while self._items and self._backlog is None:
             item = self._items.popleft()
             if isinstance(item, Block):
                 blocks.append(item)
                 continue
-            self._push(blocks)
+            self._push(blocks, jobs)
             blocks = []
             self._other(item, jobs)
-        self._push(blocks)
+        self._push(blocks, jobs)
         if self._meter is not None:
-            jobs.append(Job(self._meter, self._meter.cut()))
+            jobs.append(Job(self._meter))
         return jobs
 
     def finish(self, job: Job, figures: Sequence[Figures]) -> None:
@@ -123,41 +127,49 @@ class MeasuredBox:
 
     def begin_anew(self) -> None:
         """After a failure."""
-        self._meter = BoxMeter(self.plan, self._sinks())
+        self._begin_meter([])
 
     def _other(self, item: Item, jobs: list[Job]) -> None:
         if isinstance(item, BoxMeasurement):
             self._crosscheck.theirs(item)
             self._publish_fallback(self._fallback.figures(item))
             return
-        if self._meter is not None:
-            self._meter.gap()
         if isinstance(item, Restart):
             self._restart(item.hello, jobs)
+        elif self._meter is not None:
+            self._meter.gap()
 
-    def _push(self, blocks: Sequence[Block]) -> None:
-        if not blocks:
-            return
+    def _push(self, blocks: Sequence[Block], jobs: list[Job]) -> None:
         if self._meter is None:
             self.counters.add("unmeasured_samples", sum(len(block.counts) for block in blocks))
-        else:
-            self._meter.push(blocks)
+            return
+        for boot_id, part in groupby(blocks, key=lambda block: block.boot_id):
+            if self._boot_id not in (None, boot_id):  # in the ring there are no hellos
+                self._begin_meter(jobs)
+            self._boot_id = boot_id
+            self._meter.push(list(part))
 
     def _restart(self, hello: Hello, jobs: list[Job]) -> None:
-        if self._meter is not None:
-            jobs.append(Job(self._meter, self._meter.cut(), over=True))
-        self._crosscheck.restart()
-        self._fallback.restart()
         self.plan = replace(
             self.plan,
             nominal_v=hello.nominal_v,
             nominal_hz=hello.nominal_hz,
             cycles=self.status.measurement_cycles,
         )
-        self._meter = BoxMeter(self.plan, self._sinks())
+        meter = self._begin_meter(jobs)
         if not self._begun:
             self._begun = True
-            self._begin_backlog(self._meter)
+            self._begin_backlog(meter)
+
+    def _begin_meter(self, jobs: list[Job]) -> BoxMeter:
+        if self._meter is not None:
+            self._meter.gap()
+            jobs.append(Job(self._meter, over=True))
+        self._crosscheck.restart()
+        self._fallback.restart()
+        self._boot_id = None
+        self._meter = BoxMeter(self.plan, self._sinks())
+        return self._meter
 
     def _begin_backlog(self, meter: BoxMeter) -> None:
         backlog = self._outside.backlog(self.plan.box_id)
@@ -171,10 +183,10 @@ class MeasuredBox:
             known = {kind: self.ledger.newest_ns(kind) for kind in KINDS}
             self._kept_ns = {kind: end_ns for kind, end_ns in known.items() if end_ns is not None}
 
-    def _measure_backlog(self, backlog: Backlog) -> None:
+    def _measure_backlog(self, backlog: Backlog, jobs: list[Job]) -> None:
         blocks = backlog.next()
         self.counters.add("backfilled_samples", sum(len(block.counts) for block in blocks))
-        self._push(blocks)
+        self._push(blocks, jobs)
         if backlog.done:
             self._backlog = None
             waiting = list(self._items)

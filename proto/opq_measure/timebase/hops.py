@@ -33,13 +33,14 @@ def is_steady(size: FloatArray, seen: BoolArray) -> BoolArray:
     """Where a phase can be believed: not while the amplitude steps, for there DC and image leak in.
 
     Args:
-        size: (m + 2 AROUND,), seen: (m,), of the hops that are asked for and of those around them.
+        size: (..., m + 2 AROUND), seen: (..., m), of the hops that are asked for and of those around them.
     """
-    pair = np.maximum(size[1:], size[:-1])
-    four = np.maximum(pair[2:], pair[:-2])
-    loudest = np.maximum(np.maximum(four[4:], four[:-4])[:-1], size[2 * AROUND :])
-    change = np.abs(size[AROUND + 2 : len(size) - AROUND + 2] - size[AROUND - 2 : -AROUND - 2])
-    steady: BoolArray = seen & (change < STEP * loudest) & (size[AROUND:-AROUND] > FAR_FAINT * loudest)
+    pair = np.maximum(size[..., 1:], size[..., :-1])
+    four = np.maximum(pair[..., 2:], pair[..., :-2])
+    loudest = np.maximum(np.maximum(four[..., 4:], four[..., :-4])[..., :-1], size[..., 2 * AROUND :])
+    last = size.shape[-1] - AROUND
+    change = np.abs(size[..., AROUND + 2 : last + 2] - size[..., AROUND - 2 : last - 2])
+    steady: BoolArray = seen & (change < STEP * loudest) & (size[..., AROUND:last] > FAR_FAINT * loudest)
     return steady
 
 
@@ -71,7 +72,7 @@ def corrected(
     count = len(positions)
     if count < 2:
         return phase_rad, np.ones(count)
-    low, high, apart, off, between = _beside(count)
+    low, high, apart, off, between = beside(count)
     contiguous = positions[-1] - positions[0] == (count - 1) * hop
     run = apart * hop if contiguous else positions[high] - positions[low]
     slope = (phase_rad[high] - phase_rad[low]) / run
@@ -83,13 +84,20 @@ def corrected(
         sound = np.flatnonzero(~broken)
         bend[broken] = 0.0
         slope[broken] = np.interp(np.flatnonzero(broken), sound, slope[sound]) if len(sound) else per_sample
-    mistuned = np.minimum(np.maximum((slope + bend * (off * hop)) / tuned - 1, -WIDEST), WIDEST)
+    return straightened(phase_rad, slope + bend * (off * hop), bend, tuned)
+
+
+def straightened(
+    phase_rad: FloatArray, slope: FloatArray, bend: FloatArray, tuned: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """What `corrected` gives for phases whose slope and bend are known, all (..., m)."""
+    mistuned = np.minimum(np.maximum(slope / tuned - 1, -WIDEST), WIDEST)
     turn, gain = unmirrored(phase_rad, mistuned)
     return phase_rad + turn - bend * (SECOND_MOMENT / 2 * TURN**2) / (tuned * tuned), gain
 
 
 @lru_cache(maxsize=512)
-def _beside(count: int) -> tuple[IndexArray, IndexArray, FloatArray, FloatArray, FloatArray]:
+def beside(count: int) -> tuple[IndexArray, IndexArray, FloatArray, FloatArray, FloatArray]:
     """For each of `count` hops the ones a cycle before and after, as far as there are any, and in hops:
 
     how far apart they are, how far behind their middle the hop is, and how far apart their own middles are.

@@ -49,6 +49,11 @@ CONTEXT = 2 * HOPS_PER_CYCLE
 """Hops before a piece that come with it: the slope at its end may need them."""
 
 
+def joined_hops(told: list[FloatArray]) -> FloatArray:
+    """(4, m) of some pieces."""
+    return told[0] if len(told) == 1 else np.concatenate((np.empty((4, 0)), *told), axis=1)
+
+
 class Tracker:
     """Follows one run of samples: no gap, one gain. `push` what comes, `end` when it ends.
 
@@ -86,13 +91,26 @@ class Tracker:
     def feed(self, volts: SignalArray) -> FloatArray:
         """(4, m) the hops that are final now: position, phase, amplitude, and 1 where known, else 0."""
         check_samples(volts)
+        self.take(volts)
+        told = []
+        while self.has_chunk:
+            told.append(self.step())
+        return joined_hops(told)
+
+    def take(self, volts: SignalArray) -> None:
+        """The samples that follow, checked already."""
         self._volts = np.concatenate((self._volts, volts))
         self._samples += len(volts)
-        told = []
-        while (self._next + self._chunk - 1) * self._hop + self._reach < self._samples:
-            self._look(self._next + self._chunk)
-            told.append(self._tell(ended=False))
-        return told[0] if len(told) == 1 else np.concatenate((np.empty((4, 0)), *told), axis=1)
+
+    @property
+    def has_chunk(self) -> bool:
+        """Whether the samples of the next chunk are there."""
+        return (self._next + self._chunk - 1) * self._hop + self._reach < self._samples
+
+    def step(self) -> FloatArray:
+        """The hops that the next chunk makes final."""
+        self._look(self._next + self._chunk)
+        return self._tell(ended=False)
 
     def finish(self) -> FloatArray:
         """(4, m) the hops that are left."""
@@ -119,6 +137,42 @@ class Tracker:
             open=not ended,
         )
 
+    # What a chunk takes and leaves when nothing happens in it; `in_step` does what lies between for many.
+
+    @property
+    def pace(self) -> tuple[float, float, float] | None:
+        """What trackers share that can take a chunk together; None: not before it has found its way."""
+        at_rest = self._looked.shape[1] == 2 * AROUND and self._told == AROUND
+        if not (at_rest and self._believed.shape[1] == self._chunk):
+            return None
+        return self.rate_hz, self.nominal_hz, self._tuned_hz
+
+    def chunk(self) -> tuple[FloatArray, Kernel]:
+        """(hops, hop) samples of the next chunk, and what they are to be weighed with."""
+        tuned = kernel(self.rate_hz / self._tuned_hz, self._hop)
+        first = self._next * self._hop - self._base
+        return hops_of(self._volts, first, self._hop, self._chunk, tuned), tuned
+
+    def row(self) -> tuple[FloatArray, FloatArray, float, float, float, float, float]:
+        """Hops looked at, those believed, first new position, usual size, anchor, highest phase."""
+        position, phase_rad = self._anchor or (0.0, 0.0)
+        first = float(self._next * self._hop)
+        return self._looked, self._believed, first, self._usual, position, phase_rad, self._highest_rad
+
+    def set_row(
+        self,
+        looked: FloatArray,
+        believed: FloatArray,
+        hz: float,
+        usual: float,
+        anchor: tuple[float, float],
+        highest_rad: float,
+    ) -> None:
+        """The chunk has been taken."""
+        self._looked, self._believed, self._hz, self._usual = looked, believed, hz, usual
+        self._anchor, self._highest_rad = anchor, highest_rad
+        self._passed(self._next + self._chunk)
+
     def _look(self, stop: int) -> None:
         """Phasors of the hops up to `stop`, as far as their windows lie inside the run."""
         looked, usual = None, 0.0
@@ -136,6 +190,9 @@ class Tracker:
         if looked is not None:
             self._looked = np.concatenate((self._looked, looked), axis=1)
             self._usual = usual
+        self._passed(stop)
+
+    def _passed(self, stop: int) -> None:
         self._next = stop
         keep = stop * self._hop - self._reach - self._base
         if keep > 0:

@@ -1,0 +1,169 @@
+"""Many trackers in step: the chunks of all of them are looked at in one call each, row by row.
+
+A chunk of one signal is fifty numbers, and NumPy's calls cost more than they do: sixteen signals together
+take a fourth of the time. Rows do not see each other, and which way a chunk goes depends on its own signal
+alone, so the bits are those of a tracker alone (test_measure_in_step.py). The quiet way is that of a chunk
+whose fundamental is there, at the tuned frequency, and does not step; any other goes through its own tracker.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from opq_measure.signal import BoolArray, FloatArray, SignalArray
+from opq_measure.timebase.hops import (
+    AROUND,
+    HOPS_PER_CYCLE,
+    MOST_BEND,
+    TURN,
+    beside,
+    is_steady,
+    straightened,
+)
+from opq_measure.timebase.phasors import phasors
+from opq_measure.timebase.tracker import (
+    CONTEXT,
+    FAINT,
+    FORGOTTEN,
+    HIGHEST,
+    LOWEST,
+    MISTUNED,
+    SHARE,
+    Tracker,
+    joined_hops,
+)
+
+FEWEST = 3
+"""Trackers for which rows pay."""
+AT_ONCE = 64
+"""Trackers in one call: 1.5 MB of samples; more leave the cache."""
+
+
+def feed_all(trackers: Sequence[Tracker], volts: Sequence[SignalArray]) -> list[FloatArray]:
+    """As `Tracker.feed` of each with its samples, which are checked already; no tracker twice."""
+    told: list[list[FloatArray]] = [[] for _ in trackers]
+    for tracker, part in zip(trackers, volts, strict=True):
+        tracker.take(part)
+    waiting = [at for at, tracker in enumerate(trackers) if tracker.has_chunk]
+    while waiting:
+        together: dict[tuple[float, float, float], list[int]] = {}
+        for at in waiting:
+            pace = trackers[at].pace
+            if pace is None:
+                told[at].append(trackers[at].step())
+            else:
+                together.setdefault(pace, []).append(at)
+        for group in together.values():
+            if len(group) < FEWEST:
+                for at in group:
+                    told[at].append(trackers[at].step())
+                continue
+            for first in range(0, len(group), AT_ONCE):
+                part_of = group[first : first + AT_ONCE]
+                found = _step([trackers[at] for at in part_of])
+                for at, hops in zip(part_of, found, strict=True):
+                    told[at].append(trackers[at].step() if hops is None else hops)
+        waiting = [at for at in waiting if trackers[at].has_chunk]
+    return [joined_hops(each) for each in told]
+
+
+def _step(trackers: Sequence[Tracker]) -> list[FloatArray | None]:
+    """The hops that the next chunk makes final, of trackers of one pace; None where it is not quiet."""
+    rate_hz, nominal_hz, tuned_hz = trackers[0].pace or (0.0, 0.0, 0.0)
+    chunks = [tracker.chunk() for tracker in trackers]
+    tuned = chunks[0][1]
+    blocks = np.array([block for block, _ in chunks])
+    hop = blocks.shape[2]
+    count = blocks.shape[1] - tuned.pieces + 1
+    looked, believed, first, usual, since, anchor_rad, highest_rad = (
+        np.array(each) for each in zip(*(tracker.row() for tracker in trackers), strict=True)
+    )
+    phase, size, share = phasors(blocks, count, tuned)
+    usual, quiet = _usual(size, share, usual)
+    per_sample = TURN * tuned_hz / rate_hz
+    hz = _frequency_hz(phase, per_sample, hop, rate_hz, nominal_hz)
+    quiet &= np.abs(hz / tuned_hz - 1) < MISTUNED
+    new = np.empty((len(trackers), 5, count))
+    new[:, 0] = first[:, np.newaxis] + np.arange(0, count * hop, hop)
+    new[:, 1], new[:, 2], new[:, 3], new[:, 4] = phase, size, 1.0, per_sample
+    looked = np.concatenate((looked, new), axis=2)
+    final = looked[:, :, AROUND : AROUND + count]
+    quiet &= np.logical_and.reduce(is_steady(looked[:, 2], final[:, 3] > 0), axis=1)
+    per_hop = (TURN * hz / rate_hz)[:, np.newaxis]
+    raw = _unwrapped(final[:, 0], final[:, 1], per_hop, since[:, np.newaxis], anchor_rad[:, np.newaxis])
+    newly = np.stack((final[:, 0], raw, final[:, 4]), axis=1)
+    phase_rad, gain, smooth = _corrected(
+        np.concatenate((believed[:, :, -CONTEXT:], newly), axis=2), hop, per_hop
+    )
+    quiet &= smooth
+    told = np.empty((len(trackers), 4, count))
+    told[:, 0] = final[:, 0]
+    np.maximum.accumulate(phase_rad, axis=1, out=told[:, 1])
+    np.maximum(told[:, 1], highest_rad[:, np.newaxis], out=told[:, 1])
+    highest = told[:, 1, -1].tolist()
+    told[:, 1] += np.pi / 2  # of a cosine: the sine's zero crossings are asked for
+    np.multiply(final[:, 2], 2.0, out=told[:, 2])
+    told[:, 2] *= gain
+    told[:, 3] = 1.0
+    found: list[FloatArray | None] = []
+    rest = looked[:, :, count:].copy()  # no tracker keeps the others' rows alive
+    ends = zip(final[:, 0, -1].tolist(), phase_rad[:, -1].tolist(), strict=True)
+    rows = zip(trackers, quiet.tolist(), hz.tolist(), usual.tolist(), ends, highest, strict=True)
+    for at, (tracker, is_quiet, own_hz, own_usual, anchor, own_highest) in enumerate(rows):
+        if is_quiet:
+            tracker.set_row(rest[at], newly[at], own_hz, own_usual, anchor, own_highest)
+        found.append(told[at] if is_quiet else None)
+    return found
+
+
+def _usual(size: FloatArray, share: FloatArray, before: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """(b,) the usual size of the fundamental, and where it is seen in every hop; see `Tracker._phasors`."""
+    upper = 9 * size.shape[1] // 10
+    level = np.partition(size, upper, axis=1)[:, upper]
+    usual = np.maximum(level, before + FORGOTTEN * (level - before))
+    seen = (share > SHARE) & (size > 0) & (size > FAINT * usual[:, np.newaxis])
+    return usual, np.logical_and.reduce(seen, axis=1)
+
+
+def _frequency_hz(
+    phase: FloatArray, per_sample: float, hop: int, rate_hz: float, nominal_hz: float
+) -> FloatArray:
+    """(b,) as `Tracker._frequency_hz`."""
+    cycle = HOPS_PER_CYCLE
+    steps = phase[:, cycle:] - (phase[:, :-cycle] + per_sample * cycle * hop)
+    steps -= TURN * np.rint(steps / TURN)
+    steps.sort(axis=1)
+    found = (per_sample + steps[:, steps.shape[1] // 2] / (cycle * hop)) * rate_hz / TURN
+    return np.minimum(np.maximum(found, LOWEST * nominal_hz), HIGHEST * nominal_hz)
+
+
+def _unwrapped(
+    positions: FloatArray,
+    angles_rad: FloatArray,
+    per_sample: FloatArray,
+    since: FloatArray,
+    phase: FloatArray,
+) -> FloatArray:
+    """(b, m) as `hops.unwrapped`."""
+    carrier = phase + per_sample * (positions - since)
+    off = (angles_rad - carrier) / TURN
+    turns = off.copy()
+    turns[:, 1:] -= off[:, :-1]
+    found: FloatArray = angles_rad - TURN * np.rint(turns).cumsum(axis=1)
+    return found
+
+
+def _corrected(
+    joined: FloatArray, hop: int, per_sample: FloatArray
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """(b, m) phases and (b, m) gains as `hops.corrected`, and (b,) where that needed nothing else."""
+    position, raw, tuned = joined[:, 0], joined[:, 1], joined[:, 2]
+    count = joined.shape[2]
+    low, high, apart, off, between = beside(count)
+    slope = (raw[:, high] - raw[:, low]) / (apart * hop)
+    bend = (slope[:, high] - slope[:, low]) / (between * hop)
+    most = MOST_BEND * (per_sample / TURN) ** 2
+    smooth: BoolArray = np.logical_and.reduce(np.abs(bend) <= most, axis=1)
+    smooth &= position[:, -1] - position[:, 0] == (count - 1) * hop
+    phase_rad, gain = straightened(raw, slope + bend * (off * hop), bend, tuned)
+    return phase_rad[:, CONTEXT:], gain[:, CONTEXT:], smooth

@@ -3,6 +3,8 @@
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opq_gateway.measuring.values import Phasor
 from opq_gateway.phasors.alignment import Alignment
@@ -141,3 +143,29 @@ def test_when_the_best_clock_falls_silent_the_next_best_goes_on() -> None:
 def test_a_box_that_nobody_configured_is_no_part_of_it(line: Line) -> None:
     line.push("9", 1, 0.2)
     assert line.due(5.0) == []
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("123"), st.integers(0, 20), st.floats(0, 0.5), st.booleans()), max_size=60
+    )
+)
+def test_whatever_the_order_instants_rise_and_every_phasor_leaves_once_or_is_late(
+    pushes: list[tuple[str, int, float, bool]],
+) -> None:
+    line = Line(wait_s=0.3)
+    now_s = 0.0
+    left: list[tuple[int, str]] = []
+    accepted = set()
+    for box_id, number, later_s, look in pushes:
+        now_s += later_s
+        late = line.counted["phasors_late", box_id]
+        line.push(box_id, number, now_s)
+        if line.counted["phasors_late", box_id] == late:
+            accepted.add((number, box_id))
+        if look:
+            left += line.due(now_s)
+    left += line.due(now_s + 1.0)
+    assert [number for number, _ in left] == sorted({number for number, _ in left})
+    assert {(number, box_id) for number, boxes in left for box_id in boxes} == accepted
+    assert line.alignment.next_s() is None

@@ -150,6 +150,17 @@ def test_frames_are_found_however_they_are_cut_and_whatever_lies_between(
     assert reader.skipped == len(junk) * len(frames) and reader.bad == (len(frames) if junk else 0)
 
 
+@given(st.lists(st.binary(max_size=300) | st.just(b"\xaa\x41\x00\xff"), max_size=20))
+def test_no_bytes_make_the_reader_fail_or_grow(pieces: list[bytes]) -> None:
+    reader = Reader(256)
+    good = Frame(Kind.COMMAND, 7, Stamp(1, 2), b"\x00\x02")
+    found = [frame for piece in pieces for frame in reader.feed(piece)]
+    assert len(reader._held) < 256 and not found
+    for _ in range(20):  # whatever a stray head still wanted, the reader comes back
+        found += reader.feed(encode(good))
+    assert found and set(found) == {good}
+
+
 def test_after_garbage_and_a_wrong_checksum_the_next_frame_is_found() -> None:
     good = Frame(Kind.COMMAND, 7, Stamp(1, 2), b"\x00\x02")
     raw = encode(good)

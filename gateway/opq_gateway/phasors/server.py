@@ -86,6 +86,7 @@ class PhasorServer:
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop`."""
+        self._log.info("phasors.listening", port=self.port, id_code=self._stream.stream.id_code)
         while not stop.is_set():
             now_s = time.monotonic()
             due_s = self._stream.next_s()

@@ -1,6 +1,7 @@
 """Sealed segments: the same samples, stamps and losses in less room; damage costs a chunk."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -261,6 +262,27 @@ def test_a_child_that_dies_hangs_or_babbles_costs_only_the_saving(
         assert len(ring.unsealed()) == 1
     wave = ring.read(*ALL)
     assert wave is not None and len(wave.counts) == 12_000 * 7
+
+
+def test_a_full_disk_is_no_fault_of_the_segment_and_it_is_sealed_later(tmp_path: Path) -> None:
+    ring = Ring(tmp_path / "ring", "1", 0.02)
+    ring.append_all(blocks(0, 12_000 * 7))
+    told = tmp_path / "pid"
+    full = (
+        "import os, resource, sys\n"
+        "from pathlib import Path\n"
+        "from opq_gateway.ring import sealing\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"
+        "os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), str(os.getpid()).encode())\n"
+        "sealing.main()\n"
+    )
+    with Sealing(ring, command=(sys.executable, "-c", full, str(told))) as work:
+        work.wait(lambda: work.counters["1"]["ring_sealing_failed"] >= 4)
+        assert len(ring.unsealed()) == 1
+        everything = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(int(told.read_text()), resource.RLIMIT_FSIZE, everything)
+        work.wait(lambda: not ring.unsealed())
+    assert not list((tmp_path / "ring").glob("*.sealing"))
 
 
 def test_the_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:

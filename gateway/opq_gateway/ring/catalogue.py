@@ -166,8 +166,9 @@ class Catalogue:
             segment = known.get(path)
             if segment is None:
                 _drop_unwritten(path)
-            elif segment.may_seal:
-                _trim(segment)
+            elif segment.may_seal and segment.file_bytes > segment.written_bytes:
+                os.truncate(path, segment.written_bytes)
+                segment.file_bytes = segment.written_bytes
         self._seen = {}
         return number
 
@@ -178,14 +179,6 @@ def _sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _trim(segment: Segment) -> None:
-    with segment.path.open("r+b", buffering=0) as file:
-        found = layout(file.read(HEAD_BYTES))
-        if found is not None:
-            file.truncate(found.at(segment.records))
-            segment.file_bytes = found.at(segment.records)
 
 
 def _drop_unwritten(path: Path) -> None:

@@ -21,6 +21,7 @@ from opq_gateway.ring.segment import Segment
 FEWER = 16
 """On a disk that has no room for a whole segment, one of a sixteenth is tried."""
 LEAST_RECORDS = 128
+NO_PREALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -57,10 +58,14 @@ class LiveSegment:
 
     def _allocated(self, records: int) -> int:
         for room in (records, max(LEAST_RECORDS, records // FEWER)):
+            size = raw.HEAD_BYTES + room * self._stride
             try:
-                os.posix_fallocate(self._fd, 0, raw.HEAD_BYTES + room * self._stride)
+                os.posix_fallocate(self._fd, 0, size)
                 return room
             except OSError as error:
+                if error.errno in NO_PREALLOCATION:  # then the disk may be full in the middle of a file
+                    os.ftruncate(self._fd, size)
+                    return room
                 if error.errno not in NO_ROOM or room <= LEAST_RECORDS:
                     raise
                 refused = error

@@ -112,6 +112,7 @@ def describe(path: Path, fd: int, found: Layout) -> Segment | None:
         int(start["first_sample"]),
         int(last.ends[-1]),
         size,
+        found.at(records),
         may_seal=found.current,
     )
 

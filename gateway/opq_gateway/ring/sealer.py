@@ -65,14 +65,9 @@ class Sealer:
                 if segment is None:
                     stop.wait(self._look_s)
                     continue
-                try:
-                    self._seal(box_id, segment, stop)
+                if self._sealed(box_id, segment, stop):
                     wait_s = self._first_wait_s
-                except (ChildFailedError, OSError) as error:
-                    self._end_child()
-                    if stop.is_set():
-                        return
-                    self._failure(box_id, segment, str(error))
+                else:
                     stop.wait(wait_s)
                     wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         finally:
@@ -92,31 +87,41 @@ class Sealer:
         self._failed = {path: count for path, count in self._failed.items() if path in there}
         return best
 
-    def _seal(self, box_id: str, segment: Segment, stop: threading.Event) -> None:
-        answer = self._ask(segment.path, stop)
-        if answer is None:
-            return
-        made = answer.get("made")
-        if made is None:
-            self._failure(box_id, segment, str(answer.get("problem")))
-            return
+    def _sealed(self, box_id: str, segment: Segment, stop: threading.Event) -> bool:
+        """Whether the next may follow at once; False: the child or the disk needs time."""
+        try:
+            answer = self._ask(segment.path, stop)
+            if "made" in answer:
+                self._replace(box_id, segment, Path(answer["made"]))
+            elif "problem" in answer:
+                self._failure(box_id, segment, answer["problem"])
+        except (ChildFailedError, OSError) as error:
+            self._end_child()
+            if not stop.is_set():
+                self._failure(box_id, segment, str(error))
+            return False
+        if "refused" in answer:  # a full disk is no fault of the segment
+            self._failure(box_id, segment, answer["refused"], tried=0)
+        return "refused" not in answer
+
+    def _replace(self, box_id: str, segment: Segment, made: Path) -> None:
         before_bytes = segment.file_bytes
-        if self._rings[box_id].replace(segment, Path(made)):
+        if self._rings[box_id].replace(segment, made):
             self._counters[box_id].add("ring_sealed_segments")
             self._counters[box_id].add("ring_saved_bytes", max(0, before_bytes - segment.file_bytes))
         else:
-            Path(made).unlink(missing_ok=True)
+            made.unlink(missing_ok=True)
 
-    def _failure(self, box_id: str, segment: Segment, reason: str) -> None:
+    def _failure(self, box_id: str, segment: Segment, reason: str, tried: int = 1) -> None:
         self._counters[box_id].add("ring_sealing_failed")
-        count = self._failed[segment.path] = self._failed.get(segment.path, 0) + 1
+        count = self._failed[segment.path] = self._failed.get(segment.path, 0) + tried
         segment.path.with_suffix(SEALING).unlink(missing_ok=True)
         self._log.warning(
             "ring.not_sealed", box_id=box_id, path=str(segment.path), tries=count, reason=reason
         )
 
-    def _ask(self, path: Path, stop: threading.Event) -> dict[str, str] | None:
-        """The child's answer; None: stopped meanwhile."""
+    def _ask(self, path: Path, stop: threading.Event) -> dict[str, str]:
+        """The child's answer: "made", "problem" or "refused"; empty: stopped meanwhile."""
         if self._child is None:
             self._child = subprocess.Popen(  # a Ctrl-C is meant for us; the child ends when we do
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -129,7 +134,7 @@ class Sealer:
         left_s = self._answer_s
         while not line.endswith(b"\n"):
             if stop.is_set():
-                return None
+                return {}
             if left_s <= 0:
                 raise ChildFailedError(f"no answer within {self._answer_s:g} s")
             step_s = min(0.2, left_s)

@@ -53,10 +53,14 @@ def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
                 except ValueError as error:
                     raise NotSealableError(f"{path}, record {index}: {error}") from error
     beside = path.with_suffix(SEALING)
-    with beside.open("wb") as out:
-        out.write(sealed.whole(segment, raw.box_id(head), chunks))
-        out.flush()
-        os.fsync(out.fileno())
+    try:
+        with beside.open("wb") as out:
+            out.write(sealed.whole(segment, raw.box_id(head), chunks))
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
     return beside
 
 
@@ -91,8 +95,10 @@ def main() -> None:
         path = Path(os.fsdecode(line.rstrip(b"\n")))
         try:
             made = seal(path, _parent_is_there)
-        except (OSError, ValueError) as error:
+        except NotSealableError as error:
             answer = {"problem": str(error)}
+        except OSError as error:
+            answer = {"refused": str(error)}
         else:
             if made is None:
                 return

@@ -26,6 +26,8 @@ class Segment:
     first_sample: int = 0
     end_sample: int = 0
     file_bytes: int = 0
+    written_bytes: int = 0
+    """Of these; what lies behind is preallocated room."""
     may_seal: bool = False
     """A raw segment of the format that is written today."""
 

@@ -101,6 +101,27 @@ def test_samples_of_every_kind_come_back(counts: Counts) -> None:
     assert comes_back(counts) == pack(counts)
 
 
+@pytest.mark.parametrize("drift_lsb", [0, 40, 3000])
+def test_noise_without_mains_costs_little_more_than_its_entropy(drift_lsb: int) -> None:
+    drift = drift_lsb * np.sin(np.arange(CHUNK_SAMPLES) / CHUNK_SAMPLES)
+    counts = np.rint(900 + drift + RNG.normal(0, 2, CHUNK_SAMPLES)).astype(np.int16)
+    assert 16 / ratio(counts) < noise_bits(2.0) + (
+        0.1 if not drift_lsb else 0.6
+    )  # a difference has twice the noise
+
+
+@pytest.mark.parametrize("most", [0, 1, 100, 5000, 9000])
+@pytest.mark.parametrize("kind", ["mains", "noise", "constant", "random"])
+def test_the_front_of_a_chunk_is_had_alone(most: int, kind: str) -> None:
+    counts = {
+        "mains": mains(6000),
+        "noise": RNG.integers(-5, 6, 6000).astype(np.int16),
+        "constant": np.full(6000, 7, np.int16),
+        "random": RNG.integers(-32768, 32768, 6000).astype(np.int16),
+    }[kind]
+    np.testing.assert_array_equal(unpack(pack(counts), most), counts[:most])
+
+
 def test_what_cannot_be_packed_is_kept_as_it_is() -> None:
     assert pack(RNG.integers(-32768, 32768, 12_000).astype(np.int16))[4] == RAW
 
@@ -130,6 +151,7 @@ def test_a_chunk_of_another_machine_gives_its_samples(name: str) -> None:
 
 
 SOUND = [
+    pack(RNG.integers(-5, 6, 900).astype(np.int16)),
     pack(mains(3000)),
     pack(mains(3000, 0.3)),
     pack(mains(900) | 0xFF),

@@ -4,6 +4,7 @@
     body   = RAW: int16 each
              DEFLATED: zlib of second differences, high bytes before low ones
              CYCLES: step u16, offset i32, then `cycles.py` of (sample - offset) / step
+             DIFFERENCES: the same with `differences.py`, for what is no mains
 
 A chunk stands alone. `pack` keeps the shortest; raw is one of them, so nothing gets longer than HEAD_BYTES
 over its samples. What is decoded is whole numbers by exact arithmetic (see `predictor.py`): a chunk packed
@@ -18,14 +19,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring import cycles
+from opq_gateway.ring import cycles, differences
 
 MOST_SAMPLES: Final = 1 << 20
 """Per chunk; bounds what a damaged head can make `unpack` allocate."""
 _HEAD = struct.Struct("<IBI")
 _GRID = struct.Struct("<Hi")
 HEAD_BYTES: Final = _HEAD.size
-RAW, DEFLATED, CYCLES = 0, 1, 2
+RAW, DEFLATED, CYCLES, DIFFERENCES = range(4)
 
 
 def pack(counts: NDArray[np.int16]) -> bytes:
@@ -38,15 +39,16 @@ def pack(counts: NDArray[np.int16]) -> bytes:
     """
     if counts.dtype != np.int16 or counts.ndim != 1 or len(counts) > MOST_SAMPLES:
         raise ValueError(f"want at most {MOST_SAMPLES} int16 in a row, not {counts.dtype} {counts.shape}")
-    method, body = RAW, counts.astype("<i2").tobytes()
+    bodies = {RAW: counts.astype("<i2").tobytes()}
     step, offset = _grid(counts)
-    coded = cycles.encode((counts.astype(np.int64) - offset) // step)
-    if coded is not None and _GRID.size + len(coded) < len(body):
-        method, body = CYCLES, _GRID.pack(step, offset) + coded
-    if coded is None or 4 * len(body) > 5 * len(counts):  # worse than 10 bits: no mains of a Box
-        deflated = _deflated(counts)
-        if len(deflated) < len(body):
-            method, body = DEFLATED, deflated
+    values = (counts.astype(np.int64) - offset) // step
+    coded = cycles.encode(values)
+    if coded is not None:
+        bodies[CYCLES] = _GRID.pack(step, offset) + coded
+    if len(counts) and (coded is None or 4 * len(coded) > 5 * len(counts)):  # over 10 bits: no mains of a Box
+        bodies[DIFFERENCES] = _GRID.pack(step, offset) + differences.encode(values)
+        bodies[DEFLATED] = _deflated(counts)
+    method, body = min(bodies.items(), key=lambda one: (len(one[1]), one[0]))
     rest = struct.pack("<BI", method, len(counts)) + body
     return struct.pack("<I", zlib.crc32(rest)) + rest
 
@@ -74,10 +76,13 @@ def _samples_of(method: int, samples: int, body: bytes, most: int | None) -> NDA
         return np.frombuffer(body, "<i2")[:most].astype(np.int16)
     if method == DEFLATED:
         return _inflated(body, samples)[:most]
-    if method != CYCLES or len(body) < _GRID.size:
+    if method not in (CYCLES, DIFFERENCES) or len(body) < _GRID.size:
         raise ValueError(f"chunk is damaged: no method {method}")
     step, offset = _GRID.unpack_from(body)
-    values = cycles.decode(body[_GRID.size :], samples, most)
+    if method == CYCLES:
+        values = cycles.decode(body[_GRID.size :], samples, most)
+    else:
+        values = differences.decode(body[_GRID.size :], samples)[:most]
     return np.asarray(values * step + offset, np.int64).astype(np.int16)
 
 

@@ -34,7 +34,7 @@ class Outlets:
             server = PhasorServer(config.phasors.endpoint, stream, feed, first)
             self.runs["phasors"] = server.run
             self._closes.append(server.close)
-        if config.mqtt.host is not None:  # imported here: 8 MB that nobody pays who has no broker
+        if config.mqtt.host is not None:  # imported here: 4 MB that nobody pays who has no broker
             from opq_gateway.local.mqtt import Mqtt
 
             groups = [group.name for group in config.group]

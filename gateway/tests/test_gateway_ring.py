@@ -127,6 +127,7 @@ def test_a_bad_record_in_the_middle_is_a_gap_and_counted(tmp_path: Path) -> None
 def test_foreign_and_empty_files_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "000000000005.seg").write_bytes(b"not ours" * 100)
     (tmp_path / "000000000006.seg").write_bytes(b"")
+    (tmp_path / "000000000004.seg").mkdir()  # stands for what the disk cannot read
     (tmp_path / "note.txt").write_text("hello")
     ring = Ring(tmp_path, "1", 1.0)
     assert ring.span() is None

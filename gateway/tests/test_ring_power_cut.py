@@ -158,3 +158,23 @@ def test_a_new_writer_gives_back_a_killed_ones_room_and_drops_what_it_never_used
     assert names == ["000000000001.seg", "000000000004.seg"]
     assert (tmp_path / "000000000001.seg").stat().st_size == HEAD_BYTES + 9 * STRIDE
     assert accounted(reader, 2000)
+
+
+def test_a_segment_that_the_disk_cannot_read_is_a_hole_beside_others_and_an_error_alone(
+    tmp_path: Path,
+) -> None:
+    ring = Ring(tmp_path, "1", 12 / 3600)  # segments of 1 s
+    ring.append_all(blocks(0, 60_000))
+    second = sorted(tmp_path.glob("*.seg"))[1]
+    start, end = (int(name.first_sample) for name in ring.unsealed()[1:3])
+    second.unlink()
+    second.mkdir()
+    assert accounted(ring, 60_000)
+    wave = ring.read(*ALL)
+    assert wave is not None and [(gap.first_sample, gap.samples) for gap in wave.gaps] == [
+        (start, end - start)
+    ]
+    with pytest.raises(OSError):
+        ring.read(ns(start), ns(start + 1))
+    assert ring.bad_records > 0
+    assert Ring(tmp_path, "1", 1.0).read(ns(0), ns(1)) is not None

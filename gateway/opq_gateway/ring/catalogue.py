@@ -4,6 +4,7 @@ The writer's catalogue is the truth of its folder: it alone makes, replaces and 
 looks at the folder again before each use, so that a reader in another process sees what is new.
 """
 
+import contextlib
 import os
 import threading
 from collections import deque
@@ -142,11 +143,11 @@ class Catalogue:
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             try:
                 told = path.stat()
-                seen = (told.st_ino, told.st_mtime_ns, told.st_size)
-                before = self._seen.get(path)
-                found[path] = before if before and before[0] == seen else (seen, open_segment(path))
             except FileNotFoundError:
                 continue  # the writer deleted it
+            seen = (told.st_ino, told.st_mtime_ns, told.st_size)
+            before = self._seen.get(path)
+            found[path] = before if before and before[0] == seen else (seen, _opened(path))
         self._seen = found
         self._segments = [segment for _, segment in found.values() if segment is not None]
 
@@ -164,13 +165,22 @@ class Catalogue:
             if path.stem.isdecimal():
                 number = max(number, int(path.stem))
             segment = known.get(path)
-            if segment is None:
-                _drop_unwritten(path)
-            elif segment.may_seal and segment.file_bytes > segment.written_bytes:
-                os.truncate(path, segment.written_bytes)
-                segment.file_bytes = segment.written_bytes
+            with contextlib.suppress(OSError):  # what cannot be tidied stays; the ring goes on
+                if segment is None:
+                    _drop_unwritten(path)
+                elif segment.may_seal and segment.file_bytes > segment.written_bytes:
+                    os.truncate(path, segment.written_bytes)
+                    segment.file_bytes = segment.written_bytes
         self._seen = {}
         return number
+
+
+def _opened(path: Path) -> Segment | None:
+    """None also where the disk cannot read it: one bad file does not take the others along."""
+    try:
+        return open_segment(path)
+    except OSError:
+        return None
 
 
 def _sync(path: Path) -> None:

@@ -239,12 +239,26 @@ class Ring:
         return holes.found
 
     def stretches(self, start_ns: int, end_ns: int, counts: bool = True) -> Iterator[Stretch]:
-        """What touches [start_ns, end_ns), segment by segment, as it was written."""
+        """What touches [start_ns, end_ns), segment by segment, as it was written.
+
+        Raises:
+            OSError: the disk could read none of it; what it cannot read beside others is a hole.
+        """
+        refused: OSError | None = None
+        read = False
         for segment in self._catalogue.held(start_ns, end_ns):
-            stretch = read_span(segment, start_ns, end_ns, counts)
+            try:
+                stretch = read_span(segment, start_ns, end_ns, counts)
+            except OSError as error:
+                refused = error
+                self.bad_records += 1
+                continue
             if stretch is not None:
+                read = True
                 self.bad_records += stretch.bad
                 yield stretch
+        if refused is not None and not read:
+            raise refused
 
     def unsealed(self) -> list[Segment]:
         """Ended raw segments that may be sealed, oldest first; none before the first `append`."""

@@ -91,24 +91,3 @@ class Stretch:
             )
             at += count
         return found
-
-
-def of_blocks(blocks: list[Block]) -> Stretch:
-    """Blocks of one boot and gain, at least one, in columns."""
-    rows = np.array(
-        [
-            (
-                block.first_sample,
-                block.t_ns,
-                block.uncertainty_ns,
-                block.rate_millihz,
-                len(block.counts),
-                int(block.source),
-                FLAG_CLIPPED * block.clipped | FLAG_OVERRUN_BEFORE * block.overrun_before,
-            )
-            for block in blocks
-        ],
-        ROW,
-    )
-    counts = np.concatenate([block.counts for block in blocks])
-    return Stretch(blocks[0].boot_id, blocks[0].v_per_lsb, rows, counts)

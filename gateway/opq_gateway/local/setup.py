@@ -8,14 +8,8 @@ from opq_gateway.config import Config
 from opq_gateway.counters import Counters
 from opq_gateway.local import saved
 from opq_gateway.local.networks import Secret
-from opq_gateway.local.nmcli import Nmcli
 from opq_gateway.local.notify import Notifier
-from opq_gateway.local.setup_guard import Guard
-from opq_gateway.local.setup_page import SetupPage
-from opq_gateway.local.setup_server import SetupServer
-from opq_gateway.local.setup_state import Shown
 from opq_gateway.local.surroundings import read_password
-from opq_gateway.local.wifi import Wifi
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.status import Status
 from opq_proto import log
@@ -48,24 +42,33 @@ class Setup:
             ConfigError: the password file cannot be read.
         """
         self.runs: dict[str, Callable[[threading.Event], None]] = {}
-        self._server: SetupServer | None = None
+        self._close: Callable[[], None] | None = None
         self._config = config
         self._stop = stop
         self._counters = counters[config.box[0].id]
         if config.setup.endpoint is None:
             return
+        # imported here: 23 ms of a start, and a start is time in which a Box is not heard
+        from opq_gateway.local.nmcli import Nmcli
+        from opq_gateway.local.setup_guard import Guard
+        from opq_gateway.local.setup_page import SetupPage
+        from opq_gateway.local.setup_server import SetupServer
+        from opq_gateway.local.setup_state import Shown
+        from opq_gateway.local.wifi import Wifi
+
         password = self._password()
         wifi = None
         if config.setup.wifi:
             wifi = Wifi(Nmcli(stop), config.setup.ssid, password, True, self._counters)
             self.runs["wifi"] = wifi.run
         page = SetupPage(Shown(config, statuses, counters, public_keys, feed, wifi), wifi, self._save)
-        self._server = SetupServer(config.setup.endpoint, page, Guard(password), wifi, self._counters)
+        guard = Guard(password)
+        self._close = SetupServer(config.setup.endpoint, page, guard, wifi, self._counters).close
 
     def close(self) -> None:
         """Free the address."""
-        if self._server is not None:
-            self._server.close()
+        if self._close is not None:
+            self._close()
 
     def _password(self) -> Secret | None:
         path = self._config.setup.password_file

@@ -121,9 +121,9 @@ def test_the_stated_bound_holds_in_nearly_all_draws_and_shrinks() -> None:
 
 
 @pytest.mark.soak
-def test_the_stated_bound_holds_in_997_of_1000_long_draws() -> None:
+def test_the_stated_bound_holds_in_long_draws() -> None:
     outside = np.zeros(2, int)
-    for seed in range(300):
+    for seed in range(100):
         world = draw(1000 + seed)
         stamps = world.run(900)
         errors = np.abs(world.errors_ns(stamps))
@@ -131,8 +131,8 @@ def test_the_stated_bound_holds_in_997_of_1000_long_draws() -> None:
         outside += (int(bad.any()), np.count_nonzero(bad))
         if seed < 5 or bad.any():
             print(seed, world.ppm, world.late_ns, errors.max(), stamps[-1][1].uncertainty_ns)
-    print(f"{outside[0]} of 300 runs and {outside[1]} of {300 * 54_000} stamps left their bound")
-    assert outside[1] <= 0.003 * 300 * 54_000
+    print(f"{outside[0]} of 100 runs and {outside[1]} of {100 * 54_000} stamps left their bound")
+    assert outside[1] <= 0.003 * 100 * 54_000
 
 
 def test_jitter_of_the_line_does_not_enter_the_rate() -> None:

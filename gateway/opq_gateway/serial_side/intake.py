@@ -230,11 +230,12 @@ class Intake:
         status.sample_monotonic_s = self._clocks.monotonic_s()
         status.sample_ns = blocks[-1].end_ns
         status.sample_uncertainty_ns, status.sample_source = blocks[-1].uncertainty_ns, blocks[-1].source
-        self._counters.add("samples", sum(len(block.counts) for block in blocks))
+        self._counters.add("samples", blocks[-1].end_sample - blocks[0].first_sample)  # without a hole
         self._count_axis()
         self._keeping.keep(blocks)
+        push, box_id = self._outputs.push, status.box_id
         for block in blocks:
-            self._outputs.push(status.box_id, block)
+            push(box_id, block)
 
     def _gap(self, gap: Gap) -> None:
         self._counters.add("gaps")

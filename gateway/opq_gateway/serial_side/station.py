@@ -14,6 +14,7 @@ from typing import Protocol
 
 from opq_gateway.config import BoxPort
 from opq_gateway.counters import Counters
+from opq_gateway.serial_side.line_errors import LineErrors
 from opq_gateway.serial_side.opening import Opening, close_aside
 from opq_gateway.serial_side.port import Port
 from opq_gateway.status import Status
@@ -64,6 +65,7 @@ class Station:
         self._intake: Talk | None = None
         self._decoder = Decoder()
         self._port: Port | None = None
+        self._line_errors: LineErrors | None = None
         self.fd = -1
         """Descriptor of the open port; -1: none."""
         self._opening: Opening | None = None
@@ -98,15 +100,9 @@ class Station:
         if self._port is None:
             self._try_to_open(now_s)
         else:
-            try:
-                if events & select.POLLIN:
-                    self._heard(self._port.read(), now_s)
-                elif events & GONE:
-                    raise OSError("hung up")
-                self._port.flush()
-                self._look(now_s)
-            except OSError as error:
-                self._lost(error.strerror or str(error), now_s)
+            data = self._read(self._port, events, now_s)
+            if data:
+                self._heard(data, now_s)
         self._intake.tick()
 
     def failed(self) -> None:
@@ -121,6 +117,21 @@ class Station:
         if self._intake is not None:
             self._intake.close()
 
+    def _read(self, port: Port, events: int, now_s: float) -> bytes:
+        """What is there; a port that went away is let go."""
+        data = b""
+        try:
+            if events & select.POLLIN:
+                data = port.read()
+            elif events & GONE:
+                raise OSError("hung up")
+            port.flush()
+            if now_s - self._look_s >= LOOK_S:
+                self._look(now_s)
+        except OSError as error:
+            self._lost(error.strerror or str(error), now_s)
+        return data
+
     def _heard(self, data: bytes, now_s: float) -> None:
         assert self._intake is not None
         self._heard_s = now_s
@@ -133,9 +144,12 @@ class Station:
 
     def _look(self, now_s: float) -> None:
         """Raises OSError when this port is no longer the one that is wanted."""
-        if now_s - self._look_s < LOOK_S:
-            return
         self._look_s = now_s
+        if self._line_errors is not None:
+            overruns, wrong = self._line_errors.new()
+            if overruns or wrong:
+                self.counters.add("serial_overruns", overruns)
+                self.counters.add("serial_line_errors", wrong)
         if now_s - self._heard_s > SILENT_S:
             raise OSError(f"no byte for {SILENT_S:g} s")
         path = self.box.port
@@ -168,6 +182,7 @@ class Station:
         assert self._poll is not None and self._intake is not None
         self._port, self.fd = port, port.fileno()
         self._poll.register(self.fd, select.POLLIN)
+        self._line_errors = LineErrors(self.fd)
         self._heard_s = self._look_s = now_s
         self._status.serial_open = True
         self._status.serial_problem = ""

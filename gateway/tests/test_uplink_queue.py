@@ -13,7 +13,8 @@ import pytest
 from opq_gateway.counters import Counters
 from opq_gateway.uplink import queue as queue_room
 from opq_gateway.uplink import queue_file
-from opq_gateway.uplink.queue import CHUNK, Queue
+from opq_gateway.uplink.numbers import CHUNK, STRETCH
+from opq_gateway.uplink.queue import HOLD_S, Queue
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire import measurement_from_wire
 
@@ -32,7 +33,7 @@ class Bench:
     def __init__(self, folder: Path, hours: float = 168.0, most_bytes: int = 10**9) -> None:
         self.path, self._hours, self._most_bytes = folder / "queue.sqlite", hours, most_bytes
         self.counters = {"1": Counters(), "10": Counters()}
-        self.now_s = 0.0
+        self.now_s = 1000.0
         self.queue = self.made()
 
     def made(self, now_ms: int = 1000) -> Queue:
@@ -80,7 +81,7 @@ def test_a_crossing_has_a_number_and_does_not_move_where_measuring_goes_on(tmp_p
     bench = Bench(tmp_path)
     bench.put("1", 0)
     (queued,) = bench.queue.put([("1", measurement("1", 9, crossing=True))])
-    assert queued.crossing and queued.sequence == 1001
+    assert queued.measurement.crossing and queued.sequence == 1001
     assert bench.queue.last_end_ns("1") == T0_NS + SECOND_NS and bench.queue.last_end_ns("10") is None
     bench.queue.close()
 
@@ -154,19 +155,59 @@ def test_a_full_disk_stops_nothing_and_what_waited_in_memory_is_saved_when_there
     for number in range(40, 400):
         numbers += bench.put("1", number)
         bench.now_s += 0.2
+        held_back = bench.queue.holds_back
+        assert held_back == (bench.queue.problem != "" and bench.now_s - refused_s(bench) < HOLD_S)
+    assert numbers == list(range(1040, 1400)) and not held_back
     assert "full" in bench.queue.problem and bench.counters["1"]["queue_failed"] == 1
-    numbered = [n for n in numbers if n is not None]
-    # numbers are reserved on the disk: beyond them a Measurement leaves without one, and is counted
-    assert numbered[0] == 1040 and len(numbered) < len(numbers)
-    assert bench.counters["1"]["sequences_failed"] == numbers.count(None)
     bench.queue.acknowledged("1", 1029)
-    assert bench.queue.held("1") == (1030, numbered[-1] + 1)
+    assert bench.queue.held("1") == (1030, 1400)
     full(False)
     bench.now_s += 3.0
-    assert bench.put("1", 400) == [numbered[-1] + 1] and bench.queue.problem == ""
+    assert bench.put("1", 400) == [1400] and bench.queue.problem == ""
     bench.queue.close()
     bench.queue = bench.made()
-    assert bench.held("1") == list(range(1030, numbered[-1] + 2))
+    assert bench.held("1") == list(range(1030, 1401)) and bench.put("1", 401) == [1401]
+    bench.queue.close()
+
+
+def refused_s(bench: Bench) -> float:
+    return bench.queue._disk.refused_s or 0.0
+
+
+def test_killed_while_the_disk_was_full_it_uses_none_of_the_numbers_of_that_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = fill(monkeypatch)
+    bench = Bench(tmp_path)
+    bench.put("1", 0)
+    full(True)
+    used = [n for number in range(1, 300) for n in bench.put("1", number)]
+    assert used == list(range(1001, 1300))
+    full(False)
+    after = Bench(tmp_path)  # the first was killed: it closed nothing
+    assert after.put("1", 0) == [1000 + CHUNK + STRETCH]
+    again = Bench(tmp_path)
+    assert again.put("1", 0) == [1000 + CHUNK + STRETCH + CHUNK]  # from here on a kill skips a chunk
+    for each in (bench, after, again):
+        each.queue.close()
+
+
+def test_a_disk_that_lets_nothing_be_changed_gives_no_numbers_beyond_the_reserved_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = fill(monkeypatch)
+    bench = Bench(tmp_path)
+    bench.put("1", 0)
+    full(True)
+
+    def read_only(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", read_only)
+        used = [n for number in range(1, 100) for n in bench.put("1", number)]
+    assert used == [*range(1001, 1064), *[None] * 36]
+    assert bench.counters["1"]["sequences_failed"] == 36
     bench.queue.close()
 
 

@@ -136,10 +136,10 @@ class Connection:
                 on_malformed()
 
     def publish(self, frames: list[bytes]) -> str:
-        """Send a Measurement: "sent", "unheard" (nobody listens) or "overflow" (too slow)."""
+        """Send a Measurement: "sent", "unheard" (nobody listens) or "delayed" (too slow)."""
         if not self._subscribed:
             return "unheard"
-        return "sent" if _send(self.sockets["trigger"], frames) else "overflow"
+        return "sent" if _send(self.sockets["trigger"], frames) else "delayed"
 
     def respond(self, frames: list[bytes]) -> bool:
         """Send an answer; False when there is no broker, or it is too slow."""

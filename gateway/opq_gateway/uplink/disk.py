@@ -23,6 +23,7 @@ class Disk:
 
     Attributes:
         problem: why the disk takes nothing; empty: it does.
+        refused_s: since when.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Disk:
         self._file: QueueFile | None = None
         self._log = log.get(service="gateway")
         self.problem = ""
+        self.refused_s: float | None = None
         self._open()
 
     def ask(self, question: Callable[[QueueFile], Answer]) -> Answer | None:
@@ -63,7 +65,7 @@ class Disk:
         """Something was written."""
         if self.problem:
             self._log.info("queue.recovered")
-        self.problem = ""
+        self.problem, self.refused_s = "", None
 
     def checkpoint(self) -> None:
         """Bring the log to the disk itself; from a thread of its own, for it may take long.
@@ -94,6 +96,7 @@ class Disk:
         self._retry_s = self._monotonic_s() + RETRY_S
         reason = str(error)
         if not self.problem:
+            self.refused_s = self._monotonic_s()
             self._log.error("queue.failed", path=str(self._path), reason=reason)
             self._count("queue_failed")
         self.problem = reason

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from opq_gateway.uplink.queue_file import BoxRow, Stored
+from opq_proto.messages import Measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,7 @@ class Queued:
     sequence: int | None
     """None: the disk could reserve no number."""
     body: bytes
-    crossing: bool
+    measurement: Measurement
 
 
 @dataclass(slots=True)

@@ -83,7 +83,8 @@ class Line:
     @property
     def behind(self) -> bool:
         """Whether something is to be sent that is not new, and can be."""
-        return bool(self.backlog) and self.connection is not None and self.connection.stands
+        stands = self.connection is not None and self.connection.stands
+        return bool(self.backlog) and stands and not self.queue.holds_back
 
     def remember(self) -> None:
         """How far its Measurements were sent goes to the disk with what comes next."""
@@ -91,19 +92,22 @@ class Line:
         if settled is not None:
             self.queue.remember(self.box_id, self.acknowledging, settled, self.backlog.text())
 
-    def send(self, queued: Queued, now_s: float) -> None:
-        """A new Measurement, at once; one that cannot be sent now is sent later."""
-        outcome = self._publish(queued.body, queued.sequence, False)
-        if outcome == "sent":
-            self.counters.add("measurements_sent")
-            if queued.sequence is not None:
-                self._left(queued.sequence, queued.sequence, now_s)
-            return
-        self.counters.add("measurements_unheard" if outcome == "unheard" else "measurements_delayed")
-        if queued.sequence is not None:
-            self.backlog.add(queued.sequence, queued.sequence)
+    def send(self, queued: Queued, now_s: float) -> bool:
+        """A new Measurement, at once; one that cannot be sent now is sent later. False: it has no number,
+        and was not sent: nobody has it but the caller."""
+        crossing = queued.measurement.crossing  # the ring knows nothing of it: no start measures it again
+        held_back = self.queue.holds_back and not crossing
+        outcome = "delayed" if held_back else self._publish(queued.body, queued.sequence, False)
+        self.counters.add(f"measurements_{outcome}")
+        sent = outcome == "sent"
+        self.counters.add("crossings_sent", sent and crossing)
+        if queued.sequence is None:
+            return sent
+        if sent:
+            self._left(queued.sequence, queued.sequence, now_s)
         else:
-            self.counters.add("measurements_overflow")
+            self.backlog.add(queued.sequence, queued.sequence)
+        return True
 
     def send_again(self, most: int, now_s: float) -> int:
         """Up to `most` of what is behind, the lowest first; how many were sent."""

@@ -3,14 +3,11 @@
     put -> number -> one transaction for all that came together -> sent -> acknowledged -> deleted
 
 A Measurement is sent only when it is committed: what the cloud has seen is on disk here, or was
-acknowledged, so that after kill -9 none is lost, doubled or measured again. Numbers are reserved on
-the disk itself (synchronous=FULL) in small chunks before they are used, so that none comes twice
-after a power cut either; a clean end gives the rest back. A Box begins at the time of its first
-start (ms since 1970), so that even a lost file makes it use no number again.
-
-A disk that takes nothing (full, read-only) stops nobody: Measurements wait in memory, bounded and
-counted, and are sent; beyond the reserved numbers they are sent without one. A file that is no
-database any more is renamed, told and begun anew. One thread; `last_end_ns` from any.
+acknowledged, so that after kill -9 none is lost, doubled or measured again. Where the disk takes
+nothing (full, read-only) Measurements wait in memory, bounded and counted; for HOLD_S they are not
+sent, for a disk that stumbles is no reason to have some twice, then they are: who watches the mains
+has more of them than of an exact count. (A kill in that state is the one case of doubling.) A file
+that is no database any more is renamed, told and begun anew. One thread; `last_end_ns` from any.
 """
 
 import time
@@ -21,17 +18,17 @@ from pathlib import Path
 from opq_gateway.counters import Counters
 from opq_gateway.uplink.disk import Disk
 from opq_gateway.uplink.held import Held, Queued
+from opq_gateway.uplink.marker import Marker
+from opq_gateway.uplink.numbers import Numbers
 from opq_gateway.uplink.queue_file import BoxRow, QueueFile, Stored
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.messages import Measurement
 from opq_proto.wire import measurement_to_wire
 
-CHUNK = 64
-"""About a minute of Measurements at the original rate: at most so many numbers are skipped by a kill.
-The cloud waits for none of them: each Measurement says the oldest sequence that the Box holds."""
 BEYOND = 2**62
 """No number of a Box that began at the present time; a database holds 2**63 - 1."""
+HOLD_S = 10.0
 MOST_UNSAVED = 20_000
 """Measurements in memory while the disk takes none, of all Boxes: about 10 MB."""
 TEND_S = 10.0
@@ -53,6 +50,7 @@ class Queue:
         most_bytes: int = 10**9,
         now_ms: int | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
+        hold_s: float = HOLD_S,
     ) -> None:
         """Open, or begin anew where there is nothing that can be read: at `now_ms`, ms since 1970."""
         self._counters = counters
@@ -62,12 +60,20 @@ class Queue:
         self._start = int(time.time() * 1000) if now_ms is None else now_ms
         self._boxes: dict[str, Held] = {}
         self._wrote_s = self._tended_s = monotonic_s()
+        self._hold_s = hold_s
+        self._taking = Numbers(self._boxes, Marker(path.with_name(path.name + ".numbers-reserved")))
         self._disk = Disk(path, counters, self._numbers, self._opened, monotonic_s)
 
     @property
     def problem(self) -> str:
         """Why the disk takes nothing; empty: it does."""
         return self._disk.problem
+
+    @property
+    def holds_back(self) -> bool:
+        """What is not committed is not to be sent yet."""
+        since_s = self._disk.refused_s
+        return since_s is not None and self._monotonic_s() - since_s < self._hold_s
 
     def last_end_ns(self, box_id: str) -> int | None:
         """UTC up to which the Box's whole windows were queued; None: never. Where measuring goes on."""
@@ -110,7 +116,7 @@ class Queue:
                 log.get(service="gateway").error("measurement.unfit", box_id=box_id, reason=str(error))
                 continue
             held = self._boxes.get(box_id)
-            sequence = None if held is None else self._take(held)
+            sequence = None if held is None else self._taking.take(held, self._disk)
             if held is None or sequence is None:
                 self._counters[box_id].add("sequences_failed")
             else:
@@ -121,7 +127,7 @@ class Queue:
                 held.changed = True
                 if held.oldest is None:
                     held.oldest = sequence
-            queued.append(Queued(box_id, sequence, body, measurement.crossing))
+            queued.append(Queued(box_id, sequence, body, measurement))
         if not self._write([stored for _, stored in new]):
             for held, stored in new:
                 held.unsaved[stored.sequence] = stored
@@ -191,30 +197,13 @@ class Queue:
             held = self._boxes.get(row.box_id)
             if held is None:
                 oldest, newest = file.ends(row.box, -1)
-                # numbers that a damaged row forgot are still seen in its Measurements
-                start = max(row.reserved, 0 if newest is None else newest + 1)
-                self._boxes[row.box_id] = Held(row, start, oldest)
+                following = self._taking.start(row, newest, new=row.reserved == self._start)
+                self._boxes[row.box_id] = Held(row, following, oldest)
                 continue
             held.row = replace(held.row, box=row.box, reserved=row.reserved)
             held.changed = True
             held.unsaved = {n: replace(stored, box=row.box) for n, stored in held.unsaved.items()}
             held.oldest = held.lowest(file.ends(row.box, -1 if held.upto is None else held.upto)[0])
-
-    def _take(self, held: Held) -> int | None:
-        if held.next >= held.row.reserved:
-            self._reserve()
-            if held.next >= held.row.reserved:
-                return None
-        held.next += 1
-        return held.next - 1
-
-    def _reserve(self) -> None:
-        """For every Box that will need it soon: the disk is waited for once."""
-        low = [held for held in self._boxes.values() if held.row.reserved - held.next < CHUNK // 2]
-        numbers = {held.row.box: held.next + CHUNK for held in low}
-        if self._disk.ask(lambda file: file.reserve(numbers)):
-            for held in low:
-                held.row.reserved = held.next + CHUNK
 
     def _write(self, rows: list[Stored]) -> bool:
         """Commit `rows`, what waits in memory, and what changed; False: they are not on disk."""

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 import zmq
 
@@ -42,6 +43,7 @@ BACKFILL_S = 0.05
 PER_TURN = 20
 """Of one Box; then the next has its turn."""
 CHECKPOINT_S = 10.0
+MOST_UNNUMBERED = 20_000
 ANSWERS = 64
 ANSWER_BYTES = 32_000_000
 """Answers of a Box that wait for the uplink's thread: so many, and so much of them."""
@@ -73,6 +75,7 @@ class Uplink:
             endpoints, server_key, queue_messages, timing or Timing(), self._waking, on_command
         )
         self._due: deque[str] = deque()  # Boxes with something in their channels
+        self._unnumbered: deque[tuple[str, Measurement]] = deque()
         self._urgent = self._behind = False
         self._taken: list[tuple[str, Measurement]] = []
         self._committed_s = self._tended_s = self._sent_again_s = time.monotonic()
@@ -204,19 +207,27 @@ class Uplink:
         """Commit what came, then send it, crossings first."""
         self._urgent = False
         self._committed_s = now_s
+        if self._unnumbered and not self._queue.problem:
+            self._taken[:0] = self._unnumbered
+            self._unnumbered.clear()
         taken, self._taken = sorted(self._taken, key=lambda each: not each[1].crossing), []
         for box_id in {box_id for box_id, _ in taken}:
             self._lines[box_id].remember()
         for queued in self._queue.put(taken):
             line = self._lines[queued.box_id]
-            line.send(queued, now_s)
-            if queued.crossing:
-                line.counters.add("crossings_sent")
+            if not line.send(queued, now_s):
+                self._keep(line, queued.measurement)
         originals = [line for line in self._lines if not line.acknowledging]
         for line in originals:
             line.remember()
         if originals:
             self._queue.write()  # an original store would take them twice
+
+    def _keep(self, line: Line, measurement: Measurement) -> None:
+        """It could be given no number, and nobody heard it: until the disk gives numbers again."""
+        if len(self._unnumbered) == MOST_UNNUMBERED:
+            self._lines[self._unnumbered.popleft()[0]].counters.add("measurements_overflow")
+        self._unnumbered.append((line.box_id, replace(measurement, backfilled=True)))
 
     def _send_again(self, now_s: float) -> None:
         """In turns, so that the Boxes share the rate and new ones get in between."""

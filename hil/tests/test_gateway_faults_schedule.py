@@ -19,7 +19,7 @@ from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.places import free_offset
 from opq_hil.gateway_faults.runner import line, play_all, tally
 from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, Schedule, draw
-from opq_hil.gateway_faults.verdict import play, unexcused
+from opq_hil.gateway_faults.verdict import killed_while_full, play, unexcused
 from opq_hil.gateway_faults.wire import Wire
 from opq_hil.gateway_faults.world import BOX_IDS
 from opq_proto.messages import Gap, Measurement, TimeSource
@@ -123,8 +123,22 @@ def test_windows_that_overlap_are_told_and_crossings_are_none() -> None:
 def test_samples_in_the_ring_that_no_measurement_covers_are_told() -> None:
     blocks = [block(first, 1200) for first in range(0, 12_000, 1200)]  # one second
     whole = [measured(number, 100 * number, 100 * number + 100) for number in range(10)]
-    assert not accounts.unmeasured("1", blocks, whole, 200_000_000)
-    assert "0.50 s" in accounts.unmeasured("1", blocks, whole[:3] + whole[8:], 200_000_000)[0]
+    assert not accounts.unmeasured("1", blocks, whole, 1000, 1000)
+    assert "0.50 s" in accounts.unmeasured("1", blocks, whole[:3] + whole[8:], 1000, 1000)[0]
+    assert not accounts.unmeasured("1", blocks, whole[5:], 1000, 600_000_000)
+    assert accounts.unmeasured("1", blocks, whole[:5], 1000, 400_000_000)
+
+
+def test_a_jump_of_time_between_neighbours_is_counted_and_one_at_a_hole_is_not() -> None:
+    hour_later = 10**18 + 3600 * 10**9
+    assert accounts.jumps([block(0, 200), block(200, 200, hour_later)]) == 1
+    assert accounts.jumps([block(0, 200), block(400, 200, hour_later)]) == 0
+
+
+def test_windows_measured_twice_have_one_excuse() -> None:
+    full, kill = Fault("disk_full", 2.0, 1.0), Fault("gateway_killed", 2.5, 0.1)
+    assert killed_while_full(Schedule(1, (full, kill)))
+    assert not killed_while_full(Schedule(1, (full, replace(kill, at_s=7.0))))
 
 
 def test_holes_between_sequence_numbers_are_counted() -> None:
@@ -215,8 +229,19 @@ def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
     assert [figures[f"holes_{box_id}"] for box_id in BOX_IDS] == [0, 0, 0]
 
 
+def played(seeds: range, folder: Path) -> dict[str, object]:
+    documents = play_all(seeds, folder, told=lambda document: print(line(document), flush=True))
+    found = tally(documents)
+    print(found)
+    return found
+
+
+@pytest.mark.timeout(900)
+def test_twelve_schedules_of_faults_lose_no_sample_and_double_no_measurement(tmp_path: Path) -> None:
+    assert played(range(1, 13), tmp_path)["failed_seeds"] == []
+
+
 @pytest.mark.soak
+@pytest.mark.timeout(10_000)
 def test_two_hundred_schedules_of_faults_lose_no_sample_and_double_no_measurement(tmp_path: Path) -> None:
-    documents = play_all(range(1, 201), tmp_path, told=lambda document: print(line(document), flush=True))
-    print(tally(documents))
-    assert not tally(documents)["failed_seeds"]
+    assert played(range(1, 201), tmp_path)["failed_seeds"] == []

@@ -17,6 +17,8 @@ from opq_proto.messages import Gap, Measurement
 
 SAME_AXIS_NS = 1_000
 """Windows of a Box that knows the time meet to the microsecond."""
+JUMP_NS = 1_000_000
+"""Per block; a fit that slews moves it by microseconds."""
 SHOWN = 3
 """Of one kind of trouble so many are named."""
 
@@ -137,10 +139,29 @@ def overlaps(box_id: str, stored: Sequence[Measurement], slack_ns: int) -> list[
     return [f"Box {box_id}: {len(off)} windows overlap: {_shown(off)}"] if off else []
 
 
+def jumps(blocks: Sequence[Block]) -> int:
+    """How often the time of neighbouring samples jumps: another axis, which only a start may begin."""
+    return sum(
+        before.boot_id == after.boot_id
+        and before.end_sample == after.first_sample
+        and abs(after.t_ns - before.end_ns) > JUMP_NS
+        for before, after in pairwise(blocks)
+    )
+
+
 def unmeasured(
-    box_id: str, blocks: Sequence[Block], stored: Sequence[Measurement], slack_ns: int
+    box_id: str,
+    blocks: Sequence[Block],
+    stored: Sequence[Measurement],
+    slack_ns: int,
+    end_slack_ns: int,
 ) -> list[str]:
-    """What is in the ring lies in the window of a Measurement, but for `slack_ns` beside an edge."""
+    """What is in the ring lies in the window of a Measurement.
+
+    Args:
+        slack_ns: that may lie between two of them.
+        end_slack_ns: where samples begin or end, in all.
+    """
     windows = _windows(stored)
     bare = []
     for start, end in _spans(blocks):
@@ -148,10 +169,10 @@ def unmeasured(
         for window_start, window_end in windows:
             if window_end <= at or window_start >= end:
                 continue
-            if window_start - at > slack_ns:
+            if window_start - at > (end_slack_ns if at == start else slack_ns):
                 bare.append((at, window_start))
             at = max(at, window_end)
-        if end - at > slack_ns:
+        if end - at > end_slack_ns:
             bare.append((at, end))
     if not bare:
         return []

@@ -10,15 +10,17 @@ from opq_gateway.ring.lost import BEFORE_HEARD
 from opq_hil.box import RING_S
 from opq_hil.gateway_faults import accounts
 from opq_hil.gateway_faults.schedule import Schedule
-from opq_hil.gateway_faults.world import BOX_IDS, Lived, World
+from opq_hil.gateway_faults.world import BOX_IDS, UNMEASURED_NS, Lived, World
 from opq_proto.errors import OpqError
 
 GUESSED_NS = 60_000_000
 """A Box without GPS gets its time from the gateway, by arrival: after a restart to this."""
-UNMEASURED_NS = 600_000_000
-"""Beside an edge of the ring part of a window, and what windows look ahead, is left over."""
 
 
+BETWEEN_NS = 120_000_000
+"""A Measurement of 6 cycles: those before and behind a restart do not meet in the cycle."""
+QUEUE_RETRY_S = 3.0
+"""The queue's disk is asked again after 2 s."""
 CONTACT_SAMPLES = 36_000
 """Three Boxes, one second each: what was said before the gateway first opened a port was said to nobody."""
 
@@ -78,8 +80,15 @@ def _judge(verdict: Verdict, world: World, lived: Lived) -> None:
             problems += accounts.stamps(box_id, ring.blocks, box.own_time_ns)
         stored = [each for each in lived.stored if each.box_id == box_id]
         slack_ns = accounts.SAME_AXIS_NS if knows else GUESSED_NS
-        problems += accounts.overlaps(box_id, stored, slack_ns)
-        problems += accounts.unmeasured(box_id, ring.blocks, stored, UNMEASURED_NS)
+        overlaps = accounts.overlaps(box_id, stored, slack_ns)
+        if overlaps and killed_while_full(verdict.schedule):
+            figures["measured_twice"] = f"{figures.get('measured_twice', '')} {overlaps[0]}"
+        else:
+            problems += overlaps
+        problems += accounts.unmeasured(box_id, ring.blocks, stored, BETWEEN_NS, UNMEASURED_NS)
+        jumps = accounts.jumps(ring.blocks)
+        if jumps >= world.gateway.starts:
+            problems.append(f"Box {box_id}: time jumped {jumps} times in {world.gateway.starts} starts")
         figures[f"holes_{box_id}"] = accounts.holes(stored)
     problems += unexcused(verdict.schedule, reasons, max(lived.deaf_s.values()))
     problems += accounts.once(lived.stored, world.ear.heard)
@@ -93,6 +102,16 @@ def _judge(verdict: Verdict, world: World, lived: Lived) -> None:
         "gaps": "; ".join(f"{reason}: {count}" for reason, count in reasons.items()),
         "stored": len(lived.stored),
     }
+
+
+def killed_while_full(schedule: Schedule) -> bool:
+    """Whether Measurements were sent that the disk never took, so that they are measured again."""
+    return any(
+        full.at_s <= kill.at_s <= full.end_s + QUEUE_RETRY_S
+        for full in schedule.faults
+        for kill in schedule.faults
+        if (full.kind, kill.kind) == ("disk_full", "gateway_killed")
+    )
 
 
 def unexcused(schedule: Schedule, in_gaps: Mapping[str, int], deaf_s: float) -> list[str]:

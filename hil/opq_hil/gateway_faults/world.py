@@ -21,7 +21,7 @@ from opq_hil.gateway_faults.boxes import Boxes
 from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.disk import Disk
 from opq_hil.gateway_faults.ear import Ear
-from opq_hil.gateway_faults.kept import Kept, kept
+from opq_hil.gateway_faults.kept import Kept, kept, newest_ns
 from opq_hil.gateway_faults.schedule import CALM_AFTER_S, Fault, Schedule
 from opq_hil.gateway_faults.service import Service, ServiceError
 from opq_hil.gateway_faults.wire import Wire
@@ -35,6 +35,8 @@ UP_S = 30.0
 SETTLE_S = 40.0
 STILL_S = 1.2
 """Settled: nothing moved for so long."""
+UNMEASURED_NS = 600_000_000
+"""At the end of a run part of a Measurement, and what windows look ahead, is left over."""
 TICK_S = 0.02
 """In steps of this faults begin and end."""
 
@@ -255,9 +257,19 @@ class World:
             waiting = backlog(self._disk.folder)
             if waiting is None or waiting:
                 return f"{len(waiting or ())} Measurements wait in the queue"
-            return None if time.monotonic() - moved_s > STILL_S else "something still moves"
+            if time.monotonic() - moved_s < STILL_S:
+                return "something still moves"
+            behind = [box_id for box_id in BOX_IDS if self._measured_ns(box_id) < self._ring_ns(box_id)]
+            return f"Boxes {', '.join(behind)} are not measured to their end" if behind else None
 
         return objection
+
+    def _measured_ns(self, box_id: str) -> int:
+        heard = list(self._ear.heard.items())
+        return max((each.end_ns or 0 for (name, _), each in heard if name == box_id), default=0)
+
+    def _ring_ns(self, box_id: str) -> int:
+        return newest_ns(self._disk.folder, box_id) - UNMEASURED_NS
 
     def _count(self) -> None:
         """Figures of the end, and what no fault excuses."""

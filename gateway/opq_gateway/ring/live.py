@@ -143,6 +143,9 @@ class LiveSegment:
             fd = os.dup(self._fd)  # the writer may end the segment meanwhile
         try:
             os.fdatasync(fd)
+        except OSError:
+            self._unsynced = True
+            raise
         finally:
             os.close(fd)
         return True

@@ -80,6 +80,7 @@ class Ring:
             OSError: the folder cannot be made or read.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
         self.box_id = box_id
         self._keep_ns = round(hours * 3600e9)
         self._most_bytes = most_bytes

@@ -1,18 +1,25 @@
 """Syncing: the disk itself gets what was appended, of all rings, in one thread.
 
-Samples are had by the disk itself every `every_s`: so much a power cut costs, and a little more where the
-disk is slow. Not in the thread that reads the ports, for a card may take a second over it.
+Samples are had by the disk every `every_s`: so much a power cut costs, and a little more where the disk is
+slow. Not in the thread that reads the ports, for a card may take a second over it. Many rings are synced by
+one call for their file system: 64 took 4 ms so and 200 ms one by one (each is a commit of the journal, and
+a flush of the disk's cache); what others write on the same file system is then waited for, too.
 """
 
+import ctypes
+import os
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from opq_gateway.counters import Counters
 from opq_gateway.ring.ring import Ring
 from opq_proto import log
 
 TELL_S = 10.0
+ONE_BY_ONE = 4
+"""Up to so many rings of one file system are synced by themselves."""
 
 
 class Syncing:
@@ -23,6 +30,7 @@ class Syncing:
         self._counters = counters
         self._every_s = every_s
         self._told_s = -TELL_S
+        self._by_disk: dict[int, list[str]] = {}
         self._log = log.get(service="gateway")
 
     def run(self, stop: threading.Event) -> None:
@@ -33,16 +41,43 @@ class Syncing:
 
     def sync(self) -> None:
         """One round; a disk that cannot is counted and told, the others go on."""
+        if not self._by_disk:
+            for box_id, ring in self._rings.items():
+                self._by_disk.setdefault(ring.folder.stat().st_dev, []).append(box_id)
+        for box_ids in self._by_disk.values():
+            if len(box_ids) <= ONE_BY_ONE or not sync_file_system(self._rings[box_ids[0]].folder):
+                for box_id in box_ids:
+                    self._sync_one(box_id)
         for box_id, ring in self._rings.items():
             counters = self._counters[box_id]
-            try:
-                ring.sync()
-            except OSError as error:
-                counters.add("ring_sync_failed")
-                now_s = time.monotonic()
-                if now_s - self._told_s >= TELL_S:
-                    self._told_s = now_s
-                    self._log.error("ring.not_synced", box_id=box_id, reason=error.strerror or str(error))
             counters.set("ring_bad_records", ring.bad_records)
             counters.set("ring_deleted_segments", ring.deleted_segments)
             counters.set("ring_lost_records", ring.lost_records)
+
+    def _sync_one(self, box_id: str) -> None:
+        try:
+            self._rings[box_id].sync()
+        except OSError as error:
+            self._counters[box_id].add("ring_sync_failed")
+            now_s = time.monotonic()
+            if now_s - self._told_s >= TELL_S:
+                self._told_s = now_s
+                self._log.error("ring.not_synced", box_id=box_id, reason=error.strerror or str(error))
+
+
+def sync_file_system(folder: Path) -> bool:
+    """Have the disk hold all that was written to the file system of `folder`; False: it did not.
+
+    Linux' syncfs(2), which Python does not have; it tells of errors since Linux 5.8.
+    """
+    syncfs = getattr(ctypes.CDLL(None), "syncfs", None)
+    if syncfs is None:
+        return False
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return bool(syncfs(fd) == 0)
+    finally:
+        os.close(fd)

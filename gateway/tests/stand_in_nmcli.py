@@ -94,6 +94,8 @@ def main(path: str) -> None:
             fail(f"Error: unknown connection '{profile}'.", 10)
         del world["profiles"][profile]
         world["up"] = None if world["up"] == profile else world["up"]
+    elif "connection modify" in text:
+        world["profiles"][arguments[-3]]["facts"][arguments[-2]] = arguments[-1]
     elif "connection up" in text:
         up(world, arguments)
     else:

@@ -1,5 +1,6 @@
 """Wi-Fi by a stand-in nmcli: strange names, wrong passwords, slow and absent; the access point's life."""
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -68,7 +69,8 @@ def test_names_of_any_bytes_are_listed_and_joined_as_they_are(world: World) -> N
     for ssid in listed:
         runs.join("wlan0", ssid, Secret(PASSWORD), "WPA2", hidden=False)
         made = world.read()
-        assert made["profiles"][made["up"]]["ssid"] == ssid.hex()
+        profile = made["profiles"][made["up"]]
+        assert profile["ssid"] == ssid.hex() and profile["facts"]["connection.autoconnect"] == "yes"
 
 
 def test_no_password_is_ever_an_argument(world: World) -> None:
@@ -227,3 +229,22 @@ def test_a_list_of_networks_is_not_asked_for_again_and_again(world: World) -> No
     clock.now_s += 11
     world.change(dies="Error: Scanning not allowed immediately following previous scan.")
     assert len(wifi.networks()) == 1  # that of before
+
+
+@pytest.mark.skipif(not shutil.which("nmcli"), reason="needs nmcli: apt-get install network-manager")
+def test_the_real_nmcli_takes_the_profiles_as_they_are_meant(tmp_path: Path) -> None:
+    program = tmp_path / "nmcli"
+    program.write_text(
+        '#!/bin/sh\ncase "$*" in\n*"connection add"*) exec nmcli --offline "$@" >>"$(dirname "$0")/made";;\nesac\n'
+    )
+    program.chmod(0o755)
+    runs = Nmcli(threading.Event(), str(program))
+    for ssid in STRANGE:
+        if b"\0" not in ssid:
+            runs.join("wlan0", ssid, Secret(PASSWORD), "WPA2", hidden=False)
+    runs.join("wlan0", b"three", Secret(PASSWORD), "WPA3", hidden=True)
+    runs.start_access_point("wlan0", b"OPQ", Secret("access point's"))
+    made = (tmp_path / "made").read_text(errors="surrogateescape")
+    for line in ("ssid=--ask", "ssid=-a", "ssid=a'b\"c\\\\d", "ssid=0x4142", "key-mgmt=sae", "psk-flags=2"):
+        assert f"\n{line}\n" in made
+    assert "address1=10.42.0.1/24\nmethod=shared" in made and PASSWORD not in made

@@ -59,7 +59,8 @@ class Nmcli:
 
     def join(self, device: str, ssid: bytes, password: Secret | None, security: str, hidden: bool) -> None:
         """Connect by a new profile; it replaces our older ones of this network only when it works."""
-        properties = ["connection.autoconnect", "yes", f"{WIFI}.hidden", "yes" if hidden else "no"]
+        # not by itself yet: NetworkManager would try it at once, without the secret
+        properties = ["connection.autoconnect", "no", f"{WIFI}.hidden", "yes" if hidden else "no"]
         secret = None
         if password is not None:
             management, secret = secret_of(ssid, password, security)
@@ -72,6 +73,7 @@ class Nmcli:
         except WifiError:
             self._delete([profile])
             raise
+        self._run(["connection", "modify", "uuid", profile, "connection.autoconnect", "yes"])
         self._delete(older)
 
     def start_access_point(self, device: str, ssid: bytes, password: Secret) -> None:

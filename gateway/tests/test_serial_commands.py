@@ -7,10 +7,15 @@ import pytest
 from opq_gateway.commands.box_line import Answer
 from opq_gateway.config import Measuring
 from opq_gateway.serial_side.box_commands import WAITING, BoxCommands
+from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.crossing_limits import CrossingLimits, limits
+from opq_gateway.serial_side.time_for_gps import TimeForGps
+from opq_proto.clock import ClockState
 from opq_proto.link_messages import (
     Acknowledgement,
     Command,
+    GpsState,
+    GpsStatus,
     Hello,
     LinkMessage,
     Operation,
@@ -18,6 +23,7 @@ from opq_proto.link_messages import (
     Status,
     UpdateData,
 )
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
 
@@ -71,17 +77,17 @@ def test_settings_are_answered_when_they_have_come(bench: Bench) -> None:
 
 
 def test_what_is_not_answered_is_repeated_once_and_then_given_up(bench: Bench) -> None:
-    bench.ask(Operation.SYNC_TIME, "1,2", 2.0)
+    bench.ask(Operation.GET_SETTINGS)
     bench.passes(1.5)
-    assert bench.sent == [Command(1, Operation.SYNC_TIME, "1,2")] * 2
+    assert bench.sent == [Command(1, Operation.GET_SETTINGS)] * 2
     bench.passes(0.6)
     assert [answer.status for answer in bench.answers] == [None] and len(bench.sent) == 2
     bench.commands.take(Acknowledgement(1, Status.DONE))  # too late: nobody's
     assert len(bench.answers) == 1
 
 
-@pytest.mark.parametrize("operation", [Operation.RESET, Operation.UPDATE_END])
-def test_what_starts_the_box_anew_is_sent_once_only(bench: Bench, operation: Operation) -> None:
+@pytest.mark.parametrize("operation", [Operation.RESET, Operation.UPDATE_END, Operation.SYNC_TIME])
+def test_what_starts_the_box_anew_or_is_late_is_sent_once(bench: Bench, operation: Operation) -> None:
     bench.ask(operation)
     bench.passes(3.0)
     assert bench.sent == [Command(1, operation)] and bench.answers[0].status is None
@@ -159,3 +165,32 @@ def test_a_box_that_does_not_know_limits_is_told_of_and_left_alone(bench: Bench)
     side.hello()
     bench.acknowledge(Status.UNKNOWN)
     assert side.refused == ["unknown"] and side.hello() == []
+
+
+def gps(state: GpsState) -> GpsStatus:
+    return GpsStatus(state, 4, 0, 0, 0, 0, 0, 0, 0)
+
+
+def test_a_box_whose_receiver_is_acquiring_is_told_the_time_once_per_start(bench: Bench) -> None:
+    state = ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
+    clocks = Clocks(lambda: bench.now_s, lambda: 1_700_000_000_000_000_000, lambda: state)
+    told = TimeForGps(bench.commands, clocks)
+
+    def says(state: GpsState) -> list[LinkMessage]:
+        before = len(bench.sent)
+        told.gps(gps(state))
+        bench.commands.tick()
+        return bench.sent[before:]
+
+    assert not says(GpsState.ACQUIRING)  # the gateway does not know it either
+    state = ClockState(TimeSource.NTP, 5_000_000)
+    assert not says(GpsState.FREE) and not says(GpsState.LOCKED) and not says(GpsState.HOLDOVER)
+    [command] = says(GpsState.ACQUIRING)
+    assert isinstance(command, Command)
+    assert (command.operation, command.argument) == (Operation.SYNC_TIME, "1700000000000000000,35000000")
+    bench.passes(1.1)
+    assert says(GpsState.ACQUIRING)  # was not answered
+    bench.acknowledge()
+    assert not says(GpsState.ACQUIRING)
+    told.restart()
+    assert says(GpsState.ACQUIRING)

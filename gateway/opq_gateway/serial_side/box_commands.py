@@ -1,7 +1,7 @@
 """Commands to one Box, each with its acknowledgement: sent one after another, timed out, repeated once.
 
-`ask` and `ask_data` from any thread; the rest belongs to the reader's. A command that starts the
-Box anew is not repeated: its acknowledgement may be what was lost.
+`ask` and `ask_data` from any thread; the rest belongs to the reader's. Some are not repeated (ONCE):
+their acknowledgement may be what was lost.
 """
 
 import threading
@@ -24,7 +24,8 @@ WAITING = 16
 """Commands that wait for the one before them; the Box's own inbox holds few."""
 AGAIN_S = 1.0
 """Without an answer for so long, or half of the time-out, it is sent once more."""
-ONCE = (Operation.RESET, Operation.UPDATE_END, Operation.REPL)
+ONCE = (Operation.RESET, Operation.UPDATE_END, Operation.REPL, Operation.SYNC_TIME)
+"""What starts the Box anew, and a time that would be a second old."""
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from opq_gateway.serial_side.keeping import Keeping
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.reassembly import Output
 from opq_gateway.serial_side.seldom import Seldom
+from opq_gateway.serial_side.time_for_gps import TimeForGps
 from opq_gateway.status import Status
 from opq_proto import log
 from opq_proto.link_messages import (
@@ -81,6 +82,7 @@ class Intake:
             lambda: self.commands.tell(Operation.HELLO),
         )
         self._limits = CrossingLimits(limits, self.commands, self._limits_refused)
+        self._time_for_gps = TimeForGps(self.commands, self._clocks)
         self._box_log = BoxLog(self._log, counters, self._seldom)
         self._keeping = Keeping(ring, status, counters, self._log, self._seldom)
         self._axis: Axis | None = None
@@ -144,6 +146,7 @@ class Intake:
             self.commands.take(message)
         elif isinstance(message, GpsStatus):
             self._status.gps = message
+            self._time_for_gps.gps(message)
         elif isinstance(message, Health):
             self._status.health = message
         elif isinstance(message, Log):
@@ -175,6 +178,7 @@ class Intake:
             newest = self._ring.newest()
         self._axis = Axis(hello, newest, self._clocks)
         self._counted = (0, 0, 0, 0)
+        self._time_for_gps.restart()
         self._status.sample_monotonic_s = None
         self._outputs.restart(self._status.box_id, hello)
 

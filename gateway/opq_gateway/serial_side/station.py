@@ -135,12 +135,12 @@ class Station:
     def _heard(self, data: bytes, now_s: float) -> None:
         assert self._intake is not None
         self._heard_s = now_s
-        self._tries = 0
         self.counters.add("serial_bytes", len(data))
         messages = self._decoder.feed(data)
         self._count()
         if messages:
             self._intake.take_all(messages)
+            self._tries = 0  # only now: one whose handling always throws is opened ever more seldom
 
     def _look(self, now_s: float) -> None:
         """Raises OSError when this port is no longer the one that is wanted."""

@@ -110,6 +110,14 @@ def test_noise_without_mains_costs_little_more_than_its_entropy(drift_lsb: int) 
     )  # a difference has twice the noise
 
 
+def test_a_tone_that_is_no_harmonic_costs_two_bits_not_six() -> None:
+    tone = 200 * np.sin(2 * np.pi * 183.3 * np.arange(CHUNK_SAMPLES) / 12_000)
+    counts = np.rint(mains(CHUNK_SAMPLES, 0.0) + tone + RNG.normal(0, 2, CHUNK_SAMPLES)).astype(np.int16)
+    assert 16 / ratio(counts) < noise_bits(2.0) + 2.1
+    data = pack(counts)
+    np.testing.assert_array_equal(unpack(data, 5000), counts[:5000])
+
+
 @pytest.mark.parametrize("most", [0, 1, 100, 5000, 9000])
 @pytest.mark.parametrize("kind", ["mains", "noise", "constant", "random"])
 def test_the_front_of_a_chunk_is_had_alone(most: int, kind: str) -> None:

@@ -1,24 +1,18 @@
 """Cycles: samples of mains as what earlier cycles (`predictor.py`) do not tell of them.
 
     body = period u32 (1/65536 sample), parts u8 | DELAY_STEPS | GAIN_STEPS, delay_shift u8, gain_shift u8,
-           classes u8, levels u8, then runs (`entropy.py`): opening, delays, delay slopes, gains, gain
-           slopes, level of each stretch, residuals by level and class                little endian
+           classes u8 | order << 4, levels u8, then runs (`entropy.py`): opening, delays, delay slopes,
+           gains, gain slopes, level of each stretch, residuals (`residuals.py`)       little endian
 
 The opening, a cycle and a bit, is second differences. Delays and gains are as they are, or as differences
-(the flags), for on wandering mains one is like the last. Residuals lie in a run by the level of their stretch
-(quiet to loud; a dip would widen the table of all others) and by class: how far the prediction lies from a
-whole number. Where the noise is below a count that says nearly everything; a prediction of 7.1 hardly ever
-meets a 6. One that lies below its whole number has its residual's sign turned, which halves the classes.
-With a single class nothing is turned.
+(the flags), for on wandering mains one is like the last.
 """
 
 import math
 import struct
-from functools import cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opq_gateway.ring.entropy import decode as decode_runs
 from opq_gateway.ring.entropy import encode as encode_runs
@@ -34,19 +28,15 @@ from opq_gateway.ring.predictor import (
     Setup,
     ramps,
 )
-from opq_gateway.ring.shapes import CENTRE_UNIT
-
-Counts = NDArray[np.int16]
+from opq_gateway.ring.residuals import MOST_CLASSES, MOST_LEVELS, MOST_ORDER, Kinds, Residuals, laid_out
 
 _HEAD: Final = struct.Struct("<IBBBBB")
 _BEFORE_RESIDUALS: Final = 6
 DELAY_STEPS, GAIN_STEPS = 0x10, 0x20
-MOST_CLASSES, MOST_LEVELS = 6, 3
 STEP: Final = 0.4
 """Of the noise: told delays and gains are this coarse. Half of it costs as much as it saves."""
 FINE_BELOW: Final = 1.0
 """Counts of noise below which stretches are told in two parts, and residuals by class."""
-_LEVELS_FROM_BIT: Final = 0.02
 
 
 def encode(values: Integers) -> bytes | None:
@@ -64,27 +54,22 @@ def encode(values: Integers) -> bytes | None:
     )
     predicted, told = _told(values, setup)
     at = setup.opening_samples
-    behind = values[at:].astype(np.int16)
-    if fine:
-        whole, turned, classes = _split(predicted, MOST_CLASSES)
-        residuals = ((behind - whole) * turned).astype(np.int64)
-    else:
-        residuals, classes = (behind - _whole(predicted)).astype(np.int64), np.zeros(len(behind), np.uint8)
-    levels = _levels(residuals, setup.stretch_samples)
-    keys = np.repeat(levels, setup.stretch_samples)[: len(residuals)] * MOST_CLASSES + classes
+    kinds, level_of, residuals = laid_out(values[at:], predicted, setup.stretch_samples, fine)
     flags = 0
     for run, flag in ((0, DELAY_STEPS), (2, GAIN_STEPS)):
         steps = _wrapped(np.diff(told[run], prepend=0))
         if np.abs(steps).sum() < np.abs(told[run]).sum():
             told[run], flags = steps, flags | flag
-    runs = [_wrapped(np.diff(values[:at], n=2, prepend=[0, 0])), *told, levels]
-    most_levels, most_classes = int(levels.max()) + 1, MOST_CLASSES if fine else 1
-    for level in range(most_levels):
-        runs += [residuals[keys == level * MOST_CLASSES + kind] for kind in range(most_classes)]
+    opening = _wrapped(np.diff(values[:at], n=2, prepend=[0, 0]))
     head = _HEAD.pack(
-        setup.period, setup.parts | flags, setup.delay_shift, setup.gain_shift, most_classes, most_levels
+        setup.period,
+        setup.parts | flags,
+        setup.delay_shift,
+        setup.gain_shift,
+        kinds.classes | kinds.order << 4,
+        kinds.levels,
     )
-    return head + encode_runs(runs, _centres(most_classes, most_levels))
+    return head + encode_runs([opening, *told, level_of, *residuals], _centres(kinds))
 
 
 def decode(body: bytes, samples: int, most: int | None = None) -> Integers:
@@ -97,17 +82,19 @@ def decode(body: bytes, samples: int, most: int | None = None) -> Integers:
         raise ValueError("chunk is damaged: its head is torn")
     period, parts, delay_shift, gain_shift, classes, levels = _HEAD.unpack_from(body)
     parts, flags = parts & 15, parts & 0xF0
+    kinds = Kinds(classes & 15, levels, classes >> 4)
     setup = Setup(period, parts, delay_shift, gain_shift)
     if not (
         LEAST_PERIOD <= period / 65536 <= MOST_PERIOD
         and parts in (1, 2)
         and max(delay_shift, gain_shift) <= 64
-        and 1 <= classes <= MOST_CLASSES
+        and 1 <= kinds.classes <= MOST_CLASSES
         and 1 <= levels <= MOST_LEVELS
+        and kinds.order <= MOST_ORDER
         and setup.opening_samples < samples
     ):
         raise ValueError("chunk is damaged: its head makes no sense")
-    runs = decode_runs(body[_HEAD.size :], _centres(classes, levels), 2 * samples + 64)
+    runs = decode_runs(body[_HEAD.size :], _centres(kinds), 2 * samples + 64)
     _check(runs, setup, samples, levels)
     opening, told, level_of = runs[0], runs[1:5], runs[5]
     for run, flag in ((0, DELAY_STEPS), (2, GAIN_STEPS)):
@@ -115,7 +102,7 @@ def decode(body: bytes, samples: int, most: int | None = None) -> Integers:
             told[run] = _wrapped(np.cumsum(told[run]))
     predictor = Predictor(setup, samples)
     predictor.history[: len(opening)] = _wrapped(np.cumsum(np.cumsum(opening)))
-    residuals = Residuals([run.astype(np.int16) for run in runs[_BEFORE_RESIDUALS:]], classes)
+    residuals = Residuals(runs[_BEFORE_RESIDUALS:], kinds)
     delays = _per_sample(told[0], told[1], setup, 2.0**-delay_shift)
     gains = _per_sample(told[2], told[3], setup, 2.0**-gain_shift)
     asked = told[0].reshape(-1, parts).sum(axis=1).tolist()
@@ -142,73 +129,8 @@ def _check(runs: list[Integers], setup: Setup, samples: int, levels: int) -> Non
         raise ValueError("chunk is damaged: its residuals do not fit its head")
 
 
-class Residuals:
-    """The runs of residuals, each read from its front."""
-
-    def __init__(self, runs: list[Counts], classes: int) -> None:
-        self._runs = runs
-        self._classes = classes
-        self._at = [0] * len(runs)
-
-    def added(self, predicted: Floats, level: int) -> Counts:
-        """The values of a stretch.
-
-        Raises:
-            ValueError: a run ends early.
-        """
-        if self._classes == 1:
-            return _whole(predicted) + self._taken(level, len(predicted))
-        whole, turned, classes = _split(predicted, self._classes)
-        sizes = np.bincount(classes, minlength=self._classes).tolist()
-        runs = enumerate(sizes, level * self._classes)
-        found = np.empty_like(whole)
-        found[classes.argsort(kind="stable")] = np.concatenate([self._taken(*run) for run in runs])
-        found *= turned
-        found += whole
-        return found
-
-    def _taken(self, run: int, size: int) -> Counts:
-        at = self._at[run]
-        self._at[run] = at + size
-        taken = self._runs[run][at : at + size]
-        if len(taken) < size:
-            raise ValueError("chunk is damaged: a run of residuals ends early")
-        return taken
-
-
-def _whole(predicted: Floats) -> Counts:
-    """Whole number nearest to each Q12 prediction, modulo 2**16.
-
-    So are residuals: whatever was predicted, one of 16 bits fits.
-    """
-    rounded = predicted.astype(np.int64)
-    rounded += UNIT // 2
-    rounded >>= 12
-    return rounded.astype(np.int16)
-
-
-def _split(predicted: Floats, classes: int) -> tuple[Counts, NDArray[np.int8], NDArray[np.uint8]]:
-    """As `_whole`; -1 where the prediction is below that; and the class."""
-    place = predicted.astype(np.int64)
-    place += UNIT // 2
-    whole = (place >> 12).astype(np.int16)
-    place &= UNIT - 1
-    turned, kinds = _by_place(classes)
-    return whole, turned.take(place), kinds.take(place)
-
-
-@cache
-def _by_place(classes: int) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
-    """Turn and class of each place in a whole number, (UNIT,) from 1/2 below it to 1/2 above."""
-    off = np.arange(UNIT) - UNIT // 2
-    kinds = np.abs(off) * classes // (UNIT // 2 + 1)
-    return np.where(off < 0, -1, 1).astype(np.int8), kinds.astype(np.uint8)
-
-
-def _centres(classes: int, levels: int) -> list[int]:
-    """Where the values of each run are expected, in 1/64: a class of residuals in the middle of its share."""
-    middles = [(2 * kind + 1) * CENTRE_UNIT // (4 * classes) for kind in range(classes)]
-    return [0] * _BEFORE_RESIDUALS + (middles if classes > 1 else [0]) * levels
+def _centres(kinds: Kinds) -> list[int]:
+    return [0] * _BEFORE_RESIDUALS + kinds.centres()
 
 
 def _told(values: Integers, setup: Setup) -> tuple[Floats, list[Integers]]:
@@ -244,17 +166,6 @@ def _per_sample(level: Integers, slope: Integers, setup: Setup, scale: float) ->
     numbers = np.stack((level.reshape(-1, setup.parts), slope.reshape(-1, setup.parts)), axis=2)
     ramp = ramps(setup.stretch_samples, setup.parts) * scale
     return numbers.reshape(-1, 2 * setup.parts).astype(np.float64) @ ramp
-
-
-def _levels(residuals: Integers, stretch: int) -> Integers:
-    """0 .. 2 of each stretch by its size; all 0 where the sizes are of one kind."""
-    starts = np.arange(0, len(residuals), stretch)
-    sizes = np.diff(np.append(starts, len(residuals)))
-    power = np.add.reduceat(residuals.astype(np.float64) ** 2, starts) / sizes + 0.02
-    gain_bits = 0.5 * (np.log2(np.average(power, weights=sizes)) - np.average(np.log2(power), weights=sizes))
-    if gain_bits < _LEVELS_FROM_BIT:
-        return np.zeros(len(power), np.int64)
-    return np.digitize(power, np.quantile(power, [0.5, 0.85])).astype(np.int64)
 
 
 def _noise(values: Integers) -> float:

@@ -1,0 +1,160 @@
+"""Residuals: what predictions leave of the samples, laid in runs of one kind each.
+
+Two ways. Where the noise is below a count, by class: how far the prediction lies from a whole number says
+nearly everything; one of 7.1 hardly ever meets a 6. A prediction below its whole number has the residual's
+sign turned, which halves the classes. Otherwise a single class, whose residuals may be their first or second
+differences: a tone that is no harmonic (ripple control, an inverter) is in no cycle before, but smooth.
+
+Runs are also apart by level, from quiet stretches to loud ones: a dip would widen the table of all others.
+Everything is modulo 2**16: whatever was predicted, a residual of 16 bits fits.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_gateway.ring.predictor import UNIT, Floats, Integers
+from opq_gateway.ring.shapes import CENTRE_UNIT
+
+Counts = NDArray[np.int16]
+
+MOST_CLASSES, MOST_LEVELS, MOST_ORDER = 6, 3, 2
+_LEVELS_FROM_BIT: Final = 0.02
+_ORDER_FROM: Final = 0.7
+"""Differences are taken where they are this much smaller; of white noise they are 1.4 times as large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Runs are levels times classes; `order` of differences is 0 where there are classes."""
+
+    classes: int
+    levels: int
+    order: int
+
+    def centres(self) -> list[int]:
+        """Where the values of each run are expected, in 1/64: a class in the middle of its share."""
+        middles = [(2 * kind + 1) * CENTRE_UNIT // (4 * self.classes) for kind in range(self.classes)]
+        return (middles if self.classes > 1 else [0]) * self.levels
+
+
+def laid_out(
+    values: Integers, predicted: Floats, stretch: int, fine: bool
+) -> tuple[Kinds, Integers, list[Integers]]:
+    """Kinds, the level of each stretch, and the runs.
+
+    Args:
+        values: (n,) in the range of int16; `predicted`: (n,) Q12.
+        stretch: samples of each but the last.
+        fine: the noise is below a count.
+    """
+    plain = values.astype(np.int16) - _whole(predicted)
+    order = _order(plain)
+    if fine and not order:
+        _, turned, places = _split(predicted, MOST_CLASSES)
+        residuals, classes = (plain * turned).astype(np.int64), MOST_CLASSES
+    else:
+        padded = np.concatenate((np.zeros(order, np.int16), plain))
+        residuals, classes = np.diff(padded, n=order).astype(np.int64), 1
+        places = np.zeros(len(plain), np.uint8)
+    level_of = _levels(residuals, stretch)
+    kinds = Kinds(classes, int(level_of.max()) + 1, order)
+    keys = np.repeat(level_of, stretch)[: len(residuals)] * classes + places
+    return kinds, level_of, [residuals[keys == key] for key in range(kinds.levels * classes)]
+
+
+class Residuals:
+    """The runs, each read from its front."""
+
+    def __init__(self, runs: list[Integers], kinds: Kinds) -> None:
+        self._runs = [run.astype(np.int16) for run in runs]
+        self._kinds = kinds
+        self._at = [0] * len(runs)
+        self._last = [np.int16(0)] * kinds.order
+        """The last value of each order of differences below `order`, highest first."""
+
+    def added(self, predicted: Floats, level: int) -> Counts:
+        """The values of a stretch of that level, from its predictions.
+
+        Raises:
+            ValueError: a run ends early.
+        """
+        classes = self._kinds.classes
+        if classes == 1:
+            return _whole(predicted) + self._summed(self._taken(level, len(predicted)))
+        whole, turned, places = _split(predicted, classes)
+        sizes = np.bincount(places, minlength=classes).tolist()
+        runs = enumerate(sizes, level * classes)
+        found = np.empty_like(whole)
+        found[places.argsort(kind="stable")] = np.concatenate([self._taken(*run) for run in runs])
+        found *= turned
+        found += whole
+        return found
+
+    def _summed(self, differences: Counts) -> Counts:
+        for order, last in enumerate(self._last):
+            differences = np.cumsum(differences, dtype=np.int16)
+            differences += last
+            self._last[order] = differences[-1]
+        return differences
+
+    def _taken(self, run: int, size: int) -> Counts:
+        at = self._at[run]
+        self._at[run] = at + size
+        taken = self._runs[run][at : at + size]
+        if len(taken) < size:
+            raise ValueError("chunk is damaged: a run of residuals ends early")
+        return taken
+
+
+def _whole(predicted: Floats) -> Counts:
+    """Whole number nearest to each Q12 prediction."""
+    rounded = predicted.astype(np.int64)
+    rounded += UNIT // 2
+    rounded >>= 12
+    return rounded.astype(np.int16)
+
+
+def _split(predicted: Floats, classes: int) -> tuple[Counts, NDArray[np.int8], NDArray[np.uint8]]:
+    """As `_whole`; -1 where the prediction is below that; and the class."""
+    place = predicted.astype(np.int64)
+    place += UNIT // 2
+    whole = (place >> 12).astype(np.int16)
+    place &= UNIT - 1
+    turned, kinds = _by_place(classes)
+    return whole, turned.take(place), kinds.take(place)
+
+
+@cache
+def _by_place(classes: int) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
+    """Turn and class of each place in a whole number, (UNIT,) from 1/2 below it to 1/2 above."""
+    off = np.arange(UNIT) - UNIT // 2
+    kinds = np.abs(off) * classes // (UNIT // 2 + 1)
+    return np.where(off < 0, -1, 1).astype(np.int8), kinds.astype(np.uint8)
+
+
+def _order(plain: Counts) -> int:
+    """Of the differences that are smallest."""
+    wide = plain.astype(np.float64)
+    sizes = [
+        float(np.mean(np.minimum(np.abs(np.diff(wide, n=order)), 4000))) for order in range(MOST_ORDER + 1)
+    ]
+    best = 0
+    for order in range(1, MOST_ORDER + 1):
+        if sizes[order] < _ORDER_FROM * sizes[best]:
+            best = order
+    return best
+
+
+def _levels(residuals: Integers, stretch: int) -> Integers:
+    """0 .. 2 of each stretch by its size; all 0 where the sizes are of one kind."""
+    starts = np.arange(0, len(residuals), stretch)
+    sizes = np.diff(np.append(starts, len(residuals)))
+    power = np.add.reduceat(residuals.astype(np.float64) ** 2, starts) / sizes + 0.02
+    gain_bits = 0.5 * (np.log2(np.average(power, weights=sizes)) - np.average(np.log2(power), weights=sizes))
+    if gain_bits < _LEVELS_FROM_BIT:
+        return np.zeros(len(power), np.int64)
+    return np.digitize(power, np.quantile(power, [0.5, 0.85])).astype(np.int64)

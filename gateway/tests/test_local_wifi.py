@@ -234,9 +234,8 @@ def test_a_list_of_networks_is_not_asked_for_again_and_again(world: World) -> No
 @pytest.mark.skipif(not shutil.which("nmcli"), reason="needs nmcli: apt-get install network-manager")
 def test_the_real_nmcli_takes_the_profiles_as_they_are_meant(tmp_path: Path) -> None:
     program = tmp_path / "nmcli"
-    program.write_text(
-        '#!/bin/sh\ncase "$*" in\n*"connection add"*) exec nmcli --offline "$@" >>"$(dirname "$0")/made";;\nesac\n'
-    )
+    add = f'*"connection add"*) exec nmcli --offline "$@" >>"{tmp_path}/made";;'
+    program.write_text(f'#!/bin/sh\ncase "$*" in\n{add}\nesac\n')
     program.chmod(0o755)
     runs = Nmcli(threading.Event(), str(program))
     for ssid in STRANGE:

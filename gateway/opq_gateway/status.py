@@ -71,4 +71,6 @@ class Status:
             return "the broker refused this Box's key"
         if self.ring_problem:
             return f"samples are measured and not kept: {self.ring_problem}"
+        if self.queue_problem:
+            return f"measurements wait in memory: {self.queue_problem}"
         return None if self.connected else "no uplink"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disk import full_disk
 
 from opq_gateway.counters import Counters
 from opq_gateway.status import Status
@@ -21,6 +22,7 @@ from opq_proto.link_messages import Crossing, CrossingKind
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 SECOND_NS = 10**9
+DIP = Crossing(5, 1_800_000_100 * SECOND_NS, 7, TimeSource.GPS, CrossingKind.DIP, True, 80.0, 108.0)
 QUICK = Patience(unacknowledged_s=1.5, resend_s=0.5, in_flight_s=0.1)
 
 
@@ -48,7 +50,7 @@ class Bench:
         self.queue, self.uplink = self._made()
 
     def _made(self) -> tuple[Queue, Uplink]:
-        queue = Queue(self._folder / "queue.sqlite", {"1": self.counters}, now_ms=1000)
+        queue = Queue(self._folder / "queue.sqlite", {"1": self.counters}, now_ms=1000, hold_s=1.0)
         names = self._makai.endpoints
         endpoints = Endpoints(
             names["trigger_endpoint"], names["command_endpoint"], names["response_endpoint"]
@@ -242,13 +244,12 @@ def test_a_crossing_leaves_at_once_with_a_number_of_its_own_and_is_not_behind_wh
         wait_for(lambda: bench.counters["measurements_unheard"] == 90)
         makai.start()
         wait_for(lambda: bench.status.connected)
-        told = Crossing(5, 1_800_000_100 * SECOND_NS, 7, TimeSource.GPS, CrossingKind.DIP, True, 80.0, 108.0)
-        bench.uplink.crossing("1", told)
+        bench.uplink.crossing("1", DIP)
         wait_for(lambda: len(makai.measurements) == 91)
     (crossing,) = [m for m in makai.decoded() if m.crossing]
     assert makai.decoded().index(crossing) < 80
     assert crossing.metrics == {"rms": Metric(80.0, 80.0, 80.0)} and crossing.sequence == 1090
-    assert crossing.start_ns == told.t_ns and not crossing.backfilled
+    assert crossing.start_ns == DIP.t_ns and not crossing.backfilled
     assert bench.queue.last_end_ns("1") == measurement(89).end_ns  # not the crossing's
     assert bench.counters["crossings_sent"] == 1
 
@@ -264,3 +265,52 @@ def test_an_acknowledgement_of_numbers_that_were_not_used_is_told_and_they_are_n
         bench.publish(1)
         wait_for(lambda: len(makai.measurements) == 2)
     assert makai.decoded()[-1].sequence == 5001
+
+
+def test_what_a_full_disk_does_not_take_is_held_back_a_while_and_then_sent_but_a_crossing_is_not(
+    bench: Bench, makai: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = full_disk(monkeypatch)
+    bench.restart()
+    with bench.running():
+        bench.publish(0)
+        wait_for(lambda: len(makai.measurements) == 1)
+        full(True)
+        bench.publish(*range(1, 90))
+        wait_for(lambda: bench.counters["measurements_delayed"] == 89)
+        began = time.monotonic()
+        bench.uplink.crossing("1", DIP)
+        wait_for(lambda: [m for m in makai.decoded() if m.crossing])
+        assert time.monotonic() - began < 0.5
+        wait_for(lambda: sorted(bench.numbers()) == [*range(90), 100])
+        full(False)
+        wait_for(lambda: bench.queue.problem == "")
+    assert bench.queue.held("1") == (1000, 1091)
+
+
+def test_without_a_number_and_without_a_broker_it_waits_in_memory_for_both(
+    bench: Bench, makai: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = full_disk(monkeypatch)
+    bench.restart()
+    bench.publish(0)
+    makai.stop()
+    with bench.running(connected=False), monkeypatch.context() as patched:
+        wait_for(lambda: bench.queue.next("1") == 1001)
+        patched.setattr(Path, "unlink", _read_only)
+        full(True)
+        bench.publish(*range(1, 61))
+        wait_for(lambda: bench.queue.problem)
+        bench.publish(*range(61, 90))
+        wait_for(lambda: bench.counters["sequences_failed"] == 26)
+        full(False)
+        wait_for(lambda: bench.queue.problem == "")
+        bench.publish(90)
+        makai.start()
+        wait_for(lambda: len(makai.measurements) == 91)
+    assert sorted(bench.numbers()) == list(range(91))
+    assert {m.sequence for m in makai.decoded()} == set(range(1000, 1091))
+
+
+def _read_only(self: Path, missing_ok: bool = False) -> None:
+    raise OSError(30, "Read-only file system")

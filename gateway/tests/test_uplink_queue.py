@@ -5,14 +5,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from full_disk import full_disk
 
 from opq_gateway.counters import Counters
 from opq_gateway.uplink import queue as queue_room
-from opq_gateway.uplink import queue_file
 from opq_gateway.uplink.numbers import CHUNK, STRETCH
 from opq_gateway.uplink.queue import HOLD_S, Queue
 from opq_proto.messages import Measurement, Metric
@@ -121,33 +120,10 @@ def test_after_kill_9_every_number_that_was_told_is_there_and_none_comes_twice(t
     bench.queue.close()
 
 
-def fill(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Makes SQLite itself say that the disk is full: it may not take one more page."""
-    opened: list[sqlite3.Connection] = []
-    state = {"full": False}
-    connect = sqlite3.connect
-
-    def limited(*arguments: object, **named: object) -> sqlite3.Connection:
-        db: sqlite3.Connection = connect(*arguments, **named)  # type: ignore[call-overload]
-        opened.append(db)
-        if state["full"]:
-            db.execute("PRAGMA max_page_count=1")
-        return db
-
-    monkeypatch.setattr(queue_file.sqlite3, "connect", limited)
-
-    def full(now: bool) -> None:
-        state["full"] = now
-        if now:
-            opened[-1].execute("PRAGMA max_page_count=1")
-
-    return full
-
-
 def test_a_full_disk_stops_nothing_and_what_waited_in_memory_is_saved_when_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = fill(monkeypatch)
+    full = full_disk(monkeypatch)
     bench = Bench(tmp_path)
     bench.put("1", *range(40))
     full(True)
@@ -177,7 +153,7 @@ def refused_s(bench: Bench) -> float:
 def test_killed_while_the_disk_was_full_it_uses_none_of_the_numbers_of_that_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = fill(monkeypatch)
+    full = full_disk(monkeypatch)
     bench = Bench(tmp_path)
     bench.put("1", 0)
     full(True)
@@ -195,7 +171,7 @@ def test_killed_while_the_disk_was_full_it_uses_none_of_the_numbers_of_that_time
 def test_a_disk_that_lets_nothing_be_changed_gives_no_numbers_beyond_the_reserved_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = fill(monkeypatch)
+    full = full_disk(monkeypatch)
     bench = Bench(tmp_path)
     bench.put("1", 0)
     full(True)
@@ -215,7 +191,7 @@ def test_memory_is_bounded_while_the_disk_takes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_room, "MOST_UNSAVED", 10)
-    full = fill(monkeypatch)
+    full = full_disk(monkeypatch)
     bench = Bench(tmp_path)
     bench.put("1", 0)
     bench.put("10", 0)

@@ -61,6 +61,10 @@ class Disk:
             self._failed(error)
             return None
 
+    def retry(self) -> None:
+        """The next question asks the disk, whatever it said last."""
+        self._retry_s = self._monotonic_s()
+
     def well(self) -> None:
         """Something was written."""
         if self.problem:

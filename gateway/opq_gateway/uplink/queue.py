@@ -180,6 +180,7 @@ class Queue:
 
     def close(self) -> None:
         """Write what is left and give unused numbers back."""
+        self._disk.retry()
         self._write([])
         self._disk.ask(lambda file: file.reserve({h.row.box: h.next for h in self._boxes.values()}))
         self._disk.close()

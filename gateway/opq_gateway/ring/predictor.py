@@ -35,8 +35,8 @@ _DRIFT: Final = 3
 _STEER: Final = (1 << 14, 13)
 """At most 1/4 sample of period per stretch, and 13/16 of what the delay asks for."""
 RAMP: Final = 64
-_MULTIPLES: Final = np.arange(1, LAGS + 1)
-_ROWS: Final = np.arange(LAGS) * _PHASES
+_MULTIPLES: Final = np.arange(1, LAGS + 1, dtype=np.int64)
+_ROWS: Final = np.arange(LAGS, dtype=np.int64) * _PHASES
 
 
 @dataclass(frozen=True, slots=True)

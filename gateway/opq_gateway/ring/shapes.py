@@ -57,7 +57,7 @@ def frequencies(shape: int, centre: int) -> Integers:
     low = low_bits(shape)
     family = _FAMILY[min(shape // SIZES, FAMILIES - 1)]
     # the lower edge of symbol k is k * 2**low - 1/2, in 1/64
-    edges = ((np.arange(-ZERO, ZERO + 2) << low) * 64) - 32 - (0 if low else centre)
+    edges = ((np.arange(-ZERO, ZERO + 2, dtype=np.int64) << low) * 64) - 32 - (0 if low else centre)
     narrow, wide, times = family
     mixed = narrow * _below(edges, sigma_64(shape)) + wide * _below(edges, sigma_64(shape) * times)
     shares = np.diff(mixed) // (narrow + wide)

@@ -207,7 +207,8 @@ class Sealing:
 
     def __init__(self, ring: Ring, **facts: object) -> None:
         self.counters = {"1": Counters()}
-        self.sealer = Sealer({"1": ring}, self.counters, look_s=0.02, first_wait_s=0.01, **facts)  # type: ignore[arg-type]
+        quick = {"look_s": 0.02, "first_wait_s": 0.01, "stay_raw": 0}
+        self.sealer = Sealer({"1": ring}, self.counters, **(quick | facts))  # type: ignore[arg-type]
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.sealer.run, args=(self.stop,))
 
@@ -240,6 +241,16 @@ def test_the_child_seals_all_but_what_is_written_newest_first(tmp_path: Path) ->
     assert changed == sorted(changed, reverse=True)
     wave = ring.read(*ALL)
     assert wave is not None and len(wave.counts) == 12_000 * 30 and not wave.gaps
+
+
+def test_the_newest_ended_segments_stay_raw_for_they_are_asked_for_most(tmp_path: Path) -> None:
+    ring = Ring(tmp_path, "1", 0.02)
+    ring.append_all(blocks(0, 12_000 * 30))
+    ended = ring.unsealed()
+    with Sealing(ring, stay_raw=2) as work:
+        work.wait(lambda: len(ring.unsealed()) == 2)
+        time.sleep(0.1)
+    assert ring.unsealed() == ended[-2:]
 
 
 @pytest.mark.parametrize(

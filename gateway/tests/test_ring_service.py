@@ -49,7 +49,8 @@ def test_an_old_segment_is_sealed_and_the_child_ends_with_the_gateway(
     tmp_path: Path, makai: Any, end: signal.Signals
 ) -> None:
     folder = tmp_path / "gateway" / "box1" / "ring"
-    for boot, seconds in ((7, 60), (8, 4)):  # the newest is sealed first; the next is at work when it ends
+    segments = ((7, 60), (8, 4), (9, 1), (10, 1))  # the last two stay raw; the first is at work when it ends
+    for boot, seconds in segments:
         ring = Ring(folder, "1", 1.0)
         ring.append_all(blocks(0, 12_000 * seconds, boot=boot))
         ring.close()
@@ -69,6 +70,6 @@ def test_an_old_segment_is_sealed_and_the_child_ends_with_the_gateway(
     wait_for(lambda: not alive(child))
     assert not (folder / "000000000002.sealing").exists()
     again = Ring(folder, "1", 1.0)
-    for boot, seconds in ((7, 60), (8, 4)):
+    for boot, seconds in segments:
         found = [one.counts for one in again.read_blocks(*ALL) if one.boot_id == boot]
         assert np.array_equal(np.concatenate(found), pattern(0, 12_000 * seconds))

@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from opq_gateway import config as gateway_config
 from opq_gateway.config import Config
 from opq_gateway.counters import MEANING, Counters
 from opq_gateway.local import saved
-from opq_gateway.local.http_server import AT_ONCE
+from opq_gateway.local.http_server import AT_ONCE, HttpServer
 from opq_gateway.local.networks import Secret
 from opq_gateway.local.nmcli import Nmcli
 from opq_gateway.local.setup_guard import ADDRESSES, CHANGES, GUESS_S, GUESSES, Asked, Guard, Pace
@@ -345,3 +346,12 @@ def test_a_peer_that_breaks_off_leaves_one_line_and_no_traceback(
             break
         threading.Event().wait(0.02)
     assert "page.broken_off" in said and "Traceback" not in said
+
+
+def test_a_peer_that_trickles_bytes_is_cut_off() -> None:
+    server = HttpServer("test", "127.0.0.1:0", BaseHTTPRequestHandler, lambda: None, longest_s=0.3)
+    server.start()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as peer:
+        peer.sendall(b"GET / HTT")
+        assert peer.recv(1) == b""
+    server.end()

@@ -2,9 +2,11 @@
 spelling of an address and no peer that breaks off is a traceback.
 """
 
+import contextlib
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,6 +17,8 @@ from opq_proto.errors import PortBusyError
 
 AT_ONCE = 16
 """Requests that are served at one time; more are closed unheard."""
+LONGEST_S = 60.0
+"""Of a request with its answer (a scan takes 20 s): who trickles bytes holds a place no longer."""
 MOST_FIELDS = 10
 
 Reply = tuple[int, str, bytes]
@@ -38,7 +42,12 @@ class HttpServer(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(
-        self, name: str, endpoint: str, handler: type[BaseHTTPRequestHandler], overflow: Callable[[], None]
+        self,
+        name: str,
+        endpoint: str,
+        handler: type[BaseHTTPRequestHandler],
+        overflow: Callable[[], None],
+        longest_s: float = LONGEST_S,
     ) -> None:
         """`name` is the page's in logs; `overflow` is told of each request closed unheard.
 
@@ -47,6 +56,8 @@ class HttpServer(ThreadingHTTPServer):
         """
         self._name = name
         self._overflow = overflow
+        self._longest_s = longest_s
+        self._since_s: dict[socket.socket, float] = {}
         self._places = threading.BoundedSemaphore(AT_ONCE)
         host, _, port = endpoint.rpartition(":")
         if ":" in host:
@@ -77,6 +88,7 @@ class HttpServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._places.acquire(blocking=False):
+            self._since_s[request] = time.monotonic()
             super().process_request(request, client_address)
         else:
             self._overflow()
@@ -86,7 +98,17 @@ class HttpServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._since_s.pop(request, None)
             self._places.release()
+
+    def service_actions(self) -> None:
+        """With every turn of the loop: cut off who takes too long; its thread then ends by itself."""
+        late_s = time.monotonic() - self._longest_s
+        for request, since_s in list(self._since_s.items()):
+            if since_s < late_s:
+                self._since_s.pop(request, None)
+                with contextlib.suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger = log.get(service="gateway", page=self._name, peer=client_address[0])

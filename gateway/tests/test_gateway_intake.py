@@ -67,6 +67,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.now_s = 100.0
+        self.off_ns = 0
         self.counters = Counters()
         self.status = Status("1", 60)
         self.ring = Ring(folder / "ring", "1", 1.0)
@@ -74,7 +75,7 @@ class Bench:
         self.behind = Behind()
         clocks = Clocks(
             monotonic_s=lambda: self.now_s,
-            now_ns=lambda: T0_NS + round((self.now_s - 100) * 1e9),
+            now_ns=lambda: T0_NS + round((self.now_s - 100) * 1e9) + self.off_ns,
             system=lambda: ClockState(TimeSource.NTP, 3_000_000),
         )
         self.intake = Intake(self.status, self.ring, self.counters, self.sent.append, self.behind, clocks)
@@ -238,6 +239,21 @@ def test_a_free_stamp_near_the_present_is_kept(bench: Bench) -> None:
         TimeSource.FREE,
         UNKNOWN_UNCERTAINTY_NS,
     )
+
+
+def test_a_free_stamp_that_goes_on_where_the_ring_ends_is_kept_though_the_clock_was_set(
+    tmp_path: Path,
+) -> None:
+    free = {"uncertainty_ns": UNKNOWN_UNCERTAINTY_NS, "source": TimeSource.FREE}
+    before = Bench(tmp_path)
+    before.intake.take(HELLO)
+    before.feed(0, 5000, **free)
+    after = Bench(tmp_path)
+    after.off_ns = 3600 * 10**9
+    after.intake.take(HELLO)
+    after.feed(5000, 8000, **free)
+    wave = after.ring.read(0, 2**62)
+    assert wave is not None and len(wave.counts) == 8000
 
 
 def test_a_disk_that_takes_nothing_stops_nothing_behind(

@@ -3,8 +3,8 @@
     the Box knows (GPS, holdover, NTP)    its stamps pass through, with their uncertainty
     it knew, and says FREE now            held over from its last stamp, at the rate that it had
                                           against GPS; the bound grows by HOLDOVER_DRIFT
-    it never knew, but is near (60 s)     somebody set it: kept as it is, FREE, so that Boxes that
-                                          share a clock stay on one axis
+    it never knew, but is near (60 s),    somebody set it: kept as it is, FREE, so that Boxes that
+    or goes on where the ring ends        share a clock stay on one axis
     it never knew                         arrivals over minutes (arrivals.py) on the system's clock
                                           (system_time.py): source NTP where that is synchronised, else FREE
 
@@ -99,7 +99,7 @@ class Clock:
                 self._passes(samples)
             return samples
         if self._believed is None:
-            near = abs(samples.t_ns - self._clocks.now_ns()) < PLAUSIBLE_NS
+            near = abs(samples.t_ns - self._clocks.now_ns()) < PLAUSIBLE_NS or self._as_before(samples)
             self._believed = near and self._told is None
         if self._believed:
             return samples
@@ -119,6 +119,14 @@ class Clock:
         """The run ends before START_S: stamp with what is known."""
         if self._arrivals is not None and not self._steering.begun:
             self._aim(self._newest)
+
+    def _as_before(self, samples: Samples) -> bool:
+        """Whether the Box's own time goes on where the ring ends: then the system's was set meanwhile."""
+        if self._before is None:
+            return False
+        sample, t_ns = self._before
+        elapsed_ns = (samples.first_sample - sample) * 10**12 // samples.rate_millihz
+        return elapsed_ns >= 0 and abs(samples.t_ns - t_ns - elapsed_ns) < GO_ON_NS
 
     def _passes(self, samples: Samples) -> None:
         """The Box knows the time."""

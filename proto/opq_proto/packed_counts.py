@@ -16,18 +16,26 @@ LONGEST_BYTES = 10
 
 
 def packed_rows(counts: NDArray[np.int16], row: int) -> Iterator[bytes]:
-    """The packed bytes of each whole row of `row` counts, in order; without key and length."""
+    """The packed bytes of each whole row of `row` counts, in order; without key and length.
+
+    Laid over each other from the third byte down: what a short spelling has not is the next one's.
+    """
     rows = len(counts) // row
     if rows == 0:
         return
-    spellings, lengths = _spellings()
+    firsts, lengths = _spellings()
     index = np.ascontiguousarray(counts[: rows * row], dtype=np.int16).view(np.uint16)
     long = lengths[index]
-    flat = spellings[index][np.arange(LONGEST_BYTES, dtype=np.uint8) < long[:, np.newaxis]].tobytes()
-    ends = np.cumsum(long.reshape(rows, row).sum(axis=1, dtype=np.int64)).tolist()
+    ends = np.cumsum(long, dtype=np.int64)
+    starts = ends - long
+    flat = np.full(int(ends[-1]) + len(firsts) - 1, _MORE, np.uint8)
+    for place in reversed(range(len(firsts))):
+        flat[starts + place] = firsts[place][index]
+    flat[ends[long == LONGEST_BYTES] - 1] = 1
+    packed = flat.tobytes()
     begin = 0
-    for end in ends:
-        yield flat[begin:end]
+    for end in ends[row - 1 :: row].tolist():
+        yield packed[begin:end]
         begin = end
 
 
@@ -41,14 +49,19 @@ def varint(number: int) -> bytes:
     return bytes(found)
 
 
+_MORE = 0xFF
+"""What a negative number's fourth to ninth bytes are: seven ones, and more follows."""
+
+
 @cache
-def _spellings() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """(65536, 10) bytes and (65536,) lengths, by the count's bits as uint16; 0.7 MB, made at first use."""
-    wide = np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.int64).view(np.uint64)
-    shifts = np.arange(LONGEST_BYTES, dtype=np.uint64) * np.uint64(7)
-    groups: NDArray[np.uint8] = (wide[:, np.newaxis] >> shifts).astype(np.uint8) & np.uint8(0x7F)
-    used = LONGEST_BYTES - (groups[:, ::-1] != 0).argmax(axis=1)
-    used[0] = 1  # zero is one byte, though none of its groups is set
-    lengths: NDArray[np.uint8] = used.astype(np.uint8)
-    groups[np.arange(LONGEST_BYTES) < lengths[:, np.newaxis] - 1] |= 0x80
-    return groups, lengths
+def _spellings() -> tuple[tuple[NDArray[np.uint8], ...], NDArray[np.uint8]]:
+    """First three bytes, (65536,) each, and (65536,) lengths, by the bits as uint16; made at first use.
+
+    Where there are fewer bytes the rest means nothing.
+    """
+    wide = np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.int64)
+    lengths = np.where(wide < 0, LONGEST_BYTES, 1 + (wide >= 1 << 7) + (wide >= 1 << 14)).astype(np.uint8)
+    firsts = tuple(
+        (wide >> 7 * place & 0x7F | (lengths > place + 1) * 0x80).astype(np.uint8) for place in range(3)
+    )
+    return firsts, lengths

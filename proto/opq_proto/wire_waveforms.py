@@ -88,19 +88,18 @@ def waveform_to_frames(
 def _cycles(wave: Waveform) -> list[tuple[int, bytes]]:
     """Time stamp (ms) and frame of each Cycle; its few numbers by protobuf, its counts many at once."""
     cycles = []
-    uncertainty_ns, source = min(wave.uncertainty_ns, UNKNOWN_UNCERTAINTY_NS), int(wave.source)
+    rest = Cycle(
+        uncertainty_ns=min(wave.uncertainty_ns, UNKNOWN_UNCERTAINTY_NS),
+        time_source=int(wave.source),  # type: ignore[arg-type]
+    )
     for run in wave.runs():
         for number, counts in enumerate(packed_rows(run.counts, CYCLE_SAMPLES)):
             start = number * CYCLE_SAMPLES
             timestamp_ms = (run.time_ns(start + CYCLE_SAMPLES) + 500_000) // 1_000_000
-            rest = Cycle(
-                timestamp_ms=timestamp_ms,
-                start_ns=run.time_ns(start),
-                uncertainty_ns=uncertainty_ns,
-                first_sample=run.first_sample + start,
-                time_source=source,  # type: ignore[arg-type]
-            )
-            frame = _DATAPOINTS + varint(len(counts)) + counts + rest.SerializeToString()
+            rest.timestamp_ms = timestamp_ms
+            rest.start_ns = run.time_ns(start)
+            rest.first_sample = run.first_sample + start
+            frame = b"".join((_DATAPOINTS, varint(len(counts)), counts, rest.SerializeToString()))
             cycles.append((timestamp_ms, frame))
     return cycles
 

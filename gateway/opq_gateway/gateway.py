@@ -219,7 +219,8 @@ class Gateway:
         found = {box_id: status.problem(now_s) for box_id, status in self.statuses.items()}
         problems = [f"Box {box_id}: {problem}" for box_id, problem in found.items() if problem is not None]
         more = f"; and {len(problems) - TOLD} more" if len(problems) > TOLD else ""
-        return "; ".join(problems[:TOLD]) + more if problems else f"{len(found)} Boxes well"
+        well = f"{len(found)} {'Box' if len(found) == 1 else 'Boxes'} well"
+        return "; ".join(problems[:TOLD]) + more if problems else well
 
     def _thread(
         self, name: str, box_id: str, run: Callable[[threading.Event], None], stop: threading.Event

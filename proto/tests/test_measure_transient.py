@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.timebase.cycles import track
-from opq_measure.waveform.high_pass import high_pass, transient_peak_v
+from opq_measure.waveform.high_pass import high_pass, quickly_high_passed, transient_peak_v
 from opq_measure.waveform.oscillation import oscillation
 from opq_measure.waveform.transients import Transient, transients_in
 
@@ -198,3 +198,12 @@ def test_the_originals_peak_is_that_above_400_hertz() -> None:
     assert len(high_pass(volts, RATE_HZ)) == 2400 - 124
     with pytest.raises(ValueError, match="cutoff_hz"):
         high_pass(volts, RATE_HZ, 6000.0)
+
+
+def test_quickly_or_not_the_high_pass_is_the_same() -> None:
+    random = np.random.default_rng(5)
+    for samples in (100, 125, 2500, 2524, 2561):
+        volts = random.normal(0, 100, samples)
+        slow, quick = high_pass(volts, 12_000.0), quickly_high_passed(volts, 12_000.0)
+        assert len(slow) == len(quick)
+        assert np.abs(slow - quick).max(initial=0.0) < 1e-11

@@ -37,7 +37,7 @@ class Disturbances:
     ) -> tuple[list[Told], list[tuple[Window, bool]]]:
         """The window that follows."""
         window = figures.window
-        notices = self._detector.push_window(window)
+        notices = self._detector.push_window(window, urms_v)
         return self._told(notices, figures, urms_v, clock), self._flagging.push(window, notices)
 
     def end(

@@ -14,7 +14,7 @@ from opq_measure.harmonics.spectrum import ORDERS, spectrum_of
 from opq_measure.rms import energies
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.window import Window
-from opq_measure.waveform.high_pass import high_pass, tap_count
+from opq_measure.waveform.high_pass import quickly_high_passed, tap_count
 
 AT_ONCE = 64
 """Windows in one call of the spectrum: 1 MB of lines."""
@@ -97,13 +97,14 @@ def _halves(window: Window) -> tuple[FloatArray, FloatArray]:
 def _transients_v(window: Window) -> FloatArray:
     """(c,) V per cycle; empty where the run is shorter than the filter."""
     reach = tap_count(window.rate_hz) // 2
-    edges = np.rint(window.edges).astype(np.int64)
+    edges = (window.edges + 0.5).astype(np.int64)
     low = max(0, int(edges[0]) - reach)
     high = min(len(window.volts), int(edges[-1]) + reach)
-    fast = np.abs(high_pass(window.volts[low:high], window.rate_hz))
+    fast = quickly_high_passed(window.volts[low:high], window.rate_hz)
     if not len(fast) or len(edges) < 2:
         return NOTHING
-    starts = np.minimum(np.maximum(edges[:-1] - low - reach, 0), len(fast) - 1)
+    np.abs(fast, out=fast)
+    starts = np.minimum(np.maximum(edges[:-1] - (low + reach), 0), len(fast) - 1)
     if (starts[1:] <= starts[:-1]).any():  # at the ends of a short run two cycles fall together
         return np.full(len(starts), fast.max())
     peaks: FloatArray = np.maximum.reduceat(fast, starts)

@@ -61,13 +61,13 @@ class Intervals:
             "f_hz": window.frequency_hz,
             "thd_ratio": figures.thd,
         }
-        row: dict[str, float | FloatArray] = {
-            **known,
-            "under_v": min(rms_v, self._nominal_v),
-            "over_v": max(rms_v, self._nominal_v),
-            "harmonics_v": figures.harmonics_v,
-            "interharmonics_v": figures.interharmonics_v,
-        }
+        row = np.concatenate(
+            (
+                (*known.values(), min(rms_v, self._nominal_v), max(rms_v, self._nominal_v)),
+                figures.harmonics_v,
+                figures.interharmonics_v,
+            )
+        )
         told: dict[str, float | FloatArray] = {
             **known,
             "trans_v": float(figures.trans_v.max()) if len(figures.trans_v) else math.nan,

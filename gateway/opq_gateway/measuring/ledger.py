@@ -15,11 +15,11 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from opq_gateway.measuring.values import KINDS, Values
 from opq_proto.messages import TimeSource
@@ -171,16 +171,21 @@ def _record(kind: str, rows: list[Values]) -> bytes:
 def _row(values: Values) -> tuple[int, int, int, int, bool, dict[str, float | bytes]]:
     """Rows of many (harmonics) in single precision: 6e-8 of the value, half the bytes."""
     told = {
-        name: np.array(value, dtype="<f4").tobytes() if isinstance(value, tuple) else value
+        name: _floats(len(value)).pack(*value) if isinstance(value, tuple) else value
         for name, value in values.values.items()
     }
     return values.start_ns, values.end_ns, values.uncertainty_ns, int(values.source), values.flagged, told
 
 
+@lru_cache
+def _floats(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}f")
+
+
 def _values(box_id: str, kind: str, row: tuple[int, int, int, int, bool, dict[str, float | bytes]]) -> Values:
     start_ns, end_ns, uncertainty_ns, source, flagged, told = row
     known: dict[str, float | tuple[float, ...]] = {
-        name: tuple(np.frombuffer(value, dtype="<f4").tolist()) if isinstance(value, bytes) else value
+        name: _floats(len(value) // 4).unpack(value) if isinstance(value, bytes) else value
         for name, value in told.items()
     }
     return Values(box_id, kind, start_ns, end_ns, uncertainty_ns, TimeSource(source), flagged, known)

@@ -62,15 +62,19 @@ class Aggregator:
         self._two: Interval | None = None
 
     def push(
-        self, time: WindowTime, values: Mapping[str, float | FloatArray], flagged: bool = False
+        self,
+        time: WindowTime,
+        values: Mapping[str, float | FloatArray] | FloatArray,
+        flagged: bool = False,
     ) -> list[Aggregate]:
         """The intervals that this window finishes.
 
         Args:
-            values: each quantity's value or (width,) array; NaN or absent is unknown and left out.
+            values: each quantity's value or (width,) array; NaN or absent is unknown and left out. Or all of
+                them in one row, in the order of `quantities`, which is not copied.
             flagged: a dip, swell or interruption touches the window (4-30:2015, 4.7).
         Raises:
-            ValueError: the window ends before it begins, or a value has another width.
+            ValueError: the window ends before it begins, or a value or row has another width.
 
         A window that does not begin behind the one before comes of a clock that was set back. Within the ten
         minutes under way (a leap second) they go on; from further back what was under way ends, with the
@@ -78,7 +82,7 @@ class Aggregator:
         """
         if time.end_ns <= time.start_ns:
             raise ValueError(f"window {time.start_ns} .. {time.end_ns} ns ends before it begins")
-        row = self._row(values)
+        row = self._row(values) if isinstance(values, Mapping) else self._checked(values)
         found: list[Aggregate] = []
         last = self._last
         if last is not None:
@@ -121,6 +125,11 @@ class Aggregator:
             elif np.ndim(value) or not np.isnan(value):
                 raise ValueError(f"{quantity.name} has {np.size(value)} values, want {quantity.width}")
             at += quantity.width
+        return row
+
+    def _checked(self, row: FloatArray) -> FloatArray:
+        if row.shape != self._square.shape:
+            raise ValueError(f"a row of {row.shape} values, want {self._square.shape}")
         return row
 
     def _interval_of(self, time: WindowTime) -> int:

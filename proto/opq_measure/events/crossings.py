@@ -58,6 +58,16 @@ class Crossings:
         self._touched = False
 
     @property
+    def sliding(self) -> bool:
+        """Whether thresholds follow the voltage."""
+        return self._group > 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a dip or swell is under way."""
+        return self._open is not None
+
+    @property
     def reference_v(self) -> float:
         """Udin, or the sliding reference as it is now."""
         return self._reference.volts

@@ -11,6 +11,7 @@ Source: IEC 61000-4-30:2015, 5.4 (thresholds, hysteresis, sliding reference) and
 import math
 from dataclasses import dataclass
 
+from opq_measure.events.calm import Calm, calm
 from opq_measure.events.crossings import Crossing, Crossings
 from opq_measure.events.disturbance import Disturbance, Seen
 from opq_measure.events.ends import REACH, Surroundings
@@ -92,6 +93,7 @@ class Detector:
         self._decided = 0
         self._waiting: list[Crossing] = []
         self._ended = False
+        self._calm: Calm | None = None
 
     @property
     def reference_v(self) -> float:
@@ -113,11 +115,14 @@ class Detector:
         self._recent.add(volts, half_edges)
         return self._advance()
 
-    def push_window(self, window: Window) -> list[Notice]:
+    def push_window(self, window: Window, urms_v: FloatArray | None = None) -> list[Notice]:
         """The window of 10/12 cycles that follows (instead of `push`), in volts; it may overlap the last.
 
         The first window of a run ends the run before it: a gap. Positions then count on the Box's
         axis, and what lies behind the last whole window of a run is not seen.
+
+        `urms_v` is `rms.half_cycle_rms_v` of the window's edges, where the caller has it: while these lie so
+        far within the thresholds that no Urms(1/2) can lie beyond them, none needs to be looked at.
 
         Raises:
             ValueError: samples are missing before it.
@@ -134,7 +139,21 @@ class Detector:
         edges = window.first_sample + window.half_edges
         if self._recent.stop_edge:
             edges = edges[edges > self._recent.edges[-1] + self._rate_hz / self._nominal_hz / 8]
+        before, self._calm = self._calm, None
+        if urms_v is not None and self._looks_ahead:
+            self._calm = calm(window, urms_v, self._limits, self._nominal_v)
+        if before is not None and self._calm is not None and before.beside(self._calm):
+            self._recent.add(window.volts[known:], edges)
+            self._decided = max(self._decided, self._recent.stop_edge - 2 - AROUND)
+            self._recent.forget(self._recent.stop_edge - KEPT)
+            return notices
         return notices + self.push(window.volts[known:], edges)
+
+    @property
+    def _looks_ahead(self) -> bool:
+        """Whether a calm Urms(1/2) changes nothing: no event is open or waits, no other follows them."""
+        follows = self._crossings.sliding or self._crossings.is_open or self._rapid is not None
+        return not (follows or self._waiting or self._ended)
 
     def end(self) -> list[Notice]:
         """The run ends here: what was still waiting; an event under way is told as open."""

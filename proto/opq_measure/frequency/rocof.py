@@ -11,6 +11,7 @@ Processing I (1993), 3.11, for a phase with a quadratic term.
 
 from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -68,7 +69,8 @@ class Rocof:
             self._seen = -np.inf
         positions = window.track.positions + window.first_sample
         end = window.first_sample + float(window.edges[-1])
-        new = (positions > self._seen) & (positions < end)
+        first, last = int(positions.searchsorted(self._seen, "right")), int(positions.searchsorted(end))
+        new = slice(first, max(first, last))
         self._parts.append((positions[new], window.track.phase_rad[new], window.track.known[new]))
         self._seen = end
         start = end - self._span_s * window.rate_hz
@@ -77,7 +79,7 @@ class Rocof:
         positions, phase_rad, known = (np.concatenate(part) for part in zip(*self._parts, strict=True))
         if len(positions) == 0 or positions[0] > start + window.rate_hz / window.nominal_hz:
             return RocofValue(window.end_ns, float("nan"))
-        within = positions >= start
+        within = slice(int(positions.searchsorted(start)), None)
         return RocofValue(
             window.end_ns,
             _curvature_hz_s(positions[within], phase_rad[within], known[within], window.rate_hz),
@@ -88,6 +90,9 @@ def _curvature_hz_s(positions: FloatArray, phase_rad: FloatArray, known: BoolArr
     count = int(np.count_nonzero(known))
     if count < LEAST or count < SHARE * len(known):
         return float("nan")
+    if count == len(known):  # the usual case; the hops are evenly apart
+        weights, step = _weights(count), float(positions[-1] - positions[0]) / (count - 1)
+        return float(weights @ (phase_rad - phase_rad[0])) * (rate_hz / step) ** 2 / (2 * np.pi)
     at, phase = positions[known], phase_rad[known]
     middle = (at[0] + at[-1]) / 2
     t = (at - middle) / rate_hz
@@ -95,3 +100,12 @@ def _curvature_hz_s(positions: FloatArray, phase_rad: FloatArray, known: BoolArr
     scale = np.array([1.0, t[-1], t[-1] ** 2])  # columns of like size
     found = np.linalg.lstsq(design / scale, phase - phase[0], rcond=None)[0] / scale
     return float(found[2]) / (2 * np.pi)
+
+
+@lru_cache(maxsize=64)
+def _weights(count: int) -> FloatArray:
+    """What the curvature by least squares over `count` evenly spaced values multiplies them with."""
+    index = np.arange(count) - (count - 1) / 2
+    bow = index * index - (index @ index) / count
+    weights: FloatArray = 2 * bow / (bow @ bow)
+    return weights

@@ -69,6 +69,9 @@ class TenSecondFrequency:
         elif time.start_ns <= self._last_ns:  # set back, but not behind the start: a leap second
             self._reached_ns = time.start_ns
         self._last_ns = time.start_ns
+        if self._goes_in_whole(window, time):
+            self._flagged |= flagged
+            return found
         edges_ns, seen = self._new(window, time)
         while len(edges_ns):
             border_ns = self._start_ns + TEN_SECONDS_NS
@@ -83,6 +86,21 @@ class TenSecondFrequency:
             self._begin(border_ns + passed * TEN_SECONDS_NS, self._utc)
         self._reached_ns = time.end_ns
         return found
+
+    def _goes_in_whole(self, window: Window, time: WindowTime) -> bool:
+        """Count a window that joins the last, in which every cycle was seen and no border lies: most."""
+        since_ns = round(float(window.edges[-1] - window.edges[0]) * 1e9 / window.rate_hz)
+        cycles = len(window.edges) - 1
+        inside = (
+            time.start_ns + since_ns <= self._start_ns + TEN_SECONDS_NS and time.start_ns >= self._start_ns
+        )
+        joined = abs(time.start_ns - self._reached_ns) < (time.end_ns - time.start_ns) // (4 * cycles)
+        if not (inside and joined and window.track.known.all()):
+            return False
+        self._cycles += cycles
+        self._duration_ns += since_ns
+        self._reached_ns = time.end_ns
+        return True
 
     def _new(self, window: Window, time: WindowTime) -> tuple[NDArray[np.int64], BoolArray]:
         """Cycle edges that were not in the window before, and whether the cycles between them were seen."""

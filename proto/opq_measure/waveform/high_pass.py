@@ -14,6 +14,8 @@ CUTOFF_HZ = 400.0
 """The original Box's `trans` filter."""
 FILTER_S = 125 / 12_000.0
 """Length of the filter, the original's 125 taps at 12 kS/s."""
+ROW = 64
+"""Of a product: a band half as wide as it is long."""
 KAISER_BETA = 5.65
 """60 dB in the stop band: beta = 0.1102 (A - 8.7), Kaiser 1974."""
 
@@ -38,10 +40,38 @@ def high_pass(volts: SignalArray, rate_hz: float, cutoff_hz: float = CUTOFF_HZ) 
     return np.convolve(np.asarray(volts, dtype=np.float64), _taps(rate_hz, cutoff_hz), mode="valid")
 
 
+def quickly_high_passed(volts: SignalArray, rate_hz: float) -> FloatArray:
+    """`high_pass` of a window of some thousand samples, in a third of the time, to 1e-14 of the largest.
+
+    `ROW` samples come of one row of a matrix product with the taps in a band: more to multiply, and all
+    of it in the registers.
+    """
+    reach = tap_count(rate_hz) - 1
+    count = len(volts) - reach
+    if count <= 0:
+        return np.empty(0)
+    rows = -(-count // ROW)
+    padded = np.zeros((rows + 1) * ROW + reach)
+    padded[: len(volts)] = volts
+    size = padded.itemsize
+    frames = np.ndarray((rows, ROW + reach), np.float64, padded, 0, (ROW * size, size))
+    fast: FloatArray = np.ascontiguousarray(frames) @ _band(rate_hz)  # BLAS takes no overlapping rows
+    return fast.ravel()[:count]
+
+
 def transient_peak_v(volts: SignalArray, rate_hz: float) -> float | None:
     """Largest magnitude above 400 Hz, in the unit of `volts`; None when shorter than the filter."""
     fast = high_pass(volts, rate_hz)
     return float(np.abs(fast).max()) if len(fast) else None
+
+
+@lru_cache(maxsize=16)
+def _band(rate_hz: float) -> FloatArray:
+    taps = _taps(rate_hz, CUTOFF_HZ)
+    band = np.zeros((ROW + len(taps) - 1, ROW))
+    for column in range(ROW):
+        band[column : column + len(taps), column] = taps[::-1]
+    return band
 
 
 @lru_cache(maxsize=16)

@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from opq_gateway.serial_side.clock import Clock, Clocks, Stamp
 from opq_gateway.serial_side.reader import ROUND_S
+from opq_gateway.serial_side.steering import SLEW, Aim, Steering
 from opq_proto.clock import ClockState
 from opq_proto.link_messages import Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
+AIMS = st.tuples(st.integers(200, 120_000), st.floats(-5e6, 5e6), st.floats(-50e-6, 50e-6))
 T0_NS = 1_700_000_000_000_000_000
 RATE = 12_000_000
 COUNTS = np.zeros(200, np.int16)
@@ -177,6 +181,7 @@ def test_a_clock_that_stays_where_it_was_set_and_is_synchronised_is_believed_by_
     world.off_ns = 1_000_000_000  # a leap second: the kernel goes back, or the daemon was wrong
     held = world.run(300)
     assert world.clock.steps == 0 and {stamp.source for _, stamp in held[400:]} == {TimeSource.HOLDOVER}
+    assert min(stamp.uncertainty_ns for _, stamp in held[400:]) > 990_000_000  # either may be right
     after = world.run(20)
     assert world.clock.steps == 1 and "was set" in world.clock.step_reason
     assert world.clock.last_step_ns == pytest.approx(1e9, abs=10e6)
@@ -248,3 +253,29 @@ def test_a_restarted_gateway_goes_on_with_the_rings_time() -> None:
     assert abs(errors[-1]) < abs(errors[0]) - 2e6  # and slews to the truth
     assert np.all(np.abs(errors) <= [stamp.uncertainty_ns for _, stamp in more])
     assert jumps_ns(more).max() < 3000
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(AIMS, min_size=1, max_size=8))
+def test_wherever_the_truth_is_seen_time_goes_on_without_a_jump_and_is_never_revised(
+    aims: list[tuple[int, float, float]],
+) -> None:
+    """(samples since the last aim, where it is seen beside the nominal line, its rate)."""
+    steering = Steering()
+    given_ns: dict[int, int] = {}
+    sample = 0
+    for samples, off_ns, rate in aims:
+        period_ns = 1e12 / RATE * (1 + rate)
+        target_ns = T0_NS + sample * 1e12 / RATE + off_ns
+        steering.go(Aim(sample, target_ns, period_ns, 1e6, 1e-6, TimeSource.NTP, RATE))
+        for first in range(sample, sample + samples, 200):
+            piece = steering.piece(first)
+            given_ns[first] = piece.t_at(first)
+            error_ns = abs(given_ns[first] - target_ns - (first - sample) * period_ns)
+            assert error_ns <= piece.uncertainty_ns(first)
+        sample += -(-samples // 200) * 200
+    times = np.array(list(given_ns.values()))
+    pace = np.diff(times) / (200 * 1e12 / RATE)
+    assert np.all(np.abs(pace - 1) <= SLEW + 51e-6)
+    for first, t_ns in given_ns.items():
+        assert steering.piece(first).t_at(first) == t_ns

@@ -7,8 +7,9 @@ the clock. Then:
     an unsynchronised clock that becomes   followed by a step: nothing was known before. A Raspberry
     synchronised                           Pi without a battery does that after each start
     else (date -s, +-1 h under it)         not followed: what was known goes on, its bound grows as the
-                                           machine's crystal may; only what stays, synchronised, for
-                                           SETTLED_S is believed, and stepped to
+                                           machine's crystal may (and holds both, where the clock says
+                                           that it is synchronised); only what stays so for SETTLED_S is
+                                           believed, and stepped to
 
 Pure; the clocks are handed in. `look` every few seconds.
 """
@@ -74,7 +75,7 @@ class SystemTime:
             if synchronised:
                 self._known_s, self._known_ns = now_s, state.uncertainty_ns
                 return Bearing(offset_ns, state.source, state.uncertainty_ns, step)
-        return self._held_over(now_s)
+        return self._held_over(now_s, off_ns if synchronised else 0)
 
     def _moved(self, off_ns: int, synchronised: bool, now_s: float) -> str:
         """Somebody set the clock: why to step to it; empty: not."""
@@ -93,12 +94,12 @@ class SystemTime:
         self._apart_s = None
         return f"the system's clock was set, and is synchronised for {SETTLED_S:g} s"
 
-    def _held_over(self, now_s: float) -> Bearing:
-        """Nothing better than what was known once."""
+    def _held_over(self, now_s: float, apart_ns: int) -> Bearing:
+        """Nothing better than what was known once; a synchronised clock that is apart may be right."""
         assert self._offset_ns is not None
         if self._known_s is None:
             return Bearing(self._offset_ns, TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
-        bound_ns = self._known_ns + round((now_s - self._known_s) * 1e9 * DRIFT)
+        bound_ns = max(apart_ns, self._known_ns + round((now_s - self._known_s) * 1e9 * DRIFT))
         return Bearing(self._offset_ns, TimeSource.HOLDOVER, min(bound_ns, UNKNOWN_UNCERTAINTY_NS))
 
     def _read(self) -> tuple[int, float]:

@@ -19,7 +19,7 @@ from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.places import free_offset
 from opq_hil.gateway_faults.runner import line, play_all, tally
 from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, Schedule, draw
-from opq_hil.gateway_faults.verdict import killed_while_full, play, unexcused
+from opq_hil.gateway_faults.verdict import play, unexcused
 from opq_hil.gateway_faults.wire import Wire
 from opq_hil.gateway_faults.world import BOX_IDS
 from opq_proto.messages import Gap, Measurement, TimeSource
@@ -133,12 +133,6 @@ def test_a_jump_of_time_between_neighbours_is_counted_and_one_at_a_hole_is_not()
     hour_later = 10**18 + 3600 * 10**9
     assert accounts.jumps([block(0, 200), block(200, 200, hour_later)]) == 1
     assert accounts.jumps([block(0, 200), block(400, 200, hour_later)]) == 0
-
-
-def test_windows_measured_twice_have_one_excuse() -> None:
-    full, kill = Fault("disk_full", 2.0, 1.0), Fault("gateway_killed", 2.5, 0.1)
-    assert killed_while_full(Schedule(1, (full, kill)))
-    assert not killed_while_full(Schedule(1, (full, replace(kill, at_s=7.0))))
 
 
 def test_holes_between_sequence_numbers_are_counted() -> None:

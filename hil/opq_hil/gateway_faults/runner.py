@@ -37,6 +37,7 @@ def play_all(
     mounted = can_mount()
     running: set[subprocess.Popen[str]] = set()
     lock = threading.Lock()
+    interrupted = threading.Event()
 
     def one(seed: int) -> Document:
         place = folder / f"seed{seed}"
@@ -48,7 +49,8 @@ def play_all(
         if document["ok"]:
             shutil.rmtree(place)
         with lock:
-            told(document)
+            if not interrupted.is_set():
+                told(document)
         return document
 
     with ThreadPoolExecutor(side_by_side) as pool:
@@ -56,6 +58,7 @@ def play_all(
         try:
             return [future.result() for future in futures]
         except BaseException:  # Ctrl-C: the pool would wait for its worlds
+            interrupted.set()
             for future in futures:
                 future.cancel()
             for world in list(running):

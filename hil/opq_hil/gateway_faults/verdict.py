@@ -19,8 +19,6 @@ GUESSED_NS = 60_000_000
 
 BETWEEN_NS = 120_000_000
 """A Measurement of 6 cycles: those before and behind a restart do not meet in the cycle."""
-QUEUE_RETRY_S = 3.0
-"""The queue's disk is asked again after 2 s."""
 CONTACT_SAMPLES = 36_000
 """Three Boxes, one second each: what was said before the gateway first opened a port was said to nobody."""
 
@@ -80,11 +78,7 @@ def _judge(verdict: Verdict, world: World, lived: Lived) -> None:
             problems += accounts.stamps(box_id, ring.blocks, box.own_time_ns)
         stored = [each for each in lived.stored if each.box_id == box_id]
         slack_ns = accounts.SAME_AXIS_NS if knows else GUESSED_NS
-        overlaps = accounts.overlaps(box_id, stored, slack_ns)
-        if overlaps and killed_while_full(verdict.schedule):
-            figures["measured_twice"] = f"{figures.get('measured_twice', '')} {overlaps[0]}"
-        else:
-            problems += overlaps
+        problems += accounts.overlaps(box_id, stored, slack_ns)
         problems += accounts.unmeasured(box_id, ring.blocks, stored, BETWEEN_NS, UNMEASURED_NS)
         jumps = accounts.jumps(ring.blocks)
         if jumps >= world.gateway.starts:
@@ -102,16 +96,6 @@ def _judge(verdict: Verdict, world: World, lived: Lived) -> None:
         "gaps": "; ".join(f"{reason}: {count}" for reason, count in reasons.items()),
         "stored": len(lived.stored),
     }
-
-
-def killed_while_full(schedule: Schedule) -> bool:
-    """Whether Measurements were sent that the disk never took, so that they are measured again."""
-    return any(
-        full.at_s <= kill.at_s <= full.end_s + QUEUE_RETRY_S
-        for full in schedule.faults
-        for kill in schedule.faults
-        if (full.kind, kill.kind) == ("disk_full", "gateway_killed")
-    )
 
 
 def unexcused(schedule: Schedule, in_gaps: Mapping[str, int], deaf_s: float) -> list[str]:

@@ -229,6 +229,21 @@ def test_a_box_obeys_no_command_for_another_whose_id_begins_like_its_own(
         assert gateway.counters["1"]["commands_foreign"] == 2  # an empty command names Box 0
         assert gateway.counters["10"]["commands_foreign"] == 0
         assert len([1 for frames in makai.answers if response_from_wire(frames[0]).seq == 1]) == 1
+        # a topic that begins alike, zero padded ones, and a topic that lies about whom the command is for
+        for seq, (topic, box_id) in enumerate(
+            [(b"10", "1"), (b"100", "100"), (b"01", "1"), (b"0001", "1"), (b"1", "10"), (b"10", "1")],
+            start=20,
+        ):
+            command = command_from_wire(info_command(box_id, "i"))
+            command.seq = seq
+            makai.command(topic, command.SerializeToString())
+        ask(makai, "1", info_command("1", "i"), 30)
+        assert response_from_wire(answer(makai, 30)[0]).box_id == 1
+        ask(makai, "10", info_command("10", "i"), 31)
+        assert response_from_wire(answer(makai, 31)[0]).box_id == 10
+        late = [response_from_wire(frames[0]) for frames in makai.answers]
+        # only what reached Box 1 and was meant for it
+        assert sorted((r.seq, r.box_id) for r in late if 20 <= r.seq < 30) == [(20, 1), (25, 1)]
 
 
 def test_health_and_metrics_tell_what_is_wrong(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:

@@ -1,109 +1,19 @@
 """The uplink on real sockets: new first, what was not heard or acknowledged in between, nothing lost."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 from full_disk import full_disk
+from uplink_bench import DIP, QUICK, Bench, measurement, wait_for
 
-from opq_gateway.counters import Counters
-from opq_gateway.status import Status
 from opq_gateway.uplink.acknowledgement import Acknowledgement
-from opq_gateway.uplink.connection import Endpoints, Timing
-from opq_gateway.uplink.line import Patience
-from opq_gateway.uplink.queue import Queue
-from opq_gateway.uplink.uplink import ANSWER_BYTES, ANSWERS, Uplink
-from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
-from opq_proto.link_messages import Crossing, CrossingKind
-from opq_proto.messages import Measurement, Metric, TimeSource
-
-SECOND_NS = 10**9
-DIP = Crossing(5, 1_800_000_100 * SECOND_NS, 7, TimeSource.GPS, CrossingKind.DIP, True, 80.0, 108.0)
-QUICK = Patience(unacknowledged_s=1.5, resend_s=0.5, in_flight_s=0.1)
-
-
-def wait_for(what: Callable[[], object], seconds: float = 10.0) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, f"did not come true within {seconds} s"
-        time.sleep(0.01)
-
-
-def measurement(number: int) -> Measurement:
-    """The window of second `number`."""
-    metrics = {"rms": Metric(119.0, 121.0, 120.0), "f": Metric(59.99, 60.01, 60.0)}
-    start_ns = 1_800_000_000 * SECOND_NS + number * SECOND_NS
-    end_ns = start_ns + SECOND_NS
-    return Measurement("1", end_ns // 10**6, metrics, start_ns, end_ns, 1000, TimeSource.GPS)
-
-
-class Bench:
-    """One Box's uplink and its queue; `start` anew is a restart of the gateway."""
-
-    def __init__(self, folder: Path, makai: Any, keys: KeyFolder, patience: Patience = QUICK) -> None:
-        self._folder, self._makai, self._keys, self._patience = folder, makai, keys, patience
-        self.counters, self.status = Counters(), Status("1", 60)
-        self.queue, self.uplink = self._made()
-
-    def _made(self) -> tuple[Queue, Uplink]:
-        queue = Queue(self._folder / "queue.sqlite", {"1": self.counters}, now_ms=1000, hold_s=1.0)
-        names = self._makai.endpoints
-        endpoints = Endpoints(
-            names["trigger_endpoint"], names["command_endpoint"], names["response_endpoint"]
-        )
-        server_key = read_key_file(self._keys.server_public).public
-        uplink = Uplink(
-            endpoints,
-            server_key,
-            queue,
-            100,
-            lambda box_id, data: None,
-            Timing(0.3, 1.0),
-            self._patience,
-            200.0,
-        )
-        uplink.add("1", read_secret_file(self._keys.box_secret("1")), self.counters, self.status)
-        return queue, uplink
-
-    @contextmanager
-    def running(self, connected: bool = True) -> Iterator["Bench"]:
-        stop = threading.Event()
-        thread = threading.Thread(target=self.uplink.run, args=(stop,))
-        thread.start()
-        try:
-            if connected:
-                wait_for(lambda: self.status.connected)
-            yield self
-        finally:
-            began = time.monotonic()
-            stop.set()
-            thread.join(5)
-            assert not thread.is_alive() and time.monotonic() - began < 1.5
-
-    def restart(self) -> None:
-        self.uplink.close()
-        self.queue.close()
-        self.queue, self.uplink = self._made()
-
-    def publish(self, *numbers: int) -> None:
-        for number in numbers:
-            self.uplink.publish("1", measurement(number))
-
-    def first_tries(self) -> int:
-        return sum(self.counters[f"measurements_{what}"] for what in ("sent", "unheard", "delayed"))
-
-    def numbers(self, backfilled: bool | None = None) -> list[int]:
-        """Of the seconds that arrived, in order of arrival."""
-        first = measurement(0).start_ns or 0
-        return [
-            ((m.start_ns or 0) - first) // SECOND_NS
-            for m in self._makai.decoded()
-            if backfilled is None or m.backfilled == backfilled
-        ]
+from opq_gateway.uplink.uplink import ANSWER_BYTES, ANSWERS
+from opq_proto.keys import KeyFolder
+from opq_proto.messages import Metric, TimeSource
 
 
 @pytest.fixture
@@ -252,6 +162,20 @@ def test_a_crossing_leaves_at_once_with_a_number_of_its_own_and_is_not_behind_wh
     assert crossing.start_ns == DIP.t_ns and not crossing.backfilled
     assert bench.queue.last_end_ns("1") == measurement(89).end_ns  # not the crossing's
     assert bench.counters["crossings_sent"] == 1
+
+
+def test_each_socket_draws_its_own_waits_so_that_a_broker_is_not_met_by_all_at_once(
+    bench: Bench,
+) -> None:
+    with bench.running():
+        connection = bench.line.connection
+        assert connection is not None
+        waits = [
+            (socket.getsockopt(zmq.RECONNECT_IVL), socket.getsockopt(zmq.RECONNECT_IVL_MAX))
+            for socket in connection.sockets.values()
+        ]
+    assert len(set(waits)) == 3
+    assert all(100 <= first <= 500 and 4000 <= longest <= 8000 for first, longest in waits)
 
 
 def test_an_acknowledgement_of_numbers_that_were_not_used_is_told_and_they_are_not_used(

@@ -23,8 +23,9 @@ HEARTBEAT_S, IDLE_HEARTBEAT_S = 5.0, 60.0
 RECONNECT_S = (0.1, 0.5)
 """The first wait lies in between, the longest between the half and all of `reconnect_most_s`; libzmq
 doubles it from one to the other. Its own jitter is one first wait, whatever the wait has grown to
-(stream_connecter_base.cpp); so each socket draws its own two, and a broker that comes back is not met
-by all of them at once."""
+(stream_connecter_base.cpp): with 0.1 s and 5 s for all of them 300 sockets came back within the same
+quarter of a second, 2 s and 20 s after the broker went. So each socket draws its own two; then it is
+53 and 18 of 300 at most in a quarter of a second."""
 SUBSCRIBERS = 1000
 """Commands in libzmq's own queue."""
 EVENTS, POLLIN = zmq.EVENTS, int(zmq.POLLIN)

@@ -122,6 +122,7 @@ class Intake:
             outputs = self._axis.tick()
             if outputs:
                 self._handle(outputs)
+                self._count_axis()
                 self._hand_on()
         elif self._greeting.hello is None:
             self._greeting.ask()
@@ -136,6 +137,7 @@ class Intake:
 
     def _other(self, message: LinkMessage) -> None:
         """Everything but samples: some of it each second."""
+        self._count_axis()
         if isinstance(message, Hello):
             self._hello(message)
         elif isinstance(message, BoxMeasurement):
@@ -207,9 +209,12 @@ class Intake:
                 self._log.warning("box.restarted", reason="sample indices began anew without a hello")
             self._greeting.ask()
             self._restart(hello)
-            outputs = self._axis.take(samples, hello) if self._axis is not None else None
-        if outputs:
+            outputs = (self._axis.take(samples, hello) if self._axis is not None else None) or []
+        if len(outputs) == 1 and isinstance(outputs[0], Block):  # nearly always
+            self._in_order.append(outputs[0])
+        else:
             self._handle(outputs)
+            self._count_axis()
 
     def _handle(self, outputs: list[Output]) -> None:
         for output in outputs:
@@ -235,7 +240,6 @@ class Intake:
         status.sample_ns = blocks[-1].end_ns
         status.sample_uncertainty_ns, status.sample_source = blocks[-1].uncertainty_ns, blocks[-1].source
         self._counters.add("samples", blocks[-1].end_sample - blocks[0].first_sample)  # without a hole
-        self._count_axis()
         self._keeping.keep(blocks)
         push, box_id = self._outputs.push, status.box_id
         for block in blocks:
@@ -256,7 +260,8 @@ class Intake:
 
     def _count_axis(self) -> None:
         axis = self._axis
-        assert axis is not None
+        if axis is None:
+            return
         line = axis.line
         now = (line.duplicates + axis.too_old, line.recovered, line.overflow, axis.clock.steps)
         if now == self._counted:

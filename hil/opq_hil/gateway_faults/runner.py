@@ -21,7 +21,15 @@ SIDE_BY_SIDE = 2
 """A world takes 0.4 of a core; late threads on a busy machine would be faults that nobody drew."""
 LIMIT_S = 150.0
 """Of one schedule: it takes 15 s, and waits for nothing longer than 40 s."""
-ADDED = ("samples_sent", "samples_in_ring", "samples_in_gaps", "heard", "stored", "copies")
+ADDED = (
+    "samples_sent",
+    "samples_in_ring",
+    "samples_in_gaps",
+    "heard",
+    "stored",
+    "copies",
+    "repeated_by_duplicate",
+)
 
 
 def play_all(

@@ -22,8 +22,8 @@ BETWEEN_NS = 120_000_000
 CONTACT_SAMPLES = 36_000
 """Three Boxes, one second each: what was said before the gateway first opened a port was said to nobody."""
 
-RESENT_S = RING_S - 1.0
-"""What a Box sampled within this it can send again."""
+RESENT_S = RING_S - 3.0
+"""What a Box sampled within this it can send again: a second start takes two seconds until it asks."""
 
 
 @dataclass(slots=True)

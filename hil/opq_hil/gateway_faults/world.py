@@ -281,6 +281,7 @@ class World:
             "bytes_corrupted": sum(cable.corrupted_bytes for cable in cables),
             "bytes_unplugged": sum(cable.unplugged_bytes for cable in cables),
             "heard": len(self._ear.heard),
+            "unnumbered": self._ear.unnumbered,
             "copies": self._ear.copies,
             "repeated_by_duplicate": self._ear.repeated,
         }

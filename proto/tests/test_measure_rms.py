@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.rms import cycle_rms_v, energies, half_cycle_rms_v
+from opq_measure.rms import cycle_rms_v, energies, energies_together, half_cycle_rms_v
 from opq_measure.timebase.cycles import track
 
 Floats = NDArray[np.float64]
@@ -136,3 +136,15 @@ def test_counts_have_the_rms_of_the_volts_they_stand_for() -> None:
     counts = np.rint(volts / 0.0068).astype(np.int16)
     edges = track(counts, 12_000.0).edges(1)
     assert cycle_rms_v(counts, edges) * 0.0068 == pytest.approx(cycle_rms_v(volts, edges), rel=1e-5)
+
+
+def test_windows_together_have_the_energies_of_each_alone() -> None:
+    random = np.random.default_rng(3)
+    volts = [random.normal(0, 100, length) for length in (2500, 3100, 2401)]
+    edges = np.array([np.linspace(random.uniform(0, 9), 2399 + random.uniform(0, 1), 25) for _ in volts])
+    edges[2, -1] = 2401.0
+    together = energies_together(volts, edges)
+    for row, part, at in zip(together, volts, edges, strict=True):
+        assert row.tobytes() == energies(part, at).tobytes()
+    with pytest.raises(ValueError, match="leave the signal"):
+        energies_together(volts, edges + 200)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from opq_gateway.blocks import Block
 from opq_gateway.measuring.clock_line import ClockLine
 from opq_gateway.measuring.disturbances import Disturbances
-from opq_gateway.measuring.figures import Figures, rest_figures, urms_v
+from opq_gateway.measuring.figures import Extent, Figures, extent_of, rest_figures
 from opq_gateway.measuring.intervals import Intervals
 from opq_gateway.measuring.measurements import Measured, Measurements
 from opq_gateway.measuring.phasor_source import PhasorPlan, PhasorSource
@@ -28,7 +28,7 @@ from opq_measure.events.limits import Limits
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import Flickermeter
 from opq_measure.frequency.rocof import Rocof
-from opq_measure.signal import FloatArray, Samples
+from opq_measure.signal import Samples
 from opq_measure.timebase.window import Window
 from opq_measure.timebase.windows import Windows, push_all
 from opq_proto import log
@@ -105,7 +105,7 @@ class BoxMeter:
         self._steps: list[Step] = []
         self._last: Block | None = None
         self._previous: Figures | None = None
-        self._unsettled: deque[tuple[Figures, FloatArray, float, tuple[int, TimeSource]]] = deque()
+        self._unsettled: deque[tuple[Figures, Extent, float, tuple[int, TimeSource]]] = deque()
 
     def push(self, blocks: Sequence[Block]) -> None:
         """Take in the blocks that follow; where they do not, a run ends. They wait for `cut_all`."""
@@ -185,10 +185,10 @@ class BoxMeter:
         for measured in self.measurements.push(figures, rocof):
             self._sinks.measured(measured)
         self._sinks.window(window, *clock)
-        values_v = self._urms_v(figures)
+        urms_v = self._urms_v(figures)
         self._previous = figures
-        self._unsettled.append((figures, values_v, rocof, clock))
-        told, settled = self._disturbances.push(figures, values_v, clock)
+        self._unsettled.append((figures, urms_v, rocof, clock))
+        told, settled = self._disturbances.push(figures, urms_v, clock)
         self._tell(told, settled)
 
     def _end_run(self, rest: Window | None) -> None:
@@ -209,9 +209,9 @@ class BoxMeter:
         for each in told:
             self._sinks.told(each)
         for window, flagged in settled:
-            figures, values_v, rocof, clock = self._unsettled.popleft()
+            figures, urms_v, rocof, clock = self._unsettled.popleft()
             assert figures.window is window
-            for values in self._intervals.push(figures, values_v, rocof, flagged, clock):
+            for values in self._intervals.push(figures, urms_v, rocof, flagged, clock):
                 self._sinks.values(values)
         if self._unsettled and self._previous is not None:
             self._clock_line.forget(self._oldest())
@@ -221,14 +221,14 @@ class BoxMeter:
         window = self._unsettled[0][0].window
         return min(window.first_sample, under_way if under_way is not None else window.first_sample)
 
-    def _urms_v(self, figures: Figures) -> FloatArray:
+    def _urms_v(self, figures: Figures) -> Extent:
         """Urms(1/2) that end in a window: the first begins in the window before, where there is one."""
         before = self._previous
         energy, samples = figures.half_energy, figures.half_samples
         if before is not None and not figures.window.tick and figures.window.index > 0:
             energy = np.concatenate((before.half_energy[-1:], energy))
             samples = np.concatenate((before.half_samples[-1:], samples))
-        return urms_v(energy, samples)
+        return extent_of(energy, samples)
 
 
 def cut_all(meters: Sequence[BoxMeter]) -> None:

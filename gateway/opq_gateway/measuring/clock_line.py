@@ -21,13 +21,11 @@ class ClockLine:
 
     def add(self, block: Block) -> bool:
         """Take in the block that follows; True where it tells the time anew."""
-        entry = (block.first_sample, block.uncertainty_ns, block.source)
-        if not self._entries or self._entries[-1][1:] != entry[1:]:
-            self._entries.append(entry)
         last = self._last
-        if (
-            last is not None
-            and last.rate_millihz == block.rate_millihz
+        if last is None or last.uncertainty_ns != block.uncertainty_ns or last.source != block.source:
+            self._entries.append((block.first_sample, block.uncertainty_ns, block.source))
+        elif (
+            last.rate_millihz == block.rate_millihz
             and abs(last.time_ns(block.first_sample) - block.t_ns) <= ROUNDING_NS
         ):
             return False

@@ -8,13 +8,12 @@ An interruption is a dip below the interruption threshold: it is told apart whil
 
 from collections.abc import Iterable
 
-from opq_gateway.measuring.figures import Figures
+from opq_gateway.measuring.figures import Extent, Figures
 from opq_gateway.measuring.values import Told
 from opq_measure.events.detector import Detector, Notice, Onset
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.flagging import Flagging
 from opq_measure.events.limits import Limits
-from opq_measure.signal import FloatArray
 from opq_measure.timebase.window import Window
 from opq_proto.messages import TimeSource
 
@@ -33,11 +32,11 @@ class Disturbances:
         self._open: set[str] = set()
 
     def push(
-        self, figures: Figures, urms_v: FloatArray, clock: tuple[int, TimeSource]
+        self, figures: Figures, urms_v: Extent, clock: tuple[int, TimeSource]
     ) -> tuple[list[Told], list[tuple[Window, bool]]]:
         """The window that follows."""
         window = figures.window
-        notices = self._detector.push_window(window, urms_v)
+        notices = self._detector.push_window(window, (urms_v.least, urms_v.most))
         return self._told(notices, figures, urms_v, clock), self._flagging.push(window, notices)
 
     def end(
@@ -55,11 +54,11 @@ class Disturbances:
         return told, self._flagging.end(notices)
 
     def _told(
-        self, notices: Iterable[Notice], figures: Figures, urms_v: FloatArray, clock: tuple[int, TimeSource]
+        self, notices: Iterable[Notice], figures: Figures, urms_v: Extent, clock: tuple[int, TimeSource]
     ) -> list[Told]:
         told = self._notices_told(notices, figures.window, clock)
-        if "dip" in self._open and len(urms_v):
-            told += self._interruption(figures.window, float(urms_v.min()), float(urms_v[-1]), clock)
+        if "dip" in self._open:
+            told += self._interruption(figures.window, urms_v.least, urms_v.last, clock)
         return told
 
     def _notices_told(

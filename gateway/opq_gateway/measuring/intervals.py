@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from opq_gateway.measuring.figures import Figures
+from opq_gateway.measuring.figures import Extent, Figures
 from opq_gateway.measuring.values import Values
 from opq_measure.aggregation.aggregate import Aggregate, Quantity, Statistics
 from opq_measure.aggregation.aggregator import Aggregator
@@ -45,7 +45,7 @@ class Intervals:
     def push(
         self,
         figures: Figures,
-        urms_v: FloatArray,
+        urms_v: Extent,
         rocof_hz_s: float,
         flagged: bool,
         clock: tuple[int, TimeSource],
@@ -53,11 +53,10 @@ class Intervals:
         """The Values of a window, and of every interval that it finishes."""
         window = figures.window
         rms_v = figures.rms_v
-        low_v, high_v = (float(urms_v.min()), float(urms_v.max())) if len(urms_v) else (math.nan, math.nan)
         known = {
             "rms_v": rms_v,
-            "urms_min_v": low_v,
-            "urms_max_v": high_v,
+            "urms_min_v": urms_v.least,
+            "urms_max_v": urms_v.most,
             "f_hz": window.frequency_hz,
             "thd_ratio": figures.thd,
         }
@@ -70,7 +69,7 @@ class Intervals:
         )
         told: dict[str, float | FloatArray] = {
             **known,
-            "trans_v": float(figures.trans_v.max()) if len(figures.trans_v) else math.nan,
+            "trans_v": float(np.maximum.reduce(figures.trans_v)) if len(figures.trans_v) else math.nan,
             "rocof_hz_per_s": rocof_hz_s,
             "harmonics_v": figures.harmonics_v,
             "interharmonics_v": figures.interharmonics_v,

@@ -115,14 +115,14 @@ class Detector:
         self._recent.add(volts, half_edges)
         return self._advance()
 
-    def push_window(self, window: Window, urms_v: FloatArray | None = None) -> list[Notice]:
+    def push_window(self, window: Window, urms_v: tuple[float, float] | None = None) -> list[Notice]:
         """The window of 10/12 cycles that follows (instead of `push`), in volts; it may overlap the last.
 
         The first window of a run ends the run before it: a gap. Positions then count on the Box's
         axis, and what lies behind the last whole window of a run is not seen.
 
-        `urms_v` is `rms.half_cycle_rms_v` of the window's edges, where the caller has it: while these lie so
-        far within the thresholds that no Urms(1/2) can lie beyond them, none needs to be looked at.
+        `urms_v`, least and most `rms.half_cycle_rms_v` of the window's edges, where the caller has them:
+        while they lie so far within the thresholds that no Urms(1/2) can be beyond, none is looked at.
 
         Raises:
             ValueError: samples are missing before it.

@@ -67,23 +67,23 @@ class Rocof:
         if window.index == 0:
             self._parts.clear()
             self._seen = -np.inf
-        positions = window.track.positions + window.first_sample
-        end = window.first_sample + float(window.edges[-1])
-        first, last = int(positions.searchsorted(self._seen, "right")), int(positions.searchsorted(end))
-        new = slice(first, max(first, last))
-        self._parts.append((positions[new], window.track.phase_rad[new], window.track.known[new]))
-        self._seen = end
-        start = end - self._span_s * window.rate_hz
+        track, first_sample = window.track, window.first_sample
+        end = float(window.edges[-1])
+        first = int(track.positions.searchsorted(self._seen - first_sample, "right"))
+        last = max(first, int(track.positions.searchsorted(end)))
+        self._parts.append(
+            (track.positions[first:last] + first_sample, track.phase_rad[first:last], track.known[first:last])
+        )
+        self._seen = first_sample + end
+        start = self._seen - self._span_s * window.rate_hz
         while len(self._parts) > 1 and len(self._parts[0][0]) and self._parts[0][0][-1] < start:
             self._parts.popleft()
-        positions, phase_rad, known = (np.concatenate(part) for part in zip(*self._parts, strict=True))
+        positions, phase_rad, known = map(np.concatenate, zip(*self._parts, strict=True))
         if len(positions) == 0 or positions[0] > start + window.rate_hz / window.nominal_hz:
             return RocofValue(window.end_ns, float("nan"))
-        within = slice(int(positions.searchsorted(start)), None)
-        return RocofValue(
-            window.end_ns,
-            _curvature_hz_s(positions[within], phase_rad[within], known[within], window.rate_hz),
-        )
+        first = int(positions.searchsorted(start))
+        curvature = _curvature_hz_s(positions[first:], phase_rad[first:], known[first:], window.rate_hz)
+        return RocofValue(window.end_ns, curvature)
 
 
 def _curvature_hz_s(positions: FloatArray, phase_rad: FloatArray, known: BoolArray, rate_hz: float) -> float:

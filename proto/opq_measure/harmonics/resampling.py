@@ -95,7 +95,7 @@ def _between(volts: SignalArray, at: FloatArray, out: FloatArray) -> None:
     block = _block(volts, first - REACH, int(at[-1]) + DEGREE - REACH + 1)
     samples = len(block) - DEGREE
     shifted: FloatArray = np.ndarray((DEGREE + 1, samples), np.float64, block, 0, 2 * block.strides)
-    pieces = _SPLINE @ shifted  # (6, samples): the polynomial from each sample to the next
+    pieces = _SPLINE @ np.ascontiguousarray(shifted)  # (6, samples): the polynomial to the next sample
     at -= first
     index = at.astype(np.intp)
     at -= index

@@ -54,6 +54,12 @@ class Grid:
         frames = box.measurement(rms, end_ms, start_ns=start_ms * 10**6, end_ns=end_ms * 10**6)
         box.pub.send_multipart(frames)
 
+    def crossing(self, box: Any, at_ms: int, rms: float) -> None:
+        start_ns = (self.begin_ms + at_ms) * 10**6
+        end_ns = start_ns + 16_666_667
+        frames = box.measurement(rms, end_ns // 10**6, start_ns=start_ns, end_ns=end_ns, crossing=True)
+        box.pub.send_multipart(frames)
+
     def heard(self, *boxes: Any) -> None:
         def all_heard() -> bool:
             for box in boxes:
@@ -173,3 +179,26 @@ def test_a_repeated_measurement_of_the_recovery_asks_for_nothing_more(grid: Grid
         for k in range(20, 27):
             grid.window(one, k, 70.0 if k < 25 else 120.0)
         assert data_commands(one) == []
+
+
+@pytest.mark.parametrize(("dip_ms", "events"), [(90, 1), (700, 1), (3000, 2)])
+def test_a_crossing_asks_before_its_window_is_over_and_its_windows_ask_for_no_more(
+    grid: Grid, dip_ms: int, events: int
+) -> None:
+    begin_ms, end_ms = 130, 130 + dip_ms  # inside windows
+    with grid.running():
+        one, four = grid.box("1"), grid.box("4")
+        grid.heard(one, four)
+        grid.crossing(one, begin_ms, 70.0)
+        first = four.command(timeout_ms=2000)
+        assert first.data_command.start_ms == grid.begin_ms + begin_ms - PAD_MS
+        for k in range(end_ms // WINDOW_MS + 4):
+            start_ms = k * WINDOW_MS
+            if start_ms < end_ms <= start_ms + WINDOW_MS:
+                grid.crossing(one, end_ms, 119.0)
+            in_dip = begin_ms < start_ms + WINDOW_MS and start_ms < end_ms
+            grid.window(one, k, 70.0 if in_dip else 120.0)
+        asked = data_commands(one)
+        assert len(asked) == len(grid.spans()) == events
+        assert min(start for start, _ in asked) <= grid.begin_ms + begin_ms - PAD_MS
+        assert max(end for _, end in asked) >= grid.begin_ms + end_ms

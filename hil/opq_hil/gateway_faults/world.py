@@ -5,29 +5,24 @@ Boxes -> cables -> gateway (a process, on a disk) -> wire -> brokers, store (a p
                                                                ear
 """
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from opq_gateway.blocks import Block
 from opq_hil.gateway_faults import gauges, places
 from opq_hil.gateway_faults.backlog import backlog
 from opq_hil.gateway_faults.boxes import Boxes
 from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.disk import Disk
 from opq_hil.gateway_faults.ear import Ear
-from opq_hil.gateway_faults.kept import Kept, kept, newest_ns
+from opq_hil.gateway_faults.kept import kept, newest_ns
+from opq_hil.gateway_faults.lived import Lived, exported
 from opq_hil.gateway_faults.schedule import CALM_AFTER_S, Fault, Schedule
 from opq_hil.gateway_faults.service import Service, ServiceError
 from opq_hil.gateway_faults.wire import Wire
 from opq_proto import ports
 from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
-from opq_proto.messages import Measurement
 
 BOX_IDS = ("1", "10", "12")
 """Each a prefix of, or beside, another: ZeroMQ subscriptions are prefixes."""
@@ -39,23 +34,6 @@ UNMEASURED_NS = 600_000_000
 """At the end of a run part of a Measurement, and what windows look ahead, is left over."""
 TICK_S = 0.02
 """In steps of this faults begin and end."""
-
-
-@dataclass(slots=True)
-class Lived:
-    """What a schedule left behind."""
-
-    sent: dict[str, int] = field(default_factory=dict)
-    ring: dict[str, Kept] = field(default_factory=dict)
-    early: dict[str, list[Block]] = field(default_factory=dict)
-    """Blocks that the ring held at the first kill."""
-    deaf_s: dict[str, float] = field(default_factory=dict)
-    """Longest time from a kill of the gateway until it takes samples of the Box again."""
-    queued: set[tuple[str, int]] = field(default_factory=set)
-    """(Box, sequence) that was seen on the gateway's disk."""
-    stored: list[Measurement] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    figures: dict[str, float | int | str] = field(default_factory=dict)
 
 
 class World:
@@ -288,29 +266,3 @@ class World:
         reading = gauges.read(self._health_port)
         if reading is not None and reading.total("failures"):
             lived.problems.append(f"{reading.total('failures')} exceptions in the gateway; see gateway.log")
-
-
-def exported(data_dir: Path) -> list[Measurement]:
-    """Every Measurement in the cloud's store, from outside.
-
-    Raises:
-        ServiceError: the command failed.
-    """
-    command = [sys.executable, "-m", "opq_tools.cli", "export", "measurements", "--format", "json"]
-    done = subprocess.run(
-        [*command, "--data-dir", str(data_dir)], check=False, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise ServiceError(f"export of measurements: {done.stderr.strip()}")
-    return [
-        Measurement(
-            box_id=row["box_id"],
-            timestamp_ms=row["timestamp_ms"],
-            metrics={},
-            start_ns=row["start_ns"],
-            end_ns=row["end_ns"],
-            sequence=row["sequence"],
-            crossing=row["crossing"],
-        )
-        for row in json.loads(done.stdout)
-    ]

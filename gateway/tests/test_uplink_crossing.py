@@ -1,0 +1,62 @@
+"""A crossing at a real Box: the limits go to it, its word comes back, and is up before its window is."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from opq_gateway import config
+from opq_gateway.gateway import Gateway
+from opq_hil.box import Box
+from opq_hil.host import BoxHost
+from opq_proto.keys import KeyFolder
+from opq_tools.benchmarks.gateway.boxes import DEPTH_LEFT, Repeated
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 20.0) -> Any:
+    until = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < until, f"did not come true within {seconds} s"
+        time.sleep(0.002)
+    return found
+
+
+def test_a_sag_is_up_as_a_crossing_before_its_window_is_over_and_once_more_when_it_ends(
+    tmp_path: Path, makai: Any, keys: KeyFolder
+) -> None:
+    source = Repeated(1)
+    host = BoxHost([Box("1", source)])
+    lines = [f'data_dir = "{tmp_path}"', 'health_endpoint = "127.0.0.1:0"', "[uplink]"]
+    lines += [f'{key} = "{value}"' for key, value in makai.endpoints.items()]
+    with host:
+        lines += ["[[box]]", 'id = "1"', f'port = "{host.ports["1"]}"']
+        (tmp_path / "gateway.toml").write_text("\n".join(lines))
+        gateway = Gateway(config.load(tmp_path / "gateway.toml"))
+        stop = threading.Event()
+        thread = threading.Thread(target=gateway.run, args=(stop,))
+        thread.start()
+        try:
+            wait_for(lambda: len(makai.measurements) >= 2)
+            source.sag()
+            dip = wait_for(lambda: [m for m in makai.decoded() if m.crossing])[0]
+            windows = [m for m in makai.decoded() if not m.crossing]
+            assert all(m.end_ns <= dip.start_ns for m in windows)  # its own is not over yet
+            own = wait_for(lambda: [m for m in makai.decoded() if not m.crossing and m.end_ns > dip.end_ns])[
+                0
+            ]
+            recovered = wait_for(lambda: [m for m in makai.decoded() if m.crossing][1:])[0]
+        finally:
+            stop.set()
+            thread.join(10)
+    assert not thread.is_alive()
+    low_v = dip.metrics["rms"].min
+    assert (
+        set(dip.metrics) == {"rms"} and DEPTH_LEFT * 120 * 0.99 < low_v < 108 < recovered.metrics["rms"].min
+    )
+    assert own.start_ns <= dip.start_ns and own.metrics["rms"].min < 75
+    assert abs((recovered.start_ns - dip.start_ns) / 1e9 - 0.2) < 0.04  # 12 cycles, told by blocks of one
+    assert dip.source == own.source and dip.sequence is not None and not dip.backfilled
+    numbers = [m.sequence for m in makai.decoded()]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert gateway.counters["1"]["crossings"] == gateway.counters["1"]["crossings_sent"] == 2

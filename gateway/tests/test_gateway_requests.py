@@ -165,8 +165,20 @@ def test_a_long_request_is_cut_and_says_so(tmp_path: Path) -> None:
     header = response_from_wire(bench.answers[0][0]).get_data_response
     assert len(bench.answers[0]) == 1 + 600  # 10 s
     assert header.gap[-1].reason == "the request is longer than one answer may be"
-    bench.commands.take("1", data_command("1", 0, 2**62, "i", wait=False))
-    assert len(bench.answers[1]) == 1 and bench.counters["requests_shortened"] == 2
+    assert bench.counters["requests_shortened"] == 1
+
+
+def test_a_long_request_that_begins_before_the_ring_gets_its_oldest_samples(tmp_path: Path) -> None:
+    bench = Bench(filled(tmp_path, [(24_000, 200_000)]))
+    bench.now_s = 100.0
+    for start_ns, end_ns in ((0, 2**62), (T0_NS - 3600 * 10**9, T0_NS + 5 * 10**9)):
+        bench.commands.take("1", data_command("1", start_ns, end_ns, "i", wait=False))
+    first, second = (waveform_from_frames(frames[0], frames[1:]) for frames in bench.answers)
+    assert first[1].first_sample == 24_000 and len(first[1].counts) == 120_000  # 10 s
+    reasons = [gap.reason for gap in first[0].get_data_response.gap]
+    assert reasons == ["older than the ring holds", "the request is longer than one answer may be"]
+    assert second[1].first_sample == 24_000 and len(second[1].counts) == 36_000  # to its end, 5 s
+    assert bench.counters["requests_shortened"] == 1
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -21,7 +21,7 @@ from functools import partial
 from opq_gateway.commands import host
 from opq_gateway.commands.box_line import BoxLine
 from opq_gateway.commands.orders import Orders
-from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, answer, ready
+from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, answer, limited, ready
 from opq_gateway.counters import Counters
 from opq_gateway.measuring.measurements import LEAST_CYCLES, MOST_CYCLES
 from opq_gateway.ring.ring import Ring
@@ -155,14 +155,12 @@ class Commands:
         hello = desk.status.hello
         rate_hz = hello.rate_millihz / 1000 if hello is not None else 12_000.0
         longest_ns = min(self._longest_ns, round(MOST_FRAMES * CYCLE_SAMPLES / rate_hz * 1e9))
-        shortened = end_ns - start_ns > longest_ns
-        if shortened:
-            end_ns = start_ns + longest_ns
-            desk.counters.add("requests_shortened")
-        request = DataRequest(desk.status.box_id, command.seq, start_ns, end_ns, shortened)
+        whole = DataRequest(desk.status.box_id, command.seq, start_ns, end_ns)
+        request = limited(whole, desk.ring.span(), longest_ns)
+        desk.counters.add("requests_shortened", request.shortened)
         self._log.debug("request.received", box_id=request.box_id, start_ns=start_ns, end_ns=end_ns)
-        ahead_s = (end_ns - self._now_ns()) / 1e9
-        pointless = not asked.wait or end_ns <= start_ns or ahead_s < -GRACE_S
+        ahead_s = (request.end_ns - self._now_ns()) / 1e9
+        pointless = not asked.wait or request.end_ns <= start_ns or ahead_s < -GRACE_S
         if pointless or ready(desk.ring, request):
             self._answer_data(desk, request)
         elif len(self._waiting) >= WAITING:

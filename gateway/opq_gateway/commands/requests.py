@@ -35,6 +35,14 @@ class DataRequest:
     """The asked end was later than `end_ns`."""
 
 
+def limited(request: DataRequest, span: Span | None, longest_ns: int) -> DataRequest:
+    """At most `longest_ns` of what the ring may have of it, counted from the oldest sample held."""
+    begin_ns = request.start_ns if span is None else max(request.start_ns, span.start_ns)
+    if request.end_ns - begin_ns <= longest_ns:
+        return request
+    return replace(request, end_ns=begin_ns + longest_ns, shortened=True)
+
+
 def ready(ring: Ring, request: DataRequest) -> bool:
     """Whether the ring reaches as far as the request can use."""
     span = ring.span()

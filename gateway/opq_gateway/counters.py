@@ -87,6 +87,7 @@ MEANING = MappingProxyType(
         "responses_sent": "answers handed to the uplink's socket",
         "responses_dropped": "answers dropped: no broker, or it read too slowly",
         "requests_shortened": "data requests longer than the limit, answered in part",
+        "requests_unwaited": "data requests answered before their end was there: too many waited already",
         "rate_refused": "measurement rates outside 1 to 600 cycles, ignored",
         "acknowledgements": "opq-ack messages received",
         "acknowledgements_ahead": "of these, those of numbers not used yet: does another gateway send?",

@@ -1,5 +1,6 @@
 """Data requests out of the ring: whole Cycles, and every missing sample named."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opq_gateway.blocks import Block
-from opq_gateway.commands.desk import Commands, Desk
+from opq_gateway.commands.desk import WAITING, Commands, Desk
 from opq_gateway.commands.requests import DataRequest, answer
 from opq_gateway.counters import Counters
-from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.ring import Ring, Span
 from opq_gateway.status import Status
 from opq_gateway.uplink.acknowledgement import Acknowledgement
 from opq_proto.messages import TimeSource
@@ -155,6 +156,37 @@ def test_a_request_into_the_future_is_waited_for_and_never_beyond_a_minute(tmp_p
     bench.now_s = 60.1
     bench.commands.serve_waiting()
     assert len(bench.answers) == 2 and len(bench.answers[1]) == 1
+
+
+def test_a_request_is_answered_soon_after_its_end_is_there_though_the_ring_is_seldom_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = filled(tmp_path, [(0, 2000)])
+    bench = Bench(ring)
+    looks = 0
+
+    def span(real: Callable[[], Span | None] = ring.span) -> Span | None:
+        nonlocal looks
+        looks += 1
+        return real()
+
+    monkeypatch.setattr(ring, "span", span)
+    bench.commands.take("1", data_command("1", T0_NS, T0_NS + 4 * 10**9, "i"))
+    while not bench.answers:
+        bench.now_s += 0.01
+        first = round(bench.now_s * 12_000) // 200 * 200
+        ring.append(Block(7, 0.01, first, ns(first), 1000, TimeSource.GPS, 12_000_000, pattern(first, 200)))
+        bench.commands.serve_waiting()
+    assert bench.now_s < 4.1
+    assert looks < 30
+
+
+def test_of_too_many_requests_that_wait_the_next_are_answered_at_once(tmp_path: Path) -> None:
+    bench = Bench(filled(tmp_path, [(0, 2000)]))
+    for _ in range(WAITING + 2):
+        bench.commands.take("1", data_command("1", T0_NS, T0_NS + 9 * 10**9, "i"))
+    assert [len(frames) for frames in bench.answers] == [11, 11]
+    assert bench.counters["requests_unwaited"] == 2
 
 
 def test_a_long_request_is_cut_and_says_so(tmp_path: Path) -> None:

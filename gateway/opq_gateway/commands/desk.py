@@ -37,7 +37,8 @@ WAIT_S = 60.0
 GRACE_S = 5.0
 """Behind the asked end: the serial line, a hole being filled (1 s), a gateway that just started."""
 WAITING = 256
-"""Commands, of all Boxes, that wait to be looked at, and as many that wait for samples."""
+"""Commands, of all Boxes, that wait to be looked at, and as many that wait for samples; what is more is
+answered at once."""
 POLL_S = 0.01
 ACKNOWLEDGE = "opq-ack"
 
@@ -58,13 +59,19 @@ class Desk:
     """Tells the uplink what the cloud has stored."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Waiting:
-    """A data request that waits for its end until `until_s` (monotonic)."""
+    """A data request that waits for its end; times are monotonic."""
 
     desk: Desk
     request: DataRequest
     until_s: float
+    look_s: float = 0.0
+    """The ring is looked at then, not before: an event makes all Boxes' requests wait at once."""
+
+    def later(self, now_s: float) -> None:
+        """Look again half-way to where the end should be there."""
+        self.look_s = now_s + max(POLL_S, (self.until_s - GRACE_S - now_s) / 2)
 
 
 class Commands:
@@ -143,9 +150,12 @@ class Commands:
         now_s = self._monotonic_s()
         still = []
         for waiting in self._waiting:
-            if ending or now_s >= waiting.until_s or ready(waiting.desk.ring, waiting.request):
+            if not ending and now_s < min(waiting.look_s, waiting.until_s):
+                still.append(waiting)
+            elif ending or now_s >= waiting.until_s or ready(waiting.desk.ring, waiting.request):
                 self._answer_data(waiting.desk, waiting.request)
             else:
+                waiting.later(now_s)
                 still.append(waiting)
         self._waiting = still
 
@@ -164,7 +174,8 @@ class Commands:
         if pointless or ready(desk.ring, request):
             self._answer_data(desk, request)
         elif len(self._waiting) >= WAITING:
-            desk.counters.add("commands_overflow")
+            desk.counters.add("requests_unwaited")
+            self._answer_data(desk, request)
         else:
             until_s = self._monotonic_s() + min(WAIT_S, max(0.0, ahead_s) + GRACE_S)
             self._waiting.append(Waiting(desk, request, until_s))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from opq_gateway.ring.codec import CYCLES, HEAD_BYTES, MOST_SAMPLES, RAW, pack, unpack
+from opq_gateway.ring.codec.chunk import CYCLES, HEAD_BYTES, MOST_SAMPLES, RAW, pack, unpack
 from opq_tools.benchmarks.compression.signals import noise_bits, wandering
 
 CHUNKS = Path(__file__).parent / "codec_chunks"

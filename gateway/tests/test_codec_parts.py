@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_gateway.ring import entropy, shapes
-from opq_gateway.ring.period import period_samples
-from opq_gateway.ring.predictor import Predictor, Setup, ramps, taps
+from opq_gateway.ring.codec import entropy, shapes
+from opq_gateway.ring.codec.period import period_samples
+from opq_gateway.ring.codec.predictor import Predictor, Setup, ramps, taps
 
 RNG = np.random.default_rng(11)
 Integers = NDArray[np.int64]

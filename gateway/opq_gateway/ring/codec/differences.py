@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring.entropy import decode as decode_runs
-from opq_gateway.ring.entropy import encode as encode_runs
+from opq_gateway.ring.codec.entropy import decode as decode_runs
+from opq_gateway.ring.codec.entropy import encode as encode_runs
 
 Integers = NDArray[np.int64]
 

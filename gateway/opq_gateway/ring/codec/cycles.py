@@ -14,10 +14,10 @@ from typing import Final
 
 import numpy as np
 
-from opq_gateway.ring.entropy import decode as decode_runs
-from opq_gateway.ring.entropy import encode as encode_runs
-from opq_gateway.ring.period import period_samples
-from opq_gateway.ring.predictor import (
+from opq_gateway.ring.codec.entropy import decode as decode_runs
+from opq_gateway.ring.codec.entropy import encode as encode_runs
+from opq_gateway.ring.codec.period import period_samples
+from opq_gateway.ring.codec.predictor import (
     LEAST_PERIOD,
     MOST_PERIOD,
     RAMP,
@@ -28,7 +28,7 @@ from opq_gateway.ring.predictor import (
     Setup,
     ramps,
 )
-from opq_gateway.ring.residuals import MOST_CLASSES, MOST_LEVELS, MOST_ORDER, Kinds, Residuals, laid_out
+from opq_gateway.ring.codec.residuals import MOST_CLASSES, MOST_LEVELS, MOST_ORDER, Kinds, Residuals, laid_out
 
 _HEAD: Final = struct.Struct("<IBBBBB")
 _BEFORE_RESIDUALS: Final = 6

@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring import lanes, shapes
+from opq_gateway.ring.codec import lanes, shapes
 from opq_proto.packed_counts import varint
 
 Integers = NDArray[np.int64]

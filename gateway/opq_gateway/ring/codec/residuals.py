@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring.predictor import UNIT, Floats, Integers
-from opq_gateway.ring.shapes import CENTRE_UNIT
+from opq_gateway.ring.codec.predictor import UNIT, Floats, Integers
+from opq_gateway.ring.codec.shapes import CENTRE_UNIT
 
 Counts = NDArray[np.int16]
 

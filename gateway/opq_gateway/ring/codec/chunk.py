@@ -1,4 +1,4 @@
-"""Codec: a chunk of samples without loss, in fewer bytes.
+"""A chunk of samples without loss, in fewer bytes.
 
     chunk  = crc32 u32 over the rest, method u8, samples u32, body                          little endian
     body   = RAW: int16 each
@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring import cycles, differences
+from opq_gateway.ring.codec import cycles, differences
 
 MOST_SAMPLES: Final = 1 << 20
 """Per chunk; bounds what a damaged head can make `unpack` allocate."""

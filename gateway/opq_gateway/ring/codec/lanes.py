@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring import shapes
+from opq_gateway.ring.codec import shapes
 
 Integers = NDArray[np.int64]
 Table = tuple[int, int]

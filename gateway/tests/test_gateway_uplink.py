@@ -178,13 +178,28 @@ def test_each_socket_draws_its_own_waits_so_that_a_broker_is_not_met_by_all_at_o
     assert all(100 <= first <= 500 and 4000 <= longest <= 8000 for first, longest in waits)
 
 
-def test_an_acknowledgement_of_numbers_that_were_not_used_is_told_and_they_are_not_used(
+def test_numbers_of_another_gateway_with_this_boxs_key_are_told_and_nothing_is_dropped_or_used_twice(
     bench: Bench, makai: Any
 ) -> None:
     with bench.running():
         bench.publish(0)
         wait_for(lambda: makai.measurements)
-        bench.uplink.acknowledge("1", Acknowledgement(5000))  # a second gateway with this key
+    bench.restart()
+    with bench.running():
+        bench.uplink.acknowledge("1", Acknowledgement(5000))
+        wait_for(lambda: bench.counters["acknowledgements_ahead"] == 1)
+        bench.publish(1)
+        wait_for(lambda: len(makai.measurements) == 2)
+    assert makai.decoded()[-1].sequence == 1001 and bench.queue.held("1") == (1000, 1002)
+
+
+def test_a_lost_file_on_a_machine_without_a_clock_goes_on_where_the_cloud_is(
+    bench: Bench, makai: Any
+) -> None:
+    with bench.running():
+        bench.publish(0)
+        wait_for(lambda: makai.measurements)
+        bench.uplink.acknowledge("1", Acknowledgement(5000))
         wait_for(lambda: bench.counters["acknowledgements_ahead"] == 1)
         bench.publish(1)
         wait_for(lambda: len(makai.measurements) == 2)

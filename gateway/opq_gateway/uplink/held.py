@@ -24,6 +24,8 @@ class Held:
     row: BoxRow
     next: int
     oldest: int | None = None
+    new: bool = False
+    """It began with this start: what was before is not known here."""
     unsaved: dict[int, Stored] = field(default_factory=dict)
     changed: bool = False
     """`row` is newer than the disk's."""

@@ -68,6 +68,7 @@ class Line:
     backlog: Backlog = field(init=False)
     _waits_since_s: float | None = None
     """Since when something that was sent is not acknowledged."""
+    _told_ahead: bool = False
     _again: bool = False
     """What was not acknowledged was sent once more, and no acknowledgement came since."""
 
@@ -145,7 +146,7 @@ class Line:
         following = self.queue.next(self.box_id)
         if following is not None and told.upto >= following:
             self._ahead(told.upto, following)
-            self.queue.skip(self.box_id, told.upto + 1)
+            return  # nothing of it is about what this gateway holds
         if not self.acknowledging:
             log.get(service="gateway").info("uplink.acknowledges", box_id=self.box_id, upto=told.upto)
         self.acknowledging = self.status.acknowledging = True
@@ -201,10 +202,16 @@ class Line:
 
     def _ahead(self, upto: int, following: int) -> None:
         self.counters.add("acknowledgements_ahead")
+        if self.queue.skip(self.box_id, upto + 1):  # the file was lost, and the clock was not right
+            log.get(service="gateway").warning("uplink.numbers_skipped", box_id=self.box_id, to=upto + 1)
+            return
+        if self._told_ahead:
+            return
+        self._told_ahead = True
         log.get(service="gateway").warning(
             "uplink.acknowledged_ahead",
             box_id=self.box_id,
             acknowledged=upto,
             next=following,
-            reason="does another gateway send with this Box's key, or was the queue's file lost?",
+            reason="does another gateway send with this Box's key?",
         )

@@ -1,5 +1,6 @@
 """Lines: the connections of all Boxes: made, made again, listened to, ended; the uplink's thread."""
 
+import resource
 import time
 from collections.abc import Callable, Iterator
 
@@ -12,6 +13,8 @@ from opq_proto import log
 
 SWEEP_S = 5.0
 """Every socket is looked at so often, should a descriptor have told nothing."""
+FILES_PER_BOX, SPARE_FILES = 16, 256
+"""libzmq has twelve descriptors for the three sockets, their monitors and connections."""
 WAITING_S = 10.0
 """An uplink that is down for longer is told, once: a broker that is off and a wrong server key look
 the same from here."""
@@ -56,6 +59,7 @@ class Lines:
     def begin(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
         """Connect them all."""
         self._context = context
+        _allow_files(SPARE_FILES + FILES_PER_BOX * len(self))
         now_s = time.monotonic()
         for line in self:
             line.down_since_s = now_s
@@ -137,7 +141,8 @@ class Lines:
                 "uplink.waiting",
                 box_id=line.box_id,
                 endpoint=self._endpoints.trigger,
-                reason="no broker there, or its key is not the one in public_keys/opqserver.key",
+                reason="no broker there, its key is not the one in public_keys/opqserver.key, "
+                "or it does not admit this Box's",
             )
 
     def _refused(self, line: Line) -> None:
@@ -153,3 +158,11 @@ class Lines:
         line.disconnected()
         self._disconnect(line)
         line.status.connected = False
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise the limit of open files as far as the system lets us; 1024, which is usual, are 60 Boxes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -149,11 +149,16 @@ class Queue:
         if held is not None and held.oldest is not None and upto >= held.oldest:
             self._forget(held, min(upto, held.next - 1))
 
-    def skip(self, box_id: str, to: int) -> None:
-        """Numbers below `to` are used already, as the cloud says: go on there."""
+    def skip(self, box_id: str, to: int) -> bool:
+        """Numbers below `to` are used already, as the cloud says: a Box that began anew goes on there, once.
+
+        One that has its file does not: those numbers are another gateway's, and would be again.
+        """
         held = self._boxes.get(box_id)
-        if held is not None and held.next < to < BEYOND:
-            held.next = to
+        if held is None or not held.new or not held.next < to < BEYOND:
+            return False
+        held.next, held.new = to, False
+        return True
 
     def write(self) -> None:
         """What was remembered and acknowledged goes to the disk now, and what waited for it."""
@@ -198,8 +203,8 @@ class Queue:
             held = self._boxes.get(row.box_id)
             if held is None:
                 oldest, newest = file.ends(row.box, -1)
-                following = self._taking.start(row, newest, new=row.reserved == self._start)
-                self._boxes[row.box_id] = Held(row, following, oldest)
+                new = row.reserved == self._start
+                self._boxes[row.box_id] = Held(row, self._taking.start(row, newest, new), oldest, new)
                 continue
             held.row = replace(held.row, box=row.box, reserved=row.reserved)
             held.changed = True

@@ -218,6 +218,21 @@ def test_what_waits_for_its_time_is_kept_when_the_gateway_ends(bench: Bench) -> 
     assert bench.counters["samples"] == 2000
 
 
+def test_after_a_restart_a_box_without_time_is_asked_at_once_for_what_was_missed(tmp_path: Path) -> None:
+    before = Bench(tmp_path)
+    before.intake.take(HELLO)
+    before.feed(0, 48_000, **UNKNOWN)
+    after = Bench(tmp_path)
+    after.now_s = before.now_s + 1.0
+    after.intake.take(HELLO)
+    after.intake.take(replace(samples(60_000), **UNKNOWN))  # type: ignore[arg-type]
+    assert after.sent == [Resend(48_000, 8000)]
+    for at in range(48_000, 60_000, 200):
+        after.intake.take(replace(samples(at), flags=FLAG_RESENT, **UNKNOWN))  # type: ignore[arg-type]
+    wave = after.ring.read(0, 2**62)
+    assert wave is not None and not wave.gaps and len(wave.counts) == 60_200
+
+
 def test_a_crossing_of_a_box_without_time_gets_its_blocks_time(bench: Bench) -> None:
     bench.intake.take(HELLO)
     bench.feed(0, 48_000, **UNKNOWN)

@@ -105,6 +105,21 @@ def test_a_block_that_comes_tells_that_those_asked_before_it_were_lost() -> None
     assert spans(line.push(block(200), 0.1)) == [(200, 400), (400, 600), (600, 800), (800, 1000)]
 
 
+def test_a_box_that_never_answers_is_waited_for_once_and_then_less() -> None:
+    """Every tenth block is lost for a minute and none comes again: what is behind is half a second late."""
+    line = Reassembly(120_000)
+    out: list[tuple[float, object]] = []
+    late_s = []
+    for k in range(3600):
+        if k % 10 != 5:
+            out += [(k / 60, item) for item in line.push(block(200 * k), k / 60)]
+        if line.expected is not None:
+            late_s.append((200 * k - line.expected) / 12_000)
+    gaps = [item for _, item in out if isinstance(item, Gap)]
+    assert len(gaps) >= 350 and all(gap.samples == 200 for gap in gaps)
+    assert max(late_s[:600]) < 5.0 and max(late_s[1200:]) < 1.0
+
+
 def test_a_long_outage_is_asked_for_piece_by_piece_oldest_first() -> None:
     line = Reassembly(120_000)
     line.push(block(0), 0.0)

@@ -165,12 +165,14 @@ class Clock:
             self._began_s = now_s
             self._rate_millihz = samples.rate_millihz
         full = self._arrivals.add(samples.first_sample + len(samples.counts), round(now_s * 1e9))
-        waiting = not self._steering.begun and (self._told is not None or now_s - self._began_s >= START_S)
         self._newest = samples.first_sample
-        if full or waiting:
+        began = self._steering.begun
+        if full or (not began and (now_s - self._began_s >= START_S or self._told is not None)):
             self._aim(self._newest)
+        elif not began and self._before is not None:
+            self._aim(self._newest, only_as_before=True)
 
-    def _aim(self, sample: int) -> None:
+    def _aim(self, sample: int, only_as_before: bool = False) -> None:
         """Look where the truth is, and steer there from `sample` on."""
         assert self._arrivals is not None and self._system is not None
         fit, bearing = self._arrivals.fit(), self._system.look()
@@ -191,6 +193,8 @@ class Clock:
             round(1e12 / fit.period_ns) if fit.fitted and bound_ns is not None else self._rate_millihz,
         )
         self._go_on(aim)
+        if only_as_before and not self._steering.begun:
+            return
         step = bool(bearing.step) and self._steering.begun
         by_ns = self._steering.go(aim, step)
         if step:
@@ -226,10 +230,9 @@ class Clock:
         return 1e12 / told.rate_millihz
 
     def _go_on(self, aim: Aim) -> None:
-        """The first stamps after a restart of the gateway go on with the ring's."""
-        before, self._before = self._before, None
-        if before is None or self._steering.begun or aim.sample < before[0]:
+        """The first stamps after a restart of the gateway go on with the ring's, and need no START_S."""
+        if self._before is None or self._steering.begun or aim.sample < self._before[0]:
             return
-        sample, t_ns = before
+        sample, t_ns = self._before
         if abs(t_ns + (aim.sample - sample) * aim.period_ns - aim.t_ns) < GO_ON_NS:
             self._steering.go(replace(aim, sample=sample, t_ns=t_ns))

@@ -9,6 +9,7 @@ before it were sent and lost on the line: they are asked for again at once. At 9
 byte in a thousand every third frame is lost, and each is still had within a second.
 """
 
+from bisect import insort
 from collections import deque
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ MOST_TRIES = 16
 """A hole is given up when it was asked for so often, in 2.4 s. At one wrong byte in a thousand a try fails
 with 0.38: 0.38 ** 16 = 2e-7."""
 OVERRUN_TRIES = 3
-"""The same where the Box says that it lost samples itself."""
+"""The same where the Box says that it lost samples itself, or never answered a request."""
 LONGEST_WAIT_S = 20.0
 """A hole is given up after this even if the Box still fills it: what waits behind is live."""
 WAITING_BLOCKS = 4096
@@ -65,7 +66,8 @@ class Reassembly:
         self._reach = reach_samples
         self._expected: int | None = None
         self._waiting: dict[int, Block] = {}
-        self._newest = 0  # first sample of the newest block that waits
+        self._order: list[int] = []  # first samples of those that wait, rising
+        self._deaf = False  # a hole was given up and nothing asked for has come since
         self._hole_end: int | None = None  # the first hole ends here; None: there is none
         self._hole_since_s = 0.0
         self._asked: deque[tuple[int, int]] = deque()  # [first, end) in the order asked, not yet passed
@@ -108,14 +110,22 @@ class Reassembly:
         elif held is None and len(self._waiting) >= WAITING_BLOCKS and block.first_sample > self._expected:
             self.overflow += 1
         else:
-            if self._waiting and block.first_sample < self._newest:
-                self.recovered += len(block.counts)
-                self._passed(block, now_s)
-            else:
-                self._look = True
-                self._newest = block.first_sample
-            self._waiting[block.first_sample] = block
+            self._wait(block, now_s)
         return self.tick(now_s)
+
+    def _wait(self, block: Block, now_s: float) -> None:
+        """A block behind a hole, or one that fills some of it."""
+        order, first = self._order, block.first_sample
+        if order and first < order[-1]:
+            self.recovered += len(block.counts)
+            self._deaf = False
+            self._passed(block, now_s)
+            if first not in self._waiting:
+                insort(order, first)
+        elif not order or first > order[-1]:
+            self._look = self._look or not order or first > self._waiting[order[-1]].end_sample
+            order.append(first)
+        self._waiting[first] = block
 
     def tick(self, now_s: float) -> list[Output]:
         """Time passes, with or without a block: hand on, ask again or give up."""
@@ -123,7 +133,7 @@ class Reassembly:
             return []
         out = self._take()
         while self._waiting:
-            end = min(self._waiting)
+            end = self._order[0]
             if end != self._hole_end:
                 self._hole_end = end
                 self._hole_since_s = now_s
@@ -154,19 +164,17 @@ class Reassembly:
     def _take(self) -> list[Output]:
         """Everything that follows without a hole."""
         out: list[Output] = []
-        while self._waiting and self._expected is not None:
-            block = self._waiting.pop(self._expected, None)
-            if block is None:
-                first = min(self._waiting)
-                if first > self._expected:
-                    break
-                block = self._waiting.pop(first)
+        order, done = self._order, 0
+        while done < len(order) and self._expected is not None and order[done] <= self._expected:
+            block = self._waiting.pop(order[done])
+            done += 1
             if block.first_sample < self._expected:  # overlaps what a block with other borders brought
                 self.duplicates += min(self._expected, block.end_sample) - block.first_sample
                 block = block.part(self._expected, block.end_sample)
             if len(block.counts):
                 out.append(block)
                 self._expected = block.end_sample
+        del order[:done]
         return out
 
     def _passed(self, block: Block, now_s: float) -> None:
@@ -188,8 +196,9 @@ class Reassembly:
             return True
         if any(first < self._hole_end and end > self._expected for first, end in self._asked):
             return False  # it is on its way
-        tries = OVERRUN_TRIES if self._waiting[self._hole_end].overrun_before else MOST_TRIES
-        return self._hole_end <= self._newest - self._reach or self._tries.get(self._expected, 0) >= tries
+        soon = self._deaf or self._waiting[self._hole_end].overrun_before
+        tries = OVERRUN_TRIES if soon else MOST_TRIES
+        return self._hole_end <= self._order[-1] - self._reach or self._tries.get(self._expected, 0) >= tries
 
     def _ask(self, now_s: float) -> list[Output]:
         """Requests for what is missing and on no way here."""
@@ -199,19 +208,21 @@ class Reassembly:
             return []
         self._look = False
         missing: list[tuple[int, int]] = []
-        tries = {}
         for begin, end in self._holes():
-            tries[begin] = self._tries.get(begin, 0)
-            first = max(begin, self._newest - self._reach)  # the Box has no older ones
+            first = max(begin, self._order[-1] - self._reach)  # the Box has no older ones
             for start, stop in _without(first, end, self._asked):
                 if len(missing) == requests or samples <= 0:
                     self._look = True
                     break
                 missing.append((start, min(stop, start + samples)))
                 samples -= stop - start
-                tries[begin] += start == first
+                if start == first:
+                    self._tries[begin] = self._tries.get(begin, 0) + 1
+            if self._look:
+                break  # the holes behind have time
         self._look = self._look or samples < 0
-        self._tries = tries
+        if len(self._tries) > WAITING_BLOCKS and self._expected is not None:
+            self._tries = {begin: tries for begin, tries in self._tries.items() if begin >= self._expected}
         if missing and not self._asked:
             self._asked_s = now_s
         self._asked.extend(missing)
@@ -222,7 +233,7 @@ class Reassembly:
         assert self._expected is not None
         holes = []
         position = self._expected
-        for first in sorted(self._waiting):
+        for first in self._order:
             if first > position:
                 holes.append((position, first))
             position = max(position, self._waiting[first].end_sample)
@@ -230,8 +241,10 @@ class Reassembly:
 
     def _give_up(self) -> Gap:
         assert self._expected is not None
-        end = min(self._waiting)
-        reason = OVERRUN if self._waiting[end].overrun_before else NOT_RESENT
+        end = self._order[0]
+        overrun = self._waiting[end].overrun_before
+        reason = OVERRUN if overrun else NOT_RESENT
+        self._deaf = self._deaf or self._tries.get(self._expected, 0) >= MOST_TRIES
         gap = Gap(self._expected, end - self._expected, reason)
         self._look = True
         self._expected = end

@@ -31,17 +31,19 @@ V_PER_LSB = 0.0068
 HELLO = Hello(1, 1, 5, 12_000_000, V_PER_LSB, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
 
 
-def blocks_of(volts: np.ndarray, t0_ns: int = T0_NS, first: int = 0) -> list[Block]:
+def blocks_of(
+    volts: np.ndarray, t0_ns: int = T0_NS, first: int = 0, rate_millihz: int = 12_000_000
+) -> list[Block]:
     counts = np.rint(volts / V_PER_LSB).astype(np.int16)
     return [
         Block(
             5,
             V_PER_LSB,
             first + at,
-            t0_ns + (first + at) * 10**12 // 12_000_000,
+            t0_ns + (first + at) * 10**12 // rate_millihz,
             1000,
             TimeSource.GPS,
-            12_000_000,
+            rate_millihz,
             counts[at : at + 200],
         )
         for at in range(0, len(counts), 200)

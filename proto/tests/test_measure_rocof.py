@@ -83,3 +83,10 @@ def test_an_interruption_is_no_change_of_frequency() -> None:
 def test_a_span_of_a_few_cycles_is_refused() -> None:
     with pytest.raises(ValueError, match="span_s"):
         Rocof(0.05)
+
+
+def test_a_hop_on_the_edge_of_two_windows_counts_once() -> None:
+    t = np.arange(36_000) / 12_000
+    rocof = Rocof()
+    found = [rocof.push(window).hz_s for window in windows_of(np.sin(2 * np.pi * 60 * t), 12_000.0)]
+    assert max(abs(each) for each in found[2:]) < 1e-6

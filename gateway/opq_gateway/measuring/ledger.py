@@ -26,10 +26,10 @@ from opq_proto.messages import TimeSource
 
 HEAD = struct.Struct("<HBxIqqI")
 MAGIC = 0x4C51
-SHORT_S, LONG_S = 3600, 86_400
-"""A file of windows holds an hour, of longer intervals a day."""
-LONGEST_NS = {"window": 10**10, "3s": 10**10, "10s": 2 * 10**10, "10min": 10**12, "2h": 10**13}
-"""Of one row, generously: how far before a time its file may begin."""
+LENGTH_NS = {"w": 3600 * 10**9, "v": 86_400 * 10**9}
+"""A file of windows holds an hour, one of longer intervals a day."""
+LONGEST_NS = 10**13
+"""Of one row, generously: how far behind its beginning its end may lie."""
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, bool, dict[str, float | bytes]]]).decode
 
@@ -45,7 +45,7 @@ class Ledger:
         self._folder, self._box_id = folder, box_id
         self._keep_ns = {"w": round(windows_hours * 3600e9), "v": round(values_days * 86_400e9)}
         self._waiting: dict[str, list[Values]] = {}
-        self._paths: dict[str, tuple[Path, int]] = {}  # per series: the file, the end of its time
+        self._open: dict[str, tuple[Path, int, int]] = {}  # per series: the file, begin and end of its time
         folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, values: Values) -> None:
@@ -78,9 +78,10 @@ class Ledger:
             ValueError: no such kind.
             OSError: a file cannot be read.
         """
-        number = KINDS.index(kind)
-        for begin_ns, path in self._files(_series(kind)):
-            if begin_ns < end_ns and begin_ns > start_ns - self._file_ns(kind):
+        number, series = KINDS.index(kind), _series(kind)
+        length_ns = LENGTH_NS[series]
+        for begin_ns, path in self._files(series):
+            if start_ns - length_ns - LONGEST_NS < begin_ns < end_ns + length_ns:
                 yield from self._read(path, number, start_ns, end_ns)
 
     def newest_ns(self, kind: str = "window") -> int | None:
@@ -92,10 +93,6 @@ class Ledger:
                 return max(ends)
         return None
 
-    def _file_ns(self, kind: str) -> int:
-        seconds = SHORT_S if kind == "window" else LONG_S
-        return seconds * 10**9 + LONGEST_NS["2h"]
-
     def _files(self, series: str) -> list[tuple[int, Path]]:
         found = []
         for path in self._folder.glob(f"{series}-*.led"):
@@ -105,8 +102,8 @@ class Ledger:
         return sorted(found)
 
     def _write(self, series: str, start_ns: int, data: bytes) -> None:
-        path, until_ns = self._paths.get(series, (None, 0))
-        if path is None or not until_ns - 2 * SHORT_S * 10**9 * 24 <= start_ns < until_ns:
+        path, begin_ns, until_ns = self._open.get(series, (None, 0, 0))
+        if path is None or not begin_ns - LENGTH_NS[series] <= start_ns < until_ns:
             path = self._begin(series, start_ns)
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -114,24 +111,25 @@ class Ledger:
         finally:
             os.close(fd)
         if written != len(data):
-            self._paths.pop(series, None)  # nothing goes behind a torn record
+            del self._open[series]  # nothing goes behind a torn record
             raise OSError(f"{path}: {written} of {len(data)} bytes written; is the disk full?")
 
     def _begin(self, series: str, start_ns: int) -> Path:
-        number = start_ns
+        self._delete_old(series)
+        number, length_ns = max(start_ns, 0), LENGTH_NS[series]
         while (path := self._folder / f"{series}-{number:019d}.led").exists():
             number += 1
-        length_ns = (SHORT_S if series == "w" else LONG_S) * 10**9
-        self._paths[series] = (path, (start_ns // length_ns + 1) * length_ns)
-        self._delete_old(series, start_ns)
+        self._open[series] = (path, start_ns, (start_ns // length_ns + 1) * length_ns)
         return path
 
-    def _delete_old(self, series: str, now_ns: int) -> None:
-        """By the time of the samples, file by file: a stepped clock deletes nothing that is newer."""
+    def _delete_old(self, series: str) -> None:
+        """The measure is time that is held, not the clock: one that was set deletes nothing."""
         files = self._files(series)
-        for (_, path), (next_ns, _) in pairwise(files):
-            if next_ns < now_ns - self._keep_ns[series]:
+        held_ns = 0
+        for (begin_ns, path), (next_ns, _) in reversed(list(pairwise(files))):
+            if held_ns >= self._keep_ns[series]:
                 path.unlink(missing_ok=True)
+            held_ns += min(next_ns - begin_ns, LENGTH_NS[series])
 
     def _read(self, path: Path, number: int, start_ns: int, end_ns: int) -> Iterator[Values]:
         for kind, first_ns, last_ns, rows in self._records(path):
@@ -151,7 +149,7 @@ class Ledger:
         while at + HEAD.size <= len(data):
             magic, kind, length, first_ns, last_ns, crc = HEAD.unpack_from(data, at)
             rows = data[at + HEAD.size : at + HEAD.size + length]
-            if magic != MAGIC or len(rows) < length or zlib.crc32(rows) != crc:
+            if magic != MAGIC or len(rows) < length or _crc(data[at : at + HEAD.size], rows) != crc:
                 return
             yield kind, first_ns, last_ns, rows
             at += HEAD.size + length
@@ -164,8 +162,13 @@ def _series(kind: str) -> str:
 def _record(kind: str, rows: list[Values]) -> bytes:
     packed = _pack([_row(values) for values in rows])
     first_ns, last_ns = min(row.start_ns for row in rows), max(row.end_ns for row in rows)
-    head = HEAD.pack(MAGIC, KINDS.index(kind), len(packed), first_ns, last_ns, zlib.crc32(packed))
-    return head + packed
+    facts = MAGIC, KINDS.index(kind), len(packed), first_ns, last_ns
+    return HEAD.pack(*facts, _crc(HEAD.pack(*facts, 0), packed)) + packed
+
+
+def _crc(head: bytes | memoryview, rows: bytes | memoryview) -> int:
+    """Of the head up to its crc, and of the rows."""
+    return zlib.crc32(rows, zlib.crc32(memoryview(head)[: HEAD.size - 4]))
 
 
 def _row(values: Values) -> tuple[int, int, int, int, bool, dict[str, float | bytes]]:

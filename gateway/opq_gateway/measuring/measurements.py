@@ -22,12 +22,25 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from opq_gateway.measuring.figures import Figures, urms_v
+from opq_measure.harmonics.spectrum import ORDERS
 from opq_measure.signal import FloatArray
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 LEAST_CYCLES, MOST_CYCLES = 1, 600
 """Range of the original's measurement rate."""
-ALWAYS = ("rms", "f", "thd", "trans")
+METRICS = frozenset(
+    (
+        "rms",
+        "f",
+        "thd",
+        "trans",
+        "rocof",
+        "pst",
+        "unbalance",
+        *(f"h{order}" for order in range(2, ORDERS + 1)),
+    )
+)
+"""What may be sent."""
 ON_TIME_NS = 2_000_000
 """A cycle that begins so little beside the last Measurement's end goes on from it: an eighth of a cycle."""
 Clock = Callable[[float, float], tuple[int, TimeSource]]
@@ -80,7 +93,7 @@ class Measurements:
         self.cycles = cycles
         self._box_id, self._nominal_v, self._nominal_hz = box_id, nominal_v, nominal_hz
         self._send = frozenset(send)
-        self._orders = [int(name[1:]) for name in send if name[0] == "h" and name[1:].isdigit()]
+        self._orders = [int(name[1:]) for name in sorted(self._send & METRICS) if name[0] == "h"]
         self._clock = clock
         self._under_way: _UnderWay | None = None
         self._over_tick: Figures | None = None
@@ -133,7 +146,7 @@ class Measurements:
         if self._orders:
             fundamental = float(figures.harmonics_v[0])
             for order in self._orders:
-                if fundamental > 0 and 2 <= order <= len(figures.harmonics_v):  # also NaN
+                if fundamental > 0:  # NaN is not
                     found[f"h{order}"] = float(figures.harmonics_v[order - 1]) / fundamental
         return found
 

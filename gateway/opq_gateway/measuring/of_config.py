@@ -9,6 +9,7 @@ from opq_gateway.measuring.backlog import Backlog, backlog_of
 from opq_gateway.measuring.box_meter import Plan
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.ledger import Ledger
+from opq_gateway.measuring.measurements import METRICS
 from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.measuring.phasor_source import PhasorPlan
 from opq_gateway.ring.ring import Ring
@@ -46,6 +47,10 @@ def measuring_of(
     phasors = None
     if asked.endpoint is not None:
         phasors = PhasorPlan(asked.reports_per_s, PmuClass(asked.pmu_class))
+    unknown = sorted(set(config.uplink.send) - METRICS)
+    if unknown:
+        told = "there are rms f thd trans h2 .. h50 rocof pst unbalance"
+        raise ConfigError(f"uplink.send: {', '.join(unknown)}: not known; {told}, nothing was started")
     held_ns = {box_id: span.end_ns for box_id, ring in rings.items() if (span := ring.span()) is not None}
     for group in config.group:
         strangers = sorted(set(group.boxes) - statuses.keys())

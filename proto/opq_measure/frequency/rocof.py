@@ -69,7 +69,7 @@ class Rocof:
             self._seen = -np.inf
         track, first_sample = window.track, window.first_sample
         end = float(window.edges[-1])
-        first = int(track.positions.searchsorted(self._seen - first_sample, "right"))
+        first = int(track.positions.searchsorted(self._seen - first_sample))
         last = max(first, int(track.positions.searchsorted(end)))
         self._parts.append(
             (track.positions[first:last] + first_sample, track.phase_rad[first:last], track.known[first:last])
@@ -90,9 +90,9 @@ def _curvature_hz_s(positions: FloatArray, phase_rad: FloatArray, known: BoolArr
     count = int(np.count_nonzero(known))
     if count < LEAST or count < SHARE * len(known):
         return float("nan")
-    if count == len(known):  # the usual case; the hops are evenly apart
-        weights, step = _weights(count), float(positions[-1] - positions[0]) / (count - 1)
-        return float(weights @ (phase_rad - phase_rad[0])) * (rate_hz / step) ** 2 / (2 * np.pi)
+    step = float(positions[1] - positions[0])
+    if count == len(known) and positions[-1] - positions[0] == (count - 1) * step:  # the usual case
+        return float(_weights(count) @ (phase_rad - phase_rad[0])) * (rate_hz / step) ** 2 / (2 * np.pi)
     at, phase = positions[known], phase_rad[known]
     middle = (at[0] + at[-1]) / 2
     t = (at - middle) / rate_hz

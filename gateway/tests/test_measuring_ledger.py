@@ -1,0 +1,121 @@
+"""The ledger: rows come back as they were written, whatever happened to the process or the disk."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_gateway.measuring.ledger import Ledger
+from opq_gateway.measuring.values import KINDS, Values
+from opq_proto.messages import TimeSource
+
+T0_NS = 1_700_000_000_000_000_000
+WINDOW_NS = 200_000_000
+HOUR_NS = 3600 * 10**9
+
+
+def row(number: int, kind: str = "window", at_ns: int = T0_NS, length_ns: int = WINDOW_NS) -> Values:
+    start_ns = at_ns + number * length_ns
+    told = {"rms_v": 120.0 + number, "harmonics_v": (120.0, 0.5, float(number % 7))}
+    return Values("1", kind, start_ns, start_ns + length_ns, 1000, TimeSource.GPS, number % 3 == 0, told)
+
+
+def test_rows_come_back_by_kind_and_time(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "1", 24.0, 30.0)
+    rows = [row(number) for number in range(50)]
+    for number, each in enumerate(rows):
+        ledger.append(each)
+        if number % 5 == 4:
+            ledger.append(row(number // 15, "3s", length_ns=3 * 10**9))
+            ledger.flush()
+    reader = Ledger(tmp_path, "1", 24.0, 30.0)
+    assert list(reader.read("window", 0, 2**62)) == rows
+    assert list(reader.read("window", rows[7].start_ns + 1, rows[9].end_ns)) == rows[7:10]
+    assert len(list(reader.read("3s", 0, 2**62))) == 10 and not list(reader.read("2h", 0, 2**62))
+    assert ledger.newest_ns() == rows[-1].end_ns and ledger.newest_ns("10min") is None
+    with pytest.raises(ValueError, match="tuple"):
+        list(reader.read("year", 0, 1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(cut=st.integers(0, 3000), flip=st.integers(0, 3000))
+def test_a_torn_or_damaged_file_gives_what_is_whole_before(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, flip: int
+) -> None:
+    folder = tmp_path_factory.mktemp("ledger")
+    ledger = Ledger(folder, "1", 24.0, 30.0)
+    rows = [row(number) for number in range(20)]
+    for each in rows:
+        ledger.append(each)
+        ledger.flush()
+    [path] = folder.iterdir()
+    data = bytearray(path.read_bytes())
+    data[flip % len(data)] ^= 0x40
+    path.write_bytes(bytes(data[: len(data) - cut % len(data)]))
+    found = list(Ledger(folder, "1", 24.0, 30.0).read("window", 0, 2**62))
+    assert found == rows[: len(found)]
+    later = Ledger(folder, "1", 24.0, 30.0)  # and goes on in a new file
+    later.append(row(30))
+    later.flush()
+    assert list(later.read("window", row(30).start_ns, 2**62)) == [row(30)]
+
+
+def test_kill_9_while_it_writes_costs_no_row_that_was_flushed(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path\n"
+        "from test_measuring_ledger import Ledger, row\n"
+        "ledger = Ledger(Path(sys.argv[1]), '1', 24.0, 30.0)\n"
+        "for number in range(10**6):\n"
+        "    ledger.append(row(number)); ledger.flush(); print(number, flush=True)\n"
+    )
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-c", script, str(tmp_path), here]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        until = time.monotonic() + 20
+        while int(process.stdout.readline() or -1) < 100:
+            assert time.monotonic() < until
+        os.kill(process.pid, signal.SIGKILL)
+        last = int([line for line in process.stdout if line.strip()][-1])
+    found = list(Ledger(tmp_path, "1", 24.0, 30.0).read("window", 0, 2**62))
+    assert len(found) >= last + 1 and found == [row(number) for number in range(len(found))]
+
+
+def test_files_that_are_older_than_what_is_kept_are_deleted_by_the_time_they_hold(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "1", 3.0, 30.0)
+    for hour in range(10):
+        ledger.append(row(0, at_ns=T0_NS + hour * HOUR_NS))
+        ledger.flush()
+    kept = [each.start_ns for each in ledger.read("window", 0, 2**62)]
+    assert kept == [T0_NS + hour * HOUR_NS for hour in range(5, 10)]  # three, those begun and to be ended
+    ledger.append(row(0, at_ns=T0_NS + 10**18))  # the clock was set by thirty years
+    ledger.flush()
+    assert len(list(ledger.read("window", 0, 2**62))) >= 4
+
+
+def test_windows_that_are_not_kept_are_not_written(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "1", 0.0, 30.0)
+    for kind in KINDS:
+        ledger.append(row(0, kind))
+    ledger.flush()
+    assert [len(list(ledger.read(kind, 0, 2**62))) for kind in KINDS] == [0, 1, 1, 1, 1]
+
+
+def test_a_disk_that_takes_nothing_is_told_and_the_next_flush_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "ledger"
+    ledger = Ledger(folder, "1", 24.0, 30.0)
+    folder.rmdir()
+    ledger.append(row(0))
+    with pytest.raises(OSError, match="ledger"):
+        ledger.flush()
+    folder.mkdir()
+    ledger.append(row(1))
+    ledger.flush()
+    assert list(ledger.read("window", 0, 2**62)) == [row(1)]

@@ -13,6 +13,7 @@ MEANING = MappingProxyType(
         "serial_opened": "times the port was opened",
         "serial_lost": "times an open port went away or failed",
         "serial_bytes": "bytes read from the port",
+        "serial_rests": "times the port was left alone for a while, for it took the time of all others",
         "serial_overruns": "bytes that the UART or its driver lost because they were read too late",
         "serial_line_errors": "bytes with wrong framing or parity, as the kernel counts them",
         "serial_write_failed": "messages to the Box that the port did not take",

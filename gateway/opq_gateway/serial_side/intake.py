@@ -270,6 +270,6 @@ class Intake:
         for name, value, before in zip(names, now, self._counted, strict=True):
             if value != before:
                 self._counters.add(name, value - before)
-        if now[3] != self._counted[3]:
+        if now[3] != self._counted[3] and self._seldom("time.stepped"):
             self._log.warning("time.stepped", by_ns=axis.clock.last_step_ns, reason=axis.clock.step_reason)
         self._counted = now

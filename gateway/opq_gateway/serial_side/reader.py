@@ -2,7 +2,7 @@
 
 Every 19 ms (ROUND_S) it looks at all of them, so that what a Box said meanwhile is read, decoded, stamped
 and kept at once: a thread, or a wake-up, per Box and frame costs ten times as much. One Box whose
-handling throws is counted, logged, closed and opened again; the others do not see it.
+handling throws is counted, logged, closed and opened again; the others do not see it, nor one that floods.
 """
 
 import select
@@ -20,16 +20,27 @@ MANY_ROUND_S = 0.037
 """The same for more Boxes than MANY: twice the blocks per wake-up, 3,400 bytes at most."""
 MANY = 32
 LEAST_PAUSE_S = 0.001
+LONG_S = 0.05
+"""CPU for one Box in one round; a full read of good samples takes 4 ms."""
+REST = 4
+"""One that took longer is left alone for so many times as long: it has a fifth of the thread at most, its
+port's buffer drops the rest, and the other Boxes lose nothing."""
 
 
 class Reader:
     """Serves Stations; `add` before `run`."""
 
     def __init__(
-        self, round_s: float | None = None, monotonic_s: Callable[[], float] = time.monotonic
+        self,
+        round_s: float | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        cpu_s: Callable[[], float] = time.thread_time,
     ) -> None:
+        """`cpu_s` is the thread's own time: a busy machine makes no Box one that floods."""
         self._round_s = round_s
         self._monotonic_s = monotonic_s
+        self._cpu_s = cpu_s
+        self._rests_until_s: dict[Station, float] = {}
         self._poll = select.poll()
         self._stations: list[Station] = []
         self._log = log.get(service="gateway")
@@ -59,11 +70,22 @@ class Reader:
     def round(self, now_s: float) -> None:
         """Look at every port once."""
         ready = dict(self._poll.poll(0))
+        rests = self._rests_until_s
+        before_s = self._cpu_s()
         for station in self._stations:
+            if rests and rests.get(station, 0.0) > now_s:
+                continue
             try:
                 station.round(ready.get(station.fd, 0), now_s)
             except Exception:  # the runner of all Boxes: see above
                 self._failed(station)
+            after_s = self._cpu_s()
+            if after_s - before_s > LONG_S:
+                rests[station] = self._monotonic_s() + REST * (after_s - before_s)
+                station.counters.add("serial_rests")
+            elif rests:
+                rests.pop(station, None)
+            before_s = after_s
 
     def _failed(self, station: Station) -> None:
         station.counters.add("failures")

@@ -1,0 +1,67 @@
+"""A gateway that is killed leaves no sample unmeasured and measures none twice; all of it real."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from opq_gateway.measuring.ledger import Ledger
+from opq_hil.box import Box
+from opq_hil.host import BoxHost
+from opq_proto.messages import Measurement
+
+EDGE_NS = 100_000
+"""What two runs of the gateway may say differently of one cycle edge."""
+
+
+def written(folder: Path, makai: Any, port: str) -> Path:
+    lines = [
+        f'data_dir = "{folder}"',
+        'health_endpoint = "127.0.0.1:0"',
+        "measurement_cycles = 30",
+        "[uplink]",
+    ]
+    lines += [f'{key} = "{value}"' for key, value in makai.endpoints.items()]
+    lines += ["[[box]]", 'id = "1"', f'port = "{port}"']
+    path = folder / "gateway.toml"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 30.0) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, f"did not come true within {seconds} s"
+        time.sleep(0.02)
+
+
+def made_by(makai: Any) -> list[Measurement]:
+    """What came, each once: what was not acknowledged is sent again."""
+    once = {each.sequence: each for each in makai.decoded() if not each.crossing}
+    return sorted(once.values(), key=lambda each: each.start_ns or 0)
+
+
+def test_kill_9_leaves_no_cycle_unmeasured_and_measures_none_twice(tmp_path: Path, makai: Any) -> None:
+    with BoxHost([Box("1")]) as host:
+        path = written(tmp_path, makai, host.ports["1"])
+        command = [sys.executable, "-m", "opq_gateway", "run", "--config", str(path)]
+        for kills in range(3):
+            seen = len(made_by(makai))
+            with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+                try:
+                    wait_for(lambda seen=seen: len(made_by(makai)) >= seen + 4)
+                finally:
+                    os.kill(process.pid, signal.SIGKILL if kills < 2 else signal.SIGTERM)
+                    process.wait(10)
+    found = made_by(makai)
+    for before, after in pairwise(found):
+        assert before.end_ns is not None and after.start_ns is not None
+        assert abs(after.start_ns - before.end_ns) < EDGE_NS
+    assert any(each.backfilled for each in found)
+    rows = list(Ledger(tmp_path / "gateway" / "box1" / "ledger", "1", 24.0, 30.0).read("window", 0, 2**62))
+    assert len(rows) > 20 and all(before.start_ns < after.start_ns for before, after in pairwise(rows))

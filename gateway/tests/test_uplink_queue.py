@@ -12,6 +12,7 @@ from full_disk import full_disk
 
 from opq_gateway.counters import Counters
 from opq_gateway.uplink import queue as queue_room
+from opq_gateway.uplink import queue_file
 from opq_gateway.uplink.numbers import CHUNK, STRETCH
 from opq_gateway.uplink.queue import HOLD_S, Queue
 from opq_proto.messages import Measurement, Metric
@@ -101,7 +102,7 @@ for number in range(100_000):
 
 def test_after_kill_9_every_number_that_was_told_is_there_and_none_comes_twice(tmp_path: Path) -> None:
     told: list[int] = []
-    for life in range(4):
+    for life in range(3):
         command = [sys.executable, "-c", WRITER, str(tmp_path), str(Path(__file__).parent)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
@@ -279,4 +280,37 @@ def test_a_reader_of_the_folder_sees_a_database_that_any_sqlite_opens(tmp_path: 
     bench.put("1", *range(5))
     found = sqlite3.connect(bench.path).execute("SELECT count(*) FROM measurements").fetchone()
     assert found == (5,)
+    bench.queue.close()
+
+
+def test_a_power_cut_at_any_byte_of_the_log_breaks_no_file_and_uses_no_number_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path / "whole")
+    log = bench.path.with_name("queue.sqlite-wal")
+    synced = [0]
+    reserve = queue_file.QueueFile.reserve
+
+    def noted(file: queue_file.QueueFile, numbers: dict[int, int]) -> bool:
+        done = reserve(file, numbers)
+        synced.append(log.stat().st_size)  # this much a power cut leaves: synchronous=FULL
+        return done
+
+    monkeypatch.setattr(queue_file.QueueFile, "reserve", noted)
+    for number in range(0, 100, 5):
+        bench.put("1", *range(number, number + 5))
+    whole, written = bench.path.read_bytes(), log.read_bytes()
+    assert len(synced) == 3 and synced[-1] < len(written)
+    for cut in range(synced[-1], len(written) + 1, 1009):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        (folder / "queue.sqlite").write_bytes(whole)
+        (folder / "queue.sqlite-wal").write_bytes(written[:cut] + os.urandom(100))
+        (folder / "queue.sqlite.numbers-reserved").touch()
+        after = Bench(folder)
+        held = after.held("1")
+        assert held == list(range(1000, 1000 + len(held))) and len(held) % 5 == 0
+        assert after.put("1", 0) == [1000 + 2 * CHUNK] and after.queue.problem == ""
+        assert after.counters["1"]["queue_broken"] == 0
+        after.queue.close()
     bench.queue.close()

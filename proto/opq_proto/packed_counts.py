@@ -15,7 +15,7 @@ LONGEST_BYTES = 10
 """Of a negative number: 64 bits, seven a byte."""
 
 
-def packed_rows(counts: NDArray[np.int16], row: int) -> Iterator[bytes]:
+def packed_rows(counts: NDArray[np.int16], row: int) -> Iterator[memoryview]:
     """The packed bytes of each whole row of `row` counts, in order; without key and length.
 
     Laid over each other from the third byte down: what a short spelling has not is the next one's.
@@ -32,7 +32,7 @@ def packed_rows(counts: NDArray[np.int16], row: int) -> Iterator[bytes]:
     for place in reversed(range(len(firsts))):
         flat[starts + place] = firsts[place][index]
     flat[ends[long == LONGEST_BYTES] - 1] = 1
-    packed = flat.tobytes()
+    packed = memoryview(flat.tobytes())
     begin = 0
     for end in ends[row - 1 :: row].tolist():
         yield packed[begin:end]

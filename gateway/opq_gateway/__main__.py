@@ -4,6 +4,7 @@ opq-gateway run --config gateway.toml        (or opq-gateway --config gateway.to
 opq-gateway rules                            the stream rules, where they are installed
 """
 
+import gc
 import importlib.util
 import os
 import sys
@@ -88,11 +89,14 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
         config = saved.load(config_path, data_dir, port_offset)  # before the signals: reading a pipe may wait
         refuse(config)
         gateway = Gateway(config)
+        gc.freeze()  # what the imports brought stays: no collection looks through it, 40 ms each time
         with stopped_by_signals(stop):
             gateway.run(stop)
     except OpqError as error:
         click.echo(f"opq-gateway: {error}", err=True)
         return error.exit_code
+    finally:
+        gc.freeze()  # all is written and closed: looking for garbage at the very end took up to 2 s
     return 0
 
 

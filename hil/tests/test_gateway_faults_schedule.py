@@ -19,6 +19,7 @@ from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.places import free_offset
 from opq_hil.gateway_faults.runner import line, play_all, tally
 from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, Schedule, draw
+from opq_hil.gateway_faults.service import Service
 from opq_hil.gateway_faults.verdict import play, unexcused
 from opq_hil.gateway_faults.wire import Wire
 from opq_hil.gateway_faults.world import BOX_IDS
@@ -212,6 +213,40 @@ def test_a_lossy_wire_is_late_and_loses_nothing() -> None:
                 arrived += peer.recv(65536)
             peer.close()
         assert arrived == data and wire.lost > 0
+
+
+def test_a_service_is_started_again_and_says_how_long_nobody_was_heard(tmp_path: Path) -> None:
+    put_step_ns(tmp_path / "clock", 0)
+    (tmp_path / "talks.py").write_text(
+        "import sys, time\n"
+        'print(\'{"event": "box.sampling", "box_id": "1"}\', \'last words\', sep=\'\\n\', file=sys.stderr)\n'
+        "time.sleep(60)\n"
+    )
+    service = Service("talks", ["talks"], tmp_path / "clock", tmp_path / "log")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        service.start()
+        until_s = time.monotonic() + 20
+        while not service.last_words and time.monotonic() < until_s:
+            time.sleep(0.02)
+        service.kill()
+        assert service.last_words == "last words" and service.deaf_s("1") > 0
+        service.start()
+    service.kill()
+    assert (service.starts, service.deaf_s("2") > 0, service.complaints) == (2, True, [])
+
+
+def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong() -> None:
+    good = {
+        **draw(1, BOX_IDS).document(),
+        "ok": True,
+        "problems": [],
+        "figures": {"stored": 5, "wall_s": 1.5},
+    }
+    bad = {**draw(2, BOX_IDS).document(), "ok": False, "problems": ["a sample is lost"], "figures": {}}
+    found = tally([good, bad])
+    assert (found["schedules"], found["failed_seeds"], found["stored"]) == (2, [2], 5)
+    assert line(bad).startswith("FAILED seed 2") and "a sample is lost" in line(bad)
 
 
 def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:

@@ -92,9 +92,12 @@ class Hello:
     firmware: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Samples:
-    """One block of samples with the time of its first; immutable though it holds an array."""
+    """One block of samples with the time of its first; nobody changes one.
+
+    Not `frozen` as the others: that costs 0.6 us to make, and of these a Box makes 60 a second.
+    """
 
     TYPE: ClassVar[int] = 0x02
     first_sample: int

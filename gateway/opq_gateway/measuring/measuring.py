@@ -109,7 +109,7 @@ class Measuring:
         while not stop.is_set():
             self.round()
             if not any(box.has_backlog for box in self._boxes.values()):
-                stop.wait(min(LONGEST_PAUSE_S, self.piece_s / 4))
+                stop.wait(min(LONGEST_PAUSE_S, self.piece_s / 2))
         self.round(everything=True)
 
     @property

@@ -7,9 +7,6 @@ low pass because there is an rms without the ripple of the mains, whatever their
 the filter does not see it. All filters keep their state, and what is computed together are always the same
 two seconds of the run, so that any blocks give the numbers of one call, bit for bit.
 
-`scipy.signal` takes 0.7 s to import, longer than `opq-tools analyze` takes for a recording that is too short
-for flicker; it is imported where it is used.
-
 Source: IEC 61000-4-15:2010, 5.3 to 5.6.
 """
 
@@ -18,6 +15,7 @@ import math
 import numpy as np
 
 from opq_measure.flicker.lamps import FEELING_HZ, LOW_CORNER_HZ, ORDER, SMOOTH_S, Lamp
+from opq_measure.flicker.recursive import Recursive, bilinear, high_pass, low_pass
 from opq_measure.signal import FloatArray, SignalArray, check_signal
 
 WORK_HZ = 4000.0
@@ -67,9 +65,6 @@ class Sensation:
         self._taps = _taps(self.group)
         self._low, self._weigh, self._smooth = _filters(lamp, self.work_hz)
         self._scale = lamp.scale()
-        self._low_state = np.zeros((len(self._low), 2))
-        self._weigh_state = np.zeros((len(self._weigh), 2))
-        self._smooth_state = np.zeros(1)
         self._step = round(RMS_S * self.work_hz)
         self._chunk = STEPS * self._step * self.group
         self._waiting: list[FloatArray] = []
@@ -105,17 +100,12 @@ class Sensation:
         return volts
 
     def _felt(self, volts: FloatArray) -> FloatArray:
-        from scipy import signal
-
         volts = self._without_offset(volts)
         square = self._faded_in(self._thinned(volts * volts))
         self._done += len(square)
-        low, self._low_state = signal.sosfilt(self._low, square, zi=self._low_state)
-        relative = low / self._mean_square(low) - 1.0
-        eye, self._weigh_state = signal.sosfilt(self._weigh, relative, zi=self._weigh_state)
-        felt, self._smooth_state = signal.lfilter(
-            *self._smooth, self._scale * (eye * eye), zi=self._smooth_state
-        )
+        low = self._low.run(square)
+        eye = self._weigh.run(low / self._mean_square(low) - 1.0)
+        felt = self._smooth.run(self._scale * (eye * eye))
         found: FloatArray = np.maximum(felt, 0.0)
         return found
 
@@ -135,16 +125,16 @@ class Sensation:
         """Low-passed, one value for each `group` of samples."""
         if self.group == 1:
             return square
-        from scipy import signal
-
-        reach = len(self._taps) - self.group
+        reach = len(self._taps) - self.group  # ends with the tap right before what is new
         if len(self._past) == 0:
             self._past = np.full(reach, square.mean())
-        held = np.concatenate((self._past, square))
-        self._past = held[len(held) - reach :]
-        found: FloatArray = signal.upfirdn(self._taps, held, 1, self.group)
-        first = len(self._taps) // self.group - 1  # before, the taps hang out of what is held
-        return found[first : first + len(square) // self.group]
+        held = np.concatenate((self._past, square)).reshape(-1, self.group)
+        self._past = held.reshape(-1)[-reach:]
+        parts = held @ self._taps.reshape(-1, self.group).T
+        found: FloatArray = parts[: len(square) // self.group, 0].copy()
+        for at in range(1, parts.shape[1]):
+            found += parts[at : at + len(found), at]
+        return found
 
     def _faded_in(self, square: FloatArray) -> FloatArray:
         """From rest on the mean, the ripple of the doubled mains grows slowly: the filters do not ring."""
@@ -152,10 +142,8 @@ class Sensation:
         if self._done >= fading:
             return square
         if self._done == 0:
-            from scipy import signal
-
             mean = float(np.average(square, weights=np.hanning(len(square) + 2)[1:-1]))
-            self._low_state = signal.sosfilt_zi(self._low) * mean
+            self._low.settle(mean)
             self._level = float(np.sqrt(mean))
         mean = self._level**2
         at = np.arange(self._done, self._done + len(square))
@@ -188,24 +176,19 @@ def _taps(group: int) -> FloatArray:
     """Low pass of unit gain at 0 Hz for thinning by `group`; a multiple of `group` long."""
     if group == 1:
         return np.ones(1)
-    from scipy import signal
+    at = np.arange(TAPS_PER_STEP * group) - (TAPS_PER_STEP * group - 1) / 2
+    taps: FloatArray = np.sinc(0.9 / group * at) * np.kaiser(len(at), KAISER_BETA)
+    return taps / taps.sum()
 
-    taps: FloatArray = signal.firwin(TAPS_PER_STEP * group, 0.45, window=("kaiser", KAISER_BETA), fs=group)
-    return taps
 
-
-def _filters(lamp: Lamp, work_hz: float) -> tuple[FloatArray, FloatArray, tuple[FloatArray, FloatArray]]:
-    """Second-order sections of the low pass and of the rest of block 3; (b, a) of the smoothing of block 4.
+def _filters(lamp: Lamp, work_hz: float) -> tuple[Recursive, Recursive, Recursive]:
+    """The low pass, the rest of block 3, and the smoothing of block 4.
 
     Bilinear, each filter true at the frequency where it matters: the low pass at its corner, the
     weighting where it is felt most.
     """
-    from scipy import signal
-
-    low = signal.butter(ORDER, lamp.high_corner_hz, output="sos", fs=work_hz)
-    high = signal.butter(1, LOW_CORNER_HZ, "highpass", output="sos", fs=work_hz)
-    zeros, poles, gain = lamp.weighting()
-    stretch = 2 * np.pi * FEELING_HZ / (2 * np.tan(np.pi * FEELING_HZ / work_hz))  # prewarped
-    weight = signal.zpk2sos(*signal.bilinear_zpk(zeros, poles, gain, stretch))
-    smooth = signal.butter(1, 1 / (2 * np.pi * SMOOTH_S), fs=work_hz)
-    return low, np.ascontiguousarray(np.vstack((high, weight))), smooth
+    weigh = high_pass(LOW_CORNER_HZ, work_hz) + bilinear(*lamp.weighting(), FEELING_HZ, work_hz)
+    smooth = low_pass(1, 1 / (2 * np.pi * SMOOTH_S), work_hz)
+    cascades = (low_pass(ORDER, lamp.high_corner_hz, work_hz), weigh, smooth)
+    low, weighing, smoothing = (Recursive(sections, STEPS) for sections in cascades)
+    return low, weighing, smoothing

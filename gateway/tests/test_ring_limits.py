@@ -1,5 +1,6 @@
 """How much a ring holds, what it takes of the disk, who sees it; files of the first format."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from telling_blocks import RATE, T0_NS, block, blocks, ns, pattern
 
-from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.ring import MOST_BROKEN, Ring
 from opq_gateway.ring.sealing import seal
 from opq_proto.messages import TimeSource
 
@@ -135,3 +136,39 @@ def test_a_ring_of_the_first_format_is_read_and_gone_on_with(tmp_path: Path) -> 
     assert np.array_equal(np.delete(pattern(0, 40_000), np.arange(400, 600)), wave.counts)
     wave = ring.read(ns(5000), ns(5001))
     assert wave is not None and wave.first_sample == 5000 and len(wave.counts) == 200
+
+
+def test_a_box_whose_time_jumps_to_and_fro_makes_few_files_and_every_sample_is_accounted_for(
+    tmp_path: Path,
+) -> None:
+    clock = [0.0]
+    ring = Ring(tmp_path, "1", 24.0, monotonic_s=lambda: clock[0])
+    ring.append_all(blocks(0, 12_000))
+    refused = 0
+    for first in range(12_000, 12_000 * 31, 200):
+        clock[0] += 200 / 12_000
+        try:
+            ring.append(block(first, t0_ns=T0_NS - first // 200 % 2 * 10**9))
+        except OSError as error:
+            assert "changes with nearly every block" in str(error)
+            refused += 200
+    steady = block(12_000 * 31)
+    clock[0] += 60.0
+    ring.append(steady)
+    assert len(list(tmp_path.glob("*.seg"))) <= MOST_BROKEN + 6
+    held = sum(len(one.counts) for one in ring.read_blocks(*ALL))
+    assert refused and held == 12_000 * 31 + 200 - refused
+    assert sum(lost.samples for lost in ring.read_lost(*ALL)) == refused
+
+
+def test_what_is_no_file_in_the_folder_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "000000000003.seg")
+    (tmp_path / "000000000004.seg").mkdir()
+    (tmp_path / "000000000005.seg").symlink_to("/dev/zero")
+    (tmp_path / "000000000006.seg").symlink_to(tmp_path / "nowhere")
+    ring = Ring(tmp_path, "1", 1.0)
+    ring.append_all(blocks(0, 2000))
+    ring.close()
+    assert (tmp_path / "000000000007.seg").is_file()
+    wave = Ring(tmp_path, "1", 1.0).read(*ALL)
+    assert wave is not None and len(wave.counts) == 2000

@@ -6,6 +6,7 @@ looks at the folder again before each use, so that a reader in another process s
 
 import contextlib
 import os
+import stat
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from opq_gateway.ring.segment import Segment
 SUFFIX = ".seg"
 SEALING = ".sealing"
 """A sealed file that does not yet stand in its raw one's place."""
+MOST_SEGMENTS, LASTING_NS = 20_000, 600 * 10**9
+"""Files at most, beside four for each ten minutes kept: a Box that starts anew all the time fills no disk."""
 _Seen = tuple[int, int, int]
 
 
@@ -101,14 +104,15 @@ class Catalogue:
         return bool(paths)
 
     def delete_old(self, keep_ns: int, most_bytes: int | None, coming_bytes: int) -> None:
-        """Delete from the oldest on while those behind hold the time, or all take too many bytes."""
+        """Delete from the oldest on while those behind hold the time, or all are too many or too much."""
         with self._lock:
             old: list[Segment] = []
             kept_ns = sum(segment.span_ns for segment in self._segments)
             taken = sum(segment.file_bytes for segment in self._segments) + coming_bytes
             while self._segments:
                 oldest = self._segments[0]
-                too_much = most_bytes is not None and taken > most_bytes
+                too_many = len(self._segments) > MOST_SEGMENTS + 4 * keep_ns // LASTING_NS
+                too_much = too_many or (most_bytes is not None and taken > most_bytes)
                 if kept_ns - oldest.span_ns < keep_ns and not too_much:
                     break
                 old.append(self._segments.pop(0))
@@ -145,6 +149,8 @@ class Catalogue:
                 told = path.stat()
             except FileNotFoundError:
                 continue  # the writer deleted it
+            if not stat.S_ISREG(told.st_mode):
+                continue  # foreign; opening a pipe would wait for ever
             seen = (told.st_ino, told.st_mtime_ns, told.st_size)
             before = self._seen.get(path)
             found[path] = before if before and before[0] == seen else (seen, _opened(path))
@@ -159,11 +165,9 @@ class Catalogue:
         """
         for path in self.folder.glob(f"*{SEALING}"):
             path.unlink(missing_ok=True)
-        number = 0
+        numbers = [int(path.stem) for path in self.folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
         known = {segment.path: segment for segment in self._segments}
         for path in self._seen:
-            if path.stem.isdecimal():
-                number = max(number, int(path.stem))
             segment = known.get(path)
             with contextlib.suppress(OSError):  # what cannot be tidied stays; the ring goes on
                 if segment is None:
@@ -172,7 +176,7 @@ class Catalogue:
                     os.truncate(path, segment.written_bytes)
                     segment.file_bytes = segment.written_bytes
         self._seen = {}
-        return number
+        return max(numbers, default=0)
 
 
 def _opened(path: Path) -> Segment | None:

@@ -93,6 +93,16 @@ class LiveSegment:
             )
         )
 
+    def broken_by(self, block: Block) -> bool:
+        """Whether a block that does not fit ends the segment before its time: other boot or gain, or back."""
+        segment = self.segment
+        return (
+            segment.boot_id != block.boot_id
+            or segment.v_per_lsb != block.v_per_lsb
+            or block.first_sample < segment.end_sample
+            or block.t_ns <= segment.last_ns
+        )
+
     def run(self, blocks: Sequence[Block], most: int) -> int:
         """How many of `blocks`, of which the first fits, follow each other without a hole; at most `most`."""
         count = 1

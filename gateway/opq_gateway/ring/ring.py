@@ -12,8 +12,10 @@ with at most the block being written lost (the kernel holds what was written); a
 not written back yet: what came since the last `sync`.
 """
 
+import errno
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,11 @@ LEAST_RECORDS = 128
 MOST_RECORDS = 1 << 16
 RETRY_S = 1.0
 """A disk that refused is tried again after this."""
+MOST_BROKEN, BROKEN_S = 60, 60.0
+"""Segments that begin early, for boot, gain or a step backwards, within so long. A Box whose clock jumps to
+and fro would else make 30 files a second, until there are too many for the disk and for the other Boxes."""
+UNSTEADY_S = 10.0
+"""Then it is left out for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,7 @@ class Ring:
         self._live: LiveSegment | None = None
         self._pending: Pending | None = None
         self._refused: tuple[OSError, float] | None = None
+        self._broken_s: deque[float] = deque(maxlen=MOST_BROKEN)
         self.bad_records = 0
         self.lost_records = 0
 
@@ -115,8 +123,8 @@ class Ring:
         """Write blocks behind the last one, those that follow each other with one write.
 
         Raises:
-            OSError: the disk is full or gone. What it did not take is a loss, recorded as soon as it
-                takes something again; within `retry_s` it is not asked.
+            OSError: the disk is full or gone, or the Box changes too often. What was not taken is a loss,
+                recorded as soon as something is taken again; within `retry_s` nothing is tried.
         """
         done = 0
         try:
@@ -125,7 +133,8 @@ class Ring:
                 done += self._write(blocks[done:])
         except OSError as error:
             if self._refused is None:
-                self._refused = (error, self._monotonic_s() + self._retry_s)
+                retry_s = UNSTEADY_S if error.errno == errno.EBUSY else self._retry_s
+                self._refused = (error, self._monotonic_s() + retry_s)
                 self.close()
             self._losses().refuse(blocks[done:], error.strerror or str(error))
             raise
@@ -150,6 +159,8 @@ class Ring:
         """Write the first of `blocks` and those that follow it without a hole; returns how many."""
         first, live, pending = blocks[0], self._live, self._losses()
         if live is not None and not live.fits(first):
+            if live.broken_by(first):
+                self._break()
             live = None
         lost: Sequence[Lost] = ()
         if live is None or live.segment.end_sample != first.first_sample or not pending.none:
@@ -163,6 +174,13 @@ class Ring:
             self.lost_records += len(lost)
             pending.written(live.segment)
         return count
+
+    def _break(self) -> None:
+        """A segment ends early; raises OSError when too many did."""
+        now_s = self._monotonic_s()
+        if len(self._broken_s) == MOST_BROKEN and now_s - self._broken_s[0] < BROKEN_S:
+            raise OSError(errno.EBUSY, "the Box's time, boot or gain changes with nearly every block")
+        self._broken_s.append(now_s)
 
     def _begin(self, block: Block, losses: int) -> LiveSegment:
         self.close()

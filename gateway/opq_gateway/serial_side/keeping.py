@@ -32,7 +32,8 @@ class Keeping:
             return
         self._counters.add("ring_blocks", len(blocks))
         if self._status.ring_problem:
-            self._log.info("ring.recovered")
+            if self._seldom("ring.recovered"):
+                self._log.info("ring.recovered")
             self._status.ring_problem = ""
 
     def gap(self, gap: Gap) -> None:
@@ -42,6 +43,6 @@ class Keeping:
     def _failed(self, error: OSError, blocks: int) -> None:
         self._counters.add("ring_failed", blocks)
         reason = error.strerror or str(error)
-        if not self._status.ring_problem:
+        if not self._status.ring_problem and self._seldom("ring.failed"):
             self._log.error("ring.failed", reason=reason)
         self._status.ring_problem = reason

@@ -177,8 +177,9 @@ def _taps(group: int) -> FloatArray:
     if group == 1:
         return np.ones(1)
     at = np.arange(TAPS_PER_STEP * group) - (TAPS_PER_STEP * group - 1) / 2
-    taps: FloatArray = np.sinc(0.9 / group * at) * np.kaiser(len(at), KAISER_BETA)
-    return taps / taps.sum()
+    shape = np.sinc(0.9 / group * at) * np.kaiser(len(at), KAISER_BETA)
+    taps: FloatArray = shape / shape.sum()
+    return taps
 
 
 def _filters(lamp: Lamp, work_hz: float) -> tuple[Recursive, Recursive, Recursive]:

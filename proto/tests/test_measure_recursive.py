@@ -1,0 +1,63 @@
+"""The recursive filters of the flickermeter, held to SciPy's."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import signal
+
+from opq_measure.flicker.lamps import LAMP_120V
+from opq_measure.flicker.recursive import Recursive, bilinear, high_pass, low_pass
+from opq_measure.flicker.sensation import Sensation
+
+LAMP_ZEROS, LAMP_POLES = [0j, -14.3 + 0j], [-25.5 + 51.5j, -25.5 - 51.5j, -7.7 + 0j, -137.6 + 0j]
+NOISE = np.random.default_rng(1).normal(size=4000)
+PEERS = {
+    "low pass": (low_pass(6, 42.0, 4000.0), signal.butter(6, 42.0, output="sos", fs=4000.0)),
+    "smoothing": (low_pass(1, 0.5, 4000.0), signal.butter(1, 0.5, output="sos", fs=4000.0)),
+    "high pass": (high_pass(0.05, 4000.0), signal.butter(1, 0.05, "highpass", output="sos", fs=4000.0)),
+    "lamp": (
+        bilinear(LAMP_ZEROS, LAMP_POLES, 1640.0, 8.8, 4000.0),
+        signal.zpk2sos(
+            *signal.bilinear_zpk(LAMP_ZEROS, LAMP_POLES, 1640.0, np.pi * 8.8 / np.tan(np.pi * 8.8 / 4000.0))
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("block", [1, 20, 64])
+def test_a_filter_by_blocks_gives_what_sample_by_sample_gives(name: str, block: int) -> None:
+    sections, peer = PEERS[name]
+    by_blocks = Recursive(sections, block)
+    whole = len(NOISE) // 3 // block * block
+    found = np.concatenate((by_blocks.run(NOISE[:whole]), by_blocks.run(NOISE[whole:])))
+    wanted = signal.sosfilt(peer, NOISE)
+    assert np.abs(found - wanted).max() < 1e-9 * np.abs(wanted).max()
+
+
+def test_a_settled_filter_stays_where_it_is() -> None:
+    settled = Recursive(low_pass(6, 35.0, 4000.0), 20)
+    settled.settle(7.0)
+    assert settled.run(np.full(400, 7.0)) == pytest.approx(np.full(400, 7.0), abs=1e-9)
+
+
+def test_thinning_has_no_seam_between_the_pieces_of_two_seconds() -> None:
+    sensation = Sensation(12_000.0, LAMP_120V)
+    noise = np.random.default_rng(2).normal(size=48_000)
+    thinned = np.concatenate((sensation._thinned(noise[:24_000]), sensation._thinned(noise[24_000:])))
+    wanted = np.convolve(noise, sensation._taps)[2::3][: len(thinned)]
+    assert np.abs(thinned - wanted)[10:].max() < 1e-12
+
+
+def test_a_gateway_that_measures_flicker_imports_no_scipy() -> None:
+    script = (
+        "import sys, numpy, opq_gateway.gateway\n"
+        "from opq_measure.flicker.lamps import LAMP_120V\n"
+        "from opq_measure.flicker.sensation import Sensation\n"
+        "Sensation(12000.0, LAMP_120V).push(numpy.ones(24000))\n"
+        "print('scipy' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

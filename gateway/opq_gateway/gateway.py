@@ -8,7 +8,6 @@ command desk (one thread)  <---------------- commands --------------------  upli
 
 import contextlib
 import fcntl
-import importlib
 import os
 import threading
 import time
@@ -144,8 +143,6 @@ class Gateway:
         show_rings(self.metrics, rings, self.statuses)
         show_threads(self.metrics, self.heartbeats)
         show_feed(self.metrics, self.feed)
-        # flicker's, 0.7 s of CPU, while ports are read already: no SIGTERM behind READY waits for it
-        importlib.import_module("scipy.signal")
         notifier = Notifier()
         watchdog = Watchdog(notifier, self.heartbeats, self._in_words)
         self._thread("clock", first, clock_watch.run, stop)

@@ -49,6 +49,7 @@ def play_all(
 
     def one(seed: int) -> Document:
         place = folder / f"seed{seed}"
+        shutil.rmtree(place, ignore_errors=True)  # of an earlier run of this seed
         place.mkdir(parents=True)
         with _started(seed, place, mounted) as world:
             running.add(world)

@@ -101,3 +101,18 @@ def test_figures_of_another_boot_stand_in_for_nothing() -> None:
     bench.measuring.restart("1", replace(HELLO, boot_id=6))
     bench.feed([replace(block, boot_id=6) for block in blocks_of(volts, first=60_000)]).end()
     assert bench.counters["fallback_measurements"] == 0
+
+
+class Broken:
+    """A ring whose disk is gone."""
+
+    def read_blocks(self, start_ns: int, end_ns: int) -> list[Block]:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_ring_that_cannot_be_read_is_told_once_and_live_samples_are_measured() -> None:
+    volts, _ = mains(4, RATE_HZ)
+    bench = Bench(backlog=lambda _: Backlog(Broken(), T0_NS - 10**10, T0_NS))
+    bench.feed(blocks_of(volts)).end()
+    assert bench.counters["failures"] == 1
+    assert bench.measurements and (bench.measurements[-1].end_ns or 0) - T0_NS > 3.9e9

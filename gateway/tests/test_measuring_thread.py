@@ -233,6 +233,19 @@ def test_a_gap_ends_a_measurement_before_it_and_the_next_begins_behind_it() -> N
     assert bench.measurements[1].metrics["rms"].average == pytest.approx(120.0, rel=1e-4)
 
 
+@pytest.mark.parametrize("step_ns", [3600 * 10**9, -3600 * 10**9])
+def test_a_clock_that_is_set_ends_a_measurement_and_the_next_has_the_new_time(step_ns: int) -> None:
+    volts, _ = mains(5, RATE_HZ)
+    blocks = blocks_of(volts)
+    late = [replace(block, t_ns=block.t_ns + step_ns) for block in blocks[150:]]
+    bench = Bench().feed(blocks[:150] + late).end()
+    lengths = [(each.end_ns or 0) - (each.start_ns or 0) for each in bench.measurements]
+    assert all(0 < length_ns < 1.01e9 for length_ns in lengths)
+    assert 5e9 - 0.1e9 < sum(lengths) <= 5e9
+    starts = [each.start_ns or 0 for each in bench.measurements]
+    assert max(starts) - min(starts) > 3500e9 and not bench.counters["failures"]
+
+
 def test_what_comes_before_the_hello_is_counted() -> None:
     bench = Bench()
     feed = Feed()

@@ -36,6 +36,9 @@ from opq_proto.messages import TimeSource
 
 FLICKER_BEHIND_NS = 5 * 10**9
 """Pst is told up to two seconds behind its ten minutes; so the Measurement that has it is always the same."""
+CLOCK_STEP_NS = 1_000_000
+"""A time that is off by more from what the index says was set: a Measurement over it would last an hour, or
+less than nothing. As the ring has it."""
 RATE_CHANGE = 1e-3
 """Relative; a rate that differs by more is another signal (as `opq_measure` has it)."""
 
@@ -277,6 +280,7 @@ def _follows(before: Block, block: Block) -> bool:
         and before.end_sample == block.first_sample
         and before.v_per_lsb == block.v_per_lsb
         and abs(block.rate_millihz / before.rate_millihz - 1) <= RATE_CHANGE
+        and abs(before.time_ns(block.first_sample) - block.t_ns) <= CLOCK_STEP_NS
     )
 
 

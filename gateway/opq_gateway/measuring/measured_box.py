@@ -126,7 +126,8 @@ class MeasuredBox:
             job.meter.end()
 
     def begin_anew(self) -> None:
-        """After a failure."""
+        """After a failure; what it was reading is let go."""
+        self._backlog = None
         self._begin_meter([])
 
     def _other(self, item: Item, jobs: list[Job]) -> None:

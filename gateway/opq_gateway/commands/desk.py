@@ -40,6 +40,8 @@ WAITING = 256
 """Commands, of all Boxes, that wait to be looked at, and as many that wait for samples; what is more is
 answered at once."""
 POLL_S = 0.01
+END_S = 0.5
+"""At the end what waits is answered for so long."""
 ACKNOWLEDGE = "opq-ack"
 
 
@@ -112,15 +114,16 @@ class Commands:
 
     def run(self, stop: threading.Event) -> None:
         """Answer until `stop`; what still waits then is answered with what is there."""
-        soon = False
+        wait_s = 0.0
         while not stop.is_set():
-            for do in self._channel.take_all(timeout_s=POLL_S if self._waiting or soon else 0.2):
+            do = self._channel.take(timeout_s=wait_s)
+            if do is not None:  # one at a time: the end cannot wait for 250 long answers
                 do()
-            self.serve_waiting()
+            served = self.serve_waiting()
             now_s = self._monotonic_s()
-            due = [orders.tick(now_s) for orders in self._orders.values()]
-            soon = any(due)
-        self.serve_waiting(ending=True)
+            busy = [orders.tick(now_s) for orders in self._orders.values()]
+            wait_s = 0.0 if served else POLL_S if self._waiting or any(busy) else 0.2
+        self._end()
 
     def take(self, box_id: str, data: bytes) -> None:
         """Look at one command, and answer it or let it wait."""
@@ -145,19 +148,28 @@ class Commands:
             case _:
                 desk.counters.add("commands_malformed")
 
-    def serve_waiting(self, ending: bool = False) -> None:
-        """Answer those whose samples have come, or whose time is over."""
+    def serve_waiting(self) -> bool:
+        """Answer one whose samples have come, or whose time is over; False when there is none."""
         now_s = self._monotonic_s()
-        still = []
+        for number, waiting in enumerate(self._waiting):
+            if now_s < min(waiting.look_s, waiting.until_s):
+                continue
+            if now_s >= waiting.until_s or ready(waiting.desk.ring, waiting.request):
+                del self._waiting[number]
+                self._answer_data(waiting.desk, waiting.request)
+                return True
+            waiting.later(now_s)
+        return False
+
+    def _end(self) -> None:
+        """Answer with what is there, as many as the time left for it allows."""
+        until_s = self._monotonic_s() + END_S
         for waiting in self._waiting:
-            if not ending and now_s < min(waiting.look_s, waiting.until_s):
-                still.append(waiting)
-            elif ending or now_s >= waiting.until_s or ready(waiting.desk.ring, waiting.request):
+            if self._monotonic_s() < until_s:
                 self._answer_data(waiting.desk, waiting.request)
             else:
-                waiting.later(now_s)
-                still.append(waiting)
-        self._waiting = still
+                waiting.desk.counters.add("responses_dropped")
+        self._waiting = []
 
     def _data(self, desk: Desk, command: Command) -> None:
         asked = command.data_command

@@ -4,8 +4,8 @@
     measuring thread: due Boxes -> cut -> figures_of all their windows at once -> finish
                                 -> publish (uplink), Feed (MQTT, C37.118, page), Ledger (disk)
 
-A round takes the Boxes of which a piece of samples waits: a tenth of a second of one Box, a second of a
-hundred or more, so that few Boxes are told soon and many are measured cheaply.
+A round takes the Boxes of which a piece of samples waits: a tenth of a second of one Box, a second of
+fifty or more, so that few Boxes are told soon and many are measured cheaply.
 """
 
 import threading
@@ -32,7 +32,7 @@ from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap, Measurement
 
 LEAST_PIECE_S, MOST_PIECE_S = 0.1, 1.0
-PIECE_S_PER_BOX = 0.01
+PIECE_S_PER_BOX = 0.02
 WAITED_S = 1.0
 """What waits longer is measured even if it is less than a piece: a Box that stopped, a gap."""
 LONGEST_PAUSE_S = 0.1
@@ -124,6 +124,8 @@ class Measuring:
         """Measure the Boxes that are due, some together."""
         now_s, piece_s = self._monotonic_s(), self.piece_s
         due = [box for box in self._boxes.values() if everything or _is_due(box, piece_s, now_s)]
+        if due:  # with them all that soon will be, so that they go together from then on
+            due = [box for box in self._boxes.values() if everything or _is_due(box, piece_s / 2, now_s)]
         for first in range(0, len(due), TOGETHER):
             self._measure(due[first : first + TOGETHER], now_s)
         if everything or now_s - self._flushed_s >= FLUSH_S:

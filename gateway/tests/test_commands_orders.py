@@ -206,6 +206,22 @@ def test_a_box_that_refuses_the_image_is_told_in_words() -> None:
     )
 
 
+def test_an_answer_that_the_desk_had_no_room_for_is_asked_for_again() -> None:
+    bench = Bench(Box())
+    bench.collect(pack_bundle(IMAGES))
+    room, lost = bench.later, [3]
+
+    def full_at_times(do: Callable[[], None]) -> bool:
+        lost[0] += 1
+        return lost[0] % 4 != 0 and room(do)
+
+    bench.orders.update._later = full_at_times
+    bench.order("opq-update", "install")
+    bench.turn(120)
+    assert bench.box.flash == IMAGES[Slot.B]
+    assert bench.status["state"] == "restarting"
+
+
 def test_a_cancelled_update_takes_no_late_answer() -> None:
     box = Box()
     bench = Bench(box)

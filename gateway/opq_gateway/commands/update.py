@@ -31,6 +31,8 @@ ANSWER_S = 1.0
 ERASE_S = 30.0
 """Three sectors of 128 KB, 4 s each at most (DS8626 table 40), and the Box's other work between."""
 BUSY_S = 0.05
+LOST_S = 5.0
+"""Behind the line's own time-out: its answer did not get through to the desk, which had too much to do."""
 TRIES = 10
 VERDICT = re.compile(r"verdict (\d+)")
 
@@ -55,6 +57,7 @@ class Update:
         self._tries = 0
         self._round = 0  # answers of an update that was cancelled are not for this one
         self._again_s: float | None = None
+        self._lost_s = 0.0
         self._now_s = 0.0
         self._busy_until_s = 0.0
 
@@ -87,6 +90,9 @@ class Update:
         if self._again_s is not None and now_s >= self._again_s:
             self._again_s = None
             self._next()
+        elif self._again_s is None and self.busy and now_s >= self._lost_s:
+            self._round += 1
+            self._try_again("no answer")
         return self.busy
 
     def _begin(self, rest: str) -> tuple[bool, str]:
@@ -138,14 +144,18 @@ class Update:
         match self.state:
             case "erasing":
                 largest = max(len(image) for image in self._images.values())
-                taken = self._line.ask(Operation.UPDATE_BEGIN, str(largest), ERASE_S, done)
+                limit_s = ERASE_S
+                taken = self._line.ask(Operation.UPDATE_BEGIN, str(largest), limit_s, done)
             case "sending":
                 piece = self._image[self._offset : self._offset + PIECE_BYTES]
-                taken = self._line.ask_data(self._offset, piece, ANSWER_S, done)
+                limit_s = ANSWER_S
+                taken = self._line.ask_data(self._offset, piece, limit_s, done)
             case "verifying":
-                taken = self._line.ask(Operation.UPDATE_END, "", 3 * ANSWER_S, done)
+                limit_s = 3 * ANSWER_S
+                taken = self._line.ask(Operation.UPDATE_END, "", limit_s, done)
             case _:
                 return
+        self._lost_s = self._now_s + limit_s + LOST_S
         if not taken:
             self._try_again("the Box's port is not open")
 

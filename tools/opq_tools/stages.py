@@ -119,7 +119,8 @@ def told(line: Line) -> tuple[str, str] | None:
     box = f"Box {facts.get('box_id')}"
     match facts.get("event"):
         case "box.started":
-            return box, f"on {facts.get('port')}"
+            port = facts.get("port")  # without one: the Box's own word, behind a reset
+            return box, f"on {port}" if port else "has started again"
         case "box.sampling":
             return "gateway", f"{box} is sampling"
         case "box.event_sent":

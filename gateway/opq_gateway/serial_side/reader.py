@@ -1,10 +1,11 @@
 """Reader: the one thread that serves the ports of all Boxes.
 
-Every 19 ms (ROUND_S) it looks at all of them, so that what a Box said meanwhile is read, decoded, stamped
-and kept at once: a thread, or a wake-up, per Box and frame costs ten times as much. One Box whose
+Every 19 to 57 ms (ROUNDS_S) it looks at all of them, so that what a Box said meanwhile is read, decoded,
+stamped and kept at once: a thread, or a wake-up, per Box and frame costs ten times as much. One Box whose
 handling throws is counted, logged, closed and opened again; the others do not see it, nor one that floods.
 """
 
+import math
 import select
 import threading
 import time
@@ -14,11 +15,13 @@ from opq_gateway.serial_side.station import Station, Talk
 from opq_proto import log
 
 ROUND_S = 0.019
-"""At 921,600 baud 1,750 bytes, well below a tty's 4,096; no multiple of a block's 16.7 ms, so that each
-phase between the two comes up within a second (the clock looks for the earliest arrival)."""
-MANY_ROUND_S = 0.037
-"""The same for more Boxes than MANY: twice the blocks per wake-up, 3,400 bytes at most."""
-MANY = 32
+"""At 921,600 baud 1,750 bytes, well below a tty's 4,096. 57/50 of a block's 16.7 ms, so that all fifty phases
+between the two come up within a second (the clock looks for the earliest arrival)."""
+ROUNDS_S = ((4, ROUND_S), (16, 0.037), (math.inf, 0.057))
+"""Up to so many Boxes, so long, each a whole number of fiftieths of a block: a look costs as much as three
+blocks, so many Boxes are looked at less often. What a line at its full speed brings in 57 ms, 5,200 bytes,
+does not fit into a tty's buffer; the rest waits in the driver's, of 64 KB. Without GPS the bound of the time
+is 0.7 ms wider so, of 9."""
 LEAST_PAUSE_S = 0.001
 LONG_S = 0.05
 """CPU for one Box in one round; a full read of good samples takes 4 ms."""
@@ -55,7 +58,7 @@ class Reader:
         """From one look to the next; a Box's word is here as late at most."""
         if self._round_s is not None:
             return self._round_s
-        return ROUND_S if len(self._stations) <= MANY else MANY_ROUND_S
+        return next(round_s for most, round_s in ROUNDS_S if len(self._stations) <= most)
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop`; ends within a round of it."""

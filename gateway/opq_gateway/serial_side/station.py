@@ -74,6 +74,7 @@ class Station:
         self._heard_s = 0.0
         self._look_s = 0.0
         self._sequence = 0
+        self._bad = 0
 
     def attach(self, intake: Talk, poll: select.poll) -> None:
         """Who takes in what the Box says, and where its descriptor is watched; before the first round."""
@@ -214,7 +215,9 @@ class Station:
     def _count(self) -> None:
         decoder, counters = self._decoder, self.counters
         counters.set("frames", decoder.frames)
-        if decoder.crc_errors or decoder.malformed or decoder.oversize or decoder.sequence_gaps:
+        bad = decoder.bytes_skipped + decoder.sequence_gaps  # one of them grows with every other
+        if bad != self._bad:
+            self._bad = bad
             counters.set("frame_crc_errors", decoder.crc_errors)
             counters.set("frame_malformed", decoder.malformed)
             counters.set("frame_oversize", decoder.oversize)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from opq_gateway.ring.codec.chunk import CYCLES, HEAD_BYTES, MOST_SAMPLES, RAW, pack, unpack
+from opq_gateway.ring.codec.chunk import CYCLES, HEAD_BYTES, MOST_SAMPLES, RAW, pack, unpack, unpack_all
 from opq_tools.benchmarks.compression.signals import noise_bits, wandering
 
 CHUNKS = Path(__file__).parent / "codec_chunks"
@@ -128,6 +128,30 @@ def test_the_front_of_a_chunk_is_had_alone(most: int, kind: str) -> None:
         "random": RNG.integers(-32768, 32768, 6000).astype(np.int16),
     }[kind]
     np.testing.assert_array_equal(unpack(pack(counts), most), counts[:most])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    chunks=st.lists(
+        st.tuples(
+            st.integers(0, 6000),
+            st.sampled_from((0.0, 0.3, 2.0, 30.0)),
+            st.sampled_from((45.0, 50.0, 59.97, 380.0)),
+            st.sampled_from((1, 256)),
+            st.none() | st.integers(0, 6000),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_chunks_side_by_side_give_what_each_gives_alone(
+    chunks: list[tuple[int, float, float, int, int | None]],
+) -> None:
+    all_counts = [mains(samples, noise, hz) // step * step for samples, noise, hz, step, _ in chunks]
+    most = [one[-1] for one in chunks]
+    found = unpack_all([pack(counts.astype(np.int16)) for counts in all_counts], most)
+    for one, counts, wanted in zip(found, all_counts, most, strict=True):
+        np.testing.assert_array_equal(one, counts[:wanted])
 
 
 def test_what_cannot_be_packed_is_kept_as_it_is() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from opq_gateway.ring.codec import entropy, shapes
 from opq_gateway.ring.codec.period import period_samples
-from opq_gateway.ring.codec.predictor import Predictor, Setup, ramps, taps
+from opq_gateway.ring.codec.predictor import Predictor, Setup, corrected, ramps, taps
 
 RNG = np.random.default_rng(11)
 Integers = NDArray[np.int64]
@@ -39,10 +39,17 @@ def by_hand(history: list[int], setup: Setup, at: int, samples: int) -> list[int
     numbers=st.lists(st.integers(-32_768, 32_767), min_size=8, max_size=8),
     shifts=st.tuples(st.integers(0, 40), st.integers(0, 40)),
     extreme=st.booleans(),
+    beside=st.booleans(),
     seed=st.integers(0, 1000),
 )
 def test_a_prediction_is_the_one_of_whole_numbers(
-    period: int, cycles: int, numbers: list[int], shifts: tuple[int, int], extreme: bool, seed: int
+    period: int,
+    cycles: int,
+    numbers: list[int],
+    shifts: tuple[int, int],
+    extreme: bool,
+    beside: bool,
+    seed: int,
 ) -> None:
     setup = Setup(period, 2, *shifts)
     samples = setup.opening_samples + cycles * setup.stretch_samples
@@ -50,10 +57,11 @@ def test_a_prediction_is_the_one_of_whole_numbers(
     counts = (
         chance.choice([-32_768, 32_767], samples) if extreme else chance.integers(-32_768, 32_768, samples)
     )
-    predictor = Predictor(setup, samples)
+    other = Setup(period - (3 << 16), 1, 3, 3)  # beside it, of another period and length
+    predictor = Predictor([setup, other] if beside else [setup], samples)
     at = samples - setup.stretch_samples
-    predictor.history[:at] = counts[:at]
-    found = predictor.cycles(at, setup.stretch_samples)
+    predictor.history[0, :at] = counts[:at]
+    found = predictor.cycles(cycles - 1, len(predictor.history))[0]
     wanted = by_hand(
         [*counts[:at].tolist(), *[10**6] * setup.stretch_samples], setup, at, setup.stretch_samples
     )
@@ -69,23 +77,29 @@ def test_a_prediction_is_the_one_of_whole_numbers(
         ]
         for numbers_of in (numbers[:4], numbers[4:])
     ]
-    corrected = [
+    by_fractions = [
         wanted[k + 1]
         + floor(Fraction((wanted[k + 2] - wanted[k]) * whole[0][k], 1 << shifts[0]))
         + floor(Fraction(wanted[k + 1] * whole[1][k], 1 << shifts[1]))
         for k in range(ramp.shape[1])
     ]
-    assert predictor.corrected(found, delay, gain).tolist() == corrected
+    assert corrected(found, delay, gain).tolist() == by_fractions
 
 
 def test_a_steered_period_never_reaches_what_is_not_decoded_yet() -> None:
     setup = Setup((200 << 16) + 65_535, 1, 4, 4)
     for push in (-32_768, 32_767):
-        predictor = Predictor(setup, 6000)
-        for at in range(setup.opening_samples, 6000 - setup.stretch_samples, setup.stretch_samples):
-            predictor.history[:at], predictor.history[at:] = 1.0, np.inf
-            assert np.isfinite(predictor.cycles(at, setup.stretch_samples)).all()
-            predictor.steer(at, push)
+        predictor = Predictor([setup], 6000)
+        for index, at in enumerate(
+            range(setup.opening_samples, 6000 - setup.stretch_samples, setup.stretch_samples)
+        ):
+            predictor.history[0, :at], predictor.history[0, at:] = 1.0, np.inf
+            assert np.isfinite(predictor.cycles(index, 1)).all()
+            predictor.steer(index, np.array([[push]]))
+
+
+def decoded(data: bytes, centres: list[int], most: int) -> list[Integers]:
+    return entropy.decode([entropy.Coded(data, centres, most)])[0]
 
 
 def entropy_bits(run: Integers) -> float:
@@ -98,7 +112,7 @@ def test_a_normal_run_costs_little_more_than_its_entropy(sigma: float) -> None:
     told = np.rint(RNG.normal(0, 20, 500)).astype(np.int64)  # its low bits fill the lanes
     runs = [told, np.rint(RNG.normal(0, sigma, 40_000)).astype(np.int64)]
     data = entropy.encode(runs, [0, 0])
-    for one, two in zip(entropy.decode(data, [0, 0], 40_500), runs, strict=True):
+    for one, two in zip(decoded(data, [0, 0], 40_500), runs, strict=True):
         np.testing.assert_array_equal(one, two)
     bits = 500 * np.log2(20 * np.sqrt(2 * np.pi * np.e)) + entropy_bits(runs[1])
     assert (8 * len(data) - bits) / 40_500 < 0.07
@@ -119,16 +133,19 @@ def test_any_runs_come_back(kinds: list[tuple[int, float, int, bool]], seed: int
         values = chance.standard_cauchy(length) if heavy else chance.normal(0, 1, length)
         runs.append(np.clip(np.rint(sigma * values), -32_768, 32_767).astype(np.int64))
     centres = [centre for _, _, centre, _ in kinds]
-    back = entropy.decode(entropy.encode(runs, centres), centres, sum(map(len, runs)))
-    assert len(back) == len(runs)
-    for one, two in zip(back, runs, strict=True):
-        np.testing.assert_array_equal(one, two)
+    coded = entropy.Coded(entropy.encode(runs, centres), centres, sum(map(len, runs)))
+    others = [run[::2] for run in runs]
+    other = entropy.Coded(entropy.encode(others, centres), centres, sum(map(len, others)))
+    for back in (*entropy.decode([coded]), entropy.decode([other, coded])[1]):
+        assert len(back) == len(runs)
+        for one, two in zip(back, runs, strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 def test_more_values_than_wanted_are_refused_before_they_are_made() -> None:
     data = entropy.encode([np.zeros(5000, np.int64)], [0])
     with pytest.raises(ValueError, match="more than 4999"):
-        entropy.decode(data, [0], 4999)
+        decoded(data, [0], 4999)
 
 
 @pytest.mark.parametrize("centre", [-64, 0, 5, 64])

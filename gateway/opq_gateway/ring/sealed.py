@@ -14,6 +14,7 @@ Damage costs the chunk it lies in; of the index there are two.
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.ring import columns
-from opq_gateway.ring.codec import pack, unpack
+from opq_gateway.ring.codec import pack, unpack_all
+from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.segment import Segment
 from opq_gateway.ring.stretch import ROW, Stretch
 
@@ -30,6 +32,8 @@ MAGIC: Final = b"OPQSEAL1"
 END_MAGIC: Final = b"OPQSEAL2"
 CHUNK_SAMPLES: Final = 24_000
 """Two seconds: what has to be unpacked to read one sample."""
+AT_ONCE: Final = 16
+"""Chunks that are unpacked together: what that takes of memory stays below 20 MB."""
 MOST_INDEX_BYTES: Final = 1 << 24
 _HEAD = struct.Struct("<8sIIIdqqqqq24s")
 _END = struct.Struct("<I8s")
@@ -61,7 +65,7 @@ def chunk(part: Stretch) -> bytes:
     facts = columns.to_bytes(part)
     rest = struct.pack("<I", len(facts)) + facts + pack(part.counts)
     data = struct.pack("<I", zlib.crc32(rest)) + rest
-    again = _opened(data, part.boot_id, part.v_per_lsb, True)
+    (again,) = _opened([data], part.boot_id, part.v_per_lsb, True)
     same = again is not None and np.array_equal(again.rows, part.rows) and again.lost == part.lost
     if again is None or not same or not np.array_equal(again.counts, part.counts):
         raise ValueError("the packed chunk does not give its samples back")
@@ -119,51 +123,77 @@ def read(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Stretch | 
     if index is None:
         return None
     wanted = np.flatnonzero((index.table["start_ns"] < end_ns) & (index.table["end_ns"] > start_ns))
-    parts: list[Stretch] = []
-    bad = 0
-    for at in wanted:
-        row = index.table[at]
-        data = os.pread(fd, int(row["length"]), int(row["offset"]))
-        part = _opened(data, index.boot_id, index.v_per_lsb, counts, end_ns)
-        if part is None:
-            bad += 1
-        else:
-            parts.append(part)
+    opened: list[Stretch | None] = []
+    for at in range(0, len(wanted), AT_ONCE):
+        rows = index.table[wanted[at : at + AT_ONCE]]
+        chunks = [os.pread(fd, int(row["length"]), int(row["offset"])) for row in rows]
+        opened += _opened(chunks, index.boot_id, index.v_per_lsb, counts, end_ns)
+    parts = [part for part in opened if part is not None]
     empty = np.zeros(0, np.int16)
-    rows = [part.rows for part in parts]
     found = Stretch(
         index.boot_id,
         index.v_per_lsb,
-        np.concatenate(rows) if rows else np.zeros(0, ROW),
+        np.concatenate([part.rows for part in parts]) if parts else np.zeros(0, ROW),
         np.concatenate([part.counts for part in parts]) if counts and parts else empty,
         tuple(one for part in parts for one in part.lost),
-        bad,
+        len(opened) - len(parts),
     )
     return found.touching(start_ns, end_ns)
 
 
 def _opened(
-    data: bytes, boot_id: int, v_per_lsb: float, counts: bool, end_ns: int | None = None
-) -> Stretch | None:
-    """A chunk unpacked, with `end_ns` as far as that; None: it is damaged."""
+    chunks: Sequence[bytes], boot_id: int, v_per_lsb: float, counts: bool, end_ns: int | None = None
+) -> list[Stretch | None]:
+    """Chunks unpacked side by side, with `end_ns` as far as that; None: it is damaged."""
+    told = [_told(data, end_ns) for data in chunks]
+    unpacked = iter(_unpacked([one for one in told if one is not None and one.samples]) if counts else ())
+    opened: list[Stretch | None] = []
+    for one in told:
+        if one is None:
+            opened.append(None)
+            continue
+        samples = next(unpacked) if counts and one.samples else np.zeros(0, np.int16)
+        if samples is None or (counts and len(samples) != one.samples):
+            opened.append(None)
+        else:
+            opened.append(Stretch(boot_id, v_per_lsb, one.rows, samples, one.lost))
+    return opened
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A chunk of which only the samples are packed still."""
+
+    rows: NDArray[np.void]
+    lost: tuple[Lost, ...]
+    packed: bytes
+
+    @property
+    def samples(self) -> int:
+        return int(self.rows["count"].sum(dtype=np.int64))
+
+
+def _told(data: bytes, end_ns: int | None) -> _Told | None:
     if len(data) < _CHUNK.size:
         return None
     crc, length = _CHUNK.unpack_from(data)
     if zlib.crc32(memoryview(data)[4:]) != crc:
         return None
-    most = None
     try:
         rows, lost = columns.from_bytes(data[_CHUNK.size : _CHUNK.size + length])
-        if end_ns is not None:
-            rows = rows[: int(np.searchsorted(rows["t_ns"], end_ns))]  # times rise within a segment
-            most = int(rows["count"].sum(dtype=np.int64))
-        wanted = counts and most != 0
-        samples = unpack(data[_CHUNK.size + length :], most) if wanted else np.zeros(0, np.int16)
     except ValueError:
         return None  # what comes out is proved, not only the crc; the caller counts it
-    if counts and int(rows["count"].sum(dtype=np.int64)) != len(samples):
-        return None
-    return Stretch(boot_id, v_per_lsb, rows, samples, lost)
+    if end_ns is not None:
+        rows = rows[: int(np.searchsorted(rows["t_ns"], end_ns))]  # times rise within a segment
+    return _Told(rows, lost, data[_CHUNK.size + length :])
+
+
+def _unpacked(told: Sequence[_Told]) -> list[NDArray[np.int16] | None]:
+    """The samples of each; None: they are damaged, which costs the others time only."""
+    try:
+        return list(unpack_all([one.packed for one in told], [one.samples for one in told]))
+    except ValueError:
+        return [None] if len(told) == 1 else [found for one in told for found in _unpacked([one])]
 
 
 def _index(fd: int) -> Index | None:

@@ -1,4 +1,4 @@
-"""The lossless codec of the ring: `pack` and `unpack` of a chunk of samples. NumPy and zlib, nothing else.
+"""The lossless codec of the ring: `pack` and `unpack` of chunks of samples. NumPy and zlib, nothing else.
 
     counts --chunk--> cycles (period, predictor, residuals) --> entropy (shapes, lanes, zlib) --> bytes
               +-----> differences -------------------------------+
@@ -18,6 +18,6 @@
 `opq-tools bench compression` shows it beside FLAC, zstd and lzma.
 """
 
-from opq_gateway.ring.codec.chunk import pack, unpack
+from opq_gateway.ring.codec.chunk import pack, unpack, unpack_all
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack", "unpack", "unpack_all"]

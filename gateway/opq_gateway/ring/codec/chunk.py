@@ -14,6 +14,7 @@ the entropy of its noise from 2 s a chunk on; 1 s costs 0.1 bit more, for a cycl
 
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -26,7 +27,7 @@ MOST_SAMPLES: Final = 1 << 20
 _HEAD = struct.Struct("<IBI")
 _GRID = struct.Struct("<Hi")
 HEAD_BYTES: Final = _HEAD.size
-RAW, DEFLATED, CYCLES, DIFFERENCES = range(4)
+METHODS = RAW, DEFLATED, CYCLES, DIFFERENCES = range(4)
 
 
 def pack(counts: NDArray[np.int16]) -> bytes:
@@ -59,30 +60,58 @@ def unpack(data: bytes, most: int | None = None) -> NDArray[np.int16]:
     Raises:
         ValueError: not a chunk, or damaged.
     """
+    return unpack_all([data], [most])[0]
+
+
+def unpack_all(chunks: Sequence[bytes], most: Sequence[int | None]) -> list[NDArray[np.int16]]:
+    """`unpack` of each, those of mains side by side: six take about twice the time of one.
+
+    Raises:
+        ValueError: one of them is not a chunk, or damaged.
+    """
+    found: list[NDArray[np.int16]] = []
+    mains: list[tuple[int, int, int]] = []
+    coded: list[cycles.Coded] = []
+    for data, wanted in zip(chunks, most, strict=True):
+        method, samples, body = _parted(data)
+        if method == CYCLES:
+            step, offset = _GRID.unpack_from(body)
+            mains.append((len(found), step, offset))
+            coded.append(cycles.Coded(body[_GRID.size :], samples, samples if wanted is None else wanted))
+            found.append(np.zeros(0, np.int16))
+        else:
+            found.append(_samples_of(method, samples, body)[:wanted])
+    for (at, step, offset), values in zip(mains, cycles.decode(coded), strict=True):
+        found[at] = _on_grid(values, step, offset)
+    return found
+
+
+def _parted(data: bytes) -> tuple[int, int, bytes]:
+    """Method, samples and body."""
     if len(data) < HEAD_BYTES:
         raise ValueError(f"{len(data)} bytes are no chunk")
     crc, method, samples = _HEAD.unpack_from(data)
     if zlib.crc32(memoryview(data)[4:]) != crc:
         raise ValueError("chunk is damaged: its crc does not fit")
-    return _samples_of(method, samples, data[HEAD_BYTES:], most)
-
-
-def _samples_of(method: int, samples: int, body: bytes, most: int | None) -> NDArray[np.int16]:
+    body = data[HEAD_BYTES:]
     if samples > MOST_SAMPLES:
         raise ValueError(f"chunk is damaged: {samples} samples")
-    if method == RAW:
-        if len(body) != 2 * samples:
-            raise ValueError(f"chunk is damaged: {samples} samples in {len(body)} bytes")
-        return np.frombuffer(body, "<i2")[:most].astype(np.int16)
-    if method == DEFLATED:
-        return _inflated(body, samples)[:most]
-    if method not in (CYCLES, DIFFERENCES) or len(body) < _GRID.size:
+    if method not in METHODS or (method in (CYCLES, DIFFERENCES) and len(body) < _GRID.size):
         raise ValueError(f"chunk is damaged: no method {method}")
-    step, offset = _GRID.unpack_from(body)
-    if method == CYCLES:
-        values = cycles.decode(body[_GRID.size :], samples, most)
-    else:
-        values = differences.decode(body[_GRID.size :], samples)[:most]
+    return method, samples, body
+
+
+def _samples_of(method: int, samples: int, body: bytes) -> NDArray[np.int16]:
+    if method == DEFLATED:
+        return _inflated(body, samples)
+    if method == DIFFERENCES:
+        return _on_grid(differences.decode(body[_GRID.size :], samples), *_GRID.unpack_from(body))
+    if len(body) != 2 * samples:
+        raise ValueError(f"chunk is damaged: {samples} samples in {len(body)} bytes")
+    return np.frombuffer(body, "<i2").astype(np.int16)
+
+
+def _on_grid(values: NDArray[np.int64], step: int, offset: int) -> NDArray[np.int16]:
     return np.asarray(values * step + offset, np.int64).astype(np.int16)
 
 

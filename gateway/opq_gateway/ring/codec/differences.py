@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_gateway.ring.codec.entropy import Coded
 from opq_gateway.ring.codec.entropy import decode as decode_runs
 from opq_gateway.ring.codec.entropy import encode as encode_runs
 
@@ -39,7 +40,7 @@ def decode(body: bytes, samples: int) -> Integers:
     if len(body) < _HEAD.size:
         raise ValueError("chunk is damaged: its head is torn")
     order, base = _HEAD.unpack_from(body)
-    (values,) = decode_runs(body[_HEAD.size :], [0], samples)
+    ((values,),) = decode_runs([Coded(body[_HEAD.size :], [0], samples)])
     if len(values) != samples or order > MOST_ORDER:
         raise ValueError("chunk is damaged: its run does not fit its head")
     for _ in range(order):

@@ -114,48 +114,66 @@ def _coarsened(heads: list[Run]) -> list[Run]:
     return out
 
 
-def decode(data: bytes, centres: Sequence[int], most: int) -> list[Integers]:
-    """The runs of `encode`.
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """What `encode` gave.
 
-    Args:
-        centres: as they were told to `encode`.
-        most: values that all runs may hold together.
+    `centres` as they were told to `encode`; `most` values may all runs hold together.
+    """
+
+    data: bytes
+    centres: Sequence[int]
+    most: int
+
+
+def decode(coded: Sequence[Coded]) -> list[list[Integers]]:
+    """The runs of each `encode`, unpacked side by side.
+
     Raises:
-        ValueError: the bytes are damaged.
+        ValueError: the bytes of one are damaged.
     """
     try:
-        return _decoded(data, centres, most)
+        read = [_Read(one) for one in coded]
+        found = iter(lanes.decode([one.laned for one in read if one.laned is not None]))
+        return [one.runs(*(next(found) if one.laned is not None else ([], b""))) for one in read]
     except (IndexError, struct.error, zlib.error) as error:
         raise ValueError(f"coded runs are damaged: {error}") from error
 
 
-def _decoded(data: bytes, centres: Sequence[int], most: int) -> list[Integers]:
-    heads, at = _read_heads(data, centres)
-    if sum(head.length for head in heads) > most:
-        raise ValueError(f"coded runs are damaged: more than {most} values")
-    lane_heads = [head for head in heads if head.laned]
-    laned: list[Integers] = []
-    front = b""
-    if lane_heads:
-        lengths = [head.length for head in lane_heads]
-        count, at = _read_varint(data, at)
-        words_at = at + lanes.STATE_BYTES * lanes.lanes_for(sum(lengths))
-        end = words_at + lanes.WORD_BYTES * count
-        if end > len(data):
-            raise ValueError("coded runs are damaged: the words end early")
-        tables = [(head.shape, head.centre) for head in lane_heads]
-        laned, front = lanes.decode(tables, lengths, data[at:words_at], data[words_at:end])
-        at = end
-    symbols: list[Integers] = []
-    for head in heads:
-        if not head.length:
-            symbols.append(np.zeros(0, np.int64))
-        elif head.laned:
-            symbols.append(laned.pop(0))
-        else:
-            symbols.append(_inflated(data[at : at + head.stream_bytes], head))
-            at += head.stream_bytes
-    return _with_stash(heads, symbols, front + data[at:])
+class _Read:
+    """Heads of runs, and where the rest begins."""
+
+    def __init__(self, coded: Coded) -> None:
+        self._data = coded.data
+        self._heads, at = _read_heads(coded.data, coded.centres)
+        if sum(head.length for head in self._heads) > coded.most:
+            raise ValueError(f"coded runs are damaged: more than {coded.most} values")
+        self.laned: lanes.Coded | None = None
+        heads = [head for head in self._heads if head.laned]
+        if heads:
+            lengths = [head.length for head in heads]
+            count, at = _read_varint(coded.data, at)
+            words_at = at + lanes.STATE_BYTES * lanes.lanes_for(sum(lengths))
+            end = words_at + lanes.WORD_BYTES * count
+            if end > len(coded.data):
+                raise ValueError("coded runs are damaged: the words end early")
+            tables = [(head.shape, head.centre) for head in heads]
+            self.laned = lanes.Coded(tables, lengths, coded.data[at:words_at], coded.data[words_at:end])
+            at = end
+        self._at = at
+
+    def runs(self, laned: list[Integers], front: bytes) -> list[Integers]:
+        at = self._at
+        symbols: list[Integers] = []
+        for head in self._heads:
+            if not head.length:
+                symbols.append(np.zeros(0, np.int64))
+            elif head.laned:
+                symbols.append(laned.pop(0))
+            else:
+                symbols.append(_inflated(self._data[at : at + head.stream_bytes], head))
+                at += head.stream_bytes
+        return _with_stash(self._heads, symbols, front + self._data[at:])
 
 
 def _with_stash(heads: list[Run], symbols: list[Integers], stash: bytes) -> list[Integers]:

@@ -7,6 +7,7 @@ there is to keep (`front`), or each lane would cost two bytes for nothing.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -21,6 +22,7 @@ Table = tuple[int, int]
 
 STATE_BYTES, WORD_BYTES, FRONT_BYTES = 4, 2, 2
 _LEAST: Final = 1 << 16
+_NO_END: Final = "coded runs are damaged: the lanes do not end where they began"
 
 
 def lanes_for(symbols: int) -> int:
@@ -55,43 +57,96 @@ def encode(tables: Sequence[Table], symbols: Sequence[Integers], front: bytes) -
     return states.astype("<u4").tobytes(), np.concatenate(taken[::-1]).astype("<u2").tobytes()
 
 
-def decode(
-    tables: Sequence[Table], lengths: Sequence[int], states_bytes: bytes, words_bytes: bytes
-) -> tuple[list[Integers], bytes]:
-    """The symbols of each run, and `front`.
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """What `encode` gave, and what has to be known beside it."""
+
+    tables: Sequence[Table]
+    lengths: Sequence[int]
+    states: bytes
+    words: bytes
+
+
+def decode(coded: Sequence[Coded]) -> list[tuple[list[Integers], bytes]]:
+    """The symbols of each run, and `front`, of each; side by side, for a step costs little more for many.
 
     Raises:
-        ValueError: the lanes do not end where they began.
+        ValueError: the lanes of one do not end where they began.
     """
-    lanes = lanes_for(sum(lengths))
-    states = np.frombuffer(states_bytes, "<u4", lanes).astype(np.int64)
-    words = np.frombuffer(words_bytes, "<u2").astype(np.int64)
-    count = len(words)
-    words = np.append(words, np.zeros(lanes, np.int64))  # a damaged stream may ask for more than there is
+    if not coded:
+        return []
+    lanes = [lanes_for(sum(one.lengths)) for one in coded]
+    steps = max(-(-sum(one.lengths) // count) for one, count in zip(coded, lanes, strict=True))
+    tables = sorted({table for one in coded for table in one.tables})
     share, offset, symbol = (
-        np.concatenate(part) for part in zip(*(_slots(*table) for table in tables), strict=True)
+        np.concatenate(part) for part in zip(_RESTING, *(_slots(*table) for table in tables), strict=True)
     )
-    base = np.repeat(np.arange(len(tables)) << shapes.PRECISION, lengths)
-    slots = np.empty(len(base), np.int64)
-    word = 0
-    for first in range(0, len(base), lanes):
-        rows = base[first : first + lanes]
-        state = states[: len(rows)]
-        slot = np.add(state & (shapes.TOTAL - 1), rows, out=slots[first : first + lanes])
+    base = {table: at << shapes.PRECISION for at, table in enumerate(tables, 1)}
+    rows = np.concatenate(
+        [
+            _laid([base[table] for table in one.tables], one.lengths, steps, count)
+            for one, count in zip(coded, lanes, strict=True)
+        ],
+        axis=1,
+    )
+    state = np.concatenate(
+        [np.frombuffer(one.states, "<u4", count) for one, count in zip(coded, lanes, strict=True)]
+    ).astype(np.int64)
+    words = _Words([one.words for one in coded], lanes)
+    for row in rows:  # each becomes the slots
+        row += state & (shapes.TOTAL - 1)
         state >>= shapes.PRECISION
-        state *= share.take(slot)
-        state += offset.take(slot)
+        state *= share.take(row)
+        state += offset.take(row)
         low = (state < _LEAST).nonzero()[0]
         if len(low):
-            state[low] = (state[low] << 16) | words[word : word + len(low)]
-            word += len(low)
-            if word > count:
-                break
-    front = states - _LEAST
-    if word != count or front.min() < 0 or front.max() > 0xFFFF:
-        raise ValueError("coded runs are damaged: the lanes do not end where they began")
-    runs = np.split(symbol.take(slots).astype(np.int64), np.cumsum(lengths)[:-1])
-    return list(runs), front.astype("<u2").tobytes()
+            state[low] = (state[low] << 16) | words.taken(low)
+    words.check()
+    front = state - _LEAST
+    if front.min() < 0 or front.max() > 0xFFFF:
+        raise ValueError(_NO_END)
+    found = []
+    end = 0
+    for one, count in zip(coded, lanes, strict=True):
+        own = slice(end, end + count)
+        end += count
+        slots = rows[:, own].reshape(-1)[: sum(one.lengths)]
+        runs = np.split(symbol.take(slots).astype(np.int64), np.cumsum(one.lengths)[:-1])
+        found.append((list(runs), front[own].astype("<u2").tobytes()))
+    return found
+
+
+class _Words:
+    """The words of each coded, read from the front."""
+
+    def __init__(self, words: Sequence[bytes], lanes: Sequence[int]) -> None:
+        counts = [len(one) // WORD_BYTES for one in words]
+        self._words: Integers = np.frombuffer(b"".join(words), "<u2").astype(np.int64)
+        self._ends: Integers = np.cumsum(counts)
+        self._at = self._ends - counts
+        self._whose = np.repeat(np.arange(len(lanes)), lanes)
+
+    def taken(self, low: Integers) -> Integers:
+        """The next word of each of these lanes, which rise."""
+        if len(self._at) == 1:
+            first = int(self._at[0])
+            self._at[0] = end = first + len(low)
+            return self._words[first:end] if end <= len(self._words) else np.zeros_like(low)
+        counts = np.bincount(self._whose.take(low), minlength=len(self._at))
+        at = np.arange(len(low)) + np.repeat(self._at - (np.cumsum(counts) - counts), counts)
+        self._at += counts
+        return self._words.take(at, mode="clip") if len(self._words) else np.zeros_like(low)
+
+    def check(self) -> None:
+        if (self._at != self._ends).any():
+            raise ValueError(_NO_END)
+
+
+def _laid(bases: Sequence[int], lengths: Sequence[int], steps: int, lanes: int) -> Integers:
+    """Where the table of each symbol begins, (steps, lanes); that of a lane that rests is at 0."""
+    laid = np.zeros(steps * lanes, np.int64)
+    laid[: sum(lengths)] = np.repeat(bases, lengths)
+    return laid.reshape(steps, lanes)
 
 
 @lru_cache(maxsize=256)
@@ -101,3 +156,11 @@ def _slots(shape: int, centre: int) -> tuple[NDArray[np.int16], NDArray[np.int16
     offset = np.arange(shapes.TOTAL) - np.repeat(np.cumsum(table) - table, table)
     symbol = np.repeat(np.arange(len(table)), table)
     return np.repeat(table, table).astype(np.int16), offset.astype(np.int16), symbol.astype(np.uint8)
+
+
+_RESTING: Final = (
+    np.full(shapes.TOTAL, shapes.TOTAL, np.int16),
+    np.arange(shapes.TOTAL, dtype=np.int16),
+    np.zeros(shapes.TOTAL, np.uint8),
+)
+"""Leaves a state as it is."""

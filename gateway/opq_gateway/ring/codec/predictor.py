@@ -13,6 +13,7 @@ every machine. Rounding is by `floor` of exact values only. Nothing else may ent
     predicted = cycles + (delay * slope of cycles >> delay_shift) + (gain * cycles >> gain_shift)    Q12
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -32,6 +33,7 @@ LEAST_PERIOD, MOST_PERIOD = 32.0, 2000.0
 _PHASES, _POINTS = 256, 4
 _DRIFT: Final = 3
 """Samples that the period may move within a chunk: 1.5 % of 200."""
+_MOST_DRIFT: Final = (_DRIFT << 16) - 1
 _STEER: Final = (1 << 14, 13)
 """At most 1/4 sample of period per stretch, and 13/16 of what the delay asks for."""
 RAMP: Final = 64
@@ -57,56 +59,107 @@ class Setup:
         """Before the first stretch: one cycle, and what interpolation reaches beyond it."""
         return (self.period >> 16) + _DRIFT + _POINTS
 
+    def begins(self, stretches: int) -> Integers:
+        """Where each of so many stretches begins."""
+        return self.opening_samples + self.stretch_samples * np.arange(stretches, dtype=np.int64)
+
 
 class Predictor:
-    """Walks over one chunk; `history` is filled by the owner up to the stretch being predicted."""
+    """Walks over chunks side by side, a stretch of each at a time: one step of NumPy costs little more for
+    eight of them than for one. `history` is filled by the owner up to the stretches being predicted.
 
-    def __init__(self, setup: Setup, samples: int) -> None:
-        width = setup.stretch_samples + 2 + _POINTS - 1
-        padded = np.zeros(samples + width)  # the last window may reach beyond, into what is cut off
-        self.history: Floats = padded[:samples]
-        self._windows = np.lib.stride_tricks.sliding_window_view(padded, width)
-        self._setup = setup
-        self._period = setup.period
+    Rows belong to chunks, in the order of `setups`; who is asked for fewer, is asked for the first of them.
+    """
 
-    def cycles(self, at: int, samples: int) -> Floats:
-        """Earlier cycles laid over [at - 1, at + samples + 1), (samples + 2,) Q12."""
-        lags = self._lags(at)
-        back = ((at - 2) << 16) - _MULTIPLES[:lags] * self._period
-        shares = taps(lags).take(((back >> 8) & (_PHASES - 1)) + _ROWS[:lags], axis=0)
-        points = shares.T @ self._windows[back >> 16]
-        total = points[0, : samples + 2]
-        for point in range(1, _POINTS):
-            total = total + points[point, point : point + samples + 2]
+    def __init__(self, setups: Sequence[Setup], samples: int) -> None:
+        """`samples` of the longest."""
+        self._width = max(setup.stretch_samples for setup in setups) + 2
+        window = self._width + _POINTS - 1
+        padded = np.zeros((len(setups), samples + window))  # windows may reach beyond, into what is cut off
+        self.history: Floats = padded[:, :samples]
+        """(chunks, samples)."""
+        self._windows = np.lib.stride_tricks.sliding_window_view(padded.reshape(-1), window)
+        bases = np.arange(len(setups)) * padded.shape[1]
+        count = -(-samples // min(setup.stretch_samples for setup in setups))
+        begins = np.array([setup.begins(count) for setup in setups], np.int64).T - 2
+        self._before = begins << 16
+        self._starts = ((begins + bases) << 16)[:, :, None]
+        self._shifts = np.array([[setup.delay_shift] for setup in setups], np.int64)
+        self._parts = np.array([[setup.parts] for setup in setups], np.int64)
+        self._periods = np.array([[setup.period] for setup in setups], np.int64)
+        self._bounds = self._periods - _MOST_DRIFT, self._periods + _MOST_DRIFT
+        self._all_lags_from = int(
+            np.searchsorted((self._before >= LAGS * self._bounds[1][:, 0]).all(axis=1), True)
+        )
+
+    def cycles(self, index: int, chunks: int) -> Floats:
+        """Earlier cycles laid over stretch `index` of the first chunks, a sample more on each side.
+
+        Returns:
+            (chunks, longest stretch + 2) Q12; what lies behind a chunk's own stretch means nothing.
+        """
+        back = self._starts[index, :chunks] - _MULTIPLES * self._periods[:chunks]
+        at = ((back >> 8) & (_PHASES - 1)) + _ROWS
+        if index < self._all_lags_from:
+            at += self._lags(index, chunks) * (LAGS * _PHASES)
+            shares = all_taps().take(at, axis=0)
+            np.maximum(back, 0, out=back)  # of what is not there a share of 0
+        else:
+            shares = taps(LAGS).take(at, axis=0)
+        back >>= 16
+        points = shares.transpose(0, 2, 1) @ self._windows[back]
+        total = points[:, 0, : self._width] + points[:, 1, 1 : 1 + self._width]
+        for point in range(2, _POINTS):
+            total += points[:, point, point : point + self._width]
         total *= UNIT / 2**24
         cycles: Floats = np.floor(total, out=total)
         return cycles
 
-    def corrected(self, cycles: Floats, delay: Floats, gain: Floats) -> Floats:
-        """The prediction, (samples,) Q12; `delay` and `gain` as `spread` gives them."""
-        moved = cycles[2:] - cycles[:-2]
-        moved *= delay
-        np.floor(moved, out=moved)
-        body = cycles[1:-1]
-        grown = body * gain
-        np.floor(grown, out=grown)
-        moved += grown
-        moved += body
-        return moved
+    def pushes(self, delays: Integers) -> Integers:
+        """What `steer` makes of delays, (..., chunks, 1) as it takes them, once all lags are there."""
+        return self._pushes(delays, LAGS)
 
-    def steer(self, at: int, delay: int) -> None:
-        """Move the period by what the delays of the stretch at `at` told, the sum of its parts."""
+    def steer(self, index: int, delays: Integers, pushes: Integers | None = None) -> None:
+        """Move the periods of the first chunks by what stretch `index` told.
+
+        Args:
+            delays: (chunks, 1), the sum of the stretch's parts; `pushes` of them, where they are known.
+        """
+        chunks = len(delays)
+        if index < self._all_lags_from or pushes is None:
+            pushes = self._pushes(delays, self._lags(index, chunks))
+        if pushes.any():
+            low, high = self._bounds
+            periods = self._periods[:chunks]
+            periods -= pushes
+            np.maximum(periods, low[:chunks], out=periods)
+            np.minimum(periods, high[:chunks], out=periods)
+
+    def _pushes(self, delays: Integers, lags: Integers | int) -> Integers:
         most, gain = _STEER
         # a delay of 1 is 2 * RAMP / 2**delay_shift samples, for the slope is taken over two; the cycles
         # lie (lags + 1) / 2 periods back on average
-        asked = (delay * 2 * RAMP * 65536 * gain // 16) >> self._setup.delay_shift
-        asked = asked * 2 // ((self._lags(at) + 1) * self._setup.parts)
-        drift = (_DRIFT << 16) - 1
-        period = self._period - max(-most, min(most, asked))
-        self._period = max(self._setup.period - drift, min(self._setup.period + drift, period))
+        chunks = delays.shape[-2]
+        asked = (delays * (2 * RAMP * 65536 * gain // 16)) >> self._shifts[:chunks]
+        asked = asked * 2 // ((lags + 1) * self._parts[:chunks])
+        return np.asarray(np.minimum(np.maximum(asked, -most), most), np.int64)
 
-    def _lags(self, at: int) -> int:
-        return min(LAGS, ((at - 2) << 16) // self._period)
+    def _lags(self, index: int, chunks: int) -> Integers:
+        reach = self._before[index, :chunks, None] // self._periods[:chunks]
+        return np.asarray(np.minimum(LAGS, reach), np.int64)
+
+
+def corrected(cycles: Floats, delay: Floats, gain: Floats) -> Floats:
+    """The prediction, (..., samples) Q12, from cycles (..., samples + 2); delay and gain of each sample."""
+    moved = cycles[..., 2:] - cycles[..., :-2]
+    moved *= delay
+    np.floor(moved, out=moved)
+    body = cycles[..., 1:-1]
+    grown = body * gain
+    np.floor(grown, out=grown)
+    moved += grown
+    moved += body
+    return moved
 
 
 @cache
@@ -133,6 +186,15 @@ def taps(lags: int) -> Floats:
     whole = [share * 4096 // sum(shares) for share in shares]
     whole[0] += 4096 - sum(whole)
     return np.concatenate([share * lagrange() for share in whole])
+
+
+@cache
+def all_taps() -> Floats:
+    """`taps` of 0 .. LAGS lags one behind the other, (13 * LAGS * 256, 4), of absent lags 0."""
+    table = np.zeros((LAGS + 1, LAGS * _PHASES, _POINTS))
+    for lags in range(1, LAGS + 1):
+        table[lags, : lags * _PHASES] = taps(lags)
+    return table.reshape(-1, _POINTS)
 
 
 @lru_cache(maxsize=8)

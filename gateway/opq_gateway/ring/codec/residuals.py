@@ -9,6 +9,7 @@ Runs are also apart by level, from quiet stretches to loud ones: a dip would wid
 Everything is modulo 2**16: whatever was predicted, a residual of 16 bits fits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -51,7 +52,7 @@ def laid_out(
         stretch: samples of each but the last.
         fine: the noise is below a count.
     """
-    plain = values.astype(np.int16) - _whole(predicted)
+    plain = values.astype(np.int16) - whole(predicted)
     order = _order(plain)
     if fine and not order:
         _, turned, places = _split(predicted, MOST_CLASSES)
@@ -67,50 +68,78 @@ def laid_out(
 
 
 class Residuals:
-    """The runs, each read from its front."""
+    """The runs of one chunk, put in the order of its samples."""
 
-    def __init__(self, runs: list[Integers], kinds: Kinds) -> None:
-        self._runs = [run.astype(np.int16) for run in runs]
-        self._kinds = kinds
-        self._at = [0] * len(runs)
-        self._last = [np.int16(0)] * kinds.order
-        """The last value of each order of differences below `order`, highest first."""
+    def __init__(self, runs: list[Integers], level_of: Integers, kinds: Kinds) -> None:
+        self.runs = np.concatenate(runs).astype(np.int16)
+        self.ends = np.cumsum([len(run) for run in runs])
+        self.level_of = level_of
+        self.kinds = kinds
 
-    def added(self, predicted: Floats, level: int) -> Counts:
-        """The values of a stretch of that level, from its predictions.
+    def in_order(self, stretch: int) -> Counts:
+        """Where there is one class, which no prediction has to tell: of all samples.
 
         Raises:
-            ValueError: a run ends early.
+            ValueError: the levels do not fit the runs.
         """
-        classes = self._kinds.classes
-        if classes == 1:
-            return _whole(predicted) + self._summed(self._taken(level, len(predicted)))
-        whole, turned, places = _split(predicted, classes)
-        sizes = np.bincount(places, minlength=classes).tolist()
-        runs = enumerate(sizes, level * classes)
-        found = np.empty_like(whole)
-        found[places.argsort(kind="stable")] = np.concatenate([self._taken(*run) for run in runs])
-        found *= turned
-        found += whole
+        levels = np.repeat(self.level_of, stretch)[: len(self.runs)]
+        if (np.bincount(levels, minlength=self.kinds.levels) != np.diff(self.ends, prepend=0)).any():
+            raise ValueError("chunk is damaged: a run of residuals ends early")
+        found = np.empty_like(self.runs)
+        found[np.argsort(levels, kind="stable")] = self.runs
+        for _ in range(self.kinds.order):
+            found = np.cumsum(found, dtype=np.int16)
         return found
 
-    def _summed(self, differences: Counts) -> Counts:
-        for order, last in enumerate(self._last):
-            differences = np.cumsum(differences, dtype=np.int16)
-            differences += last
-            self._last[order] = differences[-1]
-        return differences
 
-    def _taken(self, run: int, size: int) -> Counts:
-        at = self._at[run]
-        self._at[run] = at + size
-        taken = self._runs[run][at : at + size]
-        if len(taken) < size:
+class Classified:
+    """Residuals of chunks side by side, read from the front of each run as predictions tell the classes."""
+
+    def __init__(self, chunks: Sequence[Residuals], classes: int) -> None:
+        self._classes = classes
+        self._runs = np.concatenate([chunk.runs for chunk in chunks])
+        before = np.cumsum([0] + [len(chunk.runs) for chunk in chunks])
+        self._ends = np.concatenate([at + chunk.ends for at, chunk in zip(before, chunks, strict=False)])
+        self._at = np.append(np.concatenate(([0], self._ends[:-1])), 0)
+        keys = np.cumsum([0] + [len(chunk.ends) for chunk in chunks])
+        self._no_run = int(keys[-1])
+        stretches = max(len(chunk.level_of) for chunk in chunks)
+        self._keys = np.zeros((stretches, len(chunks), 1), np.uint8)
+        for row, (key, chunk) in enumerate(zip(keys, chunks, strict=False)):
+            self._keys[: len(chunk.level_of), row, 0] = key + chunk.level_of * classes
+
+    def added(self, predicted: Floats, index: int, sizes: Sequence[int]) -> Counts:
+        """The values of stretch `index` of the first chunks, (chunks, samples), from their predictions.
+
+        Args:
+            sizes: samples of each; behind them is nothing of meaning.
+        """
+        nearest, turned, keys = _split(predicted, self._classes)
+        keys += self._keys[index, : len(sizes)]
+        if min(sizes) < keys.shape[1]:
+            for row, size in enumerate(sizes):
+                keys[row, size:] = self._no_run
+        counts = np.bincount(keys.reshape(-1), minlength=self._no_run + 1)
+        begin = np.cumsum(counts) - counts
+        at = np.arange(keys.size)
+        at += np.repeat(self._at - begin, counts)
+        self._at += counts
+        found = np.empty_like(nearest)
+        found.reshape(-1)[keys.reshape(-1).argsort(kind="stable")] = self._runs.take(at, mode="clip")
+        found *= turned
+        found += nearest
+        return found
+
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: more was read of a run than it has.
+        """
+        if (self._at[:-1] > self._ends).any():
             raise ValueError("chunk is damaged: a run of residuals ends early")
-        return taken
 
 
-def _whole(predicted: Floats) -> Counts:
+def whole(predicted: Floats) -> Counts:
     """Whole number nearest to each Q12 prediction."""
     rounded = predicted.astype(np.int64)
     rounded += UNIT // 2
@@ -119,13 +148,13 @@ def _whole(predicted: Floats) -> Counts:
 
 
 def _split(predicted: Floats, classes: int) -> tuple[Counts, NDArray[np.int8], NDArray[np.uint8]]:
-    """As `_whole`; -1 where the prediction is below that; and the class."""
+    """As `whole`; -1 where the prediction is below that; and the class."""
     place = predicted.astype(np.int64)
     place += UNIT // 2
-    whole = (place >> 12).astype(np.int16)
+    nearest = (place >> 12).astype(np.int16)
     place &= UNIT - 1
     turned, kinds = _by_place(classes)
-    return whole, turned.take(place), kinds.take(place)
+    return nearest, turned.take(place), kinds.take(place)
 
 
 @cache

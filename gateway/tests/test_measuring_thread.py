@@ -345,3 +345,13 @@ def test_no_signal_whatever_breaks_the_stream_of_measurements(
     if bench.measurements:
         end_ns = bench.measurements[-1].end_ns or 0
         assert T0_NS + len(volts) * 10**12 // 12_000_000 - end_ns < 34e6  # nothing piles up
+
+
+@pytest.mark.parametrize("nominal_hz", [16.7, 50.0, 400.0])
+def test_other_mains_are_measured_too(nominal_hz: float) -> None:
+    volts, _ = mains(4, RATE_HZ, frequency_hz=nominal_hz * 1.001)
+    bench = Bench(hello=replace(HELLO, nominal_hz=nominal_hz)).feed(blocks_of(volts)).end()
+    assert bench.measurements and not bench.counters["failures"]
+    for made in bench.measurements:
+        assert made.metrics["rms"].average == pytest.approx(120.0, rel=1e-3)
+    assert bench.measurements[0].metrics["f"].average == pytest.approx(nominal_hz * 1.001, rel=1e-4)

@@ -54,7 +54,7 @@ class Place:
                 found.append(
                     Values(
                         name,
-                        KIND[aggregate.kind],
+                        KIND.get(aggregate.kind, "3s"),
                         aggregate.start_ns,
                         aggregate.end_ns,
                         *clock,

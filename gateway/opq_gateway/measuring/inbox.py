@@ -14,6 +14,8 @@ from opq_proto.messages import Gap
 
 MOST_S = 30.0
 """Of samples that wait: a machine that is busy for longer measures less; the ring has them."""
+MOST_ITEMS = 20_000
+"""Ten times the blocks of the link in that time; a Box may flood with blocks of one sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,11 @@ Item = Block | Gap | Restart | BoxMeasurement
 class Inbox:
     """Bounded by samples; a block too many is dropped, counted, and a gap to whoever measures."""
 
-    def __init__(self, counters: Counters, most_s: float = MOST_S) -> None:
+    def __init__(self, counters: Counters, most_s: float = MOST_S, most_items: int = MOST_ITEMS) -> None:
         self._counters = counters
         self.most_s = most_s
+        self._most_items = most_items
+        self._gap_last = False
         self._items: deque[Item] = deque()
         self._in = 0
         """Samples handed in; the reader's thread."""
@@ -49,10 +53,13 @@ class Inbox:
     def offer(self, item: Item) -> None:
         """Hand in; never waits."""
         if isinstance(item, Block):
-            if self.samples * 1000 > self.most_s * item.rate_millihz:
+            if self.samples * 1000 > self.most_s * item.rate_millihz or len(self._items) >= self._most_items:
                 self._counters.add("unmeasured_samples", len(item.counts))
                 return
             self._in += len(item.counts)
+        elif isinstance(item, Gap) and self._gap_last:
+            return  # one says it
+        self._gap_last = isinstance(item, Gap)
         self._items.append(item)
 
     def take(self) -> list[Item]:

@@ -20,7 +20,8 @@ from opq_measure.signal import FloatArray
 from opq_measure.timebase.window_time import WindowTime
 from opq_proto.messages import TimeSource
 
-KIND = {"150_cycles": "3s", "180_cycles": "3s", "10_min": "10min", "2_h": "2h"}
+KIND = {"10_min": "10min", "2_h": "2h"}
+"""Of aggregates; those of fifteen windows are named for their cycles, 150, 180, or others at other mains."""
 QUANTITIES = (
     Quantity("rms_v"),
     Quantity("urms_min_v"),
@@ -107,7 +108,7 @@ class Intervals:
         flagged = aggregate.flagged or aggregate.coverage < 1.0  # a gap touches it
         told = _told(aggregate.values(), self._nominal_v)
         told["coverage_ratio"] = aggregate.coverage
-        kind = KIND[aggregate.kind]
+        kind = KIND.get(aggregate.kind, "3s")
         return self._values(kind, aggregate.start_ns, aggregate.end_ns, clock, flagged, told)
 
     def _values(

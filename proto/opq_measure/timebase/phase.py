@@ -75,7 +75,7 @@ class Track:
 
     def frequency_hz(self, start: float, stop: float) -> float:
         """Slope of the phase by least squares between two positions; NaN where nothing was seen."""
-        first, last = int(self.positions.searchsorted(start)), int(self.positions.searchsorted(stop))
+        first, last = self.positions.searchsorted((start, stop)).tolist()
         at, phase_rad, known = self.positions[first:last], self.phase_rad[first:last], self.known[first:last]
         count = np.count_nonzero(known)
         if count < 2:

@@ -244,7 +244,7 @@ class _Run:
     def _window(self, whole: Track, halves: FloatArray, first: int, last: int, goes_on: bool) -> Window:
         start, end = float(halves[0]), float(halves[-2])
         rate_hz = self._axis.rate_hz(start)
-        low, begin, stop, high = (int(whole.positions.searchsorted(at)) for at in (first, start, end, last))
+        low, begin, stop, high = whole.positions.searchsorted((first, start, end, last)).tolist()
         hops = slice(max(0, low - 1), high + 1)
         tracked = Track(
             last - first,

@@ -8,6 +8,8 @@ and 0.7 s CPU, ten times that on a small machine, and nothing else of the gatewa
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,6 +17,20 @@ from opq_measure.signal import FloatArray
 
 Section = tuple[float, float, float, float, float]
 """b0, b1, b2, a1, a2; a0 is 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class _AtOnce:
+    """What a block does, as matrices for rows of numbers; d numbers are remembered."""
+
+    from_samples: FloatArray
+    """(block, block): samples to output."""
+    from_state: FloatArray
+    """(d, block): what was remembered to output."""
+    to_state: FloatArray
+    """(block, d): samples to what is remembered behind them."""
+    onward: FloatArray
+    """(d, d): what was remembered to what is left of it a block later."""
 
 
 class Recursive:
@@ -26,33 +42,13 @@ class Recursive:
     def __init__(self, sections: Sequence[Section], block: int) -> None:
         """`block` samples at once: `run` takes whole blocks but for the last call."""
         self._block = block
-        places = 2 * len(sections)
-        states = np.zeros((places + 1, places))
-        states[:places] = np.eye(places)  # what each remembered number alone does, and an impulse
-        out = np.zeros((places + 1, block))
-        rests = np.zeros((block, places))
-        for k in range(block):
-            sample = np.zeros(places + 1)
-            sample[places] = k == 0
-            for n, (b0, b1, b2, a1, a2) in enumerate(sections):
-                first, second = states[:, 2 * n].copy(), states[:, 2 * n + 1].copy()
-                given = b0 * sample + first
-                states[:, 2 * n] = b1 * sample - a1 * given + second
-                states[:, 2 * n + 1] = b2 * sample - a2 * given
-                sample = given
-            out[:, k] = sample
-            rests[k] = states[places]
-        late = np.arange(block)[:, None] - np.arange(block)
-        self._from_samples = np.where(late >= 0, out[places][late], 0.0).T.copy()
-        self._from_state = out[:places].copy()
-        self._to_state = rests[::-1].copy()
-        self._onward = states[:places].copy()
-        self._state = np.zeros(places)
+        self._at_once = _at_once(tuple(sections), block)
+        self._state = np.zeros(2 * len(sections))
 
     def settle(self, level: float) -> None:
         """As after `level` for ever; not for a filter that never settles."""
-        gained = self._to_state.sum(axis=0) * level
-        self._state = np.linalg.solve(np.eye(len(gained)) - self._onward.T, gained)
+        gained = self._at_once.to_state.sum(axis=0) * level
+        self._state = np.linalg.solve(np.eye(len(gained)) - self._at_once.onward.T, gained)
 
     def run(self, samples: FloatArray) -> FloatArray:
         """(n,) filtered, of (n,); `n` is a multiple of `block`, or nothing follows."""
@@ -60,14 +56,40 @@ class Recursive:
         if padding:
             samples = np.concatenate((samples, np.zeros(padding)))
         blocks = samples.reshape(-1, self._block)
-        states = np.concatenate((self._state[None], blocks @ self._to_state))
-        onward, step = self._onward, 1
+        by = self._at_once
+        states = np.concatenate((self._state[None], blocks @ by.to_state))
+        onward, step = by.onward, 1
         while step < len(states):  # after each turn a row holds what the last 2 * step blocks left behind
             states[step:] = states[step:] + states[:-step] @ onward
             onward, step = onward @ onward, 2 * step
         self._state = states[-1].copy()
-        found: FloatArray = (blocks @ self._from_samples + states[:-1] @ self._from_state).reshape(-1)
+        found: FloatArray = (blocks @ by.from_samples + states[:-1] @ by.from_state).reshape(-1)
         return found[: len(found) - padding]
+
+
+@lru_cache(maxsize=32)
+def _at_once(sections: tuple[Section, ...], block: int) -> _AtOnce:
+    """The same for all Boxes of one rate; found by letting the cascade run over one block, sample by sample:
+    from each remembered number alone, and from an impulse."""
+    places = 2 * len(sections)
+    states = np.zeros((places + 1, places))
+    states[:places] = np.eye(places)
+    out = np.zeros((places + 1, block))
+    left = np.zeros((block, places))
+    for k in range(block):
+        sample = np.zeros(places + 1)
+        sample[places] = k == 0
+        for n, (b0, b1, b2, a1, a2) in enumerate(sections):
+            first, second = states[:, 2 * n].copy(), states[:, 2 * n + 1].copy()
+            given = b0 * sample + first
+            states[:, 2 * n] = b1 * sample - a1 * given + second
+            states[:, 2 * n + 1] = b2 * sample - a2 * given
+            sample = given
+        out[:, k] = sample
+        left[k] = states[places]
+    later = np.arange(block)[None, :] - np.arange(block)[:, None]
+    from_samples = np.where(later >= 0, out[places][later], 0.0)
+    return _AtOnce(from_samples, out[:places].copy(), left[::-1].copy(), states[:places].copy())
 
 
 def low_pass(order: int, corner_hz: float, rate_hz: float) -> list[Section]:

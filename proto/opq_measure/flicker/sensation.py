@@ -11,6 +11,7 @@ Source: IEC 61000-4-15:2010, 5.3 to 5.6.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class Sensation:
         self._chunk = STEPS * self._step * self.group
         self._waiting: list[FloatArray] = []
         self._samples_waiting = 0
-        self._hann = np.hanning(self._chunk + 2)[1:-1] * (2.0 / (self._chunk + 1))
+        self._hann = _hann(self._chunk)
         self._offset: float | None = None
         self._past = np.empty(0)
         self._level = 0.0
@@ -170,6 +171,13 @@ def instantaneous(volts: SignalArray, rate_hz: float, lamp: Lamp) -> tuple[Float
     """Pinst of a whole signal, (k,) and its rate in Hz; `Sensation` in one call."""
     sensation = Sensation(rate_hz, lamp)
     return np.concatenate((sensation.push(volts), sensation.end())), sensation.work_hz
+
+
+@lru_cache(maxsize=4)
+def _hann(samples: int) -> FloatArray:
+    """Weights of a mean; of all Boxes of one rate, for it is 0.2 MB."""
+    weights: FloatArray = np.hanning(samples + 2)[1:-1] * (2.0 / (samples + 1))
+    return weights
 
 
 def _taps(group: int) -> FloatArray:

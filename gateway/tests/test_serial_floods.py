@@ -11,14 +11,19 @@ from structlog.testing import capture_logs
 from opq_gateway.blocks import Block
 from opq_gateway.config import BoxPort
 from opq_gateway.counters import Counters
+from opq_gateway.measuring.inbox import Inbox
 from opq_gateway.ring.ring import Ring
-from opq_gateway.serial_side.intake import Intake
+from opq_gateway.serial_side.clock import Clocks
+from opq_gateway.serial_side.intake import MOST_RESTARTS, RESTARTS_S, Intake
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.reader import LONG_S, REST, Reader
 from opq_gateway.serial_side.station import Station
 from opq_gateway.status import Status
 from opq_proto.link_messages import Hello, Samples
-from opq_proto.messages import TimeSource
+from opq_proto.messages import Gap, TimeSource
+
+HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
+BLOCK = Samples(0, 10**18, 100, TimeSource.GPS, 12_000_000, 0, np.zeros(200, np.int16))
 
 
 class Busy:
@@ -78,13 +83,61 @@ def test_a_box_whose_clock_jumps_with_each_block_is_told_seldom_and_counted_alwa
     counters = Counters()
     outputs = cast(Outputs, Nobody())
     intake = Intake(Status("1", 60), Ring(tmp_path, "1", 1.0), counters, lambda _: None, outputs)
-    hello = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
-    intake.take(hello)
-    block = Samples(0, 10**18, 100, TimeSource.GPS, 12_000_000, 0, np.zeros(200, np.int16))
+    intake.take(HELLO)
     with capture_logs() as lines:
         for at in range(300):
-            intake.take(replace(block, first_sample=200 * at, t_ns=10**18 + (at % 2) * 10**12 + at))
+            intake.take(replace(BLOCK, first_sample=200 * at, t_ns=10**18 + (at % 2) * 10**12 + at))
             if at % 10 == 9:
-                intake.take(hello)
+                intake.take(HELLO)
     assert counters["time_steps"] >= 298
     assert [line["event"] for line in lines].count("time.stepped") == 1
+
+
+def intake_of(folder: Path, counters: Counters, clock: list[float]) -> Intake:
+    clocks = Clocks(monotonic_s=lambda: clock[0])
+    ring = Ring(folder, "1", 1.0, monotonic_s=clocks.monotonic_s)
+    return Intake(Status("1", 60), ring, counters, lambda _: None, cast(Outputs, Nobody()), clocks)
+
+
+def test_a_box_that_boots_with_each_hello_is_left_out_for_a_while_and_then_heard_again(
+    tmp_path: Path,
+) -> None:
+    counters, clock = Counters(), [0.0]
+    intake = intake_of(tmp_path, counters, clock)
+    with capture_logs() as lines:
+        for boot in range(1000):
+            clock[0] += 0.01
+            intake.take(replace(HELLO, boot_id=boot))
+            intake.take(replace(BLOCK, t_ns=10**18 + boot * 10**9))
+    assert counters["restarts"] == MOST_RESTARTS == counters["ring_blocks"] - 1
+    assert counters["hello_refused"] == 1000 - 1 - MOST_RESTARTS == counters["samples_before_hello"]
+    assert len(lines) < 20 and "box.unsteady" in [line["event"] for line in lines]
+    clock[0] += RESTARTS_S
+    intake.take(replace(HELLO, boot_id=2000))
+    intake.take(BLOCK)
+    assert counters["ring_blocks"] == MOST_RESTARTS + 2
+
+
+def test_a_rate_that_no_crystal_has_is_refused(tmp_path: Path) -> None:
+    counters, clock = Counters(), [0.0]
+    intake = intake_of(tmp_path, counters, clock)
+    intake.take(replace(HELLO, rate_millihz=2**32 - 1))
+    assert counters["hello_refused"] == 1
+    intake.take(HELLO)
+    for rate_millihz in (0, 1_300_000, 11_800_000, 12_200_000, 2**32 - 1):
+        intake.take(replace(BLOCK, rate_millihz=rate_millihz))
+    assert counters["samples_refused"] == 5 and counters["ring_blocks"] == 0
+    intake.take(replace(BLOCK, rate_millihz=12_000_600))
+    assert counters["ring_blocks"] == 1
+
+
+def test_what_waits_to_be_measured_of_a_box_that_floods_is_bounded() -> None:
+    counters = Counters()
+    inbox = Inbox(counters, most_items=100)
+    one = Block(5, 0.0068, 0, 10**18, 100, TimeSource.GPS, 12_000_000, np.zeros(1, np.int16), False, False)
+    for at in range(500):
+        inbox.offer(Gap(2 * at, 1, "lost"))
+        inbox.offer(Gap(2 * at, 1, "lost"))
+        inbox.offer(replace(one, first_sample=2 * at + 1))
+    assert len(inbox) <= 102 and counters["unmeasured_samples"] == 450
+    assert sum(isinstance(item, Block) for item in inbox.take()) == 50

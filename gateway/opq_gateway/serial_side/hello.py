@@ -14,6 +14,8 @@ from opq_proto.link_messages import Hello
 from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V, nominal_or_none
 
 ASK_HELLO_S = 1.0
+MOST_RATE_MILLIHZ = 1_000_000_000
+"""Twenty times what 921,600 baud carry."""
 
 
 class Greeting:
@@ -88,4 +90,5 @@ def plausible(hello: Hello) -> bool:
     """Whether samples can be measured and judged with these figures: 20 samples per cycle at least."""
     gain = GAIN_V[0] <= hello.v_per_lsb <= GAIN_V[1]
     nominal = nominal_or_none(hello.nominal_v, NOMINAL_V) and nominal_or_none(hello.nominal_hz, NOMINAL_HZ)
-    return gain and nominal is not None and hello.nominal_hz * 20_000 <= hello.rate_millihz
+    rate = hello.nominal_hz * 20_000 <= hello.rate_millihz <= MOST_RATE_MILLIHZ
+    return gain and nominal is not None and rate

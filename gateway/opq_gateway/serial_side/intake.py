@@ -7,6 +7,7 @@ In the reader's thread. Knows no port and no socket: what it has to send to the 
 function, what leaves it goes to Outputs, so that it can be tried from a prompt.
 """
 
+from collections import deque
 from collections.abc import Callable
 
 from opq_gateway.blocks import Block
@@ -46,6 +47,10 @@ from opq_proto.messages import Gap
 LATEST_NS = 4 * 10**18
 """The year 2096: nothing later is believed, nor anything before 1970."""
 LATEST_SAMPLE = 2**62
+RATE_SHARE = 100
+"""A rate further from the hello's than a hundredth of it is no crystal's."""
+MOST_RESTARTS, RESTARTS_S = 60, 60.0
+"""A Box that begins anew more often is not heard for a while: each time costs a file and new filters."""
 
 
 class Intake:
@@ -87,6 +92,7 @@ class Intake:
         self._keeping = Keeping(ring, status, counters, self._log, self._seldom)
         self._axis: Axis | None = None
         self._axis_of: Hello | None = None
+        self._restarts_s: deque[float] = deque(maxlen=MOST_RESTARTS)
         self._counted = (0, 0, 0, 0)
         self._in_order: list[Block] = []
 
@@ -157,15 +163,20 @@ class Intake:
     def _hello(self, hello: Hello) -> None:
         if not self._greeting.take(hello):
             return
+        before = self._axis_of
+        if before is not None and before.boot_id != hello.boot_id and self._too_often():
+            self._greeting.hello = None
+            self._counters.add("hello_refused")
+            return
         self._limits.hello(hello)
-        before, self._axis_of = self._axis_of, hello
+        self._axis_of = hello
         if before is not None and before.boot_id == hello.boot_id:
             if before.nominal_hz != hello.nominal_hz:
                 self._restart(hello)
             return
-        self._log.info(
-            "box.hello", hardware=hello.hardware, firmware=hello.firmware, v_per_lsb=hello.v_per_lsb
-        )
+        if self._seldom("box.hello"):
+            facts = {"hardware": hello.hardware, "firmware": hello.firmware, "v_per_lsb": hello.v_per_lsb}
+            self._log.info("box.hello", **facts)
         if before is not None:
             self._counters.add("restarts")
         self._restart(hello)
@@ -184,6 +195,16 @@ class Intake:
         self._status.sample_monotonic_s = None
         self._outputs.restart(self._status.box_id, hello)
 
+    def _too_often(self) -> bool:
+        """Whether the Box may not begin anew now; counts that it does."""
+        now_s = self._clocks.monotonic_s()
+        if len(self._restarts_s) == MOST_RESTARTS and now_s - self._restarts_s[0] < RESTARTS_S:
+            if self._seldom("box.unsteady"):
+                self._log.error("box.unsteady", restarts=MOST_RESTARTS, within_s=RESTARTS_S)
+            return True
+        self._restarts_s.append(now_s)
+        return False
+
     def _crossing(self, crossing: Crossing) -> None:
         self._counters.add("crossings")
         if self._axis is not None:
@@ -196,13 +217,17 @@ class Intake:
             self._greeting.ask()
             return
         in_time = 0 <= samples.t_ns < LATEST_NS and samples.first_sample < LATEST_SAMPLE
-        if not in_time or samples.rate_millihz < hello.nominal_hz * 20_000:
+        off_millihz = abs(samples.rate_millihz - hello.rate_millihz)
+        if not in_time or off_millihz * RATE_SHARE > hello.rate_millihz:
             self._counters.add("samples_refused")  # a good CRC does not make a good firmware
             return
         if samples.flags:
             self._counters.add("box_overruns", bool(samples.flags & FLAG_OVERRUN_BEFORE))
             self._counters.add("clipped_blocks", bool(samples.flags & FLAG_CLIPPED))
         outputs = axis.take(samples, hello)
+        if outputs is None and self._too_often():
+            self._counters.add("samples_refused")
+            return
         if outputs is None:
             self._counters.add("restarts")
             if self._seldom("box.restarted"):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from opq_cloud.view import demo
+from opq_proto.messages import Metric
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 CHROMIUM = shutil.which("chromium")
@@ -53,6 +54,19 @@ def fresh(tmp_path: Path) -> Iterator[demo.Scene]:
     """A scene of its own, for tests that change it; its pages are closed before it ends."""
     running = demo.Scene(tmp_path, poll_s=0.2)
     demo.fill(running.store, time.time_ns(), minutes=1)
+    with running:
+        yield running
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> Iterator[demo.Scene]:
+    """Its gateway sends a minute in one; the last came 40 s ago."""
+    running = demo.Scene(tmp_path, poll_s=0.2)
+    last_ms = time.time_ns() // 1_000_000 - 40_000
+    rows = [
+        demo.measurement_of(demo.OUTLETS[0], last_ms - 60_000 * back, 10 - back) for back in range(5, -1, -1)
+    ]
+    running.store.append_measurements(replace(row, start_ns=row.end_ns - 60 * 10**9) for row in rows)
     with running:
         yield running
 
@@ -166,6 +180,59 @@ def test_live_values_change_in_place_and_a_new_box_appears(fresh: demo.Scene, op
     stranger = demo.Outlet("9", "Box 9", 118.0, 0.02, ())
     fresh.publish(demo.measurement_of(stranger, time.time_ns() // 1_000_000, 1))
     page.locator('[data-box="9"]').wait_for()
+
+
+def test_a_crossing_that_overtakes_its_window_blanks_nothing_and_loses_nothing(
+    fresh: demo.Scene, open_page: NewPage
+) -> None:
+    front, one = open_page(), open_page()
+    front.goto(fresh.url)
+    one.goto(fresh.url + "/boxes/1")
+    for page in (front, one):
+        page.wait_for_function("() => document.getElementById('feed').textContent === 'Live'")
+    now_ms = time.time_ns() // 1_000_000
+    window = demo.measurement_of(demo.OUTLETS[0], now_ms + 1000, 10**6 + 1)
+    cycle = Metric(101.5, 101.5, 101.5)
+    crossing = replace(window, timestamp_ms=now_ms + 1050, metrics={"rms": cycle}, crossing=True)
+    late = replace(window, metrics={**window.metrics, "f": Metric(59.5, 59.5, 59.5)})
+    heard = fresh.view.counters.total("measurements")
+    for _ in range(50):  # a PUB drops what it sends before its subscriber has joined
+        fresh.publish(crossing)
+        front.wait_for_timeout(50)
+        if fresh.view.counters.total("measurements") > heard:
+            break
+    for page in (front, one):
+        value = '[data-box="1"] [data-value="{}"]'
+        page.wait_for_function(
+            "place => document.querySelector(place).textContent === '101.50'", arg=value.format("rms_v")
+        )
+        assert "\u2013" not in page.locator(value.format("f_hz")).text_content()
+        assert "\u2013" not in page.locator(value.format("thd_percent")).text_content()
+    fresh.publish(late)
+    for page in (front, one):
+        page.locator(value.format("f_hz")).get_by_text("59.500").wait_for()
+        assert page.locator(value.format("rms_v")).text_content() == "101.50"
+    xs = front.evaluate(
+        """() => document.querySelector('[data-box="1"] .spark-line').getAttribute('points')
+             .split(' ').map(point => Number(point.split(',')[0]))"""
+    )
+    assert xs == sorted(xs)
+
+
+def test_a_box_in_idle_mode_is_live_between_its_heartbeats_and_silent_when_one_is_missing(
+    idle: demo.Scene, open_page: NewPage
+) -> None:
+    page = open_page(390)
+    state = page.locator('[data-box="1"] [data-state]')
+    page.clock.install()
+    page.goto(idle.url)
+    page.wait_for_function("() => document.getElementById('feed').textContent === 'Live'")
+    page.clock.run_for(1000)
+    assert re.fullmatch(r"Live, 4\d\u202fs old", state.text_content())
+    assert "state-live" in state.get_attribute("class")
+    page.clock.run_for(40_000)
+    assert re.fullmatch(r"Silent for 8\d\u202fs", state.text_content())
+    assert "state-silent" in state.get_attribute("class")
 
 
 def test_a_new_incident_appears_on_every_open_page_without_a_reload(

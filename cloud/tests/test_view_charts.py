@@ -112,6 +112,21 @@ def test_buckets_hold_lowest_mean_and_highest_and_none_for_what_was_not_measured
     assert (second.start_ms, second.rms_v, second.f_hz) == (120_000, None, None)
 
 
+def test_a_crossing_is_not_counted_beside_its_window() -> None:
+    crossing = replace(_measurement(61_000, (100.0, 100.0, 100.0)), crossing=True)
+    (bucket,) = charts.buckets([_measurement(60_500, (99.0, 119.0, 121.0)), crossing], 10_000)
+    assert (bucket.windows, bucket.rms_v) == (1, (99.0, 119.0, 121.0))
+
+
+def test_a_minute_in_one_measurement_fills_what_it_covers_and_weighs_as_long() -> None:
+    long = replace(_measurement(64_000, (119.0, 120.0, 121.0)), start_ns=5 * 10**9, end_ns=64 * 10**9)
+    second = replace(_measurement(65_000, (60.0, 70.0, 80.0)), start_ns=64 * 10**9, end_ns=65 * 10**9)
+    found = charts.buckets([long, second], 10_000)
+    assert [bucket.start_ms for bucket in found] == [k * 10_000 for k in range(7)]
+    assert [bucket.rms_v for bucket in found[:6]] == [(119.0, 120.0, 121.0)] * 6
+    assert found[6].rms_v == (60.0, pytest.approx((4 * 120 + 70) / 5), 121.0)
+
+
 def test_a_sparkline_needs_two_points_and_stays_in_its_frame() -> None:
     assert charts.sparkline([_measurement(0, (119.0, 120.0, 121.0))]) is None
     line = charts.sparkline([_measurement(k * 1000, (100.0 + k, 120.0, 121.0)) for k in range(20)])

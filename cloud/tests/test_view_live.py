@@ -123,6 +123,69 @@ def test_a_crossing_with_rms_alone_keeps_the_other_values() -> None:
     assert (shown["rms_v"], shown["f_hz"]) == (102.0, 60.0)
 
 
+def _window(end_ms: int, seconds: float = 1.0) -> Measurement:
+    row = _measurement("1", end_ms)
+    return replace(row, start_ns=end_ms * 10**6 - round(seconds * 1e9), end_ns=end_ms * 10**6)
+
+
+def test_a_window_that_a_crossing_overtook_is_told_and_kept_in_its_place() -> None:
+    hub = LiveHub(Counters())
+    page = hub.subscribe(lambda: None, None)
+    assert page is not None
+    hub.put_measurement(_window(1000))
+    crossing = Measurement("1", 2050, {"rms": Metric(102.0, 102.0, 102.0)}, crossing=True)
+    hub.put_measurement(crossing)
+    hub.put_measurement(replace(_window(2000), metrics={"f": Metric(61.0, 61.0, 61.0)}))
+    told = [json.loads(message.data) for message in hub.take(page)]
+    assert [(each["timestamp_ms"], each["f_hz"]) for each in told] == [(1000, 60), (2050, 60), (2000, 61)]
+    assert [each.timestamp_ms for each in hub.recent("1")] == [1000, 2000, 2050]
+    shown = live.measurement_json(hub.latest()["1"])
+    assert (shown["timestamp_ms"], shown["rms_v"], shown["f_hz"]) == (2050, 102.0, 61.0)
+    hub.put_measurement(crossing)
+    hub.put_measurement(_window(2000))
+    assert len(hub.recent("1")) == 3 and hub.take(page) == []
+
+
+def test_a_clock_that_was_set_back_does_not_silence_its_box() -> None:
+    hub = LiveHub(Counters())
+    hub.put_measurement(_window(10**9))
+    hub.put_measurement(Measurement("1", 2 * 10**9, {"rms": Metric(1, 1, 1)}, crossing=True))
+    hub.put_measurement(_window(10**9 + 1000))
+    assert hub.latest()["1"].timestamp_ms == 10**9 + 1000
+    hub.put_measurement(_window(10**8))
+    assert [each.timestamp_ms for each in hub.recent("1")] == [10**8]
+
+
+def test_a_box_is_silent_later_than_its_own_rhythm_allows_and_not_before() -> None:
+    hub = LiveHub(Counters(), lambda: 5000)
+    hub.put_measurement(_measurement("1", 1))
+    heard = hub.heard("1")
+    assert heard is not None and (heard.heard_ms, heard.silent_after_ms) == (5000, 10_000)
+    hub.put_measurement(_window(60_000, 60.0))
+    for k in range(1, 200):  # a change in idle mode: a second each, for three minutes
+        hub.put_measurement(_window(60_000 + 1000 * k))
+    heard = hub.heard("1")
+    assert heard is not None and heard.silent_after_ms == 70_000
+    for k in range(200, 400):  # no longer in idle mode
+        hub.put_measurement(_window(60_000 + 1000 * k))
+    heard = hub.heard("1")
+    assert heard is not None and heard.silent_after_ms == 11_000
+
+
+def test_a_page_that_opens_is_told_how_old_a_value_is() -> None:
+    now = [1000]
+    hub = LiveHub(Counters(), lambda: now[0])
+    hub.put_measurement(_window(900))
+    now[0] = 43_000
+    page = hub.subscribe(lambda: None, None)
+    assert page is not None
+    (message,) = hub.take(page)
+    assert (json.loads(message.data)["age_ms"], json.loads(message.data)["silent_after_ms"]) == (
+        42_000,
+        11_000,
+    )
+
+
 def test_unknown_and_not_finite_numbers_are_null_on_the_page() -> None:
     nan = float("nan")
     shown = live.measurement_json(Measurement("1", 1, {"rms": Metric(nan, float("inf"), 120.0)}))

@@ -137,3 +137,11 @@ def test_ago(seconds: float, text: str) -> None:
 def test_no_class_can_break_the_words(kind: str) -> None:
     words.class_words(kind)
     assert words.class_tone(kind) in {"down", "out", "up", "other"}
+
+
+def test_the_state_of_a_box_says_how_old_its_value_is_where_it_matters() -> None:
+    assert words.state(True, 9_999, 10_000) == "Live"
+    assert words.state(True, 42_900, 10_000) == f"Live, 42{THIN}s old"
+    assert words.state(False, 89_000, 10_000) == f"Silent for 89{THIN}s"
+    assert words.state(False, 5_400_000, 10_000) == f"Silent for 1{THIN}h"
+    assert words.state(False, 3 * 86_400_000, 10_000) == "Silent for 3 days"

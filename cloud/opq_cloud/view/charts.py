@@ -23,6 +23,10 @@ MAX_POINTS = 20_000
 MAX_ENVELOPE_POINTS = 4000
 LEAST_SAMPLES_PER_CYCLE = 20
 """What `opq_measure` takes."""
+UNKNOWN_LENGTH_MS = 1000.0
+"""Of an original Box's window, which it does not say (opq-interop A.3)."""
+LONGEST_MS = 120_000.0
+"""No Measurement on the wire is longer; a stored one that says so must not fill the chart."""
 SPARK_POINTS = 150
 SPARK_WIDTH, SPARK_HEIGHT = 240, 48
 """The viewBox of templates/parts.html."""
@@ -178,14 +182,35 @@ class Bucket:
 
 
 def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket, ...]:
-    """One per `width_ms` (by UTC) that has a Measurement, in time order."""
-    groups: dict[int, list[Measurement]] = {}
+    """One per `width_ms` (by UTC) that has a Measurement, in time order.
+
+    A crossing repeats what its window says and is left out. A Measurement counts where it ends; one
+    longer than a bucket (idle mode) in each that it covers, and in the mean with the time it covers.
+    """
+    groups: dict[int, list[tuple[Measurement, float]]] = {}
     for item in measurements:
-        groups.setdefault(item.timestamp_ms // width_ms * width_ms, []).append(item)
+        if not item.crossing:
+            for start_ms, weight in _shares(item, width_ms):
+                groups.setdefault(start_ms, []).append((item, weight))
     return tuple(
         Bucket(start_ms, len(rows), _spread(rows, "rms"), _spread(rows, "f"), _spread(rows, "thd", 100.0))
         for start_ms, rows in sorted(groups.items())
     )
+
+
+def _shares(item: Measurement, width_ms: int) -> list[tuple[int, float]]:
+    """(bucket, milliseconds in it) of a Measurement."""
+    end_ms = item.timestamp_ms
+    length_ms = UNKNOWN_LENGTH_MS
+    if item.start_ns is not None and item.end_ns is not None and item.end_ns > item.start_ns:
+        length_ms = (item.end_ns - item.start_ns) / 1e6
+    last = end_ms // width_ms * width_ms
+    if length_ms <= width_ms:
+        return [(last, length_ms)]
+    begin_ms = end_ms - min(length_ms, LONGEST_MS)
+    starts = range(int(begin_ms // width_ms) * width_ms, last + 1, width_ms)
+    shares = [(start, min(end_ms, start + width_ms) - max(begin_ms, start)) for start in starts]
+    return [(start, share) for start, share in shares if share > 0]
 
 
 def known_metric(measurement: Measurement, key: str) -> Metric | None:
@@ -196,12 +221,13 @@ def known_metric(measurement: Measurement, key: str) -> Metric | None:
     return metric
 
 
-def _spread(rows: Sequence[Measurement], key: str, scale: float = 1.0) -> Spread | None:
-    known = [metric for row in rows if (metric := known_metric(row, key))]
+def _spread(rows: Sequence[tuple[Measurement, float]], key: str, scale: float = 1.0) -> Spread | None:
+    known = [(metric, weight) for row, weight in rows if (metric := known_metric(row, key))]
     if not known:
         return None
-    mean = sum(item.average for item in known) / len(known)
-    return (min(item.min for item in known) * scale, mean * scale, max(item.max for item in known) * scale)
+    mean = sum(item.average * weight for item, weight in known) / sum(weight for _, weight in known)
+    low, high = min(item.min for item, _ in known), max(item.max for item, _ in known)
+    return (low * scale, mean * scale, high * scale)
 
 
 @dataclass(frozen=True, slots=True)

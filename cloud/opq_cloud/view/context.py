@@ -8,9 +8,6 @@ from opq_cloud.service import Counters
 from opq_cloud.store.store import BoxRecord, Store
 from opq_cloud.view.live import LiveHub
 
-SILENT_AFTER_MS = 10_000
-"""A Box sends about once a second; after so long it is shown as silent (static/live.js has it too)."""
-
 
 @dataclass(frozen=True, slots=True)
 class ShownBox:

@@ -15,7 +15,8 @@ from google.protobuf.message import DecodeError
 from opq_cloud.service import Counters
 from opq_cloud.sockets import connect
 from opq_cloud.store.store import Store
-from opq_cloud.view.live import RECENT_MS, LiveHub
+from opq_cloud.view.live import LiveHub
+from opq_cloud.view.recent import RECENT_MS
 from opq_proto import mauka_pb2, wire
 from opq_proto.errors import FrameError, StoreError
 
@@ -53,7 +54,7 @@ class Feed:
         for box_id, measurement in sorted(newest.items()):
             start_ms = measurement.timestamp_ms - RECENT_MS
             for item in self._store.measurements(box_id, start_ms, measurement.timestamp_ms + 1, limit=1000):
-                self._hub.put_measurement(item)
+                self._hub.put_measurement(item, heard_ms=item.timestamp_ms)
         self._look(limit=100)
 
     def run(self, stop: threading.Event) -> None:

@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
 import zlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from opq_cloud.service import Counters
+from opq_cloud.view.recent import Heard, Recent
 from opq_cloud.view.words import class_tone, class_words, headline, outline
 from opq_proto.messages import Incident, Measurement
 
@@ -21,9 +23,6 @@ MEASUREMENTS_WAITING = 256
 INCIDENTS_WAITING = 64
 SUBSCRIBERS = 64
 """Open pages at once; the next one is told to come back later."""
-RECENT_MEASUREMENTS = 300
-"""Per Box, for the line of the last minutes (5 min at one a second)."""
-RECENT_MS = 300_000
 MAX_BOXES = 10_000
 """Boxes kept in memory; a flood of strange ids must not fill it."""
 RECENT_INCIDENTS = 200
@@ -115,29 +114,34 @@ class Subscriber:
 class LiveHub:
     """Recent state and fan-out; every method may be called from any thread."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(
+        self, counters: Counters, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
         self._counters = counters
+        self._now_ms = now_ms
         self._lock = threading.Lock()
-        self._recent: dict[str, deque[Measurement]] = {}
+        self._recent: dict[str, Recent] = {}
         self._incidents: dict[int, Message] = {}
         self._subscribers: set[Subscriber] = set()
         self._closed = False
 
-    def put_measurement(self, measurement: Measurement) -> None:
-        """Remember it and tell every page; late (backfilled) and repeated ones change nothing."""
+    def put_measurement(self, measurement: Measurement, heard_ms: int | None = None) -> None:
+        """Remember it and tell every page; late (backfilled) and repeated ones change nothing.
+
+        `heard_ms`: when it was heard, if not now (milliseconds since 1970).
+        """
         with self._lock:
             recent = self._recent.get(measurement.box_id)
             if recent is None:
                 if len(self._recent) >= MAX_BOXES:
                     self._counters.add("boxes_refused")
                     return
-                recent = self._recent[measurement.box_id] = deque(maxlen=RECENT_MEASUREMENTS)
-            if recent and measurement.timestamp_ms <= recent[-1].timestamp_ms:
+                recent = self._recent[measurement.box_id] = Recent()
+            if not recent.put(measurement, self._now_ms() if heard_ms is None else heard_ms):
                 self._counters.add("measurements_late")
                 return
-            recent.append(_filled(measurement, recent))
             if self._subscribers:
-                self._publish(Message("measurement", json.dumps(measurement_json(recent[-1]))))
+                self._publish(_message(recent.filled(measurement), recent.heard(), self._now_ms()))
 
     def put_incident(self, incident: Incident) -> bool:
         """Tell every page if it is new or has changed; True when it was told."""
@@ -174,13 +178,19 @@ class LiveHub:
     def latest(self) -> dict[str, Measurement]:
         """The newest Measurement of each Box."""
         with self._lock:
-            return {box_id: recent[-1] for box_id, recent in self._recent.items() if recent}
+            return {box_id: recent.heard().measurement for box_id, recent in self._recent.items()}
+
+    def heard(self, box_id: str) -> Heard | None:
+        """The newest of one Box and its rhythm; None: never heard."""
+        with self._lock:
+            recent = self._recent.get(box_id)
+            return None if recent is None else recent.heard()
 
     def recent(self, box_id: str) -> list[Measurement]:
         """Those of the last minutes, oldest first."""
         with self._lock:
-            found = list(self._recent.get(box_id, ()))
-        return [item for item in found if item.timestamp_ms > found[-1].timestamp_ms - RECENT_MS]
+            recent = self._recent.get(box_id)
+            return [] if recent is None else recent.rows()
 
     def subscribe(self, wake: Callable[[], None], after: str | None) -> Subscriber | None:
         """A page opens: it first gets each Box's newest values and, with `after` (a Last-Event-ID:
@@ -195,8 +205,8 @@ class LiveHub:
             for message in self._missed(after):
                 subscriber.offer(message)
             for recent in self._recent.values():
-                if recent:
-                    subscriber.offer(Message("measurement", json.dumps(measurement_json(recent[-1]))))
+                heard = recent.heard()
+                subscriber.offer(_message(heard.measurement, heard, self._now_ms()))
             self._subscribers.add(subscriber)
             self._counters.add("clients")
             self._counters.set("clients_now", len(self._subscribers))
@@ -248,11 +258,9 @@ class LiveHub:
             subscriber.wake()
 
 
-def _filled(measurement: Measurement, recent: deque[Measurement]) -> Measurement:
-    """A crossing Measurement holds `rms` alone: the other values stay those of the window before."""
-    if not (measurement.crossing and recent):
-        return measurement
-    return replace(measurement, metrics={**recent[-1].metrics, **measurement.metrics})
+def _message(measurement: Measurement, heard: Heard, now_ms: int) -> Message:
+    rhythm = {"age_ms": max(0, now_ms - heard.heard_ms), "silent_after_ms": heard.silent_after_ms}
+    return Message("measurement", json.dumps({**measurement_json(measurement), **rhythm}))
 
 
 def loop_wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:

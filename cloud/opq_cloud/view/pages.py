@@ -13,9 +13,10 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from opq_cloud.view import charts, incident_page, words
-from opq_cloud.view.context import SILENT_AFTER_MS, ShownBox, ViewContext, label
+from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.history import incident_page as page_of_incidents
 from opq_cloud.view.live import measurement_json
+from opq_cloud.view.recent import FRESH_MS
 from opq_proto.messages import Incident, Measurement
 
 BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
@@ -160,18 +161,20 @@ class Pages:
         )
 
     def _card(self, record: ShownBox) -> Card:
-        recent = self._context.hub.recent(record.box_id)
-        newest = recent[-1] if recent else None
+        hub = self._context.hub
+        heard = hub.heard(record.box_id)
+        newest = heard.measurement if heard else None
         values = measurement_json(newest) if newest else {}
-        silent_ms = self._context.now_ns() // 1_000_000 - newest.timestamp_ms if newest else None
-        spark = charts.sparkline(recent)
+        age_ms = max(0, self._context.now_ns() // 1_000_000 - heard.heard_ms) if heard else 0
+        live = heard is not None and age_ms < heard.silent_after_ms
+        spark = charts.sparkline(hub.recent(record.box_id))
         return Card(
             box_id=record.box_id,
             label=label(record),
             nominal_v=record.nominal_v,
             nominal_hz=record.nominal_hz,
-            live=silent_ms is not None and silent_ms < SILENT_AFTER_MS,
-            state=_state(silent_ms),
+            live=live,
+            state=words.state(live, age_ms, FRESH_MS) if heard else "Not heard yet",
             time_words=words.utc(newest.timestamp_ms * 1_000_000, 0) if newest else words.UNKNOWN,
             clock_words=_clock_words(newest),
             rms_v=_float(values.get("rms_v")),
@@ -205,14 +208,6 @@ def _summary(cards: Sequence[Card]) -> str:
     if live == len(cards):
         return f"{count}, {'and it reports' if len(cards) == 1 else 'all of them reporting'}."
     return f"{count}, {live or 'none'} of them reporting now."
-
-
-def _state(silent_ms: int | None) -> str:
-    if silent_ms is None:
-        return "Not heard yet"
-    if silent_ms < SILENT_AFTER_MS:
-        return "Live"
-    return f"Silent for {words.duration(silent_ms // 1000)}" if silent_ms < 86_400_000 else "Silent for days"
 
 
 def _clock_words(newest: Measurement | None) -> str:

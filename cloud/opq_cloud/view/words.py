@@ -138,6 +138,22 @@ def ago(t_ns: int, now_ns: int) -> str:
     return f"{seconds // 86400} days ago"
 
 
+def age(seconds: int) -> str:
+    """`42 s`, `5 min`, `3 h`, `2 days`: about how long."""
+    if seconds < 90:
+        return f"{seconds}{THIN}s"
+    if seconds < 90 * 60:
+        return f"{seconds // 60}{THIN}min"
+    return f"{seconds // 3600}{THIN}h" if seconds < 48 * 3600 else f"{seconds // 86400} days"
+
+
+def state(live: bool, age_ms: int, fresh_ms: int) -> str:
+    """`Live`; `Live, 42 s old`, where a Box sends less often; `Silent for 5 min`."""
+    if not live:
+        return f"Silent for {age(age_ms // 1000)}"
+    return "Live" if age_ms < fresh_ms else f"Live, {age(age_ms // 1000)} old"
+
+
 def uncertainty(value_ns: int | None) -> str:
     """`± 1.2 ms`, `± 850 µs`; said in words where it is not known."""
     if value_ns is None or value_ns >= UNKNOWN_UNCERTAINTY_NS:

@@ -1,16 +1,16 @@
 // The live part of a page: new values in place, new incidents on top. Without this script the
 // page is the same, as it was when it was made.
 
-import { ago, fixed, utc } from "./words.js";
+import { ago, fixed, state, utc } from "./words.js";
 
-const SILENT_AFTER_MS = 10_000; // a Box sends about once a second
+const FRESH_MS = 10_000; // younger than this, a value's age is not worth a word
 const SPARK_MS = 300_000;
 const DIGITS = { rms_v: 2, f_hz: 3, thd_percent: 2, trans_v: 1 };
 
 document.documentElement.classList.add("scripted");
 const after = document.querySelector("script[data-after]").dataset.after;
 const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now();
-const heardAt = new Map(); // box id -> performance.now()
+const heard = new Map(); // box id -> { at: performance.now(), silentAfterMs, newestMs }
 const recent = new Map(); // box id -> [[t_ms, min, mean, max], …]
 
 const source = new EventSource(`/live?after=${encodeURIComponent(after)}`);
@@ -23,7 +23,7 @@ source.addEventListener("incident_gone", (event) => {
 });
 window.addEventListener("pagehide", () => source.close());
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());
-setInterval(showAges, 5000);
+setInterval(showAges, 1000);
 fillSparklines();
 
 function showFeed(text, lost) {
@@ -40,16 +40,22 @@ function showMeasurement(measurement) {
     if (document.querySelector(".cards, #no-incidents") && !document.querySelector("[data-only-box]")) reloadSoon();
     return;
   }
-  const first = !heardAt.has(measurement.box_id);
-  const behindMs = Date.now() + serverLeadMs - measurement.timestamp_ms;
-  heardAt.set(measurement.box_id, performance.now() - (first ? Math.max(0, behindMs) : 0));
+  const { timestamp_ms: timeMs, age_ms: ageMs, silent_after_ms: silentAfterMs } = measurement;
+  const before = heard.get(measurement.box_id);
+  // A window may come after the crossing that lies behind its end: its voltage is the older one.
+  const setBack = before !== undefined && timeMs <= before.newestMs - SPARK_MS; // the Box's clock
+  const overtaken = before !== undefined && timeMs < before.newestMs && !setBack;
+  if (setBack) recent.delete(measurement.box_id);
+  const newestMs = overtaken ? before.newestMs : timeMs;
+  heard.set(measurement.box_id, { at: performance.now() - ageMs, silentAfterMs, newestMs });
   for (const box of boxes) {
     for (const [key, digits] of Object.entries(DIGITS)) {
+      if (overtaken && key === "rms_v") continue;
       const place = box.querySelector(`[data-value="${key}"]`);
       if (place) place.textContent = fixed(measurement[key], digits);
     }
     const time = box.querySelector('[data-value="time"]');
-    if (time) time.textContent = utc(measurement.timestamp_ms, 0);
+    if (time) time.textContent = utc(newestMs, 0);
     showState(box);
   }
   if (measurement.rms_v !== null) {
@@ -67,13 +73,13 @@ function reloadSoon() {
 
 function showState(box) {
   const place = box.querySelector("[data-state]");
-  const heard = heardAt.get(box.dataset.box);
-  if (!place || heard === undefined) return;
-  const silentMs = performance.now() - heard;
-  const live = silentMs < SILENT_AFTER_MS;
+  const last = heard.get(box.dataset.box);
+  if (!place || last === undefined) return;
+  const ageMs = performance.now() - last.at;
+  const live = ageMs < last.silentAfterMs;
   place.classList.toggle("state-live", live);
   place.classList.toggle("state-silent", !live);
-  const text = live ? "Live" : `Silent for ${Math.round(silentMs / 1000)}\u202fs`;
+  const text = state(live, ageMs, FRESH_MS);
   if (place.textContent !== text) place.textContent = text;
 }
 

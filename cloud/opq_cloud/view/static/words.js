@@ -22,3 +22,15 @@ export function ago(ms, nowMs) {
   if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)}\u202fh ago`;
   return `${Math.floor(seconds / 86400)} days ago`;
 }
+
+export function age(seconds) {
+  if (seconds < 90) return `${seconds}\u202fs`;
+  if (seconds < 90 * 60) return `${Math.floor(seconds / 60)}\u202fmin`;
+  return seconds < 48 * 3600 ? `${Math.floor(seconds / 3600)}\u202fh` : `${Math.floor(seconds / 86400)} days`;
+}
+
+export function state(live, ageMs, freshMs) {
+  const words = age(Math.floor(ageMs / 1000));
+  if (!live) return `Silent for ${words}`;
+  return ageMs < freshMs ? "Live" : `Live, ${words} old`;
+}

@@ -1,0 +1,94 @@
+"""Recent: what was heard of one Box in the last minutes, in order of time however it came.
+
+A limit crossing is sent at once, so it comes before the window that it lies in; both are kept, and
+a crossing's missing values are those of the newest window. How often the Box sends is seen from the
+windows: one in idle mode sends a minute or more in one Measurement.
+"""
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+from opq_proto.messages import Measurement
+
+RECENT_MEASUREMENTS = 300
+"""Per Box, for the line of the last minutes (5 min at one a second)."""
+RECENT_MS = 300_000
+FRESH_MS = 10_000
+"""A Box sends about once a second; younger than this, a value's age is not worth a word (live.js too)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The newest of a Box, with all its values, when that was heard, and when it counts as silent."""
+
+    measurement: Measurement
+    heard_ms: int
+    silent_after_ms: int
+
+
+class Recent:
+    """Of one Box. `put` and readers under the hub's lock."""
+
+    def __init__(self) -> None:
+        self._rows: deque[Measurement] = deque(maxlen=RECENT_MEASUREMENTS)
+        self._window: Measurement | None = None  # the newest that is no crossing
+        self._longest_ms, self._longest_at_ms = 0, 0
+        self._heard_ms = 0
+
+    def put(self, measurement: Measurement, heard_ms: int) -> bool:
+        """False: it is late or repeated, and changes nothing."""
+        before = self._rows[-1] if measurement.crossing and self._rows else self._window
+        if before is not None and measurement.timestamp_ms <= before.timestamp_ms:
+            if before.timestamp_ms - measurement.timestamp_ms <= RECENT_MS:
+                return False
+            self._forget()  # what is so late is marked as backfilled: the Box's clock was set back
+        came_first = []
+        while self._rows and self._rows[-1].timestamp_ms >= measurement.timestamp_ms:
+            came_first.append(self._rows.pop())
+            if came_first[-1].timestamp_ms - measurement.timestamp_ms > RECENT_MS:
+                came_first.pop()
+        self._rows.append(measurement)
+        self._rows.extend(reversed(came_first))
+        self._heard_ms = heard_ms
+        if not measurement.crossing:
+            self._window = measurement
+            self._learn(measurement)
+        return True
+
+    def heard(self) -> Heard:
+        """Raises IndexError when nothing was put yet."""
+        return Heard(self.filled(self._rows[-1]), self._heard_ms, FRESH_MS + self._longest_ms)
+
+    def filled(self, measurement: Measurement) -> Measurement:
+        """A crossing holds `rms` alone: its other values are those of the newest window."""
+        if not measurement.crossing or self._window is None:
+            return measurement
+        return replace(measurement, metrics={**self._window.metrics, **measurement.metrics})
+
+    def rows(self) -> list[Measurement]:
+        """Those of the last minutes, oldest first, as they were sent."""
+        if not self._rows:
+            return []
+        since_ms = self._rows[-1].timestamp_ms - RECENT_MS
+        return [item for item in self._rows if item.timestamp_ms > since_ms]
+
+    def _forget(self) -> None:
+        self._rows.clear()
+        self._window = None
+        self._longest_ms = self._longest_at_ms = 0
+
+    def _learn(self, window: Measurement) -> None:
+        """The longest window of the last minutes is the rhythm: in idle mode changes come in between."""
+        length_ms = _length_ms(window)
+        if length_ms >= self._longest_ms:
+            self._longest_ms, self._longest_at_ms = length_ms, window.timestamp_ms
+        elif window.timestamp_ms - self._longest_at_ms >= RECENT_MS:
+            longest = max((row for row in self.rows() if not row.crossing), key=_length_ms)
+            self._longest_ms, self._longest_at_ms = _length_ms(longest), longest.timestamp_ms
+
+
+def _length_ms(measurement: Measurement) -> int:
+    """0: an original Box does not say it."""
+    if measurement.start_ns is None or measurement.end_ns is None:
+        return 0
+    return max(0, measurement.end_ns - measurement.start_ns) // 1_000_000

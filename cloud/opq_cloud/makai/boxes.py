@@ -10,8 +10,9 @@ from opq_proto.messages import Measurement
 
 STALE_S = 20.0
 """The original's health calls a Box down after this (opq-interop A.11)."""
-RHYTHM_KEPT = 0.9
-"""Of the longest window, with each measurement: a minute is seven seconds after twenty of one second."""
+RHYTHM_HALVES_S = 300.0
+"""The longest window is forgotten by half in this time: a change in idle mode is a second at a time, for
+minutes, and then a minute comes in one again."""
 FORGOTTEN_S = 24 * 3600.0
 
 
@@ -34,8 +35,9 @@ class Boxes:
     def measures_over(self, box_id: str, window_ns: tuple[int, int]) -> None:
         """The Box's last window; what a crossing measurement covers says nothing of its usual length."""
         length_ns = self._window_ns[box_id] = window_ns[1] - window_ns[0]
-        # a Box in idle mode sends a minute in one, and in between a second that is a change
-        self._rhythm_s[box_id] = max(length_ns / 1e9, self._rhythm_s.get(box_id, 0.0) * RHYTHM_KEPT)
+        length_s = length_ns / 1e9
+        kept = 0.5 ** (length_s / RHYTHM_HALVES_S)
+        self._rhythm_s[box_id] = max(length_s, self._rhythm_s.get(box_id, 0.0) * kept)
 
     def longest_window_ns(self, box_ids: Iterable[str]) -> int:
         return max((self._window_ns.get(box_id, 0) for box_id in box_ids), default=0)

@@ -11,15 +11,18 @@ from collections.abc import Callable
 from opq_cloud.config import TriggeringService as Config
 from opq_cloud.makai.nominals import Nominals
 from opq_cloud.makai.sequences import SequenceTracker
-from opq_cloud.makai.trends import Trends
+from opq_cloud.makai.trends import MINUTE_MS, Trends, trend_of
 from opq_cloud.service import Counters
-from opq_cloud.store.store import Store
+from opq_cloud.store.store import Store, Trend
 from opq_proto.channel import Channel
 from opq_proto.errors import StoreError
 from opq_proto.log import Log
 from opq_proto.messages import Measurement
 
 RETRY_S = 1.0
+CORRECTING_S = 0.1
+"""Per `ack_interval_s`, for minutes that came in two parts."""
+HALVES_KEPT = 100_000
 PRIME_LIMIT = 200_000
 """Stored numbers of a Box looked at after a restart."""
 
@@ -45,6 +48,7 @@ class MeasurementWriter:
         self._to_acknowledge: set[str] = set()
         self._nominals = Nominals(store)
         self._trends = Trends()
+        self._halves: dict[tuple[str, int], None] = {}
         self._batch: list[Measurement] = []
         self.problem: str | None = None
         """Why the store takes nothing; what comes waits meanwhile."""
@@ -129,10 +133,29 @@ class MeasurementWriter:
         self._to_acknowledge.clear()
 
     def _put_trends(self, now: float, everything: bool = False) -> None:
-        for trend in self._trends.due(now, everything):
-            try:
-                self._store.put_trend(trend)
-                self._counters.add("trends_stored")
-            except StoreError as error:
-                self._counters.add("trends_lost")
-                self._log.error("trend.lost", box_id=trend.box_id, start_ms=trend.start_ms, error=str(error))
+        for trend, partial in self._trends.over(now, everything):
+            if self._put_trend(trend) and partial and len(self._halves) < HALVES_KEPT:
+                self._halves[trend.box_id, trend.start_ms] = None
+        until = time.monotonic() + CORRECTING_S
+        while self._halves and not everything and time.monotonic() < until:
+            self._correct(*self._halves.popitem()[0])
+
+    def _correct(self, box_id: str, start_ms: int) -> None:
+        """Of a minute that came in two parts the store has both."""
+        try:
+            rows = self._store.measurements(box_id, start_ms, start_ms + MINUTE_MS)
+        except StoreError:  # what was put stands: the limits are right, the mean is of one part
+            self._counters.add("store_errors")
+            return
+        if self._put_trend(trend_of(box_id, start_ms, rows)):
+            self._counters.add("trends_corrected")
+
+    def _put_trend(self, trend: Trend) -> bool:
+        try:
+            self._store.put_trend(trend)
+        except StoreError as error:
+            self._counters.add("trends_lost")
+            self._log.error("trend.lost", box_id=trend.box_id, start_ms=trend.start_ms, error=str(error))
+            return False
+        self._counters.add("trends_stored")
+        return True

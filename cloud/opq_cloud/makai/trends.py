@@ -1,12 +1,15 @@
 """Trends: minimum, maximum and mean of each metric over whole minutes, per Box.
 
 Pure. Each measurement counts in its own minute, also when it comes late (the store widens a
-minute that it has). The original loses a maximum that comes with a new minimum (opq-interop
+minute that it has). A mean is weighted by the time that each covers: in idle mode one is a second,
+the next a minute. The original loses a maximum that comes with a new minimum (opq-interop
 H.15), and the last minute of a Box that stops (H.16).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from opq_cloud.makai.decision import window_ns
 from opq_cloud.store.store import Trend
 from opq_proto.messages import Measurement
 
@@ -23,17 +26,21 @@ class Window:
     """One minute of one Box, growing."""
 
     touched_s: float
+    partial: bool = False
+    """The store may have others of this minute."""
     metrics: dict[str, tuple[float, float, float, int]] = field(default_factory=dict)
-    """Wire key -> min, max, sum of averages, number."""
+    """Wire key -> min, max, sum of averages times nanoseconds, nanoseconds."""
 
     def add(self, measurement: Measurement) -> None:
+        start_ns, end_ns = window_ns(measurement)
+        length_ns = max(1, end_ns - start_ns)
         for key, metric in measurement.metrics.items():
-            low, high, total, count = self.metrics.get(key, (metric.min, metric.max, 0.0, 0))
+            low, high, total, time_ns = self.metrics.get(key, (metric.min, metric.max, 0.0, 0))
             self.metrics[key] = (
                 min(low, metric.min),
                 max(high, metric.max),
-                total + metric.average,
-                count + 1,
+                total + metric.average * length_ns,
+                time_ns + length_ns,
             )
 
 
@@ -52,25 +59,44 @@ class Trends:
         key = (measurement.box_id, start_ms)
         window = self._open.get(key)
         if window is None:
-            window = self._open[key] = Window(now_s)
+            # after a start, and where an outage cut a minute, its other half is stored already
+            first = measurement.box_id not in self._newest
+            window = self._open[key] = Window(now_s, partial=first)
+        window.partial |= measurement.backfilled
         window.touched_s = now_s
         window.add(measurement)
         self._newest[measurement.box_id] = max(start_ms, self._newest.get(measurement.box_id, start_ms))
 
     def due(self, now_s: float, everything: bool = False) -> list[Trend]:
         """Minutes that are over; with `everything` also those that are not."""
+        return [trend for trend, _ in self.over(now_s, everything)]
+
+    def over(self, now_s: float, everything: bool = False) -> list[tuple[Trend, bool]]:
+        """The same, and whether the store may have more of the minute than was added here."""
         over = [key for key, window in self._open.items() if everything or self._over(key, window, now_s)]
         excess = len(self._open) - len(over) - MAX_OPEN
         if excess > 0:
             rest = (item for item in self._open.items() if item[0] not in set(over))
             over += [key for key, _ in sorted(rest, key=lambda item: item[1].touched_s)[:excess]]
-        return [_trend(key, self._open.pop(key)) for key in over]
+        windows = [(key, self._open.pop(key)) for key in over]
+        return [(_trend(key, window), window.partial) for key, window in windows]
 
     def _over(self, key: tuple[str, int], window: Window, now_s: float) -> bool:
         quiet_s = now_s - window.touched_s
         return quiet_s > SILENT_S or (self._newest[key[0]] > key[1] and quiet_s > LATE_S)
 
 
+def trend_of(box_id: str, start_ms: int, rows: Iterable[Measurement]) -> Trend:
+    """Of all Measurements of one minute."""
+    window = Window(0.0)
+    for row in rows:
+        if not row.crossing:
+            window.add(row)
+    return _trend((box_id, start_ms), window)
+
+
 def _trend(key: tuple[str, int], window: Window) -> Trend:
-    metrics = {name: (low, high, total / count) for name, (low, high, total, count) in window.metrics.items()}
+    metrics = {
+        name: (low, high, total / time_ns) for name, (low, high, total, time_ns) in window.metrics.items()
+    }
     return Trend(key[0], key[1], metrics)

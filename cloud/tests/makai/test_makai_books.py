@@ -1,5 +1,9 @@
 """The pure books of Makai: pending commands, open events, recent events, trends, log limits."""
 
+from dataclasses import replace
+
+import pytest
+
 from opq_cloud.makai.boxes import Boxes
 from opq_cloud.makai.completions import Completions
 from opq_cloud.makai.decision import Decision, Nominal
@@ -164,6 +168,25 @@ def test_a_crossing_measurement_is_not_counted_twice() -> None:
     assert trends.due(0, everything=True) == []
 
 
+def test_a_mean_is_weighted_by_the_time_that_each_measurement_covers() -> None:
+    trends = Trends()
+    minute = replace(measured(119_000, 119, 121, 120), start_ns=60 * 10**9, end_ns=119 * 10**9)
+    second = replace(measured(119_500, 59, 61, 60), start_ns=119 * 10**9, end_ns=120 * 10**9)
+    for each in (minute, second):
+        trends.add(each, now_s=0)
+    (trend,) = trends.due(0, everything=True)
+    assert trend.metrics["rms"] == (59, 121, pytest.approx(119.0))
+
+
+def test_a_minute_that_may_have_another_half_in_the_store_says_so() -> None:
+    trends = Trends()
+    for timestamp_ms in (60_000, 120_000):
+        trends.add(measured(timestamp_ms, 1, 2, 1.5), now_s=0)
+    trends.add(replace(measured(180_000, 1, 2, 1.5), backfilled=True), now_s=0)
+    found = {trend.start_ms: partial for trend, partial in trends.over(0, everything=True)}
+    assert found == {60_000: True, 120_000: False, 180_000: True}  # the first after a start; a late one
+
+
 def test_identities_have_three_parts() -> None:
     token = new_token()
     assert len(token) == 30
@@ -221,9 +244,14 @@ def test_a_box_that_sends_a_minute_in_one_is_alive_for_that_minute() -> None:
     assert boxes.alive(10) == ("1",)
     clock.now_s = 150
     assert boxes.alive(10) == () and not boxes.health()[0].ok
-    for _ in range(50):
+    for _ in range(60):  # a minute of changes: the next is a minute in one again
         boxes.measures_over("1", (0, 10**9))
     boxes.heard("1", 200_000)
+    clock.now_s += 59
+    assert boxes.alive(10) == ("1",)
+    for _ in range(1800):  # no longer in idle mode
+        boxes.measures_over("1", (0, 10**9))
+    boxes.heard("1", 2_000_000)
     clock.now_s += 12
     assert boxes.alive(10) == ()
 

@@ -198,6 +198,19 @@ def test_a_box_without_a_number_is_the_configured_one(bench: Bench) -> None:
 UNKNOWN = {"t_ns": 0, "uncertainty_ns": UNKNOWN_UNCERTAINTY_NS, "source": TimeSource.FREE}
 
 
+def test_a_box_without_time_is_asked_for_what_the_ring_lacks_though_the_clock_was_set_meanwhile(
+    tmp_path: Path,
+) -> None:
+    before = Bench(tmp_path)
+    before.intake.take(HELLO)
+    before.feed(0, 36_000, **UNKNOWN)
+    after = Bench(tmp_path)
+    after.now_s, after.off_ns = before.now_s + 2.0, 3600 * 10**9
+    after.intake.take(HELLO)
+    after.feed(60_000, 96_000, **UNKNOWN)
+    assert after.sent[0] == Resend(36_000, 8000)
+
+
 def test_a_box_without_time_gets_the_systems_once_two_seconds_have_shown_it(bench: Bench) -> None:
     bench.intake.take(HELLO)
     bench.feed(0, 23_800, **UNKNOWN)

@@ -105,7 +105,7 @@ class Axis:
         if expected == block.first_sample:
             self._backward = 0
         elif expected is None:
-            if not self._begins_with(block, not live):
+            if not self._begins_with(block, not live, stamp is samples):
                 self.too_old += len(block.counts)
                 return []
         elif live:
@@ -129,11 +129,12 @@ class Axis:
             bool(flags & FLAG_CLIPPED),
         )
 
-    def _begins_with(self, block: Block, resent: bool) -> bool:
+    def _begins_with(self, block: Block, resent: bool, own_time: bool) -> bool:
         """Whether the run may begin with this block, the first; False: it is old, leave it out.
 
-        After a restart of the gateway what the ring lacks is a hole, if it is the same run. The
-        line may still hold what the Box sent again for the gateway before.
+        After a restart of the gateway what the ring lacks is a hole, if it is the same run: by the
+        Box's own time, and where it has none by boot id and index alone, for the system's clock may
+        have been set meanwhile. The line may still hold what the Box sent again for the gateway before.
         """
         ring = self._ring
         if ring is not None and resent and block.end_sample <= ring.end_sample:
@@ -141,7 +142,7 @@ class Axis:
         self._ring = None
         if ring is not None and ring.end_sample <= block.first_sample:
             since_ns = (block.first_sample - ring.end_sample) * 10**12 // block.rate_millihz
-            if abs(block.t_ns - ring.end_ns - since_ns) < SAME_AXIS_NS:
+            if not own_time or abs(block.t_ns - ring.end_ns - since_ns) < SAME_AXIS_NS:
                 self.line.expect(ring.end_sample)
                 return True
         return not resent

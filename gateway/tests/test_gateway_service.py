@@ -186,8 +186,17 @@ def test_what_is_not_there_is_answered_with_the_reason(tmp_path: Path, makai: An
         assert (data.start_ts, data.end_ts) == (0, 0)
         assert [gap.reason for gap in data.gap] == ["older than the ring holds"]
         assert data.available_end_ns > data.available_start_ns > 0
-        assert response_from_wire(answer(makai, 2)[0]).get_data_response.gap  # 2 s, too old
+        frames = answer(makai, 2)  # of the 10 s the one that the ring holds
+        gaps = response_from_wire(frames[0]).get_data_response.gap
+        assert len(frames) > 50 and gaps[0].reason == "older than the ring holds"
         assert len(answer(makai, 3)) == 1
+        assert gateway.counters["1"]["requests_shortened"] == 0
+        ask(makai, "1", data_command("1", old, end_ns + 10**10, "i", wait=False), 4)
+        gaps = response_from_wire(answer(makai, 4)[0]).get_data_response.gap
+        assert gaps[-1].reason in (
+            "the request is longer than one answer may be",
+            "not sampled yet when the answer was due",
+        )
         assert gateway.counters["1"]["requests_shortened"] == 1
 
 

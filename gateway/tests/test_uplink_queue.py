@@ -5,15 +5,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from full_disk import full_disk
 
+from opq_gateway.config import BoxPort, Config, box_folder
 from opq_gateway.counters import Counters
 from opq_gateway.uplink import queue as queue_room
 from opq_gateway.uplink import queue_file
 from opq_gateway.uplink.numbers import CHUNK, STRETCH
+from opq_gateway.uplink.of_config import queue_of
 from opq_gateway.uplink.queue import HOLD_S, Queue
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire import measurement_from_wire
@@ -314,3 +317,41 @@ def test_a_power_cut_at_any_byte_of_the_log_breaks_no_file_and_uses_no_number_tw
         assert after.counters["1"]["queue_broken"] == 0
         after.queue.close()
     bench.queue.close()
+
+
+def test_a_clock_that_is_set_by_months_ages_nothing_that_waits(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, hours=100 / 3600)
+    year = 365 * 86_400
+    bench.put("1", *range(20))
+    for step in (year, -2 * year, 3 * year):  # no clock until NTP; a GPS whose weeks rolled over; and back
+        bench.put("1", *range(step, step + 20))
+        bench.now_s += 11.0
+        bench.queue.tend()
+        assert bench.held("1")[0] == 1000
+        bench.queue.close()
+        bench.queue = bench.made()
+    assert bench.counters["1"]["measurements_expired"] == 0 and len(bench.held("1")) == 80
+    bench.put("1", *range(3 * year + 20, 3 * year + 120))
+    bench.now_s += 11.0
+    bench.queue.tend()
+    assert 100 <= len(bench.held("1")) <= 102  # age goes on
+    bench.queue.close()
+
+
+def test_numbers_go_on_behind_those_of_the_version_before_though_the_clock_stands_at_1970(
+    tmp_path: Path,
+) -> None:
+    config = Config(
+        box=(BoxPort(id="1", port="/dev/a"), BoxPort(id="10", port="/dev/b"), BoxPort(id="2", port="/dev/c")),
+        data_dir=tmp_path,
+    )
+    for box_id, text in (("1", "4000000000123\n"), ("10", "garbage")):
+        box_folder(config, box_id).mkdir(parents=True)
+        (box_folder(config, box_id) / "sequence").write_text(text)
+    queue = queue_of(config, {box.id: Counters() for box in config.box})
+    now_ms = time.time() * 1000
+    assert queue.next("1") == 4_000_000_000_123
+    for box_id in ("10", "2"):
+        number = queue.next(box_id)
+        assert number is not None and abs(number - now_ms) < 60_000
+    queue.close()

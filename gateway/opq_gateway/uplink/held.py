@@ -29,6 +29,9 @@ class Held:
     unsaved: dict[int, Stored] = field(default_factory=dict)
     changed: bool = False
     """`row` is newer than the disk's."""
+    at_ns: int | None = None
+    """End of the newest Measurement, and where that stands on the queue's own axis of age."""
+    aged_ns: int = 0
     upto: int | None = None
     """Acknowledged up to there, and not yet deleted on disk."""
 
@@ -36,6 +39,15 @@ class Held:
     def waits(self) -> bool:
         """Something is to be written."""
         return self.changed or self.upto is not None or bool(self.unsaved)
+
+    def age(self, end_ns: int, most_ns: int) -> int:
+        """Where a Measurement that follows stands: a clock that was set ages by `most_ns` at most."""
+        if self.at_ns is None:
+            self.aged_ns = max(end_ns, self.aged_ns)
+        else:
+            self.aged_ns += min(max(0, end_ns - self.at_ns), most_ns)
+        self.at_ns = end_ns
+        return self.aged_ns
 
     def written(self) -> None:
         """The disk has all of it."""

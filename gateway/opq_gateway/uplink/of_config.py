@@ -1,12 +1,13 @@
 """The uplink and its queue as the configuration says."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from opq_gateway.config import Config, data_folder
+from opq_gateway.config import Config, box_folder, data_folder
 from opq_gateway.counters import Counters
 from opq_gateway.uplink.connection import Endpoints, Timing
 from opq_gateway.uplink.line import Patience
-from opq_gateway.uplink.queue import Queue
+from opq_gateway.uplink.queue import BEYOND, Queue
 from opq_gateway.uplink.uplink import Uplink
 
 
@@ -14,7 +15,18 @@ def queue_of(config: Config, counters: Mapping[str, Counters]) -> Queue:
     """D/gateway/queue.sqlite; closed by the caller, when the uplink has ended."""
     uplink = config.uplink
     path = data_folder(config) / "queue.sqlite"
-    return Queue(path, counters, uplink.queue_hours, uplink.queue_mb * 1_000_000)
+    before = {box.id: _reserved_before(box_folder(config, box.id) / "sequence") for box in config.box}
+    return Queue(path, counters, uplink.queue_hours, uplink.queue_mb * 1_000_000, before=before)
+
+
+def _reserved_before(path: Path) -> int:
+    """What the gateway before this queue reserved of a Box's numbers; 0: there was none. On a machine
+    without a clock the time is no safe beginning."""
+    try:
+        number = int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+    return number if 0 <= number < BEYOND else 0
 
 
 def uplink_of(

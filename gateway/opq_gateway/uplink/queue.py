@@ -33,6 +33,9 @@ MOST_UNSAVED = 20_000
 """Measurements in memory while the disk takes none, of all Boxes: about 10 MB."""
 TEND_S = 10.0
 """Age and size are looked at so often."""
+MOST_PAUSE_NS = 2 * 3600 * 10**9
+"""Between two Measurements, that ages the older ones: a machine without a clock is set by months when it has
+found one. Twice the longest heartbeat of the idle mode."""
 FULL_SHARE = 0.05
 """Of each Box's Measurements, dropped when there are too many bytes."""
 WRITE_S = 1.0
@@ -51,13 +54,19 @@ class Queue:
         now_ms: int | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
         hold_s: float = HOLD_S,
+        before: Mapping[str, int] | None = None,
     ) -> None:
-        """Open, or begin anew where there is nothing that can be read: at `now_ms`, ms since 1970."""
+        """Open, or begin anew where there is nothing that can be read: at `now_ms`, ms since 1970.
+
+        `before`: numbers that a gateway without this queue reserved, by Box; none below is used again.
+        """
         self._counters = counters
         self._age_ns = round(hours * 3600e9)
+        self._pause_ns = min(MOST_PAUSE_NS, self._age_ns // 20)
         self._most_bytes = most_bytes
         self._monotonic_s = monotonic_s
-        self._start = int(time.time() * 1000) if now_ms is None else now_ms
+        start = int(time.time() * 1000) if now_ms is None else now_ms
+        self._starts = {box_id: max(start, (before or {}).get(box_id, 0)) for box_id in counters}
         self._boxes: dict[str, Held] = {}
         self._wrote_s = self._tended_s = monotonic_s()
         self._hold_s = hold_s
@@ -121,7 +130,7 @@ class Queue:
                 self._counters[box_id].add("sequences_failed")
             else:
                 end_ns = measurement.end_ns or measurement.timestamp_ms * 1_000_000
-                new.append((held, Stored(held.row.box, sequence, end_ns, body)))
+                new.append((held, Stored(held.row.box, sequence, held.age(end_ns, self._pause_ns), body)))
                 if not measurement.crossing and end_ns > (held.row.last_end_ns or 0):
                     held.row.last_end_ns = end_ns
                 held.changed = True
@@ -193,7 +202,7 @@ class Queue:
     def _numbers(self) -> dict[str, int]:
         """Where a Box begins that the file does not know."""
         known = {box_id: held.next for box_id, held in self._boxes.items()}
-        return dict.fromkeys(self._counters, self._start) | known
+        return self._starts | known
 
     def _opened(self, file: QueueFile) -> None:
         """Take over what the file says; what is in memory is newer."""
@@ -203,8 +212,10 @@ class Queue:
             held = self._boxes.get(row.box_id)
             if held is None:
                 oldest, newest = file.ends(row.box, -1)
-                new = row.reserved == self._start
-                self._boxes[row.box_id] = Held(row, self._taking.start(row, newest, new), oldest, new)
+                new = row.reserved == self._starts[row.box_id]
+                held = Held(row, self._taking.start(row, newest, new), oldest, new)
+                held.aged_ns, held.at_ns = file.newest_ns(row.box), row.last_end_ns
+                self._boxes[row.box_id] = held
                 continue
             held.row = replace(held.row, box=row.box, reserved=row.reserved)
             held.changed = True
@@ -246,12 +257,12 @@ class Queue:
         held.oldest = held.lowest(unknown if ends is None else ends[0])
 
     def _expire(self, file: QueueFile) -> None:
-        """Drop what is too old, beside the Box's newest (a stepped clock drops nothing), or too much."""
+        """Drop what is too old beside the Box's newest, or too much."""
         share = FULL_SHARE if file.used_bytes() > self._most_bytes else 0.0
         for box_id, held in self._boxes.items():
-            if held.oldest is None or held.row.last_end_ns is None:
+            if held.oldest is None:
                 continue
-            upto = file.excess(held.row.box, held.row.last_end_ns - self._age_ns, share)
+            upto = file.excess(held.row.box, held.aged_ns - self._age_ns, share)
             if upto is not None and upto >= held.oldest:
                 self._counters[box_id].add("measurements_expired", file.count(held.row.box, upto))
                 self._forget(held, upto)

@@ -49,6 +49,7 @@ class Stored:
     box: int
     sequence: int
     end_ns: int
+    """Its end, as long as no clock was set: its place on the queue's own axis of age (held.py)."""
     body: bytes
 
 
@@ -132,6 +133,12 @@ class QueueFile:
             "SELECT min(sequence), max(sequence) FROM measurements WHERE box=? AND sequence>?", (box, above)
         ).fetchone()
         return found[0], found[1]
+
+    def newest_ns(self, box: int) -> int:
+        """Where the newest stands on the axis of age; 0 without any."""
+        query = "SELECT end_ns FROM measurements WHERE box=? ORDER BY sequence DESC LIMIT 1"
+        found = self._db.execute(query, (box,)).fetchone()
+        return 0 if found is None else int(found[0])
 
     def count(self, box: int, upto: int) -> int:
         """Measurements up to that sequence."""

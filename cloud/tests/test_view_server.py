@@ -22,6 +22,7 @@ from opq_cloud.view import demo
 from opq_cloud.view.live import SUBSCRIBERS
 from opq_cloud.view.service import View
 from opq_cloud.view.stream import HEARTBEAT_S
+from opq_proto import log
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 
@@ -393,6 +394,7 @@ def test_a_fault_of_ours_is_a_readable_500_without_a_traceback(
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setattr("opq_cloud.view.incident_page.page", broken)
+    log.configure("view")  # structlog's default draws a traceback with all its values: seconds
     status, page, headers = _get(full, "/incidents/1")
     assert status == 500
     assert "This page failed" in page

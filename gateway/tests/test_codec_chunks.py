@@ -12,11 +12,11 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from opq_gateway.ring.codec.chunk import CYCLES, HEAD_BYTES, MOST_SAMPLES, RAW, pack, unpack, unpack_all
-from opq_tools.benchmarks.compression.signals import noise_bits, wandering
+from opq_gateway.ring.sealed import CHUNK_SAMPLES
+from opq_tools.benchmarks.compression.signals import as_sealed, noise_bits, wandering
 
 CHUNKS = Path(__file__).parent / "codec_chunks"
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "recordings"
-CHUNK_SAMPLES = 24_000
 Counts = NDArray[np.int16]
 
 COUNTS = arrays.arrays(np.int16, st.integers(0, 700))
@@ -39,8 +39,7 @@ def comes_back(counts: Counts) -> bytes:
 
 
 def ratio(counts: Counts) -> float:
-    parts = [counts[at : at + CHUNK_SAMPLES] for at in range(0, len(counts), CHUNK_SAMPLES)]
-    return counts.nbytes / sum(len(comes_back(part)) for part in parts)
+    return counts.nbytes / sum(len(comes_back(part)) for part, _ in as_sealed(counts))
 
 
 @settings(deadline=None)

@@ -95,7 +95,7 @@ def test_a_steered_period_never_reaches_what_is_not_decoded_yet() -> None:
         ):
             predictor.history[0, :at], predictor.history[0, at:] = 1.0, np.inf
             assert np.isfinite(predictor.cycles(index, 1)).all()
-            predictor.steer(index, np.array([[push]]))
+            predictor.steer(index, np.array([push]))
 
 
 def decoded(data: bytes, centres: list[int], most: int) -> list[Integers]:

@@ -30,8 +30,12 @@ from opq_gateway.ring.stretch import ROW, Stretch
 
 MAGIC: Final = b"OPQSEAL1"
 END_MAGIC: Final = b"OPQSEAL2"
-CHUNK_SAMPLES: Final = 24_000
-"""Two seconds: what has to be unpacked to read one sample."""
+CHUNK_SAMPLES: Final = 20_000
+"""What has to be unpacked to read one sample; 24,000 save 0.6 % more, and take 20 % more time."""
+SMALL_CHUNK_SAMPLES: Final = 12_000
+SMALL: Final = 10
+"""Behind a chunk packed so many times follows a small one: samples of 8 bits take twice the time of others to
+unpack, and have ratio to give (3 % of 21)."""
 AT_ONCE: Final = 16
 """Chunks that are unpacked together: what that takes of memory stays below 20 MB."""
 MOST_INDEX_BYTES: Final = 1 << 24
@@ -54,6 +58,11 @@ class Index:
     last_ns: int
     first_sample: int
     end_sample: int
+
+
+def samples_behind(chunk_bytes: int, samples: int) -> int:
+    """Samples of the chunk that follows one of so many, which took so many bytes."""
+    return SMALL_CHUNK_SAMPLES if SMALL * chunk_bytes < 2 * samples else CHUNK_SAMPLES
 
 
 def chunk(part: Stretch) -> bytes:

@@ -18,10 +18,6 @@ from opq_gateway.ring.catalogue import SEALING
 from opq_gateway.ring.record import BEFORE_SAMPLES
 from opq_gateway.ring.stretch import Stretch
 
-SMALL = 10
-"""Chunks that are packed so many times follow at half the length: samples of 8 bits take twice the time of
-others to unpack, and have of the ratio to give (3 % of it)."""
-
 
 class NotSealableError(ValueError):
     """The file is no raw segment, or cannot be packed without loss."""
@@ -45,20 +41,21 @@ def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
         if layout is None or segment is None:
             raise NotSealableError(f"{path}: no raw segment with samples")
         chunks = []
-        longest = step = max(1, 2 * sealed.CHUNK_SAMPLES // (layout.stride - BEFORE_SAMPLES))
+        samples = sealed.CHUNK_SAMPLES
         index = 0
         while index < segment.records:
             if not goes_on():
                 return None
-            count = min(step, segment.records - index)
-            part = layout.parse(os.pread(fd, count * layout.stride, layout.at(index)), index)
+            count = max(1, 2 * samples // (layout.stride - BEFORE_SAMPLES))
+            part = layout.parse(
+                os.pread(fd, min(count, segment.records - index) * layout.stride, layout.at(index)), index
+            )
             if len(part.rows) or part.lost:
                 try:
                     chunks.append((sealed.chunk(part), *_touched(part)))
                 except ValueError as error:
                     raise NotSealableError(f"{path}, record {index}: {error}") from error
-                small = len(chunks[-1][0]) * SMALL < part.counts.nbytes
-                step = max(1, longest // 2) if small else longest
+                samples = sealed.samples_behind(len(chunks[-1][0]), len(part.counts))
             index += count
     beside = path.with_suffix(SEALING)
     try:

@@ -167,7 +167,7 @@ def _walk(chunks: list[_Read], classes: int) -> None:
     count = chunks[0].stretches
     begins = np.array([one.setup.begins(count) for one in chunks]).T
     ends = np.minimum(begins + [one.setup.stretch_samples for one in chunks], [one.samples for one in chunks])
-    asked = _stacked([one.asked[:, None] for one in chunks])
+    asked = _stacked([one.asked[:, None] for one in chunks])[:, :, 0]
     pushes = predictor.pushes(asked)
     rows = np.searchsorted([-one.stretches for one in chunks], -np.arange(count)).tolist()
     for index, (ats, to, going) in enumerate(zip(begins.tolist(), ends.tolist(), rows, strict=True)):
@@ -183,7 +183,7 @@ def _walk(chunks: list[_Read], classes: int) -> None:
         for row in range(going):
             at, end = ats[row], to[row]
             history[row, at:end] = values[row, : end - at]
-        predictor.steer(index, asked[index, :going], pushes[index, :going])
+        predictor.steer(index, asked[index, :going], pushes[index][:going])
     if classes > 1:
         classified.check()
     for row, one in enumerate(chunks):
@@ -244,7 +244,7 @@ def _told(values: Integers, setup: Setup) -> tuple[Floats, list[Integers]]:
         predicted.append(corrected(cycles, delay @ told_by * delay_scale, gain @ told_by * gain_scale))
         for run, part in zip(told, (delay[::2], delay[1::2], gain[::2], gain[1::2]), strict=True):
             run.append(part.astype(np.int64))
-        predictor.steer(index, told[0][-1].sum(keepdims=True)[None])
+        predictor.steer(index, told[0][-1].sum(keepdims=True))
     return np.concatenate(predicted), [np.concatenate(run) for run in told]
 
 

@@ -84,13 +84,13 @@ class Predictor:
         begins = np.array([setup.begins(count) for setup in setups], np.int64).T - 2
         self._before = begins << 16
         self._starts = ((begins + bases) << 16)[:, :, None]
-        self._shifts = np.array([[setup.delay_shift] for setup in setups], np.int64)
-        self._parts = np.array([[setup.parts] for setup in setups], np.int64)
-        self._periods = np.array([[setup.period] for setup in setups], np.int64)
-        self._bounds = self._periods - _MOST_DRIFT, self._periods + _MOST_DRIFT
-        self._all_lags_from = int(
-            np.searchsorted((self._before >= LAGS * self._bounds[1][:, 0]).all(axis=1), True)
-        )
+        self._shifts = np.array([setup.delay_shift for setup in setups], np.int64)
+        self._parts = np.array([setup.parts for setup in setups], np.int64)
+        self._now = [setup.period for setup in setups]
+        self._periods = np.array(self._now, np.int64)[:, None]
+        self._bounds = [(period - _MOST_DRIFT, period + _MOST_DRIFT) for period in self._now]
+        all_lags = self._before >= LAGS * (self._periods[:, 0] + _MOST_DRIFT)
+        self._all_lags_from = int(np.searchsorted(all_lags.all(axis=1), True))
 
     def cycles(self, index: int, chunks: int) -> Floats:
         """Earlier cycles laid over stretch `index` of the first chunks, a sample more on each side.
@@ -115,31 +115,29 @@ class Predictor:
         cycles: Floats = np.floor(total, out=total)
         return cycles
 
-    def pushes(self, delays: Integers) -> Integers:
-        """What `steer` makes of delays, (..., chunks, 1) as it takes them, once all lags are there."""
-        return self._pushes(delays, LAGS)
+    def pushes(self, delays: Integers) -> list[list[int]]:
+        """What `steer` makes of the delays of all stretches, (stretches, chunks), once all lags are there."""
+        found: list[list[int]] = self._pushes(delays, LAGS).tolist()
+        return found
 
-    def steer(self, index: int, delays: Integers, pushes: Integers | None = None) -> None:
+    def steer(self, index: int, delays: Integers, pushes: Sequence[int] | None = None) -> None:
         """Move the periods of the first chunks by what stretch `index` told.
 
         Args:
-            delays: (chunks, 1), the sum of the stretch's parts; `pushes` of them, where they are known.
+            delays: (chunks,), the sum of the stretch's parts; `pushes` of them, where they are known.
         """
-        chunks = len(delays)
         if index < self._all_lags_from or pushes is None:
-            pushes = self._pushes(delays, self._lags(index, chunks))
-        if pushes.any():
-            low, high = self._bounds
-            periods = self._periods[:chunks]
-            periods -= pushes
-            np.maximum(periods, low[:chunks], out=periods)
-            np.minimum(periods, high[:chunks], out=periods)
+            pushes = self._pushes(delays, self._lags(index, len(delays))[:, 0]).tolist()
+        for row, push in enumerate(pushes):
+            if push:
+                low, high = self._bounds[row]
+                self._now[row] = self._periods[row] = max(low, min(high, self._now[row] - push))
 
     def _pushes(self, delays: Integers, lags: Integers | int) -> Integers:
         most, gain = _STEER
         # a delay of 1 is 2 * RAMP / 2**delay_shift samples, for the slope is taken over two; the cycles
         # lie (lags + 1) / 2 periods back on average
-        chunks = delays.shape[-2]
+        chunks = delays.shape[-1]
         asked = (delays * (2 * RAMP * 65536 * gain // 16)) >> self._shifts[:chunks]
         asked = asked * 2 // ((lags + 1) * self._parts[:chunks])
         return np.asarray(np.minimum(np.maximum(asked, -most), most), np.int64)

@@ -15,10 +15,9 @@ import click
 import numpy as np
 
 from opq_gateway.ring.codec import pack, unpack
-from opq_gateway.ring.sealed import CHUNK_SAMPLES
 from opq_tools.bench import Baseline, Case, Result, case
 from opq_tools.benchmarks.compression.coders import Counts, peers
-from opq_tools.benchmarks.compression.signals import noise_bits, wandering
+from opq_tools.benchmarks.compression.signals import as_sealed, noise_bits, wandering
 from opq_tools.benchmarks.gateway.disk import recordings
 
 OVER_NOISE_BITS = 0.3
@@ -55,8 +54,8 @@ def signals(quick: bool) -> list[Signal]:
 def rows_of(signal: Signal, others: dict[str, Callable[[Counts], int]], runs: int) -> Iterator[Case]:
     """Bits of ours and of the others, ratio, CPU of packing and unpacking."""
     counts = signal.counts
-    parts = [counts[at : at + CHUNK_SAMPLES] for at in range(0, len(counts), CHUNK_SAMPLES)]
-    packed = [pack(part) for part in parts]
+    pieces = as_sealed(counts)
+    parts, packed = [part for part, _ in pieces], [data for _, data in pieces]
     if not all(np.array_equal(unpack(one), part) for one, part in zip(packed, parts, strict=True)):
         raise RuntimeError(f"{signal.name}: what was unpacked is not what was packed")
     coded_bytes = sum(map(len, packed))

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_gateway.ring.codec import pack
+from opq_gateway.ring.sealed import CHUNK_SAMPLES, samples_behind
 from opq_measure.signal import FloatArray
 
 RATE_HZ = 12_000
@@ -31,6 +33,19 @@ def wandering(seconds: int, noise_lsb: float, nominal_hz: float, seed: int = 1) 
     phase = 2 * np.pi * np.cumsum(hz) / RATE_HZ
     wave = sum(share * np.cos(order * phase + start) for order, share, start in HARMONICS)
     return np.rint(level * wave + chance.normal(0, noise_lsb, len(hz))).astype(np.int16)
+
+
+def as_sealed(counts: NDArray[np.int16]) -> list[tuple[NDArray[np.int16], bytes]]:
+    """The samples in pieces as the ring cuts them, each beside what it is packed to."""
+    pieces = []
+    size = CHUNK_SAMPLES
+    at = 0
+    while at < len(counts):
+        piece = counts[at : at + size]
+        pieces.append((piece, pack(piece)))
+        size = samples_behind(len(pieces[-1][1]), len(piece))
+        at += len(piece)
+    return pieces
 
 
 def noise_bits(noise_lsb: float) -> float:

@@ -18,6 +18,7 @@ from opq_gateway.ring.sealing import seal
 from opq_hil.mains import MIX_3_PERCENT, Mains
 from opq_hil.wave import Wave, harmonics_of
 from opq_proto.messages import TimeSource
+from opq_tools.benchmarks.compression.signals import as_sealed
 
 RATE = 12_000
 BLOCK = 200
@@ -76,9 +77,9 @@ def recordings() -> dict[str, NDArray[np.int16]]:
     return found
 
 
-def packed(counts: NDArray[np.int16], chunk: int = 24_000) -> Packed:
+def packed(counts: NDArray[np.int16]) -> Packed:
     """In chunks as the ring seals them."""
-    parts = [counts[at : at + chunk] for at in range(0, len(counts), chunk)]
+    parts = [part for part, _ in as_sealed(counts)]
     encode_s, coded = _cpu(lambda: [codec.pack(part) for part in parts])
     decode_s, back = _cpu(lambda: [codec.unpack(part) for part in coded])
     assert all(np.array_equal(one, two) for one, two in zip(parts, back, strict=True))

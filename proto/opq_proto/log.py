@@ -107,7 +107,8 @@ def configure(service: str, level: str | None = None) -> None:
 
     renderers: list[Any]
     if _isatty():
-        renderers = [_for_people, structlog.dev.ConsoleRenderer()]
+        plain = structlog.dev.plain_traceback  # rich's shows every local value, a key too
+        renderers = [_for_people, structlog.dev.ConsoleRenderer(exception_formatter=plain)]
     else:
         renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=_plain)]
     structlog.configure(

@@ -170,3 +170,22 @@ def test_on_a_terminal_lines_are_for_people() -> None:
     assert "box.hello" in text
     assert "monotonic_ns" not in text
     assert not text.startswith("{")
+
+
+def test_a_traceback_on_a_terminal_shows_no_local_value() -> None:
+    master, slave = pty.openpty()
+    code = """
+from opq_proto import log
+log.configure("x")
+def work(secret):
+    return 1 / 0
+try:
+    work("private " * 2 + "key")
+except ZeroDivisionError:
+    log.get().exception("thread.failed")
+"""
+    subprocess.run([sys.executable, "-c", code], stderr=slave, timeout=30, check=True)
+    os.close(slave)
+    text = os.read(master, 65_536).decode()
+    os.close(master)
+    assert "ZeroDivisionError" in text and "private private key" not in text

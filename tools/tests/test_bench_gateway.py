@@ -1,15 +1,35 @@
 """The parts of `bench gateway`: cheap Boxes, the metered relay, the ring's figures, a whole house."""
 
+import os
+import select
 import socket
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count, pairwise
 
 import numpy as np
 import pytest
 
+from opq_hil.clock import RunClock
+from opq_proto.link import Decoder, encode
+from opq_proto.link_messages import (
+    FLAG_RESENT,
+    Acknowledgement,
+    Command,
+    Hello,
+    LinkMessage,
+    Operation,
+    Resend,
+    Samples,
+    Status,
+)
 from opq_tools.benchmarks.gateway import disk, latencies
 from opq_tools.benchmarks.gateway.boxes import SAG_CYCLES, Repeated
 from opq_tools.benchmarks.gateway.house import house
 from opq_tools.benchmarks.gateway.metered import Metered
+from opq_tools.benchmarks.gateway.plain_box import PlainBox
 
 
 def test_a_cheap_box_repeats_its_second_and_drops_when_told() -> None:
@@ -24,6 +44,46 @@ def test_a_cheap_box_repeats_its_second_and_drops_when_told() -> None:
     during = source.counts(24_000, 200)
     assert np.abs(during - 0.6 * blocks[0]).max() <= 1
     assert np.array_equal(source.counts(24_000 + SAG_CYCLES * 200, 200), blocks[12])
+
+
+def test_a_plain_box_talks_once_it_is_asked_and_sends_again() -> None:
+    box = PlainBox(7, Repeated(1), RunClock.now())
+    decoder, sequence = Decoder(), count()
+    gateway = os.open(box.port.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+
+    def heard() -> list[LinkMessage]:
+        box.receive()
+        box.tick(time.monotonic_ns())
+        ready, _, _ = select.select([gateway], [], [], 0.02)
+        return [message for _, message in decoder.feed(os.read(gateway, 65_536))] if ready else []
+
+    def until(enough: Callable[[list[LinkMessage]], bool]) -> list[LinkMessage]:
+        said: list[LinkMessage] = []
+        for _ in range(500):
+            said += heard()
+            if enough(said):
+                return said
+        raise AssertionError(said)
+
+    try:
+        assert heard() == []
+        os.write(gateway, encode(Command(1, Operation.HELLO), next(sequence)))
+        said = until(lambda said: sum(isinstance(message, Samples) for message in said) > 3)
+        assert any(isinstance(message, Hello) and message.box_id == 7 for message in said)
+        assert Acknowledgement(1, Status.DONE) in said
+        live = [message for message in said if isinstance(message, Samples)]
+        assert [b.first_sample - a.first_sample for a, b in pairwise(live)] == [200] * (len(live) - 1)
+        os.write(gateway, encode(Resend(live[0].first_sample, 400), next(sequence)))
+        said = until(lambda said: sum(is_again(message) for message in said) == 2)
+        again = [message for message in said if isinstance(message, Samples) and is_again(message)]
+        assert [replace(message, flags=0) for message in again] == live[:2]
+    finally:
+        os.close(gateway)
+        box.port.close()
+
+
+def is_again(message: LinkMessage) -> bool:
+    return isinstance(message, Samples) and bool(message.flags & FLAG_RESENT)
 
 
 def test_the_relay_counts_what_goes_up_and_down_and_outlives_a_peer() -> None:

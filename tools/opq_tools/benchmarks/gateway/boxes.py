@@ -2,9 +2,10 @@
 
     python -m opq_tools.benchmarks.gateway.boxes COUNT PORTS_DIR SAG_EVERY_S
 
-Each is a simulated Box at its real-time rate, protocol and all; its waveform is one second of mains with
-harmonics and noise of 2 LSB, made once and repeated. Every SAG_EVERY_S (0: never) the next Box's voltage
-drops to 60 % for 12 cycles; the Box sees that by itself and tells it, and the moment is logged.
+Each speaks at its real-time rate; its waveform is one second of mains with harmonics and noise of 2 LSB, made
+once and repeated. Every SAG_EVERY_S the next Box's voltage drops to 60 % for 12 cycles; the Box, a simulated
+one, sees that by itself and tells it, and the moment is logged. With 0 there is no sag, and the Boxes are
+plain ones (plain_box.py).
 """
 
 import signal
@@ -23,6 +24,7 @@ from opq_hil.mains import MIX_3_PERCENT, Mains
 from opq_hil.wave import Wave, harmonics_of
 from opq_proto import log
 from opq_proto.link_messages import Crossing, LinkMessage
+from opq_tools.benchmarks.gateway.plain_box import serve
 
 RATE = 12_000
 V_PER_LSB = 0.0068
@@ -76,10 +78,13 @@ def main(boxes: int, ports_dir: Path, sag_every_s: float) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     sources = [Repeated(number) for number in range(1, boxes + 1)]
+    if not sag_every_s:
+        serve(sources, ports_dir, stop)
+        return
     told = [TellingBox(str(number), source) for number, source in enumerate(sources, start=1)]
     with BoxHost(told, ports_dir=ports_dir):
         for number in count():
-            if stop.wait(sag_every_s or None):
+            if stop.wait(sag_every_s):
                 return
             sources[number % boxes].sag()
 

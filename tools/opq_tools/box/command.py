@@ -157,4 +157,4 @@ def _tell(facts: dict[str, Any], as_json: bool) -> None:
         click.echo(json.dumps(facts))
         return
     for key, value in facts.items():
-        click.echo(f"{key:24} {str(value).strip()}")
+        click.echo(f"{key:24} {', '.join(str(value).split())}")

@@ -11,19 +11,24 @@ from opq_proto import ports
 from opq_proto.errors import ConfigError
 from opq_proto.keys import KeyFolder
 
+MAKAI = r"^(tcp://[^\s/]+:\d{1,5}|ipc://\S+)$"
+"""What libzmq cannot connect to would end the uplink, and nobody would see why."""
+MOST_ID = 2**31 - 1
+"""A Box's number is an int32 on the original's wire."""
+
 
 @configuration.section
 class Uplink:
     """Where Makai listens; without a value: the original's port on loopback, plus --port-offset."""
 
     trigger_endpoint: Annotated[
-        str | None, Field(description="triggering broker, e.g. tcp://makai:9880", pattern="^(tcp|ipc)://")
+        str | None, Field(description="triggering broker, e.g. tcp://makai:9880", pattern=MAKAI)
     ] = None
     command_endpoint: Annotated[
-        str | None, Field(description="acquisition broker, commands", pattern="^(tcp|ipc)://")
+        str | None, Field(description="acquisition broker, commands", pattern=MAKAI)
     ] = None
     response_endpoint: Annotated[
-        str | None, Field(description="acquisition broker, answers", pattern="^(tcp|ipc)://")
+        str | None, Field(description="acquisition broker, answers", pattern=MAKAI)
     ] = None
     queue_messages: Annotated[
         int, Field(ge=10, le=1_000_000, description="measurements per Box on their way to disk and broker")
@@ -251,6 +256,9 @@ def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) 
         )
     ids = [box.id for box in config.box]
     devices = [box.port for box in config.box]
+    if large := [box_id for box_id in ids if int(box_id) > MOST_ID]:
+        where = "configuration" if path is None else path.name
+        raise ConfigError(f"{where}: box.id {', '.join(large)}: above {MOST_ID}, nothing was started")
     for what, values in (("id", ids), ("port", devices)):
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:

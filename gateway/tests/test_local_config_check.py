@@ -132,3 +132,34 @@ def test_a_gateway_is_not_started_to_serve_nobody(tmp_path: Path, curve: KeyFold
     ended = CliRunner().invoke(main, ["run", "--config", str(path)])
     assert ended.exit_code == 2 and "2 problems, nothing was started" in ended.stderr
     assert "uplink.send" in ended.stderr and "setup.password_file" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ('[uplink]\ntrigger_endpoint = "tcp://makai"', "uplink.trigger_endpoint"),
+        ('[uplink]\ntrigger_endpoint = "tcp://makai:9880\\n"', "uplink.trigger_endpoint"),
+        ('[uplink]\ncommand_endpoint = "tcp://makai:99999"', "uplink.command_endpoint"),
+        ('[phasors]\nendpoint = "127.0.0.1:99999"', "phasors.endpoint"),
+        ('[[box]]\nid = "9999999999"\nport = "socket://other:7"', "box.id 9999999999"),
+    ],
+)
+def test_an_address_or_number_that_cannot_be_is_told_before_a_start(
+    tmp_path: Path, curve: KeyFolder, more: str, key: str
+) -> None:
+    path = gateway_file(tmp_path, more)
+    told = check(path)
+    assert told.exit_code in (1, 2) and key in told.output
+    assert CliRunner().invoke(main, ["run", "--config", str(path)]).exit_code == 2
+
+
+def test_what_the_set_up_page_says_otherwise_is_a_note(tmp_path: Path, curve: KeyFolder) -> None:
+    path = gateway_file(tmp_path)
+    (tmp_path / "gateway").mkdir()
+    file = tmp_path / "gateway" / "setup.json"
+    file.write_text(json.dumps({"trg_push_ep": "tcp://page:9880", "windows_per_measurements": 60}))
+    told = check(path)
+    assert told.exit_code == 0 and "tcp://page:9880" in told.stdout and "setup.json" in told.stdout
+    assert "measurement_cycles" not in told.stdout
+    file.write_text("{")
+    assert "left aside" in check(path).stdout

@@ -167,6 +167,9 @@ def test_settings_are_kept_beside_the_file_and_hold_at_the_next_start(rig: Rig, 
     ("settings", "why"),
     [
         ({"trg_push_ep": "http://makai"}, "trigger_endpoint"),
+        ({"trg_push_ep": "tcp://makai"}, "trigger_endpoint"),
+        ({"cmd_push_ep": "tcp://makai:9880\n"}, "response_endpoint"),
+        ({"cmd_sub_ep": "tcp://a b:9880"}, "command_endpoint"),
         ({"windows_per_measurements": 601}, "1 to 600"),
         ({"windows_per_measurements": True}, "1 to 600"),
         ({"device_path": "/dev/z"}, "not set here"),
@@ -355,3 +358,25 @@ def test_a_peer_that_trickles_bytes_is_cut_off() -> None:
         peer.sendall(b"GET / HTT")
         assert peer.recv(1) == b""
     server.end()
+
+
+def test_only_what_was_set_on_the_page_stands_over_the_file_and_the_first_is_kept_beside_the_second(
+    rig: Rig, tmp_path: Path
+) -> None:
+    saved.save(rig.config, {"windows_per_measurements": 12})
+    file = tmp_path / "gateway.toml"
+    file.write_text(file.read_text() + '\n[uplink]\ntrigger_endpoint = "tcp://later:9880"\n')
+    loaded = saved.load(file)
+    assert (loaded.uplink.trigger_endpoint, loaded.measurement_cycles) == ("tcp://later:9880", 12)
+    saved.save(rig.config, {"cmd_sub_ep": "tcp://other:8194"})  # no start in between
+    loaded = saved.load(file)
+    assert (loaded.uplink.command_endpoint, loaded.measurement_cycles) == ("tcp://other:8194", 12)
+    assert loaded.uplink.trigger_endpoint == "tcp://later:9880"
+
+
+def test_two_lengths_of_one_body_are_one_length_to_guard_and_reader(rig: Rig) -> None:
+    head = b"POST /box_config HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    for first in (b"900000000", b"abc"):
+        with socket.create_connection(("127.0.0.1", rig.server.port), timeout=5) as peer:
+            peer.sendall(head + b"Content-Length: " + first + b"\r\nContent-Length: 2\r\n\r\n{}")
+            assert peer.recv(100).startswith(b"HTTP/1.0 500")

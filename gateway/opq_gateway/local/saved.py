@@ -66,8 +66,11 @@ def save(config: Config, document: Mapping[str, Any]) -> dict[str, str | int]:
         ConfigError: something in it is wrong, or may not be changed here.
         OSError: the disk does not take it.
     """
-    changed = settings_of(with_settings(config, document))
+    with_settings(config, document)  # is it right by itself?
     file = path_of(config)
+    merged = {**_held(config, file), **document}  # what was never set here stays with gateway.toml
+    now = settings_of(with_settings(config, merged))
+    changed = {name: value for name, value in now.items() if name in merged}
     beside = file.with_suffix(".new")
     with open(beside, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
         out.write(json.dumps(changed, indent=1) + "\n")
@@ -75,6 +78,16 @@ def save(config: Config, document: Mapping[str, Any]) -> dict[str, str | int]:
         os.fsync(out.fileno())
     beside.replace(file)
     return changed
+
+
+def _held(config: Config, file: Path) -> dict[str, Any]:
+    """What was saved before; nothing where that cannot be used."""
+    try:
+        document = json.loads(file.read_bytes()[:MOST_BYTES])
+        with_settings(config, document)
+    except (OSError, ValueError, ConfigError):
+        return {}
+    return dict(document)
 
 
 def with_settings(config: Config, document: Mapping[str, Any]) -> Config:

@@ -1,5 +1,6 @@
 """Surroundings: what a configuration names and the machine must have, looked at without starting anything."""
 
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_gateway.config import Config, data_folder, key_folder
+from opq_gateway.local import saved
 from opq_measure.events.limits import Limits
 from opq_proto import log
 from opq_proto.errors import ConfigError, KeyFileError
@@ -35,7 +37,9 @@ def look(config: Config) -> tuple[Found, ...]:
         *_boxes(config),
         *_limits(config),
         *_files(config),
+        *_addresses(config),
         *_setup(config),
+        *_saved(config),
     )
 
 
@@ -47,7 +51,13 @@ def refuse(config: Config) -> None:
     Raises:
         ConfigError: all problems in one text.
     """
-    found = [*_boxes(config), *_limits(config), *_files(config), *_setup(config)]
+    found = [
+        *_boxes(config),
+        *_limits(config),
+        *_files(config),
+        *_addresses(config),
+        *_setup(config),
+    ]
     fatal = [item for item in found if item.fatal]
     if fatal:
         width = max(len(item.key) for item in fatal) + 2
@@ -126,6 +136,40 @@ def _files(config: Config) -> Iterator[Found]:
         yield Found(
             "power.fail_input", f"{fails} cannot be read now; until it can, power counts as good", False
         )
+
+
+def _addresses(config: Config) -> Iterator[Found]:
+    uplink = config.uplink
+    named = {
+        "health_endpoint": config.health_endpoint,
+        "uplink.trigger_endpoint": uplink.trigger_endpoint,
+        "uplink.command_endpoint": uplink.command_endpoint,
+        "uplink.response_endpoint": uplink.response_endpoint,
+        "phasors.endpoint": config.phasors.endpoint,
+        "setup.endpoint": config.setup.endpoint,
+    }
+    for key, endpoint in named.items():
+        if endpoint is None or endpoint.startswith("ipc://"):
+            continue
+        if int(endpoint.rpartition(":")[2]) > 65_535:
+            yield Found(key, f"is {endpoint!r}; a port is 65535 at most", True)
+
+
+def _saved(config: Config) -> Iterator[Found]:
+    """What the set-up page says otherwise: nobody would look for it there."""
+    file = saved.path_of(config)
+    try:
+        held = saved.with_settings(config, json.loads(file.read_bytes()))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, ConfigError) as error:
+        yield Found("setup", f"{file} is broken, and left aside: {error}", False)
+        return
+    own, other = saved.settings_of(config), saved.settings_of(held)
+    for name, value in other.items():
+        if own[name] != value:
+            key = "measurement_cycles" if name == saved.CYCLES else f"uplink.{saved.NAMES[name]}"
+            yield Found(key, f"{value!r} was set on the set-up page and holds; it stands in {file}", False)
 
 
 def _setup(config: Config) -> Iterator[Found]:

@@ -169,3 +169,17 @@ def test_whatever_the_order_instants_rise_and_every_phasor_leaves_once_or_is_lat
     assert [number for number, _ in left] == sorted({number for number, _ in left})
     assert {(number, box_id) for number, boxes in left for box_id in boxes} == accepted
     assert line.alignment.next_s() is None
+
+
+@given(st.lists(st.tuples(st.sampled_from("123"), st.integers(1, 12), st.integers(0, 9)), max_size=40))
+def test_behind_a_look_nothing_is_due_already_so_that_nobody_looks_for_ever(
+    pushed: list[tuple[str, int, int]],
+) -> None:
+    line = Line()
+    now_s = 0.0
+    for box_id, number, tenths in pushed:
+        now_s += tenths / 10
+        line.push(box_id, number, now_s)
+        line.due(now_s)
+        next_s = line.alignment.next_s()
+        assert next_s is None or next_s > now_s

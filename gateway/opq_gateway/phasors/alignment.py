@@ -77,12 +77,13 @@ class Alignment:
         pending.phasors[box_id] = phasor
 
     def due(self, now_s: float) -> list[Instant]:
-        """The instants that leave now, in order of time."""
+        """The instants that leave now, in order of time; one whose time is over takes older ones along."""
         found = []
+        over_ns = max((t_ns for t_ns, each in self._pending.items() if now_s >= each.until_s), default=None)
         for t_ns in sorted(self._pending):
-            pending = self._pending[t_ns]
-            whole = self._expected <= pending.phasors.keys()
-            if not whole and now_s < pending.until_s and len(self._pending) <= MOST_PENDING:
+            whole = self._expected <= self._pending[t_ns].phasors.keys()
+            waits = over_ns is None or t_ns > over_ns
+            if not whole and waits and len(self._pending) <= MOST_PENDING:
                 break
             found.append(self._leave(t_ns))
         return found

@@ -18,7 +18,7 @@ from opq_gateway.config import Phasors as Section
 from opq_gateway.counters import Counters
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.values import Phasor, Told
-from opq_gateway.phasors.server import PhasorServer
+from opq_gateway.phasors.server import KEEPALIVE, PhasorServer
 from opq_gateway.phasors.stream import stream_of
 from opq_gateway.status import Status
 from opq_hil.box import Box
@@ -264,6 +264,14 @@ def test_more_clients_than_allowed_are_turned_away() -> None:
             second.config()
         assert served.counters["1"]["phasor_clients_refused"] == 1
         first.config()
+
+
+def test_a_client_whose_machine_is_gone_gives_its_place_back() -> None:
+    with serving() as served, Client(served.port, 7734) as client:
+        client.config()
+        [peer] = served.server._clients
+        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert all(peer.getsockopt(socket.IPPROTO_TCP, option) == value for option, value in KEEPALIVE)
 
 
 def test_a_box_at_50_hz_changes_the_configuration_and_that_is_told() -> None:

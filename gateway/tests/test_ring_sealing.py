@@ -160,6 +160,40 @@ def test_damage_in_a_sealed_file_costs_a_chunk_and_is_a_hole_with_a_reason(tmp_p
             assert {one.reason for one in lost} <= {NOT_HELD}
 
 
+def test_a_sealed_file_without_any_index_is_counted_and_a_hole_between_the_others(tmp_path: Path) -> None:
+    ring = Ring(tmp_path, "1", 0.02)  # segments of 6 s
+    ring.append_all(blocks(0, 12_000 * 18))
+    hurt = ring.unsealed()[1]
+    made = seal(hurt.path)
+    assert made is not None and ring.replace(hurt, made)
+    data = bytearray(hurt.path.read_bytes())
+    data[:100] = data[-100:] = bytes(100)
+    hurt.path.write_bytes(data)
+    lost = ring.read_lost(*ALL)
+    assert [(one.first_sample, one.end_sample) for one in lost] == [(hurt.first_sample, hurt.end_sample)]
+    assert lost[0].reason == NOT_HELD and ring.bad_records == 1
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("16 bits", 20_000), ("8 bits", 12_000)])
+def test_what_packs_small_is_cut_small_so_that_any_sample_is_near(
+    tmp_path: Path, kind: str, longest: int
+) -> None:
+    times = np.arange(12_000 * 10) / 12_000
+    noise = np.random.default_rng(4).normal(0, 2 if kind == "16 bits" else 70, len(times))
+    counts = np.rint(20_000 * np.sin(2 * np.pi * 60.01 * times) + noise).astype(np.int16)
+    counts |= 0 if kind == "16 bits" else 0xFF
+    told = blocks(0, len(counts))
+    stream: list[Block | Gap] = [
+        replace(one, counts=counts[one.first_sample : one.end_sample]) for one in told
+    ]
+    ring, path = sealed_ring(tmp_path, stream)
+    data = path.read_bytes()
+    chunks = int.from_bytes(data[8:12], "little")
+    assert chunks - 2 <= len(counts) // longest <= chunks
+    wave = ring.read(ns(0), ns(len(counts)))
+    assert wave is not None and np.array_equal(wave.counts, counts)
+
+
 def test_what_is_no_raw_segment_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "000000000001.seg"
     for content in (b"", b"OPQRING2", os.urandom(5000), bytes(5000)):

@@ -40,4 +40,4 @@ def read_span(segment: Segment, start_ns: int, end_ns: int, counts: bool = True)
                 found = raw.read(fd, layout, segment.records, start_ns, end_ns)
     except FileNotFoundError:
         return None
-    return found if found is not None and (len(found.rows) or found.lost or found.bad) else None
+    return found if len(found.rows) or found.lost or found.bad else None

@@ -126,11 +126,12 @@ def describe(path: Path, fd: int) -> Segment | None:
     )
 
 
-def read(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Stretch | None:
-    """What touches [start_ns, end_ns), in order; a damaged chunk counts as one bad record."""
+def read(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Stretch:
+    """What touches [start_ns, end_ns), in order; a damaged chunk counts as one bad record, so does a file
+    of which neither index can be read."""
     index = _index(fd)
-    if index is None:
-        return None
+    if index is None:  # it had one when the ring looked
+        return Stretch(0, 0.0, np.zeros(0, ROW), np.zeros(0, np.int16), bad=1)
     wanted = np.flatnonzero((index.table["start_ns"] < end_ns) & (index.table["end_ns"] > start_ns))
     opened: list[Stretch | None] = []
     for at in range(0, len(wanted), AT_ONCE):

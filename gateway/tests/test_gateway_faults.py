@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from waiting import wait_for
 
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
@@ -23,16 +24,6 @@ from opq_hil.faults import Faults
 from opq_hil.generator import Generator
 from opq_hil.host import BoxHost
 from opq_proto.keys import KeyFolder, read_key_file
-
-
-def wait_for(what: Callable[[], object], seconds: float = 20.0) -> object:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"did not come true within {seconds} s")
 
 
 def written(folder: Path, makai: Any, ports: dict[str, str]) -> Path:

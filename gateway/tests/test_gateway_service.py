@@ -8,7 +8,7 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from free_ports import free_port
+from waiting import wait_for
 
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
@@ -37,16 +38,6 @@ from opq_proto.wire import (
 )
 
 WIRES = [pytest.param(None, id="clean"), pytest.param(HARDWARE, id="hardware")]
-
-
-def wait_for(what: Callable[[], object], seconds: float = 20.0) -> object:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"did not come true within {seconds} s")
 
 
 def configured(tmp_path: Path, makai: Any, ports: dict[str, str], **more: object) -> config.Config:

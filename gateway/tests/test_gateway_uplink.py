@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import zmq
 from full_disk import full_disk
-from uplink_bench import DIP, QUICK, Bench, measurement, wait_for
+from uplink_bench import DIP, QUICK, Bench, measurement
+from waiting import wait_for
 
 from opq_gateway.uplink.acknowledgement import Acknowledgement
 from opq_gateway.uplink.uplink import ANSWER_BYTES, ANSWERS

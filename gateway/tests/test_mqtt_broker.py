@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from free_ports import free_port
+from waiting import wait_for
 
 from opq_gateway.config import Mqtt as Section
 from opq_gateway.counters import Counters
@@ -37,13 +38,6 @@ pytestmark = pytest.mark.skipif(
     MOSQUITTO is None, reason="mosquitto is not installed (apt install mosquitto)"
 )
 START_NS = 1_800_000_000 * 10**9
-
-
-def wait_for(what: Callable[[], object], seconds: float = 20.0) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, f"did not come true within {seconds} s"
-        time.sleep(0.01)
 
 
 class Broker:

@@ -5,13 +5,14 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from pmu_client import Client, command, data_of
+from waiting import wait_for
 
 from opq_gateway.config import BoxPort, Config, Group
 from opq_gateway.config import Phasors as Section
@@ -71,13 +72,6 @@ def serving(**more: float) -> Iterator[Served]:
         thread.join(2)
         assert not thread.is_alive()
         served.server.close()
-
-
-def wait_for(what: Callable[[], object], seconds: float = 20.0) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, f"did not come true within {seconds} s"
-        time.sleep(0.01)
 
 
 LAG_CYCLES, SHARE = 31 / 360, 0.93

@@ -3,14 +3,13 @@
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from telling_blocks import blocks, pattern
+from waiting import wait_for
 
 from opq_gateway.ring import sealed
 from opq_gateway.ring.ring import Ring
@@ -18,16 +17,6 @@ from opq_hil.box import Box
 from opq_hil.host import BoxHost
 
 ALL = (0, 2**62)
-
-
-def wait_for(what: Callable[[], object], seconds: float = 30.0) -> Any:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"did not come true within {seconds} s")
 
 
 def children(pid: int) -> set[int]:
@@ -62,12 +51,12 @@ def test_an_old_segment_is_sealed_and_the_child_ends_with_the_gateway(
         path.write_text("\n".join([*lines, "[[box]]", 'id = "1"', f'port = "{host.ports["1"]}"']))
         gateway = subprocess.Popen([sys.executable, "-m", "opq_gateway", "run", "--config", str(path)])
         try:
-            wait_for(lambda: newest.read_bytes().startswith(sealed.MAGIC))
-            (child,) = wait_for(lambda: children(gateway.pid))
+            wait_for(lambda: newest.read_bytes().startswith(sealed.MAGIC), 30.0)
+            (child,) = wait_for(lambda: children(gateway.pid), 30.0)
         finally:
             gateway.send_signal(end)
             assert gateway.wait(20) == (0 if end == signal.SIGTERM else -signal.SIGKILL)
-    wait_for(lambda: not alive(child))
+    wait_for(lambda: not alive(child), 30.0)
     assert not (folder / "000000000002.sealing").exists()
     again = Ring(folder, "1", 1.0)
     for boot, seconds in segments:

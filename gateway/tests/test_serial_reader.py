@@ -18,6 +18,7 @@ import pytest
 import serial
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import wait_for
 
 from opq_gateway.blocks import Block
 from opq_gateway.config import BoxPort
@@ -35,13 +36,6 @@ from opq_proto.messages import TimeSource
 
 HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
 T0_NS = 1_700_000_000_000_000_000
-
-
-def wait_for(what: Callable[[], object], seconds: float = 10.0) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, "did not come true"
-        time.sleep(0.005)
 
 
 def samples(first: int) -> Samples:

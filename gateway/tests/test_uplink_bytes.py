@@ -5,7 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from uplink_bench import Bench, measurement, wait_for
+from uplink_bench import Bench, measurement
+from waiting import wait_for
 
 from opq_gateway.config import Idle
 from opq_gateway.uplink.connection import IDLE_HEARTBEAT_S, Timing

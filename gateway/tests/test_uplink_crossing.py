@@ -1,10 +1,10 @@
 """A crossing at a real Box: the limits go to it, its word comes back, and is up before its window is."""
 
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from waiting import wait_for
 
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
@@ -12,14 +12,6 @@ from opq_hil.box import Box
 from opq_hil.host import BoxHost
 from opq_proto.keys import KeyFolder
 from opq_tools.benchmarks.gateway.boxes import DEPTH_LEFT, Repeated
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 20.0) -> Any:
-    until = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < until, f"did not come true within {seconds} s"
-        time.sleep(0.002)
-    return found
 
 
 def test_a_sag_is_up_as_a_crossing_before_its_window_is_over_and_once_more_when_it_ends(

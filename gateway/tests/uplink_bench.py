@@ -2,10 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from waiting import wait_for
 
 from opq_gateway.config import Idle
 from opq_gateway.counters import Counters
@@ -21,13 +23,6 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 SECOND_NS = 10**9
 DIP = Crossing(5, 1_800_000_100 * SECOND_NS, 7, TimeSource.GPS, CrossingKind.DIP, True, 80.0, 108.0)
 QUICK = Patience(unacknowledged_s=1.5, resend_s=0.5, in_flight_s=0.1)
-
-
-def wait_for(what: Callable[[], object], seconds: float = 10.0) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, f"did not come true within {seconds} s"
-        time.sleep(0.01)
 
 
 def measurement(number: int) -> Measurement:

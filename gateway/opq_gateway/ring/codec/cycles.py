@@ -96,7 +96,7 @@ class Coded:
 
 
 def decode(coded: Sequence[Coded]) -> list[Integers]:
-    """The values of each `encode`, unpacked side by side: eight take about twice the time of one.
+    """The values of each `encode`, unpacked side by side: six take three times as long as one.
 
     Raises:
         ValueError: one is damaged.

@@ -26,7 +26,6 @@ from opq_gateway.local.metrics import Metrics
 from opq_gateway.local.notify import Notifier
 from opq_gateway.local.outlets import Outlets
 from opq_gateway.local.power import PowerFail
-from opq_gateway.local.setup import Setup
 from opq_gateway.local.watchdog import Watchdog
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.measuring import Measuring
@@ -40,6 +39,7 @@ from opq_gateway.serial_side.crossing_limits import limits
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.reader import Reader
 from opq_gateway.serial_side.station import Station
+from opq_gateway.setup.setup import Setup
 from opq_gateway.status import Status
 from opq_gateway.uplink.of_config import queue_of, uplink_of
 from opq_gateway.uplink.uplink import Uplink

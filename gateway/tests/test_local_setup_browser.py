@@ -11,15 +11,15 @@ from stand_in_nmcli import World, key_of
 
 from opq_gateway import config as gateway_config
 from opq_gateway.counters import Counters
-from opq_gateway.local.networks import Secret
-from opq_gateway.local.nmcli import Nmcli
-from opq_gateway.local.setup_guard import Guard
-from opq_gateway.local.setup_page import SetupPage
-from opq_gateway.local.setup_server import SetupServer
-from opq_gateway.local.setup_state import Shown
-from opq_gateway.local.wifi import Wifi
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.values import Values
+from opq_gateway.setup.guard import Guard
+from opq_gateway.setup.networks import Secret
+from opq_gateway.setup.nmcli import Nmcli
+from opq_gateway.setup.page import SetupPage
+from opq_gateway.setup.server import SetupServer
+from opq_gateway.setup.state import Shown
+from opq_gateway.setup.wifi import Wifi
 from opq_gateway.status import Status
 from opq_proto.messages import TimeSource
 

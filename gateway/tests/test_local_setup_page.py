@@ -18,17 +18,17 @@ from stand_in_nmcli import World
 from opq_gateway import config as gateway_config
 from opq_gateway.config import Config
 from opq_gateway.counters import MEANING, Counters
-from opq_gateway.local import saved
 from opq_gateway.local.http_server import AT_ONCE, HttpServer
-from opq_gateway.local.networks import Secret
-from opq_gateway.local.nmcli import Nmcli
-from opq_gateway.local.setup_guard import ADDRESSES, CHANGES, GUESS_S, GUESSES, Asked, Guard, Pace
-from opq_gateway.local.setup_page import SetupPage
-from opq_gateway.local.setup_server import SetupServer
-from opq_gateway.local.setup_state import ORDINARY, Shown, version_number
-from opq_gateway.local.wifi import Wifi
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.values import Values
+from opq_gateway.setup import saved
+from opq_gateway.setup.guard import ADDRESSES, CHANGES, GUESS_S, GUESSES, Asked, Guard, Pace
+from opq_gateway.setup.networks import Secret
+from opq_gateway.setup.nmcli import Nmcli
+from opq_gateway.setup.page import SetupPage
+from opq_gateway.setup.server import SetupServer
+from opq_gateway.setup.state import ORDINARY, Shown, version_number
+from opq_gateway.setup.wifi import Wifi
 from opq_gateway.status import Status
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.messages import TimeSource

@@ -12,7 +12,7 @@ from pathlib import Path
 from free_ports import free_port
 from stand_in_nmcli import World
 
-from opq_gateway.local import saved
+from opq_gateway.setup import saved
 from opq_proto.keys import KeyFolder
 
 

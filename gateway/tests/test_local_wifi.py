@@ -9,9 +9,9 @@ import pytest
 from stand_in_nmcli import World, key_of
 
 from opq_gateway.counters import Counters
-from opq_gateway.local.networks import Network, Secret, fields_of, networks_of, secret_of, why_not
-from opq_gateway.local.nmcli import ACCESS_POINT, Nmcli, WifiError
-from opq_gateway.local.wifi import ACCESS_POINT_S, CHECK_S, IN_USE_S, PATIENCE_S, Wifi
+from opq_gateway.setup.networks import Network, Secret, fields_of, networks_of, secret_of, why_not
+from opq_gateway.setup.nmcli import ACCESS_POINT, Nmcli, WifiError
+from opq_gateway.setup.wifi import ACCESS_POINT_S, CHECK_S, IN_USE_S, PATIENCE_S, Wifi
 
 STRANGE = [
     b"caf\xc3\xa9: x",

@@ -26,9 +26,9 @@ from waiting import wait_for
 
 from opq_gateway.config import Mqtt as Section
 from opq_gateway.counters import Counters
-from opq_gateway.local.mqtt import Mqtt
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.values import Told, Values
+from opq_gateway.mqtt.mqtt import Mqtt
 from opq_gateway.status import Status
 from opq_hil.box import Box
 from opq_proto.messages import TimeSource
@@ -260,7 +260,7 @@ def test_when_the_gateway_dies_the_broker_says_so(broker: Broker) -> None:
         "import threading, sys\n"
         "from opq_gateway.config import Mqtt as Section\n"
         "from opq_gateway.counters import Counters\n"
-        "from opq_gateway.local.mqtt import Mqtt\n"
+        "from opq_gateway.mqtt.mqtt import Mqtt\n"
         "from opq_gateway.measuring.feed import Feed\n"
         f"section = Section(host='127.0.0.1', port={broker.port}, name='attic')\n"
         "Mqtt(section, {}, [], Feed(), Counters()).run(threading.Event())\n"

@@ -35,7 +35,7 @@ class Outlets:
             self.runs["phasors"] = server.run
             self._closes.append(server.close)
         if config.mqtt.host is not None:  # imported here: 4 MB that nobody pays who has no broker
-            from opq_gateway.local.mqtt import Mqtt
+            from opq_gateway.mqtt.mqtt import Mqtt
 
             groups = [group.name for group in config.group]
             self.runs["mqtt"] = Mqtt(config.mqtt, statuses, groups, feed, first).run

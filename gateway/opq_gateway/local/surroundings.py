@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_gateway.config import Config, data_folder, key_folder
-from opq_gateway.local import saved
+from opq_gateway.setup import saved
 from opq_measure.events.limits import Limits
 from opq_proto import log
 from opq_proto.errors import ConfigError, KeyFileError

@@ -17,8 +17,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from opq_gateway.local.networks import Secret
-from opq_gateway.local.nmcli import ADDRESS
+from opq_gateway.setup.networks import Secret
+from opq_gateway.setup.nmcli import ADDRESS
 
 USER = "opq"
 MOST_BODY_BYTES = 65_536

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 
 from opq_gateway.counters import Counters
-from opq_gateway.local.networks import LINKS, Device, Network, Secret, why_not
-from opq_gateway.local.nmcli import ACCESS_POINT, Nmcli, WifiError
+from opq_gateway.setup.networks import LINKS, Device, Network, Secret, why_not
+from opq_gateway.setup.nmcli import ACCESS_POINT, Nmcli, WifiError
 from opq_proto import log
 from opq_proto.channel import Channel
 

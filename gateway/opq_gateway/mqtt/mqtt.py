@@ -20,10 +20,10 @@ import aiomqtt
 
 from opq_gateway.config import Mqtt as Section
 from opq_gateway.counters import Counters
-from opq_gateway.local.discovery import Discovery
-from opq_gateway.local.mqtt_board import OFFLINE, ONLINE, Board, Message
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.values import Told, Values
+from opq_gateway.mqtt.board import OFFLINE, ONLINE, Board, Message
+from opq_gateway.mqtt.discovery import Discovery
 from opq_gateway.status import Status
 from opq_proto import log
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from opq_gateway.config import Config
 from opq_gateway.counters import Counters
-from opq_gateway.local.saved import settings_of
-from opq_gateway.local.wifi import Wifi
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.values import Item, Values
+from opq_gateway.setup.saved import settings_of
+from opq_gateway.setup.wifi import Wifi
 from opq_gateway.status import Status
 from opq_proto.channel import Channel
 

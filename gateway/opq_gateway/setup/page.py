@@ -23,10 +23,10 @@ from typing import Any
 
 from opq_gateway.counters import MEANING
 from opq_gateway.local.http_server import Reply
-from opq_gateway.local.networks import Network, Secret
-from opq_gateway.local.nmcli import WifiError
-from opq_gateway.local.setup_state import Shown, software_version, version_number
-from opq_gateway.local.wifi import Wifi
+from opq_gateway.setup.networks import Network, Secret
+from opq_gateway.setup.nmcli import WifiError
+from opq_gateway.setup.state import Shown, software_version, version_number
+from opq_gateway.setup.wifi import Wifi
 from opq_proto.errors import OpqError
 
 NO_WIFI = "Wi-Fi is not looked after here: setup.wifi is off"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from opq_gateway.local.mqtt_board import Message, place
+from opq_gateway.mqtt.board import Message, place
 from opq_gateway.status import Status
 from opq_proto.link_messages import Hello
 

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from opq_gateway.local.networks import (
+from opq_gateway.setup.networks import (
     Device,
     Network,
     Secret,

@@ -6,11 +6,11 @@ from typing import Any
 
 from opq_gateway.config import Config
 from opq_gateway.counters import Counters
-from opq_gateway.local import saved
-from opq_gateway.local.networks import Secret
 from opq_gateway.local.notify import Notifier
 from opq_gateway.local.surroundings import read_password
 from opq_gateway.measuring.feed import Feed
+from opq_gateway.setup import saved
+from opq_gateway.setup.networks import Secret
 from opq_gateway.status import Status
 from opq_proto import log
 from opq_proto.errors import ConfigError
@@ -49,12 +49,12 @@ class Setup:
         if config.setup.endpoint is None:
             return
         # imported here: 23 ms of a start, and a start is time in which a Box is not heard
-        from opq_gateway.local.nmcli import Nmcli
-        from opq_gateway.local.setup_guard import Guard
-        from opq_gateway.local.setup_page import SetupPage
-        from opq_gateway.local.setup_server import SetupServer
-        from opq_gateway.local.setup_state import Shown
-        from opq_gateway.local.wifi import Wifi
+        from opq_gateway.setup.guard import Guard
+        from opq_gateway.setup.nmcli import Nmcli
+        from opq_gateway.setup.page import SetupPage
+        from opq_gateway.setup.server import SetupServer
+        from opq_gateway.setup.state import Shown
+        from opq_gateway.setup.wifi import Wifi
 
         password = self._password()
         wifi = None

@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler
 
 from opq_gateway.counters import Counters
 from opq_gateway.local.http_server import HttpServer, Reply, target_of
-from opq_gateway.local.setup_guard import MOST_BODY_BYTES, Asked, Guard
-from opq_gateway.local.setup_page import SetupPage, error
-from opq_gateway.local.wifi import Wifi
+from opq_gateway.setup.guard import MOST_BODY_BYTES, Asked, Guard
+from opq_gateway.setup.page import SetupPage, error
+from opq_gateway.setup.wifi import Wifi
 from opq_proto import log
 
 SILENT_S = 10.0

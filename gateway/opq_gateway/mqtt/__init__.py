@@ -1,0 +1,1 @@
+"""Measured values to an MQTT broker, with Home Assistant's discovery."""

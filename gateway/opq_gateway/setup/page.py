@@ -48,7 +48,7 @@ class SetupPage:
     ) -> None:
         """`save` keeps settings, and tells whether the gateway starts again by itself; raises OpqError,
         OSError. `update` starts a firmware update and tells what it does."""
-        folder = resources.files("opq_gateway.local")
+        folder = resources.files("opq_gateway.setup")
         self._page = (folder / "page.html").read_bytes()
         self._icon = (folder / "opq.ico").read_bytes()
         self.policy = _policy(self._page.decode())

@@ -9,7 +9,7 @@ from dataclasses import replace
 from opq_gateway.blocks import Block
 from opq_gateway.ring.segment import Segment
 from opq_gateway.serial_side.clock import Clock, Clocks, Stamp
-from opq_gateway.serial_side.reassembly import Output, Reassembly
+from opq_gateway.serial_side.reassembly import NOT_RESENT, Output, Reassembly
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
@@ -63,7 +63,7 @@ class Axis:
         """Time passes."""
         return self.line.tick(self._clocks.monotonic_s()) if self.line.waiting else []
 
-    def flush(self) -> list[Output]:
+    def flush(self, reason: str = NOT_RESENT) -> list[Output]:
         """The axis ends: what waits for its time gets it, and every hole is given up."""
         out: list[Output] = []
         if self._held:
@@ -71,7 +71,7 @@ class Axis:
             now_s = self._clocks.monotonic_s()
             held, self._held = self._held, []
             out = [each for one in held for each in self._again(one, now_s)]
-        return out + self.line.flush()
+        return out + self.line.flush(reason)
 
     def stamped(self, crossing: Crossing) -> Crossing:
         """The crossing with this axis' time, where the Box has none."""

@@ -21,7 +21,7 @@ from opq_gateway.serial_side.crossing_limits import CrossingLimits
 from opq_gateway.serial_side.hello import Greeting
 from opq_gateway.serial_side.keeping import Keeping
 from opq_gateway.serial_side.outputs import Outputs
-from opq_gateway.serial_side.reassembly import Output
+from opq_gateway.serial_side.reassembly import ENDED, Output
 from opq_gateway.serial_side.seldom import Seldom
 from opq_gateway.serial_side.time_for_gps import TimeForGps
 from opq_gateway.status import Status
@@ -137,7 +137,7 @@ class Intake:
     def close(self) -> None:
         """The gateway ends: what waits behind a hole still goes to the ring."""
         if self._axis is not None:
-            self._handle(self._axis.flush())
+            self._handle(self._axis.flush(ENDED))
             self._hand_on()
         self.commands.lost()
 

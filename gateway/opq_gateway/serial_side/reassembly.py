@@ -35,6 +35,7 @@ MOST_AHEAD = 8000
 behind all of it until the Box has it no longer."""
 OVERRUN = "the Box's converter overran"
 NOT_RESENT = "lost between Box and gateway; the Box did not send them again"
+ENDED = "lost between Box and gateway, which ended before the Box had sent them again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +148,11 @@ class Reassembly:
         self._forget()
         return out
 
-    def flush(self) -> list[Output]:
+    def flush(self, reason: str = NOT_RESENT) -> list[Output]:
         """Give up every hole at once: the axis ends (a new boot, an end)."""
         out = self._take()
         while self._waiting:
-            out.append(self._give_up())
+            out.append(self._give_up(reason))
             out += self._take()
         self._forget()
         return out
@@ -239,11 +240,11 @@ class Reassembly:
             position = max(position, self._waiting[first].end_sample)
         return holes
 
-    def _give_up(self) -> Gap:
+    def _give_up(self, reason: str = NOT_RESENT) -> Gap:
         assert self._expected is not None
         end = self._order[0]
-        overrun = self._waiting[end].overrun_before
-        reason = OVERRUN if overrun else NOT_RESENT
+        if self._waiting[end].overrun_before:
+            reason = OVERRUN
         self._deaf = self._deaf or self._tries.get(self._expected, 0) >= MOST_TRIES
         gap = Gap(self._expected, end - self._expected, reason)
         self._look = True

@@ -134,6 +134,11 @@ class Intake:
             self._greeting.ask()
         self.commands.tick()
 
+    @property
+    def waits(self) -> bool:
+        """Something is missing that may still come."""
+        return self._axis is not None and self._axis.line.waiting > 0
+
     def close(self) -> None:
         """The gateway ends: what waits behind a hole still goes to the ring."""
         if self._axis is not None:

@@ -23,6 +23,8 @@ blocks, so many Boxes are looked at less often. What a line at its full speed br
 does not fit into a tty's buffer; the rest waits in the driver's, of 64 KB. Without GPS the bound of the time
 is 0.7 ms wider so, of 9."""
 LEAST_PAUSE_S = 0.001
+END_S = 1.0
+"""What is being sent again when the end comes has so long."""
 LONG_S = 0.05
 """CPU for one Box in one round; a full read of good samples takes 4 ms."""
 REST = 4
@@ -61,12 +63,16 @@ class Reader:
         return next(round_s for most, round_s in ROUNDS_S if len(self._stations) <= most)
 
     def run(self, stop: threading.Event) -> None:
-        """Serve until `stop`; ends within a round of it."""
+        """Serve until `stop`; ends within a round of it, or END_S where something is being sent again."""
         pause_s = 0.0
         while not stop.wait(pause_s):
             began_s = self._monotonic_s()
             self.round(began_s)
             pause_s = max(LEAST_PAUSE_S, began_s + self.round_s - self._monotonic_s())
+        until_s = self._monotonic_s() + END_S
+        while any(station.waits for station in self._stations) and self._monotonic_s() < until_s:
+            time.sleep(ROUND_S)
+            self.round(self._monotonic_s())
         for station in self._stations:
             self._guarded(station, station.close)
 

@@ -35,6 +35,9 @@ GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 class Talk(Protocol):
     """What a Station needs of an Intake."""
 
+    @property
+    def waits(self) -> bool: ...
+
     def opened(self) -> None: ...
 
     def take_all(self, messages: list[tuple[int, LinkMessage]]) -> None: ...
@@ -109,6 +112,11 @@ class Station:
     def failed(self) -> None:
         """The handling of what came threw something: the port is closed, and opened again with back-off."""
         self._lost("its handling failed; see the log", self._monotonic_s())
+
+    @property
+    def waits(self) -> bool:
+        """The Box is sending again what was lost."""
+        return self.fd >= 0 and self._intake is not None and self._intake.waits
 
     def close(self) -> None:
         """The gateway ends."""

@@ -1,10 +1,11 @@
-"""What waits in a gateway's queue on disk, looked at from outside."""
+"""What waits in a gateway's queue on disk, and how far it went, looked at from outside."""
 
 import sqlite3
 from pathlib import Path
 
 TIMEOUT_S = 2.0
 QUERY = "SELECT box_id, sequence FROM measurements JOIN boxes USING (box)"
+LAST_END = "SELECT last_end_ns FROM boxes WHERE box_id = ?"
 
 
 def backlog(data_dir: Path) -> set[tuple[str, int]] | None:
@@ -21,3 +22,17 @@ def backlog(data_dir: Path) -> set[tuple[str, int]] | None:
             file.close()
     except sqlite3.Error:
         return None
+
+
+def queued_to_ns(data_dir: Path, box_id: str) -> int:
+    """UTC up to which the Box's Measurements were queued; 0: none, or the file cannot be read now."""
+    path = data_dir / "gateway" / "queue.sqlite"
+    try:
+        file = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=TIMEOUT_S)
+        try:
+            row = file.execute(LAST_END, (box_id,)).fetchone()
+        finally:
+            file.close()
+    except sqlite3.Error:
+        return 0
+    return int(row[0] or 0) if row else 0

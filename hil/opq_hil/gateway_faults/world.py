@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from opq_hil.gateway_faults import gauges, places
-from opq_hil.gateway_faults.backlog import backlog
+from opq_hil.gateway_faults.backlog import backlog, queued_to_ns
 from opq_hil.gateway_faults.boxes import Boxes
 from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.disk import Disk
@@ -243,8 +243,10 @@ class World:
         return objection
 
     def _measured_ns(self, box_id: str) -> int:
+        """Queued is enough: the ear, a subscriber, may miss the last; that it is stored is judged later."""
         heard = list(self._ear.heard.items())
-        return max((each.end_ns or 0 for (name, _), each in heard if name == box_id), default=0)
+        heard_ns = max((each.end_ns or 0 for (name, _), each in heard if name == box_id), default=0)
+        return max(heard_ns, queued_to_ns(self._disk.folder, box_id))
 
     def _ring_ns(self, box_id: str) -> int:
         return newest_ns(self._disk.folder, box_id) - UNMEASURED_NS

@@ -41,6 +41,7 @@ def test_a_sag_of_a_230_v_scenario_is_told_in_percent_of_230_v(tmp_path: Path) -
             assert len(wave.counts) % 200 == 0 and not wave.gaps  # whole Cycles, at 50 Hz too
         at_ms = incident["start_ms"]
         rows = store.measurements("1", at_ms - 60_000, at_ms + 60_000)
+        rows = [row for row in rows if not row.crossing]  # what is sent at once lies within a window
         windows_ms = [later.timestamp_ms - one.timestamp_ms for one, later in pairwise(rows)]
         assert len(windows_ms) >= 5
         assert windows_ms == pytest.approx([60 / 49.985 * 1000] * len(windows_ms), abs=2)

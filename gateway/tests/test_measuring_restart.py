@@ -71,4 +71,4 @@ def test_kill_9_leaves_no_cycle_unmeasured_and_measures_none_twice(tmp_path: Pat
         assert abs(after.start_ns - before.end_ns) < EDGE_NS
     assert any(each.backfilled for each in found)
     rows = list(Ledger(tmp_path / "gateway" / "box1" / "ledger", "1", 24.0, 30.0).read("window", 0, 2**62))
-    assert len(rows) > 8 and all(before.start_ns < after.start_ns for before, after in pairwise(rows))
+    assert len(rows) >= 6 and all(before.start_ns < after.start_ns for before, after in pairwise(rows))

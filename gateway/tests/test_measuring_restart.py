@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from waiting import wait_for
 
 from opq_gateway.measuring.ledger import Ledger
 from opq_hil.box import Box
@@ -33,13 +34,6 @@ def written(folder: Path, makai: Any, port: str) -> Path:
     return path
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 30.0) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, f"did not come true within {seconds} s"
-        time.sleep(0.02)
-
-
 def made_by(makai: Any) -> list[Measurement]:
     """What came, each once: what was not acknowledged is sent again."""
     once = {each.sequence: each for each in makai.decoded() if not each.crossing}
@@ -61,7 +55,9 @@ def test_kill_9_leaves_no_cycle_unmeasured_and_measures_none_twice(tmp_path: Pat
             seen = len(made_by(makai))
             with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
                 try:
-                    wait_for(lambda seen=seen, kills=kills: has_gone_on(made_by(makai), seen, live=kills > 0))
+                    wait_for(
+                        lambda seen=seen, kills=kills: has_gone_on(made_by(makai), seen, kills > 0), 30.0
+                    )
                 finally:
                     os.kill(process.pid, signal.SIGTERM if kills else signal.SIGKILL)
                     process.wait(10)

@@ -20,7 +20,7 @@ from functools import partial
 
 from opq_gateway.commands.box_line import Answer, BoxLine
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import VERDICT_WORDS, Slot, Verdict, read_bundle
+from opq_proto.firmware_image import Slot, read_bundle, refusal_words
 from opq_proto.link_messages import Operation, Status
 
 MOST_BYTES = 2_000_000
@@ -34,7 +34,6 @@ BUSY_S = 0.05
 LOST_S = 5.0
 """Behind the line's own time-out: its answer did not get through to the desk, which had too much to do."""
 TRIES = 10
-VERDICT = re.compile(r"verdict (\d+)")
 
 
 class Update:
@@ -177,7 +176,7 @@ class Update:
             else:
                 self._again_s = self._now_s + BUSY_S
         elif answer.status is not Status.DONE:
-            self._forget("failed", _refusal(answer))
+            self._forget("failed", refusal_words(answer.status.name, answer.detail))
         else:
             self._go_on(answer.detail)
 
@@ -229,11 +228,3 @@ class Update:
                 "reason": self.reason,
             }
         )
-
-
-def _refusal(answer: Answer) -> str:
-    assert answer.status is not None
-    verdict = VERDICT.fullmatch(answer.detail)
-    if verdict and int(verdict[1]) in set(Verdict):
-        return VERDICT_WORDS[Verdict(int(verdict[1]))]
-    return f"{answer.status.name.lower().replace('_', ' ')}{': ' if answer.detail else ''}{answer.detail}"

@@ -5,14 +5,13 @@ it has verified all of it the old firmware stays the one that starts. A piece th
 on the line costs one more answer: the Box says which offset it wants next.
 """
 
-import re
 import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from opq_proto.firmware_image import VERDICT_WORDS, ImageError, Slot, Verdict, version_number
+from opq_proto.firmware_image import ImageError, Slot, refusal_words, version_number
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import (
     Acknowledgement,
@@ -272,7 +271,4 @@ def _offset(answer: Acknowledgement, length: int) -> int:
 
 
 def _refusal(answer: Acknowledgement) -> str:
-    verdict = re.fullmatch(r"verdict (\d+)", answer.detail)
-    if verdict and int(verdict[1]) in set(Verdict):
-        return VERDICT_WORDS[Verdict(int(verdict[1]))]
-    return f"{answer.status.name.lower().replace('_', ' ')}{': ' if answer.detail else ''}{answer.detail}"
+    return refusal_words(answer.status.name, answer.detail)

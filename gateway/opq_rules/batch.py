@@ -1,0 +1,29 @@
+"""What flows: a batch of records of one stream in, emissions of a rule out.
+
+A record is a plain dict as it was decoded; missing and null are the same. Batches, so that the
+cost of queues and locks is shared by many records.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+
+Emission = list[Row]
+"""What one window, or one record, gives: rows in order. What a sink gets with sendSingle false."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records of one stream in the order of their arrival.
+
+    `arrived_ms`: Unix ms, one for all or one each. `meta`: one mapping each, or None: no record has any.
+    `offset`: where a replayable source stands after the last record (JSON), or None.
+    """
+
+    stream: str
+    rows: Sequence[Row]
+    arrived_ms: int | Sequence[int]
+    meta: Sequence[Mapping[str, Any] | None] | None = None
+    offset: Any = None

@@ -1,0 +1,287 @@
+"""What a parsed statement is made of. Frozen, with the place in the text; nothing here computes.
+
+Names of functions are kept in lower case, names of columns and streams as written.
+Source: reference/rules.md, D.1 to D.5 and C.1.
+"""
+
+from dataclasses import dataclass
+from typing import Literal as OneOf
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the statement: both from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A constant. `slot` numbers the text's literals from 0: texts that differ in them alone share a plan."""
+
+    value: bool | int | float | str | None
+    slot: int | None
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`name`, or `stream.name`; a path into an object is `Member`s around it."""
+
+    name: str
+    stream: str | None
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """`of->name`, or `of.name` where `of` is no stream."""
+
+    of: "Expression"
+    name: str
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """`of[index]`, from 0; negative from the end."""
+
+    of: "Expression"
+    index: "Expression"
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """`of[start:end]`, half open; an end that is left out is None."""
+
+    of: "Expression"
+    start: "Expression | None"
+    end: "Expression | None"
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """`-x`, `NOT x`."""
+
+    operator: OneOf["-", "NOT"]
+    operand: "Expression"
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """`left operator right`: + - * / % & | ^ = != < <= > >= AND OR, in upper case (`<>` is `!=`). D.4."""
+
+    operator: str
+    left: "Expression"
+    right: "Expression"
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """`of [NOT] IN (a, b)`, or `of [NOT] IN array`: then `choices` is that one, and `array` true."""
+
+    of: "Expression"
+    choices: tuple["Expression", ...]
+    array: bool
+    negated: bool
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """`of [NOT] BETWEEN low AND high`, both ends included."""
+
+    of: "Expression"
+    low: "Expression"
+    high: "Expression"
+    negated: bool
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """`of [NOT] LIKE pattern`: % any run, _ one character, \\ escapes."""
+
+    of: "Expression"
+    pattern: "Expression"
+    negated: bool
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`CASE [of] WHEN a THEN b ... [ELSE c] END`."""
+
+    of: "Expression | None"
+    whens: tuple[tuple["Expression", "Expression"], ...]
+    otherwise: "Expression | None"
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Star:
+    """`*`, `s.*`, `* EXCEPT (a, b)`, `* REPLACE (expr AS a)`; as an argument (`count(*)`) plain."""
+
+    stream: str | None
+    leave_out: tuple[str, ...]
+    replace: tuple[tuple["Expression", str], ...]
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """`OVER ([PARTITION BY k, ...] [WHEN c])` behind a call of an analytic function."""
+
+    partition_by: tuple["Expression", ...]
+    when: "Expression | None"
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`name(arguments) [FILTER (WHERE c)] [OVER (...)]`; `name` in lower case, `written` as in the text."""
+
+    name: str
+    arguments: tuple["Expression", ...]
+    filter: "Expression | None"
+    over: Over | None
+    written: str
+    at: Place
+
+
+Expression = (
+    Literal | Column | Member | Index | Slice | Unary | Binary | In | Between | Like | Case | Star | Call
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One of SELECT's: `expression [AS alias] [INVISIBLE]`; `text` as it was written, without alias."""
+
+    expression: Expression
+    alias: str | None
+    invisible: bool
+    text: str
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`stream [AS alias]`; `name` is what columns are qualified with."""
+
+    stream: str
+    alias: str | None
+    at: Place
+
+    @property
+    def name(self) -> str:
+        return self.alias or self.stream
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    kind: OneOf["INNER", "LEFT", "RIGHT", "FULL", "CROSS"]
+    source: Source
+    on: Expression | None
+    at: Place
+
+
+WindowKind = OneOf["tumbling", "hopping", "sliding", "session", "count", "state", "cycle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window of GROUP BY (D.2). Times in ms; what a kind does not have is None.
+
+    tumbling: length. hopping: length, hop. sliding: length, delay (0: at once).
+    session: length = the longest, timeout. count: count, every. state: begin, end (None: one condition)
+    and `partition_by`. cycle: count cycles, aligned to the 10-minute tick.
+    """
+
+    kind: WindowKind
+    length_ms: int | None
+    hop_ms: int | None
+    delay_ms: int | None
+    timeout_ms: int | None
+    unit: str | None
+    count: int | None
+    every: int | None
+    begin: Expression | None
+    end: Expression | None
+    filter: Expression | None
+    when: Expression | None
+    partition_by: tuple[Expression, ...]
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    expression: Expression
+    descending: bool
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    items: tuple[Item, ...]
+    source: Source
+    joins: tuple[Join, ...]
+    where: Expression | None
+    group_by: tuple[Expression, ...]
+    window: Window | None
+    having: Expression | None
+    order_by: tuple[OrderKey, ...]
+    limit: int | None
+    text: str
+
+
+ColumnType = OneOf["bigint", "float", "string", "bytea", "datetime", "boolean", "array", "struct"]
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """`of` is an array's element, `fields` a struct's columns."""
+
+    name: ColumnType
+    of: "Type | None" = None
+    fields: tuple["Field", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    name: str
+    type: Type
+    default: bool | int | float | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """CREATE STREAM or TABLE; `fields` None: schemaless. Option names in upper case, values as written."""
+
+    what: OneOf["stream", "table"]
+    name: str
+    fields: tuple[Field, ...] | None
+    options: tuple[tuple[str, str, Place], ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    what: OneOf["streams", "tables"]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """DESCRIBE, DROP or EXPLAIN of one stream or table."""
+
+    verb: OneOf["describe", "drop", "explain"]
+    what: OneOf["stream", "table"]
+    name: str
+
+
+Statement = Select | Create | Show | Named

@@ -1,0 +1,60 @@
+"""What the server allows plug-ins: where they come from, how large, who may vouch, what they may use.
+
+Handed in from the configuration; nothing here is looked up.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one worker process. The address space includes what Python itself maps (about 200 MiB with NumPy)."""
+
+    memory_bytes: int = 512 * MIB
+    cpu_s: int = 0
+    """CPU seconds over the whole life; 0: without limit."""
+    file_bytes: int = 64 * MIB
+    open_files: int = 256
+    processes: int = 32
+    """Threads count as well."""
+    call_s: float = 5.0
+    """One call into the plug-in; longer, and its process is killed and started anew."""
+    start_s: float = 30.0
+    """From the start of the process to its handshake, and for one instance to configure itself."""
+    lua_memory_bytes: int = 32 * MIB
+    lua_instructions: int = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Defaults: anyone who may call the API may install; code runs in a confined process of its own."""
+
+    require_sha256: bool = False
+    require_signature: bool = False
+    keys: tuple[Path, ...] = ()
+    """Ed25519 public keys (PEM) that may sign manifests."""
+    trusted: frozenset[str] = frozenset()
+    """Plug-ins that may run in this process; those signed by one of `keys` may as well."""
+    allow_private_addresses: bool = False
+    """Download from private addresses. Loopback is allowed where `server_on_loopback`."""
+    server_on_loopback: bool = True
+    file_roots: tuple[Path, ...] = ()
+    """file:// is read only below these folders, and below the uploads folder."""
+    max_zip_bytes: int = 64 * MIB
+    max_unpacked_bytes: int = 256 * MIB
+    max_files: int = 2_000
+    download_s: float = 60.0
+    max_redirects: int = 5
+    trial_s: float = 10.0
+    """So long after a replacement `trial_crashes` crashes bring the old version back."""
+    trial_crashes: int = 2
+    drain_s: float = 10.0
+    """So long an instance may take to finish its current record at a replacement."""
+    worker_uid: int | None = None
+    """Started as root: the user of every worker. None: one of 61184..65519, made from the plug-in's name."""
+    allow_root: bool = False
+    """Run workers as root where the interpreter cannot be read by another user."""
+    limits: Limits = field(default_factory=Limits)

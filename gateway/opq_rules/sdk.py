@@ -101,6 +101,11 @@ class SinkContext(Context, Protocol):
         """Of the emission being collected: the same when it is sent again, so that it can be stored once."""
         ...
 
+    @property
+    def row_ids(self) -> Sequence[str]:
+        """One for each row of `data`, as stable; a batch holds the rows of several emissions."""
+        ...
+
 
 class Sink(ABC):
     """Emissions out. Calls come one after another from one thread.

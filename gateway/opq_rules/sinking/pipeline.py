@@ -1,0 +1,217 @@
+"""Pipeline: one action of one rule, on its sink's thread.
+
+Batches, transforms, sends; an OSError of the sink keeps the parcel, everything behind it waits, and all
+is sent again in order. Any other error drops that parcel, counted: sending it again would not help.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from opq_rules.batch import Emission, Row
+from opq_rules.sdk import Context, Sink
+from opq_rules.sinking.kept import Kept, Parcel
+from opq_rules.sinking.properties import Properties
+from opq_rules.sinking.transform import transformer
+
+LONGEST_WAIT_S = 30.0
+"""Between two tries of a sink that does not answer."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """Of one action, told in the rule's status."""
+
+    records_in_total: int = 0
+    records_out_total: int = 0
+    exceptions_total: int = 0
+    lost_total: int = 0
+    last_exception: str = ""
+    last_exception_time: int = 0
+    connection_status: int = 0
+
+
+@dataclass(slots=True)
+class Sending:
+    """A rule's context, with the ids of what is being sent. It is the sink's `SinkContext`."""
+
+    of: Context
+    row_ids: Sequence[str] = ()
+    rule_id: str = field(init=False)
+    op_id: str = field(init=False)
+    instance_id: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rule_id, self.op_id, self.instance_id = self.of.rule_id, self.of.op_id, self.of.instance_id
+
+    @property
+    def row_id(self) -> str:
+        return self.row_ids[0] if self.row_ids else ""
+
+    def log(self, event: str, **facts: Any) -> None:
+        self.of.log(event, **facts)
+
+    def get_state(self, key: str) -> Any:
+        return self.of.get_state(key)
+
+    def put_state(self, key: str, value: Any) -> None:
+        self.of.put_state(key, value)
+
+
+class Pipeline:
+    """See the module. `done(ids)` is told of every emission that needs no more care: sent, dropped or lost.
+
+    `kept` holds what the sink refuses; its limits are the caller's choice. `take` and `tick` are called by
+    one thread; neither raises what the sink raised.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        context: Context,
+        properties: Properties,
+        kept: Kept,
+        done: Callable[[Sequence[str]], None],
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counters = Counters()
+        self._sink, self._properties, self._kept, self._done = sink, properties, kept, done
+        self._sending = Sending(context)
+        self._transform = transformer(properties)
+        self._now_s = monotonic_s
+        self._rows: list[Row] = []
+        self._row_ids: list[str] = []
+        self._ids: list[str] = []
+        self._linger_until_s: float | None = None
+        self._failed_in_row = 0
+        self._again_at_s: float | None = 0.0 if len(kept) else None
+        self._is_open = False
+
+    @property
+    def waiting(self) -> int:
+        """Parcels that the sink did not take yet."""
+        return len(self._kept)
+
+    @property
+    def due_s(self) -> float | None:
+        """When `tick` has something to do, on the monotonic clock."""
+        times = [each for each in (self._linger_until_s, self._again_at_s) if each is not None]
+        return min(times) if times else None
+
+    def take(self, emission: Emission, emission_id: str) -> None:
+        self.counters.records_in_total += len(emission)
+        if not emission and self._properties.omitIfEmpty:
+            self._done((emission_id,))
+            return
+        batching = self._properties.batchSize > 1 or self._properties.lingerInterval > 0
+        self._rows += emission
+        self._row_ids += [f"{emission_id}/{k}" for k in range(len(emission))]
+        self._ids.append(emission_id)
+        size = self._properties.batchSize
+        if not batching or (size > 1 and len(self._rows) >= size):
+            self._flush()
+        elif self._linger_until_s is None and self._properties.lingerInterval > 0:
+            self._linger_until_s = self._now_s() + self._properties.lingerInterval / 1000
+
+    def tick(self) -> None:
+        """What is due by time: a batch that has waited long enough, what was refused."""
+        now_s = self._now_s()
+        if self._linger_until_s is not None and now_s >= self._linger_until_s:
+            self._flush()
+        if self._again_at_s is not None and now_s >= self._again_at_s:
+            self._send_kept()
+
+    def close(self) -> None:
+        """The last batch is tried once; what the sink refuses goes to disk where there is one."""
+        self._flush()
+        if self._kept and self._properties.cleanCacheAtStop:
+            self._kept.clear()
+        self.counters.lost_total += len(self._kept.close())
+        if self._is_open:
+            self._is_open = False
+            self._sink.close(self._sending)
+
+    def _flush(self) -> None:
+        rows, row_ids, ids = self._rows, self._row_ids, tuple(self._ids)
+        self._rows, self._row_ids, self._ids, self._linger_until_s = [], [], [], None
+        if not ids:
+            return
+        if self._properties.sendSingle and rows:
+            last = len(rows) - 1
+            for k, (row, row_id) in enumerate(zip(rows, row_ids, strict=True)):
+                self._offer(Parcel([row], (row_id,), ids if k == last else (), single=True))
+        else:
+            self._offer(Parcel(rows, tuple(row_ids), ids))
+
+    def _offer(self, parcel: Parcel) -> None:
+        if len(self._kept) or not self._sent(parcel):
+            self._keep(parcel)
+        else:
+            self._done(parcel.emission_ids)
+
+    def _keep(self, parcel: Parcel) -> None:
+        try:
+            lost = self._kept.add(parcel)
+        except sqlite3.Error as error:  # the cache's own disk is full or broken
+            self._failed(error)
+            lost = parcel.emission_ids
+        if lost:
+            self.counters.lost_total += 1
+            self._done(lost)
+        if self._again_at_s is None:
+            self._again_at_s = self._now_s() + self._properties.retryInterval / 1000
+
+    def _send_kept(self) -> None:
+        while (parcel := self._kept.first()) is not None:
+            if not self._sent(parcel):
+                wait_s = min(
+                    self._properties.retryInterval / 1000 * 2 ** min(self._failed_in_row, 10), LONGEST_WAIT_S
+                )
+                self._again_at_s = self._now_s() + wait_s
+                return
+            self._kept.drop_first()
+            self._done(parcel.emission_ids)
+            if self._properties.resendInterval and len(self._kept):
+                self._again_at_s = self._now_s() + self._properties.resendInterval / 1000
+                return
+        self._again_at_s = None
+
+    def _sent(self, parcel: Parcel) -> bool:
+        """False: the sink is out of reach and this has to be sent again."""
+        try:
+            data = self._transform(parcel.rows[0] if parcel.single else parcel.rows)
+            self._sending.row_ids = parcel.row_ids
+            if not self._is_open:
+                self._sink.open(self._sending)
+                self._is_open = True
+            self._sink.collect(self._sending, data)
+        except OSError as error:
+            self._failed(error)
+            self.counters.connection_status = -1
+            self._failed_in_row += 1
+            return self._given_up()
+        except Exception as error:  # foreign code and foreign data: this parcel is dropped, the rule goes on
+            self._failed(error)
+            self.counters.lost_total += 1
+            return True
+        self.counters.records_out_total += len(parcel.rows)
+        self.counters.connection_status = 1
+        self._failed_in_row = 0
+        return True
+
+    def _given_up(self) -> bool:
+        """`retryCount` without a cache: after so many tries it is dropped (the older way)."""
+        if self._properties.enableCache or not self._properties.retryCount:
+            return False
+        if self._failed_in_row <= self._properties.retryCount:
+            return False
+        self._failed_in_row = 0
+        self.counters.lost_total += 1
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        self.counters.exceptions_total += 1
+        self.counters.last_exception = f"{type(error).__name__}: {error}"[:500]
+        self.counters.last_exception_time = time.time_ns() // 1_000_000

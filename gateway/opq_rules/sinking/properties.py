@@ -1,0 +1,56 @@
+"""The properties that every sink has, apart from its own.
+
+Source: reference/rules.md, E.3; names and defaults as there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from opq_rules.plugins.settings import configure
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """Of one action; names as users write them. Times in ms, sizes in messages."""
+
+    sendSingle: bool = False  # row by row instead of the emission as one array
+    omitIfEmpty: bool = False
+    dataTemplate: str = ""
+    dataField: str = ""
+    fields: tuple[str, ...] = ()
+    format: Literal["json", "delimited"] = "json"
+    delimiter: str = ","
+    compression: Literal["", "zlib", "gzip", "flate", "zstd"] = ""
+    batchSize: int = field(default=0, metadata={"minimum": 0, "maximum": 1_000_000})
+    lingerInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000})
+    bufferLength: int = field(default=1024, metadata={"minimum": 1, "maximum": 10_000_000})
+    concurrency: int = field(default=1, metadata={"minimum": 1, "maximum": 1})  # order is kept
+    retryInterval: int = field(default=1000, metadata={"minimum": 1, "maximum": 3_600_000})
+    retryCount: int = field(default=0, metadata={"minimum": 0, "maximum": 1_000_000})
+    enableCache: bool = False
+    memoryCacheThreshold: int = field(default=1024, metadata={"minimum": 0, "maximum": 1_000_000})
+    maxDiskCache: int = field(default=1_024_000, metadata={"minimum": 0, "maximum": 100_000_000})
+    bufferPageSize: int = field(default=256, metadata={"minimum": 1, "maximum": 100_000})
+    resendInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000})
+    cleanCacheAtStop: bool = False
+    sendError: bool = True  # error rows, where the rule sends them, go to this sink too
+    resourceId: str = ""
+
+
+NAMES = frozenset(each.name for each in fields(Properties))
+
+
+def divided(properties: Mapping[str, Any]) -> tuple[Properties, dict[str, Any]]:
+    """What all sinks have, and what is the sink's own.
+
+    Raises ValueError with every wrong property.
+    """
+    shared = {key: value for key, value in properties.items() if key in NAMES}
+    own = {key: value for key, value in properties.items() if key not in NAMES}
+    config, problems = configure(Properties, shared)
+    if problems:
+        raise ValueError("; ".join(problems))
+    if config.dataTemplate and config.format != "json":
+        raise ValueError("dataTemplate  writes its own text; leave `format` at json")
+    return config, own

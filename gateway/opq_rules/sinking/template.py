@@ -1,0 +1,106 @@
+"""dataTemplate: Jinja2 in its sandbox, and the common part of Go's templates put into it.
+
+`{{ v }}`, `{{ row.v }}`, `{{ rows[0].v }}`, `{{ row | json }}`; of Go's form `{{.v}}`, `{{.a.b}}`,
+`{{json .}}`, `{{toJson .a}}`, `{{index . 0}}`, `{{range .}}..{{end}}`, `{{if .a}}..{{else}}..{{end}}`.
+A template cannot reach Python, and can neither loop nor grow without bound.
+Source: reference/rules.md, E.3; Jinja2's documentation of its sandbox.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from jinja2 import ChainableUndefined, TemplateError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+LONGEST = 1_000_000
+"""Characters that a template may give."""
+
+_TAG = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
+_PATH = re.compile(r"\.(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?")
+_JSON = re.compile(r"(?:json|toJson)\s+(\.[\w.]*)")
+_INDEX = re.compile(r"index\s+(\.[\w.]*)\s+(\d+)(\.[\w.]+)?")
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset(["*", "**", "%"])
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """A product of text, or a great power, would take all memory."""
+        if operator == "**" or not all(isinstance(each, int | float) for each in (left, right)):
+            raise SecurityError(f"{operator} is for numbers, and powers are not for templates")
+        return super().call_binop(context, operator, left, right)
+
+
+_SANDBOX = _Sandbox(undefined=ChainableUndefined, autoescape=False)  # a missing column writes nothing
+_SANDBOX.filters["json"] = lambda value: msgspec.json.encode(value).decode()
+_SANDBOX.filters["tojson"] = _SANDBOX.filters["json"]
+for _name in ("center", "indent", "wordwrap", "format", "xmlattr", "batch", "slice"):
+    _SANDBOX.filters.pop(_name, None)  # they widen text without bound
+for _name in ("lipsum", "range"):  # text and loops out of nothing; loops go over the data
+    _SANDBOX.globals.pop(_name, None)
+
+
+def compiled(text: str) -> Callable[[Any], str]:
+    """`text` as a function of an emission (a list of rows), or of one row.
+
+    Raises ValueError: the template does not parse; its line is named.
+    """
+    try:
+        template = _SANDBOX.from_string(_from_go(text))
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        where = f", line {line}" if line else ""
+        raise ValueError(f"dataTemplate{where}: {error}") from error
+
+    def render(data: Any) -> str:
+        names: dict[str, Any] = {"here": data, "rows": data if isinstance(data, list) else [data]}
+        if isinstance(data, Mapping):
+            names = {**data, **names, "row": data}
+        pieces, length = [], 0
+        for piece in template.generate(names):
+            length += len(piece)
+            if length > LONGEST:
+                raise ValueError(f"dataTemplate gives more than {LONGEST} characters")
+            pieces.append(piece)
+        return "".join(pieces)
+
+    return render
+
+
+def _from_go(text: str) -> str:
+    """Go's tags as Jinja's; what is no Go tag stays as it is."""
+    open_tags: list[str] = []
+    here = ["here"]
+
+    def path(dotted: str) -> str:
+        return here[-1] + (dotted if dotted != "." else "")
+
+    def tag(match: re.Match[str]) -> str:
+        inner = match[1]
+        if _PATH.fullmatch(inner):
+            return "{{ " + path(inner) + " }}"
+        if found := _JSON.fullmatch(inner):
+            return "{{ " + path(found[1]) + " | json }}"
+        if found := _INDEX.fullmatch(inner):
+            return "{{ " + path(found[1]) + f"[{found[2]}]" + (found[3] or "") + " }}"
+        word, _, rest = inner.partition(" ")
+        if word in ("range", "if") and _PATH.fullmatch(rest.strip()):
+            value = path(rest.strip())
+            open_tags.append(word)
+            if word == "if":
+                return "{% if " + value + " %}"
+            here.append(f"each{len(here)}")
+            return "{% for " + here[-1] + " in " + value + " %}"
+        if inner == "else" and open_tags:
+            return "{% else %}"
+        if inner == "end" and open_tags:
+            closed = open_tags.pop()
+            if closed == "range":
+                here.pop()
+            return "{% endif %}" if closed == "if" else "{% endfor %}"
+        return match[0]
+
+    return _TAG.sub(tag, text)

@@ -1,0 +1,103 @@
+"""From rows to what a sink gets: pick, template, encode, compress. Pure.
+
+Source: reference/rules.md, E.3.
+"""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from opq_rules.batch import Row
+from opq_rules.sinking.properties import Properties
+from opq_rules.sinking.template import compiled
+
+_ENCODE = msgspec.json.Encoder().encode
+
+
+def transformer(properties: Properties) -> Callable[[Any], Any]:
+    """A function of a list of rows, or (with sendSingle) of one row: what the sink collects.
+
+    Rows as they are where nothing is asked for, so that a sink can encode in its own way.
+    Raises ValueError: the template does not parse, a package for the compression is missing.
+    """
+    steps: list[Callable[[Any], Any]] = []
+    if properties.dataTemplate:
+        steps.append(compiled(properties.dataTemplate))
+        if properties.dataField or properties.fields:
+            steps.append(_parsed)
+    if properties.dataField:
+        steps.append(lambda data: _below(data, properties.dataField))
+    if properties.fields:
+        steps.append(lambda data: _each(data, lambda row: {k: row[k] for k in properties.fields if k in row}))
+    if properties.format == "delimited":
+        steps.append(lambda data: delimited(data, properties.delimiter, properties.fields))
+    if properties.compression:
+        compress = _compressor(properties.compression)
+        steps.append(lambda data: compress(encoded(data)))
+
+    def transform(data: Any) -> Any:
+        for step in steps:
+            data = step(data)
+        return data
+
+    return transform
+
+
+def encoded(data: Any) -> bytes:
+    """Bytes of a payload: bytes and text as they are, anything else as JSON."""
+    if isinstance(data, bytes):
+        return data
+    return data.encode() if isinstance(data, str) else _ENCODE(data)
+
+
+def delimited(data: Any, delimiter: str, columns: Sequence[str]) -> str:
+    """Lines without header: the values in the order of `columns`, else of the first row."""
+    rows = [row for row in (data if isinstance(data, list) else [data]) if isinstance(row, dict)]
+    names = list(columns) or (list(rows[0]) if rows else [])
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter or ",", lineterminator="\n")
+    for row in rows:
+        writer.writerow([row.get(name) for name in names])
+    return text.getvalue().removesuffix("\n")
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"dataTemplate gives no JSON, which dataField and fields need: {error}") from error
+
+
+def _each(data: Any, pick: Callable[[Row], Row]) -> Any:
+    if isinstance(data, list):
+        return [pick(row) for row in data if isinstance(row, dict)]
+    return pick(data) if isinstance(data, dict) else data
+
+
+def _below(data: Any, path: str) -> Any:
+    def at(row: Any) -> Any:
+        for name in path.split("."):
+            row = row.get(name) if isinstance(row, dict) else None
+        return row
+
+    return [at(row) for row in data] if isinstance(data, list) else at(data)
+
+
+def _compressor(name: str) -> Callable[[bytes], bytes]:
+    if name == "zlib":
+        return zlib.compress
+    if name == "gzip":
+        return lambda data: gzip.compress(data, mtime=0)
+    if name == "flate":
+        return lambda data: zlib.compress(data, wbits=-15)
+    try:
+        import zstandard
+    except ImportError as error:
+        raise ValueError("compression zstd needs the package zstandard") from error
+    packer = zstandard.ZstdCompressor()
+    return lambda data: bytes(packer.compress(data))

@@ -1,0 +1,295 @@
+"""What every sink has in common: batches, templates, order after a failure, nothing lost on disk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jinja2.exceptions import SecurityError, UndefinedError
+
+from opq_rules.sdk import Context, Sink, SinkContext
+from opq_rules.sinking.kept import Kept, Parcel
+from opq_rules.sinking.pipeline import Pipeline
+from opq_rules.sinking.properties import divided
+from opq_rules.sinking.template import compiled
+from opq_rules.sinking.transform import encoded, transformer
+
+
+class Rule:
+    rule_id, op_id, instance_id = "r", "sink_0", 0
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+
+    def log(self, event: str, **facts: Any) -> None: ...
+    def get_state(self, key: str) -> Any:
+        return self.kept.get(key)
+
+    def put_state(self, key: str, value: Any) -> None:
+        self.kept[key] = value
+
+
+class Shelf(Sink):
+    """Takes what it is given, unless `broken` holds an error to raise."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[Any, tuple[str, ...]]] = []
+        self.broken: Exception | None = None
+        self.opened = self.closed = 0
+
+    def configure(self, properties: Mapping[str, Any]) -> None: ...
+    def open(self, context: Context) -> None:
+        self.opened += 1
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        if self.broken is not None:
+            raise self.broken
+        self.taken.append((data, tuple(context.row_ids)))
+
+    def close(self, context: Context) -> None:
+        self.closed += 1
+
+
+class Bench:
+    """A pipeline with a clock that stands still until it is moved."""
+
+    def __init__(
+        self, path: Path | None = None, memory: int = 1024, disk: int = 1000, **properties: Any
+    ) -> None:
+        self.now_s = 100.0
+        self.sink, self.done = Shelf(), []
+        shared, _ = divided(properties)
+        kept = Kept(path, memory, disk)
+        self.pipeline = Pipeline(self.sink, Rule(), shared, kept, self.done.extend, lambda: self.now_s)
+
+    def data(self) -> list[Any]:
+        return [data for data, _ in self.sink.taken]
+
+
+def test_an_emission_goes_as_one_array_and_with_send_single_row_by_row() -> None:
+    whole, single = Bench(), Bench(sendSingle=True)
+    for bench in (whole, single):
+        bench.pipeline.take([{"a": 1}, {"a": 2}], "r:7")
+    assert whole.sink.taken == [([{"a": 1}, {"a": 2}], ("r:7/0", "r:7/1"))]
+    assert single.sink.taken == [({"a": 1}, ("r:7/0",)), ({"a": 2}, ("r:7/1",))]
+    assert whole.done == single.done == ["r:7"]
+
+
+def test_an_empty_emission_is_sent_unless_it_is_to_be_left_out() -> None:
+    told, silent = Bench(), Bench(omitIfEmpty=True)
+    for bench in (told, silent):
+        bench.pipeline.take([], "r:1")
+    assert (told.data(), silent.data()) == ([[]], [])
+    assert told.done == silent.done == ["r:1"]
+
+
+def test_a_batch_goes_when_it_is_full_and_when_it_has_waited_long_enough() -> None:
+    bench = Bench(batchSize=3, lingerInterval=500)
+    for k in range(4):
+        bench.pipeline.take([{"k": k}], f"r:{k}")
+    assert bench.data() == [[{"k": 0}, {"k": 1}, {"k": 2}]]
+    assert bench.pipeline.due_s == 100.5
+    bench.now_s = 100.4
+    bench.pipeline.tick()
+    assert len(bench.data()) == 1
+    bench.now_s = 100.5
+    bench.pipeline.tick()
+    assert bench.data()[1:] == [[{"k": 3}]]
+    assert bench.done == ["r:0", "r:1", "r:2", "r:3"]
+
+
+def test_what_a_sink_refuses_is_sent_again_in_order_before_what_came_later() -> None:
+    bench = Bench()
+    bench.sink.broken = ConnectionRefusedError("nobody there")
+    for k in range(3):
+        bench.pipeline.take([{"k": k}], f"r:{k}")
+    assert bench.data() == []
+    assert bench.done == []
+    assert bench.pipeline.counters.connection_status == -1
+    assert "nobody there" in bench.pipeline.counters.last_exception
+    bench.sink.broken = None
+    bench.pipeline.take([{"k": 3}], "r:3")  # it must not overtake
+    assert bench.data() == []
+    bench.now_s += 1.0
+    bench.pipeline.tick()
+    assert bench.data() == [[{"k": k}] for k in range(4)]
+    assert bench.done == [f"r:{k}" for k in range(4)]
+    assert bench.pipeline.due_s is None
+
+
+def test_an_error_that_is_no_fault_of_the_line_drops_that_emission_alone_and_counts_it() -> None:
+    bench = Bench()
+    bench.sink.broken = ValueError("no such column")
+    bench.pipeline.take([{"k": 0}], "r:0")
+    bench.sink.broken = None
+    bench.pipeline.take([{"k": 1}], "r:1")
+    assert bench.data() == [[{"k": 1}]]
+    assert bench.done == ["r:0", "r:1"]
+    assert (bench.pipeline.counters.exceptions_total, bench.pipeline.counters.lost_total) == (1, 1)
+
+
+def test_retry_count_without_a_cache_gives_up_after_so_many_tries() -> None:
+    bench = Bench(retryCount=2, retryInterval=10)
+    bench.sink.broken = TimeoutError()
+    bench.pipeline.take([{"k": 0}], "r:0")
+    for _ in range(3):
+        bench.now_s += 60
+        bench.pipeline.tick()
+    assert bench.done == ["r:0"]
+    assert bench.pipeline.counters.lost_total == 1
+
+
+def test_the_pauses_between_tries_grow_to_half_a_minute() -> None:
+    bench = Bench(retryInterval=1000)
+    bench.sink.broken = TimeoutError()
+    bench.pipeline.take([{"k": 0}], "r:0")
+    pauses = []
+    for _ in range(8):
+        due = bench.pipeline.due_s
+        assert due is not None
+        pauses.append(due - bench.now_s)
+        bench.now_s = due
+        bench.pipeline.tick()
+    assert pauses[0] == 1.0
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 30.0
+
+
+def test_what_was_kept_on_disk_is_there_after_a_kill_and_comes_first(tmp_path: Path) -> None:
+    before = Bench(tmp_path / "kept.sqlite", memory=1)
+    before.sink.broken = ConnectionError()
+    for k in range(4):
+        before.pipeline.take([{"k": k}], f"r:{k}")  # the first in memory; a kill loses that one alone
+    after = Bench(tmp_path / "kept.sqlite")
+    after.pipeline.take([{"k": 9}], "r:9")
+    after.pipeline.tick()
+    assert after.data() == [[{"k": 1}], [{"k": 2}], [{"k": 3}], [{"k": 9}]]
+
+
+def test_closing_writes_what_is_in_memory_in_front_of_what_is_on_disk(tmp_path: Path) -> None:
+    before = Bench(tmp_path / "kept.sqlite", memory=2)
+    before.sink.broken = ConnectionError()
+    for k in range(5):
+        before.pipeline.take([{"k": k}], f"r:{k}")
+    before.pipeline.close()
+    after = Bench(tmp_path / "kept.sqlite")
+    after.pipeline.tick()
+    assert after.data() == [[{"k": k}] for k in range(5)]
+
+
+def test_a_full_disk_cache_loses_the_oldest_and_counts_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "kept.sqlite", memory=1, disk=2)
+    bench.sink.broken = ConnectionError()
+    for k in range(5):
+        bench.pipeline.take([{"k": k}], f"r:{k}")
+    bench.sink.broken = None
+    bench.now_s += 10
+    bench.pipeline.tick()
+    assert bench.data() == [[{"k": 2}], [{"k": 3}], [{"k": 4}]]
+    assert bench.pipeline.counters.lost_total == 2
+    assert sorted(bench.done) == [f"r:{k}" for k in range(5)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from("tab"), min_size=1, max_size=60), st.integers(1, 4))
+def test_whatever_fails_when_nothing_is_lost_doubled_or_out_of_order(steps: str, memory: int) -> None:
+    bench = Bench(memory=memory * 100)
+    sent = 0
+    for step in steps:
+        if step == "t":
+            bench.pipeline.take([{"k": sent}], f"r:{sent}")
+            sent += 1
+        elif step == "a":
+            bench.sink.broken = None if bench.sink.broken else ConnectionError()
+        else:
+            bench.now_s += 31
+            bench.pipeline.tick()
+    bench.sink.broken = None
+    bench.now_s += 100
+    bench.pipeline.tick()
+    assert bench.data() == [[{"k": k}] for k in range(sent)]
+
+
+@pytest.mark.parametrize(
+    ("template", "data", "text"),
+    [
+        ("{{ v }} V", {"v": 3}, "3 V"),
+        ("{{.v}} V", {"v": 3}, "3 V"),
+        ("{{.a.b}}", {"a": {"b": "x"}}, "x"),
+        ("{{ a.b.c }}", {}, ""),
+        ("{{json .}}", [{"v": 1}], '[{"v":1}]'),
+        ('{"all": {{toJson .v}}}', {"v": [1, None]}, '{"all": [1,null]}'),
+        ("{{range .}}<{{.v}}>{{end}}", [{"v": 1}, {"v": 2}], "<1><2>"),
+        ("{{if .v}}on{{else}}off{{end}}", {"v": 0}, "off"),
+        ("{{index . 0}}", ["a"], "a"),
+        ("{{ rows[0].v }}", [{"v": 7}], "7"),
+        ("{% for row in rows %}{{ row | json }};{% endfor %}", [{"v": 7}], '{"v":7};'),
+    ],
+)
+def test_templates_of_both_kinds(template: str, data: Any, text: str) -> None:
+    assert compiled(template)(data) == text
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__ }}",
+        "{{ 'a' * 100000000 }}",
+        "{{ 10 ** 10 ** 10 }}",
+        "{% for k in range(1000000) %}{% for j in range(1000000) %}x{% endfor %}{% endfor %}",
+        "{{ row.__init__.__globals__ }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+    ],
+)
+def test_a_template_reaches_neither_python_nor_all_memory(template: str) -> None:
+    try:
+        text = compiled(template)({"v": 1})
+    except (SecurityError, UndefinedError):
+        return
+    assert text == ""
+
+
+def test_a_template_that_does_not_parse_names_its_line() -> None:
+    with pytest.raises(ValueError, match="dataTemplate, line 2"):
+        compiled("fine\n{{ nope")
+
+
+def test_fields_and_data_field_pick_and_delimited_writes_lines() -> None:
+    row = {"a": {"x": 1, "y": 2}, "b": 3}
+    assert transformer(divided({"fields": ["b"]})[0])([row]) == [{"b": 3}]
+    assert transformer(divided({"dataField": "a"})[0])([row]) == [{"x": 1, "y": 2}]
+    assert transformer(divided({"dataField": "a", "fields": ["y"]})[0])(row) == {"y": 2}
+    assert transformer(divided({"format": "delimited", "delimiter": ";"})[0])([{"p": 1, "q": None}]) == "1;"
+
+
+@pytest.mark.parametrize("name", ["zlib", "gzip", "flate", "zstd"])
+def test_compression_is_undone_by_the_usual_library(name: str) -> None:
+    import gzip
+    import zlib
+
+    import zstandard
+
+    packed = transformer(divided({"compression": name})[0])([{"v": 1}])
+    undo = {
+        "zlib": zlib.decompress,
+        "gzip": gzip.decompress,
+        "flate": lambda data: zlib.decompress(data, wbits=-15),
+        "zstd": lambda data: zstandard.ZstdDecompressor().decompress(data),
+    }
+    assert undo[name](packed) == encoded([{"v": 1}]) == b'[{"v":1}]'
+
+
+def test_wrong_properties_are_all_named() -> None:
+    with pytest.raises(ValueError, match=r"batchSize  is -1; want from 0.*lingerInterval  is 'x'"):
+        divided({"batchSize": -1, "lingerInterval": "x", "url": "its own"})
+
+
+def test_parcels_survive_their_own_encoding(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "k.sqlite", 0, 10)
+    parcel = Parcel([{"a": 1.5, "b": None, "c": [1, {"d": "x"}]}], ("i/0",), ("i",), single=True)
+    kept.add(parcel)
+    kept.add(parcel)
+    kept.drop_first()
+    assert kept.first() == parcel

@@ -45,6 +45,14 @@ class Samples:
         return None if self.start_ns is None else self.start_ns + round(position * 1e9 / self.rate_hz)
 
 
+def like_rate_hz(rate_hz: float) -> float:
+    """A rate to four digits: what is made for it (weights, filters) serves all Boxes of a kind.
+
+    Each has its own crystal, and measures its rate anew each second.
+    """
+    return float(f"{rate_hz:.4g}")
+
+
 def check_nominal(nominal_hz: float) -> None:
     """Refuse a nominal frequency that is none.
 

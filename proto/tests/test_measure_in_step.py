@@ -53,7 +53,7 @@ def test_in_step_or_alone_the_bits_are_the_same(seed: int, largest: int, many: i
 @pytest.mark.parametrize("nominal_hz", [50.0, 60.0])
 def test_steady_mains_go_the_quiet_way(nominal_hz: float, monkeypatch: pytest.MonkeyPatch) -> None:
     t = np.arange(48_000) / RATE_HZ
-    trackers = [Tracker(RATE_HZ, nominal_hz) for _ in range(3)]
+    trackers = [Tracker(RATE_HZ + 0.37 * at, nominal_hz) for at in range(3)]  # as each measures its own
     volts = [170 * np.sin(2 * np.pi * (nominal_hz + 0.01 * at) * t) for at in range(3)]
     feed_all(trackers, [each[:12_000] for each in volts])
     alone = []

@@ -1,6 +1,7 @@
 """Transients against impulses and ringings of closed form; what is none: harmonics, notches, dips, noise."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.timebase.cycles import track
-from opq_measure.waveform.high_pass import high_pass, quickly_high_passed, transient_peak_v
+from opq_measure.waveform.high_pass import cycle_peaks_v, high_pass, transient_peak_v
 from opq_measure.waveform.oscillation import oscillation
 from opq_measure.waveform.transients import Transient, transients_in
 
@@ -200,10 +201,23 @@ def test_the_originals_peak_is_that_above_400_hertz() -> None:
         high_pass(volts, RATE_HZ, 6000.0)
 
 
-def test_quickly_or_not_the_high_pass_is_the_same() -> None:
+def test_peaks_of_cycles_are_those_of_the_high_pass() -> None:
     random = np.random.default_rng(5)
-    for samples in (100, 125, 2500, 2524, 2561):
-        volts = random.normal(0, 100, samples)
-        slow, quick = high_pass(volts, 12_000.0), quickly_high_passed(volts, 12_000.0)
-        assert len(slow) == len(quick)
-        assert np.abs(slow - quick).max(initial=0.0) < 1e-11
+    windows = [random.normal(0, 100, samples) for samples in (2600, 2524, 2900, 100, 2650)]
+    edges = np.array([first + np.arange(0.3, 2401, 200) for first in (62, 0, 400, 0, 200)])
+    together = cycle_peaks_v(windows, edges, 12_000.4)
+    assert np.isnan(together[3]).all()
+    for at in (0, 1, 2, 4):
+        alone = cycle_peaks_v([windows[at]], edges[at : at + 1], 11_999.8)[0]
+        assert (alone == together[at]).all()
+        fast = np.abs(high_pass(windows[at], 12_000.0))
+        begins = np.rint(edges[at]).astype(int) - 62
+        slow = [fast[max(0, a) : b].max() for a, b in pairwise(begins)]
+        assert together[at] == pytest.approx(slow, abs=1e-11)
+
+
+def test_cycles_that_fall_together_have_the_largest_of_all() -> None:
+    volts = np.random.default_rng(6).normal(0, 1, 300)
+    peaks_v = cycle_peaks_v([volts], np.array([[5.0, 25.0, 200.0]]), 12_000.0)[0]
+    assert (peaks_v == peaks_v[0]).all()
+    assert peaks_v[0] == pytest.approx(np.abs(high_pass(volts[:262], 12_000.0)).max(), abs=1e-12)

@@ -13,9 +13,9 @@ import numpy as np
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups
 from opq_measure.harmonics.spectrum import ORDERS, spectrum_of
 from opq_measure.rms import energies, energies_together
-from opq_measure.signal import FloatArray
+from opq_measure.signal import FloatArray, like_rate_hz
 from opq_measure.timebase.window import Window
-from opq_measure.waveform.high_pass import quickly_high_passed, tap_count
+from opq_measure.waveform.high_pass import cycle_peaks_v
 
 AT_ONCE = 8
 """Windows in one call: 200 kB of samples and 80 kB of lines stay in the cache."""
@@ -66,12 +66,12 @@ def extent_of(half_energy: FloatArray, half_samples: FloatArray) -> Extent:
 
 
 def figures_of(windows: Sequence[Window]) -> list[Figures]:
-    """The figures of whole windows, in their order; they may be of 10 and of 12 cycles."""
+    """The figures of whole windows, in their order; they may be of 10 and of 12 cycles and of any rate."""
     found: dict[int, Figures] = {}
-    by_cycles: dict[int, list[int]] = {}
+    kinds: dict[tuple[int, float], list[int]] = {}
     for at, window in enumerate(windows):
-        by_cycles.setdefault(len(window.edges) - 1, []).append(at)
-    for cycles, places in by_cycles.items():
+        kinds.setdefault((len(window.edges) - 1, like_rate_hz(window.rate_hz)), []).append(at)
+    for (cycles, _), places in kinds.items():
         for first in range(0, len(places), AT_ONCE):
             part = places[first : first + AT_ONCE]
             found.update(zip(part, _alike([windows[at] for at in part], cycles), strict=True))
@@ -80,7 +80,9 @@ def figures_of(windows: Sequence[Window]) -> list[Figures]:
 
 def rest_figures(window: Window) -> Figures:
     """Of what is left of a run behind its last window: some half cycles, no spectrum."""
-    return Figures(window, *_halves(window), _transients_v(window), np.nan, UNKNOWN, UNKNOWN)
+    peaks_v = cycle_peaks_v([window.volts], window.edges[np.newaxis], window.rate_hz)[0]
+    trans_v = NOTHING if np.isnan(peaks_v).any() else peaks_v  # shorter than the filter
+    return Figures(window, *_halves(window), trans_v, np.nan, UNKNOWN, UNKNOWN)
 
 
 def urms_v(half_energy: FloatArray, half_samples: FloatArray) -> FloatArray:
@@ -95,13 +97,15 @@ def _alike(windows: list[Window], cycles: int) -> list[Figures]:
     thd = spectrum.thd().tolist()
     harmonics_v, interharmonics_v = spectrum.subgroups(), interharmonic_subgroups(spectrum)
     edges = np.array([window.half_edges for window in windows])
-    energy, samples = energies_together([window.volts for window in windows], edges), np.diff(edges)
+    volts = [window.volts for window in windows]
+    energy, samples = energies_together(volts, edges), np.diff(edges)
+    trans_v = cycle_peaks_v(volts, edges[:, ::2], windows[0].rate_hz)
     return [
         Figures(
             window,
             energy[at],
             samples[at],
-            _transients_v(window),
+            trans_v[at],
             thd[at] if window.known else math.nan,
             harmonics_v[at] if window.known else UNKNOWN,
             interharmonics_v[at] if window.known else UNKNOWN,
@@ -113,20 +117,3 @@ def _alike(windows: list[Window], cycles: int) -> list[Figures]:
 def _halves(window: Window) -> tuple[FloatArray, FloatArray]:
     edges = window.half_edges
     return energies(window.volts, edges), edges[1:] - edges[:-1]
-
-
-def _transients_v(window: Window) -> FloatArray:
-    """(c,) V per cycle; empty where the run is shorter than the filter."""
-    reach = tap_count(window.rate_hz) // 2
-    edges = (window.edges + 0.5).astype(np.int64)
-    low = max(0, int(edges[0]) - reach)
-    high = min(len(window.volts), int(edges[-1]) + reach)
-    fast = quickly_high_passed(window.volts[low:high], window.rate_hz)
-    if not len(fast) or len(edges) < 2:
-        return NOTHING
-    np.abs(fast, out=fast)
-    starts = np.minimum(np.maximum(edges[:-1] - (low + reach), 0), len(fast) - 1)
-    if (starts[1:] <= starts[:-1]).any():  # at the ends of a short run two cycles fall together
-        return np.full(len(starts), fast.max())
-    peaks: FloatArray = np.maximum.reduceat(fast, starts)
-    return peaks

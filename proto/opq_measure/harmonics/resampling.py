@@ -66,7 +66,11 @@ _SPLINE: Final = (
 
 def point_count(length: float, fine: bool = False) -> int:
     """Points that a window of `length` samples is resampled to: at least 1.05 (fine: 1.5) per sample."""
-    least = length * (FINE_POINTS_PER_SAMPLE if fine else POINTS_PER_SAMPLE)
+    return fast_count(length * (FINE_POINTS_PER_SAMPLE if fine else POINTS_PER_SAMPLE))
+
+
+def fast_count(least: float) -> int:
+    """Points, at least so many, that are quick to transform."""
     octave: int = 1 << max(0, math.floor(math.log2(least / FAST[0])))
     return next(octave * size for size in (*FAST, 2 * FAST[0]) if octave * size >= least)
 

@@ -14,7 +14,15 @@ the fundamental as window boundaries).
 
 import numpy as np
 
-from opq_measure.signal import BoolArray, FloatArray, IndexArray, SignalArray, check_samples, check_signal
+from opq_measure.signal import (
+    BoolArray,
+    FloatArray,
+    IndexArray,
+    SignalArray,
+    check_samples,
+    check_signal,
+    like_rate_hz,
+)
 from opq_measure.timebase.hops import (
     AROUND,
     HOPS_PER_CYCLE,
@@ -63,6 +71,7 @@ class Tracker:
     def __init__(self, rate_hz: float, nominal_hz: float) -> None:
         check_signal(np.empty(0), rate_hz, nominal_hz)
         self.rate_hz, self.nominal_hz = rate_hz, nominal_hz
+        self._like_hz = like_rate_hz(rate_hz)  # by which all is reckoned in here, so that Boxes go together
         self._hop = max(1, round(rate_hz / nominal_hz / HOPS_PER_CYCLE))
         self._chunk = HOPS_PER_CYCLE * max(1, round(WINDOW_S * nominal_hz))
         self._reach = int(rate_hz / nominal_hz / LOWEST) + 2  # half of the longest window
@@ -145,11 +154,11 @@ class Tracker:
         at_rest = self._looked.shape[1] == 2 * AROUND and self._told == AROUND
         if not (at_rest and self._believed.shape[1] == self._chunk):
             return None
-        return self.rate_hz, self.nominal_hz, self._tuned_hz
+        return self._like_hz, self.nominal_hz, self._tuned_hz
 
     def chunk(self) -> tuple[FloatArray, Kernel]:
         """(hops, hop) samples of the next chunk, and what they are to be weighed with."""
-        tuned = kernel(self.rate_hz / self._tuned_hz, self._hop)
+        tuned = kernel(self._like_hz / self._tuned_hz, self._hop)
         first = self._next * self._hop - self._base
         return hops_of(self._volts, first, self._hop, self._chunk, tuned), tuned
 
@@ -177,7 +186,7 @@ class Tracker:
         """Phasors of the hops up to `stop`, as far as their windows lie inside the run."""
         looked, usual = None, 0.0
         for _ in range(PASSES):
-            tuned = kernel(self.rate_hz / self._tuned_hz, self._hop)
+            tuned = kernel(self._like_hz / self._tuned_hz, self._hop)
             first = max(self._next, -(-tuned.half // self._hop))
             last = min(stop, (self._samples - tuned.half - 1) // self._hop + 1)
             if last <= first:
@@ -208,7 +217,7 @@ class Tracker:
         clear = (looked[3] > SHARE) & (looked[2] > 0)
         usual = self._usual_size(looked[2][clear])
         looked[3] = clear & (looked[2] > FAINT * usual)
-        looked[4] = TURN * self._tuned_hz / self.rate_hz
+        looked[4] = TURN * self._tuned_hz / self._like_hz
         return looked, usual
 
     def _usual_size(self, size: FloatArray) -> float:
@@ -228,7 +237,7 @@ class Tracker:
             return self._hz
         steps -= TURN * np.rint(steps / TURN)
         steps.sort()
-        found = (per_sample + float(steps[len(steps) // 2]) / (cycle * self._hop)) * self.rate_hz / TURN
+        found = (per_sample + float(steps[len(steps) // 2]) / (cycle * self._hop)) * self._like_hz / TURN
         return float(min(max(found, LOWEST * self.nominal_hz), HIGHEST * self.nominal_hz))
 
     def _tell(self, ended: bool) -> FloatArray:
@@ -287,7 +296,7 @@ class Tracker:
     def _per_sample(self, whole: bool) -> float:
         """Rise of the phase: where it has to be carried on, that of the last chunk's worth of steady hops."""
         usual = None if whole else usual_slope(self._believed[0], self._believed[1], self._hop)
-        return TURN * self._hz / self.rate_hz if usual is None else usual
+        return TURN * self._hz / self._like_hz if usual is None else usual
 
     def _steady(self, count: int) -> BoolArray:
         """Which of the next `count` hops to believe; those seen, where many are and none is steady."""

@@ -4,18 +4,18 @@ The original Box reports as `trans` the largest magnitude behind a 125-tap FIR h
 12 kS/s; this is the same with taps of our own. Fundamental and third harmonic are down by 60 dB.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
-from opq_measure.signal import FloatArray, SignalArray
+from opq_measure.harmonics.resampling import ComplexArray, fast_count
+from opq_measure.signal import FloatArray, IndexArray, SignalArray, like_rate_hz
 
 CUTOFF_HZ = 400.0
 """The original Box's `trans` filter."""
 FILTER_S = 125 / 12_000.0
 """Length of the filter, the original's 125 taps at 12 kS/s."""
-ROW = 64
-"""Of a product: a band half as wide as it is long."""
 KAISER_BETA = 5.65
 """60 dB in the stop band: beta = 0.1102 (A - 8.7), Kaiser 1974."""
 
@@ -40,23 +40,34 @@ def high_pass(volts: SignalArray, rate_hz: float, cutoff_hz: float = CUTOFF_HZ) 
     return np.convolve(np.asarray(volts, dtype=np.float64), _taps(rate_hz, cutoff_hz), mode="valid")
 
 
-def quickly_high_passed(volts: SignalArray, rate_hz: float) -> FloatArray:
-    """`high_pass` of a window of some thousand samples, in a third of the time, to 1e-14 of the largest.
+def cycle_peaks_v(volts: Sequence[SignalArray], edges: FloatArray, rate_hz: float) -> FloatArray:
+    """The largest magnitude above 400 Hz in each cycle of some windows, in the unit of `volts`.
 
-    `ROW` samples come of one row of a matrix product with the taps in a band: more to multiply, and all
-    of it in the registers.
+    The filter of `high_pass` by FFT: a third of the time, and the same to 1e-14 of the largest sample. It is
+    that of `like_rate_hz`, one for all Boxes of a kind; a window's bits do not depend on the others.
+
+    Args:
+        volts: of each window, with half a filter of context on both sides where there is.
+        edges: (w, c + 1) rising, fractional positions of the cycles' edges in them.
+    Returns:
+        (w, c) float64; NaN for a window that is shorter than the filter. Where, at the ends of a short run,
+        two cycles fall together: the largest of all for each.
     """
-    reach = tap_count(rate_hz) - 1
-    count = len(volts) - reach
-    if count <= 0:
-        return np.empty(0)
-    rows = -(-count // ROW)
-    padded = np.zeros((rows + 1) * ROW + reach)
-    padded[: len(volts)] = volts
-    size = padded.itemsize
-    frames = np.ndarray((rows, ROW + reach), np.float64, padded, 0, (ROW * size, size))
-    fast: FloatArray = np.ascontiguousarray(frames) @ _band(rate_hz)  # BLAS takes no overlapping rows
-    return fast.ravel()[:count]
+    rate_hz = like_rate_hz(rate_hz)
+    taps = tap_count(rate_hz)
+    near = (edges + 0.5).astype(np.int64)
+    lows = np.maximum(near[:, 0] - taps // 2, 0)
+    highs = near[:, -1] + taps // 2
+    parts = [each[low:high] for each, low, high in zip(volts, lows.tolist(), highs.tolist(), strict=True)]
+    found = np.full((len(parts), edges.shape[1] - 1), np.nan)
+    alike: dict[int, list[int]] = {}
+    for at, part in enumerate(parts):
+        if len(part) >= taps:
+            alike.setdefault(fast_count(len(part) + 1), []).append(at)
+    for size, places in alike.items():
+        starts = near[places, :-1] - lows[places, np.newaxis] + taps // 2
+        found[places] = _peaks_v([parts[at] for at in places], starts, size, rate_hz)
+    return found
 
 
 def transient_peak_v(volts: SignalArray, rate_hz: float) -> float | None:
@@ -65,13 +76,34 @@ def transient_peak_v(volts: SignalArray, rate_hz: float) -> float | None:
     return float(np.abs(fast).max()) if len(fast) else None
 
 
+def _peaks_v(parts: list[SignalArray], starts: IndexArray, size: int, rate_hz: float) -> FloatArray:
+    """(w, c) of windows that share an FFT of `size` points, which is longer than any.
+
+    `starts` (w, c): where cycles begin behind the filter. Of its first `tap_count - 1` values, which are of
+    the end of the part too, nothing is told.
+    """
+    rows = np.zeros((len(parts), size))
+    for row, part in zip(rows, parts, strict=True):
+        row[: len(part)] = part
+    lines = np.fft.rfft(rows, axis=1)
+    lines *= _response(rate_hz, size)
+    fast = np.fft.irfft(lines, size, axis=1)
+    np.abs(fast, out=fast)
+    first = tap_count(rate_hz) - 1
+    ends = np.array([[len(part)] for part in parts])
+    borders = np.concatenate((np.minimum(np.maximum(starts, first), ends - 1), ends), axis=1)
+    places = borders + size * np.arange(len(parts))[:, np.newaxis]
+    found: FloatArray = np.maximum.reduceat(fast.ravel(), places.ravel()).reshape(borders.shape)[:, :-1]
+    for at in np.flatnonzero((borders[:, 1:] <= borders[:, :-1]).any(axis=1)).tolist():
+        found[at] = fast[at, first : len(parts[at])].max()
+    return found
+
+
 @lru_cache(maxsize=16)
-def _band(rate_hz: float) -> FloatArray:
-    taps = _taps(rate_hz, CUTOFF_HZ)
-    band = np.zeros((ROW + len(taps) - 1, ROW))
-    for column in range(ROW):
-        band[column : column + len(taps), column] = taps[::-1]
-    return band
+def _response(rate_hz: float, size: int) -> ComplexArray:
+    """(size // 2 + 1,) of the filter."""
+    found: ComplexArray = np.fft.rfft(_taps(rate_hz, CUTOFF_HZ), size)
+    return found
 
 
 @lru_cache(maxsize=16)

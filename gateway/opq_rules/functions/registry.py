@@ -5,9 +5,15 @@ values one by one, so that windows need not keep records. An analytic one has st
 and is called for every record, before WHERE.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+from typing import Any, Literal, Protocol, TypeVar
+
+T = TypeVar("T")
+D = TypeVar("D", bound="Scalar | Aggregate | Analytic")
 
 MANY = 1_000
 """Arguments: without limit."""
@@ -40,6 +46,11 @@ class Scalar:
     `check(constants)`, at planning: a constant's value, or `UNKNOWN`; says what is wrong, or "".
     `run` may raise errors.RowError, ValueError, TypeError, ZeroDivisionError, OverflowError: all of them
     are RowErrors of the record.
+    `volatile`: other answers for the same arguments, never folded (so is what takes the context).
+    `path`: its first argument names a place (`meta(device->id)`) and is no value: `run` gets it as a tuple
+    `(stream or None, name, name, ...)`.
+    `spread`: SELECT only, by itself. "rows": a list, one row of output for each, objects spread as columns
+    and win over columns of the same name, others under the alias; "columns": an object, its keys as columns.
     """
 
     name: str
@@ -49,6 +60,9 @@ class Scalar:
     null_in_null_out: bool = True
     context: bool = False
     check: Callable[[Sequence[Any]], str] | None = None
+    volatile: bool = False
+    path: bool = False
+    spread: Literal["rows", "columns"] | None = None
 
 
 class Accumulator(Protocol):
@@ -62,13 +76,16 @@ class Accumulator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """`start()` gives a fresh Accumulator; with `constants` > 0 `start(*constants)`: so many last arguments
-    are constant (percentile_cont(c, 0.5)).
+    """`start()` gives a fresh Accumulator; with `constants` > 0 `start(*constants)`: what stands behind the
+    first `most - constants` arguments is constant (percentile_cont(c, 0.5)), and `split` parts them.
 
     `merge(a, b)`: b into a; None where panes of a hopping window cannot be joined.
     `remove`: the accumulator has `remove(*values)`, the exact inverse of `add` in any order; sliding windows
     use it (count, sums of integers).
-    `star`: takes whole rows for `*`.
+    `star`: takes whole rows for `*`: `add(row)`.
+    `whole_row`: `add(row, *values)`: the whole row goes before the arguments (deduplicate).
+    `scalar`: the same over an array of one record, where an aggregate cannot stand: in WHERE, ON, FILTER,
+    WHEN, and inside another aggregate (max(rms(samples))).
     """
 
     name: str
@@ -80,6 +97,13 @@ class Aggregate:
     remove: bool = False
     star: bool = False
     check: Callable[[Sequence[Any]], str] | None = None
+    whole_row: bool = False
+    scalar: Scalar | None = None
+
+    def split(self, arguments: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
+        """What is taken per record, and the constants of `start`."""
+        taken = self.most - self.constants
+        return arguments[:taken], arguments[taken:]
 
 
 class Analysis(Protocol):
@@ -99,7 +123,11 @@ class Analysis(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Analytic:
-    """`spread`: gives a row of columns (changed_cols) instead of a value; SELECT only."""
+    """`update` gets all arguments, constants too.
+
+    `spread`: gives a row of columns (changed_cols) instead of a value; SELECT only. Its arguments behind
+    the second are handed over as one dict of name -> value; `*` as the whole row.
+    """
 
     name: str
     start: Callable[[], Analysis]
@@ -107,6 +135,15 @@ class Analytic:
     most: int
     spread: bool = False
     check: Callable[[Sequence[Any]], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Known here by name and count alone: the planner itself answers for it (row_number, last_hit_count)."""
+
+    name: str
+    least: int
+    most: int
 
 
 class Unknown:
@@ -118,4 +155,33 @@ class Unknown:
 
 UNKNOWN = Unknown()
 
-Definition = Scalar | Aggregate | Analytic
+Definition = Scalar | Aggregate | Analytic | Planned
+
+Functions = Mapping[str, Definition]
+"""By name in lower case; an alias is a name of its own."""
+
+_GROUPS: tuple[str, ...] = ()
+
+
+@cache
+def built_in() -> Functions:
+    """Every function of the toolkit; loaded when first asked for."""
+    groups = (import_module(f"opq_rules.functions.{group}") for group in _GROUPS)
+    return {definition.name: definition for group in groups for definition in group.FUNCTIONS}
+
+
+def find(name: str, functions: Functions | None = None) -> Definition | None:
+    """The definition of `name`, any case; None: there is none (`near` has a hint)."""
+    return (built_in() if functions is None else functions).get(name.lower())
+
+
+def near(name: str, functions: Functions | None = None) -> str:
+    """`did you mean "x"?`, or ""."""
+    known = built_in() if functions is None else functions
+    found = difflib.get_close_matches(name.lower(), known, n=1)
+    return f'did you mean "{found[0]}"?' if found else ""
+
+
+def renamed(definition: D, *names: str) -> tuple[D, ...]:
+    """The definition and its aliases, each under its own name."""
+    return (definition, *[replace(definition, name=name) for name in names])

@@ -1,0 +1,159 @@
+"""A call of an ordinary function, compiled: checked when the rule is made, null and errors as declared."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opq_rules.closures import Evaluate
+from opq_rules.compiled import Compiled, folded, refused
+from opq_rules.errors import RowError
+from opq_rules.functions.registry import (
+    MANY,
+    UNKNOWN,
+    Aggregate,
+    Analytic,
+    Definition,
+    Functions,
+    Planned,
+    Scalar,
+    find,
+    near,
+)
+from opq_rules.sql.syntax import Call, Column, Expression, Literal, Member, Star
+from opq_rules.values import shown
+
+_ERRORS = (RowError, ValueError, TypeError, ZeroDivisionError, OverflowError, ArithmeticError)
+
+
+def compile_call(
+    node: Call, compile_argument: Callable[[Expression], Compiled], functions: Functions | None
+) -> Compiled:
+    """Raises RuleError: no such function, wrong count, constants that are wrong, no place for it here."""
+    function = _scalar(node, checked_definition(node, functions))
+    if function.path:
+        arguments: list[Compiled] = [_path(node.arguments[0])]
+        arguments += [compile_argument(argument) for argument in node.arguments[1:]]
+    else:
+        arguments = [compile_argument(argument) for argument in node.arguments]
+    check_constants(node, function, [known for _, known in arguments])
+    evaluate = _evaluating(node.written, function, [each for each, _ in arguments])
+    if function.volatile or function.context:
+        return evaluate, UNKNOWN
+    return folded(evaluate, node.at, *(known for _, known in arguments))
+
+
+def checked_definition(node: Call, functions: Functions | None = None) -> Definition:
+    """What is called, with the right count of arguments. Raises RuleError with the place of the call."""
+    found = find(node.name, functions)
+    if found is None:
+        raise refused(node.at, f"function {node.written} not found", near(node.name, functions))
+    count = len(node.arguments)
+    if not found.least <= count <= found.most:
+        raise refused(node.at, f"{node.written} takes {_counted(found)}, found {count}")
+    return found
+
+
+def check_constants(node: Call, found: Scalar | Aggregate | Analytic, constants: Sequence[Any]) -> None:
+    """Asks the definition's `check`. Raises RuleError naming the function."""
+    wrong = found.check(constants) if found.check else ""
+    if wrong:
+        raise refused(node.at, f"{node.written}: {wrong}")
+
+
+def _counted(found: Definition) -> str:
+    least, most = found.least, found.most
+    if most >= MANY:
+        return f"at least {least} argument{'' if least == 1 else 's'}"
+    if least == most:
+        return f"{least or 'no'} argument{'' if least == 1 else 's'}"
+    return f"{least} to {most} arguments"
+
+
+def _scalar(node: Call, found: Definition) -> Scalar:
+    name = node.written
+    if isinstance(found, Aggregate) and found.scalar is not None and node.filter is None:
+        found = found.scalar
+    if isinstance(found, Aggregate):
+        raise refused(node.at, f"aggregate {name} is not allowed here", "it belongs into SELECT or HAVING")
+    if isinstance(found, Analytic | Planned):
+        raise refused(node.at, f"{name} is not allowed here")
+    if found.spread is not None:
+        raise refused(node.at, f"{name} is not allowed here", "it stands by itself in SELECT")
+    if node.filter is not None:
+        raise refused(node.at, f"FILTER behind {name}", "FILTER belongs to aggregates")
+    if node.over is not None:
+        raise refused(node.at, f"OVER behind {name}", "OVER belongs to analytic functions")
+    for argument in node.arguments:
+        if isinstance(argument, Star):
+            raise refused(argument.at, f"{name}(*): want a value, not *")
+    return found
+
+
+def _path(node: Expression) -> Compiled:
+    """`key`, `stream.key`, `key->key` or `"key"`: as (stream or None, key, ...)."""
+    names: list[str] = []
+    while isinstance(node, Member):
+        names.insert(0, node.name)
+        node = node.of
+    if isinstance(node, Column):
+        path: tuple[str | None, ...] = (node.stream, node.name, *names)
+    elif isinstance(node, Literal) and isinstance(node.value, str):
+        path = (None, node.value, *names)
+    else:
+        raise refused(node.at, "want a name, as in meta(topic) or meta(device->id)")
+    return lambda row, context: path, path
+
+
+def _evaluating(written: str, function: Scalar, arguments: Sequence[Evaluate]) -> Evaluate:
+    run, strict = function.run, function.null_in_null_out
+    if function.context:
+        return _with_context(written, run, strict, arguments)
+    if len(arguments) == 1:
+        return _of_one(written, run, strict, arguments[0])
+
+    def evaluate(row: Any, context: Any) -> Any:
+        given = [argument(row, context) for argument in arguments]
+        if strict:
+            for value in given:  # not `in`: a waveform would compare sample by sample
+                if value is None:
+                    return None
+        try:
+            return run(*given)
+        except _ERRORS as error:
+            raise _failed(written, given, error) from None
+
+    return evaluate
+
+
+def _of_one(written: str, run: Callable[..., Any], strict: bool, argument: Evaluate) -> Evaluate:
+    def evaluate(row: Any, context: Any) -> Any:
+        value = argument(row, context)
+        if value is None and strict:
+            return None
+        try:
+            return run(value)
+        except _ERRORS as error:
+            raise _failed(written, [value], error) from None
+
+    return evaluate
+
+
+def _with_context(
+    written: str, run: Callable[..., Any], strict: bool, arguments: Sequence[Evaluate]
+) -> Evaluate:
+    def evaluate(row: Any, context: Any) -> Any:
+        given = [argument(row, context) for argument in arguments]
+        if strict:
+            for value in given:  # not `in`: a waveform would compare sample by sample
+                if value is None:
+                    return None
+        try:
+            return run(context, *given)
+        except _ERRORS as error:
+            raise _failed(written, given, error) from None
+
+    return evaluate
+
+
+def _failed(written: str, given: Sequence[Any], error: BaseException) -> RowError:
+    shown_given = ", ".join(shown(value) for value in given)
+    return RowError(f"{written}({shown_given}): {error}")

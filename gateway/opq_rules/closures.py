@@ -1,0 +1,107 @@
+"""The closures that rules spend their time in: comparisons and + - *, one per sign, without calls inside.
+
+Made from three short templates at import, because Python cannot take an operator as a parameter without
+a call. Numbers go the fast way, everything else (null, text, kinds that clash) the way of `values`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from opq_rules.values import ARITHMETIC, compare
+
+Evaluate = Callable[[Any, Any], Any]
+"""`f(row, context)`: the value of an expression."""
+
+_KEY_AND_NUMBER = """
+def make(key, constant, other):
+    def evaluate(row, context):
+        try:
+            value = row[key]
+        except KeyError:
+            return other(None, constant)
+        kind = type(value)
+        if kind is float or kind is int:
+            return value {sign} constant
+        return other(value, constant)
+    return evaluate
+"""
+
+_KEY_AND_TEXT = """
+def make(key, constant, other):
+    def evaluate(row, context):
+        try:
+            value = row[key]
+        except KeyError:
+            return False
+        if type(value) is str:
+            return value {sign} constant
+        return other(value, constant)
+    return evaluate
+"""
+
+_TWO = """
+def make(left, right, other):
+    def evaluate(row, context):
+        a = left(row, context)
+        b = right(row, context)
+        kind = type(a)
+        if kind is float or kind is int:
+            kind = type(b)
+            if kind is float or kind is int:
+                try:
+                    return a {sign} b
+                except OverflowError:
+                    pass
+        return other(a, b)
+    return evaluate
+"""
+
+_SIGNS = {"=": "==", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=", "+": "+", "-": "-", "*": "*"}
+_MIRRORED = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<=", "+": "+", "*": "*"}
+
+Make = Callable[[Any, Any, Callable[[Any, Any], Any]], Evaluate]
+
+
+def _made(template: str) -> dict[str, Make]:
+    made: dict[str, Make] = {}
+    for sign, python in _SIGNS.items():
+        names: dict[str, Any] = {}
+        exec(template.format(sign=python), names)  # templates and signs are the constants above
+        made[sign] = names["make"]
+    return made
+
+
+_BY_KEY_AND_NUMBER = _made(_KEY_AND_NUMBER)
+_BY_KEY_AND_TEXT = _made(_KEY_AND_TEXT)
+_BY_TWO = _made(_TWO)
+
+
+def _comparing(sign: str) -> Callable[[Any, Any], Any]:
+    return lambda left, right: compare(sign, left, right)
+
+
+_OTHERS: dict[str, Callable[[Any, Any], Any]] = ARITHMETIC | {
+    sign: _comparing(sign) for sign in ("=", "!=", "<", "<=", ">", ">=")
+}
+
+
+def of_two(sign: str, left: Evaluate, right: Evaluate) -> Evaluate:
+    """`left sign right` of any two expressions; comparison or arithmetic."""
+    work = _OTHERS[sign]
+    if sign in _SIGNS:
+        return _BY_TWO[sign](left, right, work)
+    return lambda row, context: work(left(row, context), right(row, context))
+
+
+def of_key(sign: str, key: str, constant: Any) -> Evaluate | None:
+    """`row[key] sign constant`; None where there is no fast form of it."""
+    if type(constant) in (int, float) and sign in _SIGNS:
+        return _BY_KEY_AND_NUMBER[sign](key, constant, _OTHERS[sign])
+    if type(constant) is str and sign in ("=", "!=", "<", "<=", ">", ">="):
+        return _BY_KEY_AND_TEXT[sign](key, constant, _OTHERS[sign])
+    return None
+
+
+def mirrored(sign: str) -> str | None:
+    """The sign of `b sign a` for `a sign b`."""
+    return _MIRRORED.get(sign)

@@ -1,0 +1,402 @@
+"""An expression of SQL, compiled into a closure `f(row, context)`.
+
+What is constant is computed at once, so that 1/0 is refused when the rule is made. Where columns,
+aliases, aggregates and analytic calls come from is the resolver's; this file knows operators (`values`)
+and plain functions (`functions`). Source: reference/rules.md, D.4 and D.5.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from opq_rules import closures, values
+from opq_rules.calls import compile_call
+from opq_rules.closures import Evaluate
+from opq_rules.compiled import Compiled, constant, folded, refused
+from opq_rules.errors import RowError
+from opq_rules.functions.registry import UNKNOWN, Functions
+from opq_rules.sql.syntax import (
+    Between,
+    Binary,
+    Call,
+    Case,
+    Column,
+    Expression,
+    In,
+    Index,
+    Like,
+    Literal,
+    Member,
+    Place,
+    Slice,
+    Star,
+    Unary,
+)
+
+_BOOLEAN_SIGNS = frozenset(values.COMPARISONS) | {"AND", "OR"}
+
+MAX_DEPTH = 100
+"""Of nested expressions; a chain of AND or OR counts as one."""
+
+
+class Resolver(Protocol):
+    """Where names of one clause lead."""
+
+    def column(self, node: Column) -> Evaluate:
+        """Raises RuleError for a name that there is not."""
+        ...
+
+    def key(self, node: Column) -> str | None:
+        """The key where `row` is a dict and the column is just `row.get(key)`; None: ask `column`."""
+        ...
+
+    def call(self, node: Call) -> Evaluate | None:
+        """Aggregates, analytic calls, functions of plug-ins with state; None: an ordinary function."""
+        ...
+
+
+def compile_expression(node: Expression, resolver: Resolver, functions: Functions | None = None) -> Evaluate:
+    """The closure; it raises RowError alone. Raises RuleError (SQL_PLAN) for what can never be computed.
+
+    `functions`: what there is beside what `resolver.call` answers for; None: those of the toolkit.
+    """
+    return _Compiler(resolver, functions).compile(node)[0]
+
+
+def compile_condition(node: Expression, resolver: Resolver, functions: Functions | None = None) -> Evaluate:
+    """For WHERE and the like: the closure gives True or False, null counts as false. Raises as above."""
+    evaluate, value = _Compiler(resolver, functions).compile(node)
+    if value is not UNKNOWN and type(value) not in (bool, type(None)):
+        raise refused(node.at, f"{values.shown(value)} is no condition")
+    if isinstance(node, In | Between | Like) or _always_boolean(node):
+        return evaluate
+    condition = values.condition
+    return lambda row, context: condition(evaluate(row, context))
+
+
+def constant_value(node: Expression, functions: Functions | None = None) -> Any:
+    """The value of an expression without columns, or UNKNOWN."""
+
+    class Nothing:
+        def column(self, node: Column) -> Evaluate:
+            return lambda row, context: None
+
+        def key(self, node: Column) -> str | None:
+            return None
+
+        def call(self, node: Call) -> Evaluate | None:
+            return None
+
+    return _Compiler(Nothing(), functions).compile(node)[1]
+
+
+def _always_boolean(node: Expression) -> bool:
+    return isinstance(node, Binary) and (
+        node.operator in values.COMPARISONS or node.operator in ("AND", "OR")
+    )
+
+
+class _Compiler:
+    def __init__(self, resolver: Resolver, functions: Functions | None) -> None:
+        self._resolver = resolver
+        self._functions = functions
+        self._depth = 0
+
+    def compile(self, node: Expression) -> Compiled:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise refused(node.at, f"nested deeper than {MAX_DEPTH}")
+        try:
+            return _KINDS[type(node)](self, node)
+        finally:
+            self._depth -= 1
+
+    def literal(self, node: Literal) -> Compiled:
+        return constant(node.value)
+
+    def column(self, node: Column) -> Compiled:
+        key = self._resolver.key(node)
+        if key is None:
+            return self._resolver.column(node), UNKNOWN
+        return lambda row, context: row.get(key), UNKNOWN
+
+    def member(self, node: Member) -> Compiled:
+        of, known = self.compile(node.of)
+        name, member = node.name, values.member
+        return folded(lambda row, context: member(of(row, context), name), node.at, known)
+
+    def index(self, node: Index) -> Compiled:
+        of, known = self.compile(node.of)
+        at, at_known = self.compile(node.index)
+        index = values.index
+        return folded(
+            lambda row, context: index(of(row, context), at(row, context)), node.at, known, at_known
+        )
+
+    def slice(self, node: Slice) -> Compiled:
+        of, known = self.compile(node.of)
+        start, start_known = self.compile(node.start) if node.start else constant(None)
+        end, end_known = self.compile(node.end) if node.end else constant(None)
+        _check_slice(node.at, start_known, end_known)
+        cut = values.cut
+        return folded(
+            lambda row, context: cut(of(row, context), start(row, context), end(row, context)),
+            node.at,
+            known,
+            start_known,
+            end_known,
+        )
+
+    def unary(self, node: Unary) -> Compiled:
+        operand, known = self.compile(node.operand)
+        work = values.negate if node.operator == "-" else _inverted
+        return folded(lambda row, context: work(operand(row, context)), node.at, known)
+
+    def binary(self, node: Binary) -> Compiled:
+        if node.operator in ("AND", "OR"):
+            return self._chain(node)
+        left, left_known = self.compile(node.left)
+        right, right_known = self.compile(node.right)
+        evaluate = self._fast(node, left_known, right_known)
+        return folded(
+            evaluate or closures.of_two(node.operator, left, right), node.at, left_known, right_known
+        )
+
+    def _fast(self, node: Binary, left_known: Any, right_known: Any) -> Evaluate | None:
+        """`column sign constant`, either way round."""
+        if isinstance(node.left, Column) and right_known is not UNKNOWN:
+            key = self._resolver.key(node.left)
+            return None if key is None else closures.of_key(node.operator, key, right_known)
+        sign = closures.mirrored(node.operator)
+        if isinstance(node.right, Column) and sign and type(left_known) in values.NUMBERS:
+            key = self._resolver.key(node.right)
+            return None if key is None else closures.of_key(sign, key, left_known)
+        return None
+
+    def _chain(self, node: Binary) -> Compiled:
+        """`a AND b AND c`, or the same of OR: from the left, until it is decided."""
+        parts: list[Expression] = []
+        rest: Expression = node
+        while isinstance(rest, Binary) and rest.operator == node.operator:
+            parts.append(rest.right)
+            rest = rest.left
+        compiled = [self.compile(part) for part in (rest, *reversed(parts))]
+        decided = node.operator == "OR"
+        evaluates = [evaluate for evaluate, _ in compiled]
+        chained = (
+            _pair(evaluates[0], evaluates[1], decided) if len(evaluates) == 2 else _many(evaluates, decided)
+        )
+        for part, (_, known) in zip((rest, *reversed(parts)), compiled, strict=True):
+            if known is not UNKNOWN and type(known) not in (bool, type(None)):
+                raise refused(part.at, f"{values.shown(known)} is no condition")
+        return folded(chained, node.at, *(known for _, known in compiled))
+
+    def one_of(self, node: In) -> Compiled:
+        of, known = self.compile(node.of)
+        choices = [self.compile(choice) for choice in node.choices]
+        evaluates = [evaluate for evaluate, _ in choices]
+        constants = [value for _, value in choices]
+        if node.array:
+            evaluate = _in_array(of, evaluates[0], node.negated)
+        elif all(type(value) in values.NUMBERS for value in constants):
+            evaluate = _in_set(of, constants, values.NUMBERS, node.negated)
+        elif all(type(value) is str for value in constants):
+            evaluate = _in_set(of, constants, frozenset({str}), node.negated)
+        else:
+            evaluate = _in_list(of, evaluates, node.negated)
+        return folded(evaluate, node.at, known, *constants)
+
+    def between(self, node: Between) -> Compiled:
+        of, known = self.compile(node.of)
+        low, low_known = self.compile(node.low)
+        high, high_known = self.compile(node.high)
+        compare, negated = values.compare, node.negated
+
+        def evaluate(row: Any, context: Any) -> bool:
+            value, least, most = of(row, context), low(row, context), high(row, context)
+            if value is None or least is None or most is None:
+                return False
+            return (compare(">=", value, least) and compare("<=", value, most)) is not negated
+
+        return folded(evaluate, node.at, known, low_known, high_known)
+
+    def like(self, node: Like) -> Compiled:
+        of, known = self.compile(node.of)
+        pattern, pattern_known = self.compile(node.pattern)
+        negated = node.negated
+        if pattern_known is not UNKNOWN and type(pattern_known) not in (str, type(None)):
+            raise refused(node.at, f"LIKE {values.shown(pattern_known)}: want a text as pattern")
+        if type(pattern_known) is str:
+            return folded(_like_constant(of, pattern_known, negated), node.at, known, pattern_known)
+        like = values.like
+
+        def evaluate(row: Any, context: Any) -> bool:
+            value, wanted = of(row, context), pattern(row, context)
+            return value is not None and wanted is not None and like(value, wanted) is not negated
+
+        return folded(evaluate, node.at, known, pattern_known)
+
+    def case(self, node: Case) -> Compiled:
+        if not node.whens:
+            raise refused(node.at, "CASE without WHEN")
+        otherwise, otherwise_known = self.compile(node.otherwise) if node.otherwise else constant(None)
+        whens = [(self.compile(when), self.compile(then)) for when, then in node.whens]
+        known = [value for pair in whens for _, value in pair] + [otherwise_known]
+        branches = [(when, then) for (when, _), (then, _) in whens]
+        if node.of is not None:
+            of, of_known = self.compile(node.of)
+            return folded(_case_of(of, branches, otherwise), node.at, of_known, *known)
+        for (_, value), (written, _) in zip((when for when, _ in whens), node.whens, strict=True):
+            if value is not UNKNOWN and type(value) not in (bool, type(None)):
+                raise refused(written.at, f"CASE WHEN {values.shown(value)}: want a condition")
+        return folded(_case(branches, otherwise), node.at, *known)
+
+    def star(self, node: Star) -> Compiled:
+        raise refused(node.at, "* stands alone in SELECT, or in count(*), collect(*) and the like")
+
+    def call(self, node: Call) -> Compiled:
+        answered = self._resolver.call(node)
+        if answered is not None:
+            return answered, UNKNOWN
+        return compile_call(node, self.compile, self._functions)
+
+
+_KINDS: dict[type, Callable[[_Compiler, Any], Compiled]] = {
+    Literal: _Compiler.literal,
+    Column: _Compiler.column,
+    Member: _Compiler.member,
+    Index: _Compiler.index,
+    Slice: _Compiler.slice,
+    Unary: _Compiler.unary,
+    Binary: _Compiler.binary,
+    In: _Compiler.one_of,
+    Between: _Compiler.between,
+    Like: _Compiler.like,
+    Case: _Compiler.case,
+    Star: _Compiler.star,
+    Call: _Compiler.call,
+}
+
+
+def _inverted(value: Any) -> bool | None:
+    if value is None:
+        return None
+    if type(value) is not bool:
+        raise RowError(f"NOT {values.shown(value)}: want a condition")
+    return not value
+
+
+def _check_slice(at: Place, start: Any, end: Any) -> None:
+    for bound in (start, end):
+        if bound is not UNKNOWN and type(bound) not in (int, type(None)):
+            raise refused(at, f"[{values.shown(bound)}]: want whole numbers in a slice")
+    if type(start) is int and type(end) is int and (start < 0) == (end < 0) and start >= end:
+        raise refused(at, f"[{start}:{end}] is never more than empty: the start is not before the end")
+
+
+def _pair(left: Evaluate, right: Evaluate, decided: bool) -> Evaluate:
+    condition = values.condition
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value = left(row, context)
+        if value is not True and value is not False:
+            value = condition(value)
+        if value is decided:
+            return decided
+        value = right(row, context)
+        return value if value is True or value is False else condition(value)
+
+    return evaluate
+
+
+def _many(parts: Sequence[Evaluate], decided: bool) -> Evaluate:
+    condition = values.condition
+
+    def evaluate(row: Any, context: Any) -> bool:
+        for part in parts:
+            value = part(row, context)
+            if value is not True and value is not False:
+                value = condition(value)
+            if value is decided:
+                return decided
+        return not decided
+
+    return evaluate
+
+
+def _in_set(of: Evaluate, constants: Sequence[Any], kinds: frozenset[type], negated: bool) -> Evaluate:
+    found = frozenset(constants)
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value = of(row, context)
+        if type(value) in kinds:
+            return (value in found) is not negated
+        if value is None:
+            return False
+        return any(values.compare("=", value, each) for each in constants) is not negated
+
+    return evaluate
+
+
+def _in_list(of: Evaluate, choices: Sequence[Evaluate], negated: bool) -> Evaluate:
+    compare = values.compare
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value = of(row, context)
+        if value is None:
+            return False
+        return any(compare("=", value, choice(row, context)) for choice in choices) is not negated
+
+    return evaluate
+
+
+def _in_array(of: Evaluate, array: Evaluate, negated: bool) -> Evaluate:
+    compare = values.compare
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value, choices = of(row, context), array(row, context)
+        if value is None:
+            return False
+        if choices is None:
+            return negated
+        if not isinstance(choices, list):
+            raise RowError(f"{values.shown(value)} IN {values.shown(choices)}: want an array")
+        return any(compare("=", value, choice) for choice in choices) is not negated
+
+    return evaluate
+
+
+def _like_constant(of: Evaluate, pattern: str, negated: bool) -> Evaluate:
+    match = values.like_pattern(pattern).fullmatch
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value = of(row, context)
+        if type(value) is str:
+            return (match(value) is not None) is not negated
+        return value is not None and values.like(value, pattern) is not negated
+
+    return evaluate
+
+
+def _case(branches: Sequence[tuple[Evaluate, Evaluate]], otherwise: Evaluate) -> Evaluate:
+    condition = values.condition
+
+    def evaluate(row: Any, context: Any) -> Any:
+        for when, then in branches:
+            if condition(when(row, context)):
+                return then(row, context)
+        return otherwise(row, context)
+
+    return evaluate
+
+
+def _case_of(of: Evaluate, branches: Sequence[tuple[Evaluate, Evaluate]], otherwise: Evaluate) -> Evaluate:
+    compare = values.compare
+
+    def evaluate(row: Any, context: Any) -> Any:
+        value = of(row, context)
+        for when, then in branches:
+            if compare("=", value, when(row, context)):
+                return then(row, context)
+        return otherwise(row, context)
+
+    return evaluate

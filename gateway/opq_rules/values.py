@@ -1,0 +1,287 @@
+"""What values of SQL mean: kinds, comparison, arithmetic, LIKE, indexing; the texts of what cannot be.
+
+A value is None (null and missing alike), bool, int, float, str, bytes, datetime, list or dict. int and
+float stay apart (7/2 = 3), a bool is no number. Any comparison with null is false, arithmetic with null is
+null. Everything that cannot be computed is a RowError of its record.
+Source: reference/rules.md, D.4.
+"""
+
+import math
+import operator
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from opq_rules.errors import RowError
+
+NUMBERS = frozenset({int, float})
+"""Types that compute; `type(x) in NUMBERS` leaves bool out."""
+
+_KINDS: dict[type, str] = {
+    type(None): "null",
+    bool: "boolean",
+    int: "bigint",
+    float: "float",
+    str: "string",
+    bytes: "bytea",
+    datetime: "datetime",
+    list: "array",
+    dict: "struct",
+}
+
+_SHOWN_CHARACTERS = 40  # of a value in an error's text
+
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def kind_of(value: Any) -> str:
+    """As users know it: bigint, float, string, boolean, bytea, datetime, array, struct, null."""
+    return _KINDS.get(type(value), type(value).__name__)
+
+
+def shown(value: Any) -> str:
+    """Kind and value, short: `string "abc"`."""
+    if value is None:
+        return "null"
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    if len(text) > _SHOWN_CHARACTERS:
+        text = text[: _SHOWN_CHARACTERS - 3] + "..."
+    return f"{kind_of(value)} {text}"
+
+
+def compare(sign: str, left: Any, right: Any) -> bool:
+    """`left sign right`; false where one is null."""
+    if left is None or right is None:
+        return False
+    a, b = type(left), type(right)
+    if (a in NUMBERS and b in NUMBERS) or (a is str and b is str):
+        return bool(COMPARISONS[sign](left, right))
+    if a is bool and b is bool and sign in ("=", "!="):
+        return bool(COMPARISONS[sign](left, right))
+    if a is datetime or b is datetime:
+        return bool(COMPARISONS[sign](*_as_times(sign, left, right)))
+    if a is bytes and b is bytes:
+        return bool(COMPARISONS[sign](left, right))
+    raise RowError(f"{shown(left)} {sign} {shown(right)}: these do not compare")
+
+
+def _as_times(sign: str, left: Any, right: Any) -> tuple[float, float]:
+    """Unix ms of both; text only where it stands right of a datetime."""
+    found = []
+    for value in (left, right):
+        if type(value) in NUMBERS:
+            found.append(value)
+        elif type(value) is datetime:
+            found.append(_unix_ms(value))
+        elif type(value) is str and value is right:
+            try:
+                found.append(_unix_ms(time_of_text(value)))
+            except ValueError as error:
+                raise RowError(f"{shown(left)} {sign} {shown(right)}: {error}") from None
+        else:
+            raise RowError(f"{shown(left)} {sign} {shown(right)}: these do not compare")
+    return found[0], found[1]
+
+
+def _unix_ms(value: datetime) -> float:
+    since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds / 1_000
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_LAYOUTS = (  # tried after ISO 8601, which `fromisoformat` reads in all its forms
+    "%Y-%m-%d %H:%M:%S %z",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d",
+    "%d %b %Y %H:%M:%S",
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%a %b %d %H:%M:%S %Y",
+)
+
+
+def time_of_text(text: str) -> datetime:
+    """The moment of `text`, UTC where it names no zone. Raises ValueError when no layout fits."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        for layout in _LAYOUTS:
+            try:
+                found = datetime.strptime(text.strip(), layout)
+                break
+            except ValueError:
+                continue
+        else:
+            raise ValueError(f"{shown(text)} is no time; want for example 2026-01-31T12:00:00Z") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def add(left: Any, right: Any) -> Any:
+    return _numeric("+", operator.add, left, right)
+
+
+def subtract(left: Any, right: Any) -> Any:
+    return _numeric("-", operator.sub, left, right)
+
+
+def multiply(left: Any, right: Any) -> Any:
+    return _numeric("*", operator.mul, left, right)
+
+
+def divide(left: Any, right: Any) -> Any:
+    """Of two ints the int towards zero: 7/2 = 3, -7/2 = -3."""
+    return _numeric("/", _quotient, left, right)
+
+
+def modulo(left: Any, right: Any) -> Any:
+    """With the sign of `left`: -7 % 2 = -1."""
+    return _numeric("%", _remainder, left, right)
+
+
+def bit_and(left: Any, right: Any) -> Any:
+    return _bitwise("&", operator.and_, left, right)
+
+
+def bit_or(left: Any, right: Any) -> Any:
+    return _bitwise("|", operator.or_, left, right)
+
+
+def bit_xor(left: Any, right: Any) -> Any:
+    return _bitwise("^", operator.xor, left, right)
+
+
+ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": add,
+    "-": subtract,
+    "*": multiply,
+    "/": divide,
+    "%": modulo,
+    "&": bit_and,
+    "|": bit_or,
+    "^": bit_xor,
+}
+
+
+def negate(value: Any) -> Any:
+    if value is None:
+        return None
+    if type(value) not in NUMBERS:
+        raise RowError(f"-({shown(value)}): want a number")
+    return -value
+
+
+def _numeric(sign: str, work: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+    if left is None or right is None:
+        return None
+    if type(left) not in NUMBERS or type(right) not in NUMBERS:
+        raise RowError(f"{shown(left)} {sign} {shown(right)}: want numbers")
+    try:
+        return work(left, right)
+    except ZeroDivisionError:
+        raise RowError(f"{shown(left)} {sign} {shown(right)}: division by zero") from None
+    except OverflowError as error:
+        raise RowError(f"{shown(left)} {sign} {shown(right)}: {error}") from None
+
+
+def _quotient(left: Any, right: Any) -> Any:
+    if type(left) is int and type(right) is int:
+        quotient = abs(left) // abs(right)
+        return quotient if (left < 0) == (right < 0) else -quotient
+    return left / right
+
+
+def _remainder(left: Any, right: Any) -> Any:
+    if right == 0:
+        raise ZeroDivisionError
+    if type(left) is int and type(right) is int:
+        rest = abs(left) % abs(right)
+        return -rest if left < 0 else rest
+    return math.fmod(left, right)
+
+
+def _bitwise(sign: str, work: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+    if left is None or right is None:
+        return None
+    if type(left) is not type(right) or type(left) not in (int, bool):
+        raise RowError(f"{shown(left)} {sign} {shown(right)}: want whole numbers")
+    return work(left, right)
+
+
+def member(of: Any, name: str) -> Any:
+    """`of->name`; null where `of` is no object or has no such key."""
+    return of.get(name) if isinstance(of, dict) else None
+
+
+def index(of: Any, at: Any) -> Any:
+    """`of[at]`, negative from the end; out of range is null."""
+    if of is None or at is None:
+        return None
+    if not isinstance(of, list):
+        raise RowError(f"({shown(of)})[{shown(at)}]: want an array before [ ]")
+    if type(at) is not int:
+        raise RowError(f"array[{shown(at)}]: want a whole number")
+    return of[at] if -len(of) <= at < len(of) else None
+
+
+def cut(of: Any, start: Any, end: Any) -> Any:
+    """`of[start:end]`, half open, negative from the end; what lies outside is not there."""
+    if of is None:
+        return None
+    if not isinstance(of, list):
+        raise RowError(f"({shown(of)})[:]: want an array before [ ]")
+    for bound in (start, end):
+        if bound is not None and type(bound) is not int:
+            raise RowError(f"array[{shown(start)}:{shown(end)}]: want whole numbers")
+    return of[start:end]
+
+
+def like_pattern(pattern: str) -> re.Pattern[str]:
+    """% any run, _ one character, \\ escapes; the whole text must match.
+
+    Between two % the leftmost match is as good as any, so each run is an atomic group: a pattern of many %
+    costs length times length, never a power of it.
+    """
+    runs, literal = [""], False
+    for character in pattern:
+        if literal:
+            runs[-1] += re.escape(character)
+            literal = False
+        elif character == "\\":
+            literal = True
+        elif character == "%":
+            runs.append("")
+        else:
+            runs[-1] += "." if character == "_" else re.escape(character)
+    if literal:
+        runs[-1] += re.escape("\\")
+    if len(runs) == 1:
+        return re.compile(runs[0], re.DOTALL)
+    first, *middle, last = runs
+    between = "".join(f"(?>.*?{run})" for run in middle if run)
+    return re.compile(f"{first}{between}.*{last}", re.DOTALL)
+
+
+def like(of: Any, pattern: Any) -> bool:
+    """`of LIKE pattern`; false where one is null."""
+    if of is None or pattern is None:
+        return False
+    if type(of) is not str or type(pattern) is not str:
+        raise RowError(f"{shown(of)} LIKE {shown(pattern)}: want texts")
+    return like_pattern(pattern).fullmatch(of) is not None
+
+
+def condition(value: Any) -> bool:
+    """Of WHERE, AND, OR, NOT, WHEN: null counts as false, anything but true and false is an error."""
+    if value is True:
+        return True
+    if value is False or value is None:
+        return False
+    raise RowError(f"{shown(value)} is no condition")

@@ -1,0 +1,117 @@
+"""A rule as users write it: `{"id", "sql", "actions", "options", "triggered", "tags", ...}`, checked.
+
+Source: reference/rules.md, C.2.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from opq_rules.engine.ids import checked_id
+from opq_rules.engine.options import Options, options
+from opq_rules.errors import RULE, RuleError
+
+KEYS = ("id", "name", "sql", "actions", "options", "triggered", "tags", "temp", "version", "graph")
+HIDDEN = ("password", "token")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One sink with the properties that the rule gives it, as JSON text: who say the same share one."""
+
+    type: str
+    properties_json: str
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        read: dict[str, Any] = msgspec.json.decode(self.properties_json)
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class RuleDefinition:
+    """`text`: the JSON as it is stored and shown (GET /rules/{id}), with the id in it."""
+
+    id: str
+    sql: str
+    actions: tuple[Action, ...]
+    options: Options
+    triggered: bool
+    tags: tuple[str, ...]
+    temporary: bool
+    version: str
+    name: str
+    text: str
+
+
+def definition(body: Any, path_id: str | None = None) -> RuleDefinition:
+    """Raises RuleError 400 for the first part that is wrong."""
+    if not isinstance(body, Mapping):
+        raise RuleError("a rule is an object: id, sql, actions", RULE)
+    rule_id = checked_id("rule", body.get("id", path_id), RULE)
+    if path_id is not None and rule_id != path_id:
+        raise RuleError(f"the path says rule {path_id!r}, the body {rule_id!r}", RULE)
+
+    def wrong(key: str, wanted: str) -> RuleError:
+        return RuleError(f"rule {rule_id!r}: {key} is {str(body.get(key))[:60]!r}; want {wanted}", RULE)
+
+    if "graph" in body:
+        raise RuleError(f"rule {rule_id!r}: graph is not supported; want sql and actions", RULE)
+    if not isinstance(body.get("sql"), str) or not body["sql"].strip():
+        raise wrong("sql", "a SELECT")
+    if not isinstance(body.get("actions"), list) or not body["actions"]:
+        raise wrong("actions", 'a list with at least one sink, e.g. [{"log": {}}]')
+    flags = {key: body.get(key, default) for key, default in (("triggered", True), ("temp", False))}
+    for key, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise wrong(key, "true or false")
+    tags = body.get("tags") or []
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise wrong("tags", "a list of texts")
+    texts = {key: body.get(key) or "" for key in ("version", "name")}
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise wrong(key, "text")
+    given = body.get("options")
+    if given is not None and not isinstance(given, Mapping):
+        raise wrong("options", "an object")
+    kept = {"id": rule_id} | {key: value for key, value in body.items() if key != "id"}
+    return RuleDefinition(
+        rule_id,
+        body["sql"],
+        _actions(msgspec.json.encode(body["actions"])),
+        options(given),
+        flags["triggered"],
+        tuple(tags),
+        flags["temp"],
+        texts["version"],
+        texts["name"],
+        msgspec.json.encode(kept).decode(),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _actions(text: bytes) -> tuple[Action, ...]:
+    actions: list[Action] = []
+    for each in msgspec.json.decode(text):
+        if not isinstance(each, dict) or not each:
+            raise RuleError('actions: want objects of sink type to properties, e.g. {"log": {}}', RULE)
+        for kind, properties in each.items():
+            if properties is not None and not isinstance(properties, dict):
+                raise RuleError(f"actions: properties of {kind!r} want an object", RULE)
+            canonical = msgspec.json.encode(properties or {}, order="sorted").decode()
+            actions.append(Action(kind, canonical))
+    return tuple(actions)
+
+
+def hidden(value: Any) -> Any:
+    """A copy of JSON with passwords and tokens as `******`."""
+    if isinstance(value, dict):
+        return {
+            key: "******" if isinstance(key, str) and key.lower() in HIDDEN else hidden(each)
+            for key, each in value.items()
+        }
+    return [hidden(each) for each in value] if isinstance(value, list) else value

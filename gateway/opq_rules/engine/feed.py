@@ -1,0 +1,244 @@
+"""Feed: one running source and the bounded queue between it and the engine.
+
+What does not fit: with `blocks` the source waits, else the oldest records go, counted. A source that
+ends with an error is opened again, waiting longer each time, behind the last record it gave.
+"""
+
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opq_proto import log
+from opq_rules.batch import Row
+from opq_rules.engine.clock import Clock
+from opq_rules.engine.restart import Restart
+from opq_rules.sdk import Source
+
+Metas = Sequence[Mapping[str, Any] | None] | None
+RECONNECT = Restart(delay=500, multiplier=2.0, maxDelay=30_000, jitterFactor=0.2)
+STEADY_S = 60.0
+"""A source that ran so long starts anew with the shortest wait."""
+STOP_S = 2.0
+
+
+@dataclass(slots=True)
+class Entry:
+    """Of one call of the source: rows, or payloads still to be decoded."""
+
+    rows: Sequence[Row] | None
+    payloads: Sequence[bytes] | None
+    count: int
+    meta: Metas
+    arrived_ms: int | Sequence[int]
+    offset: Any
+
+
+class Feed:
+    """Attributes: counters of the status, read by other threads as they are.
+
+    `make` gives a configured source; it is called again for each try. `wake(feed)` tells the engine, from any
+    thread, that there is something to take.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rule_id: str,
+        make: Callable[[], Source],
+        limit: int,
+        blocks: bool,
+        clock: Clock,
+        wake: Callable[["Feed"], None],
+        reconnect: Restart = RECONNECT,
+    ) -> None:
+        self.name, self.rule_id, self.op_id, self.instance_id = name, rule_id, f"source_{name}", 0
+        self.blocks, self.limit = blocks, max(1, limit)
+        self.records_in, self.dropped, self.errors = 0, 0, 0
+        self.last_exception, self.last_exception_ms, self.last_ms = "", 0, 0
+        self.connection = 0
+        """1 connected, 0 connecting, -1 lost."""
+        self.ended = False
+        """The source has given all it had."""
+        self.own_time = False
+        """Records carry times of arrival of their own: a replay."""
+        self.offset: Any = None
+        """Behind the last record that the engine has taken."""
+        self.state: dict[str, Any] = {}
+        self.held = False
+        """The engine does not take from it, because a sink behind it is full."""
+        self._make, self._clock, self._wake, self._reconnect = make, clock, wake, reconnect
+        self._queue: deque[Entry] = deque()
+        self._records = 0
+        self._told = False
+        self._emitted_offset: Any = None
+        self._room = threading.Condition()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._log = log.get(service="rules", stream=name, rule_id=rule_id)
+
+    # -- the engine's side
+
+    def start(self, offset: Any = None) -> None:
+        """Run the source in a thread of its own, behind `offset` where it can be rewound."""
+        self.offset = self._emitted_offset = offset
+        self._thread = threading.Thread(target=self._run, name=f"source-{self.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Asks only; `join` waits."""
+        self._stop.set()
+        with self._room:
+            self._room.notify_all()
+
+    def join(self) -> bool:
+        """False: the source does not end within two seconds; it is left behind."""
+        if self._thread is not None:
+            self._thread.join(STOP_S)
+            return not self._thread.is_alive()
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """Records in the queue."""
+        return self._records
+
+    def take(self, most: int) -> list[Entry]:
+        """Entries of about `most` records, the oldest first; empties the mark that wakes the engine."""
+        taken: list[Entry] = []
+        count = 0
+        with self._room:
+            while self._queue and count < most:
+                entry = self._queue.popleft()
+                count += entry.count
+                taken.append(entry)
+            self._records -= count
+            self._told = bool(self._queue)
+            if self._told:
+                self._wake(self)
+            self._room.notify_all()
+        if taken and taken[-1].offset is not None:
+            self.offset = taken[-1].offset
+        elif taken:
+            self.offset = next((e.offset for e in reversed(taken) if e.offset is not None), self.offset)
+        return taken
+
+    def look_again(self) -> None:
+        """Tell the engine of what waits, after it was held."""
+        with self._room:
+            self.held = False
+            if self._queue:
+                self._told = True
+                self._wake(self)
+
+    # -- sdk.SourceContext
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._stop.wait(seconds)
+
+    def emit(
+        self, message: Mapping[str, Any], meta: Mapping[str, Any] | None = None, offset: Any = None
+    ) -> bool:
+        row = message if isinstance(message, dict) else dict(message)
+        return self._put(Entry((row,), None, 1, None if meta is None else (meta,), 0, offset), None)
+
+    def emit_many(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        meta: Metas = None,
+        offset: Any = None,
+        arrived_ms: int | Sequence[int] | None = None,
+    ) -> bool:
+        rows: Any = messages
+        return self._put(Entry(rows, None, len(messages), meta, 0, offset), arrived_ms)
+
+    def emit_bytes(self, payloads: Sequence[bytes], meta: Metas = None, offset: Any = None) -> bool:
+        return self._put(Entry(None, payloads, len(payloads), meta, 0, offset), None)
+
+    def emit_error(self, text: str) -> None:
+        self.failed(text)
+
+    def connected(self, up: bool, why: str = "") -> None:
+        was, self.connection = self.connection, 1 if up else -1
+        if why and not up:
+            self.failed(why)
+        if was != self.connection:
+            self._log.info("source.connected" if up else "source.lost", why=why)
+
+    def log(self, event: str, **facts: Any) -> None:
+        self._log.info(event, **facts)
+
+    def get_state(self, key: str) -> Any:
+        return self.state.get(key)
+
+    def put_state(self, key: str, value: Any) -> None:
+        self.state[key] = value
+
+    def failed(self, text: str, count: int = 1) -> None:
+        """Count what could not be read, with the reason."""
+        self.errors += count
+        self.last_exception, self.last_exception_ms = text[:500], self._clock.now_ms()
+
+    # -- inside
+
+    def _put(self, entry: Entry, arrived_ms: int | Sequence[int] | None) -> bool:
+        if self.stopped:
+            return False
+        if not entry.count and entry.offset is None:
+            return True
+        with self._room:
+            if self.blocks:
+                while self._records and self._records + entry.count > self.limit:
+                    self._room.wait(1.0)
+                    if self.stopped:
+                        return False
+            if arrived_ms is None:
+                entry.arrived_ms = self._clock.now_ms()
+            else:
+                entry.arrived_ms, self.own_time = arrived_ms, True
+            self._queue.append(entry)
+            self._records += entry.count
+            self.records_in += entry.count
+            while not self.blocks and self._records > self.limit and len(self._queue) > 1:
+                oldest = self._queue.popleft()
+                self._records -= oldest.count
+                self.dropped += oldest.count
+            self._emitted_offset = entry.offset if entry.offset is not None else self._emitted_offset
+            if not self._told:
+                self._told = True
+                self._wake(self)
+        return True
+
+    def _run(self) -> None:
+        failed = 0
+        while not self.stopped:
+            began_s = self._clock.monotonic_s()
+            try:
+                self._once()
+                self.ended = not self.stopped
+                return
+            except Exception as error:  # a plug-in's source: foreign code, it may raise anything
+                failed = 1 if self._clock.monotonic_s() - began_s > STEADY_S else failed + 1
+                self.connection = -1
+                wait_s = self._reconnect.wait_ms(failed, random.random) / 1000
+                self.failed(f"{type(error).__name__}: {error}")
+                self._log.warning("source.failed", error=str(error), again_s=round(wait_s, 3), failed=failed)
+            if self._stop.wait(wait_s):
+                return
+
+    def _once(self) -> None:
+        source = self._make()
+        if self._emitted_offset is not None:
+            source.rewind(self._emitted_offset)
+        try:
+            if self.connection == -1:
+                self.connection = 0
+            source.open(self)
+        finally:
+            source.close(self)

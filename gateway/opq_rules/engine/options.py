@@ -1,0 +1,90 @@
+"""Options of a rule, checked all at once.
+
+Names and defaults as eKuiper's (reference/rules.md, C.2). Options that we read and that change nothing
+here are in `IDLE`: rules written for eKuiper are taken as they are.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+
+from opq_rules.engine.durations import milliseconds
+from opq_rules.engine.restart import Restart
+from opq_rules.engine.schedule import Schedule
+from opq_rules.errors import RULE, RuleError
+from opq_rules.plugins.settings import configure
+
+DURATIONS = ("lateTolerance", "checkpointInterval", "idleTimeout", "forceExitTimeout")
+IDLE = ("concurrency", "debug", "logFilename", "enableRuleTracer", "notifySub", "forceExitTimeout",
+        "enableSaveStateBeforeStop", "planOptimizeStrategy")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Times in ms. `idleTimeout` (ours): a stream silent for so long holds no watermark back; 0: it does."""
+
+    isEventTime: bool = False
+    lateTolerance: int = 1000
+    bufferLength: int = field(default=1024, metadata={"minimum": 1, "maximum": 10_000_000})
+    disableBufferFullDiscard: bool = False
+    sendMetaToSink: bool = False
+    sendError: bool = False
+    sendNilField: bool = False
+    sendEmptyWindow: bool = False  # ours: tumbling and hopping windows without a record are sent as []
+    qos: Literal[0, 1, 2] = 0
+    checkpointInterval: int = 300_000
+    idleTimeout: int = 0
+    restartStrategy: Restart = field(default_factory=Restart)
+    schedule: Schedule | None = None
+
+    def for_query(self) -> dict[str, Any]:
+        """What changes what a query gives: rules that agree in it can share one."""
+        names = ("isEventTime", "lateTolerance", "idleTimeout", "sendMetaToSink", "sendError", "sendNilField",
+                 "sendEmptyWindow")  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+
+def options(given: Mapping[str, Any] | None) -> Options:
+    """The options, one object for all rules that say the same.
+
+    Raises RuleError 400 with every problem.
+    """
+    return _options(msgspec.json.encode(given or {}))
+
+
+@lru_cache(maxsize=4096)
+def _options(text: bytes) -> Options:
+    given: dict[str, Any] = msgspec.json.decode(text)
+    if not isinstance(given, dict):
+        raise RuleError("options: want an object", RULE)
+    values = {key: value for key, value in given.items() if key not in IDLE}
+    problems: list[str] = []
+    for name in DURATIONS:
+        if name in values:
+            try:
+                values[name] = milliseconds(values[name])
+            except ValueError as error:
+                problems.append(f"{name}  {error}")
+                del values[name]
+    restart = values.pop("restartStrategy", None) or {}
+    if not isinstance(restart, dict):
+        restart, problems = {}, [*problems, "restartStrategy  want an object"]
+    read_restart, wrong = configure(Restart, restart)
+    problems += [f"restartStrategy.{each}" for each in wrong]
+    try:
+        schedule = Schedule.of(
+            values.pop("cron", None), values.pop("duration", None), values.pop("cronDatetimeRange", None)
+        )
+    except ValueError as error:
+        schedule, problems = None, [*problems, str(error)]
+    problems += ["schedule  unknown key; it has cron, duration, cronDatetimeRange"] * ("schedule" in values)
+    values.pop("schedule", None)
+    read, wrong = configure(Options, values)
+    problems += wrong
+    if problems:
+        raise RuleError("options: " + "; ".join(problems), RULE)
+    assert isinstance(read, Options)
+    return replace(read, restartStrategy=read_restart, schedule=schedule)

@@ -1,0 +1,24 @@
+"""What lies in the database: JSON-able values as MessagePack; whole numbers beyond 64 bits as JSON."""
+
+import json
+from typing import Any
+
+import msgspec
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder().decode
+_JSON = b"J"
+"""First byte of the JSON form: in MessagePack that is the number 74, which is never packed alone."""
+
+
+def packed(value: Any) -> bytes:
+    """Raises TypeError or ValueError for what is neither JSON nor bytes nor a datetime."""
+    try:
+        data = _ENCODE(value)
+    except (OverflowError, ValueError):
+        return _JSON + json.dumps(value).encode()
+    return data if data != _JSON else b"J74"
+
+
+def unpacked(data: bytes) -> Any:
+    return json.loads(data[1:]) if data[:1] == _JSON else _DECODE(data)

@@ -139,7 +139,7 @@ class Plugins:
         raise self._unknown(kind, name)
 
     def status(self, name: str) -> dict[str, Any]:
-        """`{"refCount", "status", "errMsg", "pid"}` and ours: version, versions, mode, protections, counters."""
+        """`{"refCount", "status", "errMsg", "pid"}`; ours: version, versions, mode, protections, counters."""
         raise self._unknown("portable", name)
 
     def functions(self) -> dict[str, str]:

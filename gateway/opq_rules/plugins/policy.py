@@ -11,7 +11,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one worker process. The address space includes what Python itself maps (about 200 MiB with NumPy)."""
+    """Of one worker process. The memory includes what Python itself maps (about 200 MiB with NumPy)."""
 
     memory_bytes: int = 512 * MIB
     cpu_s: int = 0

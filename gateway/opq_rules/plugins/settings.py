@@ -41,6 +41,14 @@ def configure(config_class: type, settings: Mapping[str, Any]) -> tuple[Any, lis
         return None, [str(error)]
 
 
+def configured(config_class: type, settings: Mapping[str, Any]) -> Any:
+    """As `configure`; raises ValueError with every problem. What built-in sources and sinks call."""
+    config, problems = configure(config_class, settings)
+    if problems:
+        raise ValueError("; ".join(problems))
+    return config
+
+
 def _unknown(key: str, known: Mapping[str, Field[Any]]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
     return (

@@ -1,0 +1,153 @@
+"""Fetches a plug-in's zip by http, https or file, within limits of size, time, redirects and addresses.
+
+The address that was checked is the one that is connected to: a name that resolves anew between the
+two (DNS rebinding) leads nowhere else.
+"""
+
+import http.client
+import ipaddress
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+
+from opq_proto.errors import PluginError
+from opq_rules.plugins.policy import Policy
+
+CHUNK_BYTES = 1 << 16
+CONNECT_S = 10.0
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+def fetch(url: str, target: Path, policy: Policy, roots: Sequence[Path]) -> None:
+    """Into the new file `target`. `roots`: folders below which file:// is read.
+
+    Raises:
+        PluginError: the address is refused, or the file cannot be had, is too large, takes too long.
+    """
+    end = time.monotonic() + policy.download_s
+    for _ in range(policy.max_redirects + 1):
+        parts = _split(url)
+        if parts.scheme == "file":
+            _copy(parts, target, policy, roots)
+            return
+        further = _get(parts, url, target, policy, end)
+        if further is None:
+            return
+        if urlsplit(further).scheme not in ("http", "https"):
+            raise PluginError(f"{url} redirects to {further[:120]!r}; want http or https")
+        url = further
+    raise PluginError(f"{url}: more than {policy.max_redirects} redirects")
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise PluginError(f"{url[:120]!r} is no URL") from None
+    if parts.scheme not in ("http", "https", "file") or (parts.scheme != "file" and not parts.hostname):
+        raise PluginError(f"{url[:120]!r}; want http://…, https://… or file:///…")
+    if parts.username is not None or port == 0:
+        raise PluginError("a URL with a user name or port 0 is not taken")
+    return parts
+
+
+def _copy(parts: SplitResult, target: Path, policy: Policy, roots: Sequence[Path]) -> None:
+    if parts.netloc not in ("", "localhost"):
+        raise PluginError(f"file://{parts.netloc}…: want file:/// and a path of this machine")
+    if "\x00" in (text := unquote(parts.path)):
+        raise PluginError("a path with a zero byte is not taken")
+    try:
+        path = Path(text).resolve(strict=True)
+    except (OSError, RuntimeError):
+        path = None
+    if path is None or not any(path.is_relative_to(root.resolve()) for root in roots):
+        # one answer for both: nobody learns here which files exist
+        raise PluginError(
+            f"{text}: not there, or not below {', '.join(map(str, roots)) or 'any allowed folder'}"
+        )
+    if not path.is_file() or path.stat().st_size > policy.max_zip_bytes:
+        raise PluginError(f"{path}: no file of at most {policy.max_zip_bytes} bytes")
+    shutil.copyfile(path, target)
+
+
+def _get(parts: SplitResult, url: str, target: Path, policy: Policy, end: float) -> str | None:
+    """Downloads, or gives the URL that the answer redirects to."""
+    host = parts.hostname or ""
+    connection = _connect(parts, host, policy, end)
+    try:
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("GET", path, headers={"Host": parts.netloc, "Accept": "*/*"})
+        answer = connection.getresponse()
+        if answer.status in REDIRECTS:
+            return urljoin(url, answer.headers.get("Location", ""))
+        if answer.status != http.HTTPStatus.OK:
+            raise PluginError(f"{url}: {answer.status} {answer.reason}")
+        if (answer.length or 0) > policy.max_zip_bytes:
+            raise PluginError(f"{url}: {answer.length} bytes; the limit is {policy.max_zip_bytes}")
+        _receive(answer, url, target, policy, end)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise PluginError(f"{url}: {error or type(error).__name__}") from None
+    finally:
+        connection.close()
+    return None
+
+
+def _receive(answer: http.client.HTTPResponse, url: str, target: Path, policy: Policy, end: float) -> None:
+    total = 0
+    with target.open("wb") as file:
+        while chunk := answer.read1(CHUNK_BYTES):
+            total += len(chunk)
+            if total > policy.max_zip_bytes:
+                raise PluginError(f"{url}: more than {policy.max_zip_bytes} bytes")
+            if time.monotonic() > end:
+                raise PluginError(f"{url}: not done within {policy.download_s:g} s")
+            file.write(chunk)
+    if answer.length:
+        raise PluginError(f"{url}: ended {answer.length} bytes early")
+
+
+def _connect(parts: SplitResult, host: str, policy: Policy, end: float) -> http.client.HTTPConnection:
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise PluginError(f"{host}: {error}") from None
+    for *_, address in found:
+        refuse_private(str(address[0]), host, policy)
+    wait_s = max(0.1, min(CONNECT_S, end - time.monotonic()))
+    last: OSError | None = None
+    for *_, address in found:
+        try:
+            plain = socket.create_connection((str(address[0]), port), wait_s)
+            break
+        except OSError as error:
+            last = error
+    else:
+        raise PluginError(f"{parts.scheme}://{parts.netloc}: {last}")
+    connection = http.client.HTTPConnection(host, port)
+    connection.sock = plain
+    if parts.scheme == "https":
+        try:
+            connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+        except OSError as error:
+            plain.close()
+            raise PluginError(f"https://{parts.netloc}: {error}") from None
+    return connection
+
+
+def refuse_private(address: str, host: str, policy: Policy) -> None:
+    """Raises PluginError where the policy does not let this server reach `address`."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    if policy.allow_private_addresses or (ip.is_loopback and policy.server_on_loopback):
+        return
+    if not ip.is_global or ip.is_multicast:
+        raise PluginError(
+            f"{host} is {ip}, a private address; put the zip into the uploads folder or allow such addresses"
+        )

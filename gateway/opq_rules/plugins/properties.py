@@ -1,0 +1,110 @@
+"""What a symbol's file says of its properties: defaults are filled in, types and missing ones are told.
+
+Three forms of `sinks/<symbol>.json` (or .yaml): ours, `{"properties": {"url": {"type": "string", "required":
+true}}}`; eKuiper's for its user interface, `{"properties": [{"name": "url", "default": ""}]}`; and eKuiper's
+for sources, `default:` with the values themselves.
+"""
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from opq_proto.errors import PluginError
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "int": (int,),
+    "bigint": (int,),
+    "number": (int, float),
+    "float": (int, float),
+    "bool": (bool,),
+    "boolean": (bool,),
+    "list": (list,),
+    "array": (list,),
+    "list_string": (list,),
+    "list_object": (list,),
+    "object": (dict,),
+}
+
+Properties = dict[str, dict[str, Any]]
+
+
+def read_properties(folder: Path, kind_folder: str, symbol: str) -> Properties:
+    """Name -> {"type"?, "default"?, "required"?, "help"?}; empty where no file is. Raises PluginError."""
+    for ending in ("json", "yaml", "yml"):
+        for path in (folder / kind_folder / f"{symbol}.{ending}", folder / f"{symbol}.{ending}"):
+            if path.is_file() and path.name != "plugin.json" and not _is_manifest(path):
+                return parse_properties(path.read_bytes(), path.name)
+    return {}
+
+
+def parse_properties(raw: bytes, file_name: str) -> Properties:
+    """Raises PluginError for what is none of the three forms."""
+    told = _load(raw, file_name)
+    if told is None:
+        return {}
+    if not isinstance(told, dict):
+        raise PluginError(f"{file_name}: want an object")
+    given = told.get("properties", {})
+    found: Properties = {}
+    if isinstance(given, dict):
+        for name, about in given.items():
+            found[str(name)] = dict(about) if isinstance(about, dict) else {"default": about}
+    elif isinstance(given, list):
+        for about in given:
+            if not isinstance(about, dict) or not isinstance(about.get("name"), str):
+                raise PluginError(f"{file_name}: each of `properties` wants a name")
+            kept = {key: about[key] for key in ("type", "default") if key in about}
+            found[about["name"]] = kept | ({"required": True} if about.get("optional") is False else {})
+    else:
+        raise PluginError(f"{file_name}: properties: want an object or a list")
+    defaults = told.get("default")
+    if isinstance(defaults, dict):
+        found |= {str(name): {"default": value} for name, value in defaults.items()}
+    return found
+
+
+def fill(properties: Properties, given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` with defaults. Raises ValueError naming every missing one and every wrong type."""
+    filled = {
+        name: about["default"] for name, about in properties.items() if about.get("default") is not None
+    }
+    filled |= given
+    problems = []
+    for name, about in properties.items():
+        value = filled.get(name)
+        if value is None:
+            if about.get("required"):
+                problems.append(f"{name}  missing{': ' + str(about['help']) if about.get('help') else ''}")
+            continue
+        types = TYPES.get(str(about.get("type", "")))
+        if types and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+            problems.append(f"{name}  is {type(value).__name__}; want {about['type']}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    return filled
+
+
+def _load(raw: bytes, file_name: str) -> Any:
+    if file_name.endswith(".json"):
+        try:
+            return json.loads(raw)
+        except (ValueError, RecursionError):
+            raise PluginError(f"{file_name} is no JSON") from None
+    try:
+        yaml = importlib.import_module("yaml")
+    except ModuleNotFoundError:
+        raise PluginError(f"{file_name}: YAML needs `pip install pyyaml`; or write it as JSON") from None
+    try:
+        return yaml.safe_load(raw)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise PluginError(f"{file_name} is no YAML") from None
+
+
+def _is_manifest(path: Path) -> bool:
+    """A portable plug-in's <name>.json may have the name of its symbol."""
+    if path.suffix != ".json" or path.parent.name in ("sources", "sinks", "functions"):
+        return False
+    return b'"executable"' in path.read_bytes()

@@ -1,0 +1,202 @@
+"""What confines a worker: another user, limits, no new privileges, a seccomp filter, name spaces of its own.
+
+Each step says by its name whether it is on; what the kernel or our rights do not give is named with the
+reason, and shown in the plug-in's status. Linux only, by ctypes: no package, no helper program.
+"""
+
+import ctypes
+import os
+import platform
+import resource
+import struct
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWIPC = 0x00020000, 0x20000000, 0x08000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = (
+    *(1, 2, 4, 8, 32, 4096),
+    *(16384, 1 << 18),
+)
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 1, 38, 22
+SECCOMP_MODE_FILTER = 2
+SECCOMP_ALLOW, SECCOMP_ERRNO, SECCOMP_KILL = 0x7FFF0000, 0x00050000, 0x80000000
+EPERM = 1
+
+FORBIDDEN: dict[str, tuple[int, dict[str, int]]] = {
+    "x86_64": (
+        0xC000003E,
+        {
+            **{"ptrace": 101, "pivot_root": 155, "chroot": 161, "acct": 163, "mount": 165, "umount2": 166},
+            **{"swapon": 167, "reboot": 169, "sethostname": 170, "init_module": 175, "delete_module": 176},
+            **{"add_key": 248, "request_key": 249, "keyctl": 250, "unshare": 272, "perf_event_open": 298},
+            **{"open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311},
+            **{"finit_module": 313, "kexec_load": 246, "bpf": 321, "userfaultfd": 323, "io_uring_setup": 425},
+        },
+    ),
+    "aarch64": (
+        0xC00000B7,
+        {
+            **{"ptrace": 117, "pivot_root": 41, "chroot": 51, "acct": 89, "mount": 40, "umount2": 39},
+            **{"swapon": 224, "reboot": 142, "sethostname": 161, "init_module": 105, "delete_module": 106},
+            **{"add_key": 217, "request_key": 218, "keyctl": 219, "unshare": 97, "perf_event_open": 241},
+            **{"open_by_handle_at": 265, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271},
+            **{"finit_module": 273, "kexec_load": 104, "bpf": 280, "userfaultfd": 282, "io_uring_setup": 425},
+        },
+    ),
+}
+"""Machine -> its audit number, and the system calls that no plug-in has a reason for. They answer EPERM.
+
+Source: linux/audit.h, asm/unistd_64.h, asm-generic/unistd.h.
+"""
+
+
+def own_name_spaces() -> str:
+    """ "on": processes, mounts and IPC of our children are their own; all of them end with the first. Root only."""
+    if LIBC.unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC):
+        return _why("unshare")
+    if _mount("none", "/", None, MS_REC | MS_PRIVATE):
+        return _why("mount")
+    return "on"
+
+
+def readable_by(uid: int, path: Path) -> bool:
+    """Whether another user, `uid` without groups, gets to `path`."""
+    for each in (path, *path.parents):
+        try:
+            found = each.stat()
+        except OSError:
+            return False
+        wanted = 0o5 if each.is_dir() else 0o4
+        mode = found.st_mode >> 6 if found.st_uid == uid else found.st_mode
+        if each != path:
+            wanted = 0o1
+        if mode & wanted != wanted:
+            return False
+    return True
+
+
+def open_ways(uid: int, wanted: Sequence[Path]) -> str:
+    """Make `wanted` readable in our own mount name space where a folder above is closed to `uid`.
+
+    The closed folder (e.g. /root) is covered by an empty one, into which only what is wanted is bound,
+    read only: the worker sees less than it would otherwise.
+    """
+    closed = [path.resolve() for path in wanted if path.exists() and not readable_by(uid, path.resolve())]
+    if not closed:
+        return "not needed"
+    covers: dict[Path, list[Path]] = {}
+    for path in closed:
+        above = [each for each in reversed(path.parents) if not _passable(uid, each)]
+        if not above:
+            return f"{path} itself is closed to other users"
+        covers.setdefault(above[0], []).append(path)
+    for cover, paths in covers.items():
+        kept = {path: os.open(path, os.O_PATH) for path in dict.fromkeys(paths)}
+        if _mount("tmpfs", str(cover), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m"):
+            return _why(f"mount on {cover}")
+        for path, handle in sorted(kept.items()):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if Path(f"/proc/self/fd/{handle}").is_dir():
+                    path.mkdir(exist_ok=True)
+                else:
+                    path.touch()
+            except OSError:
+                pass  # below a folder that is bound already
+            if _mount(f"/proc/self/fd/{handle}", str(path), None, MS_BIND):
+                return _why(f"bind {path}")
+            _mount("none", str(path), None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
+            os.close(handle)
+        for folder in cover.rglob("*"):
+            if not folder.is_mount() and folder.is_dir() and os.stat(folder).st_dev == os.stat(cover).st_dev:
+                folder.chmod(0o755)
+    return "on"
+
+
+def own_proc() -> str:
+    """In the first process of the name space: /proc shows its own processes and no others."""
+    return _why("mount /proc") if _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC) else "on"
+
+
+def become(uid: int) -> str:
+    """Give up root for good."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    return f"uid {uid}"
+
+
+def limit(memory_bytes: int, cpu_s: int, file_bytes: int, open_files: int, processes: int) -> str:
+    """rlimits, hard ones: what they were before cannot be had back. `processes` 0: leave."""
+    wanted = {
+        resource.RLIMIT_AS: memory_bytes,
+        resource.RLIMIT_CPU: cpu_s,
+        resource.RLIMIT_FSIZE: file_bytes,
+        resource.RLIMIT_NOFILE: open_files,
+        resource.RLIMIT_NPROC: processes,
+    }
+    for which, value in wanted.items():
+        if value:
+            _, hard = resource.getrlimit(which)
+            low = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(which, (low, low))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return "on"
+
+
+def no_new_privileges() -> str:
+    """No set-uid program gives rights back; needed for the filter as well."""
+    return _why("prctl") if LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) else "on"
+
+
+def end_with_parent() -> None:
+    """SIGKILL when the parent ends. After `become`, which clears it."""
+    LIBC.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+
+
+def filter_system_calls() -> str:
+    """A seccomp filter that refuses FORBIDDEN, in this and every later thread and child."""
+    machine = platform.machine()
+    if machine not in FORBIDDEN or sys.maxsize < 2**32:
+        return f"off: no table for {machine}"
+    audit, calls = FORBIDDEN[machine]
+    load, equal, give = 0x20, 0x15, 0x06
+    numbers = sorted(calls.values())
+    code = [
+        (load, 0, 0, 4),  # seccomp_data.arch
+        (equal, 1, 0, audit),
+        (give, 0, 0, SECCOMP_KILL),
+        (load, 0, 0, 0),  # seccomp_data.nr
+    ]
+    if machine == "x86_64":
+        code += [(0x35, 0, 1, 0x40000000), (give, 0, 0, SECCOMP_ERRNO | EPERM)]  # the x32 calls
+    for at, number in enumerate(numbers):
+        code.append((equal, len(numbers) - at, 0, number))
+    code += [(give, 0, 0, SECCOMP_ALLOW), (give, 0, 0, SECCOMP_ERRNO | EPERM)]
+    packed = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in code))
+
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]  # noqa: RUF012 - ctypes wants a list
+
+    program = Program(len(code), ctypes.cast(packed, ctypes.c_void_p).value)
+    if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0):
+        return _why("seccomp")
+    return f"on: {len(numbers)} calls refused"
+
+
+def _passable(uid: int, folder: Path) -> bool:
+    found = folder.stat()
+    mode = found.st_mode >> 6 if found.st_uid == uid else found.st_mode
+    return bool(mode & 0o1)
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> int:
+    arguments = [None if text is None else text.encode() for text in (source, target, kind)]
+    failed: int = LIBC.mount(*arguments, ctypes.c_ulong(flags), None if data is None else data.encode())
+    return failed
+
+
+def _why(what: str) -> str:
+    return f"off: {what}: {os.strerror(ctypes.get_errno())}"

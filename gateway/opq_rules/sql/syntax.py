@@ -204,19 +204,19 @@ class Window:
     """
 
     kind: WindowKind
-    length_ms: int | None
-    hop_ms: int | None
-    delay_ms: int | None
-    timeout_ms: int | None
-    unit: str | None
-    count: int | None
-    every: int | None
-    begin: Expression | None
-    end: Expression | None
-    filter: Expression | None
-    when: Expression | None
-    partition_by: tuple[Expression, ...]
     at: Place
+    length_ms: int | None = None
+    hop_ms: int | None = None
+    delay_ms: int | None = None
+    timeout_ms: int | None = None
+    unit: str | None = None
+    count: int | None = None
+    every: int | None = None
+    begin: Expression | None = None
+    end: Expression | None = None
+    filter: Expression | None = None
+    when: Expression | None = None
+    partition_by: tuple[Expression, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,284 @@
+"""Expressions: operator precedence after Pratt.
+
+From loose to tight: OR, AND, NOT, comparisons (with IN, BETWEEN, LIKE), + - | ^, * / % &, unary minus,
+then `[i]`, `[a:b]`, `->name` and `.name`. All binary operators group from the left.
+"""
+
+from typing import get_args
+
+from opq_rules.sql.cursor import Cursor
+from opq_rules.sql.syntax import (
+    Between,
+    Binary,
+    Call,
+    Case,
+    Column,
+    Expression,
+    In,
+    Index,
+    Like,
+    Literal,
+    Member,
+    Over,
+    Place,
+    Slice,
+    Star,
+    Unary,
+    WindowKind,
+)
+from opq_rules.sql.tokens import RESERVED
+from opq_rules.sql.walk import depth
+
+MAX_DEPTH = 100
+"""Of parentheses, arguments and signs in each other: an error, where Python's own stack would end."""
+MAX_HEIGHT = 200
+"""Of the whole tree: a chain of so many operators. Whoever compiles it recurses."""
+
+NOT_POWER, COMPARISON, SUM, PRODUCT, SIGN, PATH = 3, 4, 5, 6, 7, 8
+POWER = (
+    {"OR": 1, "AND": 2}
+    | dict.fromkeys(("=", "!=", "<", "<=", ">", ">=", "IN", "BETWEEN", "LIKE", "NOT"), COMPARISON)
+    | dict.fromkeys(("+", "-", "|", "^"), SUM)
+    | dict.fromkeys(("*", "/", "%", "&"), PRODUCT)
+    | dict.fromkeys((".", "->", "["), PATH)
+)
+_CONSTANTS = {"TRUE": True, "FALSE": False, "NULL": None}
+WINDOWS: dict[str, WindowKind] = {f"{kind}window": kind for kind in get_args(WindowKind)}
+"""Lower case name -> kind."""
+WANT_VALUE = "a column, a number, a text, a function or ("
+
+
+def expression(cursor: Cursor) -> Expression:
+    """One whole expression; what stops it is the caller's to judge."""
+    begun = cursor.index
+    tree = _expression(cursor, 0)
+    if cursor.index - begun > MAX_HEIGHT and depth(tree) > MAX_HEIGHT:
+        cursor.fail(
+            f"the expression is more than {MAX_HEIGHT} operators deep",
+            "x IN (...) tells many choices",
+            cursor.tokens.place(begun),
+        )
+    return tree
+
+
+def parenthesised(cursor: Cursor, allowed: str) -> tuple[Expression, ...]:
+    """`a, b, ...)`, the opening one is behind us; at least one."""
+    found = [_expression(cursor, 0)]
+    while cursor.take(","):
+        found.append(_expression(cursor, 0))
+    cursor.want(")", allowed)
+    return tuple(found)
+
+
+def partition(cursor: Cursor) -> tuple[Expression, ...]:
+    """`PARTITION BY a, b`, or nothing."""
+    if not cursor.take("PARTITION"):
+        return ()
+    cursor.want("BY", "BY behind PARTITION")
+    keys = [_expression(cursor, 0)]
+    while cursor.take(","):
+        keys.append(_expression(cursor, 0))
+    return tuple(keys)
+
+
+def filtered(cursor: Cursor) -> Expression | None:
+    """`FILTER (WHERE c)`, or None."""
+    if not (cursor.is_word("FILTER") and cursor.kinds[cursor.index + 1] == "("):
+        return None
+    cursor.index += 2
+    cursor.want("WHERE", "WHERE; it is FILTER (WHERE condition)")
+    condition = _expression(cursor, 0)
+    cursor.want(")", "an operator or ) behind FILTER's condition")
+    return condition
+
+
+def over(cursor: Cursor) -> Over | None:
+    """`OVER ([PARTITION BY a, ...] [WHEN c])`, or None."""
+    at = cursor.at()
+    if not cursor.take("OVER"):
+        return None
+    cursor.want("(", "( behind OVER")
+    keys = partition(cursor)
+    when = _expression(cursor, 0) if cursor.take("WHEN") else None
+    if not keys and when is None:
+        cursor.unexpected("PARTITION BY or WHEN")
+    cursor.want(
+        ")", "an operator or ) behind OVER's condition" if when else "an operator, a comma, WHEN or )"
+    )
+    return Over(keys, when, at)
+
+
+def _expression(cursor: Cursor, least: int) -> Expression:
+    """As long as operators bind tighter than `least`."""
+    cursor.depth += 1
+    if cursor.depth > MAX_DEPTH:
+        cursor.fail(f"more than {MAX_DEPTH} parentheses, functions or signs in each other")
+    kinds = cursor.kinds
+    left = _operand(cursor)
+    while True:
+        kind = kinds[cursor.index]
+        power = POWER.get(kind, 0)
+        if power <= least:
+            break
+        at = cursor.at()
+        if power == PATH:
+            left = _path(cursor, left, kind, at)
+        elif kind == "NOT":
+            cursor.index += 1
+            kind = kinds[cursor.index]
+            if kind not in ("IN", "BETWEEN", "LIKE"):
+                cursor.unexpected("IN, BETWEEN or LIKE behind NOT")
+            left = _tested(cursor, left, kind, True, at)
+        elif kind in ("IN", "BETWEEN", "LIKE"):
+            left = _tested(cursor, left, kind, False, at)
+        else:
+            cursor.index += 1
+            left = Binary(kind, left, _expression(cursor, power), at)
+    cursor.depth -= 1
+    return left
+
+
+def _operand(cursor: Cursor) -> Expression:
+    index = cursor.index
+    kind, value = cursor.kinds[index], cursor.values[index]
+    at = cursor.at()
+    if kind == "word" or kind == "name":
+        return _named(cursor, at)
+    if kind == "number" or kind == "text":
+        cursor.index += 1
+        return Literal(value, cursor.tokens.slots[index], at)
+    if kind in _CONSTANTS:
+        cursor.index += 1
+        return Literal(_CONSTANTS[kind], None, at)
+    if kind == "-":
+        cursor.index += 1
+        return Unary("-", _expression(cursor, SIGN), at)
+    if kind == "NOT":
+        cursor.index += 1
+        return Unary("NOT", _expression(cursor, NOT_POWER), at)
+    if kind == "(":
+        cursor.index += 1
+        if cursor.kinds[cursor.index] == "SELECT":
+            cursor.fail("a SELECT within a SELECT is not supported", "chain rules over memory topics")
+        inner = _expression(cursor, 0)
+        cursor.want(")", "an operator or )")
+        return inner
+    if kind == "CASE":
+        return _case(cursor, at)
+    if kind == "*":
+        cursor.fail("found *, want a value", "* stands alone as an item or as an argument")
+    return cursor.unexpected(WANT_VALUE)
+
+
+def _named(cursor: Cursor, at: Place) -> Expression:
+    """A column, `stream.column`, `stream.*` or a call."""
+    index = cursor.index
+    name = cursor.values[index]
+    after = cursor.kinds[index + 1]
+    cursor.index += 1
+    if after == "(" and cursor.kinds[index] == "word":
+        return _call(cursor, name, at)
+    if after == "." and name in cursor.streams:
+        cursor.index += 1
+        return Column(_member_name(cursor), name, at)
+    if cursor.kinds[index] == "word" and cursor.kinds[index + 1] in ("word", "text", "number"):
+        _refuse_other_sql(cursor, index)
+    return Column(name, None, at)
+
+
+def _refuse_other_sql(cursor: Cursor, index: int) -> None:
+    """`DISTINCT a`, `CAST(x AS int)` and the like, at the word that is not ours."""
+    if cursor.values[index].upper() in ("DISTINCT", "EXISTS", "INTERVAL", "TOP"):
+        cursor.index = index
+        cursor.unexpected(WANT_VALUE)
+
+
+def _member_name(cursor: Cursor) -> str:
+    """Behind `.` or `->` every word is a name, a reserved one too."""
+    kind = cursor.kinds[cursor.index]
+    if kind == "word" or kind == "name" or kind in RESERVED:
+        cursor.index += 1
+        return str(cursor.values[cursor.index - 1])
+    return cursor.unexpected("a name")
+
+
+def _path(cursor: Cursor, of: Expression, kind: str, at: Place) -> Expression:
+    cursor.index += 1
+    if kind != "[":
+        return Member(of, _member_name(cursor), at)
+    start = None if cursor.kinds[cursor.index] == ":" else _expression(cursor, 0)
+    if cursor.take(":"):
+        end = None if cursor.kinds[cursor.index] == "]" else _expression(cursor, 0)
+        cursor.want("]", "an operator or ]")
+        return Slice(of, start, end, at)
+    cursor.want("]", "an operator, : or ]")
+    if start is None:  # pragma: no cover: `:` was seen
+        return cursor.unexpected("an index")
+    return Index(of, start, at)
+
+
+def _tested(cursor: Cursor, of: Expression, kind: str, negated: bool, at: Place) -> Expression:
+    """`IN`, `BETWEEN`, `LIKE`: the next token."""
+    cursor.index += 1
+    if kind == "LIKE":
+        return Like(of, _expression(cursor, COMPARISON), negated, at)
+    if kind == "BETWEEN":
+        low = _expression(cursor, COMPARISON)
+        cursor.want("AND", "an operator or AND; it is BETWEEN low AND high")
+        return Between(of, low, _expression(cursor, COMPARISON), negated, at)
+    if not cursor.take("("):
+        return In(of, (_expression(cursor, COMPARISON),), True, negated, at)
+    if cursor.kinds[cursor.index] == "SELECT":
+        cursor.fail("a SELECT within a SELECT is not supported", "chain rules over memory topics")
+    return In(of, parenthesised(cursor, "an operator, a comma or )"), False, negated, at)
+
+
+def _case(cursor: Cursor, at: Place) -> Case:
+    cursor.index += 1
+    of = None if cursor.kinds[cursor.index] == "WHEN" else _expression(cursor, 0)
+    whens = []
+    while cursor.take("WHEN"):
+        condition = _expression(cursor, 0)
+        cursor.want("THEN", "an operator or THEN")
+        whens.append((condition, _expression(cursor, 0)))
+    if not whens:
+        cursor.unexpected("WHEN; a CASE has at least one")
+    otherwise = _expression(cursor, 0) if cursor.take("ELSE") else None
+    cursor.want("END", "an operator or END" if otherwise is not None else "an operator, WHEN, ELSE or END")
+    return Case(of, tuple(whens), otherwise, at)
+
+
+def _call(cursor: Cursor, written: str, at: Place) -> Call:
+    if written.lower() in WINDOWS:
+        cursor.index -= 1
+        cursor.fail(f"{written.upper()} stands only in GROUP BY, alone between commas")
+    cursor.index += 1
+    arguments: list[Expression] = []
+    if not cursor.take(")"):
+        arguments.append(_argument(cursor))
+        while cursor.take(","):
+            arguments.append(_argument(cursor))
+        if cursor.is_word("AS") and written.upper() == "CAST":
+            cursor.fail("CAST(x AS type) is not supported", 'write cast(x, "bigint")')
+        cursor.want(")", "an operator, a comma or )")
+    return Call(written.lower(), tuple(arguments), filtered(cursor), over(cursor), written, at)
+
+
+def _argument(cursor: Cursor) -> Expression:
+    at = cursor.at()
+    if cursor.take("*"):
+        return Star(None, (), (), at)
+    if stream_star(cursor):
+        return Star(str(cursor.values[cursor.index - 3]), (), (), at)
+    return _expression(cursor, 0)
+
+
+def stream_star(cursor: Cursor) -> bool:
+    """Takes `s.*`."""
+    kinds, index = cursor.kinds, cursor.index
+    if kinds[index] not in ("word", "name") or kinds[index + 1] != "." or kinds[index + 2] != "*":
+        return False
+    if cursor.values[index] not in cursor.streams:
+        cursor.fail(f"{cursor.values[index]} is no stream of FROM or JOIN")
+    cursor.index += 3
+    return True

@@ -1,0 +1,182 @@
+"""SELECT ... FROM ... JOIN ... WHERE ... GROUP BY ... HAVING ... ORDER BY ... LIMIT.
+
+Source: reference/rules.md, D.1.
+"""
+
+from opq_rules.sql.cursor import Cursor
+from opq_rules.sql.expression import expression, stream_star
+from opq_rules.sql.syntax import Expression, Item, Join, OrderKey, Place, Select, Source, Star, Window
+from opq_rules.sql.windows import is_window, window
+
+_JOINS = ("INNER", "LEFT", "RIGHT", "FULL", "CROSS")
+
+
+def select(cursor: Cursor) -> Select:
+    """A whole SELECT; the cursor stands on its first word."""
+    cursor.streams = _stream_names(cursor)
+    cursor.index += 1
+    if cursor.is_word("DISTINCT") and cursor.kinds[cursor.index + 1] in ("word", "name", "*", "("):
+        cursor.unexpected("an item")
+    items = [_item(cursor)]
+    while cursor.take(","):
+        items.append(_item(cursor))
+    cursor.want("FROM", "an operator, a comma, AS, INVISIBLE or FROM")
+    source = _source(cursor)
+    joins = _joins(cursor, source)
+    after = "JOIN, WHERE, GROUP BY, HAVING, ORDER BY, LIMIT or the end"
+    where = having = None
+    if cursor.take("WHERE"):
+        where = expression(cursor)
+        after = "an operator, GROUP BY, HAVING, ORDER BY, LIMIT or the end"
+    group_by, found = _grouping(cursor)
+    if group_by or found:
+        after = "an operator, a comma, HAVING, ORDER BY, LIMIT or the end"
+    if cursor.take("HAVING"):
+        having = expression(cursor)
+        after = "an operator, ORDER BY, LIMIT or the end"
+    order_by = _order(cursor)
+    if order_by:
+        after = "an operator, a comma, ASC, DESC, LIMIT or the end"
+    limit = None
+    if cursor.take_word("LIMIT"):
+        limit = cursor.whole_number("the number of rows", 0)
+        after = "the end behind LIMIT"
+    cursor.rest_is_empty(after)
+    text = cursor.tokens.text.strip()
+    return Select(tuple(items), source, joins, where, group_by, found, having, order_by, limit, text)
+
+
+def _stream_names(cursor: Cursor) -> frozenset[str]:
+    """Names that FROM and JOIN give, read ahead, for the items stand before them."""
+    kinds, values = cursor.kinds, cursor.values
+    names = set()
+    for index, kind in enumerate(kinds):
+        if kind not in ("FROM", "JOIN"):
+            continue
+        index += 1
+        name = str(values[index])
+        while kinds[index + 1] == "/" and kinds[index + 2] in ("word", "name"):
+            index += 2
+            name += f"/{values[index]}"
+        if kinds[index + 1] == "word" and values[index + 1].upper() == "AS" and kinds[index + 2] != "end":
+            name = str(values[index + 2])
+        names.add(name)
+    return frozenset(names)
+
+
+def _item(cursor: Cursor) -> Item:
+    begun, at = cursor.index, cursor.at()
+    found: Expression
+    if cursor.take("*"):
+        found = _star(cursor, None, at)
+    elif stream_star(cursor):
+        found = _star(cursor, str(cursor.values[begun]), at)
+    else:
+        found = expression(cursor)
+    tokens = cursor.tokens
+    text = tokens.text[tokens.starts[begun] : tokens.ends[cursor.index - 1]]
+    if isinstance(found, Star):
+        if cursor.is_word("AS") or cursor.is_word("INVISIBLE"):
+            cursor.fail(f"* cannot be followed by {cursor.values[cursor.index].upper()}: it is many columns")
+        return Item(found, None, False, text, at)
+    alias = cursor.name("a name behind AS") if cursor.take_word("AS") else None
+    return Item(found, alias, cursor.take_word("INVISIBLE"), text, at)
+
+
+def _star(cursor: Cursor, stream: str | None, at: Place) -> Star:
+    """`*` is behind us; `EXCEPT (a, b)`, `REPLACE (e AS a, ...)` may follow, in any order."""
+    leave_out: list[str] = []
+    replaced: list[tuple[Expression, str]] = []
+    while True:
+        if not leave_out and cursor.take_word("EXCEPT"):
+            cursor.want("(", "( behind EXCEPT")
+            leave_out.append(cursor.name("a column"))
+            while cursor.take(","):
+                leave_out.append(cursor.name("a column"))
+            cursor.want(")", "a comma or )")
+        elif not replaced and cursor.take_word("REPLACE"):
+            cursor.want("(", "( behind REPLACE")
+            replaced.append(_replacement(cursor))
+            while cursor.take(","):
+                replaced.append(_replacement(cursor))
+            cursor.want(")", "a comma or )")
+        else:
+            return Star(stream, tuple(leave_out), tuple(replaced), at)
+
+
+def _replacement(cursor: Cursor) -> tuple[Expression, str]:
+    found = expression(cursor)
+    cursor.want_word("AS", "an operator or AS; it is REPLACE (expression AS column)")
+    return found, cursor.name("a column")
+
+
+def _source(cursor: Cursor) -> Source:
+    at = cursor.at()
+    if cursor.kinds[cursor.index] == "(":
+        cursor.fail("a SELECT within a SELECT is not supported", "chain rules over memory topics")
+    stream = cursor.stream_name("the name of a stream or table")
+    alias = cursor.name("a name behind AS") if cursor.take_word("AS") else None
+    return Source(stream, alias, at)
+
+
+def _joins(cursor: Cursor, first: Source) -> tuple[Join, ...]:
+    joins: list[Join] = []
+    names = {first.name}
+    while True:
+        at = cursor.at()
+        word = str(cursor.values[cursor.index]).upper()
+        if cursor.kinds[cursor.index] == ",":
+            cursor.fail("found a comma, want JOIN", "write FROM a CROSS JOIN b, or INNER JOIN b ON ...")
+        if word not in (*_JOINS, "JOIN") or cursor.kinds[cursor.index] in ("name", "text"):
+            return tuple(joins)
+        kind = next((each for each in _JOINS if each == word), "INNER")
+        if word != "JOIN":
+            cursor.index += 1
+            if kind in ("LEFT", "RIGHT", "FULL"):
+                cursor.take_word("OUTER")
+        cursor.want("JOIN", "JOIN")
+        source = _source(cursor)
+        if source.name in names:
+            cursor.fail(f"{source.name} stands twice in FROM", "give one of them a name by AS", source.at)
+        names.add(source.name)
+        on = None
+        if kind == "CROSS":
+            if cursor.kinds[cursor.index] == "ON":
+                cursor.fail("ON cannot follow CROSS JOIN", "write INNER JOIN ... ON")
+        else:
+            cursor.want("ON", f"AS or ON behind {kind} JOIN")
+            on = expression(cursor)
+        joins.append(Join(kind, source, on, at))  # type: ignore[arg-type]  # of _JOINS
+
+
+def _grouping(cursor: Cursor) -> tuple[tuple[Expression, ...], Window | None]:
+    if not cursor.take("GROUP"):
+        return (), None
+    cursor.want("BY", "BY behind GROUP")
+    dimensions: list[Expression] = []
+    found: Window | None = None
+    while True:
+        if not is_window(cursor):
+            dimensions.append(expression(cursor))
+        elif found is not None:
+            cursor.fail("a second window; a rule has one")
+        else:
+            found = window(cursor)
+        if not cursor.take(","):
+            return tuple(dimensions), found
+
+
+def _order(cursor: Cursor) -> tuple[OrderKey, ...]:
+    if not cursor.take("ORDER"):
+        return ()
+    cursor.want("BY", "BY behind ORDER")
+    keys: list[OrderKey] = []
+    while True:
+        at = cursor.at()
+        found = expression(cursor)
+        descending = cursor.take("DESC")
+        if not descending:
+            cursor.take("ASC")
+        keys.append(OrderKey(found, descending, at))
+        if not cursor.take(","):
+            return tuple(keys)

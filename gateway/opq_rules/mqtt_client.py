@@ -1,0 +1,112 @@
+"""An MQTT client that the mqtt source and sink share: login, TLS, and errors as OSErrors.
+
+paho-mqtt reconnects by itself with a growing pause; here only its calls are put into our words.
+"""
+
+import ssl
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+_VERSIONS = {"3.1": paho.MQTTv31, "3.1.1": paho.MQTTv311, "5": paho.MQTTv5}
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Properties that say where a broker is and who we are; names as in eKuiper."""
+
+    server: str = "tcp://127.0.0.1:1883"
+    username: str = ""
+    password: str = ""
+    clientid: str = ""
+    protocolVersion: Literal["3.1", "3.1.1", "5"] = "3.1.1"
+    rootCaPath: str = ""
+    certificationPath: str = ""
+    privateKeyPath: str = ""
+    insecureSkipVerify: bool = False
+
+
+class Client:
+    """`on_message(topic, payload, mid)` and `on_link(up, why)` are called on paho's thread.
+
+    Raises ValueError: the server's address makes no sense.
+    """
+
+    def __init__(
+        self,
+        login: Login,
+        on_message: Callable[[str, bytes, int], None] | None = None,
+        on_link: Callable[[bool, str], None] | None = None,
+        subscribe: tuple[str, int] | None = None,
+    ) -> None:
+        address = urlsplit(login.server if "//" in login.server else f"tcp://{login.server}")
+        if not address.hostname or address.scheme not in ("tcp", "mqtt", "ssl", "tls", "mqtts"):
+            raise ValueError(f"server  is {login.server!r}; want tcp://host:1883 or ssl://host:8883")
+        secure = address.scheme in ("ssl", "tls", "mqtts")
+        self._host, self._port = address.hostname, address.port or (8883 if secure else 1883)
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=login.clientid or f"opq-{uuid.uuid4().hex[:16]}",
+            protocol=_VERSIONS[login.protocolVersion],
+        )
+        if login.username:
+            self._client.username_pw_set(login.username, login.password or None)
+        if secure:
+            self._client.tls_set(
+                login.rootCaPath or None,
+                login.certificationPath or None,
+                login.privateKeyPath or None,
+                cert_reqs=ssl.CERT_NONE if login.insecureSkipVerify else ssl.CERT_REQUIRED,
+            )
+            self._client.tls_insecure_set(login.insecureSkipVerify)
+        self._client.reconnect_delay_set(1, 30)
+        self._client.max_queued_messages_set(1)  # what cannot be sent is kept by the pipeline, not twice
+        self._tell, self._subscribe = on_link or (lambda up, why: None), subscribe
+        self._client.on_connect = self._connected
+        self._client.on_disconnect = lambda *facts: self._tell(False, str(facts[3]))
+        if on_message is not None:
+            self._client.on_message = lambda _, __, message: on_message(
+                message.topic, bytes(message.payload), message.mid
+            )
+
+    def start(self, timeout_s: float) -> None:
+        """Raises OSError: the broker is out of reach, or does not know us."""
+        self._client.connect_timeout = timeout_s
+        self._client.connect(self._host, self._port, keepalive=30)
+        self._client.loop_start()
+
+    def start_later(self) -> None:
+        """Connects by itself, again and again."""
+        self._client.connect_async(self._host, self._port, keepalive=30)
+        self._client.loop_start()
+
+    def publish(self, topic: str, payload: bytes, qos: int, retain: bool, timeout_s: float) -> None:
+        """Raises ConnectionError or TimeoutError: it may have to be sent again."""
+        if not self._client.is_connected() and qos == 0:
+            raise ConnectionError(f"no connection to {self._host}:{self._port}")
+        told = self._client.publish(topic, payload, qos, retain)
+        if told.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
+            raise ConnectionError(paho.error_string(told.rc))
+        try:
+            told.wait_for_publish(timeout_s)
+        except (RuntimeError, ValueError) as error:
+            raise ConnectionError(str(error)) from error
+        if not told.is_published():
+            raise TimeoutError(f"{self._host}:{self._port} did not confirm within {timeout_s:g} s")
+
+    def stop(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _connected(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            self._tell(False, str(reason))
+            return
+        if self._subscribe is not None:
+            client.subscribe(*self._subscribe)
+        self._tell(True, "")

@@ -1,0 +1,211 @@
+"""file: rows appended as lines of JSON, as CSV, or as Parquet files; rolled by time or number.
+
+Lines and CSV: one write per emission, so that a kill leaves whole emissions. `idField` writes each row's id
+into that column; what the file's end already holds is not written again after a restart (lines only), so that
+a rule with qos 1 or 2 doubles nothing. Parquet: one file per emission, put in place whole: give it a
+`batchSize`.
+"""
+
+import csv
+import gzip
+import io
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Context, SinkContext
+from opq_rules.sdk import Sink as SinkOfSdk
+from opq_rules.sinking.transform import encoded
+
+_TAIL_BYTES = 1 << 20
+"""Of a file's end, read for the ids that it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    path: str
+    fileType: Literal["lines", "json", "csv", "parquet"] = "lines"
+    hasHeader: bool = True  # csv
+    delimiter: str = ","
+    fields: tuple[str, ...] = ()  # csv: the columns; those of the first row when empty
+    rollingInterval: int = field(default=0, metadata={"minimum": 0, "help": "ms"})
+    rollingCount: int = field(default=0, metadata={"minimum": 0, "help": "rows in a file"})
+    rollingSize: int = field(default=0, metadata={"minimum": 0, "help": "bytes of a file"})
+    rollingNamePattern: Literal["suffix", "prefix", "none"] = "suffix"
+    keepFiles: int = field(default=0, metadata={"minimum": 0, "help": "rolled files kept, 0: all"})
+    compression: Literal["", "gzip"] = ""  # of rolled files
+    idField: str = ""
+
+
+class Sink(SinkOfSdk):
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        config: Config = configured(Config, properties)
+        if "\0" in config.path or not Path(config.path).name:
+            raise ValueError(f"path  is {config.path!r}; want a file's path")
+        if config.idField and config.fileType not in ("lines", "json"):
+            raise ValueError("idField  is for fileType lines")
+        if config.fileType == "parquet":
+            _parquet()
+        self._config, self._path = config, Path(config.path)
+
+    def open(self, context: Context) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._columns: Sequence[str] = self._config.fields
+        self._seen: set[str] = set()
+        if self._config.fileType != "parquet":
+            self._open_file()
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        if self._config.fileType == "parquet":
+            self._write_parquet(data)
+            return
+        rows = self._with_ids(data, context.row_ids)
+        if not rows:
+            return
+        if self._is_due():
+            self._roll()
+        text = self._lines(rows)
+        written = os.write(self._file, text)
+        if written != len(text):  # the disk is full: no half row stays
+            os.ftruncate(self._file, self._bytes)
+            raise OSError(28, f"{self._path}: only {written} of {len(text)} bytes went to disk")
+        self._bytes += written
+        self._rows += len(rows)
+
+    def close(self, context: Context) -> None:
+        if self._config.fileType != "parquet":
+            os.close(self._file)
+
+    def _open_file(self) -> None:
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._bytes = os.fstat(self._file).st_size
+        self._opened_s = time.monotonic()
+        tail = _tail(self._path, self._bytes)
+        self._rows = tail.count(b"\n") if self._bytes < _TAIL_BYTES else 0
+        if tail and not tail.endswith(b"\n"):  # a power cut left half a line: it stays a line of its own
+            self._bytes += os.write(self._file, b"\n")
+        if self._config.idField:
+            self._seen |= _ids(tail, self._config.idField)
+
+    def _with_ids(self, data: Any, row_ids: Sequence[str]) -> list[Any]:
+        rows = data if isinstance(data, list) else [data]
+        name = self._config.idField
+        if not name:
+            return rows
+        if len(row_ids) != len(rows) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError("idField wants rows; leave out dataTemplate and format")
+        new = [(i, row) for i, row in zip(row_ids, rows, strict=True) if i not in self._seen]
+        return [{**row, name: i} for i, row in new]
+
+    def _lines(self, rows: Sequence[Any]) -> bytes:
+        if self._config.fileType != "csv":
+            return b"".join(encoded(row).rstrip(b"\n") + b"\n" for row in rows)
+        if not self._columns:
+            first = rows[0]
+            self._columns = list(first) if isinstance(first, dict) else []
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=self._config.delimiter, lineterminator="\n")
+        if self._bytes == 0 and self._config.hasHeader:
+            writer.writerow(self._columns)
+        for row in rows:
+            if not isinstance(row, dict):
+                raise ValueError(f"csv wants rows, not {type(row).__name__}; leave out dataTemplate")
+            writer.writerow([row.get(name) for name in self._columns])
+        return text.getvalue().encode()
+
+    def _is_due(self) -> bool:
+        config = self._config
+        return bool(self._bytes) and (
+            (0 < config.rollingCount <= self._rows)
+            or (0 < config.rollingSize <= self._bytes)
+            or (
+                config.rollingInterval > 0
+                and time.monotonic() - self._opened_s >= config.rollingInterval / 1000
+            )
+        )
+
+    def _roll(self) -> None:
+        """The file gets its time into its name, and a new one begins."""
+        os.close(self._file)
+        target = self._rolled_path(time.time_ns() // 1_000_000)
+        self._path.rename(target)
+        if self._config.compression:
+            packed = target.with_name(target.name + ".gz")
+            part = packed.with_name(packed.name + ".part")
+            part.write_bytes(gzip.compress(target.read_bytes(), mtime=0))
+            part.rename(packed)
+            target.unlink()
+        self._open_file()
+        if self._config.keepFiles:
+            for old in self._rolled()[: -self._config.keepFiles]:
+                old.unlink(missing_ok=True)
+
+    def _rolled_path(self, now_ms: int) -> Path:
+        stem, suffix = self._path.stem, self._path.suffix
+        while True:
+            name = f"{now_ms}_{stem}" if self._config.rollingNamePattern == "prefix" else f"{stem}_{now_ms}"
+            path = self._path.with_name(name + suffix)
+            if not path.exists() and not path.with_name(path.name + ".gz").exists():
+                return path
+            now_ms += 1
+
+    def _rolled(self) -> list[Path]:
+        stem, suffix = self._path.stem, self._path.suffix
+        ends = (suffix, suffix + ".gz")
+        found = [
+            path
+            for path in self._path.parent.iterdir()
+            if path.name.endswith(ends)
+            and path != self._path
+            and _time_of(path.name, stem, suffix) is not None
+        ]
+        return sorted(found, key=lambda path: _time_of(path.name, stem, suffix) or 0)
+
+    def _write_parquet(self, data: Any) -> None:
+        arrow, parquet = _parquet()
+        rows = data if isinstance(data, list) else [data]
+        if not rows:
+            return
+        path = self._rolled_path(time.time_ns() // 1_000_000)
+        part = path.with_name(path.name + ".part")
+        parquet.write_table(arrow.Table.from_pylist(rows), part)
+        part.rename(path)
+
+
+def _time_of(name: str, stem: str, suffix: str) -> int | None:
+    middle = name.removesuffix(".gz").removesuffix(suffix)
+    digits = middle.removeprefix(stem + "_") if middle.startswith(stem) else middle.removesuffix("_" + stem)
+    return int(digits) if digits.isdigit() else None
+
+
+def _parquet() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ValueError("fileType parquet needs pyarrow: pip install 'opq-toolkit[parquet]'") from error
+    return pyarrow, pyarrow.parquet
+
+
+def _tail(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, size - _TAIL_BYTES))
+        return file.read()
+
+
+def _ids(tail: bytes, name: str) -> set[str]:
+    ids = set()
+    for line in tail.splitlines():
+        try:
+            row = msgspec.json.decode(line)
+        except msgspec.DecodeError:  # the tail's first line is cut
+            continue
+        if isinstance(row, dict) and isinstance(row.get(name), str):
+            ids.add(row[name])
+    return ids

@@ -1,0 +1,41 @@
+"""mqtt: a message per emission to a broker; with qos 1 or 2 it is sent when the broker has said so."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from opq_rules.mqtt_client import Client, Login
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Context, SinkContext
+from opq_rules.sdk import Sink as SinkOfSdk
+from opq_rules.sinking.per_row import per_row
+from opq_rules.sinking.transform import encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Config(Login):
+    topic: str = field(default="", metadata={"help": "may hold {{.column}}"})
+    qos: Literal[0, 1, 2] = 1
+    retained: bool = False
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000})
+
+
+class Sink(SinkOfSdk):
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        self._config: Config = configured(Config, properties)
+        if not self._config.topic or "#" in self._config.topic or "+" in self._config.topic:
+            raise ValueError(f"topic  is {self._config.topic!r}; want one without + and #")
+        self._topic = per_row(self._config.topic)
+
+    def open(self, context: Context) -> None:
+        self._client = Client(self._config)
+        self._client.start(self._config.timeout / 1000)
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        config = self._config
+        self._client.publish(
+            self._topic(data), encoded(data), config.qos, config.retained, config.timeout / 1000
+        )
+
+    def close(self, context: Context) -> None:
+        self._client.stop()

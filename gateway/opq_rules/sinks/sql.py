@@ -1,0 +1,168 @@
+"""sql: a row per row into a table of any database that SQLAlchemy speaks to.
+
+Values are bound, never written into the text; names of tables and columns are checked. With
+`exactlyOnce` (for rules with qos 1 or 2) the number of each rule's last emission is kept in the table
+`opq_rules_taken`, in the transaction of the rows, so that what is sent again is not stored again.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import sqlalchemy
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Context, SinkContext
+from opq_rules.sdk import Sink as SinkOfSdk
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_GO_MYSQL = re.compile(r"(?:(?P<user>[^:@/]*)(?::(?P<word>[^@]*))?@)?tcp\((?P<at>[^)]+)\)/(?P<base>[^?]*)")
+_MYSQL_PASSING = frozenset({1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 2002, 2003, 2006, 2013, 2055})
+"""Server errors that may pass: too many connections, shut down, the line, a lock. MariaDB's error list."""
+
+_TAKEN = sqlalchemy.Table(
+    "opq_rules_taken",
+    sqlalchemy.MetaData(),
+    sqlalchemy.Column("rule", sqlalchemy.String(200), primary_key=True),
+    sqlalchemy.Column("emission", sqlalchemy.BigInteger, nullable=False),
+    sqlalchemy.Column("row", sqlalchemy.BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    url: str = field(metadata={"help": "mysql+pymysql://user:word@host/base, sqlite:///file, or Go's form"})
+    table: str
+    fields: tuple[str, ...] = ()  # the row's columns when empty
+    rowkindField: str = ""  # this column says insert, update, upsert or delete
+    keyField: str = ""  # by which update and delete find their row
+    exactlyOnce: bool = False
+
+
+class Sink(SinkOfSdk):
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        config: Config = configured(Config, properties)
+        for what, name in (("table", config.table), *(("fields", each) for each in config.fields)):
+            _checked(what, name)
+        if config.rowkindField and not config.keyField:
+            raise ValueError("keyField  missing: rowkindField needs the column that rows are found by")
+        try:
+            self._url = sqlalchemy.make_url(url_of(config.url))
+        except SQLAlchemyError as error:
+            raise ValueError(f"url  is no database's address: {type(error).__name__}") from error
+        self._config = config
+
+    def open(self, context: Context) -> None:
+        try:
+            self._engine = sqlalchemy.create_engine(self._url, pool_pre_ping=True)
+            if self._config.exactlyOnce:
+                _TAKEN.metadata.create_all(self._engine)
+        except DBAPIError as error:
+            raise _sorted_out(error) from error
+        except (ImportError, SQLAlchemyError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        rows = data if isinstance(data, list) else [data]
+        ids = list(context.row_ids) if len(context.row_ids) == len(rows) else [""] * len(rows)
+        for row in rows:
+            if not isinstance(row, dict):
+                raise ValueError(
+                    f"sql wants rows, not {type(row).__name__}; leave out dataTemplate and format"
+                )
+            for name in row:
+                _checked("column", name)
+        try:
+            with self._engine.begin() as connection:
+                for row in self._new(connection, rows, ids):
+                    connection.execute(self._statement(row))
+        except DBAPIError as error:
+            raise _sorted_out(error) from error
+
+    def close(self, context: Context) -> None:
+        self._engine.dispose()
+
+    def _new(
+        self, connection: sqlalchemy.Connection, rows: Sequence[dict[str, Any]], ids: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Rows that were not stored before; their numbers are noted in the same transaction."""
+        if not self._config.exactlyOnce:
+            return list(rows)
+        new = []
+        for row, row_id in zip(rows, ids, strict=True):
+            rule, emission, number = _numbers(row_id)
+            where = _TAKEN.c.rule == rule
+            last = connection.execute(
+                sqlalchemy.select(_TAKEN.c.emission, _TAKEN.c.row).where(where)
+            ).one_or_none()
+            if last is not None and (emission, number) <= tuple(last):
+                continue
+            mark = {"emission": emission, "row": number}
+            connection.execute(
+                _TAKEN.insert().values(rule=rule, **mark)
+                if last is None
+                else _TAKEN.update().where(where).values(**mark)
+            )
+            new.append(row)
+        return new
+
+    def _statement(self, row: dict[str, Any]) -> Any:
+        config = self._config
+        kind = row.get(config.rowkindField, "insert") if config.rowkindField else "insert"
+        names = config.fields or tuple(name for name in row if name != config.rowkindField)
+        values = {name: _plain(row.get(name)) for name in names}
+        wanted = dict.fromkeys((*names, config.keyField) if config.keyField else names)
+        table = sqlalchemy.table(config.table, *(sqlalchemy.column(name) for name in wanted))
+        if kind == "insert":
+            return table.insert().values(values)
+        where = table.c[config.keyField] == _plain(row.get(config.keyField))
+        if kind == "delete":
+            return table.delete().where(where)
+        if kind == "update":
+            return table.update().where(where).values(values)
+        raise ValueError(f"{config.rowkindField} is {kind!r}; want insert, update or delete")
+
+
+def url_of(text: str) -> str:
+    """Go's form of a MySQL address (`user:word@tcp(host:port)/base`) as SQLAlchemy's; others as they are."""
+    found = _GO_MYSQL.match(text)
+    if found is None:
+        return text
+    host, _, port = found["at"].partition(":")
+    url = sqlalchemy.URL.create(
+        "mysql+pymysql", found["user"] or None, found["word"], host, int(port or 3306), found["base"] or None
+    )
+    return url.render_as_string(hide_password=False)
+
+
+def _checked(what: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{what}  is {name!r}; want letters, digits and _, a letter first, at most 63")
+
+
+def _plain(value: Any) -> Any:
+    """Lists and objects as JSON text."""
+    return msgspec.json.encode(value).decode() if isinstance(value, list | dict) else value
+
+
+def _numbers(row_id: str) -> tuple[str, int, int]:
+    """`<rule>:<emission>/<row>`."""
+    emission_id, _, number = row_id.rpartition("/")
+    rule, _, emission = emission_id.rpartition(":")
+    if not (emission.isdigit() and number.isdigit()):
+        raise ValueError("exactlyOnce needs numbered emissions: give the rule qos 1 or 2")
+    return rule, int(emission), int(number)
+
+
+def _sorted_out(error: DBAPIError) -> Exception:
+    """What may pass as ConnectionError, what will not (no such table) as ValueError; without the values."""
+    cause = error.orig
+    text = f"{type(cause).__name__}: {cause}"
+    number = cause.args[0] if cause is not None and cause.args else None
+    passing = error.connection_invalidated or (isinstance(number, int) and number in _MYSQL_PASSING)
+    if isinstance(number, str) and re.search(r"locked|unable to open|disk|readonly|refused|timeout", number):
+        passing = True  # SQLite and PostgreSQL say it in words
+    return ConnectionError(text) if passing else ValueError(text)

@@ -1,0 +1,64 @@
+"""zmq: a message per emission, as PUB (topic, payload) or PUSH (payload).
+
+PUB tells nobody whether anyone listens; PUSH waits until a peer takes the message, then says so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import zmq
+
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Context, SinkContext
+from opq_rules.sdk import Sink as SinkOfSdk
+from opq_rules.sinking.per_row import per_row
+from opq_rules.sinking.transform import encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    url: str = field(metadata={"help": "tcp://host:port or ipc://file"})
+    type: Literal["pub", "push"] = "pub"
+    topic: str = ""  # of pub; may hold {{.column}}
+    bind: bool = True
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000})
+
+
+class Sink(SinkOfSdk):
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        self._config: Config = configured(Config, properties)
+        if not self._config.url.startswith(("tcp://", "ipc://")):
+            raise ValueError(f"url  is {self._config.url!r}; want tcp://host:port or ipc://file")
+        self._topic = per_row(self._config.topic)
+
+    def open(self, context: Context) -> None:
+        config = self._config
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(
+            zmq.PUB if config.type == "pub" else zmq.PUSH
+        )
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.SNDTIMEO, config.timeout)
+        try:
+            if config.bind:
+                self._socket.bind(config.url)
+            else:
+                self._socket.connect(config.url)
+        except zmq.ZMQError as error:
+            self._socket.close()
+            raise ConnectionError(f"{config.url}: {error}") from error
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        payload = encoded(data)
+        try:
+            if self._config.type == "pub":
+                self._socket.send_multipart([self._topic(data).encode(), payload])
+            else:
+                self._socket.send(payload)
+        except zmq.Again as error:
+            raise TimeoutError(
+                f"{self._config.url}: nobody took it within {self._config.timeout} ms"
+            ) from error
+
+    def close(self, context: Context) -> None:
+        self._socket.close()

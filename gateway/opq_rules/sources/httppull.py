@@ -1,0 +1,69 @@
+"""httppull: asks an HTTP server each `interval`; DATASOURCE stands behind `url`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import httpx
+
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Source as SourceOfSdk
+from opq_rules.sdk import SourceContext
+
+_LARGEST_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    url: str = "http://127.0.0.1"
+    method: Literal["GET", "POST", "PUT"] = "GET"
+    interval: int = field(default=10_000, metadata={"minimum": 1, "maximum": 86_400_000, "help": "ms"})
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "help": "ms"})
+    incremental: bool = False  # an answer equal to the last one is left out
+    body: str = ""
+    bodyType: Literal["none", "json", "text"] = "none"
+    headers: dict[str, Any] = field(default_factory=dict)
+    responseType: Literal["code", "body"] = "code"  # body: {"ok": false} in it is a refusal
+    insecureSkipVerify: bool = False
+
+
+class Source(SourceOfSdk):
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        self._config: Config = configured(Config, properties)
+        self._url = self._config.url + (datasource if datasource != "/$$TEST_CONNECTION$$" else "")
+        if not self._url.startswith(("http://", "https://")):
+            raise ValueError(f"url  is {self._url!r}; want http://... or https://...")
+
+    def open(self, context: SourceContext) -> None:
+        config, last = self._config, b""
+        kind = {"json": "application/json", "text": "text/plain"}.get(config.bodyType)
+        headers = {name: str(value) for name, value in config.headers.items()}
+        with httpx.Client(
+            timeout=config.timeout / 1000,
+            verify=not config.insecureSkipVerify,
+            headers=headers | ({"Content-Type": kind} if kind else {}),
+            trust_env=False,
+        ) as client:
+            while not context.stopped:
+                try:
+                    answer = self._ask(client)
+                except (httpx.HTTPError, ValueError) as error:
+                    context.connected(False, f"{self._url}: {error}")
+                    context.emit_error(f"{self._url}: {type(error).__name__}: {error}")
+                else:
+                    context.connected(True)
+                    if not (config.incremental and answer == last) and not context.emit_bytes([answer]):
+                        return
+                    last = answer
+                context.wait(config.interval / 1000)
+
+    def _ask(self, client: httpx.Client) -> bytes:
+        content = self._config.body.encode() if self._config.bodyType != "none" else None
+        with client.stream(self._config.method, self._url, content=content) as answer:
+            answer.raise_for_status()
+            taken = bytearray()
+            for piece in answer.iter_bytes():
+                taken += piece
+                if len(taken) > _LARGEST_BYTES:
+                    raise ValueError(f"the answer is longer than {_LARGEST_BYTES} bytes")
+        return bytes(taken)

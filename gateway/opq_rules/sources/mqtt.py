@@ -1,0 +1,37 @@
+"""mqtt: a topic of a broker, with + and #; each message is decoded by the stream's FORMAT.
+
+Metadata: `topic`, `messageid`. A full queue holds up paho's thread, and with it the broker (qos 1 and 2).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from opq_rules.mqtt_client import Client, Login
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Source as SourceOfSdk
+from opq_rules.sdk import SourceContext
+
+
+@dataclass(frozen=True, slots=True)
+class Config(Login):
+    qos: Literal[0, 1, 2] = 1
+
+
+class Source(SourceOfSdk):
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        self._config: Config = configured(Config, properties)
+        if not datasource:
+            raise ValueError("DATASOURCE  is empty; want a topic, such as boxes/+/rms")
+        self._topic = datasource
+        Client(self._config)  # an address that makes no sense is told now
+
+    def open(self, context: SourceContext) -> None:
+        def take(topic: str, payload: bytes, message_id: int) -> None:
+            context.emit_bytes([payload], [{"topic": topic, "messageid": message_id}])
+
+        client = Client(self._config, take, context.connected, (self._topic, self._config.qos))
+        client.start_later()
+        while not context.wait(60.0):
+            pass
+        client.stop()

@@ -32,14 +32,14 @@ class Config:
     path: str
     fileType: Literal["lines", "json", "csv", "parquet"] = "lines"
     hasHeader: bool = True  # csv
-    delimiter: str = ","
-    fields: tuple[str, ...] = ()  # csv: the columns; those of the first row when empty
+    separator: str = ","  # csv
+    columns: tuple[str, ...] = ()  # csv: those of the first row when empty
     rollingInterval: int = field(default=0, metadata={"minimum": 0, "help": "ms"})
     rollingCount: int = field(default=0, metadata={"minimum": 0, "help": "rows in a file"})
     rollingSize: int = field(default=0, metadata={"minimum": 0, "help": "bytes of a file"})
     rollingNamePattern: Literal["suffix", "prefix", "none"] = "suffix"
     keepFiles: int = field(default=0, metadata={"minimum": 0, "help": "rolled files kept, 0: all"})
-    compression: Literal["", "gzip"] = ""  # of rolled files
+    rollingCompression: Literal["", "gzip"] = ""
     idField: str = ""
 
 
@@ -56,7 +56,7 @@ class Sink(SinkOfSdk):
 
     def open(self, context: Context) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._columns: Sequence[str] = self._config.fields
+        self._columns: Sequence[str] = self._config.columns
         self._seen: set[str] = set()
         if self._config.fileType != "parquet":
             self._open_file()
@@ -110,7 +110,7 @@ class Sink(SinkOfSdk):
             first = rows[0]
             self._columns = list(first) if isinstance(first, dict) else []
         text = io.StringIO()
-        writer = csv.writer(text, delimiter=self._config.delimiter, lineterminator="\n")
+        writer = csv.writer(text, delimiter=self._config.separator, lineterminator="\n")
         if self._bytes == 0 and self._config.hasHeader:
             writer.writerow(self._columns)
         for row in rows:
@@ -135,7 +135,7 @@ class Sink(SinkOfSdk):
         os.close(self._file)
         target = self._rolled_path(time.time_ns() // 1_000_000)
         self._path.rename(target)
-        if self._config.compression:
+        if self._config.rollingCompression:
             packed = target.with_name(target.name + ".gz")
             part = packed.with_name(packed.name + ".part")
             part.write_bytes(gzip.compress(target.read_bytes(), mtime=0))

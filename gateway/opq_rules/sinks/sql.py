@@ -2,7 +2,8 @@
 
 Values are bound, never written into the text; names of tables and columns are checked. With
 `exactlyOnce` (for rules with qos 1 or 2) the number of each rule's last emission is kept in the table
-`opq_rules_taken`, in the transaction of the rows, so that what is sent again is not stored again.
+`opq_rules_taken`, in the transaction of the rows, so that what is sent again is not stored again. The common
+property `fields` picks the columns.
 """
 
 import re
@@ -36,7 +37,6 @@ _TAKEN = sqlalchemy.Table(
 class Config:
     url: str = field(metadata={"help": "mysql+pymysql://user:word@host/base, sqlite:///file, or Go's form"})
     table: str
-    fields: tuple[str, ...] = ()  # the row's columns when empty
     rowkindField: str = ""  # this column says insert, update, upsert or delete
     keyField: str = ""  # by which update and delete find their row
     exactlyOnce: bool = False
@@ -45,8 +45,7 @@ class Config:
 class Sink(SinkOfSdk):
     def configure(self, properties: Mapping[str, Any]) -> None:
         config: Config = configured(Config, properties)
-        for what, name in (("table", config.table), *(("fields", each) for each in config.fields)):
-            _checked(what, name)
+        _checked("table", config.table)
         if config.rowkindField and not config.keyField:
             raise ValueError("keyField  missing: rowkindField needs the column that rows are found by")
         try:
@@ -112,7 +111,7 @@ class Sink(SinkOfSdk):
     def _statement(self, row: dict[str, Any]) -> Any:
         config = self._config
         kind = row.get(config.rowkindField, "insert") if config.rowkindField else "insert"
-        names = config.fields or tuple(name for name in row if name != config.rowkindField)
+        names = tuple(name for name in row if name != config.rowkindField)
         values = {name: _plain(row.get(name)) for name in names}
         wanted = dict.fromkeys((*names, config.keyField) if config.keyField else names)
         table = sqlalchemy.table(config.table, *(sqlalchemy.column(name) for name in wanted))

@@ -1,0 +1,354 @@
+"""Built-in sinks against real peers: an HTTP server, a broker, sockets, a database, files."""
+
+import csv
+import gzip
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+import zmq
+from free_ports import free_port
+from mosquitto_of_ones_own import MOSQUITTO, Broker
+from waiting import wait_for
+
+from opq_rules.sdk import Sink
+from opq_rules.sinks import file, mqtt, rest, sql
+from opq_rules.sinks import zmq as zmq_sink
+
+
+class Context:
+    """What a sink is told of the emission it collects."""
+
+    rule_id, op_id, instance_id = "r", "sink_0", 0
+
+    def __init__(self, row_ids: Sequence[str] = ()) -> None:
+        self.row_ids = row_ids
+        self.row_id = row_ids[0] if row_ids else ""
+
+    def log(self, event: str, **facts: Any) -> None: ...
+    def get_state(self, key: str) -> Any: ...
+    def put_state(self, key: str, value: Any) -> None: ...
+
+
+def opened(sink: Sink, **properties: Any) -> Sink:
+    sink.configure(properties)
+    sink.open(Context())
+    return sink
+
+
+# -- rest
+
+
+class Server:
+    """Answers with the codes it is given, then 200; keeps what it got."""
+
+    def __init__(self, *codes: int) -> None:
+        self.got: list[tuple[str, str, str, bytes]] = []
+        left = list(codes)
+        got = self.got
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                got.append((self.command, self.path, self.headers.get("Content-Type", ""), body))
+                self.send_response(left.pop(0) if left else 200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            do_POST = answer  # noqa: N815 (http.server calls it so)
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self.http = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        self._thread = threading.Thread(target=self.http.serve_forever)
+        self._thread.start()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+        self._thread.join()
+
+
+def test_rest_posts_json_to_an_address_made_of_the_row() -> None:
+    with Server() as server:
+        sink = opened(rest.Sink(), url=server.url + "/boxes/{{.box}}", headers={"X-Key": 1})
+        sink.collect(Context(), [{"box": "4", "v": 1.5}])
+        sink.close(Context())
+    assert server.got == [("POST", "/boxes/4", "application/json", b'[{"box":"4","v":1.5}]')]
+
+
+@pytest.mark.parametrize("code", [408, 429, 500, 503])
+def test_rest_takes_a_busy_server_as_one_that_may_be_asked_again(code: int) -> None:
+    with Server(code) as server:
+        sink = opened(rest.Sink(), url=server.url)
+        with pytest.raises(ConnectionError, match=str(code)):
+            sink.collect(Context(), [{"v": 1}])
+        sink.collect(Context(), [{"v": 1}])
+        sink.close(Context())
+
+
+def test_rest_takes_a_refusal_as_final_and_nobody_there_as_passing() -> None:
+    with Server(422) as server:
+        sink = opened(rest.Sink(), url=server.url)
+        with pytest.raises(ValueError, match="422"):
+            sink.collect(Context(), [{"v": 1}])
+        sink.close(Context())
+    gone = opened(rest.Sink(), url=f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(ConnectionError):
+        gone.collect(Context(), [{"v": 1}])
+
+
+def test_wrong_properties_are_named_with_what_is_allowed() -> None:
+    with pytest.raises(ValueError, match=r"url  missing.*|methd  unknown key; did you mean"):
+        rest.Sink().configure({"methd": "GET"})
+    with pytest.raises(ValueError, match="want http://"):
+        rest.Sink().configure({"url": "ftp://x"})
+    with pytest.raises(ValueError, match="table  is 'a; DROP"):
+        sql.Sink().configure({"url": "sqlite://", "table": "a; DROP TABLE b"})
+    with pytest.raises(ValueError, match="server  is"):
+        mqtt.Sink().configure({"server": "http://x", "topic": "t"})
+        mqtt.Client(mqtt.Config(server="http://x"))
+
+
+# -- sql
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (box TEXT, v REAL, more TEXT)")
+    return path
+
+
+def rows_of(base: Path, text: str = "SELECT box, v, more FROM t ORDER BY rowid") -> list[tuple[Any, ...]]:
+    with sqlite3.connect(base) as connection:
+        return connection.execute(text).fetchall()
+
+
+def test_sql_binds_values_so_that_no_text_becomes_a_statement(base: Path) -> None:
+    sink = opened(sql.Sink(), url=f"sqlite:///{base}", table="t")
+    evil = "x'); DROP TABLE t; --"
+    sink.collect(Context(), [{"box": evil, "v": 1.5, "more": {"a": [1]}}, {"box": "2", "v": None}])
+    sink.close(Context())
+    assert rows_of(base) == [(evil, 1.5, '{"a":[1]}'), ("2", None, None)]
+
+
+def test_sql_refuses_a_column_whose_name_is_a_statement(base: Path) -> None:
+    sink = opened(sql.Sink(), url=f"sqlite:///{base}", table="t")
+    with pytest.raises(ValueError, match="column  is"):
+        sink.collect(Context(), [{"box) VALUES (1); --": 1}])
+
+
+def test_sql_says_what_will_not_pass_and_what_may(base: Path) -> None:
+    sink = opened(sql.Sink(), url=f"sqlite:///{base}", table="nowhere")
+    with pytest.raises(ValueError, match="no such table"):
+        sink.collect(Context(), [{"v": 1}])
+    locked = opened(sql.Sink(), url=f"sqlite:///{base}?timeout=0.05", table="t")
+    with sqlite3.connect(base, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConnectionError, match="locked"):
+            locked.collect(Context(), [{"v": 1}])
+
+
+def test_sql_stores_once_what_is_sent_twice(base: Path) -> None:
+    sink = opened(sql.Sink(), url=f"sqlite:///{base}", table="t", exactlyOnce=True)
+    first = Context(["r:1/0", "r:1/1"])
+    for context, row in ((first, "1"), (first, "1"), (Context(["r:2/0", "r:2/1"]), "2"), (first, "1")):
+        sink.collect(context, [{"box": row, "v": 0.0}, {"box": row, "v": 1.0}])
+    sink.collect(Context(["other:1/0"]), [{"box": "o", "v": 0.0}])
+    sink.close(Context())
+    assert [(box, v) for box, v, _ in rows_of(base)] == [
+        ("1", 0.0),
+        ("1", 1.0),
+        ("2", 0.0),
+        ("2", 1.0),
+        ("o", 0.0),
+    ]
+
+
+def test_sql_updates_and_deletes_by_key(base: Path) -> None:
+    sink = opened(sql.Sink(), url=f"sqlite:///{base}", table="t", rowkindField="do", keyField="box")
+    for row in (
+        {"box": "1", "v": 1.0},
+        {"box": "2", "v": 2.0, "do": "insert"},
+        {"box": "1", "v": 9.0, "do": "update"},
+        {"box": "2", "do": "delete"},
+    ):
+        sink.collect(Context(), row)
+    sink.close(Context())
+    assert rows_of(base) == [("1", 9.0, None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("user:test@tcp(localhost:3307)/user", "mysql+pymysql://user:test@localhost:3307/user"),
+        ("root@tcp(db)/x?charset=utf8", "mysql+pymysql://root@db:3306/x"),
+        ("u:p%2f:@tcp(h:1)/d", "mysql+pymysql://u:p%252f%3A@h:1/d"),
+        ("sqlite:////tmp/x", "sqlite:////tmp/x"),
+    ],
+)
+def test_both_forms_of_a_mysql_address(text: str, url: str) -> None:
+    assert sql.url_of(text) == url
+
+
+# -- file
+
+
+def test_file_writes_lines_and_rolls_by_number(tmp_path: Path) -> None:
+    sink = opened(
+        file.Sink(),
+        path=str(tmp_path / "deep" / "rows.jsonl"),
+        rollingCount=2,
+        keepFiles=2,
+        rollingCompression="gzip",
+    )
+    for k in range(9):
+        sink.collect(Context(), [{"k": k}])
+    sink.close(Context())
+    rolled = sorted((tmp_path / "deep").glob("rows_*.gz"))
+    assert len(rolled) == 2
+    assert [gzip.decompress(path.read_bytes()) for path in rolled] == [
+        b'{"k":4}\n{"k":5}\n',
+        b'{"k":6}\n{"k":7}\n',
+    ]
+    assert (tmp_path / "deep" / "rows.jsonl").read_text() == '{"k":8}\n'
+
+
+def test_file_with_ids_writes_once_what_is_sent_again_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    for ids in (["r:1/0"], ["r:1/0", "r:2/0"]):  # the second start sends the first one again
+        sink = opened(file.Sink(), path=str(path), idField="_id")
+        for row_id in ids:
+            sink.collect(Context([row_id]), [{"v": row_id}])
+        sink.close(Context())
+    assert [json.loads(line)["_id"] for line in path.read_text().splitlines()] == ["r:1/0", "r:2/0"]
+
+
+def test_file_goes_on_behind_half_a_line_that_a_power_cut_left(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"k":1}\n{"k"')
+    sink = opened(file.Sink(), path=str(path))
+    sink.collect(Context(), [{"k": 2}])
+    sink.close(Context())
+    assert path.read_text().splitlines() == ['{"k":1}', '{"k"', '{"k":2}']
+
+
+def test_file_writes_csv_with_one_header(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    for row in ({"a": 1, "b": 'x"y'}, {"a": 2, "c": 3}):
+        sink = opened(file.Sink(), path=str(path), fileType="csv", columns=["a", "b"])
+        sink.collect(Context(), [row])
+        sink.close(Context())
+    assert list(csv.reader(path.open())) == [["a", "b"], ["1", 'x"y'], ["2", ""]]
+
+
+def test_file_writes_whole_parquet_files(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed (extra parquet)")
+    sink = opened(file.Sink(), path=str(tmp_path / "rows.parquet"), fileType="parquet")
+    sink.collect(Context(), [{"k": 1, "v": 0.5}, {"k": 2, "v": None}])
+    sink.collect(Context(), [{"k": 3}])
+    sink.close(Context())
+    found = [parquet.read_table(path).to_pylist() for path in sorted(tmp_path.glob("rows_*.parquet"))]
+    assert found == [[{"k": 1, "v": 0.5}, {"k": 2, "v": None}], [{"k": 3}]]
+
+
+# -- zmq
+
+
+@pytest.fixture
+def pull() -> Iterator[tuple[zmq.Socket[bytes], int]]:
+    socket = zmq.Context.instance().socket(zmq.PULL)
+    socket.setsockopt(zmq.RCVTIMEO, 10_000)
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    yield socket, port
+    socket.close(0)
+
+
+def test_zmq_pushes_to_a_peer_and_says_when_there_is_none(pull: tuple[zmq.Socket[bytes], int]) -> None:
+    sink = opened(zmq_sink.Sink(), url=f"tcp://127.0.0.1:{pull[1]}", type="push", bind=False)
+    sink.collect(Context(), [{"v": 1}])
+    assert pull[0].recv() == b'[{"v":1}]'
+    sink.close(Context())
+    alone = opened(zmq_sink.Sink(), url=f"tcp://127.0.0.1:{free_port()}", type="push", timeout=50)
+    with pytest.raises(TimeoutError, match="nobody took it"):
+        alone.collect(Context(), [{"v": 1}])
+    alone.close(Context())
+
+
+def test_zmq_publishes_under_a_topic_of_the_row() -> None:
+    port = free_port()
+    sink = opened(zmq_sink.Sink(), url=f"tcp://127.0.0.1:{port}", topic="box/{{.box}}")
+    ear = zmq.Context.instance().socket(zmq.SUB)
+    ear.setsockopt(zmq.SUBSCRIBE, b"box/4")
+    ear.connect(f"tcp://127.0.0.1:{port}")
+
+    def heard() -> list[bytes] | None:
+        sink.collect(Context(), {"box": "4"})
+        return ear.recv_multipart() if ear.poll(20) else None
+
+    assert wait_for(heard) == [b"box/4", b'{"box":"4"}']
+    ear.close(0)
+    sink.close(Context())
+
+
+# -- mqtt
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed (apt install mosquitto)")
+def test_mqtt_confirms_and_tells_when_the_broker_is_gone(tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker:
+        heard: list[tuple[str, bytes]] = []
+        subscribed = threading.Event()
+        ear = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        ear.on_connect = lambda client, *_: client.subscribe("#", qos=1)
+        ear.on_subscribe = lambda *_: subscribed.set()
+        ear.on_message = lambda _, __, message: heard.append((message.topic, bytes(message.payload)))
+        ear.connect("127.0.0.1", broker.port)
+        ear.loop_start()
+        assert subscribed.wait(20)
+        server = f"tcp://127.0.0.1:{broker.port}"
+        sink = opened(mqtt.Sink(), server=server, topic="boxes/{{.box}}", timeout=2000)
+        sink.collect(Context(), {"box": "7", "v": 1})
+        wait_for(lambda: heard)
+        assert heard == [("boxes/7", b'{"box":"7","v":1}')]
+        ear.disconnect()
+        ear.loop_stop()
+        broker.stop()
+        with pytest.raises(OSError, match=r"did not confirm|connection|queue"):
+            sink.collect(Context(), {"box": "7", "v": 2})
+        sink.close(Context())
+        with pytest.raises(OSError, match="refused"):
+            opened(mqtt.Sink(), server=server, topic="t", timeout=2000)
+
+
+def all_configs() -> Mapping[str, type]:
+    return {
+        "file": file.Config,
+        "mqtt": mqtt.Config,
+        "rest": rest.Config,
+        "sql": sql.Config,
+        "zmq": zmq_sink.Config,
+    }
+
+
+@pytest.mark.parametrize("name", sorted(all_configs()))
+def test_no_property_of_a_sink_shadows_one_that_all_have(name: str) -> None:
+    from dataclasses import fields
+
+    from opq_rules.sinking.properties import NAMES
+
+    both = {each.name for each in fields(all_configs()[name])} & NAMES
+    assert not both, f"{name}: {both} never reach the sink"

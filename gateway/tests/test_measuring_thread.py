@@ -355,3 +355,12 @@ def test_other_mains_are_measured_too(nominal_hz: float) -> None:
     for made in bench.measurements:
         assert made.metrics["rms"].average == pytest.approx(120.0, rel=1e-3)
     assert bench.measurements[0].metrics["f"].average == pytest.approx(nominal_hz * 1.001, rel=1e-4)
+
+
+def test_a_run_that_ends_soon_behind_a_tick_has_a_measurement_from_there() -> None:
+    tick_ns = 1_700_000_400 * 10**9
+    volts, _ = mains(2.6, RATE_HZ, frequency_hz=60.03)
+    made = Bench().feed(blocks_of(volts, t0_ns=tick_ns - 2_500_000_000)).end().measurements
+    assert sum(0 <= (each.start_ns or 0) - tick_ns < 17_000_000 for each in made) == 1
+    lasted_ns = sum((each.end_ns or 0) - (each.start_ns or 0) for each in made)
+    assert lasted_ns == pytest.approx(2.6e9, abs=40e6)

@@ -12,7 +12,6 @@ Abramowitz and Stegun, 25.4.7 (Euler-Maclaurin) and 25.2 (Lagrange).
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.polynomial import polynomial
 
 from opq_measure.signal import BLOCK_SAMPLES, FloatArray, SignalArray
 
@@ -91,9 +90,11 @@ def energies(volts: SignalArray, edges: FloatArray) -> FloatArray:
     return np.concatenate(found)
 
 
-def energies_together(volts: Sequence[SignalArray], edges: FloatArray) -> FloatArray:
-    """(w, m - 1) `energies` of windows at once, the same bits; each of `volts` with its row of `edges`.
+def energies_together(volts: Sequence[SignalArray], edges: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """`energies` of windows at once, the same bits; each of `volts` with its row of `edges`.
 
+    Returns:
+        (w, m - 1) energies, and (w,) the largest magnitude in each of `volts`, context and all.
     Raises:
         ValueError: edges do not rise, or leave their `volts`.
     """
@@ -115,7 +116,7 @@ def energies_together(volts: Sequence[SignalArray], edges: FloatArray) -> FloatA
     boundary = np.einsum("wij,wij->wi", weights, around)
     sums = np.add.reduceat(square, (whole + offsets).ravel()).reshape(whole.shape)[:, :-1]
     found: FloatArray = sums * (whole[:, 1:] > whole[:, :-1]) + (boundary[:, 1:] - boundary[:, :-1])
-    return found
+    return found, np.sqrt(np.maximum.reduceat(square, offsets.ravel()))
 
 
 def _energies(volts: SignalArray, edges: FloatArray) -> FloatArray:
@@ -140,10 +141,10 @@ def _boundary() -> FloatArray:
     found = np.zeros((len(STENCIL) + 1, len(STENCIL)))
     for k, at in enumerate(STENCIL):
         others = np.delete(STENCIL, k).astype(np.float64)
-        through = polynomial.polyfromroots(others) / np.prod(at - others)
-        found[:, k] = polynomial.polyint(through)
-        slopes = (polynomial.polyder(through, order)[0] for order in (1, 3, 5))
-        found[0, k] = through[0] / 2 + sum(
+        through = np.poly1d(others, r=True) / np.prod(at - others)
+        found[:, k] = np.polyint(through).coeffs[::-1]
+        slopes = (np.polyder(through, order)(0.0) for order in (1, 3, 5))
+        found[0, k] = through(0.0) / 2 + sum(
             factor * slope for factor, slope in zip((-1 / 12, 1 / 720, -1 / 30240), slopes, strict=True)
         )
     return found

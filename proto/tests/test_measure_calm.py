@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.events.calm import calm
+from opq_measure.events.calm import Extent, calm, extents_of
 from opq_measure.events.detector import Detector, Notice
 from opq_measure.events.limits import Limits
 from opq_measure.rms import half_cycle_rms_v
@@ -14,15 +14,19 @@ from opq_measure.timebase.windows import Window, windows_of
 RATE_HZ = 12_000.0
 
 
+def extent_of(window: Window) -> Extent:
+    edges = window.half_edges
+    if np.isfinite(window.half_before):
+        edges = np.concatenate(([window.half_before], edges))
+    peaks_v = np.array([np.abs(window.volts).max()])
+    return extents_of(half_cycle_rms_v(window.volts, edges)[np.newaxis], peaks_v, edges[np.newaxis])[0]
+
+
 def notices_of(windows: list[Window], ahead: bool) -> list[Notice]:
     detector = Detector(RATE_HZ, 120.0, 60.0)
     found = []
     for window in windows:
-        edges = window.half_edges
-        if np.isfinite(window.next_half):
-            edges = np.append(edges, window.next_half)
-        urms_v = half_cycle_rms_v(window.volts, edges)
-        found += detector.push_window(window, (urms_v.min(), urms_v.max()) if ahead else None)
+        found += detector.push_window(window, extent_of(window) if ahead else None)
     return found + detector.end()
 
 
@@ -49,8 +53,8 @@ def test_events_are_the_same_with_and_without_calm_windows(seed: int) -> None:
 def test_steady_mains_are_calm_and_a_value_beyond_a_threshold_is_not() -> None:
     t = np.arange(12_000) / RATE_HZ
     window = next(windows_of(120 * np.sqrt(2) * np.sin(2 * np.pi * 60 * t), RATE_HZ, 60.0))
-    urms_v = half_cycle_rms_v(window.volts, window.half_edges)
-    found = calm(window, (urms_v.min(), urms_v.max()), Limits(), 120.0)
+    extent = extent_of(window)
+    found = calm(extent, Limits(), 120.0)
     assert found is not None and 10 < found.room < 20
-    assert calm(window, (107.9, 119.0), Limits(), 120.0) is None
-    assert calm(window, (119.0, 132.1), Limits(), 120.0) is None
+    assert calm(extent._replace(least_v=107.9), Limits(), 120.0) is None
+    assert calm(extent._replace(most_v=132.1), Limits(), 120.0) is None

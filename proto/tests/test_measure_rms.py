@@ -143,7 +143,8 @@ def test_windows_together_have_the_energies_of_each_alone() -> None:
     volts = [random.normal(0, 100, length) for length in (2500, 3100, 2401)]
     edges = np.array([np.linspace(random.uniform(0, 9), 2399 + random.uniform(0, 1), 25) for _ in volts])
     edges[2, -1] = 2401.0
-    together = energies_together(volts, edges)
+    together, peaks = energies_together(volts, edges)
+    assert peaks == pytest.approx([np.abs(each).max() for each in volts], rel=1e-15)
     for row, part, at in zip(together, volts, edges, strict=True):
         assert row.tobytes() == energies(part, at).tobytes()
     with pytest.raises(ValueError, match="leave the signal"):

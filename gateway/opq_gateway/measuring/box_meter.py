@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from opq_gateway.blocks import Block
 from opq_gateway.measuring.clock_line import ClockLine
 from opq_gateway.measuring.disturbances import Disturbances
-from opq_gateway.measuring.figures import Extent, Figures, extent_of, rest_figures
+from opq_gateway.measuring.figures import Figures, rest_figures
 from opq_gateway.measuring.intervals import Intervals
 from opq_gateway.measuring.measurements import Measured, Measurements
 from opq_gateway.measuring.phasor_source import PhasorPlan, PhasorSource
@@ -93,6 +93,7 @@ class BoxMeter:
 
     def __init__(self, plan: Plan, sinks: Sinks) -> None:
         self._plan, self._sinks = plan, sinks
+        self.nominal_v = plan.nominal_v
         self.cutter = Windows(plan.nominal_hz)
         self._clock_line = ClockLine()
         self._disturbances: Disturbances | None = None
@@ -107,8 +108,8 @@ class BoxMeter:
         self._waiting: deque[_Piece | None] = deque()  # None: a run ends
         self._steps: list[Step] = []
         self._last: Block | None = None
-        self._previous: Figures | None = None
-        self._unsettled: deque[tuple[Figures, Extent, float, tuple[int, TimeSource]]] = deque()
+        self._previous: Window | None = None
+        self._unsettled: deque[tuple[Figures, float, tuple[int, TimeSource]]] = deque()
 
     def push(self, blocks: Sequence[Block]) -> None:
         """Take in the blocks that follow; where they do not, a run ends. They wait for `cut_all`."""
@@ -188,21 +189,18 @@ class BoxMeter:
         for measured in self.measurements.push(figures, rocof):
             self._sinks.measured(measured)
         self._sinks.window(window, *clock)
-        urms_v = self._urms_v(figures)
-        self._previous = figures
-        self._unsettled.append((figures, urms_v, rocof, clock))
-        told, settled = self._disturbances.push(figures, urms_v, clock)
-        self._tell(told, settled)
+        self._previous = window
+        self._unsettled.append((figures, rocof, clock))
+        self._tell(*self._disturbances.push(window, figures.extent, clock))
 
     def _end_run(self, rest: Window | None) -> None:
         figures = None if rest is None else rest_figures(rest)
         for measured in self.measurements.end(figures):
             self._sinks.measured(measured)
         if self._disturbances is not None:
-            last = None if self._previous is None else self._previous.window
-            at = rest if rest is not None else last
+            at = rest if rest is not None else self._previous
             clock = (0, TimeSource.FREE) if at is None else self._clock_of(at)
-            self._tell(*self._disturbances.end(figures, last, clock))
+            self._tell(*self._disturbances.end(rest, self._previous, clock))
         self._previous = None
 
     def _clock_of(self, window: Window) -> tuple[int, TimeSource]:
@@ -212,9 +210,9 @@ class BoxMeter:
         for each in told:
             self._sinks.told(each)
         for window, flagged in settled:
-            figures, urms_v, rocof, clock = self._unsettled.popleft()
+            figures, rocof, clock = self._unsettled.popleft()
             assert figures.window is window
-            for values in self._intervals.push(figures, urms_v, rocof, flagged, clock):
+            for values in self._intervals.push(figures, rocof, flagged, clock):
                 self._sinks.values(values)
         if self._unsettled and self._previous is not None:
             self._clock_line.forget(self._oldest())
@@ -223,15 +221,6 @@ class BoxMeter:
         under_way = self.measurements.begins
         window = self._unsettled[0][0].window
         return min(window.first_sample, under_way if under_way is not None else window.first_sample)
-
-    def _urms_v(self, figures: Figures) -> Extent:
-        """Urms(1/2) that end in a window: the first begins in the window before, where there is one."""
-        before = self._previous
-        energy, samples = figures.half_energy, figures.half_samples
-        if before is not None and not figures.window.tick and figures.window.index > 0:
-            energy = np.concatenate((before.half_energy[-1:], energy))
-            samples = np.concatenate((before.half_samples[-1:], samples))
-        return extent_of(energy, samples)
 
 
 def cut_all(meters: Sequence[BoxMeter]) -> None:

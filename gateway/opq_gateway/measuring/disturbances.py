@@ -8,8 +8,8 @@ An interruption is a dip below the interruption threshold: it is told apart whil
 
 from collections.abc import Iterable
 
-from opq_gateway.measuring.figures import Extent, Figures
 from opq_gateway.measuring.values import Told
+from opq_measure.events.calm import Extent
 from opq_measure.events.detector import Detector, Notice, Onset
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.flagging import Flagging
@@ -32,34 +32,28 @@ class Disturbances:
         self._open: set[str] = set()
 
     def push(
-        self, figures: Figures, urms_v: Extent, clock: tuple[int, TimeSource]
+        self, window: Window, extent: Extent, clock: tuple[int, TimeSource]
     ) -> tuple[list[Told], list[tuple[Window, bool]]]:
         """The window that follows."""
-        window = figures.window
-        notices = self._detector.push_window(window, (urms_v.least, urms_v.most))
-        return self._told(notices, figures, urms_v, clock), self._flagging.push(window, notices)
+        notices = self._detector.push_window(window, extent)
+        told = self._notices_told(notices, window, clock)
+        if "dip" in self._open:
+            told += self._interruption(window, extent, clock)
+        return told, self._flagging.push(window, notices)
 
     def end(
-        self, rest: Figures | None, last: Window | None, clock: tuple[int, TimeSource]
+        self, rest: Window | None, last: Window | None, clock: tuple[int, TimeSource]
     ) -> tuple[list[Told], list[tuple[Window, bool]]]:
         """The run ends; what is under way is told as over, for nobody sees how it goes on."""
         notices: list[Notice] = []
         if rest is not None:
-            notices += self._detector.push_window(rest.window)
+            notices += self._detector.push_window(rest)
         notices += self._detector.end()
-        at = rest.window if rest is not None else last
+        at = rest if rest is not None else last
         told = [] if at is None else self._notices_told(notices, at, clock)
         if at is not None:
             told += [self._say(kind, at.end_ns or 0, False, None, clock) for kind in sorted(self._open)]
         return told, self._flagging.end(notices)
-
-    def _told(
-        self, notices: Iterable[Notice], figures: Figures, urms_v: Extent, clock: tuple[int, TimeSource]
-    ) -> list[Told]:
-        told = self._notices_told(notices, figures.window, clock)
-        if "dip" in self._open:
-            told += self._interruption(figures.window, urms_v.least, urms_v.last, clock)
-        return told
 
     def _notices_told(
         self, notices: Iterable[Notice], window: Window, clock: tuple[int, TimeSource]
@@ -83,16 +77,14 @@ class Disturbances:
                 found.append(self._say(KIND[notice.kind], end_ns, False, residual_v, clock))
         return found
 
-    def _interruption(
-        self, window: Window, least_v: float, last_v: float, clock: tuple[int, TimeSource]
-    ) -> list[Told]:
+    def _interruption(self, window: Window, extent: Extent, clock: tuple[int, TimeSource]) -> list[Told]:
         limit_v = self._limits.interruption_percent / 100 * self._nominal_v
         back_v = limit_v + self._limits.hysteresis_percent / 100 * self._nominal_v
         assert window.start_ns is not None and window.end_ns is not None
-        if "interruption" not in self._open and least_v < limit_v:
-            return [self._say("interruption", window.start_ns, True, least_v, clock)]
-        if "interruption" in self._open and last_v >= back_v:
-            return [self._say("interruption", window.end_ns, False, last_v, clock)]
+        if "interruption" not in self._open and extent.least_v < limit_v:
+            return [self._say("interruption", window.start_ns, True, extent.least_v, clock)]
+        if "interruption" in self._open and extent.last_v >= back_v:
+            return [self._say("interruption", window.end_ns, False, extent.last_v, clock)]
         return []
 
     def _say(

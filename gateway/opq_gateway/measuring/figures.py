@@ -1,119 +1,131 @@
 """Figures: the quantities of 10/12-cycle windows, of one Box or of many, each defined in `opq_measure`. Pure.
 
-The windows of many Boxes go through one call where that pays (the spectrum: a third less).
+The windows of many Boxes go through one call; the bits of each are those of it alone.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
+from opq_measure.aggregation.aggregate import Quantity
+from opq_measure.events.calm import Extent, extents_of
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups
 from opq_measure.harmonics.spectrum import ORDERS, spectrum_of
-from opq_measure.rms import energies, energies_together
+from opq_measure.rms import energies_together
 from opq_measure.signal import FloatArray, like_rate_hz
 from opq_measure.timebase.window import Window
 from opq_measure.waveform.high_pass import cycle_peaks_v
 
 AT_ONCE = 8
 """Windows in one call: 200 kB of samples and 80 kB of lines stay in the cache."""
-NOTHING = np.empty(0)
-UNKNOWN = np.full(ORDERS, np.nan)
+QUANTITIES = (
+    Quantity("rms_v"),
+    Quantity("urms_min_v"),
+    Quantity("urms_max_v"),
+    Quantity("f_hz", mean="arithmetic"),
+    Quantity("thd_ratio"),
+    Quantity("under_v"),
+    Quantity("over_v"),
+    Quantity("harmonics_v", ORDERS),
+    Quantity("interharmonics_v", ORDERS),
+)
+"""Of a row. `under_v` and `over_v` are the rms, at most and at least the declared voltage; harmonics are the
+subgroups of order 1 .. 50, interharmonics the centred subgroups above order 0 .. 49."""
+ROW_FLOATS = sum(quantity.width for quantity in QUANTITIES)
+THD = 4
+HARMONICS = slice(7, 7 + ORDERS)
+INTERHARMONICS = slice(7 + ORDERS, ROW_FLOATS)
 
 
 @dataclass(slots=True)
 class Figures:
-    """Of one window; NaN is unknown.
-
-    `half_energy` (2 c,) V^2 times samples and `half_samples` (2 c,) per half cycle: Urms(1/2) of any
-    neighbours, over the joint to the next window too, and the rms of any number of cycles.
-    """
+    """Of one window; NaN is unknown."""
 
     window: Window
-    half_energy: FloatArray
-    half_samples: FloatArray
+    urms_v: FloatArray
+    """(2 c,) Urms(1/2) that ends with each half cycle (61000-4-30, 5.4); the first is of the joint with the
+    window before, unknown where there is none, and begins before the window."""
+    extent: Extent
     trans_v: FloatArray
     """(c,) per cycle, the largest magnitude above 400 Hz."""
-    thd: float
-    harmonics_v: FloatArray
-    """(50,) subgroups of order 1 .. 50; NaN without a fundamental."""
-    interharmonics_v: FloatArray
-    """(50,) centred subgroups above order 0 .. 49."""
+    row: FloatArray
+    """(ROW_FLOATS,) of QUANTITIES."""
 
     @property
-    def rms_v(self) -> float:
-        """10/12-cycle rms."""
-        return math.sqrt(
-            max(float(np.add.reduce(self.half_energy)) / float(np.add.reduce(self.half_samples)), 0.0)
-        )
+    def thd_ratio(self) -> float:
+        return float(self.row[THD])
+
+    @property
+    def harmonics_v(self) -> FloatArray:
+        return self.row[HARMONICS]
 
 
-class Extent(NamedTuple):
-    """Of the Urms(1/2) that end in a window: least, most and last, V."""
+def figures_of(windows: Sequence[Window], nominals_v: Sequence[float]) -> list[Figures]:
+    """The figures of whole windows, in their order; each with the declared voltage of its Box.
 
-    least: float
-    most: float
-    last: float
-
-
-def extent_of(half_energy: FloatArray, half_samples: FloatArray) -> Extent:
-    """Of two half cycles or more."""
-    square = (half_energy[1:] + half_energy[:-1]) / (half_samples[1:] + half_samples[:-1])
-    least, most = float(np.minimum.reduce(square)), float(np.maximum.reduce(square))
-    return Extent(*(math.sqrt(max(each, 0.0)) for each in (least, most, float(square[-1]))))
-
-
-def figures_of(windows: Sequence[Window]) -> list[Figures]:
-    """The figures of whole windows, in their order; they may be of 10 and of 12 cycles and of any rate."""
+    They may be of 10 and of 12 cycles, of any rate, and the first of a run or not.
+    """
     found: dict[int, Figures] = {}
-    kinds: dict[tuple[int, float], list[int]] = {}
+    kinds: dict[tuple[int, float, bool], list[int]] = {}
     for at, window in enumerate(windows):
-        kinds.setdefault((len(window.edges) - 1, like_rate_hz(window.rate_hz)), []).append(at)
-    for (cycles, _), places in kinds.items():
+        kind = len(window.edges) - 1, like_rate_hz(window.rate_hz), math.isnan(window.half_before)
+        kinds.setdefault(kind, []).append(at)
+    for places in kinds.values():
         for first in range(0, len(places), AT_ONCE):
             part = places[first : first + AT_ONCE]
-            found.update(zip(part, _alike([windows[at] for at in part], cycles), strict=True))
+            alike = _alike([windows[at] for at in part], np.array([nominals_v[at] for at in part]))
+            found.update(zip(part, alike, strict=True))
     return [found[at] for at in range(len(windows))]
 
 
-def rest_figures(window: Window) -> Figures:
-    """Of what is left of a run behind its last window: some half cycles, no spectrum."""
-    peaks_v = cycle_peaks_v([window.volts], window.edges[np.newaxis], window.rate_hz)[0]
-    trans_v = NOTHING if np.isnan(peaks_v).any() else peaks_v  # shorter than the filter
-    return Figures(window, *_halves(window), trans_v, np.nan, UNKNOWN, UNKNOWN)
+def rest_figures(window: Window) -> Figures | None:
+    """Of what is left of a run behind its last window: some cycles, no spectrum; None of less than one."""
+    if len(window.edges) < 2:
+        return None
+    urms_v, _, extents, trans_v = _in_time([window], np.array([window.half_edges]))
+    return Figures(window, urms_v[0], extents[0], trans_v[0], np.full(ROW_FLOATS, np.nan))
 
 
-def urms_v(half_energy: FloatArray, half_samples: FloatArray) -> FloatArray:
-    """(n - 1,) Urms(1/2): rms of each two neighbouring half cycles (61000-4-30, 5.4)."""
-    energy = np.maximum(half_energy[1:] + half_energy[:-1], 0.0)
-    found: FloatArray = np.sqrt(energy / (half_samples[1:] + half_samples[:-1]))
-    return found
+def _alike(windows: list[Window], nominals_v: FloatArray) -> list[Figures]:
+    half_edges = np.array([window.half_edges for window in windows])
+    urms_v, rms_v, extents, trans_v = _in_time(windows, half_edges)
+    spectrum = spectrum_of(windows, len(windows[0].edges) - 1)
+    rows = np.empty((len(windows), ROW_FLOATS))
+    rows[:, 0] = rms_v
+    rows[:, 1] = [extent.least_v for extent in extents]
+    rows[:, 2] = [extent.most_v for extent in extents]
+    rows[:, 3] = [window.frequency_hz for window in windows]
+    rows[:, THD] = spectrum.thd()
+    rows[:, 5] = np.minimum(rms_v, nominals_v)
+    rows[:, 6] = np.maximum(rms_v, nominals_v)
+    rows[:, HARMONICS] = spectrum.subgroups()
+    rows[:, INTERHARMONICS] = interharmonic_subgroups(spectrum)
+    for row, window in zip(rows, windows, strict=True):
+        if not window.known:
+            row[THD] = row[HARMONICS] = row[INTERHARMONICS] = np.nan
+    return [Figures(*each) for each in zip(windows, urms_v, extents, trans_v, rows, strict=True)]
 
 
-def _alike(windows: list[Window], cycles: int) -> list[Figures]:
-    spectrum = spectrum_of(windows, cycles)
-    thd = spectrum.thd().tolist()
-    harmonics_v, interharmonics_v = spectrum.subgroups(), interharmonic_subgroups(spectrum)
-    edges = np.array([window.half_edges for window in windows])
+def _in_time(
+    windows: list[Window], half_edges: FloatArray
+) -> tuple[FloatArray, FloatArray, list[Extent], FloatArray]:
+    """Urms(1/2) (w, m - 1), rms (w,), extents and transients (w, c) of windows alike, half edges (w, m).
+
+    Transients are NaN where a run is shorter than the filter.
+    """
     volts = [window.volts for window in windows]
-    energy, samples = energies_together(volts, edges), np.diff(edges)
-    trans_v = cycle_peaks_v(volts, edges[:, ::2], windows[0].rate_hz)
-    return [
-        Figures(
-            window,
-            energy[at],
-            samples[at],
-            trans_v[at],
-            thd[at] if window.known else math.nan,
-            harmonics_v[at] if window.known else UNKNOWN,
-            interharmonics_v[at] if window.known else UNKNOWN,
-        )
-        for at, window in enumerate(windows)
-    ]
-
-
-def _halves(window: Window) -> tuple[FloatArray, FloatArray]:
-    edges = window.half_edges
-    return energies(window.volts, edges), edges[1:] - edges[:-1]
+    edges = half_edges
+    joined = not math.isnan(windows[0].half_before)
+    if joined:
+        edges = np.concatenate(([[window.half_before] for window in windows], half_edges), axis=1)
+    energy, peaks_v = energies_together(volts, edges)
+    square = np.maximum(energy[:, 1:] + energy[:, :-1], 0.0) / (edges[:, 2:] - edges[:, :-2])
+    urms_v = np.sqrt(square)
+    if not joined:
+        urms_v = np.concatenate((np.full((len(windows), 1), np.nan), urms_v), axis=1)
+    whole = np.add.reduce(energy[:, 1:] if joined else energy, axis=1)
+    rms_v = np.sqrt(np.maximum(whole, 0.0) / (half_edges[:, -1] - half_edges[:, 0]))
+    trans_v = cycle_peaks_v(volts, half_edges[:, ::2], windows[0].rate_hz)
+    return urms_v, rms_v, extents_of(urms_v, peaks_v, edges), trans_v

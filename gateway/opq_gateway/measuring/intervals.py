@@ -8,31 +8,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from opq_gateway.measuring.figures import Extent, Figures
+from opq_gateway.measuring.figures import HARMONICS, INTERHARMONICS, QUANTITIES, Figures
 from opq_gateway.measuring.values import Values
-from opq_measure.aggregation.aggregate import Aggregate, Quantity, Statistics
+from opq_measure.aggregation.aggregate import Aggregate, Statistics
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.aggregation.deviation import overdeviation_percent, underdeviation_percent
 from opq_measure.flicker.meter import FlickerInterval
 from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds
-from opq_measure.harmonics.spectrum import ORDERS
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.window_time import WindowTime
 from opq_proto.messages import TimeSource
 
 KIND = {"10_min": "10min", "2_h": "2h"}
 """Of aggregates; those of fifteen windows are named for their cycles, 150, 180, or others at other mains."""
-QUANTITIES = (
-    Quantity("rms_v"),
-    Quantity("urms_min_v"),
-    Quantity("urms_max_v"),
-    Quantity("f_hz", mean="arithmetic"),
-    Quantity("thd_ratio"),
-    Quantity("under_v"),
-    Quantity("over_v"),
-    Quantity("harmonics_v", ORDERS),
-    Quantity("interharmonics_v", ORDERS),
-)
 
 
 class Intervals:
@@ -44,42 +32,21 @@ class Intervals:
         self._ten_seconds = TenSecondFrequency()
 
     def push(
-        self,
-        figures: Figures,
-        urms_v: Extent,
-        rocof_hz_s: float,
-        flagged: bool,
-        clock: tuple[int, TimeSource],
+        self, figures: Figures, rocof_hz_s: float, flagged: bool, clock: tuple[int, TimeSource]
     ) -> list[Values]:
         """The Values of a window, and of every interval that it finishes."""
-        window = figures.window
-        rms_v = figures.rms_v
-        known = {
-            "rms_v": rms_v,
-            "urms_min_v": urms_v.least,
-            "urms_max_v": urms_v.most,
-            "f_hz": window.frequency_hz,
-            "thd_ratio": figures.thd,
-        }
-        row = np.concatenate(
-            (
-                (*known.values(), min(rms_v, self._nominal_v), max(rms_v, self._nominal_v)),
-                figures.harmonics_v,
-                figures.interharmonics_v,
-            )
-        )
-        told: dict[str, float | FloatArray] = {
-            **known,
-            "trans_v": float(np.maximum.reduce(figures.trans_v)) if len(figures.trans_v) else math.nan,
-            "rocof_hz_per_s": rocof_hz_s,
-            "harmonics_v": figures.harmonics_v,
-            "interharmonics_v": figures.interharmonics_v,
-        }
+        window, row = figures.window, figures.row
         time = WindowTime.of(window)
-        found = [self._values("window", time.start_ns, time.end_ns, clock, flagged, told)]
+        values = _of_row(row.tolist())
+        transient_v = float(np.maximum.reduce(figures.trans_v))
+        if math.isfinite(transient_v):
+            values["trans_v"] = transient_v
+        if math.isfinite(rocof_hz_s):
+            values["rocof_hz_per_s"] = rocof_hz_s
+        found = [Values(self._box_id, "window", time.start_ns, time.end_ns, *clock, flagged, values)]
         for each in self._aggregator.push(time, row, flagged):
             found.append(self._aggregated(each, clock))
-        for ten in self._ten_seconds.push(window, flagged):
+        for ten in self._ten_seconds.push(window, flagged, time):
             found.append(self._ten(ten, clock))
         return found
 
@@ -124,19 +91,35 @@ class Intervals:
 
 
 def known_of(told: Mapping[str, float | FloatArray]) -> dict[str, float | tuple[float, ...]]:
-    """Without what is not known; a row of which a part is not known (orders above the band) ends there."""
+    """Without what is not known."""
     found: dict[str, float | tuple[float, ...]] = {}
     for name, value in told.items():
-        if not isinstance(value, np.ndarray):
-            if math.isfinite(value):
-                found[name] = float(value)
-            continue
-        row = value.tolist()
-        if row and not math.isfinite(sum(row)):
-            row = row[: next(at for at, each in enumerate(row) if not math.isfinite(each))]
-        if row:
-            found[name] = tuple(row)
+        if isinstance(value, np.ndarray):
+            _add_row(found, name, value.tolist())
+        elif math.isfinite(value):
+            found[name] = float(value)
     return found
+
+
+def _of_row(row: list[float]) -> dict[str, float | tuple[float, ...]]:
+    """What is told of a window of `figures.QUANTITIES`; for whoever aggregates are `under_v` and `over_v`."""
+    found: dict[str, float | tuple[float, ...]] = dict(zip(_TOLD, row, strict=False))
+    if not math.isfinite(sum(row)):
+        found = {name: value for name, value in zip(_TOLD, row, strict=False) if math.isfinite(value)}
+    _add_row(found, "harmonics_v", row[HARMONICS])
+    _add_row(found, "interharmonics_v", row[INTERHARMONICS])
+    return found
+
+
+_TOLD = ("rms_v", "urms_min_v", "urms_max_v", "f_hz", "thd_ratio")
+
+
+def _add_row(found: dict[str, float | tuple[float, ...]], name: str, row: list[float]) -> None:
+    """A row of which a part is not known (orders above the band) ends there."""
+    if not math.isfinite(sum(row)):
+        row = row[: next(at for at, each in enumerate(row) if not math.isfinite(each))]
+    if row:
+        found[name] = tuple(row)
 
 
 def _told(statistics: Mapping[str, Statistics], nominal_v: float) -> dict[str, float | FloatArray]:

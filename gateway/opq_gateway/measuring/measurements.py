@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from opq_gateway.measuring.figures import Figures, urms_v
+from opq_gateway.measuring.figures import Figures
 from opq_measure.harmonics.spectrum import ORDERS
 from opq_measure.signal import FloatArray
+from opq_measure.timebase.window import Window
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 LEAST_CYCLES, MOST_CYCLES = 1, 600
@@ -61,8 +62,8 @@ class _Span:
     """Cycles of one window in the Measurement under way."""
 
     cycles: int
-    half_energy: FloatArray
-    half_samples: FloatArray
+    urms_v: FloatArray
+    """Of the cycles that lie within the Measurement."""
     trans_v: FloatArray
     per_window: Mapping[str, float]
 
@@ -111,9 +112,9 @@ class Measurements:
         """The window that follows in the run; every Measurement that is complete now."""
         found: list[Measured] = []
         window = figures.window
-        start = window.first_sample + float(window.edges[0])
         if self._over_tick is not None:
-            found += self._take(self._over_tick, self._per_window(self._over_tick, np.nan), until=start)
+            until = _edge(window, 0)
+            found += self._take(self._over_tick, self._per_window(self._over_tick, np.nan), until)
             self._over_tick = None
         if window.tick:
             found += self._close()
@@ -126,9 +127,12 @@ class Measurements:
         """The run ends with these cycles: the last Measurement, shorter than the others."""
         found: list[Measured] = []
         if self._over_tick is not None:
-            found += self._take(self._over_tick, self._per_window(self._over_tick, np.nan))
+            until = np.inf if rest is None else _edge(rest.window, 0)
+            found += self._take(self._over_tick, self._per_window(self._over_tick, np.nan), until)
             self._over_tick = None
-        if rest is not None and len(rest.window.edges) > 1:
+        if rest is not None:
+            if rest.window.tick:
+                found += self._close()
             found += self._take(rest, self._per_window(rest, np.nan))
         found += self._close()
         self._ended = self.not_before_ns = None
@@ -140,14 +144,15 @@ class Measurements:
             self._beside.append((since_ns, name, value))
 
     def _per_window(self, figures: Figures, rocof_hz_s: float) -> dict[str, float]:
-        found = {"f": figures.window.frequency_hz, "thd": figures.thd}
+        found = {"f": figures.window.frequency_hz, "thd": figures.thd_ratio}
         if "rocof" in self._send:
             found["rocof"] = rocof_hz_s
         if self._orders:
-            fundamental = float(figures.harmonics_v[0])
+            harmonics_v = figures.harmonics_v
+            fundamental = float(harmonics_v[0])
             for order in self._orders:
                 if fundamental > 0:  # NaN is not
-                    found[f"h{order}"] = float(figures.harmonics_v[order - 1]) / fundamental
+                    found[f"h{order}"] = float(harmonics_v[order - 1]) / fundamental
         return found
 
     def _take(
@@ -155,25 +160,23 @@ class Measurements:
     ) -> list[Measured]:
         """The whole cycles of a window that end at or before sample `until`."""
         window = figures.window
-        edges = window.first_sample + window.edges
-        period = float(edges[-1] - edges[0]) / (len(edges) - 1)
-        cycles = int(np.searchsorted(edges, until + period / 2, side="right")) - 1 if until < np.inf else None
-        last = len(edges) - 1 if cycles is None else min(cycles, len(edges) - 1)
+        last = len(window.edges) - 1
+        if until < np.inf:
+            period = float(window.edges[-1] - window.edges[0]) / last
+            place = until - window.first_sample + period / 2
+            last = min(last, int(window.edges.searchsorted(place, side="right")) - 1)
         found: list[Measured] = []
         at = 0 if self.not_before_ns is None else self._first_new(figures, last)
         while at < last:
-            way = self._under_way or self._begin(figures, edges, at)
+            way = self._under_way or self._begin(window, at)
             self._under_way = way
             stop = min(last, at + way.wanted - way.cycles)
-            halves = slice(2 * at, 2 * stop)
-            trans_v = figures.trans_v[at:stop] if len(figures.trans_v) else figures.trans_v
+            first = 2 * at if way.cycles else 2 * at + 1
             way.spans.append(
-                _Span(
-                    stop - at, figures.half_energy[halves], figures.half_samples[halves], trans_v, per_window
-                )
+                _Span(stop - at, figures.urms_v[first : 2 * stop], figures.trans_v[at:stop], per_window)
             )
             way.cycles += stop - at
-            way.end_sample, way.end_ns = float(edges[stop]), _edge_ns(figures, stop)
+            way.end_sample, way.end_ns = _edge(window, stop), _edge_ns(window, stop)
             if way.cycles >= way.wanted:
                 found += self._close()
             at = stop
@@ -182,22 +185,18 @@ class Measurements:
     def _first_new(self, figures: Figures, last: int) -> int:
         """The first of a window's cycles that was not measured before; `last`: none is."""
         assert self.not_before_ns is not None
+        window = figures.window
         for at in range(last):
-            late_ns = _edge_ns(figures, at) - self.not_before_ns
+            late_ns = _edge_ns(window, at) - self.not_before_ns
             if late_ns >= -ON_TIME_NS:
                 if late_ns <= ON_TIME_NS:
-                    self._ended = (
-                        figures.window.first_sample + float(figures.window.edges[at]),
-                        self.not_before_ns,
-                    )
+                    self._ended = _edge(window, at), self.not_before_ns
                 self.not_before_ns = None
                 return at
         return last
 
-    def _begin(self, figures: Figures, edges: FloatArray, at: int) -> _UnderWay:
-        sample, start_ns = float(edges[at]), _edge_ns(figures, at)
-        if self._ended is not None:
-            sample, start_ns = self._ended
+    def _begin(self, window: Window, at: int) -> _UnderWay:
+        sample, start_ns = self._ended or (_edge(window, at), _edge_ns(window, at))
         return _UnderWay(sample, start_ns, sample, start_ns, self.cycles)
 
     def _close(self) -> list[Measured]:
@@ -223,14 +222,10 @@ class Measurements:
         spans = way.spans
         found = {}
         if "rms" in self._send:
-            found["rms"] = _metric(
-                urms_v(
-                    np.concatenate([span.half_energy for span in spans]),
-                    np.concatenate([span.half_samples for span in spans]),
-                )
-            )
+            found["rms"] = _metric(np.concatenate([span.urms_v for span in spans]))
         if "trans" in self._send:
             trans_v = np.concatenate([span.trans_v for span in spans])
+            trans_v = trans_v[np.isfinite(trans_v)]
             if len(trans_v):
                 found["trans"] = _metric(trans_v)
         for name in dict.fromkeys(name for span in spans for name in span.per_window):
@@ -254,8 +249,12 @@ def _metric(values: FloatArray) -> Metric:
     return Metric(float(values.min()), float(values.max()), float(values.mean()))
 
 
-def _edge_ns(figures: Figures, at: int) -> int:
-    window = figures.window
+def _edge(window: Window, at: int) -> float:
+    """Sample on the Box's axis."""
+    return window.first_sample + float(window.edges[at])
+
+
+def _edge_ns(window: Window, at: int) -> int:
     assert window.start_ns is not None and window.end_ns is not None
     if at == len(window.edges) - 1:
         return window.end_ns

@@ -143,7 +143,8 @@ class Measuring:
             for box, job in jobs:
                 self._guarded(box, _cut_alone, job)
         windows = [job.take_steps() for _, job in jobs]
-        figures = iter(figures_of([window for each in windows for window in each]))
+        nominals_v = [job.meter.nominal_v for (_, job), own in zip(jobs, windows, strict=True) for _ in own]
+        figures = iter(figures_of([window for own in windows for window in own], nominals_v))
         for (box, job), own in zip(jobs, windows, strict=True):
             mine = [next(figures) for _ in own]
             self._guarded(box, _finish, job, mine)

@@ -8,18 +8,31 @@ be looked at.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from opq_measure.events.limits import Limits
-from opq_measure.timebase.windows import Window
+from opq_measure.signal import FloatArray
 
-_least, _most = np.minimum.reduce, np.maximum.reduce
 MARGIN = 1e-3
 """Of the value: interpolation at both ends (1e-5, see `one_cycle` and `rms`), with room."""
 
 
-@dataclass(frozen=True, slots=True)
+class Extent(NamedTuple):
+    """What a window stays within: its Urms(1/2) and the last of them, its samples, its cycles."""
+
+    least_v: float
+    most_v: float
+    last_v: float
+    peak_v: float
+    """Of all samples, context and all."""
+    shortest: float
+    longest: float
+    """Cycle from any half edge on, samples."""
+
+
+@dataclass(slots=True)
 class Calm:
     """A window's shortest and longest cycle, samples, and by how much they may differ from the usual one."""
 
@@ -33,18 +46,35 @@ class Calm:
         return apart <= min(self.room, other.room)
 
 
-def calm(window: Window, urms_v: tuple[float, float], limits: Limits, nominal_v: float) -> Calm | None:
-    """None where a value is, or might be, beyond a threshold; `urms_v` the least and the most."""
-    low_v, high_v = urms_v
+def extents_of(urms_v: FloatArray, peaks_v: FloatArray, half_edges: FloatArray) -> list[Extent]:
+    """Of some windows.
+
+    Args:
+        urms_v: (w, n) `rms.half_cycle_rms_v` of their half edges; NaN is unknown.
+        peaks_v: (w,) the largest magnitude of their samples.
+        half_edges: (w, m), m at least 3.
+    """
+    lengths = half_edges[:, 2:] - half_edges[:, :-2]
+    columns = (
+        np.fmin.reduce(urms_v, axis=1),
+        np.fmax.reduce(urms_v, axis=1),
+        urms_v[:, -1],
+        peaks_v,
+        np.minimum.reduce(lengths, axis=1),
+        np.maximum.reduce(lengths, axis=1),
+    )
+    return [Extent(*row) for row in np.stack(columns, axis=1).tolist()]
+
+
+def calm(extent: Extent, limits: Limits, nominal_v: float) -> Calm | None:
+    """None where a value of the window is, or might be, beyond a threshold."""
+    low_v, high_v = extent.least_v * (1 - MARGIN), extent.most_v * (1 + MARGIN)
     sag_v = limits.sag_percent / 100 * nominal_v
     swell_v = limits.swell_percent / 100 * nominal_v
-    if not (low_v * (1 - MARGIN) > sag_v and high_v * (1 + MARGIN) < swell_v):
+    if not (low_v > sag_v and high_v < swell_v):
         return None
-    lengths = window.half_edges[2:] - window.half_edges[:-2]
-    shortest, longest = float(_least(lengths)), float(_most(lengths))
-    most_v = max(float(_most(window.volts)), -float(_least(window.volts)))
-    below = 1 - (sag_v / (low_v * (1 - MARGIN))) ** 2
-    above = (swell_v / (high_v * (1 + MARGIN))) ** 2 - 1
-    least = min(below * low_v**2, above * high_v**2) * shortest
-    room = least / (most_v**2 + swell_v**2)
-    return Calm(shortest, longest, room) if math.isfinite(room) else None
+    below = 1 - (sag_v / low_v) ** 2
+    above = (swell_v / high_v) ** 2 - 1
+    least = min(below * extent.least_v**2, above * extent.most_v**2) * extent.shortest
+    room = least / (extent.peak_v**2 + swell_v**2)
+    return Calm(extent.shortest, extent.longest, room) if math.isfinite(room) else None

@@ -11,7 +11,7 @@ Source: IEC 61000-4-30:2015, 5.4 (thresholds, hysteresis, sliding reference) and
 import math
 from dataclasses import dataclass
 
-from opq_measure.events.calm import Calm, calm
+from opq_measure.events.calm import Calm, Extent, calm
 from opq_measure.events.crossings import Crossing, Crossings
 from opq_measure.events.disturbance import Disturbance, Seen
 from opq_measure.events.ends import REACH, Surroundings
@@ -115,14 +115,14 @@ class Detector:
         self._recent.add(volts, half_edges)
         return self._advance()
 
-    def push_window(self, window: Window, urms_v: tuple[float, float] | None = None) -> list[Notice]:
+    def push_window(self, window: Window, extent: Extent | None = None) -> list[Notice]:
         """The window of 10/12 cycles that follows (instead of `push`), in volts; it may overlap the last.
 
         The first window of a run ends the run before it: a gap. Positions then count on the Box's
         axis, and what lies behind the last whole window of a run is not seen.
 
-        `urms_v`, least and most `rms.half_cycle_rms_v` of the window's edges, where the caller has them:
-        while they lie so far within the thresholds that no Urms(1/2) can be beyond, none is looked at.
+        `extent`, where the caller has it: while a window stays so far within the thresholds that no
+        Urms(1/2) can be beyond, none is looked at.
 
         Raises:
             ValueError: samples are missing before it.
@@ -131,22 +131,23 @@ class Detector:
         if window.index == 0 or not self._recent.stop_edge:
             notices = self.end() if self._recent.stop_edge else []
             self._begin_run(window.first_sample)
-        known = self._recent.stop_sample - window.first_sample
+        recent = self._recent
+        known = recent.stop_sample - window.first_sample
         if known < 0:
             raise ValueError(
                 f"window {window.index} does not follow the one before, {-known} samples are missing"
             )
-        edges = window.first_sample + window.half_edges
-        if self._recent.stop_edge:
-            edges = edges[edges > self._recent.edges[-1] + self._rate_hz / self._nominal_hz / 8]
         before, self._calm = self._calm, None
-        if urms_v is not None and self._looks_ahead:
-            self._calm = calm(window, urms_v, self._limits, self._nominal_v)
+        if extent is not None and self._looks_ahead and recent.goes_on(window):
+            self._calm = calm(extent, self._limits, self._nominal_v)
         if before is not None and self._calm is not None and before.beside(self._calm):
-            self._recent.add(window.volts[known:], edges)
-            self._decided = max(self._decided, self._recent.stop_edge - 2 - AROUND)
-            self._recent.forget(self._recent.stop_edge - KEPT)
+            recent.hold(window)
+            self._decided = max(self._decided, recent.stop_edge - 2 - AROUND)
+            recent.forget(recent.stop_edge - KEPT)
             return notices
+        edges = window.first_sample + window.half_edges
+        if recent.stop_edge:
+            edges = edges[edges > recent.last_edge + self._rate_hz / self._nominal_hz / 8]
         return notices + self.push(window.volts[known:], edges)
 
     @property
@@ -220,7 +221,7 @@ class Detector:
         assert event.start_sample is not None
         start, cycle = event.start_sample, event.cycle
         if event.stop is None:
-            end = float(self._recent.edges[-1])
+            end = self._recent.last_edge
         else:
             end, cycle_behind = self._find_end(event, event.stop)
             cycle = (cycle + cycle_behind) / 2

@@ -50,14 +50,15 @@ class TenSecondFrequency:
         self._cycles, self._duration_ns = 0, 0
         self._flagged = False
 
-    def push(self, window: Window, flagged: bool = False) -> list[TenSeconds]:
+    def push(self, window: Window, flagged: bool = False, time: WindowTime | None = None) -> list[TenSeconds]:
         """The ten seconds that this window finishes.
 
         Args:
             window: the next; a window over a 10-minute tick and the one behind it share cycles.
             flagged: a dip, swell or interruption touches it.
+            time: its own, where the caller has it.
         """
-        time = WindowTime.of(window)
+        time = time or WindowTime.of(window)
         found = []
         if self._open and (time.utc != self._utc or time.end_ns <= self._start_ns):
             found += self.end()  # another count of time, or a clock that was set back

@@ -20,6 +20,9 @@ class Window:
     """(cycles + 1,) cycle edges; the window is edges[0] .. edges[-1]."""
     half_edges: FloatArray
     """(2 cycles + 1,) half-cycle edges."""
+    half_before: float
+    """The half-cycle edge before the start, so that Urms(1/2) goes on over the joint; NaN for a run's first
+    window and behind a tick, where it begins anew."""
     next_half: float
     """The half-cycle edge after the end, so that Urms(1/2) goes on over the joint; NaN at the run's end."""
     rate_hz: float

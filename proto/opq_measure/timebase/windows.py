@@ -188,8 +188,8 @@ class _Run:
         """The half cycles from phase `cycle` on to the last of the run."""
         if last_half <= 2 * cycle:
             return None
-        halves = whole.at(np.pi * np.arange(2.0 * cycle, last_half + 1))
-        first = max(self._base, math.floor(halves[0]) - self._widest)
+        halves = whole.at(np.pi * np.arange(2.0 * cycle - 1, last_half + 1))
+        first = max(self._base, math.floor(halves[1]) - self._widest)
         return self._window(whole, np.append(halves, math.nan), first, whole.samples, goes_on=False)
 
     def _cut(self, volts: FloatArray, hops: FloatArray, ended: bool) -> list[Window]:
@@ -227,9 +227,9 @@ class _Run:
         )
         if reached_rad < end_rad + (0.0 if ended else np.pi):
             return None
-        phases_rad: FloatArray = np.pi * np.arange(2.0 * cycle, 2.0 * (cycle + self._cycles) + 2)
+        phases_rad: FloatArray = np.pi * np.arange(2.0 * cycle - 1, 2.0 * (cycle + self._cycles) + 2)
         halves = whole.at(phases_rad)
-        start, end = float(halves[0]), float(halves[-2])
+        start, end = float(halves[1]), float(halves[-2])
         context = min(int(CONTEXT_CYCLES * (end - start) / self._cycles) + 1, self._widest)
         first, last = max(0, math.floor(start) - context), math.ceil(end) + context
         if ended:
@@ -242,7 +242,8 @@ class _Run:
         return window
 
     def _window(self, whole: Track, halves: FloatArray, first: int, last: int, goes_on: bool) -> Window:
-        start, end = float(halves[0]), float(halves[-2])
+        """From a half edge before the window's first to one behind its last."""
+        start, end = float(halves[1]), float(halves[-2])
         rate_hz = self._axis.rate_hz(start)
         low, begin, stop, high = whole.positions.searchsorted((first, start, end, last)).tolist()
         hops = slice(max(0, low - 1), high + 1)
@@ -257,19 +258,22 @@ class _Run:
         )
         known = 2 * int(np.count_nonzero(whole.known[begin:stop])) >= stop - begin
         halves = halves - first
+        inner = halves[1:-1]
+        begun = self._index > 0 and not self._tick
         start_ns, end_ns = self._axis.time_ns(start), self._axis.time_ns(end)
         return Window(
             index=self._index,
             first_sample=self._first_sample + first,
             volts=self._volts[first - self._base : last - self._base].copy(),
-            edges=halves[:-1:2],
-            half_edges=halves[:-1],
+            edges=inner[::2],
+            half_edges=inner,
+            half_before=float(halves[0]) if begun else math.nan,
             next_half=float(halves[-1]) if goes_on else math.nan,
             rate_hz=rate_hz,
             nominal_hz=self._nominal_hz,
             start_ns=start_ns,
             end_ns=end_ns,
-            frequency_hz=tracked.frequency_hz(float(halves[0]), float(halves[-2])) if known else math.nan,
+            frequency_hz=tracked.frequency_hz(float(inner[0]), float(inner[-1])) if known else math.nan,
             known=known,
             tick=self._tick,
             overlap=tick_within(start_ns, end_ns, rate_hz) is not None,

@@ -34,7 +34,7 @@ from opq_rules.sql.syntax import (
 
 _BOOLEAN_SIGNS = frozenset(values.COMPARISONS) | {"AND", "OR"}
 
-MAX_DEPTH = 100
+MAX_DEPTH = 250
 """Of nested expressions; a chain of AND or OR counts as one."""
 
 

@@ -10,7 +10,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from opq_rules.errors import RowError
@@ -71,6 +71,29 @@ def compare(sign: str, left: Any, right: Any) -> bool:
     if a is bytes and b is bytes:
         return bool(COMPARISONS[sign](left, right))
     raise RowError(f"{shown(left)} {sign} {shown(right)}: these do not compare")
+
+
+def identity(value: Any) -> Any:
+    """Hashable, and equal for values that are the same: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(value, list):
+        return ("array", *[identity(each) for each in value])
+    if isinstance(value, dict):
+        return ("struct", frozenset((key, identity(each)) for key, each in value.items()))
+    return (bool, value) if type(value) is bool else value
+
+
+def moment(value: Any) -> datetime:
+    """The time of Unix ms, or of a text. Raises TypeError, ValueError, OverflowError."""
+    if type(value) in NUMBERS:
+        return _EPOCH + timedelta(milliseconds=value)
+    if type(value) is str:
+        return time_of_text(value)
+    raise TypeError(f"want a time, not {shown(value)}")
+
+
+def unix_ms(value: datetime) -> int:
+    """Whole Unix ms, rounded down."""
+    return (value - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _as_times(sign: str, left: Any, right: Any) -> tuple[float, float]:

@@ -160,7 +160,17 @@ Definition = Scalar | Aggregate | Analytic | Planned
 Functions = Mapping[str, Definition]
 """By name in lower case; an alias is a name of its own."""
 
-_GROUPS: tuple[str, ...] = ()
+_GROUPS = (
+    "mathematics",
+    "text",
+    "conversion",
+    "hashing",
+    "json_path",
+    "arrays",
+    "objects",
+    "dates",
+    "other",
+)
 
 
 @cache

@@ -1,0 +1,116 @@
+"""What functions ask of their arguments: while running (raising TypeError) and when the rule is made."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from opq_rules.functions.registry import UNKNOWN
+from opq_rules.values import NUMBERS, moment, shown
+
+MAX_MADE = 1_000_000
+"""Characters or elements that one call may make (lpad, repeat, sequence): a typing error stops there."""
+
+
+def number(value: Any) -> Any:
+    if type(value) not in NUMBERS:
+        raise TypeError(f"want a number, not {shown(value)}")
+    return value
+
+
+def whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"want a whole number, not {shown(value)}")
+    return value
+
+
+def counted(value: Any) -> int:
+    """From 0 to MAX_MADE."""
+    if not 0 <= whole(value) <= MAX_MADE:
+        raise ValueError(f"want a number from 0 to {MAX_MADE}, not {value}")
+    return int(value)
+
+
+def array(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"want an array, not {shown(value)}")
+    return value
+
+
+def struct(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"want an object, not {shown(value)}")
+    return value
+
+
+def boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise TypeError(f"want true or false, not {shown(value)}")
+    return value
+
+
+def text(value: Any) -> str:
+    """As cast to string: 12.0 is `12`, true is `true`; an array, an object has none."""
+    if type(value) is str:
+        return value
+    if type(value) is bool:
+        return "true" if value else "false"
+    if type(value) is int:
+        return str(value)
+    if type(value) is float:
+        return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")
+    if type(value) is datetime:
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if type(value) is bytes:
+        return value.decode("utf-8")  # UnicodeDecodeError is a ValueError
+    raise TypeError(f"want a text, not {shown(value)}")
+
+
+def time(value: Any) -> datetime:
+    """A datetime, Unix ms, or a text that is a time; UTC where it names no zone."""
+    if type(value) is datetime:
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return moment(value)
+
+
+Check = Callable[[Sequence[Any]], str]
+
+_WANTED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "number": (lambda value: type(value) in NUMBERS, "a number"),
+    "whole": (lambda value: type(value) is int, "a whole number"),
+    "text": (lambda value: type(value) is str, "a text"),
+    "boolean": (lambda value: type(value) is bool, "true or false"),
+    "array": (lambda value: isinstance(value, list), "an array"),
+    "any": (lambda value: True, "anything"),
+}
+
+
+def want(*kinds: str, rest: str | None = None) -> Check:
+    """A check of constants: one of number, whole, text, boolean, array, any per argument, `rest` for more."""
+
+    def check(constants: Sequence[Any]) -> str:
+        for place, value in enumerate(constants):
+            kind = kinds[place] if place < len(kinds) else rest or "any"
+            fits, words = _WANTED[kind]
+            if value is not UNKNOWN and value is not None and not fits(value):
+                return f"argument {place + 1} is {shown(value)}; want {words}"
+        return ""
+
+    return check
+
+
+def one_of(place: int, *allowed: str) -> Check:
+    """A check: the constant at `place` (from 0) is one of these texts, any case."""
+
+    def check(constants: Sequence[Any]) -> str:
+        value = constants[place] if place < len(constants) else UNKNOWN
+        if value is UNKNOWN or (isinstance(value, str) and value.lower() in allowed):
+            return ""
+        return f"argument {place + 1} is {shown(value)}; want one of {', '.join(allowed)}"
+
+    return check
+
+
+def both(*checks: Check) -> Check:
+    """The first complaint of several checks."""
+    return lambda constants: next((wrong for check in checks if (wrong := check(constants))), "")

@@ -1,0 +1,219 @@
+"""Arrays, from index 0. Two elements are the same when kind and value are: 1 and 1.0 are, 1 and true not.
+
+No function changes the array that it is given. Source: reference/rules.md, D.5, Array.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from opq_rules.functions.arguments import MAX_MADE, array, counted, number, struct, text, want, whole
+from opq_rules.functions.registry import MANY, Definition, Scalar, find, near
+from opq_rules.values import compare, identity, index, shown
+
+_ORDER = {bool: 1, int: 2, float: 2, str: 3}
+
+
+def _element_at(of: Any, at: Any) -> Any:
+    """Of an array by its place, of an object by its key."""
+    return of.get(text(at)) if isinstance(of, dict) else index(array(of), whole(at))
+
+
+def _position(of: Any, value: Any) -> int:
+    wanted = identity(value)
+    places = (place for place, each in enumerate(of or ()) if identity(each) == wanted)
+    return next(places, -1)
+
+
+def _last_position(of: Any, value: Any) -> int:
+    back = _position(list(reversed(of or ())), value)
+    return -1 if back < 0 else len(of) - 1 - back
+
+
+def _contains(of: Any, value: Any) -> bool | None:
+    return None if of is None else _position(array(of), value) >= 0
+
+
+def _contains_any(left: Any, right: Any) -> bool:
+    if left is None or right is None:
+        return False
+    return not _identities(left).isdisjoint(_identities(right))
+
+
+def _identities(of: Any) -> set[Any]:
+    return {identity(each) for each in array(of)}
+
+
+def _remove(of: Any, value: Any) -> list[Any] | None:
+    if of is None:
+        return None
+    wanted = identity(value)
+    return [each for each in array(of) if identity(each) != wanted]
+
+
+def _distinct(of: Sequence[Any]) -> list[Any]:
+    """The first of each, in order."""
+    seen: dict[Any, Any] = {}
+    for each in of:
+        seen.setdefault(identity(each), each)
+    return list(seen.values())
+
+
+def _intersect(left: Any, right: Any) -> list[Any]:
+    other = _identities(right)
+    return [each for each in _distinct(array(left)) if identity(each) in other]
+
+
+def _union(left: Any, right: Any) -> list[Any] | None:
+    if left is None and right is None:
+        return None
+    return _distinct([*array(left or []), *array(right or [])])
+
+
+def _except(left: Any, right: Any) -> list[Any] | None:
+    if left is None:
+        return None
+    other = _identities(right or [])
+    return [each for each in _distinct(array(left)) if identity(each) not in other]
+
+
+def _extreme(sign: str, of: Any) -> Any:
+    """Of what compares: numbers, or texts; null elements are left out."""
+    best = None
+    for each in array(of):
+        if each is not None and (best is None or compare(sign, each, best)):
+            best = each
+    return best
+
+
+def _average(of: Any) -> float | None:
+    values = [number(each) for each in array(of) if each is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _flatten(of: Any) -> list[Any]:
+    """By one level."""
+    flat: list[Any] = []
+    for each in array(of):
+        if isinstance(each, list):
+            flat.extend(each)
+        else:
+            flat.append(each)
+    return flat
+
+
+def _map(name: Any, of: Any) -> list[Any]:
+    function = find(text(name))
+    wrong = _cannot_map(text(name))
+    if wrong or not isinstance(function, Scalar):
+        raise ValueError(wrong)
+    strict, run = function.null_in_null_out, function.run
+    return [None if strict and each is None else run(each) for each in array(of)]
+
+
+def _cannot_map(name: str) -> str:
+    function = find(name)
+    if function is None:
+        return f"function {name} not found; {near(name)}".rstrip("; ")
+    if not isinstance(function, Scalar) or function.context or function.path or function.spread:
+        return f"{name} is no function of one value"
+    if not function.least <= 1 <= function.most:
+        return f"{name} takes no single argument"
+    return ""
+
+
+def _check_map(constants: Sequence[Any]) -> str:
+    return _cannot_map(constants[0]) if type(constants[0]) is str else want("text")(constants)
+
+
+def _join(of: Any, delimiter: Any, instead: Any = None) -> str | None:
+    """Null elements are left out, or written as `instead`."""
+    if of is None or delimiter is None:
+        return None
+    kept = [each if each is not None else instead for each in array(of)]
+    return text(delimiter).join(text(each) for each in kept if each is not None)
+
+
+def _sort(of: Any) -> list[Any]:
+    """Null, then false and true, numbers, texts; nothing else sorts."""
+
+    def place(value: Any) -> tuple[int, Any]:
+        if value is None:
+            return 0, 0
+        if type(value) not in _ORDER:
+            raise TypeError(f"{shown(value)} does not sort")
+        return _ORDER[type(value)], value
+
+    return sorted(array(of), key=place)
+
+
+def _repeat(value: Any, count: Any) -> list[Any]:
+    return [value] * counted(count)
+
+
+def _sequence(start: Any, stop: Any, step: Any = None) -> list[int]:
+    """Both ends included; without `step` by 1, downwards by -1."""
+    step = whole(step) if step is not None else (1 if whole(stop) >= whole(start) else -1)
+    if step == 0:
+        raise ValueError("step is 0")
+    found = range(whole(start), whole(stop) + (1 if step > 0 else -1), step)
+    if len(found) > MAX_MADE:
+        raise ValueError(f"{len(found)} elements; want at most {MAX_MADE}")
+    return list(found)
+
+
+def _shuffle(of: Any) -> list[Any]:
+    return random.sample(array(of), len(of))
+
+
+def _to_object(of: Any) -> dict[str, Any]:
+    """Of `{"key": k, "value": v}` each."""
+    found = {}
+    for each in array(of):
+        pair = struct(each)
+        if type(pair.get("key")) is not str or "value" not in pair:
+            raise ValueError(f'{shown(each)}; want {{"key": text, "value": anything}}')
+        found[pair["key"]] = pair["value"]
+    return found
+
+
+def _concat(*arrays: Any) -> list[Any]:
+    return [each for of in arrays if of is not None for each in array(of)]
+
+
+def _cardinality(of: Any) -> int:
+    return len(of) if isinstance(of, list) else 0
+
+
+def _loose(name: str, run: Any, least: int, most: int) -> Scalar:
+    """One that sees null."""
+    return Scalar(name, run, least, most, null_in_null_out=False)
+
+
+FUNCTIONS: tuple[Definition, ...] = (
+    _loose("cardinality", _cardinality, 1, 1),
+    _loose("array_cardinality", _cardinality, 1, 1),
+    _loose("array_position", _position, 2, 2),
+    _loose("array_last_position", _last_position, 2, 2),
+    Scalar("element_at", _element_at, 2, 2),
+    _loose("array_contains", _contains, 2, 2),
+    _loose("array_contains_any", _contains_any, 2, 2),
+    _loose("array_create", lambda *values: list(values), 0, MANY),
+    _loose("array_remove", _remove, 2, 2),
+    Scalar("array_intersect", _intersect, 2, 2),
+    _loose("array_union", _union, 2, 2),
+    _loose("array_except", _except, 2, 2),
+    Scalar("array_max", lambda of: _extreme(">", of), 1, 1),
+    Scalar("array_min", lambda of: _extreme("<", of), 1, 1),
+    Scalar("array_avg", _average, 1, 1),
+    Scalar("array_flatten", _flatten, 1, 1),
+    Scalar("array_distinct", lambda of: _distinct(array(of)), 1, 1),
+    Scalar("array_map", _map, 2, 2, check=_check_map),
+    _loose("array_join", _join, 2, 3),
+    Scalar("array_shuffle", _shuffle, 1, 1, volatile=True),
+    _loose("array_concat", _concat, 1, MANY),
+    Scalar("array_sort", _sort, 1, 1),
+    Scalar("repeat", _repeat, 2, 2, check=want("any", "whole")),
+    Scalar("sequence", _sequence, 2, 3, check=want("whole", "whole", "whole")),
+    Scalar("kvpair_array_to_obj", _to_object, 1, 1),
+)

@@ -1,0 +1,201 @@
+"""From one kind into another: cast, base 64, hexadecimal, compression, time zones.
+
+Source: reference/rules.md, D.5, Conversion.
+"""
+
+import base64
+import gzip
+import zlib
+from collections.abc import Callable
+from datetime import datetime
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from opq_rules.functions.arguments import both, number, one_of, text, time, want, whole
+from opq_rules.functions.registry import Definition, Scalar
+from opq_rules.values import NUMBERS, shown, unix_ms
+
+MAX_UNPACKED_BYTES = 64 * 2**20
+
+_BIGINT = range(-(2**63), 2**63)
+_TRUE = frozenset({"1", "t", "true"})
+_FALSE = frozenset({"0", "f", "false"})
+
+
+def _to_bigint(value: Any) -> int:
+    """Fractions are cut off; a datetime is Unix ms."""
+    if type(value) is datetime:
+        return unix_ms(time(value))
+    if type(value) is bool or type(value) in NUMBERS or type(value) is str:
+        found = int(value)
+        if found in _BIGINT:
+            return found
+        raise ValueError(f"{shown(value)} does not fit into 64 bits")
+    raise TypeError(f"{shown(value)} is no bigint")
+
+
+def _to_float(value: Any) -> float:
+    if type(value) is datetime:
+        return float(unix_ms(time(value)))
+    if type(value) is bool or type(value) in NUMBERS:
+        return float(value)
+    if type(value) is str:
+        found = float(value)
+        if abs(found) < float("inf"):
+            return found
+    raise TypeError(f"{shown(value)} is no float")
+
+
+def _to_boolean(value: Any) -> bool:
+    if type(value) is bool or type(value) in NUMBERS:
+        return bool(value)
+    if type(value) is str and value.lower() in _TRUE | _FALSE:
+        return value.lower() in _TRUE
+    raise TypeError(f"{shown(value)} is no boolean")
+
+
+def _to_bytea(value: Any) -> bytes:
+    """Of a text that is base 64, as bytea is written in JSON."""
+    if type(value) is bytes:
+        return value
+    if type(value) is str:
+        return base64.b64decode(value, validate=True)  # binascii.Error is a ValueError
+    raise TypeError(f"{shown(value)} is no bytea")
+
+
+_CASTS: dict[str, Callable[[Any], Any]] = {
+    "bigint": _to_bigint,
+    "float": _to_float,
+    "string": text,
+    "boolean": _to_boolean,
+    "bytea": _to_bytea,
+    "datetime": time,
+}
+
+
+def _cast(value: Any, kind: Any) -> Any:
+    work = _CASTS.get(text(kind).lower())
+    if work is None:
+        raise ValueError(f"type {kind!r}; want one of {', '.join(_CASTS)}")
+    return work(value)
+
+
+def _chr(value: Any) -> str:
+    """The character of a code; a text of one character is itself."""
+    if type(value) is str:
+        if len(value) != 1:
+            raise ValueError(f"{shown(value)}; want one character")
+        return value
+    return chr(int(number(value)))
+
+
+def _dec2hex(value: Any) -> str:
+    return f"0x{value:x}" if whole(value) >= 0 else f"-0x{-value:x}"
+
+
+def _hex2dec(value: Any) -> int:
+    return int(text(value), 16)
+
+
+def _trunc(value: Any, places: Any) -> Any:
+    """Cut to 0 .. 34 decimal places, towards zero."""
+    if type(number(value)) is int:
+        return value
+    step = Decimal(1).scaleb(-max(0, min(34, whole(places))))
+    exact = Decimal(repr(value))
+    if exact.adjusted() > 15 or exact == 0:  # no places are left in a float
+        return value
+    return float(exact.quantize(step, rounding=ROUND_DOWN))
+
+
+def _encode(value: Any, form: Any) -> str:
+    _base64_alone(form)
+    return base64.b64encode(_as_bytes(value)).decode()
+
+
+def _decode(value: Any, form: Any) -> bytes:
+    _base64_alone(form)
+    return base64.b64decode(text(value), validate=True)
+
+
+def _base64_alone(form: Any) -> None:
+    if text(form).lower() != "base64":
+        raise ValueError(f"encoding {form!r}; want base64")
+
+
+def _as_bytes(value: Any) -> bytes:
+    return value if type(value) is bytes else text(value).encode()
+
+
+def _zstd() -> Any:
+    import zstandard  # only rules that use it need it
+
+    return zstandard
+
+
+def _compress(value: Any, method: Any) -> bytes:
+    packed = _as_bytes(value)
+    name = text(method).lower()
+    if name == "gzip":
+        return gzip.compress(packed, mtime=0)
+    if name == "zstd":
+        return bytes(_zstd().ZstdCompressor().compress(packed))
+    deflate = zlib.compressobj(wbits=_window_bits(name))
+    return deflate.compress(packed) + deflate.flush()
+
+
+def _decompress(value: Any, method: Any) -> bytes:
+    """At most MAX_UNPACKED_BYTES. Bytes, or the text that is base 64 of them."""
+    packed = _to_bytea(value)
+    name = text(method).lower()
+    if name == "zstd":
+        zstd = _zstd()
+        try:
+            with zstd.ZstdDecompressor().stream_reader(packed) as reader:
+                unpacked = reader.read(MAX_UNPACKED_BYTES + 1)
+        except zstd.ZstdError as error:
+            raise ValueError(str(error)) from None
+    else:
+        inflate = zlib.decompressobj(wbits=31 if name == "gzip" else _window_bits(name))
+        try:
+            unpacked = inflate.decompress(packed, MAX_UNPACKED_BYTES + 1)
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+        if len(unpacked) <= MAX_UNPACKED_BYTES and not inflate.eof:
+            raise ValueError("the data ends too early")
+    if len(unpacked) > MAX_UNPACKED_BYTES:
+        raise ValueError(f"more than {MAX_UNPACKED_BYTES} bytes")
+    return bytes(unpacked)
+
+
+def _window_bits(name: str) -> int:
+    """Of zlib: with its header, or raw (flate)."""
+    bits = {"zlib": 15, "flate": -15}.get(name)
+    if bits is None:
+        raise ValueError(f"method {name!r}; want zlib, gzip, flate or zstd")
+    return bits
+
+
+def _convert_tz(value: Any, zone: Any) -> datetime:
+    try:
+        return time(value).astimezone(ZoneInfo(text(zone)))
+    except (KeyError, OSError, ValueError) as error:
+        raise ValueError(f"time zone {zone!r}: {error}") from None
+
+
+_METHODS = one_of(1, "zlib", "gzip", "flate", "zstd")
+
+FUNCTIONS: tuple[Definition, ...] = (
+    Scalar("cast", _cast, 2, 2, check=one_of(1, *_CASTS)),
+    Scalar("chr", _chr, 1, 1),
+    Scalar("dec2hex", _dec2hex, 1, 1, check=want("whole")),
+    Scalar("hex2dec", _hex2dec, 1, 1, check=want("text")),
+    Scalar("encode", _encode, 2, 2, check=both(want("text"), one_of(1, "base64"))),
+    Scalar("decode", _decode, 2, 2, check=both(want("text"), one_of(1, "base64"))),
+    Scalar("trunc", _trunc, 2, 2, check=want("number", "whole")),
+    Scalar("convert_tz", _convert_tz, 2, 2, check=want("any", "text")),
+    Scalar("to_seconds", lambda value: unix_ms(time(value)) // 1_000, 1, 1),
+    Scalar("compress", _compress, 2, 2, check=_METHODS),
+    Scalar("decompress", _decompress, 2, 2, check=_METHODS),
+)

@@ -1,0 +1,208 @@
+"""Dates and times. A time is a datetime, Unix ms or a text; it is read in its own zone, else in UTC.
+
+What "now" is comes from the rule's clock, so that tries and replays give the same answers again.
+Source: reference/rules.md, D.5, Date/time; patterns of format_time as Java writes them.
+"""
+
+import calendar
+import re
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from opq_rules.functions.arguments import number, text, time, want, whole
+from opq_rules.functions.registry import UNKNOWN, Definition, RunContext, Scalar, renamed
+from opq_rules.values import moment
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0}
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+
+
+@lru_cache(maxsize=512)
+def duration(words: str) -> timedelta:
+    """`1h30m`, `-1.5s`, `100ms`. Raises ValueError."""
+    rest = words.strip()
+    sign = -1 if rest.startswith("-") else 1
+    rest = rest.lstrip("+-")
+    parts = list(_PART.finditer(rest))
+    if not parts or "".join(part.group() for part in parts) != rest:
+        raise ValueError(f'duration "{words}"; want for example 1h30m, 10s, 100ms')
+    return timedelta(seconds=sign * sum(float(part[1]) * _UNITS[part[2]] for part in parts))
+
+
+_Written = Callable[[datetime], str]
+
+_PATTERNS: dict[str, _Written] = {
+    "G": lambda at: "AD",
+    "yyyy": lambda at: f"{at.year:04d}",
+    "yy": lambda at: f"{at.year % 100:02d}",
+    "y": lambda at: str(at.year),
+    "MMMM": lambda at: calendar.month_name[at.month],
+    "MMM": lambda at: calendar.month_abbr[at.month],
+    "MM": lambda at: f"{at.month:02d}",
+    "M": lambda at: str(at.month),
+    "dd": lambda at: f"{at.day:02d}",
+    "d": lambda at: str(at.day),
+    "EEEE": lambda at: calendar.day_name[at.weekday()],
+    "EEE": lambda at: calendar.day_abbr[at.weekday()],
+    "E": lambda at: calendar.day_abbr[at.weekday()],
+    "HH": lambda at: f"{at.hour:02d}",
+    "H": lambda at: str(at.hour),
+    "hh": lambda at: f"{at.hour % 12 or 12:02d}",
+    "h": lambda at: str(at.hour % 12 or 12),
+    "a": lambda at: "PM" if at.hour >= 12 else "AM",
+    "mm": lambda at: f"{at.minute:02d}",
+    "m": lambda at: str(at.minute),
+    "ss": lambda at: f"{at.second:02d}",
+    "s": lambda at: str(at.second),
+    "z": lambda at: at.tzname() or "UTC",
+    "Z": lambda at: at.strftime("%z"),
+    "XXX": lambda at: _offset(at, 3),
+    "XX": lambda at: _offset(at, 2),
+    "X": lambda at: _offset(at, 1),
+}
+_RUN = re.compile(r"'((?:[^']|'')*)'|([A-Za-z])\2*|[^A-Za-z']+")
+
+
+def _offset(at: datetime, length: int) -> str:
+    """Z for UTC, else +01, +0100, +01:00."""
+    zone = at.strftime("%z")[:5]
+    if zone in ("+0000", "-0000"):
+        return "Z"
+    return {1: zone[:3], 2: zone, 3: f"{zone[:3]}:{zone[3:]}"}[length]
+
+
+@lru_cache(maxsize=512)
+def _compiled(pattern: str) -> tuple[_Written | str, ...]:
+    parts: list[_Written | str] = []
+    for run in _RUN.finditer(pattern):
+        letters = run.group().replace("Y", "y")
+        if run.group(1) is not None:
+            parts.append(run.group(1).replace("''", "'") or "'")
+        elif letters in ("T",):
+            parts.append(letters)
+        elif run.group(2) is None:
+            parts.append(run.group())
+        elif set(letters) == {"S"} and len(letters) <= 9:
+            parts.append(_fraction(len(letters)))
+        elif letters in _PATTERNS:
+            parts.append(_PATTERNS[letters])
+        else:
+            raise ValueError(f"pattern \"{pattern}\": {letters} means nothing; put plain text into ' '")
+    return tuple(parts)
+
+
+def _fraction(digits: int) -> _Written:
+    return lambda at: f"{at.microsecond * 1_000:09d}"[:digits]
+
+
+def _format_time(value: Any, pattern: Any) -> str:
+    at = time(value)
+    return "".join(part if isinstance(part, str) else part(at) for part in _compiled(text(pattern)))
+
+
+def _check_pattern(constants: Sequence[Any]) -> str:
+    if type(constants[1]) is not str:
+        return want("any", "text")(constants)
+    try:
+        _compiled(constants[1])
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _check_duration(constants: Sequence[Any]) -> str:
+    if type(constants[1]) is not str:
+        return want("any", "text")(constants)
+    try:
+        duration(constants[1])
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _written(at: datetime, places: int = 0) -> str:
+    fraction = f".{at.microsecond:06d}"[: places + 1] if places else ""
+    return at.strftime("%Y-%m-%d %H:%M:%S") + fraction
+
+
+def _now(context: RunContext, places: Any = 0) -> str:
+    return _written(moment(context.now_ms), _places(places))
+
+
+def _cur_time(context: RunContext, places: Any = 0) -> str:
+    return _written(moment(context.now_ms), _places(places))[11:]
+
+
+def _cur_date(context: RunContext) -> str:
+    return _written(moment(context.now_ms))[:10]
+
+
+def _places(value: Any) -> int:
+    if not 0 <= whole(value) <= 6:
+        raise ValueError(f"{value} places; want 0 to 6")
+    return int(value)
+
+
+def _check_places(constants: Sequence[Any]) -> str:
+    value = constants[0] if constants else UNKNOWN
+    if value is UNKNOWN or (type(value) is int and 0 <= value <= 6):
+        return ""
+    return f"places are {value}; want a whole number from 0 to 6"
+
+
+def _date_calc(value: Any, words: Any) -> str:
+    return _written(time(value) + duration(text(words)))
+
+
+def _date_diff(first: Any, second: Any) -> int:
+    """Whole days from the first to the second, towards zero."""
+    apart = time(second) - time(first)
+    return int(apart / timedelta(days=1))
+
+
+def _last_day(value: Any) -> str:
+    at = time(value)
+    return date(at.year, at.month, calendar.monthrange(at.year, at.month)[1]).isoformat()
+
+
+def _from_days(value: Any) -> str:
+    """Day 1 is 1970-01-01."""
+    return (date(1970, 1, 1) + timedelta(days=whole(value) - 1)).isoformat()
+
+
+def _from_unix_time(value: Any) -> str:
+    return _written(moment(number(value) * 1_000))
+
+
+def _of(name: str, run: Callable[[datetime], Any]) -> Scalar:
+    return Scalar(name, lambda value: run(time(value)), 1, 1)
+
+
+def _clock(name: str, run: Callable[..., Any], most: int = 1) -> Scalar:
+    return Scalar(name, run, 0, most, context=True, check=_check_places)
+
+
+FUNCTIONS: tuple[Definition, ...] = (
+    *renamed(_clock("now", _now), "current_timestamp", "local_time", "local_timestamp"),
+    *renamed(_clock("cur_time", _cur_time), "current_time"),
+    *renamed(_clock("cur_date", _cur_date, 0), "current_date"),
+    Scalar("tstamp", lambda context: context.now_ms, 0, 0, context=True),
+    Scalar("format_time", _format_time, 2, 2, check=_check_pattern),
+    Scalar("date_calc", _date_calc, 2, 2, check=_check_duration),
+    Scalar("date_diff", _date_diff, 2, 2),
+    Scalar("from_days", _from_days, 1, 1, check=want("whole")),
+    Scalar("from_unix_time", _from_unix_time, 1, 1, check=want("number")),
+    Scalar("last_day", _last_day, 1, 1),
+    *renamed(_of("day_of_month", lambda at: at.day), "day"),
+    _of("day_name", lambda at: calendar.day_name[at.weekday()]),
+    _of("day_of_week", lambda at: at.isoweekday() % 7 + 1),
+    _of("day_of_year", lambda at: at.timetuple().tm_yday),
+    _of("month", lambda at: at.month),
+    _of("month_name", lambda at: calendar.month_name[at.month]),
+    _of("hour", lambda at: at.hour),
+    _of("minute", lambda at: at.minute),
+    _of("second", lambda at: at.second),
+    _of("microsecond", lambda at: at.microsecond),
+)

@@ -1,0 +1,96 @@
+"""JSON texts, and paths into values (RFC 9535, and the filter form `[? @.x>1]`).
+
+A text as data is parsed first; null as data is an error. A path that can name one place alone gives its
+value, any other the array of all. Source: reference/rules.md, D.5, JSON.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import jsonpath
+import msgspec
+
+from opq_rules.functions.arguments import text
+from opq_rules.functions.registry import Definition, Scalar
+from opq_rules.values import shown
+
+
+@lru_cache(maxsize=512)
+def _path(path: str) -> tuple[Callable[[Any], list[Any]], bool]:
+    """The search, and whether it can find one place alone."""
+    try:
+        compiled = jsonpath.compile(path)
+    except jsonpath.JSONPathError as error:
+        raise ValueError(f"path {path!r}: {str(error).splitlines()[0]}") from None
+    if not isinstance(compiled, jsonpath.JSONPath):
+        raise ValueError(f"path {path!r}: one path, without | and &")
+
+    def search(data: Any) -> list[Any]:
+        try:
+            return list(compiled.findall(data))
+        except jsonpath.JSONPathError as error:
+            raise ValueError(f"path {path!r}: {error}") from None
+
+    return search, compiled.singular_query()
+
+
+def _data(value: Any) -> Any:
+    if value is None:
+        raise ValueError("want an object, an array or a JSON text, not null")
+    found = _parse(value) if isinstance(value, str | bytes) else value
+    if not isinstance(found, dict | list):
+        raise TypeError(f"want an object or an array, not {shown(found)}")
+    return found
+
+
+def _query(value: Any, path: Any) -> Any:
+    search, singular = _path(text(path))
+    found = search(_data(value))
+    if singular:
+        return found[0] if found else None
+    return found
+
+
+def _query_first(value: Any, path: Any) -> Any:
+    """The first of all; of an array that the path names, its first element."""
+    search, singular = _path(text(path))
+    found = search(_data(value))
+    if singular and found and isinstance(found[0], list):
+        found = found[0]
+    return found[0] if found else None
+
+
+def _exists(value: Any, path: Any) -> bool:
+    search, _ = _path(text(path))
+    return any(found is not None for found in search(_data(value)))
+
+
+def _parse(value: Any) -> Any:
+    """The value of a JSON text."""
+    try:
+        return msgspec.json.decode(value if type(value) is bytes else text(value).encode())
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"no JSON: {error}") from None
+
+
+def _to_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _check_path(constants: Sequence[Any]) -> str:
+    if type(constants[1]) is str:
+        try:
+            _path(constants[1])
+        except ValueError as error:
+            return str(error)
+    return ""
+
+
+FUNCTIONS: tuple[Definition, ...] = (
+    Scalar("to_json", _to_json, 1, 1),
+    Scalar("parse_json", _parse, 1, 1),
+    Scalar("json_path_query", _query, 2, 2, null_in_null_out=False, check=_check_path),
+    Scalar("json_path_query_first", _query_first, 2, 2, null_in_null_out=False, check=_check_path),
+    Scalar("json_path_exists", _exists, 2, 2, null_in_null_out=False, check=_check_path),
+)

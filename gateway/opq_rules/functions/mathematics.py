@@ -1,0 +1,139 @@
+"""Numbers. What has no real answer (sqrt(-1), ln(0)) is null; a value too large for a float is an error.
+
+Source: reference/rules.md, D.5, Math.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+from opq_rules.functions.arguments import both, number, want, whole
+from opq_rules.functions.registry import UNKNOWN, Definition, Scalar, renamed
+from opq_rules.values import bit_and, bit_or, bit_xor, modulo
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def _real(work: Callable[..., float]) -> Callable[..., float | None]:
+    """`work` of numbers, null outside its domain."""
+
+    def run(*values: Any) -> float | None:
+        for value in values:
+            number(value)
+        try:
+            return work(*values)
+        except ValueError:
+            return None
+
+    return run
+
+
+def _cot(value: float) -> float:
+    tangent = math.tan(value)
+    if tangent == 0:
+        raise ValueError("cot of a multiple of pi")
+    return 1 / tangent
+
+
+def _log(*values: Any) -> float:
+    """log(x) to the base 10, log(base, x)."""
+    if len(values) == 1:
+        return math.log10(values[0])
+    base, value = values
+    if base <= 1:
+        raise ValueError("base from 1 up")
+    return math.log(value) / math.log(base)
+
+
+def _round(value: Any, places: Any = 0) -> Any:
+    """Half away from zero, as in SQL; a bigint stays one."""
+    places = whole(places)
+    if type(number(value)) is int and places >= 0:
+        return value
+    if abs(places) > 300:
+        raise ValueError(f"places is {places}; want -300 to 300")
+    scale = 10.0**places
+    scaled = abs(value) * scale
+    if math.isinf(scaled):
+        return value
+    nearest = math.floor(scaled + 0.5)
+    if nearest - scaled > 0.5:  # 0.49999999999999994 + 0.5 is 1.0
+        nearest -= 1
+    rounded = math.copysign(nearest / scale, value)
+    return int(rounded) if type(value) is int else rounded
+
+
+def _towards(work: Callable[[float], int]) -> Callable[[Any], Any]:
+    """ceil, floor: a bigint stays one, a float stays a float."""
+    return lambda value: value if type(number(value)) is int else float(work(value))
+
+
+def _conv(value: Any, source: Any, target: Any) -> str:
+    """A number's digits from one base into another: conv("ff", 16, 10) = "255"."""
+    for base in (source, target):
+        if not 2 <= whole(base) <= 36:
+            raise ValueError(f"base is {base}; want 2 to 36")
+    left = int(str(value), source)
+    digits = "" if left else "0"
+    rest = abs(left)
+    while rest:
+        rest, digit = divmod(rest, target)
+        digits = _DIGITS[digit] + digits
+    return f"-{digits}" if left < 0 else digits
+
+
+def _check_round(constants: Any) -> str:
+    places = constants[1] if len(constants) > 1 else UNKNOWN
+    return "" if type(places) is not int or abs(places) <= 300 else f"places is {places}; want -300 to 300"
+
+
+def _sign(value: Any) -> int:
+    return int(number(value) > 0) - int(value < 0)
+
+
+def _of_numbers(name: str, run: Callable[..., Any], count: int = 1) -> Scalar:
+    return Scalar(name, run, count, count, check=want(*["number"] * count))
+
+
+def _of_wholes(name: str, run: Callable[..., Any], count: int = 2) -> Scalar:
+    return Scalar(name, run, count, count, check=want(*["whole"] * count))
+
+
+_REAL: dict[str, Callable[[float], float]] = {
+    "acos": math.acos,
+    "asin": math.asin,
+    "atan": math.atan,
+    "cos": math.cos,
+    "cosh": math.cosh,
+    "cot": _cot,
+    "degrees": math.degrees,
+    "exp": math.exp,
+    "ln": math.log,
+    "radians": math.radians,
+    "sin": math.sin,
+    "sinh": math.sinh,
+    "sqrt": math.sqrt,
+    "tan": math.tan,
+    "tanh": math.tanh,
+}
+
+FUNCTIONS: tuple[Definition, ...] = (
+    *[_of_numbers(name, _real(work)) for name, work in _REAL.items()],
+    _of_numbers("abs", lambda value: abs(number(value))),
+    _of_numbers("atan2", _real(math.atan2), 2),
+    _of_numbers("mod", modulo, 2),
+    *renamed(_of_numbers("power", _real(math.pow), 2), "pow"),
+    *renamed(_of_numbers("ceil", _towards(math.ceil)), "ceiling"),
+    _of_numbers("floor", _towards(math.floor)),
+    _of_numbers("sign", _sign),
+    Scalar("log", _real(_log), 1, 2, check=want("number", "number")),
+    Scalar("round", _round, 1, 2, check=both(want("number", "whole"), _check_round)),
+    _of_wholes("bitand", lambda a, b: bit_and(whole(a), whole(b))),
+    _of_wholes("bitor", lambda a, b: bit_or(whole(a), whole(b))),
+    _of_wholes("bitxor", lambda a, b: bit_xor(whole(a), whole(b))),
+    _of_wholes("bitnot", lambda value: ~whole(value), 1),
+    Scalar("conv", _conv, 3, 3, check=want("any", "whole", "whole")),
+    Scalar("pi", lambda: math.pi, 0, 0),
+    Scalar("rand", random.random, 0, 0, volatile=True),
+)

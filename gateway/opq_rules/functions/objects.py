@@ -1,0 +1,92 @@
+"""Objects (struct). None of these changes the object that it is given.
+
+Source: reference/rules.md, D.5, Object.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from opq_rules.functions.arguments import array, struct
+from opq_rules.functions.registry import MANY, Definition, Scalar
+from opq_rules.values import shown
+
+
+def _key(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(f"key {shown(value)}; want a text")
+    return value
+
+
+def _object(keys: Any, values: Any) -> dict[str, Any]:
+    if len(array(keys)) != len(array(values)):
+        raise ValueError(f"{len(keys)} keys, {len(values)} values")
+    return {_key(key): value for key, value in zip(keys, values, strict=True)}
+
+
+def _construct(*pairs: Any) -> dict[str, Any]:
+    """A pair whose value is null is left out."""
+    named = zip(pairs[::2], pairs[1::2], strict=True)
+    return {_key(key): value for key, value in named if value is not None}
+
+
+def _check_pairs(constants: Sequence[Any]) -> str:
+    return "" if len(constants) % 2 == 0 else f"{len(constants)} arguments; want pairs of key and value"
+
+
+def _concat(*objects: Any) -> dict[str, Any]:
+    """Of keys that are in several, the last."""
+    found: dict[str, Any] = {}
+    for each in objects:
+        if each is not None:
+            found.update(struct(each))
+    return found
+
+
+def _names(values: Sequence[Any]) -> set[str]:
+    """Texts, and arrays of texts."""
+    flat = [name for value in values for name in (value if isinstance(value, list) else [value])]
+    return {_key(name) for name in flat if name is not None}
+
+
+def _pick(of: Any, *names: Any) -> dict[str, Any] | None:
+    kept = _names(names)
+    return None if of is None else {key: value for key, value in struct(of).items() if key in kept}
+
+
+def _erase(of: Any, *names: Any) -> dict[str, Any] | None:
+    gone = _names(names)
+    return None if of is None else {key: value for key, value in struct(of).items() if key not in gone}
+
+
+def _zip(of: Any) -> dict[str, Any]:
+    found = {}
+    for pair in array(of):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError(f"{shown(pair)}; want [key, value]")
+        found[_key(pair[0])] = pair[1]
+    return found
+
+
+def _items(of: Any) -> list[list[Any]]:
+    return [[key, value] for key, value in struct(of).items()]
+
+
+def _pairs(of: Any) -> list[dict[str, Any]]:
+    return [{"key": key, "value": value} for key, value in struct(of).items()]
+
+
+FUNCTIONS: tuple[Definition, ...] = (
+    Scalar("keys", lambda of: list(struct(of)), 1, 1),
+    Scalar("values", lambda of: list(struct(of).values()), 1, 1),
+    Scalar("object", _object, 2, 2),
+    Scalar("object_construct", _construct, 2, MANY, null_in_null_out=False, check=_check_pairs),
+    Scalar("object_concat", _concat, 2, MANY, null_in_null_out=False),
+    Scalar("object_pick", _pick, 2, MANY, null_in_null_out=False),
+    Scalar("object_size", lambda of: 0 if of is None else len(struct(of)), 1, 1, null_in_null_out=False),
+    Scalar("erase", _erase, 2, MANY, null_in_null_out=False),
+    Scalar("zip", _zip, 1, 1),
+    Scalar("items", _items, 1, 1),
+    Scalar("obj_to_kvpair_array", _pairs, 1, 1),
+    Scalar("extract", struct, 1, 1, spread="columns"),
+    Scalar("unnest", array, 1, 1, spread="rows"),
+)

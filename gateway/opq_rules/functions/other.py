@@ -1,0 +1,77 @@
+"""Null, identifiers, and what the record and its rule are: meta, times of event, window and rule.
+
+Source: reference/rules.md, D.5, Other.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from opq_rules.functions.arguments import boolean, number, text, time, whole
+from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Planned, RunContext, Scalar
+
+_MQTT = ("topic", "messageid")
+_STATE_KINDS = {"bigint": whole, "float": number, "string": text, "boolean": boolean, "datetime": time}
+
+
+def _coalesce(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _meta(context: RunContext, path: tuple[str | None, ...]) -> Any:
+    """In a join, what the stream in front of the name brought; its meta are then under its name."""
+    stream, *names = path
+    value: Any = context.meta
+    if stream is not None and isinstance(value, Mapping):
+        of_stream = value.get(stream)
+        value = of_stream if isinstance(of_stream, Mapping) else value
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _check_mqtt(constants: Sequence[Any]) -> str:
+    names = constants[0][1:]
+    if len(names) == 1 and names[0].lower() in _MQTT:
+        return ""
+    return f"{'->'.join(names)}; want {' or '.join(_MQTT)}"
+
+
+def _mqtt(context: RunContext, path: tuple[str | None, ...]) -> Any:
+    stream, name = path
+    return _meta(context, (stream, str(name).lower()))
+
+
+def _keyed_state(context: RunContext, key: Any, kind: Any, default: Any) -> Any:
+    """What others put under this key; the default where there is nothing, or no store."""
+    store = getattr(context, "keyed_state", None)
+    value = store.get(text(key)) if isinstance(store, Mapping) else None
+    return default if value is None else _STATE_KINDS[text(kind).lower()](value)
+
+
+def _check_state(constants: Sequence[Any]) -> str:
+    kind = constants[1]
+    if kind is UNKNOWN or (isinstance(kind, str) and kind.lower() in _STATE_KINDS):
+        return ""
+    return f"type {kind}; want one of {', '.join(_STATE_KINDS)}"
+
+
+FUNCTIONS: tuple[Definition, ...] = (
+    Scalar("isnull", lambda value: value is None, 1, 1, null_in_null_out=False),
+    Scalar("coalesce", _coalesce, 1, MANY, null_in_null_out=False),
+    Scalar("newuuid", lambda: str(uuid4()), 0, 0, volatile=True),
+    Scalar("meta", _meta, 1, 1, context=True, path=True),
+    Scalar("mqtt", _mqtt, 1, 1, context=True, path=True, check=_check_mqtt),
+    Scalar("event_time", lambda context: context.event_ms, 0, 0, context=True),
+    Scalar("window_start", lambda context: context.window_start_ms, 0, 0, context=True),
+    Scalar("window_end", lambda context: context.window_end_ms, 0, 0, context=True),
+    Scalar("rule_id", lambda context: context.rule_id, 0, 0, context=True),
+    Scalar("rule_start", lambda context: context.rule_start_ms, 0, 0, context=True),
+    Scalar("get_keyed_state", _keyed_state, 3, 3, null_in_null_out=False, context=True, check=_check_state),
+    Planned("row_number", 0, 0),
+    Planned("window_trigger", 0, 0),
+    Planned("last_hit_count", 0, 0),
+    Planned("last_hit_time", 0, 0),
+    Planned("last_agg_hit_count", 0, 0),
+    Planned("last_agg_hit_time", 0, 0),
+)

@@ -1,0 +1,150 @@
+"""Texts. Arguments that are none are read as cast to string; characters count from 0.
+
+Regular expressions are Python's; a replacement may use \\1.
+Source: reference/rules.md, D.5, Text (null rules, lpad, substring as told there).
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from opq_rules.functions.arguments import array, both, counted, number, text, want, whole
+from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Scalar, renamed
+
+_LOCALES = {"en_us": (",", "."), "de_de": (".", ","), "fr_fr": (" ", ","), "de_ch": ("'", ".")}
+_PLACES_MOST = 30
+
+
+def _concat(*values: Any) -> Any:
+    """Texts, or arrays; null is skipped."""
+    given = [value for value in values if value is not None]
+    if given and all(isinstance(value, list) for value in given):
+        return [each for value in given for each in value]
+    return "".join(text(value) for value in given)
+
+
+def _format(value: Any, places: Any, locale: Any = None) -> str:
+    if not 0 <= whole(places) <= _PLACES_MOST:
+        raise ValueError(f"places is {places}; want 0 to {_PLACES_MOST}")
+    if locale is None:
+        return f"{number(value):.{places}f}"
+    marks = _LOCALES.get(text(locale).lower())
+    if marks is None:
+        raise ValueError(f"locale {locale!r}; want one of {', '.join(sorted(_LOCALES))}")
+    thousands, point = marks
+    return f"{number(value):,.{places}f}".replace(",", "\0").replace(".", point).replace("\0", thousands)
+
+
+def _substring(value: Any, start: Any, end: Any = None) -> str:
+    """From `start`, before `end`."""
+    if whole(start) < 0:
+        raise ValueError(f"start is {start}; want a number from 0")
+    if end is not None and whole(end) < start:
+        raise ValueError(f"end {end} is before start {start}")
+    return text(value)[start:end]
+
+
+def _check_substring(constants: Sequence[Any]) -> str:
+    start, end = constants[1], constants[2] if len(constants) > 2 else UNKNOWN
+    if type(start) is int and start < 0:
+        return f"start is {start}; want a number from 0"
+    if type(start) is int and type(end) is int and end < start:
+        return f"end {end} is before start {start}"
+    return ""
+
+
+def _split_value(value: Any, separator: Any, place: Any) -> str:
+    parts = text(value).split(text(separator))
+    if not -len(parts) <= whole(place) < len(parts):
+        raise ValueError(f"part {place} of {len(parts)}")
+    return parts[int(place)]
+
+
+def _length(value: Any) -> int:
+    if value is None:
+        return 0
+    return len(value) if isinstance(value, list | dict | bytes) else len(text(value))
+
+
+@lru_cache(maxsize=512)
+def _pattern(expression: str) -> re.Pattern[str]:
+    try:
+        return re.compile(expression)
+    except re.error as error:
+        raise ValueError(f"regular expression {expression!r}: {error}") from None
+
+
+def _check_pattern(constants: Sequence[Any]) -> str:
+    if type(constants[1]) is str:
+        try:
+            _pattern(constants[1])
+        except ValueError as error:
+            return str(error)
+    return ""
+
+
+def _replace(value: Any, expression: Any, replacement: Any) -> str:
+    try:
+        return _pattern(text(expression)).sub(text(replacement), text(value))
+    except re.error as error:
+        raise ValueError(f"replacement {replacement!r}: {error}") from None
+
+
+def _first(value: Any, expression: Any) -> str:
+    """The first match; empty where there is none."""
+    found = _pattern(text(expression)).search(text(value))
+    return found.group() if found else ""
+
+
+def _matches(value: Any, expression: Any) -> bool:
+    if value is None or expression is None:
+        return False
+    return _pattern(text(expression)).search(text(value)) is not None
+
+
+def _ends(value: Any, end: Any) -> bool:
+    return value is not None and end is not None and text(value).endswith(text(end))
+
+
+def _starts(value: Any, start: Any) -> bool:
+    return value is not None and start is not None and text(value).startswith(text(start))
+
+
+def _indexof(value: Any, part: Any) -> int:
+    if value is None or part is None:
+        return -1
+    return array(value).index(part) if isinstance(value, list) else text(value).find(text(part))
+
+
+_ONE, _TWO = want("text"), want("text", "text")
+
+FUNCTIONS: tuple[Definition, ...] = (
+    Scalar("concat", _concat, 1, MANY, null_in_null_out=False),
+    Scalar("endswith", _ends, 2, 2, null_in_null_out=False, check=_TWO),
+    Scalar("startswith", _starts, 2, 2, null_in_null_out=False, check=_TWO),
+    Scalar("indexof", _indexof, 2, 2, null_in_null_out=False, check=_TWO),
+    Scalar("length", _length, 1, 1, null_in_null_out=False),
+    Scalar("numbytes", lambda value: 0 if value is None else len(text(value).encode()), 1, 1, False),
+    Scalar("format", _format, 2, 3, check=want("number", "whole", "text")),
+    Scalar("lower", lambda value: text(value).lower(), 1, 1, check=_ONE),
+    Scalar("upper", lambda value: text(value).upper(), 1, 1, check=_ONE),
+    Scalar("trim", lambda value: text(value).strip(), 1, 1, check=_ONE),
+    Scalar("ltrim", lambda value: text(value).lstrip(), 1, 1, check=_ONE),
+    Scalar("rtrim", lambda value: text(value).rstrip(), 1, 1, check=_ONE),
+    Scalar(
+        "lpad", lambda value, count: " " * counted(count) + text(value), 2, 2, check=want("text", "whole")
+    ),
+    Scalar(
+        "rpad", lambda value, count: text(value) + " " * counted(count), 2, 2, check=want("text", "whole")
+    ),
+    Scalar("reverse", lambda value: text(value)[::-1], 1, 1, check=_ONE),
+    Scalar("regexp_matches", _matches, 2, 2, null_in_null_out=False, check=both(_TWO, _check_pattern)),
+    Scalar("regexp_replace", _replace, 3, 3, check=both(want("text", "text", "text"), _check_pattern)),
+    *renamed(
+        Scalar("regexp_substring", _first, 2, 2, check=both(_TWO, _check_pattern)),
+        "regexp_substr",
+    ),
+    Scalar("split_value", _split_value, 3, 3, check=want("text", "text", "whole")),
+    Scalar("substring", _substring, 2, 3, check=both(want("text", "whole", "whole"), _check_substring)),
+)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from opq_gateway.lean import lean
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
@@ -75,6 +76,7 @@ def rules() -> None:
 
 
 def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
+    lean()  # before the imports that bring it all
     try:
         from opq_gateway.gateway import Gateway
         from opq_gateway.local.surroundings import refuse

@@ -4,7 +4,6 @@ The Box judges an image by the same checks in the same order (device/cmodules/up
 vectors hold both to the same verdicts. Signatures come in and go out as functions: see `opq_proto.signing`.
 """
 
-import hashlib
 import re
 import struct
 import zlib
@@ -156,7 +155,7 @@ def make_image(
     name = _text(hardware, HARDWARE_BYTES, "hardware")
     head = _HEADER.pack(
         _MAGIC, _VERSION, HEADER_BYTES, name, version, slot.address, len(body), flags,
-        hashlib.sha256(body).digest(), _text(label, LABEL_BYTES, "label"),
+        sha256_of(body), _text(label, LABEL_BYTES, "label"),
     ).ljust(SIGNED_BYTES, b"\0")  # fmt: skip
     signature = bytes(SIGNATURE_BYTES) if sign is None else sign(head)
     if len(signature) != SIGNATURE_BYTES:
@@ -168,6 +167,13 @@ def sign_image(image: bytes, sign: Sign) -> bytes:
     """The same image with a new signature."""
     read_header(image)
     return image[:SIGNED_BYTES] + sign(image[:SIGNED_BYTES]) + image[HEADER_BYTES:]
+
+
+def sha256_of(data: bytes | bytearray) -> bytes:
+    """The digest; `hashlib` is imported here: a gateway that updates no Box does without OpenSSL's 4 MB."""
+    import hashlib
+
+    return hashlib.sha256(data).digest()
 
 
 def _text(text: str, room: int, what: str) -> bytes:
@@ -226,7 +232,7 @@ def judge(image: bytes, *, slot: Slot, hardware: str, floor_version: int, check:
     body = image[HEADER_BYTES : HEADER_BYTES + length]
     if len(body) < length:
         return Verdict.TRUNCATED
-    if hashlib.sha256(body).digest() != digest:
+    if sha256_of(body) != digest:
         return Verdict.BAD_HASH
     stack, reset = struct.unpack_from("<II", body)
     in_ram = 0x2000_0000 < stack <= 0x2002_0000 or 0x1000_0000 < stack <= 0x1001_0000  # RM0090 2.3.1

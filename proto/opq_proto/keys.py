@@ -8,7 +8,6 @@ and no error text holds a key.
 
 import os
 import re
-import secrets
 import shlex
 import stat
 import struct
@@ -127,7 +126,7 @@ def write_public(path: Path, pair: KeyPair, box_id: str | None = None, replace: 
 
 
 def _write(path: Path, data: bytes, mode: int, replace: bool) -> bool:
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    beside = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:

@@ -12,7 +12,6 @@ firmware that it has stays. A piece that the line lost is sent again. Owned by t
 
 import base64
 import binascii
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from functools import partial
 
 from opq_gateway.commands.box_line import Answer, BoxLine
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import Slot, read_bundle, refusal_words
+from opq_proto.firmware_image import Slot, read_bundle, refusal_words, sha256_of
 from opq_proto.link_messages import Operation, Status
 
 MOST_BYTES = 2_000_000
@@ -125,7 +124,7 @@ class Update:
             return False, "begin first"
         if len(self._file) != self._wanted[0]:
             return False, f"{len(self._file)} of {self._wanted[0]} bytes are there"
-        if hashlib.sha256(self._file).hexdigest() != self._wanted[1]:
+        if sha256_of(self._file).hex() != self._wanted[1]:
             return False, "SHA-256 differs: begin again"
         try:
             self._images = read_bundle(bytes(self._file))

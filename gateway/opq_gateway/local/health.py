@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
 
+from opq_gateway.local.exposition import CONTENT_TYPE
 from opq_gateway.local.http_server import AT_ONCE, HttpServer, Reply, target_of
 from opq_gateway.local.measured import Ledgers, measured
 from opq_gateway.local.metrics import Metrics
@@ -97,7 +98,7 @@ def pages_of(metrics: Metrics, ledgers: Ledgers) -> dict[str, Page]:
         return status, "application/json", json.dumps(document).encode()
 
     def text(_: Query) -> Reply:
-        return 200, "text/plain; version=0.0.4; charset=utf-8", metrics.text()
+        return 200, CONTENT_TYPE, metrics.text()
 
     return {"/metrics": text, "/measured": rows}
 

@@ -4,14 +4,13 @@ Everything is read when it is asked for; the hot paths only count.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from itertools import chain
 
 from opq_gateway.counters import MEANING, Counters
+from opq_gateway.local.exposition import Family, exposition
+from opq_gateway.local.process import process
 from opq_gateway.status import Status
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 
@@ -19,16 +18,12 @@ Read = Callable[[], Mapping[str, float | None]]
 """The value per Box or thread; None: not known, left out."""
 
 
-class Metrics(Collector):
+class Metrics:
     """Counters and gauges; `add` from any thread, at any time."""
 
     def __init__(self, statuses: Mapping[str, Status], counters: Mapping[str, Counters]) -> None:
-        self._statuses = statuses
         self._counters = counters
         self._gauges: dict[str, tuple[str, str, Read]] = {}
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
         for name, (meaning, of) in GAUGES.items():
             self.add(name, meaning, partial(_per_box, statuses, of))
 
@@ -38,22 +33,16 @@ class Metrics(Collector):
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return exposition(chain(self._families(), process()))
 
-    def collect(self) -> Iterable[Metric]:
-        """As prometheus_client asks."""
+    def _families(self) -> Iterator[Family]:
         snapshots = {box_id: counters.snapshot() for box_id, counters in self._counters.items()}
         for name, meaning in MEANING.items():
-            family = CounterMetricFamily(f"opq_gateway_{name}", meaning, labels=["box_id"])
-            for box_id, snapshot in snapshots.items():
-                family.add_metric([box_id], snapshot[name])
-            yield family
+            counts = {box_id: snapshot[name] for box_id, snapshot in snapshots.items()}
+            yield Family(f"opq_gateway_{name}_total", "counter", meaning, "box_id", counts)
         for name, (meaning, label, read) in self._gauges.items():
-            gauge = GaugeMetricFamily(f"opq_gateway_{name}", meaning, labels=[label])
-            for key, value in read().items():
-                if value is not None:
-                    gauge.add_metric([key], value)
-            yield gauge
+            known = {key: value for key, value in read().items() if value is not None}
+            yield Family(f"opq_gateway_{name}", "gauge", meaning, label, known)
 
 
 def _per_box(statuses: Mapping[str, Status], of: Callable[[Status], float | None]) -> dict[str, float | None]:

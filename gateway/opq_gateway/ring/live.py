@@ -8,7 +8,6 @@ come together; the disk itself has them after `sync`.
 import contextlib
 import errno
 import os
-import secrets
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +41,7 @@ class LiveSegment:
         self.capacity = capacity
         self._until_ns = first.t_ns + lasting_ns
         self._stride = record.stride_bytes(capacity)
-        self._epoch = secrets.randbits(32)
+        self._epoch = int.from_bytes(os.urandom(4), "little")
         self._lock = threading.Lock()
         self._unsynced = True
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)

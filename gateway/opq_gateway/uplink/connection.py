@@ -9,11 +9,11 @@ listens, so that what nobody heard is counted. All of it belongs to the uplink's
 """
 
 import random
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from opq_proto.keys import KeyPair
 
@@ -28,6 +28,8 @@ quarter of a second, 2 s and 20 s after the broker went. So each socket draws it
 53 and 18 of 300 at most in a quarter of a second."""
 SUBSCRIBERS = 1000
 """Commands in libzmq's own queue."""
+MONITORED = struct.Struct("=Hi")
+"""Event and value: a monitor's first frame (zmq_socket_monitor(3)). pyzmq's reader of it imports asyncio."""
 EVENTS, POLLIN = zmq.EVENTS, int(zmq.POLLIN)
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSED
@@ -127,7 +129,7 @@ class Connection:
         """Drain commands, subscriptions and monitor events: all of it, for a descriptor tells only once."""
         for name, monitor in self.monitors.items():
             for frames in _drain(monitor):
-                self._happened(name, int(parse_monitor_message(frames)["event"]))
+                self._happened(name, MONITORED.unpack(frames[0])[0])
         for frames in _drain(self.sockets["trigger"]):
             self._subscribed = frames[0][:1] == b"\x01"
         for frames in _drain(self.sockets["command"]):

@@ -101,7 +101,7 @@ def _default(cursor: Cursor, column: str, kind: Type) -> bool | int | float | st
         cursor.unexpected(f"a {kind.name.upper()} constant behind DEFAULT")
     cursor.index += 1
     value = -value if minus else value
-    return float(value) if kind.name == "float" else value  # type: ignore[no-any-return]
+    return float(value) if kind.name == "float" else value
 
 
 def _options(cursor: Cursor) -> tuple[tuple[str, str, Place], ...]:

@@ -181,16 +181,11 @@ def _named(cursor: Cursor, at: Place) -> Expression:
     if after == "." and name in cursor.streams:
         cursor.index += 1
         return Column(_member_name(cursor), name, at)
-    if cursor.kinds[index] == "word" and cursor.kinds[index + 1] in ("word", "text", "number"):
-        _refuse_other_sql(cursor, index)
-    return Column(name, None, at)
-
-
-def _refuse_other_sql(cursor: Cursor, index: int) -> None:
-    """`DISTINCT a`, `CAST(x AS int)` and the like, at the word that is not ours."""
-    if cursor.values[index].upper() in ("DISTINCT", "EXISTS", "INTERVAL", "TOP"):
+    other_sql = name.upper() == "DISTINCT" and cursor.kinds[index] == after == "word"
+    if other_sql and not cursor.is_word("AS") and not cursor.is_word("INVISIBLE"):
         cursor.index = index
         cursor.unexpected(WANT_VALUE)
+    return Column(name, None, at)
 
 
 def _member_name(cursor: Cursor) -> str:

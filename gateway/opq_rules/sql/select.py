@@ -51,7 +51,7 @@ def _stream_names(cursor: Cursor) -> frozenset[str]:
     kinds, values = cursor.kinds, cursor.values
     names = set()
     for index, kind in enumerate(kinds):
-        if kind not in ("FROM", "JOIN"):
+        if kind not in ("FROM", "JOIN") or kinds[index + 1] not in ("word", "name"):
             continue
         index += 1
         name = str(values[index])

@@ -35,11 +35,12 @@ def shape(text: str) -> Shape:
         if written is None:
             key.append(pieces[at + 1])
         else:
+            bare = written.lstrip()
             try:
-                value = literal(written.lstrip())
+                value = literal(bare)
             except ValueError as error:
                 raise RuleError(str(error), SQL_SYNTAX) from None
             literals.append(value)
-            key.append(_MARKS[type(value)])
+            key.append(written[: len(written) - len(bare)] + _MARKS[type(value)])
         key.append(pieces[at + 2])
     return Shape("".join(key), tuple(literals))

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opq_gateway.blocks import Block
 from opq_gateway.measuring.clock_line import ClockLine
@@ -29,6 +28,7 @@ from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import Flickermeter
 from opq_measure.frequency.rocof import Rocof
 from opq_measure.signal import Samples
+from opq_measure.timebase.time_axis import TimeMark
 from opq_measure.timebase.window import Window
 from opq_measure.timebase.windows import Windows, push_all
 from opq_proto import log
@@ -85,7 +85,7 @@ class _Piece:
     """Samples of one run, and where within them the time is told anew."""
 
     samples: Samples
-    clock: Sequence[Samples]
+    clock: Sequence[TimeMark]
 
 
 class BoxMeter:
@@ -113,11 +113,21 @@ class BoxMeter:
 
     def push(self, blocks: Sequence[Block]) -> None:
         """Take in the blocks that follow; where they do not, a run ends. They wait for `cut_all`."""
-        for run in _runs(blocks):
-            if self._last is not None and not _follows(self._last, run[0]):
+        run: list[Block] = []
+        clock: list[TimeMark] = []
+        for block in blocks:
+            if not len(block.counts):
+                continue
+            off_ns = self._clock_line.off_ns(block)
+            if self._last is not None and not _follows(self._last, block, off_ns):
+                self._wait(run, clock)
+                run, clock = [], []
                 self.gap()
-            self._waiting.append(self._piece(run))
-            self._last = run[-1]
+            if self._clock_line.add(block, off_ns) and run:
+                clock.append(TimeMark(block.first_sample, block.rate_millihz / 1000, block.t_ns))
+            run.append(block)
+            self._last = block
+        self._wait(run, clock)
 
     def gap(self) -> None:
         """Samples are missing behind what was pushed last."""
@@ -148,12 +158,15 @@ class BoxMeter:
         for values in self._intervals.end(clock):
             self._sinks.values(values)
 
-    def _piece(self, blocks: list[Block]) -> "_Piece":
+    def _wait(self, blocks: Sequence[Block], clock: Sequence[TimeMark]) -> None:
+        if not blocks:
+            return
         first = blocks[0]
-        news = [block for block in blocks if self._clock_line.add(block)]
         counts = first.counts if len(blocks) == 1 else np.concatenate([block.counts for block in blocks])
-        marks = [_samples(block, block.counts[:0]) for block in news if block is not first]
-        return _Piece(_samples(first, counts), marks)
+        rate_hz = first.rate_millihz / 1000
+        self._waiting.append(
+            _Piece(Samples(counts, first.first_sample, rate_hz, first.t_ns, first.v_per_lsb), clock)
+        )
 
     def _end_cut_runs(self) -> None:
         """The ends of runs that come before the next piece."""
@@ -165,6 +178,8 @@ class BoxMeter:
 
     def _cut(self, piece: Samples, windows: list[Window]) -> None:
         self._steps += windows
+        if self._phasors is None and self._flicker is None:
+            return
         clock = self._clock_line.over(piece.first_sample, piece.end_sample)
         if self._phasors is not None:
             for phasor in self._phasors.push(piece, clock):
@@ -251,27 +266,15 @@ def _phasors(plan: Plan, sinks: Sinks) -> PhasorSource | None:
         return None
 
 
-def _runs(blocks: Sequence[Block]) -> list[list[Block]]:
-    runs: list[list[Block]] = []
-    for block in blocks:
-        if not len(block.counts):
-            continue
-        if runs and _follows(runs[-1][-1], block):
-            runs[-1].append(block)
-        else:
-            runs.append([block])
-    return runs
-
-
-def _follows(before: Block, block: Block) -> bool:
+def _follows(before: Block, block: Block, off_ns: int) -> bool:
+    """`off_ns`: by how much the time is off what the blocks before say."""
     return (
-        before.boot_id == block.boot_id
-        and before.end_sample == block.first_sample
+        before.first_sample + len(before.counts) == block.first_sample
+        and before.boot_id == block.boot_id
         and before.v_per_lsb == block.v_per_lsb
-        and abs(block.rate_millihz / before.rate_millihz - 1) <= RATE_CHANGE
-        and abs(before.time_ns(block.first_sample) - block.t_ns) <= CLOCK_STEP_NS
+        and (
+            before.rate_millihz == block.rate_millihz
+            or abs(block.rate_millihz / before.rate_millihz - 1) <= RATE_CHANGE
+        )
+        and -CLOCK_STEP_NS <= off_ns <= CLOCK_STEP_NS
     )
-
-
-def _samples(block: Block, counts: NDArray[np.int16]) -> Samples:
-    return Samples(counts, block.first_sample, block.rate_millihz / 1000, block.t_ns, block.v_per_lsb)

@@ -65,5 +65,5 @@ class Inbox:
     def take(self) -> list[Item]:
         """Everything that waits, oldest first."""
         found = [self._items.popleft() for _ in range(len(self._items))]
-        self._out += sum(len(item.counts) for item in found if isinstance(item, Block))
+        self._out += sum([len(item.counts) for item in found if isinstance(item, Block)])
         return found

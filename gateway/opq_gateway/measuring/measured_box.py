@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from operator import attrgetter
 
 from opq_gateway.blocks import Block
 from opq_gateway.counters import Counters
@@ -144,7 +145,7 @@ class MeasuredBox:
         if self._meter is None:
             self.counters.add("unmeasured_samples", sum(len(block.counts) for block in blocks))
             return
-        for boot_id, part in groupby(blocks, key=lambda block: block.boot_id):
+        for boot_id, part in groupby(blocks, key=attrgetter("boot_id")):
             if self._boot_id not in (None, boot_id):  # in the ring there are no hellos
                 self._begin_meter(jobs)
             self._boot_id = boot_id

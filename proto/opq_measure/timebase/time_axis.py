@@ -1,8 +1,7 @@
 """UTC and rate along one run of samples, and the 10-minute ticks on it."""
 
 from bisect import bisect_right
-
-from opq_measure.signal import Samples
+from typing import NamedTuple
 
 TICK_NS = 600 * 10**9
 """UTC ten minutes; IEC 61000-4-30:2015, 4.5."""
@@ -14,39 +13,47 @@ ROUNDING_NS = 1
 """What two times of one clock may differ by, each a whole number."""
 
 
-class TimeAxis:
-    """Positions of a run, counted from its first sample, to UTC: by the last piece that told the time anew.
+class TimeMark(NamedTuple):
+    """What is told at a sample: the time, None where it is not known, and the rate from there on."""
 
-    A piece at the same rate whose time differs only by the rounding to nanoseconds tells nothing anew: so the
+    first_sample: int
+    rate_hz: float
+    start_ns: int | None
+
+
+class TimeAxis:
+    """Positions of a run, counted from its first sample, to UTC: by the last mark that told the time anew.
+
+    A mark at the same rate whose time differs only by the rounding to nanoseconds tells nothing anew: so the
     cutting into pieces leaves no trace.
     """
 
     def __init__(self, first_sample: int) -> None:
         self._first_sample = first_sample
         self._begins: list[int] = []
-        self._pieces: list[tuple[float, int | None]] = []  # rate, time at its begin
+        self._told: list[tuple[float, int | None]] = []  # rate, time at its begin
 
-    def add(self, samples: Samples) -> None:
-        """Take in the piece that comes next."""
-        begin = samples.first_sample - self._first_sample
-        if not self._pieces or self._is_news(begin, samples):
-            self._begins.append(begin)
-            self._pieces.append((samples.rate_hz, samples.start_ns))
-
-    def _is_news(self, begin: int, samples: Samples) -> bool:
-        if samples.start_ns is None:
-            return False
-        told_ns = self.time_ns(begin)
-        same_rate = samples.rate_hz == self._pieces[-1][0]
-        return told_ns is None or not same_rate or abs(samples.start_ns - told_ns) > ROUNDING_NS
+    def add(self, first_sample: int, rate_hz: float, start_ns: int | None) -> None:
+        """Take in the mark that comes next."""
+        begin = first_sample - self._first_sample
+        if self._told:
+            if start_ns is None:
+                return
+            rate, told_ns = self._told[-1]
+            if rate == rate_hz and told_ns is not None:
+                off_ns = start_ns - told_ns - (begin - self._begins[-1]) * 1e9 / rate
+                if -ROUNDING_NS <= round(off_ns) <= ROUNDING_NS:
+                    return
+        self._begins.append(begin)
+        self._told.append((rate_hz, start_ns))
 
     def rate_hz(self, position: float) -> float:
-        return self._pieces[max(0, bisect_right(self._begins, position) - 1)][0]
+        return self._told[max(0, bisect_right(self._begins, position) - 1)][0]
 
     def time_ns(self, position: float) -> int | None:
-        """None as long as no piece has told the time."""
+        """None as long as no mark has told the time."""
         index = max(0, bisect_right(self._begins, position) - 1)
-        rate_hz, start_ns = self._pieces[index]
+        rate_hz, start_ns = self._told[index]
         if start_ns is None:
             return None
         return start_ns + round((position - self._begins[index]) * 1e9 / rate_hz)
@@ -54,7 +61,7 @@ class TimeAxis:
     def forget(self, position: float) -> None:
         """Nothing before `position` is asked for any more."""
         gone = max(0, bisect_right(self._begins, position) - 1)
-        del self._begins[:gone], self._pieces[:gone]
+        del self._begins[:gone], self._told[:gone]
 
 
 def tick_within(start_ns: int | None, end_ns: int | None, rate_hz: float) -> int | None:

@@ -30,7 +30,7 @@ from opq_measure.timebase.cycles import cycles_per_window
 from opq_measure.timebase.hops import TURN
 from opq_measure.timebase.in_step import feed_all
 from opq_measure.timebase.phase import REACH, SLACK, Track
-from opq_measure.timebase.time_axis import ON_TICK_SAMPLES, TimeAxis, behind_tick, tick_within
+from opq_measure.timebase.time_axis import ON_TICK_SAMPLES, TimeAxis, TimeMark, behind_tick, tick_within
 from opq_measure.timebase.time_axis import TICK_NS as TICK_NS
 from opq_measure.timebase.tracker import LOWEST, Tracker
 from opq_measure.timebase.window import Window as Window
@@ -62,10 +62,10 @@ class Windows:
         self._run: _Run | None = None
         self._last: Samples | None = None
 
-    def push(self, samples: Samples, clock: Sequence[Samples] = ()) -> list[Window]:
+    def push(self, samples: Samples, clock: Sequence[TimeMark] = ()) -> list[Window]:
         """Take in the piece that comes next; every window that is complete now, in order.
 
-        `clock`: where within the piece the time is told anew, as pieces without samples, rising.
+        `clock`: where within the piece the time is told anew, rising.
         """
         return push_all([self], [samples], [clock])[0]
 
@@ -100,7 +100,7 @@ class Windows:
 def push_all(
     cutters: Sequence[Windows],
     pieces: Sequence[Samples],
-    clocks: Sequence[Sequence[Samples]] | None = None,
+    clocks: Sequence[Sequence[TimeMark]] | None = None,
 ) -> list[list[Window]]:
     """As `Windows.push` of each with its piece, the same bits, for a third of the time; no cutter twice.
 
@@ -168,11 +168,11 @@ class _Run:
         return volts
 
     def push(
-        self, samples: Samples, volts: FloatArray, hops: FloatArray, clock: Sequence[Samples]
+        self, samples: Samples, volts: FloatArray, hops: FloatArray, clock: Sequence[TimeMark]
     ) -> list[Window]:
-        self._axis.add(samples)
-        for each in clock:
-            self._axis.add(each)
+        self._axis.add(samples.first_sample, samples.rate_hz, samples.start_ns)
+        for mark in clock:
+            self._axis.add(*mark)
         return self._cut(volts, hops, ended=False)
 
     def end(self) -> list[Window]:

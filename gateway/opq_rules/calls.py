@@ -21,7 +21,8 @@ from opq_rules.functions.registry import (
 from opq_rules.sql.syntax import Call, Column, Expression, Literal, Member, Star
 from opq_rules.values import shown
 
-_ERRORS = (RowError, ValueError, TypeError, ZeroDivisionError, OverflowError, ArithmeticError)
+FUNCTION_ERRORS = (RowError, ValueError, TypeError, ArithmeticError)
+"""What a function may raise; `failed` makes the RowError of it."""
 
 
 def compile_call(
@@ -118,8 +119,8 @@ def _evaluating(written: str, function: Scalar, arguments: Sequence[Evaluate]) -
                     return None
         try:
             return run(*given)
-        except _ERRORS as error:
-            raise _failed(written, given, error) from None
+        except FUNCTION_ERRORS as error:
+            raise failed(written, given, error) from None
 
     return evaluate
 
@@ -131,8 +132,8 @@ def _of_one(written: str, run: Callable[..., Any], strict: bool, argument: Evalu
             return None
         try:
             return run(value)
-        except _ERRORS as error:
-            raise _failed(written, [value], error) from None
+        except FUNCTION_ERRORS as error:
+            raise failed(written, [value], error) from None
 
     return evaluate
 
@@ -148,12 +149,13 @@ def _with_context(
                     return None
         try:
             return run(context, *given)
-        except _ERRORS as error:
-            raise _failed(written, given, error) from None
+        except FUNCTION_ERRORS as error:
+            raise failed(written, given, error) from None
 
     return evaluate
 
 
-def _failed(written: str, given: Sequence[Any], error: BaseException) -> RowError:
+def failed(written: str, given: Sequence[Any], error: BaseException) -> RowError:
+    """`round(string "abc"): want a number ...`."""
     shown_given = ", ".join(shown(value) for value in given)
     return RowError(f"{written}({shown_given}): {error}")

@@ -170,6 +170,8 @@ _GROUPS = (
     "objects",
     "dates",
     "other",
+    "aggregates",
+    "analytic",
 )
 
 

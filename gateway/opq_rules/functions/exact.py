@@ -1,0 +1,185 @@
+"""Sums of numbers without rounding, so that what a window adds it can take away again.
+
+A float is a whole number of 2**-60, or at worst of 2**-1074; summed as whole numbers, the order does not
+matter, panes can be joined, a record that leaves a sliding window leaves nothing behind, and a rule that
+was restarted goes on to the last bit. The result is rounded once, when it is asked for.
+"""
+
+from typing import Any
+
+from opq_rules.values import shown
+
+_COARSE, _FINE = 60, 1074
+"""Bits behind the point: 60 hold every float from 0.008 up and most below; 1074 every float."""
+_SCALE = 2.0**_COARSE
+
+
+class Sum:
+    """Numbers, and how many of them. Null is left out; anything else raises TypeError."""
+
+    __slots__ = ("_bits", "_total", "count", "reals")
+
+    def __init__(self) -> None:
+        self._bits = _COARSE
+        self._total = 0  # in units of 2**-bits
+        self.count = 0
+        self.reals = 0  # how many of `count` are floats
+
+    def add(self, value: Any) -> None:
+        if type(value) is float and self._bits == _COARSE:  # the usual case, without a call
+            scaled = value * _SCALE
+            units = int(scaled)  # OverflowError, ValueError of what is not finite
+            if units == scaled:
+                self._total += units
+                self.count += 1
+                self.reals += 1
+                return
+        if value is not None:
+            self._total += self._units(value)
+            self.count += 1
+            self.reals += type(value) is float
+
+    def remove(self, value: Any) -> None:
+        if value is not None:
+            self._total -= self._units(value)
+            self.count -= 1
+            self.reals -= type(value) is float
+
+    def merge(self, other: "Sum") -> None:
+        self._refine(other._bits)
+        self._total += other._total << (self._bits - other._bits)
+        self.count += other.count
+        self.reals += other.reals
+
+    def total(self) -> int | float | None:
+        """None of nothing; a bigint of bigints alone; else the float nearest to the sum."""
+        if self.count == 0:
+            return None
+        if self.reals == 0:
+            return self._total >> self._bits
+        return self._total / (1 << self._bits)
+
+    def mean(self) -> int | float | None:
+        """None of nothing; of bigints alone a bigint, cut towards zero."""
+        if self.count == 0:
+            return None
+        if self.reals == 0:
+            whole = self._total >> self._bits
+            quotient = abs(whole) // self.count
+            return quotient if whole >= 0 else -quotient
+        return self._total / (self.count << self._bits)
+
+    def state(self) -> Any:
+        return [self._bits, hex(self._total), self.count, self.reals]
+
+    def restore(self, state: Any) -> None:
+        self._bits, total, self.count, self.reals = state
+        self._total = int(total, 16)
+
+    def _units(self, value: Any) -> int:
+        if type(value) is int:
+            return value << self._bits
+        if type(value) is not float:
+            raise TypeError(f"want a number, not {shown(value)}")
+        numerator, denominator = value.as_integer_ratio()
+        if denominator.bit_length() - 1 > self._bits:
+            self._refine(_FINE)
+        return (numerator << self._bits) // denominator
+
+    def _refine(self, bits: int) -> None:
+        if bits > self._bits:
+            self._total <<= bits - self._bits
+            self._bits = bits
+
+
+class Moments(Sum):
+    """With the sum of squares, as exact: mean square and variance."""
+
+    __slots__ = ("_squares",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._squares = 0  # in units of 2**(-2 bits)
+
+    def add(self, value: Any) -> None:
+        if value is not None:
+            units = self._units(value)
+            self._total += units
+            self._squares += units * units
+            self.count += 1
+
+    def remove(self, value: Any) -> None:
+        if value is not None:
+            units = self._units(value)
+            self._total -= units
+            self._squares -= units * units
+            self.count -= 1
+
+    def merge(self, other: "Sum") -> None:
+        super().merge(other)
+        if isinstance(other, Moments):
+            self._squares += other._squares << 2 * (self._bits - other._bits)
+
+    def mean_square(self) -> float | None:
+        if self.count == 0:
+            return None
+        return self._squares / (self.count << 2 * self._bits)
+
+    def variance(self, sample: bool) -> float | None:
+        """Of all there is, or (`sample`) of what it is a sample of: then of two values at least."""
+        divisor = self.count * (self.count - 1 if sample else self.count)
+        if divisor <= 0:
+            return None
+        return (self.count * self._squares - self._total**2) / (divisor << 2 * self._bits)
+
+    def state(self) -> Any:
+        return [*super().state(), hex(self._squares)]
+
+    def restore(self, state: Any) -> None:
+        super().restore(state[:4])
+        self._squares = int(state[4], 16)
+
+    def _refine(self, bits: int) -> None:
+        if bits > self._bits:
+            self._squares <<= 2 * (bits - self._bits)
+        super()._refine(bits)
+
+
+class Line(Moments):
+    """Pairs x, y: the slope of the straight line nearest to them, as exact. x is what `Moments` holds."""
+
+    __slots__ = ("_products", "_ys")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ys = 0
+        self._products = 0  # in units of 2**(-2 bits)
+
+    def add_pair(self, x: Any, y: Any) -> None:
+        """Raises TypeError; then nothing was added."""
+        self._units(x)  # may refine; then both count in the same units
+        y_units = self._units(y)
+        x_units = self._units(x)
+        self.add(x)
+        self._ys += y_units
+        self._products += x_units * y_units
+
+    def slope(self) -> float | None:
+        """None of fewer than two different x."""
+        spread = self.count * self._squares - self._total**2
+        if spread == 0:
+            return None
+        return (self.count * self._products - self._total * self._ys) / spread
+
+    def state(self) -> Any:
+        return [*super().state(), hex(self._ys), hex(self._products)]
+
+    def restore(self, state: Any) -> None:
+        super().restore(state[:5])
+        self._ys, self._products = int(state[5], 16), int(state[6], 16)
+
+    def _refine(self, bits: int) -> None:
+        if bits > self._bits:
+            self._ys <<= bits - self._bits
+            self._products <<= 2 * (bits - self._bits)
+        super()._refine(bits)

@@ -26,7 +26,9 @@ local function caught(ok, ...) if spent then real_error("more than " .. budget .
 pcall = function(...) return caught(real_pcall(...)) end
 xpcall = function(f, _, ...) return caught(real_pcall(f, ...)) end
 for _, name in ipairs{"io", "os", "package", "require", "load", "loadstring", "loadfile", "dofile",
-  "debug", "coroutine", "collectgarbage", "python", "module", "setfenv", "getfenv", "rawset"} do _G[name] = nil end
+  "debug", "coroutine", "collectgarbage", "python", "module", "setfenv", "getfenv", "rawset"} do
+  _G[name] = nil
+end
 string.dump = nil
 -- metamethods run by the collector would have no budget: __gc is not taken
 local set = setmetatable
@@ -59,14 +61,14 @@ class Script:
         self._table_type = lupa.lua_type
         try:
             self._run = self._lua.execute(SANDBOX, instructions, 0)
-            self._lua.globals()["print"] = lambda *values: print(*values)
+            self._lua.globals()["print"] = print
             chunk = self._lua.compile(source)
             self._run(chunk)
         except self._errors as error:
             raise PluginError(f"{where} does not load: {error}") from None
 
     def has(self, name: str) -> bool:
-        return self._table_type(self._lua.globals()[name]) == "function"
+        return bool(self._table_type(self._lua.globals()[name]) == "function")
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Raises ValueError with Lua's text: an error, the budget, or the memory limit."""
@@ -77,7 +79,6 @@ class Script:
                 answer = answer[0] if answer else None
             return self._to_python(answer, 0)
         except self._errors as error:
-            self._lua.execute("debug = nil")
             raise ValueError(f"{self._where}: {str(error) or 'more memory than its limit'}") from None
 
     def _to_lua(self, value: Any, depth: int) -> Any:

@@ -47,7 +47,7 @@ def read_package(path: Path, name: str | None, policy: Policy) -> Package:
         raise PluginError(f"the zip has {size} bytes; the limit is {policy.max_zip_bytes}")
     try:
         with zipfile.ZipFile(path) as archive:
-            files = _contents(archive, policy)
+            files = contents(archive, policy)
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -83,7 +83,7 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
         target.chmod(0o755 if name.endswith(".so") else 0o644)
 
 
-def _contents(archive: zipfile.ZipFile, policy: Policy) -> dict[str, bytes]:
+def contents(archive: zipfile.ZipFile, policy: Policy) -> dict[str, bytes]:
     entries = archive.infolist()
     if len(entries) > policy.max_files:
         raise PluginError(f"the zip has {len(entries)} entries; the limit is {policy.max_files}")

@@ -53,6 +53,10 @@ class Policy:
     trial_crashes: int = 2
     drain_s: float = 10.0
     """So long an instance may take to finish its current record at a replacement."""
+    keep_versions: int = 3
+    """On disk, of each plug-in: the current one, the one before, and older ones."""
+    run_install_script: bool = False
+    """Run a zip's install.sh, as the server's user. Off: the script is not run, and the status says so."""
     worker_uid: int | None = None
     """Started as root: the user of every worker. None: one of 61184..65519, made from the plug-in's name."""
     allow_root: bool = False

@@ -1,4 +1,4 @@
-"""What a portable plug-in of eKuiper imports: it comes over with `from opq_rules.plugins.portable import ...`.
+"""What a portable plug-in of eKuiper imports; it comes over with a change of import.
 
     from opq_rules.plugins.portable import Function, PluginConfig, Sink, Source, plugin
     plugin.start(PluginConfig("pysam", {}, {"print": lambda: PrintSink()}, {}))

@@ -53,7 +53,7 @@ Source: linux/audit.h, asm/unistd_64.h, asm-generic/unistd.h.
 
 
 def own_name_spaces() -> str:
-    """ "on": processes, mounts and IPC of our children are their own; all of them end with the first. Root only."""
+    """Processes, mounts and IPC of our children are their own; all end with the first one. Root only."""
     if LIBC.unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC):
         return _why("unshare")
     if _mount("none", "/", None, MS_REC | MS_PRIVATE):
@@ -86,6 +86,7 @@ def open_ways(uid: int, wanted: Sequence[Path]) -> str:
     closed = [path.resolve() for path in wanted if path.exists() and not readable_by(uid, path.resolve())]
     if not closed:
         return "not needed"
+    os.umask(0o022)
     covers: dict[Path, list[Path]] = {}
     for path in closed:
         above = [each for each in reversed(path.parents) if not _passable(uid, each)]
@@ -109,14 +110,13 @@ def open_ways(uid: int, wanted: Sequence[Path]) -> str:
                 return _why(f"bind {path}")
             _mount("none", str(path), None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
             os.close(handle)
-        for folder in cover.rglob("*"):
-            if not folder.is_mount() and folder.is_dir() and os.stat(folder).st_dev == os.stat(cover).st_dev:
-                folder.chmod(0o755)
     return "on"
 
 
 def own_proc() -> str:
     """In the first process of the name space: /proc shows its own processes and no others."""
+    if LIBC.unshare(CLONE_NEWNS):  # the keeper goes on with the /proc that shows all
+        return _why("unshare")
     return _why("mount /proc") if _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC) else "on"
 
 
@@ -178,7 +178,7 @@ def filter_system_calls() -> str:
     packed = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in code))
 
     class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]  # noqa: RUF012 - ctypes wants a list
+        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
     program = Program(len(code), ctypes.cast(packed, ctypes.c_void_p).value)
     if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0):

@@ -61,7 +61,8 @@ def _target(folder: Path, manifest: PackageManifest, kind: str, name: str, targe
     factory = getattr(module, class_name or CLASSES[kind], None)
     if not callable(factory):
         raise PluginError(f"{where}: {module_name} has no class {class_name or CLASSES[kind]}")
-    return factory
+    made: Factory = factory
+    return made
 
 
 def _portable(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Factory]:

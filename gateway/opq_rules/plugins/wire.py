@@ -2,7 +2,8 @@
 
 host -> worker   ["call", id, instance, method, body]   ["ping", n]   ["credit", instance, batches]
                  ["answer", id, value]
-worker -> host   ["ready", facts]   ["pong", n]   ["done", id, value, state]   ["failed", id, kind, text, state]
+worker -> host   ["ready", facts]   ["pong", n]   ["done", id, value, state]
+                     ["failed", id, kind, text, state]
                  ["emit", instance, form, rows, meta, offset, arrived_ms]   ["tell", instance, what, facts]
                  ["ask", id, instance, key]
 """
@@ -59,7 +60,7 @@ class Wire:
             self._sending.release()
 
     def receive_ready(self) -> list[Any]:
-        """Every message that is complete by now. Raises ConnectionError at the end, ValueError for garbage."""
+        """Every message that is complete. Raises ConnectionError at the end, ValueError for garbage."""
         try:
             chunk = self._end.recv(READ_BYTES)
         except BlockingIOError:

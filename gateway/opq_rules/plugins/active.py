@@ -1,0 +1,141 @@
+"""An installed plug-in that is in use: its runtime, and the proxies that the engine holds of it.
+
+`replace` is the live swap: nothing is lost, nothing doubled, and any failure leaves all as it was.
+"""
+
+import statistics
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from opq_proto.errors import OpqError, PluginError
+from opq_rules.plugins.policy import Policy
+from opq_rules.plugins.proxy import PROXIES, Proxy
+from opq_rules.plugins.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """How long the insides stood still, and how many rules they belong to."""
+
+    rules: int
+    p50_ms: float
+    max_ms: float
+
+
+class Active:
+    """`on_trial_lost(why)`: a version that is on trial fails; called from any thread, once per trial."""
+
+    def __init__(self, name: str, policy: Policy, on_trial_lost: Callable[[str], None]) -> None:
+        self.name = name
+        self.runtime: Runtime | None = None
+        self.calls = self.failures = 0
+        self._policy = policy
+        self._on_trial_lost = on_trial_lost
+        self._proxies: weakref.WeakSet[Proxy] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._trial_until_s = 0.0
+        self._trial_calls = self._trial_failures = self._trial_crashes = 0
+
+    def make(self, kind: str, symbol: str) -> Any:
+        """A proxy, not yet configured."""
+        with self._lock:
+            proxy = PROXIES[kind](symbol, self.runtime, self._result, self._policy.drain_s)
+            self._proxies.add(proxy)
+        return proxy
+
+    def proxies(self) -> list[Proxy]:
+        return [proxy for proxy in list(self._proxies) if not proxy.closed]
+
+    def references(self) -> dict[str, int]:
+        """Rule -> how many of its parts are of this plug-in."""
+        return dict(Counter(proxy.rule_id for proxy in self.proxies() if proxy.rule_id))
+
+    def replace(self, runtime: Runtime | None) -> Pauses:
+        """All proxies take over to `runtime` (None: to nothing); the old runtime is not closed.
+
+        Raises PluginError: then all go on with the old one.
+        """
+        with self._lock:
+            proxies = self.proxies()
+            prepared = self._prepare(proxies, runtime)
+            version = "" if runtime is None else str(runtime.manifest.version)
+            done: list[tuple[Proxy, Any, str]] = []
+            pauses: list[float] = []
+            for proxy, live in prepared:
+                before = proxy.version
+                try:
+                    old, pause_s = proxy.swap(live, version)
+                except Exception as error:  # foreign code; what was done is undone
+                    for other, former, its in reversed(done):
+                        undone, _ = other.swap(former, its)
+                        other.release(undone)
+                    for _, unused in prepared[len(done) :]:
+                        _release(proxy, unused)
+                    what = "" if runtime is None else f" {version}"
+                    raise PluginError(
+                        f"{self.name}{what}: {proxy.kind} {proxy.symbol!r} does not take over: {error}"
+                    ) from error
+                done.append((proxy, old, before))
+                pauses.append(pause_s * 1e3)
+            for proxy, old, _ in done:
+                proxy.attach(runtime)
+                _release(proxy, old)
+            self.runtime = runtime
+            rules = len({proxy.rule_id for proxy in proxies if proxy.rule_id})
+        if not pauses:
+            return Pauses(rules, 0.0, 0.0)
+        return Pauses(rules, round(statistics.median(pauses), 3), round(max(pauses), 3))
+
+    def try_out(self) -> None:
+        """From now on, for the policy's time, failures bring the old version back."""
+        self._trial_calls = self._trial_failures = self._trial_crashes = 0
+        self._trial_until_s = time.monotonic() + self._policy.trial_s
+
+    def crashed(self, why: str) -> None:
+        """The worker's process has ended by itself."""
+        if self._on_trial():
+            self._trial_crashes += 1
+            if self._trial_crashes >= self._policy.trial_crashes:
+                self._lose(f"{self._trial_crashes} crashes: {why}")
+
+    def _prepare(self, proxies: list[Proxy], runtime: Runtime | None) -> list[tuple[Proxy, Any]]:
+        prepared: list[tuple[Proxy, Any]] = []
+        for proxy in proxies:
+            try:
+                prepared.append((proxy, None if runtime is None else proxy.prepare(runtime)))
+            except Exception as error:  # foreign code
+                for _, unused in prepared:
+                    _release(proxy, unused)
+                why = error if isinstance(error, OpqError | ValueError | OSError) else repr(error)
+                raise PluginError(f"{self.name}: {proxy.kind} {proxy.symbol!r}: {why}") from error
+        return prepared
+
+    def _result(self, failed: bool) -> None:
+        self.calls += 1
+        self.failures += failed
+        if self._trial_until_s and self._on_trial():
+            self._trial_calls += 1
+            self._trial_failures += failed
+            few = self._policy.trial_crashes
+            if self._trial_failures >= few and 2 * self._trial_failures > self._trial_calls:
+                self._lose(f"{self._trial_failures} of {self._trial_calls} calls failed")
+
+    def _on_trial(self) -> bool:
+        return time.monotonic() < self._trial_until_s
+
+    def _lose(self, why: str) -> None:
+        self._trial_until_s = 0.0
+        threading.Thread(target=self._on_trial_lost, args=(why,), name=f"rollback-{self.name}").start()
+
+
+def _release(proxy: Proxy, live: Any) -> None:
+    """What closing throws is the old inside's own matter; the take-over has been done."""
+    try:
+        proxy.release(live)
+    except Exception:
+        return

@@ -1,0 +1,363 @@
+"""In the worker: the plug-in's sources, sinks and functions, and the calls that come over the wire.
+
+Sinks and sources have a thread each, functions share one; the main thread only reads the wire, so that a
+heartbeat is answered while a call runs.
+"""
+
+import importlib
+import os
+import queue
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from opq_proto.errors import OpqError
+from opq_rules.plugins.package_manifest import PackageManifest, parse_manifest
+from opq_rules.plugins.portable import PortableContext
+from opq_rules.plugins.wire import Wire
+
+Symbols = dict[tuple[str, str], Callable[[], Any]]
+BATCHES_AHEAD = 8
+"""Batches a source may emit before the host has taken the first."""
+
+
+def load_symbols(folder: Path, manifest: PackageManifest, lua_memory: int, lua_instructions: int) -> Symbols:
+    """Of the plug-in's language. Raises PluginError."""
+    if manifest.language == "python":
+        return importlib.import_module("opq_rules.plugins.python_code").load_python(folder, manifest)  # type: ignore[no-any-return]
+    if manifest.language == "lua":
+        load = importlib.import_module("opq_rules.plugins.lua_script").load_lua
+        return load(folder, manifest, lua_memory, lua_instructions)  # type: ignore[no-any-return]
+    return importlib.import_module("opq_rules.plugins.c_library").load_library(folder, manifest)  # type: ignore[no-any-return]
+
+
+def serve(end: socket.socket, facts: Mapping[str, Any], protections: Mapping[str, str]) -> None:
+    """Until the host closes the wire."""
+    wire = Wire(end)
+    folder = Path(facts["folder"])
+    for path in (folder / "lib", folder):
+        sys.path.insert(0, str(path))
+    manifest = parse_manifest((folder / facts["manifest"]).read_bytes(), facts["manifest"])
+    try:
+        limits = facts["limits"]
+        symbols = load_symbols(folder, manifest, limits["lua_memory_bytes"], limits["lua_instructions"])
+    except OpqError as error:
+        wire.send(["ready", {"error": str(error)}])
+        return
+    about = {"pid": os.getpid(), "protections": dict(protections), "symbols": [list(key) for key in symbols]}
+    wire.send(["ready", about])
+    _Server(wire, symbols).run()
+
+
+class _Server:
+    def __init__(self, wire: Wire, symbols: Symbols) -> None:
+        self.wire = wire
+        self.symbols = symbols
+        self.instances: dict[int, _Instance] = {}
+        self.functions: queue.Queue[list[Any] | None] = queue.Queue()
+        """Bounded by the host, where each caller waits for its answer."""
+        self.answers: dict[int, queue.Queue[Any]] = {}
+        self._asked = 0
+        threading.Thread(target=self._run_functions, name="functions", daemon=True).start()
+
+    def run(self) -> None:
+        while True:
+            try:
+                message = self.wire.receive()
+            except (ConnectionError, ValueError):
+                break
+            for each in message:
+                self._take(each)
+        for instance in list(self.instances.values()):
+            instance.stop()
+
+    def _take(self, message: list[Any]) -> None:
+        match message:
+            case ["ping", number]:
+                self.wire.send(["pong", number])
+            case ["call", _, number, "make", [kind, *_]]:
+                if (former := self.instances.get(number)) is not None:
+                    former.stop()
+                instance = _Instance(self, number, kind)
+                self.instances[number] = instance
+                instance.calls.put(message)
+            case ["call", call, number, _, _]:
+                held = self.instances.get(number)
+                if held is None:
+                    self.wire.send(["failed", call, "gone", f"no instance {number}", {}])
+                else:
+                    held.calls.put(message)
+            case ["credit", number, count]:
+                if number in self.instances:
+                    self.instances[number].context.credits.release(count)
+            case ["stop", number]:
+                if number in self.instances:
+                    self.instances[number].context.stop()
+            case ["answer", number, value]:
+                if (waiting := self.answers.pop(number, None)) is not None:
+                    waiting.put(value)
+
+    def ask(self, instance: int, key: str) -> Any:
+        self._asked += 1
+        number = self._asked * 1_000_003 + instance
+        answer: queue.Queue[Any] = queue.Queue(1)
+        self.answers[number] = answer
+        self.wire.send(["ask", number, instance, key])
+        return answer.get()
+
+    def _run_functions(self) -> None:
+        while (message := self.functions.get()) is not None:
+            instance = self.instances.get(message[2])
+            if instance is not None:
+                instance.answer(message)
+
+
+class _Context:
+    """sdk.Context, SourceContext and SinkContext over the wire."""
+
+    def __init__(self, server: _Server, number: int) -> None:
+        self._server, self._number = server, number
+        self.rule_id, self.op_id, self.instance_id, self.row_id = "", "", 0, ""
+        self.credits = threading.Semaphore(BATCHES_AHEAD)
+        self.changed: dict[str, Any] = {}
+        self._state: dict[str, Any] = {}
+        self._stopped = threading.Event()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.credits.release()
+
+    def wait(self, seconds: float) -> bool:
+        return self._stopped.wait(seconds)
+
+    def log(self, event: str, **facts: Any) -> None:
+        self._server.wire.send(["tell", self._number, "log", {"event": event, "facts": facts}])
+
+    def get_state(self, key: str) -> Any:
+        if key not in self._state:
+            self._state[key] = self._server.ask(self._number, key)
+        return self._state[key]
+
+    def put_state(self, key: str, value: Any) -> None:
+        self._state[key] = self.changed[key] = value
+
+    def taken_changes(self) -> dict[str, Any]:
+        changed, self.changed = self.changed, {}
+        return changed
+
+    def emit(
+        self, message: Mapping[str, Any], meta: Mapping[str, Any] | None = None, offset: Any = None
+    ) -> bool:
+        return self.emit_many([message], None if meta is None else [meta], offset)
+
+    def emit_many(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        meta: Sequence[Mapping[str, Any] | None] | None = None,
+        offset: Any = None,
+        arrived_ms: Any = None,
+    ) -> bool:
+        for row in messages:
+            if not isinstance(row, Mapping):
+                raise TypeError(f"emitted a {type(row).__name__}; want a mapping")
+        return self._emit("rows", [dict(row) for row in messages], meta, offset, arrived_ms)
+
+    def emit_bytes(
+        self,
+        payloads: Sequence[bytes],
+        meta: Sequence[Mapping[str, Any] | None] | None = None,
+        offset: Any = None,
+    ) -> bool:
+        return self._emit("bytes", list(payloads), meta, offset, None)
+
+    def emit_error(self, text: str) -> None:
+        self._server.wire.send(["tell", self._number, "error", {"text": str(text)[:2000]}])
+
+    def connected(self, up: bool, why: str = "") -> None:
+        self._server.wire.send(["tell", self._number, "connected", {"up": bool(up), "why": str(why)[:2000]}])
+
+    def _emit(self, form: str, rows: list[Any], meta: Any, offset: Any, arrived_ms: Any) -> bool:
+        if self._stopped.is_set():
+            return False  # nothing of it went: after a rewind it comes again
+        self.credits.acquire()
+        if self._stopped.is_set():
+            return False
+        given_meta = None if meta is None else list(meta)
+        arrived = list(arrived_ms) if isinstance(arrived_ms, Sequence) else arrived_ms
+        self._server.wire.send(["emit", self._number, form, rows, given_meta, offset, arrived])
+        return True
+
+
+class _Instance:
+    """One source, sink or function, made by the call "make"."""
+
+    def __init__(self, server: _Server, number: int, kind: str) -> None:
+        self.kind = kind
+        self.context = _Context(server, number)
+        self._server, self._number = server, number
+        self._made: Any = None
+        self._portable = False
+        self._run: threading.Thread | None = None
+        if kind == "function":
+            self.calls = server.functions
+        else:
+            self.calls = queue.Queue()
+            threading.Thread(target=self._work, name=f"instance-{number}", daemon=True).start()
+
+    def stop(self) -> None:
+        self.context.stop()
+        if self.kind != "function":
+            self.calls.put(None)
+
+    def _work(self) -> None:
+        while (message := self.calls.get()) is not None:
+            self.answer(message)
+
+    def answer(self, message: list[Any]) -> None:
+        _, call, number, method, body = message
+        wire = self._server.wire
+        try:
+            value = getattr(self, "_do_" + method)(body)
+            wire.send(["done", call, value, self.context.taken_changes()])
+        except OSError as error:
+            wire.send(["failed", call, "again", _text(error), self.context.taken_changes()])
+        except BaseException as error:  # foreign code: all that it raises is its answer, SystemExit too
+            kind = "value" if isinstance(error, ValueError) else "other"
+            wire.send(["failed", call, kind, _text(error), self.context.taken_changes()])
+        if method == "close":
+            self._server.instances.pop(number, None)
+            self.stop()
+
+    # -- the calls
+
+    def _do_make(self, body: list[Any]) -> None:
+        kind, symbol, datasource, properties = body
+        self._made = self._server.symbols[kind, symbol]()
+        self._portable = not hasattr(type(self._made), "__abstractmethods__") and _is_portable(self._made)
+        if kind == "source":
+            self._made.configure(datasource, properties)
+        elif kind == "sink":
+            self._made.configure(properties)
+
+    def _do_open(self, body: list[Any]) -> None:
+        context = self.context
+        context.rule_id, context.op_id, context.instance_id = body[:3]
+        if self.kind == "sink":
+            self._made.open(self._given())
+        elif self.kind == "source":
+            if body[3] is not None:
+                self._made.rewind(body[3])
+            self._run = threading.Thread(target=self._run_source, name=f"source-{self._number}", daemon=True)
+            self._run.start()
+
+    def _run_source(self) -> None:
+        told: dict[str, Any] = {"text": ""}
+        try:
+            self._made.open(self._given())
+        except SystemExit:
+            pass
+        except BaseException as error:
+            told["text"] = _text(error)
+            traceback.print_exc()
+        self._server.wire.send(["tell", self._number, "ended", told])
+
+    def _do_collect(self, items: list[Any]) -> list[Any]:
+        """Each: [row_id, data]. None where it went well, else [again, text]: then none is tried."""
+        results: list[Any] = []
+        for row_id, data in items:
+            if results and results[-1] is not None and results[-1][0]:
+                results.append([True, "not tried: the one before has to come again first"])
+                continue
+            self.context.row_id = row_id
+            try:
+                given = self._given()
+                self._made.collect(given, data)
+                refused = given.acknowledged if isinstance(given, PortableContext) else None
+                results.append([True, refused] if refused else None)
+            except OSError as error:
+                results.append([True, _text(error)])
+            except Exception as error:
+                results.append([False, _text(error)])
+        return results
+
+    def _do_validate(self, args: list[Any]) -> str:
+        told = self._made.validate(args)
+        if not isinstance(told, str):
+            raise TypeError(f"validate gave {type(told).__name__}; want text")
+        return told
+
+    def _do_exec(self, many: list[Any]) -> list[Any]:
+        """Each: [args, rule_id]. [value, None], or [None, text]."""
+        results: list[Any] = []
+        for args, rule_id in many:
+            self.context.rule_id = rule_id
+            try:
+                results.append([_plain(self._made.exec(args, self._given()), 0), None])
+            except Exception as error:
+                results.append([None, _text(error)])
+        return results
+
+    def _do_is_aggregate(self, body: Any) -> bool:
+        return bool(self._made.is_aggregate())
+
+    def _do_stop(self, body: Any) -> bool:
+        """Waits for the source's thread. False: it does not end."""
+        self.context.stop()
+        if self._portable:
+            self._made.close(self._given())  # eKuiper's sources learn by this alone that they have to end
+        if self._run is not None:
+            self._run.join(float(body))
+            return not self._run.is_alive()
+        return True
+
+    def _do_close(self, body: Any) -> None:
+        if (
+            self._made is not None
+            and hasattr(self._made, "close")
+            and not (self._portable and self.kind == "source")
+        ):
+            self._made.close(self._given())
+
+    def _do_export_state(self, body: Any) -> Any:
+        return _plain(self._made.export_state(), 0) if hasattr(self._made, "export_state") else None
+
+    def _do_import_state(self, body: list[Any]) -> None:
+        if hasattr(self._made, "import_state"):
+            self._made.import_state(body[0], body[1])
+
+    def _do_selftest(self, body: Any) -> str:
+        return str(self._made.selftest() or "") if hasattr(self._made, "selftest") else ""
+
+    def _given(self) -> Any:
+        return PortableContext(self.context) if self._portable else self.context
+
+
+def _is_portable(made: Any) -> bool:
+    from opq_rules.plugins import portable
+
+    return isinstance(made, portable.Source | portable.Sink | portable.Function)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """What JSON has; anything else is a wrong type, and said so."""
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return value
+    if depth < 64 and isinstance(value, Mapping):
+        return {str(key): _plain(each, depth + 1) for key, each in value.items()}
+    if depth < 64 and isinstance(value, list | tuple):
+        return [_plain(each, depth + 1) for each in value]
+    if type(value).__module__ == "numpy" and hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"gave a {type(value).__name__}; want what JSON has")
+
+
+def _text(error: BaseException) -> str:
+    return (f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error))[:2000]

@@ -1,0 +1,439 @@
+"""The host's side of a worker: starts it, hears its heart, ends it when it hangs, starts it again.
+
+One thread per plug-in process, over all its lives. What a call waits for is answered, or failed when the
+life ends: as ConnectionError or TimeoutError, so that a sink's emission is sent again.
+"""
+
+import collections
+import contextlib
+import itertools
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+from zlib import crc32
+
+from opq_proto.errors import PluginError
+from opq_rules.plugins.guard import PAUSES_S, STEADY_S
+from opq_rules.plugins.policy import Limits
+from opq_rules.plugins.wire import Wire
+from opq_rules.plugins.worker import TOKEN
+
+PING_S = 1.0
+SILENCE_S = 20.0
+"""So long without a sign of life, and the process is ended; long, since a gateway's CPU may be busy."""
+OUTPUT_KEPT_BYTES = 16 << 10
+OUTPUT_BYTES_PER_S = 4 << 20
+"""What a plug-in may print; more makes it wait."""
+END_S = 2.0
+UIDS = (61184, 65519)
+"""Of the workers when the server is root: the range that systemd keeps for users made on the fly."""
+
+
+class Listener(Protocol):
+    """An instance on the host's side: hears what its other half sends on its own account."""
+
+    def heard(self, message: list[Any]) -> None: ...
+    def asked(self, key: str) -> Any: ...
+    def changed(self, state: dict[str, Any]) -> None: ...
+
+
+class _Call:
+    __slots__ = ("done", "failure", "instance", "value")
+
+    def __init__(self, instance: int) -> None:
+        self.instance = instance
+        self.done = threading.Event()
+        self.value: Any = None
+        self.failure: Exception | None = None
+
+
+class Life:
+    """One process from its start to its end."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], facts: dict[str, Any]) -> None:
+        ours, theirs = socket.socketpair()
+        self.report, report = os.pipe()
+        with theirs:
+            self.process = subprocess.Popen(
+                [*command, str(theirs.fileno()), str(report)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(), report),
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            )
+        os.close(report)
+        os.set_blocking(self.report, False)
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.output = self.process.stdout
+        os.set_blocking(self.output.fileno(), False)
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(json.dumps(facts).encode() + b"\n")
+            self.process.stdin.flush()
+        self.wire = Wire(ours)
+        self.calls: dict[int, _Call] = {}
+        self.facts: dict[str, Any] = {}
+        self.heard_s = self.started_s = time.monotonic()
+        self.why = ""
+
+    def end(self, why: str) -> None:
+        """Any thread; the keeper kills the worker and all that it started."""
+        self.why = self.why or why
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+
+    def close(self) -> dict[str, Any]:
+        """Waits for the keeper and gives its report."""
+        self.end("closed")
+        try:
+            self.process.wait(END_S + 8)
+        except subprocess.TimeoutExpired:
+            self.process.kill()  # the worker follows: PR_SET_PDEATHSIG
+            self.process.wait()
+        told: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            for line in os.read(self.report, 1 << 16).splitlines():
+                told |= json.loads(line)
+        os.close(self.report)
+        self.output.close()
+        self.wire.close()
+        return told
+
+
+class PluginProcess:
+    """The supervised process of one version of a plug-in."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        manifest_name: str,
+        limits: Limits,
+        uid: int | None = None,
+        allow_root: bool = False,
+        on_crash: Callable[[str], None] = lambda why: None,
+    ) -> None:
+        self.name = name
+        self.limits = limits
+        self.crashes = self.survivors = self.output_bytes = 0
+        self.last_error = ""
+        self._on_crash = on_crash
+        low, high = UIDS
+        self._facts = {
+            "folder": str(folder.resolve()),
+            "manifest": manifest_name,
+            "limits": asdict(limits),
+            "uid": uid if uid is not None else low + crc32(name.encode()) % (high - low + 1),
+            "allow_root": allow_root,
+        }
+        self._lock = threading.Lock()
+        self._up = threading.Condition(self._lock)
+        self._life: Life | None = None
+        self._last_facts: dict[str, Any] = {}
+        self._output: collections.deque[bytes] = collections.deque()
+        self._kept = 0
+        self._listeners: dict[int, Listener] = {}
+        self._numbers = itertools.count(1)
+        self._closing = threading.Event()
+        self._started = threading.Event()
+        self._first_failure = ""
+        self._thread = threading.Thread(target=self._run, name=f"plugin-{name}", daemon=True)
+
+    # -- for any thread
+
+    def start(self) -> None:
+        """Until the handshake. Raises PluginError: it did not come up, with what it printed."""
+        self._thread.start()
+        self._started.wait(self.limits.start_s + END_S + 10)
+        if self._first_failure or self._life is None:
+            why = self._first_failure or f"no handshake within {self.limits.start_s:g} s"
+            self.close()
+            raise PluginError(f"plug-in {self.name} does not start: {why}")
+
+    def life(self) -> Life:
+        """Raises ConnectionError while there is none."""
+        life = self._life
+        if life is None:
+            raise ConnectionError(f"plug-in {self.name}: {self.last_error or 'not running'}")
+        return life
+
+    def life_ended(self, life: Life | None) -> bool:
+        return life is not None and (life is not self._life or bool(life.why))
+
+    def wait_up(self, seconds: float) -> bool:
+        with self._up:
+            return self._up.wait_for(lambda: self._life is not None or self._closing.is_set(), seconds)
+
+    def add(self, listener: Listener) -> int:
+        number = next(self._numbers)
+        self._listeners[number] = listener
+        return number
+
+    def remove(self, number: int) -> None:
+        self._listeners.pop(number, None)
+
+    def call(self, life: Life, number: int, method: str, body: Any, timeout_s: float | None = None) -> Any:
+        """Raises ConnectionError, TimeoutError (its process is ended then), ValueError, PluginError."""
+        wait_s = self.limits.call_s if timeout_s is None else timeout_s
+        call, waiting = next(self._numbers), _Call(number)
+        with self._lock:
+            if life is not self._life:
+                raise ConnectionError(f"plug-in {self.name}: {self.last_error or 'is another process now'}")
+            life.calls[call] = waiting
+        try:
+            life.wire.send(["call", call, number, method, body], wait_s)
+        except TimeoutError:
+            life.end(f"takes no calls for {wait_s:g} s")
+        except OSError:
+            life.end("its wire is broken")
+        except (TypeError, ValueError, OverflowError) as error:
+            with self._lock:
+                life.calls.pop(call, None)
+            raise PluginError(f"plug-in {self.name}: {error}") from None
+        if not waiting.done.wait(wait_s):
+            life.end(f"{method} took longer than {wait_s:g} s")
+            if not waiting.done.wait(END_S):
+                with self._lock:
+                    life.calls.pop(call, None)
+            raise TimeoutError(f"plug-in {self.name}: {method} took longer than {wait_s:g} s")
+        if waiting.failure is not None:
+            raise waiting.failure
+        return waiting.value
+
+    def tell(self, life: Life, message: list[Any]) -> None:
+        """Without an answer. Lost when the life has ended."""
+        try:
+            life.wire.send(message, self.limits.call_s)
+        except OSError:
+            life.end("takes no messages")
+
+    def close(self) -> None:
+        """End it, within 2 s; its callers get ConnectionError."""
+        self._closing.set()
+        life = self._life
+        if life is not None:
+            life.end("closed")
+        with self._up:
+            self._up.notify_all()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(END_S + 10)
+
+    def status(self) -> dict[str, Any]:
+        life = self._life
+        facts = life.facts if life is not None else self._last_facts
+        state = "running" if life is not None else "initializing" if not self._started.is_set() else "error"
+        heard_s = None if life is None else round(time.monotonic() - life.heard_s, 3)
+        return {
+            "status": "stop" if self._closing.is_set() else state,
+            "errMsg": "" if life is not None else self.last_error,
+            "pid": life.process.pid if life is not None else 0,
+            "last_error": self.last_error,
+            "protections": facts.get("protections", {}),
+            "crashes": self.crashes,
+            "survivors_killed": self.survivors,
+            "heartbeat_age_s": heard_s,
+            "output_bytes": self.output_bytes,
+            "output_dropped_bytes": max(0, self.output_bytes - self._kept),
+            "output_tail": self.output_tail()[-2000:],
+        }
+
+    def output_tail(self) -> str:
+        return b"".join(list(self._output)).decode("utf-8", "replace")
+
+    # -- the thread
+
+    def _run(self) -> None:
+        in_row, last_crash_s = 0, 0.0
+        while not self._closing.is_set():
+            why = self._live()
+            if self._closing.is_set():
+                break
+            self.crashes += 1
+            self.last_error = why
+            if not self._started.is_set():
+                self._first_failure = why
+                self._started.set()
+                return
+            now = time.monotonic()
+            in_row = 0 if now - last_crash_s > STEADY_S else in_row
+            last_crash_s = now
+            pause_s = PAUSES_S[min(in_row, len(PAUSES_S) - 1)]
+            in_row += 1
+            self.last_error = f"{why}; started again after {pause_s:g} s"
+            self._on_crash(why)
+            self._closing.wait(pause_s)
+
+    def _live(self) -> str:
+        """One life; gives why it ended."""
+        environment = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": "/nonexistent",
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            TOKEN: f"{os.getpid()}-{next(self._numbers)}-{self.name}",
+        }
+        command = [sys.executable, "-P", "-m", "opq_rules.plugins.worker"]
+        try:
+            life = Life(command, environment, self._facts)
+        except OSError as error:
+            return f"cannot start a process: {error}"
+        try:
+            self._listen(life)
+        finally:
+            with self._lock:
+                self._life = None
+                calls, life.calls = life.calls, {}
+            self._read_output(life)
+            report = life.close()
+            self.survivors += int(report.get("survivors", 0))
+            why = self._why(life, report)
+            for waiting in calls.values():
+                waiting.failure = ConnectionError(f"plug-in {self.name}: {why}")
+                waiting.done.set()
+            self.last_error = why
+            self._last_facts = life.facts or self._last_facts
+            for number, listener in list(self._listeners.items()):
+                listener.heard(["gone", number, why])
+        return why
+
+    def _why(self, life: Life, report: dict[str, Any]) -> str:
+        if "refused" in report:
+            return str(report["refused"])
+        code = report.get("code", life.process.returncode)
+        why = life.why if life.why and life.why != "gone" else f"ended with {_meaning(code)}"
+        if not life.facts and (tail := self.output_tail().strip()):
+            why += f"; it said: {tail[-600:]}"
+        if report.get("survivors"):
+            why += f"; {report['survivors']} processes that it had started were ended"
+        return why
+
+    def _listen(self, life: Life) -> None:
+        poll = select.poll()
+        poll.register(life.wire.fileno(), select.POLLIN)
+        output_open, listening, next_output_s, pinged_s = True, False, 0.0, time.monotonic()
+        while not life.why:
+            now = time.monotonic()
+            if self._closing.is_set():
+                life.why = "closed"
+                return
+            if now - pinged_s >= PING_S and life.facts:
+                pinged_s = now
+                with contextlib.suppress(OSError):
+                    life.wire.send(["ping", int(now)], 0.0)
+            if not life.facts and now - life.started_s > self.limits.start_s:
+                life.why = f"no handshake within {self.limits.start_s:g} s"
+                return
+            if now - life.heard_s > SILENCE_S + (self.limits.start_s if not life.facts else 0):
+                life.why = f"no sign of life for {SILENCE_S:g} s"
+                return
+            if output_open and now >= next_output_s and not listening:
+                poll.register(life.output.fileno(), select.POLLIN)
+                listening = True
+            ready = {fd for fd, _ in poll.poll(250 if listening or not output_open else 20)}
+            if listening and life.output.fileno() in ready:
+                poll.unregister(life.output.fileno())
+                listening = False
+                read = self._read_output(life)
+                output_open = read >= 0
+                next_output_s = now + max(0.02, read / OUTPUT_BYTES_PER_S)
+            if life.wire.fileno() not in ready:
+                continue
+            try:
+                messages = life.wire.receive_ready()
+            except ValueError as error:
+                life.why = f"sends garbage: {error}"
+                return
+            except OSError:
+                life.why = life.why or "gone"
+                return
+            life.heard_s = time.monotonic()
+            for message in messages:
+                try:
+                    self._take(life, message)
+                except (ValueError, TypeError, IndexError, KeyError) as error:
+                    life.why = f"sends garbage: {error}"
+                    return
+
+    def _take(self, life: Life, message: list[Any]) -> None:
+        match message:
+            case ["done", call, value, state]:
+                self._finish(life, call, state, value, None)
+            case ["failed", call, kind, text, state]:
+                failures: dict[str, type[Exception]] = {"again": ConnectionError, "value": ValueError}
+                failure = failures.get(kind, ConnectionError if kind == "gone" else PluginError)
+                self._finish(life, call, state, None, failure(str(text)))
+            case ["emit" | "tell", number, *_]:
+                if (listener := self._listeners.get(number)) is not None:
+                    listener.heard(message)
+            case ["ask", call, number, key]:
+                listener = self._listeners.get(number)
+                self.tell(life, ["answer", call, listener.asked(key) if listener else None])
+            case ["ready", dict() as facts]:
+                if "error" in facts:
+                    life.why = str(facts["error"])
+                    return
+                life.facts = facts
+                with self._up:
+                    self._life = life
+                    self._up.notify_all()
+                self._started.set()
+            case ["pong", _]:
+                pass
+            case _:
+                raise ValueError(f"message {str(message)[:80]}")
+
+    def _finish(self, life: Life, call: int, state: Any, value: Any, failure: Exception | None) -> None:
+        with self._lock:
+            waiting = life.calls.pop(call, None)
+        if waiting is None:
+            return
+        if state and (listener := self._listeners.get(waiting.instance)) is not None:
+            listener.changed(dict(state))
+        waiting.value, waiting.failure = value, failure
+        waiting.done.set()
+
+    def _read_output(self, life: Life) -> int:
+        """Bytes read; -1: its end."""
+        try:
+            chunk = os.read(life.output.fileno(), 1 << 16)
+        except (BlockingIOError, ValueError):
+            return 0
+        except OSError:
+            return -1
+        if not chunk:
+            return -1
+        self.output_bytes += len(chunk)
+        self._output.append(chunk[-OUTPUT_KEPT_BYTES:])
+        self._kept = sum(map(len, self._output))
+        while self._kept - len(self._output[0]) >= OUTPUT_KEPT_BYTES:
+            self._kept -= len(self._output.popleft())
+        return len(chunk)
+
+
+def _meaning(code: int | None) -> str:
+    if code is None:
+        return "an unknown status"
+    number = -code if code < 0 else code - 128 if code > 128 else 0
+    names = {
+        6: "SIGABRT",
+        9: "SIGKILL",
+        11: "SIGSEGV",
+        24: "SIGXCPU (its CPU time)",
+        25: "SIGXFSZ (file size)",
+    }
+    return f"signal {names.get(number, number)}" if number else f"exit code {code}"

@@ -1,0 +1,301 @@
+"""What the engine holds of an installed plug-in: a source, sink or function whose inside can be exchanged.
+
+A swap happens between two records: the new inside is made and configured before, gets the state of the
+old one, and takes over; fails any of that, the old one goes on.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from opq_proto.errors import PluginError
+from opq_rules import sdk
+from opq_rules.errors import RowError
+from opq_rules.plugins.gate import Gate
+from opq_rules.plugins.runtime import Runtime
+
+IDLE_S = 0.1
+
+
+class Proxy:
+    """What the three have in common. `on_result(failed)` is told of each call."""
+
+    kind = ""
+
+    def __init__(
+        self, symbol: str, runtime: Runtime | None, on_result: Callable[[bool], None], drain_s: float
+    ) -> None:
+        self.symbol = symbol
+        self.version = "" if runtime is None else str(runtime.manifest.version)
+        self._on_result = on_result
+        self._drain_s = drain_s
+        self._runtime = runtime
+        self._live: Any = None
+        self._lock = threading.Lock()
+        self._context: Any = None
+        self._datasource = ""
+        self._properties: dict[str, Any] = {}
+        self._configured = False
+        self.closed = False
+
+    @property
+    def rule_id(self) -> str:
+        return "" if self._context is None else str(self._context.rule_id)
+
+    def prepare(self, runtime: Runtime) -> Any:
+        """An inside of this version with our properties, tested; nothing has changed yet. Raises ValueError
+        and PluginError: what it does not take."""
+        live = runtime.make(self.kind, self.symbol)
+        if self._configured:
+            self._configure(live, runtime.filled(self.kind, self.symbol, self._properties))
+        if callable(getattr(live, "selftest", None)) and (wrong := live.selftest()):
+            raise PluginError(f"{self.kind} {self.symbol!r}: its selftest says: {wrong}")
+        return live
+
+    def swap(self, live: Any, version: str) -> tuple[Any, float]:
+        """Take over by `live`. The old inside, which still has to be released, and the pause in s.
+
+        Raises whatever `live` does not manage; the old one goes on then. TimeoutError: no record boundary.
+        """
+        if not self._lock.acquire(timeout=self._drain_s):
+            raise TimeoutError(f"{self.kind} {self.symbol!r} does not finish its record")
+        try:
+            began_s = time.perf_counter()
+            self._hand_over(self._live, live)
+            if self.kind == "sink" and self._context is not None and live is not None:
+                live.open(self._context)
+            old, self._live, self.version = self._live, live, version
+            return old, time.perf_counter() - began_s
+        finally:
+            self._lock.release()
+
+    def release(self, live: Any) -> None:
+        """Close an inside that is not used any more."""
+        if live is None:
+            return
+        if callable(getattr(live, "release", None)):
+            live.release()
+        elif callable(getattr(live, "close", None)):
+            live.close(self._context)
+
+    def _configure(self, live: Any, properties: Mapping[str, Any]) -> None:
+        live.configure(properties)
+
+    def _hand_over(self, old: Any, new: Any) -> None:
+        export, take = getattr(old, "export_state", None), getattr(new, "import_state", None)
+        if callable(export) and callable(take):
+            try:
+                state = export()
+            except OSError:  # the old one is dead: the new one begins with what `get_state` has
+                return
+            if state is not None:
+                take(self.version, state)
+
+    def _ready(self) -> Any:
+        """Inside of our own, made on first use. ConnectionError: the plug-in was deleted."""
+        if self._live is None:
+            if self._runtime is None:
+                raise ConnectionError(f"{self.kind} {self.symbol!r}: its plug-in is not installed")
+            self._live = self._runtime.make(self.kind, self.symbol)
+        return self._live
+
+    def attach(self, runtime: Runtime | None) -> None:
+        """Of which later insides are made; None: deleted."""
+        self._runtime = runtime
+
+
+class PluginSink(Proxy, sdk.Sink):
+    kind = "sink"
+
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        live = self._ready()
+        assert self._runtime is not None
+        self._configure(live, self._runtime.filled(self.kind, self.symbol, properties))
+        self._properties, self._configured = dict(properties), True
+
+    def open(self, context: sdk.Context) -> None:
+        with self._lock:
+            self._context = context
+            self._ready().open(context)
+
+    def collect(self, context: sdk.SinkContext, data: Any) -> None:
+        with self._lock:
+            try:
+                self._ready().collect(context, data)
+            except OSError:
+                raise
+            except Exception:
+                self._on_result(True)
+                raise
+        self._on_result(False)
+
+    def collect_many(
+        self, context: sdk.SinkContext, items: Sequence[tuple[str, Any]]
+    ) -> list[Exception | None]:
+        """(row_id, data) of each: what `collect` would have raised. One call where it is in a worker.
+
+        Behind the first OSError none was tried. Only where `many` is true.
+        """
+        with self._lock:
+            found: list[Exception | None] = self._ready().collect_many(context, items)
+        for failure in found:
+            if not isinstance(failure, OSError):
+                self._on_result(failure is not None)
+        return found
+
+    @property
+    def many(self) -> bool:
+        return hasattr(self._live, "collect_many")
+
+    def close(self, context: sdk.Context) -> None:
+        with self._lock:
+            live, self._live = self._live, None
+            self.closed, self._runtime = True, None
+            self.release(live)
+
+
+class PluginFunction(Proxy, sdk.Function):
+    kind = "function"
+
+    def validate(self, args: Sequence[Any]) -> str:
+        with self._lock:
+            return str(self._ready().validate(args))
+
+    def exec(self, args: Sequence[Any], context: sdk.Context) -> Any:
+        with self._lock:
+            self._context = context
+            try:
+                value = self._ready().exec(args, context)
+            except OSError as error:
+                raise RowError(f"{self.symbol}: {error}") from None
+            except Exception:
+                self._on_result(True)
+                raise
+        self._on_result(False)
+        return value
+
+    def is_aggregate(self) -> bool:
+        with self._lock:
+            return bool(self._ready().is_aggregate())
+
+
+class PluginSource(Proxy, sdk.Source):
+    """Its `open` outlives its insides: one ends, and the next goes on behind the last record taken."""
+
+    kind = "source"
+
+    def __init__(
+        self, symbol: str, runtime: Runtime | None, on_result: Callable[[bool], None], drain_s: float
+    ) -> None:
+        super().__init__(symbol, runtime, on_result, drain_s)
+        self._gate: Gate | None = None
+        self._offset: Any = None
+        self._next: Any = None
+        self._swapped = threading.Event()
+        self._failure: Exception | None = None
+        self._pause_s = 0.0
+        self._swapping = threading.Lock()
+
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        live = self._ready()
+        assert self._runtime is not None
+        self._datasource = datasource
+        self._configure(live, self._runtime.filled(self.kind, self.symbol, properties))
+        self._properties, self._configured = dict(properties), True
+
+    def rewind(self, offset: Any) -> None:
+        self._ready().rewind(offset)
+        self._offset = offset
+
+    def open(self, context: sdk.SourceContext) -> None:
+        self._context = context
+        while not context.stopped:
+            live = self._live
+            if live is None:  # deleted by force: waits until it is there again
+                context.connected(False, f"source {self.symbol!r}: its plug-in is not installed")
+                with self._lock:
+                    gate = self._gate = Gate(context)
+                while self._next is None and not context.wait(IDLE_S):
+                    pass
+            else:
+                gate = Gate(context)
+                with self._lock:
+                    self._gate = gate
+                    if self._next is not None:
+                        gate.end()
+                try:
+                    live.open(gate)
+                except Exception:
+                    self._on_result(True)
+                    self._note(gate)
+                    if self._next is None:
+                        self._gate = None
+                        raise
+                self._note(gate)
+            with self._lock:
+                if self._next is None:
+                    self._gate = None
+                    return
+            self._take_over()
+        with self._lock:
+            self._gate = None
+
+    def swap(self, live: Any, version: str) -> tuple[Any, float]:
+        with self._swapping:
+            with self._lock:
+                gate = self._gate
+                if gate is None:  # not open: nobody reads from it
+                    self._hand_over(self._live, live)
+                    old, self._live, self.version = self._live, live, version
+                    if self._offset is not None and live is not None:
+                        live.rewind(self._offset)
+                    return old, 0.0
+                self._swapped.clear()
+                self._failure = None
+                old, self._next = self._live, (live, version)
+                gate.end()
+            if not self._swapped.wait(self._drain_s):
+                with self._lock:
+                    if not self._swapped.is_set():
+                        self._next = None
+                        if self._gate is not None:
+                            self._gate.go_on()
+                        raise TimeoutError(f"source {self.symbol!r} does not end within {self._drain_s:g} s")
+            if self._failure is not None:
+                raise self._failure
+            return old, self._pause_s
+
+    def close(self, context: sdk.Context) -> None:
+        live, self._live = self._live, None
+        self.closed, self._runtime = True, None
+        self.release(live)
+
+    def _configure(self, live: Any, properties: Mapping[str, Any]) -> None:
+        live.configure(self._datasource, properties)
+
+    def _note(self, gate: Gate) -> None:
+        if gate.offset is not None:
+            self._offset = gate.offset
+
+    def _take_over(self) -> None:
+        """In the source's thread: the old one has ended."""
+        began_s = time.perf_counter()
+        with self._lock:
+            live, version = self._next
+            self._next = None
+            try:
+                self._hand_over(self._live, live)
+                if self._offset is not None and live is not None:
+                    live.rewind(self._offset)
+            except Exception as error:  # foreign code: the old one goes on where it was
+                self._failure = error
+                if self._offset is not None and self._live is not None:
+                    self._live.rewind(self._offset)
+            else:
+                self._live, self.version = live, version
+            self._pause_s = time.perf_counter() - began_s
+            self._swapped.set()
+
+
+PROXIES: dict[str, type[Proxy]] = {"source": PluginSource, "sink": PluginSink, "function": PluginFunction}

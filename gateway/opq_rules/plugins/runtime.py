@@ -1,0 +1,114 @@
+"""One version of a plug-in, ready to make sources, sinks and functions: in a worker, or in this process."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from opq_proto.errors import PluginError
+from opq_rules.plugins import python_code
+from opq_rules.plugins.package_manifest import FOLDERS, PackageManifest
+from opq_rules.plugins.policy import Limits, Policy
+from opq_rules.plugins.process import PluginProcess
+from opq_rules.plugins.properties import Properties, fill, read_properties
+from opq_rules.plugins.remote import RemoteFunction, RemoteSink, RemoteSource
+
+
+class Runtime(Protocol):
+    """Started; `close` ends it."""
+
+    manifest: PackageManifest
+    mode: str
+
+    def make(self, kind: str, symbol: str) -> Any:
+        """An sdk Source, Sink or Function, not yet configured."""
+        ...
+
+    def filled(self, kind: str, symbol: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+        """With the symbol's defaults; ValueError for what is missing or of a wrong type."""
+        ...
+
+    def status(self) -> dict[str, Any]: ...
+    def close(self) -> None: ...
+
+
+class _Described:
+    def __init__(self, folder: Path, manifest: PackageManifest) -> None:
+        self.manifest = manifest
+        self._properties: dict[tuple[str, str], Properties] = {
+            (kind, symbol): read_properties(folder, FOLDERS[kind], symbol)
+            for kind, symbol in manifest.symbols
+        }
+
+    def filled(self, kind: str, symbol: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+        return fill(self._properties.get((kind, symbol), {}), properties)
+
+
+class ProcessRuntime(_Described):
+    """In a confined process of its own."""
+
+    mode = "process"
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: PackageManifest,
+        manifest_name: str,
+        policy: Policy,
+        on_crash: Callable[[str], None],
+    ) -> None:
+        super().__init__(folder, manifest)
+        self.process = PluginProcess(
+            manifest.name,
+            folder,
+            manifest_name,
+            narrowed(policy.limits, manifest.limits),
+            policy.worker_uid,
+            policy.allow_root,
+            on_crash,
+        )
+        self.process.start()
+
+    def make(self, kind: str, symbol: str) -> Any:
+        if (kind, symbol) not in self.manifest.symbols:
+            raise PluginError(f"{self.manifest.name} {self.manifest.version} has no {kind} {symbol!r}")
+        return {"source": RemoteSource, "sink": RemoteSink, "function": RemoteFunction}[kind](
+            self.process, symbol
+        )
+
+    def status(self) -> dict[str, Any]:
+        return self.process.status()
+
+    def close(self) -> None:
+        self.process.close()
+
+
+class InProcessRuntime(_Described):
+    """In the server's process: no wall around it, no cost either. For what the policy trusts."""
+
+    mode = "inproc"
+
+    def __init__(self, folder: Path, manifest: PackageManifest) -> None:
+        if manifest.language != "python" or manifest.portable:
+            raise PluginError(f"{manifest.name}: only Python of our own form runs in the server's process")
+        super().__init__(folder, manifest)
+        self._factories = python_code.load_python(folder, manifest)
+
+    def make(self, kind: str, symbol: str) -> Any:
+        factory = self._factories.get((kind, symbol))
+        if factory is None:
+            raise PluginError(f"{self.manifest.name} {self.manifest.version} has no {kind} {symbol!r}")
+        return factory()
+
+    def status(self) -> dict[str, Any]:
+        return {"status": "running", "errMsg": "", "pid": 0, "protections": {}, "crashes": 0}
+
+    def close(self) -> None:
+        python_code.forget(self.manifest)
+
+
+def narrowed(limits: Limits, wanted: Mapping[str, int | float]) -> Limits:
+    """The manifest may take less than the policy gives, never more."""
+    allowed = {each.name: getattr(limits, each.name) for each in fields(limits)}
+    less = {key: min(value, allowed[key]) if allowed[key] else value for key, value in wanted.items()}
+    return replace(limits, **{key: type(allowed[key])(value) for key, value in less.items()})

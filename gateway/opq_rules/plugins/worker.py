@@ -1,0 +1,167 @@
+"""The process of one version of one plug-in: `python -m opq_rules.plugins.worker`, started by `process.py`.
+
+It begins as a keeper, which does nothing but wait: for its child, the worker proper, and for its own stdin,
+which ends when the host ends. The keeper keeps its rights, so that a plug-in cannot reach it; the worker
+gives up every right before a line of the plug-in is read.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from opq_rules.plugins import protection
+
+TOKEN = "OPQ_PLUGIN_WORKER"
+"""In the environment of the worker and of all that it starts: how survivors are found without name spaces."""
+
+
+def main() -> None:
+    """`worker WIRE REPORT`: file descriptors of the wire and of the keeper's report; the facts on stdin."""
+    wire_fd, report_fd = int(sys.argv[1]), int(sys.argv[2])
+    facts: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
+    protections: dict[str, str] = {}
+    uid: int | None = facts["uid"] if os.geteuid() == 0 else None
+    if os.geteuid() == 0:
+        protections["name spaces"] = protection.own_name_spaces()
+    else:
+        protections["name spaces"] = "off: needs root"
+    if uid is not None:
+        wanted = [Path(sys.base_prefix), Path(sys.prefix), *map(Path, sys.path), Path(facts["folder"])]
+        ways = (
+            protection.open_ways(uid, wanted) if protections["name spaces"] == "on" else _closed(uid, wanted)
+        )
+        protections["files"] = ways
+        if ways.startswith("off") or ways.endswith("closed to other users"):
+            if not facts["allow_root"]:
+                _report(report_fd, {"refused": f"it would run as root: {ways}"})
+                sys.exit(1)
+            uid = None
+    child = os.fork()
+    if child == 0:
+        os.close(report_fd)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        _confine(facts, uid, protections)
+        from opq_rules.plugins.instances import serve  # now as the other user
+
+        serve(socket.socket(fileno=wire_fd), facts, protections)
+        os._exit(0)
+    os.close(wire_fd)
+    _keep(child, report_fd)
+
+
+def _confine(facts: dict[str, Any], uid: int | None, protections: dict[str, str]) -> None:
+    limits = facts["limits"]
+    os.setsid()
+    if protections["name spaces"] == "on":
+        protections["processes"] = protection.own_proc()
+    processes = limits["processes"]
+    if os.geteuid() == 0 and uid is None:
+        protections["user"] = "off: runs as root"  # and then a limit of processes is none
+    else:
+        protections["user"] = (
+            protection.become(uid) if uid is not None else f"uid {os.geteuid()}, as the server"
+        )
+        processes += _tasks_of(os.geteuid())  # the limit counts all of the user's
+    protections["limits"] = protection.limit(
+        limits["memory_bytes"], limits["cpu_s"], limits["file_bytes"], limits["open_files"], processes
+    )
+    protection.end_with_parent()
+    protections["no new privileges"] = protection.no_new_privileges()
+    protections["system calls"] = protection.filter_system_calls()
+
+
+def _keep(child: int, report_fd: int) -> None:
+    """Until the worker ends, or the host: then all that it started is killed and counted."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the end comes by stdin, or by SIGKILL
+    space = _space(child)
+    own_space = space != _space(os.getpid())
+    handle = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    poll.register(0, select.POLLIN | select.POLLHUP)
+    while True:
+        ready = {fd for fd, _ in poll.poll()}
+        if handle in ready or (0 in ready and not os.read(0, 1)):
+            break
+    survivors = _offspring(child, space if own_space else None)
+    for pid in (child, *survivors):
+        _kill(pid)
+    _, status = os.waitpid(child, 0)
+    for _ in range(50):  # a fork bomb without a name space of its own runs ahead of us
+        left = [] if own_space else _offspring(child, None)
+        if not left:
+            break
+        survivors += [pid for pid in left if pid not in survivors]
+        for pid in left:
+            _kill(pid)
+    code = os.waitstatus_to_exitcode(status)
+    _report(report_fd, {"code": code, "survivors": len(survivors)})
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _offspring(child: int, space: str | None) -> list[int]:
+    """What the worker has started and is still there: of its name space, else of its token or its session."""
+    token = f"{TOKEN}={os.environ.get(TOKEN, '')}\0".encode()
+    found = []
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - names only, and it races with the bomb
+        if not entry.isdigit() or int(entry) in (child, os.getpid()):
+            continue
+        pid = int(entry)
+        try:
+            if space is not None:
+                mine = _space(pid) == space
+            else:
+                mine = os.getsid(pid) == child or token in Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
+            if mine and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                found.append(pid)
+        except (OSError, IndexError):
+            continue
+    return found
+
+
+def _space(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")  # noqa: PTH115
+    except OSError:
+        return ""
+
+
+def _tasks_of(uid: int) -> int:
+    """Threads that the user has in all its processes."""
+    count = 0
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if path.stat().st_uid == uid:
+                count += len(os.listdir(path / "task"))  # noqa: PTH208
+        except OSError:
+            continue
+    return count
+
+
+def _closed(uid: int, wanted: list[Path]) -> str:
+    closed = [path for path in wanted if path.exists() and not protection.readable_by(uid, path.resolve())]
+    return f"off: {closed[0]} is closed to other users" if closed else "not needed"
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _report(report_fd: int, facts: dict[str, Any]) -> None:
+    try:
+        os.write(report_fd, json.dumps(facts).encode() + b"\n")
+    except OSError:
+        return  # the host is gone
+
+
+if __name__ == "__main__":
+    main()

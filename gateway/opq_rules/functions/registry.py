@@ -172,6 +172,7 @@ _GROUPS = (
     "other",
     "aggregates",
     "analytic",
+    "quality",
 )
 
 

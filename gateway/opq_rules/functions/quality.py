@@ -1,0 +1,232 @@
+"""Power quality, by the definitions of `opq_measure`: of arrays of samples, and of an event's numbers.
+
+Samples are volts or counts, `rate_hz` apart; where the rate and the mains are left out they are 12 kS/s and
+60 Hz. Ratios are ratios (0.05 is 5 %), what is called percent is percent, angles are degrees. Null where
+the samples do not hold enough of it: four cycles for frequency and spectra, nine and a half minutes for pst.
+
+NumPy and `opq_measure` are loaded by the first call: rules without power quality do without.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from opq_rules.functions.arguments import array, number, want, whole
+from opq_rules.functions.exact import Sum
+from opq_rules.functions.registry import Aggregate, Definition, Scalar
+from opq_rules.values import NUMBERS, shown
+
+if TYPE_CHECKING:
+    from opq_measure.harmonics.spectrum import Spectrum
+    from opq_measure.signal import FloatArray
+
+RATE_HZ = 12_000.0
+MAINS_HZ = 60.0
+ORDERS = 50
+_LEAST_CYCLES = 4
+_PHASOR_ORDERS = 7
+
+
+class Rms:
+    """Root of the mean square of numbers, and of all samples of arrays; DC is part of it."""
+
+    __slots__ = ("_count", "_squares")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._squares = Sum()
+
+    def add(self, value: Any) -> None:
+        if value is not None:
+            count, squares = _energy(value)
+            self._squares.add(squares)
+            self._count += count
+
+    def remove(self, value: Any) -> None:
+        if value is not None:
+            count, squares = _energy(value)
+            self._squares.remove(squares)
+            self._count -= count
+
+    def merge(self, other: "Rms") -> None:
+        self._squares.merge(other._squares)
+        self._count += other._count
+
+    def value(self) -> float | None:
+        total = self._squares.total()
+        return math.sqrt(total / self._count) if self._count and total is not None else None
+
+    def state(self) -> Any:
+        return [self._count, self._squares.state()]
+
+    def restore(self, state: Any) -> None:
+        self._count = state[0]
+        self._squares.restore(state[1])
+
+
+def _energy(value: Any) -> tuple[int, float]:
+    """How many samples, and the sum of their squares; the same for the same value, whenever it is asked."""
+    if type(value) in NUMBERS:
+        return 1, float(value) * float(value)
+    samples = [each for each in _listed(value) if each is not None]
+    return len(samples), math.fsum(number(each) * float(each) for each in samples)
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list, also of an array of NumPy."""
+    return array(value.tolist() if hasattr(value, "tolist") else value)
+
+
+def _rms(value: Any) -> float | None:
+    count, squares = _energy(_listed(value))
+    return math.sqrt(squares / count) if count else None
+
+
+def _signal(value: Any) -> "FloatArray":
+    import numpy as np
+
+    try:
+        found = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"want an array of numbers, not {shown(value)}") from None
+    if found.ndim != 1 or not np.isfinite(found).all():
+        raise TypeError("want an array of numbers alone")
+    return found
+
+
+def _spectrum(value: Any, rate_hz: Any, nominal_hz: Any) -> "Spectrum | None":
+    """Of each whole 10/12-cycle window from the first sample on; of less, of what whole cycles there are."""
+    import numpy as np
+
+    from opq_measure.harmonics.spectrum import Stretch, spectrum_of
+    from opq_measure.timebase.cycles import cycles_per_window
+
+    volts = _signal(value)
+    hz = _frequency(volts, rate_hz, nominal_hz)
+    if hz is None:
+        return None
+    cycle = rate_hz / hz  # samples
+    whole_cycles = math.floor(len(volts) / cycle + 0.01)
+    cycles = min(cycles_per_window(nominal_hz), whole_cycles)
+    if cycles < _LEAST_CYCLES:
+        return None
+    starts = [cycle * cycles * window for window in range(whole_cycles // cycles)]
+    edges = [np.minimum((start, start + cycle * cycles), float(len(volts))) for start in starts]
+    return spectrum_of([Stretch(volts, each, float(rate_hz)) for each in edges], cycles)
+
+
+def _thd(value: Any, rate_hz: Any = RATE_HZ, nominal_hz: Any = MAINS_HZ) -> float | None:
+    """Subgroups 2 .. 50 against the first (61000-4-7), mean over the windows."""
+    spectrum = _spectrum(value, number(rate_hz), number(nominal_hz))
+    return None if spectrum is None else _known(spectrum.thd().mean())
+
+
+def _harmonics(value: Any, rate_hz: Any = RATE_HZ, nominal_hz: Any = MAINS_HZ) -> list[Any] | None:
+    """Subgroups 1 .. 50 against the first; null above the usable band."""
+    spectrum = _spectrum(value, number(rate_hz), number(nominal_hz))
+    if spectrum is None:
+        return None
+    subgroups = (spectrum.subgroups() ** 2).mean(axis=0) ** 0.5
+    fundamental = float(subgroups[0])
+    return [_known(each / fundamental) for each in subgroups] if fundamental > 0 else None
+
+
+def _harmonic(value: Any, order: Any, rate_hz: Any = RATE_HZ, nominal_hz: Any = MAINS_HZ) -> float | None:
+    if not 1 <= whole(order) <= ORDERS:
+        raise ValueError(f"order {order}; want 1 to {ORDERS}")
+    orders = _harmonics(value, rate_hz, nominal_hz)
+    return None if orders is None else orders[order - 1]
+
+
+def _check_order(constants: Sequence[Any]) -> str:
+    order = constants[1]
+    if type(order) is int and not 1 <= order <= ORDERS:
+        return f"order {order}; want 1 to {ORDERS}"
+    return want("array", "whole", "number", "number")(constants)
+
+
+def _frequency(value: Any, rate_hz: Any = RATE_HZ, nominal_hz: Any = MAINS_HZ) -> float | None:
+    from opq_measure.frequency.one_second import one_second_hz
+
+    volts = _signal(value)
+    if len(volts) * number(nominal_hz) < _LEAST_CYCLES * number(rate_hz):
+        return None
+    return _known(one_second_hz(volts, rate_hz, nominal_hz))
+
+
+def _phasor(value: Any, rate_hz: Any, hz: Any) -> dict[str, float] | None:
+    """Of the share at `hz`: its rms, and the angle of its cosine at the first sample.
+
+    DC and the orders up to 7 are fitted with it, so that they do not leak into it.
+    """
+    import numpy as np
+
+    volts = _signal(value)
+    if not 0 < number(hz) < number(rate_hz) / 2:
+        raise ValueError(f"hz is {hz}; want more than 0 and less than half of the rate {rate_hz}")
+    if len(volts) * hz < rate_hz:
+        return None
+    orders = min(_PHASOR_ORDERS, math.ceil(rate_hz / 2 / hz) - 1, (len(volts) - 1) // 4)
+    turns = 2 * np.pi * hz / rate_hz * np.arange(len(volts))
+    columns = [np.ones(len(volts))]
+    for order in range(1, max(1, orders) + 1):
+        columns += [np.cos(order * turns), -np.sin(order * turns)]
+    found = np.linalg.lstsq(np.stack(columns, axis=1), volts, rcond=None)[0]
+    real, imaginary = float(found[1]), float(found[2])
+    return {
+        "magnitude": math.hypot(real, imaginary) / math.sqrt(2),
+        "angle": math.degrees(math.atan2(imaginary, real)),
+    }
+
+
+def _pst(value: Any, rate_hz: Any, nominal_v: Any = 120, nominal_hz: Any = None) -> float | None:
+    """Short-term flicker severity, the largest of the ten-minute spans (61000-4-15)."""
+    from opq_measure.flicker.lamps import lamp_for
+    from opq_measure.flicker.meter import flicker
+
+    lamp = lamp_for(number(nominal_v), None if nominal_hz is None else number(nominal_hz))
+    found = flicker(_signal(value), float(number(rate_hz)), lamp).pst
+    return None if found is None else _known(found)
+
+
+def _itic(residual_percent: Any, duration_s: Any) -> str:
+    from opq_measure.events.curves import itic
+
+    return str(itic(number(residual_percent), number(duration_s)))
+
+
+def _f47(residual_percent: Any, duration_s: Any) -> str:
+    from opq_measure.events.curves import semi_f47
+
+    return str(semi_f47(number(residual_percent), number(duration_s)))
+
+
+def _sag_depth(residual: Any, nominal: Any) -> float:
+    """Percent of nominal that is missing; below 0 it is a swell."""
+    if number(nominal) <= 0:
+        raise ValueError(f"nominal is {nominal}; want more than 0")
+    return float(100.0 * (nominal - number(residual)) / nominal)
+
+
+def _known(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _merge(into: Any, other: Any) -> None:
+    into.merge(other)
+
+
+_SIGNAL = want("array", "number", "number")
+
+FUNCTIONS: tuple[Definition, ...] = (
+    Aggregate("rms", Rms, 1, 1, merge=_merge, remove=True, scalar=Scalar("rms", _rms, 1, 1)),
+    Scalar("thd", _thd, 1, 3, check=_SIGNAL),
+    Scalar("frequency", _frequency, 1, 3, check=_SIGNAL),
+    Scalar("harmonic", _harmonic, 2, 4, check=_check_order),
+    Scalar("harmonics", _harmonics, 1, 3, check=_SIGNAL),
+    Scalar("phasor", _phasor, 3, 3, check=_SIGNAL),
+    Scalar("pst", _pst, 2, 4, check=want("array", "number", "number", "number")),
+    Scalar("itic", _itic, 2, 2, check=want("number", "number")),
+    Scalar("f47", _f47, 2, 2, check=want("number", "number")),
+    Scalar("sag_depth", _sag_depth, 2, 2, check=want("number", "number")),
+)

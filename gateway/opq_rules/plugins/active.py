@@ -27,6 +27,28 @@ class Pauses:
     max_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What a replacement did. `pause_ms`: how long a rule's instance stood still, per instance."""
+
+    name: str
+    old: str
+    new: str
+    rules: int
+    pause_p50_ms: float
+    pause_max_ms: float
+
+    def as_json(self) -> dict[str, Any]:
+        """`{"name", "from", "to", "rules", "pause_ms": {"p50", "max"}}`."""
+        return {
+            "name": self.name,
+            "from": self.old,
+            "to": self.new,
+            "rules": self.rules,
+            "pause_ms": {"p50": self.pause_p50_ms, "max": self.pause_max_ms},
+        }
+
+
 class Active:
     """`on_trial_lost(why)`: a version that is on trial fails; called from any thread, once per trial."""
 
@@ -74,8 +96,8 @@ class Active:
                     for other, former, its in reversed(done):
                         undone, _ = other.swap(former, its)
                         other.release(undone)
-                    for _, unused in prepared[len(done) :]:
-                        _release(proxy, unused)
+                    for owner, unused in prepared[len(done) :]:
+                        _release(owner, unused)
                     what = "" if runtime is None else f" {version}"
                     raise PluginError(
                         f"{self.name}{what}: {proxy.kind} {proxy.symbol!r} does not take over: {error}"
@@ -109,8 +131,8 @@ class Active:
             try:
                 prepared.append((proxy, None if runtime is None else proxy.prepare(runtime)))
             except Exception as error:  # foreign code
-                for _, unused in prepared:
-                    _release(proxy, unused)
+                for owner, unused in prepared:
+                    _release(owner, unused)
                 why = error if isinstance(error, OpqError | ValueError | OSError) else repr(error)
                 raise PluginError(f"{self.name}: {proxy.kind} {proxy.symbol!r}: {why}") from error
         return prepared

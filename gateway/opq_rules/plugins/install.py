@@ -197,5 +197,5 @@ def check_version(manifest: PackageManifest, current: str | None, downgrade: boo
         )
     if manifest.version < old and not downgrade:
         raise PluginError(
-            f"{manifest.name} {manifest.version} is below {current}, which is installed; downgrade=true allows it"
+            f"{manifest.name} {manifest.version} is below the installed {current}; downgrade=true allows it"
         )

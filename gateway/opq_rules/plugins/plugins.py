@@ -4,41 +4,26 @@
 Errors are RuleErrors: 404 where a name is unknown, 400 for all else.
 """
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import functools
+import importlib.metadata
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from opq_proto.errors import PluginError
 from opq_rules import sdk
 from opq_rules.errors import NOT_FOUND, RuleError
+from opq_rules.plugins.active import Active, Pauses, Replaced
+from opq_rules.plugins.built_in import CLASSES, module_of, types_of
+from opq_rules.plugins.install import Installer, check_version
+from opq_rules.plugins.package_manifest import FOLDERS, NAME, PackageManifest, parse_manifest
 from opq_rules.plugins.policy import Policy
-
-BUILT_IN = {"source": ("opq_rules.sources", "Source"), "sink": ("opq_rules.sinks", "Sink")}
-"""Kind -> the package with one file per type, and the class in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replaced:
-    """What a replacement did. `pause_ms`: how long a rule's instance stood still, per instance."""
-
-    name: str
-    old: str
-    new: str
-    rules: int
-    pause_p50_ms: float
-    pause_max_ms: float
-
-    def as_json(self) -> dict[str, Any]:
-        """`{"name", "from", "to", "rules", "pause_ms": {"p50", "max"}}`."""
-        return {
-            "name": self.name,
-            "from": self.old,
-            "to": self.new,
-            "rules": self.rules,
-            "pause_ms": {"p50": self.pause_p50_ms, "max": self.pause_max_ms},
-        }
+from opq_rules.plugins.properties import read_properties
+from opq_rules.plugins.proxy import PROXIES
+from opq_rules.plugins.runtime import InProcessRuntime, ProcessRuntime, Runtime
+from opq_rules.plugins.store import Installed, Store
 
 
 class Plugins:
@@ -57,10 +42,25 @@ class Plugins:
         used_by: Callable[[str, str], Sequence[str]] = lambda kind, symbol: (),
         on_change: Callable[[str, str], None] = lambda kind, symbol: None,
     ) -> None:
-        self._data_dir = data_dir
-        self._policy = policy or Policy()
         self.used_by = used_by
         self.on_change = on_change
+        self.uploads = data_dir / "uploads"
+        """file:// is read below it."""
+        self._policy = policy or Policy()
+        self._changing = threading.RLock()
+        self._installer = Installer(data_dir / "plugins", self.uploads, self._policy)
+        self._store = Store(data_dir / "plugins" / "installed.sqlite")
+        self._manifests: dict[str, PackageManifest] = {}
+        self._symbols: dict[tuple[str, str], str] = {}
+        self._active: dict[str, Active] = {}
+        self._trouble: dict[str, str] = {}
+        for name, (version, _) in self._store.currents().items():
+            installed = self._store.versions(name)[version]
+            try:
+                raw = (self._installer.folder(name, version) / installed.manifest).read_bytes()
+                self._known(parse_manifest(raw, installed.manifest))
+            except (OSError, PluginError) as error:
+                self._trouble[name] = f"{name} {version} cannot be read: {error}"
 
     # -- what the engine asks
 
@@ -71,7 +71,7 @@ class Plugins:
 
     def lookup(self, type_name: str) -> Callable[[], sdk.LookupSource]:
         """Makes lookup tables of this type (`LookupSource` in the source's file)."""
-        module = self._built_in("source", type_name)
+        module = module_of("source", type_name)
         made = getattr(module, "LookupSource", None) if module else None
         if made is None:
             raise RuleError(f"source type {type_name!r} has no lookup tables")
@@ -85,20 +85,31 @@ class Plugins:
 
     def function(self, name: str) -> Callable[[], sdk.Function] | None:
         """Makes functions of this SQL name (any case), or None: no plug-in has it."""
+        symbols = list(self._symbols.items())
+        for (kind, symbol), owner in symbols:
+            if kind == "function" and symbol.casefold() == name.casefold():
+                return functools.partial(self._make, owner, "function", symbol)
         return None
 
     def types(self, kind: str) -> list[str]:
         """Every type (for functions: name) of `kind`, built-ins first, each list sorted."""
-        package = BUILT_IN.get(kind)
-        return _modules(package[0]) if package else []
+        installed = sorted(symbol for its, symbol in list(self._symbols) if its == kind)
+        return [*types_of(kind), *installed]
 
     def folders(self, kind: str) -> list[Path]:
         """Folders with one-file plug-ins of `kind` (trigger, analysis) for `host.load`, current versions."""
-        return []
+        with self._changing:
+            return [
+                self._folder(name) / FOLDERS[kind]
+                for name, manifest in self._manifests.items()
+                if manifest.of_kind(kind)
+            ]
 
     def properties(self, kind: str, type_name: str) -> dict[str, Any]:
         """Property -> {"type", "default", "required", "help"} as far as the plug-in says."""
-        return {}
+        owner = self._symbols.get((kind, type_name))
+        with self._refusing():
+            return read_properties(self._folder(owner), FOLDERS[kind], type_name) if owner else {}
 
     # -- what REST and CLI ask
 
@@ -116,7 +127,30 @@ class Plugins:
 
         None: it is new. RuleError 400: all that is wrong; nothing changed then.
         """
-        raise RuleError("plug-ins cannot be installed yet")
+        if not NAME.fullmatch(name):
+            raise RuleError(f"plug-in {name[:80]!r}: want letters, digits, _ and - only")
+        with self._refusing():
+            package, signed_by = self._installer.fetch(file, name)
+            manifest = package.manifest
+            with self._changing:
+                current = self._store.currents().get(name, (None, None))[0]
+                check_version(manifest, current, downgrade)
+                self._check_symbols(kind, manifest, functions)
+                self._check_trust(manifest, signed_by)
+                installed = self._installer.unpack(package, signed_by, shell_parameters)
+                self._store.add(installed)
+                try:
+                    pauses = self._switch(manifest, installed)
+                except BaseException:
+                    self._installer.remove(name, installed.version)
+                    self._store.drop_version(name, installed.version)
+                    raise
+                self._store.switch(name, installed.version, current)
+                self._prune(name, {installed.version, current or ""})
+        self._tell(manifest)
+        if current is None:
+            return None
+        return Replaced(name, current, installed.version, pauses.rules, pauses.p50_ms, pauses.max_ms)
 
     def replace(self, kind: str, name: str, file: str, *, downgrade: bool = False) -> Replaced | None:
         """As `create`; PUT in eKuiper's API. Installs where there is none."""
@@ -124,53 +158,227 @@ class Plugins:
 
     def rollback(self, name: str) -> Replaced:
         """Back to the version before the current one, live."""
-        raise self._unknown("portable", name)
+        with self._refusing(), self._changing:
+            current, previous = self._store.currents().get(name, ("", None))
+            if not current:
+                raise self._unknown("portable", name)
+            old = self._store.versions(name).get(previous or "")
+            if old is None:
+                raise RuleError(f"plug-in {name!r}: there is no version before {current}")
+            raw = (self._installer.folder(name, old.version) / old.manifest).read_bytes()
+            manifest = parse_manifest(raw, old.manifest)
+            pauses = self._switch(manifest, old, on_trial=False)
+            self._store.switch(name, old.version, None)
+        self._tell(manifest)
+        return Replaced(name, current, old.version, pauses.rules, pauses.p50_ms, pauses.max_ms)
 
     def delete(self, kind: str, name: str, *, force: bool = False) -> None:
         """All versions. RuleError 400 that names the rules which use it, unless `force`."""
-        raise self._unknown(kind, name)
+        with self._refusing(), self._changing:
+            name = self._owner(kind, name)
+            manifest = self._manifests.get(name)
+            symbols = list(manifest.symbols) if manifest else []
+            users = {user for symbol in symbols for user in self.used_by(*symbol)}
+            active = self._active.get(name)
+            users |= set(active.references()) if active else set()
+            if users and not force:
+                raise RuleError(
+                    f"plug-in {name!r} is used by {', '.join(sorted(users)[:10])}; force=true deletes it"
+                )
+            if active is not None and active.runtime is not None:
+                runtime = active.runtime
+                active.replace(None)
+                runtime.close()
+            self._store.drop(name)
+            self._installer.remove(name)
+            self._manifests.pop(name, None)
+            self._trouble.pop(name, None)
+            self._symbols = {symbol: owner for symbol, owner in self._symbols.items() if owner != name}
+        if manifest is not None:
+            self._tell(manifest)
 
     def list(self, kind: str) -> Sequence[Any]:
         """Names of what is installed; for "portable" their manifests as JSON."""
-        return []
+        manifests = sorted(self._manifests.items())
+        if kind == "portable":
+            return [manifest.as_json() for _, manifest in manifests]
+        return [name for name, manifest in manifests if manifest.of_kind(kind)]
 
     def describe(self, kind: str, name: str) -> dict[str, Any]:
         """`{"name", "version"}` as the tutorial shows it; built-ins have the toolkit's version."""
-        raise self._unknown(kind, name)
+        if kind != "portable" and name in types_of(kind):
+            return {"name": name, "version": importlib.metadata.version("opq-toolkit")}
+        owner = self._owner(kind, name)
+        if owner not in self._manifests:
+            return {"name": owner, "version": self._store.currents()[owner][0]}
+        manifest = self._manifests[owner]
+        return manifest.as_json() if kind == "portable" else {"name": name, "version": str(manifest.version)}
 
     def status(self, name: str) -> dict[str, Any]:
         """`{"refCount", "status", "errMsg", "pid"}`; ours: version, versions, mode, protections, counters."""
-        raise self._unknown("portable", name)
+        current = self._store.currents().get(name)
+        if current is None:
+            raise self._unknown("portable", name)
+        active = self._active.get(name)
+        runtime = active.runtime if active else None
+        idle = {"status": "initializing", "errMsg": "", "pid": 0}
+        told: dict[str, Any] = runtime.status() if runtime is not None else idle
+        versions = self._store.versions(name)
+        told |= {
+            "refCount": active.references() if active else {},
+            "name": name,
+            "version": current[0],
+            "previous": current[1],
+            "versions": list(versions),
+            "signed_by": versions[current[0]].signed_by,
+            "mode": runtime.mode if runtime is not None else None,
+            "calls": active.calls if active else 0,
+            "failures": active.failures if active else 0,
+        }
+        if trouble := self._trouble.get(name):
+            told["errMsg"] = trouble
+            told["status"] = told["status"] if runtime is not None else "error"
+        return told
 
     def functions(self) -> dict[str, str]:
         """SQL function -> the plug-in that has it (GET /plugins/udfs)."""
-        return {}
+        return {
+            symbol: owner for (kind, symbol), owner in sorted(self._symbols.items()) if kind == "function"
+        }
 
     def close(self) -> None:
-        """End every worker, within 2 s."""
+        """End every worker, all at once, within 2 s."""
+        with self._changing:
+            runtimes = [active.runtime for active in self._active.values() if active.runtime is not None]
+        enders = [threading.Thread(target=runtime.close) for runtime in runtimes]
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join()
+        self._store.close()
 
-    # -- built-ins
+    # -- how
 
     def _factory(self, kind: str, type_name: str) -> Any:
-        module = self._built_in(kind, type_name)
-        if module is None:
+        module = module_of(kind, type_name)
+        if module is not None:
+            return getattr(module, CLASSES[kind])
+        owner = self._symbols.get((kind, type_name))
+        if owner is None:
             known = ", ".join(self.types(kind)) or "none"
             raise RuleError(f"{kind} type {type_name!r} is not known; there are: {known}")
-        return getattr(module, BUILT_IN[kind][1])
+        return functools.partial(self._make, owner, kind, type_name)
 
-    def _built_in(self, kind: str, type_name: str) -> Any:
-        package = BUILT_IN.get(kind)
-        if package is None or type_name not in _modules(package[0]):
-            return None
-        return importlib.import_module(f"{package[0]}.{type_name}")
+    def _make(self, owner: str, kind: str, symbol: str) -> Any:
+        with self._refusing(), self._changing:
+            active = self._active_of(owner)
+            if active.runtime is None:
+                manifest = self._manifests.get(owner)
+                if manifest is None:
+                    raise self._unknown(kind, owner)
+                installed = self._store.versions(owner)[str(manifest.version)]
+                active.replace(self._start(manifest, installed, active))
+            return active.make(kind, symbol)
+
+    def _switch(self, manifest: PackageManifest, to: Installed, on_trial: bool = True) -> Pauses:
+        """Start it, let all take over, end the old one. PluginError: all is as it was."""
+        active = self._active_of(manifest.name)
+        old = active.runtime
+        if not any(kind in PROXIES for kind, _ in manifest.symbols):
+            self._known(manifest)
+            return Pauses(0, 0.0, 0.0)
+        runtime = self._start(manifest, to, active)
+        try:
+            pauses = active.replace(runtime)
+        except BaseException:
+            runtime.close()
+            raise
+        if old is not None:
+            if on_trial:
+                active.try_out()
+            old.close()
+        self._trouble.pop(manifest.name, None)
+        self._known(manifest)
+        return pauses
+
+    def _start(self, manifest: PackageManifest, installed: Installed, active: Active) -> Runtime:
+        folder = self._installer.folder(installed.name, installed.version)
+        trusted = installed.signed_by is not None or installed.name in self._policy.trusted
+        if manifest.in_process and trusted:
+            return InProcessRuntime(folder, manifest)
+        return ProcessRuntime(folder, manifest, installed.manifest, self._policy, active.crashed)
+
+    def _active_of(self, name: str) -> Active:
+        if name not in self._active:
+            lost = functools.partial(self._lost_trial, name)
+            self._active[name] = Active(name, self._policy, lost)
+        return self._active[name]
+
+    def _lost_trial(self, name: str, why: str) -> None:
+        try:
+            back = self.rollback(name)
+        except RuleError as error:
+            self._trouble[name] = f"fails ({why}), and the old version does not take over: {error}"
+        else:
+            self._trouble[name] = f"{back.old} was taken back to {back.new}: {why}"
+
+    def _check_symbols(self, kind: str, manifest: PackageManifest, functions: Sequence[str]) -> None:
+        if kind != "portable" and not manifest.of_kind(kind):
+            raise PluginError(f"{manifest.name} has no {kind}; its symbols: {_names(manifest)}")
+        missing = sorted(set(functions) - set(manifest.of_kind("function")))
+        if missing:
+            raise PluginError(f"{manifest.name} has no function {', '.join(missing)}")
+        for its, symbol in manifest.symbols:
+            owner = self._symbols.get((its, symbol), manifest.name)
+            if symbol in types_of(its):
+                raise PluginError(f"{its} {symbol!r} is built in; give yours another name")
+            if owner != manifest.name:
+                raise PluginError(f"{its} {symbol!r} is of plug-in {owner!r} already")
+
+    def _check_trust(self, manifest: PackageManifest, signed_by: str | None) -> None:
+        inside = [kind for kind in ("trigger", "analysis") if manifest.of_kind(kind)]
+        if inside and signed_by is None and manifest.name not in self._policy.trusted:
+            raise PluginError(
+                f"{manifest.name}: a {inside[0]} runs in the service's process; it has to be signed by an"
+                " allowed key, or be named in the policy's `trusted`"
+            )
+
+    def _known(self, manifest: PackageManifest) -> None:
+        others = {symbol: owner for symbol, owner in self._symbols.items() if owner != manifest.name}
+        self._symbols = others | dict.fromkeys(manifest.symbols, manifest.name)
+        self._manifests[manifest.name] = manifest
+
+    def _prune(self, name: str, keep: set[str]) -> None:
+        for version in self._installer.prune(name, list(self._store.versions(name)), keep):
+            self._store.drop_version(name, version)
+
+    def _tell(self, manifest: PackageManifest) -> None:
+        for kind, symbol in manifest.symbols:
+            self.on_change(kind, symbol)
+
+    def _folder(self, name: str) -> Path:
+        return self._installer.folder(name, str(self._manifests[name].version))
+
+    def _owner(self, kind: str, name: str) -> str:
+        """The plug-in called `name`, or that has the symbol."""
+        manifest = self._manifests.get(name)
+        if manifest is not None and (kind == "portable" or manifest.of_kind(kind)):
+            return name
+        owner = self._symbols.get((kind, name)) or (name if name in self._trouble else None)
+        if owner is None or (manifest is None and owner not in self._store.currents()):
+            raise self._unknown(kind, name)
+        return owner
 
     def _unknown(self, kind: str, name: str) -> RuleError:
         return RuleError(f"{kind} plug-in {name!r} is not found", NOT_FOUND, 404)
 
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except PluginError as error:
+            raise RuleError(str(error)) from error
 
-def _modules(package: str) -> list[str]:
-    try:
-        paths: Mapping[str, Any] | Any = importlib.import_module(package).__path__
-    except ModuleNotFoundError:
-        return []
-    return sorted(module.name for module in pkgutil.iter_modules(paths) if not module.name.startswith("_"))
+
+def _names(manifest: PackageManifest) -> str:
+    return ", ".join(f"{kind} {symbol}" for kind, symbol in manifest.symbols)

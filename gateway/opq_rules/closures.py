@@ -4,7 +4,7 @@ Made from three short templates at import, because Python cannot take an operato
 a call. Numbers go the fast way, everything else (null, text, kinds that clash) the way of `values`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opq_rules.values import ARITHMETIC, compare
@@ -12,13 +12,26 @@ from opq_rules.values import ARITHMETIC, compare
 Evaluate = Callable[[Any, Any], Any]
 """`f(row, context)`: the value of an expression."""
 
+
+def lookup(row: Mapping[str, Any], key: str) -> Any:
+    """The column whatever the case of its letters; None where there is none."""
+    try:
+        return row[key]
+    except KeyError:
+        lower = key.lower()
+        for name in row:
+            if name.lower() == lower:
+                return row[name]
+        return None
+
+
 _KEY_AND_NUMBER = """
 def make(key, constant, other):
     def evaluate(row, context):
         try:
             value = row[key]
         except KeyError:
-            return other(None, constant)
+            value = lookup(row, key)
         kind = type(value)
         if kind is float or kind is int:
             return value {sign} constant
@@ -32,7 +45,7 @@ def make(key, constant, other):
         try:
             value = row[key]
         except KeyError:
-            return False
+            value = lookup(row, key)
         if type(value) is str:
             return value {sign} constant
         return other(value, constant)
@@ -65,7 +78,7 @@ Make = Callable[[Any, Any, Callable[[Any, Any], Any]], Evaluate]
 def _made(template: str) -> dict[str, Make]:
     made: dict[str, Make] = {}
     for sign, python in _SIGNS.items():
-        names: dict[str, Any] = {}
+        names: dict[str, Any] = {"lookup": lookup}
         exec(template.format(sign=python), names)  # templates and signs are the constants above
         made[sign] = names["make"]
     return made

@@ -114,10 +114,7 @@ class _Compiler:
         return constant(node.value)
 
     def column(self, node: Column) -> Compiled:
-        key = self._resolver.key(node)
-        if key is None:
-            return self._resolver.column(node), UNKNOWN
-        return lambda row, context: row.get(key), UNKNOWN
+        return self._resolver.column(node), UNKNOWN
 
     def member(self, node: Member) -> Compiled:
         of, known = self.compile(node.of)

@@ -1,0 +1,89 @@
+"""Analytic calls: computed for every record before WHERE, each with its state per partition.
+
+A record's values lie in its row under keys that no column can have.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opq_rules.closures import Evaluate
+from opq_rules.errors import RowError
+from opq_rules.functions.registry import Analysis, Analytic
+from opq_rules.query.groups import hashable
+from opq_rules.query.run import Run
+
+MARK = "\0"
+"""First character of the keys of values that are not columns."""
+
+MOST_PARTITIONS = 100_000
+"""Of one call: above, the one that began first is forgotten, and counted."""
+
+_ERRORS = (RowError, ValueError, TypeError, ZeroDivisionError, OverflowError, ArithmeticError)
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyticCall:
+    """`names`: of spread's last arguments, None for the whole row (`*`); () where there is no spread."""
+
+    key: str
+    source: int
+    written: str
+    definition: Analytic
+    arguments: tuple[Evaluate, ...]
+    names: tuple[str | None, ...]
+    partition_by: tuple[Evaluate, ...]
+    when: Evaluate | None
+
+    def given(self, row: Any, own: dict[str, Any], context: Run) -> list[Any]:
+        values = [argument(row, context) for argument in self.arguments]
+        if not self.names:
+            return values
+        plain = len(values) - len(self.names)
+        spread: dict[str, Any] = {}
+        for name, value in zip(self.names, values[plain:], strict=True):
+            if name is None:
+                spread.update((key, each) for key, each in own.items() if key[:1] != MARK)
+            else:
+                spread[name] = value
+        return [*values[:plain], spread]
+
+
+class Analyses:
+    """The running state of the calls of one source."""
+
+    def __init__(self, calls: Sequence[AnalyticCall]) -> None:
+        self._calls = calls
+        self._partitions: list[dict[Any, Analysis]] = [{} for _ in calls]
+        self.forgotten = 0
+
+    def compute(self, row: Any, own: dict[str, Any], context: Run) -> None:
+        """Puts each call's value into `own`, the dict of this source within `row`. Raises RowError."""
+        for call, partitions in zip(self._calls, self._partitions, strict=True):
+            try:
+                key = tuple([hashable(each(row, context)) for each in call.partition_by])
+                given = call.given(row, own, context)
+                analysis = partitions.get(key)
+                if analysis is None:
+                    if len(partitions) >= MOST_PARTITIONS:
+                        del partitions[next(iter(partitions))]
+                        self.forgotten += 1
+                    partitions[key] = analysis = call.definition.start()
+                holds = call.when is None or call.when(row, context)
+                own[call.key] = analysis.update(*given) if holds else analysis.last(*given)
+            except _ERRORS as error:
+                raise RowError(f"{call.written}: {error}") from None
+
+    def state(self) -> Any:
+        return [
+            [[key, analysis.state()] for key, analysis in partitions.items()]
+            for partitions in self._partitions
+        ]
+
+    def restore(self, state: Any) -> None:
+        for call, partitions, kept in zip(self._calls, self._partitions, state, strict=True):
+            partitions.clear()
+            for key, each in kept:
+                analysis = call.definition.start()
+                analysis.restore(each)
+                partitions[tuple(tuple(part) if isinstance(part, list) else part for part in key)] = analysis

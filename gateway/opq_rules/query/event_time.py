@@ -1,0 +1,102 @@
+"""The time of a record from its TIMESTAMP column: a number of Unix ms, a datetime, or text in a format.
+
+Formats are those of format_time (yyyy-MM-dd HH:mm:ss.SSS XXX); without one, ISO 8601. No zone means UTC.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
+from typing import Any
+
+from opq_rules.closures import lookup
+from opq_rules.errors import RowError
+from opq_rules.values import shown, time_of_text
+
+_FIELDS = {
+    "y": ("year", r"\d{4}"),
+    "M": ("month", r"\d{1,2}"),
+    "d": ("day", r"\d{1,2}"),
+    "H": ("hour", r"\d{1,2}"),
+    "h": ("hour", r"\d{1,2}"),
+    "m": ("minute", r"\d{1,2}"),
+    "s": ("second", r"\d{1,2}"),
+    "S": ("fraction", r"\d{1,9}"),
+    "X": ("zone", r"Z|[+-]\d{2}(?::?\d{2})?"),
+    "Z": ("zone", r"Z|[+-]\d{2}:?\d{2}"),
+    "x": ("zone", r"[+-]\d{2}(?::?\d{2})?"),
+}
+_PIECE = re.compile(r"'([^']*)'|([A-Za-z])\2*|([^A-Za-z']+)")
+
+
+def event_time_of(column: str, pattern: str | None) -> Callable[[Any], int]:
+    """A function row -> Unix ms. It raises RowError for a record without a time; ValueError for `pattern`."""
+    read = _reader(pattern) if pattern else None
+
+    def event_time_ms(row: Any) -> int:
+        try:
+            value = row[column]
+        except KeyError:
+            value = lookup(row, column)
+        kind = type(value)
+        if kind is int:
+            return value  # type: ignore[no-any-return]
+        if kind is float and value == value and abs(value) < 2**62:
+            return int(value)
+        if kind is datetime:
+            return _unix_ms(value)
+        if kind is str:
+            try:
+                return _unix_ms(read(value) if read else time_of_text(value))
+            except (ValueError, OverflowError) as error:
+                raise RowError(f"event time {column}: {error}") from None
+        raise RowError(f"event time {column} is {shown(value)}; want Unix ms or a time")
+
+    return event_time_ms
+
+
+@lru_cache(maxsize=256)
+def _reader(pattern: str) -> Callable[[str], datetime]:
+    regex, seen = "", set[str]()
+    for literal, letter, between in ((m[1], m[2], m[3]) for m in _PIECE.finditer(pattern)):
+        if letter is None:
+            regex += re.escape(between if between is not None else literal)
+            continue
+        if letter not in _FIELDS:
+            raise ValueError(f"TIMESTAMP_FORMAT {pattern!r}: {letter} is unknown; want {' '.join(_FIELDS)}")
+        name, digits = _FIELDS[letter]
+        regex += f"(?P<{name}>{digits})" if name not in seen else f"(?:{digits})"
+        seen.add(name)
+    compiled = re.compile(regex)
+
+    def read(text: str) -> datetime:
+        found = compiled.fullmatch(text.strip())
+        if found is None:
+            raise ValueError(f"{shown(text)} is not of the form {pattern}")
+        parts = found.groupdict()
+        fraction = (parts.get("fraction") or "0").ljust(6, "0")[:6]
+        numbers = [int(parts.get(name) or 1) for name in ("year", "month", "day")]
+        clock = [int(parts.get(name) or 0) for name in ("hour", "minute", "second")]
+        year, month, day = numbers
+        hour, minute, second = clock
+        return datetime(
+            year, month, day, hour, minute, second, int(fraction), tzinfo=_zone(parts.get("zone"))
+        )
+
+    return read
+
+
+def _zone(text: str | None) -> timezone:
+    if not text or text == "Z":
+        return UTC
+    digits = text[1:].replace(":", "")
+    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0))
+    return timezone(-offset if text[0] == "-" else offset)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _unix_ms(value: datetime) -> int:
+    since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000

@@ -1,0 +1,167 @@
+"""Groups and their aggregates, which take records one by one, so that windows need not keep them.
+
+A column that is not aggregated has the value of the group's first record. What an aggregate cannot take
+(a text in a sum) fails its group, told when the window ends: the same as if the window had kept its records.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opq_rules.closures import Evaluate
+from opq_rules.errors import RowError
+from opq_rules.functions.registry import Accumulator, Aggregate
+from opq_rules.query.run import Run
+from opq_rules.query.windows.window import Content, Record
+
+_ERRORS = (RowError, ValueError, TypeError, ZeroDivisionError, OverflowError, ArithmeticError)
+
+Give = Callable[[Any, Any, Run], None]
+"""`give(accumulator, row, context)`: the record's arguments into the aggregate."""
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateCall:
+    written: str
+    definition: Aggregate
+    constants: tuple[Any, ...]
+    give: Give
+
+    def start(self) -> Accumulator:
+        return self.definition.start(*self.constants)
+
+
+class Group:
+    __slots__ = ("accumulators", "failure", "first")
+
+    def __init__(self, first: Record, accumulators: list[Accumulator]) -> None:
+        self.first = first
+        self.accumulators = accumulators
+        self.failure: str | None = None
+
+    def values(self, calls: Sequence[AggregateCall]) -> list[Any]:
+        """Of the aggregates, in the order of `calls`. Raises RowError when one of them failed."""
+        if self.failure is not None:
+            raise RowError(self.failure)
+        found = []
+        for call, accumulator in zip(calls, self.accumulators, strict=True):
+            try:
+                found.append(accumulator.value())
+            except _ERRORS as error:
+                raise RowError(f"{call.written}: {error}") from None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """`keys`: GROUP BY; none: one group of all."""
+
+    keys: tuple[Evaluate, ...]
+    calls: tuple[AggregateCall, ...]
+
+    @property
+    def merges(self) -> bool:
+        """Whether panes can be joined."""
+        return all(call.definition.merge is not None for call in self.calls)
+
+
+class Groups:
+    """`report(error)` takes the error of a record that has no group; the record is left out."""
+
+    __slots__ = ("_context", "_grouping", "_report", "by_key")
+
+    def __init__(self, grouping: Grouping, context: Run, report: Callable[[RowError], None]) -> None:
+        self._grouping = grouping
+        self._context = context
+        self._report = report
+        self.by_key: dict[Any, Group] = {}
+        """In the order in which the groups came."""
+
+    def add(self, record: Record) -> None:
+        row, context, grouping = record.row, self._context, self._grouping
+        context.event_ms = record.ms
+        context.meta = record.meta
+        key: Any = None
+        if grouping.keys:
+            try:
+                key = _key([key(row, context) for key in grouping.keys])
+            except RowError as error:
+                self._report(RowError(f"Group By: {error}"))
+                return
+        group = self.by_key.get(key)
+        if group is None:
+            group = Group(record, [call.start() for call in grouping.calls])
+            self.by_key[key] = group
+        for call, accumulator in zip(grouping.calls, group.accumulators, strict=True):
+            try:
+                call.give(accumulator, row, context)
+            except _ERRORS as error:
+                group.failure = group.failure or _told(call.written, error)
+
+    def merge(self, other: "Groups") -> None:
+        """`other`, which is later and stays as it is, into this one."""
+        calls = self._grouping.calls
+        for key, theirs in other.by_key.items():
+            group = self.by_key.get(key)
+            if group is None:
+                group = Group(theirs.first, [call.start() for call in calls])
+                self.by_key[key] = group
+            group.failure = group.failure or theirs.failure
+            for call, ours, added in zip(calls, group.accumulators, theirs.accumulators, strict=True):
+                assert call.definition.merge is not None
+                call.definition.merge(ours, added)
+
+    def state(self) -> Any:
+        return [
+            [key, list(group.first), [each.state() for each in group.accumulators], group.failure]
+            for key, group in self.by_key.items()
+        ]
+
+    def restore(self, state: Any) -> None:
+        self.by_key = {}
+        for key, (ms, source, row, meta), kept, failure in state:
+            first = Record(ms, source, tuple(row) if isinstance(row, list) else row, meta)
+            group = Group(first, [call.start() for call in self._grouping.calls])
+            group.failure = failure
+            for accumulator, each in zip(group.accumulators, kept, strict=True):
+                accumulator.restore(each)
+            self.by_key[_thawed_key(key)] = group
+
+
+def merged(contents: Sequence[Content], fresh: Callable[[], Groups]) -> Groups:
+    """One of all panes, oldest first."""
+    whole = fresh()
+    for content in contents:
+        assert isinstance(content, Groups)
+        whole.merge(content)
+    return whole
+
+
+def _told(written: str, error: BaseException) -> str:
+    text = str(error)
+    return text if text.startswith(written) else f"{written}: {text}"
+
+
+def _key(values: list[Any]) -> Any:
+    """What a dict tells apart as SQL does: true is not 1, and arrays and objects have a form too."""
+    return tuple(hashable(value) for value in values)
+
+
+def hashable(value: Any) -> Any:
+    """`value` itself, or a pair that stands for it."""
+    kind = type(value)
+    if kind is str or kind is int or kind is float or value is None:
+        return value
+    if kind is bool:
+        return ("bool", value)
+    try:
+        hash(value)
+    except TypeError:
+        shown = value.tolist() if hasattr(value, "tolist") else value
+        return ("json", json.dumps(shown, sort_keys=True, default=str))
+    return value
+
+
+def _thawed_key(key: Any) -> Any:
+    return tuple(_thawed_key(each) for each in key) if isinstance(key, list) else key

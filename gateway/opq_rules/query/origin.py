@@ -1,0 +1,131 @@
+"""Where rows come from: what FROM and JOIN name, and how columns are found in them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, Protocol
+
+from opq_rules.closures import Evaluate, lookup
+from opq_rules.compiled import refused
+from opq_rules.query.analysis import MARK
+from opq_rules.sql.syntax import Column, Field, Source
+
+Kind = Literal["stream", "scan", "lookup"]
+
+
+class Definition(Protocol):
+    """What a query has to know of a stream or table."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def fields(self) -> tuple[Field, ...] | None: ...
+    @property
+    def timestamp(self) -> str | None: ...
+    @property
+    def timestamp_format(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One name of FROM: number `index` there. `columns`: lower case -> as declared; None: schemaless."""
+
+    index: int
+    name: str
+    stream: str
+    kind: Kind
+    columns: Mapping[str, str] | None
+    definition: Definition
+
+    @classmethod
+    def of(cls, index: int, source: Source, definition: Definition) -> "Origin":
+        fields = definition.fields
+        columns = None if fields is None else {field.name.lower(): field.name for field in fields}
+        return cls(index, source.name, source.stream, definition.kind, columns, definition)
+
+    def has(self, name: str) -> bool:
+        """Whether it can have the column."""
+        return self.columns is None or name.lower() in self.columns
+
+
+def found_among(origins: Sequence[Origin], node: Column) -> list[Origin]:
+    """The origins that can have the column. Raises RuleError when none does."""
+    if node.stream is not None:
+        named = [origin for origin in origins if origin.name == node.stream]
+        if not named:
+            raise refused(node.at, f"{node.stream} is no stream of FROM or JOIN")
+    else:
+        named = list(origins)
+    found = [origin for origin in named if origin.has(node.name)]
+    if not found:
+        known = [column for origin in named for column in (origin.columns or {}).values()]
+        near = get_close_matches(node.name, known, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}"
+        where = " and ".join(origin.name for origin in named)
+        raise refused(node.at, f"unknown column {node.name} of {where}", hint)
+    return found
+
+
+def column_of_row(key: str) -> Evaluate:
+    """Of rules with one origin: `row` is its dict."""
+
+    def evaluate(row: Any, context: Any) -> Any:
+        try:
+            return row[key]
+        except KeyError:
+            return lookup(row, key)
+
+    return evaluate
+
+
+def column_of_joined(key: str, indices: Sequence[int]) -> Evaluate:
+    """Of joins: `row` has a dict or None per origin. The first of `indices` that has the column."""
+    if len(indices) == 1:
+        (index,) = indices
+
+        def of_one(row: Any, context: Any) -> Any:
+            own = row[index]
+            return None if own is None else lookup(own, key)
+
+        return of_one
+
+    def of_any(row: Any, context: Any) -> Any:
+        for index in indices:
+            own = row[index]
+            if own is not None:
+                value = lookup(own, key)
+                if value is not None:
+                    return value
+        return None
+
+    return of_any
+
+
+def whole_row(origins: Sequence[Origin], joined: bool, stream: str | None) -> Evaluate:
+    """What `*` or `stream.*` stands for: a new dict; of equal names the first of `origins` wins."""
+    declared = [
+        (origin.index, None if origin.columns is None else tuple(origin.columns.values()))
+        for origin in origins
+        if stream is None or origin.name == stream
+    ]
+    if not joined:
+        columns = declared[0][1]
+        if columns is not None:
+            return lambda row, context: {name: lookup(row, name) for name in columns}
+        return lambda row, context: {key: each for key, each in row.items() if key[:1] != MARK}
+
+    def evaluate(row: Any, context: Any) -> Any:
+        found: dict[str, Any] = {}
+        for index, columns in reversed(declared):
+            own = row[index]
+            if own is None:
+                continue
+            if columns is None:
+                found.update((key, each) for key, each in own.items() if key[:1] != MARK)
+            else:
+                found.update((name, lookup(own, name)) for name in columns)
+        return found
+
+    return evaluate

@@ -1,0 +1,388 @@
+"""A SELECT, checked once against streams, tables and functions, and compiled. Shared by all that run it.
+
+Source: reference/rules.md, D.1 to D.3.
+"""
+
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+
+from opq_rules.closures import Evaluate
+from opq_rules.compiled import refused
+from opq_rules.errors import SQL_PLAN, RuleError
+from opq_rules.functions.registry import Aggregate, Analytic, Functions, Planned, Scalar, built_in, find
+from opq_rules.query.analysis import AnalyticCall
+from opq_rules.query.groups import Grouping
+from opq_rules.query.joins import JoinStep, Lookup
+from opq_rules.query.names import Clause, Names
+from opq_rules.query.origin import Definition, Origin
+from opq_rules.query.projection import Projection, StarItem
+from opq_rules.query.signature import signature
+from opq_rules.sql.syntax import Binary, Call, Column, Expression, Item, Select, Star, Window
+from opq_rules.sql.walk import children, walk
+
+SELECT = Clause("SELECT", aggregates=True, row_number=True)
+WHERE = Clause("WHERE")
+ON = Clause("ON")
+GROUP_BY = Clause("GROUP BY")
+HAVING = Clause("HAVING", aggregates=True)
+ORDER_BY = Clause("ORDER BY", aggregates=True)
+IN_WINDOW = Clause("the window's condition")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`before`: per origin what its records alone decide of WHERE; `after`: the rest, behind the join."""
+
+    select: Select
+    origins: tuple[Origin, ...]
+    joined: bool
+    steps: tuple[JoinStep, ...]
+    before: Mapping[int, Evaluate]
+    after: Evaluate | None
+    window: Window | None
+    filter: Evaluate | None
+    when: Evaluate | None
+    begin: Evaluate | None
+    end: Evaluate | None
+    partition_by: tuple[Evaluate, ...]
+    analytics: tuple[AnalyticCall, ...]
+    grouping: Grouping | None
+    having: Evaluate | None
+    projection: Projection
+    order_by: tuple[tuple[Evaluate, str | None, bool], ...]
+    """(value, column of an unnested row, descending)"""
+    limit: int | None
+    uses_hits: bool
+    uses_kept: bool
+    columns: tuple[str, ...]
+    """Of the output, in order; `*` and `s.*` where they are not known beforehand."""
+    zone: tzinfo | None
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What has to be fed: streams, and scan tables."""
+        return tuple(dict.fromkeys(each.stream for each in self.origins if each.kind != "lookup"))
+
+    @property
+    def plain(self) -> bool:
+        """Record in, record out: nothing is remembered, ordered, grouped or joined."""
+        return not (
+            self.window
+            or self.joined
+            or self.grouping
+            or self.analytics
+            or self.order_by
+            or self.limit is not None
+            or self.projection.rows
+            or self.uses_hits
+            or self.uses_kept
+        )
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """What a record passes, by name: `rule topo` and `rule explain`."""
+        steps = (
+            ("analytic", bool(self.analytics)),
+            ("filter", bool(self.before)),
+            ("window", self.window is not None),
+            ("join", self.joined),
+            ("join_filter", self.after is not None),
+            ("aggregate", self.grouping is not None),
+            ("having", self.having is not None),
+            ("project", True),
+            ("order", bool(self.order_by)),
+            ("limit", self.limit is not None),
+        )
+        return tuple(name for name, there in steps if there)
+
+
+def plan(
+    select: Select,
+    streams: Mapping[str, Definition],
+    functions: Functions | None = None,
+    zone: tzinfo | None = None,
+) -> Plan:
+    """Raises RuleError (SQL_PLAN, with line and column) for what can never run.
+
+    `functions`: all that there are, those of plug-ins too; None: those of the toolkit. `zone`: of hours and
+    days; None: the machine's.
+    """
+    origins = _origins(select, streams)
+    _check_kinds(select, origins)
+    star_order = _star_order(select, origins)
+    names = Names(origins, star_order, select.items, functions)
+    projection, columns = _projection(select.items, names)
+    before, after = _where(select, names)
+    steps = tuple(_step(select, number, names) for number in range(len(select.joins)))
+    keys = tuple(names.expression(each, GROUP_BY) for each in select.group_by)
+    having = None
+    if select.having is not None:
+        _check_having(select.having, select, names)
+        having = names.condition(select.having, HAVING)
+    order_by = tuple(
+        (names.expression(key.expression, ORDER_BY), _bare(key.expression, names), key.descending)
+        for key in select.order_by
+    )
+    window = select.window
+
+    def condition(node: Expression | None) -> Evaluate | None:
+        return None if node is None else names.condition(node, IN_WINDOW)
+
+    parts = (
+        [condition(each) for each in (window.filter, window.when, window.begin, window.end)]
+        if window
+        else [None] * 4
+    )
+    partition_by = tuple(names.expression(each, IN_WINDOW) for each in window.partition_by) if window else ()
+    grouped = bool(select.group_by or names.aggregates)
+    for call in names.hit_calls:
+        if grouped != call.name.startswith("last_agg"):
+            which = (
+                "last_agg_hit_count and last_agg_hit_time" if grouped else "last_hit_count and last_hit_time"
+            )
+            raise refused(call.at, f"{call.written} is not allowed here", f"this rule can use {which}")
+    return Plan(
+        select=select,
+        origins=origins,
+        joined=names.joined,
+        steps=steps,
+        before=before,
+        after=after,
+        window=window,
+        filter=parts[0],
+        when=parts[1],
+        begin=parts[2],
+        end=parts[3],
+        partition_by=partition_by,
+        analytics=tuple(names.analytics),
+        grouping=Grouping(keys, tuple(names.aggregates)) if grouped else None,
+        having=having,
+        projection=projection,
+        order_by=order_by,
+        limit=select.limit,
+        uses_hits=bool(names.hit_calls),
+        uses_kept=names.uses_kept,
+        columns=columns,
+        zone=zone,
+    )
+
+
+def _origins(select: Select, streams: Mapping[str, Definition]) -> tuple[Origin, ...]:
+    found = []
+    for index, source in enumerate((select.source, *(join.source for join in select.joins))):
+        definition = streams.get(source.stream)
+        if definition is None:
+            known = ", ".join(sorted(streams)) or "none yet"
+            raise refused(source.at, f"stream {source.stream} is not found", f"there are: {known}")
+        found.append(Origin.of(index, source, definition))
+    return tuple(found)
+
+
+def _check_kinds(select: Select, origins: Sequence[Origin]) -> None:
+    first, others = origins[0], origins[1:]
+    at = select.source.at
+    if first.kind == "lookup":
+        raise refused(
+            at, f"{first.name} is a lookup table: it is asked, it sends nothing", "join it to a stream"
+        )
+    if first.kind == "scan" and others:
+        raise refused(at, f"FROM {first.name} is a table", "write FROM the stream, JOIN the table")
+    if select.window is not None and all(origin.kind != "stream" for origin in origins):
+        raise refused(select.window.at, f"a window over table {first.name}; windows want a stream")
+    for join, origin in zip(select.joins, others, strict=True):
+        if origin.kind == "stream" and select.window is None:
+            hint = "add e.g. GROUP BY TUMBLINGWINDOW(ss, 10)"
+            raise refused(join.at, "a join of streams needs a window", hint)
+        if origin.kind == "lookup" and join.kind not in ("INNER", "LEFT"):
+            raise refused(
+                join.at, f"{join.kind} JOIN of lookup table {origin.name}", "INNER and LEFT are possible"
+            )
+
+
+def _star_order(select: Select, origins: Sequence[Origin]) -> list[Origin]:
+    """Whose column counts where several have it: the side whose order a join keeps goes first."""
+    order = [origins[0]]
+    for join, origin in zip(select.joins, origins[1:], strict=True):
+        order.insert(0 if join.kind == "RIGHT" else len(order), origin)
+    return order
+
+
+def _projection(items: Sequence[Item], names: Names) -> tuple[Projection, tuple[str, ...]]:
+    stars: list[StarItem] = []
+    named: list[tuple[str, Evaluate]] = []
+    columns: list[tuple[str, Evaluate]] = []
+    rows: tuple[str, Evaluate] | None = None
+    shown: list[str] = []
+    unnamed = 0
+    for item in items:
+        node = item.expression
+        if isinstance(node, Star):
+            replaced = tuple((name, names.expression(each, SELECT)) for each, name in node.replace)
+            leave_out = frozenset(name.lower() for name in node.leave_out) - {
+                name.lower() for name, _ in replaced
+            }
+            stars.append(StarItem(names.whole(node.stream), leave_out, replaced))
+            shown.append("*" if node.stream is None else f"{node.stream}.*")
+            continue
+        name = item.alias or _name_of(node)
+        if name is None:
+            name, unnamed = f"kuiper_field_{unnamed}", unnamed + 1
+        spreads = _spreads(node, names)
+        if spreads is None:
+            evaluate = names.item(item, SELECT)
+        else:
+            evaluate = names.spread(item, SELECT, _as_ordinary(node, names))
+        if item.invisible:
+            continue
+        if spreads == "rows":
+            if rows is not None:
+                raise refused(item.at, "a second unnest; a SELECT has one")
+            rows = (name, evaluate)
+        else:
+            (named if spreads is None else columns).append((name, evaluate))
+        shown.append(name)
+    return Projection(tuple(stars), tuple(named), tuple(columns), rows), tuple(dict.fromkeys(shown))
+
+
+def _name_of(node: Expression) -> str | None:
+    if isinstance(node, Column):
+        return node.name
+    return node.written if isinstance(node, Call) else None
+
+
+def _spreads(node: Expression, names: Names) -> str | None:
+    """How an item that is a call spreads: "rows", "columns", or None."""
+    if not isinstance(node, Call):
+        return None
+    found = find(node.name, names.functions)
+    if isinstance(found, Analytic):
+        return "columns" if found.spread else None
+    return found.spread if isinstance(found, Scalar) else None
+
+
+def _as_ordinary(node: Expression, names: Names) -> Functions:
+    """The functions, with the one that `node` calls allowed to stand; its arguments may not call it."""
+    functions = built_in() if names.functions is None else names.functions
+    assert isinstance(node, Call)
+    found = find(node.name, functions)
+    if not isinstance(found, Scalar):
+        return functions
+    for each in (each for argument in node.arguments for each in walk(argument)):
+        if isinstance(each, Call) and each.name == node.name:
+            raise refused(each.at, f"{each.written} within {node.written}")
+    return ChainMap({node.name: replace(found, spread=None)}, functions)  # type: ignore[arg-type]  # read only
+
+
+def _where(select: Select, names: Names) -> tuple[dict[int, Evaluate], Evaluate | None]:
+    """What a stream's own columns decide is asked before window and join, the rest behind the join."""
+    if select.where is None:
+        return {}, None
+    if not names.joined:
+        return {0: names.condition(select.where, WHERE)}, None
+    before: dict[int, list[Expression]] = {}
+    after: list[Expression] = []
+    for part in conjuncts(select.where):
+        read = names.origins_of(part)
+        own = next(iter(read)) if len(read) == 1 else None
+        if own is not None and names.origins[own].kind == "stream" and _is_certain(part, own, names):
+            before.setdefault(own, []).append(part)
+        else:
+            after.append(part)
+    compiled = {own: names.condition(_all(parts), WHERE) for own, parts in before.items()}
+    return compiled, names.condition(_all(after), WHERE) if after else None
+
+
+def _is_certain(node: Expression, own: int, names: Names) -> bool:
+    """Whether no other origin could have its columns: those without a stream's name may be anybody's."""
+    for each in walk(node):
+        if isinstance(each, Column) and each.stream is None:
+            item = names.aliases.get(each.name.lower())
+            if item is not None:
+                if not _is_certain(item.expression, own, names):
+                    return False
+            elif any(origin.index != own and origin.has(each.name) for origin in names.origins):
+                return False
+    return True
+
+
+def conjuncts(node: Expression) -> list[Expression]:
+    """The parts of `a AND b AND c`, in order."""
+    found: list[Expression] = []
+    while isinstance(node, Binary) and node.operator == "AND":
+        found.append(node.right)
+        node = node.left
+    return [node, *reversed(found)]
+
+
+def _all(parts: Sequence[Expression]) -> Expression:
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = Binary("AND", whole, part, part.at)
+    return whole
+
+
+def _step(select: Select, number: int, names: Names) -> JoinStep:
+    join = select.joins[number]
+    origin = names.origins[number + 1]
+    on = None if join.on is None else names.condition(join.on, ON)
+    keys: list[tuple[str, Evaluate]] = []
+    if origin.kind == "lookup":
+        for part in conjuncts(join.on) if join.on is not None else ():
+            if isinstance(part, Binary) and part.operator == "=":
+                for ours, theirs in ((part.left, part.right), (part.right, part.left)):
+                    if isinstance(ours, Column) and ours.stream == origin.name:
+                        if origin.index not in names.origins_of(theirs):
+                            keys.append((ours.name, names.expression(theirs, ON)))
+                        break
+        if not keys:
+            raise refused(
+                join.at, f"lookup table {origin.name} wants ON {origin.name}.column = a value of the stream"
+            )
+    return JoinStep(join.kind, origin.index, on, tuple(keys))
+
+
+def _check_having(node: Expression, select: Select, names: Names) -> None:
+    """HAVING takes aggregates, and what GROUP BY names."""
+    keys = {_key_signature(each) for each in select.group_by}
+
+    def check(each: Expression, seen: tuple[str, ...]) -> bool:
+        """Whether an aggregate is in it."""
+        if isinstance(each, Call):
+            found = find(each.name, names.functions)
+            if isinstance(found, Aggregate) or (isinstance(found, Planned) and "agg" in each.name):
+                return True
+        if _key_signature(each) in keys:
+            return False
+        if isinstance(each, Column):
+            item = names.aliases.get(each.name.lower()) if each.stream is None else None
+            if item is not None and each.name.lower() not in seen:
+                return check(item.expression, (*seen, each.name.lower()))
+            raise refused(each.at, f"HAVING takes aggregates, {each.name} is none", "WHERE filters records")
+        inner = [check(below, seen) for below in children(each)]  # all of them are checked
+        return any(inner)
+
+    if not check(node, ()):
+        raise RuleError(
+            "HAVING takes aggregates, there is none",
+            SQL_PLAN,
+            line=node.at.line,
+            column=node.at.column,
+            hint="WHERE filters records",
+        )
+
+
+def _key_signature(node: Expression) -> object:
+    return ("column", node.name.lower()) if isinstance(node, Column) else signature(node)
+
+
+def _bare(node: Expression, names: Names) -> str | None:
+    """The name, where an unnested row may have the column."""
+    if isinstance(node, Column) and node.stream is None:
+        item = names.aliases.get(node.name.lower())
+        return node.name if item is None or _spreads(item.expression, names) else None
+    return None
+
+
+__all__ = ["Lookup", "Plan", "conjuncts", "plan"]

@@ -1,0 +1,135 @@
+"""What SELECT puts out of a row: names and values, `*`, columns and rows that functions spread."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opq_rules.batch import Row
+from opq_rules.closures import Evaluate
+from opq_rules.errors import RowError
+from opq_rules.values import shown
+
+Project = Callable[[Any, Any], Row]
+Spread = Callable[[Any, Any], list[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class StarItem:
+    """`* EXCEPT (a) REPLACE (e AS b)`: REPLACE wins over EXCEPT."""
+
+    whole: Evaluate
+    leave_out: frozenset[str]
+    """Lower case."""
+    replace: tuple[tuple[str, Evaluate], ...]
+
+    def columns(self, row: Any, context: Any) -> Row:
+        found: Row = self.whole(row, context)
+        if self.leave_out:
+            found = {name: value for name, value in found.items() if name.lower() not in self.leave_out}
+        for name, evaluate in self.replace:
+            lower = name.lower()
+            written = next((each for each in found if each.lower() == lower), name)
+            try:
+                found[written] = evaluate(row, context)
+            except RowError as error:
+                raise RowError(f"Select {name}: {error}") from None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """`named`: (name, value); `columns`: objects whose keys are columns; `rows`: (name, array), unnest."""
+
+    stars: tuple[StarItem, ...]
+    named: tuple[tuple[str, Evaluate], ...]
+    columns: tuple[tuple[str, Evaluate], ...]
+    rows: tuple[str, Evaluate] | None
+
+    def project(self, send_nil: bool) -> Project:
+        """One row out of one row; null columns are left out unless `send_nil`. Raises RowError."""
+        if len(self.stars) == 1 and not self.named and not self.columns and not self.stars[0].replace:
+            return _star_alone(self.stars[0], send_nil)
+        if not self.stars and not self.columns:
+            return _named_alone(self.named, send_nil)
+
+        def project(row: Any, context: Any) -> Row:
+            found: Row = {}
+            for star in self.stars:
+                found.update(star.columns(row, context))
+            for name, evaluate in self.columns:
+                try:
+                    found.update(_object(evaluate(row, context)))
+                except RowError as error:
+                    raise RowError(f"Select {name}: {error}") from None
+            for name, evaluate in self.named:
+                try:
+                    found[name] = evaluate(row, context)
+                except RowError as error:
+                    raise RowError(f"Select {name}: {error}") from None
+            return found if send_nil else {name: value for name, value in found.items() if value is not None}
+
+        return project
+
+    def spread(self, send_nil: bool) -> Spread:
+        """As many rows as the array of unnest has elements; objects in it win over columns of their name."""
+        assert self.rows is not None
+        project, (name, array) = self.project(send_nil), self.rows
+
+        def spread(row: Any, context: Any) -> list[Row]:
+            plain = project(row, context)
+            try:
+                elements = array(row, context)
+            except RowError as error:
+                raise RowError(f"Select {name}: {error}") from None
+            if elements is None:
+                return []
+            if not isinstance(elements, list):
+                raise RowError(f"Select {name}: unnest({shown(elements)}): want an array")
+            found = []
+            for element in elements:
+                own = element if isinstance(element, dict) else {name: element}
+                if not send_nil:
+                    own = {key: value for key, value in own.items() if value is not None}
+                found.append(plain | own)
+            return found
+
+        return spread
+
+    @property
+    def names(self) -> list[str]:
+        """Of the columns known beforehand."""
+        return [name for name, _ in self.named]
+
+
+def _star_alone(star: StarItem, send_nil: bool) -> Project:
+    if send_nil:
+        return star.columns
+
+    def project(row: Any, context: Any) -> Row:
+        return {name: value for name, value in star.columns(row, context).items() if value is not None}
+
+    return project
+
+
+def _named_alone(named: Sequence[tuple[str, Evaluate]], send_nil: bool) -> Project:
+    def project(row: Any, context: Any) -> Row:
+        found: Row = {}
+        name = ""
+        try:
+            for name, evaluate in named:
+                value = evaluate(row, context)
+                if value is not None or send_nil:
+                    found[name] = value
+        except RowError as error:
+            raise RowError(f"Select {name}: {error}") from None
+        return found
+
+    return project
+
+
+def _object(value: Any) -> Row:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise RowError(f"{shown(value)}: want an object to spread as columns")
+    return value

@@ -1,0 +1,55 @@
+"""Tumbling and mains-cycle windows: [start, end), one behind the other, ends by the calendar."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from opq_rules.query.calendar import Ends
+from opq_rules.query.windows.window import Content, Cut, Fresh, Record
+
+
+class Tumbling:
+    """`empty`: windows without a record are cut as well, from `open` or the first record on."""
+
+    def __init__(self, ends: Ends, fresh: Fresh, empty: bool = False) -> None:
+        self._ends = ends
+        self._fresh = fresh
+        self._empty = empty
+        self._content: Content | None = None
+        self._start_ms = 0
+        self.next_due_ms: int | None = None
+
+    def open(self, ms: int) -> None:
+        """The rule begins."""
+        self._start_ms = self._ends.at_or_before(ms)
+        self.next_due_ms = self._ends.after(ms)
+        self._content = self._fresh()
+
+    def add(self, records: Sequence[Record]) -> list[Cut]:
+        for record in records:
+            if self._content is None:
+                self.open(record.ms)
+            assert self._content is not None
+            self._content.add(record)
+        return []
+
+    def advance(self, ms: int) -> list[Cut]:
+        cuts: list[Cut] = []
+        while self.next_due_ms is not None and self.next_due_ms <= ms:
+            assert self._content is not None
+            end_ms = self.next_due_ms
+            cuts.append(Cut(self._content, self._start_ms, end_ms))
+            self._content, self.next_due_ms = None, None
+            if self._empty:
+                self.open(end_ms)
+        return cuts
+
+    def state(self) -> Any:
+        content = None if self._content is None else self._content.state()
+        return {"content": content, "start_ms": self._start_ms, "end_ms": self.next_due_ms}
+
+    def restore(self, state: Any) -> None:
+        self._start_ms, self.next_due_ms = state["start_ms"], state["end_ms"]
+        self._content = None
+        if state["content"] is not None:
+            self._content = self._fresh()
+            self._content.restore(state["content"])

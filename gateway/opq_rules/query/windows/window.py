@@ -1,0 +1,82 @@
+"""What the kinds of windows share: records in, cuts out, in one time that only goes forward.
+
+A window knows no clock. `advance(ms)` cuts what ends until then; `add(records)` takes records of one moment
+and cuts what they complete. In processing time the moments are those of arrival, in event time those of the
+records, which the watermark brings in order.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+
+class Record(NamedTuple):
+    """A record on its way: its time in Unix ms, the number of its source in FROM, its row, its metadata.
+
+    `row` is a dict; in joins a tuple with one dict per source, of which this record fills one.
+    """
+
+    ms: int
+    source: int
+    row: Any
+    meta: Any = None
+
+
+class Content(Protocol):
+    """What lies in a window: the records themselves (`Kept`), or groups of aggregates (`Groups`)."""
+
+    def add(self, record: Record) -> None: ...
+    def state(self) -> Any: ...
+    def restore(self, state: Any) -> None: ...
+
+
+class Kept:
+    """Records as they came."""
+
+    __slots__ = ("records",)
+
+    def __init__(self, records: Sequence[Record] = ()) -> None:
+        self.records = list(records)
+
+    def add(self, record: Record) -> None:
+        self.records.append(record)
+
+    def state(self) -> Any:
+        return [list(record) for record in self.records]
+
+    def restore(self, state: Any) -> None:
+        self.records = records_of(state)
+
+
+Fresh = Callable[[], Content]
+"""Gives a content that is still empty."""
+
+
+@dataclass(slots=True)
+class Cut:
+    """A window that ended: `content` is what it holds. `trigger_ms`: of a sliding one, else its end."""
+
+    content: Content
+    start_ms: int
+    end_ms: int
+    trigger_ms: int | None = None
+
+
+class Window(Protocol):
+    def add(self, records: Sequence[Record]) -> list[Cut]: ...
+    def advance(self, ms: int) -> list[Cut]: ...
+    @property
+    def next_due_ms(self) -> int | None:
+        """When `advance` has something to cut, as far as is known."""
+        ...
+
+    def state(self) -> Any: ...
+    def restore(self, state: Any) -> None: ...
+
+
+def records_of(state: Any) -> list[Record]:
+    """Records from their state; JSON has made lists of a join's tuples."""
+    return [
+        Record(ms, source, tuple(row) if isinstance(row, list) else row, meta)
+        for ms, source, row, meta in state
+    ]

@@ -153,6 +153,22 @@ def test_chunks_side_by_side_give_what_each_gives_alone(
         np.testing.assert_array_equal(one, counts[:wanted])
 
 
+@pytest.mark.parametrize("most", [1, 3000, 9000, 17_000])
+def test_the_front_of_a_chunk_beside_a_whole_one_reads_no_run_beyond_its_end(most: int) -> None:
+    wave = wandering(3, 60.0, 60.0) >> 8 << 8
+    whole, front = wave[:18_000], wave[18_000:]
+    found = unpack_all([pack(whole), pack(front)], [None, most])
+    np.testing.assert_array_equal(found[0], whole)
+    np.testing.assert_array_equal(found[1], front[:most])
+
+
+def test_sixteen_chunks_of_many_runs_are_told_apart() -> None:
+    counts = [(mains(4000, 0.3) + (np.arange(4000) // 1500 * RNG.integers(0, 3, 4000))).astype(np.int16)] * 16
+    data = pack(counts[0])
+    for one in unpack_all([data] * 16, [None] * 16):
+        np.testing.assert_array_equal(one, counts[0])
+
+
 def test_what_cannot_be_packed_is_kept_as_it_is() -> None:
     assert pack(RNG.integers(-32768, 32768, 12_000).astype(np.int16))[4] == RAW
 

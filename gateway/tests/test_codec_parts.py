@@ -9,23 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_gateway.ring.codec import entropy, shapes
+from opq_gateway.ring.codec import entropy, shapes, tuples
 from opq_gateway.ring.codec.period import period_samples
-from opq_gateway.ring.codec.predictor import Predictor, Setup, corrected, ramps, taps
+from opq_gateway.ring.codec.predictor import GROUP, Course, Predictor, Setup, corrected, groups, ramps, taps
 
 RNG = np.random.default_rng(11)
 Integers = NDArray[np.int64]
 
 
-def by_hand(history: list[int], setup: Setup, at: int, samples: int) -> list[int]:
+def by_hand(history: list[int], setup: Setup, at: int, samples: int, ahead: int) -> list[int]:
     """What `Predictor.cycles` says it gives, in Python's whole numbers."""
-    lags = min(12, ((at - 2) << 16) // setup.period)
+    lags = min(12, ((at - 2) << 16) // setup.period - ahead)
     shares = [[int(tap) for tap in row] for row in taps(lags)]
     out = []
     for k in range(samples + 2):
         total = 0
         for lag in range(lags):
-            back = ((at - 2) << 16) - (lag + 1) * setup.period
+            back = ((at - 2) << 16) - (ahead + lag + 1) * setup.period
             row = shares[lag * 256 + ((back >> 8) & 255)]
             total += sum(tap * history[(back >> 16) + k + point] for point, tap in enumerate(row))
         out.append(total // 2**12)  # Q24 to Q12
@@ -52,19 +52,25 @@ def test_a_prediction_is_the_one_of_whole_numbers(
     seed: int,
 ) -> None:
     setup = Setup(period, 2, *shifts)
+    course = Course(setup)
+    for _ in range(cycles - 1):
+        course.told(0)
+    ahead = course.ahead
     samples = setup.opening_samples + cycles * setup.stretch_samples
     chance = np.random.default_rng(seed)
     counts = (
         chance.choice([-32_768, 32_767], samples) if extreme else chance.integers(-32_768, 32_768, samples)
     )
     other = Setup(period - (3 << 16), 1, 3, 3)  # beside it, of another period and length
-    predictor = Predictor([setup, other] if beside else [setup], samples)
+    predictor = Predictor([setup, other] if beside else [setup], cycles)
     at = samples - setup.stretch_samples
-    predictor.history[0, :at] = counts[:at]
-    found = predictor.cycles(cycles - 1, len(predictor.history))[0]
-    wanted = by_hand(
-        [*counts[:at].tolist(), *[10**6] * setup.stretch_samples], setup, at, setup.stretch_samples
-    )
+    known = at - ahead * setup.stretch_samples
+    predictor.history[0, :known] = counts[:known]
+    periods, lags = np.array([[period, other.period]]), np.array([[course.lags[-1]] * 2])
+    chunks = len(predictor.history)
+    found = predictor.cycles(cycles - 1, periods[:, :chunks], lags[:, :chunks], ahead)[0, 0]
+    unknown = [10**6] * (samples - known)
+    wanted = by_hand([*counts[:known].tolist(), *unknown], setup, at, setup.stretch_samples, ahead)
     assert found.tolist() == wanted
 
     ramp = ramps(setup.stretch_samples, 2)
@@ -86,16 +92,38 @@ def test_a_prediction_is_the_one_of_whole_numbers(
     assert corrected(found, delay, gain).tolist() == by_fractions
 
 
-def test_a_steered_period_never_reaches_what_is_not_decoded_yet() -> None:
-    setup = Setup((200 << 16) + 65_535, 1, 4, 4)
-    for push in (-32_768, 32_767):
-        predictor = Predictor([setup], 6000)
-        for index, at in enumerate(
-            range(setup.opening_samples, 6000 - setup.stretch_samples, setup.stretch_samples)
-        ):
-            predictor.history[0, :at], predictor.history[0, at:] = 1.0, np.inf
-            assert np.isfinite(predictor.cycles(index, 1)).all()
-            predictor.steer(index, np.array([push]))
+@pytest.mark.parametrize("period", [32 << 16, (200 << 16) + 65_535])
+@pytest.mark.parametrize("push", [-32_768, 0, 32_767])
+def test_a_steered_period_never_reaches_what_is_not_decoded_yet(period: int, push: int) -> None:
+    setup = Setup(period, 1, 4, 4)
+    stretches = 40
+    predictor = Predictor([setup], stretches)
+    course = Course(setup)
+    for _ in range(stretches - 1):
+        course.told(push)
+    periods, lags = np.array(course.periods)[:, None], np.array(course.lags)[:, None]
+    assert (lags >= 1).all()
+    for first, end in groups(stretches):
+        known = setup.opening_samples + first * setup.stretch_samples
+        predictor.history[0, :known], predictor.history[0, known:] = 1.0, np.inf
+        found = predictor.cycles(first, periods[first:end], lags[first:end])
+        assert found.shape == (end - first, 1, setup.stretch_samples + 2)
+        assert np.isfinite(found).all()
+
+
+@given(st.integers(0, 400))
+def test_groups_hold_every_stretch_once_and_never_more_than_lie_before(stretches: int) -> None:
+    found = groups(stretches)
+    assert [index for first, end in found for index in range(first, end)] == list(range(stretches))
+    assert all(end - first <= min(first + 1, GROUP) for first, end in found)
+
+
+def test_a_course_counts_the_stretches_of_its_group_as_groups_do() -> None:
+    course = Course(Setup(200 << 16, 1, 4, 4))
+    for first, end in groups(50):
+        for index in range(first, end):
+            assert course.ahead == index - first
+            course.told(0)
 
 
 def decoded(data: bytes, centres: list[int], most: int) -> list[Integers]:
@@ -142,6 +170,36 @@ def test_any_runs_come_back(kinds: list[tuple[int, float, int, bool]], seed: int
             np.testing.assert_array_equal(one, two)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    shape=st.integers(0, 191),
+    centre=st.integers(-64, 64),
+    length=st.integers(1, 300),
+    far=st.integers(0, 5),
+    seed=st.integers(0, 1000),
+)
+def test_tuples_give_their_values_or_tell_where_they_do_not(
+    shape: int, centre: int, length: int, far: int, seed: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    run = np.rint(chance.normal(centre / 64, shapes.sigma_64(shape) / 64, length)).astype(np.int64)
+    run[chance.integers(0, length, far)] = 30_000
+    laid = tuples.layout(shape, centre)
+    symbols = tuples.joined(run, shape, centre)
+    assert len(symbols) == -(-length // laid.size) and (tuples.frequencies(shape, centre)[symbols] > 0).all()
+    escaped = tuples.escaped(symbols, laid, length)
+    found = tuples.parted(symbols, laid, length) << shapes.low_bits(shape)
+    wanted = run >> shapes.low_bits(shape) << shapes.low_bits(shape)
+    plain = np.delete(np.arange(length), escaped)
+    np.testing.assert_array_equal(found[plain], wanted[plain])
+    assert set(np.flatnonzero(run == 30_000)) <= set(escaped) or shapes.low_bits(shape)
+    assert len(escaped) <= laid.size * max(far, len(run) // 20 + 4)
+
+
+def test_values_that_hardly_vary_go_four_at_a_time() -> None:
+    assert [tuples.layout(shape, 0).size for shape in (0, 8, 12, 16, 30)] == [4, 4, 3, 2, 1]
+
+
 def test_more_values_than_wanted_are_refused_before_they_are_made() -> None:
     data = entropy.encode([np.zeros(5000, np.int64)], [0])
     with pytest.raises(ValueError, match="more than 4999"):
@@ -153,8 +211,8 @@ def test_every_table_is_whole(centre: int) -> None:
     for shape in range(256):
         if shapes.COARSE <= shape < shapes.COARSE + shapes.COARSE_FROM:
             continue
-        table = shapes.frequencies(shape, centre)
-        assert table.sum() == shapes.TOTAL and table.min() >= 0 and table[shapes.ESCAPE] >= 1
+        for table in (shapes.frequencies(shape, centre), tuples.frequencies(shape, centre)):
+            assert table.sum() == shapes.TOTAL and table.min() >= 0 and table[shapes.ESCAPE] >= 1
 
 
 @pytest.mark.parametrize("hz", [49.7, 50.0, 59.97, 60.0, 400.0])

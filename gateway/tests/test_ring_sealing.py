@@ -174,7 +174,7 @@ def test_a_sealed_file_without_any_index_is_counted_and_a_hole_between_the_other
     assert lost[0].reason == NOT_HELD and ring.bad_records == 1
 
 
-@pytest.mark.parametrize(("kind", "longest"), [("16 bits", 20_000), ("8 bits", 12_000)])
+@pytest.mark.parametrize(("kind", "longest"), [("16 bits", 24_000), ("8 bits", 18_000)])
 def test_what_packs_small_is_cut_small_so_that_any_sample_is_near(
     tmp_path: Path, kind: str, longest: int
 ) -> None:

@@ -1,19 +1,21 @@
 """The lossless codec of the ring: `pack` and `unpack` of chunks of samples. NumPy and zlib, nothing else.
 
-    counts --chunk--> cycles (period, predictor, residuals) --> entropy (shapes, lanes, zlib) --> bytes
-              +-----> differences -------------------------------+
+    counts --chunk--> cycles (period, predictor, residuals) --> entropy (shapes, tuples, lanes, zlib)
+              +-----> differences -------------------------------+               --> bytes
 
 | file | noun |
 |---|---|
 | chunk.py | a chunk's bytes; the method that is shortest |
 | cycles.py | mains: what earlier cycles do not tell of it |
-| predictor.py | a stretch from the twelve cycles before it, exact on every machine |
+| predictor.py | groups of stretches from twelve cycles before them, exact on every machine |
 | residuals.py | what predictions leave, in runs of one kind |
 | differences.py | samples without mains |
 | period.py | samples per cycle, for the encoder only |
 | entropy.py | runs of small integers as bytes |
 | lanes.py | interleaved rANS |
+| tuples.py | several small integers as one symbol |
 | shapes.py | a table of frequencies from one byte |
+| fit.py | which of them codes a run best, for the encoder only |
 
 `opq-tools bench compression` shows it beside FLAC, zstd and lzma.
 """

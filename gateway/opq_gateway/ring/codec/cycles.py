@@ -26,11 +26,13 @@ from opq_gateway.ring.codec.predictor import (
     MOST_PERIOD,
     RAMP,
     UNIT,
+    Course,
     Floats,
     Integers,
     Predictor,
     Setup,
     corrected,
+    groups,
     ramps,
 )
 from opq_gateway.ring.codec.residuals import (
@@ -96,7 +98,7 @@ class Coded:
 
 
 def decode(coded: Sequence[Coded]) -> list[Integers]:
-    """The values of each `encode`, unpacked side by side: six take three times as long as one.
+    """The values of each `encode`, unpacked side by side: six take four times as long as one.
 
     Raises:
         ValueError: one is damaged.
@@ -133,7 +135,7 @@ class _Read:
         ):
             raise ValueError("chunk is damaged: its head makes no sense")
         self.most = min(samples, coded.most)
-        self.stretches = max(0, -(-(self.most - setup.opening_samples) // setup.stretch_samples))
+        self.stretches = setup.stretches(self.most)
         """To be decoded."""
         self.runs = RunsCoded(coded.body[_HEAD.size :], _centres(self.kinds), 2 * samples + 64)
         self.values: Integers = np.zeros(0, np.int64)
@@ -147,47 +149,78 @@ class _Read:
                 told[run] = _wrapped(np.cumsum(told[run]))
         self.opening = _wrapped(np.cumsum(np.cumsum(runs[0])))
         self.residuals = Residuals(runs[_BEFORE_RESIDUALS:], runs[5], self.kinds)
-        self.delays = _per_sample(told[0], told[1], self.setup, 2.0**-self.setup.delay_shift)
-        self.gains = _per_sample(told[2], told[3], self.setup, 2.0**-self.setup.gain_shift)
-        self.asked = told[0].reshape(-1, self.setup.parts).sum(axis=1)
+        self._told = [run.reshape(-1, self.setup.parts)[: self.stretches] for run in told]
+
+    @property
+    def asked(self) -> list[int]:
+        """The delay that each stretch told to steer by."""
+        found: list[int] = self._told[0].sum(axis=1).tolist()
+        return found
+
+    def spread(self, delays: Floats, gains: Floats) -> None:
+        """Spread told numbers over the samples of stretches, (stretches, samples), by exact products."""
+        setup = self.setup
+        ramp = ramps(setup.stretch_samples, setup.parts)
+        for out, run, shift in ((delays, 0, setup.delay_shift), (gains, 2, setup.gain_shift)):
+            numbers = np.stack(self._told[run : run + 2], axis=2).reshape(-1, 2 * setup.parts)
+            np.matmul(numbers.astype(np.float64), ramp * 2.0**-shift, out=out)
 
 
 def _walk(chunks: list[_Read], classes: int) -> None:
     """Fill in the values of chunks with as many classes, those of most stretches first."""
-    predictor = Predictor([one.setup for one in chunks], max(one.samples for one in chunks))
+    count = chunks[0].stretches
+    predictor = Predictor([one.setup for one in chunks], count)
     history = predictor.history
     for row, one in enumerate(chunks):
         history[row, : len(one.opening)] = one.opening
-    delays, gains = _stacked([one.delays for one in chunks]), _stacked([one.gains for one in chunks])
-    residuals = [one.residuals for one in chunks]
+    delays, gains = np.zeros((2, count, len(chunks), max(one.setup.stretch_samples for one in chunks)))
+    for row, one in enumerate(chunks):
+        own = np.s_[: one.stretches, row, : one.setup.stretch_samples]
+        one.spread(delays[own], gains[own])
+    periods, lags = _courses(chunks)
     if classes == 1:
         plain = _stacked([_in_rows(one.residuals.in_order(one.setup.stretch_samples), one) for one in chunks])
     else:
-        classified = Classified(residuals, classes)
-    count = chunks[0].stretches
-    begins = np.array([one.setup.begins(count) for one in chunks]).T
-    ends = np.minimum(begins + [one.setup.stretch_samples for one in chunks], [one.samples for one in chunks])
-    asked = _stacked([one.asked[:, None] for one in chunks])[:, :, 0]
-    pushes = predictor.pushes(asked)
-    rows = np.searchsorted([-one.stretches for one in chunks], -np.arange(count)).tolist()
-    for index, (ats, to, going) in enumerate(zip(begins.tolist(), ends.tolist(), rows, strict=True)):
-        cycles = predictor.cycles(index, going)
-        predicted = corrected(cycles, delays[index, :going], gains[index, :going])
+        classified = Classified([one.residuals for one in chunks], classes, _sizes(chunks))
+    for first, end in groups(count):
+        going = sum(one.stretches > first for one in chunks)
+        group = np.s_[first:end, :going]
+        cycles = predictor.cycles(first, periods[group], lags[group])
+        predicted = corrected(cycles, delays[group], gains[group])
         if classes == 1:
             values = whole(predicted)
-            values += plain[index, :going]
+            values += plain[group]
         else:
-            values = classified.added(
-                predicted, index, (ends[index, :going] - begins[index, :going]).tolist()
-            )
-        for row in range(going):
-            at, end = ats[row], to[row]
-            history[row, at:end] = values[row, : end - at]
-        predictor.steer(index, asked[index, :going], pushes[index][:going])
+            values = classified.added(predicted, first)
+        for row, one in enumerate(chunks[:going]):
+            size = one.setup.stretch_samples
+            at = one.setup.opening_samples + first * size
+            history[row, at : at + (end - first) * size] = values[:, row, :size].reshape(-1)
     if classes > 1:
         classified.check()
     for row, one in enumerate(chunks):
         one.values = history[row, : one.most].astype(np.int64)
+
+
+def _courses(chunks: Sequence[_Read]) -> tuple[Integers, Integers]:
+    """Periods and lags of all stretches, (stretches, chunks), the first chunk having most."""
+    periods, lags = np.zeros((2, chunks[0].stretches, len(chunks)), np.int64)
+    for row, one in enumerate(chunks):
+        if one.stretches:
+            course = Course(one.setup)
+            for delay in one.asked[:-1]:
+                course.told(delay)
+            periods[: one.stretches, row], lags[: one.stretches, row] = course.periods, course.lags
+    return periods, lags
+
+
+def _sizes(chunks: Sequence[_Read]) -> Integers:
+    """Samples of each stretch, (stretches, chunks); 0 of those that are not wanted."""
+    most = np.array([one.setup.stretch_samples for one in chunks])
+    behind = np.array([one.samples - one.setup.opening_samples for one in chunks])
+    behind = np.minimum(behind, [one.stretches * one.setup.stretch_samples for one in chunks])
+    before = np.arange(chunks[0].stretches)[:, None] * most
+    return np.asarray(np.clip(behind - before, 0, most), np.int64)
 
 
 def _in_rows(values: NDArray[np.int16], chunk: _Read) -> NDArray[np.int16]:
@@ -200,6 +233,8 @@ def _in_rows(values: NDArray[np.int16], chunk: _Read) -> NDArray[np.int16]:
 
 def _stacked(tables: list[NDArray[Any]]) -> NDArray[Any]:
     """(rows, tables, columns) of tables of rows and columns, filled up with zeros."""
+    if len(tables) == 1:
+        return tables[0][:, None]
     shape = max(len(one) for one in tables), len(tables), max(one.shape[1] for one in tables)
     stack = np.zeros(shape, tables[0].dtype)
     for at, one in enumerate(tables):
@@ -209,7 +244,7 @@ def _stacked(tables: list[NDArray[Any]]) -> NDArray[Any]:
 
 def _check(runs: list[Integers], setup: Setup, samples: int, levels: int) -> None:
     behind = samples - setup.opening_samples
-    stretches = -(-behind // setup.stretch_samples)
+    stretches = setup.stretches(samples)
     wanted = [setup.opening_samples, *4 * [stretches * setup.parts], stretches]
     if [len(run) for run in runs[:_BEFORE_RESIDUALS]] != wanted:
         raise ValueError("chunk is damaged: its runs do not fit its head")
@@ -224,16 +259,18 @@ def _centres(kinds: Kinds) -> list[int]:
 
 def _told(values: Integers, setup: Setup) -> tuple[Floats, list[Integers]]:
     """Predictions behind the opening, Q12, and what has to be told: level and slope of delay and gain."""
-    predictor = Predictor([setup], len(values))
-    predictor.history[:] = values
+    predictor = Predictor([setup], setup.stretches(len(values)))
+    predictor.history[0, : len(values)] = values
     predicted = []
     told: list[list[Integers]] = [[], [], [], []]
     delay_scale, gain_scale = 2.0**-setup.delay_shift, 2.0**-setup.gain_shift
     scale = np.repeat([delay_scale, gain_scale], 2 * setup.parts)[:, None]
     ramp = ramps(setup.stretch_samples, setup.parts)
+    course = Course(setup)
     for index, at in enumerate(range(setup.opening_samples, len(values), setup.stretch_samples)):
         wanted = values[at : at + setup.stretch_samples]
-        cycles = predictor.cycles(index, 1)[0, : len(wanted) + 2]
+        period, lags = np.array([[course.periods[-1]]]), np.array([[course.lags[-1]]])
+        cycles = predictor.cycles(index, period, lags, course.ahead)[0, 0, : len(wanted) + 2]
         told_by = ramp[:, : len(wanted)]
         basis = np.concatenate(((cycles[2:] - cycles[:-2]) * told_by, cycles[1:-1] * told_by)) * scale
         square = basis @ basis.T
@@ -244,15 +281,8 @@ def _told(values: Integers, setup: Setup) -> tuple[Floats, list[Integers]]:
         predicted.append(corrected(cycles, delay @ told_by * delay_scale, gain @ told_by * gain_scale))
         for run, part in zip(told, (delay[::2], delay[1::2], gain[::2], gain[1::2]), strict=True):
             run.append(part.astype(np.int64))
-        predictor.steer(index, told[0][-1].sum(keepdims=True))
+        course.told(int(told[0][-1].sum()))
     return np.concatenate(predicted), [np.concatenate(run) for run in told]
-
-
-def _per_sample(level: Integers, slope: Integers, setup: Setup, scale: float) -> Floats:
-    """Told numbers spread over the samples, (stretches, samples); one exact product for all of them."""
-    numbers = np.stack((level.reshape(-1, setup.parts), slope.reshape(-1, setup.parts)), axis=2)
-    ramp = ramps(setup.stretch_samples, setup.parts) * scale
-    return numbers.reshape(-1, 2 * setup.parts).astype(np.float64) @ ramp
 
 
 def _noise(values: Integers) -> float:

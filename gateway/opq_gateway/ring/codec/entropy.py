@@ -5,10 +5,10 @@
              each, deflated runs in order, stash                                    little endian
 
 A value is `symbol << low | low bits`. The low bits go to the stash as they are; so do, in 16 bits, values
-whose symbol is not in the table (escapes). Symbols go through one of two coders. A long run of over 2 bits a
-symbol is Huffman coded by zlib (0.05 bit over its entropy, fast); the others go one after another through
-`lanes.py`, whose states begin with the front of the stash. Runs are made coarser, with more low bits, where
-there is too little of it.
+whose tuple has no symbol (escapes). Symbols go through one of two coders. A long run of over 2 bits a
+symbol is Huffman coded by zlib (0.05 bit over its entropy, fast); the others go one after another, in tuples
+(`tuples.py`), through `lanes.py`, whose states begin with the front of the stash. Runs are made coarser, with
+more low bits, where there is too little of it.
 
 Integers throughout. What comes from damaged bytes is of bounded size, or a ValueError.
 """
@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring.codec import lanes, shapes
+from opq_gateway.ring.codec import fit, lanes, shapes, tuples
 from opq_proto.packed_counts import varint
 
 Integers = NDArray[np.int64]
@@ -50,6 +50,15 @@ class Run:
         return DEFLATED <= self.shape < DEFLATED + shapes.COARSE_FROM
 
     @property
+    def laid(self) -> tuples.Layout:
+        return tuples.SINGLE if self.deflated else tuples.layout(self.shape, self.centre)
+
+    @property
+    def symbols(self) -> int:
+        """In its lanes, where it has some."""
+        return -(-self.length // self.laid.size)
+
+    @property
     def low(self) -> int:
         return self.shape - DEFLATED if self.deflated else shapes.low_bits(self.shape)
 
@@ -75,12 +84,12 @@ def encode(runs: Sequence[Integers], centres: Sequence[int]) -> bytes:
             streams += stream
             heads[index] = replace(head, stream_bytes=len(stream))
         elif head.length:
-            symbols = shapes.symbols(run, head.shape, head.centre)
+            symbols = tuples.joined(run, head.shape, head.centre)
             laned.append(symbols)
         else:
             continue
         stash += _low_bits(run, head.low)
-        escapes += run[symbols == shapes.ESCAPE].astype("<i2").tobytes()
+        escapes += run[tuples.escaped(symbols, head.laid, len(run))].astype("<i2").tobytes()
     stash += escapes
     out = _heads_bytes(heads)
     if laned:
@@ -93,7 +102,7 @@ def encode(runs: Sequence[Integers], centres: Sequence[int]) -> bytes:
 
 
 def _shape(run: Integers, centre: int) -> int:
-    shape = shapes.fitting(run, centre)
+    shape = fit.shape_of(run, centre)
     if len(run) >= _DEFLATED_FROM and shapes.sigma_64(shape) >= 64:
         return DEFLATED + shapes.low_bits(shape)
     return shape
@@ -101,7 +110,7 @@ def _shape(run: Integers, centre: int) -> int:
 
 def _coarsened(heads: list[Run]) -> list[Run]:
     """Coarser shapes for short runs, as long as the stash would not fill the states of the lanes."""
-    missing = 8 * lanes.FRONT_BYTES * lanes.lanes_for(sum(head.length for head in heads if head.laned))
+    missing = 8 * lanes.FRONT_BYTES * lanes.lanes_for(sum(head.symbols for head in heads if head.laned))
     missing -= sum(head.length * head.low for head in heads if head.length)
     out = []
     for head in heads:
@@ -151,7 +160,7 @@ class _Read:
         self.laned: lanes.Coded | None = None
         heads = [head for head in self._heads if head.laned]
         if heads:
-            lengths = [head.length for head in heads]
+            lengths = [head.symbols for head in heads]
             count, at = _read_varint(coded.data, at)
             words_at = at + lanes.STATE_BYTES * lanes.lanes_for(sum(lengths))
             end = words_at + lanes.WORD_BYTES * count
@@ -181,7 +190,7 @@ def _with_stash(heads: list[Run], symbols: list[Integers], stash: bytes) -> list
     runs = []
     at = 0
     for head, coded in zip(heads, symbols, strict=True):
-        run = coded - shapes.ZERO
+        run = tuples.parted(coded, head.laid, head.length)
         if head.length and head.low:
             size = (head.length * head.low + 7) // 8
             if at + size > len(stash):
@@ -191,8 +200,8 @@ def _with_stash(heads: list[Run], symbols: list[Integers], stash: bytes) -> list
             run = (run << head.low) | (rows @ (1 << np.arange(head.low)))
             at += size
         runs.append(run)
-    for coded, run in zip(symbols, runs, strict=True):
-        escaped = np.flatnonzero(coded == shapes.ESCAPE)
+    for head, coded, run in zip(heads, symbols, runs, strict=True):
+        escaped = tuples.escaped(coded, head.laid, head.length)
         size = 2 * len(escaped)
         if at + size > len(stash):
             raise ValueError("coded runs are damaged: the stash ends early")
@@ -235,9 +244,8 @@ def _read_heads(data: bytes, centres: Sequence[int]) -> tuple[list[Run], int]:
         raise ValueError(f"coded runs are damaged: {data[0]} runs, not {len(centres)}")
     for centre in centres:
         length, at = _read_varint(data, at)
-        head = Run(length, centre)
+        head = Run(length, centre, data[at]) if length else Run(0, centre)
         if length:
-            head = replace(head, shape=data[at])
             at += 1
         if head.deflated:
             stream_bytes, at = _read_varint(data, at)

@@ -9,12 +9,13 @@ there is to keep (`front`), or each lane would cost two bytes for nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring.codec import shapes
+from opq_gateway.ring.codec import shapes, tuples
 
 Integers = NDArray[np.int64]
 Table = tuple[int, int]
@@ -27,7 +28,7 @@ _NO_END: Final = "coded runs are damaged: the lanes do not end where they began"
 
 def lanes_for(symbols: int) -> int:
     """Part of the format. Few enough that the states stay cheap, many enough that the steps stay few."""
-    return max(1, min(symbols // 32, 16 + symbols // 250, 255))
+    return max(1, min(symbols // 32, 16 + symbols // 150, 255))
 
 
 def encode(tables: Sequence[Table], symbols: Sequence[Integers], front: bytes) -> tuple[bytes, bytes]:
@@ -38,7 +39,7 @@ def encode(tables: Sequence[Table], symbols: Sequence[Integers], front: bytes) -
         symbols: none of a share of 0 in its table, and one at least.
         front: FRONT_BYTES per lane.
     """
-    shares = [shapes.frequencies(*table) for table in tables]
+    shares = [tuples.frequencies(*table) for table in tables]
     own = np.concatenate([share[run] for share, run in zip(shares, symbols, strict=True)])
     below = np.concatenate(
         [(np.cumsum(share) - share)[run] for share, run in zip(shares, symbols, strict=True)]
@@ -93,14 +94,15 @@ def decode(coded: Sequence[Coded]) -> list[tuple[list[Integers], bytes]]:
         [np.frombuffer(one.states, "<u4", count) for one, count in zip(coded, lanes, strict=True)]
     ).astype(np.int64)
     words = _Words([one.words for one in coded], lanes)
+    part = np.empty_like(state)
     for row in rows:  # each becomes the slots
-        row += state & (shapes.TOTAL - 1)
+        row += np.bitwise_and(state, shapes.TOTAL - 1, out=part)
         state >>= shapes.PRECISION
         state *= share.take(row)
         state += offset.take(row)
         low = (state < _LEAST).nonzero()[0]
         if len(low):
-            state[low] = (state[low] << 16) | words.taken(low)
+            state[low] = (state.take(low) << 16) | words.taken(low)
     words.check()
     front = state - _LEAST
     if front.min() < 0 or front.max() > 0xFFFF:
@@ -111,8 +113,9 @@ def decode(coded: Sequence[Coded]) -> list[tuple[list[Integers], bytes]]:
         own = slice(end, end + count)
         end += count
         slots = rows[:, own].reshape(-1)[: sum(one.lengths)]
-        runs = np.split(symbol.take(slots).astype(np.int64), np.cumsum(one.lengths)[:-1])
-        found.append((list(runs), front[own].astype("<u2").tobytes()))
+        symbols = symbol.take(slots).astype(np.int64)
+        runs = [symbols[low:high] for low, high in pairwise(accumulate(one.lengths, initial=0))]
+        found.append((runs, front[own].astype("<u2").tobytes()))
     return found
 
 
@@ -122,23 +125,29 @@ class _Words:
     def __init__(self, words: Sequence[bytes], lanes: Sequence[int]) -> None:
         counts = [len(one) // WORD_BYTES for one in words]
         self._words: Integers = np.frombuffer(b"".join(words), "<u2").astype(np.int64)
-        self._ends: Integers = np.cumsum(counts)
-        self._at = self._ends - counts
-        self._whose = np.repeat(np.arange(len(lanes)), lanes)
+        self._ends = list(accumulate(counts))
+        self._at = [end - count for end, count in zip(self._ends, counts, strict=True)]
+        self._lanes = np.cumsum(lanes)
 
     def taken(self, low: Integers) -> Integers:
         """The next word of each of these lanes, which rise."""
         if len(self._at) == 1:
-            first = int(self._at[0])
-            self._at[0] = end = first + len(low)
-            return self._words[first:end] if end <= len(self._words) else np.zeros_like(low)
-        counts = np.bincount(self._whose.take(low), minlength=len(self._at))
-        at = np.arange(len(low)) + np.repeat(self._at - (np.cumsum(counts) - counts), counts)
-        self._at += counts
-        return self._words.take(at, mode="clip") if len(self._words) else np.zeros_like(low)
+            end = self._at[0] + len(low)
+            found = self._words[self._at[0] : end]
+            self._at[0] = end
+        else:
+            parts = []
+            before = 0
+            for whose, upto in enumerate(low.searchsorted(self._lanes).tolist()):
+                end = self._at[whose] + upto - before
+                parts.append(self._words[self._at[whose] : end])
+                self._at[whose] = end
+                before = upto
+            found = np.concatenate(parts)
+        return found if len(found) == len(low) else np.zeros_like(low)
 
     def check(self) -> None:
-        if (self._at != self._ends).any():
+        if self._at != self._ends:
             raise ValueError(_NO_END)
 
 
@@ -152,7 +161,7 @@ def _laid(bases: Sequence[int], lengths: Sequence[int], steps: int, lanes: int) 
 @lru_cache(maxsize=256)
 def _slots(shape: int, centre: int) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.uint8]]:
     """Of each of the TOTAL remainders of a state: its symbol's share, its place in that, and the symbol."""
-    table = shapes.frequencies(shape, centre)
+    table = tuples.frequencies(shape, centre)
     offset = np.arange(shapes.TOTAL) - np.repeat(np.cumsum(table) - table, table)
     symbol = np.repeat(np.arange(len(table)), table)
     return np.repeat(table, table).astype(np.int16), offset.astype(np.int16), symbol.astype(np.uint8)

@@ -95,7 +95,8 @@ class Residuals:
 class Classified:
     """Residuals of chunks side by side, read from the front of each run as predictions tell the classes."""
 
-    def __init__(self, chunks: Sequence[Residuals], classes: int) -> None:
+    def __init__(self, chunks: Sequence[Residuals], classes: int, sizes: Integers) -> None:
+        """`sizes` of the stretches, (stretches, chunks), in samples."""
         self._classes = classes
         self._runs = np.concatenate([chunk.runs for chunk in chunks])
         before = np.cumsum([0] + [len(chunk.runs) for chunk in chunks])
@@ -103,29 +104,28 @@ class Classified:
         self._at = np.append(np.concatenate(([0], self._ends[:-1])), 0)
         keys = np.cumsum([0] + [len(chunk.ends) for chunk in chunks])
         self._no_run = int(keys[-1])
-        stretches = max(len(chunk.level_of) for chunk in chunks)
-        self._keys = np.zeros((stretches, len(chunks), 1), np.uint8)
+        self._sizes = sizes[:, :, None]
+        self._keys = np.zeros((len(sizes), len(chunks), 1), np.min_scalar_type(self._no_run))
         for row, (key, chunk) in enumerate(zip(keys, chunks, strict=False)):
-            self._keys[: len(chunk.level_of), row, 0] = key + chunk.level_of * classes
+            self._keys[: len(chunk.level_of), row, 0] = key + chunk.level_of[: len(sizes)] * classes
 
-    def added(self, predicted: Floats, index: int, sizes: Sequence[int]) -> Counts:
-        """The values of stretch `index` of the first chunks, (chunks, samples), from their predictions.
-
-        Args:
-            sizes: samples of each; behind them is nothing of meaning.
-        """
-        nearest, turned, keys = _split(predicted, self._classes)
-        keys += self._keys[index, : len(sizes)]
-        if min(sizes) < keys.shape[1]:
-            for row, size in enumerate(sizes):
-                keys[row, size:] = self._no_run
-        counts = np.bincount(keys.reshape(-1), minlength=self._no_run + 1)
+    def added(self, predicted: Floats, first: int) -> Counts:
+        """The values of stretches from `first` on of the first chunks, (stretches, chunks, samples), from
+        their predictions; behind a stretch's end is nothing of meaning."""
+        stretches, chunks, samples = predicted.shape
+        nearest, turned, kinds = _split(predicted, self._classes)
+        keys = kinds + self._keys[first : first + stretches, :chunks]
+        sizes = self._sizes[first : first + stretches, :chunks]
+        if sizes.min() < samples:
+            keys[np.arange(samples) >= sizes] = self._no_run
+        keys = keys.reshape(-1)
+        counts = np.bincount(keys, minlength=self._no_run + 1)
         begin = np.cumsum(counts) - counts
         at = np.arange(keys.size)
         at += np.repeat(self._at - begin, counts)
         self._at += counts
         found = np.empty_like(nearest)
-        found.reshape(-1)[keys.reshape(-1).argsort(kind="stable")] = self._runs.take(at, mode="clip")
+        found.reshape(-1)[keys.argsort(kind="stable")] = self._runs.take(at, mode="clip")
         found *= turned
         found += nearest
         return found

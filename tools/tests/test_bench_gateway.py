@@ -102,7 +102,7 @@ def test_the_relay_counts_what_goes_up_and_down_and_outlives_a_peer() -> None:
 
 
 def test_the_rings_figures_are_of_what_was_written() -> None:
-    found = disk.on_disk(30, 5)
+    found = disk.on_disk(disk.noisy(30, 2.0), 5)
     assert found.ratio > 4.75 and found.write_mb_s > 1 and len(found.access_ms) == 5
     packed = disk.packed(disk.noisy(4, 2.0))
     assert packed.ratio > 4.5 and packed.encode_mb_s > 0.1

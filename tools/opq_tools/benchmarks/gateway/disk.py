@@ -52,8 +52,11 @@ class OnDisk:
     """Ten seconds at once, warm, as one Waveform; raw megabytes per CPU second."""
     access_ms: list[float]
     """Wall, of one second anywhere."""
+    sample_ms: list[float]
+    """Wall, of the block around one sample anywhere."""
     sealed_read_mb_s: float
     sealed_access_ms: list[float]
+    sealed_sample_ms: list[float]
     seal_ms_per_s: float
     """CPU of the child per second of signal."""
     ratio: float
@@ -65,6 +68,11 @@ def noisy(seconds: int, noise_lsb: float) -> NDArray[np.int16]:
     wave = Wave(120.0, harmonics_of(MIX_3_PERCENT))
     volts = Mains(wave=wave, noise_v=noise_lsb * V_PER_LSB, seed=7).volts(0, seconds * RATE)
     return np.rint(volts / V_PER_LSB).astype(np.int16)
+
+
+def eight_bits(seconds: int) -> NDArray[np.int16]:
+    """(n,) counts of the same mains by a converter of 8 bits, as the recordings have it."""
+    return noisy(seconds, 70.0) | np.int16(0xFF)
 
 
 def recordings() -> dict[str, NDArray[np.int16]]:
@@ -88,9 +96,9 @@ def packed(counts: NDArray[np.int16]) -> Packed:
     return Packed(raw / sum(map(len, coded)), raw / encode_s / 1e6, raw / decode_s / 1e6, raw / squeezed)
 
 
-def on_disk(seconds: int, looks: int) -> OnDisk:
-    """A ring of so many seconds, 2 LSB of noise, in a temporary folder."""
-    counts = noisy(seconds, 2.0)
+def on_disk(counts: NDArray[np.int16], looks: int) -> OnDisk:
+    """A ring of these samples, 12 s at least, in a temporary folder."""
+    seconds = len(counts) / RATE
     blocks = [_block(counts, first) for first in range(0, len(counts), BLOCK)]
     chance = np.random.default_rng(3)
     starts = [START_NS + int(at * 1e9) for at in chance.uniform(0, seconds - 11, looks)]
@@ -111,8 +119,10 @@ def on_disk(seconds: int, looks: int) -> OnDisk:
         write_mb_s=counts.nbytes / write_s / 1e6,
         read_mb_s=raw[0],
         access_ms=raw[1],
+        sample_ms=raw[2],
         sealed_read_mb_s=closed[0],
         sealed_access_ms=closed[1],
+        sealed_sample_ms=closed[2],
         seal_ms_per_s=seal_s / seconds * 1e3,
         ratio=ratio,
     )
@@ -123,16 +133,18 @@ def _write(ring: Ring, blocks: list[Block]) -> None:
         ring.append_all(blocks[at : at + 2])
 
 
-def _read(ring: Ring, starts: list[int]) -> tuple[float, list[float]]:
-    """MB per CPU second of ten seconds at once; wall ms of one second, each."""
+def _read(ring: Ring, starts: list[int]) -> tuple[float, list[float], list[float]]:
+    """MB per CPU second of ten seconds at once; wall ms of one second each, and of one sample each."""
     ten_s, waves = _cpu(lambda: [ring.read(start, start + 10 * 10**9) for start in starts[:10]])
     size = sum(wave.counts.nbytes for wave in waves if wave is not None)
-    walls = []
-    for start in starts:
-        began = time.perf_counter()
-        ring.read(start, start + 10**9)
-        walls.append((time.perf_counter() - began) * 1e3)
-    return size / ten_s / 1e6, walls
+    second_ms, sample_ms = ([_wall_ms(ring, start, lasting) for start in starts] for lasting in (10**9, 1))
+    return size / ten_s / 1e6, second_ms, sample_ms
+
+
+def _wall_ms(ring: Ring, start_ns: int, lasting_ns: int) -> float:
+    began = time.perf_counter()
+    ring.read(start_ns, start_ns + lasting_ns)
+    return (time.perf_counter() - began) * 1e3
 
 
 def _block(counts: NDArray[np.int16], first: int) -> Block:

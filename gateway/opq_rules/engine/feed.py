@@ -60,6 +60,7 @@ class Feed:
         self.last_exception, self.last_exception_ms, self.last_ms = "", 0, 0
         self.connection = 0
         """1 connected, 0 connecting, -1 lost."""
+        self.started = False
         self.ended = False
         """The source has given all it had."""
         self.own_time = False
@@ -77,19 +78,31 @@ class Feed:
         self._room = threading.Condition()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._attached: Any = None
         self._log = log.get(service="rules", stream=name, rule_id=rule_id)
 
     # -- the engine's side
 
     def start(self, offset: Any = None) -> None:
-        """Run the source in a thread of its own, behind `offset` where it can be rewound."""
+        """Run the source in a thread of its own, behind `offset` where it can be rewound.
+
+        A source with `attach` needs no thread: its records come on the publisher's.
+        """
+        self.started = True
         self.offset = self._emitted_offset = offset
+        source: Any = self._make()
+        if hasattr(source, "attach"):
+            self._attached = source
+            source.attach(self)
+            return
         self._thread = threading.Thread(target=self._run, name=f"source-{self.name}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Asks only; `join` waits."""
         self._stop.set()
+        if self._attached is not None:
+            self._attached.detach()
         with self._room:
             self._room.notify_all()
 

@@ -56,6 +56,8 @@ class Outlet:
         self.last_ms = 0
         self.spilled = False
         """More waits in the outbox than here; the engine reads it on when this has gone."""
+        self.holds_at = 1 << 40
+        """So many parcels that the sink refused, and nothing more is taken from the queue."""
         self.last_row = 0
         """The last row of the outbox that was brought here."""
         self.pipeline: Pipeline | None = None
@@ -142,16 +144,23 @@ class Outlet:
         try:
             while True:
                 with self._change:
-                    if not self._queue and not self._stopping:
+                    holds = pipeline.waiting >= self.holds_at
+                    if (holds or not self._queue) and not self._stopping:
                         due_s = pipeline.due_s
                         wait_s = None if due_s is None else max(0.0, due_s - self._clock.monotonic_s())
                         self._change.wait(wait_s)
-                    chunks, self._queue = self._queue, deque()
                     stopping = self._stopping
-                for sender, first, emissions, rows in chunks:
-                    self._send(pipeline, sender, first, emissions, rows)
+                    chunks: deque[Chunk] = deque()
+                    if pipeline.waiting < self.holds_at:
+                        chunks, self._queue = self._queue, chunks
+                while chunks:
+                    self._send(pipeline, *chunks.popleft())
+                    if pipeline.waiting >= self.holds_at:
+                        with self._change:
+                            self._queue.extendleft(reversed(chunks))
+                        break
                 pipeline.tick()
-                if stopping and not self._queue:
+                if stopping:
                     return
         finally:
             pipeline.close()

@@ -68,7 +68,7 @@ def split(select: Select) -> Split | None:
     """None: the statement cannot be split."""
     if select.joins or select.window or select.group_by or select.having or select.order_by:
         return None
-    if select.where is None or not all(_has_no_memory(call) for call in _calls(select)):
+    if select.where is None or not all(_has_no_memory(call) for call in calls(select)):
         return None
     aliases = {item.alias.lower() for item in select.items if item.alias}
     free: list[Free] = []
@@ -117,17 +117,18 @@ def _free(node: Expression, source: str) -> Free | None:
     return None
 
 
-def _calls(node: Any) -> Iterator[Call]:
+def calls(node: Any) -> Iterator[Call]:
+    """Every call in a statement, or a part of one."""
     if isinstance(node, tuple):
         for each in node:
-            yield from _calls(each)
+            yield from calls(each)
     elif is_dataclass(node) and not isinstance(node, type):
         if isinstance(node, Call):
             yield node
         for field in fields(node):
             if isinstance(node, Item) and field.name == "text":
                 continue
-            yield from _calls(getattr(node, field.name))
+            yield from calls(getattr(node, field.name))
 
 
 def _has_no_memory(call: Call) -> bool:

@@ -1,0 +1,638 @@
+"""Engine: the one door to streams and rules that live. REST, CLI and embedding services call nothing else."""
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from opq_proto import log
+from opq_rules.batch import Row
+from opq_rules.engine import rule as states
+from opq_rules.engine.catalogue import Catalogue
+from opq_rules.engine.clock import Clock, SystemClock
+from opq_rules.engine.configurations import SINKS, SOURCES, Configurations
+from opq_rules.engine.definition import RuleDefinition, definition, hidden
+from opq_rules.engine.delivery import Delivery
+from opq_rules.engine.feeds import Feeds
+from opq_rules.engine.keeper import Keeper
+from opq_rules.engine.lives import Lives
+from opq_rules.engine.loop import Loop
+from opq_rules.engine.outlets import Outlets
+from opq_rules.engine.planning import Planning
+from opq_rules.engine.rule import Rule
+from opq_rules.engine.schedule import NEVER_MS
+from opq_rules.engine.staging import Staging
+from opq_rules.engine.status import status
+from opq_rules.engine.store import Store
+from opq_rules.engine.topics import Topics
+from opq_rules.engine.topology import topology
+from opq_rules.engine.udfs import with_plugins
+from opq_rules.engine.unit import Unit
+from opq_rules.errors import IO_ERROR, NOT_FOUND, RULE, RuleError
+from opq_rules.functions.registry import Functions
+from opq_rules.sdk import Function, LookupSource, Sink, Source
+from opq_rules.sql.syntax import Select
+from opq_rules.sql.text import sql as text_of
+
+LONGEST_WAIT_S = 3600.0
+"""Between two looks at a schedule: the wall clock may be set."""
+
+
+class Types(Protocol):
+    """Where sources, sinks and functions come from: `plugins.plugins.Plugins`."""
+
+    def source(self, type_name: str) -> Callable[[], Source]: ...
+    def lookup(self, type_name: str) -> Callable[[], LookupSource]: ...
+    def sink(self, type_name: str) -> Callable[[], Sink]: ...
+    def function(self, name: str) -> Callable[[], Function] | None: ...
+    def functions(self) -> dict[str, str]: ...
+
+
+class Engine:
+    """Attributes: `topics` of memory, which a program may publish to; `configurations`: named sets of
+    properties; `ready`: all rules are loaded.
+
+    Thread-safe. Methods raise RuleError: 404 where an object is not found, 400 for all else. Nothing
+    runs before `start`; `stop` ends everything within seconds.
+    """
+
+    def __init__(self, data_dir: Path, types: Types, clock: Clock | None = None) -> None:
+        """Raises RuleError where the folder cannot be used, or another engine has it."""
+        self.clock = clock or SystemClock()
+        self.topics = Topics()
+        self.ready = threading.Event()
+        self._types = types
+        self._admin = threading.RLock()
+        self._lock_file = _locked(data_dir)
+        self._store = Store(data_dir / "rules.sqlite3")
+        self._delivery = Delivery(data_dir / "delivery.sqlite3")
+        self._staging = Staging(self._delivery, self.clock)
+        self._loop = Loop(self.clock, self._staging, self._unit_failed)
+        self._keeper = Keeper(self.clock)
+        self._rules: dict[str, Rule] = {}
+        self._plugin_functions: Functions | None = None
+        self.configurations = Configurations(self._store, self._sinks_changed)
+        named = self.configurations.named
+        self._feeds = Feeds(
+            types.source, types.lookup, partial(named, SOURCES), self.clock, self.topics, self._loop.wake
+        )
+        self._outlets = Outlets(
+            types.sink,
+            partial(named, SINKS),
+            self.clock,
+            self.topics,
+            data_dir / "sink-cache",
+            self._staging.taken,
+            self._loop.drained,
+        )
+        self._catalogue = Catalogue(self._store, self._feeds.check)
+        self._planning = Planning(self._catalogue.definitions, self._functions)
+        self._lives = Lives(
+            self.clock,
+            self._loop,
+            self._staging,
+            self._delivery,
+            self._feeds,
+            self._outlets,
+            self._planning,
+            self._keeper,
+            self._catalogue.definitions,
+        )
+        self._log = log.get(service="rules")
+
+    # -- the process
+
+    def start(self) -> None:
+        """Returns at once; rules load in the background, `ready` tells when all have."""
+        self._loop.start()
+        self._keeper.start()
+        with self._admin:
+            for rule_id in self._store.all("rule"):
+                self._rules[rule_id] = Rule(rule_id)
+        self._keeper.soon(self._load)
+
+    def stop(self) -> list[str]:
+        """Ends sources, then the loop with a last commit, then sinks. Names of what does not end in time."""
+        late = [] if self._keeper.stop() else ["keeper"]
+        with self._admin:
+            late += self._lives.stop_all(list(self._rules.values()))
+            self._delivery.close()
+            self._store.close()
+        os.close(self._lock_file)
+        self._log.info("rules.stopped", late=late)
+        return late
+
+    def _load(self) -> None:
+        bodies = self._store.all("rule")
+        for rule_id, text in bodies.items():
+            with self._admin:
+                rule = self._rules.get(rule_id)
+                if rule is None or rule.unit is not None:
+                    continue
+                try:
+                    self._begin(rule, definition(msgspec.json.decode(text)))
+                except RuleError as error:
+                    rule.status, rule.more.message = states.FAILED, str(error)
+                    self._log.warning("rule.refused", rule_id=rule_id, error=str(error))
+        with self._admin:
+            self._lives.release()
+        self.ready.set()
+        self._log.info("rules.loaded", rules=len(bodies))
+
+    # -- streams and tables
+
+    def execute(self, sql: str, what: str | None = None) -> Any:
+        """A statement about streams or tables: text for CREATE and DROP, JSON for SHOW and DESCRIBE.
+
+        `what`: "stream" or "table", where the statement has to be about those.
+        """
+        with self._admin:
+            return self._catalogue.execute(sql, what, self._dropped)
+
+    def streams(self) -> list[str]:
+        return self._catalogue.names("stream")
+
+    def tables(self, kind: str | None = None) -> list[str]:
+        """`kind` "scan" or "lookup"; anything else: all."""
+        return self._catalogue.names("table", kind)
+
+    def stream_details(self, what: str = "stream", kind: str | None = None) -> list[dict[str, str]]:
+        return self._catalogue.details(what, kind)
+
+    def stream(self, name: str, what: str = "stream") -> dict[str, Any]:
+        return self._catalogue.described(name, what)
+
+    def stream_schema(self, name: str, what: str = "stream") -> dict[str, Any]:
+        return self._catalogue.schema(name, what)
+
+    def replace_stream(self, name: str, sql: str, what: str = "stream") -> str:
+        """Rules that use it go on with the new definition."""
+        with self._admin:
+            answer = self._catalogue.replace(name, sql, what)
+            self._planning.changed()
+            self._lives.forget_table(name)
+            self._again(self.rules_of_stream(name))
+            return answer
+
+    def drop_stream(self, name: str, what: str = "stream", force: bool = False) -> str:
+        """Refused while a rule uses it, unless `force`: those rules stop then."""
+        with self._admin:
+            self._catalogue.one(name, what)
+            return self._dropped(name, what, force)
+
+    def rules_of_stream(self, name: str) -> list[str]:
+        """Ids of the rules whose statement names it."""
+        with self._admin:
+            return [
+                rule_id
+                for rule_id, text in self._bodies().items()
+                if name in text and name in self._streams_of(text)
+            ]
+
+    def _dropped(self, name: str, what: str, force: bool = False) -> str:
+        users = self.rules_of_stream(name)
+        if users and not force:
+            shown = ", ".join(users[:5]) + (" ..." if len(users) > 5 else "")
+            raise RuleError(f"{what} {name} cannot be dropped: {len(users)} rules use it: {shown}", RULE)
+        for rule_id in users:
+            self._lives.stop(self._rules[rule_id], states.FAILED, f"{what} {name} was dropped")
+        self._planning.changed()
+        self._lives.forget_table(name)
+        return self._catalogue.drop(name, what)
+
+    # -- rules
+
+    def create_rule(self, body: Any) -> str:
+        """Its id. It is planned at once, and runs unless `triggered` is false."""
+        made = definition(body)
+        with self._admin:
+            self._create(made)
+            if not made.temporary:
+                try:
+                    self._store.put("rule", made.id, made.text)
+                except RuleError:
+                    self._remove(made.id)
+                    raise
+        return made.id
+
+    def create_rules(self, bodies: Sequence[Any]) -> dict[str, str]:
+        """Many at once, each on its own: what is wrong by id (or place), {} when all are there."""
+        problems: dict[str, str] = {}
+        kept: dict[str, str] = {}
+        with self._admin:
+            for k, body in enumerate(bodies):
+                name = str(body.get("id", k)) if isinstance(body, Mapping) else str(k)
+                try:
+                    made = definition(body)
+                    self._create(made)
+                except RuleError as error:
+                    problems[name] = str(error)
+                    continue
+                if not made.temporary:
+                    kept[made.id] = made.text
+            try:
+                self._store.put_many("rule", kept)
+            except RuleError:
+                for rule_id in kept:
+                    self._remove(rule_id)
+                raise
+        return problems
+
+    def replace_rule(self, rule_id: str, body: Any) -> str:
+        """Create or replace; when the new one is refused the old one is as it was."""
+        made = definition(body, rule_id)
+        with self._admin:
+            rule = self._rules.get(rule_id)
+            if rule is None:
+                return self.create_rule(body if "id" in body else {**body, "id": rule_id})
+            choice = self._lives.check(made)
+            old = self._definition(rule_id)
+            if old.version and made.version and made.version < old.version:
+                raise RuleError(f"rule {rule_id!r}: version {made.version} is below {old.version}", RULE)
+            state = self._state_to_keep(rule, old, made)
+            self._lives.stop(rule)
+            try:
+                self._describe(rule, made)
+                if not made.temporary:
+                    self._store.put("rule", rule_id, made.text)
+                if made.triggered:
+                    self._begin(rule, made, choice=None if choice.key in self._lives.units else choice)
+                    if state is not None and rule.unit is not None:
+                        unit = rule.unit
+                        self._loop.call(lambda: unit.query.restore(state))
+            except RuleError:
+                self._describe(rule, old)
+                self._store.put("rule", rule_id, old.text)
+                self._begin(rule, old)
+                raise
+        return f"Rule {rule_id} was replaced."
+
+    def delete_rule(self, rule_id: str) -> str:
+        """With its state and what it has not sent."""
+        with self._admin:
+            self._rule(rule_id)
+            self._store.delete("rule", [rule_id])
+            self._remove(rule_id)
+        return f"Rule {rule_id} is dropped."
+
+    def start_rule(self, rule_id: str) -> str:
+        with self._admin:
+            rule = self._rule(rule_id)
+            if rule.unit is None:
+                self._begin(rule, self._definition(rule_id))
+        return f"Rule {rule_id} was started"
+
+    def stop_rule(self, rule_id: str) -> str:
+        """It leaves its schedule, too."""
+        with self._admin:
+            rule = self._rule(rule_id)
+            rule.more.schedule += 1
+            rule.more.next_start_ms = 0
+            self._lives.stop(rule)
+        return f"Rule {rule_id} was stopped."
+
+    def restart_rule(self, rule_id: str) -> str:
+        with self._admin:
+            self.stop_rule(rule_id)
+            self._begin(self._rule(rule_id), self._definition(rule_id))
+        return f"Rule {rule_id} was restarted"
+
+    def rule(self, rule_id: str) -> dict[str, Any]:
+        """The stored JSON, without secrets."""
+        self._rule(rule_id)
+        shown: dict[str, Any] = hidden(msgspec.json.decode(self._text(rule_id)))
+        return shown
+
+    def rules(self) -> list[dict[str, Any]]:
+        """`[{"id", "name", "status", "version", "trace", "tags"}]`, by id."""
+        answer = []
+        for rule_id, text in sorted(self._bodies().items()):
+            body, rule = msgspec.json.decode(text), self._rules.get(rule_id)
+            traced = rule is not None and rule.extra is not None and rule.extra.trace is not None
+            answer.append(
+                {
+                    "id": rule_id,
+                    "name": body.get("name") or "",
+                    "status": rule.status if rule else states.LOADED,
+                    "version": body.get("version") or "",
+                    "trace": traced,
+                    "tags": body.get("tags") or [],
+                }
+            )
+        return answer
+
+    def exported(self) -> dict[str, dict[str, str]]:
+        """`{"streams", "tables", "rules"}`: name -> statement, id -> JSON; with secrets."""
+        return {**self._catalogue.statements(), "rules": self._store.all("rule")}
+
+    def rule_status(self, rule_id: str) -> dict[str, Any]:
+        rule = self._rule(rule_id)
+        types = [action.type for action in self._definition(rule_id).actions]
+        unit = rule.unit
+        keys = unit.feeds.values() if unit is not None else ()
+        feeds = [joined.feed for key in keys if (joined := self._feeds.by_key.get(key)) is not None]
+        return status(rule, feeds, types)
+
+    def all_status(self) -> dict[str, dict[str, Any]]:
+        return {rule_id: self.rule_status(rule_id) for rule_id in sorted(self._rules)}
+
+    def topo(self, rule_id: str) -> dict[str, Any]:
+        made = self._definition(rule_id)
+        planned = self._planning.plan(made.sql)
+        streams = list(dict.fromkeys(origin.stream for origin in planned.origins))
+        return topology(streams, planned.operators, [action.type for action in made.actions])
+
+    def schema(self, rule_id: str) -> dict[str, Any]:
+        """Columns of the output."""
+        columns = self._planning.plan(self._definition(rule_id).sql).columns
+        return {name: {"hasIndex": True, "index": k} for k, name in enumerate(columns)}
+
+    def explain(self, rule_id: str) -> str:
+        """The plan, and what the rule shares with others."""
+        rule, made = self._rule(rule_id), self._definition(rule_id)
+        planned = self._planning.plan(made.sql)
+        lines = [text_of(planned.select), "  " + " -> ".join(planned.operators)]
+        lines += [f"  {origin.kind} {origin.stream}" for origin in planned.origins]
+        if rule.unit is not None:
+            count, kind = len(rule.unit.rules()), type(rule.unit).__name__.lower()
+            lines.append(f"  runs in a {kind} of {count}" + (", found by threshold" * (kind == "crowd")))
+        return "\n".join(lines)
+
+    def validate(self, body: Any) -> dict[str, Any]:
+        """`{"sources", "valid"}`; RuleError 422 for a rule that would be refused."""
+        try:
+            made = definition(body)
+            with self._admin:
+                self._lives.check(made)
+                planned = self._planning.plan(made.sql)
+        except RuleError as error:
+            error.http = 422
+            raise
+        return {"sources": [origin.stream for origin in planned.origins], "valid": True}
+
+    def usage(self) -> dict[str, dict[str, Any]]:
+        """Per running rule: ms of CPU of its query (shared by `rules`), records, emissions."""
+        answer = {}
+        for rule_id, rule in sorted(self._rules.items()):
+            unit = rule.unit
+            if unit is not None:
+                answer[rule_id] = {
+                    "cpu_ms": unit.busy_ns // 1_000_000,
+                    "rules": len(unit.rules()),
+                    "records": unit.records_in - rule.joined_in,
+                    "emissions": rule.out,
+                }
+        return answer
+
+    def scan_tables(self, rule_id: str) -> dict[str, list[Row]]:
+        """Rows that the rule's scan tables hold."""
+        rule = self._rule(rule_id)
+        unit = rule.unit
+        if unit is None:
+            return {}
+        query: Any = unit.query
+        rows: dict[str, list[Row]] = self._loop.call(query.scanned)
+        return rows
+
+    def reset_state(self, rule_id: str, stream: str, offset: Any) -> str:
+        """Go on behind `offset` of a source; what the rule remembers is forgotten."""
+        with self._admin:
+            made = self._definition(rule_id)
+            found = self._catalogue.one(stream, "stream")
+            self._lives.stop(self._rule(rule_id))
+            key = self._feeds.key(found, rule_id)
+            kept = {key: {"offset": offset, "state": {}}, f"rule {rule_id}": None}
+            self._loop.call(lambda: self._delivery.commit(kept, (), ()))
+            self._begin(self._rule(rule_id), made)
+        return "success"
+
+    def set_tags(
+        self, rule_id: str, add: Sequence[str], remove: Sequence[str] = (), whole: bool = False
+    ) -> None:
+        """`whole`: `add` are all there are."""
+        with self._admin:
+            body = msgspec.json.decode(self._text(rule_id))
+            tags = [] if whole else [tag for tag in body.get("tags") or [] if tag not in remove]
+            body["tags"] = list(dict.fromkeys([*tags, *add]))
+            made = definition(body)
+            self._describe(self._rule(rule_id), made)
+            if not made.temporary:
+                self._store.put("rule", rule_id, made.text)
+
+    def tagged(self, tags: Sequence[str]) -> list[str]:
+        """Ids of the rules that have all these tags."""
+        bodies = {rule_id: msgspec.json.decode(text) for rule_id, text in self._bodies().items()}
+        return sorted(rule_id for rule_id, body in bodies.items() if set(tags) <= set(body.get("tags") or ()))
+
+    def trace(self, rule_id: str, on: bool) -> None:
+        """Remember the last emissions, or no more."""
+        more = self._rule(rule_id).more
+        more.trace = states.traced() if on else None
+
+    def traces(self, rule_id: str) -> list[dict[str, Any]]:
+        """The last emissions of a traced rule, the oldest first: `{"traceId", "time", "rows"}`."""
+        extra = self._rule(rule_id).extra
+        return list(extra.trace) if extra is not None and extra.trace is not None else []
+
+    def totals(self) -> dict[str, float]:
+        """For /metrics and health: rules by state, records, drops, commits, waiting."""
+        feeds = [joined.feed for joined in list(self._feeds.by_key.values())]
+        outlets = list(self._outlets.by_key.values())
+        running = sum(rule.status == states.RUNNING for rule in list(self._rules.values()))
+        return {
+            "rules": len(self._rules),
+            "rules_running": running,
+            "units": len(self._lives.units),
+            "records_in_total": sum(feed.records_in for feed in feeds),
+            "records_dropped_total": sum(feed.dropped for feed in feeds),
+            "records_failed_total": sum(feed.errors for feed in feeds),
+            "records_waiting": sum(feed.waiting for feed in feeds),
+            "emissions_dropped_total": sum(outlet.dropped for outlet in outlets),
+            "emissions_waiting": sum(outlet.waiting for outlet in outlets),
+            "commits_total": self._staging.commits,
+            "commits_failed_total": self._staging.failures,
+        }
+
+    # -- plug-ins
+
+    def plugin_changed(self, kind: str, symbol: str) -> None:
+        """A type came, went, or has a new version (running ones are swapped by the plug-in host itself)."""
+        with self._admin:
+            self._plugin_functions = None
+            self._planning.changed()
+            self._outlets.changed()
+
+    def users_of(self, kind: str, symbol: str) -> list[str]:
+        """Rules (and streams) that use a source, sink or function of a plug-in."""
+        if kind == "source":
+            return [name for name, each in self._catalogue.definitions.items() if each.type == symbol]
+        found = []
+        for rule_id in sorted(self._rules):
+            try:
+                made = self._definition(rule_id)
+                uses = any(action.type == symbol for action in made.actions)
+                if kind == "function":
+                    uses = self._planning.calls(made.sql, symbol)
+            except RuleError:
+                continue
+            if uses:
+                found.append(rule_id)
+        return found
+
+    # -- inside
+
+    def _functions(self) -> Functions:
+        if self._plugin_functions is None:
+            self._plugin_functions = with_plugins(list(self._types.functions()), self._types.function)
+        return self._plugin_functions
+
+    def _sinks_changed(self) -> None:
+        with self._admin:
+            self._outlets.changed()
+
+    def _create(self, made: RuleDefinition) -> None:
+        if made.id in self._rules:
+            raise RuleError(f"rule {made.id} already exists", RULE)
+        choice = self._lives.check(made)
+        rule = self._rules[made.id] = Rule(made.id)
+        self._describe(rule, made)
+        if not made.triggered:
+            rule.status = states.STOPPED
+            return
+        try:
+            self._begin(rule, made, choice)
+        except BaseException:
+            del self._rules[made.id]
+            raise
+
+    def _remove(self, rule_id: str) -> None:
+        rule = self._rules.pop(rule_id)
+        rule.more.schedule += 1
+        self._lives.stop(rule)
+        self._loop.call(lambda: self._delivery.forget(rule_id))
+
+    def _describe(self, rule: Rule, made: RuleDefinition) -> None:
+        if made.temporary:
+            rule.more.text = made.text
+
+    def _begin(self, rule: Rule, made: RuleDefinition, choice: Any = None) -> None:
+        """By its schedule where it has one, else now."""
+        schedule = made.options.schedule
+        if schedule is None:
+            self._lives.start(rule, made, choice)
+            return
+        rule.more.schedule += 1
+        self._look_at_schedule(rule, made, rule.more.schedule)
+
+    def _look_at_schedule(self, rule: Rule, made: RuleDefinition, turn: int) -> None:
+        with self._admin:
+            schedule = made.options.schedule
+            if schedule is None or rule.more.schedule != turn or self._rules.get(rule.id) is not rule:
+                return
+            now_ms = self.clock.now_ms()
+            if schedule.runs_at(now_ms):
+                rule.more.next_start_ms = 0
+                if rule.unit is None:
+                    self._lives.start(rule, made)
+            else:
+                self._lives.stop(rule, states.WAITING)
+                rule.more.next_start_ms = schedule.next_start_ms(now_ms) or 0
+            change_ms = schedule.next_change_ms(now_ms)
+            if change_ms < NEVER_MS:
+                wait_s = min((change_ms - now_ms) / 1000, LONGEST_WAIT_S)
+                self._keeper.later(wait_s, partial(self._look_at_schedule, rule, made, turn))
+
+    def _again(self, rule_ids: Sequence[str]) -> None:
+        """Rules whose stream was defined anew."""
+        for rule_id in rule_ids:
+            rule = self._rules[rule_id]
+            if rule.unit is None:
+                continue
+            self._lives.stop(rule)
+            try:
+                self._begin(rule, self._definition(rule_id))
+            except RuleError as error:
+                rule.status, rule.more.message = states.FAILED, str(error)
+
+    def _unit_failed(self, unit: Unit, error: Exception) -> None:
+        """From the loop's thread: a fault of ours, or of a plug-in's function."""
+        text = f"{type(error).__name__}: {error}"
+        self._log.error(
+            "unit.failed", error=text, rules=[rule.id for rule in unit.rules()][:5], exc_info=error
+        )
+        for rule in list(unit.rules()):
+            self._keeper.soon(partial(self._rule_failed, rule, unit, text))
+
+    def _rule_failed(self, rule: Rule, unit: Unit, text: str) -> None:
+        with self._admin:
+            if rule.unit is not unit:
+                return
+            made = self._definition(rule.id)
+            wait_s = self._lives.failed(rule, made, text)
+            if wait_s is not None:
+                self._keeper.later(wait_s, partial(self._start_again, rule))
+
+    def _start_again(self, rule: Rule) -> None:
+        with self._admin:
+            if self._rules.get(rule.id) is rule and rule.status == states.FAILED:
+                self._begin(rule, self._definition(rule.id))
+
+    def _state_to_keep(self, rule: Rule, old: RuleDefinition, made: RuleDefinition) -> Any:
+        """What a new version takes over: the memory of the same statement."""
+        unit = rule.unit
+        if unit is None or old.sql != made.sql or old.options.for_query() != made.options.for_query():
+            return None
+        if len(unit.rules()) > 1:
+            return None
+        return self._loop.call(unit.query.state)
+
+    def _rule(self, rule_id: str) -> Rule:
+        found = self._rules.get(rule_id)
+        if found is None:
+            raise RuleError(f"rule {str(rule_id)[:128]} is not found", NOT_FOUND, 404)
+        return found
+
+    def _text(self, rule_id: str) -> str:
+        extra = self._rule(rule_id).extra
+        text = extra.text if extra is not None and extra.text else self._store.get("rule", rule_id)
+        if text is None:
+            raise RuleError(f"rule {rule_id} is not found", NOT_FOUND, 404)
+        return text
+
+    def _definition(self, rule_id: str) -> RuleDefinition:
+        return definition(msgspec.json.decode(self._text(rule_id)))
+
+    def _bodies(self) -> dict[str, str]:
+        temporary = {
+            rule_id: rule.extra.text
+            for rule_id, rule in list(self._rules.items())
+            if rule.extra is not None and rule.extra.text
+        }
+        return {**self._store.all("rule"), **temporary}
+
+    def _streams_of(self, text: str) -> set[str]:
+        try:
+            select: Select = self._planning.select(msgspec.json.decode(text)["sql"])
+        except RuleError:
+            return set()
+        return {select.source.stream, *(join.source.stream for join in select.joins)}
+
+
+def _locked(data_dir: Path) -> int:
+    """One engine per folder, as long as the file is open."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file = os.open(data_dir / "rules.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RuleError(f"{data_dir} cannot be used: {error.strerror or error}", IO_ERROR) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        raise RuleError(f"{data_dir} is used by another rule engine", IO_ERROR) from error
+    return file

@@ -1,0 +1,88 @@
+"""Feeds by stream: one for all rules of a SHARED stream, else one per rule."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from opq_rules.engine.clock import Clock
+from opq_rules.engine.feed import Feed
+from opq_rules.engine.loop import Joined
+from opq_rules.engine.options import Options
+from opq_rules.engine.topics import Topics
+from opq_rules.errors import CONFIGURATION, RuleError
+from opq_rules.sdk import LookupSource, Source
+from opq_rules.streams.decoding import Decoder
+from opq_rules.streams.definition import StreamDefinition
+
+ATTACHED = "memory"
+"""Source types that get the engine's topics."""
+
+
+class Feeds:
+    """Owned by the engine. `named(type, CONF_KEY)`: a named set of properties."""
+
+    def __init__(
+        self,
+        source: Callable[[str], Callable[[], Source]],
+        lookup: Callable[[str], Callable[[], LookupSource]],
+        named: Callable[[str, str], Mapping[str, Any]],
+        clock: Clock,
+        topics: Topics,
+        wake: Callable[[Feed], None],
+    ) -> None:
+        self.by_key: dict[str, Joined] = {}
+        self._source, self._lookup, self._named = source, lookup, named
+        self._clock, self._topics, self._wake = clock, topics, wake
+
+    def key(self, definition: StreamDefinition, rule_id: str) -> str:
+        """Also its name in the database."""
+        return f"feed {'' if definition.shared else rule_id} {definition.name}"
+
+    def check(self, definition: StreamDefinition) -> None:
+        """RuleError 400 where the type is unknown, or does not take these properties."""
+        if definition.kind == "lookup":
+            self.looked_up(definition)
+        else:
+            self._make(definition)
+
+    def make(self, definition: StreamDefinition, rule_id: str, options: Options) -> Joined:
+        """A feed that does not run yet."""
+        key = self.key(definition, rule_id)
+        replays = getattr(self._source(definition.type), "rewind", Source.rewind) is not Source.rewind
+        blocks = options.qos > 0 or options.disableBufferFullDiscard or replays
+        if definition.buffer_full_policy is not None:
+            blocks = definition.buffer_full_policy == "block"
+        blocks = blocks and definition.type != ATTACHED
+        limit = (1 << 40) if definition.type == ATTACHED and options.qos else options.bufferLength
+        feed = Feed(
+            definition.name,
+            "" if definition.shared else rule_id,
+            lambda: self._make(definition),
+            limit,
+            blocks,
+            self._clock,
+            self._wake,
+        )
+        return Joined(feed, definition.name, Decoder(definition), key, definition.type == ATTACHED)
+
+    def looked_up(self, definition: StreamDefinition) -> LookupSource:
+        """A lookup table, configured."""
+        factory: Any = self._lookup(definition.type)
+        table: LookupSource = factory(self._topics) if definition.type == ATTACHED else factory()
+        self._configure(table, definition)
+        return table
+
+    def _make(self, definition: StreamDefinition) -> Source:
+        factory: Any = self._source(definition.type)
+        source: Source = factory(self._topics) if definition.type == ATTACHED else factory()
+        self._configure(source, definition)
+        return source
+
+    def _configure(self, source: Source | LookupSource, definition: StreamDefinition) -> None:
+        properties = {**self._named(definition.type, definition.conf_key), **definition.extra}
+        if definition.type == ATTACHED and definition.kind == "lookup":
+            properties["key"] = definition.key
+        try:
+            source.configure(definition.datasource, properties)
+        except (ValueError, TypeError) as error:
+            where = f"{definition.kind} {definition.name!r}, source {definition.type!r}"
+            raise RuleError(f"{where}: {error}", CONFIGURATION) from error

@@ -1,0 +1,265 @@
+"""Lives: how rules come to run and end, and what they share while they do.
+
+Called under the engine's lock by one thread at a time; what the loop's thread owns is changed by a call
+to it. Sources and sinks are started and joined out here, so that none of them can stop the loop.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from opq_proto import log
+from opq_rules.batch import Row
+from opq_rules.engine.clock import Clock
+from opq_rules.engine.definition import RuleDefinition
+from opq_rules.engine.delivery import Delivery
+from opq_rules.engine.feeds import Feeds
+from opq_rules.engine.keeper import Keeper
+from opq_rules.engine.loop import Joined, Loop
+from opq_rules.engine.outlets import Outlets
+from opq_rules.engine.planning import Choice, Planning
+from opq_rules.engine.rule import FAILED, RUNNING, STOPPED, Rule, Spec
+from opq_rules.engine.staging import Staging
+from opq_rules.engine.udfs import Asking
+from opq_rules.engine.unit import Crowd, Unit
+from opq_rules.errors import RowError
+from opq_rules.query.joins import Lookup
+from opq_rules.sdk import LookupSource
+from opq_rules.streams.definition import StreamDefinition
+
+STEADY_S = 60.0
+"""A rule that ran so long without a fault starts its restarts anew."""
+
+
+class Lives:
+    """Attributes: `units` by key, those that run."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        loop: Loop,
+        staging: Staging,
+        delivery: Delivery,
+        feeds: Feeds,
+        outlets: Outlets,
+        planning: Planning,
+        keeper: Keeper,
+        streams: Mapping[str, StreamDefinition],
+    ) -> None:
+        self.units: dict[Any, Unit] = {}
+        self.held = True
+        """Sources wait until all rules are loaded, so that none misses a record of a shared stream."""
+        self._clock, self._loop, self._staging, self._delivery = clock, loop, staging, delivery
+        self._feeds, self._outlets, self._planning, self._keeper = feeds, outlets, planning, keeper
+        self._streams = streams
+        self._specs: dict[Any, Spec] = {}
+        self._tables: dict[str, tuple[LookupSource, Asking]] = {}
+        self._log = log.get(service="rules")
+
+    # -- before
+
+    def check(self, rule: RuleDefinition) -> Choice:
+        """RuleError 400 for all that keeps a rule from running."""
+        choice = self._planning.choose(rule, self._lookup)
+        for action in rule.actions:
+            self._outlets.check(action)
+        return choice
+
+    # -- start and stop
+
+    def start(self, rule: Rule, definition: RuleDefinition, choice: Choice | None = None) -> None:
+        """Run it; RuleError, and nothing has changed."""
+        choice = choice or self.check(definition)
+        spec = self._spec(definition)
+        now_ms = self._clock.now_ms()
+        definitions = [self._streams[name] for name in choice.streams]
+        keys = {each.name: self._feeds.key(each, definition.id) for each in definitions}
+        unit = self.units.get(choice.key)
+        fresh = unit is None
+        if unit is None:
+            unit = choice.build(keys, now_ms)
+            unit.durable = definition.options.qos > 0
+        joined: list[Joined] = []
+        made: list[Joined] = []
+        for each in definitions:
+            found = self._feeds.by_key.get(keys[each.name])
+            if found is None:
+                found = self._feeds.make(each, definition.id, definition.options)
+                made.append(found)
+            joined.append(found)
+        new_outlets = [outlet for outlet in dict.fromkeys(spec.outlets) if not outlet.users]
+        durable = definition.options.qos > 0
+        running = unit
+
+        def begin() -> None:
+            kept = self._delivery.state(f"rule {rule.id}") if durable else None
+            rule.sequence = max(rule.sequence, now_ms * 1000)
+            if kept is not None:
+                rule.sequence = kept["sequence"]
+                if kept["query"] is not None and fresh and not isinstance(running, Crowd):
+                    running.query.restore(kept["query"])
+            if durable and spec.outlets:
+                self._delivery.readdress(rule.id, [outlet.key for outlet in spec.outlets])
+            for outlet in new_outlets:
+                if durable:
+                    self._staging.opened(outlet)
+            rule.constants, rule.unit, rule.spec = choice.constants, running, spec
+            rule.start_ms, rule.status = now_ms, RUNNING
+            running.add(rule)
+            for each in made:
+                self._loop.joined[each.feed] = each
+            self._loop.join(running, joined, durable, spec.outlets)
+
+        for outlet in new_outlets:
+            outlet.start()
+        for outlet in spec.outlets:
+            outlet.users += 1
+        self._loop.call(begin)
+        spec.users[0] += 1
+        self.units[choice.key] = unit
+        for new in made:
+            self._feeds.by_key[new.kept_as] = new
+        if durable:
+            interval_s = definition.options.checkpointInterval / 1000
+            self._staging.interval_s = min(self._staging.interval_s, max(interval_s, 0.02))
+        if not self.held:
+            for new in made:
+                self._open(new)
+
+    def release(self) -> None:
+        """All rules are loaded: let the sources begin."""
+        self.held = False
+        for each in list(self._feeds.by_key.values()):
+            if not each.feed.started:
+                self._open(each)
+
+    def stop(self, rule: Rule, status: str = STOPPED, message: str = "") -> None:
+        """Ends it; its state is kept (qos >= 1). Waits for what ends with it, two seconds each at most."""
+        unit, spec = rule.unit, rule.spec
+        if unit is None or spec is None:
+            rule.status = status
+            return
+        durable = spec.options.qos > 0
+        joined = [self._feeds.by_key[key] for key in unit.feeds.values() if key in self._feeds.by_key]
+        if len(unit.rules()) == 1:
+            for each in joined:
+                if len(each.units) == 1:
+                    each.feed.stop()
+        last: list[bool] = []
+
+        def end() -> None:
+            if durable and not isinstance(unit, Crowd):
+                self._staging.touched(unit, None)
+            if durable:
+                self._loop.commit()
+            unit.remove(rule)
+            last.append(not unit.rules())
+            self._loop.leave(unit, joined, durable, spec.outlets, last[0])
+            rule.unit, rule.spec, rule.status = None, None, status
+
+        self._loop.call(end)
+        rule.more.last_stop_ms = self._clock.now_ms()
+        rule.more.message = message
+        if last[0]:
+            self.units.pop(unit.key, None)
+        for each in joined:
+            if not each.units:
+                each.feed.stop()
+                del self._feeds.by_key[each.kept_as]
+                self._loop.call(partial(self._loop.joined.pop, each.feed, None))
+                each.feed.join()
+        self._close(spec)
+
+    def stop_all(self, rules: Sequence[Rule]) -> list[str]:
+        """At the server's end: sources, then the loop commits, then sinks. Names of what does not end."""
+        feeds = list(self._feeds.by_key.values())
+        for each in feeds:
+            each.feed.stop()
+        late = [f"source {each.feed.name}" for each in feeds if not each.feed.join()]
+        for rule in rules:
+            if rule.unit is not None and rule.unit.durable and not isinstance(rule.unit, Crowd):
+                self._loop.call(partial(self._staging.touched, rule.unit, None))
+        if not self._loop.stop():
+            late.append("engine")
+        outlets = list(self._outlets.by_key.values())
+        for outlet in outlets:
+            outlet.stop()
+        late += [f"sink {outlet.kind}" for outlet in outlets if not outlet.join()]
+        if "engine" not in late:
+            self._loop.commit()  # what the sinks took last
+        for table, asking in self._tables.values():
+            table.close(asking)
+        return late
+
+    # -- faults
+
+    def failed(self, rule: Rule, definition: RuleDefinition, error: str) -> float | None:
+        """A rule's query raised what it must not. Seconds until it is to be started again; None: it stays."""
+        strategy = definition.options.restartStrategy
+        more = rule.more
+        if self._clock.monotonic_s() - more.steady_since_s > STEADY_S:
+            more.restarts = 0
+        self.stop(rule, FAILED, error)
+        more.steady_since_s = self._clock.monotonic_s()
+        more.restarts += 1
+        if more.restarts > strategy.attempts:
+            return None
+        return strategy.wait_ms(more.restarts, random.random) / 1000
+
+    # -- inside
+
+    def _spec(self, definition: RuleDefinition) -> Spec:
+        shares = all(
+            action.type != "memory" and self._outlets.shared(action) for action in definition.actions
+        )
+        key: Any = (definition.options, definition.actions, "" if shares else definition.id)
+        found = self._specs.get(key)
+        if found is None:
+            outlets, topics = self._outlets.of(definition)
+            found = self._specs[key] = Spec(definition.options, outlets, topics, key=key)
+        return found
+
+    def _close(self, spec: Spec) -> None:
+        spec.users[0] -= 1
+        if not spec.users[0]:
+            self._specs.pop(spec.key, None)
+        for outlet in spec.outlets:
+            outlet.users -= 1
+        for outlet in dict.fromkeys(spec.outlets):
+            if not outlet.users:
+                self._outlets.close(outlet)
+                outlet.stop()
+                outlet.join()
+
+    def _open(self, joined: Joined) -> None:
+        kept = None
+        if joined.durable:
+            kept = self._loop.call(lambda: self._delivery.state(joined.kept_as))
+        if kept is not None:
+            joined.feed.state = kept["state"] or {}
+        joined.feed.start(kept["offset"] if kept is not None else None)
+
+    def _lookup(self, name: str) -> Lookup:
+        definition = self._streams[name]
+        found = self._tables.get(name)
+        if found is None:
+            table = self._feeds.looked_up(definition)
+            asking = Asking("", f"source_{name}")
+            table.open(asking)
+            found = self._tables[name] = (table, asking)
+        table, asking = found
+
+        def lookup(columns: Sequence[str], keys: Sequence[str], values: Sequence[Any]) -> list[Row]:
+            try:
+                return table.lookup(asking, columns, keys, values)
+            except Exception as error:  # a plug-in's table: foreign code, it may raise anything
+                raise RowError(f"lookup in {name}: {type(error).__name__}: {error}") from error
+
+        return lookup
+
+    def forget_table(self, name: str) -> None:
+        """A lookup table that is dropped or defined anew."""
+        found = self._tables.pop(name, None)
+        if found is not None:
+            found[0].close(found[1])

@@ -1,0 +1,348 @@
+"""Loop: the engine's one thread. Takes records from the feeds, runs the units, hands emissions on.
+
+Whatever changes what runs comes in as a call (`call`), so that nothing here needs a lock.
+"""
+
+import contextlib
+import heapq
+import itertools
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from opq_proto import log
+from opq_rules.batch import Batch, Emission
+from opq_rules.engine.clock import Clock
+from opq_rules.engine.feed import Entry, Feed
+from opq_rules.engine.outlet import Outlet
+from opq_rules.engine.rule import Rule
+from opq_rules.engine.staging import MOST_WAITING, Staging
+from opq_rules.engine.unit import Crowd, Unit
+from opq_rules.streams.decoding import Decoder
+
+TAKE = 4096
+"""Records of one feed before the others have their turn."""
+TURNS = 64
+"""Feeds and calls between two looks at the timers."""
+HOPS = 32
+"""How often memory topics may feed each other before the rest waits for the next turn."""
+IDLE_S = 60.0
+T = TypeVar("T")
+
+
+class Joined:
+    """A feed with those that it feeds. `stream`: its name in the units' statements."""
+
+    def __init__(self, feed: Feed, stream: str, decoder: Decoder, kept_as: str, direct: bool) -> None:
+        self.feed, self.stream, self.decoder, self.kept_as, self.direct = (
+            feed,
+            stream,
+            decoder,
+            kept_as,
+            direct,
+        )
+        self.units: list[Unit] = []
+        self.durable = 0
+        """Rules of qos >= 1 behind it."""
+        self.outlets: dict[Outlet, int] = {}
+
+
+class Loop:
+    """`failed(unit, error)`: a unit raised what it must not; the engine stops its rules."""
+
+    def __init__(self, clock: Clock, staging: Staging, failed: Callable[[Unit, Exception], None]) -> None:
+        self.turns = 0
+        self.joined: dict[Feed, Joined] = {}
+        self._clock, self._staging, self._failed = clock, staging, failed
+        self._inbox: queue.SimpleQueue[Feed | Callable[[], None]] = queue.SimpleQueue()
+        self._direct: deque[Feed] = deque()
+        self._timers: list[tuple[int, int, Unit]] = []
+        self._numbers = itertools.count()
+        self._held: set[Feed] = set()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._log = log.get(service="rules")
+
+    # -- from other threads
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="rules-engine", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> bool:
+        """Ends after what it has in hand; False: it did not within two seconds."""
+        self._stop.set()
+        self._inbox.put(lambda: None)
+        if self._thread is not None:
+            self._thread.join(2.0)
+            return not self._thread.is_alive()
+        return True
+
+    def wake(self, feed: Feed) -> None:
+        joined = self.joined.get(feed)
+        if joined is not None and joined.direct:
+            self._direct.append(feed)
+            if threading.current_thread() is self._thread:
+                return
+        self._inbox.put(feed)
+
+    def call(self, work: Callable[[], T]) -> T:
+        """`work` done by the engine's thread, between records; what it raises is raised here."""
+        if self._thread is None or threading.current_thread() is self._thread or not self._thread.is_alive():
+            return work()
+        done = threading.Event()
+        answer: list[T] = []
+        wrong: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                answer.append(work())
+            except BaseException as error:
+                wrong.append(error)
+            finally:
+                done.set()
+
+        self._inbox.put(run)
+        while not done.wait(1.0):
+            if not self._thread.is_alive():
+                return work()
+        if wrong:
+            raise wrong[0]
+        return answer[0]
+
+    def drained(self, outlet: Outlet) -> None:
+        """From a sink's thread: there is room."""
+        self._inbox.put(lambda: self._room(outlet))
+
+    # -- the engine's thread
+
+    def join(self, unit: Unit, feeds: Sequence[Joined], durable: bool, outlets: Sequence[Outlet]) -> None:
+        """A rule comes; its unit is there already when it shares one."""
+        for joined in feeds:
+            if unit not in joined.units:
+                joined.units.append(unit)
+            joined.durable += durable
+            for outlet in outlets:
+                joined.outlets[outlet] = joined.outlets.get(outlet, 0) + 1
+        self._time(unit)
+
+    def leave(
+        self, unit: Unit, feeds: Sequence[Joined], durable: bool, outlets: Sequence[Outlet], last: bool
+    ) -> None:
+        """A rule goes; with the `last` its unit as well."""
+        for joined in feeds:
+            joined.durable -= durable
+            for outlet in outlets:
+                joined.outlets[outlet] -= 1
+                if not joined.outlets[outlet]:
+                    del joined.outlets[outlet]
+            if last and unit in joined.units:
+                joined.units.remove(unit)
+        if last:
+            unit.due_ms = None
+
+    def deliver(self, rule: Rule, emissions: Sequence[Emission]) -> None:
+        """What a rule gives, to its sinks."""
+        spec = rule.spec
+        if spec is None:
+            return
+        first = rule.sequence
+        count = len(emissions)
+        rule.sequence = first + count
+        rule.out += count
+        if spec.options.qos:
+            self._staging.add(rule, first, emissions)
+        else:
+            for outlet in spec.outlets:
+                outlet.offer(rule, first, emissions)
+        for topic in spec.topics:
+            topic.deliver(rule.id, first, emissions)
+        if rule.extra is not None and rule.extra.trace is not None:
+            at_ms = self._clock.now_ms()
+            rule.extra.trace.extend(
+                {"traceId": f"{rule.id}-{first + k}", "time": at_ms, "rows": emission}
+                for k, emission in enumerate(emissions)
+            )
+
+    def commit(self) -> bool:
+        """All that waits, now."""
+        names = {joined.feed: joined.kept_as for joined in self.joined.values() if joined.durable}
+        return self._staging.commit(names)
+
+    def turn(self, wait_s: float) -> None:
+        """What there is to do; waits so long when there is nothing. The thread's work, and a test's."""
+        item: Feed | Callable[[], None] | None = None
+        if not self._direct:
+            with contextlib.suppress(queue.Empty):
+                item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
+        self.turns += 1
+        for _ in range(TURNS):
+            if isinstance(item, Feed):
+                self._drain(item)
+            elif item is not None:
+                item()
+            for _ in range(HOPS):
+                if not self._direct:
+                    break
+                self._drain(self._direct.popleft())
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+        else:
+            if item is not None:
+                self._inbox.put(item)
+        self._timers_due()
+        due_s = self._staging.due_in_s
+        if due_s is not None and due_s <= 0:
+            self.commit()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.turn(self._wait_s())
+            except Exception as error:  # a fault of ours: told, and the other rules go on
+                self._log.exception("engine.failed", error=str(error))
+        self.commit()
+
+    def _wait_s(self) -> float:
+        waits = [IDLE_S]
+        if self._timers:
+            waits.append((self._timers[0][0] - self._clock.now_ms()) / 1000)
+        due_s = self._staging.due_in_s
+        if due_s is not None:
+            waits.append(due_s)
+        return max(0.0, min(waits))
+
+    def _room(self, outlet: Outlet) -> None:
+        self._staging.read_on(outlet)
+        for feed in [feed for feed in self._held if not self._is_full(self.joined.get(feed))]:
+            self._held.discard(feed)
+            feed.look_again()
+
+    def _is_full(self, joined: Joined | None) -> bool:
+        if joined is None or not (joined.feed.blocks or joined.durable):
+            return False
+        return any(outlet.full or self._staging.waiting(outlet) >= MOST_WAITING for outlet in joined.outlets)
+
+    def _drain(self, feed: Feed) -> None:
+        joined = self.joined.get(feed)
+        if joined is None:
+            return
+        if self._is_full(joined):
+            feed.held = True
+            self._held.add(feed)
+            return
+        entries = feed.take(TAKE)
+        if not entries:
+            return
+        now_ms = self._clock.now_ms()
+        feed.last_ms = now_ms
+        for batch in self._batches(joined, entries):
+            for unit in tuple(joined.units):
+                self._feed(unit, batch)
+        for unit in joined.units:
+            if unit.due_ms is None:
+                self._time(unit)
+        if joined.durable:
+            self._staging.touched(None, feed)
+
+    def _feed(self, unit: Unit, batch: Batch) -> None:
+        began_ns = self._now_ns()
+        try:
+            unit.feed(batch, self.deliver)
+        except Exception as error:
+            self._failed(unit, error)
+            return
+        unit.busy_ns += self._now_ns() - began_ns
+        unit.last_ms = batch.arrived_ms if isinstance(batch.arrived_ms, int) else batch.arrived_ms[-1]
+        if unit.durable and not isinstance(unit, Crowd):
+            self._staging.touched(unit, None)
+        self._time(unit)
+
+    def _now_ns(self) -> int:
+        return int(self._clock.monotonic_s() * 1e9)
+
+    def _batches(self, joined: Joined, entries: list[Entry]) -> list[Batch]:
+        """Entries of one kind as one batch: rows with rows, payloads with payloads."""
+        batches: list[Batch] = []
+        for (coded, has_meta), group in itertools.groupby(
+            entries, key=lambda entry: (entry.payloads is not None, entry.meta is not None)
+        ):
+            same = list(group)
+            if coded:
+                batches += self._decoded(joined, same)
+                continue
+            rows: Any = same[0].rows
+            meta = same[0].meta
+            if len(same) > 1:
+                rows = [row for entry in same for row in entry.rows or ()]
+                meta = [one for entry in same for one in entry.meta or ()] if has_meta else None
+            found = joined.decoder.conform(rows, meta)
+            if found.errors:
+                joined.feed.failed(found.why, found.errors)
+            arrivals = _arrivals(same)
+            if found.errors and not isinstance(arrivals, int):
+                arrivals = max(arrivals)  # which of them were left out is not told
+            if found.rows:
+                batches.append(Batch(joined.stream, found.rows, arrivals, found.metas, same[-1].offset))
+        return batches
+
+    def _decoded(self, joined: Joined, entries: list[Entry]) -> list[Batch]:
+        """One decode for entries that arrived within the same ms."""
+        batches = []
+        for arrived_ms, group in itertools.groupby(entries, key=lambda entry: entry.arrived_ms):
+            same = list(group)
+            payloads: Any = same[0].payloads
+            meta: Any = same[0].meta
+            if len(same) > 1:
+                payloads = [payload for entry in same for payload in entry.payloads or ()]
+                meta = [one for entry in same for one in entry.meta or ()] if meta is not None else None
+            found = joined.decoder.decode(payloads, meta)
+            if found.errors:
+                joined.feed.failed(found.why, found.errors)
+            if found.rows:
+                batches.append(Batch(joined.stream, found.rows, arrived_ms, found.metas, same[-1].offset))
+        return batches
+
+    def _time(self, unit: Unit) -> None:
+        due_ms = unit.query.next_due_ms
+        if due_ms is not None and due_ms != unit.due_ms:
+            heapq.heappush(self._timers, (due_ms, next(self._numbers), unit))
+        unit.due_ms = due_ms
+
+    def _timers_due(self) -> None:
+        now_ms = self._clock.now_ms()
+        while self._timers and self._timers[0][0] <= now_ms:
+            due_ms, _, unit = heapq.heappop(self._timers)
+            if unit.due_ms != due_ms:
+                continue
+            feeds = [joined for joined in self.joined.values() if unit in joined.units]
+            if any(joined.feed.own_time for joined in feeds):
+                unit.due_ms = None  # its time is that of its records
+                continue
+            unit.due_ms = None
+            if any(joined.feed.waiting for joined in feeds):
+                continue  # records that arrived before it are still to come: `_drain` sets it again
+            try:
+                unit.advance(now_ms, self.deliver)
+            except Exception as error:
+                self._failed(unit, error)
+                continue
+            if unit.durable:
+                self._staging.touched(unit, None)
+            self._time(unit)
+
+
+def _arrivals(entries: list[Entry]) -> int | list[int]:
+    """One time for all where it is the same."""
+    times = {entry.arrived_ms for entry in entries if isinstance(entry.arrived_ms, int)}
+    if len(times) == 1 and all(isinstance(entry.arrived_ms, int) for entry in entries):
+        return times.pop()
+    all_ms: list[int] = []
+    for entry in entries:
+        each = entry.arrived_ms
+        all_ms += [each] * entry.count if isinstance(each, int) else each
+    return all_ms

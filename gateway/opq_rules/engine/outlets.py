@@ -1,0 +1,148 @@
+"""Outlets by what rules say: who gives a sink the same properties shares it."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from opq_rules.batch import Emission
+from opq_rules.engine.clock import Clock
+from opq_rules.engine.definition import Action, RuleDefinition
+from opq_rules.engine.outlet import Outlet
+from opq_rules.engine.topics import Topics
+from opq_rules.errors import CONFIGURATION, RuleError
+from opq_rules.sdk import Context, Sink
+from opq_rules.sinking.kept import Kept
+from opq_rules.sinking.pipeline import Pipeline
+from opq_rules.sinking.properties import Properties, divided
+
+INLINE = "memory"
+UNBOUNDED = 1 << 40
+"""Of what a sink refused at qos >= 1: the outlet takes no more meanwhile, and nothing may go."""
+
+
+class TopicSink:
+    """A memory sink: takes in the engine's thread."""
+
+    def __init__(self, sink: Any, properties: Properties, topic: str | None) -> None:
+        self._sink, self._topic = sink, topic
+        self._plain = properties == Properties() and topic is not None
+        self.op_id, self.rule_id, self.instance_id = "sink_memory", "", 0
+        self._pipeline = Pipeline(sink, self, properties, Kept(None, 1, 0), lambda ids: None)
+
+    def deliver(self, rule_id: str, first: int, emissions: Sequence[Emission]) -> None:
+        if self._plain:
+            rows = emissions[0] if len(emissions) == 1 else [row for each in emissions for row in each]
+            self._sink.collect(self, rows)
+            return
+        for k, emission in enumerate(emissions):
+            self._pipeline.take(emission, f"{rule_id}:{first + k}")
+
+    row_id = ""
+    row_ids: Sequence[str] = ()
+
+    def log(self, event: str, **facts: Any) -> None:
+        return
+
+    def get_state(self, key: str) -> Any:
+        return None
+
+    def put_state(self, key: str, value: Any) -> None:
+        return
+
+
+class Outlets:
+    """Owned by the engine; `open` and `close` under its lock."""
+
+    def __init__(
+        self,
+        make: Callable[[str], Callable[[], Sink]],
+        named: Callable[[str, str], dict[str, Any]],
+        clock: Clock,
+        topics: Topics,
+        cache_dir: Path,
+        taken: Callable[[Outlet, list[int]], None],
+        drained: Callable[[Outlet], None],
+    ) -> None:
+        """`make(type)` as Plugins.sink; `named(type, resourceId)`: a named set of properties."""
+        self.by_key: dict[str, Outlet] = {}
+        self._make, self._named, self._clock, self._topics = make, named, clock, topics
+        self._cache_dir, self._taken, self._drained = cache_dir, taken, drained
+        self._checked: dict[Action, Properties] = {}
+        self._lock = threading.Lock()
+
+    def check(self, action: Action) -> Properties:
+        """RuleError 400 where the sink is unknown, or does not take these properties."""
+        found = self._checked.get(action)
+        if found is None:
+            found, _ = self._sink(action)
+            if len(self._checked) < 10_000:
+                self._checked[action] = found
+        return found
+
+    def changed(self) -> None:
+        """Plug-ins or named properties did: check anew."""
+        self._checked = {}
+
+    def of(self, rule: RuleDefinition) -> tuple[tuple[Outlet, ...], tuple[TopicSink, ...]]:
+        """Of a rule's actions; outlets are not open yet."""
+        outlets: list[Outlet] = []
+        topics: list[TopicSink] = []
+        for action in rule.actions:
+            if action.type == INLINE:
+                properties, sink = self._sink(action)
+                topics.append(TopicSink(sink, properties, getattr(sink, "_topic", None)))
+            else:
+                outlets.append(self._outlet(action, rule))
+        return tuple(outlets), tuple(topics)
+
+    def shared(self, action: Action) -> bool:
+        """Rules do not share a batch: its rows would be mixed."""
+        properties = self.check(action)
+        return properties.batchSize <= 1 and not properties.lingerInterval
+
+    def close(self, outlet: Outlet) -> None:
+        """After its last rule has left it."""
+        self.by_key.pop(outlet.key, None)
+
+    def _outlet(self, action: Action, rule: RuleDefinition) -> Outlet:
+        durable = rule.options.qos > 0
+        of = "" if self.shared(action) else rule.id
+        told = f"{action.type} {durable} {of} {action.properties_json}"
+        key = f"{action.type}-{hashlib.sha256(told.encode()).hexdigest()[:24]}"
+        found = self.by_key.get(key)
+        if found is not None:
+            return found
+        limit = self.check(action).bufferLength
+
+        def pipeline(outlet: Outlet, done: Callable[[Sequence[str]], None]) -> Pipeline:
+            properties, sink = self._sink(action)
+            if durable:
+                kept = Kept(None, UNBOUNDED, 0)
+            else:
+                path = self._cache_dir / f"{key}.sqlite3" if properties.enableCache else None
+                kept = Kept(path, properties.memoryCacheThreshold, properties.maxDiskCache)
+            context: Context = outlet
+            return Pipeline(sink, context, properties, kept, done, self._clock.monotonic_s)
+
+        found = Outlet(key, action.type, pipeline, limit, self._clock, self._taken, self._drained)
+        found.holds_at = 256 if durable else UNBOUNDED
+        self.by_key[key] = found
+        return found
+
+    def _sink(self, action: Action) -> tuple[Properties, Sink]:
+        given = action.properties
+        name = given.get("resourceId")
+        if isinstance(name, str) and name:
+            given = self._named(action.type, name) | given
+        factory: Any = self._make(action.type)
+        sink: Sink = factory(self._topics) if action.type == INLINE else factory()
+        try:
+            shared, own = divided(given)
+            sink.configure(own)
+        except (ValueError, TypeError, msgspec.ValidationError) as error:
+            raise RuleError(f"sink {action.type!r}: {error}", CONFIGURATION) from error
+        return shared, sink

@@ -1,0 +1,55 @@
+"""Topics of memory: rules feed rules without encoding. Wildcards as in MQTT: + one level, # the rest."""
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from opq_rules.batch import Row
+
+
+class Listener(Protocol):
+    def __call__(self, topic: str, rows: Sequence[Row]) -> None: ...
+
+
+class Topics:
+    """Thread-safe. A listener must not block; who comes later does not get what was."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: list[tuple[str, Listener]] = []
+        self._found: dict[str, tuple[Listener, ...]] = {}
+
+    def listen(self, pattern: str, listener: Listener) -> None:
+        with self._lock:
+            self._listeners.append((pattern, listener))
+            self._found = {}
+
+    def leave(self, listener: Listener) -> None:
+        with self._lock:
+            self._listeners = [each for each in self._listeners if each[1] != listener]
+            self._found = {}
+
+    def publish(self, topic: str, rows: Sequence[Row]) -> int:
+        """How many listen."""
+        found = self._found.get(topic)
+        if found is None:
+            with self._lock:
+                found = tuple(each for pattern, each in self._listeners if matches(pattern, topic))
+                if len(self._found) < 10_000:
+                    self._found[topic] = found
+        for listener in found:
+            listener(topic, rows)
+        return len(found)
+
+
+def matches(pattern: str, topic: str) -> bool:
+    """Whether a topic is one of a pattern's."""
+    if pattern == topic:
+        return True
+    wanted, there = pattern.split("/"), topic.split("/")
+    for k, part in enumerate(wanted):
+        if part == "#":
+            return True
+        if k >= len(there) or part not in ("+", there[k]):
+            return False
+    return len(wanted) == len(there)

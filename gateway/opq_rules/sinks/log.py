@@ -1,0 +1,22 @@
+"""log: each emission as one line of the server's log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Sink as SinkOfSdk
+from opq_rules.sdk import SinkContext
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    pass
+
+
+class Sink(SinkOfSdk):
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        configured(Config, properties)
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        context.log("rule.emitted", row_id=context.row_id, rows=data)

@@ -1,0 +1,44 @@
+"""memory: to a topic of memory, where streams of TYPE memory listen; in the engine's thread, not encoded.
+
+`topic` may be a template of the row (`boxes/{{ box }}`): then each row goes to its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from opq_rules.engine.topics import Topics
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Sink as SinkOfSdk
+from opq_rules.sdk import SinkContext
+from opq_rules.sinking.template import compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    topic: str = field(metadata={"help": "e.g. alarms, or boxes/{{ box }}"})
+    rowkindField: str = ""  # names the column that says insert, update, upsert or delete
+    keyField: str = ""
+
+
+class Sink(SinkOfSdk):
+    """The engine hands in the topics."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        config: Config = configured(Config, properties)
+        if not config.topic or "#" in config.topic or "+" in config.topic:
+            raise ValueError(f"topic  is {config.topic!r}; want one topic, without + and #")
+        self._topic = config.topic
+        self._of_row = compiled(config.topic) if "{{" in config.topic else None
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        rows = data if isinstance(data, list) else [data]
+        rows = [row for row in rows if isinstance(row, dict)]
+        if self._of_row is None:
+            self._topics.publish(self._topic, rows)
+            return
+        for row in rows:
+            self._topics.publish(self._of_row(row), [row])

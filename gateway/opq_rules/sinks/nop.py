@@ -1,0 +1,23 @@
+"""nop: takes everything and does nothing; `log` true writes each emission to the log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Sink as SinkOfSdk
+from opq_rules.sdk import SinkContext
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    log: bool = False
+
+
+class Sink(SinkOfSdk):
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        self._config: Config = configured(Config, properties)
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        if self._config.log:
+            context.log("sink.nop", rows=data)

@@ -1,0 +1,96 @@
+"""memory: what other rules send to a topic of memory, without encoding; + and # as in MQTT.
+
+Metadata: `topic`. As a lookup table it keeps the last row of each KEY that came.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opq_rules.batch import Row
+from opq_rules.engine.topics import Topics
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Context, SourceContext
+from opq_rules.sdk import LookupSource as LookupSourceOfSdk
+from opq_rules.sdk import Source as SourceOfSdk
+
+MOST_KEPT = 1_000_000
+"""Rows of a lookup table; more, and the oldest goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    key: str = ""  # of a lookup table: KEY
+
+
+class Source(SourceOfSdk):
+    """The engine hands in the topics and attaches it: records come on the publisher's thread."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+        self._context: SourceContext | None = None
+
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        configured(Config, properties)
+        if not datasource:
+            raise ValueError("DATASOURCE  is empty; want a topic, such as boxes/+/rms")
+        self._topic = datasource
+
+    def attach(self, context: SourceContext) -> None:
+        self._context = context
+        self._topics.listen(self._topic, self._take)
+        context.connected(True)
+
+    def detach(self) -> None:
+        self._topics.leave(self._take)
+
+    def _take(self, topic: str, rows: Sequence[Row]) -> None:
+        assert self._context is not None
+        self._context.emit_many(rows, [{"topic": topic}] * len(rows))
+
+    def open(self, context: SourceContext) -> None:
+        raise NotImplementedError("the engine attaches it")
+
+
+class LookupSource(LookupSourceOfSdk):
+    """The last row per key; rows without one are left out."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+        self._rows: dict[Any, Row] = {}
+        self.lost = 0
+
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        config: Config = configured(Config, properties)
+        if not config.key:
+            raise ValueError("KEY  missing: the column that rows of a memory table are found by")
+        self._topic, self._key = datasource, config.key
+
+    def open(self, context: Context) -> None:
+        self._topics.listen(self._topic, self._take)
+
+    def close(self, context: Context) -> None:
+        self._topics.leave(self._take)
+
+    def _take(self, topic: str, rows: Sequence[Row]) -> None:
+        for row in rows:
+            key = row.get(self._key)
+            if type(key) in (int, float, str, bool):
+                if len(self._rows) >= MOST_KEPT and key not in self._rows:
+                    del self._rows[next(iter(self._rows))]
+                    self.lost += 1
+                self._rows[key] = row
+
+    def lookup(
+        self, context: Context, columns: Sequence[str], keys: Sequence[str], values: Sequence[Any]
+    ) -> list[dict[str, Any]]:
+        asked = dict(zip(keys, values, strict=True))
+        if self._key in asked:
+            try:
+                found = self._rows.get(asked[self._key])
+            except TypeError:
+                return []
+            rows = [] if found is None else [found]
+        else:
+            rows = list(self._rows.values())
+        return [row for row in rows if all(row.get(key) == value for key, value in asked.items())]

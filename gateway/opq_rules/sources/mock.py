@@ -1,0 +1,24 @@
+"""mock: gives nothing by itself; its records come from the cases of `rule try` and from tests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Source as SourceOfSdk
+from opq_rules.sdk import SourceContext
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    pass
+
+
+class Source(SourceOfSdk):
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        configured(Config, properties)
+
+    def open(self, context: SourceContext) -> None:
+        context.connected(True)
+        while not context.wait(60.0):
+            pass

@@ -57,9 +57,8 @@ def _round(value: Any, places: Any = 0) -> Any:
     scaled = abs(value) * scale
     if math.isinf(scaled):
         return value
-    nearest = math.floor(scaled + 0.5)
-    if nearest - scaled > 0.5:  # 0.49999999999999994 + 0.5 is 1.0
-        nearest -= 1
+    below = math.floor(scaled)
+    nearest = below + (scaled - below >= 0.5)  # scaled + 0.5 would round 0.49999999999999994 up
     rounded = math.copysign(nearest / scale, value)
     return int(rounded) if type(value) is int else rounded
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "flash": ("opq_tools.flash", "Firmware onto a chip or a Box: ROM, USB, probe, or in place."),
     "box": ("opq_tools.box", "Ask a Box: info, settings, reset, time, measurement rate, firmware."),
     "hil": ("opq_tools.hil", "The real firmware in an emulator or on a board, scenario by scenario."),
+    "plugin": ("opq_tools.plugin", "Plug-ins of the rule engine: write, test, pack."),
     "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
     "config": ("opq_tools.config_check", "Is a configuration file right? All problems at once."),
 }
@@ -108,6 +109,7 @@ EXTRAS_OF_COMMAND = {
     "hil": ("hil", "firmware"),
     "bench": ("cloud", "hil"),
     "config": ("cloud", "gateway"),
+    "plugin": ("rules",),
 }
 """All that a command needs, so that nobody installs one after the other; `hil` holds `gateway`."""
 SHARED = frozenset(

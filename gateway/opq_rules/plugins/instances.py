@@ -121,11 +121,16 @@ class _Context:
 
     def __init__(self, server: _Server, number: int) -> None:
         self._server, self._number = server, number
-        self.rule_id, self.op_id, self.instance_id, self.row_id = "", "", 0, ""
+        self.rule_id, self.op_id, self.instance_id = "", "", 0
+        self.row_ids: list[str] = []
         self.credits = threading.Semaphore(BATCHES_AHEAD)
         self.changed: dict[str, Any] = {}
         self._state: dict[str, Any] = {}
         self._stopped = threading.Event()
+
+    @property
+    def row_id(self) -> str:
+        return self.row_ids[0] if self.row_ids else ""
 
     @property
     def stopped(self) -> bool:
@@ -269,24 +274,12 @@ class _Instance:
             traceback.print_exc()
         self._server.wire.send(["tell", self._number, "ended", told])
 
-    def _do_collect(self, items: list[Any]) -> list[Any]:
-        """Each: [row_id, data]. None where it went well, else [again, text]: then none is tried."""
-        results: list[Any] = []
-        for row_id, data in items:
-            if results and results[-1] is not None and results[-1][0]:
-                results.append([True, "not tried: the one before has to come again first"])
-                continue
-            self.context.row_id = row_id
-            try:
-                given = self._given()
-                self._made.collect(given, data)
-                refused = given.acknowledged if isinstance(given, PortableContext) else None
-                results.append([True, refused] if refused else None)
-            except OSError as error:
-                results.append([True, _text(error)])
-            except Exception as error:
-                results.append([False, _text(error)])
-        return results
+    def _do_collect(self, body: list[Any]) -> None:
+        self.context.row_ids, data = body
+        given = self._given()
+        self._made.collect(given, data)
+        if isinstance(given, PortableContext) and given.acknowledged:
+            raise ConnectionError(given.acknowledged)
 
     def _do_validate(self, args: list[Any]) -> str:
         told = self._made.validate(args)

@@ -130,24 +130,6 @@ class PluginSink(Proxy, sdk.Sink):
                 raise
         self._on_result(False)
 
-    def collect_many(
-        self, context: sdk.SinkContext, items: Sequence[tuple[str, Any]]
-    ) -> list[Exception | None]:
-        """(row_id, data) of each: what `collect` would have raised. One call where it is in a worker.
-
-        Behind the first OSError none was tried. Only where `many` is true.
-        """
-        with self._lock:
-            found: list[Exception | None] = self._ready().collect_many(context, items)
-        for failure in found:
-            if not isinstance(failure, OSError):
-                self._on_result(failure is not None)
-        return found
-
-    @property
-    def many(self) -> bool:
-        return hasattr(self._live, "collect_many")
-
     def close(self, context: sdk.Context) -> None:
         with self._lock:
             live, self._live = self._live, None

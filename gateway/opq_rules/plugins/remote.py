@@ -100,7 +100,6 @@ class RemoteSink(Remote, sdk.Sink):
         super().__init__(process, symbol)
         self._suspect: Any = None
         self._deaths = 0
-        self._singly = 0
         self.refused = 0
         """Emissions that crashed the process each time, and were given up."""
 
@@ -116,47 +115,27 @@ class RemoteSink(Remote, sdk.Sink):
         self._call("open", [*self._whose(), None], self._process.limits.start_s)
 
     def collect(self, context: sdk.SinkContext, data: Any) -> None:
-        failure = self.collect_many(context, [(context.row_id, data)])[0]
-        if failure is not None:
-            raise failure
-
-    def collect_many(self, context: sdk.Context, items: Sequence[tuple[str, Any]]) -> list[Exception | None]:
-        """(row_id, data) of each; what `collect` would have raised for each. One call over the wire.
-
-        Behind the first OSError none was tried.
-        """
         self._context = context
-        results: list[Exception | None] = []
-        while len(results) < len(items):
-            at = len(results)
-            count = 1 if self._singly > 0 else len(items) - at
-            part = items[at : at + count]
-            try:
-                answers = self._call("collect", [list(item) for item in part])
-            except OSError as error:
-                self._singly = max(self._singly, len(part))
-                results += self._crashed(part[0], error, alone=count == 1)
-            else:
-                self._singly = max(0, self._singly - count)
-                results += [None if each is None else _failure(each) for each in answers]
-            if results and isinstance(results[-1], OSError):
-                results += [results[-1]] * (len(items) - len(results))
-        return results
+        row_ids = list(context.row_ids)
+        try:
+            self._call("collect", [row_ids, data])
+        except OSError as error:
+            if not self._process.life_ended(self._life):
+                raise
+            key = row_ids or repr(data)[:500]
+            self._deaths = self._deaths + 1 if key == self._suspect else 1
+            self._suspect = key
+            if self._deaths < CRASHES_PER_ROW:
+                raise
+            self.refused += 1
+            self._suspect, self._deaths = None, 0
+            raise PluginError(
+                f"refused: it ended the plug-in's process {CRASHES_PER_ROW} times: {error}"
+            ) from None
+        self._suspect, self._deaths = None, 0
 
     def close(self, context: sdk.Context) -> None:
         self.release()
-
-    def _crashed(self, item: tuple[str, Any], error: OSError, alone: bool) -> list[Exception | None]:
-        key = item[0] or repr(item[1])[:500]
-        if alone and self._process.life_ended(self._life):
-            self._deaths = self._deaths + 1 if key == self._suspect else 1
-            self._suspect = key
-            if self._deaths >= CRASHES_PER_ROW:
-                self.refused += 1
-                self._singly -= 1
-                self._suspect, self._deaths = None, 0
-                return [PluginError(f"refused: it crashed the plug-in {CRASHES_PER_ROW} times: {error}")]
-        return [error]
 
 
 class RemoteFunction(Remote, sdk.Function):
@@ -295,8 +274,3 @@ class RemoteSource(Remote, sdk.Source):
     def _drain(self) -> None:
         while not self._heard.empty():
             self._heard.get_nowait()
-
-
-def _failure(answer: Sequence[Any]) -> Exception:
-    again, text = answer
-    return ConnectionError(str(text)) if again else PluginError(str(text))

@@ -1,0 +1,53 @@
+"""`opq-tools plugin new`: a folder with a plug-in that works, its test, its samples and a Dockerfile."""
+
+import re
+from pathlib import Path
+
+import click
+
+from opq_proto.errors import PluginError
+
+TEMPLATE = Path(__file__).parent / "template"
+FOLDERS = {"source": "sources", "sink": "sinks", "function": "functions"}
+
+
+@click.command("new")
+@click.argument("kind", type=click.Choice(list(FOLDERS)))
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+def command(kind: str, name: str, folder: Path | None) -> None:
+    """Write a new plug-in of KIND called NAME into FOLDER (default: NAME).
+
+    Example: opq-tools plugin new sink mysql mysql-sink
+    """
+    for path in new_plugin(kind, name, folder or Path(name)):
+        click.echo(path)
+
+
+def new_plugin(kind: str, name: str, folder: Path) -> list[Path]:
+    """The files written. Raises PluginError: the folder has files already, or the name is none."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", name):
+        raise PluginError(f"{name!r}: want letters, digits and _, a letter first")
+    if folder.exists() and any(folder.iterdir()):
+        raise PluginError(f"{folder} is not empty; nothing was written")
+    written = []
+    for each in FOLDERS.values():
+        (folder / each).mkdir(parents=True, exist_ok=True)
+    (folder / "tests").mkdir()
+    places = {
+        TEMPLATE / f"{kind}.py.txt": folder / FOLDERS[kind] / f"{name}.py",
+        TEMPLATE / f"{kind}.json.txt": folder / FOLDERS[kind] / f"{name}.json",
+        TEMPLATE / f"{kind}.samples.json.txt": folder / "samples.json",
+        TEMPLATE / f"{kind}.test.py.txt": folder / "tests" / f"test_{name}.py",
+        TEMPLATE / "plugin.json.txt": folder / "plugin.json",
+        TEMPLATE / "README.md.txt": folder / "README.md",
+        TEMPLATE / "Dockerfile.txt": folder / "Dockerfile",
+    }
+    for source, target in places.items():
+        if not source.exists():
+            continue
+        text = source.read_text(encoding="utf-8")
+        text = text.replace("@NAME@", name).replace("@KIND@", kind).replace("@FOLDER@", FOLDERS[kind])
+        target.write_text(text, encoding="utf-8")
+        written.append(target)
+    return written

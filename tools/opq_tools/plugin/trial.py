@@ -1,0 +1,172 @@
+"""`opq-tools plugin test`: installs a plug-in as a server would, and runs it in the real worker."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from opq_proto.errors import PluginError
+from opq_rules.errors import RowError, RuleError
+from opq_rules.plugins.packing import pack
+from opq_rules.plugins.plugins import Plugins
+from opq_rules.plugins.policy import Policy
+from opq_tools.plugin.trial_context import TrialContext
+
+SAMPLES = "samples.json"
+FOLDERS = {"sink": "sinks", "source": "sources", "function": "functions"}
+
+
+@click.command("test")
+@click.argument("plugin", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--samples", type=click.Path(path_type=Path, dir_okay=False), help=f"Default: its own {SAMPLES}."
+)
+@click.option("--seconds", default=5.0, show_default=True, help="So long a source may take.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def command(plugin: Path, samples: Path | None, seconds: float, as_json: bool) -> None:
+    """Test PLUGIN, a folder or a zip: start, handshake, configure, sample rows, what has to be refused.
+
+    Exit code 1: something is not as the samples say.
+
+    Example: opq-tools plugin test mysql-sink
+    """
+    with tempfile.TemporaryDirectory(prefix="opq-plugin-") as here:
+        results, protections = try_plugin(plugin, samples, seconds, Path(here))
+    good = all(told == "ok" for told in results.values())
+    if as_json:
+        click.echo(json.dumps({"good": good, "results": results, "protections": protections}, indent=1))
+    else:
+        for what, told in {**protections, **results}.items():
+            click.echo(f"{what}: {told}")
+    sys.exit(0 if good else 1)
+
+
+def try_plugin(
+    plugin: Path, samples: Path | None, seconds: float, here: Path
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What was tried -> "ok" or what was wrong; and the worker's protections. Raises PluginError."""
+    raw = plugin.read_bytes() if plugin.is_file() else pack(plugin.resolve())[1]
+    plugins = Plugins(here, Policy())
+    try:
+        plugins.uploads.mkdir()
+        zipped = plugins.uploads / "plugin.zip"
+        zipped.write_bytes(raw)
+        name = _name_of(zipped)
+        try:
+            plugins.create("portable", name, zipped.as_uri())
+            manifest = plugins.describe("portable", name)
+            told = _samples(samples, here / "plugins" / name / manifest["version"])
+            results = {f"{name} {manifest['version']}": "ok"}
+            for kind, folder in FOLDERS.items():
+                for symbol in manifest.get(folder, []):
+                    about = told.get(folder, {}).get(symbol, {})
+                    results |= _TRIALS[kind](plugins, symbol, about, seconds)
+        except RuleError as error:
+            raise PluginError(str(error)) from None
+        return results, plugins.status(name)["protections"]
+    finally:
+        plugins.close()
+
+
+def _sink(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: float) -> dict[str, str]:
+    what, results, context = f"sink {symbol}", {}, TrialContext()
+    for wrong in about.get("refuse", []):
+        results[f"{what} refuses {json.dumps(wrong)}"] = _refuses(
+            lambda w=wrong: plugins.sink(symbol)().configure(w)
+        )
+    sink = plugins.sink(symbol)()
+    rows = about.get("rows", [])
+    tried = "configures" if about.get("configure_only") else f"{len(rows)} rows"
+    results[f"{what}: {tried}"] = _goes(lambda: _feed(sink, about, rows, context))
+    return results
+
+
+def _feed(sink: Any, about: dict[str, Any], rows: list[Any], context: TrialContext) -> None:
+    sink.configure(about.get("properties", {}))
+    if about.get("configure_only"):
+        return
+    sink.open(context)
+    for number, row in enumerate(rows):
+        context.row_ids = [f"test:{number}/0"]
+        sink.collect(context, [row])
+    sink.close(context)
+
+
+def _source(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: float) -> dict[str, str]:
+    what, results = f"source {symbol}", {}
+    for wrong in about.get("refuse", []):
+        made = plugins.source(symbol)()
+        results[f"{what} refuses {json.dumps(wrong)}"] = _refuses(lambda m=made, w=wrong: m.configure("", w))
+    least = int(about.get("at_least", 1))
+    context = TrialContext(stop_after=least, seconds=seconds)
+    source = plugins.source(symbol)()
+
+    def run() -> None:
+        source.configure(about.get("datasource", ""), about.get("properties", {}))
+        source.open(context)
+        source.close(context)
+        if len(context.rows) < least:
+            raise PluginError(
+                f"{len(context.rows)} records in {seconds:g} s; want {least}. {context.errors[:3]}"
+            )
+
+    results[f"{what}: {least} records"] = _goes(run)
+    return results
+
+
+def _function(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: float) -> dict[str, str]:
+    factory, results, context = plugins.function(symbol), {}, TrialContext()
+    if factory is None:
+        return {f"function {symbol}": "is not there"}
+    function = factory()
+    for case in about.get("cases", []):
+        try:
+            got = function.exec(case["args"], context)
+            told = "ok" if got == case.get("want") else f"gave {got!r}; want {case.get('want')!r}"
+        except (RowError, PluginError) as error:
+            told = "ok" if "error" in case else str(error)
+        results[f"function {symbol}({json.dumps(case['args'])[1:-1]})"] = told
+    return results or {f"function {symbol}": "ok"}
+
+
+_TRIALS = {"sink": _sink, "source": _source, "function": _function}
+
+
+def _goes(run: Any) -> str:
+    try:
+        run()
+    except (OSError, ValueError, PluginError, RuleError) as error:
+        return str(error) or type(error).__name__
+    return "ok"
+
+
+def _refuses(run: Any) -> str:
+    try:
+        run()
+    except ValueError:
+        return "ok"
+    except (OSError, PluginError) as error:
+        return f"by {error}; want ValueError with the name of the property"
+    return "it was taken"
+
+
+def _samples(given: Path | None, folder: Path) -> dict[str, Any]:
+    path = given or folder / SAMPLES
+    if not path.exists():
+        return {}
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PluginError(f"{path.name} is no JSON: {error}") from None
+    if not isinstance(told, dict):
+        raise PluginError(f"{path.name}: want an object")
+    return told
+
+
+def _name_of(zipped: Path) -> str:
+    from opq_rules.plugins.package import read_package
+
+    return read_package(zipped, None, Policy()).manifest.name

@@ -1,0 +1,5 @@
+"""Streams and tables: what CREATE says of them, and payloads made into records by it.
+
+definition.definition_of(create) -> StreamDefinition; describe: its forms for people and for REST
+decoding.Decoder(definition).decode(payloads) -> rows; formats, protobuf: bytes -> rows; schema: types
+"""

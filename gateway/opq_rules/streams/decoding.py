@@ -1,0 +1,88 @@
+"""Payloads of a stream -> its records, many in one call; what cannot be read is counted, never raised."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from opq_rules.batch import Row
+from opq_rules.streams.definition import StreamDefinition
+from opq_rules.streams.formats import JSON_ERRORS, decode_json, reader_of
+from opq_rules.streams.schema import Conform, conforming
+
+Metas = Sequence[Mapping[str, Any] | None] | None
+_SHOWN_BYTES = 60
+_ROWS = {dict}
+
+
+class Decoded(NamedTuple):
+    """`metas` belong to `rows`, one each; `errors`: payloads or records left out; `why`: the last one."""
+
+    rows: list[Row]
+    metas: Metas
+    errors: int
+    why: str
+
+
+class Decoder:
+    """One stream's. `used`: columns that its rules read (STRICT_VALIDATION looks at no others); None: all."""
+
+    __slots__ = ("_conform", "_json", "_name", "_read")
+
+    def __init__(self, definition: StreamDefinition, used: Collection[str] | None = None) -> None:
+        self._name = definition.name
+        self._json = definition.format == "json"
+        self._read = reader_of(definition)
+        self._conform: Conform | None = conforming(definition.fields, definition.strict_validation, used)
+
+    def decode(self, payloads: Sequence[bytes], metas: Metas = None) -> Decoded:
+        """Payloads as they came over the wire."""
+        if self._json:
+            try:
+                rows = list(map(decode_json, payloads))
+            except JSON_ERRORS:
+                return self._one_by_one(payloads, metas)
+            if set(map(type, rows)) <= _ROWS:
+                return self.conform(rows, metas)
+        return self._one_by_one(payloads, metas)
+
+    def conform(self, rows: Sequence[Row], metas: Metas = None) -> Decoded:
+        """Records that a source made itself, as the columns declare them."""
+        conform = self._conform
+        if conform is None:
+            return Decoded(rows if type(rows) is list else list(rows), metas, 0, "")
+        try:
+            return Decoded(list(map(conform, rows)), metas, 0, "")
+        except ValueError:
+            return self._conform_one_by_one(rows, metas)
+
+    def _one_by_one(self, payloads: Sequence[bytes], metas: Metas) -> Decoded:
+        rows: list[Row] = []
+        kept: list[Mapping[str, Any] | None] = []
+        errors, why = 0, ""
+        for index, payload in enumerate(payloads):
+            try:
+                found = self._read(payload)
+            except ValueError as error:
+                errors += 1
+                why = f"{self._name}: {error}; the payload begins {bytes(payload[:_SHOWN_BYTES])!r}"
+                continue
+            rows += found
+            if metas is not None:
+                kept += [metas[index]] * len(found)
+        answer = self.conform(rows, None if metas is None else kept)
+        return answer._replace(errors=answer.errors + errors, why=answer.why or why)
+
+    def _conform_one_by_one(self, rows: Sequence[Row], metas: Metas) -> Decoded:
+        conform = self._conform
+        assert conform is not None  # the one caller has it
+        good: list[Row] = []
+        kept: list[Mapping[str, Any] | None] = []
+        errors, why = 0, ""
+        for index, row in enumerate(rows):
+            try:
+                good.append(conform(row))
+            except ValueError as error:
+                errors, why = errors + 1, f"{self._name}: {error}"
+                continue
+            if metas is not None:
+                kept.append(metas[index])
+        return Decoded(good, None if metas is None else kept, errors, why)

@@ -1,0 +1,153 @@
+"""StreamDefinition: what a CREATE STREAM or TABLE means, checked as a whole.
+
+Source: reference/rules.md, C.1.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from opq_rules.errors import STREAM, RuleError
+from opq_rules.sql.syntax import Create, Field, Place
+from opq_rules.streams import options as option
+from opq_rules.streams.protobuf import schemas
+
+Kind = Literal["stream", "scan", "lookup"]
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(?:/[A-Za-z0-9_-]{1,128}){0,15}")
+_TIMES = ("bigint", "float", "datetime", "string")
+"""Types that a column of event time can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDefinition:
+    """`kind`: a stream, or a table that is held (scan) or asked (lookup). `fields` None: schemaless.
+
+    `written`: the options of the statement, names in lower case, values as read; `text`: the statement.
+    """
+
+    name: str
+    kind: Kind
+    fields: tuple[Field, ...] | None
+    datasource: str
+    type: str
+    format: str
+    schema_id: str | None
+    delimiter: str
+    key: str | None
+    conf_key: str
+    extra: Mapping[str, Any]
+    shared: bool
+    timestamp: str | None
+    timestamp_format: str | None
+    strict_validation: bool
+    retain_size: int | None
+    """Rows that a scan table holds; None was not said: 1, all of a batch source."""
+    version: str
+    temp: bool
+    buffer_full_policy: Literal["block", "dropOldest"] | None
+    written: Mapping[str, Any]
+    text: str
+
+    @property
+    def what(self) -> Literal["stream", "table"]:
+        return "stream" if self.kind == "stream" else "table"
+
+
+def definition_of(create: Create) -> StreamDefinition:
+    """Raises RuleError: an unknown option, a value that it does not take, options that do not go together."""
+    if not _NAME.fullmatch(create.name):
+        wanted = "want 1 to 128 letters, digits, '_' or '-'"
+        raise RuleError(f"{create.what} id {create.name[:128]!r} cannot be used: {wanted}", STREAM)
+    found = option.read(create)
+    places = {name.lower(): at for name, _, at in create.options}
+    kind: Kind = "stream"
+    if create.what == "table":
+        kind = found.get("kind", "scan")
+    definition = StreamDefinition(
+        name=create.name,
+        kind=kind,
+        fields=create.fields,
+        datasource=found.get("datasource", ""),
+        type=found.get("type", option.DEFAULT_TYPE),
+        format=found.get("format", option.DEFAULT_FORMAT),
+        schema_id=found.get("schemaid"),
+        delimiter=found.get("delimiter", ","),
+        key=found.get("key"),
+        conf_key=found.get("conf_key", option.DEFAULT_CONF_KEY),
+        extra=found.get("extra", {}),
+        shared=found.get("shared", False),
+        timestamp=_timestamp(create, found, places),
+        timestamp_format=found.get("timestamp_format"),
+        strict_validation=found.get("strict_validation", False),
+        retain_size=found.get("retain_size"),
+        version=found.get("version", ""),
+        temp=found.get("temp", False),
+        buffer_full_policy=found.get("buffer_full_policy"),
+        written=found,
+        text=create.text,
+    )
+    _go_together(definition, places)
+    return definition
+
+
+def check_replacement(old: StreamDefinition, new: StreamDefinition) -> None:
+    """Raises RuleError where `new` cannot take the place of `old`."""
+    if (old.name, old.what) != (new.name, new.what):
+        raise RuleError(f"{old.what} {old.name} cannot be replaced by {new.what} {new.name}", STREAM)
+    for name, before, after in (("SHARED", old.shared, new.shared), ("TEMP", old.temp, new.temp)):
+        if before != after:
+            change = f"{name} cannot change from {str(before).lower()} to {str(after).lower()}"
+            raise RuleError(f"{old.what} {old.name}: {change}", STREAM, hint="drop it and create it anew")
+    if old.version and new.version <= old.version:
+        wanted = f"VERSION is {new.version!r}; want a greater one than {old.version!r}"
+        raise RuleError(f"{old.what} {old.name}: {wanted}", STREAM)
+
+
+def _timestamp(create: Create, found: Mapping[str, Any], places: Mapping[str, Place]) -> str | None:
+    """The column of event time as it is declared."""
+    name: str | None = found.get("timestamp")
+    if name is None:
+        return None
+    if create.fields is None:
+        return name
+    column = next((field for field in create.fields if field.name.lower() == name.lower()), None)
+    if column is None:
+        known = ", ".join(field.name for field in create.fields)
+        raise option.refused(f"TIMESTAMP column {name} is not among the columns", places["timestamp"], known)
+    if column.type.name not in _TIMES:
+        raise option.refused(
+            f"TIMESTAMP column {name} is {column.type.name.upper()}; want {', '.join(_TIMES).upper()}",
+            places["timestamp"],
+        )
+    return column.name
+
+
+def _go_together(found: StreamDefinition, places: Mapping[str, Place]) -> None:
+    if "datasource" not in found.written and found.type not in option.WITHOUT_DATASOURCE:
+        raise option.refused(
+            "option DATASOURCE is missing", None, f"it says where {found.type} finds {found.name}"
+        )
+    if found.kind == "stream" and "kind" in found.written:
+        raise option.refused("KIND is of tables; a stream has none", places["kind"])
+    if found.kind == "lookup" and found.type == "memory" and found.key is None:
+        raise option.refused("a lookup table of TYPE memory needs the option KEY", None)
+    if found.format == "protobuf":
+        if found.schema_id is None:
+            raise option.refused(
+                "FORMAT protobuf needs the option SCHEMAID", None, f"there are {_known_schemas()}"
+            )
+        if found.schema_id not in schemas():
+            raise option.refused(
+                f"unknown schema {found.schema_id}", places["schemaid"], f"there are {_known_schemas()}"
+            )
+    if found.format == "binary" and found.fields is not None and _binary_column(found.fields) is None:
+        raise option.refused("FORMAT binary wants one column of type BYTEA, or none", places["format"])
+
+
+def _binary_column(fields: tuple[Field, ...]) -> str | None:
+    return fields[0].name if len(fields) == 1 and fields[0].type.name == "bytea" else None
+
+
+def _known_schemas() -> str:
+    return ", ".join(sorted(schemas()))

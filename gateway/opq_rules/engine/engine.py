@@ -224,7 +224,7 @@ class Engine:
         """Many at once, each on its own: what is wrong by id (or place), {} when all are there."""
         problems: dict[str, str] = {}
         kept: dict[str, str] = {}
-        with self._admin:
+        with self._admin, self._lives.holding():
             for k, body in enumerate(bodies):
                 name = str(body.get("id", k)) if isinstance(body, Mapping) else str(k)
                 try:

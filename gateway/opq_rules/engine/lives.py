@@ -5,7 +5,8 @@ to it. Sources and sinks are started and joined out here, so that none of them c
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -126,6 +127,16 @@ class Lives:
         if not self.held:
             for new in made:
                 self._open(new)
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """New sources begin when all rules are there: none misses a record of a shared stream."""
+        was, self.held = self.held, True
+        try:
+            yield
+        finally:
+            if not was:
+                self.release()
 
     def release(self) -> None:
         """All rules are loaded: let the sources begin."""

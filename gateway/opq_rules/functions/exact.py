@@ -12,6 +12,7 @@ from opq_rules.values import shown
 _COARSE, _FINE = 60, 1074
 """Bits behind the point: 60 hold every float from 0.008 up and most below; 1074 every float."""
 _SCALE = 2.0**_COARSE
+_MOST = 2.0**1023
 
 
 class Sum:
@@ -28,20 +29,23 @@ class Sum:
     def add(self, value: Any) -> None:
         if type(value) is float and self._bits == _COARSE:  # the usual case, without a call
             scaled = value * _SCALE
-            units = int(scaled)  # OverflowError, ValueError of what is not finite
-            if units == scaled:
-                self._total += units
-                self.count += 1
-                self.reals += 1
-                return
+            if -_MOST < scaled < _MOST:
+                units = int(scaled)
+                if units == scaled:
+                    self._total += units
+                    self.count += 1
+                    self.reals += 1
+                    return
         if value is not None:
-            self._total += self._units(value)
+            units = self._units(value)  # first: it may refine the total
+            self._total += units
             self.count += 1
             self.reals += type(value) is float
 
     def remove(self, value: Any) -> None:
         if value is not None:
-            self._total -= self._units(value)
+            units = self._units(value)  # first: it may refine the total
+            self._total -= units
             self.count -= 1
             self.reals -= type(value) is float
 
@@ -77,6 +81,7 @@ class Sum:
         self._total = int(total, 16)
 
     def _units(self, value: Any) -> int:
+        """Raises TypeError, and of what is not finite OverflowError or ValueError."""
         if type(value) is int:
             return value << self._bits
         if type(value) is not float:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, Protocol
 
-from opq_rules.closures import Evaluate, lookup
+from opq_rules.closures import Evaluate
+from opq_rules.closures import lookup as lookup
 from opq_rules.compiled import refused
 from opq_rules.query.analysis import MARK
 from opq_rules.sql.syntax import Column, Field, Source
@@ -22,6 +23,10 @@ class Definition(Protocol):
     def kind(self) -> Kind: ...
     @property
     def fields(self) -> tuple[Field, ...] | None: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def retain_size(self) -> int | None: ...
     @property
     def timestamp(self) -> str | None: ...
     @property

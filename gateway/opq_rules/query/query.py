@@ -17,6 +17,7 @@ from opq_rules.query.frozen import frozen, thawed
 from opq_rules.query.groups import Group, Groups, hashable, merged
 from opq_rules.query.joins import Lookup, join
 from opq_rules.query.ordering import ordered
+from opq_rules.query.origin import Origin
 from opq_rules.query.plan import Plan
 from opq_rules.query.run import Facts, Run
 from opq_rules.query.watermark import Watermark
@@ -25,15 +26,21 @@ from opq_rules.query.windows.of import window_of
 from opq_rules.query.windows.tumbling import Tumbling
 from opq_rules.query.windows.window import Content, Cut, Kept, Record, Window
 
+BATCH_TYPES = ("file", "mock", "simulator")
+"""Sources that end: a scan table of theirs holds all rows, of others the last."""
+MOST_ROWS = 1_000_000
+"""Of such a table."""
+
 
 class Query:
-    """`lookups`: name of a lookup table -> how it is asked. `retain`: how many rows a scan table keeps."""
+    """`lookups`: how a lookup table is asked, by its number in FROM. `retain`: rows that a scan table keeps,
+    by name, whatever its definition says."""
 
     def __init__(
         self,
         plan: Plan,
         facts: Facts,
-        lookups: Mapping[str, Lookup] | None = None,
+        lookups: Mapping[int, Lookup] | None = None,
         retain: Mapping[str, int] | None = None,
     ) -> None:
         self.plan = plan
@@ -47,13 +54,11 @@ class Query:
             for stream in plan.streams
         }
         self._scans = {
-            origin.index: deque[Row](maxlen=(retain or {}).get(origin.stream))
+            origin.index: deque[Row](maxlen=(retain or {}).get(origin.stream, _kept_rows(origin)))
             for origin in plan.origins
             if origin.kind == "scan" and plan.joined
         }
-        self._lookups = {
-            origin.index: (lookups or {})[origin.stream] for origin in plan.origins if origin.kind == "lookup"
-        }
+        self._lookups = dict(lookups or {})
         self._analyses = {
             origin.index: Analyses([call for call in plan.analytics if call.source == origin.index])
             for origin in plan.origins
@@ -526,6 +531,13 @@ def _told(batch: Batch) -> Iterable[tuple[Row, int, Any]]:
     times = [arrived] * count if isinstance(arrived, int) else arrived
     metas = [None] * count if batch.meta is None else batch.meta
     return zip(batch.rows, times, metas, strict=True)
+
+
+def _kept_rows(table: Origin) -> int:
+    asked = table.definition.retain_size
+    if asked is not None:
+        return asked
+    return MOST_ROWS if table.definition.type in BATCH_TYPES else 1
 
 
 def _placed_error(error: RowError) -> RowError:

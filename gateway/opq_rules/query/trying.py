@@ -1,0 +1,180 @@
+"""`rule try`: rules on given records under a virtual clock, with the query that runs live. Pure.
+
+Source: contracts.md, `opq-tools rule try`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from opq_rules.batch import Batch, Emission, Row
+from opq_rules.engine.options import options
+from opq_rules.errors import CONFIGURATION, ENCODING, SQL_SYNTAX, STREAM, RowError, RuleError
+from opq_rules.functions.registry import Functions
+from opq_rules.query.joins import Lookup
+from opq_rules.query.plan import Plan, plan
+from opq_rules.query.query import Query
+from opq_rules.query.run import Facts
+from opq_rules.sql.parse import parse
+from opq_rules.sql.syntax import Create, Select
+from opq_rules.streams.definition import StreamDefinition, definition_of
+from opq_rules.values import compare
+
+SECOND_MS = 1_000
+_KEYS = ("name", "stream_ddl", "tables", "sql", "options", "input")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One of a case's records; `ms`: when it arrives."""
+
+    stream: str
+    ms: int
+    row: Row
+    meta: Mapping[str, Any] | None
+
+
+def try_text(text: str | bytes, functions: Functions | None = None) -> bytes:
+    """JSON in, JSON out. Raises RuleError where `text` is no case and no array of cases."""
+    try:
+        cases = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise RuleError(f"cases are no JSON: {error}", ENCODING) from None
+    return msgspec.json.encode(try_cases(cases, functions))
+
+
+def try_cases(cases: Any, functions: Functions | None = None) -> Any:
+    """The answer of one case, or of each of an array of them."""
+    if isinstance(cases, list):
+        return [try_case(case, functions) for case in cases]
+    return try_case(cases, functions)
+
+
+def try_case(case: Any, functions: Functions | None = None) -> dict[str, Any]:
+    """`{"name", "emissions"}`, or `{"name", "error": {"http", "code", "message", ...}}`."""
+    name = case.get("name", "") if isinstance(case, Mapping) else ""
+    try:
+        return {"name": name, "emissions": run_case(case, functions)}
+    except RuleError as error:
+        told = error.as_json()
+        return {"name": name, "error": {"http": error.http, "code": told.pop("error"), **told}}
+
+
+def run_case(case: Any, functions: Functions | None = None) -> list[Emission]:
+    """Raises RuleError for a case or a rule that cannot be run."""
+    if not isinstance(case, Mapping):
+        raise RuleError("a case is an object with stream_ddl, sql and input", CONFIGURATION)
+    unknown = [key for key in case if key not in _KEYS]
+    if unknown:
+        raise RuleError(f"unknown key {unknown[0]!r} of a case; want {', '.join(_KEYS)}", CONFIGURATION)
+    given_options = _typed(case, "options", dict, {})
+    end_after_ms = given_options.get("end_ms")
+    if end_after_ms is not None and (type(end_after_ms) is not int or end_after_ms < 0):
+        raise RuleError(f"options.end_ms is {end_after_ms!r}; want ms from 0 on", CONFIGURATION)
+    read = options({key: value for key, value in given_options.items() if key != "end_ms"})
+    ddl = case.get("stream_ddl")
+    streams = _streams([ddl] if isinstance(ddl, str) else _typed(case, "stream_ddl", list, []))
+    planned = plan(_select(_typed(case, "sql", str, "")), streams, functions)
+    tables = _typed(case, "tables", dict, {})
+    records = [_record(each, number, streams) for number, each in enumerate(_typed(case, "input", list, []))]
+    step_ms = SECOND_MS if end_after_ms is None else 10 * SECOND_MS
+    start_ms = records[0].ms // step_ms * step_ms if records else 0
+    end_ms = None if end_after_ms is None else start_ms + end_after_ms
+    query = _query(planned, Facts.of(str(case.get("name", "")), start_ms, read.for_query()), tables)
+    return _run(query, records, end_ms)
+
+
+def _run(query: Query, records: Sequence[Given], end_ms: int | None) -> list[Emission]:
+    """The clock goes from record to record; timers on the way come first."""
+    out: list[Emission] = []
+    used = set(query.plan.streams)
+    for record in records:
+        if end_ms is not None and record.ms > end_ms:
+            break
+        out += query.advance(record.ms)
+        if record.stream in used:
+            out += query.feed(Batch(record.stream, [record.row], record.ms, [record.meta]))
+    if end_ms is not None:
+        out += query.advance(end_ms)
+    return out
+
+
+def _query(planned: Plan, facts: Facts, tables: Mapping[str, Any]) -> Query:
+    lookups: dict[int, Lookup] = {}
+    retain: dict[str, int] = {}
+    for name, rows in tables.items():
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise RuleError(f"tables.{name}: want a list of rows", CONFIGURATION)
+    for origin in planned.origins:
+        rows = tables.get(origin.stream, [])
+        if origin.kind == "lookup":
+            lookups[origin.index] = lookup_in(rows)
+        elif origin.kind == "scan" and origin.definition.retain_size is None:
+            retain[origin.stream] = max(1, len(rows))
+    query = Query(planned, facts, lookups, retain)
+    for name, rows in tables.items():
+        query.fill(name, rows)
+    return query
+
+
+def lookup_in(rows: Sequence[Row]) -> Lookup:
+    """A lookup table of given rows."""
+
+    def same(row: Row, keys: Sequence[str], values: Sequence[Any]) -> bool:
+        try:
+            return all(compare("=", row.get(key), value) for key, value in zip(keys, values, strict=True))
+        except RowError:
+            return False
+
+    def lookup(columns: Sequence[str], keys: Sequence[str], values: Sequence[Any]) -> list[Row]:
+        return [row for row in rows if same(row, keys, values)]
+
+    return lookup
+
+
+def _streams(ddl: Sequence[Any]) -> dict[str, StreamDefinition]:
+    found: dict[str, StreamDefinition] = {}
+    for text in ddl:
+        statement = parse(text) if isinstance(text, str) else None
+        if not isinstance(statement, Create):
+            raise RuleError(f"stream_ddl holds {str(text)[:60]!r}; want CREATE STREAM or TABLE", STREAM)
+        if statement.name in found:
+            raise RuleError(f"{statement.what} {statement.name} already exists", STREAM)
+        found[statement.name] = definition_of(statement)
+    return found
+
+
+def _select(sql: str) -> Select:
+    statement = parse(sql)
+    if not isinstance(statement, Select):
+        raise RuleError("a rule's sql is a SELECT", SQL_SYNTAX, line=1, column=1)
+    return statement
+
+
+def _record(each: Any, number: int, streams: Mapping[str, Any]) -> Given:
+    where = f"input[{number}]"
+    if not isinstance(each, Mapping):
+        raise RuleError(f"{where}: want an object with stream, ts and data", CONFIGURATION)
+    stream = each.get("stream", next(iter(streams)) if len(streams) == 1 else None)
+    if stream not in streams:
+        raise RuleError(f"{where}.stream is {stream!r}; want one of {', '.join(streams)}", CONFIGURATION)
+    ms, row, meta = each.get("ts"), each.get("data"), each.get("meta")
+    if type(ms) is not int:
+        raise RuleError(f"{where}.ts is {ms!r}; want Unix ms", CONFIGURATION)
+    if not isinstance(row, dict):
+        raise RuleError(f"{where}.data is {row!r}; want an object", CONFIGURATION)
+    if meta is not None and not isinstance(meta, dict):
+        raise RuleError(f"{where}.meta is {meta!r}; want an object", CONFIGURATION)
+    return Given(stream, ms, row, meta)
+
+
+def _typed(case: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
+    value = case.get(key)
+    if value is None:
+        value = default
+    if not isinstance(value, kind):
+        wanted: dict[type, str] = {list: "a list", dict: "an object", str: "text"}
+        raise RuleError(f"{key} is {str(value)[:60]!r}; want {wanted[kind]}", CONFIGURATION)
+    return value

@@ -9,9 +9,12 @@ Source: IEEE C37.118.1-2011, 4.2 (definition); the bound: S. M. Kay, Fundamental
 Processing I (1993), 3.11, for a phase with a quadratic term.
 """
 
+import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,7 +62,7 @@ class Rocof:
         if not 0.1 <= span_s <= 10:
             raise ValueError(f"span_s is {span_s:g}, want 0.1 to 10")
         self._span_s = span_s
-        self._parts: deque[tuple[FloatArray, FloatArray, BoolArray]] = deque()
+        self._parts: deque[_Part] = deque()
         self._seen = -np.inf
 
     def push(self, window: Window) -> RocofValue:
@@ -67,23 +70,59 @@ class Rocof:
         if window.index == 0:
             self._parts.clear()
             self._seen = -np.inf
-        track, first_sample = window.track, window.first_sample
-        end = float(window.edges[-1])
-        first = int(track.positions.searchsorted(self._seen - first_sample))
-        last = max(first, int(track.positions.searchsorted(end)))
-        self._parts.append(
-            (track.positions[first:last] + first_sample, track.phase_rad[first:last], track.known[first:last])
-        )
-        self._seen = first_sample + end
-        start = self._seen - self._span_s * window.rate_hz
-        while len(self._parts) > 1 and len(self._parts[0][0]) and self._parts[0][0][-1] < start:
-            self._parts.popleft()
-        positions, phase_rad, known = map(np.concatenate, zip(*self._parts, strict=True))
-        if len(positions) == 0 or positions[0] > start + window.rate_hz / window.nominal_hz:
+        parts, end = self._parts, window.first_sample + float(window.edges[-1])
+        part = _part_of(window, self._seen, end)
+        if part is not None:
+            parts.append(part)
+        self._seen = end
+        start = end - self._span_s * window.rate_hz
+        while len(parts) > 1 and parts[0].last < start:
+            parts.popleft()
+        if not parts or parts[0].first > start + window.rate_hz / window.nominal_hz:
             return RocofValue(window.end_ns, float("nan"))
-        first = int(positions.searchsorted(start))
-        curvature = _curvature_hz_s(positions[first:], phase_rad[first:], known[first:], window.rate_hz)
-        return RocofValue(window.end_ns, curvature)
+        return RocofValue(window.end_ns, _joined_hz_s(parts, start, window.rate_hz))
+
+
+class _Part(NamedTuple):
+    """Hops of one window that were not in the one before; positions on the Box's axis."""
+
+    first: float
+    last: float
+    positions: FloatArray
+    phase_rad: FloatArray
+    known: BoolArray
+    whole: bool
+    """All are known."""
+
+
+def _part_of(window: Window, begin: float, end: float) -> _Part | None:
+    track, first_sample = window.track, window.first_sample
+    first, last = track.positions.searchsorted((begin - first_sample, end - first_sample)).tolist()
+    if last <= first:
+        return None
+    known = track.known[first:last]
+    return _Part(
+        first_sample + float(track.positions[first]),
+        first_sample + float(track.positions[last - 1]),
+        track.positions[first:last] + first_sample,
+        track.phase_rad[first:last],
+        known,
+        bool(np.logical_and.reduce(known)),
+    )
+
+
+def _joined_hz_s(parts: Sequence[_Part], start: float, rate_hz: float) -> float:
+    """Of all hops from `start` on."""
+    phase_rad = np.concatenate([part.phase_rad for part in parts])
+    if all(part.whole for part in parts) and len(parts[0].positions) > 1:  # the usual case
+        first, step = parts[0].first, float(parts[0].positions[1] - parts[0].positions[0])
+        skipped = max(0, math.ceil((start - first) / step))
+        if parts[-1].last - first == (len(phase_rad) - 1) * step and len(phase_rad) - skipped >= LEAST:
+            return _even_hz_s(phase_rad[skipped:], step, rate_hz)
+    positions = np.concatenate([part.positions for part in parts])
+    known = np.concatenate([part.known for part in parts])
+    at = int(positions.searchsorted(start))
+    return _curvature_hz_s(positions[at:], phase_rad[at:], known[at:], rate_hz)
 
 
 def _curvature_hz_s(positions: FloatArray, phase_rad: FloatArray, known: BoolArray, rate_hz: float) -> float:
@@ -91,8 +130,8 @@ def _curvature_hz_s(positions: FloatArray, phase_rad: FloatArray, known: BoolArr
     if count < LEAST or count < SHARE * len(known):
         return float("nan")
     step = float(positions[1] - positions[0])
-    if count == len(known) and positions[-1] - positions[0] == (count - 1) * step:  # the usual case
-        return float(_weights(count) @ (phase_rad - phase_rad[0])) * (rate_hz / step) ** 2 / (2 * np.pi)
+    if count == len(known) and positions[-1] - positions[0] == (count - 1) * step:
+        return _even_hz_s(phase_rad, step, rate_hz)
     at, phase = positions[known], phase_rad[known]
     middle = (at[0] + at[-1]) / 2
     t = (at - middle) / rate_hz
@@ -100,6 +139,12 @@ def _curvature_hz_s(positions: FloatArray, phase_rad: FloatArray, known: BoolArr
     scale = np.array([1.0, t[-1], t[-1] ** 2])  # columns of like size
     found = np.linalg.lstsq(design / scale, phase - phase[0], rcond=None)[0] / scale
     return float(found[2]) / (2 * np.pi)
+
+
+def _even_hz_s(phase_rad: FloatArray, step: float, rate_hz: float) -> float:
+    """Of known phases `step` samples apart."""
+    curvature = float(_weights(len(phase_rad)) @ (phase_rad - phase_rad[0]))
+    return curvature * (rate_hz / step) ** 2 / (2 * np.pi)
 
 
 @lru_cache(maxsize=64)

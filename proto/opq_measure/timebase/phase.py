@@ -14,7 +14,7 @@ SLACK = 1e-6
 """Of a step of phase: an edge as little outside the signal is rounding, and on its first or last sample."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Track:
     """The fundamental of a signal, or of a piece of it: its phase and amplitude every quarter cycle.
 
@@ -25,6 +25,7 @@ class Track:
     The track speaks for `begin` .. `samples`. Hops may lie outside of it, as context; where they end
     inside, the phase goes on at the neighbouring frequency. A piece that is `joined` goes on from
     the one before, to which an edge on `begin` belongs; one that is `open` is gone on with.
+    Not `frozen`: every window has one, and nobody changes it.
     """
 
     samples: int
@@ -75,7 +76,10 @@ class Track:
 
     def frequency_hz(self, start: float, stop: float) -> float:
         """Slope of the phase by least squares between two positions; NaN where nothing was seen."""
-        first, last = self.positions.searchsorted((start, stop)).tolist()
+        return self.frequency_of_hz(*self.positions.searchsorted((start, stop)).tolist())
+
+    def frequency_of_hz(self, first: int, last: int) -> float:
+        """`frequency_hz` over the hops `first` .. `last`."""
         at, phase_rad, known = self.positions[first:last], self.phase_rad[first:last], self.known[first:last]
         count = np.count_nonzero(known)
         if count < 2:

@@ -6,9 +6,12 @@ from opq_measure.signal import FloatArray
 from opq_measure.timebase.phase import Track
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Window:
-    """Whole cycles of one run, with context. Positions are fractional samples in `volts`."""
+    """Whole cycles of one run, with context. Positions are fractional samples in `volts`.
+
+    Not `frozen`: that costs 2 us to make. Nobody changes one.
+    """
 
     index: int
     """Of the run, from 0."""

@@ -204,9 +204,7 @@ class _Run:
             self._cycle = math.ceil(whole.phase_at_rad(0) / TURN - SLACK)
             edge_ns = self._axis.time_ns(float(whole.at(np.array([TURN * self._cycle]))[0]))
             self._tick = behind_tick(self._axis.time_ns(0.0), edge_ns, whole.rate_hz)
-        found = []
-        while (window := self._next(whole, self._cycle, ended)) is not None:
-            found.append(window)
+        found = self._complete(whole, self._cycle, ended)
         if found:
             self._forget(float(whole.at(np.array([TURN * self._cycle]))[0]))
         return found
@@ -219,34 +217,42 @@ class _Run:
         begin = 0 if self._base == 0 else int(position[0])
         return Track(end, rate_hz, self._nominal_hz, position, phase_rad, amplitude, known > 0, begin)
 
-    def _next(self, whole: Track, cycle: int, ended: bool) -> Window | None:
-        """The window from phase `cycle` on; None when it is not complete, or its context not yet tracked."""
-        end_rad = TURN * (cycle + self._cycles)
+    def _complete(self, whole: Track, cycle: int, ended: bool) -> list[Window]:
+        """The windows from phase `cycle` on that are complete, and whose context is tracked."""
+        found: list[Window] = []
         reached_rad = (
             whole.phase_at_rad(whole.samples) + TURN * SLACK if ended else float(whole.phase_rad[-1])
         )
-        if reached_rad < end_rad + (0.0 if ended else np.pi):
-            return None
-        phases_rad: FloatArray = np.pi * np.arange(2.0 * cycle - 1, 2.0 * (cycle + self._cycles) + 2)
-        halves = whole.at(phases_rad)
-        start, end = float(halves[1]), float(halves[-2])
-        context = min(int(CONTEXT_CYCLES * (end - start) / self._cycles) + 1, self._widest)
-        first, last = max(0, math.floor(start) - context), math.ceil(end) + context
-        if ended:
-            last = min(last, whole.samples)
-        elif whole.samples < last:
-            return None
-        window = self._window(whole, halves, first, last, reached_rad >= end_rad + np.pi)
-        self._index += 1
-        self._cycle, self._tick = self._follow(window, cycle)
-        return window
+        most = math.floor(reached_rad / TURN) - cycle
+        if most < self._cycles:
+            return found
+        table = whole.at(np.pi * np.arange(2.0 * cycle - 1, 2.0 * (cycle + most) + 2))  # of half edges
+        origin = cycle
+        while reached_rad >= TURN * (cycle + self._cycles) + (0.0 if ended else np.pi):
+            at = 2 * (cycle - origin)
+            halves = table[at : at + 2 * self._cycles + 3]
+            start, end = float(halves[1]), float(halves[-2])
+            context = min(int(CONTEXT_CYCLES * (end - start) / self._cycles) + 1, self._widest)
+            first, last = max(0, math.floor(start) - context), math.ceil(end) + context
+            if ended:
+                last = min(last, whole.samples)
+            elif whole.samples < last:
+                break
+            goes_on = reached_rad >= TURN * (cycle + self._cycles) + np.pi
+            window = self._window(whole, halves, first, last, goes_on)
+            self._index += 1
+            cycle, self._tick = self._follow(window, cycle)
+            self._cycle = cycle
+            found.append(window)
+        return found
 
     def _window(self, whole: Track, halves: FloatArray, first: int, last: int, goes_on: bool) -> Window:
         """From a half edge before the window's first to one behind its last."""
         start, end = float(halves[1]), float(halves[-2])
         rate_hz = self._axis.rate_hz(start)
         low, begin, stop, high = whole.positions.searchsorted((first, start, end, last)).tolist()
-        hops = slice(max(0, low - 1), high + 1)
+        low = max(0, low - 1)
+        hops = slice(low, high + 1)
         tracked = Track(
             last - first,
             rate_hz,
@@ -273,7 +279,7 @@ class _Run:
             nominal_hz=self._nominal_hz,
             start_ns=start_ns,
             end_ns=end_ns,
-            frequency_hz=tracked.frequency_hz(float(inner[0]), float(inner[-1])) if known else math.nan,
+            frequency_hz=tracked.frequency_of_hz(begin - low, stop - low) if known else math.nan,
             known=known,
             tick=self._tick,
             overlap=tick_within(start_ns, end_ns, rate_hz) is not None,
@@ -282,7 +288,7 @@ class _Run:
 
     def _follow(self, window: Window, cycle: int) -> tuple[int, bool]:
         """Where the next window begins, in turns, and whether behind a tick."""
-        tick_ns = tick_within(window.start_ns, window.end_ns, window.rate_hz)
+        tick_ns = tick_within(window.start_ns, window.end_ns, window.rate_hz) if window.overlap else None
         if tick_ns is None or window.start_ns is None or window.end_ns is None:
             return cycle + self._cycles, behind_tick(window.end_ns, window.end_ns, window.rate_hz)
         share = (tick_ns - window.start_ns) / (window.end_ns - window.start_ns)

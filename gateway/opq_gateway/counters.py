@@ -49,6 +49,7 @@ MEANING = MappingProxyType(
         "ring_bad_records": "records with a wrong checksum, skipped while reading",
         "ring_deleted_segments": "old ring segments deleted",
         "ring_lost_records": "losses recorded in the ring: holes in the samples, each with its reason",
+        "ring_unreadable_files": "files of the ring that are no segment or lost their head, until deleted",
         "ring_sync_failed": "times the disk could not be made to hold what was written",
         "ring_sealed_segments": "ring segments compressed",
         "ring_saved_bytes": "bytes of the disk that this saved",

@@ -6,10 +6,17 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from telling_blocks import RATE, T0_NS, block, blocks, ns, pattern
 
+from opq_gateway.counters import Counters
+from opq_gateway.ring.retention import LASTING_NS, MOST_FILES, due
 from opq_gateway.ring.ring import MOST_BROKEN, Ring
 from opq_gateway.ring.sealing import seal
+from opq_gateway.ring.segment import Segment
+from opq_gateway.ring.syncing import Syncing
 from opq_proto.messages import TimeSource
 
 ALL = (0, 2**62)
@@ -172,3 +179,80 @@ def test_what_is_no_file_in_the_folder_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "000000000007.seg").is_file()
     wave = Ring(tmp_path, "1", 1.0).read(*ALL)
     assert wave is not None and len(wave.counts) == 2000
+
+
+def beheaded(folder: Path, at: int) -> Path:
+    """One of the ring's files, its head overwritten."""
+    path = sorted(folder.glob("*.seg"))[at]
+    with path.open("r+b") as file:
+        file.write(b"lost" * 16)
+    return path
+
+
+def test_a_segment_that_lost_its_head_goes_when_its_turn_comes_and_is_told_once(tmp_path: Path) -> None:
+    ring = Ring(tmp_path, "1", 0.02)  # 72 s, segments of 6 s
+    ring.append_all(blocks(0, 12_000 * 30))
+    ring.close()
+    headless = beheaded(tmp_path, 2)
+    older = sorted(tmp_path.glob("*.seg"))[1]
+
+    ring, counters = Ring(tmp_path, "1", 0.02), Counters()
+    present = []
+    with capture_logs() as lines:
+        syncing = Syncing({"1": ring}, {"1": counters}, 1.0)
+        for first in range(12_000 * 30, 12_000 * 150, 12_000):
+            ring.append_all(blocks(first, first + 12_000))
+            syncing.sync()
+            present.append((older.exists(), headless.exists(), counters["ring_unreadable_files"]))
+    assert present[0] == (True, True, 1) and present[-1] == (False, False, 0)
+    assert all(headless_is or not older_is for older_is, headless_is, _ in present)
+    assert [(line["event"], line["box_id"], line["files"]) for line in lines] == [
+        ("ring.unreadable_files", "1", 1)
+    ]
+
+
+def test_what_cannot_be_read_counts_in_bytes_and_goes_first(tmp_path: Path) -> None:
+    for number in (3, 900):
+        (tmp_path / f"{number:012d}.seg").write_bytes(b"not ours" * 50_000)
+    (tmp_path / "notes.seg").write_bytes(b"not a name of ours" * 1000)
+    ring = Ring(tmp_path, "1", 24.0, most_bytes=1_000_000)
+    for first in range(0, 12_000 * 30, 12_000):
+        ring.append_all(blocks(first, first + 12_000))
+        held = sum(path.stat().st_size for path in tmp_path.iterdir() if path.stem.isdecimal())
+        assert held <= 1_000_000
+        if ring.unreadable_files:
+            span = ring.span()
+            assert span is not None and span.start_ns == ns(0)
+    assert ring.unreadable_files == 0 and ring.deleted_segments >= 2
+    assert (tmp_path / "notes.seg").exists()
+
+
+def test_thousands_of_files_that_cannot_be_read_cost_no_segment_that_can() -> None:
+    segments = [
+        Segment(Path(f"{number:012d}.seg"), end_ns=0 if number % 50 else LASTING_NS, file_bytes=100)
+        for number in range(1, 20_000)
+    ]
+    going = due(segments, 144 * LASTING_NS * 10, None, 0)
+    assert len(segments) - len(going) == MOST_FILES + 4 * 1440
+    assert not any(one.end_ns for one in going)
+
+
+@given(
+    files=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 1000)), max_size=40),
+    keep=st.integers(0, 200),
+    most_bytes=st.none() | st.integers(0, 20_000),
+    coming=st.integers(0, 1000),
+)
+def test_what_is_kept_holds_the_time_or_is_as_much_as_may_be(
+    files: list[tuple[int, int]], keep: int, most_bytes: int | None, coming: int
+) -> None:
+    segments = [Segment(Path(str(at)), end_ns=span, file_bytes=size) for at, (span, size) in enumerate(files)]
+    going = due(segments, keep, most_bytes, coming)
+    kept = [one for one in segments if one not in going]
+    taken = coming + sum(one.file_bytes for one in kept)
+    fits = most_bytes is None or taken <= most_bytes
+    assert fits or not kept
+    if fits and not (most_bytes is not None and coming + sum(size for _, size in files) > most_bytes):
+        assert sum(one.span_ns for one in kept) >= min(keep, sum(one.span_ns for one in segments))
+        assert not kept or sum(one.span_ns for one in kept[1:]) < keep
+        assert kept == segments[len(going) :]

@@ -7,6 +7,7 @@
 |---|---|
 | ring.py | Ring: append, gap, read, read_lost, sync; one writer, readers in any process |
 | catalogue.py | the files of a ring; who may make, replace and delete them |
+| retention.py | which files have to go |
 | segment.py, formats.py | what is known of a file; which format it has |
 | live.py, record.py, raw.py | the file being written; one record; a raw file, bisected by time |
 | sealed.py, columns.py | a sealed file; its stamps in few bytes |

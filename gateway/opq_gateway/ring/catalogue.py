@@ -14,13 +14,12 @@ from pathlib import Path
 
 from opq_gateway.ring.formats import open_segment
 from opq_gateway.ring.raw import HEAD_BYTES, layout, written
+from opq_gateway.ring.retention import due
 from opq_gateway.ring.segment import Segment
 
 SUFFIX = ".seg"
 SEALING = ".sealing"
 """A sealed file that does not yet stand in its raw one's place."""
-MOST_SEGMENTS, LASTING_NS = 20_000, 600 * 10**9
-"""Files at most, beside four for each ten minutes kept: a Box that starts anew all the time fills no disk."""
 _Seen = tuple[int, int, int]
 
 
@@ -56,6 +55,11 @@ class Catalogue:
         touching = [s.end_ns > start_ns and s.start_ns < end_ns for s in held]
         behind = [False, *touching][: len(held)]
         return [s for s, one, other in zip(held, touching, behind, strict=True) if one or other]
+
+    def unreadable(self) -> int:
+        """Files of the ring that are no segment, or have lost their head; the writer knows them."""
+        with self._lock:
+            return sum(not one.end_ns and one is not self._live for one in self._segments)
 
     def claim(self) -> Path:
         """The next file's path; the first call takes the folder over from a writer that is gone."""
@@ -104,20 +108,11 @@ class Catalogue:
         return bool(paths)
 
     def delete_old(self, keep_ns: int, most_bytes: int | None, coming_bytes: int) -> None:
-        """Delete from the oldest on while those behind hold the time, or all are too many or too much."""
+        """Delete what has to go; see `retention`."""
         with self._lock:
-            old: list[Segment] = []
-            kept_ns = sum(segment.span_ns for segment in self._segments)
-            taken = sum(segment.file_bytes for segment in self._segments) + coming_bytes
-            while self._segments:
-                oldest = self._segments[0]
-                too_many = len(self._segments) > MOST_SEGMENTS + 4 * keep_ns // LASTING_NS
-                too_much = too_many or (most_bytes is not None and taken > most_bytes)
-                if kept_ns - oldest.span_ns < keep_ns and not too_much:
-                    break
-                old.append(self._segments.pop(0))
-                kept_ns -= oldest.span_ns
-                taken -= oldest.file_bytes
+            old = due(self._segments, keep_ns, most_bytes, coming_bytes)
+            going = set(map(id, old))
+            self._segments = [segment for segment in self._segments if id(segment) not in going]
             self.deleted += len(old)
             for segment in old:  # under the lock: sealing may not put one back
                 segment.path.unlink(missing_ok=True)
@@ -161,20 +156,22 @@ class Catalogue:
         """Clear away what a killed writer left; returns the highest number in use.
 
         Preallocated room is given back; files without a record and sealed ones that were not finished
-        go. Foreign files stay.
+        go. Files that cannot be read, named as ours are, take their turn with the others; all else stays.
         """
         for path in self.folder.glob(f"*{SEALING}"):
             path.unlink(missing_ok=True)
         numbers = [int(path.stem) for path in self.folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
         known = {segment.path: segment for segment in self._segments}
-        for path in self._seen:
+        for path, (seen, _) in self._seen.items():
             segment = known.get(path)
             with contextlib.suppress(OSError):  # what cannot be tidied stays; the ring goes on
                 if segment is None:
-                    _drop_unwritten(path)
+                    if not _dropped_unwritten(path) and path.stem.isdecimal():
+                        self._segments.append(Segment(path, file_bytes=seen[2]))
                 elif segment.may_seal and segment.file_bytes > segment.written_bytes:
                     os.truncate(path, segment.written_bytes)
                     segment.file_bytes = segment.written_bytes
+        self._segments.sort(key=lambda one: one.path)
         self._seen = {}
         return max(numbers, default=0)
 
@@ -195,7 +192,7 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
-def _drop_unwritten(path: Path) -> None:
+def _dropped_unwritten(path: Path) -> bool:
     """Delete a file that never got a record: empty, zeros, or a head of ours and zeros."""
     with path.open("rb", buffering=0) as file:
         head = file.read(HEAD_BYTES)
@@ -204,3 +201,5 @@ def _drop_unwritten(path: Path) -> None:
         unwritten = found is not None and not written(file.fileno(), found, size)
     if size <= HEAD_BYTES or unwritten or not any(head):
         path.unlink(missing_ok=True)
+        return True
+    return False

@@ -5,7 +5,7 @@
 One writer; any number of readers, in this process or another, read by time while it writes. Nothing that
 is written is ever changed: a start begins a new segment, so does another boot, gain or a step of time
 backwards. The oldest segment is deleted when those behind it hold the wanted hours, or when all take more
-than the wanted bytes: the measure is stored time, not the clock, so a stepped system clock deletes nothing.
+than the wanted bytes (`retention.py`).
 
 Every sample is in the ring or in a recorded loss with its reason (`read_lost`). Survives kill -9 at any byte
 with at most the block being written lost (the kernel holds what was written); a power cut costs what was
@@ -67,6 +67,7 @@ class Ring:
         deleted_segments: oldest segments deleted.
         sealed_segments: raw segments that sealed ones took the place of.
         lost_records: losses recorded.
+        unreadable_files: files in its folder that cannot be read; known from the first `append` on.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Ring:
         retry_s: float = RETRY_S,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open what is there; broken tails are left out, foreign files ignored.
+        """Open what is there; broken tails and files that cannot be read are left out.
 
         Nothing is changed before the first `append`: until then this is one reader of many.
 
@@ -114,6 +115,10 @@ class Ring:
     @property
     def sealed_segments(self) -> int:
         return self._catalogue.sealed
+
+    @property
+    def unreadable_files(self) -> int:
+        return self._catalogue.unreadable()
 
     def append(self, block: Block) -> None:
         """Write a block behind the last one; see `append_all`."""

@@ -562,6 +562,18 @@ def test_columns_are_checked_where_the_stream_declares_them() -> None:
     assert error["column"] == 8 and "volts" in error["hint"]
 
 
+def test_records_have_the_types_that_the_stream_declares() -> None:
+    ddl = 'CREATE STREAM s (f FLOAT, n BIGINT, b BYTEA) WITH (DATASOURCE="s", TYPE="mock", {})'
+    loose, strict = ddl.format('SHARED="false"'), ddl.format('STRICT_VALIDATION="true"')
+    data = {"f": 7, "n": "x", "b": "AQI="}
+    assert emissions("SELECT f / 2 AS h, n, b FROM s", one(data), ddl=(loose,)) == [
+        [{"h": 3.5, "n": "x", "b": b"\1\2"}]
+    ]
+    (rows,) = emissions("SELECT f, n FROM s", one(data), ddl=(strict,), sendError=True)
+    assert "column n" in rows[0]["error"]
+    assert emissions("SELECT f FROM s", one(data), ddl=(strict,)) == [[{"f": 7.0}]]
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [

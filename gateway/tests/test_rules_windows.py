@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_rules.batch import Batch
@@ -166,6 +166,7 @@ def aggregated(held: Sequence[Told], with_median: bool) -> list[Told]:
 
 @pytest.mark.parametrize("kind", AGGREGATES)
 @pytest.mark.parametrize("window", WINDOWS)
+@settings(deadline=None)
 @given(records=records_of, tolerance=st.sampled_from([0, 100, 1_000]))
 def test_a_window_equals_the_naive_one(window: str, kind: str, records: list[Told], tolerance: int) -> None:
     records = [{**each, "n": number} for number, each in enumerate(records)]
@@ -186,6 +187,7 @@ def test_a_window_equals_the_naive_one(window: str, kind: str, records: list[Tol
     assert running.counters.late == late and running.counters.records_in == len(records)
 
 
+@settings(deadline=None)
 @given(records=records_of, sizes=st.lists(st.integers(1, 7), max_size=40))
 def test_batches_change_nothing(records: list[Told], sizes: list[int]) -> None:
     for window in ("HOPPINGWINDOW(ms, 500, 200)", "SLIDINGWINDOW(ms, 300)", "SESSIONWINDOW(ms, 500, 250)"):
@@ -199,6 +201,7 @@ def test_batches_change_nothing(records: list[Told], sizes: list[int]) -> None:
         assert got == wanted
 
 
+@settings(deadline=None)
 @given(records=records_of)
 def test_in_order_both_kinds_of_time_agree(records: list[Told]) -> None:
     """Sliding windows apart: there a moment's records see each other only in event time."""
@@ -216,6 +219,7 @@ def test_in_order_both_kinds_of_time_agree(records: list[Told]) -> None:
         assert one == other
 
 
+@settings(deadline=None)
 @given(
     length=st.integers(1, 200),
     unit=st.sampled_from(["MS", "SS", "MI", "HH", "DD"]),

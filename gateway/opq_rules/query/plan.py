@@ -19,6 +19,7 @@ from opq_rules.query.names import Clause, Names
 from opq_rules.query.origin import Definition, Origin
 from opq_rules.query.projection import Projection, StarItem
 from opq_rules.query.signature import signature
+from opq_rules.query.used import used_columns
 from opq_rules.sql.syntax import Binary, Call, Column, Expression, Item, Select, Star, Window
 from opq_rules.sql.walk import children, walk
 
@@ -56,6 +57,8 @@ class Plan:
     limit: int | None
     uses_hits: bool
     uses_kept: bool
+    used: Mapping[str, frozenset[str] | None]
+    """Of each stream and table, the columns that are read, in lower case; None: all, by `*`."""
     columns: tuple[str, ...]
     """Of the output, in order; `*` and `s.*` where they are not known beforehand."""
     zone: tzinfo | None
@@ -164,6 +167,7 @@ def plan(
         limit=select.limit,
         uses_hits=bool(names.hit_calls),
         uses_kept=names.uses_kept,
+        used=used_columns(select, names),
         columns=columns,
         zone=zone,
     )

@@ -95,6 +95,13 @@ class Query:
             self._release(self._now_ms, out)
         return self._counted(out)
 
+    def refuse(self, why: str, now_ms: int) -> list[Emission]:
+        """A record that was none: counted, told at once where errors are sent; windows do not see it."""
+        out: list[Emission] = []
+        self._now_ms = max(self._now_ms, now_ms)
+        self._failed(RowError(why), out)
+        return self._counted(out)
+
     @property
     def next_due_ms(self) -> int | None:
         """When `advance` is wanted next; None: not before a record comes."""

@@ -3,7 +3,7 @@
 Source: contracts.md, `opq-tools rule try`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from opq_rules.query.query import Query
 from opq_rules.query.run import Facts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
+from opq_rules.streams.decoding import Decoder
 from opq_rules.streams.definition import StreamDefinition, definition_of
 from opq_rules.values import compare
 
@@ -83,19 +84,32 @@ def run_case(case: Any, functions: Functions | None = None) -> list[Emission]:
     start_ms = records[0].ms // step_ms * step_ms if records else 0
     end_ms = None if end_after_ms is None else start_ms + end_after_ms
     query = _query(planned, Facts.of(str(case.get("name", "")), start_ms, read.for_query()), tables)
-    return _run(query, records, end_ms)
+    decoders = {name: Decoder(streams[name], _used(planned, streams[name])) for name in planned.streams}
+    return _run(query, records, decoders, end_ms)
 
 
-def _run(query: Query, records: Sequence[Given], end_ms: int | None) -> list[Emission]:
+def _used(planned: Plan, definition: StreamDefinition) -> Collection[str] | None:
+    read = planned.used[definition.name]
+    return read if read is None or definition.timestamp is None else read | {definition.timestamp}
+
+
+def _run(
+    query: Query, records: Sequence[Given], decoders: Mapping[str, Decoder], end_ms: int | None
+) -> list[Emission]:
     """The clock goes from record to record; timers on the way come first."""
     out: list[Emission] = []
-    used = set(query.plan.streams)
     for record in records:
         if end_ms is not None and record.ms > end_ms:
             break
         out += query.advance(record.ms)
-        if record.stream in used:
-            out += query.feed(Batch(record.stream, [record.row], record.ms, [record.meta]))
+        decoder = decoders.get(record.stream)
+        if decoder is None:
+            continue
+        decoded = decoder.conform([record.row])
+        if decoded.errors:
+            out += query.refuse(decoded.why, record.ms)
+        else:
+            out += query.feed(Batch(record.stream, decoded.rows, record.ms, [record.meta]))
     if end_ms is not None:
         out += query.advance(end_ms)
     return out

@@ -110,6 +110,8 @@ def _evaluating(written: str, function: Scalar, arguments: Sequence[Evaluate]) -
         return _with_context(written, run, strict, arguments)
     if len(arguments) == 1:
         return _of_one(written, run, strict, arguments[0])
+    if len(arguments) == 2:
+        return _of_two(written, run, strict, *arguments)
 
     def evaluate(row: Any, context: Any) -> Any:
         given = [argument(row, context) for argument in arguments]
@@ -134,6 +136,22 @@ def _of_one(written: str, run: Callable[..., Any], strict: bool, argument: Evalu
             return run(value)
         except FUNCTION_ERRORS as error:
             raise failed(written, [value], error) from None
+
+    return evaluate
+
+
+def _of_two(
+    written: str, run: Callable[..., Any], strict: bool, first: Evaluate, second: Evaluate
+) -> Evaluate:
+    def evaluate(row: Any, context: Any) -> Any:
+        a = first(row, context)
+        b = second(row, context)
+        if strict and (a is None or b is None):
+            return None
+        try:
+            return run(a, b)
+        except FUNCTION_ERRORS as error:
+            raise failed(written, [a, b], error) from None
 
     return evaluate
 

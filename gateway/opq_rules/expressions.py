@@ -207,6 +207,8 @@ class _Compiler:
         low, low_known = self.compile(node.low)
         high, high_known = self.compile(node.high)
         compare, negated = values.compare, node.negated
+        if type(low_known) in values.NUMBERS and type(high_known) in values.NUMBERS:
+            return folded(_between(of, low_known, high_known, negated), node.at, known, low_known, high_known)
 
         def evaluate(row: Any, context: Any) -> bool:
             value, least, most = of(row, context), low(row, context), high(row, context)
@@ -316,6 +318,22 @@ def _many(parts: Sequence[Evaluate], decided: bool) -> Evaluate:
             if value is decided:
                 return decided
         return not decided
+
+    return evaluate
+
+
+def _between(of: Evaluate, low: Any, high: Any, negated: bool) -> Evaluate:
+    """Between two numbers that are known."""
+    compare = values.compare
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value = of(row, context)
+        kind = type(value)
+        if kind is float or kind is int:
+            return (low <= value <= high) is not negated
+        if value is None:
+            return False
+        return (compare(">=", value, low) and compare("<=", value, high)) is not negated
 
     return evaluate
 

@@ -333,7 +333,7 @@ FUNCTIONS: tuple[Definition, ...] = (
     Analytic("lag", Lag, 1, 4, check=both(_check_offset, _checked_flag(3))),
     Analytic("latest", Latest, 1, 2),
     Analytic("changed_col", ChangedCol, 2, 2, check=_checked_flag(0)),
-    Analytic("had_changed", HadChanged, 2, MANY, check=_checked_flag(0)),
+    Analytic("had_changed", HadChanged, 2, MANY, check=_checked_flag(0), star=True),
     Analytic("changed_cols", ChangedCols, 3, MANY, spread=True, check=both(want("text"), _checked_flag(1))),
     _running("sum", Sum, lambda kept: kept.total() or 0),
     _running("avg", Sum, _real_mean),

@@ -127,6 +127,7 @@ class Analytic:
 
     `spread`: gives a row of columns (changed_cols) instead of a value; SELECT only. Its arguments behind
     the second are handed over as one dict of name -> value; `*` as the whole row.
+    `star`: takes `*` among its arguments: the whole row there (had_changed(true, *)).
     """
 
     name: str
@@ -135,6 +136,7 @@ class Analytic:
     most: int
     spread: bool = False
     check: Callable[[Sequence[Any]], str] | None = None
+    star: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class Figures:
     extent: Extent
     trans_v: FloatArray
     """(c,) per cycle, the largest magnitude above 400 Hz."""
+    most_trans_v: float
     row: FloatArray
     """(ROW_FLOATS,) of QUANTITIES."""
 
@@ -85,7 +86,8 @@ def rest_figures(window: Window) -> Figures | None:
     if len(window.edges) < 2:
         return None
     urms_v, _, extents, trans_v = _in_time([window], np.array([window.half_edges]))
-    return Figures(window, urms_v[0], extents[0], trans_v[0], np.full(ROW_FLOATS, np.nan))
+    unknown = np.full(ROW_FLOATS, np.nan)
+    return Figures(window, urms_v[0], extents[0], trans_v[0], float(trans_v[0].max()), unknown)
 
 
 def _alike(windows: list[Window], nominals_v: FloatArray) -> list[Figures]:
@@ -105,7 +107,8 @@ def _alike(windows: list[Window], nominals_v: FloatArray) -> list[Figures]:
     for row, window in zip(rows, windows, strict=True):
         if not window.known:
             row[THD] = row[HARMONICS] = row[INTERHARMONICS] = np.nan
-    return [Figures(*each) for each in zip(windows, urms_v, extents, trans_v, rows, strict=True)]
+    most_v = np.maximum.reduce(trans_v, axis=1).tolist()
+    return [Figures(*each) for each in zip(windows, urms_v, extents, trans_v, most_v, rows, strict=True)]
 
 
 def _in_time(

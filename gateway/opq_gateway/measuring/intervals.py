@@ -38,9 +38,8 @@ class Intervals:
         window, row = figures.window, figures.row
         time = WindowTime.of(window)
         values = _of_row(row.tolist())
-        transient_v = float(np.maximum.reduce(figures.trans_v))
-        if math.isfinite(transient_v):
-            values["trans_v"] = transient_v
+        if math.isfinite(figures.most_trans_v):
+            values["trans_v"] = figures.most_trans_v
         if math.isfinite(rocof_hz_s):
             values["rocof_hz_per_s"] = rocof_hz_s
         found = [Values(self._box_id, "window", time.start_ns, time.end_ns, *clock, flagged, values)]

@@ -225,7 +225,8 @@ class Measurements:
             found["rms"] = _metric(np.concatenate([span.urms_v for span in spans]))
         if "trans" in self._send:
             trans_v = np.concatenate([span.trans_v for span in spans])
-            trans_v = trans_v[np.isfinite(trans_v)]
+            if np.isnan(trans_v).any():  # of the rest of a run
+                trans_v = trans_v[~np.isnan(trans_v)]
             if len(trans_v):
                 found["trans"] = _metric(trans_v)
         for name in dict.fromkeys(name for span in spans for name in span.per_window):
@@ -246,7 +247,8 @@ class Measurements:
 
 
 def _metric(values: FloatArray) -> Metric:
-    return Metric(float(values.min()), float(values.max()), float(values.mean()))
+    mean = float(np.add.reduce(values)) / len(values)
+    return Metric(float(np.minimum.reduce(values)), float(np.maximum.reduce(values)), mean)
 
 
 def _edge(window: Window, at: int) -> float:

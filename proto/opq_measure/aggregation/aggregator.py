@@ -101,12 +101,14 @@ class Aggregator:
         if self._carried:
             self._carried.append(window)
             if len(self._carried) == WINDOWS:
-                found.append(self._short(self._carried))
+                found.append(self._short(self._summed(self._carried)))
                 self._carried = []
         self._pending.append(window)
         if len(self._pending) == WINDOWS:
-            found.append(self._short(self._pending))
-            self._flush()
+            sums = self._summed(self._pending)
+            found.append(self._short(sums))
+            self._ten.join(sums)
+            self._pending = []
         return found
 
     def end(self) -> list[Aggregate]:
@@ -158,10 +160,15 @@ class Aggregator:
             self._ten.add(self._pending)
         self._pending = []
 
-    def _short(self, windows: list[Row]) -> Aggregate:
+    def _summed(self, windows: list[Row]) -> Interval:
         sums = Interval(windows[0].time.start_ns, self._square)
         sums.add(windows)
-        return self._finished(self._kind, sums, windows[-1].time.end_ns, 1.0)
+        return sums
+
+    def _short(self, sums: Interval) -> Aggregate:
+        """Fifteen windows, of which the last came last."""
+        assert self._last is not None
+        return self._finished(self._kind, sums, self._last.end_ns, 1.0)
 
     def _close_ten(self) -> list[Aggregate]:
         if self._ten is None or self._last is None:

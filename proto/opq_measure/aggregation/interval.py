@@ -12,9 +12,9 @@ TEN_MINUTES_NS = 600 * 10**9
 """4-30:2015, 4.5."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
-    """A window's values in one row (q,), NaN where unknown."""
+    """A window's values in one row (q,), NaN where unknown; nobody changes one."""
 
     time: WindowTime
     flagged: bool
@@ -42,16 +42,30 @@ class Interval:
         self._sum = np.zeros(len(square))
 
     def add(self, windows: Sequence[Row]) -> None:
+        """Windows that follow."""
         rows = np.array([window.values for window in windows])
         known = ~np.isnan(rows)
+        weight = np.add.reduce(known, axis=0)
         self.count += len(windows)
-        self.covered_ns += sum(window.time.end_ns - window.time.start_ns for window in windows)
+        self.covered_ns += sum([window.time.end_ns - window.time.start_ns for window in windows])
         self.flagged |= any(window.flagged for window in windows)
-        self.known += known.sum(axis=0)
-        self._weight += known.sum(axis=0)
-        self._sum += np.where(known, np.where(self._square, rows * rows, rows), 0.0).sum(axis=0)
+        self.known += weight
+        self._weight += weight
         self.min = np.fmin(self.min, np.fmin.reduce(rows))
         self.max = np.fmax(self.max, np.fmax.reduce(rows))
+        np.multiply(rows, rows, out=rows, where=self._square)
+        self._sum += np.add.reduce(rows, axis=0, where=known)
+
+    def join(self, part: "Interval") -> None:
+        """As `add` of the windows of a part of it."""
+        self.count += part.count
+        self.covered_ns += part.covered_ns
+        self.flagged |= part.flagged
+        self.known += part.known
+        self._weight += part._weight
+        self._sum += part._sum
+        self.min = np.fmin(self.min, part.min)
+        self.max = np.fmax(self.max, part.max)
 
     def include(self, ten: "Interval", coverage: float) -> None:
         """Ten minutes into two hours: whole ones weigh the same, others by what they cover."""

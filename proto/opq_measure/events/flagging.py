@@ -42,7 +42,7 @@ class Flagging:
             notices: what `Detector.push_window` told of this same window.
         """
         told = list(notices)
-        found = []
+        found: list[tuple[Window, bool]] = []
         if window.index == 0:  # the detector has told the end of the run before in the same breath
             end = window.first_sample + len(window.volts)  # the Box may have counted from 0 again
             new = [window.first_sample <= notice.start_sample < end for notice in told]
@@ -72,6 +72,8 @@ class Flagging:
 
     def _next(self) -> tuple[Window, bool]:
         window = self._waiting.popleft()
+        if not self._events:
+            return window, False
         start, stop = (window.first_sample + float(window.edges[at]) for at in (0, -1))
         flagged = any(event.start < stop and event.stop > start for event in self._events.values())
         oldest = window.first_sample

@@ -8,11 +8,11 @@ CLOCK_SET_NS = 1_000_000
 """A window that by UTC lasts so much longer or shorter than its samples: the clock was set within it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WindowTime:
     """When a window's values hold. `tick`: it begins at a tick of ten minutes; `overlap`: it runs over one.
 
-    Without UTC times count from anywhere, e.g. from sample 0, and `utc` is False.
+    Without UTC times count from anywhere, e.g. from sample 0, and `utc` is False. Nobody changes one.
     """
 
     start_ns: int

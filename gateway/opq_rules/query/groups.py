@@ -15,10 +15,15 @@ from opq_rules.functions.registry import Accumulator, Aggregate
 from opq_rules.query.run import Run
 from opq_rules.query.windows.window import Content, Record
 
-_ERRORS = (RowError, ValueError, TypeError, ZeroDivisionError, OverflowError, ArithmeticError)
+COMPUTING = (RowError, ValueError, TypeError, ZeroDivisionError, OverflowError, ArithmeticError)
+"""What aggregates may raise for a record."""
 
 Give = Callable[[Any, Any, Run], None]
 """`give(accumulator, row, context)`: the record's arguments into the aggregate."""
+
+
+Take = Callable[[Any, Run], list[Any] | None]
+"""`take(row, context)`: those arguments; None where FILTER refuses the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class AggregateCall:
     definition: Aggregate
     constants: tuple[Any, ...]
     give: Give
+    take: Take
 
     def start(self) -> Accumulator:
         return self.definition.start(*self.constants)
@@ -48,7 +54,7 @@ class Group:
         for call, accumulator in zip(calls, self.accumulators, strict=True):
             try:
                 found.append(accumulator.value())
-            except _ERRORS as error:
+            except COMPUTING as error:
                 raise RowError(f"{call.written}: {error}") from None
         return found
 
@@ -65,6 +71,11 @@ class Grouping:
         """Whether panes can be joined."""
         return all(call.definition.merge is not None for call in self.calls)
 
+    @property
+    def removes(self) -> bool:
+        """Whether a record can be taken out again."""
+        return all(call.definition.remove for call in self.calls)
+
 
 class Groups:
     """`report(error)` takes the error of a record that has no group; the record is left out."""
@@ -80,15 +91,9 @@ class Groups:
 
     def add(self, record: Record) -> None:
         row, context, grouping = record.row, self._context, self._grouping
-        context.event_ms = record.ms
-        context.meta = record.meta
-        key: Any = None
-        if grouping.keys:
-            try:
-                key = _key([key(row, context) for key in grouping.keys])
-            except RowError as error:
-                self._report(RowError(f"Group By: {error}"))
-                return
+        key = self.key_of(record)
+        if key is None:
+            return
         group = self.by_key.get(key)
         if group is None:
             group = Group(record, [call.start() for call in grouping.calls])
@@ -96,8 +101,22 @@ class Groups:
         for call, accumulator in zip(grouping.calls, group.accumulators, strict=True):
             try:
                 call.give(accumulator, row, context)
-            except _ERRORS as error:
-                group.failure = group.failure or _told(call.written, error)
+            except COMPUTING as error:
+                group.failure = group.failure or told(call.written, error)
+
+    def key_of(self, record: Record) -> tuple[Any, ...] | None:
+        """Of its group; None where it has none."""
+        context = self._context
+        context.event_ms = record.ms
+        context.meta = record.meta
+        keys = self._grouping.keys
+        if not keys:
+            return ()
+        try:
+            return tuple([hashable(key(record.row, context)) for key in keys])
+        except RowError as error:
+            self._report(RowError(f"Group By: {error}"))
+            return None
 
     def merge(self, other: "Groups") -> None:
         """`other`, which is later and stays as it is, into this one."""
@@ -138,18 +157,13 @@ def merged(contents: Sequence[Content], fresh: Callable[[], Groups]) -> Groups:
     return whole
 
 
-def _told(written: str, error: BaseException) -> str:
+def told(written: str, error: BaseException) -> str:
     text = str(error)
     return text if text.startswith(written) else f"{written}: {text}"
 
 
-def _key(values: list[Any]) -> Any:
-    """What a dict tells apart as SQL does: true is not 1, and arrays and objects have a form too."""
-    return tuple(hashable(value) for value in values)
-
-
 def hashable(value: Any) -> Any:
-    """`value` itself, or a pair that stands for it."""
+    """What a dict tells apart as SQL does: `value` itself, or a pair that stands for it (true is not 1)."""
     kind = type(value)
     if kind is str or kind is int or kind is float or value is None:
         return value

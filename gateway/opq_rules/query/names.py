@@ -22,7 +22,7 @@ from opq_rules.functions.registry import (
     find,
 )
 from opq_rules.query.analysis import MARK, AnalyticCall
-from opq_rules.query.groups import AggregateCall, Give
+from opq_rules.query.groups import AggregateCall, Give, Take
 from opq_rules.query.origin import Origin, column_of_joined, column_of_row, found_among, whole_row
 from opq_rules.query.signature import signature
 from opq_rules.sql.syntax import Call, Column, Expression, Item, Literal, Member, Star
@@ -257,7 +257,9 @@ class _Resolver:
                 node.filter, _Resolver(names, filtered, self._defining), names.functions
             )
         values = tuple(_constant(argument, names.functions) for argument in constants)
-        return AggregateCall(node.written, found, values, _giving(evaluates, condition))
+        return AggregateCall(
+            node.written, found, values, _giving(evaluates, condition), _taking(evaluates, condition)
+        )
 
     def _analytic(self, node: Call, found: Analytic) -> Evaluate | None:
         names = self._names
@@ -384,6 +386,17 @@ def _giving(evaluates: Sequence[Evaluate], condition: Evaluate | None) -> Give:
             give(accumulator, row, context)
 
     return give_where
+
+
+def _taking(evaluates: Sequence[Evaluate], condition: Evaluate | None) -> Take:
+    """The same arguments by themselves."""
+
+    def take(row: Any, context: Any) -> list[Any] | None:
+        if condition is not None and not condition(row, context):
+            return None
+        return [argument(row, context) for argument in evaluates]
+
+    return take
 
 
 def _once_per_row(alias: str, evaluate: Evaluate) -> Evaluate:

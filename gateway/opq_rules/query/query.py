@@ -20,6 +20,7 @@ from opq_rules.query.ordering import ordered
 from opq_rules.query.origin import Origin
 from opq_rules.query.plan import Plan
 from opq_rules.query.run import Facts, Run
+from opq_rules.query.running import RunningGroups
 from opq_rules.query.watermark import Watermark
 from opq_rules.query.windows.hopping import Hopping, Panes
 from opq_rules.query.windows.of import window_of
@@ -321,11 +322,14 @@ class Query:
             return None
         groups_at_once = plan.grouping is not None and not plan.joined
         fresh: Callable[[], Content] = self._groups if groups_at_once else Kept
-        merging = groups_at_once and plan.grouping is not None and plan.grouping.merges
+        grouping = plan.grouping if groups_at_once else None
+        merging = grouping is not None and grouping.merges
+        removing = grouping is not None and grouping.removes
         window = window_of(
             asked,
             fresh=fresh,
             merged=(lambda panes: merged(panes, self._groups)) if merging else None,
+            running=self._running_groups if removing else None,
             holds=self._guarded(plan.before),
             triggers=None if plan.when is None else self._guarded(plan.when),
             begins=self._guarded(plan.begin),
@@ -342,6 +346,9 @@ class Query:
     def _groups(self) -> Groups:
         assert self.plan.grouping is not None
         return Groups(self.plan.grouping, self._context, self._kept_failure)
+
+    def _running_groups(self) -> RunningGroups:
+        return RunningGroups(self.plan.grouping, self._context, self._kept_failure)
 
     def _guarded(self, condition: Evaluate | Mapping[int, Evaluate] | None) -> Callable[[Record], bool]:
         """A condition on records for windows: one that cannot be computed does not hold, and is told."""

@@ -9,6 +9,7 @@ from opq_rules.query.windows.count import Count
 from opq_rules.query.windows.hopping import Hopping, Panes
 from opq_rules.query.windows.session import Session
 from opq_rules.query.windows.sliding import Sliding
+from opq_rules.query.windows.sliding_groups import Running, SlidingGroups
 from opq_rules.query.windows.state import State
 from opq_rules.query.windows.tumbling import Tumbling
 from opq_rules.query.windows.window import Content, Fresh, Record, Window
@@ -25,6 +26,7 @@ def window_of(
     *,
     fresh: Fresh,
     merged: Callable[[Any], Content] | None,
+    running: Callable[[], Running] | None,
     holds: Holds,
     triggers: Holds | None,
     begins: Holds,
@@ -33,7 +35,10 @@ def window_of(
     empty: bool,
     zone: tzinfo | None,
 ) -> Window:
-    """`merged`: of the panes of a hopping window; None: it keeps records. `holds`: WHERE of count windows."""
+    """`merged`: of the panes of a hopping window, `running`: of a sliding one; None: they keep records.
+
+    `holds`: WHERE of count windows.
+    """
     length_ms = asked.length_ms or 0
     match asked.kind:
         case "tumbling":
@@ -47,6 +52,8 @@ def window_of(
                 return Hopping(hops, length_ms, empty)
             return Panes(hops, length_ms, fresh, merged, empty)
         case "sliding":
+            if running is not None and not asked.delay_ms:
+                return SlidingGroups(length_ms, triggers, running)
             return Sliding(length_ms, asked.delay_ms or 0, triggers)
         case "session":
             return Session(Ends.of(asked.unit, length_ms, zone), asked.timeout_ms or 0, fresh)

@@ -27,7 +27,7 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 STAY_RAW = 2
 """Ended segments of a ring that stay raw for now, the newest: most requests ask for the last minutes, and ten
-seconds are read there in 1 ms, not 15."""
+seconds are read there in 1 ms, not 6 to 9."""
 TRIES = 2
 """A segment at which the child fails so often stays raw."""
 STOP_S = 0.5

@@ -38,6 +38,10 @@ UIDS = (61184, 65519)
 """Of the workers when the server is root: the range that systemd keeps for users made on the fly."""
 
 
+GONE = "gone"
+"""The wire ended, and we did not end it: the process says by its status why."""
+
+
 class Listener(Protocol):
     """An instance on the host's side: hears what its other half sends on its own account."""
 
@@ -91,7 +95,9 @@ class Life:
         """Any thread; the keeper kills the worker and all that it started."""
         self.why = self.why or why
         assert self.process.stdin is not None
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
+            if self.why != GONE:
+                self.process.stdin.write(b"k")  # at once; an end alone lets it end by itself
             self.process.stdin.close()
 
     def close(self) -> dict[str, Any]:
@@ -315,7 +321,7 @@ class PluginProcess:
         if "refused" in report:
             return str(report["refused"])
         code = report.get("code", life.process.returncode)
-        why = life.why if life.why and life.why != "gone" else f"ended with {_meaning(code)}"
+        why = life.why if life.why and life.why != GONE else f"ended with {_meaning(code)}"
         if not life.facts and (tail := self.output_tail().strip()):
             why += f"; it said: {tail[-600:]}"
         if report.get("survivors"):
@@ -359,7 +365,7 @@ class PluginProcess:
                 life.why = f"sends garbage: {error}"
                 return
             except OSError:
-                life.why = life.why or "gone"
+                life.why = life.why or GONE
                 return
             life.heard_s = time.monotonic()
             for message in messages:

@@ -53,6 +53,14 @@ class Remote:
         self._life = life
         return life
 
+    def _make_first(self) -> None:
+        """Waits a little for a process that is just being started again. Raises ValueError, PluginError."""
+        self._process.wait_up(self._process.limits.call_s)
+        try:
+            self._make()
+        except OSError as error:
+            raise PluginError(str(error)) from None
+
     def _whose(self) -> list[Any]:
         context = self._context
         return [context.rule_id, context.op_id, context.instance_id]
@@ -105,10 +113,7 @@ class RemoteSink(Remote, sdk.Sink):
 
     def configure(self, properties: Mapping[str, Any]) -> None:
         self._properties = dict(properties)
-        try:
-            self._make()
-        except ConnectionError as error:
-            raise PluginError(str(error)) from None
+        self._make_first()
 
     def open(self, context: sdk.Context) -> None:
         self._context = context
@@ -117,10 +122,11 @@ class RemoteSink(Remote, sdk.Sink):
     def collect(self, context: sdk.SinkContext, data: Any) -> None:
         self._context = context
         row_ids = list(context.row_ids)
+        life = self._make()
         try:
-            self._call("collect", [row_ids, data])
+            self._process.call(life, self._number, "collect", [row_ids, data])
         except OSError as error:
-            if not self._process.life_ended(self._life):
+            if not self._process.life_ended(life):
                 raise
             key = row_ids or repr(data)[:500]
             self._deaths = self._deaths + 1 if key == self._suspect else 1
@@ -187,10 +193,7 @@ class RemoteSource(Remote, sdk.Source):
 
     def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
         self._datasource, self._properties = datasource, dict(properties)
-        try:
-            self._make()
-        except ConnectionError as error:
-            raise PluginError(str(error)) from None
+        self._make_first()
 
     def rewind(self, offset: Any) -> None:
         self._offset = offset

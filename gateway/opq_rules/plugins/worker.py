@@ -20,6 +20,11 @@ TOKEN = "OPQ_PLUGIN_WORKER"
 """In the environment of the worker and of all that it starts: how survivors are found without name spaces."""
 
 
+LAST_MS = 500
+OWN = 2
+"""The first processes of a name space are the one that reaps, and the worker."""
+
+
 def main() -> None:
     """`worker WIRE REPORT`: file descriptors of the wire and of the keeper's report; the facts on stdin."""
     wire_fd, report_fd = int(sys.argv[1]), int(sys.argv[2])
@@ -45,6 +50,9 @@ def main() -> None:
     if child == 0:
         os.close(report_fd)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if protections["name spaces"] == "on":
+            protections["processes"] = protection.own_proc()
+            _reap(wire_fd)
         _confine(facts, uid, protections)
         from opq_rules.plugins.instances import serve  # now as the other user
 
@@ -54,11 +62,26 @@ def main() -> None:
     _keep(child, report_fd)
 
 
+def _reap(wire_fd: int) -> None:
+    """The first process of a name space ignores signals and inherits orphans: it does nothing else.
+
+    Returns in the worker, which is the second. When that ends, this one does, and with it all others.
+    """
+    worker = os.fork()
+    if worker == 0:
+        return
+    os.close(wire_fd)
+    protection.end_with_parent()
+    while True:
+        pid, status = os.wait()
+        if pid == worker:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)
+
+
 def _confine(facts: dict[str, Any], uid: int | None, protections: dict[str, str]) -> None:
     limits = facts["limits"]
     os.setsid()
-    if protections["name spaces"] == "on":
-        protections["processes"] = protection.own_proc()
     processes = limits["processes"]
     if os.geteuid() == 0 and uid is None:
         protections["user"] = "off: runs as root"  # and then a limit of processes is none
@@ -87,7 +110,13 @@ def _keep(child: int, report_fd: int) -> None:
     poll.register(0, select.POLLIN | select.POLLHUP)
     while True:
         ready = {fd for fd, _ in poll.poll()}
-        if handle in ready or (0 in ready and not os.read(0, 1)):
+        if handle in ready:
+            break
+        if 0 in ready:
+            if os.read(0, 1):
+                break
+            poll.unregister(0)  # the wire or the host has ended: the worker, too, if it is well
+            poll.poll(LAST_MS)
             break
     survivors = _offspring(child, space if own_space else None)
     for pid in (child, *survivors):
@@ -115,7 +144,7 @@ def _offspring(child: int, space: str | None) -> list[int]:
         pid = int(entry)
         try:
             if space is not None:
-                mine = _space(pid) == space
+                mine = _space(pid) == space and _number_inside(pid) > OWN
             else:
                 mine = os.getsid(pid) == child or token in Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
             if mine and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
@@ -123,6 +152,12 @@ def _offspring(child: int, space: str | None) -> list[int]:
         except (OSError, IndexError):
             continue
     return found
+
+
+def _number_inside(pid: int) -> int:
+    """What it is called in its own name space."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("NSpid:")[2].partition("\n")[0].split()[-1])
 
 
 def _space(pid: int) -> str:

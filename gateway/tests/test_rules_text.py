@@ -1,7 +1,6 @@
 """A tree written as SQL and parsed again is the same tree, whatever it is made of."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import given, settings
@@ -36,7 +35,6 @@ from opq_rules.sql.syntax import (
     Window,
 )
 from opq_rules.sql.text import sql
-from opq_rules.sql.walk import roots, used_columns, walk
 from opq_rules.sql.windows import CYCLES
 
 AT = Place(1, 1)
@@ -213,41 +211,3 @@ OPTIONS = st.lists(
 def test_a_create_comes_back(what: Any, fields: Any, options: Any) -> None:
     tree = Create(what, "my/stream", fields, options, "")
     assert repr(bare(parse(sql(tree)))) == repr(bare(tree))
-
-
-@settings(max_examples=100, deadline=None)
-@given(SELECTS)
-def test_the_roots_hold_every_expression(tree: Select) -> None:
-    expected = {id(node) for node in _nodes(tree)}
-    assert {id(node) for root in roots(tree) for node in walk(root)} == expected
-
-
-def _nodes(value: Any) -> Iterator[Any]:
-    """All expressions below, found without the walker."""
-    if isinstance(value, tuple):
-        for each in value:
-            yield from _nodes(each)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        if isinstance(value, Expression):
-            yield value
-        for field in dataclasses.fields(value):
-            yield from _nodes(getattr(value, field.name))
-
-
-def test_used_columns_are_those_that_are_read() -> None:
-    def used(text: str) -> Any:
-        found = parse(text)
-        assert isinstance(found, Select)
-        return used_columns(found)
-
-    text = (
-        "SELECT A, s.b, c->d[e], count(*), CASE WHEN f THEN 1 END FROM s JOIN t ON s.g = t.h WHERE i IN (j)"
-        " GROUP BY k, STATEWINDOW(l, m) FILTER(WHERE n) OVER(PARTITION BY o) HAVING avg(p) > 1 ORDER BY q"
-    )
-    assert used(text) == frozenset("abcefghijklmnopq")
-    assert used("SELECT count(*) FROM s") == frozenset()
-    assert used("SELECT a FROM s WHERE b LIKE c AND lag(d) OVER (PARTITION BY e WHEN f) > 1") == frozenset(
-        "abcdef"
-    )
-    for every in ("SELECT * FROM s", "SELECT a, s.* FROM s", "SELECT collect(*) FROM s"):
-        assert used(every) is None

@@ -1,4 +1,4 @@
-"""The expressions within an expression, and within a whole SELECT."""
+"""The expressions within an expression."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,11 @@ from opq_rules.sql.syntax import (
     Binary,
     Call,
     Case,
-    Column,
     Expression,
     In,
     Index,
     Like,
     Member,
-    Select,
     Slice,
     Star,
     Unary,
@@ -71,34 +69,3 @@ def depth(node: Expression) -> int:
         deepest += 1
         level = [below for each in level for below in children(each)]
     return deepest
-
-
-def roots(select: Select) -> Iterator[Expression]:
-    """Every expression of the statement that stands in no other one, in the order of the clauses."""
-    yield from (item.expression for item in select.items)
-    yield from (join.on for join in select.joins if join.on is not None)
-    yield from select.group_by
-    window = select.window
-    alone = [select.where, select.having]
-    if window is not None:
-        alone += [window.begin, window.end, window.filter, window.when, *window.partition_by]
-    yield from (each for each in alone if each is not None)
-    yield from (key.expression for key in select.order_by)
-
-
-def used_columns(select: Select) -> frozenset[str] | None:
-    """Names that the statement reads, in lower case, aliases among them; None: all, for there is a `*`.
-
-    What STRICT_VALIDATION looks at. `count(*)` reads no column.
-    """
-    names = set()
-    for root in roots(select):
-        counted: set[int] = set()
-        for node in walk(root):
-            if isinstance(node, Column):
-                names.add(node.name.lower())
-            elif isinstance(node, Call) and node.name == "count":
-                counted.update(id(each) for each in node.arguments)
-            elif isinstance(node, Star) and id(node) not in counted:
-                return None
-    return frozenset(names)

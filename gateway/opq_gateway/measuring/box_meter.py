@@ -240,11 +240,13 @@ class BoxMeter:
 
 def cut_all(meters: Sequence[BoxMeter]) -> None:
     """Cut what waits into windows, the pieces of all Boxes together; `BoxMeter.steps` has them then."""
-    busy = list(meters)
-    while busy:
+    busy = meters
+    while True:
         for meter in busy:
             meter._end_cut_runs()
         busy = [meter for meter in busy if meter._waiting]
+        if not busy:
+            return
         pieces = [piece for meter in busy if (piece := meter._waiting.popleft()) is not None]
         found = push_all(
             [meter.cutter for meter in busy],

@@ -5,6 +5,7 @@ than the blocks; a deque's ends are safe between two threads. One writer, one re
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_gateway.blocks import Block
@@ -61,6 +62,19 @@ class Inbox:
             return  # one says it
         self._gap_last = isinstance(item, Gap)
         self._items.append(item)
+
+    def offer_all(self, blocks: Sequence[Block]) -> None:
+        """Hand in blocks that follow each other; never waits."""
+        last = blocks[-1]
+        samples = last.end_sample - blocks[0].first_sample
+        room = (self.samples + samples) * 1000 <= self.most_s * last.rate_millihz
+        if room and len(self._items) + len(blocks) <= self._most_items:
+            self._in += samples
+            self._gap_last = False
+            self._items += blocks
+            return
+        for block in blocks:
+            self.offer(block)
 
     def take(self) -> list[Item]:
         """Everything that waits, oldest first."""

@@ -4,7 +4,7 @@
     measuring thread: due Boxes -> cut -> figures_of all their windows at once -> finish
                                 -> publish (uplink), Feed (MQTT, C37.118, page), Ledger (disk)
 
-A round takes the Boxes of which a piece of samples waits: a tenth of a second of one Box, a second of
+A round takes the Boxes of which a piece of samples waits: a window of one Box, a second of
 fifty or more, so that few Boxes are told soon and many are measured cheaply.
 """
 
@@ -31,7 +31,7 @@ from opq_proto import log
 from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap, Measurement
 
-LEAST_PIECE_S, MOST_PIECE_S = 0.1, 1.0
+LEAST_PIECE_S, MOST_PIECE_S = 0.2, 1.0
 PIECE_S_PER_BOX = 0.02
 WAITED_S = 1.0
 """What waits longer is measured even if it is less than a piece: a Box that stopped, a gap."""
@@ -87,6 +87,10 @@ class Measuring:
     def push(self, box_id: str, block: Block) -> None:
         """The block that follows."""
         self._boxes[box_id].inbox.offer(block)
+
+    def push_all(self, box_id: str, blocks: Sequence[Block]) -> None:
+        """Blocks that follow, without a hole between them."""
+        self._boxes[box_id].inbox.offer_all(blocks)
 
     def gap(self, box_id: str, gap: Gap) -> None:
         """Samples are missing behind the last block."""

@@ -31,7 +31,7 @@ class Catalogue:
     deleted: int = 0
     sealed: int = 0
     _segments: list[Segment] = field(default_factory=list)
-    _seen: dict[Path, tuple[_Seen, Segment | None]] = field(default_factory=dict)
+    _seen: dict[str, tuple[_Seen, Segment | None]] = field(default_factory=dict)
     _unsynced: deque[Path] = field(default_factory=lambda: deque(maxlen=64))
     _number: int | None = None
     """Of the newest file; None: somebody else may be the writer."""
@@ -139,16 +139,18 @@ class Catalogue:
     def _look(self) -> None:
         """See what is in the folder; files that did not change are not opened again."""
         found = {}
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+        for entry in _entries(self.folder):
             try:
-                told = path.stat()
+                told = entry.stat()
             except FileNotFoundError:
                 continue  # the writer deleted it
             if not stat.S_ISREG(told.st_mode):
                 continue  # foreign; opening a pipe would wait for ever
             seen = (told.st_ino, told.st_mtime_ns, told.st_size)
-            before = self._seen.get(path)
-            found[path] = before if before and before[0] == seen else (seen, _opened(path))
+            before = self._seen.get(entry.name)
+            if before is None or before[0] != seen:
+                before = seen, _opened(self.folder / entry.name)
+            found[entry.name] = before
         self._seen = found
         self._segments = [segment for _, segment in found.values() if segment is not None]
 
@@ -161,9 +163,8 @@ class Catalogue:
         for path in self.folder.glob(f"*{SEALING}"):
             path.unlink(missing_ok=True)
         numbers = [int(path.stem) for path in self.folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
-        known = {segment.path: segment for segment in self._segments}
-        for path, (seen, _) in self._seen.items():
-            segment = known.get(path)
+        for name, (seen, segment) in self._seen.items():
+            path = self.folder / name
             with contextlib.suppress(OSError):  # what cannot be tidied stays; the ring goes on
                 if segment is None:
                     if not _dropped_unwritten(path) and path.stem.isdecimal():
@@ -174,6 +175,15 @@ class Catalogue:
         self._segments.sort(key=lambda one: one.path)
         self._seen = {}
         return max(numbers, default=0)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """In the order of their names; twice as fast as `glob`. None where the folder is gone."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted((one for one in found if one.name.endswith(SUFFIX)), key=lambda one: one.name)
+    except FileNotFoundError:
+        return []
 
 
 def _opened(path: Path) -> Segment | None:

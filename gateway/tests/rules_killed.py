@@ -36,7 +36,7 @@ class Types(Plugins):
 
 
 def rules(folder: Path) -> list[dict[str, Any]]:
-    """One of each kind: no memory, windows of event time and of counts, analytic; shared source and own one."""
+    """One of each kind: no memory, windows of event time and of counts, analytic; sources shared and own."""
 
     def rule(name: str, sql: str, qos: int, **options: Any) -> dict[str, Any]:
         url = f"sqlite:///{folder / 'rows.sqlite3'}"
@@ -73,7 +73,8 @@ def main() -> None:
     engine = Engine(folder / "data", Types(folder / "data"))
     engine.start()
     engine.ready.wait()
-    source = f'TYPE="file", DATASOURCE="{folder / "numbers.jsonl"}", FORMAT="json", TIMESTAMP="t", CONF_KEY="f"'
+    path = folder / "numbers.jsonl"
+    source = f'TYPE="file", DATASOURCE="{path}", FORMAT="json", TIMESTAMP="t", CONF_KEY="f"'
     engine.configurations.put("sources", "file", "f", {"fileType": "lines", "follow": True})
     for name, shared in (("own", "false"), ("common", "true")):
         if name not in engine.streams():

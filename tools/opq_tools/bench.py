@@ -46,6 +46,10 @@ BENCHMARKS = {
         "opq_tools.benchmarks.phasor.figures",
         "TVE, FE and RFE of synchrophasors in the tests of C37.118.1, class P and M, beside each limit.",
     ),
+    "rules": (
+        "opq_tools.benchmarks.rules.figures",
+        "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",
+    ),
 }
 """Name -> the module with `run(quick: bool) -> Result`, and its line in the list."""
 

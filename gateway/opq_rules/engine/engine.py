@@ -13,6 +13,7 @@ import msgspec
 from opq_proto import log
 from opq_rules.batch import Row
 from opq_rules.engine import rule as states
+from opq_rules.engine.bodies import Bodies
 from opq_rules.engine.catalogue import Catalogue
 from opq_rules.engine.clock import Clock, SystemClock
 from opq_rules.engine.configurations import SINKS, SOURCES, Configurations
@@ -25,7 +26,7 @@ from opq_rules.engine.loop import Loop
 from opq_rules.engine.outlets import Outlets
 from opq_rules.engine.planning import Planning
 from opq_rules.engine.rule import Rule
-from opq_rules.engine.schedule import NEVER_MS
+from opq_rules.engine.schedules import Schedules
 from opq_rules.engine.staging import Staging
 from opq_rules.engine.status import status
 from opq_rules.engine.store import Store
@@ -38,9 +39,6 @@ from opq_rules.functions.registry import Functions
 from opq_rules.sdk import Function, LookupSource, Sink, Source
 from opq_rules.sql.syntax import Select
 from opq_rules.sql.text import sql as text_of
-
-LONGEST_WAIT_S = 3600.0
-"""Between two looks at a schedule: the wall clock may be set."""
 
 
 class Types(Protocol):
@@ -70,6 +68,7 @@ class Engine:
         self._admin = threading.RLock()
         self._lock_file = _locked(data_dir)
         self._store = Store(data_dir / "rules.sqlite3")
+        self._bodies = Bodies(self._store)
         self._delivery = Delivery(data_dir / "delivery.sqlite3")
         self._staging = Staging(self._delivery, self.clock)
         self._loop = Loop(self.clock, self._staging, self._unit_failed)
@@ -87,6 +86,7 @@ class Engine:
             self.clock,
             self.topics,
             data_dir / "sink-cache",
+            lambda: self._loop.turns,
             self._staging.taken,
             self._loop.drained,
         )
@@ -103,6 +103,13 @@ class Engine:
             self._keeper,
             self._catalogue.definitions,
         )
+        self._schedules = Schedules(
+            self.clock,
+            self._keeper,
+            self._lives,
+            self._locked,
+            lambda rule: self._rules.get(rule.id) is rule,
+        )
         self._log = log.get(service="rules")
 
     # -- the process
@@ -112,7 +119,7 @@ class Engine:
         self._loop.start()
         self._keeper.start()
         with self._admin:
-            for rule_id in self._store.all("rule"):
+            for rule_id in self._bodies.kept():
                 self._rules[rule_id] = Rule(rule_id)
         self._keeper.soon(self._load)
 
@@ -128,14 +135,14 @@ class Engine:
         return late
 
     def _load(self) -> None:
-        bodies = self._store.all("rule")
+        bodies = self._bodies.kept()
         for rule_id, text in bodies.items():
             with self._admin:
                 rule = self._rules.get(rule_id)
                 if rule is None or rule.unit is not None:
                     continue
                 try:
-                    self._begin(rule, definition(msgspec.json.decode(text)))
+                    self._schedules.begin(rule, definition(msgspec.json.decode(text)))
                 except RuleError as error:
                     rule.status, rule.more.message = states.FAILED, str(error)
                     self._log.warning("rule.refused", rule_id=rule_id, error=str(error))
@@ -190,7 +197,7 @@ class Engine:
         with self._admin:
             return [
                 rule_id
-                for rule_id, text in self._bodies().items()
+                for rule_id, text in self._bodies.all().items()
                 if name in text and name in self._streams_of(text)
             ]
 
@@ -212,18 +219,17 @@ class Engine:
         made = definition(body)
         with self._admin:
             self._create(made)
-            if not made.temporary:
-                try:
-                    self._store.put("rule", made.id, made.text)
-                except RuleError:
-                    self._remove(made.id)
-                    raise
+            try:
+                self._bodies.put(made)
+            except RuleError:
+                self._remove(made.id)
+                raise
         return made.id
 
     def create_rules(self, bodies: Sequence[Any]) -> dict[str, str]:
         """Many at once, each on its own: what is wrong by id (or place), {} when all are there."""
         problems: dict[str, str] = {}
-        kept: dict[str, str] = {}
+        kept: dict[str, RuleDefinition] = {}
         with self._admin, self._lives.holding():
             for k, body in enumerate(bodies):
                 name = str(body.get("id", k)) if isinstance(body, Mapping) else str(k)
@@ -233,10 +239,9 @@ class Engine:
                 except RuleError as error:
                     problems[name] = str(error)
                     continue
-                if not made.temporary:
-                    kept[made.id] = made.text
+                kept[made.id] = made
             try:
-                self._store.put_many("rule", kept)
+                self._bodies.put_many(kept)
             except RuleError:
                 for rule_id in kept:
                     self._remove(rule_id)
@@ -251,24 +256,22 @@ class Engine:
             if rule is None:
                 return self.create_rule(body if "id" in body else {**body, "id": rule_id})
             choice = self._lives.check(made)
-            old = self._definition(rule_id)
+            old, ran = self._bodies.definition(rule_id), rule.unit is not None
             if old.version and made.version and made.version < old.version:
                 raise RuleError(f"rule {rule_id!r}: version {made.version} is below {old.version}", RULE)
             state = self._state_to_keep(rule, old, made)
+            self._schedules.leave(rule)
             self._lives.stop(rule)
             try:
-                self._describe(rule, made)
-                if not made.temporary:
-                    self._store.put("rule", rule_id, made.text)
+                self._bodies.put(made)
                 if made.triggered:
-                    self._begin(rule, made, choice=None if choice.key in self._lives.units else choice)
+                    self._schedules.begin(rule, made, choice)
                     if state is not None and rule.unit is not None:
-                        unit = rule.unit
-                        self._loop.call(lambda: unit.query.restore(state))
+                        self._loop.call(partial(rule.unit.query.restore, state))
             except RuleError:
-                self._describe(rule, old)
-                self._store.put("rule", rule_id, old.text)
-                self._begin(rule, old)
+                self._bodies.put(old)
+                if ran:
+                    self._schedules.begin(rule, old)
                 raise
         return f"Rule {rule_id} was replaced."
 
@@ -276,7 +279,7 @@ class Engine:
         """With its state and what it has not sent."""
         with self._admin:
             self._rule(rule_id)
-            self._store.delete("rule", [rule_id])
+            self._bodies.delete(rule_id)
             self._remove(rule_id)
         return f"Rule {rule_id} is dropped."
 
@@ -284,34 +287,33 @@ class Engine:
         with self._admin:
             rule = self._rule(rule_id)
             if rule.unit is None:
-                self._begin(rule, self._definition(rule_id))
+                self._schedules.begin(rule, self._bodies.definition(rule_id))
         return f"Rule {rule_id} was started"
 
     def stop_rule(self, rule_id: str) -> str:
         """It leaves its schedule, too."""
         with self._admin:
             rule = self._rule(rule_id)
-            rule.more.schedule += 1
-            rule.more.next_start_ms = 0
+            self._schedules.leave(rule)
             self._lives.stop(rule)
         return f"Rule {rule_id} was stopped."
 
     def restart_rule(self, rule_id: str) -> str:
         with self._admin:
             self.stop_rule(rule_id)
-            self._begin(self._rule(rule_id), self._definition(rule_id))
+            self._schedules.begin(self._rule(rule_id), self._bodies.definition(rule_id))
         return f"Rule {rule_id} was restarted"
 
     def rule(self, rule_id: str) -> dict[str, Any]:
         """The stored JSON, without secrets."""
         self._rule(rule_id)
-        shown: dict[str, Any] = hidden(msgspec.json.decode(self._text(rule_id)))
+        shown: dict[str, Any] = hidden(msgspec.json.decode(self._bodies.text(rule_id)))
         return shown
 
     def rules(self) -> list[dict[str, Any]]:
         """`[{"id", "name", "status", "version", "trace", "tags"}]`, by id."""
         answer = []
-        for rule_id, text in sorted(self._bodies().items()):
+        for rule_id, text in self._bodies.all().items():
             body, rule = msgspec.json.decode(text), self._rules.get(rule_id)
             traced = rule is not None and rule.extra is not None and rule.extra.trace is not None
             answer.append(
@@ -328,11 +330,11 @@ class Engine:
 
     def exported(self) -> dict[str, dict[str, str]]:
         """`{"streams", "tables", "rules"}`: name -> statement, id -> JSON; with secrets."""
-        return {**self._catalogue.statements(), "rules": self._store.all("rule")}
+        return {**self._catalogue.statements(), "rules": self._bodies.kept()}
 
     def rule_status(self, rule_id: str) -> dict[str, Any]:
         rule = self._rule(rule_id)
-        types = [action.type for action in self._definition(rule_id).actions]
+        types = [action.type for action in self._bodies.definition(rule_id).actions]
         unit = rule.unit
         keys = unit.feeds.values() if unit is not None else ()
         feeds = [joined.feed for key in keys if (joined := self._feeds.by_key.get(key)) is not None]
@@ -342,19 +344,19 @@ class Engine:
         return {rule_id: self.rule_status(rule_id) for rule_id in sorted(self._rules)}
 
     def topo(self, rule_id: str) -> dict[str, Any]:
-        made = self._definition(rule_id)
+        made = self._bodies.definition(rule_id)
         planned = self._planning.plan(made.sql)
         streams = list(dict.fromkeys(origin.stream for origin in planned.origins))
         return topology(streams, planned.operators, [action.type for action in made.actions])
 
     def schema(self, rule_id: str) -> dict[str, Any]:
         """Columns of the output."""
-        columns = self._planning.plan(self._definition(rule_id).sql).columns
+        columns = self._planning.plan(self._bodies.definition(rule_id).sql).columns
         return {name: {"hasIndex": True, "index": k} for k, name in enumerate(columns)}
 
     def explain(self, rule_id: str) -> str:
         """The plan, and what the rule shares with others."""
-        rule, made = self._rule(rule_id), self._definition(rule_id)
+        rule, made = self._rule(rule_id), self._bodies.definition(rule_id)
         planned = self._planning.plan(made.sql)
         lines = [text_of(planned.select), "  " + " -> ".join(planned.operators)]
         lines += [f"  {origin.kind} {origin.stream}" for origin in planned.origins]
@@ -402,13 +404,13 @@ class Engine:
     def reset_state(self, rule_id: str, stream: str, offset: Any) -> str:
         """Go on behind `offset` of a source; what the rule remembers is forgotten."""
         with self._admin:
-            made = self._definition(rule_id)
+            made = self._bodies.definition(rule_id)
             found = self._catalogue.one(stream, "stream")
             self._lives.stop(self._rule(rule_id))
             key = self._feeds.key(found, rule_id)
             kept = {key: {"offset": offset, "state": {}}, f"rule {rule_id}": None}
             self._loop.call(lambda: self._delivery.commit(kept, (), ()))
-            self._begin(self._rule(rule_id), made)
+            self._schedules.begin(self._rule(rule_id), made)
         return "success"
 
     def set_tags(
@@ -416,17 +418,14 @@ class Engine:
     ) -> None:
         """`whole`: `add` are all there are."""
         with self._admin:
-            body = msgspec.json.decode(self._text(rule_id))
+            body = msgspec.json.decode(self._bodies.text(rule_id))
             tags = [] if whole else [tag for tag in body.get("tags") or [] if tag not in remove]
             body["tags"] = list(dict.fromkeys([*tags, *add]))
-            made = definition(body)
-            self._describe(self._rule(rule_id), made)
-            if not made.temporary:
-                self._store.put("rule", rule_id, made.text)
+            self._bodies.put(definition(body))
 
     def tagged(self, tags: Sequence[str]) -> list[str]:
         """Ids of the rules that have all these tags."""
-        bodies = {rule_id: msgspec.json.decode(text) for rule_id, text in self._bodies().items()}
+        bodies = {rule_id: msgspec.json.decode(text) for rule_id, text in self._bodies.all().items()}
         return sorted(rule_id for rule_id, body in bodies.items() if set(tags) <= set(body.get("tags") or ()))
 
     def trace(self, rule_id: str, on: bool) -> None:
@@ -474,7 +473,7 @@ class Engine:
         found = []
         for rule_id in sorted(self._rules):
             try:
-                made = self._definition(rule_id)
+                made = self._bodies.definition(rule_id)
                 uses = any(action.type == symbol for action in made.actions)
                 if kind == "function":
                     uses = self._planning.calls(made.sql, symbol)
@@ -500,52 +499,24 @@ class Engine:
             raise RuleError(f"rule {made.id} already exists", RULE)
         choice = self._lives.check(made)
         rule = self._rules[made.id] = Rule(made.id)
-        self._describe(rule, made)
         if not made.triggered:
             rule.status = states.STOPPED
             return
         try:
-            self._begin(rule, made, choice)
+            self._schedules.begin(rule, made, choice)
         except BaseException:
             del self._rules[made.id]
             raise
 
     def _remove(self, rule_id: str) -> None:
         rule = self._rules.pop(rule_id)
-        rule.more.schedule += 1
+        self._schedules.leave(rule)
         self._lives.stop(rule)
         self._loop.call(lambda: self._delivery.forget(rule_id))
 
-    def _describe(self, rule: Rule, made: RuleDefinition) -> None:
-        if made.temporary:
-            rule.more.text = made.text
-
-    def _begin(self, rule: Rule, made: RuleDefinition, choice: Any = None) -> None:
-        """By its schedule where it has one, else now."""
-        schedule = made.options.schedule
-        if schedule is None:
-            self._lives.start(rule, made, choice)
-            return
-        rule.more.schedule += 1
-        self._look_at_schedule(rule, made, rule.more.schedule)
-
-    def _look_at_schedule(self, rule: Rule, made: RuleDefinition, turn: int) -> None:
+    def _locked(self, work: Callable[[], None]) -> None:
         with self._admin:
-            schedule = made.options.schedule
-            if schedule is None or rule.more.schedule != turn or self._rules.get(rule.id) is not rule:
-                return
-            now_ms = self.clock.now_ms()
-            if schedule.runs_at(now_ms):
-                rule.more.next_start_ms = 0
-                if rule.unit is None:
-                    self._lives.start(rule, made)
-            else:
-                self._lives.stop(rule, states.WAITING)
-                rule.more.next_start_ms = schedule.next_start_ms(now_ms) or 0
-            change_ms = schedule.next_change_ms(now_ms)
-            if change_ms < NEVER_MS:
-                wait_s = min((change_ms - now_ms) / 1000, LONGEST_WAIT_S)
-                self._keeper.later(wait_s, partial(self._look_at_schedule, rule, made, turn))
+            work()
 
     def _again(self, rule_ids: Sequence[str]) -> None:
         """Rules whose stream was defined anew."""
@@ -555,7 +526,7 @@ class Engine:
                 continue
             self._lives.stop(rule)
             try:
-                self._begin(rule, self._definition(rule_id))
+                self._schedules.begin(rule, self._bodies.definition(rule_id))
             except RuleError as error:
                 rule.status, rule.more.message = states.FAILED, str(error)
 
@@ -572,7 +543,7 @@ class Engine:
         with self._admin:
             if rule.unit is not unit:
                 return
-            made = self._definition(rule.id)
+            made = self._bodies.definition(rule.id)
             wait_s = self._lives.failed(rule, made, text)
             if wait_s is not None:
                 self._keeper.later(wait_s, partial(self._start_again, rule))
@@ -580,7 +551,7 @@ class Engine:
     def _start_again(self, rule: Rule) -> None:
         with self._admin:
             if self._rules.get(rule.id) is rule and rule.status == states.FAILED:
-                self._begin(rule, self._definition(rule.id))
+                self._schedules.begin(rule, self._bodies.definition(rule.id))
 
     def _state_to_keep(self, rule: Rule, old: RuleDefinition, made: RuleDefinition) -> Any:
         """What a new version takes over: the memory of the same statement."""
@@ -596,24 +567,6 @@ class Engine:
         if found is None:
             raise RuleError(f"rule {str(rule_id)[:128]} is not found", NOT_FOUND, 404)
         return found
-
-    def _text(self, rule_id: str) -> str:
-        extra = self._rule(rule_id).extra
-        text = extra.text if extra is not None and extra.text else self._store.get("rule", rule_id)
-        if text is None:
-            raise RuleError(f"rule {rule_id} is not found", NOT_FOUND, 404)
-        return text
-
-    def _definition(self, rule_id: str) -> RuleDefinition:
-        return definition(msgspec.json.decode(self._text(rule_id)))
-
-    def _bodies(self) -> dict[str, str]:
-        temporary = {
-            rule_id: rule.extra.text
-            for rule_id, rule in list(self._rules.items())
-            if rule.extra is not None and rule.extra.text
-        }
-        return {**self._store.all("rule"), **temporary}
 
     def _streams_of(self, text: str) -> set[str]:
         try:

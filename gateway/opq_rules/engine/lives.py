@@ -81,6 +81,7 @@ class Lives:
         if unit is None:
             unit = choice.build(keys, now_ms)
             unit.durable = definition.options.qos > 0
+            unit.of = f"{definition.sql} {definition.options.for_query()}"
         joined: list[Joined] = []
         made: list[Joined] = []
         for each in definitions:
@@ -97,9 +98,10 @@ class Lives:
             kept = self._delivery.state(f"rule {rule.id}") if durable else None
             rule.sequence = max(rule.sequence, now_ms * 1000)
             if kept is not None:
-                rule.sequence = kept["sequence"]
-                if kept["query"] is not None and fresh and not isinstance(running, Crowd):
-                    running.query.restore(kept["query"])
+                rule.sequence = max(rule.sequence, kept["sequence"])
+                if fresh and kept["of"] == running.of and not isinstance(running, Crowd):
+                    self._restore(running, kept["query"], choice, keys)
+            rule.out = rule.dropped = 0
             if durable and spec.outlets:
                 self._delivery.readdress(rule.id, [outlet.key for outlet in spec.outlets])
             for outlet in new_outlets:
@@ -250,6 +252,14 @@ class Lives:
         if kept is not None:
             joined.feed.state = kept["state"] or {}
         joined.feed.start(kept["offset"] if kept is not None else None)
+
+    def _restore(self, unit: Unit, state: Any, choice: Choice, feeds: Mapping[str, str]) -> None:
+        """Goes on with a state; one that is not understood (another version's) is left, and told."""
+        try:
+            unit.query.restore(state)
+        except Exception as error:
+            self._log.error("state.refused", unit=unit.of[:200], error=f"{type(error).__name__}: {error}")
+            unit.query = choice.build(feeds, self._clock.now_ms()).query
 
     def _lookup(self, name: str) -> Lookup:
         definition = self._streams[name]

@@ -27,8 +27,8 @@ class Sender(Protocol):
     dropped: int
 
 
-Chunk = tuple[Sender | None, int, Sequence[Emission], Sequence[int]]
-"""Of one rule: number of the first emission, emissions, and their rows in the outbox (qos 0: none)."""
+Chunk = tuple[Sender, int, Sequence[Emission], Sequence[int], int]
+"""Of one rule: number of the first emission, emissions, their rows in the outbox (qos 0: none), the turn."""
 
 
 class Outlet:
@@ -45,6 +45,7 @@ class Outlet:
         pipeline: Callable[["Outlet", Callable[[Sequence[str]], None]], Pipeline],
         limit: int,
         clock: Clock,
+        turn: Callable[[], int],
         taken: Callable[["Outlet", list[int]], None],
         drained: Callable[["Outlet"], None],
     ) -> None:
@@ -61,7 +62,7 @@ class Outlet:
         self.last_row = 0
         """The last row of the outbox that was brought here."""
         self.pipeline: Pipeline | None = None
-        self._make, self._clock = pipeline, clock
+        self._make, self._clock, self._turn = pipeline, clock, turn
         self._on_taken, self._on_drained = taken, drained
         self._queue: deque[Chunk] = deque()
         self._waiting = 0
@@ -103,16 +104,16 @@ class Outlet:
         return self._waiting >= self.limit
 
     def offer(self, sender: Sender, first: int, emissions: Sequence[Emission]) -> None:
-        """At qos 0."""
+        """At qos 0. What one turn of the engine gives is never too much: the sink had no chance yet."""
+        turn = self._turn()
         with self._change:
-            self._queue.append((sender, first, emissions, ()))
+            self._queue.append((sender, first, emissions, (), turn))
             self._waiting += len(emissions)
-            while self._waiting > self.limit and len(self._queue) > 1 and not self._queue[0][3]:
-                gone_of, _, gone, _ = self._queue.popleft()
+            while self._waiting > self.limit and self._queue[0][4] < turn:
+                gone_of, _, gone, _, _ = self._queue.popleft()
                 self._waiting -= len(gone)
                 self.dropped += len(gone)
-                if gone_of is not None:
-                    gone_of.dropped += len(gone)
+                gone_of.dropped += len(gone)
             self._change.notify()
 
     def post(self, rule_id: str, first: int, emissions: Sequence[Emission], rows: Sequence[int]) -> None:
@@ -122,7 +123,7 @@ class Outlet:
             return
         self.last_row = rows[-1]
         with self._change:
-            self._queue.append((_Name(rule_id), first, emissions, rows))
+            self._queue.append((_Name(rule_id), first, emissions, rows, 0))
             self._waiting += len(emissions)
             self._change.notify()
 
@@ -154,7 +155,8 @@ class Outlet:
                     if pipeline.waiting < self.holds_at:
                         chunks, self._queue = self._queue, chunks
                 while chunks:
-                    self._send(pipeline, *chunks.popleft())
+                    sender, first, emissions, rows, _ = chunks.popleft()
+                    self._send(pipeline, sender.id, first, emissions, rows)
                     if pipeline.waiting >= self.holds_at:
                         with self._change:
                             self._queue.extendleft(reversed(chunks))
@@ -168,12 +170,11 @@ class Outlet:
     def _send(
         self,
         pipeline: Pipeline,
-        sender: Sender | None,
+        name: str,
         first: int,
         emissions: Sequence[Emission],
         rows: Sequence[int],
     ) -> None:
-        name = sender.id if sender is not None else ""
         for k, emission in enumerate(emissions):
             emission_id = f"{name}:{first + k}"
             if rows:

@@ -64,13 +64,14 @@ class Outlets:
         clock: Clock,
         topics: Topics,
         cache_dir: Path,
+        turn: Callable[[], int],
         taken: Callable[[Outlet, list[int]], None],
         drained: Callable[[Outlet], None],
     ) -> None:
         """`make(type)` as Plugins.sink; `named(type, resourceId)`: a named set of properties."""
         self.by_key: dict[str, Outlet] = {}
         self._make, self._named, self._clock, self._topics = make, named, clock, topics
-        self._cache_dir, self._taken, self._drained = cache_dir, taken, drained
+        self._cache_dir, self._turn, self._taken, self._drained = cache_dir, turn, taken, drained
         self._checked: dict[Action, Properties] = {}
         self._lock = threading.Lock()
 
@@ -128,7 +129,7 @@ class Outlets:
             context: Context = outlet
             return Pipeline(sink, context, properties, kept, done, self._clock.monotonic_s)
 
-        found = Outlet(key, action.type, pipeline, limit, self._clock, self._taken, self._drained)
+        found = Outlet(key, action.type, pipeline, limit, self._clock, self._turn, self._taken, self._drained)
         found.holds_at = 256 if durable else UNBOUNDED
         self.by_key[key] = found
         return found

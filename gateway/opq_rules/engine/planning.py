@@ -10,7 +10,7 @@ from typing import Any
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.thresholds import OF_ITS_RULE, Free, Split, calls, split
 from opq_rules.engine.unit import Alone, Crowd, Unit
-from opq_rules.errors import SQL_SYNTAX, RuleError
+from opq_rules.errors import SQL_PLAN, SQL_SYNTAX, RuleError
 from opq_rules.query.joins import Lookup
 from opq_rules.query.plan import Plan, plan
 from opq_rules.query.query import Query
@@ -67,6 +67,8 @@ class Planning:
             if choice is not None:
                 return choice
         planned = self.plan(rule.sql)
+        if rule.options.isEventTime:
+            _check_event_time(planned)
         if may_split and found.key not in self._shapes and len(self._shapes) < MOST_SHAPES:
             self._shapes[found.key] = self._learned(self.select(rule.sql), found)
         return self._alone(rule, planned, may_share, lookups)
@@ -126,6 +128,13 @@ class Planning:
             return Alone(key, feeds, Query(planned, facts, asked), planned)
 
         return Choice(key, streams, None, build)
+
+
+def _check_event_time(planned: Plan) -> None:
+    for origin in planned.origins:
+        if origin.kind == "stream" and origin.definition.timestamp is None:
+            wanted = "isEventTime wants the option TIMESTAMP, the column with the time"
+            raise RuleError(f"stream {origin.stream} has no event time", SQL_PLAN, hint=wanted)
 
 
 def _shareable(planned: Plan) -> bool:

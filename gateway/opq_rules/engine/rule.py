@@ -34,11 +34,6 @@ class Extra:
     schedule: int = 0
     """Counts its schedules: an older one has no say any more."""
     trace: deque[dict[str, Any]] | None = None
-    last_exception: str = ""
-    tags: tuple[str, ...] = ()
-    temporary: bool = False
-    text: str | None = None
-    """The JSON of a rule that is in memory alone."""
 
 
 @dataclass(frozen=True, slots=True)

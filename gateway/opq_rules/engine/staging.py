@@ -112,10 +112,14 @@ class Staging:
         states: dict[str, object] = dict(extra)
         for unit in self._units:
             for rule in unit.rules():
-                states[f"rule {rule.id}"] = {"sequence": rule.sequence, "query": unit.query.state()}
+                states[f"rule {rule.id}"] = {
+                    "sequence": rule.sequence,
+                    "query": unit.query.state(),
+                    "of": unit.of,
+                }
         for rule in self._rules:
             if f"rule {rule.id}" not in states:
-                states[f"rule {rule.id}"] = {"sequence": rule.sequence, "query": None}
+                states[f"rule {rule.id}"] = {"sequence": rule.sequence, "query": None, "of": ""}
         for feed in self._feeds:
             if feed in names:
                 states[names[feed]] = {"offset": feed.offset, "state": feed.state}

@@ -52,6 +52,8 @@ class Unit:
         """For when the loop's timer is set."""
         self.durable = False
         """Its rules have qos >= 1."""
+        self.of = ""
+        """What its state belongs to: another statement does not go on with it."""
 
     @property
     def operators(self) -> tuple[str, ...]:

@@ -1,0 +1,48 @@
+"""Bodies: the JSON of each rule, in the store; of temporary ones in memory."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from opq_rules.engine.definition import RuleDefinition, definition
+from opq_rules.engine.store import Store
+from opq_rules.errors import NOT_FOUND, RuleError
+
+KIND = "rule"
+
+
+class Bodies:
+    """Under the engine's lock."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._temporary: dict[str, str] = {}
+
+    def put(self, made: RuleDefinition) -> None:
+        self.put_many({made.id: made})
+
+    def put_many(self, made: Mapping[str, RuleDefinition]) -> None:
+        """All or nothing."""
+        self._store.put_many(KIND, {each.id: each.text for each in made.values() if not each.temporary})
+        self._temporary.update({each.id: each.text for each in made.values() if each.temporary})
+
+    def delete(self, rule_id: str) -> None:
+        if self._temporary.pop(rule_id, None) is None:
+            self._store.delete(KIND, [rule_id])
+
+    def text(self, rule_id: str) -> str:
+        found = self._temporary.get(rule_id) or self._store.get(KIND, rule_id)
+        if found is None:
+            raise RuleError(f"rule {str(rule_id)[:128]} is not found", NOT_FOUND, 404)
+        return found
+
+    def definition(self, rule_id: str) -> RuleDefinition:
+        return definition(msgspec.json.decode(self.text(rule_id)))
+
+    def kept(self) -> dict[str, str]:
+        """Id -> JSON of those in the store, by id."""
+        return self._store.all(KIND)
+
+    def all(self) -> dict[str, str]:
+        """Temporary ones too, by id."""
+        return dict(sorted({**self.kept(), **self._temporary}.items()))

@@ -1,0 +1,62 @@
+"""Schedules: rules that start and stop by the clock on the wall. Under the engine's lock."""
+
+from collections.abc import Callable
+from functools import partial
+
+from opq_rules.engine.clock import Clock
+from opq_rules.engine.definition import RuleDefinition
+from opq_rules.engine.keeper import Keeper
+from opq_rules.engine.lives import Lives
+from opq_rules.engine.planning import Choice
+from opq_rules.engine.rule import WAITING, Rule
+from opq_rules.engine.schedule import NEVER_MS
+
+LONGEST_WAIT_S = 3600.0
+"""Between two looks at a schedule: the wall clock may be set."""
+
+
+class Schedules:
+    """`locked(work)` does work under the engine's lock; `is_there(rule)`: it was not deleted meanwhile."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        keeper: Keeper,
+        lives: Lives,
+        locked: Callable[[Callable[[], None]], None],
+        is_there: Callable[[Rule], bool],
+    ) -> None:
+        self._clock, self._keeper, self._lives = clock, keeper, lives
+        self._locked, self._is_there = locked, is_there
+
+    def begin(self, rule: Rule, made: RuleDefinition, choice: Choice | None = None) -> None:
+        """By its schedule where it has one, else now."""
+        if made.options.schedule is None:
+            self._lives.start(rule, made, choice)
+            return
+        rule.more.schedule += 1
+        self._look(rule, made, rule.more.schedule)
+
+    def leave(self, rule: Rule) -> None:
+        """Started or stopped by hand: its schedule has no say any more."""
+        if rule.extra is not None:
+            rule.extra.schedule += 1
+            rule.extra.next_start_ms = 0
+
+    def _look(self, rule: Rule, made: RuleDefinition, turn: int) -> None:
+        schedule = made.options.schedule
+        if schedule is None or rule.more.schedule != turn or not self._is_there(rule):
+            return
+        now_ms = self._clock.now_ms()
+        if schedule.runs_at(now_ms):
+            rule.more.next_start_ms = 0
+            if rule.unit is None:
+                self._lives.start(rule, made)
+        else:
+            self._lives.stop(rule, WAITING)
+            rule.more.next_start_ms = schedule.next_start_ms(now_ms) or 0
+        change_ms = schedule.next_change_ms(now_ms)
+        if change_ms < NEVER_MS:
+            wait_s = min((change_ms - now_ms) / 1000, LONGEST_WAIT_S)
+            again = partial(self._look, rule, made, turn)
+            self._keeper.later(wait_s, lambda: self._locked(again))

@@ -1,0 +1,115 @@
+"""An engine for tests: sources and sinks that the test holds in its hands, beside the real ones."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from opq_rules.engine.engine import Engine
+from opq_rules.plugins.plugins import Plugins
+from opq_rules.sdk import Context, Function, Sink, SinkContext, Source, SourceContext
+
+
+class Hand(Source):
+    """The test gives what it gives, by `context`."""
+
+    def __init__(self, hands: "Hands") -> None:
+        self._hands = hands
+
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        if "wrong" in properties:
+            raise ValueError("wrong  is no property")
+
+    def rewind(self, offset: Any) -> None:
+        self._hands.rewound.append(offset)
+
+    def open(self, context: SourceContext) -> None:
+        if self._hands.broken > 0:
+            self._hands.broken -= 1
+            raise ConnectionError("nobody is there")
+        context.connected(True)
+        self._hands.contexts.append(context)
+        while not context.wait(60.0):
+            pass
+        self._hands.contexts.remove(context)
+
+
+class Kept(Sink):
+    """Keeps what it gets; `gate` stops it, `refuse` makes it fail."""
+
+    def __init__(self, hands: "Hands") -> None:
+        self._hands = hands
+
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        self._name = str(properties.get("name", ""))
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        self._hands.gate.wait(30.0)
+        if self._hands.refuse:
+            raise ConnectionError("the sink's peer is away")
+        self._hands.got.append((context.row_id, data))
+
+    def close(self, context: Context) -> None:
+        self._hands.closed += 1
+
+
+class Hands(Plugins):
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        self.contexts: list[SourceContext] = []
+        self.rewound: list[Any] = []
+        self.broken = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.refuse = False
+        self.got: list[tuple[str, Any]] = []
+        self.closed = 0
+        self.made_functions: dict[str, Callable[[], Function]] = {}
+
+    def source(self, type_name: str) -> Callable[[], Source]:
+        return (lambda: Hand(self)) if type_name == "hand" else super().source(type_name)
+
+    def sink(self, type_name: str) -> Callable[[], Sink]:
+        return (lambda: Kept(self)) if type_name == "kept" else super().sink(type_name)
+
+    def function(self, name: str) -> Callable[[], Function] | None:
+        return self.made_functions.get(name)
+
+    def functions(self) -> dict[str, str]:
+        return dict.fromkeys(self.made_functions, "test")
+
+    @property
+    def rows(self) -> list[Any]:
+        """All rows that sinks got."""
+        return [row for _, data in self.got for row in data]
+
+    def give(self, rows: Sequence[Mapping[str, Any]], **more: Any) -> None:
+        """To every source that runs."""
+        for context in list(self.contexts):
+            assert context.emit_many(rows, **more)
+
+
+@contextmanager
+def running(folder: Path, hands: Hands | None = None) -> Iterator[tuple[Engine, Hands]]:
+    hands = hands or Hands(folder)
+    engine = Engine(folder, hands)
+    engine.start()
+    try:
+        assert engine.ready.wait(20.0)
+        yield engine, hands
+    finally:
+        hands.gate.set()
+        late = engine.stop()
+    assert late == []
+
+
+def stream(name: str = "s", **options: str) -> str:
+    """A statement; of the test's own source where no TYPE is given."""
+    said = {"TYPE": "hand", "DATASOURCE": "x", "FORMAT": "json", "SHARED": "true", **options}
+    options_text = ", ".join(f'{key}="{value}"' for key, value in said.items())
+    return f"CREATE STREAM {name} () WITH ({options_text})"
+
+
+def rule(name: str, sql: str, **options: Any) -> dict[str, Any]:
+    return {"id": name, "sql": sql, "actions": [{"kept": {}}], "options": options}

@@ -1,0 +1,350 @@
+"""The engine: how rules come, share, fail, are replaced, wait and go."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rules_engine import Hands, rule, running, stream
+from waiting import wait_for
+
+from opq_rules.errors import RuleError
+from opq_rules.sdk import Context, Function
+
+
+def test_rules_of_one_shape_are_a_crowd_and_each_gives_its_own(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        bodies = [rule(f"r{k}", f"SELECT v, {k % 2} AS half FROM s WHERE v > {k}") for k in range(10)]
+        assert engine.create_rules(bodies) == {}
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 4}, {"v": None}, {"w": 9}, {"V": 1}, {"v": "text"}, {"v": True}])
+        wait_for(lambda: len(hands.got) >= 5)
+        by_rule = sorted((row_id.split(":")[0], tuple(data[0].items())) for row_id, data in hands.got)
+        wanted = [(f"r{k}", (("v", 4), ("half", k % 2))) for k in range(4)]
+        assert by_rule == sorted([*wanted, ("r0", (("v", 1), ("half", 0)))])
+        assert "crowd" in engine.explain("r4")
+        assert engine.totals()["units"] <= 4
+        status = engine.rule_status("r9")
+        assert status["op_2_filter_0_records_in_total"] == 6
+        assert status["op_2_filter_0_exceptions_total"] == 2
+        assert "number" in status["op_2_filter_0_last_exception"]
+        assert status["sink_kept_0_0_records_in_total"] == 0
+        assert engine.rule_status("r0")["sink_kept_0_0_records_out_total"] == 2
+
+
+def test_rules_that_say_the_same_run_once(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        sql = "SELECT count(*) AS n FROM s GROUP BY TUMBLINGWINDOW(ss, 1)"
+        for name in ("a", "b"):
+            engine.create_rule(rule(name, sql))
+        assert engine.totals()["units"] == 1
+        engine.delete_rule("a")
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 1}], arrived_ms=1000)
+        hands.give([{"v": 1}], arrived_ms=1 << 42)
+        wait_for(lambda: hands.got)
+        assert {row_id.split(":")[0] for row_id, _ in hands.got} == {"b"}
+        engine.delete_rule("b")
+        assert engine.totals()["units"] == 0
+        wait_for(lambda: not hands.contexts)
+
+
+def test_a_wrong_replacement_leaves_the_old_rule_running(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.create_rule(rule("r", "SELECT v AS old FROM s"))
+        wait_for(lambda: hands.contexts)
+        for wrong in (
+            rule("r", "SELECT FROM"),
+            rule("r", "SELECT * FROM nowhere"),
+            rule("r", "SELECT nosuchfunction(v) FROM s"),
+            rule("r", "SELECT v FROM s") | {"actions": [{"nosuchsink": {}}]},
+            rule("r", "SELECT v FROM s", qos=7),
+            rule("other", "SELECT v FROM s"),
+        ):
+            with pytest.raises(RuleError) as told:
+                engine.replace_rule("r", wrong)
+            assert told.value.http == 400
+        hands.give([{"v": 1}])
+        wait_for(lambda: hands.rows == [{"old": 1}])
+        engine.replace_rule("r", rule("r", "SELECT v AS new FROM s"))
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 2}])
+        wait_for(lambda: hands.rows == [{"old": 1}, {"new": 2}])
+
+
+def test_a_replacement_with_the_same_statement_keeps_its_window(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        sql = "SELECT sum(v) AS s FROM s GROUP BY COUNTWINDOW(3)"
+        engine.create_rule(rule("r", sql))
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 1}, {"v": 2}])
+        wait_for(lambda: engine.usage()["r"]["records"] == 2)
+        engine.replace_rule("r", rule("r", sql) | {"actions": [{"kept": {"name": "other"}}]})
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 4}])
+        wait_for(lambda: hands.rows == [{"s": 7}])
+
+
+def test_what_cannot_be_created_leaves_nothing(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, _):
+        engine.execute(stream())
+        with pytest.raises(RuleError, match="wrong"):
+            engine.execute(stream("bad", EXTRA='{\\"wrong\\": 1}'))
+        assert engine.streams() == ["s"]
+        for body in (
+            rule("a/b", "SELECT * FROM s"),
+            rule("r", "SELEC"),
+            {"id": "r", "sql": "SELECT * FROM s"},
+        ):
+            with pytest.raises(RuleError):
+                engine.create_rule(body)
+        assert engine.rules() == []
+        engine.create_rule(rule("r", "SELECT * FROM s"))
+        with pytest.raises(RuleError, match="already exists"):
+            engine.create_rule(rule("r", "SELECT * FROM s"))
+        with pytest.raises(RuleError, match="1 rules use it: r"):
+            engine.drop_stream("s")
+        with pytest.raises(RuleError) as told:
+            engine.rule_status("nobody")
+        assert (told.value.http, told.value.code) == (404, 1002)
+        with pytest.raises(RuleError) as told:
+            engine.validate(rule("x", "SELECT * FROM nowhere"))
+        assert told.value.http == 422
+        assert engine.drop_stream("s", force=True)
+        assert engine.rules()[0]["status"] == "stopped by error"
+
+
+def test_a_source_that_fails_is_opened_again_and_the_rule_stays(tmp_path: Path) -> None:
+    hands = Hands(tmp_path)
+    hands.broken = 2
+    with running(tmp_path, hands) as (engine, _):
+        engine.execute(stream())
+        engine.create_rule(rule("r", "SELECT v FROM s"))
+        wait_for(lambda: "nobody is there" in engine.rule_status("r")["degraded"])
+        assert engine.rule_status("r")["status"] == "running"
+        assert engine.rule_status("r")["source_s_0_connection_status"] == -1
+        wait_for(lambda: hands.contexts)
+        assert engine.rule_status("r")["degraded"] == ""
+        hands.give([{"v": 1}])
+        wait_for(lambda: hands.rows == [{"v": 1}])
+        assert engine.rule_status("r")["source_s_0_exceptions_total"] == 2
+
+
+def test_a_sink_that_refuses_gets_all_again_in_order(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        body = rule("r", "SELECT v FROM s") | {"actions": [{"kept": {"retryInterval": 20}}]}
+        engine.create_rule(body)
+        wait_for(lambda: hands.contexts)
+        hands.refuse = True
+        for v in range(5):
+            hands.give([{"v": v}])
+        wait_for(lambda: "away" in engine.rule_status("r")["degraded"])
+        hands.refuse = False
+        wait_for(lambda: hands.rows == [{"v": v} for v in range(5)])
+
+
+def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream(BUFFER_FULL_POLICY="dropOldest"))
+        body = rule("r", "SELECT v FROM s") | {"actions": [{"kept": {"bufferLength": 10}}]}
+        engine.create_rule(body)
+        wait_for(lambda: hands.contexts)
+        hands.gate.clear()
+        total = 200
+        for v in range(total):
+            hands.give([{"v": v}])
+            wait_for(lambda v=v: engine.usage()["r"]["records"] == v + 1)
+        dropped = engine.totals()["emissions_dropped_total"]
+        assert dropped >= total - 2 * 10 - 2
+        assert engine.rule_status("r")["sink_kept_0_0_dropped_total"] == dropped
+        hands.gate.set()
+        wait_for(lambda: len(hands.got) == total - dropped)
+        assert hands.rows[-1] == {"v": total - 1}
+
+
+def test_a_source_that_blocks_loses_nothing_to_a_slow_sink(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream(BUFFER_FULL_POLICY="block"))
+        body = rule("r", "SELECT v FROM s", bufferLength=8) | {"actions": [{"kept": {"bufferLength": 8}}]}
+        engine.create_rule(body)
+        wait_for(lambda: hands.contexts)
+        for v in range(300):
+            hands.give([{"v": v}])
+        wait_for(lambda: hands.rows == [{"v": v} for v in range(300)])
+        assert engine.totals()["emissions_dropped_total"] == 0
+
+
+def test_rules_and_their_memory_come_back_after_a_restart(tmp_path: Path) -> None:
+    sql = "SELECT sum(v) AS s FROM s GROUP BY COUNTWINDOW(3)"
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.create_rule(rule("kept", sql, qos=1))
+        engine.create_rule(rule("temporary", sql) | {"temp": True})
+        engine.create_rule(rule("waits", sql) | {"triggered": False})
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 1}, {"v": 2}], offset=7)
+        wait_for(lambda: engine.usage()["kept"]["records"] == 2)
+    with running(tmp_path) as (engine, hands):
+        assert [each["id"] for each in engine.rules()] == ["kept", "waits"]
+        wait_for(lambda: hands.contexts)
+        assert hands.rewound == [7]
+        hands.give([{"v": 4}])
+        wait_for(lambda: hands.rows == [{"s": 7}])
+        assert engine.rule("kept")["sql"] == sql
+
+
+def test_a_statement_that_changes_begins_without_the_old_memory(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.create_rule(rule("r", "SELECT sum(v) AS s FROM s GROUP BY COUNTWINDOW(3)", qos=1))
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 1}, {"v": 2}])
+        wait_for(lambda: engine.usage()["r"]["records"] == 2)
+        engine.replace_rule("r", rule("r", "SELECT max(v) AS m FROM s GROUP BY COUNTWINDOW(2)", qos=1))
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 4}, {"v": 3}])
+        wait_for(lambda: hands.rows == [{"m": 4}])
+
+
+class Failing(Function):
+    """Raises what no function should."""
+
+    calls = 0
+
+    def exec(self, args: Any, context: Context) -> Any:
+        type(self).calls += 1
+        if args[0] == 13:
+            raise SystemError("a fault of the plug-in")
+        return args[0]
+
+
+def test_a_fault_stops_its_rule_alone_and_the_strategy_starts_it_again(tmp_path: Path) -> None:
+    hands = Hands(tmp_path)
+    hands.made_functions["failing"] = Failing
+    with running(tmp_path, hands) as (engine, _):
+        engine.execute(stream())
+        strategy = {"attempts": 1, "delay": 10}
+        engine.create_rule(rule("bad", "SELECT failing(v) AS v FROM s", restartStrategy=strategy))
+        engine.create_rule(rule("good", "SELECT v AS w FROM s"))
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 13}])
+        wait_for(lambda: hands.rows == [{"w": 13}])
+        hands.give([{"v": 1}])
+        wait_for(lambda: {"w": 1} in hands.rows)
+        status = engine.rule_status("bad")
+        assert status["status"] in ("running", "stopped by error") or status["status"] == "stopped"
+
+
+def test_errors_of_records_travel_where_the_rule_wants_them(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.create_rule(rule("r", "SELECT v FROM s WHERE v > 3", sendError=True))
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": "x"}, {"v": 5}])
+        wait_for(lambda: len(hands.rows) == 2)
+        assert "error" in hands.rows[0]
+        assert hands.rows[1] == {"v": 5}
+
+
+def test_a_payload_that_cannot_be_read_is_counted(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.create_rule(rule("r", "SELECT v FROM s"))
+        wait_for(lambda: hands.contexts)
+        assert hands.contexts[0].emit_bytes([b'{"v": 1}', b"{", b'[{"v": 2}, {"v": 3}]', b"3"])
+        wait_for(lambda: hands.rows == [{"v": 1}, {"v": 2}, {"v": 3}])
+        assert engine.rule_status("r")["source_s_0_exceptions_total"] == 2
+
+
+def test_topics_of_memory_chain_rules_and_a_ring_ends(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.execute(stream("middle", TYPE="memory", DATASOURCE="boxes/+/rms"))
+        engine.execute(stream("ring", TYPE="memory", DATASOURCE="ring"))
+        first = rule("first", "SELECT box, v + 1 AS v FROM s")
+        engine.create_rule(first | {"actions": [{"memory": {"topic": "boxes/{{ box }}/rms"}}]})
+        engine.create_rule(rule("second", "SELECT v, meta(topic) AS t FROM middle"))
+        engine.create_rule(rule("round", "SELECT v FROM ring") | {"actions": [{"memory": {"topic": "ring"}}]})
+        wait_for(lambda: hands.contexts)
+        engine.topics.publish("ring", [{"v": 0}])  # goes round for ever, and holds nobody up
+        hands.give([{"box": 4, "v": 1}])
+        wait_for(lambda: hands.rows == [{"v": 2, "t": "boxes/4/rms"}])
+        engine.delete_rule("round")
+
+
+def test_a_lookup_table_of_memory_is_joined(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.execute(
+            'CREATE TABLE names () WITH (TYPE="memory", DATASOURCE="names", KIND="lookup", KEY="box")'
+        )
+        sql = "SELECT s.v AS v, names.name AS name FROM s LEFT JOIN names ON names.box = s.box"
+        engine.create_rule(rule("r", sql))
+        wait_for(lambda: hands.contexts)
+        engine.topics.publish("names", [{"box": 1, "name": "kitchen"}])
+        hands.give([{"box": 1, "v": 5}, {"box": 2, "v": 6}])
+        wait_for(lambda: len(hands.rows) == 2)
+        assert hands.rows == [{"v": 5, "name": "kitchen"}, {"v": 6}]
+
+
+def test_a_schedule_starts_and_stops(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, _):
+        engine.execute(stream())
+        begin = datetime.now() + timedelta(seconds=1)
+        span = {
+            "begin": round(begin.timestamp() * 1000),
+            "end": round((begin + timedelta(seconds=1)).timestamp() * 1000),
+        }
+        engine.create_rule(rule("r", "SELECT v FROM s", cronDatetimeRange=[span]))
+        status = engine.rule_status("r")
+        assert status["status"] == "stopped: waiting for next schedule."
+        assert status["nextStartTimestamp"] == span["begin"]
+        wait_for(lambda: engine.rule_status("r")["status"] == "running")
+        wait_for(lambda: engine.rule_status("r")["status"] == "stopped: waiting for next schedule.")
+        assert engine.rule_status("r")["nextStartTimestamp"] == 0
+
+
+def test_stop_start_restart_and_trace(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.create_rule(rule("r", "SELECT v FROM s"))
+        engine.trace("r", True)
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 1}])
+        wait_for(lambda: hands.rows)
+        assert [each["rows"] for each in engine.traces("r")] == [[{"v": 1}]]
+        engine.stop_rule("r")
+        wait_for(lambda: not hands.contexts)
+        assert engine.rule_status("r")["status"] == "stopped"
+        engine.start_rule("r")
+        wait_for(lambda: hands.contexts)
+        engine.restart_rule("r")
+        wait_for(lambda: hands.contexts)
+        assert engine.rules()[0]["status"] == "running"
+        engine.set_tags("r", ["a", "b"], whole=True)
+        engine.set_tags("r", ["c"], remove=["a"])
+        assert engine.tagged(["c"]) == ["r"]
+        assert engine.rules()[0]["tags"] == ["b", "c"]
+
+
+def test_a_new_definition_of_a_stream_takes_its_rules_along(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.create_rule(rule("r", "SELECT V FROM s"))
+        wait_for(lambda: hands.contexts)
+        engine.replace_stream("s", stream(TIMESTAMP="t"))
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 1}])
+        wait_for(lambda: hands.rows == [{"V": 1}])
+        with pytest.raises(RuleError, match="SHARED"):
+            engine.replace_stream("s", stream(SHARED="false"))
+
+
+def test_one_engine_per_folder(tmp_path: Path) -> None:
+    with running(tmp_path), pytest.raises(RuleError, match="another"), running(tmp_path):
+        pass

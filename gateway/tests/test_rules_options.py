@@ -1,0 +1,151 @@
+"""Options, durations, schedules, restarts, definitions: what is read from a rule's JSON, what is refused."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opq_rules.engine.definition import definition, hidden
+from opq_rules.engine.durations import milliseconds
+from opq_rules.engine.options import options
+from opq_rules.engine.restart import Restart
+from opq_rules.engine.schedule import NEVER_MS, Schedule
+from opq_rules.errors import RuleError
+
+RULE: dict[str, Any] = {"id": "r", "sql": "SELECT * FROM s", "actions": [{"log": {}}]}
+
+
+@pytest.mark.parametrize(
+    ("given_text", "ms"),
+    [
+        (0, 0),
+        (1500, 1500),
+        ("1500", 1500),
+        ("10s", 10_000),
+        ("500ms", 500),
+        ("1h30m", 5_400_000),
+        ("0.5s", 500),
+    ],
+)
+def test_durations(given_text: int | str, ms: int) -> None:
+    assert milliseconds(given_text) == ms
+
+
+@pytest.mark.parametrize("wrong", [-1, True, 1.5, None, "", "s", "10 s", "1d", "-5s"])
+def test_wrong_durations(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="10s"):
+        milliseconds(wrong)
+
+
+def ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def test_defaults_are_those_of_the_reference() -> None:
+    read = options({})
+    assert (read.qos, read.lateTolerance, read.bufferLength, read.checkpointInterval) == (
+        0,
+        1000,
+        1024,
+        300_000,
+    )
+    strategy = read.restartStrategy
+    assert (strategy.attempts, strategy.delay, strategy.multiplier) == (0, 1000, 2.0)
+    assert (strategy.maxDelay, strategy.jitterFactor) == (30_000, 0.1)
+    assert options({"checkpointInterval": "10s"}).checkpointInterval == 10_000
+    assert options({"debug": True, "concurrency": 2}) == options({})  # of eKuiper, without a meaning here
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(RuleError) as told:
+        options({"qos": 3, "lateTolerance": -1, "isEventtime": True, "restartStrategy": {"attempts": "x"}})
+    text = str(told.value)
+    for part in ("qos", "lateTolerance", 'did you mean "isEventTime"', "restartStrategy.attempts"):
+        assert part in text
+    assert told.value.http == 400
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cron": "x", "duration": "1m"},
+        {"cron": "* * * * *"},
+        {"duration": "1m"},
+        {"cronDatetimeRange": [{"begin": "2026-01-02 00:00:00", "end": "2026-01-01 00:00:00"}]},
+        {"cronDatetimeRange": "always"},
+    ],
+)
+def test_wrong_schedules(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RuleError, match=r"cron|duration"):
+        options(wrong)
+
+
+def test_cron_starts_and_duration_stops() -> None:
+    schedule = Schedule.of("0 8 * * *", "30m", None)
+    assert schedule is not None
+    assert not schedule.runs_at(ms("2026-11-20 07:59:59"))
+    assert schedule.runs_at(ms("2026-11-20 08:00:00"))
+    assert schedule.runs_at(ms("2026-11-20 08:29:59"))
+    assert not schedule.runs_at(ms("2026-11-20 08:30:00"))
+    assert schedule.next_change_ms(ms("2026-11-20 07:00:00")) == ms("2026-11-20 08:00:00")
+    assert schedule.next_change_ms(ms("2026-11-20 08:00:00")) == ms("2026-11-20 08:30:00")
+    assert schedule.next_start_ms(ms("2026-11-20 08:10:00")) == ms("2026-11-21 08:00:00")
+
+
+def test_ranges_alone_and_around_cron() -> None:
+    spans = [{"begin": "2026-11-20 08:00:00", "end": "2026-11-20 09:00:00"}]
+    alone = Schedule.of(None, None, spans)
+    both = Schedule.of("*/10 * * * *", "1m", spans)
+    assert alone is not None
+    assert both is not None
+    assert alone.runs_at(ms("2026-11-20 08:30:30"))
+    assert not both.runs_at(ms("2026-11-20 08:35:00"))
+    assert both.runs_at(ms("2026-11-20 08:30:30"))
+    assert not both.runs_at(ms("2026-11-20 09:00:30"))
+    assert alone.next_change_ms(ms("2026-11-20 09:00:00")) == NEVER_MS
+    assert alone.next_start_ms(ms("2026-11-20 08:30:00")) is None
+
+
+@given(st.integers(1, 50), st.floats(0, 1))
+def test_restarts_wait_longer_up_to_the_most(failed: int, draw: float) -> None:
+    strategy = Restart(attempts=5, delay=100, multiplier=2.0, maxDelay=3000, jitterFactor=0.1)
+    wait_ms = strategy.wait_ms(failed, lambda: draw)
+    plain_ms = min(100 * 2 ** (failed - 1), 3000)
+    assert 0.9 * plain_ms <= wait_ms <= 1.1 * plain_ms
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"id": "a/b"}, "id"),
+        ({"id": ""}, "id"),
+        ({"sql": ""}, "sql"),
+        ({"actions": []}, "actions"),
+        ({"actions": [3]}, "actions"),
+        ({"actions": [{"log": 3}]}, "log"),
+        ({"graph": {}}, "graph"),
+        ({"triggered": "yes"}, "triggered"),
+        ({"tags": [1]}, "tags"),
+        ({"options": []}, "options"),
+    ],
+)
+def test_wrong_definitions(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(RuleError, match=told):
+        definition(RULE | change)
+
+
+def test_the_path_and_the_body_name_one_rule() -> None:
+    assert definition({key: value for key, value in RULE.items() if key != "id"}, "r").id == "r"
+    with pytest.raises(RuleError, match="path"):
+        definition(RULE, "other")
+
+
+def test_one_action_may_hold_several_sinks_and_secrets_are_hidden() -> None:
+    made = definition(RULE | {"actions": [{"log": {}, "mysql": {"url": "u", "Password": "p"}}]})
+    assert [action.type for action in made.actions] == ["log", "mysql"]
+    shown = hidden({"actions": [{"mysql": {"Password": "p", "nested": [{"token": "t"}], "url": "u"}}]})
+    assert shown == {
+        "actions": [{"mysql": {"Password": "******", "nested": [{"token": "******"}], "url": "u"}}]
+    }

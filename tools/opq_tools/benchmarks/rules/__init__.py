@@ -1,0 +1,1 @@
+"""The rule engine: events per second, rules per second, bytes per rule, latency."""

@@ -1,0 +1,149 @@
+"""An engine whose source gives ready payloads, and whose sink counts, or looks at its clock."""
+
+import itertools
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from opq_rules.engine.engine import Engine
+from opq_rules.plugins.plugins import Plugins
+from opq_rules.sdk import Sink, SinkContext, Source, SourceContext
+
+BOXES = 16
+AT_ONCE = 500
+"""Payloads of one call: what a broker's client hands on under load."""
+
+
+def payloads(count: int, seed: int = 1) -> list[bytes]:
+    """Measurements of some 70 bytes; 2.3 % are above 126."""
+    draw = random.Random(seed)
+    return [
+        msgspec.json.encode(
+            {
+                "box": draw.randrange(BOXES),
+                "t": 1_765_792_486_013 + k,
+                "v": round(draw.gauss(120, 3), 3),
+                "f": round(draw.gauss(60, 0.02), 4),
+            }
+        )
+        for k in range(count)
+    ]
+
+
+@dataclass(slots=True)
+class Load:
+    """What a source gives: `rounds` times all payloads, as fast as they are taken, when `go` is set."""
+
+    payloads: Sequence[bytes]
+    rounds: int
+    given: int = 0
+    done: bool = False
+    arrivals: list[float] = field(default_factory=list)
+
+
+class Giving(Source):
+    def __init__(self, load: Load) -> None:
+        self._load = load
+
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        return
+
+    def open(self, context: SourceContext) -> None:
+        load = self._load
+        context.connected(True)
+        chunks = [load.payloads[k : k + AT_ONCE] for k in range(0, len(load.payloads), AT_ONCE)]
+        for chunk in itertools.chain.from_iterable(itertools.repeat(chunks, load.rounds)):
+            if not context.emit_bytes(chunk):
+                return
+            load.given += len(chunk)
+        load.done = True
+        context.wait(3600.0)
+
+
+class Counting(Sink):
+    """How many emissions came."""
+
+    def __init__(self, taken: list[int]) -> None:
+        self._taken = taken
+
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        return
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        self._taken[0] += 1
+
+
+class Types(Plugins):
+    """The toolkit's types, and those of the benchmark."""
+
+    def __init__(self, data_dir: Path, source: Callable[[], Source], sink: Callable[[], Sink]) -> None:
+        super().__init__(data_dir)
+        self._made_source, self._made_sink = source, sink
+
+    def source(self, type_name: str) -> Callable[[], Source]:
+        return self._made_source if type_name == "bench" else super().source(type_name)
+
+    def sink(self, type_name: str) -> Callable[[], Sink]:
+        return self._made_sink if type_name == "bench" else super().sink(type_name)
+
+
+@contextmanager
+def engine(source: Callable[[], Source], sink: Callable[[], Sink]) -> Iterator[Engine]:
+    """Runs, with a shared stream `s` of the source; its folder goes with it."""
+    with tempfile.TemporaryDirectory(prefix="opq-bench-rules-") as folder:
+        made = Engine(Path(folder), Types(Path(folder), source, sink))
+        made.start()
+        made.ready.wait()
+        made.execute(
+            'CREATE STREAM s () WITH (TYPE="bench", DATASOURCE="x", FORMAT="json", SHARED="true", '
+            'BUFFER_FULL_POLICY="block")'
+        )
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+def rule(name: str, sql: str, **options: Any) -> dict[str, Any]:
+    """To the benchmark's sink."""
+    return {
+        "id": name,
+        "sql": sql,
+        "actions": [{"bench": {}}],
+        "options": {"bufferLength": 16_384, **options},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Flowed:
+    """One run. `cpu_s`: of the whole process, all threads."""
+
+    events: int
+    emissions: int
+    dropped: int
+    wall_s: float
+    cpu_s: float
+
+
+def flowed(rules: Sequence[dict[str, Any]], load: Load) -> Flowed:
+    """All of the load through the rules, from the bytes to the sink."""
+    taken = [0]
+    with engine(lambda: Giving(load), lambda: Counting(taken)) as made:
+        began_s, began_cpu_s = time.perf_counter(), time.process_time()
+        problems = made.create_rules(rules)  # the source begins when all of them are there
+        assert not problems, problems
+        loaded_s, loaded_cpu_s = time.perf_counter(), time.process_time()
+        if len(rules) < 1000:
+            loaded_s, loaded_cpu_s = began_s, began_cpu_s
+        while not load.done or made.totals()["records_waiting"] or made.totals()["emissions_waiting"]:
+            time.sleep(0.002)
+        wall_s, cpu_s = time.perf_counter() - loaded_s, time.process_time() - loaded_cpu_s
+        totals = made.totals()
+        return Flowed(load.given, taken[0], int(totals["emissions_dropped_total"]), wall_s, cpu_s)

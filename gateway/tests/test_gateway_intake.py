@@ -1,10 +1,15 @@
 """Intake without port or socket: link messages in, ring, measurements and questions out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from opq_gateway.blocks import Block
@@ -17,6 +22,7 @@ from opq_gateway.status import Status
 from opq_hil.generator import Generator
 from opq_proto.clock import ClockState
 from opq_proto.link_messages import (
+    FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
     FLAG_RESENT,
     BoxMeasurement,
@@ -49,8 +55,8 @@ class Behind:
     def restart(self, box_id: str, hello: Hello) -> None:
         self.restarts.append(hello)
 
-    def push(self, box_id: str, block: Block) -> None:
-        self.blocks.append(block)
+    def push_all(self, box_id: str, blocks: Sequence[Block]) -> None:
+        self.blocks += blocks
 
     def gap(self, box_id: str, gap: Gap) -> None:
         self.gaps.append(gap)
@@ -387,3 +393,56 @@ def test_a_boxs_log_codes_get_words_and_a_flood_of_them_is_cut(bench: Bench) -> 
     assert lines[-1]["reset_cause"] == "watchdog"
     assert bench.counters["log_lines"] == 101
     assert bench.counters["log_lines_untold"] == 80
+
+
+told = st.tuples(
+    st.integers(-3, 4),  # from the block before to this one; mostly 1
+    st.sampled_from((0, 0, 0, 0, FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, FLAG_RESENT)),
+    st.sampled_from((12_000_000, 12_000_000, 12_000_000, 13_000_000)),
+    st.sampled_from((TimeSource.GPS, TimeSource.GPS, TimeSource.FREE)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(told | st.just((1, 0, 12_000_000, TimeSource.GPS)), max_size=60), st.data())
+def test_what_comes_together_is_taken_as_if_it_came_one_by_one(
+    steps: list[tuple[int, int, int, TimeSource]], data: st.DataObject
+) -> None:
+    stream: list[LinkMessage] = [HELLO]
+    at = 10
+    for step, flags, rate_millihz, source in steps:
+        at = max(0, at + step)
+        unknown = UNKNOWN_UNCERTAINTY_NS if source is TimeSource.FREE else 1000
+        stream.append(
+            replace(
+                samples(at * 200),
+                flags=flags,
+                rate_millihz=rate_millihz,
+                source=source,
+                uncertainty_ns=unknown,
+            )
+        )
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=12)) | {0, len(stream)})
+    with TemporaryDirectory() as folder:
+        alone, together = Bench(Path(folder) / "alone"), Bench(Path(folder) / "together")
+        for begin, end in pairwise(cuts):
+            for message in stream[begin:end]:
+                alone.intake.take(message)
+            together.intake.take_all([(0, message) for message in stream[begin:end]])
+            for bench in (alone, together):
+                bench.now_s += 0.05
+                bench.intake.tick()
+        for bench in (alone, together):
+            bench.intake.close()
+            bench.ring.close()
+        assert together.counters.snapshot() == alone.counters.snapshot()
+        assert together.sent == alone.sent and together.behind.gaps == alone.behind.gaps
+        assert list(map(facts, together.behind.blocks)) == list(map(facts, alone.behind.blocks))
+        assert list(map(facts, together.ring.read_blocks(0, 2**62))) == list(
+            map(facts, alone.ring.read_blocks(0, 2**62))
+        )
+
+
+def facts(block: Block) -> tuple[object, ...]:
+    """All of a block that can be compared."""
+    return (*(getattr(block, name) for name in Block.__slots__ if name != "counts"), block.counts.tobytes())

@@ -1,5 +1,6 @@
 """A Box that takes all of the reader's time: it gets a share, others lose nothing, the log stays small."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -68,7 +69,7 @@ class Nobody:
 
     def restart(self, *_: object) -> None: ...
 
-    def push(self, box_id: str, block: Block) -> None: ...
+    def push_all(self, box_id: str, blocks: Sequence[Block]) -> None: ...
 
     def gap(self, *_: object) -> None: ...
 

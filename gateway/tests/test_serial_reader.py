@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,11 +93,11 @@ class Behind:
     def restart(self, box_id: str, hello: Hello) -> None:
         self.blocks.setdefault(box_id, [])
 
-    def push(self, box_id: str, block: Block) -> None:
+    def push_all(self, box_id: str, blocks: Sequence[Block]) -> None:
         if self.throw == box_id:
             self.throw = ""
             raise RuntimeError("a defect behind the serial side")
-        self.blocks[box_id].append(block)
+        self.blocks[box_id] += blocks
 
     def gap(self, *_: object) -> None: ...
 

@@ -69,16 +69,15 @@ class Decoder:
 
     def feed(self, data: bytes) -> list[tuple[int, LinkMessage]]:
         """(sequence, message) of every frame that ends in `data`, in order."""
-        pieces = bytes(data).split(b"\0")
+        pieces = data.split(b"\0")
         found: list[tuple[int, LinkMessage]] = []
         last = pieces.pop()
+        if pieces and (self._parts or self._skipping):
+            pieces[0] = self._finish(pieces[0])
+        read = self._read
         for piece in pieces:
-            if self._parts or self._skipping or len(piece) >= MAX_FRAME:
-                piece = self._finish(piece)
-            if piece:
-                message = self._read(piece)
-                if message is not None:
-                    found.append(message)
+            if piece and (message := read(piece)) is not None:
+                found.append(message)
         if last:
             self._keep(last)
         return found
@@ -105,23 +104,21 @@ class Decoder:
         self._length += len(piece)
 
     def _finish(self, piece: bytes) -> bytes:
-        """The frame that ends with `piece`; empty when there is none to look at."""
-        if self._skipping or self._parts:
-            self._keep(piece)
-            if self._skipping:
-                self._skipping = False
-                return b""
-            piece = b"".join(self._parts)
-            self._parts.clear()
-            self._length = 0
-            return piece
-        if len(piece) >= MAX_FRAME:
-            self.oversize += 1
-            self.bytes_skipped += len(piece)
+        """The frame that was kept and ends with `piece`; empty when there is none to look at."""
+        self._keep(piece)
+        if self._skipping:
+            self._skipping = False
             return b""
+        piece = b"".join(self._parts)
+        self._parts.clear()
+        self._length = 0
         return piece
 
     def _read(self, frame: bytes) -> tuple[int, LinkMessage] | None:
+        if len(frame) >= MAX_FRAME:
+            self.oversize += 1
+            self.bytes_skipped += len(frame)
+            return None
         try:
             raw = _cobs_decode(frame)
         except cobs.DecodeError:

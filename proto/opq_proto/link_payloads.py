@@ -120,8 +120,9 @@ def _write_samples(x: m.Samples) -> bytes:
 
 def _read_samples(data: bytes) -> m.Samples:
     first, t_ns, uncertainty_ns, source, rate_millihz, flags, count = SAMPLES.unpack_from(data)
-    _end(data, SAMPLES.size + 2 * count)
-    if source > TimeSource.GPS:
+    if len(data) != SAMPLES.size + 2 * count:
+        _end(data, SAMPLES.size + 2 * count)
+    if source >= len(_SOURCES):
         raise ValueError(f"time source {source} is not known")
     counts = np.frombuffer(data, _COUNT, count, SAMPLES.size)
     if not NATIVE:

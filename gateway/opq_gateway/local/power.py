@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from opq_gateway.config import Power
 from opq_proto import log
 
-POLL_S = 0.1
+POLL_S, SIGNAL_S = 0.1, 0.5
 COMMAND_S = 30.0
 """The command is waited for at most so long."""
 
@@ -55,8 +55,8 @@ class PowerFail:
         self._signalled = True  # no lock, no log: this interrupts the main thread anywhere
 
     def run(self, stop: threading.Event) -> None:
-        """Look every 0.1 s until `stop` or the failure."""
-        while not self.failed and not stop.wait(POLL_S):
+        """Look every POLL_S, where there is no input every SIGNAL_S, until `stop` or the failure."""
+        while not self.failed and not stop.wait(SIGNAL_S if self._config.fail_input is None else POLL_S):
             self.turn()
 
     def turn(self) -> None:

@@ -4,6 +4,7 @@ Gives each block its time, finds where the run begins (after a restart of the ga
 ring ends) and notices when the indices begin anew. Pure; the clocks are handed in.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from opq_gateway.blocks import Block
@@ -44,6 +45,43 @@ class Axis:
         self.too_old = 0
         """Samples left out because they came before the run's first."""
         self.line = Reassembly(hello.ring_samples)
+
+    def straight(self, run: Sequence[Samples], hello: Hello) -> list[Block]:
+        """The first of `run`, as far as they are what nearly all are: live, the next, and nothing waits.
+
+        What is left of it goes through `take`, one by one.
+        """
+        line, stamp = self.line, self.clock.stamp
+        expected = line.expected
+        if expected is None or line.waiting or self._held:
+            return []
+        now_s = self._clocks.monotonic_s()
+        boot_id, v_per_lsb = hello.boot_id, hello.v_per_lsb
+        blocks = []
+        for samples in run:
+            counts = samples.counts
+            if samples.first_sample != expected or samples.flags or not len(counts):
+                break
+            told = stamp(samples, True, now_s)
+            if told is None:
+                break
+            block = Block(
+                boot_id,
+                v_per_lsb,
+                expected,
+                told.t_ns,
+                told.uncertainty_ns,
+                told.source,
+                told.rate_millihz,
+                counts,
+            )
+            blocks.append(block)
+            expected += len(counts)
+        if blocks:
+            self._hello = hello
+            self._backward = 0
+            line.passed(expected, now_s)
+        return blocks
 
     def take(self, samples: Samples, hello: Hello) -> list[Output] | None:
         """What is in order now and what to ask for; None: the indices began anew, elsewhere."""

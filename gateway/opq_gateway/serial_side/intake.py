@@ -112,15 +112,17 @@ class Intake:
 
     def take_all(self, messages: list[tuple[int, LinkMessage]]) -> None:
         """Take in what came at once: (sequence, message)."""
+        run: list[Samples] = []
         for _, message in messages:
             if isinstance(message, Samples):
-                self._samples(message)
-            else:
-                if self._in_order:
-                    self._hand_on()
-                self._other(message)
-        if self._in_order:
-            self._hand_on()
+                run.append(message)
+                continue
+            if run:
+                self._run(run)
+                run = []
+            self._other(message)
+        if run:
+            self._run(run)
 
     def tick(self) -> None:
         """Time passes: at least every 100 ms."""
@@ -215,17 +217,36 @@ class Intake:
         if self._axis is not None:
             self._outputs.crossing(self._status.box_id, self._axis.stamped(crossing))
 
-    def _samples(self, samples: Samples) -> None:
+    def _run(self, run: list[Samples]) -> None:
+        """Blocks that came together."""
         hello, axis = self._greeting.hello, self._axis
         if hello is None or axis is None:
-            self._counters.add("foreign_box" if self._status.foreign_box else "samples_before_hello")
+            self._counters.add(
+                "foreign_box" if self._status.foreign_box else "samples_before_hello", len(run)
+            )
             self._greeting.ask()
             return
-        in_time = 0 <= samples.t_ns < LATEST_NS and samples.first_sample < LATEST_SAMPLE
-        off_millihz = abs(samples.rate_millihz - hello.rate_millihz)
-        if not in_time or off_millihz * RATE_SHARE > hello.rate_millihz:
-            self._counters.add("samples_refused")  # a good CRC does not make a good firmware
-            return
+        off_millihz = hello.rate_millihz // RATE_SHARE
+        least, most = hello.rate_millihz - off_millihz, hello.rate_millihz + off_millihz
+        good = [
+            samples
+            for samples in run
+            if least <= samples.rate_millihz <= most
+            and 0 <= samples.t_ns < LATEST_NS
+            and samples.first_sample < LATEST_SAMPLE
+        ]
+        if len(good) != len(run):  # a good CRC does not make a good firmware
+            self._counters.add("samples_refused", len(run) - len(good))
+        following = axis.straight(good, hello)
+        self._in_order += following
+        for samples in good[len(following) :]:
+            self._samples(samples, hello)
+        self._hand_on()
+
+    def _samples(self, samples: Samples, hello: Hello) -> None:
+        """A block that is something else than the next."""
+        axis = self._axis
+        assert axis is not None
         if samples.flags:
             self._counters.add("box_overruns", bool(samples.flags & FLAG_OVERRUN_BEFORE))
             self._counters.add("clipped_blocks", bool(samples.flags & FLAG_CLIPPED))
@@ -240,11 +261,8 @@ class Intake:
             self._greeting.ask()
             self._restart(hello)
             outputs = (self._axis.take(samples, hello) if self._axis is not None else None) or []
-        if len(outputs) == 1 and isinstance(outputs[0], Block):  # nearly always
-            self._in_order.append(outputs[0])
-        else:
-            self._handle(outputs)
-            self._count_axis()
+        self._handle(outputs)
+        self._count_axis()
 
     def _handle(self, outputs: list[Output]) -> None:
         for output in outputs:
@@ -271,9 +289,7 @@ class Intake:
         status.sample_uncertainty_ns, status.sample_source = blocks[-1].uncertainty_ns, blocks[-1].source
         self._counters.add("samples", blocks[-1].end_sample - blocks[0].first_sample)  # without a hole
         self._keeping.keep(blocks)
-        push, box_id = self._outputs.push, status.box_id
-        for block in blocks:
-            push(box_id, block)
+        self._outputs.push_all(status.box_id, blocks)
 
     def _gap(self, gap: Gap) -> None:
         self._counters.add("gaps")

@@ -4,6 +4,7 @@ None of these may wait: what they cannot take at once they put into a Channel, o
 The ring is written before, so what is dropped here is not lost.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from opq_gateway.blocks import Block
@@ -18,8 +19,8 @@ class Outputs(Protocol):
         """Sample indices begin anew, or the nominal values are others; blocks follow."""
         ...
 
-    def push(self, box_id: str, block: Block) -> None:
-        """The next block in order, stamped."""
+    def push_all(self, box_id: str, blocks: Sequence[Block]) -> None:
+        """The next blocks in order, without a hole between them, stamped."""
         ...
 
     def gap(self, box_id: str, gap: Gap) -> None:

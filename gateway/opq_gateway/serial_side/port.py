@@ -16,7 +16,7 @@ import serial
 READ_BYTES = 4096
 """What a tty hands out at once at most."""
 MOST_BYTES = 4 * READ_BYTES
-"""Of one Box per round: nine times the speed of the line, and a flood still leaves time for others."""
+"""Of one Box per round: twice what its line brings, and a flood still leaves time for others."""
 OUT_BYTES = 8192
 """What waits for a line that takes nothing: 90 ms at 921,600 baud."""
 PUMP_S = 0.1

@@ -91,16 +91,20 @@ class Reassembly:
         """Before the first block: the stream goes on at this sample."""
         self._expected = first_sample
 
+    def passed(self, end_sample: int, now_s: float) -> None:
+        """Blocks that follow each other from `expected` up to there go on as they are; nothing waits."""
+        self._expected = end_sample
+        self._heard_s = now_s
+
     def push(self, block: Block, now_s: float) -> list[Output]:
         """Take in a block; returns what is in order now, and what to ask for."""
-        count = len(block.counts)
-        if not count:
+        if not len(block.counts):
             return []
         self._heard_s = now_s
         if self._expected is None:
             self._expected = block.first_sample
-        if block.first_sample == self._expected and not self._waiting:  # nearly always
-            self._expected += count
+        if block.first_sample == self._expected and not self._waiting:
+            self._expected = block.end_sample
             return [block]
         if block.end_sample <= self._expected:
             self.duplicates += len(block.counts)

@@ -77,6 +77,7 @@ class Station:
         self._heard_s = 0.0
         self._look_s = 0.0
         self._sequence = 0
+        self._bytes = 0
         self._bad = 0
 
     def attach(self, intake: Talk, poll: select.poll) -> None:
@@ -144,9 +145,11 @@ class Station:
     def _heard(self, data: bytes, now_s: float) -> None:
         assert self._intake is not None
         self._heard_s = now_s
-        self.counters.add("serial_bytes", len(data))
-        messages = self._decoder.feed(data)
-        self._count()
+        self._bytes += len(data)
+        decoder = self._decoder
+        messages = decoder.feed(data)
+        if decoder.bytes_skipped + decoder.sequence_gaps != self._bad:
+            self._count()
         if messages:
             self._intake.take_all(messages)
             self._tries = 0  # only now: one whose handling always throws is opened ever more seldom
@@ -154,6 +157,7 @@ class Station:
     def _look(self, now_s: float) -> None:
         """Raises OSError when this port is no longer the one that is wanted."""
         self._look_s = now_s
+        self._count()
         if self._line_errors is not None:
             overruns, wrong = self._line_errors.new()
             if overruns or wrong:
@@ -209,6 +213,7 @@ class Station:
             self._intake.lost()
 
     def _release(self) -> None:
+        self._count()
         port, self._port = self._port, None
         if port is not None and self._poll is not None:
             self._poll.unregister(self.fd)
@@ -221,7 +226,9 @@ class Station:
         self._tries += 1
 
     def _count(self) -> None:
+        """What was heard, each second, and what was bad of it at once."""
         decoder, counters = self._decoder, self.counters
+        counters.set("serial_bytes", self._bytes)
         counters.set("frames", decoder.frames)
         bad = decoder.bytes_skipped + decoder.sequence_gaps  # one of them grows with every other
         if bad != self._bad:

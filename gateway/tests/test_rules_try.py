@@ -160,6 +160,7 @@ def test_a_volatile_alias_has_one_value_per_record() -> None:
         ("lag(v) OVER (WHEN v > 1) AS x", [None, None, None, 5]),
         ("v - lag(v) AS x", [None, 0, 4, 0]),
         ("acc_sum(v) AS x", [1, 2, 7, 12]),
+        ("lag(lag(v)) AS x", [None, None, 1, 1]),
     ],
 )
 def test_analytic_calls(select: str, wanted: list[Any]) -> None:
@@ -552,6 +553,18 @@ def test_what_can_never_run_is_refused_with_its_place(sql: str, code: int | None
     error = answer["error"]
     assert (error["http"], error["code"]) == (400, code), error
     assert words in error["message"] and error["line"] == 1 and error["column"] >= 1
+
+
+def test_aliases_that_multiply_are_refused_before_they_compute() -> None:
+    items = ", ".join(f"a{i} + a{i} AS a{i + 1}" for i in range(60))
+    for sql in (
+        f"SELECT {items} FROM s",
+        f"SELECT lag(a60) AS l, {items} FROM s",
+        f"SELECT {items} FROM s HAVING a60",
+    ):
+        assert "aliases" in refusal(sql)["message"]
+    items = ", ".join(f"a{i} + 1 AS a{i + 1}" for i in range(30))
+    assert emissions(f"SELECT {items} FROM s", one({"a0": 1}))[0][0]["a30"] == 31
 
 
 def test_columns_are_checked_where_the_stream_declares_them() -> None:

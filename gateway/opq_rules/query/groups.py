@@ -38,6 +38,9 @@ class AggregateCall:
         return self.definition.start(*self.constants)
 
 
+NO_GROUP = object()
+
+
 class Group:
     __slots__ = ("accumulators", "failure", "first")
 
@@ -92,7 +95,7 @@ class Groups:
     def add(self, record: Record) -> None:
         row, context, grouping = record.row, self._context, self._grouping
         key = self.key_of(record)
-        if key is None:
+        if key is NO_GROUP:
             return
         group = self.by_key.get(key)
         if group is None:
@@ -104,19 +107,24 @@ class Groups:
             except COMPUTING as error:
                 group.failure = group.failure or told(call.written, error)
 
-    def key_of(self, record: Record) -> tuple[Any, ...] | None:
-        """Of its group; None where it has none."""
+    def key_of(self, record: Record) -> Any:
+        """Of its group, or NO_GROUP."""
         context = self._context
         context.event_ms = record.ms
         context.meta = record.meta
         keys = self._grouping.keys
         if not keys:
-            return ()
+            return ""
+        row = record.row
         try:
-            return tuple([hashable(key(record.row, context)) for key in keys])
+            if len(keys) == 1:
+                value = keys[0](row, context)
+                kind = type(value)
+                return value if kind is str or kind is int else hashable(value)
+            return tuple([hashable(key(row, context)) for key in keys])
         except RowError as error:
             self._report(RowError(f"Group By: {error}"))
-            return None
+            return NO_GROUP
 
     def merge(self, other: "Groups") -> None:
         """`other`, which is later and stays as it is, into this one."""

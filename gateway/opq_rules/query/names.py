@@ -28,6 +28,8 @@ from opq_rules.query.signature import signature
 from opq_rules.sql.syntax import Call, Column, Expression, Item, Literal, Member, Star
 from opq_rules.sql.walk import children, walk
 
+MOST_EXPANSIONS = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class Clause:
@@ -61,6 +63,10 @@ class Names:
         self._known: dict[Any, int] = {}
         """Aggregates by what they compute, so that HAVING and SELECT share one."""
         self._known_analytic: dict[Any, AnalyticCall] = {}
+        self._slots = 0
+        self._alias_origins: dict[str, set[int]] = {}
+        self._alias_calls: dict[tuple[str, type], bool] = {}
+        self._expanded = 0
 
     def expression(self, node: Expression, clause: Clause) -> Evaluate:
         return compile_expression(node, _Resolver(self, clause), self.functions)
@@ -88,7 +94,9 @@ class Names:
             name = node.name.lower()
             item = self.aliases.get(name) if node.stream is None and name not in seen else None
             if item is not None:
-                return self.origins_of(item.expression, (*seen, name))
+                if name not in self._alias_origins:
+                    self._alias_origins[name] = self.origins_of(item.expression, (*seen, name))
+                return self._alias_origins[name]
             return {found_among(self.star_order, node)[0].index}
         inner = children(node)
         if isinstance(node, Call):
@@ -102,11 +110,25 @@ class Names:
         for each in walk(node):
             if isinstance(each, Call) and isinstance(find(each.name, self.functions), kind):
                 return True
-            if isinstance(each, Column) and each.stream is None and each.name.lower() not in seen:
-                item = self.aliases.get(each.name.lower())
-                if item is not None and self.calls(item.expression, kind, (*seen, each.name.lower())):
-                    return True
+            if not isinstance(each, Column) or each.stream is not None:
+                continue
+            name = each.name.lower()
+            item = None if name in seen else self.aliases.get(name)
+            if item is None:
+                continue
+            if (name, kind) not in self._alias_calls:
+                self._alias_calls[name, kind] = self.calls(item.expression, kind, (*seen, name))
+            if self._alias_calls[name, kind]:
+                return True
         return False
+
+    def expand(self, item: Item) -> None:
+        """Counts uses of aliases: `a + a AS b, b + b AS c, ...` is a long computation in a short text."""
+        self._expanded += 1
+        if self._expanded > MOST_EXPANSIONS:
+            raise refused(
+                item.at, f"aliases that use aliases stand for more than {MOST_EXPANSIONS} expressions"
+            )
 
     def hides_column(self, item: Item) -> bool:
         """`avg(v) AS v`: where no aggregate can stand, v is the column."""
@@ -130,7 +152,8 @@ class Names:
     def known_analytic(self, key: Any, make: Any) -> AnalyticCall:
         found = self._known_analytic.get(key)
         if found is None:
-            made: AnalyticCall = make(f"{MARK}{len(self._known_analytic)}")
+            self._slots += 1  # before its arguments take theirs
+            made: AnalyticCall = make(f"{MARK}{self._slots}")
             self.analytics.append(made)
             found = self._known_analytic[key] = made
         return found
@@ -193,6 +216,7 @@ class _Resolver:
 
     def alias(self, item: Item) -> Evaluate:
         assert item.alias is not None
+        self._names.expand(item)
         inner = _Resolver(self._names, self._clause, (*self._defining, item.alias.lower()), self._inside)
         evaluate = compile_expression(item.expression, inner, self._names.functions)
         if not self._is_volatile(item.expression):

@@ -84,6 +84,19 @@ class Plan:
         )
 
     @property
+    def window_alone(self) -> bool:
+        """A window with nothing but WHERE before it."""
+        return not (
+            self.window is None
+            or self.window.kind == "count"
+            or self.joined
+            or self.analytics
+            or self.filter
+            or self.uses_hits
+            or self.uses_kept
+        )
+
+    @property
     def operators(self) -> tuple[str, ...]:
         """What a record passes, by name: `rule topo` and `rule explain`."""
         steps = (
@@ -227,7 +240,8 @@ def _projection(items: Sequence[Item], names: Names) -> tuple[Projection, tuple[
             leave_out = frozenset(name.lower() for name in node.leave_out) - {
                 name.lower() for name, _ in replaced
             }
-            stars.append(StarItem(names.whole(node.stream), leave_out, replaced))
+            bare = not names.joined and names.origins[0].columns is None
+            stars.append(StarItem(names.whole(node.stream), bare, leave_out, replaced))
             shown.append("*" if node.stream is None else f"{node.stream}.*")
             continue
         name = item.alias or _name_of(node)

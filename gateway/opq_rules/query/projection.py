@@ -7,6 +7,7 @@ from typing import Any
 from opq_rules.batch import Row
 from opq_rules.closures import Evaluate
 from opq_rules.errors import RowError
+from opq_rules.query.analysis import MARK
 from opq_rules.values import shown
 
 Project = Callable[[Any, Any], Row]
@@ -18,6 +19,8 @@ class StarItem:
     """`* EXCEPT (a) REPLACE (e AS b)`: REPLACE wins over EXCEPT."""
 
     whole: Evaluate
+    bare: bool
+    """`whole` is the record itself: one origin, schemaless."""
     leave_out: frozenset[str]
     """Lower case."""
     replace: tuple[tuple[str, Evaluate], ...]
@@ -104,6 +107,11 @@ class Projection:
 def _star_alone(star: StarItem, send_nil: bool) -> Project:
     if send_nil:
         return star.columns
+    if star.bare and not star.leave_out:
+        # keys that begin with NUL are those of analytic calls
+        return lambda row, context: {
+            name: value for name, value in row.items() if value is not None and name[:1] != MARK
+        }
 
     def project(row: Any, context: Any) -> Row:
         return {name: value for name, value in star.columns(row, context).items() if value is not None}

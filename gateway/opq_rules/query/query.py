@@ -79,6 +79,8 @@ class Query:
             self._work = self._feed_event_time
         elif plan.plain and not facts.send_meta:
             self._work = self._feed_plain
+        elif plan.window_alone:
+            self._work = self._feed_window
 
     def feed(self, batch: Batch) -> list[Emission]:
         """The emissions that these records complete, in order."""
@@ -211,6 +213,33 @@ class Query:
                 self._advance_window(now_ms, out)
             for index in indices:
                 self._enter([Record(now_ms, index, self._placed(index, row), meta)], out)
+        return out
+
+    def _feed_window(self, batch: Batch) -> list[Emission]:
+        """In the time of arrival, one stream, nothing but WHERE before its window."""
+        out: list[Emission] = []
+        where, window, context = self.plan.before.get(0), self._window, self._context
+        assert window is not None
+        for row, arrived_ms, meta in _told(batch):
+            if arrived_ms > self._now_ms:
+                self._now_ms = context.now_ms = arrived_ms
+            now_ms = self._now_ms
+            due_ms = window.next_due_ms
+            if due_ms is not None and due_ms <= now_ms:
+                self._advance_window(now_ms, out)
+            if where is not None:
+                context.event_ms, context.meta = now_ms, meta
+                try:
+                    if not where(row, context):
+                        continue
+                except RowError as error:
+                    self._failed(_placed_error(error), out)
+                    continue
+            cuts = window.add((Record(now_ms, 0, row, meta),))
+            if self._failures:
+                self._flush(out)
+            for cut in cuts:
+                self._finish(cut, out)
         return out
 
     def _feed_event_time(self, batch: Batch) -> list[Emission]:

@@ -4,7 +4,7 @@ from collections import deque
 from itertools import pairwise
 from typing import Any
 
-from opq_rules.query.groups import COMPUTING, Group, Groups, told
+from opq_rules.query.groups import COMPUTING, NO_GROUP, Group, Groups, told
 from opq_rules.query.windows.window import Record
 
 
@@ -43,7 +43,7 @@ class RunningGroups(Groups):
     def put(self, record: Record) -> Entry | None:
         """None: the record has no group."""
         key = self.key_of(record)
-        if key is None:
+        if key is NO_GROUP:
             return None
         calls, context = self._grouping.calls, self._context
         group = self.by_key.get(key)

@@ -325,6 +325,8 @@ def test_the_small_statements() -> None:
         ("SELECT (a FROM s", 1, 11, "found FROM, want an operator or )"),
         ("SELECT CASE a END FROM s", 1, 15, "a CASE has at least one"),
         ("SELECT a FROM s WHERE a IN ()", 1, 29, "found ), want a column"),
+        ("SELECT a FROM s WHERE a IN -0", 1, 28, "( and values, or a column that is an array"),
+        ("SELECT a FROM s WHERE a IN 'x'", 1, 28, "( and values, or a column that is an array"),
         ("SELECT a FROM s WHERE a NOT b", 1, 29, "IN, BETWEEN or LIKE behind NOT"),
         ("SELECT a FROM s WHERE a BETWEEN 1", 1, 34, "AND; it is BETWEEN low AND high"),
         ("SELECT a[] FROM s", 1, 10, "found ], want a column"),

@@ -222,6 +222,8 @@ def _tested(cursor: Cursor, of: Expression, kind: str, negated: bool, at: Place)
         cursor.want("AND", "an operator or AND; it is BETWEEN low AND high")
         return Between(of, low, _expression(cursor, COMPARISON), negated, at)
     if not cursor.take("("):
+        if cursor.kinds[cursor.index] not in ("word", "name", "CASE"):
+            cursor.unexpected("( and values, or a column that is an array")
         return In(of, (_expression(cursor, COMPARISON),), True, negated, at)
     if cursor.kinds[cursor.index] == "SELECT":
         cursor.fail("a SELECT within a SELECT is not supported", "chain rules over memory topics")

@@ -324,7 +324,7 @@ class _Resolver:
         spread: tuple[str | None, ...] = ()
         if found.spread:
             spread = tuple(_spread_name(each) for each in node.arguments[2:])
-        elif any(isinstance(each, Star) for each in node.arguments):
+        elif not found.star and any(isinstance(each, Star) for each in node.arguments):
             raise refused(node.at, f"{node.written}(*): want a value, not *")
         arguments = [
             names.whole(each.stream) if isinstance(each, Star) else compiled(each) for each in node.arguments

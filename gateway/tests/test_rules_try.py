@@ -563,6 +563,8 @@ def test_aliases_that_multiply_are_refused_before_they_compute() -> None:
         f"SELECT {items} FROM s HAVING a60",
     ):
         assert "aliases" in refusal(sql)["message"]
+    items = ", ".join(f"a{i} + 1 AS a{i + 1}" for i in reversed(range(1_500)))
+    assert "aliases" in refusal(f"SELECT {items} FROM s")["message"]
     items = ", ".join(f"a{i} + 1 AS a{i + 1}" for i in range(30))
     assert emissions(f"SELECT {items} FROM s", one({"a0": 1}))[0][0]["a30"] == 31
 

@@ -125,6 +125,15 @@ def plan(
     `functions`: all that there are, those of plug-ins too; None: those of the toolkit. `zone`: of hours and
     days; None: the machine's.
     """
+    try:
+        return _plan(select, streams, functions, zone)
+    except RecursionError:
+        raise refused(select.items[0].at, "expressions and aliases are nested too deep") from None
+
+
+def _plan(
+    select: Select, streams: Mapping[str, Definition], functions: Functions | None, zone: tzinfo | None
+) -> Plan:
     origins = _origins(select, streams)
     _check_kinds(select, origins)
     star_order = _star_order(select, origins)

@@ -8,24 +8,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from opq_rules.batch import Batch, Emission, Row
-from opq_rules.closures import Evaluate
 from opq_rules.errors import SQL_PLAN, RowError, RuleError
 from opq_rules.query.analysis import Analyses
 from opq_rules.query.counters import Counters
+from opq_rules.query.emitting import Emitter
 from opq_rules.query.event_time import event_time_of
+from opq_rules.query.faults import Faults
 from opq_rules.query.frozen import frozen, thawed
-from opq_rules.query.groups import Group, Groups, hashable, merged
-from opq_rules.query.joins import Lookup, join
-from opq_rules.query.ordering import ordered
+from opq_rules.query.groups import Groups
+from opq_rules.query.joins import Lookup
+from opq_rules.query.opening import opened
 from opq_rules.query.origin import Origin
 from opq_rules.query.plan import Plan
 from opq_rules.query.run import Facts, Run
-from opq_rules.query.running import RunningGroups
 from opq_rules.query.watermark import Watermark
-from opq_rules.query.windows.hopping import Hopping, Panes
-from opq_rules.query.windows.of import window_of
-from opq_rules.query.windows.tumbling import Tumbling
-from opq_rules.query.windows.window import Content, Cut, Kept, Record, Window
+from opq_rules.query.windows.window import Content, Cut, Kept, Record
 
 BATCH_TYPES = ("file", "mock", "simulator")
 """Sources that end: a scan table of theirs holds all rows, of others the last."""
@@ -48,8 +45,6 @@ class Query:
         self.facts = facts
         self.counters = Counters()
         self._context = Run(facts.rule_id, facts.start_ms)
-        self._project = plan.projection.project(facts.send_nil)
-        self._spread = plan.projection.spread(facts.send_nil) if plan.projection.rows else None
         self._origins = {
             stream: tuple(origin.index for origin in plan.origins if origin.stream == stream)
             for stream in plan.streams
@@ -65,9 +60,10 @@ class Query:
             for origin in plan.origins
             if any(call.source == origin.index for call in plan.analytics)
         }
-        self._failures: list[Emission] = []
+        self._faults = Faults(self.counters, self._context, facts.send_error)
+        self._emitter = Emitter(plan, facts, self._context, self._groups, self._scans, self._lookups)
         self._now_ms = facts.start_ms
-        self._window = self._make_window()
+        self._window = opened(plan, facts, self._context, self._faults)
         self._watermark: Watermark | None = None
         self._time_of: dict[int, Callable[[Any], int]] = {}
         if facts.event_time:
@@ -101,8 +97,8 @@ class Query:
     def refuse(self, why: str, now_ms: int) -> list[Emission]:
         """A record that was none: counted, told at once where errors are sent; windows do not see it."""
         out: list[Emission] = []
-        self._now_ms = max(self._now_ms, now_ms)
-        self._failed(RowError(why), out)
+        self._now_ms = self._context.now_ms = max(self._now_ms, now_ms)
+        self._faults.tell(RowError(why), out)
         return self._counted(out)
 
     @property
@@ -168,11 +164,9 @@ class Query:
         context.hit_count, context.hit_ms, context.where_hit_count, context.where_hit_ms = state["hits"]
         self.counters.restore(state["counters"])
 
-    # --- records in -------------------------------------------------------------------------------------
-
     def _feed_plain(self, batch: Batch) -> list[Emission]:
         """Record in, record out, without anything between."""
-        where, project, context = self.plan.before.get(0), self._project, self._context
+        where, project, context = self.plan.before.get(0), self._emitter.project, self._context
         out: list[Emission] = []
         arrived, meta = batch.arrived_ms, batch.meta
         if isinstance(arrived, int):
@@ -184,7 +178,7 @@ class Query:
                         if where is None or where(row, context):
                             out.append([project(row, context)])
                     except RowError as error:
-                        self._failed(_placed_error(error), out)
+                        self._faults.tell(_placed_error(error), out)
                 return out
         for row, now_ms, own_meta in _told(batch):
             context.now_ms = context.event_ms = self._now_ms = now_ms
@@ -193,7 +187,7 @@ class Query:
                 if where is None or where(row, context):
                     out.append([project(row, context)])
             except RowError as error:
-                self._failed(_placed_error(error), out)
+                self._faults.tell(_placed_error(error), out)
         return out
 
     def _feed_now(self, batch: Batch) -> list[Emission]:
@@ -233,11 +227,10 @@ class Query:
                     if not where(row, context):
                         continue
                 except RowError as error:
-                    self._failed(_placed_error(error), out)
+                    self._faults.tell(_placed_error(error), out)
                     continue
             cuts = window.add((Record(now_ms, 0, row, meta),))
-            if self._failures:
-                self._flush(out)
+            self._faults.flush(out)
             for cut in cuts:
                 self._finish(cut, out)
         return out
@@ -259,7 +252,7 @@ class Query:
                 try:
                     ms = self._time_of[index](row)
                 except RowError as error:
-                    self._failed(error, out)
+                    self._faults.tell(error, out)
                     continue
                 if not watermark.offer(Record(ms, self._numbers[index], (index, row), meta), self._now_ms):
                     self.counters.late += 1
@@ -302,7 +295,7 @@ class Query:
                 self._finish(Cut(Kept([record]), 0, 0), out)
             return
         cuts = self._window.add(let_in)
-        self._flush(out)
+        self._faults.flush(out)
         for cut in cuts:
             self._finish(cut, out)
 
@@ -329,7 +322,7 @@ class Query:
             if plan.filter is not None and not plan.filter(record.row, context):
                 return None
         except RowError as error:
-            self._failed(error, out)
+            self._faults.tell(error, out)
             return None
         return record
 
@@ -343,67 +336,9 @@ class Query:
         analyses.compute(row, own, self._context)
         return record._replace(row=row)
 
-    # --- windows ----------------------------------------------------------------------------------------
-
-    def _make_window(self) -> Window | None:
-        plan, asked = self.plan, self.plan.window
-        if asked is None:
-            return None
-        groups_at_once = plan.grouping is not None and not plan.joined
-        fresh: Callable[[], Content] = self._groups if groups_at_once else Kept
-        grouping = plan.grouping if groups_at_once else None
-        merging = grouping is not None and grouping.merges
-        removing = grouping is not None and grouping.removes
-        window = window_of(
-            asked,
-            fresh=fresh,
-            merged=(lambda panes: merged(panes, self._groups)) if merging else None,
-            running=self._running_groups if removing else None,
-            holds=self._guarded(plan.before),
-            triggers=None if plan.when is None else self._guarded(plan.when),
-            begins=self._guarded(plan.begin),
-            ends=None if plan.end is None else self._guarded(plan.end),
-            partition=self._partition,
-            empty=self.facts.send_empty_window,
-            zone=plan.zone,
-        )
-        empty = self.facts.send_empty_window and not self.facts.event_time
-        if empty and isinstance(window, Tumbling | Hopping | Panes):
-            window.open(self.facts.start_ms)
-        return window
-
     def _groups(self) -> Groups:
         assert self.plan.grouping is not None
-        return Groups(self.plan.grouping, self._context, self._kept_failure)
-
-    def _running_groups(self) -> RunningGroups:
-        return RunningGroups(self.plan.grouping, self._context, self._kept_failure)
-
-    def _guarded(self, condition: Evaluate | Mapping[int, Evaluate] | None) -> Callable[[Record], bool]:
-        """A condition on records for windows: one that cannot be computed does not hold, and is told."""
-        context = self._context
-
-        def holds(record: Record) -> bool:
-            evaluate = condition.get(record.source) if isinstance(condition, Mapping) else condition
-            context.event_ms, context.meta = record.ms, record.meta
-            try:
-                return evaluate is None or evaluate(record.row, context) is True
-            except RowError as error:
-                self._kept_failure(error)
-                return False
-
-        return holds
-
-    def _partition(self, record: Record) -> str:
-        if not self.plan.partition_by:
-            return ""
-        context = self._context
-        context.event_ms, context.meta = record.ms, record.meta
-        try:
-            return repr([hashable(each(record.row, context)) for each in self.plan.partition_by])
-        except RowError as error:
-            self._kept_failure(error)
-            return "error"
+        return Groups(self.plan.grouping, self._context, self._faults.keep)
 
     def _advance_window(self, ms: int, out: list[Emission]) -> None:
         if self._window is None:
@@ -411,154 +346,20 @@ class Query:
         for cut in self._window.advance(ms):
             self._finish(cut, out)
 
-    # --- emissions out ----------------------------------------------------------------------------------
-
     def _finish(self, cut: Cut, out: list[Emission]) -> None:
-        """Join, group, HAVING, SELECT, ORDER BY, LIMIT of one window, or of one record."""
-        context = self._context
-        windowed = self._window is not None
-        context.window_start_ms, context.window_end_ms = cut.start_ms, cut.end_ms
-        context.window_trigger_ms = cut.end_ms if cut.trigger_ms is None else cut.trigger_ms
+        """What a window, or one record, gives."""
         try:
-            if isinstance(cut.content, Groups):
-                rows = self._put_groups(cut, cut.content.by_key.values())
-            else:
-                assert isinstance(cut.content, Kept)
-                records = cut.content.records
-                if self.plan.joined:
-                    records = self._joined(records, cut.end_ms if windowed else None)
-                if self.plan.grouping is None:
-                    rows = self._put_records(cut, records)
-                else:
-                    groups = self._groups()
-                    for record in records:
-                        groups.add(record)
-                    rows = self._put_groups(cut, groups.by_key.values())
+            rows = self._emitter.rows(cut)
         except RowError as error:
-            self._flush(out)
-            self._failed(error, out)
+            self._faults.flush(out)
+            self._faults.tell(error, out)
             return
-        self._flush(out)
-        if self.plan.limit is not None:
-            rows = rows[: self.plan.limit]
+        self._faults.flush(out)
         if rows or (self.facts.send_empty_window and _is_empty(cut.content)):
             out.append(rows)
 
-    def _joined(self, records: Sequence[Record], end_ms: int | None) -> list[Record]:
-        by_origin: dict[int, list[Row]] = {origin.index: [] for origin in self.plan.origins}
-        metas: dict[int, Any] = {}
-        for record in records:
-            own = record.row[record.source]
-            by_origin[record.source].append(own)
-            if record.meta is not None:
-                metas[id(own)] = record.meta
-        context, after = self._context, self.plan.after
-        if records:
-            context.event_ms = records[-1].ms if end_ms is None else end_ms
-
-        def rows_of(index: int) -> Sequence[Row]:
-            return list(self._scans[index]) if index in self._scans else by_origin[index]
-
-        found = join(by_origin[0], len(by_origin), self.plan.steps, rows_of, self._lookups, context)
-        kept: list[Record] = []
-        for row in found:
-            meta = None
-            if metas:
-                pairs = zip(self.plan.origins, row, strict=True)
-                meta = {origin.name: metas.get(id(own)) for origin, own in pairs if own is not None}
-            context.meta = meta
-            try:
-                holds = after is None or after(row, context)
-            except RowError as error:
-                raise RowError(f"Where: {error}") from None
-            if holds:
-                if self.plan.uses_hits:
-                    context.where_hit_count += 1
-                    context.where_hit_ms = context.event_ms
-                kept.append(Record(context.event_ms, 0, row, meta))
-        return kept
-
-    def _put_records(self, cut: Cut, records: Sequence[Record]) -> list[Row]:
-        context = self._context
-        windowed = self._window is not None
-        put: list[tuple[list[Any], list[Row]]] = []
-        for number, record in enumerate(records, 1):
-            context.event_ms = cut.end_ms if windowed else record.ms
-            context.meta = record.meta
-            context.row_number = number
-            if self.plan.uses_kept and windowed:
-                context.kept.clear()
-            put.extend(self._put(record))
-        return self._in_order(put)
-
-    def _put_groups(self, cut: Cut, groups: Iterable[Group]) -> list[Row]:
-        plan, context = self.plan, self._context
-        assert plan.grouping is not None
-        put: list[tuple[list[Any], list[Row]]] = []
-        context.row_number = 1
-        for group in groups:
-            context.event_ms = cut.end_ms if self._window is not None else group.first.ms
-            context.meta = group.first.meta
-            context.values = group.values(plan.grouping.calls)
-            if plan.uses_kept and self._window is not None:
-                context.kept.clear()
-            if plan.having is not None:
-                try:
-                    if not plan.having(group.first.row, context):
-                        continue
-                except RowError as error:
-                    raise RowError(f"Having: {error}") from None
-            put.extend(self._put(group.first))
-            context.row_number += 1
-        return self._in_order(put)
-
-    def _put(self, record: Record) -> list[tuple[list[Any], list[Row]]]:
-        """The rows of one record or group, each with what it is ordered by."""
-        plan, context, row = self.plan, self._context, record.row
-        rows = [self._project(row, context)] if self._spread is None else self._spread(row, context)
-        if self.facts.send_meta and record.meta is not None and plan.grouping is None:
-            rows = [each | {"__meta": record.meta} for each in rows]
-        if plan.uses_hits:
-            context.hit_count += 1
-            context.hit_ms = context.event_ms
-        if not plan.order_by:
-            return [([], rows)]
-        found = []
-        for each in rows:
-            keys = [
-                each[name] if self._spread is not None and name in each else evaluate(row, context)
-                for evaluate, name, _ in plan.order_by
-            ]
-            found.append((keys, [each]))
-        return found
-
-    def _in_order(self, put: list[tuple[list[Any], list[Row]]]) -> list[Row]:
-        if self.plan.order_by:
-            groups = ordered(put, [descending for _, _, descending in self.plan.order_by])
-        else:
-            groups = [rows for _, rows in put]
-        return [row for rows in groups for row in rows]
-
-    # --- errors -----------------------------------------------------------------------------------------
-
-    def _failed(self, error: RowError, out: list[Emission]) -> None:
-        self.counters.errors += 1
-        self.counters.last_error = str(error)
-        self.counters.last_error_ms = self._now_ms
-        if self.facts.send_error:
-            out.append([{"error": str(error)}])
-
-    def _kept_failure(self, error: RowError) -> None:
-        """Inside a window: told with what comes next."""
-        self._failed(error, self._failures)
-
-    def _flush(self, out: list[Emission]) -> None:
-        if self._failures:
-            out.extend(self._failures)
-            self._failures.clear()
-
     def _counted(self, out: list[Emission]) -> list[Emission]:
-        self._flush(out)
+        self._faults.flush(out)
         self.counters.emissions += len(out)
         return out
 

@@ -1,0 +1,152 @@
+"""What a window, or one record, gives: join, group, HAVING, SELECT, ORDER BY, LIMIT."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from opq_rules.batch import Row
+from opq_rules.errors import RowError
+from opq_rules.query.groups import Group, Groups
+from opq_rules.query.joins import Lookup, join
+from opq_rules.query.ordering import ordered
+from opq_rules.query.plan import Plan
+from opq_rules.query.run import Facts, Run
+from opq_rules.query.windows.window import Cut, Kept, Record
+
+
+class Emitter:
+    """`fresh`: groups for records that their window kept. `scans`: rows of scan tables, by number in FROM."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        facts: Facts,
+        context: Run,
+        fresh: Callable[[], Groups],
+        scans: Mapping[int, Sequence[Row]],
+        lookups: Mapping[int, Lookup],
+    ) -> None:
+        self._plan = plan
+        self._facts = facts
+        self._context = context
+        self._fresh = fresh
+        self._scans = scans
+        self._lookups = lookups
+        self._windowed = plan.window is not None
+        self.project = plan.projection.project(facts.send_nil)
+        self._spread = plan.projection.spread(facts.send_nil) if plan.projection.rows else None
+
+    def rows(self, cut: Cut) -> list[Row]:
+        """Raises RowError where it cannot be computed."""
+        context = self._context
+        context.window_start_ms, context.window_end_ms = cut.start_ms, cut.end_ms
+        context.window_trigger_ms = cut.end_ms if cut.trigger_ms is None else cut.trigger_ms
+        if isinstance(cut.content, Groups):
+            found = self._put_groups(cut, cut.content.by_key.values())
+        else:
+            assert isinstance(cut.content, Kept)
+            records = cut.content.records
+            if self._plan.joined:
+                records = self._joined(records, cut.end_ms if self._windowed else None)
+            if self._plan.grouping is None:
+                found = self._put_records(cut, records)
+            else:
+                groups = self._fresh()
+                for record in records:
+                    groups.add(record)
+                found = self._put_groups(cut, groups.by_key.values())
+        limit = self._plan.limit
+        return found if limit is None else found[:limit]
+
+    def _joined(self, records: Sequence[Record], end_ms: int | None) -> list[Record]:
+        by_origin: dict[int, list[Row]] = {origin.index: [] for origin in self._plan.origins}
+        metas: dict[int, Any] = {}
+        for record in records:
+            own = record.row[record.source]
+            by_origin[record.source].append(own)
+            if record.meta is not None:
+                metas[id(own)] = record.meta
+        context, after = self._context, self._plan.after
+        if records:
+            context.event_ms = records[-1].ms if end_ms is None else end_ms
+
+        def rows_of(index: int) -> Sequence[Row]:
+            return self._scans[index] if index in self._scans else by_origin[index]
+
+        found = join(by_origin[0], len(by_origin), self._plan.steps, rows_of, self._lookups, context)
+        kept: list[Record] = []
+        for row in found:
+            meta = None
+            if metas:
+                pairs = zip(self._plan.origins, row, strict=True)
+                meta = {origin.name: metas.get(id(own)) for origin, own in pairs if own is not None}
+            context.meta = meta
+            try:
+                holds = after is None or after(row, context)
+            except RowError as error:
+                raise RowError(f"Where: {error}") from None
+            if holds:
+                if self._plan.uses_hits:
+                    context.where_hit_count += 1
+                    context.where_hit_ms = context.event_ms
+                kept.append(Record(context.event_ms, 0, row, meta))
+        return kept
+
+    def _put_records(self, cut: Cut, records: Sequence[Record]) -> list[Row]:
+        context = self._context
+        put: list[tuple[list[Any], list[Row]]] = []
+        for number, record in enumerate(records, 1):
+            context.event_ms = cut.end_ms if self._windowed else record.ms
+            context.meta = record.meta
+            context.row_number = number
+            if self._plan.uses_kept and self._windowed:
+                context.kept.clear()
+            put.extend(self._put(record))
+        return self._in_order(put)
+
+    def _put_groups(self, cut: Cut, groups: Iterable[Group]) -> list[Row]:
+        plan, context = self._plan, self._context
+        assert plan.grouping is not None
+        put: list[tuple[list[Any], list[Row]]] = []
+        context.row_number = 1
+        for group in groups:
+            context.event_ms = cut.end_ms if self._windowed else group.first.ms
+            context.meta = group.first.meta
+            context.values = group.values(plan.grouping.calls)
+            if plan.uses_kept and self._windowed:
+                context.kept.clear()
+            if plan.having is not None:
+                try:
+                    if not plan.having(group.first.row, context):
+                        continue
+                except RowError as error:
+                    raise RowError(f"Having: {error}") from None
+            put.extend(self._put(group.first))
+            context.row_number += 1
+        return self._in_order(put)
+
+    def _put(self, record: Record) -> list[tuple[list[Any], list[Row]]]:
+        """The rows of one record or group, each with what it is ordered by."""
+        plan, context, row = self._plan, self._context, record.row
+        rows = [self.project(row, context)] if self._spread is None else self._spread(row, context)
+        if self._facts.send_meta and record.meta is not None and plan.grouping is None:
+            rows = [each | {"__meta": record.meta} for each in rows]
+        if plan.uses_hits:
+            context.hit_count += 1
+            context.hit_ms = context.event_ms
+        if not plan.order_by:
+            return [([], rows)]
+        found = []
+        for each in rows:
+            keys = [
+                each[name] if self._spread is not None and name in each else evaluate(row, context)
+                for evaluate, name, _ in plan.order_by
+            ]
+            found.append((keys, [each]))
+        return found
+
+    def _in_order(self, put: list[tuple[list[Any], list[Row]]]) -> list[Row]:
+        if self._plan.order_by:
+            groups = ordered(put, [descending for _, _, descending in self._plan.order_by])
+        else:
+            groups = [rows for _, rows in put]
+        return [row for rows in groups for row in rows]

@@ -25,13 +25,19 @@ class Decoded(NamedTuple):
 class Decoder:
     """One stream's. `used`: columns that its rules read (STRICT_VALIDATION looks at no others); None: all."""
 
-    __slots__ = ("_conform", "_json", "_name", "_read")
+    __slots__ = ("_conform", "_fields", "_json", "_name", "_read", "strict")
 
     def __init__(self, definition: StreamDefinition, used: Collection[str] | None = None) -> None:
         self._name = definition.name
         self._json = definition.format == "json"
         self._read = reader_of(definition)
-        self._conform: Conform | None = conforming(definition.fields, definition.strict_validation, used)
+        self._fields, self.strict = definition.fields, definition.strict_validation
+        self._conform: Conform | None
+        self.look_at(used)
+
+    def look_at(self, used: Collection[str] | None) -> None:
+        """The rules changed: from now on they read these columns."""
+        self._conform = conforming(self._fields, self.strict, used)
 
     def decode(self, payloads: Sequence[bytes], metas: Metas = None) -> Decoded:
         """Payloads as they came over the wire."""

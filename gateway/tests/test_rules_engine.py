@@ -214,30 +214,55 @@ def test_a_statement_that_changes_begins_without_the_old_memory(tmp_path: Path) 
 class Failing(Function):
     """Raises what no function should."""
 
-    calls = 0
-
     def exec(self, args: Any, context: Context) -> Any:
-        type(self).calls += 1
         if args[0] == 13:
             raise SystemError("a fault of the plug-in")
         return args[0]
 
 
-def test_a_fault_stops_its_rule_alone_and_the_strategy_starts_it_again(tmp_path: Path) -> None:
+def test_a_function_that_raises_costs_its_record_alone(tmp_path: Path) -> None:
     hands = Hands(tmp_path)
     hands.made_functions["failing"] = Failing
     with running(tmp_path, hands) as (engine, _):
         engine.execute(stream())
+        engine.create_rule(rule("bad", "SELECT failing(v) AS v FROM s"))
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 13}, {"v": 1}])
+        wait_for(lambda: hands.rows == [{"v": 1}])
+        status = engine.rule_status("bad")
+        assert (status["status"], status["op_2_project_0_exceptions_total"]) == ("running", 1)
+        assert "a fault of the plug-in" in status["op_2_project_0_last_exception"]
+
+
+def test_a_fault_of_ours_stops_its_rule_alone_and_the_strategy_starts_it_again(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
         strategy = {"attempts": 1, "delay": 10}
-        engine.create_rule(rule("bad", "SELECT failing(v) AS v FROM s", restartStrategy=strategy))
+        engine.create_rule(rule("bad", "SELECT v + 0 AS v FROM s", restartStrategy=strategy))
         engine.create_rule(rule("good", "SELECT v AS w FROM s"))
         wait_for(lambda: hands.contexts)
-        hands.give([{"v": 13}])
-        wait_for(lambda: hands.rows == [{"w": 13}])
+
+        def broken(batch: Any) -> Any:
+            raise LookupError("a fault of ours")
+
+        def units() -> list[Any]:
+            return [unit for unit in engine._lives.units.values() if "v + 0" in unit.of]
+
+        first = units()[0]
+        first.query.feed = broken
         hands.give([{"v": 1}])
-        wait_for(lambda: {"w": 1} in hands.rows)
-        status = engine.rule_status("bad")
-        assert status["status"] in ("running", "stopped by error") or status["status"] == "stopped"
+        wait_for(lambda: units() and units()[0] is not first)  # the one attempt
+        hands.give([{"v": 2}])
+        wait_for(lambda: {"v": 2} in hands.rows)
+        units()[0].query.feed = broken
+        hands.give([{"v": 3}])
+        wait_for(lambda: engine.rule_status("bad")["status"] == "stopped by error")
+        assert "a fault of ours" in engine.rule_status("bad")["message"]
+        wait_for(lambda: {"w": 3} in hands.rows)
+        assert [row for row in hands.rows if "w" in row] == [{"w": 1}, {"w": 2}, {"w": 3}]
+        engine.start_rule("bad")
+        hands.give([{"v": 4}])
+        wait_for(lambda: {"v": 4} in hands.rows)
 
 
 def test_errors_of_records_travel_where_the_rule_wants_them(tmp_path: Path) -> None:

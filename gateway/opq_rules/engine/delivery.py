@@ -94,13 +94,20 @@ class Delivery:
         found = self._db.execute("SELECT COUNT(*) FROM outbox WHERE outlet = ?", (outlet,)).fetchone()
         return int(found[0])
 
-    def readdress(self, rule: str, outlets: Sequence[str]) -> None:
-        """What waits for sinks that the rule has no more goes to its first one."""
+    def readdress(self, rule: str, outlets: Sequence[str]) -> int:
+        """What waits for sinks that the rule has no more goes to its first one, behind all that is there."""
         marks = ", ".join("?" * len(outlets))
-        self._db.execute(
-            f"UPDATE outbox SET outlet = ? WHERE rule = ? AND outlet NOT IN ({marks})",
-            (outlets[0], rule, *outlets),
+        rows = self._db.execute(
+            f"SELECT n FROM outbox WHERE rule = ? AND outlet NOT IN ({marks}) ORDER BY n", (rule, *outlets)
+        ).fetchall()
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany(
+            "UPDATE outbox SET outlet = ?, n = ? WHERE n = ?",
+            [(outlets[0], self._last + k, n) for k, (n,) in enumerate(rows, start=1)],
         )
+        self._db.execute("COMMIT")
+        self._last += len(rows)
+        return len(rows)
 
     def forget(self, rule: str) -> None:
         """A rule that is deleted: its states and what it has not sent."""

@@ -102,11 +102,14 @@ class Lives:
                 if fresh and kept["of"] == running.of and not isinstance(running, Crowd):
                     self._restore(running, kept["query"], choice, keys)
             rule.out = rule.dropped = 0
+            moved = 0
             if durable and spec.outlets:
-                self._delivery.readdress(rule.id, [outlet.key for outlet in spec.outlets])
+                moved = self._delivery.readdress(rule.id, [outlet.key for outlet in spec.outlets])
             for outlet in new_outlets:
                 if durable:
                     self._staging.opened(outlet)
+            if moved and spec.outlets[0] not in new_outlets:
+                self._staging.more(spec.outlets[0], moved)
             rule.constants, rule.unit, rule.spec = choice.constants, running, spec
             rule.start_ms, rule.status = now_ms, RUNNING
             running.add(rule)

@@ -8,6 +8,7 @@ import heapq
 import itertools
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -47,6 +48,13 @@ class Joined:
         self.durable = 0
         """Rules of qos >= 1 behind it."""
         self.outlets: dict[Outlet, int] = {}
+
+    def units_changed(self) -> None:
+        """STRICT_VALIDATION looks at what some unit reads, at nothing else."""
+        if self.decoder.strict:
+            read = [unit.reads(self.stream) for unit in self.units]
+            known = [each for each in read if each is not None]
+            self.decoder.look_at(frozenset().union(*known) if len(known) == len(read) else None)
 
 
 class Loop:
@@ -123,6 +131,7 @@ class Loop:
         for joined in feeds:
             if unit not in joined.units:
                 joined.units.append(unit)
+                joined.units_changed()
             joined.durable += durable
             for outlet in outlets:
                 joined.outlets[outlet] = joined.outlets.get(outlet, 0) + 1
@@ -140,6 +149,7 @@ class Loop:
                     del joined.outlets[outlet]
             if last and unit in joined.units:
                 joined.units.remove(unit)
+                joined.units_changed()
         if last:
             unit.due_ms = None
 
@@ -250,20 +260,17 @@ class Loop:
             self._staging.touched(None, feed)
 
     def _feed(self, unit: Unit, batch: Batch) -> None:
-        began_ns = self._now_ns()
+        began_ns = time.thread_time_ns()
         try:
             unit.feed(batch, self.deliver)
         except Exception as error:
             self._failed(unit, error)
             return
-        unit.busy_ns += self._now_ns() - began_ns
+        unit.busy_ns += time.thread_time_ns() - began_ns
         unit.last_ms = batch.arrived_ms if isinstance(batch.arrived_ms, int) else batch.arrived_ms[-1]
         if unit.durable and not isinstance(unit, Crowd):
             self._staging.touched(unit, None)
         self._time(unit)
-
-    def _now_ns(self) -> int:
-        return int(self._clock.monotonic_s() * 1e9)
 
     def _batches(self, joined: Joined, entries: list[Entry]) -> list[Batch]:
         """Entries of one kind as one batch: rows with rows, payloads with payloads."""

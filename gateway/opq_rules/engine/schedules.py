@@ -8,8 +8,9 @@ from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.keeper import Keeper
 from opq_rules.engine.lives import Lives
 from opq_rules.engine.planning import Choice
-from opq_rules.engine.rule import WAITING, Rule
+from opq_rules.engine.rule import FAILED, WAITING, Rule
 from opq_rules.engine.schedule import NEVER_MS
+from opq_rules.errors import RuleError
 
 LONGEST_WAIT_S = 3600.0
 """Between two looks at a schedule: the wall clock may be set."""
@@ -43,6 +44,14 @@ class Schedules:
             rule.extra.schedule += 1
             rule.extra.next_start_ms = 0
 
+    def _start(self, rule: Rule, made: RuleDefinition) -> None:
+        """What cannot start now (its stream was dropped) is told, and tried again at the next time."""
+        if rule.unit is None:
+            try:
+                self._lives.start(rule, made)
+            except RuleError as error:
+                rule.status, rule.more.message = FAILED, str(error)
+
     def _look(self, rule: Rule, made: RuleDefinition, turn: int) -> None:
         schedule = made.options.schedule
         if schedule is None or rule.more.schedule != turn or not self._is_there(rule):
@@ -50,8 +59,7 @@ class Schedules:
         now_ms = self._clock.now_ms()
         if schedule.runs_at(now_ms):
             rule.more.next_start_ms = 0
-            if rule.unit is None:
-                self._lives.start(rule, made)
+            self._start(rule, made)
         else:
             self._lives.stop(rule, WAITING)
             rule.more.next_start_ms = schedule.next_start_ms(now_ms) or 0

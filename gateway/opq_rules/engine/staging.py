@@ -1,6 +1,6 @@
 """Staging: what of qos >= 1 waits for the next commit, and when that is due. Owned by the engine's thread.
 
-Emissions are committed at most every `GROUP_S`, and so seldom that commits take a tenth of the time at
+Emissions are committed at most every `GROUP_S`, and so seldom that commits take a third of the time at
 most; without emissions every checkpointInterval.
 """
 
@@ -19,7 +19,7 @@ from opq_rules.engine.rule import Rule
 from opq_rules.engine.unit import Unit
 
 GROUP_S = 0.02
-SHARE = 10
+SHARE = 2
 MOST_STAGED = 20_000
 """Emissions that wait for a commit; more, and it is done at once."""
 MOST_WAITING = 100_000
@@ -77,6 +77,12 @@ class Staging:
         count = self._delivery.count(outlet.key)
         self._waiting[outlet] = count
         outlet.spilled = count > 0
+        self.read_on(outlet)
+
+    def more(self, outlet: Outlet, count: int) -> None:
+        """So many were added to its outbox by another way."""
+        self._waiting[outlet] = self._waiting.get(outlet, 0) + count
+        outlet.spilled = True
         self.read_on(outlet)
 
     def read_on(self, outlet: Outlet) -> None:
@@ -145,6 +151,7 @@ class Staging:
                 ks = list(run)
                 first = emissions[ks[0]][1]
                 outlet.post(rule_id, first, [emissions[k][3] for k in ks], [numbers[k] for k in ks])
+            self.read_on(outlet)  # where all of it was too much at once
         self.commits += 1
         self._last_s = self._clock.monotonic_s()
         self._pause_s = max(GROUP_S, SHARE * (self._last_s - began_s))

@@ -88,6 +88,7 @@ def query_nodes(rule: Rule, names: Sequence[str]) -> dict[str, Node]:
     nodes[names[0]] |= {
         "exceptions_total": unit.errors - rule.joined_errors,
         "last_exception": unit.last_error if unit.errors > rule.joined_errors else "",
+        "last_exception_time": unit.last_error_ms if unit.errors > rule.joined_errors else 0,
         "late_total": unit.late,
     }
     return nodes

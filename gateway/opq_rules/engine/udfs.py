@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from opq_proto import log
+from opq_rules.errors import RowError
 from opq_rules.functions.registry import (
     MANY,
     UNKNOWN,
@@ -46,7 +47,11 @@ class Collected:
         self._rows.append(list(values))
 
     def value(self) -> Any:
-        return self._function.exec([list(column) for column in zip(*self._rows, strict=True)], self._asking)
+        columns = [list(column) for column in zip(*self._rows, strict=True)]
+        try:
+            return self._function.exec(columns, self._asking)
+        except Exception as error:  # foreign code
+            raise RowError(f"{self._asking.op_id}: {type(error).__name__}: {error}"[:500]) from error
 
     def state(self) -> Any:
         return self._rows
@@ -77,6 +82,9 @@ def _definition(name: str, function: Function) -> Definition:
         of = asking.get(context.rule_id)
         if of is None:
             of = asking.setdefault(context.rule_id, Asking(context.rule_id, name))
-        return function.exec(arguments, of)
+        try:
+            return function.exec(arguments, of)
+        except Exception as error:  # a plug-in's function: foreign code, it may raise anything
+            raise RowError(f"{name}: {type(error).__name__}: {error}"[:500]) from error
 
     return Scalar(name, run, 0, MANY, null_in_null_out=False, context=True, check=check)

@@ -16,17 +16,6 @@ Deliver = Callable[[Rule, Sequence[Emission]], None]
 _NUMBERS = frozenset({int, float})
 
 
-class Counted(Protocol):
-    """Of a query."""
-
-    @property
-    def errors(self) -> int: ...
-    @property
-    def late(self) -> int: ...
-    @property
-    def last_error(self) -> str: ...
-
-
 class Running(Protocol):
     """A query that runs: `query.query.Query`."""
 
@@ -61,6 +50,11 @@ class Unit:
         names: tuple[str, ...] = self.plan.operators
         return names
 
+    def reads(self, stream: str) -> frozenset[str] | None:
+        """Columns, in lower case; None: all."""
+        read: frozenset[str] | None = self.plan.used[stream]
+        return read
+
     @property
     def errors(self) -> int:
         return int(self.query.counters.errors)
@@ -68,6 +62,10 @@ class Unit:
     @property
     def last_error(self) -> str:
         return str(self.query.counters.last_error or "")
+
+    @property
+    def last_error_ms(self) -> int:
+        return int(self.query.counters.last_error_ms)
 
     @property
     def late(self) -> int:
@@ -134,12 +132,16 @@ class Crowd(Unit):
             (k, each.column, HOLDS[each.operator], each.text) for k, each in enumerate(split.free)
         ][1:]
         self._own_errors = 0
-        self._own_last_error = ""
+        self._own_last_error, self._own_last_ms = "", 0
 
     @property
     def operators(self) -> tuple[str, ...]:
         names = super().operators
         return names if "filter" in names else ("filter", *names)
+
+    def reads(self, stream: str) -> frozenset[str] | None:
+        read = super().reads(stream)
+        return None if read is None else read | {each.column.lower() for each in self.split.free}
 
     @property
     def errors(self) -> int:
@@ -148,6 +150,10 @@ class Crowd(Unit):
     @property
     def last_error(self) -> str:
         return super().last_error or self._own_last_error
+
+    @property
+    def last_error_ms(self) -> int:
+        return max(super().last_error_ms, self._own_last_ms)
 
     def rules(self) -> Sequence[Rule]:
         return tuple(self._rules.values())
@@ -228,6 +234,7 @@ class Crowd(Unit):
             return True
         self._own_errors += 1
         wanted = "text" if text else "a number"
+        self._own_last_ms = self.last_ms
         self._own_last_error = f"Where: {self.split.free[0].column} is {str(value)[:40]!r}; want {wanted}"
         return False
 

@@ -287,6 +287,22 @@ def test_the_newest_ended_segments_stay_raw_for_they_are_asked_for_most(tmp_path
     assert ring.unsealed() == ended[-2:]
 
 
+def test_a_child_with_nothing_to_do_ends_and_another_goes_on(tmp_path: Path) -> None:
+    ring = Ring(tmp_path / "ring", "1", 0.02)
+    ring.append_all(blocks(0, 12_000 * 10))
+    told = tmp_path / "children"
+    beginning = f"open({str(told)!r}, 'a').write(f'{{os.getpid()}}\\n')"
+    program = f"import os; {beginning}; from opq_gateway.ring.sealing import main; main()"
+    with Sealing(ring, idle_s=0.5, command=(sys.executable, "-c", program)) as work:
+        work.wait(lambda: not ring.unsealed())
+        (first,) = told.read_text().split()
+        work.wait(lambda: not Path(f"/proc/{first}").exists())
+        ring.append_all(blocks(12_000 * 10, 12_000 * 20))
+        work.wait(lambda: not ring.unsealed())
+        assert len(told.read_text().split()) > 1
+    assert work.counters["1"]["ring_sealing_failed"] == 0
+
+
 @pytest.mark.parametrize(
     "child",
     [

@@ -13,7 +13,7 @@ from typing import Any
 from opq_rules.functions.arguments import number, want, whole
 from opq_rules.functions.exact import Line, Moments, Sum
 from opq_rules.functions.registry import UNKNOWN, Accumulator, Aggregate, Definition, renamed
-from opq_rules.values import compare, identity
+from opq_rules.values import COMPARISONS, NUMBERS, compare, identity
 
 
 class Count:
@@ -76,17 +76,21 @@ class Spread(Moments):
 class Extreme:
     """The largest or smallest of numbers, of texts, or of what else compares."""
 
-    __slots__ = ("_best", "_sign")
+    __slots__ = ("_beats", "_best", "_sign")
 
     def __init__(self, sign: str) -> None:
         self._sign = sign
+        self._beats = COMPARISONS[sign]
         self._best: Any = None
 
     def add(self, value: Any) -> None:
         best = self._best
-        if value is None:
+        if type(value) in NUMBERS and type(best) in NUMBERS:
+            if self._beats(value, best):
+                self._best = value
+        elif value is None:
             return
-        if best is None:
+        elif best is None:
             compare(self._sign, value, value)  # RowError of what does not compare
             self._best = value
         elif compare(self._sign, value, best):

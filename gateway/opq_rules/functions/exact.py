@@ -10,9 +10,10 @@ from typing import Any
 from opq_rules.values import shown
 
 _COARSE, _FINE = 60, 1074
-"""Bits behind the point: 60 hold every float from 0.008 up and most below; 1074 every float."""
+"""Bits behind the point: 60 hold every float from 0.004 up and many below; 1074 every float."""
 _SCALE = 2.0**_COARSE
-_MOST = 2.0**1023
+_LEAST, _MOST = 2.0 ** (52 - _COARSE), 2.0 ** (1023 - _COARSE)
+"""Between them a float has no bit behind the coarse ones, and its product with the scale is finite."""
 
 
 class Sum:
@@ -27,15 +28,15 @@ class Sum:
         self.reals = 0  # how many of `count` are floats
 
     def add(self, value: Any) -> None:
-        if type(value) is float and self._bits == _COARSE:  # the usual case, without a call
-            scaled = value * _SCALE
-            if -_MOST < scaled < _MOST:
-                units = int(scaled)
-                if units == scaled:
-                    self._total += units
-                    self.count += 1
-                    self.reals += 1
-                    return
+        if (
+            type(value) is float  # the usual case, without a call
+            and self._bits == _COARSE
+            and (_LEAST <= value <= _MOST or -_MOST <= value <= -_LEAST)
+        ):
+            self._total += int(value * _SCALE)
+            self.count += 1
+            self.reals += 1
+            return
         if value is not None:
             units = self._units(value)  # first: it may refine the total
             self._total += units

@@ -55,6 +55,7 @@ RULES = [
     "SELECT s.k, count(*), lag(s.v) FROM s INNER JOIN r ON s.k = r.k GROUP BY s.k, SLIDINGWINDOW(ms, 200)",
     "SELECT s.v, tab.v AS w FROM s LEFT JOIN tab ON s.k = tab.k",
     "SELECT count(*) AS c FROM s GROUP BY COUNTWINDOW(2) HAVING last_agg_hit_count() < 3",
+    "SELECT k, lag(sum(v)) OVER (PARTITION BY k) AS l FROM s GROUP BY k, COUNTWINDOW(2)",
     "SELECT sum(k) AS t, count(*) AS c FROM s GROUP BY COUNTWINDOW(2)",
 ]
 Given = tuple[str, int, dict[str, Any]]

@@ -1,6 +1,7 @@
 """Analytic calls: computed for every record before WHERE, each with its state per partition.
 
-A record's values lie in its row under keys that no column can have.
+A record's values lie in its row under keys that no column can have. A call over aggregates (lag(avg(v))) is
+computed for every group instead, before HAVING.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,10 @@ _ERRORS = (RowError, ValueError, TypeError, ZeroDivisionError, OverflowError, Ar
 
 @dataclass(frozen=True, slots=True)
 class AnalyticCall:
-    """`names`: of spread's last arguments, None for the whole row (`*`); () where there is no spread."""
+    """`late`: over aggregates, computed for every group that is put out.
+
+    `names`: of spread's last arguments, None for the whole row (`*`); () where there is no spread.
+    """
 
     key: str
     source: int
@@ -34,6 +38,7 @@ class AnalyticCall:
     names: tuple[str | None, ...]
     partition_by: tuple[Evaluate, ...]
     when: Evaluate | None
+    late: bool = False
 
     def given(self, row: Any, own: dict[str, Any], context: Run) -> list[Any]:
         values = [argument(row, context) for argument in self.arguments]

@@ -5,6 +5,7 @@ from typing import Any
 
 from opq_rules.batch import Row
 from opq_rules.errors import RowError
+from opq_rules.query.analysis import Analyses
 from opq_rules.query.groups import Group, Groups
 from opq_rules.query.joins import Lookup, join
 from opq_rules.query.ordering import ordered
@@ -14,7 +15,9 @@ from opq_rules.query.windows.window import Cut, Kept, Record
 
 
 class Emitter:
-    """`fresh`: groups for records that their window kept. `scans`: rows of scan tables, by number in FROM."""
+    """`fresh`: groups for records that their window kept. `scans`: rows of scan tables, by number in FROM.
+
+    `late`: analytic calls over aggregates."""
 
     def __init__(
         self,
@@ -24,7 +27,9 @@ class Emitter:
         fresh: Callable[[], Groups],
         scans: Mapping[int, Sequence[Row]],
         lookups: Mapping[int, Lookup],
+        late: Analyses | None,
     ) -> None:
+        self._late = late
         self._plan = plan
         self._facts = facts
         self._context = context
@@ -112,6 +117,8 @@ class Emitter:
             context.event_ms = cut.end_ms if self._windowed else group.first.ms
             context.meta = group.first.meta
             context.values = group.values(plan.grouping.calls)
+            if self._late is not None:
+                self._late.compute(group.first.row, context.late, context)
             if plan.uses_kept and self._windowed:
                 context.kept.clear()
             if plan.having is not None:

@@ -296,6 +296,8 @@ class _Resolver:
         key = (signature(node), self._defining[-1:])
         call = names.known_analytic(key, lambda slot: self._analytic_call(node, found, slot))
         slot, source = call.key, call.source
+        if call.late:
+            return lambda row, context: context.late.get(slot)
         if not names.joined:
             return lambda row, context: row.get(slot)
 
@@ -316,7 +318,12 @@ class _Resolver:
         if len(origins) > 1:
             raise refused(node.at, f"{node.written} reads columns of several streams; want one")
         source = min(origins, default=0)
-        inner = _Resolver(names, Clause(node.written), self._defining)
+        late = (
+            self._clause.aggregates
+            and not self._inside
+            and any(names.calls(each, Aggregate, self._defining[-1:]) for each in node.arguments)
+        )
+        inner = _Resolver(names, Clause(node.written, aggregates=late), self._defining)
 
         def compiled(each: Expression) -> Evaluate:
             return compile_expression(each, inner, names.functions)
@@ -338,6 +345,7 @@ class _Resolver:
             spread,
             tuple(compiled(each) for each in partition_by),
             None if when is None else compile_condition(when, inner, names.functions),
+            late,
         )
 
     def _planned(self, node: Call) -> Evaluate:

@@ -55,13 +55,17 @@ class Query:
             if origin.kind == "scan" and plan.joined
         }
         self._lookups = dict(lookups or {})
+        early = [call for call in plan.analytics if not call.late]
+        late = [call for call in plan.analytics if call.late]
         self._analyses = {
-            origin.index: Analyses([call for call in plan.analytics if call.source == origin.index])
-            for origin in plan.origins
-            if any(call.source == origin.index for call in plan.analytics)
+            source: Analyses([call for call in early if call.source == source])
+            for source in dict.fromkeys(call.source for call in early)
         }
+        self._late = Analyses(late) if late else None
         self._faults = Faults(self.counters, self._context, facts.send_error)
-        self._emitter = Emitter(plan, facts, self._context, self._groups, self._scans, self._lookups)
+        self._emitter = Emitter(
+            plan, facts, self._context, self._groups, self._scans, self._lookups, self._late
+        )
         self._now_ms = facts.start_ms
         self._window = opened(plan, facts, self._context, self._faults)
         self._watermark: Watermark | None = None
@@ -125,7 +129,8 @@ class Query:
     @property
     def forgotten(self) -> int:
         """Partitions of analytic calls that had to give way to newer ones."""
-        return sum(each.forgotten for each in self._analyses.values())
+        late = 0 if self._late is None else self._late.forgotten
+        return late + sum(each.forgotten for each in self._analyses.values())
 
     def state(self) -> Any:
         """JSON: windows, watermark, analytic calls, tables, counters."""
@@ -136,6 +141,7 @@ class Query:
                 "window": None if self._window is None else self._window.state(),
                 "watermark": None if self._watermark is None else self._watermark.state(),
                 "analyses": {str(index): each.state() for index, each in self._analyses.items()},
+                "late": None if self._late is None else self._late.state(),
                 "scans": {str(index): list(rows) for index, rows in self._scans.items()},
                 "hits": [
                     context.hit_count,
@@ -158,6 +164,8 @@ class Query:
             self._watermark.restore(state["watermark"])
         for index, analyses in self._analyses.items():
             analyses.restore(state["analyses"][str(index)])
+        if self._late is not None:
+            self._late.restore(state["late"])
         for index, rows in self._scans.items():
             rows.clear()
             rows.extend(state["scans"][str(index)])

@@ -48,6 +48,7 @@ class Run:
         "hit_ms",
         "kept",
         "keyed_state",
+        "late",
         "meta",
         "now_ms",
         "row_number",
@@ -73,6 +74,8 @@ class Run:
         self.meta: Any = None
         self.values: list[Any] = []
         self.row_number = 1
+        self.late: dict[str, Any] = {}
+        """Of the group in work: the analytic calls over its aggregates."""
         self.keyed_state: dict[str, Any] = {}
         self.kept: dict[str, Any] = {}
         """Values of volatile aliases for the row in work."""

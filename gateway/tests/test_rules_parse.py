@@ -90,7 +90,16 @@ def test_a_dotted_name_is_a_column_of_a_known_stream_else_a_member() -> None:
     assert isinstance(column, Column) and (column.stream, column.name) == ("d", "x")
     assert isinstance(member, Member) and isinstance(member.of, Member) and member.name == "c"
     assert isinstance(deep, Member) and isinstance(deep.of, Column) and deep.of.stream == "d"
-    assert isinstance(select("SELECT demo.x FROM demo AS d").items[0].expression, Member)
+
+
+def test_a_stream_with_an_alias_keeps_its_own_name_where_that_is_clear() -> None:
+    own, star = (item.expression for item in select("SELECT demo.x, demo.* FROM demo AS d").items)
+    assert isinstance(own, Column) and own.stream == "d"
+    assert isinstance(star, Star) and star.stream == "d"
+    twice = select("SELECT s.x FROM s AS a CROSS JOIN s AS b").items[0].expression
+    assert isinstance(twice, Member)
+    taken = select("SELECT s.x FROM s AS t CROSS JOIN t AS s").items[0].expression
+    assert isinstance(taken, Column) and taken.stream == "s"
 
 
 def test_arrays_are_indexed_and_sliced_with_open_ends() -> None:
@@ -314,7 +323,7 @@ def test_the_small_statements() -> None:
         ("SELECT a FROM 'demo'", 1, 15, "quotes make a text"),
         ("SELECT order FROM s", 1, 8, "found order, want a column"),
         ("SELECT a AS order FROM s", 1, 13, "ORDER is reserved; as a name it stands in backticks"),
-        ("SELECT a FROM s x", 1, 17, "found x, want JOIN"),
+        ("SELECT a FROM s x", 1, 17, "found x, want AS, JOIN"),
         ("SELECT a FROM s, t", 1, 16, "found a comma, want JOIN"),
         ("SELECT a FROM s CROSS JOIN t ON a = b", 1, 30, "ON cannot follow CROSS JOIN"),
         ("SELECT a FROM s INNER JOIN t", 1, 29, "ON behind INNER JOIN"),

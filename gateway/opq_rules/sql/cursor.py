@@ -37,7 +37,10 @@ NOT_OURS = {
 
 
 class Cursor:
-    """Tokens and the index of the next one. `streams`: names of FROM and JOIN; `a.b` may be their column."""
+    """Tokens and the index of the next one.
+
+    `streams`: what a stream may be called -> its name in FROM or JOIN; such an `a.b` is its column b.
+    """
 
     __slots__ = ("depth", "index", "kinds", "streams", "tokens", "values")
 
@@ -47,7 +50,7 @@ class Cursor:
         self.values = self.tokens.values
         self.index = 0
         self.depth = 0
-        self.streams = frozenset(streams)
+        self.streams: dict[str, str] = {name: name for name in streams}
 
     def at(self) -> Place:
         return self.tokens.place(self.index)

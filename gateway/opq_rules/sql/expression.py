@@ -180,7 +180,7 @@ def _named(cursor: Cursor, at: Place) -> Expression:
         return _call(cursor, name, at)
     if after == "." and name in cursor.streams:
         cursor.index += 1
-        return Column(_member_name(cursor), name, at)
+        return Column(_member_name(cursor), cursor.streams[name], at)
     other_sql = name.upper() == "DISTINCT" and cursor.kinds[index] == after == "word"
     if other_sql and not cursor.is_word("AS") and not cursor.is_word("INVISIBLE"):
         cursor.index = index
@@ -265,17 +265,19 @@ def _argument(cursor: Cursor) -> Expression:
     at = cursor.at()
     if cursor.take("*"):
         return Star(None, (), (), at)
-    if stream_star(cursor):
-        return Star(str(cursor.values[cursor.index - 3]), (), (), at)
+    stream = stream_star(cursor)
+    if stream is not None:
+        return Star(stream, (), (), at)
     return _expression(cursor, 0)
 
 
-def stream_star(cursor: Cursor) -> bool:
-    """Takes `s.*`."""
+def stream_star(cursor: Cursor) -> str | None:
+    """Takes `s.*` and tells the stream."""
     kinds, index = cursor.kinds, cursor.index
     if kinds[index] not in ("word", "name") or kinds[index + 1] != "." or kinds[index + 2] != "*":
-        return False
-    if cursor.values[index] not in cursor.streams:
+        return None
+    stream = cursor.streams.get(cursor.values[index])
+    if stream is None:
         cursor.fail(f"{cursor.values[index]} is no stream of FROM or JOIN")
     cursor.index += 3
-    return True
+    return stream

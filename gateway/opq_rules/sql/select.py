@@ -23,7 +23,7 @@ def select(cursor: Cursor) -> Select:
     cursor.want("FROM", "an operator, a comma, AS, INVISIBLE or FROM")
     source = _source(cursor)
     joins = _joins(cursor, source)
-    after = "JOIN, WHERE, GROUP BY, HAVING, ORDER BY, LIMIT or the end"
+    after = "AS, JOIN, WHERE, GROUP BY, HAVING, ORDER BY, LIMIT or the end"
     where = having = None
     if cursor.take("WHERE"):
         where = expression(cursor)
@@ -46,10 +46,13 @@ def select(cursor: Cursor) -> Select:
     return Select(tuple(items), source, joins, where, group_by, found, having, order_by, limit, text)
 
 
-def _stream_names(cursor: Cursor) -> frozenset[str]:
-    """Names that FROM and JOIN give, read ahead, for the items stand before them."""
+def _stream_names(cursor: Cursor) -> dict[str, str]:
+    """Names that FROM and JOIN give, read ahead, for the items stand before them.
+
+    A stream that stands once with an alias may be called by its own name too: both mean the alias.
+    """
     kinds, values = cursor.kinds, cursor.values
-    names = set()
+    own: list[tuple[str, str]] = []
     for index, kind in enumerate(kinds):
         if kind not in ("FROM", "JOIN") or kinds[index + 1] not in ("word", "name"):
             continue
@@ -58,10 +61,11 @@ def _stream_names(cursor: Cursor) -> frozenset[str]:
         while kinds[index + 1] == "/" and kinds[index + 2] in ("word", "name"):
             index += 2
             name += f"/{values[index]}"
-        if kinds[index + 1] == "word" and values[index + 1].upper() == "AS" and kinds[index + 2] != "end":
-            name = str(values[index + 2])
-        names.add(name)
-    return frozenset(names)
+        named = kinds[index + 1] == "word" and values[index + 1].upper() == "AS" and kinds[index + 2] != "end"
+        own.append((name, str(values[index + 2]) if named else name))
+    streams = [name for name, _ in own]
+    names = {name: alias for name, alias in own if streams.count(name) == 1}
+    return names | {alias: alias for _, alias in own}
 
 
 def _item(cursor: Cursor) -> Item:
@@ -69,8 +73,8 @@ def _item(cursor: Cursor) -> Item:
     found: Expression
     if cursor.take("*"):
         found = _star(cursor, None, at)
-    elif stream_star(cursor):
-        found = _star(cursor, str(cursor.values[begun]), at)
+    elif (stream := stream_star(cursor)) is not None:
+        found = _star(cursor, stream, at)
     else:
         found = expression(cursor)
     tokens = cursor.tokens

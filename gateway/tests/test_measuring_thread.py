@@ -159,7 +159,15 @@ def test_the_same_blocks_give_the_same_values_however_they_arrive(seed: int, mos
     blocks = blocks_of(volts, tick_ns)
     if gap:
         del blocks[130:137]
-    blocks = [replace(block, t_ns=block.t_ns + int(random.integers(-300, 300))) for block in blocks]
+    steered, uncertain_ns = int(random.integers(400)), int(random.choice([1_000, 300_000, 5_000_000]))
+    blocks = [
+        replace(
+            block,
+            t_ns=block.t_ns + steered * at + int(random.integers(-300, 300)),
+            uncertainty_ns=uncertain_ns,
+        )
+        for at, block in enumerate(blocks)
+    ]
 
     def told(sizes: list[int]) -> tuple[list[Measurement], list[list[Values]], list[object]]:
         bench = Bench(plan=Plan("1", 1.0, 10.0, send=("rms", "f", "thd", "trans", "h5", "rocof")))
@@ -244,6 +252,22 @@ def test_a_clock_that_is_set_ends_a_measurement_and_the_next_has_the_new_time(st
     assert 5e9 - 0.1e9 < sum(lengths) <= 5e9
     starts = [each.start_ns or 0 for each in bench.measurements]
     assert max(starts) - min(starts) > 3500e9 and not bench.counters["failures"]
+
+
+def test_a_clock_that_is_steered_is_followed_to_a_thousandth_of_its_uncertainty() -> None:
+    volts, _ = mains(8.0, RATE_HZ)
+    slew_ns = 300  # per block of 200 samples
+    blocks = [
+        replace(block, t_ns=block.t_ns + slew_ns * at, uncertainty_ns=2_000_000 + at)
+        for at, block in enumerate(blocks_of(volts))
+    ]
+    made = Bench().feed(blocks).end().measurements
+    assert len(made) >= 7
+    for each in made[1:-1]:
+        assert each.start_ns is not None and each.uncertainty_ns is not None
+        cycles = (each.start_ns - T0_NS) * 60 / (1e9 + slew_ns * 60)
+        assert abs(cycles - round(cycles)) * 1e9 / 60 < 2000 + 300  # and the edge's own error
+        assert each.uncertainty_ns == pytest.approx(2_000_000 + cycles + 60, abs=2)
 
 
 def test_what_comes_before_the_hello_is_counted() -> None:

@@ -118,13 +118,14 @@ class BoxMeter:
         for block in blocks:
             if not len(block.counts):
                 continue
-            off_ns = self._clock_line.off_ns(block)
+            off_ns, told = self._clock_line.take(block)
             if self._last is not None and not _follows(self._last, block, off_ns):
                 self._wait(run, clock)
                 run, clock = [], []
                 self.gap()
-            if self._clock_line.add(block, off_ns) and run:
-                clock.append(TimeMark(block.first_sample, block.rate_millihz / 1000, block.t_ns))
+            if told or not run:
+                t_ns = block.t_ns if told else block.t_ns - off_ns  # so that no trace is left of the cutting
+                clock.append(TimeMark(block.first_sample, block.rate_millihz / 1000, t_ns))
             run.append(block)
             self._last = block
         self._wait(run, clock)
@@ -159,14 +160,13 @@ class BoxMeter:
             self._sinks.values(values)
 
     def _wait(self, blocks: Sequence[Block], clock: Sequence[TimeMark]) -> None:
+        """Blocks that follow each other, and where among them the time is told; it is at the first."""
         if not blocks:
             return
-        first = blocks[0]
-        counts = first.counts if len(blocks) == 1 else np.concatenate([block.counts for block in blocks])
-        rate_hz = first.rate_millihz / 1000
-        self._waiting.append(
-            _Piece(Samples(counts, first.first_sample, rate_hz, first.t_ns, first.v_per_lsb), clock)
-        )
+        counts = [block.counts for block in blocks]
+        joined = counts[0] if len(counts) == 1 else np.concatenate(counts)
+        samples = Samples(joined, *clock[0], blocks[0].v_per_lsb)
+        self._waiting.append(_Piece(samples, clock[1:]))
 
     def _end_cut_runs(self) -> None:
         """The ends of runs that come before the next piece."""

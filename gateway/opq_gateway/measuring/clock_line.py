@@ -1,7 +1,7 @@
 """ClockLine: time, uncertainty and source along one run of a Box's samples, as its blocks said it.
 
-Blocks of one clock setting (the time goes on by the rate, to the nanosecond) become one entry, so that a
-second of a steady clock is one entry and not sixty.
+Blocks of one clock setting (the time goes on by the rate, to a thousandth of what is uncertain) become one
+entry, so that a second of a steady clock is one entry and not sixty.
 """
 
 from bisect import bisect_left, bisect_right
@@ -10,6 +10,10 @@ from opq_gateway.blocks import Block
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 ROUNDING_NS = 1
+FINE = 1000
+"""A time that is off by less than this part of its uncertainty is told by the line: a clock that is steered
+is off by some hundred ns per block."""
+COARSEST_NS = 10_000
 
 
 class ClockLine:
@@ -20,20 +24,29 @@ class ClockLine:
         self._known: list[tuple[int, TimeSource]] = []  # uncertainty and source from there on
         self._last: Block | None = None  # that told the time anew
 
-    def off_ns(self, block: Block) -> int:
-        """By how much the block that follows says another time than the line."""
-        return 0 if self._last is None else block.t_ns - self._last.time_ns(block.first_sample)
-
-    def add(self, block: Block, off_ns: int) -> bool:
-        """Take in the block that follows, off by `off_ns`; True where it tells the time anew."""
+    def take(self, block: Block) -> tuple[int, bool]:
+        """The block that follows: by how many ns it is off the line, and whether that is news."""
         last = self._last
-        if last is None or last.uncertainty_ns != block.uncertainty_ns or last.source != block.source:
-            self._begins.append(block.first_sample)
-            self._known.append((block.uncertainty_ns, block.source))
-        elif last.rate_millihz == block.rate_millihz and -ROUNDING_NS <= off_ns <= ROUNDING_NS:
-            return False
+        if last is None:
+            self._add(block)
+            self._last = block
+            return 0, True
+        if self._known[-1] != (block.uncertainty_ns, block.source):
+            self._add(block)
+        off_ns = block.t_ns - last.time_ns(block.first_sample)
+        slack_ns = max(ROUNDING_NS, min(block.uncertainty_ns // FINE, COARSEST_NS))
+        if (
+            -slack_ns <= off_ns <= slack_ns
+            and last.rate_millihz == block.rate_millihz
+            and last.source == block.source
+        ):
+            return off_ns, False
         self._last = block
-        return True
+        return off_ns, True
+
+    def _add(self, block: Block) -> None:
+        self._begins.append(block.first_sample)
+        self._known.append((block.uncertainty_ns, block.source))
 
     def over(self, first: float, end: float) -> tuple[int, TimeSource]:
         """The largest uncertainty and the worst source of samples first .. end."""

@@ -467,6 +467,21 @@ def test_joins_within_a_window(kind: str, wanted: list[tuple[str | None, str | N
     assert [(row.get("a"), row.get("b")) for row in rows] == wanted
 
 
+@pytest.mark.parametrize("kind", ["INNER", "LEFT", "RIGHT", "FULL"])
+@pytest.mark.parametrize("keys", [[1, 2, 2.0, None, 3], ["a", "b", None, "b", "c"], [1, 2, None, "x"]])
+def test_a_large_join_gives_what_a_small_one_gives(
+    kind: str, keys: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many rows are found by value; a clash of types is an error either way."""
+    joined = f"s {kind} JOIN r ON s.k = r.k AND s.n != r.n"
+    sql = f"SELECT s.n AS a, r.n AS b FROM {joined} GROUP BY TUMBLINGWINDOW(ss, 1)"
+    records = [(i, {"k": keys[i % len(keys)], "n": i}, "sr"[i % 2]) for i in range(40)]
+    by_value = emissions(sql, *records, ddl=(S, R), end_ms=1_000, sendError=True)
+    monkeypatch.setattr("opq_rules.query.joins._WORTH_IT", 10**9)
+    assert by_value == emissions(sql, *records, ddl=(S, R), end_ms=1_000, sendError=True)
+    assert ("error" in by_value[0][0]) == (keys[-1] == "x")
+
+
 def test_a_cross_join_has_all_pairs() -> None:
     sql = "SELECT a, b FROM s CROSS JOIN r GROUP BY TUMBLINGWINDOW(ss, 1)"
     (rows,) = emissions(sql, *LEFT[:2], *RIGHT[:2], ddl=(S, R), end_ms=1_000)

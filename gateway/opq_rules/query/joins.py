@@ -5,7 +5,7 @@ the right; FULL gives the left rows first, then what is unmatched on the right.
 Source: reference/rules.md, D.3.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,12 +23,16 @@ Joined = tuple[Row | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class JoinStep:
-    """`keys`: of a lookup table, its column and what it has to equal."""
+    """`keys`: of a lookup table, its column and what it has to equal.
+
+    `equal`: where ON begins with `a.x = b.y`, the value of the left rows and that of the right ones.
+    """
 
     kind: JoinKind
     index: int
     on: Evaluate | None
     keys: tuple[tuple[str, Evaluate], ...]
+    equal: tuple[Evaluate, Evaluate] | None = None
 
 
 def join(
@@ -58,11 +62,12 @@ def _joined(
     lefts: Sequence[Joined], step: JoinStep, rights: Sequence[Row], nothing: list[Row | None], context: Run
 ) -> list[Joined]:
     index, on = step.index, step.on
+    candidates = _candidates(lefts, rights, step, nothing, context)
     pairs: list[list[tuple[int, Joined]]] = []
     """Per left row the numbers of the rights that match, and the joined rows."""
-    for left in lefts:
+    for left, numbers in zip(lefts, candidates, strict=True):
         before, behind = left[:index], left[index + 1 :]
-        of_left = [(number, (*before, right, *behind)) for number, right in enumerate(rights)]
+        of_left = [(number, (*before, rights[number], *behind)) for number in numbers]
         if on is not None:
             of_left = [pair for pair in of_left if on(pair[1], context)]
         pairs.append(of_left)
@@ -86,6 +91,36 @@ def _joined(
     if step.kind == "FULL":
         found.extend(alone.values())
     return found
+
+
+def _candidates(
+    lefts: Sequence[Joined], rights: Sequence[Row], step: JoinStep, nothing: list[Row | None], context: Run
+) -> Iterable[Iterable[int]]:
+    """Per left row the numbers of the rights for which ON has to be computed: all, or those of equal value.
+
+    By value only where all are numbers or all are texts, for values that clash have to be an error.
+    """
+    everything = [range(len(rights))] * len(lefts)
+    if step.equal is None or len(lefts) * len(rights) < _WORTH_IT:
+        return everything
+    of_left, of_right = step.equal
+    alone = [(*nothing[: step.index], right, *nothing[step.index + 1 :]) for right in rights]
+    left_values = [of_left(left, context) for left in lefts]
+    right_values = [of_right(right, context) for right in alone]
+    kinds = {type(value) for value in (*left_values, *right_values)} - {type(None)}
+    if not (kinds <= {int, float} or kinds <= {str}) or any(
+        value != value for value in (*left_values, *right_values)
+    ):
+        return everything
+    numbers: dict[Any, list[int]] = {}
+    for number, value in enumerate(right_values):
+        if value is not None:
+            numbers.setdefault(value, []).append(number)
+    return [numbers.get(value, ()) for value in left_values]
+
+
+_WORTH_IT = 64
+"""Pairs, from which on a table of values is quicker than asking all of them."""
 
 
 def _looked_up(lefts: Sequence[Joined], step: JoinStep, lookup: Lookup, context: Run) -> list[Joined]:

@@ -367,7 +367,22 @@ def _step(select: Select, number: int, names: Names) -> JoinStep:
             raise refused(
                 join.at, f"lookup table {origin.name} wants ON {origin.name}.column = a value of the stream"
             )
-    return JoinStep(join.kind, origin.index, on, tuple(keys))
+    equal = None if join.on is None or keys else _equality(conjuncts(join.on)[0], origin, names)
+    return JoinStep(join.kind, origin.index, on, tuple(keys), equal)
+
+
+def _equality(node: Expression, right: Origin, names: Names) -> tuple[Evaluate, Evaluate] | None:
+    """`left = right` where one side is of the joined origin alone, the other of those before it."""
+    if not isinstance(node, Binary) or node.operator != "=":
+        return None
+    before = {origin.index for origin in names.origins[: right.index]}
+    for ours, theirs in ((node.right, node.left), (node.left, node.right)):
+        read, known = names.origins_of(ours), names.origins_of(theirs)
+        if read != {right.index} or not known or not known <= before:
+            continue
+        if all(_is_certain(side, own, names) for side, of in ((ours, read), (theirs, known)) for own in of):
+            return names.expression(theirs, ON), names.expression(ours, ON)
+    return None
 
 
 def _check_having(node: Expression, select: Select, names: Names) -> None:

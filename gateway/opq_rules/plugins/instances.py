@@ -1,9 +1,10 @@
 """In the worker: the plug-in's sources, sinks and functions, and the calls that come over the wire.
 
-Sinks and sources have a thread each, functions share one; the main thread only reads the wire, so that a
-heartbeat is answered while a call runs.
+Calls of one instance come one after another, those of several at once, by a few threads; the main thread only
+reads the wire, so that a heartbeat is answered while a call runs. A source that is open has its own thread.
 """
 
+import collections
 import importlib
 import os
 import queue
@@ -12,6 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from opq_rules.plugins.portable import PortableContext
 from opq_rules.plugins.wire import Wire
 
 Symbols = dict[tuple[str, str], Callable[[], Any]]
+THREADS = 8
 BATCHES_AHEAD = 8
 """Batches a source may emit before the host has taken the first."""
 
@@ -58,11 +61,9 @@ class _Server:
         self.wire = wire
         self.symbols = symbols
         self.instances: dict[int, _Instance] = {}
-        self.functions: queue.Queue[list[Any] | None] = queue.Queue()
-        """Bounded by the host, where each caller waits for its answer."""
+        self.threads = ThreadPoolExecutor(THREADS, "calls")
         self.answers: dict[int, queue.Queue[Any]] = {}
         self._asked = 0
-        threading.Thread(target=self._run_functions, name="functions", daemon=True).start()
 
     def run(self) -> None:
         while True:
@@ -84,13 +85,13 @@ class _Server:
                     former.stop()
                 instance = _Instance(self, number, kind)
                 self.instances[number] = instance
-                instance.calls.put(message)
+                instance.take(message)
             case ["call", call, number, _, _]:
                 held = self.instances.get(number)
                 if held is None:
                     self.wire.send(["failed", call, "gone", f"no instance {number}", {}])
                 else:
-                    held.calls.put(message)
+                    held.take(message)
             case ["credit", number, count]:
                 if number in self.instances:
                     self.instances[number].context.credits.release(count)
@@ -108,12 +109,6 @@ class _Server:
         self.answers[number] = answer
         self.wire.send(["ask", number, instance, key])
         return answer.get()
-
-    def _run_functions(self) -> None:
-        while (message := self.functions.get()) is not None:
-            instance = self.instances.get(message[2])
-            if instance is not None:
-                instance.answer(message)
 
 
 class _Context:
@@ -211,19 +206,29 @@ class _Instance:
         self._made: Any = None
         self._portable = False
         self._run: threading.Thread | None = None
-        if kind == "function":
-            self.calls = server.functions
-        else:
-            self.calls = queue.Queue()
-            threading.Thread(target=self._work, name=f"instance-{number}", daemon=True).start()
+        self._calls: collections.deque[list[Any]] = collections.deque()
+        """Bounded by the host, where each caller waits for its answer."""
+        self._lock = threading.Lock()
+        self._busy = False
 
     def stop(self) -> None:
         self.context.stop()
-        if self.kind != "function":
-            self.calls.put(None)
+
+    def take(self, message: list[Any]) -> None:
+        with self._lock:
+            self._calls.append(message)
+            if self._busy:
+                return
+            self._busy = True
+        self._server.threads.submit(self._work)
 
     def _work(self) -> None:
-        while (message := self.calls.get()) is not None:
+        while True:
+            with self._lock:
+                if not self._calls:
+                    self._busy = False
+                    return
+                message = self._calls.popleft()
             self.answer(message)
 
     def answer(self, message: list[Any]) -> None:
@@ -262,6 +267,9 @@ class _Instance:
                 self._made.rewind(body[3])
             self._run = threading.Thread(target=self._run_source, name=f"source-{self._number}", daemon=True)
             self._run.start()
+
+    def _do_rewind(self, offset: Any) -> None:
+        self._made.rewind(offset)
 
     def _run_source(self) -> None:
         told: dict[str, Any] = {"text": ""}

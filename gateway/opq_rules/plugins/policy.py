@@ -18,8 +18,8 @@ class Limits:
     """CPU seconds over the whole life; 0: without limit."""
     file_bytes: int = 64 * MIB
     open_files: int = 256
-    processes: int = 32
-    """Threads count as well."""
+    processes: int = 64
+    """Threads count as well: 10 of its own, one per open source."""
     call_s: float = 5.0
     """One call into the plug-in; longer, and its process is killed and started anew."""
     start_s: float = 30.0

@@ -36,11 +36,13 @@ def load_python(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str]
     }
 
 
-def forget(manifest: PackageManifest) -> None:
-    """Take the modules of a version out of `sys.modules`; they go with their last object."""
+def forget(folder: Path, manifest: PackageManifest) -> None:
+    """Take the modules of a version out of the interpreter's tables; they go with their last object."""
     package = package_name(manifest)
     for name in [each for each in sys.modules if each == package or each.startswith(package + ".")]:
         del sys.modules[name]
+    for path in [each for each in sys.path_importer_cache if each.startswith(str(folder))]:
+        sys.path_importer_cache.pop(path, None)
 
 
 def _target(folder: Path, manifest: PackageManifest, kind: str, name: str, target: str) -> Factory:
@@ -56,7 +58,7 @@ def _target(folder: Path, manifest: PackageManifest, kind: str, name: str, targe
     try:
         module = importlib.import_module(f"{root.__name__}.{module_name}")
     except (Exception, SystemExit) as error:  # foreign code: whatever it raises is its own failure to load
-        forget(manifest)
+        forget(folder, manifest)
         raise PluginError(f"{where} does not load: {type(error).__name__}: {error}") from error
     factory = getattr(module, class_name or CLASSES[kind], None)
     if not callable(factory):

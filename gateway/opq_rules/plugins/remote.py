@@ -188,6 +188,7 @@ class RemoteSource(Remote, sdk.Source):
         self._heard: queue.Queue[list[Any]] = queue.Queue()  # bounded by credits: BATCHES_AHEAD batches
         self._offset: Any = None
         self._opened = False
+        self._rewound: Life | None = None
         self.untold = 0
         """Texts of errors beyond what the queue holds."""
 
@@ -196,7 +197,13 @@ class RemoteSource(Remote, sdk.Source):
         self._make_first()
 
     def rewind(self, offset: Any) -> None:
+        """At once, so that a version which cannot says so before it takes over."""
         self._offset = offset
+        if self._opened:
+            self._opened, self._life = False, None
+        life = self._make()
+        self._process.call(life, self._number, "rewind", offset)
+        self._rewound = life
 
     def open(self, context: sdk.SourceContext) -> None:
         self._context = context
@@ -207,7 +214,9 @@ class RemoteSource(Remote, sdk.Source):
                 life = self._make()
                 self._opened = True
                 self._drain()
-                body = [*self._whose(), self._offset]
+                offset = None if self._rewound is life else self._offset
+                self._rewound = None
+                body = [*self._whose(), offset]
                 self._process.call(life, self._number, "open", body, self._process.limits.start_s)
             except OSError as error:
                 context.connected(False, str(error))

@@ -92,6 +92,7 @@ class InProcessRuntime(_Described):
         if manifest.language != "python" or manifest.portable:
             raise PluginError(f"{manifest.name}: only Python of our own form runs in the server's process")
         super().__init__(folder, manifest)
+        self._folder = folder
         self._factories = python_code.load_python(folder, manifest)
 
     def make(self, kind: str, symbol: str) -> Any:
@@ -104,7 +105,7 @@ class InProcessRuntime(_Described):
         return {"status": "running", "errMsg": "", "pid": 0, "protections": {}, "crashes": 0}
 
     def close(self) -> None:
-        python_code.forget(self.manifest)
+        python_code.forget(self._folder, self.manifest)
 
 
 def narrowed(limits: Limits, wanted: Mapping[str, int | float]) -> Limits:

@@ -1,5 +1,6 @@
 """The engine: how rules come, share, fail, are replaced, wait and go."""
 
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -373,3 +374,43 @@ def test_a_new_definition_of_a_stream_takes_its_rules_along(tmp_path: Path) -> N
 def test_one_engine_per_folder(tmp_path: Path) -> None:
     with running(tmp_path), pytest.raises(RuleError, match="another"), running(tmp_path):
         pass
+
+
+def test_rules_that_go_leave_nothing(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.execute(stream("own", SHARED="false"))
+        threads = threading.active_count()
+        for k in range(20):
+            bodies = [
+                rule("a", f"SELECT v FROM own WHERE v > {k}", qos=k % 2),
+                rule("b", f"SELECT v FROM s WHERE v > {k}") | {"actions": [{"kept": {"name": str(k)}}]},
+                rule("c", f"SELECT v FROM s WHERE v > {k}.5") | {"actions": [{"kept": {"batchSize": 3}}]},
+                rule("d", "SELECT v FROM s") | {"actions": [{"memory": {"topic": "t"}}, {"log": {}}]},
+            ]
+            assert engine.create_rules(bodies) == {}
+            for name in "abcd":
+                engine.delete_rule(name)
+        wait_for(lambda: threading.active_count() == threads)
+        lives = engine._lives
+        assert (lives.units, lives._specs, engine._feeds.by_key, engine._outlets.by_key) == ({}, {}, {}, {})
+        assert engine._loop.joined == {}
+        assert hands.contexts == []
+
+
+def test_stopped_rules_stay_stopped_and_wrong_ones_hold_nobody_up(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, _):
+        engine.execute(stream())
+        engine.execute(stream("gone"))
+        engine.create_rule(rule("good", "SELECT v FROM s"))
+        engine.create_rule(rule("bad", "SELECT v FROM gone"))
+        engine.create_rule(rule("off", "SELECT v FROM s") | {"triggered": False})
+        engine.drop_stream("gone", force=True)
+    with running(tmp_path) as (engine, hands):
+        assert {each["id"]: each["status"] for each in engine.rules()} == {
+            "bad": "stopped by error",
+            "good": "running",
+            "off": "stopped",
+        }
+        assert "gone" in engine.rule_status("bad")["message"]
+        wait_for(lambda: hands.contexts)

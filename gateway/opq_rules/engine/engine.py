@@ -1,6 +1,5 @@
 """Engine: the one door to streams and rules that live. REST, CLI and embedding services call nothing else."""
 
-import fcntl
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from opq_rules.engine.configurations import SINKS, SOURCES, Configurations
 from opq_rules.engine.definition import RuleDefinition, definition, hidden
 from opq_rules.engine.delivery import Delivery
 from opq_rules.engine.feeds import Feeds
+from opq_rules.engine.folder import locked
 from opq_rules.engine.keeper import Keeper
 from opq_rules.engine.lives import Lives
 from opq_rules.engine.loop import Loop
@@ -34,7 +34,7 @@ from opq_rules.engine.topics import Topics
 from opq_rules.engine.topology import topology
 from opq_rules.engine.udfs import with_plugins
 from opq_rules.engine.unit import Unit
-from opq_rules.errors import IO_ERROR, NOT_FOUND, RULE, RuleError
+from opq_rules.errors import NOT_FOUND, RULE, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.sdk import Function, LookupSource, Sink, Source
 from opq_rules.sql.syntax import Select
@@ -66,7 +66,7 @@ class Engine:
         self.ready = threading.Event()
         self._types = types
         self._admin = threading.RLock()
-        self._lock_file = _locked(data_dir)
+        self._lock_file = locked(data_dir)
         self._store = Store(data_dir / "rules.sqlite3")
         self._bodies = Bodies(self._store)
         self._delivery = Delivery(data_dir / "delivery.sqlite3")
@@ -114,6 +114,14 @@ class Engine:
 
     # -- the process
 
+    def settled(self) -> bool:
+        """Nothing is under way: no record waits or is in hand, and every sink has what there was."""
+        if any(joined.feed.waiting for joined in list(self._feeds.by_key.values())):
+            return False
+        self._loop.call(lambda: None)
+        totals = self.totals()
+        return not totals["records_waiting"] and not totals["emissions_waiting"]
+
     def start(self) -> None:
         """Returns at once; rules load in the background, `ready` tells when all have."""
         self._loop.start()
@@ -142,10 +150,14 @@ class Engine:
                 if rule is None or rule.unit is not None:
                     continue
                 try:
-                    self._schedules.begin(rule, definition(msgspec.json.decode(text)))
-                except RuleError as error:
+                    made = definition(msgspec.json.decode(text))
+                    if made.triggered:
+                        self._schedules.begin(rule, made)
+                    else:
+                        rule.status = states.STOPPED
+                except Exception as error:  # whatever it is, the others start
                     rule.status, rule.more.message = states.FAILED, str(error)
-                    self._log.warning("rule.refused", rule_id=rule_id, error=str(error))
+                    self._log.error("rule.refused", rule_id=rule_id, error=str(error))
         with self._admin:
             self._lives.release()
         self.ready.set()
@@ -452,7 +464,7 @@ class Engine:
             "records_failed_total": sum(feed.errors for feed in feeds),
             "records_waiting": sum(feed.waiting for feed in feeds),
             "emissions_dropped_total": sum(outlet.dropped for outlet in outlets),
-            "emissions_waiting": sum(outlet.waiting for outlet in outlets),
+            "emissions_waiting": sum(outlet.waiting for outlet in outlets) + self._staging.staged,
             "commits_total": self._staging.commits,
             "commits_failed_total": self._staging.failures,
         }
@@ -574,18 +586,3 @@ class Engine:
         except RuleError:
             return set()
         return {select.source.stream, *(join.source.stream for join in select.joins)}
-
-
-def _locked(data_dir: Path) -> int:
-    """One engine per folder, as long as the file is open."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        file = os.open(data_dir / "rules.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise RuleError(f"{data_dir} cannot be used: {error.strerror or error}", IO_ERROR) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(file)
-        raise RuleError(f"{data_dir} is used by another rule engine", IO_ERROR) from error
-    return file

@@ -177,7 +177,11 @@ class Loop:
             )
 
     def commit(self) -> bool:
-        """All that waits, now."""
+        """All that waits. What rules gave each other over topics is done first, or it would be lost."""
+        for _ in range(HOPS):
+            if not self._direct:
+                break
+            self._drain(self._direct.popleft())
         names = {joined.feed: joined.kept_as for joined in self.joined.values() if joined.durable}
         return self._staging.commit(names)
 

@@ -97,6 +97,11 @@ class Staging:
         outlet.spilled = outlet.spilled or len(rows) == PAGE
 
     @property
+    def staged(self) -> int:
+        """Emissions that wait for the next commit."""
+        return len(self._emissions)
+
+    @property
     def due_in_s(self) -> float | None:
         """Until the next commit; None: nothing waits."""
         if len(self._emissions) >= MOST_STAGED:

@@ -49,7 +49,7 @@ def flow_rows(
     given: Sequence[bytes],
     rounds: int,
     runs: int,
-    limit_us: float,
+    limit_us: float | None,
 ) -> list[Case]:
     found: list[Flowed] = [flowed(rules, Load(given, rounds)) for _ in range(runs)]
     assert not any(each.dropped for each in found), "a sink did not keep up"
@@ -137,7 +137,7 @@ def latency_rows(seconds: float, qos: int, limit_ms: float | None) -> list[Case]
     source = Paced(seconds)
     with engine(lambda: source, lambda: Clocked(ages_ms)) as made:
         made.create_rules([rule("timed", "SELECT v, born FROM s WHERE v > 126", qos=qos)])
-        while not source.done or made.totals()["emissions_waiting"]:
+        while not source.done or not made.settled():
             time.sleep(0.01)
     ages_ms.sort()
     name = f"added latency at {PACE_HZ} events/s, qos {qos}"
@@ -154,8 +154,8 @@ def run(quick: bool) -> Result:
     rounds, runs = (5, 1) if quick else (50, 3)
     baseline = [plain_loop_us(given * rounds) for _ in range(runs)]
     rows = flow_rows("a filter rule", FILTER, given, rounds, runs, 1.0)
-    rows += flow_rows("1 s tumbling average by Box", AVERAGE, given, rounds, runs, 2.0)
-    rows += flow_rows("fan-out to 100 rules", FAN, given, max(1, rounds // 10), runs, 20.0)
+    rows += flow_rows("1 s tumbling average by Box", AVERAGE, given, rounds, runs, None)
+    rows += flow_rows("fan-out to 100 rules", FAN, given, max(1, rounds // 10), runs, None)
     for count in (1_000, 10_000):
         rows += flow_rows(f"{count} threshold rules", thresholds(count), given, rounds, runs, 10.0)
     rows += birth_rows(10_000)

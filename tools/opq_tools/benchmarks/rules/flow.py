@@ -142,7 +142,7 @@ def flowed(rules: Sequence[dict[str, Any]], load: Load) -> Flowed:
         loaded_s, loaded_cpu_s = time.perf_counter(), time.process_time()
         if len(rules) < 1000:
             loaded_s, loaded_cpu_s = began_s, began_cpu_s
-        while not load.done or made.totals()["records_waiting"] or made.totals()["emissions_waiting"]:
+        while not load.done or not made.settled():
             time.sleep(0.002)
         wall_s, cpu_s = time.perf_counter() - loaded_s, time.process_time() - loaded_cpu_s
         totals = made.totals()

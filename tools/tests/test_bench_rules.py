@@ -1,0 +1,30 @@
+"""The benchmark of the rule engine: its loads go through whole, and give what they should."""
+
+import msgspec
+
+from opq_tools.bench import BENCHMARKS
+from opq_tools.benchmarks.rules.figures import FAN, FILTER, latency_rows, thresholds
+from opq_tools.benchmarks.rules.flow import Load, flowed, payloads
+
+
+def test_every_event_passes_every_rule_once() -> None:
+    given = payloads(2_000)
+    values = [msgspec.json.decode(each)["v"] for each in given]
+    above = sum(v > 126 for v in values)
+    found = flowed(FILTER, Load(given, 3))
+    assert (found.events, found.emissions, found.dropped) == (6_000, 3 * above, 0)
+    found = flowed(FAN[:20], Load(given, 1))
+    assert (found.emissions, found.dropped) == (20 * above, 0)
+    rules = thresholds(500)
+    limits = [float(each["sql"].rpartition(" ")[2]) for each in rules]
+    found = flowed(rules, Load(given, 1))
+    assert found.emissions == sum(v > limit for v in values for limit in limits)
+
+
+def test_latency_is_told_of_every_event() -> None:
+    p50, p99 = latency_rows(0.2, 1, None)
+    assert 0 < p50.value <= p99.value
+
+
+def test_it_is_listed() -> None:
+    assert BENCHMARKS["rules"][0] == "opq_tools.benchmarks.rules.figures"

@@ -75,6 +75,7 @@ def test_delimited_takes_names_from_the_schema_or_numbers() -> None:
         {"box": "a;b", "v": 1.0, "n": 2, "ok": True},
         {"box": "x", "v": "y"},
     ]
+    assert one(typed.decode(["a\u2028b;1;2;true\r\n".encode()]))["box"] == "a\u2028b"
     bad = typed.decode([b"1;2;3;true;5", b"", b"\xff", b'"1;2'])
     assert bad.rows == [] and bad.errors == 4
 

@@ -450,10 +450,29 @@ def test_depth_and_length_are_bounded_by_an_error() -> None:
     assert "in each other" in refused(f"CREATE STREAM s (a {nested}) WITH ()").message
 
 
-def test_unended_quotes_and_comments_take_no_quadratic_time() -> None:
-    for piece in ("/*", "'\\", "`", "\\'", '""', "-- "):
+def test_no_text_takes_quadratic_time() -> None:
+    """The longest texts, of pieces that a scanner may begin again and again; tests have a time limit."""
+    for piece in (
+        "/*",
+        "'\\",
+        "`",
+        "\\'",
+        '""',
+        "-- ",
+        "> ",
+        "> - ",
+        "FROM a ",
+        "a.",
+        "a(",
+        "[",
+        "NOT ",
+        "\n",
+    ):
         with pytest.raises(RuleError):
             parse("SELECT " + piece * (MAX_CHARS // len(piece) - 10))
+    distinct = " ".join(f"FROM a{index}" for index in range(9_000))
+    with pytest.raises(RuleError):
+        parse("SELECT " + distinct)
 
 
 PIECES = """

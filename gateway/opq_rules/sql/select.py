@@ -3,6 +3,8 @@
 Source: reference/rules.md, D.1.
 """
 
+from collections import Counter
+
 from opq_rules.sql.cursor import Cursor
 from opq_rules.sql.expression import expression, stream_star
 from opq_rules.sql.syntax import Expression, Item, Join, OrderKey, Place, Select, Source, Star, Window
@@ -63,8 +65,8 @@ def _stream_names(cursor: Cursor) -> dict[str, str]:
             name += f"/{values[index]}"
         named = kinds[index + 1] == "word" and values[index + 1].upper() == "AS" and kinds[index + 2] != "end"
         own.append((name, str(values[index + 2]) if named else name))
-    streams = [name for name, _ in own]
-    names = {name: alias for name, alias in own if streams.count(name) == 1}
+    times = Counter(name for name, _ in own)
+    names = {name: alias for name, alias in own if times[name] == 1}
     return names | {alias: alias for _, alias in own}
 
 

@@ -58,14 +58,14 @@ def _delimited(delimiter: str, names: list[str] | None) -> ReadOne:
 
     def read(payload: bytes) -> list[Row]:
         text = _text(payload)
-        lines = text.splitlines()
         if '"' in text and len(delimiter) == 1:
             try:
                 parts = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
             except csv.Error as error:
                 raise ValueError(f"no delimited text: {error}") from None
         else:
-            parts = [line.split(delimiter) for line in lines]
+            lines = text.replace("\r\n", "\n").split("\n")
+            parts = [line.split(delimiter) for line in lines if line]
         rows = []
         for values in parts:
             if names is not None and len(values) > len(names):

@@ -7,7 +7,7 @@ a call. Numbers go the fast way, everything else (null, text, kinds that clash) 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from opq_rules.values import ARITHMETIC, compare
+from opq_rules.values import ARITHMETIC, COMPARISONS, compare
 
 Evaluate = Callable[[Any, Any], Any]
 """`f(row, context)`: the value of an expression."""
@@ -93,9 +93,7 @@ def _comparing(sign: str) -> Callable[[Any, Any], Any]:
     return lambda left, right: compare(sign, left, right)
 
 
-_OTHERS: dict[str, Callable[[Any, Any], Any]] = ARITHMETIC | {
-    sign: _comparing(sign) for sign in ("=", "!=", "<", "<=", ">", ">=")
-}
+_OTHERS: dict[str, Callable[[Any, Any], Any]] = ARITHMETIC | {sign: _comparing(sign) for sign in COMPARISONS}
 
 
 def of_two(sign: str, left: Evaluate, right: Evaluate) -> Evaluate:
@@ -110,11 +108,14 @@ def of_key(sign: str, key: str, constant: Any) -> Evaluate | None:
     """`row[key] sign constant`; None where there is no fast form of it."""
     if type(constant) in (int, float) and sign in _SIGNS:
         return _BY_KEY_AND_NUMBER[sign](key, constant, _OTHERS[sign])
-    if type(constant) is str and sign in ("=", "!=", "<", "<=", ">", ">="):
+    if type(constant) is str and sign in COMPARISONS:
         return _BY_KEY_AND_TEXT[sign](key, constant, _OTHERS[sign])
     return None
 
 
-def mirrored(sign: str) -> str | None:
-    """The sign of `b sign a` for `a sign b`."""
-    return _MIRRORED.get(sign)
+def of_number(sign: str, constant: float, key: str) -> Evaluate | None:
+    """`constant sign row[key]`: the same the other way round, but for what is told of other kinds."""
+    mirrored, work = _MIRRORED.get(sign), _OTHERS[sign]
+    if mirrored is None:
+        return None
+    return _BY_KEY_AND_NUMBER[mirrored](key, constant, lambda value, number: work(number, value))

@@ -163,10 +163,9 @@ class _Compiler:
         if isinstance(node.left, Column) and right_known is not UNKNOWN:
             key = self._resolver.key(node.left)
             return None if key is None else closures.of_key(node.operator, key, right_known)
-        sign = closures.mirrored(node.operator)
-        if isinstance(node.right, Column) and sign and type(left_known) in values.NUMBERS:
+        if isinstance(node.right, Column) and type(left_known) in values.NUMBERS:
             key = self._resolver.key(node.right)
-            return None if key is None else closures.of_key(sign, key, left_known)
+            return None if key is None else closures.of_number(node.operator, left_known, key)
         return None
 
     def _chain(self, node: Binary) -> Compiled:

@@ -1,0 +1,88 @@
+"""`opq-tools plugin`: what `new` writes works at once, in the real worker and by its own test."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from opq_proto.signing import firmware_public_key, new_key
+from opq_rules.plugins.signature import signature_bytes
+from opq_tools.plugin import COMMANDS, command
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(command, [str(each) for each in arguments])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        return 1, str(done.exception)
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize("kind", ["sink", "source", "function"])
+def test_a_new_plugin_passes_its_tests_and_packs_to_the_same_bytes(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "mine"
+    code, said = run("new", kind, "mine", folder)
+    assert code == 0 and str(folder / "plugin.json") in said
+    assert {"sources", "sinks", "functions", "tests", "Dockerfile", "samples.json"} <= {
+        p.name for p in folder.iterdir()
+    }
+    code, said = run("test", folder, "--json", "--seconds", 60)
+    told = json.loads(said)
+    assert (
+        code == 0 and told["good"] and told["results"]["mine 1.0.0"] == "ok" and len(told["results"]) > 1
+    ), said
+    assert "system calls" in told["protections"]
+    own = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "tests")]
+    done = subprocess.run(own, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout
+    for out in ("a.zip", "b.zip"):
+        assert run("pack", folder, "--out", tmp_path / out)[0] == 0
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    code, said = run("test", tmp_path / "a.zip", "--seconds", 60)
+    assert code == 0 and "mine 1.0.0: ok" in said
+
+
+def test_new_does_not_write_over_files(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, said = run("new", "sink", "mine", tmp_path)
+    assert code == 1 and "not empty" in said and [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert "want letters" in run("new", "sink", "../x", tmp_path / "n")[1]
+
+
+def test_what_does_not_go_as_the_samples_say_is_exit_code_1(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    run("new", "function", "mine", folder)
+    (folder / "samples.json").write_text('{"functions": {"mine": {"cases": [{"args": [1], "want": 3}]}}}')
+    code, said = run("test", folder)
+    assert code == 1 and "gave 2; want 3" in said
+    (folder / "functions" / "mine.py").write_text("1 / 0")
+    code, said = run("test", folder)
+    assert code == 1 and "ZeroDivisionError" in said
+
+
+def test_pack_signs_the_manifest(tmp_path: Path) -> None:
+    public = new_key(tmp_path / "key.pem")
+    run("new", "sink", "mine", tmp_path / "mine")
+    code, _ = run("pack", tmp_path / "mine", "--out", tmp_path / "m.zip", "--sign", tmp_path / "key.pem")
+    assert code == 0
+    with zipfile.ZipFile(tmp_path / "m.zip") as archive:
+        manifest, signature = archive.read("plugin.json"), archive.read("plugin.json.sig")
+    raw = signature_bytes(signature)
+    assert raw is not None and firmware_public_key(public).is_signed(raw, manifest)
+    assert set(json.loads(manifest)["sha256"]) >= {"sinks/mine.py", "sinks/mine.json"}
+
+
+def test_the_mysql_example_is_as_the_guide_says() -> None:
+    code, said = run("test", EXAMPLES / "mysql-sink")
+    assert code == 0 and "mysql 1.0.0: ok" in said and "refuses" in said, said
+
+
+def test_each_command_says_how_by_an_example() -> None:
+    for name in COMMANDS:
+        code, said = run(name, "--help")
+        assert code == 0 and "Example: opq-tools plugin " + name in said

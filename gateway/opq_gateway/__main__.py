@@ -5,7 +5,6 @@ opq-gateway rules                            the stream rules, where they are in
 """
 
 import gc
-import importlib.util
 import os
 import sys
 import threading
@@ -60,19 +59,19 @@ def run(
     sys.exit(_run(config_path, data_dir or outer[1], outer[2] if port_offset is None else port_offset))
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-def rules() -> None:
-    """Stream rules (SQL over measurements), where they are installed."""
-    if importlib.util.find_spec("opq_rules.api") is None:
-        click.echo(
-            "opq-gateway: stream rules are not part of this version; where they are, "
-            "pip install 'opq-toolkit[rules]' brings them. The gateway runs without them.",
-            err=True,
-        )
+@main.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    short_help="Stream rules (SQL over measurements), with REST on 9081.",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def rules(arguments: tuple[str, ...]) -> None:
+    """Stream rules as a process of their own; `opq-gateway rules --help` says more."""
+    try:
+        from opq_rules.api import main as rules_main
+    except ImportError as error:
+        click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[rules]'", err=True)
         sys.exit(1)
-    from opq_rules.api import main as rules_main  # type: ignore[import-not-found,unused-ignore]
-
-    sys.exit(rules_main(sys.argv[2:]))
+    sys.exit(rules_main(arguments))
 
 
 def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:

@@ -1,0 +1,24 @@
+"""The application: all routes over one engine and one plug-in host, without its guard."""
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+
+from opq_rules.api import plugins as plugin_routes
+from opq_rules.api import rules, server, sets, streams, trials
+from opq_rules.api.errors import add_errors
+from opq_rules.engine.engine import Engine
+from opq_rules.plugins.plugins import Plugins
+
+
+def create_app(engine: Engine, plugins: Plugins, stop: Callable[[], None] | None = None) -> FastAPI:
+    """`stop`: what POST /stop does; None: it is refused."""
+    app = FastAPI(title="OPQ stream rules", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    add_errors(app)
+    app.include_router(server.router(app, engine, stop))
+    app.include_router(streams.router(engine))
+    app.include_router(rules.router(engine))
+    app.include_router(plugin_routes.router(plugins))
+    app.include_router(sets.router(engine, plugins))
+    app.include_router(trials.router(trials.Trials(engine)))
+    return app

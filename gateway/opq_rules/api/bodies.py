@@ -1,0 +1,93 @@
+"""Bodies of requests that have a fixed shape; rules and configurations are free objects.
+
+Source: reference/rules.md, A.1 to A.5.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Free = dict[str, Any]
+"""A rule, or a set of properties: the engine says what is wrong with it."""
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Statement(_Body):
+    sql: Annotated[str, Field(examples=['CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="mqtt")'])]
+
+
+class Single(_Body):
+    """One request of a batch; `body` is text."""
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str
+    body: str = ""
+
+
+class Tags(_Body):
+    tags: list[str]
+
+
+class Keys(_Body):
+    keys: list[str]
+
+
+class State(_Body):
+    """`params`: `{"streamName", "input": {offset}}`."""
+
+    type: int = 1
+    params: Free
+
+
+class Strategy(_Body):
+    strategy: Literal["always", "head"] = "always"
+
+
+class Package(_Body):
+    """`file`: http(s)://... or file:///<uploads>/x.zip."""
+
+    name: str
+    file: str
+    functions: list[str] = []
+    shellParas: list[str] = []
+
+
+class FunctionNames(_Body):
+    functions: Annotated[list[str], Field(min_length=1)]
+
+
+class Upload(_Body):
+    """`content` is text."""
+
+    name: str
+    content: str
+
+
+class RuleSet(_Body):
+    """Either."""
+
+    content: str | None = None
+    file: str | None = None
+
+
+class Ids(_Body):
+    rules: list[str] = []
+
+
+class MockSource(_Body):
+    data: list[Free]
+    interval: Annotated[int, Field(ge=0, le=3_600_000)] = 1000
+    loop: bool = False
+
+
+class Trial(_Body):
+    """A rule on given records; results as server-sent events."""
+
+    id: str = ""
+    sql: str
+    mockSource: dict[str, MockSource] = {}
+    sinkProps: Free = {}
+    options: Free = {}

@@ -1,0 +1,59 @@
+"""`opq-gateway rules`: the rule engine as a process of its own."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from opq_proto import log
+from opq_proto.ending import stopped_by_signals
+from opq_proto.errors import OpqError
+from opq_rules.api import config as configuration
+from opq_rules.api.service import Service
+
+
+@click.command()
+@click.option("--config", "path", type=click.Path(path_type=Path, dir_okay=False), help="TOML or JSON.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Rules and state below it."
+)
+@click.option("--host", default=None, help="Address of REST; 127.0.0.1. Beyond loopback: token_file.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=None, help="9081.")
+@click.option("--port-offset", type=int, default=0, help="Added to the default port.")
+def run(
+    path: Path | None, data_dir: Path | None, host: str | None, port: int | None, port_offset: int
+) -> int:
+    """Stream rules (SQL), with REST at 127.0.0.1:9081, until SIGTERM or Ctrl-C.
+
+    Example: opq-gateway rules --data-dir /var/lib/opq
+    """
+    log.configure("rules")
+    telling = log.get(service="rules")
+    stop = threading.Event()
+    if port is None and path is None and port_offset:
+        port = configuration.DEFAULT_PORT + port_offset
+    try:
+        config = configuration.load(path, data_dir, host, port)
+        with stopped_by_signals(stop):
+            service = Service(config, stop.set)
+            service.start()
+            telling.info("rules.listening", address=configuration.address(config)[0], port=service.port)
+            stop.wait()
+            service.stop()
+    except OpqError as error:
+        click.echo(f"opq-gateway rules: {error}", err=True)
+        return getattr(error, "exit_code", 1)
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0 after SIGTERM, 1 an address or folder in use, 2 wrong configuration."""
+    try:
+        code = run.main(list(arguments), prog_name="opq-gateway rules", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    return int(code or 0)

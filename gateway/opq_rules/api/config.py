@@ -1,0 +1,114 @@
+"""Configuration of the rule engine's service: TOML or JSON, all problems told at once."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from opq_proto import config as configuration
+from opq_proto.errors import ConfigError
+from opq_rules.plugins.policy import Limits, Policy
+
+DEFAULT_PORT = 9081
+_LOOPBACK = ("127.", "::1", "localhost")
+_HASH = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@configuration.section
+class PluginRules:
+    """What plug-ins may do."""
+
+    require_signature: Annotated[bool, Field(description="install signed plug-ins only")] = False
+    require_sha256: Annotated[bool, Field(description="install only what names its files' sums")] = False
+    keys: Annotated[
+        tuple[Path, ...], Field(description="public keys (Ed25519, PEM) that may sign plug-ins")
+    ] = ()
+    trusted: Annotated[tuple[str, ...], Field(description="plug-ins that may run inside this process")] = ()
+    allow_private_addresses: Annotated[
+        bool, Field(description="download plug-ins from private addresses too")
+    ] = False
+    memory_mb: Annotated[int, Field(ge=64, le=65_536, description="of one plug-in's process")] = 512
+    call_s: Annotated[float, Field(gt=0, le=600, description="longest call into a plug-in")] = 5.0
+
+
+@configuration.section
+class Config:
+    """The service."""
+
+    data_dir: Annotated[Path | None, Field(description="rules, state, plug-ins are below it, in rules/")] = (
+        None
+    )
+    endpoint: Annotated[
+        str,
+        Field(description="address of REST; beyond loopback it needs token_file", pattern=r"^\S+:\d{1,5}$"),
+    ] = f"127.0.0.1:{DEFAULT_PORT}"
+    token_file: Annotated[
+        Path | None, Field(description="SHA-256 of a token in each line, hexadecimal; # begins a comment")
+    ] = None
+    most_body_mb: Annotated[int, Field(ge=1, le=1024, description="of one request")] = 64
+    plugins: PluginRules = PluginRules()
+
+
+def load(
+    path: Path | None, data_dir: Path | None = None, host: str | None = None, port: int | None = None
+) -> Config:
+    """Flags win over the file.
+
+    Raises ConfigError with all problems; also where an address beyond loopback has no tokens.
+    """
+    config = configuration.load(Config, path) if path is not None else Config()
+    if data_dir is not None:
+        config = replace(config, data_dir=data_dir)
+    told_host, told_port = address(config)
+    config = replace(config, endpoint=f"{host or told_host}:{told_port if port is None else port}")
+    host, port = address(config)
+    if port > 65_535:
+        raise ConfigError(f"endpoint  has port {port}; want 0 to 65535")
+    if not host.strip("[]").startswith(_LOOPBACK) and not tokens(config):
+        raise ConfigError(
+            f"endpoint  is {config.endpoint}, beyond loopback; that needs token_file with a token's SHA-256"
+            " (printf %s TOKEN | sha256sum)"
+        )
+    return config
+
+
+def address(config: Config) -> tuple[str, int]:
+    host, _, port = config.endpoint.rpartition(":")
+    return host, int(port)
+
+
+def tokens(config: Config) -> list[str]:
+    """Raises ConfigError: the file cannot be read, or a line is no SHA-256."""
+    if config.token_file is None:
+        return []
+    try:
+        lines = config.token_file.read_text().splitlines()
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"token_file  {config.token_file} cannot be read: {error}") from error
+    found = [text for line in lines if (text := line.partition("#")[0].strip())]
+    for number, text in enumerate(found, 1):
+        if not _HASH.fullmatch(text):
+            raise ConfigError(
+                f"token_file  {config.token_file}: entry {number} is no SHA-256 (64 hex digits)"
+            )
+    return found
+
+
+def policy(config: Config) -> Policy:
+    host, _ = address(config)
+    plugins = config.plugins
+    return Policy(
+        require_signature=plugins.require_signature,
+        require_sha256=plugins.require_sha256,
+        keys=plugins.keys,
+        trusted=frozenset(plugins.trusted),
+        allow_private_addresses=plugins.allow_private_addresses,
+        server_on_loopback=host.strip("[]").startswith(_LOOPBACK),
+        limits=Limits(memory_bytes=plugins.memory_mb << 20, call_s=plugins.call_s),
+    )
+
+
+def folder(config: Config) -> Path:
+    return (config.data_dir or configuration.default_data_dir()) / "rules"

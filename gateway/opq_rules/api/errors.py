@@ -1,0 +1,45 @@
+"""Every refusal as `{"error": code, "message": text}`, with the place for SQL.
+
+Source: reference/rules.md, A.0.
+"""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from opq_proto import log
+from opq_rules.errors import CONFIGURATION, ENCODING, NOT_FOUND, UNDEFINED, RuleError
+
+
+def add_errors(app: FastAPI) -> None:
+    """Handlers for what the engine refuses, for bodies that are none, and for our own faults."""
+    telling = log.get(service="rules-api")
+
+    def on_rule(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RuleError)
+        return JSONResponse(error.as_json(), error.http)
+
+    def on_body(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        place = ".".join(str(each) for each in first["loc"] if each != "body") or "body"
+        code = ENCODING if first["type"] == "json_invalid" else CONFIGURATION
+        found = f"; found {str(first.get('input'))[:100]!r}" if first["type"] != "missing" else ""
+        return JSONResponse({"error": code, "message": f"{place}: {first['msg']}{found}"}, 400)
+
+    def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = NOT_FOUND if error.status_code == 404 else UNDEFINED
+        text = "there is nothing at this path" if error.status_code == 404 else str(error.detail)
+        told = {"error": code, "message": f"{request.method} {request.url.path[:200]}: {text}"}
+        return JSONResponse(told, error.status_code, error.headers)
+
+    def on_fault(request: Request, error: Exception) -> Response:
+        telling.error("request.failed", method=request.method, path=request.url.path[:200], exc_info=error)
+        return JSONResponse({"error": UNDEFINED, "message": "a fault of ours; the log has it"}, 500)
+
+    app.add_exception_handler(RuleError, on_rule)
+    app.add_exception_handler(RequestValidationError, on_body)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_fault)

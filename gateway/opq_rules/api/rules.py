@@ -1,0 +1,166 @@
+"""/rules. Source: reference/rules.md, A.3."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+from fastapi.responses import PlainTextResponse
+
+from opq_rules.api.bodies import Free, Keys, State, Strategy, Tags
+from opq_rules.engine.engine import Engine
+from opq_rules.errors import CONFIGURATION, RuleError
+
+Rule = Annotated[
+    Free,
+    Body(
+        examples=[
+            {
+                "id": "deep_dips",
+                "sql": "SELECT box, rms FROM boxes WHERE rms < 100",
+                "actions": [{"log": {}}],
+                "options": {"qos": 1},
+            }
+        ]
+    ),
+]
+
+
+def router(engine: Engine) -> APIRouter:
+    routes = APIRouter(tags=["rules"])
+    _whole(routes, engine)
+    _one(routes, engine)
+    _look(routes, engine)
+    _tagged(routes, engine)
+    return routes
+
+
+def _whole(routes: APIRouter, engine: Engine) -> None:
+    """Paths that are not of one rule; they stand before /rules/{id}."""
+
+    @routes.post("/rules", status_code=201)
+    def create(body: Rule) -> PlainTextResponse:
+        rule_id = engine.create_rule(body)
+        return PlainTextResponse(f"Rule {rule_id} was created successfully.", 201)
+
+    @routes.get("/rules")
+    def rules() -> list[dict[str, Any]]:
+        return engine.rules()
+
+    @routes.post("/rules/validate")
+    def validate(body: Rule) -> dict[str, Any]:
+        return engine.validate(body)
+
+    @routes.get("/rules/status/all")
+    def all_status() -> dict[str, dict[str, Any]]:
+        return engine.all_status()
+
+    @routes.get("/rules/usage/cpu")
+    def usage() -> dict[str, dict[str, Any]]:
+        return engine.usage()
+
+    @routes.get("/rules/tags/match")
+    def tagged(body: Keys) -> list[str]:
+        return engine.tagged(body.keys)
+
+    @routes.post("/rules/bulkstart")
+    def bulk_start(body: Tags) -> list[dict[str, Any]]:
+        return [_tried(engine.start_rule, rule_id) for rule_id in engine.tagged(body.tags)]
+
+    @routes.post("/rules/bulkstop")
+    def bulk_stop(body: Tags) -> list[dict[str, Any]]:
+        return [_tried(engine.stop_rule, rule_id) for rule_id in engine.tagged(body.tags)]
+
+
+def _one(routes: APIRouter, engine: Engine) -> None:
+    @routes.get("/rules/{rule_id}")
+    def rule(rule_id: str) -> dict[str, Any]:
+        return engine.rule(rule_id)
+
+    @routes.put("/rules/{rule_id}")
+    def replace(rule_id: str, body: Rule) -> PlainTextResponse:
+        engine.replace_rule(rule_id, body)
+        return PlainTextResponse(f"Rule {rule_id} was updated successfully.")
+
+    @routes.delete("/rules/{rule_id}")
+    def delete(rule_id: str) -> PlainTextResponse:
+        return PlainTextResponse(engine.delete_rule(rule_id))
+
+    @routes.post("/rules/{rule_id}/start")
+    def start(rule_id: str) -> PlainTextResponse:
+        return PlainTextResponse(engine.start_rule(rule_id))
+
+    @routes.post("/rules/{rule_id}/stop")
+    def stop(rule_id: str) -> PlainTextResponse:
+        return PlainTextResponse(engine.stop_rule(rule_id))
+
+    @routes.post("/rules/{rule_id}/restart")
+    def restart(rule_id: str) -> PlainTextResponse:
+        return PlainTextResponse(engine.restart_rule(rule_id))
+
+    @routes.put("/rules/{rule_id}/reset_state")
+    def reset(rule_id: str, body: State) -> PlainTextResponse:
+        stream = body.params.get("streamName")
+        if not isinstance(stream, str) or "input" not in body.params:
+            raise RuleError("params: want streamName and input, the offset to go on behind", CONFIGURATION)
+        return PlainTextResponse(engine.reset_state(rule_id, stream, body.params["input"]))
+
+
+def _look(routes: APIRouter, engine: Engine) -> None:
+    @routes.get("/rules/{rule_id}/status")
+    @routes.get("/v2/rules/{rule_id}/status")
+    def status(rule_id: str) -> dict[str, Any]:
+        return engine.rule_status(rule_id)
+
+    @routes.get("/rules/{rule_id}/topo")
+    def topo(rule_id: str) -> dict[str, Any]:
+        return engine.topo(rule_id)
+
+    @routes.get("/rules/{rule_id}/explain")
+    def explain(rule_id: str) -> PlainTextResponse:
+        return PlainTextResponse(engine.explain(rule_id))
+
+    @routes.get("/rules/{rule_id}/schema")
+    def schema(rule_id: str) -> dict[str, Any]:
+        return engine.schema(rule_id)
+
+    @routes.get("/rules/{rule_id}/scantables")
+    def scan_tables(rule_id: str) -> dict[str, Any]:
+        return engine.scan_tables(rule_id)
+
+    @routes.post("/rules/{rule_id}/trace/start")
+    def trace(rule_id: str, body: Strategy | None = None) -> PlainTextResponse:
+        engine.trace(rule_id, True)
+        return PlainTextResponse(f"Rule {rule_id} is traced.")
+
+    @routes.post("/rules/{rule_id}/trace/stop")
+    def no_trace(rule_id: str) -> PlainTextResponse:
+        engine.trace(rule_id, False)
+        return PlainTextResponse(f"Rule {rule_id} is traced no more.")
+
+    @routes.get("/trace/rule/{rule_id}")
+    def traces(rule_id: str) -> list[dict[str, Any]]:
+        return engine.traces(rule_id)
+
+
+def _tagged(routes: APIRouter, engine: Engine) -> None:
+    @routes.put("/rules/{rule_id}/tags")
+    def whole(rule_id: str, body: Tags) -> PlainTextResponse:
+        engine.set_tags(rule_id, body.tags, whole=True)
+        return PlainTextResponse("success")
+
+    @routes.patch("/rules/{rule_id}/tags")
+    def more(rule_id: str, body: Tags) -> PlainTextResponse:
+        engine.set_tags(rule_id, body.tags)
+        return PlainTextResponse("success")
+
+    @routes.delete("/rules/{rule_id}/tags")
+    def fewer(rule_id: str, body: Keys) -> PlainTextResponse:
+        engine.set_tags(rule_id, (), body.keys)
+        return PlainTextResponse("success")
+
+
+def _tried(do: Any, rule_id: str) -> dict[str, Any]:
+    try:
+        do(rule_id)
+    except RuleError as error:
+        return {"id": rule_id, "success": False, "error": str(error)}
+    return {"id": rule_id, "success": True, "error": ""}

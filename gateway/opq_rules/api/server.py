@@ -1,0 +1,113 @@
+"""/, /ping, /stop, /batch/req, /metrics, /health: of the service itself. Source: reference/rules.md, A.1."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from opq_rules.api.bodies import Single
+from opq_rules.engine.engine import Engine
+from opq_rules.errors import CONFIGURATION, RuleError
+
+MOST_IN_BATCH = 10_000
+
+
+def router(app: FastAPI, engine: Engine, stop: Callable[[], None] | None) -> APIRouter:
+    """`stop`: ends the service; None where it is not the caller's to end (embedded)."""
+    routes = APIRouter(tags=["server"])
+    began_s = time.monotonic()
+
+    @routes.get("/")
+    @routes.post("/")
+    def about() -> dict[str, Any]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "version": importlib.metadata.version("opq-toolkit"),
+            "os": platform.system().lower(),
+            "arch": platform.machine(),
+            "upTimeSeconds": int(time.monotonic() - began_s),
+            "cpuSeconds": round(usage.ru_utime + usage.ru_stime, 3),
+            "memoryBytes": _resident_bytes(),
+        }
+
+    @routes.get("/ping")
+    def ping() -> Response:
+        return Response(status_code=200)
+
+    @routes.get("/stop")
+    @routes.post("/stop")
+    def end() -> PlainTextResponse:
+        if stop is None:
+            raise RuleError("this engine is part of another service; end that", CONFIGURATION)
+        stop()
+        return PlainTextResponse("the server is stopping")
+
+    @routes.post("/batch/req")
+    async def batch(body: list[Single], request: Request) -> list[dict[str, Any]]:
+        if len(body) > MOST_IN_BATCH:
+            raise RuleError(f"{len(body)} requests; want at most {MOST_IN_BATCH}", CONFIGURATION)
+        answers = []
+        inside = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=inside, base_url="http://127.0.0.1") as client:
+            for each in body:
+                path = "/" + each.path.lstrip("/")
+                if path.startswith(("/batch", "/stop")):
+                    answers.append({"code": 400, "response": f"{path} is not for a batch"})
+                    continue
+                headers = {"Content-Type": "application/json"} if each.body else {}
+                content = each.body.encode() if each.body else None
+                told = await client.request(each.method, path, content=content, headers=headers)
+                answers.append({"code": told.status_code, "response": told.text})
+        return answers
+
+    @routes.get("/metrics")
+    def metrics() -> Response:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Totals(engine))
+        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @routes.get("/health")
+    def health() -> dict[str, Any]:
+        return told_health(engine)
+
+    return routes
+
+
+def told_health(engine: Engine) -> dict[str, Any]:
+    """As contracts.md has it; not ok while rules load, or where one was stopped by an error."""
+    states = [(each["id"], each["status"]) for each in engine.rules()]
+    failed = [
+        {"name": f"rule {name}", "ok": False, "timestamp": time.time(), "subcomponents": []}
+        for name, status in states
+        if status == "stopped by error"
+    ]
+    return {
+        "name": "rules",
+        "ok": engine.ready.is_set() and not failed,
+        "timestamp": time.time(),
+        "subcomponents": failed[:100],
+    }
+
+
+class _Totals:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Any:
+        for name, value in self._engine.totals().items():
+            make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            yield make(f"opq_rules_{name.removesuffix('_total')}", name.replace("_", " "), value=value)
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,80 @@
+"""Service: engine, plug-in host and REST in one; alone as a process, or inside another service.
+
+REST answers before the rules are loaded; at the end it goes first, then the engine with a last
+checkpoint, then the plug-ins' processes.
+"""
+
+import socket
+import threading
+from collections.abc import Callable
+
+import uvicorn
+
+from opq_proto.errors import PortBusyError
+from opq_rules.api.app import create_app
+from opq_rules.api.config import Config, address, folder, policy, tokens
+from opq_rules.api.guard import Guard
+from opq_rules.engine.engine import Engine
+from opq_rules.plugins.plugins import Plugins
+
+_STOP_S = 2.0
+
+
+class Service:
+    """Attributes: `engine`, `plugins`, `port` (the real one, where 0 was asked for)."""
+
+    def __init__(self, config: Config, stop: Callable[[], None] | None = None) -> None:
+        """Opens everything and runs nothing yet.
+
+        Raises:
+            RuleError: the data folder cannot be used, or another engine has it.
+            PortBusyError: the address is taken.
+            ConfigError: the tokens cannot be read.
+        """
+        host, port = address(config)
+        hashes = tokens(config)
+        self._socket = _bound(host.strip("[]"), port)
+        self.port: int = self._socket.getsockname()[1]
+        try:
+            self.plugins = Plugins(folder(config), policy(config))
+            self.engine = Engine(folder(config), self.plugins)
+        except BaseException:
+            self._socket.close()
+            raise
+        self.plugins.used_by = self.engine.users_of
+        self.plugins.on_change = self.engine.plugin_changed
+        app = create_app(self.engine, self.plugins, stop)
+        guarded = Guard(app, hashes, config.most_body_mb << 20)
+        settings = uvicorn.Config(
+            guarded, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+        )
+        self._server = uvicorn.Server(settings)
+        self._thread = threading.Thread(target=self._serve, name="rules-rest", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        self.engine.start()
+
+    def stop(self) -> list[str]:
+        """Names of what did not end in time."""
+        self._server.should_exit = True
+        self._thread.join(_STOP_S)
+        late = ["rest"] if self._thread.is_alive() else []
+        late += self.engine.stop()
+        self.plugins.close()
+        return late
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise PortBusyError(f"rules: {host}:{port} cannot be used: {error.strerror or error}") from error
+    return made

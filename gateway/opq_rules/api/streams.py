@@ -1,0 +1,54 @@
+"""/streams and /tables: one shape for both. Source: reference/rules.md, A.2."""
+
+from enum import Enum
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from opq_rules.api.bodies import Statement
+from opq_rules.engine.engine import Engine
+
+
+def router(engine: Engine) -> APIRouter:
+    """Both families of paths."""
+    routes = APIRouter()
+    _family(routes, engine, "stream")
+    _family(routes, engine, "table")
+    return routes
+
+
+def _family(routes: APIRouter, engine: Engine, what: str) -> None:
+    path = f"/{what}s"
+    tags: list[str | Enum] = [f"{what}s"]
+
+    @routes.post(path, status_code=201, tags=tags, name=f"execute a statement about {what}s")
+    def create(body: Statement) -> Response:
+        answer = engine.execute(body.sql, what)
+        if isinstance(answer, str):
+            return PlainTextResponse(answer, 201)
+        return JSONResponse(answer)
+
+    @routes.get(path, tags=tags, name=f"names of all {what}s")
+    def names(kind: str | None = None) -> list[str]:
+        return engine.streams() if what == "stream" else engine.tables(kind)
+
+    @routes.get(f"/{what}details", tags=tags, name=f"name, type and format of all {what}s")
+    def details(kind: str | None = None) -> list[dict[str, str]]:
+        return engine.stream_details(what, kind)
+
+    @routes.get(path + "/{name}", tags=tags, name=f"a {what}")
+    def one(name: str) -> dict[str, Any]:
+        return engine.stream(name, what)
+
+    @routes.get(path + "/{name}/schema", tags=tags, name=f"columns of a {what}")
+    def schema(name: str) -> dict[str, Any]:
+        return engine.stream_schema(name, what)
+
+    @routes.put(path + "/{name}", tags=tags, name=f"define a {what} anew")
+    def replace(name: str, body: Statement) -> PlainTextResponse:
+        return PlainTextResponse(engine.replace_stream(name, body.sql, what))
+
+    @routes.delete(path + "/{name}", tags=tags, name=f"drop a {what}")
+    def drop(name: str, force: bool = False) -> PlainTextResponse:
+        return PlainTextResponse(engine.drop_stream(name, what, force))

@@ -1,0 +1,128 @@
+"""/ruletest: a rule on records that are given with it, told as server-sent events, or at once.
+
+Source: reference/rules.md, A.5. Results come at /test/{id} of this server (eKuiper opens another port).
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, StreamingResponse
+
+from opq_rules.api.bodies import Trial
+from opq_rules.engine.engine import Engine
+from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
+from opq_rules.query.trying import run_case
+
+MOST_TRIALS = 20
+LONGEST_S = 600.0
+"""A trial ends by itself after so long."""
+_PING_S = 10.0
+_LOOPS = 1000
+"""So many times a `loop` is played."""
+
+
+class Trials:
+    """Made by POST /ruletest, played by .../start, told at /test/{id}."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._trials: dict[str, _Trial] = {}
+
+    def add(self, body: Trial) -> str:
+        case = self._case(body)
+        run_case({**case, "input": []})  # what is wrong with it is told now
+        name = body.id or uuid.uuid4().hex[:12]
+        with self._lock:
+            now_s = time.monotonic()
+            self._trials = {key: each for key, each in self._trials.items() if each.until_s > now_s}
+            if len(self._trials) >= MOST_TRIALS:
+                raise RuleError(f"{MOST_TRIALS} trials are open; delete one", CONFIGURATION)
+            self._trials[name] = _Trial(case)
+        return name
+
+    def one(self, name: str) -> "_Trial":
+        with self._lock:
+            found = self._trials.get(name)
+        if found is None:
+            raise RuleError(f"trial {name[:80]!r} is not found", NOT_FOUND, 404)
+        return found
+
+    def delete(self, name: str) -> None:
+        self.one(name).ended.set()
+        with self._lock:
+            self._trials.pop(name, None)
+
+    def run(self, body: Trial) -> Any:
+        """The emissions, at once, under a virtual clock."""
+        return run_case(self._case(body))
+
+    def _case(self, body: Trial) -> dict[str, Any]:
+        """Records that are given replace the stream's source; other streams have none."""
+        exported = self._engine.exported()
+        known = {**exported["streams"], **exported["tables"]}
+        records: list[dict[str, Any]] = []
+        for stream, mock in body.mockSource.items():
+            rounds = _LOOPS if mock.loop else 1
+            for k, row in enumerate(mock.data * (rounds if len(mock.data) * rounds <= 10_000 else 1)):
+                records.append({"stream": stream, "ts": k * mock.interval, "data": row})
+        records.sort(key=lambda record: record["ts"])
+        ddl = [known[name] for name in known if name in body.mockSource or name in body.sql]
+        return {
+            "name": body.id,
+            "stream_ddl": ddl,
+            "sql": body.sql,
+            "options": body.options,
+            "input": records,
+        }
+
+
+class _Trial:
+    def __init__(self, case: dict[str, Any]) -> None:
+        self.case = case
+        self.until_s = time.monotonic() + LONGEST_S
+        self.started, self.ended = threading.Event(), threading.Event()
+
+    def told(self) -> Iterator[str]:
+        """Server-sent events; in real time, as the records' intervals say."""
+        while not self.started.wait(_PING_S):
+            if self.ended.is_set() or time.monotonic() > self.until_s:
+                return
+            yield ": waiting for start\n\n"
+        for emission in run_case(self.case):
+            if self.ended.is_set():
+                return
+            yield f"data: {msgspec.json.encode(emission).decode()}\n\n"
+
+
+def router(trials: Trials) -> APIRouter:
+    routes = APIRouter(tags=["trials"])
+
+    @routes.post("/ruletest")
+    def add(body: Trial, request: Request) -> dict[str, Any]:
+        return {"id": trials.add(body), "port": request.url.port or 80}
+
+    @routes.post("/ruletest/run")
+    def run(body: Trial) -> Any:
+        return trials.run(body)
+
+    @routes.post("/ruletest/{name}/start")
+    def start(name: str) -> PlainTextResponse:
+        trials.one(name).started.set()
+        return PlainTextResponse("success")
+
+    @routes.delete("/ruletest/{name}")
+    def delete(name: str) -> PlainTextResponse:
+        trials.delete(name)
+        return PlainTextResponse("success")
+
+    @routes.get("/test/{name}")
+    def events(name: str) -> StreamingResponse:
+        return StreamingResponse(trials.one(name).told(), media_type="text/event-stream")
+
+    return routes

@@ -1,0 +1,384 @@
+"""REST of the rule engine over a real server: paths, codes and texts as users of eKuiper know them."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from waiting import wait_for
+
+from opq_proto.errors import ConfigError, PortBusyError
+from opq_rules.api import config as configuration
+from opq_rules.api.service import Service
+from opq_rules.errors import RuleError
+
+DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
+SIMULATED = 'CREATE STREAM sim () WITH (DATASOURCE="x", TYPE="simulator", CONF_KEY="three", SHARED="true")'
+RULE = {"id": "r1", "sql": "SELECT v FROM demo WHERE v > 126", "actions": [{"memory": {"topic": "out"}}]}
+
+
+class House:
+    """A service on a free port, and a client of it."""
+
+    def __init__(self, folder: Path, **config: Any) -> None:
+        self.config = configuration.Config(data_dir=folder, endpoint="127.0.0.1:0", **config)
+        self.service = Service(self.config)
+        self.service.start()
+        self.url = f"http://127.0.0.1:{self.service.port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+
+    def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
+        answer = (
+            self.http.request(method, path, json=body)
+            if body is not None
+            else self.http.request(method, path)
+        )
+        assert answer.status_code == code, f"{method} {path}: {answer.status_code} {answer.text}"
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        return answer.json() if is_json else answer.text
+
+    def stop(self) -> list[str]:
+        self.http.close()
+        return self.service.stop()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    assert made.stop() == []
+
+
+def test_streams_are_made_shown_replaced_and_dropped(house: House) -> None:
+    assert house.ask("POST", "/streams", {"sql": DEMO}, 201) == "Stream demo is created."
+    assert house.ask("POST", "/streams", {"sql": DEMO}, 400)["error"] == 3000
+    assert house.ask("GET", "/streams") == ["demo"]
+    assert house.ask("GET", "/streamdetails") == [{"name": "demo", "type": "memory", "format": "json"}]
+    assert house.ask("GET", "/streams/demo")["Name"] == "demo"
+    assert house.ask("GET", "/streams/nowhere", code=404)["error"] == 1002
+    typed = 'CREATE STREAM demo (v FLOAT, box STRING) WITH (DATASOURCE="demo", TYPE="memory")'
+    house.ask("PUT", "/streams/demo", {"sql": typed})
+    assert house.ask("GET", "/streams/demo/schema") == {"v": {"type": "float"}, "box": {"type": "string"}}
+    assert "dropped" in house.ask("DELETE", "/streams/demo")
+    assert house.ask("DELETE", "/streams/demo", code=404)["error"] == 1002
+
+
+def test_tables_have_paths_of_their_own(house: House) -> None:
+    table = 'CREATE TABLE limits () WITH (DATASOURCE="limits", TYPE="memory", KIND="scan")'
+    house.ask("POST", "/tables", {"sql": table}, 201)
+    assert house.ask("GET", "/tables") == ["limits"]
+    assert house.ask("GET", "/tables?kind=lookup") == []
+    assert house.ask("GET", "/streams") == []
+    house.ask("POST", "/streams", {"sql": table.replace("limits", "other")}, 400)
+    house.ask("DELETE", "/tables/limits")
+
+
+def test_a_rule_lives_from_creation_to_deletion(house: House) -> None:
+    house.ask("POST", "/streams", {"sql": DEMO}, 201)
+    assert house.ask("POST", "/rules", RULE, 201) == "Rule r1 was created successfully."
+    assert "already exists" in house.ask("POST", "/rules", RULE, 400)["message"]
+    assert house.ask("GET", "/rules")[0] | {"tags": []} == {
+        "id": "r1",
+        "name": "",
+        "status": "running",
+        "version": "",
+        "trace": False,
+        "tags": [],
+    }
+    assert house.ask("GET", "/rules/r1")["sql"] == RULE["sql"]
+    status = house.ask("GET", "/rules/r1/status")
+    assert status["status"] == "running"
+    assert status["source_demo_0_records_in_total"] == 0
+    house.ask("DELETE", "/streams/demo", code=400)  # the rule needs it
+    house.ask("POST", "/rules/r1/stop")
+    assert house.ask("GET", "/rules/r1/status")["status"] == "stopped"
+    house.ask("POST", "/rules/r1/start")
+    house.ask("POST", "/rules/r1/restart")
+    assert house.ask("GET", "/rules/status/all")["r1"]["status"] == "running"
+    assert house.ask("GET", "/rules/r1/topo")["sources"] == ["source_demo"]
+    assert "demo" in house.ask("GET", "/rules/r1/explain")
+    assert list(house.ask("GET", "/rules/r1/schema")) == ["v"]
+    house.ask("DELETE", "/rules/r1")
+    for path in ("/rules/r1", "/rules/r1/status", "/rules/r1/explain", "/rules/r1/topo"):
+        assert house.ask("GET", path, code=404)["error"] == 1002
+    for path in ("/rules/r1/start", "/rules/r1/stop", "/rules/r1/restart"):
+        house.ask("POST", path, code=404)
+
+
+def test_a_rule_that_is_replaced_by_a_bad_one_goes_on(house: House) -> None:
+    house.ask("POST", "/streams", {"sql": DEMO}, 201)
+    house.ask("PUT", "/rules/r1", RULE)  # upsert
+    bad = {**RULE, "sql": "SELECT v FROM nowhere"}
+    house.ask("PUT", "/rules/r1", bad, 400)
+    assert house.ask("GET", "/rules/r1")["sql"] == RULE["sql"]
+    assert house.ask("GET", "/rules/r1/status")["status"] == "running"
+    house.ask("PUT", "/rules/other", RULE, 400)  # the body says r1
+
+
+def test_errors_of_sql_say_where_what_and_what_is_allowed(house: House) -> None:
+    house.ask("POST", "/streams", {"sql": DEMO}, 201)
+    told = house.ask("POST", "/rules", {**RULE, "sql": "SELECT v\nFRM demo"}, 400)
+    assert (told["error"], told["line"], told["column"]) == (2001, 2, 1)
+    assert "FRM" in told["message"]
+    assert "FROM" in told["message"]
+    told = house.ask("POST", "/rules", {**RULE, "sql": "SELECT nope(v) FROM demo"}, 400)
+    assert (told["error"], told["line"], told["column"]) == (2101, 1, 8)
+
+
+def test_validate_answers_422_for_a_bad_rule_and_400_for_no_json(house: House) -> None:
+    house.ask("POST", "/streams", {"sql": DEMO}, 201)
+    assert house.ask("POST", "/rules/validate", RULE) == {"sources": ["demo"], "valid": True}
+    house.ask("POST", "/rules/validate", {**RULE, "sql": "SELECT"}, 422)
+    answer = house.http.post("/rules/validate", content=b"{", headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]) == (400, 1004)
+    assert house.ask("GET", "/rules") == []
+
+
+def test_records_flow_from_a_configured_source_to_a_topic(house: House) -> None:
+    house.ask(
+        "PUT", "/metadata/sources/simulator/confKeys/three", {"data": [{"v": 1}, {"v": 200}], "interval": 1}
+    )
+    house.ask("POST", "/streams", {"sql": SIMULATED}, 201)
+    house.ask("POST", "/rules", {**RULE, "sql": "SELECT v FROM sim WHERE v > 126"}, 201)
+    wait_for(lambda: house.ask("GET", "/rules/r1/status")["sink_memory_0_0_records_out_total"] > 3)
+    usage = house.ask("GET", "/rules/usage/cpu")
+    assert usage["r1"]["records"] > 3
+
+
+def test_secrets_are_not_shown(house: House) -> None:
+    house.ask("POST", "/streams", {"sql": DEMO}, 201)
+    action = {"mqtt": {"server": "tcp://127.0.0.1:1", "topic": "t", "password": "secret"}}
+    house.ask("POST", "/rules", {**RULE, "actions": [action], "triggered": False}, 201)
+    assert "secret" not in json.dumps(house.ask("GET", "/rules/r1"))
+    house.ask("PUT", "/metadata/sinks/mqtt/confKeys/mine", {"password": "secret"})
+    assert "secret" not in json.dumps(house.ask("GET", "/metadata/sinks/yaml/mqtt"))
+
+
+def test_tags_choose_rules_to_start_and_stop(house: House) -> None:
+    house.ask("POST", "/streams", {"sql": DEMO}, 201)
+    for k in range(3):
+        house.ask("POST", "/rules", {**RULE, "id": f"r{k}"}, 201)
+        house.ask("PUT", f"/rules/r{k}/tags", {"tags": ["all", f"t{k % 2}"]})
+    answer = house.ask("POST", "/rules/bulkstop", {"tags": ["t0"]})
+    assert [each["id"] for each in answer] == ["r0", "r2"]
+    states = {each["id"]: each["status"] for each in house.ask("GET", "/rules")}
+    assert states == {"r0": "stopped", "r1": "running", "r2": "stopped"}
+    house.ask("PATCH", "/rules/r1/tags", {"tags": ["new"]})
+    house.ask("DELETE", "/rules/r1/tags", {"keys": ["all"]})
+    assert house.ask("GET", "/rules")[1]["tags"] == ["t1", "new"]
+
+
+def test_a_batch_does_many_requests_and_tells_each(house: House) -> None:
+    told = house.ask(
+        "POST",
+        "/batch/req",
+        [
+            {"method": "POST", "path": "/streams", "body": json.dumps({"sql": DEMO})},
+            {"method": "POST", "path": "rules", "body": json.dumps(RULE)},
+            {"method": "GET", "path": "/rules/none/status"},
+            {"method": "POST", "path": "/stop"},
+        ],
+    )
+    assert [each["code"] for each in told] == [201, 201, 404, 400]
+    assert house.ask("GET", "/streams") == ["demo"]
+
+
+def test_a_rule_set_goes_from_one_house_to_another(house: House, tmp_path: Path) -> None:
+    house.ask("POST", "/streams", {"sql": DEMO}, 201)
+    house.ask("POST", "/rules", RULE, 201)
+    exported = house.ask("POST", "/ruleset/export")
+    assert set(exported) == {"streams", "tables", "rules"}
+    other = House(tmp_path / "other")
+    try:
+        counts = other.ask("POST", "/ruleset/import", {"content": json.dumps(exported)})
+        assert counts == {"streams": 1, "tables": 0, "rules": 1}
+        assert other.ask("GET", "/rules/r1/status")["status"] == "running"
+        again = other.ask("POST", "/ruleset/import", {"content": json.dumps(exported)})
+        assert again == {"streams": 0, "tables": 0, "rules": 0}
+        other.ask("POST", "/ruleset/import", {}, 400)
+    finally:
+        assert other.stop() == []
+
+
+def test_an_import_of_everything_is_all_or_nothing(house: House) -> None:
+    house.ask("PUT", "/metadata/sinks/log/confKeys/mine", {"sendSingle": True})
+    house.ask("POST", "/streams", {"sql": DEMO}, 201)
+    house.ask("POST", "/rules", RULE, 201)
+    data = house.ask("GET", "/data/export")
+    assert data["sinkConfig"] == {"log": {"mine": {"sendSingle": True}}}
+    worse = {
+        **data,
+        "rules": {**data["rules"], "r2": json.dumps({**RULE, "id": "r2", "sql": "SELECT v FROM no"})},
+    }
+    told = house.ask("POST", "/data/import", {"content": json.dumps(worse)}, 400)
+    assert "r2" in told["message"]
+    assert house.ask("GET", "/data/import/status") == told
+    assert [each["id"] for each in house.ask("GET", "/rules")] == ["r1"]
+    assert house.ask("GET", "/rules/r1/status")["status"] == "running"
+    unread = {"streams": {"x": "SELECT"}, "nonsense": {"a": 1}, "rules": {"r9": "{}"}}
+    told = house.ask("POST", "/data/import?dry=true", {"content": json.dumps(unread)}, 400)
+    assert all(word in told["message"] for word in ("nonsense", "streams.x", "rules.r9"))
+    house.ask(
+        "POST",
+        "/data/import",
+        {"content": json.dumps({"streams": {"demo2": DEMO.replace("demo ", "demo2 ")}})},
+    )
+    assert house.ask("GET", "/streams") == ["demo2"]  # by default what was there goes first
+    assert house.ask("GET", "/rules") == []
+
+
+def test_uploads_stay_in_their_folder(house: House, tmp_path: Path) -> None:
+    path = house.ask("POST", "/config/uploads", {"name": "set.json", "content": "{}"}, 201)
+    assert Path(path).read_text() == "{}"
+    assert house.ask("GET", "/config/uploads") == [path]
+    for name in ("../x", "a/b", "", "..", ".hidden", "a\0b"):
+        house.ask("POST", "/config/uploads", {"name": name, "content": "x"}, 400)
+    house.ask("POST", "/ruleset/import", {"file": f"file://{path}"})
+    house.ask("POST", "/ruleset/import", {"file": "file:///etc/passwd"}, 400)
+    house.ask("DELETE", "/config/uploads/set.json")
+    house.ask("DELETE", "/config/uploads/set.json", code=404)
+
+
+def test_a_trial_answers_at_once_or_as_events(house: House) -> None:
+    house.ask("POST", "/streams", {"sql": DEMO}, 201)
+    trial = {
+        "id": "t",
+        "sql": RULE["sql"],
+        "mockSource": {"demo": {"data": [{"v": 1}, {"v": 130}], "interval": 10}},
+    }
+    assert house.ask("POST", "/ruletest/run", trial) == [[{"v": 130}]]
+    house.ask("POST", "/ruletest", {**trial, "sql": "SELECT FROM"}, 400)
+    assert house.ask("POST", "/ruletest", trial)["id"] == "t"
+    house.ask("POST", "/ruletest/t/start")
+    assert house.ask("GET", "/test/t") == 'data: [{"v":130}]\n\n'
+    house.ask("DELETE", "/ruletest/t")
+    house.ask("GET", "/test/t", code=404)
+
+
+def test_the_service_tells_of_itself(house: House) -> None:
+    assert {"version", "os", "arch", "upTimeSeconds"} <= house.ask("GET", "/").keys()
+    assert house.ask("GET", "/ping") == ""
+    wait_for(lambda: house.ask("GET", "/health")["ok"])
+    assert "opq_rules_records_in_total 0.0" in house.ask("GET", "/metrics")
+    assert "/rules/{rule_id}" in house.ask("GET", "/openapi.json")["paths"]
+    assert house.ask("POST", "/stop", code=400)["error"] == 5000  # embedded: not its own to end
+    assert house.ask("GET", "/plugins/udfs") == []
+    assert house.ask("GET", "/plugins/sinks") == []
+    assert house.ask("GET", "/plugins/sinks/none", code=404)["error"] == 1002
+    assert house.ask("GET", "/plugins/nonsense", code=404)["error"] == 1002
+
+
+def test_a_page_of_another_site_may_not_write_and_no_other_host_is_believed(house: House) -> None:
+    for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}):
+        assert house.http.post("/rules", json=RULE, headers=headers).status_code == 403
+    own = {"Origin": house.url}
+    assert house.http.post("/streams", json={"sql": DEMO}, headers=own).status_code == 201
+
+
+def test_a_body_without_bound_is_refused(tmp_path: Path) -> None:
+    made = House(tmp_path, most_body_mb=1)
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(30):
+            yield b" " * 100_000
+
+    try:
+        assert made.http.post("/rules", content=b" " * 2_000_000).status_code == 413
+        assert made.http.post("/rules", content=pieces()).status_code in (400, 413)  # without a length
+    finally:
+        made.stop()
+
+
+def test_tokens_are_asked_for_where_they_are_set(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(f"# of the plant\n{hashlib.sha256(b'open sesame').hexdigest()}  # Ada\n")
+    made = House(tmp_path / "data", token_file=file)
+    try:
+        assert made.http.get("/rules").status_code == 401
+        assert made.http.get("/rules", headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert made.http.get("/ping").status_code == 200
+        for header in ("open sesame", "Bearer open sesame"):
+            assert made.http.get("/rules", headers={"Authorization": header}).status_code == 200
+    finally:
+        made.stop()
+
+
+def test_an_address_beyond_loopback_needs_tokens(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="token_file"):
+        configuration.load(None, tmp_path, "0.0.0.0")
+    file = tmp_path / "tokens"
+    file.write_text("not a hash\n")
+    config = tmp_path / "rules.toml"
+    config.write_text(f'endpoint = "0.0.0.0:9081"\ntoken_file = "{file}"\n')
+    with pytest.raises(ConfigError, match="entry 1"):
+        configuration.load(config)
+    config.write_text('endpont = "x"\nmost_body_mb = 0\n')
+    with pytest.raises(
+        ConfigError, match=r"did you mean \"endpoint\"[\s\S]*most_body_mb|most_body_mb[\s\S]*endpoint"
+    ):
+        configuration.load(config)
+
+
+def test_an_address_or_a_folder_in_use_is_told(house: House, tmp_path: Path) -> None:
+    taken = configuration.Config(data_dir=tmp_path / "x", endpoint=f"127.0.0.1:{house.service.port}")
+    with pytest.raises(PortBusyError, match=str(house.service.port)):
+        Service(taken)
+    with pytest.raises(RuleError, match="another rule engine"):
+        Service(configuration.Config(data_dir=house.config.data_dir, endpoint="127.0.0.1:0"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+WRITES = [
+    ("POST", "/streams"),
+    ("POST", "/tables"),
+    ("PUT", "/streams/demo"),
+    ("POST", "/rules"),
+    ("PUT", "/rules/r1"),
+    ("POST", "/rules/validate"),
+    ("PUT", "/rules/r1/tags"),
+    ("POST", "/rules/bulkstart"),
+    ("PUT", "/rules/r1/reset_state"),
+    ("POST", "/plugins/sinks"),
+    ("PUT", "/plugins/sinks/x"),
+    ("POST", "/config/uploads"),
+    ("POST", "/ruleset/import"),
+    ("POST", "/data/import?dry=true"),
+    ("POST", "/ruletest/run"),
+    ("POST", "/batch/req"),
+    ("PUT", "/metadata/sinks/log/confKeys/x"),
+]
+KEYED = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(("id", "sql", "actions", "options", "name", "file", "content", "params"), JSON),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(where=st.sampled_from(WRITES), body=KEYED | JSON | st.just({**RULE, "sql": "SELECT * FROM demo"}))
+def test_whatever_a_body_holds_it_is_no_fault_of_ours(
+    house: House, where: tuple[str, str], body: Any
+) -> None:
+    answer = house.http.request(*where, json=body)
+    assert answer.status_code < 500, f"{where} {body!r}: {answer.text}"
+    if answer.status_code >= 400:
+        assert set(answer.json()) >= {"error", "message"}
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.text(min_size=1, max_size=20), kind=st.sampled_from(["rules", "streams", "plugins/sinks", "test"])
+)
+def test_whatever_a_name_holds_it_is_refused_or_not_found(house: House, name: str, kind: str) -> None:
+    from urllib.parse import quote
+
+    answer = house.http.get(f"/{kind}/{quote(name, safe='')}")
+    assert answer.status_code in (200, 307, 400, 404, 405), answer.text

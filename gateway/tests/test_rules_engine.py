@@ -414,3 +414,33 @@ def test_stopped_rules_stay_stopped_and_wrong_ones_hold_nobody_up(tmp_path: Path
         }
         assert "gone" in engine.rule_status("bad")["message"]
         wait_for(lambda: hands.contexts)
+
+
+@pytest.mark.parametrize(("shared", "qos"), [("true", 0), ("false", 0), ("false", 1)])
+def test_replacements_under_load_lose_and_double_nothing(tmp_path: Path, shared: str, qos: int) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream(SHARED=shared, BUFFER_FULL_POLICY="block"))
+        engine.create_rule(rule("r", "SELECT v, 0 AS version FROM s", qos=qos))
+        wait_for(lambda: hands.contexts)
+        source = hands.contexts[0]
+        done = threading.Event()
+        given = [0]
+
+        def give() -> None:
+            while not done.is_set() and source.emit({"v": given[0]}):
+                given[0] += 1
+
+        thread = threading.Thread(target=give)
+        thread.start()
+        for version in range(1, 30):
+            engine.replace_rule("r", rule("r", f"SELECT v, {version} AS version FROM s", qos=qos))
+            with pytest.raises(RuleError):
+                engine.replace_rule("r", rule("r", "SELECT nosuch(v) FROM s", qos=qos))
+        done.set()
+        thread.join(10.0)
+        wait_for(lambda: len(hands.got) >= given[0] and engine.settled())
+        assert hands.contexts == [source]  # the source ran on
+        rows = [row for data in dict(hands.got).values() for row in data]  # qos 1: once per id
+        assert [row["v"] for row in rows] == list(range(given[0]))
+        versions = [row["version"] for row in rows]
+        assert versions == sorted(versions)

@@ -271,20 +271,21 @@ class Engine:
             old, ran = self._bodies.definition(rule_id), rule.unit is not None
             if old.version and made.version and made.version < old.version:
                 raise RuleError(f"rule {rule_id!r}: version {made.version} is below {old.version}", RULE)
-            state = self._state_to_keep(rule, old, made)
-            self._schedules.leave(rule)
-            self._lives.stop(rule)
-            try:
-                self._bodies.put(made)
-                if made.triggered:
-                    self._schedules.begin(rule, made, choice)
-                    if state is not None and rule.unit is not None:
-                        self._loop.call(partial(rule.unit.query.restore, state))
-            except RuleError:
-                self._bodies.put(old)
-                if ran:
-                    self._schedules.begin(rule, old)
-                raise
+            with self._lives.replacing(rule):
+                state = self._state_to_keep(rule, old, made)
+                self._schedules.leave(rule)
+                self._lives.stop(rule)
+                try:
+                    self._bodies.put(made)
+                    if made.triggered:
+                        self._schedules.begin(rule, made, choice)
+                        if state is not None and rule.unit is not None:
+                            self._loop.call(partial(rule.unit.query.restore, state))
+                except RuleError:
+                    self._bodies.put(old)
+                    if ran:
+                        self._schedules.begin(rule, old)
+                    raise
         return f"Rule {rule_id} was replaced."
 
     def delete_rule(self, rule_id: str) -> str:

@@ -160,7 +160,7 @@ class Lives:
         joined = [self._feeds.by_key[key] for key in unit.feeds.values() if key in self._feeds.by_key]
         if len(unit.rules()) == 1:
             for each in joined:
-                if len(each.units) == 1:
+                if len(each.units) == 1 and not each.pinned:
                     each.feed.stop()
         last: list[bool] = []
 
@@ -180,12 +180,27 @@ class Lives:
         if last[0]:
             self.units.pop(unit.key, None)
         for each in joined:
-            if not each.units:
-                each.feed.stop()
-                del self._feeds.by_key[each.kept_as]
-                self._loop.call(partial(self._loop.joined.pop, each.feed, None))
-                each.feed.join()
+            self._end(each)
         self._close(spec)
+
+    @contextmanager
+    def replacing(self, rule: Rule) -> Iterator[None]:
+        """Meanwhile its sources run on and their records wait: a new version loses none."""
+        keys = rule.unit.feeds.values() if rule.unit is not None else ()
+        pinned = [each for key in keys if (each := self._feeds.by_key.get(key)) is not None]
+
+        def pin(count: int) -> None:
+            for each in pinned:
+                each.pinned += count
+            self._loop.look_again()
+
+        self._loop.call(partial(pin, 1))
+        try:
+            yield
+        finally:
+            self._loop.call(partial(pin, -1))
+            for each in pinned:
+                self._end(each)
 
     def stop_all(self, rules: Sequence[Rule]) -> list[str]:
         """At the server's end: sources, then the loop commits, then sinks. Names of what does not end."""
@@ -247,6 +262,15 @@ class Lives:
                 self._outlets.close(outlet)
                 outlet.stop()
                 outlet.join()
+
+    def _end(self, joined: Joined) -> None:
+        """Where nobody takes from it any more."""
+        there = self._feeds.by_key.get(joined.kept_as) is joined
+        if there and not joined.units and not joined.pinned:
+            del self._feeds.by_key[joined.kept_as]
+            joined.feed.stop()
+            self._loop.call(partial(self._loop.joined.pop, joined.feed, None))
+            joined.feed.join()
 
     def _open(self, joined: Joined) -> None:
         kept = None

@@ -48,6 +48,8 @@ class Joined:
         self.durable = 0
         """Rules of qos >= 1 behind it."""
         self.outlets: dict[Outlet, int] = {}
+        self.pinned = 0
+        """A rule behind it is being replaced: records wait, and it stays although nobody takes from it."""
 
     def units_changed(self) -> None:
         """STRICT_VALIDATION looks at what some unit reads, at nothing else."""
@@ -232,9 +234,15 @@ class Loop:
 
     def _room(self, outlet: Outlet) -> None:
         self._staging.read_on(outlet)
-        for feed in [feed for feed in self._held if not self._is_full(self.joined.get(feed))]:
-            self._held.discard(feed)
-            feed.look_again()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """At the feeds that were held, where nothing holds them any more."""
+        for feed in list(self._held):
+            joined = self.joined.get(feed)
+            if joined is None or not (joined.pinned or self._is_full(joined)):
+                self._held.discard(feed)
+                feed.look_again()
 
     def _is_full(self, joined: Joined | None) -> bool:
         if joined is None or not (joined.feed.blocks or joined.durable):
@@ -245,7 +253,7 @@ class Loop:
         joined = self.joined.get(feed)
         if joined is None:
             return
-        if self._is_full(joined):
+        if joined.pinned or self._is_full(joined):
             feed.held = True
             self._held.add(feed)
             return

@@ -73,7 +73,10 @@ class Staging:
         return self._waiting.get(outlet, 0)
 
     def opened(self, outlet: Outlet) -> None:
-        """Brings what waited in the outbox before the start."""
+        """Brings what waited in the outbox before the start; what its forerunner has sent is none of it."""
+        with self._taken_lock:
+            taken, self._taken = self._taken, []
+        self._delivery.commit({}, (), taken)
         count = self._delivery.count(outlet.key)
         self._waiting[outlet] = count
         outlet.spilled = count > 0

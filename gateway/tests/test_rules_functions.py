@@ -3,6 +3,8 @@
 import base64
 import math
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +15,7 @@ from sql_evaluation import Facts, evaluated
 
 from opq_rules.errors import RowError, RuleError
 from opq_rules.functions.dates import duration
+from opq_rules.functions.patterns import Pattern
 from opq_rules.functions.registry import Aggregate, Analytic, Scalar, built_in, find, near
 from opq_rules.values import identity
 
@@ -467,3 +470,42 @@ def test_set_functions_are_those_of_sets(left: list[Any], right: list[Any]) -> N
         assert {identity(each) for each in ours[name]} == wanted
         assert len(ours[name]) == len(wanted)
     assert evaluated("array_contains_any(a, b)", row) == bool(a & b)
+
+
+@pytest.mark.parametrize("expression", ["(a+)+$", "(a|a)*$", "(a*)*$", "a*a*a*a*a*a*a*a*a*b", "(.*)*x"])
+def test_an_expression_that_backtracks_without_end_is_an_error_of_the_record(expression: str) -> None:
+    pytest.importorskip("regex", reason="without the package regex there is no limit")
+    text = "a" * 2_000 + "c"
+    for call in ("regexp_matches(s, r)", "regexp_substring(s, r)", 'regexp_replace(s, r, "x")'):
+        try:
+            found = evaluated(call, {"s": text, "r": expression})
+        except RowError as error:
+            assert "took more than" in str(error)
+        else:
+            assert found in (False, "", text)  # the package is cleverer with some
+
+
+def test_only_expressions_that_may_backtrack_are_given_the_slower_search() -> None:
+    pytest.importorskip("regex", reason="without the package regex there is one search")
+    simple = ["^a+b$", "[*+]{2}", r"\*\+x*", "(ab|cd)e*", "a{2,5}b", "[]a*+]x+"]
+    fraught = ["a+b+", "(a)+", "(a){2,}", "a*.*", "a{1,}b{2,}", r"(\d,)*"]
+    assert [each for each in simple if _is_limited(each)] == []
+    assert [each for each in fraught if not _is_limited(each)] == []
+    assert Pattern("^a+b$").limits("x" * 5_000)
+
+
+def test_without_the_package_the_standard_search_does_all() -> None:
+    """In a process of its own, which cannot import it."""
+    program = (
+        "import sys; sys.modules['regex'] = None; from opq_rules.functions.patterns import pattern; "
+        "found = pattern('(l+)(o)+'); assert found.first('hello') == 'llo' and not found.limits('x' * 9999); "
+        "assert found.replaced('hello', r'\\1') == 'hell'"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert told.returncode == 0, told.stderr
+
+
+def _is_limited(expression: str) -> bool:
+    return Pattern(expression).limits("short")

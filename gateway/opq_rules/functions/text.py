@@ -1,15 +1,14 @@
 """Texts. Arguments that are none are read as cast to string; characters count from 0.
 
-Regular expressions are Python's; a replacement may use \\1.
+Regular expressions: `patterns`.
 Source: reference/rules.md, D.5, Text (null rules, lpad, substring as told there).
 """
 
-import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from opq_rules.functions.arguments import array, both, counted, number, text, want, whole
+from opq_rules.functions.patterns import pattern
 from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Scalar, renamed
 
 _LOCALES = {"en_us": (",", "."), "de_de": (".", ","), "fr_fr": (" ", ","), "de_ch": ("'", ".")}
@@ -67,40 +66,28 @@ def _length(value: Any) -> int:
     return len(value) if isinstance(value, list | dict | bytes) else len(text(value))
 
 
-@lru_cache(maxsize=512)
-def _pattern(expression: str) -> re.Pattern[str]:
-    try:
-        return re.compile(expression)
-    except re.error as error:
-        raise ValueError(f"regular expression {expression!r}: {error}") from None
-
-
 def _check_pattern(constants: Sequence[Any]) -> str:
     if type(constants[1]) is str:
         try:
-            _pattern(constants[1])
+            pattern(constants[1])
         except ValueError as error:
             return str(error)
     return ""
 
 
 def _replace(value: Any, expression: Any, replacement: Any) -> str:
-    try:
-        return _pattern(text(expression)).sub(text(replacement), text(value))
-    except re.error as error:
-        raise ValueError(f"replacement {replacement!r}: {error}") from None
+    return pattern(text(expression)).replaced(text(value), text(replacement))
 
 
 def _first(value: Any, expression: Any) -> str:
     """The first match; empty where there is none."""
-    found = _pattern(text(expression)).search(text(value))
-    return found.group() if found else ""
+    return pattern(text(expression)).first(text(value)) or ""
 
 
 def _matches(value: Any, expression: Any) -> bool:
     if value is None or expression is None:
         return False
-    return _pattern(text(expression)).search(text(value)) is not None
+    return pattern(text(expression)).first(text(value)) is not None
 
 
 def _ends(value: Any, end: Any) -> bool:

@@ -1,0 +1,91 @@
+"""Regular expressions that cannot stop the engine: one that may backtrack without end gets a time limit.
+
+Python's `re` is the faster one and has no limit. An expression whose cost is bounded by its form (one `*`,
+`+` or `{n,}`, and that not in a group which is repeated) is searched by `re` in texts that are not long;
+all else by the package `regex`, 7 us slower, for at most MOST_S. Without that package there is no limit.
+"""
+
+import re
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+MOST_S = 0.25
+"""Of the engine's one thread, for one record."""
+LONG_CHARACTERS = 4_096
+"""One `.*` alone takes the square of the length."""
+
+_QUANTIFIED = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\)(?:[*+]|\{\d*,?\d*\}))|([*+]|\{\d*,\})", re.DOTALL
+)
+
+
+class Pattern:
+    """A compiled expression; `first` and `replaced` raise ValueError when they take too long."""
+
+    __slots__ = ("_always_limited", "_expression", "_limited", "_quick")
+
+    def __init__(self, expression: str) -> None:
+        """Raises ValueError telling what is wrong with it."""
+        package = _package()
+        self._expression = expression
+        try:
+            self._quick = re.compile(expression)
+            self._limited: Any = None if package is None else package.compile(expression)
+        except _errors() as error:
+            raise ValueError(f"regular expression {expression!r}: {error}") from None
+        self._always_limited = self._limited is not None and _may_backtrack(expression)
+
+    def first(self, text: str) -> str | None:
+        """The first match, or None."""
+        try:
+            if self.limits(text):
+                found = self._limited.search(text, timeout=MOST_S)
+            else:
+                found = self._quick.search(text)
+        except TimeoutError:
+            raise self._too_long(text) from None
+        return None if found is None else str(found.group())
+
+    def replaced(self, text: str, replacement: str) -> str:
+        """All matches replaced; `\\1` is the first group. Raises ValueError for a wrong replacement."""
+        try:
+            if self.limits(text):
+                return str(self._limited.sub(replacement, text, timeout=MOST_S))
+            return self._quick.sub(replacement, text)
+        except TimeoutError:
+            raise self._too_long(text) from None
+        except _errors() as error:
+            raise ValueError(f"replacement {replacement!r}: {error}") from None
+
+    def limits(self, text: str) -> bool:
+        """Whether the search of `text` has a time limit."""
+        return self._always_limited or (self._limited is not None and len(text) > LONG_CHARACTERS)
+
+    def _too_long(self, text: str) -> ValueError:
+        return ValueError(f"{self._expression!r} took more than {MOST_S} s on {len(text)} characters")
+
+
+def _may_backtrack(expression: str) -> bool:
+    marks = [match for match in _QUANTIFIED.finditer(expression) if match.group(1) or match.group(2)]
+    return len(marks) > 1 or any(match.group(1) for match in marks)
+
+
+@lru_cache(maxsize=1)
+def _package() -> Any:
+    try:
+        return import_module("regex")
+    except ImportError:
+        return None
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What is raised for a wrong expression or replacement."""
+    package = _package()
+    return (re.error, IndexError) if package is None else (re.error, IndexError, package.error)
+
+
+@lru_cache(maxsize=512)
+def pattern(expression: str) -> Pattern:
+    """Raises ValueError telling what is wrong with it."""
+    return Pattern(expression)

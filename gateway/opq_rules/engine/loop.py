@@ -71,6 +71,8 @@ class Loop:
         self._timers: list[tuple[int, int, Unit]] = []
         self._numbers = itertools.count()
         self._held: set[Feed] = set()
+        self._waits = False
+        """What is being given comes from a source that waits for its sinks."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._log = log.get(service="rules")
@@ -168,7 +170,7 @@ class Loop:
             self._staging.add(rule, first, emissions)
         else:
             for outlet in spec.outlets:
-                outlet.offer(rule, first, emissions)
+                outlet.offer(rule, first, emissions, self._waits)
         for topic in spec.topics:
             topic.deliver(rule.id, first, emissions)
         if rule.extra is not None and rule.extra.trace is not None:
@@ -262,6 +264,7 @@ class Loop:
             return
         now_ms = self._clock.now_ms()
         feed.last_ms = now_ms
+        self._waits = feed.blocks
         for batch in self._batches(joined, entries):
             for unit in tuple(joined.units):
                 self._feed(unit, batch)
@@ -334,6 +337,7 @@ class Loop:
 
     def _timers_due(self) -> None:
         now_ms = self._clock.now_ms()
+        self._waits = False
         while self._timers and self._timers[0][0] <= now_ms:
             due_ms, _, unit = heapq.heappop(self._timers)
             if unit.due_ms != due_ms:

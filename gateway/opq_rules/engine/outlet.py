@@ -20,6 +20,10 @@ DURABLE_MOST = 4096
 """Emissions of the outbox that are in memory as well, for each outlet."""
 
 
+KEPT = 1 << 62
+"""As a turn: of emissions that never go."""
+
+
 class Sender(Protocol):
     """Whose emissions they are: `dropped` counts those that went."""
 
@@ -103,18 +107,27 @@ class Outlet:
         """A source that can wait has to; `drained` says when it may go on."""
         return self._waiting >= self.limit
 
-    def offer(self, sender: Sender, first: int, emissions: Sequence[Emission]) -> None:
-        """At qos 0. What one turn of the engine gives is never too much: the sink had no chance yet."""
+    def offer(self, sender: Sender, first: int, emissions: Sequence[Emission], waits: bool = False) -> None:
+        """At qos 0. `waits`: their source waits for the sink, so that they never go.
+
+        What one turn of the engine gives is never too much: the sink had no chance yet.
+        """
         turn = self._turn()
         with self._change:
-            self._queue.append((sender, first, emissions, (), turn))
+            if self._waiting > self.limit and not waits and self._queue and self._queue[0][4] == KEPT:
+                self._drop(sender, len(emissions))
+                return
+            self._queue.append((sender, first, emissions, (), KEPT if waits else turn))
             self._waiting += len(emissions)
             while self._waiting > self.limit and self._queue[0][4] < turn:
                 gone_of, _, gone, _, _ = self._queue.popleft()
                 self._waiting -= len(gone)
-                self.dropped += len(gone)
-                gone_of.dropped += len(gone)
+                self._drop(gone_of, len(gone))
             self._change.notify()
+
+    def _drop(self, sender: Sender, count: int) -> None:
+        self.dropped += count
+        sender.dropped += count
 
     def post(self, rule_id: str, first: int, emissions: Sequence[Emission], rows: Sequence[int]) -> None:
         """At qos >= 1, after the commit; in order of the rows."""
@@ -123,7 +136,7 @@ class Outlet:
             return
         self.last_row = rows[-1]
         with self._change:
-            self._queue.append((_Name(rule_id), first, emissions, rows, 0))
+            self._queue.append((_Name(rule_id), first, emissions, rows, KEPT))
             self._waiting += len(emissions)
             self._change.notify()
 

@@ -56,6 +56,7 @@ RULES = [
     "SELECT s.v, tab.v AS w FROM s LEFT JOIN tab ON s.k = tab.k",
     "SELECT count(*) AS c FROM s GROUP BY COUNTWINDOW(2) HAVING last_agg_hit_count() < 3",
     "SELECT k, lag(sum(v)) OVER (PARTITION BY k) AS l FROM s GROUP BY k, COUNTWINDOW(2)",
+    "SELECT v FROM s GROUP BY TUMBLINGWINDOW(ms, 300) HAVING count(*) > 1 AND lag(count(*)) > 1",
     "SELECT sum(k) AS t, count(*) AS c FROM s GROUP BY COUNTWINDOW(2)",
 ]
 Given = tuple[str, int, dict[str, Any]]

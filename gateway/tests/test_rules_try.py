@@ -256,6 +256,13 @@ def test_having_filters_groups() -> None:
     assert emissions(sql.format("count(*) > 5"), *records, end_ms=1_000) == []
 
 
+def test_having_alone_lets_all_records_of_a_window_through_or_none() -> None:
+    sql = "SELECT v FROM s GROUP BY TUMBLINGWINDOW(ss, 1) HAVING count(*) > 2 ORDER BY v DESC"
+    records = values(1, 2, 3, 4, 5, every_ms=400)
+    assert emissions(sql, *records, end_ms=2_000) == [[{"v": 3}, {"v": 2}, {"v": 1}]]
+    assert emissions("SELECT * FROM s HAVING count(*) > 0", one({"a": 1})) == [[{"a": 1}]]
+
+
 def test_hopping_windows_overlap() -> None:
     sql = "SELECT collect(v) AS v, window_start() AS a FROM s GROUP BY HOPPINGWINDOW(ss, 2, 1)"
     out = emissions(sql, *values(1, 2, 3, 4, every_ms=700), end_ms=5_000)

@@ -58,7 +58,12 @@ class Emitter:
                 groups = self._fresh()
                 for record in records:
                     groups.add(record)
-                found = self._put_groups(cut, groups.by_key.values())
+                if not self._plan.gated:
+                    found = self._put_groups(cut, groups.by_key.values())
+                elif any(self._lets_through(cut, group) for group in groups.by_key.values()):
+                    found = self._put_records(cut, records)
+                else:
+                    found = []
         limit = self._plan.limit
         return found if limit is None else found[:limit]
 
@@ -109,27 +114,31 @@ class Emitter:
         return self._in_order(put)
 
     def _put_groups(self, cut: Cut, groups: Iterable[Group]) -> list[Row]:
-        plan, context = self._plan, self._context
-        assert plan.grouping is not None
+        context = self._context
         put: list[tuple[list[Any], list[Row]]] = []
         context.row_number = 1
         for group in groups:
-            context.event_ms = cut.end_ms if self._windowed else group.first.ms
-            context.meta = group.first.meta
-            context.values = group.values(plan.grouping.calls)
-            if self._late is not None:
-                self._late.compute(group.first.row, context.late, context)
-            if plan.uses_kept and self._windowed:
-                context.kept.clear()
-            if plan.having is not None:
-                try:
-                    if not plan.having(group.first.row, context):
-                        continue
-                except RowError as error:
-                    raise RowError(f"Having: {error}") from None
+            if not self._lets_through(cut, group):
+                continue
             put.extend(self._put(group.first))
             context.row_number += 1
         return self._in_order(put)
+
+    def _lets_through(self, cut: Cut, group: Group) -> bool:
+        """Computes the group's values, and HAVING."""
+        plan, context = self._plan, self._context
+        assert plan.grouping is not None
+        context.event_ms = cut.end_ms if self._windowed else group.first.ms
+        context.meta = group.first.meta
+        context.values = group.values(plan.grouping.calls)
+        if self._late is not None:
+            self._late.compute(group.first.row, context.late, context)
+        if plan.uses_kept and self._windowed:
+            context.kept.clear()
+        try:
+            return plan.having is None or plan.having(group.first.row, context) is True
+        except RowError as error:
+            raise RowError(f"Having: {error}") from None
 
     def _put(self, record: Record) -> list[tuple[list[Any], list[Row]]]:
         """The rows of one record or group, each with what it is ordered by."""

@@ -20,7 +20,7 @@ def opened(plan: Plan, facts: Facts, context: Run, faults: Faults) -> Window | N
     asked = plan.window
     if asked is None:
         return None
-    grouping = None if plan.joined else plan.grouping
+    grouping = None if plan.joined or plan.gated else plan.grouping
 
     def groups() -> Groups:
         assert grouping is not None

@@ -51,6 +51,8 @@ class Plan:
     analytics: tuple[AnalyticCall, ...]
     grouping: Grouping | None
     having: Evaluate | None
+    gated: bool
+    """SELECT has no aggregate and GROUP BY no key: HAVING lets through all records of a window, or none."""
     projection: Projection
     order_by: tuple[tuple[Evaluate, str | None, bool], ...]
     """(value, column of an unnested row, descending)"""
@@ -139,6 +141,7 @@ def _plan(
     star_order = _star_order(select, origins)
     names = Names(origins, star_order, select.items, functions)
     projection, columns = _projection(select.items, names)
+    gated = select.having is not None and not select.group_by and not names.aggregates
     before, after = _where(select, names)
     steps = tuple(_step(select, number, names) for number in range(len(select.joins)))
     keys = tuple(names.expression(each, GROUP_BY) for each in select.group_by)
@@ -184,6 +187,7 @@ def _plan(
         analytics=tuple(names.analytics),
         grouping=Grouping(keys, tuple(names.aggregates)) if grouped else None,
         having=having,
+        gated=gated,
         projection=projection,
         order_by=order_by,
         limit=select.limit,

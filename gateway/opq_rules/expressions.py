@@ -5,10 +5,10 @@ aliases, aggregates and analytic calls come from is the resolver's; this file kn
 and plain functions (`functions`). Source: reference/rules.md, D.4 and D.5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from opq_rules import closures, values
+from opq_rules import arithmetic, closures, conditions, values
 from opq_rules.calls import compile_call
 from opq_rules.closures import Evaluate
 from opq_rules.compiled import Compiled, constant, folded, refused
@@ -145,7 +145,7 @@ class _Compiler:
 
     def unary(self, node: Unary) -> Compiled:
         operand, known = self.compile(node.operand)
-        work = values.negate if node.operator == "-" else _inverted
+        work = arithmetic.negate if node.operator == "-" else _inverted
         return folded(lambda row, context: work(operand(row, context)), node.at, known)
 
     def binary(self, node: Binary) -> Compiled:
@@ -178,9 +178,7 @@ class _Compiler:
         compiled = [self.compile(part) for part in (rest, *reversed(parts))]
         decided = node.operator == "OR"
         evaluates = [evaluate for evaluate, _ in compiled]
-        chained = (
-            _pair(evaluates[0], evaluates[1], decided) if len(evaluates) == 2 else _many(evaluates, decided)
-        )
+        chained = conditions.chain(evaluates, decided)
         for part, (_, known) in zip((rest, *reversed(parts)), compiled, strict=True):
             if known is not UNKNOWN and type(known) not in (bool, type(None)):
                 raise refused(part.at, f"{values.shown(known)} is no condition")
@@ -192,29 +190,23 @@ class _Compiler:
         evaluates = [evaluate for evaluate, _ in choices]
         constants = [value for _, value in choices]
         if node.array:
-            evaluate = _in_array(of, evaluates[0], node.negated)
+            evaluate = conditions.in_array(of, evaluates[0], node.negated)
         elif all(type(value) in values.NUMBERS for value in constants):
-            evaluate = _in_set(of, constants, values.NUMBERS, node.negated)
+            evaluate = conditions.in_set(of, constants, values.NUMBERS, node.negated)
         elif all(type(value) is str for value in constants):
-            evaluate = _in_set(of, constants, frozenset({str}), node.negated)
+            evaluate = conditions.in_set(of, constants, frozenset({str}), node.negated)
         else:
-            evaluate = _in_list(of, evaluates, node.negated)
+            evaluate = conditions.in_list(of, evaluates, node.negated)
         return folded(evaluate, node.at, known, *constants)
 
     def between(self, node: Between) -> Compiled:
         of, known = self.compile(node.of)
         low, low_known = self.compile(node.low)
         high, high_known = self.compile(node.high)
-        compare, negated = values.compare, node.negated
         if type(low_known) in values.NUMBERS and type(high_known) in values.NUMBERS:
-            return folded(_between(of, low_known, high_known, negated), node.at, known, low_known, high_known)
-
-        def evaluate(row: Any, context: Any) -> bool:
-            value, least, most = of(row, context), low(row, context), high(row, context)
-            if value is None or least is None or most is None:
-                return False
-            return (compare(">=", value, least) and compare("<=", value, most)) is not negated
-
+            evaluate = conditions.between_numbers(of, low_known, high_known, node.negated)
+        else:
+            evaluate = conditions.between(of, low, high, node.negated)
         return folded(evaluate, node.at, known, low_known, high_known)
 
     def like(self, node: Like) -> Compiled:
@@ -224,14 +216,8 @@ class _Compiler:
         if pattern_known is not UNKNOWN and type(pattern_known) not in (str, type(None)):
             raise refused(node.at, f"LIKE {values.shown(pattern_known)}: want a text as pattern")
         if type(pattern_known) is str:
-            return folded(_like_constant(of, pattern_known, negated), node.at, known, pattern_known)
-        like = values.like
-
-        def evaluate(row: Any, context: Any) -> bool:
-            value, wanted = of(row, context), pattern(row, context)
-            return value is not None and wanted is not None and like(value, wanted) is not negated
-
-        return folded(evaluate, node.at, known, pattern_known)
+            return folded(conditions.like_constant(of, pattern_known, negated), node.at, known, pattern_known)
+        return folded(conditions.like(of, pattern, negated), node.at, known, pattern_known)
 
     def case(self, node: Case) -> Compiled:
         if not node.whens:
@@ -242,11 +228,11 @@ class _Compiler:
         branches = [(when, then) for (when, _), (then, _) in whens]
         if node.of is not None:
             of, of_known = self.compile(node.of)
-            return folded(_case_of(of, branches, otherwise), node.at, of_known, *known)
+            return folded(conditions.case_of_value(of, branches, otherwise), node.at, of_known, *known)
         for (_, value), (written, _) in zip((when for when, _ in whens), node.whens, strict=True):
             if value is not UNKNOWN and type(value) not in (bool, type(None)):
                 raise refused(written.at, f"CASE WHEN {values.shown(value)}: want a condition")
-        return folded(_case(branches, otherwise), node.at, *known)
+        return folded(conditions.case_of_conditions(branches, otherwise), node.at, *known)
 
     def star(self, node: Star) -> Compiled:
         raise refused(node.at, "* stands alone in SELECT, or in count(*), collect(*) and the like")
@@ -289,128 +275,3 @@ def _check_slice(at: Place, start: Any, end: Any) -> None:
             raise refused(at, f"[{values.shown(bound)}]: want whole numbers in a slice")
     if type(start) is int and type(end) is int and (start < 0) == (end < 0) and start >= end:
         raise refused(at, f"[{start}:{end}] is never more than empty: the start is not before the end")
-
-
-def _pair(left: Evaluate, right: Evaluate, decided: bool) -> Evaluate:
-    condition = values.condition
-
-    def evaluate(row: Any, context: Any) -> bool:
-        value = left(row, context)
-        if value is not True and value is not False:
-            value = condition(value)
-        if value is decided:
-            return decided
-        value = right(row, context)
-        return value if value is True or value is False else condition(value)
-
-    return evaluate
-
-
-def _many(parts: Sequence[Evaluate], decided: bool) -> Evaluate:
-    condition = values.condition
-
-    def evaluate(row: Any, context: Any) -> bool:
-        for part in parts:
-            value = part(row, context)
-            if value is not True and value is not False:
-                value = condition(value)
-            if value is decided:
-                return decided
-        return not decided
-
-    return evaluate
-
-
-def _between(of: Evaluate, low: Any, high: Any, negated: bool) -> Evaluate:
-    """Between two numbers that are known."""
-    compare = values.compare
-
-    def evaluate(row: Any, context: Any) -> bool:
-        value = of(row, context)
-        kind = type(value)
-        if kind is float or kind is int:
-            return (low <= value <= high) is not negated
-        if value is None:
-            return False
-        return (compare(">=", value, low) and compare("<=", value, high)) is not negated
-
-    return evaluate
-
-
-def _in_set(of: Evaluate, constants: Sequence[Any], kinds: frozenset[type], negated: bool) -> Evaluate:
-    found = frozenset(constants)
-
-    def evaluate(row: Any, context: Any) -> bool:
-        value = of(row, context)
-        if type(value) in kinds:
-            return (value in found) is not negated
-        if value is None:
-            return False
-        return any(values.compare("=", value, each) for each in constants) is not negated
-
-    return evaluate
-
-
-def _in_list(of: Evaluate, choices: Sequence[Evaluate], negated: bool) -> Evaluate:
-    compare = values.compare
-
-    def evaluate(row: Any, context: Any) -> bool:
-        value = of(row, context)
-        if value is None:
-            return False
-        return any(compare("=", value, choice(row, context)) for choice in choices) is not negated
-
-    return evaluate
-
-
-def _in_array(of: Evaluate, array: Evaluate, negated: bool) -> Evaluate:
-    compare = values.compare
-
-    def evaluate(row: Any, context: Any) -> bool:
-        value, choices = of(row, context), array(row, context)
-        if value is None:
-            return False
-        if choices is None:
-            return negated
-        if not isinstance(choices, list):
-            raise RowError(f"{values.shown(value)} IN {values.shown(choices)}: want an array")
-        return any(compare("=", value, choice) for choice in choices) is not negated
-
-    return evaluate
-
-
-def _like_constant(of: Evaluate, pattern: str, negated: bool) -> Evaluate:
-    match = values.like_pattern(pattern).fullmatch
-
-    def evaluate(row: Any, context: Any) -> bool:
-        value = of(row, context)
-        if type(value) is str:
-            return (match(value) is not None) is not negated
-        return value is not None and values.like(value, pattern) is not negated
-
-    return evaluate
-
-
-def _case(branches: Sequence[tuple[Evaluate, Evaluate]], otherwise: Evaluate) -> Evaluate:
-    condition = values.condition
-
-    def evaluate(row: Any, context: Any) -> Any:
-        for when, then in branches:
-            if condition(when(row, context)):
-                return then(row, context)
-        return otherwise(row, context)
-
-    return evaluate
-
-
-def _case_of(of: Evaluate, branches: Sequence[tuple[Evaluate, Evaluate]], otherwise: Evaluate) -> Evaluate:
-    compare = values.compare
-
-    def evaluate(row: Any, context: Any) -> Any:
-        value = of(row, context)
-        for when, then in branches:
-            if compare("=", value, when(row, context)):
-                return then(row, context)
-        return otherwise(row, context)
-
-    return evaluate

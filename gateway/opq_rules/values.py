@@ -1,4 +1,4 @@
-"""What values of SQL mean: kinds, comparison, arithmetic, LIKE, indexing; the texts of what cannot be.
+"""What values of SQL mean: kinds, comparison, times, LIKE, indexing; the texts of what cannot be.
 
 A value is None (null and missing alike), bool, int, float, str, bytes, datetime, list or dict. int and
 float stay apart (7/2 = 3), a bool is no number. Any comparison with null is false, arithmetic with null is
@@ -6,7 +6,6 @@ null. Everything that cannot be computed is a RowError of its record.
 Source: reference/rules.md, D.4.
 """
 
-import math
 import operator
 import re
 from collections.abc import Callable
@@ -145,97 +144,6 @@ def time_of_text(text: str) -> datetime:
         else:
             raise ValueError(f"{shown(text)} is no time; want for example 2026-01-31T12:00:00Z") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def add(left: Any, right: Any) -> Any:
-    return _numeric("+", operator.add, left, right)
-
-
-def subtract(left: Any, right: Any) -> Any:
-    return _numeric("-", operator.sub, left, right)
-
-
-def multiply(left: Any, right: Any) -> Any:
-    return _numeric("*", operator.mul, left, right)
-
-
-def divide(left: Any, right: Any) -> Any:
-    """Of two ints the int towards zero: 7/2 = 3, -7/2 = -3."""
-    return _numeric("/", _quotient, left, right)
-
-
-def modulo(left: Any, right: Any) -> Any:
-    """With the sign of `left`: -7 % 2 = -1."""
-    return _numeric("%", _remainder, left, right)
-
-
-def bit_and(left: Any, right: Any) -> Any:
-    return _bitwise("&", operator.and_, left, right)
-
-
-def bit_or(left: Any, right: Any) -> Any:
-    return _bitwise("|", operator.or_, left, right)
-
-
-def bit_xor(left: Any, right: Any) -> Any:
-    return _bitwise("^", operator.xor, left, right)
-
-
-ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "+": add,
-    "-": subtract,
-    "*": multiply,
-    "/": divide,
-    "%": modulo,
-    "&": bit_and,
-    "|": bit_or,
-    "^": bit_xor,
-}
-
-
-def negate(value: Any) -> Any:
-    if value is None:
-        return None
-    if type(value) not in NUMBERS:
-        raise RowError(f"-({shown(value)}): want a number")
-    return -value
-
-
-def _numeric(sign: str, work: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
-    if left is None or right is None:
-        return None
-    if type(left) not in NUMBERS or type(right) not in NUMBERS:
-        raise RowError(f"{shown(left)} {sign} {shown(right)}: want numbers")
-    try:
-        return work(left, right)
-    except ZeroDivisionError:
-        raise RowError(f"{shown(left)} {sign} {shown(right)}: division by zero") from None
-    except OverflowError as error:
-        raise RowError(f"{shown(left)} {sign} {shown(right)}: {error}") from None
-
-
-def _quotient(left: Any, right: Any) -> Any:
-    if type(left) is int and type(right) is int:
-        quotient = abs(left) // abs(right)
-        return quotient if (left < 0) == (right < 0) else -quotient
-    return left / right
-
-
-def _remainder(left: Any, right: Any) -> Any:
-    if right == 0:
-        raise ZeroDivisionError
-    if type(left) is int and type(right) is int:
-        rest = abs(left) % abs(right)
-        return -rest if left < 0 else rest
-    return math.fmod(left, right)
-
-
-def _bitwise(sign: str, work: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
-    if left is None or right is None:
-        return None
-    if type(left) is not type(right) or type(left) not in (int, bool):
-        raise RowError(f"{shown(left)} {sign} {shown(right)}: want whole numbers")
-    return work(left, right)
 
 
 def member(of: Any, name: str) -> Any:

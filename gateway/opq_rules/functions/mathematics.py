@@ -8,9 +8,9 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from opq_rules.arithmetic import bit_and, bit_or, bit_xor, modulo
 from opq_rules.functions.arguments import both, number, want, whole
 from opq_rules.functions.registry import UNKNOWN, Definition, Scalar, renamed
-from opq_rules.values import bit_and, bit_or, bit_xor, modulo
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 

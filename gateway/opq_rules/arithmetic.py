@@ -1,0 +1,104 @@
+"""Operators of SQL that compute: + - * / % & | ^ and the sign. With null they are null.
+
+int and float stay apart (7/2 = 3, cut towards zero); a bool is no number, but & | ^ take two of them.
+Source: reference/rules.md, D.4.
+"""
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from opq_rules.errors import RowError
+from opq_rules.values import NUMBERS, shown
+
+
+def add(left: Any, right: Any) -> Any:
+    return _numeric("+", operator.add, left, right)
+
+
+def subtract(left: Any, right: Any) -> Any:
+    return _numeric("-", operator.sub, left, right)
+
+
+def multiply(left: Any, right: Any) -> Any:
+    return _numeric("*", operator.mul, left, right)
+
+
+def divide(left: Any, right: Any) -> Any:
+    """Of two ints the int towards zero: 7/2 = 3, -7/2 = -3."""
+    return _numeric("/", _quotient, left, right)
+
+
+def modulo(left: Any, right: Any) -> Any:
+    """With the sign of `left`: -7 % 2 = -1."""
+    return _numeric("%", _remainder, left, right)
+
+
+def bit_and(left: Any, right: Any) -> Any:
+    return _bitwise("&", operator.and_, left, right)
+
+
+def bit_or(left: Any, right: Any) -> Any:
+    return _bitwise("|", operator.or_, left, right)
+
+
+def bit_xor(left: Any, right: Any) -> Any:
+    return _bitwise("^", operator.xor, left, right)
+
+
+ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": add,
+    "-": subtract,
+    "*": multiply,
+    "/": divide,
+    "%": modulo,
+    "&": bit_and,
+    "|": bit_or,
+    "^": bit_xor,
+}
+
+
+def negate(value: Any) -> Any:
+    if value is None:
+        return None
+    if type(value) not in NUMBERS:
+        raise RowError(f"-({shown(value)}): want a number")
+    return -value
+
+
+def _numeric(sign: str, work: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+    if left is None or right is None:
+        return None
+    if type(left) not in NUMBERS or type(right) not in NUMBERS:
+        raise RowError(f"{shown(left)} {sign} {shown(right)}: want numbers")
+    try:
+        return work(left, right)
+    except ZeroDivisionError:
+        raise RowError(f"{shown(left)} {sign} {shown(right)}: division by zero") from None
+    except OverflowError as error:
+        raise RowError(f"{shown(left)} {sign} {shown(right)}: {error}") from None
+
+
+def _quotient(left: Any, right: Any) -> Any:
+    if type(left) is int and type(right) is int:
+        quotient = abs(left) // abs(right)
+        return quotient if (left < 0) == (right < 0) else -quotient
+    return left / right
+
+
+def _remainder(left: Any, right: Any) -> Any:
+    if right == 0:
+        raise ZeroDivisionError
+    if type(left) is int and type(right) is int:
+        rest = abs(left) % abs(right)
+        return -rest if left < 0 else rest
+    return math.fmod(left, right)
+
+
+def _bitwise(sign: str, work: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+    if left is None or right is None:
+        return None
+    if type(left) is not type(right) or type(left) not in (int, bool):
+        raise RowError(f"{shown(left)} {sign} {shown(right)}: want whole numbers")
+    return work(left, right)

@@ -1,0 +1,167 @@
+"""Closures of AND, OR, IN, BETWEEN, LIKE and CASE; those of the constants that they usually have are faster.
+
+Source: reference/rules.md, D.4: comparisons with null are false, also NOT IN with null on the left.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from opq_rules import values
+from opq_rules.closures import Evaluate
+from opq_rules.errors import RowError
+
+
+def chain(parts: Sequence[Evaluate], decided: bool) -> Evaluate:
+    """AND (`decided` is false) or OR (true): from the left, until one of them decides."""
+    return _pair(parts[0], parts[1], decided) if len(parts) == 2 else _many(parts, decided)
+
+
+def _pair(left: Evaluate, right: Evaluate, decided: bool) -> Evaluate:
+    condition = values.condition
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value = left(row, context)
+        if value is not True and value is not False:
+            value = condition(value)
+        if value is decided:
+            return decided
+        value = right(row, context)
+        return value if value is True or value is False else condition(value)
+
+    return evaluate
+
+
+def _many(parts: Sequence[Evaluate], decided: bool) -> Evaluate:
+    condition = values.condition
+
+    def evaluate(row: Any, context: Any) -> bool:
+        for part in parts:
+            value = part(row, context)
+            if value is not True and value is not False:
+                value = condition(value)
+            if value is decided:
+                return decided
+        return not decided
+
+    return evaluate
+
+
+def between(of: Evaluate, low: Evaluate, high: Evaluate, negated: bool) -> Evaluate:
+    compare = values.compare
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value, least, most = of(row, context), low(row, context), high(row, context)
+        if value is None or least is None or most is None:
+            return False
+        return (compare(">=", value, least) and compare("<=", value, most)) is not negated
+
+    return evaluate
+
+
+def between_numbers(of: Evaluate, low: Any, high: Any, negated: bool) -> Evaluate:
+    """`of BETWEEN low AND high` of two numbers that are known."""
+    compare = values.compare
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value = of(row, context)
+        kind = type(value)
+        if kind is float or kind is int:
+            return (low <= value <= high) is not negated
+        if value is None:
+            return False
+        return (compare(">=", value, low) and compare("<=", value, high)) is not negated
+
+    return evaluate
+
+
+def in_set(of: Evaluate, constants: Sequence[Any], kinds: frozenset[type], negated: bool) -> Evaluate:
+    """`of IN (...)` of constants that are all of `kinds`."""
+    found = frozenset(constants)
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value = of(row, context)
+        if type(value) in kinds:
+            return (value in found) is not negated
+        if value is None:
+            return False
+        return any(values.compare("=", value, each) for each in constants) is not negated
+
+    return evaluate
+
+
+def in_list(of: Evaluate, choices: Sequence[Evaluate], negated: bool) -> Evaluate:
+    compare = values.compare
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value = of(row, context)
+        if value is None:
+            return False
+        return any(compare("=", value, choice(row, context)) for choice in choices) is not negated
+
+    return evaluate
+
+
+def in_array(of: Evaluate, array: Evaluate, negated: bool) -> Evaluate:
+    compare = values.compare
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value, choices = of(row, context), array(row, context)
+        if value is None:
+            return False
+        if choices is None:
+            return negated
+        if not isinstance(choices, list):
+            raise RowError(f"{values.shown(value)} IN {values.shown(choices)}: want an array")
+        return any(compare("=", value, choice) for choice in choices) is not negated
+
+    return evaluate
+
+
+def like(of: Evaluate, pattern: Evaluate, negated: bool) -> Evaluate:
+    match = values.like
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value, wanted = of(row, context), pattern(row, context)
+        return value is not None and wanted is not None and match(value, wanted) is not negated
+
+    return evaluate
+
+
+def like_constant(of: Evaluate, pattern: str, negated: bool) -> Evaluate:
+    match = values.like_pattern(pattern).fullmatch
+
+    def evaluate(row: Any, context: Any) -> bool:
+        value = of(row, context)
+        if type(value) is str:
+            return (match(value) is not None) is not negated
+        return value is not None and values.like(value, pattern) is not negated
+
+    return evaluate
+
+
+def case_of_conditions(branches: Sequence[tuple[Evaluate, Evaluate]], otherwise: Evaluate) -> Evaluate:
+    """`CASE WHEN ...`"""
+    condition = values.condition
+
+    def evaluate(row: Any, context: Any) -> Any:
+        for when, then in branches:
+            if condition(when(row, context)):
+                return then(row, context)
+        return otherwise(row, context)
+
+    return evaluate
+
+
+def case_of_value(
+    of: Evaluate, branches: Sequence[tuple[Evaluate, Evaluate]], otherwise: Evaluate
+) -> Evaluate:
+    compare = values.compare
+
+    def evaluate(row: Any, context: Any) -> Any:
+        value = of(row, context)
+        for when, then in branches:
+            if compare("=", value, when(row, context)):
+                return then(row, context)
+        return otherwise(row, context)
+
+    return evaluate

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from opq_rules.functions.arguments import array, number, want, whole
 from opq_rules.functions.exact import Sum
-from opq_rules.functions.registry import Aggregate, Definition, Scalar
+from opq_rules.functions.registry import Aggregate, Definition, Scalar, merged
 from opq_rules.values import NUMBERS, shown
 
 if TYPE_CHECKING:
@@ -212,14 +212,10 @@ def _known(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _merge(into: Any, other: Any) -> None:
-    into.merge(other)
-
-
 _SIGNAL = want("array", "number", "number")
 
 FUNCTIONS: tuple[Definition, ...] = (
-    Aggregate("rms", Rms, 1, 1, merge=_merge, remove=True, scalar=Scalar("rms", _rms, 1, 1)),
+    Aggregate("rms", Rms, 1, 1, merge=merged, remove=True, scalar=Scalar("rms", _rms, 1, 1)),
     Scalar("thd", _thd, 1, 3, check=_SIGNAL),
     Scalar("frequency", _frequency, 1, 3, check=_SIGNAL),
     Scalar("harmonic", _harmonic, 2, 4, check=_check_order),

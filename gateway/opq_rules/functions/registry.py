@@ -173,7 +173,10 @@ _GROUPS = (
     "dates",
     "other",
     "aggregates",
+    "distribution",
+    "gathering",
     "analytic",
+    "changes",
     "quality",
 )
 
@@ -195,6 +198,11 @@ def near(name: str, functions: Functions | None = None) -> str:
     known = built_in() if functions is None else functions
     found = difflib.get_close_matches(name.lower(), known, n=1)
     return f'did you mean "{found[0]}"?' if found else ""
+
+
+def merged(into: Any, other: Any) -> None:
+    """`Aggregate.merge` of accumulators that have `merge`."""
+    into.merge(other)
 
 
 def renamed(definition: D, *names: str) -> tuple[D, ...]:

@@ -1,0 +1,165 @@
+"""Analytic functions of what changed from one record to the next.
+
+Source: reference/rules.md, D.5, Analytic.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opq_rules.functions.arguments import both, want
+from opq_rules.functions.registry import MANY, UNKNOWN, Analytic, Definition
+from opq_rules.values import condition, identity
+
+
+class Changed:
+    """Values by name, and which of them are not what they were."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+
+    def changed(self, named: dict[str, Any], ignore_null: bool) -> dict[str, Any]:
+        """Those of `named` that changed, and takes them over; what is or was not there is null."""
+        found = {}
+        for name, value in (dict.fromkeys(self._known) | named).items():
+            if value is None and ignore_null:
+                continue
+            if identity(value) != identity(self._known.get(name)):
+                found[name] = self._known[name] = value
+        return found
+
+    def state(self) -> Any:
+        return dict(self._known)
+
+    def restore(self, state: Any) -> None:
+        self._known = dict(state)
+
+
+class ChangedCol(Changed):
+    """changed_col(ignore_null, e): the value if it changed, else null."""
+
+    __slots__ = ()
+
+    def update(self, ignore_null: Any, value: Any) -> Any:
+        return self.changed({"": value}, condition(ignore_null)).get("")
+
+    def last(self, ignore_null: Any, value: Any) -> Any:
+        return None
+
+
+class HadChanged(Changed):
+    """had_changed(ignore_null, e, ...): whether any changed; true for the first record. `*`: any column."""
+
+    __slots__ = ("_begun",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun = False
+
+    def update(self, ignore_null: Any, *values: Any) -> bool:
+        ignored = condition(ignore_null)
+        named: dict[str, Any] = {}
+        for place, value in enumerate(values):
+            if isinstance(value, dict):
+                named |= {f"{place}.{key}": each for key, each in value.items()}
+            else:
+                named[str(place)] = value
+        changed = bool(self.changed(named, ignored))
+        first = not self._begun and not (ignored and all(value is None for value in named.values()))
+        self._begun = self._begun or first
+        return changed or first
+
+    def last(self, ignore_null: Any, *values: Any) -> bool:
+        return False
+
+    def state(self) -> Any:
+        return [self._begun, super().state()]
+
+    def restore(self, state: Any) -> None:
+        self._begun = state[0]
+        super().restore(state[1])
+
+
+class ChangedCols(Changed):
+    """changed_cols(prefix, ignore_null, e, ... | *): those that changed, each under prefix and name."""
+
+    __slots__ = ()
+
+    def update(self, prefix: Any, ignore_null: Any, named: dict[str, Any]) -> dict[str, Any]:
+        found = self.changed(named, condition(ignore_null))
+        return {f"{prefix}{name}": value for name, value in found.items()}
+
+    def last(self, prefix: Any, ignore_null: Any, named: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+
+class ChangeTo:
+    """change_to(e, target, ignore_null = false): whether it became the target just now."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: list[Any] = []
+
+    def update(self, value: Any, target: Any, ignore_null: Any = False) -> bool:
+        if value is None and condition(ignore_null):
+            return False
+        changed = not self._known or identity(self._known[0]) != identity(value)
+        self._known = [value]
+        return changed and bool(identity(value) == identity(target))
+
+    def last(self, value: Any, target: Any, ignore_null: Any = False) -> bool:
+        return False
+
+    def state(self) -> Any:
+        return list(self._known)
+
+    def restore(self, state: Any) -> None:
+        self._known = list(state)
+
+
+class ChangeCapture:
+    """change_capture(kept, e, target, ignore_null = false): `kept` of where e last became the target."""
+
+    __slots__ = ("_change", "_kept")
+
+    def __init__(self) -> None:
+        self._change = ChangeTo()
+        self._kept: Any = None
+
+    def update(self, kept: Any, value: Any, target: Any, ignore_null: Any = False) -> Any:
+        if self._change.update(value, target, ignore_null):
+            self._kept = kept
+        return self._kept
+
+    def last(self, *values: Any) -> Any:
+        return self._kept
+
+    def state(self) -> Any:
+        return [self._kept, self._change.state()]
+
+    def restore(self, state: Any) -> None:
+        self._kept = state[0]
+        self._change.restore(state[1])
+
+
+def checked_flag(place: int) -> Callable[[Sequence[Any]], str]:
+    """A check: the constant at `place` (from 0), where there is one, is true or false."""
+
+    def check(constants: Sequence[Any]) -> str:
+        flag = constants[place] if place < len(constants) else False
+        if type(flag) is bool or flag is UNKNOWN:
+            return ""
+        return f"argument {place + 1} is whether to ignore null: true or false"
+
+    return check
+
+
+FUNCTIONS: tuple[Definition, ...] = (
+    Analytic("changed_col", ChangedCol, 2, 2, check=checked_flag(0)),
+    Analytic("had_changed", HadChanged, 2, MANY, check=checked_flag(0), star=True),
+    Analytic("changed_cols", ChangedCols, 3, MANY, spread=True, check=both(want("text"), checked_flag(1))),
+    Analytic("change_to", ChangeTo, 2, 3, check=checked_flag(2)),
+    Analytic("change_capture", ChangeCapture, 3, 4, check=checked_flag(3)),
+)

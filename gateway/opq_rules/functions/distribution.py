@@ -1,0 +1,176 @@
+"""Aggregates of where numbers lie: median, percentiles, histogram, slope.
+
+Source: reference/rules.md, D.5, Aggregate (percentile_cont as the SQL standard has it).
+"""
+
+import bisect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opq_rules.functions.arguments import number, want, whole
+from opq_rules.functions.exact import Line
+from opq_rules.functions.registry import UNKNOWN, Accumulator, Aggregate, Definition, merged, renamed
+
+
+class Ranked:
+    """Numbers that are sorted when they are asked for: median and percentiles."""
+
+    __slots__ = ("_pick", "_values")
+
+    def __init__(self, pick: Callable[[list[Any]], Any]) -> None:
+        self._pick = pick
+        self._values: list[Any] = []
+
+    def add(self, value: Any) -> None:
+        if value is not None:
+            self._values.append(number(value))
+
+    def remove(self, value: Any) -> None:
+        if value is not None:
+            self._values.sort()
+            del self._values[bisect.bisect_left(self._values, value)]
+
+    def merge(self, other: "Ranked") -> None:
+        self._values += other._values
+
+    def value(self) -> Any:
+        self._values.sort()
+        return self._pick(self._values) if self._values else None
+
+    def state(self) -> Any:
+        return list(self._values)
+
+    def restore(self, state: Any) -> None:
+        self._values = list(state)
+
+
+def _between(values: list[Any], share: float) -> float:
+    """Linear between neighbours: the continuous percentile of the SQL standard."""
+    place = share * (len(values) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(values) - 1)
+    return float(values[low] + (values[high] - values[low]) * (place - low))
+
+
+def _median(values: list[Any]) -> float:
+    return _between(values, 0.5)
+
+
+def _percentile_cont(share: Any) -> Ranked:
+    exact_share = _share(share)
+    return Ranked(lambda values: _between(values, exact_share))
+
+
+def _percentile_disc(share: Any) -> Ranked:
+    """A value that is there: the first at whose place the share is reached."""
+    exact_share = _share(share)
+    return Ranked(lambda values: values[max(0, math.ceil(exact_share * len(values)) - 1)])
+
+
+def _share(value: Any) -> float:
+    if not 0 <= number(value) <= 1:
+        raise ValueError(f"percentile {value}; want 0.0 to 1.0")
+    return float(value)
+
+
+def _check_percentile(constants: Sequence[Any]) -> str:
+    try:
+        _share(constants[1])
+    except (TypeError, ValueError) as error:
+        return f"{error}; a constant from 0.0 to 1.0"
+    return ""
+
+
+class Histogram:
+    """How many numbers fall into each of equal bins of low .. high; below, and from high up, apart."""
+
+    __slots__ = ("_above", "_below", "_bins", "_high", "_low")
+
+    def __init__(self, low: Any, high: Any, bins: Any) -> None:
+        self._low, self._high = float(number(low)), float(number(high))
+        if not self._low < self._high or not 1 <= whole(bins) <= 1_000:
+            raise ValueError(f"{low} .. {high} in {bins} bins; want low < high and 1 to 1000 bins")
+        self._bins = [0] * bins
+        self._below = self._above = 0
+
+    def add(self, value: Any) -> None:
+        self._count(value, 1)
+
+    def remove(self, value: Any) -> None:
+        self._count(value, -1)
+
+    def _count(self, value: Any, by: int) -> None:
+        if value is None:
+            return
+        if number(value) < self._low:
+            self._below += by
+        elif value >= self._high:
+            self._above += by
+        else:
+            share = (value - self._low) / (self._high - self._low)
+            self._bins[min(int(share * len(self._bins)), len(self._bins) - 1)] += by
+
+    def merge(self, other: "Histogram") -> None:
+        self._bins = [mine + its for mine, its in zip(self._bins, other._bins, strict=True)]
+        self._below += other._below
+        self._above += other._above
+
+    def value(self) -> dict[str, Any]:
+        return {"counts": list(self._bins), "below": self._below, "above": self._above}
+
+    def state(self) -> Any:
+        return [list(self._bins), self._below, self._above]
+
+    def restore(self, state: Any) -> None:
+        bins, self._below, self._above = state
+        self._bins = list(bins)
+
+
+def _check_histogram(constants: Sequence[Any]) -> str:
+    if UNKNOWN in constants[1:]:
+        return "low, high and the number of bins are constants"
+    try:
+        Histogram(*constants[1:])
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+class Slope:
+    """slope(y, x), or slope(y): per record. Pairs with null are left out."""
+
+    __slots__ = ("_line", "_records")
+
+    def __init__(self) -> None:
+        self._line = Line()
+        self._records = 0
+
+    def add(self, y: Any, *x: Any) -> None:
+        at = x[0] if x else self._records
+        if y is not None and at is not None:
+            self._line.add_pair(at, y)
+        self._records += 1
+
+    def value(self) -> float | None:
+        return self._line.slope()
+
+    def state(self) -> Any:
+        return [self._records, self._line.state()]
+
+    def restore(self, state: Any) -> None:
+        self._records = state[0]
+        self._line.restore(state[1])
+
+
+def _percentile(name: str, start: Callable[..., Accumulator]) -> Aggregate:
+    return Aggregate(name, start, 2, 2, 1, merge=merged, remove=True, check=_check_percentile)
+
+
+FUNCTIONS: tuple[Definition, ...] = (
+    Aggregate("median", lambda: Ranked(_median), 1, 1, merge=merged, remove=True, check=want("number")),
+    *renamed(_percentile("percentile_cont", _percentile_cont), "percentile"),
+    _percentile("percentile_disc", _percentile_disc),
+    Aggregate("histogram", Histogram, 4, 4, 3, merge=merged, remove=True, check=_check_histogram),
+    Aggregate("slope", Slope, 1, 2),
+)

@@ -1,0 +1,143 @@
+"""Aggregates that give values of the group's records as they were: collect, first_value, deduplicate ...
+
+Source: reference/rules.md, D.5, Aggregate.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from opq_rules.functions.registry import Accumulator, Aggregate, Definition, merged
+from opq_rules.values import identity
+
+
+class Collection:
+    """collect: every value that is not null, in order."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: list[Any] = []
+
+    def add(self, value: Any) -> None:
+        if value is not None:
+            self._values.append(value)
+
+    def merge(self, other: "Collection") -> None:
+        self._values += other._values
+
+    def value(self) -> list[Any] | None:
+        return list(self._values) or None
+
+    def state(self) -> Any:
+        return list(self._values)
+
+    def restore(self, state: Any) -> None:
+        self._values = list(state)
+
+
+class Merged:
+    """merge_agg: one object of the keys of all; a later one wins. Of what is no object: empty."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: dict[str, Any] | None = None
+
+    def add(self, value: Any) -> None:
+        if value is not None:
+            self._found = self._found or {}
+            if isinstance(value, dict):
+                self._found.update(value)
+
+    def merge(self, other: "Merged") -> None:
+        self.add(other._found)
+
+    def value(self) -> dict[str, Any] | None:
+        return None if self._found is None else dict(self._found)
+
+    def state(self) -> Any:
+        return self.value()
+
+    def restore(self, state: Any) -> None:
+        self._found = None if state is None else dict(state)
+
+
+class OneValue:
+    """first_value, last_value: of the group's records in order, null too unless it is to be ignored."""
+
+    __slots__ = ("_first", "_ignore_null", "_seen", "_value")
+
+    def __init__(self, first: bool, ignore_null: bool) -> None:
+        self._first, self._ignore_null = first, ignore_null
+        self._seen = False
+        self._value: Any = None
+
+    def add(self, value: Any) -> None:
+        if (value is None and self._ignore_null) or (self._first and self._seen):
+            return
+        self._seen, self._value = True, value
+
+    def merge(self, other: "OneValue") -> None:
+        if other._seen:
+            self.add(other._value)
+
+    def value(self) -> Any:
+        return self._value
+
+    def state(self) -> Any:
+        return [self._seen, self._value]
+
+    def restore(self, state: Any) -> None:
+        self._seen, self._value = state
+
+
+class Distinct:
+    """deduplicate: the records whose key was not there before; or the latest, if its key is new."""
+
+    __slots__ = ("_all", "_latest", "_rows")
+
+    def __init__(self, every: bool) -> None:
+        self._all = every
+        self._rows: dict[Any, Any] = {}
+        self._latest: Any = None
+
+    def add(self, row: Any, key: Any) -> None:
+        if key is None:
+            self._latest = None
+            return
+        known = identity(key)
+        self._latest = None if known in self._rows else row
+        self._rows.setdefault(known, (key, row))
+
+    def value(self) -> Any:
+        if self._all:
+            return [row for _, row in self._rows.values()] or None
+        return self._latest
+
+    def state(self) -> Any:
+        return [[list(pair) for pair in self._rows.values()], self._latest]
+
+    def restore(self, state: Any) -> None:
+        self._rows = {identity(key): (key, row) for key, row in state[0]}
+        self._latest = state[1]
+
+
+def _check_ignore(constants: Sequence[Any]) -> str:
+    flag = constants[1] if len(constants) > 1 else True
+    return "" if type(flag) is bool else "argument 2 is whether to ignore null: true or false, a constant"
+
+
+def _one_value(name: str, first: bool) -> Aggregate:
+    def start(ignore_null: bool = True) -> Accumulator:
+        return OneValue(first, ignore_null)
+
+    return Aggregate(name, start, 1, 2, 1, merge=merged, check=_check_ignore)
+
+
+FUNCTIONS: tuple[Definition, ...] = (
+    Aggregate("collect", Collection, 1, 1, merge=merged, star=True),
+    Aggregate("merge_agg", Merged, 1, 1, merge=merged, star=True),
+    _one_value("last_value", first=False),
+    _one_value("first_value", first=True),
+    Aggregate("deduplicate", Distinct, 2, 2, 1, check=_check_ignore, whole_row=True),
+)

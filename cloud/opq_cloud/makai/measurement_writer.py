@@ -121,7 +121,7 @@ class MeasurementWriter:
             return SequenceTracker()
         first = row.oldest_sequence if row.oldest_sequence is not None else highest
         first = max(min(first, highest), highest - PRIME_LIMIT)
-        return SequenceTracker(self._store.sequences(row.box_id, first, highest))
+        return SequenceTracker(self._store.sequences(row.box_id, first, highest), first)
 
     def _acknowledge_all(self) -> None:
         for box_id in sorted(self._to_acknowledge):

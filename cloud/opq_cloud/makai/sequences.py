@@ -15,8 +15,9 @@ MAX_TOLD = 50
 class SequenceTracker:
     """Fed with every number that is on disk, in any order."""
 
-    def __init__(self, stored: Iterable[int] = ()) -> None:
-        self.upto: int | None = None
+    def __init__(self, stored: Iterable[int] = (), begin: int | None = None) -> None:
+        """`begin`: from which number on the Box may hold what is not stored; None: from the first stored."""
+        self.upto: int | None = None if begin is None else begin - 1
         """The highest number stored without a hole; None before the first."""
         self.lost = 0
         """Numbers below the Box's oldest that never came."""

@@ -1,9 +1,19 @@
 """What is acknowledged to a Box: held to a plain set, in any order of arrival."""
 
+import threading
+from pathlib import Path
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opq_cloud.config import TriggeringService as Config
+from opq_cloud.makai.measurement_writer import MeasurementWriter
 from opq_cloud.makai.sequences import MAX_RANGES, SequenceTracker
+from opq_cloud.service import Counters
+from opq_cloud.store.opening import open_store
+from opq_proto import log
+from opq_proto.messages import Measurement
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=80))
@@ -68,6 +78,39 @@ def test_a_tracker_made_from_the_store_goes_on_there() -> None:
     tracker = SequenceTracker([5, 6, 7, 9])
     tracker.add(10, oldest=5)
     assert tracker.message() == "7,8-8"
+
+
+def test_a_hole_below_all_that_is_stored_of_what_the_box_holds_stays_a_hole() -> None:
+    tracker = SequenceTracker([285, 286, 288], begin=263)
+    assert tracker.message() == "262,263-284,287-287"
+    assert tracker.add(263, oldest=263)
+    assert tracker.message() == "263,264-284,287-287"
+    assert tracker.lost == 0
+
+
+def test_after_a_restart_the_cloud_asks_for_what_its_killed_one_never_stored(
+    makai: Any, tmp_path: Path
+) -> None:
+    def measured(sequence: int) -> Measurement:
+        return Measurement("1", 60_000 + 100 * sequence, {}, sequence=sequence, oldest_sequence=263)
+
+    store = open_store(None, tmp_path)
+    store.append_measurements([measured(number) for number in range(285, 289)])  # 263..284 were held back
+    counters, told = Counters(), list[str]()
+    config = Config(batch_ms=20, ack_interval_s=0.1)
+    writer = MeasurementWriter(store, config, counters, log.get(), lambda _, text: told.append(text))
+    stop = threading.Event()
+    thread = threading.Thread(target=writer.run, args=(stop,))
+    thread.start()
+    try:
+        for number in range(263, 283):
+            writer.channel.offer(measured(number))
+        makai.wait_for(lambda: counters.total("measurements_stored") == 20)
+    finally:
+        stop.set()
+        thread.join(5)
+    store.close()
+    assert told[-1] == "282,283-284"
 
 
 def test_scattered_numbers_do_not_grow_without_bound() -> None:

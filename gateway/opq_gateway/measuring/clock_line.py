@@ -23,6 +23,7 @@ class ClockLine:
         self._begins: list[int] = []  # first samples
         self._known: list[tuple[int, TimeSource]] = []  # uncertainty and source from there on
         self._last: Block | None = None  # that told the time anew
+        self._uncertainty_ns = self._slack_ns = 0  # of the entry that was added last
 
     def take(self, block: Block) -> tuple[int, bool]:
         """The block that follows: by how many ns it is off the line, and whether that is news."""
@@ -31,12 +32,11 @@ class ClockLine:
             self._add(block)
             self._last = block
             return 0, True
-        if self._known[-1] != (block.uncertainty_ns, block.source):
+        if block.uncertainty_ns != self._uncertainty_ns or block.source != last.source:
             self._add(block)
         off_ns = block.t_ns - last.time_ns(block.first_sample)
-        slack_ns = max(ROUNDING_NS, min(block.uncertainty_ns // FINE, COARSEST_NS))
         if (
-            -slack_ns <= off_ns <= slack_ns
+            -self._slack_ns <= off_ns <= self._slack_ns
             and last.rate_millihz == block.rate_millihz
             and last.source == block.source
         ):
@@ -47,6 +47,8 @@ class ClockLine:
     def _add(self, block: Block) -> None:
         self._begins.append(block.first_sample)
         self._known.append((block.uncertainty_ns, block.source))
+        self._uncertainty_ns = block.uncertainty_ns
+        self._slack_ns = max(ROUNDING_NS, min(block.uncertainty_ns // FINE, COARSEST_NS))
 
     def over(self, first: float, end: float) -> tuple[int, TimeSource]:
         """The largest uncertainty and the worst source of samples first .. end."""

@@ -137,23 +137,16 @@ class ExtremeAt:
         self._best.restore(state[1])
 
 
-def _plain(
-    name: str, start: Callable[..., Accumulator], remove: bool = False, star: bool = False
-) -> Aggregate:
-    check = None if star else want("any")
-    return Aggregate(name, start, 1, 1, merge=merged, remove=remove, star=star, check=check)
-
-
 def _of_numbers(name: str, start: Callable[..., Accumulator]) -> Aggregate:
     return Aggregate(name, start, 1, 1, merge=merged, remove=True, check=want("number"))
 
 
 FUNCTIONS: tuple[Definition, ...] = (
-    _plain("count", Count, remove=True, star=True),
+    Aggregate("count", Count, 1, 1, merge=merged, remove=True, star=True),
     _of_numbers("sum", Total),
     _of_numbers("avg", Mean),
-    _plain("max", lambda: Extreme(">")),
-    _plain("min", lambda: Extreme("<")),
+    Aggregate("max", lambda: Extreme(">"), 1, 1, merge=merged),
+    Aggregate("min", lambda: Extreme("<"), 1, 1, merge=merged),
     _of_numbers("stddev", lambda: Spread(sample=False, root=True)),
     _of_numbers("stddevs", lambda: Spread(sample=True, root=True)),
     _of_numbers("var", lambda: Spread(sample=False, root=False)),

@@ -10,22 +10,22 @@ from datetime import tzinfo
 
 from opq_rules.closures import Evaluate
 from opq_rules.compiled import refused
-from opq_rules.errors import SQL_PLAN, RuleError
-from opq_rules.functions.registry import Aggregate, Analytic, Functions, Planned, Scalar, built_in, find
+from opq_rules.functions.registry import Analytic, Functions, Scalar, built_in, find
 from opq_rules.query.analysis import AnalyticCall
 from opq_rules.query.groups import Grouping
-from opq_rules.query.joins import JoinStep, Lookup
-from opq_rules.query.names import Clause, Names
+from opq_rules.query.having import check_having
+from opq_rules.query.join_step import join_step
+from opq_rules.query.joins import JoinStep
+from opq_rules.query.names import Clause
 from opq_rules.query.origin import Definition, Origin
 from opq_rules.query.projection import Projection, StarItem
-from opq_rules.query.signature import signature
+from opq_rules.query.resolver import Compiler
 from opq_rules.query.used import used_columns
-from opq_rules.sql.syntax import Binary, Call, Column, Expression, Item, Select, Star, Window
-from opq_rules.sql.walk import children, walk
+from opq_rules.query.where import split_where
+from opq_rules.sql.syntax import Call, Column, Expression, Item, Select, Star, Window
+from opq_rules.sql.walk import walk
 
 SELECT = Clause("SELECT", aggregates=True, row_number=True)
-WHERE = Clause("WHERE")
-ON = Clause("ON")
 GROUP_BY = Clause("GROUP BY")
 HAVING = Clause("HAVING", aggregates=True)
 ORDER_BY = Clause("ORDER BY", aggregates=True)
@@ -139,15 +139,15 @@ def _plan(
     origins = _origins(select, streams)
     _check_kinds(select, origins)
     star_order = _star_order(select, origins)
-    names = Names(origins, star_order, select.items, functions)
+    names = Compiler(origins, star_order, select.items, functions)
     projection, columns = _projection(select.items, names)
     gated = select.having is not None and not select.group_by and not names.aggregates
-    before, after = _where(select, names)
-    steps = tuple(_step(select, number, names) for number in range(len(select.joins)))
+    before, after = split_where(select, names)
+    steps = tuple(join_step(select, number, names) for number in range(len(select.joins)))
     keys = tuple(names.expression(each, GROUP_BY) for each in select.group_by)
     having = None
     if select.having is not None:
-        _check_having(select.having, select, names)
+        check_having(select.having, select, names)
         having = names.condition(select.having, HAVING)
     order_by = tuple(
         (names.expression(key.expression, ORDER_BY), _bare(key.expression, names), key.descending)
@@ -239,7 +239,7 @@ def _star_order(select: Select, origins: Sequence[Origin]) -> list[Origin]:
     return order
 
 
-def _projection(items: Sequence[Item], names: Names) -> tuple[Projection, tuple[str, ...]]:
+def _projection(items: Sequence[Item], names: Compiler) -> tuple[Projection, tuple[str, ...]]:
     stars: list[StarItem] = []
     named: list[tuple[str, Evaluate]] = []
     columns: list[tuple[str, Evaluate]] = []
@@ -283,7 +283,7 @@ def _name_of(node: Expression) -> str | None:
     return node.written if isinstance(node, Call) else None
 
 
-def _spreads(node: Expression, names: Names) -> str | None:
+def _spreads(node: Expression, names: Compiler) -> str | None:
     """How an item that is a call spreads: "rows", "columns", or None."""
     if not isinstance(node, Call):
         return None
@@ -293,7 +293,7 @@ def _spreads(node: Expression, names: Names) -> str | None:
     return found.spread if isinstance(found, Scalar) else None
 
 
-def _as_ordinary(node: Expression, names: Names) -> Functions:
+def _as_ordinary(node: Expression, names: Compiler) -> Functions:
     """The functions, with the one that `node` calls allowed to stand; its arguments may not call it."""
     functions = built_in() if names.functions is None else names.functions
     assert isinstance(node, Call)
@@ -306,129 +306,9 @@ def _as_ordinary(node: Expression, names: Names) -> Functions:
     return ChainMap({node.name: replace(found, spread=None)}, functions)  # type: ignore[arg-type]  # read only
 
 
-def _where(select: Select, names: Names) -> tuple[dict[int, Evaluate], Evaluate | None]:
-    """What a stream's own columns decide is asked before window and join, the rest behind the join."""
-    if select.where is None:
-        return {}, None
-    if not names.joined:
-        return {0: names.condition(select.where, WHERE)}, None
-    before: dict[int, list[Expression]] = {}
-    after: list[Expression] = []
-    for part in conjuncts(select.where):
-        read = names.origins_of(part)
-        own = next(iter(read)) if len(read) == 1 else None
-        if own is not None and names.origins[own].kind == "stream" and _is_certain(part, own, names):
-            before.setdefault(own, []).append(part)
-        else:
-            after.append(part)
-    compiled = {own: names.condition(_all(parts), WHERE) for own, parts in before.items()}
-    return compiled, names.condition(_all(after), WHERE) if after else None
-
-
-def _is_certain(node: Expression, own: int, names: Names) -> bool:
-    """Whether no other origin could have its columns: those without a stream's name may be anybody's."""
-    for each in walk(node):
-        if isinstance(each, Column) and each.stream is None:
-            item = names.aliases.get(each.name.lower())
-            if item is not None:
-                if not _is_certain(item.expression, own, names):
-                    return False
-            elif any(origin.index != own and origin.has(each.name) for origin in names.origins):
-                return False
-    return True
-
-
-def conjuncts(node: Expression) -> list[Expression]:
-    """The parts of `a AND b AND c`, in order."""
-    found: list[Expression] = []
-    while isinstance(node, Binary) and node.operator == "AND":
-        found.append(node.right)
-        node = node.left
-    return [node, *reversed(found)]
-
-
-def _all(parts: Sequence[Expression]) -> Expression:
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = Binary("AND", whole, part, part.at)
-    return whole
-
-
-def _step(select: Select, number: int, names: Names) -> JoinStep:
-    join = select.joins[number]
-    origin = names.origins[number + 1]
-    on = None if join.on is None else names.condition(join.on, ON)
-    keys: list[tuple[str, Evaluate]] = []
-    if origin.kind == "lookup":
-        for part in conjuncts(join.on) if join.on is not None else ():
-            if isinstance(part, Binary) and part.operator == "=":
-                for ours, theirs in ((part.left, part.right), (part.right, part.left)):
-                    if isinstance(ours, Column) and ours.stream == origin.name:
-                        if origin.index not in names.origins_of(theirs):
-                            keys.append((ours.name, names.expression(theirs, ON)))
-                        break
-        if not keys:
-            raise refused(
-                join.at, f"lookup table {origin.name} wants ON {origin.name}.column = a value of the stream"
-            )
-    equal = None if join.on is None or keys else _equality(conjuncts(join.on)[0], origin, names)
-    return JoinStep(join.kind, origin.index, on, tuple(keys), equal)
-
-
-def _equality(node: Expression, right: Origin, names: Names) -> tuple[Evaluate, Evaluate] | None:
-    """`left = right` where one side is of the joined origin alone, the other of those before it."""
-    if not isinstance(node, Binary) or node.operator != "=":
-        return None
-    before = {origin.index for origin in names.origins[: right.index]}
-    for ours, theirs in ((node.right, node.left), (node.left, node.right)):
-        read, known = names.origins_of(ours), names.origins_of(theirs)
-        if read != {right.index} or not known or not known <= before:
-            continue
-        if all(_is_certain(side, own, names) for side, of in ((ours, read), (theirs, known)) for own in of):
-            return names.expression(theirs, ON), names.expression(ours, ON)
-    return None
-
-
-def _check_having(node: Expression, select: Select, names: Names) -> None:
-    """HAVING takes aggregates, and what GROUP BY names."""
-    keys = {_key_signature(each) for each in select.group_by}
-
-    def check(each: Expression, seen: tuple[str, ...]) -> bool:
-        """Whether an aggregate is in it."""
-        if isinstance(each, Call):
-            found = find(each.name, names.functions)
-            if isinstance(found, Aggregate) or (isinstance(found, Planned) and "agg" in each.name):
-                return True
-        if _key_signature(each) in keys:
-            return False
-        if isinstance(each, Column):
-            item = names.aliases.get(each.name.lower()) if each.stream is None else None
-            if item is not None and each.name.lower() not in seen:
-                return check(item.expression, (*seen, each.name.lower()))
-            raise refused(each.at, f"HAVING takes aggregates, {each.name} is none", "WHERE filters records")
-        inner = [check(below, seen) for below in children(each)]  # all of them are checked
-        return any(inner)
-
-    if not check(node, ()):
-        raise RuleError(
-            "HAVING takes aggregates, there is none",
-            SQL_PLAN,
-            line=node.at.line,
-            column=node.at.column,
-            hint="WHERE filters records",
-        )
-
-
-def _key_signature(node: Expression) -> object:
-    return ("column", node.name.lower()) if isinstance(node, Column) else signature(node)
-
-
-def _bare(node: Expression, names: Names) -> str | None:
+def _bare(node: Expression, names: Compiler) -> str | None:
     """The name, where an unnested row may have the column."""
     if isinstance(node, Column) and node.stream is None:
         item = names.aliases.get(node.name.lower())
         return node.name if item is None or _spreads(item.expression, names) else None
     return None
-
-
-__all__ = ["Lookup", "Plan", "conjuncts", "plan"]

@@ -12,6 +12,9 @@ from opq_rules.query.windows.window import Record, records_of
 
 _NEVER_MS = -(2**62)
 
+MOST_WAITING = 200_000
+"""Records that a stream which is silent can hold back; further ones are refused, and counted as late."""
+
 
 class Watermark:
     """`arrived_ms` is the time of arrival, which only the idle timeout looks at."""
@@ -32,9 +35,9 @@ class Watermark:
         return None if self.ms == _NEVER_MS else self.ms
 
     def offer(self, record: Record, arrived_ms: int) -> bool:
-        """False: it is late."""
+        """False: it is late, or too many wait."""
         self._heard_ms[record.source] = arrived_ms
-        if record.ms < self.ms:
+        if record.ms < self.ms or len(self._waiting) >= MOST_WAITING:
             return False
         if record.ms > self._largest_ms[record.source]:
             self._largest_ms[record.source] = record.ms

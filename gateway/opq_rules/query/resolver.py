@@ -1,0 +1,324 @@
+"""Expressions of each clause, compiled: aliases, aggregates and analytic calls (expressions.Resolver)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from opq_rules.calls import check_constants, checked_definition
+from opq_rules.closures import Evaluate
+from opq_rules.compiled import refused
+from opq_rules.expressions import compile_condition, compile_expression, constant_value
+from opq_rules.functions.registry import UNKNOWN, Aggregate, Analytic, Functions, Planned, Scalar, find
+from opq_rules.query.analysis import AnalyticCall
+from opq_rules.query.groups import AggregateCall, Give, Take
+from opq_rules.query.names import Clause, Names
+from opq_rules.query.origin import column_of_joined, column_of_row, found_among
+from opq_rules.query.signature import signature
+from opq_rules.sql.syntax import Call, Column, Expression, Item, Literal, Member, Star
+from opq_rules.sql.walk import walk
+
+
+class Compiler(Names):
+    """Of one SELECT: its names, and expressions in which they stand."""
+
+    def expression(self, node: Expression, clause: Clause) -> Evaluate:
+        return compile_expression(node, _Resolver(self, clause), self.functions)
+
+    def condition(self, node: Expression, clause: Clause) -> Evaluate:
+        return compile_condition(node, _Resolver(self, clause), self.functions)
+
+    def item(self, item: Item, clause: Clause) -> Evaluate:
+        """An item of SELECT: within it its alias is the column."""
+        resolver = _Resolver(self, clause)
+        if item.alias is not None and item is self.aliases.get(item.alias.lower()):
+            return resolver.alias(item)
+        return compile_expression(item.expression, resolver, self.functions)
+
+    def spread(self, item: Item, clause: Clause, functions: Functions) -> Evaluate:
+        """An item that is a call which spreads; `functions` has it as an ordinary one."""
+        defining = (item.alias.lower(),) if item.alias is not None else ()
+        resolver = _Resolver(self, clause, defining, spreads=True)
+        return compile_expression(item.expression, resolver, functions)
+
+
+class _Resolver:
+    """expressions.Resolver of one clause."""
+
+    def __init__(
+        self,
+        names: Names,
+        clause: Clause,
+        defining: tuple[str, ...] = (),
+        inside: str = "",
+        spreads: bool = False,
+    ) -> None:
+        self._spreads = spreads
+        self._names = names
+        self._clause = clause
+        self._defining = defining
+        self._inside = inside
+        """The aggregate whose argument this is."""
+
+    def key(self, node: Column) -> str | None:
+        """The fast way: one origin, no alias."""
+        names = self._names
+        if names.joined or self._alias_of(node) is not None:
+            return None
+        found_among(names.origins, node)
+        return node.name
+
+    def column(self, node: Column) -> Evaluate:
+        item = self._alias_of(node)
+        if item is not None:
+            return self.alias(item)
+        names = self._names
+        found = found_among(names.star_order, node)
+        if not names.joined:
+            return column_of_row(node.name)
+        declared = [origin for origin in found if origin.columns is not None]
+        if len(found) > 1 and len(declared) == len(found):
+            where = ", ".join(origin.name for origin in found)
+            raise refused(node.at, f"column {node.name} is in {where}", "write which by a point before it")
+        return column_of_joined(node.name, [origin.index for origin in found])
+
+    def _alias_of(self, node: Column) -> Item | None:
+        """The item that the name stands for; None: it is a column."""
+        if node.stream is not None:
+            return None
+        name = node.name.lower()
+        item = self._names.aliases.get(name)
+        if item is None or (self._defining and self._defining[-1] == name):
+            return None
+        if (self._inside or not self._clause.aggregates) and self._names.hides_column(item):
+            return None
+        if name in self._defining:
+            cycle = " -> ".join((*self._defining, name))
+            raise refused(node.at, f"alias {node.name} is defined by itself: {cycle}")
+        return item
+
+    def alias(self, item: Item) -> Evaluate:
+        assert item.alias is not None
+        self._names.expand(item)
+        inner = _Resolver(self._names, self._clause, (*self._defining, item.alias.lower()), self._inside)
+        evaluate = compile_expression(item.expression, inner, self._names.functions)
+        if not self._is_volatile(item.expression):
+            return evaluate
+        self._names.uses_kept = True
+        return _once_per_row(item.alias.lower(), evaluate)
+
+    def _is_volatile(self, node: Expression) -> bool:
+        for each in walk(node):
+            if isinstance(each, Call):
+                found = find(each.name, self._names.functions)
+                if isinstance(found, Scalar) and found.volatile:
+                    return True
+        return False
+
+    def call(self, node: Call) -> Evaluate | None:
+        found = checked_definition(node, self._names.functions)
+        if isinstance(found, Aggregate):
+            return self._aggregate(node, found)
+        if isinstance(found, Analytic):
+            return self._analytic(node, found)
+        if isinstance(found, Planned):
+            return self._planned(node)
+        return None
+
+    def _aggregate(self, node: Call, found: Aggregate) -> Evaluate | None:
+        if self._inside or not self._clause.aggregates:
+            if found.scalar is not None and node.filter is None:
+                return None
+            if self._inside:
+                raise refused(node.at, f"aggregate {node.written} within aggregate {self._inside}")
+            raise refused(node.at, f"aggregate {node.written} is not allowed in {self._clause.title}")
+        if node.over is not None:
+            raise refused(node.at, f"OVER behind {node.written}", "OVER belongs to analytic functions")
+        key = (signature(node), self._defining[-1:])
+        number = self._names.known_aggregate(key, lambda: self._aggregate_call(node, found))
+        return lambda row, context: context.values[number]
+
+    def _aggregate_call(self, node: Call, found: Aggregate) -> AggregateCall:
+        names = self._names
+        known = [_constant(argument, names.functions) for argument in node.arguments]
+        check_constants(node, found, known)
+        taken, constants = found.split(node.arguments)
+        for argument in constants:
+            if _constant(argument, names.functions) is UNKNOWN:
+                raise refused(argument.at, f"{node.written}: want a constant here")
+        inner = _Resolver(names, self._clause, self._defining, node.written)
+        evaluates: list[Evaluate] = []
+        if found.whole_row:
+            evaluates.append(names.whole(None))
+        for argument in taken:
+            if isinstance(argument, Star):
+                if not found.star:
+                    raise refused(argument.at, f"{node.written}(*): want a column")
+                evaluates.append(names.whole(argument.stream))
+            else:
+                evaluates.append(compile_expression(argument, inner, names.functions))
+        condition = None
+        if node.filter is not None:
+            filtered = Clause(f"FILTER of {node.written}")
+            condition = compile_condition(
+                node.filter, _Resolver(names, filtered, self._defining), names.functions
+            )
+        values = tuple(_constant(argument, names.functions) for argument in constants)
+        return AggregateCall(
+            node.written, found, values, _giving(evaluates, condition), _taking(evaluates, condition)
+        )
+
+    def _analytic(self, node: Call, found: Analytic) -> Evaluate | None:
+        names = self._names
+        if found.spread and not self._spreads:
+            raise refused(node.at, f"{node.written} is not allowed here", "it stands by itself in SELECT")
+        if not self._clause.analytic:
+            raise refused(node.at, f"{node.written} is not allowed in {self._clause.title}")
+        if node.filter is not None:
+            raise refused(node.at, f"FILTER behind {node.written}", "FILTER belongs to aggregates")
+        key = (signature(node), self._defining[-1:])
+        call = names.known_analytic(key, lambda slot: self._analytic_call(node, found, slot))
+        slot, source = call.key, call.source
+        if call.late:
+            return lambda row, context: context.late.get(slot)
+        if not names.joined:
+            return lambda row, context: row.get(slot)
+
+        def evaluate(row: Any, context: Any) -> Any:
+            own = row[source]
+            return None if own is None else own.get(slot)
+
+        return evaluate
+
+    def _analytic_call(self, node: Call, found: Analytic, slot: str) -> AnalyticCall:
+        names = self._names
+        known = [_constant(argument, names.functions) for argument in node.arguments]
+        check_constants(node, found, known)
+        partition_by = node.over.partition_by if node.over else ()
+        when = node.over.when if node.over else None
+        read = (*node.arguments, *partition_by, *([when] if when is not None else []))
+        origins = set[int]().union(*[names.origins_of(each, self._defining[-1:]) for each in read])
+        if len(origins) > 1:
+            raise refused(node.at, f"{node.written} reads columns of several streams; want one")
+        source = min(origins, default=0)
+        late = (
+            self._clause.aggregates
+            and not self._inside
+            and any(names.calls(each, Aggregate, self._defining[-1:]) for each in node.arguments)
+        )
+        inner = _Resolver(names, Clause(node.written, aggregates=late), self._defining)
+
+        def compiled(each: Expression) -> Evaluate:
+            return compile_expression(each, inner, names.functions)
+
+        spread: tuple[str | None, ...] = ()
+        if found.spread:
+            spread = tuple(_spread_name(each) for each in node.arguments[2:])
+        elif not found.star and any(isinstance(each, Star) for each in node.arguments):
+            raise refused(node.at, f"{node.written}(*): want a value, not *")
+        arguments = [
+            names.whole(each.stream) if isinstance(each, Star) else compiled(each) for each in node.arguments
+        ]
+        return AnalyticCall(
+            slot,
+            source,
+            node.written,
+            found,
+            tuple(arguments),
+            spread,
+            tuple(compiled(each) for each in partition_by),
+            None if when is None else compile_condition(when, inner, names.functions),
+            late,
+        )
+
+    def _planned(self, node: Call) -> Evaluate:
+        names, name = self._names, node.name
+        if name == "window_trigger":
+            return lambda row, context: context.window_trigger_ms
+        if name == "row_number":
+            if not self._clause.row_number:
+                raise refused(node.at, f"{node.written} is allowed in SELECT alone")
+            return lambda row, context: context.row_number
+        names.hit_calls.append(node)
+        attribute = _HITS.get(name)
+        if attribute is None:
+            raise refused(node.at, f"{node.written} is not supported")
+        if self._inside or (name.startswith("last_agg") and not self._clause.aggregates):
+            raise refused(node.at, f"{node.written} is not allowed in {self._inside or self._clause.title}")
+        if self._clause.title == "WHERE":
+            attribute = f"where_{attribute}"
+        return lambda row, context: getattr(context, attribute)
+
+
+_HITS = {
+    "last_hit_count": "hit_count",
+    "last_hit_time": "hit_ms",
+    "last_agg_hit_count": "hit_count",
+    "last_agg_hit_time": "hit_ms",
+}
+
+
+def _constant(node: Expression, functions: Functions | None) -> Any:
+    """Its value, or UNKNOWN where it reads a row."""
+    if any(isinstance(each, Column | Star) for each in walk(node)):
+        return UNKNOWN
+    if any(
+        isinstance(each, Call) and not isinstance(find(each.name, functions), Scalar) for each in walk(node)
+    ):
+        return UNKNOWN
+    return constant_value(node, functions)
+
+
+def _spread_name(node: Expression) -> str | None:
+    if isinstance(node, Star):
+        return None
+    if isinstance(node, Column | Member):
+        return node.name
+    if isinstance(node, Call):
+        return node.written
+    if isinstance(node, Literal):
+        return str(node.value)
+    raise refused(node.at, "want columns or * here")
+
+
+def _giving(evaluates: Sequence[Evaluate], condition: Evaluate | None) -> Give:
+    """How a record's arguments come to an aggregate."""
+    if len(evaluates) == 1:
+        (argument,) = evaluates
+
+        def give(accumulator: Any, row: Any, context: Any) -> None:
+            accumulator.add(argument(row, context))
+    else:
+
+        def give(accumulator: Any, row: Any, context: Any) -> None:
+            accumulator.add(*[argument(row, context) for argument in evaluates])
+
+    if condition is None:
+        return give
+
+    def give_where(accumulator: Any, row: Any, context: Any) -> None:
+        if condition(row, context):
+            give(accumulator, row, context)
+
+    return give_where
+
+
+def _taking(evaluates: Sequence[Evaluate], condition: Evaluate | None) -> Take:
+    """The same arguments by themselves."""
+
+    def take(row: Any, context: Any) -> list[Any] | None:
+        if condition is not None and not condition(row, context):
+            return None
+        return [argument(row, context) for argument in evaluates]
+
+    return take
+
+
+def _once_per_row(alias: str, evaluate: Evaluate) -> Evaluate:
+    """Of a volatile alias (rand() AS r): one value per row, wherever it is used."""
+
+    def once(row: Any, context: Any) -> Any:
+        kept = context.kept
+        if alias not in kept:
+            kept[alias] = evaluate(row, context)
+        return kept[alias]
+
+    return once

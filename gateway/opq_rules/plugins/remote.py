@@ -153,8 +153,9 @@ class RemoteFunction(Remote, sdk.Function):
 
     def validate(self, args: Sequence[Any]) -> str:
         try:
+            self._make_first()
             return str(self._call("validate", list(args)))
-        except OSError as error:
+        except (OSError, PluginError) as error:
             return str(error)
 
     def exec(self, args: Sequence[Any], context: sdk.Context) -> Any:
@@ -174,6 +175,7 @@ class RemoteFunction(Remote, sdk.Function):
 
     def is_aggregate(self) -> bool:
         if self._aggregate is None:
+            self._make_first()
             self._aggregate = bool(self._call("is_aggregate", None))
         return self._aggregate
 

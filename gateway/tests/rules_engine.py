@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ class Hand(Source):
         while not context.wait(60.0):
             pass
         self._hands.contexts.remove(context)
+
+
+class Live(Hand):
+    """As what has no memory: it cannot be rewound."""
+
+    rewind = Source.rewind
 
 
 class Kept(Sink):
@@ -68,7 +75,8 @@ class Hands(Plugins):
         self.made_functions: dict[str, Callable[[], Function]] = {}
 
     def source(self, type_name: str) -> Callable[[], Source]:
-        return (lambda: Hand(self)) if type_name == "hand" else super().source(type_name)
+        made: dict[str, type[Hand]] = {"hand": Hand, "live": Live}
+        return partial(made[type_name], self) if type_name in made else super().source(type_name)
 
     def sink(self, type_name: str) -> Callable[[], Sink]:
         return (lambda: Kept(self)) if type_name == "kept" else super().sink(type_name)

@@ -180,6 +180,26 @@ def test_a_source_that_blocks_loses_nothing_to_a_slow_sink(tmp_path: Path) -> No
         assert engine.totals()["emissions_dropped_total"] == 0
 
 
+def test_a_rule_of_qos_1_makes_the_shared_source_wait(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream(TYPE="live"))
+        engine.create_rule(rule("first", "SELECT v AS w FROM s", bufferLength=8))
+        engine.create_rule(rule("second", "SELECT v FROM s", qos=1))
+        wait_for(lambda: hands.contexts)
+        context = hands.contexts[0]
+        hands.gate.clear()
+        thread = threading.Thread(target=lambda: [context.emit({"v": v}) for v in range(5000)])
+        thread.start()
+        wait_for(lambda: engine._feeds.by_key["feed  s"].feed.held)
+        hands.gate.set()
+        thread.join(30.0)
+        wait_for(lambda: engine.settled() and len(hands.rows) >= 5000)
+        assert [row for row in hands.rows if "v" in row] == [{"v": v} for v in range(5000)]
+        assert engine.totals()["records_dropped_total"] == 0
+        engine.delete_rule("second")
+        assert engine._feeds.by_key["feed  s"].feed.blocks is False
+
+
 def test_rules_and_their_memory_come_back_after_a_restart(tmp_path: Path) -> None:
     sql = "SELECT sum(v) AS s FROM s GROUP BY COUNTWINDOW(3)"
     with running(tmp_path) as (engine, hands):

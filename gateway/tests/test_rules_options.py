@@ -1,6 +1,9 @@
 """Options, durations, schedules, restarts, definitions: what is read from a rule's JSON, what is refused."""
 
+import re
+from dataclasses import fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 
 from opq_rules.engine.definition import definition, hidden
 from opq_rules.engine.durations import milliseconds
-from opq_rules.engine.options import options
+from opq_rules.engine.options import IDLE, Options, options
 from opq_rules.engine.restart import Restart
 from opq_rules.engine.schedule import NEVER_MS, Schedule
 from opq_rules.errors import RuleError
@@ -149,3 +152,16 @@ def test_one_action_may_hold_several_sinks_and_secrets_are_hidden() -> None:
     assert shown == {
         "actions": [{"mysql": {"Password": "******", "nested": [{"token": "******"}], "url": "u"}}]
     }
+
+
+def test_the_page_names_every_option() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "rules-engine.md").read_text()
+    named = {
+        word for line in page.splitlines() if line.startswith("| ") for word in re.split(r"[ ,|]+", line)
+    }
+    known = {field.name for field in fields(Options)} - {"schedule"} | {
+        "cron",
+        "duration",
+        "cronDatetimeRange",
+    }
+    assert known | set(IDLE) <= named

@@ -47,22 +47,21 @@ class Feeds:
     def make(self, definition: StreamDefinition, rule_id: str, options: Options) -> Joined:
         """A feed that does not run yet."""
         key = self.key(definition, rule_id)
+        direct = definition.type == ATTACHED
         replays = getattr(self._source(definition.type), "rewind", Source.rewind) is not Source.rewind
-        blocks = options.qos > 0 or options.disableBufferFullDiscard or replays
+        waits: bool | None = True if replays or options.disableBufferFullDiscard else None
         if definition.buffer_full_policy is not None:
-            blocks = definition.buffer_full_policy == "block"
-        blocks = blocks and definition.type != ATTACHED
-        limit = (1 << 40) if definition.type == ATTACHED and options.qos else options.bufferLength
+            waits = definition.buffer_full_policy == "block"
         feed = Feed(
             definition.name,
             "" if definition.shared else rule_id,
             lambda: self._make(definition),
-            limit,
-            blocks,
+            options.bufferLength,
+            bool(waits) and not direct,
             self._clock,
             self._wake,
         )
-        return Joined(feed, definition.name, Decoder(definition), key, definition.type == ATTACHED)
+        return Joined(feed, definition.name, Decoder(definition), key, direct, waits)
 
     def looked_up(self, definition: StreamDefinition) -> LookupSource:
         """A lookup table, configured."""

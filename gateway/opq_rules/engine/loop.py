@@ -29,21 +29,23 @@ TURNS = 64
 """Feeds and calls between two looks at the timers."""
 HOPS = 32
 """How often memory topics may feed each other before the rest waits for the next turn."""
+UNBOUNDED = 1 << 40
+"""Of memory feeds at qos >= 1: they are emptied before the engine takes anything else."""
 IDLE_S = 60.0
 T = TypeVar("T")
 
 
 class Joined:
-    """A feed with those that it feeds. `stream`: its name in the units' statements."""
+    """A feed with those that it feeds. `stream`: its name in statements; `kept_as`: in the database.
 
-    def __init__(self, feed: Feed, stream: str, decoder: Decoder, kept_as: str, direct: bool) -> None:
-        self.feed, self.stream, self.decoder, self.kept_as, self.direct = (
-            feed,
-            stream,
-            decoder,
-            kept_as,
-            direct,
-        )
+    `direct`: of memory. `waits`: its source waits for room, or not; None: as long as a rule has qos >= 1.
+    """
+
+    def __init__(
+        self, feed: Feed, stream: str, decoder: Decoder, kept_as: str, direct: bool, waits: bool | None
+    ) -> None:
+        self.feed, self.stream, self.decoder, self.kept_as = feed, stream, decoder, kept_as
+        self.direct, self.waits, self.limit = direct, waits, feed.limit
         self.units: list[Unit] = []
         self.durable = 0
         """Rules of qos >= 1 behind it."""
@@ -136,17 +138,24 @@ class Loop:
             if unit not in joined.units:
                 joined.units.append(unit)
                 joined.units_changed()
-            joined.durable += durable
+            self._count_durable(joined, durable)
             for outlet in outlets:
                 joined.outlets[outlet] = joined.outlets.get(outlet, 0) + 1
         self._time(unit)
+
+    def _count_durable(self, joined: Joined, change: int) -> None:
+        joined.durable += change
+        if joined.direct:  # the engine's own thread cannot wait, and nothing may go
+            joined.feed.limit = UNBOUNDED if joined.durable else joined.limit
+        elif joined.waits is None:
+            joined.feed.blocks = joined.durable > 0
 
     def leave(
         self, unit: Unit, feeds: Sequence[Joined], durable: bool, outlets: Sequence[Outlet], last: bool
     ) -> None:
         """A rule goes; with the `last` its unit as well."""
         for joined in feeds:
-            joined.durable -= durable
+            self._count_durable(joined, -durable)
             for outlet in outlets:
                 joined.outlets[outlet] -= 1
                 if not joined.outlets[outlet]:

@@ -183,6 +183,11 @@ class Crowd(Unit):
                 concerned.append((k, rules))
         if not concerned:
             return
+        if len(self._rules) == 1:
+            emissions = self._fed(batch, [k for k, _ in concerned])
+            if emissions:
+                deliver(concerned[0][1][0], emissions)
+            return
         whole = self._fed(batch, [k for k, _ in concerned]) if self.split.rest.where is None else ()
         if len(whole) == len(concerned):
             for emission, (_, rules) in zip(whole, concerned, strict=True):

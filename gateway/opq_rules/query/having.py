@@ -3,6 +3,7 @@
 from opq_rules.compiled import refused
 from opq_rules.functions.registry import Aggregate, Planned, find
 from opq_rules.query.names import Names
+from opq_rules.query.signature import signature
 from opq_rules.sql.syntax import Call, Column, Expression, Select
 from opq_rules.sql.walk import children
 
@@ -29,3 +30,7 @@ def check_having(node: Expression, select: Select, names: Names) -> None:
 
     if not check(node, ()):
         raise refused(node.at, "HAVING takes aggregates, there is none", "WHERE filters records")
+
+
+def _key_signature(node: Expression) -> object:
+    return ("column", node.name.lower()) if isinstance(node, Column) else signature(node)

@@ -2,8 +2,8 @@
 
     python -m opq_tools.benchmarks.gateway.boxes COUNT PORTS_DIR SAG_EVERY_S
 
-Each speaks at its real-time rate; its waveform is one second of mains with harmonics and noise of 2 LSB, made
-once and repeated. Every SAG_EVERY_S the next Box's voltage drops to 60 % for 12 cycles; the Box, a simulated
+Each speaks at its real-time rate, by a crystal of its own; its waveform is one second of mains with harmonics
+and noise of 2 LSB, made once and repeated. Every SAG_EVERY_S the next Box's voltage drops to 60 % for 12 cycles; the Box, a simulated
 one, sees that by itself and tells it, and the moment is logged. With 0 there is no sag, and the Boxes are
 plain ones (plain_box.py).
 """
@@ -36,12 +36,12 @@ class Repeated:
     """One second of mains, over and over; a `Source`. A sag is laid on it where nobody has read yet."""
 
     offset_ns = 0
-    rate_millihz = RATE * 1000
     v_per_lsb = V_PER_LSB
     nominal_v, nominal_hz = 120.0, 60.0
     effective_bits = 15.0
 
     def __init__(self, seed: int) -> None:
+        self.rate_millihz = RATE * 1000 + 37 * seed % 481 - 240  # +-20 ppm: each has its own crystal
         wave = Wave(120.0, harmonics_of(MIX_3_PERCENT))
         volts = Mains(wave=wave, noise_v=NOISE_LSB * V_PER_LSB, seed=seed).volts(0, RATE)
         second = np.clip(np.rint(volts / V_PER_LSB), -32768, 32767).astype(np.int16)

@@ -539,6 +539,11 @@ def test_tables_join_record_by_record(ddl: str, kind: str, wanted: list[str | No
     assert [row.get("name") for rows in out for row in rows] == wanted
 
 
+def test_a_table_needs_no_statement() -> None:
+    sql = "SELECT tab.name FROM s INNER JOIN tab ON s.id = tab.id"
+    assert emissions(sql, one({"id": 1}), tables={"tab": [{"id": 1, "name": "x"}]}) == [[{"name": "x"}]]
+
+
 def test_a_scan_table_takes_rows_while_the_rule_runs() -> None:
     ddl = TABLE.replace('TYPE="mock"', 'TYPE="memory", RETAIN_SIZE="2"')
     sql = "SELECT tab.n FROM s INNER JOIN tab ON s.id = tab.id"

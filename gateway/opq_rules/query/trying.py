@@ -18,7 +18,7 @@ from opq_rules.query.plan import Plan, plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import Facts
 from opq_rules.sql.parse import parse
-from opq_rules.sql.syntax import Create, Select
+from opq_rules.sql.syntax import Create, Place, Select
 from opq_rules.streams.decoding import Decoder
 from opq_rules.streams.definition import StreamDefinition, definition_of
 from opq_rules.values import compare
@@ -77,8 +77,11 @@ def run_case(case: Any, functions: Functions | None = None) -> list[Emission]:
     read = options({key: value for key, value in given_options.items() if key != "end_ms"})
     ddl = case.get("stream_ddl")
     streams = _streams([ddl] if isinstance(ddl, str) else _typed(case, "stream_ddl", list, []))
-    planned = plan(_select(_typed(case, "sql", str, "")), streams, functions)
     tables = _typed(case, "tables", dict, {})
+    for table in tables:  # one without a statement is held
+        if table not in streams:
+            streams[table] = definition_of(Create("table", table, None, (("TYPE", "mock", Place(1, 1)),), ""))
+    planned = plan(_select(_typed(case, "sql", str, "")), streams, functions)
     records = [_record(each, number, streams) for number, each in enumerate(_typed(case, "input", list, []))]
     step_ms = SECOND_MS if end_after_ms is None else 10 * SECOND_MS
     start_ms = records[0].ms // step_ms * step_ms if records else 0

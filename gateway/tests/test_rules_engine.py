@@ -464,3 +464,61 @@ def test_replacements_under_load_lose_and_double_nothing(tmp_path: Path, shared:
         assert [row["v"] for row in rows] == list(range(given[0]))
         versions = [row["version"] for row in rows]
         assert versions == sorted(versions)
+
+
+def test_idle_sinks_cost_no_thread(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        threads = threading.active_count()
+        bodies = [
+            rule(f"r{k}", f"SELECT v FROM s WHERE v > {k}") | {"actions": [{"kept": {"name": f"{k}"}}]}
+            for k in range(300)
+        ]
+        assert engine.create_rules(bodies) == {}
+        wait_for(lambda: hands.contexts)
+        assert threading.active_count() == threads + 1  # the source
+        hands.give([{"v": 2}])
+        wait_for(lambda: len(hands.got) == 2 and engine.settled())
+        assert threading.active_count() == threads + 3
+
+
+def test_what_is_asked_of_a_rule(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.execute('CREATE TABLE held () WITH (TYPE="hand", DATASOURCE="x", RETAIN_SIZE="3")')
+        sql = (
+            "SELECT s.v AS v, count(*) AS n FROM s INNER JOIN held ON held.v = s.v "
+            "GROUP BY s.v, TUMBLINGWINDOW(ss, 1)"
+        )
+        engine.create_rule(rule("joined", sql))
+        engine.create_rule(rule("plain", "SELECT v FROM s WHERE v > 1", qos=1))
+        wait_for(lambda: len(hands.contexts) == 2)
+        assert engine.schema("joined") == {
+            "v": {"hasIndex": True, "index": 0},
+            "n": {"hasIndex": True, "index": 1},
+        }
+        topo = engine.topo("joined")
+        assert topo["sources"] == ["source_s", "source_held"]
+        first = topo["edges"]["source_s"]
+        assert first == topo["edges"]["source_held"]
+        node = first[0]
+        while node in topo["edges"]:
+            (node,) = topo["edges"][node]
+        assert node == "sink_kept_0"
+        hands.give([{"v": v} for v in range(5)], arrived_ms=1000, offset=5)
+        wait_for(lambda: len(engine.scan_tables("joined")["held"]) == 3)
+        with pytest.raises(RuleError, match="other rules"):
+            engine.reset_state("plain", "s", 2)
+        engine.stop_rule("joined")
+        assert engine.reset_state("plain", "s", 2) == "success"
+        wait_for(lambda: hands.rewound == [2])
+        engine.start_rule("joined")
+        assert set(engine.all_status()) == {"joined", "plain"}
+        assert engine.usage()["plain"]["rules"] == 1
+        exported = engine.exported()
+        assert set(exported["rules"]) == {"joined", "plain"}
+        assert set(exported["streams"]) == {"s"}
+        assert set(exported["tables"]) == {"held"}
+        assert engine.users_of("sink", "kept") == ["joined", "plain"]
+        assert engine.users_of("function", "count") == ["joined"]
+        assert engine.users_of("source", "hand") == ["s", "held"]

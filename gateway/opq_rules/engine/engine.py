@@ -419,8 +419,11 @@ class Engine:
         with self._admin:
             made = self._bodies.definition(rule_id)
             found = self._catalogue.one(stream, "stream")
-            self._lives.stop(self._rule(rule_id))
             key = self._feeds.key(found, rule_id)
+            joined = self._feeds.by_key.get(key)
+            if joined is not None and sum(len(unit.rules()) for unit in joined.units) > 1:
+                raise RuleError(f"stream {stream} feeds other rules too: stop them first", RULE)
+            self._lives.stop(self._rule(rule_id))
             kept = {key: {"offset": offset, "state": {}}, f"rule {rule_id}": None}
             self._loop.call(lambda: self._delivery.commit(kept, (), ()))
             self._schedules.begin(self._rule(rule_id), made)

@@ -118,7 +118,8 @@ class Lives:
             self._loop.join(running, joined, durable, spec.outlets)
 
         for outlet in new_outlets:
-            outlet.start()
+            if outlet.has_cache:
+                outlet.start()
         for outlet in spec.outlets:
             outlet.users += 1
         self._loop.call(begin)

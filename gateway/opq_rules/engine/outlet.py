@@ -61,6 +61,8 @@ class Outlet:
         self.last_ms = 0
         self.spilled = False
         """More waits in the outbox than here; the engine reads it on when this has gone."""
+        self.has_cache = False
+        """Something from before the start may wait for the sink."""
         self.holds_at = 1 << 40
         """So many parcels that the sink refused, and nothing more is taken from the queue."""
         self.last_row = 0
@@ -81,8 +83,14 @@ class Outlet:
     # -- the engine's side
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name=f"sink-{self.kind}", daemon=True)
-        self._thread.start()
+        """Its thread; without it, the first emission starts it: of very many sinks most may be idle."""
+        with self._change:
+            self._start()
+
+    def _start(self) -> None:
+        if self._thread is None and not self._stopping:
+            self._thread = threading.Thread(target=self._run, name=f"sink-{self.kind}", daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
         """Asks only; what is in the queue is tried once more."""
@@ -117,6 +125,7 @@ class Outlet:
             if self._waiting > self.limit and not waits and self._queue and self._queue[0][4] == KEPT:
                 self._drop(sender, len(emissions))
                 return
+            self._start()
             self._queue.append((sender, first, emissions, (), KEPT if waits else turn))
             self._waiting += len(emissions)
             while self._waiting > self.limit and self._queue[0][4] < turn:
@@ -136,6 +145,7 @@ class Outlet:
             return
         self.last_row = rows[-1]
         with self._change:
+            self._start()
             self._queue.append((_Name(rule_id), first, emissions, rows, KEPT))
             self._waiting += len(emissions)
             self._change.notify()

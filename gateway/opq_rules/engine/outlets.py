@@ -131,6 +131,7 @@ class Outlets:
 
         found = Outlet(key, action.type, pipeline, limit, self._clock, self._turn, self._taken, self._drained)
         found.holds_at = 256 if durable else UNBOUNDED
+        found.has_cache = (self._cache_dir / f"{key}.sqlite3").exists()
         self.by_key[key] = found
         return found
 

@@ -30,7 +30,12 @@ COMMANDS = {
     "flash": ("opq_tools.flash", "Firmware onto a chip or a Box: ROM, USB, probe, or in place."),
     "box": ("opq_tools.box", "Ask a Box: info, settings, reset, time, measurement rate, firmware."),
     "hil": ("opq_tools.hil", "The real firmware in an emulator or on a board, scenario by scenario."),
-    "plugin": ("opq_tools.plugin", "Plug-ins of the rule engine: write, test, pack."),
+    "stream": ("opq_tools.rules.stream", "Streams of a running rule engine."),
+    "table": ("opq_tools.rules.table", "Tables of a running rule engine."),
+    "rule": ("opq_tools.rules.rule", "Stream rules: create, watch, try on records or recordings."),
+    "query": ("opq_tools.rules.query", "Rows of a SELECT, as they come."),
+    "ruleset": ("opq_tools.rules.ruleset", "All streams, tables and rules, into a file and back."),
+    "plugin": ("opq_tools.plugin", "Plug-ins of the rule engine: write, test, pack, install, replace."),
     "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
     "config": ("opq_tools.config_check", "Is a configuration file right? All problems at once."),
 }

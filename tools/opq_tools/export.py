@@ -56,7 +56,8 @@ def measurements(
     try:
         wanted = box_ids or tuple(store.latest_measurements())
         span = (_ms(start, 0), _ms(end, LATEST_MS))
-        rows = [row(each) for box_id in sorted(wanted, key=_number) for each in _all(store, box_id, *span)]
+        boxes = sorted(wanted, key=_number)
+        rows = [row(each) for box_id in boxes for each in all_measurements(store, box_id, *span)]
     finally:
         store.close()
     if form == "json":
@@ -84,7 +85,7 @@ def row(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _all(store: Store, box_id: str, start_ms: int, end_ms: int) -> Iterable[Measurement]:
+def all_measurements(store: Store, box_id: str, start_ms: int, end_ms: int) -> Iterable[Measurement]:
     """In pages: a page's last moment is read again, so that nothing of one millisecond is left out."""
     while True:
         page = store.measurements(box_id, start_ms, end_ms, PAGE_ROWS)

@@ -77,6 +77,10 @@ class Ids(_Body):
     rules: list[str] = []
 
 
+class Query(_Body):
+    sql: str
+
+
 class MockSource(_Body):
     data: list[Free]
     interval: Annotated[int, Field(ge=0, le=3_600_000)] = 1000

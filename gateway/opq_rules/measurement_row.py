@@ -1,0 +1,32 @@
+"""A Measurement as rules see it: one flat row, in SI units and Unix ms; what is not known is left out.
+
+`box`, `timestamp_ms` (the end of its window), `start_ms`, `end_ms`, `uncertainty_ns`, `source`, `sequence`,
+`crossing`, `backfilled`, `nominal_v`, `nominal_hz`; of each metric (`rms` V, `f` Hz, `thd` ratio, `trans` V)
+its mean by its name, and `rms_min`, `rms_max`.
+"""
+
+from opq_proto.messages import Measurement
+from opq_rules.batch import Row
+
+NS_PER_MS = 1_000_000
+
+
+def row_of(measurement: Measurement) -> Row:
+    row: Row = {
+        "box": measurement.box_id,
+        "timestamp_ms": measurement.timestamp_ms,
+        "source": measurement.source.name.lower(),
+        "crossing": measurement.crossing,
+        "backfilled": measurement.backfilled,
+    }
+    for name, ns in (("start_ms", measurement.start_ns), ("end_ms", measurement.end_ns)):
+        if ns is not None:
+            row[name] = ns // NS_PER_MS
+    for name in ("uncertainty_ns", "sequence", "nominal_v", "nominal_hz"):
+        value = getattr(measurement, name)
+        if value is not None:
+            row[name] = value
+    for name, metric in measurement.metrics.items():
+        row[name] = metric.average
+        row[f"{name}_min"], row[f"{name}_max"] = metric.min, metric.max
+    return row

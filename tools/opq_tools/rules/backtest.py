@@ -1,0 +1,199 @@
+"""`opq-tools rule backtest`: a rule over a recording or over stored history, by the query that runs live.
+
+The rule's one stream is taken for the Boxes' Measurements; its clock goes from record to record.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from opq_measure.events.limits import Limits
+from opq_proto.messages import Measurement, Metric
+from opq_rules.batch import Batch, Emission, Row
+from opq_rules.engine.options import options
+from opq_rules.errors import RuleError
+from opq_rules.measurement_row import row_of
+from opq_rules.query.plan import plan
+from opq_rules.query.query import Query
+from opq_rules.query.run import Facts
+from opq_rules.sql.parse import parse
+from opq_rules.sql.syntax import Create, Select
+from opq_rules.streams.decoding import Decoder
+from opq_rules.streams.definition import definition_of
+from opq_tools.inject import moment
+from opq_tools.recordings import Facts as Known
+from opq_tools.recordings import Recording, read_recording
+from opq_tools.rules.server import RefusedError, Server, asks
+
+NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    sql: str
+    options: dict[str, Any]
+
+
+@click.command("backtest")
+@click.argument("rule")
+@click.option("-f", "--file", is_flag=True, help="RULE is a file with the rule's JSON or its SELECT.")
+@click.option(
+    "--recording",
+    "recordings",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A waveform, as `analyze` reads it; repeatable.  [default: stored history]",
+)
+@click.option("--box", "box_ids", multiple=True, help="Of history: this Box; repeatable.")
+@click.option("--from", "start", callback=moment, metavar="TIME", help="From this time on (UTC).")
+@click.option("--to", "end", callback=moment, metavar="TIME", help="Before this time (UTC).")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Of the store.")
+@click.option("--mongo-uri", help="The store, where it is a MongoDB.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@asks
+def command(
+    server: Server,
+    rule: str,
+    file: bool,
+    recordings: tuple[Path, ...],
+    box_ids: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+    as_json: bool,
+) -> None:
+    """What a rule would have told of a recording, or of what the cloud has stored.
+
+    RULE is the id of a rule in a running engine, or a SELECT (then no engine is needed). Columns of its
+    stream: box, timestamp_ms, rms, rms_min, rms_max, f, thd ... A recording without a start begins at 0.
+
+    \b
+    Example:
+      opq-tools rule backtest "SELECT box, rms_min FROM boxes WHERE rms_min < 110" --recording box1.i16
+      opq-tools rule backtest deep --from 2026-11-19 --to 2026-11-20
+    """
+    wanted = _rule(rule, file, server)
+    if recordings:
+        measured = [each for path in recordings for each in measurements_of(read_recording(path, Known()))]
+    else:
+        measured = list(_history(box_ids, data_dir, mongo_uri))
+    first = 0 if start is None else round(start.timestamp() * 1000)
+    last = 1 << 62 if end is None else round(end.timestamp() * 1000)
+    rows = [row_of(each) for each in measured if first <= each.timestamp_ms < last]
+    rows.sort(key=lambda row: int(row["timestamp_ms"]))
+    try:
+        found = list(fired(wanted, rows))
+    except RuleError as error:
+        raise RefusedError(str(error)) from error
+    if as_json:
+        told = [{"timestamp_ms": ms, "rows": emission} for ms, emission in found]
+        click.echo(json.dumps({"records": len(rows), "emissions": told}))
+        return
+    for ms, emission in found:
+        click.echo(
+            f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+            + f"  {json.dumps(emission)}"
+        )
+    click.echo(f"{len(found)} emissions of {len(rows)} records", err=True)
+
+
+def fired(rule: Rule, rows: Iterable[Row]) -> Iterator[tuple[int, Emission]]:
+    """When (Unix ms of the record or timer) and what. Raises RuleError: it cannot be planned."""
+    select = parse(rule.sql)
+    if not isinstance(select, Select) or select.joins:
+        raise RuleError("a backtest takes a SELECT FROM one stream of Measurements")
+    stream = select.source.stream
+    created = parse(f'CREATE STREAM `{stream}` () WITH (TYPE="mock", TIMESTAMP="timestamp_ms")')
+    assert isinstance(created, Create)
+    definition = definition_of(created)
+    planned = plan(select, {stream: definition})
+    decoder = Decoder(definition)
+    query: Query | None = None
+    now_ms = 0
+    for row in rows:
+        now_ms = int(row["timestamp_ms"])
+        if query is None:
+            query = Query(
+                planned, Facts.of("backtest", now_ms // 1000 * 1000, options(rule.options).for_query())
+            )
+        while query.next_due_ms is not None and query.next_due_ms <= now_ms:
+            due_ms = query.next_due_ms
+            for emission in query.advance(due_ms):
+                yield due_ms, emission
+        for emission in query.feed(Batch(stream, decoder.conform([row]).rows, now_ms)):
+            yield now_ms, emission
+    if query is not None and query.next_due_ms is not None and not query.facts.event_time:
+        due_ms = query.next_due_ms  # the window that the last record is in
+        for emission in query.advance(due_ms):
+            yield due_ms, emission
+
+
+def measurements_of(recording: Recording) -> Iterator[Measurement]:
+    """One of each 10/12-cycle window, as the gateway makes them."""
+    from opq_tools.analyze import measured
+
+    analysis = measured(recording, Limits())
+    start_ns = recording.start_ns or 0
+    starts = np.append(analysis.window_starts, np.inf)
+    for k, first in enumerate(analysis.window_starts):
+        own = (analysis.half_starts >= first) & (analysis.half_starts < starts[k + 1])
+        cycles = (analysis.cycle_starts >= first) & (analysis.cycle_starts < starts[k + 1])
+        if not cycles.any():
+            continue
+        last = min(starts[k + 1], float(recording.samples.size))
+        begin_ns, end_ns = (start_ns + round(x * NS_PER_S / analysis.rate_hz) for x in (float(first), last))
+        metrics = {"rms": _metric(analysis.half_rms_v[own], np.sqrt(np.nanmean(analysis.rms_v[cycles] ** 2)))}
+        for name, value in (("f", analysis.window_hz[k]), ("thd", analysis.window_thd[k])):
+            if np.isfinite(value):
+                metrics[name] = Metric(float(value), float(value), float(value))
+        yield Measurement(
+            recording.box_id or "1",
+            round(end_ns / 1e6),
+            metrics,
+            start_ns=begin_ns,
+            end_ns=end_ns,
+            nominal_v=recording.nominal_v,
+            nominal_hz=recording.nominal_hz,
+        )
+
+
+def _metric(values: Any, average: float) -> Metric:
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (float(average), float(average))
+    return Metric(low, high, float(average))
+
+
+def _history(box_ids: tuple[str, ...], data_dir: Path | None, mongo_uri: str | None) -> Iterator[Measurement]:
+    from opq_cloud.store.opening import open_store
+    from opq_proto.config import default_data_dir
+    from opq_tools.export import LATEST_MS, all_measurements
+
+    store = open_store(mongo_uri, data_dir or default_data_dir())
+    try:
+        for box_id in box_ids or tuple(store.latest_measurements()):
+            yield from all_measurements(store, box_id, 0, LATEST_MS)
+    finally:
+        store.close()
+
+
+def _rule(given: str, is_file: bool, server: Server) -> Rule:
+    text = given
+    if is_file:
+        try:
+            text = Path(given).read_text()
+        except (OSError, UnicodeError) as error:
+            raise RefusedError(f"{given} cannot be read: {error}") from error
+    if text.lstrip().upper().startswith("SELECT"):
+        return Rule(text, {})
+    try:
+        body = json.loads(text) if is_file else server.ask("GET", f"/rules/{given}")
+        return Rule(body["sql"], body.get("options") or {})
+    except (ValueError, KeyError, TypeError) as error:
+        raise RefusedError(f"{given}: want a rule's JSON with sql, or a SELECT ({error})") from error

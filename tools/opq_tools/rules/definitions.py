@@ -1,0 +1,79 @@
+"""`opq-tools stream` and `opq-tools table`: the same commands for both."""
+
+import json
+from typing import Any
+
+import click
+
+from opq_tools.rules.server import Server, asks, text_of
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def family(what: str) -> click.Group:
+    """`what`: "stream" or "table"."""
+    path = f"/{what}s"
+
+    @click.group(what)
+    def group() -> None: ...
+
+    group.help = (
+        f"Define, list and drop {what}s of a running rule engine.\n\n"
+        f'Example: opq-tools {what} create demo \'() WITH (DATASOURCE="demo", TYPE="mqtt")\''
+    )
+
+    def statement(name: str, text: str) -> str:
+        text = text.strip()
+        return text if text.upper().startswith("CREATE ") else f"CREATE {what.upper()} {name} {text}"
+
+    @group.command("create", help=f"`(columns) WITH (...)`, or the whole CREATE {what.upper()} statement.")
+    @click.argument("name")
+    @click.argument("definition", required=False)
+    @click.option("-f", "--file", default=None, help="Holds the definition; - for stdin.")
+    @asks
+    def create(server: Server, name: str, definition: str | None, file: str | None) -> None:
+        sql = statement(name, text_of(definition, file, "the definition"))
+        server.ask("POST", path, {"sql": sql}, sql)
+        click.echo(f"{what} {name} created")
+
+    @group.command("update", help=f"Define a {what} anew; rules that use it go on with it.")
+    @click.argument("name")
+    @click.argument("definition", required=False)
+    @click.option("-f", "--file", default=None, help="Holds the definition; - for stdin.")
+    @asks
+    def update(server: Server, name: str, definition: str | None, file: str | None) -> None:
+        sql = statement(name, text_of(definition, file, "the definition"))
+        click.echo(server.ask("PUT", f"{path}/{name}", {"sql": sql}, sql))
+
+    @group.command("list", help=f"Names of all {what}s.")
+    @_JSON
+    @asks
+    def names(server: Server, as_json: bool) -> None:
+        found = server.ask("GET", path)
+        click.echo(json.dumps(found) if as_json else "\n".join(found) or f"no {what}s")
+
+    @group.command("show", help=f"Columns and options of a {what}.")
+    @click.argument("name")
+    @_JSON
+    @asks
+    def show(server: Server, name: str, as_json: bool) -> None:
+        if as_json:
+            click.echo(json.dumps(server.ask("GET", f"{path}/{name}")))
+            return
+        click.echo(_table(server.ask("GET", f"{path}/{name}/schema"), server.ask("GET", f"{path}/{name}")))
+
+    @group.command("delete", help=f"Drop a {what}; refused while rules use it.")
+    @click.argument("name")
+    @click.option("--force", is_flag=True, help="Rules that use it stop.")
+    @asks
+    def delete(server: Server, name: str, force: bool) -> None:
+        click.echo(server.ask("DELETE", f"{path}/{name}" + ("?force=true" if force else "")))
+
+    return group
+
+
+def _table(schema: dict[str, Any], described: dict[str, Any]) -> str:
+    lines = ["Fields", "-" * 40]
+    lines += [f"{name}\t{column.get('type', '')}" for name, column in schema.items()] or ["(schemaless)"]
+    lines += ["", *(f"{key.upper()}: {value}" for key, value in described.get("Options", {}).items())]
+    return "\n".join(lines)

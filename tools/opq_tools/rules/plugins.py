@@ -1,0 +1,129 @@
+"""`opq-tools plugin create, list, show ...`: plug-ins of a running rule engine."""
+
+import json
+from pathlib import Path
+
+import click
+
+from opq_tools.rules.server import RefusedError, Server, asks
+
+KINDS = {
+    "source": "sources",
+    "sink": "sinks",
+    "function": "functions",
+    "trigger": "triggers",
+    "analysis": "analyses",
+    "portable": "portables",
+}
+_KIND = click.argument("kind", type=click.Choice(list(KINDS)))
+
+
+def _package(name: str, given: str | None, zip_file: Path | None) -> dict[str, object]:
+    """The body of a POST: JSON, a URL, or a zip on this machine."""
+    if (given is None) == (zip_file is None):
+        raise click.UsageError("want a URL or JSON as an argument, or -z FILE.zip")
+    if zip_file is not None:
+        return {"name": name, "file": zip_file.resolve().as_uri()}
+    if given is None or not given.lstrip().startswith("{"):
+        return {"name": name, "file": given}
+    try:
+        return {"name": name, **json.loads(given)}
+    except ValueError as error:
+        raise RefusedError(f"the plug-in is no JSON: {error}") from error
+
+
+@click.command("create")
+@_KIND
+@click.argument("name")
+@click.argument("package", required=False)
+@click.option(
+    "-z",
+    "--zip",
+    "zip_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="On the engine's machine, where its policy allows the folder.",
+)
+@asks
+def create(server: Server, kind: str, name: str, package: str | None, zip_file: Path | None) -> None:
+    """Install a plug-in from a URL; a higher version takes over live.
+
+    Example: opq-tools plugin create sink mysql http://127.0.0.1:8000/mysqlSink.zip
+    """
+    _say(server.ask("POST", f"/plugins/{KINDS[kind]}", _package(name, package, zip_file)))
+
+
+@click.command("update")
+@_KIND
+@click.argument("name")
+@click.argument("package", required=False)
+@click.option(
+    "-z",
+    "--zip",
+    "zip_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="On the engine's machine.",
+)
+@click.option("--downgrade", is_flag=True, help="Also to a lower version.")
+@asks
+def update(
+    server: Server, kind: str, name: str, package: str | None, zip_file: Path | None, downgrade: bool
+) -> None:
+    """Replace a plug-in while rules run; when the new one fails the old one goes on.
+
+    Example: opq-tools plugin update sink mysql http://127.0.0.1:8000/mysqlSink-1.0.1.zip
+    """
+    path = f"/plugins/{KINDS[kind]}/{name}" + ("?downgrade=true" if downgrade else "")
+    _say(server.ask("PUT", path, _package(name, package, zip_file)))
+
+
+@click.command("list")
+@_KIND
+@asks
+def names(server: Server, kind: str) -> None:
+    """Installed plug-ins of a kind.
+
+    Example: opq-tools plugin list sink
+    """
+    found = server.ask("GET", f"/plugins/{KINDS[kind]}")
+    click.echo(json.dumps(found, indent=2) if kind == "portable" else "\n".join(found) or f"no {KINDS[kind]}")
+
+
+@click.command("show")
+@_KIND
+@click.argument("name")
+@asks
+def show(server: Server, kind: str, name: str) -> None:
+    """Name and version."""
+    click.echo(json.dumps(server.ask("GET", f"/plugins/{KINDS[kind]}/{name}")))
+
+
+@click.command("status")
+@_KIND
+@click.argument("name")
+@asks
+def status(server: Server, kind: str, name: str) -> None:
+    """Process, protections, rules that use it, calls and failures."""
+    click.echo(json.dumps(server.ask("GET", f"/plugins/{KINDS[kind]}/{name}/status"), indent=2))
+
+
+@click.command("rollback")
+@_KIND
+@click.argument("name")
+@asks
+def rollback(server: Server, kind: str, name: str) -> None:
+    """Back to the version before, live."""
+    _say(server.ask("POST", f"/plugins/{KINDS[kind]}/{name}/rollback"))
+
+
+@click.command("delete")
+@_KIND
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Also while rules use it.")
+@asks
+def delete(server: Server, kind: str, name: str, force: bool) -> None:
+    """Remove all versions of a plug-in."""
+    _say(server.ask("DELETE", f"/plugins/{KINDS[kind]}/{name}" + ("?force=true" if force else "")))
+
+
+def _say(answer: object) -> None:
+    click.echo(answer if isinstance(answer, str) else json.dumps(answer))

@@ -1,0 +1,185 @@
+"""`opq-tools rule`: rules of a running engine; `try` and `backtest` need none."""
+
+import importlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from opq_tools.rules.server import RefusedError, Server, asks, text_of
+
+LATE = {
+    "try": ("opq_tools.rules.trying", "Run rules on given records under a virtual clock; no server."),
+    "backtest": ("opq_tools.rules.backtest", "What a rule would have told of a recording or of history."),
+}
+"""Commands in files of their own."""
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *LATE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in LATE:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = importlib.import_module(LATE[cmd_name][0]).command
+        return found
+
+
+@click.group("rule", cls=_Group)
+def command() -> None:
+    """Create, watch and try stream rules.
+
+    Example: opq-tools rule create deep "SELECT box, rms FROM boxes WHERE rms < 100"
+    """
+
+
+@command.command("create")
+@click.argument("name")
+@click.argument("rule", required=False)
+@click.option("-f", "--file", default=None, help="Holds the rule; - for stdin.")
+@click.option(
+    "--action", "actions", multiple=True, help="With a SELECT: e.g. '{\"log\":{}}', which is the default."
+)
+@click.option("--qos", type=click.IntRange(0, 2), default=None, help="With a SELECT: 0, 1 or 2.")
+@asks
+def create(
+    server: Server, name: str, rule: str | None, file: str | None, actions: tuple[str, ...], qos: int | None
+) -> None:
+    """A rule from its JSON, or from a SELECT.
+
+    Single quotes of SQL vanish inside a word in single quotes: write "SELECT * FROM demo WHERE box = '4'", or
+    -f - and the rule on stdin.
+
+    Example: opq-tools rule create ruleTest '{"sql":"SELECT * FROM demo","actions":[{"log":{}}]}'
+    """
+    body = _body(name, text_of(rule, file, "the rule"), actions, qos)
+    click.echo(server.ask("POST", "/rules", body, body.get("sql")))
+
+
+@command.command("update")
+@click.argument("name")
+@click.argument("rule", required=False)
+@click.option("-f", "--file", default=None, help="Holds the rule; - for stdin.")
+@click.option("--action", "actions", multiple=True, help="With a SELECT.")
+@click.option("--qos", type=click.IntRange(0, 2), default=None, help="With a SELECT.")
+@asks
+def update(
+    server: Server, name: str, rule: str | None, file: str | None, actions: tuple[str, ...], qos: int | None
+) -> None:
+    """Replace a rule; when the new one is refused the old one goes on.
+
+    Example: opq-tools rule update deep "SELECT box, rms FROM boxes WHERE rms < 96"
+    """
+    body = _body(name, text_of(rule, file, "the rule"), actions, qos)
+    click.echo(server.ask("PUT", f"/rules/{name}", body, body.get("sql")))
+
+
+@command.command("validate")
+@click.argument("name")
+@click.argument("rule", required=False)
+@click.option("-f", "--file", default=None, help="Holds the rule; - for stdin.")
+@asks
+def validate(server: Server, name: str, rule: str | None, file: str | None) -> None:
+    """Would a rule be taken? Nothing is changed.
+
+    Example: opq-tools rule validate deep "SELECT box FROM boxes"
+    """
+    body = _body(name, text_of(rule, file, "the rule"), (), None)
+    answer = server.ask("POST", "/rules/validate", body, body.get("sql"))
+    click.echo(f"The rule is valid; it reads {', '.join(answer['sources'])}.")
+
+
+@command.command("list")
+@_JSON
+@asks
+def rules(server: Server, as_json: bool) -> None:
+    """All rules with their state."""
+    found = server.ask("GET", "/rules")
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    width = max((len(each["id"]) for each in found), default=0)
+    click.echo("\n".join(f"{each['id']:<{width}}  {each['status']}" for each in found) or "no rules")
+
+
+@command.command("show")
+@click.argument("name")
+@asks
+def show(server: Server, name: str) -> None:
+    """The rule's JSON; passwords and tokens as ******."""
+    click.echo(json.dumps(server.ask("GET", f"/rules/{name}"), indent=2))
+
+
+@command.command("status")
+@click.argument("name")
+@_JSON
+@asks
+def status(server: Server, name: str, as_json: bool) -> None:
+    """State and counters.
+
+    Example: opq-tools rule status deep
+    """
+    found = server.ask("GET", f"/rules/{name}/status")
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    told = {key: value for key, value in found.items() if value not in (0, "", None)}
+    click.echo("\n".join(f"{key}: {value}" for key, value in told.items()))
+
+
+@command.command("explain")
+@click.argument("name")
+@asks
+def explain(server: Server, name: str) -> None:
+    """The plan, and what the rule shares with others."""
+    click.echo(server.ask("GET", f"/rules/{name}/explain"))
+
+
+@command.command("topo")
+@click.argument("name")
+@asks
+def topo(server: Server, name: str) -> None:
+    """Nodes and what flows between them, as JSON."""
+    click.echo(json.dumps(server.ask("GET", f"/rules/{name}/topo"), indent=2))
+
+
+def _simple(verb: str, line: str, method: str, path: str) -> None:
+    @command.command(verb, help=f"{line}\n\nExample: opq-tools rule {verb} deep")
+    @click.argument("name")
+    @asks
+    def run(server: Server, name: str) -> None:
+        click.echo(server.ask(method, path.format(name=name)))
+
+
+_simple("start", "Let a rule run.", "POST", "/rules/{name}/start")
+_simple("stop", "Stop a rule; it leaves its schedule.", "POST", "/rules/{name}/stop")
+_simple("restart", "Stop a rule and let it run again.", "POST", "/rules/{name}/restart")
+_simple("delete", "Delete a rule with its state and what it has not sent.", "DELETE", "/rules/{name}")
+
+
+def _body(name: str, text: str, actions: tuple[str, ...], qos: int | None) -> dict[str, Any]:
+    text = text.strip()
+    if not text.startswith("{"):
+        given = [_object(each, "--action") for each in actions] or [{"log": {}}]
+        options = {"options": {"qos": qos}} if qos is not None else {}
+        return {"id": name, "sql": text, "actions": given, **options}
+    if actions or qos is not None:
+        raise click.UsageError("--action and --qos go with a SELECT; the JSON has its own")
+    body = _object(text, "the rule")
+    if body.get("id", name) != name:
+        raise click.UsageError(f"the rule's id is {body['id']!r}, the name {name!r}")
+    return {**body, "id": name}
+
+
+def _object(text: str, what: str) -> dict[str, Any]:
+    read: Callable[[str], Any] = json.loads
+    try:
+        found = read(text)
+    except ValueError as error:
+        raise RefusedError(f"{what} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise RefusedError(f"{what} is {type(found).__name__}; want an object")
+    return found

@@ -1,0 +1,56 @@
+"""`opq-tools ruleset`: all streams, tables and rules of an engine, into a file and back."""
+
+import json
+from pathlib import Path
+
+import click
+
+from opq_tools.rules.server import RefusedError, Server, asks, text_of
+
+
+@click.group("ruleset")
+def command() -> None:
+    """Take all streams, tables and rules along.
+
+    Example: opq-tools ruleset export rules.json; opq-tools ruleset import -f rules.json
+    """
+
+
+@command.command("export")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.option("--data", is_flag=True, help="Named configurations too, and which plug-ins are needed.")
+@asks
+def export(server: Server, file: Path, data: bool) -> None:
+    """Into FILE (- for stdout). Passwords of rules are in it: keep it as you keep them."""
+    found = server.ask("GET", "/data/export") if data else server.ask("POST", "/ruleset/export")
+    text = json.dumps(found, indent=2) + "\n"
+    if str(file) == "-":
+        click.echo(text, nl=False)
+        return
+    part = file.with_name(file.name + ".part")
+    try:
+        part.touch(mode=0o600)
+        part.write_text(text)
+        part.replace(file)
+    except OSError as error:
+        raise RefusedError(f"{file} cannot be written: {error.strerror}") from error
+    click.echo(f"{sum(len(each) for each in found.values())} definitions in {file}")
+
+
+@command.command("import")
+@click.option("-f", "--file", required=True, help="What export wrote; - for stdin.")
+@click.option("--data", is_flag=True, help="All or nothing, in place of what is there.")
+@click.option("--partial", is_flag=True, help="With --data: beside what is there.")
+@click.option("--dry", is_flag=True, help="With --data: only look whether it can be read.")
+@asks
+def take(server: Server, file: str, data: bool, partial: bool, dry: bool) -> None:
+    """Define what is in a file; what is there already is left as it is.
+
+    Example: opq-tools ruleset import -f rules.json
+    """
+    if (partial or dry) and not data:
+        raise click.UsageError("--partial and --dry go with --data")
+    body = {"content": text_of(None, file, "the rule set")}
+    path = f"/data/import?partial={partial}&dry={dry}" if data else "/ruleset/import"
+    counts = server.ask("POST", path, body)
+    click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))

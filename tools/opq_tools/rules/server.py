@@ -1,0 +1,116 @@
+"""The rule engine as the commands see it: a request, and its answer or one clear error."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+import httpx
+
+from opq_proto.errors import OpqError
+
+DEFAULT_URL = "http://127.0.0.1:9081"
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class RefusedError(OpqError):
+    """The engine said no, or does not answer."""
+
+
+class Server:
+    """`sql`, where it is given to a call: the text that an error's place is shown in."""
+
+    def __init__(self, url: str, token_file: Path | None) -> None:
+        self._url = url.rstrip("/")
+        headers = {}
+        if token_file is not None:
+            try:
+                headers["Authorization"] = f"Bearer {token_file.read_text().strip()}"
+            except OSError as error:
+                raise RefusedError(f"{token_file} cannot be read: {error.strerror}") from error
+        self._http = httpx.Client(base_url=self._url, headers=headers, timeout=60.0, trust_env=False)
+
+    def ask(self, method: str, path: str, body: Any = None, sql: str | None = None) -> Any:
+        """JSON as objects, anything else as text. Raises RefusedError."""
+        given = {} if body is None else {"json": body}
+        try:
+            answer = self._http.request(method, path, **given)
+        except httpx.TransportError as error:
+            raise self._nobody(error) from error
+        if answer.status_code >= 400:
+            raise RefusedError(_refusal(answer, sql))
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        return answer.json() if is_json else answer.text
+
+    def events(self, path: str, body: Any, sql: str) -> Iterator[str]:
+        """`data:` of server-sent events, as they come; comments are not told."""
+        try:
+            with self._http.stream("POST", path, json=body, timeout=None) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise RefusedError(_refusal(answer, sql))
+                for line in answer.iter_lines():
+                    if line.startswith("data: "):
+                        yield line.removeprefix("data: ")
+        except httpx.TransportError as error:
+            raise self._nobody(error) from error
+
+    def _nobody(self, error: httpx.TransportError) -> RefusedError:
+        return RefusedError(
+            f"no rule engine answers at {self._url} ({error}); start one with `opq-gateway rules`,"
+            " or name another with --url"
+        )
+
+
+def _refusal(answer: httpx.Response, sql: str | None) -> str:
+    try:
+        told = answer.json()
+        text = str(told["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{answer.status_code}: {answer.text[:500]}"
+    if hint := told.get("hint"):
+        text += f"; {hint}"
+    line, column = told.get("line"), told.get("column")
+    if line is None or column is None:
+        return text
+    text = f"line {line}, column {column}: {text}"
+    lines = (sql or "").splitlines()
+    if 0 < line <= len(lines):
+        text += f"\n  {lines[line - 1]}\n  {' ' * (column - 1)}^"
+    return text
+
+
+def asks(function: _F) -> _F:
+    """Decorator: `--url` and `--token-file`, handed on as a `Server` in the first place."""
+
+    def with_server(url: str, token_file: Path | None, **others: Any) -> Any:
+        return function(Server(url, token_file), **others)
+
+    with_server.__name__, with_server.__doc__ = function.__name__, function.__doc__
+    with_server.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    url = click.option(
+        "--url", envvar="OPQ_RULES_URL", default=DEFAULT_URL, show_default=True, help="Of the rule engine."
+    )
+    token = click.option(
+        "--token-file",
+        envvar="OPQ_RULES_TOKEN_FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=None,
+        help="Holds the token, where one is asked for.",
+    )
+    return cast("_F", url(token(with_server)))
+
+
+def text_of(given: str | None, file: str | None, what: str) -> str:
+    """An argument, or the file of `-f` (`-`: stdin). Raises UsageError unless it is one of the two."""
+    if (given is None) == (file is None):
+        raise click.UsageError(f"want {what} as an argument, or -f FILE (- for stdin)")
+    if file is None:
+        return given or ""
+    if file == "-":
+        return sys.stdin.read()
+    try:
+        return Path(file).read_text()
+    except (OSError, UnicodeError) as error:
+        raise RefusedError(f"{file} cannot be read: {error}") from error

@@ -1,0 +1,5 @@
+"""`opq-tools stream`."""
+
+from opq_tools.rules.definitions import family
+
+command = family("stream")

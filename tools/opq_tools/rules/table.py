@@ -1,0 +1,5 @@
+"""`opq-tools table`."""
+
+from opq_tools.rules.definitions import family
+
+command = family("table")

@@ -1,0 +1,31 @@
+"""`opq-tools rule try`: contracts.md."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from opq_rules.errors import RuleError
+from opq_tools.rules.server import RefusedError
+
+
+@click.command("try")
+@click.argument("cases", type=click.Path(dir_okay=False, allow_dash=True))
+def command(cases: str) -> None:
+    """Run rules on given records under a virtual clock: no server, no waiting.
+
+    CASES is a JSON file (- for stdin) with one case or an array of them; the answer is JSON on stdout.
+
+    Example: opq-tools rule try cases.json
+    """
+    from opq_rules.query.trying import try_text
+
+    try:
+        text = sys.stdin.buffer.read() if cases == "-" else Path(cases).read_bytes()
+    except OSError as error:
+        raise RefusedError(f"{cases} cannot be read: {error.strerror}") from error
+    try:
+        answer = try_text(text)
+    except RuleError as error:
+        raise RefusedError(f"{cases}: {error}") from error
+    click.echo(answer)

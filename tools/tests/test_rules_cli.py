@@ -1,0 +1,215 @@
+"""`opq-tools stream, table, rule, query, ruleset, plugin` against a real `opq-gateway rules` process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from free_ports import free_port
+
+SIMULATED = '() WITH (DATASOURCE="x", TYPE="simulator", CONF_KEY="three")'
+
+
+class Engine:
+    """A rule engine of its own, and `opq-tools` that speaks to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.port = folder, free_port()
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "opq_gateway", "rules", "--data-dir", str(self._folder / "D")]
+        self.process = subprocess.Popen(
+            [*command, "--port", str(self.port)],
+            stdout=subprocess.DEVNULL,
+            stderr=(self._folder / "log").open("ab"),
+        )
+        until = time.monotonic() + 60
+        while True:
+            assert self.process.poll() is None, (self._folder / "log").read_text()
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.port}/health", trust_env=False).json()["ok"]:
+                    return
+            except httpx.TransportError:
+                pass
+            assert time.monotonic() < until, "the engine does not answer"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(10)
+
+    def tools(self, *arguments: str, code: int = 0, given: str | None = None) -> str:
+        done = run("--", *arguments, url=f"http://127.0.0.1:{self.port}", given=given)
+        assert done.returncode == code, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout if code == 0 else done.stderr
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.tools(*arguments))
+
+
+def run(*arguments: str, url: str = "http://127.0.0.1:9", given: str | None = None) -> Any:
+    words = [word for word in arguments if word != "--"]
+    return subprocess.run(
+        [sys.executable, "-c", "from opq_tools.cli import main; main()", *words],
+        env={**os.environ, "OPQ_RULES_URL": url},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = Engine(tmp_path)
+    yield made
+    if made.process.poll() is None:
+        assert made.end() == 0
+
+
+def simulated(engine: Engine) -> None:
+    body = {"data": [{"v": 1}, {"v": 130}, {"v": 140}], "interval": 5}
+    url = f"http://127.0.0.1:{engine.port}/metadata/sources/simulator/confKeys/three"
+    assert httpx.put(url, json=body, trust_env=False).status_code == 200
+    assert engine.tools("stream", "create", "demo", SIMULATED) == "stream demo created\n"
+
+
+def test_a_rule_from_the_shell_and_across_a_kill(engine: Engine, tmp_path: Path) -> None:
+    simulated(engine)
+    assert engine.tools("stream", "list") == "demo\n"
+    assert "TYPE: simulator" in engine.tools("stream", "show", "demo")
+    out = tmp_path / "out.jsonl"
+    action = json.dumps({"file": {"path": str(out)}})
+    engine.tools("rule", "create", "deep", "SELECT v FROM demo WHERE v > 126", "--action", action)
+    assert engine.tools("rule", "list") == "deep  running\n"
+    rows = [
+        json.loads(line) for line in engine.tools("query", "SELECT v FROM demo", "--limit", "4").splitlines()
+    ]
+    assert {row["v"] for row in rows} == {1, 130, 140}
+    until = time.monotonic() + 30  # the query goes when the server sees that nobody listens
+    while [each["id"] for each in engine.json("rule", "list", "--json")] != ["deep"]:
+        assert time.monotonic() < until, "the query's rule stays"
+    engine.kill()
+    engine.start()
+    assert engine.tools("rule", "list") == "deep  running\n"
+    before = out.stat().st_size
+    until = time.monotonic() + 30
+    while out.stat().st_size == before:
+        assert time.monotonic() < until, "the rule does not go on"
+        time.sleep(0.05)
+    assert engine.json("rule", "status", "deep", "--json")["status"] == "running"
+    assert "filter" in engine.tools("rule", "explain", "deep")
+    for verb in ("stop", "start", "restart", "delete"):
+        engine.tools("rule", verb, "deep")
+    assert engine.tools("rule", "list") == "no rules\n"
+
+
+def test_an_error_points_at_its_place_in_the_statement(engine: Engine) -> None:
+    simulated(engine)
+    told = engine.tools("rule", "create", "r", "SELECT v\nFRM demo", code=1)
+    assert "line 2, column 1" in told
+    assert "\n  FRM demo\n  ^" in told
+    told = engine.tools("rule", "validate", "r", "SELECT nope(v) FROM demo", code=1)
+    assert "nope" in told
+    assert "is not found" in engine.tools("rule", "show", "none", code=1)
+
+
+def test_the_rule_of_the_tutorial_by_its_json_and_from_stdin(engine: Engine) -> None:
+    simulated(engine)
+    body = json.dumps({"sql": "SELECT * from demo", "actions": [{"log": {}}]})
+    engine.tools("rule", "create", "ruleTest", body)
+    engine.tools("rule", "update", "ruleTest", "-f", "-", given=body.replace("*", "v"))
+    assert engine.json("rule", "show", "ruleTest")["sql"] == "SELECT v from demo"
+    assert "other" in engine.tools("rule", "create", "ruleTest", '{"id":"other"}', code=2)
+
+
+def test_a_rule_set_leaves_and_comes_back(engine: Engine, tmp_path: Path) -> None:
+    simulated(engine)
+    engine.tools("rule", "create", "deep", "SELECT v FROM demo WHERE v > 126")
+    file = tmp_path / "rules.json"
+    engine.tools("ruleset", "export", str(file))
+    assert file.stat().st_mode & 0o077 == 0
+    engine.tools("rule", "delete", "deep")
+    engine.tools("stream", "delete", "demo")
+    assert engine.tools("ruleset", "import", "-f", str(file)) == "1 streams, 0 tables, 1 rules\n"
+    assert engine.tools("rule", "list") == "deep  running\n"
+    engine.tools("ruleset", "export", "--data", str(file))
+    assert "1 streams" in engine.tools("ruleset", "import", "--data", "--dry", "-f", str(file))
+
+
+def test_plugins_are_listed_and_unknown_ones_told(engine: Engine) -> None:
+    assert engine.tools("plugin", "list", "sink") == "no sinks\n"
+    assert "not found" in engine.tools("plugin", "show", "sink", "mysql", code=1)
+    assert "want a URL or JSON" in engine.tools("plugin", "create", "sink", "mysql", code=2)
+
+
+def test_nobody_there_is_one_line_that_says_what_to_start() -> None:
+    done = run("rule", "list", url=f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert "opq-gateway rules" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_rule_try_answers_one_case_or_many_without_a_server(tmp_path: Path) -> None:
+    case = {
+        "name": "a",
+        "stream_ddl": ['CREATE STREAM s () WITH (DATASOURCE="x", TYPE="mock")'],
+        "sql": "SELECT v * 2 AS w FROM s WHERE v > 1",
+        "input": [{"stream": "s", "ts": 1765792486013 + k, "data": {"v": k}} for k in range(4)],
+    }
+    for given, answer in (
+        (case, {"name": "a", "emissions": [[{"w": 4}], [{"w": 6}]]}),
+        ([{**case, "sql": "SELECT"}], None),
+    ):
+        file = tmp_path / "cases.json"
+        file.write_text(json.dumps(given))
+        done = run("rule", "try", str(file))
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        if answer is not None:
+            assert told == answer
+        else:
+            assert (told[0]["error"]["code"], told[0]["error"]["http"]) == (2001, 400)
+    assert run("rule", "try", str(tmp_path / "none.json")).returncode == 1
+
+
+def test_a_backtest_tells_when_a_rule_would_have_fired(tmp_path: Path) -> None:
+    """A sine of 120 V whose third second has 80 %."""
+    rate_hz, hz = 12_000, 60
+    t = np.arange(5 * rate_hz) / rate_hz
+    volts = 120 * np.sqrt(2) * np.sin(2 * np.pi * hz * t) * np.where((t >= 2) & (t < 3), 0.8, 1.0)
+    file = tmp_path / "dip.npy"
+    np.save(file, volts)
+    (tmp_path / "dip.json").write_text(
+        json.dumps(
+            {"rate_hz": rate_hz, "nominal_volts": 120, "nominal_hz": hz, "start_ns": 1_765_792_486 * 10**9}
+        )
+    )
+    done = run(
+        "rule",
+        "backtest",
+        "SELECT box, rms FROM boxes WHERE rms < 100",
+        "--recording",
+        str(file),
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    seconds = [each["timestamp_ms"] / 1000 - 1_765_792_486 for each in told["emissions"]]
+    assert len(seconds) >= 4
+    assert all(2.0 < each <= 3.3 for each in seconds), seconds
+    assert all(abs(each["rows"][0]["rms"] - 96) < 4 for each in told["emissions"])

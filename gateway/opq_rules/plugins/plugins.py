@@ -21,7 +21,7 @@ from opq_rules.plugins.install import Installer, check_version
 from opq_rules.plugins.package_manifest import FOLDERS, NAME, PackageManifest, parse_manifest
 from opq_rules.plugins.policy import Policy
 from opq_rules.plugins.properties import read_properties
-from opq_rules.plugins.proxy import PROXIES
+from opq_rules.plugins.proxy import PROXIES, Maker
 from opq_rules.plugins.runtime import InProcessRuntime, ProcessRuntime, Runtime
 from opq_rules.plugins.store import Installed, Store
 
@@ -150,7 +150,8 @@ class Plugins:
         self._tell(manifest)
         if current is None:
             return None
-        return Replaced(name, current, installed.version, pauses.rules, pauses.p50_ms, pauses.max_ms)
+        rules = self._rules_with(manifest, pauses)
+        return Replaced(name, current, installed.version, rules, pauses.p50_ms, pauses.max_ms)
 
     def replace(self, kind: str, name: str, file: str, *, downgrade: bool = False) -> Replaced | None:
         """As `create`; PUT in eKuiper's API. Installs where there is none."""
@@ -170,7 +171,8 @@ class Plugins:
             pauses = self._switch(manifest, old, on_trial=False)
             self._store.switch(name, old.version, None)
         self._tell(manifest)
-        return Replaced(name, current, old.version, pauses.rules, pauses.p50_ms, pauses.max_ms)
+        rules = self._rules_with(manifest, pauses)
+        return Replaced(name, current, old.version, rules, pauses.p50_ms, pauses.max_ms)
 
     def delete(self, kind: str, name: str, *, force: bool = False) -> None:
         """All versions. RuleError 400 that names the rules which use it, unless `force`."""
@@ -267,18 +269,29 @@ class Plugins:
         if owner is None:
             known = ", ".join(self.types(kind)) or "none"
             raise RuleError(f"{kind} type {type_name!r} is not known; there are: {known}")
-        return functools.partial(self._make, owner, kind, type_name)
+        make = functools.partial(self._make, owner, kind, type_name)
+        if kind != "source":
+            return make
+        with self._refusing(), self._changing:
+            _, runtime = self._running(owner, kind)
+            return Maker(make, runtime.replays(type_name))
 
     def _make(self, owner: str, kind: str, symbol: str) -> Any:
         with self._refusing(), self._changing:
-            active = self._active_of(owner)
-            if active.runtime is None:
-                manifest = self._manifests.get(owner)
-                if manifest is None:
-                    raise self._unknown(kind, owner)
-                installed = self._store.versions(owner)[str(manifest.version)]
-                active.replace(self._start(manifest, installed, active))
+            active, _ = self._running(owner, kind)
             return active.make(kind, symbol)
+
+    def _running(self, owner: str, kind: str) -> tuple[Active, Runtime]:
+        """Started by its first use after a start of the server."""
+        active = self._active_of(owner)
+        if active.runtime is None:
+            manifest = self._manifests.get(owner)
+            if manifest is None:
+                raise self._unknown(kind, owner)
+            installed = self._store.versions(owner)[str(manifest.version)]
+            active.replace(runtime := self._start(manifest, installed, active))
+            return active, runtime
+        return active, active.runtime
 
     def _switch(self, manifest: PackageManifest, to: Installed, on_trial: bool = True) -> Pauses:
         """Start it, let all take over, end the old one. PluginError: all is as it was."""
@@ -351,6 +364,11 @@ class Plugins:
     def _prune(self, name: str, keep: set[str]) -> None:
         for version in self._installer.prune(name, list(self._store.versions(name)), keep):
             self._store.drop_version(name, version)
+
+    def _rules_with(self, manifest: PackageManifest, pauses: Pauses) -> int:
+        """Rules that share an instance have none of their own: the engine knows them all."""
+        users = {user for symbol in manifest.symbols for user in self.used_by(*symbol)}
+        return max(pauses.rules, len(users))
 
     def _tell(self, manifest: PackageManifest) -> None:
         for kind, symbol in manifest.symbols:

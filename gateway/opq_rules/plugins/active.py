@@ -105,7 +105,7 @@ class Active:
                 done.append((proxy, old, before))
                 pauses.append(pause_s * 1e3)
             for proxy, old, _ in done:
-                proxy.attach(runtime)
+                proxy.bind(runtime)
                 _release(proxy, old)
             self.runtime = runtime
             rules = len({proxy.rule_id for proxy in proxies if proxy.rule_id})

@@ -21,6 +21,7 @@ from opq_proto.errors import OpqError
 from opq_rules.plugins.package_manifest import PackageManifest, parse_manifest
 from opq_rules.plugins.portable import PortableContext
 from opq_rules.plugins.wire import Wire
+from opq_rules.sdk import Source
 
 Symbols = dict[tuple[str, str], Callable[[], Any]]
 THREADS = 8
@@ -38,6 +39,11 @@ def load_symbols(folder: Path, manifest: PackageManifest, lua_memory: int, lua_i
     return importlib.import_module("opq_rules.plugins.c_library").load_library(folder, manifest)  # type: ignore[no-any-return]
 
 
+def replays(factory: Callable[[], Any]) -> bool:
+    """Whether a source's class has a `rewind` of its own."""
+    return getattr(factory, "rewind", Source.rewind) is not Source.rewind
+
+
 def serve(end: socket.socket, facts: Mapping[str, Any], protections: Mapping[str, str]) -> None:
     """Until the host closes the wire."""
     wire = Wire(end)
@@ -51,7 +57,7 @@ def serve(end: socket.socket, facts: Mapping[str, Any], protections: Mapping[str
     except OpqError as error:
         wire.send(["ready", {"error": str(error)}])
         return
-    about = {"pid": os.getpid(), "protections": dict(protections), "symbols": [list(key) for key in symbols]}
+    about = {"pid": os.getpid(), "protections": dict(protections), "replay": _replaying(symbols)}
     wire.send(["ready", about])
     _Server(wire, symbols).run()
 
@@ -240,7 +246,8 @@ class _Instance:
         except OSError as error:
             wire.send(["failed", call, "again", _text(error), self.context.taken_changes()])
         except BaseException as error:  # foreign code: all that it raises is its answer, SystemExit too
-            kind = "value" if isinstance(error, ValueError) else "other"
+            kinds = {ValueError: "value", NotImplementedError: "cannot"}
+            kind = next((kind for its, kind in kinds.items() if isinstance(error, its)), "other")
             wire.send(["failed", call, kind, _text(error), self.context.taken_changes()])
         if method == "close":
             self._server.instances.pop(number, None)
@@ -339,6 +346,12 @@ class _Instance:
 
     def _given(self) -> Any:
         return PortableContext(self.context) if self._portable else self.context
+
+
+def _replaying(symbols: Symbols) -> list[str]:
+    """Sources that can go on behind an offset."""
+    sources = [(name, factory) for (kind, name), factory in symbols.items() if kind == "source"]
+    return [name for name, factory in sources if replays(factory)]
 
 
 def _is_portable(made: Any) -> bool:

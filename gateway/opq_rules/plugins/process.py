@@ -236,9 +236,15 @@ class PluginProcess:
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(END_S + 10)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the worker said of itself at its handshake."""
+        life = self._life
+        return life.facts if life is not None else self._last_facts
+
     def status(self) -> dict[str, Any]:
         life = self._life
-        facts = life.facts if life is not None else self._last_facts
+        facts = self.facts
         state = "running" if life is not None else "initializing" if not self._started.is_set() else "error"
         heard_s = None if life is None else round(time.monotonic() - life.heard_s, 3)
         return {
@@ -380,7 +386,11 @@ class PluginProcess:
             case ["done", call, value, state]:
                 self._finish(life, call, state, value, None)
             case ["failed", call, kind, text, state]:
-                failures: dict[str, type[Exception]] = {"again": ConnectionError, "value": ValueError}
+                failures: dict[str, type[Exception]] = {
+                    "again": ConnectionError,
+                    "value": ValueError,
+                    "cannot": NotImplementedError,
+                }
                 failure = failures.get(kind, ConnectionError if kind == "gone" else PluginError)
                 self._finish(life, call, state, None, failure(str(text)))
             case ["emit" | "tell", number, *_]:

@@ -4,6 +4,7 @@ A swap happens between two records: the new inside is made and configured before
 old one, and takes over; fails any of that, the old one goes on.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -100,7 +101,7 @@ class Proxy:
             self._live = self._runtime.make(self.kind, self.symbol)
         return self._live
 
-    def attach(self, runtime: Runtime | None) -> None:
+    def bind(self, runtime: Runtime | None) -> None:
         """Of which later insides are made; None: deleted."""
         self._runtime = runtime
 
@@ -230,8 +231,7 @@ class PluginSource(Proxy, sdk.Source):
                 if gate is None:  # not open: nobody reads from it
                     self._hand_over(self._live, live)
                     old, self._live, self.version = self._live, live, version
-                    if self._offset is not None and live is not None:
-                        live.rewind(self._offset)
+                    self._rewind(live)
                     return old, 0.0
                 self._swapped.clear()
                 self._failure = None
@@ -256,6 +256,12 @@ class PluginSource(Proxy, sdk.Source):
     def _configure(self, live: Any, properties: Mapping[str, Any]) -> None:
         live.configure(self._datasource, properties)
 
+    def _rewind(self, live: Any) -> None:
+        if self._offset is None or live is None:
+            return
+        with contextlib.suppress(NotImplementedError):  # it gives offsets, and cannot go back to one
+            live.rewind(self._offset)
+
     def _note(self, gate: Gate) -> None:
         if gate.offset is not None:
             self._offset = gate.offset
@@ -268,16 +274,26 @@ class PluginSource(Proxy, sdk.Source):
             self._next = None
             try:
                 self._hand_over(self._live, live)
-                if self._offset is not None and live is not None:
-                    live.rewind(self._offset)
+                self._rewind(live)
             except Exception as error:  # foreign code: the old one goes on where it was
                 self._failure = error
-                if self._offset is not None and self._live is not None:
-                    self._live.rewind(self._offset)
+                self._rewind(self._live)
             else:
                 self._live, self.version = live, version
             self._pause_s = time.perf_counter() - began_s
             self._swapped.set()
+
+
+class Maker:
+    """Makes proxies of one type. A source's that can go back has `rewind`, as a class has."""
+
+    def __init__(self, make: Callable[[], Any], replays: bool) -> None:
+        self._make = make
+        if replays:
+            self.rewind = PluginSource.rewind
+
+    def __call__(self) -> Any:
+        return self._make()
 
 
 PROXIES: dict[str, type[Proxy]] = {"source": PluginSource, "sink": PluginSink, "function": PluginFunction}

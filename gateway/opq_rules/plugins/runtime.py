@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from opq_proto.errors import PluginError
 from opq_rules.plugins import python_code
+from opq_rules.plugins.instances import replays
 from opq_rules.plugins.package_manifest import FOLDERS, PackageManifest
 from opq_rules.plugins.policy import Limits, Policy
 from opq_rules.plugins.process import PluginProcess
@@ -26,6 +27,10 @@ class Runtime(Protocol):
 
     def filled(self, kind: str, symbol: str, properties: Mapping[str, Any]) -> dict[str, Any]:
         """With the symbol's defaults; ValueError for what is missing or of a wrong type."""
+        ...
+
+    def replays(self, symbol: str) -> bool:
+        """Whether this source can go on behind an offset."""
         ...
 
     def status(self) -> dict[str, Any]: ...
@@ -76,6 +81,9 @@ class ProcessRuntime(_Described):
             self.process, symbol
         )
 
+    def replays(self, symbol: str) -> bool:
+        return symbol in self.process.facts.get("replay", ())
+
     def status(self) -> dict[str, Any]:
         return self.process.status()
 
@@ -100,6 +108,9 @@ class InProcessRuntime(_Described):
         if factory is None:
             raise PluginError(f"{self.manifest.name} {self.manifest.version} has no {kind} {symbol!r}")
         return factory()
+
+    def replays(self, symbol: str) -> bool:
+        return ("source", symbol) in self._factories and replays(self._factories["source", symbol])
 
     def status(self) -> dict[str, Any]:
         return {"status": "running", "errMsg": "", "pid": 0, "protections": {}, "crashes": 0}

@@ -1,0 +1,126 @@
+"""Plug-ins in rules of a real engine: a source, a function and a sink, replaced while the rule runs."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from plugin_zips import manifest, stored, zipped
+from waiting import wait_for
+
+from opq_rules.engine.engine import Engine
+from opq_rules.errors import RuleError
+from opq_rules.plugins.plugins import Plugins
+from opq_rules.plugins.policy import Limits, Policy
+
+SOURCE = """
+from opq_rules import sdk
+
+
+class Source(sdk.Source):
+    next = 0
+
+    def configure(self, datasource, properties):
+        pass
+
+    def rewind(self, offset):
+        self.next = offset
+
+    def open(self, context):
+        while not context.wait(0.0005):
+            if not context.emit({"n": self.next}, offset=self.next + 1):
+                return
+            self.next += 1
+"""
+FUNCTION = """
+from opq_rules import sdk
+
+
+class Function(sdk.Function):
+    def validate(self, args):
+        return "" if len(args) == 1 else "want one argument"
+
+    def exec(self, args, context):
+        return args[0] * 2
+"""
+SINK = """
+import json
+
+from opq_rules import sdk
+
+
+class Sink(sdk.Sink):
+    def configure(self, properties):
+        self.path = properties["path"]
+
+    def collect(self, context, data):
+        with open(self.path, "a") as file:
+            for row in data:
+                file.write(json.dumps({**row, "version": "VERSION"}) + "\\n")
+"""
+
+
+def version_of(plugins: Plugins, number: int) -> str:
+    symbols = {"sources": ["counter"], "functions": ["twice"], "sinks": ["lines"]}
+    files = {
+        "plugin.json": manifest("three", f"1.0.{number}", symbols=symbols),
+        "sources/counter.py": SOURCE,
+        "functions/twice.py": FUNCTION,
+        "sinks/lines.py": SINK.replace("VERSION", f"1.0.{number}"),
+        "sinks/lines.json": '{"properties": {"path": {"type": "string", "required": true}}}',
+    }
+    return stored(plugins.uploads, zipped(files), f"{number}.zip")
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Iterator[Plugins]:
+    made = Plugins(tmp_path / "data", Policy(limits=Limits(call_s=30.0)))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def rows() -> Iterator[Path]:
+    """Where another user may write: pytest's own folder is closed to it."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "rows"
+        path.touch()
+        path.chmod(0o666)
+        yield path
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_rule_of_plugins_alone_goes_on_through_replacements(
+    tmp_path: Path, plugins: Plugins, rows: Path, qos: int
+) -> None:
+    plugins.create("portable", "three", version_of(plugins, 0))
+    engine = Engine(tmp_path / "engine", plugins)
+    plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
+    engine.start()
+    try:
+        assert engine.ready.wait(30)
+        engine.execute('CREATE STREAM s () WITH (TYPE="counter", DATASOURCE="x", FORMAT="json")')
+        actions = [{"lines": {"path": str(rows)}}]
+        sql = "SELECT n, twice(n) AS d FROM s WHERE n >= 0"
+        engine.create_rule({"id": "r", "sql": sql, "actions": actions, "options": {"qos": qos}})
+        for number in range(1, 4):
+            before = rows.stat().st_size
+            wait_for(lambda before=before: rows.stat().st_size > before, 60)
+            replaced = plugins.replace("portable", "three", version_of(plugins, number))
+            assert replaced is not None and replaced.new == f"1.0.{number}"
+        wait_for(lambda: "1.0.3" in rows.read_text(), 60)
+        with pytest.raises(RuleError, match="used by"):
+            plugins.delete("portable", "three")
+        with pytest.raises(RuleError, match="path  missing"):
+            engine.create_rule({"id": "q", "sql": sql, "actions": [{"lines": {}}]})
+        with pytest.raises(RuleError, match="want one argument"):
+            engine.create_rule({"id": "q", "sql": "SELECT twice(n, 1) FROM s", "actions": actions})
+        engine.delete_rule("r")
+    finally:
+        engine.stop()
+    got = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert [row["n"] for row in got] == list(range(len(got))) and all(row["d"] == 2 * row["n"] for row in got)
+    versions = [row["version"] for row in got]
+    assert versions == sorted(versions) and set(versions) == {f"1.0.{k}" for k in range(4)}

@@ -55,6 +55,7 @@ class Kept(Sink):
         self._hands.gate.wait(30.0)
         if self._hands.refuse:
             raise ConnectionError("the sink's peer is away")
+        assert context.row_id.startswith(f"{context.rule_id}:")
         self._hands.got.append((context.row_id, data))
 
     def close(self, context: Context) -> None:

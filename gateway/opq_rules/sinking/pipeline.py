@@ -39,12 +39,16 @@ class Sending:
 
     of: Context
     row_ids: Sequence[str] = ()
-    rule_id: str = field(init=False)
     op_id: str = field(init=False)
     instance_id: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rule_id, self.op_id, self.instance_id = self.of.rule_id, self.of.op_id, self.of.instance_id
+        self.op_id, self.instance_id = self.of.op_id, self.of.instance_id
+
+    @property
+    def rule_id(self) -> str:
+        """Whose emission it is: rules share a sink."""
+        return self.row_id.rpartition(":")[0] or self.of.rule_id
 
     @property
     def row_id(self) -> str:

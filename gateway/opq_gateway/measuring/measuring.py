@@ -16,7 +16,7 @@ from types import MappingProxyType
 from opq_gateway.blocks import Block
 from opq_gateway.config import Group
 from opq_gateway.counters import Counters
-from opq_gateway.measuring.backlog import Backlog
+from opq_gateway.measuring.backlog import SLICE_NS, Backlog
 from opq_gateway.measuring.box_meter import Plan, cut_all
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.figures import Figures, figures_of
@@ -36,8 +36,8 @@ PIECE_S_PER_BOX = 0.02
 WAITED_S = 1.0
 """What waits longer is measured even if it is less than a piece: a Box that stopped, a gap."""
 LONGEST_PAUSE_S = 0.1
-TOGETHER = 64
-"""Boxes measured at once: 30 MB for a second of each, and nothing to gain by more."""
+TOGETHER_S = 64.0
+"""Of signal, measured at once: a second of 64 Boxes is 30 MB, and there is nothing to gain by more."""
 FLUSH_S = 1.0
 """Of values to the disk."""
 TELL_S = 10.0
@@ -130,8 +130,10 @@ class Measuring:
         due = [box for box in self._boxes.values() if everything or _is_due(box, piece_s, now_s)]
         if due:  # with them all that soon will be, so that they go together from then on
             due = [box for box in self._boxes.values() if everything or _is_due(box, piece_s / 2, now_s)]
-        for first in range(0, len(due), TOGETHER):
-            self._measure(due[first : first + TOGETHER], now_s)
+        parts = max(1, round(sum(_waiting_s(box) for box in due) / TOGETHER_S))
+        size = max(1, -(-len(due) // parts))
+        for first in range(0, len(due), size):
+            self._measure(due[first : first + size], now_s)
         if everything or now_s - self._flushed_s >= FLUSH_S:
             self._flushed_s = now_s
             self._flush(now_s)
@@ -189,11 +191,16 @@ class Measuring:
 
 
 def _is_due(box: MeasuredBox, piece_s: float, now_s: float) -> bool:
-    hello = box.status.hello
-    rate_hz = 12_000.0 if hello is None else hello.rate_millihz / 1000
-    if box.has_backlog or box.inbox.samples >= piece_s * rate_hz:
+    if box.has_backlog or _waiting_s(box) >= piece_s:
         return True
     return len(box.inbox) > 0 and now_s - box.taken_s >= WAITED_S
+
+
+def _waiting_s(box: MeasuredBox) -> float:
+    """Seconds of signal that a round has to measure of it."""
+    hello = box.status.hello
+    rate_hz = 12_000.0 if hello is None else hello.rate_millihz / 1000
+    return box.inbox.samples / rate_hz + (SLICE_NS / 1e9 if box.has_backlog else 0.0)
 
 
 def _gather(box: MeasuredBox, jobs: list[_Job]) -> None:

@@ -8,8 +8,9 @@ import pytest
 from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
 
 from opq_gateway.blocks import Block
-from opq_gateway.measuring.backlog import Backlog
+from opq_gateway.measuring.backlog import Backlog, backlog_of
 from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.segment import Segment
 from opq_hil.mains import mains
 from opq_proto.link_messages import BoxMeasurement
 from opq_proto.messages import Measurement
@@ -32,7 +33,7 @@ def test_a_gateway_that_was_killed_goes_on_where_its_last_measurement_ended(tmp_
 
     def backlog(box_id: str) -> Backlog:
         asked.append(box_id)
-        return Backlog(ring, last_ns, T0_NS + 7 * 10**9)
+        return Backlog(ring, last_ns, ring.segments())
 
     after = Bench(tmp_path / "ledger", backlog=backlog).feed(blocks[420:]).end()
     assert asked == ["1"] and 48_000 <= after.counters["backfilled_samples"] <= 48_400
@@ -55,13 +56,48 @@ def test_live_blocks_wait_until_the_ring_is_measured(tmp_path: Path) -> None:
     volts, _ = mains(30, RATE_HZ)
     blocks = blocks_of(volts)
     ring = ring_of(tmp_path / "ring", blocks[:1500])
-    bench = Bench(backlog=lambda _: Backlog(ring, T0_NS, T0_NS + 25 * 10**9))
+    bench = Bench(backlog=lambda _: Backlog(ring, T0_NS, ring.segments()))
     bench.feed(blocks[1440:], at_once=1000).feed([]).end()  # the last second of the ring comes again
     for _ in range(4):
         bench.measuring.round(everything=True)
     spans = [(each.start_ns or 0, each.end_ns or 0) for each in bench.measurements]
     assert all(before[1] == after[0] for before, after in pairwise(spans))
     assert spans[0][0] - T0_NS < 20e6 and T0_NS + 30 * 10**9 - spans[-1][1] < 20e6
+
+
+@pytest.mark.parametrize("measured", ["nothing of it", "a part of it"])
+def test_what_was_sampled_while_the_clock_was_an_hour_back_is_measured_once(
+    tmp_path: Path, measured: str
+) -> None:
+    """A gateway is killed; its next one, an hour back, too; the third measures what both left."""
+    volts, _ = mains(20, RATE_HZ, frequency_hz=60.02)
+    blocks = blocks_of(volts)
+    back = [replace(block, t_ns=block.t_ns - 3600 * 10**9) for block in blocks]
+    ring = ring_of(tmp_path / "ring", [*blocks[:300], *back[300:480]])
+    first = Bench().feed(blocks[:300])
+    last_ns = first.measurements[-1].end_ns or 0
+    before = list(first.measurements)
+    if measured == "a part of it":
+        second = Bench(backlog=lambda _: Backlog(ring, last_ns, ring.segments()[:1])).feed(back[300:420])
+        assert not second.measurements[-1].backfilled
+        before += second.measurements
+        last_ns = before[-1].end_ns or 0
+        assert last_ns < T0_NS - 3590 * 10**9
+    third = Bench(backlog=lambda _: Backlog(ring, last_ns, ring.segments())).feed(blocks[480:]).end()
+    assert third.measurements[0].backfilled and not third.measurements[-1].backfilled
+    spans = sorted(_span(each) for each in [*before, *third.measurements])
+    assert all(one[1] <= other[0] for one, other in pairwise(spans))
+    seconds = sum(end - start for start, end in spans) / 1e9
+    assert 19.8 < seconds <= 20.0
+
+
+def test_a_ring_that_was_measured_to_its_end_has_no_backlog(tmp_path: Path) -> None:
+    ring = ring_of(tmp_path / "ring", blocks_of(mains(4, RATE_HZ)[0]))
+    end_ns = T0_NS + 4 * 10**9
+    assert backlog_of(ring, ring.segments(), lambda: end_ns) is None
+    assert backlog_of(ring, ring.segments(), lambda: end_ns + 10**9) is None
+    assert backlog_of(ring, ring.segments(), lambda: None) is None
+    assert backlog_of(ring, ring.segments(), lambda: end_ns - 10**9) is not None
 
 
 def box_figures(first: int, samples: int) -> BoxMeasurement:
@@ -106,13 +142,14 @@ def test_figures_of_another_boot_stand_in_for_nothing() -> None:
 class Broken:
     """A ring whose disk is gone."""
 
-    def read_blocks(self, start_ns: int, end_ns: int) -> list[Block]:
+    def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[Block]:
         raise OSError(5, "Input/output error")
 
 
 def test_a_ring_that_cannot_be_read_is_told_once_and_live_samples_are_measured() -> None:
     volts, _ = mains(4, RATE_HZ)
-    bench = Bench(backlog=lambda _: Backlog(Broken(), T0_NS - 10**10, T0_NS))
+    held = [Segment(Path("gone.seg"), start_ns=T0_NS - 10**10, end_ns=T0_NS)]
+    bench = Bench(backlog=lambda _: Backlog(Broken(), T0_NS - 10**10, held))
     bench.feed(blocks_of(volts)).end()
     assert bench.counters["failures"] == 1
     assert bench.measurements and (bench.measurements[-1].end_ns or 0) - T0_NS > 3.9e9

@@ -89,6 +89,15 @@ def test_a_crossing_has_a_number_and_does_not_move_where_measuring_goes_on(tmp_p
     bench.queue.close()
 
 
+def test_measuring_goes_on_where_the_clock_was_set_back_to_and_not_at_what_came_late(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.put("1", 4000, 3995)
+    assert bench.queue.last_end_ns("1") == T0_NS + 4001 * SECOND_NS
+    bench.put("1", 400)
+    assert bench.queue.last_end_ns("1") == T0_NS + 401 * SECOND_NS
+    bench.queue.close()
+
+
 WRITER = """
 import sys
 from pathlib import Path

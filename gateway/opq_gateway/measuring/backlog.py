@@ -1,25 +1,29 @@
 """Backlog: what is in the ring and was not measured when the gateway ended; it is measured first.
 
 From a little before the end of the last Measurement that was queued (the phase must be found again) to what
-the ring held when the gateway began. The live blocks follow it without a gap, for the Box sends again what
-the ring lacks.
+the ring held when the gateway began, file by file as it was written: where the clock was set back what came
+later has earlier times. The live blocks follow without a gap, for the Box sends again what the ring lacks.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from opq_gateway.blocks import Block
+from opq_gateway.ring.segment import Segment
 
 LEAD_NS = 1_000_000_000
 """Samples before the first cycle that counts: three windows of the tracked phase."""
 SLICE_NS = 10 * 10**9
 """Read at once."""
+BESIDE_NS = 1_000_000
+"""Files, and Measurements, that are no further apart are on one axis."""
 
 
 class Blocks(Protocol):
     """Of a ring."""
 
-    def read_blocks(self, start_ns: int, end_ns: int) -> list[Block]:
+    def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[Block]:
         """In the order in which they were written."""
         ...
 
@@ -27,12 +31,33 @@ class Blocks(Protocol):
 class Backlog:
     """One Box's; `next` until it is `done`."""
 
-    def __init__(self, ring: Blocks, since_ns: int, until_ns: int) -> None:
-        self.since_ns, self.until_ns = since_ns, until_ns
+    def __init__(self, ring: Blocks, since_ns: int, segments: Sequence[Segment]) -> None:
+        """`segments` in the order they were written; behind the last of them that holds `since_ns`, or behind
+        those that end before it, nothing was measured."""
+        self.since_ns = since_ns
         self._ring = ring
-        self._at_ns = since_ns - LEAD_NS
+        begin = _holding(segments, since_ns)
+        self.spans: list[tuple[int, int]] = []
+        """[start_ns, end_ns) of what is to be measured, one for each axis."""
+        for segment in segments[begin:]:
+            start_ns = since_ns if not self.spans and segment.start_ns <= since_ns else segment.start_ns
+            if self.spans and abs(start_ns - self.spans[-1][1]) <= BESIDE_NS:
+                start_ns = self.spans.pop()[0]
+            self.spans.append((start_ns, segment.end_ns))
+        self.done = not any(end_ns > start_ns for start_ns, end_ns in self.spans)
+        self._waiting = deque((one, one.start_ns) for one in segments[begin:])
+        if self._waiting:
+            self._waiting[0] = self._waiting[0][0], max(self._waiting[0][1], since_ns - LEAD_NS)
+        while not self.done and begin and self._leads(segments[begin - 1]):
+            begin -= 1
+            self._waiting.appendleft((segments[begin], since_ns - LEAD_NS))
         self._last: Block | None = None
-        self.done = since_ns >= until_ns
+
+    def _leads(self, before: Segment) -> bool:
+        """Whether the file before the first belongs to the samples before the first cycle that counts."""
+        first = self._waiting[0][0]
+        meets = abs(first.start_ns - before.end_ns) <= BESIDE_NS and before.boot_id == first.boot_id
+        return meets and before.end_ns > self.since_ns - LEAD_NS
 
     def next(self) -> list[Block]:
         """The blocks that follow, none of them twice.
@@ -42,15 +67,17 @@ class Backlog:
         """
         if self.done:
             return []
-        end_ns = min(self._at_ns + SLICE_NS, self.until_ns)
+        segment, at_ns = self._waiting.popleft()
+        end_ns = min(max(at_ns, segment.start_ns) + SLICE_NS, segment.end_ns)
         found = []
-        for block in self._ring.read_blocks(self._at_ns, end_ns):
+        for block in self._ring.segment_blocks(segment, at_ns, end_ns):
             if self.covers(block):
                 continue
             found.append(block)
             self._last = block
-        self._at_ns = end_ns
-        self.done = end_ns >= self.until_ns
+        if end_ns < segment.end_ns:
+            self._waiting.appendleft((segment, end_ns))
+        self.done = not self._waiting
         return found
 
     def covers(self, block: Block) -> bool:
@@ -58,10 +85,28 @@ class Backlog:
         last = self._last
         return last is not None and last.boot_id == block.boot_id and block.end_sample <= last.end_sample
 
+    def holds(self, start_ns: int, end_ns: int) -> bool:
+        """Whether a Measurement is of what was to be measured."""
+        return any(start - BESIDE_NS <= start_ns and end_ns <= end for start, end in self.spans)
 
-def backlog_of(ring: Blocks, newest_ns: int | None, last_end_ns: Callable[[], int | None]) -> Backlog | None:
-    """None: there is nothing in the ring, or nothing was ever measured of it."""
+
+def _holding(segments: Sequence[Segment], since_ns: int) -> int:
+    """The last that holds a moment; where none does the first that ends behind it."""
+    holding = [
+        at
+        for at, one in enumerate(segments)
+        if one.start_ns - BESIDE_NS <= since_ns <= one.end_ns + BESIDE_NS
+    ]
+    behind = [at for at, one in enumerate(segments) if one.end_ns > since_ns]
+    return holding[-1] if holding else behind[0] if behind else len(segments)
+
+
+def backlog_of(
+    ring: Blocks, segments: Sequence[Segment], last_end_ns: Callable[[], int | None]
+) -> Backlog | None:
+    """None: there is nothing in the ring, or nothing was ever measured of it, or all of it was."""
     since_ns = last_end_ns()
-    if since_ns is None or newest_ns is None or since_ns >= newest_ns:
+    if since_ns is None or not segments:
         return None
-    return Backlog(ring, since_ns, newest_ns)
+    backlog = Backlog(ring, since_ns, segments)
+    return None if backlog.done else backlog

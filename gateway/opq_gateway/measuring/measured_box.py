@@ -80,7 +80,8 @@ class MeasuredBox:
         self._boot_id: int | None = None
         self._begun = False
         self._backlog: Backlog | None = None
-        self._backfilled_to_ns: int | None = None
+        self._backfilled: Backlog | None = None
+        """It, or what was made of it lately."""
         self._kept_ns: dict[str, int] = {}
 
     @property
@@ -178,7 +179,7 @@ class MeasuredBox:
         if backlog is None:
             return
         self._backlog = backlog
-        self._backfilled_to_ns = backlog.until_ns
+        self._backfilled = backlog
         meter.measurements.not_before_ns = backlog.since_ns
         self.inbox.most_s = BACKLOG_INBOX_S
         if self.ledger is not None:
@@ -211,11 +212,11 @@ class MeasuredBox:
 
     def _measured(self, measured: Measured) -> None:
         measurement = measured.measurement
-        if self._backfilled_to_ns is not None:
-            if (measurement.end_ns or 0) <= self._backfilled_to_ns:
+        if self._backfilled is not None:
+            if self._backfilled.holds(measurement.start_ns or 0, measurement.end_ns or 0):
                 measurement = replace(measurement, backfilled=True)
             elif self._backlog is None:
-                self._backfilled_to_ns = None
+                self._backfilled = None
                 self._kept_ns = {}
         self._publish_fallback(self._fallback.ours(measured))
         self._crosscheck.ours(measured, measurement.metrics)

@@ -51,7 +51,7 @@ def measuring_of(
     if unknown:
         told = "there are rms f thd trans h2 .. h50 rocof pst unbalance"
         raise ConfigError(f"uplink.send: {', '.join(unknown)}: not known; {told}, nothing was started")
-    held_ns = {box_id: span.end_ns for box_id, ring in rings.items() if (span := ring.span()) is not None}
+    held = {box_id: ring.segments() for box_id, ring in rings.items()}
     for group in config.group:
         strangers = sorted(set(group.boxes) - statuses.keys())
         if strangers or len(set(group.boxes)) < 3:
@@ -64,7 +64,7 @@ def measuring_of(
         }
 
         def backlog(box_id: str) -> Backlog | None:
-            return backlog_of(rings[box_id], held_ns.get(box_id), partial(last_end_ns, box_id))
+            return backlog_of(rings[box_id], held[box_id], partial(last_end_ns, box_id))
 
         measuring = Measuring(uplink.publish, uplink.crossing, feed, config.group, places, backlog)
         for box_id, status in statuses.items():

@@ -244,6 +244,22 @@ class Ring:
         """Every block that touches [start_ns, end_ns), in the order it was written."""
         return [block for stretch in self.stretches(start_ns, end_ns) for block in stretch.blocks()]
 
+    def segments(self) -> list[Segment]:
+        """What holds samples, in the order it was written; times fall back where the clock was set back."""
+        return self._catalogue.held()
+
+    def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[Block]:
+        """Every block of one segment that touches [start_ns, end_ns); none when it was deleted meanwhile.
+
+        Raises:
+            OSError: the disk cannot read it.
+        """
+        stretch = read_span(segment, start_ns, end_ns)
+        if stretch is None:
+            return []
+        self.bad_records += stretch.bad
+        return stretch.blocks()
+
     def read(self, start_ns: int, end_ns: int) -> Waveform | None:
         """The blocks that touch [start_ns, end_ns) as one Waveform, with the gaps between them and why.
 

@@ -38,6 +38,8 @@ MOST_PAUSE_NS = 2 * 3600 * 10**9
 found one. Twice the longest heartbeat of the idle mode."""
 FULL_SHARE = 0.05
 """Of each Box's Measurements, dropped when there are too many bytes."""
+SET_BACK_NS = 60 * 10**9
+"""A Measurement that ends so much before the last one: the clock was set back. Less is one that came late."""
 WRITE_S = 1.0
 """Acknowledgements alone are worth a transaction so often."""
 
@@ -131,7 +133,7 @@ class Queue:
             else:
                 end_ns = measurement.end_ns or measurement.timestamp_ms * 1_000_000
                 new.append((held, Stored(held.row.box, sequence, held.age(end_ns, self._pause_ns), body)))
-                if not measurement.crossing and end_ns > (held.row.last_end_ns or 0):
+                if not measurement.crossing and _goes_on(held.row.last_end_ns, end_ns):
                     held.row.last_end_ns = end_ns
                 held.changed = True
                 if held.oldest is None:
@@ -266,3 +268,8 @@ class Queue:
             if upto is not None and upto >= held.oldest:
                 self._counters[box_id].add("measurements_expired", file.count(held.row.box, upto))
                 self._forget(held, upto)
+
+
+def _goes_on(last_ns: int | None, end_ns: int) -> bool:
+    """Whether measuring stands where a Measurement ends now."""
+    return last_ns is None or end_ns > last_ns or end_ns < last_ns - SET_BACK_NS

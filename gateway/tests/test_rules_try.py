@@ -362,6 +362,14 @@ def test_an_error_within_an_aggregate_is_told_when_the_window_ends() -> None:
     assert len(out) == 2 and "sum" in out[0][0]["error"] and out[1] == [{"t": 2}]
 
 
+def test_a_record_without_a_group_is_told_once() -> None:
+    records = [(0, {"v": 1}), (1, {"v": "x"}), (2, {"v": 2}), (3, {"v": 3})]
+    for aggregate, window in (("max", "SLIDINGWINDOW(ss, 1)"), ("count", "SLIDINGWINDOW(ss, 1)")):
+        sql = f"SELECT {aggregate}(v) AS m FROM s GROUP BY v * 0, {window}"
+        out = emissions(sql, *records, sendError=True)
+        assert sum("error" in rows[0] for rows in out) == 1, out
+
+
 def test_filter_of_one_aggregate() -> None:
     sql = "SELECT count(*) AS c, count(*) FILTER (WHERE v > 2) AS big FROM s GROUP BY TUMBLINGWINDOW(ss, 1)"
     assert emissions(sql, *values(1, 2, 3, 4), end_ms=1_000) == [[{"c": 4, "big": 2}]]

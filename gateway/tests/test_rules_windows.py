@@ -174,6 +174,11 @@ def aggregated(held: Sequence[Told], with_median: bool) -> list[Told]:
 @settings(deadline=None)
 @given(records=records_of, tolerance=st.sampled_from([0, 100, 1_000]))
 def test_a_window_equals_the_naive_one(window: str, kind: str, records: list[Told], tolerance: int) -> None:
+    compare(window, kind, records, tolerance)
+
+
+def compare(window: str, kind: str, records: list[Told], tolerance: int) -> None:
+    """What the running window gives, and what the naive one does."""
     records = [{**each, "n": number} for number, each in enumerate(records)]
     columns = f"k, {AGGREGATES[kind]}, n, window_start() AS a, window_end() AS z"
     running = query(f"SELECT {columns} FROM s GROUP BY k, {window}", tolerance_ms=tolerance)
@@ -193,6 +198,15 @@ def test_a_window_equals_the_naive_one(window: str, kind: str, records: list[Tol
             row.pop(name, None)
     assert got == wanted
     assert running.counters.late == late and running.counters.records_in == len(records)
+
+
+@settings(deadline=None)
+@given(records=records_of, tolerance=st.sampled_from([0, 100, 1_000]), block=st.integers(1, 5))
+def test_blocks_of_a_sliding_window_change_nothing(records: list[Told], tolerance: int, block: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("opq_rules.query.windows.sliding_blocks.BLOCK", block)
+        for window in ("SLIDINGWINDOW(ms, 300)", "SLIDINGWINDOW(ms, 300, 200)"):
+            compare(window, "incremental", records, tolerance)
 
 
 @settings(deadline=None)

@@ -26,6 +26,10 @@ def opened(plan: Plan, facts: Facts, context: Run, faults: Faults) -> Window | N
         assert grouping is not None
         return Groups(grouping, context, faults.keep)
 
+    def quiet_groups() -> Groups:
+        assert grouping is not None
+        return Groups(grouping, context, lambda error: None)
+
     def running() -> RunningGroups:
         return RunningGroups(grouping, context, faults.keep)
 
@@ -54,6 +58,7 @@ def opened(plan: Plan, facts: Facts, context: Run, faults: Faults) -> Window | N
     window = window_of(
         asked,
         fresh=Kept if grouping is None else groups,
+        again=Kept if grouping is None else quiet_groups,
         merged=(lambda panes: merged(panes, groups)) if grouping is not None and grouping.merges else None,
         running=running if grouping is not None and grouping.removes else None,
         holds=guarded(plan.before),

@@ -9,6 +9,7 @@ from opq_rules.query.windows.count import Count
 from opq_rules.query.windows.hopping import Hopping, Panes
 from opq_rules.query.windows.session import Session
 from opq_rules.query.windows.sliding import Sliding
+from opq_rules.query.windows.sliding_blocks import SlidingBlocks
 from opq_rules.query.windows.sliding_groups import Running, SlidingGroups
 from opq_rules.query.windows.state import State
 from opq_rules.query.windows.tumbling import Tumbling
@@ -25,6 +26,7 @@ def window_of(
     asked: syntax.Window,
     *,
     fresh: Fresh,
+    again: Fresh,
     merged: Callable[[Any], Content] | None,
     running: Callable[[], Running] | None,
     holds: Holds,
@@ -35,9 +37,10 @@ def window_of(
     empty: bool,
     zone: tzinfo | None,
 ) -> Window:
-    """`merged`: of the panes of a hopping window, `running`: of a sliding one; None: they keep records.
+    """`merged`: of the parts of a hopping or sliding window, `running`: of a sliding one; None: they keep
+    records and are computed anew.
 
-    `holds`: WHERE of count windows.
+    `again`: as `fresh`, but it tells no error. `holds`: WHERE of count windows.
     """
     length_ms = asked.length_ms or 0
     match asked.kind:
@@ -54,6 +57,8 @@ def window_of(
         case "sliding":
             if running is not None and not asked.delay_ms:
                 return SlidingGroups(length_ms, triggers, running)
+            if merged is not None:
+                return SlidingBlocks(length_ms, asked.delay_ms or 0, triggers, fresh, again, merged)
             return Sliding(length_ms, asked.delay_ms or 0, triggers)
         case "session":
             return Session(Ends.of(asked.unit, length_ms, zone), asked.timeout_ms or 0, fresh)

@@ -1,6 +1,7 @@
 """`opq-tools plugin`: what `new` writes works at once, in the real worker and by its own test."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import opq_rules.plugins
 from opq_proto.signing import firmware_public_key, new_key
 from opq_rules.plugins.signature import signature_bytes
-from opq_tools.plugin import COMMANDS, command
+from opq_tools.plugin import command
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
@@ -82,7 +84,16 @@ def test_the_mysql_example_is_as_the_guide_says() -> None:
     assert code == 0 and "mysql 1.0.0: ok" in said and "refuses" in said, said
 
 
+@pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="no C compiler")
+def test_the_example_in_c_builds_and_passes(tmp_path: Path) -> None:
+    folder = shutil.copytree(EXAMPLES / "clip-c", tmp_path / "clip")
+    header = Path(opq_rules.plugins.__file__).parent
+    subprocess.run(["make", f"INCLUDE={header}"], cwd=folder, check=True, timeout=60)
+    code, said = run("test", folder)
+    assert code == 0 and said.count("function clip") == 4, said
+
+
 def test_each_command_says_how_by_an_example() -> None:
-    for name in COMMANDS:
+    for name in ("new", "test", "pack"):
         code, said = run(name, "--help")
         assert code == 0 and "Example: opq-tools plugin " + name in said

@@ -5,6 +5,7 @@ not list (where it lists), a wrong sum. Nothing in a zip is run when it is insta
 """
 
 import hashlib
+import os
 import re
 import stat
 import time
@@ -79,7 +80,10 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
         for parent in reversed([p for p in target.parents if folder in p.parents]):
             parent.mkdir(exist_ok=True)
             parent.chmod(0o755)
-        target.write_bytes(data)
+        with target.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # the switch in sqlite is durable: so is what it points to
         target.chmod(0o755 if name.endswith(".so") else 0o644)
 
 

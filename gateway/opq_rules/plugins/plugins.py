@@ -176,11 +176,11 @@ class Plugins:
 
     def delete(self, kind: str, name: str, *, force: bool = False) -> None:
         """All versions. RuleError 400 that names the rules which use it, unless `force`."""
+        name = self._owner(kind, name)
+        manifest = self._manifests.get(name)
+        # asked without our lock: the engine has its own, and asks us for types while it holds it
+        users = {user for symbol in (manifest.symbols if manifest else ()) for user in self.used_by(*symbol)}
         with self._refusing(), self._changing:
-            name = self._owner(kind, name)
-            manifest = self._manifests.get(name)
-            symbols = list(manifest.symbols) if manifest else []
-            users = {user for symbol in symbols for user in self.used_by(*symbol)}
             active = self._active.get(name)
             users |= set(active.references()) if active else set()
             if users and not force:

@@ -1,6 +1,7 @@
 """What survives: the store, the outbox, packing; what is refused by a disk waits and comes."""
 
 import sqlite3
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,35 @@ def test_what_a_sink_refused_is_sent_after_a_restart_and_to_a_new_sink(tmp_path:
         assert ids == sorted(ids)
         wait_for(lambda: hands.contexts)
         assert hands.rewound == [2]
+
+
+def test_a_full_disk_holds_the_source_and_loses_nothing(tmp_path: Path) -> None:
+    total = 30_000
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.create_rule(rule("r", "SELECT v FROM s", qos=1))
+        engine.create_rule(rule("free", "SELECT v AS w FROM s WHERE v < 0"))
+        wait_for(lambda: hands.contexts)
+        database = engine._delivery._db
+        pages = engine._loop.call(lambda: database.execute("PRAGMA page_count").fetchone()[0])
+        engine._loop.call(lambda: database.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+        context = hands.contexts[0]
+
+        def give() -> None:
+            for v in range(0, total, 10):
+                assert context.emit_many([{"v": v + k} for k in range(10)])
+
+        thread = threading.Thread(target=give)
+        thread.start()
+        wait_for(lambda: "full" in engine.rule_status("r")["degraded"])
+        wait_for(lambda: engine._feeds.by_key["feed  s"].feed.held)
+        assert engine.rule_status("free")["degraded"] == ""
+        assert len(hands.got) < total
+        engine._loop.call(lambda: database.execute("PRAGMA max_page_count = 1000000000").fetchone())
+        thread.join(60.0)
+        wait_for(lambda: len(hands.got) >= total and engine.settled(), 60)
+        assert hands.rows == [{"v": v} for v in range(total)]
+        assert engine.rule_status("r")["degraded"] == ""
 
 
 def test_a_deleted_rule_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -351,7 +351,10 @@ class Engine:
         unit = rule.unit
         keys = unit.feeds.values() if unit is not None else ()
         feeds = [joined.feed for key in keys if (joined := self._feeds.by_key.get(key)) is not None]
-        return status(rule, feeds, types)
+        told = status(rule, feeds, types)
+        if unit is not None and unit.durable and self._staging.refused:
+            told["degraded"] = f"delivery: {self._staging.refused}; {told['degraded']}".rstrip("; ")
+        return told
 
     def all_status(self) -> dict[str, dict[str, Any]]:
         return {rule_id: self.rule_status(rule_id) for rule_id in sorted(self._rules)}

@@ -5,6 +5,7 @@ to it. Sources and sinks are started and joined out here, so that none of them c
 """
 
 import random
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -24,7 +25,7 @@ from opq_rules.engine.rule import FAILED, RUNNING, STOPPED, Rule, Spec
 from opq_rules.engine.staging import Staging
 from opq_rules.engine.udfs import Asking
 from opq_rules.engine.unit import Crowd, Unit
-from opq_rules.errors import RowError
+from opq_rules.errors import IO_ERROR, RowError, RuleError
 from opq_rules.query.joins import Lookup
 from opq_rules.sdk import LookupSource
 from opq_rules.streams.definition import StreamDefinition
@@ -122,7 +123,12 @@ class Lives:
                 outlet.start()
         for outlet in spec.outlets:
             outlet.users += 1
-        self._loop.call(begin)
+        try:
+            self._loop.call(begin)
+        except sqlite3.Error as error:
+            for outlet in spec.outlets:
+                outlet.users -= 1
+            raise RuleError(f"the rules' database refuses: {error}", IO_ERROR) from error
         spec.users[0] += 1
         self.units[choice.key] = unit
         for new in made:

@@ -19,7 +19,7 @@ from opq_rules.engine.clock import Clock
 from opq_rules.engine.feed import Entry, Feed
 from opq_rules.engine.outlet import Outlet
 from opq_rules.engine.rule import Rule
-from opq_rules.engine.staging import MOST_WAITING, Staging
+from opq_rules.engine.staging import MOST_STAGED, MOST_WAITING, Staging
 from opq_rules.engine.unit import Crowd, Unit
 from opq_rules.streams.decoding import Decoder
 
@@ -196,7 +196,10 @@ class Loop:
                 break
             self._drain(self._direct.popleft())
         names = {joined.feed: joined.kept_as for joined in self.joined.values() if joined.durable}
-        return self._staging.commit(names)
+        done = self._staging.commit(names)
+        if self._held:
+            self.look_again()
+        return done
 
     def turn(self, wait_s: float) -> None:
         """What there is to do; waits so long when there is nothing. The thread's work, and a test's."""
@@ -258,6 +261,8 @@ class Loop:
     def _is_full(self, joined: Joined | None) -> bool:
         if joined is None or not (joined.feed.blocks or joined.durable):
             return False
+        if joined.durable and self._staging.staged >= MOST_STAGED:
+            return True
         return any(outlet.full or self._staging.waiting(outlet) >= MOST_WAITING for outlet in joined.outlets)
 
     def _drain(self, feed: Feed) -> None:

@@ -33,7 +33,9 @@ class Staging:
 
     def __init__(self, delivery: Delivery, clock: Clock) -> None:
         self.interval_s = 300.0
-        self.commits, self.failures, self.last_error = 0, 0, ""
+        self.commits, self.failures = 0, 0
+        self.refused = ""
+        """Why the disk did not take the last commit; "" when it did."""
         self._delivery, self._clock = delivery, clock
         self._emissions: list[tuple[str, int, Outlet, Emission]] = []
         self._units: dict[Unit, None] = {}
@@ -107,7 +109,7 @@ class Staging:
     @property
     def due_in_s(self) -> float | None:
         """Until the next commit; None: nothing waits."""
-        if len(self._emissions) >= MOST_STAGED:
+        if len(self._emissions) >= MOST_STAGED and not self.refused:
             return 0.0
         if self._emissions or len(self._taken) >= PAGE:
             return self._last_s + self._pause_s - self._clock.monotonic_s()
@@ -145,7 +147,7 @@ class Staging:
         except sqlite3.Error as error:
             with self._taken_lock:
                 self._taken = taken + self._taken
-            self.failures, self.last_error = self.failures + 1, str(error)
+            self.failures, self.refused = self.failures + 1, str(error)
             log.get(service="rules").warning("delivery.refused", error=str(error), waiting=len(rows))
             self._last_s, self._pause_s = self._clock.monotonic_s(), AGAIN_S
             return False
@@ -160,7 +162,7 @@ class Staging:
                 first = emissions[ks[0]][1]
                 outlet.post(rule_id, first, [emissions[k][3] for k in ks], [numbers[k] for k in ks])
             self.read_on(outlet)  # where all of it was too much at once
-        self.commits += 1
+        self.commits, self.refused = self.commits + 1, ""
         self._last_s = self._clock.monotonic_s()
         self._pause_s = max(GROUP_S, SHARE * (self._last_s - began_s))
         return True

@@ -80,6 +80,23 @@ def begun(folder: Path) -> "subprocess.Popen[str]":
     return child
 
 
+def wait_for_rest(folder: Path, wanted: dict[str, Rows]) -> None:
+    """Until all has come; what is left may take its time as long as something comes."""
+
+    def left() -> dict[str, int]:
+        return {name: len(each) - len(rows(folder / "rows.sqlite3", name)) for name, each in wanted.items()}
+
+    now = left()
+    while any(count > 0 for count in now.values()):
+        before = now
+        try:
+            wait_for(lambda before=before: left() != before, 60)
+        except AssertionError:
+            errors = (folder / "stderr").read_text()[-3000:]
+            raise AssertionError(f"nothing comes any more, left are {before}\n{errors}") from None
+        now = left()
+
+
 def killed_often(folder: Path, kills: int, seed: int) -> None:
     print(f"seed {seed}, {kills} kills")
     draw = random.Random(seed)
@@ -108,8 +125,7 @@ def killed_often(folder: Path, kills: int, seed: int) -> None:
     wanted = expected(records)
     child = begun(folder)
     try:
-        for name, each in wanted.items():
-            wait_for(lambda name=name, each=each: len(rows(folder / "rows.sqlite3", name)) >= len(each), 60)
+        wait_for_rest(folder, wanted)
     finally:
         last, _ = child.communicate("", timeout=30)
     assert json.loads(last) == {"late": []}

@@ -114,6 +114,18 @@ def test_stopped_anywhere_a_query_goes_on(sql: str, event_time: bool, records: l
     assert second.next_due_ms == through.next_due_ms
 
 
+def test_deeply_nested_records_are_kept_too() -> None:
+    deep: Any = 1
+    for _ in range(400):
+        deep = [{"x": deep}]
+    query = made("SELECT collect(v) AS vs FROM s GROUP BY COUNTWINDOW(2)", False)
+    query.feed(Batch("s", [{"v": deep}], BASE))
+    other = made("SELECT collect(v) AS vs FROM s GROUP BY COUNTWINDOW(2)", False)
+    other.restore(json.loads(json.dumps(query.state())))
+    ((row,),) = other.feed(Batch("s", [{"v": 2}], BASE))
+    assert row["vs"] == [deep, 2]
+
+
 def test_what_json_has_no_form_for_comes_back() -> None:
     time = moment("2026-01-31T12:00:00Z")
     array = np.array([[1.5, 2.5]], np.float32)

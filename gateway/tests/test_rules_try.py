@@ -637,6 +637,22 @@ def test_records_have_the_types_that_the_stream_declares() -> None:
 
 
 @pytest.mark.parametrize(
+    "select",
+    [
+        "had_changed(true, v) AS x FROM s",
+        "array_flatten(v) AS x FROM s",
+        "deduplicate(v, true) AS x FROM s GROUP BY COUNTWINDOW(2)",
+        "lag(v) OVER (PARTITION BY v) AS x FROM s",
+        "v FROM s GROUP BY v",
+    ],
+)
+def test_records_nested_deeper_than_the_stack_are_no_fault_of_the_engine(select: str) -> None:
+    deep = msgspec.json.decode("[" * 900 + "]" * 900)
+    again = msgspec.json.decode("[" * 900 + "]" * 900)
+    assert "emissions" in try_cases(case(f"SELECT {select}", one({"v": deep}), (1, {"v": again})))
+
+
+@pytest.mark.parametrize(
     ("change", "code"),
     [
         ({"sql": 5}, 5000),

@@ -20,7 +20,7 @@ MARK = "\0"
 MOST_PARTITIONS = 100_000
 """Of one call: above, the one that began first is forgotten, and counted."""
 
-_ERRORS = (RowError, ValueError, TypeError, ZeroDivisionError, OverflowError, ArithmeticError)
+_ERRORS = (RowError, ValueError, TypeError, ZeroDivisionError, OverflowError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)

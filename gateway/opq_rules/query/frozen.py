@@ -4,18 +4,25 @@ from base64 import b64decode, b64encode
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 
 _MARK = "\0kind"
 
 
-def frozen(value: Any) -> Any:
+_DEEPEST = 100
+"""Levels that are walked; what lies deeper goes as JSON text, for Python's stack is short."""
+
+
+def frozen(value: Any, level: int = 0) -> Any:
     """JSON alone: bytes, datetimes and arrays of samples are marked; tuples become lists."""
     kind = type(value)
+    if level > _DEEPEST and isinstance(value, dict | list | tuple):
+        return {_MARK: "text", "json": msgspec.json.encode(value).decode()}
     if kind is dict:
-        return {key: frozen(each) for key, each in value.items()}
+        return {key: frozen(each, level + 1) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [frozen(each) for each in value]
+        return [frozen(each, level + 1) for each in value]
     if kind is bytes:
         return {_MARK: "bytes", "base64": b64encode(value).decode()}
     if isinstance(value, datetime):
@@ -35,6 +42,8 @@ def thawed(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     kind = value.get(_MARK)
+    if kind == "text":
+        return msgspec.json.decode(value["json"])
     if kind == "bytes":
         return b64decode(value["base64"])
     if kind == "datetime":

@@ -15,7 +15,15 @@ from opq_rules.functions.registry import Accumulator, Aggregate
 from opq_rules.query.run import Run
 from opq_rules.query.windows.window import Content, Record
 
-COMPUTING = (RowError, ValueError, TypeError, ZeroDivisionError, OverflowError, ArithmeticError)
+COMPUTING = (
+    RowError,
+    ValueError,
+    TypeError,
+    ZeroDivisionError,
+    OverflowError,
+    ArithmeticError,
+    RecursionError,
+)
 """What aggregates may raise for a record."""
 
 Give = Callable[[Any, Any, Run], None]
@@ -181,7 +189,10 @@ def hashable(value: Any) -> Any:
         hash(value)
     except TypeError:
         shown = value.tolist() if hasattr(value, "tolist") else value
-        return ("json", json.dumps(shown, sort_keys=True, default=str))
+        try:
+            return ("json", json.dumps(shown, sort_keys=True, default=str))
+        except RecursionError:
+            raise RowError("nested too deep to be a key") from None
     return value
 
 

@@ -46,6 +46,7 @@ def test_the_store_is_all_or_nothing_and_there_again(tmp_path: Path) -> None:
     store.close()
     store = Store(tmp_path / "rules.sqlite3")
     assert store.all("rule") == {"a": "1", "b": "2"}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("rules.sqlite3*")} == {0o600}
     store.delete("rule", ["a"])
     assert store.get("rule", "a") is None
     store.close()

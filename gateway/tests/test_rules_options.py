@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_rules.engine.definition import definition, hidden
+from opq_rules.engine.definition import KEYS, definition, hidden
 from opq_rules.engine.durations import milliseconds
 from opq_rules.engine.options import IDLE, Options, options
 from opq_rules.engine.restart import Restart
@@ -152,6 +152,29 @@ def test_one_action_may_hold_several_sinks_and_secrets_are_hidden() -> None:
     assert shown == {
         "actions": [{"mysql": {"Password": "******", "nested": [{"token": "******"}], "url": "u"}}]
     }
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+keys = st.sampled_from([*KEYS, "options", "actions", "id", "qos"]) | st.text(max_size=5)
+option_keys = st.sampled_from(
+    [field.name for field in fields(Options)] + ["cron", "duration", "cronDatetimeRange"]
+)
+
+
+@given(
+    st.dictionaries(keys, json_values) | json_values, st.dictionaries(option_keys, json_values), st.booleans()
+)
+def test_any_body_is_read_or_refused(body: Any, given_options: dict[str, Any], near: bool) -> None:
+    if near and isinstance(body, dict):
+        body = RULE | {"options": given_options} | dict(list(body.items())[:1])
+    try:
+        definition(body)
+    except RuleError as error:
+        assert error.http == 400
 
 
 def test_the_page_names_every_option() -> None:

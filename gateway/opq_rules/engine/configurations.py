@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from opq_rules.engine.definition import hidden
 from opq_rules.engine.ids import checked_id
 from opq_rules.engine.store import Store
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
+from opq_rules.secrets import with_secrets, without_secrets
 
 SOURCES, SINKS = "sources", "sinks"
 
@@ -24,12 +24,14 @@ class Configurations:
         read = {
             name: msgspec.json.decode(body) for name, body in self._store.all(f"{kind} {type_name}").items()
         }
-        return read if secrets else {name: hidden(properties) for name, properties in read.items()}
+        return read if secrets else {name: without_secrets(properties) for name, properties in read.items()}
 
     def put(self, kind: str, type_name: str, name: str, properties: Mapping[str, Any]) -> None:
         checked_id("configuration", name, CONFIGURATION)
         checked_id("type", type_name, CONFIGURATION)
-        self._store.put(f"{kind} {type_name}", name, msgspec.json.encode(properties).decode())
+        stored = self._store.get(f"{kind} {type_name}", name)
+        kept = with_secrets(properties, msgspec.json.decode(stored) if stored else None)
+        self._store.put(f"{kind} {type_name}", name, msgspec.json.encode(kept).decode())
         self._changed()
 
     def delete(self, kind: str, type_name: str, name: str) -> None:

@@ -15,7 +15,6 @@ from opq_rules.engine.options import Options, options
 from opq_rules.errors import RULE, RuleError
 
 KEYS = ("id", "name", "sql", "actions", "options", "triggered", "tags", "temp", "version", "graph")
-HIDDEN = ("password", "token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +50,19 @@ def definition(body: Any, path_id: str | None = None) -> RuleDefinition:
     """Raises RuleError 400 for the first part that is wrong."""
     if not isinstance(body, Mapping):
         raise RuleError("a rule is an object: id, sql, actions", RULE)
+    try:
+        msgspec.json.encode(body)
+    except (OverflowError, RecursionError, TypeError, ValueError) as error:
+        raise RuleError(f"a rule is JSON with whole numbers of 64 bits: {error}", RULE) from error
+    if path_id is None and "id" not in body:
+        raise RuleError("a rule has an id; this one has none", RULE)
     rule_id = checked_id("rule", body.get("id", path_id), RULE)
     if path_id is not None and rule_id != path_id:
         raise RuleError(f"the path says rule {path_id!r}, the body {rule_id!r}", RULE)
 
     def wrong(key: str, wanted: str) -> RuleError:
-        return RuleError(f"rule {rule_id!r}: {key} is {str(body.get(key))[:60]!r}; want {wanted}", RULE)
+        found = f"is {str(body[key])[:60]!r}" if key in body else "is missing"
+        return RuleError(f"rule {rule_id!r}: {key} {found}; want {wanted}", RULE)
 
     if "graph" in body:
         raise RuleError(f"rule {rule_id!r}: graph is not supported; want sql and actions", RULE)
@@ -105,13 +111,3 @@ def _actions(text: bytes) -> tuple[Action, ...]:
             canonical = msgspec.json.encode(properties or {}, order="sorted").decode()
             actions.append(Action(kind, canonical))
     return tuple(actions)
-
-
-def hidden(value: Any) -> Any:
-    """A copy of JSON with passwords and tokens as `******`."""
-    if isinstance(value, dict):
-        return {
-            key: "******" if isinstance(key, str) and key.lower() in HIDDEN else hidden(each)
-            for key, each in value.items()
-        }
-    return [hidden(each) for each in value] if isinstance(value, list) else value

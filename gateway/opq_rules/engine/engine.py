@@ -16,7 +16,7 @@ from opq_rules.engine.bodies import Bodies
 from opq_rules.engine.catalogue import Catalogue
 from opq_rules.engine.clock import Clock, SystemClock
 from opq_rules.engine.configurations import SINKS, SOURCES, Configurations
-from opq_rules.engine.definition import RuleDefinition, definition, hidden
+from opq_rules.engine.definition import RuleDefinition, definition
 from opq_rules.engine.delivery import Delivery
 from opq_rules.engine.feeds import Feeds
 from opq_rules.engine.folder import locked
@@ -37,6 +37,7 @@ from opq_rules.engine.unit import Unit
 from opq_rules.errors import NOT_FOUND, RULE, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.sdk import Function, LookupSource, Sink, Source
+from opq_rules.secrets import with_secrets, without_secrets
 from opq_rules.sql.syntax import Select
 from opq_rules.sql.text import sql as text_of
 
@@ -265,7 +266,9 @@ class Engine:
         made = definition(body, rule_id)
         with self._admin:
             rule = self._rules.get(rule_id)
-            if rule is None:
+            if rule is not None:
+                made = definition(with_secrets(body, msgspec.json.decode(self._bodies.text(rule_id))), rule_id)
+            else:
                 return self.create_rule(body if "id" in body else {**body, "id": rule_id})
             choice = self._lives.check(made)
             old, ran = self._bodies.definition(rule_id), rule.unit is not None
@@ -320,7 +323,7 @@ class Engine:
     def rule(self, rule_id: str) -> dict[str, Any]:
         """The stored JSON, without secrets."""
         self._rule(rule_id)
-        shown: dict[str, Any] = hidden(msgspec.json.decode(self._bodies.text(rule_id)))
+        shown: dict[str, Any] = without_secrets(msgspec.json.decode(self._bodies.text(rule_id)))
         return shown
 
     def rules(self) -> list[dict[str, Any]]:
@@ -378,7 +381,8 @@ class Engine:
         lines += [f"  {origin.kind} {origin.stream}" for origin in planned.origins]
         if rule.unit is not None:
             count, kind = len(rule.unit.rules()), type(rule.unit).__name__.lower()
-            lines.append(f"  runs in a {kind} of {count}" + (", found by threshold" * (kind == "crowd")))
+            shared = f"in a {kind} of {count}" if count > 1 or kind != "alone" else "alone"
+            lines.append(f"  runs {shared}" + (", found by threshold" * (kind == "crowd")))
         return "\n".join(lines)
 
     def validate(self, body: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from opq_rules.functions.registry import (
 from opq_rules.sql.syntax import Call, Column, Expression, Literal, Member, Star
 from opq_rules.values import shown
 
-FUNCTION_ERRORS = (RowError, ValueError, TypeError, ArithmeticError)
+FUNCTION_ERRORS = (RowError, ValueError, TypeError, ArithmeticError, RecursionError)
 """What a function may raise; `failed` makes the RowError of it."""
 
 

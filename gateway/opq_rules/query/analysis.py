@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opq_rules.calls import FUNCTION_ERRORS
 from opq_rules.closures import Evaluate
 from opq_rules.errors import RowError
 from opq_rules.functions.registry import Analysis, Analytic
@@ -19,8 +20,6 @@ MARK = "\0"
 
 MOST_PARTITIONS = 100_000
 """Of one call: above, the one that began first is forgotten, and counted."""
-
-_ERRORS = (RowError, ValueError, TypeError, ZeroDivisionError, OverflowError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class Analyses:
                     partitions[key] = analysis = call.definition.start()
                 holds = call.when is None or call.when(row, context)
                 own[call.key] = analysis.update(*given) if holds else analysis.last(*given)
-            except _ERRORS as error:
+            except FUNCTION_ERRORS as error:
                 raise RowError(f"{call.written}: {error}") from None
 
     def state(self) -> Any:

@@ -9,22 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opq_rules.calls import FUNCTION_ERRORS
 from opq_rules.closures import Evaluate
 from opq_rules.errors import RowError
 from opq_rules.functions.registry import Accumulator, Aggregate
 from opq_rules.query.run import Run
 from opq_rules.query.windows.window import Content, Record
-
-COMPUTING = (
-    RowError,
-    ValueError,
-    TypeError,
-    ZeroDivisionError,
-    OverflowError,
-    ArithmeticError,
-    RecursionError,
-)
-"""What aggregates may raise for a record."""
 
 Give = Callable[[Any, Any, Run], None]
 """`give(accumulator, row, context)`: the record's arguments into the aggregate."""
@@ -65,7 +55,7 @@ class Group:
         for call, accumulator in zip(calls, self.accumulators, strict=True):
             try:
                 found.append(accumulator.value())
-            except COMPUTING as error:
+            except FUNCTION_ERRORS as error:
                 raise RowError(f"{call.written}: {error}") from None
         return found
 
@@ -112,7 +102,7 @@ class Groups:
         for call, accumulator in zip(grouping.calls, group.accumulators, strict=True):
             try:
                 call.give(accumulator, row, context)
-            except COMPUTING as error:
+            except FUNCTION_ERRORS as error:
                 group.failure = group.failure or told(call.written, error)
 
     def key_of(self, record: Record) -> Any:

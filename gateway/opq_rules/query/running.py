@@ -4,7 +4,8 @@ from collections import deque
 from itertools import pairwise
 from typing import Any
 
-from opq_rules.query.groups import COMPUTING, NO_GROUP, Group, Groups, told
+from opq_rules.calls import FUNCTION_ERRORS
+from opq_rules.query.groups import NO_GROUP, Group, Groups, told
 from opq_rules.query.windows.window import Record
 
 
@@ -57,7 +58,7 @@ class RunningGroups(Groups):
                 given = call.take(record.row, context)
                 if given is not None:
                     accumulator.add(*given)
-            except COMPUTING as error:
+            except FUNCTION_ERRORS as error:
                 given = None
                 entry.failure = entry.failure or told(call.written, error)
             entry.given.append(given)

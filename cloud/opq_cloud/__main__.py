@@ -43,7 +43,7 @@ def _triggering_service(config: CloudConfig, shared: CloudContext, data_dir: Pat
     from opq_cloud.makai.triggering_service import TriggeringService
 
     nominal = Nominal(config.nominal_v, config.nominal_hz)
-    return [TriggeringService(config.triggering_service, shared, nominal)]
+    return [TriggeringService(config.triggering_service, shared, nominal, data_dir)]
 
 
 def _event_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:

@@ -72,11 +72,29 @@ class PluginEntry:
 
 
 @section
+class Rules:
+    """Stream rules over all Measurements, in the triggering service (extra "rules")."""
+
+    enabled: Annotated[bool, Field(description="rules, and REST for them")] = False
+    http_endpoint: Annotated[str, Field(description="REST; beyond loopback it needs token_file")] = (
+        "127.0.0.1:9081"
+    )
+    token_file: Annotated[Path | None, Field(description="SHA-256 of a token in each line")] = None
+    data_dir: Annotated[Path | None, Field(description="rules/ is below it; none: the global data_dir")] = (
+        None
+    )
+    queue_rows: Annotated[
+        int, Field(ge=100, le=10_000_000, description="measurements that wait for a stream's source at most")
+    ] = 10_000
+
+
+@section
 class TriggeringService:
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
     request_endpoint: str = "tcp://127.0.0.1:9884"
     identity: Annotated[str | None, Field(pattern="^[^_]+$", description="instance; none: random")] = None
-    plugins: tuple[PluginEntry, ...] = (PluginEntry(name="threshold"),)
+    plugins: tuple[PluginEntry, ...] = (PluginEntry(name="threshold"), PluginEntry(name="edge_rule"))
+    rules: Rules = Field(default_factory=Rules)
     plugin_folders: Annotated[
         tuple[Path, ...], Field(description="your own plug-ins; they win over built-in ones of the same name")
     ] = ()

@@ -16,6 +16,8 @@ import uuid
 from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zmq
 
@@ -36,6 +38,9 @@ from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import Measurement, Trigger
 from opq_proto.wire import data_command, measurement_from_wire, plugin_command
 
+if TYPE_CHECKING:
+    from opq_cloud.makai.rules import Rules
+
 RECEIVE_QUEUE = 100_000
 NOMINAL_REFRESH_S = 30.0
 RETRY_S = 1.0
@@ -52,12 +57,14 @@ SETTLE_S = 0.5
 
 
 class TriggeringService:
-    """SUB 9881 -> store; trigger plug-ins -> PUSH 9884."""
+    """SUB 9881 -> store; trigger plug-ins and rules -> PUSH 9884."""
 
     name = "triggering-service"
 
-    def __init__(self, config: Config, shared: CloudContext, nominal: Nominal) -> None:
-        """Raises ConfigError when a plug-in cannot be loaded or configured."""
+    def __init__(
+        self, config: Config, shared: CloudContext, nominal: Nominal, data_dir: Path | None = None
+    ) -> None:
+        """Raises ConfigError when a plug-in cannot be loaded or configured. `data_dir`: of the rules."""
         self.counters = Counters()
         self.instance = config.identity or str(uuid.uuid4())
         self._config = config
@@ -67,12 +74,15 @@ class TriggeringService:
         self._plugins = load_triggers(config.plugins, self.counters, self._log, config.plugin_folders)
         self._boxes = Boxes(nominal)
         self._writer: MeasurementWriter | None = None
+        self._data_dir = data_dir
+        self._rules: Rules | None = None
         self._failed: deque[tuple[Trigger, Measurement | None, Decision]] = deque(maxlen=RETRIES_KEPT)
 
     def health(self) -> Iterable[Health]:
         problem = self._writer.problem if self._writer is not None else None
         own = Health(self.name, problem is None, info=problem)
-        return [own, *self._boxes.health(), *(plugin.health() for plugin in self._plugins)]
+        rules = [] if self._rules is None else [self._rules.health()]
+        return [own, *self._boxes.health(), *(plugin.health() for plugin in self._plugins), *rules]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
@@ -83,6 +93,7 @@ class TriggeringService:
         self._boxes.know(store.boxes())
         self._see_again(store)
         with ExitStack() as opened:
+            self._rules = self._opened_rules(opened)
             own = context()
             opened.callback(own.term)
             measurements = opened.enter_context(closing(open_socket(own, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
@@ -134,6 +145,8 @@ class TriggeringService:
             now = time.monotonic()
             if taken:
                 self.counters.add("received", taken)
+            if self._rules is not None:
+                self._asked_by(self._rules, store, requests, writer)
             for trigger, decision in self._completions.due(now):
                 self._open(trigger, None, decision, store, requests, writer)
             if self._failed and now >= retry:
@@ -145,6 +158,20 @@ class TriggeringService:
                 self._refresh_nominals(store)
             if not thread.is_alive():
                 raise RuntimeError("the measurement writer has ended")
+
+    def _opened_rules(self, opened: ExitStack) -> "Rules | None":
+        if not self._config.rules.enabled:
+            return None
+        from opq_cloud.makai.rules import Rules  # FastAPI and all that: only where it is wanted
+
+        return opened.enter_context(closing(Rules(self._config.rules, self._data_dir, self.counters)))
+
+    def _asked_by(self, rules: "Rules", store: Store, requests: Socket, writer: MeasurementWriter) -> None:
+        """What rules ask for is a decision as a plug-in's is."""
+        for seen, decision in rules.asked():
+            trigger = self._trigger(seen, decision, store)
+            if trigger is not None:
+                self._open(trigger, None, decision, store, requests, writer)
 
     def _refresh_nominals(self, store: Store) -> None:
         try:
@@ -170,6 +197,8 @@ class TriggeringService:
             self._boxes.heard(measurement.box_id, measurement.timestamp_ms)
             if not measurement.crossing:
                 self._boxes.measures_over(measurement.box_id, window_ns(measurement))
+        if self._rules is not None:
+            self._rules.offer(measurement)
         nominal = self._boxes.nominal(measurement)
         onset: Decision | None = None
         for plugin in self._plugins:
@@ -250,8 +279,9 @@ class TriggeringService:
         if measurement is not None:
             writer.channel.offer(measurement)
         self._recent.add(Span(event_id, trigger.start_ns, trigger.end_ns, frozenset(trigger.box_ids)))
+        onset = decision.span_ns is None
         self._log.info(
-            "trigger.decided" if measurement is not None else "trigger.completes",
+            "trigger.decided" if onset else "trigger.completes",
             box_id=trigger.opened_by,
             sequence=None if measurement is None else measurement.sequence,
             because=trigger.because,
@@ -262,7 +292,7 @@ class TriggeringService:
             limit=decision.limit,
             boxes=list(trigger.box_ids),
         )
-        self.counters.add("triggers" if measurement is not None else "completions", label=trigger.opened_by)
+        self.counters.add("triggers" if onset else "completions", label=trigger.opened_by)
         who = identity(trigger.token, self.instance)
         for box_id in trigger.box_ids:
             self._send(requests, data_command(box_id, trigger.start_ns, trigger.end_ns, who))

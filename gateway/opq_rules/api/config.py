@@ -62,7 +62,11 @@ def load(
     if data_dir is not None:
         config = replace(config, data_dir=data_dir)
     told_host, told_port = address(config)
-    config = replace(config, endpoint=f"{host or told_host}:{told_port if port is None else port}")
+    return checked(replace(config, endpoint=f"{host or told_host}:{told_port if port is None else port}"))
+
+
+def checked(config: Config) -> Config:
+    """The same. Raises ConfigError: no such port; beyond loopback without tokens."""
     host, port = address(config)
     if port > 65_535:
         raise ConfigError(f"endpoint  has port {port}; want 0 to 65535")

@@ -6,7 +6,8 @@ checkpoint, then the plug-ins' processes.
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import uvicorn
 
@@ -15,6 +16,7 @@ from opq_rules.api.app import create_app
 from opq_rules.api.config import Config, address, folder, policy, tokens
 from opq_rules.api.guard import Guard
 from opq_rules.engine.engine import Engine
+from opq_rules.engine.own_types import OwnTypes
 from opq_rules.plugins.plugins import Plugins
 
 _STOP_S = 2.0
@@ -23,8 +25,15 @@ _STOP_S = 2.0
 class Service:
     """Attributes: `engine`, `plugins`, `port` (the real one, where 0 was asked for)."""
 
-    def __init__(self, config: Config, stop: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        stop: Callable[[], None] | None = None,
+        own: Mapping[tuple[str, str], Callable[[], Any]] | None = None,
+    ) -> None:
         """Opens everything and runs nothing yet.
+
+        `own`: sources and sinks of the service around it, ("source" or "sink", type) -> what makes one.
 
         Raises:
             RuleError: the data folder cannot be used, or another engine has it.
@@ -37,7 +46,7 @@ class Service:
         self.port: int = self._socket.getsockname()[1]
         try:
             self.plugins = Plugins(folder(config), policy(config))
-            self.engine = Engine(folder(config), self.plugins)
+            self.engine = Engine(folder(config), OwnTypes(own or {}, self.plugins))
         except BaseException:
             self._socket.close()
             raise

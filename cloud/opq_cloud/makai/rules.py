@@ -1,0 +1,97 @@
+"""Rules: the stream-rule engine inside the triggering service.
+
+Every Measurement that comes is a row for sources of type `opqbox`; what a rule's `request_waveform` asks
+for is a Decision, which opens an event as a trigger plug-in's does. The engine has its own threads: slow
+rules lose rows, counted, and hold up no trigger.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from opq_cloud.config import Rules as Config
+from opq_cloud.makai.decision import NS_PER_MS, Decision
+from opq_cloud.service import Counters, Health
+from opq_proto.channel import Channel
+from opq_proto.config import default_data_dir
+from opq_proto.errors import ConfigError
+from opq_proto.messages import Measurement
+
+try:
+    from opq_rules.api import config as rules_config
+    from opq_rules.api.service import Service
+    from opq_rules.batch import Row
+    from opq_rules.local_feed import LocalFeed
+    from opq_rules.measurement_row import row_of
+    from opq_rules.sinks.request_waveform import Request, Sink
+    from opq_rules.sources.opqbox import Source
+except ImportError as error:
+    raise ConfigError(
+        f"triggering_service.rules.enabled  wants packages that are not here ({error.name});"
+        " pip install 'opq-toolkit[rules]', or set it to false"
+    ) from error
+
+REQUESTS = 1000
+"""Waiting for the service's loop; a sink that finds no room tries again."""
+
+
+class Rules:
+    """Runs from its making until `close`."""
+
+    def __init__(self, config: Config, data_dir: Path | None, counters: Counters) -> None:
+        """
+        Raises:
+            PortBusyError, ConfigError, RuleError: the address or the folder cannot be used.
+        """
+        self._counters, self._lost = counters, 0
+        self._feed: LocalFeed[Measurement] = LocalFeed("rules", _rows, config.queue_rows)
+        self._requests: Channel[Request] = Channel("rule requests", REQUESTS, "refuse")
+        settings = rules_config.checked(
+            rules_config.Config(
+                data_dir=config.data_dir or data_dir or default_data_dir(),
+                endpoint=config.http_endpoint,
+                token_file=config.token_file,
+            )
+        )
+        own: dict[tuple[str, str], Callable[[], Any]] = {
+            ("source", "opqbox"): partial(Source, self._feed),
+            ("sink", "request_waveform"): partial(Sink, self._requests.offer),
+        }
+        self._service = Service(settings, own=own)
+        self.port = self._service.port
+        self._service.start()
+
+    def offer(self, measurement: Measurement) -> None:
+        """Never blocks."""
+        self._feed.offer(measurement)
+
+    def asked(self) -> Iterator[tuple[Measurement, Decision]]:
+        """What rules ask for: its Box and span, as a Measurement without values, and why."""
+        if self._feed.dropped > self._lost:
+            lost, self._lost = self._feed.dropped - self._lost, self._feed.dropped
+            self._counters.add("rules_dropped", lost)
+        for request in self._requests.take_all(REQUESTS):
+            self._counters.add("rule_requests", label=request.rule_id)
+            yield _seen(request), Decision(request.metric or "rule", request.value, 0.0, request.because)
+
+    def health(self) -> Health:
+        totals = self._service.engine.totals()
+        return Health("rules", True, info=f"{totals['rules']} rules, {totals['rules_running']} running")
+
+    def close(self) -> None:
+        self._service.stop()
+
+
+def _rows(measurements: Sequence[Measurement]) -> list[Row]:
+    return [row_of(each) for each in measurements]
+
+
+def _seen(request: Request) -> Measurement:
+    return Measurement(
+        box_id=request.box_id,
+        timestamp_ms=request.end_ns // NS_PER_MS,
+        metrics={},
+        start_ns=request.start_ns,
+        end_ns=request.end_ns,
+    )

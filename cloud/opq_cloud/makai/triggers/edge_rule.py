@@ -1,0 +1,37 @@
+"""Edge rule: a rule of a gateway found a span worth looking at; its Measurement has a metric `rule_<id>`.
+
+In: Measurement.  Out: at most one Decision.  State: none.
+Readers of the original skip a metric that they do not know.
+"""
+
+from dataclasses import dataclass
+
+from opq_cloud.makai.decision import Decision, Nominal
+from opq_proto.messages import Measurement
+
+name = "edge_rule"
+kind = "trigger"
+
+PREFIX = "rule_"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Nothing to set."""
+
+
+def begin(config: Config) -> None:
+    """It remembers nothing."""
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: None
+) -> tuple[Decision | None, None]:
+    """The span of the first rule that asks; also of one that was sent late: a gateway has the samples."""
+    if not measurement.crossing:
+        return None, None
+    for key, metric in measurement.metrics.items():
+        if key.startswith(PREFIX):
+            told = f"rule {key.removeprefix(PREFIX)} at the gateway: {metric.average:.6g}"
+            return Decision(key, metric.average, 0.0, told), None
+    return None, None

@@ -1,0 +1,81 @@
+"""SQL: one statement of the stream rules as a trigger; what it gives opens an event.
+
+In: Measurement, as a row of the stream `boxes`.  Out: at most one Decision.  State: the statement's windows.
+Time is that of the Measurements; what a Box sends again from its disk is of another time and not seen.
+For rules that can be changed while Makai runs: [triggering_service.rules].
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from opq_cloud.makai.decision import Decision, Nominal
+from opq_proto.messages import Measurement
+from opq_rules.batch import Batch
+from opq_rules.errors import RuleError
+from opq_rules.measurement_row import row_of
+from opq_rules.query.plan import Plan, plan
+from opq_rules.query.query import Query
+from opq_rules.query.run import Facts
+from opq_rules.sql.parse import parse
+from opq_rules.sql.syntax import Create, Select
+from opq_rules.streams.definition import definition_of
+
+name = "sql"
+kind = "trigger"
+
+STREAM = "boxes"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`value`: the column that the event tells; without one the first number of the row."""
+
+    sql: str = field(metadata={"help": 'e.g. "SELECT box, thd FROM boxes WHERE thd > 0.08"'})
+    value: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            planned(self.sql)
+        except RuleError as error:
+            raise ValueError(f"sql  {error}") from error
+
+
+def planned(sql: str) -> Plan:
+    """Raises RuleError: no SELECT, or one that cannot run."""
+    stream = parse(f'CREATE STREAM {STREAM} () WITH (TYPE="mock")')
+    select = parse(sql)
+    assert isinstance(stream, Create)
+    if not isinstance(select, Select):
+        raise RuleError("want a SELECT")
+    return plan(select, {STREAM: definition_of(stream)})
+
+
+def begin(config: Config) -> Query | None:
+    """None: the statement begins with the first Measurement's time."""
+    return None
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: Query | None
+) -> tuple[Decision | None, Query | None]:
+    """The first row that the statement gives."""
+    if measurement.backfilled:
+        return None, state
+    now_ms = measurement.timestamp_ms
+    query = state or Query(planned(config.sql), Facts.of(name, now_ms, {}))
+    emissions = query.advance(now_ms)
+    emissions += query.feed(Batch(STREAM, [row_of(measurement)], now_ms))
+    row = next((row for emission in emissions for row in emission), None)
+    return None if row is None else _decision(row, config), query
+
+
+def _decision(row: dict[str, Any], config: Config) -> Decision:
+    numbers = {
+        key: value
+        for key, value in row.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    metric = config.value or next(iter(numbers), "rule")
+    value = float(numbers.get(metric, 0.0))
+    told = ", ".join(f"{key} {value:.6g}" for key, value in list(numbers.items())[:4])
+    return Decision(metric, value, 0.0, f"{name}: {told or 'a row'}")

@@ -1,0 +1,205 @@
+"""Rules inside the triggering service: by REST, by a trigger plug-in of SQL, and at a gateway's edge."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from opq_cloud.config import CloudConfig, PluginEntry, Rules, TriggeringService, with_port_offset
+from opq_cloud.makai.decision import Nominal
+from opq_cloud.makai.trigger_plugins import load_triggers
+from opq_cloud.makai.triggering_service import TriggeringService as Service
+from opq_cloud.service import CloudContext, Counters
+from opq_cloud.store.opening import open_store
+from opq_proto import log
+from opq_proto.errors import ConfigError
+from opq_proto.messages import Measurement, Metric
+from opq_proto.opqbox3_pb2 import Measurement as Wire
+
+NOMINAL = Nominal(120.0, 60.0)
+THD = "SELECT box, start_ms, end_ms, thd FROM boxes WHERE thd > 0.08"
+STREAM = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")'
+
+
+class Makai:
+    """Brokers, a plain Box and the triggering service with rules."""
+
+    def __init__(self, harness: Any, folder: Path, plugins: tuple[PluginEntry, ...]) -> None:
+        self.harness, self.brokers = harness, harness.brokers()
+        self.shared = CloudContext(lambda: open_store(None, folder / "store"))
+        self.port = harness.free_port()
+        config = TriggeringService(
+            measurement_endpoint=self.brokers.triggering_config.backend_endpoint,
+            request_endpoint=self.brokers.acquisition_config.request_endpoint,
+            plugins=plugins,
+            rules=Rules(enabled=True, http_endpoint=f"127.0.0.1:{self.port}"),
+            batch_ms=20,
+        )
+        self.service = Service(config, self.shared, NOMINAL, folder)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
+
+    def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
+        answer = self.http.request(method, path, json=body)
+        assert answer.status_code == code, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
+
+    def box(self, box_id: str) -> Any:
+        box = self.harness.box(self.brokers, box_id)
+        self.wait_for(lambda: self.brokers.acquisition.counters.of("boxes_listening", box_id))
+        return box
+
+    def wait_for(self, condition: Callable[[], Any]) -> Any:
+        return self.harness.wait_for(condition, 30)
+
+
+@pytest.fixture
+def makai_with(makai: Any, tmp_path: Path) -> Iterator[Callable[..., Makai]]:
+    with ExitStack() as running:
+
+        def made(*plugins: PluginEntry) -> Makai:
+            house = Makai(makai, tmp_path, plugins)
+            running.callback(house.shared.close)
+            running.callback(house.http.close)
+            for service in (house.brokers.triggering, house.brokers.acquisition, house.service):
+                running.enter_context(makai.running(service))
+            return house
+
+        yield made
+
+
+def told(box: Any, thd: float, **more: Any) -> list[bytes]:
+    """A Measurement's frames with rms and thd over the last 200 ms."""
+    at_ms = time.time_ns() // 1_000_000
+    topic, body = box.measurement(120.0, at_ms, start_ns=(at_ms - 200) * 10**6, end_ns=at_ms * 10**6, **more)
+    wire = Wire.FromString(body)
+    metric = wire.metrics["thd"]
+    metric.min = metric.max = metric.average = thd
+    return [topic, wire.SerializeToString()]
+
+
+def data_command(box: Any) -> Any:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        command = box.command(timeout_ms=100)
+        if command is not None and command.WhichOneof("command") == "data_command":
+            return command
+    pytest.fail("no data was asked for")
+
+
+def test_a_rule_by_rest_asks_for_a_waveform_as_a_trigger_does(makai_with: Callable[..., Makai]) -> None:
+    house = makai_with()
+    box = house.box("4")
+    house.ask("POST", "/streams", {"sql": STREAM}, 201)
+    rule = {"id": "distorted", "sql": THD, "actions": [{"request_waveform": {"afterMs": 100}}]}
+    house.ask("POST", "/rules", rule, 201)
+
+    def arrived() -> bool:
+        box.pub.send_multipart(told(box, 0.02))
+        time.sleep(0.05)
+        return bool(house.ask("GET", "/rules/distorted/status")["source_boxes_0_records_in_total"])
+
+    house.wait_for(arrived)
+    assert house.shared.store.unfinished_events() == []
+    frames = told(box, 0.09)
+    box.pub.send_multipart(frames)
+    command = data_command(box)
+    (record,) = house.shared.store.unfinished_events()
+    assert record.boxes_triggered == ("4",)
+    assert "rule distorted: thd 0.09" in str(record)
+    sent = Wire.FromString(frames[1])
+    assert command.data_command.start_ms <= sent.start_ns // 10**6 - 1000
+    assert command.data_command.end_ms >= sent.end_ns // 10**6 + 1000 + 100
+    counters = house.service.counters
+    assert (counters.of("rule_requests", "distorted"), counters.total("triggers")) == (1, 1)
+    box.pub.send_multipart(frames)  # the event that is there covers it
+    house.wait_for(lambda: counters.total("triggers_merged") == 1)
+    assert len(house.shared.store.unfinished_events()) == 1
+    assert any(part.name == "rules" and "1 running" in str(part.info) for part in house.service.health())
+
+
+def test_a_row_without_a_span_is_counted_and_asks_for_nothing(makai_with: Callable[..., Makai]) -> None:
+    house = makai_with()
+    box = house.box("1")
+    house.ask("POST", "/streams", {"sql": STREAM}, 201)
+    wrong = {"id": "wrong", "sql": "SELECT box, thd FROM boxes", "actions": [{"request_waveform": {}}]}
+    house.ask("POST", "/rules", wrong, 201)
+
+    def failed() -> bool:
+        box.pub.send_multipart(told(box, 0.5))
+        time.sleep(0.05)
+        status = house.ask("GET", "/rules/wrong/status")
+        return any("lacks start_ms, end_ms" in str(value) for value in status.values())
+
+    house.wait_for(failed)
+    assert house.service.counters.total("rule_requests") == 0
+
+
+def test_a_rule_of_a_gateway_opens_an_event_over_the_wire(makai_with: Callable[..., Makai]) -> None:
+    house = makai_with(PluginEntry(name="edge_rule"))
+    box = house.box("1")
+
+    def sent() -> bool:
+        topic, body = told(box, 0.01)
+        wire = Wire.FromString(body)
+        wire.crossing = True
+        metric = wire.metrics["rule_edge-thd"]
+        metric.min = metric.max = metric.average = 0.01
+        box.pub.send_multipart([topic, wire.SerializeToString()])
+        return box.command(timeout_ms=200) is not None
+
+    house.wait_for(sent)
+    record = house.shared.store.unfinished_events()[0]
+    assert "rule edge-thd at the gateway: 0.01" in str(record)
+
+
+def seen(k: int, thd: float, **more: Any) -> Measurement:
+    return Measurement("1", 1_000_000 + 200 * k, {"thd": Metric(thd, thd, thd)}, **more)
+
+
+def decisions(sql: str, values: list[Measurement]) -> list[bool]:
+    plugin = load_triggers([PluginEntry(name="sql", settings={"sql": sql})], Counters(), log.get())[0]
+    return [plugin.decide(each, NOMINAL) is not None for each in values]
+
+
+def test_one_statement_is_a_trigger_plugin() -> None:
+    values = [seen(k, thd) for k, thd in enumerate((0.01, 0.09, 0.02, 0.2))]
+    assert decisions(THD, values) == [False, True, False, True]
+    late = [seen(0, 0.01), seen(-500, 0.5, backfilled=True), seen(1, 0.5)]
+    assert decisions(THD, late) == [False, False, True]
+
+
+def test_a_statement_with_a_window_decides_when_the_window_ends() -> None:
+    sql = "SELECT box, avg(thd) AS mean FROM boxes GROUP BY box, TUMBLINGWINDOW(ss, 1) HAVING avg(thd) > 0.05"
+    values = [seen(k, 0.1 if 5 <= k < 10 else 0.01) for k in range(20)]
+    assert [k for k, fired in enumerate(decisions(sql, values)) if fired] == [10]
+
+
+def test_a_statement_that_cannot_run_is_told_at_the_start() -> None:
+    for sql, why in (("SELECT FROM", "sql"), ("SELECT a FROM others", "others"), ("SHOW STREAMS", "SELECT")):
+        with pytest.raises(ConfigError, match=why):
+            load_triggers([PluginEntry(name="sql", settings={"sql": sql})], Counters(), log.get())
+
+
+def test_the_address_moves_with_the_port_offset_and_nothing_is_imported_unless_enabled() -> None:
+    assert with_port_offset(CloudConfig(), 100).triggering_service.rules.http_endpoint == "127.0.0.1:9181"
+    code = "import sys; import opq_cloud.makai.triggering_service; print('opq_rules.api' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_an_address_beyond_loopback_needs_tokens(makai: Any, tmp_path: Path) -> None:
+    shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
+    rules = Rules(enabled=True, http_endpoint="0.0.0.0:0")
+    service = Service(TriggeringService(rules=rules), shared, NOMINAL, tmp_path)
+    with pytest.raises(ConfigError, match="token_file"):
+        service.run(threading.Event())
+    shared.close()

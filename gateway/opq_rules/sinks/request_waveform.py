@@ -1,0 +1,104 @@
+"""request_waveform: asks for the raw waveform of a row's span; an event, as of any trigger.
+
+A row says `box`, `start_ms` and `end_ms` (a Measurement's row has them), or has other columns for them.
+Works inside Makai, which asks the Boxes, and inside a gateway, which asks Makai.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Context, SinkContext
+from opq_rules.sdk import Sink as SinkOfSdk
+
+NS_PER_MS = 1_000_000
+LONGEST_MS = 110_000
+"""A gateway answers 120 s; what is asked for before and after has to fit as well."""
+_PAD = {"minimum": 0, "maximum": 60_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    box: str = field(default="box", metadata={"help": "column with the Box's number"})
+    start: str = field(default="start_ms", metadata={"help": "column, Unix ms"})
+    end: str = field(default="end_ms", metadata={"help": "column, Unix ms"})
+    beforeMs: int = field(default=0, metadata={**_PAD, "help": "more than the server's own pre_ms"})
+    afterMs: int = field(default=0, metadata={**_PAD, "help": "more than the server's own post_ms"})
+    value: str = field(default="", metadata={"help": "column that the event tells; else the first number"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Samples of a Box, [start_ns, end_ns), that a rule found worth looking at."""
+
+    rule_id: str
+    box_id: str
+    start_ns: int
+    end_ns: int
+    metric: str
+    value: float
+    """The column that is told, and what it was; "" and 0.0 where the row has no number."""
+
+    @property
+    def because(self) -> str:
+        told = f": {self.metric} {self.value:.6g}" if self.metric else ""
+        return f"rule {self.rule_id}{told}"
+
+
+class Sink(SinkOfSdk):
+    def __init__(self, ask: Callable[[Request], bool] | None = None) -> None:
+        """`ask`: False when there is no room now."""
+        self._ask = ask
+
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        self._config: Config = configured(Config, properties)
+        if self._ask is None:
+            raise ValueError(
+                "request_waveform works inside Makai ([triggering_service.rules]) or a gateway ([rules])"
+            )
+
+    def open(self, context: Context) -> None:
+        """Nothing to open."""
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        assert self._ask is not None
+        rows = data if isinstance(data, list) else [data]
+        ids = [*context.row_ids, *[context.row_id] * (len(rows) - len(context.row_ids))]
+        made = [
+            request_of(row, row_id.rpartition(":")[0], self._config)
+            for row, row_id in zip(rows, ids, strict=False)
+        ]
+        for request in made:
+            if not self._ask(request):
+                raise ConnectionError("too many requests wait for an answer")
+
+
+def request_of(row: Any, rule_id: str, config: Config) -> Request:
+    """Raises ValueError: what the row lacks, or what makes no sense."""
+    if not isinstance(row, Mapping):
+        raise ValueError(f"want rows, not {type(row).__name__}; leave dataTemplate and format out")
+    missing = [name for name in (config.box, config.start, config.end) if row.get(name) is None]
+    if missing:
+        raise ValueError(f"a row lacks {', '.join(missing)}; it has {', '.join(map(str, row))[:200]}")
+    box = str(row[config.box])
+    times = row[config.start], row[config.end]
+    if not (box.isascii() and box.isdigit()):
+        raise ValueError(f"{config.box} is {box[:40]!r}; want the number of a Box")
+    if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in times):
+        raise ValueError(f"{config.start}, {config.end} are {times!r}; want Unix ms")
+    start_ms, end_ms = round(times[0]) - config.beforeMs, round(times[1]) + config.afterMs
+    if not 0 <= start_ms <= end_ms <= start_ms + LONGEST_MS:
+        raise ValueError(f"{start_ms} to {end_ms} ms is no span of at most {LONGEST_MS} ms")
+    metric, value = _told(row, config)
+    return Request(rule_id, str(int(box)), start_ms * NS_PER_MS, end_ms * NS_PER_MS, metric, value)
+
+
+def _told(row: Mapping[str, Any], config: Config) -> tuple[str, float]:
+    where = (config.box, config.start, config.end)
+    names = [config.value] if config.value else [str(name) for name in row if name not in where]
+    for name in names:
+        value = row.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return name, float(value)
+    return "", 0.0

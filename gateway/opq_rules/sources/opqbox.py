@@ -1,0 +1,127 @@
+"""opqbox: what Boxes measure, one row per Measurement. DATASOURCE: Boxes (`1,4`), or `*` for all.
+
+Inside Makai and the gateway it reads what is there, without a socket. With `url`, and alone, it subscribes
+to a triggering broker (PUB of the original: topic, protobuf), in clear or, with key files, over CURVE.
+The columns: measurement_row.py; the gateway's own: `opq_gateway/rules`.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import zmq
+
+from opq_proto.errors import FrameError, KeyFileError
+from opq_proto.keys import read_key_file, read_secret_file
+from opq_proto.wire import measurement_from_wire, topic
+from opq_rules.batch import Row
+from opq_rules.local_feed import LocalFeed
+from opq_rules.measurement_row import row_of
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Source as SourceOfSdk
+from opq_rules.sdk import SourceContext
+
+ALL = "*"
+DEFAULT_URL = "tcp://127.0.0.1:9881"
+LOOK_S = 0.2
+MOST = 1000
+"""Records handed on at once."""
+LARGEST_BYTES = 1 << 20
+WAITING = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    url: str = field(default="", metadata={"help": f"of a triggering broker, e.g. {DEFAULT_URL}"})
+    serverKey: str = field(default="", metadata={"help": "file with the broker's public key, for CURVE"})
+    ownKey: str = field(default="", metadata={"help": "file with this subscriber's secret key"})
+    """Names in eKuiper's manner, as those of all sources."""
+
+    def __post_init__(self) -> None:
+        if self.url and not self.url.startswith(("tcp://", "ipc://")):
+            raise ValueError(f"url  is {self.url!r}; want tcp://host:port")
+        if bool(self.serverKey) != bool(self.ownKey):
+            raise ValueError("serverKey, ownKey  go together: want both files, or none")
+
+
+def boxes_of(datasource: str) -> frozenset[str] | None:
+    """None: all. Raises ValueError for what names no Box."""
+    if datasource.strip() == ALL:
+        return None
+    names = [name.strip() for name in datasource.split(",")]
+    if wrong := [name for name in names if not (name.isascii() and name.isdigit())]:
+        raise ValueError(f"DATASOURCE  names {wrong[0]!r}; want numbers of Boxes (1,4), or * for all")
+    return frozenset(str(int(name)) for name in names)
+
+
+class Source(SourceOfSdk):
+    def __init__(self, local: LocalFeed[Any] | None = None) -> None:
+        self._local = local
+
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        self._config: Config = configured(Config, properties)
+        self._boxes = boxes_of(datasource)
+        self._keys = _keys(self._config)
+
+    def open(self, context: SourceContext) -> None:
+        if self._local is not None and not self._config.url:
+            read_here(self._local, self._boxes, context)
+        else:
+            self._subscribe(context)
+
+    def _subscribe(self, context: SourceContext) -> None:
+        with zmq.Context() as own, own.socket(zmq.SUB) as socket:
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.RCVHWM, WAITING)
+            socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_BYTES)
+            if self._keys is not None:
+                socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = self._keys
+            for prefix in [b""] if self._boxes is None else [topic(box) for box in sorted(self._boxes)]:
+                socket.setsockopt(zmq.SUBSCRIBE, prefix)
+            socket.connect(self._config.url or DEFAULT_URL)
+            while not context.stopped:
+                if not socket.poll(round(LOOK_S * 1000)):
+                    continue
+                rows: list[Row] = []
+                while len(rows) < MOST:
+                    try:
+                        frames = socket.recv_multipart(zmq.NOBLOCK)
+                    except zmq.Again:
+                        break
+                    try:
+                        rows.append(row_of(measurement_from_wire(frames[1])))
+                    except (FrameError, IndexError) as error:
+                        context.emit_error(f"no Measurement: {error}")
+                context.connected(True)
+                context.emit_many(_of(self._boxes, rows))
+
+
+def read_here(local: LocalFeed[Any], boxes: Collection[str] | None, context: SourceContext) -> None:
+    """Until the source has to end."""
+    channel, told = local.subscribe(), 0
+    context.connected(True)
+    try:
+        while not context.stopped:
+            items = channel.take_all(MOST, LOOK_S)
+            if items:
+                context.emit_many(_of(boxes, local.rows(items)))
+            if channel.dropped > told:
+                context.emit_error(f"{channel.dropped - told} were lost: the rules do not keep up")
+                told = channel.dropped
+    finally:
+        local.leave(channel)
+
+
+def _of(boxes: Collection[str] | None, rows: list[Row]) -> list[Row]:
+    return rows if boxes is None else [row for row in rows if row["box"] in boxes]
+
+
+def _keys(config: Config) -> tuple[bytes, bytes, bytes] | None:
+    if not config.serverKey:
+        return None
+    try:
+        own, server = read_secret_file(config.ownKey), read_key_file(config.serverKey)
+    except (KeyFileError, OSError) as error:
+        raise ValueError(f"serverKey, ownKey  {error}") from error
+    assert own.secret is not None
+    return server.public, own.public, own.secret

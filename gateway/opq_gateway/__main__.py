@@ -18,6 +18,8 @@ from opq_proto.errors import OpqError
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 """Before NumPy is imported: windows are small, BLAS threads would only wait for each other."""
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+"""Else it looks through all that is installed for what plugs into it."""
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

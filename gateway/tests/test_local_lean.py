@@ -17,11 +17,12 @@ from opq_gateway.local.exposition import Family, exposition
 from opq_gateway.local.process import process
 
 SERVICE = """
-import json, sys
+import json, os, sys
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
 from opq_gateway.lean import lean
 lean()
 import opq_gateway.gateway, opq_gateway.setup.saved
-heavy = ["rich", "asyncio.events", "_ssl", "_hashlib", "html.entities", "prometheus_client"]
+heavy = ["rich", "asyncio.events", "_ssl", "_hashlib", "html.entities", "prometheus_client", "_lzma"]
 heavy += ["google.protobuf.text_format"]
 found = [name for name in heavy if sys.modules.get(name) is not None]
 found += [line.split()[-1] for line in open("/proc/self/maps") if "libcrypto" in line]

@@ -5,8 +5,8 @@ error of 0 at each poll. So the daemon itself is asked where there is one. Each 
 a pure function; asking runs a program, for at most ASK_S.
 """
 
+import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -78,8 +78,8 @@ def _duration_ns(text: str) -> float:
 
 def _said(program: str, *arguments: str) -> str:
     """What a program prints; empty when it is not there, fails or takes too long."""
-    path = shutil.which(program)
-    if path is None:
+    path = _path_of(program)
+    if not path:
         return ""
     command = [path, *arguments]
     try:
@@ -87,3 +87,9 @@ def _said(program: str, *arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""
+
+
+def _path_of(program: str) -> str:
+    """Where it is, as `shutil.which`, which brings every archive format; empty: nowhere."""
+    paths = (f"{folder}/{program}" for folder in os.get_exec_path())
+    return next((path for path in paths if os.access(path, os.X_OK)), "")

@@ -49,9 +49,9 @@ def test_timesyncd_spells_durations_as_systemd_does() -> None:
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(
-        time_daemons.shutil,
-        "which",
-        lambda name: str(tmp_path / name) if (tmp_path / name).exists() else None,
+        time_daemons,
+        "_path_of",
+        lambda name: str(tmp_path / name) if (tmp_path / name).exists() else "",
     )
     return tmp_path
 
@@ -59,6 +59,17 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def script(path: Path, body: str) -> None:
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_a_program_is_found_where_the_shell_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "chronyc").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}/none:{tmp_path}/first:{tmp_path}/second")
+    assert time_daemons._path_of("chronyc") == ""
+    script(tmp_path / "second" / "chronyc", "true")
+    assert time_daemons._path_of("chronyc") == str(tmp_path / "second" / "chronyc")
+    assert time_daemons._path_of("sh") == ""
 
 
 def test_chrony_is_believed_over_the_kernel_where_it_runs(programs: Path) -> None:

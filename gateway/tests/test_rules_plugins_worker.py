@@ -97,19 +97,19 @@ def test_a_flood_on_stdout_is_bounded_and_counted(plugins: Plugins) -> None:
     assert len(status["output_tail"]) <= 2000 and status["output_dropped_bytes"] > 2 << 20
 
 
-@root_only
 def test_a_fork_bomb_hits_its_limit_and_none_survives(plugins: Plugins) -> None:
     bomb = "exec('import os\\nwhile True:\\n try: os.fork()\\n except OSError: pass')"
     sink = sink_that(plugins, bomb)
-    uid = int(plugins.status("m")["protections"]["user"].removeprefix("uid "))
+    uid = int(plugins.status("m")["protections"]["user"].split()[1].rstrip(","))
+    before = processes_of(uid)
     with pytest.raises(TimeoutError):
         sink.collect(Whose(), [{"bad": 1}])
-    killed = wait_for(lambda: plugins.status("m")["survivors_killed"])
-    assert 10 <= killed <= 64
+    killed = wait_for(lambda: plugins.status("m")["survivors_killed"], 60)
+    assert 10 <= killed <= 200  # the limit is 64 at once; without name spaces some are caught while they fork
     taken(sink, {"bad": 0}, "rule:2/0")
-    assert processes_of(uid) == 1
+    wait_for(lambda: processes_of(uid) == before)
     plugins.close()
-    wait_for(lambda: processes_of(uid) == 0)
+    wait_for(lambda: processes_of(uid) < before)
 
 
 def processes_of(uid: int) -> int:
@@ -225,6 +225,38 @@ def test_a_source_goes_on_behind_the_last_record_when_its_process_dies(plugins: 
     assert [row["n"] for row in whose.rows] == list(range(len(whose.rows))) and plugins.status("s")[
         "crashes"
     ] == 1
+
+
+def test_a_function_goes_on_after_a_crash_and_a_bad_row_is_an_error(plugins: Plugins) -> None:
+    code = FUNCTION.replace(
+        "return args", "__import__('os')._exit(3) if args[0] < 0 else None\n        return args"
+    )
+    plugins.create("function", "f", stored(plugins.uploads, plugin_zip("f", kind="function", code=code)))
+    made = plugins.function("f")
+    assert made is not None
+    function = made()
+    assert function.exec([1], Whose()) == 2
+    os.kill(plugins.status("f")["pid"], signal.SIGKILL)
+    wait_for(lambda: plugins.status("f")["crashes"] == 1)
+    assert function.exec([2], Whose()) == 4
+    with pytest.raises(RowError, match="exit code 3"):
+        function.exec([-1], Whose())
+
+    def again() -> bool:
+        try:
+            return bool(function.exec([3], Whose()) == 6)
+        except RowError:
+            return False
+
+    wait_for(again, 60)
+
+
+def test_two_versions_do_not_end_each_others_processes(plugins: Plugins) -> None:
+    sink = sink_that(plugins, "pass")
+    for number in range(1, 4):
+        plugins.replace("sink", "m", stored(plugins.uploads, plugin_zip("m", f"1.0.{number}")))
+        sink.collect(Whose(), [{}])  # the old one, and what it had started, is gone by now
+    assert plugins.status("m")["crashes"] == 0 and plugins.status("m")["status"] == "running"
 
 
 def test_state_put_by_a_plugin_is_the_rules_and_comes_back(plugins: Plugins) -> None:

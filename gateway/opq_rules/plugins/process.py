@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import secrets
 import select
 import socket
 import subprocess
@@ -297,7 +298,7 @@ class PluginProcess:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "OPENBLAS_NUM_THREADS": "1",
-            TOKEN: f"{os.getpid()}-{next(self._numbers)}-{self.name}",
+            TOKEN: secrets.token_hex(16),
         }
         command = [sys.executable, "-P", "-m", "opq_rules.plugins.worker"]
         try:

@@ -19,6 +19,8 @@ from opq_rules.plugins.process import Life, PluginProcess
 
 CRASHES_PER_ROW = 3
 POLL_S = 0.1
+RESTART_S = 1.0
+"""So long a call of a function waits, once per crash, for the process to be there again."""
 
 
 class Remote:
@@ -150,6 +152,7 @@ class RemoteFunction(Remote, sdk.Function):
     def __init__(self, process: PluginProcess, symbol: str) -> None:
         super().__init__(process, symbol)
         self._aggregate: bool | None = None
+        self._waited = -1
 
     def validate(self, args: Sequence[Any]) -> str:
         try:
@@ -164,8 +167,18 @@ class RemoteFunction(Remote, sdk.Function):
     def exec_many(self, many: Sequence[Sequence[Any]], context: sdk.Context) -> list[Any]:
         """One call over the wire. RowError of the first that fails."""
         self._context = context
+        body = [[list(args), context.rule_id] for args in many]
         try:
-            answers = self._call("exec", [[list(args), context.rule_id] for args in many])
+            try:
+                answers = self._call("exec", body)
+            except ConnectionError:
+                if self._waited == self._process.crashes:
+                    raise
+                self._waited = (
+                    self._process.crashes
+                )  # once per crash: the rule's thread stands still meanwhile
+                self._process.wait_up(RESTART_S)
+                answers = self._call("exec", body)
         except (OSError, PluginError) as error:
             raise RowError(f"{self._symbol}: {error}") from None
         for _, text in answers:

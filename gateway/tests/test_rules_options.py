@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_rules.engine.definition import KEYS, definition, hidden
+from opq_rules.engine.definition import KEYS, definition
 from opq_rules.engine.durations import milliseconds
 from opq_rules.engine.options import IDLE, Options, options
 from opq_rules.engine.restart import Restart
 from opq_rules.engine.schedule import NEVER_MS, Schedule
 from opq_rules.errors import RuleError
+from opq_rules.secrets import without_secrets
 
 RULE: dict[str, Any] = {"id": "r", "sql": "SELECT * FROM s", "actions": [{"log": {}}]}
 
@@ -148,7 +149,9 @@ def test_the_path_and_the_body_name_one_rule() -> None:
 def test_one_action_may_hold_several_sinks_and_secrets_are_hidden() -> None:
     made = definition(RULE | {"actions": [{"log": {}, "mysql": {"url": "u", "Password": "p"}}]})
     assert [action.type for action in made.actions] == ["log", "mysql"]
-    shown = hidden({"actions": [{"mysql": {"Password": "p", "nested": [{"token": "t"}], "url": "u"}}]})
+    shown = without_secrets(
+        {"actions": [{"mysql": {"Password": "p", "nested": [{"token": "t"}], "url": "u"}}]}
+    )
     assert shown == {
         "actions": [{"mysql": {"Password": "******", "nested": [{"token": "******"}], "url": "u"}}]
     }

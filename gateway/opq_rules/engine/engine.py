@@ -267,7 +267,9 @@ class Engine:
         with self._admin:
             rule = self._rules.get(rule_id)
             if rule is not None:
-                made = definition(with_secrets(body, msgspec.json.decode(self._bodies.text(rule_id))), rule_id)
+                made = definition(
+                    with_secrets(body, msgspec.json.decode(self._bodies.text(rule_id))), rule_id
+                )
             else:
                 return self.create_rule(body if "id" in body else {**body, "id": rule_id})
             choice = self._lives.check(made)

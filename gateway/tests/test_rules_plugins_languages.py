@@ -244,7 +244,7 @@ def test_a_portable_plugin_of_ekuiper_runs_with_a_change_of_import(plugins: Plug
     files = {
         "pysam.json": json.dumps(told | symbols),
         "pysam.py": PORTABLE,
-        "sources/counter.yaml": "default:\n  step: 2\n",
+        "sources/counter.json": '{"default": {"step": 2}}',
         "sinks/careful.json": '{"properties": [{"name": "a", "default": 1}]}',
     }
     plugins.create("portable", "pysam", stored(plugins.uploads, zipped(files)))

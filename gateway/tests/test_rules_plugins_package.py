@@ -127,6 +127,10 @@ def test_properties_in_all_three_forms() -> None:
         b'{"properties": [{"name": "a", "optional": false}, {"name": "b", "default": 1}]}', "x.json"
     )
     assert fill(theirs, {"a": 0}) == {"a": 0, "b": 1}
+
+
+def test_defaults_in_the_yaml_of_ekuipers_sources() -> None:
+    pytest.importorskip("yaml", reason="PyYAML is not installed: pip install pyyaml")
     source = parse_properties(b"default:\n  interval: 1000\n  seed: 1\ndedup:\n  interval: 5\n", "x.yaml")
     assert fill(source, {"seed": 2}) == {"interval": 1000, "seed": 2}
     with pytest.raises(PluginError, match="no YAML"):

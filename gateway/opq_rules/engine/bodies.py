@@ -1,6 +1,7 @@
 """Bodies: the JSON of each rule, in the store; of temporary ones in memory."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -36,8 +37,12 @@ class Bodies:
             raise RuleError(f"rule {str(rule_id)[:128]} is not found", NOT_FOUND, 404)
         return found
 
+    def body(self, rule_id: str) -> Any:
+        """As it was given, with its secrets."""
+        return msgspec.json.decode(self.text(rule_id))
+
     def definition(self, rule_id: str) -> RuleDefinition:
-        return definition(msgspec.json.decode(self.text(rule_id)))
+        return definition(self.body(rule_id))
 
     def kept(self) -> dict[str, str]:
         """Id -> JSON of those in the store, by id."""

@@ -266,12 +266,9 @@ class Engine:
         made = definition(body, rule_id)
         with self._admin:
             rule = self._rules.get(rule_id)
-            if rule is not None:
-                made = definition(
-                    with_secrets(body, msgspec.json.decode(self._bodies.text(rule_id))), rule_id
-                )
-            else:
+            if rule is None:
                 return self.create_rule(body if "id" in body else {**body, "id": rule_id})
+            made = definition(with_secrets(body, self._bodies.body(rule_id)), rule_id)
             choice = self._lives.check(made)
             old, ran = self._bodies.definition(rule_id), rule.unit is not None
             if old.version and made.version and made.version < old.version:

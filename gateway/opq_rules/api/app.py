@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from opq_rules.api import plugins as plugin_routes
 from opq_rules.api import queries, rules, server, sets, streams, trials
 from opq_rules.api.errors import add_errors
+from opq_rules.api.json_bodies import JsonBodies
 from opq_rules.engine.engine import Engine
 from opq_rules.plugins.plugins import Plugins
 
@@ -15,6 +16,7 @@ def create_app(engine: Engine, plugins: Plugins, stop: Callable[[], None] | None
     """`stop`: what POST /stop does; None: it is refused."""
     app = FastAPI(title="OPQ stream rules", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     add_errors(app)
+    app.add_middleware(JsonBodies)
     app.include_router(server.router(app, engine, stop))
     app.include_router(streams.router(engine))
     app.include_router(rules.router(engine))

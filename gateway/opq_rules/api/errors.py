@@ -11,6 +11,11 @@ from starlette.exceptions import HTTPException
 from opq_proto import log
 from opq_rules.errors import CONFIGURATION, ENCODING, NOT_FOUND, UNDEFINED, RuleError
 
+_OTHERS = {
+    400: (ENCODING, "the body cannot be read as JSON"),
+    404: (NOT_FOUND, "there is nothing at this path"),
+}
+
 
 def add_errors(app: FastAPI) -> None:
     """Handlers for what the engine refuses, for bodies that are none, and for our own faults."""
@@ -24,14 +29,16 @@ def add_errors(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         place = ".".join(str(each) for each in first["loc"] if each != "body") or "body"
-        code = ENCODING if first["type"] == "json_invalid" else CONFIGURATION
+        if first["type"] == "json_invalid":
+            why = first.get("ctx", {}).get("error", first["msg"])
+            text = f"the body is no JSON: {why} at character {place}"
+            return JSONResponse({"error": ENCODING, "message": text}, 400)
         found = f"; found {str(first.get('input'))[:100]!r}" if first["type"] != "missing" else ""
-        return JSONResponse({"error": code, "message": f"{place}: {first['msg']}{found}"}, 400)
+        return JSONResponse({"error": CONFIGURATION, "message": f"{place}: {first['msg']}{found}"}, 400)
 
     def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        code = NOT_FOUND if error.status_code == 404 else UNDEFINED
-        text = "there is nothing at this path" if error.status_code == 404 else str(error.detail)
+        code, text = _OTHERS.get(error.status_code, (UNDEFINED, str(error.detail)))
         told = {"error": code, "message": f"{request.method} {request.url.path[:200]}: {text}"}
         return JSONResponse(told, error.status_code, error.headers)
 

@@ -4,7 +4,7 @@ An import is looked through first: nothing is changed unless all of it can be re
 then refuses is undone. Source: reference/rules.md, A.5.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -70,25 +70,25 @@ def read(text: str) -> Sections:
 
 
 def merge(engine: Engine, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """What is not there yet, one by one; how many of each came. A rule that is refused is left out."""
+    """What is not there yet: how many of each came. Where the engine refuses one, none of it stays."""
     there = rule_set(engine)
-    counts = dict.fromkeys(("streams", "tables", "rules"), 0)
-    for what in ("streams", "tables"):
-        for name, sql in sections.get(what, {}).items():
-            if name not in there[what]:
+    new = {
+        what: {name: each for name, each in sections.get(what, {}).items() if name not in there[what]}
+        for what in ("streams", "tables", "rules")
+    }
+    try:
+        for what in ("streams", "tables"):
+            for sql in new[what].values():
                 engine.execute(sql, what.removesuffix("s"))
-                counts[what] += 1
-    new = [
-        _body(rule_id, text)
-        for rule_id, text in sections.get("rules", {}).items()
-        if rule_id not in there["rules"]
-    ]
-    problems = engine.create_rules(new)
-    counts["rules"] = len(new) - len(problems)
-    if problems:
-        told = "; ".join(f"rules.{rule_id}: {why}" for rule_id, why in list(problems.items())[:20])
-        raise RuleError(f"{counts['rules']} rules came, these did not: {told}")
-    return counts
+        problems = engine.create_rules([_body(rule_id, text) for rule_id, text in new["rules"].items()])
+        if problems:
+            told = "; ".join(f"rules.{rule_id}: {why}" for rule_id, why in list(problems.items())[:20])
+            raise RuleError(f"nothing was imported, {len(problems)} rules are refused: {told}")
+    except RuleError:
+        came = rule_set(engine)
+        _wipe(engine, {what: [name for name in names if name in came[what]] for what, names in new.items()})
+        raise
+    return {what: len(each) for what, each in new.items()}
 
 
 def take_over(engine: Engine, plugins: Plugins, sections: Sections, partial: bool) -> dict[str, int]:
@@ -105,8 +105,7 @@ def take_over(engine: Engine, plugins: Plugins, sections: Sections, partial: boo
         _configure(engine, sections)
         return merge(engine, sections)
     except RuleError:
-        _wipe(engine, rule_set(engine))
-        _configure(engine, before)
+        _unconfigure(engine, sections, before)
         merge(engine, before)
         raise
 
@@ -118,7 +117,19 @@ def _configure(engine: Engine, sections: Mapping[str, Mapping[str, Any]]) -> Non
                 engine.configurations.put(kind, type_name, name, properties)
 
 
-def _wipe(engine: Engine, there: Mapping[str, Mapping[str, Any]]) -> None:
+def _unconfigure(engine: Engine, sections: Sections, before: Sections) -> None:
+    """Named properties as they were; one that was not there goes."""
+    for section, (kind, _) in _KINDS.items():
+        for type_name, named in sections.get(section, {}).items():
+            old = before[section].get(type_name, {})
+            for name in named:
+                if name in old:
+                    engine.configurations.put(kind, type_name, name, old[name])
+                elif name in engine.configurations.all(kind, type_name):
+                    engine.configurations.delete(kind, type_name, name)
+
+
+def _wipe(engine: Engine, there: Mapping[str, Collection[str]]) -> None:
     for rule_id in there["rules"]:
         engine.delete_rule(rule_id)
     for what in ("streams", "tables"):

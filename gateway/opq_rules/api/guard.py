@@ -1,14 +1,15 @@
 """Who may ask: tokens, no writing by foreign web pages, no body without bound. A plain ASGI wrapper.
 
 Beyond loopback every request needs a token. On loopback none is needed, but a page in a browser is not
-to write there: a request with a foreign Origin, or for a Host that is no name of this machine's loopback, is
-refused (DNS rebinding).
+to write there: a request with a foreign Origin (an image has none, but Sec-Fetch-Site), or for a Host that
+is no name of this machine's loopback, is refused (DNS rebinding).
 """
 
 import hashlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,9 +55,13 @@ class Guard:
                 raise _TooLongError
             return message
 
-        try:
-            await self._app(scope, bounded, send)
-        except _TooLongError:
+        async def unless_too_long(message: MutableMapping[str, Any]) -> None:
+            if taken <= self._most_bytes:  # else the application calls it unreadable, and we say why
+                await send(message)
+
+        with suppress(_TooLongError):
+            await self._app(scope, bounded, unless_too_long)
+        if taken > self._most_bytes:
             self.refused += 1
             await _answer(send, 413, CONFIGURATION, f"the body is longer than {self._most_bytes} bytes")
 
@@ -73,6 +78,8 @@ class Guard:
         origin = headers.get(b"origin")
         if origin is not None and not _LOOPBACK.fullmatch(urlsplit(origin).netloc):
             return 403, UNDEFINED, f"a page of {origin[:100]} may not ask here"
+        if headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin"):
+            return 403, UNDEFINED, "a page of another site may not ask here"
         return None
 
     def _knows(self, header: str) -> bool:

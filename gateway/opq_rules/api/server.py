@@ -20,6 +20,8 @@ from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
 
 MOST_IN_BATCH = 10_000
+_NOT_IN_BATCH = ("batch", "stop", "test")
+"""Batches in batches, the end of the server, and answers that take minutes."""
 
 
 def router(app: FastAPI, engine: Engine, stop: Callable[[], None] | None) -> APIRouter:
@@ -60,14 +62,7 @@ def router(app: FastAPI, engine: Engine, stop: Callable[[], None] | None) -> API
         inside = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=inside, base_url="http://127.0.0.1") as client:
             for each in body:
-                path = "/" + each.path.lstrip("/")
-                if path.startswith(("/batch", "/stop")):
-                    answers.append({"code": 400, "response": f"{path} is not for a batch"})
-                    continue
-                headers = {"Content-Type": "application/json"} if each.body else {}
-                content = each.body.encode() if each.body else None
-                told = await client.request(each.method, path, content=content, headers=headers)
-                answers.append({"code": told.status_code, "response": told.text})
+                answers.append(await _one_of_batch(client, each))
         return answers
 
     @routes.get("/metrics")
@@ -81,6 +76,19 @@ def router(app: FastAPI, engine: Engine, stop: Callable[[], None] | None) -> API
         return told_health(engine)
 
     return routes
+
+
+async def _one_of_batch(client: httpx.AsyncClient, single: Single) -> dict[str, Any]:
+    """Its path is looked at as the routes will see it: decoded, without dots."""
+    try:
+        content = single.body.encode() if single.body else None
+        request = client.build_request(single.method, "/" + single.path.lstrip("/"), content=content)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        return {"code": 400, "response": f"path: {error}"}
+    if request.url.path.split("/")[1] in _NOT_IN_BATCH:
+        return {"code": 400, "response": f"{request.url.path[:200]} is not for a batch"}
+    told = await client.send(request)
+    return {"code": told.status_code, "response": told.text}
 
 
 def told_health(engine: Engine) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from opq_rules.api import exchange
-from opq_rules.api.bodies import Free, Ids, RuleSet, Upload
+from opq_rules.api.bodies import Free, Ids, RuleSet
+from opq_rules.api.uploading import uploaded
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.ids import checked_id
 from opq_rules.errors import CONFIGURATION, IO_ERROR, NOT_FOUND, RuleError
@@ -70,12 +71,13 @@ def _exchange(routes: APIRouter, engine: Engine, plugins: Plugins) -> None:
 
 def _uploads(routes: APIRouter, folder: Path) -> None:
     @routes.post("/config/uploads", status_code=201, tags=["sets"])
-    def upload(body: Upload) -> PlainTextResponse:
-        path = folder / _file_name(body.name)
+    def upload(body: Annotated[tuple[str, bytes], Depends(uploaded)]) -> PlainTextResponse:
+        name, content = body
+        path = folder / _file_name(name)
         part = path.with_name(path.name + ".part")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            part.write_text(body.content)
+            part.write_bytes(content)
             part.replace(path)
         except OSError as error:
             raise RuleError(f"{path.name} cannot be stored: {error.strerror}", IO_ERROR) from error

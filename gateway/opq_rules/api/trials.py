@@ -89,7 +89,7 @@ class _Trial:
         self.started, self.ended = threading.Event(), threading.Event()
 
     def told(self) -> Iterator[str]:
-        """Server-sent events; in real time, as the records' intervals say."""
+        """Server-sent events, one per emission, as soon as it is started: its clock is virtual."""
         while not self.started.wait(_PING_S):
             if self.ended.is_set() or time.monotonic() > self.until_s:
                 return

@@ -1,0 +1,336 @@
+"""What a user of eKuiper expects: statements through `rule try`, REST over a real server.
+
+Source: reference/rules.md, parts A and D.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from waiting import wait_for
+
+from opq_rules.api import config as configuration
+from opq_rules.api.service import Service
+from opq_rules.query.trying import try_case
+
+DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
+RULE = {"id": "r1", "sql": "SELECT v FROM demo WHERE v > 126", "actions": [{"memory": {"topic": "out"}}]}
+
+
+class House:
+    """A service on a free port, and a client of it that sends what it is told."""
+
+    def __init__(self, folder: Path, **limits: Any) -> None:
+        config = configuration.Config(data_dir=folder, endpoint="127.0.0.1:0", **limits)
+        self.service = Service(config)
+        self.service.start()
+        url = f"http://127.0.0.1:{self.service.port}"
+        self.http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+
+    def ask(self, method: str, path: str, body: Any = None, code: int = 200, **sent: Any) -> Any:
+        if body is not None:
+            sent["content"] = json.dumps(body)
+        answer = self.http.request(method, path, **sent)
+        assert answer.status_code == code, f"{method} {path}: {answer.status_code} {answer.text}"
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        return answer.json() if is_json else answer.text
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    made.ask("POST", "/streams", {"sql": DEMO}, 201)
+    yield made
+    made.http.close()
+    assert made.service.stop() == []
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "", None])
+def test_a_body_is_json_whatever_curl_calls_it(house: House, kind: str | None) -> None:
+    headers = {} if kind is None else {"Content-Type": kind}
+    house.ask("POST", "/rules", RULE, 201, headers=headers)
+    assert house.ask("GET", "/rules/r1")["sql"] == RULE["sql"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/stop",
+        "//stop",
+        "/%73top",
+        "/./stop",
+        "/ping/../stop",
+        "/stop/",
+        "/batc%68/req",
+        "/test/x",
+        "/stop?a=1",
+    ],
+)
+def test_nothing_in_a_batch_ends_the_server(house: House, path: str) -> None:
+    (told,) = house.ask("POST", "/batch/req", [{"method": "GET", "path": path}])
+    assert told["code"] == 400, told
+    house.ask("GET", "/ping")
+
+
+@pytest.mark.parametrize("path", ["/\0", "a" * 70_000, "/\ud800", "//other.example:99999999/"])
+def test_a_path_that_is_none_costs_a_batch_one_answer(house: House, path: str) -> None:
+    wanted = [{"method": "GET", "path": path}, {"method": "GET", "path": "/streams"}]
+    told = house.ask("POST", "/batch/req", wanted)
+    assert told[0]["code"] in (400, 404)
+    assert told[1] == {"code": 200, "response": '["demo"]'}
+
+
+def test_a_page_of_another_site_ends_nothing_with_an_image(house: House) -> None:
+    for site in ("cross-site", "same-site"):
+        told = house.ask("GET", "/stop", code=403, headers={"Sec-Fetch-Site": site})
+        assert told["error"] == 1000
+    house.ask("GET", "/ping", headers={"Sec-Fetch-Site": "none"})  # typed into the address line
+
+
+def test_a_rule_that_was_shown_can_be_sent_back_with_its_secrets(house: House) -> None:
+    sink = {"server": "tcp://127.0.0.1:1", "topic": "a", "password": "secret"}
+    rule = {
+        "id": "m",
+        "sql": "SELECT * FROM demo",
+        "actions": [{"log": {}, "mqtt": sink}],
+        "triggered": False,
+    }
+    house.ask("POST", "/rules", rule, 201)
+    shown = house.ask("GET", "/rules/m")
+    assert shown["actions"][0]["mqtt"]["password"] == "******"
+    shown["actions"][0]["mqtt"]["topic"] = "b"
+    house.ask("PUT", "/rules/m", shown)
+    stored = json.loads(house.ask("POST", "/ruleset/export")["rules"]["m"])
+    assert stored["actions"][0]["mqtt"] == {**sink, "topic": "b"}
+    house.ask("PUT", "/metadata/sinks/mqtt/confKeys/k", sink)
+    house.ask("PUT", "/metadata/sinks/mqtt/confKeys/k", {**sink, "password": "******", "topic": "c"})
+    assert house.ask("GET", "/data/export")["sinkConfig"]["mqtt"]["k"] == {**sink, "topic": "c"}
+
+
+def test_a_zip_is_uploaded_by_a_form_byte_for_byte(house: House) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("plugin.json", bytes(range(256)) * 3 + b"\r\n--\r\n")
+    path = house.ask(
+        "POST",
+        "/config/uploads",
+        code=201,
+        files={"uploadFile": ("x.zip", packed.getvalue(), "application/zip")},
+    )
+    assert Path(path).read_bytes() == packed.getvalue()
+    for name, field in (("../x.zip", "uploadFile"), ("x.zip", "other"), ("", "uploadFile")):
+        house.ask("POST", "/config/uploads", code=400, files={field: (name, b"x", "application/zip")})
+    assert house.ask("GET", "/config/uploads") == [path]
+    house.ask(
+        "POST", "/config/uploads", code=400, content=b"--", headers={"Content-Type": "multipart/form-data"}
+    )
+    house.ask("POST", "/config/uploads", {"name": "x"}, 400)
+
+
+@pytest.mark.parametrize("path", ["/ruleset/import", "/data/import?partial=1", "/data/import"])
+def test_an_import_with_one_bad_rule_changes_nothing(house: House, path: str) -> None:
+    counting = {**RULE, "sql": "SELECT count(*) AS n FROM demo GROUP BY COUNTWINDOW(2)"}
+    house.ask("POST", "/rules", counting, 201)
+    house.ask("PUT", "/metadata/sinks/log/confKeys/old", {"sendSingle": True})
+    before = house.ask("GET", "/data/export")
+    held: list[Any] = []
+    house.service.engine.topics.listen("out", lambda topic, rows: held.extend(rows))
+    house.service.engine.topics.publish("demo", [{"v": 1}])
+    wait_for(house.service.engine.settled)
+    content = {
+        "streams": {"new": DEMO.replace("demo ", "new ")},
+        "rules": {
+            "good": json.dumps({**RULE, "id": "good"}),
+            "bad": json.dumps({**RULE, "id": "bad", "sql": "SELECT nofn(v) FROM demo"}),
+        },
+    }
+    if "data" in path:
+        content["sinkConfig"] = {"log": {"new": {}, "old": {}}}
+    told = house.ask("POST", path, {"content": json.dumps(content)}, 400)
+    assert "rules.bad" in told["message"]
+    assert house.ask("GET", "/data/export") == before
+    if path != "/data/import":  # that one begins with an empty house: windows begin anew
+        house.service.engine.topics.publish("demo", [{"v": 2}])
+        wait_for(house.service.engine.settled)
+        assert held == [{"n": 2}]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "part"),
+    [
+        (b"{", 1004, "no JSON"),
+        (b"\xff", 1004, "JSON"),
+        (b"[" * 100_000, 1004, "JSON"),
+        (b"{}", 4000, "id"),
+        (b'{"id": "x"}', 4000, "sql is missing"),
+        (b'{"id": "x", "sql": "SELECT * FROM demo"}', 4000, "actions is missing"),
+        (b'{"id": "..", "sql": "SELECT * FROM demo", "actions": [{"log": {}}]}', 4000, "id '..'"),
+        (b'{"id": "x", "sql": "SELECT no(v) FROM demo", "actions": [{"log": {}}]}', 2101, "no"),
+        (b'{"id": "x", "sql": "SELEC v FROM demo", "actions": [{"log": {}}]}', 2001, "SELECT"),
+    ],
+)
+def test_what_is_wrong_with_a_rule_is_named(house: House, sent: bytes, code: int, part: str) -> None:
+    told = house.ask("POST", "/rules", code=400, content=sent)
+    assert told["error"] == code
+    assert part in told["message"], told
+    assert house.ask("GET", "/rules") == []
+
+
+def test_explain_says_how_a_rule_runs(house: House) -> None:
+    house.ask("POST", "/rules", RULE, 201)
+    assert house.ask("GET", "/rules/r1/explain").splitlines()[-1].strip().startswith("runs ")
+
+
+def test_a_long_body_without_a_length_is_told_to_be_too_long(tmp_path: Path) -> None:
+    made = House(tmp_path, most_body_mb=1)
+    try:
+        told = made.ask("POST", "/rules", code=413, content=(b" " * 100_000 for _ in range(30)))
+        assert "1048576" in told["message"]
+    finally:
+        made.http.close()
+        assert made.service.stop() == []
+
+
+TEN_S = 1_765_792_480_000
+"""A multiple of ten seconds."""
+
+BY_RECORD: list[tuple[str, list[dict[str, Any]], list[list[dict[str, Any]]]]] = [
+    ("SELECT COUNT(*) FROM s", [{"a": 1}], [[{"COUNT": 1}]]),
+    ("SELECT abs(a), a+1, a+2 FROM s", [{"a": 1}], [[{"abs": 1, "kuiper_field_0": 2, "kuiper_field_1": 3}]]),
+    ("SELECT x*2 AS y, a*2 AS x INVISIBLE FROM s", [{"a": 1}], [[{"y": 4}]]),
+    ("SELECT * EXCEPT(a) REPLACE(a*2 AS a) FROM s", [{"a": 1, "b": 2}], [[{"a": 2, "b": 2}]]),
+    ("SELECT a+1 AS a, a+1 AS c FROM s", [{"a": 1}], [[{"a": 2, "c": 3}]]),
+    ("SELECT a+1 AS a FROM s WHERE a > 2", [{"a": 1}, {"a": 2}], [[{"a": 3}]]),
+    ("SELECT a, lag(a) AS l FROM s WHERE a > 2", [{"a": 1}, {"a": 2}, {"a": 3}], [[{"a": 3, "l": 2}]]),
+    ("SELECT count(*) AS n FROM s WHERE a > 1 GROUP BY COUNTWINDOW(2)", [{"a": 1}, {"a": 2}], [[{"n": 1}]]),
+    (
+        "SELECT count(*) AS n FROM s GROUP BY COUNTWINDOW(2) FILTER(WHERE a > 1)",
+        [{"a": 1}, {"a": 2}, {"a": 3}],
+        [[{"n": 2}]],
+    ),
+    (
+        "SELECT a, sum(b) FROM s GROUP BY COUNTWINDOW(2)",
+        [{"a": 1, "b": 2}, {"a": 3, "b": 4}],
+        [[{"a": 1, "sum": 6}]],
+    ),
+    (
+        "SELECT collect(a) AS v FROM s GROUP BY STATEWINDOW(a > 4)",
+        [{"a": a} for a in (0, 5, 1, 6, 7, 2)],
+        [[{"v": [5, 1]}], [{"v": [6]}]],
+    ),
+    (
+        "SELECT collect(a) AS v FROM s GROUP BY STATEWINDOW(a > 4, a = 0)",
+        [{"a": a} for a in (0, 5, 1, 0, 1, 6, 2)],
+        [[{"v": [5, 1, 0]}]],
+    ),
+    ("SELECT avg(a) AS m FROM s GROUP BY COUNTWINDOW(2)", [{"a": 1}, {"a": 2}], [[{"m": 1}]]),
+    ("SELECT unnest(x), a FROM s", [{"x": [{"a": 1}, {"a": 2}], "a": 5}], [[{"a": 1}, {"a": 2}]]),
+    ("SELECT changed_cols('t', true, *) FROM s", [{"a": 1, "b": 2}, {"a": 1}], [[{"ta": 1, "tb": 2}], [{}]]),
+    (
+        "SELECT 1 AS r FROM s WHERE a > 1 AND last_hit_count() < 1",
+        [{"a": 1}, {"a": 2}, {"a": 3}],
+        [[{"r": 1}]],
+    ),
+]
+
+
+@pytest.mark.parametrize(("sql", "rows", "wanted"), BY_RECORD)
+def test_order_of_work_and_names_of_columns(
+    sql: str, rows: list[dict[str, Any]], wanted: list[list[dict[str, Any]]]
+) -> None:
+    assert tried(sql, [(k, row) for k, row in enumerate(rows)]) == wanted
+
+
+VALUES: list[tuple[str, dict[str, Any], Any]] = [
+    ("7/2", {}, 3),
+    ("-7/2", {}, -3),
+    ("7.0/2", {}, 3.5),
+    ("5^6", {}, 3),
+    ("a != 1", {}, False),
+    ("a NOT IN (1, 2)", {}, False),
+    ("a NOT BETWEEN 1 AND 2", {}, False),
+    ("NOT (a = 1)", {}, True),
+    ("1 IN a", {}, False),
+    ("1 NOT IN a", {}, True),
+    ("a LIKE 'x\\_z'", {"a": "xyz"}, False),
+    ("a[-1]", {"a": [1, 2]}, 2),
+    ("a[5]", {"a": [1, 2]}, None),
+    ("a[-1:]", {"a": [1, 2]}, [2]),
+    ("a->b.c", {"a": 5}, None),
+    ("CASE WHEN a > 1 THEN 1 ELSE 2 END", {}, 2),
+    ("concat('a', x, 'b')", {}, "ab"),
+    ("lpad('ab', 2)", {}, "  ab"),
+    ("substring('abcd', 1, 3)", {}, "bc"),
+]
+
+
+@pytest.mark.parametrize(("expression", "row", "wanted"), VALUES)
+def test_values_and_null(expression: str, row: dict[str, Any], wanted: Any) -> None:
+    told = tried(f"SELECT {expression} AS r FROM s", [(0, row)])
+    assert told == [[{} if wanted is None else {"r": wanted}]]
+    assert wanted is None or type(told[0][0]["r"]) is type(wanted)
+
+
+WINDOWS: list[tuple[str, list[int], list[tuple[int, int, int]]]] = [
+    ("TUMBLINGWINDOW(ss, 10)", [0, 9_999, 10_000, 20_000], [(2, 0, 10_000), (1, 10_000, 20_000)]),
+    ("HOPPINGWINDOW(ss, 10, 5)", [1_000, 6_000, 11_000], [(1, -5_000, 5_000), (2, 0, 10_000)]),
+    ("HOPPINGWINDOW(ss, 5, 10)", [1_000, 6_000, 16_000], [(1, 5_000, 10_000)]),
+    ("SLIDINGWINDOW(ss, 1)", [0, 1_000, 2_001], [(1, -1_000, 0), (2, 0, 1_000), (1, 1_001, 2_001)]),
+    ("SESSIONWINDOW(ss, 60, 5)", [1_000, 2_000, 20_000], [(2, 1_000, 7_000)]),
+]
+
+
+@pytest.mark.parametrize(("window", "times_ms", "wanted"), WINDOWS)
+def test_edges_of_windows(window: str, times_ms: list[int], wanted: list[tuple[int, int, int]]) -> None:
+    sql = f"SELECT count(*) AS n, window_start() AS a, window_end() AS b FROM s GROUP BY {window}"
+    told = tried(sql, [(ms, {}) for ms in times_ms])
+    assert [(row["n"], row["a"] - TEN_S, row["b"] - TEN_S) for (row,) in told] == wanted
+
+
+def test_in_event_time_equal_is_kept_older_is_dropped_and_order_is_restored() -> None:
+    rows = [(0, {"a": 2, "ts": TEN_S + 500}), (1, {"a": 1, "ts": TEN_S}), (2, {"a": 3, "ts": TEN_S + 1500})]
+    late = [(3, {"a": 8, "ts": TEN_S + 499}), (4, {"a": 9, "ts": TEN_S + 500}), (5, {"ts": TEN_S + 2500})]
+    assert tried("SELECT a FROM s", rows + late, isEventTime=True) == [[{"a": a}] for a in (1, 2, 9, 3)]
+
+
+REFUSED = [
+    ("SELECT * AS x FROM s", 2001, 1),
+    ("SELECT b AS a, a AS b FROM s", 2101, 1),
+    ("SELECT a FROM s\nWHERE nosuch(a)", 2101, 2),
+    ("SELECT abs(a, b) FROM s", 2101, 1),
+    ("SELECT avg(sum(a)) FROM s GROUP BY COUNTWINDOW(2)", 2101, 1),
+    ("SELECT a FROM s GROUP BY avg(a), COUNTWINDOW(2)", 2101, 1),
+    ("SELECT a FROM s GROUP BY COUNTWINDOW(2) HAVING a > 1", 2101, 1),
+    ("SELECT a FROM s GROUP BY TUMBLINGWINDOW('ss', 1)", 2001, 1),
+    ("SELECT a FROM s GROUP BY COUNTWINDOW(2, 3)", 2001, 1),
+    ("SELECT a FROM s WHERE row_number() = 1", 2101, 1),
+    ("SELECT unnest(x), unnest(y) FROM s", 2101, 1),
+    ("SELECT CASE a END FROM s", 2001, 1),
+    ("SELECT a FROM s; DROP STREAM s", 2001, 1),
+]
+
+
+@pytest.mark.parametrize(("sql", "code", "line"), REFUSED)
+def test_what_is_refused_has_a_code_and_a_place(sql: str, code: int, line: int) -> None:
+    error = try_case(case(sql, []))["error"]
+    assert (error["code"], error["http"], error["line"]) == (code, 400, line)
+
+
+def case(sql: str, records: list[tuple[int, dict[str, Any]]], **options: Any) -> dict[str, Any]:
+    return {
+        "name": "c",
+        "stream_ddl": ['CREATE STREAM s () WITH (TYPE="mock", TIMESTAMP="ts")'],
+        "sql": sql,
+        "options": options,
+        "input": [{"stream": "s", "ts": TEN_S + ms, "data": row} for ms, row in records],
+    }
+
+
+def tried(sql: str, records: list[tuple[int, dict[str, Any]]], **options: Any) -> Any:
+    told = try_case(case(sql, records, **options))
+    return told.get("emissions", told.get("error"))

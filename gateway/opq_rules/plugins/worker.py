@@ -8,9 +8,11 @@ gives up every right before a line of the plug-in is read.
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,12 @@ def main() -> None:
         protections["name spaces"] = protection.own_name_spaces()
     else:
         protections["name spaces"] = "off: needs root"
+    copy: Path | None = None
     if uid is not None:
+        folder = Path(facts["folder"])
+        if protections["name spaces"] != "on" and not protection.readable_by(uid, folder):
+            copy = _copied(folder)
+            facts["folder"] = str(copy / "plugin")
         wanted = [Path(sys.base_prefix), Path(sys.prefix), *map(Path, sys.path), Path(facts["folder"])]
         ways = (
             protection.open_ways(uid, wanted) if protections["name spaces"] == "on" else _closed(uid, wanted)
@@ -43,7 +50,10 @@ def main() -> None:
         protections["files"] = ways
         if ways.startswith("off") or ways.endswith("closed to other users"):
             if not facts["allow_root"]:
-                _report(report_fd, {"refused": f"it would run as root: {ways}"})
+                if copy is not None:
+                    shutil.rmtree(copy, ignore_errors=True)
+                why = f"it would run as root: {ways}; open that folder, or let the policy allow_root"
+                _report(report_fd, {"refused": why})
                 sys.exit(1)
             uid = None
     child = os.fork()
@@ -59,7 +69,15 @@ def main() -> None:
         serve(socket.socket(fileno=wire_fd), facts, protections)
         os._exit(0)
     os.close(wire_fd)
-    _keep(child, report_fd)
+    _keep(child, report_fd, copy)
+
+
+def _copied(folder: Path) -> Path:
+    """Where the worker's user can read it: the data folder is closed, and cannot be mounted elsewhere."""
+    copy = Path(tempfile.mkdtemp(prefix="opq-plugin-"))
+    shutil.copytree(folder, copy / "plugin")
+    copy.chmod(0o755)
+    return copy
 
 
 def _reap(wire_fd: int) -> None:
@@ -98,7 +116,7 @@ def _confine(facts: dict[str, Any], uid: int | None, protections: dict[str, str]
     protections["system calls"] = protection.filter_system_calls()
 
 
-def _keep(child: int, report_fd: int) -> None:
+def _keep(child: int, report_fd: int, copy: Path | None) -> None:
     """Until the worker ends, or the host: then all that it started is killed and counted."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the end comes by stdin, or by SIGKILL
@@ -130,6 +148,8 @@ def _keep(child: int, report_fd: int) -> None:
         for pid in left:
             _kill(pid)
     code = os.waitstatus_to_exitcode(status)
+    if copy is not None:
+        shutil.rmtree(copy, ignore_errors=True)
     _report(report_fd, {"code": code, "survivors": len(survivors)})
     os._exit(code if code >= 0 else 128 - code)
 

@@ -177,6 +177,24 @@ class Setup:
 
 
 @configuration.section
+class Rules:
+    """Stream rules at the edge, with REST for them (extra "rules")."""
+
+    enabled: Annotated[bool, Field(description="rules run in the gateway's process")] = False
+    endpoint: Annotated[
+        str | None,
+        Field(
+            description="host:port of REST; without a value: 127.0.0.1:9081. Beyond loopback: token_file",
+            pattern=r"^[^/]+:\d+$",
+        ),
+    ] = None
+    token_file: Annotated[Path | None, Field(description="SHA-256 of a token in each line")] = None
+    data_dir: Annotated[Path | None, Field(description="rules/ is below it; without a value: D/gateway")] = (
+        None
+    )
+
+
+@configuration.section
 class Power:
     """Orderly end when the supply fails."""
 
@@ -239,6 +257,7 @@ class Config:
     phasors: Phasors = Phasors()
     mqtt: Mqtt = Mqtt()
     setup: Setup = Setup()
+    rules: Rules = Rules()
     power: Power = Power()
 
 
@@ -281,6 +300,10 @@ def _filled(config: Config, port_offset: int) -> Config:
         keys=replace(config.keys, folder=config.keys.folder or folder / "curve"),
         health_endpoint=config.health_endpoint
         or f"127.0.0.1:{ports.with_offset('gateway_health', port_offset)}",
+        rules=replace(
+            config.rules,
+            endpoint=config.rules.endpoint or f"127.0.0.1:{ports.with_offset('rules', port_offset)}",
+        ),
         uplink=replace(
             uplink,
             trigger_endpoint=uplink.trigger_endpoint or ports.endpoint("triggering_box", port_offset),

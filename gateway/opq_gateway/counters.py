@@ -111,6 +111,9 @@ MEANING = MappingProxyType(
         "mqtt_failed": "connections to the MQTT broker that failed or were lost",
         "mqtt_published": "messages that the MQTT broker has",
         "mqtt_dropped": "values and disturbances that the MQTT broker never gets: it was away or too slow",
+        # rules; stand with the first Box
+        "rule_requests": "waveforms that rules of this gateway asked Makai for",
+        "rules_dropped": "values and disturbances that the rules never saw: they do not keep up",
         # set-up page; stands with the first Box
         "setup_refused": "requests that the set-up page did not serve: password, another page, pace",
         "setup_overflow": "requests that the set-up page closed unheard: too many at once",

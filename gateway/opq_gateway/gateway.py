@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opq_gateway.commands.desk import Commands, Desk
 from opq_gateway.config import BoxPort, Config, box_folder, data_folder, key_folder
@@ -46,6 +47,9 @@ from opq_gateway.uplink.uplink import Uplink
 from opq_proto import log
 from opq_proto.errors import KeyFileError, OpqError, PortBusyError
 from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
+
+if TYPE_CHECKING:
+    from opq_gateway.rules.edge_rules import EdgeRules
 
 RESTART_S = 1.0
 STOP_S = 2.0
@@ -119,6 +123,7 @@ class Gateway:
         measuring = measuring_of(
             self.config, self.statuses, self.counters, uplink, self.feed, rings, queue.last_end_ns
         )
+        rules = self._rules(uplink)
         reader = Reader()
         clock_watch = ClockWatch()
         clocks = Clocks(system=clock_watch.state)
@@ -138,6 +143,8 @@ class Gateway:
             ),
         ]
         outputs += [self._thread(name, first, run, stop) for name, run in outlets.items()]
+        if rules is not None:
+            outputs.append(self._thread("rules", first, rules.run, stop))
         if self.config.ring.compress:
             outputs.append(self._thread("sealing", first, Sealer(rings, self.counters).run, stop))
         show_rings(self.metrics, rings, self.statuses)
@@ -154,6 +161,8 @@ class Gateway:
             ready.set()
         stop.wait()
         notifier.stopping()
+        if rules is not None:
+            rules.close()
         for thread in serial:
             thread.join(STOP_S)
         measuring_stop.set()
@@ -169,6 +178,15 @@ class Gateway:
             uplink.close()
             queue.close()
         self._log.info("gateway.stopped", late_threads=late)
+
+    def _rules(self, uplink: Uplink) -> "EdgeRules | None":
+        """Raises PortBusyError, ConfigError or RuleError where they are enabled and cannot run."""
+        if not self.config.rules.enabled:
+            return None
+        from opq_gateway.rules.edge_rules import EdgeRules  # FastAPI and all that: only where wanted
+
+        first = self.counters[self.config.box[0].id]
+        return EdgeRules(self.config, self.feed, self.statuses, first, uplink.at_once)
 
     def _ring(self, box_id: str) -> Ring:
         folder = box_folder(self.config, box_id)

@@ -83,6 +83,7 @@ def _bound(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
+        made.listen(128)  # who asks before the server's thread runs waits, and is not refused
     except OSError as error:
         made.close()
         raise PortBusyError(f"rules: {host}:{port} cannot be used: {error.strerror or error}") from error

@@ -1,0 +1,111 @@
+"""EdgeRules: the rule engine in the gateway's process, on its own threads.
+
+Sources `opqbox` read what is measured here, without a socket. `request_waveform` asks Makai by the only way
+up there is: a crossing Measurement with a metric `rule_<id>`, which waits on disk like any other.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from opq_gateway.config import Config, data_folder
+from opq_gateway.counters import Counters
+from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.values import Item, Told, Values
+from opq_gateway.status import Status
+from opq_proto.errors import ConfigError
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+try:
+    from opq_gateway.rules.rows import rows_of
+    from opq_rules.api import config as rules_config
+    from opq_rules.api.service import Service
+    from opq_rules.local_feed import LocalFeed
+    from opq_rules.sinks.request_waveform import Request, Sink
+    from opq_rules.sources.opqbox import Source
+except ImportError as error:
+    raise ConfigError(
+        f"rules.enabled  wants packages that are not here ({error.name});"
+        " pip install 'opq-toolkit[gateway,rules]', or set it to false"
+    ) from error
+
+LOOK_S = 0.1
+ITEMS = 5000
+NS_PER_MS = 1_000_000
+Send = Callable[[str, Measurement], None]
+
+
+class EdgeRules:
+    """REST answers from its making on; rows flow while `run` runs."""
+
+    def __init__(
+        self, config: Config, feed: Feed, statuses: Mapping[str, Status], counters: Counters, send: Send
+    ) -> None:
+        """
+        Args:
+            send: takes a Measurement that leaves at once, from any thread.
+
+        Raises:
+            PortBusyError, ConfigError, RuleError: the address or the folder cannot be used.
+        """
+        wanted = config.rules
+        self._statuses, self._counters, self._send = statuses, counters, send
+        self._channel = feed.subscribe("rules", (Values, Told), ITEMS)
+        self._measured: LocalFeed[Item] = LocalFeed("rules", rows_of)
+        self._lost = 0
+        settings = rules_config.checked(
+            rules_config.Config(
+                data_dir=wanted.data_dir or data_folder(config),
+                endpoint=wanted.endpoint or "",
+                token_file=wanted.token_file,
+            )
+        )
+        own: dict[tuple[str, str], Callable[[], Any]] = {
+            ("source", "opqbox"): partial(Source, self._measured),
+            ("sink", "request_waveform"): partial(Sink, self._ask),
+        }
+        self._service = Service(settings, own=own)
+        self.port = self._service.port
+        self._service.start()
+
+    def run(self, stop: threading.Event) -> None:
+        """Hand on what is measured, until `stop`."""
+        while not stop.is_set():
+            items = self._channel.take_all(timeout_s=LOOK_S)
+            if self._measured.wanted:
+                for item in items:
+                    self._measured.offer(item)
+            lost = self._channel.dropped + self._measured.dropped
+            if lost > self._lost:
+                self._counters.add("rules_dropped", lost - self._lost)
+                self._lost = lost
+
+    def close(self) -> None:
+        self._service.stop()
+
+    def _ask(self, request: Request) -> bool:
+        """On a sink's thread. ValueError: a Box that is not here."""
+        status = self._statuses.get(request.box_id)
+        if status is None:
+            raise ValueError(f"Box {request.box_id} is not here; there are {', '.join(self._statuses)}")
+        self._counters.add("rule_requests")
+        self._send(request.box_id, measurement_of(request, status))
+        return True
+
+
+def measurement_of(request: Request, status: Status) -> Measurement:
+    """What Makai's trigger `edge_rule` reads; readers of the original skip the metric."""
+    hello = status.hello
+    return Measurement(
+        box_id=request.box_id,
+        timestamp_ms=(request.end_ns + NS_PER_MS // 2) // NS_PER_MS,
+        metrics={f"rule_{request.rule_id}": Metric(request.value, request.value, request.value)},
+        start_ns=request.start_ns,
+        end_ns=request.end_ns,
+        uncertainty_ns=status.sample_uncertainty_ns,
+        source=TimeSource.FREE if status.sample_source is None else status.sample_source,
+        crossing=True,
+        nominal_v=None if hello is None else hello.nominal_v,
+        nominal_hz=None if hello is None else hello.nominal_hz,
+    )

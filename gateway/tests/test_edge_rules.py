@@ -1,0 +1,134 @@
+"""Rules in the gateway's process: what a Box measures flows through a rule; what it asks for goes up."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from free_ports import free_port
+from waiting import wait_for
+
+from opq_gateway.config import load
+from opq_gateway.measuring.values import Told, Values
+from opq_gateway.rules.rows import rows_of
+from opq_hil.box import Box
+from opq_hil.host import BoxHost
+from opq_proto.errors import ConfigError
+from opq_proto.messages import Measurement, TimeSource
+from opq_proto.wire import measurement_from_wire
+
+STREAM = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")'
+SQL = "SELECT box, start_ms, end_ms, rms FROM boxes WHERE kind = 'window' AND rms > 10"
+BOX = '[[box]]\nid = "1"\nport = "{port}"\n'
+
+
+def asked(makai: Any, seconds: float = 60) -> Measurement:
+    """The first Measurement with a rule's metric."""
+
+    def found() -> list[Measurement]:
+        read = [measurement_from_wire(body) for _, body in list(makai.measurements)]
+        return [each for each in read if any(key.startswith("rule_") for key in each.metrics)]
+
+    return wait_for(found, seconds)[0]
+
+
+@pytest.mark.timeout(180)
+def test_a_rule_at_the_edge_asks_makai_by_a_crossing_measurement(tmp_path: Path, makai: Any) -> None:
+    port = free_port()
+    with BoxHost([Box("1")]) as host, (tmp_path / "log").open("wb") as log:
+        config = tmp_path / "gateway.toml"
+        config.write_text(
+            f'data_dir = "{tmp_path}"\nhealth_endpoint = "127.0.0.1:0"\n'
+            + BOX.format(port=host.ports["1"])
+            + "[uplink]\n"
+            + "".join(f'{name} = "{endpoint}"\n' for name, endpoint in makai.endpoints.items())
+            + f'[rules]\nenabled = true\nendpoint = "127.0.0.1:{port}"\n'
+        )
+        command = [sys.executable, "-m", "opq_gateway", "run", "--config", str(config)]
+        with subprocess.Popen(command, stdout=log, stderr=log) as gateway:
+            try:
+                with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as rest:
+                    wait_for(lambda: _answers(rest, gateway), 60)
+                    assert rest.post("/streams", json={"sql": STREAM}).status_code == 201
+                    actions = [{"request_waveform": {"value": "rms"}}]
+                    rule = {"id": "edge", "sql": SQL, "actions": actions}
+                    assert rest.post("/rules", json=rule).status_code == 201
+                    found = asked(makai)
+                    elsewhere = {**rule, "id": "elsewhere", "sql": SQL.replace("box,", "9 AS box,")}
+                    assert rest.post("/rules", json=elsewhere).status_code == 201
+                    wait_for(lambda: "Box 9 is not here" in rest.get("/rules/elsewhere/status").text, 60)
+            finally:
+                gateway.send_signal(signal.SIGTERM)
+                assert gateway.wait(20) == 0, (tmp_path / "log").read_text()
+    assert list(found.metrics) == ["rule_edge"]
+    assert found.crossing and found.box_id == "1" and found.sequence is not None
+    assert 100e6 < found.end_ns - found.start_ns < 300e6, "a window of 10/12 cycles"
+    assert 50 < found.metrics["rule_edge"].average < 300
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def _answers(rest: httpx.Client, gateway: "subprocess.Popen[bytes]") -> bool:
+    assert gateway.poll() is None
+    try:
+        return rest.get("/ping").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_row_has_the_names_of_makai_and_its_own() -> None:
+    clock = 400, TimeSource.GPS
+    window = Values(
+        "1", "window", 10**18, 10**18 + 2 * 10**8, *clock, False, {"rms_v": 119.5, "harmonics_v": (1.0, 2.0)}
+    )
+    began = Told("1", "dip", 10**18 + 999_999, *clock, True, None)
+    assert rows_of([window, began]) == [
+        {
+            "box": "1",
+            "kind": "window",
+            "uncertainty_ns": 400,
+            "source": "gps",
+            "timestamp_ms": 10**12 + 200,
+            "end_ms": 10**12 + 200,
+            "start_ms": 10**12,
+            "flagged": False,
+            "rms_v": 119.5,
+            "rms": 119.5,
+            "harmonics_v": [1.0, 2.0],
+        },
+        {
+            "box": "1",
+            "kind": "dip",
+            "uncertainty_ns": 400,
+            "source": "gps",
+            "timestamp_ms": 10**12,
+            "entering": True,
+        },
+    ]
+
+
+def test_nothing_of_the_rules_is_imported_unless_enabled_and_the_extra_is_named(tmp_path: Path) -> None:
+    code = "import sys, opq_gateway.gateway\nprint([m for m in sys.modules if m.startswith('opq_rules')])"
+    assert _said(code) == "[]"
+    blocked = "import sys\nsys.modules['uvicorn'] = None\nimport opq_gateway.rules.edge_rules"
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        _said(blocked)
+    assert "pip install 'opq-toolkit[gateway,rules]'" in failed.value.stderr
+
+
+def _said(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_the_address_follows_the_port_offset_and_wrong_settings_are_told(tmp_path: Path) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text(BOX.format(port="/dev/null") + "[rules]\nenabled = true\n")
+    assert load(config, port_offset=100).rules.endpoint == "127.0.0.1:9181"
+    config.write_text(BOX.format(port="/dev/null") + "[rules]\nenable = true\n")
+    with pytest.raises(ConfigError, match="enabled"):
+        load(config)

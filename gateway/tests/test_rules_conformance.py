@@ -186,6 +186,16 @@ def test_explain_says_how_a_rule_runs(house: House) -> None:
     assert house.ask("GET", "/rules/r1/explain").splitlines()[-1].strip().startswith("runs ")
 
 
+def test_a_query_leaves_no_rule_behind_when_its_client_goes(house: House) -> None:
+    with house.http.stream("POST", "/query", content=b'{"sql": "SELECT v FROM demo"}') as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == ": begun"
+        house.service.engine.topics.publish("demo", [{"v": 1}])
+        assert next(line for line in lines if line.startswith("data")) == 'data: {"v":1}'
+        assert len(house.ask("GET", "/rules")) == 1
+    wait_for(lambda: house.ask("GET", "/rules") == [])
+
+
 def test_a_long_body_without_a_length_is_told_to_be_too_long(tmp_path: Path) -> None:
     made = House(tmp_path, most_body_mb=1)
     try:

@@ -5,11 +5,13 @@ Ours: eKuiper's CLI does this over a port of its own.
 
 import queue
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
+from anyio import CancelScope, to_thread
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from opq_rules.api.bodies import Query
 from opq_rules.batch import Row
@@ -61,23 +63,39 @@ def router(engine: Engine) -> APIRouter:
             engine.topics.leave(rows.heard)
             raise
 
-        def told() -> Iterator[str]:
-            dropped = 0
-            try:
-                yield ": begun\n\n"
-                while True:
-                    row = rows.next()
-                    if rows.dropped != dropped:
-                        dropped = rows.dropped
-                        yield f": {dropped} rows were dropped so far\n\n"
-                    yield ": nothing yet\n\n" if row is None else _event(row)
-            finally:
-                engine.topics.leave(rows.heard)
-                engine.delete_rule(rule_id)
+        def end() -> None:
+            engine.topics.leave(rows.heard)
+            engine.delete_rule(rule_id)
 
-        return StreamingResponse(told(), media_type="text/event-stream")
+        return _Events(_told(rows), end)
 
     return routes
+
+
+class _Events(StreamingResponse):
+    """`end()` is called when the client has gone; an iterator's own `finally` waits for the collector."""
+
+    def __init__(self, events: Iterator[str], end: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._end = end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(self._end)
+
+
+def _told(rows: _Rows) -> Iterator[str]:
+    dropped = 0
+    yield ": begun\n\n"
+    while True:
+        row = rows.next()
+        if rows.dropped != dropped:
+            dropped = rows.dropped
+            yield f": {dropped} rows were dropped so far\n\n"
+        yield ": nothing yet\n\n" if row is None else _event(row)
 
 
 def _event(row: Row) -> str:

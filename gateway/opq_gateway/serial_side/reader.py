@@ -1,6 +1,6 @@
 """Reader: the one thread that serves the ports of all Boxes.
 
-Every 31 to 77 ms (ROUNDS_S) it looks at all of them, so that what a Box said meanwhile is read, decoded,
+Every 31 to 63 ms (ROUNDS_S) it looks at all of them, so that what a Box said meanwhile is read, decoded,
 stamped and kept at once: a thread, or a wake-up, per Box and frame costs ten times as much. One Box whose
 handling throws is counted, logged, closed and opened again; the others do not see it, nor one that floods.
 """
@@ -17,10 +17,10 @@ from opq_proto import log
 ROUND_S = 0.031
 """At 921,600 baud 2,900 bytes, below a tty's 4,096. 93/50 of a block's 16.7 ms, so that all fifty phases
 between the two come up within two seconds (the clock looks for the earliest arrival)."""
-ROUNDS_S = ((4, ROUND_S), (16, 0.047), (math.inf, 0.077))
+ROUNDS_S = ((4, ROUND_S), (16, 0.047), (math.inf, 0.063))
 """Up to so many Boxes, so long, each a whole number of fiftieths of a block. To wake up costs as much as ten
 blocks, and to look at a Box of many, of whom the processor's caches hold nothing any more, as two: so many
-Boxes are looked at less often. What a line at its full speed brings in 77 ms, 7,100 bytes, does not fit into
+Boxes are looked at less often. What a line at its full speed brings in 63 ms, 5,800 bytes, does not fit into
 a tty's buffer; the rest waits in the driver's, of 64 KB. Without GPS the bound of the time, of 8 ms, is
 wider by 0.5 so."""
 LEAST_PAUSE_S = 0.001

@@ -115,6 +115,11 @@ EXTRAS_OF_COMMAND = {
     "bench": ("cloud", "hil"),
     "config": ("cloud", "gateway"),
     "plugin": ("rules",),
+    "stream": ("rules",),
+    "table": ("rules",),
+    "rule": ("rules", "cloud"),
+    "query": ("rules",),
+    "ruleset": ("rules",),
 }
 """All that a command needs, so that nobody installs one after the other; `hil` holds `gateway`."""
 SHARED = frozenset(
@@ -126,22 +131,31 @@ SHARED = frozenset(
 EXTRA_OF_MODULE = {
     "cobs": "hil",
     "comtrade": "analyze",
+    "cronsim": "rules",
     "cryptography": "signing",
     "elftools": "firmware",
     "fastapi": "cloud",
+    "httpx": "rules",
+    "jsonpath": "rules",
+    "lupa": "rules",
     "matplotlib": "analyze",
     "msgspec": "cloud",
     "plotext": "analyze",
     "prometheus_client": "gateway",
+    "paho": "gateway",
     "psutil": "hil",
     "pydantic": "gateway",
     "pymongo": "cloud",
+    "pymysql": "rules",
+    "regex": "rules",
     "serial": "gateway",
+    "sqlalchemy": "rules",
     "stm32loader": "flash",
     "structlog": "gateway",
     "tomli_w": "hil",
     "uvicorn": "cloud",
     "watchfiles": "cloud",
+    "yaml": "rules",
 }
 """Module that an optional part imports -> the extra that brings it."""
 

@@ -10,7 +10,13 @@ import pytest
 from opq_tools.cli import COMMANDS, EXTRA_OF_MODULE, EXTRAS_OF_COMMAND, extras_for
 
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
-MODULE_OF_PACKAGE = {"pyserial": "serial", "pyelftools": "elftools"}
+MODULE_OF_PACKAGE = {
+    "paho-mqtt": "paho",
+    "pyelftools": "elftools",
+    "pyserial": "serial",
+    "python-jsonpath": "jsonpath",
+    "pyyaml": "yaml",
+}
 WITHOUT = """
 import importlib, sys
 class Lacking:

@@ -16,10 +16,12 @@ from opq_gateway.ring.lost import BEFORE_HEARD
 from opq_hil.gateway_faults import accounts
 from opq_hil.gateway_faults.cable import Cable
 from opq_hil.gateway_faults.child import put_step_ns
+from opq_hil.gateway_faults.gauges import Reading
 from opq_hil.gateway_faults.places import free_offset
 from opq_hil.gateway_faults.runner import line, play_all, tally
 from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, Schedule, draw
 from opq_hil.gateway_faults.service import Service
+from opq_hil.gateway_faults.serving import Serving
 from opq_hil.gateway_faults.verdict import play, unexcused
 from opq_hil.gateway_faults.wire import Wire
 from opq_hil.gateway_faults.world import BOX_IDS
@@ -236,6 +238,24 @@ def test_a_service_is_started_again_and_says_how_long_nobody_was_heard(tmp_path:
     assert (service.starts, service.deaf_s("2") > 0, service.complaints) == (2, True, [])
 
 
+def reading(**counts: int) -> Reading:
+    boxes = {name.removeprefix("box"): float(count) for name, count in counts.items()}
+    return Reading(
+        {box_id: {"sampling": True} for box_id in boxes},
+        {("samples", box_id): count for box_id, count in boxes.items()},
+    )
+
+
+def test_a_gateway_serves_when_samples_of_every_box_came_since_and_not_while_it_still_says_so() -> None:
+    serving = Serving(("1", "10"))
+    assert serving.objection(None) == "it does not answer"
+    assert serving.objection(reading(box1=200, box10=400)) == "no samples of Boxes 1, 10"
+    assert serving.objection(reading(box1=400, box10=400)) == "no samples of Boxes 10"  # unplugged < 5 s ago
+    assert serving.objection(reading(box1=0, box10=0)) == "no samples of Boxes 1, 10"  # it was started anew
+    assert serving.objection(reading(box1=200, box10=0)) == "no samples of Boxes 10"
+    assert serving.objection(reading(box1=200, box10=200)) is None
+
+
 def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong() -> None:
     good = {
         **draw(1, BOX_IDS).document(),
@@ -256,6 +276,12 @@ def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
     assert int(figures["samples_in_ring"]) + int(figures["samples_in_gaps"]) == figures["samples_sent"]
     assert int(figures["stored"]) >= int(figures["heard"]) > 60
     assert [figures[f"holes_{box_id}"] for box_id in BOX_IDS] == [0, 0, 0]
+
+
+def test_a_plug_that_is_out_until_the_end_of_a_schedule_costs_no_sample(tmp_path: Path) -> None:
+    unplugged = Fault("unplugged", 1.6, 3.95, "10")
+    verdict = play(Schedule(0, (unplugged,), length_s=5.6), tmp_path, mounted=False)
+    assert verdict.ok, verdict.problems
 
 
 def played(seeds: range, folder: Path) -> dict[str, object]:

@@ -20,6 +20,7 @@ from opq_hil.gateway_faults.kept import kept, newest_ns
 from opq_hil.gateway_faults.lived import Lived, exported
 from opq_hil.gateway_faults.schedule import CALM_AFTER_S, Fault, Schedule
 from opq_hil.gateway_faults.service import Service, ServiceError
+from opq_hil.gateway_faults.serving import Serving
 from opq_hil.gateway_faults.wire import Wire
 from opq_proto import ports
 from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
@@ -95,8 +96,13 @@ class World:
         """The schedule, then quiet, then an orderly end; what is left is read from disk and store."""
         lived = self._lived
         self._play()
+        serving = Serving(BOX_IDS)
         try:
-            self._wait(self._serving, SETTLE_S, "the gateway takes samples again")
+            self._wait(
+                lambda: serving.objection(gauges.read(self._health_port)),
+                SETTLE_S,
+                "the gateway takes samples again",
+            )
             self._run(CALM_AFTER_S)
         except ServiceError as error:
             lived.problems.append(str(error))
@@ -188,13 +194,6 @@ class World:
         if not self._lived.early:
             self._lived.early = {box_id: kept(self._disk.folder, box_id).blocks for box_id in BOX_IDS}
         self._lived.queued |= backlog(self._disk.folder) or set()
-
-    def _serving(self) -> str | None:
-        reading = gauges.read(self._health_port)
-        if reading is None:
-            return "it does not answer"
-        still = [box_id for box_id in BOX_IDS if not reading.boxes[box_id].get("sampling")]
-        return f"no samples of Boxes {', '.join(still)}" if still else None
 
     def _killed(self, service: Service, begins: bool) -> None:
         if begins:

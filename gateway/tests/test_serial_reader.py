@@ -5,6 +5,7 @@ Each peer is a pty (or socket) whose other end the test holds; blocks are counte
 
 import contextlib
 import os
+import select
 import socket
 import threading
 import time
@@ -204,6 +205,30 @@ def test_a_plug_that_is_pulled_comes_back_as_another_tty_under_the_same_link(
         blocks_of(second, 2000, 3000, 0.001)
         wait_for(lambda: gateway.behind.count("1") == 3000)
         assert gateway.counters["1"]["failures"] == 0
+
+
+def test_a_plug_that_was_out_for_a_minute_is_found_within_a_second(
+    tmp_path: Path, ptys: Callable[[str], Pty]
+) -> None:
+    status, counters = Status("1", 60), Counters()
+    station = Station(BoxPort(id="1", port=str(tmp_path / "box1")), status, counters)
+    intake = Intake(status, Ring(tmp_path / "ring", "1", 1.0), counters, station.send, Behind())
+    station.attach(intake, select.poll())
+    steps = np.arange(0.0, 60.0, 0.03).tolist()
+    for now_s in steps:
+        station.round(0, now_s)
+    assert "no such port" in status.serial_problem
+    ptys("box1")
+    until_s = steps[-1] + 1.1
+    for now_s in np.arange(steps[-1], until_s, 0.03).tolist():
+        station.round(0, now_s)
+
+    def opened() -> bool:
+        station.round(0, until_s)
+        return status.serial_open
+
+    wait_for(opened)
+    station.close()
 
 
 def test_a_link_that_leads_elsewhere_is_followed_though_the_old_tty_lives(

@@ -15,7 +15,11 @@ from opq_proto.port_trouble import why_not_opened
 
 
 class Opening:
-    """A try that is under way; `result` until it is not None."""
+    """A try that is under way; `result` until it is not None.
+
+    Attributes:
+        absent: there is no such path; no driver was asked.
+    """
 
     def __init__(self, box: BoxPort) -> None:
         self._box = box
@@ -23,7 +27,8 @@ class Opening:
         self._given_up = False
         self._result: Port | str | None = None
         # the usual case of a plug that is out needs no thread
-        if box.port.startswith("/") and not Path(box.port).exists():
+        self.absent = box.port.startswith("/") and not Path(box.port).exists()
+        if self.absent:
             self._result = why_not_opened(FileNotFoundError(2, "no such file"))
             return
         threading.Thread(target=self._open, name=f"open box {box.id}", daemon=True).start()

@@ -24,6 +24,9 @@ from opq_proto.link_messages import LinkMessage
 
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits between tries to open; the last one stays."""
+ABSENT_TRIES = BACKOFF_S.index(1.0)
+"""A path that leads nowhere is looked for every second, however long the plug is out: it costs a stat, and
+5 s are half of what a Box can send again (10 s)."""
 SILENT_S = 20.0
 """A Box says hello every 5 s at least. So long without a byte: a TCP peer that vanished without a word,
 or an adapter that hangs; the port is opened anew."""
@@ -182,6 +185,8 @@ class Station:
         found = self._opening.result()
         if found is None:
             return
+        if self._opening.absent:
+            self._tries = min(self._tries, ABSENT_TRIES)
         self._opening = None
         if isinstance(found, str):
             if found != self._status.serial_problem:

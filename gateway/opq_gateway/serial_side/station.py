@@ -26,7 +26,7 @@ BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits between tries to open; the last one stays."""
 ABSENT_TRIES = BACKOFF_S.index(1.0)
 """A path that leads nowhere is looked for every second, however long the plug is out: it costs a stat, and
-5 s are half of what a Box can send again (10 s)."""
+what a Box can send again is 3 s (Hello.ring_samples: 38,400) to 10 s (simulated)."""
 SILENT_S = 20.0
 """A Box says hello every 5 s at least. So long without a byte: a TCP peer that vanished without a word,
 or an adapter that hangs; the port is opened anew."""

@@ -1,5 +1,6 @@
 """What `opq-tools up` will run: the Boxes, their keys, two configurations, three processes."""
 
+import importlib.util
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ ROOMS = ("gateway", "cloud")
 """Tables that a file given with --config may hold: each room's own configuration."""
 
 
+OF_RULES = ("cronsim", "fastapi", "jinja2", "msgspec", "uvicorn")
+"""What the rule engine imports at its start; without the extra `rules` Makai runs without it."""
 QEMU = "qemu:"
 """A Box given as qemu:ID runs its firmware in an emulator."""
 
@@ -84,6 +87,7 @@ class Plan:
         cloud: dict[str, Any] = {
             "data_dir": str(self.data_dir),
             "triggering_broker": {"trace": self.trace},
+            "triggering_service": {"rules": {"enabled": all(map(importlib.util.find_spec, OF_RULES))}},
         }
         folder = self.data_dir / "config"
         folder.mkdir(parents=True, exist_ok=True)

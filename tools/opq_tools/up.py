@@ -27,7 +27,6 @@ NOT_OF_UP = {
     "health",
     "incident_ids",
     "plugin_manager",
-    "rules",
     "triggering_broker_health",
     "triggering_service_health",
     "update",

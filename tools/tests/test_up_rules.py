@@ -1,0 +1,50 @@
+"""A running `up` takes rules: one that no built-in trigger has asks for a waveform, and it is stored."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from house_under_test import get_json, house, until
+
+from opq_proto.ports import PORTS
+
+pytestmark = pytest.mark.timeout(240)
+SQL = (
+    "SELECT box, start_ms, end_ms, f FROM boxes"
+    " WHERE f BETWEEN 40 AND 70 AND rms_max - rms_min < 20 AND last_hit_count() = 0"
+)
+
+
+def test_a_rule_asks_for_a_waveform_that_no_trigger_asked_for(tmp_path: Path) -> None:
+    with house(tmp_path, "--sim", "1") as up:
+        url = f"http://127.0.0.1:{PORTS['rules'] + up.offset}"
+
+        def tool(*words: str) -> "subprocess.CompletedProcess[str]":
+            command = [sys.executable, "-m", "opq_tools.cli", *words, "--url", url]
+            return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+        stream = ("boxes", '() WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")')
+        until(lambda: tool("stream", "create", *stream).returncode == 0, 60, "the rules of Makai")
+        asks = json.dumps({"request_waveform": {"value": "f"}})
+        made = tool("rule", "create", "steady", SQL, "--action", asks)
+        assert made.returncode == 0, made.stderr
+
+        def event() -> object:
+            found = json.loads(tool("rule", "status", "steady", "--json").stdout)
+            if not found["sink_request_waveform_0_0_records_out_total"]:
+                return None
+            try:
+                return get_json(f"{up.view}/api/events/1")
+            except OSError:
+                return None
+
+        until(event, 90, "an event")
+        until(lambda: get_json(f"{up.view}/api/events/1")["boxes_received"] == ["1"], 60, "its waveform")
+        said = json.dumps(get_json(f"{up.view}/api/events/1"))
+        status = json.loads(tool("rule", "status", "steady", "--json").stdout)
+        waveform = get_json(f"{up.view}/api/events/1/waveform/1?points=500")
+    assert "rule steady: f " in said, said
+    assert status["sink_request_waveform_0_0_exceptions_total"] == 0
+    assert waveform

@@ -3,10 +3,13 @@
 Source: reference/rules.md, parts A and D.
 """
 
+import importlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from waiting import wait_for
 from opq_rules.api import config as configuration
 from opq_rules.api.service import Service
 from opq_rules.query.trying import try_case
+from opq_rules.sinking.properties import Properties
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
 RULE = {"id": "r1", "sql": "SELECT v FROM demo WHERE v > 126", "actions": [{"memory": {"topic": "out"}}]}
@@ -179,6 +183,28 @@ def test_what_is_wrong_with_a_rule_is_named(house: House, sent: bytes, code: int
     assert told["error"] == code
     assert part in told["message"], told
     assert house.ask("GET", "/rules") == []
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
+
+
+def test_the_page_names_every_path(house: House) -> None:
+    words = set(re.findall(r"[A-Za-z]+", PAGE))
+    for path in house.ask("GET", "/openapi.json")["paths"]:
+        parts = re.findall(r"[A-Za-z]+", re.sub(r"\{\w+\}", "", path))
+        assert set(parts) <= words, path
+
+
+@pytest.mark.parametrize("kind", ["sources", "sinks"])
+def test_the_page_names_every_type_and_property(kind: str) -> None:
+    folder = Path(importlib.import_module(f"opq_rules.{kind}").__file__ or "").parent
+    configs: list[Any] = [Properties]
+    for file in folder.glob("[a-z]*.py"):
+        if file.stem != "mock":  # for `rule try`
+            assert f"\n| {file.stem} " in PAGE, file.stem
+            configs.append(importlib.import_module(f"opq_rules.{kind}.{file.stem}").Config)
+    absent = {field.name for config in configs for field in fields(config)} - set(re.findall(r"\w+", PAGE))
+    assert absent <= {"key"}  # of memory's lookup table: KEY of the statement
 
 
 def test_explain_says_how_a_rule_runs(house: House) -> None:

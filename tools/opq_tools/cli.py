@@ -141,7 +141,7 @@ EXTRA_OF_MODULE = {
     "matplotlib": "analyze",
     "msgspec": "cloud",
     "plotext": "analyze",
-    "prometheus_client": "gateway",
+    "prometheus_client": "cloud",
     "paho": "gateway",
     "psutil": "hil",
     "pydantic": "gateway",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jinja2.exceptions import SecurityError, UndefinedError
+from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 
 from opq_rules.sdk import Context, Sink, SinkContext
 from opq_rules.sinking.kept import Kept, Parcel
@@ -246,9 +246,47 @@ def test_templates_of_both_kinds(template: str, data: Any, text: str) -> None:
 def test_a_template_reaches_neither_python_nor_all_memory(template: str) -> None:
     try:
         text = compiled(template)({"v": 1})
-    except (SecurityError, UndefinedError):
+    except (SecurityError, UndefinedError, ValueError):
         return
     assert text == ""
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 'x'.ljust(1000000000) }}",
+        "{{ 'x'.expandtabs(1000000000) | length }}",
+        "{{ '{:1000000000}'.format(1) }}",
+        "{{ 'x' | center(1000000000) }}",
+        "{{ ['x'] | map('center', 1000000000) | first | length }}",
+        "{% set a = 'xx' %}" + "{% set a = a ~ a %}" * 40 + "{{ a | length }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% for each in rows recursive %}{{ loop(rows) }}{% endfor %}",
+        "{% for a in t %}{% for b in t %}{% for c in t %}{% for d in t %}{% endfor %}{% endfor %}{% endfor %}"
+        "{% endfor %}",
+        "{{ t | join(t | join(t)) | join(t | join(t | join(t))) | length }}",
+        "{% include 'x' %}",
+    ],
+)
+def test_a_template_that_grows_without_bound_is_refused(template: str) -> None:
+    with pytest.raises((ValueError, TemplateError), match=r"dataTemplate|No filter"):
+        compiled(template)({"t": "x" * 1000})
+
+
+def test_what_templates_are_for_is_left() -> None:
+    row = {"box": 4, "tags": ["a", "b"], "o": {"x": 1.26}}
+    assert (
+        compiled("{{ tags | join(', ') }} {{ o.x | round(1) }} {{ nope | default('-') }}")(row)
+        == "a, b 1.3 -"
+    )
+    assert (
+        compiled("{% for key, value in o.items() %}{{ key.upper() }}={{ value }}{% endfor %}")(row)
+        == "X=1.26"
+    )
+    assert (
+        compiled("{{ rows | map(attribute='box') | sum }}|{{ rows | join('+', 'box') }}")([row, row])
+        == "8|4+4"
+    )
 
 
 def test_a_template_that_does_not_parse_names_its_line() -> None:

@@ -15,8 +15,7 @@ from jinja2 import ChainableUndefined, TemplateError
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-LONGEST = 1_000_000
-"""Characters that a template may give."""
+from opq_rules.sinking.bounded import FILTERS, LONGEST, check, join
 
 _TAG = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
 _PATH = re.compile(r"\.(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?")
@@ -35,10 +34,9 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 
 _SANDBOX = _Sandbox(undefined=ChainableUndefined, autoescape=False)  # a missing column writes nothing
+_SANDBOX.filters = {name: each for name, each in _SANDBOX.filters.items() if name in FILTERS} | {"join": join}
 _SANDBOX.filters["json"] = lambda value: msgspec.json.encode(value).decode()
 _SANDBOX.filters["tojson"] = _SANDBOX.filters["json"]
-for _name in ("center", "indent", "wordwrap", "format", "xmlattr", "batch", "slice"):
-    _SANDBOX.filters.pop(_name, None)  # they widen text without bound
 for _name in ("lipsum", "range"):  # text and loops out of nothing; loops go over the data
     _SANDBOX.globals.pop(_name, None)
 
@@ -49,7 +47,9 @@ def compiled(text: str) -> Callable[[Any], str]:
     Raises ValueError: the template does not parse; its line is named.
     """
     try:
-        template = _SANDBOX.from_string(_from_go(text))
+        source = _from_go(text)
+        check(_SANDBOX.parse(source))
+        template = _SANDBOX.from_string(source)
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         where = f", line {line}" if line else ""

@@ -1,0 +1,62 @@
+"""What a template may be made of: with these parts its work and its memory are bounded by its data.
+
+Nothing is set, defined or included: `{% set a = a ~ a %}` thirty times is a gigabyte. Of methods only those
+that look and those that make no text longer: `ljust(1000000000)` is a gigabyte as well.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jinja2 import nodes
+
+LONGEST = 1_000_000
+"""Characters that a template may give."""
+
+MOST_LOOPS = 3
+"""In each other."""
+METHODS = frozenset(
+    {"get", "items", "keys", "values", "upper", "lower", "strip", "lstrip", "rstrip", "title", "capitalize",
+     "startswith", "endswith", "find", "count", "index", "split", "isoformat"}
+)  # fmt: skip
+FILTERS = frozenset(
+    {"abs", "attr", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float",
+     "groupby", "int", "items", "json", "last", "length", "list", "lower", "map", "max", "min", "reject",
+     "rejectattr", "reverse", "round", "select", "selectattr", "sort", "string", "sum", "title", "tojson",
+     "trim", "truncate", "unique", "upper", "urlencode"}
+)  # fmt: skip
+"""Of Jinja's own; `join` is ours. `map` takes others by name, so that others must not be there at all."""
+_PARTS = (
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.Name, nodes.Getattr, nodes.Getitem,
+    nodes.Slice, nodes.For, nodes.If, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And, nodes.Or,
+    nodes.Not, nodes.Neg, nodes.Pos, nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod,
+    nodes.Concat, nodes.Filter, nodes.Test, nodes.Call, nodes.Keyword, nodes.Pair, nodes.List, nodes.Tuple,
+    nodes.Dict,
+)  # fmt: skip
+
+
+def check(node: nodes.Node, loops: int = 0) -> None:
+    """Raises ValueError for the first part that a template may not have."""
+    where = f"dataTemplate, line {node.lineno}"
+    if not isinstance(node, _PARTS) or (isinstance(node, nodes.For) and node.recursive):
+        raise ValueError(f"{where}: {type(node).__name__.lower()} is not for templates")
+    if isinstance(node, nodes.Call) and not (
+        isinstance(node.node, nodes.Getattr) and node.node.attr in METHODS
+    ):
+        raise ValueError(f"{where}: only methods can be called: {', '.join(sorted(METHODS))}")
+    loops += isinstance(node, nodes.For)
+    if loops > MOST_LOOPS:
+        raise ValueError(f"{where}: more than {MOST_LOOPS} loops in each other")
+    for each in node.iter_child_nodes():
+        check(each, loops)
+
+
+def join(values: Iterable[Any], separator: Any = "", attribute: str | None = None) -> str:
+    """Jinja's, which has no bound."""
+    texts = [
+        str(each.get(attribute, "") if attribute is not None and isinstance(each, Mapping) else each)
+        for each in values
+    ]
+    between = str(separator)
+    if sum(map(len, texts)) + len(between) * len(texts) > LONGEST:
+        raise ValueError(f"dataTemplate: join gives more than {LONGEST} characters")
+    return between.join(texts)

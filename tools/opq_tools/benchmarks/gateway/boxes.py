@@ -3,9 +3,9 @@
     python -m opq_tools.benchmarks.gateway.boxes COUNT PORTS_DIR SAG_EVERY_S
 
 Each speaks at its real-time rate, by a crystal of its own; its waveform is one second of mains with harmonics
-and noise of 2 LSB, made once and repeated. Every SAG_EVERY_S the next Box's voltage drops to 60 % for 12 cycles; the Box, a simulated
-one, sees that by itself and tells it, and the moment is logged. With 0 there is no sag, and the Boxes are
-plain ones (plain_box.py).
+and noise of 2 LSB, made once and repeated. Every SAG_EVERY_S the next Box's voltage drops to 60 % for 12
+cycles; the Box, a simulated one, sees that by itself and tells it, and the moment is logged. With 0 there is
+no sag, and the Boxes are plain ones (plain_box.py).
 """
 
 import signal

@@ -189,6 +189,12 @@ class Rules:
         ),
     ] = None
     token_file: Annotated[Path | None, Field(description="SHA-256 of a token in each line")] = None
+    windows_endpoint: Annotated[
+        str | None,
+        Field(
+            description="raw samples for rules elsewhere, in clear, e.g. tcp://127.0.0.1:9886", pattern=MAKAI
+        ),
+    ] = None
     data_dir: Annotated[Path | None, Field(description="rules/ is below it; without a value: D/gateway")] = (
         None
     )

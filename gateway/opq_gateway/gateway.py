@@ -38,6 +38,7 @@ from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.clock_watch import ClockWatch
 from opq_gateway.serial_side.crossing_limits import limits
 from opq_gateway.serial_side.intake import Intake
+from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.reader import Reader
 from opq_gateway.serial_side.station import Station
 from opq_gateway.setup.setup import Setup
@@ -124,11 +125,13 @@ class Gateway:
             self.config, self.statuses, self.counters, uplink, self.feed, rings, queue.last_end_ns
         )
         rules = self._rules(uplink)
+        outputs_of_serial: Outputs = measuring if rules is None else rules.beside(measuring)
         reader = Reader()
         clock_watch = ClockWatch()
         clocks = Clocks(system=clock_watch.state)
         closing = [
-            self._box(box, uplink, measuring, commands, reader, rings, clocks) for box in self.config.box
+            self._box(box, uplink, measuring, outputs_of_serial, commands, reader, rings, clocks)
+            for box in self.config.box
         ]
         measuring_stop = threading.Event()  # behind the reader, so that what is read still is measured
         outputs_stop = threading.Event()  # the uplink ends last, so that what is measured still leaves
@@ -201,6 +204,7 @@ class Gateway:
         box: BoxPort,
         uplink: Uplink,
         measuring: Measuring,
+        outputs: Outputs,
         commands: Commands,
         reader: Reader,
         rings: Mapping[str, Ring],
@@ -211,7 +215,7 @@ class Gateway:
         pair = self._pairs[box.id]
         station = Station(box, status, counters)
         crossing_limits = limits(self.config.measuring)
-        intake = Intake(status, ring, counters, station.send, measuring, clocks, crossing_limits)
+        intake = Intake(status, ring, counters, station.send, outputs, clocks, crossing_limits)
         reader.add(station, intake)
         uplink.add(box.id, pair, counters, status)
         respond = partial(uplink.respond, box.id)

@@ -4,11 +4,9 @@ No socket between. A source that does not keep up loses its oldest items, counte
 """
 
 import threading
-from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from opq_proto.channel import Channel
-from opq_rules.batch import Row
 
 Item = TypeVar("Item")
 
@@ -16,10 +14,9 @@ LIMIT = 10_000
 
 
 class LocalFeed(Generic[Item]):
-    """Any thread offers; `rows` makes records of items, on the thread of the source that reads them."""
+    """Any thread offers; each source that reads has a channel of its own."""
 
-    def __init__(self, name: str, rows: Callable[[Sequence[Item]], list[Row]], limit: int = LIMIT) -> None:
-        self.rows = rows
+    def __init__(self, name: str, limit: int = LIMIT) -> None:
         self._name, self._limit = name, limit
         self._lock = threading.Lock()
         self._channels: tuple[Channel[Item], ...] = ()

@@ -1,5 +1,6 @@
 """Rules in the gateway's process: what a Box measures flows through a rule; what it asks for goes up."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from free_ports import free_port
+from free_ports import free_endpoint, free_port
 from waiting import wait_for
 
 from opq_gateway.config import load
@@ -37,7 +38,7 @@ def asked(makai: Any, seconds: float = 60) -> Measurement:
 
 @pytest.mark.timeout(180)
 def test_a_rule_at_the_edge_asks_makai_by_a_crossing_measurement(tmp_path: Path, makai: Any) -> None:
-    port = free_port()
+    port, waves = free_port(), free_endpoint()
     with BoxHost([Box("1")]) as host, (tmp_path / "log").open("wb") as log:
         config = tmp_path / "gateway.toml"
         config.write_text(
@@ -46,6 +47,7 @@ def test_a_rule_at_the_edge_asks_makai_by_a_crossing_measurement(tmp_path: Path,
             + "[uplink]\n"
             + "".join(f'{name} = "{endpoint}"\n' for name, endpoint in makai.endpoints.items())
             + f'[rules]\nenabled = true\nendpoint = "127.0.0.1:{port}"\n'
+            + f'windows_endpoint = "{waves}"\n'
         )
         command = [sys.executable, "-m", "opq_gateway", "run", "--config", str(config)]
         with subprocess.Popen(command, stdout=log, stderr=log) as gateway:
@@ -57,6 +59,7 @@ def test_a_rule_at_the_edge_asks_makai_by_a_crossing_measurement(tmp_path: Path,
                     rule = {"id": "edge", "sql": SQL, "actions": actions}
                     assert rest.post("/rules", json=rule).status_code == 201
                     found = asked(makai)
+                    volts_seen(rest, tmp_path / "log", waves)
                     elsewhere = {**rule, "id": "elsewhere", "sql": SQL.replace("box,", "9 AS box,")}
                     assert rest.post("/rules", json=elsewhere).status_code == 201
                     wait_for(lambda: "Box 9 is not here" in rest.get("/rules/elsewhere/status").text, 60)
@@ -68,6 +71,28 @@ def test_a_rule_at_the_edge_asks_makai_by_a_crossing_measurement(tmp_path: Path,
     assert 100e6 < found.end_ns - found.start_ns < 300e6, "a window of 10/12 cycles"
     assert 50 < found.metrics["rule_edge"].average < 300
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def volts_seen(rest: httpx.Client, log: Path, waves: str) -> None:
+    """Raw samples reach rules in the gateway, and over the socket."""
+    for name, url in (("here", {}), ("there", {"url": waves})):
+        rest.put(f"/metadata/sources/opqwave/confKeys/{name}", json={"unit": "volts", **url})
+        stream = f'CREATE STREAM {name} () WITH (DATASOURCE="1", TYPE="opqwave", CONF_KEY="{name}")'
+        made = rest.post("/streams", json={"sql": stream})
+        assert made.status_code == 201, made.text
+        sql = f"SELECT rms(samples) AS volts FROM {name}"
+        made = rest.post("/rules", json={"id": f"volts-{name}", "sql": sql, "actions": [{"log": {}}]})
+        assert made.status_code == 201, made.text
+
+    def told() -> bool:
+        lines = [
+            line for line in log.read_text().splitlines() if '"rule.emitted"' in line and line[-1] == "}"
+        ]
+        found = [json.loads(line) for line in lines]
+        by = {each["row_id"].partition(":")[0]: each["rows"][0]["volts"] for each in found}
+        return by.keys() >= {"volts-here", "volts-there"} and all(50 < volts < 300 for volts in by.values())
+
+    wait_for(told, 60)
 
 
 def _answers(rest: httpx.Client, gateway: "subprocess.Popen[bytes]") -> bool:

@@ -45,7 +45,7 @@ class Rules:
             PortBusyError, ConfigError, RuleError: the address or the folder cannot be used.
         """
         self._counters, self._lost = counters, 0
-        self._feed: LocalFeed[Measurement] = LocalFeed("rules", _rows, config.queue_rows)
+        self._feed: LocalFeed[Measurement] = LocalFeed("rules", config.queue_rows)
         self._requests: Channel[Request] = Channel("rule requests", REQUESTS, "refuse")
         settings = rules_config.checked(
             rules_config.Config(
@@ -55,7 +55,7 @@ class Rules:
             )
         )
         own: dict[tuple[str, str], Callable[[], Any]] = {
-            ("source", "opqbox"): partial(Source, self._feed),
+            ("source", "opqbox"): partial(Source, self._feed, _rows),
             ("sink", "request_waveform"): partial(Sink, self._requests.offer),
         }
         self._service = Service(settings, own=own)

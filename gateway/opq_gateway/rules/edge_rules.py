@@ -13,17 +13,21 @@ from opq_gateway.config import Config, data_folder
 from opq_gateway.counters import Counters
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.values import Item, Told, Values
+from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.status import Status
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 try:
     from opq_gateway.rules.rows import rows_of
+    from opq_gateway.rules.waves import Tap, Windows
     from opq_rules.api import config as rules_config
     from opq_rules.api.service import Service
     from opq_rules.local_feed import LocalFeed
     from opq_rules.sinks.request_waveform import Request, Sink
     from opq_rules.sources.opqbox import Source
+    from opq_rules.sources.opqwave import Source as WaveSource
+    from opq_rules.wave_windows import Piece
 except ImportError as error:
     raise ConfigError(
         f"rules.enabled  wants packages that are not here ({error.name});"
@@ -52,8 +56,12 @@ class EdgeRules:
         wanted = config.rules
         self._statuses, self._counters, self._send = statuses, counters, send
         self._channel = feed.subscribe("rules", (Values, Told), ITEMS)
-        self._measured: LocalFeed[Item] = LocalFeed("rules", rows_of)
+        self._measured: LocalFeed[Item] = LocalFeed("rules")
+        self._waves: LocalFeed[Piece] = LocalFeed("waves")
         self._lost = 0
+        self._windows = (
+            None if wanted.windows_endpoint is None else Windows(wanted.windows_endpoint, self._waves)
+        )
         settings = rules_config.checked(
             rules_config.Config(
                 data_dir=wanted.data_dir or data_folder(config),
@@ -62,12 +70,17 @@ class EdgeRules:
             )
         )
         own: dict[tuple[str, str], Callable[[], Any]] = {
-            ("source", "opqbox"): partial(Source, self._measured),
+            ("source", "opqbox"): partial(Source, self._measured, rows_of),
+            ("source", "opqwave"): partial(WaveSource, self._waves),
             ("sink", "request_waveform"): partial(Sink, self._ask),
         }
         self._service = Service(settings, own=own)
         self.port = self._service.port
         self._service.start()
+
+    def beside(self, outputs: Outputs) -> Outputs:
+        """The same; raw samples come here too."""
+        return Tap(outputs, self._waves)
 
     def run(self, stop: threading.Event) -> None:
         """Hand on what is measured, until `stop`."""
@@ -76,10 +89,14 @@ class EdgeRules:
             if self._measured.wanted:
                 for item in items:
                     self._measured.offer(item)
-            lost = self._channel.dropped + self._measured.dropped
+            if self._windows is not None:
+                self._windows.send()
+            lost = self._channel.dropped + self._measured.dropped + self._waves.dropped
             if lost > self._lost:
                 self._counters.add("rules_dropped", lost - self._lost)
                 self._lost = lost
+        if self._windows is not None:
+            self._windows.close()  # on the thread that sends
 
     def close(self) -> None:
         self._service.stop()

@@ -5,7 +5,7 @@ to a triggering broker (PUB of the original: topic, protobuf), in clear or, with
 The columns: measurement_row.py; the gateway's own: `opq_gateway/rules`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,8 +55,11 @@ def boxes_of(datasource: str) -> frozenset[str] | None:
 
 
 class Source(SourceOfSdk):
-    def __init__(self, local: LocalFeed[Any] | None = None) -> None:
-        self._local = local
+    def __init__(
+        self, local: LocalFeed[Any] | None = None, rows: Callable[[Sequence[Any]], list[Row]] = list
+    ) -> None:
+        """`rows`: of what `local` has."""
+        self._local, self._rows = local, rows
 
     def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
         self._config: Config = configured(Config, properties)
@@ -65,7 +68,7 @@ class Source(SourceOfSdk):
 
     def open(self, context: SourceContext) -> None:
         if self._local is not None and not self._config.url:
-            read_here(self._local, self._boxes, context)
+            read_here(self._local, self._rows, self._boxes, context)
         else:
             self._subscribe(context)
 
@@ -96,7 +99,12 @@ class Source(SourceOfSdk):
                 context.emit_many(_of(self._boxes, rows))
 
 
-def read_here(local: LocalFeed[Any], boxes: Collection[str] | None, context: SourceContext) -> None:
+def read_here(
+    local: LocalFeed[Any],
+    rows: Callable[[Sequence[Any]], list[Row]],
+    boxes: Collection[str] | None,
+    context: SourceContext,
+) -> None:
     """Until the source has to end."""
     channel, told = local.subscribe(), 0
     context.connected(True)
@@ -104,7 +112,7 @@ def read_here(local: LocalFeed[Any], boxes: Collection[str] | None, context: Sou
         while not context.stopped:
             items = channel.take_all(MOST, LOOK_S)
             if items:
-                context.emit_many(_of(boxes, local.rows(items)))
+                context.emit_many(_of(boxes, rows(items)))
             if channel.dropped > told:
                 context.emit_error(f"{channel.dropped - told} were lost: the rules do not keep up")
                 told = channel.dropped

@@ -1,0 +1,80 @@
+"""Raw samples beside their way to measuring: to sources `opqwave` here, and to who subscribes."""
+
+from collections.abc import Sequence
+
+import zmq
+
+from opq_gateway.blocks import Block
+from opq_gateway.serial_side.outputs import Outputs
+from opq_proto.errors import PortBusyError
+from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
+from opq_proto.messages import Gap
+from opq_rules.local_feed import LocalFeed
+from opq_rules.wave_windows import Piece
+
+WAITING = 1000
+
+
+class Tap:
+    """Passes everything on; nobody waits, and where nobody reads nothing is made."""
+
+    def __init__(self, behind: Outputs, waves: LocalFeed[Piece]) -> None:
+        self._behind, self._waves = behind, waves
+
+    def push_all(self, box_id: str, blocks: Sequence[Block]) -> None:
+        self._behind.push_all(box_id, blocks)
+        if self._waves.wanted:
+            for block in blocks:
+                self._waves.offer(piece_of(box_id, block))
+
+    def restart(self, box_id: str, hello: Hello) -> None:
+        self._behind.restart(box_id, hello)
+
+    def gap(self, box_id: str, gap: Gap) -> None:
+        self._behind.gap(box_id, gap)
+
+    def figures(self, box_id: str, figures: BoxMeasurement) -> None:
+        self._behind.figures(box_id, figures)
+
+    def crossing(self, box_id: str, crossing: Crossing) -> None:
+        self._behind.crossing(box_id, crossing)
+
+
+def piece_of(box_id: str, block: Block) -> Piece:
+    return Piece(
+        box_id,
+        block.boot_id,
+        block.first_sample,
+        block.t_ns,
+        block.uncertainty_ns,
+        block.source.name.lower(),
+        block.rate_millihz,
+        block.v_per_lsb,
+        block.counts,
+    )
+
+
+class Windows:
+    """PUB of the same, on an address of this machine."""
+
+    def __init__(self, endpoint: str, waves: LocalFeed[Piece]) -> None:
+        """Raises PortBusyError: the address cannot be had."""
+        self._waves, self._channel = waves, waves.subscribe()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.PUB)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.SNDHWM, WAITING)
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise PortBusyError(f"rules.windows_endpoint: {endpoint} cannot be used: {error}") from error
+
+    def send(self) -> None:
+        """What has come; a subscriber that does not keep up loses samples, as with any PUB."""
+        for piece in self._channel.take_all():
+            self._socket.send_multipart(piece.frames())
+
+    def close(self) -> None:
+        self._waves.leave(self._channel)
+        self._context.destroy(linger=0)

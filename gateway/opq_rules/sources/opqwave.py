@@ -1,0 +1,70 @@
+"""opqwave: raw samples of Boxes in windows, as arrays. DATASOURCE: Boxes (`1,4`), or `*` for all.
+
+Inside a gateway it reads what comes from the Boxes, without a socket. Alone, or with `url`, it subscribes to
+a gateway's `[rules] windows_endpoint`. The columns: wave_windows.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import zmq
+
+from opq_proto.errors import FrameError
+from opq_proto.wire import topic
+from opq_rules.batch import Row
+from opq_rules.local_feed import LocalFeed
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Source as SourceOfSdk
+from opq_rules.sdk import SourceContext
+from opq_rules.sources.opqbox import LOOK_S, MOST, boxes_of, read_here
+from opq_rules.wave_windows import LARGEST_BYTES, Piece, Windows, piece_of
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    url: str = field(default="", metadata={"help": "of a gateway's windows, e.g. tcp://127.0.0.1:9886"})
+    windowMs: int = field(default=200, metadata={"minimum": 1, "maximum": 10_000})
+    unit: Literal["counts", "volts"] = "counts"
+
+
+class Source(SourceOfSdk):
+    def __init__(self, local: LocalFeed[Piece] | None = None) -> None:
+        self._local = local
+
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        self._config: Config = configured(Config, properties)
+        self._boxes = boxes_of(datasource)
+        url = self._config.url
+        if not url and self._local is None:
+            raise ValueError("url  missing: a gateway's [rules] windows_endpoint, e.g. tcp://127.0.0.1:9886")
+        if url and not url.startswith(("tcp://", "ipc://")):
+            raise ValueError(f"url  is {url!r}; want tcp://host:port")
+
+    def open(self, context: SourceContext) -> None:
+        windows = Windows(self._config.windowMs, self._config.unit == "volts")
+
+        def rows(pieces: Sequence[Piece]) -> list[Row]:
+            mine = [each for each in pieces if self._boxes is None or each.box_id in self._boxes]
+            return [row for piece in mine for row in windows.push(piece)]
+
+        if self._local is not None and not self._config.url:
+            read_here(self._local, rows, None, context)
+            return
+        with zmq.Context() as own, own.socket(zmq.SUB) as socket:
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_BYTES)
+            for prefix in [b""] if self._boxes is None else [topic(box) for box in sorted(self._boxes)]:
+                socket.setsockopt(zmq.SUBSCRIBE, prefix)
+            socket.connect(self._config.url)
+            while not context.stopped:
+                if not socket.poll(round(LOOK_S * 1000)):
+                    continue
+                pieces: list[Piece] = []
+                while len(pieces) < MOST and socket.poll(0):
+                    try:
+                        pieces.append(piece_of(socket.recv_multipart()))
+                    except FrameError as error:
+                        context.emit_error(f"no samples: {error}")
+                context.connected(True)
+                context.emit_many(rows(pieces))

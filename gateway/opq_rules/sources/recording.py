@@ -1,0 +1,82 @@
+"""recording: a recorded waveform in windows, faster than real time. DATASOURCE: a file .i16 or .npy (int16).
+
+Beside it lies a .json with `rate_hz`, `volts_per_lsb`, and `box_id`, `start` (Unix ms) if known. It can be
+rewound. The columns: wave_windows.py; a record's time of arrival is the end of its window.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from opq_rules.plugins.settings import configured
+from opq_rules.sdk import Source as SourceOfSdk
+from opq_rules.sdk import SourceContext
+from opq_rules.wave_windows import NS_PER_MS, RATES_MILLIHZ, Piece, Windows
+
+MOST_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    windowMs: int = field(default=200, metadata={"minimum": 1, "maximum": 10_000})
+    unit: Literal["counts", "volts"] = "counts"
+    speed: float = field(default=0.0, metadata={"minimum": 0, "maximum": 1e6, "help": "1: real time; 0: all"})
+    startMs: int | None = field(default=None, metadata={"minimum": 0, "help": "else the .json's, else 0"})
+
+
+class Source(SourceOfSdk):
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        self._config: Config = configured(Config, properties)
+        self._whole = _read(Path(datasource), self._config.startMs)
+        self._from = 0
+
+    def rewind(self, offset: Any) -> None:
+        self._from = int(offset)
+
+    def open(self, context: SourceContext) -> None:
+        whole, config = self._whole, self._config
+        windows = Windows(config.windowMs, config.unit == "volts")
+        size = max(1, round(whole.rate_millihz * config.windowMs / 1e6))
+        context.connected(True)
+        while self._from < len(whole.counts):
+            end = min(self._from + size, len(whole.counts))
+            rows = windows.push(whole.part(self._from, end)) or windows.rest()
+            self._from = end
+            if not context.emit_many(rows, offset=end, arrived_ms=rows[-1]["end_ms"]):
+                return
+            if config.speed and context.wait(config.windowMs / 1000 / config.speed):
+                return
+        while not context.wait(60.0):
+            pass
+
+
+def _read(path: Path, start_ms: int | None) -> Piece:
+    """Raises ValueError: what is wrong with the file or with what stands beside it."""
+    beside = path.with_suffix(".json")
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"DATASOURCE  {path} has more than {MOST_BYTES} bytes")
+        if path.suffix == ".npy":
+            counts = np.load(path, mmap_mode="r", allow_pickle=False)
+        elif path.suffix == ".i16" and path.stat().st_size % 2 == 0:
+            counts = np.fromfile(path, "<i2")
+        else:
+            raise ValueError(f"DATASOURCE  {path} is no .i16 (whole samples) and no .npy")
+        facts = json.loads(beside.read_text())
+        rate_hz, v_per_lsb = float(facts["rate_hz"]), float(facts["volts_per_lsb"])
+    except (OSError, KeyError, TypeError) as error:
+        told = error if isinstance(error, OSError) else f"{beside} lacks rate_hz or volts_per_lsb"
+        raise ValueError(f"DATASOURCE  {told}") from error
+    if counts.ndim != 1 or counts.dtype != np.int16 or not len(counts):
+        raise ValueError(f"DATASOURCE  {path} holds {counts.dtype} of shape {counts.shape}; want int16 (n,)")
+    if round(rate_hz * 1000) not in RATES_MILLIHZ or not 0 < v_per_lsb < 1e6:
+        raise ValueError(f"DATASOURCE  {beside}: rate_hz {rate_hz}, volts_per_lsb {v_per_lsb} make no sense")
+    began = facts.get("start")
+    if start_ms is None:
+        start_ms = began if isinstance(began, int) and began >= 0 else 0
+    box = str(facts.get("box_id", "0"))
+    return Piece(box, 0, 0, start_ms * NS_PER_MS, 0, "free", round(rate_hz * 1000), v_per_lsb, counts)

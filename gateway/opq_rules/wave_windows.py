@@ -1,0 +1,142 @@
+"""Raw samples as rules see them: windows of equal length, cut from pieces that follow each other.
+
+A row: `box`, `start_ms`, `end_ms`, `start_ns`, `uncertainty_ns`, `source`, `rate_hz`, `volts_per_lsb`,
+`first_sample`, `samples` (counts, or volts). Over a wire a piece is three frames: topic, header (JSON), int16
+little endian.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.errors import FrameError
+from opq_proto.wire import topic
+from opq_rules.batch import Row
+
+NS_PER_MS = 1_000_000
+MOST_BOXES = 1000
+LARGEST_BYTES = 1 << 20
+RATES_MILLIHZ = range(1_000_000, 1_000_000_001)
+"""1 kHz to 1 MHz; what says something else is no header of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Neighbouring samples of one Box; `axis` names what `first_sample` counts on."""
+
+    box_id: str
+    axis: int
+    first_sample: int
+    start_ns: int
+    uncertainty_ns: int
+    source: str
+    rate_millihz: int
+    v_per_lsb: float
+    counts: NDArray[np.int16]
+
+    def part(self, first: int, end: int) -> "Piece":
+        return replace(
+            self,
+            first_sample=self.first_sample + first,
+            start_ns=self.time_ns(first),
+            counts=self.counts[first:end],
+        )
+
+    def time_ns(self, position: int) -> int:
+        return self.start_ns + position * 10**12 // self.rate_millihz
+
+    def follows(self, before: "Piece") -> bool:
+        """Without a hole, and in the same unit."""
+        return (self.axis, self.rate_millihz, self.v_per_lsb, self.first_sample) == (
+            before.axis,
+            before.rate_millihz,
+            before.v_per_lsb,
+            before.first_sample + len(before.counts),
+        )
+
+    def frames(self) -> list[bytes]:
+        head = {name: getattr(self, name) for name in _HEAD}
+        return [topic(self.box_id), json.dumps(head).encode(), self.counts.astype("<i2").tobytes()]
+
+
+_HEAD = {
+    "box_id": str,
+    "axis": int,
+    "first_sample": int,
+    "start_ns": int,
+    "uncertainty_ns": int,
+    "source": str,
+    "rate_millihz": int,
+    "v_per_lsb": float,
+}
+
+
+def piece_of(frames: Sequence[bytes]) -> Piece:
+    """Raises FrameError: no piece."""
+    if len(frames) != 3 or not frames[2] or len(frames[2]) % 2:
+        raise FrameError(f"{len(frames)} frames; want a topic, a header and whole samples")
+    try:
+        head: Mapping[str, Any] = json.loads(frames[1])
+        given = {name: head[name] for name in _HEAD}
+    except (ValueError, TypeError, KeyError) as error:
+        raise FrameError(f"a header of samples that cannot be read: {error}") from error
+    wrong = [name for name, kind in _HEAD.items() if type(given[name]) is not kind]
+    if wrong or given["rate_millihz"] not in RATES_MILLIHZ or not 0 < given["v_per_lsb"] < 1e6:
+        raise FrameError(f"a header of samples with a wrong {', '.join(wrong) or 'rate or gain'}")
+    return Piece(counts=np.frombuffer(frames[2], "<i2").astype(np.int16), **given)
+
+
+class Windows:
+    """Per Box what is not a whole window yet. A hole ends a window early: it is shorter, never filled."""
+
+    def __init__(self, window_ms: int, volts: bool) -> None:
+        self._ms, self._volts = window_ms, volts
+        self._under_way: dict[str, list[Piece]] = {}
+
+    def push(self, piece: Piece) -> list[Row]:
+        """Windows that this piece completes, in order."""
+        rows = []
+        waiting = self._under_way.get(piece.box_id)
+        if waiting is None:
+            if len(self._under_way) >= MOST_BOXES:
+                self._under_way.pop(next(iter(self._under_way)))
+            waiting = self._under_way[piece.box_id] = []
+        if waiting and not piece.follows(waiting[-1]):
+            rows.append(self._row(waiting))
+            waiting.clear()
+        size = max(1, round(piece.rate_millihz * self._ms / 1e6))
+        while len(piece.counts):
+            room = size - sum(len(each.counts) for each in waiting)
+            waiting.append(piece.part(0, room))
+            if len(piece.counts) < room:
+                break
+            piece = piece.part(room, len(piece.counts))
+            rows.append(self._row(waiting))
+            waiting.clear()
+        return rows
+
+    def rest(self) -> list[Row]:
+        """What is no whole window, at the end."""
+        rows = [self._row(waiting) for waiting in self._under_way.values() if waiting]
+        self._under_way.clear()
+        return rows
+
+    def _row(self, pieces: Sequence[Piece]) -> Row:
+        first, last = pieces[0], pieces[-1]
+        counts = np.concatenate([each.counts for each in pieces])
+        return {
+            "box": first.box_id,
+            "start_ms": first.start_ns // NS_PER_MS,
+            "end_ms": last.time_ns(len(last.counts)) // NS_PER_MS,
+            "start_ns": first.start_ns,
+            "uncertainty_ns": max(each.uncertainty_ns for each in pieces),
+            "source": first.source,
+            "rate_hz": first.rate_millihz / 1000,
+            "volts_per_lsb": first.v_per_lsb,
+            "first_sample": first.first_sample,
+            "samples": (counts * first.v_per_lsb).tolist() if self._volts else counts.tolist(),
+        }

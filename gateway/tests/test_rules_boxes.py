@@ -1,0 +1,225 @@
+"""Sources opqbox, opqwave and recording: real sockets and files; windows however samples come."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+from hypothesis import given
+from hypothesis import strategies as st
+from plugin_zips import Whose
+from waiting import wait_for
+
+from opq_proto.errors import FrameError
+from opq_proto.keys import KeyFolder, read_secret_file
+from opq_proto.messages import Measurement, Metric
+from opq_proto.wire import measurement_to_wire, topic
+from opq_rules.local_feed import LocalFeed
+from opq_rules.sinks.request_waveform import Config as Asks
+from opq_rules.sinks.request_waveform import request_of
+from opq_rules.sources import opqbox, opqwave, recording
+from opq_rules.wave_windows import Piece, Windows, piece_of
+
+START_NS = 1_765_792_486_013_000_000
+
+
+def piece(first: int, counts: list[int], box: str = "1", axis: int = 7) -> Piece:
+    at_ns = START_NS + first * 10**12 // 12_000_000
+    return Piece(box, axis, first, at_ns, 400, "gps", 12_000_000, 0.5, np.array(counts, np.int16))
+
+
+@contextmanager
+def opened(source: Any) -> Iterator[Whose]:
+    """The source in a thread of its own, ended and joined at the end."""
+    whose = Whose()
+    thread = threading.Thread(target=source.open, args=(whose,))
+    thread.start()
+    try:
+        yield whose
+    finally:
+        whose.end.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 10))
+def test_windows_are_the_same_however_the_samples_come(sizes: list[int], window_ms: int) -> None:
+    counts = list(range(sum(sizes)))
+    windows, rows, at = Windows(window_ms, volts=False), [], 0
+    for size in sizes:
+        rows += windows.push(piece(at, counts[at : at + size]))
+        at += size
+    rows += windows.rest()
+    wide = 12 * window_ms
+    assert [row["samples"] for row in rows] == [counts[k : k + wide] for k in range(0, len(counts), wide)]
+    assert [row["first_sample"] for row in rows] == list(range(0, len(counts), wide))
+    off_ns = [row["start_ns"] - START_NS - row["first_sample"] * 10**12 // 12_000_000 for row in rows]
+    assert all(-1 <= each <= 0 for each in off_ns), "each piece's time is rounded down once, its part's again"
+
+
+def test_a_hole_ends_a_window_early_and_boxes_do_not_mix() -> None:
+    windows = Windows(1, volts=True)
+    assert windows.push(piece(0, [2] * 5)) == []
+    assert windows.push(piece(0, [4] * 5, box="2")) == []
+    (row,) = windows.push(piece(6, [6] * 5))  # sample 5 is missing
+    assert (row["box"], row["samples"], row["volts_per_lsb"]) == ("1", [1.0] * 5, 0.5)
+    (row,) = windows.push(piece(11, [8] * 3, axis=8))  # the Box began anew
+    assert row["samples"] == [3.0] * 5
+    assert [row["samples"] for row in windows.rest()] == [[4.0] * 3, [2.0] * 5]
+
+
+def test_a_piece_comes_over_the_wire_as_it_was_and_garbage_is_refused() -> None:
+    was = piece(3, [-32768, 0, 32767])
+    came = piece_of(was.frames())
+    assert came.counts.tolist() == was.counts.tolist() and came.time_ns(0) == was.start_ns
+    head, samples = was.frames()[1:]
+    for frames in ([], [b"", head, b""], [b"", head, b"abc"], [b"", b"[]", samples], [b"", b"\xff", samples]):
+        with pytest.raises(FrameError):
+            piece_of(frames)
+    for name, value in (("rate_millihz", 0), ("v_per_lsb", float("nan")), ("first_sample", "1")):
+        with pytest.raises(FrameError):
+            piece_of([b"", json.dumps(json.loads(head) | {name: value}).encode(), samples])
+
+
+@given(st.binary(max_size=300))
+def test_no_header_ends_the_source(head: bytes) -> None:
+    with pytest.raises(FrameError):
+        piece_of([b"0001", head, b"\0\0"])
+
+
+def test_opqbox_reads_what_is_offered_here_and_counts_what_it_could_not_take() -> None:
+    feed: LocalFeed[dict[str, Any]] = LocalFeed("here", 10)
+    assert not feed.wanted
+    feed.offer({"box": "1"})  # nobody reads: gone, and no fault
+    source = opqbox.Source(feed, list)
+    source.configure("1, 04", {})
+    with opened(source) as whose:
+        wait_for(lambda: feed.wanted)
+        for k in range(3):
+            for box in ("1", "2", "4"):
+                feed.offer({"box": box, "k": k})
+            wait_for(lambda k=k: len(whose.rows) == 2 * (k + 1))
+    assert [(row["box"], row["k"]) for row in whose.rows] == [(box, k) for k in range(3) for box in "14"]
+    assert not feed.wanted
+    channel = feed.subscribe()
+    for k in range(25):
+        feed.offer({"box": "1", "k": k})
+    feed.leave(channel)
+    assert feed.dropped == 15
+
+
+def test_opqbox_subscribes_over_curve(tmp_path: Path) -> None:
+    keys = KeyFolder(tmp_path / "curve")
+    keys.create(True, ["1"])
+    server = read_secret_file(keys.server_secret)
+    with zmq.Context() as own, own.socket(zmq.PUB) as broker:
+        broker.linger = 0
+        broker.curve_server = True
+        broker.curve_publickey, broker.curve_secretkey = server.public, server.secret
+        port = broker.bind_to_random_port("tcp://127.0.0.1")
+        source = opqbox.Source()
+        files = {"serverKey": str(keys.server_public), "ownKey": str(keys.box_secret("1"))}
+        source.configure("4", {"url": f"tcp://127.0.0.1:{port}", **files})
+        told = Measurement("4", 1_000_000, {"rms": Metric(119, 121, 120)}, sequence=5)
+        other = Measurement("40", 1_000_000, {})
+        with opened(source) as whose:
+
+            def arrived() -> bool:
+                broker.send_multipart([topic("4"), b"garbage"])
+                broker.send_multipart([topic("40"), measurement_to_wire(other)])
+                broker.send_multipart([topic("4"), measurement_to_wire(told)])
+                return bool(whose.rows and whose.errors)
+
+            wait_for(arrived)
+    assert {row["box"] for row in whose.rows} == {"4"}
+    row = whose.rows[0]
+    assert (row["rms"], row["rms_min"], row["rms_max"], row["sequence"]) == (120, 119, 121, 5)
+    assert whose.errors[0].startswith("no Measurement")
+
+
+@pytest.mark.parametrize(
+    ("source", "datasource", "properties", "why"),
+    [
+        (opqbox.Source, "all", {}, "numbers of Boxes"),
+        (opqbox.Source, "", {}, "numbers of Boxes"),
+        (opqbox.Source, "*", {"url": "localhost"}, "tcp://"),
+        (opqbox.Source, "*", {"serverKey": "a"}, "go together"),
+        (opqbox.Source, "*", {"serverKey": "/nowhere", "ownKey": "/nowhere"}, "keygen"),
+        (opqwave.Source, "*", {}, "windows_endpoint"),
+        (opqwave.Source, "*", {"url": "tcp://h:1", "unit": "furlongs"}, "counts"),
+        (recording.Source, "/nowhere.i16", {}, "nowhere"),
+    ],
+)
+def test_wrong_properties_are_told(source: Any, datasource: str, properties: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        source().configure(datasource, properties)
+
+
+def recorded(folder: Path, samples: int) -> Path:
+    path = folder / "dip.i16"
+    np.arange(samples, dtype="<i2").tofile(path)
+    facts = {"rate_hz": 12_000, "volts_per_lsb": 0.01, "box_id": "4", "start": 1_000_000}
+    path.with_suffix(".json").write_text(json.dumps(facts))
+    return path
+
+
+def test_a_recording_comes_in_windows_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = recorded(tmp_path, 5_000)
+    source = recording.Source()
+    source.configure(str(path), {})
+    with opened(source) as whose:
+        wait_for(lambda: whose.offset == 5_000)
+    assert [len(row["samples"]) for row in whose.rows] == [2_400, 2_400, 200]
+    assert [row["start_ms"] for row in whose.rows] == [1_000_000, 1_000_200, 1_000_400]
+    assert [sample for row in whose.rows for sample in row["samples"]] == list(range(5_000))
+    source = recording.Source()
+    source.configure(str(path), {"unit": "volts"})
+    source.rewind(2_400)
+    with opened(source) as again:
+        wait_for(lambda: again.offset == 5_000)
+    assert [row["first_sample"] for row in again.rows] == [2_400, 4_800]
+    assert again.rows[0]["samples"][0] == pytest.approx(24.0)
+
+
+def test_a_broken_recording_is_told(tmp_path: Path) -> None:
+    path = recorded(tmp_path, 10)
+    good = path.with_suffix(".json").read_text()
+    for text, why in (
+        ("{", "Expecting"),
+        ("[]", "lacks"),
+        ("{}", "lacks"),
+        (good.replace("12000", "0"), "sense"),
+    ):
+        path.with_suffix(".json").write_text(text)
+        with pytest.raises(ValueError, match=why):
+            recording.Source().configure(str(path), {})
+    path.with_suffix(".json").write_text(good)
+    path.write_bytes(b"odd")
+    with pytest.raises(ValueError, match="whole samples"):
+        recording.Source().configure(str(path), {})
+    np.save(path.with_suffix(".npy"), np.zeros((2, 2), np.int16))
+    with pytest.raises(ValueError, match="shape"):
+        recording.Source().configure(str(path.with_suffix(".npy")), {})
+
+
+def test_a_request_names_box_span_and_what_the_rule_saw() -> None:
+    row = {"box": "4", "start_ms": 1_000, "end_ms": 1_200.4, "thd": 0.09, "f": 60.0}
+    asked = request_of(row, "r", Asks(afterMs=10))
+    assert (asked.box_id, asked.start_ns, asked.end_ns) == ("4", 1_000_000_000, 1_210_000_000)
+    assert asked.because == "rule r: thd 0.09"
+    assert request_of(row, "r", Asks(value="f")).value == 60.0
+    for wrong, why in (
+        ({**row, "end_ms": 500}, "no span"),
+        ({**row, "end_ms": 200_000}, "no span"),
+        ({**row, "box": "kitchen"}, "number of a Box"),
+        ({**row, "start_ms": True}, "Unix ms"),
+        ({"box": "4"}, "lacks start_ms, end_ms"),
+        ("text", "want rows"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            request_of(wrong, "r", Asks())

@@ -302,7 +302,7 @@ def test_tokens_are_asked_for_where_they_are_set(tmp_path: Path) -> None:
         assert made.http.get("/rules").status_code == 401
         assert made.http.get("/rules", headers={"Authorization": "Bearer wrong"}).status_code == 401
         assert made.http.get("/ping").status_code == 200
-        for header in ("open sesame", "Bearer open sesame"):
+        for header in ("open sesame", "Bearer open sesame", "bearer open sesame"):
             assert made.http.get("/rules", headers={"Authorization": header}).status_code == 200
     finally:
         made.stop()

@@ -175,6 +175,7 @@ def test_an_import_with_one_bad_rule_changes_nothing(house: House, path: str) ->
         (b'{"id": "x", "sql": "SELECT * FROM demo"}', 4000, "actions is missing"),
         (b'{"id": "..", "sql": "SELECT * FROM demo", "actions": [{"log": {}}]}', 4000, "id '..'"),
         (b'{"id": "x", "sql": "SELECT no(v) FROM demo", "actions": [{"log": {}}]}', 2101, "no"),
+        (b'{"id": "x", "sql": "SELECT v FROM demo", "actions": [{"nosink": {}}]}', 4000, "there are: file"),
         (b'{"id": "x", "sql": "SELEC v FROM demo", "actions": [{"log": {}}]}', 2001, "SELECT"),
     ],
 )

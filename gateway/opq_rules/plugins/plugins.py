@@ -14,7 +14,7 @@ from typing import Any
 
 from opq_proto.errors import PluginError
 from opq_rules import sdk
-from opq_rules.errors import NOT_FOUND, RuleError
+from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, RuleError
 from opq_rules.plugins.active import Active, Pauses, Replaced
 from opq_rules.plugins.built_in import CLASSES, module_of, types_of
 from opq_rules.plugins.install import Installer, check_version
@@ -268,7 +268,8 @@ class Plugins:
         owner = self._symbols.get((kind, type_name))
         if owner is None:
             known = ", ".join(self.types(kind)) or "none"
-            raise RuleError(f"{kind} type {type_name!r} is not known; there are: {known}")
+            code = {"sink": RULE, "source": STREAM}.get(kind, CONFIGURATION)
+            raise RuleError(f"{kind} type {type_name!r} is not known; there are: {known}", code)
         make = functools.partial(self._make, owner, kind, type_name)
         if kind != "source":
             return make

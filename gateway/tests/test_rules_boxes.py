@@ -19,6 +19,8 @@ from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder, read_secret_file
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire import measurement_to_wire, topic
+from opq_rules.api import config as rules_config
+from opq_rules.api.service import Service
 from opq_rules.local_feed import LocalFeed
 from opq_rules.sinks.request_waveform import Config as Asks
 from opq_rules.sinks.request_waveform import request_of
@@ -223,3 +225,33 @@ def test_a_request_names_box_span_and_what_the_rule_saw() -> None:
     ):
         with pytest.raises(ValueError, match=why):
             request_of(wrong, "r", Asks())
+
+
+def test_a_rule_over_a_recording_goes_on_after_a_restart_and_doubles_nothing(tmp_path: Path) -> None:
+    path, out = recorded(tmp_path, 24_000), tmp_path / "out.jsonl"
+    config = rules_config.Config(data_dir=tmp_path / "data", endpoint="127.0.0.1:0")
+    stream = f'CREATE STREAM dip () WITH (DATASOURCE="{path}", TYPE="recording", CONF_KEY="slow")'
+    sink = {"file": {"path": str(out), "fileType": "lines", "sendSingle": True, "idField": "row_id"}}
+    rule = {"id": "r", "sql": "SELECT first_sample FROM dip", "actions": [sink], "options": {"qos": 1}}
+
+    def lines() -> list[int]:
+        text = out.read_text() if out.exists() else ""
+        return [
+            json.loads(line)["first_sample"] for line in text.splitlines(keepends=True) if line[-1] == "\n"
+        ]
+
+    first = Service(config)
+    first.start()
+    first.engine.ready.wait(20)
+    first.engine.configurations.put("sources", "recording", "slow", {"windowMs": 10, "speed": 0.5})
+    first.engine.execute(stream)
+    first.engine.create_rule(rule)
+    wait_for(lambda: len(lines()) > 20, 60)
+    assert first.stop() == []
+    second = Service(config)
+    second.start()
+    try:
+        wait_for(lambda: len(lines()) >= 200, 60)
+    finally:
+        assert second.stop() == []
+    assert lines() == list(range(0, 24_000, 120))

@@ -213,6 +213,13 @@ def test_explain_says_how_a_rule_runs(house: House) -> None:
     assert house.ask("GET", "/rules/r1/explain").splitlines()[-1].strip().startswith("runs ")
 
 
+@pytest.mark.parametrize("name", ["a%0ab", "%00", "a%20", "caf%C3%A9", "x" * 129, "a.b"])
+@pytest.mark.parametrize("rest", ["", "/status", "/topo", "/explain"])
+def test_an_id_that_cannot_be_one_is_refused(house: House, name: str, rest: str) -> None:
+    assert house.ask("GET", f"/rules/{name}{rest}", code=400)["error"] == 4000
+    assert house.ask("GET", f"/rules/fine{rest}", code=404)["error"] == 1002
+
+
 def test_a_query_leaves_no_rule_behind_when_its_client_goes(house: House) -> None:
     with house.http.stream("POST", "/query", content=b'{"sql": "SELECT v FROM demo"}') as answer:
         lines = answer.iter_lines()

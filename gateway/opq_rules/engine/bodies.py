@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from opq_rules.engine.definition import RuleDefinition, definition
+from opq_rules.engine.ids import no_rule
 from opq_rules.engine.store import Store
-from opq_rules.errors import NOT_FOUND, RuleError
 
 KIND = "rule"
 
@@ -34,7 +34,7 @@ class Bodies:
     def text(self, rule_id: str) -> str:
         found = self._temporary.get(rule_id) or self._store.get(KIND, rule_id)
         if found is None:
-            raise RuleError(f"rule {str(rule_id)[:128]} is not found", NOT_FOUND, 404)
+            raise no_rule(rule_id)
         return found
 
     def body(self, rule_id: str) -> Any:

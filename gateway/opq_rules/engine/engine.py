@@ -20,6 +20,7 @@ from opq_rules.engine.definition import RuleDefinition, definition
 from opq_rules.engine.delivery import Delivery
 from opq_rules.engine.feeds import Feeds
 from opq_rules.engine.folder import locked
+from opq_rules.engine.ids import no_rule
 from opq_rules.engine.keeper import Keeper
 from opq_rules.engine.lives import Lives
 from opq_rules.engine.loop import Loop
@@ -34,7 +35,7 @@ from opq_rules.engine.topics import Topics
 from opq_rules.engine.topology import topology
 from opq_rules.engine.udfs import with_plugins
 from opq_rules.engine.unit import Unit
-from opq_rules.errors import NOT_FOUND, RULE, RuleError
+from opq_rules.errors import RULE, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.sdk import Function, LookupSource, Sink, Source
 from opq_rules.secrets import with_secrets, without_secrets
@@ -587,7 +588,7 @@ class Engine:
     def _rule(self, rule_id: str) -> Rule:
         found = self._rules.get(rule_id)
         if found is None:
-            raise RuleError(f"rule {str(rule_id)[:128]} is not found", NOT_FOUND, 404)
+            raise no_rule(rule_id)
         return found
 
     def _streams_of(self, text: str) -> set[str]:

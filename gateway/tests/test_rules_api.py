@@ -232,6 +232,19 @@ def test_an_import_of_everything_is_all_or_nothing(house: House) -> None:
     assert house.ask("GET", "/rules") == []
 
 
+def test_what_an_upload_answers_can_be_named_where_the_data_folder_is_relative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = House(Path("opq"))
+    try:
+        path = made.ask("POST", "/config/uploads", {"name": "set.json", "content": "{}"}, 201)
+        assert Path(path).is_absolute() and path == str(tmp_path / "opq/rules/uploads/set.json")
+        made.ask("POST", "/ruleset/import", {"file": f"file://{path}"})
+    finally:
+        assert made.stop() == []
+
+
 def test_uploads_stay_in_their_folder(house: House, tmp_path: Path) -> None:
     path = house.ask("POST", "/config/uploads", {"name": "set.json", "content": "{}"}, 201)
     assert Path(path).read_text() == "{}"
@@ -274,7 +287,12 @@ def test_the_service_tells_of_itself(house: House) -> None:
 
 
 def test_a_page_of_another_site_may_not_write_and_no_other_host_is_believed(house: House) -> None:
-    for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}):
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Host": "evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+    ):
         assert house.http.post("/rules", json=RULE, headers=headers).status_code == 403
     own = {"Origin": house.url}
     assert house.http.post("/streams", json={"sql": DEMO}, headers=own).status_code == 201

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import numpy as np
 import pytest
@@ -233,3 +234,33 @@ def test_a_backtest_tells_when_a_rule_would_have_fired(tmp_path: Path) -> None:
     assert len(seconds) >= 4
     assert all(2.0 < each <= 3.3 for each in seconds), seconds
     assert all(abs(each["rows"][0]["rms"] - 96) < 4 for each in told["emissions"])
+
+
+@pytest.mark.parametrize("family", ["stream", "table", "rule", "query", "ruleset", "plugin"])
+def test_each_command_has_an_example_and_no_line_is_cut(family: str) -> None:
+    def told(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+        yield " ".join(path), run(*path, "--help").stdout
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                found = command.get_command(context, name)
+                assert found is not None
+                yield from told(found, (*path, name))
+
+    command = tools.get_command(click.Context(tools), family)
+    assert command is not None
+    for name, text in told(command, (family,)):
+        lines = [line.strip() for line in text.splitlines()]
+        examples = [line for line in lines if f"opq-tools {name}" in line and not line.startswith("Usage")]
+        assert examples, text
+        assert all(line.count("'") % 2 == line.count('"') % 2 == 0 for line in examples), examples
+        assert not [line for line in lines if line.endswith("...") and not line.startswith("Usage")], text
+
+
+def test_a_zip_of_this_machine_is_uploaded_and_installed(engine: Engine, tmp_path: Path) -> None:
+    folder = tmp_path / "twice"
+    run("plugin", "new", "function", "twice", str(folder))
+    run("plugin", "pack", str(folder), "--out", str(tmp_path / "twice.zip"))
+    engine.tools("plugin", "create", "function", "twice", "-z", str(tmp_path / "twice.zip"))
+    assert engine.json("plugin", "show", "function", "twice")["version"] == "1.0.0"
+    assert engine.json("plugin", "status", "function", "twice")["name"] == "twice"

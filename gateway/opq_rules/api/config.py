@@ -115,4 +115,5 @@ def policy(config: Config) -> Policy:
 
 
 def folder(config: Config) -> Path:
-    return (config.data_dir or configuration.default_data_dir()) / "rules"
+    """Absolute: what /config/uploads answers goes back behind `file://`."""
+    return (config.data_dir or configuration.default_data_dir()).absolute() / "rules"

@@ -43,5 +43,8 @@ class LazyGroup(click.Group):
 def command() -> None:
     """Write, test and pack plug-ins of the rule engine.
 
-    Example: opq-tools plugin new sink mysql mysql-sink; opq-tools plugin test mysql-sink
+    \b
+    Example:
+      opq-tools plugin new sink mysql mysql-sink
+      opq-tools plugin test mysql-sink
     """

@@ -14,7 +14,9 @@ from opq_rules.plugins.packing import pack
 def command(folder: Path, out: Path | None, key: Path | None) -> None:
     """Pack the plug-in in FOLDER.
 
-    Example: opq-tools plugin pack mysql-sink --out mysqlSink.zip --sign release.pem
+    \b
+    Example:
+      opq-tools plugin pack mysql-sink --out mysqlSink.zip --sign release.pem
     """
     sign = None
     if key is not None:

@@ -40,7 +40,7 @@ class Rule:
     options: dict[str, Any]
 
 
-@click.command("backtest")
+@click.command("backtest", short_help="What a rule would have told of a recording or of history.")
 @click.argument("rule")
 @click.option("-f", "--file", is_flag=True, help="RULE is a file with the rule's JSON or its SELECT.")
 @click.option(

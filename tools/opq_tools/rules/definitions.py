@@ -17,16 +17,21 @@ def family(what: str) -> click.Group:
     @click.group(what)
     def group() -> None: ...
 
-    group.help = (
-        f"Define, list and drop {what}s of a running rule engine.\n\n"
-        f'Example: opq-tools {what} create demo \'() WITH (DATASOURCE="demo", TYPE="mqtt")\''
-    )
+    options = 'DATASOURCE="demo"' if what == "stream" else 'DATASOURCE="demo", TYPE="memory"'
+    definition = f"demo '() WITH ({options})'"
+
+    def told(line: str, rest: str) -> str:
+        return f"{line}\n\n\b\nExample:\n  opq-tools {what} {rest}"
+
+    group.help = told(f"Define, list and drop {what}s of a running rule engine.", f"create {definition}")
 
     def statement(name: str, text: str) -> str:
         text = text.strip()
         return text if text.upper().startswith("CREATE ") else f"CREATE {what.upper()} {name} {text}"
 
-    @group.command("create", help=f"`(columns) WITH (...)`, or the whole CREATE {what.upper()} statement.")
+    creates = f"`(columns) WITH (...)`, or the whole CREATE {what.upper()} statement."
+
+    @group.command("create", help=told(creates, f"create {definition}"))
     @click.argument("name")
     @click.argument("definition", required=False)
     @click.option("-f", "--file", default=None, help="Holds the definition; - for stdin.")
@@ -36,7 +41,9 @@ def family(what: str) -> click.Group:
         server.ask("POST", path, {"sql": sql}, sql)
         click.echo(f"{what} {name} created")
 
-    @group.command("update", help=f"Define a {what} anew; rules that use it go on with it.")
+    @group.command(
+        "update", help=told(f"Define a {what} anew; rules that use it go on with it.", f"update {definition}")
+    )
     @click.argument("name")
     @click.argument("definition", required=False)
     @click.option("-f", "--file", default=None, help="Holds the definition; - for stdin.")
@@ -45,14 +52,14 @@ def family(what: str) -> click.Group:
         sql = statement(name, text_of(definition, file, "the definition"))
         click.echo(server.ask("PUT", f"{path}/{name}", {"sql": sql}, sql))
 
-    @group.command("list", help=f"Names of all {what}s.")
+    @group.command("list", help=told(f"Names of all {what}s.", "list"))
     @_JSON
     @asks
     def names(server: Server, as_json: bool) -> None:
         found = server.ask("GET", path)
         click.echo(json.dumps(found) if as_json else "\n".join(found) or f"no {what}s")
 
-    @group.command("show", help=f"Columns and options of a {what}.")
+    @group.command("show", help=told(f"Columns and options of a {what}.", "show demo"))
     @click.argument("name")
     @_JSON
     @asks
@@ -62,7 +69,7 @@ def family(what: str) -> click.Group:
             return
         click.echo(_table(server.ask("GET", f"{path}/{name}/schema"), server.ask("GET", f"{path}/{name}")))
 
-    @group.command("delete", help=f"Drop a {what}; refused while rules use it.")
+    @group.command("delete", help=told(f"Drop a {what}; refused while rules use it.", "delete demo"))
     @click.argument("name")
     @click.option("--force", is_flag=True, help="Rules that use it stop.")
     @asks

@@ -15,15 +15,15 @@ KINDS = {
     "analysis": "analyses",
     "portable": "portables",
 }
-_KIND = click.argument("kind", type=click.Choice(list(KINDS)))
+_KIND = click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 
 
-def _package(name: str, given: str | None, zip_file: Path | None) -> dict[str, object]:
-    """The body of a POST: JSON, a URL, or a zip on this machine."""
+def _package(server: Server, name: str, given: str | None, zip_file: Path | None) -> dict[str, object]:
+    """The body of a POST: JSON, a URL, or a zip of this machine, which is uploaded first."""
     if (given is None) == (zip_file is None):
         raise click.UsageError("want a URL or JSON as an argument, or -z FILE.zip")
     if zip_file is not None:
-        return {"name": name, "file": zip_file.resolve().as_uri()}
+        return {"name": name, "file": f"file://{server.upload(zip_file)}"}
     if given is None or not given.lstrip().startswith("{"):
         return {"name": name, "file": given}
     try:
@@ -41,15 +41,20 @@ def _package(name: str, given: str | None, zip_file: Path | None) -> dict[str, o
     "--zip",
     "zip_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="On the engine's machine, where its policy allows the folder.",
+    help="A zip on this machine; it is uploaded.",
 )
 @asks
 def create(server: Server, kind: str, name: str, package: str | None, zip_file: Path | None) -> None:
-    """Install a plug-in from a URL; a higher version takes over live.
+    """Install a plug-in, from a URL or of this machine; a higher version takes over live.
 
-    Example: opq-tools plugin create sink mysql http://127.0.0.1:8000/mysqlSink.zip
+    KIND is source, sink, function, trigger, analysis or portable.
+
+    \b
+    Example:
+      opq-tools plugin create sink mysql -z mysqlSink.zip
+      opq-tools plugin create sink mysql http://127.0.0.1:8000/mysqlSink.zip
     """
-    _say(server.ask("POST", f"/plugins/{KINDS[kind]}", _package(name, package, zip_file)))
+    _say(server.ask("POST", f"/plugins/{KINDS[kind]}", _package(server, name, package, zip_file)))
 
 
 @click.command("update")
@@ -61,7 +66,7 @@ def create(server: Server, kind: str, name: str, package: str | None, zip_file: 
     "--zip",
     "zip_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="On the engine's machine.",
+    help="A zip on this machine; it is uploaded.",
 )
 @click.option("--downgrade", is_flag=True, help="Also to a lower version.")
 @asks
@@ -70,10 +75,10 @@ def update(
 ) -> None:
     """Replace a plug-in while rules run; when the new one fails the old one goes on.
 
-    Example: opq-tools plugin update sink mysql http://127.0.0.1:8000/mysqlSink-1.0.1.zip
+    Example: opq-tools plugin update sink mysql -z mysqlSink.zip
     """
     path = f"/plugins/{KINDS[kind]}/{name}" + ("?downgrade=true" if downgrade else "")
-    _say(server.ask("PUT", path, _package(name, package, zip_file)))
+    _say(server.ask("PUT", path, _package(server, name, package, zip_file)))
 
 
 @click.command("list")
@@ -93,7 +98,10 @@ def names(server: Server, kind: str) -> None:
 @click.argument("name")
 @asks
 def show(server: Server, kind: str, name: str) -> None:
-    """Name and version."""
+    """Name and version.
+
+    Example: opq-tools plugin show sink mysql
+    """
     click.echo(json.dumps(server.ask("GET", f"/plugins/{KINDS[kind]}/{name}")))
 
 
@@ -102,7 +110,10 @@ def show(server: Server, kind: str, name: str) -> None:
 @click.argument("name")
 @asks
 def status(server: Server, kind: str, name: str) -> None:
-    """Process, protections, rules that use it, calls and failures."""
+    """Process, protections, rules that use it, calls and failures.
+
+    Example: opq-tools plugin status sink mysql
+    """
     click.echo(json.dumps(server.ask("GET", f"/plugins/{KINDS[kind]}/{name}/status"), indent=2))
 
 
@@ -111,7 +122,10 @@ def status(server: Server, kind: str, name: str) -> None:
 @click.argument("name")
 @asks
 def rollback(server: Server, kind: str, name: str) -> None:
-    """Back to the version before, live."""
+    """Back to the version before, live.
+
+    Example: opq-tools plugin rollback sink mysql
+    """
     _say(server.ask("POST", f"/plugins/{KINDS[kind]}/{name}/rollback"))
 
 
@@ -121,7 +135,10 @@ def rollback(server: Server, kind: str, name: str) -> None:
 @click.option("--force", is_flag=True, help="Also while rules use it.")
 @asks
 def delete(server: Server, kind: str, name: str, force: bool) -> None:
-    """Remove all versions of a plug-in."""
+    """Remove all versions of a plug-in.
+
+    Example: opq-tools plugin delete sink mysql
+    """
     _say(server.ask("DELETE", f"/plugins/{KINDS[kind]}/{name}" + ("?force=true" if force else "")))
 
 

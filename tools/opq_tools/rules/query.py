@@ -12,7 +12,9 @@ from opq_tools.rules.server import Server, asks
 def command(server: Server, sql: str, limit: int | None) -> None:
     """Run a SELECT as a temporary rule and print its rows until Ctrl-C, a JSON object in each line.
 
-    Example: opq-tools query "SELECT box, rms FROM boxes WHERE rms < 110" --limit 10
+    \b
+    Example:
+      opq-tools query "SELECT box, rms FROM boxes WHERE rms < 110" --limit 10
     """
     try:
         for number, row in enumerate(server.events("/query", {"sql": sql}, sql), 1):

@@ -9,10 +9,7 @@ import click
 
 from opq_tools.rules.server import RefusedError, Server, asks, text_of
 
-LATE = {
-    "try": ("opq_tools.rules.trying", "Run rules on given records under a virtual clock; no server."),
-    "backtest": ("opq_tools.rules.backtest", "What a rule would have told of a recording or of history."),
-}
+LATE = {"try": "opq_tools.rules.trying", "backtest": "opq_tools.rules.backtest"}
 """Commands in files of their own."""
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
@@ -24,7 +21,7 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in LATE:
             return super().get_command(ctx, cmd_name)
-        found: click.Command = importlib.import_module(LATE[cmd_name][0]).command
+        found: click.Command = importlib.import_module(LATE[cmd_name]).command
         return found
 
 
@@ -32,7 +29,9 @@ class _Group(click.Group):
 def command() -> None:
     """Create, watch and try stream rules.
 
-    Example: opq-tools rule create deep "SELECT box, rms FROM boxes WHERE rms < 100"
+    \b
+    Example:
+      opq-tools rule create deep "SELECT box, rms FROM boxes WHERE rms < 100"
     """
 
 
@@ -53,7 +52,10 @@ def create(
     Single quotes of SQL vanish inside a word in single quotes: write "SELECT * FROM demo WHERE box = '4'", or
     -f - and the rule on stdin.
 
-    Example: opq-tools rule create ruleTest '{"sql":"SELECT * FROM demo","actions":[{"log":{}}]}'
+    \b
+    Example:
+      opq-tools rule create deep "SELECT box, rms FROM boxes WHERE rms < 100"
+      opq-tools rule create ruleTest '{"sql":"SELECT * FROM demo","actions":[{"log":{}}]}'
     """
     body = _body(name, text_of(rule, file, "the rule"), actions, qos)
     click.echo(server.ask("POST", "/rules", body, body.get("sql")))
@@ -71,7 +73,9 @@ def update(
 ) -> None:
     """Replace a rule; when the new one is refused the old one goes on.
 
-    Example: opq-tools rule update deep "SELECT box, rms FROM boxes WHERE rms < 96"
+    \b
+    Example:
+      opq-tools rule update deep "SELECT box, rms FROM boxes WHERE rms < 96"
     """
     body = _body(name, text_of(rule, file, "the rule"), actions, qos)
     click.echo(server.ask("PUT", f"/rules/{name}", body, body.get("sql")))
@@ -96,7 +100,10 @@ def validate(server: Server, name: str, rule: str | None, file: str | None) -> N
 @_JSON
 @asks
 def rules(server: Server, as_json: bool) -> None:
-    """All rules with their state."""
+    """All rules with their state.
+
+    Example: opq-tools rule list
+    """
     found = server.ask("GET", "/rules")
     if as_json:
         click.echo(json.dumps(found))
@@ -109,7 +116,10 @@ def rules(server: Server, as_json: bool) -> None:
 @click.argument("name")
 @asks
 def show(server: Server, name: str) -> None:
-    """The rule's JSON; passwords and tokens as ******."""
+    """The rule's JSON; passwords and tokens as ******.
+
+    Example: opq-tools rule show deep
+    """
     click.echo(json.dumps(server.ask("GET", f"/rules/{name}"), indent=2))
 
 
@@ -134,7 +144,10 @@ def status(server: Server, name: str, as_json: bool) -> None:
 @click.argument("name")
 @asks
 def explain(server: Server, name: str) -> None:
-    """The plan, and what the rule shares with others."""
+    """The plan, and what the rule shares with others.
+
+    Example: opq-tools rule explain deep
+    """
     click.echo(server.ask("GET", f"/rules/{name}/explain"))
 
 
@@ -142,7 +155,10 @@ def explain(server: Server, name: str) -> None:
 @click.argument("name")
 @asks
 def topo(server: Server, name: str) -> None:
-    """Nodes and what flows between them, as JSON."""
+    """Nodes and what flows between them, as JSON.
+
+    Example: opq-tools rule topo deep
+    """
     click.echo(json.dumps(server.ask("GET", f"/rules/{name}/topo"), indent=2))
 
 

@@ -12,7 +12,10 @@ from opq_tools.rules.server import RefusedError, Server, asks, text_of
 def command() -> None:
     """Take all streams, tables and rules along.
 
-    Example: opq-tools ruleset export rules.json; opq-tools ruleset import -f rules.json
+    \b
+    Example:
+      opq-tools ruleset export rules.json
+      opq-tools ruleset import -f rules.json
     """
 
 
@@ -21,7 +24,10 @@ def command() -> None:
 @click.option("--data", is_flag=True, help="Named configurations too, and which plug-ins are needed.")
 @asks
 def export(server: Server, file: Path, data: bool) -> None:
-    """Into FILE (- for stdout). Passwords of rules are in it: keep it as you keep them."""
+    """Into FILE (- for stdout). Passwords of rules are in it: keep it as you keep them.
+
+    Example: opq-tools ruleset export rules.json
+    """
     found = server.ask("GET", "/data/export") if data else server.ask("POST", "/ruleset/export")
     text = json.dumps(found, indent=2) + "\n"
     if str(file) == "-":

@@ -34,6 +34,18 @@ class Server:
     def ask(self, method: str, path: str, body: Any = None, sql: str | None = None) -> Any:
         """JSON as objects, anything else as text. Raises RefusedError."""
         given = {} if body is None else {"json": body}
+        return self._asked(method, path, given, sql)
+
+    def upload(self, file: Path) -> str:
+        """Where the engine has put it. Raises RefusedError."""
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise RefusedError(f"{file} cannot be read: {error.strerror}") from error
+        given = {"files": {"uploadFile": (file.name, content)}}
+        return str(self._asked("POST", "/config/uploads", given, None))
+
+    def _asked(self, method: str, path: str, given: dict[str, Any], sql: str | None) -> Any:
         try:
             answer = self._http.request(method, path, **given)
         except httpx.TransportError as error:

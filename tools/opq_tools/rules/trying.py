@@ -9,7 +9,7 @@ from opq_rules.errors import RuleError
 from opq_tools.rules.server import RefusedError
 
 
-@click.command("try")
+@click.command("try", short_help="Run rules on given records under a virtual clock; no server.")
 @click.argument("cases", type=click.Path(dir_okay=False, allow_dash=True))
 def command(cases: str) -> None:
     """Run rules on given records under a virtual clock: no server, no waiting.

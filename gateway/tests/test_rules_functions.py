@@ -488,10 +488,29 @@ def test_an_expression_that_backtracks_without_end_is_an_error_of_the_record(exp
 def test_only_expressions_that_may_backtrack_are_given_the_slower_search() -> None:
     pytest.importorskip("regex", reason="without the package regex there is one search")
     simple = ["^a+b$", "[*+]{2}", r"\*\+x*", "(ab|cd)e*", "a{2,5}b", "[]a*+]x+"]
-    fraught = ["a+b+", "(a)+", "(a){2,}", "a*.*", "a{1,}b{2,}", r"(\d,)*"]
+    fraught = [
+        "a+b+",
+        "(a)+",
+        "(a){2,}",
+        "a*.*",
+        "a{1,}b{2,}",
+        r"(\d,)*",
+        "a?a?a",
+        "a{0,9}a{0,9}",
+        "(a|aa)" * 4,
+    ]
     assert [each for each in simple if _is_limited(each)] == []
     assert [each for each in fraught if not _is_limited(each)] == []
     assert Pattern("^a+b$").limits("x" * 5_000)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["((a{1000}){1000}){100}", "a{99999999999}", "a{" + "9" * 5_000 + "}", "(" * 5_000 + ")" * 5_000],
+)
+def test_an_expression_that_would_take_all_memory_when_it_is_compiled_is_refused(expression: str) -> None:
+    with pytest.raises(ValueError, match="regular expression '"):
+        Pattern(expression)
 
 
 def test_without_the_package_the_standard_search_does_all() -> None:

@@ -1,8 +1,10 @@
 """Fetching a plug-in's zip: limits of size, redirects and addresses; what file:// may read."""
 
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,32 @@ def test_files_are_read_below_the_allowed_folders_only(tmp_path: Path) -> None:
         with pytest.raises(PluginError):
             fetch(url, tmp_path / "y", POLICY, [inside])
     assert not (tmp_path / "y").exists()
+
+
+@pytest.mark.parametrize("piece", [b"X-A: 1\r\n", b"\r\nHTTP/1.1 100 Continue\r\n"])
+def test_headers_that_never_end_are_given_up(tmp_path: Path, piece: bytes) -> None:
+    """Each byte comes in time, so that only the time of all of them ends it."""
+
+    def drip() -> None:
+        peer, _ = listening.accept()
+        with peer, suppress(OSError):
+            peer.sendall(b"HTTP/1.1 100 Continue\r\n")
+            while not given_up.wait(0.05):
+                peer.sendall(piece)
+
+    given_up = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        with pytest.raises(PluginError, match="http://127"):
+            fetch(
+                f"http://127.0.0.1:{listening.getsockname()[1]}/x", tmp_path / "x", Policy(download_s=1.0), []
+            )
+        given_up.set()
+        thread.join(10)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/\ud800", "file:///\ud800", "http://\u0131.example/"])
+def test_urls_that_are_no_ascii_are_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(PluginError, match="ASCII"):
+        fetch(url, tmp_path / "x", POLICY, [])

@@ -64,6 +64,21 @@ def test_links_doubled_names_and_lies_about_size_are_refused(tmp_path: Path) -> 
     assert "no readable zip" in refused(tmp_path, zipped(base)[:-30])
 
 
+def test_a_million_names_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    names = (b"PK\x01\x02" + bytes(42) + b"a") * 50
+    told = refused(tmp_path, names + b"PK\x05\x06" + bytes(16), policy=SMALL)
+    assert "more than 20 entries" in told
+
+
+def test_broken_lzma_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "good.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as made:
+        made.writestr("plugin.json", b"{}" * 100)
+    raw = path.read_bytes()
+    at = raw.index(b"plugin.json") + len("plugin.json") + 9
+    assert "no readable zip" in refused(tmp_path, raw[:at] + b"\xff" * 8 + raw[at + 8 :])
+
+
 def test_a_missing_or_wrong_manifest_says_what_is_wanted(tmp_path: Path) -> None:
     assert "no plugin.json or m.json" in refused(tmp_path, zipped({"sinks/m.py": SINK}))
     assert "zip the content" in refused(tmp_path, zipped({"m/plugin.json": manifest("m")}))

@@ -76,7 +76,7 @@ class Guard:
         if not _LOOPBACK.fullmatch(headers.get(b"host", "localhost")):
             return 403, UNDEFINED, "Host is no name of loopback; use 127.0.0.1, or set up tokens"
         origin = headers.get(b"origin")
-        if origin is not None and not _LOOPBACK.fullmatch(urlsplit(origin).netloc):
+        if origin is not None and not _LOOPBACK.fullmatch(_origin_host(origin)):
             return 403, UNDEFINED, f"a page of {origin[:100]} may not ask here"
         if headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin"):
             return 403, UNDEFINED, "a page of another site may not ask here"
@@ -86,6 +86,13 @@ class Guard:
         token = (header[7:] if header[:7].lower() == "bearer " else header).strip()
         told = hashlib.sha256(token.encode()).hexdigest()
         return sum(hmac.compare_digest(told, each) for each in self._hashes) > 0  # all: no time tells which
+
+
+def _origin_host(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # `http://[`
+        return ""
 
 
 class _TooLongError(Exception):

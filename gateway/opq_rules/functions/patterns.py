@@ -1,8 +1,9 @@
 """Regular expressions that cannot stop the engine: one that may backtrack without end gets a time limit.
 
 Python's `re` is the faster one and has no limit. An expression whose cost is bounded by its form (one `*`,
-`+` or `{n,}`, and that not in a group which is repeated) is searched by `re` in texts that are not long;
-all else by the package `regex`, 7 us slower, for at most MOST_S. Without that package there is no limit.
+`+`, `?` or `{n,m}`, and that not in a group which is repeated, or a few `|`) is searched by `re` in texts
+that are not long; all else by the package `regex`, 7 us slower, for at most MOST_S. Without that package
+there is no limit.
 """
 
 import re
@@ -15,9 +16,14 @@ MOST_S = 0.25
 LONG_CHARACTERS = 4_096
 """One `.*` alone takes the square of the length."""
 
+MOST_PARTS = 100_000
+"""Of an expression, each `{n}` written out: `regex` writes it out, and has no time limit there."""
+
 _QUANTIFIED = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\)(?:[*+]|\{\d*,?\d*\}))|([*+]|\{\d*,\})", re.DOTALL
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?|(\)(?:[*+?]|\{\d*,?\d*\}))|((?:[*+?]|\{\d*,\d*\})[?+]?|\|)",
+    re.DOTALL,
 )
+_PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d*),?(\d*)\}|.", re.DOTALL)
 
 
 class Pattern:
@@ -29,11 +35,13 @@ class Pattern:
         """Raises ValueError telling what is wrong with it."""
         package = _package()
         self._expression = expression
+        if _parts(expression) > MOST_PARTS:
+            raise ValueError(f"regular expression {expression[:80]!r}: more than {MOST_PARTS} parts")
         try:
             self._quick = re.compile(expression)
             self._limited: Any = None if package is None else package.compile(expression)
         except _errors() as error:
-            raise ValueError(f"regular expression {expression!r}: {error}") from None
+            raise ValueError(f"regular expression {expression[:80]!r}: {error}") from None
         self._always_limited = self._limited is not None and _may_backtrack(expression)
 
     def first(self, text: str) -> str | None:
@@ -67,8 +75,29 @@ class Pattern:
 
 
 def _may_backtrack(expression: str) -> bool:
-    marks = [match for match in _QUANTIFIED.finditer(expression) if match.group(1) or match.group(2)]
-    return len(marks) > 1 or any(match.group(1) for match in marks)
+    found = list(_QUANTIFIED.finditer(expression))
+    choices = sum(match.group(2) == "|" for match in found) if "(" in expression else 0  # else it only adds
+    marks = sum(match.group(2) not in (None, "|") for match in found)
+    return marks + choices // 2 > 1 or any(match.group(1) for match in found)
+
+
+def _parts(expression: str) -> int:
+    """How many there are when each `{n,m}` is written out, that of groups too."""
+    sizes, last = [0], 0  # of the open groups, and of what a `{n,m}` would repeat
+    for match in _PART.finditer(expression):
+        if match.group(1) or match.group(2):
+            times = max(int(each[:12]) for each in match.groups() if each)
+            sizes[-1] += last * (max(times, 1) - 1)
+            last *= max(times, 1)
+        elif match.group() == "(":
+            sizes.append(0)
+        elif match.group() == ")" and len(sizes) > 1:
+            last = sizes.pop()
+            sizes[-1] += last
+        else:
+            last = 1
+            sizes[-1] += 1
+    return sum(sizes)
 
 
 @lru_cache(maxsize=1)
@@ -82,7 +111,8 @@ def _package() -> Any:
 def _errors() -> tuple[type[Exception], ...]:
     """What is raised for a wrong expression or replacement."""
     package = _package()
-    return (re.error, IndexError) if package is None else (re.error, IndexError, package.error)
+    wrong = (re.error, IndexError, OverflowError, RecursionError)
+    return wrong if package is None else (*wrong, package.error)
 
 
 @lru_cache(maxsize=512)

@@ -9,8 +9,10 @@ import ipaddress
 import shutil
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
@@ -51,6 +53,8 @@ def _split(url: str) -> SplitResult:
         raise PluginError(f"{url[:120]!r} is no URL") from None
     if parts.scheme not in ("http", "https", "file") or (parts.scheme != "file" and not parts.hostname):
         raise PluginError(f"{url[:120]!r}; want http://…, https://… or file:///…")
+    if not url.isascii():
+        raise PluginError(f"{url[:120]!r}: want ASCII only, others as %XX")
     if parts.username is not None or port == 0:
         raise PluginError("a URL with a user name or port 0 is not taken")
     return parts
@@ -63,7 +67,7 @@ def _copy(parts: SplitResult, target: Path, policy: Policy, roots: Sequence[Path
         raise PluginError("a path with a zero byte is not taken")
     try:
         path = Path(text).resolve(strict=True)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, UnicodeError):
         path = None
     if path is None or not any(path.is_relative_to(root.resolve()) for root in roots):
         # one answer for both: nobody learns here which files exist
@@ -79,6 +83,9 @@ def _get(parts: SplitResult, url: str, target: Path, policy: Policy, end: float)
     """Downloads, or gives the URL that the answer redirects to."""
     host = parts.hostname or ""
     connection = _connect(parts, host, policy, end)
+    ending = threading.Timer(max(0.0, end - time.monotonic()), _end, (connection.sock,))
+    ending.daemon = True
+    ending.start()  # for headers byte by byte, and 100 Continue without end
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", path, headers={"Host": parts.netloc, "Accept": "*/*"})
@@ -93,8 +100,14 @@ def _get(parts: SplitResult, url: str, target: Path, policy: Policy, end: float)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise PluginError(f"{url}: {error or type(error).__name__}") from None
     finally:
+        ending.cancel()
         connection.close()
     return None
+
+
+def _end(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _receive(answer: http.client.HTTPResponse, url: str, target: Path, policy: Policy, end: float) -> None:

@@ -84,7 +84,7 @@ def test_more_than_memory_holds_waits_in_the_outbox_in_order(tmp_path: Path) -> 
         wait_for(lambda: hands.contexts)
         hands.gate.clear()
         hands.give([{"v": v} for v in range(total)])
-        wait_for(lambda: engine.totals()["commits_total"])
+        wait_for(lambda: engine.look.totals()["commits_total"])
         hands.gate.set()
         wait_for(lambda: len(hands.got) == total, 60)
         assert hands.rows == [{"v": v} for v in range(total)]
@@ -98,7 +98,7 @@ def test_what_a_sink_refused_is_sent_after_a_restart_and_to_a_new_sink(tmp_path:
         wait_for(lambda: hands.contexts)
         hands.refuse = True
         hands.give([{"v": 1}, {"v": 2}], offset=2)
-        wait_for(lambda: "away" in engine.rule_status("r")["degraded"])
+        wait_for(lambda: "away" in engine.look.rule_status("r")["degraded"])
         engine.replace_rule("r", rule("r", "SELECT v FROM s", qos=1) | {"actions": [{"kept": {"name": "b"}}]})
     with running(tmp_path) as (engine, hands):
         wait_for(lambda: hands.rows == [{"v": 1}, {"v": 2}])
@@ -126,15 +126,15 @@ def test_a_full_disk_holds_the_source_and_loses_nothing(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=give)
         thread.start()
-        wait_for(lambda: "full" in engine.rule_status("r")["degraded"])
+        wait_for(lambda: "full" in engine.look.rule_status("r")["degraded"])
         wait_for(lambda: engine._feeds.by_key["feed  s"].feed.held)
-        assert engine.rule_status("free")["degraded"] == ""
+        assert engine.look.rule_status("free")["degraded"] == ""
         assert len(hands.got) < total
         engine._loop.call(lambda: database.execute("PRAGMA max_page_count = 1000000000").fetchone())
         thread.join(60.0)
         wait_for(lambda: len(hands.got) >= total and engine.settled(), 60)
         assert hands.rows == [{"v": v} for v in range(total)]
-        assert engine.rule_status("r")["degraded"] == ""
+        assert engine.look.rule_status("r")["degraded"] == ""
 
 
 def test_a_deleted_rule_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_deleted_rule_leaves_nothing_behind(tmp_path: Path) -> None:
         wait_for(lambda: hands.contexts)
         hands.refuse = True
         hands.give([{"v": 1}], offset=1)
-        wait_for(lambda: "away" in engine.rule_status("r")["degraded"])
+        wait_for(lambda: "away" in engine.look.rule_status("r")["degraded"])
         engine.delete_rule("r")
     database = sqlite3.connect(tmp_path / "delivery.sqlite3")
     assert database.execute("SELECT name FROM state").fetchall() == []

@@ -24,14 +24,14 @@ def test_rules_of_one_shape_are_a_crowd_and_each_gives_its_own(tmp_path: Path) -
         by_rule = sorted((row_id.split(":")[0], tuple(data[0].items())) for row_id, data in hands.got)
         wanted = [(f"r{k}", (("v", 4), ("half", k % 2))) for k in range(4)]
         assert by_rule == sorted([*wanted, ("r0", (("v", 1), ("half", 0)))])
-        assert "crowd" in engine.explain("r4")
-        assert engine.totals()["units"] <= 4
-        status = engine.rule_status("r9")
+        assert "crowd" in engine.look.explain("r4")
+        assert engine.look.totals()["units"] <= 4
+        status = engine.look.rule_status("r9")
         assert status["op_2_filter_0_records_in_total"] == 6
         assert status["op_2_filter_0_exceptions_total"] == 2
         assert "number" in status["op_2_filter_0_last_exception"]
         assert status["sink_kept_0_0_records_in_total"] == 0
-        assert engine.rule_status("r0")["sink_kept_0_0_records_out_total"] == 2
+        assert engine.look.rule_status("r0")["sink_kept_0_0_records_out_total"] == 2
 
 
 def test_rules_that_say_the_same_run_once(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_rules_that_say_the_same_run_once(tmp_path: Path) -> None:
         sql = "SELECT count(*) AS n FROM s GROUP BY TUMBLINGWINDOW(ss, 1)"
         for name in ("a", "b"):
             engine.create_rule(rule(name, sql))
-        assert engine.totals()["units"] == 1
+        assert engine.look.totals()["units"] == 1
         engine.delete_rule("a")
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 1}], arrived_ms=1000)
@@ -48,7 +48,7 @@ def test_rules_that_say_the_same_run_once(tmp_path: Path) -> None:
         wait_for(lambda: hands.got)
         assert {row_id.split(":")[0] for row_id, _ in hands.got} == {"b"}
         engine.delete_rule("b")
-        assert engine.totals()["units"] == 0
+        assert engine.look.totals()["units"] == 0
         wait_for(lambda: not hands.contexts)
 
 
@@ -83,7 +83,7 @@ def test_a_replacement_with_the_same_statement_keeps_its_window(tmp_path: Path) 
         engine.create_rule(rule("r", sql))
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 1}, {"v": 2}])
-        wait_for(lambda: engine.usage()["r"]["records"] == 2)
+        wait_for(lambda: engine.look.usage()["r"]["records"] == 2)
         engine.replace_rule("r", rule("r", sql) | {"actions": [{"kept": {"name": "other"}}]})
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 4}])
@@ -103,20 +103,20 @@ def test_what_cannot_be_created_leaves_nothing(tmp_path: Path) -> None:
         ):
             with pytest.raises(RuleError):
                 engine.create_rule(body)
-        assert engine.rules() == []
+        assert engine.look.rules() == []
         engine.create_rule(rule("r", "SELECT * FROM s"))
         with pytest.raises(RuleError, match="already exists"):
             engine.create_rule(rule("r", "SELECT * FROM s"))
         with pytest.raises(RuleError, match="1 rules use it: r"):
             engine.drop_stream("s")
         with pytest.raises(RuleError) as told:
-            engine.rule_status("nobody")
+            engine.look.rule_status("nobody")
         assert (told.value.http, told.value.code) == (404, 1002)
         with pytest.raises(RuleError) as told:
             engine.validate(rule("x", "SELECT * FROM nowhere"))
         assert told.value.http == 422
         assert engine.drop_stream("s", force=True)
-        assert engine.rules()[0]["status"] == "stopped by error"
+        assert engine.look.rules()[0]["status"] == "stopped by error"
 
 
 def test_a_source_that_fails_is_opened_again_and_the_rule_stays(tmp_path: Path) -> None:
@@ -125,14 +125,14 @@ def test_a_source_that_fails_is_opened_again_and_the_rule_stays(tmp_path: Path) 
     with running(tmp_path, hands) as (engine, _):
         engine.execute(stream())
         engine.create_rule(rule("r", "SELECT v FROM s"))
-        wait_for(lambda: "nobody is there" in engine.rule_status("r")["degraded"])
-        assert engine.rule_status("r")["status"] == "running"
-        assert engine.rule_status("r")["source_s_0_connection_status"] == -1
+        wait_for(lambda: "nobody is there" in engine.look.rule_status("r")["degraded"])
+        assert engine.look.rule_status("r")["status"] == "running"
+        assert engine.look.rule_status("r")["source_s_0_connection_status"] == -1
         wait_for(lambda: hands.contexts)
-        assert engine.rule_status("r")["degraded"] == ""
+        assert engine.look.rule_status("r")["degraded"] == ""
         hands.give([{"v": 1}])
         wait_for(lambda: hands.rows == [{"v": 1}])
-        assert engine.rule_status("r")["source_s_0_exceptions_total"] == 2
+        assert engine.look.rule_status("r")["source_s_0_exceptions_total"] == 2
 
 
 def test_a_sink_that_refuses_gets_all_again_in_order(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_sink_that_refuses_gets_all_again_in_order(tmp_path: Path) -> None:
         hands.refuse = True
         for v in range(5):
             hands.give([{"v": v}])
-        wait_for(lambda: "away" in engine.rule_status("r")["degraded"])
+        wait_for(lambda: "away" in engine.look.rule_status("r")["degraded"])
         hands.refuse = False
         wait_for(lambda: hands.rows == [{"v": v} for v in range(5)])
 
@@ -159,10 +159,10 @@ def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
         total = 200
         for v in range(total):
             hands.give([{"v": v}])
-            wait_for(lambda v=v: engine.usage()["r"]["records"] == v + 1)
-        dropped = engine.totals()["emissions_dropped_total"]
+            wait_for(lambda v=v: engine.look.usage()["r"]["records"] == v + 1)
+        dropped = engine.look.totals()["emissions_dropped_total"]
         assert dropped >= total - 2 * 10 - 2
-        assert engine.rule_status("r")["sink_kept_0_0_dropped_total"] == dropped
+        assert engine.look.rule_status("r")["sink_kept_0_0_dropped_total"] == dropped
         hands.gate.set()
         wait_for(lambda: len(hands.got) == total - dropped)
         assert hands.rows[-1] == {"v": total - 1}
@@ -177,7 +177,7 @@ def test_a_source_that_blocks_loses_nothing_to_a_slow_sink(tmp_path: Path) -> No
         for v in range(0, 300, 5):  # five do not fit thrice
             hands.give([{"v": v + k} for k in range(5)])
         wait_for(lambda: hands.rows == [{"v": v} for v in range(300)])
-        assert engine.totals()["emissions_dropped_total"] == 0
+        assert engine.look.totals()["emissions_dropped_total"] == 0
 
 
 def test_a_rule_of_qos_1_makes_the_shared_source_wait(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_rule_of_qos_1_makes_the_shared_source_wait(tmp_path: Path) -> None:
         thread.join(30.0)
         wait_for(lambda: engine.settled() and len(hands.rows) >= 5000)
         assert [row for row in hands.rows if "v" in row] == [{"v": v} for v in range(5000)]
-        assert engine.totals()["records_dropped_total"] == 0
+        assert engine.look.totals()["records_dropped_total"] == 0
         engine.delete_rule("second")
         assert engine._feeds.by_key["feed  s"].feed.blocks is False
 
@@ -209,14 +209,14 @@ def test_rules_and_their_memory_come_back_after_a_restart(tmp_path: Path) -> Non
         engine.create_rule(rule("waits", sql) | {"triggered": False})
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 1}, {"v": 2}], offset=7)
-        wait_for(lambda: engine.usage()["kept"]["records"] == 2)
+        wait_for(lambda: engine.look.usage()["kept"]["records"] == 2)
     with running(tmp_path) as (engine, hands):
-        assert [each["id"] for each in engine.rules()] == ["kept", "waits"]
+        assert [each["id"] for each in engine.look.rules()] == ["kept", "waits"]
         wait_for(lambda: hands.contexts)
         assert hands.rewound == [7]
         hands.give([{"v": 4}])
         wait_for(lambda: hands.rows == [{"s": 7}])
-        assert engine.rule("kept")["sql"] == sql
+        assert engine.look.rule("kept")["sql"] == sql
 
 
 def test_a_statement_that_changes_begins_without_the_old_memory(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_statement_that_changes_begins_without_the_old_memory(tmp_path: Path) 
         engine.create_rule(rule("r", "SELECT sum(v) AS s FROM s GROUP BY COUNTWINDOW(3)", qos=1))
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 1}, {"v": 2}])
-        wait_for(lambda: engine.usage()["r"]["records"] == 2)
+        wait_for(lambda: engine.look.usage()["r"]["records"] == 2)
         engine.replace_rule("r", rule("r", "SELECT max(v) AS m FROM s GROUP BY COUNTWINDOW(2)", qos=1))
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 4}, {"v": 3}])
@@ -250,7 +250,7 @@ def test_a_function_that_raises_costs_its_record_alone(tmp_path: Path) -> None:
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 13}, {"v": 1}])
         wait_for(lambda: hands.rows == [{"v": 1}])
-        status = engine.rule_status("bad")
+        status = engine.look.rule_status("bad")
         assert (status["status"], status["op_2_project_0_exceptions_total"]) == ("running", 1)
         assert "a fault of the plug-in" in status["op_2_project_0_last_exception"]
 
@@ -277,8 +277,8 @@ def test_a_fault_of_ours_stops_its_rule_alone_and_the_strategy_starts_it_again(t
         wait_for(lambda: {"v": 2} in hands.rows)
         units()[0].query.feed = broken
         hands.give([{"v": 3}])
-        wait_for(lambda: engine.rule_status("bad")["status"] == "stopped by error")
-        assert "a fault of ours" in engine.rule_status("bad")["message"]
+        wait_for(lambda: engine.look.rule_status("bad")["status"] == "stopped by error")
+        assert "a fault of ours" in engine.look.rule_status("bad")["message"]
         wait_for(lambda: {"w": 3} in hands.rows)
         assert [row for row in hands.rows if "w" in row] == [{"w": 1}, {"w": 2}, {"w": 3}]
         engine.start_rule("bad")
@@ -304,7 +304,7 @@ def test_a_payload_that_cannot_be_read_is_counted(tmp_path: Path) -> None:
         wait_for(lambda: hands.contexts)
         assert hands.contexts[0].emit_bytes([b'{"v": 1}', b"{", b'[{"v": 2}, {"v": 3}]', b"3"])
         wait_for(lambda: hands.rows == [{"v": 1}, {"v": 2}, {"v": 3}])
-        assert engine.rule_status("r")["source_s_0_exceptions_total"] == 2
+        assert engine.look.rule_status("r")["source_s_0_exceptions_total"] == 2
 
 
 def test_topics_of_memory_chain_rules_and_a_ring_ends(tmp_path: Path) -> None:
@@ -347,12 +347,12 @@ def test_a_schedule_starts_and_stops(tmp_path: Path) -> None:
             "end": round((begin + timedelta(seconds=1)).timestamp() * 1000),
         }
         engine.create_rule(rule("r", "SELECT v FROM s", cronDatetimeRange=[span]))
-        status = engine.rule_status("r")
+        status = engine.look.rule_status("r")
         assert status["status"] == "stopped: waiting for next schedule."
         assert status["nextStartTimestamp"] == span["begin"]
-        wait_for(lambda: engine.rule_status("r")["status"] == "running")
-        wait_for(lambda: engine.rule_status("r")["status"] == "stopped: waiting for next schedule.")
-        assert engine.rule_status("r")["nextStartTimestamp"] == 0
+        wait_for(lambda: engine.look.rule_status("r")["status"] == "running")
+        wait_for(lambda: engine.look.rule_status("r")["status"] == "stopped: waiting for next schedule.")
+        assert engine.look.rule_status("r")["nextStartTimestamp"] == 0
 
 
 def test_stop_start_restart_and_trace(tmp_path: Path) -> None:
@@ -363,19 +363,19 @@ def test_stop_start_restart_and_trace(tmp_path: Path) -> None:
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 1}])
         wait_for(lambda: hands.rows)
-        assert [each["rows"] for each in engine.traces("r")] == [[{"v": 1}]]
+        assert [each["rows"] for each in engine.look.traces("r")] == [[{"v": 1}]]
         engine.stop_rule("r")
         wait_for(lambda: not hands.contexts)
-        assert engine.rule_status("r")["status"] == "stopped"
+        assert engine.look.rule_status("r")["status"] == "stopped"
         engine.start_rule("r")
         wait_for(lambda: hands.contexts)
         engine.restart_rule("r")
         wait_for(lambda: hands.contexts)
-        assert engine.rules()[0]["status"] == "running"
+        assert engine.look.rules()[0]["status"] == "running"
         engine.set_tags("r", ["a", "b"], whole=True)
         engine.set_tags("r", ["c"], remove=["a"])
-        assert engine.tagged(["c"]) == ["r"]
-        assert engine.rules()[0]["tags"] == ["b", "c"]
+        assert engine.look.tagged(["c"]) == ["r"]
+        assert engine.look.rules()[0]["tags"] == ["b", "c"]
 
 
 def test_a_new_definition_of_a_stream_takes_its_rules_along(tmp_path: Path) -> None:
@@ -427,12 +427,12 @@ def test_stopped_rules_stay_stopped_and_wrong_ones_hold_nobody_up(tmp_path: Path
         engine.create_rule(rule("off", "SELECT v FROM s") | {"triggered": False})
         engine.drop_stream("gone", force=True)
     with running(tmp_path) as (engine, hands):
-        assert {each["id"]: each["status"] for each in engine.rules()} == {
+        assert {each["id"]: each["status"] for each in engine.look.rules()} == {
             "bad": "stopped by error",
             "good": "running",
             "off": "stopped",
         }
-        assert "gone" in engine.rule_status("bad")["message"]
+        assert "gone" in engine.look.rule_status("bad")["message"]
         wait_for(lambda: hands.contexts)
 
 
@@ -493,11 +493,11 @@ def test_what_is_asked_of_a_rule(tmp_path: Path) -> None:
         engine.create_rule(rule("joined", sql))
         engine.create_rule(rule("plain", "SELECT v FROM s WHERE v > 1", qos=1))
         wait_for(lambda: len(hands.contexts) == 2)
-        assert engine.schema("joined") == {
+        assert engine.look.schema("joined") == {
             "v": {"hasIndex": True, "index": 0},
             "n": {"hasIndex": True, "index": 1},
         }
-        topo = engine.topo("joined")
+        topo = engine.look.topo("joined")
         assert topo["sources"] == ["source_s", "source_held"]
         first = topo["edges"]["source_s"]
         assert first == topo["edges"]["source_held"]
@@ -506,16 +506,16 @@ def test_what_is_asked_of_a_rule(tmp_path: Path) -> None:
             (node,) = topo["edges"][node]
         assert node == "sink_kept_0"
         hands.give([{"v": v} for v in range(5)], arrived_ms=1000, offset=5)
-        wait_for(lambda: len(engine.scan_tables("joined")["held"]) == 3)
+        wait_for(lambda: len(engine.look.scan_tables("joined")["held"]) == 3)
         with pytest.raises(RuleError, match="other rules"):
             engine.reset_state("plain", "s", 2)
         engine.stop_rule("joined")
         assert engine.reset_state("plain", "s", 2) == "success"
         wait_for(lambda: hands.rewound == [2])
         engine.start_rule("joined")
-        assert set(engine.all_status()) == {"joined", "plain"}
-        assert engine.usage()["plain"]["rules"] == 1
-        exported = engine.exported()
+        assert set(engine.look.all_status()) == {"joined", "plain"}
+        assert engine.look.usage()["plain"]["rules"] == 1
+        exported = engine.look.exported()
         assert set(exported["rules"]) == {"joined", "plain"}
         assert set(exported["streams"]) == {"s"}
         assert set(exported["tables"]) == {"held"}

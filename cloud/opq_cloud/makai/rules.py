@@ -76,7 +76,7 @@ class Rules:
             yield _seen(request), Decision(request.metric or "rule", request.value, 0.0, request.because)
 
     def health(self) -> Health:
-        totals = self._service.engine.totals()
+        totals = self._service.engine.look.totals()
         return Health("rules", True, info=f"{totals['rules']} rules, {totals['rules_running']} running")
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ Sections = dict[str, dict[str, Any]]
 
 def rule_set(engine: Engine) -> Sections:
     """`{"streams": {name: sql}, "tables": {}, "rules": {id: JSON text}}`; with secrets."""
-    return {name: dict(each) for name, each in engine.exported().items()}
+    return {name: dict(each) for name, each in engine.look.exported().items()}
 
 
 def everything(engine: Engine, plugins: Plugins) -> Sections:

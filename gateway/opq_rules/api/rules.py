@@ -43,7 +43,7 @@ def _whole(routes: APIRouter, engine: Engine) -> None:
 
     @routes.get("/rules")
     def rules() -> list[dict[str, Any]]:
-        return engine.rules()
+        return engine.look.rules()
 
     @routes.post("/rules/validate")
     def validate(body: Rule) -> dict[str, Any]:
@@ -51,29 +51,29 @@ def _whole(routes: APIRouter, engine: Engine) -> None:
 
     @routes.get("/rules/status/all")
     def all_status() -> dict[str, dict[str, Any]]:
-        return engine.all_status()
+        return engine.look.all_status()
 
     @routes.get("/rules/usage/cpu")
     def usage() -> dict[str, dict[str, Any]]:
-        return engine.usage()
+        return engine.look.usage()
 
     @routes.get("/rules/tags/match")
     def tagged(body: Keys) -> list[str]:
-        return engine.tagged(body.keys)
+        return engine.look.tagged(body.keys)
 
     @routes.post("/rules/bulkstart")
     def bulk_start(body: Tags) -> list[dict[str, Any]]:
-        return [_tried(engine.start_rule, rule_id) for rule_id in engine.tagged(body.tags)]
+        return [_tried(engine.start_rule, rule_id) for rule_id in engine.look.tagged(body.tags)]
 
     @routes.post("/rules/bulkstop")
     def bulk_stop(body: Tags) -> list[dict[str, Any]]:
-        return [_tried(engine.stop_rule, rule_id) for rule_id in engine.tagged(body.tags)]
+        return [_tried(engine.stop_rule, rule_id) for rule_id in engine.look.tagged(body.tags)]
 
 
 def _one(routes: APIRouter, engine: Engine) -> None:
     @routes.get("/rules/{rule_id}")
     def rule(rule_id: str) -> dict[str, Any]:
-        return engine.rule(rule_id)
+        return engine.look.rule(rule_id)
 
     @routes.put("/rules/{rule_id}")
     def replace(rule_id: str, body: Rule) -> PlainTextResponse:
@@ -108,23 +108,23 @@ def _look(routes: APIRouter, engine: Engine) -> None:
     @routes.get("/rules/{rule_id}/status")
     @routes.get("/v2/rules/{rule_id}/status")
     def status(rule_id: str) -> dict[str, Any]:
-        return engine.rule_status(rule_id)
+        return engine.look.rule_status(rule_id)
 
     @routes.get("/rules/{rule_id}/topo")
     def topo(rule_id: str) -> dict[str, Any]:
-        return engine.topo(rule_id)
+        return engine.look.topo(rule_id)
 
     @routes.get("/rules/{rule_id}/explain")
     def explain(rule_id: str) -> PlainTextResponse:
-        return PlainTextResponse(engine.explain(rule_id))
+        return PlainTextResponse(engine.look.explain(rule_id))
 
     @routes.get("/rules/{rule_id}/schema")
     def schema(rule_id: str) -> dict[str, Any]:
-        return engine.schema(rule_id)
+        return engine.look.schema(rule_id)
 
     @routes.get("/rules/{rule_id}/scantables")
     def scan_tables(rule_id: str) -> dict[str, Any]:
-        return engine.scan_tables(rule_id)
+        return engine.look.scan_tables(rule_id)
 
     @routes.post("/rules/{rule_id}/trace/start")
     def trace(rule_id: str, body: Strategy | None = None) -> PlainTextResponse:
@@ -138,7 +138,7 @@ def _look(routes: APIRouter, engine: Engine) -> None:
 
     @routes.get("/trace/rule/{rule_id}")
     def traces(rule_id: str) -> list[dict[str, Any]]:
-        return engine.traces(rule_id)
+        return engine.look.traces(rule_id)
 
 
 def _tagged(routes: APIRouter, engine: Engine) -> None:

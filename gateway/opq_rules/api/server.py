@@ -93,7 +93,7 @@ async def _one_of_batch(client: httpx.AsyncClient, single: Single) -> dict[str, 
 
 def told_health(engine: Engine) -> dict[str, Any]:
     """As contracts.md has it; not ok while rules load, or where one was stopped by an error."""
-    states = [(each["id"], each["status"]) for each in engine.rules()]
+    states = [(each["id"], each["status"]) for each in engine.look.rules()]
     failed = [
         {"name": f"rule {name}", "ok": False, "timestamp": time.time(), "subcomponents": []}
         for name, status in states
@@ -112,7 +112,7 @@ class _Totals:
         self._engine = engine
 
     def collect(self) -> Any:
-        for name, value in self._engine.totals().items():
+        for name, value in self._engine.look.totals().items():
             make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             yield make(f"opq_rules_{name.removesuffix('_total')}", name.replace("_", " "), value=value)
 

@@ -47,7 +47,7 @@ def _exchange(routes: APIRouter, engine: Engine, plugins: Plugins) -> None:
         wanted = body.rules if isinstance(body, Ids) else body
         found = exchange.everything(engine, plugins)
         for rule_id in wanted:
-            engine.rule(rule_id)
+            engine.look.rule(rule_id)
         found["rules"] = {key: text for key, text in found["rules"].items() if key in wanted}
         return _download(found, "data.json")
 

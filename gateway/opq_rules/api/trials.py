@@ -64,7 +64,7 @@ class Trials:
 
     def _case(self, body: Trial) -> dict[str, Any]:
         """Records that are given replace the stream's source; other streams have none."""
-        exported = self._engine.exported()
+        exported = self._engine.look.exported()
         known = {**exported["streams"], **exported["tables"]}
         records: list[dict[str, Any]] = []
         for stream, mock in body.mockSource.items():

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import msgspec
 
 from opq_proto import log
-from opq_rules.batch import Row
 from opq_rules.engine import rule as states
 from opq_rules.engine.bodies import Bodies
 from opq_rules.engine.catalogue import Catalogue
@@ -23,24 +22,22 @@ from opq_rules.engine.folder import locked
 from opq_rules.engine.ids import no_rule
 from opq_rules.engine.keeper import Keeper
 from opq_rules.engine.lives import Lives
+from opq_rules.engine.look import Look
 from opq_rules.engine.loop import Loop
 from opq_rules.engine.outlets import Outlets
 from opq_rules.engine.planning import Planning
 from opq_rules.engine.rule import Rule
 from opq_rules.engine.schedules import Schedules
 from opq_rules.engine.staging import Staging
-from opq_rules.engine.status import status
 from opq_rules.engine.store import Store
 from opq_rules.engine.topics import Topics
-from opq_rules.engine.topology import topology
 from opq_rules.engine.udfs import with_plugins
 from opq_rules.engine.unit import Unit
 from opq_rules.errors import RULE, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.sdk import Function, LookupSource, Sink, Source
-from opq_rules.secrets import with_secrets, without_secrets
+from opq_rules.secrets import with_secrets
 from opq_rules.sql.syntax import Select
-from opq_rules.sql.text import sql as text_of
 
 
 class Types(Protocol):
@@ -55,7 +52,7 @@ class Types(Protocol):
 
 class Engine:
     """Attributes: `topics` of memory, which a program may publish to; `configurations`: named sets of
-    properties; `ready`: all rules are loaded.
+    properties; `look`: what it shows; `ready`: all rules are loaded.
 
     Thread-safe. Methods raise RuleError: 404 where an object is not found, 400 for all else. Nothing
     runs before `start`; `stop` ends everything within seconds.
@@ -112,6 +109,17 @@ class Engine:
             self._locked,
             lambda rule: self._rules.get(rule.id) is rule,
         )
+        self.look = Look(
+            self._rules,
+            self._bodies,
+            self._catalogue,
+            self._planning,
+            self._lives,
+            self._loop,
+            self._feeds,
+            self._outlets,
+            self._staging,
+        )
         self._log = log.get(service="rules")
 
     # -- the process
@@ -121,7 +129,7 @@ class Engine:
         if any(joined.feed.waiting for joined in list(self._feeds.by_key.values())):
             return False
         self._loop.call(lambda: None)
-        totals = self.totals()
+        totals = self.look.totals()
         return not totals["records_waiting"] and not totals["emissions_waiting"]
 
     def start(self) -> None:
@@ -320,71 +328,6 @@ class Engine:
             self._schedules.begin(self._rule(rule_id), self._bodies.definition(rule_id))
         return f"Rule {rule_id} was restarted"
 
-    def rule(self, rule_id: str) -> dict[str, Any]:
-        """The stored JSON, without secrets."""
-        self._rule(rule_id)
-        shown: dict[str, Any] = without_secrets(msgspec.json.decode(self._bodies.text(rule_id)))
-        return shown
-
-    def rules(self) -> list[dict[str, Any]]:
-        """`[{"id", "name", "status", "version", "trace", "tags"}]`, by id."""
-        answer = []
-        for rule_id, text in self._bodies.all().items():
-            body, rule = msgspec.json.decode(text), self._rules.get(rule_id)
-            traced = rule is not None and rule.extra is not None and rule.extra.trace is not None
-            answer.append(
-                {
-                    "id": rule_id,
-                    "name": body.get("name") or "",
-                    "status": rule.status if rule else states.LOADED,
-                    "version": body.get("version") or "",
-                    "trace": traced,
-                    "tags": body.get("tags") or [],
-                }
-            )
-        return answer
-
-    def exported(self) -> dict[str, dict[str, str]]:
-        """`{"streams", "tables", "rules"}`: name -> statement, id -> JSON; with secrets."""
-        return {**self._catalogue.statements(), "rules": self._bodies.kept()}
-
-    def rule_status(self, rule_id: str) -> dict[str, Any]:
-        rule = self._rule(rule_id)
-        types = [action.type for action in self._bodies.definition(rule_id).actions]
-        unit = rule.unit
-        keys = unit.feeds.values() if unit is not None else ()
-        feeds = [joined.feed for key in keys if (joined := self._feeds.by_key.get(key)) is not None]
-        told = status(rule, feeds, types)
-        if unit is not None and unit.durable and self._staging.refused:
-            told["degraded"] = f"delivery: {self._staging.refused}; {told['degraded']}".rstrip("; ")
-        return told
-
-    def all_status(self) -> dict[str, dict[str, Any]]:
-        return {rule_id: self.rule_status(rule_id) for rule_id in sorted(self._rules)}
-
-    def topo(self, rule_id: str) -> dict[str, Any]:
-        made = self._bodies.definition(rule_id)
-        planned = self._planning.plan(made.sql)
-        streams = list(dict.fromkeys(origin.stream for origin in planned.origins))
-        return topology(streams, planned.operators, [action.type for action in made.actions])
-
-    def schema(self, rule_id: str) -> dict[str, Any]:
-        """Columns of the output."""
-        columns = self._planning.plan(self._bodies.definition(rule_id).sql).columns
-        return {name: {"hasIndex": True, "index": k} for k, name in enumerate(columns)}
-
-    def explain(self, rule_id: str) -> str:
-        """The plan, and what the rule shares with others."""
-        rule, made = self._rule(rule_id), self._bodies.definition(rule_id)
-        planned = self._planning.plan(made.sql)
-        lines = [text_of(planned.select), "  " + " -> ".join(planned.operators)]
-        lines += [f"  {origin.kind} {origin.stream}" for origin in planned.origins]
-        if rule.unit is not None:
-            count, kind = len(rule.unit.rules()), type(rule.unit).__name__.lower()
-            shared = f"in a {kind} of {count}" if count > 1 or kind != "alone" else "alone"
-            lines.append(f"  runs {shared}" + (", found by threshold" * (kind == "crowd")))
-        return "\n".join(lines)
-
     def validate(self, body: Any) -> dict[str, Any]:
         """`{"sources", "valid"}`; RuleError 422 for a rule that would be refused."""
         try:
@@ -396,30 +339,6 @@ class Engine:
             error.http = 422
             raise
         return {"sources": [origin.stream for origin in planned.origins], "valid": True}
-
-    def usage(self) -> dict[str, dict[str, Any]]:
-        """Per running rule: ms of CPU of its query (shared by `rules`), records, emissions."""
-        answer = {}
-        for rule_id, rule in sorted(self._rules.items()):
-            unit = rule.unit
-            if unit is not None:
-                answer[rule_id] = {
-                    "cpu_ms": unit.busy_ns // 1_000_000,
-                    "rules": len(unit.rules()),
-                    "records": unit.records_in - rule.joined_in,
-                    "emissions": rule.out,
-                }
-        return answer
-
-    def scan_tables(self, rule_id: str) -> dict[str, list[Row]]:
-        """Rows that the rule's scan tables hold."""
-        rule = self._rule(rule_id)
-        unit = rule.unit
-        if unit is None:
-            return {}
-        query: Any = unit.query
-        rows: dict[str, list[Row]] = self._loop.call(query.scanned)
-        return rows
 
     def reset_state(self, rule_id: str, stream: str, offset: Any) -> str:
         """Go on behind `offset` of a source; what the rule remembers is forgotten."""
@@ -446,39 +365,10 @@ class Engine:
             body["tags"] = list(dict.fromkeys([*tags, *add]))
             self._bodies.put(definition(body))
 
-    def tagged(self, tags: Sequence[str]) -> list[str]:
-        """Ids of the rules that have all these tags."""
-        bodies = {rule_id: msgspec.json.decode(text) for rule_id, text in self._bodies.all().items()}
-        return sorted(rule_id for rule_id, body in bodies.items() if set(tags) <= set(body.get("tags") or ()))
-
     def trace(self, rule_id: str, on: bool) -> None:
         """Remember the last emissions, or no more."""
         more = self._rule(rule_id).more
         more.trace = states.traced() if on else None
-
-    def traces(self, rule_id: str) -> list[dict[str, Any]]:
-        """The last emissions of a traced rule, the oldest first: `{"traceId", "time", "rows"}`."""
-        extra = self._rule(rule_id).extra
-        return list(extra.trace) if extra is not None and extra.trace is not None else []
-
-    def totals(self) -> dict[str, float]:
-        """For /metrics and health: rules by state, records, drops, commits, waiting."""
-        feeds = [joined.feed for joined in list(self._feeds.by_key.values())]
-        outlets = list(self._outlets.by_key.values())
-        running = sum(rule.status == states.RUNNING for rule in list(self._rules.values()))
-        return {
-            "rules": len(self._rules),
-            "rules_running": running,
-            "units": len(self._lives.units),
-            "records_in_total": sum(feed.records_in for feed in feeds),
-            "records_dropped_total": sum(feed.dropped for feed in feeds),
-            "records_failed_total": sum(feed.errors for feed in feeds),
-            "records_waiting": sum(feed.waiting for feed in feeds),
-            "emissions_dropped_total": sum(outlet.dropped for outlet in outlets),
-            "emissions_waiting": sum(outlet.waiting for outlet in outlets) + self._staging.staged,
-            "commits_total": self._staging.commits,
-            "commits_failed_total": self._staging.failures,
-        }
 
     # -- plug-ins
 

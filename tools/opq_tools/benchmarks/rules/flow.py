@@ -145,5 +145,5 @@ def flowed(rules: Sequence[dict[str, Any]], load: Load) -> Flowed:
         while not load.done or not made.settled():
             time.sleep(0.002)
         wall_s, cpu_s = time.perf_counter() - loaded_s, time.process_time() - loaded_cpu_s
-        totals = made.totals()
+        totals = made.look.totals()
         return Flowed(load.given, taken[0], int(totals["emissions_dropped_total"]), wall_s, cpu_s)

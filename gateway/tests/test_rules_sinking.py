@@ -273,6 +273,26 @@ def test_a_template_that_grows_without_bound_is_refused(template: str) -> None:
         compiled(template)({"t": "x" * 1000})
 
 
+def test_loops_in_each_other_end_each_emission_anew() -> None:
+    written = compiled(
+        "{% for a in rows %}{% for b in rows %}{% for c in rows %}{% endfor %}{% endfor %}{% endfor %}"
+    )
+    for _ in range(2):
+        with pytest.raises(ValueError, match="more than 1000000 rounds"):
+            written([{"v": k} for k in range(200)])
+        assert written([{"v": k} for k in range(50)]) == ""
+    last = "{% for a in rows %}{{ a.v }}{% if not loop.last %},{% endif %}{% else %}none{% endfor %}"
+    assert [compiled(last)(rows) for rows in ([{"v": 1}, {"v": 2}], [])] == ["1,2", "none"]
+
+
+def test_a_template_that_would_calculate_for_ever_is_refused() -> None:
+    with pytest.raises(ValueError, match="places"):
+        compiled("{{ v|round(99999999, 'ceil') }}")({"v": 1.5})
+    assert compiled("{{ v|round(1) }}")({"v": 1.26}) == "1.3"
+    with pytest.raises(ValueError, match="in each other"):
+        compiled("{{ " + "(" * 3_000 + "1" + ")" * 3_000 + " }}")
+
+
 def test_what_templates_are_for_is_left() -> None:
     row = {"box": 4, "tags": ["a", "b"], "o": {"x": 1.26}}
     assert (

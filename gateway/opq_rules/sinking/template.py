@@ -11,11 +11,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from jinja2 import ChainableUndefined, TemplateError
+from jinja2 import ChainableUndefined, Template, TemplateError
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from opq_rules.sinking.bounded import FILTERS, LONGEST, check, join
+from opq_rules.sinking.bounded import (
+    FILTERS,
+    LONGEST,
+    MOST_ROUNDS,
+    check,
+    count_rounds,
+    join,
+    rounded,
+    rounds,
+)
 
 _TAG = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
 _PATH = re.compile(r"\.(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?")
@@ -34,7 +43,11 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 
 _SANDBOX = _Sandbox(undefined=ChainableUndefined, autoescape=False)  # a missing column writes nothing
-_SANDBOX.filters = {name: each for name, each in _SANDBOX.filters.items() if name in FILTERS} | {"join": join}
+_SANDBOX.filters = {name: each for name, each in _SANDBOX.filters.items() if name in FILTERS} | {
+    "join": join,
+    "round": rounded,
+    "rounds": rounds,
+}
 _SANDBOX.filters["json"] = lambda value: msgspec.json.encode(value).decode()
 _SANDBOX.filters["tojson"] = _SANDBOX.filters["json"]
 for _name in ("lipsum", "range"):  # text and loops out of nothing; loops go over the data
@@ -48,8 +61,12 @@ def compiled(text: str) -> Callable[[Any], str]:
     """
     try:
         source = _from_go(text)
-        check(_SANDBOX.parse(source))
-        template = _SANDBOX.from_string(source)
+        tree = _SANDBOX.parse(source)
+        check(tree)
+        count_rounds(tree)
+        template = Template.from_code(_SANDBOX, _SANDBOX.compile(tree), _SANDBOX.make_globals(None))
+    except RecursionError:
+        raise ValueError("dataTemplate: too many parts in each other") from None
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         where = f", line {line}" if line else ""
@@ -59,6 +76,7 @@ def compiled(text: str) -> Callable[[Any], str]:
         names: dict[str, Any] = {"here": data, "rows": data if isinstance(data, list) else [data]}
         if isinstance(data, Mapping):
             names = {**data, **names, "row": data}
+        names["rounds left"] = [MOST_ROUNDS]
         pieces, length = [], 0
         for piece in template.generate(names):
             length += len(piece)

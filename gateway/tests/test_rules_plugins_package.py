@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from plugin_zips import SINK, manifest, plugin_zip, zipped
 
 from opq_proto.errors import PluginError
+from opq_proto.signing import new_key
 from opq_rules.plugins.package import read_package, write_files
 from opq_rules.plugins.package_manifest import parse_manifest
 from opq_rules.plugins.packing import pack
@@ -127,6 +128,17 @@ def test_packing_gives_the_same_bytes_and_leaves_tests_out(tmp_path: Path) -> No
     (tmp_path / "x.zip").write_bytes(first)
     package = read_package(tmp_path / "x.zip", "m", Policy(require_sha256=True))
     assert sorted(package.files) == ["plugin.json", "sinks/m.py"]
+
+
+def test_a_private_key_is_not_packed(tmp_path: Path) -> None:
+    (tmp_path / "sinks").mkdir()
+    (tmp_path / "plugin.json").write_text(manifest("m"))
+    (tmp_path / "sinks" / "m.py").write_text(SINK)
+    new_key(tmp_path / "release.pem")
+    with pytest.raises(PluginError, match=r"release\.pem holds a private key"):
+        pack(tmp_path)
+    (tmp_path / "release.pem").unlink()
+    pack(tmp_path)  # the public one may go along
 
 
 def test_properties_in_all_three_forms() -> None:

@@ -12,13 +12,15 @@ from opq_rules.plugins.package_manifest import parse_manifest
 
 LEFT_OUT = {"tests", "__pycache__", "Dockerfile", "node_modules", "venv"}
 """At the root or below; hidden files, *.pyc, *.zip and *.sig as well."""
+PRIVATE_KEY = b"PRIVATE KEY" + b"-----"
+"""In each PEM of one."""
 NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[str, bytes]:
     """(name-version.zip, its bytes). `sign`: gives what `plugin.json.sig` holds for the manifest's bytes.
 
-    Raises PluginError: no manifest, or a wrong one.
+    Raises PluginError: no manifest, or a wrong one; a private key among the files, which everyone would get.
     """
     own = folder / "plugin.json"
     found = [own] if own.is_file() else [path for path in (folder / f"{folder.name}.json",) if path.is_file()]
@@ -32,6 +34,11 @@ def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[st
     }
     if any((folder / name).is_symlink() for name in files):
         raise PluginError(f"{folder}: links are not packed; copy the file")
+    secret = next((name for name, data in files.items() if PRIVATE_KEY in data), None)
+    if secret is not None:
+        raise PluginError(
+            f"{secret} holds a private key, and the zip goes to others; move it out of {folder}"
+        )
     manifest = parse_manifest(manifest_path.read_bytes(), manifest_path.name)
     told = json.loads(manifest_path.read_bytes())
     told["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}

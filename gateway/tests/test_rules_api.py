@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +273,32 @@ def test_a_trial_answers_at_once_or_as_events(house: House) -> None:
     assert house.ask("GET", "/test/t") == 'data: [{"v":130}]\n\n'
     house.ask("DELETE", "/ruletest/t")
     house.ask("GET", "/test/t", code=404)
+
+
+def test_listeners_of_a_trial_that_does_not_start_keep_nobody_waiting(house: House) -> None:
+    """REST has 40 threads."""
+    house.ask("POST", "/streams", {"sql": DEMO}, 201)
+    trial = {"sql": RULE["sql"], "mockSource": {"demo": {"data": [{"v": 130}]}}}
+    house.ask("POST", "/ruletest", {**trial, "id": "../t"}, 400)
+    house.ask("POST", "/ruletest", {**trial, "id": "t"})
+    with ExitStack() as open_ones:
+        listening = [
+            open_ones.enter_context(socket.create_connection(("127.0.0.1", house.service.port)))
+            for _ in range(60)
+        ]
+        for each in listening:
+            each.sendall(b"GET /test/t HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for each in listening:
+            each.settimeout(30)
+            assert each.recv(1 << 12).startswith(b"HTTP/1.1 200")
+        assert house.ask("GET", "/rules") == []
+        house.ask("DELETE", "/ruletest/t")
+
+
+def test_half_a_character_is_no_fault_of_ours(house: House) -> None:
+    for method, path in (("PUT", "/metadata/sources/mqtt/confKeys/k"), ("POST", "/rules")):
+        told = house.http.request(method, path, content=b'{"id": "\\ud800"}')
+        assert told.status_code == 400, told.text
 
 
 def test_the_service_tells_of_itself(house: House) -> None:

@@ -3,10 +3,11 @@
 Source: reference/rules.md, A.5. Results come at /test/{id} of this server (eKuiper opens another port).
 """
 
+import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from opq_rules.api.bodies import Trial
 from opq_rules.engine.engine import Engine
+from opq_rules.engine.ids import checked_id
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 from opq_rules.query.trying import run_case
 
@@ -22,6 +24,7 @@ MOST_TRIALS = 20
 LONGEST_S = 600.0
 """A trial ends by itself after so long."""
 _PING_S = 10.0
+_LOOK_S = 0.1
 _LOOPS = 1000
 """So many times a `loop` is played."""
 
@@ -37,7 +40,7 @@ class Trials:
     def add(self, body: Trial) -> str:
         case = self._case(body)
         run_case({**case, "input": []})  # what is wrong with it is told now
-        name = body.id or uuid.uuid4().hex[:12]
+        name = checked_id("trial", body.id or uuid.uuid4().hex[:12], CONFIGURATION)
         with self._lock:
             now_s = time.monotonic()
             self._trials = {key: each for key, each in self._trials.items() if each.until_s > now_s}
@@ -88,13 +91,21 @@ class _Trial:
         self.until_s = time.monotonic() + LONGEST_S
         self.started, self.ended = threading.Event(), threading.Event()
 
-    def told(self) -> Iterator[str]:
-        """Server-sent events, one per emission, as soon as it is started: its clock is virtual."""
-        while not self.started.wait(_PING_S):
-            if self.ended.is_set() or time.monotonic() > self.until_s:
+    async def told(self) -> AsyncIterator[str]:
+        """Server-sent events, one per emission, as soon as it is started: its clock is virtual.
+
+        No thread waits for the start: those of REST are 40, and as many listeners would have them all.
+        """
+        ping_s = time.monotonic() + _PING_S
+        while not self.started.is_set():
+            now_s = time.monotonic()
+            if self.ended.is_set() or now_s > self.until_s:
                 return
-            yield ": waiting for start\n\n"
-        for emission in run_case(self.case):
+            if now_s > ping_s:
+                ping_s = now_s + _PING_S
+                yield ": waiting for start\n\n"
+            await asyncio.sleep(_LOOK_S)
+        for emission in await asyncio.to_thread(run_case, self.case):
             if self.ended.is_set():
                 return
             yield f"data: {msgspec.json.encode(emission).decode()}\n\n"

@@ -31,7 +31,11 @@ class Configurations:
         checked_id("type", type_name, CONFIGURATION)
         stored = self._store.get(f"{kind} {type_name}", name)
         kept = with_secrets(properties, msgspec.json.decode(stored) if stored else None)
-        self._store.put(f"{kind} {type_name}", name, msgspec.json.encode(kept).decode())
+        try:
+            text = msgspec.json.encode(kept).decode()
+        except UnicodeError as error:
+            raise RuleError(f"{kind} {type_name}: configuration {name!r}: {error}", CONFIGURATION) from None
+        self._store.put(f"{kind} {type_name}", name, text)
         self._changed()
 
     def delete(self, kind: str, type_name: str, name: str) -> None:

@@ -12,6 +12,15 @@ MAX_MADE = 1_000_000
 """Characters or elements that one call may make (lpad, repeat, sequence): a typing error stops there."""
 
 
+MAX_TEXT = 16_000_000
+"""Characters of a text that one call puts together: concat of concat of concat stops there."""
+
+
+def bounded(characters: int) -> None:
+    if characters > MAX_TEXT:
+        raise ValueError(f"gives {characters} characters; want at most {MAX_TEXT}")
+
+
 def number(value: Any) -> Any:
     if type(value) not in NUMBERS:
         raise TypeError(f"want a number, not {shown(value)}")

@@ -7,7 +7,18 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from opq_rules.functions.arguments import MAX_MADE, array, counted, number, struct, text, want, whole
+from opq_rules.functions.arguments import (
+    MAX_MADE,
+    MAX_TEXT,
+    array,
+    bounded,
+    counted,
+    number,
+    struct,
+    text,
+    want,
+    whole,
+)
 from opq_rules.functions.registry import MANY, Definition, Scalar, find, near
 from opq_rules.values import compare, identity, index, shown
 
@@ -99,6 +110,8 @@ def _flatten(of: Any) -> list[Any]:
             flat.extend(each)
         else:
             flat.append(each)
+        if len(flat) > MAX_MADE:
+            raise ValueError(f"gives more than {MAX_MADE} elements")
     return flat
 
 
@@ -131,7 +144,9 @@ def _join(of: Any, delimiter: Any, instead: Any = None) -> str | None:
     if of is None or delimiter is None:
         return None
     kept = [each if each is not None else instead for each in array(of)]
-    return text(delimiter).join(text(each) for each in kept if each is not None)
+    texts, between = [text(each) for each in kept if each is not None], text(delimiter)
+    bounded(sum(map(len, texts)) + len(between) * len(texts))
+    return between.join(texts)
 
 
 def _sort(of: Any) -> list[Any]:
@@ -148,7 +163,23 @@ def _sort(of: Any) -> list[Any]:
 
 
 def _repeat(value: Any, count: Any) -> list[Any]:
-    return [value] * counted(count)
+    count, size = counted(count), _size(value, MAX_TEXT)
+    if count * size > MAX_TEXT:
+        raise ValueError(f"{count} of {size} characters or elements; want at most {MAX_TEXT} together")
+    return [value] * count
+
+
+def _size(value: Any, most: int) -> int:
+    """Characters and elements, also of what is inside; no further than `most`."""
+    if isinstance(value, str | bytes):
+        return max(1, len(value))
+    inside = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+    size = 1
+    for each in inside:
+        size += _size(each, most - size)
+        if size > most:
+            break
+    return size
 
 
 def _sequence(start: Any, stop: Any, step: Any = None) -> list[int]:

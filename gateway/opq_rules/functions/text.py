@@ -7,7 +7,7 @@ Source: reference/rules.md, D.5, Text (null rules, lpad, substring as told there
 from collections.abc import Sequence
 from typing import Any
 
-from opq_rules.functions.arguments import array, both, counted, number, text, want, whole
+from opq_rules.functions.arguments import MAX_MADE, array, both, bounded, counted, number, text, want, whole
 from opq_rules.functions.patterns import pattern
 from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Scalar, renamed
 
@@ -19,8 +19,12 @@ def _concat(*values: Any) -> Any:
     """Texts, or arrays; null is skipped."""
     given = [value for value in values if value is not None]
     if given and all(isinstance(value, list) for value in given):
+        if sum(map(len, given)) > MAX_MADE:
+            raise ValueError(f"gives more than {MAX_MADE} elements")
         return [each for value in given for each in value]
-    return "".join(text(value) for value in given)
+    texts = [text(value) for value in given]
+    bounded(sum(map(len, texts)))
+    return "".join(texts)
 
 
 def _format(value: Any, places: Any, locale: Any = None) -> str:
@@ -76,7 +80,9 @@ def _check_pattern(constants: Sequence[Any]) -> str:
 
 
 def _replace(value: Any, expression: Any, replacement: Any) -> str:
-    return pattern(text(expression)).replaced(text(value), text(replacement))
+    given, instead = text(value), text(replacement)
+    bounded(len(given) + (len(given) + 1) * len(instead))  # each character may be a match
+    return pattern(text(expression)).replaced(given, instead)
 
 
 def _first(value: Any, expression: Any) -> str:

@@ -282,6 +282,7 @@ def test_a_fault_of_ours_stops_its_rule_alone_and_the_strategy_starts_it_again(t
         wait_for(lambda: {"w": 3} in hands.rows)
         assert [row for row in hands.rows if "w" in row] == [{"w": 1}, {"w": 2}, {"w": 3}]
         engine.start_rule("bad")
+        assert engine.look.rule_status("bad")["message"] == ""
         hands.give([{"v": 4}])
         wait_for(lambda: {"v": 4} in hands.rows)
 

@@ -113,6 +113,8 @@ class Lives:
                 self._staging.more(spec.outlets[0], moved)
             rule.constants, rule.unit, rule.spec = choice.constants, running, spec
             rule.start_ms, rule.status = now_ms, RUNNING
+            if rule.extra is not None:
+                rule.extra.message = ""  # why it had stopped
             running.add(rule)
             for each in made:
                 self._loop.joined[each.feed] = each

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -235,6 +236,12 @@ def test_file_with_ids_writes_once_what_is_sent_again_after_a_restart(tmp_path: 
             sink.collect(Context([row_id]), [{"v": row_id}])
         sink.close(Context())
     assert [json.loads(line)["_id"] for line in path.read_text().splitlines()] == ["r:1/0", "r:2/0"]
+
+
+def test_file_does_not_wait_at_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no plain file"):
+        opened(file.Sink(), path=str(tmp_path / "pipe"))
 
 
 def test_file_goes_on_behind_half_a_line_that_a_power_cut_left(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Built-in sources against real peers: files, HTTP, a broker; and how they go on after a restart."""
 
+import gzip
 import http.client
 import json
+import os
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -99,6 +102,22 @@ def made(source: Source, datasource: str, **properties: Any) -> Source:
 
 
 # -- file
+
+
+@pytest.mark.parametrize("kind", ["json", "lines", "csv"])
+def test_file_reads_neither_devices_nor_pipes_nor_lines_without_end(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "LONGEST_BYTES", 1_000)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "long.gz").write_bytes(gzip.compress(b" " * 100_000))
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(b'{"k": 1}' * 10)[:-9])
+    for path, packed in (("/dev/zero", ""), ("pipe", ""), ("long.gz", "gzip"), ("cut.gz", "gzip")):
+        stream = Stream()
+        source = made(file.Source(), str(tmp_path / path), fileType=kind, decompression=packed)
+        with running(source, stream):
+            wait_for(lambda stream=stream: stream.errors)
+        assert (stream.up, stream.rows) == (False, [])
 
 
 def test_file_reads_json_csv_and_lines(tmp_path: Path) -> None:
@@ -224,6 +243,28 @@ def test_httppush_takes_bodies_at_its_path_and_refuses_the_rest() -> None:
     assert (stream.payloads, other.payloads) == ([b'{"k":1}'], [b'[{"k":2}]'])
     with pytest.raises(OSError, match="refused"):  # nobody listens any more
         ask("POST", "/in", b"{}")
+
+
+def test_httppush_has_so_many_connections_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends nothing holds a thread for 10 s; without a bound a thousand of them hold the service."""
+    monkeypatch.setattr(httppush, "MOST_CONNECTIONS", 3)
+    port, stream = free_port(), Stream()
+    with running(made(httppush.Source(), "in", server=f"127.0.0.1:{port}"), stream), ExitStack() as slow:
+        wait_for(lambda: stream.up)
+        for _ in range(3):
+            slow.enter_context(socket.create_connection(("127.0.0.1", port)))
+        with socket.create_connection(("127.0.0.1", port), 20) as fourth, suppress(ConnectionResetError):
+            assert fourth.recv(1) == b""
+        slow.close()
+
+        def is_taken() -> bool:
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            with closing(line), suppress(OSError, http.client.HTTPException):
+                line.request("POST", "/in", b"{}")
+                return line.getresponse().status == 200
+            return False
+
+        wait_for(is_taken)
 
 
 def test_httppull_asks_again_and_leaves_out_what_has_not_changed() -> None:

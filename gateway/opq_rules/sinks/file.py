@@ -7,6 +7,7 @@ a rule with qos 1 or 2 doubles nothing. Parquet: one file per emission, put in p
 """
 
 import csv
+import errno
 import gzip
 import io
 import os
@@ -83,6 +84,8 @@ class Sink(SinkOfSdk):
             os.close(self._file)
 
     def _open_file(self) -> None:
+        if self._path.exists() and not self._path.is_file():  # a pipe that nobody reads would wait for ever
+            raise OSError(errno.EINVAL, "is no plain file", str(self._path))
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._bytes = os.fstat(self._file).st_size
         self._opened_s = time.monotonic()

@@ -6,7 +6,9 @@ An offset is `[file name, records taken of it]`.
 """
 
 import csv
+import errno
 import gzip
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -21,6 +23,9 @@ from opq_rules.sdk import SourceContext
 
 _AT_ONCE = 500
 """Records handed on in one call."""
+
+LONGEST_BYTES = 256 << 20
+"""Of a JSON file, which is read whole, and of a line: a packed file may be small and hold more."""
 
 _PAUSE = "nothing more for now"
 
@@ -66,7 +71,7 @@ class Source(SourceOfSdk):
             try:
                 self._read_all(context)
                 context.connected(True)
-            except (OSError, UnicodeError, msgspec.DecodeError, csv.Error) as error:
+            except (OSError, EOFError, zlib.error, UnicodeError, msgspec.DecodeError, csv.Error) as error:
                 context.connected(False, f"{self._at}: {error}")
                 context.emit_error(f"{self._at}: {type(error).__name__}: {error}")
                 context.wait(1.0)
@@ -91,6 +96,8 @@ class Source(SourceOfSdk):
             self._after(path)
 
     def _read(self, path: Path, taken: int, context: SourceContext) -> bool:
+        if not path.is_file():
+            raise OSError(errno.ENOENT, "no plain file is there", str(path))
         size = 1 if self._config.sendInterval else _AT_ONCE
         meta = {"file": str(path)}
         number, batch = 0, []
@@ -121,7 +128,10 @@ class Source(SourceOfSdk):
 def _records(path: Path, config: Config, context: SourceContext) -> Iterator[dict[str, Any] | str | None]:
     """Each record; None for one that cannot be read (it keeps its number), _PAUSE where more may come."""
     if config.fileType == "json":
-        data = gzip.decompress(path.read_bytes()) if config.decompression else path.read_bytes()
+        with gzip.open(path) if config.decompression else path.open("rb") as whole:
+            data = whole.read(LONGEST_BYTES + 1)
+        if len(data) > LONGEST_BYTES:
+            raise OSError(errno.EFBIG, f"has more than {LONGEST_BYTES} bytes", str(path))
         found = msgspec.json.decode(data)
         for each in found if isinstance(found, list) else [found]:
             if isinstance(each, dict):
@@ -168,7 +178,9 @@ def _lines(path: Path, config: Config, context: SourceContext) -> Iterator[str]:
             file.readline()
         begun = ""
         while True:
-            line = begun + file.readline()
+            line = begun + file.readline(LONGEST_BYTES + 1 - len(begun))
+            if len(line) > LONGEST_BYTES:
+                raise OSError(errno.EFBIG, f"a line has more than {LONGEST_BYTES} characters", str(path))
             if config.follow and not line.endswith("\n"):
                 begun = line
                 yield _PAUSE

@@ -4,6 +4,7 @@ All streams with the same `server` share one HTTP server. The answer comes when 
 the stream's queue, so that a sender feels back pressure.
 """
 
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from opq_rules.sdk import SourceContext
 
 _LARGEST_BYTES = 16 << 20
 _READ_TIMEOUT_S = 10.0
+MOST_CONNECTIONS = 100
+"""Of one address at a time, one thread each; more are closed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,27 @@ class Source(SourceOfSdk):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away in the middle is no fault to tell of."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Door:
@@ -102,7 +126,7 @@ def _handler(streams: Mapping[tuple[str, str], SourceContext]) -> type[BaseHTTPR
             length = self.headers.get("Content-Length", "")
             if context is None:
                 return self._answer(404, "no stream listens here")
-            if not length.isdigit():
+            if not (length.isascii() and length.isdigit()):
                 return self._answer(411, "Content-Length is missing")
             if int(length) > _LARGEST_BYTES:
                 return self._answer(413, f"at most {_LARGEST_BYTES} bytes")

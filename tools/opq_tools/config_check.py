@@ -26,7 +26,7 @@ def command() -> None:
     """
 
 
-@command.command("check")
+@command.command("check", short_help="Say everything that is wrong with a file; nothing is started.")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--kind", type=click.Choice(SAMPLES), help="Whose file it is; default: known by its keys.")
 @click.option(

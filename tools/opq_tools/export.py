@@ -29,7 +29,7 @@ def command() -> None:
     """
 
 
-@command.command("measurements")
+@command.command("measurements", short_help="Every Measurement of a span of time, on stdout.")
 @click.option("--box", "box_ids", multiple=True, help="Of this Box; repeatable.  [default: all]")
 @click.option("--from", "start", callback=moment, metavar="TIME", help="From this time on (UTC).")
 @click.option("--to", "end", callback=moment, metavar="TIME", help="Before this time (UTC).")

@@ -76,7 +76,7 @@ def command() -> None:
     """The public recordings of a real dip in the mains, seen by two Boxes."""
 
 
-@command.command("get")
+@command.command("get", short_help="Download both recordings and check them.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

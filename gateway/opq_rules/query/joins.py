@@ -5,7 +5,7 @@ the right; FULL gives the left rows first, then what is unmatched on the right.
 Source: reference/rules.md, D.3.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,10 @@ from opq_rules.query.run import Run
 
 Lookup = Callable[[Sequence[str], Sequence[str], Sequence[Any]], list[Row]]
 """`lookup(columns, keys, values)`: the rows of a lookup table whose keys have these values."""
+
+MOST_PAIRS = 10_000_000
+MOST_JOINED = 1_000_000
+"""Of one step: CROSS of three streams with 1,000 records each would be 10^9 rows."""
 
 JoinKind = Literal["INNER", "LEFT", "RIGHT", "FULL", "CROSS"]
 Joined = tuple[Row | None, ...]
@@ -65,12 +69,17 @@ def _joined(
     candidates = _candidates(lefts, rights, step, nothing, context)
     pairs: list[list[tuple[int, Joined]]] = []
     """Per left row the numbers of the rights that match, and the joined rows."""
+    asked = made = 0
     for left, numbers in zip(lefts, candidates, strict=True):
+        asked += len(numbers)
+        if asked > MOST_PAIRS or made > MOST_JOINED:
+            raise RowError(f"more than {MOST_PAIRS} pairs, or {MOST_JOINED} rows of them, in one window")
         before, behind = left[:index], left[index + 1 :]
         of_left = [(number, (*before, rights[number], *behind)) for number in numbers]
         if on is not None:
             of_left = [pair for pair in of_left if on(pair[1], context)]
         pairs.append(of_left)
+        made += len(of_left)
     matched = {number for of_left in pairs for number, _ in of_left}
     alone = {
         number: (*nothing[:index], right, *nothing[index + 1 :])
@@ -95,12 +104,12 @@ def _joined(
 
 def _candidates(
     lefts: Sequence[Joined], rights: Sequence[Row], step: JoinStep, nothing: list[Row | None], context: Run
-) -> Iterable[Iterable[int]]:
+) -> Iterable[Collection[int]]:
     """Per left row the numbers of the rights for which ON has to be computed: all, or those of equal value.
 
     By value only where all are numbers or all are texts, for values that clash have to be an error.
     """
-    everything = [range(len(rights))] * len(lefts)
+    everything: list[Collection[int]] = [range(len(rights))] * len(lefts)
     if step.equal is None or len(lefts) * len(rights) < _WORTH_IT:
         return everything
     of_left, of_right = step.equal

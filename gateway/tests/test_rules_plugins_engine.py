@@ -124,3 +124,33 @@ def test_a_rule_of_plugins_alone_goes_on_through_replacements(
     assert [row["n"] for row in got] == list(range(len(got))) and all(row["d"] == 2 * row["n"] for row in got)
     versions = [row["version"] for row in got]
     assert versions == sorted(versions) and set(versions) == {f"1.0.{k}" for k in range(4)}
+
+
+def test_a_rule_whose_plugin_is_missing_at_the_start_begins_when_it_comes(
+    tmp_path: Path, plugins: Plugins, rows: Path
+) -> None:
+    def started() -> Engine:
+        engine = Engine(tmp_path / "engine", plugins)
+        plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
+        engine.start()
+        assert engine.ready.wait(30)
+        return engine
+
+    plugins.create("portable", "three", version_of(plugins, 0))
+    engine = started()
+    engine.execute('CREATE STREAM s () WITH (TYPE="counter", DATASOURCE="x", FORMAT="json")')
+    actions = [{"lines": {"path": str(rows)}}]
+    engine.create_rule({"id": "r", "sql": "SELECT twice(n) AS d FROM s", "actions": actions})
+    assert engine.stop() == []
+    plugins.used_by, plugins.on_change = lambda *_: (), lambda *_: None
+    plugins.delete("portable", "three", force=True)
+    rows.write_text("")
+    engine = started()
+    try:
+        status = engine.look.rule_status("r")
+        assert status["status"] == "stopped by error" and status["message"]
+        plugins.create("portable", "three", version_of(plugins, 1))
+        wait_for(lambda: engine.look.rule_status("r")["status"] == "running", 30)
+        wait_for(lambda: "1.0.1" in rows.read_text(), 60)
+    finally:
+        engine.stop()

@@ -373,11 +373,21 @@ class Engine:
     # -- plug-ins
 
     def plugin_changed(self, kind: str, symbol: str) -> None:
-        """A type came, went, or has a new version (running ones are swapped by the plug-in host itself)."""
+        """A type came, went, or has a new version (running ones are swapped by the plug-in host itself).
+
+        Rules that were stopped for want of it begin.
+        """
         with self._admin:
             self._plugin_functions = None
             self._planning.changed()
             self._outlets.changed()
+            users = self.users_of(kind, symbol)
+            if kind == "source":
+                users = [rule_id for name in users for rule_id in self.rules_of_stream(name)]
+            for rule_id in dict.fromkeys(users):
+                rule = self._rules[rule_id]
+                if rule.unit is None and rule.status == states.FAILED:
+                    self._begin_again(rule)
 
     def users_of(self, kind: str, symbol: str) -> list[str]:
         """Rules (and streams) that use a source, sink or function of a plug-in."""
@@ -438,10 +448,13 @@ class Engine:
             if rule.unit is None:
                 continue
             self._lives.stop(rule)
-            try:
-                self._schedules.begin(rule, self._bodies.definition(rule_id))
-            except RuleError as error:
-                rule.status, rule.more.message = states.FAILED, str(error)
+            self._begin_again(rule)
+
+    def _begin_again(self, rule: Rule) -> None:
+        try:
+            self._schedules.begin(rule, self._bodies.definition(rule.id))
+        except RuleError as error:
+            rule.status, rule.more.message = states.FAILED, str(error)
 
     def _unit_failed(self, unit: Unit, error: Exception) -> None:
         """From the loop's thread: a fault of ours, or of a plug-in's function."""

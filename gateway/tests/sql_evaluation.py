@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from opq_rules.closures import Evaluate
-from opq_rules.expressions import compile_expression
+from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.compile import compile_expression
 from opq_rules.sql.parse import parse_expression
 from opq_rules.sql.syntax import Call, Column
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as some
 from sql_evaluation import OneRecord, evaluated
 
-from opq_rules.arithmetic import divide, modulo
 from opq_rules.errors import RowError, RuleError
-from opq_rules.expressions import compile_condition, compile_expression, constant_value
+from opq_rules.expressions.arithmetic import divide, modulo
+from opq_rules.expressions.compile import compile_condition, compile_expression, constant_value
+from opq_rules.expressions.values import compare, like_pattern
 from opq_rules.functions.registry import UNKNOWN
 from opq_rules.sql.parse import parse_expression
-from opq_rules.values import compare, like_pattern
 
 ROW = {
     "i": 7,

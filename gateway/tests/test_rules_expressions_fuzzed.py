@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 from sql_evaluation import Facts, OneRecord
 
 from opq_rules.errors import RowError, RuleError
-from opq_rules.expressions import compile_condition, compile_expression
+from opq_rules.expressions.compile import compile_condition, compile_expression
 from opq_rules.sql.parse import parse_expression
 
 LEAVES = some.sampled_from(

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from sql_evaluation import Facts, OneRecord
 
-from opq_rules.calls import FUNCTION_ERRORS
 from opq_rules.errors import RowError, RuleError
-from opq_rules.expressions import compile_expression
+from opq_rules.expressions.calls import FUNCTION_ERRORS
+from opq_rules.expressions.compile import compile_expression
 from opq_rules.functions.registry import Aggregate, Analytic, Scalar, built_in
 from opq_rules.sql.parse import parse_expression
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_rules.batch import Batch
+from opq_rules.expressions.values import moment
 from opq_rules.query.frozen import frozen, thawed
 from opq_rules.query.plan import plan
 from opq_rules.query.query import Query
@@ -17,7 +18,6 @@ from opq_rules.query.run import Facts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
-from opq_rules.values import moment
 
 BASE = 1_700_000_040_000
 DDL = [

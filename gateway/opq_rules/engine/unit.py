@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from opq_rules.batch import Batch, Emission
-from opq_rules.closures import lookup
 from opq_rules.engine.rule import Rule
 from opq_rules.engine.thresholds import HOLDS, Index, Split
+from opq_rules.expressions.closures import lookup
 
 Deliver = Callable[[Rule, Sequence[Emission]], None]
 _NUMBERS = frozenset({int, float})

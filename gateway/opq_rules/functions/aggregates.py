@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from opq_rules.expressions.values import COMPARISONS, NUMBERS, compare
 from opq_rules.functions.arguments import want
 from opq_rules.functions.exact import Moments, Sum
 from opq_rules.functions.registry import Accumulator, Aggregate, Definition, merged
-from opq_rules.values import COMPARISONS, NUMBERS, compare
 
 
 class Count:

@@ -7,12 +7,12 @@ of the state and without changing it. Source: reference/rules.md, D.5, Analytic.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from opq_rules.expressions.values import condition, shown
 from opq_rules.functions.aggregates import Count, Extreme
 from opq_rules.functions.arguments import both, want
 from opq_rules.functions.changes import checked_flag
 from opq_rules.functions.exact import Sum
 from opq_rules.functions.registry import Analysis, Analytic, Definition
-from opq_rules.values import condition, shown
 
 _LAG_MOST = 10_000
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from opq_rules.expressions.values import compare, identity, index, shown
 from opq_rules.functions.arguments import (
     MAX_MADE,
     MAX_TEXT,
@@ -20,7 +21,6 @@ from opq_rules.functions.arguments import (
     whole,
 )
 from opq_rules.functions.registry import MANY, Definition, Scalar, find, near
-from opq_rules.values import compare, identity, index, shown
 
 _ORDER = {bool: 1, int: 2, float: 2, str: 3}
 

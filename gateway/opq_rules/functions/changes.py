@@ -6,9 +6,9 @@ Source: reference/rules.md, D.5, Analytic.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from opq_rules.expressions.values import condition, identity
 from opq_rules.functions.arguments import both, want
 from opq_rules.functions.registry import MANY, UNKNOWN, Analytic, Definition
-from opq_rules.values import condition, identity
 
 
 class Changed:

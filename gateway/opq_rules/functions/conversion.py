@@ -12,9 +12,9 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from opq_rules.expressions.values import NUMBERS, shown, unix_ms
 from opq_rules.functions.arguments import both, number, one_of, text, time, want, whole
 from opq_rules.functions.registry import Definition, Scalar
-from opq_rules.values import NUMBERS, shown, unix_ms
 
 MAX_UNPACKED_BYTES = 64 * 2**20
 

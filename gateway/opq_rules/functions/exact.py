@@ -7,7 +7,7 @@ was restarted goes on to the last bit. The result is rounded once, when it is as
 
 from typing import Any
 
-from opq_rules.values import shown
+from opq_rules.expressions.values import shown
 
 _COARSE, _FINE = 60, 1074
 """Bits behind the point: 60 hold every float from 0.004 up and many below; 1074 every float."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from opq_rules.expressions.values import shown
 from opq_rules.functions.arguments import text
 from opq_rules.functions.registry import Definition, Scalar
-from opq_rules.values import shown
 
 
 @lru_cache(maxsize=512)

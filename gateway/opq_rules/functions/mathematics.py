@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from opq_rules.arithmetic import bit_and, bit_or, bit_xor, modulo
+from opq_rules.expressions.arithmetic import bit_and, bit_or, bit_xor, modulo
 from opq_rules.functions.arguments import both, number, want, whole
 from opq_rules.functions.registry import UNKNOWN, Definition, Scalar, renamed
 

@@ -11,10 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from opq_rules.expressions.values import NUMBERS, shown
 from opq_rules.functions.arguments import array, number, want, whole
 from opq_rules.functions.exact import Sum
 from opq_rules.functions.registry import Aggregate, Definition, Scalar, merged
-from opq_rules.values import NUMBERS, shown
 
 if TYPE_CHECKING:
     from opq_measure.harmonics.spectrum import Spectrum

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opq_rules.calls import FUNCTION_ERRORS
-from opq_rules.closures import Evaluate
 from opq_rules.errors import RowError
+from opq_rules.expressions.calls import FUNCTION_ERRORS
+from opq_rules.expressions.closures import Evaluate
 from opq_rules.functions.registry import Analysis, Analytic
 from opq_rules.query.groups import hashable
 from opq_rules.query.run import Run

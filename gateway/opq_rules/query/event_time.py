@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 
-from opq_rules.closures import lookup
 from opq_rules.errors import RowError
-from opq_rules.values import shown, time_of_text
+from opq_rules.expressions.closures import lookup
+from opq_rules.expressions.values import shown, time_of_text
 
 _FIELDS = {
     "y": ("year", r"\d{4}"),

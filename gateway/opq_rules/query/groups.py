@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opq_rules.calls import FUNCTION_ERRORS
-from opq_rules.closures import Evaluate
 from opq_rules.errors import RowError
+from opq_rules.expressions.calls import FUNCTION_ERRORS
+from opq_rules.expressions.closures import Evaluate
 from opq_rules.functions.registry import Accumulator, Aggregate
 from opq_rules.query.run import Run
 from opq_rules.query.windows.window import Content, Record

@@ -1,6 +1,6 @@
 """What HAVING may say: aggregates, functions of them, and what GROUP BY names."""
 
-from opq_rules.compiled import refused
+from opq_rules.expressions.compiled import refused
 from opq_rules.functions.registry import Aggregate, Planned, find
 from opq_rules.query.names import Names
 from opq_rules.query.signature import signature

@@ -1,7 +1,7 @@
 """One JOIN of a statement, compiled: its condition, and by which values rows are found."""
 
-from opq_rules.closures import Evaluate
-from opq_rules.compiled import refused
+from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.compiled import refused
 from opq_rules.query.joins import JoinStep
 from opq_rules.query.names import Clause
 from opq_rules.query.origin import Origin

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from opq_rules.batch import Row
-from opq_rules.closures import Evaluate
 from opq_rules.errors import RowError
+from opq_rules.expressions.closures import Evaluate
 from opq_rules.query.run import Run
 
 Lookup = Callable[[Sequence[str], Sequence[str], Sequence[Any]], list[Row]]

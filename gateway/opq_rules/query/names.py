@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opq_rules.closures import Evaluate
-from opq_rules.compiled import refused
+from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.compiled import refused
 from opq_rules.functions.registry import (
     Aggregate,
     Functions,

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from opq_rules.closures import Evaluate
 from opq_rules.errors import RowError
+from opq_rules.expressions.closures import Evaluate
 from opq_rules.query.faults import Faults
 from opq_rules.query.groups import Groups, hashable, merged
 from opq_rules.query.plan import Plan

@@ -5,7 +5,7 @@ from functools import cmp_to_key
 from typing import Any, TypeVar
 
 from opq_rules.errors import RowError
-from opq_rules.values import compare
+from opq_rules.expressions.values import compare
 
 Put = TypeVar("Put")
 

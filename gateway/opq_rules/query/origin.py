@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, Protocol
 
-from opq_rules.closures import Evaluate
-from opq_rules.closures import lookup as lookup
-from opq_rules.compiled import refused
+from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.closures import lookup as lookup
+from opq_rules.expressions.compiled import refused
 from opq_rules.query.analysis import MARK
 from opq_rules.sql.syntax import Column, Field, Source
 

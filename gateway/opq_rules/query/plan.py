@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
-from opq_rules.closures import Evaluate
-from opq_rules.compiled import refused
+from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.compiled import refused
 from opq_rules.functions.registry import Analytic, Functions, Scalar, built_in, find
 from opq_rules.query.analysis import AnalyticCall
 from opq_rules.query.groups import Grouping

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from opq_rules.batch import Row
-from opq_rules.closures import Evaluate
 from opq_rules.errors import RowError
+from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.values import shown
 from opq_rules.query.analysis import MARK
-from opq_rules.values import shown
 
 Project = Callable[[Any, Any], Row]
 Spread = Callable[[Any, Any], list[Row]]

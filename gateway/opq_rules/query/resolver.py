@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from opq_rules.calls import check_constants, checked_definition
-from opq_rules.closures import Evaluate
-from opq_rules.compiled import refused
-from opq_rules.expressions import compile_condition, compile_expression, constant_value
+from opq_rules.expressions.calls import check_constants, checked_definition
+from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.compile import compile_condition, compile_expression, constant_value
+from opq_rules.expressions.compiled import refused
 from opq_rules.functions.registry import UNKNOWN, Aggregate, Analytic, Functions, Planned, Scalar, find
 from opq_rules.query.analysis import AnalyticCall
 from opq_rules.query.groups import AggregateCall, Give, Take

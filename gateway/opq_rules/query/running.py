@@ -4,7 +4,7 @@ from collections import deque
 from itertools import pairwise
 from typing import Any
 
-from opq_rules.calls import FUNCTION_ERRORS
+from opq_rules.expressions.calls import FUNCTION_ERRORS
 from opq_rules.query.groups import NO_GROUP, Group, Groups, told
 from opq_rules.query.windows.window import Record
 

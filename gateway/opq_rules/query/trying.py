@@ -12,6 +12,7 @@ import msgspec
 from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.options import options
 from opq_rules.errors import CONFIGURATION, ENCODING, SQL_SYNTAX, STREAM, RowError, RuleError
+from opq_rules.expressions.values import compare
 from opq_rules.functions.registry import Functions
 from opq_rules.query.joins import Lookup
 from opq_rules.query.plan import Plan, plan
@@ -21,7 +22,6 @@ from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Place, Select
 from opq_rules.streams.decoding import Decoder
 from opq_rules.streams.definition import StreamDefinition, definition_of
-from opq_rules.values import compare
 
 SECOND_MS = 1_000
 _KEYS = ("name", "stream_ddl", "tables", "sql", "options", "input")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from opq_rules.closures import Evaluate
+from opq_rules.expressions.closures import Evaluate
 from opq_rules.query.names import Clause
 from opq_rules.query.resolver import Compiler
 from opq_rules.sql.syntax import Binary, Column, Expression, Select

@@ -7,8 +7,8 @@ a call. Numbers go the fast way, everything else (null, text, kinds that clash) 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from opq_rules.arithmetic import ARITHMETIC
-from opq_rules.values import COMPARISONS, compare
+from opq_rules.expressions.arithmetic import ARITHMETIC
+from opq_rules.expressions.values import COMPARISONS, compare
 
 Evaluate = Callable[[Any, Any], Any]
 """`f(row, context)`: the value of an expression."""

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from opq_rules.closures import Evaluate
-from opq_rules.compiled import Compiled, folded, refused
 from opq_rules.errors import RowError
+from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.compiled import Compiled, folded, refused
+from opq_rules.expressions.values import shown
 from opq_rules.functions.registry import (
     MANY,
     UNKNOWN,
@@ -19,7 +20,6 @@ from opq_rules.functions.registry import (
     near,
 )
 from opq_rules.sql.syntax import Call, Column, Expression, Literal, Member, Star
-from opq_rules.values import shown
 
 FUNCTION_ERRORS = (RowError, ValueError, TypeError, ArithmeticError, RecursionError)
 """What a function may raise; `failed` makes the RowError of it."""

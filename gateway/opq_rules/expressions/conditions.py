@@ -6,9 +6,9 @@ Source: reference/rules.md, D.4: comparisons with null are false, also NOT IN wi
 from collections.abc import Sequence
 from typing import Any
 
-from opq_rules import values
-from opq_rules.closures import Evaluate
 from opq_rules.errors import RowError
+from opq_rules.expressions import values
+from opq_rules.expressions.closures import Evaluate
 
 
 def chain(parts: Sequence[Evaluate], decided: bool) -> Evaluate:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from opq_rules.errors import RowError
-from opq_rules.values import NUMBERS, shown
+from opq_rules.expressions.values import NUMBERS, shown
 
 
 def add(left: Any, right: Any) -> Any:

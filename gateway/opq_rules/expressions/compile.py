@@ -8,11 +8,11 @@ and plain functions (`functions`). Source: reference/rules.md, D.4 and D.5.
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from opq_rules import arithmetic, closures, conditions, values
-from opq_rules.calls import compile_call
-from opq_rules.closures import Evaluate
-from opq_rules.compiled import Compiled, constant, folded, refused
 from opq_rules.errors import RowError
+from opq_rules.expressions import arithmetic, closures, conditions, values
+from opq_rules.expressions.calls import compile_call
+from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.compiled import Compiled, constant, folded, refused
 from opq_rules.functions.registry import UNKNOWN, Functions
 from opq_rules.sql.syntax import (
     Between,

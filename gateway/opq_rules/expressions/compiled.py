@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from opq_rules.closures import Evaluate
 from opq_rules.errors import SQL_PLAN, RowError, RuleError
+from opq_rules.expressions.closures import Evaluate
 from opq_rules.functions.registry import UNKNOWN
 from opq_rules.sql.syntax import Place
 

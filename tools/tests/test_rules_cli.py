@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import pytest
 from click.testing import CliRunner
 from free_ports import free_port
 
+from opq_cloud.store.opening import open_store
 from opq_proto.errors import OpqError
+from opq_proto.messages import Measurement, Metric
 from opq_tools.cli import tools
 
 SIMULATED = '() WITH (DATASOURCE="x", TYPE="simulator", CONF_KEY="three")'
@@ -264,3 +267,26 @@ def test_a_zip_of_this_machine_is_uploaded_and_installed(engine: Engine, tmp_pat
     engine.tools("plugin", "create", "function", "twice", "-z", str(tmp_path / "twice.zip"))
     assert engine.json("plugin", "show", "function", "twice")["version"] == "1.0.0"
     assert engine.json("plugin", "status", "function", "twice")["name"] == "twice"
+
+
+def test_a_backtest_of_stored_history_takes_the_span_and_the_boxes_asked_for(tmp_path: Path) -> None:
+    first_ms = 1_795_000_000_000
+
+    def measured(box_id: str, number: int) -> Measurement:
+        end_ns = (first_ms + 1000 * number) * 10**6
+        rms = Metric(90.0, 121.0, 100.0 + number)
+        return Measurement(box_id, end_ns // 10**6, {"rms": rms}, start_ns=end_ns - 10**9, end_ns=end_ns)
+
+    store = open_store(None, tmp_path)
+    store.append_measurements([measured(box_id, number) for box_id in ("2", "10") for number in range(5)])
+    store.close()
+    sql = "SELECT box, rms FROM boxes WHERE rms > 102"
+    options = ["--data-dir", str(tmp_path), "--json"]
+    told = json.loads(run("rule", "backtest", sql, *options).stdout)
+    assert told["records"] == 10
+    assert [row for each in told["emissions"] for row in each["rows"]] == [
+        {"box": box, "rms": rms} for rms in (103.0, 104.0) for box in ("2", "10")
+    ]
+    until = datetime.fromtimestamp(first_ms / 1000 + 4, UTC).isoformat()
+    told = json.loads(run("rule", "backtest", sql, *options, "--box", "2", "--to", until).stdout)
+    assert (told["records"], len(told["emissions"])) == (4, 1)

@@ -91,6 +91,18 @@ def test_the_samples_are_right_files(tmp_path: Path, curve: KeyFolder) -> None:
     assert check(cloud).stdout == f"{cloud}: fine (cloud)\n"
 
 
+def test_a_rule_engines_file_is_known_by_its_keys(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text('endpoint = "127.0.0.1:9081"\n[plugins]\ncall_s = 3.0\n')
+    told = check(path)
+    assert (told.exit_code, told.stdout) == (0, f"{path}: fine (rules)\n")
+    path.write_text('endpoint = "0.0.0.0:9081"\n[plugins]\ncall_s = 3.0\n')
+    told = check(path)
+    assert told.exit_code == 2 and "token_file" in told.stderr
+    path.write_text(check("--sample", "rules").stdout)
+    assert check(path).stdout == f"{path}: fine (rules)\n"
+
+
 def test_an_original_boxs_file_is_told_as_ours_without_its_keys(tmp_path: Path) -> None:
     path = tmp_path / "triggering.json"
     document = {

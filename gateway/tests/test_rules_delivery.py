@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rules_engine import rule, running, stream
 from waiting import wait_for
 
+from opq_rules.api.server import told_health
 from opq_rules.engine.delivery import Delivery
 from opq_rules.engine.packing import packed, unpacked
 from opq_rules.engine.staging import PAGE
@@ -129,12 +130,15 @@ def test_a_full_disk_holds_the_source_and_loses_nothing(tmp_path: Path) -> None:
         wait_for(lambda: "full" in engine.look.rule_status("r")["degraded"])
         wait_for(lambda: engine._feeds.by_key["feed  s"].feed.held)
         assert engine.look.rule_status("free")["degraded"] == ""
+        health = told_health(engine)
+        assert not health["ok"] and "full" in health["subcomponents"][0]["info"]
         assert len(hands.got) < total
         engine._loop.call(lambda: database.execute("PRAGMA max_page_count = 1000000000").fetchone())
         thread.join(60.0)
         wait_for(lambda: len(hands.got) >= total and engine.settled(), 60)
         assert hands.rows == [{"v": v} for v in range(total)]
         assert engine.look.rule_status("r")["degraded"] == ""
+        assert told_health(engine)["ok"]
 
 
 def test_a_deleted_rule_leaves_nothing_behind(tmp_path: Path) -> None:

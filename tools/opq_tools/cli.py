@@ -113,7 +113,7 @@ EXTRAS_OF_COMMAND = {
     "flash": ("flash",),
     "hil": ("hil", "firmware"),
     "bench": ("cloud", "hil"),
-    "config": ("cloud", "gateway"),
+    "config": ("cloud", "gateway", "rules"),
     "plugin": ("rules",),
     "stream": ("rules",),
     "table": ("rules",),

@@ -15,12 +15,12 @@ from opq_proto.config_sample import sample_toml
 from opq_proto.errors import ConfigError
 from opq_tools.config_kinds import Checked, check, kind_of
 
-SAMPLES = ("gateway", "cloud")
+SAMPLES = ("gateway", "cloud", "rules")
 
 
 @click.group("config")
 def command() -> None:
-    """Configuration files of gateway and cloud.
+    """Configuration files of gateway, cloud and rule engine.
 
     Example: opq-tools config check gateway.toml
     """
@@ -38,7 +38,7 @@ def command() -> None:
     type=click.Choice(SAMPLES),
     is_flag=False,
     flag_value="gateway",
-    help="Print a file with every key, its meaning, range and default: gateway or cloud.",
+    help="Print a file with every key, its meaning, range and default: gateway, cloud or rules.",
 )
 def check_command(
     file: Path | None, kind: str | None, data_dir: Path | None, as_json: bool, sample: str | None
@@ -74,6 +74,10 @@ def _sample(which: str) -> str:
         from opq_cloud.config import CloudConfig
 
         return sample_toml(CloudConfig)
+    if which == "rules":
+        from opq_rules.api.config import Config as RulesConfig
+
+        return sample_toml(RulesConfig)
     from opq_gateway.config import Config
 
     return sample_toml(Config)

@@ -42,21 +42,22 @@ class Checked:
 
 
 def kind_of(document: Mapping[str, Any]) -> str:
-    """`gateway`, `cloud`, `original Box`, or `original <service>`."""
+    """`gateway`, `cloud`, `rules`, `original Box`, or `original <service>`."""
     if {"trg_push_ep", "cmd_sub_ep", "cmd_push_ep"} & document.keys():
         return "original Box"
     from opq_cloud.config import CloudConfig
     from opq_cloud.makai import original_config
     from opq_gateway.config import Config
+    from opq_rules.api.config import Config as RulesConfig
 
     original = original_config.kind_of(document)
     if original is not None:
         return f"original {original.replace('_', ' ')}"
     scores = {
         name: len(document.keys() & fields_of(cls).keys())
-        for name, cls in (("gateway", Config), ("cloud", CloudConfig))
+        for name, cls in (("gateway", Config), ("cloud", CloudConfig), ("rules", RulesConfig))
     }
-    return "cloud" if scores["cloud"] > scores["gateway"] else "gateway"
+    return max(scores, key=lambda name: scores[name])  # the gateway where none is known
 
 
 def check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | None) -> Checked:
@@ -67,6 +68,11 @@ def check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | N
     """
     if kind == "original Box":
         return Checked(kind, notes=box_of_original(document))
+    if kind == "rules":
+        from opq_rules.api.config import load
+
+        load(path, data_dir)
+        return Checked(kind)
     if kind != "gateway":
         from opq_cloud.makai.original_config import read_config
 

@@ -92,17 +92,17 @@ async def _one_of_batch(client: httpx.AsyncClient, single: Single) -> dict[str, 
 
 
 def told_health(engine: Engine) -> dict[str, Any]:
-    """As contracts.md has it; not ok while rules load, or where one was stopped by an error."""
-    states = [(each["id"], each["status"]) for each in engine.look.rules()]
-    failed = [
-        {"name": f"rule {name}", "ok": False, "timestamp": time.time(), "subcomponents": []}
-        for name, status in states
-        if status == "stopped by error"
-    ]
+    """As contracts.md has it; not ok while rules load, where one has failed, or the disk refuses."""
+    now_s = time.time()
+    names = [f"rule {each['id']}" for each in engine.look.rules() if each["status"] == "stopped by error"]
+    failed = [{"name": name, "ok": False, "timestamp": now_s, "subcomponents": []} for name in names]
+    if refused := engine.look.refused:
+        disk = {"name": "delivery", "ok": False, "timestamp": now_s, "info": refused, "subcomponents": []}
+        failed.insert(0, disk)
     return {
         "name": "rules",
         "ok": engine.ready.is_set() and not failed,
-        "timestamp": time.time(),
+        "timestamp": now_s,
         "subcomponents": failed[:100],
     }
 

@@ -160,6 +160,11 @@ class Look:
             "commits_failed_total": self._staging.failures,
         }
 
+    @property
+    def refused(self) -> str:
+        """What the disk said that takes no state and no emissions; "" where it does."""
+        return self._staging.refused
+
     def _one(self, rule_id: str) -> Rule:
         found = self._rules.get(rule_id)
         if found is None:

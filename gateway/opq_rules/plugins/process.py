@@ -7,12 +7,9 @@ life ends: as ConnectionError or TimeoutError, so that a sink's emission is sent
 import collections
 import contextlib
 import itertools
-import json
 import os
 import secrets
 import select
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -24,8 +21,8 @@ from zlib import crc32
 
 from opq_proto.errors import PluginError
 from opq_rules.plugins.guard import PAUSES_S, STEADY_S
+from opq_rules.plugins.life import END_S, GONE, Call, Life
 from opq_rules.plugins.policy import Limits
-from opq_rules.plugins.wire import Wire
 from opq_rules.plugins.worker import TOKEN
 
 PING_S = 1.0
@@ -34,13 +31,8 @@ SILENCE_S = 20.0
 OUTPUT_KEPT_BYTES = 16 << 10
 OUTPUT_BYTES_PER_S = 4 << 20
 """What a plug-in may print; more makes it wait."""
-END_S = 2.0
 UIDS = (61184, 65519)
 """Of the workers when the server is root: the range that systemd keeps for users made on the fly."""
-
-
-GONE = "gone"
-"""The wire ended, and we did not end it: the process says by its status why."""
 
 
 class Listener(Protocol):
@@ -49,74 +41,6 @@ class Listener(Protocol):
     def heard(self, message: list[Any]) -> None: ...
     def asked(self, key: str) -> Any: ...
     def changed(self, state: dict[str, Any]) -> None: ...
-
-
-class _Call:
-    __slots__ = ("done", "failure", "instance", "value")
-
-    def __init__(self, instance: int) -> None:
-        self.instance = instance
-        self.done = threading.Event()
-        self.value: Any = None
-        self.failure: Exception | None = None
-
-
-class Life:
-    """One process from its start to its end."""
-
-    def __init__(self, command: list[str], environment: dict[str, str], facts: dict[str, Any]) -> None:
-        ours, theirs = socket.socketpair()
-        self.report, report = os.pipe()
-        with theirs:
-            self.process = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(report)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(), report),
-                env=environment,
-                cwd="/",
-                start_new_session=True,
-            )
-        os.close(report)
-        os.set_blocking(self.report, False)
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.output = self.process.stdout
-        os.set_blocking(self.output.fileno(), False)
-        with contextlib.suppress(OSError):
-            self.process.stdin.write(json.dumps(facts).encode() + b"\n")
-            self.process.stdin.flush()
-        self.wire = Wire(ours)
-        self.calls: dict[int, _Call] = {}
-        self.facts: dict[str, Any] = {}
-        self.heard_s = self.started_s = time.monotonic()
-        self.why = ""
-
-    def end(self, why: str) -> None:
-        """Any thread; the keeper kills the worker and all that it started."""
-        self.why = self.why or why
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError, ValueError):
-            if self.why != GONE:
-                self.process.stdin.write(b"k")  # at once; an end alone lets it end by itself
-            self.process.stdin.close()
-
-    def close(self) -> dict[str, Any]:
-        """Waits for the keeper and gives its report."""
-        self.end("closed")
-        try:
-            self.process.wait(END_S + 8)
-        except subprocess.TimeoutExpired:
-            self.process.kill()  # the worker follows: PR_SET_PDEATHSIG
-            self.process.wait()
-        told: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
-            for line in os.read(self.report, 1 << 16).splitlines():
-                told |= json.loads(line)
-        os.close(self.report)
-        self.output.close()
-        self.wire.close()
-        return told
 
 
 class PluginProcess:
@@ -194,7 +118,7 @@ class PluginProcess:
     def call(self, life: Life, number: int, method: str, body: Any, timeout_s: float | None = None) -> Any:
         """Raises ConnectionError, TimeoutError (its process is ended then), ValueError, PluginError."""
         wait_s = self.limits.call_s if timeout_s is None else timeout_s
-        call, waiting = next(self._numbers), _Call(number)
+        call, waiting = next(self._numbers), Call(number)
         with self._lock:
             if life is not self._life:
                 raise ConnectionError(f"plug-in {self.name}: {self.last_error or 'is another process now'}")

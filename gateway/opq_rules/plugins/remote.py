@@ -15,7 +15,8 @@ from opq_rules import sdk
 from opq_rules.errors import RowError
 from opq_rules.plugins.gate import Gate
 from opq_rules.plugins.instances import BATCHES_AHEAD
-from opq_rules.plugins.process import Life, PluginProcess
+from opq_rules.plugins.life import Life
+from opq_rules.plugins.process import PluginProcess
 
 CRASHES_PER_ROW = 3
 POLL_S = 0.1

@@ -54,6 +54,7 @@ class Sink(SinkOfSdk):
         if config.fileType == "parquet":
             _parquet()
         self._config, self._path = config, Path(config.path)
+        self._rolled_ms = 0
 
     def open(self, context: Context) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,10 +152,12 @@ class Sink(SinkOfSdk):
 
     def _rolled_path(self, now_ms: int) -> Path:
         stem, suffix = self._path.stem, self._path.suffix
+        now_ms = max(now_ms, self._rolled_ms + 1)  # names rise, also where an older file has gone
         while True:
             name = f"{now_ms}_{stem}" if self._config.rollingNamePattern == "prefix" else f"{stem}_{now_ms}"
             path = self._path.with_name(name + suffix)
             if not path.exists() and not path.with_name(path.name + ".gz").exists():
+                self._rolled_ms = now_ms
                 return path
             now_ms += 1
 

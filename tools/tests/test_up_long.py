@@ -44,12 +44,12 @@ def closed_one(up: House, number: int) -> dict[str, Any]:
     return found
 
 
-def is_one_of_five_seconds(incident: dict[str, Any], kind: str, name: str) -> None:
+def is_one_of_five_seconds(incident: dict[str, Any], kind: str, name: str, onsets: int = 1) -> None:
     (finding,) = incident["findings"]
     assert (incident["class"], finding["class"], finding["ieee1159"]) == (kind, kind, name)
     assert incident["end_ms"] - incident["start_ms"] == pytest.approx(5000, abs=500 / 60)
     assert finding["duration_cycles"] == pytest.approx(CYCLES, abs=0.5)
-    assert len(incident["event_ids"]) == 2, "its onset, and all of it"
+    assert 2 <= len(incident["event_ids"]) <= onsets + 1, "its onset, and all of it"
     # below 80 % for 5 s is below the lower curve; SEMI F47 draws no line beyond 1 s
     assert (finding["itic"], finding["semi_f47"]) == ("no_damage", "not_applicable")
 
@@ -78,5 +78,6 @@ def test_a_cloud_that_is_killed_in_mid_dip_still_tells_all_of_it(tmp_path: Path)
         up.wait_for("incident 1: sag")
         os.kill(up.pid_of("opq_cloud"), signal.SIGKILL)
         up.wait_for("cloud runs again")
-        is_one_of_five_seconds(closed_one(up, 1), "sag", "temporary sag")
+        # what comes first after the start may be a later window: seen as an onset again, the same incident
+        is_one_of_five_seconds(closed_one(up, 1), "sag", "temporary sag", onsets=2)
         assert len(incidents(up)) == 1, json.dumps(incidents(up))

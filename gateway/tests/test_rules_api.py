@@ -267,6 +267,8 @@ def test_a_trial_answers_at_once_or_as_events(house: House) -> None:
         "mockSource": {"demo": {"data": [{"v": 1}, {"v": 130}], "interval": 10}},
     }
     assert house.ask("POST", "/ruletest/run", trial) == [[{"v": 130}]]
+    many = {"data": [{"v": 130}] * 11, "interval": 10, "loop": True}
+    assert len(house.ask("POST", "/ruletest/run", {**trial, "mockSource": {"demo": many}})) > 5_000
     house.ask("POST", "/ruletest", {**trial, "sql": "SELECT FROM"}, 400)
     assert house.ask("POST", "/ruletest", trial)["id"] == "t"
     house.ask("POST", "/ruletest/t/start")
@@ -355,8 +357,11 @@ def test_tokens_are_asked_for_where_they_are_set(tmp_path: Path) -> None:
 
 
 def test_an_address_beyond_loopback_needs_tokens(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="token_file"):
-        configuration.load(None, tmp_path, "0.0.0.0")
+    for host in ("0.0.0.0", "localhost.example", "127.example", "127.0.0.1.example", "::"):
+        with pytest.raises(ConfigError, match="token_file"):
+            configuration.load(None, tmp_path, host)
+    for host in ("localhost", "127.0.0.2", "::1", "[::1]"):
+        configuration.load(None, tmp_path, host)
     file = tmp_path / "tokens"
     file.write_text("not a hash\n")
     config = tmp_path / "rules.toml"

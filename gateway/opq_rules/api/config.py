@@ -9,10 +9,10 @@ from pydantic import Field
 
 from opq_proto import config as configuration
 from opq_proto.errors import ConfigError
+from opq_rules.api.guard import is_loopback
 from opq_rules.plugins.policy import Limits, Policy
 
 DEFAULT_PORT = 9081
-_LOOPBACK = ("127.", "::1", "localhost")
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -67,10 +67,10 @@ def load(
 
 def checked(config: Config) -> Config:
     """The same. Raises ConfigError: no such port; beyond loopback without tokens."""
-    host, port = address(config)
+    _, port = address(config)
     if port > 65_535:
         raise ConfigError(f"endpoint  has port {port}; want 0 to 65535")
-    if not host.strip("[]").startswith(_LOOPBACK) and not tokens(config):
+    if not _on_loopback(config) and not tokens(config):
         raise ConfigError(
             f"endpoint  is {config.endpoint}, beyond loopback; that needs token_file with a token's SHA-256"
             " (printf %s TOKEN | sha256sum)"
@@ -100,8 +100,12 @@ def tokens(config: Config) -> list[str]:
     return found
 
 
-def policy(config: Config) -> Policy:
+def _on_loopback(config: Config) -> bool:
     host, _ = address(config)
+    return is_loopback(f"[{host}]" if ":" in host.strip("[]") and not host.startswith("[") else host)
+
+
+def policy(config: Config) -> Policy:
     plugins = config.plugins
     return Policy(
         require_signature=plugins.require_signature,
@@ -109,7 +113,7 @@ def policy(config: Config) -> Policy:
         keys=plugins.keys,
         trusted=frozenset(plugins.trusted),
         allow_private_addresses=plugins.allow_private_addresses,
-        server_on_loopback=host.strip("[]").startswith(_LOOPBACK),
+        server_on_loopback=_on_loopback(config),
         limits=Limits(memory_bytes=plugins.memory_mb << 20, call_s=plugins.call_s),
     )
 

@@ -27,6 +27,11 @@ OPEN = ("/ping", "/health")
 _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?")
 
 
+def is_loopback(address: str) -> bool:
+    """Of `host` or `host:port`, whether it names this machine's loopback and nothing else."""
+    return _LOOPBACK.fullmatch(address) is not None
+
+
 class Guard:
     """`hashes`: SHA-256 of the allowed tokens, hexadecimal; none: loopback only."""
 
@@ -73,10 +78,10 @@ class Guard:
             if scope["path"] in OPEN or self._knows(headers.get(b"authorization", "")):
                 return None
             return 401, UNDEFINED, "Authorization: want one of the tokens of token_file"
-        if not _LOOPBACK.fullmatch(headers.get(b"host", "localhost")):
+        if not is_loopback(headers.get(b"host", "localhost")):
             return 403, UNDEFINED, "Host is no name of loopback; use 127.0.0.1, or set up tokens"
         origin = headers.get(b"origin")
-        if origin is not None and not _LOOPBACK.fullmatch(_origin_host(origin)):
+        if origin is not None and not is_loopback(_origin_host(origin)):
             return 403, UNDEFINED, f"a page of {origin[:100]} may not ask here"
         if headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin"):
             return 403, UNDEFINED, "a page of another site may not ask here"

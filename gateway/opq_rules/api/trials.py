@@ -25,8 +25,8 @@ LONGEST_S = 600.0
 """A trial ends by itself after so long."""
 _PING_S = 10.0
 _LOOK_S = 0.1
-_LOOPS = 1000
-"""So many times a `loop` is played."""
+_LOOPED = 10_000
+"""Records that a `loop` is played for."""
 
 
 class Trials:
@@ -71,8 +71,8 @@ class Trials:
         known = {**exported["streams"], **exported["tables"]}
         records: list[dict[str, Any]] = []
         for stream, mock in body.mockSource.items():
-            rounds = _LOOPS if mock.loop else 1
-            for k, row in enumerate(mock.data * (rounds if len(mock.data) * rounds <= 10_000 else 1)):
+            rounds = max(1, _LOOPED // max(1, len(mock.data))) if mock.loop else 1
+            for k, row in enumerate(mock.data * rounds):
                 records.append({"stream": stream, "ts": k * mock.interval, "data": row})
         records.sort(key=lambda record: record["ts"])
         ddl = [known[name] for name in known if name in body.mockSource or name in body.sql]

@@ -23,19 +23,3 @@ class SystemClock:
 
     def monotonic_s(self) -> float:
         return time.monotonic()
-
-
-class HandClock:
-    """Stands until it is moved; for tests. `monotonic_s` goes on by itself, so that threads can wait."""
-
-    def __init__(self, now_ms: int = 0) -> None:
-        self._now_ms = now_ms
-
-    def now_ms(self) -> int:
-        return self._now_ms
-
-    def monotonic_s(self) -> float:
-        return time.monotonic()
-
-    def move_to(self, now_ms: int) -> None:
-        self._now_ms = max(self._now_ms, now_ms)

@@ -32,8 +32,6 @@ from opq_rules.sql.syntax import (
     Unary,
 )
 
-_BOOLEAN_SIGNS = frozenset(values.COMPARISONS) | {"AND", "OR"}
-
 MAX_DEPTH = 250
 """Of nested expressions; a chain of AND or OR counts as one."""
 

@@ -126,11 +126,6 @@ class Moments(Sum):
         if isinstance(other, Moments):
             self._squares += other._squares << 2 * (self._bits - other._bits)
 
-    def mean_square(self) -> float | None:
-        if self.count == 0:
-            return None
-        return self._squares / (self.count << 2 * self._bits)
-
     def variance(self, sample: bool) -> float | None:
         """Of all there is, or (`sample`) of what it is a sample of: then of two values at least."""
         divisor = self.count * (self.count - 1 if sample else self.count)

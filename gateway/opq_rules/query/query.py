@@ -123,10 +123,6 @@ class Query:
         return {self.plan.origins[index].name: list(rows) for index, rows in self._scans.items()}
 
     @property
-    def watermark_ms(self) -> int | None:
-        return None if self._watermark is None else self._watermark.known_ms
-
-    @property
     def forgotten(self) -> int:
         """Partitions of analytic calls that had to give way to newer ones."""
         late = 0 if self._late is None else self._late.forgotten

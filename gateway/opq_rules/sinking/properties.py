@@ -34,7 +34,6 @@ class Properties:
     bufferPageSize: int = field(default=256, metadata={"minimum": 1, "maximum": 100_000})
     resendInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000})
     cleanCacheAtStop: bool = False
-    sendError: bool = True  # error rows, where the rule sends them, go to this sink too
     resourceId: str = ""
 
 

@@ -90,22 +90,26 @@ class Sink(SinkOfSdk):
         """Rows that were not stored before; their numbers are noted in the same transaction."""
         if not self._config.exactlyOnce:
             return list(rows)
-        new = []
+        new: list[dict[str, Any]] = []
+        stored: dict[str, tuple[int, int] | None] = {}
+        taken: dict[str, tuple[int, int]] = {}
         for row, row_id in zip(rows, ids, strict=True):
             rule, emission, number = _numbers(row_id)
-            where = _TAKEN.c.rule == rule
-            last = connection.execute(
-                sqlalchemy.select(_TAKEN.c.emission, _TAKEN.c.row).where(where)
-            ).one_or_none()
-            if last is not None and (emission, number) <= tuple(last):
-                continue
+            if rule not in stored:
+                asked = sqlalchemy.select(_TAKEN.c.emission, _TAKEN.c.row).where(_TAKEN.c.rule == rule)
+                found = connection.execute(asked).one_or_none()
+                stored[rule] = None if found is None else (found[0], found[1])
+            last = taken.get(rule, stored[rule])
+            if last is None or (emission, number) > last:
+                taken[rule] = emission, number
+                new.append(row)
+        for rule, (emission, number) in taken.items():
             mark = {"emission": emission, "row": number}
             connection.execute(
                 _TAKEN.insert().values(rule=rule, **mark)
-                if last is None
-                else _TAKEN.update().where(where).values(**mark)
+                if stored[rule] is None
+                else _TAKEN.update().where(_TAKEN.c.rule == rule).values(**mark)
             )
-            new.append(row)
         return new
 
     def _statement(self, row: dict[str, Any]) -> Any:

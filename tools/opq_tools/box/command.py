@@ -59,7 +59,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
 @json_option
 @click.pass_obj
 def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None:
-    """Who it is: addresses, uptime, gain, key, measurement rate."""
+    """Who it is: addresses, uptime, gain, key, measurement rate.
+
+    Example: opq-tools box info 1 --json
+    """
     with _asking(connection) as (asking, timeout_s):
         found = asking.ask(info_command(box_id, asking.identity), timeout_s).info_response
     _tell({field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields}, as_json)
@@ -71,7 +74,10 @@ def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None
 @json_option
 @click.pass_obj
 def rate(connection: tuple[str, str, float], box_id: str, cycles: int, as_json: bool) -> None:
-    """Set the CYCLES per Measurement, until the gateway's next start."""
+    """Set the CYCLES per Measurement, until the gateway's next start.
+
+    Example: opq-tools box rate 1 12
+    """
     with _asking(connection) as (asking, timeout_s):
         answer = asking.ask(rate_command(box_id, cycles, asking.identity), timeout_s)
     _tell({"old_cycles": answer.message_rate_reponse.old_rate_cycles, "cycles": cycles}, as_json)
@@ -83,7 +89,10 @@ def rate(connection: tuple[str, str, float], box_id: str, cycles: int, as_json: 
 @json_option
 @click.pass_obj
 def settings(connection: tuple[str, str, float], box_id: str, assignment: str | None, as_json: bool) -> None:
-    """Show its settings, or change one; it keeps them in flash."""
+    """Show its settings, or change one; it keeps them in flash.
+
+    Example: opq-tools box settings 1 led=off
+    """
     said = _order(connection, box_id, "opq-settings", assignment or "")
     if assignment is None:
         _tell(json.loads(said), as_json)
@@ -95,7 +104,10 @@ def settings(connection: tuple[str, str, float], box_id: str, assignment: str | 
 @box_argument
 @click.pass_obj
 def reset(connection: tuple[str, str, float], box_id: str) -> None:
-    """Restart it."""
+    """Restart it.
+
+    Example: opq-tools box reset 1
+    """
     _order(connection, box_id, "opq-reset", "")
 
 
@@ -104,7 +116,10 @@ def reset(connection: tuple[str, str, float], box_id: str) -> None:
 @click.argument("utc_ms", required=False, type=click.IntRange(0))
 @click.pass_obj
 def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None) -> None:
-    """Tell it the time (UTC_MS, or its gateway's); a Box with GPS keeps its own."""
+    """Tell it the time (UTC_MS, or its gateway's); a Box with GPS keeps its own.
+
+    Example: opq-tools box time 1
+    """
     said = _order(connection, box_id, "opq-time", "" if utc_ms is None else str(utc_ms))
     if said:
         click.echo(said, err=True)
@@ -116,7 +131,10 @@ def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None) ->
 @json_option
 @click.pass_obj
 def update_command(connection: tuple[str, str, float], box_id: str, file: Path, as_json: bool) -> None:
-    """Put the firmware FILE (.opqfw) into it while it samples; the Box checks the signature itself."""
+    """Put the firmware FILE (.opqfw) into it while it samples; the Box checks the signature itself.
+
+    Example: opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
+    """
     with _asking(connection) as (asking, timeout_s), shown_progress(f"Box {box_id}", 1000) as bar:
         state = update(asking, box_id, file, timeout_s, _permille(bar))
     _tell({"state": state}, as_json)

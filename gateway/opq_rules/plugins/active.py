@@ -9,6 +9,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,10 +51,20 @@ class Replaced:
 
 
 class Active:
-    """`on_trial_lost(why)`: a version that is on trial fails; called from any thread, once per trial."""
+    """`on_trial_lost(why)`: a version that is on trial fails; called from any thread, once per trial.
 
-    def __init__(self, name: str, policy: Policy, on_trial_lost: Callable[[str], None]) -> None:
+    `between`: held while insides are exchanged; who holds it has one version for several calls.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        on_trial_lost: Callable[[str], None],
+        between: AbstractContextManager[Any] | None = None,
+    ) -> None:
         self.name = name
+        self._between = between or nullcontext()
         self.runtime: Runtime | None = None
         self.calls = self.failures = 0
         self._policy = policy
@@ -85,25 +96,8 @@ class Active:
         with self._lock:
             proxies = self.proxies()
             prepared = self._prepare(proxies, runtime)
-            version = "" if runtime is None else str(runtime.manifest.version)
-            done: list[tuple[Proxy, Any, str]] = []
-            pauses: list[float] = []
-            for proxy, live in prepared:
-                before = proxy.version
-                try:
-                    old, pause_s = proxy.swap(live, version)
-                except Exception as error:  # foreign code; what was done is undone
-                    for other, former, its in reversed(done):
-                        undone, _ = other.swap(former, its)
-                        other.release(undone)
-                    for owner, unused in prepared[len(done) :]:
-                        _release(owner, unused)
-                    what = "" if runtime is None else f" {version}"
-                    raise PluginError(
-                        f"{self.name}{what}: {proxy.kind} {proxy.symbol!r} does not take over: {error}"
-                    ) from error
-                done.append((proxy, old, before))
-                pauses.append(pause_s * 1e3)
+            with self._between:
+                done, pauses = self._exchange(prepared, runtime)
             for proxy, old, _ in done:
                 proxy.bind(runtime)
                 _release(proxy, old)
@@ -136,6 +130,31 @@ class Active:
                 why = error if isinstance(error, OpqError | ValueError | OSError) else repr(error)
                 raise PluginError(f"{self.name}: {proxy.kind} {proxy.symbol!r}: {why}") from error
         return prepared
+
+    def _exchange(
+        self, prepared: list[tuple[Proxy, Any]], runtime: Runtime | None
+    ) -> tuple[list[tuple[Proxy, Any, str]], list[float]]:
+        """Proxies with their old insides and versions; the pauses in ms. PluginError: none has changed."""
+        version = "" if runtime is None else str(runtime.manifest.version)
+        done: list[tuple[Proxy, Any, str]] = []
+        pauses: list[float] = []
+        for proxy, live in prepared:
+            before = proxy.version
+            try:
+                old, pause_s = proxy.swap(live, version)
+            except Exception as error:  # foreign code; what was done is undone
+                for other, former, its in reversed(done):
+                    undone, _ = other.swap(former, its)
+                    other.release(undone)
+                for owner, unused in prepared[len(done) :]:
+                    _release(owner, unused)
+                what = "" if runtime is None else f" {version}"
+                raise PluginError(
+                    f"{self.name}{what}: {proxy.kind} {proxy.symbol!r} does not take over: {error}"
+                ) from error
+            done.append((proxy, old, before))
+            pauses.append(pause_s * 1e3)
+        return done, pauses
 
     def _result(self, failed: bool) -> None:
         self.calls += 1

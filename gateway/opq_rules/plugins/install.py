@@ -32,9 +32,13 @@ class Installer:
         self._staging = folder / ".staging"
         self._uploads = uploads
         self._policy = policy
-        shutil.rmtree(self._staging, ignore_errors=True)  # what a crash left
+        self._clear()
+
+    def _clear(self) -> None:
+        """What a crash left."""
+        shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True, mode=0o755)
-        folder.chmod(0o755)
+        self._folder.chmod(0o755)
 
     def folder(self, name: str, version: str) -> Path:
         return self._folder / name / version

@@ -48,8 +48,7 @@ class Plugins:
         """file:// is read below it."""
         self._policy = policy or Policy()
         self._changing = threading.RLock()
-        self._installer = Installer(data_dir / "plugins", self.uploads, self._policy)
-        self._store = Store(data_dir / "plugins" / "installed.sqlite")
+        self._store, self._installer = self._opened(data_dir / "plugins")
         self._manifests: dict[str, PackageManifest] = {}
         self._symbols: dict[tuple[str, str], str] = {}
         self._active: dict[str, Active] = {}
@@ -260,6 +259,10 @@ class Plugins:
         self._store.close()
 
     # -- how
+
+    def _opened(self, folder: Path) -> tuple[Store, Installer]:
+        installer = Installer(folder, self.uploads, self._policy)
+        return Store(folder / "installed.sqlite"), installer
 
     def _factory(self, kind: str, type_name: str) -> Any:
         module = module_of(kind, type_name)

@@ -61,6 +61,7 @@ MEANING = MappingProxyType(
         "unmeasured_samples": "samples not measured: too many waited, or no hello yet; the ring has them",
         "fallback_measurements": "measurements made of the Box's own figures where samples are missing",
         "backfilled_samples": "samples measured from the ring after a restart",
+        "ledger_dropped": "rows of measured values dropped: the disk was too slow for minutes",
         "ledger_failed": "times the disk did not take measured values",
         "sequences_failed": "measurements without a number: the disk lets none be reserved",
         "box_figures_checked": "the Box's own figures compared with ours",

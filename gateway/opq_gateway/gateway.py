@@ -141,6 +141,7 @@ class Gateway:
         outputs = [
             self._thread("commands", first, commands.run, outputs_stop),
             self._thread("uplink", first, uplink.run, outputs_stop),
+            self._thread("ledger", first, measuring.ledgers.run, outputs_stop),
             self._thread(
                 "syncing", first, Syncing(rings, self.counters, self.config.ring.sync_s).run, outputs_stop
             ),

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_gateway.measuring.ledger import Ledger
+from opq_gateway.counters import Counters
+from opq_gateway.measuring.ledger import MOST_WAITING, Ledger
+from opq_gateway.measuring.ledger_writer import LedgerWriter
 from opq_gateway.measuring.values import KINDS, Values
 from opq_proto.messages import TimeSource
 
@@ -121,3 +124,29 @@ def test_a_disk_that_takes_nothing_is_told_and_the_next_flush_goes_on(tmp_path: 
     ledger.append(row(1))
     ledger.flush()
     assert list(ledger.read("window", 0, 2**62)) == [row(1)]
+
+
+def test_a_disk_that_stands_still_holds_up_nobody_and_what_has_no_room_is_counted(tmp_path: Path) -> None:
+    pipe = tmp_path / "ledger" / f"w-{T0_NS:019d}.led"
+    ledger, counters, writer = Ledger(pipe.parent, "1", 24.0, 30.0), Counters(), LedgerWriter()
+    writer.add(counters, ledger)
+    ledger.append(row(0))
+    writer.write()
+    pipe.unlink()
+    os.mkfifo(pipe)  # opening it for writing waits for a reader: a disk that does not answer
+    ledger.append(row(1))
+    thread = threading.Thread(target=writer.write, daemon=True)
+    thread.start()
+    while len(ledger._waiting):  # until the thread has row 1 in hand
+        time.sleep(0.001)
+    for number in range(2, MOST_WAITING + 7):
+        ledger.append(row(number))
+    assert thread.is_alive() and ledger.dropped == 5
+    with pipe.open("rb") as reader:
+        thread.join(10)
+        assert not thread.is_alive() and len(reader.read()) > 0
+    pipe.unlink()
+    writer.write()
+    assert counters["ledger_dropped"] == ledger.dropped
+    kept = [each.start_ns for each in ledger.read("window", 0, 2**62)]
+    assert kept == [row(number).start_ns for number in range(MOST_WAITING + 7)][-MOST_WAITING:]

@@ -91,6 +91,7 @@ class Bench:
     def end(self) -> "Bench":
         self.measuring.gap("1", Gap(0, 1, "end"))
         self.measuring.round(everything=True)
+        self.measuring.ledgers.write()
         return self
 
     def values(self, kind: str) -> list[Values]:

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from opq_gateway.measuring.values import KINDS, Values
+from opq_proto.channel import Channel
 from opq_proto.messages import TimeSource
 
 HEAD = struct.Struct("<HBxIqqI")
@@ -30,12 +31,14 @@ LENGTH_NS = {"w": 3600 * 10**9, "v": 86_400 * 10**9}
 """A file of windows holds an hour, one of longer intervals a day."""
 LONGEST_NS = 10**13
 """Of one row, generously: how far behind its beginning its end may lie."""
+MOST_WAITING = 1000
+"""Rows of a Box that wait for a slow disk: some three minutes of windows."""
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, bool, dict[str, float | bytes]]]).decode
 
 
 class Ledger:
-    """Of one Box or group; `append` and `flush` from one thread, `read` from any and any process."""
+    """Of one Box or group; `append` from one thread, `flush` from one, `read` from any and any process."""
 
     def __init__(self, folder: Path, box_id: str, windows_hours: float, values_days: float) -> None:
         """
@@ -44,14 +47,19 @@ class Ledger:
         """
         self._folder, self._box_id = folder, box_id
         self._keep_ns = {"w": round(windows_hours * 3600e9), "v": round(values_days * 86_400e9)}
-        self._waiting: dict[str, list[Values]] = {}
+        self._waiting: Channel[Values] = Channel(f"ledger {box_id}", MOST_WAITING)
         self._open: dict[str, tuple[Path, int, int]] = {}  # per series: the file, begin and end of its time
         folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, values: Values) -> None:
-        """Keep; on disk with the next `flush`."""
+        """Keep; on disk with the next `flush`. Never waits for the disk."""
         if self._keep_ns[_series(values.kind)]:
-            self._waiting.setdefault(values.kind, []).append(values)
+            self._waiting.offer(values)
+
+    @property
+    def dropped(self) -> int:
+        """Rows that found no room behind those which wait for the disk; the oldest went."""
+        return self._waiting.dropped
 
     def flush(self) -> None:
         """Write what waits.
@@ -59,7 +67,9 @@ class Ledger:
         Raises:
             OSError: the disk is full or gone; what waited is lost.
         """
-        waiting, self._waiting = self._waiting, {}
+        waiting: dict[str, list[Values]] = {}
+        for values in self._waiting.take_all():
+            waiting.setdefault(values.kind, []).append(values)
         records: dict[str, list[bytes]] = {}
         starts: dict[str, int] = {}
         for kind, rows in waiting.items():

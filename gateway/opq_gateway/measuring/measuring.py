@@ -2,7 +2,8 @@
 
     reader's thread: push, gap, restart, figures -> Inbox per Box
     measuring thread: due Boxes -> cut -> figures_of all their windows at once -> finish
-                                -> publish (uplink), Feed (MQTT, C37.118, page), Ledger (disk)
+                                -> publish (uplink), Feed (MQTT, C37.118, page), Ledger
+    ledger's thread: LedgerWriter -> disk
 
 A round takes the Boxes of which a piece of samples waits: a window of one Box, a second of
 fifty or more, so that few Boxes are told soon and many are measured cheaply.
@@ -23,6 +24,7 @@ from opq_gateway.measuring.figures import Figures, figures_of
 from opq_gateway.measuring.groups import Groups
 from opq_gateway.measuring.inbox import Restart
 from opq_gateway.measuring.ledger import Ledger
+from opq_gateway.measuring.ledger_writer import LedgerWriter
 from opq_gateway.measuring.measured_box import Job, MeasuredBox, Outside
 from opq_gateway.measuring.phasor_source import PIECE_S as PHASOR_PIECE_S
 from opq_gateway.measuring.values import Phasor, Values
@@ -38,14 +40,14 @@ WAITED_S = 1.0
 LONGEST_PAUSE_S = 0.1
 TOGETHER_S = 64.0
 """Of signal, measured at once: a second of 64 Boxes is 30 MB, and there is nothing to gain by more."""
-FLUSH_S = 1.0
-"""Of values to the disk."""
-TELL_S = 10.0
 _Job = tuple[MeasuredBox, Job]
 
 
 class Measuring:
-    """`push`, `gap`, `restart`, `figures` from the reader's thread, `set_cycles` from any; `run` in one."""
+    """`push`, `gap`, `restart`, `figures` from the reader's thread, `set_cycles` from any; `run` in one.
+
+    `ledgers` writes what is measured; it has its own `run`, which ends after this one.
+    """
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class Measuring:
             piece_s: samples of a Box that are measured at once; without a value by the number of Boxes.
         """
         self.crossing = crossing
+        self.ledgers = LedgerWriter()
         self._feed = feed
         self._places = places
         self._groups = Groups(groups, self._of_group, self._unbalanced)
@@ -74,14 +77,17 @@ class Measuring:
         self._piece_s = piece_s
         self._monotonic_s = monotonic_s
         self._boxes: dict[str, MeasuredBox] = {}
-        self._flushed_s = monotonic_s()
-        self._told_s = self._flushed_s - TELL_S
         self._log = log.get(service="gateway")
 
     def add(self, plan: Plan, counters: Counters, status: Status, ledger: Ledger | None) -> None:
         """A Box, before `run`; its nominal values come with its hello."""
         box = MeasuredBox(plan, counters, status, ledger, self._outside)
         box.taken_s = self._monotonic_s()
+        if not self._boxes:
+            for place in self._places.values():
+                self.ledgers.add(counters, place)
+        if ledger is not None:
+            self.ledgers.add(counters, ledger)
         self._boxes[plan.box_id] = box
 
     def push(self, box_id: str, block: Block) -> None:
@@ -134,9 +140,6 @@ class Measuring:
         size = max(1, -(-len(due) // parts))
         for first in range(0, len(due), size):
             self._measure(due[first : first + size], now_s)
-        if everything or now_s - self._flushed_s >= FLUSH_S:
-            self._flushed_s = now_s
-            self._flush(now_s)
 
     def _measure(self, boxes: Sequence[MeasuredBox], now_s: float) -> None:
         jobs: list[_Job] = []
@@ -174,20 +177,6 @@ class Measuring:
         box = self._boxes.get(box_id)
         if box is not None:
             box.beside("unbalance", u2_ratio, end_ns)
-
-    def _flush(self, now_s: float) -> None:
-        """Values to the disk; what it does not take is lost, counted and told."""
-        boxes = list(self._boxes.values())
-        ledgers = [(box.counters, box.ledger) for box in boxes if box.ledger is not None]
-        ledgers += [(boxes[0].counters, ledger) for ledger in self._places.values()] if boxes else []
-        for counters, ledger in ledgers:
-            try:
-                ledger.flush()
-            except OSError as error:
-                counters.add("ledger_failed")
-                if now_s - self._told_s >= TELL_S:
-                    self._told_s = now_s
-                    self._log.error("ledger.failed", reason=error.strerror or str(error))
 
 
 def _is_due(box: MeasuredBox, piece_s: float, now_s: float) -> bool:

@@ -9,11 +9,12 @@ from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
 
 from opq_gateway.blocks import Block
 from opq_gateway.measuring.backlog import Backlog, backlog_of
+from opq_gateway.measuring.values import Values
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
 from opq_hil.mains import mains
 from opq_proto.link_messages import BoxMeasurement
-from opq_proto.messages import Measurement
+from opq_proto.messages import Measurement, TimeSource
 
 
 def ring_of(folder: Path, blocks: list[Block]) -> Ring:
@@ -50,6 +51,22 @@ def test_a_gateway_that_was_killed_goes_on_where_its_last_measurement_ended(tmp_
     rows = list(after.ledger.read("window", 0, 2**62)) if after.ledger else []
     assert len({row.start_ns for row in rows}) == len(rows)
     assert all(one.start_ns >= other.start_ns for other, one in pairwise(rows))
+
+
+def test_what_waits_in_the_ring_waits_for_a_slow_disk(tmp_path: Path) -> None:
+    blocks = blocks_of(mains(12, RATE_HZ)[0])
+    ring = ring_of(tmp_path / "ring", blocks)
+    bench = Bench(tmp_path / "ledger", backlog=lambda _: Backlog(ring, T0_NS, ring.segments()))
+    assert bench.ledger is not None
+    rows = 0
+    while not bench.ledger.is_behind:
+        rows += 1
+        bench.ledger.append(Values("1", "window", rows, rows + 1, 1, TimeSource.GPS, False, {}))
+    bench.feed([])
+    assert bench.counters["backfilled_samples"] == 0
+    bench.measuring.ledgers.write()
+    bench.feed([]).end()
+    assert bench.counters["backfilled_samples"] == 144_000 and bench.ledger.dropped == 0
 
 
 def test_live_blocks_wait_until_the_ring_is_measured(tmp_path: Path) -> None:

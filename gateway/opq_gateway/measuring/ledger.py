@@ -31,8 +31,8 @@ LENGTH_NS = {"w": 3600 * 10**9, "v": 86_400 * 10**9}
 """A file of windows holds an hour, one of longer intervals a day."""
 LONGEST_NS = 10**13
 """Of one row, generously: how far behind its beginning its end may lie."""
-MOST_WAITING = 1000
-"""Rows of a Box that wait for a slow disk: some three minutes of windows."""
+MOST_WAITING = 10_000
+"""Rows of a Box that wait for a slow disk: half an hour of windows, some 15 MB."""
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, bool, dict[str, float | bytes]]]).decode
 
@@ -60,6 +60,11 @@ class Ledger:
     def dropped(self) -> int:
         """Rows that found no room behind those which wait for the disk; the oldest went."""
         return self._waiting.dropped
+
+    @property
+    def is_behind(self) -> bool:
+        """Half of what may wait does: whoever measures faster than time passes has to wait for the disk."""
+        return 2 * len(self._waiting) >= MOST_WAITING
 
     def flush(self) -> None:
         """Write what waits.

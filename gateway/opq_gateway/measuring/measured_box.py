@@ -86,8 +86,8 @@ class MeasuredBox:
 
     @property
     def has_backlog(self) -> bool:
-        """Whether samples of the ring still wait."""
-        return self._backlog is not None
+        """Whether samples of the ring still wait, and the disk takes what would be measured of them."""
+        return self._backlog is not None and not (self.ledger is not None and self.ledger.is_behind)
 
     def set_cycles(self, cycles: int) -> None:
         """Cycles per Measurement, from the next on."""
@@ -105,7 +105,7 @@ class MeasuredBox:
         """What waits, handed to its meters."""
         jobs: list[Job] = []
         self._items.extend(self.inbox.take())
-        if self._backlog is not None:
+        if self._backlog is not None and self.has_backlog:
             self._measure_backlog(self._backlog, jobs)
         blocks: list[Block] = []
         while self._items and self._backlog is None:

@@ -39,8 +39,8 @@ def _acquisition_broker(config: CloudConfig, shared: CloudContext, data_dir: Pat
 
 
 def _triggering_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:
-    from opq_cloud.makai.decision import Nominal
     from opq_cloud.makai.triggering_service import TriggeringService
+    from opq_proto.decision import Nominal
 
     nominal = Nominal(config.nominal_v, config.nominal_hz)
     return [TriggeringService(config.triggering_service, shared, nominal, data_dir)]

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Iterable
 
-from opq_cloud.makai.decision import Nominal
 from opq_cloud.service import Health
 from opq_cloud.store.store import BoxRecord
+from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement
 
 STALE_S = 20.0

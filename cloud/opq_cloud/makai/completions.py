@@ -8,9 +8,9 @@ goes out as one Trigger for all of them.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from opq_cloud.makai.decision import Decision
 from opq_cloud.makai.identity import new_token
 from opq_cloud.makai.recent import RecentEvents
+from opq_proto.decision import Decision
 from opq_proto.messages import Trigger
 
 

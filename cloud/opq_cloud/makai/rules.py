@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.config import Rules as Config
-from opq_cloud.makai.decision import NS_PER_MS, Decision
 from opq_cloud.service import Counters, Health
 from opq_proto.channel import Channel
 from opq_proto.config import default_data_dir
+from opq_proto.decision import NS_PER_MS, Decision
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement
 

@@ -9,8 +9,8 @@ H.15), and the last minute of a Box that stops (H.16).
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from opq_cloud.makai.decision import window_ns
 from opq_cloud.store.store import Trend
+from opq_proto.decision import window_ns
 from opq_proto.messages import Measurement
 
 MINUTE_MS = 60_000

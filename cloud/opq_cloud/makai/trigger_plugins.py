@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.config import PluginEntry
-from opq_cloud.makai.decision import Decision, Nominal
 from opq_cloud.service import Counters, Health
+from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError, PluginError
 from opq_proto.log import Log
 from opq_proto.messages import Measurement

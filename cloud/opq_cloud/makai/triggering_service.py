@@ -24,7 +24,6 @@ import zmq
 from opq_cloud.config import TriggeringService as Config
 from opq_cloud.makai.boxes import Boxes
 from opq_cloud.makai.completions import Completions
-from opq_cloud.makai.decision import NS_PER_MS, Decision, Nominal, window_ns
 from opq_cloud.makai.identity import identity, new_token
 from opq_cloud.makai.measurement_writer import MeasurementWriter
 from opq_cloud.makai.recent import RecentEvents, Span
@@ -34,6 +33,7 @@ from opq_cloud.service import CloudContext, Counters, Health
 from opq_cloud.sockets import DRAIN, POLL_MS, Socket, connect, context, open_socket
 from opq_cloud.store.store import Store
 from opq_proto import log
+from opq_proto.decision import NS_PER_MS, Decision, Nominal, window_ns
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import Measurement, Trigger
 from opq_proto.wire import data_command, measurement_from_wire, plugin_command

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.mauka.analysis import Analysis
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Finding
+from opq_rules.plugins.analysis import Analysis
 from opq_rules.plugins.host import available, load
 
 BUILT_IN = Path(__file__).parent / "analyses"

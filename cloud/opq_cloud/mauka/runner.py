@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from opq_cloud.mauka.analysis import DEFAULT_NOMINAL, Analysis, Nominal
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.store.store import Store
 from opq_proto import log as logs
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
 from opq_proto.messages import Event, Finding, Waveform
+from opq_rules.plugins.analysis import DEFAULT_NOMINAL, Analysis, Nominal
 
 log = logs.get(service="mauka")
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from opq_cloud.config import CloudConfig, Mauka
-from opq_cloud.mauka.analysis import Nominal
 from opq_cloud.mauka.bridge import BridgeConfig, EventBridge
 from opq_cloud.mauka.bus import BusBroker, BusConfig
 from opq_cloud.mauka.loading import load_analyses
@@ -13,6 +12,7 @@ from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.status import StatusPlugin
 from opq_cloud.service import CloudContext, Service
+from opq_rules.plugins.analysis import Nominal
 
 
 def plugin_settings(mauka: Mauka) -> Mapping[str, Any]:

@@ -6,7 +6,6 @@ import pytest
 
 from opq_cloud.makai.boxes import Boxes
 from opq_cloud.makai.completions import Completions
-from opq_cloud.makai.decision import Decision, Nominal
 from opq_cloud.makai.identity import identity, new_token, parse
 from opq_cloud.makai.open_events import OpenEvent, OpenEvents
 from opq_cloud.makai.pending import Pending
@@ -14,6 +13,7 @@ from opq_cloud.makai.recent import RecentEvents, Span
 from opq_cloud.makai.trends import Trends
 from opq_cloud.once_per import MAX_KEYS, OncePer
 from opq_cloud.store.store import BoxRecord, EventRecord
+from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement, Metric
 
 

@@ -17,11 +17,11 @@ import zmq
 from opq_cloud.config import EventService as EventConfig
 from opq_cloud.config import PluginEntry
 from opq_cloud.config import TriggeringService as TriggeringConfig
-from opq_cloud.makai.decision import Nominal
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext
 from opq_cloud.store.opening import open_store
+from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform
 from opq_proto.opqbox3_pb2 import Command
 from opq_proto.wire import waveform_to_frames

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.makai.boxes import Boxes
-from opq_cloud.makai.decision import Nominal
 from opq_cloud.makai.gains import Gains
 from opq_cloud.makai.nominals import Nominals
 from opq_cloud.store.opening import open_store
 from opq_cloud.store.store import BoxRecord, Store
+from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement
 from opq_proto.opqbox3_pb2 import Response
 

@@ -14,12 +14,12 @@ import httpx
 import pytest
 
 from opq_cloud.config import CloudConfig, PluginEntry, Rules, TriggeringService, with_port_offset
-from opq_cloud.makai.decision import Nominal
 from opq_cloud.makai.trigger_plugins import load_triggers
 from opq_cloud.makai.triggering_service import TriggeringService as Service
 from opq_cloud.service import CloudContext, Counters
 from opq_cloud.store.opening import open_store
 from opq_proto import log
+from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric
 from opq_proto.opqbox3_pb2 import Measurement as Wire

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import opq_cloud.makai as makai_room
-from opq_cloud.makai.decision import Decision, Nominal, window_ns
+from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.errors import PluginError
 from opq_proto.messages import Measurement, Metric
 from opq_rules.plugins import Plugin, load

@@ -16,7 +16,7 @@ import sys, threading, time
 from pathlib import Path
 from opq_cloud.mauka.loading import load_analyses
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
-from opq_cloud.mauka.analysis import Analysis
+from opq_rules.plugins.analysis import Analysis
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.store.opening import open_store
 from opq_proto import log

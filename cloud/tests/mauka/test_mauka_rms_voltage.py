@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.analysis import DEFAULT_NOMINAL, Nominal
 from opq_cloud.mauka.loading import load_analyses
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Gap, TimeSource, Waveform
+from opq_rules.plugins.analysis import DEFAULT_NOMINAL, Nominal
 
 START_NS = 1_700_000_000_123_456_789
 

@@ -11,7 +11,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from opq_cloud.config import CloudConfig, Mauka
-from opq_cloud.mauka.analysis import Analysis
 from opq_cloud.mauka.bridge import BridgeConfig, EventBridge
 from opq_cloud.mauka.inject import event_message, inject
 from opq_cloud.mauka.loading import load_analyses
@@ -24,6 +23,7 @@ from opq_cloud.store.store import BoxRecord
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_proto.mauka_pb2 import ADC_SAMPLES, INCIDENTS, VOLTAGE_RAW, VOLTAGE_RMS_WINDOWED, MaukaMessage
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
+from opq_rules.plugins.analysis import Analysis
 
 START_NS = 1_700_000_000_000_000_000
 RECORDINGS = Path(__file__).parents[4] / "shared" / "data" / "recordings"

@@ -6,7 +6,7 @@ Readers of the original skip a metric that they do not know.
 
 from dataclasses import dataclass
 
-from opq_cloud.makai.decision import Decision, Nominal
+from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
 
 name = "edge_rule"

@@ -8,7 +8,7 @@ For rules that can be changed while Makai runs: [triggering_service.rules].
 from dataclasses import dataclass, field
 from typing import Any
 
-from opq_cloud.makai.decision import Decision, Nominal
+from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
 from opq_rules.batch import Batch
 from opq_rules.errors import RuleError

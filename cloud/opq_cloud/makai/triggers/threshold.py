@@ -9,7 +9,7 @@ Source: IEC 61000-4-30:2015, 5.4 (dip and swell thresholds, hysteresis 2 % of no
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from opq_cloud.makai.decision import Decision, Nominal, window_ns
+from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement
 
 name = "threshold"

@@ -1,4 +1,4 @@
-"""What a trigger plug-in is told and what it answers."""
+"""What a trigger is told beside a Measurement, and what it answers."""
 
 from dataclasses import dataclass
 

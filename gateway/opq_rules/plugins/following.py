@@ -1,0 +1,188 @@
+"""A host that follows another one: what that one has switched to is taken over here, live.
+
+The other host may be in this process or in any other; both read the same folder. This one installs nothing
+and writes nothing there: its own books are in memory, and say what it runs.
+"""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from opq_proto.errors import OpqError, PluginError
+from opq_rules.plugins.active import Active, Replaced
+from opq_rules.plugins.book import Book
+from opq_rules.plugins.install import Installer
+from opq_rules.plugins.package_manifest import PackageManifest, parse_manifest
+from opq_rules.plugins.plugins import Plugins
+from opq_rules.plugins.policy import Policy
+from opq_rules.plugins.signature import signer
+from opq_rules.plugins.store import Installed, Store
+
+AGAIN_S = 60.0
+"""A version that did not take over is tried again after this, or at once when the other host has another."""
+
+
+class Following(Plugins):
+    """`kinds`: only plug-ins with symbols of these are taken. Call `look` about once a second, in one thread.
+
+    `between`: re-entrant; held while versions are exchanged or taken away, not while one is started.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        kinds: Collection[str],
+        policy: Policy | None = None,
+        *,
+        between: AbstractContextManager[Any] | None = None,
+        on_change: Callable[[str, str], None] = lambda kind, symbol: None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kinds = frozenset(kinds)
+        self._between = between or nullcontext()
+        self._now = monotonic_s
+        self._book = Book(data_dir / "plugins" / "installed.sqlite")
+        self._told: dict[str, Installed] = {}
+        """What the other host has, as far as it was taken, or is none of ours."""
+        self._refused: dict[str, tuple[Installed, float]] = {}
+        self.unreadable = 0
+        """Looks that found a book they could not read."""
+        self.problem = ""
+        """Why the last look could not read it."""
+        super().__init__(data_dir, policy, on_change=on_change)
+
+    def look(self) -> None:
+        """Take over what the other host has changed. What fails is in `troubles`, and tried again."""
+        told, wrong = self._book.read()
+        self.problem = wrong
+        self.unreadable += bool(wrong)
+        if told is None:
+            return
+        for name in [known for known in self._told | self._refused if known not in told]:
+            self._give_up(name)
+        for name, installed in told.items():
+            if self._told.get(name) == installed:
+                if self._refused.pop(name, None):  # the other host is back at what runs here
+                    self._trouble.pop(name, None)
+            elif self._due(name, installed):
+                self._follow(name, installed)
+
+    def troubles(self) -> Mapping[str, str]:
+        """Plug-in -> why its current version does not run here, or what became of it."""
+        return dict(self._trouble)
+
+    def create(self, kind: str, name: str, file: str, **options: Any) -> Replaced | None:
+        """RuleError: not here."""
+        with self._refusing():
+            raise PluginError(f"{name}: plug-ins are installed at the host that is followed")
+
+    def close(self) -> None:
+        super().close()
+        self._book.close()
+
+    # -- how
+
+    def _opened(self, folder: Path) -> tuple[Store, Installer]:
+        return Store(Path(":memory:")), _Shelf(folder, self.uploads, self._policy)
+
+    def _active_of(self, name: str) -> Active:
+        if name not in self._active:
+            self._active[name] = Active(
+                name, self._policy, lambda why: self._lost_trial(name, why), self._between
+            )
+        return self._active[name]
+
+    def _lost_trial(self, name: str, why: str) -> None:
+        try:
+            super()._lost_trial(name, why)
+        except OSError as error:  # the other host has pruned it
+            self._trouble[name] = f"fails ({why}), and the old version is not there any more: {error}"
+
+    def _due(self, name: str, installed: Installed) -> bool:
+        refused = self._refused.get(name)
+        return refused is None or refused[0] != installed or self._now() >= refused[1]
+
+    def _follow(self, name: str, installed: Installed) -> None:
+        try:
+            manifest = self._manifest_of(installed)
+            if self._kinds.isdisjoint(kind for kind, _ in manifest.symbols):
+                self._give_up(name)
+            else:
+                self._take(manifest, installed)
+        except (OpqError, OSError, ValueError) as error:
+            self._refused[name] = (installed, self._now() + AGAIN_S)
+            running = self._store.currents().get(name)
+            rest = f"; {running[0]} goes on" if running else ""
+            self._trouble[name] = f"{name} {installed.version} does not run: {error}{rest}"
+        else:
+            self._refused.pop(name, None)
+            self._told[name] = installed
+
+    def _manifest_of(self, installed: Installed) -> PackageManifest:
+        folder = self._installer.folder(installed.name, installed.version)
+        raw = (folder / installed.manifest).read_bytes()
+        manifest = parse_manifest(raw, installed.manifest)
+        if (manifest.name, str(manifest.version)) != (installed.name, installed.version):
+            raise PluginError(f"its manifest is of {manifest.name} {manifest.version}")
+        return manifest
+
+    def _vouched(self, installed: Installed) -> Installed:
+        """Signed by a key of our own policy, whoever the other host trusts. PluginError: ours wants one."""
+        folder = self._installer.folder(installed.name, installed.version)
+        signature = folder / f"{installed.manifest}.sig"
+        signed_by = signer(
+            (folder / installed.manifest).read_bytes(),
+            signature.read_bytes() if signature.is_file() else None,
+            self._policy.keys,
+        )
+        if signed_by is None and self._policy.require_signature:
+            raise PluginError("it is signed by none of the allowed keys, and the policy wants one")
+        return replace(installed, signed_by=signed_by)
+
+    def _take(self, manifest: PackageManifest, installed: Installed) -> None:
+        with self._changing:
+            name = manifest.name
+            vouched = self._vouched(installed)
+            self._check_symbols("portable", manifest, ())
+            current = self._store.currents().get(name, (None, None))[0]
+            same = self._store.versions(name).get(installed.version)
+            if current == installed.version and same is not None:
+                if same.sha256 == installed.sha256:  # it was taken back here, and now there too
+                    self._trouble.pop(name, None)
+                    return
+                self._give_up(name)  # deleted there and installed anew: another code of the same number
+                current = None
+            self._store.add(vouched)
+            try:
+                self._switch(manifest, vouched)
+            except BaseException:
+                if installed.version != current:
+                    self._store.drop_version(name, installed.version)
+                raise
+            self._store.switch(name, installed.version, current)
+            for version in self._store.versions(name).keys() - {installed.version, current}:
+                self._store.drop_version(name, version)
+        self._tell(manifest)
+
+    def _give_up(self, name: str) -> None:
+        """Deleted there. Who is told of it holds `between` from before it stops until he knows."""
+        self._told.pop(name, None)
+        self._refused.pop(name, None)
+        with self._changing, self._between:
+            self._trouble.pop(name, None)
+            if name in self._manifests:
+                self.delete("portable", name, force=True)
+                self._active.pop(name, None)
+
+
+class _Shelf(Installer):
+    """Another host's folder: read, never changed."""
+
+    def _clear(self) -> None:
+        return
+
+    def remove(self, name: str, version: str | None = None) -> None:
+        return

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from opq_proto.config import Field, section
 from opq_proto.errors import ConfigError
+from opq_rules.plugins.policy_section import PluginRules
 
 T = TypeVar("T")
 
@@ -86,6 +87,7 @@ class Rules:
     queue_rows: Annotated[
         int, Field(ge=100, le=10_000_000, description="measurements that wait for a stream's source at most")
     ] = 10_000
+    plugins: PluginRules = Field(default_factory=PluginRules)
 
 
 @section

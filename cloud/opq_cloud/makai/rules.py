@@ -52,6 +52,7 @@ class Rules:
                 data_dir=config.data_dir or data_dir or default_data_dir(),
                 endpoint=config.http_endpoint,
                 token_file=config.token_file,
+                plugins=config.plugins,
             )
         )
         own: dict[tuple[str, str], Callable[[], Any]] = {

@@ -10,27 +10,11 @@ from pydantic import Field
 from opq_proto import config as configuration
 from opq_proto.errors import ConfigError
 from opq_rules.api.guard import is_loopback
-from opq_rules.plugins.policy import Limits, Policy
+from opq_rules.plugins.policy import Policy
+from opq_rules.plugins.policy_section import PluginRules, policy_of
 
 DEFAULT_PORT = 9081
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
-
-
-@configuration.section
-class PluginRules:
-    """What plug-ins may do."""
-
-    require_signature: Annotated[bool, Field(description="install signed plug-ins only")] = False
-    require_sha256: Annotated[bool, Field(description="install only what names its files' sums")] = False
-    keys: Annotated[
-        tuple[Path, ...], Field(description="public keys (Ed25519, PEM) that may sign plug-ins")
-    ] = ()
-    trusted: Annotated[tuple[str, ...], Field(description="plug-ins that may run inside this process")] = ()
-    allow_private_addresses: Annotated[
-        bool, Field(description="download plug-ins from private addresses too")
-    ] = False
-    memory_mb: Annotated[int, Field(ge=64, le=65_536, description="of one plug-in's process")] = 512
-    call_s: Annotated[float, Field(gt=0, le=600, description="longest call into a plug-in")] = 5.0
 
 
 @configuration.section
@@ -106,16 +90,7 @@ def _on_loopback(config: Config) -> bool:
 
 
 def policy(config: Config) -> Policy:
-    plugins = config.plugins
-    return Policy(
-        require_signature=plugins.require_signature,
-        require_sha256=plugins.require_sha256,
-        keys=plugins.keys,
-        trusted=frozenset(plugins.trusted),
-        allow_private_addresses=plugins.allow_private_addresses,
-        server_on_loopback=_on_loopback(config),
-        limits=Limits(memory_bytes=plugins.memory_mb << 20, call_s=plugins.call_s),
-    )
+    return policy_of(config.plugins, _on_loopback(config))
 
 
 def folder(config: Config) -> Path:

@@ -33,6 +33,11 @@ class Analysis:
     begin: Callable[[Any], Any] | None = None
     """Of an analysis with memory: its first state."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether it may be asked of one Box of an event alone: to one with memory that were an event more."""
+        return self.begin is None
+
     def for_nominal(self, nominal: Nominal) -> Any:
         """Its Config for Boxes of these nominal values, where it has such fields."""
         known = {item.name for item in fields(self.config)} - self.fixed
@@ -48,16 +53,17 @@ class Analysis:
         """
         config = self.for_nominal(nominal)
         if self.begin is None:
-            return _checked(self.analyse(event, config), event)
+            return checked(self.analyse(event, config), event)
         key = (self.name, nominal)
         state = states[key] if key in states else self.begin(config)
         findings, state = self.analyse(event, config, state)
-        checked = _checked(findings, event)
+        checked = checked(findings, event)
         states[key] = state
         return checked
 
 
-def _checked(findings: Any, event: Event) -> tuple[Finding, ...]:
+def checked(findings: Any, event: Event) -> tuple[Finding, ...]:
+    """Findings of Boxes of this event, none ending before its start. Raises TypeError or ValueError."""
     found = tuple(findings)
     boxes = {wave.box_id for wave in event.waveforms}
     for one in found:

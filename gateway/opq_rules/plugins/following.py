@@ -74,6 +74,10 @@ class Following(Plugins):
         """Plug-in -> why its current version does not run here, or what became of it."""
         return dict(self._trouble)
 
+    def status_of(self, kind: str, symbol: str) -> dict[str, Any]:
+        """`status` of the plug-in that has the symbol. RuleError 404: none."""
+        return self.status(self._owner(kind, symbol))
+
     def create(self, kind: str, name: str, file: str, **options: Any) -> Replaced | None:
         """RuleError: not here."""
         with self._refusing():

@@ -35,7 +35,7 @@ class Analysis:
 
     @property
     def alone(self) -> bool:
-        """Whether it may be asked of one Box of an event alone: to one with memory that were an event more."""
+        """Whether it may be asked of one Box of an event: for one with memory that is an event more."""
         return self.begin is None
 
     def for_nominal(self, nominal: Nominal) -> Any:
@@ -57,9 +57,9 @@ class Analysis:
         key = (self.name, nominal)
         state = states[key] if key in states else self.begin(config)
         findings, state = self.analyse(event, config, state)
-        checked = checked(findings, event)
+        found = checked(findings, event)
         states[key] = state
-        return checked
+        return found
 
 
 def checked(findings: Any, event: Event) -> tuple[Finding, ...]:

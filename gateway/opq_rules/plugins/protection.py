@@ -22,8 +22,13 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 1, 38, 22
 SECCOMP_MODE_FILTER = 2
 SECCOMP_ALLOW, SECCOMP_ERRNO, SECCOMP_KILL = 0x7FFF0000, 0x00050000, 0x80000000
-EPERM = 1
+EPERM, ENOSYS = 1, 38
 
+NEWER = {
+    **{"open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433},
+    **{"pidfd_getfd": 438, "mount_setattr": 442},
+}
+"""Mounts in their new form, and handles of other processes: numbers that all machines share."""
 FORBIDDEN: dict[str, tuple[int, dict[str, int]]] = {
     "x86_64": (
         0xC000003E,
@@ -33,6 +38,15 @@ FORBIDDEN: dict[str, tuple[int, dict[str, int]]] = {
             **{"add_key": 248, "request_key": 249, "keyctl": 250, "unshare": 272, "perf_event_open": 298},
             **{"open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311},
             **{"finit_module": 313, "kexec_load": 246, "bpf": 321, "userfaultfd": 323, "io_uring_setup": 425},
+            **{
+                "kcmp": 312,
+                "memfd_create": 319,
+                "memfd_secret": 447,
+                "shmget": 29,
+                "msgget": 68,
+                "semget": 64,
+            },
+            **NEWER,
         },
     ),
     "aarch64": (
@@ -43,13 +57,20 @@ FORBIDDEN: dict[str, tuple[int, dict[str, int]]] = {
             **{"add_key": 217, "request_key": 218, "keyctl": 219, "unshare": 97, "perf_event_open": 241},
             **{"open_by_handle_at": 265, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271},
             **{"finit_module": 273, "kexec_load": 104, "bpf": 280, "userfaultfd": 282, "io_uring_setup": 425},
+            **{"kcmp": 272, "memfd_create": 279, "memfd_secret": 447, "shmget": 194, "msgget": 186},
+            **{"semget": 190, **NEWER},
         },
     ),
 }
 """Machine -> its audit number, and the system calls that no plug-in has a reason for. They answer EPERM.
 
+Memory that has no address (memfd, System V) is among them: the limit of addresses does not count it.
 Source: linux/audit.h, asm/unistd_64.h, asm-generic/unistd.h.
 """
+CLONE = {"x86_64": 56, "aarch64": 220}
+CLONE3 = 435
+NEW_SPACES = 0x7E020000
+"""The flags of clone that make name spaces; one of users would give back every right within it."""
 
 
 def own_name_spaces() -> str:
@@ -164,6 +185,7 @@ def filter_system_calls() -> str:
     audit, calls = FORBIDDEN[machine]
     load, equal, give = 0x20, 0x15, 0x06
     numbers = sorted(calls.values())
+    any_bit, no = 0x45, (give, 0, 0, SECCOMP_ERRNO | EPERM)
     code = [
         (load, 0, 0, 4),  # seccomp_data.arch
         (equal, 1, 0, audit),
@@ -171,10 +193,16 @@ def filter_system_calls() -> str:
         (load, 0, 0, 0),  # seccomp_data.nr
     ]
     if machine == "x86_64":
-        code += [(0x35, 0, 1, 0x40000000), (give, 0, 0, SECCOMP_ERRNO | EPERM)]  # the x32 calls
+        code += [(0x35, 0, 1, 0x40000000), no]  # the x32 calls
+    code += [
+        (equal, 0, 1, CLONE3),
+        (give, 0, 0, SECCOMP_ERRNO | ENOSYS),
+    ]  # its flags are in memory: use clone
+    code += [(equal, 0, 4, CLONE[machine]), (load, 0, 0, 16), (any_bit, 0, 1, NEW_SPACES), no]
+    code += [(give, 0, 0, SECCOMP_ALLOW)]
     for at, number in enumerate(numbers):
         code.append((equal, len(numbers) - at, 0, number))
-    code += [(give, 0, 0, SECCOMP_ALLOW), (give, 0, 0, SECCOMP_ERRNO | EPERM)]
+    code += [(give, 0, 0, SECCOMP_ALLOW), no]
     packed = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in code))
 
     class Program(ctypes.Structure):

@@ -14,6 +14,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 _VERSIONS = {"3.1": paho.MQTTv31, "3.1.1": paho.MQTTv311, "5": paho.MQTTv5}
+_SECURE = ("ssl", "tls", "mqtts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,18 @@ class Login:
     privateKeyPath: str = ""
     insecureSkipVerify: bool = False
 
+    def __post_init__(self) -> None:
+        try:
+            address = urlsplit(_with_scheme(self.server))
+            good = address.hostname and address.scheme in ("tcp", "mqtt", *_SECURE) and address.port != 0
+        except ValueError:  # `tcp://[`, and ports above 65535
+            good = False
+        if not good:
+            raise ValueError(f"server  is {self.server!r}; want tcp://host:1883 or ssl://host:8883")
+
 
 class Client:
-    """`on_message(topic, payload, mid)` and `on_link(up, why)` are called on paho's thread.
-
-    Raises ValueError: the server's address makes no sense.
-    """
+    """`on_message(topic, payload, mid)` and `on_link(up, why)` are called on paho's thread."""
 
     def __init__(
         self,
@@ -44,11 +51,9 @@ class Client:
         on_link: Callable[[bool, str], None] | None = None,
         subscribe: tuple[str, int] | None = None,
     ) -> None:
-        address = urlsplit(login.server if "//" in login.server else f"tcp://{login.server}")
-        if not address.hostname or address.scheme not in ("tcp", "mqtt", "ssl", "tls", "mqtts"):
-            raise ValueError(f"server  is {login.server!r}; want tcp://host:1883 or ssl://host:8883")
-        secure = address.scheme in ("ssl", "tls", "mqtts")
-        self._host, self._port = address.hostname, address.port or (8883 if secure else 1883)
+        address = urlsplit(_with_scheme(login.server))
+        secure = address.scheme in _SECURE
+        self._host, self._port = address.hostname or "", address.port or (8883 if secure else 1883)
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=login.clientid or f"opq-{uuid.uuid4().hex[:16]}",
@@ -68,6 +73,7 @@ class Client:
         self._client.max_queued_messages_set(1)  # what cannot be sent is kept by the pipeline, not twice
         self._tell, self._subscribe = on_link or (lambda up, why: None), subscribe
         self._client.on_connect = self._connected
+        self._client.on_connect_fail = lambda *_: self._tell(False, f"{login.server} is out of reach")
         self._client.on_disconnect = lambda *facts: self._tell(False, str(facts[3]))
         if on_message is not None:
             self._client.on_message = lambda _, __, message: on_message(
@@ -110,3 +116,7 @@ class Client:
         if self._subscribe is not None:
             client.subscribe(*self._subscribe)
         self._tell(True, "")
+
+
+def _with_scheme(server: str) -> str:
+    return server if "//" in server else f"tcp://{server}"

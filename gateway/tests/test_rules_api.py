@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rules_house import House
 from waiting import wait_for
 
 from opq_proto.errors import ConfigError, PortBusyError
@@ -22,31 +22,6 @@ from opq_rules.errors import RuleError
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
 SIMULATED = 'CREATE STREAM sim () WITH (DATASOURCE="x", TYPE="simulator", CONF_KEY="three", SHARED="true")'
 RULE = {"id": "r1", "sql": "SELECT v FROM demo WHERE v > 126", "actions": [{"memory": {"topic": "out"}}]}
-
-
-class House:
-    """A service on a free port, and a client of it."""
-
-    def __init__(self, folder: Path, **config: Any) -> None:
-        self.config = configuration.Config(data_dir=folder, endpoint="127.0.0.1:0", **config)
-        self.service = Service(self.config)
-        self.service.start()
-        self.url = f"http://127.0.0.1:{self.service.port}"
-        self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
-
-    def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
-        answer = (
-            self.http.request(method, path, json=body)
-            if body is not None
-            else self.http.request(method, path)
-        )
-        assert answer.status_code == code, f"{method} {path}: {answer.status_code} {answer.text}"
-        is_json = answer.headers.get("content-type", "").startswith("application/json")
-        return answer.json() if is_json else answer.text
-
-    def stop(self) -> list[str]:
-        self.http.close()
-        return self.service.stop()
 
 
 @pytest.fixture
@@ -105,7 +80,15 @@ def test_a_rule_lives_from_creation_to_deletion(house: House) -> None:
     assert house.ask("GET", "/rules/r1/topo")["sources"] == ["source_demo"]
     assert "demo" in house.ask("GET", "/rules/r1/explain")
     assert list(house.ask("GET", "/rules/r1/schema")) == ["v"]
+    house.ask("POST", "/rules/r1/trace/start", {"strategy": "head"})
+    house.ask("POST", "/rules/r1/trace/start", {"strategy": "tail"}, 400)
+    house.service.engine.topics.publish("demo", [{"v": 130}])
+    wait_for(lambda: house.ask("GET", "/trace/rule/r1"))
+    house.ask("POST", "/rules/r1/trace/stop")
+    tree = house.ask("GET", "/trace/r1-1")
+    assert (tree["rule"], tree["span"]["name"], tree["span"]["rows"]) == ("r1", "source_demo", [{"v": 130}])
     house.ask("DELETE", "/rules/r1")
+    house.ask("GET", "/trace/r1-1", code=404)
     for path in ("/rules/r1", "/rules/r1/status", "/rules/r1/explain", "/rules/r1/topo"):
         assert house.ask("GET", path, code=404)["error"] == 1002
     for path in ("/rules/r1/start", "/rules/r1/stop", "/rules/r1/restart"):
@@ -410,6 +393,9 @@ WRITES = [
     ("POST", "/ruletest/run"),
     ("POST", "/batch/req"),
     ("PUT", "/metadata/sinks/log/confKeys/x"),
+    ("POST", "/connections"),
+    ("PUT", "/metadata/connections/rest/confKeys/x"),
+    ("POST", "/metadata/sinks/connection/log"),
 ]
 KEYED = st.fixed_dictionaries(
     {},

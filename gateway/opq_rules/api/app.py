@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
+from opq_rules.api import connections, queries, rules, server, sets, streams, trials
 from opq_rules.api import plugins as plugin_routes
-from opq_rules.api import queries, rules, server, sets, streams, trials
 from opq_rules.api.errors import add_errors
 from opq_rules.api.json_bodies import JsonBodies
 from opq_rules.engine.engine import Engine
@@ -21,6 +21,7 @@ def create_app(engine: Engine, plugins: Plugins, stop: Callable[[], None] | None
     app.include_router(streams.router(engine))
     app.include_router(rules.router(engine))
     app.include_router(queries.router(engine))
+    app.include_router(connections.router(engine))
     app.include_router(plugin_routes.router(plugins))
     app.include_router(sets.router(engine, plugins))
     app.include_router(trials.router(trials.Trials(engine)))

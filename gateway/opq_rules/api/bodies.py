@@ -66,6 +66,20 @@ class Upload(_Body):
     content: str
 
 
+class Connection(_Body):
+    """Of PUT: the path has the id, and the type does not change."""
+
+    id: str | None = None
+    typ: str | None = None
+    props: Free = {}
+
+
+class NewConnection(_Body):
+    id: str
+    typ: str
+    props: Free = {}
+
+
 class RuleSet(_Body):
     """Either."""
 

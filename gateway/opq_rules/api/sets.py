@@ -10,12 +10,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from opq_rules.api import exchange
 from opq_rules.api.bodies import Free, Ids, RuleSet
 from opq_rules.api.uploading import uploaded
+from opq_rules.engine.configurations import CONNECTIONS
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.ids import checked_id
 from opq_rules.errors import CONFIGURATION, IO_ERROR, NOT_FOUND, RuleError
 from opq_rules.plugins.plugins import Plugins
 
-Kinds = Literal["sources", "sinks"]
+Kinds = Literal["sources", "sinks", "connections"]
 Flag = Annotated[bool, Query()]
 
 
@@ -108,12 +109,18 @@ def _configurations(routes: APIRouter, engine: Engine, plugins: Plugins) -> None
 
     @routes.put("/metadata/{kinds}/{type_name}/confKeys/{name}", tags=["configurations"])
     def put(kinds: Kinds, type_name: str, name: str, body: Free) -> PlainTextResponse:
-        engine.configurations.put(kinds, type_name, name, body)
+        if kinds == CONNECTIONS:
+            engine.connections.put(type_name, name, body)
+        else:
+            engine.configurations.put(kinds, type_name, name, body)
         return PlainTextResponse("ok")
 
     @routes.delete("/metadata/{kinds}/{type_name}/confKeys/{name}", tags=["configurations"])
     def delete(kinds: Kinds, type_name: str, name: str) -> PlainTextResponse:
-        engine.configurations.delete(kinds, type_name, name)
+        if kinds == CONNECTIONS:
+            engine.connections.delete(name)
+        else:
+            engine.configurations.delete(kinds, type_name, name)
         return PlainTextResponse("ok")
 
 

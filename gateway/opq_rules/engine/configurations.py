@@ -1,22 +1,30 @@
-"""Named sets of properties: a stream refers to one by CONF_KEY, a sink by resourceId."""
+"""Named sets of properties: a stream refers to one by CONF_KEY, a sink by resourceId, both to connections."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
 from opq_rules.engine.ids import checked_id
-from opq_rules.engine.store import Store
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 from opq_rules.secrets import with_secrets, without_secrets
 
-SOURCES, SINKS = "sources", "sinks"
+SOURCES, SINKS, CONNECTIONS = "sources", "sinks", "connections"
+
+
+class Kept(Protocol):
+    """Where they are: the engine's Store, or a Draft."""
+
+    def all(self, kind: str) -> dict[str, str]: ...
+    def get(self, kind: str, name: str) -> str | None: ...
+    def put(self, kind: str, name: str, body: str) -> None: ...
+    def delete(self, kind: str, names: Iterable[str]) -> None: ...
 
 
 class Configurations:
-    """`kind` is "sources" or "sinks". `changed()` is told of each change; what runs keeps what it has."""
+    """`kind` is one of the three above. `changed()` is told of each change; what runs keeps what it has."""
 
-    def __init__(self, store: Store, changed: Callable[[], None]) -> None:
+    def __init__(self, store: Kept, changed: Callable[[], None] = lambda: None) -> None:
         self._store, self._changed = store, changed
 
     def all(self, kind: str, type_name: str, secrets: bool = False) -> dict[str, Any]:
@@ -29,14 +37,21 @@ class Configurations:
     def put(self, kind: str, type_name: str, name: str, properties: Mapping[str, Any]) -> None:
         checked_id("configuration", name, CONFIGURATION)
         checked_id("type", type_name, CONFIGURATION)
-        stored = self._store.get(f"{kind} {type_name}", name)
-        kept = with_secrets(properties, msgspec.json.decode(stored) if stored else None)
         try:
-            text = msgspec.json.encode(kept).decode()
-        except UnicodeError as error:
+            text = msgspec.json.encode(self.kept(kind, type_name, name, properties)).decode()
+        except (OverflowError, RecursionError, UnicodeError) as error:
             raise RuleError(f"{kind} {type_name}: configuration {name!r}: {error}", CONFIGURATION) from None
         self._store.put(f"{kind} {type_name}", name, text)
         self._changed()
+
+    def kept(self, kind: str, type_name: str, name: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+        """`properties` as they will be kept: with the secrets that are there where they have `******`."""
+        stored = self._store.get(f"{kind} {type_name}", name)
+        found: dict[str, Any] = with_secrets(properties, msgspec.json.decode(stored) if stored else None)
+        return found
+
+    def has(self, kind: str, type_name: str, name: str) -> bool:
+        return self._store.get(f"{kind} {type_name}", name) is not None
 
     def delete(self, kind: str, type_name: str, name: str) -> None:
         if self._store.get(f"{kind} {type_name}", name) is None:

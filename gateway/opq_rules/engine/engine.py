@@ -15,12 +15,14 @@ from opq_rules.engine.bodies import Bodies
 from opq_rules.engine.catalogue import Catalogue
 from opq_rules.engine.clock import Clock, SystemClock
 from opq_rules.engine.configurations import SINKS, SOURCES, Configurations
+from opq_rules.engine.connections import Connections
 from opq_rules.engine.definition import RuleDefinition, definition
 from opq_rules.engine.delivery import Delivery
 from opq_rules.engine.feeds import Feeds
 from opq_rules.engine.folder import locked
 from opq_rules.engine.ids import no_rule
 from opq_rules.engine.keeper import Keeper
+from opq_rules.engine.links import Links
 from opq_rules.engine.lives import Lives
 from opq_rules.engine.look import Look
 from opq_rules.engine.loop import Loop
@@ -52,7 +54,7 @@ class Types(Protocol):
 
 class Engine:
     """Attributes: `topics` of memory, which a program may publish to; `configurations`: named sets of
-    properties; `look`: what it shows; `ready`: all rules are loaded.
+    properties; `connections` with their users; `look`: what it shows; `ready`: all rules are loaded.
 
     Thread-safe. Methods raise RuleError: 404 where an object is not found, 400 for all else. Nothing
     runs before `start`; `stop` ends everything within seconds.
@@ -75,13 +77,14 @@ class Engine:
         self._rules: dict[str, Rule] = {}
         self._plugin_functions: Functions | None = None
         self.configurations = Configurations(self._store, self._sinks_changed)
-        named = self.configurations.named
+        connections = Connections(self.configurations)
+        resolved = connections.resolved
         self._feeds = Feeds(
-            types.source, types.lookup, partial(named, SOURCES), self.clock, self.topics, self._loop.wake
+            types.source, types.lookup, partial(resolved, SOURCES), self.clock, self.topics, self._loop.wake
         )
         self._outlets = Outlets(
             types.sink,
-            partial(named, SINKS),
+            partial(resolved, SINKS),
             self.clock,
             self.topics,
             data_dir / "sink-cache",
@@ -93,6 +96,16 @@ class Engine:
         self._planning = Planning(self._catalogue.definitions, self._functions)
         self._lives = Lives(
             self.clock,
+        self.connections = Links(
+            self._admin,
+            types,
+            self._store,
+            connections,
+            self._catalogue,
+            self._bodies,
+            self._feeds,
+            self._outlets,
+        )
             self._loop,
             self._staging,
             self._delivery,

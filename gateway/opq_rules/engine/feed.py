@@ -77,6 +77,8 @@ class Feed:
         self._emitted_offset: Any = None
         self._room = threading.Condition()
         self._stop = threading.Event()
+        """The source that is open has to end; with `_ending` the feed as well."""
+        self._ending = False
         self._thread: threading.Thread | None = None
         self._attached: Any = None
         self._log = log.get(service="rules", stream=name, rule_id=rule_id)
@@ -100,11 +102,17 @@ class Feed:
 
     def stop(self) -> None:
         """Asks only; `join` waits."""
+        self._ending = True
         self._stop.set()
         if self._attached is not None:
             self._attached.detach()
         with self._room:
             self._room.notify_all()
+
+    def reopen(self) -> None:
+        """The source ends and is opened anew, as it is configured then. What it has given stays."""
+        if self._thread is not None:
+            self._stop.set()
 
     def join(self) -> bool:
         """False: the source does not end within two seconds; it is left behind."""
@@ -201,7 +209,7 @@ class Feed:
     # -- inside
 
     def _put(self, entry: Entry, arrived_ms: int | Sequence[int] | None) -> bool:
-        if self.stopped:
+        if self._ending:
             return False
         if not entry.count and entry.offset is None:
             return True
@@ -209,7 +217,7 @@ class Feed:
             if self.blocks:
                 while self._records and self._records + entry.count > self.limit:
                     self._room.wait(1.0)
-                    if self.stopped:
+                    if self._ending:
                         return False
             if arrived_ms is None:
                 entry.arrived_ms = self._clock.now_ms()
@@ -230,11 +238,13 @@ class Feed:
 
     def _run(self) -> None:
         failed = 0
-        while not self.stopped:
+        while self._goes_on():
             began_s = self._clock.monotonic_s()
             try:
                 self._once()
-                self.ended = not self.stopped
+                if self.stopped:
+                    continue
+                self.ended = True
                 return
             except Exception as error:  # a plug-in's source: foreign code, it may raise anything
                 failed = 1 if self._clock.monotonic_s() - began_s > STEADY_S else failed + 1
@@ -242,16 +252,21 @@ class Feed:
                 wait_s = self._reconnect.wait_ms(failed, random.random) / 1000
                 self.failed(f"{type(error).__name__}: {error}")
                 self._log.warning("source.failed", error=str(error), again_s=round(wait_s, 3), failed=failed)
-            if self._stop.wait(wait_s):
-                return
+            self._stop.wait(wait_s)
+
+    def _goes_on(self) -> bool:
+        """Whether the source is to be opened; a wish to open it anew is fulfilled by that."""
+        self._stop.clear()
+        if self._ending:
+            self._stop.set()
+        return not self._ending
 
     def _once(self) -> None:
         source = self._make()
         if self._emitted_offset is not None:
             source.rewind(self._emitted_offset)
         try:
-            if self.connection == -1:
-                self.connection = 0
+            self.connection = 0
             source.open(self)
         finally:
             source.close(self)

@@ -18,19 +18,19 @@ ATTACHED = "memory"
 
 
 class Feeds:
-    """Owned by the engine. `named(type, CONF_KEY)`: a named set of properties."""
+    """Owned by the engine. `resolved(type, CONF_KEY, EXTRA)`: what a source gets."""
 
     def __init__(
         self,
         source: Callable[[str], Callable[[], Source]],
         lookup: Callable[[str], Callable[[], LookupSource]],
-        named: Callable[[str, str], Mapping[str, Any]],
+        resolved: Callable[[str, str, Mapping[str, Any]], dict[str, Any]],
         clock: Clock,
         topics: Topics,
         wake: Callable[[Feed], None],
     ) -> None:
         self.by_key: dict[str, Joined] = {}
-        self._source, self._lookup, self._named = source, lookup, named
+        self._source, self._lookup, self._resolved = source, lookup, resolved
         self._clock, self._topics, self._wake = clock, topics, wake
 
     def key(self, definition: StreamDefinition, rule_id: str) -> str:
@@ -77,7 +77,7 @@ class Feeds:
         return source
 
     def _configure(self, source: Source | LookupSource, definition: StreamDefinition) -> None:
-        properties = {**self._named(definition.type, definition.conf_key), **definition.extra}
+        properties = self._resolved(definition.type, definition.conf_key, definition.extra)
         if definition.type == ATTACHED and definition.kind == "lookup":
             properties["key"] = definition.key
         try:

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from opq_proto import log
 from opq_rules.batch import Emission
 from opq_rules.engine.clock import Clock
+from opq_rules.engine.definition import Action
+from opq_rules.sdk import Sink
 from opq_rules.sinking.pipeline import Pipeline
 
 STOP_S = 2.0
@@ -68,7 +70,10 @@ class Outlet:
         self.last_row = 0
         """The last row of the outbox that was brought here."""
         self.pipeline: Pipeline | None = None
+        self.action: Action | None = None
+        """What rules say of it."""
         self._make, self._clock, self._turn = pipeline, clock, turn
+        self._remake: Callable[[], Sink] | None = None
         self._on_taken, self._on_drained = taken, drained
         self._queue: deque[Chunk] = deque()
         self._waiting = 0
@@ -107,6 +112,13 @@ class Outlet:
 
     @property
     def waiting(self) -> int:
+    def reopen(self, make: Callable[[], Sink]) -> None:
+        """Another sink in place of the one that is open; what waits, waits for that."""
+        with self._change:
+            if self._thread is not None:
+                self._remake = make
+                self._change.notify()
+
         """Emissions that the sink has not got yet."""
         return self._waiting
 
@@ -169,16 +181,19 @@ class Outlet:
             while True:
                 with self._change:
                     holds = pipeline.waiting >= self.holds_at
-                    if (holds or not self._queue) and not self._stopping:
+                    if (holds or not self._queue) and not self._stopping and self._remake is None:
                         due_s = pipeline.due_s
                         wait_s = None if due_s is None else max(0.0, due_s - self._clock.monotonic_s())
                         self._change.wait(wait_s)
                     stopping = self._stopping
                     chunks: deque[Chunk] = deque()
                     if pipeline.waiting < self.holds_at:
+                    remake, self._remake = self._remake, None
                         chunks, self._queue = self._queue, chunks
                 while chunks:
                     sender, first, emissions, rows, _ = chunks.popleft()
+                if remake is not None:
+                    pipeline.exchange(remake)
                     self._send(pipeline, sender.id, first, emissions, rows)
                     if pipeline.waiting >= self.holds_at:
                         with self._change:

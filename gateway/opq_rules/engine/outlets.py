@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Outlets:
     def __init__(
         self,
         make: Callable[[str], Callable[[], Sink]],
-        named: Callable[[str, str], dict[str, Any]],
+        resolved: Callable[[str, str, Mapping[str, Any]], dict[str, Any]],
         clock: Clock,
         topics: Topics,
         cache_dir: Path,
@@ -68,9 +68,9 @@ class Outlets:
         taken: Callable[[Outlet, list[int]], None],
         drained: Callable[[Outlet], None],
     ) -> None:
-        """`make(type)` as Plugins.sink; `named(type, resourceId)`: a named set of properties."""
+        """`make(type)` as Plugins.sink; `resolved(type, resourceId, own)`: what a sink gets."""
         self.by_key: dict[str, Outlet] = {}
-        self._make, self._named, self._clock, self._topics = make, named, clock, topics
+        self._make, self._resolved, self._clock, self._topics = make, resolved, clock, topics
         self._cache_dir, self._turn, self._taken, self._drained = cache_dir, turn, taken, drained
         self._checked: dict[Action, Properties] = {}
         self._lock = threading.Lock()
@@ -105,6 +105,12 @@ class Outlets:
         properties = self.check(action)
         return properties.batchSize <= 1 and not properties.lingerInterval
 
+    def reopen(self, action: Action) -> None:
+        """Those that run with it close their sink and go on with one that is configured now."""
+        for outlet in list(self.by_key.values()):
+            if outlet.action == action:
+                outlet.reopen(lambda: self._sink(action)[1])
+
     def close(self, outlet: Outlet) -> None:
         """After its last rule has left it."""
         self.by_key.pop(outlet.key, None)
@@ -130,16 +136,14 @@ class Outlets:
             return Pipeline(sink, context, properties, kept, done, self._clock.monotonic_s)
 
         found = Outlet(key, action.type, pipeline, limit, self._clock, self._turn, self._taken, self._drained)
+        found.action = action
         found.holds_at = 256 if durable else UNBOUNDED
         found.has_cache = (self._cache_dir / f"{key}.sqlite3").exists()
         self.by_key[key] = found
         return found
 
     def _sink(self, action: Action) -> tuple[Properties, Sink]:
-        given = action.properties
-        name = given.get("resourceId")
-        if isinstance(name, str) and name:
-            given = self._named(action.type, name) | given
+        given = self._resolved(action.type, resource(action), action.properties)
         factory: Any = self._make(action.type)
         sink: Sink = factory(self._topics) if action.type == INLINE else factory()
         try:
@@ -148,3 +152,9 @@ class Outlets:
         except (ValueError, TypeError, msgspec.ValidationError) as error:
             raise RuleError(f"sink {action.type!r}: {error}", CONFIGURATION) from error
         return shared, sink
+
+
+def resource(action: Action) -> str:
+    """Name of the set of properties that an action says it has; "": none."""
+    name = action.properties.get("resourceId")
+    return name if isinstance(name, str) else ""

@@ -1,11 +1,15 @@
-"""The toolkit's own sources and sinks: one file per type, found by its name."""
+"""The toolkit's own sources, sinks and types of connections: one file per type, found by its name."""
 
 import functools
 import importlib
 import pkgutil
 from types import ModuleType
 
-PACKAGES = {"source": "opq_rules.sources", "sink": "opq_rules.sinks"}
+PACKAGES = {
+    "source": "opq_rules.sources",
+    "sink": "opq_rules.sinks",
+    "connection": "opq_rules.connections",
+}
 CLASSES = {"source": "Source", "sink": "Sink"}
 """Kind -> the class in each of the files."""
 

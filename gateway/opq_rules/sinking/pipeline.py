@@ -127,6 +127,24 @@ class Pipeline:
         if self._again_at_s is not None and now_s >= self._again_at_s:
             self._send_kept()
 
+    def exchange(self, make: Callable[[], Sink]) -> None:
+        """The sink for one that `make` gives; what could not be sent is tried at once."""
+        try:
+            sink = make()
+        except Exception as error:  # foreign code; the old one goes on
+            self._failed(error)
+            return
+        if self._is_open:
+            self._is_open = False
+            try:
+                self._sink.close(self._sending)
+            except Exception as error:  # foreign code; it is left behind
+                self._failed(error)
+        self._sink = sink
+        self._failed_in_row = 0
+        if self._again_at_s is not None:
+            self._again_at_s = self._now_s()
+
     def close(self) -> None:
         """The last batch is tried once; what the sink refuses goes to disk where there is one."""
         self._flush()

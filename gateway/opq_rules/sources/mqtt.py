@@ -24,7 +24,12 @@ class Source(SourceOfSdk):
         if not datasource:
             raise ValueError("DATASOURCE  is empty; want a topic, such as boxes/+/rms")
         self._topic = datasource
-        Client(self._config)  # an address that makes no sense is told now
+        try:
+            Client(self._config)
+        except OSError as error:  # of TLS
+            raise ValueError(
+                f"rootCaPath, certificationPath, privateKeyPath  cannot be used: {error}"
+            ) from error
 
     def open(self, context: SourceContext) -> None:
         def take(topic: str, payload: bytes, message_id: int) -> None:

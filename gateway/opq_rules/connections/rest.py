@@ -1,0 +1,47 @@
+"""rest: an HTTP server, for the sink rest and the source httppull."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+USERS = frozenset({("sources", "httppull"), ("sinks", "rest")})
+_NO_HEAD = (404, 405, 501)
+_NOT_LET_IN = (401, 403, 407)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    url: str
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "help": "ms"})
+    headers: dict[str, Any] = field(default_factory=dict)
+    insecureSkipVerify: bool = False  # noqa: N815
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url  is {self.url!r}; want http://... or https://...")
+
+
+def check(config: Config, wait_s: float) -> None:
+    """HEAD, and GET where the server has none. What is not there may be made by a POST: any answer will do
+    that neither asks who we are nor tells of a fault of the server."""
+    if "{{" in config.url or "{%" in config.url:
+        raise ValueError(f"url  is {config.url!r}; a template has no address before there is a row")
+    headers = {name: str(value) for name, value in config.headers.items()}
+    try:
+        with httpx.Client(
+            timeout=min(wait_s, config.timeout / 1000),
+            verify=not config.insecureSkipVerify,
+            headers=headers,
+            trust_env=False,
+        ) as client:
+            code = client.head(config.url).status_code
+            if code in _NO_HEAD:
+                with client.stream("GET", config.url) as answer:
+                    code = answer.status_code
+    except httpx.InvalidURL as error:
+        raise ValueError(f"url  is {config.url!r}; {error}") from error
+    except httpx.HTTPError as error:
+        raise ConnectionError(f"{config.url}: {type(error).__name__}: {error}") from error
+    if code in _NOT_LET_IN or code >= 500:
+        raise ConnectionError(f"{config.url} answered {code}")

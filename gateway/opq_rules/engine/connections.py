@@ -1,0 +1,110 @@
+"""Connections: where servers are and who we are there, by id.
+
+A source or sink has one by `connectionSelector`. Kept as named sets of properties, one kind beside those of
+sources and sinks: /metadata shows the same.
+"""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from opq_rules.engine.configurations import CONNECTIONS, SINKS, SOURCES, Configurations
+from opq_rules.engine.ids import checked_id
+from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
+from opq_rules.plugins.built_in import module_of, types_of
+from opq_rules.plugins.settings import configured
+
+SELECTOR = "connectionSelector"
+
+
+class Connections:
+    """Of one set of configurations. Raises RuleError: 404 where an id is not found, 400 for all else."""
+
+    def __init__(self, configurations: Configurations) -> None:
+        self._configurations = configurations
+
+    def all(self, secrets: bool = False) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Id -> type and properties, by id; secrets as `******` unless asked for."""
+        found = {
+            name: (kind, properties)
+            for kind in types_of("connection")
+            for name, properties in self._configurations.all(CONNECTIONS, kind, secrets).items()
+        }
+        return dict(sorted(found.items()))
+
+    def type_of(self, name: str) -> str:
+        for kind in types_of("connection"):
+            if self._configurations.has(CONNECTIONS, kind, name):
+                return kind
+        raise RuleError(f"connection {str(name)[:128]!r} is not found", NOT_FOUND, 404)
+
+    def put(self, kind: str, name: str, properties: Mapping[str, Any]) -> None:
+        """New, or other properties of the same type."""
+        checked_id("connection", name, CONFIGURATION)
+        there = next((each for each in types_of("connection") if self._has(each, name)), kind)
+        if there != kind:
+            told = f"connection {name!r} is of type {there}, which cannot change to {kind}"
+            raise RuleError(told, CONFIGURATION, hint="delete it and create it anew")
+        kept = self._configurations.kept(CONNECTIONS, kind, name, properties)
+        check_properties(kind, kept, f"connection {name!r}")
+        self._configurations.put(CONNECTIONS, kind, name, kept)
+
+    def delete(self, name: str) -> None:
+        self._configurations.delete(CONNECTIONS, self.type_of(name), name)
+
+    def selected(self, kind: str, type_name: str, name: str, own: Mapping[str, Any]) -> str | None:
+        """Id of the connection that a source or sink says it has; None: it says nothing of the kind."""
+        found = self._said(kind, type_name, name, own).get(SELECTOR)
+        return found if isinstance(found, str) and found and takes(kind, type_name) else None
+
+    def resolved(self, kind: str, type_name: str, name: str, own: Mapping[str, Any]) -> dict[str, Any]:
+        """As a source or sink gets them: properties of its connection, of the set `name` ("": none), its own;
+        the later ones win. A plug-in's type is left its `connectionSelector`."""
+        found = self._said(kind, type_name, name, own)
+        if SELECTOR not in found or not (fitting := takes(kind, type_name)):
+            return found
+        selected = found.pop(SELECTOR)
+        if not isinstance(selected, str):
+            raise RuleError(
+                f"{SELECTOR}  is {str(selected)[:80]!r}; want the id of a connection", CONFIGURATION
+            )
+        if not selected:
+            return found
+        try:
+            there = self.type_of(selected)
+        except RuleError as error:
+            raise RuleError(f"{kind} {type_name}: {error}", CONFIGURATION) from None
+        if there not in fitting:
+            told = f"connection {selected!r} is of type {there}; {type_name} wants {' or '.join(fitting)}"
+            raise RuleError(told, CONFIGURATION)
+        return {**self._configurations.named(CONNECTIONS, there, selected), **found}
+
+    def _said(self, kind: str, type_name: str, name: str, own: Mapping[str, Any]) -> dict[str, Any]:
+        return {**(self._configurations.named(kind, type_name, name) if name else {}), **own}
+
+    def _has(self, kind: str, name: str) -> bool:
+        return self._configurations.has(CONNECTIONS, kind, name)
+
+
+def takes(kind: str, type_name: str) -> tuple[str, ...]:
+    """Types of connections that sources or sinks of this type can have; () for most."""
+    if kind not in (SOURCES, SINKS):
+        return ()
+    return tuple(each for each in types_of("connection") if (kind, type_name) in module(each).USERS)
+
+
+def check_properties(kind: str, properties: Mapping[str, Any], where: str) -> Any:
+    """The Config of a connection. Raises RuleError: no such type, or properties that it does not take."""
+    try:
+        return configured(module(kind).Config, properties)
+    except ValueError as error:
+        raise RuleError(f"{where}: {error}", CONFIGURATION) from error
+
+
+def module(kind: str) -> ModuleType:
+    """Of a type of connections."""
+    found = module_of("connection", kind)
+    if found is None:
+        known = ", ".join(types_of("connection"))
+        raise RuleError(f"connection type {str(kind)[:80]!r} is not known; there are: {known}", CONFIGURATION)
+    return found

@@ -1,0 +1,32 @@
+"""A rule engine's service for tests: on a free port, with a client of it."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from opq_rules.api import config as configuration
+from opq_rules.api.service import Service
+
+
+class House:
+    def __init__(self, folder: Path, **config: Any) -> None:
+        self.config = configuration.Config(data_dir=folder, endpoint="127.0.0.1:0", **config)
+        self.service = Service(self.config)
+        self.service.start()
+        self.url = f"http://127.0.0.1:{self.service.port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+
+    def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
+        answer = (
+            self.http.request(method, path, json=body)
+            if body is not None
+            else self.http.request(method, path)
+        )
+        assert answer.status_code == code, f"{method} {path}: {answer.status_code} {answer.text}"
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        return answer.json() if is_json else answer.text
+
+    def stop(self) -> list[str]:
+        self.http.close()
+        return self.service.stop()

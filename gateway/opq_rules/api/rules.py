@@ -128,17 +128,21 @@ def _look(routes: APIRouter, engine: Engine) -> None:
 
     @routes.post("/rules/{rule_id}/trace/start")
     def trace(rule_id: str, body: Strategy | None = None) -> PlainTextResponse:
-        engine.trace(rule_id, True)
+        engine.trace(rule_id, body.strategy if body is not None else "always")
         return PlainTextResponse(f"Rule {rule_id} is traced.")
 
     @routes.post("/rules/{rule_id}/trace/stop")
     def no_trace(rule_id: str) -> PlainTextResponse:
-        engine.trace(rule_id, False)
+        engine.trace(rule_id, None)
         return PlainTextResponse(f"Rule {rule_id} is traced no more.")
 
     @routes.get("/trace/rule/{rule_id}")
-    def traces(rule_id: str) -> list[dict[str, Any]]:
+    def traces(rule_id: str) -> list[str]:
         return engine.look.traces(rule_id)
+
+    @routes.get("/trace/{trace_id}")
+    def one_trace(trace_id: str) -> dict[str, Any]:
+        return engine.look.trace(trace_id)
 
 
 def _tagged(routes: APIRouter, engine: Engine) -> None:

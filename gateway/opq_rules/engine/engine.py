@@ -41,6 +41,9 @@ from opq_rules.sdk import Function, LookupSource, Sink, Source
 from opq_rules.secrets import with_secrets
 from opq_rules.sql.syntax import Select
 
+MOST_TRACED = 100
+"""Rules at a time."""
+
 
 class Types(Protocol):
     """Where sources, sinks and functions come from: `plugins.plugins.Plugins`."""
@@ -378,10 +381,14 @@ class Engine:
             body["tags"] = list(dict.fromkeys([*tags, *add]))
             self._bodies.put(definition(body))
 
-    def trace(self, rule_id: str, on: bool) -> None:
-        """Remember the last emissions, or no more."""
-        more = self._rule(rule_id).more
-        more.trace = states.traced() if on else None
+    def trace(self, rule_id: str, strategy: str | None = "always") -> None:
+        """Follow every record ("always") or the first of each batch ("head"); None: no more."""
+        with self._admin:
+            rule = self._rule(rule_id)
+            traced = [each for each in self._rules.values() if each.is_traced and each is not rule]
+            if strategy is not None and len(traced) >= MOST_TRACED:
+                raise RuleError(f"{MOST_TRACED} rules are traced; stop one of them", RULE)
+            self._lives.trace(rule, self._bodies.definition(rule_id), strategy)
 
     # -- plug-ins
 

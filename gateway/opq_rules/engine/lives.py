@@ -13,6 +13,7 @@ from typing import Any
 
 from opq_proto import log
 from opq_rules.batch import Row
+from opq_rules.engine import tracing
 from opq_rules.engine.clock import Clock
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.delivery import Delivery
@@ -23,6 +24,8 @@ from opq_rules.engine.outlets import Outlets
 from opq_rules.engine.planning import Choice, Planning
 from opq_rules.engine.rule import FAILED, RUNNING, STOPPED, Rule, Spec
 from opq_rules.engine.staging import Staging
+from opq_rules.engine.topology import sinks
+from opq_rules.engine.traces import Traces
 from opq_rules.engine.udfs import Asking
 from opq_rules.engine.unit import Crowd, Unit
 from opq_rules.errors import IO_ERROR, RowError, RuleError
@@ -116,6 +119,10 @@ class Lives:
             if rule.extra is not None:
                 rule.extra.message = ""  # why it had stopped
             running.add(rule)
+            if rule.extra is not None and rule.extra.trace is not None:
+                rule.extra.trace.sinks = sinks([action.type for action in definition.actions])
+                if rule.extra.trace.on:
+                    tracing.follow(running, rule, self._clock)
             for each in made:
                 self._loop.joined[each.feed] = each
             self._loop.join(running, joined, durable, spec.outlets)
@@ -178,6 +185,7 @@ class Lives:
                 self._staging.touched(unit, None)
             if durable:
                 self._loop.commit()
+            tracing.leave(unit, rule)
             unit.remove(rule)
             last.append(not unit.rules())
             self._loop.leave(unit, joined, durable, spec.outlets, last[0])
@@ -231,6 +239,20 @@ class Lives:
         for table, asking in self._tables.values():
             table.close(asking)
         return late
+
+    def trace(self, rule: Rule, definition: RuleDefinition, strategy: str | None) -> None:
+        """`strategy` None: no more; what there is stays."""
+        traces = rule.more.trace = rule.more.trace or Traces(rule.id)
+        traces.on, traces.each = strategy is not None, strategy != "head"
+        traces.sinks = sinks([action.type for action in definition.actions])
+
+        def change() -> None:
+            if rule.unit is not None:
+                tracing.leave(rule.unit, rule)
+                if traces.on:
+                    tracing.follow(rule.unit, rule, self._clock)
+
+        self._loop.call(change)
 
     # -- faults
 

@@ -19,6 +19,7 @@ from opq_rules.engine.rule import Rule
 from opq_rules.engine.staging import Staging
 from opq_rules.engine.status import status
 from opq_rules.engine.topology import topology
+from opq_rules.errors import NOT_FOUND, RuleError
 from opq_rules.secrets import without_secrets
 from opq_rules.sql.text import sql as text_of
 
@@ -53,14 +54,13 @@ class Look:
         answer = []
         for rule_id, text in self._bodies.all().items():
             body, rule = msgspec.json.decode(text), self._rules.get(rule_id)
-            traced = rule is not None and rule.extra is not None and rule.extra.trace is not None
             answer.append(
                 {
                     "id": rule_id,
                     "name": body.get("name") or "",
                     "status": rule.status if rule else states.LOADED,
                     "version": body.get("version") or "",
-                    "trace": traced,
+                    "trace": rule is not None and rule.is_traced,
                     "tags": body.get("tags") or [],
                 }
             )
@@ -136,10 +136,19 @@ class Look:
         bodies = {rule_id: msgspec.json.decode(text) for rule_id, text in self._bodies.all().items()}
         return sorted(rule_id for rule_id, body in bodies.items() if set(tags) <= set(body.get("tags") or ()))
 
-    def traces(self, rule_id: str) -> list[dict[str, Any]]:
-        """The last emissions of a traced rule, the oldest first: `{"traceId", "time", "rows"}`."""
+    def traces(self, rule_id: str) -> list[str]:
+        """Ids of the traces that there are, the oldest first."""
         extra = self._one(rule_id).extra
-        return list(extra.trace) if extra is not None and extra.trace is not None else []
+        return extra.trace.ids() if extra is not None and extra.trace is not None else []
+
+    def trace(self, trace_id: str) -> dict[str, Any]:
+        """What happened to one record, or to one window, as a tree of spans."""
+        rule = self._rules.get(trace_id.rpartition("-")[0])
+        traces = rule.extra.trace if rule is not None and rule.extra is not None else None
+        found = traces.one(trace_id) if traces is not None else None
+        if found is None:
+            raise RuleError(f"trace {trace_id[:80]!r} is not found", NOT_FOUND, 404)
+        return found.tree()
 
     def totals(self) -> dict[str, float]:
         """For /metrics and health: rules by state, records, drops, commits, waiting."""

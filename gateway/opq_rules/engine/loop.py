@@ -182,12 +182,6 @@ class Loop:
                 outlet.offer(rule, first, emissions, self._waits)
         for topic in spec.topics:
             topic.deliver(rule.id, first, emissions)
-        if rule.extra is not None and rule.extra.trace is not None:
-            at_ms = self._clock.now_ms()
-            rule.extra.trace.extend(
-                {"traceId": f"{rule.id}-{first + k}", "time": at_ms, "rows": emission}
-                for k, emission in enumerate(emissions)
-            )
 
     def commit(self) -> bool:
         """All that waits. What rules gave each other over topics is done first, or it would be lost."""
@@ -291,7 +285,7 @@ class Loop:
     def _feed(self, unit: Unit, batch: Batch) -> None:
         began_ns = time.thread_time_ns()
         try:
-            unit.feed(batch, self.deliver)
+            (unit.tracing or unit).feed(batch, self.deliver)
         except Exception as error:
             self._failed(unit, error)
             return
@@ -364,7 +358,7 @@ class Loop:
             if any(joined.feed.waiting for joined in feeds):
                 continue  # records that arrived before it are still to come: `_drain` sets it again
             try:
-                unit.advance(now_ms, self.deliver)
+                (unit.tracing or unit).advance(now_ms, self.deliver)
             except Exception as error:
                 self._failed(unit, error)
                 continue

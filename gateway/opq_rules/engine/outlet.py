@@ -20,6 +20,7 @@ from opq_rules.sinking.pipeline import Pipeline
 STOP_S = 2.0
 DURABLE_MOST = 4096
 """Emissions of the outbox that are in memory as well, for each outlet."""
+MOST_WATCHED = 1000
 
 
 KEPT = 1 << 62
@@ -80,6 +81,7 @@ class Outlet:
         self._told_full = False
         self._rows: dict[str, int] = {}
         self._state: dict[str, Any] = {}
+        self._watched: dict[str, tuple[Callable[[str, bool], None], int, int]] = {}
         self._change = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -226,8 +228,31 @@ class Outlet:
         if tell and self._waiting <= self.limit // 2:
             self._on_drained(self)
 
+    def watch(self, emission_id: str, told: Callable[[str, bool], None]) -> None:
+        """`told(error, lost)` when an emission needs no more care, on the sink's thread.
+
+        Of the last ones only. `error`: what the sink has raised last since now, "" for nothing.
+        """
+        counters = self.pipeline.counters if self.pipeline is not None else None
+        before = (counters.exceptions_total, counters.lost_total) if counters is not None else (0, 0)
+        with self._change:
+            self._watched[emission_id] = (told, *before)
+            if len(self._watched) > MOST_WATCHED:
+                del self._watched[next(iter(self._watched))]
+
+    def _tell(self, ids: Sequence[str]) -> None:
+        assert self.pipeline is not None
+        counters = self.pipeline.counters
+        with self._change:
+            found = [each for name in ids if (each := self._watched.pop(name, None)) is not None]
+        for told, exceptions, lost in found:
+            error = counters.last_exception if counters.exceptions_total > exceptions else ""
+            told(error, counters.lost_total > lost)
+
     def _done(self, ids: Sequence[str]) -> None:
         """Told by the pipeline: these need no more care."""
+        if self._watched:
+            self._tell(ids)
         if self._rows:
             rows = [row for each in ids if (row := self._rows.pop(each, None)) is not None]
             if rows:

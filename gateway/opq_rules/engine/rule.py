@@ -1,10 +1,10 @@
 """Rule: what one costs in memory. Ten thousand of them lie here, so it has slots and shares what it can."""
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from opq_rules.engine.options import Options
+from opq_rules.engine.traces import Traces
 
 if TYPE_CHECKING:
     from opq_rules.engine.outlet import Outlet
@@ -13,13 +13,6 @@ if TYPE_CHECKING:
 LOADED, STARTING, RUNNING, STOPPING, STOPPED = "loaded", "starting", "running", "stopping", "stopped"
 FAILED = "stopped by error"
 WAITING = "stopped: waiting for next schedule."
-TRACED = 200
-"""Emissions that a traced rule remembers."""
-
-
-def traced() -> deque[dict[str, Any]]:
-    """Room for the last emissions."""
-    return deque(maxlen=TRACED)
 
 
 @dataclass(slots=True)
@@ -33,7 +26,7 @@ class Extra:
     steady_since_s: float = 0.0
     schedule: int = 0
     """Counts its schedules: an older one has no say any more."""
-    trace: deque[dict[str, Any]] | None = None
+    trace: Traces | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +64,10 @@ class Rule:
         self.joined_errors = 0
         self.start_ms = 0
         self.extra: Extra | None = None
+
+    @property
+    def is_traced(self) -> bool:
+        return self.extra is not None and self.extra.trace is not None and self.extra.trace.on
 
     @property
     def more(self) -> Extra:

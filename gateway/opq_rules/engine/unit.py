@@ -5,12 +5,15 @@ nothing here waits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opq_rules.batch import Batch, Emission
 from opq_rules.engine.rule import Rule
 from opq_rules.engine.thresholds import HOLDS, Index, Split
 from opq_rules.expressions.closures import lookup
+
+if TYPE_CHECKING:
+    from opq_rules.engine.tracing import Tracing
 
 Deliver = Callable[[Rule, Sequence[Emission]], None]
 _NUMBERS = frozenset({int, float})
@@ -43,6 +46,8 @@ class Unit:
         """Its rules have qos >= 1."""
         self.of = ""
         """What its state belongs to: another statement does not go on with it."""
+        self.tracing: Tracing | None = None
+        """Stands before it while one of its rules is traced."""
 
     @property
     def operators(self) -> tuple[str, ...]:

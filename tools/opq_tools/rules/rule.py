@@ -9,7 +9,11 @@ import click
 
 from opq_tools.rules.server import RefusedError, Server, asks, text_of
 
-LATE = {"try": "opq_tools.rules.trying", "backtest": "opq_tools.rules.backtest"}
+LATE = {
+    "trace": "opq_tools.rules.tracing",
+    "try": "opq_tools.rules.trying",
+    "backtest": "opq_tools.rules.backtest",
+}
 """Commands in files of their own."""
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 

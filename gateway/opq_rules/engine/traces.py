@@ -1,0 +1,156 @@
+"""Traces of one rule: what happened to single records, step by step; the last ones, bounded.
+
+A trace is of one record (source, steps, sinks), or of one window that ended (window, steps, sinks), which
+names the traces of the records that made it. Written by the engine's thread and the sinks' threads, read by
+any.
+"""
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from opq_rules.batch import Row
+from opq_rules.secrets import HIDDEN, MASK
+
+MOST_TRACES = 200
+MOST_BYTES = 1 << 20
+"""Of one rule."""
+MOST_RECORDS = 100
+"""Traces of records that the trace of a window names."""
+MOST_ROWS = 5
+"""Shown of one step."""
+_MOST_COLUMNS, _MOST_ITEMS, _MOST_TEXT, _MOST_DEPTH = 30, 8, 200, 3
+_SPAN_BYTES = 150
+
+
+@dataclass(slots=True)
+class Span:
+    """One step. Times in Unix ns; `end_ns` None: it is still under way."""
+
+    name: str
+    start_ns: int
+    end_ns: int | None = None
+    taken: int = 0
+    given: int = 0
+    error: str = ""
+    rows: list[Any] = field(default_factory=list)
+    is_sink: bool = False
+
+    @property
+    def bytes(self) -> int:
+        return _SPAN_BYTES + (len(msgspec.json.encode(self.rows)) if self.rows else 0)
+
+
+class Trace:
+    """`spans` follow each other; sinks stand beside each other behind the last step."""
+
+    __slots__ = ("id", "of_window", "records", "rule_id", "spans", "time_ms")
+
+    def __init__(self, trace_id: str, rule_id: str, time_ms: int) -> None:
+        self.id, self.rule_id, self.time_ms = trace_id, rule_id, time_ms
+        self.of_window: tuple[int, int] | None = None
+        """Of a window that ended: start and end, Unix ms."""
+        self.records: list[str] = []
+        """Traces of the records that it was made of."""
+        self.spans: list[Span] = []
+
+    @property
+    def bytes(self) -> int:
+        return sum(span.bytes for span in self.spans) + sum(map(len, self.records))
+
+    def tree(self) -> dict[str, Any]:
+        """GET /trace/{traceId}: each span with those that followed from it as `children`."""
+        told: dict[str, Any] = {"traceId": self.id, "rule": self.rule_id, "time": self.time_ms}
+        if self.of_window is not None:
+            start_ms, end_ms = self.of_window
+            told |= {"window": {"start": start_ms, "end": end_ms}, "records": self.records}
+        told["span"] = None
+        parent: dict[str, Any] | None = None
+        for number, span in enumerate(list(self.spans), 1):
+            node = {
+                "spanId": number,
+                "parentSpanId": parent["spanId"] if parent else None,
+                "name": span.name,
+                "start_ns": span.start_ns,
+                "end_ns": span.end_ns,
+                "in": span.taken,
+                "out": span.given,
+                "error": span.error,
+                "rows": span.rows,
+                "children": [],
+            }
+            if parent is None:
+                told["span"] = node
+            else:
+                parent["children"].append(node)
+            if not span.is_sink:
+                parent = node
+        return told
+
+
+class Traces:
+    """`on`: it is traced now; what there is stays readable afterwards. `sinks`: names of its nodes."""
+
+    def __init__(self, rule_id: str) -> None:
+        self.rule_id = rule_id
+        self.on = False
+        self.each = True
+        """False: only the first record of each batch (strategy head)."""
+        self.sinks: Sequence[str] = ()
+        self._numbers = itertools.count(1)
+        self._traces: deque[Trace] = deque()
+
+    def new(self, time_ms: int) -> Trace:
+        """The oldest go where there are too many."""
+        kept = self._traces
+        trace = Trace(f"{self.rule_id}-{next(self._numbers)}", self.rule_id, time_ms)
+        if len(kept) >= MOST_TRACES:
+            kept.popleft()
+        spent = sum(each.bytes for each in kept)
+        while kept and spent > MOST_BYTES:
+            spent -= kept.popleft().bytes
+        kept.append(trace)
+        return trace
+
+    def ids(self) -> list[str]:
+        """The oldest first."""
+        return [each.id for each in list(self._traces)]
+
+    def one(self, trace_id: str) -> Trace | None:
+        return next((each for each in list(self._traces) if each.id == trace_id), None)
+
+
+def shown_rows(rows: Sequence[Row]) -> list[Any]:
+    """The first ones as they may be shown: JSON, cut short, without secrets."""
+    return [shown(row) for row in rows[:MOST_ROWS]]
+
+
+def shown(value: Any, depth: int = 0) -> Any:
+    """Of a value what fits on a screen; secrets by the name of their key."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 63 else str(value)[:_MOST_TEXT]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, str):
+        return value if len(value) <= _MOST_TEXT else f"{value[:_MOST_TEXT]}... {len(value)} in all"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"{len(value)} bytes"
+    if isinstance(value, dict) and depth < _MOST_DEPTH:
+        told = {
+            str(key)[:_MOST_TEXT]: MASK if str(key).lower() in HIDDEN else shown(each, depth + 1)
+            for key, each in itertools.islice(value.items(), _MOST_COLUMNS)
+        }
+        return told | ({"...": f"{len(value)} in all"} if len(value) > _MOST_COLUMNS else {})
+    if isinstance(value, list | tuple) and depth < _MOST_DEPTH:
+        few = [shown(each, depth + 1) for each in value[:_MOST_ITEMS]]
+        return [*few, f"... {len(value)} in all"] if len(value) > _MOST_ITEMS else few
+    if isinstance(value, dict | list | tuple):
+        return f"{len(value)} in all"
+    return str(value)[:_MOST_TEXT]

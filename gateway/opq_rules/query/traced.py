@@ -1,0 +1,108 @@
+"""Traced: a query that tells each step of each record. The same work as before, without its short cuts.
+
+A running query becomes one and is itself again afterwards, with all that it remembers; one that is not traced
+pays nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from opq_rules.batch import Batch, Emission
+from opq_rules.query.analysis import Analyses
+from opq_rules.query.query import Query
+from opq_rules.query.windows.window import Cut, Kept, Record
+
+
+class Steps(Protocol):
+    """Who listens. `row`: the record's own, as it came in; names of steps as in `Plan.operators`."""
+
+    def now_ns(self) -> int: ...
+    def became(self, row: Any, changed: Any) -> None:
+        """From here on the record is another object."""
+        ...
+
+    def passed(self, row: Any, name: str, began_ns: int, given: int, error: str) -> None: ...
+    def entered(self, row: Any, ms: int) -> None:
+        """It goes into the window; `in_window` says that it is there."""
+        ...
+
+    def in_window(self) -> None: ...
+    def cut(self, cut: Cut) -> None:
+        """A window has ended; what is told of `gave` next is its."""
+        ...
+
+    def gave(
+        self, row: Any, began_ns: int, taken: int, emission: Emission | None, count: int, error: str
+    ) -> None:
+        """`row` None: of the window that was cut."""
+        ...
+
+
+class Traced(Query):
+    """Made by `begin` only."""
+
+    _steps: Steps
+    _short: Any
+
+    @staticmethod
+    def begin(query: Query, steps: Steps) -> None:
+        query.__class__ = Traced
+        assert isinstance(query, Traced)
+        query._steps, query._short = steps, query._work
+        query._work = query._feed_event_time if query._watermark is not None else query._feed_now
+
+    @staticmethod
+    def end(query: Query) -> None:
+        traced: Any = query
+        traced._work = traced._short
+        del traced._steps, traced._short
+        query.__class__ = Query
+
+    def feed(self, batch: Batch) -> list[Emission]:
+        out = super().feed(batch)
+        self._steps.in_window()
+        return out
+
+    def _analysed(self, record: Record, analyses: Analyses) -> Record:
+        began_ns = self._steps.now_ns()
+        changed = super()._analysed(record, analyses)
+        self._steps.passed(_own(record), "analytic", began_ns, 1, "")
+        self._steps.became(_own(record), _own(changed))
+        return changed
+
+    def _taken(self, record: Record, out: list[Emission]) -> Record | None:
+        steps, errors = self._steps, self.counters.errors
+        began_ns = steps.now_ns()
+        taken = super()._taken(record, out)
+        error = self.counters.last_error if self.counters.errors > errors else ""
+        if self.plan.before or self.plan.filter is not None or taken is None:
+            steps.passed(_own(record), "filter", began_ns, int(taken is not None), error)
+        if taken is not None and self._window is not None:
+            steps.entered(_own(taken), taken.ms)
+        return taken
+
+    def _enter(self, records: Sequence[Record], out: list[Emission]) -> None:
+        super()._enter(records, out)
+        self._steps.in_window()
+
+    def _finish(self, cut: Cut, out: list[Emission]) -> None:
+        steps, counters = self._steps, self.counters
+        steps.in_window()
+        row = None
+        kept = cut.content.records if isinstance(cut.content, Kept) else None
+        if self._window is None and kept:
+            row = _own(kept[0])
+        else:
+            steps.cut(cut)
+        taken = len(kept) if kept is not None else len(getattr(cut.content, "by_key", ()))
+        began_ns, errors, sent = steps.now_ns(), counters.errors, len(out)
+        super()._finish(cut, out)
+        failed = counters.errors > errors
+        emission = out[-1] if len(out) > sent and not failed else None
+        error = counters.last_error if failed else ""
+        steps.gave(row, began_ns, taken, emission, len(emission or ()), error)
+
+
+def _own(record: Record) -> Any:
+    """In joins a record's row is a tuple, in which it fills one place."""
+    return record.row[record.source] if isinstance(record.row, tuple) else record.row

@@ -1,0 +1,94 @@
+"""`opq-tools rule trace`: what happens to single records on their way through a rule, as trees."""
+
+import json
+import time
+from typing import Any
+
+import click
+
+from opq_tools.rules.server import RefusedError, Server, asks
+
+_LOOK_S = 0.2
+_SETTLE_S = 1.0
+"""So long a sink may take before its step is printed as it stands."""
+
+
+@click.command("trace")
+@click.argument("name")
+@click.option(
+    "--strategy",
+    type=click.Choice(["always", "head"]),
+    default="always",
+    show_default=True,
+    help="Each record, or the first of each batch.",
+)
+@click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, help="Traces to print.")
+@click.option("--follow", is_flag=True, help="Until Ctrl-C, without a count.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object in each line.")
+@asks
+def command(server: Server, name: str, strategy: str, count: int, follow: bool, as_json: bool) -> None:
+    """Follow single records through a rule, as trees.
+
+    It is traced until --count of them are printed, or Ctrl-C.
+
+    \b
+    Example:
+      opq-tools rule trace deep --count 3
+    """
+    seen = set(server.ask("GET", f"/trace/rule/{name}"))
+    server.ask("POST", f"/rules/{name}/trace/start", {"strategy": strategy})
+    printed = 0
+    try:
+        while follow or printed < count:
+            for trace_id in server.ask("GET", f"/trace/rule/{name}"):
+                if trace_id in seen or (not follow and printed == count):
+                    continue
+                seen.add(trace_id)
+                tree = _settled(server, trace_id)
+                if tree is not None:
+                    printed += 1
+                    click.echo(json.dumps(tree) if as_json else text(tree))
+            time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        return
+    finally:
+        server.ask("POST", f"/rules/{name}/trace/stop")
+
+
+def text(tree: dict[str, Any]) -> str:
+    """One line for the trace, one per step: what went in and out, microseconds, the rows or the error."""
+    head = tree["traceId"]
+    if window := tree.get("window"):
+        head += (
+            f"  window {window['start']}..{window['end']} ms, of {', '.join(tree['records']) or 'no trace'}"
+        )
+    return "\n".join([head, *_lines(tree["span"], 1)])
+
+
+def _lines(span: dict[str, Any], depth: int) -> list[str]:
+    took = "waits"
+    if span["end_ns"] is not None:
+        took = f"{(span['end_ns'] - span['start_ns']) / 1000:.0f} us"
+    line = f"{'  ' * depth}{span['name']}  {span['in']} in, {span['out']} out, {took}"
+    if span["error"]:
+        line += f"  {span['error']}"
+    elif span["rows"]:
+        line += f"  {json.dumps(span['rows'], ensure_ascii=False)[:300]}"
+    return [line, *(each for child in span["children"] for each in _lines(child, depth + 1))]
+
+
+def _settled(server: Server, trace_id: str) -> dict[str, Any] | None:
+    """None: newer ones have taken its place."""
+    until = time.monotonic() + _SETTLE_S
+    while True:
+        try:
+            tree: dict[str, Any] = server.ask("GET", f"/trace/{trace_id}")
+        except RefusedError:
+            return None
+        if _has_ended(tree["span"]) or time.monotonic() > until:
+            return tree
+        time.sleep(_LOOK_S / 4)
+
+
+def _has_ended(span: dict[str, Any]) -> bool:
+    return span["end_ns"] is not None and all(_has_ended(child) for child in span["children"])

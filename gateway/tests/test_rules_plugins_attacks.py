@@ -1,7 +1,9 @@
 """A plug-in that attacks, and what its worker keeps it from. Each text is run inside the worker."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +56,55 @@ def on(plugins: Plugins, what: str) -> str:
     if not told.startswith("on"):
         pytest.skip(f"{what}: {told}")
     return told
+
+
+def test_files_are_made_in_its_own_folder_in_memory_only(plugins: Plugins, ask: Ask) -> None:
+    on(plugins, "new files, signals")
+    for folder in ("/tmp", "/var/tmp", str(plugins.uploads)):
+        with pytest.raises(RowError, match=r"PermissionError|FileNotFoundError|OSError"):
+            ask(f"open({folder + '/opq-attack'!r}, 'w')")
+        assert not Path(folder, "opq-attack").exists()
+    size = int(on(plugins, "own folder in memory").split()[1]) << 20
+    fill = "\n".join(
+        [
+            "out, name = 0, os.environ['TMPDIR'] + '/x'",
+            "try:",
+            "    for number in range(100_000):",
+            "        with open(name + str(number % 100), 'ab') as file: out += file.write(bytes(1 << 20))",
+            "except OSError: pass",
+            "for number in range(100): os.path.exists(name + str(number)) and os.unlink(name + str(number))",
+        ]
+    )
+    assert 0 < ask(fill) <= size
+    assert not Path("/dev/shm/x0").exists()
+
+
+@root_only
+def test_other_plugins_and_what_lies_beside_them_are_not_to_be_seen(plugins: Plugins, ask: Ask) -> None:
+    on(plugins, "files")
+    data = plugins.uploads.parent
+    assert data.stat().st_mode & 0o777 == 0o700
+    secret = data / "rules.sqlite3"
+    secret.write_text("word")
+    assert ask(f"(os.listdir({str(data)!r}), os.listdir({str(data / 'plugins')!r}))") == [["plugins"], ["f"]]
+    with pytest.raises(RowError, match="FileNotFoundError"):
+        ask(f"open({str(secret)!r})")
+    own = data / "plugins/f/1.0.0/functions/f.py"
+    with pytest.raises(RowError, match="Read-only"):
+        ask(f"open({str(own)!r}, 'w')")
+
+
+def test_sockets_without_a_file_and_processes_of_others_are_out_of_reach(plugins: Plugins, ask: Ask) -> None:
+    if "open" in on(plugins, "new files, signals"):
+        pytest.skip("needs Linux 6.12")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("\0opq-attack")
+        listening.listen(1)
+        with pytest.raises(RowError, match="PermissionError"):
+            ask("socket.socket(socket.AF_UNIX).connect('\\0opq-attack')")
+    for pid in (1, os.getpid(), os.getppid(), plugins.status("f")["pid"]):
+        with pytest.raises(RowError, match=r"PermissionError|ProcessLookupError"):
+            ask(f"os.kill({pid}, 0)")
 
 
 NEW_USER_SPACE = 0x10000000

@@ -61,4 +61,6 @@ class Policy:
     """Started as root: the user of every worker. None: one of 61184..65519, made from the plug-in's name."""
     allow_root: bool = False
     """Run workers as root where the interpreter cannot be read by another user."""
+    writable: tuple[Path, ...] = ()
+    """Folders where workers may make and remove files, as far as their user may."""
     limits: Limits = field(default_factory=Limits)

@@ -22,6 +22,9 @@ class PluginRules:
     allow_private_addresses: Annotated[
         bool, Field(description="download plug-ins from private addresses too")
     ] = False
+    writable: Annotated[
+        tuple[Path, ...], Field(description="folders where plug-ins may make files, as far as their user may")
+    ] = ()
     memory_mb: Annotated[int, Field(ge=64, le=65_536, description="of one plug-in's process")] = 512
     call_s: Annotated[float, Field(gt=0, le=600, description="longest call into a plug-in")] = 5.0
 
@@ -34,6 +37,7 @@ def policy_of(rules: PluginRules, on_loopback: bool) -> Policy:
         keys=rules.keys,
         trusted=frozenset(rules.trusted),
         allow_private_addresses=rules.allow_private_addresses,
+        writable=rules.writable,
         server_on_loopback=on_loopback,
         limits=Limits(memory_bytes=rules.memory_mb << 20, call_s=rules.call_s),
     )

@@ -13,7 +13,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,7 +55,9 @@ class PluginProcess:
         uid: int | None = None,
         allow_root: bool = False,
         on_crash: Callable[[str], None] = lambda why: None,
+        writable: Sequence[Path] = (),
     ) -> None:
+        """`folder`: <data>/plugins/<name>/<version>; of <data> the worker sees nothing else."""
         self.name = name
         self.limits = limits
         self.crashes = self.survivors = self.output_bytes = 0
@@ -64,6 +66,8 @@ class PluginProcess:
         low, high = UIDS
         self._facts = {
             "folder": str(folder.resolve()),
+            "hidden": str(folder.resolve().parents[2]),
+            "writable": [str(each.resolve()) for each in writable],
             "manifest": manifest_name,
             "limits": asdict(limits),
             "uid": uid if uid is not None else low + crc32(name.encode()) % (high - low + 1),

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LIBC = ctypes.CDLL(None, use_errno=True)
+SCRATCH = Path("/dev/shm")
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWIPC = 0x00020000, 0x20000000, 0x08000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = (
     *(1, 2, 4, 8, 32, 4096),
@@ -98,20 +99,26 @@ def readable_by(uid: int, path: Path) -> bool:
     return True
 
 
-def open_ways(uid: int, wanted: Sequence[Path]) -> str:
+def open_ways(uid: int, wanted: Sequence[Path], hidden: Path, writable: Sequence[Path] = ()) -> str:
     """Make `wanted` readable in our own mount name space where a folder above is closed to `uid`.
 
     The closed folder (e.g. /root) is covered by an empty one, into which only what is wanted is bound,
-    read only: the worker sees less than it would otherwise.
+    read only: the worker sees less than it would otherwise. `hidden`, the data folder with other plug-ins
+    and their secrets, is covered in any case. `writable` are bound as they are.
     """
-    closed = [path.resolve() for path in wanted if path.exists() and not readable_by(uid, path.resolve())]
+    hidden = hidden.resolve()
+    there = [path.resolve() for path in (*wanted, *writable) if path.exists()]
+    closed = [path for path in there if hidden in path.parents or not readable_by(uid, path)]
     if not closed:
         return "not needed"
     os.umask(0o022)
     covers: dict[Path, list[Path]] = {}
+    kept_open = {path.resolve() for path in writable}
     for path in closed:
-        above = [each for each in reversed(path.parents) if not _passable(uid, each)]
+        above = [each for each in reversed(path.parents) if each == hidden or not _passable(uid, each)]
         if not above:
+            if path in kept_open:
+                continue  # the worker cannot write there, and says so
             return f"{path} itself is closed to other users"
         covers.setdefault(above[0], []).append(path)
     for cover, paths in covers.items():
@@ -129,9 +136,21 @@ def open_ways(uid: int, wanted: Sequence[Path]) -> str:
                 pass  # below a folder that is bound already
             if _mount(f"/proc/self/fd/{handle}", str(path), None, MS_BIND):
                 return _why(f"bind {path}")
-            _mount("none", str(path), None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
             os.close(handle)
+            read_only = 0 if path in kept_open else MS_RDONLY
+            if _mount("none", str(path), None, MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | read_only):
+                return _why(f"remount {path}")
     return "on"
+
+
+def own_scratch(size_bytes: int) -> str:
+    """A small folder in memory over SCRATCH, where anybody could else fill the machine's."""
+    if not SCRATCH.is_dir():
+        return f"off: there is no {SCRATCH}"
+    data = f"mode=1777,size={size_bytes},nr_inodes=4096"
+    if _mount("tmpfs", str(SCRATCH), "tmpfs", MS_NOSUID | MS_NODEV, data):
+        return _why(f"mount on {SCRATCH}")
+    return f"on: {size_bytes >> 20} MiB"
 
 
 def own_proc() -> str:

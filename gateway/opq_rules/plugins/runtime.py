@@ -71,6 +71,7 @@ class ProcessRuntime(_Described):
             policy.worker_uid,
             policy.allow_root,
             on_crash,
+            policy.writable,
         )
         self.process.start()
 

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from opq_rules.plugins import protection
+from opq_rules.plugins import landlock, protection
 
 TOKEN = "OPQ_PLUGIN_WORKER"
 """In the environment of the worker and of all that it starts: how survivors are found without name spaces."""
@@ -32,6 +32,7 @@ def main() -> None:
     wire_fd, report_fd = int(sys.argv[1]), int(sys.argv[2])
     facts: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
     protections: dict[str, str] = {}
+    writable = [Path(each) for each in facts["writable"]]
     uid: int | None = facts["uid"] if os.geteuid() == 0 else None
     if os.geteuid() == 0:
         protections["name spaces"] = protection.own_name_spaces()
@@ -44,9 +45,11 @@ def main() -> None:
             copy = _copied(folder)
             facts["folder"] = str(copy / "plugin")
         wanted = [Path(sys.base_prefix), Path(sys.prefix), *map(Path, sys.path), Path(facts["folder"])]
-        ways = (
-            protection.open_ways(uid, wanted) if protections["name spaces"] == "on" else _closed(uid, wanted)
-        )
+        if protections["name spaces"] == "on":
+            ways = protection.open_ways(uid, wanted, Path(facts["hidden"]), writable)
+            protections["own folder in memory"] = protection.own_scratch(facts["limits"]["file_bytes"])
+        else:
+            ways = _closed(uid, wanted)
         protections["files"] = ways
         if ways.startswith("off") or ways.endswith("closed to other users"):
             if not facts["allow_root"]:
@@ -63,7 +66,7 @@ def main() -> None:
         if protections["name spaces"] == "on":
             protections["processes"] = protection.own_proc()
             _reap(wire_fd)
-        _confine(facts, uid, protections)
+        _confine(facts, uid, protections, writable)
         from opq_rules.plugins.instances import serve  # now as the other user
 
         serve(socket.socket(fileno=wire_fd), facts, protections)
@@ -97,7 +100,9 @@ def _reap(wire_fd: int) -> None:
             os._exit(code if code >= 0 else 128 - code)
 
 
-def _confine(facts: dict[str, Any], uid: int | None, protections: dict[str, str]) -> None:
+def _confine(
+    facts: dict[str, Any], uid: int | None, protections: dict[str, str], writable: list[Path]
+) -> None:
     limits = facts["limits"]
     os.setsid()
     processes = limits["processes"]
@@ -113,6 +118,10 @@ def _confine(facts: dict[str, Any], uid: int | None, protections: dict[str, str]
     )
     protection.end_with_parent()
     protections["no new privileges"] = protection.no_new_privileges()
+    if protections.get("own folder in memory", "").startswith("on"):
+        writable = [protection.SCRATCH, *writable]
+        os.environ["TMPDIR"] = str(protection.SCRATCH)
+    protections["new files, signals"] = landlock.stay_below(writable, own_user=uid is None)
     protections["system calls"] = protection.filter_system_calls()
 
 

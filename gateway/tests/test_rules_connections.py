@@ -6,7 +6,6 @@ Source: reference/rules.md, A.5 and E.1.
 import json
 import re
 import socket
-import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import fields
@@ -105,12 +104,13 @@ def test_a_connection_lives_from_creation_to_deletion(house: House) -> None:
 
 REFUSED = [
     ({"id": "a b", "typ": "mqtt"}, "want 1 to 128"),
-    ({"id": "x", "typ": "redis"}, "there are: httppull, mqtt, "),
+    ({"id": "x", "typ": "redis"}, "there are: httppull, mongo, mqtt, "),
     ({"id": "x", "typ": "mqtt", "props": {"sever": "a"}}, 'did you mean "server"'),
     ({"id": "x", "typ": "mqtt", "props": {"server": "tcp://["}}, "tcp://host:1883"),
     ({"id": "x", "typ": "sql"}, "url  missing"),
     ({"id": "x", "typ": "sql", "props": {"url": "nonsense"}}, "no database's address"),
     ({"id": "x", "typ": "zmq", "props": {"url": "http://x"}}, "tcp://host:port"),
+    ({"id": "x", "typ": "mongo", "props": {"url": "http://x"}}, "mongodb://host"),
     ({"id": "x", "typ": "rest", "props": {"url": "ftp://x"}}, "http://"),
 ]
 
@@ -259,15 +259,17 @@ def test_an_http_server_is_tried_before_it_is_used(house: House) -> None:
 
 
 def test_a_database_is_tried_before_it_is_used(house: House, tmp_path: Path) -> None:
-    base = tmp_path / "there.db"
-    sqlite3.connect(base).close()
-    base.touch()
-    tried(house, "sinks/connection/sql", {"url": f"sqlite:///{base}", "table": "t"})
+    file = tmp_path / "there.db"
+    file.touch()
+    tried(house, "sinks/connection/sql", {"url": f"sqlite:///{file}", "table": "t"})
     tried(house, "sinks/connection/sql", {"url": f"sqlite:///{tmp_path}/no.db"}, "not there")
     assert not (tmp_path / "no.db").exists()
     nobody = f"me:deep@tcp(127.0.0.1:{free_port()})/base"
     message = house.ask("POST", "/metadata/sinks/connection/sql", {"url": nobody}, 400)["message"]
     assert "deep" not in message
+    base = f"mongodb://me:deep@127.0.0.1:{free_port()}/base"
+    message = house.ask("POST", "/metadata/sinks/connection/mongo", {"url": base, "collection": "rows"}, 400)
+    assert "deep" not in message["message"] and "refused" in message["message"]
 
 
 def test_an_endpoint_is_tried_before_it_is_used(house: House) -> None:

@@ -96,9 +96,6 @@ class Engine:
             self._loop.drained,
         )
         self._catalogue = Catalogue(self._store, self._feeds.check)
-        self._planning = Planning(self._catalogue.definitions, self._functions)
-        self._lives = Lives(
-            self.clock,
         self.connections = Links(
             self._admin,
             types,
@@ -109,6 +106,9 @@ class Engine:
             self._feeds,
             self._outlets,
         )
+        self._planning = Planning(self._catalogue.definitions, self._functions)
+        self._lives = Lives(
+            self.clock,
             self._loop,
             self._staging,
             self._delivery,

@@ -70,11 +70,11 @@ class Outlet:
         """So many parcels that the sink refused, and nothing more is taken from the queue."""
         self.last_row = 0
         """The last row of the outbox that was brought here."""
-        self.pipeline: Pipeline | None = None
         self.action: Action | None = None
         """What rules say of it."""
-        self._make, self._clock, self._turn = pipeline, clock, turn
+        self.pipeline: Pipeline | None = None
         self._remake: Callable[[], Sink] | None = None
+        self._make, self._clock, self._turn = pipeline, clock, turn
         self._on_taken, self._on_drained = taken, drained
         self._queue: deque[Chunk] = deque()
         self._waiting = 0
@@ -112,8 +112,6 @@ class Outlet:
             return not self._thread.is_alive()
         return True
 
-    @property
-    def waiting(self) -> int:
     def reopen(self, make: Callable[[], Sink]) -> None:
         """Another sink in place of the one that is open; what waits, waits for that."""
         with self._change:
@@ -121,6 +119,8 @@ class Outlet:
                 self._remake = make
                 self._change.notify()
 
+    @property
+    def waiting(self) -> int:
         """Emissions that the sink has not got yet."""
         return self._waiting
 
@@ -188,14 +188,14 @@ class Outlet:
                         wait_s = None if due_s is None else max(0.0, due_s - self._clock.monotonic_s())
                         self._change.wait(wait_s)
                     stopping = self._stopping
+                    remake, self._remake = self._remake, None
                     chunks: deque[Chunk] = deque()
                     if pipeline.waiting < self.holds_at:
-                    remake, self._remake = self._remake, None
                         chunks, self._queue = self._queue, chunks
-                while chunks:
-                    sender, first, emissions, rows, _ = chunks.popleft()
                 if remake is not None:
                     pipeline.exchange(remake)
+                while chunks:
+                    sender, first, emissions, rows, _ = chunks.popleft()
                     self._send(pipeline, sender.id, first, emissions, rows)
                     if pipeline.waiting >= self.holds_at:
                         with self._change:

@@ -17,7 +17,7 @@ from opq_rules.plugins.packing import pack
 from opq_rules.plugins.plugins import Plugins
 from opq_rules.plugins.policy import Policy
 
-TRUSTED = Policy(trusted=frozenset({"m", "n", "trig"}))
+TRUSTED = Policy(trusted=frozenset({"m", "n"}))
 
 
 @pytest.fixture
@@ -177,16 +177,6 @@ def test_what_is_not_trusted_runs_in_a_process_though_it_asks_for_less(tmp_path:
     plugins.create("sink", "m", inproc(plugins))
     assert plugins.status("m")["mode"] == "process" and plugins.status("m")["pid"] > 0
     plugins.close()
-
-
-def test_triggers_need_trust_and_are_found_in_folders(plugins: Plugins) -> None:
-    def url(name: str) -> str:
-        files = {"plugin.json": manifest(name, kind="trigger"), f"triggers/{name}.py": "x = 1"}
-        return stored(plugins.uploads, zipped(files), f"{name}.zip")
-
-    assert "runs in the service's process" in refusal(plugins.create, "trigger", "other", url("other"))
-    plugins.create("trigger", "trig", url("trig"))
-    assert (plugins.folders("trigger")[0] / "trig.py").is_file()
 
 
 def test_requirements_are_checked_and_wheels_unpacked(plugins: Plugins, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An installed plug-in that is in use: its runtime, and the proxies that the engine holds of it.
+"""An installed plug-in that is in use: its runtime, and the proxies that others hold of it.
 
 `replace` is the live swap: nothing is lost, nothing doubled, and any failure leaves all as it was.
 """
@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from opq_proto.errors import OpqError, PluginError
+from opq_rules.plugins.judging import PluginAnalysis, PluginTrigger
 from opq_rules.plugins.policy import Policy
-from opq_rules.plugins.proxy import PROXIES, Proxy
+from opq_rules.plugins.proxy import PluginFunction, PluginSink, PluginSource, Proxy
 from opq_rules.plugins.runtime import Runtime
+
+PROXIES: dict[str, type[Proxy]] = {
+    each.kind: each for each in (PluginSource, PluginSink, PluginFunction, PluginTrigger, PluginAnalysis)
+}
 
 
 @dataclass(frozen=True, slots=True)

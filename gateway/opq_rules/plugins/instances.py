@@ -1,4 +1,4 @@
-"""In the worker: the plug-in's sources, sinks and functions, and the calls that come over the wire.
+"""In the worker: what the plug-in has of each kind, and the calls that come over the wire.
 
 Calls of one instance come one after another, those of several at once, by a few threads; the main thread only
 reads the wire, so that a heartbeat is answered while a call runs. A source that is open has its own thread.
@@ -203,7 +203,7 @@ class _Context:
 
 
 class _Instance:
-    """One source, sink or function, made by the call "make"."""
+    """One source, sink, function, trigger or analysis, made by the call "make"."""
 
     def __init__(self, server: _Server, number: int, kind: str) -> None:
         self.kind = kind
@@ -261,7 +261,7 @@ class _Instance:
         self._portable = not hasattr(type(self._made), "__abstractmethods__") and _is_portable(self._made)
         if kind == "source":
             self._made.configure(datasource, properties)
-        elif kind == "sink":
+        elif kind != "function":
             self._made.configure(properties)
 
     def _do_open(self, body: list[Any]) -> None:
@@ -315,6 +315,18 @@ class _Instance:
 
     def _do_is_aggregate(self, body: Any) -> bool:
         return bool(self._made.is_aggregate())
+
+    def _do_decide(self, body: list[Any]) -> Any:
+        return self._made.decide_plain(body)
+
+    def _do_forget(self, body: Any) -> None:
+        self._made.forget()
+
+    def _do_analyse(self, body: list[Any]) -> Any:
+        return self._made.analyse_plain(body)
+
+    def _do_take_state(self, body: list[Any]) -> bool:
+        return bool(self._made.take_state(body[0], body[1]))
 
     def _do_stop(self, body: Any) -> bool:
         """Waits for the source's thread. False: it does not end."""

@@ -18,10 +18,11 @@ from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, RuleError
 from opq_rules.plugins.active import Active, Pauses, Replaced
 from opq_rules.plugins.built_in import CLASSES, module_of, types_of
 from opq_rules.plugins.install import Installer, check_version
+from opq_rules.plugins.judging import PluginAnalysis, PluginTrigger
 from opq_rules.plugins.package_manifest import FOLDERS, NAME, PackageManifest, parse_manifest
 from opq_rules.plugins.policy import Policy
 from opq_rules.plugins.properties import read_properties
-from opq_rules.plugins.proxy import PROXIES, Maker
+from opq_rules.plugins.proxy import Maker
 from opq_rules.plugins.runtime import InProcessRuntime, ProcessRuntime, Runtime
 from opq_rules.plugins.store import Installed, Store
 
@@ -90,19 +91,20 @@ class Plugins:
                 return functools.partial(self._make, owner, "function", symbol)
         return None
 
+    def trigger(self, symbol: str) -> Callable[[], PluginTrigger]:
+        """Makes triggers of this name, for Makai. RuleError 400 that lists the names where there is none."""
+        factory: Callable[[], PluginTrigger] = self._factory("trigger", symbol)
+        return factory
+
+    def analysis(self, symbol: str) -> Callable[[], PluginAnalysis]:
+        """Makes analyses of this name, for Mauka. RuleError 400 that lists the names where there is none."""
+        factory: Callable[[], PluginAnalysis] = self._factory("analysis", symbol)
+        return factory
+
     def types(self, kind: str) -> list[str]:
         """Every type (for functions: name) of `kind`, built-ins first, each list sorted."""
         installed = sorted(symbol for its, symbol in list(self._symbols) if its == kind)
         return [*types_of(kind), *installed]
-
-    def folders(self, kind: str) -> list[Path]:
-        """Folders with one-file plug-ins of `kind` (trigger, analysis) for `host.load`, current versions."""
-        with self._changing:
-            return [
-                self._folder(name) / FOLDERS[kind]
-                for name, manifest in self._manifests.items()
-                if manifest.of_kind(kind)
-            ]
 
     def properties(self, kind: str, type_name: str) -> dict[str, Any]:
         """Property -> {"type", "default", "required", "help"} as far as the plug-in says."""
@@ -135,7 +137,6 @@ class Plugins:
                 current = self._store.currents().get(name, (None, None))[0]
                 check_version(manifest, current, downgrade)
                 self._check_symbols(kind, manifest, functions)
-                self._check_trust(manifest, signed_by)
                 installed = self._installer.unpack(package, signed_by, shell_parameters)
                 self._store.add(installed)
                 try:
@@ -301,9 +302,6 @@ class Plugins:
         """Start it, let all take over, end the old one. PluginError: all is as it was."""
         active = self._active_of(manifest.name)
         old = active.runtime
-        if not any(kind in PROXIES for kind, _ in manifest.symbols):
-            self._known(manifest)
-            return Pauses(0, 0.0, 0.0)
         runtime = self._start(manifest, to, active)
         try:
             pauses = active.replace(runtime)
@@ -351,14 +349,6 @@ class Plugins:
                 raise PluginError(f"{its} {symbol!r} is built in; give yours another name")
             if owner != manifest.name:
                 raise PluginError(f"{its} {symbol!r} is of plug-in {owner!r} already")
-
-    def _check_trust(self, manifest: PackageManifest, signed_by: str | None) -> None:
-        inside = [kind for kind in ("trigger", "analysis") if manifest.of_kind(kind)]
-        if inside and signed_by is None and manifest.name not in self._policy.trusted:
-            raise PluginError(
-                f"{manifest.name}: a {inside[0]} runs in the service's process; it has to be signed by an"
-                " allowed key, or be named in the policy's `trusted`"
-            )
 
     def _known(self, manifest: PackageManifest) -> None:
         others = {symbol: owner for symbol, owner in self._symbols.items() if owner != manifest.name}

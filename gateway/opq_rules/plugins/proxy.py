@@ -20,7 +20,7 @@ IDLE_S = 0.1
 
 
 class Proxy:
-    """What the three have in common. `on_result(failed)` is told of each call."""
+    """What all kinds have in common. `on_result(failed)` is told of each call."""
 
     kind = ""
 
@@ -294,6 +294,3 @@ class Maker:
 
     def __call__(self) -> Any:
         return self._make()
-
-
-PROXIES: dict[str, type[Proxy]] = {"source": PluginSource, "sink": PluginSink, "function": PluginFunction}

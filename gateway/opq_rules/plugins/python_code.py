@@ -4,6 +4,7 @@ A plug-in's folder becomes a package `opq_plugin_<name>_<version>`: `from ..shar
 its files. In a worker, which has one plug-in only, `import shared` works as well.
 """
 
+import functools
 import importlib
 import re
 import runpy
@@ -15,10 +16,16 @@ from typing import Any
 
 from opq_proto.errors import PluginError
 from opq_rules.plugins import portable
+from opq_rules.plugins.manifest import manifest_of
 from opq_rules.plugins.package_manifest import FOLDERS, PackageManifest
 
 Factory = Callable[[], Any]
 CLASSES = {"source": "Source", "sink": "Sink", "function": "Function"}
+JUDGING = {
+    "trigger": ("opq_rules.plugins.trigger_module", "TriggerModule"),
+    "analysis": ("opq_rules.plugins.analysis_module", "AnalysisModule"),
+}
+"""Kinds that are a module, and what makes the host's object of it; NumPy comes with them."""
 
 
 def package_name(manifest: PackageManifest) -> str:
@@ -26,14 +33,17 @@ def package_name(manifest: PackageManifest) -> str:
 
 
 def load_python(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Factory]:
-    """(kind, name) -> factory of every source, sink and function. Raises PluginError."""
+    """(kind, name) -> factory of every symbol. Raises PluginError."""
     if manifest.portable:
         return _portable(folder, manifest)
-    return {
-        (kind, name): _target(folder, manifest, kind, name, target)
-        for (kind, name), target in manifest.symbols.items()
-        if kind in CLASSES
-    }
+    try:
+        return {
+            (kind, name): _target(folder, manifest, kind, name, target)
+            for (kind, name), target in manifest.symbols.items()
+        }
+    except PluginError:
+        forget(folder, manifest)  # the next try of this version may have other code
+        raise
 
 
 def forget(folder: Path, manifest: PackageManifest) -> None:
@@ -58,13 +68,26 @@ def _target(folder: Path, manifest: PackageManifest, kind: str, name: str, targe
     try:
         module = importlib.import_module(f"{root.__name__}.{module_name}")
     except (Exception, SystemExit) as error:  # foreign code: whatever it raises is its own failure to load
-        forget(folder, manifest)
         raise PluginError(f"{where} does not load: {type(error).__name__}: {error}") from error
+    if kind in JUDGING:
+        return _judging(module, kind, name, where)
     factory = getattr(module, class_name or CLASSES[kind], None)
     if not callable(factory):
         raise PluginError(f"{where}: {module_name} has no class {class_name or CLASSES[kind]}")
     made: Factory = factory
     return made
+
+
+def _judging(module: ModuleType, kind: str, name: str, where: str) -> Factory:
+    _, problems = manifest_of(module, kind, Path(f"{name}.py"))
+    if kind == "analysis" and not problems:
+        nouns = importlib.import_module("opq_proto.messages")
+        if (module.takes, module.gives) != (nouns.Event, nouns.Finding):
+            problems = [f"it takes {module.takes!r} and gives {module.gives!r}; want Event and Finding"]
+    if problems:
+        raise PluginError(f"{where}: {'; '.join(problems)}")
+    made_by, class_name = JUDGING[kind]
+    return functools.partial(getattr(importlib.import_module(made_by), class_name), module)
 
 
 def _portable(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Factory]:

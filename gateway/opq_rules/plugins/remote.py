@@ -45,7 +45,7 @@ class Remote:
         life = self._process.life()
         if life is self._life:
             return life
-        limit_s = self._process.limits.start_s
+        limit_s = self._process.limits.start_s if self._life is None else self._remake_s
         body = [self.kind, self._symbol, self._datasource, self._properties]
         self._process.call(life, self._number, "make", body, limit_s)
         if self._import is not None:
@@ -55,6 +55,11 @@ class Remote:
         self.remade += self._life is not None
         self._life = life
         return life
+
+    @property
+    def _remake_s(self) -> float:
+        """So long making it again may take."""
+        return self._process.limits.start_s
 
     def _make_first(self) -> None:
         """Waits a little for a process that is just being started again. Raises ValueError, PluginError."""

@@ -1,4 +1,4 @@
-"""One version of a plug-in, ready to make sources, sinks and functions: in a worker, or in this process."""
+"""One version of a plug-in, ready to make its symbols: in a worker, or in this process."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -12,7 +12,9 @@ from opq_rules.plugins.package_manifest import FOLDERS, PackageManifest
 from opq_rules.plugins.policy import Limits, Policy
 from opq_rules.plugins.process import PluginProcess
 from opq_rules.plugins.properties import Properties, fill, read_properties
-from opq_rules.plugins.remote import RemoteFunction, RemoteSink, RemoteSource
+from opq_rules.plugins.remote import Remote, RemoteFunction, RemoteSink, RemoteSource
+
+REMOTES: dict[str, type[Remote]] = {each.kind: each for each in (RemoteSource, RemoteSink, RemoteFunction)}
 
 
 class Runtime(Protocol):
@@ -22,7 +24,7 @@ class Runtime(Protocol):
     mode: str
 
     def make(self, kind: str, symbol: str) -> Any:
-        """An sdk Source, Sink or Function, not yet configured."""
+        """An sdk Source, Sink or Function, a trigger or analysis, not yet configured."""
         ...
 
     def filled(self, kind: str, symbol: str, properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,9 +80,11 @@ class ProcessRuntime(_Described):
     def make(self, kind: str, symbol: str) -> Any:
         if (kind, symbol) not in self.manifest.symbols:
             raise PluginError(f"{self.manifest.name} {self.manifest.version} has no {kind} {symbol!r}")
-        return {"source": RemoteSource, "sink": RemoteSink, "function": RemoteFunction}[kind](
-            self.process, symbol
-        )
+        if kind not in REMOTES:
+            from opq_rules.plugins.remote_judging import JUDGING  # and NumPy with it
+
+            REMOTES.update(JUDGING)
+        return REMOTES[kind](self.process, symbol)
 
     def replays(self, symbol: str) -> bool:
         return symbol in self.process.facts.get("replay", ())

@@ -1,0 +1,85 @@
+"""Triggers and analyses whose other half is in a worker. What it sends back is checked before it is believed.
+
+After a crash each is made anew by its next call, with its settings and without memory.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from opq_proto.decision import Decision, Nominal
+from opq_proto.messages import Event, Finding, Measurement
+from opq_rules.plugins.analysis import checked
+from opq_rules.plugins.nouns import (
+    checked_decision,
+    checked_findings,
+    plain_event,
+    plain_measurement,
+    plain_nominal,
+)
+from opq_rules.plugins.remote import Remote
+
+DECIDE_S = 1.0
+"""Longest call of a trigger: Makai's loop stands still meanwhile."""
+
+
+class RemoteTrigger(Remote):
+    kind = "trigger"
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        self._properties = dict(settings)
+        self._make_first()
+
+    def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
+        """Raises OSError: its process is gone, or was ended since it took longer than `DECIDE_S`."""
+        body = [plain_measurement(measurement), plain_nominal(nominal)]
+        return _decision(self._call("decide", body, self._remake_s))
+
+    def forget(self) -> None:
+        self._call("forget", None, self._remake_s)
+
+    def export_state(self) -> Any:
+        return self._call("export_state", None, self._remake_s)
+
+    def take_state(self, version: str, state: Any) -> bool:
+        return self._call("take_state", [version, state], self._remake_s) is True
+
+    @property
+    def _remake_s(self) -> float:
+        return min(DECIDE_S, self._process.limits.call_s)
+
+
+class RemoteAnalysis(Remote):
+    kind = "analysis"
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        self._properties = dict(settings)
+        self._make_first()
+
+    def analyse(self, event: Event, nominal_v: float, nominal_hz: float) -> tuple[Finding, ...]:
+        """Raises OSError: its process is gone, or was ended since it took longer than `call_s`."""
+        found = _findings(self._call("analyse", [plain_event(event), nominal_v, nominal_hz]))
+        return checked(found, event)
+
+    def take_state(self, version: str, state: Any) -> bool:
+        return self._call("take_state", [version, state]) is True
+
+
+JUDGING: dict[str, type[Remote]] = {"trigger": RemoteTrigger, "analysis": RemoteAnalysis}
+
+
+def _decision(plain: Any) -> Decision | None:
+    """Raises ValueError: none, or one with a field out of its bounds."""
+    try:
+        return checked_decision(None if plain is None else msgspec.convert(plain, Decision))
+    except msgspec.ValidationError as error:
+        raise ValueError(f"gave no Decision: {error}") from None
+
+
+def _findings(plain: Any) -> tuple[Finding, ...]:
+    """Raises ValueError: none, too many, or one with a field out of its bounds."""
+    try:
+        return checked_findings(msgspec.convert(plain, list[Finding]))
+    except msgspec.ValidationError as error:
+        raise ValueError(f"gave no Findings: {error}") from None

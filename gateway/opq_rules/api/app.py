@@ -8,16 +8,22 @@ from opq_rules.api import connections, queries, rules, server, sets, streams, tr
 from opq_rules.api import plugins as plugin_routes
 from opq_rules.api.errors import add_errors
 from opq_rules.api.json_bodies import JsonBodies
+from opq_rules.api.patience import Edge
 from opq_rules.engine.engine import Engine
 from opq_rules.plugins.plugins import Plugins
 
 
-def create_app(engine: Engine, plugins: Plugins, stop: Callable[[], None] | None = None) -> FastAPI:
-    """`stop`: what POST /stop does; None: it is refused."""
+def create_app(
+    engine: Engine,
+    plugins: Plugins,
+    stop: Callable[[], None] | None = None,
+    edge: Edge | None = None,
+) -> FastAPI:
+    """`stop`: what POST /stop does; None: it is refused. `edge`: what /metrics tells of refused requests."""
     app = FastAPI(title="OPQ stream rules", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     add_errors(app)
     app.add_middleware(JsonBodies)
-    app.include_router(server.router(app, engine, stop))
+    app.include_router(server.router(app, engine, stop, edge or Edge()))
     app.include_router(streams.router(engine))
     app.include_router(rules.router(engine))
     app.include_router(queries.router(engine))

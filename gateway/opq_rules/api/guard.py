@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from opq_rules.api.patience import Edge
 from opq_rules.errors import CONFIGURATION, UNDEFINED
 
 Scope = MutableMapping[str, Any]
@@ -35,8 +36,8 @@ def is_loopback(address: str) -> bool:
 class Guard:
     """`hashes`: SHA-256 of the allowed tokens, hexadecimal; none: loopback only."""
 
-    def __init__(self, app: App, hashes: Sequence[str], most_bytes: int) -> None:
-        self.refused = 0
+    def __init__(self, app: App, hashes: Sequence[str], most_bytes: int, edge: Edge | None = None) -> None:
+        self._edge = edge or Edge()
         self._app, self._most_bytes = app, most_bytes
         self._hashes = [each.lower() for each in hashes]
 
@@ -47,7 +48,7 @@ class Guard:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope, headers)
         if refusal is not None:
-            self.refused += 1
+            self._edge.refused += 1
             await _answer(send, *refusal)
             return
         taken = 0
@@ -67,7 +68,7 @@ class Guard:
         with suppress(_TooLongError):
             await self._app(scope, bounded, unless_too_long)
         if taken > self._most_bytes:
-            self.refused += 1
+            self._edge.refused += 1
             await _answer(send, 413, CONFIGURATION, f"the body is longer than {self._most_bytes} bytes")
 
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, int, str] | None:

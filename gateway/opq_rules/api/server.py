@@ -6,6 +6,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from opq_rules.api.bodies import Single
+from opq_rules.api.patience import Edge
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
 
@@ -24,7 +26,7 @@ _NOT_IN_BATCH = ("batch", "stop", "test")
 """Batches in batches, the end of the server, and answers that take minutes."""
 
 
-def router(app: FastAPI, engine: Engine, stop: Callable[[], None] | None) -> APIRouter:
+def router(app: FastAPI, engine: Engine, stop: Callable[[], None] | None, edge: Edge) -> APIRouter:
     """`stop`: ends the service; None where it is not the caller's to end (embedded)."""
     routes = APIRouter(tags=["server"])
     began_s = time.monotonic()
@@ -68,7 +70,7 @@ def router(app: FastAPI, engine: Engine, stop: Callable[[], None] | None) -> API
     @routes.get("/metrics")
     def metrics() -> Response:
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Totals(engine))
+        registry.register(_Totals(engine, edge))
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @routes.get("/health")
@@ -108,11 +110,12 @@ def told_health(engine: Engine) -> dict[str, Any]:
 
 
 class _Totals:
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, edge: Edge) -> None:
+        self._engine, self._edge = engine, edge
 
     def collect(self) -> Any:
-        for name, value in self._engine.look.totals().items():
+        told = {f"rest_{name}_total": value for name, value in asdict(self._edge).items()}
+        for name, value in (self._engine.look.totals() | told).items():
             make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             yield make(f"opq_rules_{name.removesuffix('_total')}", name.replace("_", " "), value=value)
 

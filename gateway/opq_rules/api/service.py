@@ -15,6 +15,7 @@ from opq_proto.errors import PortBusyError
 from opq_rules.api.app import create_app
 from opq_rules.api.config import Config, address, folder, policy, tokens
 from opq_rules.api.guard import Guard
+from opq_rules.api.patience import Edge, patient
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.own_types import OwnTypes
 from opq_rules.plugins.plugins import Plugins
@@ -52,10 +53,16 @@ class Service:
             raise
         self.plugins.used_by = self.engine.users_of
         self.plugins.on_change = self.engine.plugin_changed
-        app = create_app(self.engine, self.plugins, stop)
-        guarded = Guard(app, hashes, config.most_body_mb << 20)
+        edge = Edge()
+        app = create_app(self.engine, self.plugins, stop, edge)
+        guarded = Guard(app, hashes, config.most_body_mb << 20, edge)
         settings = uvicorn.Config(
-            guarded, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+            guarded,
+            http=patient(edge),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(settings)
         self._thread = threading.Thread(target=self._serve, name="rules-rest", daemon=True)

@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from opq_rules.api.bodies import Trial
+from opq_rules.api.trial_process import run_apart
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.ids import checked_id
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
@@ -39,7 +40,8 @@ class Trials:
 
     def add(self, body: Trial) -> str:
         case = self._case(body)
-        run_case({**case, "input": []})  # what is wrong with it is told now
+        options = {key: value for key, value in case["options"].items() if key != "end_ms"}
+        run_case({**case, "options": options, "input": []})  # what is wrong with it is told now
         name = checked_id("trial", body.id or uuid.uuid4().hex[:12], CONFIGURATION)
         with self._lock:
             now_s = time.monotonic()
@@ -61,9 +63,9 @@ class Trials:
         with self._lock:
             self._trials.pop(name, None)
 
-    def run(self, body: Trial) -> Any:
-        """The emissions, at once, under a virtual clock."""
-        return run_case(self._case(body))
+    def run(self, body: Trial) -> bytes:
+        """The emissions as a JSON array, at once, under a virtual clock."""
+        return b"[" + b",".join(run_apart(self._case(body))) + b"]"
 
     def _case(self, body: Trial) -> dict[str, Any]:
         """Records that are given replace the stream's source; other streams have none."""
@@ -105,10 +107,14 @@ class _Trial:
                 ping_s = now_s + _PING_S
                 yield ": waiting for start\n\n"
             await asyncio.sleep(_LOOK_S)
-        for emission in await asyncio.to_thread(run_case, self.case):
+        try:
+            emissions = await asyncio.to_thread(run_apart, self.case)
+        except RuleError as error:
+            emissions = [msgspec.json.encode([{"error": str(error)}])]
+        for emission in emissions:
             if self.ended.is_set():
                 return
-            yield f"data: {msgspec.json.encode(emission).decode()}\n\n"
+            yield f"data: {emission.decode()}\n\n"
 
 
 def router(trials: Trials) -> APIRouter:
@@ -119,8 +125,8 @@ def router(trials: Trials) -> APIRouter:
         return {"id": trials.add(body), "port": request.url.port or 80}
 
     @routes.post("/ruletest/run")
-    def run(body: Trial) -> Any:
-        return trials.run(body)
+    def run(body: Trial) -> Response:
+        return Response(trials.run(body), media_type="application/json")
 
     @routes.post("/ruletest/{name}/start")
     def start(name: str) -> PlainTextResponse:

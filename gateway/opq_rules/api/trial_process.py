@@ -1,0 +1,93 @@
+"""A trial in a process of its own: what somebody tries may compute for ever, or take all memory.
+
+Run as a module it is that process: a case on stdin, its answer as of `rule try` on stdout.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import threading
+
+import msgspec
+
+from opq_rules.errors import CONFIGURATION, RuleError
+from opq_rules.query.trying import try_text
+
+CPU_S = 10
+WALL_S = 20.0
+"""With the second that Python needs to start, or three on a small computer."""
+MEMORY_BYTES = 1 << 30
+MOST_BYTES = 16 << 20
+"""Of the answer."""
+AT_A_TIME = 4
+_ROOM = threading.BoundedSemaphore(AT_A_TIME)
+_NO_MEMORY = 3
+
+
+class _Error(msgspec.Struct):
+    code: int
+    message: str
+    http: int = 400
+    line: int | None = None
+    column: int | None = None
+    hint: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    emissions: list[msgspec.Raw] = []
+    error: _Error | None = None
+
+
+def run_apart(case: object) -> list[bytes]:
+    """The emissions, as JSON. Raises RuleError as `run_case`, and for a trial without end."""
+    if not _ROOM.acquire(timeout=WALL_S):
+        raise RuleError(f"{AT_A_TIME} trials are running; try again", CONFIGURATION)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "opq_rules.api.trial_process"],
+            input=msgspec.json.encode(case),
+            capture_output=True,
+            env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "LANG": "C.UTF-8"},
+            timeout=WALL_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _too_long() from None
+    finally:
+        _ROOM.release()
+    if done.returncode < 0:  # SIGXCPU, or the kernel had no memory left
+        raise _too_long()
+    if done.returncode == _NO_MEMORY:
+        told = f"{MEMORY_BYTES >> 20} MiB of memory, or {MOST_BYTES >> 20} MiB of answer"
+        raise RuleError(f"the trial wants more than {told}", CONFIGURATION)
+    if done.returncode:
+        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise RuleError(f"the trial failed: {''.join(last)[:300]}", CONFIGURATION)
+    answer = msgspec.json.decode(done.stdout, type=_Answer)
+    if (error := answer.error) is not None:
+        raise RuleError(error.message, error.code, error.http, error.line, error.column, error.hint)
+    return [bytes(each) for each in answer.emissions]
+
+
+def _too_long() -> RuleError:
+    told = f"the trial took more than {CPU_S} s; give it fewer records, or a shorter time"
+    return RuleError(told, CONFIGURATION)
+
+
+def main() -> int:
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    os.nice(5)  # what runs comes first
+    try:
+        answer = try_text(sys.stdin.buffer.read())
+    except MemoryError:
+        return _NO_MEMORY
+    if len(answer) > MOST_BYTES:
+        return _NO_MEMORY
+    sys.stdout.buffer.write(answer)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""REST under senders that are slow, many, or want what never ends: over real sockets."""
+
+import http.client
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from rules_house import House
+from waiting import wait_for
+
+from opq_rules.api import patience, trial_process
+
+HEADER = b"POST /streams HTTP/1.1\r\nHost: localhost\r\n"
+PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    assert made.stop() == []
+
+
+def connected(house: House, sent: bytes = b"") -> socket.socket:
+    made = socket.create_connection(("127.0.0.1", house.service.port), timeout=20)
+    made.sendall(sent)
+    return made
+
+
+def answered(one: socket.socket) -> bytes:
+    """All until the other side closes."""
+    found = b""
+    try:
+        while more := one.recv(4096):
+            found += more
+    except ConnectionResetError:
+        pass
+    return found
+
+
+def counted(house: House, name: str) -> float:
+    lines = house.ask("GET", "/metrics").splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(f"opq_rules_rest_{name}_total ")))
+
+
+def test_half_a_header_or_body_is_not_waited_for_long(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "HEADER_S", 0.2)
+    monkeypatch.setattr(patience, "BODY_S", 0.4)
+    with ExitStack() as open_ones:
+        slow = [
+            open_ones.enter_context(connected(house, sent))
+            for sent in (b"", b"GET /", HEADER, HEADER + b"Content-Length: 100\r\n\r\n{")
+        ]
+        for one in slow:
+            assert answered(one).startswith(b"HTTP/1.1 408 ")
+        again = open_ones.enter_context(connected(house, PING + b"GET /"))
+        told = answered(again)
+        assert told.startswith(b"HTTP/1.1 200 ")
+        assert b"HTTP/1.1 408 " in told
+    assert counted(house, "cut") == 5
+
+
+def test_a_body_that_comes_steadily_is_taken(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "BODY_S", 0.3)
+    monkeypatch.setattr(patience, "BODY_BYTES_PER_S", 100)
+    body = b'{"sql": "SHOW STREAMS"}' + b" " * 2000
+    with connected(house, HEADER + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)) as one:
+        for k in range(0, len(body), 400):
+            one.sendall(body[k : k + 400])
+        assert answered(one).startswith(b"HTTP/1.1 200 ")
+    assert counted(house, "cut") == 0
+
+
+def test_who_asks_properly_is_heard_among_many_that_wait(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "MOST_CONNECTIONS", 20)
+    with ExitStack() as open_ones:
+        slow = [open_ones.enter_context(connected(house, b"GET /")) for _ in range(60)]
+        wait_for(lambda: counted(house, "pushed_out") >= 40)
+        asking = http.client.HTTPConnection("127.0.0.1", house.service.port, timeout=20)
+        asking.request("GET", "/ping")
+        assert asking.getresponse().status == 200
+        asking.close()
+        assert answered(slow[0]) == b""
+
+
+def test_refused_requests_are_counted(house: House) -> None:
+    assert house.http.get("/rules", headers={"Origin": "http://evil.example"}).status_code == 403
+    assert counted(house, "refused") == 1
+
+
+def test_a_trial_without_end_is_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_process, "WALL_S", 1.5)
+    house.ask("POST", "/streams", {"sql": 'CREATE STREAM demo () WITH (TYPE="memory", DATASOURCE="x")'}, 201)
+    trial = {
+        "id": "t",
+        "sql": "SELECT count(*) AS n FROM demo GROUP BY TUMBLINGWINDOW(ms, 1)",
+        "mockSource": {"demo": {"data": [{"v": 1}] * 100, "interval": 3_600_000}},
+        "options": {"sendEmptyWindow": True},
+    }
+    assert "took more than" in house.ask("POST", "/ruletest/run", trial, 400)["message"]
+    house.ask("POST", "/ruletest", trial)
+    house.ask("POST", "/ruletest/t/start")
+    assert "took more than" in house.ask("GET", "/test/t")
+    assert house.ask("GET", "/rules") == []
+
+
+def test_a_trial_has_so_much_to_say_and_no_more(house: House) -> None:
+    house.ask("POST", "/streams", {"sql": 'CREATE STREAM demo () WITH (TYPE="memory", DATASOURCE="x")'}, 201)
+    trial = {
+        "sql": "SELECT concat(v, v, v, v) AS w FROM demo",
+        "mockSource": {"demo": {"data": [{"v": "x" * 1_000_000}] * 5}},
+    }
+    assert "MiB" in house.ask("POST", "/ruletest/run", trial, 400)["message"]

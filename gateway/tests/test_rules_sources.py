@@ -255,6 +255,7 @@ def test_httppush_has_so_many_connections_and_no_more(monkeypatch: pytest.Monkey
             slow.enter_context(socket.create_connection(("127.0.0.1", port)))
         with socket.create_connection(("127.0.0.1", port), 20) as fourth, suppress(ConnectionResetError):
             assert fourth.recv(1) == b""
+        assert stream.errors == ["more than 3 connections: one was refused"]
         slow.close()
 
         def is_taken() -> bool:
@@ -265,6 +266,37 @@ def test_httppush_has_so_many_connections_and_no_more(monkeypatch: pytest.Monkey
             return False
 
         wait_for(is_taken)
+
+
+def test_httppush_takes_nothing_from_a_web_page() -> None:
+    port, stream = free_port(), Stream()
+    with running(made(httppush.Source(), "in", server=f"127.0.0.1:{port}"), stream):
+        wait_for(lambda: stream.up)
+        for headers, status in (
+            ({"Origin": "http://evil.example"}, 403),
+            ({"Origin": "null"}, 403),
+            ({"Sec-Fetch-Site": "cross-site"}, 403),
+            ({"Host": "evil.example"}, 403),
+            ({"Origin": "http://localhost:3000", "Content-Type": "text/plain"}, 200),
+        ):
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            with closing(line):
+                line.request("POST", "/in", b"{}", headers)
+                assert line.getresponse().status == status
+    assert len(stream.errors) == 4
+    assert "evil.example" in stream.errors[0]
+    assert stream.payloads == [b"{}"]
+
+
+def test_httppush_does_not_wait_for_half_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(httppush, "READ_S", 0.1)
+    port, stream = free_port(), Stream()
+    with running(made(httppush.Source(), "in", server=f"127.0.0.1:{port}"), stream):
+        wait_for(lambda: stream.up)
+        with socket.create_connection(("127.0.0.1", port), 20) as slow, suppress(ConnectionResetError):
+            slow.sendall(b"POST /in HTTP/1.1\r\nContent-Length: 10\r\n\r\n{")
+            assert slow.recv(1) == b""
+        assert "cut" in stream.errors[0]
 
 
 def test_httppull_asks_again_and_leaves_out_what_has_not_changed() -> None:

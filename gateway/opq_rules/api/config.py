@@ -9,7 +9,7 @@ from pydantic import Field
 
 from opq_proto import config as configuration
 from opq_proto.errors import ConfigError
-from opq_rules.api.guard import is_loopback
+from opq_rules.foreign_pages import is_loopback
 from opq_rules.plugins.policy import Policy
 from opq_rules.plugins.policy_section import PluginRules, policy_of
 

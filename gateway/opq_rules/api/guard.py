@@ -1,22 +1,20 @@
 """Who may ask: tokens, no writing by foreign web pages, no body without bound. A plain ASGI wrapper.
 
 Beyond loopback every request needs a token. On loopback none is needed, but a page in a browser is not
-to write there: a request with a foreign Origin (an image has none, but Sec-Fetch-Site), or for a Host that
-is no name of this machine's loopback, is refused (DNS rebinding).
+to write there: [opq_rules.foreign_pages].
 """
 
 import hashlib
 import hmac
-import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from opq_rules.api.patience import Edge
 from opq_rules.errors import CONFIGURATION, UNDEFINED
+from opq_rules.foreign_pages import page_refusal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -25,12 +23,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/ping", "/health")
 """Answered to anybody: they say that the service lives, and no more."""
-_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?")
-
-
-def is_loopback(address: str) -> bool:
-    """Of `host` or `host:port`, whether it names this machine's loopback and nothing else."""
-    return _LOOPBACK.fullmatch(address) is not None
 
 
 class Guard:
@@ -79,26 +71,14 @@ class Guard:
             if scope["path"] in OPEN or self._knows(headers.get(b"authorization", "")):
                 return None
             return 401, UNDEFINED, "Authorization: want one of the tokens of token_file"
-        if not is_loopback(headers.get(b"host", "localhost")):
-            return 403, UNDEFINED, "Host is no name of loopback; use 127.0.0.1, or set up tokens"
-        origin = headers.get(b"origin")
-        if origin is not None and not is_loopback(_origin_host(origin)):
-            return 403, UNDEFINED, f"a page of {origin[:100]} may not ask here"
-        if headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin"):
-            return 403, UNDEFINED, "a page of another site may not ask here"
-        return None
+        told = {name.decode("latin-1"): value for name, value in headers.items()}
+        foreign = page_refusal(told, on_loopback=True)
+        return None if foreign is None else (403, UNDEFINED, foreign)
 
     def _knows(self, header: str) -> bool:
         token = (header[7:] if header[:7].lower() == "bearer " else header).strip()
         told = hashlib.sha256(token.encode()).hexdigest()
         return sum(hmac.compare_digest(told, each) for each in self._hashes) > 0  # all: no time tells which
-
-
-def _origin_host(origin: str) -> str:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:  # `http://[`
-        return ""
 
 
 class _TooLongError(Exception):

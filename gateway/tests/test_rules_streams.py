@@ -7,7 +7,7 @@ from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
 from opq_rules.streams.definition import StreamDefinition, check_replacement, definition_of
 from opq_rules.streams.describe import as_json, as_text, detail_json, schema_json
-from opq_rules.streams.protobuf import schemas
+from opq_rules.streams.schemas import Schemas
 
 
 def defined(text: str) -> StreamDefinition:
@@ -73,9 +73,9 @@ def test_every_option_is_read_whatever_the_case_of_its_name() -> None:
         ),
         ('CREATE STREAM s () WITH (DATASOURCE="x", FORMAT="protobuf")', None, "needs the option SCHEMAID"),
         (
-            'CREATE STREAM s () WITH (DATASOURCE="x", FORMAT="protobuf", SCHEMAID="a.B")',
+            'CREATE STREAM s () WITH (DATASOURCE="x", FORMAT="protobuf", SCHEMAID="B")',
             61,
-            "unknown schema a.B; there are ",
+            "SCHEMAID is 'B'; want schema.Message",
         ),
         ('CREATE STREAM s (a BIGINT) WITH (DATASOURCE="x", TIMESTAMP="ts")', 50, "not among the columns; a"),
         (
@@ -195,4 +195,6 @@ def test_a_replacement_keeps_shared_and_temp_and_rises_in_version() -> None:
 
 
 def test_the_built_in_schemas_are_those_of_boxes_and_services() -> None:
-    assert {"opqbox3.Measurement", "opq.TriggerMessage", "mauka.Measurement"} <= set(schemas())
+    assert {"opqbox3.Measurement", "opq.TriggerMessage", "mauka.Measurement"} <= set(Schemas())
+    with pytest.raises(ValueError, match=r"unknown schema opq\.No; there are opq\."):
+        Schemas().message("opq.No")

@@ -80,6 +80,20 @@ class NewConnection(_Body):
     props: Free = {}
 
 
+class Schema(_Body):
+    """Of PUT: `content` is .proto text or a descriptor set in base64, `file` as in Package."""
+
+    name: str | None = None
+    content: str | None = None
+    file: str | None = None
+    soFile: str = ""
+    version: str = ""
+
+
+class NewSchema(Schema):
+    name: str
+
+
 class RuleSet(_Body):
     """Either."""
 

@@ -27,11 +27,11 @@ async def uploaded(request: Request) -> tuple[str, bytes]:
     return read.name, read.content.encode()
 
 
-def of_form(kind: str, content: bytes) -> tuple[str, bytes]:
+def of_form(kind: str, content: bytes, field: str = FIELD) -> tuple[str, bytes]:
     """The file of a multipart body. Browsers and curl send its bytes as they are."""
     head = f"Content-Type: {kind}\r\n\r\n".encode("latin-1", "replace")
     for part in message_from_bytes(head + content, policy=policy.HTTP).iter_parts():
-        if part.get_param("name", header="content-disposition") == FIELD and part.get_filename():
+        if part.get_param("name", header="content-disposition") == field and part.get_filename():
             body = part.get_payload(decode=True)
             return str(part.get_filename()), body if isinstance(body, bytes) else b""
-    raise RuleError(f"the form has no file {FIELD}; want curl -F {FIELD}=@FILE", CONFIGURATION)
+    raise RuleError(f"the form has no file {field}; want curl -F {field}=@FILE", CONFIGURATION)

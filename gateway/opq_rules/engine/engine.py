@@ -22,12 +22,14 @@ from opq_rules.engine.feeds import Feeds
 from opq_rules.engine.folder import locked
 from opq_rules.engine.ids import no_rule
 from opq_rules.engine.keeper import Keeper
+from opq_rules.engine.kept_schemas import KeptSchemas, schemas_in
 from opq_rules.engine.links import Links
 from opq_rules.engine.lives import Lives
 from opq_rules.engine.look import Look
 from opq_rules.engine.loop import Loop
 from opq_rules.engine.outlets import Outlets
 from opq_rules.engine.planning import Planning
+from opq_rules.engine.rehearsal import Rehearsal
 from opq_rules.engine.rule import Rule
 from opq_rules.engine.schedules import Schedules
 from opq_rules.engine.staging import Staging
@@ -57,7 +59,8 @@ class Types(Protocol):
 
 class Engine:
     """Attributes: `topics` of memory, which a program may publish to; `configurations`: named sets of
-    properties; `connections` with their users; `look`: what it shows; `ready`: all rules are loaded.
+    properties; `connections` and `schemas` with their users; `look`: what it shows; `ready`: all rules are
+    loaded.
 
     Thread-safe. Methods raise RuleError: 404 where an object is not found, 400 for all else. Nothing
     runs before `start`; `stop` ends everything within seconds.
@@ -82,8 +85,15 @@ class Engine:
         self.configurations = Configurations(self._store, self._sinks_changed)
         connections = Connections(self.configurations)
         resolved = connections.resolved
+        schemas = schemas_in(self._store)
         self._feeds = Feeds(
-            types.source, types.lookup, partial(resolved, SOURCES), self.clock, self.topics, self._loop.wake
+            types.source,
+            types.lookup,
+            partial(resolved, SOURCES),
+            self.clock,
+            self.topics,
+            self._loop.wake,
+            schemas,
         )
         self._outlets = Outlets(
             types.sink,
@@ -94,8 +104,12 @@ class Engine:
             lambda: self._loop.turns,
             self._staging.taken,
             self._loop.drained,
+            schemas,
         )
         self._catalogue = Catalogue(self._store, self._feeds.check)
+        self.schemas = KeptSchemas(
+            self._admin, self._store, schemas, self._catalogue, self._bodies, self._outlets
+        )
         self.connections = Links(
             self._admin,
             types,
@@ -188,6 +202,11 @@ class Engine:
             self._lives.release()
         self.ready.set()
         self._log.info("rules.loaded", rules=len(bodies))
+
+    def rehearsal(self, alone: bool = False) -> Rehearsal:
+        """To try definitions before they are made; `alone`: without the streams and tables that are there."""
+        streams = {} if alone else self._catalogue.definitions
+        return Rehearsal(self._types, self._store, streams, self._functions)
 
     # -- streams and tables
 

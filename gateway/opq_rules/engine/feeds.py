@@ -8,10 +8,11 @@ from opq_rules.engine.feed import Feed
 from opq_rules.engine.loop import Joined
 from opq_rules.engine.options import Options
 from opq_rules.engine.topics import Topics
-from opq_rules.errors import CONFIGURATION, RuleError
+from opq_rules.errors import CONFIGURATION, STREAM, RuleError
 from opq_rules.sdk import LookupSource, Source
 from opq_rules.streams.decoding import Decoder
 from opq_rules.streams.definition import StreamDefinition
+from opq_rules.streams.schemas import Schemas
 
 ATTACHED = "memory"
 """Source types that get the engine's topics."""
@@ -28,17 +29,24 @@ class Feeds:
         clock: Clock,
         topics: Topics,
         wake: Callable[[Feed], None],
+        schemas: Schemas,
     ) -> None:
         self.by_key: dict[str, Joined] = {}
         self._source, self._lookup, self._resolved = source, lookup, resolved
         self._clock, self._topics, self._wake = clock, topics, wake
+        self._schemas = schemas
 
     def key(self, definition: StreamDefinition, rule_id: str) -> str:
         """Also its name in the database."""
         return f"feed {'' if definition.shared else rule_id} {definition.name}"
 
     def check(self, definition: StreamDefinition) -> None:
-        """RuleError 400 where the type is unknown, or does not take these properties."""
+        """RuleError 400 where the type or the schema is unknown, or it does not take these properties."""
+        if definition.schema_id is not None and definition.format == "protobuf":
+            try:
+                self._schemas.message(definition.schema_id)
+            except ValueError as error:
+                raise RuleError(f"{definition.what} {definition.name}: {error}", STREAM) from None
         if definition.kind == "lookup":
             self.looked_up(definition)
         else:
@@ -61,7 +69,7 @@ class Feeds:
             self._clock,
             self._wake,
         )
-        return Joined(feed, definition.name, Decoder(definition), key, direct, waits)
+        return Joined(feed, definition.name, Decoder(definition, schemas=self._schemas), key, direct, waits)
 
     def looked_up(self, definition: StreamDefinition) -> LookupSource:
         """A lookup table, configured."""

@@ -12,10 +12,9 @@ import msgspec
 
 from opq_rules.engine.bodies import Bodies
 from opq_rules.engine.catalogue import Catalogue
-from opq_rules.engine.configurations import SINKS, SOURCES, Configurations
+from opq_rules.engine.configurations import SINKS, SOURCES
 from opq_rules.engine.connections import SELECTOR, Connections
 from opq_rules.engine.definition import Action, definition
-from opq_rules.engine.draft import Draft
 from opq_rules.engine.feed import Feed
 from opq_rules.engine.feeds import Feeds
 from opq_rules.engine.outlets import Outlets, resource
@@ -73,10 +72,9 @@ class Links:
     def put(self, kind: str, name: str, properties: Mapping[str, Any]) -> None:
         """New, or other properties of one that is there: its users take them, or nothing has changed."""
         with self._lock:
-            tried = Configurations(Draft(self._store))
-            Connections(tried).put(kind, name, properties)
+            rehearsal = Rehearsal(self._types, self._store, self._catalogue.definitions, dict)
+            rehearsal.connections.put(kind, name, properties)
             streams, actions = self._users(name)
-            rehearsal = Rehearsal(self._types, tried, self._catalogue.definitions, dict)
             for each in streams:
                 rehearsal.stream(each)
             for _, action in actions:

@@ -18,6 +18,7 @@ from opq_rules.sdk import Context, Sink
 from opq_rules.sinking.kept import Kept
 from opq_rules.sinking.pipeline import Pipeline
 from opq_rules.sinking.properties import Properties, divided
+from opq_rules.streams.schemas import Schemas
 
 INLINE = "memory"
 UNBOUNDED = 1 << 40
@@ -27,11 +28,11 @@ UNBOUNDED = 1 << 40
 class TopicSink:
     """A memory sink: takes in the engine's thread."""
 
-    def __init__(self, sink: Any, properties: Properties, topic: str | None) -> None:
+    def __init__(self, sink: Any, properties: Properties, topic: str | None, schemas: Schemas) -> None:
         self._sink, self._topic = sink, topic
         self._plain = properties == Properties() and topic is not None
         self.op_id, self.rule_id, self.instance_id = "sink_memory", "", 0
-        self._pipeline = Pipeline(sink, self, properties, Kept(None, 1, 0), lambda ids: None)
+        self._pipeline = Pipeline(sink, self, properties, Kept(None, 1, 0), lambda ids: None, schemas=schemas)
 
     def deliver(self, rule_id: str, first: int, emissions: Sequence[Emission]) -> None:
         if self._plain:
@@ -67,11 +68,13 @@ class Outlets:
         turn: Callable[[], int],
         taken: Callable[[Outlet, list[int]], None],
         drained: Callable[[Outlet], None],
+        schemas: Schemas,
     ) -> None:
         """`make(type)` as Plugins.sink; `resolved(type, resourceId, own)`: what a sink gets."""
         self.by_key: dict[str, Outlet] = {}
         self._make, self._resolved, self._clock, self._topics = make, resolved, clock, topics
         self._cache_dir, self._turn, self._taken, self._drained = cache_dir, turn, taken, drained
+        self._schemas = schemas
         self._checked: dict[Action, Properties] = {}
         self._lock = threading.Lock()
 
@@ -95,7 +98,7 @@ class Outlets:
         for action in rule.actions:
             if action.type == INLINE:
                 properties, sink = self._sink(action)
-                topics.append(TopicSink(sink, properties, getattr(sink, "_topic", None)))
+                topics.append(TopicSink(sink, properties, getattr(sink, "_topic", None), self._schemas))
             else:
                 outlets.append(self._outlet(action, rule))
         return tuple(outlets), tuple(topics)
@@ -133,7 +136,7 @@ class Outlets:
                 path = self._cache_dir / f"{key}.sqlite3" if properties.enableCache else None
                 kept = Kept(path, properties.memoryCacheThreshold, properties.maxDiskCache)
             context: Context = outlet
-            return Pipeline(sink, context, properties, kept, done, self._clock.monotonic_s)
+            return Pipeline(sink, context, properties, kept, done, self._clock.monotonic_s, self._schemas)
 
         found = Outlet(key, action.type, pipeline, limit, self._clock, self._turn, self._taken, self._drained)
         found.action = action
@@ -148,6 +151,8 @@ class Outlets:
         sink: Sink = factory(self._topics) if action.type == INLINE else factory()
         try:
             shared, own = divided(given)
+            if shared.schemaId:
+                self._schemas.message(shared.schemaId)
             sink.configure(own)
         except (ValueError, TypeError, msgspec.ValidationError) as error:
             raise RuleError(f"sink {action.type!r}: {error}", CONFIGURATION) from error

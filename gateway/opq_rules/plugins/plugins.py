@@ -6,9 +6,11 @@ Errors are RuleErrors: 404 where a name is unknown, 400 for all else.
 
 import functools
 import importlib.metadata
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from opq_rules import sdk
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, RuleError
 from opq_rules.plugins.active import Active, Pauses, Replaced
 from opq_rules.plugins.built_in import CLASSES, module_of, types_of
+from opq_rules.plugins.fetch import fetch
 from opq_rules.plugins.install import Installer, check_version
 from opq_rules.plugins.judging import PluginAnalysis, PluginTrigger
 from opq_rules.plugins.package_manifest import FOLDERS, NAME, PackageManifest, parse_manifest
@@ -241,6 +244,14 @@ class Plugins:
             told["errMsg"] = trouble
             told["status"] = told["status"] if runtime is not None else "error"
         return told
+
+    def fetched(self, url: str, most_bytes: int) -> bytes:
+        """A file by http, https or file, from where packages come too. RuleError 400: it cannot be had."""
+        policy = replace(self._policy, max_zip_bytes=min(most_bytes, self._policy.max_zip_bytes))
+        with self._refusing(), tempfile.TemporaryDirectory(prefix="opq-fetched-") as folder:
+            target = Path(folder) / "file"
+            fetch(url, target, policy, [self.uploads, *policy.file_roots])
+            return target.read_bytes()
 
     def functions(self) -> dict[str, str]:
         """SQL function -> the plug-in that has it (GET /plugins/udfs)."""

@@ -15,6 +15,7 @@ from opq_rules.sdk import Context, Sink
 from opq_rules.sinking.kept import Kept, Parcel
 from opq_rules.sinking.properties import Properties
 from opq_rules.sinking.transform import transformer
+from opq_rules.streams.schemas import Schemas
 
 LONGEST_WAIT_S = 30.0
 """Between two tries of a sink that does not answer."""
@@ -79,11 +80,12 @@ class Pipeline:
         kept: Kept,
         done: Callable[[Sequence[str]], None],
         monotonic_s: Callable[[], float] = time.monotonic,
+        schemas: Schemas | None = None,
     ) -> None:
         self.counters = Counters()
         self._sink, self._properties, self._kept, self._done = sink, properties, kept, done
         self._sending = Sending(context)
-        self._transform = transformer(properties)
+        self._transform = transformer(properties, schemas)
         self._now_s = monotonic_s
         self._rows: list[Row] = []
         self._row_ids: list[str] = []
@@ -103,6 +105,11 @@ class Pipeline:
         """When `tick` has something to do, on the monotonic clock."""
         times = [each for each in (self._linger_until_s, self._again_at_s) if each is not None]
         return min(times) if times else None
+
+    @property
+    def own_counts(self) -> dict[str, int]:
+        """What a sink counts beside: its attribute `counts`, by name."""
+        return dict(getattr(self._sink, "counts", {}))
 
     def take(self, emission: Emission, emission_id: str) -> None:
         self.counters.records_in_total += len(emission)

@@ -19,7 +19,8 @@ class Properties:
     dataTemplate: str = ""
     dataField: str = ""
     fields: tuple[str, ...] = ()
-    format: Literal["json", "delimited"] = "json"
+    format: Literal["json", "delimited", "protobuf"] = "json"
+    schemaId: str = ""  # schema.Message, of protobuf
     delimiter: str = ","
     compression: Literal["", "zlib", "gzip", "flate", "zstd"] = ""
     batchSize: int = field(default=0, metadata={"minimum": 0, "maximum": 1_000_000})
@@ -52,4 +53,8 @@ def divided(properties: Mapping[str, Any]) -> tuple[Properties, dict[str, Any]]:
         raise ValueError("; ".join(problems))
     if config.dataTemplate and config.format != "json":
         raise ValueError("dataTemplate  writes its own text; leave `format` at json")
+    if (config.format == "protobuf") != bool(config.schemaId):
+        raise ValueError("schemaId  goes with format protobuf: schema.Message")
+    if config.format == "protobuf" and not config.sendSingle:
+        raise ValueError("format  protobuf makes a message of each row; set sendSingle to true")
     return config, own

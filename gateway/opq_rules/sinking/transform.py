@@ -14,15 +14,18 @@ import msgspec
 
 from opq_rules.batch import Row
 from opq_rules.sinking.properties import Properties
+from opq_rules.sinking.protobuf import writer
 from opq_rules.sinking.template import compiled
+from opq_rules.streams.schemas import Schemas
 
 _ENCODE = msgspec.json.Encoder().encode
 
 
-def transformer(properties: Properties) -> Callable[[Any], Any]:
+def transformer(properties: Properties, schemas: Schemas | None = None) -> Callable[[Any], Any]:
     """A function of a list of rows, or (with sendSingle) of one row: what the sink collects.
 
     Rows as they are where nothing is asked for, so that a sink can encode in its own way.
+    `schemas`: where schemaId is looked up; None: among those that are built in.
     Raises ValueError: the template does not parse, a package for the compression is missing.
     """
     steps: list[Callable[[Any], Any]] = []
@@ -36,6 +39,8 @@ def transformer(properties: Properties) -> Callable[[Any], Any]:
         steps.append(lambda data: _each(data, lambda row: {k: row[k] for k in properties.fields if k in row}))
     if properties.format == "delimited":
         steps.append(lambda data: delimited(data, properties.delimiter, properties.fields))
+    if properties.format == "protobuf":
+        steps.append((schemas or Schemas()).by(properties.schemaId, writer))
     if properties.compression:
         compress = _compressor(properties.compression)
         steps.append(lambda data: compress(encoded(data)))

@@ -7,6 +7,7 @@ from opq_rules.batch import Row
 from opq_rules.streams.definition import StreamDefinition
 from opq_rules.streams.formats import JSON_ERRORS, decode_json, reader_of
 from opq_rules.streams.schema import Conform, conforming
+from opq_rules.streams.schemas import Schemas
 
 Metas = Sequence[Mapping[str, Any] | None] | None
 _SHOWN_BYTES = 60
@@ -23,14 +24,22 @@ class Decoded(NamedTuple):
 
 
 class Decoder:
-    """One stream's. `used`: columns that its rules read (STRICT_VALIDATION looks at no others); None: all."""
+    """One stream's. `used`: columns that its rules read (STRICT_VALIDATION looks at no others); None: all.
+
+    `schemas`: where SCHEMAID is looked up; None: among those that are built in.
+    """
 
     __slots__ = ("_conform", "_fields", "_json", "_name", "_read", "strict")
 
-    def __init__(self, definition: StreamDefinition, used: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        definition: StreamDefinition,
+        used: Collection[str] | None = None,
+        schemas: Schemas | None = None,
+    ) -> None:
         self._name = definition.name
         self._json = definition.format == "json"
-        self._read = reader_of(definition)
+        self._read = reader_of(definition, schemas or Schemas())
         self._fields, self.strict = definition.fields, definition.strict_validation
         self._conform: Conform | None
         self.look_at(used)

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from opq_rules.errors import STREAM, RuleError
 from opq_rules.sql.syntax import Create, Field, Place
 from opq_rules.streams import options as option
-from opq_rules.streams.protobuf import schemas
 
 Kind = Literal["stream", "scan", "lookup"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(?:/[A-Za-z0-9_-]{1,128}){0,15}")
@@ -134,20 +133,12 @@ def _go_together(found: StreamDefinition, places: Mapping[str, Place]) -> None:
         raise option.refused("a lookup table of TYPE memory needs the option KEY", None)
     if found.format == "protobuf":
         if found.schema_id is None:
-            raise option.refused(
-                "FORMAT protobuf needs the option SCHEMAID", None, f"there are {_known_schemas()}"
-            )
-        if found.schema_id not in schemas():
-            raise option.refused(
-                f"unknown schema {found.schema_id}", places["schemaid"], f"there are {_known_schemas()}"
-            )
+            raise option.refused("FORMAT protobuf needs the option SCHEMAID", None, "as schema.Message")
+        if "." not in found.schema_id.strip("."):
+            raise option.refused(f"SCHEMAID is {found.schema_id!r}; want schema.Message", places["schemaid"])
     if found.format == "binary" and found.fields is not None and _binary_column(found.fields) is None:
         raise option.refused("FORMAT binary wants one column of type BYTEA, or none", places["format"])
 
 
 def _binary_column(fields: tuple[Field, ...]) -> str | None:
     return fields[0].name if len(fields) == 1 and fields[0].type.name == "bytea" else None
-
-
-def _known_schemas() -> str:
-    return ", ".join(sorted(schemas()))

@@ -11,6 +11,7 @@ import msgspec
 from opq_rules.batch import Row
 from opq_rules.streams.definition import StreamDefinition
 from opq_rules.streams.protobuf import reader as protobuf_reader
+from opq_rules.streams.schemas import Schemas
 
 ReadOne = Callable[[bytes], list[Row]]
 SELF = "self"
@@ -22,8 +23,8 @@ decode_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 JSON_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
-def reader_of(definition: StreamDefinition) -> ReadOne:
-    """For the definition's FORMAT."""
+def reader_of(definition: StreamDefinition, schemas: Schemas) -> ReadOne:
+    """For the definition's FORMAT; one of protobuf follows its schema when that is replaced."""
     names = None if definition.fields is None else [field.name for field in definition.fields]
     match definition.format:
         case "binary":
@@ -34,7 +35,7 @@ def reader_of(definition: StreamDefinition) -> ReadOne:
         case "urlencoded":
             return _urlencoded
         case "protobuf":
-            read = protobuf_reader(definition.schema_id or "")
+            read = schemas.by(definition.schema_id or "", protobuf_reader)
             return lambda payload: [read(payload)]
         case _:
             return _json

@@ -1,0 +1,90 @@
+"""/schemas: messages of protobuf that streams (SCHEMAID) and sinks (schemaId) use.
+
+Source: reference/rules.md, A.5.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import PlainTextResponse
+
+from opq_rules.api.bodies import NewSchema, Schema
+from opq_rules.api.uploading import of_form
+from opq_rules.engine.engine import Engine
+from opq_rules.errors import CONFIGURATION, RuleError
+from opq_rules.plugins.plugins import Plugins
+from opq_rules.streams import schema_content
+from opq_rules.streams.descriptors import MOST_BYTES
+from opq_rules.streams.schema_content import Content
+
+Kind = Literal["protobuf"]
+FIELD = "file"
+
+
+async def _form(request: Request) -> bytes:
+    kind = request.headers.get("content-type", "")
+    if not kind.lower().startswith("multipart/"):
+        raise RuleError(f"want a form: curl -X PUT -F {FIELD}=@x.proto", CONFIGURATION)
+    return of_form(kind, await request.body(), FIELD)[1]
+
+
+def router(engine: Engine, plugins: Plugins) -> APIRouter:
+    routes = APIRouter(prefix="/schemas", tags=["schemas"])
+
+    @routes.post("/{kind}", status_code=201)
+    def create(kind: Kind, body: NewSchema) -> PlainTextResponse:
+        engine.schemas.put(body.name, _content(body, plugins), body.version, new=True)
+        return PlainTextResponse(f"{kind} schema {body.name} is created", 201)
+
+    @routes.get("/{kind}")
+    def names(kind: Kind) -> list[str]:
+        return engine.schemas.names()
+
+    @routes.get("/{kind}/{name}")
+    def one(kind: Kind, name: str) -> dict[str, Any]:
+        return engine.schemas.one(name)
+
+    @routes.put("/{kind}/{name}")
+    def put(kind: Kind, name: str, body: Schema) -> PlainTextResponse:
+        if body.name not in (None, name):
+            raise RuleError(f"the path says {name[:80]!r}, the body {str(body.name)[:80]!r}", CONFIGURATION)
+        return _put(engine, kind, name, _content(body, plugins), body.version)
+
+    @routes.put("/{kind}/{name}/upload")
+    def upload(
+        kind: Kind, name: str, content: Annotated[bytes, Depends(_form)], version: str = ""
+    ) -> PlainTextResponse:
+        return _put(engine, kind, name, _read(lambda: schema_content.of_bytes(content)), version)
+
+    @routes.delete("/{kind}/{name}")
+    def delete(kind: Kind, name: str) -> PlainTextResponse:
+        engine.schemas.delete(name)
+        return PlainTextResponse(f"{kind} schema {name} is deleted")
+
+    return routes
+
+
+def _put(engine: Engine, kind: str, name: str, content: Content, version: str) -> PlainTextResponse:
+    if engine.schemas.put(name, content, version):
+        return PlainTextResponse(f"{kind} schema {name} is created", 201)
+    return PlainTextResponse(f"{kind} schema {name} is updated")
+
+
+def _content(body: NewSchema | Schema, plugins: Plugins) -> Content:
+    if body.soFile:
+        raise RuleError("soFile: a Go library cannot be loaded here", CONFIGURATION)
+    if (body.content is None) == (body.file is None):
+        raise RuleError("want content or file, and one of them", CONFIGURATION)
+    if body.content is not None:
+        text = body.content
+        return _read(lambda: schema_content.of_text(text))
+    fetched = plugins.fetched(body.file or "", MOST_BYTES)
+    return _read(lambda: schema_content.of_bytes(fetched))
+
+
+def _read(make: Callable[[], Content]) -> Content:
+    try:
+        return make()
+    except ValueError as error:
+        raise RuleError(f"schema: {error}", CONFIGURATION) from error

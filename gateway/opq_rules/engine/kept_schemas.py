@@ -1,0 +1,150 @@
+"""KeptSchemas: schemas of one's own, in the store, with the streams and sinks that use them.
+
+Kept is the descriptor set beside the text it was made of, so that a start needs no compiler. A replaced
+schema is used from the next record on, and refused where it lacks a message that is used.
+"""
+
+import base64
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from opq_proto import log
+from opq_rules.engine.bodies import Bodies
+from opq_rules.engine.catalogue import Catalogue
+from opq_rules.engine.configurations import Kept
+from opq_rules.engine.definition import definition
+from opq_rules.engine.ids import checked_id
+from opq_rules.engine.outlets import Outlets
+from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
+from opq_rules.streams.descriptors import messages_of
+from opq_rules.streams.schema_content import Content
+from opq_rules.streams.schemas import BUILT_IN, Schemas
+
+KIND = "schema"
+MOST = 1000
+
+
+def schemas_in(store: Kept) -> Schemas:
+    """With what the store holds; what cannot be read any more is told and left out."""
+    schemas = Schemas()
+    for name, body in store.all(KIND).items():
+        try:
+            schemas.put(name, messages_of(base64.b64decode(msgspec.json.decode(body)["set"])))
+        except (ValueError, KeyError) as error:
+            log.get(service="rules").error("schema.refused", schema=name, error=str(error))
+    return schemas
+
+
+def kept_as(content: Content, version: str) -> str:
+    """The body of one in the store."""
+    told = {
+        "content": content.text,
+        "set": base64.b64encode(content.descriptors).decode(),
+        "version": version,
+    }
+    return msgspec.json.encode(told).decode()
+
+
+class KeptSchemas:
+    """Thread-safe; RuleError 404 where a name is not found, 400 for all else."""
+
+    def __init__(
+        self,
+        lock: threading.RLock,
+        store: Kept,
+        schemas: Schemas,
+        catalogue: Catalogue,
+        bodies: Bodies,
+        outlets: Outlets,
+    ) -> None:
+        self._lock, self._store, self._schemas = lock, store, schemas
+        self._catalogue, self._bodies, self._outlets = catalogue, bodies, outlets
+
+    def names(self) -> list[str]:
+        """Those that are built in, too."""
+        return sorted({*BUILT_IN, *self._store.all(KIND)})
+
+    def one(self, name: str) -> dict[str, Any]:
+        """`{"type", "name", "content", "version", "messages", "users"}`."""
+        with self._lock:
+            body = self._store.get(KIND, checked_id("schema", name, CONFIGURATION))
+            if body is None and name not in BUILT_IN:
+                raise RuleError(f"schema {name} is not found", NOT_FOUND, 404)
+            kept = msgspec.json.decode(body) if body is not None else {"content": "", "version": ""}
+            return {
+                "type": "protobuf",
+                "name": name,
+                "content": kept["content"],
+                "version": kept["version"],
+                "messages": sorted(each for each in self._schemas if each.startswith(f"{name}.")),
+                "users": [user for user, _ in self._users(name)],
+            }
+
+    def exported(self) -> dict[str, dict[str, str]]:
+        """Name -> `{"content", "set", "version"}` of those that are not built in."""
+        return {name: msgspec.json.decode(body) for name, body in self._store.all(KIND).items()}
+
+    def put(self, name: str, content: Content, version: str, new: bool = False) -> bool:
+        """True: there was none. `new`: it is refused where there is one."""
+        with self._lock:
+            checked_id("schema", name, CONFIGURATION)
+            old = self._store.get(KIND, name)
+            self._check(name, old, content, version, new)
+            self._store.put(KIND, name, kept_as(content, version))
+            self._schemas.put(name, content.messages)
+            self._outlets.changed()
+            return old is None
+
+    def delete(self, name: str) -> None:
+        """Refused while a stream or sink uses it."""
+        with self._lock:
+            self.one(name)
+            _not_built_in(name)
+            if users := [user for user, _ in self._users(name)]:
+                shown = ", ".join(users[:5]) + (" ..." if len(users) > 5 else "")
+                raise RuleError(f"schema {name} cannot be deleted: used by {shown}", CONFIGURATION)
+            self._store.delete(KIND, [name])
+            self._schemas.remove(name)
+            self._outlets.changed()
+
+    # -- inside
+
+    def _check(self, name: str, old: str | None, content: Content, version: str, new: bool) -> None:
+        _not_built_in(name)
+        if old is None:
+            if len(self._store.all(KIND)) >= MOST:
+                raise RuleError(f"there are {MOST} schemas; delete one", CONFIGURATION)
+            return
+        if new:
+            raise RuleError(f"schema {name} already exists", CONFIGURATION)
+        before = msgspec.json.decode(old)["version"]
+        if before and version <= before:
+            wanted = f"version is {version!r}; want a greater one than {before!r}"
+            raise RuleError(f"schema {name}: {wanted}", CONFIGURATION)
+        for user, message in self._users(name):
+            if message not in content.messages:
+                raise RuleError(f"schema {name}: {user} uses {message}, which it has not", CONFIGURATION)
+
+    def _users(self, name: str) -> Iterator[tuple[str, str]]:
+        """Who, and the message."""
+        for each in self._catalogue.definitions.values():
+            if each.format == "protobuf" and (each.schema_id or "").startswith(f"{name}."):
+                yield f"{each.what} {each.name}", (each.schema_id or "").removeprefix(f"{name}.")
+        for rule_id, text in self._bodies.all().items():
+            if "schemaId" not in text and "resourceId" not in text:
+                continue
+            for action in definition(msgspec.json.decode(text)).actions:
+                try:
+                    used = self._outlets.check(action).schemaId
+                except RuleError:  # its plug-in, or its set of properties, went since
+                    continue
+                if used.startswith(f"{name}."):
+                    yield f"rule {rule_id}", used.removeprefix(f"{name}.")
+
+
+def _not_built_in(name: str) -> None:
+    if name in BUILT_IN:
+        raise RuleError(f"schema {name} is built in; take another name", CONFIGURATION)

@@ -136,6 +136,24 @@ class EventService:
 
 
 @section
+class InstalledAnalyses:
+    """Analyses that were installed at Makai's rules (POST /plugins/analyses), run in Mauka."""
+
+    enabled: Annotated[bool, Field(description="follow what is installed there, live")] = True
+    data_dir: Annotated[
+        Path | None,
+        Field(description="rules/plugins/ is below it; none: that of triggering_service.rules"),
+    ] = None
+    require_signature: Annotated[bool, Field(description="run signed ones only")] = False
+    keys: Annotated[tuple[Path, ...], Field(description="public keys (Ed25519, PEM) that may sign them")] = ()
+    trusted: Annotated[tuple[str, ...], Field(description="plug-ins that may run inside this process")] = ()
+    memory_mb: Annotated[int, Field(ge=64, le=65_536, description="of one plug-in's process")] = 512
+    call_s: Annotated[
+        float, Field(gt=0, le=600, description="longest analysis of one event; then its process is ended")
+    ] = 30.0
+
+
+@section
 class Mauka:
     event_endpoint: Annotated[str, Field(description="the event service's PUB")] = "tcp://127.0.0.1:10000"
     bus_sub_endpoint: Annotated[str, Field(description="broker, plug-ins publish here")] = (
@@ -145,7 +163,11 @@ class Mauka:
         "tcp://127.0.0.1:9883"
     )
     heartbeat_s: Annotated[float, Field(gt=0, le=3600, description="of its plug-ins; original: 60")] = 10.0
-    analyses: Annotated[tuple[PluginEntry, ...], Field(description="empty: all built-in ones")] = ()
+    analyses: Annotated[
+        tuple[PluginEntry, ...],
+        Field(description="no built-in one among them: all built-in ones; installed ones always run"),
+    ] = ()
+    plugins: InstalledAnalyses = Field(default_factory=InstalledAnalyses)
     payloads: Annotated[
         bool, Field(description="put waveforms on the bus, for plug-ins of the original form")
     ] = True

@@ -253,5 +253,8 @@ def test_who_is_trusted_is_said_by_our_own_policy(pair: Pair) -> None:
     strict.close()
     careful = Following(pair.folder, {"function"}, Policy())
     careful.look()
-    assert careful.status("f")["mode"] == "process"
+    told = careful.status_of("function", "f")
+    assert (told["version"], told["mode"], told["trouble"]) == ("1.0.0", "process", "")
+    assert careful.status_of("function", "g") == {}
     careful.close()
+    assert careful.status_of("function", "f")["version"] == "1.0.0"

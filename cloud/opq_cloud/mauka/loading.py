@@ -12,6 +12,11 @@ from opq_rules.plugins.host import available, load
 BUILT_IN = Path(__file__).parent / "analyses"
 
 
+def built_in() -> frozenset[str]:
+    """Names of those of this folder."""
+    return frozenset(available((BUILT_IN,)))
+
+
 def load_analyses(
     entries: Sequence[tuple[str, Mapping[str, Any]]], folders: Sequence[Path] = (BUILT_IN,)
 ) -> list[Analysis]:

@@ -10,15 +10,19 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
+from opq_cloud.mauka.follower import Follower
+from opq_cloud.mauka.installed import InstalledAnalysis
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.store.store import Store
 from opq_proto import log as logs
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
-from opq_proto.messages import Event, Finding, Waveform
+from opq_proto.messages import Event, Finding, StoredFinding, Waveform
 from opq_rules.plugins.analysis import DEFAULT_NOMINAL, Analysis, Nominal
 
 log = logs.get(service="mauka")
@@ -35,8 +39,17 @@ class _Retry:
     wait_s: float
 
 
+@dataclass(slots=True)
+class _Looked:
+    """At one event: whether an analysis failed, and for how long one of them rests."""
+
+    failed: bool = False
+    rest_s: float = 0.0
+
+
 class AnalysisRunner(MaukaPlugin):
-    """Counters: `events`, `findings`, `unknown_events`, `analysis_ms` by analysis, and the base's."""
+    """Counters: `events`, `findings`, `unknown_events`, `analysis_ms` and `not_asked` by analysis, and the
+    base's."""
 
     NAME = "AnalysisRunner"
 
@@ -47,10 +60,14 @@ class AnalysisRunner(MaukaPlugin):
         analyses: Sequence[Analysis],
         nominal: Nominal = DEFAULT_NOMINAL,
         clock: Callable[[], float] = time.monotonic,
+        installed: Follower | None = None,
     ) -> None:
+        """`installed`: analyses that come and go between two events."""
         super().__init__(config, [MAKAI_EVENT], AnalysisRunner.NAME)
         self._store = store
         self.analyses = tuple(analyses)
+        self._installed = installed
+        self._generation = 0
         self._nominal = nominal
         self._clock = clock
         self._next_look_s = clock()
@@ -81,6 +98,9 @@ class AnalysisRunner(MaukaPlugin):
         if not self._backlog and now_s >= self._next_look_s:
             self._next_look_s = now_s + LOOK_S
             self._take_unfinished(now_s)
+            if self._installed is not None and self._installed.generation != self._generation:
+                self._generation = self._installed.generation
+                self._retries.clear()  # what one version could not look at, another one may
             self._backlog.extend(self._due(now_s))
         if not self._backlog:
             return False
@@ -97,15 +117,14 @@ class AnalysisRunner(MaukaPlugin):
         super().run(stop, ready)
 
     def _due(self, now_s: float) -> list[int]:
+        """What has failed comes last: an event that ends an analysis' process is not asked before others."""
         waiting = [record.event_id for record in self._store().unanalysed_events()]
         still = set(waiting)
         for event_id in [known for known in self._retries if known not in still]:
             del self._retries[event_id]
-        return [
-            event_id
-            for event_id in waiting
-            if event_id not in self._retries or self._retries[event_id].next_s <= now_s
-        ]
+        retries = {event_id: self._retries.get(event_id, _Retry(now_s, 0.0)) for event_id in waiting}
+        due = [event_id for event_id in waiting if retries[event_id].next_s <= now_s]
+        return sorted(due, key=lambda event_id: retries[event_id].wait_s)
 
     def _take_unfinished(self, now_s: float) -> None:
         for event_id, deadline_s in list(self._unfinished.items()):
@@ -121,54 +140,85 @@ class AnalysisRunner(MaukaPlugin):
                     self._attempt(event_id, again=False, complete=False)
 
     def _attempt(self, event_id: int, again: bool, complete: bool = True) -> None:
-        """Analyse one event; what fails is tried again, later and later, and holds up no other."""
-        outcome: list[bool] = []
-        self.guard(
+        """Analyse one event; what fails is tried again, later and later, and holds up no other.
+
+        One that only has to wait for an analysis that rests is tried when that is over.
+        """
+        looked = _Looked()
+        done = self.guard(
             "event",
-            lambda: outcome.append(self._analyse(event_id, again, complete)),
+            lambda: self._analyse(event_id, again, complete, looked),
             event_id=event_id,
         )
-        if outcome == [True]:
-            self._retries.pop(event_id, None)
-            return
         before = self._retries.pop(event_id, None)
-        wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, LONGEST_RETRY_S)
-        self._retries[event_id] = _Retry(self._clock() + wait_s, wait_s)
+        if looked.failed or not done:
+            wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, LONGEST_RETRY_S)
+            self._retries[event_id] = _Retry(self._clock() + wait_s, wait_s)
+        elif looked.rest_s:
+            wait_s = FIRST_RETRY_S / 2 if before is None else before.wait_s
+            self._retries[event_id] = _Retry(self._clock() + looked.rest_s, wait_s)
 
-    def _analyse(self, event_id: int, again: bool, complete: bool) -> bool:
-        """True when every analysis could look; then the event is marked (unless not complete)."""
+    def _analyse(self, event_id: int, again: bool, complete: bool, looked: _Looked) -> None:
+        """When every analysis could look the event is marked (unless not complete)."""
         store = self._store()
         event = store.event(event_id)
         if event is None:
             self.counters.add("unknown_events")
-            return True
-        findings, all_looked = self._look(event)
-        stored = store.put_findings(event_id, findings)
-        stored_ns = time.monotonic_ns()
-        if all_looked and complete:
+            return
+        stored: list[tuple[StoredFinding, int]] = []
+        steady = self._installed.steady() if self._installed is not None else nullcontext(())
+        with steady as installed:
+            self._keep(event_id, self._look(self.analyses, event, looked), stored)
+            if installed:  # they may be slow: what the others found has not waited for them
+                self._keep(event_id, self._look(installed, event, looked), stored)
+        if complete and not (looked.failed or looked.rest_s):
             store.mark_analysed(event_id)
         self.counters.add("findings", len(stored))
-        for item in stored:
+        for item, _ in stored:
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
-        for incident_id in sorted({item.incident_id for item in stored}):
+        first_ns = {item.incident_id: stored_ns for item, stored_ns in reversed(stored)}
+        for incident_id, stored_ns in sorted(first_ns.items()):
             self._tell(store, incident_id, stored_ns, again)
         log.info("event.analysed", event_id=event_id, findings=len(stored), again=again)
         self.counters.add("events")
-        return all_looked
 
-    def _look(self, event: Event) -> tuple[list[Finding], bool]:
-        """What all analyses found; one that fails does not take the others' findings with it."""
+    def _keep(
+        self, event_id: int, findings: Sequence[Finding], stored: list[tuple[StoredFinding, int]]
+    ) -> None:
+        kept = self._store().put_findings(event_id, findings)
+        stored_ns = time.monotonic_ns()
+        stored += [(item, stored_ns) for item in kept]
+
+    def status(self) -> dict[str, object]:
+        """As of every plug-in, and `analyses`: each with its version, where it runs, its failures."""
+        own: list[dict[str, object]] = [
+            {"name": one.name, "version": version("opq-toolkit"), "runs": "built in"} for one in self.analyses
+        ]
+        rows = own + (self._installed.status() if self._installed is not None else [])
+        for row in rows:
+            row["failures"] = int(self.counters.of("failures", f"analysis {row['name']}"))
+        return {**super().status(), "analyses": rows}
+
+    def _look(
+        self, analyses: Sequence[Analysis | InstalledAnalysis], event: Event, looked: _Looked
+    ) -> list[Finding]:
+        """What they found; one that fails does not take the others' findings with it."""
         parts = self._by_nominal(event)
         findings: list[Finding] = []
-        all_looked = True
-        for analysis in self.analyses:
+        for analysis in analyses:
+            if analysis.rest_s:
+                self.counters.add("not_asked", label=analysis.name)
+                looked.rest_s = max(looked.rest_s, analysis.rest_s)
+                continue
             started_s = time.perf_counter()
             for nominal, part in parts.items():
-                all_looked &= self._ask(analysis, part, nominal, findings)
+                looked.failed |= not self._ask(analysis, part, nominal, findings)
             self.counters.add("analysis_ms", 1000 * (time.perf_counter() - started_s), label=analysis.name)
-        return findings, all_looked
+        return findings
 
-    def _ask(self, analysis: Analysis, part: Event, nominal: Nominal, findings: list[Finding]) -> bool:
+    def _ask(
+        self, analysis: Analysis | InstalledAnalysis, part: Event, nominal: Nominal, findings: list[Finding]
+    ) -> bool:
         """Add what it finds; when it fails on several Boxes, what it finds at each Box alone."""
         what = f"analysis {analysis.name}"
 
@@ -182,7 +232,7 @@ class AnalysisRunner(MaukaPlugin):
 
         if ask(part):
             return True
-        if len(part.waveforms) > 1 and analysis.begin is None:
+        if len(part.waveforms) > 1 and analysis.alone:
             error = self._errors[what]
             for wave in part.waveforms:
                 ask(replace(part, waveforms=(wave,)))

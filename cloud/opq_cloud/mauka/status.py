@@ -48,13 +48,16 @@ class Heard:
         return value if isinstance(value, int | float) and not isinstance(value, bool) else default
 
     def row(self) -> dict[str, object]:
-        """As in `/status` of the original."""
+        """As in `/status` of the original; of the runner `analyses` besides."""
+        analyses = self.status.get("analyses")
+        more = {"analyses": analyses} if isinstance(analyses, list) else {}
         return {
             "plugin_name": self.plugin_name,
             "messages_recv": int(self.number("messages_received", 0)),
             "bytes_recv": int(self.number("bytes_received", 0)),
             "last_recv": self.last_recv_ms,
             "plugin_state": self.plugin_state,
+            **more,
         }
 
     def trouble(self, now_s: float) -> str | None:

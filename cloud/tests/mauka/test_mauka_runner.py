@@ -320,6 +320,8 @@ def test_the_services_of_a_configuration_work_together(store, running, free_endp
     events.send_multipart([b"instance", str(event_id).encode()])
     assert until(lambda: store.event_record(event_id).analysed)
     assert [part.ok for part in status.health()] == [True, True, True]
-    assert set(status.plugin_status()[0]) == {
-        "plugin_name", "messages_recv", "bytes_recv", "last_recv", "plugin_state",
-    }  # fmt: skip
+    runner, payloads, _ = status.plugin_status()
+    assert set(payloads) == {"plugin_name", "messages_recv", "bytes_recv", "last_recv", "plugin_state"}
+    assert set(runner) == {*payloads, "analyses"}
+    (analysis,) = runner["analyses"]
+    assert (analysis["name"], analysis["runs"], analysis["failures"]) == ("rms_voltage", "built in", 0)

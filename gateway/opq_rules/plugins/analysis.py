@@ -34,6 +34,11 @@ class Analysis:
     """Of an analysis with memory: its first state."""
 
     @property
+    def rest_s(self) -> float:
+        """It may always be asked."""
+        return 0.0
+
+    @property
     def alone(self) -> bool:
         """Whether it may be asked of one Box of an event: for one with memory that is an event more."""
         return self.begin is None

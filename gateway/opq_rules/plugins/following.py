@@ -75,8 +75,23 @@ class Following(Plugins):
         return dict(self._trouble)
 
     def status_of(self, kind: str, symbol: str) -> dict[str, Any]:
-        """`status` of the plug-in that has the symbol. RuleError 404: none."""
-        return self.status(self._owner(kind, symbol))
+        """How the plug-in that has the symbol runs here: version, mode, calls, crashes, trouble; empty: none.
+
+        Also after `close`.
+        """
+        owner = self._symbols.get((kind, symbol))
+        manifest, active = self._manifests.get(owner or ""), self._active.get(owner or "")
+        runtime = active.runtime if active is not None else None
+        if owner is None or manifest is None or active is None or runtime is None:
+            return {}
+        told = runtime.status()
+        return {
+            "version": str(manifest.version),
+            "mode": runtime.mode,
+            "calls": active.calls,
+            "crashes": told["crashes"],
+            "trouble": self._trouble.get(owner) or told["errMsg"],
+        }
 
     def create(self, kind: str, name: str, file: str, **options: Any) -> Replaced | None:
         """RuleError: not here."""

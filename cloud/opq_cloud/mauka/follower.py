@@ -1,0 +1,198 @@
+"""Analyses that are installed at Makai, run here: from the moment of their installation, replaced live.
+
+Makai's plug-in host may be in this process or in another one; its folder is looked at once a second. What
+changes does so between two events: the runner holds `steady` while it analyses one.
+"""
+
+import difflib
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from opq_cloud.mauka.installed import InstalledAnalysis
+from opq_cloud.service import Counters, Health
+from opq_proto import log as logs
+from opq_proto.errors import OpqError
+from opq_rules.plugins.following import AGAIN_S, Following
+from opq_rules.plugins.policy import Policy
+
+log = logs.get(service="mauka")
+
+LOOK_S = 1.0
+KIND = "analysis"
+WHERE = {"inproc": "in process", "process": "worker"}
+
+
+class Follower:
+    """Counters: `taken` (a version of an analysis came into use), `gone`, and levels `unreadable_now`,
+    `installed_now`. Attributes for other threads: `generation` rises with each change."""
+
+    name = "mauka.plugins"
+
+    def __init__(
+        self,
+        data_dir: Path,
+        policy: Policy,
+        settings: Mapping[str, Mapping[str, Any]],
+        built_in: Collection[str],
+        look_s: float = LOOK_S,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`settings` of installed analyses, by name; `built_in`: names that are taken."""
+        self.counters = Counters()
+        self.generation = 0
+        self._data_dir, self._policy = data_dir, policy
+        self._settings, self._built_in = settings, frozenset(built_in)
+        self._look_s, self._now = look_s, monotonic_s
+        self._between = threading.RLock()
+        self._looked = threading.Event()
+        self._following: Following | None = None
+        self._in_use: dict[str, InstalledAnalysis] = {}
+        self._wrong: dict[str, tuple[str, float]] = {}
+        """Analysis -> why it is not in use, and when to try again."""
+        self._told: dict[str, str] = {}
+
+    @contextmanager
+    def steady(self) -> Iterator[tuple[InstalledAnalysis, ...]]:
+        """All in use; they stay these, and each in its version, until the end. Waits for the first look."""
+        self._looked.wait()
+        with self._between:
+            yield tuple(self._in_use.values())
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        """Until `stop`. What is in use stays with the runner; without its process it cannot look."""
+        following = Following(
+            self._data_dir, {KIND}, self._policy, between=self._between, on_change=self._changed
+        )
+        self._looked.clear()
+        try:
+            self._following = following
+            for known in list(self._in_use):  # of a life before
+                self._leave(known)
+            while not stop.is_set():
+                self._look(following)
+                self._looked.set()
+                if ready is not None:
+                    ready.set()
+                stop.wait(self._look_s)
+        finally:
+            self._looked.set()
+            following.close()
+
+    def status(self) -> list[dict[str, object]]:
+        """Of each in use: name, version, where it runs, calls, crashes of its worker, trouble or None."""
+        following, rows = self._following, []
+        for name, analysis in self._in_use.items():
+            told = following.status_of(KIND, name) if following is not None else {}
+            rows.append(
+                {
+                    "name": name,
+                    "version": told.get("version", ""),
+                    "runs": WHERE.get(told.get("mode", ""), ""),
+                    "calls": told.get("calls", 0),
+                    "crashes": told.get("crashes", 0),
+                    "trouble": analysis.trouble or told.get("trouble") or None,
+                }
+            )
+        return rows
+
+    def troubles(self) -> dict[str, str]:
+        """What is installed or configured and does not run as it should -> why."""
+        following = self._following
+        found = {"plugins": following.problem} if following and following.problem else {}
+        found |= following.troubles() if following else {}
+        wrong = self._wrong.copy()
+        found |= {name: why for name, (why, _) in wrong.items()}
+        if following is not None:
+            for name in self._settings.keys() - self._in_use.keys() - wrong.keys():
+                found[name] = f"analysis {name!r} is configured, but neither built in nor installed"
+                if near := difflib.get_close_matches(name, [*self._built_in, *self._in_use], n=1):
+                    found[name] += f'; did you mean "{near[0]}"?'
+        return found
+
+    def health(self) -> list[Health]:
+        """Of the whole, and one per installed analysis."""
+        troubles = self.troubles()
+        info = "; ".join(troubles.values()) or f"{len(self._in_use)} installed analyses"
+        parts = [Health(self.name, not troubles, info=info)]
+        for row in self.status():
+            facts = f"{row['version']}, {row['runs']}, {row['calls']} calls"
+            if trouble := row["trouble"]:
+                facts += f"; {trouble}"
+            parts.append(Health(f"analysis {row['name']}", not trouble, info=facts))
+        return parts
+
+    # -- the follower's thread
+
+    def _look(self, following: Following) -> None:
+        following.look()
+        known = set(following.types(KIND))
+        for name in sorted(known - self._in_use.keys()):
+            if name not in self._wrong or self._now() >= self._wrong[name][1]:
+                self._begin(following, name)
+        self._wrong = {name: wrong for name, wrong in self._wrong.items() if name in known}
+        self.counters.set("unreadable_now", following.unreadable)
+        self.counters.set("installed_now", len(self._in_use))
+        self._tell()
+
+    def _changed(self, kind: str, name: str) -> None:
+        """Also by the thread of a rollback."""
+        following = self._following
+        if kind != KIND or following is None:
+            return
+        if name not in following.types(KIND):
+            self._leave(name)
+        elif name in self._in_use:
+            with self._between:
+                self._in_use[name].well()
+                self.generation += 1
+            self._count(following, name)
+        else:
+            self._wrong.pop(name, None)  # the next lines of `_look` begin it
+
+    def _begin(self, following: Following, name: str) -> None:
+        try:
+            if name in self._built_in:
+                raise ValueError("is built in; give yours another name")
+            plugin = following.analysis(name)()
+            try:
+                plugin.configure(self._settings.get(name, {}))
+            except BaseException:
+                plugin.close()
+                raise
+        except (OpqError, ValueError, OSError) as error:
+            self._wrong[name] = f"analysis {name!r} is not in use: {error}", self._now() + AGAIN_S
+            return
+        self._wrong.pop(name, None)
+        with self._between:
+            self._in_use = {**self._in_use, name: InstalledAnalysis(name, plugin)}
+            self.generation += 1
+        self._count(following, name)
+
+    def _leave(self, name: str) -> None:
+        with self._between:
+            gone = self._in_use.get(name)
+            self._in_use = {its: one for its, one in self._in_use.items() if its != name}
+            self.generation += 1
+            if gone is not None:
+                gone.close()
+                self.counters.add("gone", label=name)
+                log.info("analysis.gone", analysis=name)
+
+    def _count(self, following: Following, name: str) -> None:
+        told = following.status_of(KIND, name)
+        self.counters.add("taken", label=name)
+        log.info("analysis.taken", analysis=name, version=told.get("version"), mode=told.get("mode"))
+
+    def _tell(self) -> None:
+        """A line for each trouble that is new, and for its end."""
+        troubles = self.troubles()
+        for name, why in troubles.items():
+            if self._told.get(name) != why:
+                log.warning("analysis.trouble", analysis=name, trouble=why)
+        for name in self._told.keys() - troubles.keys():
+            log.info("analysis.trouble_over", analysis=name)
+        self._told = troubles

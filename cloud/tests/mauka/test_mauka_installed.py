@@ -1,0 +1,333 @@
+"""Analyses that are installed at Makai's host run in Mauka from then on, replaced while events flow."""
+
+import itertools
+import threading
+import time
+
+import numpy as np
+import pytest
+from plugin_zips import manifest, stored, zipped
+
+from opq_cloud.config import CloudConfig, InstalledAnalyses, Mauka, PluginEntry
+from opq_cloud.mauka.follower import Follower
+from opq_cloud.mauka.loading import built_in
+from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.service import services
+from opq_cloud.mauka.status import StatusPlugin
+from opq_cloud.service import CloudContext
+from opq_cloud.store.opening import open_store
+from opq_cloud.store.store import BoxRecord
+from opq_proto.errors import ConfigError, PluginError
+from opq_proto.messages import TimeSource, Trigger, Waveform
+from opq_rules.plugins.plugins import Plugins
+from opq_rules.plugins.policy import Limits, Policy
+
+START_NS = 1_700_000_000_000_000_000
+MINUTE_NS = 60 * 10**9
+CODE = '''
+"""Marks each Box of an event with its own version."""
+import os
+import time
+from dataclasses import dataclass
+
+from opq_proto.messages import Event, Finding
+
+name = "marks"
+takes, gives = Event, Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    nominal_v: float = 120.0
+    kind: str = "VERSION"
+
+
+def analyse(event, config):
+    found = []
+    for wave in event.waveforms:
+        LINE
+        because = f"{config.nominal_v:g} V"
+        found.append(Finding(config.kind, wave.box_id, wave.start_ns, wave.end_ns, 0, because=because))
+    return found
+'''
+
+
+def code(kind, line="pass", name="marks"):
+    return CODE.replace("VERSION", kind).replace("LINE", line).replace("marks", name)
+
+
+def quick():
+    """The runner looks every 0.05 s for what nobody told it of."""
+    return 40 * time.monotonic()
+
+
+class House:
+    """Makai's host and the store; `events` puts some, a minute apart."""
+
+    def __init__(self, folder):
+        self.folder = folder / "rules"
+        self.host = Plugins(self.folder)
+        self.store = open_store(None, folder)
+        self.minutes = itertools.count()
+
+    def install(self, version, text, name="marks", **more):
+        files = {"plugin.json": manifest(name, version, kind="analysis", **more), f"analyses/{name}.py": text}
+        self.host.create("analysis", name, stored(self.host.uploads, zipped(files)))
+
+    def event(self, boxes=("1",)):
+        start_ns = START_NS + next(self.minutes) * MINUTE_NS
+        event_id = self.store.open_event(
+            Trigger(f"token{start_ns}", start_ns, start_ns + 10**9, boxes, boxes[0], "test"), "test"
+        )
+        for box_id in boxes:
+            counts = np.zeros(1_200, np.int16)
+            wave = Waveform(box_id, start_ns, 1_000_000, TimeSource.NTP, 12_000_000, 0.0068, 0, counts)
+            self.store.put_waveform(event_id, wave)
+        self.store.finish_event(event_id)
+        return event_id
+
+    def marks(self):
+        """(event, Box, class, because) of each finding, in the order of events."""
+        return sorted(
+            (incident.event_ids[0], one.finding.box_id, one.finding.kind, one.finding.because)
+            for incident in self.store.incidents(limit=1000)
+            for one in incident.findings
+        )
+
+    def kinds(self):
+        return [kind for _, _, kind, _ in self.marks()]
+
+    def done(self):
+        return not self.store.unanalysed_events()
+
+
+@pytest.fixture
+def house(tmp_path):
+    made = House(tmp_path)
+    yield made
+    made.host.close()
+    made.store.close()
+
+
+@pytest.fixture
+def mauka(house, bus, running):
+    """Starts follower and runner with this policy and these settings."""
+
+    def start(settings=None, **policy):
+        follower = Follower(house.folder, Policy(**policy), settings or {}, built_in(), look_s=0.02)
+        running.start(follower)
+        runner = AnalysisRunner(bus.settings, lambda: house.store, [], clock=quick, installed=follower)
+        running.start(runner)
+        return follower, runner
+
+    return start
+
+
+INSIDE = {"trusted": frozenset({"marks"})}
+
+
+@pytest.mark.parametrize("policy, where", [({}, "worker"), (INSIDE, "in process")])
+def test_it_runs_once_installed_is_replaced_rolled_back_and_deleted(house, mauka, until, policy, where):
+    follower, runner = mauka(**policy)
+    house.event()
+    assert until(house.done)
+    assert house.marks() == []
+    house.install("1.0.0", code("one"), mode="inproc")
+    assert until(follower.status)
+    house.event()
+    assert until(house.done)
+    assert house.marks() == [(2, "1", "one", "120 V")]
+    (row,) = runner.status()["analyses"]
+    assert {key: row[key] for key in ("name", "version", "runs", "calls", "failures", "trouble")} == {
+        "name": "marks", "version": "1.0.0", "runs": where, "calls": 1, "failures": 0, "trouble": None,
+    }  # fmt: skip
+    house.install("1.0.1", code("two"), mode="inproc")
+    assert until(lambda: follower.status()[0]["version"] == "1.0.1")
+    house.event()
+    assert until(house.done)
+    house.host.rollback("marks")
+    assert until(lambda: follower.status()[0]["version"] == "1.0.0")
+    house.event()
+    assert until(house.done)
+    house.host.delete("analysis", "marks")
+    assert until(lambda: not follower.status())
+    house.event()
+    assert until(house.done)
+    assert house.kinds() == ["one", "two", "one"]
+    assert [part.ok for part in follower.health()] == [True]
+    assert runner.counters.total("failures") == 0
+
+
+def test_each_of_many_events_is_analysed_by_one_version_whole_and_none_is_missed(house, mauka, until):
+    """Boxes of two nominal voltages are two calls; versions change as fast as they can meanwhile."""
+    house.store.put_box(BoxRecord("2", "in Europe", nominal_v=230.0, nominal_hz=50.0))
+    house.install("1.0.0", code("one"), mode="inproc")
+    house.install("1.0.1", code("two"), mode="inproc")
+    follower, runner = mauka(**INSIDE)
+    ended = threading.Event()
+
+    def swap():
+        for number in range(2, 1000):
+            house.install(f"1.0.{number}", code("one" if number % 2 == 0 else "two"), mode="inproc")
+            until(lambda at=f"1.0.{number}": follower.status()[0]["version"] == at)
+            if ended.is_set():
+                return
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        for _ in range(150):
+            house.event(("1", "2"))
+            time.sleep(0.01)
+        assert until(house.done)
+    finally:
+        ended.set()
+        swapping.join()
+    marks = house.marks()
+    assert [(event, box, because) for event, box, _, because in marks] == [
+        (event, box, volts) for event in range(1, 151) for box, volts in (("1", "120 V"), ("2", "230 V"))
+    ]
+    for event in range(1, 151):
+        assert len({kind for its, _, kind, _ in marks if its == event}) == 1, "one version, the whole event"
+    assert {kind for _, _, kind, _ in marks} == {"one", "two"}
+    assert runner.counters.total("failures") == 0
+
+
+def test_a_version_that_does_not_start_is_told_and_the_old_one_goes_on(house, mauka, until):
+    follower, _ = mauka(settings={"marks": {"kind": "mine"}})
+    house.install("1.0.0", code("one"))
+    assert until(follower.status)
+    with pytest.raises(Exception, match="boom"):
+        house.install("1.0.1", "raise RuntimeError('boom')")
+    house.install("1.0.2", code("two").replace("kind: str", "class_: str").replace("config.kind", "'x'"))
+    assert until(lambda: "marks" in follower.troubles())
+    assert "marks 1.0.2 does not run: " in follower.troubles()["marks"]
+    assert "kind  unknown key" in follower.troubles()["marks"]
+    assert [part.ok for part in follower.health()] == [False, False]
+    house.event()
+    assert until(house.done)
+    assert house.kinds() == ["mine"]
+    house.install("1.0.3", code("three"))
+    assert until(lambda: follower.status()[0]["version"] == "1.0.3")
+    assert all(part.ok for part in follower.health())
+
+
+SECOND = f"if wave.start_ns == {START_NS + MINUTE_NS}:"
+
+
+@pytest.mark.parametrize(
+    "line, why",
+    [(f"{SECOND} os._exit(3)", "exit code 3"), (f"{SECOND} time.sleep(60)", "took longer than 0.5 s")],
+    ids=["crashes", "hangs"],
+)
+def test_what_crashes_or_hangs_is_ended_counted_and_shown_and_holds_up_no_other_event(
+    house, mauka, until, line, why
+):
+    follower, runner = mauka(limits=Limits(call_s=0.5))
+    house.install("1.0.0", code("one", line))
+    assert until(follower.status)
+    house.event()
+    house.event()
+    assert until(lambda: why in str(runner.status()["analyses"][0]["trouble"]))
+    assert why in runner.last_error
+    assert [part.ok for part in follower.health()] == [True, False]
+    house.event()
+    assert until(lambda: [record.event_id for record in house.store.unanalysed_events()] == [2])
+    assert house.kinds() == ["one", "one"]
+    (row,) = runner.status()["analyses"]
+    assert row["failures"] >= 1
+    assert row["crashes"] >= 1
+    house.install("1.0.1", code("two"))
+    assert until(house.done), "another version takes the event that the old one could not look at"
+    assert house.kinds() == ["one", "two", "one"]
+
+
+WRONG = {
+    "a string": "return 'abc'",
+    "a mapping": "return [{'kind': 'sag'}]",
+    "another Box": "return [Finding('x', '77', wave.start_ns, wave.end_ns, 0)]",
+    "no number": "return [Finding('x', wave.box_id, wave.start_ns, wave.end_ns, 0, residual_v=float('nan'))]",
+}
+
+
+@pytest.mark.parametrize("policy", [{}, INSIDE])
+def test_what_is_no_finding_of_the_event_is_the_analysis_own_failure(house, mauka, until, policy):
+    follower, runner = mauka(**policy)
+    for number, line in enumerate(WRONG.values()):
+        if policy and "nan" in line:
+            continue
+        house.install(f"1.0.{number}", code("one", line), mode="inproc")
+        assert until(lambda at=f"1.0.{number}": follower.status() and follower.status()[0]["version"] == at)
+        failures = runner.counters.total("failures")
+        house.event()
+        assert until(lambda before=failures: runner.counters.total("failures") > before)
+    assert house.marks() == []
+    assert not house.done()
+    house.host.delete("analysis", "marks")
+    assert until(house.done)
+
+
+def test_one_with_the_name_of_a_built_in_is_not_run(house, mauka, until):
+    follower, _ = mauka()
+    house.install("1.0.0", code("one", name="rms_voltage"), name="rms_voltage")
+    assert until(lambda: "is built in" in follower.troubles().get("rms_voltage", ""))
+    assert follower.status() == []
+
+
+def test_it_stands_in_the_heartbeat_and_in_the_status(house, mauka, running, bus, until):
+    status = StatusPlugin(bus.settings)
+    running.start(status)
+    follower, _ = mauka()
+    house.install("1.0.0", code("one"))
+    assert until(follower.status)
+
+    def rows():
+        of_runner = [row for row in status.plugin_status() if row["plugin_name"] == "AnalysisRunner"]
+        return of_runner and of_runner[0]["analyses"]
+
+    (row,) = until(rows)
+    assert (row["name"], row["version"], row["runs"]) == ("marks", "1.0.0", "worker")
+
+
+def config_of(folder, free_endpoint, entries=(), **plugins):
+    ends = {name: free_endpoint() for name in ("event_endpoint", "bus_sub_endpoint", "bus_pub_endpoint")}
+    analyses = tuple(PluginEntry(name=name, settings=told) for name, told in entries)
+    mauka = Mauka(**ends, heartbeat_s=0.1, analyses=analyses, plugins=InstalledAnalyses(**plugins))
+    return CloudConfig(data_dir=folder, mauka=mauka)
+
+
+def test_settings_come_from_the_configuration_and_built_in_ones_run_beside(
+    house, running, until, free_endpoint
+):
+    house.install("1.0.0", code("one"))
+    entries = [("marks", {"kind": "mine", "nominal_v": 230.0}), ("rms_voltag", {})]
+    made = services(config_of(house.folder.parent, free_endpoint, entries), CloudContext(lambda: house.store))
+    for service in made:
+        running.start(service)
+    house.event()
+    assert until(house.done)
+    assert ("mine", "230 V") in [(kind, because) for _, _, kind, because in house.marks()]
+    assert "interruption" in house.kinds()
+    (follower,) = [service for service in made if service.name == "mauka.plugins"]
+    assert 'did you mean "rms_voltage"?' in follower.troubles()["rms_voltag"]
+
+
+def test_an_unknown_name_is_an_error_where_nothing_was_ever_installed(tmp_path, free_endpoint):
+    context = CloudContext(lambda: open_store(None, tmp_path))
+    with pytest.raises(PluginError, match="marks"):
+        services(config_of(tmp_path, free_endpoint, [("marks", {})]), context)
+    made = services(config_of(tmp_path, free_endpoint, enabled=False), context)
+    assert "mauka.plugins" not in [service.name for service in made]
+
+
+def test_signed_ones_only_means_those_of_our_keys(house, mauka, until):
+    house.install("1.0.0", code("one"))
+    follower, _ = mauka(require_signature=True)
+    assert until(lambda: "signed by none" in follower.troubles().get("marks", ""))
+    assert follower.status() == []
+
+
+def test_keys_without_cryptography_are_told_at_the_start(tmp_path, free_endpoint, monkeypatch):
+    monkeypatch.setattr("opq_cloud.mauka.service.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="wants cryptography"):
+        services(config_of(tmp_path, free_endpoint, keys=(tmp_path / "k.pem",)), CloudContext(lambda: None))

@@ -494,7 +494,7 @@ def test_what_is_asked_of_a_rule(tmp_path: Path) -> None:
         wait_for(lambda: len(hands.contexts) == 2)
         assert engine.look.schema("joined") == {
             "v": {"hasIndex": True, "index": 0},
-            "n": {"hasIndex": True, "index": 1},
+            "n": {"hasIndex": True, "index": 1, "type": "bigint"},
         }
         topo = engine.look.topo("joined")
         assert topo["sources"] == ["source_s", "source_held"]

@@ -91,9 +91,14 @@ class Look:
         return topology(streams, planned.operators, [action.type for action in made.actions])
 
     def schema(self, rule_id: str) -> dict[str, Any]:
-        """Columns of the output."""
-        columns = self._planning.plan(self._bodies.definition(rule_id).sql).columns
-        return {name: {"hasIndex": True, "index": k} for k, name in enumerate(columns)}
+        """Columns of the output; with a type as a stream's schema has it, where it is known."""
+        planned = self._planning.plan(self._bodies.definition(rule_id).sql)
+        types = self._planning.described(planned).columns
+        answer: dict[str, Any] = {}
+        for k, name in enumerate(planned.columns):
+            known = types[name].as_json() if name in types else {}
+            answer[name] = {"hasIndex": True, "index": k, **known}
+        return answer
 
     def explain(self, rule_id: str) -> str:
         """The plan, and what the rule shares with others."""
@@ -101,6 +106,10 @@ class Look:
         planned = self._planning.plan(made.sql)
         lines = [text_of(planned.select), "  " + " -> ".join(planned.operators)]
         lines += [f"  {origin.kind} {origin.stream}" for origin in planned.origins]
+        told = self._planning.described(planned)
+        if told.columns:
+            lines.append("  gives " + ", ".join(f"{name} {kind}" for name, kind in told.columns.items()))
+        lines += [f"  fails where columns are as declared: {clash}" for clash in told.clashes]
         if rule.unit is not None:
             count, kind = len(rule.unit.rules()), type(rule.unit).__name__.lower()
             shared = f"in a {kind} of {count}" if count > 1 or kind != "alone" else "alone"

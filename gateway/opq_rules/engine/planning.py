@@ -15,6 +15,7 @@ from opq_rules.query.joins import Lookup
 from opq_rules.query.plan import Plan, plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import Facts
+from opq_rules.query.typing_pass import Described, described
 from opq_rules.sql.parse import parse
 from opq_rules.sql.shape import Shape, shape
 from opq_rules.sql.syntax import Select
@@ -75,6 +76,10 @@ class Planning:
 
     def plan(self, sql: str) -> Plan:
         return plan(self.select(sql), self._streams, self._functions())
+
+    def described(self, planned: Plan) -> Described:
+        """Its columns with their types, if all values come as declared."""
+        return described(planned.select, planned.origins, self._functions())
 
     def calls(self, sql: str, function: str) -> bool:
         """Whether the statement calls it."""

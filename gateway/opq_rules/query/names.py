@@ -35,6 +35,13 @@ class Clause:
     row_number: bool = False
 
 
+SELECT = Clause("SELECT", aggregates=True, row_number=True)
+GROUP_BY = Clause("GROUP BY")
+HAVING = Clause("HAVING", aggregates=True)
+ORDER_BY = Clause("ORDER BY", aggregates=True)
+IN_WINDOW = Clause("the window's condition")
+
+
 class Names:
     """Of one SELECT. Collects the aggregates and analytic calls that its clauses use."""
 
@@ -96,6 +103,21 @@ class Names:
             if self._alias_calls[name, kind]:
                 return True
         return False
+
+    def alias_of(self, node: Column, clause: Clause, defining: tuple[str, ...], inside: str) -> Item | None:
+        """The item that the name stands for; None: it is a column. `inside`: the aggregate around it."""
+        if node.stream is not None:
+            return None
+        name = node.name.lower()
+        item = self.aliases.get(name)
+        if item is None or (defining and defining[-1] == name):
+            return None
+        if (inside or not clause.aggregates) and self.hides_column(item):
+            return None
+        if name in defining:
+            cycle = " -> ".join((*defining, name))
+            raise refused(node.at, f"alias {node.name} is defined by itself: {cycle}")
+        return item
 
     def expand(self, item: Item) -> None:
         """Counts uses of aliases: `a + a AS b, b + b AS c, ...` is a long computation in a short text."""

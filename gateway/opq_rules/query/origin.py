@@ -31,6 +31,8 @@ class Definition(Protocol):
     def timestamp(self) -> str | None: ...
     @property
     def timestamp_format(self) -> str | None: ...
+    @property
+    def strict_validation(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,11 @@ class Origin:
         fields = definition.fields
         columns = None if fields is None else {field.name.lower(): field.name for field in fields}
         return cls(index, source.name, source.stream, definition.kind, columns, definition)
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether its columns hold what they are declared as, and nothing else."""
+        return self.kind == "stream" and self.definition.strict_validation
 
     def has(self, name: str) -> bool:
         """Whether it can have the column."""

@@ -16,20 +16,15 @@ from opq_rules.query.groups import Grouping
 from opq_rules.query.having import check_having
 from opq_rules.query.join_step import join_step
 from opq_rules.query.joins import JoinStep
-from opq_rules.query.names import Clause
+from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW, ORDER_BY, SELECT
 from opq_rules.query.origin import Definition, Origin
-from opq_rules.query.projection import Projection, StarItem
+from opq_rules.query.projection import Projection, StarItem, titles
 from opq_rules.query.resolver import Compiler
+from opq_rules.query.typing_pass import check_types
 from opq_rules.query.used import used_columns
 from opq_rules.query.where import split_where
 from opq_rules.sql.syntax import Call, Column, Expression, Item, Select, Star, Window
 from opq_rules.sql.walk import walk
-
-SELECT = Clause("SELECT", aggregates=True, row_number=True)
-GROUP_BY = Clause("GROUP BY")
-HAVING = Clause("HAVING", aggregates=True)
-ORDER_BY = Clause("ORDER BY", aggregates=True)
-IN_WINDOW = Clause("the window's condition")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +166,7 @@ def _plan(
                 "last_agg_hit_count and last_agg_hit_time" if grouped else "last_hit_count and last_hit_time"
             )
             raise refused(call.at, f"{call.written} is not allowed here", f"this rule can use {which}")
+    check_types(select, names)
     return Plan(
         select=select,
         origins=origins,
@@ -245,21 +241,17 @@ def _projection(items: Sequence[Item], names: Compiler) -> tuple[Projection, tup
     columns: list[tuple[str, Evaluate]] = []
     rows: tuple[str, Evaluate] | None = None
     shown: list[str] = []
-    unnamed = 0
-    for item in items:
+    for item, name in zip(items, titles(items), strict=True):
         node = item.expression
         if isinstance(node, Star):
-            replaced = tuple((name, names.expression(each, SELECT)) for each, name in node.replace)
-            leave_out = frozenset(name.lower() for name in node.leave_out) - {
-                name.lower() for name, _ in replaced
+            replaced = tuple((column, names.expression(each, SELECT)) for each, column in node.replace)
+            leave_out = frozenset(column.lower() for column in node.leave_out) - {
+                column.lower() for column, _ in replaced
             }
             bare = not names.joined and names.origins[0].columns is None
             stars.append(StarItem(names.whole(node.stream), bare, leave_out, replaced))
-            shown.append("*" if node.stream is None else f"{node.stream}.*")
+            shown.append(name)
             continue
-        name = item.alias or _name_of(node)
-        if name is None:
-            name, unnamed = f"kuiper_field_{unnamed}", unnamed + 1
         spreads = _spreads(node, names)
         if spreads is None:
             evaluate = names.item(item, SELECT)
@@ -275,12 +267,6 @@ def _projection(items: Sequence[Item], names: Compiler) -> tuple[Projection, tup
             (named if spreads is None else columns).append((name, evaluate))
         shown.append(name)
     return Projection(tuple(stars), tuple(named), tuple(columns), rows), tuple(dict.fromkeys(shown))
-
-
-def _name_of(node: Expression) -> str | None:
-    if isinstance(node, Column):
-        return node.name
-    return node.written if isinstance(node, Call) else None
 
 
 def _spreads(node: Expression, names: Compiler) -> str | None:

@@ -9,9 +9,26 @@ from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.values import shown
 from opq_rules.query.analysis import MARK
+from opq_rules.sql.syntax import Call, Column, Item, Star
 
 Project = Callable[[Any, Any], Row]
 Spread = Callable[[Any, Any], list[Row]]
+
+
+def titles(items: Sequence[Item]) -> list[str]:
+    """What each of SELECT is called: `*`, `s.*`, its alias, its column or function, or kuiper_field_0 ..."""
+    found: list[str] = []
+    unnamed = 0
+    for item in items:
+        node, name = item.expression, item.alias
+        if isinstance(node, Star):
+            name = "*" if node.stream is None else f"{node.stream}.*"
+        elif name is None and isinstance(node, Column | Call):
+            name = node.name if isinstance(node, Column) else node.written
+        if name is None:
+            name, unnamed = f"kuiper_field_{unnamed}", unnamed + 1
+        found.append(name)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

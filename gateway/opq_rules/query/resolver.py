@@ -81,19 +81,7 @@ class _Resolver:
         return column_of_joined(node.name, [origin.index for origin in found])
 
     def _alias_of(self, node: Column) -> Item | None:
-        """The item that the name stands for; None: it is a column."""
-        if node.stream is not None:
-            return None
-        name = node.name.lower()
-        item = self._names.aliases.get(name)
-        if item is None or (self._defining and self._defining[-1] == name):
-            return None
-        if (self._inside or not self._clause.aggregates) and self._names.hides_column(item):
-            return None
-        if name in self._defining:
-            cycle = " -> ".join((*self._defining, name))
-            raise refused(node.at, f"alias {node.name} is defined by itself: {cycle}")
-        return item
+        return self._names.alias_of(node, self._clause, self._defining, self._inside)
 
     def alias(self, item: Item) -> Evaluate:
         assert item.alias is not None

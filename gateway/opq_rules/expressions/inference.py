@@ -1,0 +1,294 @@
+"""The type of an expression, before any record: what no record could compute is a clash.
+
+A clash is refused where it is always computed. Where a record may pass it by (behind AND and OR, in the
+branches of CASE, in a FILTER's aggregate) it is noted, and left to the records that meet it.
+Source: reference/rules.md, D.4; arguments of functions: `functions.signatures`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from opq_rules.errors import RuleError
+from opq_rules.expressions.compiled import refused
+from opq_rules.expressions.types import (
+    ARRAY,
+    BIGINT,
+    BOOLEAN,
+    NULL,
+    NUMBER,
+    STRING,
+    STRUCT,
+    UNKNOWN_TYPE,
+    ValueType,
+    joined,
+    of_literal,
+)
+from opq_rules.functions.registry import Functions, Scalar, find
+from opq_rules.functions.signatures import arithmetic, signature
+from opq_rules.sql.syntax import (
+    Between,
+    Binary,
+    Call,
+    Case,
+    Column,
+    Expression,
+    In,
+    Index,
+    Like,
+    Literal,
+    Member,
+    Place,
+    Slice,
+    Star,
+    Unary,
+)
+
+_TIMES = NUMBER.kinds | {"datetime"}
+_EQUAL = ("=", "!=")
+_CAST = 'cast(x, "float") makes a number of a text'
+_COMPARE = "compare it, as in v > 0 or name = 'x'"
+
+
+class Scope(Protocol):
+    """Where names of one clause lead."""
+
+    def column(self, node: Column, inference: "Inference") -> ValueType:
+        """Of a column, or of what its alias stands for."""
+        ...
+
+    def within(self, node: Call) -> "Scope":
+        """That of the arguments of a call, and of its OVER."""
+        ...
+
+    def filtering(self, node: Call) -> "Scope":
+        """That of the call's FILTER."""
+        ...
+
+
+class Inference:
+    """`passed_by`: clashes that a record may not meet. Call it on what compiles."""
+
+    def __init__(self, functions: Functions | None) -> None:
+        self._functions = functions
+        self.passed_by: list[RuleError] = []
+
+    def type_of(self, node: Expression, scope: Scope) -> ValueType:
+        """Raises RuleError (SQL_PLAN) for a clash that every record meets whose values are not null."""
+        return _KINDS[type(node)](self, node, scope)
+
+    def condition(self, node: Expression, scope: Scope) -> None:
+        """Of WHERE and the like. Raises as above."""
+        _want_condition(self.type_of(node, scope), node.at)
+
+    @contextmanager
+    def left_to_records(self) -> Iterator[None]:
+        """Around what a record may pass by."""
+        try:
+            yield
+        except RuleError as error:
+            self.passed_by.append(error)
+
+    def later(self, node: Expression, scope: Scope) -> ValueType:
+        """Of what a record may pass by; unknown where it clashes."""
+        with self.left_to_records():
+            return self.type_of(node, scope)
+        return UNKNOWN_TYPE
+
+    def _literal(self, node: Literal, scope: Scope) -> ValueType:
+        return of_literal(node.value)
+
+    def _column(self, node: Column, scope: Scope) -> ValueType:
+        return scope.column(node, self)
+
+    def _star(self, node: Star, scope: Scope) -> ValueType:
+        return STRUCT
+
+    def _member(self, node: Member, scope: Scope) -> ValueType:
+        return self.type_of(node.of, scope).member(node.name)
+
+    def _index(self, node: Index, scope: Scope) -> ValueType:
+        of, at = self.type_of(node.of, scope), self.type_of(node.index, scope)
+        if of.kinds and at.kinds:
+            _want_array(of, node.at)
+            if not at.can_be(BIGINT.kinds):
+                raise refused(node.at, f"array[{at}]: want a whole number")
+        return of.element
+
+    def _slice(self, node: Slice, scope: Scope) -> ValueType:
+        of = self.type_of(node.of, scope)
+        bounds = [self.type_of(each, scope) for each in (node.start, node.end) if each is not None]
+        _want_array(of, node.at)
+        for bound in bounds if of.kinds else ():
+            if not bound.can_be(BIGINT.kinds):
+                raise refused(node.at, f"array[{bound} in a slice]: want whole numbers")
+        return of.narrowed(ARRAY.kinds)
+
+    def _unary(self, node: Unary, scope: Scope) -> ValueType:
+        of = self.type_of(node.operand, scope)
+        if node.operator == "-":
+            if not of.can_be(NUMBER.kinds):
+                raise refused(node.at, f"-({of}): want a number", _CAST if of == STRING else None)
+            return of.narrowed(NUMBER.kinds)
+        if not of.can_be(BOOLEAN.kinds):
+            raise refused(node.at, f"NOT {of}: want a condition", _COMPARE)
+        return of.narrowed(BOOLEAN.kinds)
+
+    def _binary(self, node: Binary, scope: Scope) -> ValueType:
+        sign = node.operator
+        if sign in ("AND", "OR"):
+            return self._chain(node, scope)
+        left, right = self.type_of(node.left, scope), self.type_of(node.right, scope)
+        if sign in _COMPARED:
+            _want_comparable(sign, left, right, node.at)
+            return BOOLEAN
+        if not left.kinds or not right.kinds:
+            return NULL
+        if sign in "&|^":
+            shared = left.kinds & right.kinds & (BIGINT.kinds | BOOLEAN.kinds)
+            if not shared:
+                raise refused(node.at, f"{left} {sign} {right}: want whole numbers")
+            return ValueType(shared)
+        if not (left.can_be(NUMBER.kinds) and right.can_be(NUMBER.kinds)):
+            texts = STRING in (left, right)
+            hint = "concat(a, b) joins texts" if texts and sign == "+" else _CAST if texts else None
+            raise refused(node.at, f"{left} {sign} {right}: want numbers", hint)
+        return arithmetic([left.narrowed(NUMBER.kinds), right.narrowed(NUMBER.kinds)])
+
+    def _chain(self, node: Binary, scope: Scope) -> ValueType:
+        """`a AND b AND c` without recursion; behind the first, all may be passed by."""
+        parts: list[Expression] = []
+        rest: Expression = node
+        while isinstance(rest, Binary) and rest.operator == node.operator:
+            parts.append(rest.right)
+            rest = rest.left
+        self.condition(rest, scope)
+        for part in reversed(parts):
+            with self.left_to_records():
+                self.condition(part, scope)
+        return BOOLEAN
+
+    def _in(self, node: In, scope: Scope) -> ValueType:
+        of = self.type_of(node.of, scope)
+        first = self.type_of(node.choices[0], scope)
+        if node.array:
+            if of.kinds and not first.can_be(ARRAY.kinds):
+                raise refused(node.at, f"{of} IN {first}: want an array, or values in parentheses")
+            return BOOLEAN
+        _want_comparable("=", of, first, node.at)
+        for choice in node.choices[1:]:
+            with self.left_to_records():
+                _want_comparable("=", of, self.type_of(choice, scope), choice.at)
+        return BOOLEAN
+
+    def _between(self, node: Between, scope: Scope) -> ValueType:
+        of, low, high = (self.type_of(each, scope) for each in (node.of, node.low, node.high))
+        if of.kinds and low.kinds and high.kinds:
+            _want_comparable(">=", of, low, node.at)
+            with self.left_to_records():
+                _want_comparable("<=", of, high, node.high.at)
+        return BOOLEAN
+
+    def _like(self, node: Like, scope: Scope) -> ValueType:
+        of, pattern = self.type_of(node.of, scope), self.type_of(node.pattern, scope)
+        if of.kinds and pattern.kinds and not (of.can_be(STRING.kinds) and pattern.can_be(STRING.kinds)):
+            raise refused(node.at, f"{of} LIKE {pattern}: want texts", 'cast(x, "string") makes one')
+        return BOOLEAN
+
+    def _case(self, node: Case, scope: Scope) -> ValueType:
+        """What the first WHEN says is always computed."""
+        first, *others = (when for when, _ in node.whens)
+        if node.of is None:
+            self.condition(first, scope)
+            for when in others:
+                with self.left_to_records():
+                    self.condition(when, scope)
+        else:
+            of = self.type_of(node.of, scope)
+            _want_comparable("=", of, self.type_of(first, scope), first.at)
+            for when in others:
+                with self.left_to_records():
+                    _want_comparable("=", of, self.type_of(when, scope), when.at)
+        branches = [then for _, then in node.whens] + ([node.otherwise] if node.otherwise else [])
+        return joined([self.later(each, scope) for each in branches])
+
+    def _call(self, node: Call, scope: Scope) -> ValueType:
+        found = find(node.name, self._functions)
+        known = signature(node.name, len(node.arguments))
+        inner = scope.within(node)
+        path = isinstance(found, Scalar) and found.path
+        arguments = node.arguments[1:] if path else node.arguments
+        over = node.over
+        if node.filter is not None:
+            self.condition(node.filter, scope.filtering(node))
+        for each in over.partition_by if over else ():
+            self.type_of(each, inner)
+        if over is not None and over.when is not None:
+            self.condition(over.when, inner)
+        if node.filter is not None:  # an aggregate, whose arguments are computed where it holds
+            given = [self.later(each, inner) for each in arguments]
+        else:
+            given = [self.type_of(each, inner) for each in arguments]
+        if known is None or path:
+            return known.answer(given, arguments) if known else UNKNOWN_TYPE
+        if node.filter is not None or (over is not None and over.when is not None):
+            with self.left_to_records():
+                _want_arguments(node, given)
+        else:
+            _want_arguments(node, given)
+        return known.answer(given, arguments)
+
+
+def _want_arguments(node: Call, given: Sequence[ValueType]) -> None:
+    known = signature(node.name, len(node.arguments))
+    assert known is not None
+    if not all(each.kinds for each in given):
+        return  # with a null no argument need be looked at
+    for place, each in enumerate(given):
+        kinds, words = known.wants(place)
+        if not each.can_be(kinds):
+            message = f"{node.written}: argument {place + 1} is {each}; want {words}"
+            raise refused(node.at, message, _CAST if each == STRING and "number" in words else None)
+
+
+def _want_condition(found: ValueType, at: Place) -> None:
+    if not found.can_be(BOOLEAN.kinds):
+        raise refused(at, f"{found} is no condition", _COMPARE)
+
+
+def _want_array(found: ValueType, at: Place) -> None:
+    if not found.can_be(ARRAY.kinds):
+        raise refused(at, f"({found})[ ]: want an array before [ ]")
+
+
+_COMPARED = frozenset({*_EQUAL, "<", "<=", ">", ">="})
+
+
+def _want_comparable(sign: str, left: ValueType, right: ValueType, at: Place) -> None:
+    a, b = left.kinds, right.kinds
+    if not a or not b:
+        return
+    shared = a & b
+    if (a & _TIMES and b & _TIMES) or not shared.isdisjoint(("string", "bytea")):
+        return
+    if ("datetime" in a and "string" in b) or ("boolean" in shared and sign in _EQUAL):
+        return
+    hint = _CAST if STRING in (left, right) and NUMBER.kinds & (a | b) else None
+    raise refused(at, f"{left} {sign} {right}: these do not compare", hint)
+
+
+_KINDS: dict[type, Callable[[Inference, Any, Scope], ValueType]] = {
+    Literal: Inference._literal,
+    Column: Inference._column,
+    Member: Inference._member,
+    Index: Inference._index,
+    Slice: Inference._slice,
+    Unary: Inference._unary,
+    Binary: Inference._binary,
+    In: Inference._in,
+    Between: Inference._between,
+    Like: Inference._like,
+    Case: Inference._case,
+    Star: Inference._star,
+    Call: Inference._call,
+}

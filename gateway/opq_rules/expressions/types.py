@@ -1,0 +1,123 @@
+"""What is known of a value before there is one: the kinds that it can have.
+
+A type is a set of kinds, so what comes out of a CASE is the union of its branches, and a clash is an empty
+intersection. Null is in every type and in none of the sets: the type of NULL is the empty set.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from opq_rules.sql.syntax import Field, Type
+
+_ORDER = ("bigint", "float", "string", "boolean", "datetime", "bytea", "array", "struct")
+_OTHER = "other"
+"""What no column can be declared as: a source's array of NumPy, a plug-in's object."""
+_OF_LITERALS = {bool: "boolean", int: "bigint", float: "float", str: "string", datetime: "datetime"}
+
+
+@dataclass(frozen=True, slots=True)
+class ValueType:
+    """`kinds` of all values that are not null. `of`: an array's elements, None: anything.
+
+    `fields`: what is known of a struct's keys; it may have others too.
+    """
+
+    kinds: frozenset[str]
+    of: "ValueType | None" = None
+    fields: tuple[tuple[str, "ValueType"], ...] = ()
+
+    @property
+    def element(self) -> "ValueType":
+        return UNKNOWN_TYPE if self.of is None else self.of
+
+    def member(self, name: str) -> "ValueType":
+        """Of `value->name`, which is null where the value is no struct."""
+        if "struct" not in self.kinds and _OTHER not in self.kinds:
+            return NULL
+        return dict(self.fields).get(name, UNKNOWN_TYPE)
+
+    def narrowed(self, kinds: frozenset[str]) -> "ValueType":
+        """The same, of a value that is known to be one of `kinds`."""
+        return self if self.kinds <= kinds else ValueType(self.kinds & kinds, self.of, self.fields)
+
+    def can_be(self, kinds: frozenset[str]) -> bool:
+        """False: no value of it is one of `kinds`, unless it is null."""
+        return not self.kinds or not self.kinds.isdisjoint(kinds)
+
+    def __str__(self) -> str:
+        """`float`, `number`, `array(string)`, `bigint or string`; `null`, `unknown`."""
+        if self.kinds == UNKNOWN_TYPE.kinds:
+            return "unknown"
+        if self.kinds == NUMBER.kinds:
+            return "number"
+        return " or ".join(self._told(kind) for kind in _ORDER if kind in self.kinds) or "null"
+
+    def _told(self, kind: str) -> str:
+        if kind == "array" and self.of is not None:
+            return f"array({self.of})"
+        if kind == "struct" and self.fields:
+            return f"struct({', '.join(f'{name} {each}' for name, each in self.fields)})"
+        return kind
+
+    def as_json(self) -> dict[str, Any]:
+        """`{"type", "items"?, "properties"?}` as of GET /streams/{name}/schema; {} where it is unknown."""
+        if self == UNKNOWN_TYPE:
+            return {}
+        if self.kinds == ARRAY.kinds:
+            return {"type": "array", **({} if self.of is None else {"items": self.of.as_json()})}
+        if self.kinds == STRUCT.kinds:
+            return {"type": "struct", "properties": {name: each.as_json() for name, each in self.fields}}
+        return {"type": str(self)}
+
+
+def one(kind: str) -> ValueType:
+    return ValueType(frozenset({kind}))
+
+
+NULL = ValueType(frozenset())
+UNKNOWN_TYPE = ValueType(frozenset({*_ORDER, _OTHER}))
+BIGINT, FLOAT, STRING, BOOLEAN = one("bigint"), one("float"), one("string"), one("boolean")
+DATETIME, BYTEA, ARRAY, STRUCT = one("datetime"), one("bytea"), one("array"), one("struct")
+NUMBER = ValueType(BIGINT.kinds | FLOAT.kinds)
+
+
+def array_of(element: ValueType) -> ValueType:
+    return ValueType(ARRAY.kinds, None if element == UNKNOWN_TYPE else element)
+
+
+def joined(types: Iterable[ValueType]) -> ValueType:
+    """Of a value that is one of these."""
+    found = NULL
+    for each in types:
+        found = _either(found, each)
+    return found
+
+
+def _either(left: ValueType, right: ValueType) -> ValueType:
+    if left == right or not right.kinds:
+        return left
+    if not left.kinds:
+        return right
+    arrays = [each for each in (left, right) if "array" in each.kinds]
+    structs = [dict(each.fields) for each in (left, right) if "struct" in each.kinds]
+    of = None if any(each.of is None for each in arrays) else joined(each.element for each in arrays)
+    shared = [name for name in structs[0] if all(name in each for each in structs)] if structs else []
+    fields = tuple((name, joined(each[name] for each in structs)) for name in shared)
+    return ValueType(left.kinds | right.kinds, of if arrays else None, fields)
+
+
+def of_literal(value: Any) -> ValueType:
+    return NULL if value is None else one(_OF_LITERALS[type(value)])
+
+
+def of_column(kind: Type) -> ValueType:
+    """As CREATE STREAM declares it."""
+    if kind.of is not None:
+        return array_of(of_column(kind.of))
+    return ValueType(frozenset({kind.name}), None, _fields(kind.fields))
+
+
+def _fields(fields: tuple[Field, ...]) -> tuple[tuple[str, ValueType], ...]:
+    return tuple((field.name, of_column(field.type)) for field in fields)

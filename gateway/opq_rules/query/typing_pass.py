@@ -1,0 +1,161 @@
+"""A SELECT's types, in one pass over its clauses: what no record could compute is refused with its place.
+
+A column has the type that it is declared as where the engine holds records to it: streams with
+STRICT_VALIDATION. Elsewhere a value that does not convert stays as it came, so the column is unknown; what
+would clash if all came as declared is told by `explain` alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opq_rules.errors import RuleError
+from opq_rules.expressions.inference import Inference
+from opq_rules.expressions.types import UNKNOWN_TYPE, ValueType, joined, of_column
+from opq_rules.functions.registry import Aggregate, Analytic, Functions, Scalar, find
+from opq_rules.query.join_step import ON
+from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW, ORDER_BY, SELECT, Clause, Names
+from opq_rules.query.origin import Origin, found_among
+from opq_rules.query.projection import titles
+from opq_rules.query.where import WHERE
+from opq_rules.sql.syntax import Call, Column, Expression, Item, Select, Star
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """`columns`: those of the output that are known by name; `clashes`: of columns as they are declared."""
+
+    columns: dict[str, ValueType]
+    clashes: tuple[RuleError, ...]
+
+
+def check_types(select: Select, names: Names) -> None:
+    """Raises RuleError (SQL_PLAN) for what no record could compute. Of a statement that compiles."""
+    try:
+        _TypingPass(select, names, trusting=False).check()
+    except RecursionError:
+        return  # too deep to be looked at; the records tell
+
+
+def described(select: Select, origins: Sequence[Origin], functions: Functions | None) -> Described:
+    """For people: the output, if all values come as declared."""
+    found = _TypingPass(select, Names(origins, origins, select.items, functions), trusting=True)
+    try:
+        return found.described()
+    except RecursionError:
+        return Described({}, ())
+
+
+class _TypingPass:
+    """`trusting`: columns are what they are declared as, also where the engine does not see to it."""
+
+    def __init__(self, select: Select, names: Names, trusting: bool) -> None:
+        self._select, self._names = select, names
+        self._inference = Inference(names.functions)
+        self._columns: dict[int, dict[str, ValueType]] = {
+            origin.index: {field.name.lower(): of_column(field.type) for field in origin.definition.fields}
+            for origin in names.origins
+            if origin.definition.fields is not None and (trusting or origin.is_strict)
+        }
+
+    def check(self) -> None:
+        for node, clause in self._conditions():
+            self._inference.condition(node, self._scope(clause))
+        for node, clause in self._values():
+            self._inference.type_of(node, self._scope(clause))
+        for item in self._select.items:
+            if item.invisible:
+                self._inference.later(item.expression, self._item_scope(item))
+            else:
+                self._item(item)
+
+    def described(self) -> Described:
+        told = self._inference
+        for node, clause in self._conditions():
+            with told.left_to_records():
+                told.condition(node, self._scope(clause))
+        for node, clause in self._values():
+            told.later(node, self._scope(clause))
+        columns: dict[str, list[ValueType]] = {}
+        for item, name in zip(self._select.items, titles(self._select.items), strict=True):
+            found = UNKNOWN_TYPE
+            with told.left_to_records():
+                found = self._item(item)
+            if not (item.invisible or isinstance(item.expression, Star) or self._spreads(item.expression)):
+                columns.setdefault(name, []).append(found)
+        clashes = {(each.line, each.column, each.message): each for each in told.passed_by}
+        return Described({name: joined(each) for name, each in columns.items()}, tuple(clashes.values()))
+
+    def _conditions(self) -> list[tuple[Expression, Clause]]:
+        select, window = self._select, self._select.window
+        found = [(select.where, WHERE), *((join.on, ON) for join in select.joins), (select.having, HAVING)]
+        if window is not None:
+            conditions = (window.filter, window.when, window.begin, window.end)
+            found += [(each, IN_WINDOW) for each in conditions]
+        return [(node, clause) for node, clause in found if node is not None]
+
+    def _values(self) -> list[tuple[Expression, Clause]]:
+        select, window = self._select, self._select.window
+        found = [(each, GROUP_BY) for each in select.group_by]
+        found += [(key.expression, ORDER_BY) for key in select.order_by]
+        return found + [(each, IN_WINDOW) for each in (window.partition_by if window else ())]
+
+    def _item(self, item: Item) -> ValueType:
+        node, scope = item.expression, self._item_scope(item)
+        if isinstance(node, Star):
+            for each, _ in node.replace:
+                self._inference.type_of(each, scope)
+        return self._inference.type_of(node, scope)
+
+    def _item_scope(self, item: Item) -> "_Scope":
+        """Within an item its alias is the column."""
+        name = "" if item.alias is None else item.alias.lower()
+        own = self._names.aliases.get(name) is item or self._spreads(item.expression)
+        return _Scope(self._names, self._columns, SELECT, (name,) if name and own else ())
+
+    def _scope(self, clause: Clause) -> "_Scope":
+        return _Scope(self._names, self._columns, clause)
+
+    def _spreads(self, node: Expression) -> bool:
+        found = find(node.name, self._names.functions) if isinstance(node, Call) else None
+        return isinstance(found, Scalar | Analytic) and bool(found.spread)
+
+
+class _Scope:
+    """inference.Scope of one clause; names lead where the compiler's lead (`query.resolver`)."""
+
+    def __init__(
+        self,
+        names: Names,
+        columns: dict[int, dict[str, ValueType]],
+        clause: Clause,
+        defining: tuple[str, ...] = (),
+        inside: str = "",
+    ) -> None:
+        self._names, self._columns = names, columns
+        self._clause, self._defining, self._inside = clause, defining, inside
+
+    def column(self, node: Column, inference: Inference) -> ValueType:
+        item = self._names.alias_of(node, self._clause, self._defining, self._inside)
+        if item is None:
+            name = node.name.lower()
+            found = found_among(self._names.star_order, node)
+            return joined(self._columns.get(each.index, {}).get(name, UNKNOWN_TYPE) for each in found)
+        inner = _Scope(
+            self._names, self._columns, self._clause, (*self._defining, node.name.lower()), self._inside
+        )
+        return inference.type_of(item.expression, inner)
+
+    def within(self, node: Call) -> "_Scope":
+        found = find(node.name, self._names.functions)
+        if isinstance(found, Aggregate) and not self._inside and self._clause.aggregates:
+            return _Scope(self._names, self._columns, self._clause, self._defining, node.written)
+        if isinstance(found, Analytic):
+            late = self._clause.aggregates and not self._inside
+            late = late and any(
+                self._names.calls(each, Aggregate, self._defining[-1:]) for each in node.arguments
+            )
+            return _Scope(self._names, self._columns, Clause(node.written, aggregates=late), self._defining)
+        return self
+
+    def filtering(self, node: Call) -> "_Scope":
+        return _Scope(self._names, self._columns, Clause(f"FILTER of {node.written}"), self._defining)

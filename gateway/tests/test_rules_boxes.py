@@ -22,8 +22,9 @@ from opq_proto.wire import measurement_to_wire, topic
 from opq_rules.api import config as rules_config
 from opq_rules.api.service import Service
 from opq_rules.local_feed import LocalFeed
+from opq_rules.sinks import request_waveform
 from opq_rules.sinks.request_waveform import Config as Asks
-from opq_rules.sinks.request_waveform import request_of
+from opq_rules.sinks.request_waveform import Request, request_of
 from opq_rules.sources import opqbox, opqwave, recording
 from opq_rules.wave_windows import Piece, Windows, piece_of
 
@@ -225,6 +226,53 @@ def test_a_request_names_box_span_and_what_the_rule_saw() -> None:
     ):
         with pytest.raises(ValueError, match=why):
             request_of(wrong, "r", Asks())
+
+
+class Asking:
+    """A sink's context, whose row is of rule `r`."""
+
+    rule_id, op_id, instance_id, row_id, row_ids = "r", "sink", 0, "r:1/0", ("r:1/0",)
+
+    def log(self, event: str, **facts: Any) -> None: ...
+    def get_state(self, key: str) -> Any: ...
+    def put_state(self, key: str, value: Any) -> None: ...
+
+
+def test_a_rule_that_always_holds_asks_for_so_much_and_counts_the_rest() -> None:
+    asked: list[Request] = []
+    room, now_s = True, 0.0
+
+    def ask(request: Request) -> bool:
+        if room:
+            asked.append(request)
+        return room
+
+    sink = request_waveform.Sink(ask, lambda: now_s)
+    sink.configure({"atMostPerMinute": 6})
+
+    def found(k: int, box: str = "4") -> None:
+        sink.collect(Asking(), [{"box": box, "start_ms": 1_000 * k, "end_ms": 1_000 * k + 200}])
+
+    for k in range(30):
+        found(k)
+    assert len(asked) == 10
+    assert sink.counts == {"over_rate": 20}
+    found(30, "5")
+    assert len(asked) == 11
+    now_s = 10.0
+    room = False
+    with pytest.raises(ConnectionError):
+        found(40)
+    room = True
+    found(40)
+    found(41)
+    assert (len(asked), asked[-1].start_ns) == (12, 40_000_000_000)
+    assert sink.counts == {"over_rate": 21}
+    free = request_waveform.Sink(ask, lambda: now_s)
+    free.configure({"atMostPerMinute": 0})
+    for k in range(100):
+        free.collect(Asking(), {"box": "4", "start_ms": 1_000 * k, "end_ms": 1_000 * k + 200})
+    assert len(asked) == 112
 
 
 def test_a_rule_over_a_recording_goes_on_after_a_restart_and_doubles_nothing(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def sink_node(rule: Rule, outlet: Outlet | None) -> Node:
             "lost_total": counters.lost_total,
             "connection_status": counters.connection_status,
         }
+        own = outlet.pipeline.own_counts if outlet.pipeline is not None else {}
+        known |= {f"{name}_total": count for name, count in own.items()}
     return _node(**({"connection_status": 0} | known))
 
 

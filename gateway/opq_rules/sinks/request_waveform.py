@@ -1,9 +1,11 @@
 """request_waveform: asks for the raw waveform of a row's span; an event, as of any trigger.
 
 A row says `box`, `start_ms` and `end_ms` (a Measurement's row has them), or has other columns for them.
-Works inside Makai, which asks the Boxes, and inside a gateway, which asks Makai.
+Works inside Makai, which asks the Boxes, and inside a gateway, which asks Makai. A rule whose condition
+always holds would ask for everything: of each Box it asks for so many spans a minute.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from opq_rules.plugins.settings import configured
 from opq_rules.sdk import Context, SinkContext
 from opq_rules.sdk import Sink as SinkOfSdk
+from opq_rules.sinking.allowance import Allowance
 
 NS_PER_MS = 1_000_000
 LONGEST_MS = 110_000
@@ -26,6 +29,10 @@ class Config:
     beforeMs: int = field(default=0, metadata={**_PAD, "help": "more than the server's own pre_ms"})
     afterMs: int = field(default=0, metadata={**_PAD, "help": "more than the server's own post_ms"})
     value: str = field(default="", metadata={"help": "column that the event tells; else the first number"})
+    atMostPerMinute: int = field(
+        default=6,
+        metadata={"minimum": 0, "maximum": 6_000, "help": "of one Box, after 10 at once; 0: without limit"},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +54,16 @@ class Request:
 
 
 class Sink(SinkOfSdk):
-    def __init__(self, ask: Callable[[Request], bool] | None = None) -> None:
+    """`counts`: what it did not ask for, told in the rule's status."""
+
+    def __init__(
+        self,
+        ask: Callable[[Request], bool] | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`ask`: False when there is no room now."""
-        self._ask = ask
+        self._ask, self._now_s = ask, monotonic_s
+        self.counts = {"over_rate": 0}
 
     def configure(self, properties: Mapping[str, Any]) -> None:
         self._config: Config = configured(Config, properties)
@@ -57,12 +71,12 @@ class Sink(SinkOfSdk):
             raise ValueError(
                 "request_waveform works inside Makai ([triggering_service.rules]) or a gateway ([rules])"
             )
+        self._allowance = Allowance(self._config.atMostPerMinute)
 
     def open(self, context: Context) -> None:
         """Nothing to open."""
 
     def collect(self, context: SinkContext, data: Any) -> None:
-        assert self._ask is not None
         rows = data if isinstance(data, list) else [data]
         ids = [*context.row_ids, *[context.row_id] * (len(rows) - len(context.row_ids))]
         made = [
@@ -70,8 +84,17 @@ class Sink(SinkOfSdk):
             for row, row_id in zip(rows, ids, strict=False)
         ]
         for request in made:
-            if not self._ask(request):
-                raise ConnectionError("too many requests wait for an answer")
+            self._request(request)
+
+    def _request(self, request: Request) -> None:
+        """Makai merges spans that it has, or will have, and asks again for what was missing."""
+        assert self._ask is not None
+        key = request.rule_id, request.box_id
+        if not self._allowance.take(key, self._now_s()):
+            self.counts["over_rate"] += 1
+        elif not self._ask(request):
+            self._allowance.give_back(key)
+            raise ConnectionError("too many requests wait for an answer")
 
 
 def request_of(row: Any, rule_id: str, config: Config) -> Request:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.config import Rules as Config
+from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.service import Counters, Health
 from opq_proto.channel import Channel
 from opq_proto.config import default_data_dir
@@ -32,6 +33,7 @@ except ImportError as error:
         " pip install 'opq-toolkit[rules]', or set it to false"
     ) from error
 
+TRIGGER = "trigger"
 REQUESTS = 1000
 """Waiting for the service's loop; a sink that finds no room tries again."""
 
@@ -39,8 +41,11 @@ REQUESTS = 1000
 class Rules:
     """Runs from its making until `close`."""
 
-    def __init__(self, config: Config, data_dir: Path | None, counters: Counters) -> None:
-        """
+    def __init__(
+        self, config: Config, data_dir: Path | None, counters: Counters, triggers: TriggersInUse
+    ) -> None:
+        """`triggers` has what is installed in the engine's plug-in host until `close`.
+
         Raises:
             PortBusyError, ConfigError, RuleError: the address or the folder cannot be used.
         """
@@ -61,7 +66,17 @@ class Rules:
         }
         self._service = Service(settings, own=own)
         self.port = self._service.port
+        self._triggers = triggers
+        plugins, engine = self._service.plugins, self._service.engine
+        plugins.used_by = lambda kind, symbol: () if kind == TRIGGER else engine.users_of(kind, symbol)
+        plugins.on_change = self._changed
+        plugins.reserved = triggers.reserved
         self._service.start()
+        try:
+            triggers.follow(plugins)
+        except BaseException:
+            self.close()
+            raise
 
     def offer(self, measurement: Measurement) -> None:
         """Never blocks."""
@@ -81,7 +96,14 @@ class Rules:
         return Health("rules", True, info=f"{totals['rules']} rules, {totals['rules_running']} running")
 
     def close(self) -> None:
+        self._triggers.unfollow()
         self._service.stop()
+
+    def _changed(self, kind: str, symbol: str) -> None:
+        if kind == TRIGGER:
+            self._triggers.changed()
+        else:
+            self._service.engine.plugin_changed(kind, symbol)
 
 
 def _rows(measurements: Sequence[Measurement]) -> list[Row]:

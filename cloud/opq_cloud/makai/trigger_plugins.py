@@ -1,9 +1,9 @@
-"""The triggering service's plug-ins: loaded by name and settings, called for every measurement."""
+"""The triggering service's plug-ins: called for every measurement, what they throw is contained."""
 
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from opq_cloud.config import PluginEntry
 from opq_cloud.service import Counters, Health
@@ -12,51 +12,61 @@ from opq_proto.errors import ConfigError, PluginError
 from opq_proto.log import Log
 from opq_proto.messages import Measurement
 from opq_rules.plugins.guard import Guard
-from opq_rules.plugins.host import Plugin, load
+from opq_rules.plugins.host import load
+from opq_rules.plugins.trigger_module import TriggerModule
 
 BUILT_IN = Path(__file__).parent / "triggers"
 
 
-class TriggerPlugin:
-    """One plug-in with its state; a crash costs this measurement's opinion, and its memory."""
+class Trigger(Protocol):
+    """A module in this process, or an installed one wherever it runs."""
 
-    def __init__(self, plugin: Plugin, counters: Counters, log: Log) -> None:
-        self.plugin = plugin
+    def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None: ...
+    def forget(self) -> None: ...
+
+
+class TriggerPlugin:
+    """One trigger; a crash costs this measurement's opinion, and its memory."""
+
+    def __init__(self, name: str, trigger: Trigger, counters: Counters, log: Log) -> None:
+        self.name = name
+        self._trigger = trigger
         self._counters = counters
-        self._log = log.bind(plugin=plugin.name)
+        self._log = log.bind(plugin=name)
         self._guard = Guard(self._crashed)
-        self._state: Any = None
-        self._begun = False
+
+    @property
+    def anew(self) -> bool:
+        """Whether it has just begun, and has to be shown the last minutes."""
+        return False
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
-        if not self._begun:
-            self._begun, self._state = self._guard.call(self.plugin.module.begin, self.plugin.config)
-            if not self._begun:
-                return None
-        well, answer = self._guard.call(self._ask, measurement, nominal)
+        """What it did not judge, because it failed or is paused, is counted under `not_judged`."""
+        well, answer = self._guard.call(self._trigger.decide, measurement, nominal)
         if not well:
-            return None
-        decision: Decision | None
-        decision, self._state = answer
+            self._counters.add("not_judged", label=self.name)
+        decision: Decision | None = answer
         return decision
 
-    def forget(self) -> None:
-        """Begin anew at the next measurement."""
-        self._begun = False
+    def begin_again(self) -> None:
+        """It remembers nothing from now on."""
+        self._guard.call(self._trigger.forget)
+
+    def see_again(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
+        """As `decide`, of one that was judged before."""
+        decision: Decision | None = self._guard.call(self._trigger.decide, measurement, nominal)[1]
+        return decision
 
     def health(self) -> Health:
-        info = f"{self._guard.crashes} crashes" if self._guard.crashes else None
-        return Health(f"plugin {self.plugin.name}", not self._guard.paused, info=info)
+        return Health(f"plugin {self.name}", not self._guard.paused, info=self._told() or None)
 
-    def _ask(self, measurement: Measurement, nominal: Nominal) -> tuple[Decision | None, Any]:
-        decision, state = self.plugin.module.decide(measurement, nominal, self.plugin.config, self._state)
-        if decision is not None and not isinstance(decision, Decision):
-            raise TypeError(f"decide() gave {type(decision).__name__}; want a Decision or None")
-        return decision, state
+    def _told(self) -> str:
+        missed = round(self._counters.of("not_judged", self.name))
+        crashes = [f"{self._guard.crashes} crashes"] if self._guard.crashes else []
+        return ", ".join(crashes + ([f"{missed} measurements not judged"] if missed else []))
 
     def _crashed(self, error: Exception, pause_s: float) -> None:
-        self._begun = False
-        self._counters.add("plugin_crashes", label=self.plugin.name)
+        self._counters.add("plugin_crashes", label=self.name)
         trace = "".join(traceback.format_exception(error))
         self._log.error("plugin.crashed", error=repr(error), pause_s=pause_s, traceback=trace)
 
@@ -73,7 +83,8 @@ def load_triggers(
         except PluginError as error:
             problems.append(str(error))
         else:
-            loaded.append(TriggerPlugin(plugin, counters, log))
+            trigger = TriggerModule(plugin.module, plugin.config)
+            loaded.append(TriggerPlugin(plugin.name, trigger, counters, log))
     if problems:
         raise ConfigError("\n".join(problems))
     return loaded

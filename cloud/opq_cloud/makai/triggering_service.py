@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +25,11 @@ from opq_cloud.config import TriggeringService as Config
 from opq_cloud.makai.boxes import Boxes
 from opq_cloud.makai.completions import Completions
 from opq_cloud.makai.identity import identity, new_token
+from opq_cloud.makai.last_minutes import LastMinutes
 from opq_cloud.makai.measurement_writer import MeasurementWriter
 from opq_cloud.makai.recent import RecentEvents, Span
-from opq_cloud.makai.trigger_plugins import load_triggers
+from opq_cloud.makai.trigger_plugins import TriggerPlugin
+from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.once_per import OncePer
 from opq_cloud.service import CloudContext, Counters, Health
 from opq_cloud.sockets import DRAIN, POLL_MS, Socket, connect, context, open_socket
@@ -71,7 +73,7 @@ class TriggeringService:
         self._shared = shared
         self._log = log.get(service=self.name)
         self._lines = OncePer(10.0)
-        self._plugins = load_triggers(config.plugins, self.counters, self._log, config.plugin_folders)
+        self._triggers = TriggersInUse(config, self.counters, self._log)
         self._boxes = Boxes(nominal)
         self._writer: MeasurementWriter | None = None
         self._data_dir = data_dir
@@ -82,7 +84,7 @@ class TriggeringService:
         problem = self._writer.problem if self._writer is not None else None
         own = Health(self.name, problem is None, info=problem)
         rules = [] if self._rules is None else [self._rules.health()]
-        return [own, *self._boxes.health(), *(plugin.health() for plugin in self._plugins), *rules]
+        return [own, *self._boxes.health(), *self._triggers.health(), *rules]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
@@ -91,9 +93,8 @@ class TriggeringService:
         pre_ns, post_ns = config.pre_ms * NS_PER_MS, config.post_ms * NS_PER_MS
         self._completions = Completions(self._recent, pre_ns, post_ns)
         self._boxes.know(store.boxes())
-        self._see_again(store)
+        self._minutes = LastMinutes(config.see_again_s)
         with ExitStack() as opened:
-            self._rules = self._opened_rules(opened)
             own = context()
             opened.callback(own.term)
             measurements = opened.enter_context(closing(open_socket(own, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
@@ -114,6 +115,8 @@ class TriggeringService:
             thread = threading.Thread(target=writer.run, args=(writer_stop,), name="measurement-writer")
             thread.start()
             try:
+                self._see_again(store, self._triggers.all)
+                self._rules = self._opened_rules(opened)
                 if ready is not None:
                     ready.set()
                 self._loop(stop, store, measurements, requests, writer, thread)
@@ -141,6 +144,7 @@ class TriggeringService:
                 except zmq.Again:
                     break
                 taken += 1
+                self._see_what_began(store)
                 self._measurement(frames, store, requests, writer)
             now = time.monotonic()
             if taken:
@@ -164,7 +168,8 @@ class TriggeringService:
             return None
         from opq_cloud.makai.rules import Rules  # FastAPI and all that: only where it is wanted
 
-        return opened.enter_context(closing(Rules(self._config.rules, self._data_dir, self.counters)))
+        made = Rules(self._config.rules, self._data_dir, self.counters, self._triggers)
+        return opened.enter_context(closing(made))
 
     def _asked_by(self, rules: "Rules", store: Store, requests: Socket, writer: MeasurementWriter) -> None:
         """What rules ask for is a decision as a plug-in's is."""
@@ -201,12 +206,13 @@ class TriggeringService:
             self._rules.offer(measurement)
         nominal = self._boxes.nominal(measurement)
         onset: Decision | None = None
-        for plugin in self._plugins:
+        for plugin in self._triggers.all:
             decision = plugin.decide(measurement, nominal)
             if decision is not None and decision.span_ns is not None:
                 self._over(measurement.box_id, decision)
             elif onset is None:
                 onset = decision
+        self._minutes.note(measurement)
         trigger = None if onset is None else self._trigger(measurement, onset, store)
         if onset is None or trigger is None:
             writer.channel.offer(measurement)
@@ -245,17 +251,24 @@ class TriggeringService:
         pad_ns = self._pad_ns(self._boxes.alive(self._config.alive_s))
         self._completions.put(box_id, decision, time.monotonic() + pad_ns / 1e9 + SETTLE_S, pad_ns)
 
-    def _see_again(self, store: Store) -> None:
-        """Let the plug-ins see what is stored of the last minutes; onsets in it have their events."""
-        for plugin in self._plugins:
-            plugin.forget()
-        back_ms = round(self._config.see_again_s * 1000)
-        for box_id, last in store.latest_measurements().items():
-            for row in store.measurements(box_id, last.timestamp_ms - back_ms, last.timestamp_ms + 1):
-                for plugin in self._plugins:
-                    decision = plugin.decide(row, self._boxes.nominal(row))
-                    if decision is not None and decision.span_ns is not None:
-                        self._over(box_id, decision)
+    def _see_what_began(self, store: Store) -> None:
+        """A trigger that was installed, or a version that knows nothing of what came before."""
+        if began := [plugin for plugin in self._triggers.all if plugin.anew]:
+            try:
+                self._see_again(store, began)
+            except StoreError as error:  # they begin with what comes
+                self.counters.add("store_errors")
+                self._log.warning("triggers.not_shown_the_past", error=str(error))
+
+    def _see_again(self, store: Store, plugins: Sequence[TriggerPlugin]) -> None:
+        """Let them see the last minutes; onsets in it have their events."""
+        for plugin in plugins:
+            plugin.begin_again()
+        for row in self._minutes.rows(store):
+            for plugin in plugins:
+                decision = plugin.see_again(row, self._boxes.nominal(row))
+                if decision is not None and decision.span_ns is not None:
+                    self._over(row.box_id, decision)
 
     def _open(
         self,

@@ -1,23 +1,31 @@
 """Plain pyzmq Boxes and clients that speak the original messages, and services on free ports."""
 
+import importlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import zmq
 from free_ports import free_endpoint, free_port
 
 from opq_cloud.config import AcquisitionBroker as AcquisitionConfig
-from opq_cloud.config import TriggeringBroker as TriggeringConfig
+from opq_cloud.config import PluginEntry, Rules
+from opq_cloud.config import TriggeringBroker as TriggeringBrokerConfig
+from opq_cloud.config import TriggeringService as TriggeringConfig
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.triggering_broker import TriggeringBroker
-from opq_cloud.service import Service
+from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.service import CloudContext, Service
+from opq_cloud.store.opening import open_store
+from opq_proto.decision import Nominal
 from opq_proto.keys import KeyFolder, KeyPair, generate, read_secret_file
 from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
+from opq_rules.plugins.policy_section import PluginRules
 
 WAIT_S = 5.0
 
@@ -91,7 +99,7 @@ class Brokers:
         self.keys = KeyFolder(folder / "curve")
         self.keys.create(True, ["1", "4", "10"])
         self.server = read_secret_file(self.keys.server_secret)
-        self.triggering_config = TriggeringConfig(
+        self.triggering_config = TriggeringBrokerConfig(
             box_endpoint=free_endpoint(), backend_endpoint=free_endpoint()
         )
         self.acquisition_config = AcquisitionConfig(
@@ -215,3 +223,54 @@ def makai(tmp_path: Path) -> Iterator[Harness]:
     harness = Harness(tmp_path)
     yield harness
     harness.close()
+
+
+class House:
+    """Brokers, a plain Box and the triggering service with rules."""
+
+    def __init__(
+        self, harness: Any, folder: Path, plugins: tuple[PluginEntry, ...], host: dict[str, Any]
+    ) -> None:
+        self.harness, self.brokers = harness, harness.brokers()
+        self.shared = CloudContext(lambda: open_store(None, folder / "store"))
+        self.port = harness.free_port()
+        config = TriggeringConfig(
+            measurement_endpoint=self.brokers.triggering_config.backend_endpoint,
+            request_endpoint=self.brokers.acquisition_config.request_endpoint,
+            plugins=plugins,
+            rules=Rules(enabled=True, http_endpoint=f"127.0.0.1:{self.port}", plugins=PluginRules(**host)),
+            batch_ms=20,
+        )
+        self.service = TriggeringService(config, self.shared, Nominal(120.0, 60.0), folder)
+        self.uploads = folder / "rules/uploads"
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
+
+    def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
+        answer = self.http.request(method, path, json=body)
+        assert answer.status_code == code, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
+
+    def box(self, box_id: str) -> Any:
+        box = self.harness.box(self.brokers, box_id)
+        self.wait_for(lambda: self.brokers.acquisition.counters.of("boxes_listening", box_id))
+        return box
+
+    def wait_for(self, condition: Callable[[], Any]) -> Any:
+        return self.harness.wait_for(condition, 30)
+
+
+@pytest.fixture
+def makai_with(makai: Any, tmp_path: Path) -> Iterator[Callable[..., House]]:
+    importlib.import_module("opq_cloud.makai.rules")  # FastAPI takes long: not in a test's time
+    with ExitStack() as running:
+
+        def made(*plugins: PluginEntry, **host: Any) -> House:
+            """`host`: [triggering_service.rules.plugins]."""
+            house = House(makai, tmp_path, plugins, host)
+            running.callback(house.shared.close)
+            running.callback(house.http.close)
+            for service in (house.brokers.triggering, house.brokers.acquisition, house.service):
+                running.enter_context(makai.running(service))
+            return house
+
+        yield made

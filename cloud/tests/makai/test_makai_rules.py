@@ -1,16 +1,13 @@
 """Rules inside the triggering service: by REST, by a trigger plug-in of SQL, and at a gateway's edge."""
 
-import importlib
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from opq_cloud.config import CloudConfig, PluginEntry, Rules, TriggeringService, with_port_offset
@@ -24,58 +21,9 @@ from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric
 from opq_proto.opqbox3_pb2 import Measurement as Wire
 
-importlib.import_module(
-    "opq_cloud.makai.rules"
-)  # FastAPI takes long on a loaded machine: not in a test's time
 NOMINAL = Nominal(120.0, 60.0)
 THD = "SELECT box, start_ms, end_ms, thd FROM boxes WHERE thd > 0.08"
 STREAM = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")'
-
-
-class Makai:
-    """Brokers, a plain Box and the triggering service with rules."""
-
-    def __init__(self, harness: Any, folder: Path, plugins: tuple[PluginEntry, ...]) -> None:
-        self.harness, self.brokers = harness, harness.brokers()
-        self.shared = CloudContext(lambda: open_store(None, folder / "store"))
-        self.port = harness.free_port()
-        config = TriggeringService(
-            measurement_endpoint=self.brokers.triggering_config.backend_endpoint,
-            request_endpoint=self.brokers.acquisition_config.request_endpoint,
-            plugins=plugins,
-            rules=Rules(enabled=True, http_endpoint=f"127.0.0.1:{self.port}"),
-            batch_ms=20,
-        )
-        self.service = Service(config, self.shared, NOMINAL, folder)
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
-
-    def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
-        answer = self.http.request(method, path, json=body)
-        assert answer.status_code == code, f"{method} {path}: {answer.status_code} {answer.text}"
-        return answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
-
-    def box(self, box_id: str) -> Any:
-        box = self.harness.box(self.brokers, box_id)
-        self.wait_for(lambda: self.brokers.acquisition.counters.of("boxes_listening", box_id))
-        return box
-
-    def wait_for(self, condition: Callable[[], Any]) -> Any:
-        return self.harness.wait_for(condition, 30)
-
-
-@pytest.fixture
-def makai_with(makai: Any, tmp_path: Path) -> Iterator[Callable[..., Makai]]:
-    with ExitStack() as running:
-
-        def made(*plugins: PluginEntry) -> Makai:
-            house = Makai(makai, tmp_path, plugins)
-            running.callback(house.shared.close)
-            running.callback(house.http.close)
-            for service in (house.brokers.triggering, house.brokers.acquisition, house.service):
-                running.enter_context(makai.running(service))
-            return house
-
-        yield made
 
 
 def told(box: Any, thd: float, **more: Any) -> list[bytes]:
@@ -97,7 +45,7 @@ def data_command(box: Any) -> Any:
     pytest.fail("no data was asked for")
 
 
-def test_a_rule_by_rest_asks_for_a_waveform_as_a_trigger_does(makai_with: Callable[..., Makai]) -> None:
+def test_a_rule_by_rest_asks_for_a_waveform_as_a_trigger_does(makai_with: Callable[..., Any]) -> None:
     house = makai_with()
     box = house.box("4")
     house.ask("POST", "/streams", {"sql": STREAM}, 201)
@@ -128,7 +76,7 @@ def test_a_rule_by_rest_asks_for_a_waveform_as_a_trigger_does(makai_with: Callab
     assert any(part.name == "rules" and "1 running" in str(part.info) for part in house.service.health())
 
 
-def test_a_row_without_a_span_is_counted_and_asks_for_nothing(makai_with: Callable[..., Makai]) -> None:
+def test_a_row_without_a_span_is_counted_and_asks_for_nothing(makai_with: Callable[..., Any]) -> None:
     house = makai_with()
     box = house.box("1")
     house.ask("POST", "/streams", {"sql": STREAM}, 201)
@@ -145,7 +93,7 @@ def test_a_row_without_a_span_is_counted_and_asks_for_nothing(makai_with: Callab
     assert house.service.counters.total("rule_requests") == 0
 
 
-def test_a_rule_of_a_gateway_opens_an_event_over_the_wire(makai_with: Callable[..., Makai]) -> None:
+def test_a_rule_of_a_gateway_opens_an_event_over_the_wire(makai_with: Callable[..., Any]) -> None:
     house = makai_with(PluginEntry(name="edge_rule"))
     box = house.box("1")
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from opq_proto.errors import OpqError, PluginError
 from opq_rules.plugins.proxy import Proxy
 
 if TYPE_CHECKING:  # NumPy comes with them; a host of sinks and functions needs none
@@ -24,12 +25,23 @@ class Judging(Proxy):
     def rule_id(self) -> str:
         return self.named_by
 
+    @property
+    def mode(self) -> str:
+        """process or inproc; "" when it was deleted."""
+        return "" if self._runtime is None else self._runtime.mode
+
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Raises ValueError: settings that it does not take; PluginError, OSError: it does not start."""
         with self._lock:
             live = self._ready()
             assert self._runtime is not None
-            self._configure(live, self._runtime.filled(self.kind, self.symbol, settings))
+            try:
+                self._configure(live, self._runtime.filled(self.kind, self.symbol, settings))
+            except (OpqError, ValueError, OSError):
+                raise
+            except Exception as error:  # foreign code
+                what = f"{self.kind} {self.symbol!r}: {type(error).__name__}: {error}"
+                raise PluginError(what) from error
             self._properties, self._configured, self.anew = dict(settings), True, True
 
     def close(self) -> None:

@@ -48,6 +48,8 @@ class Plugins:
     ) -> None:
         self.used_by = used_by
         self.on_change = on_change
+        self.reserved: frozenset[tuple[str, str]] = frozenset()
+        """(kind, symbol) that the service around us has itself."""
         self.uploads = data_dir / "uploads"
         """file:// is read below it."""
         self._policy = policy or Policy()
@@ -356,7 +358,7 @@ class Plugins:
             raise PluginError(f"{manifest.name} has no function {', '.join(missing)}")
         for its, symbol in manifest.symbols:
             owner = self._symbols.get((its, symbol), manifest.name)
-            if symbol in types_of(its):
+            if symbol in types_of(its) or (its, symbol) in self.reserved:
                 raise PluginError(f"{its} {symbol!r} is built in; give yours another name")
             if owner != manifest.name:
                 raise PluginError(f"{its} {symbol!r} is of plug-in {owner!r} already")

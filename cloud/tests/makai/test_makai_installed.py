@@ -1,0 +1,226 @@
+"""Triggers installed in Makai by REST: they judge from that moment on, and are replaced while it runs."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judging_plugins import TRIGGER, trigger_zip
+from plugin_zips import manifest, stored, zipped
+
+from opq_cloud.config import PluginEntry, Rules, TriggeringService
+from opq_cloud.makai import triggers
+from opq_cloud.makai.triggering_service import TriggeringService as Service
+from opq_cloud.service import CloudContext
+from opq_cloud.store.opening import open_store
+from opq_proto.decision import Nominal
+from opq_proto.errors import ConfigError
+from opq_proto.opqbox3_pb2 import Measurement as Wire
+from opq_rules.plugins.plugins import Plugins
+
+MODES = ("process", "inproc")
+WINDOW_MS = 200
+
+
+def told(box: Any, k: int, rms: float = 120.0, **metrics: float) -> list[bytes]:
+    """Window k of a Box whose time is its own."""
+    end_ms = 1_700_000_000_000 + (k + 1) * WINDOW_MS
+    topic, body = box.measurement(
+        rms, end_ms, start_ns=(end_ms - WINDOW_MS) * 10**6, end_ns=end_ms * 10**6, sequence=k
+    )
+    wire = Wire.FromString(body)
+    for name, value in metrics.items():
+        metric = wire.metrics[name]
+        metric.min = metric.max = metric.average = value
+    return [topic, wire.SerializeToString()]
+
+
+@contextmanager
+def flowing(box: Any) -> Iterator[None]:
+    """A Measurement about every 3 ms."""
+    stop = threading.Event()
+
+    def send() -> None:
+        k = 0
+        while not stop.is_set():
+            box.pub.send_multipart(told(box, k))
+            k += 1
+            stop.wait(0.003)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def install(house: Any, version: str, method: str = "POST", **how: Any) -> Any:
+    body = {"name": "loud", "file": trigger_zip(house.uploads, version, **how)}
+    path = "/plugins/triggers" + ("" if method == "POST" else "/loud")
+    return house.ask(method, path, body, 201 if method == "POST" else 200)
+
+
+def part(house: Any, name: str = "plugin loud") -> Any:
+    return next((each for each in house.service.health() if each.name == name), None)
+
+
+def send_until(house: Any, box: Any, condition: Callable[[], Any], rms: float = 120.0) -> Any:
+    numbers = iter(range(100_000, 200_000))
+
+    def sent() -> Any:
+        box.pub.send_multipart(told(box, next(numbers), rms))
+        time.sleep(0.02)
+        return condition()
+
+    return house.wait_for(sent)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_measurement_is_judged_by_one_version_while_versions_come_and_go(
+    makai_with: Callable[..., Any], mode: str
+) -> None:
+    house = makai_with(trusted=("loud",) if mode == "inproc" else ())
+    box, counters = house.box("4"), house.service.counters
+    install(house, "1.0.0", mode="inproc", limit=0.0, metric="one")
+    assert house.ask("GET", "/plugins/triggers/loud/status")["mode"] == mode
+    where = "in a process of its own" if mode == "process" else "in this process"
+    assert part(house).ok and part(house).info == f"1.0.0, {where}"
+
+    def judged(metric: str, more: int = 20) -> None:
+        before = counters.of("decisions", metric)
+        house.wait_for(lambda: counters.of("decisions", metric) >= before + more)
+
+    with flowing(box):
+        judged("one")
+        assert install(house, "1.0.1", "PUT", mode="inproc", limit=0.0, metric="two")["from"] == "1.0.0"
+        judged("two")
+        assert house.ask("POST", "/plugins/triggers/loud/rollback")["to"] == "1.0.0"
+        judged("one")
+    record = house.shared.store.unfinished_events()[0]
+    assert "Box 4, 0 before, 120 V" in str(record)
+    house.wait_for(lambda: counters.total("decisions") == counters.total("received"))
+    assert counters.total("not_judged") == counters.total("plugin_crashes") == 0
+    house.ask("DELETE", "/plugins/triggers/loud")
+    assert part(house) is None
+    before, received = counters.total("decisions"), counters.total("received")
+    box.pub.send_multipart(told(box, 90_000))
+    house.wait_for(lambda: counters.total("received") > received)
+    assert counters.total("decisions") == before
+
+
+def test_a_trigger_that_crashes_hangs_or_answers_nonsense_harms_itself_alone(
+    makai_with: Callable[..., Any],
+) -> None:
+    house = makai_with(PluginEntry(name="threshold"))
+    box, counters = house.box("4"), house.service.counters
+    wrongs = (
+        ("do_crash", "last_error", "exit code 9"),
+        ("do_hang", "last_error", "decide took longer than 1 s"),
+        ("do_wrong", "failures", "1"),
+        ("do_nan", "failures", "2"),
+    )
+    for k, (what, where, seen) in enumerate(wrongs):
+        install(house, f"1.0.{k}", limit=1e6)  # each version begins without the pauses of the one before
+        crashes = counters.of("plugin_crashes", "loud")
+        box.pub.send_multipart(told(box, k, **{what: 1.0}))
+        house.wait_for(lambda crashes=crashes: counters.of("plugin_crashes", "loud") > crashes)
+        status = house.ask("GET", "/plugins/triggers/loud/status")
+        assert seen in str(status[where])
+        calls = status["calls"]
+        send_until(
+            house,
+            box,
+            lambda calls=calls: house.ask("GET", "/plugins/triggers/loud/status")["calls"] > calls + 2,
+        )
+    assert "not judged" in part(house).info and counters.of("not_judged", "loud") >= 4
+    send_until(house, box, lambda: counters.of("decisions", "rms"), rms=70.0)
+    assert counters.of("plugin_crashes", "threshold") == 0
+
+
+def test_a_version_that_crashes_at_once_is_taken_back_while_measurements_flow(
+    makai_with: Callable[..., Any],
+) -> None:
+    house = makai_with()
+    box, counters = house.box("4"), house.service.counters
+    install(house, "1.0.0", limit=0.0, metric="one")
+    with flowing(box):
+        house.wait_for(lambda: counters.of("decisions", "one"))
+        install(
+            house, "1.0.1", code=TRIGGER.replace("    metrics = measurement.metrics\n", "    os._exit(3)\n")
+        )
+        house.wait_for(lambda: house.ask("GET", "/plugins/triggers/loud/status")["version"] == "1.0.0")
+        before = counters.of("decisions", "one")
+        house.wait_for(lambda: counters.of("decisions", "one") > before)
+    assert "taken back to 1.0.0" in house.ask("GET", "/plugins/triggers/loud/status")["errMsg"]
+    assert part(house).info.startswith("1.0.0")
+
+
+def test_a_new_version_without_state_sees_the_dip_that_goes_on(makai_with: Callable[..., Any]) -> None:
+    house = makai_with()
+    box, counters = house.box("4"), house.service.counters
+    code = (Path(triggers.__file__).parent / "threshold.py").read_text()
+    code = code.replace('name = "threshold"', 'name = "dips"')
+
+    def put(version: str) -> None:
+        files = {"plugin.json": manifest("dips", version, kind="trigger"), "triggers/dips.py": code}
+        url = stored(house.uploads, zipped(files))
+        house.ask("POST", "/plugins/triggers", {"name": "dips", "file": url}, 201)
+
+    put("1.0.0")
+    send_until(house, box, lambda: counters.total("received"))
+    for k in range(200_000, 200_012):  # 2.4 s: longer than what is asked for at the onset
+        if k == 200_006:
+            house.wait_for(lambda: counters.total("triggers") == 1)
+            put("1.0.1")
+        box.pub.send_multipart(told(box, k, 70.0))
+    for k in range(200_012, 200_016):
+        box.pub.send_multipart(told(box, k))
+    house.wait_for(lambda: counters.total("completions") == 1)
+    assert counters.total("triggers") == 1 and counters.total("not_judged") == 0
+
+
+def test_the_configuration_may_name_and_set_what_is_installed(
+    makai_with: Callable[..., Any], tmp_path: Path
+) -> None:
+    plugins = Plugins(tmp_path / "rules")
+    plugins.create("trigger", "loud", trigger_zip(plugins.uploads, limit=1e6))
+    plugins.close()
+    house = makai_with(PluginEntry(name="loud", settings={"limit": 100.0}), PluginEntry(name="edge_rule"))
+    box = house.box("4")
+    send_until(house, box, lambda: house.service.counters.of("decisions", "rms"))
+    refused = house.ask("DELETE", "/plugins/triggers/loud", code=400)
+    assert "used by triggering_service.plugins" in str(refused)
+    wrong = TRIGGER.replace("    limit:", "    most:").replace("config.limit", "config.most")
+    body = {"name": "loud", "file": trigger_zip(house.uploads, "1.0.1", code=wrong)}
+    assert "unknown key" in str(house.ask("POST", "/plugins/triggers", body, 400))
+    house.ask("DELETE", "/plugins/triggers/loud?force=true")
+    assert part(house) is None
+    install(house, "1.0.0", limit=1e6)
+    before = house.service.counters.of("decisions", "rms")
+    send_until(house, box, lambda: house.service.counters.of("decisions", "rms") > before)
+
+
+def test_the_name_of_a_built_in_trigger_stays_its_own(makai_with: Callable[..., Any]) -> None:
+    house = makai_with()
+    code = TRIGGER.replace('name = "loud"', 'name = "threshold"').replace("@LIMIT@", "0.0")
+    files = {"plugin.json": manifest("mine", kind="trigger", symbols={"triggers": ["threshold"]})}
+    url = stored(house.uploads, zipped(files | {"triggers/threshold.py": code}))
+    refused = house.ask("POST", "/plugins/triggers", {"name": "mine", "file": url}, 400)
+    assert "built in" in str(refused)
+
+
+def test_what_is_neither_built_in_nor_installed_is_told_at_the_start(tmp_path: Path) -> None:
+    for enabled, why in ((True, "'lound' is not there; built in: .*threshold"), (False, "lound")):
+        shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
+        config = TriggeringService(
+            plugins=(PluginEntry(name="lound"),),
+            rules=Rules(enabled=enabled, http_endpoint="127.0.0.1:0"),
+        )
+        with pytest.raises(ConfigError, match=why):
+            Service(config, shared, Nominal(120.0, 60.0), tmp_path).run(threading.Event())
+        shared.close()

@@ -30,6 +30,10 @@ class AnalysisModule:
     def analyse(self, event: Event, nominal_v: float, nominal_hz: float) -> tuple[Finding, ...]:
         return self._configured().look(event, Nominal(nominal_v, nominal_hz), self._states)
 
+    def alone(self) -> bool:
+        """Whether it may be asked of one Box of an event: it has no memory."""
+        return self._configured().alone
+
     def export_state(self) -> Any:
         """[nominal volts, nominal hertz, state] of each. None: it hands nothing on."""
         give = getattr(self._module, "export_state", None)

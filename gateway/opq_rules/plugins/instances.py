@@ -325,6 +325,9 @@ class _Instance:
     def _do_analyse(self, body: list[Any]) -> Any:
         return self._made.analyse_plain(body)
 
+    def _do_alone(self, body: Any) -> bool:
+        return bool(self._made.alone())
+
     def _do_take_state(self, body: list[Any]) -> bool:
         return bool(self._made.take_state(body[0], body[1]))
 

@@ -95,3 +95,8 @@ class PluginAnalysis(Judging):
         """Raises whatever it raises; OSError: its process is gone, or takes too long."""
         findings: tuple[Finding, ...] = self._asked("analyse", event, nominal_v, nominal_hz)
         return findings
+
+    def alone(self) -> bool:
+        """Whether it may be asked of one Box of an event: it has no memory. OSError: its process is gone."""
+        with self._lock:
+            return bool(self._ready().alone())

@@ -62,6 +62,9 @@ class RemoteAnalysis(Remote):
         found = _findings(self._call("analyse", [plain_event(event), nominal_v, nominal_hz]))
         return checked(found, event)
 
+    def alone(self) -> bool:
+        return self._call("alone", None) is True
+
     def take_state(self, version: str, state: Any) -> bool:
         return self._call("take_state", [version, state]) is True
 

@@ -4,7 +4,18 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
-from opq_rules.api import connections, queries, rules, schemas, server, sets, streams, trials
+from opq_rules.api import (
+    configurations,
+    connections,
+    queries,
+    rules,
+    schemas,
+    server,
+    sets,
+    streams,
+    trials,
+    uploads,
+)
 from opq_rules.api import plugins as plugin_routes
 from opq_rules.api.errors import add_errors
 from opq_rules.api.json_bodies import JsonBodies
@@ -31,5 +42,7 @@ def create_app(
     app.include_router(schemas.router(engine, plugins))
     app.include_router(plugin_routes.router(plugins))
     app.include_router(sets.router(engine, plugins))
+    app.include_router(uploads.router(plugins))
+    app.include_router(configurations.router(engine, plugins))
     app.include_router(trials.router(trials.Trials(engine)))
     return app

@@ -60,10 +60,11 @@ class FunctionNames(_Body):
 
 
 class Upload(_Body):
-    """`content` is text."""
+    """`content` is text; `file` as in Package."""
 
     name: str
-    content: str
+    content: str | None = None
+    file: str | None = None
 
 
 class Connection(_Body):

@@ -1,127 +1,161 @@
-"""/ruleset, /data, /config/uploads, /metadata. Source: reference/rules.md, A.5."""
+"""/ruleset and /data: whole sets out and in, as JSON or YAML, at once or as a task.
 
+Source: reference/rules.md, A.5.
+"""
+
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from pydantic import ValidationError
 
-from opq_rules.api import exchange
-from opq_rules.api.bodies import Free, Ids, RuleSet
-from opq_rules.api.uploading import uploaded
-from opq_rules.engine.configurations import CONNECTIONS
+from opq_rules.api import exchange, sections, yaml_text
+from opq_rules.api.bodies import Ids, RuleSet
+from opq_rules.api.sections import Sections
+from opq_rules.api.tasks import Tasks
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.ids import checked_id
-from opq_rules.errors import CONFIGURATION, IO_ERROR, NOT_FOUND, RuleError
+from opq_rules.errors import CONFIGURATION, ENCODING, IO_ERROR, RuleError
 from opq_rules.plugins.plugins import Plugins
 
-Kinds = Literal["sources", "sinks", "connections"]
 Flag = Annotated[bool, Query()]
 
 
 def router(engine: Engine, plugins: Plugins) -> APIRouter:
-    routes = APIRouter()
-    _exchange(routes, engine, plugins)
-    _uploads(routes, plugins.uploads)
-    _configurations(routes, engine, plugins)
+    routes = APIRouter(tags=["sets"])
+    importer = _Importer(engine, plugins)
+    _rules(routes, engine, plugins)
+    _data(routes, importer)
+    _yaml(routes, importer)
+    _tasks(routes, importer, Tasks())
     return routes
 
 
-def _exchange(routes: APIRouter, engine: Engine, plugins: Plugins) -> None:
-    last: dict[str, Any] = {}
+class _Importer:
+    """Everything of one engine; imports one at a time. `last`: what the last one was refused for."""
 
-    @routes.post("/ruleset/export", tags=["sets"])
+    def __init__(self, engine: Engine, plugins: Plugins) -> None:
+        self.uploads = plugins.uploads
+        self.last: dict[str, Any] = {}
+        self._engine, self._plugins = engine, plugins
+        self._one_at_a_time = threading.Lock()
+
+    def exported(self, wanted: list[str] | None = None) -> Sections:
+        """`wanted`: ids of rules; None: all."""
+        found = sections.everything(self._engine, self._plugins)
+        for rule_id in wanted or ():
+            self._engine.look.rule(rule_id)
+        if wanted is not None:
+            found["rules"] = {key: text for key, text in found["rules"].items() if key in wanted}
+        return found
+
+    def imported(
+        self,
+        read: Callable[[], Sections],
+        partial: bool,
+        dry: bool = False,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> dict[str, int]:
+        with self._one_at_a_time:
+            self.last = {}
+            try:
+                found = read()
+                if dry:
+                    exchange.rehearse(self._engine, self._plugins, found, partial)
+                    return {name: len(each) for name, each in found.items()}
+                return exchange.take_over(self._engine, self._plugins, found, partial, stopped)
+            except RuleError as error:
+                self.last = error.as_json()
+                raise
+
+
+def _rules(routes: APIRouter, engine: Engine, plugins: Plugins) -> None:
+    @routes.post("/ruleset/export")
     def export_rules() -> Response:
-        return _download(exchange.rule_set(engine), "rules.json")
+        return _download(sections.rule_set(engine), "rules.json")
 
-    @routes.post("/ruleset/import", tags=["sets"])
+    @routes.post("/ruleset/import")
     def import_rules(body: RuleSet) -> dict[str, int]:
-        return exchange.merge(engine, exchange.read(_content(body, plugins.uploads)))
+        return exchange.merge(engine, sections.read(_content(body, plugins.uploads)))
 
-    @routes.get("/data/export", tags=["sets"])
+
+def _data(routes: APIRouter, importer: _Importer) -> None:
+    @routes.get("/data/export")
     def export_data() -> Response:
-        return _download(exchange.everything(engine, plugins), "data.json")
+        return _download(importer.exported(), "data.json")
 
-    @routes.post("/data/export", tags=["sets"])
+    @routes.post("/data/export")
     def export_some(body: Ids | list[str]) -> Response:
-        wanted = body.rules if isinstance(body, Ids) else body
-        found = exchange.everything(engine, plugins)
-        for rule_id in wanted:
-            engine.look.rule(rule_id)
-        found["rules"] = {key: text for key, text in found["rules"].items() if key in wanted}
-        return _download(found, "data.json")
+        return _download(importer.exported(_ids(body)), "data.json")
 
-    @routes.post("/data/import", tags=["sets"])
-    def import_data(body: RuleSet, partial: Flag = False, dry: Flag = False) -> dict[str, Any]:
-        last.clear()
-        try:
-            sections = exchange.read(_content(body, plugins.uploads))
-            if dry:
-                return {name: len(each) for name, each in sections.items()}
-            counts = exchange.take_over(engine, plugins, sections, partial)
-        except RuleError as error:
-            last.update(error.as_json())
-            raise
-        return counts
+    @routes.post("/data/import")
+    def import_data(body: RuleSet, partial: Flag = False, dry: Flag = False) -> dict[str, int]:
+        return importer.imported(lambda: sections.read(_content(body, importer.uploads)), partial, dry)
 
-    @routes.get("/data/import/status", tags=["sets"])
+    @routes.get("/data/import/status")
     def import_status() -> dict[str, Any]:
-        return last
+        return importer.last
 
 
-def _uploads(routes: APIRouter, folder: Path) -> None:
-    @routes.post("/config/uploads", status_code=201, tags=["sets"])
-    def upload(body: Annotated[tuple[str, bytes], Depends(uploaded)]) -> PlainTextResponse:
-        name, content = body
-        path = folder / _file_name(name)
-        part = path.with_name(path.name + ".part")
+def _yaml(routes: APIRouter, importer: _Importer) -> None:
+    @routes.get("/v2/data/export")
+    def export_data() -> Response:
+        return _readable(importer.exported())
+
+    @routes.post("/v2/data/export")
+    def export_some(body: Ids | list[str]) -> Response:
+        return _readable(importer.exported(_ids(body)))
+
+    @routes.post("/v2/data/import")
+    def import_data(
+        body: Annotated[bytes, Depends(_whole)], partial: Flag = False, dry: Flag = False
+    ) -> dict[str, int]:
+        return importer.imported(lambda: _of_yaml(body, importer.uploads), partial, dry)
+
+
+def _tasks(routes: APIRouter, importer: _Importer, tasks: Tasks) -> None:
+    @routes.post("/async/data/import")
+    def begin(body: RuleSet, partial: Flag = False) -> dict[str, str]:
+        text = _content(body, importer.uploads)
+
+        def work(stopped: Callable[[], bool]) -> dict[str, int]:
+            return importer.imported(lambda: sections.read(text), partial, stopped=stopped)
+
+        return {"id": tasks.add(work)}
+
+    @routes.get("/async/task/{name}")
+    def one(name: str) -> dict[str, Any]:
+        return tasks.one(name)
+
+    @routes.post("/async/task/{name}/cancel")
+    def cancel(name: str) -> PlainTextResponse:
+        tasks.cancel(name)
+        return PlainTextResponse(f"Task {name} is cancelled.")
+
+
+async def _whole(request: Request) -> bytes:
+    return await request.body()
+
+
+def _of_yaml(raw: bytes, uploads: Path) -> Sections:
+    """The set itself, or as with JSON `content` or `file` with it."""
+    try:
+        text = raw.decode()
+    except UnicodeError as error:
+        raise RuleError(f"content is no UTF-8: {error}", ENCODING) from None
+    read = yaml_text.as_json(text)
+    document = msgspec.json.decode(read)
+    if isinstance(document, dict) and document and set(document) <= {"content", "file"}:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(content)
-            part.replace(path)
-        except OSError as error:
-            raise RuleError(f"{path.name} cannot be stored: {error.strerror}", IO_ERROR) from error
-        return PlainTextResponse(str(path), 201)
-
-    @routes.get("/config/uploads", tags=["sets"])
-    def uploads() -> list[str]:
-        return sorted(str(path) for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
-
-    @routes.delete("/config/uploads/{name}", tags=["sets"])
-    def delete(name: str) -> PlainTextResponse:
-        path = folder / _file_name(name)
-        if not path.is_file():
-            raise RuleError(f"upload {name[:80]!r} is not found", NOT_FOUND, 404)
-        path.unlink()
-        return PlainTextResponse("ok")
-
-
-def _configurations(routes: APIRouter, engine: Engine, plugins: Plugins) -> None:
-    @routes.get("/metadata/{kinds}", tags=["configurations"])
-    def types(kinds: Kinds) -> list[dict[str, str]]:
-        return [{"name": name} for name in plugins.types(kinds.removesuffix("s"))]
-
-    @routes.get("/metadata/{kinds}/yaml/{type_name}", tags=["configurations"])
-    def named(kinds: Kinds, type_name: str) -> dict[str, Any]:
-        checked_id("type", type_name, CONFIGURATION)
-        return engine.configurations.all(kinds, type_name)
-
-    @routes.put("/metadata/{kinds}/{type_name}/confKeys/{name}", tags=["configurations"])
-    def put(kinds: Kinds, type_name: str, name: str, body: Free) -> PlainTextResponse:
-        if kinds == CONNECTIONS:
-            engine.connections.put(type_name, name, body)
-        else:
-            engine.configurations.put(kinds, type_name, name, body)
-        return PlainTextResponse("ok")
-
-    @routes.delete("/metadata/{kinds}/{type_name}/confKeys/{name}", tags=["configurations"])
-    def delete(kinds: Kinds, type_name: str, name: str) -> PlainTextResponse:
-        if kinds == CONNECTIONS:
-            engine.connections.delete(name)
-        else:
-            engine.configurations.delete(kinds, type_name, name)
-        return PlainTextResponse("ok")
+            body = RuleSet.model_validate(document)
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from error
+        read = yaml_text.as_json(_content(body, uploads))
+    return sections.read(read)
 
 
 def _content(body: RuleSet, uploads: Path) -> str:
@@ -139,11 +173,16 @@ def _content(body: RuleSet, uploads: Path) -> str:
         raise RuleError(f"{path.name} cannot be read: {error}", IO_ERROR) from error
 
 
-def _file_name(name: str) -> str:
-    """Letters, digits, `_`, `-`, and dots in between."""
-    for part in name.split("."):
-        checked_id("upload", part, CONFIGURATION)
-    return name
+def _ids(body: Ids | list[str]) -> list[str]:
+    return body.rules if isinstance(body, Ids) else body
+
+
+def _readable(found: Sections) -> Response:
+    """Rules as objects, not as text."""
+    rules = {name: msgspec.json.decode(text) for name, text in found["rules"].items()}
+    text = yaml_text.written({**found, "rules": rules})
+    headers = {"Content-Disposition": 'attachment; filename="data.yaml"'}
+    return Response(text, media_type="application/yaml", headers=headers)
 
 
 def _download(content: Any, name: str) -> Response:

@@ -1,8 +1,9 @@
-"""What POST /config/uploads brings: `{"name", "content"}`, or a form with one file, `uploadFile`.
+"""What POST /config/uploads brings: `name` with `content` or `file`, or a form with one file, `uploadFile`.
 
 curl -F uploadFile=@mysqlSink.zip http://127.0.0.1:9081/config/uploads
 """
 
+from dataclasses import dataclass
 from email import message_from_bytes, policy
 
 from fastapi import Request
@@ -15,16 +16,27 @@ from opq_rules.errors import CONFIGURATION, RuleError
 FIELD = "uploadFile"
 
 
-async def uploaded(request: Request) -> tuple[str, bytes]:
-    """Name and content. Raises RuleError, or RequestValidationError where JSON lacks something."""
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """`content`, or where `file` says that it is: http(s)://... or file:///<uploads>/x.zip."""
+
+    name: str
+    content: bytes = b""
+    file: str | None = None
+
+
+async def uploaded(request: Request) -> Uploaded:
+    """Raises RuleError, or RequestValidationError where JSON is not what is wanted."""
     content, kind = await request.body(), request.headers.get("content-type", "")
     if kind.lower().startswith("multipart/"):
-        return of_form(kind, content)
+        return Uploaded(*of_form(kind, content))
     try:
         read = Upload.model_validate_json(content)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
-    return read.name, read.content.encode()
+    if (read.content is None) == (read.file is None):
+        raise RuleError("want content or file, and one of them", CONFIGURATION)
+    return Uploaded(read.name, (read.content or "").encode(), read.file)
 
 
 def of_form(kind: str, content: bytes, field: str = FIELD) -> tuple[str, bytes]:

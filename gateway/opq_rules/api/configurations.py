@@ -1,0 +1,46 @@
+"""/metadata: named sets of properties. Source: reference/rules.md, A.5."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+
+from opq_rules.api.bodies import Free
+from opq_rules.engine.configurations import CONNECTIONS
+from opq_rules.engine.engine import Engine
+from opq_rules.engine.ids import checked_id
+from opq_rules.errors import CONFIGURATION
+from opq_rules.plugins.plugins import Plugins
+
+Kinds = Literal["sources", "sinks", "connections"]
+
+
+def router(engine: Engine, plugins: Plugins) -> APIRouter:
+    routes = APIRouter(tags=["configurations"])
+
+    @routes.get("/metadata/{kinds}")
+    def types(kinds: Kinds) -> list[dict[str, str]]:
+        return [{"name": name} for name in plugins.types(kinds.removesuffix("s"))]
+
+    @routes.get("/metadata/{kinds}/yaml/{type_name}")
+    def named(kinds: Kinds, type_name: str) -> dict[str, Any]:
+        checked_id("type", type_name, CONFIGURATION)
+        return engine.configurations.all(kinds, type_name)
+
+    @routes.put("/metadata/{kinds}/{type_name}/confKeys/{name}")
+    def put(kinds: Kinds, type_name: str, name: str, body: Free) -> PlainTextResponse:
+        if kinds == CONNECTIONS:
+            engine.connections.put(type_name, name, body)
+        else:
+            engine.configurations.put(kinds, type_name, name, body)
+        return PlainTextResponse("ok")
+
+    @routes.delete("/metadata/{kinds}/{type_name}/confKeys/{name}")
+    def delete(kinds: Kinds, type_name: str, name: str) -> PlainTextResponse:
+        if kinds == CONNECTIONS:
+            engine.connections.delete(name)
+        else:
+            engine.configurations.delete(kinds, type_name, name)
+        return PlainTextResponse("ok")
+
+    return routes

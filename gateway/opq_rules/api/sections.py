@@ -1,0 +1,126 @@
+"""A whole set of streams, tables, rules and properties as JSON: written, and read with all that is wrong.
+
+Source: reference/rules.md, A.5.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from opq_rules.engine.configurations import CONNECTIONS, SINKS, SOURCES
+from opq_rules.engine.definition import definition
+from opq_rules.engine.engine import Engine
+from opq_rules.errors import CONFIGURATION, ENCODING, RuleError
+from opq_rules.plugins.plugins import Plugins
+from opq_rules.sql.parse import parse
+from opq_rules.sql.syntax import Create
+
+SECTIONS = (
+    "streams", "tables", "rules", "connectionConfig", "sourceConfig", "sinkConfig", "portablePlugins"
+)  # fmt: skip
+CONFIGURED = {
+    "connectionConfig": (CONNECTIONS, "connection"),
+    "sourceConfig": (SOURCES, "source"),
+    "sinkConfig": (SINKS, "sink"),
+}
+"""In this order: the later ones name the first."""
+
+DEFINED = ("streams", "tables", "rules")
+
+Sections = dict[str, dict[str, Any]]
+
+
+def rule_set(engine: Engine) -> Sections:
+    """`{"streams": {name: sql}, "tables": {}, "rules": {id: JSON text}}`; with secrets."""
+    return {name: dict(each) for name, each in engine.look.exported().items()}
+
+
+def everything(engine: Engine, plugins: Plugins) -> Sections:
+    """The rule set, the configurations by type, and the versions of the plug-ins that they need."""
+    found: Sections = rule_set(engine)
+    for section, (kind, of) in CONFIGURED.items():
+        read = {name: engine.configurations.all(kind, name, secrets=True) for name in plugins.types(of)}
+        found[section] = {name: each for name, each in read.items() if each}
+    found["portablePlugins"] = {each["name"]: each["version"] for each in plugins.list("portable")}
+    return found
+
+
+def read(text: str | bytes) -> Sections:
+    """Raises RuleError with every problem: no JSON, unknown sections, statements that do not parse."""
+    try:
+        document = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise RuleError(f"content is no JSON: {error}", ENCODING) from error
+    if not isinstance(document, dict):
+        raise RuleError("content: want an object", CONFIGURATION)
+    problems = [
+        f"{name[:80]}: unknown; want {', '.join(SECTIONS)}"
+        for name, each in document.items()
+        if name not in SECTIONS and each
+    ]
+    sections: Sections = {}
+    for name in SECTIONS:
+        given = document.get(name) or {}
+        if isinstance(given, dict):
+            sections[name] = (
+                {key: _decoded(each) for key, each in given.items()} if name in CONFIGURED else given
+            )
+        else:
+            problems.append(f"{name}: want an object")
+    problems += [
+        f"{section}.{name}: {problem}"
+        for section, check in _CHECKS.items()
+        for name, value in sections.get(section, {}).items()
+        if (problem := check(name, value))
+    ]
+    if problems:
+        raise RuleError("; ".join(problems[:20]), CONFIGURATION)
+    return sections
+
+
+def body(rule_id: str, text: Any) -> dict[str, Any]:
+    """Of a rule that stands there as JSON text, as eKuiper has it, or as an object."""
+    read = msgspec.json.decode(text) if isinstance(text, str) else text
+    return {**read, "id": rule_id}
+
+
+def _statement(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        return "want a CREATE statement as text"
+    try:
+        made = parse(value)
+    except RuleError as error:
+        return str(error)
+    return "" if isinstance(made, Create) and made.name == name else f"want a CREATE statement for {name}"
+
+
+def _rule(name: str, value: Any) -> str:
+    try:
+        definition(body(name, value), name)
+    except (RuleError, msgspec.DecodeError, TypeError) as error:
+        return str(error)
+    return ""
+
+
+def _decoded(value: Any) -> Any:
+    """eKuiper has the sets of one type as JSON text."""
+    try:
+        return msgspec.json.decode(value) if isinstance(value, str) else value
+    except (msgspec.DecodeError, UnicodeError):
+        return value
+
+
+def _properties(name: str, value: Any) -> str:
+    good = isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
+    return "" if good else "want names with their properties"
+
+
+_CHECKS: dict[str, Callable[[str, Any], str]] = {
+    "streams": _statement,
+    "tables": _statement,
+    "rules": _rule,
+    "connectionConfig": _properties,
+    "sourceConfig": _properties,
+    "sinkConfig": _properties,
+}

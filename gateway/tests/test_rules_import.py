@@ -1,0 +1,218 @@
+"""Imports of whole sets: rehearsed before anything changes, in JSON and YAML, at once or as a task.
+
+Source: reference/rules.md, A.5.
+"""
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from free_ports import free_port
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rules_house import House
+from waiting import wait_for
+
+from opq_rules.api import exchange, sections, sets, tasks, yaml_text
+from opq_rules.errors import RuleError
+
+DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
+OTHER = 'CREATE STREAM other () WITH (DATASOURCE="other", TYPE="memory")'
+THREE = {
+    "id": "three",
+    "sql": "SELECT collect(v) AS vs FROM demo GROUP BY COUNTWINDOW(3)",
+    "actions": [{"file": {"path": "three.jsonl"}}],
+}
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.chdir(tmp_path)
+    made = House(tmp_path)
+    made.ask("POST", "/streams", {"sql": DEMO}, 201)
+    made.ask("POST", "/rules", THREE, 201)
+    yield made
+    assert made.stop() == []
+
+
+def rule(name: str, **more: Any) -> str:
+    return json.dumps({"id": name, "sql": "SELECT v FROM other", "actions": [{"nop": {}}], **more})
+
+
+BAD = {
+    "streams": {"other": OTHER},
+    "tables": {"other": OTHER.replace("STREAM", "TABLE")},
+    "sinkConfig": {"rest": {"mine": {"url": "http://127.0.0.1:1/{{", "connectionSelector": "there"}}},
+    "connectionConfig": {"rest": {"there": {"url": "ftp://x"}}},
+    "rules": {
+        "a": rule("a", sql="SELECT v FROM demo"),
+        "b": rule("b", actions=[{"mqtt": {}}]),
+        "c": rule("c", sql="SELECT nope(v) FROM other"),
+        "d": rule("d"),
+    },
+}
+
+
+@pytest.mark.parametrize("path", ["/data/import", "/data/import?partial=1"])
+def test_a_bad_import_leaves_what_runs_alone(house: House, tmp_path: Path, path: str) -> None:
+    publish = house.service.engine.topics.publish
+    publish("demo", [{"v": 1}, {"v": 2}])
+    before = house.ask("GET", "/data/export")
+    told = house.ask("POST", path, {"content": json.dumps(BAD)}, 400)["message"]
+    for part in ("tables.other: other already exists", "connectionConfig.rest.there", "rules.b", "rules.c"):
+        assert part in told
+    assert ("rules.a" in told) == ("partial" not in path)  # the stream of those that are there
+    assert "rules.d" not in told
+    assert house.ask("GET", "/data/export") == before
+    publish("demo", [{"v": 3}])
+    wait_for(lambda: (tmp_path / "three.jsonl").exists() and (tmp_path / "three.jsonl").read_text())
+    assert json.loads((tmp_path / "three.jsonl").read_text()) == {"vs": [1, 2, 3]}
+
+
+def test_connections_come_along_and_are_used(house: House, tmp_path: Path) -> None:
+    house.ask("POST", "/connections", {"id": "base", "typ": "sql", "props": {"url": "sqlite:///a.db"}}, 201)
+    action = {"sql": {"table": "t", "resourceId": "mine"}}
+    house.ask("PUT", "/metadata/sinks/sql/confKeys/mine", {"connectionSelector": "base"})
+    house.ask("POST", "/rules", {**THREE, "id": "stored", "actions": [action]}, 201)
+    data = house.ask("GET", "/data/export")
+    assert data["connectionConfig"] == {"sql": {"base": {"url": "sqlite:///a.db"}}}
+    data["sinkConfig"] = {"sql": json.dumps(data["sinkConfig"]["sql"])}  # as eKuiper writes it
+    other = House(tmp_path / "other")
+    try:
+        assert other.ask("POST", "/data/import", {"content": json.dumps(data)})["rules"] == 2
+        assert other.ask("GET", "/connections/base")["users"] == ["rule stored"]
+        assert other.ask("GET", "/data/export")["sinkConfig"]["sql"]["mine"] == {"connectionSelector": "base"}
+        other.ask("DELETE", "/connections/base", code=400)
+    finally:
+        assert other.stop() == []
+
+
+def test_a_set_goes_out_and_in_as_yaml(house: House, tmp_path: Path) -> None:
+    data = house.ask("GET", "/data/export")
+    text = house.http.get("/v2/data/export").text
+    assert "\n    sql: SELECT collect(v) AS vs FROM demo" in text  # rules are not text in text
+    assert house.http.post("/v2/data/export", json=["three"]).text == text
+    house.ask("POST", "/v2/data/export", ["nosuch"], 404)
+    other = House(tmp_path / "other")
+    try:
+        for body in (text, json.dumps({"content": text})):
+            assert other.http.post("/v2/data/import?dry=1", content=body).json()["rules"] == 1
+            told = other.http.post("/v2/data/import", content=body)
+            assert told.json() == {"streams": 1, "tables": 0, "rules": 1}, told.text
+        assert other.ask("GET", "/data/export") == data
+        path = other.ask("POST", "/config/uploads", {"name": "set.yaml", "content": text}, 201)
+        wanted = other.http.post("/v2/data/import?partial=1", json={"file": f"file://{path}"})
+        assert wanted.json() == {"streams": 0, "tables": 0, "rules": 0}
+    finally:
+        assert other.stop() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("streams: &a {x: 1}\ntables: *a", "line 2: *a"),
+        ("rules: " + "[" * 60, "50 objects"),
+        ("rules: " + "[" * 100_000, "50 objects"),
+        ("rules: !!python/object/apply:os.system ['true']", "no YAML"),
+        ("a: b: c", "no YAML"),
+        ("? [a]\n: b", "no YAML"),
+        ("at: 2026-99-99", "no YAML"),
+        ("- a", "want an object"),
+        ("nonsense: {a: 1}", "nonsense"),
+        ("content: a\nfile: b", "one of them"),
+        ("x" * (yaml_text.LONGEST + 1), "longer"),
+    ],
+)
+def test_yaml_that_is_none_or_too_much_is_refused(text: str, part: str) -> None:
+    with pytest.raises(RuleError) as refused:
+        sets._of_yaml(text.encode(), Path("/nowhere"))
+    assert part in str(refused.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(-1e9, 1e9) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100)
+@given(document=JSON)
+def test_what_is_written_as_yaml_is_read_as_it_was(document: Any) -> None:
+    assert json.loads(yaml_text.as_json(yaml_text.written(document))) == document
+
+
+@settings(max_examples=100)
+@given(text=st.text(alphabet=st.sampled_from("ab:-?{}[]&*!|>%@`'\"#,\n \t0.<"), max_size=40))
+def test_whatever_text_is_yaml_or_refused(text: str) -> None:
+    with contextlib.suppress(RuleError):
+        yaml_text.as_json(text)
+
+
+def test_an_import_as_a_task_is_told_of(house: House) -> None:
+    good = json.dumps({"streams": {"other": OTHER}})
+    for content, status in ((good, "finished"), (json.dumps(BAD), "failed")):
+        name = house.ask("POST", "/async/data/import?partial=1", {"content": content})["id"]
+        wait_for(lambda: house.ask("GET", f"/async/task/{name}")["status"] == status)  # noqa: B023
+        house.ask("POST", f"/async/task/{name}/cancel", code=400)
+    assert "rules.b" in house.ask("GET", f"/async/task/{name}")["message"]
+    assert house.ask("GET", "/streams") == ["demo", "other"]
+    house.ask("GET", "/async/task/nosuch", code=404)
+    house.ask("POST", "/async/data/import", {}, 400)
+
+
+def test_tasks_wait_their_turn_can_be_cancelled_and_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "MOST_WAITING", 2)
+    monkeypatch.setattr(tasks, "MOST_KEPT", 3)
+    told, begun = tasks.Tasks(), threading.Event()
+
+    def until_cancelled(stopped: Callable[[], bool]) -> Any:
+        begun.set()
+        wait_for(stopped)
+        raise RuleError("cancelled in the middle")
+
+    first = told.add(until_cancelled)
+    assert begun.wait(10)
+    waiting = [told.add(lambda stopped: 7) for _ in range(2)]
+    with pytest.raises(RuleError, match="2 tasks wait"):
+        told.add(lambda stopped: 7)
+    told.cancel(waiting[0])
+    assert told.one(waiting[0])["status"] == "cancelled"
+    told.cancel(first)
+    done = {"id": waiting[1], "status": "finished", "message": "", "result": 7}
+    wait_for(lambda: told.one(waiting[1]) == done)
+    assert told.one(first)["status"] == "cancelled"
+    for _ in range(4):
+        last = told.add(lambda stopped: 1 / 0)
+        wait_for(lambda: told.one(last)["status"] == "failed")  # noqa: B023
+    with pytest.raises(RuleError, match="not found"):
+        told.one(first)
+
+
+def test_an_import_that_is_cancelled_in_its_rehearsal_changes_nothing(house: House) -> None:
+    engine, plugins = house.service.engine, house.service.plugins
+    found = sections.read(json.dumps({"streams": {"other": OTHER}}))
+    with pytest.raises(RuleError, match="cancelled"):
+        exchange.take_over(engine, plugins, found, beside=False, stopped=lambda: True)
+    assert house.ask("GET", "/streams") == ["demo"]
+
+
+def test_an_upload_can_be_fetched_and_reads_no_file_elsewhere(house: House, tmp_path: Path) -> None:
+    path = house.ask("POST", "/config/uploads", {"name": "a.txt", "content": "text"}, 201)
+    copy = house.ask("POST", "/config/uploads", {"name": "b.txt", "file": f"file://{path}"}, 201)
+    assert Path(copy).read_text() == "text"
+    fetched = house.ask("POST", "/config/uploads", {"name": "c.txt", "file": f"{house.url}/ping"}, 201)
+    assert Path(fetched).read_bytes() == b""
+    (tmp_path / "secret").write_text("secret")
+    for file in (f"file://{tmp_path}/secret", "ftp://x/y", f"http://127.0.0.1:{free_port()}/x", ""):
+        house.ask("POST", "/config/uploads", {"name": "d.txt", "file": file}, 400)
+    house.ask("POST", "/config/uploads", {"name": "d.txt"}, 400)
+    house.ask("POST", "/config/uploads", {"name": "d.txt", "file": f"file://{path}", "content": "x"}, 400)
+    house.ask("POST", "/config/uploads", {"name": "../d", "file": f"file://{path}"}, 400)
+    assert sorted(Path(each).name for each in house.ask("GET", "/config/uploads")) == [
+        "a.txt", "b.txt", "c.txt"
+    ]  # fmt: skip

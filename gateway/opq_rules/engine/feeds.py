@@ -7,11 +7,14 @@ from opq_rules.engine.clock import Clock
 from opq_rules.engine.feed import Feed
 from opq_rules.engine.loop import Joined
 from opq_rules.engine.options import Options
+from opq_rules.engine.sampling import Sampled, Sampling, sampling_of
 from opq_rules.engine.topics import Topics
 from opq_rules.errors import CONFIGURATION, STREAM, RuleError
 from opq_rules.sdk import LookupSource, Source
+from opq_rules.streams import payload
 from opq_rules.streams.decoding import Decoder
 from opq_rules.streams.definition import StreamDefinition
+from opq_rules.streams.formats import reader_of
 from opq_rules.streams.schemas import Schemas
 
 ATTACHED = "memory"
@@ -69,7 +72,7 @@ class Feeds:
             self._clock,
             self._wake,
         )
-        return Joined(feed, definition.name, Decoder(definition, schemas=self._schemas), key, direct, waits)
+        return Joined(feed, definition.name, self._decoder(definition), key, direct, waits)
 
     def looked_up(self, definition: StreamDefinition) -> LookupSource:
         """A lookup table, configured."""
@@ -81,15 +84,31 @@ class Feeds:
     def _make(self, definition: StreamDefinition) -> Source:
         factory: Any = self._source(definition.type)
         source: Source = factory(self._topics) if definition.type == ATTACHED else factory()
-        self._configure(source, definition)
-        return source
+        sampling = self._configure(source, definition)
+        if sampling is None:
+            return source
+        return Sampled(source, sampling, reader_of(definition, self._schemas))
 
-    def _configure(self, source: Source | LookupSource, definition: StreamDefinition) -> None:
+    def _decoder(self, definition: StreamDefinition) -> Decoder:
+        properties = self._resolved(definition.type, definition.conf_key, definition.extra)
+        said, _ = payload.divided(properties)
+        unpack = payload.unpacker(said, self._schemas) if said is not None else None
+        return Decoder(definition, schemas=self._schemas, unpack=unpack)
+
+    def _configure(self, source: Source | LookupSource, definition: StreamDefinition) -> Sampling | None:
+        """What any source has (payloads, down-sampling) is not the source's own."""
         properties = self._resolved(definition.type, definition.conf_key, definition.extra)
         if definition.type == ATTACHED and definition.kind == "lookup":
             properties["key"] = definition.key
         try:
+            sampling = None
+            if definition.kind != "lookup":
+                said, properties = payload.divided(properties)
+                if said is not None:
+                    payload.unpacker(said, self._schemas)
+                sampling, properties = sampling_of(definition.type, properties)
             source.configure(definition.datasource, properties)
+            return sampling
         except (ValueError, TypeError) as error:
             where = f"{definition.kind} {definition.name!r}, source {definition.type!r}"
             raise RuleError(f"{where}: {error}", CONFIGURATION) from error

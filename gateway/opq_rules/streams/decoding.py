@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from opq_rules.batch import Row
 from opq_rules.streams.definition import StreamDefinition
 from opq_rules.streams.formats import JSON_ERRORS, decode_json, reader_of
+from opq_rules.streams.payload import Unpack
 from opq_rules.streams.schema import Conform, conforming
 from opq_rules.streams.schemas import Schemas
 
@@ -26,21 +27,24 @@ class Decoded(NamedTuple):
 class Decoder:
     """One stream's. `used`: columns that its rules read (STRICT_VALIDATION looks at no others); None: all.
 
-    `schemas`: where SCHEMAID is looked up; None: among those that are built in.
+    `schemas`: where SCHEMAID is looked up; None: among those that are built in. `unpack`: what a payload in a
+    column holds joins its record.
     """
 
-    __slots__ = ("_conform", "_fields", "_json", "_name", "_read", "strict")
+    __slots__ = ("_conform", "_fields", "_json", "_name", "_read", "_unpack", "strict")
 
     def __init__(
         self,
         definition: StreamDefinition,
         used: Collection[str] | None = None,
         schemas: Schemas | None = None,
+        unpack: Unpack | None = None,
     ) -> None:
         self._name = definition.name
         self._json = definition.format == "json"
         self._read = reader_of(definition, schemas or Schemas())
         self._fields, self.strict = definition.fields, definition.strict_validation
+        self._unpack = unpack
         self._conform: Conform | None
         self.look_at(used)
 
@@ -61,6 +65,24 @@ class Decoder:
 
     def conform(self, rows: Sequence[Row], metas: Metas = None) -> Decoded:
         """Records that a source made itself, as the columns declare them."""
+        if self._unpack is None:
+            return self._conformed(rows, metas)
+        unpacked: list[Row] = []
+        kept: list[Mapping[str, Any] | None] = []
+        errors, why = 0, ""
+        for index, row in enumerate(rows):
+            try:
+                found = self._unpack(row)
+            except ValueError as error:
+                errors, why = errors + 1, f"{self._name}: {error}"
+                continue
+            unpacked += found
+            if metas is not None:
+                kept += [metas[index]] * len(found)
+        answer = self._conformed(unpacked, None if metas is None else kept)
+        return answer._replace(errors=answer.errors + errors, why=answer.why or why)
+
+    def _conformed(self, rows: Sequence[Row], metas: Metas) -> Decoded:
         conform = self._conform
         if conform is None:
             return Decoded(rows if type(rows) is list else list(rows), metas, 0, "")

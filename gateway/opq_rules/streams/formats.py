@@ -26,16 +26,23 @@ JSON_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 def reader_of(definition: StreamDefinition, schemas: Schemas) -> ReadOne:
     """For the definition's FORMAT; one of protobuf follows its schema when that is replaced."""
     names = None if definition.fields is None else [field.name for field in definition.fields]
-    match definition.format:
+    return reader(definition.format, definition.schema_id or "", definition.delimiter, names, schemas)
+
+
+def reader(
+    format_name: str, schema_id: str, delimiter: str, names: list[str] | None, schemas: Schemas
+) -> ReadOne:
+    """`names`: the columns that are declared, in order."""
+    match format_name:
         case "binary":
             column = names[0] if names else SELF
             return lambda payload: [{column: bytes(payload)}]
         case "delimited":
-            return _delimited(definition.delimiter, names)
+            return _delimited(delimiter, names)
         case "urlencoded":
             return _urlencoded
         case "protobuf":
-            read = schemas.by(definition.schema_id or "", protobuf_reader)
+            read = schemas.by(schema_id, protobuf_reader)
             return lambda payload: [read(payload)]
         case _:
             return _json

@@ -1,0 +1,95 @@
+"""Payload: a column that is itself encoded, `{"site": "roof", "payload": "eyJ2IjoxfQ=="}`.
+
+What it holds joins the record in its place; an array in it makes a record each. With `payloadBatchField` that
+column is a list of such objects, and all of them join the one record, later ones winning.
+Source: reference/rules.md, E.1.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from opq_rules.batch import Row
+from opq_rules.plugins.settings import configured
+from opq_rules.streams.formats import reader
+from opq_rules.streams.options import FORMATS
+from opq_rules.streams.schemas import Schemas
+
+Unpack = Callable[[Row], list[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Properties of any source, beside its own."""
+
+    payloadField: str = ""
+    payloadBatchField: str = ""
+    payloadFormat: str = ""
+    payloadSchemaId: str = ""
+    payloadDelimiter: str = ","
+
+    def __post_init__(self) -> None:
+        if bool(self.payloadField) != bool(self.payloadFormat):
+            raise ValueError("payloadField and payloadFormat  go together: which column, and what is in it")
+        if not self.payloadFormat:
+            if self.payloadBatchField or self.payloadSchemaId:
+                raise ValueError("payloadFormat  missing: what the payload is")
+        elif self.payloadFormat not in FORMATS:
+            raise ValueError(f"payloadFormat  is {self.payloadFormat!r}; want one of {', '.join(FORMATS)}")
+        if (self.payloadFormat == "protobuf") != bool(self.payloadSchemaId):
+            raise ValueError("payloadSchemaId  goes with payloadFormat protobuf")
+
+
+NAMES = frozenset(each.name for each in fields(Payload))
+
+
+def divided(properties: Mapping[str, Any]) -> tuple[Payload | None, dict[str, Any]]:
+    """What is said of payloads (None: nothing), and the rest. Raises ValueError with every wrong property."""
+    own = {key: value for key, value in properties.items() if key not in NAMES}
+    if len(own) == len(properties):
+        return None, own
+    made: Payload = configured(Payload, {key: properties[key] for key in properties if key in NAMES})
+    return (made if made.payloadField else None), own
+
+
+def unpacker(payload: Payload, schemas: Schemas) -> Unpack:
+    """Record -> records, with what the payload holds. It raises ValueError; unknown schema: at once."""
+    if payload.payloadSchemaId:
+        schemas.message(payload.payloadSchemaId)
+    read = reader(payload.payloadFormat, payload.payloadSchemaId, payload.payloadDelimiter, None, schemas)
+    name, batch = payload.payloadField, payload.payloadBatchField
+
+    def inner(row: Row) -> list[Row]:
+        if name not in row:
+            raise ValueError(f"no column {name}, which has the payload")
+        rest = {key: value for key, value in row.items() if key != name}
+        try:
+            return [{**rest, **each} for each in read(_bytes(row[name]))]
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+    def merged(row: Row) -> list[Row]:
+        found = row.get(batch)
+        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+            raise ValueError(f"column {batch}: want a list of objects with {name}")
+        whole = {key: value for key, value in row.items() if key != batch}
+        for each in found:
+            for one in inner(each):
+                whole |= one
+        return [whole]
+
+    return merged if batch else inner
+
+
+def _bytes(value: Any) -> bytes:
+    """Text is base64, as bytes are in JSON; other text is taken as it is."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"is {type(value).__name__}; want bytes, or their base64")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return value.encode()

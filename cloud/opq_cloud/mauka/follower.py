@@ -116,7 +116,7 @@ class Follower:
     def health(self) -> list[Health]:
         """Of the whole, and one per installed analysis."""
         troubles = self.troubles()
-        info = "; ".join(troubles.values()) or f"{len(self._in_use)} installed analyses"
+        info = "; ".join(troubles.values()) or f"installed analyses: {len(self._in_use)}"
         parts = [Health(self.name, not troubles, info=info)]
         for row in self.status():
             facts = f"{row['version']}, {row['runs']}, {row['calls']} calls"

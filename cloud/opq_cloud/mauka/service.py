@@ -55,7 +55,7 @@ def rules_folder(config: CloudConfig) -> Path:
 def services(config: CloudConfig, context: CloudContext) -> list[Service]:
     """Bus, bridge, follower, analyses, payloads, status.
 
-    Raises PluginError for a wrong analysis: also for one that is not built in where nothing was ever
+    Raises PluginError for a wrong analysis, also for one that is not built in where nothing can have been
     installed; ConfigError.
     """
     mauka = config.mauka
@@ -63,7 +63,8 @@ def services(config: CloudConfig, context: CloudContext) -> list[Service]:
     folder, own = rules_folder(config), built_in()
     entries = [(entry.name, entry.settings) for entry in mauka.analyses]
     others: dict[str, Mapping[str, Any]] = {}
-    if mauka.plugins.enabled and (folder / "plugins").is_dir():
+    may_be_installed = config.triggering_service.rules.enabled or (folder / "plugins").is_dir()
+    if mauka.plugins.enabled and may_be_installed:
         others = {name: told for name, told in entries if name not in own}
     analyses = load_analyses([entry for entry in entries if entry[0] not in others])
     follower = Follower(folder, policy_of(mauka.plugins), others, own) if mauka.plugins.enabled else None

@@ -6,12 +6,12 @@ import threading
 import time
 
 import numpy as np
-import pytest
 from plugin_zips import manifest, stored, zipped
 
 from opq_cloud.store.opening import open_store
 from opq_proto.messages import TimeSource, Trigger, Waveform
 from opq_rules.plugins.plugins import Plugins
+from opq_rules.plugins.policy import Policy
 
 MAUKA = """
 import sys, threading
@@ -33,8 +33,7 @@ def told(*arguments):
     print("exchanged", flush=True)
     return done
 Active._exchange = told
-policy = Policy(trusted=frozenset({"marks"} if sys.argv[2] == "inproc" else ()))
-follower = Follower(folder / "rules", policy, {}, (), look_s=0.01)
+follower = Follower(folder / "rules", Policy(), {}, (), look_s=0.01)
 nobody = "tcp://127.0.0.1:9"  # no bus is needed
 runner = AnalysisRunner({PUB_KEY: nobody, SUB_KEY: nobody}, lambda: store, [], installed=follower)
 stop = threading.Event()
@@ -89,10 +88,10 @@ def install(host, number):
     host.create("analysis", "marks", stored(host.uploads, zipped(files)))
 
 
-def start(folder, mode):
+def start(folder):
     with (folder / "stderr").open("ab") as lines:
         return subprocess.Popen(
-            [sys.executable, "-c", MAUKA, str(folder), mode],
+            [sys.executable, "-c", MAUKA, str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=lines, text=True,
         )  # fmt: skip
 
@@ -104,10 +103,9 @@ def end(process):
     process.stdout.close()
 
 
-@pytest.mark.parametrize("mode", ["inproc", "process"])
-def test_kills_while_versions_take_over_lose_and_double_nothing(tmp_path, mode):
+def test_kills_while_versions_take_over_lose_and_double_nothing(tmp_path):
     store = open_store(None, tmp_path)
-    host = Plugins(tmp_path / "rules")
+    host = Plugins(tmp_path / "rules", Policy(trusted=frozenset({"marks"})))
     install(host, 0)
     put_events(store)
     versions, ended = iter(range(1, 10_000)), threading.Event()
@@ -121,7 +119,7 @@ def test_kills_while_versions_take_over_lose_and_double_nothing(tmp_path, mode):
     taken = 0
     try:
         for said in ("exchange\n", "exchanged\n", "exchange\n"):
-            process = start(tmp_path, mode)
+            process = start(tmp_path)
             try:
                 left = len(store.unanalysed_events())
                 until_s = time.monotonic() + 30
@@ -132,7 +130,7 @@ def test_kills_while_versions_take_over_lose_and_double_nothing(tmp_path, mode):
                 taken += 1
             finally:
                 end(process)
-        process = start(tmp_path, mode)
+        process = start(tmp_path)
         try:
             until_s = time.monotonic() + 60
             while store.unanalysed_events() and time.monotonic() < until_s:

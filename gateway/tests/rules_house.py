@@ -1,5 +1,6 @@
 """A rule engine's service for tests: on a free port, with a client of it."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from opq_rules.api.service import Service
 
 
 class House:
-    def __init__(self, folder: Path, **config: Any) -> None:
+    """`alone`: as a process of its own, which may be ended; else as part of another service."""
+
+    def __init__(self, folder: Path, alone: bool = False, **config: Any) -> None:
         self.config = configuration.Config(data_dir=folder, endpoint="127.0.0.1:0", **config)
-        self.service = Service(self.config)
+        self.ended = threading.Event()
+        self.service = Service(self.config, self.ended.set if alone else None)
         self.service.start()
         self.url = f"http://127.0.0.1:{self.service.port}"
         self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from opq_rules.api import (
+    configs,
     configurations,
     connections,
     queries,
@@ -20,6 +21,7 @@ from opq_rules.api import plugins as plugin_routes
 from opq_rules.api.errors import add_errors
 from opq_rules.api.json_bodies import JsonBodies
 from opq_rules.api.patience import Edge
+from opq_rules.api.request_lines import RequestLines
 from opq_rules.engine.engine import Engine
 from opq_rules.plugins.plugins import Plugins
 
@@ -34,7 +36,9 @@ def create_app(
     app = FastAPI(title="OPQ stream rules", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     add_errors(app)
     app.add_middleware(JsonBodies)
+    app.add_middleware(RequestLines)
     app.include_router(server.router(app, engine, stop, edge or Edge()))
+    app.include_router(configs.router(own_process=stop is not None))
     app.include_router(streams.router(engine))
     app.include_router(rules.router(engine))
     app.include_router(queries.router(engine))

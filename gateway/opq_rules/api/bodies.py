@@ -3,6 +3,7 @@
 Source: reference/rules.md, A.1 to A.5.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +14,16 @@ Free = dict[str, Any]
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Of PATCH /configs; None: not said."""
+
+    debug: bool | None = None
+    consoleLog: bool | None = None
+    fileLog: bool | None = None
+    timezone: str | None = None
 
 
 class Statement(_Body):

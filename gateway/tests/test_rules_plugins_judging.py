@@ -1,5 +1,6 @@
 """Triggers and analyses in the plug-in host: in this process and in a worker they are the same."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -231,3 +232,20 @@ def test_events_and_measurements_cross_whole() -> None:
     assert again.missing == event.missing and again.waveforms[0].gaps == event.waveforms[0].gaps
     assert (again.waveforms[0].counts == event.waveforms[0].counts).all()
     assert nouns.measurement_of(nouns.plain_measurement(measured(do_span=2.0))) == measured(do_span=2.0)
+
+
+def test_the_examples_of_the_guide_work(plugins: Plugins) -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "plugins.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    loud = next(block for block in blocks if block.startswith('"""loud:'))
+    peak = next(block for block in blocks if block.startswith('"""peak:'))
+    trigger = installed(plugins, code=loud)
+    told = [trigger.decide(measured(at_ms=10**12 + k, thd=0.09), NOMINAL) for k in (0, 1, 3_600_000)]
+    assert [each is not None for each in told] == [True, False, True]
+    assert told[0] is not None and told[0].because == "THD 9.0% is above 8.0%"
+    plugins.create("analysis", "peak", analysis_zip(plugins.uploads, code=peak))
+    analysis = plugins.analysis("peak")()
+    analysis.configure({"most": 0.5})
+    (found,) = analysis.analyse(heard(), 120.0, 60.0)
+    assert found.because == "0.88 times the crest of a sine"
+    assert analysis.analyse(heard(), 230.0, 50.0) == ()

@@ -25,14 +25,13 @@ def run(*arguments: object) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-@pytest.mark.parametrize("kind", ["sink", "source", "function"])
+@pytest.mark.parametrize("kind", ["sink", "source", "function", "trigger", "analysis"])
 def test_a_new_plugin_passes_its_tests_and_packs_to_the_same_bytes(tmp_path: Path, kind: str) -> None:
     folder = tmp_path / "mine"
     code, said = run("new", kind, "mine", folder)
     assert code == 0 and str(folder / "plugin.json") in said
-    assert {"sources", "sinks", "functions", "tests", "Dockerfile", "samples.json"} <= {
-        p.name for p in folder.iterdir()
-    }
+    folders = {"trigger": {"triggers"}, "analysis": {"analyses"}}.get(kind, {"sources", "sinks", "functions"})
+    assert folders | {"tests", "Dockerfile", "samples.json"} <= {p.name for p in folder.iterdir()}
     code, said = run("test", folder, "--json", "--seconds", 60)
     told = json.loads(said)
     assert (
@@ -65,6 +64,22 @@ def test_what_does_not_go_as_the_samples_say_is_exit_code_1(tmp_path: Path) -> N
     (folder / "functions" / "mine.py").write_text("1 / 0")
     code, said = run("test", folder)
     assert code == 1 and "ZeroDivisionError" in said
+
+
+def test_a_trigger_or_analysis_that_judges_otherwise_is_told(tmp_path: Path) -> None:
+    for kind, folder_of, old, new in (
+        ("trigger", "triggers", '"decides": true', '"decides": false'),
+        ("analysis", "analyses", '"finds": 1', '"finds": 2'),
+    ):
+        folder = tmp_path / f"a-{kind}"
+        run("new", kind, "mine", folder)
+        samples = folder / "samples.json"
+        samples.write_text(samples.read_text().replace(old, new))
+        code, said = run("test", folder)
+        assert code == 1 and "want" in said and "60.0 V is below 96.0 V" in said, said
+        (folder / folder_of / "mine.py").write_text("x = 1")
+        code, said = run("test", folder)
+        assert code == 1 and f"a {kind} plug-in has one" in said
 
 
 def test_pack_signs_the_manifest(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import click
 from opq_proto.errors import PluginError
 
 TEMPLATE = Path(__file__).parent / "template"
-FOLDERS = {"source": "sources", "sink": "sinks", "function": "functions"}
+ENGINE = {"source": "sources", "sink": "sinks", "function": "functions"}
+FOLDERS = {**ENGINE, "trigger": "triggers", "analysis": "analyses"}
 
 
 @click.command("new")
@@ -31,7 +32,7 @@ def new_plugin(kind: str, name: str, folder: Path) -> list[Path]:
     if folder.exists() and any(folder.iterdir()):
         raise PluginError(f"{folder} is not empty; nothing was written")
     written = []
-    for each in FOLDERS.values():
+    for each in ENGINE.values() if kind in ENGINE else (FOLDERS[kind],):
         (folder / each).mkdir(parents=True, exist_ok=True)
     (folder / "tests").mkdir()
     places = {

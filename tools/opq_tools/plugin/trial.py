@@ -16,7 +16,13 @@ from opq_rules.plugins.policy import Policy
 from opq_tools.plugin.trial_context import TrialContext
 
 SAMPLES = "samples.json"
-FOLDERS = {"sink": "sinks", "source": "sources", "function": "functions"}
+FOLDERS = {
+    "sink": "sinks",
+    "source": "sources",
+    "function": "functions",
+    "trigger": "triggers",
+    "analysis": "analyses",
+}
 
 
 @click.command("test")
@@ -135,7 +141,25 @@ def _function(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: flo
     return results or {f"function {symbol}": "ok"}
 
 
-_TRIALS = {"sink": _sink, "source": _source, "function": _function}
+def _trigger(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: float) -> dict[str, str]:
+    from opq_tools.plugin import trial_judging  # and NumPy with it
+
+    return trial_judging.trial_trigger(plugins, symbol, about)
+
+
+def _analysis(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: float) -> dict[str, str]:
+    from opq_tools.plugin import trial_judging
+
+    return trial_judging.trial_analysis(plugins, symbol, about)
+
+
+_TRIALS = {
+    "sink": _sink,
+    "source": _source,
+    "function": _function,
+    "trigger": _trigger,
+    "analysis": _analysis,
+}
 
 
 def _goes(run: Any) -> str:

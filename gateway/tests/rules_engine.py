@@ -52,7 +52,9 @@ class Kept(Sink):
         self._name = str(properties.get("name", ""))
 
     def collect(self, context: SinkContext, data: Any) -> None:
+        self._hands.waiting += 1
         self._hands.gate.wait(30.0)
+        self._hands.waiting -= 1
         if self._hands.refuse:
             raise ConnectionError("the sink's peer is away")
         assert context.row_id.startswith(f"{context.rule_id}:")
@@ -71,6 +73,7 @@ class Hands(Plugins):
         self.gate = threading.Event()
         self.gate.set()
         self.refuse = False
+        self.waiting = 0
         self.got: list[tuple[str, Any]] = []
         self.closed = 0
         self.made_functions: dict[str, Callable[[], Function]] = {}

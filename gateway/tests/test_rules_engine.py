@@ -390,6 +390,20 @@ def test_a_new_definition_of_a_stream_takes_its_rules_along(tmp_path: Path) -> N
             engine.replace_stream("s", stream(SHARED="false"))
 
 
+def test_a_rule_whose_sinks_do_not_return_goes_all_the_same(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        actions = [{"kept": {"name": str(k)}} for k in range(5)]
+        engine.create_rule({**rule("r", "SELECT v FROM s"), "actions": actions})
+        hands.gate.clear()
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 1}])
+        wait_for(lambda: hands.waiting == 5)
+        engine.delete_rule("r")
+        assert engine.look.rules() == []
+        assert (hands.waiting, hands.got) == (5, [])
+
+
 def test_one_engine_per_folder(tmp_path: Path) -> None:
     with running(tmp_path), pytest.raises(RuleError, match="another"), running(tmp_path):
         pass

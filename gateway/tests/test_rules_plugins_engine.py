@@ -75,7 +75,7 @@ def version_of(plugins: Plugins, number: int) -> str:
 
 @pytest.fixture
 def plugins(tmp_path: Path) -> Iterator[Plugins]:
-    made = Plugins(tmp_path / "data", Policy(limits=Limits(call_s=30.0)))
+    made = Plugins(tmp_path / "data", Policy(limits=Limits(call_s=30.0, function_s=30.0)))
     yield made
     made.close()
 
@@ -124,6 +124,32 @@ def test_a_rule_of_plugins_alone_goes_on_through_replacements(
     assert [row["n"] for row in got] == list(range(len(got))) and all(row["d"] == 2 * row["n"] for row in got)
     versions = [row["version"] for row in got]
     assert versions == sorted(versions) and set(versions) == {f"1.0.{k}" for k in range(4)}
+
+
+def test_a_rule_whose_plugin_is_deleted_under_it_says_so_until_it_is_back(
+    tmp_path: Path, plugins: Plugins, rows: Path
+) -> None:
+    plugins.create("portable", "three", version_of(plugins, 0))
+    engine = Engine(tmp_path / "engine", plugins)
+    plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
+    engine.start()
+    try:
+        assert engine.ready.wait(30)
+        engine.execute('CREATE STREAM s () WITH (TYPE="counter", DATASOURCE="x", FORMAT="json")')
+        actions = [{"lines": {"path": str(rows)}}]
+        engine.create_rule({"id": "r", "sql": "SELECT twice(n) AS d FROM s", "actions": actions})
+        wait_for(lambda: rows.stat().st_size, 60)
+        assert engine.look.rule_status("r")["degraded"] == ""
+        plugins.delete("portable", "three", force=True)
+        status = engine.look.rule_status("r")
+        assert status["status"] == "running"
+        for missing in ("source counter", "sink lines", "function twice"):
+            assert f"{missing}: its plug-in is not installed" in status["degraded"]
+        plugins.create("portable", "three", version_of(plugins, 1))
+        wait_for(lambda: "1.0.1" in rows.read_text(), 60)
+        wait_for(lambda: engine.look.rule_status("r")["degraded"] == "", 60)
+    finally:
+        engine.stop()
 
 
 def test_a_rule_whose_plugin_is_missing_at_the_start_begins_when_it_comes(

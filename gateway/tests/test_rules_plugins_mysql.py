@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
 
 @pytest.fixture
 def plugins(tmp_path: Path) -> Iterator[Plugins]:
-    made = Plugins(tmp_path / "data", Policy(limits=Limits(call_s=30.0)))
+    made = Plugins(tmp_path / "data", Policy(limits=Limits(call_s=30.0, function_s=30.0)))
     yield made
     made.close()
 

@@ -166,7 +166,9 @@ def swapped_under_load(plugins: Plugins, path: Path, mode: str, swaps: int) -> d
 
 @pytest.fixture
 def plugins(tmp_path: Path) -> Iterator[Plugins]:
-    policy = Policy(trusted=frozenset({"chain"}), limits=Limits(call_s=30.0, start_s=60.0), drain_s=60.0)
+    policy = Policy(
+        trusted=frozenset({"chain"}), limits=Limits(call_s=30.0, function_s=30.0, start_s=60.0), drain_s=60.0
+    )
     made = Plugins(tmp_path / "data", policy)
     yield made
     made.close()

@@ -15,6 +15,7 @@ from waiting import wait_for
 
 from opq_proto.errors import PluginError
 from opq_rules.errors import RowError, RuleError
+from opq_rules.plugins import circuit
 from opq_rules.plugins.plugins import Plugins
 from opq_rules.plugins.policy import Limits, Policy
 
@@ -250,6 +251,45 @@ def test_a_function_goes_on_after_a_crash_and_a_bad_row_is_an_error(plugins: Plu
             return False
 
     wait_for(again, 60)
+
+
+def test_a_function_that_hangs_stops_the_rules_twice_and_then_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(circuit, "PAUSES_S", (30.0,))
+    plugins = Plugins(tmp_path, Policy(limits=Limits(function_s=0.3)))
+    code = FUNCTION.replace("return args", "__import__('time').sleep(args[0])\n        return args")
+    plugins.create("function", "f", stored(plugins.uploads, plugin_zip("f", kind="function", code=code)))
+    made = plugins.function("f")
+    assert made is not None
+    function = made()
+    for _ in range(2):
+        with pytest.raises(RowError, match=r"exec took longer than 0\.3 s"):
+            function.exec([1000], Whose())
+    for _ in range(1000):
+        with pytest.raises(RowError, match=r"not asked for another .* exec took longer"):
+            function.exec([1000], Whose())
+    wait_for(lambda: plugins.status("f")["status"] == "running")
+    assert plugins.status("f")["crashes"] == 2
+    plugins.close()
+
+
+def test_an_open_circuit_lets_one_try_and_waits_longer_each_time() -> None:
+    now_s = 0.0
+    of = circuit.Circuit(lambda: now_s)
+    of.failed()
+    assert (of.wait_s(), of.tripped) == (0.0, False)
+    of.worked()
+    waited = []
+    for _ in range(9):
+        of.failed()
+        waited.append(of.wait_s())
+        now_s += waited[-1]
+        assert of.wait_s() == 0.0
+    assert waited == [0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 60.0, 60.0]
+    assert of.refused == 8
+    of.worked()
+    assert not of.tripped
 
 
 def test_two_versions_do_not_end_each_others_processes(plugins: Plugins) -> None:

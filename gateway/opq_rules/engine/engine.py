@@ -423,10 +423,23 @@ class Engine:
             users = self.users_of(kind, symbol)
             if kind == "source":
                 users = [rule_id for name in users for rule_id in self.rules_of_stream(name)]
+            told = f"{kind} {symbol}: its plug-in is not installed"
+            gone = kind in ("source", "sink", "function") and not self._has(kind, symbol)
             for rule_id in dict.fromkeys(users):
                 rule = self._rules[rule_id]
+                if gone or rule.missing:
+                    others = [each for each in rule.missing if each != told]
+                    rule.more.missing = (*others, told) if gone else tuple(others)
                 if rule.unit is None and rule.status == states.FAILED:
                     self._begin_again(rule)
+
+    def _has(self, kind: str, symbol: str) -> bool:
+        try:
+            if kind == "function":
+                return self._types.function(symbol) is not None
+            return bool(self._types.source(symbol) if kind == "source" else self._types.sink(symbol))
+        except RuleError:
+            return False
 
     def users_of(self, kind: str, symbol: str) -> list[str]:
         """Rules (and streams) that use a source, sink or function of a plug-in."""

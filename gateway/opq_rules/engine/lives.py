@@ -20,6 +20,7 @@ from opq_rules.engine.delivery import Delivery
 from opq_rules.engine.feeds import Feeds
 from opq_rules.engine.keeper import Keeper
 from opq_rules.engine.loop import Joined, Loop
+from opq_rules.engine.outlet import STOP_S
 from opq_rules.engine.outlets import Outlets
 from opq_rules.engine.planning import Choice, Planning
 from opq_rules.engine.rule import FAILED, RUNNING, STOPPED, Rule, Spec
@@ -117,7 +118,7 @@ class Lives:
             rule.constants, rule.unit, rule.spec = choice.constants, running, spec
             rule.start_ms, rule.status = now_ms, RUNNING
             if rule.extra is not None:
-                rule.extra.message = ""  # why it had stopped
+                rule.extra.message, rule.extra.missing = "", ()  # why it had stopped
             running.add(rule)
             if rule.extra is not None and rule.extra.trace is not None:
                 rule.extra.trace.sinks = sinks([action.type for action in definition.actions])
@@ -288,11 +289,13 @@ class Lives:
             self._specs.pop(spec.key, None)
         for outlet in spec.outlets:
             outlet.users -= 1
-        for outlet in dict.fromkeys(spec.outlets):
-            if not outlet.users:
-                self._outlets.close(outlet)
-                outlet.stop()
-                outlet.join()
+        ending = [outlet for outlet in dict.fromkeys(spec.outlets) if not outlet.users]
+        for outlet in ending:
+            self._outlets.close(outlet)
+            outlet.stop()
+        until_s = self._clock.monotonic_s() + STOP_S
+        for outlet in ending:
+            outlet.join(max(0.0, until_s - self._clock.monotonic_s()))
 
     def _end(self, joined: Joined) -> None:
         """Where nobody takes from it any more."""

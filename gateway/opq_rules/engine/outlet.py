@@ -105,10 +105,10 @@ class Outlet:
             self._stopping = True
             self._change.notify_all()
 
-    def join(self) -> bool:
+    def join(self, wait_s: float = STOP_S) -> bool:
         """False: the sink does not end within two seconds; it is left behind."""
         if self._thread is not None:
-            self._thread.join(STOP_S)
+            self._thread.join(wait_s)
             return not self._thread.is_alive()
         return True
 

@@ -27,6 +27,8 @@ class Extra:
     schedule: int = 0
     """Counts its schedules: an older one has no say any more."""
     trace: Traces | None = None
+    missing: tuple[str, ...] = ()
+    """Types of plug-ins that were deleted under it, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,10 @@ class Rule:
         self.joined_errors = 0
         self.start_ms = 0
         self.extra: Extra | None = None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return () if self.extra is None else self.extra.missing
 
     @property
     def is_traced(self) -> bool:

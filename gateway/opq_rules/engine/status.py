@@ -116,7 +116,8 @@ def status(rule: Rule, feeds: Sequence[Feed], sink_types: Sequence[str]) -> Node
         nodes[name] = sink_node(rule, None if kind == "memory" else next(outlets))
     if rule.status == RUNNING:
         broken = [name for name, node in nodes.items() if node.get("connection_status") == -1]
-        told["degraded"] = ", ".join(f"{name}: {nodes[name]['last_exception']}" for name in broken)
+        away = [f"{name}: {nodes[name]['last_exception']}" for name in broken]
+        told["degraded"] = ", ".join([*rule.missing, *away])
     for name, node in nodes.items():
         told |= {f"{name}_0_{metric}": value for metric, value in node.items()}
     return told

@@ -22,6 +22,8 @@ class Limits:
     """Threads count as well: 10 of its own, one per open source."""
     call_s: float = 5.0
     """One call into the plug-in; longer, and its process is killed and started anew."""
+    function_s: float = 1.0
+    """The same of a function: all rules stand still meanwhile."""
     start_s: float = 30.0
     """From the start of the process to its handshake, and for one instance to configure itself."""
     lua_memory_bytes: int = 32 * MIB

@@ -27,6 +27,9 @@ class PluginRules:
     ] = ()
     memory_mb: Annotated[int, Field(ge=64, le=65_536, description="of one plug-in's process")] = 512
     call_s: Annotated[float, Field(gt=0, le=600, description="longest call into a plug-in")] = 5.0
+    function_s: Annotated[
+        float, Field(gt=0, le=60, description="longest call of a function; all rules wait for it")
+    ] = 1.0
 
 
 def policy_of(rules: PluginRules, on_loopback: bool) -> Policy:
@@ -39,5 +42,5 @@ def policy_of(rules: PluginRules, on_loopback: bool) -> Policy:
         allow_private_addresses=rules.allow_private_addresses,
         writable=rules.writable,
         server_on_loopback=on_loopback,
-        limits=Limits(memory_bytes=rules.memory_mb << 20, call_s=rules.call_s),
+        limits=Limits(memory_bytes=rules.memory_mb << 20, call_s=rules.call_s, function_s=rules.function_s),
     )

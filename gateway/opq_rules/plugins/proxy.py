@@ -201,6 +201,8 @@ class PluginSource(Proxy, sdk.Source):
                     gate = self._gate = Gate(context)
                 while self._next is None and not context.wait(IDLE_S):
                     pass
+                if self._next is not None:
+                    context.connected(True)  # unless it says otherwise itself
             else:
                 gate = Gate(context)
                 with self._lock:

@@ -13,6 +13,7 @@ from typing import Any
 from opq_proto.errors import PluginError
 from opq_rules import sdk
 from opq_rules.errors import RowError
+from opq_rules.plugins.circuit import Circuit
 from opq_rules.plugins.gate import Gate
 from opq_rules.plugins.instances import BATCHES_AHEAD
 from opq_rules.plugins.life import Life
@@ -22,6 +23,8 @@ CRASHES_PER_ROW = 3
 POLL_S = 0.1
 RESTART_S = 1.0
 """So long a call of a function waits, once per crash, for the process to be there again."""
+ROW_S = 0.01
+"""More time of a call for each further row."""
 
 
 class Remote:
@@ -159,6 +162,7 @@ class RemoteFunction(Remote, sdk.Function):
         super().__init__(process, symbol)
         self._aggregate: bool | None = None
         self._waited = -1
+        self.circuit = Circuit()
 
     def validate(self, args: Sequence[Any]) -> str:
         try:
@@ -171,22 +175,30 @@ class RemoteFunction(Remote, sdk.Function):
         return self.exec_many([args], context)[0]
 
     def exec_many(self, many: Sequence[Sequence[Any]], context: sdk.Context) -> list[Any]:
-        """One call over the wire. RowError of the first that fails."""
+        """One call over the wire. RowError of the first that fails; of all while the circuit is open."""
+        if wait_s := self.circuit.wait_s():
+            why = self._process.last_error or "it failed twice in a row"
+            raise RowError(f"{self._symbol}: not asked for another {wait_s:.1f} s: {why}")
         self._context = context
         body = [[list(args), context.rule_id] for args in many]
+        limit_s = self._process.limits.function_s + ROW_S * (len(many) - 1)
         try:
             try:
-                answers = self._call("exec", body)
+                answers = self._call("exec", body, limit_s)
             except ConnectionError:
-                if self._waited == self._process.crashes:
+                if self._waited == self._process.crashes or self.circuit.tripped:
                     raise
                 self._waited = (
                     self._process.crashes
                 )  # once per crash: the rule's thread stands still meanwhile
                 self._process.wait_up(RESTART_S)
-                answers = self._call("exec", body)
-        except (OSError, PluginError) as error:
+                answers = self._call("exec", body, limit_s)
+        except OSError as error:
+            self.circuit.failed()
             raise RowError(f"{self._symbol}: {error}") from None
+        except PluginError as error:
+            raise RowError(f"{self._symbol}: {error}") from None
+        self.circuit.worked()
         for _, text in answers:
             if text is not None:
                 raise RowError(f"{self._symbol}: {text}")

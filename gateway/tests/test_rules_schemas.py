@@ -4,6 +4,7 @@ Source: reference/rules.md, A.5, C.1 and E.3.
 """
 
 import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ message Reading {
 }
 """
 NEWER = LAB.replace("optional double rms = 2;", "optional double rms = 2; string site = 13;")
+MEMORY = 'CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="s", FORMAT="protobuf", SCHEMAID="lab.Reading")'
 OTHER = 'syntax = "proto3"; message Other { int32 a = 1; }'
 needs_compiler = pytest.mark.skipif(
     proto_text.compiler() is None, reason="no compiler of protobuf (extra protoc)"
@@ -190,6 +192,7 @@ def test_text_set_and_file_mean_the_same(lab: bytes) -> None:
 
 def test_without_a_compiler_it_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch, lab: bytes) -> None:
     monkeypatch.setattr(proto_text, "compiler", lambda: None)
+    compiled.cache_clear()
     with pytest.raises(ValueError, match=r"opq-toolkit\[protoc\].*--descriptor_set_out"):
         of_text(LAB)
     assert "Reading" in of_text(in_base64(lab)).messages
@@ -245,9 +248,8 @@ def test_the_paths_of_schemas(house: House, lab: bytes) -> None:
     assert "already exists" in again["message"]
     older = house.ask("PUT", "/schemas/protobuf/lab", {"content": body["content"]}, 400)
     assert "greater" in older["message"]
-    ddl = 'CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="s", FORMAT="protobuf", SCHEMAID="lab.Reading")'
-    house.ask("POST", "/streams", {"sql": ddl}, 201)
-    other = ddl.replace("STREAM s", "STREAM x").replace("Reading", "Nothing")
+    house.ask("POST", "/streams", {"sql": MEMORY}, 201)
+    other = MEMORY.replace("STREAM s", "STREAM x").replace("Reading", "Nothing")
     refused = house.ask("POST", "/streams", {"sql": other}, 400)
     assert "there are lab.Reading" in refused["message"]
     sink = {"mqtt": {"topic": "t", "format": "protobuf", "schemaId": "lab.Reading.Point", "sendSingle": True}}
@@ -313,3 +315,38 @@ def test_a_message_in_use_cannot_go_and_all_is_there_after_a_restart(tmp_path: P
         wait_for(lambda: hands.contexts)
         hands.contexts[0].emit_bytes([writer(messages_of(lab)["Reading"])({"box": 9})])
         wait_for(lambda: hands.rows == [{"box": 9}])
+
+
+def test_schemas_go_along_with_everything_and_come_before_who_uses_them(
+    house: House, tmp_path: Path, lab: bytes
+) -> None:
+    house.ask("PUT", "/schemas/protobuf/lab", {"content": in_base64(lab), "version": "1"}, 201)
+    house.ask("POST", "/streams", {"sql": MEMORY}, 201)
+    house.ask("POST", "/rules", {"id": "r", "sql": "SELECT rms FROM s", "actions": [{"nop": {}}]}, 201)
+    found = house.ask("GET", "/data/export")
+    assert found["Schema"]["lab"]["version"] == "1"
+    other = House(tmp_path / "other")
+    try:
+        wrong = {**found, "Schema": {"lab": {"content": in_base64(b"x")}, "opq": found["Schema"]["lab"]}}
+        refused = other.ask("POST", "/data/import", {"content": json.dumps(wrong)}, 400)
+        assert "Schema.lab: " in refused["message"]
+        wrong["Schema"] = {"opq": found["Schema"]["lab"]}
+        refused = other.ask("POST", "/data/import", {"content": json.dumps(wrong)}, 400)
+        assert "Schema.opq: " in refused["message"] and "built in" in refused["message"]
+        assert "streams.s: " in refused["message"] and "unknown schema lab.Reading" in refused["message"]
+        assert "lab" not in other.ask("GET", "/schemas/protobuf")
+        for _ in range(2):
+            other.ask("POST", "/data/import", {"content": json.dumps(found)})
+            assert other.ask("GET", "/schemas/protobuf/lab")["users"] == ["stream s"]
+        without = {"Schema": {"lab": {"set": in_base64(messages_without_reading())}}}
+        refused = other.ask("POST", "/data/import?partial=1", {"content": json.dumps(without)}, 400)
+        assert "stream s uses Reading" in refused["message"]
+    finally:
+        assert other.stop() == []
+
+
+def messages_without_reading() -> bytes:
+    made = FileDescriptorSet()
+    file = made.file.add(name="x.proto", syntax="proto3")
+    file.message_type.add(name="Other").field.add(name="a", number=1, type=5, label=1)
+    return bytes(made.SerializeToString())

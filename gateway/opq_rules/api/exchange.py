@@ -13,6 +13,7 @@ from opq_rules.api.sections import CONFIGURED, DEFINED, Sections, body, everythi
 from opq_rules.engine.configurations import CONNECTIONS
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
+from opq_rules.engine.kept_schemas import content_of
 from opq_rules.errors import CONFIGURATION, RuleError
 from opq_rules.plugins.plugins import Plugins
 from opq_rules.sql.parse import parse
@@ -112,6 +113,13 @@ def _rehearse(
         assert isinstance(statement, Create)
         rehearsal.stream(definition_of(statement))
 
+    def schema(name: str, kept: Any) -> None:
+        content, _ = content_of(kept)
+        engine.schemas.fits(name, content, alone)
+        rehearsal.schemas.put(name, content.messages)
+
+    for name, kept in sections.get("Schema", {}).items():
+        tried(f"Schema.{name}", partial(schema, name, kept))
     for section, (kind, _) in CONFIGURED.items():
         for type_name, named in sections.get(section, {}).items():
             for name, properties in named.items():
@@ -148,6 +156,8 @@ def _made(engine: Engine, new: Mapping[str, Mapping[str, Any]]) -> dict[str, int
 
 
 def _configure(engine: Engine, sections: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, kept in sections.get("Schema", {}).items():
+        engine.schemas.take_over(name, *content_of(kept))
     for section, (kind, _) in CONFIGURED.items():
         for type_name, named in sections.get(section, {}).items():
             for name, properties in named.items():
@@ -164,6 +174,11 @@ def _unconfigure(engine: Engine, sections: Sections, before: Sections) -> None:
                     _put(engine, kind, type_name, name, old[name])
                 elif engine.configurations.has(kind, type_name, name):
                     engine.configurations.delete(kind, type_name, name)
+    for name in sections["Schema"]:
+        if name in before["Schema"]:
+            engine.schemas.take_over(name, *content_of(before["Schema"][name]))
+        elif name in engine.schemas.names():
+            engine.schemas.delete(name)
 
 
 def _put(engine: Engine, kind: str, type_name: str, name: str, properties: Mapping[str, Any]) -> None:

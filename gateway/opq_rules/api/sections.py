@@ -11,13 +11,15 @@ import msgspec
 from opq_rules.engine.configurations import CONNECTIONS, SINKS, SOURCES
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
+from opq_rules.engine.kept_schemas import content_of
 from opq_rules.errors import CONFIGURATION, ENCODING, RuleError
 from opq_rules.plugins.plugins import Plugins
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
 
 SECTIONS = (
-    "streams", "tables", "rules", "connectionConfig", "sourceConfig", "sinkConfig", "portablePlugins"
+    "streams", "tables", "rules",
+    "Schema", "connectionConfig", "sourceConfig", "sinkConfig", "portablePlugins",
 )  # fmt: skip
 CONFIGURED = {
     "connectionConfig": (CONNECTIONS, "connection"),
@@ -27,6 +29,7 @@ CONFIGURED = {
 """In this order: the later ones name the first."""
 
 DEFINED = ("streams", "tables", "rules")
+JSON_TEXTS = frozenset({*CONFIGURED, "Schema"})
 
 Sections = dict[str, dict[str, Any]]
 
@@ -42,6 +45,7 @@ def everything(engine: Engine, plugins: Plugins) -> Sections:
     for section, (kind, of) in CONFIGURED.items():
         read = {name: engine.configurations.all(kind, name, secrets=True) for name in plugins.types(of)}
         found[section] = {name: each for name, each in read.items() if each}
+    found["Schema"] = dict(engine.schemas.exported())
     found["portablePlugins"] = {each["name"]: each["version"] for each in plugins.list("portable")}
     return found
 
@@ -64,7 +68,7 @@ def read(text: str | bytes) -> Sections:
         given = document.get(name) or {}
         if isinstance(given, dict):
             sections[name] = (
-                {key: _decoded(each) for key, each in given.items()} if name in CONFIGURED else given
+                {key: _decoded(each) for key, each in given.items()} if name in JSON_TEXTS else given
             )
         else:
             problems.append(f"{name}: want an object")
@@ -83,6 +87,14 @@ def body(rule_id: str, text: Any) -> dict[str, Any]:
     """Of a rule that stands there as JSON text, as eKuiper has it, or as an object."""
     read = msgspec.json.decode(text) if isinstance(text, str) else text
     return {**read, "id": rule_id}
+
+
+def _schema(name: str, value: Any) -> str:
+    try:
+        content_of(value)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _statement(name: str, value: Any) -> str:
@@ -120,6 +132,7 @@ _CHECKS: dict[str, Callable[[str, Any], str]] = {
     "streams": _statement,
     "tables": _statement,
     "rules": _rule,
+    "Schema": _schema,
     "connectionConfig": _properties,
     "sourceConfig": _properties,
     "sinkConfig": _properties,

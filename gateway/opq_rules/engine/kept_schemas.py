@@ -5,6 +5,7 @@ schema is used from the next record on, and refused where it lacks a message tha
 """
 
 import base64
+import binascii
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +21,7 @@ from opq_rules.engine.ids import checked_id
 from opq_rules.engine.outlets import Outlets
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 from opq_rules.streams.descriptors import messages_of
-from opq_rules.streams.schema_content import Content
+from opq_rules.streams.schema_content import Content, of_kept, of_text
 from opq_rules.streams.schemas import BUILT_IN, Schemas
 
 KIND = "schema"
@@ -46,6 +47,21 @@ def kept_as(content: Content, version: str) -> str:
         "version": version,
     }
     return msgspec.json.encode(told).decode()
+
+
+def content_of(kept: Any) -> tuple[Content, str]:
+    """What was exported, or written by hand: `{"content", "set", "version"}`, with either of the first two.
+
+    Raises ValueError.
+    """
+    if not isinstance(kept, dict) or not all(isinstance(each, str) for each in kept.values()):
+        raise ValueError("want an object with content, set and version as texts")
+    text, descriptors = kept.get("content", ""), kept.get("set", "")
+    try:
+        found = of_kept(text, base64.b64decode(descriptors, validate=True)) if descriptors else of_text(text)
+    except binascii.Error:
+        raise ValueError("set is no base64") from None
+    return found, kept.get("version", "")
 
 
 class KeptSchemas:
@@ -90,13 +106,26 @@ class KeptSchemas:
     def put(self, name: str, content: Content, version: str, new: bool = False) -> bool:
         """True: there was none. `new`: it is refused where there is one."""
         with self._lock:
-            checked_id("schema", name, CONFIGURATION)
+            self.fits(name, content)
             old = self._store.get(KIND, name)
-            self._check(name, old, content, version, new)
-            self._store.put(KIND, name, kept_as(content, version))
-            self._schemas.put(name, content.messages)
-            self._outlets.changed()
+            self._check(name, old, version, new)
+            self._put(name, content, version)
             return old is None
+
+    def take_over(self, name: str, content: Content, version: str) -> None:
+        """Of an import: whatever version is there."""
+        with self._lock:
+            self.fits(name, content)
+            self._put(name, content, version)
+
+    def fits(self, name: str, content: Content, alone: bool = False) -> None:
+        """RuleError where it cannot be taken. `alone`: those who use it now will be gone."""
+        with self._lock:
+            checked_id("schema", name, CONFIGURATION)
+            _not_built_in(name)
+            for user, message in () if alone else self._users(name):
+                if message not in content.messages:
+                    raise RuleError(f"schema {name}: {user} uses {message}, which it has not", CONFIGURATION)
 
     def delete(self, name: str) -> None:
         """Refused while a stream or sink uses it."""
@@ -112,8 +141,12 @@ class KeptSchemas:
 
     # -- inside
 
-    def _check(self, name: str, old: str | None, content: Content, version: str, new: bool) -> None:
-        _not_built_in(name)
+    def _put(self, name: str, content: Content, version: str) -> None:
+        self._store.put(KIND, name, kept_as(content, version))
+        self._schemas.put(name, content.messages)
+        self._outlets.changed()
+
+    def _check(self, name: str, old: str | None, version: str, new: bool) -> None:
         if old is None:
             if len(self._store.all(KIND)) >= MOST:
                 raise RuleError(f"there are {MOST} schemas; delete one", CONFIGURATION)
@@ -124,9 +157,6 @@ class KeptSchemas:
         if before and version <= before:
             wanted = f"version is {version!r}; want a greater one than {before!r}"
             raise RuleError(f"schema {name}: {wanted}", CONFIGURATION)
-        for user, message in self._users(name):
-            if message not in content.messages:
-                raise RuleError(f"schema {name}: {user} uses {message}, which it has not", CONFIGURATION)
 
     def _users(self, name: str) -> Iterator[tuple[str, str]]:
         """Who, and the message."""

@@ -1,5 +1,6 @@
 """The text of a .proto file as a descriptor set, by protobuf's own compiler where it is installed."""
 
+import functools
 import importlib.util
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ def compiler() -> list[str] | None:
     return [program] if program else None
 
 
+@functools.lru_cache(maxsize=4)  # an import reads one three times: to check, to rehearse, to keep
 def compiled(text: str) -> bytes:
     """With what it imports: Google's own files, for others are not to be had here.
 

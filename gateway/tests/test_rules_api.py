@@ -419,7 +419,8 @@ def test_whatever_a_body_holds_it_is_no_fault_of_ours(
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    name=st.text(min_size=1, max_size=20), kind=st.sampled_from(["rules", "streams", "plugins/sinks", "test"])
+    name=st.text(min_size=1, max_size=20),
+    kind=st.sampled_from(["rules", "streams", "plugins/sinks", "test", "connections", "async/task"]),
 )
 def test_whatever_a_name_holds_it_is_refused_or_not_found(house: House, name: str, kind: str) -> None:
     from urllib.parse import quote

@@ -7,7 +7,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,8 +22,11 @@ from rules_house import House
 from waiting import wait_for
 
 from opq_rules.engine import reach
+from opq_rules.engine.clock import SystemClock
 from opq_rules.engine.connections import module
+from opq_rules.engine.feed import Feed
 from opq_rules.plugins.built_in import types_of
+from opq_rules.sdk import Source, SourceContext
 from opq_rules.secrets import with_secrets, without_secrets
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
@@ -97,7 +100,8 @@ def test_a_connection_lives_from_creation_to_deletion(house: House) -> None:
     assert kept == {"server": "tcp://127.0.0.1:1", "password": "deep", "username": "me"}
     assert "cannot change" in house.ask("PUT", "/connections/broker", {"typ": "sql"}, 400)["message"]
     house.ask("PUT", "/connections/broker", {"id": "other"}, 400)
-    house.ask("DELETE", "/connections/broker")
+    house.ask("DELETE", "/metadata/connections/sql/confKeys/broker", code=404)
+    house.ask("DELETE", "/metadata/connections/mqtt/confKeys/broker")
     for method, body in (("GET", None), ("PUT", {"props": {}}), ("DELETE", None)):
         assert house.ask(method, "/connections/broker", body, 404)["error"] == 1002
 
@@ -225,6 +229,42 @@ def test_a_source_goes_to_another_broker_and_its_window_goes_on(house: House, tm
         house.ask("PUT", "/connections/broker", {"props": {"server": f"tcp://127.0.0.1:{free_port()}"}})
         wait_for(lambda: house.ask("GET", "/connections/broker")["status"] == "disconnected")
         assert "out of reach" in house.ask("GET", "/connections/broker")["err"]
+
+
+class Counting(Source):
+    """Gives 0, 1, 2 ... until it has to end; `opened`: how often."""
+
+    def __init__(self) -> None:
+        self.opened, self.next, self.taken = 0, 0, True
+
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None: ...
+
+    def open(self, context: SourceContext) -> None:
+        self.opened += 1
+        while not context.stopped:
+            self.taken = context.emit({"v": self.next})
+            self.next += 1
+
+
+def test_a_source_that_is_opened_anew_while_it_waits_for_room_loses_no_record() -> None:
+    source = Counting()
+    feed = Feed("s", "", lambda: source, 2, True, SystemClock(), lambda feed: None)
+    feed.start()
+    got: list[int] = []
+
+    def take(most: int) -> None:
+        got.extend(row["v"] for entry in feed.take(most) for row in entry.rows or ())
+
+    for opened in range(1, 4):
+        wait_for(lambda: source.opened == opened and feed.waiting == 2)  # noqa: B023
+        feed.reopen()
+        take(1)
+    wait_for(lambda: source.opened == 4)
+    feed.stop()
+    assert feed.join()
+    take(10)
+    assert source.taken is False  # of the one in hand at the very end
+    assert got == list(range(source.next - 1))
 
 
 def tried(house: House, path: str, properties: Any, why: str = "") -> None:

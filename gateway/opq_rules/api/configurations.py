@@ -38,7 +38,7 @@ def router(engine: Engine, plugins: Plugins) -> APIRouter:
     @routes.delete("/metadata/{kinds}/{type_name}/confKeys/{name}")
     def delete(kinds: Kinds, type_name: str, name: str) -> PlainTextResponse:
         if kinds == CONNECTIONS:
-            engine.connections.delete(name)
+            engine.connections.delete(name, type_name)
         else:
             engine.configurations.delete(kinds, type_name, name)
         return PlainTextResponse("ok")

@@ -6,6 +6,7 @@ they have and connect anew, and what waits in their queues waits for that.
 
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,7 +22,7 @@ from opq_rules.engine.outlets import Outlets, resource
 from opq_rules.engine.reach import Reach
 from opq_rules.engine.rehearsal import Rehearsal
 from opq_rules.engine.store import Store
-from opq_rules.errors import CONFIGURATION, RuleError
+from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 from opq_rules.streams.definition import StreamDefinition
 
 if TYPE_CHECKING:
@@ -49,12 +50,14 @@ class Links:
     def all(self) -> list[dict[str, Any]]:
         """`[{"id", "typ", "props", "status", "err", "users"}]`, by id; secrets as `******`."""
         with self._lock:
-            return [self._shown(name, *each) for name, each in self._connections.all().items()]
+            users = self._users()
+            every = self._connections.all()
+            return [self._shown(name, *each, users.get(name, _Users())) for name, each in every.items()]
 
     def one(self, name: str) -> dict[str, Any]:
         with self._lock:
             kind = self._connections.type_of(name)
-            return self._shown(name, kind, self._connections.all()[name][1])
+            return self._shown(name, kind, self._connections.all()[name][1], self._of(name))
 
     def exported(self) -> dict[str, dict[str, Any]]:
         """Type -> id -> properties; with secrets."""
@@ -74,15 +77,15 @@ class Links:
         with self._lock:
             rehearsal = Rehearsal(self._types, self._store, self._catalogue.definitions, dict)
             rehearsal.connections.put(kind, name, properties)
-            streams, actions = self._users(name)
-            for each in streams:
+            users = self._of(name)
+            for each in users.streams:
                 rehearsal.stream(each)
-            for _, action in actions:
+            for action in users.actions:
                 rehearsal.action(action)
             self._connections.put(kind, name, properties)
-            for feed in self._running(streams):
+            for feed in self._feeds_of(users):
                 feed.reopen()
-            for action in dict.fromkeys(action for _, action in actions):
+            for action in users.actions:
                 self._outlets.reopen(action)
 
     def replace(self, name: str, properties: Mapping[str, Any], kind: str | None = None) -> None:
@@ -90,35 +93,34 @@ class Links:
         with self._lock:
             self.put(kind or self._connections.type_of(name), name, properties)
 
-    def delete(self, name: str) -> None:
-        """Refused while a stream or rule says that it has it."""
+    def delete(self, name: str, kind: str | None = None) -> None:
+        """Refused while a stream or rule says that it has it. `kind`: the type that it has to be of."""
         with self._lock:
-            self._connections.type_of(name)
-            if users := self._names(name):
+            if kind not in (None, self._connections.type_of(name)):
+                raise RuleError(f"connection {name} of type {kind} is not found", NOT_FOUND, 404)
+            if users := self._of(name).names:
                 shown = ", ".join(users[:5]) + (" ..." if len(users) > 5 else "")
                 raise RuleError(f"connection {name} cannot be deleted: used by {shown}", CONFIGURATION)
             self._connections.delete(name)
 
     # -- inside
 
-    def _shown(self, name: str, kind: str, properties: Mapping[str, Any]) -> dict[str, Any]:
-        status, why = self._status(name)
+    def _shown(self, name: str, kind: str, properties: Mapping[str, Any], users: "_Users") -> dict[str, Any]:
+        status, why = self._status(users)
         return {
             "id": name,
             "typ": kind,
             "props": properties,
             "status": status,
             "err": why,
-            "users": self._names(name),
+            "users": users.names,
         }
 
-    def _status(self, name: str) -> tuple[str, str]:
+    def _status(self, users: "_Users") -> tuple[str, str]:
         """Of what runs with it: connected, connecting, disconnected and why; unused where nothing does."""
-        streams, actions = self._users(name)
-        told = [(feed.connection, feed.last_exception) for feed in self._running(streams)]
-        wanted = {action for _, action in actions}
+        told = [(feed.connection, feed.last_exception) for feed in self._feeds_of(users)]
         for outlet in list(self._outlets.by_key.values()):
-            if outlet.action in wanted and outlet.users:
+            if outlet.action in users.actions and outlet.users:
                 counters = outlet.pipeline.counters if outlet.pipeline is not None else None
                 told.append((counters.connection_status, counters.last_exception) if counters else (0, ""))
         if lost := [why for state, why in told if state == -1]:
@@ -127,33 +129,31 @@ class Links:
             return "unused", ""
         return ("connected" if any(state == 1 for state, _ in told) else "connecting"), ""
 
-    def _names(self, name: str) -> list[str]:
-        streams, actions = self._users(name)
-        rules = list(dict.fromkeys(rule_id for rule_id, _ in actions))
-        return [f"{each.what} {each.name}" for each in streams] + [f"rule {rule_id}" for rule_id in rules]
-
-    def _running(self, streams: list[StreamDefinition]) -> list[Feed]:
-        names = {each.name for each in streams}
+    def _feeds_of(self, users: "_Users") -> list[Feed]:
+        names = {each.name for each in users.streams}
         return [each.feed for each in list(self._feeds.by_key.values()) if each.stream in names]
 
-    def _users(self, name: str) -> tuple[list[StreamDefinition], list[tuple[str, Action]]]:
-        streams = [
-            each
-            for each in self._catalogue.definitions.values()
-            if self._selects(name, SOURCES, each.type, each.conf_key, each.extra)
-        ]
-        actions = [
-            (rule_id, action)
-            for rule_id, action in self._actions()
-            if self._selects(name, SINKS, action.type, resource(action), action.properties)
-        ]
-        return streams, actions
+    def _of(self, name: str) -> "_Users":
+        return self._users().get(name, _Users())
 
-    def _selects(self, name: str, kind: str, type_name: str, named: str, own: Mapping[str, Any]) -> bool:
+    def _users(self) -> dict[str, "_Users"]:
+        """By id of the connection, in one pass over all definitions."""
+        found: dict[str, _Users] = {}
+        for each in self._catalogue.definitions.values():
+            selected = self._selected(SOURCES, each.type, each.conf_key, each.extra)
+            if selected is not None:
+                found.setdefault(selected, _Users()).streams.append(each)
+        for rule_id, action in self._actions():
+            selected = self._selected(SINKS, action.type, resource(action), action.properties)
+            if selected is not None:
+                found.setdefault(selected, _Users()).actions.setdefault(action, []).append(rule_id)
+        return found
+
+    def _selected(self, kind: str, type_name: str, named: str, own: Mapping[str, Any]) -> str | None:
         try:
-            return self._connections.selected(kind, type_name, named, own) == name
+            return self._connections.selected(kind, type_name, named, own)
         except RuleError:  # a set of properties that went since
-            return False
+            return None
 
     def _actions(self) -> Iterator[tuple[str, Action]]:
         """Those of rules that can have a connection at all."""
@@ -161,3 +161,16 @@ class Links:
             if SELECTOR in text or "resourceId" in text:
                 for action in definition(msgspec.json.decode(text)).actions:
                     yield rule_id, action
+
+
+@dataclass(slots=True)
+class _Users:
+    """Of one connection: streams and tables, and actions with the rules that say them."""
+
+    streams: list[StreamDefinition] = field(default_factory=list)
+    actions: dict[Action, list[str]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        rules = dict.fromkeys(rule_id for each in self.actions.values() for rule_id in each)
+        return [f"{each.what} {each.name}" for each in self.streams] + [f"rule {each}" for each in rules]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from opq_cloud.config import PluginEntry
+from opq_cloud.once_per import OncePer
 from opq_cloud.service import Counters, Health
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError, PluginError
@@ -34,6 +35,8 @@ class TriggerPlugin:
         self._counters = counters
         self._log = log.bind(plugin=name)
         self._guard = Guard(self._crashed)
+        self._problems, self._problem = 0, ""
+        self._lines = OncePer(60.0)
 
     @property
     def anew(self) -> bool:
@@ -45,8 +48,20 @@ class TriggerPlugin:
         well, answer = self._guard.call(self._trigger.decide, measurement, nominal)
         if not well:
             self._counters.add("not_judged", label=self.name)
+        elif isinstance(self._trigger, TriggerModule):
+            self._heed(*self._trigger.problems())
         decision: Decision | None = answer
         return decision
+
+    def _heed(self, problems: int, why: str) -> None:
+        """`problems`: since it began; it may have begun anew."""
+        more = problems - self._problems if problems >= self._problems else problems
+        self._problems = problems
+        if more:
+            self._problem = why
+            self._counters.add("row_errors", more, label=self.name)
+            if count := self._lines.take(self.name):
+                self._log.warning("plugin.row_failed", error=why, count=count)
 
     def begin_again(self) -> None:
         """It remembers nothing from now on."""
@@ -63,7 +78,10 @@ class TriggerPlugin:
     def _told(self) -> str:
         missed = round(self._counters.of("not_judged", self.name))
         crashes = [f"{self._guard.crashes} crashes"] if self._guard.crashes else []
-        return ", ".join(crashes + ([f"{missed} measurements not judged"] if missed else []))
+        judged = [f"{missed} measurements not judged"] if missed else []
+        failed = round(self._counters.of("row_errors", self.name))
+        rows = [f"{failed} rows could not be computed, the last: {self._problem[:200]}"] if failed else []
+        return ", ".join(crashes + judged + rows)
 
     def _crashed(self, error: Exception, pause_s: float) -> None:
         self._counters.add("plugin_crashes", label=self.name)

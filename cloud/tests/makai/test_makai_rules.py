@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from opq_cloud.config import CloudConfig, PluginEntry, Rules, TriggeringService, with_port_offset
 from opq_cloud.makai.trigger_plugins import load_triggers
@@ -131,6 +132,19 @@ def test_a_statement_with_a_window_decides_when_the_window_ends() -> None:
     sql = "SELECT box, avg(thd) AS mean FROM boxes GROUP BY box, TUMBLINGWINDOW(ss, 1) HAVING avg(thd) > 0.05"
     values = [seen(k, 0.1 if 5 <= k < 10 else 0.01) for k in range(20)]
     assert [k for k, fired in enumerate(decisions(sql, values)) if fired] == [10]
+
+
+def test_rows_that_a_statement_cannot_compute_are_counted_and_told_in_health() -> None:
+    counters = Counters()
+    sql = "SELECT box, thd FROM boxes WHERE abs(box) > 0 AND thd > 0.05"
+    with structlog.testing.capture_logs() as lines:
+        plugin = load_triggers([PluginEntry(name="sql", settings={"sql": sql})], counters, log.get())[0]
+        assert plugin.health().info is None
+        for k in range(5):
+            assert plugin.decide(seen(k, 0.09), NOMINAL) is None
+    assert counters.of("row_errors", "sql") == 5
+    assert "5 rows could not be computed, the last: Where: abs" in str(plugin.health().info)
+    assert [line["event"] for line in lines] == ["plugin.row_failed"]
 
 
 def test_a_statement_that_cannot_run_is_told_at_the_start() -> None:

@@ -3,6 +3,7 @@
 name, Config, begin(config) -> state
 decide(measurement, nominal, config, state) -> (Decision or None, state)
 export_state(state) -> what JSON has; import_state(version, data, config) -> state     both or none
+problems(state) -> (how many things it could not judge so far, the last reason)        optional
 """
 
 from collections.abc import Mapping
@@ -41,6 +42,12 @@ class TriggerModule:
     def forget(self) -> None:
         """Begin anew with the next Measurement."""
         self._begun = False
+
+    def problems(self) -> tuple[int, str]:
+        """What it could not judge without failing, since it began; (0, "") where it does not tell."""
+        tell = getattr(self._module, "problems", None)
+        count, why = (0, "") if tell is None or not self._begun else tell(self._state)
+        return int(count), str(why)
 
     def export_state(self) -> Any:
         """None: it hands nothing on."""

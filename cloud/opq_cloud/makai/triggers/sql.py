@@ -69,6 +69,11 @@ def decide(
     return None if row is None else _decision(row, config), query
 
 
+def problems(state: Query | None) -> tuple[int, str]:
+    """Rows that could not be computed: a column that is not there, text that is no number."""
+    return (0, "") if state is None else (state.counters.errors, state.counters.last_error)
+
+
 def _decision(row: dict[str, Any], config: Config) -> Decision:
     numbers = {
         key: value

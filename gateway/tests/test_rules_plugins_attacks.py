@@ -8,18 +8,41 @@ from typing import Any
 
 import pytest
 from plugin_zips import FUNCTION, Whose, plugin_zip, stored
+from waiting import wait_for
 
 from opq_rules.errors import RowError
 from opq_rules.plugins.plugins import Plugins
+from opq_rules.plugins.policy import Limits, Policy
 
 CODE = """
-import ctypes, errno, os, socket, struct, sys
+import ctypes, os, select, socket, struct
+
+import msgspec
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def call(*arguments):
     return 0 if LIBC.syscall(*arguments) >= 0 else -ctypes.get_errno()
+
+
+def framed(body):
+    return struct.pack("!I", len(body)) + body
+
+
+def raw(data):
+    sockets = []
+    for number in range(3, 256):
+        try:
+            if os.readlink(f"/proc/self/fd/{number}").startswith("socket"):
+                sockets.append(number)
+        except OSError:
+            continue
+    wire = sockets[0]
+    view = memoryview(data)
+    while view:
+        select.select([], [wire], [])
+        view = view[os.write(wire, view) :]
 
 
 def run(text):
@@ -105,6 +128,106 @@ def test_sockets_without_a_file_and_processes_of_others_are_out_of_reach(plugins
     for pid in (1, os.getpid(), os.getppid(), plugins.status("f")["pid"]):
         with pytest.raises(RowError, match=r"PermissionError|ProcessLookupError"):
             ask(f"os.kill({pid}, 0)")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Plugins]:
+    """Of a test that ends its process."""
+    made = Plugins(tmp_path / "data", Policy(limits=Limits(memory_bytes=300 << 20)))
+    made.create("function", "f", stored(made.uploads, plugin_zip("f", kind="function", code=CODE)))
+    yield made
+    made.close()
+
+
+def ended_by(plugins: Plugins, text: str) -> str:
+    """What ended the process; and the next is there."""
+    made = plugins.function("f")
+    assert made is not None
+    function = made()
+    with pytest.raises(RowError):
+        function.exec([text], Whose())
+    status = wait_for(lambda: (told := plugins.status("f"))["crashes"] and told)
+    wait_for(lambda: plugins.status("f")["status"] == "running")
+    assert function.exec(["1"], Whose()) == 1
+    return str(status["last_error"])
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ("struct.pack('!I', 17 << 20)", "a message of 17825792 bytes"),
+        ("framed(b'\\x91' * 200_000 + b'\\xc0')", "recursion"),
+        ("framed(b'\\xdd' + struct.pack('!I', 15 << 20) + b'\\x90' * (15 << 20))", "lists and maps"),
+        ("framed(msgspec.msgpack.encode(['pong', 1])) * 5_000", "answers to calls that nobody made"),
+        ("framed(msgspec.msgpack.encode(['ready', {'protections': {}}]))", "message ['ready'"),
+        ("framed(msgspec.msgpack.encode(['done', [1], 2, {}]))", "unhashable"),
+        ("framed(msgspec.msgpack.encode(['tell', 1, 'log', 5]))", "not subscriptable"),
+    ],
+)
+def test_what_is_no_message_ends_the_process_and_not_the_host(fresh: Plugins, sent: str, told: str) -> None:
+    assert told in ended_by(fresh, f"raw({sent})")
+
+
+def test_a_process_that_lies_of_its_protections_is_not_asked(fresh: Plugins) -> None:
+    real = fresh.status("f")["protections"]
+    lying = CODE + (
+        "\nfrom opq_rules.plugins import instances\nserver = instances._Server\n"
+        "class Lying(server):\n"
+        "    def __init__(self, wire, symbols):\n"
+        "        super().__init__(wire, symbols)\n"
+        "import gc\n"
+        "for each in gc.get_objects():\n"
+        "    if isinstance(each, dict) and 'no new privileges' in each: each['magic'] = 'on'\n"
+    )
+    url = stored(fresh.uploads, plugin_zip("f", "1.0.1", kind="function", code=lying))
+    fresh.replace("function", "f", url)
+    assert fresh.status("f")["protections"] == real
+
+
+def test_lines_for_the_log_are_counted_beyond_a_rate(fresh: Plugins) -> None:
+    made = fresh.function("f")
+    assert made is not None
+    told = "framed(msgspec.msgpack.encode(['tell', 1, 'log', {'event': 'x', 'facts': {}}]))"
+    whose = Whose()
+    assert made().exec([f"raw({told} * 5_000) or 1"], whose) == 1
+    assert len(whose.errors) <= 2_000 and fresh.status("f")["tells_dropped"] > 2_000
+
+
+def test_processes_together_have_no_more_memory_than_one(fresh: Plugins) -> None:
+    text = "\n".join(
+        [
+            "for _ in range(6):",
+            "    if os.fork() == 0:",
+            "        held = bytearray(os.urandom(1 << 20) * 80)",
+            "        __import__('time').sleep(1000)",
+            "__import__('time').sleep(1000)",
+        ]
+    )
+    assert "MiB of 300" in ended_by(fresh, text)
+    assert fresh.status("f")["survivors_killed"] >= 3
+
+
+def test_a_child_that_hides_by_a_double_fork_is_found(fresh: Plugins) -> None:
+    text = "\n".join(
+        [
+            "if os.fork() == 0:",
+            "    os.setsid()",
+            "    if os.fork() == 0:",
+            "        os.execve('/bin/sleep', ['sleep', '98761'], {})",
+            "    os._exit(0)",
+            "__import__('time').sleep(0.5)",
+            "os._exit(3)",
+        ]
+    )
+    assert "exit code 3" in ended_by(fresh, text)
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"98761" in read(path)]
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 NEW_USER_SPACE = 0x10000000

@@ -53,7 +53,7 @@ class Life:
         with contextlib.suppress(OSError):
             self.process.stdin.write(json.dumps(facts).encode() + b"\n")
             self.process.stdin.flush()
-        self.wire = Wire(ours)
+        self.wire = Wire(ours, of_host=True)
         self.calls: dict[int, Call] = {}
         self.facts: dict[str, Any] = {}
         self.heard_s = self.started_s = time.monotonic()
@@ -68,6 +68,14 @@ class Life:
                 self.process.stdin.write(b"k")  # at once; an end alone lets it end by itself
             self.process.stdin.close()
 
+    def reports(self) -> dict[str, Any]:
+        """What the keeper has told since; the plug-in has no hand in it."""
+        told: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            for line in os.read(self.report, 1 << 16).splitlines():
+                told |= json.loads(line)
+        return told
+
     def close(self) -> dict[str, Any]:
         """Waits for the keeper and gives its report."""
         self.end("closed")
@@ -76,10 +84,7 @@ class Life:
         except subprocess.TimeoutExpired:
             self.process.kill()  # the worker follows: PR_SET_PDEATHSIG
             self.process.wait()
-        told: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
-            for line in os.read(self.report, 1 << 16).splitlines():
-                told |= json.loads(line)
+        told = self.reports()
         os.close(self.report)
         self.output.close()
         self.wire.close()

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from zlib import crc32
 
 from opq_proto.errors import PluginError
+from opq_rules.plugins.conduct import Conduct
 from opq_rules.plugins.guard import PAUSES_S, STEADY_S
 from opq_rules.plugins.life import END_S, GONE, Call, Life
 from opq_rules.plugins.policy import Limits
@@ -63,6 +64,7 @@ class PluginProcess:
         self.crashes = self.survivors = self.output_bytes = 0
         self.last_error = ""
         self._on_crash = on_crash
+        self._conduct = Conduct()
         low, high = UIDS
         self._facts = {
             "folder": str(folder.resolve()),
@@ -118,6 +120,7 @@ class PluginProcess:
 
     def remove(self, number: int) -> None:
         self._listeners.pop(number, None)
+        self._conduct.forget(number)
 
     def call(self, life: Life, number: int, method: str, body: Any, timeout_s: float | None = None) -> Any:
         """Raises ConnectionError, TimeoutError (its process is ended then), ValueError, PluginError."""
@@ -185,6 +188,7 @@ class PluginProcess:
             "crashes": self.crashes,
             "survivors_killed": self.survivors,
             "heartbeat_age_s": heard_s,
+            "tells_dropped": self._conduct.dropped,
             "output_bytes": self.output_bytes,
             "output_dropped_bytes": max(0, self.output_bytes - self._kept),
             "output_tail": self.output_tail()[-2000:],
@@ -255,6 +259,8 @@ class PluginProcess:
     def _why(self, life: Life, report: dict[str, Any]) -> str:
         if "refused" in report:
             return str(report["refused"])
+        if "ended" in report:
+            return str(report["ended"])
         code = report.get("code", life.process.returncode)
         why = life.why if life.why and life.why != GONE else f"ended with {_meaning(code)}"
         if not life.facts and (tail := self.output_tail().strip()):
@@ -302,11 +308,12 @@ class PluginProcess:
             except OSError:
                 life.why = life.why or GONE
                 return
-            life.heard_s = time.monotonic()
+            if messages:
+                life.heard_s = time.monotonic()
             for message in messages:
                 try:
                     self._take(life, message)
-                except (ValueError, TypeError, IndexError, KeyError) as error:
+                except Exception as error:  # whatever it may be that a hostile worker has thought of
                     life.why = f"sends garbage: {error}"
                     return
 
@@ -322,23 +329,25 @@ class PluginProcess:
                 }
                 failure = failures.get(kind, ConnectionError if kind == "gone" else PluginError)
                 self._finish(life, call, state, None, failure(str(text)))
+            case ["tell", _, "log" | "error", _] if not self._conduct.may_tell():
+                pass
             case ["emit" | "tell", number, *_]:
                 if (listener := self._listeners.get(number)) is not None:
                     listener.heard(message)
-            case ["ask", call, number, key]:
+            case ["ask", int() as call, int() as number, str() as key]:
                 listener = self._listeners.get(number)
                 self.tell(life, ["answer", call, listener.asked(key) if listener else None])
-            case ["ready", dict() as facts]:
+            case ["ready", dict() as facts] if not life.facts:
                 if "error" in facts:
                     life.why = str(facts["error"])
                     return
-                life.facts = facts
+                life.facts = {**facts, "protections": life.reports().get("protections", {})}
                 with self._up:
                     self._life = life
                     self._up.notify_all()
                 self._started.set()
             case ["pong", _]:
-                pass
+                self._conduct.unasked()  # ten a second are nothing
             case _:
                 raise ValueError(f"message {str(message)[:80]}")
 
@@ -346,9 +355,15 @@ class PluginProcess:
         with self._lock:
             waiting = life.calls.pop(call, None)
         if waiting is None:
+            self._conduct.unasked()
             return
         if state and (listener := self._listeners.get(waiting.instance)) is not None:
-            listener.changed(dict(state))
+            try:
+                listener.changed(self._conduct.state(waiting.instance, state))
+            except Exception:
+                with self._lock:
+                    life.calls[call] = waiting  # fails with the process, which ends by this
+                raise
         waiting.value, waiting.failure = value, failure
         waiting.done.set()
 

@@ -20,7 +20,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
     *(1, 2, 4, 8, 32, 4096),
     *(16384, 1 << 18),
 )
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 1, 38, 22
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER = 1, 38, 22, 36
 SECCOMP_MODE_FILTER = 2
 SECCOMP_ALLOW, SECCOMP_ERRNO, SECCOMP_KILL = 0x7FFF0000, 0x00050000, 0x80000000
 EPERM, ENOSYS = 1, 38
@@ -189,6 +189,19 @@ def limit(memory_bytes: int, cpu_s: int, file_bytes: int, open_files: int, proce
 def no_new_privileges() -> str:
     """No set-uid program gives rights back; needed for the filter as well."""
     return _why("prctl") if LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) else "on"
+
+
+def adopt_orphans() -> None:
+    """What our children have started and left behind becomes our child, and not that of the first process."""
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def first_to_go() -> None:
+    """Where memory ends, the kernel takes the worker and not the server."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:
+        return
 
 
 def end_with_parent() -> None:

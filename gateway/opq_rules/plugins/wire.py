@@ -17,15 +17,22 @@ from typing import Any
 
 import msgspec
 
+from opq_rules.plugins import unpacking
+
 LENGTH = struct.Struct("!I")
 MAX_MESSAGE_BYTES = 64 << 20
+MAX_OF_WORKER_BYTES = 16 << 20
+"""What the host takes: a worker is not to be believed."""
 READ_BYTES = 1 << 18
 
 
 class Wire:
     """One end. Any thread sends; one thread receives. ConnectionError when the other end is gone."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, *, of_host: bool = False) -> None:
+        self._of_host = of_host
+        self._most_out = MAX_MESSAGE_BYTES if of_host else MAX_OF_WORKER_BYTES
+        self._most_in = MAX_OF_WORKER_BYTES if of_host else MAX_MESSAGE_BYTES
         end.setblocking(False)
         self._end = end
         self._sending = threading.Lock()
@@ -39,8 +46,8 @@ class Wire:
     def send(self, message: list[Any], timeout_s: float | None = None) -> None:
         """Raises TypeError for what MessagePack has no form for, TimeoutError while the other end is full."""
         body = self._encoder.encode(message)
-        if len(body) > MAX_MESSAGE_BYTES:
-            raise TypeError(f"a message of {len(body)} bytes; the limit is {MAX_MESSAGE_BYTES}")
+        if len(body) > self._most_out:
+            raise TypeError(f"a message of {len(body)} bytes; the limit is {self._most_out}")
         view = memoryview(LENGTH.pack(len(body)) + body)
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
         if not self._sending.acquire(timeout=-1 if timeout_s is None else timeout_s):
@@ -71,14 +78,17 @@ class Wire:
         found, at = [], 0
         while len(self._in) - at >= LENGTH.size:
             (size,) = LENGTH.unpack_from(self._in, at)
-            if size > MAX_MESSAGE_BYTES:
+            if size > self._most_in:
                 raise ValueError(f"a message of {size} bytes")
             if len(self._in) - at - LENGTH.size < size:
                 break
             at += LENGTH.size
+            body = bytes(memoryview(self._in)[at : at + size])
+            if self._of_host:
+                unpacking.check(body)
             try:
-                message = self._decoder.decode(memoryview(self._in)[at : at + size])
-            except msgspec.DecodeError as error:
+                message = self._decoder.decode(body)
+            except (msgspec.DecodeError, RecursionError, MemoryError) as error:
                 raise ValueError(str(error)) from None
             if not isinstance(message, list) or not message:
                 raise ValueError("a message that is no list")

@@ -23,6 +23,7 @@ TOKEN = "OPQ_PLUGIN_WORKER"
 
 
 LAST_MS = 500
+LOOK_MS = 250
 OWN = 2
 """The first processes of a name space are the one that reaps, and the worker."""
 
@@ -59,20 +60,22 @@ def main() -> None:
                 _report(report_fd, {"refused": why})
                 sys.exit(1)
             uid = None
+    protection.adopt_orphans()
     child = os.fork()
     if child == 0:
-        os.close(report_fd)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         if protections["name spaces"] == "on":
             protections["processes"] = protection.own_proc()
-            _reap(wire_fd)
+            _reap(wire_fd, report_fd)
         _confine(facts, uid, protections, writable)
+        _report(report_fd, {"protections": protections})  # by us, and not by a plug-in that may lie
+        os.close(report_fd)
         from opq_rules.plugins.instances import serve  # now as the other user
 
         serve(socket.socket(fileno=wire_fd), facts, protections)
         os._exit(0)
     os.close(wire_fd)
-    _keep(child, report_fd, copy)
+    _keep(child, report_fd, copy, facts["limits"]["memory_bytes"])
 
 
 def _copied(folder: Path) -> Path:
@@ -83,7 +86,7 @@ def _copied(folder: Path) -> Path:
     return copy
 
 
-def _reap(wire_fd: int) -> None:
+def _reap(wire_fd: int, report_fd: int) -> None:
     """The first process of a name space ignores signals and inherits orphans: it does nothing else.
 
     Returns in the worker, which is the second. When that ends, this one does, and with it all others.
@@ -92,6 +95,7 @@ def _reap(wire_fd: int) -> None:
     if worker == 0:
         return
     os.close(wire_fd)
+    os.close(report_fd)
     protection.end_with_parent()
     while True:
         pid, status = os.wait()
@@ -105,6 +109,7 @@ def _confine(
 ) -> None:
     limits = facts["limits"]
     os.setsid()
+    protection.first_to_go()
     processes = limits["processes"]
     if os.geteuid() == 0 and uid is None:
         protections["user"] = "off: runs as root"  # and then a limit of processes is none
@@ -125,8 +130,11 @@ def _confine(
     protections["system calls"] = protection.filter_system_calls()
 
 
-def _keep(child: int, report_fd: int, copy: Path | None) -> None:
-    """Until the worker ends, or the host: then all that it started is killed and counted."""
+def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> None:
+    """Until the worker ends, or the host: then all that it started is killed and counted.
+
+    What the worker has started counts with it: together they have the memory that one may have.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the end comes by stdin, or by SIGKILL
     space = _space(child)
@@ -135,9 +143,15 @@ def _keep(child: int, report_fd: int, copy: Path | None) -> None:
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     poll.register(0, select.POLLIN | select.POLLHUP)
+    ended = ""
     while True:
-        ready = {fd for fd, _ in poll.poll()}
+        ready = {fd for fd, _ in poll.poll(LOOK_MS)}
         if handle in ready:
+            break
+        _bury(child)
+        others = _offspring(child, space if own_space else None)
+        if others and (held := resident_bytes([child, *others], memory_bytes)) > memory_bytes:
+            ended = f"its {len(others) + 1} processes have {held >> 20} MiB of {memory_bytes >> 20}"
             break
         if 0 in ready:
             if os.read(0, 1):
@@ -159,27 +173,75 @@ def _keep(child: int, report_fd: int, copy: Path | None) -> None:
     code = os.waitstatus_to_exitcode(status)
     if copy is not None:
         shutil.rmtree(copy, ignore_errors=True)
-    _report(report_fd, {"code": code, "survivors": len(survivors)})
+    _report(report_fd, {"code": code, "survivors": len(survivors)} | ({"ended": ended} if ended else {}))
     os._exit(code if code >= 0 else 128 - code)
 
 
+def _bury(child: int) -> None:
+    """Orphans that have ended; without a name space of their own they are ours."""
+    while True:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None or ended.si_pid == child:
+            return
+        os.waitpid(ended.si_pid, 0)
+
+
+def resident_bytes(pids: list[int], enough_bytes: int) -> int:
+    """What they have of the memory; what they share counts once, as soon as it matters."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    total = shared_once = 0
+    for pid in pids:
+        try:
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page
+        except (OSError, IndexError):
+            continue
+    if total <= enough_bytes:
+        return total
+    for pid in pids:
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            shared_once += int(text.partition("\nPss:")[2].split()[0]) << 10
+        except (OSError, IndexError):
+            continue
+    return shared_once
+
+
 def _offspring(child: int, space: str | None) -> list[int]:
-    """What the worker has started and is still there: of its name space, else of its token or its session."""
-    token = f"{TOKEN}={os.environ.get(TOKEN, '')}\0".encode()
+    """What the worker has started and is still there: of its name space, else its descendants and ours."""
+    if space is None:
+        return _descendants(os.getpid(), child)
     found = []
     for entry in os.listdir("/proc"):  # noqa: PTH208 - names only, and it races with the bomb
         if not entry.isdigit() or int(entry) in (child, os.getpid()):
             continue
         pid = int(entry)
         try:
-            if space is not None:
-                mine = _space(pid) == space and _number_inside(pid) > OWN
-            else:
-                mine = os.getsid(pid) == child or token in Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
+            mine = _space(pid) == space and _number_inside(pid) > OWN
             if mine and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
                 found.append(pid)
         except (OSError, IndexError):
             continue
+    return found
+
+
+def _descendants(ours: int, child: int) -> list[int]:
+    """Of us but for `child`; orphans are adopted, so that none gets away by a double fork."""
+    parents: dict[int, int] = {}
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - names only, and it races with the bomb
+        if entry.isdigit():
+            try:
+                told = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if told[0] not in "ZX":
+                parents[int(entry)] = int(told[1])
+    found = []
+    for pid in parents:
+        above = pid
+        while above in parents and above != ours:
+            above = parents[above]
+        if above == ours and pid not in (ours, child):
+            found.append(pid)
     return found
 
 

@@ -18,6 +18,7 @@ from opq_rules.sdk import Context, Sink
 from opq_rules.sinking.kept import Kept
 from opq_rules.sinking.pipeline import Pipeline
 from opq_rules.sinking.properties import Properties, divided
+from opq_rules.sinking.transform import transformer
 from opq_rules.streams.schemas import Schemas
 
 INLINE = "memory"
@@ -153,6 +154,7 @@ class Outlets:
             shared, own = divided(given)
             if shared.schemaId:
                 self._schemas.message(shared.schemaId)
+            transformer(shared, self._schemas)
             sink.configure(own)
         except (ValueError, TypeError, msgspec.ValidationError) as error:
             raise RuleError(f"sink {action.type!r}: {error}", CONFIGURATION) from error

@@ -23,6 +23,8 @@ class Properties:
     schemaId: str = ""  # schema.Message, of protobuf
     delimiter: str = ","
     compression: Literal["", "zlib", "gzip", "flate", "zstd"] = ""
+    encryption: Literal["", "aes"] = ""
+    encryptionKeyFile: str = ""
     batchSize: int = field(default=0, metadata={"minimum": 0, "maximum": 1_000_000})
     lingerInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000})
     bufferLength: int = field(default=1024, metadata={"minimum": 1, "maximum": 10_000_000})
@@ -53,6 +55,8 @@ def divided(properties: Mapping[str, Any]) -> tuple[Properties, dict[str, Any]]:
         raise ValueError("; ".join(problems))
     if config.dataTemplate and config.format != "json":
         raise ValueError("dataTemplate  writes its own text; leave `format` at json")
+    if bool(config.encryption) != bool(config.encryptionKeyFile):
+        raise ValueError("encryption and encryptionKeyFile  go together: aes, and the file with its key")
     if (config.format == "protobuf") != bool(config.schemaId):
         raise ValueError("schemaId  goes with format protobuf: schema.Message")
     if config.format == "protobuf" and not config.sendSingle:

@@ -1,4 +1,4 @@
-"""From rows to what a sink gets: pick, template, encode, compress. Pure.
+"""From rows to what a sink gets: pick, template, encode, compress, encrypt.
 
 Source: reference/rules.md, E.3.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from opq_rules.batch import Row
+from opq_rules.sinking.encryption import encryptor
 from opq_rules.sinking.properties import Properties
 from opq_rules.sinking.protobuf import writer
 from opq_rules.sinking.template import compiled
@@ -26,7 +27,7 @@ def transformer(properties: Properties, schemas: Schemas | None = None) -> Calla
 
     Rows as they are where nothing is asked for, so that a sink can encode in its own way.
     `schemas`: where schemaId is looked up; None: among those that are built in.
-    Raises ValueError: the template does not parse, a package for the compression is missing.
+    Raises ValueError: the template does not parse, a package is missing, a file holds no key.
     """
     steps: list[Callable[[Any], Any]] = []
     if properties.dataTemplate:
@@ -44,6 +45,9 @@ def transformer(properties: Properties, schemas: Schemas | None = None) -> Calla
     if properties.compression:
         compress = _compressor(properties.compression)
         steps.append(lambda data: compress(encoded(data)))
+    if properties.encryption:
+        encrypt = encryptor(properties.encryptionKeyFile)
+        steps.append(lambda data: encrypt(encoded(data)))
 
     def transform(data: Any) -> Any:
         for step in steps:

@@ -4,6 +4,7 @@ A source or sink has one by `connectionSelector`. Kept as named sets of properti
 sources and sinks: /metadata shows the same.
 """
 
+import functools
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -86,6 +87,7 @@ class Connections:
         return self._configurations.has(CONNECTIONS, kind, name)
 
 
+@functools.cache
 def takes(kind: str, type_name: str) -> tuple[str, ...]:
     """Types of connections that sources or sinks of this type can have; () for most."""
     if kind not in (SOURCES, SINKS):

@@ -34,6 +34,7 @@ COMMANDS = {
     "table": ("opq_tools.rules.table", "Tables of a running rule engine."),
     "rule": ("opq_tools.rules.rule", "Stream rules: create, watch, try on records or recordings."),
     "query": ("opq_tools.rules.query", "Rows of a SELECT, as they come."),
+    "schema": ("opq_tools.rules.schema", "Messages of protobuf for a rule engine's streams and sinks."),
     "ruleset": ("opq_tools.rules.ruleset", "All streams, tables and rules, into a file and back."),
     "plugin": ("opq_tools.plugin", "Plug-ins of the rule engine: write, test, pack, install, replace."),
     "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
@@ -119,6 +120,7 @@ EXTRAS_OF_COMMAND = {
     "table": ("rules",),
     "rule": ("rules", "cloud"),
     "query": ("rules",),
+    "schema": ("rules",),
     "ruleset": ("rules",),
 }
 """All that a command needs, so that nobody installs one after the other; `hil` holds `gateway`."""

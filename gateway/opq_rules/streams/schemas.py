@@ -57,12 +57,16 @@ class Schemas:
     def by(self, schema_id: str, make: Callable[[type[Message]], Callable[[T], R]]) -> Callable[[T], R]:
         """What `make` makes of the message, made anew by the first call after the schema was replaced."""
         made: tuple[type[Message], Callable[[T], R]] | None = None
+        seen: Mapping[str, Messages] | None = None
 
         def call(value: T) -> R:
-            nonlocal made
-            now = self.message(schema_id)
-            if made is None or made[0] is not now:
-                made = now, make(now)
+            nonlocal made, seen
+            if made is None or seen is not self._by_name:
+                there = self._by_name
+                now = self.message(schema_id)
+                if made is None or made[0] is not now:
+                    made = now, make(now)
+                seen = there
             return made[1](value)
 
         return call

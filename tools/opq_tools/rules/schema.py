@@ -1,0 +1,108 @@
+"""`opq-tools schema create, list, show ...`: messages of protobuf for a rule engine's streams and sinks."""
+
+import base64
+import json
+from pathlib import Path
+
+import click
+
+from opq_tools.rules.server import RefusedError, Server, asks
+
+_FILE = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+_VERSION = click.option("--version", default="", help="An update has to have a greater one.")
+
+
+@click.group("schema")
+def command() -> None:
+    """Messages of protobuf, for FORMAT protobuf of streams and sinks.
+
+    \b
+    Example:
+      opq-tools schema create lab lab.proto
+    """
+
+
+@command.command("create")
+@click.argument("name")
+@_FILE
+@_VERSION
+@asks
+def create(server: Server, name: str, file: Path, version: str) -> None:
+    """Make a schema of a .proto file or a descriptor set.
+
+    \b
+    Example:
+      opq-tools schema create lab lab.proto
+      protoc --include_imports --descriptor_set_out=lab.desc lab.proto
+      opq-tools schema create lab lab.desc
+    """
+    body = {"name": name, "content": _content(file), "version": version}
+    click.echo(server.ask("POST", "/schemas/protobuf", body))
+
+
+@command.command("update")
+@click.argument("name")
+@_FILE
+@_VERSION
+@asks
+def update(server: Server, name: str, file: Path, version: str) -> None:
+    """Replace a schema while rules run, or make it.
+
+    Example: opq-tools schema update lab lab.proto
+    """
+    body = {"content": _content(file), "version": version}
+    click.echo(server.ask("PUT", f"/schemas/protobuf/{name}", body))
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@asks
+def names(server: Server, as_json: bool) -> None:
+    """Names of all schemas, the built-in ones too.
+
+    Example: opq-tools schema list
+    """
+    found = server.ask("GET", "/schemas/protobuf")
+    click.echo(json.dumps(found) if as_json else "\n".join(found))
+
+
+@command.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@asks
+def show(server: Server, name: str, as_json: bool) -> None:
+    """Its messages, as SCHEMAID names them, and who uses it.
+
+    Example: opq-tools schema show lab
+    """
+    found = server.ask("GET", f"/schemas/protobuf/{name}")
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    used = [f"used by {user}" for user in found["users"]]
+    click.echo("\n".join([*found["messages"], *used]))
+
+
+@command.command("delete")
+@click.argument("name")
+@asks
+def delete(server: Server, name: str) -> None:
+    """Refused while streams or sinks use it.
+
+    Example: opq-tools schema delete lab
+    """
+    click.echo(server.ask("DELETE", f"/schemas/protobuf/{name}"))
+
+
+def _content(file: Path) -> str:
+    """Text as it is, a descriptor set in base64."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise RefusedError(f"{file} cannot be read: {error.strerror}") from error
+    if file.suffix == ".proto":
+        try:
+            return content.decode()
+        except UnicodeError as error:
+            raise RefusedError(f"{file} is no text in UTF-8: {error}") from error
+    return base64.b64encode(content).decode()

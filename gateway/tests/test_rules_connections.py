@@ -220,7 +220,6 @@ def test_a_source_goes_to_another_broker_and_its_window_goes_on(house: House, tm
             "options": {"qos": 1},
         }
         house.ask("POST", "/rules", rule, 201)
-        house.ask("POST", "/rules/r1/trace/start", {})
         wait_for(lambda: house.ask("GET", "/rules/r1/status")["source_s_0_records_out_total"] == 1)
         assert house.ask("GET", "/connections/broker")["status"] == "connected"
         assert house.ask("GET", "/connections/broker")["users"] == ["stream s"]
@@ -298,7 +297,10 @@ def test_an_http_server_is_tried_before_it_is_used(house: House) -> None:
     tried(house, "sinks/connection/nosuch", {}, "nothing that can be tried")
 
 
-def test_a_database_is_tried_before_it_is_used(house: House, tmp_path: Path) -> None:
+def test_a_database_is_tried_before_it_is_used(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reach, "WAIT_S", 3.0)  # MongoDB's client tries again as long as it may
     file = tmp_path / "there.db"
     file.touch()
     tried(house, "sinks/connection/sql", {"url": f"sqlite:///{file}", "table": "t"})
@@ -309,7 +311,8 @@ def test_a_database_is_tried_before_it_is_used(house: House, tmp_path: Path) -> 
     assert "deep" not in message
     base = f"mongodb://me:deep@127.0.0.1:{free_port()}/base"
     message = house.ask("POST", "/metadata/sinks/connection/mongo", {"url": base, "collection": "rows"}, 400)
-    assert "deep" not in message["message"] and "refused" in message["message"]
+    assert "deep" not in message["message"]
+    assert "refused" in message["message"] or "no answer" in message["message"]
 
 
 def test_an_endpoint_is_tried_before_it_is_used(house: House) -> None:

@@ -25,7 +25,7 @@ def check(config: Config, wait_s: float) -> None:
         from pymongo.errors import PyMongoError
     except ImportError as error:
         raise ValueError("mongo needs a package: pip install 'opq-toolkit[mongo]'") from error
-    wait_ms = round(wait_s * 900)  # to say why, before nobody listens any more
+    wait_ms = round(wait_s * 600)  # to say why, before nobody listens any more
     who: dict[str, Any] = (
         {"username": config.username, "password": config.password} if config.username else {}
     )

@@ -157,9 +157,14 @@ def test_a_worker_has_given_up_its_rights(plugins: Plugins, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="runs as root; the other way is tested then")
-def test_without_root_the_status_names_what_is_off(plugins: Plugins) -> None:
+def test_without_root_it_is_the_servers_user_and_name_spaces_are_on_or_the_reason_told(
+    plugins: Plugins,
+) -> None:
     sink_that(plugins, "pass")
-    assert plugins.status("m")["protections"]["name spaces"] == "off: needs root"
+    told = plugins.status("m")["protections"]
+    assert told["user"] == f"uid {os.geteuid()}, as the server"
+    assert told["name spaces"] == "on" or told["name spaces"].endswith("; needs root")
+    assert told["files"].startswith("on") == (told["name spaces"] == "on")
 
 
 def test_a_plugin_that_ends_at_its_start_is_not_installed(plugins: Plugins) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 SCRATCH = Path("/dev/shm")
-CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWIPC = 0x00020000, 0x20000000, 0x08000000
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWIPC, CLONE_NEWUSER = 0x00020000, 0x20000000, 0x08000000, 0x10000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = (
     *(1, 2, 4, 8, 32, 4096),
     *(16384, 1 << 18),
@@ -75,9 +75,40 @@ NEW_SPACES = 0x7E020000
 
 
 def own_name_spaces() -> str:
-    """Processes, mounts and IPC of our children are their own; all end with the first one. Root only."""
-    if LIBC.unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC):
+    """Processes, mounts and IPC of our children are their own; all end with the first one.
+
+    Not as root it takes a name space of users as well, in which we keep our number: where the kernel gives
+    one to everybody. Tried in a child first, for what fails half way cannot be undone.
+    """
+    if os.geteuid() == 0:
+        return _enter_name_spaces()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        told = _enter_name_spaces()
+        if told == "on":
+            told = own_scratch(1 << 20).partition(":")[0]
+        os.write(writing, told.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        told = pipe.read()
+    os.waitpid(child, 0)
+    return _enter_name_spaces() if told == "on" else f"{told or 'off'}; needs root"
+
+
+def _enter_name_spaces() -> str:
+    uid, gid = os.geteuid(), os.getegid()
+    if LIBC.unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | (CLONE_NEWUSER if uid else 0)):
         return _why("unshare")
+    if uid:
+        own = Path("/proc/self")
+        try:
+            (own / "setgroups").write_text("deny")
+            (own / "uid_map").write_text(f"{uid} {uid} 1")
+            (own / "gid_map").write_text(f"{gid} {gid} 1")
+        except OSError as error:
+            return f"off: {error.filename}: {error.strerror}"
     if _mount("none", "/", None, MS_REC | MS_PRIVATE):
         return _why("mount")
     return "on"
@@ -99,48 +130,55 @@ def readable_by(uid: int, path: Path) -> bool:
     return True
 
 
-def open_ways(uid: int, wanted: Sequence[Path], hidden: Path, writable: Sequence[Path] = ()) -> str:
+def open_ways(uid: int, wanted: Sequence[Path], hidden: Sequence[Path], writable: Sequence[Path] = ()) -> str:
     """Make `wanted` readable in our own mount name space where a folder above is closed to `uid`.
 
     The closed folder (e.g. /root) is covered by an empty one, into which only what is wanted is bound,
     read only: the worker sees less than it would otherwise. `hidden`, the data folder with other plug-ins
     and their secrets, is covered in any case. `writable` are bound as they are.
     """
-    hidden = hidden.resolve()
-    there = [path.resolve() for path in (*wanted, *writable) if path.exists()]
-    closed = [path for path in there if hidden in path.parents or not readable_by(uid, path)]
-    if not closed:
-        return "not needed"
     os.umask(0o022)
-    covers: dict[Path, list[Path]] = {}
     kept_open = {path.resolve() for path in writable}
-    for path in closed:
-        above = [each for each in reversed(path.parents) if each == hidden or not _passable(uid, each)]
-        if not above:
-            if path in kept_open:
-                continue  # the worker cannot write there, and says so
+    there = {path.resolve() for path in (*wanted, *writable) if path.exists()}
+    covers = {path.resolve() for path in hidden if path.is_dir()}
+    for path in there:
+        if readable_by(uid, path):
+            continue
+        above = [each for each in reversed(path.parents) if not _passable(uid, each)]
+        if above:
+            covers.add(above[0])
+        elif path not in kept_open:  # of those the worker says that it cannot write there
             return f"{path} itself is closed to other users"
-        covers.setdefault(above[0], []).append(path)
-    for cover, paths in covers.items():
-        kept = {path: os.open(path, os.O_PATH) for path in dict.fromkeys(paths)}
+    handles = {path: os.open(path, os.O_PATH) for path in sorted(there)}
+    for cover in sorted(covers, key=lambda path: len(path.parts)):
+        if not cover.is_dir():
+            continue  # below one that is covered already
         if _mount("tmpfs", str(cover), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m"):
             return _why(f"mount on {cover}")
-        for path, handle in sorted(kept.items()):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if Path(f"/proc/self/fd/{handle}").is_dir():
-                    path.mkdir(exist_ok=True)
-                else:
-                    path.touch()
-            except OSError:
-                pass  # below a folder that is bound already
-            if _mount(f"/proc/self/fd/{handle}", str(path), None, MS_BIND):
-                return _why(f"bind {path}")
-            os.close(handle)
-            read_only = 0 if path in kept_open else MS_RDONLY
-            if _mount("none", str(path), None, MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | read_only):
-                return _why(f"remount {path}")
-    return "on"
+        for path, handle in handles.items():
+            if cover in path.parents and (why := _bind(handle, path, path not in kept_open)):
+                return why
+    for handle in handles.values():
+        os.close(handle)
+    return "on" if covers else "not needed"
+
+
+def _bind(handle: int, path: Path, read_only: bool) -> str:
+    """What `handle` is, at `path`. "": done."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if Path(f"/proc/self/fd/{handle}").is_dir():
+            path.mkdir(exist_ok=True)
+        else:
+            path.touch()
+    except OSError:
+        pass  # below a folder that is bound already
+    if _mount(f"/proc/self/fd/{handle}", str(path), None, MS_BIND):
+        return _why(f"bind {path}")
+    flags = MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | (MS_RDONLY if read_only else 0)
+    if _mount("none", str(path), None, flags) and _mount("none", str(path), None, flags | MS_NOEXEC):
+        return _why(f"remount {path}")
+    return ""
 
 
 def own_scratch(size_bytes: int) -> str:
@@ -158,6 +196,12 @@ def own_proc() -> str:
     if LIBC.unshare(CLONE_NEWNS):  # the keeper goes on with the /proc that shows all
         return _why("unshare")
     return _why("mount /proc") if _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC) else "on"
+
+
+def give_up_capabilities() -> str:
+    """Those that a name space of users has given."""
+    header, none = struct.pack("=Ii", 0x20080522, 0), bytes(24)  # _LINUX_CAPABILITY_VERSION_3
+    return _why("capset") if LIBC.capset(header, none) else f"uid {os.geteuid()}, as the server"
 
 
 def become(uid: int) -> str:

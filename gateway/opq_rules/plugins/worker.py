@@ -7,6 +7,7 @@ gives up every right before a line of the plug-in is read.
 
 import json
 import os
+import pwd
 import select
 import shutil
 import signal
@@ -35,24 +36,24 @@ def main() -> None:
     protections: dict[str, str] = {}
     writable = [Path(each) for each in facts["writable"]]
     uid: int | None = facts["uid"] if os.geteuid() == 0 else None
-    if os.geteuid() == 0:
-        protections["name spaces"] = protection.own_name_spaces()
-    else:
-        protections["name spaces"] = "off: needs root"
+    spaces = protections["name spaces"] = protection.own_name_spaces()
+    protections["files"] = "off: it reads what the server's user may"
     copy: Path | None = None
-    if uid is not None:
+    if uid is not None or spaces == "on":
         folder = Path(facts["folder"])
-        if protections["name spaces"] != "on" and not protection.readable_by(uid, folder):
+        if uid is not None and spaces != "on" and not protection.readable_by(uid, folder):
             copy = _copied(folder)
             facts["folder"] = str(copy / "plugin")
         wanted = [Path(sys.base_prefix), Path(sys.prefix), *map(Path, sys.path), Path(facts["folder"])]
-        if protections["name spaces"] == "on":
-            ways = protection.open_ways(uid, wanted, Path(facts["hidden"]), writable)
+        if spaces == "on":
+            hidden = [Path(facts["hidden"]), *([_home()] if uid is None else [])]
+            whose = os.geteuid() if uid is None else uid
+            ways = protection.open_ways(whose, wanted, hidden, writable)
             protections["own folder in memory"] = protection.own_scratch(facts["limits"]["file_bytes"])
         else:
-            ways = _closed(uid, wanted)
+            ways = _closed(facts["uid"], wanted)
         protections["files"] = ways
-        if ways.startswith("off") or ways.endswith("closed to other users"):
+        if uid is not None and (ways.startswith("off") or ways.endswith("closed to other users")):
             if not facts["allow_root"]:
                 if copy is not None:
                     shutil.rmtree(copy, ignore_errors=True)
@@ -76,6 +77,15 @@ def main() -> None:
         os._exit(0)
     os.close(wire_fd)
     _keep(child, report_fd, copy, facts["limits"]["memory_bytes"])
+
+
+def _home() -> Path:
+    """Of the server's user; a worker that is the same user has no business there."""
+    try:
+        home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        home = Path("/nonexistent")
+    return home if home != Path("/") else Path("/nonexistent")
 
 
 def _copied(folder: Path) -> Path:
@@ -111,12 +121,13 @@ def _confine(
     os.setsid()
     protection.first_to_go()
     processes = limits["processes"]
-    if os.geteuid() == 0 and uid is None:
+    if uid is not None:
+        protections["user"] = protection.become(uid)
+    elif os.geteuid() == 0:
         protections["user"] = "off: runs as root"  # and then a limit of processes is none
     else:
-        protections["user"] = (
-            protection.become(uid) if uid is not None else f"uid {os.geteuid()}, as the server"
-        )
+        protections["user"] = protection.give_up_capabilities()
+    if os.geteuid() != 0:
         processes += _tasks_of(os.geteuid())  # the limit counts all of the user's
     protections["limits"] = protection.limit(
         limits["memory_bytes"], limits["cpu_s"], limits["file_bytes"], limits["open_files"], processes

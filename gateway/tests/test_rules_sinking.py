@@ -100,6 +100,18 @@ def test_a_batch_goes_when_it_is_full_and_when_it_has_waited_long_enough() -> No
     assert bench.done == ["r:0", "r:1", "r:2", "r:3"]
 
 
+def test_rows_that_had_to_wait_say_so_where_it_is_wanted(tmp_path: Path) -> None:
+    bench = Bench(path=tmp_path / "kept.sqlite3", enableCache=True, resendIndicatorField="late")
+    bench.pipeline.take([{"k": 0}], "r:0")
+    bench.sink.broken = ConnectionRefusedError("nobody there")
+    rows: list[Any] = [{"k": 1}, {"k": 2}]
+    bench.pipeline.take(rows, "r:1")
+    bench.sink.broken, bench.now_s = None, bench.now_s + 1.0
+    bench.pipeline.tick()
+    assert bench.data() == [[{"k": 0}], [{"k": 1, "late": True}, {"k": 2, "late": True}]]
+    assert rows == [{"k": 1}, {"k": 2}] and bench.done == ["r:0", "r:1"]
+
+
 def test_what_a_sink_refuses_is_sent_again_in_order_before_what_came_later() -> None:
     bench = Bench()
     bench.sink.broken = ConnectionRefusedError("nobody there")

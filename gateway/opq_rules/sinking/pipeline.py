@@ -7,7 +7,7 @@ is sent again in order. Any other error drops that parcel, counted: sending it a
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opq_rules.batch import Emission, Row
@@ -194,7 +194,7 @@ class Pipeline:
 
     def _send_kept(self) -> None:
         while (parcel := self._kept.first()) is not None:
-            if not self._sent(parcel):
+            if not self._sent(self._marked(parcel)):
                 wait_s = min(
                     self._properties.retryInterval / 1000 * 2 ** min(self._failed_in_row, 10), LONGEST_WAIT_S
                 )
@@ -206,6 +206,11 @@ class Pipeline:
                 self._again_at_s = self._now_s() + self._properties.resendInterval / 1000
                 return
         self._again_at_s = None
+
+    def _marked(self, parcel: Parcel) -> Parcel:
+        """As what is sent late."""
+        field = self._properties.resendIndicatorField
+        return replace(parcel, rows=[{**row, field: True} for row in parcel.rows]) if field else parcel
 
     def _sent(self, parcel: Parcel) -> bool:
         """False: the sink is out of reach and this has to be sent again."""

@@ -36,6 +36,7 @@ class Properties:
     maxDiskCache: int = field(default=1_024_000, metadata={"minimum": 0, "maximum": 100_000_000})
     bufferPageSize: int = field(default=256, metadata={"minimum": 1, "maximum": 100_000})
     resendInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000})
+    resendIndicatorField: str = ""  # true in rows that were kept, and are sent now
     cleanCacheAtStop: bool = False
     resourceId: str = ""
 

@@ -226,6 +226,12 @@ def test_whatever_a_worker_sends_is_a_good_answer_or_a_value_error(plain: Any) -
         )
 
 
+@pytest.mark.parametrize("span", [(0, 2**62), (-5, 5), (6, 5), (0, 3601 * 10**9), (2**63 - 2, 2**63 - 1)])
+def test_a_span_that_no_box_can_be_asked_for_is_none(span: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="want start before end, at most 1 h"):
+        nouns.checked_decision(Decision("rms", 1.0, 2.0, "so", span))
+
+
 def test_events_and_measurements_cross_whole() -> None:
     event = heard()
     again = nouns.event_of(nouns.plain_event(event))

@@ -23,11 +23,9 @@ import zmq
 
 from opq_cloud.config import TriggeringService as Config
 from opq_cloud.makai.boxes import Boxes
-from opq_cloud.makai.completions import Completions
-from opq_cloud.makai.identity import identity, new_token
 from opq_cloud.makai.last_minutes import LastMinutes
 from opq_cloud.makai.measurement_writer import MeasurementWriter
-from opq_cloud.makai.recent import RecentEvents, Span
+from opq_cloud.makai.openings import RETRIES_KEPT, Openings, Refused, send
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.once_per import OncePer
@@ -35,27 +33,17 @@ from opq_cloud.service import CloudContext, Counters, Health
 from opq_cloud.sockets import DRAIN, POLL_MS, Socket, connect, context, open_socket
 from opq_cloud.store.store import Store
 from opq_proto import log
-from opq_proto.decision import NS_PER_MS, Decision, Nominal, window_ns
+from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.errors import FrameError, StoreError
-from opq_proto.messages import Measurement, Trigger
-from opq_proto.wire import data_command, measurement_from_wire, plugin_command
+from opq_proto.wire import measurement_from_wire, plugin_command
 
 if TYPE_CHECKING:
     from opq_cloud.makai.rules import Rules
 
 RECEIVE_QUEUE = 100_000
 NOMINAL_REFRESH_S = 30.0
-RETRY_S = 1.0
-RETRIES_KEPT = 1000
-"""Triggers that the store refused and that are tried again."""
 ACK_PLUGIN = "opq-ack"
 JOIN_S = 3.0
-LONGEST_PAD_NS = 2 * 10**9
-"""An event waits for its end; Boxes with longer windows may see one disturbance as two events."""
-WINDOWS_DIFFER = 1.05
-"""Windows of so many cycles follow the frequency: the next one may be longer than the longest so far."""
-SETTLE_S = 0.5
-"""For a Measurement on its way, beside the window that it was measured over."""
 
 
 class TriggeringService:
@@ -78,7 +66,7 @@ class TriggeringService:
         self._writer: MeasurementWriter | None = None
         self._data_dir = data_dir
         self._rules: Rules | None = None
-        self._failed: deque[tuple[Trigger, Measurement | None, Decision]] = deque(maxlen=RETRIES_KEPT)
+        self._refused: Refused = deque(maxlen=RETRIES_KEPT)
 
     def health(self) -> Iterable[Health]:
         problem = self._writer.problem if self._writer is not None else None
@@ -89,9 +77,6 @@ class TriggeringService:
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
         store = self._shared.store
-        self._recent = RecentEvents(config.merge_events, _stored_spans(store, config.merge_events))
-        pre_ns, post_ns = config.pre_ms * NS_PER_MS, config.post_ms * NS_PER_MS
-        self._completions = Completions(self._recent, pre_ns, post_ns)
         self._boxes.know(store.boxes())
         self._minutes = LastMinutes(config.see_again_s)
         with ExitStack() as opened:
@@ -111,6 +96,17 @@ class TriggeringService:
                 self._log,
                 lambda box_id, text: self._acknowledge(acknowledgements, box_id, text),
             )
+            self._openings = Openings(
+                config,
+                self.instance,
+                store,
+                self._boxes,
+                requests,
+                writer.channel.offer,
+                self._refused,
+                self.counters,
+                self._log,
+            )
             writer_stop = threading.Event()
             thread = threading.Thread(target=writer.run, args=(writer_stop,), name="measurement-writer")
             thread.start()
@@ -119,7 +115,7 @@ class TriggeringService:
                 self._rules = self._opened_rules(opened)
                 if ready is not None:
                     ready.set()
-                self._loop(stop, store, measurements, requests, writer, thread)
+                self._loop(stop, store, measurements, writer, thread)
             finally:
                 writer_stop.set()
                 thread.join(JOIN_S)
@@ -129,12 +125,10 @@ class TriggeringService:
         stop: threading.Event,
         store: Store,
         measurements: Socket,
-        requests: Socket,
         writer: MeasurementWriter,
         thread: threading.Thread,
     ) -> None:
         refresh = time.monotonic() + NOMINAL_REFRESH_S
-        retry = 0.0
         while not stop.is_set():
             measurements.poll(POLL_MS)
             taken = 0
@@ -145,18 +139,14 @@ class TriggeringService:
                     break
                 taken += 1
                 self._see_what_began(store)
-                self._measurement(frames, store, requests, writer)
+                self._measurement(frames, writer)
             now = time.monotonic()
             if taken:
                 self.counters.add("received", taken)
             if self._rules is not None:
-                self._asked_by(self._rules, store, requests, writer)
-            for trigger, decision in self._completions.due(now):
-                self._open(trigger, None, decision, store, requests, writer)
-            if self._failed and now >= retry:
-                retry = now + RETRY_S
-                for _ in range(len(self._failed)):
-                    self._open(*self._failed.popleft(), store, requests, writer)
+                for seen, asked in self._rules.asked():  # a decision as a plug-in's is
+                    self._openings.onset(seen, asked, stored=False)
+            self._openings.advance(now)
             if now >= refresh:
                 refresh = now + NOMINAL_REFRESH_S
                 self._refresh_nominals(store)
@@ -171,13 +161,6 @@ class TriggeringService:
         made = Rules(self._config.rules, self._data_dir, self.counters, self._triggers)
         return opened.enter_context(closing(made))
 
-    def _asked_by(self, rules: "Rules", store: Store, requests: Socket, writer: MeasurementWriter) -> None:
-        """What rules ask for is a decision as a plug-in's is."""
-        for seen, decision in rules.asked():
-            trigger = self._trigger(seen, decision, store)
-            if trigger is not None:
-                self._open(trigger, None, decision, store, requests, writer)
-
     def _refresh_nominals(self, store: Store) -> None:
         try:
             self._boxes.know(store.boxes())
@@ -186,9 +169,7 @@ class TriggeringService:
             if count := self._lines.take("nominals"):
                 self._log.warning("nominals.not_read", error=str(error), count=count)
 
-    def _measurement(
-        self, frames: list[bytes], store: Store, requests: Socket, writer: MeasurementWriter
-    ) -> None:
+    def _measurement(self, frames: list[bytes], writer: MeasurementWriter) -> None:
         try:
             if len(frames) < 2:
                 raise FrameError(f"{len(frames)} frames; want a topic and a Measurement")
@@ -213,43 +194,11 @@ class TriggeringService:
             elif onset is None:
                 onset = decision
         self._minutes.note(measurement)
-        trigger = None if onset is None else self._trigger(measurement, onset, store)
-        if onset is None or trigger is None:
+        if onset is None or not self._openings.onset(measurement, onset, stored=True):
             writer.channel.offer(measurement)
-        else:
-            self._open(trigger, measurement, onset, store, requests, writer)
-
-    def _trigger(self, measurement: Measurement, decision: Decision, store: Store) -> Trigger | None:
-        """None when an event has these samples already, or will have them."""
-        self.counters.add("decisions", label=decision.metric)
-        start_ns, end_ns = window_ns(measurement)
-        box_id = measurement.box_id
-        if self._completions.covers(box_id, start_ns, end_ns):  # sent again, or the next dip close behind
-            self.counters.add("triggers_merged", label=box_id)
-            return None
-        there = self._recent.covering(box_id, start_ns, end_ns)
-        if there is not None and not self._is_missing(store, there.event_id, box_id):
-            self.counters.add("triggers_merged", label=box_id)
-            self._log.info("trigger.merged", box_id=box_id, event_id=there.event_id, because=decision.because)
-            return None
-        alive = self._boxes.alive(self._config.alive_s)
-        # another Box's window that holds the same moment lies within one window's length of this one
-        longest_ns = self._pad_ns(alive)
-        return Trigger(
-            token=new_token(),
-            start_ns=max(0, start_ns - max(self._config.pre_ms * NS_PER_MS, longest_ns)),  # no wire has less
-            end_ns=end_ns + max(self._config.post_ms * NS_PER_MS, longest_ns),
-            box_ids=alive if box_id in alive else (box_id, *alive),
-            opened_by=box_id,
-            because=f"Box {box_id}, {decision.because}",
-        )
-
-    def _pad_ns(self, box_ids: Iterable[str]) -> int:
-        return min(round(self._boxes.longest_window_ns(box_ids) * WINDOWS_DIFFER), LONGEST_PAD_NS)
 
     def _over(self, box_id: str, decision: Decision) -> None:
-        pad_ns = self._pad_ns(self._boxes.alive(self._config.alive_s))
-        self._completions.put(box_id, decision, time.monotonic() + pad_ns / 1e9 + SETTLE_S, pad_ns)
+        self._openings.over(box_id, decision, time.monotonic())
 
     def _see_what_began(self, store: Store) -> None:
         """A trigger that was installed, or a version that knows nothing of what came before."""
@@ -270,68 +219,6 @@ class TriggeringService:
                 if decision is not None and decision.span_ns is not None:
                     self._over(row.box_id, decision)
 
-    def _open(
-        self,
-        trigger: Trigger,
-        measurement: Measurement | None,
-        decision: Decision,
-        store: Store,
-        requests: Socket,
-        writer: MeasurementWriter,
-    ) -> None:
-        try:
-            event_id = store.open_event(trigger, f"Makai id {self.instance}")
-        except StoreError as error:
-            self.counters.add("triggers_delayed")
-            if count := self._lines.take("open_event"):
-                self._log.error("event.not_opened", error=str(error), token=trigger.token, count=count)
-            if len(self._failed) == RETRIES_KEPT:
-                self.counters.add("triggers_lost")
-            self._failed.append((trigger, measurement, decision))
-            return
-        if measurement is not None:
-            writer.channel.offer(measurement)
-        self._recent.add(Span(event_id, trigger.start_ns, trigger.end_ns, frozenset(trigger.box_ids)))
-        onset = decision.span_ns is None
-        self._log.info(
-            "trigger.decided" if onset else "trigger.completes",
-            box_id=trigger.opened_by,
-            sequence=None if measurement is None else measurement.sequence,
-            because=trigger.because,
-            token=trigger.token,
-            event_id=event_id,
-            metric=decision.metric,
-            value=decision.value,
-            limit=decision.limit,
-            boxes=list(trigger.box_ids),
-        )
-        self.counters.add("triggers" if onset else "completions", label=trigger.opened_by)
-        who = identity(trigger.token, self.instance)
-        for box_id in trigger.box_ids:
-            self._send(requests, data_command(box_id, trigger.start_ns, trigger.end_ns, who))
-
     def _acknowledge(self, socket: Socket, box_id: str, text: str) -> None:
         self.counters.add("acknowledgements", label=box_id)
-        self._send(socket, plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self.instance}_0"))
-
-    def _send(self, socket: Socket, command: bytes) -> None:
-        try:
-            socket.send(command, zmq.NOBLOCK)
-        except zmq.Again:  # the acquisition broker is away for long; the event service asks again
-            self.counters.add("commands_dropped")
-
-    def _is_missing(self, store: Store, event_id: int, box_id: str) -> bool:
-        """The event ended without this Box; its samples may be had now."""
-        try:
-            record = store.event_record(event_id)
-        except StoreError:
-            return False
-        return record is None or box_id in record.missing
-
-
-def _stored_spans(store: Store, limit: int) -> list[Span]:
-    """Of the newest events, oldest first."""
-    return [
-        Span(record.event_id, record.start_ns, record.end_ns, frozenset(record.boxes_triggered))
-        for record in reversed(store.events(limit=limit))
-    ]
+        send(socket, plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self.instance}_0"), self.counters)

@@ -15,6 +15,9 @@ from opq_proto.messages import Event, Finding, Gap, Measurement, Metric, TimeSou
 
 COUNTS = np.dtype("<i2")
 INT64 = range(-(2**63), 2**63)
+MOST_NS = 2**62
+"""So that what is asked for around a span has its place in 64 bits too."""
+LONGEST_NS = 3600 * 10**9
 MAX_FINDINGS = 10_000
 """Of one event."""
 MAX_NAME, MAX_TEXT = 64, 2000
@@ -93,8 +96,8 @@ def checked_decision(decision: Any) -> Decision | None:
     span_ns = None
     if decision.span_ns is not None:
         start_ns, end_ns = span_ns = int(decision.span_ns[0]), int(decision.span_ns[1])
-        if start_ns not in INT64 or end_ns not in INT64 or start_ns > end_ns:
-            raise ValueError(f"gave a Decision with span_ns {span_ns}; want its start before its end")
+        if not 0 <= start_ns <= end_ns < MOST_NS or end_ns - start_ns > LONGEST_NS:
+            raise ValueError(f"gave a Decision with span_ns {span_ns}; want start before end, at most 1 h")
     value, limit = float(decision.value), float(decision.limit)
     return replace(decision, value=value, limit=limit, span_ns=span_ns)
 

@@ -150,6 +150,7 @@ class Plugins:
                     self._installer.remove(name, installed.version)
                     self._store.drop_version(name, installed.version)
                     raise
+                self._park(manifest)
                 self._store.switch(name, installed.version, current)
                 self._prune(name, {installed.version, current or ""})
         self._tell(manifest)
@@ -328,6 +329,16 @@ class Plugins:
         self._trouble.pop(manifest.name, None)
         self._known(manifest)
         return pauses
+
+    def _park(self, manifest: PackageManifest) -> None:
+        """What only judges and is asked by nobody here (Mauka has a host of its own) needs no process."""
+        active = self._active[manifest.name]
+        if active.runtime is None or active.proxies():
+            return
+        if all(kind in ("trigger", "analysis") for kind, _ in manifest.symbols):
+            runtime = active.runtime
+            active.replace(None)
+            runtime.close()
 
     def _start(self, manifest: PackageManifest, installed: Installed, active: Active) -> Runtime:
         folder = self._installer.folder(installed.name, installed.version)

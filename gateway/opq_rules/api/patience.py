@@ -1,8 +1,8 @@
 """Patience: how long REST waits for what a sender has begun to send, and for how many of them at a time.
 
 uvicorn limits neither. A header that is not whole after 10 s, or a body that comes slower than 16 KiB/s after
-30 s, is answered with 408 and cut. With too many connections the one that has waited longest for its header
-goes, so that whoever asks properly has an answer also then.
+30 s, is answered with 408 and cut. With too many connections the one that is waited for longest goes, those
+without a header first, so that whoever asks properly has an answer also then.
 """
 
 import asyncio
@@ -17,6 +17,8 @@ BODY_S = 30.0
 BODY_BYTES_PER_S = 16 << 10
 MOST_CONNECTIONS = 400
 """Below the 1024 files that a process may have open unless it is told otherwise."""
+AT_ONCE = 100
+"""New ones that are taken before any of them is looked at."""
 _CUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -54,9 +56,13 @@ class Patient(H11Protocol):
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:
             self.counts.pushed_out += 1
-            waiting: list[Any] = [each for each in self.connections if isinstance(each, Patient)]
-            waiting = [each for each in waiting if each._waits == "header"]
-            min(waiting, key=lambda each: each._since_s, default=self).transport.abort()
+            others: list[Any] = [each for each in self.connections if each is not self]
+            waiting = [each for each in others if isinstance(each, Patient) and each._waits is not None]
+            longest = min(waiting, key=lambda each: (each._waits == "body", each._since_s), default=self)
+            longest._wait(None)  # it is among the connections until the loop's next turn
+            longest.transport.abort()
+            if longest is self:
+                return
         self._wait("header")
 
     def data_received(self, data: bytes) -> None:

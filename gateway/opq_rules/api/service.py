@@ -15,7 +15,7 @@ from opq_proto.errors import PortBusyError
 from opq_rules.api.app import create_app
 from opq_rules.api.config import Config, address, folder, policy, tokens
 from opq_rules.api.guard import Guard
-from opq_rules.api.patience import Edge, patient
+from opq_rules.api.patience import AT_ONCE, Edge, patient
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.own_types import OwnTypes
 from opq_rules.plugins.plugins import Plugins
@@ -59,6 +59,7 @@ class Service:
         settings = uvicorn.Config(
             guarded,
             http=patient(edge),
+            backlog=AT_ONCE,
             log_config=None,
             access_log=False,
             lifespan="off",

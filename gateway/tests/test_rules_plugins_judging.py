@@ -167,6 +167,38 @@ def test_a_library_in_c_cannot_judge(plugins: Plugins) -> None:
     assert plugins.types("trigger") == []
 
 
+def test_a_trigger_in_lua_decides_by_tables(plugins: Plugins) -> None:
+    code = """
+        local most, seen = 130, 0
+        function configure(settings) most = settings.most or most end
+        function decide(measurement, nominal)
+          seen = seen + 1
+          local rms = measurement.metrics.rms.max
+          if measurement.metrics.do_wrong then return {metric = "rms"} end
+          if rms > most then
+            return {metric = "rms", value = rms, limit = most,
+                    because = seen .. " seen of Box " .. measurement.box_id .. " at " .. nominal.volts}
+          end
+        end
+    """
+    files = {"plugin.json": manifest("loud", kind="trigger", language="lua"), "triggers/loud.lua": code}
+    plugins.create("trigger", "loud", stored(plugins.uploads, zipped(files)))
+    trigger = plugins.trigger("loud")()
+    trigger.configure({"most": 100})
+    assert trigger.decide(measured(90.0), NOMINAL) is None
+    assert trigger.decide(measured(120.0), NOMINAL) == Decision(
+        "rms", 120.0, 100.0, "2 seen of Box 4 at 120.0"
+    )
+    trigger.forget()
+    again = trigger.decide(measured(120.0), NOMINAL)
+    assert again is not None and again.because.startswith("1 seen")
+    with pytest.raises(ValueError, match=r"no Decision: .*`value`"):
+        trigger.decide(measured(do_wrong=1.0), NOMINAL)
+    files = {"plugin.json": manifest("peak", kind="analysis", language="lua"), "analyses/peak.lua": code}
+    with pytest.raises(RuleError, match="cannot be in Lua; write it in Python"):
+        plugins.create("analysis", "peak", stored(plugins.uploads, zipped(files)))
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_an_analysis_finds_the_same_wherever_it_runs(plugins: Plugins, mode: str) -> None:
     plugins.create("analysis", "peak", analysis_zip(plugins.uploads, mode=mode, more=HANDING_ON))

@@ -3,6 +3,7 @@
     function configure(conf) end            -- all kinds; conf is a table
     function exec(a, b) return a + b end    -- function
     function collect(data) end              -- sink; `emit_error(text)` or error(text) refuses
+    function decide(measurement, nominal)   -- trigger: nil, or {metric=, value=, limit=, because=}
     function next() return {v = 1} end      -- source: a table, or nil: nothing now
 
 Needs lupa (extra "rules").
@@ -159,10 +160,44 @@ class LuaSource:
         return
 
 
+class LuaTrigger:
+    """In a worker only, where all is plain: see `trigger_module`."""
+
+    def __init__(self, make: Callable[[], Script]) -> None:
+        self._make = make
+        self._script = make()
+        self._settings: dict[str, Any] = {}
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        self._settings = dict(settings)
+        if self._script.has("configure"):
+            self._script.call("configure", self._settings)
+
+    def decide_plain(self, body: Any) -> Any:
+        """A table with metric, value, limit, because is a Decision; nil or false: none."""
+        measurement, (volts, hz) = body
+        metrics = {
+            key: {"min": low, "max": high, "average": mean}
+            for key, (low, high, mean) in measurement["metrics"].items()
+        }
+        nominal = {"volts": volts, "hz": hz}
+        told = self._script.call("decide", {**measurement, "metrics": metrics}, nominal)
+        return None if told in (None, False) else told
+
+    def forget(self) -> None:
+        self._script = self._make()
+        self.configure(self._settings)
+
+    def take_state(self, version: str, data: Any) -> bool:
+        """It begins anew."""
+        return False
+
+
 KINDS: dict[str, Callable[[Callable[[], Script]], Any]] = {
     "function": LuaFunction,
     "sink": LuaSink,
     "source": LuaSource,
+    "trigger": LuaTrigger,
 }
 
 
@@ -172,8 +207,10 @@ def load_lua(
     """(kind, name) -> factory. Raises PluginError."""
     found: dict[tuple[str, str], Callable[[], Any]] = {}
     for (kind, name), target in manifest.symbols.items():
+        if kind not in KINDS:
+            raise PluginError(f"{manifest.name}: {kind} {name!r} cannot be in Lua; write it in Python")
         path = (folder / (target or f"{FOLDERS[kind]}/{name}.lua")).resolve()
-        if kind not in KINDS or not path.is_relative_to(folder.resolve()) or not path.is_file():
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():
             raise PluginError(f"{manifest.name}: {kind} {name!r}: no file {target or path.name} in Lua")
         source = path.read_text(encoding="utf-8")
 

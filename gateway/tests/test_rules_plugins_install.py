@@ -1,8 +1,10 @@
 """Install, describe, replace, roll back, delete: what is refused changes nothing."""
 
+import io
 import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -257,3 +259,20 @@ def test_the_door_needs_no_numpy_and_no_database_driver() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert json.loads(done.stdout) == []
+
+
+def test_wheels_are_unpacked_within_one_bound_and_a_broken_one_is_refused(tmp_path: Path) -> None:
+    plugins = Plugins(tmp_path, Policy(max_unpacked_bytes=3 << 20))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.bin", bytes(2 << 20))
+    wheel = buffer.getvalue()
+    files: dict[str, str | bytes] = {"plugin.json": manifest("w"), "sinks/w.py": SINK}
+    for names, told in ((("a", "b", "c"), "unpacked it has"), (("a",), "is no wheel")):
+        raw = wheel if len(names) > 1 else wheel[:60] + b"\xff" * 40 + wheel[100:]
+        many = files | {f"wheels/{name}.whl": raw for name in names}
+        url = stored(plugins.uploads, zipped(many), "w.zip")
+        with pytest.raises(RuleError, match=told):
+            plugins.create("sink", "w", url)
+    assert list((tmp_path / "plugins/.staging").iterdir()) == [] and plugins.list("sink") == []
+    plugins.close()

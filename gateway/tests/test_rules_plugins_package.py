@@ -6,6 +6,7 @@ import stat
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -264,3 +265,29 @@ def test_any_file_of_properties_is_read_or_refused(raw: bytes, name: str) -> Non
         fill(parse_properties(raw, name), {})
     except (PluginError, ValueError):
         return
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"limits": {"memory_bytes": 0.5}}, "whole numbers"),  # 0 is no limit at all
+        ({"limits": {"processes": 0.1}}, "whole numbers"),
+        ({"limits": {"cpu_s": float("inf")}}, "limits.cpu_s"),
+        ({"limits": {"call_s": float("nan")}}, "limits.call_s"),
+        ({"limits": {"cpu_s": 10**30}}, "limits.cpu_s"),
+        ({"symbols": {"sinks": [f"s{number}" for number in range(60_000)]}}, "60000 symbols"),
+        ({"requires": ["a" + " " * 500_000 + "!"]}, "characters"),
+        ({str(number): 1 for number in range(50_000)}, "and 49980 more"),
+    ],
+)
+def test_a_manifest_lifts_no_limit_and_is_read_quickly(more: dict[str, Any], told: str) -> None:
+    with pytest.raises(PluginError, match=told) as refused:
+        parse_manifest(manifest("m", **more).encode(), "plugin.json")
+    assert len(str(refused.value)) < 10_000
+
+
+def test_names_that_differ_by_their_form_only_are_doubled(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    path.write_bytes(zipped({"plugin.json": manifest("m"), "sinks/\u00e9.py": "", "sinks/e\u0301.py": ""}))
+    with pytest.raises(PluginError, match="twice"):
+        read_package(path, "m", SMALL)

@@ -9,11 +9,19 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from opq_proto.errors import PluginError
 from opq_rules.plugins.fetch import fetch
-from opq_rules.plugins.package import Package, contents, read_package, write_files
+from opq_rules.plugins.package import (
+    UNREADABLE,
+    Package,
+    check_directory,
+    contents,
+    read_package,
+    write_files,
+)
 from opq_rules.plugins.package_manifest import PackageManifest
 from opq_rules.plugins.policy import Policy
 from opq_rules.plugins.signature import signer
@@ -128,17 +136,12 @@ def _wheels(files: Mapping[str, bytes], policy: Policy) -> dict[str, bytes]:
     for name, data in files.items():
         if not name.startswith("wheels/") or not name.endswith(".whl"):
             continue
+        left = policy.max_unpacked_bytes - sum(map(len, found.values()))
         try:
+            check_directory(data, policy)
             with zipfile.ZipFile(io.BytesIO(data)) as wheel:
-                inside = contents(wheel, policy)
-        except (
-            zipfile.BadZipFile,
-            OSError,
-            ValueError,
-            NotImplementedError,
-            RuntimeError,
-            EOFError,
-        ) as error:
+                inside = contents(wheel, replace(policy, max_unpacked_bytes=left))
+        except UNREADABLE as error:
             raise PluginError(f"{name} is no wheel: {error}") from None
         for path, content in inside.items():
             head, _, rest = path.partition("/")
@@ -149,8 +152,6 @@ def _wheels(files: Mapping[str, bytes], policy: Policy) -> dict[str, bytes]:
                 found[rest] = content
             else:
                 found[path] = content
-    if sum(map(len, found.values())) > policy.max_unpacked_bytes:
-        raise PluginError(f"the wheels have more than {policy.max_unpacked_bytes} bytes unpacked")
     return found
 
 

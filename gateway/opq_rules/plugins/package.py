@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import time
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -25,6 +26,18 @@ MANIFEST, SIGNATURE = "plugin.json", "plugin.json.sig"
 PART = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|]{1,120}")
 MAX_MANIFEST_BYTES = 1 << 20
 UNPACK_S = 60.0
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    MemoryError,  # what LZMA asks for is told by the zip
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What zipfile raises for zips that are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +62,12 @@ def read_package(path: Path, name: str | None, policy: Policy) -> Package:
     if size > policy.max_zip_bytes:
         raise PluginError(f"the zip has {size} bytes; the limit is {policy.max_zip_bytes}")
     if size:
-        _check_directory(path, policy)
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw_zip:
+            check_directory(raw_zip, policy)
     try:
         with zipfile.ZipFile(path) as archive:
             files = contents(archive, policy)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        MemoryError,  # what LZMA asks for is told by the zip
-        EOFError,
-        OSError,
-        ValueError,
-        NotImplementedError,
-        RuntimeError,
-    ) as e:
+    except UNREADABLE as e:
         raise PluginError(f"no readable zip: {e}") from None
     manifest_name = _manifest_name(files, name)
     raw = files[manifest_name]
@@ -93,17 +97,16 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
         target.chmod(0o755 if name.endswith(".so") else 0o644)
 
 
-def _check_directory(path: Path, policy: Policy) -> None:
+def check_directory(raw: bytes | mmap.mmap, policy: Policy) -> None:
     """Raises PluginError for too many entries before zipfile makes 400 bytes of each: 64 MiB hold a million.
 
     Counted by their marks, since the number that a zip tells may be a lie.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-        at, found = -1, 0
-        while (at := raw.find(b"PK\x01\x02", at + 1)) >= 0:
-            found += 1
-            if found > 2 * policy.max_files:  # a zip in a zip has marks as well
-                raise PluginError(f"the zip has more than {policy.max_files} entries")
+    at, found = -1, 0
+    while (at := raw.find(b"PK\x01\x02", at + 1)) >= 0:
+        found += 1
+        if found > 2 * policy.max_files:  # a zip in a zip has marks as well
+            raise PluginError(f"the zip has more than {policy.max_files} entries")
 
 
 def contents(archive: zipfile.ZipFile, policy: Policy) -> dict[str, bytes]:
@@ -116,7 +119,7 @@ def contents(archive: zipfile.ZipFile, policy: Policy) -> dict[str, bytes]:
     seen: set[str] = set()
     for entry in entries:
         _check_name(entry)
-        folded = entry.filename.rstrip("/").casefold()
+        folded = unicodedata.normalize("NFKC", entry.filename.rstrip("/")).casefold()
         if folded in seen:
             raise PluginError(f"{entry.filename!r} is in the zip twice")
         seen.add(folded)

@@ -24,6 +24,8 @@ FOLDERS = {
     "analysis": "analyses",
 }
 """Kind -> the key in `symbols`, and the folder with its files."""
+HIGHEST_LIMIT = 1 << 40
+MOST_SYMBOLS, MOST_REQUIREMENTS, LONGEST_REQUIREMENT, MOST_TOLD = 500, 200, 200, 20
 LANGUAGES = ("python", "c", "lua")
 KNOWN = {
     *("name", "version", "kind", "api", "language", "executable", "module", "symbols", "requires", "limits"),
@@ -125,7 +127,7 @@ def parse_manifest(raw: bytes, file_name: str) -> PackageManifest:
         language=language,
         executable=executable,
         symbols=_symbols(told, name, problems),
-        requires=_texts(told, "requires", problems),
+        requires=_requirements(told, problems),
         limits=_limits(told.get("limits", {}), problems),
         sha256=_hashes(told.get("sha256", {}), problems),
         in_process=told.get("mode", "process") == "inproc",
@@ -135,7 +137,9 @@ def parse_manifest(raw: bytes, file_name: str) -> PackageManifest:
     if told.get("mode", "process") not in ("process", "inproc"):
         problems.append(f"mode is {told['mode']!r}; want process or inproc")
     if problems:
-        raise PluginError(f"{file_name}: {'; '.join(problems)}")
+        more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
+        told_of = "; ".join(problem[:300] for problem in problems[:MOST_TOLD])
+        raise PluginError(f"{file_name}: {told_of}{more}")
     return manifest
 
 
@@ -164,19 +168,26 @@ def _symbols(told: Mapping[str, Any], name: str, problems: list[str]) -> dict[tu
                 problems.append(f"symbols.{folder}: {symbol!r} is no name of letters, digits, _ and -")
             else:
                 found[kinds[folder], symbol] = target
+    if len(found) > MOST_SYMBOLS:
+        problems.append(f"{len(found)} symbols; want at most {MOST_SYMBOLS}")
     if not found and not problems:
         problems.append("no symbol; want at least one source, sink, function, trigger or analysis")
     return found
 
 
 def _limits(told: Any, problems: list[str]) -> dict[str, int | float]:
-    known = {each.name for each in fields(Limits)}
+    """Whole numbers where ours are: a half would become 0, which is no limit at all."""
+    known = {each.name: type(each.default) for each in fields(Limits)}
     good: dict[str, int | float] = {}
     for key, value in told.items() if isinstance(told, dict) else [("limits", told)]:
-        if key in known and isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        kinds = {int: (int,), float: (int, float)}.get(known.get(key, str), ())
+        if isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < HIGHEST_LIMIT:
             good[key] = value
         else:
-            problems.append(f"limits.{key} is {value!r}; there are {', '.join(sorted(known))}, above 0")
+            problems.append(
+                f"limits.{key} is {str(value)[:80]}; there are {', '.join(sorted(known))}, above 0, and all"
+                " but those in s are whole numbers"
+            )
     return good
 
 
@@ -195,6 +206,16 @@ def _text(told: Mapping[str, Any], key: str, default: str | None, problems: list
         return value
     problems.append(f"{key} is missing" if value is None else f"{key} is {value!r}; want text")
     return ""
+
+
+def _requirements(told: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
+    found = _texts(told, "requires", problems)
+    if len(found) > MOST_REQUIREMENTS or any(len(each) > LONGEST_REQUIREMENT for each in found):
+        problems.append(
+            f"requires: want at most {MOST_REQUIREMENTS}, each of at most {LONGEST_REQUIREMENT} characters"
+        )
+        return ()
+    return found
 
 
 def _texts(told: Mapping[str, Any], key: str, problems: list[str]) -> tuple[str, ...]:

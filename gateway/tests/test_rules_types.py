@@ -385,3 +385,18 @@ def test_schema_and_explain_tell_types(tmp_path: Path) -> None:
         assert "  gives w float, name string, t string" in lines
         (clash,) = [line for line in lines if "as declared" in line]
         assert "line 1, column 58: string > float: these do not compare" in clash
+
+
+def test_types_are_looked_at_once_per_shape_but_for_the_kind_in_a_cast(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, _):
+        engine.execute(STRICT.replace('TYPE="mock"', 'TYPE="hand", DATASOURCE="x"'))
+        for number, name in enumerate(("bigint", "float")):
+            sql = f"SELECT cast(s, '{name}') + {number} AS r FROM s GROUP BY TUMBLINGWINDOW(ss, 1)"
+            engine.create_rule(rule(f"r{number}", sql))
+        for kind in ("string", "bytea"):
+            with pytest.raises(RuleError, match="want numbers"):
+                engine.create_rule(rule("q", sql.replace("float", kind)))
+        for text in ("f > 5 AND s > 'a'", "f > 6 AND s > 'b'"):
+            engine.create_rule(rule(f"c{text[4]}", f"SELECT f FROM s WHERE {text}"))
+        with pytest.raises(RuleError, match="do not compare"):
+            engine.create_rule(rule("q", "SELECT f FROM s WHERE f > 'x' AND s > 'a'"))

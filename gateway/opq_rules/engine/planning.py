@@ -67,15 +67,16 @@ class Planning:
             choice = self._crowd(rule, found, known) if known is not None else None
             if choice is not None:
                 return choice
-        planned = self.plan(rule.sql)
+        planned = self.plan(rule.sql, typed=found.key not in self._shapes or "cast" in found.key.lower())
         if rule.options.isEventTime:
             _check_event_time(planned)
         if may_split and found.key not in self._shapes and len(self._shapes) < MOST_SHAPES:
             self._shapes[found.key] = self._learned(self.select(rule.sql), found)
         return self._alone(rule, planned, may_share, lookups)
 
-    def plan(self, sql: str) -> Plan:
-        return plan(self.select(sql), self._streams, self._functions())
+    def plan(self, sql: str, typed: bool = True) -> Plan:
+        """`typed`: whether types are looked at; of a shape once is enough, but for the kind in a cast."""
+        return plan(self.select(sql), self._streams, self._functions(), typed=typed)
 
     def described(self, planned: Plan) -> Described:
         """Its columns with their types, if all values come as declared."""

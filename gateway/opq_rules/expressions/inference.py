@@ -25,7 +25,7 @@ from opq_rules.expressions.types import (
     of_literal,
 )
 from opq_rules.functions.registry import Functions, Scalar, find
-from opq_rules.functions.signatures import arithmetic, signature
+from opq_rules.functions.signatures import Signature, arithmetic, signature
 from opq_rules.sql.syntax import (
     Between,
     Binary,
@@ -233,15 +233,13 @@ class Inference:
             return known.answer(given, arguments) if known else UNKNOWN_TYPE
         if node.filter is not None or (over is not None and over.when is not None):
             with self.left_to_records():
-                _want_arguments(node, given)
+                _want_arguments(node, known, given)
         else:
-            _want_arguments(node, given)
+            _want_arguments(node, known, given)
         return known.answer(given, arguments)
 
 
-def _want_arguments(node: Call, given: Sequence[ValueType]) -> None:
-    known = signature(node.name, len(node.arguments))
-    assert known is not None
+def _want_arguments(node: Call, known: Signature, given: Sequence[ValueType]) -> None:
     if not all(each.kinds for each in given):
         return  # with a null no argument need be looked at
     for place, each in enumerate(given):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from opq_rules.sql.syntax import Field, Type
+from opq_rules.sql.syntax import Type
 
 _ORDER = ("bigint", "float", "string", "boolean", "datetime", "bytea", "array", "struct")
 _OTHER = "other"
@@ -81,6 +81,7 @@ UNKNOWN_TYPE = ValueType(frozenset({*_ORDER, _OTHER}))
 BIGINT, FLOAT, STRING, BOOLEAN = one("bigint"), one("float"), one("string"), one("boolean")
 DATETIME, BYTEA, ARRAY, STRUCT = one("datetime"), one("bytea"), one("array"), one("struct")
 NUMBER = ValueType(BIGINT.kinds | FLOAT.kinds)
+_BY_NAME = {name: one(name) for name in _ORDER}
 
 
 def array_of(element: ValueType) -> ValueType:
@@ -91,7 +92,7 @@ def joined(types: Iterable[ValueType]) -> ValueType:
     """Of a value that is one of these."""
     found = NULL
     for each in types:
-        found = _either(found, each)
+        found = each if found is NULL else _either(found, each)
     return found
 
 
@@ -109,15 +110,13 @@ def _either(left: ValueType, right: ValueType) -> ValueType:
 
 
 def of_literal(value: Any) -> ValueType:
-    return NULL if value is None else one(_OF_LITERALS[type(value)])
+    return NULL if value is None else _BY_NAME[_OF_LITERALS[type(value)]]
 
 
 def of_column(kind: Type) -> ValueType:
     """As CREATE STREAM declares it."""
     if kind.of is not None:
         return array_of(of_column(kind.of))
-    return ValueType(frozenset({kind.name}), None, _fields(kind.fields))
-
-
-def _fields(fields: tuple[Field, ...]) -> tuple[tuple[str, ValueType], ...]:
-    return tuple((field.name, of_column(field.type)) for field in fields)
+    if not kind.fields:
+        return _BY_NAME[kind.name]
+    return ValueType(STRUCT.kinds, None, tuple((each.name, of_column(each.type)) for each in kind.fields))

@@ -70,7 +70,8 @@ class Signature:
 
 def signature(name: str, count: int) -> Signature | None:
     """Of the toolkit's function of this name, called with `count` arguments; None: nothing is known."""
-    return _table().get(f"{name}/{count}") or _table().get(name)
+    table = _table()
+    return table.get(f"{name}/{count}", table.get(name)) if name.startswith("acc_") else table.get(name)
 
 
 def _same(given: Sequence[ValueType], arguments: Sequence[Expression]) -> ValueType:

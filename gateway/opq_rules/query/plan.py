@@ -116,20 +116,25 @@ def plan(
     streams: Mapping[str, Definition],
     functions: Functions | None = None,
     zone: tzinfo | None = None,
+    typed: bool = True,
 ) -> Plan:
     """Raises RuleError (SQL_PLAN, with line and column) for what can never run.
 
     `functions`: all that there are, those of plug-ins too; None: those of the toolkit. `zone`: of hours and
-    days; None: the machine's.
+    days; None: the machine's. `typed`: false where types are known to fit, from a statement of this shape.
     """
     try:
-        return _plan(select, streams, functions, zone)
+        return _plan(select, streams, functions, zone, typed)
     except RecursionError:
         raise refused(select.items[0].at, "expressions and aliases are nested too deep") from None
 
 
 def _plan(
-    select: Select, streams: Mapping[str, Definition], functions: Functions | None, zone: tzinfo | None
+    select: Select,
+    streams: Mapping[str, Definition],
+    functions: Functions | None,
+    zone: tzinfo | None,
+    typed: bool,
 ) -> Plan:
     origins = _origins(select, streams)
     _check_kinds(select, origins)
@@ -166,7 +171,8 @@ def _plan(
                 "last_agg_hit_count and last_agg_hit_time" if grouped else "last_hit_count and last_hit_time"
             )
             raise refused(call.at, f"{call.written} is not allowed here", f"this rule can use {which}")
-    check_types(select, names)
+    if typed:
+        check_types(select, names)
     return Plan(
         select=select,
         origins=origins,

@@ -5,7 +5,7 @@ STRICT_VALIDATION. Elsewhere a value that does not convert stays as it came, so 
 would clash if all came as declared is told by `explain` alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from opq_rules.errors import RuleError
@@ -17,7 +17,7 @@ from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW, ORDER_BY, SELECT,
 from opq_rules.query.origin import Origin, found_among
 from opq_rules.query.projection import titles
 from opq_rules.query.where import WHERE
-from opq_rules.sql.syntax import Call, Column, Expression, Item, Select, Star
+from opq_rules.sql.syntax import Call, Column, Expression, Field, Item, Select, Star
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class _TypingPass:
     def __init__(self, select: Select, names: Names, trusting: bool) -> None:
         self._select, self._names = select, names
         self._inference = Inference(names.functions)
-        self._columns: dict[int, dict[str, ValueType]] = {
-            origin.index: {field.name.lower(): of_column(field.type) for field in origin.definition.fields}
+        self._fields = {
+            origin.index: origin.definition.fields or ()
             for origin in names.origins
-            if origin.definition.fields is not None and (trusting or origin.is_strict)
+            if trusting or origin.is_strict
         }
 
     def check(self) -> None:
@@ -110,10 +110,10 @@ class _TypingPass:
         """Within an item its alias is the column."""
         name = "" if item.alias is None else item.alias.lower()
         own = self._names.aliases.get(name) is item or self._spreads(item.expression)
-        return _Scope(self._names, self._columns, SELECT, (name,) if name and own else ())
+        return _Scope(self._names, self._fields, SELECT, (name,) if name and own else ())
 
     def _scope(self, clause: Clause) -> "_Scope":
-        return _Scope(self._names, self._columns, clause)
+        return _Scope(self._names, self._fields, clause)
 
     def _spreads(self, node: Expression) -> bool:
         found = find(node.name, self._names.functions) if isinstance(node, Call) else None
@@ -126,36 +126,42 @@ class _Scope:
     def __init__(
         self,
         names: Names,
-        columns: dict[int, dict[str, ValueType]],
+        fields: Mapping[int, Sequence[Field]],
         clause: Clause,
         defining: tuple[str, ...] = (),
         inside: str = "",
     ) -> None:
-        self._names, self._columns = names, columns
+        self._names, self._fields = names, fields
         self._clause, self._defining, self._inside = clause, defining, inside
 
     def column(self, node: Column, inference: Inference) -> ValueType:
         item = self._names.alias_of(node, self._clause, self._defining, self._inside)
         if item is None:
-            name = node.name.lower()
+            if not self._fields:
+                return UNKNOWN_TYPE
             found = found_among(self._names.star_order, node)
-            return joined(self._columns.get(each.index, {}).get(name, UNKNOWN_TYPE) for each in found)
+            return joined([self._declared(each.index, node.name.lower()) for each in found])
         inner = _Scope(
-            self._names, self._columns, self._clause, (*self._defining, node.name.lower()), self._inside
+            self._names, self._fields, self._clause, (*self._defining, node.name.lower()), self._inside
         )
         return inference.type_of(item.expression, inner)
+
+    def _declared(self, index: int, name: str) -> ValueType:
+        fields = self._fields.get(index, ())
+        found = (of_column(field.type) for field in fields if field.name.lower() == name)
+        return next(found, UNKNOWN_TYPE)
 
     def within(self, node: Call) -> "_Scope":
         found = find(node.name, self._names.functions)
         if isinstance(found, Aggregate) and not self._inside and self._clause.aggregates:
-            return _Scope(self._names, self._columns, self._clause, self._defining, node.written)
+            return _Scope(self._names, self._fields, self._clause, self._defining, node.written)
         if isinstance(found, Analytic):
             late = self._clause.aggregates and not self._inside
             late = late and any(
                 self._names.calls(each, Aggregate, self._defining[-1:]) for each in node.arguments
             )
-            return _Scope(self._names, self._columns, Clause(node.written, aggregates=late), self._defining)
+            return _Scope(self._names, self._fields, Clause(node.written, aggregates=late), self._defining)
         return self
 
     def filtering(self, node: Call) -> "_Scope":
-        return _Scope(self._names, self._columns, Clause(f"FILTER of {node.written}"), self._defining)
+        return _Scope(self._names, self._fields, Clause(f"FILTER of {node.written}"), self._defining)

@@ -18,7 +18,7 @@ from rules_house import House
 from waiting import wait_for
 
 from opq_rules.api import exchange, sections, sets, tasks, yaml_text
-from opq_rules.errors import RuleError
+from opq_rules.errors import IO_ERROR, RuleError
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
 OTHER = 'CREATE STREAM other () WITH (DATASOURCE="other", TYPE="memory")'
@@ -89,6 +89,44 @@ def test_connections_come_along_and_are_used(house: House, tmp_path: Path) -> No
         other.ask("DELETE", "/connections/base", code=400)
     finally:
         assert other.stop() == []
+
+
+def test_a_connection_that_a_running_rule_does_not_take_is_not_imported(house: House) -> None:
+    there = {"id": "there", "typ": "rest", "props": {"url": "http://127.0.0.1:1"}}
+    house.ask("POST", "/connections", there, 201)
+    action = {"rest": {"connectionSelector": "there"}}
+    house.ask("POST", "/rules", {**THREE, "id": "posting", "actions": [action]}, 201)
+    wanted = json.dumps({"connectionConfig": {"rest": {"there": {"url": "http://{{"}}}})
+    told = house.ask("POST", "/data/import?partial=1", {"content": wanted}, 400)["message"]
+    assert "connectionConfig.rest.there: sink 'rest'" in told
+    assert house.ask("GET", "/connections/there")["props"] == there["props"]
+
+
+@pytest.mark.parametrize("where", ["create_rules", "delete_rule"])
+def test_what_the_disk_refuses_later_is_undone(
+    house: House, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    engine = house.service.engine
+    work, left = getattr(engine, where), [1]
+
+    def refused_once(*given: Any) -> Any:
+        if left:
+            left.pop()
+            raise RuleError("the rules' database refuses: disk full", IO_ERROR)
+        return work(*given)
+
+    monkeypatch.setattr(engine, where, refused_once)
+    house.ask("PUT", "/metadata/sinks/log/confKeys/mine", {"sendSingle": True})
+    before = house.ask("GET", "/data/export")
+    wanted = {
+        "streams": {"other": OTHER},
+        "rules": {"d": rule("d")},
+        "sinkConfig": {"log": {"mine": {}, "new": {}}},
+        "connectionConfig": {"rest": {"there": {"url": "http://127.0.0.1:1"}}},
+    }
+    assert "disk full" in house.ask("POST", "/data/import", {"content": json.dumps(wanted)}, 400)["message"]
+    assert house.ask("GET", "/data/export") == before
+    assert house.ask("GET", "/rules/three/status")["status"] == "running"
 
 
 def test_a_set_goes_out_and_in_as_yaml(house: House, tmp_path: Path) -> None:

@@ -41,9 +41,9 @@ def take_over(
     """
     new = rehearse(engine, plugins, sections, beside, stopped)
     before = everything(engine, plugins)
-    if not beside:
-        _wipe(engine, before)
     try:
+        if not beside:
+            _wipe(engine, before)
         _configure(engine, sections)
         return _made(engine, new)
     except RuleError:
@@ -100,8 +100,10 @@ def _rehearse(
             problems.append(f"{where}: {error}")
 
     def configured(kind: str, type_name: str, name: str, properties: Mapping[str, Any]) -> None:
-        if kind == CONNECTIONS:
+        if kind == CONNECTIONS and alone:
             rehearsal.connections.put(type_name, name, properties)
+        elif kind == CONNECTIONS:
+            engine.connections.rehearse(rehearsal, type_name, name, properties)
         else:
             rehearsal.configurations.put(kind, type_name, name, properties)
 

@@ -13,7 +13,7 @@ App = Callable[[Scope, Any, Any], Awaitable[None]]
 
 class RequestLines:
     def __init__(self, app: App) -> None:
-        self._app = app
+        self._app, self._log = app, log.get(service="rules-api")
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -29,7 +29,7 @@ class RequestLines:
         try:
             await self._app(scope, receive, noting)
         finally:
-            log.get(service="rules-api").debug(
+            self._log.debug(
                 "request.done",
                 method=scope["method"],
                 path=scope["path"][:200],

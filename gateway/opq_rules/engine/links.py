@@ -76,17 +76,23 @@ class Links:
         """New, or other properties of one that is there: its users take them, or nothing has changed."""
         with self._lock:
             rehearsal = Rehearsal(self._types, self._store, self._catalogue.definitions, dict)
+            users = self.rehearse(rehearsal, kind, name, properties)
+            self._connections.put(kind, name, properties)
+            for feed in self._feeds_of(users):
+                feed.reopen()
+            for action in users.actions:
+                self._outlets.reopen(action)
+
+    def rehearse(self, rehearsal: Rehearsal, kind: str, name: str, properties: Mapping[str, Any]) -> "_Users":
+        """Puts it there, and configures all who have it now. Raises RuleError: one does not take it."""
+        with self._lock:
             rehearsal.connections.put(kind, name, properties)
             users = self._of(name)
             for each in users.streams:
                 rehearsal.stream(each)
             for action in users.actions:
                 rehearsal.action(action)
-            self._connections.put(kind, name, properties)
-            for feed in self._feeds_of(users):
-                feed.reopen()
-            for action in users.actions:
-                self._outlets.reopen(action)
+            return users
 
     def replace(self, name: str, properties: Mapping[str, Any], kind: str | None = None) -> None:
         """404 where there is none. `kind`: what the user takes its type to be."""

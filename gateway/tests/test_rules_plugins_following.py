@@ -190,6 +190,7 @@ def test_a_book_that_cannot_be_read_changes_nothing_and_is_told(pair: Pair) -> N
     book.rename(kept)
     pair.following.look()
     assert "is not there any more" in pair.following.problem
+    assert pair.following.lacking() == []
     book.write_bytes(b"garbage " * 1000)
     pair.following.look()
     assert "cannot be read" in pair.following.problem
@@ -213,6 +214,7 @@ def test_a_book_with_strange_names_leads_to_no_other_folder(pair: Pair, column: 
     db.close()
     pair.following.look()
     assert pair.following.problem
+    assert pair.following.lacking() == ["installed.sqlite"]
     assert pair.following.types("function") == []
 
 
@@ -250,6 +252,7 @@ def test_who_is_trusted_is_said_by_our_own_policy(pair: Pair) -> None:
     strict = Following(pair.folder, {"function"}, Policy(require_signature=True))
     strict.look()
     assert "signed by none of the allowed keys" in strict.troubles()["f"]
+    assert strict.lacking() == []
     strict.close()
     careful = Following(pair.folder, {"function"}, Policy())
     careful.look()

@@ -28,7 +28,11 @@ WHERE = {"inproc": "in process", "process": "worker"}
 
 class Follower:
     """Counters: `taken` (a version of an analysis came into use), `gone`, and levels `unreadable_now`,
-    `installed_now`. Attributes for other threads: `generation` rises with each change."""
+    `installed_now`.
+
+    For the runner: `generation` rises with each change; `lacking` are installed ones that should look and
+    cannot: without them no event is done.
+    """
 
     name = "mauka.plugins"
 
@@ -44,6 +48,8 @@ class Follower:
         """`settings` of installed analyses, by name; `built_in`: names that are taken."""
         self.counters = Counters()
         self.generation = 0
+        self.lacking: frozenset[str] = frozenset()
+        self._new_since_ms: int | None = None
         self._data_dir, self._policy = data_dir, policy
         self._settings, self._built_in = settings, frozenset(built_in)
         self._look_s, self._now = look_s, monotonic_s
@@ -61,6 +67,12 @@ class Follower:
         self._looked.wait()
         with self._between:
             yield tuple(self._in_use.values())
+
+    def new_since_ms(self) -> int | None:
+        """Since when (UTC) a new analysis is installed; told once. None: there is no new one."""
+        with self._between:
+            since_ms, self._new_since_ms = self._new_since_ms, None
+        return since_ms
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Until `stop`. What is in use stays with the runner; without its process it cannot look."""
@@ -107,6 +119,8 @@ class Follower:
         wrong = self._wrong.copy()
         found |= {name: why for name, (why, _) in wrong.items()}
         if following is not None:
+            for name in self._built_in.intersection(following.types(KIND)):
+                found[name] = f"analysis {name!r} is built in: the installed one needs another name"
             for name in self._settings.keys() - self._in_use.keys() - wrong.keys():
                 found[name] = f"analysis {name!r} is configured, but neither built in nor installed"
                 if near := difflib.get_close_matches(name, [*self._built_in, *self._in_use], n=1):
@@ -129,11 +143,16 @@ class Follower:
 
     def _look(self, following: Following) -> None:
         following.look()
-        known = set(following.types(KIND))
+        known = set(following.types(KIND)) - self._built_in
         for name in sorted(known - self._in_use.keys()):
             if name not in self._wrong or self._now() >= self._wrong[name][1]:
                 self._begin(following, name)
         self._wrong = {name: wrong for name, wrong in self._wrong.items() if name in known}
+        lacking = frozenset([*following.lacking(), *self._wrong])
+        if lacking != self.lacking:
+            with self._between:
+                self.lacking = lacking
+                self.generation += 1
         self.counters.set("unreadable_now", following.unreadable)
         self.counters.set("installed_now", len(self._in_use))
         self._tell()
@@ -155,8 +174,6 @@ class Follower:
 
     def _begin(self, following: Following, name: str) -> None:
         try:
-            if name in self._built_in:
-                raise ValueError("is built in; give yours another name")
             plugin = following.analysis(name)()
             try:
                 plugin.configure(self._settings.get(name, {}))
@@ -167,7 +184,9 @@ class Follower:
             self._wrong[name] = f"analysis {name!r} is not in use: {error}", self._now() + AGAIN_S
             return
         self._wrong.pop(name, None)
+        installed_ms = following.status_of(KIND, name).get("installed_ms", 0)
         with self._between:
+            self._new_since_ms = min(installed_ms, self._new_since_ms or installed_ms)
             self._in_use = {**self._in_use, name: InstalledAnalysis(name, plugin)}
             self.generation += 1
         self._count(following, name)

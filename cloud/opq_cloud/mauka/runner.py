@@ -6,6 +6,7 @@ an event that is not marked, and doing it again changes nothing (the store is id
 A notification that was lost is healed by a look into the store, at start and every 2 s.
 """
 
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -30,6 +31,7 @@ log = logs.get(service="mauka")
 LOOK_S = 2.0
 UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: an original event service tells before it stores
 WAITING_EVENTS = 1000
+RECENT_EVENTS = 100
 FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 300.0
 
 
@@ -41,10 +43,15 @@ class _Retry:
 
 @dataclass(slots=True)
 class _Looked:
-    """At one event: whether an analysis failed, and for how long one of them rests."""
+    """At one event: whether an analysis failed, for how long one rests, whether one does not run."""
 
     failed: bool = False
     rest_s: float = 0.0
+    lacking: bool = False
+
+    @property
+    def all(self) -> bool:
+        return not (self.failed or self.rest_s or self.lacking)
 
 
 class AnalysisRunner(MaukaPlugin):
@@ -68,6 +75,8 @@ class AnalysisRunner(MaukaPlugin):
         self.analyses = tuple(analyses)
         self._installed = installed
         self._generation = 0
+        self._done: deque[tuple[int, int]] = deque(maxlen=RECENT_EVENTS)
+        """When (UTC, ms) and which events were marked: an analysis may have been installed just before."""
         self._nominal = nominal
         self._clock = clock
         self._next_look_s = clock()
@@ -98,9 +107,7 @@ class AnalysisRunner(MaukaPlugin):
         if not self._backlog and now_s >= self._next_look_s:
             self._next_look_s = now_s + LOOK_S
             self._take_unfinished(now_s)
-            if self._installed is not None and self._installed.generation != self._generation:
-                self._generation = self._installed.generation
-                self._retries.clear()  # what one version could not look at, another one may
+            self._take_changes()
             self._backlog.extend(self._due(now_s))
         if not self._backlog:
             return False
@@ -109,6 +116,17 @@ class AnalysisRunner(MaukaPlugin):
         if record is not None and not record.analysed:  # it may have been told in the meantime
             self._attempt(event_id, again=False)
         return bool(self._backlog)
+
+    def _take_changes(self) -> None:
+        """What one version could not look at another one may; a new analysis may have missed events."""
+        if self._installed is None or self._installed.generation == self._generation:
+            return
+        self._generation = self._installed.generation
+        self._retries.clear()
+        since_ms = self._installed.new_since_ms()
+        if since_ms is not None:
+            for event_id in [event_id for done_ms, event_id in self._done if done_ms >= since_ms]:
+                self._attempt(event_id, again=True)
 
     def run(self, stop: Any, ready: threading.Event | None = None) -> None:
         """The plug-in's loop; what a crash left behind is analysed first."""
@@ -157,6 +175,8 @@ class AnalysisRunner(MaukaPlugin):
         elif looked.rest_s:
             wait_s = FIRST_RETRY_S / 2 if before is None else before.wait_s
             self._retries[event_id] = _Retry(self._clock() + looked.rest_s, wait_s)
+        elif looked.lacking:
+            self._retries[event_id] = _Retry(math.inf, FIRST_RETRY_S)  # until something changes
 
     def _analyse(self, event_id: int, again: bool, complete: bool, looked: _Looked) -> None:
         """When every analysis could look the event is marked (unless not complete)."""
@@ -168,11 +188,16 @@ class AnalysisRunner(MaukaPlugin):
         stored: list[tuple[StoredFinding, int]] = []
         steady = self._installed.steady() if self._installed is not None else nullcontext(())
         with steady as installed:
+            now_ms = time.time_ns() // 1_000_000
+            for name in self._installed.lacking if self._installed is not None else ():
+                self.counters.add("not_asked", label=name)
+                looked.lacking = True
             self._keep(event_id, self._look(self.analyses, event, looked), stored)
             if installed:  # they may be slow: what the others found has not waited for them
                 self._keep(event_id, self._look(installed, event, looked), stored)
-        if complete and not (looked.failed or looked.rest_s):
+        if complete and looked.all:
             store.mark_analysed(event_id)
+            self._done.append((now_ms, event_id))
         self.counters.add("findings", len(stored))
         for item, _ in stored:
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from plugin_zips import manifest, stored, zipped
+from waiting import wait_for
 
 from opq_cloud.config import CloudConfig, InstalledAnalyses, Mauka, PluginEntry
 from opq_cloud.mauka.follower import Follower
@@ -104,6 +105,12 @@ class House:
 
 
 @pytest.fixture
+def until():
+    """As everywhere, and with time for a worker to start on a busy machine."""
+    return lambda ask: wait_for(ask, 40)
+
+
+@pytest.fixture
 def house(tmp_path):
     made = House(tmp_path)
     yield made
@@ -115,8 +122,8 @@ def house(tmp_path):
 def mauka(house, bus, running):
     """Starts follower and runner with this policy and these settings."""
 
-    def start(settings=None, **policy):
-        follower = Follower(house.folder, Policy(**policy), settings or {}, built_in(), look_s=0.02)
+    def start(settings=None, look_s=0.02, **policy):
+        follower = Follower(house.folder, Policy(**policy), settings or {}, built_in(), look_s)
         running.start(follower)
         runner = AnalysisRunner(bus.settings, lambda: house.store, [], clock=quick, installed=follower)
         running.start(runner)
@@ -231,7 +238,7 @@ def test_what_crashes_or_hangs_is_ended_counted_and_shown_and_holds_up_no_other_
     house.event()
     house.event()
     assert until(lambda: why in str(runner.status()["analyses"][0]["trouble"]))
-    assert why in runner.last_error
+    assert until(lambda: why in str(runner.last_error))
     assert [part.ok for part in follower.health()] == [True, False]
     house.event()
     assert until(lambda: [record.event_id for record in house.store.unanalysed_events()] == [2])
@@ -305,6 +312,31 @@ def test_a_box_that_breaks_it_hides_no_other_box_and_a_large_event_goes_in_parts
     house.event(("1", "2", "3"))
     assert until(lambda: [box for event, box, _, _ in house.marks() if event == 2] == ["1", "2"])
     assert not house.done()
+
+
+def test_without_one_that_should_look_and_cannot_no_event_is_done(house, mauka, until):
+    follower, runner = mauka(settings={"marks": {"shout": 1}})
+    house.install("1.0.0", code("one"))
+    assert until(lambda: follower.lacking == {"marks"})
+    assert "shout  unknown key" in follower.troubles()["marks"]
+    house.event()
+    assert until(lambda: runner.counters.of("not_asked", "marks"))
+    assert not house.done()
+    house.install("1.0.1", code("two").replace("kind: str", "shout: int = 0\n    kind: str"))
+    assert until(house.done)
+    assert house.kinds() == ["two"]
+    assert follower.lacking == frozenset()
+
+
+def test_an_event_between_the_installation_and_the_next_look_is_looked_at_again(house, mauka, until):
+    mauka(look_s=0.5, **INSIDE)
+    house.event()
+    assert until(house.done)
+    house.install("1.0.0", code("one"))
+    house.event()
+    assert until(lambda: house.kinds() == ["one"])
+    assert house.marks()[0][0] == 2, "not the one of before"
+    assert house.done()
 
 
 WRONG = {
@@ -390,6 +422,8 @@ def test_signed_ones_only_means_those_of_our_keys(house, mauka, until):
     follower, _ = mauka(require_signature=True)
     assert until(lambda: "signed by none" in follower.troubles().get("marks", ""))
     assert follower.status() == []
+    house.event()
+    assert until(house.done), "it is not to be run: nothing waits for it"
 
 
 def test_keys_without_cryptography_are_told_at_the_start(tmp_path, free_endpoint, monkeypatch):

@@ -111,14 +111,14 @@ def test_kills_while_versions_take_over_lose_and_double_nothing(tmp_path):
     versions, ended = iter(range(1, 10_000)), threading.Event()
 
     def swap():
-        while not ended.wait(0.02):
+        while not ended.wait(0.3):
             install(host, next(versions))
 
     swapping = threading.Thread(target=swap)
     swapping.start()
     taken = 0
     try:
-        for said in ("exchange\n", "exchanged\n", "exchange\n"):
+        for said in ("exchange\n", "exchanged\n"):
             process = start(tmp_path)
             try:
                 left = len(store.unanalysed_events())
@@ -144,7 +144,7 @@ def test_kills_while_versions_take_over_lose_and_double_nothing(tmp_path):
         ended.set()
         swapping.join()
         host.close()
-    assert taken == 3
+    assert taken == 2
     assert store.unanalysed_events() == []
     incidents = store.incidents(limit=1000)
     found = sorted(

@@ -19,6 +19,7 @@ class Book:
     """One connection, held; opened anew when the file is another one, or could not be read."""
 
     def __init__(self, path: Path) -> None:
+        self.name = path.name
         self._path = path
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None

@@ -25,6 +25,10 @@ AGAIN_S = 60.0
 """A version that did not take over is tried again after this, or at once when the other host has another."""
 
 
+class NotAllowedError(PluginError):
+    """Our own policy does not let it run."""
+
+
 class Following(Plugins):
     """`kinds`: only plug-ins with symbols of these are taken. Call `look` about once a second, in one thread.
 
@@ -48,6 +52,8 @@ class Following(Plugins):
         self._told: dict[str, Installed] = {}
         """What the other host has, as far as it was taken, or is none of ours."""
         self._refused: dict[str, tuple[Installed, float]] = {}
+        self._barred: set[str] = set()
+        self._never_read = True
         self.unreadable = 0
         """Looks that found a book they could not read."""
         self.problem = ""
@@ -61,6 +67,7 @@ class Following(Plugins):
         self.unreadable += bool(wrong)
         if told is None:
             return
+        self._never_read = False
         for name in [known for known in self._told | self._refused if known not in told]:
             self._give_up(name)
         for name, installed in told.items():
@@ -74,10 +81,16 @@ class Following(Plugins):
         """Plug-in -> why its current version does not run here, or what became of it."""
         return dict(self._trouble)
 
-    def status_of(self, kind: str, symbol: str) -> dict[str, Any]:
-        """How the plug-in that has the symbol runs here: version, mode, calls, crashes, trouble; empty: none.
+    def lacking(self) -> list[str]:
+        """Plug-ins of which no version runs here, though one should; the book where nothing is known yet."""
+        refused = [name for name in self._refused if name not in self._manifests]
+        unknown = [self._book.name] if self.problem and self._never_read else []
+        return unknown + [name for name in refused if name not in self._barred]
 
-        Also after `close`.
+    def status_of(self, kind: str, symbol: str) -> dict[str, Any]:
+        """Of the plug-in that has the symbol: version, installed_ms, mode, calls, crashes, trouble.
+
+        Empty: it does not run. Also after `close`.
         """
         owner = self._symbols.get((kind, symbol))
         manifest, active = self._manifests.get(owner or ""), self._active.get(owner or "")
@@ -87,6 +100,7 @@ class Following(Plugins):
         told = runtime.status()
         return {
             "version": str(manifest.version),
+            "installed_ms": self._told[owner].installed_ms if owner in self._told else 0,
             "mode": runtime.mode,
             "calls": active.calls,
             "crashes": told["crashes"],
@@ -132,6 +146,7 @@ class Following(Plugins):
             else:
                 self._take(manifest, installed)
         except (OpqError, OSError, ValueError) as error:
+            (self._barred.add if isinstance(error, NotAllowedError) else self._barred.discard)(name)
             self._refused[name] = (installed, self._now() + AGAIN_S)
             running = self._store.currents().get(name)
             rest = f"; {running[0]} goes on" if running else ""
@@ -149,7 +164,7 @@ class Following(Plugins):
         return manifest
 
     def _vouched(self, installed: Installed) -> Installed:
-        """Signed by a key of our own policy, whoever the other host trusts. PluginError: ours wants one."""
+        """Signed by a key of our own policy, not of the other host's. NotAllowedError: ours wants one."""
         folder = self._installer.folder(installed.name, installed.version)
         signature = folder / f"{installed.manifest}.sig"
         signed_by = signer(
@@ -158,7 +173,7 @@ class Following(Plugins):
             self._policy.keys,
         )
         if signed_by is None and self._policy.require_signature:
-            raise PluginError("it is signed by none of the allowed keys, and the policy wants one")
+            raise NotAllowedError("it is signed by none of the allowed keys, and the policy wants one")
         return replace(installed, signed_by=signed_by)
 
     def _take(self, manifest: PackageManifest, installed: Installed) -> None:

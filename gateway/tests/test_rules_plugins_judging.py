@@ -116,6 +116,22 @@ def test_what_it_raises_and_what_is_no_decision_is_the_callers_to_count(plugins:
     assert plugins.status("loud")["failures"] == 3
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_what_cannot_begin_is_not_installed_and_what_wants_settings_is(plugins: Plugins, mode: str) -> None:
+    for code, why in (
+        (TRIGGER.replace("return 0", "return 1 / 0"), "ZeroDivisionError"),
+        (TRIGGER.replace("return 0", "os._exit(4)"), "exit code 4"),
+    )[: 1 if mode == "inproc" else 2]:
+        with pytest.raises(RuleError, match=why):
+            plugins.create("trigger", "loud", trigger_zip(plugins.uploads, mode=mode, code=code))
+        assert plugins.list("trigger") == plugins.types("trigger") == []
+    wants = TRIGGER.replace("field(default=@LIMIT@, ", "field(")
+    trigger = installed(plugins, {"limit": 100}, mode=mode, code=wants)
+    assert trigger.decide(measured(), NOMINAL) is not None
+    with pytest.raises(ValueError, match="limit  missing"):
+        plugins.trigger("loud")().configure({})
+
+
 def test_a_crash_and_a_hang_end_the_worker_and_the_next_one_begins_anew(plugins: Plugins) -> None:
     trigger = installed(plugins, {"limit": 100})
     for what, error in (("do_crash", "exit code 9"), ("do_hang", "decide took longer than 1 s")):

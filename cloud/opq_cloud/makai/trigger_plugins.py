@@ -73,7 +73,10 @@ class TriggerPlugin:
         return decision
 
     def health(self) -> Health:
-        return Health(f"plugin {self.name}", not self._guard.paused, info=self._told() or None)
+        return Health(f"plugin {self.name}", self._well(), info=self._told() or None)
+
+    def _well(self) -> bool:
+        return not self._guard.paused
 
     def _told(self) -> str:
         missed = round(self._counters.of("not_judged", self.name))

@@ -41,7 +41,12 @@ class InstalledTrigger(TriggerPlugin):
         version = self._installed.version
         if version != self._version:
             self._version, self._guard = version, Guard(self._crashed)
-        return super().decide(measurement, nominal) if version else None  # being deleted
+        if not version:  # being deleted
+            return None
+        if not self._installed.up:  # one crash is one fault, however many Measurements come meanwhile
+            self._counters.add("not_judged", label=self.name)
+            return None
+        return super().decide(measurement, nominal)
 
     def begin_again(self) -> None:
         self._installed.anew = False
@@ -49,6 +54,9 @@ class InstalledTrigger(TriggerPlugin):
 
     def close(self) -> None:
         self._installed.close()
+
+    def _well(self) -> bool:
+        return super()._well() and self._installed.up
 
     def _told(self) -> str:
         where = "in a process of its own" if self._installed.mode == "process" else "in this process"

@@ -77,6 +77,11 @@ class Judging(Proxy):
 class PluginTrigger(Judging):
     kind = "trigger"
 
+    @property
+    def up(self) -> bool:
+        """False while its process is started again: it cannot be asked."""
+        return bool(getattr(self._live, "up", True))
+
     def decide(self, measurement: "Measurement", nominal: "Nominal") -> "Decision | None":
         """Raises whatever it raises; OSError: its process is gone, or takes too long."""
         decision: Decision | None = self._asked("decide", measurement, nominal)

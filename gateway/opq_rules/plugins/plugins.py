@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from opq_proto.errors import PluginError
+from opq_proto.errors import OpqError, PluginError
 from opq_rules import sdk
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, RuleError
 from opq_rules.plugins.active import Active, Pauses, Replaced
@@ -26,6 +26,7 @@ from opq_rules.plugins.package_manifest import FOLDERS, NAME, PackageManifest, p
 from opq_rules.plugins.policy import Policy
 from opq_rules.plugins.properties import read_properties
 from opq_rules.plugins.proxy import Maker
+from opq_rules.plugins.python_code import JUDGING
 from opq_rules.plugins.runtime import InProcessRuntime, ProcessRuntime, Runtime
 from opq_rules.plugins.store import Installed, Store
 
@@ -318,6 +319,8 @@ class Plugins:
         old = active.runtime
         runtime = self._start(manifest, to, active)
         try:
+            if old is None:
+                self._rehearse(runtime)
             pauses = active.replace(runtime)
         except BaseException:
             runtime.close()
@@ -330,12 +333,29 @@ class Plugins:
         self._known(manifest)
         return pauses
 
+    def _rehearse(self, runtime: Runtime) -> None:
+        """What only judges is begun with its defaults, unless it has none. PluginError: it cannot begin."""
+        for kind, symbol in runtime.manifest.symbols:
+            if kind not in JUDGING:
+                continue
+            live = runtime.make(kind, symbol)
+            try:
+                live.configure(runtime.filled(kind, symbol, {}))
+            except ValueError:  # it wants settings
+                continue
+            except (OpqError, OSError) as error:
+                raise PluginError(f"{kind} {symbol!r}: {error}") from error
+            except Exception as error:  # foreign code
+                raise PluginError(f"{kind} {symbol!r}: {type(error).__name__}: {error}") from error
+            finally:
+                live.release()
+
     def _park(self, manifest: PackageManifest) -> None:
         """What only judges and is asked by nobody here (Mauka has a host of its own) needs no process."""
         active = self._active[manifest.name]
         if active.runtime is None or active.proxies():
             return
-        if all(kind in ("trigger", "analysis") for kind, _ in manifest.symbols):
+        if all(kind in JUDGING for kind, _ in manifest.symbols):
             runtime = active.runtime
             active.replace(None)
             runtime.close()

@@ -48,7 +48,7 @@ class Remote:
         life = self._process.life()
         if life is self._life:
             return life
-        limit_s = self._process.limits.start_s if self._life is None else self._remake_s
+        limit_s = self._begin_s if self._life is None else self._remake_s
         body = [self.kind, self._symbol, self._datasource, self._properties]
         self._process.call(life, self._number, "make", body, limit_s)
         if self._import is not None:
@@ -60,9 +60,13 @@ class Remote:
         return life
 
     @property
-    def _remake_s(self) -> float:
-        """So long making it again may take."""
+    def _begin_s(self) -> float:
+        """So long making it may take; making it again: `_remake_s`."""
         return self._process.limits.start_s
+
+    @property
+    def _remake_s(self) -> float:
+        return self._begin_s
 
     def _make_first(self) -> None:
         """Waits a little for a process that is just being started again. Raises ValueError, PluginError."""

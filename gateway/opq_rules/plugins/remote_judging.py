@@ -22,6 +22,8 @@ from opq_rules.plugins.remote import Remote
 
 DECIDE_S = 1.0
 """Longest call of a trigger: Makai's loop stands still meanwhile."""
+BEGIN_S = 5.0
+"""For a trigger's `Config` and `begin`, at its installation and at Makai's start."""
 
 
 class RemoteTrigger(Remote):
@@ -44,6 +46,19 @@ class RemoteTrigger(Remote):
 
     def take_state(self, version: str, state: Any) -> bool:
         return self._call("take_state", [version, state], self._remake_s) is True
+
+    @property
+    def up(self) -> bool:
+        """Whether its process is there, or is just being started again."""
+        try:
+            self._process.life()
+        except ConnectionError:
+            return False
+        return True
+
+    @property
+    def _begin_s(self) -> float:
+        return min(BEGIN_S, self._process.limits.start_s)
 
     @property
     def _remake_s(self) -> float:

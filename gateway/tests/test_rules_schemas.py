@@ -173,6 +173,16 @@ def test_a_set_without_what_it_imports_is_told_how_it_is_made(lab: bytes) -> Non
         messages_of(files.SerializeToString())
 
 
+def test_an_entry_of_a_map_has_key_and_value() -> None:
+    files = FileDescriptorSet.FromString(messages_without_reading())
+    entry = files.file[0].message_type[0].nested_type.add(name="Entry")
+    entry.options.map_entry = True
+    for number, name in ((1, "key"), (2, "other")):
+        entry.field.add(name=name, number=number, type=5, label=1)
+    with pytest.raises(ValueError, match=r"Other\.Entry is no entry of a map"):
+        messages_of(files.SerializeToString())
+
+
 @needs_compiler
 def test_text_set_and_file_mean_the_same(lab: bytes) -> None:
     assert of_text(LAB).messages.keys() == of_text(in_base64(lab)).messages.keys()

@@ -97,11 +97,12 @@ def _add(
 
 def _described(pool: DescriptorPool, file: FileDescriptorProto) -> Iterator[Any]:
     """Messages and the messages in them, but for the entries of maps; Google's own are not the user's."""
-    if file.name.startswith("google/protobuf/"):
-        return
     waiting = list(pool.FindFileByName(file.name).message_types_by_name.values())
     while waiting:
         descriptor = waiting.pop()
-        if not descriptor.GetOptions().map_entry:
+        waiting += descriptor.nested_types
+        if descriptor.GetOptions().map_entry:
+            if not all(name in descriptor.fields_by_name for name in ("key", "value")):
+                raise ValueError(f"{descriptor.full_name} is no entry of a map: it wants key and value")
+        elif not file.name.startswith("google/protobuf/"):
             yield descriptor
-            waiting += descriptor.nested_types

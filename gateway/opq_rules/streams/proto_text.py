@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from opq_rules.streams.descriptors import MOST_BYTES
 
 LIMIT_S = 20.0
 NAME = "schema.proto"
+_AT_ONCE = threading.BoundedSemaphore(2)
 INSTEAD = (
     "pip install 'opq-toolkit[protoc]', or give the descriptor set that "
     "`protoc --include_imports --descriptor_set_out=x.desc x.proto` writes"
@@ -38,6 +40,15 @@ def compiled(text: str) -> bytes:
     content = text.encode()
     if len(content) > MOST_BYTES:
         raise ValueError(f"{len(content)} bytes; want at most {MOST_BYTES}")
+    if not _AT_ONCE.acquire(timeout=LIMIT_S):
+        raise ValueError("protobuf's compiler is busy; try again")
+    try:
+        return _run(command, content)
+    finally:
+        _AT_ONCE.release()
+
+
+def _run(command: list[str], content: bytes) -> bytes:
     with tempfile.TemporaryDirectory(prefix="opq-schema-") as folder:
         source, target = Path(folder) / NAME, Path(folder) / "schema.desc"
         source.write_bytes(content)

@@ -16,6 +16,7 @@ from waiting import wait_for
 
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_rules.api import config as configuration
+from opq_rules.api import server
 from opq_rules.api.service import Service
 from opq_rules.errors import RuleError
 
@@ -171,6 +172,23 @@ def test_a_batch_does_many_requests_and_tells_each(house: House) -> None:
     )
     assert [each["code"] for each in told] == [201, 201, 404, 400]
     assert house.ask("GET", "/streams") == ["demo"]
+
+
+def test_a_batch_asks_for_nothing_without_end_and_its_answers_have_a_bound(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.ask("POST", "/streams", {"sql": DEMO}, 201)
+    body = json.dumps({"sql": "SELECT * FROM demo"})
+    paths = ("query", "//query", "%71uery", "x/../query", "/stop", "%73top", "batch/req/", "batch%2freq")
+    answers = house.ask(
+        "POST", "/batch/req", [{"method": "POST", "path": path, "body": body} for path in paths]
+    )
+    assert [each["code"] for each in answers] == [400] * len(paths)
+    monkeypatch.setattr(server, "MOST_ANSWERED", 100_000)
+    many = house.ask("POST", "/batch/req", [{"method": "GET", "path": "/openapi.json"}] * 100)
+    codes = [each["code"] for each in many]
+    assert codes == sorted(codes) and set(codes) == {200, 413}
+    assert sum(len(each["response"]) for each in many if each["code"] == 200) < 300_000
 
 
 def test_a_rule_set_goes_from_one_house_to_another(house: House, tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
 
 MOST_IN_BATCH = 10_000
-_NOT_IN_BATCH = ("batch", "stop", "test")
-"""Batches in batches, the end of the server, and answers that take minutes."""
+MOST_ANSWERED = 64 << 20
+"""Characters of a batch's answers together; its other requests are not made then."""
+_NOT_IN_BATCH = ("batch", "stop", "test", "query")
+"""Batches in batches, the end of the server, and answers that take minutes or do not end."""
 
 
 def router(app: FastAPI, engine: Engine, stop: Callable[[], None] | None, edge: Edge) -> APIRouter:
@@ -60,11 +62,16 @@ def router(app: FastAPI, engine: Engine, stop: Callable[[], None] | None, edge: 
     async def batch(body: list[Single], request: Request) -> list[dict[str, Any]]:
         if len(body) > MOST_IN_BATCH:
             raise RuleError(f"{len(body)} requests; want at most {MOST_IN_BATCH}", CONFIGURATION)
-        answers = []
+        answers: list[dict[str, Any]] = []
+        told = 0
         inside = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=inside, base_url="http://127.0.0.1") as client:
             for each in body:
+                if told > MOST_ANSWERED:
+                    answers.append({"code": 413, "response": f"the answers have {told} characters already"})
+                    continue
                 answers.append(await _one_of_batch(client, each))
+                told += len(answers[-1]["response"])
         return answers
 
     @routes.get("/metrics")

@@ -18,8 +18,11 @@ def check(config: Login, wait_s: float) -> None:
         answers.append((up, why))
         told.set()
 
-    client = Client(replace(config, clientid=""), on_link=on_link)
-    client.start(wait_s)
+    try:
+        client = Client(replace(config, clientid=""), on_link=on_link)
+        client.start(wait_s)
+    except OSError as error:
+        raise ConnectionError(f"{config.server}: {error.strerror or error}") from error
     try:
         if not told.wait(wait_s):
             raise TimeoutError(f"{config.server}: it did not answer within {wait_s:g} s")

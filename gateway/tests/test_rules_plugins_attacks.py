@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,12 +160,48 @@ def ended_by(plugins: Plugins, text: str) -> str:
         ("framed(b'\\xdd' + struct.pack('!I', 15 << 20) + b'\\x90' * (15 << 20))", "lists and maps"),
         ("framed(msgspec.msgpack.encode(['pong', 1])) * 5_000", "answers to calls that nobody made"),
         ("framed(msgspec.msgpack.encode(['ready', {'protections': {}}]))", "message ['ready'"),
-        ("framed(msgspec.msgpack.encode(['done', [1], 2, {}]))", "unhashable"),
         ("framed(msgspec.msgpack.encode(['tell', 1, 'log', 5]))", "not subscriptable"),
     ],
 )
 def test_what_is_no_message_ends_the_process_and_not_the_host(fresh: Plugins, sent: str, told: str) -> None:
     assert told in ended_by(fresh, f"raw({sent})")
+
+
+def test_answers_that_are_none_are_an_error_of_the_row(fresh: Plugins) -> None:
+    made = fresh.function("f")
+    assert made is not None
+    function = made()
+    for told in ("5", "[]", "[[1, 2, 3]]", "[[1, None], [2, None]]", "{'a': 1}"):
+        every = f"b''.join(framed(msgspec.msgpack.encode(['done', n, {told}, {{}}])) for n in range(100))"
+        with pytest.raises(RowError, match="nonsense"):
+            function.exec([f"raw({every})"], Whose())
+    assert fresh.status("f")["crashes"] == 0
+
+
+@pytest.mark.parametrize(
+    "batch",
+    ["'rows', [5]", "'rows', 7", "'rows', [{1: 2}]", "'bytes', ['x']", "'other', []", "'rows', [{}], 5"],
+)
+def test_a_batch_that_is_none_ends_the_source_s_process(tmp_path: Path, batch: str) -> None:
+    code = CODE.replace("class Function(sdk.Function)", "class Other") + (
+        "\nclass Source(sdk.Source):\n"
+        "    def configure(self, datasource, properties): pass\n"
+        "    def open(self, context):\n"
+        f"        raw(framed(msgspec.msgpack.encode(['emit', 1, {batch}, None, None, None][:7])))\n"
+        "        context.wait(60)\n"
+    )
+    made = Plugins(tmp_path / "data")
+    made.create("source", "s", stored(made.uploads, plugin_zip("s", kind="source", code=code)))
+    source, whose = made.source("s")(), Whose()
+    source.configure("", {})
+    thread = threading.Thread(target=source.open, args=(whose,))
+    thread.start()
+    wait_for(lambda: made.status("s")["crashes"])
+    assert "a batch that is none" in made.status("s")["last_error"] and whose.rows == []
+    whose.end.set()
+    made.close()
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 def test_a_process_that_lies_of_its_protections_is_not_asked(fresh: Plugins) -> None:

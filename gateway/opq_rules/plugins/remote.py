@@ -203,6 +203,8 @@ class RemoteFunction(Remote, sdk.Function):
         except PluginError as error:
             raise RowError(f"{self._symbol}: {error}") from None
         self.circuit.worked()
+        if not _are_answers(answers, len(many)):
+            raise RowError(f"{self._symbol}: the plug-in's process answers nonsense")
         for _, text in answers:
             if text is not None:
                 raise RowError(f"{self._symbol}: {text}")
@@ -270,6 +272,8 @@ class RemoteSource(Remote, sdk.Source):
     def heard(self, message: list[Any]) -> None:
         if message[0] == "tell" and message[2] == "log":
             super().heard(message)
+        elif message[0] == "emit" and not _is_batch(message):
+            raise ValueError("a batch that is none")
         elif self._heard.qsize() < 4 * BATCHES_AHEAD or message[0] == "gone":
             self._heard.put(message)
         elif message[0] == "emit":
@@ -323,3 +327,22 @@ class RemoteSource(Remote, sdk.Source):
     def _drain(self) -> None:
         while not self._heard.empty():
             self._heard.get_nowait()
+
+
+def _are_answers(told: Any, count: int) -> bool:
+    """A pair for each: a value, and None or what went wrong."""
+    return (
+        isinstance(told, list)
+        and len(told) == count
+        and all(isinstance(each, list) and len(each) == 2 for each in told)
+    )
+
+
+def _is_batch(message: list[Any]) -> bool:
+    """Rows with names, or bytes; what belongs to each is a list."""
+    match message:
+        case ["emit", _, "rows", list() as rows, None | list(), _, None | int() | list()]:
+            return all(type(row) is dict and all(type(name) is str for name in row) for row in rows)
+        case ["emit", _, "bytes", list() as rows, None | list(), _, None | int() | list()]:
+            return all(type(row) is bytes for row in rows)
+    return False

@@ -2,8 +2,10 @@
 
 import io
 import json
+import socket
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -275,4 +277,26 @@ def test_wheels_are_unpacked_within_one_bound_and_a_broken_one_is_refused(tmp_pa
         with pytest.raises(RuleError, match=told):
             plugins.create("sink", "w", url)
     assert list((tmp_path / "plugins/.staging").iterdir()) == [] and plugins.list("sink") == []
+    plugins.close()
+
+
+def test_a_server_that_drips_keeps_four_waiting_and_the_others_are_told(tmp_path: Path) -> None:
+    plugins = Plugins(tmp_path, Policy(download_s=30.0))
+    told: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.zip"
+
+        def install() -> None:
+            told.append(refusal(plugins.create, "sink", "m", url))
+
+        waiting = [threading.Thread(target=install) for _ in range(4)]
+        for thread in waiting:
+            thread.start()
+        connections = [silent.accept()[0] for _ in waiting]
+        assert "4 plug-ins are being fetched" in refusal(plugins.create, "sink", "m", url)
+        for connection in connections:
+            connection.close()
+        for thread in waiting:
+            thread.join(20)
+    assert len(told) == 4 and not any("being fetched" in each for each in told)
     plugins.close()

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ from opq_rules.plugins.store import Installed
 from opq_rules.plugins.version import parse_version
 
 SCRIPT_S = 60.0
+MOST_AT_ONCE = 4
+"""Zips that are being fetched and read: each may take a minute, and 256 MiB."""
 REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:(>=|==|>)\s*([0-9][0-9.]*))?\s*")
 
 
@@ -40,6 +43,7 @@ class Installer:
         self._staging = folder / ".staging"
         self._uploads = uploads
         self._policy = policy
+        self._fetching = threading.BoundedSemaphore(MOST_AT_ONCE)
         self._clear()
 
     def _clear(self) -> None:
@@ -54,6 +58,16 @@ class Installer:
 
     def fetch(self, url: str, name: str | None) -> tuple[Package, str | None]:
         """The checked package and who signed it. Raises PluginError; nothing is left."""
+        if not self._fetching.acquire(blocking=False):
+            raise PluginError(
+                f"{MOST_AT_ONCE} plug-ins are being fetched; try again when one of them is there"
+            )
+        try:
+            return self._fetch(url, name)
+        finally:
+            self._fetching.release()
+
+    def _fetch(self, url: str, name: str | None) -> tuple[Package, str | None]:
         with tempfile.TemporaryDirectory(dir=self._staging) as here:
             target = Path(here) / "plugin.zip"
             try:

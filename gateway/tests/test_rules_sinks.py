@@ -18,8 +18,9 @@ from free_ports import free_port
 from mosquitto_of_ones_own import MOSQUITTO, Broker
 from waiting import wait_for
 
+from opq_rules.engine.topics import Topics
 from opq_rules.sdk import Sink
-from opq_rules.sinks import file, mqtt, rest, sql
+from opq_rules.sinks import file, memory, mqtt, rest, sql
 from opq_rules.sinks import zmq as zmq_sink
 
 
@@ -203,6 +204,18 @@ def test_sql_updates_and_deletes_by_key(base: Path) -> None:
 )
 def test_both_forms_of_a_mysql_address(text: str, url: str) -> None:
     assert sql.url_of(text) == url
+
+
+# -- memory
+
+
+def test_memory_takes_rows_and_says_so() -> None:
+    sink = memory.Sink(Topics())
+    sink.configure({"topic": "t"})
+    sink.collect(Context(), [])
+    sink.collect(Context(), [{"v": 1}])
+    with pytest.raises(ValueError, match="memory wants rows, not str"):
+        sink.collect(Context(), "text")
 
 
 # -- file

@@ -35,8 +35,12 @@ class Sink(SinkOfSdk):
         self._of_row = compiled(config.topic) if "{{" in config.topic else None
 
     def collect(self, context: SinkContext, data: Any) -> None:
-        rows = data if isinstance(data, list) else [data]
-        rows = [row for row in rows if isinstance(row, dict)]
+        given = data if isinstance(data, list) else [data]
+        rows = [row for row in given if isinstance(row, dict)]
+        if given and not rows:
+            raise ValueError(
+                f"memory wants rows, not {type(given[0]).__name__}; leave out dataTemplate and format"
+            )
         if self._of_row is None:
             self._topics.publish(self._topic, rows)
             return

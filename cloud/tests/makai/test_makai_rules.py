@@ -1,10 +1,12 @@
 """Rules inside the triggering service: by REST, by a trigger plug-in of SQL, and at a gateway's edge."""
 
+import importlib
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,35 @@ def test_a_rule_by_rest_asks_for_a_waveform_as_a_trigger_does(makai_with: Callab
     house.wait_for(lambda: counters.total("triggers_merged") == 1)
     assert len(house.shared.store.unfinished_events()) == 1
     assert any(part.name == "rules" and "1 running" in str(part.info) for part in house.service.health())
+
+
+def test_what_comes_while_the_rules_are_opened_is_taken(makai: Any, tmp_path: Path) -> None:
+    importlib.import_module("opq_cloud.makai.rules")  # FastAPI takes long: not in the time to get ready
+    brokers = makai.brokers()
+    shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
+    forwarded = brokers.triggering.counters
+
+    class Slow(Service):
+        def _opened_rules(self, opened: ExitStack) -> Any:
+            makai.wait_for(lambda: forwarded.total("subscriptions"), 30)
+            box = makai.box(brokers, "1")
+
+            def sent() -> float:
+                box.pub.send_multipart(told(box, 0.01))
+                time.sleep(0.02)
+                return float(forwarded.total("received"))
+
+            makai.wait_for(sent, 30)
+            return super()._opened_rules(opened)
+
+    config = TriggeringService(
+        measurement_endpoint=brokers.triggering_config.backend_endpoint,
+        rules=Rules(enabled=True, http_endpoint=f"127.0.0.1:{makai.free_port()}"),
+    )
+    service = Slow(config, shared, NOMINAL, tmp_path)
+    with makai.running(brokers.triggering), makai.running(service):
+        makai.wait_for(lambda: service.counters.total("received") == forwarded.total("received"), 30)
+    shared.close()
 
 
 def test_a_row_without_a_span_is_counted_and_asks_for_nothing(makai_with: Callable[..., Any]) -> None:

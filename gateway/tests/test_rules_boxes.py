@@ -253,26 +253,26 @@ def test_a_rule_that_always_holds_asks_for_so_much_and_counts_the_rest() -> None
     def found(k: int, box: str = "4") -> None:
         sink.collect(Asking(), [{"box": box, "start_ms": 1_000 * k, "end_ms": 1_000 * k + 200}])
 
-    for k in range(30):
+    for k in range(170):
         found(k)
-    assert len(asked) == 10
+    assert len(asked) == 150
     assert sink.counts == {"over_rate": 20}
-    found(30, "5")
-    assert len(asked) == 11
+    found(170, "5")
+    assert len(asked) == 151
     now_s = 10.0
     room = False
     with pytest.raises(ConnectionError):
-        found(40)
+        found(180)
     room = True
-    found(40)
-    found(41)
-    assert (len(asked), asked[-1].start_ns) == (12, 40_000_000_000)
+    found(180)
+    found(181)
+    assert (len(asked), asked[-1].start_ns) == (152, 180_000_000_000)
     assert sink.counts == {"over_rate": 21}
     free = request_waveform.Sink(ask, lambda: now_s)
     free.configure({"atMostPerMinute": 0})
-    for k in range(100):
+    for k in range(300):
         free.collect(Asking(), {"box": "4", "start_ms": 1_000 * k, "end_ms": 1_000 * k + 200})
-    assert len(asked) == 112
+    assert len(asked) == 452
 
 
 def test_a_rule_over_a_recording_goes_on_after_a_restart_and_doubles_nothing(tmp_path: Path) -> None:

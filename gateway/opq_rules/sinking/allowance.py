@@ -6,8 +6,8 @@ It has no clock of its own.
 from collections import OrderedDict
 from collections.abc import Hashable
 
-BURST = 10
-"""At once, where a minute's share is less: the onset of what a rule has found, measured window by window."""
+BURST = 150
+"""At once, where a minute's share is less: half a minute of what a rule finds window by window."""
 MOST_KEYS = 10_000
 
 

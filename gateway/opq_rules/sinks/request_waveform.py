@@ -31,7 +31,7 @@ class Config:
     value: str = field(default="", metadata={"help": "column that the event tells; else the first number"})
     atMostPerMinute: int = field(
         default=6,
-        metadata={"minimum": 0, "maximum": 6_000, "help": "of one Box, after 10 at once; 0: without limit"},
+        metadata={"minimum": 0, "maximum": 6_000, "help": "of one Box, after 150 at once; 0: without limit"},
     )
 
 

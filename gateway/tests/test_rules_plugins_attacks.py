@@ -101,6 +101,8 @@ def test_files_are_made_in_its_own_folder_in_memory_only(plugins: Plugins, ask: 
     )
     assert 0 < ask(fill) <= size
     assert not Path("/dev/shm/x0").exists()
+    with pytest.raises(RowError, match="Error"):
+        ask("os.openpty()")
 
 
 def test_other_plugins_and_what_lies_beside_them_are_not_to_be_seen(plugins: Plugins, ask: Ask) -> None:
@@ -284,5 +286,10 @@ def test_memory_without_an_address_and_mounts_in_their_new_form_are_refused(
     on(plugins, "system calls")
     with pytest.raises(RowError, match="PermissionError"):
         ask("os.memfd_create('x')")
+    for family in (38, 40, 44):  # ciphers of the kernel, the machine around this one, raw frames
+        with pytest.raises(RowError, match=r"PermissionError|Errno 97"):
+            ask(f"socket.socket({family}, socket.SOCK_STREAM)")
+    for family in (1, 2, 16):
+        assert ask(f"socket.socket({family}, socket.SOCK_DGRAM).close()") is None
     for number in (428, 430, 438):  # open_tree, fsopen, pidfd_getfd
         assert ask(f"call({number}, -100, b'/', 0)") == -1

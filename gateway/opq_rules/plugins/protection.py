@@ -70,6 +70,9 @@ Source: linux/audit.h, asm/unistd_64.h, asm-generic/unistd.h.
 """
 CLONE = {"x86_64": 56, "aarch64": 220}
 CLONE3 = 435
+SOCKET = {"x86_64": 41, "aarch64": 198}
+FAMILIES = (1, 2, 10, 16, 29)
+"""Sockets that a plug-in may have: of files, IPv4, IPv6, netlink (names are looked up by it), CAN."""
 NEW_SPACES = 0x7E020000
 """The flags of clone that make name spaces; one of users would give back every right within it."""
 
@@ -188,6 +191,7 @@ def own_scratch(size_bytes: int) -> str:
     data = f"mode=1777,size={size_bytes},nr_inodes=4096"
     if _mount("tmpfs", str(SCRATCH), "tmpfs", MS_NOSUID | MS_NODEV, data):
         return _why(f"mount on {SCRATCH}")
+    _mount("/dev/null", "/dev/ptmx", None, MS_BIND)  # terminals are few, and everybody's
     return f"on: {size_bytes >> 20} MiB"
 
 
@@ -276,6 +280,9 @@ def filter_system_calls() -> str:
     ]  # its flags are in memory: use clone
     code += [(equal, 0, 4, CLONE[machine]), (load, 0, 0, 16), (any_bit, 0, 1, NEW_SPACES), no]
     code += [(give, 0, 0, SECCOMP_ALLOW)]
+    code += [(equal, 0, len(FAMILIES) + 3, SOCKET[machine]), (load, 0, 0, 16)]
+    code += [(equal, len(FAMILIES) - at, 0, family) for at, family in enumerate(FAMILIES)]
+    code += [no, (give, 0, 0, SECCOMP_ALLOW)]
     for at, number in enumerate(numbers):
         code.append((equal, len(numbers) - at, 0, number))
     code += [(give, 0, 0, SECCOMP_ALLOW), no]

@@ -38,10 +38,8 @@ class InstalledTrigger(TriggerPlugin):
         return self._installed.anew and bool(self._installed.version)
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
-        version = self._installed.version
-        if version != self._version:
-            self._version, self._guard = version, Guard(self._crashed)
-        if not version:  # being deleted
+        self._take_note()
+        if not self._version:  # being deleted
             return None
         if not self._installed.up:  # one crash is one fault, however many Measurements come meanwhile
             self._counters.add("not_judged", label=self.name)
@@ -49,11 +47,18 @@ class InstalledTrigger(TriggerPlugin):
         return super().decide(measurement, nominal)
 
     def begin_again(self) -> None:
+        self._take_note()
         self._installed.anew = False
         super().begin_again()
 
     def close(self) -> None:
         self._installed.close()
+
+    def _take_note(self) -> None:
+        """Of another version: what the one before did wrong does not pause it."""
+        version = self._installed.version
+        if version != self._version:
+            self._version, self._guard = version, Guard(self._crashed)
 
     def _well(self) -> bool:
         return super()._well() and self._installed.up

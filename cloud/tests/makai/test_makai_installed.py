@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judging_plugins import TRIGGER, trigger_zip
+from judging_plugins import TRIGGER, measured, trigger_zip
 from plugin_zips import manifest, stored, zipped
 
 from opq_cloud.config import PluginEntry, Rules, TriggeringService
 from opq_cloud.makai import triggers
 from opq_cloud.makai.triggering_service import TriggeringService as Service
-from opq_cloud.service import CloudContext
+from opq_cloud.makai.triggers_in_use import InstalledTrigger
+from opq_cloud.service import CloudContext, Counters
 from opq_cloud.store.opening import open_store
+from opq_proto import log
 from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.opqbox3_pb2 import Measurement as Wire
 from opq_rules.plugins.plugins import Plugins
+from opq_rules.plugins.policy import Policy
 
 MODES = ("process", "inproc")
 WINDOW_MS = 200
@@ -158,6 +161,24 @@ def test_a_version_that_crashes_at_once_is_taken_back_while_measurements_flow(
         house.wait_for(lambda: counters.of("decisions", "one") > before)
     assert "taken back to 1.0.0" in house.ask("GET", "/plugins/triggers/loud/status")["errMsg"]
     assert part(house).info.startswith("1.0.0")
+
+
+def test_a_new_version_is_shown_the_past_though_the_one_before_was_paused(tmp_path: Path) -> None:
+    plugins = Plugins(tmp_path, Policy(trusted=frozenset({"loud"})))
+    plugins.create("trigger", "loud", trigger_zip(plugins.uploads, mode="inproc"))
+    inside = plugins.trigger("loud")()
+    inside.configure({})
+    trigger, nominal = InstalledTrigger(inside, Counters(), log.get()), Nominal(120.0, 60.0)
+    for _ in range(3):
+        assert trigger.decide(measured(do_raise=1.0), nominal) is None
+    assert not trigger.health().ok
+    plugins.create("trigger", "loud", trigger_zip(plugins.uploads, "1.0.1", mode="inproc"))
+    assert trigger.anew
+    trigger.begin_again()
+    assert trigger.see_again(measured(140.0), nominal) is not None and not trigger.anew
+    decision = trigger.decide(measured(140.0), nominal)
+    assert decision is not None and decision.because == "1 before, 120 V" and trigger.health().ok
+    plugins.close()
 
 
 def test_a_new_version_without_state_sees_the_dip_that_goes_on(makai_with: Callable[..., Any]) -> None:

@@ -16,7 +16,7 @@ from opq_cloud.mauka.installed import InstalledAnalysis
 from opq_cloud.service import Counters, Health
 from opq_proto import log as logs
 from opq_proto.errors import OpqError
-from opq_rules.plugins.following import AGAIN_S, Following
+from opq_rules.plugins.following import LACKING_AGAIN_S, Following
 from opq_rules.plugins.policy import Policy
 
 log = logs.get(service="mauka")
@@ -181,7 +181,7 @@ class Follower:
                 plugin.close()
                 raise
         except (OpqError, ValueError, OSError) as error:
-            self._wrong[name] = f"analysis {name!r} is not in use: {error}", self._now() + AGAIN_S
+            self._wrong[name] = f"analysis {name!r} is not in use: {error}", self._now() + LACKING_AGAIN_S
             return
         self._wrong.pop(name, None)
         installed_ms = following.status_of(KIND, name).get("installed_ms", 0)

@@ -23,6 +23,8 @@ from opq_rules.plugins.store import Installed, Store
 
 AGAIN_S = 60.0
 """A version that did not take over is tried again after this, or at once when the other host has another."""
+LACKING_AGAIN_S = 10.0
+"""The same where there is no old version that goes on."""
 
 
 class NotAllowedError(PluginError):
@@ -147,8 +149,8 @@ class Following(Plugins):
                 self._take(manifest, installed)
         except (OpqError, OSError, ValueError) as error:
             (self._barred.add if isinstance(error, NotAllowedError) else self._barred.discard)(name)
-            self._refused[name] = (installed, self._now() + AGAIN_S)
             running = self._store.currents().get(name)
+            self._refused[name] = (installed, self._now() + (AGAIN_S if running else LACKING_AGAIN_S))
             rest = f"; {running[0]} goes on" if running else ""
             self._trouble[name] = f"{name} {installed.version} does not run: {error}{rest}"
         else:

@@ -3,7 +3,7 @@
 import msgspec
 
 from opq_tools.bench import BENCHMARKS
-from opq_tools.benchmarks.rules.figures import FAN, FILTER, latency_rows, thresholds
+from opq_tools.benchmarks.rules.figures import FAN, FILTER, latency_rows, thresholds, windowed
 from opq_tools.benchmarks.rules.flow import Load, flowed, payloads
 
 
@@ -19,6 +19,8 @@ def test_every_event_passes_every_rule_once() -> None:
     limits = [float(each["sql"].rpartition(" ")[2]) for each in rules]
     found = flowed(rules, Load(given, 1))
     assert found.emissions == sum(v > limit for v in values for limit in limits)
+    found = flowed(windowed(50), Load(given, 1))
+    assert (found.events, found.emissions, found.dropped) == (2_000, 0, 0)
 
 
 def test_latency_is_told_of_every_event() -> None:

@@ -36,7 +36,7 @@ from opq_rules.engine.staging import Staging
 from opq_rules.engine.store import Store
 from opq_rules.engine.topics import Topics
 from opq_rules.engine.udfs import with_plugins
-from opq_rules.engine.unit import Unit
+from opq_rules.engine.unit import Alone, PartError, Unit
 from opq_rules.errors import RULE, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.sdk import Function, LookupSource, Sink, Source
@@ -326,7 +326,7 @@ class Engine:
                     if made.triggered:
                         self._schedules.begin(rule, made, choice)
                         if state is not None and rule.unit is not None:
-                            self._loop.call(partial(rule.unit.query.restore, state))
+                            self._loop.call(partial(rule.unit.resume, rule, state))
                 except RuleError:
                     self._bodies.put(old)
                     if ran:
@@ -510,12 +510,12 @@ class Engine:
 
     def _unit_failed(self, unit: Unit, error: Exception) -> None:
         """From the loop's thread: a fault of ours, or of a plug-in's function."""
-        text = f"{type(error).__name__}: {error}"
-        self._log.error(
-            "unit.failed", error=text, rules=[rule.id for rule in unit.rules()][:5], exc_info=error
-        )
-        for rule in list(unit.rules()):
-            self._keeper.soon(partial(self._rule_failed, rule, unit, text))
+        failed = error.failed if isinstance(error, PartError) else [(rule, error) for rule in unit.rules()]
+        cause = failed[0][1]
+        text, rules = f"{type(cause).__name__}: {cause}", [rule.id for rule, _ in failed[:5]]
+        self._log.error("unit.failed", error=text, rules=rules, exc_info=cause)
+        for rule, each in failed:
+            self._keeper.soon(partial(self._rule_failed, rule, unit, f"{type(each).__name__}: {each}"))
 
     def _rule_failed(self, rule: Rule, unit: Unit, text: str) -> None:
         with self._admin:
@@ -536,9 +536,9 @@ class Engine:
         unit = rule.unit
         if unit is None or old.sql != made.sql or old.options.for_query() != made.options.for_query():
             return None
-        if len(unit.rules()) > 1:
+        if isinstance(unit, Alone) and len(unit.rules()) > 1:
             return None
-        return self._loop.call(unit.query.state)
+        return self._loop.call(partial(unit.state, rule))
 
     def _rule(self, rule_id: str) -> Rule:
         found = self._rules.get(rule_id)

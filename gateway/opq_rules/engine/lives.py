@@ -28,7 +28,7 @@ from opq_rules.engine.staging import Staging
 from opq_rules.engine.topology import sinks
 from opq_rules.engine.traces import Traces
 from opq_rules.engine.udfs import Asking
-from opq_rules.engine.unit import Crowd, Unit
+from opq_rules.engine.unit import Unit
 from opq_rules.errors import IO_ERROR, RowError, RuleError
 from opq_rules.query.joins import Lookup
 from opq_rules.sdk import LookupSource
@@ -82,7 +82,6 @@ class Lives:
         definitions = [self._streams[name] for name in choice.streams]
         keys = {each.name: self._feeds.key(each, definition.id) for each in definitions}
         unit = self.units.get(choice.key)
-        fresh = unit is None
         if unit is None:
             unit = choice.build(keys, now_ms)
             unit.durable = definition.options.qos > 0
@@ -104,8 +103,6 @@ class Lives:
             rule.sequence = max(rule.sequence, now_ms * 1000)
             if kept is not None:
                 rule.sequence = max(rule.sequence, kept["sequence"])
-                if fresh and kept["of"] == running.of and not isinstance(running, Crowd):
-                    self._restore(running, kept["query"], choice, keys)
             rule.out = rule.dropped = 0
             moved = 0
             if durable and spec.outlets:
@@ -119,7 +116,9 @@ class Lives:
             rule.start_ms, rule.status = now_ms, RUNNING
             if rule.extra is not None:
                 rule.extra.message, rule.extra.missing = "", ()  # why it had stopped
-            running.add(rule)
+            running.add(rule, any(each.feed.waiting for each in joined))
+            if kept is not None and running.remembers and kept["of"] == running.memory_of(rule):
+                self._resume(rule, kept["query"])
             if rule.extra is not None and rule.extra.trace is not None:
                 rule.extra.trace.sinks = sinks([action.type for action in definition.actions])
                 if rule.extra.trace.on:
@@ -182,7 +181,7 @@ class Lives:
         last: list[bool] = []
 
         def end() -> None:
-            if durable and not isinstance(unit, Crowd):
+            if durable and unit.remembers:
                 self._staging.touched(unit, None)
             if durable:
                 self._loop.commit()
@@ -227,7 +226,7 @@ class Lives:
             each.feed.stop()
         late = [f"source {each.feed.name}" for each in feeds if not each.feed.join()]
         for rule in rules:
-            if rule.unit is not None and rule.unit.durable and not isinstance(rule.unit, Crowd):
+            if rule.unit is not None and rule.unit.durable and rule.unit.remembers:
                 self._loop.call(partial(self._staging.touched, rule.unit, None))
         if not self._loop.stop():
             late.append("engine")
@@ -314,13 +313,13 @@ class Lives:
             joined.feed.state = kept["state"] or {}
         joined.feed.start(kept["offset"] if kept is not None else None)
 
-    def _restore(self, unit: Unit, state: Any, choice: Choice, feeds: Mapping[str, str]) -> None:
+    def _resume(self, rule: Rule, state: Any) -> None:
         """Goes on with a state; one that is not understood (another version's) is left, and told."""
+        assert rule.unit is not None
         try:
-            unit.query.restore(state)
+            rule.unit.resume(rule, state)
         except Exception as error:
-            self._log.error("state.refused", unit=unit.of[:200], error=f"{type(error).__name__}: {error}")
-            unit.query = choice.build(feeds, self._clock.now_ms()).query
+            self._log.error("state.refused", rule_id=rule.id, error=f"{type(error).__name__}: {error}")
 
     def _lookup(self, name: str) -> Lookup:
         definition = self._streams[name]

@@ -1,6 +1,7 @@
 """Look: what an engine shows of its rules: definitions, status, plans, usage. It changes nothing."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -111,20 +112,19 @@ class Look:
             lines.append("  gives " + ", ".join(f"{name} {kind}" for name, kind in told.columns.items()))
         lines += [f"  fails where columns are as declared: {clash}" for clash in told.clashes]
         if rule.unit is not None:
-            count, kind = len(rule.unit.rules()), type(rule.unit).__name__.lower()
-            shared = f"in a {kind} of {count}" if count > 1 or kind != "alone" else "alone"
-            lines.append(f"  runs {shared}" + (", found by threshold" * (kind == "crowd")))
+            lines.append(f"  runs {self._loop.call(partial(rule.unit.shown, rule))}")
         return "\n".join(lines)
 
     def usage(self) -> dict[str, dict[str, Any]]:
-        """Per running rule: ms of CPU of its query (shared by `rules`), records, emissions."""
+        """Per running rule: its share of the CPU, in ms, of what runs `rules` of them; records, emissions."""
         answer = {}
         for rule_id, rule in sorted(self._rules.items()):
             unit = rule.unit
             if unit is not None:
+                count = max(1, len(unit.rules()))
                 answer[rule_id] = {
-                    "cpu_ms": unit.busy_ns // 1_000_000,
-                    "rules": len(unit.rules()),
+                    "cpu_ms": unit.busy_ns // count // 1_000_000,
+                    "rules": count,
                     "records": unit.records_in - rule.joined_in,
                     "emissions": rule.out,
                 }
@@ -136,9 +136,7 @@ class Look:
         unit = rule.unit
         if unit is None:
             return {}
-        query: Any = unit.query
-        rows: dict[str, list[Row]] = self._loop.call(query.scanned)
-        return rows
+        return self._loop.call(unit.scanned)
 
     def tagged(self, tags: Sequence[str]) -> list[str]:
         """Ids of the rules that have all these tags."""

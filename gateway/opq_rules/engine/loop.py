@@ -20,7 +20,7 @@ from opq_rules.engine.feed import Entry, Feed
 from opq_rules.engine.outlet import Outlet
 from opq_rules.engine.rule import Rule
 from opq_rules.engine.staging import MOST_STAGED, MOST_WAITING, Staging
-from opq_rules.engine.unit import Crowd, Unit
+from opq_rules.engine.unit import PartError, Unit
 from opq_rules.streams.decoding import Decoder
 
 TAKE = 4096
@@ -137,7 +137,7 @@ class Loop:
         for joined in feeds:
             if unit not in joined.units:
                 joined.units.append(unit)
-                joined.units_changed()
+            joined.units_changed()
             self._count_durable(joined, durable)
             for outlet in outlets:
                 joined.outlets[outlet] = joined.outlets.get(outlet, 0) + 1
@@ -162,7 +162,7 @@ class Loop:
                     del joined.outlets[outlet]
             if last and unit in joined.units:
                 joined.units.remove(unit)
-                joined.units_changed()
+            joined.units_changed()
         if last:
             unit.due_ms = None
 
@@ -286,12 +286,14 @@ class Loop:
         began_ns = time.thread_time_ns()
         try:
             (unit.tracing or unit).feed(batch, self.deliver)
+        except PartError as error:
+            self._failed(unit, error)
         except Exception as error:
             self._failed(unit, error)
             return
         unit.busy_ns += time.thread_time_ns() - began_ns
         unit.last_ms = batch.arrived_ms if isinstance(batch.arrived_ms, int) else batch.arrived_ms[-1]
-        if unit.durable and not isinstance(unit, Crowd):
+        if unit.durable and unit.remembers:
             self._staging.touched(unit, None)
         self._time(unit)
 
@@ -338,7 +340,7 @@ class Loop:
         return batches
 
     def _time(self, unit: Unit) -> None:
-        due_ms = unit.query.next_due_ms
+        due_ms = unit.next_due_ms
         if due_ms is not None and due_ms != unit.due_ms:
             heapq.heappush(self._timers, (due_ms, next(self._numbers), unit))
         unit.due_ms = due_ms
@@ -359,6 +361,8 @@ class Loop:
                 continue  # records that arrived before it are still to come: `_drain` sets it again
             try:
                 (unit.tracing or unit).advance(now_ms, self.deliver)
+            except PartError as error:
+                self._failed(unit, error)
             except Exception as error:
                 self._failed(unit, error)
                 continue

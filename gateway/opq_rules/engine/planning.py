@@ -5,11 +5,15 @@ A text whose shape was seen before is not parsed: only its constants are taken o
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from opq_rules.engine.crowd import Crowd
 from opq_rules.engine.definition import RuleDefinition
+from opq_rules.engine.fronts import front_key
 from opq_rules.engine.thresholds import OF_ITS_RULE, Free, Split, calls, split
-from opq_rules.engine.unit import Alone, Crowd, Unit
+from opq_rules.engine.together import Part, Together
+from opq_rules.engine.unit import Alone, Unit
 from opq_rules.errors import SQL_PLAN, SQL_SYNTAX, RuleError
 from opq_rules.query.joins import Lookup
 from opq_rules.query.plan import Plan, plan
@@ -26,7 +30,7 @@ MOST_SHAPES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`key` names the unit; `build` makes it where it does not run yet. `constants`: of a crowd's rule."""
+    """`key` names the unit, `build` makes it where it does not run yet; `constants`: what a rule is in it."""
 
     key: Any
     streams: tuple[str, ...]
@@ -113,8 +117,8 @@ class Planning:
             parts = split(self.select(rule.sql))
             assert parts is not None
             planned = plan(parts.rest, self._streams, self._functions())
-            query = Query(planned, Facts.of(rule.id, now_ms, rule.options.for_query()))
-            return Crowd(key, feeds, query, planned, Split(known.free, parts.rest))
+            facts = Facts.of(rule.id, now_ms, rule.options.for_query())
+            return Crowd(key, feeds, partial(Query, planned, facts), planned, Split(known.free, parts.rest))
 
         return Choice(key, (known.stream,), constants[0] if len(constants) == 1 else constants, build)
 
@@ -122,18 +126,29 @@ class Planning:
         self, rule: RuleDefinition, planned: Plan, may_share: bool, lookups: Callable[[str], Lookup]
     ) -> Choice:
         streams = tuple(planned.streams)
-        shares = may_share and not rule.options.qos and _shareable(planned)
-        shares = shares and all(self._streams[name].shared for name in streams)
+        shares = may_share and all(self._streams[name].shared for name in streams)
+        seen = front_key(planned) if shares else None
+        if seen is not None:
+            return self._together(rule, planned, seen)
         key: Any = ("alone", rule.id)
-        if shares:
+        if shares and not rule.options.qos and _shareable(planned):
             key = ("alone", self._epoch, rule.sql, _options_key(rule), rule.options.qos > 0)
 
         def build(feeds: Mapping[str, str], now_ms: int) -> Unit:
             facts = Facts.of(rule.id, now_ms, rule.options.for_query())
             asked = {each.index: lookups(each.stream) for each in planned.origins if each.kind == "lookup"}
-            return Alone(key, feeds, Query(planned, facts, asked), planned)
+            return Alone(key, feeds, partial(Query, planned, facts, asked), planned)
 
         return Choice(key, streams, None, build)
+
+    def _together(self, rule: RuleDefinition, planned: Plan, seen: Any) -> Choice:
+        key = ("together", self._epoch, seen, _options_key(rule), rule.options.qos > 0)
+
+        def build(feeds: Mapping[str, str], now_ms: int) -> Unit:
+            options = rule.options.for_query()
+            return Together(key, feeds, Facts.of(rule.id, now_ms, options), str(options))
+
+        return Choice(key, planned.streams, Part(rule.sql, planned), build)
 
 
 def _check_event_time(planned: Plan) -> None:

@@ -130,8 +130,8 @@ class Staging:
             for rule in unit.rules():
                 states[f"rule {rule.id}"] = {
                     "sequence": rule.sequence,
-                    "query": unit.query.state(),
-                    "of": unit.of,
+                    "query": unit.state(rule),
+                    "of": unit.memory_of(rule),
                 }
         for rule in self._rules:
             if f"rule {rule.id}" not in states:

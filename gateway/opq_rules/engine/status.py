@@ -87,11 +87,12 @@ def query_nodes(rule: Rule, names: Sequence[str]) -> dict[str, Node]:
             process_latency_us=each_us if k == 0 else 0,
             last_invocation=unit.last_ms,
         )
+    trouble = unit.trouble(rule)
     nodes[names[0]] |= {
-        "exceptions_total": unit.errors - rule.joined_errors,
-        "last_exception": unit.last_error if unit.errors > rule.joined_errors else "",
-        "last_exception_time": unit.last_error_ms if unit.errors > rule.joined_errors else 0,
-        "late_total": unit.late,
+        "exceptions_total": trouble.errors,
+        "last_exception": trouble.last_error,
+        "last_exception_time": trouble.last_error_ms,
+        "late_total": trouble.late,
     }
     return nodes
 
@@ -110,7 +111,7 @@ def status(rule: Rule, feeds: Sequence[Feed], sink_types: Sequence[str]) -> Node
     if rule.unit is None:
         return told
     nodes: dict[str, Node] = {f"source_{feed.name}": feed_node(feed) for feed in feeds}
-    nodes |= query_nodes(rule, operators(rule.unit.operators))
+    nodes |= query_nodes(rule, operators(rule.unit.operators(rule)))
     outlets = iter(rule.spec.outlets if rule.spec else ())
     for name, kind in zip(sinks(sink_types), sink_types, strict=True):
         nodes[name] = sink_node(rule, None if kind == "memory" else next(outlets))

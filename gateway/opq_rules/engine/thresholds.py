@@ -119,16 +119,20 @@ def _free(node: Expression, source: str) -> Free | None:
 
 def calls(node: Any) -> Iterator[Call]:
     """Every call in a statement, or a part of one."""
+    return (each for each in nodes(node) if isinstance(each, Call))
+
+
+def nodes(node: Any) -> Iterator[Any]:
+    """A statement, or a part of one, and all that is in it."""
     if isinstance(node, tuple):
         for each in node:
-            yield from calls(each)
+            yield from nodes(each)
     elif is_dataclass(node) and not isinstance(node, type):
-        if isinstance(node, Call):
-            yield node
+        yield node
         for field in fields(node):
             if isinstance(node, Item) and field.name == "text":
                 continue
-            yield from calls(getattr(node, field.name))
+            yield from nodes(getattr(node, field.name))
 
 
 def _has_no_memory(call: Call) -> bool:

@@ -12,10 +12,11 @@ from typing import Any
 
 from opq_rules.batch import Batch, Emission
 from opq_rules.engine.clock import Clock
+from opq_rules.engine.crowd import Crowd
 from opq_rules.engine.rule import Rule
 from opq_rules.engine.topology import operators
 from opq_rules.engine.traces import MOST_RECORDS, MOST_TRACES, Span, Trace, Traces, shown_rows
-from opq_rules.engine.unit import Crowd, Deliver, Unit
+from opq_rules.engine.unit import Deliver, Single, Unit
 from opq_rules.query.query import Query
 from opq_rules.query.traced import Traced
 from opq_rules.query.windows.window import Cut
@@ -27,23 +28,27 @@ Message = dict[str, Trace]
 
 def follow(unit: Unit, rule: Rule, clock: Clock) -> None:
     """In the engine's thread, as all here. The rule is traced while it is in this unit."""
-    if unit.tracing is None:
-        unit.tracing = Tracing(unit, clock)
-    unit.tracing.rules[rule.id] = rule
+    own = unit.apart(rule)
+    if own.tracing is None:
+        own.tracing = Tracing(own, rule, clock)
+    own.tracing.rules[rule.id] = rule
 
 
 def leave(unit: Unit, rule: Rule) -> None:
-    tracing = unit.tracing
-    if tracing is None or tracing.rules.pop(rule.id, None) is None or tracing.rules:
+    own = unit.followed(rule)
+    tracing = own.tracing if own is not None else None
+    if own is None or tracing is None or tracing.rules.pop(rule.id, None) is None:
         return
-    tracing.end()
-    unit.tracing = None
+    if not tracing.rules:
+        tracing.end()
+        own.tracing = None
+    unit.in_again(rule)
 
 
 class Tracing:
     """`rules`: those that are traced, by id. Also the `Steps` of the unit's query."""
 
-    def __init__(self, unit: Unit, clock: Clock) -> None:
+    def __init__(self, unit: Single, rule: Rule, clock: Clock) -> None:
         self.rules: dict[str, Rule] = {}
         self._unit, self._clock = unit, clock
         self._base_ns = 0
@@ -55,7 +60,8 @@ class Tracing:
         self._cut: Message = {}
         self._delivered: set[str] = set()
         self._give: Deliver = lambda rule, emissions: None
-        names = dict(zip(unit.operators, operators(unit.operators), strict=True))
+        steps = unit.operators(rule)
+        names = dict(zip(steps, operators(steps), strict=True))
         self._names = {name: names.get(name, f"op_{name}") for name in (*names, "filter", "window")}
         query: Any = unit.query
         self._query = query if type(query) is Query else None

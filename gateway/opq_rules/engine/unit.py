@@ -1,22 +1,20 @@
-"""Unit: one running query with the rules that share it.
+"""Unit: what runs, with the rules that share it. Owned by the engine's thread; nothing here waits.
 
-`Alone` runs a query as it is, `Crowd` finds its rules by their thresholds. Owned by the engine's thread;
-nothing here waits.
+`Alone` runs a query as it is, `crowd.Crowd` finds its rules by their thresholds, those of `together.Together`
+share a window.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from opq_rules.batch import Batch, Emission
+from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.rule import Rule
-from opq_rules.engine.thresholds import HOLDS, Index, Split
-from opq_rules.expressions.closures import lookup
+from opq_rules.query.plan import Plan
 
 if TYPE_CHECKING:
     from opq_rules.engine.tracing import Tracing
 
 Deliver = Callable[[Rule, Sequence[Emission]], None]
-_NUMBERS = frozenset({int, float})
 
 
 class Running(Protocol):
@@ -30,13 +28,34 @@ class Running(Protocol):
     def advance(self, now_ms: int) -> list[Emission]: ...
     def state(self) -> Any: ...
     def restore(self, state: Any) -> None: ...
+    def scanned(self) -> dict[str, list[Row]]: ...
+
+
+class Trouble(NamedTuple):
+    """Of one rule, since it came; `late`: records behind the watermark."""
+
+    errors: int
+    last_error: str
+    last_error_ms: int
+    late: int
+
+
+class PartError(Exception):
+    """Rules of a unit raised what they must not; the others have what is theirs."""
+
+    def __init__(self, failed: Sequence[tuple[Rule, Exception]]) -> None:
+        super().__init__(f"{len(failed)} rules")
+        self.failed = failed
 
 
 class Unit:
     """`key`: what rules have to agree in to share it. `feeds`: stream -> key of the feed."""
 
-    def __init__(self, key: object, feeds: Mapping[str, str], query: Running, plan: Any) -> None:
-        self.key, self.feeds, self.query, self.plan = key, dict(feeds), query, plan
+    remembers = True
+    """It has state to keep."""
+
+    def __init__(self, key: object, feeds: Mapping[str, str]) -> None:
+        self.key, self.feeds = key, dict(feeds)
         self.records_in = 0
         self.busy_ns = 0
         self.last_ms = 0
@@ -45,20 +64,94 @@ class Unit:
         self.durable = False
         """Its rules have qos >= 1."""
         self.of = ""
-        """What its state belongs to: another statement does not go on with it."""
+        """The statement, with its options, of the rule that came first."""
         self.tracing: Tracing | None = None
         """Stands before it while one of its rules is traced."""
 
     @property
-    def operators(self) -> tuple[str, ...]:
+    def next_due_ms(self) -> int | None:
+        """When `advance` is wanted next."""
+        raise NotImplementedError
+
+    def operators(self, rule: Rule) -> tuple[str, ...]:
         """What a record passes, by name."""
-        names: tuple[str, ...] = self.plan.operators
-        return names
+        raise NotImplementedError
 
     def reads(self, stream: str) -> frozenset[str] | None:
         """Columns, in lower case; None: all."""
-        read: frozenset[str] | None = self.plan.used[stream]
-        return read
+        raise NotImplementedError
+
+    def trouble(self, rule: Rule) -> Trouble:
+        raise NotImplementedError
+
+    def memory_of(self, rule: Rule) -> str:
+        """What its state belongs to: another statement does not go on with it."""
+        return self.of
+
+    def rules(self) -> Collection[Rule]:
+        raise NotImplementedError
+
+    def shown(self, rule: Rule) -> str:
+        """What it shares with whom, for people."""
+        raise NotImplementedError
+
+    def scanned(self) -> dict[str, list[Row]]:
+        """Rows that scan tables hold."""
+        return {}
+
+    def add(self, rule: Rule, waiting: bool = False) -> None:
+        """`rule.constants` is what its `Choice` says. `waiting`: records older than the rule are to come."""
+        raise NotImplementedError
+
+    def remove(self, rule: Rule) -> None:
+        raise NotImplementedError
+
+    def apart(self, rule: Rule) -> "Single":
+        """What can be followed for this rule; where it takes the rule out of what it shares, `in_again` ends
+        that."""
+        raise NotImplementedError
+
+    def followed(self, rule: Rule) -> "Single | None":
+        """What `apart` gave."""
+        raise NotImplementedError
+
+    def in_again(self, rule: Rule) -> None:
+        return
+
+    def state(self, rule: Rule) -> Any:
+        """JSON, of what the rule alone would remember."""
+        raise NotImplementedError
+
+    def resume(self, rule: Rule, state: Any) -> None:
+        """The rule goes on with a state. Raises whatever one that is not understood makes it raise; then
+        nothing has changed."""
+        raise NotImplementedError
+
+    def feed(self, batch: Batch, deliver: Deliver) -> None:
+        raise NotImplementedError
+
+    def advance(self, now_ms: int, deliver: Deliver) -> None:
+        """Timers that fall due."""
+
+
+class Single(Unit):
+    """One query for all its rules; `made` gives a fresh one."""
+
+    def __init__(
+        self, key: object, feeds: Mapping[str, str], made: Callable[[], Running], plan: Plan
+    ) -> None:
+        super().__init__(key, feeds)
+        self.query, self.plan, self._made = made(), plan, made
+
+    @property
+    def next_due_ms(self) -> int | None:
+        return self.query.next_due_ms
+
+    def operators(self, rule: Rule) -> tuple[str, ...]:
+        return self.plan.operators
+
+    def reads(self, stream: str) -> frozenset[str] | None:
+        return self.plan.used[stream]
 
     @property
     def errors(self) -> int:
@@ -72,37 +165,50 @@ class Unit:
     def last_error_ms(self) -> int:
         return int(self.query.counters.last_error_ms)
 
-    @property
-    def late(self) -> int:
-        return int(self.query.counters.late)
+    def trouble(self, rule: Rule) -> Trouble:
+        errors, late = self.errors - rule.joined_errors, int(self.query.counters.late)
+        return (
+            Trouble(errors, self.last_error, self.last_error_ms, late) if errors else Trouble(0, "", 0, late)
+        )
 
-    def rules(self) -> Sequence[Rule]:
-        raise NotImplementedError
+    def scanned(self) -> dict[str, list[Row]]:
+        return self.query.scanned()
 
-    def add(self, rule: Rule) -> None:
-        raise NotImplementedError
+    def apart(self, rule: Rule) -> "Single":
+        return self
 
-    def remove(self, rule: Rule) -> None:
-        raise NotImplementedError
+    def followed(self, rule: Rule) -> "Single":
+        return self
 
-    def feed(self, batch: Batch, deliver: Deliver) -> None:
-        raise NotImplementedError
+    def state(self, rule: Rule) -> Any:
+        return self.query.state()
 
-    def advance(self, now_ms: int, deliver: Deliver) -> None:
-        """Timers that fall due."""
+    def resume(self, rule: Rule, state: Any) -> None:
+        try:
+            self.query.restore(state)
+        except Exception:
+            self.query = self._made()
+            raise
+        rule.joined_errors = self.errors
 
 
-class Alone(Unit):
+class Alone(Single):
     """A whole query; more than one rule only where they say the same."""
 
-    def __init__(self, key: object, feeds: Mapping[str, str], query: Running, plan: Any) -> None:
-        super().__init__(key, feeds, query, plan)
+    def __init__(
+        self, key: object, feeds: Mapping[str, str], made: Callable[[], Running], plan: Plan
+    ) -> None:
+        super().__init__(key, feeds, made, plan)
         self._rules: list[Rule] = []
 
     def rules(self) -> Sequence[Rule]:
         return self._rules
 
-    def add(self, rule: Rule) -> None:
+    def shown(self, rule: Rule) -> str:
+        count = len(self._rules)
+        return "alone" if count == 1 else f"as one with {count - 1} that say the same"
+
+    def add(self, rule: Rule, waiting: bool = False) -> None:
         self._rules.append(rule)
         rule.joined_in, rule.joined_errors = self.records_in, self.errors
 
@@ -121,148 +227,3 @@ class Alone(Unit):
         if emissions:
             for rule in self._rules:
                 deliver(rule, emissions)
-
-
-class Crowd(Unit):
-    """Rules that differ in their thresholds alone; `query` is the rest that they share, without memory."""
-
-    def __init__(
-        self, key: object, feeds: Mapping[str, str], query: Running, plan: Any, split: Split
-    ) -> None:
-        super().__init__(key, feeds, query, plan)
-        self.split = split
-        self._index: Index[Rule] = Index(split.free)
-        self._rules: dict[str, Rule] = {}
-        self._further = [
-            (k, each.column, HOLDS[each.operator], each.text) for k, each in enumerate(split.free)
-        ][1:]
-        self._own_errors = 0
-        self._own_last_error, self._own_last_ms = "", 0
-
-    @property
-    def operators(self) -> tuple[str, ...]:
-        names = super().operators
-        return names if "filter" in names else ("filter", *names)
-
-    def reads(self, stream: str) -> frozenset[str] | None:
-        read = super().reads(stream)
-        return None if read is None else read | {each.column.lower() for each in self.split.free}
-
-    @property
-    def errors(self) -> int:
-        return self._own_errors + super().errors
-
-    @property
-    def last_error(self) -> str:
-        return super().last_error or self._own_last_error
-
-    @property
-    def last_error_ms(self) -> int:
-        return max(super().last_error_ms, self._own_last_ms)
-
-    def rules(self) -> Sequence[Rule]:
-        return tuple(self._rules.values())
-
-    def add(self, rule: Rule) -> None:
-        self._rules[rule.id] = rule
-        self._index.add(rule)
-        rule.joined_in, rule.joined_errors = self.records_in, self.errors
-
-    def remove(self, rule: Rule) -> None:
-        del self._rules[rule.id]
-        self._index.remove(rule)
-
-    def feed(self, batch: Batch, deliver: Deliver) -> None:
-        rows = batch.rows
-        self.records_in += len(rows)
-        hits = self._hits(rows)
-        if not hits:
-            return
-        concerned: list[tuple[int, Sequence[Rule]]] = []
-        for k in hits:
-            row = rows[k]
-            rules = self._index.first(lookup(row, self.split.free[0].column))
-            if self._further and rules:
-                rules = self._narrowed(row, rules)
-            if rules:
-                concerned.append((k, rules))
-        if not concerned:
-            return
-        if len(self._rules) == 1:
-            emissions = self._fed(batch, [k for k, _ in concerned])
-            if emissions:
-                deliver(concerned[0][1][0], emissions)
-            return
-        whole = self._fed(batch, [k for k, _ in concerned]) if self.split.rest.where is None else ()
-        if len(whole) == len(concerned):
-            for emission, (_, rules) in zip(whole, concerned, strict=True):
-                for rule in rules:
-                    deliver(rule, (emission,))
-            return
-        for k, rules in concerned:
-            emissions = self._fed(batch, [k])
-            if emissions:
-                for rule in rules:
-                    deliver(rule, emissions)
-
-    def _hits(self, rows: Sequence[Any]) -> list[int]:
-        """Records that some rule's first comparison may hold for; those of a wrong kind are counted."""
-        free, edge = self.split.free[0], self._index.edge
-        column, kinds = free.column, {str} if free.text else _NUMBERS
-        if free.operator == "=":
-            equal = self._index.keys
-            found = [
-                k
-                for k, row in enumerate(rows)
-                if (value := row.get(column)).__class__ not in kinds or value in equal
-            ]
-        elif free.operator == ">":
-            found = [
-                k
-                for k, row in enumerate(rows)
-                if (value := row.get(column)).__class__ not in kinds or value > edge
-            ]
-        elif free.operator == "<":
-            found = [
-                k
-                for k, row in enumerate(rows)
-                if (value := row.get(column)).__class__ not in kinds or value < edge
-            ]
-        else:
-            holds = HOLDS[free.operator]
-            found = [
-                k
-                for k, row in enumerate(rows)
-                if (value := row.get(column)).__class__ not in kinds or holds(value, edge)
-            ]
-        return [k for k in found if self._of_kind(lookup(rows[k], column), free.text)]
-
-    def _of_kind(self, value: Any, text: bool) -> bool:
-        if value is None or value != value:  # null, NaN: no comparison holds
-            return False
-        if type(value) is str if text else type(value) in _NUMBERS:
-            return True
-        self._own_errors += 1
-        wanted = "text" if text else "a number"
-        self._own_last_ms = self.last_ms
-        self._own_last_error = f"Where: {self.split.free[0].column} is {str(value)[:40]!r}; want {wanted}"
-        return False
-
-    def _narrowed(self, row: Any, rules: Sequence[Rule]) -> Sequence[Rule]:
-        for k, column, holds, text in self._further:
-            value = lookup(row, column)
-            if not self._of_kind(value, text):
-                return ()
-            rules = [rule for rule in rules if holds(value, rule.constants[k])]
-        return rules
-
-    def _fed(self, batch: Batch, picked: list[int]) -> list[Emission]:
-        arrived = batch.arrived_ms
-        return self.query.feed(
-            Batch(
-                batch.stream,
-                [batch.rows[k] for k in picked],
-                arrived if isinstance(arrived, int) else [arrived[k] for k in picked],
-                None if batch.meta is None else [batch.meta[k] for k in picked],
-            )
-        )

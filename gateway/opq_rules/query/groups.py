@@ -31,6 +31,8 @@ class AggregateCall:
     constants: tuple[Any, ...]
     give: Give
     take: Take
+    key: Any = None
+    """Equal where another rule's call over the same stream gives the same."""
 
     def start(self) -> Accumulator:
         return self.definition.start(*self.constants)
@@ -39,24 +41,61 @@ class AggregateCall:
 NO_GROUP = object()
 
 
+Failing = dict[int, str]
+"""What one record could not be given to: number of the aggregate -> why."""
+
+
 class Group:
-    __slots__ = ("accumulators", "failure", "first")
+    """`failures`: in the order of their records."""
+
+    __slots__ = ("accumulators", "failures", "first")
 
     def __init__(self, first: Record, accumulators: list[Accumulator]) -> None:
         self.first = first
         self.accumulators = accumulators
-        self.failure: str | None = None
+        self.failures: Sequence[Failing] = ()
 
-    def values(self, calls: Sequence[AggregateCall]) -> list[Any]:
-        """Of the aggregates, in the order of `calls`. Raises RowError when one of them failed."""
-        if self.failure is not None:
-            raise RowError(self.failure)
-        found = []
-        for call, accumulator in zip(calls, self.accumulators, strict=True):
+    def failed(self, failing: Failing) -> None:
+        """A record's failures; of each aggregate the first one counts."""
+        known = {number for each in self.failures for number in each}
+        new = {number: why for number, why in failing.items() if number not in known}
+        if new:
+            self.failures = (*self.failures, new)
+
+
+class Sums:
+    """A group whose window ended. To be read before the window goes on."""
+
+    __slots__ = ("_calls", "_group", "_values", "_wrong", "first")
+
+    def __init__(self, group: Group, calls: Sequence[AggregateCall]) -> None:
+        self.first = group.first
+        self._group, self._calls = group, calls
+        self._values: list[Any] | None = None
+        self._wrong: Failing = {}
+
+    def values(self, picked: Sequence[int] | None) -> list[Any]:
+        """Of the aggregates with these numbers; None: of all. RowError when one of them failed."""
+        for failing in self._group.failures:
+            for number in failing if picked is None else picked:
+                if number in failing:
+                    raise RowError(failing[number])
+        if self._values is None:
+            self._values = self._computed()
+        if self._wrong:
+            for number in sorted(self._wrong) if picked is None else picked:
+                if number in self._wrong:
+                    raise RowError(self._wrong[number])
+        return self._values if picked is None else [self._values[number] for number in picked]
+
+    def _computed(self) -> list[Any]:
+        found: list[Any] = []
+        for call, accumulator in zip(self._calls, self._group.accumulators, strict=True):
             try:
                 found.append(accumulator.value())
             except FUNCTION_ERRORS as error:
-                raise RowError(f"{call.written}: {error}") from None
+                self._wrong[len(found)] = f"{call.written}: {error}"
+                found.append(None)
         return found
 
 
@@ -65,7 +104,7 @@ class Grouping:
     """`keys`: GROUP BY; none: one group of all."""
 
     keys: tuple[Evaluate, ...]
-    calls: tuple[AggregateCall, ...]
+    calls: Sequence[AggregateCall]
 
     @property
     def merges(self) -> bool:
@@ -81,12 +120,13 @@ class Grouping:
 class Groups:
     """`report(error)` takes the error of a record that has no group; the record is left out."""
 
-    __slots__ = ("_context", "_grouping", "_report", "by_key")
+    __slots__ = ("_context", "_grouping", "_report", "born", "by_key")
 
     def __init__(self, grouping: Grouping, context: Run, report: Callable[[RowError], None]) -> None:
         self._grouping = grouping
         self._context = context
         self._report = report
+        self.born = context.turn
         self.by_key: dict[Any, Group] = {}
         """In the order in which the groups came."""
 
@@ -99,11 +139,15 @@ class Groups:
         if group is None:
             group = Group(record, [call.start() for call in grouping.calls])
             self.by_key[key] = group
+        failing: Failing | None = None
         for call, accumulator in zip(grouping.calls, group.accumulators, strict=True):
             try:
                 call.give(accumulator, row, context)
             except FUNCTION_ERRORS as error:
-                group.failure = group.failure or told(call.written, error)
+                failing = failing or {}
+                failing[number_of(call, grouping.calls)] = told(call.written, error)
+        if failing is not None:
+            group.failed(failing)
 
     def key_of(self, record: Record) -> Any:
         """Of its group, or NO_GROUP."""
@@ -124,6 +168,24 @@ class Groups:
             self._report(RowError(f"Group By: {error}"))
             return NO_GROUP
 
+    @property
+    def whole(self) -> bool:
+        """Each aggregate took all that it was given."""
+        return not any(group.failures for group in self.by_key.values())
+
+    def adopt(self, other: "Groups", numbers: Sequence[int]) -> None:
+        """Aggregates of `other`, which took the same records, behind the own ones."""
+        for ours, theirs in zip(self.by_key.values(), other.by_key.values(), strict=True):
+            ours.accumulators += [theirs.accumulators[number] for number in numbers]
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """These aggregates, in this order, and no others."""
+        places = {number: k for k, number in enumerate(numbers)}
+        for group in self.by_key.values():
+            group.accumulators = [group.accumulators[number] for number in numbers]
+            left = [{places[k]: why for k, why in each.items() if k in places} for each in group.failures]
+            group.failures = tuple(each for each in left if each)
+
     def merge(self, other: "Groups") -> None:
         """`other`, which is later and stays as it is, into this one."""
         calls = self._grouping.calls
@@ -132,14 +194,26 @@ class Groups:
             if group is None:
                 group = Group(theirs.first, [call.start() for call in calls])
                 self.by_key[key] = group
-            group.failure = group.failure or theirs.failure
+            for failing in theirs.failures:
+                group.failed(failing)
             for call, ours, added in zip(calls, group.accumulators, theirs.accumulators, strict=True):
                 assert call.definition.merge is not None
                 call.definition.merge(ours, added)
 
-    def state(self) -> Any:
+    def sums(self) -> list[Sums]:
+        calls = self._grouping.calls
+        return [Sums(group, calls) for group in self.by_key.values()]
+
+    def state(self, picked: Sequence[int] | None = None) -> Any:
+        """`picked`: of the aggregates with these numbers alone, as if there were no others."""
+        numbers = range(len(self._grouping.calls)) if picked is None else picked
         return [
-            [key, list(group.first), [each.state() for each in group.accumulators], group.failure]
+            [
+                key,
+                list(group.first),
+                [group.accumulators[number].state() for number in numbers],
+                next((each[k] for each in group.failures for k in numbers if k in each), None),
+            ]
             for key, group in self.by_key.items()
         ]
 
@@ -148,10 +222,15 @@ class Groups:
         for key, (ms, source, row, meta), kept, failure in state:
             first = Record(ms, source, tuple(row) if isinstance(row, list) else row, meta)
             group = Group(first, [call.start() for call in self._grouping.calls])
-            group.failure = failure
+            if failure is not None:
+                group.failures = (dict.fromkeys(range(len(group.accumulators)), failure),)
             for accumulator, each in zip(group.accumulators, kept, strict=True):
                 accumulator.restore(each)
             self.by_key[_thawed_key(key)] = group
+
+
+def number_of(call: AggregateCall, calls: Sequence[AggregateCall]) -> int:
+    return next(number for number, each in enumerate(calls) if each is call)
 
 
 def merged(contents: Sequence[Content], fresh: Callable[[], Groups]) -> Groups:

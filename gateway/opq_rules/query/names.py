@@ -136,6 +136,13 @@ class Names:
             item.expression, Aggregate, (name,)
         )
 
+    def reads_alias(self, node: Expression) -> bool:
+        """Whether a name in it is also that of an item: what it means depends on the statement."""
+        return any(
+            isinstance(each, Column) and each.stream is None and each.name.lower() in self.aliases
+            for each in walk(node)
+        )
+
     def whole(self, stream: str | None) -> Evaluate:
         return whole_row(self.star_order, self.joined, stream)
 

@@ -128,13 +128,14 @@ class Query:
         late = 0 if self._late is None else self._late.forgotten
         return late + sum(each.forgotten for each in self._analyses.values())
 
-    def state(self) -> Any:
-        """JSON: windows, watermark, analytic calls, tables, counters."""
+    def state(self, picked: Sequence[int] | None = None) -> Any:
+        """JSON: windows, watermark, analytic calls, tables, counters. `picked`: of the aggregates with these
+        numbers; None: of all."""
         context = self._context
         return frozen(
             {
                 "now_ms": self._now_ms,
-                "window": None if self._window is None else self._window.state(),
+                "window": None if self._window is None else self._window.state(picked),
                 "watermark": None if self._watermark is None else self._watermark.state(),
                 "analyses": {str(index): each.state() for index, each in self._analyses.items()},
                 "late": None if self._late is None else self._late.state(),
@@ -359,7 +360,7 @@ class Query:
             self._faults.tell(error, out)
             return
         self._faults.flush(out)
-        if rows or (self.facts.send_empty_window and _is_empty(cut.content)):
+        if rows or (self.facts.send_empty_window and is_empty(cut.content)):
             out.append(rows)
 
     def _counted(self, out: list[Emission]) -> list[Emission]:
@@ -368,7 +369,7 @@ class Query:
         return out
 
 
-def _is_empty(content: Content) -> bool:
+def is_empty(content: Content) -> bool:
     return not (content.by_key if isinstance(content, Groups) else content.state())
 
 

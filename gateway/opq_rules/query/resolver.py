@@ -120,7 +120,8 @@ class _Resolver:
             raise refused(node.at, f"aggregate {node.written} is not allowed in {self._clause.title}")
         if node.over is not None:
             raise refused(node.at, f"OVER behind {node.written}", "OVER belongs to analytic functions")
-        key = (signature(node), self._defining[-1:])
+        defining = self._defining[-1:] if self._names.reads_alias(node) else ()
+        key = (signature(node), defining)
         number = self._names.known_aggregate(key, lambda: self._aggregate_call(node, found))
         return lambda row, context: context.values[number]
 
@@ -150,9 +151,11 @@ class _Resolver:
                 node.filter, _Resolver(names, filtered, self._defining), names.functions
             )
         values = tuple(_constant(argument, names.functions) for argument in constants)
-        return AggregateCall(
-            node.written, found, values, _giving(evaluates, condition), _taking(evaluates, condition)
-        )
+        key: Any = signature(node, spelled=True)
+        if names.reads_alias(node):
+            key = (key, self._defining[-1:], signature(tuple(names.aliases.values()), spelled=True))
+        give, take = _giving(evaluates, condition), _taking(evaluates, condition)
+        return AggregateCall(node.written, found, values, give, take, key)
 
     def _analytic(self, node: Call, found: Analytic) -> Evaluate | None:
         names = self._names

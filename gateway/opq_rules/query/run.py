@@ -54,6 +54,7 @@ class Run:
         "row_number",
         "rule_id",
         "rule_start_ms",
+        "turn",
         "values",
         "where_hit_count",
         "where_hit_ms",
@@ -66,6 +67,8 @@ class Run:
         self.rule_id = rule_id
         self.rule_start_ms = rule_start_ms
         self.now_ms = rule_start_ms
+        self.turn = 0
+        """Of what the query is given; `Front` counts them."""
         self.event_ms = rule_start_ms
         self.window_start_ms = 0
         self.window_end_ms = 0
@@ -85,3 +88,8 @@ class Run:
         self.where_hit_count = 0
         """Records for which WHERE held so far, and the time of the last."""
         self.where_hit_ms = 0
+
+    def cut(self, start_ms: int, end_ms: int, trigger_ms: int | None) -> None:
+        """A window ended."""
+        self.window_start_ms, self.window_end_ms = start_ms, end_ms
+        self.window_trigger_ms = end_ms if trigger_ms is None else trigger_ms

@@ -5,14 +5,14 @@ from itertools import pairwise
 from typing import Any
 
 from opq_rules.expressions.calls import FUNCTION_ERRORS
-from opq_rules.query.groups import NO_GROUP, Group, Groups, told
+from opq_rules.query.groups import NO_GROUP, Failing, Group, Groups, number_of, told
 from opq_rules.query.windows.window import Record
 
 
 class Entry:
     """A record in its group. `given`: per aggregate its arguments, None where it took none."""
 
-    __slots__ = ("failure", "given", "group", "key", "number", "record")
+    __slots__ = ("failing", "given", "group", "key", "number", "record")
 
     def __init__(self, number: int, record: Record, key: Any, group: "RunningGroup") -> None:
         self.number = number
@@ -20,16 +20,17 @@ class Entry:
         self.key = key
         self.group = group
         self.given: list[list[Any] | None] = []
-        self.failure: str | None = None
+        self.failing: Failing = {}
 
 
 class RunningGroup(Group):
-    __slots__ = ("entries", "failed")
+    __slots__ = ("entries",)
+    failures: deque[Failing]
 
     def __init__(self, first: Record, accumulators: list[Any]) -> None:
         super().__init__(first, accumulators)
         self.entries: deque[Entry] = deque()
-        self.failed: deque[Entry] = deque()
+        self.failures = deque[Failing]()
 
 
 class RunningGroups(Groups):
@@ -60,12 +61,11 @@ class RunningGroups(Groups):
                     accumulator.add(*given)
             except FUNCTION_ERRORS as error:
                 given = None
-                entry.failure = entry.failure or told(call.written, error)
+                entry.failing[number_of(call, calls)] = told(call.written, error)
             entry.given.append(given)
         group.entries.append(entry)
-        if entry.failure is not None:
-            group.failed.append(entry)
-            group.failure = group.failed[0].failure
+        if entry.failing:
+            group.failures.append(entry.failing)
         return entry
 
     def take_out(self, entry: Entry) -> None:
@@ -79,9 +79,8 @@ class RunningGroups(Groups):
         for accumulator, given in zip(group.accumulators, entry.given, strict=True):
             if given is not None:
                 accumulator.remove(*given)  # type: ignore[attr-defined]  # Aggregate.remove
-        if entry.failure is not None:
-            group.failed.popleft()
-            group.failure = group.failed[0].failure if group.failed else None
+        if entry.failing:
+            group.failures.popleft()
 
     def put_in_order(self) -> None:
         """Groups by their first records, as a window computed anew would have them."""

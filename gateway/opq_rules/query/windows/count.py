@@ -54,11 +54,14 @@ class Count:
     def advance(self, ms: int) -> list[Cut]:
         return []
 
-    def state(self) -> Any:
+    def held(self) -> None:
+        return None
+
+    def state(self, picked: Sequence[int] | None = None) -> Any:
         return {
             "seen": self._seen,
             "first_ms": self._first_ms,
-            "content": self._content.state(),
+            "content": self._content.state(picked),
             "records": [list(record) for record, _ in self._overlapping],
             "holds": [holds for _, holds in self._overlapping],
         }

@@ -44,7 +44,10 @@ class SlidingGroups:
     def advance(self, ms: int) -> list[Cut]:
         return []
 
-    def state(self) -> Any:
+    def held(self) -> None:
+        return None
+
+    def state(self, picked: Sequence[int] | None = None) -> Any:
         return {"records": [list(record) for record, _ in self._entries]}
 
     def restore(self, state: Any) -> None:

@@ -25,23 +25,27 @@ class Record(NamedTuple):
 class Content(Protocol):
     """What lies in a window: the records themselves (`Kept`), or groups of aggregates (`Groups`)."""
 
+    born: int
+    """The turn of its query in which it was made."""
+
     def add(self, record: Record) -> None: ...
-    def state(self) -> Any: ...
+    def state(self, picked: Sequence[int] | None = None) -> Any: ...
     def restore(self, state: Any) -> None: ...
 
 
 class Kept:
     """Records as they came."""
 
-    __slots__ = ("records",)
+    __slots__ = ("born", "records")
 
-    def __init__(self, records: Sequence[Record] = ()) -> None:
+    def __init__(self, records: Sequence[Record] = (), born: int = 0) -> None:
         self.records = list(records)
+        self.born = born
 
     def add(self, record: Record) -> None:
         self.records.append(record)
 
-    def state(self) -> Any:
+    def state(self, picked: Sequence[int] | None = None) -> Any:
         return [list(record) for record in self.records]
 
     def restore(self, state: Any) -> None:
@@ -62,7 +66,13 @@ class Cut:
     trigger_ms: int | None = None
 
 
+Held = tuple[Any, Sequence[Content]]
+"""What a window remembers: its times, which can be compared, and its contents in order."""
+
+
 class Window(Protocol):
+    """`picked` of `state`: numbers of the aggregates that it is to tell of; None: all."""
+
     def add(self, records: Sequence[Record]) -> list[Cut]: ...
     def advance(self, ms: int) -> list[Cut]: ...
     @property
@@ -70,7 +80,11 @@ class Window(Protocol):
         """When `advance` has something to cut, as far as is known."""
         ...
 
-    def state(self) -> Any: ...
+    def held(self) -> Held | None:
+        """None: it remembers records one by one, and that is not to be compared."""
+        ...
+
+    def state(self, picked: Sequence[int] | None = None) -> Any: ...
     def restore(self, state: Any) -> None: ...
 
 

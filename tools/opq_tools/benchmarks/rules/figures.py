@@ -31,6 +31,12 @@ def thresholds(count: int) -> list[dict[str, Any]]:
     ]
 
 
+def windowed(count: int) -> list[dict[str, Any]]:
+    """One window, and a HAVING of its own for each; none of them lets anything through."""
+    statement = "SELECT box, avg(v) AS a FROM s GROUP BY box, TUMBLINGWINDOW(ss, 1) HAVING avg(v) <"
+    return [rule(f"low{k}", f"{statement} {90 + 10 * k / count:.5f}") for k in range(count)]
+
+
 def plain_loop_us(given: Sequence[bytes]) -> float:
     """Of one event: msgspec, an if, msgspec."""
     decode, encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
@@ -74,9 +80,18 @@ def birth_rows(count: int) -> list[Case]:
         for body in single:
             made.create_rule(body)
         one_by_one = len(single) / (time.perf_counter() - began_s)
-    with engine(lambda: Giving(load), lambda: Counting([0])) as made:
+    size = bytes_of(warm, thresholds(count))
+    return [
+        replace(case(f"{count} idle rules: memory", "bytes/rule", [size]), limit=600),
+        replace(case("rules created at once: time", "us/rule", [1e6 / at_once]), limit=1e6 / 3000),
+        case("rules created one by one, each on disk: time", "us/rule", [1e6 / one_by_one]),
+    ]
+
+
+def bytes_of(warm: Sequence[dict[str, Any]], bodies: Sequence[dict[str, Any]]) -> float:
+    """Of one of `bodies`, idle, beside those of `warm`."""
+    with engine(lambda: Giving(Load((), 0)), lambda: Counting([0])) as made:
         made.create_rules([{**each, "id": f"warm{k}"} for k, each in enumerate(warm)])
-        bodies = thresholds(count)
         gc.collect()
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
@@ -84,13 +99,7 @@ def birth_rows(count: int) -> list[Case]:
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        size = (after - before) / count
-        del bodies
-    return [
-        replace(case(f"{count} idle rules: memory", "bytes/rule", [size]), limit=600),
-        replace(case("rules created at once: time", "us/rule", [1e6 / at_once]), limit=1e6 / 3000),
-        case("rules created one by one, each on disk: time", "us/rule", [1e6 / one_by_one]),
-    ]
+    return (after - before) / len(bodies)
 
 
 class Paced(Source):
@@ -158,6 +167,9 @@ def run(quick: bool) -> Result:
     rows += flow_rows("fan-out to 100 rules", FAN, given, max(1, rounds // 10), runs, None)
     for count in (1_000, 10_000):
         rows += flow_rows(f"{count} threshold rules", thresholds(count), given, rounds, runs, 10.0)
+    rows += flow_rows("1000 rules over one window", windowed(1_000), given, max(1, rounds // 5), runs, None)
+    size = bytes_of(windowed(100), windowed(1_000))
+    rows.append(case("1000 rules over one window, idle: memory", "bytes/rule", [size]))
     rows += birth_rows(10_000)
     rows += latency_rows(2.0 if quick else 10.0, 0, 5.0)
     rows += latency_rows(2.0 if quick else 10.0, 1, None)

@@ -16,7 +16,11 @@ from opq_rules.engine.options import IDLE, Options, options
 from opq_rules.engine.restart import Restart
 from opq_rules.engine.schedule import NEVER_MS, Schedule
 from opq_rules.errors import RuleError
+from opq_rules.plugins.settings import configured
 from opq_rules.secrets import without_secrets
+from opq_rules.sinking.properties import divided
+from opq_rules.sinks.mqtt import Config as Mqtt
+from opq_rules.sinks.rest import Config as Rest
 
 RULE: dict[str, Any] = {"id": "r", "sql": "SELECT * FROM s", "actions": [{"log": {}}]}
 
@@ -59,7 +63,26 @@ def test_defaults_are_those_of_the_reference() -> None:
     assert (strategy.attempts, strategy.delay, strategy.multiplier) == (0, 1000, 2.0)
     assert (strategy.maxDelay, strategy.jitterFactor) == (30_000, 0.1)
     assert options({"checkpointInterval": "10s"}).checkpointInterval == 10_000
+    assert options({"restartStrategy": {"delay": "2s", "maxDelay": "1m"}}).restartStrategy.maxDelay == 60_000
     assert options({"debug": True, "concurrency": 2}) == options({})  # of eKuiper, without a meaning here
+
+
+def test_properties_read_durations_and_words_in_any_case() -> None:
+    rest: Rest = configured(Rest, {"url": "http://a", "method": "put", "bodyType": "JSON", "timeout": "2s"})
+    assert (rest.method, rest.bodyType, rest.timeout) == ("PUT", "json", 2000)
+    common, _ = divided({"lingerInterval": "1s500ms", "retryInterval": 20})
+    assert (common.lingerInterval, common.retryInterval) == (1500, 20)
+    for wrong in (
+        {"timeout": "2 days"},
+        {"timeout": "1h"},
+        {"timeout": -1},
+        {"method": "brew"},
+        {"method": 1},
+    ):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}  is .*; want (ms|from|one of)"):
+            configured(Rest, {"url": "http://a", **wrong})
+    with pytest.raises(ValueError, match="qos  is True; want one of 0, 1, 2"):
+        configured(Mqtt, {"topic": "t", "qos": True})
 
 
 def test_all_problems_are_told_at_once() -> None:

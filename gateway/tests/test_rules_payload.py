@@ -188,7 +188,8 @@ def test_an_interval_is_a_source_s_own_where_it_asks(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"interval": -1}, {"interval": "1"}, {"mergeField": "id"}, {"interval": True}]
+    "wrong",
+    [{"interval": -1}, {"interval": "x"}, {"interval": "48h"}, {"mergeField": "id"}, {"interval": True}],
 )
 def test_a_sampling_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"interval|mergeField"):

@@ -13,7 +13,7 @@ _NOT_LET_IN = (401, 403, 407)
 @dataclass(frozen=True, slots=True)
 class Config:
     url: str
-    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "help": "ms"})
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
     headers: dict[str, Any] = field(default_factory=dict)
     insecureSkipVerify: bool = False  # noqa: N815
 

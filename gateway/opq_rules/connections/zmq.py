@@ -13,7 +13,7 @@ USERS = frozenset({("sinks", "zmq")})
 class Config:
     url: str = field(metadata={"help": "tcp://host:port or ipc://file"})
     bind: bool = True
-    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000})
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("tcp://", "ipc://")):

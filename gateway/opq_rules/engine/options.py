@@ -83,7 +83,7 @@ def _options(text: bytes) -> Options:
     problems += ["schedule  unknown key; it has cron, duration, cronDatetimeRange"] * ("schedule" in values)
     values.pop("schedule", None)
     read, wrong = configure(Options, values)
-    problems += wrong
+    problems += [each.replace("schedule", "cron, duration, cronDatetimeRange") for each in wrong]
     if problems:
         raise RuleError("options: " + "; ".join(problems), RULE)
     assert isinstance(read, Options)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from opq_rules.batch import Row
+from opq_rules.engine.durations import milliseconds
 from opq_rules.plugins.built_in import module_of
 from opq_rules.sdk import Context, Source, SourceContext
 from opq_rules.streams.formats import ReadOne
@@ -33,9 +34,13 @@ def sampling_of(type_name: str, properties: Mapping[str, Any]) -> tuple[Sampling
     own = dict(properties)
     if type_name in _WITHOUT or _asks(type_name):
         return None, own
-    interval_ms, field = own.pop("interval", 0), own.pop("mergeField", "")
-    if type(interval_ms) is not int or not 0 <= interval_ms <= LONGEST_MS:
-        raise ValueError(f"interval  is {interval_ms!r}; want ms from 0 to {LONGEST_MS}")
+    given, field = own.pop("interval", 0), own.pop("mergeField", "")
+    try:
+        interval_ms = milliseconds(given)
+    except ValueError as error:
+        raise ValueError(f"interval  {error}") from None
+    if interval_ms > LONGEST_MS:
+        raise ValueError(f"interval  is {given!r}; want ms from 0 to {LONGEST_MS}")
     if not isinstance(field, str) or (field and not interval_ms):
         raise ValueError("mergeField  wants a column's name, and an interval")
     return (Sampling(interval_ms / 1000, field) if interval_ms else None), own

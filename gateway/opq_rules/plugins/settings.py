@@ -2,7 +2,8 @@
 
 Standard library only, so that a service with built-in plug-ins needs no extra. All problems
 are found before any is told. A field may narrow its range by its metadata:
-`field(default=0.9, metadata={"minimum": 0.0, "maximum": 1.0, "help": "..."})`.
+`field(default=0.9, metadata={"minimum": 0.0, "maximum": 1.0, "help": "..."})`. A whole number with
+`"ms": True` there may be given as a duration, `"10s"`; words of a choice in any case.
 """
 
 import difflib
@@ -11,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from math import isfinite
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from opq_rules.engine.durations import milliseconds
 
 
 def configure(config_class: type, settings: Mapping[str, Any]) -> tuple[Any, list[str]]:
@@ -26,7 +29,7 @@ def configure(config_class: type, settings: Mapping[str, Any]) -> tuple[Any, lis
     values: dict[str, Any] = {}
     for name, item in known.items():
         if name in settings:
-            value, problem = _checked(settings[name], hints[name])
+            value, problem = _read(settings[name], hints[name], item)
             problem = problem or _out_of_range(value, item)
             if problem:
                 problems.append(f"{name}  is {settings[name]!r}; {problem}")
@@ -74,6 +77,16 @@ def _out_of_range(value: Any, item: Field[Any]) -> str | None:
     return f"want {' '.join(ends)}"
 
 
+def _read(value: Any, kind: Any, item: Field[Any]) -> tuple[Any, str | None]:
+    """As `_checked`, of a field, which may hold a duration."""
+    if not item.metadata.get("ms"):
+        return _checked(value, kind)
+    try:
+        return milliseconds(value), None
+    except ValueError as error:
+        return value, str(error).removeprefix(f"is {value!r}; ")
+
+
 def _checked(value: Any, kind: Any) -> tuple[Any, str | None]:
     """`value` as `kind`, and what is wrong with it."""
     origin, arguments = get_origin(kind), get_args(kind)
@@ -84,7 +97,7 @@ def _checked(value: Any, kind: Any) -> tuple[Any, str | None]:
         good = [answer for answer in answers if answer[1] is None]
         return good[0] if good else (value, " or ".join(str(problem) for _, problem in answers))
     if origin is Literal:
-        return value, None if value in arguments else f"want one of {', '.join(map(repr, arguments))}"
+        return _one_of(value, arguments)
     if origin in (tuple, list):
         if not isinstance(value, list | tuple):
             return value, "want a list"
@@ -94,6 +107,15 @@ def _checked(value: Any, kind: Any) -> tuple[Any, str | None]:
     if (origin or kind) in (dict, Mapping):
         return (value, None) if isinstance(value, Mapping) else (value, "want a table")
     return _plain(value, kind)
+
+
+def _one_of(value: Any, words: tuple[Any, ...]) -> tuple[Any, str | None]:
+    if isinstance(value, str):
+        value = next(
+            (word for word in words if isinstance(word, str) and word.lower() == value.lower()), value
+        )
+    good = any(value == word and isinstance(value, bool) == isinstance(word, bool) for word in words)
+    return value, None if good else f"want one of {', '.join(map(repr, words))}"
 
 
 def _plain(value: Any, kind: Any) -> tuple[Any, str | None]:

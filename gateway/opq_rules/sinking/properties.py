@@ -26,16 +26,16 @@ class Properties:
     encryption: Literal["", "aes"] = ""
     encryptionKeyFile: str = ""
     batchSize: int = field(default=0, metadata={"minimum": 0, "maximum": 1_000_000})
-    lingerInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000})
+    lingerInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000, "ms": True})
     bufferLength: int = field(default=1024, metadata={"minimum": 1, "maximum": 10_000_000})
     concurrency: int = field(default=1, metadata={"minimum": 1, "maximum": 1})  # order is kept
-    retryInterval: int = field(default=1000, metadata={"minimum": 1, "maximum": 3_600_000})
+    retryInterval: int = field(default=1000, metadata={"minimum": 1, "maximum": 3_600_000, "ms": True})
     retryCount: int = field(default=0, metadata={"minimum": 0, "maximum": 1_000_000})
     enableCache: bool = False
     memoryCacheThreshold: int = field(default=1024, metadata={"minimum": 0, "maximum": 1_000_000})
     maxDiskCache: int = field(default=1_024_000, metadata={"minimum": 0, "maximum": 100_000_000})
     bufferPageSize: int = field(default=256, metadata={"minimum": 1, "maximum": 100_000})
-    resendInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000})
+    resendInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000, "ms": True})
     resendIndicatorField: str = ""  # true in rows that were kept, and are sent now
     cleanCacheAtStop: bool = False
     resourceId: str = ""

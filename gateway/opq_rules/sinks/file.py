@@ -35,7 +35,7 @@ class Config:
     hasHeader: bool = True  # csv
     separator: str = ","  # csv
     columns: tuple[str, ...] = ()  # csv: those of the first row when empty
-    rollingInterval: int = field(default=0, metadata={"minimum": 0, "help": "ms"})
+    rollingInterval: int = field(default=0, metadata={"minimum": 0, "ms": True})
     rollingCount: int = field(default=0, metadata={"minimum": 0, "help": "rows in a file"})
     rollingSize: int = field(default=0, metadata={"minimum": 0, "help": "bytes of a file"})
     rollingNamePattern: Literal["suffix", "prefix", "none"] = "suffix"

@@ -35,7 +35,7 @@ class Config:
     rowkindField: str = ""  # this column says insert, update, upsert or delete
     keyField: str = ""  # by which update, upsert and delete find their document
     exactlyOnce: bool = False
-    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000})
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
 
 
 class Sink(SinkOfSdk):

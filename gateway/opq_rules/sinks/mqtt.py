@@ -17,7 +17,7 @@ class Config(Login):
     topic: str = field(default="", metadata={"help": "may hold {{.column}}"})
     qos: Literal[0, 1, 2] = 1
     retained: bool = False
-    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000})
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
 
 
 class Sink(SinkOfSdk):

@@ -18,7 +18,7 @@ from opq_rules.sinking.allowance import Allowance
 NS_PER_MS = 1_000_000
 LONGEST_MS = 110_000
 """A gateway answers 120 s; what is asked for before and after has to fit as well."""
-_PAD = {"minimum": 0, "maximum": 60_000}
+_PAD = {"minimum": 0, "maximum": 60_000, "ms": True}
 
 
 @dataclass(frozen=True, slots=True)

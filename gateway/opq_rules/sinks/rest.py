@@ -31,7 +31,7 @@ class Config:
     url: str = field(metadata={"help": "http(s)://..., may hold {{.column}}"})
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] = "POST"
     bodyType: Literal["none", "json", "text", "html", "xml", "javascript", "form"] = "json"
-    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000})
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
     headers: dict[str, Any] = field(default_factory=dict)
     insecureSkipVerify: bool = False
     debugResp: bool = False

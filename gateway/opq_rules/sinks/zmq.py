@@ -22,7 +22,7 @@ class Config:
     type: Literal["pub", "push"] = "pub"
     topic: str = ""  # of pub; may hold {{.column}}
     bind: bool = True
-    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000})
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
 
 
 class Sink(SinkOfSdk):

@@ -34,8 +34,8 @@ _PAUSE = "nothing more for now"
 class Config:
     path: str = ""
     fileType: Literal["json", "csv", "lines"] = "json"
-    interval: int = field(default=0, metadata={"minimum": 0, "maximum": 86_400_000, "help": "ms"})
-    sendInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000, "help": "ms"})
+    interval: int = field(default=0, metadata={"minimum": 0, "maximum": 86_400_000, "ms": True})
+    sendInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000, "ms": True})
     follow: bool = False  # of lines: waits for more
     actionAfterRead: Literal["keep", "remove", "move"] = "keep"
     moveTo: str = ""

@@ -17,8 +17,8 @@ _LARGEST_BYTES = 16 << 20
 class Config:
     url: str = "http://127.0.0.1"
     method: Literal["GET", "POST", "PUT"] = "GET"
-    interval: int = field(default=10_000, metadata={"minimum": 1, "maximum": 86_400_000, "help": "ms"})
-    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "help": "ms"})
+    interval: int = field(default=10_000, metadata={"minimum": 1, "maximum": 86_400_000, "ms": True})
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
     incremental: bool = False  # an answer equal to the last one is left out
     body: str = ""
     bodyType: Literal["none", "json", "text"] = "none"

@@ -24,7 +24,7 @@ from opq_rules.wave_windows import LARGEST_BYTES, Piece, Windows, piece_of
 @dataclass(frozen=True, slots=True)
 class Config:
     url: str = field(default="", metadata={"help": "of a gateway's windows, e.g. tcp://127.0.0.1:9886"})
-    windowMs: int = field(default=200, metadata={"minimum": 1, "maximum": 10_000})
+    windowMs: int = field(default=200, metadata={"minimum": 1, "maximum": 10_000, "ms": True})
     unit: Literal["counts", "volts"] = "counts"
 
 

@@ -22,7 +22,7 @@ MOST_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    windowMs: int = field(default=200, metadata={"minimum": 1, "maximum": 10_000})
+    windowMs: int = field(default=200, metadata={"minimum": 1, "maximum": 10_000, "ms": True})
     unit: Literal["counts", "volts"] = "counts"
     speed: float = field(default=0.0, metadata={"minimum": 0, "maximum": 1e6, "help": "1: real time; 0: all"})
     startMs: int | None = field(default=None, metadata={"minimum": 0, "help": "else the .json's, else 0"})

@@ -12,7 +12,7 @@ from opq_rules.sdk import SourceContext
 @dataclass(frozen=True, slots=True)
 class Config:
     data: list[Any] = field(metadata={"help": "the rows, in order"})
-    interval: int = field(default=10, metadata={"minimum": 0, "maximum": 86_400_000, "help": "ms"})
+    interval: int = field(default=10, metadata={"minimum": 0, "maximum": 86_400_000, "ms": True})
     loop: bool = True
 
 

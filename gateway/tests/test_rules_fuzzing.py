@@ -58,6 +58,7 @@ SEEDS = {
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("harness", "words"),
     [
@@ -96,6 +97,6 @@ def test_atheris_finds_nothing_that_breaks_the_readers(
         [sys.executable, str(Path(__file__).parent / harness), *arguments],
         capture_output=True,
         check=False,
-        timeout=SECONDS + 50,
+        timeout=SECONDS + 200,
     )
     assert done.returncode == 0, done.stderr[-3000:].decode(errors="replace")

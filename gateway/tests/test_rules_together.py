@@ -116,9 +116,10 @@ class House:
     def restart(self, numbers: Sequence[int]) -> None:
         """Each goes on with its own state."""
         kept = [(number, *self._rules[number]) for number in numbers]
+        parts = [Part(was.constants.text, was.constants.plan) for _, was, _ in kept]
         states = [self._end(number) for number, _, _ in kept]
-        for (number, was, query), state in zip(kept, states, strict=True):
-            one = self._put(number, Part(was.constants.text, was.constants.plan))
+        for (number, _, query), part, state in zip(kept, parts, states, strict=True):
+            one = self._put(number, part)
             assert one.unit is not None
             one.unit.resume(one, state)
             query.counters.errors = 0
@@ -372,8 +373,8 @@ def test_a_fault_behind_the_window_stops_its_rule_alone(tmp_path: Path) -> None:
         bad._emitter.rows = broken
         hands.give([{"v": 2}])
         hands.give([{"v": 2}], arrived_ms=1 << 42)
-        wait_for(lambda: engine.look.rule_status("bad")["status"] == "stopped by error")
-        assert "a fault of ours" in engine.look.rule_status("bad")["message"]
+        wait_for(lambda: "a fault of ours" in engine.look.rule_status("bad")["message"])
+        assert engine.look.rule_status("bad")["status"] == "stopped by error"
         hands.give([{"v": 2}], arrived_ms=(1 << 42) + 20_000)
         wait_for(lambda: len(hands.got) == 2)
         assert {row_id.split(":")[0] for row_id, _ in hands.got} == {"good"}

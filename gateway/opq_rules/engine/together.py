@@ -75,8 +75,10 @@ class Together(Unit):
         return found
 
     def trouble(self, rule: Rule) -> Trouble:
-        apart = self._apart.get(rule.id)
-        counted = apart.unit.query.counters if apart else self._back(rule).counted()
+        held = rule.constants  # asked from any thread: it may be leaving
+        if isinstance(held, Part):
+            return Trouble(0, "", 0, 0)
+        counted = held.unit.query.counters if isinstance(held, Apart) else held.counted()
         errors = counted.errors - rule.joined_errors
         if not errors:
             return Trouble(0, "", 0, counted.late)
@@ -86,9 +88,11 @@ class Together(Unit):
         return self._rules.values()
 
     def shown(self, rule: Rule) -> str:
-        if rule.id in self._apart:
+        own = rule.constants
+        if isinstance(own, Apart):
             return "alone while it is traced"
-        own = self._back(rule)
+        if isinstance(own, Part):
+            return "no more"
         others = [user.id for back in own.home.backs for user in back.users if user is not rule]
         if not others:
             return "alone" if len(self._rules) == 1 else "with a window of its own until theirs are the same"
@@ -111,6 +115,9 @@ class Together(Unit):
     def remove(self, rule: Rule) -> None:
         del self._rules[rule.id]
         self._leave(rule)
+        rule.constants = Part(
+            rule.constants.text, rule.constants.plan
+        )  # one that has stopped holds no window
 
     def apart(self, rule: Rule) -> Single:
         state, was = self.state(rule), self._back(rule)

@@ -1,7 +1,8 @@
 """Who may ask: tokens, no writing by foreign web pages, no body without bound. A plain ASGI wrapper.
 
 Beyond loopback every request needs a token. On loopback none is needed, but a page in a browser is not
-to write there: [opq_rules.foreign_pages].
+to write there ([opq_rules.foreign_pages]), and a plug-in's worker is not to ask at all
+([opq_rules.api.peer]): it would leave its walls by a rule that writes where the server may.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from opq_rules.api.patience import Edge
+from opq_rules.api.peer import Address
 from opq_rules.errors import CONFIGURATION, UNDEFINED
 from opq_rules.foreign_pages import page_refusal
 
@@ -28,7 +30,16 @@ OPEN = ("/ping", "/health")
 class Guard:
     """`hashes`: SHA-256 of the allowed tokens, hexadecimal; none: loopback only."""
 
-    def __init__(self, app: App, hashes: Sequence[str], most_bytes: int, edge: Edge | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        hashes: Sequence[str],
+        most_bytes: int,
+        edge: Edge | None = None,
+        is_worker: Callable[[Address | None, Address | None], bool] = lambda client, server: False,
+    ) -> None:
+        """`is_worker(client, server)`: whether a plug-in's process has this connection."""
+        self._is_worker = is_worker
         self._edge = edge or Edge()
         self._app, self._most_bytes = app, most_bytes
         self._hashes = [each.lower() for each in hashes]
@@ -71,6 +82,8 @@ class Guard:
             if scope["path"] in OPEN or self._knows(headers.get(b"authorization", "")):
                 return None
             return 401, UNDEFINED, "Authorization: want one of the tokens of token_file"
+        if scope["path"] not in OPEN and self._is_worker(scope.get("client"), scope.get("server")):
+            return 403, UNDEFINED, "a plug-in's process may not ask here; token_file and a token allow it"
         told = {name.decode("latin-1"): value for name, value in headers.items()}
         foreign = page_refusal(told, on_loopback=True)
         return None if foreign is None else (403, UNDEFINED, foreign)

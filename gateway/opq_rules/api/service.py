@@ -16,6 +16,7 @@ from opq_rules.api.app import create_app
 from opq_rules.api.config import Config, address, folder, policy, tokens
 from opq_rules.api.guard import Guard
 from opq_rules.api.patience import AT_ONCE, Edge, patient
+from opq_rules.api.peer import of_users
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.own_types import OwnTypes
 from opq_rules.plugins.plugins import Plugins
@@ -55,7 +56,8 @@ class Service:
         self.plugins.on_change = self.engine.plugin_changed
         edge = Edge()
         app = create_app(self.engine, self.plugins, stop, edge)
-        guarded = Guard(app, hashes, config.most_body_mb << 20, edge)
+        is_worker = of_users(self.plugins.worker_uids)
+        guarded = Guard(app, hashes, config.most_body_mb << 20, edge, is_worker)
         settings = uvicorn.Config(
             guarded,
             http=patient(edge),

@@ -6,6 +6,7 @@ Errors are RuleErrors: 404 where a name is unknown, 400 for all else.
 
 import functools
 import importlib.metadata
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from opq_rules.plugins.install import Installer, check_version
 from opq_rules.plugins.judging import PluginAnalysis, PluginTrigger
 from opq_rules.plugins.package_manifest import FOLDERS, NAME, PackageManifest, parse_manifest
 from opq_rules.plugins.policy import Policy
+from opq_rules.plugins.process import worker_uid
 from opq_rules.plugins.properties import read_properties
 from opq_rules.plugins.proxy import Maker
 from opq_rules.plugins.python_code import JUDGING
@@ -262,6 +264,14 @@ class Plugins:
         return {
             symbol: owner for (kind, symbol), owner in sorted(self._symbols.items()) if kind == "function"
         }
+
+    def worker_uids(self) -> set[int]:
+        """Users of the plug-ins' processes; none where they are the server's own."""
+        if os.geteuid():
+            return set()
+        if self._policy.worker_uid is not None:
+            return {self._policy.worker_uid}
+        return {worker_uid(name) for name in [*self._manifests, *self._active]}
 
     def close(self) -> None:
         """End every worker, all at once, within 2 s."""

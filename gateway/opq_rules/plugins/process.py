@@ -44,6 +44,12 @@ class Listener(Protocol):
     def changed(self, state: dict[str, Any]) -> None: ...
 
 
+def worker_uid(name: str) -> int:
+    """User of this plug-in's process where the server is root and is told no other."""
+    low, high = UIDS
+    return low + crc32(name.encode()) % (high - low + 1)
+
+
 class PluginProcess:
     """The supervised process of one version of a plug-in."""
 
@@ -65,14 +71,13 @@ class PluginProcess:
         self.last_error = ""
         self._on_crash = on_crash
         self._conduct = Conduct()
-        low, high = UIDS
         self._facts = {
             "folder": str(folder.resolve()),
             "hidden": str(folder.resolve().parents[2]),
             "writable": [str(each.resolve()) for each in writable],
             "manifest": manifest_name,
             "limits": asdict(limits),
-            "uid": uid if uid is not None else low + crc32(name.encode()) % (high - low + 1),
+            "uid": uid if uid is not None else worker_uid(name),
             "allow_root": allow_root,
         }
         self._lock = threading.Lock()

@@ -1,0 +1,78 @@
+"""Who asks over loopback: another user's connection is told from our own, and a worker's is refused."""
+
+import json
+import os
+import socket
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from plugin_zips import FUNCTION, Whose, plugin_zip, stored
+
+from opq_rules.api import config as rules_config
+from opq_rules.api.peer import of_users, uid_of
+from opq_rules.api.service import Service
+
+ASK = """
+import urllib.error, urllib.request
+
+
+def asked(address):
+    body = b'{"sql": "CREATE STREAM s () WITH (TYPE=\\\\"memory\\\\", DATASOURCE=\\\\"t\\\\")"}'
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, data=body), timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+""" + FUNCTION.replace("return args[0] * 2", "return asked(args[0])")
+
+
+@pytest.mark.parametrize(
+    ("family", "listens", "asks"),
+    [
+        (socket.AF_INET, "127.0.0.1", "127.0.0.1"),
+        (socket.AF_INET6, "::1", "::1"),
+        (socket.AF_INET6, "::", "127.0.0.1"),
+    ],
+)
+def test_the_user_of_a_connection_is_told(family: int, listens: str, asks: str) -> None:
+    with socket.socket(family) as server:
+        if family == socket.AF_INET6:
+            try:
+                server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                server.bind((listens, 0))
+            except OSError as error:
+                pytest.skip(f"no IPv6 here: {error}")
+        else:
+            server.bind((listens, 0))
+        server.listen()
+        with socket.create_connection((asks, server.getsockname()[1])) as client:
+            taken, _ = server.accept()
+            with closing(taken):
+                ends = client.getsockname()[:2], (asks, server.getsockname()[1])
+                assert uid_of(*ends) == os.getuid()
+                assert of_users(lambda: [os.getuid()])(*ends)
+                assert not of_users(lambda: [os.getuid() + 1])(*ends)
+    assert uid_of(("192.0.2.1", 4), ("192.0.2.2", 5)) is None and uid_of(("no address", 4), ("", 5)) is None
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    made = Service(rules_config.Config(data_dir=tmp_path / "data", endpoint="127.0.0.1:0"))
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a worker has a user of its own only where the server is root")
+def test_a_worker_may_not_ask_for_a_stream_or_rule(service: Service) -> None:
+    plugins = service.plugins
+    plugins.create("function", "f", stored(plugins.uploads, plugin_zip("f", kind="function", code=ASK)))
+    make = plugins.function("f")
+    assert make is not None
+    function, address = make(), f"http://127.0.0.1:{service.port}"
+    assert function.exec([f"{address}/streams"], Whose()) == 403
+    with urllib.request.urlopen(f"{address}/streams", timeout=5) as answer:
+        assert json.load(answer) == []

@@ -91,6 +91,47 @@ def test_connections_come_along_and_are_used(house: House, tmp_path: Path) -> No
         assert other.stop() == []
 
 
+def test_a_rule_is_exported_with_what_it_needs(house: House, tmp_path: Path) -> None:
+    for name in ("mine", "yours"):
+        house.ask("POST", "/connections", {"id": name, "typ": "rest", "props": {"url": "http://a"}}, 201)
+        for kind, type_name in (("sources", "httppull"), ("sinks", "rest")):
+            path = f"/metadata/{kind}/{type_name}/confKeys/{name}"
+            house.ask("PUT", path, {"connectionSelector": name, "method": "PUT"})
+        sql = f'CREATE STREAM {name} () WITH (DATASOURCE="/a", TYPE="httppull", CONF_KEY="{name}")'
+        house.ask("POST", "/streams", {"sql": sql}, 201)
+        sql = f'CREATE TABLE held_{name} () WITH (DATASOURCE="a", TYPE="memory", KIND="lookup", KEY="id")'
+        house.ask("POST", "/tables", {"sql": sql}, 201)
+        made = {
+            "id": name,
+            "sql": f"SELECT * FROM {name} INNER JOIN held_{name} ON {name}.id = held_{name}.id",
+            "actions": [{"rest": {"resourceId": name}}],
+            "triggered": False,
+        }
+        house.ask("POST", "/rules", made, 201)
+    data = house.ask("POST", "/data/export", ["mine"])
+    names = {
+        section: sorted(name for each in found.values() for name in each) if "Config" in section else [*found]
+        for section, found in data.items()
+    }
+    assert names == {
+        "streams": ["mine"],
+        "tables": ["held_mine"],
+        "rules": ["mine"],
+        "Schema": [],
+        "connectionConfig": ["mine"],
+        "sourceConfig": ["mine"],
+        "sinkConfig": ["mine"],
+        "portablePlugins": [],
+    }
+    other = House(tmp_path / "other")
+    try:
+        assert other.ask("POST", "/data/import", {"content": json.dumps(data)})["rules"] == 1
+        assert other.ask("GET", "/data/export") == data
+    finally:
+        assert other.stop() == []
+    house.ask("POST", "/data/export", ["nobody"], 404)
+
+
 def test_a_connection_that_a_running_rule_does_not_take_is_not_imported(house: House) -> None:
     there = {"id": "there", "typ": "rest", "props": {"url": "http://127.0.0.1:1"}}
     house.ask("POST", "/connections", there, 201)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from opq_rules.api import exchange, sections, yaml_text
 from opq_rules.api.bodies import Ids, RuleSet
+from opq_rules.api.needed import needed
 from opq_rules.api.sections import Sections
 from opq_rules.api.tasks import Tasks
 from opq_rules.engine.engine import Engine
@@ -45,13 +46,13 @@ class _Importer:
         self._one_at_a_time = threading.Lock()
 
     def exported(self, wanted: list[str] | None = None) -> Sections:
-        """`wanted`: ids of rules; None: all."""
+        """`wanted`: ids of rules, which come with what they need; None: all."""
         found = sections.everything(self._engine, self._plugins)
-        for rule_id in wanted or ():
+        if wanted is None:
+            return found
+        for rule_id in wanted:
             self._engine.look.rule(rule_id)
-        if wanted is not None:
-            found["rules"] = {key: text for key, text in found["rules"].items() if key in wanted}
-        return found
+        return needed(found, self._engine, self._plugins, wanted)
 
     def imported(
         self,

@@ -1,6 +1,7 @@
 """`opq-tools plugin`: what `new` writes works at once, in the real worker and by its own test."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -80,6 +81,28 @@ def test_a_trigger_or_analysis_that_judges_otherwise_is_told(tmp_path: Path) -> 
         (folder / folder_of / "mine.py").write_text("x = 1")
         code, said = run("test", folder)
         assert code == 1 and f"a {kind} plug-in has one" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "file"),
+    [
+        ("trigger", "loud", "triggers/loud.py"),
+        ("analysis", "peak", "analyses/peak.py"),
+    ],
+)
+def test_the_guide_s_triggers_and_analyses_pass_its_samples(
+    tmp_path: Path, kind: str, name: str, file: str
+) -> None:
+    guide = (EXAMPLES.parent / "plugins.md").read_text(encoding="utf-8")
+    run("new", kind, name, tmp_path)
+    (code,) = re.findall(rf'```python\n("""{name}:.*?)```', guide, re.DOTALL)
+    (tmp_path / file).write_text(code)
+    (samples,) = (
+        each for each in re.findall(r"```json\n(.*?)```", guide, re.DOTALL) if f'"{name}": {{' in each
+    )
+    (tmp_path / "samples.json").write_text(samples)
+    status, said = run("test", tmp_path)
+    assert status == 0 and f"{kind} {name} refuses" in said and said.count(f"{kind} {name}, ") > 1, said
 
 
 def test_pack_signs_the_manifest(tmp_path: Path) -> None:

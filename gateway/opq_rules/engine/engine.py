@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -35,26 +35,16 @@ from opq_rules.engine.schedules import Schedules
 from opq_rules.engine.staging import Staging
 from opq_rules.engine.store import Store
 from opq_rules.engine.topics import Topics
+from opq_rules.engine.types import Types, has
 from opq_rules.engine.udfs import with_plugins
 from opq_rules.engine.unit import Alone, PartError, Unit
 from opq_rules.errors import RULE, RuleError
 from opq_rules.functions.registry import Functions
-from opq_rules.sdk import Function, LookupSource, Sink, Source
 from opq_rules.secrets import with_secrets
 from opq_rules.sql.syntax import Select
 
 MOST_TRACED = 100
 """Rules at a time."""
-
-
-class Types(Protocol):
-    """Where sources, sinks and functions come from: `plugins.plugins.Plugins`."""
-
-    def source(self, type_name: str) -> Callable[[], Source]: ...
-    def lookup(self, type_name: str) -> Callable[[], LookupSource]: ...
-    def sink(self, type_name: str) -> Callable[[], Sink]: ...
-    def function(self, name: str) -> Callable[[], Function] | None: ...
-    def functions(self) -> dict[str, str]: ...
 
 
 class Engine:
@@ -424,7 +414,7 @@ class Engine:
             if kind == "source":
                 users = [rule_id for name in users for rule_id in self.rules_of_stream(name)]
             told = f"{kind} {symbol}: its plug-in is not installed"
-            gone = kind in ("source", "sink", "function") and not self._has(kind, symbol)
+            gone = kind in ("source", "sink", "function") and not has(self._types, kind, symbol)
             for rule_id in dict.fromkeys(users):
                 rule = self._rules[rule_id]
                 if gone or rule.missing:
@@ -432,14 +422,6 @@ class Engine:
                     rule.more.missing = (*others, told) if gone else tuple(others)
                 if rule.unit is None and rule.status == states.FAILED:
                     self._begin_again(rule)
-
-    def _has(self, kind: str, symbol: str) -> bool:
-        try:
-            if kind == "function":
-                return self._types.function(symbol) is not None
-            return bool(self._types.source(symbol) if kind == "source" else self._types.sink(symbol))
-        except RuleError:
-            return False
 
     def users_of(self, kind: str, symbol: str) -> list[str]:
         """Rules (and streams) that use a source, sink or function of a plug-in."""

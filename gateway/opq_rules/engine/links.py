@@ -7,7 +7,7 @@ they have and connect anew, and what waits in their queues waits for that.
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -22,11 +22,9 @@ from opq_rules.engine.outlets import Outlets, resource
 from opq_rules.engine.reach import Reach
 from opq_rules.engine.rehearsal import Rehearsal
 from opq_rules.engine.store import Store
+from opq_rules.engine.types import Types
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 from opq_rules.streams.definition import StreamDefinition
-
-if TYPE_CHECKING:
-    from opq_rules.engine.engine import Types
 
 
 class Links:
@@ -35,7 +33,7 @@ class Links:
     def __init__(
         self,
         lock: threading.RLock,
-        types: "Types",
+        types: Types,
         store: Store,
         connections: Connections,
         catalogue: Catalogue,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from opq_rules.engine.engine import Types
+from opq_rules.engine.types import Types
 from opq_rules.sdk import Sink, Source
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opq_rules.engine.clock import SystemClock
 from opq_rules.engine.configurations import SINKS, SOURCES, Configurations, Kept
@@ -15,12 +15,10 @@ from opq_rules.engine.kept_schemas import schemas_in
 from opq_rules.engine.outlets import Outlets
 from opq_rules.engine.planning import Planning
 from opq_rules.engine.topics import Topics
+from opq_rules.engine.types import Types
 from opq_rules.errors import RuleError
 from opq_rules.query.joins import Lookup
 from opq_rules.streams.definition import StreamDefinition
-
-if TYPE_CHECKING:
-    from opq_rules.engine.engine import Types
 
 
 class Rehearsal:
@@ -32,7 +30,7 @@ class Rehearsal:
 
     def __init__(
         self,
-        types: "Types",
+        types: Types,
         below: Kept,
         streams: Mapping[str, StreamDefinition],
         functions: Callable[[], Any],

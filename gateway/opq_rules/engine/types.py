@@ -1,0 +1,27 @@
+"""Types: where an engine's sources, sinks and functions come from."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from opq_rules.errors import RuleError
+from opq_rules.sdk import Function, LookupSource, Sink, Source
+
+
+class Types(Protocol):
+    """`plugins.plugins.Plugins`, or a service's own before those."""
+
+    def source(self, type_name: str) -> Callable[[], Source]: ...
+    def lookup(self, type_name: str) -> Callable[[], LookupSource]: ...
+    def sink(self, type_name: str) -> Callable[[], Sink]: ...
+    def function(self, name: str) -> Callable[[], Function] | None: ...
+    def functions(self) -> dict[str, str]: ...
+
+
+def has(types: Types, kind: str, symbol: str) -> bool:
+    """`kind`: source, sink or function."""
+    try:
+        if kind == "function":
+            return types.function(symbol) is not None
+        return bool(types.source(symbol) if kind == "source" else types.sink(symbol))
+    except RuleError:
+        return False

@@ -135,7 +135,7 @@ class TriggersInUse:
                 trigger.close()
 
     def health(self) -> list[Health]:
-        troubles = [Health(f"plugin {name}", False, info=why) for name, why in self._troubles.items()]
+        troubles = [Health(f"plugin {name}", False, info=why) for name, why in dict(self._troubles).items()]
         return [*(trigger.health() for trigger in self.all), *troubles]
 
     def _begin(self, plugins: "Plugins", name: str) -> None:

@@ -189,11 +189,11 @@ class Lives:
             unit.remove(rule)
             last.append(not unit.rules())
             self._loop.leave(unit, joined, durable, spec.outlets, last[0])
+            rule.more.message = message  # before the status: who sees that asks why
             rule.unit, rule.spec, rule.status = None, None, status
 
         self._loop.call(end)
         rule.more.last_stop_ms = self._clock.now_ms()
-        rule.more.message = message
         if last[0]:
             self.units.pop(unit.key, None)
         for each in joined:

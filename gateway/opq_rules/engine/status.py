@@ -99,23 +99,24 @@ def query_nodes(rule: Rule, names: Sequence[str]) -> dict[str, Node]:
 
 def status(rule: Rule, feeds: Sequence[Feed], sink_types: Sequence[str]) -> Node:
     """GET /rules/{id}/status."""
-    extra = rule.extra
+    state, extra, unit = rule.status, rule.extra, rule.unit  # in this order: they change meanwhile
     told: Node = {
-        "status": rule.status,
+        "status": state,
         "message": extra.message if extra else "",
         "lastStartTimestamp": rule.start_ms,
         "lastStopTimestamp": extra.last_stop_ms if extra else 0,
         "nextStartTimestamp": extra.next_start_ms if extra else 0,
         "degraded": "",
     }
-    if rule.unit is None:
+    if unit is None:
         return told
     nodes: dict[str, Node] = {f"source_{feed.name}": feed_node(feed) for feed in feeds}
-    nodes |= query_nodes(rule, operators(rule.unit.operators(rule)))
-    outlets = iter(rule.spec.outlets if rule.spec else ())
+    nodes |= query_nodes(rule, operators(unit.operators(rule)))
+    spec = rule.spec
+    outlets = iter(spec.outlets if spec else ())
     for name, kind in zip(sinks(sink_types), sink_types, strict=True):
-        nodes[name] = sink_node(rule, None if kind == "memory" else next(outlets))
-    if rule.status == RUNNING:
+        nodes[name] = sink_node(rule, None if kind == "memory" else next(outlets, None))
+    if state == RUNNING:
         broken = [name for name, node in nodes.items() if node.get("connection_status") == -1]
         away = [f"{name}: {nodes[name]['last_exception']}" for name in broken]
         told["degraded"] = ", ".join([*rule.missing, *away])

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plugin_zips import manifest, stored, zipped
+from plugin_zips import Whose, manifest, stored, zipped
 from waiting import wait_for
 
+from opq_proto.errors import PluginError
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
 from opq_rules.plugins.plugins import Plugins
@@ -148,6 +149,77 @@ def test_a_rule_whose_plugin_is_deleted_under_it_says_so_until_it_is_back(
         plugins.create("portable", "three", version_of(plugins, 1))
         wait_for(lambda: "1.0.1" in rows.read_text(), 60)
         wait_for(lambda: engine.look.rule_status("r")["degraded"] == "", 60)
+    finally:
+        engine.stop()
+
+
+ALIVE = """
+import gc
+
+from opq_rules import sdk
+
+
+class Function(sdk.Function):
+    def validate(self, args):
+        return ""
+
+    def exec(self, args, context):
+        gc.collect()
+        return sum(type(each).__name__ == "Sink" for each in gc.get_objects())
+"""
+PICKY = """
+from opq_rules import sdk
+
+
+class Sink(sdk.Sink):
+    def configure(self, properties):
+        if properties["table"] == "a b":
+            raise ValueError("table  is 'a b'")
+        self.table = properties["table"]
+
+    def collect(self, context, data):
+        pass
+"""
+
+
+def test_what_is_only_looked_at_leaves_nothing_in_the_worker_and_holds_up_no_new_version(
+    tmp_path: Path, plugins: Plugins
+) -> None:
+    def picky(number: int) -> str:
+        files = {
+            "plugin.json": manifest(
+                "p", f"1.0.{number}", symbols={"sinks": ["picky"], "functions": ["alive"]}
+            ),
+            "sinks/picky.py": PICKY,
+            "functions/alive.py": ALIVE,
+        }
+        return stored(plugins.uploads, zipped(files), f"p{number}.zip")
+
+    plugins.create("portable", "p", picky(0))
+    engine = Engine(tmp_path / "engine", plugins)
+    plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
+    engine.start()
+    alive = plugins.function("alive")
+    assert alive is not None
+    try:
+        assert engine.ready.wait(30)
+        engine.execute('CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="x")')
+        for number in range(3):
+            body = {"id": "q", "sql": "SELECT * FROM s", "actions": [{"picky": {"table": f"t{number}"}}]}
+            engine.validate(body)
+        for wrong, told in (("a b", "table  is 'a b'"), (None, "KeyError")):
+            properties = {} if wrong is None else {"table": wrong}
+            with pytest.raises((RuleError, PluginError), match=told):
+                engine.create_rule({"id": "q", "sql": "SELECT * FROM s", "actions": [{"picky": properties}]})
+        assert alive().exec([], Whose()) == 0
+        engine.create_rule({"id": "r", "sql": "SELECT * FROM s", "actions": [{"picky": {"table": "t"}}]})
+        assert plugins.status("p")["refCount"] == {"r": 1}  # before its first emission
+        refused = plugins.sink("picky")()
+        with pytest.raises(ValueError, match="a b"):
+            refused.configure({"table": "a b"})
+        replaced = plugins.replace("portable", "p", picky(1))
+        assert replaced is not None and replaced.new == "1.0.1"
+        refused.configure({"table": "t"})
     finally:
         engine.stop()
 

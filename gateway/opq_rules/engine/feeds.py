@@ -7,6 +7,7 @@ from opq_rules.engine.clock import Clock
 from opq_rules.engine.feed import Feed
 from opq_rules.engine.loop import Joined
 from opq_rules.engine.options import Options
+from opq_rules.engine.outlets import unused
 from opq_rules.engine.sampling import Sampled, Sampling, sampling_of
 from opq_rules.engine.topics import Topics
 from opq_rules.errors import CONFIGURATION, STREAM, RuleError
@@ -53,7 +54,7 @@ class Feeds:
         if definition.kind == "lookup":
             self.looked_up(definition)
         else:
-            self._make(definition)
+            unused(self._make(definition))
 
     def make(self, definition: StreamDefinition, rule_id: str, options: Options) -> Joined:
         """A feed that does not run yet."""
@@ -109,6 +110,9 @@ class Feeds:
                 sampling, properties = sampling_of(definition.type, properties)
             source.configure(definition.datasource, properties)
             return sampling
-        except (ValueError, TypeError) as error:
+        except Exception as error:
+            unused(source)
+            if not isinstance(error, ValueError | TypeError):
+                raise
             where = f"{definition.kind} {definition.name!r}, source {definition.type!r}"
             raise RuleError(f"{where}: {error}", CONFIGURATION) from error

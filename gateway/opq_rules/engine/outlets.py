@@ -83,7 +83,8 @@ class Outlets:
         """RuleError 400 where the sink is unknown, or does not take these properties."""
         found = self._checked.get(action)
         if found is None:
-            found, _ = self._sink(action)
+            found, sink = self._sink(action)
+            unused(sink)
             if len(self._checked) < 10_000:
                 self._checked[action] = found
         return found
@@ -156,9 +157,19 @@ class Outlets:
                 self._schemas.message(shared.schemaId)
             transformer(shared, self._schemas)
             sink.configure(own)
-        except (ValueError, TypeError, msgspec.ValidationError) as error:
+        except Exception as error:
+            unused(sink)
+            if not isinstance(error, ValueError | TypeError | msgspec.ValidationError):
+                raise
             raise RuleError(f"sink {action.type!r}: {error}", CONFIGURATION) from error
         return shared, sink
+
+
+def unused(made: Any) -> None:
+    """A source or sink that was made to see whether it can be: what a plug-in's process has of it goes."""
+    discard = getattr(made, "discard", None)
+    if callable(discard):
+        discard()
 
 
 def resource(action: Action) -> str:

@@ -101,6 +101,9 @@ class _Server:
             case ["credit", number, count]:
                 if number in self.instances:
                     self.instances[number].context.credits.release(count)
+            case ["forget", number]:
+                if (unused := self.instances.pop(number, None)) is not None:
+                    unused.stop()
             case ["stop", number]:
                 if number in self.instances:
                     self.instances[number].context.stop()
@@ -239,7 +242,7 @@ class _Instance:
 
     def answer(self, message: list[Any]) -> None:
         _, call, number, method, body = message
-        wire = self._server.wire
+        wire, ends = self._server.wire, method == "close"
         try:
             value = getattr(self, "_do_" + method)(body)
             wire.send(["done", call, value, self.context.taken_changes()])
@@ -249,7 +252,8 @@ class _Instance:
             kinds = {ValueError: "value", NotImplementedError: "cannot"}
             kind = next((kind for its, kind in kinds.items() if isinstance(error, its)), "other")
             wire.send(["failed", call, kind, _text(error), self.context.taken_changes()])
-        if method == "close":
+            ends |= method == "make"
+        if ends:
             self._server.instances.pop(number, None)
             self.stop()
 

@@ -236,7 +236,7 @@ class Plugins:
         told: dict[str, Any] = runtime.status() if runtime is not None else idle
         versions = self._store.versions(name)
         told |= {
-            "refCount": active.references() if active else {},
+            "refCount": self._rules_of(name) | (active.references() if active else {}),
             "name": name,
             "version": current[0],
             "previous": current[1],
@@ -417,6 +417,14 @@ class Plugins:
         """Rules that share an instance have none of their own: the engine knows them all."""
         users = {user for symbol in manifest.symbols for user in self.used_by(*symbol)}
         return max(pauses.rules, len(users))
+
+    def _rules_of(self, name: str) -> dict[str, int]:
+        """Also those whose sink has had nothing to do yet."""
+        manifest = self._manifests.get(name)
+        symbols = manifest.symbols if manifest else ()
+        return {
+            user: 1 for kind, symbol in symbols if kind != "source" for user in self.used_by(kind, symbol)
+        }
 
     def _tell(self, manifest: PackageManifest) -> None:
         for kind, symbol in manifest.symbols:

@@ -45,8 +45,10 @@ class Proxy:
         return "" if self._context is None else str(self._context.rule_id)
 
     def prepare(self, runtime: Runtime) -> Any:
-        """An inside of this version with our properties, tested; nothing has changed yet. Raises ValueError
-        and PluginError: what it does not take."""
+        """An inside of this version with our properties, tested; nothing has changed yet. None: we have no
+        properties yet, and make it when we do. Raises ValueError and PluginError: what it does not take."""
+        if not self._configured and self.kind != "function":
+            return None
         live = runtime.make(self.kind, self.symbol)
         if self._configured:
             self._configure(live, runtime.filled(self.kind, self.symbol, self._properties))
@@ -79,6 +81,13 @@ class Proxy:
             live.release()
         elif callable(getattr(live, "close", None)):
             live.close(self._context)
+
+    def discard(self) -> None:
+        """Configured to see whether it can be, or refused: it is not used, and nothing is kept of it."""
+        live, self._live = self._live, None
+        self.closed, self._runtime = True, None
+        if callable(getattr(live, "discard", None)):
+            live.discard()
 
     def _configure(self, live: Any, properties: Mapping[str, Any]) -> None:
         live.configure(properties)

@@ -101,6 +101,13 @@ class Remote:
                 self._process.call(life, self._number, "close", None)
         self._process.remove(self._number)
 
+    def discard(self) -> None:
+        """Made to see whether it can be, the other half is forgotten: `close` is for what was open."""
+        life, self._life = self._life, None
+        if life is not None:
+            self._process.tell(life, ["forget", self._number])
+        self._process.remove(self._number)
+
     # -- Listener
 
     def heard(self, message: list[Any]) -> None:

@@ -38,10 +38,10 @@ from opq_rules.engine.topics import Topics
 from opq_rules.engine.types import Types, has
 from opq_rules.engine.udfs import with_plugins
 from opq_rules.engine.unit import Alone, PartError, Unit
+from opq_rules.engine.users import Users
 from opq_rules.errors import RULE, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.secrets import with_secrets
-from opq_rules.sql.syntax import Select
 
 MOST_TRACED = 100
 """Rules at a time."""
@@ -111,6 +111,9 @@ class Engine:
             self._outlets,
         )
         self._planning = Planning(self._catalogue.definitions, self._functions)
+        self._users = Users(
+            self._admin, self._rules, self._catalogue.definitions, self._bodies, self._planning
+        )
         self._lives = Lives(
             self.clock,
             self._loop,
@@ -230,7 +233,7 @@ class Engine:
             answer = self._catalogue.replace(name, sql, what)
             self._planning.changed()
             self._lives.forget_table(name)
-            self._again(self.rules_of_stream(name))
+            self._again(self._users.of_stream(name))
             return answer
 
     def drop_stream(self, name: str, what: str = "stream", force: bool = False) -> str:
@@ -239,17 +242,8 @@ class Engine:
             self._catalogue.one(name, what)
             return self._dropped(name, what, force)
 
-    def rules_of_stream(self, name: str) -> list[str]:
-        """Ids of the rules whose statement names it."""
-        with self._admin:
-            return [
-                rule_id
-                for rule_id, text in self._bodies.all().items()
-                if name in text and name in self._streams_of(text)
-            ]
-
     def _dropped(self, name: str, what: str, force: bool = False) -> str:
-        users = self.rules_of_stream(name)
+        users = self._users.of_stream(name)
         if users and not force:
             shown = ", ".join(users[:5]) + (" ..." if len(users) > 5 else "")
             raise RuleError(f"{what} {name} cannot be dropped: {len(users)} rules use it: {shown}", RULE)
@@ -410,12 +404,9 @@ class Engine:
             self._plugin_functions = None
             self._planning.changed()
             self._outlets.changed()
-            users = self.users_of(kind, symbol)
-            if kind == "source":
-                users = [rule_id for name in users for rule_id in self.rules_of_stream(name)]
             told = f"{kind} {symbol}: its plug-in is not installed"
             gone = kind in ("source", "sink", "function") and not has(self._types, kind, symbol)
-            for rule_id in dict.fromkeys(users):
+            for rule_id in self._users.rules_of_type(kind, symbol):
                 rule = self._rules[rule_id]
                 if gone or rule.missing:
                     others = [each for each in rule.missing if each != told]
@@ -425,20 +416,7 @@ class Engine:
 
     def users_of(self, kind: str, symbol: str) -> list[str]:
         """Rules (and streams) that use a source, sink or function of a plug-in."""
-        if kind == "source":
-            return [name for name, each in self._catalogue.definitions.items() if each.type == symbol]
-        found = []
-        for rule_id in sorted(self._rules):
-            try:
-                made = self._bodies.definition(rule_id)
-                uses = any(action.type == symbol for action in made.actions)
-                if kind == "function":
-                    uses = self._planning.calls(made.sql, symbol)
-            except RuleError:
-                continue
-            if uses:
-                found.append(rule_id)
-        return found
+        return self._users.of_type(kind, symbol)
 
     # -- inside
 
@@ -527,10 +505,3 @@ class Engine:
         if found is None:
             raise no_rule(rule_id)
         return found
-
-    def _streams_of(self, text: str) -> set[str]:
-        try:
-            select: Select = self._planning.select(msgspec.json.decode(text)["sql"])
-        except RuleError:
-            return set()
-        return {select.source.stream, *(join.source.stream for join in select.joins)}

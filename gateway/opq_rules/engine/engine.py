@@ -18,6 +18,7 @@ from opq_rules.engine.configurations import SINKS, SOURCES, Configurations
 from opq_rules.engine.connections import Connections
 from opq_rules.engine.definition import RuleDefinition, definition
 from opq_rules.engine.delivery import Delivery
+from opq_rules.engine.faults import Faults
 from opq_rules.engine.feeds import Feeds
 from opq_rules.engine.folder import locked
 from opq_rules.engine.ids import no_rule
@@ -37,7 +38,7 @@ from opq_rules.engine.store import Store
 from opq_rules.engine.topics import Topics
 from opq_rules.engine.types import Types, has
 from opq_rules.engine.udfs import with_plugins
-from opq_rules.engine.unit import Alone, PartError, Unit
+from opq_rules.engine.unit import Alone, Unit
 from opq_rules.engine.users import Users
 from opq_rules.errors import RULE, RuleError
 from opq_rules.functions.registry import Functions
@@ -131,6 +132,9 @@ class Engine:
             self._lives,
             self._locked,
             lambda rule: self._rules.get(rule.id) is rule,
+        )
+        self._faults = Faults(
+            self._admin, self._rules, self._bodies, self._lives, self._schedules, self._keeper
         )
         self.look = Look(
             self._rules,
@@ -412,7 +416,7 @@ class Engine:
                     others = [each for each in rule.missing if each != told]
                     rule.more.missing = (*others, told) if gone else tuple(others)
                 if rule.unit is None and rule.status == states.FAILED:
-                    self._begin_again(rule)
+                    self._faults.begin_again(rule)
 
     def users_of(self, kind: str, symbol: str) -> list[str]:
         """Rules (and streams) that use a source, sink or function of a plug-in."""
@@ -460,36 +464,10 @@ class Engine:
             if rule.unit is None:
                 continue
             self._lives.stop(rule)
-            self._begin_again(rule)
-
-    def _begin_again(self, rule: Rule) -> None:
-        try:
-            self._schedules.begin(rule, self._bodies.definition(rule.id))
-        except RuleError as error:
-            rule.status, rule.more.message = states.FAILED, str(error)
+            self._faults.begin_again(rule)
 
     def _unit_failed(self, unit: Unit, error: Exception) -> None:
-        """From the loop's thread: a fault of ours, or of a plug-in's function."""
-        failed = error.failed if isinstance(error, PartError) else [(rule, error) for rule in unit.rules()]
-        cause = failed[0][1]
-        text, rules = f"{type(cause).__name__}: {cause}", [rule.id for rule, _ in failed[:5]]
-        self._log.error("unit.failed", error=text, rules=rules, exc_info=cause)
-        for rule, each in failed:
-            self._keeper.soon(partial(self._rule_failed, rule, unit, f"{type(each).__name__}: {each}"))
-
-    def _rule_failed(self, rule: Rule, unit: Unit, text: str) -> None:
-        with self._admin:
-            if rule.unit is not unit:
-                return
-            made = self._bodies.definition(rule.id)
-            wait_s = self._lives.failed(rule, made, text)
-            if wait_s is not None:
-                self._keeper.later(wait_s, partial(self._start_again, rule))
-
-    def _start_again(self, rule: Rule) -> None:
-        with self._admin:
-            if self._rules.get(rule.id) is rule and rule.status == states.FAILED:
-                self._schedules.begin(rule, self._bodies.definition(rule.id))
+        self._faults.unit_failed(unit, error)
 
     def _state_to_keep(self, rule: Rule, old: RuleDefinition, made: RuleDefinition) -> Any:
         """What a new version takes over: the memory of the same statement."""

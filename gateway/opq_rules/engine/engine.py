@@ -18,7 +18,6 @@ from opq_rules.engine.configurations import SINKS, SOURCES, Configurations
 from opq_rules.engine.connections import Connections
 from opq_rules.engine.definition import RuleDefinition, definition
 from opq_rules.engine.delivery import Delivery
-from opq_rules.engine.faults import Faults
 from opq_rules.engine.feeds import Feeds
 from opq_rules.engine.folder import locked
 from opq_rules.engine.ids import no_rule
@@ -33,6 +32,7 @@ from opq_rules.engine.planning import Planning
 from opq_rules.engine.rehearsal import Rehearsal
 from opq_rules.engine.rule import Rule
 from opq_rules.engine.schedules import Schedules
+from opq_rules.engine.setbacks import Setbacks
 from opq_rules.engine.staging import Staging
 from opq_rules.engine.store import Store
 from opq_rules.engine.topics import Topics
@@ -133,7 +133,7 @@ class Engine:
             self._locked,
             lambda rule: self._rules.get(rule.id) is rule,
         )
-        self._faults = Faults(
+        self._setbacks = Setbacks(
             self._admin, self._rules, self._bodies, self._lives, self._schedules, self._keeper
         )
         self.look = Look(
@@ -416,7 +416,7 @@ class Engine:
                     others = [each for each in rule.missing if each != told]
                     rule.more.missing = (*others, told) if gone else tuple(others)
                 if rule.unit is None and rule.status == states.FAILED:
-                    self._faults.begin_again(rule)
+                    self._setbacks.begin_again(rule)
 
     def users_of(self, kind: str, symbol: str) -> list[str]:
         """Rules (and streams) that use a source, sink or function of a plug-in."""
@@ -464,10 +464,10 @@ class Engine:
             if rule.unit is None:
                 continue
             self._lives.stop(rule)
-            self._faults.begin_again(rule)
+            self._setbacks.begin_again(rule)
 
     def _unit_failed(self, unit: Unit, error: Exception) -> None:
-        self._faults.unit_failed(unit, error)
+        self._setbacks.unit_failed(unit, error)
 
     def _state_to_keep(self, rule: Rule, old: RuleDefinition, made: RuleDefinition) -> Any:
         """What a new version takes over: the memory of the same statement."""

@@ -1,4 +1,4 @@
-"""Faults: rules that broke, stopped alone, and started again as their strategy says."""
+"""Setbacks: rules that broke, stopped alone, and started again as their strategy says."""
 
 import threading
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from opq_rules.engine.unit import PartError, Unit
 from opq_rules.errors import RuleError
 
 
-class Faults:
+class Setbacks:
     """`lock`: the engine's; the keeper's thread takes it."""
 
     def __init__(

@@ -189,6 +189,19 @@ def test_a_rule_set_leaves_and_comes_back(engine: Engine, tmp_path: Path) -> Non
     assert engine.tools("rule", "list") == "deep  running\n"
     engine.tools("ruleset", "export", "--data", str(file))
     assert "1 streams" in engine.tools("ruleset", "import", "--data", "--dry", "-f", str(file))
+    engine.tools("stream", "create", "-f", "-", given='other () WITH (DATASOURCE="o", TYPE="memory")')
+    assert engine.tools("stream", "list") == "demo\nother\n"
+    engine.tools("ruleset", "export", "--data", "--rule", "deep", str(file))
+    assert list(json.loads(file.read_text())["streams"]) == ["demo"]
+    assert engine.json("ruleset", "status") == {}
+    assert "want NAME" in engine.tools("stream", "create", code=2)
+
+
+def test_a_query_asks_for_statements_until_it_is_told_to_end(engine: Engine) -> None:
+    simulated(engine)
+    given = "SELECT v FROM demo WHERE v = 130\nSELECT v FRM demo\nSELECT v + 1 AS w FROM demo\nquit\nSELECT"
+    assert engine.tools("query", "--limit", "1", given=given).splitlines() == ['{"v":130}', '{"w":2}']
+    assert engine.tools("query", given="") == ""
 
 
 def test_a_schema_is_made_shown_and_replaced(engine: Engine, tmp_path: Path) -> None:
@@ -301,6 +314,10 @@ def test_a_zip_of_this_machine_is_uploaded_and_installed(engine: Engine, tmp_pat
     engine.tools("plugin", "create", "function", "twice", "-z", str(tmp_path / "twice.zip"))
     assert engine.json("plugin", "show", "function", "twice")["version"] == "1.0.0"
     assert engine.json("plugin", "status", "function", "twice")["name"] == "twice"
+    assert engine.tools("plugin", "list", "udf") == "twice\n"
+    assert engine.json("plugin", "show", "udf", "twice") == {"name": "twice", "plugin": "twice"}
+    assert "twice" in engine.tools("plugin", "register", "twice", "twice")
+    assert "thrice" in engine.tools("plugin", "register", "twice", "thrice", code=1)
 
 
 def test_a_backtest_of_stored_history_takes_the_span_and_the_boxes_asked_for(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ COMMANDS = {
     "list": ("opq_tools.rules.plugins:names", "What is installed."),
     "show": ("opq_tools.rules.plugins:show", "Its name and version."),
     "status": ("opq_tools.rules.plugins:status", "Its process, protections and counters."),
+    "register": ("opq_tools.rules.plugins:register", "Say which functions one has."),
     "rollback": ("opq_tools.rules.plugins:rollback", "Back to the version before."),
     "delete": ("opq_tools.rules.plugins:delete", "Remove one."),
 }

@@ -25,21 +25,25 @@ def family(what: str) -> click.Group:
 
     group.help = told(f"Define, list and drop {what}s of a running rule engine.", f"create {definition}")
 
-    def statement(name: str, text: str) -> str:
+    def statement(name: str | None, text: str) -> str:
         text = text.strip()
-        return text if text.upper().startswith("CREATE ") else f"CREATE {what.upper()} {name} {text}"
+        return text if text.upper().startswith("CREATE ") else f"CREATE {what.upper()} {name or ''} {text}"
 
     creates = f"`(columns) WITH (...)`, or the whole CREATE {what.upper()} statement."
 
     @group.command("create", help=told(creates, f"create {definition}"))
-    @click.argument("name")
+    @click.argument("name", required=False)
     @click.argument("definition", required=False)
-    @click.option("-f", "--file", default=None, help="Holds the definition; - for stdin.")
+    @click.option(
+        "-f", "--file", default=None, help="Holds the definition, with its name if NAME is left out."
+    )
     @asks
-    def create(server: Server, name: str, definition: str | None, file: str | None) -> None:
+    def create(server: Server, name: str | None, definition: str | None, file: str | None) -> None:
+        if name is None and file is None:
+            raise click.UsageError("want NAME and the definition, or -f FILE (- for stdin)")
         sql = statement(name, text_of(definition, file, "the definition"))
-        server.ask("POST", path, {"sql": sql}, sql)
-        click.echo(f"{what} {name} created")
+        answer = server.ask("POST", path, {"sql": sql}, sql)
+        click.echo(f"{what} {name} created" if name else answer)
 
     @group.command(
         "update", help=told(f"Define a {what} anew; rules that use it go on with it.", f"update {definition}")

@@ -16,6 +16,7 @@ KINDS = {
     "portable": "portables",
 }
 _KIND = click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
+_KIND_OR_UDF = click.argument("kind", type=click.Choice([*KINDS, "udf"]), metavar="KIND")
 
 
 def _package(server: Server, name: str, given: str | None, zip_file: Path | None) -> dict[str, object]:
@@ -82,27 +83,43 @@ def update(
 
 
 @click.command("list")
-@_KIND
+@_KIND_OR_UDF
 @asks
 def names(server: Server, kind: str) -> None:
-    """Installed plug-ins of a kind.
+    """Installed plug-ins of a kind; udf: the functions that they bring to SQL.
 
-    Example: opq-tools plugin list sink
+    \b
+    Example:
+      opq-tools plugin list sink
+      opq-tools plugin list udf
     """
-    found = server.ask("GET", f"/plugins/{KINDS[kind]}")
-    click.echo(json.dumps(found, indent=2) if kind == "portable" else "\n".join(found) or f"no {KINDS[kind]}")
+    kinds = KINDS.get(kind, "udfs")
+    found = server.ask("GET", f"/plugins/{kinds}")
+    click.echo(json.dumps(found, indent=2) if kind == "portable" else "\n".join(found) or f"no {kinds}")
 
 
 @click.command("show")
-@_KIND
+@_KIND_OR_UDF
 @click.argument("name")
 @asks
 def show(server: Server, kind: str, name: str) -> None:
-    """Name and version.
+    """Name and version; of a udf the plug-in that has it.
 
     Example: opq-tools plugin show sink mysql
     """
-    click.echo(json.dumps(server.ask("GET", f"/plugins/{KINDS[kind]}/{name}")))
+    click.echo(json.dumps(server.ask("GET", f"/plugins/{KINDS.get(kind, 'udfs')}/{name}")))
+
+
+@click.command("register")
+@click.argument("name")
+@click.argument("functions", nargs=-1, required=True)
+@asks
+def register(server: Server, name: str, functions: tuple[str, ...]) -> None:
+    """Say again which functions a plug-in has; installing has done so already.
+
+    Example: opq-tools plugin register maths twice thrice
+    """
+    _say(server.ask("POST", f"/plugins/functions/{name}/register", {"functions": list(functions)}))
 
 
 @click.command("status")

@@ -2,20 +2,42 @@
 
 import click
 
-from opq_tools.rules.server import Server, asks
+from opq_tools.rules.server import RefusedError, Server, asks
 
 
 @click.command("query")
-@click.argument("sql")
+@click.argument("sql", required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="End after so many rows.")
 @asks
-def command(server: Server, sql: str, limit: int | None) -> None:
+def command(server: Server, sql: str | None, limit: int | None) -> None:
     """Run a SELECT as a temporary rule and print its rows until Ctrl-C, a JSON object in each line.
+
+    Without SQL it asks for one after the other; an empty line, `quit` or Ctrl-D ends it.
 
     \b
     Example:
       opq-tools query "SELECT box, rms FROM boxes WHERE rms < 110" --limit 10
     """
+    if sql is not None:
+        _rows(server, sql, limit)
+        return
+    while (asked := _asked()) is not None:
+        try:
+            _rows(server, asked, limit)
+        except RefusedError as error:
+            click.echo(error, err=True)
+
+
+def _asked() -> str | None:
+    """A line of the prompt, which is told apart from the rows; None: enough."""
+    try:
+        line: str = click.prompt("opq", default="", show_default=False, prompt_suffix="> ", err=True).strip()
+    except click.Abort:
+        return None
+    return None if line.rstrip(";").lower() in ("", "quit", "exit") else line
+
+
+def _rows(server: Server, sql: str, limit: int | None) -> None:
     try:
         for number, row in enumerate(server.events("/query", {"sql": sql}, sql), 1):
             click.echo(row)

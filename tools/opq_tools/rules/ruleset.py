@@ -22,13 +22,22 @@ def command() -> None:
 @command.command("export")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.option("--data", is_flag=True, help="Named configurations too, and which plug-ins are needed.")
+@click.option("--rule", "rules", multiple=True, help="With --data: this rule and what it needs; repeatable.")
 @asks
-def export(server: Server, file: Path, data: bool) -> None:
+def export(server: Server, file: Path, data: bool, rules: tuple[str, ...]) -> None:
     """Into FILE (- for stdout). Passwords of rules are in it: keep it as you keep them.
 
-    Example: opq-tools ruleset export rules.json
+    \b
+    Example:
+      opq-tools ruleset export rules.json
+      opq-tools ruleset export deep.json --data --rule deep
     """
-    found = server.ask("GET", "/data/export") if data else server.ask("POST", "/ruleset/export")
+    if rules and not data:
+        raise click.UsageError("--rule goes with --data")
+    if rules:
+        found = server.ask("POST", "/data/export", list(rules))
+    else:
+        found = server.ask("GET", "/data/export") if data else server.ask("POST", "/ruleset/export")
     text = json.dumps(found, indent=2) + "\n"
     if str(file) == "-":
         click.echo(text, nl=False)
@@ -60,3 +69,13 @@ def take(server: Server, file: str, data: bool, partial: bool, dry: bool) -> Non
     path = f"/data/import?partial={partial}&dry={dry}" if data else "/ruleset/import"
     counts = server.ask("POST", path, body)
     click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+@command.command("status")
+@asks
+def status(server: Server) -> None:
+    """Why the last import of data was refused, as JSON; {}: it was not.
+
+    Example: opq-tools ruleset status
+    """
+    click.echo(json.dumps(server.ask("GET", "/data/import/status")))

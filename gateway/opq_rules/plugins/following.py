@@ -85,7 +85,7 @@ class Following(Plugins):
 
     def lacking(self) -> list[str]:
         """Plug-ins of which no version runs here, though one should; the book where nothing is known yet."""
-        refused = [name for name in self._refused if name not in self._manifests]
+        refused = [name for name in self._refused if name not in self._register.manifests]
         unknown = [self._book.name] if self.problem and self._never_read else []
         return unknown + [name for name in refused if name not in self._barred]
 
@@ -94,8 +94,8 @@ class Following(Plugins):
 
         Empty: it does not run. Also after `close`.
         """
-        owner = self._symbols.get((kind, symbol))
-        manifest, active = self._manifests.get(owner or ""), self._active.get(owner or "")
+        owner = self._register.owner(kind, symbol)
+        manifest, active = self._register.manifests.get(owner or ""), self._active.get(owner or "")
         runtime = active.runtime if active is not None else None
         if owner is None or manifest is None or active is None or runtime is None:
             return {}
@@ -182,7 +182,7 @@ class Following(Plugins):
         with self._changing:
             name = manifest.name
             vouched = self._vouched(installed)
-            self._check_symbols("portable", manifest, ())
+            self._register.check("portable", manifest, (), self.reserved)
             current = self._store.currents().get(name, (None, None))[0]
             same = self._store.versions(name).get(installed.version)
             if current == installed.version and same is not None:
@@ -209,7 +209,7 @@ class Following(Plugins):
         self._refused.pop(name, None)
         with self._changing, self._between:
             self._trouble.pop(name, None)
-            if name in self._manifests:
+            if name in self._register.manifests:
                 self.delete("portable", name, force=True)
                 self._active.pop(name, None)
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from opq_proto.errors import OpqError, PluginError
+from opq_proto.errors import PluginError
 from opq_rules import sdk
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, RuleError
 from opq_rules.plugins.active import Active, Pauses, Replaced
@@ -29,7 +29,8 @@ from opq_rules.plugins.process import worker_uid
 from opq_rules.plugins.properties import read_properties
 from opq_rules.plugins.proxy import Maker
 from opq_rules.plugins.python_code import JUDGING
-from opq_rules.plugins.runtime import InProcessRuntime, ProcessRuntime, Runtime
+from opq_rules.plugins.register import Register
+from opq_rules.plugins.runtime import InProcessRuntime, ProcessRuntime, Runtime, rehearse
 from opq_rules.plugins.store import Installed, Store
 
 
@@ -58,15 +59,14 @@ class Plugins:
         self._policy = policy or Policy()
         self._changing = threading.RLock()
         self._store, self._installer = self._opened(data_dir / "plugins")
-        self._manifests: dict[str, PackageManifest] = {}
-        self._symbols: dict[tuple[str, str], str] = {}
+        self._register = Register()
         self._active: dict[str, Active] = {}
         self._trouble: dict[str, str] = {}
         for name, (version, _) in self._store.currents().items():
             installed = self._store.versions(name)[version]
             try:
                 raw = (self._installer.folder(name, version) / installed.manifest).read_bytes()
-                self._known(parse_manifest(raw, installed.manifest))
+                self._register.put(parse_manifest(raw, installed.manifest))
             except (OSError, PluginError) as error:
                 self._trouble[name] = f"{name} {version} cannot be read: {error}"
 
@@ -93,11 +93,10 @@ class Plugins:
 
     def function(self, name: str) -> Callable[[], sdk.Function] | None:
         """Makes functions of this SQL name (any case), or None: no plug-in has it."""
-        symbols = list(self._symbols.items())
-        for (kind, symbol), owner in symbols:
-            if kind == "function" and symbol.casefold() == name.casefold():
-                return functools.partial(self._make, owner, "function", symbol)
-        return None
+        if (found := self._register.function(name)) is None:
+            return None
+        owner, symbol = found
+        return functools.partial(self._make, owner, "function", symbol)
 
     def trigger(self, symbol: str) -> Callable[[], PluginTrigger]:
         """Makes triggers of this name, for Makai. RuleError 400 that lists the names where there is none."""
@@ -111,12 +110,11 @@ class Plugins:
 
     def types(self, kind: str) -> list[str]:
         """Every type (for functions: name) of `kind`, built-ins first, each list sorted."""
-        installed = sorted(symbol for its, symbol in list(self._symbols) if its == kind)
-        return [*types_of(kind), *installed]
+        return [*types_of(kind), *self._register.symbols(kind)]
 
     def properties(self, kind: str, type_name: str) -> dict[str, Any]:
         """Property -> {"type", "default", "required", "help"} as far as the plug-in says."""
-        owner = self._symbols.get((kind, type_name))
+        owner = self._register.owner(kind, type_name)
         with self._refusing():
             return read_properties(self._folder(owner), FOLDERS[kind], type_name) if owner else {}
 
@@ -144,7 +142,7 @@ class Plugins:
             with self._changing:
                 current = self._store.currents().get(name, (None, None))[0]
                 check_version(manifest, current, downgrade)
-                self._check_symbols(kind, manifest, functions)
+                self._register.check(kind, manifest, functions, self.reserved)
                 installed = self._installer.unpack(package, signed_by, shell_parameters)
                 self._store.add(installed)
                 try:
@@ -186,7 +184,7 @@ class Plugins:
     def delete(self, kind: str, name: str, *, force: bool = False) -> None:
         """All versions. RuleError 400 that names the rules which use it, unless `force`."""
         name = self._owner(kind, name)
-        manifest = self._manifests.get(name)
+        manifest = self._register.manifests.get(name)
         # asked without our lock: the engine has its own, and asks us for types while it holds it
         users = {user for symbol in (manifest.symbols if manifest else ()) for user in self.used_by(*symbol)}
         with self._refusing(), self._changing:
@@ -202,15 +200,14 @@ class Plugins:
                 runtime.close()
             self._store.drop(name)
             self._installer.remove(name)
-            self._manifests.pop(name, None)
+            self._register.drop(name)
             self._trouble.pop(name, None)
-            self._symbols = {symbol: owner for symbol, owner in self._symbols.items() if owner != name}
         if manifest is not None:
             self._tell(manifest)
 
     def list(self, kind: str) -> Sequence[Any]:
         """Names of what is installed; for "portable" their manifests as JSON."""
-        manifests = sorted(self._manifests.items())
+        manifests = sorted(self._register.manifests.items())
         if kind == "portable":
             return [manifest.as_json() for _, manifest in manifests]
         return [name for name, manifest in manifests if manifest.of_kind(kind)]
@@ -220,9 +217,9 @@ class Plugins:
         if kind != "portable" and name in types_of(kind):
             return {"name": name, "version": importlib.metadata.version("opq-toolkit")}
         owner = self._owner(kind, name)
-        if owner not in self._manifests:
+        if owner not in self._register.manifests:
             return {"name": owner, "version": self._store.currents()[owner][0]}
-        manifest = self._manifests[owner]
+        manifest = self._register.manifests[owner]
         return manifest.as_json() if kind == "portable" else {"name": name, "version": str(manifest.version)}
 
     def status(self, name: str) -> dict[str, Any]:
@@ -261,9 +258,7 @@ class Plugins:
 
     def functions(self) -> dict[str, str]:
         """SQL function -> the plug-in that has it (GET /plugins/udfs)."""
-        return {
-            symbol: owner for (kind, symbol), owner in sorted(self._symbols.items()) if kind == "function"
-        }
+        return self._register.symbols("function")
 
     def worker_uids(self) -> set[int]:
         """Users of the plug-ins' processes; none where they are the server's own."""
@@ -271,7 +266,7 @@ class Plugins:
             return set()
         if self._policy.worker_uid is not None:
             return {self._policy.worker_uid}
-        return {worker_uid(name) for name in [*self._manifests, *self._active]}
+        return {worker_uid(name) for name in [*self._register.manifests, *self._active]}
 
     def close(self) -> None:
         """End every worker, all at once, within 2 s."""
@@ -294,7 +289,7 @@ class Plugins:
         module = module_of(kind, type_name)
         if module is not None:
             return getattr(module, CLASSES[kind])
-        owner = self._symbols.get((kind, type_name))
+        owner = self._register.owner(kind, type_name)
         if owner is None:
             known = ", ".join(self.types(kind)) or "none"
             code = {"sink": RULE, "source": STREAM}.get(kind, CONFIGURATION)
@@ -315,7 +310,7 @@ class Plugins:
         """Started by its first use after a start of the server."""
         active = self._active_of(owner)
         if active.runtime is None:
-            manifest = self._manifests.get(owner)
+            manifest = self._register.manifests.get(owner)
             if manifest is None:
                 raise self._unknown(kind, owner)
             installed = self._store.versions(owner)[str(manifest.version)]
@@ -330,7 +325,7 @@ class Plugins:
         runtime = self._start(manifest, to, active)
         try:
             if old is None:
-                self._rehearse(runtime)
+                rehearse(runtime)
             pauses = active.replace(runtime)
         except BaseException:
             runtime.close()
@@ -340,25 +335,8 @@ class Plugins:
                 active.try_out()
             old.close()
         self._trouble.pop(manifest.name, None)
-        self._known(manifest)
+        self._register.put(manifest)
         return pauses
-
-    def _rehearse(self, runtime: Runtime) -> None:
-        """What only judges is begun with its defaults, unless it has none. PluginError: it cannot begin."""
-        for kind, symbol in runtime.manifest.symbols:
-            if kind not in JUDGING:
-                continue
-            live = runtime.make(kind, symbol)
-            try:
-                live.configure(runtime.filled(kind, symbol, {}))
-            except ValueError:  # it wants settings
-                continue
-            except (OpqError, OSError) as error:
-                raise PluginError(f"{kind} {symbol!r}: {error}") from error
-            except Exception as error:  # foreign code
-                raise PluginError(f"{kind} {symbol!r}: {type(error).__name__}: {error}") from error
-            finally:
-                live.release()
 
     def _park(self, manifest: PackageManifest) -> None:
         """What only judges and is asked by nobody here (Mauka has a host of its own) needs no process."""
@@ -391,24 +369,6 @@ class Plugins:
         else:
             self._trouble[name] = f"{back.old} was taken back to {back.new}: {why}"
 
-    def _check_symbols(self, kind: str, manifest: PackageManifest, functions: Sequence[str]) -> None:
-        if kind != "portable" and not manifest.of_kind(kind):
-            raise PluginError(f"{manifest.name} has no {kind}; its symbols: {_names(manifest)}")
-        missing = sorted(set(functions) - set(manifest.of_kind("function")))
-        if missing:
-            raise PluginError(f"{manifest.name} has no function {', '.join(missing)}")
-        for its, symbol in manifest.symbols:
-            owner = self._symbols.get((its, symbol), manifest.name)
-            if symbol in types_of(its) or (its, symbol) in self.reserved:
-                raise PluginError(f"{its} {symbol!r} is built in; give yours another name")
-            if owner != manifest.name:
-                raise PluginError(f"{its} {symbol!r} is of plug-in {owner!r} already")
-
-    def _known(self, manifest: PackageManifest) -> None:
-        others = {symbol: owner for symbol, owner in self._symbols.items() if owner != manifest.name}
-        self._symbols = others | dict.fromkeys(manifest.symbols, manifest.name)
-        self._manifests[manifest.name] = manifest
-
     def _prune(self, name: str, keep: set[str]) -> None:
         for version in self._installer.prune(name, list(self._store.versions(name)), keep):
             self._store.drop_version(name, version)
@@ -420,7 +380,7 @@ class Plugins:
 
     def _rules_of(self, name: str) -> dict[str, int]:
         """Also those whose sink has had nothing to do yet."""
-        manifest = self._manifests.get(name)
+        manifest = self._register.manifests.get(name)
         symbols = manifest.symbols if manifest else ()
         return {
             user: 1 for kind, symbol in symbols if kind != "source" for user in self.used_by(kind, symbol)
@@ -431,14 +391,14 @@ class Plugins:
             self.on_change(kind, symbol)
 
     def _folder(self, name: str) -> Path:
-        return self._installer.folder(name, str(self._manifests[name].version))
+        return self._installer.folder(name, str(self._register.manifests[name].version))
 
     def _owner(self, kind: str, name: str) -> str:
         """The plug-in called `name`, or that has the symbol."""
-        manifest = self._manifests.get(name)
+        manifest = self._register.manifests.get(name)
         if manifest is not None and (kind == "portable" or manifest.of_kind(kind)):
             return name
-        owner = self._symbols.get((kind, name)) or (name if name in self._trouble else None)
+        owner = self._register.owner(kind, name) or (name if name in self._trouble else None)
         if owner is None or (manifest is None and owner not in self._store.currents()):
             raise self._unknown(kind, name)
         return owner
@@ -452,7 +412,3 @@ class Plugins:
             yield
         except PluginError as error:
             raise RuleError(str(error)) from error
-
-
-def _names(manifest: PackageManifest) -> str:
-    return ", ".join(f"{kind} {symbol}" for kind, symbol in manifest.symbols)

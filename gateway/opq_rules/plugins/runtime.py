@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from opq_proto.errors import PluginError
+from opq_proto.errors import OpqError, PluginError
 from opq_rules.plugins import python_code
 from opq_rules.plugins.instances import replays
 from opq_rules.plugins.package_manifest import FOLDERS, PackageManifest
@@ -122,6 +122,24 @@ class InProcessRuntime(_Described):
 
     def close(self) -> None:
         python_code.forget(self._folder, self.manifest)
+
+
+def rehearse(runtime: Runtime) -> None:
+    """What only judges is begun with its defaults, unless it has none. PluginError: it cannot begin."""
+    for kind, symbol in runtime.manifest.symbols:
+        if kind not in python_code.JUDGING:
+            continue
+        live = runtime.make(kind, symbol)
+        try:
+            live.configure(runtime.filled(kind, symbol, {}))
+        except ValueError:  # it wants settings
+            continue
+        except (OpqError, OSError) as error:
+            raise PluginError(f"{kind} {symbol!r}: {error}") from error
+        except Exception as error:  # foreign code
+            raise PluginError(f"{kind} {symbol!r}: {type(error).__name__}: {error}") from error
+        finally:
+            live.release()
 
 
 def narrowed(limits: Limits, wanted: Mapping[str, int | float]) -> Limits:

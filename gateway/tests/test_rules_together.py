@@ -1,6 +1,8 @@
 """Rules over one window: each gives what it would alone, whenever it comes and goes."""
 
+import gc
 import json
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -269,6 +271,19 @@ def test_one_that_comes_later_has_a_window_of_its_own_until_it_is_the_same() -> 
     house.give([ROW], [200])
     house.check()
     assert all(house.got[number] for number in (0, 2))
+
+
+def test_rules_that_come_and_go_within_one_window_leave_none_behind() -> None:
+    house = House()
+    seen: weakref.WeakSet[Any] = weakref.WeakSet()
+    for number in range(10):
+        house.start("SELECT avg(v) FROM s GROUP BY TUMBLINGWINDOW(ss, 100)")
+        house.give([ROW], [10])
+        seen |= {front for unit in house._units.values() for front in unit._fronts}
+        if number:
+            house.stop(number - 1)
+    gc.collect()
+    assert len(seen) == house.windows == 1
 
 
 @pytest.mark.parametrize(

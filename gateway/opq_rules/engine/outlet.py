@@ -78,7 +78,6 @@ class Outlet:
         self._on_taken, self._on_drained = taken, drained
         self._queue: deque[Chunk] = deque()
         self._waiting = 0
-        self._told_full = False
         self._rows: dict[str, int] = {}
         self._state: dict[str, Any] = {}
         self._watched: dict[str, tuple[Callable[[str, bool], None], int, int]] = {}

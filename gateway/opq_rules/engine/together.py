@@ -185,7 +185,7 @@ class Together(Unit):
             try:
                 if not each.broken:
                     give(each.unit.tracing or each.unit)
-            except Exception as error:
+            except Exception as error:  # a fault of ours, or of a function: its rule ends, the others go on
                 each.broken = True
                 failed.append((self._rules[rule_id], error))
         return failed
@@ -220,6 +220,8 @@ class Together(Unit):
         back.home.dismiss(back, rule)
         if not back.home.backs:
             self._fronts.remove(back.home)
+            for front in self._fronts:
+                front.forget(back.home)
 
     def _back(self, rule: Rule) -> Back:
         back: Back = rule.constants

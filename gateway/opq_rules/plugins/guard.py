@@ -1,6 +1,6 @@
-"""Calls into plug-ins: what they throw is contained here, counted, and answered with a pause.
+"""Calls into triggers and analyses: what they throw is contained here, counted, and answered with a pause.
 
-This is the host's one `except Exception`: a plug-in is foreign code and may raise anything.
+A plug-in is foreign code and may raise anything.
 """
 
 import time

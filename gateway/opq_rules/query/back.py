@@ -61,7 +61,7 @@ class Back:
             rows = self._emitter.rows(cut, sums)
         except RowError as error:
             self._faults.tell(error, self.out)
-        except Exception as error:
+        except Exception as error:  # a fault of ours: this one ends, the others look on
             self.broken, self.out = error, []
         else:
             if rows or (empty and self._facts.send_empty_window):

@@ -196,6 +196,11 @@ class Front(Query):
             if isinstance(mine, Groups) and isinstance(yours, Groups)
         )
 
+    def forget(self, gone: "Front") -> None:
+        """One that nobody has any more is not kept, nor all those that it was compared with."""
+        if self._older is gone:
+            self._older = None
+
     def _in_step(self, older: "Front") -> bool:
         """The same time, for both."""
         own, other = self._watermark, older._watermark

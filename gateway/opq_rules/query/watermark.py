@@ -29,11 +29,6 @@ class Watermark:
         self.ms: int = _NEVER_MS
         self._looked_ms = _NEVER_MS
 
-    @property
-    def known_ms(self) -> int | None:
-        """The watermark; None until every stream has been heard."""
-        return None if self.ms == _NEVER_MS else self.ms
-
     def offer(self, record: Record, arrived_ms: int) -> bool:
         """False: it is late, or too many wait."""
         self._heard_ms[record.source] = arrived_ms

@@ -1,5 +1,6 @@
 """What every sink has in common: batches, templates, order after a failure, nothing lost on disk."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from opq_rules.sinking.pipeline import Pipeline
 from opq_rules.sinking.properties import divided
 from opq_rules.sinking.template import compiled
 from opq_rules.sinking.transform import encoded, transformer
+
+GO = [
+    "if", "else", "else if", "end", "range", "with", "eq", "index", "json", "len", ".", ".a", "$", "$x", ":=",
+    ",", "|", "(", ")", "1", '"a"',
+]  # fmt: skip
 
 
 class Rule:
@@ -237,6 +243,34 @@ def test_whatever_fails_when_nothing_is_lost_doubled_or_out_of_order(steps: str,
         ("{{if .v}}on{{else}}off{{end}}", {"v": 0}, "off"),
         ("{{index . 0}}", ["a"], "a"),
         ("{{ rows[0].v }}", [{"v": 7}], "7"),
+        ("{{if lt .v 30.0}}low{{else if lt .v 40.0}}mid{{else}}high{{end}}", {"v": 35}, "mid"),
+        ('{{if and (eq .s "a" "b") (not .off)}}yes{{end}}', {"s": "b", "off": False}, "yes"),
+        ("{{range $i, $e := .}}{{if $i}},{{end}}{{$e.v}}{{end}}", [{"v": 1}, {"v": 2}], "1,2"),
+        (
+            "{{range .}}{{range $k, $v := .o}}{{$k}}={{$v}};{{end}}{{else}}-{{end}}",
+            [{"o": {"b": 2, "a": 1}}],
+            "a=1;b=2;",
+        ),
+        (
+            "{{range .o}}{{.}}{{end}}{{range .none}}x{{else}}nothing{{end}}",
+            {"o": {"a": 1}, "none": None},
+            "1nothing",
+        ),
+        ('{{(index . 0).v}} {{index .  0 "v"}} {{len .}} {{. | len | json}}', [{"v": 7}], "7 7 1 1"),
+        ("{{with .o}}{{.a}}{{$.b}}{{else}}-{{end}}", {"o": {"a": 1}, "b": 2}, "12"),
+        ("{{$x := .o}}{{$x.a}}", {"o": {"a": 1}}, "1"),
+        ("{{.items}}{{.o.keys}}", {"items": 3, "o": {"keys": 4}}, "34"),
+        (
+            '{"t": "{{.t}}", "q": {{if gt .n -1}}{{json .t}}{{end}}}',
+            {"t": "a", "n": 0},
+            '{"t": "a", "q": "a"}',
+        ),
+        ("{{ not v }} {{ len }} {{ 'x' if v else 'y' }}", {"v": 0, "len": 5}, "true 5 y"),
+        (
+            "{{.on}}{{ on }}{{.off}}{{.nil}}{{.none}}",
+            {"on": True, "off": False, "nil": None},
+            "truetruefalse",
+        ),
         ("{% for row in rows %}{{ row | json }};{% endfor %}", [{"v": 7}], '{"v":7};'),
     ],
 )
@@ -285,6 +319,14 @@ def test_a_template_that_grows_without_bound_is_refused(template: str) -> None:
         compiled(template)({"t": "x" * 1000})
 
 
+@settings(max_examples=100)
+@given(st.text('{}.$()|=: "\\\n-,1a', max_size=30) | st.lists(st.sampled_from(GO), max_size=9).map(" ".join))
+def test_any_tag_is_read_or_refused(inner: str) -> None:
+    for text in ("{{" + inner + "}}", "{{range .}}{{" + inner + "}}{{end}}", "{{" + inner + "}}{{end}}"):
+        with contextlib.suppress(ValueError, TypeError, TemplateError):
+            compiled(text)([{"a": 1}])
+
+
 def test_loops_in_each_other_end_each_emission_anew() -> None:
     written = compiled(
         "{% for a in rows %}{% for b in rows %}{% for c in rows %}{% endfor %}{% endfor %}{% endfor %}"
@@ -322,6 +364,16 @@ def test_what_templates_are_for_is_left() -> None:
 
 
 def test_a_template_that_does_not_parse_names_its_line() -> None:
+    for text, told in (
+        ("a\n{{if lower .v}}{{end}}", "line 2: .*no function 'lower'; there are: and, eq"),
+        ("{{if lt .v}}{{end}}", "lt takes 2 arguments"),
+        ("{{.v .w}}", "want one value, or a function"),
+        ("{{range $x.a}}{{end}}", "no variable"),
+        ("{{if " + "(" * 30 + ".v" + ")" * 30 + "}}{{end}}", "in each other"),
+        ("{{if .v}}", "dataTemplate"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            compiled(text)
     with pytest.raises(ValueError, match="dataTemplate, line 2"):
         compiled("fine\n{{ nope")
 

@@ -30,7 +30,7 @@ FILTERS = frozenset(
      "rejectattr", "reverse", "round", "select", "selectattr", "sort", "string", "sum", "title", "tojson",
      "trim", "truncate", "unique", "upper", "urlencode"}
 )  # fmt: skip
-"""Of Jinja's own; `join` is ours. `map` takes others by name, so that others must not be there at all."""
+"""Of Jinja's own; some are ours. `map` takes others by name, so that others must not be there at all."""
 _PARTS = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.Name, nodes.Getattr, nodes.Getitem,
     nodes.Slice, nodes.For, nodes.If, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And, nodes.Or,
@@ -78,6 +78,13 @@ def rounded(value: float, precision: int = 0, method: str = "common") -> float:
     if not -_PLACES_MOST <= precision <= _PLACES_MOST:
         raise ValueError(f"dataTemplate: round to {precision}; want at most {_PLACES_MOST} places")
     return do_round(value, precision, method)  # type: ignore[arg-type]  # it checks the method itself
+
+
+def numbered(values: Any) -> Iterable[tuple[Any, Any]]:
+    """What Go's range goes over: places and elements, or keys and values by key; nothing of null."""
+    if isinstance(values, Mapping):
+        return sorted(values.items(), key=lambda pair: str(pair[0]))
+    return enumerate(values if values is not None else ())
 
 
 def join(values: Iterable[Any], separator: Any = "", attribute: str | None = None) -> str:

@@ -1,12 +1,11 @@
 """dataTemplate: Jinja2 in its sandbox, and the common part of Go's templates put into it.
 
-`{{ v }}`, `{{ row.v }}`, `{{ rows[0].v }}`, `{{ row | json }}`; of Go's form `{{.v}}`, `{{.a.b}}`,
-`{{json .}}`, `{{toJson .a}}`, `{{index . 0}}`, `{{range .}}..{{end}}`, `{{if .a}}..{{else}}..{{end}}`.
+`{{ v }}`, `{{ row.v }}`, `{{ rows[0].v }}`, `{{ row | json }}`; of Go's form `{{.v}}`:
+[opq_rules.sinking.go_template].
 A template cannot reach Python, and can neither loop nor grow without bound.
 Source: reference/rules.md, E.3; Jinja2's documentation of its sandbox.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,14 +21,11 @@ from opq_rules.sinking.bounded import (
     check,
     count_rounds,
     join,
+    numbered,
     rounded,
     rounds,
 )
-
-_TAG = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
-_PATH = re.compile(r"\.(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?")
-_JSON = re.compile(r"(?:json|toJson)\s+(\.[\w.]*)")
-_INDEX = re.compile(r"index\s+(\.[\w.]*)\s+(\d+)(\.[\w.]+)?")
+from opq_rules.sinking.go_template import as_jinja
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
@@ -42,9 +38,17 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-_SANDBOX = _Sandbox(undefined=ChainableUndefined, autoescape=False)  # a missing column writes nothing
+def _written(value: Any) -> Any:
+    """As in JSON and Go; null, as a missing column, writes nothing."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else value
+
+
+_SANDBOX = _Sandbox(undefined=ChainableUndefined, autoescape=False, finalize=_written)
 _SANDBOX.filters = {name: each for name, each in _SANDBOX.filters.items() if name in FILTERS} | {
     "join": join,
+    "numbered": numbered,
     "round": rounded,
     "rounds": rounds,
 }
@@ -60,7 +64,7 @@ def compiled(text: str) -> Callable[[Any], str]:
     Raises ValueError: the template does not parse; its line is named.
     """
     try:
-        source = _from_go(text)
+        source = as_jinja(text)
         tree = _SANDBOX.parse(source)
         check(tree)
         count_rounds(tree)
@@ -86,39 +90,3 @@ def compiled(text: str) -> Callable[[Any], str]:
         return "".join(pieces)
 
     return render
-
-
-def _from_go(text: str) -> str:
-    """Go's tags as Jinja's; what is no Go tag stays as it is."""
-    open_tags: list[str] = []
-    here = ["here"]
-
-    def path(dotted: str) -> str:
-        return here[-1] + (dotted if dotted != "." else "")
-
-    def tag(match: re.Match[str]) -> str:
-        inner = match[1]
-        if _PATH.fullmatch(inner):
-            return "{{ " + path(inner) + " }}"
-        if found := _JSON.fullmatch(inner):
-            return "{{ " + path(found[1]) + " | json }}"
-        if found := _INDEX.fullmatch(inner):
-            return "{{ " + path(found[1]) + f"[{found[2]}]" + (found[3] or "") + " }}"
-        word, _, rest = inner.partition(" ")
-        if word in ("range", "if") and _PATH.fullmatch(rest.strip()):
-            value = path(rest.strip())
-            open_tags.append(word)
-            if word == "if":
-                return "{% if " + value + " %}"
-            here.append(f"each{len(here)}")
-            return "{% for " + here[-1] + " in " + value + " %}"
-        if inner == "else" and open_tags:
-            return "{% else %}"
-        if inner == "end" and open_tags:
-            closed = open_tags.pop()
-            if closed == "range":
-                here.pop()
-            return "{% endif %}" if closed == "if" else "{% endfor %}"
-        return match[0]
-
-    return _TAG.sub(tag, text)

@@ -21,6 +21,8 @@ MEMORY_BYTES = 1 << 30
 MOST_BYTES = 16 << 20
 """Of the answer."""
 AT_A_TIME = 4
+QUEUE_S = 2.0
+"""For room; whoever waits holds one of REST's threads."""
 _ROOM = threading.BoundedSemaphore(AT_A_TIME)
 _NO_MEMORY = 3
 
@@ -41,7 +43,7 @@ class _Answer(msgspec.Struct):
 
 def run_apart(case: object) -> list[bytes]:
     """The emissions, as JSON. Raises RuleError as `run_case`, and for a trial without end."""
-    if not _ROOM.acquire(timeout=WALL_S):
+    if not _ROOM.acquire(timeout=QUEUE_S):
         raise RuleError(f"{AT_A_TIME} trials are running; try again", CONFIGURATION)
     try:
         done = subprocess.run(

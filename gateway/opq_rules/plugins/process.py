@@ -4,7 +4,6 @@ One thread per plug-in process, over all its lives. What a call waits for is ans
 life ends: as ConnectionError or TimeoutError, so that a sink's emission is sent again.
 """
 
-import collections
 import contextlib
 import itertools
 import os
@@ -23,13 +22,13 @@ from opq_proto.errors import PluginError
 from opq_rules.plugins.conduct import Conduct
 from opq_rules.plugins.guard import PAUSES_S, STEADY_S
 from opq_rules.plugins.life import END_S, GONE, Call, Life
+from opq_rules.plugins.output import Output
 from opq_rules.plugins.policy import Limits
 from opq_rules.plugins.worker import TOKEN
 
 PING_S = 1.0
 SILENCE_S = 20.0
 """So long without a sign of life, and the process is ended; long, since a gateway's CPU may be busy."""
-OUTPUT_KEPT_BYTES = 16 << 10
 OUTPUT_BYTES_PER_S = 4 << 20
 """What a plug-in may print; more makes it wait."""
 UIDS = (61184, 65519)
@@ -67,7 +66,7 @@ class PluginProcess:
         """`folder`: <data>/plugins/<name>/<version>; of <data> the worker sees nothing else."""
         self.name = name
         self.limits = limits
-        self.crashes = self.survivors = self.output_bytes = 0
+        self.crashes = self.survivors = 0
         self.last_error = ""
         self._on_crash = on_crash
         self._conduct = Conduct()
@@ -84,8 +83,7 @@ class PluginProcess:
         self._up = threading.Condition(self._lock)
         self._life: Life | None = None
         self._last_facts: dict[str, Any] = {}
-        self._output: collections.deque[bytes] = collections.deque()
-        self._kept = 0
+        self._output = Output()
         self._listeners: dict[int, Listener] = {}
         self._numbers = itertools.count(1)
         self._closing = threading.Event()
@@ -194,13 +192,10 @@ class PluginProcess:
             "survivors_killed": self.survivors,
             "heartbeat_age_s": heard_s,
             "tells_dropped": self._conduct.dropped,
-            "output_bytes": self.output_bytes,
-            "output_dropped_bytes": max(0, self.output_bytes - self._kept),
-            "output_tail": self.output_tail()[-2000:],
+            "output_bytes": self._output.bytes,
+            "output_dropped_bytes": self._output.dropped_bytes,
+            "output_tail": self._output.tail()[-2000:],
         }
-
-    def output_tail(self) -> str:
-        return b"".join(list(self._output)).decode("utf-8", "replace")
 
     # -- the thread
 
@@ -248,7 +243,7 @@ class PluginProcess:
             with self._lock:
                 self._life = None
                 calls, life.calls = life.calls, {}
-            self._read_output(life)
+            self._output.read(life.output)
             report = life.close()
             self.survivors += int(report.get("survivors", 0))
             why = self._why(life, report)
@@ -268,7 +263,7 @@ class PluginProcess:
             return str(report["ended"])
         code = report.get("code", life.process.returncode)
         why = life.why if life.why and life.why != GONE else f"ended with {_meaning(code)}"
-        if not life.facts and (tail := self.output_tail().strip()):
+        if not life.facts and (tail := self._output.tail().strip()):
             why += f"; it said: {tail[-600:]}"
         if report.get("survivors"):
             why += f"; {report['survivors']} processes that it had started were ended"
@@ -300,7 +295,7 @@ class PluginProcess:
             if listening and life.output.fileno() in ready:
                 poll.unregister(life.output.fileno())
                 listening = False
-                read = self._read_output(life)
+                read = self._output.read(life.output)
                 output_open = read >= 0
                 next_output_s = now + max(0.02, read / OUTPUT_BYTES_PER_S)
             if life.wire.fileno() not in ready:
@@ -371,23 +366,6 @@ class PluginProcess:
                 raise
         waiting.value, waiting.failure = value, failure
         waiting.done.set()
-
-    def _read_output(self, life: Life) -> int:
-        """Bytes read; -1: its end."""
-        try:
-            chunk = os.read(life.output.fileno(), 1 << 16)
-        except (BlockingIOError, ValueError):
-            return 0
-        except OSError:
-            return -1
-        if not chunk:
-            return -1
-        self.output_bytes += len(chunk)
-        self._output.append(chunk[-OUTPUT_KEPT_BYTES:])
-        self._kept = sum(map(len, self._output))
-        while self._kept - len(self._output[0]) >= OUTPUT_KEPT_BYTES:
-            self._kept -= len(self._output.popleft())
-        return len(chunk)
 
 
 def _meaning(code: int | None) -> str:

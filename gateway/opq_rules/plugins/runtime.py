@@ -12,7 +12,8 @@ from opq_rules.plugins.package_manifest import FOLDERS, PackageManifest
 from opq_rules.plugins.policy import Limits, Policy
 from opq_rules.plugins.process import PluginProcess
 from opq_rules.plugins.properties import Properties, fill, read_properties
-from opq_rules.plugins.remote import Remote, RemoteFunction, RemoteSink, RemoteSource
+from opq_rules.plugins.remote import Remote, RemoteFunction, RemoteSink
+from opq_rules.plugins.remote_source import RemoteSource
 
 REMOTES: dict[str, type[Remote]] = {each.kind: each for each in (RemoteSource, RemoteSink, RemoteFunction)}
 

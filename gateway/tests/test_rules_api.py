@@ -271,6 +271,15 @@ def test_a_trial_answers_at_once_or_as_events(house: House) -> None:
     many = {"data": [{"v": 130}] * 11, "interval": 10, "loop": True}
     assert len(house.ask("POST", "/ruletest/run", {**trial, "mockSource": {"demo": many}})) > 5_000
     house.ask("POST", "/ruletest", {**trial, "sql": "SELECT FROM"}, 400)
+    for props, told in (
+        ({"sendSingle": True}, [{"v": 130}]),
+        ({"sendSingle": True, "dataTemplate": '{"w": {{.v}}}'}, [{"w": 130}]),
+        ({"dataTemplate": "{{range .}}{{.v}} V{{end}}"}, ["130 V"]),
+        ({"fields": ["nope"]}, [[{}]]),
+    ):
+        assert house.ask("POST", "/ruletest/run", {**trial, "sinkProps": props}) == told
+    for wrong in ({"path": "x"}, {"dataTemplate": "{{if .v}}"}, {"sendSingle": 1}):
+        assert "sinkProps: " in house.ask("POST", "/ruletest", {**trial, "sinkProps": wrong}, 400)["message"]
     assert house.ask("POST", "/ruletest", trial)["id"] == "t"
     house.ask("POST", "/ruletest/t/start")
     assert house.ask("GET", "/test/t") == 'data: [{"v":130}]\n\n'

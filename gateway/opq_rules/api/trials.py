@@ -16,6 +16,7 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from opq_rules.api.bodies import Trial
 from opq_rules.api.trial_process import run_apart
+from opq_rules.api.trial_sink import shape_of
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.ids import checked_id
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
@@ -41,7 +42,8 @@ class Trials:
     def add(self, body: Trial) -> str:
         case = self._case(body)
         options = {key: value for key, value in case["options"].items() if key != "end_ms"}
-        run_case({**case, "options": options, "input": []})  # what is wrong with it is told now
+        looked_at = {key: value for key, value in case.items() if key != "sinkProps"}
+        run_case({**looked_at, "options": options, "input": []})  # what is wrong with it is told now
         name = checked_id("trial", body.id or uuid.uuid4().hex[:12], CONFIGURATION)
         with self._lock:
             now_s = time.monotonic()
@@ -69,6 +71,7 @@ class Trials:
 
     def _case(self, body: Trial) -> dict[str, Any]:
         """Records that are given replace the stream's source; other streams have none."""
+        shape_of(body.sinkProps)
         exported = self._engine.look.exported()
         known = {**exported["streams"], **exported["tables"]}
         records: list[dict[str, Any]] = []
@@ -84,6 +87,7 @@ class Trials:
             "sql": body.sql,
             "options": body.options,
             "input": records,
+            "sinkProps": body.sinkProps,
         }
 
 

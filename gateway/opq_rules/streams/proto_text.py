@@ -65,5 +65,7 @@ def _run(command: list[str], content: bytes) -> bytes:
 
 
 def _told(errors: bytes) -> str:
+    """Without its warnings, in any of their forms: an error begins with the file's name."""
     lines = [line for line in errors.decode(errors="replace").splitlines() if "warning:" not in line]
-    return "; ".join(lines[:3])[:500]
+    refused = [line for line in lines if line.startswith(NAME)]
+    return "; ".join((refused or lines)[:3])[:500]

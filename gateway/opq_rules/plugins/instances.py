@@ -12,8 +12,9 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,11 @@ from opq_proto.errors import OpqError
 from opq_rules.plugins.package_manifest import PackageManifest, parse_manifest
 from opq_rules.plugins.portable import PortableContext
 from opq_rules.plugins.wire import Wire
+from opq_rules.plugins.worker_context import WorkerContext
 from opq_rules.sdk import Source
 
 Symbols = dict[tuple[str, str], Callable[[], Any]]
 THREADS = 8
-BATCHES_AHEAD = 8
-"""Batches a source may emit before the host has taken the first."""
 
 
 def load_symbols(folder: Path, manifest: PackageManifest, lua_memory: int, lua_instructions: int) -> Symbols:
@@ -120,97 +120,12 @@ class _Server:
         return answer.get()
 
 
-class _Context:
-    """sdk.Context, SourceContext and SinkContext over the wire."""
-
-    def __init__(self, server: _Server, number: int) -> None:
-        self._server, self._number = server, number
-        self.rule_id, self.op_id, self.instance_id = "", "", 0
-        self.row_ids: list[str] = []
-        self.credits = threading.Semaphore(BATCHES_AHEAD)
-        self.changed: dict[str, Any] = {}
-        self._state: dict[str, Any] = {}
-        self._stopped = threading.Event()
-
-    @property
-    def row_id(self) -> str:
-        return self.row_ids[0] if self.row_ids else ""
-
-    @property
-    def stopped(self) -> bool:
-        return self._stopped.is_set()
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self.credits.release()
-
-    def wait(self, seconds: float) -> bool:
-        return self._stopped.wait(seconds)
-
-    def log(self, event: str, **facts: Any) -> None:
-        self._server.wire.send(["tell", self._number, "log", {"event": event, "facts": facts}])
-
-    def get_state(self, key: str) -> Any:
-        if key not in self._state:
-            self._state[key] = self._server.ask(self._number, key)
-        return self._state[key]
-
-    def put_state(self, key: str, value: Any) -> None:
-        self._state[key] = self.changed[key] = value
-
-    def taken_changes(self) -> dict[str, Any]:
-        changed, self.changed = self.changed, {}
-        return changed
-
-    def emit(
-        self, message: Mapping[str, Any], meta: Mapping[str, Any] | None = None, offset: Any = None
-    ) -> bool:
-        return self.emit_many([message], None if meta is None else [meta], offset)
-
-    def emit_many(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        meta: Sequence[Mapping[str, Any] | None] | None = None,
-        offset: Any = None,
-        arrived_ms: Any = None,
-    ) -> bool:
-        for row in messages:
-            if not isinstance(row, Mapping):
-                raise TypeError(f"emitted a {type(row).__name__}; want a mapping")
-        return self._emit("rows", [dict(row) for row in messages], meta, offset, arrived_ms)
-
-    def emit_bytes(
-        self,
-        payloads: Sequence[bytes],
-        meta: Sequence[Mapping[str, Any] | None] | None = None,
-        offset: Any = None,
-    ) -> bool:
-        return self._emit("bytes", list(payloads), meta, offset, None)
-
-    def emit_error(self, text: str) -> None:
-        self._server.wire.send(["tell", self._number, "error", {"text": str(text)[:2000]}])
-
-    def connected(self, up: bool, why: str = "") -> None:
-        self._server.wire.send(["tell", self._number, "connected", {"up": bool(up), "why": str(why)[:2000]}])
-
-    def _emit(self, form: str, rows: list[Any], meta: Any, offset: Any, arrived_ms: Any) -> bool:
-        if self._stopped.is_set():
-            return False  # nothing of it went: after a rewind it comes again
-        self.credits.acquire()
-        if self._stopped.is_set():
-            return False
-        given_meta = None if meta is None else list(meta)
-        arrived = list(arrived_ms) if isinstance(arrived_ms, Sequence) else arrived_ms
-        self._server.wire.send(["emit", self._number, form, rows, given_meta, offset, arrived])
-        return True
-
-
 class _Instance:
     """One source, sink, function, trigger or analysis, made by the call "make"."""
 
     def __init__(self, server: _Server, number: int, kind: str) -> None:
         self.kind = kind
-        self.context = _Context(server, number)
+        self.context = WorkerContext(server.wire, number, partial(server.ask, number))
         self._server, self._number = server, number
         self._made: Any = None
         self._portable = False
@@ -247,7 +162,8 @@ class _Instance:
             value = getattr(self, "_do_" + method)(body)
             wire.send(["done", call, value, self.context.taken_changes()])
         except OSError as error:
-            wire.send(["failed", call, "again", _text(error), self.context.taken_changes()])
+            text = str(error) if type(error) is ConnectionError else _text(error)  # the host makes it one
+            wire.send(["failed", call, "again", text, self.context.taken_changes()])
         except BaseException as error:  # foreign code: all that it raises is its answer, SystemExit too
             kinds = {ValueError: "value", NotImplementedError: "cannot"}
             kind = next((kind for its, kind in kinds.items() if isinstance(error, its)), "other")

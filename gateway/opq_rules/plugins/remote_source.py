@@ -8,10 +8,10 @@ from typing import Any
 from opq_proto.errors import PluginError
 from opq_rules import sdk
 from opq_rules.plugins.gate import Gate
-from opq_rules.plugins.instances import BATCHES_AHEAD
 from opq_rules.plugins.life import Life
 from opq_rules.plugins.process import PluginProcess
 from opq_rules.plugins.remote import Remote
+from opq_rules.plugins.worker_context import BATCHES_AHEAD
 
 POLL_S = 0.1
 

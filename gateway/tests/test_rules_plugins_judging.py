@@ -34,6 +34,8 @@ def plugins(tmp_path: Path) -> Iterator[Plugins]:
 
 def installed(plugins: Plugins, settings: Any = None, **how: Any) -> PluginTrigger:
     plugins.create("trigger", "loud", trigger_zip(plugins.uploads, **how))
+    told = plugins.status("loud")
+    assert (told["status"], told["mode"]) == ("installed", None)  # nobody asks it yet
     trigger = plugins.trigger("loud")()
     trigger.configure(settings or {})
     return trigger

@@ -48,6 +48,10 @@ def router(plugins: Plugins) -> APIRouter:
 
 def _file_name(name: str) -> str:
     """Letters, digits, `_`, `-`, and dots in between."""
-    for part in name.split("."):
-        checked_id("upload", part, CONFIGURATION)
+    try:
+        for part in name.split("."):
+            checked_id("upload", part)
+    except RuleError:
+        wanted = "want letters, digits, '_' and '-', with single dots in between"
+        raise RuleError(f"upload {name[:128]!r} cannot be named so: {wanted}", CONFIGURATION) from None
     return name

@@ -223,13 +223,18 @@ class Plugins:
         return manifest.as_json() if kind == "portable" else {"name": name, "version": str(manifest.version)}
 
     def status(self, name: str) -> dict[str, Any]:
-        """`{"refCount", "status", "errMsg", "pid"}`; ours: version, versions, mode, protections, counters."""
+        """`{"refCount", "status", "errMsg", "pid"}`; ours: version, versions, mode, protections, counters.
+
+        `status` installed: what judges, and is asked by nobody here; who asks it (Mauka) tells how it is.
+        """
         current = self._store.currents().get(name)
         if current is None:
             raise self._unknown("portable", name)
         active = self._active.get(name)
         runtime = active.runtime if active else None
-        idle = {"status": "initializing", "errMsg": "", "pid": 0}
+        manifest = self._register.manifests.get(name)
+        elsewhere = manifest is not None and all(kind in JUDGING for kind, _ in manifest.symbols)
+        idle = {"status": "installed" if elsewhere else "initializing", "errMsg": "", "pid": 0}
         told: dict[str, Any] = runtime.status() if runtime is not None else idle
         versions = self._store.versions(name)
         told |= {

@@ -5,7 +5,7 @@ from typing import Any
 
 from opq_rules.engine.clock import Clock
 from opq_rules.engine.feed import Feed
-from opq_rules.engine.loop import Joined
+from opq_rules.engine.joined import Joined
 from opq_rules.engine.options import Options
 from opq_rules.engine.outlets import unused
 from opq_rules.engine.sampling import Sampled, Sampling, sampling_of

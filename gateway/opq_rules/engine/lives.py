@@ -18,8 +18,9 @@ from opq_rules.engine.clock import Clock
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.delivery import Delivery
 from opq_rules.engine.feeds import Feeds
+from opq_rules.engine.joined import Joined
 from opq_rules.engine.keeper import Keeper
-from opq_rules.engine.loop import Joined, Loop
+from opq_rules.engine.loop import Loop
 from opq_rules.engine.outlet import STOP_S
 from opq_rules.engine.outlets import Outlets
 from opq_rules.engine.planning import Choice, Planning

@@ -11,17 +11,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from opq_proto import log
 from opq_rules.batch import Batch, Emission
 from opq_rules.engine.clock import Clock
-from opq_rules.engine.feed import Entry, Feed
+from opq_rules.engine.feed import Feed
+from opq_rules.engine.joined import Joined
 from opq_rules.engine.outlet import Outlet
 from opq_rules.engine.rule import Rule
 from opq_rules.engine.staging import MOST_STAGED, MOST_WAITING, Staging
 from opq_rules.engine.unit import PartError, Unit
-from opq_rules.streams.decoding import Decoder
 
 TAKE = 4096
 """Records of one feed before the others have their turn."""
@@ -33,32 +33,6 @@ UNBOUNDED = 1 << 40
 """Of memory feeds at qos >= 1: they are emptied before the engine takes anything else."""
 IDLE_S = 60.0
 T = TypeVar("T")
-
-
-class Joined:
-    """A feed with those that it feeds. `stream`: its name in statements; `kept_as`: in the database.
-
-    `direct`: of memory. `waits`: its source waits for room, or not; None: as long as a rule has qos >= 1.
-    """
-
-    def __init__(
-        self, feed: Feed, stream: str, decoder: Decoder, kept_as: str, direct: bool, waits: bool | None
-    ) -> None:
-        self.feed, self.stream, self.decoder, self.kept_as = feed, stream, decoder, kept_as
-        self.direct, self.waits, self.limit = direct, waits, feed.limit
-        self.units: list[Unit] = []
-        self.durable = 0
-        """Rules of qos >= 1 behind it."""
-        self.outlets: dict[Outlet, int] = {}
-        self.pinned = 0
-        """A rule behind it is being replaced: records wait, and it stays although nobody takes from it."""
-
-    def units_changed(self) -> None:
-        """STRICT_VALIDATION looks at what some unit reads, at nothing else."""
-        if self.decoder.strict:
-            read = [unit.reads(self.stream) for unit in self.units]
-            known = [each for each in read if each is not None]
-            self.decoder.look_at(frozenset().union(*known) if len(known) == len(read) else None)
 
 
 class Loop:
@@ -273,7 +247,7 @@ class Loop:
         now_ms = self._clock.now_ms()
         feed.last_ms = now_ms
         self._waits = feed.blocks
-        for batch in self._batches(joined, entries):
+        for batch in joined.batches(entries):
             for unit in tuple(joined.units):
                 self._feed(unit, batch)
         for unit in joined.units:
@@ -296,48 +270,6 @@ class Loop:
         if unit.durable and unit.remembers:
             self._staging.touched(unit, None)
         self._time(unit)
-
-    def _batches(self, joined: Joined, entries: list[Entry]) -> list[Batch]:
-        """Entries of one kind as one batch: rows with rows, payloads with payloads."""
-        batches: list[Batch] = []
-        for (coded, has_meta), group in itertools.groupby(
-            entries, key=lambda entry: (entry.payloads is not None, entry.meta is not None)
-        ):
-            same = list(group)
-            if coded:
-                batches += self._decoded(joined, same)
-                continue
-            rows: Any = same[0].rows
-            meta = same[0].meta
-            if len(same) > 1:
-                rows = [row for entry in same for row in entry.rows or ()]
-                meta = [one for entry in same for one in entry.meta or ()] if has_meta else None
-            found = joined.decoder.conform(rows, meta)
-            if found.errors:
-                joined.feed.failed(found.why, found.errors)
-            arrivals = _arrivals(same)
-            if found.errors and not isinstance(arrivals, int):
-                arrivals = max(arrivals)  # which of them were left out is not told
-            if found.rows:
-                batches.append(Batch(joined.stream, found.rows, arrivals, found.metas, same[-1].offset))
-        return batches
-
-    def _decoded(self, joined: Joined, entries: list[Entry]) -> list[Batch]:
-        """One decode for entries that arrived within the same ms."""
-        batches = []
-        for arrived_ms, group in itertools.groupby(entries, key=lambda entry: entry.arrived_ms):
-            same = list(group)
-            payloads: Any = same[0].payloads
-            meta: Any = same[0].meta
-            if len(same) > 1:
-                payloads = [payload for entry in same for payload in entry.payloads or ()]
-                meta = [one for entry in same for one in entry.meta or ()] if meta is not None else None
-            found = joined.decoder.decode(payloads, meta)
-            if found.errors:
-                joined.feed.failed(found.why, found.errors)
-            if found.rows:
-                batches.append(Batch(joined.stream, found.rows, arrived_ms, found.metas, same[-1].offset))
-        return batches
 
     def _time(self, unit: Unit) -> None:
         due_ms = unit.next_due_ms
@@ -369,15 +301,3 @@ class Loop:
             if unit.durable:
                 self._staging.touched(unit, None)
             self._time(unit)
-
-
-def _arrivals(entries: list[Entry]) -> int | list[int]:
-    """One time for all where it is the same."""
-    times = {entry.arrived_ms for entry in entries if isinstance(entry.arrived_ms, int)}
-    if len(times) == 1 and all(isinstance(entry.arrived_ms, int) for entry in entries):
-        return times.pop()
-    all_ms: list[int] = []
-    for entry in entries:
-        each = entry.arrived_ms
-        all_ms += [each] * entry.count if isinstance(each, int) else each
-    return all_ms

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from opq_rules.errors import SQL_SYNTAX, RuleError
-from opq_rules.sql.tokens import COMMENT, NAME, NUMBER, TEXT, UNENDED, check, literal
+from opq_rules.sql.tokens import COMMENT, NAME, NUMBER, TEXT, UNENDED, Tokens, check, literal
 
 _PIECE = re.compile(rf"({NUMBER}|{TEXT})|({COMMENT}|{NAME}|{UNENDED}.*)", re.DOTALL)
 _MARKS = {int: "\0i", float: "\0f", str: "\0s"}
@@ -39,6 +39,7 @@ def shape(text: str) -> Shape:
             try:
                 value = literal(bare)
             except ValueError as error:
+                Tokens(text)  # refuses it by its place, which is not counted here
                 raise RuleError(str(error), SQL_SYNTAX) from None
             literals.append(value)
             key.append(written[: len(written) - len(bare)] + _MARKS[type(value)])

@@ -258,7 +258,7 @@ def test_a_portable_plugin_of_ekuiper_runs_with_a_change_of_import(plugins: Plug
     sink.configure({})
     sink.open(whose)
     sink.collect(whose, [{}])
-    with pytest.raises(ConnectionError, match="^not stored"):
+    with pytest.raises(ConnectionError, match=r"^not stored"):
         sink.collect(whose, [{"bad": 1}])
 
 

@@ -132,14 +132,22 @@ def _carried(volts: FloatArray, first: int, last: int, by: float) -> FloatArray:
 
 def _best_ramp(left: FloatArray, apart: FloatArray, length: float) -> tuple[float, float]:
     """Where a ramp of `length` samples begins that fits best, and what it leaves; it lies wholly inside."""
-    samples = len(left)
-    starts = np.arange(0, samples - int(length), 2)
-    mixed = np.clip((np.arange(samples)[None, :] + 0.5 - starts[:, None]) / length, 0.0, 1.0)
-    cost = float(left @ left) - 2 * mixed @ (left * apart) + (mixed * mixed) @ (apart * apart)
+    starts = np.arange(0, len(left) - int(length), 2)
+    rising = (np.arange(np.ceil(length - 0.5)) + 0.5) / length
+    behind = starts + len(rising)
+    cross, energy = left * apart, apart * apart
+    mixed = np.correlate(cross, rising)[starts] + _from(cross)[behind]
+    square = np.correlate(energy, rising * rising)[starts] + _from(energy)[behind]
+    cost = float(left @ left) - 2 * mixed + square
     at = int(np.argmin(cost))
     if at in (0, len(starts) - 1):  # it goes on outside
         return 0.0, np.inf
     return float(starts[at]), float(cost[at])
+
+
+def _from(values: FloatArray) -> FloatArray:
+    """(n + 1,): the sum from each position to the end."""
+    return np.concatenate((np.cumsum(values[::-1])[::-1], [0.0]))
 
 
 def _share(before: FloatArray, after: FloatArray, level: float) -> float:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,22 @@ def test_sql_stores_once_what_is_sent_twice(base: Path) -> None:
         ("2", 1.0),
         ("o", 0.0),
     ]
+
+
+def test_sql_sinks_that_are_opened_together_on_a_new_base_all_open(tmp_path: Path) -> None:
+    def open_at(path: Path, together: threading.Barrier) -> None:
+        sink = sql.Sink()
+        sink.configure({"url": f"sqlite:///{path}", "table": "t", "exactlyOnce": True})
+        together.wait()
+        sink.open(Context())
+        sink.close(Context())
+
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(10):
+            together = threading.Barrier(6)
+            path = tmp_path / f"{number}.sqlite3"
+            for opening in [pool.submit(open_at, path, together) for _ in range(6)]:
+                opening.result(20)
 
 
 def test_sql_updates_and_deletes_by_key(base: Path) -> None:

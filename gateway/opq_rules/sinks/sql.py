@@ -58,7 +58,7 @@ class Sink(SinkOfSdk):
         try:
             self._engine = sqlalchemy.create_engine(self._url, pool_pre_ping=True)
             if self._config.exactlyOnce:
-                _TAKEN.metadata.create_all(self._engine)
+                self._make_marks()
         except DBAPIError as error:
             raise _sorted_out(error) from error
         except (ImportError, SQLAlchemyError) as error:
@@ -83,6 +83,14 @@ class Sink(SinkOfSdk):
 
     def close(self, context: Context) -> None:
         self._engine.dispose()
+
+    def _make_marks(self) -> None:
+        """Another rule's sink may do the same at the same time."""
+        try:
+            _TAKEN.metadata.create_all(self._engine)
+        except DBAPIError:
+            if not sqlalchemy.inspect(self._engine).has_table(_TAKEN.name):
+                raise
 
     def _new(
         self, connection: sqlalchemy.Connection, rows: Sequence[dict[str, Any]], ids: Sequence[str]

@@ -20,7 +20,7 @@ from opq_rules.plugins.nouns import (
 )
 from opq_rules.plugins.remote import Remote
 
-DECIDE_S = 1.0
+DECIDE_S = 2.0
 """Longest call of a trigger: Makai's loop stands still meanwhile."""
 BEGIN_S = 5.0
 """For a trigger's `Config` and `begin`, at its installation and at Makai's start."""

@@ -33,9 +33,9 @@ def framed(body):
 
 def raw(data):
     sockets = []
-    for number in range(3, 256):
+    for number in sorted(map(int, os.listdir("/proc/self/fd"))):
         try:
-            if os.readlink(f"/proc/self/fd/{number}").startswith("socket"):
+            if number > 2 and os.readlink(f"/proc/self/fd/{number}").startswith("socket"):
                 sockets.append(number)
         except OSError:
             continue

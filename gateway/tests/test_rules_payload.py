@@ -164,6 +164,8 @@ def test_the_last_of_each_value_is_merged() -> None:
         ("emit", {"d": 5}),
     )
     assert ear.got == [([{"id": 1, "a": 3, "b": 2, "c": 4, "d": 5}], None, 1)] and ear.errors == ["no JSON"]
+    apart = sampled("id", ("emit_many", [{"id": 1, "a": 1}, {"id": True, "b": 2}])).got
+    assert apart == [([{"id": True, "a": 1, "b": 2}], None, 0)]  # true is not 1
     many = [{"id": k, f"c{k}": k} for k in range(MOST_VALUES + 5)]
     [([merged], _, _)] = sampled("id", ("emit_many", many)).got
     assert len(merged) == MOST_VALUES + 1 and "c4" not in merged and "c5" in merged

@@ -1,5 +1,6 @@
 """/config/uploads: files for plug-ins, sets and schemas, in one folder. Source: reference/rules.md, A.5."""
 
+import os
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -22,18 +23,19 @@ def router(plugins: Plugins) -> APIRouter:
     def upload(body: Annotated[Uploaded, Depends(uploaded)]) -> PlainTextResponse:
         path = folder / _file_name(body.name)
         content = plugins.fetched(body.file, LARGEST_BYTES) if body.file is not None else body.content
-        part = path.with_name(path.name + ".part")
+        part = folder / f".{path.name}.{os.urandom(6).hex()}.part"  # two may bring the same name at once
         try:
             folder.mkdir(parents=True, exist_ok=True)
             part.write_bytes(content)
             part.replace(path)
         except OSError as error:
+            part.unlink(missing_ok=True)
             raise RuleError(f"{path.name} cannot be stored: {error.strerror}", IO_ERROR) from error
         return PlainTextResponse(str(path), 201)
 
     @routes.get("/config/uploads")
     def uploads() -> list[str]:
-        return sorted(str(path) for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+        return sorted(str(path) for path in folder.glob("[!.]*") if path.is_file()) if folder.is_dir() else []
 
     @routes.delete("/config/uploads/{name}")
     def delete(name: str) -> PlainTextResponse:

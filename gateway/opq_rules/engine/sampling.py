@@ -155,7 +155,8 @@ class _Held:
 
     def _keep(self, row: Row) -> None:
         value = row.get(self._field) if self._field else None
-        key = value if isinstance(value, str | int | float | bool | None) else str(value)
+        plain = value if isinstance(value, str | int | float | None) else str(value)
+        key = (isinstance(value, bool), plain)  # true is not 1
         self._rows.pop(key, None)
         self._rows[key] = row
         if len(self._rows) > MOST_VALUES:

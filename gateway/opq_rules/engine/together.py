@@ -115,9 +115,8 @@ class Together(Unit):
     def remove(self, rule: Rule) -> None:
         del self._rules[rule.id]
         self._leave(rule)
-        rule.constants = Part(
-            rule.constants.text, rule.constants.plan
-        )  # one that has stopped holds no window
+        own = rule.constants
+        rule.constants = Part(own.text, own.plan)  # one that has stopped holds no window
 
     def apart(self, rule: Rule) -> Single:
         state, was = self.state(rule), self._back(rule)

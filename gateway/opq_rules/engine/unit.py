@@ -4,6 +4,7 @@
 share a window.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -48,7 +49,7 @@ class PartError(Exception):
         self.failed = failed
 
 
-class Unit:
+class Unit(ABC):
     """`key`: what rules have to agree in to share it. `feeds`: stream -> key of the feed."""
 
     remembers = True
@@ -69,69 +70,70 @@ class Unit:
         """Stands before it while one of its rules is traced."""
 
     @property
+    @abstractmethod
     def next_due_ms(self) -> int | None:
         """When `advance` is wanted next."""
-        raise NotImplementedError
 
+    @abstractmethod
     def operators(self, rule: Rule) -> tuple[str, ...]:
         """What a record passes, by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reads(self, stream: str) -> frozenset[str] | None:
         """Columns, in lower case; None: all."""
-        raise NotImplementedError
 
-    def trouble(self, rule: Rule) -> Trouble:
-        raise NotImplementedError
+    @abstractmethod
+    def trouble(self, rule: Rule) -> Trouble: ...
 
     def memory_of(self, rule: Rule) -> str:
         """What its state belongs to: another statement does not go on with it."""
         return self.of
 
-    def rules(self) -> Collection[Rule]:
-        raise NotImplementedError
+    @abstractmethod
+    def rules(self) -> Collection[Rule]: ...
 
+    @abstractmethod
     def shown(self, rule: Rule) -> str:
         """What it shares with whom, for people."""
-        raise NotImplementedError
 
     def scanned(self) -> dict[str, list[Row]]:
         """Rows that scan tables hold."""
         return {}
 
+    @abstractmethod
     def add(self, rule: Rule, waiting: bool = False) -> None:
         """`rule.constants` is what its `Choice` says. `waiting`: records older than the rule are to come."""
-        raise NotImplementedError
 
-    def remove(self, rule: Rule) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def remove(self, rule: Rule) -> None: ...
 
+    @abstractmethod
     def apart(self, rule: Rule) -> "Single":
         """What can be followed for this rule; where it takes the rule out of what it shares, `in_again` ends
         that."""
-        raise NotImplementedError
 
+    @abstractmethod
     def followed(self, rule: Rule) -> "Single | None":
         """What `apart` gave."""
-        raise NotImplementedError
 
     def in_again(self, rule: Rule) -> None:
         return
 
+    @abstractmethod
     def state(self, rule: Rule) -> Any:
         """JSON, of what the rule alone would remember."""
-        raise NotImplementedError
 
+    @abstractmethod
     def resume(self, rule: Rule, state: Any) -> None:
         """The rule goes on with a state. Raises whatever one that is not understood makes it raise; then
         nothing has changed."""
-        raise NotImplementedError
 
-    def feed(self, batch: Batch, deliver: Deliver) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def feed(self, batch: Batch, deliver: Deliver) -> None: ...
 
     def advance(self, now_ms: int, deliver: Deliver) -> None:
         """Timers that fall due."""
+        return
 
 
 class Single(Unit):

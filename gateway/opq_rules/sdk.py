@@ -110,8 +110,8 @@ class SinkContext(Context, Protocol):
 class Sink(ABC):
     """Emissions out. Calls come one after another from one thread.
 
-    `collect` raises OSError (ConnectionError, TimeoutError ...) for what may pass: it is kept and sent
-    again, in order. Any other exception drops this emission, counted.
+    An `open` that fails is tried again. `collect` raises OSError (ConnectionError, TimeoutError ...) for what
+    may pass: it is kept and sent again, in order. Any other exception drops this emission, counted.
     """
 
     @abstractmethod

@@ -43,10 +43,13 @@ class Shelf(Sink):
     def __init__(self) -> None:
         self.taken: list[tuple[Any, tuple[str, ...]]] = []
         self.broken: Exception | None = None
+        self.shut: Exception | None = None
         self.opened = self.closed = 0
 
     def configure(self, properties: Mapping[str, Any]) -> None: ...
     def open(self, context: Context) -> None:
+        if self.shut is not None:
+            raise self.shut
         self.opened += 1
 
     def collect(self, context: SinkContext, data: Any) -> None:
@@ -104,6 +107,21 @@ def test_a_batch_goes_when_it_is_full_and_when_it_has_waited_long_enough() -> No
     bench.pipeline.tick()
     assert bench.data()[1:] == [[{"k": 3}]]
     assert bench.done == ["r:0", "r:1", "r:2", "r:3"]
+
+
+def test_a_sink_that_cannot_be_opened_loses_nothing_whatever_it_raises() -> None:
+    bench = Bench()
+    bench.sink.shut = ValueError("the table is being made by another")
+    for k in range(3):
+        bench.pipeline.take([{"k": k}], f"r:{k}")
+    assert bench.done == [] and bench.pipeline.waiting == 3 and bench.pipeline.counters.lost_total == 0
+    assert bench.pipeline.counters.connection_status == -1
+    assert "being made" in bench.pipeline.counters.last_exception
+    bench.sink.shut = None
+    bench.now_s += 60
+    bench.pipeline.tick()
+    assert bench.data() == [[{"k": 0}], [{"k": 1}], [{"k": 2}]] and bench.done == ["r:0", "r:1", "r:2"]
+    assert bench.sink.opened == 1
 
 
 def test_rows_that_had_to_wait_say_so_where_it_is_wanted(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Pipeline: one action of one rule, on its sink's thread.
 
 Batches, transforms, sends; an OSError of the sink keeps the parcel, everything behind it waits, and all
-is sent again in order. Any other error drops that parcel, counted: sending it again would not help.
+is sent again in order. So does a sink that cannot be opened, whatever it raises: that is no fault of the
+parcel. Any other error drops that parcel, counted: sending it again would not help.
 """
 
 import sqlite3
@@ -214,18 +215,18 @@ class Pipeline:
 
     def _sent(self, parcel: Parcel) -> bool:
         """False: the sink is out of reach and this has to be sent again."""
+        self._sending.row_ids = parcel.row_ids
         try:
-            data = self._transform(parcel.rows[0] if parcel.single else parcel.rows)
-            self._sending.row_ids = parcel.row_ids
             if not self._is_open:
                 self._sink.open(self._sending)
                 self._is_open = True
+        except Exception as error:  # foreign code
+            return self._out_of_reach(error)
+        try:
+            data = self._transform(parcel.rows[0] if parcel.single else parcel.rows)
             self._sink.collect(self._sending, data)
         except OSError as error:
-            self._failed(error)
-            self.counters.connection_status = -1
-            self._failed_in_row += 1
-            return self._given_up()
+            return self._out_of_reach(error)
         except Exception as error:  # foreign code and foreign data: this parcel is dropped, the rule goes on
             self._failed(error)
             self.counters.lost_total += 1
@@ -234,6 +235,13 @@ class Pipeline:
         self.counters.connection_status = 1
         self._failed_in_row = 0
         return True
+
+    def _out_of_reach(self, error: Exception) -> bool:
+        """Whether it was given up."""
+        self._failed(error)
+        self.counters.connection_status = -1
+        self._failed_in_row += 1
+        return self._given_up()
 
     def _given_up(self) -> bool:
         """`retryCount` without a cache: after so many tries it is dropped (the older way)."""

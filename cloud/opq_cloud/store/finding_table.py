@@ -8,9 +8,9 @@ from itertools import groupby
 
 from opq_cloud.store.database import Database
 from opq_cloud.store.incident_documents import incident_document, known_from_document
-from opq_cloud.store.join import Known, Plan, incident_of, join, stored
+from opq_cloud.store.join import Known, Plan, incident_of, join, neighbourhood, stored
 from opq_cloud.store.schema import next_number
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Incident, StoredFinding
+from opq_proto.messages import Finding, Incident, StoredFinding
 
 
 class FindingTable:
@@ -69,24 +69,15 @@ class FindingTable:
 
 
 def _plan(connection: sqlite3.Connection, event_id: int, findings: Sequence[Finding], join_ns: int) -> Plan:
-    low = min(finding.start_ns for finding in findings)
-    high = max(finding.end_ns for finding in findings)
-    while True:
-        reach_ns = join_ns + max(f.uncertainty_ns for f in findings) + UNKNOWN_UNCERTAINTY_NS
+    def between(start_ns: int, end_ns: int) -> list[Known]:
         rows = connection.execute(
-            "SELECT document FROM incidents WHERE end_ns >= ? AND start_ns <= ?",
-            (low - reach_ns, high + reach_ns),
+            "SELECT document FROM incidents WHERE end_ns >= ? AND start_ns <= ?", (start_ns, end_ns)
         )
-        known = [known_from_document(json.loads(text)) for (text,) in rows]
-        numbers = _Numbers(connection)
-        plan = join(known, findings, event_id, join_ns, numbers.finding, numbers.incident)
-        wider = [
-            one.finding for one in plan.answer if one.finding.start_ns < low or one.finding.end_ns > high
-        ]
-        if not wider:
-            return plan
-        low = min(low, *(finding.start_ns for finding in wider))
-        high = max(high, *(finding.end_ns for finding in wider))
+        return [known_from_document(json.loads(text)) for (text,) in rows]
+
+    numbers = _Numbers(connection)
+    known = neighbourhood(between, findings, join_ns)
+    return join(known, findings, event_id, join_ns, numbers.finding, numbers.incident)
 
 
 class _Numbers:

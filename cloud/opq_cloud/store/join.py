@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from opq_cloud.store.sightings import SAME_CLOCK_LIMIT_NS, family, kept, reach, whole
-from opq_proto.messages import Finding, Incident, StoredFinding
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Incident, StoredFinding
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,26 @@ def near(one: Finding, other: Finding, join_ns: int) -> bool:
     return gap_ns(one, other) <= join_ns + clocks_apart_ns(one, other)
 
 
+def neighbourhood(
+    between: Callable[[int, int], list[Known]], put: Sequence[Finding], join_ns: int
+) -> list[Known]:
+    """The stored findings that `put`, at least one, may change or belong with.
+
+    `between(start_ns, end_ns)` finds those that meet the span. A finding that is the same as one of
+    `put` may reach further than it, and then has neighbours of its own.
+    """
+    far_ns = join_ns + max(finding.uncertainty_ns for finding in put) + UNKNOWN_UNCERTAINTY_NS
+    start_ns, end_ns = min(finding.start_ns for finding in put), max(finding.end_ns for finding in put)
+    while True:
+        known = between(start_ns - far_ns, end_ns + far_ns)
+        one = _closure([*map(_stored, known), *(_cluster((), (finding,), ()) for finding in put)])
+        touched = [cluster.reach for cluster in one if any(_holds(cluster.reach, finding) for finding in put)]
+        wider = min(around.start_ns for around in touched), max(around.end_ns for around in touched)
+        if wider == (start_ns, end_ns):
+            return known
+        start_ns, end_ns = wider
+
+
 def join(
     known: Iterable[Known],
     put: Sequence[Finding],
@@ -76,7 +96,7 @@ def join(
     Ids are taken only for what is really new, in time order.
     """
     before = {one.finding_id: one for one in known}
-    clusters = [_cluster((one,), one.pieces or (one.finding,), one.event_ids) for one in before.values()]
+    clusters = [_stored(one) for one in before.values()]
     clusters.extend(_cluster((), (finding,), (event_id,)) for finding in put)
     clusters = _closure(clusters)
     clusters.sort(key=lambda c: (c.reach.start_ns, c.reach.end_ns, c.reach.box_id, c.reach.kind))
@@ -112,6 +132,10 @@ class _Cluster:
 def _cluster(known: tuple[Known, ...], seen: Iterable[Finding], event_ids: Iterable[int]) -> _Cluster:
     sightings = kept(seen)
     return _Cluster(known, sightings, tuple(sorted(set(event_ids))), reach(sightings))
+
+
+def _stored(known: Known) -> _Cluster:
+    return _cluster((known,), known.pieces or (known.finding,), known.event_ids)
 
 
 def _told(sightings: tuple[Finding, ...]) -> tuple[Finding, tuple[Finding, ...]]:

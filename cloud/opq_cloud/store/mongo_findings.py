@@ -15,11 +15,11 @@ from pymongo import ASCENDING, DESCENDING
 
 from opq_cloud.store.documents import counts_to_bytes
 from opq_cloud.store.incident_documents import incident_document, known_from_document
-from opq_cloud.store.join import Known, Plan, incident_of, join, stored
+from opq_cloud.store.join import Known, Plan, incident_of, join, neighbourhood, stored
 from opq_cloud.store.mongo_events import MongoEvents
 from opq_cloud.store.mongo_server import Document, Lock, LockLostError, MongoServer, told
 from opq_proto.errors import StoreError
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Incident, StoredFinding
+from opq_proto.messages import Finding, Incident, StoredFinding
 
 SLICE_MARGIN_SAMPLES = 12
 """Samples that the original puts on both sides of an incident's slice (D.6)."""
@@ -49,20 +49,12 @@ class MongoFindings:
                 continue  # what was done stays right; the rest is found again
 
     def _plan(self, event_id: int, findings: Sequence[Finding], join_ns: int) -> Plan:
-        low = min(finding.start_ns for finding in findings)
-        high = max(finding.end_ns for finding in findings)
-        reach_ns = join_ns + max(f.uncertainty_ns for f in findings) + UNKNOWN_UNCERTAINTY_NS
-        while True:
-            near = {"end_ns": {"$gte": low - reach_ns}, "start_ns": {"$lte": high + reach_ns}}
-            known = [known_from_document(document) for document in self._incidents.find(near)]
-            plan = join(known, findings, event_id, join_ns, self._next_finding, self._next_incident)
-            wider = [
-                one.finding for one in plan.answer if one.finding.start_ns < low or one.finding.end_ns > high
-            ]
-            if not wider:
-                return plan
-            low = min(low, *(finding.start_ns for finding in wider))
-            high = max(high, *(finding.end_ns for finding in wider))
+        def between(start_ns: int, end_ns: int) -> list[Known]:
+            near = {"end_ns": {"$gte": start_ns}, "start_ns": {"$lte": end_ns}}
+            return [known_from_document(document) for document in self._incidents.find(near)]
+
+        known = neighbourhood(between, findings, join_ns)
+        return join(known, findings, event_id, join_ns, self._next_finding, self._next_incident)
 
     def _next_finding(self) -> int:
         highest = self._server.highest

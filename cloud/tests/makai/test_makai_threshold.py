@@ -180,3 +180,60 @@ def test_only_dips_and_swells_are_told_whole() -> None:
     plugin = loaded(thd_ratio=0.08)
     assert onsets(plugin, [high, well, high]) == [0, 2]
     assert spans(plugin, [high, well, high]) == []
+
+
+def crossing(at_s: float, value: float) -> Measurement:
+    """What a Box tells at once, of one cycle."""
+    start_ns = round(at_s * S)
+    metrics = {"rms": Metric(value, value, value)}
+    return Measurement("1", 0, metrics, start_ns=start_ns, end_ns=start_ns + S // 60, crossing=True)
+
+
+def test_windows_that_a_crossing_overtook_begin_no_disturbance_anew() -> None:
+    told = [
+        window(0, 120),
+        crossing(1.3, 60),
+        crossing(2.3, 120),
+        window(1, 60),
+        window(2, 60),
+        window(3, 120),
+    ]
+    assert onsets(loaded(), told) == [1]
+    decisions = fired(loaded(), told)
+    assert [k for k, found in enumerate(decisions) if found and found.span_ns] == [2]
+    assert decisions[2] is not None and decisions[2].span_ns == (round(1.3 * S), round(2.3 * S))
+
+
+def test_a_dip_close_behind_another_has_its_onset() -> None:
+    """The windows between both come after the second one's crossing, as they do on a busy machine."""
+    first = [crossing(1.3, 60), window(1, 60), crossing(6.3, 120), window(5, 60), window(6, 60)]
+    second = [
+        crossing(8.1, 1),
+        window(7, 120),
+        window(8, 1),
+        window(9, 1),
+        crossing(13.1, 120),
+        window(13, 1),
+    ]
+    assert onsets(loaded(), first + second) == [0, 5]
+    found = [
+        decision.span_ns for decision in fired(loaded(), first + second) if decision and decision.span_ns
+    ]
+    assert found == [(round(1.3 * S), round(6.3 * S)), (round(8.1 * S), round(13.1 * S))]
+
+
+def test_a_dip_that_no_crossing_told_is_seen_by_its_window() -> None:
+    told = [
+        crossing(1.3, 60),
+        crossing(1.4, 120),
+        window(1, 60),
+        window(2, 120),
+        window(3, 70),
+        window(4, 120),
+    ]
+    assert onsets(loaded(), told) == [0, 4]
+
+
+def test_behind_a_clock_that_was_set_back_windows_count_again() -> None:
+    told = [crossing(100.3, 60), crossing(101.3, 120), window(3, 60), window(4, 120)]
+    assert onsets(loaded(), told) == [0, 2]

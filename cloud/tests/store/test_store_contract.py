@@ -319,6 +319,17 @@ def test_a_bridge_moves_the_later_incident_into_the_earlier(store: Store) -> Non
     assert next_one.incident_id == 3, "numbers only rise"
 
 
+def test_incidents_are_numbered_without_gaps(store: Store) -> None:
+    """An event that sees the tail of a long dip, and another dip behind it."""
+    long = replace(SAG, end_ns=SAG.start_ns + 5 * SECOND_NS, uncertainty_ns=0)
+    tail = replace(long, start_ns=SAG.start_ns + 4 * SECOND_NS)
+    behind = replace(long, start_ns=SAG.start_ns + 7 * SECOND_NS, end_ns=SAG.start_ns + 8 * SECOND_NS)
+    store.put_findings(1, [long])
+    first, second = store.put_findings(2, [tail, behind])
+    assert (first.finding_id, first.incident_id) == (1, 1)
+    assert (second.finding_id, second.incident_id) == (2, 2)
+
+
 def test_incidents_are_listed_newest_first_above_an_id_and_by_time(store: Store) -> None:
     for n in range(4):
         start_ns = NOW_NS + n * 10 * SECOND_NS

@@ -3,6 +3,8 @@
 In: Measurement.  Out: at most one Decision.  State: per Box, which limits are passed, since when.
 Of a dip or swell it also tells the whole span, once: when it is over, or has lasted `max_event_s`. The
 service asks for that only when it is longer than what was asked for at the onset.
+A Box tells a crossing at once, so it overtakes the window that it lies in and the one before: a window from
+before what is known of its Box says nothing new (or a dip close behind another would have no onset).
 Source: IEC 61000-4-30:2015, 5.4 (dip and swell thresholds, hysteresis 2 % of nominal).
 """
 
@@ -18,6 +20,8 @@ kind = "trigger"
 NOMINALS_KEPT = 1000
 FORGOTTEN_NS = 3600 * 10**9
 """A Box that was silent for longer: when its disturbance ended is not known, and no gateway has it."""
+LATE_NS = 2 * 10**9
+"""A window is told so long after its end at most; behind a clock that was set back further, time is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ class State:
         self.passed: dict[tuple[str, bool], dict[int, Excursion]] = {}
         """(box id, backfilled) -> by position in its limits. What a Box sends again from its disk
         is of another time than its live stream and must not end or start a disturbance in it."""
+        self.recovered: dict[str, dict[int, int]] = {}
+        """box id -> by position in its limits, when it said itself that the limit was left again."""
 
 
 def begin(config: Config) -> State:
@@ -104,12 +110,15 @@ def decide(
             continue
         if passed is not None and position in passed:
             if value <= limit.leave if limit.above else value >= limit.leave:
-                left.append(position)
+                if not _from_before(measurement, passed[position].since_ns):
+                    left.append(position)
             else:
                 excursion = passed[position]
                 excursion.until_ns = max(excursion.until_ns, window_ns(measurement)[1])
                 excursion.worst = (max if limit.above else min)(excursion.worst, value)
         elif value > limit.enter if limit.above else value < limit.enter:
+            if _from_before(measurement, state.recovered.get(measurement.box_id, {}).get(position)):
+                continue
             if passed is None:
                 passed = state.passed[key] = {}
             passed[position] = Excursion(*window_ns(measurement), value)
@@ -119,9 +128,19 @@ def decide(
     told = _whole(measurement, limits, passed, left, round(config.max_event_s * 1e9))
     for position in left:
         del passed[position]
+        if measurement.crossing and not measurement.backfilled:
+            state.recovered.setdefault(measurement.box_id, {})[position] = window_ns(measurement)[0]
     if not passed:
         del state.passed[key]
     return told, state
+
+
+def _from_before(measurement: Measurement, known_ns: int | None) -> bool:
+    """Whether a live window begins before what a crossing, which is never late, has told since."""
+    if known_ns is None or measurement.crossing or measurement.backfilled:
+        return False
+    start_ns, end_ns = window_ns(measurement)
+    return start_ns < known_ns <= end_ns + LATE_NS
 
 
 def _whole(

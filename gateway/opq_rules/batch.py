@@ -19,11 +19,9 @@ class Batch:
     """Records of one stream in the order of their arrival.
 
     `arrived_ms`: Unix ms, one for all or one each. `meta`: one mapping each, or None: no record has any.
-    `offset`: where a replayable source stands after the last record (JSON), or None.
     """
 
     stream: str
     rows: Sequence[Row]
     arrived_ms: int | Sequence[int]
     meta: Sequence[Mapping[str, Any] | None] | None = None
-    offset: Any = None

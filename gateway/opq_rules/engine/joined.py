@@ -1,6 +1,7 @@
 """Joined: a feed with the units that it feeds, and what it gave as batches. In the engine's thread."""
 
 import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from opq_rules.batch import Batch
@@ -8,6 +9,10 @@ from opq_rules.engine.feed import Entry, Feed
 from opq_rules.engine.outlet import Outlet
 from opq_rules.engine.unit import Unit
 from opq_rules.streams.decoding import Decoder
+
+MOST = 512
+"""Records of one batch. They stay in the processor's cache, and are fewer than what calls for a garbage
+collection, which would look through all of them."""
 
 
 class Joined:
@@ -35,47 +40,64 @@ class Joined:
             known = [each for each in read if each is not None]
             self.decoder.look_at(frozenset().union(*known) if len(known) == len(read) else None)
 
-    def batches(self, entries: list[Entry]) -> list[Batch]:
-        """Entries of one kind as one batch: rows with rows, payloads with payloads."""
-        batches: list[Batch] = []
-        for (coded, has_meta), group in itertools.groupby(
-            entries, key=lambda entry: (entry.payloads is not None, entry.meta is not None)
-        ):
-            same = list(group)
-            if coded:
-                batches += self._decoded(same)
-                continue
-            rows: Any = same[0].rows
-            meta = same[0].meta
-            if len(same) > 1:
-                rows = [row for entry in same for row in entry.rows or ()]
-                meta = [one for entry in same for one in entry.meta or ()] if has_meta else None
-            found = self.decoder.conform(rows, meta)
+    def batches(self, entries: Iterable[Entry]) -> Iterator[Batch]:
+        """What the entries hold, in order. One is decoded when that before it is done with."""
+        for run in _runs(entries):
+            meta = run[0].meta
+            if len(run) > 1 and meta is not None:
+                meta = [one for entry in run for one in entry.meta or ()]
+            arrivals: int | list[int]
+            if run[0].payloads is not None:
+                payloads = run[0].payloads
+                if len(run) > 1:
+                    payloads = [payload for entry in run for payload in entry.payloads or ()]
+                found = self.decoder.decode(payloads, meta)
+                arrivals = _arrivals(run[:1])
+            else:
+                rows: Any = run[0].rows
+                if len(run) > 1:
+                    rows = [row for entry in run for row in entry.rows or ()]
+                found = self.decoder.conform(rows, meta)
+                arrivals = _arrivals(run)
+                if found.errors and not isinstance(arrivals, int):
+                    arrivals = max(arrivals)  # which of them were left out is not told
             if found.errors:
                 self.feed.failed(found.why, found.errors)
-            arrivals = _arrivals(same)
-            if found.errors and not isinstance(arrivals, int):
-                arrivals = max(arrivals)  # which of them were left out is not told
             if found.rows:
-                batches.append(Batch(self.stream, found.rows, arrivals, found.metas, same[-1].offset))
-        return batches
+                yield Batch(self.stream, found.rows, arrivals, found.metas)
 
-    def _decoded(self, entries: list[Entry]) -> list[Batch]:
-        """One decode for entries that arrived within the same ms."""
-        batches = []
-        for arrived_ms, group in itertools.groupby(entries, key=lambda entry: entry.arrived_ms):
-            same = list(group)
-            payloads: Any = same[0].payloads
-            meta: Any = same[0].meta
-            if len(same) > 1:
-                payloads = [payload for entry in same for payload in entry.payloads or ()]
-                meta = [one for entry in same for one in entry.meta or ()] if meta is not None else None
-            found = self.decoder.decode(payloads, meta)
-            if found.errors:
-                self.feed.failed(found.why, found.errors)
-            if found.rows:
-                batches.append(Batch(self.stream, found.rows, arrived_ms, found.metas, same[-1].offset))
-        return batches
+
+def _runs(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """Neighbours that make one batch: of one kind, `MOST` records at most, payloads of one ms."""
+    run: list[Entry] = []
+    count, kind = 0, None
+    for entry in itertools.chain.from_iterable(map(_cut, entries)):
+        coded = entry.payloads is not None
+        own = coded, entry.meta is not None, entry.arrived_ms if coded else None
+        if run and (own != kind or count + entry.count > MOST):
+            yield run
+            run, count = [], 0
+        run.append(entry)
+        count, kind = count + entry.count, own
+    if run:
+        yield run
+
+
+def _cut(entry: Entry) -> Iterator[Entry]:
+    if entry.count <= MOST:
+        yield entry
+        return
+    for k in range(0, entry.count, MOST):
+        part = slice(k, k + MOST)
+        arrived = entry.arrived_ms
+        yield Entry(
+            None if entry.rows is None else entry.rows[part],
+            None if entry.payloads is None else entry.payloads[part],
+            min(MOST, entry.count - k),
+            None if entry.meta is None else entry.meta[part],
+            arrived if isinstance(arrived, int) else arrived[part],
+            None,
+        )
 
 
 def _arrivals(entries: list[Entry]) -> int | list[int]:

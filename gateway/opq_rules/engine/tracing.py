@@ -245,5 +245,4 @@ def _part(batch: Batch, begin: int, end: int) -> Batch:
         batch.rows[begin:end],
         arrived if isinstance(arrived, int) else arrived[begin:end],
         None if meta is None else meta[begin:end],
-        batch.offset if end == len(batch.rows) else None,
     )

@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 
 from opq_rules.batch import Row
 from opq_rules.streams.definition import StreamDefinition
-from opq_rules.streams.formats import JSON_ERRORS, decode_json, reader_of
+from opq_rules.streams.formats import JSON_ERRORS, decode_object, reader_of
 from opq_rules.streams.payload import Unpack
 from opq_rules.streams.schema import Conform, conforming
 from opq_rules.streams.schemas import Schemas
 
 Metas = Sequence[Mapping[str, Any] | None] | None
 _SHOWN_BYTES = 60
-_ROWS = {dict}
 
 
 class Decoded(NamedTuple):
@@ -56,11 +55,10 @@ class Decoder:
         """Payloads as they came over the wire."""
         if self._json:
             try:
-                rows = list(map(decode_json, payloads))
-            except JSON_ERRORS:
+                rows = list(map(decode_object, payloads))
+            except JSON_ERRORS:  # or an array of objects
                 return self._one_by_one(payloads, metas)
-            if set(map(type, rows)) <= _ROWS:
-                return self.conform(rows, metas)
+            return self.conform(rows, metas)
         return self._one_by_one(payloads, metas)
 
     def conform(self, rows: Sequence[Row], metas: Metas = None) -> Decoded:

@@ -20,6 +20,8 @@ MOST_FIELDS = 10_000
 """Of one urlencoded payload."""
 
 decode_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
+decode_object: Callable[[bytes], Row] = msgspec.json.Decoder(dict).decode
+"""The same, of an object; anything else is one of `JSON_ERRORS`."""
 JSON_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 

@@ -8,7 +8,7 @@ import difflib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from opq_proto import log as logs
 from opq_proto.errors import OpqError
 from opq_rules.plugins.following import LACKING_AGAIN_S, Following
 from opq_rules.plugins.policy import Policy
+from opq_rules.plugins.report import Report
 
 log = logs.get(service="mauka")
 
@@ -51,6 +52,8 @@ class Follower:
         self.lacking: frozenset[str] = frozenset()
         self._new_since_ms: int | None = None
         self._data_dir, self._policy = data_dir, policy
+        self._report = Report(data_dir / "plugins")
+        self._unreported = ""
         self._settings, self._built_in = settings, frozenset(built_in)
         self._look_s, self._now = look_s, monotonic_s
         self._between = threading.RLock()
@@ -87,12 +90,15 @@ class Follower:
             while not stop.is_set():
                 self._look(following)
                 self._looked.set()
+                self._tell_host()
                 if ready is not None:
                     ready.set()
                 stop.wait(self._look_s)
         finally:
             self._looked.set()
             following.close()
+            with suppress(OSError):
+                self._report.withdraw()
 
     def status(self) -> list[dict[str, object]]:
         """Of each in use: name, version, where it runs, calls, crashes of its worker, trouble or None."""
@@ -205,6 +211,23 @@ class Follower:
         told = following.status_of(KIND, name)
         self.counters.add("taken", label=name)
         log.info("analysis.taken", analysis=name, version=told.get("version"), mode=told.get("mode"))
+
+    def _tell_host(self) -> None:
+        """Its REST shows what became of what was installed there."""
+        versions = {str(row["name"]): str(row["version"]) for row in self.status()}
+        try:
+            self._report.write(versions, self._wrongs())
+        except OSError as error:
+            if self._unreported != str(error):
+                log.warning("analyses.not_reported", error=str(error))
+            self._unreported = str(error)
+        else:
+            self._unreported = ""
+
+    def _wrongs(self) -> dict[str, str]:
+        """As `troubles`, and of those in use that fail."""
+        failing = {str(row["name"]): str(row["trouble"]) for row in self.status() if row["trouble"]}
+        return failing | self.troubles()
 
     def _tell(self) -> None:
         """A line for each trouble that is new, and for its end."""

@@ -266,6 +266,27 @@ def test_a_version_that_fails_is_taken_back_here_and_its_events_are_for_the_old_
     assert runner.counters.of("failures", "analysis marks") >= 2
 
 
+def test_the_host_says_what_runs_here_and_why_it_is_not_the_installed_version(house, mauka, until):
+    house.install("1.0.0", code("one"))
+
+    def told():
+        one = house.host.describe("analysis", "marks")
+        return one["version"], one["running"], one["status"]
+
+    assert told() == ("1.0.0", None, "installed")
+    assert "no Mauka follows" in house.host.status("marks")["errMsg"]
+    mauka(**INSIDE)
+    assert until(lambda: told() == ("1.0.0", "1.0.0", "running"))
+    house.install("1.0.1", code("two", "raise KeyError('x')"))
+    assert until(lambda: told() == ("1.0.1", "1.0.1", "running"))
+    house.event()
+    house.event()
+    assert until(lambda: told() == ("1.0.1", "1.0.0", "error"))
+    assert "1.0.1 was taken back to 1.0.0: 2 of 2 calls failed" in house.host.status("marks")["errMsg"]
+    house.install("1.0.2", code("three"))
+    assert until(lambda: told() == ("1.0.2", "1.0.2", "running"))
+
+
 MEMORY = code("VERSION").replace("def analyse(event, config):", "def analyse(event, config, state):").replace(
     "return found", 'return [replace(one, because=f"{state}") for one in found], state + 1'
 ).replace("import dataclass", "import dataclass, replace") + """

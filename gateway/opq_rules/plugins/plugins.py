@@ -30,6 +30,7 @@ from opq_rules.plugins.properties import read_properties
 from opq_rules.plugins.proxy import Maker
 from opq_rules.plugins.python_code import JUDGING
 from opq_rules.plugins.register import Register
+from opq_rules.plugins.report import Report
 from opq_rules.plugins.runtime import InProcessRuntime, ProcessRuntime, Runtime, rehearse
 from opq_rules.plugins.store import Installed, Store
 
@@ -59,6 +60,7 @@ class Plugins:
         self._policy = policy or Policy()
         self._changing = threading.RLock()
         self._store, self._installer = self._opened(data_dir / "plugins")
+        self._report = Report(data_dir / "plugins")
         self._register = Register()
         self._active: dict[str, Active] = {}
         self._trouble: dict[str, str] = {}
@@ -213,19 +215,28 @@ class Plugins:
         return [name for name, manifest in manifests if manifest.of_kind(kind)]
 
     def describe(self, kind: str, name: str) -> dict[str, Any]:
-        """`{"name", "version"}` as the tutorial shows it; built-ins have the toolkit's version."""
+        """`{"name", "version"}` as the tutorial shows it; built-ins have the toolkit's version.
+
+        Of an analysis, `version` is what was installed last; `running`, `status`, `errMsg` are Mauka's.
+        """
         if kind != "portable" and name in types_of(kind):
             return {"name": name, "version": importlib.metadata.version("opq-toolkit")}
         owner = self._owner(kind, name)
         if owner not in self._register.manifests:
             return {"name": owner, "version": self._store.currents()[owner][0]}
         manifest = self._register.manifests[owner]
-        return manifest.as_json() if kind == "portable" else {"name": name, "version": str(manifest.version)}
+        if kind == "portable":
+            return manifest.as_json()
+        told: dict[str, Any] = {"name": name, "version": str(manifest.version)}
+        if kind == "analysis":
+            told |= self._report.of(manifest)
+        return told
 
     def status(self, name: str) -> dict[str, Any]:
         """`{"refCount", "status", "errMsg", "pid"}`; ours: version, versions, mode, protections, counters.
 
-        `status` installed: what judges, and is asked by nobody here; who asks it (Mauka) tells how it is.
+        An analysis is asked by nobody here: `running`, `status` and `errMsg` are what Mauka has told of it.
+        `status` installed: Mauka has told nothing.
         """
         current = self._store.currents().get(name)
         if current is None:
@@ -248,6 +259,10 @@ class Plugins:
             "calls": active.calls if active else 0,
             "failures": active.failures if active else 0,
         }
+        if manifest is not None and manifest.of_kind("analysis"):
+            there = self._report.of(manifest)
+            told |= there if runtime is None else {"running": there["running"]}
+            told["errMsg"] = told["errMsg"] or there["errMsg"]
         if trouble := self._trouble.get(name):
             told["errMsg"] = trouble
             told["status"] = told["status"] if runtime is not None else "error"

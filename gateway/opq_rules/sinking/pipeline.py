@@ -87,6 +87,7 @@ class Pipeline:
         self._sink, self._properties, self._kept, self._done = sink, properties, kept, done
         self._sending = Sending(context)
         self._transform = transformer(properties, schemas)
+        self._batching = properties.batchSize > 1 or properties.lingerInterval > 0
         self._now_s = monotonic_s
         self._rows: list[Row] = []
         self._row_ids: list[str] = []
@@ -117,12 +118,15 @@ class Pipeline:
         if not emission and self._properties.omitIfEmpty:
             self._done((emission_id,))
             return
-        batching = self._properties.batchSize > 1 or self._properties.lingerInterval > 0
+        row_ids = [f"{emission_id}/{k}" for k in range(len(emission))]
+        if not self._batching:
+            self._hand_on(list(emission), row_ids, (emission_id,))
+            return
         self._rows += emission
-        self._row_ids += [f"{emission_id}/{k}" for k in range(len(emission))]
+        self._row_ids += row_ids
         self._ids.append(emission_id)
         size = self._properties.batchSize
-        if not batching or (size > 1 and len(self._rows) >= size):
+        if size > 1 and len(self._rows) >= size:
             self._flush()
         elif self._linger_until_s is None and self._properties.lingerInterval > 0:
             self._linger_until_s = self._now_s() + self._properties.lingerInterval / 1000
@@ -166,8 +170,10 @@ class Pipeline:
     def _flush(self) -> None:
         rows, row_ids, ids = self._rows, self._row_ids, tuple(self._ids)
         self._rows, self._row_ids, self._ids, self._linger_until_s = [], [], [], None
-        if not ids:
-            return
+        if ids:
+            self._hand_on(rows, row_ids, ids)
+
+    def _hand_on(self, rows: list[Row], row_ids: Sequence[str], ids: tuple[str, ...]) -> None:
         if self._properties.sendSingle and rows:
             last = len(rows) - 1
             for k, (row, row_id) in enumerate(zip(rows, row_ids, strict=True)):

@@ -1,5 +1,6 @@
 """`opq-gateway rules`: the rule engine as a process of its own."""
 
+import gc
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ def run(
         config = configuration.load(path, data_dir, host, port)
         with stopped_by_signals(stop):
             service = Service(config, stop.set)
+            gc.freeze()  # what the imports brought stays: no collection looks through it, 40 ms each time
+            gc.set_threshold(10_000, 20, 20)  # as in the gateway: records and rows are no cycles
             service.start()
             telling.info("rules.listening", address=configuration.address(config)[0], port=service.port)
             stop.wait()

@@ -21,6 +21,7 @@ from opq_rules.query.opening import opened
 from opq_rules.query.origin import Origin
 from opq_rules.query.plan import Plan
 from opq_rules.query.run import Facts, Run
+from opq_rules.query.sieve import Sieve, sieve_of
 from opq_rules.query.watermark import Watermark
 from opq_rules.query.windows.window import Content, Cut, Kept, Record
 
@@ -74,10 +75,12 @@ class Query:
             self._time_of, numbers = _event_times(plan)
             self._numbers = numbers
             self._watermark = Watermark(len(numbers), facts.late_tolerance_ms, facts.idle_timeout_ms)
+        self._sieve: Sieve | None = None
         self._work: Callable[[Batch], list[Emission]] = self._feed_now
         if self._watermark is not None:
             self._work = self._feed_event_time
         elif plan.plain and not facts.send_meta:
+            self._sieve = sieve_of(plan.select)
             self._work = self._feed_plain
         elif plan.window_alone:
             self._work = self._feed_window
@@ -178,7 +181,8 @@ class Query:
             context.now_ms = context.event_ms = self._now_ms = arrived
             if meta is None:
                 context.meta = None
-                for row in batch.rows:
+                rows = batch.rows if self._sieve is None else self._sieve(batch.rows)
+                for row in rows:
                     try:
                         if where is None or where(row, context):
                             out.append([project(row, context)])

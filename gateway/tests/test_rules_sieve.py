@@ -1,0 +1,95 @@
+"""A sieve changes nothing but the time: with it a rule gives what it gives without."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_rules.batch import Batch, Emission
+from opq_rules.query.plan import plan
+from opq_rules.query.query import Query
+from opq_rules.query.run import Facts
+from opq_rules.query.sieve import sieve_of
+from opq_rules.sql.parse import parse
+from opq_rules.sql.syntax import Create, Select
+from opq_rules.streams.definition import definition_of
+
+VALUES = st.sampled_from(
+    [
+        None,
+        True,
+        False,
+        -3,
+        0,
+        2,
+        2.0,
+        2.5,
+        3,
+        10**30,
+        float("nan"),
+        float("inf"),
+        "",
+        "b",
+        "c",
+        [2],
+        {"v": 2},
+    ]
+)
+ROWS = st.lists(st.dictionaries(st.sampled_from(["v", "V", "w", "x"]), VALUES), max_size=12)
+FIRST = [
+    f"v {sign} {constant}" for sign in ("=", "!=", "<", "<=", ">", ">=") for constant in ("2", "-3", "'b'")
+]
+MIRRORED = [f"{constant} {sign} s.v" for sign in ("=", "<", ">=") for constant in ("2.5", "'b'")]
+BEHIND = ["", " AND w > 2", " AND w / v > 1 AND x LIKE 'b%'"]
+
+
+def select(where: str, items: str = "v, w") -> Select:
+    statement = parse(f"SELECT {items} FROM s WHERE {where}")
+    assert isinstance(statement, Select)
+    return statement
+
+
+def query(where: str) -> Query:
+    create = parse('CREATE STREAM s () WITH (DATASOURCE="x")')
+    assert isinstance(create, Create)
+    planned = plan(select(where), {"s": definition_of(create)}, typed=False)
+    return Query(planned, Facts.of("rule", 0, {"sendError": True}))
+
+
+@settings(max_examples=150)
+@given(st.sampled_from([*FIRST, *MIRRORED]), st.sampled_from(BEHIND), ROWS)
+def test_a_batch_gives_what_its_records_give_one_by_one(first: str, behind: str, rows: list[Any]) -> None:
+    where = first + behind
+    assert sieve_of(select(where)) is not None
+    whole, single = query(where), query(where)
+    single._sieve = None
+    got = whole.feed(Batch("s", rows, 1))
+    wanted: list[Emission] = [each for row in rows for each in single.feed(Batch("s", [row], 1))]
+    assert repr(got) == repr(wanted)
+    assert whole.counters == single.counters
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["v > 1 OR w > 1", "v > w", "v + 1 > 2", "v > null", "w > 1 AND a > 1", "abs(v) > 1", "NOT v > 1"],
+)
+def test_only_a_column_beside_a_constant_at_the_beginning_is_sieved(where: str) -> None:
+    found = sieve_of(select(where, "v AS w, v AS a"))
+    assert found is None
+
+
+def test_few_are_left_where_few_pass() -> None:
+    sieve = sieve_of(select("v > 126 AND w = 'b'"))
+    assert sieve is not None
+    rows: list[Any] = [
+        {"v": 120.5},
+        {"v": 127},
+        {},
+        {"v": None},
+        {"v": True},
+        {"V": 1},
+        {"v": "x"},
+        {"v": 126},
+    ]
+    assert list(sieve(rows)) == [{"v": 127}, {}, {"v": None}, {"v": True}, {"V": 1}, {"v": "x"}]

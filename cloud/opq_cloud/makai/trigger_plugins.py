@@ -1,7 +1,8 @@
 """The triggering service's plug-ins: called for every measurement, what they throw is contained."""
 
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,8 @@ from opq_rules.plugins.host import load
 from opq_rules.plugins.trigger_module import TriggerModule
 
 BUILT_IN = Path(__file__).parent / "triggers"
+SHOWN_AGAIN_S = 600.0
+"""What has failed is shown the last minutes at most so often: that takes the time of all others."""
 
 
 class Trigger(Protocol):
@@ -27,25 +30,41 @@ class Trigger(Protocol):
 
 
 class TriggerPlugin:
-    """One trigger; a crash costs this measurement's opinion, and its memory."""
+    """One trigger; a crash costs this measurement's opinion, and its memory, until it is shown the past."""
 
-    def __init__(self, name: str, trigger: Trigger, counters: Counters, log: Log) -> None:
+    def __init__(
+        self,
+        name: str,
+        trigger: Trigger,
+        counters: Counters,
+        log: Log,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
         self._trigger = trigger
         self._counters = counters
         self._log = log.bind(plugin=name)
         self._guard = Guard(self._crashed)
+        self._now = monotonic_s
+        self._lost = False
+        """What it remembered, by a failure; it has judged nothing since."""
+        self._judging: Measurement | None = None
+        self._failed_at: Measurement | None = None
+        self._shown_s = -SHOWN_AGAIN_S
         self._problems, self._problem = 0, ""
         self._lines = OncePer(60.0)
 
     @property
     def anew(self) -> bool:
         """Whether it has just begun, and has to be shown the last minutes."""
-        return False
+        again = self._now() - self._shown_s >= SHOWN_AGAIN_S
+        return again and self._forgot() and not self._guard.paused
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         """What it did not judge, because it failed or is paused, is counted under `not_judged`."""
+        self._judging = measurement
         well, answer = self._guard.call(self._trigger.decide, measurement, nominal)
+        self._lost &= not well
         if not well:
             self._counters.add("not_judged", label=self.name)
         elif isinstance(self._trigger, TriggerModule):
@@ -65,15 +84,24 @@ class TriggerPlugin:
 
     def begin_again(self) -> None:
         """It remembers nothing from now on."""
+        if self._forgot():
+            self._lost, self._shown_s = False, self._now()
         self._guard.call(self._trigger.forget)
 
     def see_again(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
-        """As `decide`, of one that was judged before."""
+        """As `decide`, of one that was judged before; not the one that it failed at last."""
+        if self._failed_at is not None and _key(measurement) == _key(self._failed_at):
+            return None
+        self._judging = measurement
         decision: Decision | None = self._guard.call(self._trigger.decide, measurement, nominal)[1]
         return decision
 
     def health(self) -> Health:
         return Health(f"plugin {self.name}", self._well(), info=self._told() or None)
+
+    def _forgot(self) -> bool:
+        """Whether it remembers nothing, by a failure of its own."""
+        return self._lost
 
     def _well(self) -> bool:
         return not self._guard.paused
@@ -87,9 +115,14 @@ class TriggerPlugin:
         return ", ".join(crashes + judged + rows)
 
     def _crashed(self, error: Exception, pause_s: float) -> None:
+        self._lost, self._failed_at = True, self._judging
         self._counters.add("plugin_crashes", label=self.name)
         trace = "".join(traceback.format_exception(error))
         self._log.error("plugin.crashed", error=repr(error), pause_s=pause_s, traceback=trace)
+
+
+def _key(measurement: Measurement) -> tuple[object, ...]:
+    return measurement.box_id, measurement.timestamp_ms, measurement.start_ns, measurement.crossing
 
 
 def load_triggers(

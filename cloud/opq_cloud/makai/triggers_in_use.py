@@ -35,7 +35,8 @@ class InstalledTrigger(TriggerPlugin):
 
     @property
     def anew(self) -> bool:
-        return self._installed.anew and bool(self._installed.version)
+        there = bool(self._installed.version) and self._installed.up
+        return there and (self._installed.anew or super().anew)
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         self._take_note()
@@ -55,10 +56,14 @@ class InstalledTrigger(TriggerPlugin):
         self._installed.close()
 
     def _take_note(self) -> None:
-        """Of another version: what the one before did wrong does not pause it."""
+        """Of another version: what the one before did wrong does not pause it, nor hide a Measurement."""
         version = self._installed.version
         if version != self._version:
             self._version, self._guard = version, Guard(self._crashed)
+            self._failed_at = None
+
+    def _forgot(self) -> bool:
+        return super()._forgot() or self._installed.forgot
 
     def _well(self) -> bool:
         return super()._well() and self._installed.up

@@ -1,9 +1,12 @@
 """Triggers installed in Makai by REST: they judge from that moment on, and are replaced while it runs."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from plugin_zips import manifest, stored, zipped
 
 from opq_cloud.config import PluginEntry, Rules, TriggeringService
 from opq_cloud.makai import triggers
+from opq_cloud.makai.trigger_plugins import SHOWN_AGAIN_S, TriggerPlugin
 from opq_cloud.makai.triggering_service import TriggeringService as Service
 from opq_cloud.makai.triggers_in_use import InstalledTrigger
 from opq_cloud.service import CloudContext, Counters
@@ -24,6 +28,17 @@ from opq_proto.opqbox3_pb2 import Measurement as Wire
 from opq_rules.plugins.plugins import Plugins
 from opq_rules.plugins.policy import Policy
 
+FAILING = """
+
+
+def decide(measurement, nominal, config, state):
+    if "do_crash" in measurement.metrics:
+        import os
+        os._exit(9)
+    if "do_raise" in measurement.metrics:
+        raise KeyError("raised")
+    return judged(measurement, nominal, config, state)
+"""
 MODES = ("process", "inproc")
 WINDOW_MS = 200
 
@@ -181,28 +196,90 @@ def test_a_new_version_is_shown_the_past_though_the_one_before_was_paused(tmp_pa
     plugins.close()
 
 
+def put_dips(house: Any, version: str, mode: str = "process") -> None:
+    """Makai's own threshold as an installed trigger, which fails where a metric says so."""
+    code = (Path(triggers.__file__).parent / "threshold.py").read_text()
+    code = code.replace('name = "threshold"', 'name = "dips"')
+    code = code.replace("def decide(", "def judged(") + FAILING
+    files = {"plugin.json": manifest("dips", version, kind="trigger", mode=mode), "triggers/dips.py": code}
+    url = stored(house.uploads, zipped(files))
+    house.ask("POST", "/plugins/triggers", {"name": "dips", "file": url}, 201)
+
+
 def test_a_new_version_without_state_sees_the_dip_that_goes_on(makai_with: Callable[..., Any]) -> None:
     house = makai_with()
     box, counters = house.box("4"), house.service.counters
-    code = (Path(triggers.__file__).parent / "threshold.py").read_text()
-    code = code.replace('name = "threshold"', 'name = "dips"')
-
-    def put(version: str) -> None:
-        files = {"plugin.json": manifest("dips", version, kind="trigger"), "triggers/dips.py": code}
-        url = stored(house.uploads, zipped(files))
-        house.ask("POST", "/plugins/triggers", {"name": "dips", "file": url}, 201)
-
-    put("1.0.0")
+    put_dips(house, "1.0.0")
     send_until(house, box, lambda: counters.total("received"))
     for k in range(200_000, 200_012):  # 2.4 s: longer than what is asked for at the onset
         if k == 200_006:
             house.wait_for(lambda: counters.total("triggers") == 1)
-            put("1.0.1")
+            put_dips(house, "1.0.1")
         box.pub.send_multipart(told(box, k, 70.0))
     for k in range(200_012, 200_016):
         box.pub.send_multipart(told(box, k))
     house.wait_for(lambda: counters.total("completions") == 1)
     assert counters.total("triggers") == 1 and counters.total("not_judged") == 0
+
+
+@pytest.mark.parametrize("how", ["is killed", "crashes", "raises in a worker", "raises in process"])
+def test_what_fails_within_a_dip_is_shown_it_again(makai_with: Callable[..., Any], how: str) -> None:
+    house = makai_with(trusted=("dips",))
+    box, counters = house.box("4"), house.service.counters
+    put_dips(house, "1.0.0", "inproc" if how == "raises in process" else "process")
+    send_until(house, box, lambda: counters.total("received"))
+    for k in range(200_000, 200_012):
+        wrong = {}
+        if k == 200_006:
+            house.wait_for(lambda: counters.total("triggers") == 1)
+            if how == "is killed":
+                pid = house.ask("GET", "/plugins/triggers/dips/status")["pid"]
+                os.kill(pid, signal.SIGKILL)
+                house.wait_for(lambda pid=pid: up_again(house, pid))
+            else:
+                wrong = {"do_crash" if how == "crashes" else "do_raise": 1.0}
+        box.pub.send_multipart(told(box, k, 70.0, **wrong))
+        if wrong:
+            house.wait_for(lambda: counters.total("not_judged") == 1)
+            house.wait_for(lambda: part(house, "plugin dips").ok)
+    for k in range(200_012, 200_016):
+        box.pub.send_multipart(told(box, k))
+    house.wait_for(lambda: counters.total("completions") == 1)
+    assert counters.total("triggers") == 1 and counters.total("not_judged") <= 1
+
+
+def up_again(house: Any, before: int) -> bool:
+    return bool(house.ask("GET", "/plugins/triggers/dips/status")["pid"] not in (0, before))
+
+
+def test_what_fails_again_and_again_is_shown_the_past_once_in_ten_minutes() -> None:
+    """And never the Measurement at which it failed: that would be a failure more."""
+    now, seen = [0.0], list[float]()
+
+    class Failing:
+        def decide(self, measurement: Any, nominal: Nominal) -> None:
+            seen.append(measurement.metrics["rms"].max)
+            if measurement.metrics["rms"].max > 100.0:
+                raise KeyError("raised")
+
+        def forget(self) -> None:
+            seen.clear()
+
+    trigger = TriggerPlugin("t", Failing(), Counters(), log.get(), lambda: now[0])
+    nominal = Nominal(120.0, 60.0)
+    assert not trigger.anew
+    past = [measured(1.0), measured(200.0), measured(2.0)]
+    past = [replace(row, timestamp_ms=row.timestamp_ms + k) for k, row in enumerate(past)]
+    trigger.decide(past[1], nominal)
+    assert trigger.anew
+    trigger.begin_again()
+    for row in past:
+        trigger.see_again(row, nominal)
+    assert seen == [1.0, 2.0] and not trigger.anew
+    trigger.see_again(replace(past[1], timestamp_ms=1), nominal)  # it fails in its past as well
+    assert not trigger.anew
+    now[0] = SHOWN_AGAIN_S
+    assert trigger._guard.paused or trigger.anew
 
 
 def test_the_configuration_may_name_and_set_what_is_installed(

@@ -82,6 +82,11 @@ class PluginTrigger(Judging):
         """False while its process is started again: it cannot be asked."""
         return bool(getattr(self._live, "up", True))
 
+    @property
+    def forgot(self) -> bool:
+        """Its process is another one than that which has judged before: it remembers nothing."""
+        return bool(getattr(self._live, "forgot", False))
+
     def decide(self, measurement: "Measurement", nominal: "Nominal") -> "Decision | None":
         """Raises whatever it raises; OSError: its process is gone, or takes too long."""
         decision: Decision | None = self._asked("decide", measurement, nominal)

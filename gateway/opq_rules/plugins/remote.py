@@ -36,7 +36,6 @@ class Remote:
         self._properties: dict[str, Any] = {}
         self._context: Any = None
         self._import: tuple[str, Any] | None = None
-        self.remade = 0
 
     def _make(self) -> Life:
         """The life in which this instance is made. ConnectionError while there is none."""
@@ -50,7 +49,6 @@ class Remote:
             self._process.call(life, self._number, "import_state", list(self._import), limit_s)
         if self._context is not None and self.kind == "sink":
             self._process.call(life, self._number, "open", [*self._whose(), None], limit_s)
-        self.remade += self._life is not None
         self._life = life
         return life
 

@@ -57,6 +57,14 @@ class RemoteTrigger(Remote):
         return True
 
     @property
+    def forgot(self) -> bool:
+        """Its process is another one than when it was asked last; the next call makes it anew."""
+        try:
+            return self._process.life() is not self._life is not None
+        except ConnectionError:
+            return False
+
+    @property
     def _begin_s(self) -> float:
         return min(BEGIN_S, self._process.limits.start_s)
 

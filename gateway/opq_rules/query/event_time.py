@@ -4,14 +4,15 @@ Formats are those of format_time (yyyy-MM-dd HH:mm:ss.SSS XXX); without one, ISO
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 
-from opq_rules.errors import RowError
+from opq_rules.errors import SQL_PLAN, RowError, RuleError
 from opq_rules.expressions.closures import lookup
 from opq_rules.expressions.values import shown, time_of_text
+from opq_rules.query.origin import Origin
 
 _FIELDS = {
     "y": ("year", r"\d{4}"),
@@ -27,6 +28,29 @@ _FIELDS = {
     "x": ("zone", r"[+-]\d{2}(?::?\d{2})?"),
 }
 _PIECE = re.compile(r"'([^']*)'|([A-Za-z])\2*|([^A-Za-z']+)")
+
+
+def event_times(
+    origins: Sequence[Origin], joined: bool
+) -> tuple[dict[int, Callable[[Any], int]], dict[int, int]]:
+    """How each stream tells its time, and its number among the streams that move the watermark.
+
+    Both by number in FROM. Raises RuleError (SQL_PLAN) for a stream without TIMESTAMP.
+    """
+    times: dict[int, Callable[[Any], int]] = {}
+    numbers: dict[int, int] = {}
+    for origin in origins:
+        if origin.kind == "stream" or not joined:
+            definition = origin.definition
+            if definition.timestamp is None:
+                raise RuleError(
+                    f"isEventTime: stream {origin.stream} does not tell its time",
+                    SQL_PLAN,
+                    hint='create it WITH (TIMESTAMP="column")',
+                )
+            times[origin.index] = event_time_of(definition.timestamp, definition.timestamp_format)
+            numbers[origin.index] = len(numbers)
+    return times, numbers
 
 
 def event_time_of(column: str, pattern: str | None) -> Callable[[Any], int]:

@@ -3,32 +3,26 @@
 No I/O, no clock, no thread. What cannot be computed is counted and told, and the query goes on.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from opq_rules.batch import Batch, Emission, Row
-from opq_rules.errors import SQL_PLAN, RowError, RuleError
+from opq_rules.errors import RowError
 from opq_rules.query.analysis import Analyses
 from opq_rules.query.counters import Counters
 from opq_rules.query.emitting import Emitter
-from opq_rules.query.event_time import event_time_of
+from opq_rules.query.event_time import event_times
 from opq_rules.query.faults import Faults
 from opq_rules.query.frozen import frozen, thawed
 from opq_rules.query.groups import Groups
 from opq_rules.query.joins import Lookup
 from opq_rules.query.opening import opened
-from opq_rules.query.origin import Origin
 from opq_rules.query.plan import Plan
 from opq_rules.query.run import Facts, Run
+from opq_rules.query.scans import Scans
 from opq_rules.query.sieve import Sieve, sieve_of
 from opq_rules.query.watermark import Watermark
 from opq_rules.query.windows.window import Content, Cut, Kept, Record
-
-BATCH_TYPES = ("file", "mock", "simulator")
-"""Sources that end: a scan table of theirs holds all rows, of others the last."""
-MOST_ROWS = 1_000_000
-"""Of such a table."""
 
 
 class Query:
@@ -50,11 +44,8 @@ class Query:
             stream: tuple(origin.index for origin in plan.origins if origin.stream == stream)
             for stream in plan.streams
         }
-        self._scans = {
-            origin.index: deque[Row](maxlen=(retain or {}).get(origin.stream, _kept_rows(origin)))
-            for origin in plan.origins
-            if origin.kind == "scan" and plan.joined
-        }
+        tables = [origin for origin in plan.origins if origin.kind == "scan" and plan.joined]
+        self._scans = Scans(tables, retain or {})
         self._lookups = dict(lookups or {})
         early = [call for call in plan.analytics if not call.late]
         late = [call for call in plan.analytics if call.late]
@@ -65,14 +56,14 @@ class Query:
         self._late = Analyses(late) if late else None
         self._faults = Faults(self.counters, self._context, facts.send_error)
         self._emitter = Emitter(
-            plan, facts, self._context, self._groups, self._scans, self._lookups, self._late
+            plan, facts, self._context, self._groups, self._scans.rows, self._lookups, self._late
         )
         self._now_ms = facts.start_ms
         self._window = opened(plan, facts, self._context, self._faults)
         self._watermark: Watermark | None = None
         self._time_of: dict[int, Callable[[Any], int]] = {}
         if facts.event_time:
-            self._time_of, numbers = _event_times(plan)
+            self._time_of, numbers = event_times(plan.origins, plan.joined)
             self._numbers = numbers
             self._watermark = Watermark(len(numbers), facts.late_tolerance_ms, facts.idle_timeout_ms)
         self._sieve: Sieve | None = None
@@ -117,13 +108,11 @@ class Query:
 
     def fill(self, table: str, rows: Iterable[Row]) -> None:
         """Rows of a scan table, without a batch."""
-        for origin in self.plan.origins:
-            if origin.stream == table and origin.index in self._scans:
-                self._scans[origin.index].extend(rows)
+        self._scans.take(table, list(rows))
 
     def scanned(self) -> dict[str, list[Row]]:
         """The rows that scan tables hold."""
-        return {self.plan.origins[index].name: list(rows) for index, rows in self._scans.items()}
+        return self._scans.by_name()
 
     @property
     def forgotten(self) -> int:
@@ -142,7 +131,7 @@ class Query:
                 "watermark": None if self._watermark is None else self._watermark.state(),
                 "analyses": {str(index): each.state() for index, each in self._analyses.items()},
                 "late": None if self._late is None else self._late.state(),
-                "scans": {str(index): list(rows) for index, rows in self._scans.items()},
+                "scans": self._scans.state(),
                 "hits": [
                     context.hit_count,
                     context.hit_ms,
@@ -166,9 +155,7 @@ class Query:
             analyses.restore(state["analyses"][str(index)])
         if self._late is not None:
             self._late.restore(state["late"])
-        for index, rows in self._scans.items():
-            rows.clear()
-            rows.extend(state["scans"][str(index)])
+        self._scans.restore(state["scans"])
         context.hit_count, context.hit_ms, context.where_hit_count, context.where_hit_ms = state["hits"]
         self.counters.restore(state["counters"])
 
@@ -202,11 +189,9 @@ class Query:
     def _feed_now(self, batch: Batch) -> list[Emission]:
         """In the time of arrival, which never goes back."""
         out: list[Emission] = []
-        indices = self._origins[batch.stream]
-        if indices[0] in self._scans:
-            for index in indices:
-                self._scans[index].extend(batch.rows)
+        if self._scans.take(batch.stream, batch.rows):
             return out
+        indices = self._origins[batch.stream]
         window, context = self._window, self._context
         for row, arrived_ms, meta in _told(batch):
             if arrived_ms > self._now_ms:
@@ -246,11 +231,9 @@ class Query:
 
     def _feed_event_time(self, batch: Batch) -> list[Emission]:
         out: list[Emission] = []
-        indices = self._origins[batch.stream]
-        if indices[0] in self._scans:
-            for index in indices:
-                self._scans[index].extend(batch.rows)
+        if self._scans.take(batch.stream, batch.rows):
             return out
+        indices = self._origins[batch.stream]
         assert self._watermark is not None
         watermark, context = self._watermark, self._context
         for row, arrived_ms, meta in _told(batch):
@@ -386,31 +369,6 @@ def _told(batch: Batch) -> Iterable[tuple[Row, int, Any]]:
     return zip(batch.rows, times, metas, strict=True)
 
 
-def _kept_rows(table: Origin) -> int:
-    asked = table.definition.retain_size
-    if asked is not None:
-        return asked
-    return MOST_ROWS if table.definition.type in BATCH_TYPES else 1
-
-
 def _placed_error(error: RowError) -> RowError:
     """What SELECT raises says so; the rest of a plain rule is WHERE."""
     return error if str(error).startswith("Select ") else RowError(f"Where: {error}")
-
-
-def _event_times(plan: Plan) -> tuple[dict[int, Callable[[Any], int]], dict[int, int]]:
-    """How each stream tells its time, and its number among the streams that move the watermark."""
-    times: dict[int, Callable[[Any], int]] = {}
-    numbers: dict[int, int] = {}
-    for origin in plan.origins:
-        if origin.kind == "stream" or not plan.joined:
-            definition = origin.definition
-            if definition.timestamp is None:
-                raise RuleError(
-                    f"isEventTime: stream {origin.stream} does not tell its time",
-                    SQL_PLAN,
-                    hint='create it WITH (TIMESTAMP="column")',
-                )
-            times[origin.index] = event_time_of(definition.timestamp, definition.timestamp_format)
-            numbers[origin.index] = len(numbers)
-    return times, numbers

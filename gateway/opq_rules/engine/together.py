@@ -218,7 +218,7 @@ class Together(Unit):
         back = self._back(rule)
         back.home.dismiss(back, rule)
         if not back.home.backs:
-            self._fronts.remove(back.home)
+            self._fronts = [front for front in self._fronts if front is not back.home]
             for front in self._fronts:
                 front.forget(back.home)
 

@@ -1,7 +1,7 @@
 """Back: what one statement makes of a window that it shares: HAVING, SELECT, ORDER BY, LIMIT, its faults."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from opq_rules.batch import Emission
 from opq_rules.errors import RowError
@@ -13,8 +13,17 @@ from opq_rules.query.plan import Plan
 from opq_rules.query.run import Facts, Run
 from opq_rules.query.windows.window import Cut
 
-if TYPE_CHECKING:
-    from opq_rules.query.front import Front
+
+class Home(Protocol):
+    """The front of a back, as those see it for whom the back looks."""
+
+    @property
+    def backs(self) -> Mapping["Back", None]:
+        """All that look at its window."""
+        ...
+
+    def state_of(self, back: "Back") -> Any: ...
+    def dismiss(self, back: "Back", user: Any) -> None: ...
 
 
 class Back:
@@ -30,7 +39,7 @@ class Back:
     def __init__(self, text: str, plan: Plan, facts: Facts) -> None:
         self.text, self.plan = text, plan
         self.users: list[Any] = []
-        self.home: Front
+        self.home: Home
         self.picked: tuple[int, ...] = ()
         self.out: list[Emission] = []
         self.broken: Exception | None = None
@@ -40,7 +49,7 @@ class Back:
         self._front = self._counters
         self._errors_before = self._late_before = 0
 
-    def enter(self, home: "Front", front: Counters, context: Run, picked: Sequence[int]) -> None:
+    def enter(self, home: Home, front: Counters, context: Run, picked: Sequence[int]) -> None:
         """Looks at the window of this front from now on. What its first one has counted is its own."""
         if self._front is not self._counters:
             self._counters = self.counted()

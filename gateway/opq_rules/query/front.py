@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from opq_rules.batch import Batch, Emission
-from opq_rules.query.back import Back
+from opq_rules.query.back import Back, Home
 from opq_rules.query.groups import AggregateCall, Grouping, Groups, Sums
 from opq_rules.query.plan import Plan
 from opq_rules.query.projection import Projection
@@ -196,7 +196,7 @@ class Front(Query):
             if isinstance(mine, Groups) and isinstance(yours, Groups)
         )
 
-    def forget(self, gone: "Front") -> None:
+    def forget(self, gone: Home) -> None:
         """One that nobody has any more is not kept, nor all those that it was compared with."""
         if self._older is gone:
             self._older = None

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opq_rules.batch import Batch, Emission
-from opq_rules.engine.rule import Rule
+from opq_rules.engine.rule import Deliver, Rule
+from opq_rules.engine.single import Running, Single
 from opq_rules.engine.thresholds import HOLDS, Index, Split
-from opq_rules.engine.unit import Deliver, Running, Single
 from opq_rules.expressions.closures import lookup
 from opq_rules.query.plan import Plan
 

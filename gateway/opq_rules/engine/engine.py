@@ -30,15 +30,15 @@ from opq_rules.engine.loop import Loop
 from opq_rules.engine.outlets import Outlets
 from opq_rules.engine.planning import Planning
 from opq_rules.engine.rehearsal import Rehearsal
-from opq_rules.engine.rule import Rule
+from opq_rules.engine.rule import Rule, Unit
 from opq_rules.engine.schedules import Schedules
 from opq_rules.engine.setbacks import Setbacks
+from opq_rules.engine.single import Alone
 from opq_rules.engine.staging import Staging
 from opq_rules.engine.store import Store
 from opq_rules.engine.topics import Topics
 from opq_rules.engine.types import Types, has
 from opq_rules.engine.udfs import with_plugins
-from opq_rules.engine.unit import Alone, Unit
 from opq_rules.engine.users import Users
 from opq_rules.errors import RULE, RuleError
 from opq_rules.functions.registry import Functions

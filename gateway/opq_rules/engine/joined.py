@@ -7,7 +7,7 @@ from typing import Any
 from opq_rules.batch import Batch
 from opq_rules.engine.feed import Entry, Feed
 from opq_rules.engine.outlet import Outlet
-from opq_rules.engine.unit import Unit
+from opq_rules.engine.rule import Unit
 from opq_rules.streams.decoding import Decoder
 
 MOST = 512

@@ -24,12 +24,11 @@ from opq_rules.engine.loop import Loop
 from opq_rules.engine.outlet import STOP_S
 from opq_rules.engine.outlets import Outlets
 from opq_rules.engine.planning import Choice, Planning
-from opq_rules.engine.rule import FAILED, RUNNING, STOPPED, Rule, Spec
+from opq_rules.engine.rule import FAILED, RUNNING, STOPPED, Rule, Spec, Unit
 from opq_rules.engine.staging import Staging
 from opq_rules.engine.topology import sinks
 from opq_rules.engine.traces import Traces
 from opq_rules.engine.udfs import Asking
-from opq_rules.engine.unit import Unit
 from opq_rules.errors import IO_ERROR, RowError, RuleError
 from opq_rules.query.joins import Lookup
 from opq_rules.sdk import LookupSource

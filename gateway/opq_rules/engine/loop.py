@@ -19,9 +19,8 @@ from opq_rules.engine.clock import Clock
 from opq_rules.engine.feed import Feed
 from opq_rules.engine.joined import Joined
 from opq_rules.engine.outlet import Outlet
-from opq_rules.engine.rule import Rule
+from opq_rules.engine.rule import PartError, Rule, Unit
 from opq_rules.engine.staging import MOST_STAGED, MOST_WAITING, Staging
-from opq_rules.engine.unit import PartError, Unit
 
 TAKE = 4096
 """Records of one feed before the others have their turn."""

@@ -11,9 +11,10 @@ from typing import Any
 from opq_rules.engine.crowd import Crowd
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.fronts import front_key
+from opq_rules.engine.rule import Unit
+from opq_rules.engine.single import Alone
 from opq_rules.engine.thresholds import OF_ITS_RULE, Free, Split, calls, split
 from opq_rules.engine.together import Part, Together
-from opq_rules.engine.unit import Alone, Unit
 from opq_rules.errors import SQL_PLAN, SQL_SYNTAX, RuleError
 from opq_rules.query.joins import Lookup
 from opq_rules.query.plan import Plan, plan

@@ -1,14 +1,19 @@
-"""Rule: what one costs in memory. Ten thousand of them lie here, so it has slots and shares what it can."""
+"""Rule and Unit: one rule of very many, and what runs it for all that share it. Each knows the other.
 
+Ten thousand rules lie in memory, so a rule has slots and shares what it can. A unit is owned by the engine's
+thread, and nothing in it waits: `single.Alone` runs a query as it is, `crowd.Crowd` finds its rules by their
+thresholds, those of `together.Together` share a window.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple, Protocol
 
+from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.options import Options
+from opq_rules.engine.outlet import Outlet
 from opq_rules.engine.traces import Traces
-
-if TYPE_CHECKING:
-    from opq_rules.engine.outlet import Outlet
-    from opq_rules.engine.unit import Unit
 
 LOADED, STARTING, RUNNING, STOPPING, STOPPED = "loaded", "starting", "running", "stopping", "stopped"
 FAILED = "stopped by error"
@@ -36,7 +41,7 @@ class Spec:
     """What rules with the same options and sinks share. `outlets` are open while one of them runs."""
 
     options: Options
-    outlets: tuple["Outlet", ...]
+    outlets: tuple[Outlet, ...]
     topics: tuple[Any, ...] = ()
     """Sinks that take in the engine's own thread: `deliver(rule_id, first, emissions)`."""
     users: list[int] = field(default_factory=lambda: [0])
@@ -80,3 +85,136 @@ class Rule:
         if self.extra is None:
             self.extra = Extra()
         return self.extra
+
+
+Deliver = Callable[[Rule, Sequence[Emission]], None]
+
+
+class Follower(Protocol):
+    """Stands before a unit and follows its records: `tracing.Tracing`. `rules`: for whom, by id."""
+
+    rules: dict[str, Rule]
+
+    def feed(self, batch: Batch, deliver: Deliver) -> None: ...
+    def advance(self, now_ms: int, deliver: Deliver) -> None: ...
+    def end(self) -> None: ...
+
+
+class Followed(Protocol):
+    """What can be followed: a unit of one query, `single.Single`."""
+
+    tracing: Follower | None
+
+    @property
+    def query(self) -> Any: ...
+    @property
+    def errors(self) -> int: ...
+    @property
+    def last_error(self) -> str: ...
+    def operators(self, rule: Rule) -> tuple[str, ...]: ...
+    def feed(self, batch: Batch, deliver: Deliver) -> None: ...
+    def advance(self, now_ms: int, deliver: Deliver) -> None: ...
+
+
+class Trouble(NamedTuple):
+    """Of one rule, since it came; `late`: records behind the watermark."""
+
+    errors: int
+    last_error: str
+    last_error_ms: int
+    late: int
+
+
+class PartError(Exception):
+    """Rules of a unit raised what they must not; the others have what is theirs."""
+
+    def __init__(self, failed: Sequence[tuple[Rule, Exception]]) -> None:
+        super().__init__(f"{len(failed)} rules")
+        self.failed = failed
+
+
+class Unit(ABC):
+    """`key`: what rules have to agree in to share it. `feeds`: stream -> key of the feed."""
+
+    remembers = True
+    """It has state to keep."""
+
+    def __init__(self, key: object, feeds: Mapping[str, str]) -> None:
+        self.key, self.feeds = key, dict(feeds)
+        self.records_in = 0
+        self.busy_ns = 0
+        self.last_ms = 0
+        self.due_ms: int | None = None
+        """For when the loop's timer is set."""
+        self.durable = False
+        """Its rules have qos >= 1."""
+        self.of = ""
+        """The statement, with its options, of the rule that came first."""
+        self.tracing: Follower | None = None
+        """Stands before it while one of its rules is traced."""
+
+    @property
+    @abstractmethod
+    def next_due_ms(self) -> int | None:
+        """When `advance` is wanted next."""
+
+    @abstractmethod
+    def operators(self, rule: Rule) -> tuple[str, ...]:
+        """What a record passes, by name."""
+
+    @abstractmethod
+    def reads(self, stream: str) -> frozenset[str] | None:
+        """Columns, in lower case; None: all."""
+
+    @abstractmethod
+    def trouble(self, rule: Rule) -> Trouble: ...
+
+    def memory_of(self, rule: Rule) -> str:
+        """What its state belongs to: another statement does not go on with it."""
+        return self.of
+
+    @abstractmethod
+    def rules(self) -> Collection[Rule]: ...
+
+    @abstractmethod
+    def shown(self, rule: Rule) -> str:
+        """What it shares with whom, for people."""
+
+    def scanned(self) -> dict[str, list[Row]]:
+        """Rows that scan tables hold."""
+        return {}
+
+    @abstractmethod
+    def add(self, rule: Rule, waiting: bool = False) -> None:
+        """`rule.constants` is what its `Choice` says. `waiting`: records older than the rule are to come."""
+
+    @abstractmethod
+    def remove(self, rule: Rule) -> None: ...
+
+    @abstractmethod
+    def apart(self, rule: Rule) -> Followed:
+        """What can be followed for this rule; where it takes the rule out of what it shares, `in_again` ends
+        that."""
+
+    @abstractmethod
+    def followed(self, rule: Rule) -> Followed | None:
+        """What `apart` gave."""
+
+    def in_again(self, rule: Rule) -> None:
+        return
+
+    @abstractmethod
+    def state(self, rule: Rule) -> Any:
+        """JSON, of what the rule alone would remember."""
+
+    @abstractmethod
+    def resume(self, rule: Rule, state: Any) -> None:
+        """The rule goes on with a state. Raises whatever one that is not understood makes it raise; then
+        nothing has changed."""
+
+    @abstractmethod
+    def feed(self, batch: Batch, deliver: Deliver) -> None: ...
+
+    def advance(self, now_ms: int, deliver: Deliver) -> None:
+        """Timers that fall due."""
+        return

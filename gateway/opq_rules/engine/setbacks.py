@@ -8,9 +8,8 @@ from opq_proto import log
 from opq_rules.engine.bodies import Bodies
 from opq_rules.engine.keeper import Keeper
 from opq_rules.engine.lives import Lives
-from opq_rules.engine.rule import FAILED, Rule
+from opq_rules.engine.rule import FAILED, PartError, Rule, Unit
 from opq_rules.engine.schedules import Schedules
-from opq_rules.engine.unit import PartError, Unit
 from opq_rules.errors import RuleError
 
 

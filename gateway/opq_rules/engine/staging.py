@@ -15,8 +15,7 @@ from opq_rules.engine.clock import Clock
 from opq_rules.engine.delivery import Delivery
 from opq_rules.engine.feed import Feed
 from opq_rules.engine.outlet import Outlet
-from opq_rules.engine.rule import Rule
-from opq_rules.engine.unit import Unit
+from opq_rules.engine.rule import Rule, Unit
 
 GROUP_S = 0.02
 SHARE = 2

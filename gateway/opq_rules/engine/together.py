@@ -8,19 +8,16 @@ start of the process, share from the first record on. Owned by the engine's thre
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from opq_rules.batch import Batch
-from opq_rules.engine.rule import Rule
-from opq_rules.engine.unit import Alone, Deliver, PartError, Single, Trouble, Unit
+from opq_rules.engine.rule import Deliver, Follower, PartError, Rule, Trouble, Unit
+from opq_rules.engine.single import Alone, Single
 from opq_rules.query.back import Back
 from opq_rules.query.front import Front
 from opq_rules.query.plan import Plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import Facts
-
-if TYPE_CHECKING:
-    from opq_rules.engine.tracing import Tracing
 
 SHOWN = 5
 
@@ -178,7 +175,7 @@ class Together(Unit):
         if failed:
             raise PartError(failed)
 
-    def _of_each_apart(self, give: Callable[["Alone | Tracing"], None]) -> list[tuple[Rule, Exception]]:
+    def _of_each_apart(self, give: Callable[[Alone | Follower], None]) -> list[tuple[Rule, Exception]]:
         failed: list[tuple[Rule, Exception]] = []
         for rule_id, each in tuple(self._apart.items()):
             try:

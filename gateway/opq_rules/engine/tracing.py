@@ -13,10 +13,9 @@ from typing import Any
 from opq_rules.batch import Batch, Emission
 from opq_rules.engine.clock import Clock
 from opq_rules.engine.crowd import Crowd
-from opq_rules.engine.rule import Rule
+from opq_rules.engine.rule import Deliver, Followed, Rule, Unit
 from opq_rules.engine.topology import operators
 from opq_rules.engine.traces import MOST_RECORDS, MOST_TRACES, Span, Trace, Traces, shown_rows
-from opq_rules.engine.unit import Deliver, Single, Unit
 from opq_rules.query.query import Query
 from opq_rules.query.traced import Traced
 from opq_rules.query.windows.window import Cut
@@ -48,7 +47,7 @@ def leave(unit: Unit, rule: Rule) -> None:
 class Tracing:
     """`rules`: those that are traced, by id. Also the `Steps` of the unit's query."""
 
-    def __init__(self, unit: Single, rule: Rule, clock: Clock) -> None:
+    def __init__(self, unit: Followed, rule: Rule, clock: Clock) -> None:
         self.rules: dict[str, Rule] = {}
         self._unit, self._clock = unit, clock
         self._base_ns = 0

@@ -380,7 +380,7 @@ def test_a_fault_behind_the_window_stops_its_rule_alone(tmp_path: Path) -> None:
         engine.execute(stream())
         assert engine.create_rules([average("bad", 0), average("good", 1)]) == {}
         wait_for(lambda: hands.contexts)
-        bad = engine._rules["bad"].constants
+        bad = engine._rulebook.rules["bad"].constants
 
         def broken(*_: Any) -> Any:
             raise LookupError("a fault of ours")

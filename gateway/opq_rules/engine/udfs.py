@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from opq_proto import log
+from opq_rules.engine.types import Types
 from opq_rules.errors import RowError
 from opq_rules.functions.registry import (
     MANY,
@@ -58,6 +59,23 @@ class Collected:
 
     def restore(self, state: Any) -> None:
         self._rows = [list(row) for row in state]
+
+
+class PluginFunctions:
+    """The toolkit's functions with those of plug-ins, put together when they are asked for."""
+
+    def __init__(self, types: Types) -> None:
+        self._types = types
+        self._found: Functions | None = None
+
+    def __call__(self) -> Functions:
+        if self._found is None:
+            self._found = with_plugins(list(self._types.functions()), self._types.function)
+        return self._found
+
+    def changed(self) -> None:
+        """A plug-in came or went."""
+        self._found = None
 
 
 def with_plugins(names: Sequence[str], make: Callable[[str], Callable[[], Function] | None]) -> Functions:

@@ -426,7 +426,8 @@ def test_rules_that_go_leave_nothing(tmp_path: Path) -> None:
                 engine.delete_rule(name)
         wait_for(lambda: threading.active_count() == threads)
         lives = engine._lives
-        assert (lives.units, lives._specs, engine._feeds.by_key, engine._outlets.by_key) == ({}, {}, {}, {})
+        assert (lives.units, engine._feeds.by_key, engine._outlets.by_key) == ({}, {}, {})
+        assert not len(lives.specs)
         assert engine._loop.joined == {}
         assert hands.contexts == []
 

@@ -85,15 +85,7 @@ class Engine:
         streams = catalogue.definitions
         planning = Planning(streams, self._functions)
         self._lives = Lives(
-            self.clock,
-            self._loop,
-            self._staging,
-            self._delivery,
-            feeds,
-            outlets,
-            planning,
-            self._keeper,
-            streams,
+            self.clock, self._loop, self._staging, self._delivery, feeds, outlets, planning, streams
         )
         self._rulebook = Rulebook(
             self._admin,

@@ -12,26 +12,22 @@ from functools import partial
 from typing import Any
 
 from opq_proto import log
-from opq_rules.batch import Row
 from opq_rules.engine import tracing
 from opq_rules.engine.clock import Clock
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.delivery import Delivery
 from opq_rules.engine.feeds import Feeds
 from opq_rules.engine.joined import Joined
-from opq_rules.engine.keeper import Keeper
 from opq_rules.engine.loop import Loop
-from opq_rules.engine.outlet import STOP_S
 from opq_rules.engine.outlets import Outlets
 from opq_rules.engine.planning import Choice, Planning
-from opq_rules.engine.rule import FAILED, RUNNING, STOPPED, Rule, Spec, Unit
+from opq_rules.engine.rule import FAILED, RUNNING, STOPPED, Rule, Unit
+from opq_rules.engine.specs import Specs
 from opq_rules.engine.staging import Staging
+from opq_rules.engine.tables import Tables
 from opq_rules.engine.topology import sinks
 from opq_rules.engine.traces import Traces
-from opq_rules.engine.udfs import Asking
-from opq_rules.errors import IO_ERROR, RowError, RuleError
-from opq_rules.query.joins import Lookup
-from opq_rules.sdk import LookupSource
+from opq_rules.errors import IO_ERROR, RuleError
 from opq_rules.streams.definition import StreamDefinition
 
 STEADY_S = 60.0
@@ -39,7 +35,7 @@ STEADY_S = 60.0
 
 
 class Lives:
-    """Attributes: `units` by key, those that run."""
+    """Attributes: `units` by key, those that run; `tables` and `specs`, which they share."""
 
     def __init__(
         self,
@@ -50,24 +46,23 @@ class Lives:
         feeds: Feeds,
         outlets: Outlets,
         planning: Planning,
-        keeper: Keeper,
         streams: Mapping[str, StreamDefinition],
     ) -> None:
         self.units: dict[Any, Unit] = {}
         self.held = True
         """Sources wait until all rules are loaded, so that none misses a record of a shared stream."""
         self._clock, self._loop, self._staging, self._delivery = clock, loop, staging, delivery
-        self._feeds, self._outlets, self._planning, self._keeper = feeds, outlets, planning, keeper
+        self._feeds, self._outlets, self._planning = feeds, outlets, planning
         self._streams = streams
-        self._specs: dict[Any, Spec] = {}
-        self._tables: dict[str, tuple[LookupSource, Asking]] = {}
+        self.specs = Specs(outlets, clock)
+        self.tables = Tables(streams, feeds.looked_up)
         self._log = log.get(service="rules")
 
     # -- before
 
     def check(self, rule: RuleDefinition) -> Choice:
         """RuleError 400 for all that keeps a rule from running."""
-        choice = self._planning.choose(rule, self._lookup)
+        choice = self._planning.choose(rule, self.tables.lookup)
         for action in rule.actions:
             self._outlets.check(action)
         return choice
@@ -77,7 +72,7 @@ class Lives:
     def start(self, rule: Rule, definition: RuleDefinition, choice: Choice | None = None) -> None:
         """Run it; RuleError, and nothing has changed."""
         choice = choice or self.check(definition)
-        spec = self._spec(definition)
+        spec = self.specs.of(definition)
         now_ms = self._clock.now_ms()
         definitions = [self._streams[name] for name in choice.streams]
         keys = {each.name: self._feeds.key(each, definition.id) for each in definitions}
@@ -198,7 +193,7 @@ class Lives:
             self.units.pop(unit.key, None)
         for each in joined:
             self._end(each)
-        self._close(spec)
+        self.specs.leave(spec)
 
     @contextmanager
     def replacing(self, rule: Rule) -> Iterator[None]:
@@ -236,8 +231,7 @@ class Lives:
         late += [f"sink {outlet.kind}" for outlet in outlets if not outlet.join()]
         if "engine" not in late:
             self._loop.commit()  # what the sinks took last
-        for table, asking in self._tables.values():
-            table.close(asking)
+        self.tables.close()
         return late
 
     def trace(self, rule: Rule, definition: RuleDefinition, strategy: str | None) -> None:
@@ -271,31 +265,6 @@ class Lives:
 
     # -- inside
 
-    def _spec(self, definition: RuleDefinition) -> Spec:
-        shares = all(
-            action.type != "memory" and self._outlets.shared(action) for action in definition.actions
-        )
-        key: Any = (definition.options, definition.actions, "" if shares else definition.id)
-        found = self._specs.get(key)
-        if found is None:
-            outlets, topics = self._outlets.of(definition)
-            found = self._specs[key] = Spec(definition.options, outlets, topics, key=key)
-        return found
-
-    def _close(self, spec: Spec) -> None:
-        spec.users[0] -= 1
-        if not spec.users[0]:
-            self._specs.pop(spec.key, None)
-        for outlet in spec.outlets:
-            outlet.users -= 1
-        ending = [outlet for outlet in dict.fromkeys(spec.outlets) if not outlet.users]
-        for outlet in ending:
-            self._outlets.close(outlet)
-            outlet.stop()
-        until_s = self._clock.monotonic_s() + STOP_S
-        for outlet in ending:
-            outlet.join(max(0.0, until_s - self._clock.monotonic_s()))
-
     def _end(self, joined: Joined) -> None:
         """Where nobody takes from it any more."""
         there = self._feeds.by_key.get(joined.kept_as) is joined
@@ -320,27 +289,3 @@ class Lives:
             rule.unit.resume(rule, state)
         except Exception as error:
             self._log.error("state.refused", rule_id=rule.id, error=f"{type(error).__name__}: {error}")
-
-    def _lookup(self, name: str) -> Lookup:
-        definition = self._streams[name]
-        found = self._tables.get(name)
-        if found is None:
-            table = self._feeds.looked_up(definition)
-            asking = Asking("", f"source_{name}")
-            table.open(asking)
-            found = self._tables[name] = (table, asking)
-        table, asking = found
-
-        def lookup(columns: Sequence[str], keys: Sequence[str], values: Sequence[Any]) -> list[Row]:
-            try:
-                return table.lookup(asking, columns, keys, values)
-            except Exception as error:  # a plug-in's table: foreign code, it may raise anything
-                raise RowError(f"lookup in {name}: {type(error).__name__}: {error}") from error
-
-        return lookup
-
-    def forget_table(self, name: str) -> None:
-        """A lookup table that is dropped or defined anew."""
-        found = self._tables.pop(name, None)
-        if found is not None:
-            found[0].close(found[1])

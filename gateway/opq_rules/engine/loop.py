@@ -4,8 +4,6 @@ Whatever changes what runs comes in as a call (`call`), so that nothing here nee
 """
 
 import contextlib
-import heapq
-import itertools
 import queue
 import threading
 import time
@@ -21,6 +19,7 @@ from opq_rules.engine.joined import Joined
 from opq_rules.engine.outlet import Outlet
 from opq_rules.engine.rule import PartError, Rule, Unit
 from opq_rules.engine.staging import MOST_STAGED, MOST_WAITING, Staging
+from opq_rules.engine.timers import Timers
 
 TAKE = 4096
 """Records of one feed before the others have their turn."""
@@ -43,8 +42,7 @@ class Loop:
         self._clock, self._staging, self._failed = clock, staging, failed
         self._inbox: queue.SimpleQueue[Feed | Callable[[], None]] = queue.SimpleQueue()
         self._direct: deque[Feed] = deque()
-        self._timers: list[tuple[int, int, Unit]] = []
-        self._numbers = itertools.count()
+        self._timers = Timers()
         self._held: set[Feed] = set()
         self._waits = False
         """What is being given comes from a source that waits for its sinks."""
@@ -114,7 +112,7 @@ class Loop:
             self._count_durable(joined, durable)
             for outlet in outlets:
                 joined.outlets[outlet] = joined.outlets.get(outlet, 0) + 1
-        self._time(unit)
+        self._timers.set(unit)
 
     def _count_durable(self, joined: Joined, change: int) -> None:
         joined.durable += change
@@ -206,8 +204,8 @@ class Loop:
 
     def _wait_s(self) -> float:
         waits = [IDLE_S]
-        if self._timers:
-            waits.append((self._timers[0][0] - self._clock.now_ms()) / 1000)
+        if (next_ms := self._timers.next_ms) is not None:
+            waits.append((next_ms - self._clock.now_ms()) / 1000)
         due_s = self._staging.due_in_s
         if due_s is not None:
             waits.append(due_s)
@@ -251,7 +249,7 @@ class Loop:
                 self._feed(unit, batch)
         for unit in joined.units:
             if unit.due_ms is None:
-                self._time(unit)
+                self._timers.set(unit)
         if joined.durable:
             self._staging.touched(None, feed)
 
@@ -268,26 +266,15 @@ class Loop:
         unit.last_ms = batch.arrived_ms if isinstance(batch.arrived_ms, int) else batch.arrived_ms[-1]
         if unit.durable and unit.remembers:
             self._staging.touched(unit, None)
-        self._time(unit)
-
-    def _time(self, unit: Unit) -> None:
-        due_ms = unit.next_due_ms
-        if due_ms is not None and due_ms != unit.due_ms:
-            heapq.heappush(self._timers, (due_ms, next(self._numbers), unit))
-        unit.due_ms = due_ms
+        self._timers.set(unit)
 
     def _timers_due(self) -> None:
         now_ms = self._clock.now_ms()
         self._waits = False
-        while self._timers and self._timers[0][0] <= now_ms:
-            due_ms, _, unit = heapq.heappop(self._timers)
-            if unit.due_ms != due_ms:
-                continue
+        for unit in self._timers.due(now_ms):
             feeds = [joined for joined in self.joined.values() if unit in joined.units]
             if any(joined.feed.own_time for joined in feeds):
-                unit.due_ms = None  # its time is that of its records
-                continue
-            unit.due_ms = None
+                continue  # its time is that of its records
             if any(joined.feed.waiting for joined in feeds):
                 continue  # records that arrived before it are still to come: `_drain` sets it again
             try:
@@ -299,4 +286,4 @@ class Loop:
                 continue
             if unit.durable:
                 self._staging.touched(unit, None)
-            self._time(unit)
+            self._timers.set(unit)

@@ -90,7 +90,7 @@ class Rulebook:
     def stream_changed(self, name: str) -> None:
         """It was defined anew: rules that use it go on with that."""
         self._planning.changed()
-        self._lives.forget_table(name)
+        self._lives.tables.forget(name)
         for rule_id in self.users.of_stream(name):
             rule = self.rules[rule_id]
             if rule.unit is None:
@@ -107,7 +107,7 @@ class Rulebook:
         for rule_id in users:
             self._lives.stop(self.rules[rule_id], states.FAILED, f"{what} {name} was dropped")
         self._planning.changed()
-        self._lives.forget_table(name)
+        self._lives.tables.forget(name)
 
     def type_changed(self, kind: str, symbol: str, gone: bool) -> None:
         """Of a plug-in: it came, went, or has a new version. Rules that were stopped for want of it begin."""

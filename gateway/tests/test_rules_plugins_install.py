@@ -150,7 +150,7 @@ def test_old_versions_beyond_three_are_removed(plugins: Plugins, tmp_path: Path)
         "1.0.4",
         "1.0.5",
     ]
-    assert not [name for name in sys.modules if name.startswith("opq_plugin_m_1_0_0")]
+    assert not [name for name in sys.modules if name.startswith("opq_plugin_m@1_0_0")]
 
 
 def test_a_signature_can_be_required_and_lets_code_in(tmp_path: Path) -> None:

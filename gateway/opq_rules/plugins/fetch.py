@@ -82,26 +82,42 @@ def _copy(parts: SplitResult, target: Path, policy: Policy, roots: Sequence[Path
 def _get(parts: SplitResult, url: str, target: Path, policy: Policy, end: float) -> str | None:
     """Downloads, or gives the URL that the answer redirects to."""
     host = parts.hostname or ""
-    connection = _connect(parts, host, policy, end)
-    ending = threading.Timer(max(0.0, end - time.monotonic()), _end, (connection.sock,))
-    ending.daemon = True
-    ending.start()  # for headers byte by byte, and 100 Continue without end
-    try:
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("GET", path, headers={"Host": parts.netloc, "Accept": "*/*"})
-        answer = connection.getresponse()
-        if answer.status in REDIRECTS:
-            return urljoin(url, answer.headers.get("Location", ""))
-        if answer.status != http.HTTPStatus.OK:
-            raise PluginError(f"{url}: {answer.status} {answer.reason}")
-        if (answer.length or 0) > policy.max_zip_bytes:
-            raise PluginError(f"{url}: {answer.length} bytes; the limit is {policy.max_zip_bytes}")
-        _receive(answer, url, target, policy, end)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise PluginError(f"{url}: {error or type(error).__name__}") from None
-    finally:
-        ending.cancel()
-        connection.close()
+    plain = _connect(parts, host, policy, end)
+    connection = http.client.HTTPConnection(host, parts.port)
+    connection.sock = plain
+    with plain.dup() as handle:
+        ending = threading.Timer(max(0.0, end - time.monotonic()), _end, (handle,))
+        ending.daemon = True
+        ending.start()  # for a handshake or headers byte by byte, and 100 Continue without end
+        try:
+            if parts.scheme == "https":
+                connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+            return _answered(connection, parts, url, target, policy, end)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise PluginError(f"{url}: {error or type(error).__name__}") from None
+        finally:
+            ending.cancel()
+            connection.close()
+
+
+def _answered(
+    connection: http.client.HTTPConnection,
+    parts: SplitResult,
+    url: str,
+    target: Path,
+    policy: Policy,
+    end: float,
+) -> str | None:
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    connection.request("GET", path, headers={"Host": parts.netloc, "Accept": "*/*"})
+    answer = connection.getresponse()
+    if answer.status in REDIRECTS:
+        return urljoin(url, answer.headers.get("Location", ""))
+    if answer.status != http.HTTPStatus.OK:
+        raise PluginError(f"{url}: {answer.status} {answer.reason}")
+    if (answer.length or 0) > policy.max_zip_bytes:
+        raise PluginError(f"{url}: {answer.length} bytes; the limit is {policy.max_zip_bytes}")
+    _receive(answer, url, target, policy, end)
     return None
 
 
@@ -124,7 +140,7 @@ def _receive(answer: http.client.HTTPResponse, url: str, target: Path, policy: P
         raise PluginError(f"{url}: ended {answer.length} bytes early")
 
 
-def _connect(parts: SplitResult, host: str, policy: Policy, end: float) -> http.client.HTTPConnection:
+def _connect(parts: SplitResult, host: str, policy: Policy, end: float) -> socket.socket:
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -132,25 +148,14 @@ def _connect(parts: SplitResult, host: str, policy: Policy, end: float) -> http.
         raise PluginError(f"{host}: {error}") from None
     for *_, address in found:
         refuse_private(str(address[0]), host, policy)
-    wait_s = max(0.1, min(CONNECT_S, end - time.monotonic()))
     last: OSError | None = None
     for *_, address in found:
+        wait_s = max(0.1, min(CONNECT_S, end - time.monotonic()))
         try:
-            plain = socket.create_connection((str(address[0]), port), wait_s)
-            break
+            return socket.create_connection((str(address[0]), port), wait_s)
         except OSError as error:
             last = error
-    else:
-        raise PluginError(f"{parts.scheme}://{parts.netloc}: {last}")
-    connection = http.client.HTTPConnection(host, port)
-    connection.sock = plain
-    if parts.scheme == "https":
-        try:
-            connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
-        except OSError as error:
-            plain.close()
-            raise PluginError(f"https://{parts.netloc}: {error}") from None
-    return connection
+    raise PluginError(f"{parts.scheme}://{parts.netloc}: {last}")
 
 
 def refuse_private(address: str, host: str, policy: Policy) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opq_rules import sdk
+from opq_rules.plugins.emission import check_emission
 
 SLICE_S = 0.1
 
@@ -82,8 +83,10 @@ class Gate:
         *,
         late: bool = False,
     ) -> bool:
-        if self.ending and not late:
-            return False
+        if not late:  # what a worker has sent is checked where it is heard
+            if self.ending:
+                return False
+            check_emission(len(messages), meta, arrived_ms)
         return self._took(self._context.emit_many(messages, meta, offset, arrived_ms), len(messages), offset)
 
     def emit_bytes(
@@ -94,8 +97,10 @@ class Gate:
         *,
         late: bool = False,
     ) -> bool:
-        if self.ending and not late:
-            return False
+        if not late:
+            if self.ending:
+                return False
+            check_emission(len(payloads), meta, None)
         return self._took(self._context.emit_bytes(payloads, meta, offset), len(payloads), offset)
 
     def emit_error(self, text: str) -> None:

@@ -166,6 +166,8 @@ def _wheels(files: Mapping[str, bytes], policy: Policy) -> dict[str, bytes]:
                 found[rest] = content
             else:
                 found[path] = content
+        if len(found) > policy.max_files:
+            raise PluginError(f"its wheels have more than {policy.max_files} files")
     return found
 
 

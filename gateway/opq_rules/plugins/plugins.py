@@ -59,6 +59,7 @@ class Plugins:
         """file:// is read below it."""
         self._policy = policy or Policy()
         self._changing = threading.RLock()
+        self._closed = False
         self._store, self._installer = self._opened(data_dir / "plugins")
         self._report = Report(data_dir / "plugins")
         self._register = Register()
@@ -291,6 +292,7 @@ class Plugins:
     def close(self) -> None:
         """End every worker, all at once, within 2 s."""
         with self._changing:
+            self._closed = True
             runtimes = [active.runtime for active in self._active.values() if active.runtime is not None]
         enders = [threading.Thread(target=runtime.close) for runtime in runtimes]
         for ender in enders:
@@ -369,6 +371,8 @@ class Plugins:
             runtime.close()
 
     def _start(self, manifest: PackageManifest, installed: Installed, active: Active) -> Runtime:
+        if self._closed:
+            raise PluginError(f"{installed.name} is not started: the host of plug-ins has ended")
         folder = self._installer.folder(installed.name, installed.version)
         trusted = installed.signed_by is not None or installed.name in self._policy.trusted
         if manifest.in_process and trusted:
@@ -382,6 +386,8 @@ class Plugins:
         return self._active[name]
 
     def _lost_trial(self, name: str, why: str) -> None:
+        if self._closed:
+            return
         try:
             back = self.rollback(name)
         except RuleError as error:

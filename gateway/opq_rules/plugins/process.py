@@ -341,6 +341,8 @@ class PluginProcess:
                 if "error" in facts:
                     life.why = str(facts["error"])
                     return
+                if not isinstance(facts.get("replay", []), list):
+                    raise ValueError("a handshake that is none")
                 life.facts = {**facts, "protections": life.reports().get("protections", {})}
                 with self._up:
                     self._life = life

@@ -29,6 +29,9 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 
 Properties = dict[str, dict[str, Any]]
+MOST_BYTES = 1 << 18
+MOST_VALUES = 10_000
+"""In all: nine lines of YAML can name a thousand million."""
 
 
 def read_properties(folder: Path, kind_folder: str, symbol: str) -> Properties:
@@ -36,6 +39,8 @@ def read_properties(folder: Path, kind_folder: str, symbol: str) -> Properties:
     for ending in ("json", "yaml", "yml"):
         for path in (folder / kind_folder / f"{symbol}.{ending}", folder / f"{symbol}.{ending}"):
             if path.is_file() and path.name != "plugin.json" and not _is_manifest(path):
+                if path.stat().st_size > MOST_BYTES:
+                    raise PluginError(f"{path.name} has more than {MOST_BYTES >> 10} KiB")
                 return parse_properties(path.read_bytes(), path.name)
     return {}
 
@@ -98,9 +103,27 @@ def _load(raw: bytes, file_name: str) -> Any:
     except ModuleNotFoundError:
         raise PluginError(f"{file_name}: YAML needs `pip install pyyaml`; or write it as JSON") from None
     try:
-        return yaml.safe_load(raw)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        told = yaml.safe_load(raw)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise PluginError(f"{file_name} is no YAML") from None
+    if _is_endless(told):
+        raise PluginError(f"{file_name} has more than {MOST_VALUES} values")
+    return told
+
+
+def _is_endless(told: Any) -> bool:
+    """What YAML names twice counts twice: it would be written out so."""
+    waiting, seen = [told], 0
+    while waiting:
+        value = waiting.pop()
+        seen += 1
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        if seen + len(waiting) > MOST_VALUES:
+            return True
+    return False
 
 
 def _is_manifest(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """The Python of an installed plug-in: its symbols as classes, two versions side by side without a mix-up.
 
-A plug-in's folder becomes a package `opq_plugin_<name>_<version>`: `from ..shared import x` works between
+A plug-in's folder becomes a package `opq_plugin_<name>@<version>`: `from ..shared import x` works between
 its files. In a worker, which has one plug-in only, `import shared` works as well.
 """
 
@@ -29,7 +29,8 @@ JUDGING = {
 
 
 def package_name(manifest: PackageManifest) -> str:
-    return re.sub(r"\W", "_", f"opq_plugin_{manifest.name}_{manifest.version}")
+    """Another one for each name and version; a dot would be a package within one."""
+    return f"opq_plugin_{manifest.name}@{manifest.version}".replace(".", "_")
 
 
 def load_python(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Factory]:

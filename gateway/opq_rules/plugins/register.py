@@ -57,5 +57,7 @@ class Register:
             if symbol in types_of(its) or (its, symbol) in reserved:
                 raise PluginError(f"{its} {symbol!r} is built in; give yours another name")
             owner = self._owners.get((its, symbol), manifest.name)
+            if its == "function":  # SQL calls it in any case
+                owner, _ = self.function(symbol) or (owner, symbol)
             if owner != manifest.name:
                 raise PluginError(f"{its} {symbol!r} is of plug-in {owner!r} already")

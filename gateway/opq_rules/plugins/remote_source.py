@@ -7,6 +7,7 @@ from typing import Any
 
 from opq_proto.errors import PluginError
 from opq_rules import sdk
+from opq_rules.plugins.emission import check_emission
 from opq_rules.plugins.gate import Gate
 from opq_rules.plugins.life import Life
 from opq_rules.plugins.process import PluginProcess
@@ -71,9 +72,10 @@ class RemoteSource(Remote, sdk.Source):
     def heard(self, message: list[Any]) -> None:
         if message[0] == "tell" and message[2] == "log":
             super().heard(message)
-        elif message[0] == "emit" and not _is_batch(message):
-            raise ValueError("a batch that is none")
-        elif self._heard.qsize() < 4 * BATCHES_AHEAD or message[0] == "gone":
+            return
+        if message[0] == "emit":
+            _check_batch(message)
+        if self._heard.qsize() < 4 * BATCHES_AHEAD or message[0] == "gone":
             self._heard.put(message)
         elif message[0] == "emit":
             raise ValueError("a source emits without credit")
@@ -128,11 +130,15 @@ class RemoteSource(Remote, sdk.Source):
             self._heard.get_nowait()
 
 
-def _is_batch(message: list[Any]) -> bool:
-    """Rows with names, or bytes; what belongs to each is a list."""
+def _check_batch(message: list[Any]) -> None:
+    """Rows with names, or bytes; what belongs to each is a list. Raises ValueError."""
     match message:
-        case ["emit", _, "rows", list() as rows, None | list(), _, None | int() | list()]:
-            return all(type(row) is dict and all(type(name) is str for name in row) for row in rows)
-        case ["emit", _, "bytes", list() as rows, None | list(), _, None | int() | list()]:
-            return all(type(row) is bytes for row in rows)
-    return False
+        case ["emit", _, "rows", list() as rows, meta, _, arrived_ms]:
+            good = all(type(row) is dict and all(type(name) is str for name in row) for row in rows)
+        case ["emit", _, "bytes", list() as rows, meta, _, arrived_ms]:
+            good = all(type(row) is bytes for row in rows)
+        case _:
+            raise ValueError("a batch that is none")
+    if not good:
+        raise ValueError("a batch that is none")
+    check_emission(len(rows), meta, arrived_ms)

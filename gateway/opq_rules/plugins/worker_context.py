@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from opq_rules.plugins.emission import check_emission
 from opq_rules.plugins.wire import Wire
 
 BATCHES_AHEAD = 8
@@ -86,6 +87,7 @@ class WorkerContext:
     def _emit(self, form: str, rows: list[Any], meta: Any, offset: Any, arrived_ms: Any) -> bool:
         if self._stopped.is_set():
             return False  # nothing of it went: after a rewind it comes again
+        check_emission(len(rows), meta, arrived_ms)
         self.credits.acquire()
         if self._stopped.is_set():
             return False

@@ -1,0 +1,27 @@
+"""What stands beside the messages of one emission: as many as they are, and of the right kind.
+
+Rules believe it: a meta too few would stop all that read the stream.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MOST_MS = 253_402_300_800_000
+"""The year 10,000. A rule's clock follows what arrives."""
+
+
+def check_emission(count: int, meta: Any, arrived_ms: Any) -> None:
+    """Raises ValueError: `meta` or `arrived_ms` is none for `count` messages."""
+    if meta is not None:
+        if not isinstance(meta, Sequence) or len(meta) != count:
+            raise ValueError(f"meta: want a list, one for each of the {count} messages")
+        if not all(each is None or isinstance(each, Mapping) for each in meta):
+            raise ValueError("meta: want a dict or None for each message")
+    if arrived_ms is None:
+        return
+    times = arrived_ms if isinstance(arrived_ms, Sequence) else [arrived_ms] * bool(count)
+    if isinstance(arrived_ms, Sequence) and len(times) != count:
+        raise ValueError(f"arrived_ms: want one, or one for each of the {count} messages")
+    whole = all(isinstance(each, int) and not isinstance(each, bool) for each in times)
+    if not whole or not all(0 <= each < MOST_MS for each in times):
+        raise ValueError("arrived_ms: want whole milliseconds since 1970, before the year 10,000")

@@ -4,7 +4,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from opq_cloud.config import PluginEntry
 from opq_cloud.once_per import OncePer
@@ -62,8 +62,7 @@ class TriggerPlugin:
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         """What it did not judge, because it failed or is paused, is counted under `not_judged`."""
-        self._judging = measurement
-        well, answer = self._guard.call(self._trigger.decide, measurement, nominal)
+        well, answer = self._ask(measurement, nominal)
         self._lost &= not well
         if not well:
             self._counters.add("not_judged", label=self.name)
@@ -92,12 +91,16 @@ class TriggerPlugin:
         """As `decide`, of one that was judged before; not the one that it failed at last."""
         if self._failed_at is not None and _key(measurement) == _key(self._failed_at):
             return None
-        self._judging = measurement
-        decision: Decision | None = self._guard.call(self._trigger.decide, measurement, nominal)[1]
+        decision: Decision | None = self._ask(measurement, nominal)[1]
         return decision
 
     def health(self) -> Health:
         return Health(f"plugin {self.name}", self._well(), info=self._told() or None)
+
+    def _ask(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Any]:
+        """Whether it was asked and has answered, and what."""
+        self._judging = measurement
+        return self._guard.call(self._trigger.decide, measurement, nominal)
 
     def _forgot(self) -> bool:
         """Whether it remembers nothing, by a failure of its own."""

@@ -5,10 +5,12 @@ judged by one version of each trigger.
 """
 
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from opq_cloud.config import PluginEntry
 from opq_cloud.config import TriggeringService as Config
+from opq_cloud.makai.share import SHARE, Share
 from opq_cloud.makai.trigger_plugins import BUILT_IN, TriggerPlugin, load_triggers
 from opq_cloud.service import Counters, Health
 from opq_proto.decision import Decision, Nominal
@@ -32,6 +34,7 @@ class InstalledTrigger(TriggerPlugin):
         super().__init__(trigger.symbol, trigger, counters, log)
         self._installed = trigger
         self._version = trigger.version
+        self._share = Share()
 
     @property
     def anew(self) -> bool:
@@ -61,17 +64,28 @@ class InstalledTrigger(TriggerPlugin):
         if version != self._version:
             self._version, self._guard = version, Guard(self._crashed)
             self._failed_at = None
+            self._share = Share()
+
+    def _ask(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Any]:
+        if not self._share.left:
+            return False, None
+        began_s = time.monotonic()
+        try:
+            return super()._ask(measurement, nominal)
+        finally:
+            self._share.took(time.monotonic() - began_s)
 
     def _forgot(self) -> bool:
         return super()._forgot() or self._installed.forgot
 
     def _well(self) -> bool:
-        return super()._well() and self._installed.up
+        return super()._well() and self._installed.up and self._share.left
 
     def _told(self) -> str:
         where = "in a process of its own" if self._installed.mode == "process" else "in this process"
         told = super()._told()
-        return f"{self._installed.version}, {where}{', ' + told if told else ''}"
+        slow = "" if self._share.left else f", too slow: it has {SHARE:.0%} of the time"
+        return f"{self._installed.version}, {where}{slow}{', ' + told if told else ''}"
 
 
 class TriggersInUse:

@@ -15,7 +15,7 @@ from judging_plugins import TRIGGER, measured, trigger_zip
 from plugin_zips import manifest, stored, zipped
 
 from opq_cloud.config import PluginEntry, Rules, TriggeringService
-from opq_cloud.makai import triggers
+from opq_cloud.makai import share, triggers
 from opq_cloud.makai.trigger_plugins import SHOWN_AGAIN_S, TriggerPlugin
 from opq_cloud.makai.triggering_service import TriggeringService as Service
 from opq_cloud.makai.triggers_in_use import InstalledTrigger
@@ -250,6 +250,29 @@ def test_what_fails_within_a_dip_is_shown_it_again(makai_with: Callable[..., Any
 
 def up_again(house: Any, before: int) -> bool:
     return bool(house.ask("GET", "/plugins/triggers/dips/status")["pid"] not in (0, before))
+
+
+def test_a_slow_trigger_has_its_share_of_the_time_and_no_more(
+    makai_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "MOST_S", 0.3)
+    house = makai_with(PluginEntry(name="threshold"), trusted=("loud",))
+    box, counters = house.box("4"), house.service.counters
+    slow = TRIGGER.replace(
+        "    metrics = measurement.metrics\n", "    time.sleep(0.2)\n    return None, seen\n"
+    )
+    install(house, "1.0.0", code=slow, mode="inproc")
+    send_until(house, box, lambda: counters.of("not_judged", "loud") >= 5)
+    before = counters.total("received")
+    for k in range(100):
+        box.pub.send_multipart(told(box, k))
+    house.wait_for(lambda: counters.total("received") >= before + 100)
+    assert counters.of("not_judged", "loud") >= 50 and counters.of("not_judged", "threshold") == 0
+    send_until(
+        house, box, lambda: not part(house).ok and "too slow: it has 30% of the time" in part(house).info
+    )
+    install(house, "1.0.1", limit=1e6)
+    send_until(house, box, lambda: part(house).ok)
 
 
 def test_what_fails_again_and_again_is_shown_the_past_once_in_ten_minutes() -> None:

@@ -204,6 +204,26 @@ def test_a_handshake_of_tls_byte_by_byte_is_given_up(tmp_path: Path) -> None:
         thread.join(10)
 
 
+def test_who_asks_while_it_is_deleted_is_told_that_it_is_not_there(
+    plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The books are closed one after the other, and readers do not wait for an installation."""
+    install(plugins, "f", "function", FUNCTION)
+    store, register = plugins._store, plugins._register
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "versions", lambda name: {})
+        with pytest.raises(RuleError, match="not found"):
+            plugins.status("f")
+    with monkeypatch.context() as patched:
+        patched.setattr(plugins, "_owner", lambda kind, name: name)
+        patched.setattr(register, "manifests", {})
+        patched.setattr(store, "currents", lambda: {})
+        assert plugins.properties("function", "f") == {}
+        with pytest.raises(RuleError, match="not found"):
+            plugins.describe("function", "f")
+    assert plugins.describe("function", "f") == {"name": "f", "version": "1.0.0"}
+
+
 def test_nothing_is_started_by_a_host_that_has_ended(tmp_path: Path) -> None:
     """An upload that had waited for the others would leave its process behind."""
     plugins = Plugins(tmp_path)

@@ -117,9 +117,12 @@ class Plugins:
 
     def properties(self, kind: str, type_name: str) -> dict[str, Any]:
         """Property -> {"type", "default", "required", "help"} as far as the plug-in says."""
-        owner = self._register.owner(kind, type_name)
+        manifest = self._register.manifests.get(self._register.owner(kind, type_name) or "")
+        if manifest is None:
+            return {}
+        folder = self._installer.folder(manifest.name, str(manifest.version))
         with self._refusing():
-            return read_properties(self._folder(owner), FOLDERS[kind], type_name) if owner else {}
+            return read_properties(folder, FOLDERS[kind], type_name)
 
     # -- what REST and CLI ask
 
@@ -223,9 +226,11 @@ class Plugins:
         if kind != "portable" and name in types_of(kind):
             return {"name": name, "version": importlib.metadata.version("opq-toolkit")}
         owner = self._owner(kind, name)
-        if owner not in self._register.manifests:
-            return {"name": owner, "version": self._store.currents()[owner][0]}
-        manifest = self._register.manifests[owner]
+        manifest = self._register.manifests.get(owner)
+        if manifest is None:
+            if (current := self._store.currents().get(owner)) is None:
+                raise self._unknown(kind, name)
+            return {"name": owner, "version": current[0]}
         if kind == "portable":
             return manifest.as_json()
         told: dict[str, Any] = {"name": name, "version": str(manifest.version)}
@@ -239,8 +244,8 @@ class Plugins:
         An analysis is asked by nobody here: `running`, `status` and `errMsg` are what Mauka has told of it.
         `status` installed: Mauka has told nothing.
         """
-        current = self._store.currents().get(name)
-        if current is None:
+        current, versions = self._store.currents().get(name), self._store.versions(name)
+        if current is None or current[0] not in versions:  # it may be just being deleted
             raise self._unknown("portable", name)
         active = self._active.get(name)
         runtime = active.runtime if active else None
@@ -248,7 +253,6 @@ class Plugins:
         elsewhere = manifest is not None and all(kind in JUDGING for kind, _ in manifest.symbols)
         idle = {"status": "installed" if elsewhere else "initializing", "errMsg": "", "pid": 0}
         told: dict[str, Any] = runtime.status() if runtime is not None else idle
-        versions = self._store.versions(name)
         told |= {
             "refCount": self._rules_of(name) | (active.references() if active else {}),
             "name": name,
@@ -415,9 +419,6 @@ class Plugins:
     def _tell(self, manifest: PackageManifest) -> None:
         for kind, symbol in manifest.symbols:
             self.on_change(kind, symbol)
-
-    def _folder(self, name: str) -> Path:
-        return self._installer.folder(name, str(self._register.manifests[name].version))
 
     def _owner(self, kind: str, name: str) -> str:
         """The plug-in called `name`, or that has the symbol."""

@@ -4,6 +4,7 @@ paho-mqtt reconnects by itself with a growing pause; here only its calls are put
 """
 
 import ssl
+import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class Client:
         address = urlsplit(_with_scheme(login.server))
         secure = address.scheme in _SECURE
         self._host, self._port = address.hostname or "", address.port or (8883 if secure else 1883)
+        self._server = f"{address.scheme}://{self._host}:{self._port}"  # without a password
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=login.clientid or f"opq-{uuid.uuid4().hex[:16]}",
@@ -72,19 +74,28 @@ class Client:
         self._client.reconnect_delay_set(1, 30)
         self._client.max_queued_messages_set(1)  # what cannot be sent is kept by the pipeline, not twice
         self._tell, self._subscribe = on_link or (lambda up, why: None), subscribe
+        self._answered, self._refusal = threading.Event(), ""
         self._client.on_connect = self._connected
         self._client.on_connect_fail = lambda *_: self._tell(False, f"{login.server} is out of reach")
-        self._client.on_disconnect = lambda *facts: self._tell(False, str(facts[3]))
+        self._client.on_disconnect = lambda *facts: self._refused(str(facts[3]))
         if on_message is not None:
             self._client.on_message = lambda _, __, message: on_message(
                 message.topic, bytes(message.payload), message.mid
             )
 
     def start(self, timeout_s: float) -> None:
-        """Raises OSError: the broker is out of reach, or does not know us."""
+        """Raises ConnectionError: the broker is out of reach, or does not know us."""
         self._client.connect_timeout = timeout_s
-        self._client.connect(self._host, self._port, keepalive=30)
+        try:
+            self._client.connect(self._host, self._port, keepalive=30)
+        except OSError as error:
+            raise ConnectionError(f"{self._server}: {error.strerror or error}") from error
         self._client.loop_start()
+        if not self._answered.wait(timeout_s):
+            self._refusal = f"it did not answer within {timeout_s:g} s"
+        if self._refusal:
+            self.stop()
+            raise ConnectionError(f"{self._server}: {self._refusal}")
 
     def start_later(self) -> None:
         """Connects by itself, again and again."""
@@ -93,8 +104,8 @@ class Client:
 
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool, timeout_s: float) -> None:
         """Raises ConnectionError or TimeoutError: it may have to be sent again."""
-        if not self._client.is_connected() and qos == 0:
-            raise ConnectionError(f"no connection to {self._host}:{self._port}")
+        if not self._client.is_connected():
+            raise ConnectionError(f"no connection to {self._server}")
         told = self._client.publish(topic, payload, qos, retain)
         if told.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
             raise ConnectionError(paho.error_string(told.rc))
@@ -103,7 +114,7 @@ class Client:
         except (RuntimeError, ValueError) as error:
             raise ConnectionError(str(error)) from error
         if not told.is_published():
-            raise TimeoutError(f"{self._host}:{self._port} did not confirm within {timeout_s:g} s")
+            raise TimeoutError(f"{self._server} did not confirm within {timeout_s:g} s")
 
     def stop(self) -> None:
         self._client.disconnect()
@@ -111,11 +122,18 @@ class Client:
 
     def _connected(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._tell(False, str(reason))
+            self._refused(str(reason))
             return
+        self._answered.set()
         if self._subscribe is not None:
             client.subscribe(*self._subscribe)
         self._tell(True, "")
+
+    def _refused(self, why: str) -> None:
+        if not self._answered.is_set():
+            self._refusal = why
+            self._answered.set()
+        self._tell(False, why)
 
 
 def _with_scheme(server: str) -> str:

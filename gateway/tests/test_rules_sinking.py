@@ -28,8 +28,11 @@ class Rule:
 
     def __init__(self) -> None:
         self.kept: dict[str, Any] = {}
+        self.told: list[tuple[str, dict[str, Any]]] = []
 
-    def log(self, event: str, **facts: Any) -> None: ...
+    def log(self, event: str, **facts: Any) -> None:
+        self.told.append((event, facts))
+
     def get_state(self, key: str) -> Any:
         return self.kept.get(key)
 
@@ -68,10 +71,10 @@ class Bench:
         self, path: Path | None = None, memory: int = 1024, disk: int = 1000, **properties: Any
     ) -> None:
         self.now_s = 100.0
-        self.sink, self.done = Shelf(), []
+        self.sink, self.done, self.rule = Shelf(), [], Rule()
         shared, _ = divided(properties)
         kept = Kept(path, memory, disk)
-        self.pipeline = Pipeline(self.sink, Rule(), shared, kept, self.done.extend, lambda: self.now_s)
+        self.pipeline = Pipeline(self.sink, self.rule, shared, kept, self.done.extend, lambda: self.now_s)
 
     def data(self) -> list[Any]:
         return [data for data, _ in self.sink.taken]
@@ -433,3 +436,33 @@ def test_parcels_survive_their_own_encoding(tmp_path: Path) -> None:
     kept.add(parcel)
     kept.drop_first()
     assert kept.first() == parcel
+
+
+def test_the_log_has_a_line_when_a_sink_goes_and_one_when_it_is_back() -> None:
+    bench = Bench()
+    bench.sink.broken = ConnectionError("nobody there")
+    for k in range(3):
+        bench.pipeline.take([{"k": k}], f"r:{k}")
+        bench.now_s += 40
+        bench.pipeline.tick()
+    bench.sink.broken = None
+    bench.now_s += 40
+    bench.pipeline.tick()
+    assert bench.data() == [[{"k": 0}], [{"k": 1}], [{"k": 2}]]
+    assert bench.rule.told == [
+        ("sink.lost", {"rule_id": "r", "why": "ConnectionError: nobody there"}),
+        ("sink.connected", {"rule_id": "r", "waiting": 3}),
+    ]
+
+
+def test_the_log_tells_of_dropped_rows_once_a_minute() -> None:
+    bench = Bench()
+    bench.sink.broken = ValueError("no such column")
+    for at_s in (0, 1, 59, 60, 61):
+        bench.now_s = 100.0 + at_s
+        bench.pipeline.take([{"k": at_s}], f"r:{at_s}")
+    why = "ValueError: no such column"
+    assert bench.rule.told == [
+        ("sink.dropped", {"rule_id": "r", "why": why, "lost_total": 1}),
+        ("sink.dropped", {"rule_id": "r", "why": why, "lost_total": 4}),
+    ]

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import os
+import socket
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -258,6 +259,51 @@ def test_file_writes_lines_and_rolls_by_number(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "rows.jsonl").read_text() == '{"k":8}\n'
 
 
+def test_file_keeps_a_rolled_file_that_cannot_be_compressed_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "rows.jsonl"
+    sink = opened(file.Sink(), path=str(path), rollingCount=1, rollingCompression="gzip")
+    with monkeypatch.context() as patch:
+        patch.setattr(gzip, "compress", full)
+        for k in range(3):
+            sink.collect(Context(), [{"k": k}])
+    sink.collect(Context(), [{"k": 3}])
+    sink.close(Context())
+    plain, packed = tmp_path.glob("rows_*.jsonl"), tmp_path.glob("rows_*.gz")
+    assert sorted(each.read_text() for each in plain) == ['{"k":0}\n', '{"k":1}\n']
+    assert [gzip.decompress(each.read_bytes()) for each in packed] == [b'{"k":2}\n']
+    assert path.read_text() == '{"k":3}\n'
+    assert sink.counts == {"not_compressed": 2}
+
+
+def test_file_that_cannot_be_rolled_now_stays_one_and_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    sink = opened(file.Sink(), path=str(path), rollingCount=1)
+    sink.collect(Context(), [{"k": 0}])
+    others = os.open(os.devnull, os.O_RDONLY)
+    with monkeypatch.context() as patch:
+
+        def full(*_: Any, **__: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(os, "open", full)
+        for _ in range(2):  # it is tried again and again
+            with pytest.raises(OSError, match="No space"):
+                sink.collect(Context(), [{"k": 1}])
+        assert path.read_text() == '{"k":0}\n'
+    sink.collect(Context(), [{"k": 1}])
+    sink.close(Context())
+    os.close(others)  # nobody else's file was closed
+    assert path.read_text() == '{"k":1}\n'
+    assert [each.read_text() for each in tmp_path.glob("rows_*")] == ['{"k":0}\n']
+
+
 def test_file_with_ids_writes_once_what_is_sent_again_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     for ids in (["r:1/0"], ["r:1/0", "r:2/0"]):  # the second start sends the first one again
@@ -364,11 +410,32 @@ def test_mqtt_confirms_and_tells_when_the_broker_is_gone(tmp_path: Path) -> None
         ear.disconnect()
         ear.loop_stop()
         broker.stop()
-        with pytest.raises(OSError, match=r"did not confirm|connect|queue"):
+        with pytest.raises(OSError, match=r"did not confirm|connect"):
             sink.collect(Context(), {"box": "7", "v": 2})
+        for v in (3, 4):
+            with pytest.raises(ConnectionError, match="no connection to tcp://127"):
+                sink.collect(Context(), {"box": "7", "v": v})
         sink.close(Context())
         with pytest.raises(OSError, match="refused"):
             opened(mqtt.Sink(), server=server, topic="t", timeout=2000)
+
+
+def test_mqtt_that_a_broker_does_not_know_says_so_when_it_opens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            peer, _ = listening.accept()
+            with peer:
+                peer.recv(1000)
+                peer.sendall(b"\x20\x02\x00\x05")  # CONNACK: not authorized
+
+        broker = threading.Thread(target=refuse)
+        broker.start()
+        server = f"tcp://me:word@127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(ConnectionError, match="Not authorized") as told:
+            opened(mqtt.Sink(), server=server, topic="t")
+        broker.join()
+    assert "word" not in str(told.value)
 
 
 def all_configs() -> Mapping[str, type]:

@@ -21,6 +21,9 @@ from opq_rules.streams.schemas import Schemas
 LONGEST_WAIT_S = 30.0
 """Between two tries of a sink that does not answer."""
 
+TOLD_S = 60.0
+"""At most so often the log has a line of dropped parcels; each one is counted."""
+
 
 @dataclass(slots=True)
 class Counters:
@@ -96,6 +99,7 @@ class Pipeline:
         self._failed_in_row = 0
         self._again_at_s: float | None = 0.0 if len(kept) else None
         self._is_open = False
+        self._told_at_s: float | None = None
 
     @property
     def waiting(self) -> int:
@@ -236,7 +240,10 @@ class Pipeline:
         except Exception as error:  # foreign code and foreign data: this parcel is dropped, the rule goes on
             self._failed(error)
             self.counters.lost_total += 1
+            self._tell_dropped()
             return True
+        if self.counters.connection_status < 0:
+            self._tell("sink.connected", waiting=len(self._kept))
         self.counters.records_out_total += len(parcel.rows)
         self.counters.connection_status = 1
         self._failed_in_row = 0
@@ -245,6 +252,8 @@ class Pipeline:
     def _out_of_reach(self, error: Exception) -> bool:
         """Whether it was given up."""
         self._failed(error)
+        if self.counters.connection_status >= 0:
+            self._tell("sink.lost", why=self.counters.last_exception)
         self.counters.connection_status = -1
         self._failed_in_row += 1
         return self._given_up()
@@ -258,6 +267,15 @@ class Pipeline:
         self._failed_in_row = 0
         self.counters.lost_total += 1
         return True
+
+    def _tell_dropped(self) -> None:
+        now_s = self._now_s()
+        if self._told_at_s is None or now_s - self._told_at_s >= TOLD_S:
+            self._told_at_s = now_s
+            self._tell("sink.dropped", why=self.counters.last_exception, lost_total=self.counters.lost_total)
+
+    def _tell(self, event: str, **facts: Any) -> None:
+        self._sending.log(event, rule_id=self._sending.rule_id, **facts)
 
     def _failed(self, error: Exception) -> None:
         self.counters.exceptions_total += 1

@@ -45,6 +45,8 @@ class Config:
 
 
 class Sink(SinkOfSdk):
+    """`counts`: rolled files that stayed as they were, for there was no room to compress them."""
+
     def configure(self, properties: Mapping[str, Any]) -> None:
         config: Config = configured(Config, properties)
         if "\0" in config.path or not Path(config.path).name:
@@ -55,6 +57,7 @@ class Sink(SinkOfSdk):
             _parquet()
         self._config, self._path = config, Path(config.path)
         self._rolled_ms = 0
+        self.counts = {"not_compressed": 0}
 
     def open(self, context: Context) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,13 +90,17 @@ class Sink(SinkOfSdk):
     def _open_file(self) -> None:
         if self._path.exists() and not self._path.is_file():  # a pipe that nobody reads would wait for ever
             raise OSError(errno.EINVAL, "is no plain file", str(self._path))
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        self._bytes = os.fstat(self._file).st_size
-        self._opened_s = time.monotonic()
-        tail = _tail(self._path, self._bytes)
-        self._rows = tail.count(b"\n") if self._bytes < _TAIL_BYTES else 0
-        if tail and not tail.endswith(b"\n"):  # a power cut left half a line: it stays a line of its own
-            self._bytes += os.write(self._file, b"\n")
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            size = os.fstat(file).st_size
+            tail = _tail(self._path, size)
+            if tail and not tail.endswith(b"\n"):  # a power cut left half a line: it stays a line of its own
+                size += os.write(file, b"\n")
+        except OSError:
+            os.close(file)
+            raise
+        self._file, self._bytes, self._opened_s = file, size, time.monotonic()
+        self._rows = tail.count(b"\n") if size < _TAIL_BYTES else 0
         if self._config.idField:
             self._seen |= _ids(tail, self._config.idField)
 
@@ -135,20 +142,31 @@ class Sink(SinkOfSdk):
         )
 
     def _roll(self) -> None:
-        """The file gets its time into its name, and a new one begins."""
-        os.close(self._file)
-        target = self._rolled_path(time.time_ns() // 1_000_000)
+        """The file gets its time into its name, and a new one begins. OSError: all is as it was."""
+        full, target = self._file, self._rolled_path(time.time_ns() // 1_000_000)
         self._path.rename(target)
+        try:
+            self._open_file()
+        except OSError:
+            target.rename(self._path)
+            raise
+        os.close(full)
         if self._config.rollingCompression:
-            packed = target.with_name(target.name + ".gz")
-            part = packed.with_name(packed.name + ".part")
-            part.write_bytes(gzip.compress(target.read_bytes(), mtime=0))
-            part.rename(packed)
-            target.unlink()
-        self._open_file()
+            self._compress(target)
         if self._config.keepFiles:
             for old in self._rolled()[: -self._config.keepFiles]:
                 old.unlink(missing_ok=True)
+
+    def _compress(self, target: Path) -> None:
+        packed = target.with_name(target.name + ".gz")
+        part = packed.with_name(packed.name + ".part")
+        try:
+            part.write_bytes(gzip.compress(target.read_bytes(), mtime=0))
+            part.rename(packed)
+            target.unlink()
+        except OSError:
+            self.counts["not_compressed"] += 1
+            part.unlink(missing_ok=True)
 
     def _rolled_path(self, now_ms: int) -> Path:
         stem, suffix = self._path.stem, self._path.suffix
@@ -180,8 +198,12 @@ class Sink(SinkOfSdk):
             return
         path = self._rolled_path(time.time_ns() // 1_000_000)
         part = path.with_name(path.name + ".part")
-        parquet.write_table(arrow.Table.from_pylist(rows), part)
-        part.rename(path)
+        try:
+            parquet.write_table(arrow.Table.from_pylist(rows), part)
+            part.rename(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def _time_of(name: str, stem: str, suffix: str) -> int | None:

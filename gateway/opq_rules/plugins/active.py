@@ -16,8 +16,9 @@ from typing import Any
 from opq_proto.errors import OpqError, PluginError
 from opq_rules.plugins.judging import PluginAnalysis, PluginTrigger
 from opq_rules.plugins.policy import Policy
-from opq_rules.plugins.proxy import PluginFunction, PluginSink, PluginSource, Proxy
+from opq_rules.plugins.proxy import PluginFunction, PluginSink, Proxy
 from opq_rules.plugins.runtime import Runtime
+from opq_rules.plugins.source_proxy import PluginSource
 
 PROXIES: dict[str, type[Proxy]] = {
     each.kind: each for each in (PluginSource, PluginSink, PluginFunction, PluginTrigger, PluginAnalysis)

@@ -27,11 +27,11 @@ from opq_rules.plugins.package_manifest import FOLDERS, NAME, PackageManifest, p
 from opq_rules.plugins.policy import Policy
 from opq_rules.plugins.process import worker_uid
 from opq_rules.plugins.properties import read_properties
-from opq_rules.plugins.proxy import Maker
 from opq_rules.plugins.python_code import JUDGING
 from opq_rules.plugins.register import Register
 from opq_rules.plugins.report import Report
 from opq_rules.plugins.runtime import InProcessRuntime, ProcessRuntime, Runtime, rehearse
+from opq_rules.plugins.source_proxy import Maker
 from opq_rules.plugins.store import Installed, Store
 
 

@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from opq_rules.plugins import landlock, protection
+from opq_rules.plugins import landlock, protection, system_calls
+from opq_rules.plugins.offspring import offspring, resident_bytes, space_of
 
 TOKEN = "OPQ_PLUGIN_WORKER"
 """In the environment of the worker and of all that it starts: how survivors are found without name spaces."""
@@ -25,8 +26,6 @@ TOKEN = "OPQ_PLUGIN_WORKER"
 
 LAST_MS = 500
 LOOK_MS = 250
-OWN = 2
-"""The first processes of a name space are the one that reaps, and the worker."""
 
 
 def main() -> None:
@@ -138,7 +137,7 @@ def _confine(
         writable = [protection.SCRATCH, *writable]
         os.environ["TMPDIR"] = str(protection.SCRATCH)
     protections["new files, signals"] = landlock.stay_below(writable, own_user=uid is None)
-    protections["system calls"] = protection.filter_system_calls()
+    protections["system calls"] = system_calls.filter_system_calls()
 
 
 def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> None:
@@ -148,8 +147,8 @@ def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> N
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the end comes by stdin, or by SIGKILL
-    space = _space(child)
-    own_space = space != _space(os.getpid())
+    space = space_of(child)
+    own_space = space != space_of(os.getpid())
     handle = os.pidfd_open(child)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
@@ -160,7 +159,7 @@ def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> N
         if handle in ready:
             break
         _bury(child)
-        others = _offspring(child, space if own_space else None)
+        others = offspring(child, space if own_space else None)
         if others and (held := resident_bytes([child, *others], memory_bytes)) > memory_bytes:
             ended = f"its {len(others) + 1} processes have {held >> 20} MiB of {memory_bytes >> 20}"
             break
@@ -170,12 +169,12 @@ def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> N
             poll.unregister(0)  # the wire or the host has ended: the worker, too, if it is well
             poll.poll(LAST_MS)
             break
-    survivors = _offspring(child, space if own_space else None)
+    survivors = offspring(child, space if own_space else None)
     for pid in (child, *survivors):
         _kill(pid)
     _, status = os.waitpid(child, 0)
     for _ in range(50):  # a fork bomb without a name space of its own runs ahead of us
-        left = [] if own_space else _offspring(child, None)
+        left = [] if own_space else offspring(child, None)
         if not left:
             break
         survivors += [pid for pid in left if pid not in survivors]
@@ -195,78 +194,6 @@ def _bury(child: int) -> None:
         if ended is None or ended.si_pid == child:
             return
         os.waitpid(ended.si_pid, 0)
-
-
-def resident_bytes(pids: list[int], enough_bytes: int) -> int:
-    """What they have of the memory; what they share counts once, as soon as it matters."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    total = shared_once = 0
-    for pid in pids:
-        try:
-            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page
-        except (OSError, IndexError):
-            continue
-    if total <= enough_bytes:
-        return total
-    for pid in pids:
-        try:
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            shared_once += int(text.partition("\nPss:")[2].split()[0]) << 10
-        except (OSError, IndexError):
-            continue
-    return shared_once
-
-
-def _offspring(child: int, space: str | None) -> list[int]:
-    """What the worker has started and is still there: of its name space, else its descendants and ours."""
-    if space is None:
-        return _descendants(os.getpid(), child)
-    found = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - names only, and it races with the bomb
-        if not entry.isdigit() or int(entry) in (child, os.getpid()):
-            continue
-        pid = int(entry)
-        try:
-            mine = _space(pid) == space and _number_inside(pid) > OWN
-            if mine and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
-                found.append(pid)
-        except (OSError, IndexError):
-            continue
-    return found
-
-
-def _descendants(ours: int, child: int) -> list[int]:
-    """Of us but for `child`; orphans are adopted, so that none gets away by a double fork."""
-    parents: dict[int, int] = {}
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - names only, and it races with the bomb
-        if entry.isdigit():
-            try:
-                told = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if told[0] not in "ZX":
-                parents[int(entry)] = int(told[1])
-    found = []
-    for pid in parents:
-        above = pid
-        while above in parents and above != ours:
-            above = parents[above]
-        if above == ours and pid not in (ours, child):
-            found.append(pid)
-    return found
-
-
-def _number_inside(pid: int) -> int:
-    """What it is called in its own name space."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("NSpid:")[2].partition("\n")[0].split()[-1])
-
-
-def _space(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/pid")  # noqa: PTH115
-    except OSError:
-        return ""
 
 
 def _tasks_of(uid: int) -> int:

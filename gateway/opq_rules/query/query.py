@@ -4,6 +4,7 @@ No I/O, no clock, no thread. What cannot be computed is counted and told, and th
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from opq_rules.batch import Batch, Emission, Row
@@ -163,27 +164,29 @@ class Query:
         """Record in, record out, without anything between."""
         where, project, context = self.plan.before.get(0), self._emitter.project, self._context
         out: list[Emission] = []
-        arrived, meta = batch.arrived_ms, batch.meta
+        arrived, meta, sieve = batch.arrived_ms, batch.meta, self._sieve
         if isinstance(arrived, int):
             context.now_ms = context.event_ms = self._now_ms = arrived
             if meta is None:
                 context.meta = None
-                rows = batch.rows if self._sieve is None else self._sieve(batch.rows)
-                for row in rows:
+                for row in batch.rows if sieve is None else compress(batch.rows, sieve(batch.rows)):
                     try:
                         if where is None or where(row, context):
                             out.append([project(row, context)])
                     except RowError as error:
                         self._faults.tell(_placed_error(error), out)
                 return out
-        for row, now_ms, own_meta in _told(batch):
-            context.now_ms = context.event_ms = self._now_ms = now_ms
+        records = _told(batch)
+        for row, now_ms, own_meta in records if sieve is None else compress(records, sieve(batch.rows)):
+            context.now_ms = context.event_ms = now_ms
             context.meta = own_meta
             try:
                 if where is None or where(row, context):
                     out.append([project(row, context)])
             except RowError as error:
                 self._faults.tell(_placed_error(error), out)
+        if not isinstance(arrived, int) and arrived:
+            self._now_ms = context.now_ms = arrived[-1]
         return out
 
     def _feed_now(self, batch: Batch) -> list[Emission]:

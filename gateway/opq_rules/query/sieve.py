@@ -1,8 +1,8 @@
-"""Sieve: a batch without the records for which the first comparison of WHERE is false. Pure.
+"""Sieve: marks the records of a batch for which the first comparison of WHERE is not false. Pure.
 
-Of very many records few pass; those are asked one by one, the others are left out by one comprehension. What
-stands left in an AND is decided first, so where it is false nothing behind it is computed, nor can fail. What
-the comparison alone does not tell (null, no such column, another kind of value) stays, for WHERE to say.
+Of very many records few pass; those are asked one by one, one comprehension tells the others apart. What
+stands left in an AND is decided first, so where it is false nothing behind it is computed, nor can fail.
+What the comparison alone does not tell (null, no such column, another kind of value) is for WHERE to say.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,14 +13,13 @@ from opq_rules.expressions.values import COMPARISONS
 from opq_rules.query.where import conjuncts
 from opq_rules.sql.syntax import Binary, Column, Expression, Literal, Select, Unary
 
-Sieve = Callable[[Sequence[Row]], Sequence[Row]]
+Sieve = Callable[[Sequence[Row]], list[bool]]
+"""Of each row, whether WHERE is to be asked."""
 
 _SIEVE = """
 def make(key, constant):
     def sieve(rows):
-        return [
-            row for row in rows if (value := row.get(key)).__class__ not in kinds or value {sign} constant
-        ]
+        return [(value := row.get(key)).__class__ not in kinds or value {sign} constant for row in rows]
     return sieve
 """
 _NUMBERS, _TEXT = frozenset({int, float}), frozenset({str})

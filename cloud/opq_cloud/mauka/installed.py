@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Finding, Waveform
-from opq_rules.plugins.analysis import Nominal
 from opq_rules.plugins.guard import PAUSES_S
 from opq_rules.plugins.judging import PluginAnalysis
 
@@ -56,7 +56,7 @@ class InstalledAnalysis:
         found: list[Finding] = []
         try:
             for part in self._parts(event):
-                found += self._plugin.analyse(part, nominal.nominal_v, nominal.nominal_hz)
+                found += self._plugin.analyse(part, nominal.volts, nominal.hz)
         except OSError as error:
             now_s = self._now()
             pause_s = max(PAUSES_S[min(self._ended, len(PAUSES_S) - 1)], PATIENCE * (now_s - began_s))

@@ -22,9 +22,10 @@ from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.store.store import Store
 from opq_proto import log as logs
+from opq_proto.decision import Nominal
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
 from opq_proto.messages import Event, Finding, StoredFinding, Waveform
-from opq_rules.plugins.analysis import DEFAULT_NOMINAL, Analysis, Nominal
+from opq_rules.plugins.analysis import DEFAULT_NOMINAL, Analysis
 
 log = logs.get(service="mauka")
 
@@ -272,7 +273,7 @@ class AnalysisRunner(MaukaPlugin):
             box = store.box(wave.box_id)
             nominal = self._nominal
             if box is not None:
-                nominal = Nominal(box.nominal_v or nominal.nominal_v, box.nominal_hz or nominal.nominal_hz)
+                nominal = Nominal(box.nominal_v or nominal.volts, box.nominal_hz or nominal.hz)
             waves.setdefault(nominal, []).append(wave)
         return {nominal: replace(event, waveforms=tuple(some)) for nominal, some in waves.items()}
 

@@ -6,17 +6,10 @@ nominal values of the Boxes, keeps the state of one with memory, and lets only f
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
+from opq_proto.decision import Nominal
 from opq_proto.messages import Event, Finding
-
-
-class Nominal(NamedTuple):
-    """What the mains of a Box are meant to be."""
-
-    nominal_v: float
-    nominal_hz: float
-
 
 DEFAULT_NOMINAL = Nominal(120.0, 60.0)
 
@@ -46,9 +39,8 @@ class Analysis:
     def for_nominal(self, nominal: Nominal) -> Any:
         """Its Config for Boxes of these nominal values, where it has such fields."""
         known = {item.name for item in fields(self.config)} - self.fixed
-        return replace(
-            self.config, **{name: value for name, value in nominal._asdict().items() if name in known}
-        )
+        values = {"nominal_v": nominal.volts, "nominal_hz": nominal.hz}
+        return replace(self.config, **{name: value for name, value in values.items() if name in known})
 
     def look(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
         """Its findings in `event`; the state of one with memory is kept in `states`, per nominal.

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from opq_proto.decision import Nominal
 from opq_proto.messages import Event, Finding
-from opq_rules.plugins.analysis import Analysis, Nominal
+from opq_rules.plugins.analysis import Analysis
 from opq_rules.plugins.nouns import event_of, plain_findings
 from opq_rules.plugins.settings import configured
 
@@ -39,7 +40,7 @@ class AnalysisModule:
         give = getattr(self._module, "export_state", None)
         if give is None:
             return None
-        return [[*nominal, give(state)] for (_, nominal), state in self._states.items()]
+        return [[nominal.volts, nominal.hz, give(state)] for (_, nominal), state in self._states.items()]
 
     def take_state(self, version: str, data: Any) -> bool:
         """False: it takes nothing over."""

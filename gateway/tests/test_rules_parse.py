@@ -311,6 +311,7 @@ def test_the_small_statements() -> None:
         ("", 1, 1, "found the end, want SELECT, CREATE"),
         ("SELEC a FROM s", 1, 1, "did you mean SELECT"),
         ("SELECT a FORM s", 1, 10, "did you mean FROM for FORM"),
+        ("SELECT a FROM s WHERE a LIKE 'x' ESCAPE '!'", 1, 34, "ESCAPE is not supported; a backslash"),
         ("SELECT a\nFROM s\nWHERE a >", 3, 10, "found the end, want a column"),
         ("SELECT a FROM s WHRE a", 1, 17, "did you mean WHERE"),
         ("SELECT a,, b FROM s", 1, 10, "found ,, want a column"),
@@ -400,6 +401,10 @@ def test_an_error_says_where_what_was_found_and_what_is_allowed(
     error = refused(text)
     assert says in str(error)
     assert (error.line, error.column) == (line, column)
+
+
+def test_a_word_is_not_told_to_mean_itself() -> None:
+    assert refused("SELECT * EXCEPT a FROM s").hint is None
 
 
 @pytest.mark.parametrize(

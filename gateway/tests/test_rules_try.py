@@ -143,6 +143,19 @@ def test_unnest_puts_a_row_out_for_each_element() -> None:
     assert out == [[{"x": 1, "b": 2}, {"b": 5, "c": 6}]]
 
 
+@pytest.mark.parametrize(
+    ("rest", "wanted"),
+    [
+        ("AS x FROM s ORDER BY x DESC LIMIT 2", [3, 2]),
+        ("AS x FROM s ORDER BY X", [1, 2, 3, None]),
+        ("AS x FROM s ORDER BY b, x DESC", [3, 2, 1, None]),
+    ],
+)
+def test_rows_of_unnest_are_ordered_by_their_value(rest: str, wanted: list[Any]) -> None:
+    (rows,) = emissions(f"SELECT unnest(a) {rest}", one({"a": [1, 3, None, 2], "b": 5}))
+    assert [row.get("x") for row in rows] == wanted
+
+
 def test_a_volatile_alias_has_one_value_per_record() -> None:
     ((row,),) = emissions("SELECT rand() AS r, r AS q FROM s WHERE r >= 0", one({}))
     assert row["r"] == row["q"]

@@ -82,9 +82,12 @@ def identity(value: Any) -> Any:
 
 
 def moment(value: Any) -> datetime:
-    """The time of Unix ms, or of a text. Raises TypeError, ValueError, OverflowError."""
+    """The time of Unix ms, or of a text. Raises TypeError, ValueError."""
     if type(value) in NUMBERS:
-        return _EPOCH + timedelta(milliseconds=value)
+        try:
+            return _EPOCH + timedelta(milliseconds=value)
+        except OverflowError:
+            raise ValueError(f"{shown(value)} ms is no time; years go from 1 to 9999") from None
     if type(value) is str:
         return time_of_text(value)
     raise TypeError(f"want a time, not {shown(value)}")

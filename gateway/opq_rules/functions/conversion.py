@@ -5,6 +5,7 @@ Source: reference/rules.md, D.5, Conversion.
 
 import base64
 import gzip
+import re
 import zlib
 from collections.abc import Callable
 from datetime import datetime
@@ -18,6 +19,9 @@ from opq_rules.functions.registry import Definition, Scalar
 
 MAX_UNPACKED_BYTES = 64 * 2**20
 
+_WHOLE = re.compile(r"\s*[+-]?[0-9]+\s*")
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+_HEXADECIMAL = re.compile(r"\s*[+-]?(0[xX])?[0-9a-fA-F]+\s*")
 _BIGINT = range(-(2**63), 2**63)
 _TRUE = frozenset({"1", "t", "true"})
 _FALSE = frozenset({"0", "f", "false"})
@@ -27,12 +31,13 @@ def _to_bigint(value: Any) -> int:
     """Fractions are cut off; a datetime is Unix ms."""
     if type(value) is datetime:
         return unix_ms(time(value))
-    if type(value) is bool or type(value) in NUMBERS or type(value) is str:
+    if type(value) is bool or type(value) in NUMBERS or (type(value) is str and _WHOLE.fullmatch(value)):
         found = int(value)
         if found in _BIGINT:
             return found
         raise ValueError(f"{shown(value)} does not fit into 64 bits")
-    raise TypeError(f"{shown(value)} is no bigint")
+    hint = "; cast to float first" if type(value) is str and _NUMBER.fullmatch(value) else ""
+    raise TypeError(f"{shown(value)} is no bigint{hint}")
 
 
 def _to_float(value: Any) -> float:
@@ -40,7 +45,7 @@ def _to_float(value: Any) -> float:
         return float(unix_ms(time(value)))
     if type(value) is bool or type(value) in NUMBERS:
         return float(value)
-    if type(value) is str:
+    if type(value) is str and _NUMBER.fullmatch(value):
         found = float(value)
         if abs(found) < float("inf"):
             return found
@@ -60,7 +65,7 @@ def _to_bytea(value: Any) -> bytes:
     if type(value) is bytes:
         return value
     if type(value) is str:
-        return base64.b64decode(value, validate=True)  # binascii.Error is a ValueError
+        return _of_base64(value)
     raise TypeError(f"{shown(value)} is no bytea")
 
 
@@ -95,7 +100,10 @@ def _dec2hex(value: Any) -> str:
 
 
 def _hex2dec(value: Any) -> int:
-    return int(text(value), 16)
+    digits = text(value)
+    if not _HEXADECIMAL.fullmatch(digits):
+        raise ValueError(f"{shown(value)} is no hexadecimal number")
+    return int(digits, 16)
 
 
 def _trunc(value: Any, places: Any) -> Any:
@@ -116,7 +124,14 @@ def _encode(value: Any, form: Any) -> str:
 
 def _decode(value: Any, form: Any) -> bytes:
     _base64_alone(form)
-    return base64.b64decode(text(value), validate=True)
+    return _of_base64(text(value))
+
+
+def _of_base64(value: str) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError as error:
+        raise ValueError(f"{shown(value)} is no base 64: {error}") from None
 
 
 def _base64_alone(form: Any) -> None:
@@ -178,10 +193,12 @@ def _window_bits(name: str) -> int:
 
 
 def _convert_tz(value: Any, zone: Any) -> datetime:
+    moment = time(value)
     try:
-        return time(value).astimezone(ZoneInfo(text(zone)))
-    except (KeyError, OSError, ValueError) as error:
-        raise ValueError(f"time zone {zone!r}: {error}") from None
+        found = ZoneInfo(text(zone))
+    except (KeyError, OSError, ValueError):
+        raise ValueError(f"{shown(zone)} is no time zone; want for example Pacific/Honolulu") from None
+    return moment.astimezone(found)
 
 
 _METHODS = one_of(1, "zlib", "gzip", "flate", "zstd")

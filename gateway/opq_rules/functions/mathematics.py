@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from opq_rules.expressions.arithmetic import bit_and, bit_or, bit_xor, modulo
+from opq_rules.expressions.values import shown
 from opq_rules.functions.arguments import both, number, want, whole
 from opq_rules.functions.registry import UNKNOWN, Definition, Scalar, renamed
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_MOST_DIGITS = 1_000
 
 
 def _real(work: Callable[..., float]) -> Callable[..., float | None]:
@@ -46,7 +48,7 @@ def _log(*values: Any) -> float:
     return math.log(value) / math.log(base)
 
 
-def _round(value: Any, places: Any = 0) -> Any:
+def rounded(value: Any, places: Any = 0) -> Any:
     """Half away from zero, as in SQL; a bigint stays one."""
     places = whole(places)
     if type(number(value)) is int and places >= 0:
@@ -59,8 +61,8 @@ def _round(value: Any, places: Any = 0) -> Any:
         return value
     below = math.floor(scaled)
     nearest = below + (scaled - below >= 0.5)  # scaled + 0.5 would round 0.49999999999999994 up
-    rounded = math.copysign(nearest / scale, value)
-    return int(rounded) if type(value) is int else rounded
+    found = math.copysign(nearest / scale, value)
+    return int(found) if type(value) is int else found
 
 
 def _towards(work: Callable[[float], int]) -> Callable[[Any], Any]:
@@ -73,7 +75,13 @@ def _conv(value: Any, source: Any, target: Any) -> str:
     for base in (source, target):
         if not 2 <= whole(base) <= 36:
             raise ValueError(f"base is {base}; want 2 to 36")
-    left = int(str(value), source)
+    written = str(value)
+    if len(written) > _MOST_DIGITS:
+        raise ValueError(f"{len(written)} digits; want at most {_MOST_DIGITS}")
+    try:
+        left = int(written, source)
+    except ValueError:
+        raise ValueError(f"{shown(value)} is no number to base {source}") from None
     digits = "" if left else "0"
     rest = abs(left)
     while rest:
@@ -127,7 +135,7 @@ FUNCTIONS: tuple[Definition, ...] = (
     _of_numbers("floor", _towards(math.floor)),
     _of_numbers("sign", _sign),
     Scalar("log", _real(_log), 1, 2, check=want("number", "number")),
-    Scalar("round", _round, 1, 2, check=both(want("number", "whole"), _check_round)),
+    Scalar("round", rounded, 1, 2, check=both(want("number", "whole"), _check_round)),
     _of_wholes("bitand", lambda a, b: bit_and(whole(a), whole(b))),
     _of_wholes("bitor", lambda a, b: bit_or(whole(a), whole(b))),
     _of_wholes("bitxor", lambda a, b: bit_xor(whole(a), whole(b))),

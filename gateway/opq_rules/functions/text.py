@@ -5,9 +5,11 @@ Source: reference/rules.md, D.5, Text (null rules, lpad, substring as told there
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from opq_rules.functions.arguments import MAX_MADE, array, both, bounded, counted, number, text, want, whole
+from opq_rules.functions.mathematics import rounded
 from opq_rules.functions.patterns import pattern
 from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Scalar, renamed
 
@@ -30,13 +32,14 @@ def _concat(*values: Any) -> Any:
 def _format(value: Any, places: Any, locale: Any = None) -> str:
     if not 0 <= whole(places) <= _PLACES_MOST:
         raise ValueError(f"places is {places}; want 0 to {_PLACES_MOST}")
+    exact = Decimal(repr(rounded(number(value), places) or 0))
     if locale is None:
-        return f"{number(value):.{places}f}"
+        return f"{exact:.{places}f}"
     marks = _LOCALES.get(text(locale).lower())
     if marks is None:
         raise ValueError(f"locale {locale!r}; want one of {', '.join(sorted(_LOCALES))}")
     thousands, point = marks
-    return f"{number(value):,.{places}f}".replace(",", "\0").replace(".", point).replace("\0", thousands)
+    return f"{exact:,.{places}f}".replace(",", "\0").replace(".", point).replace("\0", thousands)
 
 
 def _substring(value: Any, start: Any, end: Any = None) -> str:

@@ -7,6 +7,7 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
+from typing import Any
 
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.compiled import refused
@@ -149,10 +150,7 @@ def _plan(
     if select.having is not None:
         check_having(select.having, select, names)
         having = names.condition(select.having, HAVING)
-    order_by = tuple(
-        (names.expression(key.expression, ORDER_BY), _bare(key.expression, names), key.descending)
-        for key in select.order_by
-    )
+    order_by = tuple((*_ordered_by(key.expression, names), key.descending) for key in select.order_by)
     window = select.window
 
     def condition(node: Expression | None) -> Evaluate | None:
@@ -298,9 +296,16 @@ def _as_ordinary(node: Expression, names: Compiler) -> Functions:
     return ChainMap({node.name: replace(found, spread=None)}, functions)  # type: ignore[arg-type]  # read only
 
 
-def _bare(node: Expression, names: Compiler) -> str | None:
-    """The name, where an unnested row may have the column."""
+def _ordered_by(node: Expression, names: Compiler) -> tuple[Evaluate, str | None]:
+    """The value, and the column of an unnested row that goes before it."""
     if isinstance(node, Column) and node.stream is None:
         item = names.aliases.get(node.name.lower())
-        return node.name if item is None or _spreads(item.expression, names) else None
+        if item is None:
+            return names.expression(node, ORDER_BY), node.name
+        if _spreads(item.expression, names) == "rows":
+            return _null, item.alias
+    return names.expression(node, ORDER_BY), None
+
+
+def _null(row: Any, context: Any) -> None:
     return None

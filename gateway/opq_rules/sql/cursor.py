@@ -27,6 +27,7 @@ NOT_OURS = {
     "NATURAL": "write JOIN ... ON a.x = b.x",
     "RECURSIVE": "chain rules over memory topics",
     "QUALIFY": "use HAVING",
+    "ESCAPE": "a backslash takes % and _ for what they are",
     "ILIKE": "write lower(x) LIKE ...",
     "&&": "write AND",
     "||": "write concat(a, b)",
@@ -137,6 +138,8 @@ class Cursor:
         if self.kinds[index] != "word" or len(found) < 3:
             return None
         words = [each for each in re.findall(r"\w+", allowed) if each.isupper() and len(each) > 2]
+        if found.upper() in words:
+            return None
         near = difflib.get_close_matches(found.upper(), words, n=1)
         return f"did you mean {near[0]} for {found}?" if near else None
 

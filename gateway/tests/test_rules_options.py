@@ -99,6 +99,7 @@ def test_all_problems_are_told_at_once() -> None:
     [
         {"cron": "x", "duration": "1m"},
         {"cron": "* * * * *"},
+        {"cron": "@every 1h", "duration": "1m"},
         {"duration": "1m"},
         {"cronDatetimeRange": [{"begin": "2026-01-02 00:00:00", "end": "2026-01-01 00:00:00"}]},
         {"cronDatetimeRange": "always"},
@@ -119,6 +120,24 @@ def test_cron_starts_and_duration_stops() -> None:
     assert schedule.next_change_ms(ms("2026-11-20 07:00:00")) == ms("2026-11-20 08:00:00")
     assert schedule.next_change_ms(ms("2026-11-20 08:00:00")) == ms("2026-11-20 08:30:00")
     assert schedule.next_start_ms(ms("2026-11-20 08:10:00")) == ms("2026-11-21 08:00:00")
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("@hourly", "2026-11-20 09:00:00"),
+        ("@Daily", "2026-11-21 00:00:00"),
+        ("@midnight", "2026-11-21 00:00:00"),
+        ("@weekly", "2026-11-22 00:00:00"),
+        ("@monthly", "2026-12-01 00:00:00"),
+        ("@yearly", "2027-01-01 00:00:00"),
+        ("@annually", "2027-01-01 00:00:00"),
+    ],
+)
+def test_cron_has_names(name: str, start: str) -> None:
+    schedule = Schedule.of(name, "1m", None)
+    assert schedule is not None
+    assert schedule.next_start_ms(ms("2026-11-20 08:10:00")) == ms(start)
 
 
 def test_ranges_alone_and_around_cron() -> None:

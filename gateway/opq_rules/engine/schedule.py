@@ -1,7 +1,8 @@
 """When a rule runs: cron and duration, ranges of time. Pure: from a time to the next change.
 
-`cron` (5 fields, or 6 with seconds first) starts, `duration` later it stops; `cronDatetimeRange` alone, or
-around both, are the spans in which it may run at all. Local time, as people write it.
+`cron` (5 fields, 6 with seconds first, or a name such as @daily) starts, `duration` later it stops;
+`cronDatetimeRange` alone, or around both, are the spans in which it may run at all. Local time, as people
+write it.
 Source: reference/rules.md, C.2.
 """
 
@@ -15,6 +16,15 @@ from cronsim import CronSim, CronSimError
 from opq_rules.engine.durations import milliseconds
 
 NEVER_MS = 1 << 62
+NAMED = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
 _FORMS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M")
 
 
@@ -77,6 +87,9 @@ class Schedule:
 def _cron(text: Any) -> str:
     if not isinstance(text, str):
         raise ValueError(f"cron  is {text!r}; want text")
+    text = NAMED.get(text.strip().lower(), text)
+    if text.lstrip().startswith("@"):
+        raise ValueError(f"cron  is {text!r}; want 5 fields, e.g. '*/15 * * * *', or {', '.join(NAMED)}")
     if text:
         try:
             CronSim(text, datetime(2026, 1, 1))

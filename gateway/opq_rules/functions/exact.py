@@ -127,11 +127,17 @@ class Moments(Sum):
             self._squares += other._squares << 2 * (self._bits - other._bits)
 
     def variance(self, sample: bool) -> float | None:
-        """Of all there is, or (`sample`) of what it is a sample of: then of two values at least."""
+        """Of all there is, or (`sample`) of what it is a sample of: then of two values at least.
+
+        Raises OverflowError.
+        """
         divisor = self.count * (self.count - 1 if sample else self.count)
         if divisor <= 0:
             return None
-        return (self.count * self._squares - self._total**2) / (divisor << 2 * self._bits)
+        try:
+            return (self.count * self._squares - self._total**2) / (divisor << 2 * self._bits)
+        except OverflowError:
+            raise OverflowError("the variance is too large for a float") from None
 
     def state(self) -> Any:
         return [*super().state(), hex(self._squares)]

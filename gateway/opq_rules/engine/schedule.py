@@ -87,15 +87,15 @@ class Schedule:
 def _cron(text: Any) -> str:
     if not isinstance(text, str):
         raise ValueError(f"cron  is {text!r}; want text")
-    text = NAMED.get(text.strip().lower(), text)
-    if text.lstrip().startswith("@"):
+    fields = NAMED.get(text.strip().lower(), text)
+    if fields.lstrip().startswith("@"):
         raise ValueError(f"cron  is {text!r}; want 5 fields, e.g. '*/15 * * * *', or {', '.join(NAMED)}")
-    if text:
+    if fields:
         try:
-            CronSim(text, datetime(2026, 1, 1))
+            CronSim(fields, datetime(2026, 1, 1))
         except CronSimError as error:
             raise ValueError(f"cron  is {text!r}: {error}; want 5 fields, e.g. '*/15 * * * *'") from error
-    return text
+    return fields
 
 
 def _duration(value: Any) -> int:

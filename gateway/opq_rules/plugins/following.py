@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from opq_proto.errors import OpqError, PluginError
-from opq_rules.plugins.active import Active, Replaced
+from opq_rules.plugins.active import Active
 from opq_rules.plugins.book import Book
-from opq_rules.plugins.install import Installer
-from opq_rules.plugins.package_manifest import PackageManifest, parse_manifest
+from opq_rules.plugins.package_manifest import PackageManifest
 from opq_rules.plugins.plugins import Plugins
 from opq_rules.plugins.policy import Policy
+from opq_rules.plugins.shelf import Shelf
 from opq_rules.plugins.signature import signer
 from opq_rules.plugins.store import Installed, Store
 
@@ -109,19 +109,14 @@ class Following(Plugins):
             "trouble": self._trouble.get(owner) or told["errMsg"],
         }
 
-    def create(self, kind: str, name: str, file: str, **options: Any) -> Replaced | None:
-        """RuleError: not here."""
-        with self._refusing():
-            raise PluginError(f"{name}: plug-ins are installed at the host that is followed")
-
     def close(self) -> None:
         super().close()
         self._book.close()
 
     # -- how
 
-    def _opened(self, folder: Path) -> tuple[Store, Installer]:
-        return Store(Path(":memory:")), _Shelf(folder, self.uploads, self._policy)
+    def _opened(self, folder: Path) -> tuple[Store, Shelf]:
+        return Store(Path(":memory:")), Shelf(folder)
 
     def _active_of(self, name: str) -> Active:
         if name not in self._active:
@@ -158,21 +153,15 @@ class Following(Plugins):
             self._told[name] = installed
 
     def _manifest_of(self, installed: Installed) -> PackageManifest:
-        folder = self._installer.folder(installed.name, installed.version)
-        raw = (folder / installed.manifest).read_bytes()
-        manifest = parse_manifest(raw, installed.manifest)
+        manifest = self._shelf.manifest(installed)
         if (manifest.name, str(manifest.version)) != (installed.name, installed.version):
             raise PluginError(f"its manifest is of {manifest.name} {manifest.version}")
         return manifest
 
     def _vouched(self, installed: Installed) -> Installed:
         """Signed by a key of our own policy, not of the other host's. NotAllowedError: ours wants one."""
-        folder = self._installer.folder(installed.name, installed.version)
-        signature = folder / f"{installed.manifest}.sig"
         signed_by = signer(
-            (folder / installed.manifest).read_bytes(),
-            signature.read_bytes() if signature.is_file() else None,
-            self._policy.keys,
+            self._shelf.raw_manifest(installed), self._shelf.signature(installed), self._policy.keys
         )
         if signed_by is None and self._policy.require_signature:
             raise NotAllowedError("it is signed by none of the allowed keys, and the policy wants one")
@@ -212,13 +201,3 @@ class Following(Plugins):
             if name in self._register.manifests:
                 self.delete("portable", name, force=True)
                 self._active.pop(name, None)
-
-
-class _Shelf(Installer):
-    """Another host's folder: read, never changed."""
-
-    def _clear(self) -> None:
-        return
-
-    def remove(self, name: str, version: str | None = None) -> None:
-        return

@@ -25,6 +25,7 @@ from opq_rules.plugins.package import (
 )
 from opq_rules.plugins.package_manifest import PackageManifest
 from opq_rules.plugins.policy import Policy
+from opq_rules.plugins.shelf import Shelf
 from opq_rules.plugins.signature import signer
 from opq_rules.plugins.store import Installed
 from opq_rules.plugins.version import parse_version
@@ -35,11 +36,11 @@ MOST_AT_ONCE = 4
 REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:(>=|==|>)\s*([0-9][0-9.]*))?\s*")
 
 
-class Installer:
-    """Of one folder `plugins/`: `<name>/<version>/` side by side, `.staging/` for what is under way."""
+class Installer(Shelf):
+    """Fills and clears its shelf; `.staging/` is for what is under way."""
 
     def __init__(self, folder: Path, uploads: Path, policy: Policy) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._staging = folder / ".staging"
         self._uploads = uploads
         self._policy = policy
@@ -52,9 +53,6 @@ class Installer:
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True, mode=0o755)
         self._folder.chmod(0o755)
-
-    def folder(self, name: str, version: str) -> Path:
-        return self._folder / name / version
 
     def fetch(self, url: str, name: str | None) -> tuple[Package, str | None]:
         """The checked package and who signed it. Raises PluginError; nothing is left."""

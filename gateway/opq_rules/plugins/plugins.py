@@ -23,7 +23,7 @@ from opq_rules.plugins.built_in import CLASSES, module_of, types_of
 from opq_rules.plugins.fetch import fetch
 from opq_rules.plugins.install import Installer, check_version
 from opq_rules.plugins.judging import PluginAnalysis, PluginTrigger
-from opq_rules.plugins.package_manifest import FOLDERS, NAME, PackageManifest, parse_manifest
+from opq_rules.plugins.package_manifest import FOLDERS, NAME, PackageManifest
 from opq_rules.plugins.policy import Policy
 from opq_rules.plugins.process import worker_uid
 from opq_rules.plugins.properties import read_properties
@@ -31,6 +31,7 @@ from opq_rules.plugins.python_code import JUDGING
 from opq_rules.plugins.register import Register
 from opq_rules.plugins.report import Report
 from opq_rules.plugins.runtime import InProcessRuntime, ProcessRuntime, Runtime, rehearse
+from opq_rules.plugins.shelf import Shelf
 from opq_rules.plugins.source_proxy import Maker
 from opq_rules.plugins.store import Installed, Store
 
@@ -60,7 +61,7 @@ class Plugins:
         self._policy = policy or Policy()
         self._changing = threading.RLock()
         self._closed = False
-        self._store, self._installer = self._opened(data_dir / "plugins")
+        self._store, self._shelf = self._opened(data_dir / "plugins")
         self._report = Report(data_dir / "plugins")
         self._register = Register()
         self._active: dict[str, Active] = {}
@@ -68,8 +69,7 @@ class Plugins:
         for name, (version, _) in self._store.currents().items():
             installed = self._store.versions(name)[version]
             try:
-                raw = (self._installer.folder(name, version) / installed.manifest).read_bytes()
-                self._register.put(parse_manifest(raw, installed.manifest))
+                self._register.put(self._shelf.manifest(installed))
             except (OSError, PluginError) as error:
                 self._trouble[name] = f"{name} {version} cannot be read: {error}"
 
@@ -120,7 +120,7 @@ class Plugins:
         manifest = self._register.manifests.get(self._register.owner(kind, type_name) or "")
         if manifest is None:
             return {}
-        folder = self._installer.folder(manifest.name, str(manifest.version))
+        folder = self._shelf.folder(manifest.name, str(manifest.version))
         with self._refusing():
             return read_properties(folder, FOLDERS[kind], type_name)
 
@@ -143,23 +143,27 @@ class Plugins:
         if not NAME.fullmatch(name):
             raise RuleError(f"plug-in {name[:80]!r}: want letters, digits, _ and - only")
         with self._refusing():
-            package, signed_by = self._installer.fetch(file, name)
+            installer = self._installer()
+            package, signed_by = installer.fetch(file, name)
             manifest = package.manifest
             with self._changing:
                 current = self._store.currents().get(name, (None, None))[0]
                 check_version(manifest, current, downgrade)
                 self._register.check(kind, manifest, functions, self.reserved)
-                installed = self._installer.unpack(package, signed_by, shell_parameters)
+                installed = installer.unpack(package, signed_by, shell_parameters)
                 self._store.add(installed)
                 try:
                     pauses = self._switch(manifest, installed)
                 except BaseException:
-                    self._installer.remove(name, installed.version)
+                    installer.remove(name, installed.version)
                     self._store.drop_version(name, installed.version)
                     raise
                 self._park(manifest)
                 self._store.switch(name, installed.version, current)
-                self._prune(name, {installed.version, current or ""})
+                for version in installer.prune(
+                    name, list(self._store.versions(name)), {installed.version, current or ""}
+                ):
+                    self._store.drop_version(name, version)
         self._tell(manifest)
         if current is None:
             return None
@@ -179,8 +183,7 @@ class Plugins:
             old = self._store.versions(name).get(previous or "")
             if old is None:
                 raise RuleError(f"plug-in {name!r}: there is no version before {current}")
-            raw = (self._installer.folder(name, old.version) / old.manifest).read_bytes()
-            manifest = parse_manifest(raw, old.manifest)
+            manifest = self._shelf.manifest(old)
             pauses = self._switch(manifest, old, on_trial=False)
             self._store.switch(name, old.version, None)
         self._tell(manifest)
@@ -205,7 +208,8 @@ class Plugins:
                 active.replace(None)
                 runtime.close()
             self._store.drop(name)
-            self._installer.remove(name)
+            if isinstance(self._shelf, Installer):
+                self._shelf.remove(name)
             self._register.drop(name)
             self._trouble.pop(name, None)
         if manifest is not None:
@@ -307,9 +311,14 @@ class Plugins:
 
     # -- how
 
-    def _opened(self, folder: Path) -> tuple[Store, Installer]:
+    def _opened(self, folder: Path) -> tuple[Store, Shelf]:
         installer = Installer(folder, self.uploads, self._policy)
         return Store(folder / "installed.sqlite"), installer
+
+    def _installer(self) -> Installer:
+        if not isinstance(self._shelf, Installer):
+            raise PluginError("plug-ins are installed at the host that is followed")
+        return self._shelf
 
     def _factory(self, kind: str, type_name: str) -> Any:
         module = module_of(kind, type_name)
@@ -377,7 +386,7 @@ class Plugins:
     def _start(self, manifest: PackageManifest, installed: Installed, active: Active) -> Runtime:
         if self._closed:
             raise PluginError(f"{installed.name} is not started: the host of plug-ins has ended")
-        folder = self._installer.folder(installed.name, installed.version)
+        folder = self._shelf.folder(installed.name, installed.version)
         trusted = installed.signed_by is not None or installed.name in self._policy.trusted
         if manifest.in_process and trusted:
             return InProcessRuntime(folder, manifest)
@@ -398,10 +407,6 @@ class Plugins:
             self._trouble[name] = f"fails ({why}), and the old version does not take over: {error}"
         else:
             self._trouble[name] = f"{back.old} was taken back to {back.new}: {why}"
-
-    def _prune(self, name: str, keep: set[str]) -> None:
-        for version in self._installer.prune(name, list(self._store.versions(name)), keep):
-            self._store.drop_version(name, version)
 
     def _rules_with(self, manifest: PackageManifest, pauses: Pauses) -> int:
         """Rules that share an instance have none of their own: the engine knows them all."""

@@ -224,6 +224,22 @@ def test_who_asks_while_it_is_deleted_is_told_that_it_is_not_there(
     assert plugins.describe("function", "f") == {"name": "f", "version": "1.0.0"}
 
 
+def test_what_bears_the_number_of_the_version_before_and_fails_leaves_that_one(plugins: Plugins) -> None:
+    for version, code in (("1.0.0", FUNCTION), ("1.0.1", FUNCTION), ("1.0.0", "no Python")):
+        raw = plugin_zip("inside", version, "function", code, mode="inproc")
+        url = stored(plugins.uploads, raw)
+        if code == FUNCTION:
+            plugins.create("function", "inside", url)
+        else:
+            with pytest.raises(RuleError, match="does not load"):
+                plugins.create("function", "inside", url, downgrade=True)
+    made = plugins.function("inside")
+    assert made is not None
+    function = made()
+    assert function.exec([2], Whose()) == 4
+    assert plugins.rollback("inside").new == "1.0.0" and function.exec([2], Whose()) == 4
+
+
 def test_nothing_is_started_by_a_host_that_has_ended(tmp_path: Path) -> None:
     """An upload that had waited for the others would leave its process behind."""
     plugins = Plugins(tmp_path)

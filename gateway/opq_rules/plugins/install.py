@@ -42,6 +42,7 @@ class Installer(Shelf):
     def __init__(self, folder: Path, uploads: Path, policy: Policy) -> None:
         super().__init__(folder)
         self._staging = folder / ".staging"
+        self._aside = self._staging / "aside"
         self._uploads = uploads
         self._policy = policy
         self._fetching = threading.BoundedSemaphore(MOST_AT_ONCE)
@@ -82,7 +83,10 @@ class Installer(Shelf):
         return package, signed_by
 
     def unpack(self, package: Package, signed_by: str | None, parameters: Sequence[str]) -> Installed:
-        """Into its version's folder. Raises PluginError; nothing is left."""
+        """Into its version's folder; what stood there is put aside until `keep` or `take_back`.
+
+        Raises PluginError; nothing is left.
+        """
         manifest = package.manifest
         version = str(manifest.version)
         staged = Path(tempfile.mkdtemp(dir=self._staging)) / "unpacked"
@@ -96,9 +100,7 @@ class Installer(Shelf):
             target = self.folder(manifest.name, version)
             target.parent.mkdir(mode=0o755, exist_ok=True)
             target.parent.chmod(0o755)
-            if target.exists():  # left by a crash, or by a version that was taken back
-                shutil.rmtree(target)
-            staged.rename(target)
+            self._exchange(staged, target)
         except OSError as error:
             raise PluginError(f"{manifest.name} {version} cannot be stored: {error}") from None
         finally:
@@ -106,6 +108,28 @@ class Installer(Shelf):
         manifest_name = "plugin.json" if "plugin.json" in package.files else f"{manifest.name}.json"
         now_ms = time.time_ns() // 1_000_000
         return Installed(manifest.name, version, manifest_name, package.sha256, signed_by, now_ms)
+
+    def keep(self) -> None:
+        """What was unpacked last; what had stood there goes."""
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+    def take_back(self, installed: Installed) -> None:
+        """What was unpacked last; what had stood there is there again."""
+        self.remove(installed.name, installed.version)
+        if self._aside.exists():
+            self._aside.rename(self.folder(installed.name, installed.version))
+
+    def _exchange(self, staged: Path, target: Path) -> None:
+        """Where there is a version that was replaced or taken back, or what a crash has left."""
+        shutil.rmtree(self._aside, ignore_errors=True)
+        if target.exists():
+            target.rename(self._aside)
+        try:
+            staged.rename(target)
+        except OSError:
+            if self._aside.exists():
+                self._aside.rename(target)
+            raise
 
     def remove(self, name: str, version: str | None = None) -> None:
         """One version, or all. First renamed, so that half of it is never found."""

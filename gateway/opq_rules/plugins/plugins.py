@@ -150,14 +150,18 @@ class Plugins:
                 current = self._store.currents().get(name, (None, None))[0]
                 check_version(manifest, current, downgrade)
                 self._register.check(kind, manifest, functions, self.reserved)
+                former = self._store.versions(name).get(str(manifest.version))
                 installed = installer.unpack(package, signed_by, shell_parameters)
                 self._store.add(installed)
                 try:
                     pauses = self._switch(manifest, installed)
                 except BaseException:
-                    installer.remove(name, installed.version)
+                    installer.take_back(installed)
                     self._store.drop_version(name, installed.version)
+                    if former is not None:
+                        self._store.add(former)
                     raise
+                installer.keep()
                 self._park(manifest)
                 self._store.switch(name, installed.version, current)
                 for version in installer.prune(

@@ -3,29 +3,27 @@
 Source: reference/rules.md, D.1 to D.3.
 """
 
-from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Any
 
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.compiled import refused
-from opq_rules.functions.registry import Analytic, Functions, Scalar, built_in, find
+from opq_rules.functions.registry import Functions
 from opq_rules.query.analysis import AnalyticCall
 from opq_rules.query.groups import Grouping
 from opq_rules.query.having import check_having
+from opq_rules.query.items import ordered_by, projection_of
 from opq_rules.query.join_step import join_step
 from opq_rules.query.joins import JoinStep
-from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW, ORDER_BY, SELECT
+from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW
 from opq_rules.query.origin import Definition, Origin
-from opq_rules.query.projection import Projection, StarItem, titles
+from opq_rules.query.projection import Projection
 from opq_rules.query.resolver import Compiler
 from opq_rules.query.typing_pass import check_types
 from opq_rules.query.used import used_columns
 from opq_rules.query.where import split_where
-from opq_rules.sql.syntax import Call, Column, Expression, Item, Select, Star, Window
-from opq_rules.sql.walk import walk
+from opq_rules.sql.syntax import Expression, Select, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,7 @@ def _plan(
     _check_kinds(select, origins)
     star_order = _star_order(select, origins)
     names = Compiler(origins, star_order, select.items, functions)
-    projection, columns = _projection(select.items, names)
+    projection, columns = projection_of(select.items, names)
     gated = select.having is not None and not select.group_by and not names.aggregates
     before, after = split_where(select, names)
     steps = tuple(join_step(select, number, names) for number in range(len(select.joins)))
@@ -150,7 +148,7 @@ def _plan(
     if select.having is not None:
         check_having(select.having, select, names)
         having = names.condition(select.having, HAVING)
-    order_by = tuple((*_ordered_by(key.expression, names), key.descending) for key in select.order_by)
+    order_by = tuple((*ordered_by(key.expression, names), key.descending) for key in select.order_by)
     window = select.window
 
     def condition(node: Expression | None) -> Evaluate | None:
@@ -237,75 +235,3 @@ def _star_order(select: Select, origins: Sequence[Origin]) -> list[Origin]:
     for join, origin in zip(select.joins, origins[1:], strict=True):
         order.insert(0 if join.kind == "RIGHT" else len(order), origin)
     return order
-
-
-def _projection(items: Sequence[Item], names: Compiler) -> tuple[Projection, tuple[str, ...]]:
-    stars: list[StarItem] = []
-    named: list[tuple[str, Evaluate]] = []
-    columns: list[tuple[str, Evaluate]] = []
-    rows: tuple[str, Evaluate] | None = None
-    shown: list[str] = []
-    for item, name in zip(items, titles(items), strict=True):
-        node = item.expression
-        if isinstance(node, Star):
-            replaced = tuple((column, names.expression(each, SELECT)) for each, column in node.replace)
-            leave_out = frozenset(column.lower() for column in node.leave_out) - {
-                column.lower() for column, _ in replaced
-            }
-            bare = not names.joined and names.origins[0].columns is None
-            stars.append(StarItem(names.whole(node.stream), bare, leave_out, replaced))
-            shown.append(name)
-            continue
-        spreads = _spreads(node, names)
-        if spreads is None:
-            evaluate = names.item(item, SELECT)
-        else:
-            evaluate = names.spread(item, SELECT, _as_ordinary(node, names))
-        if item.invisible:
-            continue
-        if spreads == "rows":
-            if rows is not None:
-                raise refused(item.at, "a second unnest; a SELECT has one")
-            rows = (name, evaluate)
-        else:
-            (named if spreads is None else columns).append((name, evaluate))
-        shown.append(name)
-    return Projection(tuple(stars), tuple(named), tuple(columns), rows), tuple(dict.fromkeys(shown))
-
-
-def _spreads(node: Expression, names: Compiler) -> str | None:
-    """How an item that is a call spreads: "rows", "columns", or None."""
-    if not isinstance(node, Call):
-        return None
-    found = find(node.name, names.functions)
-    if isinstance(found, Analytic):
-        return "columns" if found.spread else None
-    return found.spread if isinstance(found, Scalar) else None
-
-
-def _as_ordinary(node: Expression, names: Compiler) -> Functions:
-    """The functions, with the one that `node` calls allowed to stand; its arguments may not call it."""
-    functions = built_in() if names.functions is None else names.functions
-    assert isinstance(node, Call)
-    found = find(node.name, functions)
-    if not isinstance(found, Scalar):
-        return functions
-    for each in (each for argument in node.arguments for each in walk(argument)):
-        if isinstance(each, Call) and each.name == node.name:
-            raise refused(each.at, f"{each.written} within {node.written}")
-    return ChainMap({node.name: replace(found, spread=None)}, functions)  # type: ignore[arg-type]  # read only
-
-
-def _ordered_by(node: Expression, names: Compiler) -> tuple[Evaluate, str | None]:
-    """The value, and the column of an unnested row that goes before it."""
-    if isinstance(node, Column) and node.stream is None:
-        item = names.aliases.get(node.name.lower())
-        if item is None:
-            return names.expression(node, ORDER_BY), node.name
-        if _spreads(item.expression, names) == "rows":
-            return _null, item.alias
-    return names.expression(node, ORDER_BY), None
-
-
-def _null(row: Any, context: Any) -> None:
-    return None

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import assume, given, settings
@@ -17,6 +17,7 @@ from rules_engine import rule, running
 from sql_evaluation import Facts, OneRecord
 
 from opq_rules.errors import RowError, RuleError
+from opq_rules.expressions import compile, inference
 from opq_rules.expressions.compile import compile_expression
 from opq_rules.expressions.inference import Inference
 from opq_rules.expressions.types import UNKNOWN_TYPE, ValueType, of_column
@@ -400,3 +401,7 @@ def test_types_are_looked_at_once_per_shape_but_for_the_kind_in_a_cast(tmp_path:
             engine.create_rule(rule(f"c{text[4]}", f"SELECT f FROM s WHERE {text}"))
         with pytest.raises(RuleError, match="do not compare"):
             engine.create_rule(rule("q", "SELECT f FROM s WHERE f > 'x' AND s > 'a'"))
+
+
+def test_every_kind_of_expression_is_compiled_and_has_a_type() -> None:
+    assert set(get_args(Expression)) == set(compile._KINDS) == set(inference._KINDS)

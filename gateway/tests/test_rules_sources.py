@@ -182,6 +182,64 @@ def test_file_follows_lines_that_are_appended_also_in_pieces(tmp_path: Path) -> 
     assert [row["k"] for row in stream.rows] == [0, 1, 2]
 
 
+def lines(*numbers: int) -> str:
+    return "".join(f'{{"k":{k}}}\n' for k in numbers)
+
+
+@pytest.mark.parametrize("way", ["renamed", "cut"])
+def test_file_follows_a_log_that_is_rotated(tmp_path: Path, way: str) -> None:
+    path, old = tmp_path / "log.jsonl", tmp_path / "log.jsonl.1"
+    path.write_text(lines(0, 1, 2))
+    stream = Stream()
+    with running(made(file.Source(), str(path), fileType="lines", follow=True), stream):
+        wait_for(lambda: len(stream.rows) == 3)
+        if way == "cut":
+            os.truncate(path, 0)
+        else:
+            path.rename(old)
+            with old.open("a") as log:  # as a writer that has not been told yet
+                log.write(lines(3) + '{"k":4}')
+        with path.open("a") as log:
+            log.write(lines(5))
+        wait_for(lambda: stream.rows[-1]["k"] == 5)
+    want = [0, 1, 2, 5] if way == "cut" else [0, 1, 2, 3, 4, 5]
+    assert [row["k"] for row in stream.rows] == want
+    assert not stream.errors
+
+
+@pytest.mark.parametrize("old_is_there", [True, False])
+def test_file_that_was_rotated_while_nobody_followed_is_read_to_its_end_and_then_the_new_one(
+    tmp_path: Path, old_is_there: bool
+) -> None:
+    path, old = tmp_path / "log.jsonl", tmp_path / "log.jsonl.1"
+    path.write_text(lines(0, 1))
+    first, second = Stream(), Stream()
+    with running(made(file.Source(), str(path), fileType="lines", follow=True), first):
+        wait_for(lambda: len(first.rows) == 2)
+    with path.open("a") as log:
+        log.write(lines(2))
+    path.rename(old)
+    path.write_text(lines(3))
+    if not old_is_there:
+        old.unlink()
+    again = made(file.Source(), str(path), fileType="lines", follow=True)
+    again.rewind(json.loads(json.dumps(first.offset)))
+    want = [2, 3] if old_is_there else [3]
+    with running(again, second):
+        wait_for(lambda: len(second.rows) == len(want))
+    assert [row["k"] for row in second.rows] == want
+
+
+def test_file_that_has_fewer_lines_than_were_taken_is_another_one(tmp_path: Path) -> None:
+    path, stream = tmp_path / "log.jsonl", Stream()
+    path.write_text(lines(7))
+    source = made(file.Source(), str(path), fileType="lines", follow=True)
+    source.rewind(["log.jsonl", 5])
+    with running(source, stream):
+        wait_for(lambda: stream.rows)
+    assert stream.rows == [{"k": 7}]
+
+
 def test_a_file_that_is_missing_is_told_and_waited_for(tmp_path: Path) -> None:
     stream = Stream()
     with running(made(file.Source(), str(tmp_path / "later.json")), stream):

@@ -1,16 +1,19 @@
 """file: a JSON, CSV or lines file, or a folder of them; can be rewound, so that nothing is lost or doubled.
 
 DATASOURCE is the file's name below `path`, or the file itself. `interval` 0: once, and `follow` waits for
-lines that are appended; greater: read again from the start each so many ms.
-An offset is `[file name, records taken of it]`.
+lines that are appended, also where the file is rotated: renamed and begun anew, or cut to nothing; greater:
+read again from the start each so many ms. An offset is `[file name, records taken of it]`, with `follow` and
+its number in the file system.
 """
 
 import csv
 import errno
 import gzip
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -54,6 +57,8 @@ class Source(SourceOfSdk):
             raise ValueError("moveTo  missing: actionAfterRead is move")
         if config.follow and (config.fileType != "lines" or config.interval):
             raise ValueError("follow  is for fileType lines with interval 0")
+        if config.follow and (config.decompression or config.ignoreEndLines):
+            raise ValueError("follow  is without decompression and ignoreEndLines: the file has no end")
         if not (datasource or config.path):
             raise ValueError("DATASOURCE  is empty; want the file's name")
         base = Path(config.path) if config.path else Path()
@@ -61,10 +66,11 @@ class Source(SourceOfSdk):
         if config.path and ".." in Path(name).parts:
             raise ValueError(f"DATASOURCE  is {datasource!r}; it may not leave {config.path}")
         self._config, self._at = config, base / name if name else base
-        self._done: tuple[str, int] = ("", 0)
+        self._done, self._inode = ("", 0), 0
 
     def rewind(self, offset: Any) -> None:
         self._done = (str(offset[0]), int(offset[1]))
+        self._inode = int(offset[2]) if len(offset) > 2 else 0
 
     def open(self, context: SourceContext) -> None:
         while not context.stopped:
@@ -76,9 +82,9 @@ class Source(SourceOfSdk):
                 context.emit_error(f"{self._at}: {type(error).__name__}: {error}")
                 context.wait(1.0)
                 continue
-            if not self._config.interval:
+            if not (self._config.interval or self._config.follow):
                 break
-            self._done = ("", 0)
+            self._done, self._inode = ("", 0), 0
             context.wait(self._config.interval / 1000)
         while not context.wait(60.0):
             pass
@@ -91,24 +97,41 @@ class Source(SourceOfSdk):
             if path.name < self._done[0]:
                 continue  # taken before the restart
             taken = self._done[1] if path.name == self._done[0] else 0
+            if self._config.follow:
+                self._follow(path, taken, context)
+                return
             if not self._read(path, taken, context):
                 return
             self._after(path)
 
-    def _read(self, path: Path, taken: int, context: SourceContext) -> bool:
+    def _follow(self, path: Path, taken: int, context: SourceContext) -> None:
+        """Until it is rotated; what was rotated while nobody read is found by its number, and ended first."""
+        found = path
+        if self._inode and path.stat().st_ino != self._inode:
+            rotated = (each for each in path.parent.iterdir() if each.stat().st_ino == self._inode)
+            found = next(rotated, path)
+            taken = 0 if found is path else taken
+        self._inode = found.stat().st_ino
+        self._read(path, taken, context, found)
+
+    def _read(self, path: Path, taken: int, context: SourceContext, found: Path | None = None) -> bool:
+        """`found`: where `path` is now, with `follow`."""
         if not path.is_file():
             raise OSError(errno.ENOENT, "no plain file is there", str(path))
         size = 1 if self._config.sendInterval else _AT_ONCE
         meta = {"file": str(path)}
+        place = [self._inode] if found else []
         number, batch = 0, []
-        for record in chain(_records(path, self._config, context), (_PAUSE,)):
+        for record in chain(_records(path, self._config, context, found), (_PAUSE,)):
             if isinstance(record, dict) and number >= taken:
                 batch.append(record)
             number += record is not _PAUSE
+            if found and record is _PAUSE and number < taken:
+                return True  # shorter than what was taken of it: another one
             if not batch or (len(batch) < size and record is not _PAUSE):
                 continue
             self._done = (path.name, number)
-            if not context.emit_many(batch, [meta] * len(batch), offset=[path.name, number]):
+            if not context.emit_many(batch, [meta] * len(batch), offset=[path.name, number, *place]):
                 return False
             batch = []
             if self._config.sendInterval and context.wait(self._config.sendInterval / 1000):
@@ -125,7 +148,9 @@ class Source(SourceOfSdk):
             path.replace(target / path.name)
 
 
-def _records(path: Path, config: Config, context: SourceContext) -> Iterator[dict[str, Any] | str | None]:
+def _records(
+    path: Path, config: Config, context: SourceContext, found: Path | None = None
+) -> Iterator[dict[str, Any] | str | None]:
     """Each record; None for one that cannot be read (it keeps its number), _PAUSE where more may come."""
     if config.fileType == "json":
         with gzip.open(path) if config.decompression else path.open("rb") as whole:
@@ -140,7 +165,7 @@ def _records(path: Path, config: Config, context: SourceContext) -> Iterator[dic
                 context.emit_error(f"{path}: a record is {type(each).__name__}; want an object")
                 yield None
         return
-    lines = _lines(path, config, context)
+    lines = _followed(found, path, config, context) if found else _lines(path, config)
     if config.fileType == "lines":
         for line in lines:
             yield _PAUSE if line is _PAUSE else _row(line, path, context)
@@ -166,8 +191,8 @@ def _row(line: str, path: Path, context: SourceContext) -> dict[str, Any] | None
     return row
 
 
-def _lines(path: Path, config: Config, context: SourceContext) -> Iterator[str]:
-    """Whole lines without their end; with `follow` it waits for more of them."""
+def _lines(path: Path, config: Config) -> Iterator[str]:
+    """Whole lines without their end."""
     held: list[str] = []  # the last `ignoreEndLines` are never handed on
     with (
         gzip.open(path, "rt", encoding="utf-8")
@@ -176,22 +201,53 @@ def _lines(path: Path, config: Config, context: SourceContext) -> Iterator[str]:
     ):
         for _ in range(config.ignoreStartLines):
             file.readline()
-        begun = ""
-        while True:
-            line = begun + file.readline(LONGEST_BYTES + 1 - len(begun))
-            if len(line) > LONGEST_BYTES:
-                raise OSError(errno.EFBIG, f"a line has more than {LONGEST_BYTES} characters", str(path))
-            if config.follow and not line.endswith("\n"):
-                begun = line
-                yield _PAUSE
-                if context.wait(0.02):
-                    return
-                continue
-            begun = ""
-            if not line:
-                return
+        while line := _line(file, "", path):
             held.append(line.rstrip("\r\n"))
             if len(held) > config.ignoreEndLines:
                 first = held.pop(0)
                 if first:
                     yield first
+
+
+def _followed(found: Path, path: Path, config: Config, context: SourceContext) -> Iterator[str]:
+    """Lines of `found` as they come, until `path` is another file that has some, or a shorter one."""
+    with found.open(encoding="utf-8") as file:
+        for _ in range(config.ignoreStartLines):
+            file.readline()
+        begun, rotated = "", False
+        while True:
+            line = _line(file, begun, found)
+            if line.endswith("\n"):
+                begun = ""
+                if line.strip("\r\n"):
+                    yield line.rstrip("\r\n")
+                continue
+            begun = line
+            if rotated:
+                break
+            rotated = _rotated(file, path)
+            if not rotated:
+                yield _PAUSE
+                if context.wait(0.02):
+                    return
+        if begun:
+            yield begun
+
+
+def _line(file: TextIOWrapper, begun: str, path: Path) -> str:
+    line = begun + file.readline(LONGEST_BYTES + 1 - len(begun))
+    if len(line) > LONGEST_BYTES:
+        raise OSError(errno.EFBIG, f"a line has more than {LONGEST_BYTES} characters", str(path))
+    return line
+
+
+def _rotated(file: TextIOWrapper, path: Path) -> bool:
+    """`file` is read to its end. A new one that is empty is not written yet; the old one may still be."""
+    own = os.fstat(file.fileno())
+    try:
+        now = path.stat()
+    except FileNotFoundError:
+        return False
+    if now.st_ino != own.st_ino:
+        return now.st_size > 0
+    return own.st_size < os.lseek(file.fileno(), 0, os.SEEK_CUR)

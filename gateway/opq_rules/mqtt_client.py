@@ -107,8 +107,10 @@ class Client:
         if not self._client.is_connected():
             raise ConnectionError(f"no connection to {self._server}")
         told = self._client.publish(topic, payload, qos, retain)
+        if told.rc == paho.MQTT_ERR_QUEUE_SIZE:
+            raise ConnectionError(f"{self._server} has not confirmed the message before")
         if told.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
-            raise ConnectionError(paho.error_string(told.rc))
+            raise ConnectionError(f"{self._server}: {paho.error_string(told.rc)}")
         try:
             told.wait_for_publish(timeout_s)
         except (RuntimeError, ValueError) as error:

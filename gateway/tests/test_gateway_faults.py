@@ -1,5 +1,6 @@
 """What a cabinet does to a gateway: brokers gone, keys refused, plugs pulled, kill -9, garbage."""
 
+import contextlib
 import json
 import os
 import signal
@@ -256,7 +257,8 @@ def bridged(device: str) -> Iterator[str]:
         while not stop.is_set() and client is not None:
             ready, _, _ = select.select([pty, client], [], [], 0.1)
             if pty in ready:
-                client.sendall(os.read(pty, 4096))
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has gone; told by recv
+                    client.sendall(os.read(pty, 4096))
             if client in ready:
                 data = client.recv(4096)
                 if not data:

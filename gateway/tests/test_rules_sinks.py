@@ -198,6 +198,12 @@ def test_sql_sinks_that_are_opened_together_on_a_new_base_all_open(tmp_path: Pat
                 opening.result(20)
 
 
+def test_sql_tells_at_once_that_its_base_cannot_be_opened(tmp_path: Path) -> None:
+    """What fails while it opens keeps what it was to take."""
+    with pytest.raises((ConnectionError, ValueError), match="unable to open"):
+        opened(sql.Sink(), url=f"sqlite:///{tmp_path}/nowhere/base.sqlite", table="t")
+
+
 def test_sql_updates_and_deletes_by_key(base: Path) -> None:
     sink = opened(sql.Sink(), url=f"sqlite:///{base}", table="t", rowkindField="do", keyField="box")
     for row in (
@@ -411,9 +417,9 @@ def test_mqtt_confirms_and_tells_when_the_broker_is_gone(tmp_path: Path) -> None
         ear.loop_stop()
         broker.stop()
         with pytest.raises(OSError, match=r"did not confirm|connect"):
-            sink.collect(Context(), {"box": "7", "v": 2})
+            sink.collect(Context(), {"box": "7", "v": 2})  # paho may not know yet
         for v in (3, 4):
-            with pytest.raises(ConnectionError, match="no connection to tcp://127"):
+            with pytest.raises(ConnectionError, match=r"tcp://127.*(confirm|connect)|connect.*tcp://127"):
                 sink.collect(Context(), {"box": "7", "v": v})
         sink.close(Context())
         with pytest.raises(OSError, match="refused"):

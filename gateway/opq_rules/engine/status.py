@@ -46,15 +46,20 @@ def feed_node(feed: Feed) -> Node:
 
 
 def sink_node(rule: Rule, outlet: Outlet | None) -> Node:
-    """`outlet` None: a topic of memory, which takes at once. A shared sink's trouble is told by each rule."""
+    """`outlet` None: a topic of memory, which takes at once. A shared sink's trouble is told by each rule.
+
+    What waits, in the queue or in the sink's cache, has not gone out.
+    """
     if outlet is None:
         return _node(records_in_total=rule.out, records_out_total=rule.out, connection_status=1)
-    counters = outlet.pipeline.counters if outlet.pipeline is not None else None
+    pipeline = outlet.pipeline
+    counters = pipeline.counters if pipeline is not None else None
+    taken = max(0, rule.out - rule.dropped)
     known: Node = {
         "records_in_total": rule.out,
-        "records_out_total": max(0, rule.out - rule.dropped),
-        "messages_processed_total": max(0, rule.out - rule.dropped),
-        "buffer_length": outlet.waiting,
+        "records_out_total": min(taken, counters.records_out_total) if counters is not None else 0,
+        "messages_processed_total": taken,
+        "buffer_length": outlet.waiting + (pipeline.waiting if pipeline is not None else 0),
         "last_invocation": outlet.last_ms,
         "dropped_total": rule.dropped,
     }
@@ -66,8 +71,8 @@ def sink_node(rule: Rule, outlet: Outlet | None) -> Node:
             "lost_total": counters.lost_total,
             "connection_status": counters.connection_status,
         }
-        own = outlet.pipeline.own_counts if outlet.pipeline is not None else {}
-        known |= {f"{name}_total": count for name, count in own.items()}
+    if pipeline is not None:
+        known |= {f"{name}_total": count for name, count in pipeline.own_counts.items()}
     return _node(**({"connection_status": 0} | known))
 
 

@@ -20,6 +20,8 @@ from opq_rules.plugins.trigger_module import TriggerModule
 BUILT_IN = Path(__file__).parent / "triggers"
 SHOWN_AGAIN_S = 600.0
 """What has failed is shown the last minutes at most so often: that takes the time of all others."""
+UNJUDGED_KEPT = 5000
+"""Measurements of which it is remembered that one trigger did not judge them."""
 
 
 class Trigger(Protocol):
@@ -49,7 +51,8 @@ class TriggerPlugin:
         self._lost = False
         """What it remembered, by a failure; it has judged nothing since."""
         self._judging: Measurement | None = None
-        self._failed_at: Measurement | None = None
+        self._unjudged: dict[tuple[object, ...], None] = {}
+        """Not shown again: an onset in them has no event, and the next Measurement has to be one."""
         self._shown_s = -SHOWN_AGAIN_S
         self._problems, self._problem = 0, ""
         self._lines = OncePer(60.0)
@@ -65,7 +68,7 @@ class TriggerPlugin:
         well, answer = self._ask(measurement, nominal)
         self._lost &= not well
         if not well:
-            self._counters.add("not_judged", label=self.name)
+            self._not_judged(measurement)
         elif isinstance(self._trigger, TriggerModule):
             self._heed(*self._trigger.problems())
         decision: Decision | None = answer
@@ -88,8 +91,8 @@ class TriggerPlugin:
         self._guard.call(self._trigger.forget)
 
     def see_again(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
-        """As `decide`, of one that was judged before; not the one that it failed at last."""
-        if self._failed_at is not None and _key(measurement) == _key(self._failed_at):
+        """As `decide`, of one that was judged before; it is not shown another."""
+        if _key(measurement) in self._unjudged:
             return None
         decision: Decision | None = self._ask(measurement, nominal)[1]
         return decision
@@ -101,6 +104,15 @@ class TriggerPlugin:
         """Whether it was asked and has answered, and what."""
         self._judging = measurement
         return self._guard.call(self._trigger.decide, measurement, nominal)
+
+    def _not_judged(self, measurement: Measurement) -> None:
+        self._counters.add("not_judged", label=self.name)
+        self._hide(measurement)
+
+    def _hide(self, measurement: Measurement) -> None:
+        self._unjudged[_key(measurement)] = None
+        if len(self._unjudged) > UNJUDGED_KEPT:
+            del self._unjudged[next(iter(self._unjudged))]
 
     def _forgot(self) -> bool:
         """Whether it remembers nothing, by a failure of its own."""
@@ -118,7 +130,9 @@ class TriggerPlugin:
         return ", ".join(crashes + judged + rows)
 
     def _crashed(self, error: Exception, pause_s: float) -> None:
-        self._lost, self._failed_at = True, self._judging
+        self._lost = True
+        if self._judging is not None:
+            self._hide(self._judging)
         self._counters.add("plugin_crashes", label=self.name)
         trace = "".join(traceback.format_exception(error))
         self._log.error("plugin.crashed", error=repr(error), pause_s=pause_s, traceback=trace)

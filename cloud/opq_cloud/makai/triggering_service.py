@@ -130,7 +130,9 @@ class TriggeringService:
     ) -> None:
         refresh = time.monotonic() + NOMINAL_REFRESH_S
         while not stop.is_set():
+            began = time.monotonic()
             measurements.poll(POLL_MS)
+            self._triggers.idle(time.monotonic() - began)
             taken = 0
             while taken < DRAIN:
                 try:

@@ -38,7 +38,7 @@ class InstalledTrigger(TriggerPlugin):
 
     @property
     def anew(self) -> bool:
-        there = bool(self._installed.version) and self._installed.up
+        there = bool(self._installed.version) and self._installed.up and self._share.left
         return there and (self._installed.anew or super().anew)
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
@@ -46,7 +46,7 @@ class InstalledTrigger(TriggerPlugin):
         if not self._version:  # being deleted
             return None
         if not self._installed.up:  # one crash is one fault, however many Measurements come meanwhile
-            self._counters.add("not_judged", label=self.name)
+            self._not_judged(measurement)
             return None
         return super().decide(measurement, nominal)
 
@@ -55,15 +55,18 @@ class InstalledTrigger(TriggerPlugin):
         self._installed.anew = False
         super().begin_again()
 
+    def idle(self, seconds: float) -> None:
+        """Nobody waited for so long: it is nobody's time that was taken."""
+        self._share.gave(seconds)
+
     def close(self) -> None:
         self._installed.close()
 
     def _take_note(self) -> None:
-        """Of another version: what the one before did wrong does not pause it, nor hide a Measurement."""
+        """Of another version: what the one before did wrong does not pause it."""
         version = self._installed.version
         if version != self._version:
             self._version, self._guard = version, Guard(self._crashed)
-            self._failed_at = None
             self._share = Share()
 
     def _ask(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Any]:
@@ -152,6 +155,12 @@ class TriggersInUse:
             self._exchange()
             for trigger in (each for made in installed.values() for each in made):
                 trigger.close()
+
+    def idle(self, seconds: float) -> None:
+        """The service had nothing to do for so long."""
+        for trigger in self.all:
+            if isinstance(trigger, InstalledTrigger):
+                trigger.idle(seconds)
 
     def health(self) -> list[Health]:
         troubles = [Health(f"plugin {name}", False, info=why) for name, why in dict(self._troubles).items()]

@@ -16,14 +16,16 @@ from plugin_zips import manifest, stored, zipped
 
 from opq_cloud.config import PluginEntry, Rules, TriggeringService
 from opq_cloud.makai import share, triggers
+from opq_cloud.makai.share import Share
 from opq_cloud.makai.trigger_plugins import SHOWN_AGAIN_S, TriggerPlugin
 from opq_cloud.makai.triggering_service import TriggeringService as Service
 from opq_cloud.makai.triggers_in_use import InstalledTrigger
 from opq_cloud.service import CloudContext, Counters
 from opq_cloud.store.opening import open_store
 from opq_proto import log
-from opq_proto.decision import Nominal
+from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
+from opq_proto.messages import Measurement, Metric
 from opq_proto.opqbox3_pb2 import Measurement as Wire
 from opq_rules.plugins.plugins import Plugins
 from opq_rules.plugins.policy import Policy
@@ -190,7 +192,8 @@ def test_a_new_version_is_shown_the_past_though_the_one_before_was_paused(tmp_pa
     plugins.create("trigger", "loud", trigger_zip(plugins.uploads, "1.0.1", mode="inproc"))
     assert trigger.anew
     trigger.begin_again()
-    assert trigger.see_again(measured(140.0), nominal) is not None and not trigger.anew
+    again = replace(measured(140.0), timestamp_ms=1)
+    assert trigger.see_again(again, nominal) is not None and not trigger.anew
     decision = trigger.decide(measured(140.0), nominal)
     assert decision is not None and decision.because == "1 before, 120 V" and trigger.health().ok
     plugins.close()
@@ -246,6 +249,58 @@ def test_what_fails_within_a_dip_is_shown_it_again(makai_with: Callable[..., Any
         box.pub.send_multipart(told(box, k))
     house.wait_for(lambda: counters.total("completions") == 1)
     assert counters.total("triggers") == 1 and counters.total("not_judged") <= 1
+
+
+class Restarting:
+    """A trigger in a worker, seen from Makai: a threshold at 100 V, and a process that may be away."""
+
+    symbol, version, mode, up, anew, forgot = "t", "1.0.0", "process", True, False, False
+    dies = low = False
+
+    def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
+        if self.dies:
+            self.dies = self.up = self.low = False
+            raise ConnectionError("exit code 9")
+        low, self.low, self.forgot = self.low, measurement.metrics["rms"].min < 100.0, False
+        return Decision("rms", 70.0, 100.0, "t: low") if self.low and not low else None
+
+    def forget(self) -> None:
+        self.low = self.forgot = False
+
+
+def test_a_dip_that_began_while_its_process_was_away_has_its_onset() -> None:
+    """What nobody judged is not shown as if it had been: its onset has no event."""
+    worker, nominal = Restarting(), Nominal(120.0, 60.0)
+    trigger = InstalledTrigger(worker, Counters(), log.get())  # type: ignore[arg-type]
+    past: list[Measurement] = []
+    onsets = []
+    for k in range(8):
+        row = replace(
+            measured(1.0), timestamp_ms=1000 * k, metrics={"rms": Metric(*[70.0 if k >= 3 else 120.0] * 3)}
+        )
+        worker.dies = k == 2
+        if k == 5:  # it is there again
+            worker.up = worker.forgot = True
+        if trigger.anew:
+            trigger.begin_again()
+            assert not [row for row in past if trigger.see_again(row, nominal)]
+        onsets += [k] if trigger.decide(row, nominal) else []
+        past.append(row)
+    assert onsets == [5]
+
+
+def test_time_in_which_nobody_waits_is_no_share_of_anyone() -> None:
+    now = [0.0]
+    mine = Share(lambda: now[0])
+    for _ in range(1000):  # 0.4 of the time, and nothing else to do
+        now[0] += 1.0
+        mine.took(0.4)
+        mine.gave(0.6)
+    assert mine.left
+    for _ in range(200):
+        now[0] += 1.0
+        mine.took(0.4)
+    assert not mine.left
 
 
 def up_again(house: Any, before: int) -> bool:

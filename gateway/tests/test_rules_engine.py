@@ -34,6 +34,19 @@ def test_rules_of_one_shape_are_a_crowd_and_each_gives_its_own(tmp_path: Path) -
         assert engine.look.rule_status("r0")["sink_kept_0_0_records_out_total"] == 2
 
 
+def test_what_one_turn_gives_to_rules_behind_a_topic_of_memory_fits_there(tmp_path: Path) -> None:
+    """At qos 0, many times the length of their buffers."""
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.execute('CREATE STREAM behind () WITH (DATASOURCE="t", TYPE="memory", FORMAT="json")')
+        engine.create_rule({"id": "b", "sql": "SELECT v FROM behind", "actions": [{"kept": {}}]})
+        engine.create_rule({"id": "a", "sql": "SELECT v FROM s", "actions": [{"memory": {"topic": "t"}}]})
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": k} for k in range(4000)])
+        wait_for(lambda: hands.rows and hands.rows[-1]["v"] == 3999)
+        assert [row["v"] for row in hands.rows] == list(range(4000))
+
+
 def test_rules_that_say_the_same_run_once(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())

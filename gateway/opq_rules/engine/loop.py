@@ -178,10 +178,7 @@ class Loop:
                 self._drain(item)
             elif item is not None:
                 item()
-            for _ in range(HOPS):
-                if not self._direct:
-                    break
-                self._drain(self._direct.popleft())
+            self._pass_on()
             try:
                 item = self._inbox.get_nowait()
             except queue.Empty:
@@ -243,15 +240,24 @@ class Loop:
             return
         now_ms = self._clock.now_ms()
         feed.last_ms = now_ms
-        self._waits = feed.blocks
         for batch in joined.batches(entries):
+            self._waits = feed.blocks
             for unit in tuple(joined.units):
                 self._feed(unit, batch)
+            if not joined.direct:  # a feed of memory that is behind has room for a batch, not for all of them
+                self._pass_on()
         for unit in joined.units:
             if unit.due_ms is None:
                 self._timers.set(unit)
         if joined.durable:
             self._staging.touched(None, feed)
+
+    def _pass_on(self) -> None:
+        """To rules behind topics of memory what has just been given to these."""
+        for _ in range(HOPS):
+            if not self._direct:
+                return
+            self._drain(self._direct.popleft())
 
     def _feed(self, unit: Unit, batch: Batch) -> None:
         began_ns = time.thread_time_ns()

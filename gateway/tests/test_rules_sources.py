@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -207,6 +208,23 @@ def test_file_follows_a_log_that_is_rotated(tmp_path: Path, way: str) -> None:
     assert not stream.errors
 
 
+def test_file_that_is_begun_anew_has_its_head_skipped_whenever_that_comes(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.touch()
+    config = file.Config(fileType="lines", follow=True, ignoreStartLines=1)
+    context = SimpleNamespace(wait=lambda seconds: False)
+    found = file._followed(path, path, config, context)  # type: ignore[arg-type]
+    assert next(found) is file._PAUSE
+    with path.open("a") as log:
+        for piece in ("# he", "ad"):
+            log.write(piece)
+            log.flush()
+            assert next(found) is file._PAUSE
+        log.write("\n" + lines(1, 2))
+    assert [next(found), next(found), next(found)] == ['{"k":1}', '{"k":2}', file._PAUSE]
+    found.close()
+
+
 @pytest.mark.parametrize("old_is_there", [True, False])
 def test_file_that_was_rotated_while_nobody_followed_is_read_to_its_end_and_then_the_new_one(
     tmp_path: Path, old_is_there: bool
@@ -220,6 +238,8 @@ def test_file_that_was_rotated_while_nobody_followed_is_read_to_its_end_and_then
         log.write(lines(2))
     path.rename(old)
     path.write_text(lines(3))
+    (tmp_path / "a").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "b").mkdir()
     if not old_is_there:
         old.unlink()
     again = made(file.Source(), str(path), fileType="lines", follow=True)

@@ -57,7 +57,7 @@ def sink_node(rule: Rule, outlet: Outlet | None) -> Node:
     taken = max(0, rule.out - rule.dropped)
     known: Node = {
         "records_in_total": rule.out,
-        "records_out_total": min(taken, counters.records_out_total) if counters is not None else 0,
+        "records_out_total": min(taken, counters.emissions_out) if counters is not None else 0,
         "messages_processed_total": taken,
         "buffer_length": outlet.waiting + (pipeline.waiting if pipeline is not None else 0),
         "last_invocation": outlet.last_ms,

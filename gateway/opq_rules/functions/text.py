@@ -4,6 +4,7 @@ Regular expressions: `patterns`.
 Source: reference/rules.md, D.5, Text (null rules, lpad, substring as told there).
 """
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -32,6 +33,8 @@ def _concat(*values: Any) -> Any:
 def _format(value: Any, places: Any, locale: Any = None) -> str:
     if not 0 <= whole(places) <= _PLACES_MOST:
         raise ValueError(f"places is {places}; want 0 to {_PLACES_MOST}")
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     exact = Decimal(repr(rounded(number(value), places) or 0))
     if locale is None:
         return f"{exact:.{places}f}"

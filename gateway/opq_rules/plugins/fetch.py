@@ -83,7 +83,7 @@ def _get(parts: SplitResult, url: str, target: Path, policy: Policy, end: float)
     """Downloads, or gives the URL that the answer redirects to."""
     host = parts.hostname or ""
     plain = _connect(parts, host, policy, end)
-    connection = http.client.HTTPConnection(host, parts.port)
+    connection = http.client.HTTPConnection(host, _port(parts))
     connection.sock = plain
     with plain.dup() as handle:
         ending = threading.Timer(max(0.0, end - time.monotonic()), _end, (handle,))
@@ -140,10 +140,13 @@ def _receive(answer: http.client.HTTPResponse, url: str, target: Path, policy: P
         raise PluginError(f"{url}: ended {answer.length} bytes early")
 
 
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def _connect(parts: SplitResult, host: str, policy: Policy, end: float) -> socket.socket:
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, _port(parts), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise PluginError(f"{host}: {error}") from None
     for *_, address in found:
@@ -152,7 +155,7 @@ def _connect(parts: SplitResult, host: str, policy: Policy, end: float) -> socke
     for *_, address in found:
         wait_s = max(0.1, min(CONNECT_S, end - time.monotonic()))
         try:
-            return socket.create_connection((str(address[0]), port), wait_s)
+            return socket.create_connection((str(address[0]), _port(parts)), wait_s)
         except OSError as error:
             last = error
     raise PluginError(f"{parts.scheme}://{parts.netloc}: {last}")

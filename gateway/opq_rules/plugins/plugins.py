@@ -275,7 +275,8 @@ class Plugins:
         if manifest is not None and manifest.of_kind("analysis"):
             there = self._report.of(manifest)
             told |= there if runtime is None else {"running": there["running"]}
-            told["errMsg"] = told["errMsg"] or there["errMsg"]
+            if there["status"] == "error":  # else the rest of it runs, where there is no Mauka
+                told["errMsg"] = told["errMsg"] or there["errMsg"]
         if trouble := self._trouble.get(name):
             told["errMsg"] = trouble
             told["status"] = told["status"] if runtime is not None else "error"

@@ -91,7 +91,7 @@ class Report:
             return None, f"whether it runs is not known: {self._path.name} cannot be read: {error}"
         if not _texts(versions) or not _texts(troubles):
             return None, f"whether it runs is not known: {self._path.name} is no report"
-        if age_s > STALE_S:
+        if abs(age_s) > STALE_S:  # of the future: a clock was set back
             return None, f"whether it runs is not known: Mauka has told nothing for {age_s:.0f} s"
         return (versions, troubles), ""
 

@@ -31,6 +31,7 @@ class Counters:
 
     records_in_total: int = 0
     records_out_total: int = 0
+    emissions_out: int = 0
     exceptions_total: int = 0
     lost_total: int = 0
     last_exception: str = ""
@@ -245,6 +246,7 @@ class Pipeline:
         if self.counters.connection_status < 0:
             self._tell("sink.connected", waiting=len(self._kept))
         self.counters.records_out_total += len(parcel.rows)
+        self.counters.emissions_out += len(parcel.emission_ids)
         self.counters.connection_status = 1
         self._failed_in_row = 0
         return True

@@ -24,6 +24,8 @@ from opq_rules.plugins.settings import configured
 from opq_rules.sdk import Source as SourceOfSdk
 from opq_rules.sdk import SourceContext
 
+_LOOK_S = 0.02
+"""Between two looks whether there is more."""
 _AT_ONCE = 500
 """Records handed on in one call."""
 
@@ -85,7 +87,7 @@ class Source(SourceOfSdk):
             if not (self._config.interval or self._config.follow):
                 break
             self._done, self._inode = ("", 0), 0
-            context.wait(self._config.interval / 1000)
+            context.wait(self._config.interval / 1000 or _LOOK_S)
         while not context.wait(60.0):
             pass
 
@@ -108,8 +110,8 @@ class Source(SourceOfSdk):
         """Until it is rotated; what was rotated while nobody read is found by its number, and ended first."""
         found = path
         if self._inode and path.stat().st_ino != self._inode:
-            rotated = (each for each in path.parent.iterdir() if each.stat().st_ino == self._inode)
-            found = next(rotated, path)
+            beside = (each for each in path.parent.iterdir() if each.is_file())
+            found = next((each for each in beside if each.stat().st_ino == self._inode), path)
             taken = 0 if found is path else taken
         self._inode = found.stat().st_ino
         self._read(path, taken, context, found)
@@ -211,15 +213,15 @@ def _lines(path: Path, config: Config) -> Iterator[str]:
 
 def _followed(found: Path, path: Path, config: Config, context: SourceContext) -> Iterator[str]:
     """Lines of `found` as they come, until `path` is another file that has some, or a shorter one."""
+    begun, rotated, skip = "", False, config.ignoreStartLines
     with found.open(encoding="utf-8") as file:
-        for _ in range(config.ignoreStartLines):
-            file.readline()
-        begun, rotated = "", False
         while True:
             line = _line(file, begun, found)
             if line.endswith("\n"):
                 begun = ""
-                if line.strip("\r\n"):
+                if skip:
+                    skip -= 1
+                elif line.strip("\r\n"):
                     yield line.rstrip("\r\n")
                 continue
             begun = line
@@ -228,7 +230,7 @@ def _followed(found: Path, path: Path, config: Config, context: SourceContext) -
             rotated = _rotated(file, path)
             if not rotated:
                 yield _PAUSE
-                if context.wait(0.02):
+                if context.wait(_LOOK_S):
                     return
         if begun:
             yield begun

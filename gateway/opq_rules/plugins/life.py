@@ -89,3 +89,31 @@ class Life:
         self.output.close()
         self.wire.close()
         return told
+
+    def cause(self, report: dict[str, Any], said: str) -> str:
+        """Why it ended. `report`: what `close` gave; `said`: the last of its output."""
+        if "refused" in report:
+            return str(report["refused"])
+        if "ended" in report:
+            return str(report["ended"])
+        code = report.get("code", self.process.returncode)
+        why = self.why if self.why and self.why != GONE else f"ended with {_meaning(code)}"
+        if not self.facts and (tail := said.strip()):
+            why += f"; it said: {tail[-600:]}"
+        if report.get("survivors"):
+            why += f"; {report['survivors']} processes that it had started were ended"
+        return why
+
+
+def _meaning(code: int | None) -> str:
+    if code is None:
+        return "an unknown status"
+    number = -code if code < 0 else code - 128 if code > 128 else 0
+    names = {
+        6: "SIGABRT",
+        9: "SIGKILL",
+        11: "SIGSEGV",
+        24: "SIGXCPU (its CPU time)",
+        25: "SIGXFSZ (file size)",
+    }
+    return f"signal {names.get(number, number)}" if number else f"exit code {code}"

@@ -4,11 +4,9 @@ One thread per plug-in process, over all its lives. What a call waits for is ans
 life ends: as ConnectionError or TimeoutError, so that a sink's emission is sent again.
 """
 
-import contextlib
 import itertools
 import os
 import secrets
-import select
 import sys
 import threading
 import time
@@ -21,16 +19,12 @@ from zlib import crc32
 from opq_proto.errors import PluginError
 from opq_rules.plugins.conduct import Conduct
 from opq_rules.plugins.guard import PAUSES_S, STEADY_S
-from opq_rules.plugins.life import END_S, GONE, Call, Life
+from opq_rules.plugins.hearing import hear
+from opq_rules.plugins.life import END_S, Call, Life
 from opq_rules.plugins.output import Output
 from opq_rules.plugins.policy import Limits
 from opq_rules.plugins.worker import TOKEN
 
-PING_S = 1.0
-SILENCE_S = 20.0
-"""So long without a sign of life, and the process is ended; long, since a gateway's CPU may be busy."""
-OUTPUT_BYTES_PER_S = 4 << 20
-"""What a plug-in may print; more makes it wait."""
 UIDS = (61184, 65519)
 """Of the workers when the server is root: the range that systemd keeps for users made on the fly."""
 
@@ -238,7 +232,7 @@ class PluginProcess:
         except OSError as error:
             return f"cannot start a process: {error}"
         try:
-            self._listen(life)
+            hear(life, self._output, self.limits.start_s, self._closing, self._take)
         finally:
             with self._lock:
                 self._life = None
@@ -246,7 +240,7 @@ class PluginProcess:
             self._output.read(life.output)
             report = life.close()
             self.survivors += int(report.get("survivors", 0))
-            why = self._why(life, report)
+            why = life.cause(report, self._output.tail())
             for waiting in calls.values():
                 waiting.failure = ConnectionError(f"plug-in {self.name}: {why}")
                 waiting.done.set()
@@ -255,67 +249,6 @@ class PluginProcess:
             for number, listener in list(self._listeners.items()):
                 listener.heard(["gone", number, why])
         return why
-
-    def _why(self, life: Life, report: dict[str, Any]) -> str:
-        if "refused" in report:
-            return str(report["refused"])
-        if "ended" in report:
-            return str(report["ended"])
-        code = report.get("code", life.process.returncode)
-        why = life.why if life.why and life.why != GONE else f"ended with {_meaning(code)}"
-        if not life.facts and (tail := self._output.tail().strip()):
-            why += f"; it said: {tail[-600:]}"
-        if report.get("survivors"):
-            why += f"; {report['survivors']} processes that it had started were ended"
-        return why
-
-    def _listen(self, life: Life) -> None:
-        poll = select.poll()
-        poll.register(life.wire.fileno(), select.POLLIN)
-        output_open, listening, next_output_s, pinged_s = True, False, 0.0, time.monotonic()
-        while not life.why:
-            now = time.monotonic()
-            if self._closing.is_set():
-                life.why = "closed"
-                return
-            if now - pinged_s >= PING_S and life.facts:
-                pinged_s = now
-                with contextlib.suppress(OSError):
-                    life.wire.send(["ping", int(now)], 0.0)
-            if not life.facts and now - life.started_s > self.limits.start_s:
-                life.why = f"no handshake within {self.limits.start_s:g} s"
-                return
-            if now - life.heard_s > SILENCE_S + (self.limits.start_s if not life.facts else 0):
-                life.why = f"no sign of life for {SILENCE_S:g} s"
-                return
-            if output_open and now >= next_output_s and not listening:
-                poll.register(life.output.fileno(), select.POLLIN)
-                listening = True
-            ready = {fd for fd, _ in poll.poll(250 if listening or not output_open else 20)}
-            if listening and life.output.fileno() in ready:
-                poll.unregister(life.output.fileno())
-                listening = False
-                read = self._output.read(life.output)
-                output_open = read >= 0
-                next_output_s = now + max(0.02, read / OUTPUT_BYTES_PER_S)
-            if life.wire.fileno() not in ready:
-                continue
-            try:
-                messages = life.wire.receive_ready()
-            except ValueError as error:
-                life.why = f"sends garbage: {error}"
-                return
-            except OSError:
-                life.why = life.why or GONE
-                return
-            if messages:
-                life.heard_s = time.monotonic()
-            for message in messages:
-                try:
-                    self._take(life, message)
-                except Exception as error:  # whatever it may be that a hostile worker has thought of
-                    life.why = f"sends garbage: {error}"
-                    return
 
     def _take(self, life: Life, message: list[Any]) -> None:
         match message:
@@ -368,17 +301,3 @@ class PluginProcess:
                 raise
         waiting.value, waiting.failure = value, failure
         waiting.done.set()
-
-
-def _meaning(code: int | None) -> str:
-    if code is None:
-        return "an unknown status"
-    number = -code if code < 0 else code - 128 if code > 128 else 0
-    names = {
-        6: "SIGABRT",
-        9: "SIGKILL",
-        11: "SIGSEGV",
-        24: "SIGXCPU (its CPU time)",
-        25: "SIGXFSZ (file size)",
-    }
-    return f"signal {names.get(number, number)}" if number else f"exit code {code}"

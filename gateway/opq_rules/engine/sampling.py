@@ -13,6 +13,7 @@ from typing import Any
 from opq_rules.batch import Row
 from opq_rules.engine.durations import milliseconds
 from opq_rules.plugins.built_in import module_of
+from opq_rules.plugins.emission import OneOfMany
 from opq_rules.sdk import Context, Source, SourceContext
 from opq_rules.streams.formats import ReadOne
 
@@ -86,7 +87,7 @@ class Sampled(Source):
         self._source.close(context)
 
 
-class _Held:
+class _Held(OneOfMany):
     """The context that the source sees: it keeps the last, and gives it on when it is released."""
 
     def __init__(self, context: SourceContext, sampling: Sampling, read: ReadOne) -> None:
@@ -99,11 +100,6 @@ class _Held:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
-
-    def emit(
-        self, message: Mapping[str, Any], meta: Mapping[str, Any] | None = None, offset: Any = None
-    ) -> bool:
-        return self.emit_many((message,), None if meta is None else (meta,), offset)
 
     def emit_many(
         self,

@@ -1,8 +1,9 @@
-"""What stands beside the messages of one emission: as many as they are, and of the right kind.
+"""An emission: one message or many, and what stands beside them: as many as they are, and of the right kind.
 
 Rules believe it: a meta too few would stop all that read the stream.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,3 +26,21 @@ def check_emission(count: int, meta: Any, arrived_ms: Any) -> None:
     whole = all(isinstance(each, int) and not isinstance(each, bool) for each in times)
     if not whole or not all(0 <= each < MOST_MS for each in times):
         raise ValueError("arrived_ms: want whole milliseconds since 1970, before the year 10,000")
+
+
+class OneOfMany(ABC):
+    """A source's context that takes one message as many of which there is one."""
+
+    @abstractmethod
+    def emit_many(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        meta: Sequence[Mapping[str, Any] | None] | None = None,
+        offset: Any = None,
+        arrived_ms: int | Sequence[int] | None = None,
+    ) -> bool: ...
+
+    def emit(
+        self, message: Mapping[str, Any], meta: Mapping[str, Any] | None = None, offset: Any = None
+    ) -> bool:
+        return self.emit_many([message], None if meta is None else [meta], offset)

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opq_rules import sdk
-from opq_rules.plugins.emission import check_emission
+from opq_rules.plugins.emission import OneOfMany, check_emission
 
 SLICE_S = 0.1
 
 
-class Gate:
+class Gate(OneOfMany):
     """A SourceContext around the engine's. One per opening of a source."""
 
     def __init__(self, context: sdk.SourceContext) -> None:
@@ -68,11 +68,6 @@ class Gate:
 
     def put_state(self, key: str, value: Any) -> None:
         self._context.put_state(key, value)
-
-    def emit(
-        self, message: Mapping[str, Any], meta: Mapping[str, Any] | None = None, offset: Any = None
-    ) -> bool:
-        return self.emit_many([message], None if meta is None else [meta], offset)
 
     def emit_many(
         self,

@@ -4,14 +4,14 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from opq_rules.plugins.emission import check_emission
+from opq_rules.plugins.emission import OneOfMany, check_emission
 from opq_rules.plugins.wire import Wire
 
 BATCHES_AHEAD = 8
 """Batches a source may emit before the host has taken the first."""
 
 
-class WorkerContext:
+class WorkerContext(OneOfMany):
     """sdk.Context, SourceContext and SinkContext over the wire. `ask(key)`: what the engine has kept."""
 
     def __init__(self, wire: Wire, number: int, ask: Callable[[str], Any]) -> None:
@@ -52,11 +52,6 @@ class WorkerContext:
     def taken_changes(self) -> dict[str, Any]:
         changed, self.changed = self.changed, {}
         return changed
-
-    def emit(
-        self, message: Mapping[str, Any], meta: Mapping[str, Any] | None = None, offset: Any = None
-    ) -> bool:
-        return self.emit_many([message], None if meta is None else [meta], offset)
 
     def emit_many(
         self,

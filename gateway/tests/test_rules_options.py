@@ -4,6 +4,7 @@ import re
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from opq_rules.engine.definition import KEYS, definition
 from opq_rules.engine.durations import milliseconds
 from opq_rules.engine.options import IDLE, Options, options
 from opq_rules.engine.restart import Restart
+from opq_rules.engine.rule import Rule
 from opq_rules.engine.schedule import NEVER_MS, Schedule
+from opq_rules.engine.schedules import Schedules
 from opq_rules.errors import RuleError
 from opq_rules.plugins.settings import configured
 from opq_rules.secrets import without_secrets
@@ -152,6 +155,28 @@ def test_ranges_alone_and_around_cron() -> None:
     assert not both.runs_at(ms("2026-11-20 09:00:30"))
     assert alone.next_change_ms(ms("2026-11-20 09:00:00")) == NEVER_MS
     assert alone.next_start_ms(ms("2026-11-20 08:30:00")) is None
+
+
+def test_a_schedule_follows_a_clock_that_is_set_within_a_minute() -> None:
+    wall, waits, done = {"now": "2026-11-20 05:00:00"}, [], []
+    parts: Any = (
+        SimpleNamespace(now_ms=lambda: ms(wall["now"])),
+        SimpleNamespace(later=lambda wait_s, work: waits.append((wait_s, work))),
+        SimpleNamespace(start=lambda *_: done.append("start"), stop=lambda *_: done.append("stop")),
+    )
+    schedules = Schedules(*parts, lambda work: work(), lambda rule: True)
+    schedules.begin(Rule("r"), definition({**RULE, "options": {"cron": "0 8 * * *", "duration": "30m"}}))
+    for now, then in (
+        ("2026-11-20 08:10:00", "start"),
+        ("2026-11-20 07:00:00", "stop"),
+        ("2026-11-20 08:29:50", "start"),
+        ("2031-01-01 12:00:00", "stop"),
+    ):
+        wait_s, work = waits.pop()
+        assert wait_s <= 60 and waits == []
+        wall["now"] = now
+        work()
+        assert done[-1] == then
 
 
 @given(st.integers(1, 50), st.floats(0, 1))

@@ -15,6 +15,7 @@ from opq_rules.query.calendar import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Ends
 from opq_rules.query.plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import Facts
+from opq_rules.query.windows.window import MOST_EMPTY
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
@@ -26,10 +27,10 @@ Naive = Callable[[Sequence[Told], int], list[tuple[int, int, list[Told]]]]
 """(records that left in order, each with `step`, when; last watermark) -> (start, end, records) in order."""
 
 
-def query(sql: str, event_time: bool = True, tolerance_ms: int = 0) -> Query:
+def query(sql: str, event_time: bool = True, tolerance_ms: int = 0, **facts_more: Any) -> Query:
     create, select = parse(DDL), parse(sql)
     assert isinstance(create, Create) and isinstance(select, Select)
-    facts = Facts("r", BASE, event_time=event_time, late_tolerance_ms=tolerance_ms)
+    facts = Facts("r", BASE, event_time=event_time, late_tolerance_ms=tolerance_ms, **facts_more)
     return Query(plan(select, {"s": definition_of(create)}), facts)
 
 
@@ -284,3 +285,42 @@ def test_days_end_at_midnight_also_when_an_hour_is_missing_or_there_twice() -> N
         midnight = datetime.fromisoformat(day).replace(tzinfo=zone)
         ms = int(midnight.timestamp() * 1_000)
         assert Ends.of("DD", DAY_MS, zone).after(ms) - ms == hours * HOUR_MS
+
+
+@pytest.mark.parametrize(
+    "select", ["count(*) AS n", "median(v) AS n"], ids=["aggregates that merge", "records that are kept"]
+)
+@pytest.mark.parametrize("window", ["TUMBLINGWINDOW(ms, 1)", "HOPPINGWINDOW(ms, 3, 1)"])
+@pytest.mark.parametrize("event_time", [True, False])
+def test_a_clock_that_is_set_by_years_sends_no_window_for_each_moment_between(
+    window: str, select: str, event_time: bool
+) -> None:
+    made = query(f"SELECT {select} FROM s GROUP BY {window}", event_time, send_empty_window=True)
+    later = BASE + 30 * 365 * DAY_MS
+
+    def told(ms: int) -> list[Any]:
+        return made.feed(Batch("s", [{"t": ms, "v": 1}], ms))
+
+    told(BASE)
+    assert MOST_EMPTY < len(told(later)) < MOST_EMPTY + 10
+    after = told(later + 10)
+    assert len(after) == 10 and len([each for each in after if each]) == (3 if "HOPPING" in window else 1)
+
+
+@pytest.mark.parametrize(
+    "window", ["TUMBLINGWINDOW(hh, 1)", "SESSIONWINDOW(dd, 10, 1)", "HOPPINGWINDOW(dd, 2, 1)"]
+)
+def test_a_time_of_no_calendar_is_an_error_of_its_record_alone(window: str) -> None:
+    made = query(f"SELECT count(*) AS n FROM s GROUP BY {window}", send_error=True)
+    wrong = [BASE * 1_000, BASE * 10**6, 2**70, -(2**62), 1e300]
+    told = made.feed(Batch("s", [{"t": each} for each in [BASE, *wrong]], BASE))
+    assert [list(each[0]) for each in told] == [["error"]] * len(wrong)
+    assert "want Unix ms" in told[0][0]["error"]
+    told = made.feed(Batch("s", [{"t": BASE + 12 * DAY_MS}, {"t": "9999-12-31T23:59:59.999Z"}], BASE))
+    assert told[0] == [{"n": 1}] and made.counters.late == 0
+
+
+def test_a_time_of_arrival_at_the_end_of_all_calendars_stops_no_rule() -> None:
+    made = query("SELECT count(*) AS n FROM s GROUP BY TUMBLINGWINDOW(hh, 1)", event_time=False)
+    assert made.feed(Batch("s", [{"v": 1}], 253_402_300_799_999)) == []
+    assert made.advance(253_402_300_800_000 + DAY_MS) == [[{"n": 1}]]

@@ -12,8 +12,8 @@ from opq_rules.engine.rule import FAILED, WAITING, Rule
 from opq_rules.engine.schedule import NEVER_MS
 from opq_rules.errors import RuleError
 
-LONGEST_WAIT_S = 3600.0
-"""Between two looks at a schedule: the wall clock may be set."""
+LONGEST_WAIT_S = 60.0
+"""Between two looks at a schedule: the wall clock may be set, and summer begins. A look takes 0.3 ms."""
 
 
 class Schedules:

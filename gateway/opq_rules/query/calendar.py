@@ -10,6 +10,8 @@ from datetime import UTC, datetime, tzinfo
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 _LARGER_MS = {"MS": SECOND_MS, "SS": MINUTE_MS, "MI": HOUR_MS, "HH": DAY_MS, "DD": DAY_MS}
 _UNITS_MS = (SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS)
+_LEAST_MS, _MOST_MS = -62_000_000_000_000, 253_000_000_000_000
+"""The years 5 and 9987: zones are known between, and hold beyond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Ends:
     def _offset_ms(self, ms: int) -> int:
         if self.unit_ms < HOUR_MS or self.zone is UTC:
             return 0  # no zone is off by a part of a minute any more
-        offset = datetime.fromtimestamp(ms / 1_000, UTC).astimezone(self.zone).utcoffset()
+        known_ms = min(max(ms, _LEAST_MS), _MOST_MS)
+        offset = datetime.fromtimestamp(known_ms / 1_000, UTC).astimezone(self.zone).utcoffset()
         assert offset is not None
         return int(offset.total_seconds() * 1_000)

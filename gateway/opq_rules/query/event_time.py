@@ -27,6 +27,8 @@ _FIELDS = {
     "Z": ("zone", r"Z|[+-]\d{2}:?\d{2}"),
     "x": ("zone", r"[+-]\d{2}(?::?\d{2})?"),
 }
+LEAST_MS, MOST_MS = -62_135_596_800_000, 253_402_300_800_000
+"""The years 1 and 10,000: beyond are microseconds and nanoseconds, and after one of them all else is late."""
 _PIECE = re.compile(r"'([^']*)'|([A-Za-z])\2*|([^A-Za-z']+)")
 
 
@@ -63,9 +65,7 @@ def event_time_of(column: str, pattern: str | None) -> Callable[[Any], int]:
         except KeyError:
             value = lookup(row, column)
         kind = type(value)
-        if kind is int:
-            return value  # type: ignore[no-any-return]
-        if kind is float and value == value and abs(value) < 2**62:
+        if (kind is int or kind is float) and LEAST_MS <= value < MOST_MS:
             return int(value)
         if kind is datetime:
             return _unix_ms(value)

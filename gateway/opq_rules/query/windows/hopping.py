@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from opq_rules.query.calendar import Ends
-from opq_rules.query.windows.window import Content, Cut, Fresh, Held, Kept, Record, records_of
+from opq_rules.query.windows.window import MOST_EMPTY, Content, Cut, Fresh, Held, Kept, Record, records_of
 
 
 class Hopping:
@@ -44,7 +44,8 @@ class Hopping:
             held = [record for record in self._records if record.ms < end_ms]
             if held or self._empty:
                 cuts.append(Cut(Kept(held), start_ms, end_ms))
-            self.next_due_ms = self._ends.after(end_ms)
+            too_many = len(cuts) > MOST_EMPTY and not self._records
+            self.next_due_ms = self._ends.after(ms if too_many else end_ms)
             while self._records and self._records[0].ms < self.next_due_ms - self._length_ms:
                 self._records.popleft()
             if not self._records and not self._empty:
@@ -110,7 +111,8 @@ class Panes:
             held = [content for first_ms, content in self._panes if first_ms < end_ms]
             if held or self._empty:
                 cuts.append(Cut(self._merged(held), start_ms, end_ms))
-            self.next_due_ms = self._ends.after(end_ms)
+            too_many = len(cuts) > MOST_EMPTY and not self._panes
+            self.next_due_ms = self._ends.after(ms if too_many else end_ms)
             self._forget_before(self.next_due_ms - self._length_ms)
             if not self._panes:
                 self._until_ms = None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from opq_rules.query.calendar import Ends
-from opq_rules.query.windows.window import Content, Cut, Fresh, Held, Record
+from opq_rules.query.windows.window import MOST_EMPTY, Content, Cut, Fresh, Held, Record
 
 
 class Tumbling:
@@ -40,7 +40,7 @@ class Tumbling:
             cuts.append(Cut(self._content, self._start_ms, end_ms))
             self._content, self.next_due_ms = None, None
             if self._empty:
-                self.open(end_ms)
+                self.open(end_ms if len(cuts) <= MOST_EMPTY else ms)
         return cuts
 
     def held(self) -> Held:

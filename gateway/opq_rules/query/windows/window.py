@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+MOST_EMPTY = 10_000
+"""Windows without a record that are cut at once. More are of a clock that was set, and left out."""
+
 
 class Record(NamedTuple):
     """A record on its way: its time in Unix ms, the number of its source in FROM, its row, its metadata.

@@ -46,6 +46,24 @@ def test_streams_are_made_shown_replaced_and_dropped(house: House) -> None:
     assert house.ask("DELETE", "/streams/demo", code=404)["error"] == 1002
 
 
+def test_a_stream_of_an_old_name_has_its_paths_and_only_create_answers_201(house: House) -> None:
+    old = 'CREATE STREAM demo/x (v FLOAT) WITH (DATASOURCE="demo", TYPE="memory")'
+    house.ask("POST", "/streams", {"sql": old}, 201)
+    assert house.ask("GET", "/streams/demo/x")["Name"] == "demo/x"
+    assert house.ask("GET", "/streams/demo%2Fx/schema") == {"v": {"type": "float"}}
+    house.ask("PUT", "/streams/demo/x", {"sql": old})
+    assert house.ask("DELETE", "/streams/demo/x") == "Stream demo/x is dropped."
+    house.ask("POST", "/streams", {"sql": old}, 201)
+    for statement in (
+        "SHOW STREAMS",
+        "DESCRIBE STREAM demo/x",
+        "EXPLAIN STREAM demo/x",
+        "DROP STREAM demo/x",
+    ):
+        house.ask("POST", "/streams", {"sql": statement}, 200)
+    assert house.ask("GET", "/streams") == []
+
+
 def test_tables_have_paths_of_their_own(house: House) -> None:
     table = 'CREATE TABLE limits () WITH (DATASOURCE="limits", TYPE="memory", KIND="scan")'
     house.ask("POST", "/tables", {"sql": table}, 201)

@@ -509,6 +509,31 @@ def test_idle_sinks_cost_no_thread(tmp_path: Path) -> None:
         assert threading.active_count() == threads + 3
 
 
+def test_a_state_is_reset_to_an_offset_that_its_source_takes_or_not_at_all(tmp_path: Path) -> None:
+    extra = r"{\"data\": [{\"v\": 0}, {\"v\": 1}, {\"v\": 2}], \"interval\": 0, \"loop\": false}"
+    with running(tmp_path) as (engine, hands):
+        engine.execute(f'CREATE STREAM f () WITH (TYPE="simulator", EXTRA="{extra}")')
+        engine.execute('CREATE STREAM t () WITH (TYPE="memory", DATASOURCE="t")')
+        engine.create_rule(rule("r", "SELECT v FROM f", qos=1))
+        engine.create_rule(rule("m", "SELECT v FROM t"))
+        wait_for(lambda: len(hands.rows) == 3)
+        for rule_id, name, offset, why in (
+            ("r", "f", "x", "does not take offset 'x'"),
+            ("r", "t", 0, "does not read t, but f"),
+            ("m", "t", 0, "cannot be rewound"),
+        ):
+            with pytest.raises(RuleError, match=why):
+                engine.reset_state(rule_id, name, offset)
+        assert engine.look.rule_status("r")["status"] == "running"
+        engine.reset_state("r", "f", 1)
+        wait_for(lambda: len(hands.rows) == 5)
+        assert [row["v"] for row in hands.rows] == [0, 1, 2, 1, 2]
+        engine.reset_state("m", "t", None)
+        engine.stop_rule("m")
+        with pytest.raises(RuleError, match="does not run"):
+            engine.reset_state("m", "t", None)
+
+
 def test_what_is_asked_of_a_rule(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
@@ -538,7 +563,7 @@ def test_what_is_asked_of_a_rule(tmp_path: Path) -> None:
             engine.reset_state("plain", "s", 2)
         engine.stop_rule("joined")
         assert engine.reset_state("plain", "s", 2) == "success"
-        wait_for(lambda: hands.rewound == [2])
+        wait_for(lambda: hands.rewound == [2, 2])  # tried before the rule is stopped
         engine.start_rule("joined")
         assert set(engine.look.all_status()) == {"joined", "plain"}
         assert engine.look.usage()["plain"]["rules"] == 1

@@ -8,6 +8,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from opq_rules.api.bodies import Statement
 from opq_rules.engine.engine import Engine
+from opq_rules.sql.parse import parse
+from opq_rules.sql.syntax import Create
 
 
 def router(engine: Engine) -> APIRouter:
@@ -19,15 +21,15 @@ def router(engine: Engine) -> APIRouter:
 
 
 def _family(routes: APIRouter, engine: Engine, what: str) -> None:
-    path = f"/{what}s"
+    path = f"/{what}s"  # old names may hold a /
     tags: list[str | Enum] = [f"{what}s"]
 
     @routes.post(path, status_code=201, tags=tags, name=f"execute a statement about {what}s")
     def create(body: Statement) -> Response:
         answer = engine.execute(body.sql, what)
-        if isinstance(answer, str):
-            return PlainTextResponse(answer, 201)
-        return JSONResponse(answer)
+        if not isinstance(answer, str):
+            return JSONResponse(answer)
+        return PlainTextResponse(answer, 201 if isinstance(parse(body.sql), Create) else 200)
 
     @routes.get(path, tags=tags, name=f"names of all {what}s")
     def names(kind: str | None = None) -> list[str]:
@@ -37,18 +39,18 @@ def _family(routes: APIRouter, engine: Engine, what: str) -> None:
     def details(kind: str | None = None) -> list[dict[str, str]]:
         return engine.stream_details(what, kind)
 
-    @routes.get(path + "/{name}", tags=tags, name=f"a {what}")
-    def one(name: str) -> dict[str, Any]:
-        return engine.stream(name, what)
-
-    @routes.get(path + "/{name}/schema", tags=tags, name=f"columns of a {what}")
+    @routes.get(path + "/{name:path}/schema", tags=tags, name=f"columns of a {what}")
     def schema(name: str) -> dict[str, Any]:
         return engine.stream_schema(name, what)
 
-    @routes.put(path + "/{name}", tags=tags, name=f"define a {what} anew")
+    @routes.get(path + "/{name:path}", tags=tags, name=f"a {what}")
+    def one(name: str) -> dict[str, Any]:
+        return engine.stream(name, what)
+
+    @routes.put(path + "/{name:path}", tags=tags, name=f"define a {what} anew")
     def replace(name: str, body: Statement) -> PlainTextResponse:
         return PlainTextResponse(engine.replace_stream(name, body.sql, what))
 
-    @routes.delete(path + "/{name}", tags=tags, name=f"drop a {what}")
+    @routes.delete(path + "/{name:path}", tags=tags, name=f"drop a {what}")
     def drop(name: str, force: bool = False) -> PlainTextResponse:
         return PlainTextResponse(engine.drop_stream(name, what, force))

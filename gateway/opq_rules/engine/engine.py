@@ -229,7 +229,7 @@ class Engine:
         return self._rulebook.validate(body)
 
     def reset_state(self, rule_id: str, stream: str, offset: Any) -> str:
-        """Go on behind `offset` of a source; what the rule remembers is forgotten."""
+        """Go on behind `offset` of a source, None: at its beginning; what the rule remembers is forgotten."""
         return self._rulebook.reset_state(rule_id, stream, offset)
 
     def set_tags(

@@ -56,6 +56,20 @@ class Feeds:
         else:
             unused(self._make(definition))
 
+    def check_offset(self, definition: StreamDefinition, offset: Any) -> None:
+        """RuleError 400 where the source cannot go back to `offset`."""
+        source = self._make(definition)
+        told = f"stream {definition.name}: its source {definition.type!r}"
+        try:
+            source.rewind(offset)
+        except NotImplementedError as error:
+            raise RuleError(f"{told} cannot be rewound", STREAM) from error
+        except Exception as error:  # a plug-in's code too
+            why = f"{type(error).__name__}: {error}"
+            raise RuleError(f"{told} does not take offset {offset!r:.80}: {why}", STREAM) from error
+        finally:
+            unused(source)
+
     def make(self, definition: StreamDefinition, rule_id: str, options: Options) -> Joined:
         """A feed that does not run yet."""
         key = self.key(definition, rule_id)

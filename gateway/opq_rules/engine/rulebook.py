@@ -225,10 +225,17 @@ class Rulebook:
         with self._lock:
             made = self._bodies.definition(rule_id)
             found = self._catalogue.one(stream, "stream")
+            read = {origin.stream for origin in self._planning.plan(made.sql).origins}
+            if stream not in read:
+                raise RuleError(f"rule {rule_id} does not read {stream}, but {', '.join(sorted(read))}", RULE)
+            if self._rule(rule_id).unit is None:
+                raise RuleError(f"rule {rule_id} does not run; start it first", RULE)
             key = self._feeds.key(found, rule_id)
             joined = self._feeds.by_key.get(key)
             if joined is not None and sum(len(unit.rules()) for unit in joined.units) > 1:
                 raise RuleError(f"stream {stream} feeds other rules too: stop them first", RULE)
+            if offset is not None:
+                self._feeds.check_offset(found, offset)
             self._lives.stop(self._rule(rule_id))
             kept = {key: {"offset": offset, "state": {}}, f"rule {rule_id}": None}
             self._loop.call(lambda: self._delivery.commit(kept, (), ()))

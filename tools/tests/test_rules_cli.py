@@ -155,6 +155,14 @@ def test_an_error_points_at_its_place_in_the_statement(engine: Engine) -> None:
     assert "is not found" in engine.tools("rule", "show", "none", code=1)
 
 
+def test_a_whole_statement_names_its_stream_and_another_name_beside_it_is_refused(engine: Engine) -> None:
+    made = 'CREATE STREAM x () WITH (DATASOURCE="x", TYPE="memory", SHARED="true")'
+    assert engine.tools("stream", "create", made) == "Stream x is created.\n"
+    assert "SHARED: true" in engine.tools("stream", "show", "x")
+    assert "'x', not of 'y'" in engine.tools("stream", "create", "y", made, code=2)
+    assert engine.tools("stream", "list") == "x\n"
+
+
 def test_a_trace_is_printed_as_a_tree(engine: Engine) -> None:
     simulated(engine)
     engine.tools("rule", "create", "deep", "SELECT v FROM demo WHERE v > 126", "--action", '{"nop":{}}')
@@ -225,7 +233,10 @@ def test_a_schema_is_made_shown_and_replaced(engine: Engine, tmp_path: Path) -> 
 def test_plugins_are_listed_and_unknown_ones_told(engine: Engine) -> None:
     assert engine.tools("plugin", "list", "sink") == "no sinks\n"
     assert "not found" in engine.tools("plugin", "show", "sink", "mysql", code=1)
+    assert engine.tools("plugin", "list", "portable") == "no portables\n"
     assert "want a URL or JSON" in engine.tools("plugin", "create", "sink", "mysql", code=2)
+    other = '{"name": "b", "file": "http://127.0.0.1:1/b.zip"}'
+    assert "'b', not of 'a'" in engine.tools("plugin", "create", "sink", "a", other, code=2)
 
 
 def test_nobody_there_is_one_line_that_says_what_to_start() -> None:
@@ -312,6 +323,8 @@ def test_a_zip_of_this_machine_is_uploaded_and_installed(engine: Engine, tmp_pat
     run("plugin", "new", "function", "twice", str(folder))
     run("plugin", "pack", str(folder), "--out", str(tmp_path / "twice.zip"))
     engine.tools("plugin", "create", "function", "twice", "-z", str(tmp_path / "twice.zip"))
+    uploads = f"http://127.0.0.1:{engine.port}/config/uploads"
+    assert httpx.get(uploads, trust_env=False).json() == []  # what was uploaded has been cleared away
     assert engine.json("plugin", "show", "function", "twice")["version"] == "1.0.0"
     assert engine.json("plugin", "status", "function", "twice")["name"] == "twice"
     assert engine.tools("plugin", "list", "udf") == "twice\n"
@@ -341,3 +354,11 @@ def test_a_backtest_of_stored_history_takes_the_span_and_the_boxes_asked_for(tmp
     until = datetime.fromtimestamp(first_ms / 1000 + 4, UTC).isoformat()
     told = json.loads(run("rule", "backtest", sql, *options, "--box", "2", "--to", until).stdout)
     assert (told["records"], len(told["emissions"])) == (4, 1)
+    done = run("rule", "backtest", "SELECT box FROM boxes WHERE box = 2", *options[:2])
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "0 emissions of 10 records; 10 errors, the last: " in done.stderr, done.stderr
+    assert run("rule", "backtest", sql, "--from", until, "--to", "2020-01-01").returncode == 2
+    done = run("rule", "backtest", sql, "--data-dir", str(tmp_path / "none"))
+    assert done.returncode == 1
+    assert "has no opq.db" in done.stderr
+    assert not (tmp_path / "none").exists()

@@ -19,6 +19,7 @@ from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.options import options
 from opq_rules.errors import RuleError
 from opq_rules.measurement_row import row_of
+from opq_rules.query.counters import Counters
 from opq_rules.query.plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import Facts
@@ -79,33 +80,44 @@ def command(
       opq-tools rule backtest "SELECT box, rms_min FROM boxes WHERE rms_min < 110" --recording box1.i16
       opq-tools rule backtest deep --from 2026-11-19 --to 2026-11-20
     """
+    if start is not None and end is not None and end <= start:
+        raise click.UsageError("--to is not behind --from")
     wanted = _rule(rule, file, server)
-    if recordings:
-        measured = [each for path in recordings for each in measurements_of(read_recording(path, Known()))]
-    else:
-        measured = list(_history(box_ids, data_dir, mongo_uri))
     first = 0 if start is None else round(start.timestamp() * 1000)
     last = 1 << 62 if end is None else round(end.timestamp() * 1000)
+    measured: Iterable[Measurement]
+    if recordings:
+        measured = (each for path in recordings for each in measurements_of(read_recording(path, Known())))
+    else:
+        measured = _history(box_ids, first, last, data_dir, mongo_uri)
     rows = [row_of(each) for each in measured if first <= each.timestamp_ms < last]
     rows.sort(key=lambda row: int(row["timestamp_ms"]))
+    counted = Counters()
     try:
-        found = list(fired(wanted, rows))
+        found = list(fired(wanted, rows, counted))
     except RuleError as error:
         raise RefusedError(str(error)) from error
     if as_json:
         told = [{"timestamp_ms": ms, "rows": emission} for ms, emission in found]
-        click.echo(json.dumps({"records": len(rows), "emissions": told}))
+        failed = {"late": counted.late, "errors": counted.errors, "last_error": counted.last_error}
+        click.echo(json.dumps({"records": len(rows), "emissions": told, **failed}))
         return
     for ms, emission in found:
         click.echo(
             f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
             + f"  {json.dumps(emission)}"
         )
-    click.echo(f"{len(found)} emissions of {len(rows)} records", err=True)
+    text = f"{len(found)} emissions of {len(rows)} records"
+    text += f"; {counted.late} were late" if counted.late else ""
+    text += f"; {counted.errors} errors, the last: {counted.last_error}" if counted.errors else ""
+    click.echo(text, err=True)
 
 
-def fired(rule: Rule, rows: Iterable[Row]) -> Iterator[tuple[int, Emission]]:
-    """When (Unix ms of the record or timer) and what. Raises RuleError: it cannot be planned."""
+def fired(rule: Rule, rows: Iterable[Row], counted: Counters) -> Iterator[tuple[int, Emission]]:
+    """When (Unix ms of the record or timer) and what; `counted` has at the end what the query has counted.
+
+    Raises RuleError: it cannot be planned.
+    """
     select = parse(rule.sql)
     if not isinstance(select, Select) or select.joins:
         raise RuleError("a backtest takes a SELECT FROM one stream of Measurements")
@@ -133,6 +145,8 @@ def fired(rule: Rule, rows: Iterable[Row]) -> Iterator[tuple[int, Emission]]:
         due_ms = query.next_due_ms  # the window that the last record is in
         for emission in query.advance(due_ms):
             yield due_ms, emission
+    if query is not None:
+        counted.restore(query.counters.state())
 
 
 def measurements_of(recording: Recording) -> Iterator[Measurement]:
@@ -170,15 +184,20 @@ def _metric(values: Any, average: float) -> Metric:
     return Metric(low, high, float(average))
 
 
-def _history(box_ids: tuple[str, ...], data_dir: Path | None, mongo_uri: str | None) -> Iterator[Measurement]:
-    from opq_cloud.store.opening import open_store
+def _history(
+    box_ids: tuple[str, ...], first_ms: int, last_ms: int, data_dir: Path | None, mongo_uri: str | None
+) -> Iterator[Measurement]:
+    from opq_cloud.store.opening import FILE_NAME, open_store
     from opq_proto.config import default_data_dir
     from opq_tools.export import LATEST_MS, all_measurements
 
-    store = open_store(mongo_uri, data_dir or default_data_dir())
+    folder = data_dir or default_data_dir()
+    if mongo_uri is None and not (folder / FILE_NAME).is_file():
+        raise RefusedError(f"{folder} has no {FILE_NAME}: want the store's --data-dir, or a --recording")
+    store = open_store(mongo_uri, folder)
     try:
         for box_id in box_ids or tuple(store.latest_measurements()):
-            yield from all_measurements(store, box_id, 0, LATEST_MS)
+            yield from all_measurements(store, box_id, first_ms, min(last_ms, LATEST_MS))
     finally:
         store.close()
 

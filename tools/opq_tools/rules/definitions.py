@@ -1,12 +1,14 @@
 """`opq-tools stream` and `opq-tools table`: the same commands for both."""
 
 import json
+import re
 from typing import Any
 
 import click
 
 from opq_tools.rules.server import Server, asks, text_of
 
+_NAME = re.compile(r"\s*CREATE\s+\w+\s+`?([\w/-]+)", re.IGNORECASE)
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
@@ -39,9 +41,14 @@ def family(what: str) -> click.Group:
     )
     @asks
     def create(server: Server, name: str | None, definition: str | None, file: str | None) -> None:
-        if name is None and file is None:
+        if name is not None and definition is None and file is None and _NAME.match(name):
+            name, definition = None, name
+        elif name is None and file is None:
             raise click.UsageError("want NAME and the definition, or -f FILE (- for stdin)")
         sql = statement(name, text_of(definition, file, "the definition"))
+        said = _NAME.match(sql)
+        if name is not None and said is not None and said[1] != name:
+            raise click.UsageError(f"the statement is of {said[1]!r}, not of {name!r}")
         answer = server.ask("POST", path, {"sql": sql}, sql)
         click.echo(f"{what} {name} created" if name else answer)
 
@@ -86,5 +93,7 @@ def family(what: str) -> click.Group:
 def _table(schema: dict[str, Any], described: dict[str, Any]) -> str:
     lines = ["Fields", "-" * 40]
     lines += [f"{name}\t{column.get('type', '')}" for name, column in schema.items()] or ["(schemaless)"]
-    lines += ["", *(f"{key.upper()}: {value}" for key, value in described.get("Options", {}).items())]
+    options = described.get("Options", {})
+    said = {key: "true" if value is True else value for key, value in options.items()}
+    lines += ["", *(f"{key.upper()}: {value}" for key, value in said.items())]
     return "\n".join(lines)

@@ -1,7 +1,10 @@
 """`opq-tools plugin create, list, show ...`: plug-ins of a running rule engine."""
 
 import json
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
+from uuid import uuid4
 
 import click
 
@@ -19,18 +22,31 @@ _KIND = click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 _KIND_OR_UDF = click.argument("kind", type=click.Choice([*KINDS, "udf"]), metavar="KIND")
 
 
-def _package(server: Server, name: str, given: str | None, zip_file: Path | None) -> dict[str, object]:
-    """The body of a POST: JSON, a URL, or a zip of this machine, which is uploaded first."""
+@contextmanager
+def _package(
+    server: Server, name: str, given: str | None, zip_file: Path | None
+) -> Iterator[dict[str, object]]:
+    """The body of a POST: JSON, a URL, or a zip of this machine, uploaded for as long as it takes."""
     if (given is None) == (zip_file is None):
         raise click.UsageError("want a URL or JSON as an argument, or -z FILE.zip")
     if zip_file is not None:
-        return {"name": name, "file": f"file://{server.upload(zip_file)}"}
+        uploaded = server.upload(zip_file, f"plugin-{uuid4().hex}.zip")
+        try:
+            yield {"name": name, "file": f"file://{uploaded}"}
+        finally:
+            with suppress(RefusedError):
+                server.ask("DELETE", f"/config/uploads/{PurePath(uploaded).name}")
+        return
     if given is None or not given.lstrip().startswith("{"):
-        return {"name": name, "file": given}
+        yield {"name": name, "file": given}
+        return
     try:
-        return {"name": name, **json.loads(given)}
+        body = json.loads(given)
     except ValueError as error:
         raise RefusedError(f"the plug-in is no JSON: {error}") from error
+    if body.setdefault("name", name) != name:
+        raise click.UsageError(f"the JSON is of {body['name']!r}, not of {name!r}")
+    yield body
 
 
 @click.command("create")
@@ -55,7 +71,8 @@ def create(server: Server, kind: str, name: str, package: str | None, zip_file: 
       opq-tools plugin create sink mysql -z mysqlSink.zip
       opq-tools plugin create sink mysql http://127.0.0.1:8000/mysqlSink.zip
     """
-    _say(server.ask("POST", f"/plugins/{KINDS[kind]}", _package(server, name, package, zip_file)))
+    with _package(server, name, package, zip_file) as body:
+        _say(server.ask("POST", f"/plugins/{KINDS[kind]}", body))
 
 
 @click.command("update")
@@ -79,7 +96,8 @@ def update(
     Example: opq-tools plugin update sink mysql -z mysqlSink.zip
     """
     path = f"/plugins/{KINDS[kind]}/{name}" + ("?downgrade=true" if downgrade else "")
-    _say(server.ask("PUT", path, _package(server, name, package, zip_file)))
+    with _package(server, name, package, zip_file) as body:
+        _say(server.ask("PUT", path, body))
 
 
 @click.command("list")
@@ -95,7 +113,10 @@ def names(server: Server, kind: str) -> None:
     """
     kinds = KINDS.get(kind, "udfs")
     found = server.ask("GET", f"/plugins/{kinds}")
-    click.echo(json.dumps(found, indent=2) if kind == "portable" else "\n".join(found) or f"no {kinds}")
+    if found and kind == "portable":
+        click.echo(json.dumps(found, indent=2))
+    else:
+        click.echo("\n".join(found) or f"no {kinds}")
 
 
 @click.command("show")

@@ -36,13 +36,13 @@ class Server:
         given = {} if body is None else {"json": body}
         return self._asked(method, path, given, sql)
 
-    def upload(self, file: Path) -> str:
-        """Where the engine has put it. Raises RefusedError."""
+    def upload(self, file: Path, name: str) -> str:
+        """Under `name`; where the engine has put it. Raises RefusedError."""
         try:
             content = file.read_bytes()
         except OSError as error:
             raise RefusedError(f"{file} cannot be read: {error.strerror}") from error
-        given = {"files": {"uploadFile": (file.name, content)}}
+        given = {"files": {"uploadFile": (name, content)}}
         return str(self._asked("POST", "/config/uploads", given, None))
 
     def _asked(self, method: str, path: str, given: dict[str, Any], sql: str | None) -> Any:
@@ -125,4 +125,5 @@ def text_of(given: str | None, file: str | None, what: str) -> str:
     try:
         return Path(file).read_text()
     except (OSError, UnicodeError) as error:
-        raise RefusedError(f"{file} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise RefusedError(f"{file} cannot be read: {why}") from error

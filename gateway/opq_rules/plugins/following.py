@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from opq_proto.errors import OpqError, PluginError
-from opq_rules.plugins.active import Active
 from opq_rules.plugins.book import Book
 from opq_rules.plugins.package_manifest import PackageManifest
 from opq_rules.plugins.plugins import Plugins
@@ -60,7 +59,7 @@ class Following(Plugins):
         """Looks that found a book they could not read."""
         self.problem = ""
         """Why the last look could not read it."""
-        super().__init__(data_dir, policy, on_change=on_change)
+        super().__init__(data_dir, policy, on_change=on_change, between=self._between)
 
     def look(self) -> None:
         """Take over what the other host has changed. What fails is in `troubles`, and tried again."""
@@ -117,13 +116,6 @@ class Following(Plugins):
 
     def _opened(self, folder: Path) -> tuple[Store, Shelf]:
         return Store(Path(":memory:")), Shelf(folder)
-
-    def _active_of(self, name: str) -> Active:
-        if name not in self._active:
-            self._active[name] = Active(
-                name, self._policy, lambda why: self._lost_trial(name, why), self._between
-            )
-        return self._active[name]
 
     def _lost_trial(self, name: str, why: str) -> None:
         try:
@@ -200,4 +192,4 @@ class Following(Plugins):
             self._trouble.pop(name, None)
             if name in self._register.manifests:
                 self.delete("portable", name, force=True)
-                self._active.pop(name, None)
+                self._active.forget(name)

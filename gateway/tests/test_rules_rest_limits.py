@@ -110,6 +110,13 @@ def test_a_trial_without_end_is_ended(house: House, monkeypatch: pytest.MonkeyPa
     assert house.ask("GET", "/rules") == []
 
 
+def test_a_trial_has_so_many_records(house: House) -> None:
+    looped = {f"s{k}": {"data": [{}], "loop": True} for k in range(1000)}
+    for path in ("/ruletest/run", "/ruletest"):
+        told = house.ask("POST", path, {"sql": "SELECT 1 AS v FROM s1", "mockSource": looped}, 400)
+        assert "at most 200000 records" in told["message"]
+
+
 def test_a_trial_has_so_much_to_say_and_no_more(house: House) -> None:
     house.ask("POST", "/streams", {"sql": 'CREATE STREAM demo () WITH (TYPE="memory", DATASOURCE="x")'}, 201)
     trial = {

@@ -29,6 +29,8 @@ _PING_S = 10.0
 _LOOK_S = 0.1
 _LOOPED = 10_000
 """Records that a `loop` is played for."""
+MOST_RECORDS = 200_000
+"""Of all streams of a trial; they are made here, before its own process has them."""
 
 
 class Trials:
@@ -77,6 +79,8 @@ class Trials:
         records: list[dict[str, Any]] = []
         for stream, mock in body.mockSource.items():
             rounds = max(1, _LOOPED // max(1, len(mock.data))) if mock.loop else 1
+            if len(records) + rounds * len(mock.data) > MOST_RECORDS:
+                raise RuleError(f"mockSource: want at most {MOST_RECORDS} records in all", CONFIGURATION)
             for k, row in enumerate(mock.data * rounds):
                 records.append({"stream": stream, "ts": k * mock.interval, "data": row})
         records.sort(key=lambda record: record["ts"])

@@ -1,5 +1,6 @@
 """REST under senders that are slow, many, or want what never ends: over real sockets."""
 
+import asyncio
 import http.client
 import select
 import socket
@@ -11,7 +12,7 @@ import pytest
 from rules_house import House
 from waiting import wait_for
 
-from opq_rules.api import patience, trial_process
+from opq_rules.api import patience, queries, trial_process
 
 HEADER = b"POST /streams HTTP/1.1\r\nHost: localhost\r\n"
 PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -92,6 +93,40 @@ def test_who_asks_properly_is_heard_among_many_that_wait(
 def test_refused_requests_are_counted(house: House) -> None:
     assert house.http.get("/rules", headers={"Origin": "http://evil.example"}).status_code == 403
     assert counted(house, "refused") == 1
+
+
+def test_queries_that_are_quiet_hold_nobody_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "_PING_S", 60.0)
+    house.ask("POST", "/streams", {"sql": 'CREATE STREAM d () WITH (TYPE="memory", DATASOURCE="d")'}, 201)
+    query = b'{"sql": "SELECT * FROM d"}'
+    head = b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(query)
+    with ExitStack() as open_ones:
+        listening = [open_ones.enter_context(connected(house, head + query)) for _ in range(45)]
+        for each in listening:
+            while b": begun" not in each.recv(4096):
+                pass
+        assert len(house.ask("GET", "/rules")) == 45
+        house.service.engine.topics.publish("d", [{"v": 1}])
+        for each in listening:
+            while b'data: {"v":1}' not in each.recv(4096):
+                pass
+    wait_for(lambda: house.ask("GET", "/rules") == [])
+
+
+def test_a_query_whose_client_is_slow_is_told_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MOST_WAITING", 3)
+    rows = queries._Rows()
+    rows.heard("d", [{"v": k} for k in range(5)])
+
+    async def told(count: int) -> list[str]:
+        events = rows.told()
+        return [await anext(events) for _ in range(count)]
+
+    assert asyncio.run(told(3)) == [
+        ": begun\n\n",
+        ": 2 rows were dropped so far\n\n",
+        'data: {"v":2}\n\ndata: {"v":3}\n\ndata: {"v":4}\n\n',
+    ]
 
 
 def test_a_trial_without_end_is_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

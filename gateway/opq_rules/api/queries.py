@@ -3,9 +3,11 @@
 Ours: eKuiper's CLI does this over a port of its own.
 """
 
-import queue
+import asyncio
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 from anyio import CancelScope, to_thread
@@ -20,32 +22,60 @@ from opq_rules.errors import RuleError
 
 MOST_WAITING = 10_000
 """Rows for a client that is slow; the oldest go, and it is told how many."""
+_AT_ONCE = 1_000
+"""Rows that are sent together, where so many wait."""
 _PING_S = 2.0
 
 
 class _Rows:
-    """From the engine's thread to the client's."""
+    """From the engine's thread to the client's.
+
+    No thread waits for rows: those of REST are 40, and as many clients of quiet rules would have them all.
+    """
 
     def __init__(self) -> None:
-        self.dropped = 0
-        self._queue: queue.Queue[Row] = queue.Queue(MOST_WAITING)
+        self._dropped = 0
+        self._rows: deque[Row] = deque()
+        self._wake: Callable[[], object] | None = None
+        """Wanted with the next row."""
 
     def heard(self, topic: str, rows: Sequence[Row]) -> None:
-        for row in rows:
-            while True:
-                try:
-                    self._queue.put_nowait(row)
-                    break
-                except queue.Full:
-                    self._queue.get_nowait()
-                    self.dropped += 1
+        self._rows.extend(rows)
+        while len(self._rows) > MOST_WAITING:
+            with suppress(IndexError):  # the client took them meanwhile
+                self._rows.popleft()
+                self._dropped += 1
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            with suppress(RuntimeError):  # the server has ended
+                wake()
 
-    def next(self) -> Row | None:
-        """None: there was none for a while."""
-        try:
-            return self._queue.get(timeout=_PING_S)
-        except queue.Empty:
-            return None
+    async def told(self) -> AsyncIterator[str]:
+        """Server-sent events, without end."""
+        loop, some = asyncio.get_running_loop(), asyncio.Event()
+        told_dropped = 0
+        yield ": begun\n\n"
+        while True:
+            some.clear()
+            self._wake = lambda: loop.call_soon_threadsafe(some.set)
+            if not self._rows:
+                try:
+                    await asyncio.wait_for(some.wait(), _PING_S)
+                except TimeoutError:
+                    yield ": nothing yet\n\n"
+                    continue
+            if self._dropped != told_dropped:
+                told_dropped = self._dropped
+                yield f": {told_dropped} rows were dropped so far\n\n"
+            yield "".join(_event(row) for row in self._taken())
+            await asyncio.sleep(0)  # others are heard also where rows never end
+
+    def _taken(self) -> list[Row]:
+        taken: list[Row] = []
+        with suppress(IndexError):  # the engine let them go meanwhile
+            while len(taken) < _AT_ONCE:
+                taken.append(self._rows.popleft())
+        return taken
 
 
 def router(engine: Engine) -> APIRouter:
@@ -67,7 +97,7 @@ def router(engine: Engine) -> APIRouter:
             engine.topics.leave(rows.heard)
             engine.delete_rule(rule_id)
 
-        return _Events(_told(rows), end)
+        return _Events(rows.told(), end)
 
     return routes
 
@@ -75,7 +105,7 @@ def router(engine: Engine) -> APIRouter:
 class _Events(StreamingResponse):
     """`end()` is called when the client has gone; an iterator's own `finally` waits for the collector."""
 
-    def __init__(self, events: Iterator[str], end: Callable[[], None]) -> None:
+    def __init__(self, events: AsyncIterator[str], end: Callable[[], None]) -> None:
         super().__init__(events, media_type="text/event-stream")
         self._end = end
 
@@ -85,17 +115,6 @@ class _Events(StreamingResponse):
         finally:
             with CancelScope(shield=True):
                 await to_thread.run_sync(self._end)
-
-
-def _told(rows: _Rows) -> Iterator[str]:
-    dropped = 0
-    yield ": begun\n\n"
-    while True:
-        row = rows.next()
-        if rows.dropped != dropped:
-            dropped = rows.dropped
-            yield f": {dropped} rows were dropped so far\n\n"
-        yield ": nothing yet\n\n" if row is None else _event(row)
 
 
 def _event(row: Row) -> str:

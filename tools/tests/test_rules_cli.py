@@ -210,6 +210,8 @@ def test_a_query_asks_for_statements_until_it_is_told_to_end(engine: Engine) -> 
     given = "SELECT v FROM demo WHERE v = 130\nSELECT v FRM demo\nSELECT v + 1 AS w FROM demo\nquit\nSELECT"
     assert engine.tools("query", "--limit", "1", given=given).splitlines() == ['{"v":130}', '{"w":2}']
     assert engine.tools("query", given="") == ""
+    row = json.loads(engine.tools("query", "SELECT v FROM demo WHERE v > 'x'", "--limit", "1"))
+    assert "do not compare" in row["error"]
 
 
 def test_a_schema_is_made_shown_and_replaced(engine: Engine, tmp_path: Path) -> None:

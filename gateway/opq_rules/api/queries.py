@@ -88,7 +88,10 @@ def router(engine: Engine) -> APIRouter:
         engine.topics.listen(rule_id, rows.heard)
         actions = [{"memory": {"topic": rule_id}}]
         try:
-            engine.create_rule({"id": rule_id, "sql": body.sql, "actions": actions, "temp": True})
+            options = {"sendError": True}  # who asks by hand sees why there is no row
+            engine.create_rule(
+                {"id": rule_id, "sql": body.sql, "actions": actions, "options": options, "temp": True}
+            )
         except RuleError:
             engine.topics.leave(rows.heard)
             raise

@@ -12,6 +12,8 @@ from opq_tools.rules.server import RefusedError, Server, asks
 def command(server: Server, sql: str | None, limit: int | None) -> None:
     """Run a SELECT as a temporary rule and print its rows until Ctrl-C, a JSON object in each line.
 
+    A record that cannot be computed is such a line too, with `error`.
+
     Without SQL it asks for one after the other; an empty line, `quit` or Ctrl-D ends it.
 
     \b

@@ -183,6 +183,11 @@ def test_what_is_not_trusted_runs_in_a_process_though_it_asks_for_less(tmp_path:
     plugins.close()
 
 
+def test_a_first_version_that_does_not_load_leaves_no_folder(plugins: Plugins, tmp_path: Path) -> None:
+    assert "does not load" in refusal(plugins.create, "sink", "m", inproc(plugins, code="Sink ="))
+    assert not (tmp_path / "data/plugins/m").exists()
+
+
 def test_requirements_are_checked_and_wheels_unpacked(plugins: Plugins, tmp_path: Path) -> None:
     wheel = zipped(
         {
@@ -193,10 +198,10 @@ def test_requirements_are_checked_and_wheels_unpacked(plugins: Plugins, tmp_path
     )
     code = SINK.replace("from opq_rules import sdk", "from opq_rules import sdk\nimport little_library")
 
-    def url(requires: list[str], **files: bytes) -> str:
+    def url(requires: list[str], own: str = "", **files: bytes) -> str:
         told = manifest("w", requires=requires)
         given = {"plugin.json": told, "sinks/w.py": code, **{f"wheels/{k}.whl": v for k, v in files.items()}}
-        return stored(plugins.uploads, zipped(given))
+        return stored(plugins.uploads, zipped(given | ({own: b""} if own else {})))
 
     assert "not installed" in refusal(plugins.create, "sink", "w", url(["little-library>=1.0"]))
     assert "1.2 is installed" in refusal(plugins.create, "sink", "w", url(["little-library>=1.3"], a=wheel))
@@ -204,6 +209,8 @@ def test_requirements_are_checked_and_wheels_unpacked(plugins: Plugins, tmp_path
     assert "no wheel" in refusal(plugins.create, "sink", "w", url([], a=b"no"))
     evil = zipped({"../../evil.py": ""})
     assert "folder" in refusal(plugins.create, "sink", "w", url([], a=evil))
+    for own in ("lib", "lib/own.py"):
+        assert "files in lib/" in refusal(plugins.create, "sink", "w", url([], own, a=wheel))
     plugins.create("sink", "w", url(["little-library>=1.0", "msgspec"], a=wheel))
     plugins.sink("w")().configure({})
     lib = tmp_path / "data/plugins/w/1.0.0/lib"

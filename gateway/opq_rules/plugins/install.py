@@ -10,6 +10,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +95,10 @@ class Installer(Shelf):
             write_files(package.files, staged)
             libraries = _wheels(package.files, self._policy)
             if libraries:
+                if any(name.partition("/")[0] == "lib" for name in package.files):
+                    raise PluginError(
+                        f"{manifest.name} has wheels, and files in lib/, which is for what is in them"
+                    )
                 write_files(libraries, staged / "lib")
             _check_requirements(manifest, libraries)
             self._run_script(package, staged, parameters)
@@ -118,6 +123,8 @@ class Installer(Shelf):
         self.remove(installed.name, installed.version)
         if self._aside.exists():
             self._aside.rename(self.folder(installed.name, installed.version))
+        with suppress(OSError):  # other versions are there
+            (self._folder / installed.name).rmdir()
 
     def _exchange(self, staged: Path, target: Path) -> None:
         """Where there is a version that was replaced or taken back, or what a crash has left."""

@@ -4,7 +4,7 @@ A record is a plain dict as it was decoded; missing and null are the same. Batch
 cost of queues and locks is shared by many records.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,3 +25,10 @@ class Batch:
     rows: Sequence[Row]
     arrived_ms: int | Sequence[int]
     meta: Sequence[Mapping[str, Any] | None] | None = None
+
+    def each(self) -> Iterable[tuple[Row, int, Any]]:
+        """(row, arrived_ms, meta) of each record."""
+        count, arrived = len(self.rows), self.arrived_ms
+        times = [arrived] * count if isinstance(arrived, int) else arrived
+        metas = [None] * count if self.meta is None else self.meta
+        return zip(self.rows, times, metas, strict=True)

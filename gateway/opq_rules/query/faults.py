@@ -28,3 +28,8 @@ class Faults:
         if self._kept:
             out.extend(self._kept)
             self._kept.clear()
+
+
+def placed(error: RowError) -> RowError:
+    """What SELECT raises says so; the rest of a plain rule is WHERE."""
+    return error if str(error).startswith("Select ") else RowError(f"Where: {error}")

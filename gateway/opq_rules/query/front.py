@@ -14,7 +14,7 @@ from opq_rules.query.back import Back, Home
 from opq_rules.query.groups import AggregateCall, Grouping, Groups, Sums
 from opq_rules.query.plan import Plan
 from opq_rules.query.projection import Projection
-from opq_rules.query.query import Query, is_empty
+from opq_rules.query.query import Query
 from opq_rules.query.run import Facts
 from opq_rules.query.windows.window import Cut, Held, Kept
 
@@ -149,7 +149,7 @@ class Front(Query):
             out.clear()
 
     def _finish(self, cut: Cut, out: list[Emission]) -> None:
-        content, empty = cut.content, is_empty(cut.content)
+        content, empty = cut.content, cut.content.is_empty
         sums: list[Sums] | None = None
         if self.plan.grouping is not None:
             if isinstance(content, Kept):
@@ -204,8 +204,9 @@ class Front(Query):
     def _in_step(self, older: "Front") -> bool:
         """The same time, for both."""
         own, other = self._watermark, older._watermark
-        if self._now_ms != older._now_ms or own is None or other is None:
-            return self._now_ms == older._now_ms and own is other
+        now_ms, then_ms = self._context.now_ms, older._context.now_ms
+        if now_ms != then_ms or own is None or other is None:
+            return now_ms == then_ms and own is other
         return own.is_as(other)
 
     def absorb(self, younger: "Front") -> None:

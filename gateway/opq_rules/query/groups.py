@@ -130,6 +130,10 @@ class Groups:
         self.by_key: dict[Any, Group] = {}
         """In the order in which the groups came."""
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.by_key
+
     def add(self, record: Record) -> None:
         row, context, grouping = record.row, self._context, self._grouping
         key = self.key_of(record)

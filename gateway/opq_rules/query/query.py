@@ -4,7 +4,6 @@ No I/O, no clock, no thread. What cannot be computed is counted and told, and th
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import compress
 from typing import Any
 
 from opq_rules.batch import Batch, Emission, Row
@@ -13,17 +12,17 @@ from opq_rules.query.analysis import Analyses
 from opq_rules.query.counters import Counters
 from opq_rules.query.emitting import Emitter
 from opq_rules.query.event_time import event_times
-from opq_rules.query.faults import Faults
+from opq_rules.query.faults import Faults, placed
 from opq_rules.query.frozen import frozen, thawed
 from opq_rules.query.groups import Groups
 from opq_rules.query.joins import Lookup
 from opq_rules.query.opening import opened
+from opq_rules.query.plain import Plain
 from opq_rules.query.plan import Plan
 from opq_rules.query.run import Facts, Run
 from opq_rules.query.scans import Scans
-from opq_rules.query.sieve import Sieve, sieve_of
 from opq_rules.query.watermark import Watermark
-from opq_rules.query.windows.window import Content, Cut, Kept, Record
+from opq_rules.query.windows.window import Cut, Kept, Record
 
 
 class Query:
@@ -59,7 +58,6 @@ class Query:
         self._emitter = Emitter(
             plan, facts, self._context, self._groups, self._scans.rows, self._lookups, self._late
         )
-        self._now_ms = facts.start_ms
         self._window = opened(plan, facts, self._context, self._faults)
         self._watermark: Watermark | None = None
         self._time_of: dict[int, Callable[[Any], int]] = {}
@@ -67,13 +65,11 @@ class Query:
             self._time_of, numbers = event_times(plan.origins, plan.joined)
             self._numbers = numbers
             self._watermark = Watermark(len(numbers), facts.late_tolerance_ms, facts.idle_timeout_ms)
-        self._sieve: Sieve | None = None
         self._work: Callable[[Batch], list[Emission]] = self._feed_now
         if self._watermark is not None:
             self._work = self._feed_event_time
         elif plan.plain and not facts.send_meta:
-            self._sieve = sieve_of(plan.select)
-            self._work = self._feed_plain
+            self._work = Plain(plan, self._emitter.project, self._context, self._faults).feed
         elif plan.window_alone:
             self._work = self._feed_window
 
@@ -85,18 +81,19 @@ class Query:
     def advance(self, now_ms: int) -> list[Emission]:
         """Time passes: what falls due until `now_ms`."""
         out: list[Emission] = []
-        if now_ms > self._now_ms:
-            self._now_ms = self._context.now_ms = now_ms
+        context = self._context
+        if now_ms > context.now_ms:
+            context.now_ms = now_ms
         if self._watermark is None:
-            self._advance_window(self._now_ms, out)
+            self._advance_window(context.now_ms, out)
         elif self.facts.idle_timeout_ms:
-            self._release(self._now_ms, out)
+            self._release(context.now_ms, out)
         return self._counted(out)
 
     def refuse(self, why: str, now_ms: int) -> list[Emission]:
         """A record that was none: counted, told at once where errors are sent; windows do not see it."""
         out: list[Emission] = []
-        self._now_ms = self._context.now_ms = max(self._now_ms, now_ms)
+        self._context.now_ms = max(self._context.now_ms, now_ms)
         self._faults.tell(RowError(why), out)
         return self._counted(out)
 
@@ -124,21 +121,15 @@ class Query:
     def state(self, picked: Sequence[int] | None = None) -> Any:
         """JSON: windows, watermark, analytic calls, tables, counters. `picked`: of the aggregates with these
         numbers; None: of all."""
-        context = self._context
         return frozen(
             {
-                "now_ms": self._now_ms,
+                "now_ms": self._context.now_ms,
                 "window": None if self._window is None else self._window.state(picked),
                 "watermark": None if self._watermark is None else self._watermark.state(),
                 "analyses": {str(index): each.state() for index, each in self._analyses.items()},
                 "late": None if self._late is None else self._late.state(),
                 "scans": self._scans.state(),
-                "hits": [
-                    context.hit_count,
-                    context.hit_ms,
-                    context.where_hit_count,
-                    context.where_hit_ms,
-                ],
+                "hits": self._context.hits(),
                 "counters": self.counters.state(),
             }
         )
@@ -146,8 +137,7 @@ class Query:
     def restore(self, state: Any) -> None:
         """Goes on where `state` was taken from a query of the same plan and options."""
         state = thawed(state)
-        context = self._context
-        self._now_ms = context.now_ms = state["now_ms"]
+        self._context.now_ms = state["now_ms"]
         if self._window is not None:
             self._window.restore(state["window"])
         if self._watermark is not None:
@@ -157,37 +147,8 @@ class Query:
         if self._late is not None:
             self._late.restore(state["late"])
         self._scans.restore(state["scans"])
-        context.hit_count, context.hit_ms, context.where_hit_count, context.where_hit_ms = state["hits"]
+        self._context.restore_hits(state["hits"])
         self.counters.restore(state["counters"])
-
-    def _feed_plain(self, batch: Batch) -> list[Emission]:
-        """Record in, record out, without anything between."""
-        where, project, context = self.plan.before.get(0), self._emitter.project, self._context
-        out: list[Emission] = []
-        arrived, meta, sieve = batch.arrived_ms, batch.meta, self._sieve
-        if isinstance(arrived, int):
-            context.now_ms = context.event_ms = self._now_ms = arrived
-            if meta is None:
-                context.meta = None
-                for row in batch.rows if sieve is None else compress(batch.rows, sieve(batch.rows)):
-                    try:
-                        if where is None or where(row, context):
-                            out.append([project(row, context)])
-                    except RowError as error:
-                        self._faults.tell(_placed_error(error), out)
-                return out
-        records = _told(batch)
-        for row, now_ms, own_meta in records if sieve is None else compress(records, sieve(batch.rows)):
-            context.now_ms = context.event_ms = now_ms
-            context.meta = own_meta
-            try:
-                if where is None or where(row, context):
-                    out.append([project(row, context)])
-            except RowError as error:
-                self._faults.tell(_placed_error(error), out)
-        if not isinstance(arrived, int) and arrived:
-            self._now_ms = context.now_ms = arrived[-1]
-        return out
 
     def _feed_now(self, batch: Batch) -> list[Emission]:
         """In the time of arrival, which never goes back."""
@@ -196,10 +157,10 @@ class Query:
             return out
         indices = self._origins[batch.stream]
         window, context = self._window, self._context
-        for row, arrived_ms, meta in _told(batch):
-            if arrived_ms > self._now_ms:
-                self._now_ms = arrived_ms
-            now_ms = context.now_ms = self._now_ms
+        for row, arrived_ms, meta in batch.each():
+            if arrived_ms > context.now_ms:
+                context.now_ms = arrived_ms
+            now_ms = context.now_ms
             if window is not None and window.next_due_ms is not None and window.next_due_ms <= now_ms:
                 self._advance_window(now_ms, out)
             for index in indices:
@@ -211,10 +172,10 @@ class Query:
         out: list[Emission] = []
         where, window, context = self.plan.before.get(0), self._window, self._context
         assert window is not None
-        for row, arrived_ms, meta in _told(batch):
-            if arrived_ms > self._now_ms:
-                self._now_ms = context.now_ms = arrived_ms
-            now_ms = self._now_ms
+        for row, arrived_ms, meta in batch.each():
+            if arrived_ms > context.now_ms:
+                context.now_ms = arrived_ms
+            now_ms = context.now_ms
             due_ms = window.next_due_ms
             if due_ms is not None and due_ms <= now_ms:
                 self._advance_window(now_ms, out)
@@ -224,7 +185,7 @@ class Query:
                     if not where(row, context):
                         continue
                 except RowError as error:
-                    self._faults.tell(_placed_error(error), out)
+                    self._faults.tell(placed(error), out)
                     continue
             cuts = window.add((Record(now_ms, 0, row, meta),))
             self._faults.flush(out)
@@ -239,19 +200,18 @@ class Query:
         indices = self._origins[batch.stream]
         assert self._watermark is not None
         watermark, context = self._watermark, self._context
-        for row, arrived_ms, meta in _told(batch):
-            if arrived_ms > self._now_ms:
-                self._now_ms = arrived_ms
-            context.now_ms = self._now_ms
+        for row, arrived_ms, meta in batch.each():
+            if arrived_ms > context.now_ms:
+                context.now_ms = arrived_ms
             for index in indices:
                 try:
                     ms = self._time_of[index](row)
                 except RowError as error:
                     self._faults.tell(error, out)
                     continue
-                if not watermark.offer(Record(ms, self._numbers[index], (index, row), meta), self._now_ms):
+                if not watermark.offer(Record(ms, self._numbers[index], (index, row), meta), context.now_ms):
                     self.counters.late += 1
-            self._release(self._now_ms, out)
+            self._release(context.now_ms, out)
         return out
 
     def _release(self, arrived_ms: int, out: list[Emission]) -> None:
@@ -350,28 +310,10 @@ class Query:
             self._faults.tell(error, out)
             return
         self._faults.flush(out)
-        if rows or (self.facts.send_empty_window and is_empty(cut.content)):
+        if rows or (self.facts.send_empty_window and cut.content.is_empty):
             out.append(rows)
 
     def _counted(self, out: list[Emission]) -> list[Emission]:
         self._faults.flush(out)
         self.counters.emissions += len(out)
         return out
-
-
-def is_empty(content: Content) -> bool:
-    return not (content.by_key if isinstance(content, Groups) else content.state())
-
-
-def _told(batch: Batch) -> Iterable[tuple[Row, int, Any]]:
-    """(row, arrived_ms, meta) of each."""
-    count = len(batch.rows)
-    arrived = batch.arrived_ms
-    times = [arrived] * count if isinstance(arrived, int) else arrived
-    metas = [None] * count if batch.meta is None else batch.meta
-    return zip(batch.rows, times, metas, strict=True)
-
-
-def _placed_error(error: RowError) -> RowError:
-    """What SELECT raises says so; the rest of a plain rule is WHERE."""
-    return error if str(error).startswith("Select ") else RowError(f"Where: {error}")

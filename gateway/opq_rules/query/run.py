@@ -1,5 +1,6 @@
 """What an expression may know beside its row: the record's time and metadata, its window, its rule."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,3 +94,10 @@ class Run:
         """A window ended."""
         self.window_start_ms, self.window_end_ms = start_ms, end_ms
         self.window_trigger_ms = end_ms if trigger_ms is None else trigger_ms
+
+    def hits(self) -> list[int]:
+        """How often and when last a row went out and WHERE held: with the time, what outlives a kill."""
+        return [self.hit_count, self.hit_ms, self.where_hit_count, self.where_hit_ms]
+
+    def restore_hits(self, hits: Sequence[int]) -> None:
+        self.hit_count, self.hit_ms, self.where_hit_count, self.where_hit_ms = hits

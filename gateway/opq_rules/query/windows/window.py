@@ -31,6 +31,8 @@ class Content(Protocol):
     born: int
     """The turn of its query in which it was made."""
 
+    @property
+    def is_empty(self) -> bool: ...
     def add(self, record: Record) -> None: ...
     def state(self, picked: Sequence[int] | None = None) -> Any: ...
     def restore(self, state: Any) -> None: ...
@@ -44,6 +46,10 @@ class Kept:
     def __init__(self, records: Sequence[Record] = (), born: int = 0) -> None:
         self.records = list(records)
         self.born = born
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.records
 
     def add(self, record: Record) -> None:
         self.records.append(record)

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ import pytest
 import zmq
 from free_ports import free_port
 from mosquitto_of_ones_own import MOSQUITTO, Broker
+from rules_engine import running, stream
 from waiting import wait_for
 
 from opq_rules.engine.topics import Topics
+from opq_rules.errors import RuleError
 from opq_rules.sdk import Sink
 from opq_rules.sinks import file, memory, mqtt, rest, sql
 from opq_rules.sinks import zmq as zmq_sink
@@ -243,6 +246,29 @@ def test_memory_takes_rows_and_says_so() -> None:
 
 
 # -- file
+
+
+def test_what_a_sink_cannot_write_is_refused_with_the_rule(tmp_path: Path) -> None:
+    """Its rows would be lost one by one; lines of compressed bytes could not be told apart again."""
+    path = str(tmp_path / "out")
+    url = f"sqlite:///{tmp_path}/x.db"
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("file", {"path": path, "compression": "gzip"}, "compression  gives no text"),
+        ("file", {"path": path, "fileType": "csv", "dataTemplate": "x"}, "dataTemplate  gives no rows"),
+        ("file", {"path": path, "idField": "id", "format": "delimited"}, "format  gives no rows"),
+        ("file", {"path": path + "{{.box}}"}, "holds no column"),
+        ("memory", {"topic": "t", "format": "delimited"}, "format  gives no rows"),
+        ("sql", {"url": url, "table": "t", "compression": "zlib"}, "compression  gives no rows"),
+        ("file", {"path": path, "fileType": "csv", "dataTemplate": "[]", "fields": ["a"]}, ""),
+        ("file", {"path": path, "dataTemplate": "x"}, ""),
+        ("nop", {"compression": "zlib"}, ""),
+    ]
+    with running(tmp_path) as (engine, _):
+        engine.execute(stream())
+        for k, (kind, properties, refused) in enumerate(cases):
+            body = {"id": f"r{k}", "sql": "SELECT v FROM s", "actions": [{kind: properties}]}
+            with pytest.raises(RuleError, match=refused) if refused else nullcontext():
+                engine.create_rule(body)
 
 
 def test_file_writes_lines_and_rolls_by_number(tmp_path: Path) -> None:

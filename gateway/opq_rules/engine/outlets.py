@@ -157,6 +157,7 @@ class Outlets:
                 self._schemas.message(shared.schemaId)
             transformer(shared, self._schemas)
             sink.configure(own)
+            shared.check_for(getattr(sink, "wants", ""))
         except Exception as error:
             unused(sink)
             if not isinstance(error, ValueError | TypeError | msgspec.ValidationError):

@@ -40,6 +40,16 @@ class Properties:
     cleanCacheAtStop: bool = False
     resourceId: str = ""
 
+    def check_for(self, wants: str) -> None:
+        """`wants`: what a sink can use, "rows", "text" (rows too) or "" (bytes too). ValueError: not this."""
+        made_bytes = ["encryption", "compression", *(["format"] if self.format == "protobuf" else [])]
+        made_text = ["format"] if self.format == "delimited" else []
+        if not self.dataField and not self.fields:  # those read the text as JSON
+            made_text.append("dataTemplate")
+        refused = {"rows": made_bytes + made_text, "text": made_bytes}.get(wants, [])
+        if by := next((name for name in refused if getattr(self, name)), None):
+            raise ValueError(f"{by}  gives no {wants}, which this sink wants; leave it out")
+
 
 NAMES = frozenset(each.name for each in fields(Properties))
 

@@ -51,10 +51,13 @@ class Sink(SinkOfSdk):
         config: Config = configured(Config, properties)
         if "\0" in config.path or not Path(config.path).name:
             raise ValueError(f"path  is {config.path!r}; want a file's path")
+        if "{{" in config.path:
+            raise ValueError(f"path  is {config.path!r}; a file's path holds no column")
         if config.idField and config.fileType not in ("lines", "json"):
             raise ValueError("idField  is for fileType lines")
         if config.fileType == "parquet":
             _parquet()
+        self.wants = "rows" if config.idField or config.fileType in ("csv", "parquet") else "text"
         self._config, self._path = config, Path(config.path)
         self._rolled_ms = 0
         self.counts = {"not_compressed": 0}

@@ -24,6 +24,8 @@ class Config:
 class Sink(SinkOfSdk):
     """The engine hands in the topics."""
 
+    wants = "rows"
+
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
 

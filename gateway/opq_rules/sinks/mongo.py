@@ -39,6 +39,8 @@ class Config:
 
 
 class Sink(SinkOfSdk):
+    wants = "rows"
+
     def configure(self, properties: Mapping[str, Any]) -> None:
         config: Config = configured(Config, properties)
         in_url = _database_of(config.url)

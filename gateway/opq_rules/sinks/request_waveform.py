@@ -56,6 +56,8 @@ class Request:
 class Sink(SinkOfSdk):
     """`counts`: what it did not ask for, told in the rule's status."""
 
+    wants = "rows"
+
     def __init__(
         self,
         ask: Callable[[Request], bool] | None = None,

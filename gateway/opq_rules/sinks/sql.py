@@ -43,6 +43,8 @@ class Config:
 
 
 class Sink(SinkOfSdk):
+    wants = "rows"
+
     def configure(self, properties: Mapping[str, Any]) -> None:
         config: Config = configured(Config, properties)
         _checked("table", config.table)

@@ -23,8 +23,7 @@ from opq_rules.plugins.fetch import fetch
 from opq_rules.plugins.install import Installer, check_version
 from opq_rules.plugins.package_manifest import NAME, PackageManifest
 from opq_rules.plugins.particulars import Particulars
-from opq_rules.plugins.policy import Policy
-from opq_rules.plugins.process import worker_uid
+from opq_rules.plugins.policy import Policy, worker_uid
 from opq_rules.plugins.register import Register
 from opq_rules.plugins.report import Report
 from opq_rules.plugins.shelf import Shelf

@@ -5,8 +5,11 @@ Handed in from the configuration; nothing here is looked up.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from zlib import crc32
 
 MIB = 1 << 20
+UIDS = (61184, 65519)
+"""Of the workers when the server is root: the range that systemd keeps for users made on the fly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +69,9 @@ class Policy:
     writable: tuple[Path, ...] = ()
     """Folders where workers may make and remove files, as far as their user may."""
     limits: Limits = field(default_factory=Limits)
+
+
+def worker_uid(name: str) -> int:
+    """User of this plug-in's process where the server is root and is told no other."""
+    low, high = UIDS
+    return low + crc32(name.encode()) % (high - low + 1)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
-from zlib import crc32
 
 from opq_proto.errors import PluginError
 from opq_rules.plugins.conduct import Conduct
@@ -22,11 +21,8 @@ from opq_rules.plugins.guard import PAUSES_S, STEADY_S
 from opq_rules.plugins.hearing import hear
 from opq_rules.plugins.life import END_S, Call, Life
 from opq_rules.plugins.output import Output
-from opq_rules.plugins.policy import Limits
+from opq_rules.plugins.policy import Limits, worker_uid
 from opq_rules.plugins.worker import TOKEN
-
-UIDS = (61184, 65519)
-"""Of the workers when the server is root: the range that systemd keeps for users made on the fly."""
 
 
 class Listener(Protocol):
@@ -35,12 +31,6 @@ class Listener(Protocol):
     def heard(self, message: list[Any]) -> None: ...
     def asked(self, key: str) -> Any: ...
     def changed(self, state: dict[str, Any]) -> None: ...
-
-
-def worker_uid(name: str) -> int:
-    """User of this plug-in's process where the server is root and is told no other."""
-    low, high = UIDS
-    return low + crc32(name.encode()) % (high - low + 1)
 
 
 class PluginProcess:

@@ -12,7 +12,7 @@ import pytest
 from rules_house import House
 from waiting import wait_for
 
-from opq_rules.api import patience, queries, trial_process
+from opq_rules.api import guard, patience, queries, trial_process
 
 HEADER = b"POST /streams HTTP/1.1\r\nHost: localhost\r\n"
 PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -93,6 +93,18 @@ def test_who_asks_properly_is_heard_among_many_that_wait(
 def test_refused_requests_are_counted(house: House) -> None:
     assert house.http.get("/rules", headers={"Origin": "http://evil.example"}).status_code == 403
     assert counted(house, "refused") == 1
+
+
+def test_a_body_of_countless_lists_is_not_read(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MOST_CONTAINERS", 1_000)
+    rule = {"id": "r", "sql": "SELECT 1 AS v FROM nothing", "actions": [[]] * 990}
+    assert house.ask("POST", "/rules/validate", rule, 422)["error"] == 4000
+    for path in ("/rules", "/rules/validate", "/data/import", "/batch/req"):
+        told = house.ask("POST", path, {**rule, "actions": [[]] * 1_000}, 413)
+        assert told == {"error": 5000, "message": "the body has more than 1000 lists and objects"}
+    assert counted(house, "refused") == 4
+    form = {"uploadFile": ("x.zip", b"[" * 10_000)}
+    assert house.http.post("/config/uploads", files=form).status_code == 201
 
 
 def test_queries_that_are_quiet_hold_nobody_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,11 @@ OPEN = ("/ping", "/health")
 """Answered to anybody: they say that the service lives, and no more."""
 
 
+MOST_CONTAINERS = 1_000_000
+"""Lists and objects in a body, counted by their marks: 64 MiB of `[],` would be 3 GiB, and the rules stand
+still while they are made."""
+
+
 class Guard:
     """`hashes`: SHA-256 of the allowed tokens, hexadecimal; none: loopback only."""
 
@@ -54,25 +59,33 @@ class Guard:
             self._edge.refused += 1
             await _answer(send, *refusal)
             return
-        taken = 0
+        is_form = headers.get(b"content-type", "").lower().startswith("multipart/")
+        taken = containers = 0
+        too_long = ""
 
         async def bounded() -> MutableMapping[str, Any]:
-            nonlocal taken
+            nonlocal taken, containers, too_long
             message = await receive()
-            taken += len(message.get("body", b""))
+            body = message.get("body", b"")
+            taken += len(body)
+            containers += 0 if is_form else body.count(b"[") + body.count(b"{")
             if taken > self._most_bytes:
+                too_long = f"the body is longer than {self._most_bytes} bytes"
+            elif containers > MOST_CONTAINERS:
+                too_long = f"the body has more than {MOST_CONTAINERS} lists and objects"
+            if too_long:
                 raise _TooLongError
             return message
 
         async def unless_too_long(message: MutableMapping[str, Any]) -> None:
-            if taken <= self._most_bytes:  # else the application calls it unreadable, and we say why
+            if not too_long:  # else the application calls it unreadable, and we say why
                 await send(message)
 
         with suppress(_TooLongError):
             await self._app(scope, bounded, unless_too_long)
-        if taken > self._most_bytes:
+        if too_long:
             self._edge.refused += 1
-            await _answer(send, 413, CONFIGURATION, f"the body is longer than {self._most_bytes} bytes")
+            await _answer(send, 413, CONFIGURATION, too_long)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, int, str] | None:
         length = headers.get(b"content-length", "0")

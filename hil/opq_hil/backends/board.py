@@ -18,10 +18,12 @@ from opq_hil.line import BoxLine, NoAnswerError
 from opq_hil.oscillator import Oscillator
 from opq_hil.world import Played, Power, World
 from opq_proto import link
-from opq_proto.link_messages import Acknowledgement, Hello, Operation
+from opq_proto.link_messages import Acknowledgement, Health, Hello, Operation
 
 RESET_S = 10.0
 """From the command to the first hello: the loader's check of the signature, and room for an erase."""
+UP_S = 3.0
+"""For the first word of a Box that has just been plugged in; before it, a command is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,9 @@ def _reset(line: BoxLine) -> int:
         behind = line.heard[next(answers, len(line.heard)) :]
         return next((heard for heard in behind if isinstance(heard.message, Hello)), None)
 
+    line.read(UP_S, lambda: any(isinstance(heard.message, Health) for heard in line.heard))
     try:
-        line.ask(Operation.RESET)
+        line.ask(Operation.RESET, timeout_s=RESET_S)
     except NoAnswerError as error:
         raise BackendError(f"no reset: {error}") from error
     line.read(RESET_S, lambda: hello() is not None)

@@ -372,13 +372,14 @@ def test_a_body_without_bound_is_refused(tmp_path: Path) -> None:
 
 def test_tokens_are_asked_for_where_they_are_set(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
-    file.write_text(f"# of the plant\n{hashlib.sha256(b'open sesame').hexdigest()}  # Ada\n")
+    as_printed = f"{hashlib.sha256(b'by sha256sum').hexdigest()}  -\n"
+    file.write_text(f"# of the plant\n{hashlib.sha256(b'open sesame').hexdigest()}  # Ada\n{as_printed}")
     made = House(tmp_path / "data", token_file=file)
     try:
         assert made.http.get("/rules").status_code == 401
         assert made.http.get("/rules", headers={"Authorization": "Bearer wrong"}).status_code == 401
         assert made.http.get("/ping").status_code == 200
-        for header in ("open sesame", "Bearer open sesame", "bearer open sesame"):
+        for header in ("open sesame", "Bearer open sesame", "bearer open sesame", "by sha256sum"):
             assert made.http.get("/rules", headers={"Authorization": header}).status_code == 200
     finally:
         made.stop()

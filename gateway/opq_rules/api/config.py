@@ -75,7 +75,8 @@ def tokens(config: Config) -> list[str]:
         lines = config.token_file.read_text().splitlines()
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"token_file  {config.token_file} cannot be read: {error}") from error
-    found = [text for line in lines if (text := line.partition("#")[0].strip())]
+    said = [text for line in lines if (text := line.partition("#")[0].strip())]
+    found = [text.removesuffix("-").rstrip() for text in said]  # sha256sum names its input: "-"
     for number, text in enumerate(found, 1):
         if not _HASH.fullmatch(text):
             raise ConfigError(

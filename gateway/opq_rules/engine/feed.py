@@ -22,6 +22,8 @@ RECONNECT = Restart(delay=500, multiplier=2.0, maxDelay=30_000, jitterFactor=0.2
 STEADY_S = 60.0
 """A source that ran so long starts anew with the shortest wait."""
 STOP_S = 2.0
+MOST_BYTES = 64 << 20
+"""Of payloads in the queue: a thousand bodies may be a thousand times 16 MiB."""
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class Entry:
     meta: Metas
     arrived_ms: int | Sequence[int]
     offset: Any
+    size: int = 0
+    """Bytes of the payloads."""
 
 
 class Feed:
@@ -63,6 +67,8 @@ class Feed:
         self.started = False
         self.ended = False
         """The source has given all it had."""
+        self.most_taken = 1 << 20
+        """Records that the engine can do in the time that it has for one feed, by the last ones."""
         self.own_time = False
         """Records carry times of arrival of their own: a replay."""
         self.offset: Any = None
@@ -72,7 +78,7 @@ class Feed:
         """The engine does not take from it, because a sink behind it is full."""
         self._make, self._clock, self._wake, self._reconnect = make, clock, wake, reconnect
         self._queue: deque[Entry] = deque()
-        self._records = 0
+        self._records = self._bytes = 0
         self._told = False
         self._emitted_offset: Any = None
         self._room = threading.Condition()
@@ -134,6 +140,7 @@ class Feed:
             while self._queue and count < most:
                 entry = self._queue.popleft()
                 count += entry.count
+                self._bytes -= entry.size
                 taken.append(entry)
             self._records -= count
             self._told = bool(self._queue)
@@ -213,9 +220,11 @@ class Feed:
             return False
         if not entry.count and entry.offset is None:
             return True
+        size = sum(map(len, entry.payloads)) if entry.payloads is not None else 0
+        entry.size = size
         with self._room:
             if self.blocks:
-                while self._records and self._records + entry.count > self.limit:
+                while self._records and not self._has_room(entry.count, size):
                     self._room.wait(1.0)
                     if self._ending:
                         return False
@@ -225,16 +234,21 @@ class Feed:
                 entry.arrived_ms, self.own_time = arrived_ms, True
             self._queue.append(entry)
             self._records += entry.count
+            self._bytes += size
             self.records_in += entry.count
-            while not self.blocks and self._records > self.limit and len(self._queue) > 1:
+            while not self.blocks and not self._has_room(0, 0) and len(self._queue) > 1:
                 oldest = self._queue.popleft()
                 self._records -= oldest.count
+                self._bytes -= oldest.size
                 self.dropped += oldest.count
             self._emitted_offset = entry.offset if entry.offset is not None else self._emitted_offset
             if not self._told:
                 self._told = True
                 self._wake(self)
         return True
+
+    def _has_room(self, count: int, size: int) -> bool:
+        return self._records + count <= self.limit and self._bytes + size <= MOST_BYTES
 
     def _run(self) -> None:
         failed = 0

@@ -23,6 +23,8 @@ from opq_rules.engine.timers import Timers
 
 TAKE = 4096
 """Records of one feed before the others have their turn."""
+DRAIN_S = 0.1
+"""How long that may take: whoever changes a rule waits. A record can be a body of thousands of rows."""
 TURNS = 64
 """Feeds and calls between two looks at the timers."""
 HOPS = 32
@@ -235,10 +237,10 @@ class Loop:
             feed.held = True
             self._held.add(feed)
             return
-        entries = feed.take(TAKE)
+        entries = feed.take(min(TAKE, feed.most_taken))
         if not entries:
             return
-        now_ms = self._clock.now_ms()
+        began_s, now_ms = self._clock.monotonic_s(), self._clock.now_ms()
         feed.last_ms = now_ms
         for batch in joined.batches(entries):
             self._waits = feed.blocks
@@ -251,6 +253,10 @@ class Loop:
                 self._timers.set(unit)
         if joined.durable:
             self._staging.touched(None, feed)
+        if not joined.direct:  # these are emptied
+            taken = sum(entry.count for entry in entries)
+            took_s = max(self._clock.monotonic_s() - began_s, DRAIN_S / TAKE)
+            feed.most_taken = max(1, round(taken * DRAIN_S / took_s))
 
     def _pass_on(self) -> None:
         """To rules behind topics of memory what has just been given to these."""

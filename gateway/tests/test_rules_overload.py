@@ -1,0 +1,104 @@
+"""More than the engine can do: what waits is bounded in bytes too, and whoever changes a rule is heard."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rules_engine import Hands, rule, stream
+from waiting import wait_for
+
+from opq_rules import sdk
+from opq_rules.engine import feed as feeds
+from opq_rules.engine.clock import SystemClock
+from opq_rules.engine.engine import Engine
+from opq_rules.engine.feed import Feed
+
+
+def feed(blocks: bool) -> Feed:
+    made: Callable[[], Any] = lambda: None  # noqa: E731 - it is not started
+    return Feed("s", "r", made, 1000, blocks, SystemClock(), lambda _: None)
+
+
+def test_payloads_are_bounded_in_bytes_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "MOST_BYTES", 2_500)
+    made = feed(blocks=False)
+    for k in range(5):
+        assert made.emit_bytes([b"%d" % k * 1_000])
+    assert (made.waiting, made.dropped) == (2, 3)
+    assert [each.payloads[0][:1] for each in made.take(10) if each.payloads] == [b"3", b"4"]
+    assert made.emit_bytes([b"x" * 10_000])  # one alone may be as large as its source lets it
+    assert (made.waiting, made.dropped) == (1, 3)
+
+
+def test_a_source_that_waits_waits_for_room_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "MOST_BYTES", 2_500)
+    made = feed(blocks=True)
+    sender = threading.Thread(target=lambda: [made.emit_bytes([b"x" * 1_000]) for _ in range(6)])
+    sender.start()
+    taken = 0
+    while taken < 6:
+        wait_for(lambda: made.waiting > 0)
+        assert made.waiting <= 2
+        taken += len(made.take(1))
+    sender.join(20)
+    assert not sender.is_alive() and made.dropped == 0
+
+
+class Slow(SystemClock):
+    """Each record takes 50 ms of it."""
+
+    def __init__(self) -> None:
+        self.worked_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return self.worked_s
+
+
+class Works(sdk.Function):
+    def __init__(self, clock: Slow) -> None:
+        self._clock = clock
+
+    def exec(self, args: Any, context: Any) -> Any:
+        self._clock.worked_s += 0.05
+        return args[0]
+
+
+def test_a_change_of_rules_does_not_wait_for_all_that_waits(tmp_path: Path) -> None:
+    hands, clock = Hands(tmp_path), Slow()
+    hands.made_functions["works"] = lambda: Works(clock)
+    engine = Engine(tmp_path, hands, clock)
+    engine.start()
+    held, go_on = threading.Event(), threading.Event()
+    done_before: list[int] = []
+
+    def hold() -> None:
+        held.set()
+        go_on.wait(20)
+
+    def change() -> None:
+        done_before.append(round(clock.worked_s / 0.05))
+
+    try:
+        assert engine.ready.wait(20)
+        engine.execute(stream())
+        engine.create_rule(rule("r", "SELECT works(v) AS v FROM s"))
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 0}])
+        wait_for(lambda: len(hands.rows) == 1)
+        threads = [threading.Thread(target=engine._loop.call, args=(each,)) for each in (hold, change)]
+        threads[0].start()
+        assert held.wait(20)
+        for k in range(200):
+            hands.give([{"v": k}])
+        threads[1].start()
+        wait_for(lambda: engine._loop._inbox.qsize() == 2)  # the records, and behind them the change
+        go_on.set()
+        for each in threads:
+            each.join(20)
+        wait_for(lambda: len(hands.rows) == 201)
+        assert done_before[0] < 20
+    finally:
+        go_on.set()
+        assert engine.stop() == []

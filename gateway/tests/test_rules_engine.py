@@ -321,6 +321,34 @@ def test_a_payload_that_cannot_be_read_is_counted(tmp_path: Path) -> None:
         assert engine.look.rule_status("r")["source_s_0_exceptions_total"] == 2
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+def test_what_is_no_record_is_sent_too_where_errors_are_and_no_window_sees_it(
+    tmp_path: Path, qos: int
+) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(
+            'CREATE STREAM s (v BIGINT) WITH (TYPE="hand", DATASOURCE="x", STRICT_VALIDATION="true")'
+        )
+        engine.create_rule(rule("r", "SELECT v FROM s", sendError=True, qos=qos))
+        engine.create_rule(
+            rule("n", "SELECT count(v) AS n FROM s GROUP BY COUNTWINDOW(2)", sendError=True, qos=qos)
+        )
+        engine.create_rule(rule("quiet", "SELECT v FROM s WHERE v > 1", qos=qos))
+        wait_for(lambda: len(hands.contexts) == 3)
+        for context in list(hands.contexts):
+            assert context.emit_bytes([b'{"v": 1}', b"{", b'{"v": "x"}', b'{"v": 2}'])
+
+        def told(rule_id: str) -> list[Any]:
+            return [row for row_id, data in hands.got if row_id.startswith(f"{rule_id}:") for row in data]
+
+        wait_for(lambda: len(hands.rows) == 6)
+        error, *rest = told("r")
+        assert (rest, told("quiet")) == ([{"v": 1}, {"v": 2}], [{"v": 2}])
+        assert told("n") == [error, {"n": 2}]
+        assert error == {"error": 's: column v is string "x"; want bigint (the last of 2)'}
+        assert len({row_id for row_id, _ in hands.got}) == 6
+
+
 def test_topics_of_memory_chain_rules_and_a_ring_ends(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())

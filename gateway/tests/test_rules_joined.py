@@ -20,6 +20,10 @@ COUNTS = st.one_of(st.integers(0, 4), st.integers(joined.MOST - 2, 3 * joined.MO
 KINDS = st.tuples(COUNTS, st.booleans(), st.booleans(), st.booleans(), st.integers(0, 1))
 
 
+def unheard(*_: Any) -> None:
+    """No rule wants errors sent."""
+
+
 def of_stream() -> Joined:
     statement = parse('CREATE STREAM s () WITH (DATASOURCE="x", FORMAT="json")')
     assert isinstance(statement, Create)
@@ -51,7 +55,7 @@ def test_rows_come_in_order_with_their_own_time_and_meta(
             ms = made.arrived_ms if isinstance(made.arrived_ms, int) else made.arrived_ms[k]
             wanted.append((len(wanted), ms, made.meta and made.meta[k]))
     got: list[tuple[int, int, Any]] = []
-    for batch in of_stream().batches(entries):
+    for batch in of_stream().batches(entries, unheard):
         count = len(batch.rows)
         assert 0 < count <= joined.MOST
         times = [batch.arrived_ms] * count if isinstance(batch.arrived_ms, int) else batch.arrived_ms
@@ -63,13 +67,13 @@ def test_rows_come_in_order_with_their_own_time_and_meta(
 def test_few_payloads_of_each_call_make_one_batch() -> None:
     """As an MQTT client gives them."""
     entries = [entry(k, 1, True, True, False, 5) for k in range(2 * joined.MOST)]
-    assert [len(batch.rows) for batch in of_stream().batches(entries)] == [joined.MOST, joined.MOST]
+    assert [len(batch.rows) for batch in of_stream().batches(entries, unheard)] == [joined.MOST, joined.MOST]
 
 
 def test_payloads_that_are_none_cost_the_others_of_their_batch_nothing() -> None:
     payloads = [b'{"k": 1}', b"[1]", b'[{"k": 2}, {"k": 3}]', b"{", b'{"k": 4}']
     made = of_stream()
-    (batch,) = made.batches([Entry(None, payloads, 5, [{"m": m} for m in range(5)], 7, None)])
+    (batch,) = made.batches([Entry(None, payloads, 5, [{"m": m} for m in range(5)], 7, None)], unheard)
     assert [row["k"] for row in batch.rows] == [1, 2, 3, 4]
     assert batch.meta is not None and [meta and meta["m"] for meta in batch.meta] == [0, 2, 2, 4]
     assert made.feed.errors == 2

@@ -7,7 +7,7 @@ from typing import Any
 from opq_rules.batch import Batch
 from opq_rules.engine.feed import Entry, Feed
 from opq_rules.engine.outlet import Outlet
-from opq_rules.engine.rule import Unit
+from opq_rules.engine.rule import Deliver, Unit
 from opq_rules.streams.decoding import Decoder
 
 MOST = 512
@@ -40,8 +40,11 @@ class Joined:
             known = [each for each in read if each is not None]
             self.decoder.look_at(frozenset().union(*known) if len(known) == len(read) else None)
 
-    def batches(self, entries: Iterable[Entry]) -> Iterator[Batch]:
-        """What the entries hold, in order. One is decoded when that before it is done with."""
+    def batches(self, entries: Iterable[Entry], deliver: Deliver) -> Iterator[Batch]:
+        """What the entries hold, in order. One is decoded when that before it is done with.
+
+        What is no record is counted, and told to the rules that want errors sent: windows do not see it.
+        """
         for run in _runs(entries):
             meta = run[0].meta
             if len(run) > 1 and meta is not None:
@@ -63,8 +66,18 @@ class Joined:
                     arrivals = max(arrivals)  # which of them were left out is not told
             if found.errors:
                 self.feed.failed(found.why, found.errors)
+                self._tell(found.why, found.errors, deliver)
             if found.rows:
                 yield Batch(self.stream, found.rows, arrivals, found.metas)
+
+    def _tell(self, why: str, errors: int, deliver: Deliver) -> None:
+        text = why if errors == 1 else f"{why} (the last of {errors})"
+        for unit in self.units:
+            rules = tuple(unit.rules())
+            spec = rules[0].spec if rules else None
+            if spec is not None and spec.options.sendError:  # those of a unit agree in it
+                for rule in rules:
+                    deliver(rule, [[{"error": text}]])
 
 
 def _runs(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

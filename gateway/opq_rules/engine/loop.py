@@ -242,7 +242,8 @@ class Loop:
             return
         began_s, now_ms = self._clock.monotonic_s(), self._clock.now_ms()
         feed.last_ms = now_ms
-        for batch in joined.batches(entries):
+        self._waits = feed.blocks
+        for batch in joined.batches(entries, self.deliver):
             self._waits = feed.blocks
             for unit in tuple(joined.units):
                 self._feed(unit, batch)

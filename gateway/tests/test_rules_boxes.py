@@ -1,6 +1,7 @@
 """Sources opqbox, opqwave and recording: real sockets and files; windows however samples come."""
 
 import json
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -216,11 +217,20 @@ def test_a_request_names_box_span_and_what_the_rule_saw() -> None:
     assert (asked.box_id, asked.start_ns, asked.end_ns) == ("4", 1_000_000_000, 1_210_000_000)
     assert asked.because == "rule r: thd 0.09"
     assert request_of(row, "r", Asks(value="f")).value == 60.0
+    no_number = {"box": 4, "start_ms": 0, "end_ms": 1, "a": math.nan, "b": 10**400, "c": -math.inf}
+    assert request_of(no_number, "r", Asks()).because == "rule r"
+    assert request_of({**no_number, "d": 2}, "r", Asks()).because == "rule r: d 2"
     for wrong, why in (
         ({**row, "end_ms": 500}, "no span"),
         ({**row, "end_ms": 200_000}, "no span"),
         ({**row, "box": "kitchen"}, "number of a Box"),
         ({**row, "start_ms": True}, "Unix ms"),
+        ({**row, "start_ms": 2**63 - 1, "end_ms": 2**63 - 1}, "Unix ms"),
+        ({**row, "end_ms": math.inf}, "Unix ms"),
+        ({**row, "start_ms": math.nan}, "Unix ms"),
+        ({**row, "start_ms": -1}, "Unix ms"),
+        ({**row, "box": 2**31}, "number of a Box"),
+        ({**row, "box": "9" * 5_000}, "number of a Box"),
         ({"box": "4"}, "lacks start_ms, end_ms"),
         ("text", "want rows"),
     ):

@@ -18,6 +18,11 @@ from opq_rules.sinking.allowance import Allowance
 NS_PER_MS = 1_000_000
 LONGEST_MS = 110_000
 """A gateway answers 120 s; what is asked for before and after has to fit as well."""
+MOST_MS = 2**62 // NS_PER_MS
+"""The year 2116. What is asked for around a span has its place in 64 bits too."""
+MOST_BOX = 2**31 - 1
+"""opq.proto has no larger number."""
+MOST_VALUE = 1e308
 _PAD = {"minimum": 0, "maximum": 60_000, "ms": True}
 
 
@@ -45,7 +50,7 @@ class Request:
     end_ns: int
     metric: str
     value: float
-    """The column that is told, and what it was; "" and 0.0 where the row has no number."""
+    """The column that is told, and what it was, finite; "" and 0.0 where the row has no number."""
 
     @property
     def because(self) -> str:
@@ -108,12 +113,15 @@ def request_of(row: Any, rule_id: str, config: Config) -> Request:
         raise ValueError(f"a row lacks {', '.join(missing)}; it has {', '.join(map(str, row))[:200]}")
     box = str(row[config.box])
     times = row[config.start], row[config.end]
-    if not (box.isascii() and box.isdigit()):
+    if not (box.isascii() and box.isdigit() and len(box) <= 10 and int(box) <= MOST_BOX):
         raise ValueError(f"{config.box} is {box[:40]!r}; want the number of a Box")
-    if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in times):
+    if not all(
+        isinstance(each, int | float) and not isinstance(each, bool) and 0 <= each <= MOST_MS
+        for each in times
+    ):
         raise ValueError(f"{config.start}, {config.end} are {times!r}; want Unix ms")
     start_ms, end_ms = round(times[0]) - config.beforeMs, round(times[1]) + config.afterMs
-    if not 0 <= start_ms <= end_ms <= start_ms + LONGEST_MS:
+    if not 0 <= start_ms <= end_ms <= min(start_ms + LONGEST_MS, MOST_MS):
         raise ValueError(f"{start_ms} to {end_ms} ms is no span of at most {LONGEST_MS} ms")
     metric, value = _told(row, config)
     return Request(rule_id, str(int(box)), start_ms * NS_PER_MS, end_ms * NS_PER_MS, metric, value)
@@ -124,6 +132,6 @@ def _told(row: Mapping[str, Any], config: Config) -> tuple[str, float]:
     names = [config.value] if config.value else [str(name) for name in row if name not in where]
     for name in names:
         value = row.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST_VALUE:
             return name, float(value)
     return "", 0.0

@@ -537,6 +537,22 @@ def test_idle_sinks_cost_no_thread(tmp_path: Path) -> None:
         assert threading.active_count() == threads + 3
 
 
+def test_what_a_stream_is_not_for_is_refused_with_the_rule(tmp_path: Path) -> None:
+    """A TEMP stream is gone after a restart; a form of times that nobody reads gives no time."""
+    with running(tmp_path) as (engine, _):
+        engine.execute(stream("passing", TEMP="true"))
+        engine.execute(stream("odd", TIMESTAMP="t", TIMESTAMP_FORMAT="QQ"))
+        for body, why in (
+            (rule("r", "SELECT v FROM passing"), "passing is TEMP"),
+            (rule("r", "SELECT v FROM odd", isEventTime=True), "'QQ': Q is unknown; want y M d"),
+        ):
+            for tried in (engine.validate, engine.create_rule):
+                with pytest.raises(RuleError, match=why):
+                    tried(body)
+        engine.create_rule(rule("r", "SELECT v FROM passing") | {"temp": True})
+        engine.create_rule(rule("arrival", "SELECT v FROM odd"))
+
+
 def test_a_state_is_reset_to_an_offset_that_its_source_takes_or_not_at_all(tmp_path: Path) -> None:
     extra = r"{\"data\": [{\"v\": 0}, {\"v\": 1}, {\"v\": 2}], \"interval\": 0, \"loop\": false}"
     with running(tmp_path) as (engine, hands):

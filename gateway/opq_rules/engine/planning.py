@@ -15,7 +15,8 @@ from opq_rules.engine.rule import Unit
 from opq_rules.engine.single import Alone
 from opq_rules.engine.thresholds import OF_ITS_RULE, Free, Split, calls, split
 from opq_rules.engine.together import Part, Together
-from opq_rules.errors import SQL_PLAN, SQL_SYNTAX, RuleError
+from opq_rules.errors import RULE, SQL_PLAN, SQL_SYNTAX, RuleError
+from opq_rules.query.event_time import event_times
 from opq_rules.query.joins import Lookup
 from opq_rules.query.plan import Plan, plan
 from opq_rules.query.query import Query
@@ -75,6 +76,10 @@ class Planning:
         planned = self.plan(rule.sql, typed=found.key not in self._shapes or "cast" in found.key.lower())
         if rule.options.isEventTime:
             _check_event_time(planned)
+        for origin in planned.origins:
+            if self._streams[origin.stream].temp and not rule.temporary:
+                told = f"{origin.stream} is TEMP, and ends with the server; so is its rule to be: temp true"
+                raise RuleError(told, RULE)
         if may_split and found.key not in self._shapes and len(self._shapes) < MOST_SHAPES:
             self._shapes[found.key] = self._learned(self.select(rule.sql), found)
         return self._alone(rule, planned, may_share, lookups)
@@ -157,6 +162,7 @@ def _check_event_time(planned: Plan) -> None:
         if origin.kind == "stream" and origin.definition.timestamp is None:
             wanted = "isEventTime wants the option TIMESTAMP, the column with the time"
             raise RuleError(f"stream {origin.stream} has no event time", SQL_PLAN, hint=wanted)
+    event_times(planned.origins, planned.joined)
 
 
 def _shareable(planned: Plan) -> bool:

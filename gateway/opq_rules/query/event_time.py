@@ -37,7 +37,7 @@ def event_times(
 ) -> tuple[dict[int, Callable[[Any], int]], dict[int, int]]:
     """How each stream tells its time, and its number among the streams that move the watermark.
 
-    Both by number in FROM. Raises RuleError (SQL_PLAN) for a stream without TIMESTAMP.
+    Both by number in FROM. Raises RuleError (SQL_PLAN) for a stream without TIMESTAMP, or in no form.
     """
     times: dict[int, Callable[[Any], int]] = {}
     numbers: dict[int, int] = {}
@@ -50,7 +50,10 @@ def event_times(
                     SQL_PLAN,
                     hint='create it WITH (TIMESTAMP="column")',
                 )
-            times[origin.index] = event_time_of(definition.timestamp, definition.timestamp_format)
+            try:
+                times[origin.index] = event_time_of(definition.timestamp, definition.timestamp_format)
+            except ValueError as error:
+                raise RuleError(f"stream {origin.stream}: {error}", SQL_PLAN) from None
             numbers[origin.index] = len(numbers)
     return times, numbers
 

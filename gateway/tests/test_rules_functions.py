@@ -361,7 +361,7 @@ ROW_ERRORS = [
     ('cast(a, "string")', "want a text"),
     ('cast(s, "bytea")', "base64"),
     ('decompress(encode(s, "base64"), "gzip")', "incorrect header"),
-    ('convert_tz(ts, "Mars/Olympus")', 'string "Mars/Olympus" is no time zone'),
+    ('convert_tz(ts, concat("Mars/Olympus", missing))', 'string "Mars/Olympus" is no time zone'),
     ('convert_tz(s, "UTC")', 'string "Hello" is no time;'),
     ('json_path_query(missing, "$.a")', "not null"),
     ('json_path_query(s, "$.a")', "no JSON"),

@@ -7,7 +7,7 @@ import base64
 import gzip
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from opq_rules.expressions.values import NUMBERS, shown, unix_ms
 from opq_rules.functions.arguments import both, number, one_of, text, time, want, whole
-from opq_rules.functions.registry import Definition, Scalar
+from opq_rules.functions.registry import UNKNOWN, Definition, Scalar
 
 MAX_UNPACKED_BYTES = 64 * 2**20
 
@@ -193,12 +193,24 @@ def _window_bits(name: str) -> int:
 
 
 def _convert_tz(value: Any, zone: Any) -> datetime:
-    moment = time(value)
+    return time(value).astimezone(_zone(zone))
+
+
+def _zone(name: Any) -> ZoneInfo:
     try:
-        found = ZoneInfo(text(zone))
+        return ZoneInfo(text(name))
     except (KeyError, OSError, ValueError):
-        raise ValueError(f"{shown(zone)} is no time zone; want for example Pacific/Honolulu") from None
-    return moment.astimezone(found)
+        raise ValueError(f"{shown(name)} is no time zone; want for example Pacific/Honolulu") from None
+
+
+def _check_zone(constants: Sequence[Any]) -> str:
+    if constants[1] is UNKNOWN or constants[1] is None:
+        return ""
+    try:
+        _zone(constants[1])
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 _METHODS = one_of(1, "zlib", "gzip", "flate", "zstd")
@@ -211,7 +223,7 @@ FUNCTIONS: tuple[Definition, ...] = (
     Scalar("encode", _encode, 2, 2, check=both(want("text"), one_of(1, "base64"))),
     Scalar("decode", _decode, 2, 2, check=both(want("text"), one_of(1, "base64"))),
     Scalar("trunc", _trunc, 2, 2, check=want("number", "whole")),
-    Scalar("convert_tz", _convert_tz, 2, 2, check=want("any", "text")),
+    Scalar("convert_tz", _convert_tz, 2, 2, check=both(want("any", "text"), _check_zone)),
     Scalar("to_seconds", lambda value: unix_ms(time(value)) // 1_000, 1, 1),
     Scalar("compress", _compress, 2, 2, check=_METHODS),
     Scalar("decompress", _decompress, 2, 2, check=_METHODS),

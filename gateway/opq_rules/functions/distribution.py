@@ -75,6 +75,8 @@ def _share(value: Any) -> float:
 
 
 def _check_percentile(constants: Sequence[Any]) -> str:
+    if constants[1] is UNKNOWN:
+        return "argument 2 is the percentile: a constant from 0.0 to 1.0"
     try:
         _share(constants[1])
     except (TypeError, ValueError) as error:

@@ -220,8 +220,10 @@ class Feed:
             return False
         if not entry.count and entry.offset is None:
             return True
-        size = sum(map(len, entry.payloads)) if entry.payloads is not None else 0
-        entry.size = size
+        size = 0
+        if entry.payloads is not None:
+            size = len(entry.payloads[0]) if entry.count == 1 else sum(map(len, entry.payloads))
+            entry.size = size
         with self._room:
             if self.blocks:
                 while self._records and not self._has_room(entry.count, size):
@@ -236,7 +238,11 @@ class Feed:
             self._records += entry.count
             self._bytes += size
             self.records_in += entry.count
-            while not self.blocks and not self._has_room(0, 0) and len(self._queue) > 1:
+            while (
+                (self._records > self.limit or self._bytes > MOST_BYTES)
+                and not self.blocks
+                and len(self._queue) > 1
+            ):
                 oldest = self._queue.popleft()
                 self._records -= oldest.count
                 self._bytes -= oldest.size

@@ -48,8 +48,8 @@ class Source(SourceOfSdk):
                 try:
                     answer = self._ask(client)
                 except (httpx.HTTPError, ValueError) as error:
-                    context.connected(False, f"{self._url}: {error}")
-                    context.emit_error(f"{self._url}: {type(error).__name__}: {error}")
+                    why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+                    context.connected(False, f"{self._url}: {why}")
                 else:
                     context.connected(True)
                     if not (config.incremental and answer == last) and not context.emit_bytes([answer]):
@@ -60,7 +60,8 @@ class Source(SourceOfSdk):
     def _ask(self, client: httpx.Client) -> bytes:
         content = self._config.body.encode() if self._config.bodyType != "none" else None
         with client.stream(self._config.method, self._url, content=content) as answer:
-            answer.raise_for_status()
+            if not answer.is_success:
+                raise ValueError(f"answered {answer.status_code} {answer.reason_phrase}")
             taken = bytearray()
             for piece in answer.iter_bytes():
                 taken += piece

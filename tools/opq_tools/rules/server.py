@@ -83,6 +83,8 @@ def _refusal(answer: httpx.Response, sql: str | None) -> str:
         return f"{answer.status_code}: {answer.text[:500]}"
     if hint := told.get("hint"):
         text += f"; {hint}"
+    if answer.status_code == 401:
+        text += "; --token-file names a file with it"
     line, column = told.get("line"), told.get("column")
     if line is None or column is None:
         return text
@@ -102,11 +104,17 @@ def asks(function: _F) -> _F:
     with_server.__name__, with_server.__doc__ = function.__name__, function.__doc__
     with_server.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
     url = click.option(
-        "--url", envvar="OPQ_RULES_URL", default=DEFAULT_URL, show_default=True, help="Of the rule engine."
+        "--url",
+        envvar="OPQ_RULES_URL",
+        show_envvar=True,
+        default=DEFAULT_URL,
+        show_default=True,
+        help="Of the rule engine.",
     )
     token = click.option(
         "--token-file",
         envvar="OPQ_RULES_TOKEN_FILE",
+        show_envvar=True,
         type=click.Path(path_type=Path, dir_okay=False),
         default=None,
         help="Holds the token, where one is asked for.",

@@ -1,145 +1,199 @@
 """file: a JSON, CSV or lines file, or a folder of them; can be rewound, so that nothing is lost or doubled.
 
 DATASOURCE is the file's name below `path`, or the file itself. `interval` 0: once, and `follow` waits for
-lines that are appended, also where the file is rotated: renamed and begun anew, or cut to nothing; greater:
-read again from the start each so many ms. An offset is `[file name, records taken of it]`, with `follow` and
-its number in the file system.
+lines that are appended, also where the file is rotated: renamed and begun anew, or cut; greater: read again
+from the start each so many ms. An offset is `[file name, records taken of it]`, with `follow` and what the
+file is known by (`files.generation.Mark`). What cannot be read of a file is told and passed over.
 """
 
-import csv
-import errno
-import gzip
-import os
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from io import TextIOWrapper
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
-from opq_rules.plugins.settings import configured
+from opq_rules.files import rotation
+from opq_rules.files.generation import Generation, Mark
+from opq_rules.files.options import Config as Config
+from opq_rules.files.options import options
+from opq_rules.files.records import BrokenFileError, Record, of_lines, records
 from opq_rules.sdk import Source as SourceOfSdk
 from opq_rules.sdk import SourceContext
 
-_LOOK_S = 0.02
-"""Between two looks whether there is more."""
+_PAUSE_S = 0.02
+"""After a file that was ended, and between two rounds of a folder that is empty."""
 _AT_ONCE = 500
 """Records handed on in one call."""
-
-LONGEST_BYTES = 256 << 20
-"""Of a JSON file, which is read whole, and of a line: a packed file may be small and hold more."""
-
-_PAUSE = "nothing more for now"
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    path: str = ""
-    fileType: Literal["json", "csv", "lines"] = "json"
-    interval: int = field(default=0, metadata={"minimum": 0, "maximum": 86_400_000, "ms": True})
-    sendInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000, "ms": True})
-    follow: bool = False  # of lines: waits for more
-    actionAfterRead: Literal["keep", "remove", "move"] = "keep"
-    moveTo: str = ""
-    columns: tuple[str, ...] = ()  # of csv
-    hasHeader: bool = False
-    delimiter: str = ","
-    ignoreStartLines: int = field(default=0, metadata={"minimum": 0})
-    ignoreEndLines: int = field(default=0, metadata={"minimum": 0})
-    decompression: Literal["", "gzip"] = ""
+_LOOK_S = 1.0
+_STILL_LOOKS, _MOST_LOOKS = 5, 60
+"""A broken file of a folder holds up the others while it is written, so many looks long at most."""
 
 
 class Source(SourceOfSdk):
     def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
-        config: Config = configured(Config, properties)
-        if config.actionAfterRead == "move" and not config.moveTo:
-            raise ValueError("moveTo  missing: actionAfterRead is move")
-        if config.follow and (config.fileType != "lines" or config.interval):
-            raise ValueError("follow  is for fileType lines with interval 0")
-        if config.follow and (config.decompression or config.ignoreEndLines):
-            raise ValueError("follow  is without decompression and ignoreEndLines: the file has no end")
-        if not (datasource or config.path):
-            raise ValueError("DATASOURCE  is empty; want the file's name")
-        base = Path(config.path) if config.path else Path()
-        name = datasource.lstrip("/") if config.path else datasource
-        if config.path and ".." in Path(name).parts:
-            raise ValueError(f"DATASOURCE  is {datasource!r}; it may not leave {config.path}")
-        self._config, self._at = config, base / name if name else base
-        self._done, self._inode = ("", 0), 0
+        self._config, self._at = options(datasource, properties)
+        self._done: tuple[str, int] = ("", 0)
+        self._mark: Mark | None = None
+        self._why = ""
+        """It is told once as long as it stays."""
+        self._passed_over: dict[str, tuple[int, ...]] = {}
+        """Broken files of the folder: name -> stamp."""
 
     def rewind(self, offset: Any) -> None:
         self._done = (str(offset[0]), int(offset[1]))
-        self._inode = int(offset[2]) if len(offset) > 2 else 0
+        self._mark = Mark.of(offset[2:])
 
     def open(self, context: SourceContext) -> None:
         while not context.stopped:
             try:
-                self._read_all(context)
-                context.connected(True)
-            except (OSError, EOFError, zlib.error, UnicodeError, msgspec.DecodeError, csv.Error) as error:
-                context.connected(False, f"{self._at}: {error}")
-                context.emit_error(f"{self._at}: {type(error).__name__}: {error}")
-                context.wait(1.0)
+                if self._config.follow:
+                    self._follow(context)
+                else:
+                    self._read_all(context)
+            except OSError as error:
+                self._down(context, f"{self._at}: {error}")
+                context.wait(_LOOK_S)
                 continue
+            if context.stopped:
+                return
+            self._up(context)
             if not (self._config.interval or self._config.follow):
                 break
-            self._done, self._inode = ("", 0), 0
-            context.wait(self._config.interval / 1000 or _LOOK_S)
+            if self._config.interval:
+                self._done = ("", 0)
+            context.wait(self._config.interval / 1000 or _PAUSE_S)
         while not context.wait(60.0):
             pass
 
+    def _files(self) -> list[Path]:
+        if not self._at.is_dir():
+            return [self._at]
+        return sorted(each for each in self._at.iterdir() if each.is_file())
+
     def _read_all(self, context: SourceContext) -> None:
-        files = (
-            sorted(each for each in self._at.iterdir() if each.is_file()) if self._at.is_dir() else [self._at]
-        )
+        files = self._files()
+        names = {each.name for each in files}
+        self._passed_over = {name: stamp for name, stamp in self._passed_over.items() if name in names}
         for path in files:
             if path.name < self._done[0]:
                 continue  # taken before the restart
+            whole = self._read(path, context)
+            if context.stopped:
+                return
+            if whole:
+                self._after(path)
+
+    def _read(self, path: Path, context: SourceContext) -> bool:
+        """Whether it was read. A broken one is waited for until it has changed; in a folder for a while."""
+        still = looks = 0
+        while True:
+            stamp = _stamp(path)
+            if self._passed_over.get(path.name) == stamp:
+                return False
             taken = self._done[1] if path.name == self._done[0] else 0
-            if self._config.follow:
-                self._follow(path, taken, context)
-                return
-            if not self._read(path, taken, context):
-                return
-            self._after(path)
+            try:
+                found = records(path, self._config, taken, context.emit_error, lambda: context.stopped)
+                return self._hand_on(path, found, context) == "ended"
+            except (BrokenFileError, PermissionError) as error:
+                if path == self._at and isinstance(error, OSError):
+                    raise
+                self._down(context, str(error))
+            changed = False
+            while not changed:
+                if context.wait(_LOOK_S):
+                    return False
+                changed = _stamp(path) != stamp
+                still, looks = 0 if changed else still + 1, looks + 1
+                if path != self._at and (still >= _STILL_LOOKS or looks >= _MOST_LOOKS):
+                    self._passed_over[path.name] = stamp
+                    context.emit_error(f"{path}: is passed over")
+                    return False
 
-    def _follow(self, path: Path, taken: int, context: SourceContext) -> None:
-        """Until it is rotated; what was rotated while nobody read is found by its number, and ended first."""
-        found = path
-        if self._inode and path.stat().st_ino != self._inode:
-            beside = (each for each in path.parent.iterdir() if each.is_file())
-            found = next((each for each in beside if each.stat().st_ino == self._inode), path)
-            taken = 0 if found is path else taken
-        self._inode = found.stat().st_ino
-        self._read(path, taken, context, found)
+    def _follow(self, context: SourceContext) -> None:
+        files = self._files()
+        if not files:
+            return
+        path = self._at / self._done[0] if self._at.is_dir() and self._done[0] else files[0]
+        ignored, tell = self._config.ignoreStartLines, context.emit_error
+        current, known = rotation.left_in(path, self._mark, ignored)
+        if self._mark and not known:
+            if current.inode != self._mark.inode:
+                tell(f"{path}: is another file, and the one that was read is not beside it")
+            self._done, self._mark = ("", 0), None
+        taken = self._done[1]
+        while True:
+            with current:
+                self._up(context)
+                coming = current.come(context, partial(rotation.has_ended, path))
+                found = of_lines(coming, current.lines, path, taken, tell)
+                how = self._hand_on(path, found, context, taken, current)
+                if context.stopped:
+                    return
+                taken = 0
+                if how == "ended":
+                    following = rotation.after(path, current, ignored, tell)
+                else:
+                    self._done, self._mark = ("", 0), None
+                    following = Generation(path, ignored)
+            current = following
 
-    def _read(self, path: Path, taken: int, context: SourceContext, found: Path | None = None) -> bool:
-        """`found`: where `path` is now, with `follow`."""
-        if not path.is_file():
-            raise OSError(errno.ENOENT, "no plain file is there", str(path))
-        size = 1 if self._config.sendInterval else _AT_ONCE
-        meta = {"file": str(path)}
-        place = [self._inode] if found else []
-        number, batch = 0, []
-        for record in chain(_records(path, self._config, context, found), (_PAUSE,)):
-            if isinstance(record, dict) and number >= taken:
-                batch.append(record)
-            number += record is not _PAUSE
-            if found and record is _PAUSE and number < taken:
-                return True  # shorter than what was taken of it: another one
-            if not batch or (len(batch) < size and record is not _PAUSE):
-                continue
+    def _hand_on(
+        self,
+        path: Path,
+        found: Iterator[Record],
+        context: SourceContext,
+        taken: int = 0,
+        of: Generation | None = None,
+    ) -> Literal["ended", "stopped", "another"]:
+        """`of`: with `follow`; "another": it was cut, or has fewer records than were taken of it."""
+        most = 1 if self._config.sendInterval else _AT_ONCE
+        number, batch = 0, list[dict[str, Any]]()
+        how: Literal["ended", "stopped", "another"] | None = None
+        try:
+            for record in found:
+                if not isinstance(record, str):
+                    number += 1
+                    if record is not None:
+                        batch.append(record)
+                    if len(batch) < most:
+                        continue
+                elif number < taken:
+                    return "another"
+                if batch and (how := self._emit(path, batch, number, context, of)):
+                    return how
+                batch = []
+        except BrokenFileError:
+            self._emit(path, batch, number, context, of)
+            raise
+        how = self._emit(path, batch, number, context, of)
+        if how is None and of is None:
             self._done = (path.name, number)
-            if not context.emit_many(batch, [meta] * len(batch), offset=[path.name, number, *place]):
-                return False
-            batch = []
-            if self._config.sendInterval and context.wait(self._config.sendInterval / 1000):
-                return False
+        return how or ("another" if of and of.is_cut() else "ended")
+
+    def _emit(
+        self,
+        path: Path,
+        batch: list[dict[str, Any]],
+        number: int,
+        context: SourceContext,
+        of: Generation | None,
+    ) -> Literal["stopped", "another"] | None:
+        """None: go on. `number`: records of the file up to the last of `batch`."""
+        if not batch:
+            return "stopped" if context.stopped else None
+        place: list[Any] = []
+        if of:
+            mark = of.mark()
+            if mark is None:
+                return "another"
+            self._mark, place = mark, mark.stored()
         self._done = (path.name, number)
-        return not context.stopped
+        self._up(context)
+        meta = {"file": str(path)}
+        if not context.emit_many(batch, [meta] * len(batch), offset=[path.name, number, *place]):
+            return "stopped"
+        if self._config.sendInterval:
+            context.wait(self._config.sendInterval / 1000)
+        return "stopped" if context.stopped else None
 
     def _after(self, path: Path) -> None:
         if self._config.actionAfterRead == "remove":
@@ -149,107 +203,17 @@ class Source(SourceOfSdk):
             target.mkdir(parents=True, exist_ok=True)
             path.replace(target / path.name)
 
+    def _up(self, context: SourceContext) -> None:
+        self._why = ""
+        context.connected(True)
 
-def _records(
-    path: Path, config: Config, context: SourceContext, found: Path | None = None
-) -> Iterator[dict[str, Any] | str | None]:
-    """Each record; None for one that cannot be read (it keeps its number), _PAUSE where more may come."""
-    if config.fileType == "json":
-        with gzip.open(path) if config.decompression else path.open("rb") as whole:
-            data = whole.read(LONGEST_BYTES + 1)
-        if len(data) > LONGEST_BYTES:
-            raise OSError(errno.EFBIG, f"has more than {LONGEST_BYTES} bytes", str(path))
-        found = msgspec.json.decode(data)
-        for each in found if isinstance(found, list) else [found]:
-            if isinstance(each, dict):
-                yield each
-            else:
-                context.emit_error(f"{path}: a record is {type(each).__name__}; want an object")
-                yield None
-        return
-    lines = _followed(found, path, config, context) if found else _lines(path, config)
-    if config.fileType == "lines":
-        for line in lines:
-            yield _PAUSE if line is _PAUSE else _row(line, path, context)
-        return
-    rows = csv.reader(lines, delimiter=config.delimiter)
-    columns: Sequence[str] = config.columns
-    if config.hasHeader:
-        columns = next(rows, [])
-    for values in rows:
-        names = columns or [f"cols{k}" for k in range(len(values))]
-        yield dict(zip(names, values, strict=False))
+    def _down(self, context: SourceContext, why: str) -> None:
+        if why != self._why:
+            context.connected(False, why)
+        self._why = why
 
 
-def _row(line: str, path: Path, context: SourceContext) -> dict[str, Any] | None:
-    try:
-        row = msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
-        context.emit_error(f"{path}: {error}")
-        return None
-    if not isinstance(row, dict):
-        context.emit_error(f"{path}: a line is {type(row).__name__}; want an object")
-        return None
-    return row
-
-
-def _lines(path: Path, config: Config) -> Iterator[str]:
-    """Whole lines without their end."""
-    held: list[str] = []  # the last `ignoreEndLines` are never handed on
-    with (
-        gzip.open(path, "rt", encoding="utf-8")
-        if config.decompression
-        else path.open(encoding="utf-8") as file
-    ):
-        for _ in range(config.ignoreStartLines):
-            file.readline()
-        while line := _line(file, "", path):
-            held.append(line.rstrip("\r\n"))
-            if len(held) > config.ignoreEndLines:
-                first = held.pop(0)
-                if first:
-                    yield first
-
-
-def _followed(found: Path, path: Path, config: Config, context: SourceContext) -> Iterator[str]:
-    """Lines of `found` as they come, until `path` is another file that has some, or a shorter one."""
-    begun, rotated, skip = "", False, config.ignoreStartLines
-    with found.open(encoding="utf-8") as file:
-        while True:
-            line = _line(file, begun, found)
-            if line.endswith("\n"):
-                begun = ""
-                if skip:
-                    skip -= 1
-                elif line.strip("\r\n"):
-                    yield line.rstrip("\r\n")
-                continue
-            begun = line
-            if rotated:
-                break
-            rotated = _rotated(file, path)
-            if not rotated:
-                yield _PAUSE
-                if context.wait(_LOOK_S):
-                    return
-        if begun:
-            yield begun
-
-
-def _line(file: TextIOWrapper, begun: str, path: Path) -> str:
-    line = begun + file.readline(LONGEST_BYTES + 1 - len(begun))
-    if len(line) > LONGEST_BYTES:
-        raise OSError(errno.EFBIG, f"a line has more than {LONGEST_BYTES} characters", str(path))
-    return line
-
-
-def _rotated(file: TextIOWrapper, path: Path) -> bool:
-    """`file` is read to its end. A new one that is empty is not written yet; the old one may still be."""
-    own = os.fstat(file.fileno())
-    try:
-        now = path.stat()
-    except FileNotFoundError:
-        return False
-    if now.st_ino != own.st_ino:
-        return now.st_size > 0
-    return own.st_size < os.lseek(file.fileno(), 0, os.SEEK_CUR)
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Another one when it was written, replaced, or let be read."""
+    now = path.stat()
+    return now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns

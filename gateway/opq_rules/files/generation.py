@@ -1,0 +1,123 @@
+"""One file of a followed log, open, whatever it is called now: it is known by its number and its head."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from opq_rules.files.lines import PAUSE, Lines, opened
+from opq_rules.sdk import SourceContext
+
+HEAD_BYTES = 1024
+_LOOK_S = 0.02
+"""Between two looks whether there is more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Inode, and digest of the first `covers` bytes behind the lines that are ignored; 0: none is known."""
+
+    inode: int
+    digest: str = ""
+    covers: int = 0
+
+    @classmethod
+    def of(cls, stored: list[Any]) -> "Mark | None":
+        """Of the end of an offset: [], [inode], or all three."""
+        if len(stored) < 3:
+            return cls(int(stored[0])) if stored else None
+        return cls(int(stored[0]), str(stored[1]), int(stored[2]))
+
+    def stored(self) -> list[Any]:
+        return [self.inode, self.digest, self.covers]
+
+
+class Generation:
+    """Raises OSError where `found` is no plain file. `ignored`: so many lines at its head are skipped."""
+
+    def __init__(self, found: Path, ignored: int) -> None:
+        self._file = opened(found)
+        self.inode = os.fstat(self._file.fileno()).st_ino
+        self._ignored, self._begin = ignored, -1
+        self._head, self._digest = b"", ""
+        self.lines = Lines(self._file, grows=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def written_ns(self) -> int:
+        return os.fstat(self._file.fileno()).st_mtime_ns
+
+    def fits(self, mark: Mark) -> bool:
+        if mark.inode != self.inode:
+            return False
+        head = self._first(mark.covers)
+        return not mark.covers or (len(head) == mark.covers and _digest(head) == mark.digest)
+
+    def mark(self) -> Mark | None:
+        """None: it was cut since, and what was read of it may be of two files."""
+        head = self._first(HEAD_BYTES)
+        if not head.startswith(self._head):
+            return None
+        if len(head) != len(self._head):
+            self._head, self._digest = head, _digest(head)
+        return Mark(self.inode, self._digest, len(self._head))
+
+    def is_cut(self) -> bool:
+        return os.fstat(self._file.fileno()).st_size < self._file.tell() or self.mark() is None
+
+    def come(
+        self, context: SourceContext, ended: Callable[["Generation"], bool]
+    ) -> Iterator[bytes | str | None]:
+        """Lines as they come, PAUSE between two looks, until it is cut, has `ended`, or the source has."""
+        last_look = False
+        for line in self.lines:
+            if line is not PAUSE:
+                if self.lines.number > self._ignored:
+                    yield line
+                continue
+            if last_look:
+                break
+            last_look = ended(self)
+            if not last_look:
+                yield PAUSE
+                if context.wait(_LOOK_S) or self.is_cut():
+                    return
+        if self.lines.has_begun():
+            line = self.lines.end()
+            if self.lines.number > self._ignored:
+                yield line
+
+    def _first(self, size: int) -> bytes:
+        """Behind the lines that are ignored; b"" until these have come."""
+        file = self._file.fileno()
+        if self._begin < 0:
+            self._begin = _behind(file, self._ignored)
+        return os.pread(file, size, self._begin) if self._begin >= 0 else b""
+
+
+def _behind(file: int, lines: int) -> int:
+    """Bytes of the first `lines`; -1: they have not all come."""
+    at = 0
+    for _ in range(lines):
+        while (end := (chunk := os.pread(file, 1 << 16, at)).find(b"\n")) < 0:
+            if not chunk:
+                return -1
+            at += len(chunk)
+        at += end + 1
+    return at
+
+
+def _digest(head: bytes) -> str:
+    return hashlib.blake2b(head, digest_size=8).hexdigest()

@@ -410,8 +410,9 @@ def rotate_by_date(path: Path) -> None:
 
 @pytest.mark.parametrize("turn", [rotate, rotate_by_date])
 @pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("at_once", [True, False])
 def test_files_between_two_rotations_come_in_their_order(
-    tmp_path: Path, turn: Callable[[Path], None], begun: bool
+    tmp_path: Path, turn: Callable[[Path], None], begun: bool, at_once: bool
 ) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text(lines(0))
@@ -425,6 +426,9 @@ def test_files_between_two_rotations_come_in_their_order(
     path.write_text(lines(60) if begun else "")
     for name in ("log.jsonl.swp", "log.jsonl.1.bak", "log.jsonl1", "other.jsonl.1"):
         (tmp_path / name).write_text(lines(99))
+    if at_once:
+        for each in tmp_path.iterdir():
+            os.utime(each, ns=(10**18, 10**18))
     want = [30, 31, 40, 41, 50, 51, *([60] if begun else [])]
     rest = followed(path, first.offset, len(want))
     assert numbers(rest) == want and not rest.errors

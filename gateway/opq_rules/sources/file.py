@@ -126,7 +126,7 @@ class Source(SourceOfSdk):
                 coming = current.come(context, partial(rotation.has_ended, path))
                 found = of_lines(coming, current.lines, path, taken, tell)
                 how = self._hand_on(path, found, context, taken, current)
-                if context.stopped:
+                if how == "stopped" or context.stopped:
                     return
                 taken = 0
                 if how == "ended":

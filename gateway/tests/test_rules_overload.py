@@ -1,12 +1,16 @@
-"""More than the engine can do: what waits is bounded in bytes too, and whoever changes a rule is heard."""
+"""More than the engine can do: what waits is bounded in bytes too, and whoever changes a rule is heard.
 
+And rules that come and go for long: nothing of them stays.
+"""
+
+import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rules_engine import Hands, rule, stream
+from rules_engine import Hands, rule, running, stream
 from waiting import wait_for
 
 from opq_rules import sdk
@@ -102,3 +106,17 @@ def test_a_change_of_rules_does_not_wait_for_all_that_waits(tmp_path: Path) -> N
     finally:
         go_on.set()
         assert engine.stop() == []
+
+
+def test_the_sinks_of_rules_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.create_rule(rule("r", "SELECT v FROM s", qos=1))
+        for k in range(10):
+            wait_for(lambda: hands.contexts)
+            hands.give([{"v": k}])
+            wait_for(lambda k=k: len(hands.rows) == k + 1)  # type: ignore[misc]
+            engine.restart_rule("r")
+            engine.replace_rule("r", rule("r", f"SELECT v FROM s WHERE v > {k}", qos=1))
+        gc.collect()
+        assert len(engine._loop._staging._waiting) <= 2

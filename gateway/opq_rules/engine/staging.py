@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from weakref import WeakKeyDictionary
 
 from opq_proto import log
 from opq_rules.batch import Emission
@@ -42,7 +43,8 @@ class Staging:
         self._rules: dict[Rule, None] = {}
         self._taken: list[int] = []
         self._taken_lock = threading.Lock()
-        self._waiting: dict[Outlet, int] = {}
+        self._waiting: WeakKeyDictionary[Outlet, int] = WeakKeyDictionary()
+        """What one has sent may be told after it was closed; with it goes its number."""
         self._last_s = clock.monotonic_s()
         self._pause_s = GROUP_S
 

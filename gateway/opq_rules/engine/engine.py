@@ -123,6 +123,8 @@ class Engine:
         if any(joined.feed.waiting for joined in list(self._feeds.by_key.values())):
             return False
         self._loop.call(lambda: None)
+        if any(outlet.spilled for outlet in list(self._outlets.by_key.values())):
+            return False  # more is to be read from the outbox
         totals = self.look.totals()
         return not totals["records_waiting"] and not totals["emissions_waiting"]
 

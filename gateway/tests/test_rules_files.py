@@ -327,6 +327,19 @@ def test_file_that_was_rotated_while_nobody_followed_is_read_to_its_end_and_then
     assert [row["k"] for row in second.rows] == want
 
 
+def test_another_log_beside_it_is_not_taken_for_what_came_between(tmp_path: Path) -> None:
+    path, other = tmp_path / "box", tmp_path / "box_2"
+    path.write_text(lines(0))
+    stream = Stream()
+    with running(made(file.Source(), str(path), fileType="lines", follow=True), stream):
+        wait_for(lambda: len(stream.rows) == 1)
+        other.write_text(lines(90, 91))
+        path.rename(tmp_path / "box.1")
+        path.write_text(lines(1))
+        wait_for(lambda: len(stream.rows) == 2)
+    assert [row["k"] for row in stream.rows] == [0, 1]
+
+
 def test_file_that_has_fewer_lines_than_were_taken_is_another_one(tmp_path: Path) -> None:
     path, stream = tmp_path / "log.jsonl", Stream()
     path.write_text(lines(7))

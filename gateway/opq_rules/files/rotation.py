@@ -25,6 +25,8 @@ class _Beside(NamedTuple):
     path: Path
     inode: int
     packed: bool
+    form: tuple[str, bool]
+    """What stands before its number, and whether that is a date: `box_2` beside `box.1` is another log."""
 
 
 def left_in(path: Path, mark: Mark | None, ignored: int) -> tuple[Generation, bool]:
@@ -79,12 +81,15 @@ def _between(path: Path, ended: Generation) -> list[_Beside]:
     """Newer than `ended`, older than `path`; the oldest first."""
     now = path.stat()
     beside = list(_beside(path))
-    own_turn = next((each.turn for each in beside if each.inode == ended.inode), float("inf"))
+    own = next((each for each in beside if each.inode == ended.inode), None)
+    if own is None:  # gone, or packed: nothing tells which of them are of this log
+        return []
     return sorted(
         each
         for each in beside
         if each.inode not in (ended.inode, now.st_ino)
-        and (ended.written_ns(), own_turn) < each[:2] <= (now.st_mtime_ns, float("inf"))
+        and each.form == own.form
+        and (ended.written_ns(), own.turn) < each[:2] <= (now.st_mtime_ns, float("inf"))
     )
 
 
@@ -97,7 +102,8 @@ def _beside(path: Path) -> Iterator[_Beside]:
             found = each.stat()
             digits = re.sub(r"\D", "", suffix[1])
             turn = -float(digits) if len(digits) <= _DIGITS_OF_A_COUNT else float(digits)
-            yield _Beside(found.st_mtime_ns, turn, each, found.st_ino, suffix[2] is not None)
+            form = suffix[0][0], len(digits) > _DIGITS_OF_A_COUNT
+            yield _Beside(found.st_mtime_ns, turn, each, found.st_ino, suffix[2] is not None, form)
 
 
 def _suffix(path: Path, each: Path) -> re.Match[str] | None:

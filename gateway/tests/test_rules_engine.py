@@ -9,6 +9,7 @@ import pytest
 from rules_engine import Hands, rule, running, stream
 from waiting import wait_for
 
+from opq_rules.engine import schedules
 from opq_rules.errors import RuleError
 from opq_rules.sdk import Context, Function
 
@@ -292,9 +293,13 @@ def test_a_fault_of_ours_stops_its_rule_alone_and_the_strategy_starts_it_again(t
         hands.give([{"v": 3}])
         wait_for(lambda: engine.look.rule_status("bad")["status"] == "stopped by error")
         assert "a fault of ours" in engine.look.rule_status("bad")["message"]
+        with pytest.raises(RuleError, match="other rules"):
+            engine.reset_state("bad", "s", None)
         wait_for(lambda: {"w": 3} in hands.rows)
         assert [row for row in hands.rows if "w" in row] == [{"w": 1}, {"w": 2}, {"w": 3}]
-        engine.start_rule("bad")
+        engine.stop_rule("good")
+        assert engine.reset_state("bad", "s", None) == "success"  # what has failed begins anew by it
+        wait_for(lambda: hands.contexts)
         assert engine.look.rule_status("bad")["message"] == ""
         hands.give([{"v": 4}])
         wait_for(lambda: {"v": 4} in hands.rows)
@@ -395,6 +400,32 @@ def test_a_schedule_starts_and_stops(tmp_path: Path) -> None:
         wait_for(lambda: engine.look.rule_status("r")["status"] == "running")
         wait_for(lambda: engine.look.rule_status("r")["status"] == "stopped: waiting for next schedule.")
         assert engine.look.rule_status("r")["nextStartTimestamp"] == 0
+
+
+def test_a_rule_that_has_failed_within_its_schedule_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Any] = []
+    look = schedules.Schedules._look
+    monkeypatch.setattr(schedules, "LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr(schedules.Schedules, "_look", lambda *of: (looks.append(of), look(*of)))
+    now_ms = round(datetime.now().timestamp() * 1000)
+    span = {"begin": now_ms - 60_000, "end": now_ms + 3_600_000}
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.create_rule(rule("r", "SELECT v FROM s", cronDatetimeRange=[span]))
+        wait_for(lambda: hands.contexts)
+        (unit,) = engine._lives.units.values()
+
+        def broken(batch: Any) -> Any:
+            raise LookupError("a fault of ours")
+
+        unit.query.feed = broken
+        hands.give([{"v": 1}])
+        wait_for(lambda: engine.look.rule_status("r")["status"] == "stopped by error")
+        before = len(looks)
+        wait_for(lambda: len(looks) > before + 5)
+        assert engine.look.rule_status("r")["status"] == "stopped by error"
 
 
 def test_stop_start_and_restart(tmp_path: Path) -> None:

@@ -228,11 +228,13 @@ class Rulebook:
             read = {origin.stream for origin in self._planning.plan(made.sql).origins}
             if stream not in read:
                 raise RuleError(f"rule {rule_id} does not read {stream}, but {', '.join(sorted(read))}", RULE)
-            if self._rule(rule_id).unit is None:
+            rule = self._rule(rule_id)
+            if rule.unit is None and rule.status != states.FAILED:  # what failed begins anew by this
                 raise RuleError(f"rule {rule_id} does not run; start it first", RULE)
             key = self._feeds.key(found, rule_id)
             joined = self._feeds.by_key.get(key)
-            if joined is not None and sum(len(unit.rules()) for unit in joined.units) > 1:
+            units = () if joined is None else joined.units
+            if any(other is not rule for unit in units for other in unit.rules()):
                 raise RuleError(f"stream {stream} feeds other rules too: stop them first", RULE)
             if offset is not None:
                 self._feeds.check_offset(found, offset)

@@ -36,7 +36,7 @@ class Schedules:
             self._lives.start(rule, made, choice)
             return
         rule.more.schedule += 1
-        self._look(rule, made, rule.more.schedule)
+        self._look(rule, made, rule.more.schedule, None)
 
     def leave(self, rule: Rule) -> None:
         """Started or stopped by hand: its schedule has no say any more."""
@@ -52,19 +52,20 @@ class Schedules:
             except RuleError as error:
                 rule.status, rule.more.message = FAILED, str(error)
 
-    def _look(self, rule: Rule, made: RuleDefinition, turn: int) -> None:
+    def _look(self, rule: Rule, made: RuleDefinition, turn: int, ran: bool | None) -> None:
+        """`ran`: at the last look. Between two edges a rule is left alone, also one that has failed."""
         schedule = made.options.schedule
         if schedule is None or rule.more.schedule != turn or not self._is_there(rule):
             return
         now_ms = self._clock.now_ms()
-        if schedule.runs_at(now_ms):
-            rule.more.next_start_ms = 0
+        runs = schedule.runs_at(now_ms)
+        rule.more.next_start_ms = 0 if runs else schedule.next_start_ms(now_ms) or 0
+        if runs and not ran:
             self._start(rule, made)
-        else:
+        elif not runs and ran is not False:
             self._lives.stop(rule, WAITING)
-            rule.more.next_start_ms = schedule.next_start_ms(now_ms) or 0
         change_ms = schedule.next_change_ms(now_ms)
         if change_ms < NEVER_MS:
             wait_s = min((change_ms - now_ms) / 1000, LONGEST_WAIT_S)
-            again = partial(self._look, rule, made, turn)
+            again = partial(self._look, rule, made, turn, runs)
             self._keeper.later(wait_s, lambda: self._locked(again))

@@ -303,6 +303,7 @@ def test_a_clock_that_is_set_by_years_sends_no_window_for_each_moment_between(
 
     told(BASE)
     assert MOST_EMPTY < len(told(later)) < MOST_EMPTY + 10
+    assert made.counters.errors == 1 and "were left out" in made.counters.last_error
     after = told(later + 10)
     assert len(after) == 10 and len([each for each in after if each]) == (3 if "HOPPING" in window else 1)
 

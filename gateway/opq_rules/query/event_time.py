@@ -68,7 +68,9 @@ def event_time_of(column: str, pattern: str | None) -> Callable[[Any], int]:
         except KeyError:
             value = lookup(row, column)
         kind = type(value)
-        if (kind is int or kind is float) and LEAST_MS <= value < MOST_MS:
+        if kind is int and LEAST_MS <= value < MOST_MS:
+            return value  # type: ignore[no-any-return]
+        if kind is float and LEAST_MS <= value < MOST_MS:
             return int(value)
         if kind is datetime:
             return _unix_ms(value)

@@ -12,7 +12,7 @@ from opq_rules.query.running import RunningGroups
 from opq_rules.query.windows.hopping import Hopping, Panes
 from opq_rules.query.windows.of import window_of
 from opq_rules.query.windows.tumbling import Tumbling
-from opq_rules.query.windows.window import Kept, Record, Window
+from opq_rules.query.windows.window import MOST_EMPTY, Kept, Record, Window
 
 
 def opened(plan: Plan, facts: Facts, context: Run, faults: Faults) -> Window | None:
@@ -58,6 +58,10 @@ def opened(plan: Plan, facts: Facts, context: Run, faults: Faults) -> Window | N
             faults.keep(error)
             return "error"
 
+    def left_out(start_ms: int, end_ms: int) -> None:
+        text = f"sendEmptyWindow: {MOST_EMPTY} at once; those from {start_ms} to {end_ms} ms were left out"
+        faults.keep(RowError(text))
+
     window = window_of(
         asked,
         fresh=kept if grouping is None else groups,
@@ -72,7 +76,8 @@ def opened(plan: Plan, facts: Facts, context: Run, faults: Faults) -> Window | N
         empty=facts.send_empty_window,
         zone=plan.zone,
     )
-    empty = facts.send_empty_window and not facts.event_time
-    if empty and isinstance(window, Tumbling | Hopping | Panes):
-        window.open(facts.start_ms)
+    if facts.send_empty_window and isinstance(window, Tumbling | Hopping | Panes):
+        window.left_out = left_out
+        if not facts.event_time:
+            window.open(facts.start_ms)
     return window

@@ -9,7 +9,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from opq_rules.query.calendar import Ends
-from opq_rules.query.windows.window import MOST_EMPTY, Content, Cut, Fresh, Held, Kept, Record, records_of
+from opq_rules.query.windows.window import (
+    MOST_EMPTY,
+    Content,
+    Cut,
+    Fresh,
+    Held,
+    Kept,
+    LeftOut,
+    Record,
+    records_of,
+    untold,
+)
 
 
 class Hopping:
@@ -20,6 +31,7 @@ class Hopping:
         self._length_ms = length_ms
         self._empty = empty
         self._records: deque[Record] = deque()
+        self.left_out: LeftOut = untold
         self.next_due_ms: int | None = None
 
     def open(self, ms: int) -> None:
@@ -36,16 +48,21 @@ class Hopping:
 
     def advance(self, ms: int) -> list[Cut]:
         cuts: list[Cut] = []
+        empty = 0
         while self.next_due_ms is not None and self.next_due_ms <= ms:
             end_ms = self.next_due_ms
             start_ms = end_ms - self._length_ms
             while self._records and self._records[0].ms < start_ms:
                 self._records.popleft()
             held = [record for record in self._records if record.ms < end_ms]
+            empty += not held
             if held or self._empty:
                 cuts.append(Cut(Kept(held), start_ms, end_ms))
-            too_many = len(cuts) > MOST_EMPTY and not self._records
-            self.next_due_ms = self._ends.after(ms if too_many else end_ms)
+            too_many = empty > MOST_EMPTY and not self._records
+            self.next_due_ms = self._ends.after(end_ms)
+            if too_many and self.next_due_ms <= ms:
+                self.left_out(end_ms, ms)
+                self.next_due_ms = self._ends.after(ms)
             while self._records and self._records[0].ms < self.next_due_ms - self._length_ms:
                 self._records.popleft()
             if not self._records and not self._empty:
@@ -83,6 +100,7 @@ class Panes:
         """(time of the first record, content)"""
         self._until_ms: int | None = None
         """The boundary behind the newest pane; None: the next record begins a pane."""
+        self.left_out: LeftOut = untold
         self.next_due_ms: int | None = None
 
     def open(self, ms: int) -> None:
@@ -104,15 +122,20 @@ class Panes:
 
     def advance(self, ms: int) -> list[Cut]:
         cuts: list[Cut] = []
+        empty = 0
         while self.next_due_ms is not None and self.next_due_ms <= ms:
             end_ms = self.next_due_ms
             start_ms = end_ms - self._length_ms
             self._forget_before(start_ms)
             held = [content for first_ms, content in self._panes if first_ms < end_ms]
+            empty += not held
             if held or self._empty:
                 cuts.append(Cut(self._merged(held), start_ms, end_ms))
-            too_many = len(cuts) > MOST_EMPTY and not self._panes
-            self.next_due_ms = self._ends.after(ms if too_many else end_ms)
+            too_many = empty > MOST_EMPTY and not self._panes
+            self.next_due_ms = self._ends.after(end_ms)
+            if too_many and self.next_due_ms <= ms:
+                self.left_out(end_ms, ms)
+                self.next_due_ms = self._ends.after(ms)
             self._forget_before(self.next_due_ms - self._length_ms)
             if not self._panes:
                 self._until_ms = None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from opq_rules.query.calendar import Ends
-from opq_rules.query.windows.window import MOST_EMPTY, Content, Cut, Fresh, Held, Record
+from opq_rules.query.windows.window import MOST_EMPTY, Content, Cut, Fresh, Held, LeftOut, Record, untold
 
 
 class Tumbling:
@@ -16,6 +16,7 @@ class Tumbling:
         self._empty = empty
         self._content: Content | None = None
         self._start_ms = 0
+        self.left_out: LeftOut = untold
         self.next_due_ms: int | None = None
 
     def open(self, ms: int) -> None:
@@ -40,7 +41,10 @@ class Tumbling:
             cuts.append(Cut(self._content, self._start_ms, end_ms))
             self._content, self.next_due_ms = None, None
             if self._empty:
-                self.open(end_ms if len(cuts) <= MOST_EMPTY else ms)
+                if len(cuts) > MOST_EMPTY and self._ends.after(end_ms) <= ms:
+                    end_ms, silent_ms = self._ends.at_or_before(ms), end_ms
+                    self.left_out(silent_ms, end_ms)
+                self.open(end_ms)
         return cuts
 
     def held(self) -> Held:

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 MOST_EMPTY = 10_000
-"""Windows without a record that are cut at once. More are of a clock that was set, and left out."""
+"""Windows without a record that are cut at once. More are of a clock that was set, or of a long silence."""
+
+LeftOut = Callable[[int, int], None]
+"""Told of the span, Unix ms, whose windows without a record are more than MOST_EMPTY, and are not cut."""
+
+
+def untold(start_ms: int, end_ms: int) -> None:
+    """Where nobody wants to know."""
 
 
 class Record(NamedTuple):

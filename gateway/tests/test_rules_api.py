@@ -52,6 +52,8 @@ def test_a_stream_of_an_old_name_has_its_paths_and_only_create_answers_201(house
     assert house.ask("GET", "/streams/demo/x")["Name"] == "demo/x"
     assert house.ask("GET", "/streams/demo%2Fx/schema") == {"v": {"type": "float"}}
     house.ask("PUT", "/streams/demo/x", {"sql": old})
+    assert house.http.get("/streams/", follow_redirects=True).json() == ["demo/x"]
+    assert house.http.get("/streams/demo/x/", follow_redirects=True).json()["Name"] == "demo/x"
     assert house.ask("DELETE", "/streams/demo/x") == "Stream demo/x is dropped."
     house.ask("POST", "/streams", {"sql": old}, 201)
     for statement in (

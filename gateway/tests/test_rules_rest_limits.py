@@ -2,17 +2,22 @@
 
 import asyncio
 import http.client
+import json
 import select
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rules_house import House
 from waiting import wait_for
 
-from opq_rules.api import guard, patience, queries, trial_process
+from opq_rules.api import marks, patience, queries, trial_process
 
 HEADER = b"POST /streams HTTP/1.1\r\nHost: localhost\r\n"
 PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -96,15 +101,50 @@ def test_refused_requests_are_counted(house: House) -> None:
 
 
 def test_a_body_of_countless_lists_is_not_read(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "MOST_CONTAINERS", 1_000)
+    monkeypatch.setattr(marks, "MOST_MARKS", 2_000)
     rule = {"id": "r", "sql": "SELECT 1 AS v FROM nothing", "actions": [[]] * 990}
     assert house.ask("POST", "/rules/validate", rule, 422)["error"] == 4000
     for path in ("/rules", "/rules/validate", "/data/import", "/batch/req"):
         told = house.ask("POST", path, {**rule, "actions": [[]] * 1_000}, 413)
-        assert told == {"error": 5000, "message": "the body has more than 1000 lists and objects"}
+        assert told == {"error": 5000, "message": marks.told()}
     assert counted(house, "refused") == 4
+    within = json.dumps([[]] * 1_001)
+    (told,) = house.ask("POST", "/batch/req", [{"method": "POST", "path": "/rules", "body": within}])
+    assert told == {"code": 413, "response": marks.told()}
+    assert house.ask("POST", "/ruleset/import", {"content": within}, 413)["message"] == marks.told()
+    text = "{{.v}} [" * 1_000  # in a text they are none
+    rule = {"id": "r", "sql": "SELECT 1 AS v FROM nothing", "actions": [{"log": {"dataTemplate": text}}]}
+    assert "nothing" in house.ask("POST", "/rules/validate", rule, 422)["message"]
+    assert house.ask("POST", "/config/uploads", {"name": "x", "content": within}, 201)
     form = {"uploadFile": ("x.zip", b"[" * 10_000)}
     assert house.http.post("/config/uploads", files=form).status_code == 201
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text('a[{,"\\\n', max_size=9),
+        lambda inner: (
+            st.lists(inner, max_size=4) | st.dictionaries(st.text('k[,"\\', max_size=4), inner, max_size=4)
+        ),
+    ),
+    st.lists(st.integers(1, 7), min_size=1, max_size=9),
+)
+def test_marks_are_those_outside_texts_however_a_body_comes(value: Any, sizes: list[int]) -> None:
+    body = json.dumps(value).encode()
+    found, at = marks.Marks(), 0
+    for size in cycle(sizes):
+        found.take(body[at : at + size])
+        at += size
+        if at >= len(body):
+            break
+    assert found.found == commas_and_openings(value)
+
+
+def commas_and_openings(value: Any) -> int:
+    if not isinstance(value, list | dict):
+        return 0
+    inner = value if isinstance(value, list) else list(value.values())
+    return 1 + max(0, len(inner) - 1) + sum(map(commas_and_openings, inner))
 
 
 def test_queries_that_are_quiet_hold_nobody_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

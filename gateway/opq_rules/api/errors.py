@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from opq_proto import log
+from opq_rules.api.guard import TooLongError
 from opq_rules.errors import CONFIGURATION, ENCODING, NOT_FOUND, UNDEFINED, RuleError
 
 _OTHERS = {
@@ -43,6 +44,8 @@ def add_errors(app: FastAPI) -> None:
         return JSONResponse(told, error.status_code, error.headers)
 
     def on_fault(request: Request, error: Exception) -> Response:
+        if isinstance(error, TooLongError):
+            return Response(status_code=413)
         telling.error("request.failed", method=request.method, path=request.url.path[:200], exc_info=error)
         return JSONResponse({"error": UNDEFINED, "message": "a fault of ours; the log has it"}, 500)
 

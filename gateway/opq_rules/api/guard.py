@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from opq_rules.api import marks
 from opq_rules.api.patience import Edge
 from opq_rules.api.peer import Address
 from opq_rules.errors import CONFIGURATION, UNDEFINED
@@ -25,11 +26,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/ping", "/health")
 """Answered to anybody: they say that the service lives, and no more."""
-
-
-MOST_CONTAINERS = 1_000_000
-"""Lists and objects in a body, counted by their marks: 64 MiB of `[],` would be 3 GiB, and the rules stand
-still while they are made."""
 
 
 class Guard:
@@ -60,28 +56,28 @@ class Guard:
             await _answer(send, *refusal)
             return
         is_form = headers.get(b"content-type", "").lower().startswith("multipart/")
-        taken = containers = 0
-        too_long = ""
+        taken, counted, too_long = 0, marks.Marks(), ""
 
         async def bounded() -> MutableMapping[str, Any]:
-            nonlocal taken, containers, too_long
+            nonlocal taken, too_long
             message = await receive()
             body = message.get("body", b"")
             taken += len(body)
-            containers += 0 if is_form else body.count(b"[") + body.count(b"{")
+            if not is_form:
+                counted.take(body)
             if taken > self._most_bytes:
                 too_long = f"the body is longer than {self._most_bytes} bytes"
-            elif containers > MOST_CONTAINERS:
-                too_long = f"the body has more than {MOST_CONTAINERS} lists and objects"
+            elif counted.found > marks.MOST_MARKS:
+                too_long = marks.told()
             if too_long:
-                raise _TooLongError
+                raise TooLongError
             return message
 
         async def unless_too_long(message: MutableMapping[str, Any]) -> None:
             if not too_long:  # else the application calls it unreadable, and we say why
                 await send(message)
 
-        with suppress(_TooLongError):
+        with suppress(TooLongError):
             await self._app(scope, bounded, unless_too_long)
         if too_long:
             self._edge.refused += 1
@@ -107,8 +103,8 @@ class Guard:
         return sum(hmac.compare_digest(told, each) for each in self._hashes) > 0  # all: no time tells which
 
 
-class _TooLongError(Exception):
-    pass
+class TooLongError(Exception):
+    """To whoever reads a body that is refused: the Guard answers."""
 
 
 async def _answer(send: Send, status: int, code: int, text: str) -> None:

@@ -22,8 +22,8 @@ from opq_rules.errors import RuleError
 
 MOST_WAITING = 10_000
 """Rows for a client that is slow; the oldest go, and it is told how many."""
-_AT_ONCE = 1_000
-"""Rows that are sent together, where so many wait."""
+_AT_ONCE_BYTES = 256 << 10
+"""That are sent together, where so much waits: REST stands still while it is made."""
 _PING_S = 2.0
 
 
@@ -67,15 +67,16 @@ class _Rows:
             if self._dropped != told_dropped:
                 told_dropped = self._dropped
                 yield f": {told_dropped} rows were dropped so far\n\n"
-            yield "".join(_event(row) for row in self._taken())
+            yield self._taken()
             await asyncio.sleep(0)  # others are heard also where rows never end
 
-    def _taken(self) -> list[Row]:
-        taken: list[Row] = []
+    def _taken(self) -> str:
+        taken, size = [], 0
         with suppress(IndexError):  # the engine let them go meanwhile
-            while len(taken) < _AT_ONCE:
-                taken.append(self._rows.popleft())
-        return taken
+            while size < _AT_ONCE_BYTES:
+                taken.append(_event(self._rows.popleft()))
+                size += len(taken[-1])
+        return "".join(taken)
 
 
 def router(engine: Engine) -> APIRouter:

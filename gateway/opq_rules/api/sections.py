@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from opq_rules.api.marks import check_text
 from opq_rules.engine.configurations import CONNECTIONS, SINKS, SOURCES
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
@@ -52,6 +53,7 @@ def everything(engine: Engine, plugins: Plugins) -> Sections:
 
 def read(text: str | bytes) -> Sections:
     """Raises RuleError with every problem: no JSON, unknown sections, statements that do not parse."""
+    check_text(text)
     try:
         document = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from opq_rules.api.bodies import Single
+from opq_rules.api.marks import check_text
 from opq_rules.api.patience import Edge
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
@@ -90,10 +91,13 @@ def router(app: FastAPI, engine: Engine, stop: Callable[[], None] | None, edge: 
 async def _one_of_batch(client: httpx.AsyncClient, single: Single) -> dict[str, Any]:
     """Its path is looked at as the routes will see it: decoded, without dots."""
     try:
+        check_text(single.body or "")
         content = single.body.encode() if single.body else None
         request = client.build_request(single.method, "/" + single.path.lstrip("/"), content=content)
     except (httpx.InvalidURL, UnicodeError) as error:
         return {"code": 400, "response": f"path: {error}"}
+    except RuleError as error:
+        return {"code": error.http, "response": str(error)}
     if request.url.path.split("/")[1] in _NOT_IN_BATCH:
         return {"code": 400, "response": f"{request.url.path[:200]} is not for a batch"}
     told = await client.send(request)

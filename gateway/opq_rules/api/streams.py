@@ -5,11 +5,27 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.convertors import Convertor, register_url_convertor
 
 from opq_rules.api.bodies import Statement
 from opq_rules.engine.engine import Engine
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
+
+
+class _Name(Convertor[str]):
+    """Old names may hold a /, none ends with one: `/streams/` is sent on to `/streams`, as all paths are."""
+
+    regex = "[^/]+(?:/[^/]+)*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("name", _Name())
 
 
 def router(engine: Engine) -> APIRouter:
@@ -39,18 +55,18 @@ def _family(routes: APIRouter, engine: Engine, what: str) -> None:
     def details(kind: str | None = None) -> list[dict[str, str]]:
         return engine.stream_details(what, kind)
 
-    @routes.get(path + "/{name:path}/schema", tags=tags, name=f"columns of a {what}")
+    @routes.get(path + "/{name:name}/schema", tags=tags, name=f"columns of a {what}")
     def schema(name: str) -> dict[str, Any]:
         return engine.stream_schema(name, what)
 
-    @routes.get(path + "/{name:path}", tags=tags, name=f"a {what}")
+    @routes.get(path + "/{name:name}", tags=tags, name=f"a {what}")
     def one(name: str) -> dict[str, Any]:
         return engine.stream(name, what)
 
-    @routes.put(path + "/{name:path}", tags=tags, name=f"define a {what} anew")
+    @routes.put(path + "/{name:name}", tags=tags, name=f"define a {what} anew")
     def replace(name: str, body: Statement) -> PlainTextResponse:
         return PlainTextResponse(engine.replace_stream(name, body.sql, what))
 
-    @routes.delete(path + "/{name:path}", tags=tags, name=f"drop a {what}")
+    @routes.delete(path + "/{name:name}", tags=tags, name=f"drop a {what}")
     def drop(name: str, force: bool = False) -> PlainTextResponse:
         return PlainTextResponse(engine.drop_stream(name, what, force))

@@ -8,7 +8,7 @@ import click
 
 from opq_tools.rules.server import Server, asks, text_of
 
-_NAME = re.compile(r"\s*CREATE\s+\w+\s+`?([\w/-]+)", re.IGNORECASE)
+_NAME = re.compile(r"\s*CREATE\s+\w+\s+`?(\w[\w/-]*)", re.IGNORECASE)
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 

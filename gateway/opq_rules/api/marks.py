@@ -1,0 +1,38 @@
+"""How many things a JSON body is going to be, told before it is decoded."""
+
+from opq_rules.errors import CONFIGURATION, RuleError
+
+MOST_MARKS = 2_000_000
+"""Of `[`, `{` and `,` outside texts. 64 MiB of `[],` would be 3 GiB, and all stands still meanwhile."""
+
+
+class Marks:
+    """Counts them in a body that comes in pieces; what stands within texts is text."""
+
+    def __init__(self) -> None:
+        self.found = 0
+        self._in_text = False
+        self._rest = b""
+
+    def take(self, piece: bytes) -> None:
+        piece = self._rest + piece
+        odd = (len(piece) - len(piece.rstrip(b"\\"))) % 2  # an escape that ends in the next piece
+        self._rest, piece = (piece[-1:], piece[:-1]) if odd else (b"", piece)
+        if b"\\" in piece:
+            piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
+        parts = piece.split(b'"')
+        for part in parts[self._in_text :: 2]:
+            self.found += part.count(b"[") + part.count(b"{") + part.count(b",")
+        self._in_text ^= len(parts) % 2 == 0
+
+
+def check_text(text: str | bytes) -> None:
+    """A body within a body. RuleError 413: it is going to be too much."""
+    marks = Marks()
+    marks.take(text.encode(errors="replace") if isinstance(text, str) else text)
+    if marks.found > MOST_MARKS:
+        raise RuleError(told(), CONFIGURATION, http=413)
+
+
+def told() -> str:
+    return f"the body has more than {MOST_MARKS} lists, objects and members"

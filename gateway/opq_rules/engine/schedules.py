@@ -1,5 +1,6 @@
 """Schedules: rules that start and stop by the clock on the wall. Under the engine's lock."""
 
+import random
 from collections.abc import Callable
 from functools import partial
 
@@ -66,6 +67,7 @@ class Schedules:
             self._lives.stop(rule, WAITING)
         change_ms = schedule.next_change_ms(now_ms)
         if change_ms < NEVER_MS:
-            wait_s = min((change_ms - now_ms) / 1000, LONGEST_WAIT_S)
+            spread_s = LONGEST_WAIT_S * random.uniform(0.5, 1.0)  # thousands do not look at once
+            wait_s = min((change_ms - now_ms) / 1000, spread_s)
             again = partial(self._look, rule, made, turn, runs)
             self._keeper.later(wait_s, lambda: self._locked(again))

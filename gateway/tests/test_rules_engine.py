@@ -1,5 +1,6 @@
 """The engine: how rules come, share, fail, are replaced, wait and go."""
 
+import shutil
 import threading
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -400,6 +401,37 @@ def test_a_schedule_starts_and_stops(tmp_path: Path) -> None:
         wait_for(lambda: engine.look.rule_status("r")["status"] == "running")
         wait_for(lambda: engine.look.rule_status("r")["status"] == "stopped: waiting for next schedule.")
         assert engine.look.rule_status("r")["nextStartTimestamp"] == 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "last"),
+    [
+        ("SELECT count(v) AS n FROM s GROUP BY COUNTWINDOW(4)", {"n": 4}),
+        ("SELECT v, lag(v) AS before FROM s", {"v": 4, "before": 3}),
+    ],
+)
+def test_an_error_that_is_sent_leaves_what_its_rule_remembers(
+    tmp_path: Path, sql: str, last: dict[str, int]
+) -> None:
+    killed = tmp_path / "killed"
+    with running(tmp_path / "first") as (engine, hands):
+        engine.execute(
+            'CREATE STREAM s (v BIGINT) WITH (TYPE="hand", DATASOURCE="x", STRICT_VALIDATION="true")'
+        )
+        engine.create_rule(rule("r", sql, qos=1, sendError=True))
+        wait_for(lambda: hands.contexts)
+        for k, payload in enumerate([b'{"v":1}', b'{"v":2}', b'{"v":3}', b"{"]):
+            hands.contexts[0].emit_bytes([payload], offset=k + 1)
+        wait_for(lambda: any("error" in row for row in hands.rows))
+        engine._loop.call(engine._loop.commit)
+        hands.contexts[0].emit_bytes([b"{"], offset=5)
+        wait_for(lambda: len([row for row in hands.rows if "error" in row]) == 2)
+        engine._loop.call(engine._loop.commit)
+        engine._loop.call(lambda: shutil.copytree(tmp_path / "first", killed))
+    with running(killed) as (engine, hands):
+        wait_for(lambda: hands.contexts)
+        hands.contexts[0].emit_bytes([b'{"v":4}'], offset=6)
+        wait_for(lambda: last in hands.rows)
 
 
 def test_a_rule_that_has_failed_within_its_schedule_is_left_alone(

@@ -67,8 +67,6 @@ class Feed:
         self.started = False
         self.ended = False
         """The source has given all it had."""
-        self.most_taken = 1 << 20
-        """Records that the engine can do in the time that it has for one feed, by the last ones."""
         self.own_time = False
         """Records carry times of arrival of their own: a replay."""
         self.offset: Any = None
@@ -132,26 +130,31 @@ class Feed:
         """Records in the queue."""
         return self._records
 
-    def take(self, most: int) -> list[Entry]:
-        """Entries of about `most` records, the oldest first; empties the mark that wakes the engine."""
+    def take(self, most: int, most_bytes: int = MOST_BYTES) -> list[Entry]:
+        """Entries of about `most` records, the oldest first. `rest` is to follow."""
         taken: list[Entry] = []
-        count = 0
+        count = size = 0
         with self._room:
-            while self._queue and count < most:
+            while self._queue and count < most and size < most_bytes:
                 entry = self._queue.popleft()
                 count += entry.count
-                self._bytes -= entry.size
+                size += entry.size
                 taken.append(entry)
             self._records -= count
-            self._told = bool(self._queue)
-            if self._told:
-                self._wake(self)
+            self._bytes -= size
             self._room.notify_all()
         if taken and taken[-1].offset is not None:
             self.offset = taken[-1].offset
         elif taken:
             self.offset = next((e.offset for e in reversed(taken) if e.offset is not None), self.offset)
         return taken
+
+    def rest(self) -> None:
+        """Empties the mark that wakes the engine; wakes it for what is left."""
+        with self._room:
+            self._told = bool(self._queue)
+            if self._told:
+                self._wake(self)
 
     def look_again(self) -> None:
         """Tell the engine of what waits, after it was held."""

@@ -14,8 +14,8 @@ from typing import TypeVar
 from opq_proto import log
 from opq_rules.batch import Batch, Emission
 from opq_rules.engine.clock import Clock
-from opq_rules.engine.feed import Feed
-from opq_rules.engine.joined import Joined
+from opq_rules.engine.feed import Entry, Feed
+from opq_rules.engine.joined import MOST, Joined
 from opq_rules.engine.outlet import Outlet
 from opq_rules.engine.rule import PartError, Rule, Unit
 from opq_rules.engine.staging import MOST_STAGED, MOST_WAITING, Staging
@@ -23,6 +23,8 @@ from opq_rules.engine.timers import Timers
 
 TAKE = 4096
 """Records of one feed before the others have their turn."""
+FIRST, MOST_BYTES_AT_ONCE = 8, 1 << 20
+"""Of one feed at once, doubled while there is time."""
 DRAIN_S = 0.1
 """How long that may take: whoever changes a rule waits. A record can be a body of thousands of rows."""
 TURNS = 64
@@ -175,12 +177,15 @@ class Loop:
             with contextlib.suppress(queue.Empty):
                 item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
         self.turns += 1
+        until_s = self._clock.monotonic_s() + DRAIN_S
         for _ in range(TURNS):
             if isinstance(item, Feed):
                 self._drain(item)
             elif item is not None:
                 item()
             self._pass_on()
+            if self._stop.is_set() or self._clock.monotonic_s() >= until_s:
+                break
             try:
                 item = self._inbox.get_nowait()
             except queue.Empty:
@@ -237,13 +242,31 @@ class Loop:
             feed.held = True
             self._held.add(feed)
             return
-        entries = feed.take(min(TAKE, feed.most_taken))
+        try:
+            self._give_some(joined)
+        finally:
+            feed.rest()
+
+    def _give_some(self, joined: Joined) -> None:
+        feed = joined.feed
+        if joined.direct:  # these are emptied
+            self._give(joined, feed.take(TAKE))
+            return
+        until_s, most, left = self._clock.monotonic_s() + DRAIN_S, FIRST, TAKE
+        while left > 0 and (entries := feed.take(min(most, left), MOST_BYTES_AT_ONCE)):
+            self._give(joined, entries)
+            left -= sum(entry.count for entry in entries)
+            most = min(2 * most, MOST)
+            if self._clock.monotonic_s() >= until_s or self._is_full(joined):
+                return
+
+    def _give(self, joined: Joined, entries: list[Entry]) -> None:
         if not entries:
             return
-        began_s, now_ms = self._clock.monotonic_s(), self._clock.now_ms()
-        feed.last_ms = now_ms
+        feed = joined.feed
+        feed.last_ms = self._clock.now_ms()
         self._waits = feed.blocks
-        for batch in joined.batches(entries, self.deliver):
+        for batch in joined.batches(entries, self._tell_error):
             self._waits = feed.blocks
             for unit in tuple(joined.units):
                 self._feed(unit, batch)
@@ -254,10 +277,13 @@ class Loop:
                 self._timers.set(unit)
         if joined.durable:
             self._staging.touched(None, feed)
-        if not joined.direct:  # these are emptied
-            taken = sum(entry.count for entry in entries)
-            took_s = max(self._clock.monotonic_s() - began_s, DRAIN_S / TAKE)
-            feed.most_taken = max(1, round(taken * DRAIN_S / took_s))
+
+    def _tell_error(self, rule: Rule, emissions: Sequence[Emission]) -> None:
+        """What it remembers is kept with its number: a commit of the number alone would forget it."""
+        self.deliver(rule, emissions)
+        unit = rule.unit
+        if unit is not None and unit.durable and unit.remembers:
+            self._staging.touched(unit, None)
 
     def _pass_on(self) -> None:
         """To rules behind topics of memory what has just been given to these."""

@@ -56,7 +56,7 @@ class Staging:
             self._emissions += [
                 (rule.id, first + k, outlet, emission) for k, emission in enumerate(emissions)
             ]
-            self._waiting[outlet] = self._waiting.get(outlet, 0) + len(emissions)
+            self._count(outlet, len(emissions))
 
     def touched(self, unit: Unit | None, feed: Feed | None) -> None:
         """The unit has new state (None: it has none), which `feed` brought."""
@@ -70,6 +70,10 @@ class Staging:
         with self._taken_lock:
             self._taken += rows
             self._waiting[outlet] = self._waiting.get(outlet, 0) - len(rows)
+
+    def _count(self, outlet: Outlet, more: int) -> None:
+        with self._taken_lock:  # as `taken` has it: a number that is lost stays for ever
+            self._waiting[outlet] = self._waiting.get(outlet, 0) + more
 
     def waiting(self, outlet: Outlet) -> int:
         """Emissions of qos >= 1 that the sink has not taken."""
@@ -87,7 +91,7 @@ class Staging:
 
     def more(self, outlet: Outlet, count: int) -> None:
         """So many were added to its outbox by another way."""
-        self._waiting[outlet] = self._waiting.get(outlet, 0) + count
+        self._count(outlet, count)
         outlet.spilled = True
         self.read_on(outlet)
 

@@ -327,6 +327,30 @@ def test_file_that_was_rotated_while_nobody_followed_is_read_to_its_end_and_then
     assert [row["k"] for row in second.rows] == want
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_came_behind_a_file_that_is_gone_at_once_is_read(tmp_path: Path, packed: bool) -> None:
+    path, old = tmp_path / "app.log", tmp_path / "app.log.1"
+    path.write_text(lines(0))
+
+    class Rotating(Stream):
+        def emit_many(self, *what: Any, **more: Any) -> bool:
+            went = super().emit_many(*what, **more)
+            if len(self.rows) == 1:  # twice, before the next look
+                path.rename(old)
+                if packed:
+                    (tmp_path / "app.log.2.gz").write_bytes(gzip.compress(old.read_bytes()))
+                old.unlink()
+                path.write_text(lines(1))
+                path.rename(old)
+                path.write_text(lines(2))
+            return went
+
+    stream = Rotating()
+    with running(made(file.Source(), str(path), fileType="lines", follow=True), stream):
+        wait_for(lambda: len(stream.rows) == 3)
+    assert [row["k"] for row in stream.rows] == [0, 1, 2]
+
+
 def test_another_log_beside_it_is_not_taken_for_what_came_between(tmp_path: Path) -> None:
     path, other = tmp_path / "box", tmp_path / "box_2"
     path.write_text(lines(0))

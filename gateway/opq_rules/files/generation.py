@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from opq_rules.sdk import SourceContext
 HEAD_BYTES = 1024
 _LOOK_S = 0.02
 """Between two looks whether there is more."""
+_SHARE = 50
+"""So much longer than the look itself: of a folder of very many files it takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Generation:
         self._file = opened(found)
         self.inode = os.fstat(self._file.fileno()).st_ino
         self._ignored, self._begin = ignored, -1
+        self._head_at = self._head_lines = 0
         self._head, self._digest = b"", ""
         self.lines = Lines(self._file, grows=True)
 
@@ -89,10 +93,12 @@ class Generation:
                 continue
             if last_look:
                 break
+            began_s = time.monotonic()
             last_look = ended(self)
             if not last_look:
+                pause_s = max(_LOOK_S, min(5.0, _SHARE * (time.monotonic() - began_s)))
                 yield PAUSE
-                if context.wait(_LOOK_S) or self.is_cut():
+                if context.wait(pause_s) or self.is_cut():
                     return
         if self.lines.has_begun():
             line = self.lines.end()
@@ -103,20 +109,24 @@ class Generation:
         """Behind the lines that are ignored; b"" until these have come."""
         file = self._file.fileno()
         if self._begin < 0:
-            self._begin = _behind(file, self._ignored)
+            self._head_at, self._head_lines = _behind(file, self._ignored, self._head_at, self._head_lines)
+            if self._head_lines == self._ignored:
+                self._begin = self._head_at
         return os.pread(file, size, self._begin) if self._begin >= 0 else b""
 
 
-def _behind(file: int, lines: int) -> int:
-    """Bytes of the first `lines`; -1: they have not all come."""
-    at = 0
-    for _ in range(lines):
-        while (end := (chunk := os.pread(file, 1 << 16, at)).find(b"\n")) < 0:
-            if not chunk:
-                return -1
-            at += len(chunk)
-        at += end + 1
-    return at
+def _behind(file: int, lines: int, at: int, number: int) -> tuple[int, int]:
+    """Where the first `lines` end, from byte `at` behind `number` of them; how many have come."""
+    while number < lines and (chunk := os.pread(file, 1 << 16, at)):
+        ends = chunk.count(b"\n")
+        if number + ends < lines:
+            at, number = at + len(chunk), number + ends
+            continue
+        end = -1
+        for _ in range(lines - number):
+            end = chunk.index(b"\n", end + 1)
+        return at + end + 1, lines
+    return at, number
 
 
 def _digest(head: bytes) -> str:

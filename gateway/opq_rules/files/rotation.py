@@ -82,15 +82,17 @@ def _between(path: Path, ended: Generation) -> list[_Beside]:
     now = path.stat()
     beside = list(_beside(path))
     own = next((each for each in beside if each.inode == ended.inode), None)
-    if own is None:  # gone, or packed: nothing tells which of them are of this log
-        return []
-    return sorted(
+    own_turn = float("inf") if own is None else own.turn
+    newer = sorted(
         each
         for each in beside
         if each.inode not in (ended.inode, now.st_ino)
-        and each.form == own.form
-        and (ended.written_ns(), own.turn) < each[:2] <= (now.st_mtime_ns, float("inf"))
+        and (own is None or each.form == own.form)
+        and (ended.written_ns(), own_turn) < each[:2] <= (now.st_mtime_ns, float("inf"))
     )
+    if own is None and len({each.form for each in newer}) > 1:
+        return []  # it is gone, or packed: nothing tells which of them are of this log
+    return newer
 
 
 def _beside(path: Path) -> Iterator[_Beside]:

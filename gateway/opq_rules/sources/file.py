@@ -122,7 +122,6 @@ class Source(SourceOfSdk):
         taken = self._done[1]
         while True:
             with current:
-                self._up(context)
                 coming = current.come(context, partial(rotation.has_ended, path))
                 found = of_lines(coming, current.lines, path, taken, tell)
                 how = self._hand_on(path, found, context, taken, current)
@@ -155,9 +154,13 @@ class Source(SourceOfSdk):
                     if record is not None:
                         batch.append(record)
                     if len(batch) < most:
+                        if not number % _AT_ONCE and context.stopped:
+                            return "stopped"
                         continue
                 elif number < taken:
                     return "another"
+                else:
+                    self._up(context)
                 if batch and (how := self._emit(path, batch, number, context, of)):
                     return how
                 batch = []

@@ -109,6 +109,42 @@ def test_a_change_of_rules_does_not_wait_for_all_that_waits(tmp_path: Path) -> N
         assert engine.stop() == []
 
 
+def test_rules_that_feed_each_other_for_ever_leave_a_turn_to_who_calls(tmp_path: Path) -> None:
+    hands, clock = Hands(tmp_path), Slow()
+    hands.made_functions["works"] = lambda: Works(clock)
+    engine = Engine(tmp_path, hands, clock)
+    engine.start()
+    try:
+        assert engine.ready.wait(20)
+        engine.execute('CREATE STREAM t () WITH (TYPE="memory", DATASOURCE="t")')
+        ring = {"id": "ring", "sql": "SELECT works(v) AS v FROM t", "actions": [{"memory": {"topic": "t"}}]}
+        engine.create_rule(ring)
+        engine.topics.publish("t", [{"v": 1}])
+        wait_for(lambda: clock.worked_s > 10)
+        heard = threading.Event()
+        threading.Thread(target=engine._loop.call, args=(heard.set,), daemon=True).start()
+        assert heard.wait(20)
+    finally:
+        assert engine.stop() == []
+
+
+def test_a_commit_waits_for_all_rules_behind_a_topic(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute('CREATE STREAM t () WITH (TYPE="memory", DATASOURCE="t")')
+        for k in range(40):
+            engine.create_rule(rule(f"r{k}", "SELECT v FROM t", qos=1))
+        left: list[int] = []
+
+        def given_and_committed() -> None:
+            engine.topics.publish("t", [{"v": 1}])
+            engine._loop.commit()
+            left.append(len(engine._loop._direct))
+
+        engine._loop.call(given_and_committed)
+        assert left == [0]
+        wait_for(lambda: len(hands.rows) == 40)
+
+
 def test_the_sinks_of_rules_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())

@@ -138,6 +138,9 @@ def test_marks_are_those_outside_texts_however_a_body_comes(value: Any, sizes: l
         if at >= len(body):
             break
     assert found.found == commas_and_openings(value)
+    wide = marks.Marks()  # its texts are not told from the rest, and nothing is left out
+    wide.take(json.dumps(value).encode("utf-16"))
+    assert wide.found >= found.found
 
 
 def commas_and_openings(value: Any) -> int:

@@ -49,7 +49,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {name.lower(): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         refusal = self._refusal(scope, headers)
         if refusal is not None:
             self._edge.refused += 1

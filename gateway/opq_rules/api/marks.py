@@ -13,8 +13,14 @@ class Marks:
         self.found = 0
         self._in_text = False
         self._rest = b""
+        self._wide = False
+        """UTF-16 or 32, which `json` reads too: where texts begin and end is not told by bytes."""
 
     def take(self, piece: bytes) -> None:
+        self._wide = self._wide or b"\0" in piece
+        if self._wide:
+            self.found += piece.count(b"[") + piece.count(b"{") + piece.count(b",")
+            return
         piece = self._rest + piece
         odd = (len(piece) - len(piece.rstrip(b"\\"))) % 2  # an escape that ends in the next piece
         self._rest, piece = (piece[-1:], piece[:-1]) if odd else (b"", piece)

@@ -161,9 +161,10 @@ class Loop:
     def commit(self) -> bool:
         """All that waits. What rules gave each other over topics is done first, or it would be lost."""
         for _ in range(HOPS):
+            for _ in range(len(self._direct)):  # of very many rules each has a feed of its own
+                self._drain(self._direct.popleft())
             if not self._direct:
                 break
-            self._drain(self._direct.popleft())
         names = {joined.feed: joined.kept_as for joined in self.joined.values() if joined.durable}
         done = self._staging.commit(names)
         if self._held:
@@ -173,9 +174,10 @@ class Loop:
     def turn(self, wait_s: float) -> None:
         """What there is to do; waits so long when there is nothing. The thread's work, and a test's."""
         item: Feed | Callable[[], None] | None = None
-        if not self._direct:
-            with contextlib.suppress(queue.Empty):
-                item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
+        if self._direct:
+            wait_s = 0.0  # rules that feed each other in a ring never end: whoever calls has a turn too
+        with contextlib.suppress(queue.Empty):
+            item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
         self.turns += 1
         until_s = self._clock.monotonic_s() + DRAIN_S
         for _ in range(TURNS):
@@ -272,6 +274,7 @@ class Loop:
                 self._feed(unit, batch)
             if not joined.direct:  # a feed of memory that is behind has room for a batch, not for all of them
                 self._pass_on()
+            self._waits = feed.blocks  # also for the errors of the next batch
         for unit in joined.units:
             if unit.due_ms is None:
                 self._timers.set(unit)

@@ -13,9 +13,9 @@ from plugin_zips import FUNCTION, SINK, Whose, manifest, plugin_zip, stored, zip
 from waiting import wait_for
 
 from opq_proto.errors import PluginError
+from opq_rules.batch import MOST_MS
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
-from opq_rules.plugins.emission import MOST_MS
 from opq_rules.plugins.fetch import fetch
 from opq_rules.plugins.package_manifest import parse_manifest
 from opq_rules.plugins.plugins import Plugins

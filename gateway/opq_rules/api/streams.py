@@ -37,7 +37,7 @@ def router(engine: Engine) -> APIRouter:
 
 
 def _family(routes: APIRouter, engine: Engine, what: str) -> None:
-    path = f"/{what}s"  # old names may hold a /
+    path = f"/{what}s"
     tags: list[str | Enum] = [f"{what}s"]
 
     @routes.post(path, status_code=201, tags=tags, name=f"execute a statement about {what}s")

@@ -269,12 +269,11 @@ class Loop:
         feed.last_ms = self._clock.now_ms()
         self._waits = feed.blocks
         for batch in joined.batches(entries, self._tell_error):
-            self._waits = feed.blocks
             for unit in tuple(joined.units):
                 self._feed(unit, batch)
             if not joined.direct:  # a feed of memory that is behind has room for a batch, not for all of them
                 self._pass_on()
-            self._waits = feed.blocks  # also for the errors of the next batch
+                self._waits = feed.blocks  # again: those behind a topic had their own
         for unit in joined.units:
             if unit.due_ms is None:
                 self._timers.set(unit)

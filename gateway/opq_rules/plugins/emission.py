@@ -7,8 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-MOST_MS = 253_402_300_800_000
-"""The year 10,000. A rule's clock follows what arrives."""
+from opq_rules.batch import MOST_MS
 
 
 def check_emission(count: int, meta: Any, arrived_ms: Any) -> None:

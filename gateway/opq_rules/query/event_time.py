@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 
+from opq_rules.batch import MOST_MS
 from opq_rules.errors import SQL_PLAN, RowError, RuleError
 from opq_rules.expressions.closures import lookup
 from opq_rules.expressions.values import shown, time_of_text
@@ -27,8 +28,8 @@ _FIELDS = {
     "Z": ("zone", r"Z|[+-]\d{2}:?\d{2}"),
     "x": ("zone", r"[+-]\d{2}(?::?\d{2})?"),
 }
-LEAST_MS, MOST_MS = -62_135_596_800_000, 253_402_300_800_000
-"""The years 1 and 10,000: beyond are microseconds and nanoseconds, and after one of them all else is late."""
+LEAST_MS = -62_135_596_800_000
+"""The year 1. What is not between it and MOST_MS tells microseconds or nanoseconds."""
 _PIECE = re.compile(r"'([^']*)'|([A-Za-z])\2*|([^A-Za-z']+)")
 
 

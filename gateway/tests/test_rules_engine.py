@@ -52,19 +52,34 @@ def test_what_one_turn_gives_to_rules_behind_a_topic_of_memory_fits_there(tmp_pa
 def test_rules_that_say_the_same_run_once(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
-        sql = "SELECT count(*) AS n FROM s GROUP BY TUMBLINGWINDOW(ss, 1)"
         for name in ("a", "b"):
-            engine.create_rule(rule(name, sql))
+            engine.create_rule(rule(name, "SELECT v + 1 AS w FROM s"))
         assert engine.look.totals()["units"] == 1
         engine.delete_rule("a")
         wait_for(lambda: hands.contexts)
-        hands.give([{"v": 1}], arrived_ms=1000)
-        hands.give([{"v": 1}], arrived_ms=1 << 42)
+        hands.give([{"v": 1}])
         wait_for(lambda: hands.got)
         assert {row_id.split(":")[0] for row_id, _ in hands.got} == {"b"}
         engine.delete_rule("b")
         assert engine.look.totals()["units"] == 0
         wait_for(lambda: not hands.contexts)
+
+
+def test_rules_with_a_window_have_one_each(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        sql = "SELECT count(*) AS n FROM s GROUP BY TUMBLINGWINDOW(ss, 1)"
+        engine.create_rule(rule("first", sql))
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 1}], arrived_ms=1_000)
+        wait_for(lambda: engine.look.usage()["first"]["records"] == 1)
+        engine.create_rule(rule("late", sql))
+        assert engine.look.totals()["units"] == 2
+        hands.give([{"v": 1}], arrived_ms=1_500)
+        hands.give([{"v": 1}], arrived_ms=1 << 42)
+        wait_for(lambda: len(hands.got) == 2)
+        counts = {row_id.split(":")[0]: data for row_id, data in hands.got}
+        assert counts == {"first": [{"n": 2}], "late": [{"n": 1}]}
 
 
 def test_a_wrong_replacement_leaves_the_old_rule_running(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class Crowd(Single):
     def shown(self, rule: Rule) -> str:
         return f"in a crowd of {len(self._rules)}, found by threshold"
 
-    def add(self, rule: Rule, waiting: bool = False) -> None:
+    def add(self, rule: Rule) -> None:
         self._rules[rule.id] = rule
         self._index.add(rule)
         rule.joined_in, rule.joined_errors = self.records_in, self.errors

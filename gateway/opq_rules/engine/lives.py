@@ -111,8 +111,8 @@ class Lives:
             rule.start_ms, rule.status = now_ms, RUNNING
             if rule.extra is not None:
                 rule.extra.message, rule.extra.missing = "", ()  # why it had stopped
-            running.add(rule, any(each.feed.waiting for each in joined))
-            if kept is not None and running.remembers and kept["of"] == running.memory_of(rule):
+            running.add(rule)
+            if kept is not None and running.remembers and kept["of"] == running.of:
                 self._resume(rule, kept["query"])
             if rule.extra is not None and rule.extra.trace is not None:
                 rule.extra.trace.sinks = sinks([action.type for action in definition.actions])

@@ -17,7 +17,7 @@ from opq_rules.engine.clock import Clock
 from opq_rules.engine.feed import Entry, Feed
 from opq_rules.engine.joined import MOST, Joined
 from opq_rules.engine.outlet import Outlet
-from opq_rules.engine.rule import PartError, Rule, Unit
+from opq_rules.engine.rule import Rule, Unit
 from opq_rules.engine.staging import MOST_STAGED, MOST_WAITING, Staging
 from opq_rules.engine.timers import Timers
 
@@ -298,8 +298,6 @@ class Loop:
         began_ns = time.thread_time_ns()
         try:
             (unit.tracing or unit).feed(batch, self.deliver)
-        except PartError as error:
-            self._failed(unit, error)
         except Exception as error:
             self._failed(unit, error)
             return
@@ -320,8 +318,6 @@ class Loop:
                 continue  # records that arrived before it are still to come: `_drain` sets it again
             try:
                 (unit.tracing or unit).advance(now_ms, self.deliver)
-            except PartError as error:
-                self._failed(unit, error)
             except Exception as error:
                 self._failed(unit, error)
                 continue

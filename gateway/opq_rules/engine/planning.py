@@ -10,11 +10,9 @@ from typing import Any
 
 from opq_rules.engine.crowd import Crowd
 from opq_rules.engine.definition import RuleDefinition
-from opq_rules.engine.fronts import front_key
 from opq_rules.engine.rule import Unit
 from opq_rules.engine.single import Alone
 from opq_rules.engine.thresholds import OF_ITS_RULE, Free, Split, calls, split
-from opq_rules.engine.together import Part, Together
 from opq_rules.errors import RULE, SQL_PLAN, SQL_SYNTAX, RuleError
 from opq_rules.query.event_time import event_times
 from opq_rules.query.joins import Lookup
@@ -133,9 +131,6 @@ class Planning:
     ) -> Choice:
         streams = tuple(planned.streams)
         shares = may_share and all(self._streams[name].shared for name in streams)
-        seen = front_key(planned) if shares else None
-        if seen is not None:
-            return self._together(rule, planned, seen)
         key: Any = ("alone", rule.id)
         if shares and not rule.options.qos and _shareable(planned):
             key = ("alone", self._epoch, rule.sql, _options_key(rule), rule.options.qos > 0)
@@ -147,15 +142,6 @@ class Planning:
 
         return Choice(key, streams, None, build)
 
-    def _together(self, rule: RuleDefinition, planned: Plan, seen: Any) -> Choice:
-        key = ("together", self._epoch, seen, _options_key(rule), rule.options.qos > 0)
-
-        def build(feeds: Mapping[str, str], now_ms: int) -> Unit:
-            options = rule.options.for_query()
-            return Together(key, feeds, Facts.of(rule.id, now_ms, options), str(options))
-
-        return Choice(key, planned.streams, Part(rule.sql, planned), build)
-
 
 def _check_event_time(planned: Plan) -> None:
     for origin in planned.origins:
@@ -166,10 +152,12 @@ def _check_event_time(planned: Plan) -> None:
 
 
 def _shareable(planned: Plan) -> bool:
-    """Whether a rule that comes later may join: it remembers nothing, or only the window that is open."""
+    """Whether a rule that comes later may join: it remembers nothing, or only the open window of a join."""
     if planned.analytics or planned.uses_hits or planned.uses_kept:
         return False
-    if planned.window is not None and planned.window.kind in ("count", "state", "cycle"):
+    if planned.window is not None and (
+        not planned.joined or planned.window.kind in ("count", "state", "cycle")
+    ):
         return False
     return not any(call.name in OF_ITS_RULE for call in calls(planned.select))
 

@@ -2,7 +2,7 @@
 
 Ten thousand rules lie in memory, so a rule has slots and shares what it can. A unit is owned by the engine's
 thread, and nothing in it waits: `single.Alone` runs a query as it is, `crowd.Crowd` finds its rules by their
-thresholds, those of `together.Together` share a window.
+thresholds.
 """
 
 from abc import ABC, abstractmethod
@@ -100,22 +100,6 @@ class Follower(Protocol):
     def end(self) -> None: ...
 
 
-class Followed(Protocol):
-    """What can be followed: a unit of one query, `single.Single`."""
-
-    tracing: Follower | None
-
-    @property
-    def query(self) -> Any: ...
-    @property
-    def errors(self) -> int: ...
-    @property
-    def last_error(self) -> str: ...
-    def operators(self, rule: Rule) -> tuple[str, ...]: ...
-    def feed(self, batch: Batch, deliver: Deliver) -> None: ...
-    def advance(self, now_ms: int, deliver: Deliver) -> None: ...
-
-
 class Trouble(NamedTuple):
     """Of one rule, since it came; `late`: records behind the watermark."""
 
@@ -123,14 +107,6 @@ class Trouble(NamedTuple):
     last_error: str
     last_error_ms: int
     late: int
-
-
-class PartError(Exception):
-    """Rules of a unit raised what they must not; the others have what is theirs."""
-
-    def __init__(self, failed: Sequence[tuple[Rule, Exception]]) -> None:
-        super().__init__(f"{len(failed)} rules")
-        self.failed = failed
 
 
 class Unit(ABC):
@@ -149,7 +125,7 @@ class Unit(ABC):
         self.durable = False
         """Its rules have qos >= 1."""
         self.of = ""
-        """The statement, with its options, of the rule that came first."""
+        """The statement, with its options, of its rules: another one does not go on with its state."""
         self.tracing: Follower | None = None
         """Stands before it while one of its rules is traced."""
 
@@ -169,10 +145,6 @@ class Unit(ABC):
     @abstractmethod
     def trouble(self, rule: Rule) -> Trouble: ...
 
-    def memory_of(self, rule: Rule) -> str:
-        """What its state belongs to: another statement does not go on with it."""
-        return self.of
-
     @abstractmethod
     def rules(self) -> Collection[Rule]: ...
 
@@ -185,23 +157,11 @@ class Unit(ABC):
         return {}
 
     @abstractmethod
-    def add(self, rule: Rule, waiting: bool = False) -> None:
-        """`rule.constants` is what its `Choice` says. `waiting`: records older than the rule are to come."""
+    def add(self, rule: Rule) -> None:
+        """`rule.constants` is what its `Choice` says."""
 
     @abstractmethod
     def remove(self, rule: Rule) -> None: ...
-
-    @abstractmethod
-    def apart(self, rule: Rule) -> Followed:
-        """What can be followed for this rule; where it takes the rule out of what it shares, `in_again` ends
-        that."""
-
-    @abstractmethod
-    def followed(self, rule: Rule) -> Followed | None:
-        """What `apart` gave."""
-
-    def in_again(self, rule: Rule) -> None:
-        return
 
     @abstractmethod
     def state(self, rule: Rule) -> Any:

@@ -8,7 +8,7 @@ from opq_proto import log
 from opq_rules.engine.bodies import Bodies
 from opq_rules.engine.keeper import Keeper
 from opq_rules.engine.lives import Lives
-from opq_rules.engine.rule import FAILED, PartError, Rule, Unit
+from opq_rules.engine.rule import FAILED, Rule, Unit
 from opq_rules.engine.schedules import Schedules
 from opq_rules.errors import RuleError
 
@@ -31,12 +31,10 @@ class Setbacks:
 
     def unit_failed(self, unit: Unit, error: Exception) -> None:
         """From the loop's thread: a fault of ours, or of a plug-in's function."""
-        failed = error.failed if isinstance(error, PartError) else [(rule, error) for rule in unit.rules()]
-        cause = failed[0][1]
-        text, rules = f"{type(cause).__name__}: {cause}", [rule.id for rule, _ in failed[:5]]
-        self._log.error("unit.failed", error=text, rules=rules, exc_info=cause)
-        for rule, each in failed:
-            self._keeper.soon(partial(self._rule_failed, rule, unit, f"{type(each).__name__}: {each}"))
+        text, rules = f"{type(error).__name__}: {error}", tuple(unit.rules())
+        self._log.error("unit.failed", error=text, rules=[rule.id for rule in rules[:5]], exc_info=error)
+        for rule in rules:
+            self._keeper.soon(partial(self._rule_failed, rule, unit, text))
 
     def begin_again(self, rule: Rule) -> None:
         """Under the lock. What keeps it from running now is told in its status."""

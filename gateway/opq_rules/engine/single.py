@@ -62,12 +62,6 @@ class Single(Unit):
     def scanned(self) -> dict[str, list[Row]]:
         return self.query.scanned()
 
-    def apart(self, rule: Rule) -> "Single":
-        return self
-
-    def followed(self, rule: Rule) -> "Single":
-        return self
-
     def state(self, rule: Rule) -> Any:
         return self.query.state()
 
@@ -96,7 +90,7 @@ class Alone(Single):
         count = len(self._rules)
         return "alone" if count == 1 else f"as one with {count - 1} that say the same"
 
-    def add(self, rule: Rule, waiting: bool = False) -> None:
+    def add(self, rule: Rule) -> None:
         self._rules.append(rule)
         rule.joined_in, rule.joined_errors = self.records_in, self.errors
 

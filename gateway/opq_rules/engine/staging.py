@@ -136,7 +136,7 @@ class Staging:
                 states[f"rule {rule.id}"] = {
                     "sequence": rule.sequence,
                     "query": unit.state(rule),
-                    "of": unit.memory_of(rule),
+                    "of": unit.of,
                 }
         for rule in self._rules:
             if f"rule {rule.id}" not in states:

@@ -13,7 +13,8 @@ from typing import Any
 from opq_rules.batch import Batch, Emission
 from opq_rules.engine.clock import Clock
 from opq_rules.engine.crowd import Crowd
-from opq_rules.engine.rule import Deliver, Followed, Rule, Unit
+from opq_rules.engine.rule import Deliver, Rule, Unit
+from opq_rules.engine.single import Single
 from opq_rules.engine.topology import operators
 from opq_rules.engine.traces import MOST_RECORDS, MOST_TRACES, Span, Trace, Traces, shown_rows
 from opq_rules.query.query import Query
@@ -27,27 +28,25 @@ Message = dict[str, Trace]
 
 def follow(unit: Unit, rule: Rule, clock: Clock) -> None:
     """In the engine's thread, as all here. The rule is traced while it is in this unit."""
-    own = unit.apart(rule)
-    if own.tracing is None:
-        own.tracing = Tracing(own, rule, clock)
-    own.tracing.rules[rule.id] = rule
+    assert isinstance(unit, Single)
+    if unit.tracing is None:
+        unit.tracing = Tracing(unit, rule, clock)
+    unit.tracing.rules[rule.id] = rule
 
 
 def leave(unit: Unit, rule: Rule) -> None:
-    own = unit.followed(rule)
-    tracing = own.tracing if own is not None else None
-    if own is None or tracing is None or tracing.rules.pop(rule.id, None) is None:
+    tracing = unit.tracing
+    if tracing is None or tracing.rules.pop(rule.id, None) is None:
         return
     if not tracing.rules:
         tracing.end()
-        own.tracing = None
-    unit.in_again(rule)
+        unit.tracing = None
 
 
 class Tracing:
     """`rules`: those that are traced, by id. Also the `Steps` of the unit's query."""
 
-    def __init__(self, unit: Followed, rule: Rule, clock: Clock) -> None:
+    def __init__(self, unit: Single, rule: Rule, clock: Clock) -> None:
         self.rules: dict[str, Rule] = {}
         self._unit, self._clock = unit, clock
         self._base_ns = 0

@@ -1,12 +1,12 @@
 """What a window, or one record, gives: join, group, HAVING, SELECT, ORDER BY, LIMIT."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opq_rules.batch import Row
 from opq_rules.errors import RowError
 from opq_rules.query.analysis import Analyses
-from opq_rules.query.groups import Groups, Sums
+from opq_rules.query.groups import Group, Groups
 from opq_rules.query.joins import Lookup, join
 from opq_rules.query.ordering import ordered
 from opq_rules.query.plan import Plan
@@ -17,8 +17,7 @@ from opq_rules.query.windows.window import Cut, Kept, Record
 class Emitter:
     """`fresh`: groups for records that their window kept. `scans`: rows of scan tables, by number in FROM.
 
-    `late`: analytic calls over aggregates. `picked`: numbers of the statement's aggregates among those of its
-    window; None: there are no others."""
+    `late`: analytic calls over aggregates."""
 
     def __init__(
         self,
@@ -29,9 +28,7 @@ class Emitter:
         scans: Mapping[int, Sequence[Row]],
         lookups: Mapping[int, Lookup],
         late: Analyses | None,
-        picked: Sequence[int] | None = None,
     ) -> None:
-        self.picked = picked
         self._late = late
         self._plan = plan
         self._facts = facts
@@ -43,13 +40,11 @@ class Emitter:
         self.project = plan.projection.project(facts.send_nil)
         self._spread = plan.projection.spread(facts.send_nil) if plan.projection.rows else None
 
-    def rows(self, cut: Cut, sums: Sequence[Sums] | None = None) -> list[Row]:
-        """Raises RowError where it cannot be computed. `sums`: of its groups, where they are known."""
+    def rows(self, cut: Cut) -> list[Row]:
+        """Raises RowError where it cannot be computed."""
         self._context.cut(cut.start_ms, cut.end_ms, cut.trigger_ms)
-        if sums is not None:
-            found = self._put_groups(cut, sums)
-        elif isinstance(cut.content, Groups):
-            found = self._put_groups(cut, cut.content.sums())
+        if isinstance(cut.content, Groups):
+            found = self._put_groups(cut, cut.content)
         else:
             assert isinstance(cut.content, Kept)
             records = cut.content.records
@@ -62,8 +57,8 @@ class Emitter:
                 for record in records:
                     groups.add(record)
                 if not self._plan.gated:
-                    found = self._put_groups(cut, groups.sums())
-                elif any(self._lets_through(cut, group) for group in groups.sums()):
+                    found = self._put_groups(cut, groups)
+                elif any(self._lets_through(cut, groups, group) for group in groups.each()):
                     found = self._put_records(cut, records)
                 else:
                     found = []
@@ -116,24 +111,24 @@ class Emitter:
             put.extend(self._put(record))
         return self._in_order(put)
 
-    def _put_groups(self, cut: Cut, groups: Iterable[Sums]) -> list[Row]:
+    def _put_groups(self, cut: Cut, groups: Groups) -> list[Row]:
         context = self._context
         put: list[tuple[list[Any], list[Row]]] = []
         context.row_number = 1
-        for group in groups:
-            if not self._lets_through(cut, group):
+        for group in groups.each():
+            if not self._lets_through(cut, groups, group):
                 continue
             put.extend(self._put(group.first))
             context.row_number += 1
         return self._in_order(put)
 
-    def _lets_through(self, cut: Cut, group: Sums) -> bool:
+    def _lets_through(self, cut: Cut, groups: Groups, group: Group) -> bool:
         """Computes the group's values, and HAVING."""
         plan, context = self._plan, self._context
         assert plan.grouping is not None
         context.event_ms = cut.end_ms if self._windowed else group.first.ms
         context.meta = group.first.meta
-        context.values = group.values(self.picked)
+        context.values = groups.values(group)
         if self._late is not None:
             self._late.compute(group.first.row, context.late, context)
         if plan.uses_kept and self._windowed:

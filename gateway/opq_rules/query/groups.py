@@ -5,7 +5,7 @@ A column that is not aggregated has the value of the group's first record. What 
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,6 @@ class AggregateCall:
     constants: tuple[Any, ...]
     give: Give
     take: Take
-    key: Any = None
-    """Equal where another rule's call over the same stream gives the same."""
 
     def start(self) -> Accumulator:
         return self.definition.start(*self.constants)
@@ -63,42 +61,6 @@ class Group:
             self.failures = (*self.failures, new)
 
 
-class Sums:
-    """A group whose window ended. To be read before the window goes on."""
-
-    __slots__ = ("_calls", "_group", "_values", "_wrong", "first")
-
-    def __init__(self, group: Group, calls: Sequence[AggregateCall]) -> None:
-        self.first = group.first
-        self._group, self._calls = group, calls
-        self._values: list[Any] | None = None
-        self._wrong: Failing = {}
-
-    def values(self, picked: Sequence[int] | None) -> list[Any]:
-        """Of the aggregates with these numbers; None: of all. RowError when one of them failed."""
-        for failing in self._group.failures:
-            for number in failing if picked is None else picked:
-                if number in failing:
-                    raise RowError(failing[number])
-        if self._values is None:
-            self._values = self._computed()
-        if self._wrong:
-            for number in sorted(self._wrong) if picked is None else picked:
-                if number in self._wrong:
-                    raise RowError(self._wrong[number])
-        return self._values if picked is None else [self._values[number] for number in picked]
-
-    def _computed(self) -> list[Any]:
-        found: list[Any] = []
-        for call, accumulator in zip(self._calls, self._group.accumulators, strict=True):
-            try:
-                found.append(accumulator.value())
-            except FUNCTION_ERRORS as error:
-                self._wrong[len(found)] = f"{call.written}: {error}"
-                found.append(None)
-        return found
-
-
 @dataclass(frozen=True, slots=True)
 class Grouping:
     """`keys`: GROUP BY; none: one group of all."""
@@ -120,13 +82,12 @@ class Grouping:
 class Groups:
     """`report(error)` takes the error of a record that has no group; the record is left out."""
 
-    __slots__ = ("_context", "_grouping", "_report", "born", "by_key")
+    __slots__ = ("_context", "_grouping", "_report", "by_key")
 
     def __init__(self, grouping: Grouping, context: Run, report: Callable[[RowError], None]) -> None:
         self._grouping = grouping
         self._context = context
         self._report = report
-        self.born = context.turn
         self.by_key: dict[Any, Group] = {}
         """In the order in which the groups came."""
 
@@ -172,24 +133,6 @@ class Groups:
             self._report(RowError(f"Group By: {error}"))
             return NO_GROUP
 
-    @property
-    def whole(self) -> bool:
-        """Each aggregate took all that it was given."""
-        return not any(group.failures for group in self.by_key.values())
-
-    def adopt(self, other: "Groups", numbers: Sequence[int]) -> None:
-        """Aggregates of `other`, which took the same records, behind the own ones."""
-        for ours, theirs in zip(self.by_key.values(), other.by_key.values(), strict=True):
-            ours.accumulators += [theirs.accumulators[number] for number in numbers]
-
-    def keep(self, numbers: Sequence[int]) -> None:
-        """These aggregates, in this order, and no others."""
-        places = {number: k for k, number in enumerate(numbers)}
-        for group in self.by_key.values():
-            group.accumulators = [group.accumulators[number] for number in numbers]
-            left = [{places[k]: why for k, why in each.items() if k in places} for each in group.failures]
-            group.failures = tuple(each for each in left if each)
-
     def merge(self, other: "Groups") -> None:
         """`other`, which is later and stays as it is, into this one."""
         calls = self._grouping.calls
@@ -204,19 +147,29 @@ class Groups:
                 assert call.definition.merge is not None
                 call.definition.merge(ours, added)
 
-    def sums(self) -> list[Sums]:
-        calls = self._grouping.calls
-        return [Sums(group, calls) for group in self.by_key.values()]
+    def each(self) -> Iterator[Group]:
+        """The groups, in the order in which they came."""
+        return iter(self.by_key.values())
 
-    def state(self, picked: Sequence[int] | None = None) -> Any:
-        """`picked`: of the aggregates with these numbers alone, as if there were no others."""
-        numbers = range(len(self._grouping.calls)) if picked is None else picked
+    def values(self, group: Group) -> list[Any]:
+        """Values of the aggregates of a group, in their order. Raises RowError where one of them failed."""
+        for failing in group.failures:
+            raise RowError(next(iter(failing.values())))
+        found: list[Any] = []
+        for call, accumulator in zip(self._grouping.calls, group.accumulators, strict=True):
+            try:
+                found.append(accumulator.value())
+            except FUNCTION_ERRORS as error:
+                raise RowError(f"{call.written}: {error}") from error
+        return found
+
+    def state(self) -> Any:
         return [
             [
                 key,
                 list(group.first),
-                [group.accumulators[number].state() for number in numbers],
-                next((each[k] for each in group.failures for k in numbers if k in each), None),
+                [accumulator.state() for accumulator in group.accumulators],
+                next((why for each in group.failures for why in each.values()), None),
             ]
             for key, group in self.by_key.items()
         ]

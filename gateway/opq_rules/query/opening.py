@@ -26,9 +26,6 @@ def opened(plan: Plan, facts: Facts, context: Run, faults: Faults) -> Window | N
         assert grouping is not None
         return Groups(grouping, context, faults.keep)
 
-    def kept() -> Kept:
-        return Kept(born=context.turn)
-
     def quiet_groups() -> Groups:
         assert grouping is not None
         return Groups(grouping, context, lambda error: None)
@@ -64,8 +61,8 @@ def opened(plan: Plan, facts: Facts, context: Run, faults: Faults) -> Window | N
 
     window = window_of(
         asked,
-        fresh=kept if grouping is None else groups,
-        again=kept if grouping is None else quiet_groups,
+        fresh=Kept if grouping is None else groups,
+        again=Kept if grouping is None else quiet_groups,
         merged=(lambda panes: merged(panes, groups)) if grouping is not None and grouping.merges else None,
         running=running if grouping is not None and grouping.removes else None,
         holds=guarded(plan.before),

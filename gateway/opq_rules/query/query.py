@@ -118,13 +118,12 @@ class Query:
         late = 0 if self._late is None else self._late.forgotten
         return late + sum(each.forgotten for each in self._analyses.values())
 
-    def state(self, picked: Sequence[int] | None = None) -> Any:
-        """JSON: windows, watermark, analytic calls, tables, counters. `picked`: of the aggregates with these
-        numbers; None: of all."""
+    def state(self) -> Any:
+        """JSON: windows, watermark, analytic calls, tables, counters."""
         return frozen(
             {
                 "now_ms": self._context.now_ms,
-                "window": None if self._window is None else self._window.state(picked),
+                "window": None if self._window is None else self._window.state(),
                 "watermark": None if self._watermark is None else self._watermark.state(),
                 "analyses": {str(index): each.state() for index, each in self._analyses.items()},
                 "late": None if self._late is None else self._late.state(),

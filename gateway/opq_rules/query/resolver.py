@@ -151,11 +151,8 @@ class _Resolver:
                 node.filter, _Resolver(names, filtered, self._defining), names.functions
             )
         values = tuple(_constant(argument, names.functions) for argument in constants)
-        key: Any = signature(node, spelled=True)
-        if names.reads_alias(node):
-            key = (key, self._defining[-1:], signature(tuple(names.aliases.values()), spelled=True))
         give, take = _giving(evaluates, condition), _taking(evaluates, condition)
-        return AggregateCall(node.written, found, values, give, take, key)
+        return AggregateCall(node.written, found, values, give, take)
 
     def _analytic(self, node: Call, found: Analytic) -> Evaluate | None:
         names = self._names

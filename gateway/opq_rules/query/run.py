@@ -55,7 +55,6 @@ class Run:
         "row_number",
         "rule_id",
         "rule_start_ms",
-        "turn",
         "values",
         "where_hit_count",
         "where_hit_ms",
@@ -68,8 +67,6 @@ class Run:
         self.rule_id = rule_id
         self.rule_start_ms = rule_start_ms
         self.now_ms = rule_start_ms
-        self.turn = 0
-        """Of what the query is given; `Front` counts them."""
         self.event_ms = rule_start_ms
         self.window_start_ms = 0
         self.window_end_ms = 0

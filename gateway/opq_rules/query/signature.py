@@ -5,18 +5,16 @@ from typing import Any
 
 from opq_rules.sql.syntax import Literal
 
-_PLACES = ("at", "slot")
+_PLACES = ("at", "slot", "written")
 
 
-def signature(node: Any, spelled: bool = False) -> Any:
-    """Equal for equal expressions: the tree without its places. `spelled`: and if functions are written the
-    same, so that their errors read the same."""
+def signature(node: Any) -> Any:
+    """Equal for equal expressions: the tree without its places."""
     if isinstance(node, tuple):
-        return tuple(signature(each, spelled) for each in node)
+        return tuple(signature(each) for each in node)
     if not is_dataclass(node):
         return node
     if isinstance(node, Literal):
         return (type(node.value), node.value)
     names = (field.name for field in fields(node))
-    left_out = _PLACES if spelled else (*_PLACES, "written")
-    return (type(node), *[signature(getattr(node, name), spelled) for name in names if name not in left_out])
+    return (type(node), *[signature(getattr(node, name)) for name in names if name not in _PLACES])

@@ -65,18 +65,6 @@ class Watermark:
         del self._waiting[:count]
         return released
 
-    def is_as(self, other: "Watermark") -> bool:
-        """Both remember the same, of records that were offered to both."""
-        return (
-            (self.ms, self._largest_ms, len(self._waiting))
-            == (other.ms, other._largest_ms, len(other._waiting))
-            and self._heard_ms == other._heard_ms
-            and all(
-                ours.ms == theirs.ms and ours.row[1] is theirs.row[1]
-                for ours, theirs in zip(self._waiting, other._waiting, strict=True)
-            )
-        )
-
     def next_idle_ms(self) -> int | None:
         """When the next stream becomes idle."""
         if not self._idle_ms or len(self._largest_ms) < 2:

@@ -54,14 +54,11 @@ class Count:
     def advance(self, ms: int) -> list[Cut]:
         return []
 
-    def held(self) -> None:
-        return None
-
-    def state(self, picked: Sequence[int] | None = None) -> Any:
+    def state(self) -> Any:
         return {
             "seen": self._seen,
             "first_ms": self._first_ms,
-            "content": self._content.state(picked),
+            "content": self._content.state(),
             "records": [list(record) for record, _ in self._overlapping],
             "holds": [holds for _, holds in self._overlapping],
         }

@@ -14,7 +14,6 @@ from opq_rules.query.windows.window import (
     Content,
     Cut,
     Fresh,
-    Held,
     Kept,
     LeftOut,
     Record,
@@ -69,10 +68,7 @@ class Hopping:
                 self.next_due_ms = None
         return cuts
 
-    def held(self) -> None:
-        return None
-
-    def state(self, picked: Sequence[int] | None = None) -> Any:
+    def state(self) -> Any:
         return {"records": [list(record) for record in self._records], "end_ms": self.next_due_ms}
 
     def restore(self, state: Any) -> None:
@@ -147,12 +143,8 @@ class Panes:
         while self._panes and self._panes[0][0] < ms:
             self._panes.popleft()
 
-    def held(self) -> Held:
-        times = [first_ms for first_ms, _ in self._panes]
-        return (self._until_ms, self.next_due_ms, times), [content for _, content in self._panes]
-
-    def state(self, picked: Sequence[int] | None = None) -> Any:
-        panes = [[first_ms, content.state(picked)] for first_ms, content in self._panes]
+    def state(self) -> Any:
+        panes = [[first_ms, content.state()] for first_ms, content in self._panes]
         return {"panes": panes, "until_ms": self._until_ms, "end_ms": self.next_due_ms}
 
     def restore(self, state: Any) -> None:

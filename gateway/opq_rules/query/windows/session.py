@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from opq_rules.query.calendar import Ends
-from opq_rules.query.windows.window import Content, Cut, Fresh, Held, Record
+from opq_rules.query.windows.window import Content, Cut, Fresh, Record
 
 
 class Session:
@@ -51,13 +51,8 @@ class Session:
         self._carried_ms = due_ms if due_ms < self._quiet_ms else None
         return [cut]
 
-    def held(self) -> Held:
-        if self._content is not None:
-            return (self._start_ms, self._quiet_ms, self._tick_ms), (self._content,)
-        return (self._carried_ms, None if self._carried_ms is None else self._quiet_ms), ()
-
-    def state(self, picked: Sequence[int] | None = None) -> Any:
-        content = None if self._content is None else self._content.state(picked)
+    def state(self) -> Any:
+        content = None if self._content is None else self._content.state()
         return {
             "content": content,
             "start_ms": self._start_ms,

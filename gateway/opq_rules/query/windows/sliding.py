@@ -47,10 +47,7 @@ class Sliding:
         while self._records and self._records[0].ms < ms:
             self._records.popleft()
 
-    def held(self) -> None:
-        return None
-
-    def state(self, picked: Sequence[int] | None = None) -> Any:
+    def state(self) -> Any:
         return {"records": [list(record) for record in self._records], "waiting_ms": list(self._waiting)}
 
     def restore(self, state: Any) -> None:

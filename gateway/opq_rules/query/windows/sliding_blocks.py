@@ -109,10 +109,7 @@ class SlidingBlocks:
         for block in self._blocks:
             yield from block.records[block.begin :]
 
-    def held(self) -> None:
-        return None
-
-    def state(self, picked: Sequence[int] | None = None) -> Any:
+    def state(self) -> Any:
         return {"records": [list(record) for record in self._records()], "waiting_ms": list(self._waiting)}
 
     def restore(self, state: Any) -> None:

@@ -44,10 +44,7 @@ class SlidingGroups:
     def advance(self, ms: int) -> list[Cut]:
         return []
 
-    def held(self) -> None:
-        return None
-
-    def state(self, picked: Sequence[int] | None = None) -> Any:
+    def state(self) -> Any:
         return {"records": [list(record) for record, _ in self._entries]}
 
     def restore(self, state: Any) -> None:

@@ -7,7 +7,7 @@ first and the last record are content, and a record can end only what another ha
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from opq_rules.query.windows.window import Content, Cut, Fresh, Held, Record
+from opq_rules.query.windows.window import Content, Cut, Fresh, Record
 
 
 class State:
@@ -59,12 +59,8 @@ class State:
     def advance(self, ms: int) -> list[Cut]:
         return []
 
-    def held(self) -> Held:
-        times = [(key, start_ms) for key, (start_ms, _) in self._open.items()]
-        return times, [content for _, content in self._open.values()]
-
-    def state(self, picked: Sequence[int] | None = None) -> Any:
-        return {key: [start_ms, content.state(picked)] for key, (start_ms, content) in self._open.items()}
+    def state(self) -> Any:
+        return {key: [start_ms, content.state()] for key, (start_ms, content) in self._open.items()}
 
     def restore(self, state: Any) -> None:
         self._open = {}

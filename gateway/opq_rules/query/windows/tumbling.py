@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from opq_rules.query.calendar import Ends
-from opq_rules.query.windows.window import MOST_EMPTY, Content, Cut, Fresh, Held, LeftOut, Record, untold
+from opq_rules.query.windows.window import MOST_EMPTY, Content, Cut, Fresh, LeftOut, Record, untold
 
 
 class Tumbling:
@@ -47,13 +47,8 @@ class Tumbling:
                 self.open(end_ms)
         return cuts
 
-    def held(self) -> Held:
-        if self._content is None:
-            return (self.next_due_ms, None), ()
-        return (self.next_due_ms, self._start_ms), (self._content,)
-
-    def state(self, picked: Sequence[int] | None = None) -> Any:
-        content = None if self._content is None else self._content.state(picked)
+    def state(self) -> Any:
+        content = None if self._content is None else self._content.state()
         return {"content": content, "start_ms": self._start_ms, "end_ms": self.next_due_ms}
 
     def restore(self, state: Any) -> None:

@@ -35,24 +35,20 @@ class Record(NamedTuple):
 class Content(Protocol):
     """What lies in a window: the records themselves (`Kept`), or groups of aggregates (`Groups`)."""
 
-    born: int
-    """The turn of its query in which it was made."""
-
     @property
     def is_empty(self) -> bool: ...
     def add(self, record: Record) -> None: ...
-    def state(self, picked: Sequence[int] | None = None) -> Any: ...
+    def state(self) -> Any: ...
     def restore(self, state: Any) -> None: ...
 
 
 class Kept:
     """Records as they came."""
 
-    __slots__ = ("born", "records")
+    __slots__ = ("records",)
 
-    def __init__(self, records: Sequence[Record] = (), born: int = 0) -> None:
+    def __init__(self, records: Sequence[Record] = ()) -> None:
         self.records = list(records)
-        self.born = born
 
     @property
     def is_empty(self) -> bool:
@@ -61,7 +57,7 @@ class Kept:
     def add(self, record: Record) -> None:
         self.records.append(record)
 
-    def state(self, picked: Sequence[int] | None = None) -> Any:
+    def state(self) -> Any:
         return [list(record) for record in self.records]
 
     def restore(self, state: Any) -> None:
@@ -82,13 +78,7 @@ class Cut:
     trigger_ms: int | None = None
 
 
-Held = tuple[Any, Sequence[Content]]
-"""What a window remembers: its times, which can be compared, and its contents in order."""
-
-
 class Window(Protocol):
-    """`picked` of `state`: numbers of the aggregates that it is to tell of; None: all."""
-
     def add(self, records: Sequence[Record]) -> list[Cut]: ...
     def advance(self, ms: int) -> list[Cut]: ...
     @property
@@ -96,11 +86,7 @@ class Window(Protocol):
         """When `advance` has something to cut, as far as is known."""
         ...
 
-    def held(self) -> Held | None:
-        """None: it remembers records one by one, and that is not to be compared."""
-        ...
-
-    def state(self, picked: Sequence[int] | None = None) -> Any: ...
+    def state(self) -> Any: ...
     def restore(self, state: Any) -> None: ...
 
 

@@ -17,7 +17,7 @@ from opq_cloud.makai.original_config import read_config
 from opq_cloud.retention import Retention
 from opq_cloud.runner import Runner, raise_descriptor_limit
 from opq_cloud.service import CloudContext, Service
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto import log
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals

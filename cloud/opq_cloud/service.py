@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from opq_cloud.store.store import Store
+from opq_cloud.store.store import CloudStore
 
 MAX_LABELS = 1000
 """Distinct labels kept per counter; a flood of strange keys must not fill the memory."""
@@ -116,13 +116,13 @@ class StatusService(Protocol):
 class CloudContext:
     """What the services of one process share: the store, opened when first asked for."""
 
-    def __init__(self, open_store: Callable[[], Store]) -> None:
+    def __init__(self, open_store: Callable[[], CloudStore]) -> None:
         self._open_store = open_store
         self._lock = threading.Lock()
-        self._store: Store | None = None
+        self._store: CloudStore | None = None
 
     @property
-    def store(self) -> Store:
+    def store(self) -> CloudStore:
         """Raises StoreError when it cannot be opened."""
         with self._lock:
             if self._store is None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from opq_cloud.store.opening import open_store
-from opq_cloud.store.store import Store
+from opq_cloud.store import open_store
+from opq_cloud.store.store import CloudStore
 from opq_proto.config import default_data_dir
 from opq_proto.messages import Measurement
 from opq_tools.inject import moment
@@ -85,7 +85,7 @@ def row(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def all_measurements(store: Store, box_id: str, start_ms: int, end_ms: int) -> Iterable[Measurement]:
+def all_measurements(store: CloudStore, box_id: str, start_ms: int, end_ms: int) -> Iterable[Measurement]:
     """In pages: a page's last moment is read again, so that nothing of one millisecond is left out."""
     while True:
         page = store.measurements(box_id, start_ms, end_ms, PAGE_ROWS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_tools.export import command
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from free_ports import free_port
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto.errors import OpqError
 from opq_proto.messages import Measurement, Metric
 from opq_proto.opq_pb2 import DESCRIPTOR

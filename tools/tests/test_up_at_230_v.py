@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from house_under_test import get_json, house, run_up
 
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 
 pytestmark = pytest.mark.timeout(150)
 RATE_HZ = 12_000

@@ -1,6 +1,6 @@
 """The gain of each Box: what its answers say goes into the store, what they do not say comes from there."""
 
-from opq_cloud.store.store import BoxRecord, Store
+from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_proto.wire import Response
 
 LEAST_V, MOST_V = 1e-9, 1e9
@@ -10,7 +10,7 @@ LEAST_V, MOST_V = 1e-9, 1e9
 class Gains:
     """`opq_boxes.calibration_constant` = 1 / volts_per_lsb (contracts.md, Replay)."""
 
-    def __init__(self, store: Store, v_per_lsb_fallback: float) -> None:
+    def __init__(self, store: CloudStore, v_per_lsb_fallback: float) -> None:
         """Fallback: of a Box that is not calibrated, volts per count."""
         self._store = store
         self._fallback = v_per_lsb_fallback

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 
-from opq_cloud.store.store import Store
+from opq_cloud.store.store import CloudStore
 from opq_proto.messages import Measurement
 
 KEPT = 5000
@@ -21,7 +21,7 @@ class LastMinutes:
         """One that the triggers have judged."""
         self._newest.append(measurement)
 
-    def rows(self, store: Store) -> Iterator[Measurement]:
+    def rows(self, store: CloudStore) -> Iterator[Measurement]:
         """Box by Box, in the order of time, each once. Raises StoreError."""
         waiting: dict[str, list[Measurement]] = {}
         for row in self._newest:

@@ -13,7 +13,7 @@ from opq_cloud.makai.nominals import Nominals
 from opq_cloud.makai.sequences import SequenceTracker
 from opq_cloud.makai.trends import MINUTE_MS, Trends, trend_of
 from opq_cloud.service import Counters
-from opq_cloud.store.store import Store, Trend
+from opq_cloud.store.store import CloudStore, Trend
 from opq_proto.channel import Channel
 from opq_proto.errors import StoreError
 from opq_proto.log import Log
@@ -32,7 +32,7 @@ class MeasurementWriter:
 
     def __init__(
         self,
-        store: Store,
+        store: CloudStore,
         config: Config,
         counters: Counters,
         log: Log,

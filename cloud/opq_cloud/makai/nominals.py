@@ -5,14 +5,14 @@ Not at every Measurement: the store is written when a Box's nominal values are f
 
 from collections.abc import Iterable
 
-from opq_cloud.store.store import BoxRecord, Store
+from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_proto.messages import Measurement
 
 
 class Nominals:
     """Keeps `opq_boxes.nominal_v` and `nominal_hz` at what the Boxes say."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: CloudStore) -> None:
         self._store = store
         self._known: dict[str, tuple[float | None, float | None]] = {}
 

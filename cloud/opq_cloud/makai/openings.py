@@ -18,7 +18,7 @@ from opq_cloud.makai.recent import RecentEvents, Span
 from opq_cloud.once_per import OncePer
 from opq_cloud.service import Counters
 from opq_cloud.sockets import Socket
-from opq_cloud.store.store import Store
+from opq_cloud.store.store import CloudStore
 from opq_proto.decision import NS_PER_MS, Decision, window_ns
 from opq_proto.errors import StoreError
 from opq_proto.log import Log
@@ -44,7 +44,7 @@ class Openings:
 
     config: Config
     instance: str
-    store: Store
+    store: CloudStore
     boxes: Boxes
     requests: Socket
     accept: Callable[[Measurement], object]
@@ -159,7 +159,7 @@ def send(socket: Socket, command: bytes, counters: Counters) -> None:
         counters.add("commands_dropped")
 
 
-def _stored_spans(store: Store, limit: int) -> list[Span]:
+def _stored_spans(store: CloudStore, limit: int) -> list[Span]:
     """Of the newest events, oldest first."""
     return [
         Span(record.event_id, record.start_ns, record.end_ns, frozenset(record.boxes_triggered))

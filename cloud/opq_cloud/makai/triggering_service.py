@@ -31,7 +31,7 @@ from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.once_per import OncePer
 from opq_cloud.service import CloudContext, Counters, Health
 from opq_cloud.sockets import DRAIN, POLL_MS, Socket, connect, context, open_socket
-from opq_cloud.store.store import Store
+from opq_cloud.store.store import CloudStore
 from opq_proto import log
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.errors import FrameError, StoreError
@@ -123,7 +123,7 @@ class TriggeringService:
     def _loop(
         self,
         stop: threading.Event,
-        store: Store,
+        store: CloudStore,
         measurements: Socket,
         writer: MeasurementWriter,
         thread: threading.Thread,
@@ -163,7 +163,7 @@ class TriggeringService:
         made = Rules(self._config.rules, self._data_dir, self.counters, self._triggers)
         return opened.enter_context(closing(made))
 
-    def _refresh_nominals(self, store: Store) -> None:
+    def _refresh_nominals(self, store: CloudStore) -> None:
         try:
             self._boxes.know(store.boxes())
         except StoreError as error:  # what is known stays; what waits for the store must not be lost
@@ -202,7 +202,7 @@ class TriggeringService:
     def _over(self, box_id: str, decision: Decision) -> None:
         self._openings.over(box_id, decision, time.monotonic())
 
-    def _see_what_began(self, store: Store) -> None:
+    def _see_what_began(self, store: CloudStore) -> None:
         """A trigger that was installed, or a version that knows nothing of what came before."""
         if began := [plugin for plugin in self._triggers.all if plugin.anew]:
             try:
@@ -211,7 +211,7 @@ class TriggeringService:
                 self.counters.add("store_errors")
                 self._log.warning("triggers.not_shown_the_past", error=str(error))
 
-    def _see_again(self, store: Store, plugins: Sequence[TriggerPlugin]) -> None:
+    def _see_again(self, store: CloudStore, plugins: Sequence[TriggerPlugin]) -> None:
         """Let them see the last minutes; onsets in it have their events."""
         for plugin in plugins:
             plugin.begin_again()

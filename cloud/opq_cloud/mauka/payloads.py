@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.mauka.messages import ADC_SAMPLES, MAKAI_EVENT, RAW_VOLTAGE, RMS_WINDOWED_VOLTAGE, payload
 from opq_cloud.mauka.plugin import MaukaPlugin
-from opq_cloud.store.store import Store
+from opq_cloud.store.store import CloudStore
 from opq_proto import mauka_pb2
 from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Waveform
@@ -27,7 +27,7 @@ class MakaiEventPlugin(MaukaPlugin):
 
     NAME = "MakaiEventPlugin"
 
-    def __init__(self, config: Mapping[str, Any], store: Callable[[], Store]) -> None:
+    def __init__(self, config: Mapping[str, Any], store: Callable[[], CloudStore]) -> None:
         super().__init__(config, [MAKAI_EVENT], MakaiEventPlugin.NAME)
         self._store = store
 

@@ -20,7 +20,7 @@ from opq_cloud.mauka.follower import Follower
 from opq_cloud.mauka.installed import InstalledAnalysis
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.plugin import MaukaPlugin
-from opq_cloud.store.store import Store
+from opq_cloud.store.store import CloudStore
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
@@ -64,7 +64,7 @@ class AnalysisRunner(MaukaPlugin):
     def __init__(
         self,
         config: Mapping[str, Any],
-        store: Callable[[], Store],
+        store: Callable[[], CloudStore],
         analyses: Sequence[Analysis],
         nominal: Nominal = DEFAULT_NOMINAL,
         clock: Callable[[], float] = time.monotonic,
@@ -277,7 +277,7 @@ class AnalysisRunner(MaukaPlugin):
             waves.setdefault(nominal, []).append(wave)
         return {nominal: replace(event, waveforms=tuple(some)) for nominal, some in waves.items()}
 
-    def _tell(self, store: Store, incident_id: int, stored_ns: int, again: bool) -> None:
+    def _tell(self, store: CloudStore, incident_id: int, stored_ns: int, again: bool) -> None:
         incident = store.incident(incident_id)
         if incident is None or again:
             return

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from opq_cloud.store.schema import prepare
+from opq_cloud.store.store import Ttls
 from opq_proto.errors import StoreError
 
 BUSY_S = 20.0
@@ -198,3 +199,11 @@ def explain(path: Path, error: Exception) -> StoreError:
     else:
         advice = "nothing of this call was stored"
     return StoreError(f"{path}: {text}: {advice}")
+
+
+class EmbeddedPart:
+    """Some tables of the one file, and the store's methods over them; `EmbeddedStore` is all its parts."""
+
+    def __init__(self, database: Database, ttls: Ttls) -> None:
+        self._database = database
+        self._ttls = ttls

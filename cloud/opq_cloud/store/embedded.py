@@ -1,40 +1,37 @@
 """The store in one SQLite file: the default, no server and nothing to install.
 
-Each table's work is in a file of its own; this one only puts them behind the interface.
+Boxes and minute trends are kept here; measurements, events and findings are parts in files of their own.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from opq_cloud.store.database import BUSY_S, Database
 from opq_cloud.store.documents import box_document, box_from_document
-from opq_cloud.store.event_table import EventTable, expire_events
-from opq_cloud.store.finding_table import FindingTable, expire_findings
+from opq_cloud.store.embedded_events import EmbeddedEvents, expire_events
+from opq_cloud.store.embedded_findings import EmbeddedFindings, expire_findings
 from opq_cloud.store.measurement_log import SEAL_ROWS, MeasurementLog
-from opq_cloud.store.retention import Ttls
-from opq_cloud.store.store import BoxRecord, EventRecord, Trend
-from opq_cloud.store.trend_table import TrendTable, expire_trends
-from opq_proto.messages import Event, Finding, Incident, Measurement, StoredFinding, Trigger, Waveform
+from opq_cloud.store.rows import METRIC_FIELDS
+from opq_cloud.store.store import TREND_MS, BoxRecord, Trend, Ttls
+
+MINUTE_TRENDS_S = 90 * 86_400
+"""Trends of one minute become trends of one hour when they are older."""
+HOUR_MS = 3_600_000
+_COLUMNS = [f"{field}_{part}" for field in METRIC_FIELDS.values() for part in ("min", "max", "average")]
+_TABLES = {
+    "trends": "trends", "events": "events", "box_events": "box_events",
+    "incidents": "incidents", "opq_boxes": "opq_boxes", "fs.files": "files",
+}  # fmt: skip
 
 
-class EmbeddedStore:
-    """`store.Store` on the file at `path`; several processes may hold it at once."""
+class EmbeddedStore(MeasurementLog, EmbeddedEvents, EmbeddedFindings):
+    """`store.CloudStore` on the file at `path`; several processes may hold it at once."""
 
     def __init__(
         self, path: Path, ttls: Ttls | None = None, busy_s: float = BUSY_S, seal_rows: int = SEAL_ROWS
     ) -> None:
-        self._ttls = ttls or Ttls()
-        self._database = Database(path, busy_s)
-        self._log = MeasurementLog(self._database, self._ttls.measurements, seal_rows)
-        self._trends = TrendTable(self._database)
-        self._events = EventTable(self._database, self._ttls.events)
-        self._findings = FindingTable(self._database, self._ttls.incidents)
-
-    def close(self) -> None:
-        self._log.close()
-        self._database.close()
+        super().__init__(Database(path, busy_s), ttls or Ttls(), seal_rows)
 
     def put_box(self, box: BoxRecord) -> None:
         text = json.dumps(box_document(box))
@@ -58,76 +55,37 @@ class EmbeddedStore:
             row = connection.execute("SELECT document FROM opq_boxes WHERE box_id = ?", (box_id,)).fetchone()
         return None if row is None else box_from_document(json.loads(row[0]))
 
-    def append_measurements(self, rows: Iterable[Measurement]) -> int:
-        return self._log.append(rows)
-
-    def measurements(
-        self, box_id: str, start_ms: int, end_ms: int, limit: int = 100_000
-    ) -> list[Measurement]:
-        return self._log.query(box_id, start_ms, end_ms, limit)
-
-    def latest_measurements(self) -> dict[str, Measurement]:
-        return self._log.latest()
-
-    def sequences(self, box_id: str, first: int, last: int) -> list[int]:
-        return list(self._log.spans(box_id).between(first, last))
-
-    def highest_sequence(self, box_id: str) -> int | None:
-        return self._log.spans(box_id).highest
-
     def put_trend(self, trend: Trend, location: str | None = None) -> None:
-        self._trends.put(trend, location)
+        def job(connection: sqlite3.Connection) -> None:
+            known = connection.execute(
+                f"SELECT start_ms, {', '.join(_COLUMNS)}, other FROM trends "
+                "WHERE box_id = ? AND start_ms = ?",
+                (trend.box_id, trend.start_ms),
+            ).fetchone()
+            metrics = (
+                widen_metrics(_trend(trend.box_id, known).metrics, trend.metrics) if known else trend.metrics
+            )
+            other = {key: three for key, three in metrics.items() if key not in METRIC_FIELDS}
+            values = [value for key in METRIC_FIELDS for value in metrics.get(key, (None, None, None))]
+            connection.execute(
+                f"INSERT OR REPLACE INTO trends (box_id, start_ms, location, {', '.join(_COLUMNS)}, other) "
+                f"VALUES ({', '.join('?' * (len(_COLUMNS) + 4))})",
+                (
+                    trend.box_id, trend.start_ms, location or "unknown", *values,
+                    json.dumps(other) if other else None,
+                ),
+            )  # fmt: skip
+
+        self._database.write(job)
 
     def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
-        return self._trends.query(box_id, start_ms, end_ms)
-
-    def next_event_id(self) -> int:
-        return self._events.next_id()
-
-    def open_event(self, trigger: Trigger, description: str) -> int:
-        return self._events.open(trigger, description)
-
-    def put_waveform(self, event_id: int, wave: Waveform) -> bool:
-        return self._events.put_waveform(event_id, wave)
-
-    def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
-        self._events.mark_missing(event_id, box_id, why)
-
-    def finish_event(self, event_id: int) -> bool:
-        return self._events.finish(event_id)
-
-    def unfinished_events(self) -> list[EventRecord]:
-        return self._events.unfinished()
-
-    def unanalysed_events(self) -> list[EventRecord]:
-        return self._events.unanalysed()
-
-    def mark_analysed(self, event_id: int) -> None:
-        self._events.mark_analysed(event_id)
-
-    def event(self, event_id: int) -> Event | None:
-        return self._events.event(event_id)
-
-    def event_record(self, event_id: int) -> EventRecord | None:
-        return self._events.record(event_id)
-
-    def events(
-        self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
-    ) -> list[EventRecord]:
-        return self._events.records(start_ns, end_ns, limit)
-
-    def put_findings(
-        self, event_id: int, findings: Sequence[Finding], join_ns: int = 200_000_000
-    ) -> list[StoredFinding]:
-        return self._findings.put(event_id, findings, join_ns)
-
-    def incident(self, incident_id: int) -> Incident | None:
-        return self._findings.incident(incident_id)
-
-    def incidents(
-        self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
-    ) -> list[Incident]:
-        return self._findings.incidents(after_id, start_ns, end_ns, limit)
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT start_ms, {', '.join(_COLUMNS)}, other FROM trends "
+                "WHERE box_id = ? AND start_ms >= ? AND start_ms < ? ORDER BY start_ms",
+                (box_id, start_ms, end_ms),
+            )
+            return [_trend(box_id, row) for row in rows]
 
     def expire(self, now_s: int, slice_rows: int = 1000) -> int:
         def job(connection: sqlite3.Connection) -> int:
@@ -137,17 +95,76 @@ class EmbeddedStore:
                 + expire_trends(connection, now_s, self._ttls.trends, slice_rows)
             )
 
-        return self._log.expire(now_s, slice_rows) + self._database.write(job)
+        return self._expire_measurements(now_s, slice_rows) + self._database.write(job)
 
     def counts(self) -> dict[str, int]:
         with self._database.read() as connection:
-            counts = {"measurements": self._log.count(connection)}
+            (rows,) = connection.execute(
+                "SELECT (SELECT count(*) FROM measurements) + (SELECT coalesce(sum(rows), 0) FROM segments)"
+            ).fetchone()
+            counts = {"measurements": int(rows)}
             for collection, table in _TABLES.items():
                 counts[collection] = int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
         return counts
 
 
-_TABLES = {
-    "trends": "trends", "events": "events", "box_events": "box_events",
-    "incidents": "incidents", "opq_boxes": "opq_boxes", "fs.files": "files",
-}  # fmt: skip
+def widen_metrics(
+    old: dict[str, tuple[float, float, float]], new: dict[str, tuple[float, float, float]]
+) -> dict[str, tuple[float, float, float]]:
+    """Both in one: the outer limits, and the mean of the later one (so that a repeat changes nothing)."""
+    joined = dict(old)
+    for key, (low, high, average) in new.items():
+        if key in old:
+            joined[key] = (min(low, old[key][0]), max(high, old[key][1]), average)
+        else:
+            joined[key] = (low, high, average)
+    return joined
+
+
+def _trend(box_id: str, row: tuple[object, ...]) -> Trend:
+    start_ms, *values, other = row
+    metrics: dict[str, tuple[float, float, float]] = {}
+    for place, key in enumerate(METRIC_FIELDS):
+        low, high, average = values[3 * place : 3 * place + 3]
+        if isinstance(low, float) and isinstance(high, float) and isinstance(average, float):
+            metrics[key] = (low, high, average)
+    if isinstance(other, str):
+        metrics.update({key: (three[0], three[1], three[2]) for key, three in json.loads(other).items()})
+    assert isinstance(start_ms, int)
+    return Trend(box_id, start_ms, metrics)
+
+
+def expire_trends(connection: sqlite3.Connection, now_s: int, ttl_s: int | None, slice_rows: int) -> int:
+    """Delete what a time limit (if any) says; else turn minutes older than 90 days into hours."""
+    if ttl_s is not None:
+        limit_ms = (now_s - ttl_s) * 1000
+        return connection.execute(
+            "DELETE FROM trends WHERE (box_id, start_ms) IN "
+            "(SELECT box_id, start_ms FROM trends WHERE start_ms < ? LIMIT ?)",
+            (limit_ms, slice_rows),
+        ).rowcount
+    limit_ms = (now_s - MINUTE_TRENDS_S) * 1000 // HOUR_MS * HOUR_MS
+    hours = connection.execute(
+        f"SELECT DISTINCT box_id, start_ms / {HOUR_MS} FROM trends WHERE length_ms = {TREND_MS} "
+        "AND start_ms < ? LIMIT ?",
+        (limit_ms, max(1, slice_rows // 60)),
+    ).fetchall()
+    return sum(_merge_hour(connection, box_id, hour * HOUR_MS) for box_id, hour in hours)
+
+
+def _merge_hour(connection: sqlite3.Connection, box_id: str, start_ms: int) -> int:
+    """Minutes of one Box and hour into one row; returns how many rows went."""
+    parts = ", ".join(
+        f"{'avg' if column.endswith('average') else column[-3:]}({column})" for column in _COLUMNS
+    )
+    span = (box_id, start_ms, start_ms + HOUR_MS)
+    where = "box_id = ? AND start_ms >= ? AND start_ms < ?"
+    row = connection.execute(f"SELECT count(*), max(location), {parts} FROM trends WHERE {where}", span)
+    rows, location, *values = row.fetchone()
+    connection.execute(f"DELETE FROM trends WHERE {where}", span)
+    connection.execute(
+        f"INSERT INTO trends (box_id, start_ms, length_ms, location, {', '.join(_COLUMNS)}) "
+        f"VALUES ({', '.join('?' * (len(_COLUMNS) + 4))})",
+        (box_id, start_ms, HOUR_MS, location, *values),
+    )
+    return int(rows) - 1

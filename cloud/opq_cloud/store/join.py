@@ -15,7 +15,7 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Incident, Stored
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownFinding:
     """A stored finding with every event that saw it."""
 
     finding_id: int
@@ -27,16 +27,16 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class JoinPlan:
     """What a store has to write, in this order; every step can be repeated."""
 
     moved: tuple[tuple[int, int], ...]
     """(incident, into the earlier incident)."""
-    written: tuple[Known, ...]
+    written: tuple[KnownFinding, ...]
     """New ones and changed ones, as they shall be."""
     removed: tuple[int, ...]
     """Finding ids that another has taken in."""
-    answer: tuple[Known, ...]
+    answer: tuple[KnownFinding, ...]
     """Per finding that was put, what it is now."""
 
 
@@ -64,8 +64,8 @@ def near(one: Finding, other: Finding, join_ns: int) -> bool:
 
 
 def neighbourhood(
-    between: Callable[[int, int], list[Known]], put: Sequence[Finding], join_ns: int
-) -> list[Known]:
+    between: Callable[[int, int], list[KnownFinding]], put: Sequence[Finding], join_ns: int
+) -> list[KnownFinding]:
     """The stored findings that `put`, at least one, may change or belong with.
 
     `between(start_ns, end_ns)` finds those that meet the span. A finding that is the same as one of
@@ -84,13 +84,13 @@ def neighbourhood(
 
 
 def join(
-    known: Iterable[Known],
+    known: Iterable[KnownFinding],
     put: Sequence[Finding],
     event_id: int,
     join_ns: int,
     next_finding: Callable[[], int],
     next_incident: Callable[[], int],
-) -> Plan:
+) -> JoinPlan:
     """Take `put` in among `known`, the stored findings of their neighbourhood.
 
     Ids are taken only for what is really new, in time order.
@@ -101,19 +101,19 @@ def join(
     clusters = _closure(clusters)
     clusters.sort(key=lambda c: (c.reach.start_ns, c.reach.end_ns, c.reach.box_id, c.reach.kind))
     moved: dict[int, int] = {}
-    placed: list[Known] = []
-    by_reach: list[tuple[Finding, Known]] = []
+    placed: list[KnownFinding] = []
+    by_reach: list[tuple[Finding, KnownFinding]] = []
     for component in _components(clusters, join_ns):
         ids = sorted({one.incident_id for cluster in component for one in cluster.known})
         incident_id = ids[0] if ids else next_incident()
         moved.update(dict.fromkeys(ids[1:], incident_id))
         for cluster in component:
             finding_id = min((one.finding_id for one in cluster.known), default=0) or next_finding()
-            place = Known(finding_id, incident_id, cluster.event_ids, *_told(cluster.sightings))
+            place = KnownFinding(finding_id, incident_id, cluster.event_ids, *_told(cluster.sightings))
             placed.append(place)
             by_reach.append((cluster.reach, place))
     ids_kept = {one.finding_id for one in placed}
-    return Plan(
+    return JoinPlan(
         moved=tuple(sorted(moved.items())),
         written=tuple(one for one in placed if before.get(one.finding_id) != one),
         removed=tuple(sorted(set(before) - ids_kept)),
@@ -123,18 +123,18 @@ def join(
 
 @dataclass(frozen=True, slots=True)
 class _Cluster:
-    known: tuple[Known, ...]
+    known: tuple[KnownFinding, ...]
     sightings: tuple[Finding, ...]
     event_ids: tuple[int, ...]
     reach: Finding
 
 
-def _cluster(known: tuple[Known, ...], seen: Iterable[Finding], event_ids: Iterable[int]) -> _Cluster:
+def _cluster(known: tuple[KnownFinding, ...], seen: Iterable[Finding], event_ids: Iterable[int]) -> _Cluster:
     sightings = kept(seen)
     return _Cluster(known, sightings, tuple(sorted(set(event_ids))), reach(sightings))
 
 
-def _stored(known: Known) -> _Cluster:
+def _stored(known: KnownFinding) -> _Cluster:
     return _cluster((known,), known.pieces or (known.finding,), known.event_ids)
 
 
@@ -179,12 +179,12 @@ def _holds(around: Finding, part: Finding) -> bool:
     return inside and around.box_id == part.box_id and family(around.kind) == family(part.kind)
 
 
-def stored(known: Known) -> StoredFinding:
+def stored(known: KnownFinding) -> StoredFinding:
     """As the interface answers it; of several events the first."""
     return StoredFinding(known.finding_id, known.incident_id, min(known.event_ids), known.finding)
 
 
-def incident_of(known: Sequence[Known]) -> Incident:
+def incident_of(known: Sequence[KnownFinding]) -> Incident:
     """The incident that its findings make; `known` are all findings of one incident, at least one."""
     findings = sorted(known, key=lambda one: (one.finding.start_ns, one.finding_id))
     residuals = [f.finding.residual_percent for f in findings if f.finding.residual_percent is not None]

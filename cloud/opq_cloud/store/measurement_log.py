@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Iterable
 
-from opq_cloud.store.database import Database
-from opq_cloud.store.rows import Row, measurement_from_row, row_from_measurement, unpack_block
+from opq_cloud.store.database import Database, EmbeddedPart
+from opq_cloud.store.rows import MeasurementRow, measurement_from_row, row_from_measurement, unpack_block
 from opq_cloud.store.schema import BOXES_PER_SEGMENT
 from opq_cloud.store.sealing import COLUMNS, EVER, SEAL_AFTER_S, counter, expire, seal, set_counter
-from opq_cloud.store.spans import Spans
+from opq_cloud.store.sequence_runs import SequenceRuns
+from opq_cloud.store.store import QUERY_ROWS, Ttls
 from opq_proto import log
 from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement
@@ -32,7 +33,7 @@ class _Box:
 
     def __init__(self, box: int, spans: bytes = b"", plain_high_ms: int | None = None) -> None:
         self.box = box
-        self.spans = Spans(spans)
+        self.spans = SequenceRuns(spans)
         self.plain_high_ms = plain_high_ms
 
     def note(self, timestamp_ms: int, sequence: int | None) -> None:
@@ -42,12 +43,11 @@ class _Box:
             self.plain_high_ms = timestamp_ms
 
 
-class MeasurementLog:
+class MeasurementLog(EmbeddedPart):
     """Append and query, from any thread; passes of sealing run in a thread of their own."""
 
-    def __init__(self, database: Database, ttl_s: int, seal_rows: int = SEAL_ROWS) -> None:
-        self._database = database
-        self._ttl_s = ttl_s
+    def __init__(self, database: Database, ttls: Ttls, seal_rows: int = SEAL_ROWS) -> None:
+        super().__init__(database, ttls)
         self._seal_rows = seal_rows
         # The writer thread alone touches what follows; `_generation` None: read it all again.
         self._generation: int | None = None
@@ -62,12 +62,13 @@ class MeasurementLog:
         self._generation = None
 
     def close(self) -> None:
-        """Wait for a pass that runs; it is bounded by the rows that wait unsealed."""
+        """Wait for a pass that runs, which is bounded by the rows that wait unsealed; then close the file."""
         sealer = self._sealer
         if sealer is not None:
             sealer.join()
+        self._database.close()
 
-    def append(self, rows: Iterable[Measurement]) -> int:
+    def append_measurements(self, rows: Iterable[Measurement]) -> int:
         wanted = [(measurement, row_from_measurement(measurement)) for measurement in rows]
         if not wanted:
             return 0
@@ -77,7 +78,7 @@ class MeasurementLog:
         return new
 
     def _append(
-        self, connection: sqlite3.Connection, wanted: list[tuple[Measurement, Row]]
+        self, connection: sqlite3.Connection, wanted: list[tuple[Measurement, MeasurementRow]]
     ) -> tuple[int, int]:
         """Rows that were new, and rows that wait unsealed."""
         self._catch_up(connection)
@@ -158,7 +159,7 @@ class MeasurementLog:
 
     def seal(self) -> int:
         """Move the rows that are there into blocks, in the calling thread; returns how many."""
-        return seal(self._database, self._ttl_s, self._catch_up, self._moved)
+        return seal(self._database, self._ttls.measurements, self._catch_up, self._moved)
 
     def _moved(self, generation: int, last_id: int) -> None:
         """What this process knows stays right, but for the rows' ids."""
@@ -167,7 +168,9 @@ class MeasurementLog:
         if self._last_id == last_id:  # the table is empty, its ids begin again
             self._first_id = self._last_id = 0
 
-    def query(self, box_id: str, start_ms: int, end_ms: int, limit: int) -> list[Measurement]:
+    def measurements(
+        self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
+    ) -> list[Measurement]:
         with self._database.read() as connection:
             number = _number(connection, box_id)
             if number is None:
@@ -175,7 +178,7 @@ class MeasurementLog:
             found = _query(connection, number, box_id, start_ms, end_ms)
         return found[:limit]
 
-    def latest(self) -> dict[str, Measurement]:
+    def latest_measurements(self) -> dict[str, Measurement]:
         newest: dict[str, Measurement] = {}
         with self._database.read() as connection:
             names = {}
@@ -187,21 +190,27 @@ class MeasurementLog:
                 f"SELECT box, max(timestamp_ms), {COLUMNS} FROM measurements GROUP BY box"
             )
             for number, _, *columns in tail:
-                latest = measurement_from_row(names[number], Row(*columns))
+                latest = measurement_from_row(names[number], MeasurementRow(*columns))
                 known = newest.get(latest.box_id)
                 if known is None or latest.timestamp_ms >= known.timestamp_ms:
                     newest[latest.box_id] = latest
         return newest
 
-    def spans(self, box_id: str) -> Spans:
+    def sequences(self, box_id: str, first: int, last: int) -> list[int]:
+        return list(self._stored_sequences(box_id).between(first, last))
+
+    def highest_sequence(self, box_id: str) -> int | None:
+        return self._stored_sequences(box_id).highest
+
+    def _stored_sequences(self, box_id: str) -> SequenceRuns:
         """The sequence numbers stored of a Box; those that expired count as stored."""
         with self._database.read() as connection:
             row = connection.execute(
                 "SELECT box, spans FROM box_marks WHERE box_id = ?", (box_id,)
             ).fetchone()
             if row is None:
-                return Spans()
-            spans = Spans(row[1])
+                return SequenceRuns()
+            spans = SequenceRuns(row[1])
             tail = connection.execute(
                 "SELECT sequence FROM measurements WHERE box = ? AND sequence IS NOT NULL", (row[0],)
             )
@@ -209,13 +218,7 @@ class MeasurementLog:
                 spans.add(sequence)
         return spans
 
-    def count(self, connection: sqlite3.Connection) -> int:
-        rows = connection.execute(
-            "SELECT (SELECT count(*) FROM measurements) + (SELECT coalesce(sum(rows), 0) FROM segments)"
-        ).fetchone()
-        return int(rows[0])
-
-    def expire(self, now_s: int, slice_rows: int) -> int:
+    def _expire_measurements(self, now_s: int, slice_rows: int) -> int:
         """Delete a slice of what is due; rows that nothing followed for an hour are sealed first."""
         with self._database.read() as connection:
             since_s = counter(connection, "tail_since_s")
@@ -239,7 +242,7 @@ def _query(
         f"SELECT {COLUMNS} FROM measurements WHERE box = ? AND timestamp_ms >= ? AND timestamp_ms < ?",
         (number, start_ms, end_ms),
     )
-    found.extend(measurement_from_row(box_id, Row(*columns)) for columns in tail)
+    found.extend(measurement_from_row(box_id, MeasurementRow(*columns)) for columns in tail)
     found.sort(key=lambda measurement: measurement.timestamp_ms)
     return found
 

@@ -2,131 +2,198 @@
 
 An original database opens as it is, original tools read ours; what is ours are added fields,
 and three collections of ours: `opq_counters`, `opq_locks` and `opq_boxes`' own added fields.
+Boxes, measurements and trends (D.8, D.1, D.2) are kept here; events and findings have files of their own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from pymongo import ASCENDING
+from bson.int64 import Int64
+from pymongo import ASCENDING, DESCENDING
+from pymongo.errors import BulkWriteError
 
-from opq_cloud.store.documents import box_document, box_from_document
-from opq_cloud.store.mongo_events import MongoEvents
+from opq_cloud.store.documents import box_document, box_from_document, measurement_fields
 from opq_cloud.store.mongo_findings import MongoFindings
-from opq_cloud.store.mongo_measurements import MongoMeasurements
-from opq_cloud.store.mongo_server import MongoServer, told, upsert
-from opq_cloud.store.store import BoxRecord, EventRecord, Trend
-from opq_proto.messages import Event, Finding, Incident, Measurement, StoredFinding, Trigger, Waveform
+from opq_cloud.store.mongo_server import FOR_EVER_S, Document, MongoServer, store_errors, upsert
+from opq_cloud.store.rows import METRIC_FIELDS
+from opq_cloud.store.store import QUERY_ROWS, TREND_MS, BoxRecord, Trend, box_order
+from opq_proto.messages import Measurement, Metric, TimeSource
 
 COLLECTIONS = ("measurements", "trends", "events", "box_events", "incidents", "opq_boxes", "fs.files")
+DUPLICATE_KEY = 11000
 
 
-class MongoStore:
-    """`store.Store` on the database of a `mongodb://…` address (its path, else `opq`)."""
+class MongoStore(MongoFindings):
+    """`store.CloudStore` on the database of a `mongodb://…` address (its path, else `opq`)."""
 
     def __init__(self, uri: str) -> None:
-        self._server = MongoServer(uri)
-        self._rows = MongoMeasurements(self._server)
-        self._events = MongoEvents(self._server)
-        self._findings = MongoFindings(self._server, self._events)
+        super().__init__(MongoServer(uri))
+        self._rows = self._db.measurements
+        self._trends = self._db.trends
 
     def close(self) -> None:
         self._server.client.close()
 
-    @told
+    @store_errors
     def put_box(self, box: BoxRecord) -> None:
         change = {"$set": box_document(box)}
-        boxes = self._server.db.opq_boxes
+        boxes = self._db.opq_boxes
         upsert(lambda: boxes.update_one({"box_id": box.box_id}, change, upsert=True))
 
-    @told
+    @store_errors
     def boxes(self) -> list[BoxRecord]:
-        found = [box_from_document(d) for d in self._server.db.opq_boxes.find().sort("box_id", ASCENDING)]
-        return sorted(found, key=lambda box: (len(box.box_id), box.box_id))
+        found = [box_from_document(d) for d in self._db.opq_boxes.find().sort("box_id", ASCENDING)]
+        return sorted(found, key=lambda box: box_order(box.box_id))
 
-    @told
+    @store_errors
     def box(self, box_id: str) -> BoxRecord | None:
-        found = self._server.db.opq_boxes.find_one({"box_id": box_id})
+        found = self._db.opq_boxes.find_one({"box_id": box_id})
         return None if found is None else box_from_document(found)
 
+    @store_errors
     def append_measurements(self, rows: Iterable[Measurement]) -> int:
-        return self._rows.append(rows)
+        expire_at = self._server.expires(self._server.ttls.measurements)
+        fresh = {d["_id"]: d for d in (_document(row, expire_at) for row in rows)}
+        plain = [d for d in fresh.values() if "sequence" not in d]
+        for document in plain:  # an original row has an _id of its own, so ask for it
+            key = {"box_id": document["box_id"], "timestamp_ms": document["timestamp_ms"]}
+            if self._rows.find_one({**key, "sequence": {"$exists": False}}, {"_id": 1}) is not None:
+                del fresh[document["_id"]]
+        if not fresh:
+            return 0
+        try:
+            return len(self._rows.insert_many(fresh.values(), ordered=False).inserted_ids)
+        except BulkWriteError as error:
+            if any(write["code"] != DUPLICATE_KEY for write in error.details["writeErrors"]):
+                raise
+            return int(error.details["nInserted"])
 
+    @store_errors
     def measurements(
-        self, box_id: str, start_ms: int, end_ms: int, limit: int = 100_000
+        self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
     ) -> list[Measurement]:
-        return self._rows.query(box_id, start_ms, end_ms, limit)
+        span = {"box_id": box_id, "timestamp_ms": {"$gte": start_ms, "$lt": end_ms}}
+        found = self._rows.find(span, {"_id": 0}).sort("timestamp_ms", ASCENDING).limit(limit)
+        return [measurement_from_document(document) for document in found]
 
+    @store_errors
     def latest_measurements(self) -> dict[str, Measurement]:
-        return self._rows.latest()
+        """One indexed look-up per Box, from the last to the first."""
+        newest: dict[str, Measurement] = {}
+        order = [("box_id", DESCENDING), ("timestamp_ms", DESCENDING)]
+        found = self._rows.find_one({}, sort=order)
+        while found is not None:
+            newest[str(found["box_id"])] = measurement_from_document(found)
+            found = self._rows.find_one({"box_id": {"$lt": found["box_id"]}}, sort=order)
+        return newest
 
+    @store_errors
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:
-        return self._rows.sequences(box_id, first, last)
+        span = {"box_id": box_id, "sequence": {"$gte": Int64(first), "$lte": Int64(last)}}
+        found = self._rows.find(span, {"_id": 0, "sequence": 1}).sort("sequence", ASCENDING)
+        return [int(document["sequence"]) for document in found]
 
+    @store_errors
     def highest_sequence(self, box_id: str) -> int | None:
-        return self._rows.highest_sequence(box_id)
+        found = self._rows.find_one(
+            {"box_id": box_id, "sequence": {"$gte": 0}}, {"sequence": 1}, sort=[("sequence", DESCENDING)]
+        )
+        return None if found is None else int(found["sequence"])
 
+    @store_errors
     def put_trend(self, trend: Trend, location: str | None = None) -> None:
-        self._rows.put_trend(trend, location)
+        """Widened by the server's own operators, so that two processes may put the same minute."""
+        lowest, highest, mean = {}, {}, {}
+        for key, (low, high, average) in trend.metrics.items():
+            field = METRIC_FIELDS.get(key, f"other.{key}")
+            lowest[f"{field}.min"], highest[f"{field}.max"] = float(low), float(high)
+            mean[f"{field}.average"] = float(average)
+        ttl_s = self._server.ttls.trends
+        fixed: Document = {
+            "box_id": trend.box_id, "timestamp_ms": Int64(trend.start_ms + TREND_MS),
+            "start_ms": Int64(trend.start_ms), "location": location or "unknown",
+            "expire_at": self._server.expires(FOR_EVER_S if ttl_s is None else ttl_s),
+        }  # fmt: skip
+        change: Document = {"$setOnInsert": fixed}
+        change.update(
+            {op: part for op, part in (("$min", lowest), ("$max", highest), ("$set", mean)) if part}
+        )
+        key = f"{trend.box_id}/{trend.start_ms}"
+        upsert(lambda: self._trends.update_one({"_id": key}, change, upsert=True))
 
+    @store_errors
     def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
-        return self._rows.trends(box_id, start_ms, end_ms)
+        """An original trend has only the time of its end."""
+        span = {"$gte": start_ms + TREND_MS, "$lt": end_ms + TREND_MS}
+        found = self._trends.find({"box_id": box_id, "timestamp_ms": span}).sort("timestamp_ms", ASCENDING)
+        return [_trend(document) for document in found]
 
-    def next_event_id(self) -> int:
-        return self._events.next_id()
-
-    def open_event(self, trigger: Trigger, description: str) -> int:
-        return self._events.open(trigger, description)
-
-    def put_waveform(self, event_id: int, wave: Waveform) -> bool:
-        return self._events.put_waveform(event_id, wave)
-
-    def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
-        self._events.mark_missing(event_id, box_id, why)
-
-    def finish_event(self, event_id: int) -> bool:
-        return self._events.finish(event_id)
-
-    def unfinished_events(self) -> list[EventRecord]:
-        return self._events.unfinished()
-
-    def unanalysed_events(self) -> list[EventRecord]:
-        return self._events.unanalysed()
-
-    def mark_analysed(self, event_id: int) -> None:
-        self._events.mark_analysed(event_id)
-
-    def event(self, event_id: int) -> Event | None:
-        return self._events.event(event_id)
-
-    def event_record(self, event_id: int) -> EventRecord | None:
-        return self._events.record(event_id)
-
-    def events(
-        self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
-    ) -> list[EventRecord]:
-        return self._events.records(start_ns, end_ns, limit)
-
-    def put_findings(
-        self, event_id: int, findings: Sequence[Finding], join_ns: int = 200_000_000
-    ) -> list[StoredFinding]:
-        return self._findings.put(event_id, findings, join_ns)
-
-    def incident(self, incident_id: int) -> Incident | None:
-        return self._findings.incident(incident_id)
-
-    def incidents(
-        self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
-    ) -> list[Incident]:
-        return self._findings.incidents(after_id, start_ns, end_ns, limit)
-
-    @told
+    @store_errors
     def expire(self, now_s: int, slice_rows: int = 1000) -> int:
         gone = 0
-        for rows in (self._server.db.measurements, self._server.db.trends):
+        for rows in (self._rows, self._trends):
             due = [d["_id"] for d in rows.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(slice_rows)]
             gone += rows.delete_many({"_id": {"$in": due}}).deleted_count if due else 0
-        gone += self._events.expire(now_s, max(1, slice_rows // 100))
-        return gone + self._findings.expire(now_s, slice_rows)
+        gone += self._expire_events(now_s, max(1, slice_rows // 100))
+        return gone + self._expire_findings(now_s, slice_rows)
 
-    @told
+    @store_errors
     def counts(self) -> dict[str, int]:
-        return {name: self._server.db[name].estimated_document_count() for name in COLLECTIONS}
+        return {name: self._db[name].estimated_document_count() for name in COLLECTIONS}
+
+
+def _document(row: Measurement, expire_at: Int64) -> Document:
+    sequenced = row.sequence is not None
+    document: Document = {
+        "_id": f"{row.box_id}:{row.sequence}" if sequenced else f"{row.box_id}@{row.timestamp_ms}",
+        **measurement_fields(row),
+        "expire_at": expire_at,
+        "metrics": {
+            key: {"min": float(m.min), "max": float(m.max), "average": float(m.average)}
+            for key, m in row.metrics.items()
+        },
+        "time_source": int(row.source),
+    }
+    document["timestamp_ms"] = Int64(row.timestamp_ms)
+    for name in ("start_ns", "end_ns", "uncertainty_ns", "sequence", "oldest_sequence"):
+        if (value := getattr(row, name)) is not None:
+            document[name] = Int64(value)
+    for name in ("backfilled", "crossing"):
+        if getattr(row, name):
+            document[name] = True
+    return document
+
+
+def measurement_from_document(document: Mapping[str, Any]) -> Measurement:
+    """Also an original one, which has averages only: they stand for minimum and maximum too."""
+    metrics = {
+        key: Metric(float(three["min"]), float(three["max"]), float(three["average"]))
+        for key, three in document.get("metrics", {}).items()
+    }
+    if "metrics" not in document:
+        for key, field in METRIC_FIELDS.items():
+            if (average := document.get(field)) is not None:
+                metrics[key] = Metric(float(average), float(average), float(average))
+    whole = {
+        name: None if document.get(name) is None else int(document[name])
+        for name in ("start_ns", "end_ns", "uncertainty_ns", "sequence", "oldest_sequence")
+    }
+    return Measurement(
+        box_id=str(document["box_id"]),
+        timestamp_ms=int(document["timestamp_ms"]),
+        metrics=metrics,
+        source=TimeSource(int(document.get("time_source", 0))),
+        backfilled=bool(document.get("backfilled", False)),
+        crossing=bool(document.get("crossing", False)),
+        **whole,
+    )
+
+
+def _trend(document: Mapping[str, Any]) -> Trend:
+    parts = {key: document[field] for key, field in METRIC_FIELDS.items() if document.get(field)}
+    parts.update(document.get("other", {}))
+    return Trend(
+        box_id=str(document["box_id"]),
+        start_ms=int(document.get("start_ms", int(document["timestamp_ms"]) - TREND_MS)),
+        metrics={k: (float(p["min"]), float(p["max"]), float(p["average"])) for k, p in parts.items()},
+    )

@@ -23,35 +23,35 @@ from opq_cloud.store.documents import (
     waveform_document,
     waveform_from_document,
 )
-from opq_cloud.store.mongo_server import Document, MongoServer, told
+from opq_cloud.store.mongo_server import Document, MongoPart, MongoServer, store_errors
 from opq_cloud.store.store import EventRecord
+from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError
 from opq_proto.messages import Event, Trigger, Waveform
 
 _LONG = ("target_event_start_timestamp_ms", "target_event_end_timestamp_ms", "start_ns", "end_ns")
 
 
-class MongoEvents:
-    """See the module's text."""
+class MongoEvents(MongoPart):
+    """The part of the store described above."""
 
     def __init__(self, server: MongoServer) -> None:
-        self._server = server
+        super().__init__(server)
         self._events = server.db.events
         self._parts = server.db.box_events
-        self._fs = server.fs
 
-    @told
-    def next_id(self) -> int:
+    @store_errors
+    def next_event_id(self) -> int:
         return self._server.next_number("event_id", lambda: self._server.highest("events", "event_id"))
 
-    @told
-    def open(self, trigger: Trigger, description: str) -> int:
+    @store_errors
+    def open_event(self, trigger: Trigger, description: str) -> int:
         key = f"token {trigger.token}"
         while True:
             known = self._events.find_one({"_id": key}, {"event_id": 1})
             if known is not None:
                 return int(known["event_id"])
-            event_id = self.next_id()
+            event_id = self.next_event_id()
             expire_at = self._server.expires(self._server.ttls.events)
             document = event_document(event_id, trigger, description, expire_at)
             document.update({name: Int64(document[name]) for name in _LONG})
@@ -61,7 +61,7 @@ class MongoEvents:
                 continue
             return event_id
 
-    @told
+    @store_errors
     def put_waveform(self, event_id: int, wave: Waveform) -> bool:
         self._require(event_id)
         key = file_name(event_id, wave.box_id)
@@ -70,14 +70,13 @@ class MongoEvents:
         return new
 
     def _claim(self, event_id: int, wave: Waveform, key: str) -> bool:
-        box = self._server.db.opq_boxes.find_one({"box_id": wave.box_id}) or {}
-        document = waveform_document(event_id, wave, box.get("location") or "")
+        document = waveform_document(event_id, wave, self._box_location(wave.box_id))
         for name in ("event_start_timestamp_ms", "event_end_timestamp_ms", "start_ns", "first_sample"):
             document[name] = Int64(document[name])
         data = counts_to_bytes(wave)
         digest = hashlib.sha256(data).hexdigest()
         metadata = {"event_id": event_id, "box_id": wave.box_id, "sha256": digest}
-        file_id = self._fs.put(data, filename=key, metadata=metadata)
+        file_id = self._server.fs.put(data, filename=key, metadata=metadata)
         try:
             self._parts.insert_one({"_id": key, **document, "data_fs_id": file_id})
         except DuplicateKeyError:
@@ -87,20 +86,20 @@ class MongoEvents:
         self._server.delete_files({"filename": key}, keep=file_id)
         return True
 
-    @told
+    @store_errors
     def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
         self._require(event_id)
         self._events.update_one({"event_id": event_id}, {"$set": {f"missing.{box_id}": why}})
 
-    @told
-    def finish(self, event_id: int) -> bool:
+    @store_errors
+    def finish_event(self, event_id: int) -> bool:
         self._require(event_id)
         done = self._events.update_one(
             {"event_id": event_id, "finished": False}, {"$set": {"finished": True}}
         )
         return done.modified_count == 1
 
-    @told
+    @store_errors
     def mark_analysed(self, event_id: int) -> None:
         self._require(event_id)
         self._events.update_one({"event_id": event_id}, {"$set": {"analysed": True}})
@@ -109,29 +108,32 @@ class MongoEvents:
         if self._events.find_one({"event_id": event_id}, {"_id": 1}) is None:
             raise StoreError(f"event {event_id}: is not in the store; open it first")
 
-    @told
-    def unfinished(self) -> list[EventRecord]:
-        found = self._events.find({"finished": False}).sort("event_id", ASCENDING)
+    def unfinished_events(self) -> list[EventRecord]:
+        return self._records({"finished": False})
+
+    def unanalysed_events(self) -> list[EventRecord]:
+        return self._records({"finished": True, "analysed": False})
+
+    @store_errors
+    def _records(self, query: Document) -> list[EventRecord]:
+        found = self._events.find(query).sort("event_id", ASCENDING)
         return [event_record(document) for document in found]
 
-    @told
-    def unanalysed(self) -> list[EventRecord]:
-        found = self._events.find({"finished": True, "analysed": False}).sort("event_id", ASCENDING)
-        return [event_record(document) for document in found]
-
-    @told
-    def record(self, event_id: int) -> EventRecord | None:
+    @store_errors
+    def event_record(self, event_id: int) -> EventRecord | None:
         document = self._events.find_one({"event_id": event_id})
         return None if document is None else event_record(document)
 
-    @told
-    def records(self, start_ns: int | None, end_ns: int | None, limit: int) -> list[EventRecord]:
+    @store_errors
+    def events(
+        self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
+    ) -> list[EventRecord]:
         """By the original's milliseconds, which every event has; then to the nanosecond."""
         query: Document = {}
         if start_ns is not None:
-            query["target_event_end_timestamp_ms"] = {"$gte": start_ns // 1_000_000}
+            query["target_event_end_timestamp_ms"] = {"$gte": start_ns // NS_PER_MS}
         if end_ns is not None:
-            query["target_event_start_timestamp_ms"] = {"$lte": end_ns // 1_000_000}
+            query["target_event_start_timestamp_ms"] = {"$lte": end_ns // NS_PER_MS}
         records: list[EventRecord] = []
         for document in self._events.find(query).sort("event_id", DESCENDING):
             record = event_record(document)
@@ -142,7 +144,7 @@ class MongoEvents:
                 break
         return records
 
-    @told
+    @store_errors
     def event(self, event_id: int) -> Event | None:
         document = self._events.find_one({"event_id": event_id})
         if document is None:
@@ -152,12 +154,12 @@ class MongoEvents:
         waves = []
         for part in self._parts.find({"event_id": event_id}):
             try:
-                waves.append(self.waveform(part))
+                waves.append(self._read_waveform(part))
             except StoreError as error:
                 missing[str(part["box_id"])] = str(error)
         return Event(record.event_id, record.start_ns, record.end_ns, by_box(waves), missing)
 
-    def waveform(self, part: Mapping[str, Any]) -> Waveform:
+    def _read_waveform(self, part: Mapping[str, Any]) -> Waveform:
         """The samples of a `box_events` document, ours or the original's.
 
         Raises:
@@ -174,24 +176,23 @@ class MongoEvents:
             raise StoreError(f"file {name}: is damaged (sha256 differs); restore it from a copy of the store")
         if len(data) % 2:
             raise StoreError(f"file {name}: has an odd number of bytes")
-        box = self._server.db.opq_boxes.find_one({"box_id": part["box_id"]}) or {}
+        box = self._db.opq_boxes.find_one({"box_id": part["box_id"]}) or {}
         return waveform_from_document(part, data, box.get("calibration_constant"))
 
     def _file(self, part: Mapping[str, Any]) -> GridOut:
         """All names that the original's writers use (D.5)."""
         if "data_fs_id" in part:
-            file: GridOut = self._fs.get(part["data_fs_id"])
+            file: GridOut = self._server.fs.get(part["data_fs_id"])
             return file
         box_id = str(part["box_id"])
         event_id = int(part["event_id"])
         for name in (part.get("data_fs_filename"), file_name(event_id, box_id), f"event_{event_id}"):
-            for file in self._fs.find({"filename": name}) if name else ():
+            for file in self._server.fs.find({"filename": name}) if name else ():
                 if (file.metadata or {}).get("box_id", box_id) == box_id:
                     return file
         raise StoreError(f"file {file_name(event_id, box_id)}: is not in the store")
 
-    @told
-    def expire(self, now_s: int, slice_rows: int) -> int:
+    def _expire_events(self, now_s: int, slice_rows: int) -> int:
         due = list(self._events.find({"expire_at": {"$lte": now_s}}, {"event_id": 1}).limit(slice_rows))
         for event in due:
             for part in self._parts.find({"event_id": event["event_id"]}):

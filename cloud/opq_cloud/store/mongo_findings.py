@@ -1,6 +1,6 @@
 """Findings in the original's `incidents` collection (D.6), joined under one lock document.
 
-No transaction: the lock (see `mongo_server.Lock`) keeps joins apart, and each step can be repeated.
+No transaction: the lock (see `mongo_server.StoreLock`) keeps joins apart, and each step can be repeated.
 Incidents are moved first, findings then written, what another took in is removed last; a
 process killed in between leaves its event unanalysed, and putting it again completes the rest.
 """
@@ -8,16 +8,15 @@ process killed in between leaves its event unanalysed, and putting it again comp
 from collections.abc import Iterator, Sequence
 from heapq import merge
 from itertools import groupby
-from typing import Any
 
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 
-from opq_cloud.store.documents import counts_to_bytes
-from opq_cloud.store.incident_documents import incident_document, known_from_document
-from opq_cloud.store.join import Known, Plan, incident_of, join, neighbourhood, stored
+from opq_cloud.store.documents import counts_to_bytes, incident_document, known_from_document
+from opq_cloud.store.join import JoinPlan, KnownFinding, incident_of, join, neighbourhood, stored
 from opq_cloud.store.mongo_events import MongoEvents
-from opq_cloud.store.mongo_server import Document, Lock, LockLostError, MongoServer, told
+from opq_cloud.store.mongo_server import Document, LockLostError, MongoServer, StoreLock, store_errors
+from opq_cloud.store.store import JOIN_NS
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Incident, StoredFinding
 
@@ -27,16 +26,17 @@ _OURS_ALONE = ("annotations", "metadata")
 """Fields that people fill; a widened finding keeps them."""
 
 
-class MongoFindings:
-    """See the module's text."""
+class MongoFindings(MongoEvents):
+    """The part of the store described above; a finding's samples are those of its events."""
 
-    def __init__(self, server: MongoServer, events: MongoEvents) -> None:
-        self._server = server
-        self._events = events
+    def __init__(self, server: MongoServer) -> None:
+        super().__init__(server)
         self._incidents = server.db.incidents
 
-    @told
-    def put(self, event_id: int, findings: Sequence[Finding], join_ns: int) -> list[StoredFinding]:
+    @store_errors
+    def put_findings(
+        self, event_id: int, findings: Sequence[Finding], join_ns: int = JOIN_NS
+    ) -> list[StoredFinding]:
         if not findings:
             return []
         while True:
@@ -48,8 +48,8 @@ class MongoFindings:
             except LockLostError:
                 continue  # what was done stays right; the rest is found again
 
-    def _plan(self, event_id: int, findings: Sequence[Finding], join_ns: int) -> Plan:
-        def between(start_ns: int, end_ns: int) -> list[Known]:
+    def _plan(self, event_id: int, findings: Sequence[Finding], join_ns: int) -> JoinPlan:
+        def between(start_ns: int, end_ns: int) -> list[KnownFinding]:
             near = {"end_ns": {"$gte": start_ns}, "start_ns": {"$lte": end_ns}}
             return [known_from_document(document) for document in self._incidents.find(near)]
 
@@ -71,7 +71,7 @@ class MongoFindings:
             ),
         )
 
-    def _carry_out(self, plan: Plan, event_id: int, lock: Lock) -> None:
+    def _carry_out(self, plan: JoinPlan, event_id: int, lock: StoreLock) -> None:
         expire_at = self._server.expires(self._server.ttls.incidents)
         for later, earlier in plan.moved:
             lock.beat()
@@ -88,35 +88,34 @@ class MongoFindings:
             lock.beat()
             self._incidents.delete_one({"incident_id": gone})
             self._delete_slice(gone)
-        self._server.db.events.update_one(
+        self._events.update_one(
             {"event_id": event_id}, {"$max": {"expire_at": expire_at}}
         )  # what an incident rests on is kept as long as the incident
 
-    def _document(self, known: Known, expire_at: Int64) -> Document:
+    def _document(self, known: KnownFinding, expire_at: Int64) -> Document:
         box_id = known.finding.box_id
-        box = self._server.db.opq_boxes.find_one({"box_id": box_id}) or {}
-        document = incident_document(known, expire_at, box.get("location") or "")
+        document = incident_document(known, expire_at, self._box_location(box_id))
         for name in ("start_ns", "end_ns", "uncertainty_ns"):
             document[name] = Int64(document[name])
         span = {"$gte": document["start_timestamp_ms"], "$lte": document["end_timestamp_ms"]}
-        rows = self._server.db.measurements.find({"box_id": box_id, "timestamp_ms": span}, {"_id": 0})
+        rows = self._db.measurements.find({"box_id": box_id, "timestamp_ms": span}, {"_id": 0})
         document["measurements"] = list(rows.sort("timestamp_ms", ASCENDING))
         document["gridfs_filename"] = self._put_slice(known)
         return document
 
-    def _put_slice(self, known: Known) -> str:
+    def _put_slice(self, known: KnownFinding) -> str:
         """The samples of the finding, with the original's margin, as a file; its name, "" without samples.
 
         Of several events that saw it: the one that has most of it.
         """
         finding = known.finding
-        parts = self._server.db.box_events.find(
-            {"event_id": {"$in": list(known.event_ids)}, "box_id": finding.box_id}
-        ).sort("event_id", ASCENDING)
+        parts = self._parts.find({"event_id": {"$in": list(known.event_ids)}, "box_id": finding.box_id}).sort(
+            "event_id", ASCENDING
+        )
         waves = []
         for part in parts:
             try:
-                waves.append(self._events.waveform(part))
+                waves.append(self._read_waveform(part))
             except StoreError:
                 continue  # reading the event says so; an incident is stored without its samples
         if not waves:
@@ -137,7 +136,7 @@ class MongoFindings:
         self._server.delete_files({"filename": name})
         return name
 
-    @told
+    @store_errors
     def incident(self, incident_id: int) -> Incident | None:
         """An incident that the original stored has no group: it is one of its own."""
         found = list(self._incidents.find({"group_id": incident_id}))
@@ -145,9 +144,9 @@ class MongoFindings:
             found = list(self._incidents.find({"incident_id": incident_id, "group_id": {"$exists": False}}))
         return incident_of([known_from_document(document) for document in found]) if found else None
 
-    @told
+    @store_errors
     def incidents(
-        self, after_id: int, start_ns: int | None, end_ns: int | None, limit: int
+        self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[Incident]:
         above = {"$gt": after_id}
         ours = self._incidents.find({"group_id": above}).sort("group_id", DESCENDING)
@@ -166,17 +165,14 @@ class MongoFindings:
                 break
         return found
 
-    @told
-    def expire(self, now_s: int, slice_rows: int) -> int:
-        due: list[dict[str, Any]] = list(
-            self._incidents.find({"expire_at": {"$lte": now_s}}, {"incident_id": 1}).limit(slice_rows)
-        )
+    def _expire_findings(self, now_s: int, slice_rows: int) -> int:
+        due = list(self._incidents.find({"expire_at": {"$lte": now_s}}, {"incident_id": 1}).limit(slice_rows))
         for document in due:
             self._delete_slice(int(document["incident_id"]))
         ids = [document["_id"] for document in due]
         return self._incidents.delete_many({"_id": {"$in": ids}}).deleted_count if ids else 0
 
 
-def _grouped(newest_first: Iterator[Known]) -> Iterator[Incident]:
+def _grouped(newest_first: Iterator[KnownFinding]) -> Iterator[Incident]:
     for _, group in groupby(newest_first, key=lambda known: known.incident_id):
         yield incident_of(list(group))

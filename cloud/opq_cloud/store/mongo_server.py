@@ -4,7 +4,6 @@ Nothing here needs a replica set or a transaction. Natural keys are `_id`s of ou
 (original ones keep their ObjectId), so that a repeated insert is refused by any server.
 """
 
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from pymongo.errors import (
     PyMongoError,
 )
 
-from opq_cloud.store.retention import Ttls
+from opq_cloud.store.store import Ttls
 from opq_proto.errors import StoreError
 
 DEFAULT_DATABASE = "opq"
@@ -41,8 +40,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def told(call: Callable[P, T]) -> Callable[P, T]:
-    """Turn what pymongo raises into one line that says what to do."""
+def store_errors(call: Callable[P, T]) -> Callable[P, T]:
+    """A method whose PyMongoError becomes a StoreError: one line that says what to do."""
 
     @wraps(call)
     def inner(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -77,7 +76,7 @@ def explain(error: PyMongoError) -> StoreError:
 class MongoServer:
     """The database behind a `mongodb://…` address."""
 
-    @told
+    @store_errors
     def __init__(self, uri: str) -> None:
         """Connect, and prepare indexes, counters and `laha_config` where they lack.
 
@@ -199,21 +198,33 @@ class MongoServer:
         return Int64(int(time.time()) + ttl_s)
 
     @contextmanager
-    def lock(self, name: str) -> Iterator["Lock"]:
-        """One holder over all processes; see `Lock`."""
-        lock = Lock(self.db, name)
-        lock.take()
+    def lock(self, name: str) -> Iterator["StoreLock"]:
+        """One holder over all processes; see `StoreLock`."""
+        lock = StoreLock(self.db, name)
+        lock.acquire()
         try:
             yield lock
         finally:
-            lock.leave()
+            lock.release()
+
+
+class MongoPart:
+    """Some collections, and the store's methods over them; `MongoStore` is all its parts."""
+
+    def __init__(self, server: MongoServer) -> None:
+        self._server = server
+        self._db = server.db
+
+    def _box_location(self, box_id: str) -> str:
+        box = self._db.opq_boxes.find_one({"box_id": box_id}) or {}
+        return str(box.get("location") or "")
 
 
 class LockLostError(Exception):
     """Another process took the lock over, because this one stood still; begin again."""
 
 
-class Lock:
+class StoreLock:
     """A document that one process holds: no transaction, no clock shared between machines.
 
     The holder changes `beat` before each of its writes. Who waits and sees the same beat for
@@ -227,7 +238,7 @@ class Lock:
         self._holder = uuid.uuid4().hex
         self._beat = 0
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Raises StoreError after `LOCK_WAIT_S`."""
         deadline = time.monotonic() + LOCK_WAIT_S
         seen: tuple[str, int] | None = None
@@ -247,7 +258,7 @@ class Lock:
                 raise StoreError(
                     f"MongoDB: lock {self._name} is held by another process for {LOCK_WAIT_S:g} s"
                 )
-            threading.Event().wait(pause_s)
+            time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 0.05)
 
     def _insert(self) -> bool:
@@ -273,5 +284,5 @@ class Lock:
         if done.matched_count != 1:
             raise LockLostError
 
-    def leave(self) -> None:
+    def release(self) -> None:
         self._locks.delete_one({"_id": self._name, "holder": self._holder})

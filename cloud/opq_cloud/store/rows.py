@@ -28,7 +28,7 @@ _SOURCES = tuple(TimeSource)
 _TIMES, _UNCERTAINTY, _OLDEST, _SEQUENCE, _JSON = 0x100, 0x200, 0x400, 0x800, 0x8000
 
 
-class Row(NamedTuple):
+class MeasurementRow(NamedTuple):
     """One row of the table `measurements`, without its id; `box` is the number of `box_marks`."""
 
     timestamp_ms: int
@@ -40,14 +40,14 @@ class Row(NamedTuple):
     more: bytes
 
 
-def row_from_measurement(m: Measurement) -> Row:
+def row_from_measurement(m: Measurement) -> MeasurementRow:
     """Pack; `measurement_from_row` gives it back equal, but for the nominal values: they are its Box's."""
     get = m.metrics.get
     rms, f, thd, trans = get("rms"), get("f"), get("thd"), get("trans")
     more = _more(m, rms, f, thd, trans)
     if more is None:
         more = _FLAGS.pack(_JSON) + json.dumps(_document(m), separators=(",", ":")).encode()
-    return Row(
+    return MeasurementRow(
         m.timestamp_ms,
         m.sequence,
         None if rms is None else rms.average,
@@ -111,7 +111,7 @@ def _more(
         return None
 
 
-def measurement_from_row(box_id: str, row: Row) -> Measurement:
+def measurement_from_row(box_id: str, row: MeasurementRow) -> Measurement:
     flags = _FLAGS.unpack_from(row.more)[0]
     if flags & _JSON:
         return _from_document(box_id, json.loads(row.more[_FLAGS.size :]))
@@ -143,7 +143,7 @@ def _measurement(
     )
 
 
-def pack_block(rows: Sequence[Row]) -> bytes:
+def pack_block(rows: Sequence[MeasurementRow]) -> bytes:
     """Rows of one Box, in time order, as one block."""
     first_ms = min(row.timestamp_ms for row in rows)
     first_sequence = next((row.sequence for row in rows if row.sequence is not None), 0)
@@ -154,7 +154,7 @@ def pack_block(rows: Sequence[Row]) -> bytes:
     return _HEAD.pack(_FREE, first_ms, first_sequence, len(rows)) + free.encode()
 
 
-def _fixed_body(rows: Sequence[Row], first_ms: int, first_sequence: int) -> bytes | None:
+def _fixed_body(rows: Sequence[MeasurementRow], first_ms: int, first_sequence: int) -> bytes | None:
     """None when a row is of the free form, or more than 49 days lie in one block."""
     if any(row.more[1] & 0x80 for row in rows):
         return None
@@ -179,7 +179,7 @@ def unpack_block(box_id: str, packed: bytes, start_ms: int, end_ms: int) -> Iter
     if form == _FREE:
         for *columns, more in json.loads(bytes(body)):
             if start_ms <= columns[0] < end_ms:
-                yield measurement_from_row(box_id, Row._make((*columns, bytes.fromhex(more))))
+                yield measurement_from_row(box_id, MeasurementRow._make((*columns, bytes.fromhex(more))))
         return
     low, high = start_ms - first_ms, end_ms - first_ms
     for offset, step, v, f, thd, trans, flags, *rest in _PACKED.iter_unpack(body):

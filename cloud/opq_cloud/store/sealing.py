@@ -13,9 +13,9 @@ from itertools import groupby
 from operator import itemgetter
 
 from opq_cloud.store.database import Database
-from opq_cloud.store.rows import Row, pack_block, unpack_block
+from opq_cloud.store.rows import MeasurementRow, pack_block, unpack_block
 from opq_cloud.store.schema import BOXES_PER_SEGMENT, next_number
-from opq_cloud.store.spans import Spans
+from opq_cloud.store.sequence_runs import SequenceRuns
 
 SEAL_AFTER_S = 3600
 """Rows that nothing follows are sealed after this time, so that they expire."""
@@ -55,7 +55,7 @@ def seal(
         }
         tail = connection.execute(f"SELECT box, {COLUMNS} FROM measurements ORDER BY box, timestamp_ms")
         for box, group in groupby(tail, key=itemgetter(0)):
-            of_box = [Row(*columns) for _, *columns in group]
+            of_box = [MeasurementRow(*columns) for _, *columns in group]
             first_ms, last_ms = of_box[0].timestamp_ms, of_box[-1].timestamp_ms
             start_ms, end_ms, rows = min(start_ms, first_ms), max(end_ms, last_ms), rows + len(of_box)
             block = segment * BOXES_PER_SEGMENT + box
@@ -104,9 +104,11 @@ def _put_blocks(database: Database, blocks: list[Block]) -> None:
     database.write(lambda connection: connection.executemany(insert, blocks).rowcount)
 
 
-def _mark(box: int, rows: list[Row], spans: bytes, plain_high_ms: int | None, newest: bytes | None) -> Mark:
+def _mark(
+    box: int, rows: list[MeasurementRow], spans: bytes, plain_high_ms: int | None, newest: bytes | None
+) -> Mark:
     """What stays known of a Box: its sequence numbers, and its newest row."""
-    stored = Spans(spans)
+    stored = SequenceRuns(spans)
     for row in rows:
         if row.sequence is not None:
             stored.add(row.sequence)

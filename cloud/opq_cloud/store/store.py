@@ -13,6 +13,22 @@ from typing import Protocol
 
 from opq_proto.messages import Event, Finding, Incident, Measurement, StoredFinding, Trigger, Waveform
 
+JOIN_NS = 200_000_000
+"""Findings at most so far apart, beside their uncertainties, belong to one incident."""
+QUERY_ROWS = 100_000
+"""Measurements that one query returns unless more are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ttls:
+    """How long things are kept: seconds from storing to `expire_at` (opq-interop D.7)."""
+
+    measurements: int = 86_400
+    trends: int | None = None
+    """None: for ever (minutes for 90 days, then hours)."""
+    events: int = 2_592_000
+    incidents: int = 31_536_000
+
 
 @dataclass(frozen=True, slots=True)
 class BoxRecord:
@@ -45,6 +61,10 @@ class EventRecord:
     because: str
 
 
+TREND_MS = 60_000
+"""A trend is over one whole minute."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trend:
     """Minimum, maximum and mean of a Box's metrics over one whole minute."""
@@ -55,7 +75,12 @@ class Trend:
     """Wire key (`rms`, `f`, `thd`, `trans`) -> min, max, average."""
 
 
-class Store(Protocol):
+def box_order(box_id: str) -> tuple[int, str]:
+    """A sort key: Box 2 before Box 10."""
+    return len(box_id), box_id
+
+
+class CloudStore(Protocol):
     """See the module's first lines; `close` flushes what is not yet on disk."""
 
     def close(self) -> None: ...
@@ -76,7 +101,7 @@ class Store(Protocol):
         """
 
     def measurements(
-        self, box_id: str, start_ms: int, end_ms: int, limit: int = 100_000
+        self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
     ) -> list[Measurement]:
         """Of [start_ms, end_ms), in time order."""
 
@@ -127,7 +152,7 @@ class Store(Protocol):
 
     # Findings and incidents
     def put_findings(
-        self, event_id: int, findings: Sequence[Finding], join_ns: int = 200_000_000
+        self, event_id: int, findings: Sequence[Finding], join_ns: int = JOIN_NS
     ) -> list[StoredFinding]:
         """Store and join; idempotent, atomic over processes.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from opq_cloud.service import Counters
-from opq_cloud.store.store import BoxRecord, Store
+from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_cloud.view.live import LiveHub
 
 
@@ -25,7 +25,7 @@ class ShownBox:
 class ViewContext:
     """The store, the live hub and the grid's nominal values for a Box whose own are not known."""
 
-    store: Store
+    store: CloudStore
     hub: LiveHub
     counters: Counters
     nominal_v: float = 120.0

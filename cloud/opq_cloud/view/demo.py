@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.config import View as Config
 from opq_cloud.service import CloudContext
-from opq_cloud.store import BoxRecord, Store, open_store
+from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.service import View
 from opq_measure.events.disturbances import find_disturbances
 from opq_proto import mauka_pb2, wire
@@ -108,7 +108,7 @@ def findings_in(waves: Sequence[Waveform]) -> list[Finding]:
     ]
 
 
-def put_event(store: Store, waves: Sequence[Waveform], token: str) -> Incident | None:
+def put_event(store: CloudStore, waves: Sequence[Waveform], token: str) -> Incident | None:
     """An event with its waveforms and findings, the way Makai and Mauka store it."""
     box_ids = tuple(wave.box_id for wave in waves)
     because = "threshold: rms 102.2 V at Box 1, limit 108.0 V"
@@ -145,7 +145,7 @@ def measurement_of(outlet: Outlet, t_ms: int, sequence: int, low_v: float | None
     )
 
 
-def fill(store: Store, now_ns: int, minutes: int = 60) -> Incident | None:
+def fill(store: CloudStore, now_ns: int, minutes: int = 60) -> Incident | None:
     """Boxes, an hour of measurements and the sag, two minutes ago."""
     sag_ns = now_ns - 120_000_000_000
     for outlet in OUTLETS:

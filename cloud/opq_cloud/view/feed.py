@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from opq_cloud.service import Counters
 from opq_cloud.sockets import connect
-from opq_cloud.store.store import Store
+from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.recent import RECENT_MS
 from opq_proto import mauka_pb2, wire
@@ -33,7 +33,7 @@ class Feed:
 
     def __init__(
         self,
-        store: Store,
+        store: CloudStore,
         hub: LiveHub,
         counters: Counters,
         measurement_endpoint: str,

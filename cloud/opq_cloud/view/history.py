@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from opq_cloud.store.store import Store
+from opq_cloud.store.store import CloudStore
 from opq_proto.messages import Incident
 
 LOOKED_AT = 500
@@ -18,7 +18,7 @@ class IncidentPage:
 
 
 def incident_page(
-    store: Store, before: int | None, limit: int, box_id: str | None = None, kind: str | None = None
+    store: CloudStore, before: int | None, limit: int, box_id: str | None = None, kind: str | None = None
 ) -> IncidentPage:
     """Up to `limit` incidents below the id `before` that a Box saw and that have a class.
 

@@ -15,7 +15,7 @@ import pytest
 from free_ports import free_offset
 
 from opq_cloud.config import AcquisitionBroker, CloudConfig, TriggeringBroker, with_port_offset
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto.keys import KeyFolder, read_secret_file
 
 START_S = 20.0

@@ -20,7 +20,7 @@ from opq_cloud.config import TriggeringService as TriggeringConfig
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform
 from opq_proto.opqbox3_pb2 import Command

@@ -21,7 +21,7 @@ from opq_cloud.makai.trigger_plugins import SHOWN_AGAIN_S, TriggerPlugin
 from opq_cloud.makai.triggering_service import TriggeringService as Service
 from opq_cloud.makai.triggers_in_use import InstalledTrigger
 from opq_cloud.service import CloudContext, Counters
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto import log
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError

@@ -13,7 +13,7 @@ from opq_cloud.config import PluginEntry
 from opq_cloud.config import TriggeringService as Config
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 
 WINDOW_MS = 200

@@ -8,15 +8,15 @@ import pytest
 from opq_cloud.makai.boxes import Boxes
 from opq_cloud.makai.gains import Gains
 from opq_cloud.makai.nominals import Nominals
-from opq_cloud.store.opening import open_store
-from opq_cloud.store.store import BoxRecord, Store
+from opq_cloud.store import open_store
+from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement
 from opq_proto.opqbox3_pb2 import Response
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path) -> Iterator[CloudStore]:
     opened = open_store(None, tmp_path)
     yield opened
     opened.close()
@@ -26,12 +26,12 @@ def says(volts: float | None, hz: float | None, box_id: str = "1", backfilled: b
     return Measurement(box_id, 1000, {}, backfilled=backfilled, nominal_v=volts, nominal_hz=hz)
 
 
-def stored(store: Store, box_id: str = "1") -> tuple[float | None, float | None] | None:
+def stored(store: CloudStore, box_id: str = "1") -> tuple[float | None, float | None] | None:
     record = store.box(box_id)
     return None if record is None else (record.nominal_v, record.nominal_hz)
 
 
-def test_the_store_is_written_when_first_seen_and_when_changed_and_not_in_between(store: Store) -> None:
+def test_the_store_is_written_when_first_seen_and_when_changed_and_not_in_between(store: CloudStore) -> None:
     nominals = Nominals(store)
     assert nominals.learn([says(230.0, 50.0)] * 100) == 1
     assert stored(store) == (230.0, 50.0)
@@ -41,30 +41,30 @@ def test_the_store_is_written_when_first_seen_and_when_changed_and_not_in_betwee
     assert Nominals(store).learn([says(400.0, 50.0)]) == 0, "the store knows already, after a restart"
 
 
-def test_what_people_wrote_of_a_box_stays(store: Store) -> None:
+def test_what_people_wrote_of_a_box_stays(store: CloudStore) -> None:
     store.put_box(BoxRecord("1", "Cellar", "oahu-1", 125.0, 120.0, 60.0, unplugged=True))
     Nominals(store).learn([says(230.0, 50.0)])
     assert store.box("1") == BoxRecord("1", "Cellar", "oahu-1", 125.0, 230.0, 50.0, unplugged=True)
 
 
-def test_half_a_saying_changes_half(store: Store) -> None:
+def test_half_a_saying_changes_half(store: CloudStore) -> None:
     store.put_box(BoxRecord("1", "Box 1", nominal_v=120.0, nominal_hz=60.0))
     assert Nominals(store).learn([says(230.0, None)]) == 1
     assert stored(store) == (230.0, 60.0)
 
 
-def test_an_original_box_and_a_measurement_of_long_ago_say_nothing(store: Store) -> None:
+def test_an_original_box_and_a_measurement_of_long_ago_say_nothing(store: CloudStore) -> None:
     assert Nominals(store).learn([says(None, None), says(120.0, 60.0, backfilled=True)]) == 0
     assert stored(store) is None
 
 
-def test_a_box_that_changes_its_mind_all_the_time_costs_one_write_per_batch(store: Store) -> None:
+def test_a_box_that_changes_its_mind_all_the_time_costs_one_write_per_batch(store: CloudStore) -> None:
     rows = [says(100.0 + k, 50.0) for k in range(1000)]
     assert Nominals(store).learn(rows) == 1
     assert stored(store) == (1099.0, 50.0)
 
 
-def test_a_gain_learned_leaves_the_nominal_values_alone(store: Store) -> None:
+def test_a_gain_learned_leaves_the_nominal_values_alone(store: CloudStore) -> None:
     store.put_box(BoxRecord("1", "Box 1", nominal_v=230.0, nominal_hz=50.0))
     response = Response(box_id=1)
     response.get_data_response.volts_per_lsb = 0.0125

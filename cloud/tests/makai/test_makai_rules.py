@@ -17,7 +17,7 @@ from opq_cloud.config import CloudConfig, PluginEntry, Rules, TriggeringService,
 from opq_cloud.makai.trigger_plugins import load_triggers
 from opq_cloud.makai.triggering_service import TriggeringService as Service
 from opq_cloud.service import CloudContext, Counters
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto import log
 from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError

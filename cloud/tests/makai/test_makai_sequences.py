@@ -11,7 +11,7 @@ from opq_cloud.config import TriggeringService as Config
 from opq_cloud.makai.measurement_writer import MeasurementWriter
 from opq_cloud.makai.sequences import MAX_RANGES, SequenceTracker
 from opq_cloud.service import Counters
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto import log
 from opq_proto.messages import Measurement
 

@@ -15,7 +15,7 @@ from opq_cloud.makai import triggering_service
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
 from opq_proto.wire import measurement_from_wire

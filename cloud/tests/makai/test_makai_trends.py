@@ -10,7 +10,7 @@ from opq_cloud.config import TriggeringService as Config
 from opq_cloud.makai import trends
 from opq_cloud.makai.measurement_writer import MeasurementWriter
 from opq_cloud.service import Counters
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_cloud.store.store import Trend
 from opq_proto import log
 from opq_proto.messages import Measurement, Metric

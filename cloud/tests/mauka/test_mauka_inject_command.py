@@ -3,7 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Trigger
 from opq_tools.inject import command

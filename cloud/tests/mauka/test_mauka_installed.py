@@ -16,7 +16,7 @@ from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import services
 from opq_cloud.mauka.status import StatusPlugin
 from opq_cloud.service import CloudContext
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_cloud.store.store import BoxRecord
 from opq_proto.errors import ConfigError, PluginError
 from opq_proto.messages import TimeSource, Trigger, Waveform

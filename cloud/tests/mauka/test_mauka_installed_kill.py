@@ -8,7 +8,7 @@ import time
 import numpy as np
 from plugin_zips import manifest, stored, zipped
 
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto.messages import TimeSource, Trigger, Waveform
 from opq_rules.plugins.plugins import Plugins
 from opq_rules.plugins.policy import Policy
@@ -19,7 +19,7 @@ from pathlib import Path
 from opq_cloud.mauka.follower import Follower
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto import log
 from opq_rules.plugins.active import Active
 from opq_rules.plugins.policy import Policy

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto.messages import TimeSource, Trigger, Waveform
 
 MAUKA = """
@@ -18,7 +18,7 @@ from opq_cloud.mauka.loading import load_analyses
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_rules.plugins.analysis import Analysis
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_proto import log
 log.configure("mauka")
 store = open_store(None, Path(sys.argv[1]))

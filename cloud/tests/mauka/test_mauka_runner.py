@@ -18,7 +18,7 @@ from opq_cloud.mauka.payloads import MakaiEventPlugin, window_rms_v
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import services
 from opq_cloud.service import CloudContext
-from opq_cloud.store.opening import open_store
+from opq_cloud.store import open_store
 from opq_cloud.store.store import BoxRecord
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_proto.mauka_pb2 import ADC_SAMPLES, INCIDENTS, VOLTAGE_RAW, VOLTAGE_RMS_WINDOWED, MaukaMessage

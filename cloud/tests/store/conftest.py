@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from opq_cloud.store import Store
+from opq_cloud.store import CloudStore
 from opq_cloud.store.embedded import EmbeddedStore
 from opq_cloud.store.mongo import MongoStore
 
@@ -57,7 +57,7 @@ class Place:
     kind: str
     where: str
 
-    def open(self) -> Store:
+    def open(self) -> CloudStore:
         return EmbeddedStore(Path(self.where)) if self.kind == "embedded" else MongoStore(self.where)
 
 
@@ -122,11 +122,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def open_again(place: Place) -> Iterator[Callable[[], Store]]:
+def open_again(place: Place) -> Iterator[Callable[[], CloudStore]]:
     """Another store on the same data; all are closed in the end."""
-    opened: list[Store] = []
+    opened: list[CloudStore] = []
 
-    def another() -> Store:
+    def another() -> CloudStore:
         opened.append(place.open())
         return opened[-1]
 
@@ -136,7 +136,7 @@ def open_again(place: Place) -> Iterator[Callable[[], Store]]:
 
 
 @pytest.fixture
-def store(open_again: Callable[[], Store]) -> Store:
+def store(open_again: Callable[[], CloudStore]) -> CloudStore:
     return open_again()
 
 

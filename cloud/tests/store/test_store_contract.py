@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from opq_cloud.store import BoxRecord, Store, Trend
+from opq_cloud.store import BoxRecord, CloudStore, Trend
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Gap, Measurement, Metric, TimeSource, Trigger, Waveform
 
@@ -41,7 +41,7 @@ def wave(box_id: str = "1", samples: int = 2400, **changes: object) -> Waveform:
 # Boxes
 
 
-def test_a_box_comes_back_as_it_was_put(store: Store) -> None:
+def test_a_box_comes_back_as_it_was_put(store: CloudStore) -> None:
     box = BoxRecord("10", "Cellar", "oahu-1", 146.8, 230.0, 50.0, unplugged=True)
     store.put_box(box)
     store.put_box(BoxRecord("9", "Roof"))
@@ -50,7 +50,7 @@ def test_a_box_comes_back_as_it_was_put(store: Store) -> None:
     assert store.box("11") is None
 
 
-def test_what_is_unknown_of_a_box_leaves_what_was_known(store: Store) -> None:
+def test_what_is_unknown_of_a_box_leaves_what_was_known(store: CloudStore) -> None:
     store.put_box(BoxRecord("1", "Cellar", "oahu-1"))
     assert store.box("1") == BoxRecord("1", "Cellar", "oahu-1", None, None, None)
     store.put_box(BoxRecord("1", "Cellar", nominal_v=230.0, nominal_hz=50.0))
@@ -61,7 +61,7 @@ def test_what_is_unknown_of_a_box_leaves_what_was_known(store: Store) -> None:
 # Measurements and trends
 
 
-def test_measurements_come_back_equal_in_time_order_and_once(store: Store) -> None:
+def test_measurements_come_back_equal_in_time_order_and_once(store: CloudStore) -> None:
     rows = [measured(sequence) for sequence in (3, 1, 2)]
     assert store.append_measurements(rows) == 3
     assert store.append_measurements([*rows, measured(4)]) == 1
@@ -71,19 +71,19 @@ def test_measurements_come_back_equal_in_time_order_and_once(store: Store) -> No
     assert store.append_measurements([]) == 0
 
 
-def test_a_repeat_inside_one_batch_is_stored_once(store: Store) -> None:
+def test_a_repeat_inside_one_batch_is_stored_once(store: CloudStore) -> None:
     plain = measured(None)
     assert store.append_measurements([measured(1), measured(1), plain, plain]) == 2
 
 
-def test_a_span_of_time_holds_its_start_and_not_its_end(store: Store) -> None:
+def test_a_span_of_time_holds_its_start_and_not_its_end(store: CloudStore) -> None:
     store.append_measurements([measured(sequence) for sequence in range(5)])
     found = store.measurements("1", NOW_MS + 1000, NOW_MS + 3000)
     assert [row.sequence for row in found] == [1, 2]
     assert [row.sequence for row in store.measurements("1", 0, 2**52, limit=2)] == [0, 1]
 
 
-def test_an_original_box_without_sequence_is_unique_by_its_time(store: Store) -> None:
+def test_an_original_box_without_sequence_is_unique_by_its_time(store: CloudStore) -> None:
     plain = Measurement("7", NOW_MS, {"rms": Metric(1.0, 1.0, 1.0)})
     later = replace(plain, timestamp_ms=NOW_MS + 1000)
     assert store.append_measurements([later]) == 1
@@ -94,14 +94,14 @@ def test_an_original_box_without_sequence_is_unique_by_its_time(store: Store) ->
     assert store.sequences("7", 0, 100) == []
 
 
-def test_two_measurements_of_one_time_with_different_sequences_are_two(store: Store) -> None:
+def test_two_measurements_of_one_time_with_different_sequences_are_two(store: CloudStore) -> None:
     """A crossing is sent at once, and may carry the time of the regular one."""
     crossing = replace(measured(1), sequence=2, crossing=True, metrics={"rms": Metric(1.0, 2.0, 1.5)})
     assert store.append_measurements([measured(1), crossing]) == 2
     assert len(store.measurements("1", 0, 2**52)) == 2
 
 
-def test_every_field_of_a_measurement_comes_back(store: Store) -> None:
+def test_every_field_of_a_measurement_comes_back(store: CloudStore) -> None:
     rows = [
         measured(1, backfilled=True, crossing=True, metrics={}),
         measured(2, uncertainty_ns=0xFFFF_FFFF, source=TimeSource.HOLDOVER),
@@ -114,7 +114,7 @@ def test_every_field_of_a_measurement_comes_back(store: Store) -> None:
     assert store.measurements("1", 0, 2**52) == rows
 
 
-def test_every_double_of_a_measurement_comes_back_exactly(store: Store) -> None:
+def test_every_double_of_a_measurement_comes_back_exactly(store: CloudStore) -> None:
     third = measured(
         1, metrics={"trans": Metric(-1 / 3, 1e300, 5e-324), "f": Metric(0.1, 0.2, 59.999999999999)}
     )
@@ -126,14 +126,14 @@ def test_every_double_of_a_measurement_comes_back_exactly(store: Store) -> None:
     assert np.isnan(second.metrics["rms"].average)
 
 
-def test_the_latest_of_each_box_is_the_newest_in_time(store: Store) -> None:
+def test_the_latest_of_each_box_is_the_newest_in_time(store: CloudStore) -> None:
     assert store.latest_measurements() == {}
     store.append_measurements([measured(5), measured(9, "2"), measured(7), measured(6)])
     store.append_measurements([measured(2, backfilled=True)])
     assert store.latest_measurements() == {"1": measured(7), "2": measured(9, "2")}
 
 
-def test_sequences_show_what_is_stored_and_where_the_holes_are(store: Store) -> None:
+def test_sequences_show_what_is_stored_and_where_the_holes_are(store: CloudStore) -> None:
     store.append_measurements([measured(n) for n in (10, 11, 14, 15, 20)])
     store.append_measurements([measured(12, "2")])
     assert store.sequences("1", 11, 15) == [11, 14, 15]
@@ -141,7 +141,7 @@ def test_sequences_show_what_is_stored_and_where_the_holes_are(store: Store) -> 
     assert store.highest_sequence("3") is None
 
 
-def test_a_trend_put_twice_is_widened_not_doubled(store: Store) -> None:
+def test_a_trend_put_twice_is_widened_not_doubled(store: CloudStore) -> None:
     minute_ms = NOW_MS // 60_000 * 60_000
     first = Trend("1", minute_ms, {"rms": (119.0, 121.0, 120.0), "f": (59.9, 60.1, 60.0)})
     second = Trend("1", minute_ms, {"rms": (118.0, 120.5, 119.75), "thd": (0.01, 0.03, 0.02)})
@@ -156,14 +156,14 @@ def test_a_trend_put_twice_is_widened_not_doubled(store: Store) -> None:
 # Events
 
 
-def test_event_ids_only_rise_over_a_restart(store: Store, open_again: Callable[[], Store]) -> None:
+def test_event_ids_only_rise_over_a_restart(store: CloudStore, open_again: Callable[[], CloudStore]) -> None:
     first = store.next_event_id()
     second = store.open_event(TRIGGER, "Makai id x")
     store.close()
     assert (first, second, open_again().next_event_id()) == (1, 2, 3)
 
 
-def test_the_same_token_is_the_same_event(store: Store, open_again: Callable[[], Store]) -> None:
+def test_the_same_token_is_the_same_event(store: CloudStore, open_again: Callable[[], CloudStore]) -> None:
     event_id = store.open_event(TRIGGER, "Makai id x")
     assert store.open_event(TRIGGER, "Makai id x") == event_id
     assert open_again().open_event(TRIGGER, "again") == event_id
@@ -172,7 +172,7 @@ def test_the_same_token_is_the_same_event(store: Store, open_again: Callable[[],
     assert store.counts()["events"] == 2
 
 
-def test_an_event_goes_from_open_to_analysed(store: Store) -> None:
+def test_an_event_goes_from_open_to_analysed(store: CloudStore) -> None:
     event_id = store.open_event(TRIGGER, "Makai id x")
     (record,) = store.unfinished_events()
     assert (record.event_id, record.boxes_triggered, record.boxes_received) == (event_id, ("1", "4"), ())
@@ -195,7 +195,7 @@ def test_an_event_goes_from_open_to_analysed(store: Store) -> None:
     assert store.event_record(99) is None
 
 
-def test_a_waveform_comes_back_to_the_bit_and_is_stored_once(store: Store) -> None:
+def test_a_waveform_comes_back_to_the_bit_and_is_stored_once(store: CloudStore) -> None:
     event_id = store.open_event(TRIGGER, "Makai id x")
     gaps = (Gap(77_200, 400, "serial link"), Gap(78_000, 200, "overrun"))
     long = wave("4", samples=400_000)
@@ -214,7 +214,7 @@ def test_a_waveform_comes_back_to_the_bit_and_is_stored_once(store: Store) -> No
     assert store.event(99) is None
 
 
-def test_a_late_answer_is_no_longer_missing(store: Store) -> None:
+def test_a_late_answer_is_no_longer_missing(store: CloudStore) -> None:
     event_id = store.open_event(TRIGGER, "Makai id x")
     store.mark_missing(event_id, "1", "no answer within 10 s")
     store.finish_event(event_id)
@@ -224,7 +224,7 @@ def test_a_late_answer_is_no_longer_missing(store: Store) -> None:
     assert event is not None and event.missing == {}
 
 
-def test_an_event_that_is_not_there_is_an_error_that_names_it(store: Store) -> None:
+def test_an_event_that_is_not_there_is_an_error_that_names_it(store: CloudStore) -> None:
     for call in (
         lambda: store.put_waveform(42, wave()),
         lambda: store.finish_event(42),
@@ -235,7 +235,7 @@ def test_an_event_that_is_not_there_is_an_error_that_names_it(store: Store) -> N
             call()
 
 
-def test_events_are_listed_newest_first_and_by_time(store: Store) -> None:
+def test_events_are_listed_newest_first_and_by_time(store: CloudStore) -> None:
     for n in range(4):
         start_ns = NOW_NS + n * 10 * SECOND_NS
         store.open_event(replace(TRIGGER, token=f"t{n}", start_ns=start_ns, end_ns=start_ns + SECOND_NS), "x")
@@ -248,7 +248,7 @@ def test_events_are_listed_newest_first_and_by_time(store: Store) -> None:
 # Findings and incidents
 
 
-def test_one_disturbance_at_two_boxes_is_one_incident(store: Store) -> None:
+def test_one_disturbance_at_two_boxes_is_one_incident(store: CloudStore) -> None:
     milder = replace(SAG, box_id="4", start_ns=SAG.start_ns + 150_000_000, end_ns=SAG.end_ns + 180_000_000,
                      residual_v=110.0, residual_percent=91.0)  # fmt: skip
     event_id = store.open_event(TRIGGER, "x")
@@ -267,7 +267,9 @@ def test_one_disturbance_at_two_boxes_is_one_incident(store: Store) -> None:
     assert store.incident(2) is None
 
 
-def test_the_same_findings_again_change_nothing(store: Store, open_again: Callable[[], Store]) -> None:
+def test_the_same_findings_again_change_nothing(
+    store: CloudStore, open_again: Callable[[], CloudStore]
+) -> None:
     event_id = store.open_event(TRIGGER, "x")
     findings = [SAG, replace(SAG, box_id="4"), replace(SAG, kind="harmonics")]
     first = store.put_findings(event_id, findings)
@@ -278,7 +280,7 @@ def test_the_same_findings_again_change_nothing(store: Store, open_again: Callab
     assert before[0].kind == "harmonics+sag"
 
 
-def test_a_finding_seen_by_a_second_event_is_widened(store: Store) -> None:
+def test_a_finding_seen_by_a_second_event_is_widened(store: CloudStore) -> None:
     open_end = replace(SAG, closed=False)
     whole = replace(SAG, start_ns=SAG.start_ns + 50_000_000, end_ns=SAG.end_ns + 3 * SECOND_NS,
                     residual_percent=60.0, residual_v=72.0)  # fmt: skip
@@ -292,7 +294,7 @@ def test_a_finding_seen_by_a_second_event_is_widened(store: Store) -> None:
     assert store.counts()["incidents"] == 1
 
 
-def test_a_widened_finding_keeps_its_doubles_exact(store: Store) -> None:
+def test_a_widened_finding_keeps_its_doubles_exact(store: CloudStore) -> None:
     exact = replace(SAG, residual_v=119.99999237060547, residual_percent=100 / 3, confidence=0.1 + 0.2)
     store.put_findings(1, [replace(exact, end_ns=SAG.end_ns - 1)])
     store.put_findings(2, [exact])
@@ -300,7 +302,7 @@ def test_a_widened_finding_keeps_its_doubles_exact(store: Store) -> None:
     assert incident is not None and incident.findings[0].finding == exact
 
 
-def test_a_bridge_moves_the_later_incident_into_the_earlier(store: Store) -> None:
+def test_a_bridge_moves_the_later_incident_into_the_earlier(store: CloudStore) -> None:
     def at(start_ms: int, box_id: str) -> Finding:
         start_ns = NOW_NS + start_ms * 1_000_000
         return replace(SAG, box_id=box_id, start_ns=start_ns, end_ns=start_ns + 50_000_000, uncertainty_ns=0)
@@ -319,7 +321,7 @@ def test_a_bridge_moves_the_later_incident_into_the_earlier(store: Store) -> Non
     assert next_one.incident_id == 3, "numbers only rise"
 
 
-def test_incidents_are_numbered_without_gaps(store: Store) -> None:
+def test_incidents_are_numbered_without_gaps(store: CloudStore) -> None:
     """An event that sees the tail of a long dip, and another dip behind it."""
     long = replace(SAG, end_ns=SAG.start_ns + 5 * SECOND_NS, uncertainty_ns=0)
     tail = replace(long, start_ns=SAG.start_ns + 4 * SECOND_NS)
@@ -330,7 +332,7 @@ def test_incidents_are_numbered_without_gaps(store: Store) -> None:
     assert (second.finding_id, second.incident_id) == (2, 2)
 
 
-def test_incidents_are_listed_newest_first_above_an_id_and_by_time(store: Store) -> None:
+def test_incidents_are_listed_newest_first_above_an_id_and_by_time(store: CloudStore) -> None:
     for n in range(4):
         start_ns = NOW_NS + n * 10 * SECOND_NS
         store.put_findings(n + 1, [replace(SAG, start_ns=start_ns, end_ns=start_ns + SECOND_NS)])
@@ -346,7 +348,7 @@ def test_incidents_are_listed_newest_first_above_an_id_and_by_time(store: Store)
 # Retention
 
 
-def test_what_is_due_goes_in_slices_and_trends_stay(store: Store) -> None:
+def test_what_is_due_goes_in_slices_and_trends_stay(store: CloudStore) -> None:
     store.append_measurements([measured(n) for n in range(25)])
     event_id = store.open_event(TRIGGER, "x")
     store.put_waveform(event_id, wave())
@@ -365,19 +367,19 @@ def test_what_is_due_goes_in_slices_and_trends_stay(store: Store) -> None:
     assert {counts[name] for name in ("measurements", "events", "box_events", "incidents", "fs.files")} == {0}
 
 
-def _all(store: Store, now_s: int, slice_rows: int) -> int:
+def _all(store: CloudStore, now_s: int, slice_rows: int) -> int:
     gone = 0
     while slice_gone := store.expire(now_s, slice_rows):
         gone += slice_gone
     return gone
 
 
-def test_counts_name_the_original_collections(store: Store) -> None:
+def test_counts_name_the_original_collections(store: CloudStore) -> None:
     names = {"measurements", "trends", "events", "box_events", "incidents", "opq_boxes", "fs.files"}
     assert names <= set(store.counts())
 
 
-def test_everything_is_there_after_a_restart(store: Store, open_again: Callable[[], Store]) -> None:
+def test_everything_is_there_after_a_restart(store: CloudStore, open_again: Callable[[], CloudStore]) -> None:
     store.append_measurements([measured(n) for n in range(5)])
     event_id = store.open_event(TRIGGER, "x")
     store.put_waveform(event_id, wave())

@@ -15,9 +15,15 @@ from hypothesis import strategies as st
 
 from opq_cloud.store import open_store, schema
 from opq_cloud.store.embedded import EmbeddedStore
-from opq_cloud.store.rows import Row, measurement_from_row, pack_block, row_from_measurement, unpack_block
+from opq_cloud.store.rows import (
+    MeasurementRow,
+    measurement_from_row,
+    pack_block,
+    row_from_measurement,
+    unpack_block,
+)
 from opq_cloud.store.schema import MIGRATIONS
-from opq_cloud.store.spans import RUN_LIMIT, Spans
+from opq_cloud.store.sequence_runs import RUN_LIMIT, SequenceRuns
 from opq_cloud.store.store import Trend
 from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement, Metric, TimeSource, Trigger, Waveform
@@ -149,25 +155,25 @@ def test_a_row_of_the_wire_is_small() -> None:
     metrics = dict.fromkeys(("rms", "f", "thd", "trans"), Metric(1.5, 2.5, 2.0))
     one = Measurement("1", NOW_MS, metrics, at_ns - 10**9, at_ns, 1000, TimeSource.GPS, 70_000, 69_000)
     packed = row_from_measurement(one)
-    assert isinstance(packed, Row) and len(packed.more) == 54
+    assert isinstance(packed, MeasurementRow) and len(packed.more) == 54
     assert len(pack_block([packed] * 10)) <= 10 * 82 + 32
 
 
 @given(st.lists(st.integers(0, 60)))
 def test_spans_are_a_set(numbers: list[int]) -> None:
-    spans, known = Spans(), set()
+    spans, known = SequenceRuns(), set()
     for number in numbers:
         assert spans.add(number) is (number not in known)
         known.add(number)
     assert list(spans.between(0, 100)) == sorted(known)
-    assert list(Spans(spans.pack()).between(10, 20)) == sorted(known & set(range(10, 21)))
+    assert list(SequenceRuns(spans.pack()).between(10, 20)) == sorted(known & set(range(10, 21)))
     assert spans.highest == max(known, default=None)
     assert spans.check()
     assert all((number in spans) == (number in known) for number in range(-1, 70))
 
 
 def test_spans_are_bounded() -> None:
-    spans = Spans()
+    spans = SequenceRuns()
     for number in range(0, 2 * (RUN_LIMIT + 10), 2):
         spans.add(number)
     assert len(spans.pack()) == RUN_LIMIT * 16
@@ -370,11 +376,10 @@ def test_a_job_that_fails_does_not_take_its_neighbours_with_it(path: Path) -> No
 def test_a_failed_append_is_not_remembered_as_stored(path: Path) -> None:
     store = EmbeddedStore(path)
     store.append_measurements([row("1", 1)])
-    log = store._log
     wanted = [(row("1", 2), row_from_measurement(row("1", 2)))]
 
     def torn(connection: sqlite3.Connection) -> None:
-        log._append(connection, wanted)
+        store._append(connection, wanted)
         raise StoreError("the power went")
 
     with pytest.raises(StoreError, match="power"):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_cloud.store.join import Known, Plan, incident_of, join, near, same
+from opq_cloud.store.join import JoinPlan, KnownFinding, incident_of, join, near, same
 from opq_cloud.store.sightings import family, kept, whole
 from opq_proto.messages import Finding
 
@@ -25,10 +25,10 @@ class Table:
     """Findings in memory, written as a plan says."""
 
     def __init__(self) -> None:
-        self.known: dict[int, Known] = {}
+        self.known: dict[int, KnownFinding] = {}
         self._findings, self._incidents = count(1), count(1)
 
-    def put(self, findings: list[Finding], event_id: int = 1) -> Plan:
+    def put(self, findings: list[Finding], event_id: int = 1) -> JoinPlan:
         plan = join(
             self.known.values(), findings, event_id, JOIN_NS,
             lambda: next(self._findings), lambda: next(self._incidents),
@@ -172,9 +172,9 @@ def test_incidents_get_their_numbers_in_time_order_whatever_the_order_given() ->
 
 def test_an_incident_is_as_bad_as_its_worst_finding_and_open_while_one_is() -> None:
     known = [
-        Known(1, 5, (1,), sag(0, 100, "10", residual_percent=85.0)),
-        Known(2, 5, (1, 2), sag(50, 300, "2", residual_percent=60.0, closed=False)),
-        Known(3, 5, (3,), replace(sag(60, 90, "2", residual_percent=120.0), kind="harmonics+swell")),
+        KnownFinding(1, 5, (1,), sag(0, 100, "10", residual_percent=85.0)),
+        KnownFinding(2, 5, (1, 2), sag(50, 300, "2", residual_percent=60.0, closed=False)),
+        KnownFinding(3, 5, (3,), replace(sag(60, 90, "2", residual_percent=120.0), kind="harmonics+swell")),
     ]
     incident = incident_of(known)
     assert incident.kind == "harmonics+sag+swell"

@@ -9,7 +9,7 @@ import pytest
 from gridfs import GridFS
 from pymongo import MongoClient
 
-from opq_cloud.store import Store
+from opq_cloud.store import CloudStore
 from opq_cloud.store.mongo import MongoStore
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 
@@ -25,7 +25,7 @@ ALL = Finding(
 )  # fmt: skip
 
 
-def test_the_event_that_saw_all_gives_class_figures_and_verdicts(store: Store) -> None:
+def test_the_event_that_saw_all_gives_class_figures_and_verdicts(store: CloudStore) -> None:
     (first,) = store.put_findings(1, [ONSET])
     (second,) = store.put_findings(2, [ALL])
     assert (second.finding_id, second.incident_id) == (first.finding_id, first.incident_id) == (1, 1)
@@ -39,7 +39,7 @@ def test_the_event_that_saw_all_gives_class_figures_and_verdicts(store: Store) -
     assert store.counts()["incidents"] == 1
 
 
-def test_the_order_of_the_two_events_does_not_matter(store: Store) -> None:
+def test_the_order_of_the_two_events_does_not_matter(store: CloudStore) -> None:
     store.put_findings(2, [ALL])
     store.put_findings(1, [ONSET])
     (incident,) = store.incidents()
@@ -47,7 +47,7 @@ def test_the_order_of_the_two_events_does_not_matter(store: Store) -> None:
 
 
 def test_pieces_are_kept_so_that_a_later_one_that_covers_them_counts(
-    store: Store, open_again: Callable[[], Store]
+    store: CloudStore, open_again: Callable[[], CloudStore]
 ) -> None:
     late = replace(ALL, kind="sag", start_ns=ONSET.end_ns - SECOND_NS, duration_cycles=240.0)
     store.put_findings(1, [ONSET])

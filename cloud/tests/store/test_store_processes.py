@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from opq_cloud.store import Store
+from opq_cloud.store import CloudStore
 
 WRITER = Path(__file__).parent / "writer.py"
 PROCESSES = 4
@@ -53,7 +53,7 @@ def test_four_processes_never_get_the_same_id(place: Any) -> None:
     assert sum(answer["finished"] for answer in answers) == items, "every event was finished once"
 
 
-def test_four_processes_store_a_measurement_once(place: Any, open_again: Callable[[], Store]) -> None:
+def test_four_processes_store_a_measurement_once(place: Any, open_again: Callable[[], CloudStore]) -> None:
     new = [int(lines[0]) for lines in four("rows", place, 30)]
     assert sum(new) == 30 * 30, "every measurement was new once"
     store = open_again()
@@ -62,7 +62,7 @@ def test_four_processes_store_a_measurement_once(place: Any, open_again: Callabl
     assert [m.sequence for m in store.measurements("3", 0, 2**52)] == list(range(300))
 
 
-def test_four_processes_store_a_waveform_once(place: Any, open_again: Callable[[], Store]) -> None:
+def test_four_processes_store_a_waveform_once(place: Any, open_again: Callable[[], CloudStore]) -> None:
     new = [int(lines[0]) for lines in four("waves", place, 15)]
     assert sum(new) == 15
     store = open_again()
@@ -71,7 +71,7 @@ def test_four_processes_store_a_waveform_once(place: Any, open_again: Callable[[
     assert all(len(event.waveforms) == 1 for n in store.events() if (event := store.event(n.event_id)))
 
 
-def test_four_processes_never_double_a_finding(place: Any, open_again: Callable[[], Store]) -> None:
+def test_four_processes_never_double_a_finding(place: Any, open_again: Callable[[], CloudStore]) -> None:
     four("incidents", place, 20)
     store = open_again()
     assert store.counts()["incidents"] == 2 * 20
@@ -80,7 +80,7 @@ def test_four_processes_never_double_a_finding(place: Any, open_again: Callable[
 
 @pytest.mark.timeout(150)
 def test_a_killed_writer_loses_nothing_acknowledged_and_doubles_nothing(
-    place: Any, open_again: Callable[[], Store]
+    place: Any, open_again: Callable[[], CloudStore]
 ) -> None:
     kills, items, rows = (12, 300, 20) if place.kind == "embedded" else (4, 60, 20)
     seed = random.Random(17)
@@ -114,7 +114,7 @@ def test_a_killed_writer_loses_nothing_acknowledged_and_doubles_nothing(
         assert counts["fs.files"] == 2 * total
 
 
-def check(store: Store, done: int, rows: int) -> None:
+def check(store: CloudStore, done: int, rows: int) -> None:
     """All that was acknowledged up to work item `done` is there, once."""
     writer = load_writer()
     if done < 0:

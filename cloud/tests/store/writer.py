@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from opq_cloud.store import Store
+from opq_cloud.store import CloudStore
 from opq_cloud.store.embedded import EmbeddedStore
 from opq_cloud.store.mongo import MongoStore
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
@@ -51,7 +51,7 @@ def findings(item: int) -> list[Finding]:
     ]  # fmt: skip
 
 
-def work_item(store: Store, item: int, length: int) -> None:
+def work_item(store: CloudStore, item: int, length: int) -> None:
     """What a Box's disturbance leaves behind; repeatable as a whole."""
     store.append_measurements([measurement("1", item * length + k) for k in range(length)])
     event_id = store.open_event(trigger(item), "test")
@@ -62,13 +62,13 @@ def work_item(store: Store, item: int, length: int) -> None:
     store.mark_analysed(event_id)
 
 
-def everything(store: Store, spec: dict[str, Any]) -> None:
+def everything(store: CloudStore, spec: dict[str, Any]) -> None:
     for item in range(spec["items"]):
         work_item(store, item, spec["rows"])
         print(item, flush=True)
 
 
-def ids(store: Store, spec: dict[str, Any]) -> None:
+def ids(store: CloudStore, spec: dict[str, Any]) -> None:
     """Ids, tokens and finishes, at the same time as others: prints what this process got."""
     numbers, tokens, finished = [], {}, 0
     for item in range(spec["items"]):
@@ -78,7 +78,7 @@ def ids(store: Store, spec: dict[str, Any]) -> None:
     print(json.dumps({"ids": numbers, "tokens": tokens, "finished": finished}), flush=True)
 
 
-def rows(store: Store, spec: dict[str, Any]) -> None:
+def rows(store: CloudStore, spec: dict[str, Any]) -> None:
     """The same measurements as the others: prints how many were new."""
     new = 0
     for item in range(spec["items"]):
@@ -87,7 +87,7 @@ def rows(store: Store, spec: dict[str, Any]) -> None:
     print(new, flush=True)
 
 
-def waves(store: Store, spec: dict[str, Any]) -> None:
+def waves(store: CloudStore, spec: dict[str, Any]) -> None:
     """The same waveforms as the others: prints how many were new."""
     events = [store.open_event(trigger(item), "test") for item in range(spec["items"])]
     print(
@@ -95,7 +95,7 @@ def waves(store: Store, spec: dict[str, Any]) -> None:
     )
 
 
-def incidents(store: Store, spec: dict[str, Any]) -> None:
+def incidents(store: CloudStore, spec: dict[str, Any]) -> None:
     """The same findings as the others."""
     for item in range(spec["items"]):
         store.put_findings(item + 1, findings(item))
@@ -103,7 +103,7 @@ def incidents(store: Store, spec: dict[str, Any]) -> None:
 
 def main(task: str, spec: dict[str, Any]) -> None:
     if spec["kind"] == "embedded":
-        store: Store = EmbeddedStore(Path(spec["where"]), seal_rows=spec.get("seal_rows", 64))
+        store: CloudStore = EmbeddedStore(Path(spec["where"]), seal_rows=spec.get("seal_rows", 64))
     else:
         store = MongoStore(spec["where"])
     print("open", flush=True)

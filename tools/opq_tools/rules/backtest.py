@@ -187,7 +187,7 @@ def _metric(values: Any, average: float) -> Metric:
 def _history(
     box_ids: tuple[str, ...], first_ms: int, last_ms: int, data_dir: Path | None, mongo_uri: str | None
 ) -> Iterator[Measurement]:
-    from opq_cloud.store.opening import FILE_NAME, open_store
+    from opq_cloud.store import FILE_NAME, open_store
     from opq_proto.config import default_data_dir
     from opq_tools.export import LATEST_MS, all_measurements
 

@@ -4,26 +4,27 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 
-from opq_cloud.store.database import Database
-from opq_cloud.store.incident_documents import incident_document, known_from_document
-from opq_cloud.store.join import Known, Plan, incident_of, join, neighbourhood, stored
+from opq_cloud.store.database import EmbeddedPart
+from opq_cloud.store.documents import incident_document, known_from_document
+from opq_cloud.store.embedded_events import box_location
+from opq_cloud.store.join import JoinPlan, KnownFinding, incident_of, join, neighbourhood, stored
 from opq_cloud.store.schema import next_number
+from opq_cloud.store.store import JOIN_NS
 from opq_proto.messages import Finding, Incident, StoredFinding
 
 
-class FindingTable:
+class EmbeddedFindings(EmbeddedPart):
     """Rows of `incidents`, one per finding; `group_id` is the incident."""
 
-    def __init__(self, database: Database, ttl_s: int) -> None:
-        self._database = database
-        self._ttl_s = ttl_s
-
-    def put(self, event_id: int, findings: Sequence[Finding], join_ns: int) -> list[StoredFinding]:
+    def put_findings(
+        self, event_id: int, findings: Sequence[Finding], join_ns: int = JOIN_NS
+    ) -> list[StoredFinding]:
         if not findings:
             return []
-        expire_at = int(time.time()) + self._ttl_s
+        expire_at = int(time.time()) + self._ttls.incidents
 
         def job(connection: sqlite3.Connection) -> list[StoredFinding]:
             plan = _plan(connection, event_id, findings, join_ns)
@@ -52,7 +53,7 @@ class FindingTable:
         return incident_of(known) if known else None
 
     def incidents(
-        self, after_id: int, start_ns: int | None, end_ns: int | None, limit: int
+        self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[Incident]:
         with self._database.read() as connection:
             rows = connection.execute(
@@ -68,37 +69,23 @@ class FindingTable:
         ]
 
 
-def _plan(connection: sqlite3.Connection, event_id: int, findings: Sequence[Finding], join_ns: int) -> Plan:
-    def between(start_ns: int, end_ns: int) -> list[Known]:
+def _plan(
+    connection: sqlite3.Connection, event_id: int, findings: Sequence[Finding], join_ns: int
+) -> JoinPlan:
+    def between(start_ns: int, end_ns: int) -> list[KnownFinding]:
         rows = connection.execute(
             "SELECT document FROM incidents WHERE end_ns >= ? AND start_ns <= ?", (start_ns, end_ns)
         )
         return [known_from_document(json.loads(text)) for (text,) in rows]
 
-    numbers = _Numbers(connection)
     known = neighbourhood(between, findings, join_ns)
-    return join(known, findings, event_id, join_ns, numbers.finding, numbers.incident)
+    next_finding = partial(next_number, connection, "incident_id")
+    next_incident = partial(next_number, connection, "group_id")
+    return join(known, findings, event_id, join_ns, next_finding, next_incident)
 
 
-class _Numbers:
-    """Ids from the counters of the running transaction."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def finding(self) -> int:
-        return next_number(self._connection, "incident_id")
-
-    def incident(self) -> int:
-        return next_number(self._connection, "group_id")
-
-
-def _write(connection: sqlite3.Connection, known: Known, expire_at: int) -> None:
-    box = connection.execute(
-        "SELECT document FROM opq_boxes WHERE box_id = ?", (known.finding.box_id,)
-    ).fetchone()
-    location = (json.loads(box[0]).get("location") if box else None) or ""
-    document = incident_document(known, expire_at, location)
+def _write(connection: sqlite3.Connection, known: KnownFinding, expire_at: int) -> None:
+    document = incident_document(known, expire_at, box_location(connection, known.finding.box_id))
     connection.execute(
         "INSERT INTO incidents VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (incident_id) DO UPDATE SET "
         "group_id = excluded.group_id, start_ns = excluded.start_ns, end_ns = excluded.end_ns, "

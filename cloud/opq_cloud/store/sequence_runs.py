@@ -12,7 +12,7 @@ RUN_LIMIT = 4096
 """Runs that a set holds at most (64 kB); above it the oldest run is forgotten."""
 
 
-class Spans:
+class SequenceRuns:
     """Whole numbers >= 0, kept as half-open runs in rising order."""
 
     __slots__ = ("_starts", "_stops")

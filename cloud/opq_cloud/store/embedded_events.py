@@ -1,12 +1,16 @@
-"""Events and their waveforms in the embedded store."""
+"""Events and their waveforms in the embedded store.
 
+A waveform is a file in chunks, with a sha256 that is compared with its bytes whenever it is read.
+"""
+
+import hashlib
 import json
 import sqlite3
 import time
-from typing import Any
 
-from opq_cloud.store.database import Database
+from opq_cloud.store.database import EmbeddedPart
 from opq_cloud.store.documents import (
+    Document,
     by_box,
     counts_to_bytes,
     event_document,
@@ -15,27 +19,24 @@ from opq_cloud.store.documents import (
     waveform_document,
     waveform_from_document,
 )
-from opq_cloud.store.files import delete_file, put_file, read_file
 from opq_cloud.store.schema import next_number
 from opq_cloud.store.store import EventRecord
 from opq_proto.errors import StoreError
 from opq_proto.messages import Event, Trigger, Waveform
 
 _LIVE = "SELECT document, finished, analysed FROM events "
+CHUNK_BYTES = 255 * 1024
+"""As GridFS: small enough that no write lock is held long for one chunk."""
 
 
-class EventTable:
+class EmbeddedEvents(EmbeddedPart):
     """Rows of `events` and `box_events`; the state flags are columns, the rest the document."""
 
-    def __init__(self, database: Database, ttl_s: int) -> None:
-        self._database = database
-        self._ttl_s = ttl_s
-
-    def next_id(self) -> int:
+    def next_event_id(self) -> int:
         return self._database.write(lambda connection: next_number(connection, "event_id"))
 
-    def open(self, trigger: Trigger, description: str) -> int:
-        expire_at = int(time.time()) + self._ttl_s
+    def open_event(self, trigger: Trigger, description: str) -> int:
+        expire_at = int(time.time()) + self._ttls.events
 
         def job(connection: sqlite3.Connection) -> int:
             known = connection.execute(
@@ -61,15 +62,11 @@ class EventTable:
             document = _document(connection, event_id)
             if wave.box_id in document["boxes_received"]:
                 return False
-            box = connection.execute(
-                "SELECT document FROM opq_boxes WHERE box_id = ?", (wave.box_id,)
-            ).fetchone()
-            location = (json.loads(box[0]).get("location") if box else None) or ""
+            described = waveform_document(event_id, wave, box_location(connection, wave.box_id))
             connection.execute(
-                "INSERT INTO box_events VALUES (?, ?, ?)",
-                (event_id, wave.box_id, json.dumps(waveform_document(event_id, wave, location))),
+                "INSERT INTO box_events VALUES (?, ?, ?)", (event_id, wave.box_id, json.dumps(described))
             )
-            metadata = {"event_id": event_id, "box_id": wave.box_id}
+            metadata: Document = {"event_id": event_id, "box_id": wave.box_id}
             put_file(connection, file_name(event_id, wave.box_id), data, metadata)
             document["boxes_received"].append(wave.box_id)
             _replace(connection, event_id, document)
@@ -85,29 +82,31 @@ class EventTable:
 
         self._database.write(job)
 
-    def finish(self, event_id: int) -> bool:
+    def finish_event(self, event_id: int) -> bool:
         return self._database.write(lambda connection: _raise_flag(connection, event_id, "finished"))
 
     def mark_analysed(self, event_id: int) -> None:
         self._database.write(lambda connection: _raise_flag(connection, event_id, "analysed"))
 
-    def unfinished(self) -> list[EventRecord]:
+    def unfinished_events(self) -> list[EventRecord]:
         return self._records("WHERE finished = 0 ORDER BY event_id")
 
-    def unanalysed(self) -> list[EventRecord]:
+    def unanalysed_events(self) -> list[EventRecord]:
         return self._records("WHERE finished = 1 AND analysed = 0 ORDER BY event_id")
 
-    def record(self, event_id: int) -> EventRecord | None:
+    def event_record(self, event_id: int) -> EventRecord | None:
         return next(iter(self._records("WHERE event_id = ?", event_id)), None)
 
-    def records(self, start_ns: int | None, end_ns: int | None, limit: int) -> list[EventRecord]:
+    def events(
+        self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
+    ) -> list[EventRecord]:
         return self._records(
             "WHERE (?1 IS NULL OR end_ns > ?1) AND (?2 IS NULL OR start_ns < ?2) "
             "ORDER BY event_id DESC LIMIT ?3",
             start_ns, end_ns, limit,
         )  # fmt: skip
 
-    def _records(self, where: str, *values: Any) -> list[EventRecord]:
+    def _records(self, where: str, *values: int | None) -> list[EventRecord]:
         with self._database.read() as connection:
             return [_record(row) for row in connection.execute(_LIVE + where, values)]
 
@@ -135,15 +134,15 @@ def _record(row: tuple[str, int, int]) -> EventRecord:
     return event_record({**json.loads(row[0]), "finished": row[1], "analysed": row[2]})
 
 
-def _document(connection: sqlite3.Connection, event_id: int) -> dict[str, Any]:
+def _document(connection: sqlite3.Connection, event_id: int) -> Document:
     row = connection.execute("SELECT document FROM events WHERE event_id = ?", (event_id,)).fetchone()
     if row is None:
         raise StoreError(f"event {event_id}: is not in the store; open it first")
-    document: dict[str, Any] = json.loads(row[0])
+    document: Document = json.loads(row[0])
     return document
 
 
-def _replace(connection: sqlite3.Connection, event_id: int, document: dict[str, Any]) -> None:
+def _replace(connection: sqlite3.Connection, event_id: int, document: Document) -> None:
     connection.execute("UPDATE events SET document = ? WHERE event_id = ?", (json.dumps(document), event_id))
 
 
@@ -165,3 +164,54 @@ def expire_events(connection: sqlite3.Connection, now_s: int, slice_rows: int) -
         connection.execute("DELETE FROM box_events WHERE event_id = ?", (event_id,))
         connection.execute("DELETE FROM events WHERE event_id = ?", (event_id,))
     return len(gone)
+
+
+def box_location(connection: sqlite3.Connection, box_id: str) -> str:
+    """Where a Box stands; empty when that is not known."""
+    box = connection.execute("SELECT document FROM opq_boxes WHERE box_id = ?", (box_id,)).fetchone()
+    return (json.loads(box[0]).get("location") if box else None) or ""
+
+
+def put_file(connection: sqlite3.Connection, filename: str, data: bytes, metadata: Document) -> None:
+    """Store a file under a name that is not in use."""
+    digest = hashlib.sha256(data).hexdigest()
+    file = connection.execute(
+        "INSERT INTO files (filename, length, sha256, metadata) VALUES (?, ?, ?, ?)",
+        (filename, len(data), digest, json.dumps(metadata)),
+    ).lastrowid
+    connection.executemany(
+        "INSERT INTO chunks VALUES (?, ?, ?)",
+        (
+            (file, n, data[offset : offset + CHUNK_BYTES])
+            for n, offset in enumerate(range(0, len(data), CHUNK_BYTES))
+        ),
+    )
+
+
+def read_file(connection: sqlite3.Connection, filename: str) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        StoreError: there is none of this name, or its bytes are not those that were written.
+    """
+    row = connection.execute(
+        "SELECT file, length, sha256 FROM files WHERE filename = ?", (filename,)
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"file {filename}: is not in the store")
+    file, length, digest = row
+    chunks = connection.execute("SELECT data FROM chunks WHERE file = ? ORDER BY n", (file,))
+    data = b"".join(chunk for (chunk,) in chunks)
+    if len(data) != length or hashlib.sha256(data).hexdigest() != digest:
+        raise StoreError(
+            f"file {filename}: is damaged ({len(data)} of {length} bytes, sha256 differs); "
+            "restore it from a copy of the store"
+        )
+    return data
+
+
+def delete_file(connection: sqlite3.Connection, filename: str) -> None:
+    connection.execute(
+        "DELETE FROM chunks WHERE file = (SELECT file FROM files WHERE filename = ?)", (filename,)
+    )
+    connection.execute("DELETE FROM files WHERE filename = ?", (filename,))

@@ -1,7 +1,6 @@
 """Built-in sinks against real peers: an HTTP server, a broker, sockets, a database, files."""
 
 import csv
-import gzip
 import json
 import os
 import socket
@@ -271,52 +270,26 @@ def test_what_a_sink_cannot_write_is_refused_with_the_rule(tmp_path: Path) -> No
                 engine.create_rule(body)
 
 
-def test_file_writes_lines_and_rolls_by_number(tmp_path: Path) -> None:
+def test_file_writes_lines_and_rolls_by_size(tmp_path: Path) -> None:
     sink = opened(
         file.Sink(),
         path=str(tmp_path / "deep" / "rows.jsonl"),
-        rollingCount=2,
+        rollingSize=10,
         keepFiles=2,
-        rollingCompression="gzip",
     )
     for k in range(9):
         sink.collect(Context(), [{"k": k}])
     sink.close(Context())
-    rolled = sorted((tmp_path / "deep").glob("rows_*.gz"))
-    assert len(rolled) == 2
-    assert [gzip.decompress(path.read_bytes()) for path in rolled] == [
-        b'{"k":4}\n{"k":5}\n',
-        b'{"k":6}\n{"k":7}\n',
-    ]
+    rolled = sorted((tmp_path / "deep").glob("rows_*.jsonl"))
+    assert [path.read_text() for path in rolled] == ['{"k":4}\n{"k":5}\n', '{"k":6}\n{"k":7}\n']
     assert (tmp_path / "deep" / "rows.jsonl").read_text() == '{"k":8}\n'
-
-
-def test_file_keeps_a_rolled_file_that_cannot_be_compressed_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any, **__: Any) -> bytes:
-        raise OSError(28, "No space left on device")
-
-    path = tmp_path / "rows.jsonl"
-    sink = opened(file.Sink(), path=str(path), rollingCount=1, rollingCompression="gzip")
-    with monkeypatch.context() as patch:
-        patch.setattr(gzip, "compress", full)
-        for k in range(3):
-            sink.collect(Context(), [{"k": k}])
-    sink.collect(Context(), [{"k": 3}])
-    sink.close(Context())
-    plain, packed = tmp_path.glob("rows_*.jsonl"), tmp_path.glob("rows_*.gz")
-    assert sorted(each.read_text() for each in plain) == ['{"k":0}\n', '{"k":1}\n']
-    assert [gzip.decompress(each.read_bytes()) for each in packed] == [b'{"k":2}\n']
-    assert path.read_text() == '{"k":3}\n'
-    assert sink.counts == {"not_compressed": 2}
 
 
 def test_file_that_cannot_be_rolled_now_stays_one_and_loses_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "rows.jsonl"
-    sink = opened(file.Sink(), path=str(path), rollingCount=1)
+    sink = opened(file.Sink(), path=str(path), rollingSize=1)
     sink.collect(Context(), [{"k": 0}])
     others = os.open(os.devnull, os.O_RDONLY)
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""file: rows appended as lines of JSON, as CSV, or as Parquet files; rolled by time or number.
+"""file: rows appended as lines of JSON, as CSV, or as Parquet files; rolled by age or size.
 
 Lines and CSV: one write per emission, so that a kill leaves whole emissions. `idField` writes each row's id
 into that column; what the file's end already holds is not written again after a restart (lines only), so that
@@ -8,7 +8,6 @@ a rule with qos 1 or 2 doubles nothing. Parquet: one file per emission, put in p
 
 import csv
 import errno
-import gzip
 import io
 import os
 import time
@@ -36,17 +35,12 @@ class Config:
     separator: str = ","  # csv
     columns: tuple[str, ...] = ()  # csv: those of the first row when empty
     rollingInterval: int = field(default=0, metadata={"minimum": 0, "ms": True})
-    rollingCount: int = field(default=0, metadata={"minimum": 0, "help": "rows in a file"})
     rollingSize: int = field(default=0, metadata={"minimum": 0, "help": "bytes of a file"})
-    rollingNamePattern: Literal["suffix", "prefix", "none"] = "suffix"
     keepFiles: int = field(default=0, metadata={"minimum": 0, "help": "rolled files kept, 0: all"})
-    rollingCompression: Literal["", "gzip"] = ""
     idField: str = ""
 
 
 class Sink(SinkOfSdk):
-    """`counts`: rolled files that stayed as they were, for there was no room to compress them."""
-
     def configure(self, properties: Mapping[str, Any]) -> None:
         config: Config = configured(Config, properties)
         if "\0" in config.path or not Path(config.path).name:
@@ -60,7 +54,6 @@ class Sink(SinkOfSdk):
         self.wants = "rows" if config.idField or config.fileType in ("csv", "parquet") else "text"
         self._config, self._path = config, Path(config.path)
         self._rolled_ms = 0
-        self.counts = {"not_compressed": 0}
 
     def open(self, context: Context) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +77,6 @@ class Sink(SinkOfSdk):
             os.ftruncate(self._file, self._bytes)
             raise OSError(28, f"{self._path}: only {written} of {len(text)} bytes went to disk")
         self._bytes += written
-        self._rows += len(rows)
 
     def close(self, context: Context) -> None:
         if self._config.fileType != "parquet":
@@ -103,7 +95,6 @@ class Sink(SinkOfSdk):
             os.close(file)
             raise
         self._file, self._bytes, self._opened_s = file, size, time.monotonic()
-        self._rows = tail.count(b"\n") if size < _TAIL_BYTES else 0
         if self._config.idField:
             self._seen |= _ids(tail, self._config.idField)
 
@@ -136,8 +127,7 @@ class Sink(SinkOfSdk):
     def _is_due(self) -> bool:
         config = self._config
         return bool(self._bytes) and (
-            (0 < config.rollingCount <= self._rows)
-            or (0 < config.rollingSize <= self._bytes)
+            (0 < config.rollingSize <= self._bytes)
             or (
                 config.rollingInterval > 0
                 and time.monotonic() - self._opened_s >= config.rollingInterval / 1000
@@ -154,45 +144,31 @@ class Sink(SinkOfSdk):
             target.rename(self._path)
             raise
         os.close(full)
-        if self._config.rollingCompression:
-            self._compress(target)
         if self._config.keepFiles:
             for old in self._rolled()[: -self._config.keepFiles]:
                 old.unlink(missing_ok=True)
-
-    def _compress(self, target: Path) -> None:
-        packed = target.with_name(target.name + ".gz")
-        part = packed.with_name(packed.name + ".part")
-        try:
-            part.write_bytes(gzip.compress(target.read_bytes(), mtime=0))
-            part.rename(packed)
-            target.unlink()
-        except OSError:
-            self.counts["not_compressed"] += 1
-            part.unlink(missing_ok=True)
 
     def _rolled_path(self, now_ms: int) -> Path:
         stem, suffix = self._path.stem, self._path.suffix
         now_ms = max(now_ms, self._rolled_ms + 1)  # names rise, also where an older file has gone
         while True:
-            name = f"{now_ms}_{stem}" if self._config.rollingNamePattern == "prefix" else f"{stem}_{now_ms}"
-            path = self._path.with_name(name + suffix)
-            if not path.exists() and not path.with_name(path.name + ".gz").exists():
+            path = self._path.with_name(f"{stem}_{now_ms}{suffix}")
+            if not path.exists():
                 self._rolled_ms = now_ms
                 return path
             now_ms += 1
 
     def _rolled(self) -> list[Path]:
+        """The oldest first."""
         stem, suffix = self._path.stem, self._path.suffix
-        ends = (suffix, suffix + ".gz")
-        found = [
-            path
+        found = {
+            int(digits): path
             for path in self._path.parent.iterdir()
-            if path.name.endswith(ends)
-            and path != self._path
-            and _time_of(path.name, stem, suffix) is not None
-        ]
-        return sorted(found, key=lambda path: _time_of(path.name, stem, suffix) or 0)
+            if path.name.startswith(f"{stem}_")
+            and path.name.endswith(suffix)
+            and (digits := path.name.removeprefix(f"{stem}_").removesuffix(suffix)).isdecimal()
+        }
+        return [path for _, path in sorted(found.items())]
 
     def _write_parquet(self, data: Any) -> None:
         arrow, parquet = _parquet()
@@ -207,12 +183,6 @@ class Sink(SinkOfSdk):
         except OSError:
             part.unlink(missing_ok=True)
             raise
-
-
-def _time_of(name: str, stem: str, suffix: str) -> int | None:
-    middle = name.removesuffix(".gz").removesuffix(suffix)
-    digits = middle.removeprefix(stem + "_") if middle.startswith(stem) else middle.removesuffix("_" + stem)
-    return int(digits) if digits.isdigit() else None
 
 
 def _parquet() -> tuple[Any, Any]:

@@ -68,7 +68,7 @@ class Server:
                 self.end_headers()
                 self.wfile.write(b"ok")
 
-            do_POST = answer  # noqa: N815 (http.server calls it so)
+            do_POST = answer
 
             def log_message(self, *_: Any) -> None: ...
 

@@ -1,0 +1,68 @@
+"""Back-off: how long to wait before the next attempt, after so many failures in a row.
+
+restarts = Backoff((0.2, 0.5, 1.0, 2.0, 5.0), steady_s=60.0)
+stop.wait(restarts.record_failure(ran_s=monotonic_s() - began_s))
+"""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+
+def doubling(first_s: float, longest_s: float, factor: float = 2.0) -> tuple[float, ...]:
+    """The waits `first_s`, `first_s * factor`, ... up to `longest_s`, which is the last one."""
+    if not (0 < first_s <= longest_s and factor > 1):
+        raise ValueError(
+            f"waits from {first_s} s to {longest_s} s by {factor}; want 0 < first <= longest, factor > 1"
+        )
+    waits_s = [first_s]
+    while waits_s[-1] < longest_s:
+        waits_s.append(min(longest_s, waits_s[-1] * factor))
+    return tuple(waits_s)
+
+
+class Backoff:
+    """Counts failures in a row and gives the wait after each. It has no clock and no thread; one owner.
+
+    Attributes:
+        failures: failures since the last success, or since the last attempt that held for `steady_s`.
+    """
+
+    def __init__(
+        self,
+        waits_s: Sequence[float],
+        *,
+        steady_s: float = math.inf,
+        jitter: float = 0.0,
+        random_share: Callable[[], float] = random.random,
+    ) -> None:
+        """Set the waits.
+
+        Args:
+            waits_s: after the first failure, the second one, ...; the last wait stays.
+            steady_s: an attempt that held for longer begins a new row when it fails.
+            jitter: each wait is drawn from wait * (1 - jitter) .. wait * (1 + jitter), so that many who
+                failed together do not come back together.
+            random_share: gives 0 .. 1.
+        """
+        if not waits_s:
+            raise ValueError("waits_s is empty; want at least one wait")
+        self.failures = 0
+        self._waits_s = tuple(waits_s)
+        self._steady_s = steady_s
+        self._jitter = jitter
+        self._random_share = random_share
+
+    def record_failure(self, ran_s: float = 0.0) -> float:
+        """Count a failure of an attempt that held for `ran_s`; the wait before the next attempt, seconds."""
+        if ran_s > self._steady_s:
+            self.failures = 0
+        wait_s = self._waits_s[min(self.failures, len(self._waits_s) - 1)]
+        self.failures += 1
+        if self._jitter:
+            wait_s *= 1 + self._jitter * (2 * self._random_share() - 1)
+        return wait_s
+
+    def record_success(self) -> None:
+        """The next failure is the first of a new row."""
+        self.failures = 0

@@ -1,0 +1,73 @@
+"""Which web pages may send a request: the Host, Origin and Sec-Fetch-Site of a browser's request.
+
+A page may send a POST to any address without being asked; the browser says whose page it is. And a page
+whose own name resolves to this machine (DNS rebinding) reaches a server that listens on loopback; the
+browser then sends that name as Host. Headers are a mapping with names in lower case.
+"""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?")
+
+
+def host_name(header: str) -> str:
+    """The name in a Host header, without port and brackets, in lower case; empty when it is malformed."""
+    text = header.strip().lower()
+    if text.startswith("["):
+        name, bracket, rest = text[1:].partition("]")
+        return name if bracket and (not rest or rest.startswith(":")) else ""
+    name, _, port = text.partition(":")
+    return name if not port or port.isdigit() else ""
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `host` or `host:port` names this machine's loopback and nothing else."""
+    return _LOOPBACK.fullmatch(address) is not None
+
+
+def is_own_host(header: str) -> bool:
+    """Whether a Host header is an address, localhost or this machine's name: no page can rebind these."""
+    name = host_name(header)
+    own = socket.gethostname().lower()
+    return name in ("localhost", own, f"{own.partition('.')[0]}.local") or ip_address(name) is not None
+
+
+def ip_address(text: str) -> "ipaddress.IPv4Address | ipaddress.IPv6Address | None":
+    """An address with or without zone; IPv4 where it is mapped into IPv6; None when `text` is no address."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped if mapped is not None else address
+
+
+def page_refusal(headers: Mapping[str, str], on_loopback: bool) -> str | None:
+    """Why a request is refused as a foreign page's; None: it is our page's, or no page's.
+
+    `on_loopback`: only loopback is listened at, so that every page of this machine may ask, under every
+    port. Else a page may ask that came from the Host it asks.
+    """
+    host = headers.get("host", "localhost")
+    if on_loopback and not is_loopback(host):
+        return "Host is no name of loopback; use 127.0.0.1"
+    origin = headers.get("origin")
+    if origin is not None:
+        page = _host_of_origin(origin)
+        if not (is_loopback(page) if on_loopback else page == host):
+            return f"a page of {origin[:100]} may not ask here"
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return "a page of another site may not ask here"
+    return None
+
+
+def _host_of_origin(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # `http://[`
+        return ""

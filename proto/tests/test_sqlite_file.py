@@ -1,0 +1,163 @@
+"""SQLite files: schema and owner, transactions, group commit, errors that say what to do."""
+
+import sqlite3
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from opq_proto.errors import StoreError
+from opq_proto.sqlite_database import SqliteDatabase
+from opq_proto.sqlite_file import SqliteFile, store_error
+
+NUMBERS = "CREATE TABLE IF NOT EXISTS numbers (n INTEGER PRIMARY KEY)"
+MORE = "ALTER TABLE numbers ADD COLUMN name TEXT; CREATE INDEX by_name ON numbers (name)"
+
+
+def pragma(file: SqliteFile, name: str) -> object:
+    return file.query(f"PRAGMA {name}")[0][0]
+
+
+def test_a_new_file_has_wal_the_schema_and_the_owner(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "deep" / "a.sqlite", (NUMBERS, MORE), application_id=77, private=True)
+    assert (pragma(file, "journal_mode"), pragma(file, "user_version")) == ("wal", 2)
+    assert (pragma(file, "application_id"), pragma(file, "synchronous")) == (77, 2)
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    file.close()
+
+
+def test_an_older_file_runs_only_the_migrations_that_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with sqlite3.connect(path) as before:  # written before it had a schema number
+        before.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY)")
+        before.execute("INSERT INTO numbers VALUES (7)")
+    SqliteFile(path, (NUMBERS,)).close()
+    file = SqliteFile(path, (NUMBERS, MORE))
+    assert file.query("SELECT * FROM numbers") == [(7, None)]
+    file.close()
+    SqliteFile(path, (NUMBERS, MORE)).close()  # ALTER again would fail
+
+
+def test_a_newer_file_and_another_programs_are_refused_and_not_changed(tmp_path: Path) -> None:
+    newer, foreign = tmp_path / "newer", tmp_path / "foreign"
+    SqliteFile(newer, (NUMBERS, MORE)).close()
+    with pytest.raises(StoreError, match="has schema 2, this program knows up to 1"):
+        SqliteFile(newer, (NUMBERS,))
+    with sqlite3.connect(foreign) as theirs:
+        theirs.execute("CREATE TABLE t (a)")
+    with pytest.raises(StoreError, match="another program"):
+        SqliteFile(foreign, (NUMBERS,), application_id=77)
+    with sqlite3.connect(foreign) as theirs:
+        assert theirs.execute("PRAGMA user_version").fetchone() == (0,)
+
+
+def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    SqliteFile(path, (NUMBERS,)).close()
+    with pytest.raises(sqlite3.OperationalError):
+        SqliteFile(path, (NUMBERS, "CREATE TABLE second (a); CREATE TABLE nonsense"))
+    file = SqliteFile(path, (NUMBERS,))
+    assert file.query("SELECT name FROM sqlite_master WHERE name = 'second'") == []
+    file.close()
+
+
+def test_what_is_no_database_is_an_error_of_sqlite(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"no database at all" * 100)
+    with pytest.raises(sqlite3.DatabaseError):
+        SqliteFile(tmp_path / "a", (NUMBERS,))
+
+
+def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "a.sqlite", (NUMBERS,), synchronous="NORMAL")
+    with pytest.raises(KeyboardInterrupt), file.transaction() as db:
+        db.execute("INSERT INTO numbers VALUES (1)")
+        raise KeyboardInterrupt
+    with pytest.raises(sqlite3.IntegrityError):
+        file.execute_many("INSERT INTO numbers VALUES (?)", [(1,), (1,)])
+    assert file.query("SELECT * FROM numbers") == []
+    with file.transaction(synced=True) as db:
+        db.execute("INSERT INTO numbers VALUES (2)")
+        assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert pragma(file, "synchronous") == 1
+    assert (file.query_row("SELECT n FROM numbers"), file.query_row("SELECT 1 WHERE 0")) == ((2,), None)
+    file.close()
+
+
+def test_threads_share_a_file_without_mixing_their_transactions(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "a.sqlite", (NUMBERS,), synchronous="NORMAL")
+
+    def insert(first: int) -> None:
+        for n in range(first, first + 50):
+            file.execute_many("INSERT INTO numbers VALUES (?)", [(n,)])
+
+    threads = [threading.Thread(target=insert, args=(50 * k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert file.query("SELECT count(*) FROM numbers") == [(200,)]
+    file.close()
+
+
+def test_jobs_of_one_commit_that_fails_are_run_again_each_on_its_own(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,))
+    undone: list[str] = []
+    database.on_rollback(lambda: undone.append("undone"))
+    hold, begun = threading.Event(), threading.Event()
+
+    def wait(connection: sqlite3.Connection) -> None:
+        begun.set()
+        hold.wait(10)
+
+    first = database.submit(wait)
+    assert begun.wait(10)
+    answers = [database.submit(lambda c, n=n: c.execute("INSERT INTO numbers VALUES (?)", (n,)).rowcount)
+               for n in (1, 2, 2, 3)]  # fmt: skip
+    hold.set()
+    assert first.result(10) is None
+    assert [answer.exception(10) is None for answer in answers] == [True, True, False, True]
+    assert "UNIQUE" in str(answers[2].exception())
+    with database.read() as reader:
+        assert [n for (n,) in reader.execute("SELECT n FROM numbers")] == [1, 2, 3]
+    assert undone
+    database.close()
+    database.close()
+    with pytest.raises(StoreError, match="the store is closed"):
+        database.write(wait)
+    with pytest.raises(StoreError, match="the store is closed"), database.read():
+        pass
+
+
+def test_a_reader_sees_one_state_while_others_write(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,), pragmas=("cache_size=-1000",))
+    with database.read() as reader:
+        before = reader.execute("SELECT count(*) FROM numbers").fetchone()
+        database.write(lambda connection: connection.execute("INSERT INTO numbers VALUES (1)"))
+        assert reader.execute("SELECT count(*) FROM numbers").fetchone() == before
+        assert reader.execute("PRAGMA cache_size").fetchone() == (-1000,)
+    with pytest.raises(StoreError, match="no such table"), database.read() as reader:
+        reader.execute("SELECT * FROM strangers")
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (sqlite3.OperationalError("database is locked"), "another process holds it"),
+        (sqlite3.OperationalError("database or disk is full"), "free space"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "owner and mode"),
+        (sqlite3.DatabaseError("file is not a database"), "restore a copy"),
+        (sqlite3.OperationalError("something else"), "nothing of this call was stored"),
+        (PermissionError(13, "Permission denied"), "cannot be opened: Permission denied"),
+    ],
+)
+def test_errors_say_what_to_do(error: Exception, advice: str) -> None:
+    text = str(store_error(Path("/data/a"), error))
+    assert text.startswith("/data/a: ") and advice in text
+
+
+def test_a_database_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="--data-dir"):
+        SqliteDatabase(tmp_path / "file" / "a.sqlite", (NUMBERS,))

@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from host_library import CMODULES, DEVICE, library
 
-from opq_hil.debian_source import SourceError
-from opq_hil.monocypher_source import monocypher
+from opq_hil.backends.debian_source import SourceError
+from opq_hil.backends.monocypher_source import monocypher
 from opq_proto.firmware_image import HEADER_BYTES, Slot, Verdict, make_image
 
 HERE = Path(__file__).resolve().parent

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from opq_hil.backends.qemu import Qemu
-from opq_hil.world import World
+from opq_hil.world.world import World
 from opq_proto.errors import OpqError
 
 BYTE_NS = 10_851

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.firmware import Firmware
+from opq_hil.backends.firmware import Firmware
 from opq_hil.suites.scenario import Bench
-from opq_hil.world import NS, Power, Sine, World
+from opq_hil.world.world import NS, Power, Sine, World
 from opq_proto import link, log_codes
 from opq_proto.errors import OpqError
 from opq_proto.link_messages import (

@@ -13,10 +13,10 @@ from boot_on_pc import BOOT, KEY, PRIVATE
 from host_library import DEVICE
 
 from opq_hil.backends.backend import BackendError, Image, Run
+from opq_hil.backends.debian_source import SourceError
+from opq_hil.backends.monocypher_source import monocypher
 from opq_hil.backends.qemu import Qemu
-from opq_hil.debian_source import SourceError
-from opq_hil.monocypher_source import monocypher
-from opq_hil.world import EXTERNAL, Power, World
+from opq_hil.world.world import EXTERNAL, Power, World
 from opq_proto.firmware_image import HEADER_BYTES, SLOT_BYTES, STATUS_BYTES, Slot, Verdict, make_image
 from opq_proto.link_messages import (
     Acknowledgement,

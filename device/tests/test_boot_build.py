@@ -10,8 +10,8 @@ import pytest
 from boot_on_pc import BOOT, KEY
 from host_library import DEVICE
 
-from opq_hil.debian_source import SourceError
-from opq_hil.monocypher_source import monocypher
+from opq_hil.backends.debian_source import SourceError
+from opq_hil.backends.monocypher_source import monocypher
 
 BUDGET_BYTES = 32 * 1024
 INFO = 0x7F80

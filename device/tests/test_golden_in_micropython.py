@@ -11,8 +11,8 @@ from golden_script import PRELUDE, Case, cases, collect
 from host_library import CMODULES, DEVICE
 from prompt_on_qemu import REPL_PIN, played, typed
 
-from opq_hil.debian_source import cache_folder
-from opq_hil.world import World
+from opq_hil.backends.debian_source import cache_folder
+from opq_hil.world.world import World
 from opq_proto.errors import OpqError
 
 UNIX = DEVICE / "port" / "unix"

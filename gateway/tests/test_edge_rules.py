@@ -15,8 +15,8 @@ from waiting import wait_for
 from opq_gateway.config import load
 from opq_gateway.measuring.values import Told, Values
 from opq_gateway.rules.rows import rows_of
-from opq_hil.box import Box
-from opq_hil.host import BoxHost
+from opq_hil.box.box import Box
+from opq_hil.box.host import BoxHost
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, TimeSource
 from opq_proto.wire import measurement_from_wire

@@ -20,10 +20,10 @@ from waiting import wait_for
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
 from opq_gateway.ring.ring import Ring
-from opq_hil.box import Box
-from opq_hil.faults import Faults
-from opq_hil.generator import Generator
-from opq_hil.host import BoxHost
+from opq_hil.box.box import Box
+from opq_hil.box.faults import Faults
+from opq_hil.box.host import BoxHost
+from opq_hil.mains.generator import Generator
 from opq_proto.keys import KeyFolder, read_key_file
 from opq_proto.messages import Measurement
 

@@ -19,7 +19,7 @@ from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.reassembly import NOT_RESENT
 from opq_gateway.status import Status
-from opq_hil.generator import Generator
+from opq_hil.mains.generator import Generator
 from opq_proto.clock import ClockState
 from opq_proto.link_messages import (
     FLAG_CLIPPED,

@@ -21,10 +21,10 @@ from waiting import wait_for
 
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
-from opq_hil.box import Box
-from opq_hil.faults import HARDWARE, Faults
-from opq_hil.generator import Generator
-from opq_hil.host import BoxHost
+from opq_hil.box.box import Box
+from opq_hil.box.faults import HARDWARE, Faults
+from opq_hil.box.host import BoxHost
+from opq_hil.mains.generator import Generator
 from opq_proto.keys import KeyFolder, read_key_file
 from opq_proto.messages import Waveform
 from opq_proto.wire import (

@@ -12,8 +12,8 @@ from typing import Any
 from waiting import wait_for
 
 from opq_gateway.measuring.ledger import Ledger
-from opq_hil.box import Box
-from opq_hil.host import BoxHost
+from opq_hil.box.box import Box
+from opq_hil.box.host import BoxHost
 from opq_proto.messages import Measurement
 
 EDGE_NS = 100_000

@@ -21,7 +21,7 @@ from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.measuring.values import KINDS, Told, Values
 from opq_gateway.status import Status
 from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.rms_events import Interruption, Sag
+from opq_hil.mains.rms_events import Interruption, Sag
 from opq_proto.link_messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap, Measurement, TimeSource
 

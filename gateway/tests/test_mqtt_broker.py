@@ -30,7 +30,7 @@ from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.values import Told, Values
 from opq_gateway.mqtt.mqtt import Mqtt
 from opq_gateway.status import Status
-from opq_hil.box import Box
+from opq_hil.box.box import Box
 from opq_proto.messages import TimeSource
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")

@@ -12,8 +12,8 @@ import paho.mqtt.client as paho
 import pytest
 from free_ports import free_port
 
-from opq_hil.box import Box
-from opq_hil.host import BoxHost
+from opq_hil.box.box import Box
+from opq_hil.box.host import BoxHost
 from opq_proto.keys import KeyFolder
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")

@@ -13,12 +13,12 @@ import pytest
 from free_ports import free_port
 from pmu_client import Client, Config, Reading, data_of
 
-from opq_hil.box import Box
-from opq_hil.clock import RunClock
-from opq_hil.generator import Generator, Signal
-from opq_hil.grid import Grid
-from opq_hil.host import BoxHost
-from opq_hil.port import Port
+from opq_hil.box.box import Box
+from opq_hil.box.host import BoxHost
+from opq_hil.box.port import Port
+from opq_hil.box.source import RunClock
+from opq_hil.mains.generator import Generator, Signal
+from opq_hil.mains.grid import Grid
 from opq_proto.keys import KeyFolder
 from opq_proto.messages import TimeSource
 

@@ -22,13 +22,12 @@ from opq_gateway.measuring.values import Phasor, Told
 from opq_gateway.phasors.server import KEEPALIVE, PhasorServer
 from opq_gateway.phasors.stream import stream_of
 from opq_gateway.status import Status
-from opq_hil.box import Box
-from opq_hil.generator import Generator, Signal
-from opq_hil.grid import Grid
-from opq_hil.mains import Mains
-from opq_hil.sample_clock import SampleClock
-from opq_hil.stream import pieces
-from opq_hil.wave import Wave
+from opq_hil.box.box import Box
+from opq_hil.mains.generator import Generator, Signal
+from opq_hil.mains.grid import Grid
+from opq_hil.mains.sampling import SampleClock
+from opq_hil.mains.voltage import Mains, pieces
+from opq_hil.mains.wave import Wave
 from opq_measure.synchrophasor.pmu import Pmu
 from opq_proto.errors import PortBusyError
 from opq_proto.messages import TimeSource

@@ -8,8 +8,8 @@ from waiting import wait_for
 
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
-from opq_hil.box import Box
-from opq_hil.host import BoxHost
+from opq_hil.box.box import Box
+from opq_hil.box.host import BoxHost
 from opq_proto.keys import KeyFolder
 from opq_tools.benchmarks.gateway.boxes import DEPTH_LEFT, Repeated
 

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from opq_hil.backends.backend import Backend, BackendError
-from opq_hil.backends.choice import BACKENDS, backend
+from opq_hil.backends.backend import BACKENDS, Backend, BackendError, backend
+from opq_hil.backends.firmware import BOARDS, VARIABLE, Firmware, FirmwareError, read_firmware
 from opq_hil.backends.qemu import ABSENT
-from opq_hil.firmware import BOARDS, VARIABLE, Firmware, FirmwareError, read_firmware
 from opq_hil.suites.scenario import Bench
 
 WALL_LIMIT_S = 240.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from opq_hil.backends.backend import Backend
-from opq_hil.firmware import Firmware
+from opq_hil.backends.firmware import Firmware
 from opq_hil.suites.catalogue import SCENARIOS, play_all
 from opq_hil.suites.scenario import Verdict
 from opq_proto.errors import OpqError

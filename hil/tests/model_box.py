@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from opq_hil.backends.backend import BackendError, Image, Run
-from opq_hil.capture import Capture
-from opq_hil.firmware import BOARDS
+from opq_hil.backends.firmware import BOARDS
 from opq_hil.suites.ticks import TICKS_PER_SAMPLE, ns_of, tick_of
-from opq_hil.world import NS, Played, World
+from opq_hil.world.capture import Capture
+from opq_hil.world.world import NS, Played, World
 from opq_proto import link
 from opq_proto.link_messages import (
     FLAG_OVERRUN_BEFORE,

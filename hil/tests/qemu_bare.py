@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.qemu_build import BuildError, make
-from opq_hil.debian_source import SourceError
 
 PROGRAMS = Path(__file__).parent / "qemu_programs"
 HEADERS = Path(__file__).parents[2] / "device" / "port"

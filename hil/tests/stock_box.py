@@ -17,8 +17,8 @@ from types import MappingProxyType
 
 import pytest
 
-from opq_hil.capture import Heard
-from opq_hil.debian_source import cache_folder
+from opq_hil.backends.debian_source import cache_folder
+from opq_hil.world.capture import Heard
 from opq_proto import link
 from opq_proto.errors import OpqError
 from opq_proto.link_messages import LinkMessage

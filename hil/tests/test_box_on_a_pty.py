@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.box import Box
-from opq_hil.clock import RunClock
-from opq_hil.events import disturbance
-from opq_hil.faults import HARDWARE, Faults
-from opq_hil.generator import Generator, Harmonic, Signal
-from opq_hil.grid import Grid
-from opq_hil.host import BoxHost
-from opq_hil.port import Port
+from opq_hil.box.box import Box
+from opq_hil.box.faults import HARDWARE, Faults
+from opq_hil.box.host import BoxHost
+from opq_hil.box.port import Port
+from opq_hil.box.source import RunClock
+from opq_hil.mains.events import disturbance
+from opq_hil.mains.generator import Generator, Harmonic, Signal
+from opq_hil.mains.grid import Grid
 from opq_proto import link
 from opq_proto.clock import system_clock
 from opq_proto.link_messages import (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from opq_hil import debian_source
-from opq_hil.debian_source import Mirror, SourceError, fetch, mirror
+from opq_hil.backends import debian_source
+from opq_hil.backends.debian_source import Mirror, SourceError, fetch, mirror
 
 DEB822 = """\
 # a comment
@@ -115,7 +115,7 @@ def test_without_dpkg_source_the_package_to_install_is_named(
 
 FETCH_SL = """
 import json, pathlib, sys
-from opq_hil.debian_source import SourceError, fetch
+from opq_hil.backends.debian_source import SourceError, fetch
 try:
     tree = fetch("sl", "trixie", cache=pathlib.Path(sys.argv[1]))
 except SourceError as problem:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from opq_hil.backends.backend import Backend
-from opq_hil.firmware import Firmware
-from opq_hil.world import NS, Noise, World
+from opq_hil.backends.firmware import Firmware
+from opq_hil.world.world import NS, Noise, World
 from opq_proto.firmware_image import Slot, read_bundle
 
 pytestmark = pytest.mark.timeout(300)

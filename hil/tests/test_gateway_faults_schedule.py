@@ -14,14 +14,13 @@ import pytest
 from opq_gateway.blocks import Block
 from opq_gateway.ring.lost import BEFORE_HEARD
 from opq_hil.gateway_faults import accounts
-from opq_hil.gateway_faults.cable import Cable
+from opq_hil.gateway_faults.boxes import Cable
 from opq_hil.gateway_faults.child import put_step_ns
-from opq_hil.gateway_faults.gauges import Reading
+from opq_hil.gateway_faults.gauges import Reading, Serving
 from opq_hil.gateway_faults.places import free_offset
 from opq_hil.gateway_faults.runner import line, play_all, tally
 from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, Schedule, draw
 from opq_hil.gateway_faults.service import Service
-from opq_hil.gateway_faults.serving import Serving
 from opq_hil.gateway_faults.verdict import play, unexcused
 from opq_hil.gateway_faults.wire import Wire
 from opq_hil.gateway_faults.world import BOX_IDS

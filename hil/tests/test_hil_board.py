@@ -7,11 +7,11 @@ import pytest
 
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.board import Board
-from opq_hil.firmware import Firmware, board_firmware
+from opq_hil.backends.firmware import Firmware, board_firmware
 from opq_hil.suites.catalogue import play_all
 from opq_hil.suites.sampling import SCENARIOS
 from opq_hil.suites.scenario import Scenario
-from opq_hil.world import NS, Sine, World
+from opq_hil.world.world import NS, Sine, World
 
 
 def test_a_board_on_a_bench_boots_alone_and_the_other_is_not_asked_for(

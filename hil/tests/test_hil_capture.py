@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.capture import Capture, holes, overruns, read_log, waveform
+from opq_hil.world.capture import Capture, holes, overruns, read_log, waveform
 from opq_proto import link
 from opq_proto.link_messages import FLAG_OVERRUN_BEFORE, FLAG_RESENT, Log, Samples
 from opq_proto.messages import TimeSource

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_hil.capture import waveform
 from opq_hil.suites.scenario import Bench
-from opq_hil.world import NS, Played, World
+from opq_hil.world.capture import waveform
+from opq_hil.world.world import NS, Played, World
 from opq_proto.link_messages import Samples
 
 pytestmark = pytest.mark.timeout(1800)

@@ -7,20 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.disturbance import Disturbance
-from opq_hil.flicker_reference import flicker_of, pst_of
-from opq_hil.grid import Grid
 from opq_hil.mains import mains
-from opq_hil.phase_events import FrequencyDeviation, PhaseJump
-from opq_hil.pollution import (
+from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.grid import Grid
+from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJump
+from opq_hil.mains.pollution import (
     DcOffset,
     Flicker,
     HarmonicDistortion,
     Interharmonics,
     MainsSignalling,
     Noise,
+    flicker_of,
+    pst_of,
 )
-from opq_hil.rms_events import (
+from opq_hil.mains.rms_events import (
     Interruption,
     Overvoltage,
     Profile,
@@ -29,8 +30,8 @@ from opq_hil.rms_events import (
     Swell,
     Undervoltage,
 )
-from opq_hil.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
-from opq_hil.wave import Tone, Wave
+from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
+from opq_hil.mains.wave import Tone, Wave
 
 PEAK_V = 120.0 * math.sqrt(2)
 CONTRACT = (

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from opq_hil.emulated import LONGEST_NS, linked, world
-from opq_hil.firmware import BOARDS
-from opq_hil.world import Played
+from opq_hil.backends.emulated import LONGEST_NS, linked, world
+from opq_hil.backends.firmware import BOARDS
+from opq_hil.world.world import Played
 
 
 def volts_of(board: str, lead_s: float, every_s: int) -> "np.typing.NDArray[np.float64]":

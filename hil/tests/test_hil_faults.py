@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.faults import HARDWARE, Faults, Line, for_box
-from opq_hil.port import BUFFER_BYTES, Port
+from opq_hil.box.faults import HARDWARE, Faults, Line, for_box
+from opq_hil.box.port import BUFFER_BYTES, Port
 
 
 def carried(line: Line, data: bytes, sizes: list[int]) -> bytes:

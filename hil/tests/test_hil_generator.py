@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.events import KINDS, GridEvent, Recurring, disturbance, first_below, steps
-from opq_hil.generator import Generator, Harmonic, Signal
-from opq_hil.grid import Excursion, Grid
+from opq_hil.mains.events import KINDS, GridEvent, Recurring, disturbance, first_below, steps
+from opq_hil.mains.generator import Generator, Harmonic, Signal
+from opq_hil.mains.grid import Excursion, Grid
 from opq_measure.events.disturbances import find_disturbances
 from opq_measure.frequency.per_window import window_frequency_hz
 

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.converter import Converter
-from opq_hil.courses import Modulation, Ramp, Wander
-from opq_hil.mains import CHUNK, MIX_3_PERCENT, Mains, mains
-from opq_hil.phase_events import FrequencyDeviation, PhaseJump
-from opq_hil.pollution import Flicker, Noise
-from opq_hil.rms_events import Sag
-from opq_hil.sample_clock import SampleClock
-from opq_hil.transients import OscillatoryTransient, PeriodicNotching
-from opq_hil.wave import Harmonic, Tone, Wave
+from opq_hil.mains import MIX_3_PERCENT, mains
+from opq_hil.mains.courses import Modulation, Ramp, Wander
+from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJump
+from opq_hil.mains.pollution import Flicker, Noise
+from opq_hil.mains.rms_events import Sag
+from opq_hil.mains.sampling import Converter, SampleClock
+from opq_hil.mains.transients import OscillatoryTransient, PeriodicNotching
+from opq_hil.mains.voltage import CHUNK, Mains
+from opq_hil.mains.wave import Harmonic, Tone, Wave
 
 
 def everything(seed: int) -> Mains:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.generator import Generator, Signal
-from opq_hil.grid import Grid
-from opq_hil.on_demand import KINDS, Numbers, numbers_for, on_demand, words
-from opq_hil.phase_events import PhaseJump
-from opq_hil.scenario import EventConfig, generators, load_scenario
+from opq_hil.mains.generator import Generator, Signal
+from opq_hil.mains.grid import Grid
+from opq_hil.mains.on_demand import KINDS, Numbers, numbers_for, on_demand, words
+from opq_hil.mains.phase_events import PhaseJump
+from opq_hil.mains.scenario import EventConfig, generators, load_scenario
 
 QUIET = Signal(noise_v=0.0, v_per_lsb=0.02)
 

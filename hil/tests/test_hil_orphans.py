@@ -12,7 +12,7 @@ import pytest
 from house_under_test import processes_with, until
 
 from opq_hil.backends.backend import Backend
-from opq_hil.firmware import Firmware
+from opq_hil.backends.firmware import Firmware
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -25,7 +25,7 @@ def test_an_emulated_box_that_is_killed_takes_its_emulator_along(
 ) -> None:
     words = {"box-id": "1", "flash": hil_firmware["opqbox"].image.flash, "port": tmp_path / "p"}
     told = [f"--{name}={value}" for name, value in {**words, "folder": tmp_path / "f"}.items()]
-    box = subprocess.Popen([sys.executable, "-m", "opq_hil.emulated", *told], stderr=subprocess.PIPE)
+    box = subprocess.Popen([sys.executable, "-m", "opq_hil.backends.emulated", *told], stderr=subprocess.PIPE)
     try:
         until((tmp_path / "p").is_symlink, 60, "the link to the pty")
         assert len(processes_with(str(tmp_path / "f"))) == 2
@@ -41,8 +41,9 @@ def test_an_interrupt_ends_a_long_scenario_at_once_and_its_emulator_with_it(
 ) -> None:
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # nohup ignores it
-        "from pathlib import Path; from opq_hil.backends.choice import backend; "
-        "from opq_hil.firmware import read_firmware; from opq_hil.suites.catalogue import chosen, play_all; "
+        "from pathlib import Path; from opq_hil.backends.backend import backend; "
+        "from opq_hil.backends.firmware import read_firmware; "
+        "from opq_hil.suites.catalogue import chosen, play_all; "
         "play_all(chosen(['one_hour']), backend('qemu', ''), read_firmware(Path(sys.argv[1])), "
         "Path(sys.argv[2]), print)"
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.control import ask
-from opq_hil.fleet import plan_fleet
+from opq_hil.box.control import ask
+from opq_hil.box.fleet import plan_fleet
 from opq_proto.errors import ConfigError, OpqError, RecordingError
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.recording import Recording, read_recording
-from opq_hil.replay import Replay, replays
+from opq_hil.mains.recording import Recording, read_recording
+from opq_hil.mains.replay import Replay, replays
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_measure.timebase.cycles import track
 from opq_measure.waveform.high_pass import high_pass

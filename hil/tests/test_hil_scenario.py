@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.generator import Generator
-from opq_hil.scenario import generators, load_scenario
+from opq_hil.mains.generator import Generator
+from opq_hil.mains.scenario import generators, load_scenario
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_measure.frequency.per_window import window_frequency_hz
 from opq_measure.harmonics.spectrum import window_thd

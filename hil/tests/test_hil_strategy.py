@@ -6,13 +6,13 @@ import pytest
 
 from opq_hil.backends.backend import BackendError, Image
 from opq_hil.backends.board import Board
-from opq_hil.box import Box
-from opq_hil.capture import Heard
-from opq_hil.gps import Gps
-from opq_hil.host import BoxHost
-from opq_hil.line import BoxLine, NoAnswerError
-from opq_hil.strategy import NotReachedError, reach, when
-from opq_hil.world import NS, Noise, Power, Sine, World
+from opq_hil.box.box import Box
+from opq_hil.box.host import BoxHost
+from opq_hil.gps.receiver import Gps
+from opq_hil.world.capture import Heard
+from opq_hil.world.line import BoxLine, NoAnswerError
+from opq_hil.world.strategy import NotReachedError, reach, when
+from opq_hil.world.world import NS, Noise, Power, Sine, World
 from opq_proto.link_messages import (
     Acknowledgement,
     Command,

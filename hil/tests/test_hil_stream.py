@@ -7,16 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.converter import Converter
-from opq_hil.generator import Generator, Signal
-from opq_hil.grid import Grid
-from opq_hil.mains import Mains
-from opq_hil.rms_events import Sag
-from opq_hil.sample_clock import SampleClock
-from opq_hil.stream import pieces
-from opq_hil.transients import PeriodicNotching
-from opq_hil.wave import Harmonic, Wave
-from opq_hil.world import NS, Played, World
+from opq_hil.mains.generator import Generator, Signal
+from opq_hil.mains.grid import Grid
+from opq_hil.mains.rms_events import Sag
+from opq_hil.mains.sampling import Converter, SampleClock
+from opq_hil.mains.transients import PeriodicNotching
+from opq_hil.mains.voltage import Mains, pieces
+from opq_hil.mains.wave import Harmonic, Wave
+from opq_hil.world.world import NS, Played, World
 
 START_NS = 1_800_000_000_000_000_000
 

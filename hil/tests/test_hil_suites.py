@@ -12,12 +12,12 @@ import pytest
 from model_box import ModelBox, broken
 
 from opq_hil.backends.backend import Image
-from opq_hil.firmware import Firmware
+from opq_hil.backends.firmware import Firmware
 from opq_hil.suites import recordings, ticks
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.suites.scenario import NotShownError, Scenario, Verdict, play
 from opq_hil.suites.supervision import heap_marks
-from opq_hil.world import NS, Played, World
+from opq_hil.world.world import NS, Played, World
 from opq_proto.errors import ConfigError
 
 

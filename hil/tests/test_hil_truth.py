@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.courses import FrequencyStep, Modulation, PhaseStep, Ramp, Wander
-from opq_hil.disturbance import Disturbance
 from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.on_demand import ON_DEMAND, numbers_for, on_demand
-from opq_hil.phase_events import FrequencyDeviation, PhaseJump
-from opq_hil.pollution import Flicker, HarmonicDistortion
-from opq_hil.rms_events import Interruption, Profile, RapidVoltageChange, Sag, Swell
-from opq_hil.sample_clock import SampleClock
-from opq_hil.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
-from opq_hil.wave import Harmonic, Tone
+from opq_hil.mains.courses import FrequencyStep, Modulation, PhaseStep, Ramp, Wander
+from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.on_demand import ON_DEMAND, numbers_for, on_demand
+from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJump
+from opq_hil.mains.pollution import Flicker, HarmonicDistortion
+from opq_hil.mains.rms_events import Interruption, Profile, RapidVoltageChange, Sag, Swell
+from opq_hil.mains.sampling import SampleClock
+from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
+from opq_hil.mains.wave import Harmonic, Tone
 
 PEAK_V = 120.0 * math.sqrt(2)
 

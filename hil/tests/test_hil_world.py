@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.gps import NS, START_UTC_S, Gps
-from opq_hil.nmea import sentence
-from opq_hil.oscillator import Oscillator
-from opq_hil.ubx import message
-from opq_hil.world import INTERNAL, Noise, Played, Power, Sine, World
+from opq_hil.gps.oscillator import Oscillator
+from opq_hil.gps.receiver import NS, START_UTC_S, Gps
+from opq_hil.gps.text import nmea_sentence, ubx_message
+from opq_hil.world.world import INTERNAL, Noise, Played, Power, Sine, World
 from opq_proto import link
 from opq_proto.link_messages import Command, Operation
 
@@ -76,12 +75,12 @@ def test_jitter_has_the_spread_asked_for_and_the_same_seed_the_same_pulses() -> 
 def test_the_checksum_of_a_sentence_is_that_of_a_published_one() -> None:
     # the sample sentence of the NMEA FAQ (P. Bennett, 1997), whose checksum is 47
     body = "GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,"
-    assert sentence(body) == f"${body}*47\r\n".encode()
+    assert nmea_sentence(body) == f"${body}*47\r\n".encode()
 
 
 def test_a_ubx_message_has_the_checksum_of_the_published_poll() -> None:
     # poll of NAV-PVT, printed in many u-blox notes: B5 62 01 07 00 00 08 19
-    assert message((0x01, 0x07), b"") == bytes.fromhex("b562010700000819")
+    assert ubx_message((0x01, 0x07), b"") == bytes.fromhex("b562010700000819")
 
 
 def test_text_names_the_second_of_the_pulse_before_it() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from opq_hil import monocypher_source
-from opq_hil.debian_source import SourceError
-from opq_hil.monocypher_source import monocypher, unpack
+from opq_hil.backends import monocypher_source
+from opq_hil.backends.debian_source import SourceError
+from opq_hil.backends.monocypher_source import monocypher, unpack
 
 
 def test_an_archive_with_another_hash_is_not_unpacked(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from opq_hil.backends import qemu_build
 from opq_hil.backends.backend import BackendError, Image, WallLimitError
 from opq_hil.backends.qemu import Qemu
 from opq_hil.backends.qemu_build import BuildError, QemuBinary
-from opq_hil.world import NS, Power, World
+from opq_hil.world.world import NS, Power, World
 
 pytestmark = pytest.mark.timeout(900)  # the first test of a machine builds QEMU: 3 min on 2 cores
 QUIET = {"mains": None, "gps": None}

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from opq_hil import registers
-from opq_hil.registers import Block, Register
+from opq_hil.backends import registers
+from opq_hil.backends.registers import Block, Register
 
 
 def test_no_register_that_the_firmware_uses_is_missing_anywhere() -> None:
@@ -20,7 +20,7 @@ def test_the_table_is_up_to_date() -> None:
         return [tuple(cell.strip(" |") for at, cell in enumerate(row) if at != 4) for row in found]
 
     text = registers.TABLE.read_text()
-    assert rows(text) == rows(registers.table()), "run: python -m opq_hil.registers"
+    assert rows(text) == rows(registers.table()), "run: python -m opq_hil.backends.registers"
 
 
 def test_offsets_are_those_that_the_header_says_beside_each_member() -> None:

@@ -14,7 +14,7 @@ from opq_hil.backends import renode, renode_robot
 from opq_hil.backends.backend import BackendError, Image, WallLimitError
 from opq_hil.backends.renode import Renode, seconds
 from opq_hil.suites.sampling import nothing_missed
-from opq_hil.world import NS, World
+from opq_hil.world.world import NS, World
 
 STAND_IN = Path(__file__).with_name("stand_in_renode.py")
 

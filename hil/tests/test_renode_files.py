@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_hil import registers
+from opq_hil.backends import registers
 
 HIL = Path(__file__).resolve().parents[1]
 FOLDER = HIL / "renode"

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.courses import Wander
-from opq_hil.disturbance import Disturbance
 from opq_hil.mains import mains
-from opq_hil.rms_events import Interruption, RapidVoltageChange, Sag, Swell
+from opq_hil.mains.courses import Wander
+from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.rms_events import Interruption, RapidVoltageChange, Sag, Swell
 from opq_measure.aggregation.aggregate import Quantity
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.events.detector import Detector, Onset

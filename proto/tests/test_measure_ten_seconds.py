@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.courses import Ramp
 from opq_hil.mains import mains
-from opq_hil.rms_events import Interruption
+from opq_hil.mains.courses import Ramp
+from opq_hil.mains.rms_events import Interruption
 from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds, ten_seconds_of
 from opq_measure.signal import Samples
 from opq_measure.timebase.windows import Windows

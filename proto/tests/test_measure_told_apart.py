@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from opq_hil.disturbance import Disturbance
 from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.phase_events import FrequencyDeviation, PhaseJump
-from opq_hil.pollution import (
+from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJump
+from opq_hil.mains.pollution import (
     DcOffset,
     Flicker,
     HarmonicDistortion,
@@ -15,8 +15,8 @@ from opq_hil.pollution import (
     MainsSignalling,
     Noise,
 )
-from opq_hil.rms_events import Interruption, Sag, Swell
-from opq_hil.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
+from opq_hil.mains.rms_events import Interruption, Sag, Swell
+from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
 from opq_measure.timebase.cycles import track
 from opq_measure.waveform.change import changes_in
 from opq_measure.waveform.clipping import clipping_in

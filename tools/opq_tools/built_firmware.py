@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from opq_hil.debian_source import cache_folder
-from opq_hil.firmware import BOARDS, VARIABLE, Firmware, board_firmware, read_firmware
+from opq_hil.backends.debian_source import cache_folder
+from opq_hil.backends.firmware import BOARDS, VARIABLE, Firmware, board_firmware, read_firmware
 from opq_proto.errors import OpqError
 
 

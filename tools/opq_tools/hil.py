@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from opq_hil.backends.backend import BackendError
-from opq_hil.backends.choice import BACKENDS, backend
-from opq_hil.firmware import BOARDS, board_firmware
+from opq_hil.backends.backend import BACKENDS, BackendError, backend
+from opq_hil.backends.firmware import BOARDS, board_firmware
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.suites.scenario import Verdict
 from opq_tools import gateway_faults

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import tomli_w
 
-from opq_hil.fleet import Fleet
+from opq_hil.box.fleet import Fleet
 from opq_proto.errors import ConfigError
 from opq_proto.keys import KeyFolder
 from opq_tools.keygen import box_ids
@@ -146,7 +146,7 @@ class Plan:
         folder = self.data_dir / "emulated" / f"box{box.box_id}"
         told = {"box-id": box.box_id, "flash": self.flash, "port": self._link(box.box_id), "folder": folder}
         words = [f"--{name}={value}" for name, value in told.items()]
-        return [sys.executable, "-m", "opq_hil.emulated", *words]
+        return [sys.executable, "-m", "opq_hil.backends.emulated", *words]
 
     def _link(self, box_id: str) -> Path:
         return self.ports_dir / f"box{box_id}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from opq_hil.emulated import EVERY_S, LEAD_S
+from opq_hil.backends.emulated import EVERY_S, LEAD_S
 from opq_tools.children import Line
 from opq_tools.plan import Plan
 from opq_tools.session import PAGE, Session

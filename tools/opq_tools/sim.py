@@ -5,12 +5,11 @@ from pathlib import Path
 
 import click
 
-from opq_hil.box import Box
-from opq_hil.control import ask
-from opq_hil.fleet import Fleet, plan_fleet
-from opq_hil.host import BoxHost
-from opq_hil.on_demand import KINDS
-from opq_hil.serving import serve
+from opq_hil.box.box import Box
+from opq_hil.box.control import ask, serve
+from opq_hil.box.fleet import Fleet, plan_fleet
+from opq_hil.box.host import BoxHost
+from opq_hil.mains.on_demand import KINDS
 from opq_proto import log
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from opq_hil.fleet import Fleet, plan_fleet
+from opq_hil.box.fleet import Fleet, plan_fleet
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError

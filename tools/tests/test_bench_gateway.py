@@ -12,7 +12,7 @@ from itertools import count, pairwise
 import numpy as np
 import pytest
 
-from opq_hil.clock import RunClock
+from opq_hil.box.source import RunClock
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import (
     FLAG_RESENT,

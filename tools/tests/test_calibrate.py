@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from opq_hil.box import Box
-from opq_hil.host import BoxHost
+from opq_hil.box.box import Box
+from opq_hil.box.host import BoxHost
 from opq_proto.link_messages import FLAG_CLIPPED, Hello, Samples
 from opq_proto.messages import TimeSource
 from opq_tools import calibrate, calibration

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import pytest
 from click.testing import CliRunner
 
-from opq_hil.firmware import BOARDS, Firmware
+from opq_hil.backends.firmware import BOARDS, Firmware
 from opq_hil.suites.scenario import Bench
-from opq_hil.world import NS, Sine, World
+from opq_hil.world.world import NS, Sine, World
 from opq_proto.errors import OpqError
 from opq_tools.calibrate import command
 

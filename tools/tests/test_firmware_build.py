@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from opq_hil.debian_source import SourceError, SourceTree, cache_folder
+from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import Slot, Verdict, judge, read_bundle
 from opq_proto.signing import SigningError, firmware_public_key, new_key

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 from flash_under_test import Layout, boot_loader, bundle, image, key
 
-from opq_hil.f405_memory import F405Memory
-from opq_hil.rom_boot_loader import RomBootLoader
+from opq_hil.box.f405_memory import F405Memory
+from opq_hil.box.rom_boot_loader import RomBootLoader
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import Slot
 from opq_tools.flash import command

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from flash_under_test import bundle, image
 from updating_box import UpdatingBox
 
-from opq_hil.faults import Faults
+from opq_hil.box.faults import Faults
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import Slot, pack_bundle
 from opq_proto.link_messages import Operation

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from opq_hil.f405_memory import F405Memory
-from opq_hil.faults import Faults
-from opq_hil.rom_boot_loader import EXTENDED_ERASE, WRITE, Moods, RomBootLoader
+from opq_hil.box.f405_memory import F405Memory
+from opq_hil.box.faults import Faults
+from opq_hil.box.rom_boot_loader import EXTENDED_ERASE, WRITE, Moods, RomBootLoader
 from opq_tools.flash.chip import Chip
 from opq_tools.flash.errors import FlashError, HalfWrittenError, LineError
 from opq_tools.flash.image import Part

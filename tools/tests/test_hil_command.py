@@ -58,7 +58,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_runs(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "module", ["opq_hil.backends.qemu_build", "opq_hil.registers", "opq_tools.built_firmware"]
+    "module", ["opq_hil.backends.qemu_build", "opq_hil.backends.registers", "opq_tools.built_firmware"]
 )
 def test_help_of_a_module_builds_nothing_and_has_an_example(module: str) -> None:
     line = [sys.executable, "-m", module]

@@ -8,7 +8,7 @@ import pytest
 from house_under_test import processes_with, run_up
 
 from opq_hil.backends.backend import Backend
-from opq_hil.emulated import DIP_SHARE
+from opq_hil.backends.emulated import DIP_SHARE
 from opq_proto.errors import OpqError
 from opq_tools.emulator import prepare
 

@@ -179,7 +179,8 @@ def test_an_emulated_box_has_the_id_behind_qemu_and_a_port_of_our_own(tmp_path: 
     plan = Plan(tmp_path, 0, None, (box,), {}, trace=False, flash=tmp_path / "flash.bin")
     assert [(found.box_id, found.port) for found in plan.boxes] == [("7", str(tmp_path / "ports" / "box7"))]
     command = plan.commands()["box7"]
-    assert command[1:3] == ["-m", "opq_hil.emulated"] and f"--port={tmp_path / 'ports' / 'box7'}" in command
+    assert command[1:3] == ["-m", "opq_hil.backends.emulated"]
+    assert f"--port={tmp_path / 'ports' / 'box7'}" in command
 
 
 @pytest.mark.parametrize(

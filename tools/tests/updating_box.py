@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from flash_under_test import key
 
-from opq_hil.faults import Faults
-from opq_hil.port import Port
+from opq_hil.box.faults import Faults
+from opq_hil.box.port import Port
 from opq_proto.firmware_image import Slot, Verdict, judge, read_header, version_number, version_text
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import (

@@ -1,17 +1,19 @@
-"""What a HIL scenario may ask of whatever runs the firmware.
+"""What a HIL scenario may ask of whatever runs the firmware, and the backends by name.
 
 Two kinds of runs: `run` plays a whole world and gives what was heard (suite A: the same world gives the same
-bytes on an emulator); `live` is a Box on a serial port in real time (suite B, and real boards).
+bytes on an emulator); `live` is a Box on a serial port in real time (suite B, and real boards). A new backend
+is a module with a class like `Backend`, and a line in BACKENDS.
 """
 
+import importlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from opq_hil.capture import Capture
-from opq_hil.world import World
+from opq_hil.world.capture import Capture
+from opq_hil.world.world import World
 from opq_proto.errors import OpqError
 
 
@@ -99,3 +101,28 @@ class Backend(Protocol):
             BackendError: it did not start.
         """
         ...
+
+
+BACKENDS: Mapping[str, tuple[str, str]] = {
+    "qemu": ("opq_hil.backends.qemu", "Qemu"),
+    "renode": ("opq_hil.backends.renode", "Renode"),
+    "board": ("opq_hil.backends.board", "Board"),
+}
+"""Name -> module and class. Imported when asked for: what one needs, the others do not."""
+
+
+def backend(name: str, port: str = "", board: str = "opqbox") -> Backend:
+    """The backend of a name; `port` and `board` say where and what the board on the bench is.
+
+    Raises:
+        BackendError: no such backend, or it cannot run here; says why.
+    """
+    if name not in BACKENDS:
+        raise BackendError(f"backend {name!r}: unknown; there are {', '.join(BACKENDS)}")
+    module, kind = BACKENDS[name]
+    make = getattr(importlib.import_module(module), kind)
+    found: Backend = make(port, board) if name == "board" else make()
+    why = found.why_not(None)
+    if why:
+        raise BackendError(f"backend {name} cannot run here: {why}")
+    return found

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_hil.backends.backend import BackendError, Image, Run
-from opq_hil.capture import Capture, Heard
-from opq_hil.gps import Gps
-from opq_hil.line import BoxLine, NoAnswerError
-from opq_hil.oscillator import Oscillator
-from opq_hil.world import Played, Power, World
+from opq_hil.gps.oscillator import Oscillator
+from opq_hil.gps.receiver import Gps
+from opq_hil.world.capture import Capture, Heard
+from opq_hil.world.line import BoxLine, NoAnswerError
+from opq_hil.world.world import Played, Power, World
 from opq_proto import link
 from opq_proto.link_messages import Acknowledgement, Health, Hello, Operation
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from opq_hil.backends.backend import BackendError, Image, Run, WallLimitError
+from opq_hil.backends.firmware import BOARDS
 from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find
-from opq_hil.capture import read_log
-from opq_hil.firmware import BOARDS
-from opq_hil.world import World
+from opq_hil.world.capture import read_log
+from opq_hil.world.world import World
 
 FLASH_BYTES = 1 << 20
 ICOUNT = "shift=3,sleep=off"

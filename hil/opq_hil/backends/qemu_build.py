@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_hil.debian_source import SourceError, SourceTree, cache_folder, fetch
+from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder, fetch
 from opq_proto.errors import OpqError
 
 SUITE = "trixie"

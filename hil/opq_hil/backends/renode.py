@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from opq_hil.backends.backend import BackendError, Image, Run, WallLimitError
-from opq_hil.capture import read_log
-from opq_hil.firmware import BOARDS
-from opq_hil.world import NS, World
+from opq_hil.backends.firmware import BOARDS
+from opq_hil.world.capture import read_log
+from opq_hil.world.world import NS, World
 
 SCRIPT = Path(__file__).resolve().parents[2] / "renode" / "box.resc"
 VARIABLE = "RENODE"

@@ -1,4 +1,4 @@
-"""Boxes on cables, and the truth about what they sent."""
+"""Boxes on cables that can be pulled out and made noisy, and the truth about what they sent."""
 
 import threading
 import time
@@ -8,12 +8,70 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.box import Box
-from opq_hil.clock import RunClock
-from opq_hil.faults import Faults
-from opq_hil.gateway_faults.cable import CLEAN, Cable
-from opq_hil.generator import Generator
+from opq_hil.box.box import Box
+from opq_hil.box.faults import Faults, Line
+from opq_hil.box.port import Port
+from opq_hil.box.source import RunClock
+from opq_hil.mains.generator import Generator
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+
+CLEAN = Faults()
+
+
+class Cable(Port):
+    """A Port behind a stable path, out at first; not for use by several threads.
+
+    Attributes:
+        unplugged_bytes: that the Box sent into the air.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        super().close()
+        self.plugged = False
+        self.unplugged_bytes = 0
+        self._path = path
+        self._noise = CLEAN
+        self._lines: list[Line] = []
+
+    @property
+    def corrupted_bytes(self) -> int:
+        """Bytes that arrived changed, both ways."""
+        return sum(line.corrupted_bytes for line in self._lines)
+
+    def plug(self) -> None:
+        """A new pty behind the path."""
+        if not self.plugged:
+            Port.__init__(self)
+            self.link_as(self._path)
+            self.plugged = True
+            self.disturb(self._noise)
+
+    def unplug(self) -> None:
+        """The pty hangs up and its path goes; what was on its way is lost."""
+        if self.plugged:
+            self.plugged = False
+            self.close()
+
+    def disturb(self, noise: Faults) -> None:
+        """From now on the wire does this to bytes, both ways."""
+        self._noise = noise
+        self.out, self.back = Line(noise, 0), Line(noise, 1)
+        self._lines += [self.out, self.back]
+
+    def send(self, frame: bytes) -> None:
+        if self.plugged:
+            super().send(frame)
+        else:
+            self.unplugged_bytes += len(frame)
+
+    def flush(self, now_ns: int) -> None:
+        if self.plugged:
+            super().flush(now_ns)
+
+    def receive(self) -> bytes:
+        return super().receive() if self.plugged else b""
+
 
 TICK_S = 0.004
 CORRUPTION = 1e-4

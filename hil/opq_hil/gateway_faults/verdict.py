@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from opq_gateway.ring.lost import BEFORE_HEARD
-from opq_hil.box import RING_S
+from opq_hil.box.box import RING_S
 from opq_hil.gateway_faults import accounts
-from opq_hil.gateway_faults.lived import Lived
+from opq_hil.gateway_faults.evidence import Lived
 from opq_hil.gateway_faults.schedule import Schedule
 from opq_hil.gateway_faults.world import BOX_IDS, UNMEASURED_NS, World
 from opq_proto.errors import OpqError

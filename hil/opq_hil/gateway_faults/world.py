@@ -11,16 +11,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from opq_hil.gateway_faults import gauges, places
-from opq_hil.gateway_faults.backlog import backlog, queued_to_ns
 from opq_hil.gateway_faults.boxes import Boxes
 from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.disk import Disk
 from opq_hil.gateway_faults.ear import Ear
-from opq_hil.gateway_faults.kept import kept, newest_ns
-from opq_hil.gateway_faults.lived import Lived, exported
+from opq_hil.gateway_faults.evidence import Lived, backlog, exported, kept, newest_ns, queued_to_ns
+from opq_hil.gateway_faults.gauges import Serving
 from opq_hil.gateway_faults.schedule import CALM_AFTER_S, Fault, Schedule
 from opq_hil.gateway_faults.service import Service, ServiceError
-from opq_hil.gateway_faults.serving import Serving
 from opq_hil.gateway_faults.wire import Wire
 from opq_proto import ports
 from opq_proto.keys import KeyFolder, read_key_file, read_secret_file

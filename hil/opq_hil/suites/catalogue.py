@@ -10,17 +10,8 @@ from pathlib import Path
 import psutil
 
 from opq_hil.backends.backend import Backend
-from opq_hil.firmware import Firmware
-from opq_hil.suites import (
-    cuts,
-    faults,
-    live,
-    recordings,
-    sampling,
-    supervision,
-    timekeeping,
-    updates,
-)
+from opq_hil.backends.firmware import Firmware
+from opq_hil.suites import cuts, faults, live, recordings, sampling, supervision, timekeeping, updates
 from opq_hil.suites.scenario import Scenario, Verdict, play
 from opq_proto.errors import ConfigError
 

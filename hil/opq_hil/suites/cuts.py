@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from opq_hil.backends.backend import Run
-from opq_hil.strategy import NotReachedError, when
 from opq_hil.suites.faults import logged
 from opq_hil.suites.scenario import Bench, Figures, Scenario, SkippedError, require
 from opq_hil.suites.updates import BOARD, BOOT_NS, Said, Versions, confirmed, tell
-from opq_hil.world import NS, Power, World
+from opq_hil.world.strategy import NotReachedError, when
+from opq_hil.world.world import NS, Power, World
 from opq_proto.firmware_image import Slot
 from opq_proto.link_messages import Command, Operation, Settings
 

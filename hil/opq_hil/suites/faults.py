@@ -2,12 +2,11 @@
 
 from itertools import pairwise
 
-from opq_hil import sensors
 from opq_hil.backends.backend import Run
-from opq_hil.capture import waveform
 from opq_hil.suites.sampling import nothing_missed
 from opq_hil.suites.scenario import Bench, Figures, Scenario, require
-from opq_hil.world import NS, Noise, Power, World
+from opq_hil.world.capture import waveform
+from opq_hil.world.world import BATTERY, NS, SUPPLY, Noise, Power, World, voltage_readings
 from opq_proto import log_codes
 from opq_proto.link_messages import (
     Acknowledgement,
@@ -109,8 +108,8 @@ def silent_minute(bench: Bench) -> Figures:
 
 def battery(bench: Bench) -> Figures:
     """Supply gone at 8 s, back at 16 s, gone again at 22 s and the battery empty at 28 s."""
-    supply = sensors.steps(sensors.SUPPLY, ((0, 5.0), (8, 0.0), (16, 5.0), (22, 0.0)))
-    cell = sensors.steps(sensors.BATTERY, ((0, 4.0), (28, 3.2)))
+    supply = voltage_readings(SUPPLY, ((0, 5.0), (8, 0.0), (16, 5.0), (22, 0.0)))
+    cell = voltage_readings(BATTERY, ((0, 4.0), (28, 3.2)))
     run = bench.run(World(36 * NS, power=Power(adc=supply + cell)))
     for event, count in (("box.on_battery", 2), ("box.supply_back", 1), ("box.battery_low", 1)):
         lines = logged(run, event)

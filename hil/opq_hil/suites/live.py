@@ -8,13 +8,13 @@ import time
 
 import numpy as np
 
-from opq_hil.gateway_process import GatewayProcess
-from opq_hil.gps import Gps
-from opq_hil.line import BoxLine
-from opq_hil.strategy import reach
+from opq_hil.gps.receiver import Gps
+from opq_hil.suites.gateway_process import GatewayProcess
 from opq_hil.suites.recordings import RATE_HZ, place, played, real_dip
 from opq_hil.suites.scenario import Bench, Figures, Scenario, require
-from opq_hil.world import NS, Noise, Sine, World
+from opq_hil.world.line import BoxLine
+from opq_hil.world.strategy import reach
+from opq_hil.world.world import NS, Noise, Sine, World
 from opq_proto.link_messages import Operation, Status
 from opq_proto.messages import TimeSource
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.blocks import Block
-from opq_hil.capture import waveform
-from opq_hil.gateway_process import GatewayProcess
-from opq_hil.gps import Gps
-from opq_hil.recording import read_recording
+from opq_hil.gps.receiver import Gps
+from opq_hil.mains.recording import read_recording
+from opq_hil.suites.gateway_process import GatewayProcess
 from opq_hil.suites.sampling import nothing_missed
 from opq_hil.suites.scenario import Bench, Figures, Scenario, SkippedError, require
-from opq_hil.world import NS, Played, World
+from opq_hil.world.capture import waveform
+from opq_hil.world.world import NS, Played, World
 from opq_proto.link_messages import Samples
 from opq_proto.messages import TimeSource
 

@@ -4,12 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from opq_hil.capture import Capture, holes, overruns, waveform
-from opq_hil.firmware import BOARDS
-from opq_hil.gps import Gps
-from opq_hil.strategy import when
+from opq_hil.backends.firmware import BOARDS
+from opq_hil.gps.receiver import Gps
 from opq_hil.suites.scenario import Bench, Figures, Scenario, require
-from opq_hil.world import NS, Sine, World
+from opq_hil.world.capture import Capture, holes, overruns, waveform
+from opq_hil.world.strategy import when
+from opq_hil.world.world import NS, Sine, World
 from opq_proto.link_messages import Health, Hello, Samples
 
 BOOT_S = 5.0

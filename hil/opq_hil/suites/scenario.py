@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from opq_hil.backends.backend import Backend, BackendError, Run
-from opq_hil.firmware import Firmware
-from opq_hil.world import NS, World
+from opq_hil.backends.firmware import Firmware
+from opq_hil.world.world import NS, World
 from opq_proto.errors import OpqError
 from opq_proto.link_messages import Acknowledgement, Command, Operation, Status
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from opq_hil.capture import Capture, overruns
-from opq_hil.prompt import typed
-from opq_hil.strategy import when
 from opq_hil.suites.faults import logged
 from opq_hil.suites.sampling import nothing_missed
 from opq_hil.suites.scenario import Bench, Figures, Scenario, require
-from opq_hil.world import NS, World
+from opq_hil.world.capture import Capture, overruns
+from opq_hil.world.line import typed
+from opq_hil.world.strategy import when
+from opq_hil.world.world import NS, World
 from opq_proto.link_messages import Health, Samples
 from opq_proto.log_codes import RESET_CAUSES
 

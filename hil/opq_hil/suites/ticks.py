@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.suites.scenario import require
-from opq_hil.world import EXTERNAL, Played, World
+from opq_hil.world.world import EXTERNAL, Played, World
 from opq_proto.link_messages import Samples
 
 TICK_HZ = 84_000_000

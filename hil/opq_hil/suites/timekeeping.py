@@ -10,15 +10,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from opq_hil import sensors
 from opq_hil.backends.backend import Run
-from opq_hil.gps import START_UTC_S, Gps
-from opq_hil.oscillator import Oscillator
-from opq_hil.strategy import when
+from opq_hil.gps.oscillator import Oscillator
+from opq_hil.gps.receiver import START_UTC_S, Gps
 from opq_hil.suites import ticks
 from opq_hil.suites.sampling import nothing_missed
 from opq_hil.suites.scenario import Bench, Figures, Scenario, require
-from opq_hil.world import NS, Power, World
+from opq_hil.world.strategy import when
+from opq_hil.world.world import NS, Power, World, temperature_readings
 from opq_proto.link_messages import GpsState, GpsStatus, Samples
 from opq_proto.messages import TimeSource
 
@@ -196,7 +195,7 @@ def temperature_ramp(bench: Bench) -> Figures:
     """5 K within 60 s on a TCXO of 0.1 ppm/K, the sensor with its lag and noise."""
     oscillator = Oscillator(300, 100, ((0.0, 25.0), (30.0, 25.0), (90.0, 30.0)))
     end_ns = 95 * NS
-    power = Power(adc=sensors.temperature(oscillator, end_ns))
+    power = Power(adc=temperature_readings(oscillator, end_ns))
     return held(bench, World(end_ns, gps=GPS, oscillator=oscillator, power=power), ACQUIRED)[1]
 
 
@@ -208,7 +207,7 @@ def holdover_hour(bench: Bench) -> Figures:
         end_ns,
         gps=replace(GPS, outages=((1200.0, 4800.0),)),
         oscillator=oscillator,
-        power=Power(adc=sensors.temperature(oscillator, end_ns)),
+        power=Power(adc=temperature_readings(oscillator, end_ns)),
     )
     found, figures = held(bench, world, (*ACQUIRED, GpsState.HOLDOVER))
     most = float(np.max(np.abs(found.of(TimeSource.HOLDOVER))))

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_hil.backends.backend import Run
-from opq_hil.capture import waveform
-from opq_hil.firmware import Firmware
-from opq_hil.strategy import when
+from opq_hil.backends.firmware import Firmware
 from opq_hil.suites.faults import logged
 from opq_hil.suites.sampling import RATE_HZ
 from opq_hil.suites.scenario import Bench, Figures, Scenario, SkippedError, require
-from opq_hil.world import NS, World
+from opq_hil.world.capture import waveform
+from opq_hil.world.strategy import when
+from opq_hil.world.world import NS, World
 from opq_proto.firmware_image import (
     HEADER_BYTES,
     SIGNED_BYTES,

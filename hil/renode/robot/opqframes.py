@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[3]
 for room in ("proto", "gateway", "hil"):  # renode-test runs in its own environment
     sys.path.insert(0, str(ROOT / room))
 
-from opq_hil.capture import Capture, read_log  # noqa: E402
-from opq_hil.gps import Gps  # noqa: E402
-from opq_hil.oscillator import Oscillator  # noqa: E402
-from opq_hil.strategy import when  # noqa: E402
+from opq_hil.gps.oscillator import Oscillator  # noqa: E402
+from opq_hil.gps.receiver import Gps  # noqa: E402
 from opq_hil.suites.sampling import nothing_missed, stamp_steps  # noqa: E402
 from opq_hil.suites.updates import flipped, tell  # noqa: E402
-from opq_hil.world import NS, Noise, Power, Sine, World  # noqa: E402
+from opq_hil.world.capture import Capture, read_log  # noqa: E402
+from opq_hil.world.strategy import when  # noqa: E402
+from opq_hil.world.world import NS, Noise, Power, Sine, World  # noqa: E402
 from opq_proto.firmware_image import Slot, read_bundle  # noqa: E402
 from opq_proto.link_messages import Acknowledgement, Command, Hello, Log, Operation, Samples  # noqa: E402
 

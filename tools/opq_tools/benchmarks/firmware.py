@@ -17,11 +17,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from opq_hil.backends.firmware import BOARDS, Firmware
 from opq_hil.backends.qemu import Qemu
-from opq_hil.firmware import BOARDS, Firmware
-from opq_hil.prompt import printed, typed
 from opq_hil.suites.scenario import Bench
-from opq_hil.world import INTERNAL, NS, Sine, World
+from opq_hil.world.line import printed, typed
+from opq_hil.world.world import INTERNAL, NS, Sine, World
 from opq_proto.errors import OpqError
 from opq_tools.bench import Baseline, Case, Result, case
 from opq_tools.built_firmware import firmware_for

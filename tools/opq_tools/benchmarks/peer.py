@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opq_hil.truth import Truth
+from opq_hil.mains.truth import Truth
 from opq_measure.signal import FloatArray
 from opq_proto.errors import OpqError
 

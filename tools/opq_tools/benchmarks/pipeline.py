@@ -20,8 +20,8 @@ import click
 import psutil
 import zmq
 
-from opq_hil.control import ask
-from opq_hil.fleet import plan_fleet
+from opq_hil.box.control import ask
+from opq_hil.box.fleet import plan_fleet
 from opq_proto.errors import OpqError
 from opq_proto.ports import PORTS
 from opq_tools.bench import Baseline, Case, Result, case

@@ -8,8 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_hil.debian_source import SourceTree, cache_folder, fetch
-from opq_hil.monocypher_source import monocypher
+from opq_hil.backends.debian_source import SourceTree, cache_folder, fetch
+from opq_hil.backends.monocypher_source import monocypher
 from opq_tools.firmware.errors import BuildError
 
 SUITE = "trixie"

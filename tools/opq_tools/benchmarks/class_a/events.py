@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from opq_hil.courses import FloatArray
-from opq_hil.disturbance import Disturbance
-from opq_hil.rms_events import Interruption, Profile, Sag, Swell
+from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.rms_events import Interruption, Profile, Sag, Swell
 from opq_measure.events.detector import Detector
 from opq_measure.events.disturbances import find_disturbances
 from opq_measure.events.rapid_change import RapidChange, RapidLimits

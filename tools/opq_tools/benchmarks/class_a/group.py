@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from opq_hil.sample_clock import SampleClock
+from opq_hil.mains.sampling import SampleClock
 from opq_measure.aggregation.unbalance import Group, PhaseWindow, Unbalance
 from opq_measure.timebase.windows import windows_of
 from opq_tools.benchmarks.class_a.point import Point

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from opq_hil.wave import Tone
+from opq_hil.mains.wave import Tone
 from opq_measure.harmonics.signalling import signalling_v
 from opq_measure.harmonics.spectrum import spectrum_of
 from opq_tools.benchmarks.class_a.point import Point

@@ -8,14 +8,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from opq_hil.converter import Converter
-from opq_hil.courses import FloatArray
-from opq_hil.disturbance import Disturbance
 from opq_hil.mains import mains
-from opq_hil.pollution import Flicker
-from opq_hil.sample_clock import TRUE, SampleClock
-from opq_hil.truth import Truth
-from opq_hil.wave import Tone
+from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.pollution import Flicker
+from opq_hil.mains.sampling import TRUE, Converter, SampleClock
+from opq_hil.mains.truth import Truth
+from opq_hil.mains.wave import Tone
 
 RATE_HZ = 12_000.0
 FULL_SCALE = 2.5

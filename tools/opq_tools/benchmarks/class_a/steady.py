@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from opq_hil.courses import FloatArray
-from opq_hil.wave import Tone
+from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.wave import Tone
 from opq_measure.aggregation.aggregate import Quantity
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.aggregation.deviation import over_v, overdeviation_percent, under_v, underdeviation_percent

@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.box import Box
-from opq_hil.host import BoxHost
-from opq_hil.mains import MIX_3_PERCENT, Mains
-from opq_hil.wave import Wave, harmonics_of
+from opq_hil.box.box import Box
+from opq_hil.box.host import BoxHost
+from opq_hil.mains import MIX_3_PERCENT
+from opq_hil.mains.voltage import Mains
+from opq_hil.mains.wave import Wave, harmonics_of
 from opq_proto import log
 from opq_proto.link_messages import Crossing, LinkMessage
 from opq_tools.benchmarks.gateway.plain_box import serve

@@ -15,8 +15,9 @@ from opq_gateway.blocks import Block
 from opq_gateway.ring import codec
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealing import seal
-from opq_hil.mains import MIX_3_PERCENT, Mains
-from opq_hil.wave import Wave, harmonics_of
+from opq_hil.mains import MIX_3_PERCENT
+from opq_hil.mains.voltage import Mains
+from opq_hil.mains.wave import Wave, harmonics_of
 from opq_proto.messages import TimeSource
 from opq_tools.benchmarks.compression.signals import as_sealed
 

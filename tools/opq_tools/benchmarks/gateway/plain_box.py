@@ -12,10 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from opq_hil.box import BLOCK_SAMPLES
-from opq_hil.clock import RunClock
-from opq_hil.port import Port
-from opq_hil.source import Source
+from opq_hil.box.box import BLOCK_SAMPLES
+from opq_hil.box.port import Port
+from opq_hil.box.source import RunClock, Source
 from opq_proto import link
 from opq_proto.link_messages import (
     FLAG_RESENT,

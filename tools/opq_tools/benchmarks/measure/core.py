@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from opq_hil.truth import Truth
+from opq_hil.mains.truth import Truth
 from opq_measure.frequency.cycle import WINDOWS, CycleFrequency
 from opq_measure.frequency.one_second import one_second_hz
 from opq_measure.frequency.short import CYCLES, short_hz

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.rms_events import Sag
-from opq_hil.truth import Truth
+from opq_hil.mains.rms_events import Sag
+from opq_hil.mains.truth import Truth
 from opq_measure.events.disturbances import find_disturbances
 from opq_tools.bench import Case, case
 from opq_tools.benchmarks.peer import Dip

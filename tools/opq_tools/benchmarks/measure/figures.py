@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.truth import Truth
+from opq_hil.mains.truth import Truth
 from opq_measure.frequency.bound import bound_hz
 from opq_measure.frequency.one_second import one_second_hz
 from opq_measure.harmonics.spectrum import spectrum_of

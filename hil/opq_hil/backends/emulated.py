@@ -1,0 +1,114 @@
+"""`python -m opq_hil.backends.emulated`: a Box in an emulator, live, at a port of a fixed name; `up` runs it.
+
+The firmware is the real one; mains, GPS and supply are a world in which a dip comes every minute.
+"""
+
+import contextlib
+import math
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+
+from opq_hil.backends.backend import Image, backend
+from opq_hil.backends.firmware import BOARDS, Board
+from opq_hil.gps.receiver import Gps
+from opq_hil.world.world import NS, Played, World
+from opq_proto import log
+from opq_proto.ending import stopped_by_signals
+from opq_proto.errors import OpqError
+
+LEAD_S, EVERY_S = 30, 60
+"""First dip after power-on (the clock is locked by then), and from dip to dip."""
+LONGEST_NS = 6 * 3600 * NS
+"""A world is read whole: 70 MB of GPS text. At its end this process ends; `up` starts it again."""
+RATE_HZ = 12_000
+DIP_SHARE = 0.7
+DIP_CYCLES = 10
+NOMINAL_V, NOMINAL_HZ = 120.0, 60.0
+LATE_NS = 150_000_000
+"""From here to the emulator's virtual 0, measured; the Box's GPS is off by what is left of it."""
+
+
+def world(board: Board, utc_ns: int, lead_s: float, every_s: int) -> World:
+    """Nominal mains with a dip to 70 % of 10 cycles at `lead_s` and every `every_s` from then on."""
+    at_s = np.arange(every_s * RATE_HZ) / RATE_HZ
+    volts = NOMINAL_V * math.sqrt(2) * np.sin(2 * math.pi * NOMINAL_HZ * at_s)
+    start_s = lead_s % every_s
+    inside = (at_s >= start_s) & (at_s < start_s + DIP_CYCLES / NOMINAL_HZ)
+    volts[inside] *= DIP_SHARE
+    counts = np.rint(volts / (board.v_per_lsb * board.counts_per_lsb) + board.zero)
+    mains = Played(counts.astype(np.int16), board.converter, RATE_HZ * 1000, loop=True)
+    return World(LONGEST_NS, mains=mains, gps=Gps(utc_start_ns=utc_ns, jitter_ns=20.0))
+
+
+@contextlib.contextmanager
+def linked(path: Path, port: Path) -> Iterator[None]:
+    """The symbolic link `path` to the emulator's pty, for as long as it runs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    path.symlink_to(port)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--box-id", required=True, help="For the log.")
+@click.option("--board", type=click.Choice(sorted(BOARDS)), default="opqbox", show_default=True)
+@click.option(
+    "--flash", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The chip's flash."
+)
+@click.option("--port", type=click.Path(path_type=Path), required=True, help="Link to make to the pty.")
+@click.option("--folder", type=click.Path(path_type=Path), required=True, help="World, report, flash.")
+@click.option("--lead-s", type=float, default=LEAD_S, show_default=True, help="Before the first dip.")
+@click.option(
+    "--every-s", type=click.IntRange(5, 600), default=EVERY_S, show_default=True, help="From dip to dip."
+)
+def main(
+    box_id: str,
+    board: str,
+    flash: Path,
+    port: Path,
+    folder: Path,
+    lead_s: float,
+    every_s: int,
+) -> None:
+    """Run one emulated Box until SIGTERM."""
+    log.configure("boxes")
+    logger = log.get(service="boxes", box_id=box_id)
+    stop = threading.Event()
+    try:
+        with stopped_by_signals(stop):
+            found = backend("qemu")
+            told = world(BOARDS[board], time.time_ns() + LATE_NS, lead_s, every_s)
+            first_ns = time.monotonic_ns() + LATE_NS + round(lead_s % every_s * NS)
+            image = Image(board, flash, BOARDS[board].converter)
+            kept = folder / "flash.bin"
+            with (
+                found.live(image, told, folder, flash=kept if kept.exists() else None) as pty,
+                linked(port, pty),
+            ):
+                logger.info("box.started", port=str(port), emulator=found.version)
+                serve(stop, first_ns, every_s, logger)
+    except (OpqError, OSError) as error:
+        click.echo(f"box {box_id}: {error}", err=True)
+        sys.exit(getattr(error, "exit_code", 1))
+
+
+def serve(stop: threading.Event, first_ns: int, every_s: int, logger: log.Log) -> None:
+    """Wait for the end, telling each dip when it begins (monotonic ns)."""
+    at_ns = first_ns
+    while not stop.wait(max(0.0, (at_ns - time.monotonic_ns()) / NS)):
+        logger.info("box.event_sent", monotonic_ns=at_ns)
+        at_ns += every_s * NS
+
+
+if __name__ == "__main__":
+    main()

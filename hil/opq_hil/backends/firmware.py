@@ -1,0 +1,72 @@
+"""Built firmware as a HIL run needs it: the chip's flash, and an update file for the link.
+
+`opq-tools firmware build` makes a folder per board; `OPQ_FIRMWARE_DIR`, or --firmware, names the one above.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from opq_hil.backends.backend import Image
+from opq_hil.world.world import EXTERNAL, INTERNAL
+from opq_proto.errors import OpqError
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What of a board the world has to fit."""
+
+    converter: str
+    """Where mains comes in."""
+    v_per_lsb: float
+    """Of a sample, as its hello says (device/WIRING.md); scenario `boots` holds the firmware to it."""
+    counts_per_lsb: int
+    """Samples have 16 bits; the internal converter's counts are 16 of them."""
+    zero: int
+    """The converter's count at 0 V."""
+
+
+BOARDS: Mapping[str, Board] = {
+    "opqbox": Board(EXTERNAL, 0.015844, 1, 0),
+    "pyboard_f405": Board(INTERNAL, 0.015956, 16, 2048),
+}
+VARIABLE, KEY_VARIABLE = "OPQ_FIRMWARE_DIR", "OPQ_FIRMWARE_KEY"
+FLASH, UPDATE = "flash.bin", "firmware.opqfw"
+
+
+class FirmwareError(OpqError):
+    """There is no built firmware where one was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """One board's build."""
+
+    image: Image
+    update: Path
+    """The .opqfw file: the image of either slot."""
+    key: Path | None = None
+    """Private key that signed it; None: not here, no other versions can be made."""
+
+
+def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
+    """Every board that was built into `folder` (else `OPQ_FIRMWARE_DIR`).
+
+    Raises:
+        FirmwareError: no folder is named, or no board is in it.
+    """
+    told = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    if told is None:
+        raise FirmwareError(f"no built firmware: opq-tools firmware build, then --firmware DIR or {VARIABLE}")
+    key = Path(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None
+    found = {board: board_firmware(told, board, key) for board in BOARDS if (told / board / FLASH).exists()}
+    if not found:
+        raise FirmwareError(f"{told}: no {FLASH} of {' or '.join(BOARDS)} in it; opq-tools firmware build")
+    return found
+
+
+def board_firmware(folder: Path, board: str, key: Path | None = None) -> Firmware:
+    """The files of one board below `folder`."""
+    place = folder / board
+    return Firmware(Image(board, place / FLASH, BOARDS[board].converter), place / UPDATE, key)

@@ -1,0 +1,88 @@
+"""Monocypher's source, for the boot loader's Ed25519: out of a Python package's source archive, by pip.
+
+No suite of Debian's mirrors holds its package `monocypher`. Of what can be had, `pymonocypher` brings the one
+C file of Monocypher 4.0.3, and pip fetches it wherever pip works, pinned by its SHA-256. (Debian's libsodium
+was the alternative: 40 files behind a configure script for the same answer.) `MONOCYPHER_DIR` names a folder
+with monocypher.c and monocypher.h instead.
+"""
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder
+
+PACKAGE, VERSION, MONOCYPHER_VERSION = "pymonocypher", "4.0.3.4", "4.0.3"
+SHA256 = "5e56e3d3eb770a53e0b9f6274146663c11a11f3d0de5cd48e3be0428d1b07a4a"
+"""Of pymonocypher-4.0.3.4.tar.gz."""
+VARIABLE = "MONOCYPHER_DIR"
+FILES = ("monocypher.c", "monocypher.h", "LICENSE.txt")
+TIMEOUT_S = 300
+
+
+def monocypher(cache: Path | None = None) -> SourceTree:
+    """A folder with monocypher.c and monocypher.h, fetched once and kept.
+
+    Raises:
+        SourceError: it cannot be had here; the text says what to do instead.
+    """
+    told = os.environ.get(VARIABLE)
+    if told:
+        path = Path(told).expanduser().resolve()
+        if not (path / "monocypher.c").exists():
+            raise SourceError(f"{VARIABLE}={told}: no monocypher.c in it")
+        return SourceTree("monocypher", path, "unknown", "", note=f"from {VARIABLE}, not hashed")
+    folder = (cache or cache_folder()) / "sources" / f"{PACKAGE}-{SHA256[:16]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{PACKAGE}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _fetch(folder)
+    return SourceTree("monocypher", folder, MONOCYPHER_VERSION, SHA256, note=f"from {PACKAGE} {VERSION}")
+
+
+def _fetch(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        work = Path(made)
+        wanted = work / "wanted.txt"
+        wanted.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n")
+        command = (
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+            *("--no-deps", "--no-binary=pymonocypher", "--require-hashes", "-d", made, "-r", str(wanted)),
+        )
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise SourceError(f"Monocypher: pip took longer than {TIMEOUT_S} s; try again") from None
+        archive = work / f"{PACKAGE}-{VERSION}.tar.gz"
+        if done.returncode or not archive.exists():
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise SourceError(
+                f"Monocypher (the boot loader's Ed25519) cannot be fetched by pip: {last}. With monocypher.c "
+                f"and .h {MONOCYPHER_VERSION} in a folder, set {VARIABLE}"
+            )
+        unpack(archive, work / "tree")
+        (work / "tree").rename(folder)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """The C files of the archive into a new folder.
+
+    Raises:
+        SourceError: it is not the archive that we know.
+    """
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != SHA256:
+        raise SourceError(f"{archive.name}: SHA-256 {found}, want {SHA256}; nothing was unpacked")
+    folder.mkdir()
+    with tarfile.open(archive) as tar:
+        for name in FILES:
+            member = tar.extractfile(f"{PACKAGE}-{VERSION}/{name}")
+            if member is None:
+                raise SourceError(f"{archive.name}: no {name} in it")
+            (folder / name).write_bytes(member.read())

@@ -1,0 +1,290 @@
+"""A Box without hardware: the Box's side of the serial link, at real-time rate.
+
+`Box` is the protocol alone (samples, ring, resend, hello, health); it does no waiting and owns no
+thread: `opq_hil.box.host` calls it. `python -m opq_hil.box` hosts Boxes on ptys.
+"""
+
+import time
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_hil.box import commands
+from opq_hil.box.commands import Crossings
+from opq_hil.box.port import Port
+from opq_hil.box.ring import Ring
+from opq_hil.box.source import RunClock, Source
+from opq_hil.mains.disturbance import Disturbance, Placed
+from opq_hil.mains.events import GridEvent
+from opq_hil.mains.generator import Generator
+from opq_proto import link, log
+from opq_proto.link_messages import (
+    FLAG_CLIPPED,
+    FLAG_OVERRUN_BEFORE,
+    PROTOCOL,
+    Command,
+    Crossing,
+    GpsState,
+    GpsStatus,
+    Health,
+    Hello,
+    LinkMessage,
+    Log,
+    Resend,
+    Samples,
+)
+
+BLOCK_SAMPLES = 200
+RING_S = 10
+HELLO_S = 5
+"""A gateway that restarts learns who is there within this time, even if its own hello is lost."""
+RESENT_PER_TICK = 8
+RESEND_WAITING_BYTES = 2048
+"""Old samples go out only while fewer bytes wait, so that new ones are never late for them."""
+LOG_STARTED = 1
+"""Log.code: the Box started; a is its boot_id, b the reset cause."""
+RESET_POWER, RESET_COMMAND = 1, 4
+"""Health.reset_cause: log_codes.RESET_CAUSES."""
+
+
+class Box:
+    """One simulated or replayed Box.
+
+    Attributes:
+        box_id: decimal number as text, as everywhere.
+        source: where its samples come from.
+        overruns, missing_samples, clipped_samples: what Health tells.
+        ring: what can be sent again; counts what could not.
+        events_sent: monotonic ns at which the frame with an event's first sample was written.
+    """
+
+    def __init__(
+        self,
+        box_id: str,
+        source: Source | None = None,
+        *,
+        hardware: str = "opq-hil simulated",
+        measurements: bool = True,
+        boot_id: int = 1,
+    ) -> None:
+        if not (box_id.isdecimal() and 0 < int(box_id) <= 0xFFFF_FFFF):
+            raise ValueError(f"box id is {box_id!r}; want a whole number from 1 to 4294967295")
+        self.box_id = box_id
+        self.source: Source = source if source is not None else Generator(seed=int(box_id))
+        self.hardware = hardware
+        self.settings = commands.Settings(measurements="on" if measurements else "off")
+        self.crossings = Crossings()
+        self.decoder = link.Decoder()
+        self.overruns = 0
+        self.missing_samples = 0
+        self.clipped_samples = 0
+        self.events_sent: deque[int] = deque(maxlen=1000)
+        self._boot_id = boot_id
+        self._reset_cause = RESET_POWER
+        self._log = log.get(service="boxes", box_id=box_id)
+        self._sequence = 0
+        self._zero = 0  # stream index of the Box's sample 0; moves at a reset
+        self._next = 0  # stream index of the next block
+        self.ring = Ring(self._ring_samples() // BLOCK_SAMPLES, BLOCK_SAMPLES)
+        self._commanded = False
+        self._hello_due_ns = 0
+        self._second = 0
+
+    def start(self, port: Port, clock: RunClock) -> None:
+        """Go online on `port`; sample 0 is taken at the clock's start."""
+        self.port = port
+        self.clock = clock
+        self._boot()
+
+    def due_ns(self) -> int:
+        """Monotonic time of the next `tick` that has something to do."""
+        return self.clock.due_ns(self._next + BLOCK_SAMPLES, self.source.rate_millihz)
+
+    def tick(self, now_ns: int) -> None:
+        """Send every block whose samples have been taken by now, then what is due beside them."""
+        overrun = self._skip_what_is_too_old(now_ns)
+        while self.due_ns() <= now_ns:
+            self._block(FLAG_OVERRUN_BEFORE if overrun else 0)
+            overrun = False
+        self._send_again()
+        if now_ns >= self._hello_due_ns:
+            self._hello_due_ns = now_ns + (HELLO_S if self._commanded else 1) * 10**9
+            self.send(self.hello())
+        second = (now_ns - self.clock.monotonic_ns) // 10**9
+        if second > self._second:
+            self._second = second
+            self._each_second(now_ns)
+
+    def receive(self, data: bytes) -> None:
+        """Bytes from the gateway; bad ones are counted by the decoder."""
+        for _, message in self.decoder.feed(data):
+            if isinstance(message, Command):
+                self._commanded = True
+                commands.answer(self, message)
+            elif isinstance(message, Resend):
+                self.ring.ask(message)
+
+    def send(self, message: LinkMessage) -> None:
+        """Frame a message and queue it on the port."""
+        self.port.send(link.encode(message, self._sequence))
+        self._sequence += 1
+
+    def add_event(self, event: GridEvent | Disturbance) -> GridEvent | Placed:
+        """Put a disturbance into a simulated signal, as soon as possible.
+
+        Raises:
+            ValueError: this Box replays a recording.
+        """
+        if not isinstance(self.source, Generator):
+            raise ValueError(f"box {self.box_id} replays a recording; events go to simulated Boxes only")
+        return self.source.add(event)
+
+    @property
+    def v_per_lsb(self) -> float:
+        """The source's, corrected by the setting `gain`."""
+        return self.source.v_per_lsb * self.settings.number("gain")
+
+    def hello(self) -> Hello:
+        """Who this Box is."""
+        source = self.source
+        return Hello(
+            protocol=PROTOCOL,
+            box_id=int(self.box_id),
+            boot_id=self._boot_id,
+            rate_millihz=source.rate_millihz,
+            v_per_lsb=self.v_per_lsb,
+            nominal_v=source.nominal_v,
+            nominal_hz=source.nominal_hz,
+            effective_bits=source.effective_bits,
+            block_samples=BLOCK_SAMPLES,
+            ring_samples=self._ring_samples(),
+            hardware=self.hardware,
+            firmware="opq-hil 1",
+        )
+
+    def reset(self) -> None:
+        """Start anew as after a reset: new boot id, sample 0 is the next one, empty ring."""
+        self._boot_id = (self._boot_id + 1) & 0xFFFF_FFFF
+        self._reset_cause = RESET_COMMAND
+        self._zero = self._next
+        self.ring.clear()
+        self.overruns = self.missing_samples = self.clipped_samples = 0
+        self._boot()
+
+    def _boot(self) -> None:
+        self._commanded = False
+        self._sequence = 0
+        self._hello_due_ns = 0
+        self.send(self.hello())
+        self.send(Log(LOG_STARTED, self._boot_id & 0x7FFF_FFFF, self._reset_cause, 0))
+
+    def _ring_samples(self) -> int:
+        return self.source.rate_millihz * RING_S // 1000
+
+    def _skip_what_is_too_old(self, now_ns: int) -> bool:
+        """A process that stood still for longer than the ring loses what lies before it."""
+        late_ns = now_ns - self.due_ns()
+        if late_ns <= RING_S * 10**9:
+            return False
+        blocks = late_ns * self.source.rate_millihz // (10**12 * BLOCK_SAMPLES)
+        self._next += blocks * BLOCK_SAMPLES
+        self.overruns += 1
+        self.missing_samples += blocks * BLOCK_SAMPLES
+        self._log.warning("box.overrun", samples=blocks * BLOCK_SAMPLES)
+        return True
+
+    def _block(self, flags: int) -> None:
+        first = self._next
+        counts = self._taken(first)
+        clipped = int(np.count_nonzero((counts == 32767) | (counts == -32768)))
+        if clipped:
+            self.clipped_samples += clipped
+            flags |= FLAG_CLIPPED
+        clock = self.clock
+        phase_ns = round(self.settings.number("phase_ns"))
+        samples = Samples(
+            first_sample=first - self._zero,
+            t_ns=clock.t_ns(first, self.source.rate_millihz, self.source.offset_ns) - phase_ns,
+            uncertainty_ns=clock.uncertainty_ns,
+            source=clock.source,
+            rate_millihz=self.source.rate_millihz,
+            flags=flags,
+            counts=counts,
+        )
+        self.ring.append(samples)
+        self.send(samples)
+        if self.crossings.limits:
+            self._look_at(samples)
+        self._next += BLOCK_SAMPLES
+        for mark in self.source.marks(first, BLOCK_SAMPLES):
+            self._event_sent(mark)
+
+    def _taken(self, first: int) -> NDArray[np.int16]:
+        """Counts without the setting `offset_lsb`, within int16."""
+        counts = self.source.counts(first, BLOCK_SAMPLES)
+        offset_lsb = round(self.settings.number("offset_lsb"))
+        if not offset_lsb:
+            return counts
+        return np.clip(counts.astype(np.int32) - offset_lsb, -32768, 32767).astype(np.int16)
+
+    def _look_at(self, newest: Samples) -> None:
+        """Tell crossings of the last nominal cycle's rms."""
+        source = self.source
+        cycle = round(source.rate_millihz / 1000 / source.nominal_hz)
+        rms_v = float(np.sqrt(np.mean(self.ring.newest(cycle) ** 2))) * self.v_per_lsb
+        for kind, entering, share in self.crossings.look(rms_v / source.nominal_v):
+            self.send(
+                Crossing(
+                    sample=newest.first_sample + len(newest.counts) - cycle,
+                    t_ns=newest.t_ns - (cycle - len(newest.counts)) * 10**12 // source.rate_millihz,
+                    uncertainty_ns=newest.uncertainty_ns,
+                    source=newest.source,
+                    kind=kind,
+                    entering=entering,
+                    rms_v=rms_v,
+                    limit_v=share * source.nominal_v,
+                )
+            )
+
+    def _event_sent(self, mark: int) -> None:
+        self.port.flush(time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        self.events_sent.append(now_ns)
+        self._log.info("box.event_sent", first_sample=mark - self._zero, monotonic_ns=now_ns)
+
+    def _send_again(self) -> None:
+        for _ in range(RESENT_PER_TICK):
+            if self.port.waiting_bytes > RESEND_WAITING_BYTES:
+                return
+            samples = self.ring.again()
+            if samples is None:
+                return
+            self.send(samples)
+
+    def _each_second(self, now_ns: int) -> None:
+        clock = self.clock
+        self.send(self._health(now_ns))
+        t_ns = clock.t_ns(self._next, self.source.rate_millihz, self.source.offset_ns)
+        self.send(GpsStatus(GpsState.FREE, 0, t_ns, clock.uncertainty_ns, 0, 0, 0, 0, 0))
+        if self.settings["measurements"] == "on":
+            source = self.source
+            figures = self.ring.figures(source.rate_millihz / 1000, self.v_per_lsb, source.nominal_hz)
+            if figures is not None:
+                self.send(figures)
+
+    def _health(self, now_ns: int) -> Health:
+        return Health(
+            uptime_ms=(now_ns - self.clock.monotonic_ns) // 10**6,
+            temperature_c=None,
+            supply_v=None,
+            battery_v=None,
+            cpu_permille=0,
+            overruns=self.overruns,
+            clipped=self.clipped_samples,
+            missing_samples=self.missing_samples,
+            crc_errors=self.decoder.crc_errors,
+            tx_dropped=min(self.port.lost_bytes, 0xFFFF_FFFF),
+            heap_free_bytes=0,
+            reset_cause=self._reset_cause,
+        )

@@ -1,0 +1,161 @@
+"""What a Box answers to its gateway: each Command gets exactly one Acknowledgement, then its effect.
+
+Crossings are off until the gateway sets limits (Command crossing limits:
+`dip=0.9,swell=1.1,interruption=0.1`, shares of nominal). One nominal cycle per block, hysteresis of 2 %
+of nominal as in the contract.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Protocol
+
+from opq_proto import link_messages
+from opq_proto.link_messages import (
+    Acknowledgement,
+    Command,
+    CrossingKind,
+    Hello,
+    LinkMessage,
+    Operation,
+    Status,
+)
+
+HYSTERESIS = 0.02
+KINDS = {kind.name.lower(): kind for kind in CrossingKind}
+
+
+def parse_limits(argument: str) -> dict[CrossingKind, float]:
+    """`dip=0.9,swell=1.1` as shares of nominal; an empty text sets none.
+
+    Raises:
+        ValueError: an unknown kind, or no share between 0 and 10.
+    """
+    limits = {}
+    for part in argument.split(",") if argument else ():
+        name, _, value = part.partition("=")
+        if name not in KINDS:
+            raise ValueError(f"want {', '.join(KINDS)}=share of nominal")
+        try:
+            share = float(value)
+        except ValueError:
+            share = 0.0
+        if not 0 < share < 10:
+            raise ValueError(f"{name}: want a share of nominal, above 0 and below 10")
+        limits[KINDS[name]] = share
+    return limits
+
+
+class Crossings:
+    """Which limits the rms is beyond."""
+
+    def __init__(self, limits: dict[CrossingKind, float] | None = None) -> None:
+        self.limits = limits or {}
+        self._beyond: set[CrossingKind] = set()
+
+    def look(self, share: float) -> Iterator[tuple[CrossingKind, bool, float]]:
+        """(kind, entering, limit as a share) of every limit that an rms of `share` of nominal crosses now."""
+        for kind, limit in self.limits.items():
+            sign = 1 if kind == CrossingKind.SWELL else -1
+            if kind not in self._beyond and sign * (share - limit) > 0:
+                self._beyond.add(kind)
+                yield kind, True, limit
+            elif kind in self._beyond and sign * (share - limit) <= -HYSTERESIS:
+                self._beyond.discard(kind)
+                yield kind, False, limit
+
+
+KEY = re.compile(r"[a-z][a-z0-9_.]{0,31}")
+SETTINGS_AT_MOST = 24
+VALUE_BYTES_AT_MOST = 40
+"""24 settings of 32 + 40 bytes stay below a frame's 2048."""
+CALIBRATION = {"gain": (1.0, 0.5, 2.0), "offset_lsb": (0.0, -32768, 32767), "phase_ns": (0.0, -1e6, 1e6)}
+"""Setting -> value of a new Box, least, most: as in the firmware's table."""
+
+
+class Settings:
+    """Settings of a simulated Box, kept as long as it lives; `sequence` counts changes."""
+
+    def __init__(self, **values: str) -> None:
+        self.sequence = 0
+        self._values = {key: f"{limits[0]:g}" for key, limits in CALIBRATION.items()} | values
+
+    def __getitem__(self, key: str) -> str:
+        return self._values[key]
+
+    def number(self, key: str) -> float:
+        """One of CALIBRATION."""
+        return float(self._values[key])
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(sorted(self._values.items()))
+
+    def put(self, assignment: str) -> None:
+        """Take `key=value`.
+
+        Raises:
+            ValueError: no such form, too long, too many, or a known key with a wrong value.
+        """
+        key, equals, value = assignment.partition("=")
+        if not equals or not KEY.fullmatch(key) or len(value.encode()) > VALUE_BYTES_AT_MOST:
+            raise ValueError(f"want key=value with at most {VALUE_BYTES_AT_MOST} bytes of value")
+        if key not in self._values and len(self._values) >= SETTINGS_AT_MOST:
+            raise ValueError(f"already {SETTINGS_AT_MOST} settings")
+        if key == "measurements" and value not in ("on", "off"):
+            raise ValueError("measurements: want on or off")
+        if key in CALIBRATION:
+            _, least, most = CALIBRATION[key]
+            if not least <= float(value) <= most:
+                raise ValueError(f"{key}: want {least:g} to {most:g}")
+        self._values[key] = value
+        self.sequence += 1
+
+
+class Commanded(Protocol):
+    """What a command may ask of a Box."""
+
+    settings: Settings
+    crossings: Crossings
+
+    def send(self, message: LinkMessage) -> None: ...
+
+    def hello(self) -> Hello: ...
+
+    def reset(self) -> None: ...
+
+
+def answer(box: Commanded, command: Command) -> None:
+    """Acknowledge a command and do it."""
+
+    def acknowledge(status: Status, detail: str = "") -> None:
+        box.send(Acknowledgement(command.command_id, status, detail))
+
+    match command.operation:
+        case Operation.HELLO:
+            acknowledge(Status.DONE)
+            box.send(box.hello())
+        case Operation.GET_SETTINGS:
+            acknowledge(Status.DONE)
+            box.send(link_messages.Settings(box.settings.sequence, tuple(box.settings)))
+        case Operation.PUT_SETTING:
+            try:
+                box.settings.put(command.argument)
+            except ValueError as error:
+                acknowledge(Status.BAD_ARGUMENT, str(error))
+            else:
+                acknowledge(Status.DONE)
+        case Operation.RESET:
+            acknowledge(Status.DONE)
+            box.reset()
+        case Operation.SYNC_TIME:
+            acknowledge(Status.DONE, "kept: this Box's clock never jumps")
+        case Operation.CROSSING_LIMITS:
+            try:
+                box.crossings = Crossings(parse_limits(command.argument))
+            except ValueError as error:
+                acknowledge(Status.BAD_ARGUMENT, str(error))
+            else:
+                acknowledge(Status.DONE)
+        case Operation.UPDATE_BEGIN | Operation.UPDATE_END | Operation.REPL:
+            acknowledge(Status.UNKNOWN, "a simulated Box has no firmware")
+        case _:
+            acknowledge(Status.UNKNOWN)

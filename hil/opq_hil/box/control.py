@@ -1,0 +1,231 @@
+"""Events on demand: a Unix socket `control` beside the ports, one JSON object per line each way.
+
+    {"do": "event", "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, "angle_deg": 0}
+    {"ok": true, "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, "words": "sag to 0.7 ...", ...}
+    {"do": "list"}   ->   {"ok": true, "boxes": {"1": "/dev/pts/3"}}
+
+What cannot be understood is answered with `{"ok": false, "error": ...}` and counted. `serve` runs a host
+and its socket, for processes that do nothing else.
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from opq_hil.box.host import BoxHost
+from opq_hil.mains.on_demand import numbers_for, on_demand, words
+from opq_proto import log
+from opq_proto.errors import OpqError, PortBusyError
+
+NAME = "control"
+LINE_BYTES = 4096
+CONNECTIONS = 16
+NUMBER_KEYS = ("depth", "cycles", "angle_deg", "hz", "degrees")
+EVENT_KEYS = ("do", "box", "kind", *NUMBER_KEYS)
+
+
+class Control:
+    """Serves one `BoxHost`; `run` in a thread of its own.
+
+    Attributes:
+        malformed: requests that were not understood or not possible.
+    """
+
+    def __init__(self, host: BoxHost, folder: Path) -> None:
+        self.malformed = 0
+        self._host = host
+        self._folder = folder
+        self._pending: dict[socket.socket, bytes] = {}
+        self._log = log.get(service="boxes")
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        """Answer until `stop`.
+
+        Raises:
+            PortBusyError: another process hosts Boxes in this folder.
+        """
+        with _listen(self._folder) as listener, selectors.DefaultSelector() as selector:
+            selector.register(listener, selectors.EVENT_READ)
+            if ready is not None:
+                ready.set()
+            while not stop.is_set():
+                for key, _ in selector.select(0.1):
+                    if key.fileobj is listener:
+                        self._accept(listener, selector)
+                    elif isinstance(key.fileobj, socket.socket) and not self._read(key.fileobj):
+                        selector.unregister(key.fileobj)
+                        self._pending.pop(key.fileobj, None)
+                        key.fileobj.close()
+            for connection in self._pending:
+                connection.close()
+            self._pending.clear()
+
+    def answer(self, line: bytes) -> dict[str, Any]:
+        """Do what one line asks; the answer."""
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise ValueError("want a JSON object")
+            if request.get("do") == "list":
+                return {"ok": True, "boxes": self._host.ports}
+            if request.get("do") == "event":
+                return {"ok": True, **self._event(request)}
+            raise ValueError(f"do is {request.get('do')!r}; want 'event' or 'list'")
+        except (ValueError, RecursionError) as error:
+            self.malformed += 1
+            self._log.warning("control.refused", reason=str(error)[:200], malformed=self.malformed)
+            return {"ok": False, "error": str(error)}
+
+    def _event(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        unknown = [key for key in request if key not in EVENT_KEYS]
+        if unknown:
+            raise ValueError(f"unknown key {unknown[0]!r}; allowed: {', '.join(EVENT_KEYS)}")
+        box_id = str(request.get("box", ""))
+        if box_id not in self._host.boxes:
+            raise ValueError(f"box is {box_id!r}; hosted here: {', '.join(self._host.boxes)}")
+        told = {}
+        for key in NUMBER_KEYS:
+            value = request.get(key)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{key} is {value!r}; want a number")
+            told[key] = float(value)
+        kind = str(request.get("kind", ""))
+        numbers = numbers_for(kind, told)
+        source = self._host.boxes[box_id].source
+        wanted = on_demand(kind, numbers, source.nominal_v, source.nominal_hz)
+        event = self._host.add_event(box_id, wanted)
+        self._log.info("event.added", box_id=box_id, kind=kind, **asdict(numbers))
+        return {
+            "box": box_id,
+            "kind": kind,
+            **asdict(numbers),
+            "words": words(kind, numbers),
+            "nominal_v": source.nominal_v,
+            "at_cycle": event.start_cycles,
+        }
+
+    def _accept(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
+        with contextlib.suppress(BlockingIOError):
+            connection, _ = listener.accept()
+            if len(self._pending) >= CONNECTIONS:
+                connection.close()
+                return
+            connection.settimeout(0.2)
+            self._pending[connection] = b""
+            selector.register(connection, selectors.EVENT_READ)
+
+    def _read(self, connection: socket.socket) -> bool:
+        """Take what came, answer whole lines; False when the connection is over."""
+        try:
+            data = connection.recv(LINE_BYTES)
+            *lines, rest = (self._pending[connection] + data).split(b"\n")
+            if len(rest) > LINE_BYTES:
+                lines.append(rest)
+                data = b""
+            self._pending[connection] = rest
+            for line in lines:
+                connection.sendall(json.dumps(self.answer(line)).encode() + b"\n")
+        except OSError:
+            return False  # gone, or does not read its answers
+        return bool(data)
+
+
+@contextlib.contextmanager
+def _listen(folder: Path) -> Iterator[socket.socket]:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / NAME
+    with _short(folder) as short, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        try:
+            listener.bind(short)
+        except OSError as error:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+                if other.connect_ex(short) == 0:
+                    raise PortBusyError(
+                        f"boxes: {path} is in use: Boxes run in this folder; give another"
+                    ) from error
+            path.unlink(missing_ok=True)  # left behind by a process that was killed
+            listener.bind(short)
+        listener.listen(CONNECTIONS)
+        listener.setblocking(False)
+        try:
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _short(folder: Path) -> Iterator[str]:
+    """A name of the socket below the 108 bytes that the kernel takes, however deep the folder is."""
+    if len(os.fsencode(folder / NAME)) < 100:
+        yield str(folder / NAME)
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{NAME}"
+    finally:
+        os.close(descriptor)
+
+
+def ask(folder: Path, request: Mapping[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
+    """Ask the Boxes that run in `folder`; their answer.
+
+    Raises:
+        OpqError: none run there, they do not answer, or they say no (their words).
+    """
+    try:
+        with _short(folder) as short, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout_s)
+            connection.connect(short)
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            line = connection.makefile("rb").readline(65536)
+    except OSError as error:
+        raise OpqError(f"no Boxes answer at {folder / NAME}: {error.strerror or error}") from error
+    try:
+        answer = json.loads(line)
+    except ValueError as error:
+        raise OpqError(f"{folder / NAME}: the answer is no JSON") from error
+    if not isinstance(answer, dict) or not answer.get("ok"):
+        raise OpqError(str(answer.get("error")) if isinstance(answer, dict) else "no answer")
+    return answer
+
+
+def serve(host: BoxHost, folder: Path | None, stop: threading.Event) -> None:
+    """Host Boxes until `stop`, with a control socket in `folder`.
+
+    Raises:
+        PortBusyError: others run in `folder`.
+    """
+    if folder is None:
+        host.run(stop)
+        return
+    ready = threading.Event()
+    problems: list[BaseException] = []
+
+    def control() -> None:
+        try:
+            Control(host, folder).run(stop, ready)
+        except (OpqError, OSError) as error:
+            problems.append(error)
+            stop.set()
+            ready.set()
+
+    thread = threading.Thread(target=control, name="control")
+    thread.start()
+    try:
+        ready.wait()
+        if not problems:
+            host.run(stop)
+    finally:
+        stop.set()
+        thread.join()
+    if problems:
+        raise problems[0]

@@ -1,0 +1,168 @@
+"""Which Boxes a run has: decided before anything starts, from the options of `up`, `sim` and `box`.
+
+Recordings and the scenario are read here, so that what is wrong with them is said at once and
+the same ids come out in every process that plans with the same options.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from opq_hil.box.box import Box
+from opq_hil.box.source import Source
+from opq_hil.mains.grid import Grid
+from opq_hil.mains.recording import Recording, read_recording
+from opq_hil.mains.replay import EVERY_S, LEAD_S, Replay, replays
+from opq_hil.mains.scenario import DEFAULT, Scenario, generators, grid_of, load_scenario, plain_generator
+from opq_proto.errors import ConfigError
+
+SIMULATED = "opq-hil simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The simulated and replayed Boxes of one run.
+
+    `scenario_box_ids` and `plain_box_ids` are generated, those of `replayed` come from recordings.
+    """
+
+    replayed: tuple[tuple[str, Path, Recording], ...]
+    """(box id, file, recording)."""
+    scenario: str | None
+    told: Scenario | None
+    scenario_box_ids: tuple[str, ...]
+    plain_box_ids: tuple[str, ...]
+    every_s: float | None
+    """From play to play; None: 60 s, or the scenario's own."""
+    lead_s: float | None
+    """Steady before the first play; None: 10 s, or the scenario's own."""
+    seed: int
+
+    @property
+    def box_ids(self) -> tuple[str, ...]:
+        """All of them, recordings first."""
+        return tuple(box_id for box_id, _, _ in self.replayed) + self.scenario_box_ids + self.plain_box_ids
+
+    def arguments(self) -> list[str]:
+        """Options with which `python -m opq_hil.box` hosts this fleet."""
+        options: list[tuple[str, object]] = [("--replay", path.absolute()) for _, path, _ in self.replayed]
+        options += [
+            ("--scenario", self.scenario),
+            ("--sim", len(self.plain_box_ids)),
+            ("--replay-every-s", self.every_s),
+            ("--lead-s", self.lead_s),
+            ("--seed", self.seed),
+        ]
+        return [word for name, value in options if value is not None for word in (name, str(value))]
+
+    def announcement(self) -> str:
+        """One line: who will do what, and when the first disturbance comes."""
+        parts = [f"Box {box_id} replays {path.name}" for box_id, path, _ in self.replayed]
+        if self.told is not None and self.scenario_box_ids:
+            title = self.told.title or Path(str(self.scenario)).name
+            parts.append(f"{_boxes(self.scenario_box_ids)}: {title}")
+        if self.plain_box_ids:
+            parts.append(f"{_boxes(self.plain_box_ids)}: simulated, undisturbed")
+        first_s, every_s = self._first_disturbance_s()
+        if first_s is not None:
+            parts.append(
+                f"the first dip comes {first_s:.0f} s after the Boxes start, then every {every_s:g} s"
+            )
+        return "; ".join(parts)
+
+    def boxes(self) -> list[Box]:
+        """The Boxes themselves, not yet online.
+
+        Raises:
+            RecordingError: a recording has no steady cycles to repeat.
+        """
+        sources: dict[str, tuple[str, Source]] = {}
+        for (box_id, path, _), source in zip(self.replayed, self._replays(), strict=True):
+            sources[box_id] = (f"replay of {path.name}", source)
+        if self.told is not None:
+            for box_id, generator in generators(self.told, self.seed).items():
+                if box_id in self.scenario_box_ids:
+                    sources[box_id] = (SIMULATED, generator)
+        volts, hz = self._nominal()
+        grid = grid_of(self.told) if self.told else Grid(hz, wander_hz=0.01, wander_s=47.0)
+        for box_id in self.plain_box_ids:
+            sources[box_id] = (SIMULATED, plain_generator(box_id, grid, volts, hz, self.seed))
+        return [
+            Box(box_id, source, hardware=hardware[:255], boot_id=1 + secrets.randbelow(0xFFFF_FFFF))
+            for box_id, (hardware, source) in sources.items()
+        ]
+
+    def _nominal(self) -> tuple[float, float]:
+        """Volts and hertz of the plain Boxes: the scenario's, else those of the first recording."""
+        if self.told is not None:
+            return self.told.nominal_v, self.told.nominal_hz
+        for _, _, recording in self.replayed:
+            return recording.nominal_v, recording.nominal_hz
+        return 120.0, 60.0
+
+    def _first_disturbance_s(self) -> tuple[float | None, float]:
+        """Seconds after the start; None when there will be none. Then from one to the next."""
+        every_s = self.every_s or EVERY_S
+        known = [source.first_disturbance_s for source in self._replays()]
+        if self.told is not None and any(box.event for box in self.told.box):
+            known.append(self.told.lead_s)
+            every_s = self.told.every_s
+        return min((at for at in known if at is not None), default=None), every_s
+
+    def _replays(self) -> tuple[Replay, ...]:
+        recordings = [recording for _, _, recording in self.replayed]
+        return replays(recordings, self.every_s or EVERY_S, self.lead_s or LEAD_S)
+
+
+def plan_fleet(
+    replays: Sequence[Path] = (),
+    scenario: str | Path | None = None,
+    sim: int | None = None,
+    replay_every_s: float | None = None,
+    lead_s: float | None = None,
+    seed: int = 1,
+) -> Fleet:
+    """Decide the Boxes; with no recording, scenario or number: the default scenario and one plain Box.
+
+    A recording's Box id is the one in its .json, else the smallest free number; so are those of the
+    `sim` plain Boxes.
+
+    Raises:
+        RecordingError, ConfigError: a recording or the scenario cannot be used, or ids collide.
+    """
+    if not replays and scenario is None and not sim:
+        scenario, sim = DEFAULT, 1
+    recordings = [read_recording(path) for path in replays]
+    named = [recording.box_id for recording in recordings if recording.box_id]
+    told = load_scenario(scenario, {"every_s": replay_every_s, "lead_s": lead_s}) if scenario else None
+    named += [box.id for box in told.box] if told else []
+    twice = sorted({box_id for box_id in named if named.count(box_id) > 1}, key=int)
+    if twice:
+        raise ConfigError(f"{_boxes(twice)}: asked for twice, by recordings or scenario; give each once")
+    free = iter(_free_ids(named, len(recordings) + (sim or 0)))
+    replayed = tuple(
+        (recording.box_id or next(free), Path(path), recording)
+        for path, recording in zip(replays, recordings, strict=True)
+    )
+    fleet = Fleet(
+        replayed=replayed,
+        scenario=str(scenario) if scenario else None,
+        told=told,
+        scenario_box_ids=tuple(box.id for box in told.box) if told else (),
+        plain_box_ids=tuple(next(free) for _ in range(sim or 0)),
+        every_s=replay_every_s,
+        lead_s=lead_s,
+        seed=seed,
+    )
+    fleet.boxes()  # what cannot be played is said now
+    return fleet
+
+
+def _free_ids(taken: Sequence[str], count: int) -> list[str]:
+    """The smallest `count` Box ids that are not taken."""
+    return [str(n) for n in range(1, len(taken) + count + 1) if str(n) not in taken][:count]
+
+
+def _boxes(ids: Sequence[str]) -> str:
+    return f"Box {ids[0]}" if len(ids) == 1 else f"Boxes {', '.join(ids)}"

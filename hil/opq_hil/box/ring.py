@@ -1,0 +1,84 @@
+"""What a Box still holds of what it sent, and what it was asked to send again."""
+
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+
+from opq_hil.mains.grid import FloatArray
+from opq_measure.frequency.per_window import window_frequency_hz
+from opq_measure.harmonics.spectrum import window_thd
+from opq_measure.waveform.high_pass import transient_peak_v
+from opq_proto.link_messages import FLAG_RESENT, BoxMeasurement, Resend, Samples
+
+FIGURES_S = 0.5
+"""Two windows of 10/12 cycles; a whole second would double the cost."""
+
+
+class Ring:
+    """The last blocks, oldest dropped first.
+
+    Attributes:
+        refused: blocks asked again that are no longer here, or too many at once.
+    """
+
+    def __init__(self, blocks: int, block_samples: int) -> None:
+        self.refused = 0
+        self._block = block_samples
+        self._held: deque[Samples] = deque(maxlen=blocks)
+        self._asked: deque[int] = deque(maxlen=2 * blocks)  # first samples, in the order asked
+
+    def append(self, samples: Samples) -> None:
+        """Keep the newest block."""
+        self._held.append(samples)
+
+    def clear(self) -> None:
+        """Forget all, as after a reset."""
+        self._held.clear()
+        self._asked.clear()
+
+    def ask(self, resend: Resend) -> None:
+        """Note which whole blocks a Resend covers."""
+        wanted = set(self._asked)
+        held = {samples.first_sample for samples in self._held}
+        last = resend.first_sample + min(resend.count, len(self._held) * self._block)
+        for first in range(resend.first_sample // self._block * self._block, last, self._block):
+            if first not in held or (first not in wanted and len(self._asked) == self._asked.maxlen):
+                self.refused += 1
+            elif first not in wanted:
+                self._asked.append(first)
+
+    def again(self) -> Samples | None:
+        """The next block to send again, flagged; None when nothing is asked for."""
+        while self._asked:
+            first = self._asked.popleft()
+            samples = next((held for held in self._held if held.first_sample == first), None)
+            if samples is not None:
+                return replace(samples, flags=samples.flags | FLAG_RESENT)
+            self.refused += 1
+        return None
+
+    def newest(self, count: int) -> FloatArray:
+        """The last (up to) `count` counts, as float64."""
+        blocks = list(self._held)[-count // self._block :]  # rounds up, from the end
+        return np.concatenate([block.counts for block in blocks])[-count:].astype(np.float64)
+
+    def figures(self, rate_hz: float, v_per_lsb: float, nominal_hz: float) -> BoxMeasurement | None:
+        """The Box's own figures of the last FIGURES_S, by the definitions of opq_measure."""
+        blocks = list(self._held)[-round(rate_hz * FIGURES_S / self._block) :]
+        if not blocks:
+            return None
+        volts = np.concatenate([block.counts for block in blocks]) * v_per_lsb
+        return BoxMeasurement(
+            first_sample=blocks[0].first_sample,
+            samples=len(volts),
+            rms_v=float(np.sqrt(np.mean(volts**2))),
+            f_hz=_mean(window_frequency_hz(volts, rate_hz, nominal_hz)),
+            thd=_mean(window_thd(volts, rate_hz, nominal_hz)),
+            trans_v=transient_peak_v(volts, rate_hz),
+        )
+
+
+def _mean(values: FloatArray) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None

@@ -1,0 +1,125 @@
+"""What a schedule left behind: in the gateway's ring, in its queue on disk and in the cloud's store.
+
+All of it is read from outside; a killed gateway's files are left to the next gateway as they are.
+"""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from opq_gateway.blocks import Block
+from opq_gateway.ring.ring import Ring
+from opq_hil.gateway_faults.service import ServiceError
+from opq_proto.messages import Gap, Measurement
+
+HOURS = 24.0
+ALL_NS = (0, int(np.iinfo(np.int64).max))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Blocks in the order they were written, and the losses that are recorded between them."""
+
+    blocks: list[Block]
+    gaps: list[Gap]
+
+
+def newest_ns(data_dir: Path, box_id: str) -> int:
+    """UTC up to which the ring goes."""
+    newest = _ring(data_dir, box_id).newest()
+    return 0 if newest is None else newest.end_ns
+
+
+def kept(data_dir: Path, box_id: str) -> Kept:
+    """Everything in the ring now; its writer, if there is one, is not disturbed."""
+    ring = _ring(data_dir, box_id)
+    blocks = ring.read_blocks(*ALL_NS)
+    gaps = [Gap(lost.first_sample, lost.samples, lost.reason) for lost in ring.read_lost(*ALL_NS)]
+    return Kept(blocks, gaps)
+
+
+def _ring(data_dir: Path, box_id: str) -> Ring:
+    return Ring(data_dir / "gateway" / f"box{box_id}" / "ring", box_id, HOURS)
+
+
+@dataclass(slots=True)
+class Lived:
+    """What a schedule left behind."""
+
+    sent: dict[str, int] = field(default_factory=dict)
+    ring: dict[str, Kept] = field(default_factory=dict)
+    early: dict[str, list[Block]] = field(default_factory=dict)
+    """Blocks that the ring held at the first kill."""
+    deaf_s: dict[str, float] = field(default_factory=dict)
+    """Longest time from a kill of the gateway until it takes samples of the Box again."""
+    queued: set[tuple[str, int]] = field(default_factory=set)
+    """(Box, sequence) that was seen on the gateway's disk."""
+    stored: list[Measurement] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    figures: dict[str, float | int | str] = field(default_factory=dict)
+
+
+def exported(data_dir: Path) -> list[Measurement]:
+    """Every Measurement in the cloud's store, from outside.
+
+    Raises:
+        ServiceError: the command failed.
+    """
+    command = [sys.executable, "-m", "opq_tools.cli", "export", "measurements", "--format", "json"]
+    done = subprocess.run(
+        [*command, "--data-dir", str(data_dir)], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise ServiceError(f"export of measurements: {done.stderr.strip()}")
+    return [
+        Measurement(
+            box_id=row["box_id"],
+            timestamp_ms=row["timestamp_ms"],
+            metrics={},
+            start_ns=row["start_ns"],
+            end_ns=row["end_ns"],
+            sequence=row["sequence"],
+            crossing=row["crossing"],
+        )
+        for row in json.loads(done.stdout)
+    ]
+
+
+TIMEOUT_S = 2.0
+QUERY = "SELECT box_id, sequence FROM measurements JOIN boxes USING (box)"
+LAST_END = "SELECT last_end_ns FROM boxes WHERE box_id = ?"
+
+
+def backlog(data_dir: Path) -> set[tuple[str, int]] | None:
+    """(Box, sequence) of every Measurement that is not acknowledged; None: the file cannot be read now.
+
+    Read only: a killed gateway's file is left to the next one as it is.
+    """
+    path = data_dir / "gateway" / "queue.sqlite"
+    try:
+        file = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=TIMEOUT_S)
+        try:
+            return {(str(box_id), int(sequence)) for box_id, sequence in file.execute(QUERY)}
+        finally:
+            file.close()
+    except sqlite3.Error:
+        return None
+
+
+def queued_to_ns(data_dir: Path, box_id: str) -> int:
+    """UTC up to which the Box's Measurements were queued; 0: none, or the file cannot be read now."""
+    path = data_dir / "gateway" / "queue.sqlite"
+    try:
+        file = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=TIMEOUT_S)
+        try:
+            row = file.execute(LAST_END, (box_id,)).fetchone()
+        finally:
+            file.close()
+    except sqlite3.Error:
+        return 0
+    return int(row[0] or 0) if row else 0

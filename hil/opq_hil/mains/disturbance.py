@@ -1,0 +1,209 @@
+"""What a disturbance of the voltage is: a span of time, and what happens to phase, size and sum in it.
+
+A `Disturbance` is a wish (when, how long, how large); `placed` on a grid it has exact times and phases.
+It acts in up to four ways, each a closed form: `courses` turn the phase, `share` is a factor on
+the voltage, `added` are volts on top, `noise_v` is noise on top.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from opq_hil.mains.courses import EDGE_S, Course, FloatArray
+from opq_hil.mains.grid import Grid
+from opq_hil.mains.wave import Wave
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a disturbance lies, half open; seconds and cycles count from sample 0."""
+
+    start_s: float
+    stop_s: float
+    start_cycles: float
+    stop_cycles: float
+
+
+@dataclass(frozen=True, slots=True)
+class Instants:
+    """Moments at which a voltage is wanted, (n,) each: seconds and the phase with all that turned it."""
+
+    t_s: FloatArray
+    cycles: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.t_s)
+
+    def chosen(self, which: np.ndarray | slice) -> "Instants":
+        """Some of them."""
+        return Instants(self.t_s[which], self.cycles[which])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disturbance:
+    """The wish: from `start_s` on, for `cycles` or `seconds` (give one; neither: the kind's own length).
+
+    With `angle_deg` it starts at the first such point on wave not before `start_s`; 0 is the rising zero
+    crossing of the fundamental.
+    """
+
+    kind: ClassVar[str] = ""
+    usual_s: ClassVar[float] = 0.1
+    """Its length where neither `cycles` nor `seconds` is given."""
+    start_s: float = 0.0
+    angle_deg: float | None = None
+    cycles: float | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Refuse what cannot be made.
+
+        Raises:
+            ValueError: what is wrong, and what is wanted.
+        """
+        if not (math.isfinite(self.start_s) and self.start_s >= 0):
+            raise ValueError(f"start_s is {self.start_s}; want a number from 0")
+        if self.angle_deg is not None and not math.isfinite(self.angle_deg):
+            raise ValueError(f"angle_deg is {self.angle_deg}; want a number")
+        if self.cycles is not None and self.seconds is not None:
+            raise ValueError(f"{self.kind}: cycles and seconds are both given; want one of them")
+        length = self.cycles if self.seconds is None else self.seconds
+        if length is not None and not length > 0:
+            raise ValueError(f"{self.kind}: lasts {length}; want more than 0")
+
+    def placed(self, grid: Grid) -> "Placed":
+        """The wish with its exact place, on a grid that holds all that turned the phase before."""
+        start_s = self.start_s
+        start_cycles = grid.cycles_at(start_s)
+        if self.angle_deg is not None:
+            point = self.angle_deg % 360.0 / 360.0
+            start_cycles = math.ceil(start_cycles - point - 1e-9) + point
+            start_s = float(grid.time_s(np.array([start_cycles]), start_s)[0])
+        if self.cycles is None:
+            stop_s = start_s + (self.usual_s if self.seconds is None else self.seconds)
+            stop_cycles = grid.cycles_at(stop_s) if math.isfinite(stop_s) else math.inf
+        else:
+            stop_cycles = start_cycles + self.cycles
+            stop_s = self._moment_s(grid, stop_cycles, start_s)
+        return Placed(self, Span(start_s, stop_s, start_cycles, stop_cycles))
+
+    def tail_s(self) -> float:
+        """How long after its span something of it is left."""
+        return 0.0
+
+    def courses(self, span: Span) -> tuple[Course, ...]:
+        """What it does to the phase, for ever."""
+        return ()
+
+    def share(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+        """(n,) factor on the alternating voltage, for moments within the span and its tail; None: 1."""
+        return None
+
+    def added(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+        """(n,) volts on top, for moments within the span and its tail; None: 0."""
+        return None
+
+    def noise_v(self, wave: Wave) -> float:
+        """rms of white noise on top."""
+        return 0.0
+
+    def highest_hz(self, grid_hz: float) -> float:
+        """Highest frequency of what it puts on top."""
+        return 0.0
+
+    def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
+        """Moments at which the voltage or its slope is not smooth."""
+        tail_s = self.tail_s()
+        return np.array([span.start_s, span.stop_s, *((span.stop_s + tail_s,) if tail_s else ())])
+
+    def _moment_s(self, grid: Grid, cycles: float, after_s: float) -> float:
+        """When a phase is reached: from a good guess, so that a day needs no table of its cycles."""
+        guess_s = after_s
+        for _ in range(8):
+            guess_s += (cycles - grid.cycles_at(guess_s)) / grid.frequency_hz * 0.98
+        from_s = max(after_s, guess_s - 2 / grid.frequency_hz)
+        return float(grid.time_s(np.array([cycles]), from_s)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A disturbance in its place."""
+
+    disturbance: Disturbance
+    span: Span
+
+    @property
+    def kind(self) -> str:
+        return self.disturbance.kind
+
+    @property
+    def start_s(self) -> float:
+        return self.span.start_s
+
+    @property
+    def stop_s(self) -> float:
+        return self.span.stop_s
+
+    @property
+    def start_cycles(self) -> float:
+        return self.span.start_cycles
+
+    @property
+    def angle_deg(self) -> float:
+        """Point on wave of the start, 0 .. 360; 0 is the rising zero crossing."""
+        return self.span.start_cycles % 1.0 * 360.0
+
+    def scale(self, volts: FloatArray, at: Instants, wave: Wave) -> None:
+        """Multiply (n,) alternating volts at `at` by its share, in place."""
+        inside = self.during(at.t_s)
+        if inside is None:
+            return
+        share = self.disturbance.share(at.chosen(inside), self.span, wave)
+        if share is not None:
+            volts[inside] *= share
+
+    def add(self, volts: FloatArray, at: Instants, wave: Wave) -> None:
+        """Add what it puts on top to (n,) volts at `at`, in place."""
+        inside = self.during(at.t_s)
+        if inside is None:
+            return
+        added = self.disturbance.added(at.chosen(inside), self.span, wave)
+        if added is not None:
+            volts[inside] += added
+
+    def during(self, t_s: FloatArray) -> np.ndarray | None:
+        """(n,) which moments lie in its span and tail; None: none of them."""
+        start_s, stop_s = self.span.start_s - EDGE_S, self.span.stop_s + self.disturbance.tail_s() - EDGE_S
+        if len(t_s) == 0 or t_s[-1] < start_s - 1e-3 or t_s[0] >= stop_s + 1e-3:  # jitter is below 1 ms
+            return None
+        inside = (t_s >= start_s) & (t_s < stop_s)
+        return inside if inside.any() else None
+
+
+def place_all(disturbances: Iterable[Disturbance], grid: Grid) -> tuple[tuple[Placed, ...], Grid]:
+    """All of them in time order, each on the phase that those before it left; and the grid so turned."""
+    placed = []
+    for disturbance in sorted(disturbances, key=lambda each: each.start_s):
+        one = disturbance.placed(grid)
+        placed.append(one)
+        grid = turned(grid, one)
+    return tuple(placed), grid
+
+
+def turned(grid: Grid, placed: Placed) -> Grid:
+    """A grid with what a disturbance does to the phase."""
+    courses = placed.disturbance.courses(placed.span)
+    if not courses:
+        return grid
+    return replace(grid, courses=(*grid.courses, *courses))
+
+
+def combined_kind(placed: Iterable[Placed]) -> str:
+    """The contract's name of disturbances that are there together: in alphabetical order, joined by `+`."""
+    return "+".join(sorted({one.kind for one in placed}))

@@ -1,0 +1,199 @@
+"""A mains signal with its truth: fundamental, harmonics, noise, DC, events, converter; made while it is read.
+
+Sample k is a function of the seed and k alone: blocks come out the same whatever their size and
+order. Made in chunks of one nominal cycle, the last of which is kept. For a signal that is known as a whole,
+and all its truth, there is `opq_hil.mains`; both are made of the same parts.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_hil.mains.agenda import Agenda
+from opq_hil.mains.disturbance import Disturbance, Instants, Placed
+from opq_hil.mains.events import GridEvent, Recurring
+from opq_hil.mains.grid import FloatArray, Grid
+from opq_hil.mains.wave import Harmonic, Tone, Wave
+
+__all__ = ["Generator", "Harmonic", "Made", "Signal"]
+
+CHUNK_SAMPLES = 200
+NOISE_CHUNK_SAMPLES = 2400
+"""Seeding a generator costs 20 us, so noise is drawn for longer at once."""
+KEPT_CHUNKS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What one Box sees of the grid, and its converter."""
+
+    fundamental_v: float = 120.0
+    """rms."""
+    harmonics: tuple[Harmonic, ...] = ()
+    dc_v: float = 0.0
+    noise_v: float = 0.01
+    """rms, white."""
+    v_per_lsb: float = 0.0068
+    rate_millihz: int = 12_000_000
+    nominal_v: float = 120.0
+    nominal_hz: float = 60.0
+    effective_bits: float = 15.0
+    tones: tuple[Tone, ...] = ()
+
+    @property
+    def wave(self) -> Wave:
+        """The steady voltage."""
+        return Wave(self.fundamental_v, self.harmonics, self.tones, self.dc_v)
+
+    @property
+    def rms_v(self) -> float:
+        """True rms without noise: harmonics, tones and DC included."""
+        return self.wave.rms_v
+
+    @property
+    def thd(self) -> float:
+        """True THD, ratio."""
+        return self.wave.thd
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was put in: (n,) arrays for n samples."""
+
+    phase_cycles: FloatArray
+    frequency_hz: FloatArray
+    share: FloatArray
+    """Of the steady voltage."""
+    volts: FloatArray
+    """Before noise and the converter."""
+
+
+class Generator:
+    """Counts of one Box on a grid; a `Source`.
+
+    `add` puts events where nobody has read yet; `recurring` ones come by themselves.
+    """
+
+    offset_ns = 0
+
+    def __init__(
+        self,
+        signal: Signal | None = None,
+        grid: Grid | None = None,
+        seed: int = 1,
+        recurring: tuple[Recurring, ...] = (),
+    ) -> None:
+        self.signal = signal or Signal()
+        self.grid = grid or Grid(self.signal.nominal_hz)
+        self.seed = seed
+        self._wave = self.signal.wave
+        self._rate_hz = self.signal.rate_millihz / 1000
+        self._agenda = Agenda(self.grid, self._rate_hz, recurring)
+        self._chunks: dict[int, NDArray[np.int16]] = {}
+        self._noise: tuple[int, FloatArray] = (-1, np.empty(0))
+        self._horizon = 0  # first sample that was never made
+
+    @property
+    def rate_millihz(self) -> int:
+        return self.signal.rate_millihz
+
+    @property
+    def v_per_lsb(self) -> float:
+        return self.signal.v_per_lsb
+
+    @property
+    def nominal_v(self) -> float:
+        return self.signal.nominal_v
+
+    @property
+    def nominal_hz(self) -> float:
+        return self.signal.nominal_hz
+
+    @property
+    def effective_bits(self) -> float:
+        return self.signal.effective_bits
+
+    def add(self, event: GridEvent | Disturbance) -> GridEvent | Placed:
+        """Put an event in at the first possible cycle not before its own; returns it as placed."""
+        return self._agenda.add(event, self._horizon)
+
+    def counts(self, first: int, count: int) -> NDArray[np.int16]:
+        """(count,) int16 from sample `first` on."""
+        parts = []
+        for chunk in range(first // CHUNK_SAMPLES, (first + count - 1) // CHUNK_SAMPLES + 1):
+            start = chunk * CHUNK_SAMPLES
+            counts = self._chunk(chunk)
+            parts.append(counts[max(0, first - start) : first + count - start])
+        return np.concatenate(parts) if parts else np.empty(0, np.int16)
+
+    def truth(self, first: int, count: int) -> Made:
+        """What samples first .. first + count - 1 were made of."""
+        t_s = np.arange(first, first + count) / self._rate_hz
+        at = Instants(t_s, self._agenda.own.cycles(t_s))
+        share = np.ones(count)
+        self._scale(share, at)
+        return Made(at.cycles, self._agenda.own.hz(t_s), share, self._volts(t_s))
+
+    def marks(self, first: int, count: int) -> tuple[int, ...]:
+        """Samples in the span at which an event begins to count (`GridEvent.mark_cycles`)."""
+        return self._agenda.marks(first, count)
+
+    def _volts(self, t_s: FloatArray) -> FloatArray:
+        """(n,) volts without noise at rising moments."""
+        agenda, wave = self._agenda, self._wave
+        at = Instants(t_s, agenda.own.cycles(t_s))
+        volts = wave.alternating_v(t_s, at.cycles)
+        self._scale(volts, at)
+        volts += wave.dc_v
+        if any(event.impulse for event in agenda.events):
+            cycles = self.grid.cycles(t_s)
+            for event in agenda.events_during(cycles):
+                if event.impulse:
+                    volts += wave.fundamental_v * event.added(cycles, self.grid.frequency_hz)
+        for one in agenda.placed:
+            one.add(volts, at, wave)
+        return volts
+
+    def _scale(self, volts: FloatArray, at: Instants) -> None:
+        """Multiply by the shares of all events, in place."""
+        agenda = self._agenda
+        if agenda.events:
+            cycles = at.cycles if agenda.own is self.grid else self.grid.cycles(at.t_s)
+            for event in agenda.events_during(cycles):
+                volts *= event.share(cycles)
+        for one in agenda.placed:
+            one.scale(volts, at, self._wave)
+
+    def _noise_v(self, t_s: FloatArray) -> FloatArray | float:
+        """rms of the noise at moments, with that of disturbances."""
+        square: FloatArray | float = self.signal.noise_v**2
+        for one in self._agenda.placed:
+            burst_v = one.disturbance.noise_v(self._wave)
+            if burst_v and (inside := one.during(t_s)) is not None:
+                square = square + np.where(inside, burst_v**2, 0.0)
+        return np.sqrt(square)
+
+    def _chunk(self, chunk: int) -> NDArray[np.int16]:
+        if chunk in self._chunks:
+            return self._chunks[chunk]
+        first = chunk * CHUNK_SAMPLES
+        self._horizon = max(self._horizon, first + CHUNK_SAMPLES)
+        self._agenda.look_ahead(first + CHUNK_SAMPLES)
+        t_s = np.arange(first, first + CHUNK_SAMPLES) / self._rate_hz
+        volts = self._volts(t_s)
+        noise_v = self._noise_v(t_s)
+        if np.any(noise_v):
+            volts += noise_v * self._noise_of(first)
+        counts = np.clip(np.rint(volts / self.signal.v_per_lsb), -32768, 32767).astype(np.int16)
+        self._chunks[chunk] = counts
+        while len(self._chunks) > KEPT_CHUNKS:
+            del self._chunks[next(iter(self._chunks))]
+        return counts
+
+    def _noise_of(self, first: int) -> FloatArray:
+        chunk, at = divmod(first, NOISE_CHUNK_SAMPLES)
+        if self._noise[0] != chunk:
+            drawn = np.random.default_rng((self.seed, chunk)).standard_normal(NOISE_CHUNK_SAMPLES)
+            self._noise = (chunk, drawn)
+        return self._noise[1][at : at + CHUNK_SAMPLES]

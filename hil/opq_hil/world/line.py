@@ -1,0 +1,126 @@
+"""The gateway's end of a Box's serial line, by hand: for strategies, boards and live tests.
+
+No thread: what arrives is read while one waits for something. `typed` and `printed` are MicroPython's
+prompt by script.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import serial
+
+from opq_hil.backends.backend import Run
+from opq_hil.world.capture import Capture, Heard
+from opq_hil.world.world import NS
+from opq_proto import link
+from opq_proto.errors import OpqError
+from opq_proto.link_messages import Acknowledgement, Command, LinkMessage, Operation
+from opq_proto.port_trouble import why_not_opened
+
+Kind = TypeVar("Kind")
+BAUD = 921_600
+READ_S = 0.02
+
+
+class NoAnswerError(OpqError):
+    """A Box did not say in time what was waited for."""
+
+
+class BoxLine:
+    """A port that is open for the `with` block; times are ns of the monotonic clock since it was opened."""
+
+    def __init__(self, port: str | Path) -> None:
+        self.port = str(port)
+        self.heard: list[Heard] = []
+        self.log: list[tuple[int, bytes]] = []
+        self._decoder = link.Decoder()
+        self._sequence = 0
+        self._command_id = 0
+
+    def __enter__(self) -> "BoxLine":
+        try:
+            self._serial = serial.serial_for_url(self.port, baudrate=BAUD, timeout=READ_S)
+        except (OSError, ValueError) as error:
+            raise NoAnswerError(f"cannot open {self.port}: {why_not_opened(error)}") from error
+        self._start_ns = time.monotonic_ns()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._serial.close()
+
+    def send(self, message: LinkMessage) -> None:
+        self.write(b"\0" + link.encode(message, self._sequence))
+        self._sequence += 1
+
+    def write(self, data: bytes) -> None:
+        """Bytes as they are, e.g. broken ones."""
+        self._serial.write(data)
+
+    def read(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Take in what comes, for so long or until something is true."""
+        end = time.monotonic() + seconds
+        while not until() and time.monotonic() < end:
+            data = self._serial.read(max(1, self._serial.in_waiting))
+            if data:
+                t_ns = time.monotonic_ns() - self._start_ns
+                self.log.append((t_ns, data))
+                self.heard += [Heard(t_ns, number, message) for number, message in self._decoder.feed(data)]
+
+    def wait_for(
+        self, kind: type[Kind], timeout_s: float, such: Callable[[Kind], bool] = lambda _: True
+    ) -> Kind:
+        """The first message of a kind that is heard from now on.
+
+        Raises:
+            NoAnswerError: none within the time; says what came instead.
+        """
+        seen = len(self.heard)
+
+        def found() -> Kind | None:
+            new = (heard.message for heard in self.heard[seen:])
+            return next((message for message in new if isinstance(message, kind) and such(message)), None)
+
+        self.read(timeout_s, lambda: found() is not None)
+        message = found()
+        if message is None:
+            names = sorted({type(heard.message).__name__ for heard in self.heard[seen:]})
+            raise NoAnswerError(
+                f"{self.port}: no {kind.__name__} within {timeout_s:g} s; "
+                f"came: {', '.join(names) or 'nothing'}"
+            )
+        return message
+
+    def ask(self, operation: Operation, argument: str = "", timeout_s: float = 2.0) -> Acknowledgement:
+        """Send a command and give its acknowledgement."""
+        self._command_id = self._command_id % 0xFFFF + 1
+        ours = self._command_id
+        self.send(Command(ours, operation, argument))
+        return self.wait_for(Acknowledgement, timeout_s, lambda answer: answer.command_id == ours)
+
+    def capture(self) -> Capture:
+        """Everything heard so far, for the judgements of a whole run."""
+        return Capture(self.log)
+
+
+LINE_NS = NS // 20
+COMMAND_ID = 900
+
+
+def typed(start_ns: int, lines: Sequence[str]) -> tuple[tuple[int, LinkMessage | bytes], ...]:
+    """For `World.said`: ask for the prompt, then type lines, one each LINE_NS. Only a reset ends it."""
+    ask = (start_ns, Command(COMMAND_ID, Operation.REPL))
+    keys = (
+        (start_ns + NS // 2 + number * LINE_NS, (line + "\r").encode()) for number, line in enumerate(lines)
+    )
+    return (ask, *keys)
+
+
+def printed(run: Run, mark: str) -> list[str]:
+    """What stood behind `mark` on lines that the prompt printed (not on those that were typed)."""
+    lines = run.capture.data.decode("latin-1").splitlines()
+    return [line.removeprefix(mark) for line in lines if line.startswith(mark)]

@@ -1,0 +1,112 @@
+"""Reaching a state of a Box: "sampling", "sampling, locked", ... whatever runs it.
+
+A state is a condition on what was heard. On a played world the world has to lead there and `when` says at
+what time it was reached; on a live line `reach` does what is needed and waits. States hold together:
+"sampling, locked" is both.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from opq_hil.world.capture import Heard
+from opq_hil.world.line import BoxLine, NoAnswerError
+from opq_proto.errors import OpqError
+from opq_proto.link_messages import GpsState, GpsStatus, Hello, Operation, Samples
+
+ASK_AGAIN_S = 1.0
+Condition = Callable[[Heard], bool | None]
+
+
+class NotReachedError(OpqError):
+    """A Box did not get into a state; the text says how far it came."""
+
+
+def _clock(state: GpsState) -> Condition:
+    def condition(heard: Heard) -> bool | None:
+        return heard.message.state is state if isinstance(heard.message, GpsStatus) else None
+
+    return condition
+
+
+def _once(kind: type) -> Condition:
+    return lambda heard: True if isinstance(heard.message, kind) else None
+
+
+STATES: Mapping[str, Condition] = {
+    "running": _once(Hello),
+    "sampling": _once(Samples),
+    "free": _clock(GpsState.FREE),
+    "acquiring": _clock(GpsState.ACQUIRING),
+    "locked": _clock(GpsState.LOCKED),
+    "holdover": _clock(GpsState.HOLDOVER),
+}
+"""Name -> what a message says of it: True, False, or None (nothing)."""
+
+
+def named(state: str) -> tuple[str, ...]:
+    """The parts of a state's name.
+
+    Raises:
+        ValueError: a part is unknown; its text lists all.
+    """
+    parts = tuple(part.strip() for part in state.split(","))
+    unknown = [part for part in parts if part not in STATES]
+    if unknown:
+        raise ValueError(f"state {', '.join(unknown)}: unknown; there are {', '.join(STATES)}")
+    return parts
+
+
+def when(heard: Sequence[Heard], state: str, after_ns: int = 0) -> int:
+    """Virtual time at which all parts of a state first held together.
+
+    Raises:
+        NotReachedError: they never did.
+    """
+    parts = named(state)
+    holds = dict.fromkeys(parts, False)
+    ever: set[str] = set()
+    for entry in heard:
+        if entry.t_ns < after_ns:
+            continue
+        for part in parts:
+            said = STATES[part](entry)
+            if said is not None:
+                holds[part] = said
+        ever |= {part for part, true in holds.items() if true}
+        if all(holds.values()):
+            return entry.t_ns
+    missing = [part for part in parts if part not in ever]
+    raise NotReachedError(
+        f"{state!r} not reached in {len(heard)} messages: "
+        + (f"never {', '.join(missing)}" if missing else "each part, but never together")
+    )
+
+
+def reach(line: BoxLine, state: str, timeout_s: float = 60.0) -> None:
+    """Get a live Box into a state: ask who it is, wake it if it is silent, wait for the rest.
+
+    Raises:
+        NotReachedError, NoAnswerError: it did not come.
+    """
+    parts = named(state)
+    if "running" in parts or "sampling" in parts:
+        _wake(line, timeout_s)
+        if "sampling" in parts:
+            line.wait_for(Samples, timeout_s)
+    clocks = [part for part in parts if part not in ("running", "sampling")]
+    if clocks:
+        line.wait_for(
+            GpsStatus, timeout_s, lambda status: all(status.state.name.lower() == name for name in clocks)
+        )
+
+
+def _wake(line: BoxLine, timeout_s: float) -> None:
+    """Ask who it is until it answers: what is said before it has started is lost."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            line.ask(Operation.HELLO, timeout_s=ASK_AGAIN_S)
+            return
+        except NoAnswerError:
+            if time.monotonic() > end:
+                raise

@@ -1,0 +1,179 @@
+"""Everything outside the chip for one run of an emulator, and the text file that the machine reads.
+
+One event per line, times in virtual ns (hil/README.md has the list of words). A `World` is a value: the
+same one gives the same file, and `-icount` the same output of the firmware.
+
+Readings of the chip's own converter (DS8626, STM32F405): V25 = 0.76 V and 2.5 mV/K (table 72), factory
+readings at 30 and 110 degrees C and 3.3 V (table 73); RM0090 13.10. The emulated chip carries the
+readings of this line.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_hil.gps.oscillator import Oscillator
+from opq_hil.gps.receiver import Gps
+from opq_proto import link
+from opq_proto.link_messages import LinkMessage
+
+NS = 10**9
+INTERNAL, EXTERNAL = "adc1", "spi2"
+"""Where mains comes in: the chip's own converter, or the 16-bit one on SPI2."""
+SAMPLE_RATE_MILLIHZ = 12_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sine:
+    """Mains by a formula: offset + amplitude * sin(2 pi f t + phase), in counts of the converter."""
+
+    converter: str = EXTERNAL
+    frequency_hz: float = 60.0
+    amplitude_lsb: int = 20_000
+    offset_lsb: int = 0
+    phase_rad: float = 0.0
+    dips: tuple[tuple[int, int, float], ...] = ()
+    """(start ns, end ns, share that is left)."""
+
+    def lines(self, folder: Path) -> Iterator[str]:
+        yield (
+            f"mains_sine {self.converter} {round(self.frequency_hz * 1e6)} {self.amplitude_lsb} "
+            f"{self.offset_lsb} {round(self.phase_rad * 1000)}"
+        )
+        for start_ns, end_ns, share in self.dips:
+            yield f"dip {start_ns} {end_ns} {round(share * 1000)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Mains from an array of counts: each value holds until the next is due (zero order)."""
+
+    counts: NDArray[np.int16]
+    converter: str = EXTERNAL
+    rate_millihz: int = SAMPLE_RATE_MILLIHZ
+    start_ns: int = 0
+    loop: bool = False
+
+    def lines(self, folder: Path) -> Iterator[str]:
+        self.counts.astype("<i2").tofile(folder / "mains.i16")
+        yield f"mains {self.converter} mains.i16 {self.rate_millihz} {self.start_ns} {int(self.loop)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Bits of the link's bytes that flip: `per_byte` is the probability that a byte has one."""
+
+    per_byte: float
+    towards_box: bool
+    seed: int = 1
+
+    def line(self) -> str:
+        direction = "rx" if self.towards_box else "tx"
+        return f"noise usart1 {direction} {round(self.per_byte * 1e9)} {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """What becomes of the supply: cuts end the run, the rest is seen by the firmware."""
+
+    adc: tuple[tuple[int, int, int], ...] = ()
+    """(channel of ADC1, ns, count): supply, battery, temperature, reference."""
+    pvd: tuple[tuple[int, bool], ...] = ()
+    """(ns, whether the supply is below the detector's threshold)."""
+    cut_ns: int | None = None
+    cut_after: int | None = None
+    """Power off in the middle of this flash program or erase, counted from 1."""
+
+    def lines(self) -> Iterator[str]:
+        yield from (f"adc {channel} {at_ns} {count}" for channel, at_ns, count in self.adc)
+        yield from (f"pvd {at_ns} {int(low)}" for at_ns, low in self.pvd)
+        if self.cut_ns is not None:
+            yield f"cut {self.cut_ns}"
+        if self.cut_after is not None:
+            yield f"cut_after {self.cut_after}"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One run, from power-on to `end_ns`."""
+
+    end_ns: int
+    mains: Sine | Played | None = field(default_factory=Sine)
+    gps: Gps | None = field(default_factory=Gps)
+    """None: no receiver is fitted."""
+    oscillator: Oscillator = field(default_factory=Oscillator)
+    power: Power = field(default_factory=Power)
+    said: tuple[tuple[int, LinkMessage | bytes], ...] = ()
+    """(ns, what the gateway sends); numbered in order of time."""
+    noise: tuple[Noise, ...] = ()
+    pins: tuple[tuple[str, int, bool], ...] = ()
+    """("B2", ns, level)."""
+    seed: int = 1
+
+    def write(self, folder: Path) -> Path:
+        """Write `world.txt` and, beside it, the files that it names into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "world.txt"
+        path.write_text("\n".join(self.lines(folder)) + "\n", encoding="ascii")
+        return path
+
+    def lines(self, folder: Path) -> Iterator[str]:
+        """The lines of the file; files that they name are written on the way."""
+        yield f"seed {self.seed}"
+        if self.mains is not None:
+            yield from self.mains.lines(folder)
+        if self.gps is not None:
+            yield from (f"pps {edge}" for edge in self.gps.pulses(self.oscillator, self.end_ns))
+            text = self.gps.text(self.oscillator, self.end_ns)
+            told = "".join(f"{at} {said.hex()}\n" for at, said in text)
+            (folder / "gps.txt").write_text(told, encoding="ascii")
+            yield "bytes_file usart3 gps.txt"
+        for sequence, (at_ns, said) in enumerate(sorted(self.said, key=lambda entry: entry[0])):
+            frame = said if isinstance(said, bytes) else b"\0" + link.encode(said, sequence)
+            yield f"bytes usart1 {at_ns} {frame.hex()}"
+        yield from self.power.lines()
+        yield from (f"pin {pin} {at_ns} {int(level)}" for pin, at_ns, level in self.pins)
+        yield from (noise.line() for noise in self.noise)
+        yield f"end {self.end_ns}"
+
+
+TEMPERATURE, REFERENCE = 16, 17
+"""Channels of ADC1 inside the chip."""
+SUPPLY, BATTERY = 11, 12
+"""Channels that both boards use, behind dividers by 2."""
+FULL = 4095
+VDDA_V = 3.3
+V25_V, V_PER_K = 0.76, 0.0025
+DIVIDER = 2.0
+
+
+def temperature_count(celsius: float) -> int:
+    """Reading of the sensor, rounded."""
+    return round((V25_V + V_PER_K * (celsius - 25.0)) / VDDA_V * FULL)
+
+
+def divided_count(volts: float) -> int:
+    """Reading behind a divider by 2."""
+    return round(min(volts / DIVIDER, VDDA_V) / VDDA_V * FULL)
+
+
+def temperature_readings(
+    oscillator: Oscillator, end_ns: int, noise_k: float = 0.5, lag_s: float = 60.0, seed: int = 1
+) -> tuple[tuple[int, int, int], ...]:
+    """One reading a second, for `Power.adc`: the chip follows the oscillator by `lag_s`, with noise."""
+    chance = random.Random(seed)
+    chip_c = oscillator.celsius(0.0)
+    found = []
+    for second in range(end_ns // NS + 1):
+        found.append((TEMPERATURE, second * NS, temperature_count(chip_c + chance.gauss(0.0, noise_k))))
+        chip_c += (oscillator.celsius(second + 0.5) - chip_c) / lag_s
+    return tuple(found)
+
+
+def voltage_readings(channel: int, volts: Sequence[tuple[float, float]]) -> tuple[tuple[int, int, int], ...]:
+    """(second, volts) of supply or battery as readings."""
+    return tuple((channel, round(at_s * NS), divided_count(value)) for at_s, value in volts)

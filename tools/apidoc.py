@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pdoc
 
-PACKAGES = ("opq_proto", "opq_measure", "opq_rules", "opq_gateway", "opq_cloud", "opq_hil", "opq_tools")
+PACKAGES = (
+    "opq_proto",
+    "opq_measure",
+    "opq_plugins",
+    "opq_rules",
+    "opq_gateway",
+    "opq_cloud",
+    "opq_hil",
+    "opq_tools",
+)
 QUIET = (
     "The module specification",  # every module is named here: a package with __all__ hides its others
     "Error parsing type annotation",  # pydantic writes those of its __init__ as text out of scope

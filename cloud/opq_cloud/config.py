@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
+from opq_plugins.policy_section import PluginRules
 from opq_proto.config import Field, section
 from opq_proto.errors import ConfigError
-from opq_rules.plugins.policy_section import PluginRules
 
 T = TypeVar("T")
 

@@ -1,1 +1,1 @@
-"""Edge rules and the one plug-in host of the toolkit; so far `opq_rules.plugins`, its smallest form."""
+"""The rule engine: SQL over streams, with sources, sinks and functions of its own and of plug-ins."""

@@ -14,11 +14,6 @@ Emission = list[Row]
 """What one window, or one record, gives: rows in order. What a sink gets with sendSingle false."""
 
 
-MOST_MS = 253_402_300_800_000
-"""The year 10,000, which every time of a record is before. A rule's clock follows what arrives: behind a time
-from beyond, all else would be late for ever."""
-
-
 @dataclass(slots=True)
 class Batch:
     """Records of one stream in the order of their arrival.

@@ -6,7 +6,10 @@ Source: reference/rules.md, A.0.
 from dataclasses import dataclass
 from typing import Any
 
+from opq_plugins.sdk import RowError
 from opq_proto.errors import OpqError
+
+__all__ = ["RowError", "RuleError"]
 
 UNDEFINED, NOT_FOUND, IO_ERROR, ENCODING = 1000, 1002, 1003, 1004
 SQL_SYNTAX, SQL_PLAN, SQL_EXECUTOR = 2001, 2101, 2201
@@ -33,7 +36,3 @@ class RuleError(OpqError):
         answer: dict[str, Any] = {"error": self.code, "message": self.message}
         known = {"line": self.line, "column": self.column, "hint": self.hint}
         return answer | {key: value for key, value in known.items() if value is not None}
-
-
-class RowError(OpqError):
-    """One record cannot be computed (types clash, division by zero): it is counted, the rule goes on."""

@@ -18,11 +18,11 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports():
+    from opq_plugins.package.install import Installer
+    from opq_plugins.package.package_manifest import FOLDERS
+    from opq_plugins.package.properties import fill, read_properties
+    from opq_plugins.policy import Policy
     from opq_proto.errors import PluginError
-    from opq_rules.plugins.install import Installer
-    from opq_rules.plugins.package_manifest import FOLDERS
-    from opq_rules.plugins.policy import Policy
-    from opq_rules.plugins.properties import fill, read_properties
 
 MEMORY = Path("/dev/shm")
 ROOT = Path(tempfile.mkdtemp(prefix="opq-fuzz-zip-", dir=MEMORY if MEMORY.is_dir() else None))

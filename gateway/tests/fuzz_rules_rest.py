@@ -21,15 +21,15 @@ import atheris
 import msgspec
 
 with atheris.instrument_imports(include=["opq_rules"]):
+    from opq_plugins.policy import Policy
     from opq_rules.api import trials
     from opq_rules.api.app import create_app
     from opq_rules.api.guard import Guard
+    from opq_rules.built_in import types_of
     from opq_rules.engine.engine import Engine
     from opq_rules.engine.own_types import OwnTypes
-    from opq_rules.plugins.built_in import types_of
-    from opq_rules.plugins.plugins import Plugins
-    from opq_rules.plugins.policy import Policy
     from opq_rules.query.trying import run_case
+    from opq_rules.rule_plugins import RulePlugins
 
 DEMO = 'CREATE STREAM demo (v BIGINT, b STRING) WITH (DATASOURCE="demo", TYPE="memory", TIMESTAMP="v")'
 TABLE = 'CREATE TABLE tab () WITH (DATASOURCE="tab", TYPE="memory", KIND="lookup", KEY="v")'
@@ -131,7 +131,7 @@ class Rest:
             for each in types_of(kind)
             if each not in ("memory", "nop")
         }
-        self.plugins = Plugins(FOLDER, Policy(server_on_loopback=False))
+        self.plugins = RulePlugins(FOLDER, Policy(server_on_loopback=False))
         self.engine = Engine(FOLDER, OwnTypes(own, self.plugins))
         self.engine.start()
         self.app = Guard(create_app(self.engine, self.plugins), [], 1 << 20)

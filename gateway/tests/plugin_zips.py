@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 SINK = """
-from opq_rules import sdk
+from opq_plugins import sdk
 
 
 class Sink(sdk.Sink):
@@ -32,7 +32,7 @@ class Sink(sdk.Sink):
         self.taken = state
 """
 SOURCE = """
-from opq_rules import sdk
+from opq_plugins import sdk
 
 
 class Source(sdk.Source):
@@ -51,7 +51,7 @@ class Source(sdk.Source):
             self.next += 1
 """
 FUNCTION = """
-from opq_rules import sdk
+from opq_plugins import sdk
 
 
 class Function(sdk.Function):

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from opq_plugins.sdk import Context, Function, Sink, SinkContext, Source, SourceContext
 from opq_rules.engine.engine import Engine
-from opq_rules.plugins.plugins import Plugins
-from opq_rules.sdk import Context, Function, Sink, SinkContext, Source, SourceContext
+from opq_rules.rule_plugins import RulePlugins
 
 
 class Hand(Source):
@@ -64,7 +64,7 @@ class Kept(Sink):
         self._hands.closed += 1
 
 
-class Hands(Plugins):
+class Hands(RulePlugins):
     def __init__(self, data_dir: Path) -> None:
         super().__init__(data_dir)
         self.contexts: list[SourceContext] = []

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from opq_plugins.sdk import Context, Sink, SinkContext
 from opq_proto import log
 from opq_rules.engine.engine import Engine
-from opq_rules.plugins.plugins import Plugins
-from opq_rules.sdk import Context, Sink, SinkContext
+from opq_rules.rule_plugins import RulePlugins
 
 
 class Journal(Sink):
@@ -30,7 +30,7 @@ class Journal(Sink):
         os.write(self._file, json.dumps({"id": context.row_id, "rows": data}).encode() + b"\n")
 
 
-class Types(Plugins):
+class Types(RulePlugins):
     def sink(self, type_name: str) -> Callable[[], Sink]:
         return Journal if type_name == "journal" else super().sink(type_name)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from opq_rules.sdk import Source
+from opq_plugins.sdk import Source
 
 
 class Stream:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from opq_plugins.host.guard import PAUSES_S, Guard
+from opq_plugins.host.one_file import available, load
 from opq_proto.errors import PluginError
-from opq_rules.plugins import available, load
-from opq_rules.plugins.guard import PAUSES_S, Guard
 
 GOOD = '''
 """Says yes. More text."""
@@ -124,7 +124,7 @@ def test_an_unknown_kind_is_told(folder: Path) -> None:
 
 def test_the_host_imports_nothing_of_the_rules_extra() -> None:
     code = (
-        "import sys, opq_rules.plugins, opq_rules.plugins.guard\n"
+        "import sys, opq_plugins.host.one_file, opq_plugins.host.guard\n"
         "print([m for m in ('pydantic', 'structlog', 'msgspec', 'sqlglot', 'zmq') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -21,12 +21,12 @@ from mosquitto_of_ones_own import MOSQUITTO, Broker
 from rules_house import House
 from waiting import wait_for
 
+from opq_plugins.sdk import Source, SourceContext
+from opq_rules.built_in import types_of
 from opq_rules.engine import reach
 from opq_rules.engine.clock import SystemClock
 from opq_rules.engine.connections import module
 from opq_rules.engine.feed import Feed
-from opq_rules.plugins.built_in import types_of
-from opq_rules.sdk import Source, SourceContext
 from opq_rules.secrets import with_secrets, without_secrets
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'

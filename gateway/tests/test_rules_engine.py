@@ -10,9 +10,9 @@ import pytest
 from rules_engine import Hands, rule, running, stream
 from waiting import wait_for
 
+from opq_plugins.sdk import Context, Function
 from opq_rules.engine import schedules
 from opq_rules.errors import RuleError
-from opq_rules.sdk import Context, Function
 
 
 def test_rules_of_one_shape_are_a_crowd_and_each_gives_its_own(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_plugins.sdk import Source
 from opq_rules.engine import joined
 from opq_rules.engine.clock import SystemClock
 from opq_rules.engine.feed import Entry, Feed
 from opq_rules.engine.joined import Joined
-from opq_rules.sdk import Source
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
 from opq_rules.streams.decoding import Decoder

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opq_plugins.sdk.settings import configured
+from opq_proto.durations import milliseconds
 from opq_rules.engine.definition import KEYS, definition
-from opq_rules.engine.durations import milliseconds
 from opq_rules.engine.options import IDLE, Options, options
 from opq_rules.engine.restart import Restart
 from opq_rules.engine.rule import Rule
 from opq_rules.engine.schedule import NEVER_MS, Schedule
 from opq_rules.engine.schedules import Schedules
 from opq_rules.errors import RuleError
-from opq_rules.plugins.settings import configured
 from opq_rules.secrets import without_secrets
 from opq_rules.sinking.properties import divided
 from opq_rules.sinks.mqtt import Config as Mqtt

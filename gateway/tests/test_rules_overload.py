@@ -15,7 +15,7 @@ import pytest
 from rules_engine import Hands, rule, running, stream
 from waiting import wait_for
 
-from opq_rules import sdk
+from opq_plugins import sdk
 from opq_rules.engine import feed as feeds
 from opq_rules.engine.clock import SystemClock
 from opq_rules.engine.engine import Engine

@@ -12,11 +12,11 @@ from free_ports import free_port
 from rules_engine import Hands, rule, running, stream
 from waiting import wait_for
 
+from opq_plugins.sdk import Source
 from opq_proto.opq_pb2 import TriggerMessage
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.sampling import MOST_VALUES, Sampled, Sampling, sampling_of
 from opq_rules.errors import RuleError
-from opq_rules.sdk import Source
 from opq_rules.streams.payload import Payload, divided, unpacker
 from opq_rules.streams.schemas import Schemas
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 
-from opq_rules.sdk import Context, Sink, SinkContext
+from opq_plugins.sdk import Context, Sink, SinkContext
 from opq_rules.sinking.kept import Kept, Parcel
 from opq_rules.sinking.pipeline import Pipeline
 from opq_rules.sinking.properties import divided

@@ -21,9 +21,9 @@ from mosquitto_of_ones_own import MOSQUITTO, Broker
 from rules_engine import running, stream
 from waiting import wait_for
 
+from opq_plugins.sdk import Sink
 from opq_rules.engine.topics import Topics
 from opq_rules.errors import RuleError
-from opq_rules.sdk import Sink
 from opq_rules.sinks import file, memory, mqtt, rest, sql
 from opq_rules.sinks import zmq as zmq_sink
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import opq_rules.plugins
+import opq_plugins.sdk
+from opq_plugins.package.signature import signature_bytes
 from opq_proto.signing import firmware_public_key, new_key
-from opq_rules.plugins.signature import signature_bytes
 from opq_tools.plugin import command
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
@@ -125,7 +125,7 @@ def test_the_mysql_example_is_as_the_guide_says() -> None:
 @pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="no C compiler")
 def test_the_example_in_c_builds_and_passes(tmp_path: Path) -> None:
     folder = shutil.copytree(EXAMPLES / "clip-c", tmp_path / "clip")
-    header = Path(opq_rules.plugins.__file__).parent
+    header = Path(opq_plugins.sdk.__file__).parent
     subprocess.run(["make", f"INCLUDE={header}"], cwd=folder, check=True, timeout=60)
     code, said = run("test", folder)
     assert code == 0 and said.count("function clip") == 4, said

@@ -70,7 +70,7 @@ class Rules:
         plugins, engine = self._service.plugins, self._service.engine
         plugins.used_by = lambda kind, symbol: () if kind == TRIGGER else engine.users_of(kind, symbol)
         plugins.on_change = self._changed
-        plugins.reserved = triggers.reserved
+        plugins.reserved |= triggers.reserved
         self._service.start()
         try:
             triggers.follow(plugins)

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 from opq_cloud.config import PluginEntry
 from opq_cloud.once_per import OncePer
 from opq_cloud.service import Counters, Health
+from opq_plugins.host.guard import Guard
+from opq_plugins.host.one_file import load
+from opq_plugins.sdk.trigger_module import TriggerModule
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError, PluginError
 from opq_proto.log import Log
 from opq_proto.messages import Measurement
-from opq_rules.plugins.guard import Guard
-from opq_rules.plugins.host import load
-from opq_rules.plugins.trigger_module import TriggerModule
 
 BUILT_IN = Path(__file__).parent / "triggers"
 SHOWN_AGAIN_S = 600.0

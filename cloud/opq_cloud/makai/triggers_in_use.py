@@ -13,16 +13,16 @@ from opq_cloud.config import TriggeringService as Config
 from opq_cloud.makai.share import SHARE, Share
 from opq_cloud.makai.trigger_plugins import BUILT_IN, TriggerPlugin, load_triggers
 from opq_cloud.service import Counters, Health
+from opq_plugins.host.guard import Guard
+from opq_plugins.host.one_file import available
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.log import Log
 from opq_proto.messages import Measurement
-from opq_rules.plugins.guard import Guard
-from opq_rules.plugins.host import available
 
 if TYPE_CHECKING:  # the host comes with the extra "rules"
-    from opq_rules.plugins.judging import PluginTrigger
-    from opq_rules.plugins.plugins import Plugins
+    from opq_plugins.host.judging import PluginTrigger
+    from opq_plugins.host.plugins import Plugins
 
 NAMED_BY = "triggering_service.plugins"
 

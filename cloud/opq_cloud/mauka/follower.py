@@ -14,11 +14,11 @@ from typing import Any
 
 from opq_cloud.mauka.installed import InstalledAnalysis
 from opq_cloud.service import Counters, Health
+from opq_plugins.host.following import LACKING_AGAIN_S, Following
+from opq_plugins.host.report import Report
+from opq_plugins.policy import Policy
 from opq_proto import log as logs
 from opq_proto.errors import OpqError
-from opq_rules.plugins.following import LACKING_AGAIN_S, Following
-from opq_rules.plugins.policy import Policy
-from opq_rules.plugins.report import Report
 
 log = logs.get(service="mauka")
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from opq_plugins.host.guard import PAUSES_S
+from opq_plugins.host.judging import PluginAnalysis
 from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Finding, Waveform
-from opq_rules.plugins.guard import PAUSES_S
-from opq_rules.plugins.judging import PluginAnalysis
 
 PATIENCE = 4.0
 """After a call that ended with its process it rests for so many times what the call took: one that hangs

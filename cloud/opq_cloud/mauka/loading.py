@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from opq_plugins.host.one_file import available, load
+from opq_plugins.sdk.analysis import Analysis
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Finding
-from opq_rules.plugins.analysis import Analysis
-from opq_rules.plugins.host import available, load
 
 BUILT_IN = Path(__file__).parent / "analyses"
 

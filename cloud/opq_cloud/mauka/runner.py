@@ -21,11 +21,11 @@ from opq_cloud.mauka.installed import InstalledAnalysis
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.store.store import CloudStore
+from opq_plugins.sdk.analysis import DEFAULT_NOMINAL, Analysis
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
 from opq_proto.messages import Event, Finding, StoredFinding, Waveform
-from opq_rules.plugins.analysis import DEFAULT_NOMINAL, Analysis
 
 log = logs.get(service="mauka")
 

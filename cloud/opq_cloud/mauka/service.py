@@ -15,10 +15,10 @@ from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.status import StatusPlugin
 from opq_cloud.service import CloudContext, Service
+from opq_plugins.policy import Limits, Policy
 from opq_proto.config import default_data_dir
 from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError
-from opq_rules.plugins.policy import Limits, Policy
 
 TRIAL_S = 300.0
 """So long after a replacement failures bring the old version back. Events are rare."""

@@ -22,10 +22,10 @@ from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext, Service
 from opq_cloud.store import open_store
+from opq_plugins.policy_section import PluginRules
 from opq_proto.decision import Nominal
 from opq_proto.keys import KeyFolder, KeyPair, generate, read_secret_file
 from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
-from opq_rules.plugins.policy_section import PluginRules
 
 WAIT_S = 5.0
 

@@ -22,13 +22,13 @@ from opq_cloud.makai.triggering_service import TriggeringService as Service
 from opq_cloud.makai.triggers_in_use import InstalledTrigger
 from opq_cloud.service import CloudContext, Counters
 from opq_cloud.store import open_store
+from opq_plugins.host.plugins import Plugins
+from opq_plugins.policy import Policy
 from opq_proto import log
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric
 from opq_proto.opqbox3_pb2 import Measurement as Wire
-from opq_rules.plugins.plugins import Plugins
-from opq_rules.plugins.policy import Policy
 
 FAILING = """
 

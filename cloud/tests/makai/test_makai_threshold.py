@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import opq_cloud.makai as makai_room
+from opq_plugins.host.one_file import Plugin, load
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.errors import PluginError
 from opq_proto.messages import Measurement, Metric
-from opq_rules.plugins import Plugin, load
 
 TRIGGERS = Path(makai_room.__file__).parent / "triggers"
 AT_120 = Nominal(120.0, 60.0)

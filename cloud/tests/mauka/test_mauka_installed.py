@@ -18,10 +18,10 @@ from opq_cloud.mauka.status import StatusPlugin
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.store.store import BoxRecord
+from opq_plugins.host.plugins import Plugins
+from opq_plugins.policy import Limits, Policy
 from opq_proto.errors import ConfigError, PluginError
 from opq_proto.messages import TimeSource, Trigger, Waveform
-from opq_rules.plugins.plugins import Plugins
-from opq_rules.plugins.policy import Limits, Policy
 
 START_NS = 1_700_000_000_000_000_000
 MINUTE_NS = 60 * 10**9

@@ -9,9 +9,9 @@ import numpy as np
 from plugin_zips import manifest, stored, zipped
 
 from opq_cloud.store import open_store
+from opq_plugins.host.plugins import Plugins
+from opq_plugins.policy import Policy
 from opq_proto.messages import TimeSource, Trigger, Waveform
-from opq_rules.plugins.plugins import Plugins
-from opq_rules.plugins.policy import Policy
 
 MAUKA = """
 import sys, threading
@@ -21,8 +21,8 @@ from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.store import open_store
 from opq_proto import log
-from opq_rules.plugins.active import Active
-from opq_rules.plugins.policy import Policy
+from opq_plugins.host.active import Active
+from opq_plugins.policy import Policy
 log.configure("mauka")
 folder = Path(sys.argv[1])
 store = open_store(None, folder)

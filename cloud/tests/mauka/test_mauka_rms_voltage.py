@@ -5,10 +5,10 @@ import pytest
 
 from opq_cloud.mauka.loading import load_analyses
 from opq_measure.events.disturbances import Limits, find_disturbances
+from opq_plugins.sdk.analysis import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Gap, TimeSource, Waveform
-from opq_rules.plugins.analysis import DEFAULT_NOMINAL
 
 START_NS = 1_700_000_000_123_456_789
 

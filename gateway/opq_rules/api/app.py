@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
+from opq_plugins.host.plugins import Plugins
 from opq_rules.api import (
     configs,
     configurations,
@@ -23,7 +24,6 @@ from opq_rules.api.json_bodies import JsonBodies
 from opq_rules.api.patience import Edge
 from opq_rules.api.request_lines import RequestLines
 from opq_rules.engine.engine import Engine
-from opq_rules.plugins.plugins import Plugins
 
 
 def create_app(

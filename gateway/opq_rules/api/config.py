@@ -7,11 +7,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from opq_plugins.policy import Policy
+from opq_plugins.policy_section import PluginRules, policy_of
 from opq_proto import config as configuration
 from opq_proto.errors import ConfigError
 from opq_rules.foreign_pages import is_loopback
-from opq_rules.plugins.policy import Policy
-from opq_rules.plugins.policy_section import PluginRules, policy_of
 
 DEFAULT_PORT = 9081
 _HASH = re.compile(r"[0-9a-fA-F]{64}")

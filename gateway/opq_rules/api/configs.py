@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from opq_plugins.sdk.settings import configured
 from opq_proto import log
 from opq_rules.api.bodies import Free, Running
 from opq_rules.errors import CONFIGURATION, RuleError
-from opq_rules.plugins.settings import configured
 
 
 def router(own_process: bool) -> APIRouter:

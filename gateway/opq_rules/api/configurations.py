@@ -5,12 +5,12 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
+from opq_plugins.host.plugins import Plugins
 from opq_rules.api.bodies import Free
 from opq_rules.engine.configurations import CONNECTIONS
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.ids import checked_id
 from opq_rules.errors import CONFIGURATION
-from opq_rules.plugins.plugins import Plugins
 
 Kinds = Literal["sources", "sinks", "connections"]
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
+from opq_plugins.host.plugins import Plugins
 from opq_rules.api.sections import CONFIGURED, DEFINED, Sections, body, everything, rule_set
 from opq_rules.engine.configurations import CONNECTIONS
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.kept_schemas import content_of
 from opq_rules.errors import CONFIGURATION, RuleError
-from opq_rules.plugins.plugins import Plugins
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
 from opq_rules.streams.definition import definition_of

@@ -7,11 +7,11 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from opq_plugins.host.plugins import Plugins
 from opq_rules.api.sections import Sections, body
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.outlets import resource
-from opq_rules.plugins.plugins import Plugins
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import StreamDefinition, definition_of

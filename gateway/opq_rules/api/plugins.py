@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from opq_plugins.host.plugins import Plugins
 from opq_rules.api.bodies import FunctionNames, Package
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
-from opq_rules.plugins.plugins import Plugins
 
 KINDS = {
     "sources": "source",

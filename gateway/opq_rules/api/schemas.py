@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse
 
+from opq_plugins.host.plugins import Plugins
 from opq_rules.api.bodies import NewSchema, Schema
 from opq_rules.api.uploading import of_form
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
-from opq_rules.plugins.plugins import Plugins
 from opq_rules.streams import schema_content
 from opq_rules.streams.descriptors import MOST_BYTES
 from opq_rules.streams.schema_content import Content

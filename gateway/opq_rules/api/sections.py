@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
+from opq_plugins.host.plugins import Plugins
 from opq_rules.api.marks import check_text
 from opq_rules.engine.configurations import CONNECTIONS, SINKS, SOURCES
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.kept_schemas import content_of
 from opq_rules.errors import CONFIGURATION, ENCODING, RuleError
-from opq_rules.plugins.plugins import Plugins
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
 

@@ -19,7 +19,7 @@ from opq_rules.api.patience import AT_ONCE, Edge, patient
 from opq_rules.api.peer import of_users
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.own_types import OwnTypes
-from opq_rules.plugins.plugins import Plugins
+from opq_rules.rule_plugins import RulePlugins
 
 _STOP_S = 2.0
 
@@ -47,7 +47,7 @@ class Service:
         self._socket = _bound(host.strip("[]"), port)
         self.port: int = self._socket.getsockname()[1]
         try:
-            self.plugins = Plugins(folder(config), policy(config))
+            self.plugins = RulePlugins(folder(config), policy(config))
             self.engine = Engine(folder(config), OwnTypes(own or {}, self.plugins))
         except BaseException:
             self._socket.close()

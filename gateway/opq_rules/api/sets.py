@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import ValidationError
 
+from opq_plugins.host.plugins import Plugins
 from opq_rules.api import exchange, sections, yaml_text
 from opq_rules.api.bodies import Ids, RuleSet
 from opq_rules.api.needed import needed
@@ -21,7 +22,6 @@ from opq_rules.api.sections import Sections
 from opq_rules.api.tasks import Tasks
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, ENCODING, IO_ERROR, RuleError
-from opq_rules.plugins.plugins import Plugins
 
 Flag = Annotated[bool, Query()]
 

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import PlainTextResponse
 
+from opq_plugins.host.plugins import Plugins
 from opq_rules.api.uploading import Uploaded, uploaded
 from opq_rules.engine.ids import checked_id
 from opq_rules.errors import CONFIGURATION, IO_ERROR, NOT_FOUND, RuleError
-from opq_rules.plugins.plugins import Plugins
 
 LARGEST_BYTES = 64 << 20
 """Of a file that is fetched; one that comes along is a request's body."""

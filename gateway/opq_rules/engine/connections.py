@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from opq_plugins.sdk.settings import configured
+from opq_rules.built_in import module_of, types_of
 from opq_rules.engine.configurations import CONNECTIONS, SINKS, SOURCES, Configurations
 from opq_rules.engine.ids import checked_id
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
-from opq_rules.plugins.built_in import module_of, types_of
-from opq_rules.plugins.settings import configured
 
 SELECTOR = "connectionSelector"
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opq_plugins.sdk import Source
 from opq_proto import log
 from opq_rules.batch import Row
 from opq_rules.engine.clock import Clock
 from opq_rules.engine.restart import Restart
-from opq_rules.sdk import Source
 
 Metas = Sequence[Mapping[str, Any] | None] | None
 RECONNECT = Restart(delay=500, multiplier=2.0, maxDelay=30_000, jitterFactor=0.2)

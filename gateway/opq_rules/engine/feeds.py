@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from opq_plugins.sdk import LookupSource, Source
 from opq_rules.engine.clock import Clock
 from opq_rules.engine.feed import Feed
 from opq_rules.engine.joined import Joined
@@ -11,7 +12,6 @@ from opq_rules.engine.outlets import unused
 from opq_rules.engine.sampling import Sampled, Sampling, sampling_of
 from opq_rules.engine.topics import Topics
 from opq_rules.errors import CONFIGURATION, STREAM, RuleError
-from opq_rules.sdk import LookupSource, Source
 from opq_rules.streams import payload
 from opq_rules.streams.decoding import Decoder
 from opq_rules.streams.definition import StreamDefinition

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from opq_rules.engine.durations import milliseconds
+from opq_plugins.sdk.settings import configure
+from opq_proto.durations import milliseconds
 from opq_rules.engine.restart import Restart
 from opq_rules.engine.schedule import Schedule
 from opq_rules.errors import RULE, RuleError
-from opq_rules.plugins.settings import configure
 
 DURATIONS = ("lateTolerance", "checkpointInterval", "idleTimeout", "forceExitTimeout")
 IDLE = ("concurrency", "debug", "logFilename", "enableRuleTracer", "notifySub", "forceExitTimeout",

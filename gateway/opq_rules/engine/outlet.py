@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from opq_plugins.sdk import Sink
 from opq_proto import log
 from opq_rules.batch import Emission
 from opq_rules.engine.clock import Clock
 from opq_rules.engine.definition import Action
-from opq_rules.sdk import Sink
 from opq_rules.sinking.pipeline import Pipeline
 
 STOP_S = 2.0

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
+from opq_plugins.sdk import Context, Sink
 from opq_rules.batch import Emission
 from opq_rules.engine.clock import Clock
 from opq_rules.engine.definition import Action, RuleDefinition
 from opq_rules.engine.outlet import Outlet
 from opq_rules.engine.topics import Topics
 from opq_rules.errors import CONFIGURATION, RuleError
-from opq_rules.sdk import Context, Sink
 from opq_rules.sinking.kept import Kept
 from opq_rules.sinking.pipeline import Pipeline
 from opq_rules.sinking.properties import Properties, divided

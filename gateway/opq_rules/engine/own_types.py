@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from opq_plugins.sdk import Sink, Source
 from opq_rules.engine.types import Types
-from opq_rules.sdk import Sink, Source
 
 
 class OwnTypes:

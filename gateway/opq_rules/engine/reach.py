@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from opq_rules.built_in import module_of
 from opq_rules.engine.configurations import CONNECTIONS, SINKS
 from opq_rules.engine.connections import Connections, check_properties, module, takes
 from opq_rules.errors import CONFIGURATION, IO_ERROR, RuleError
-from opq_rules.plugins.built_in import module_of
 from opq_rules.secrets import without_password
 from opq_rules.sinking.properties import NAMES
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from opq_plugins.sdk import Context, Source, SourceContext
+from opq_plugins.sdk.emission import OneOfMany
+from opq_proto.durations import milliseconds
 from opq_rules.batch import Row
-from opq_rules.engine.durations import milliseconds
-from opq_rules.plugins.built_in import module_of
-from opq_rules.plugins.emission import OneOfMany
-from opq_rules.sdk import Context, Source, SourceContext
+from opq_rules.built_in import module_of
 from opq_rules.streams.formats import ReadOne
 
 LONGEST_MS = 86_400_000

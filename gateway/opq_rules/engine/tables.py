@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from opq_plugins.sdk import LookupSource
 from opq_rules.batch import Row
 from opq_rules.engine.udfs import Asking
 from opq_rules.errors import RowError
 from opq_rules.query.joins import Lookup
-from opq_rules.sdk import LookupSource
 from opq_rules.streams.definition import StreamDefinition
 
 

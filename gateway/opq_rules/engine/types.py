@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from opq_plugins.sdk import Function, LookupSource, Sink, Source
 from opq_rules.errors import RuleError
-from opq_rules.sdk import Function, LookupSource, Sink, Source
 
 
 class Types(Protocol):

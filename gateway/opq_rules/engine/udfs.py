@@ -4,6 +4,7 @@ from collections import ChainMap
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from opq_plugins.sdk import Function
 from opq_proto import log
 from opq_rules.engine.types import Types
 from opq_rules.errors import RowError
@@ -17,7 +18,6 @@ from opq_rules.functions.registry import (
     Scalar,
     built_in,
 )
-from opq_rules.sdk import Function
 
 
 class Asking:

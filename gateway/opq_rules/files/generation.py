@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from opq_plugins.sdk import SourceContext
 from opq_rules.files.lines import PAUSE, Lines, opened
-from opq_rules.sdk import SourceContext
 
 HEAD_BYTES = 1024
 _LOOK_S = 0.02

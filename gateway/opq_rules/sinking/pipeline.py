@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from opq_plugins.sdk import Context, Sink
 from opq_rules.batch import Emission, Row
-from opq_rules.sdk import Context, Sink
 from opq_rules.sinking.kept import Kept, Parcel
 from opq_rules.sinking.properties import Properties
 from opq_rules.sinking.transform import transformer

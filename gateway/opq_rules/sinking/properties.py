@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from opq_rules.plugins.settings import configure
+from opq_plugins.sdk.settings import configure
 
 
 @dataclass(frozen=True, slots=True)

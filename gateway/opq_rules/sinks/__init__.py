@@ -1,1 +1,1 @@
-"""The sinks that come with the engine, one file each: `Config` and a class of `opq_rules.sdk`."""
+"""The sinks that come with the engine, one file each: `Config` and a class of `opq_plugins.sdk`."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Sink as SinkOfSdk
-from opq_rules.sdk import SinkContext
+from opq_plugins.sdk import Sink as SinkOfSdk
+from opq_plugins.sdk import SinkContext
+from opq_plugins.sdk.settings import configured
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from opq_plugins.sdk import Sink as SinkOfSdk
+from opq_plugins.sdk import SinkContext
+from opq_plugins.sdk.settings import configured
 from opq_rules.engine.topics import Topics
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Sink as SinkOfSdk
-from opq_rules.sdk import SinkContext
 from opq_rules.sinking.template import compiled
 
 

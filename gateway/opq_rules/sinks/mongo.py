@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Context, SinkContext
-from opq_rules.sdk import Sink as SinkOfSdk
+from opq_plugins.sdk import Context, SinkContext
+from opq_plugins.sdk import Sink as SinkOfSdk
+from opq_plugins.sdk.settings import configured
 
 _DATABASE = re.compile(r'[^/\\. "$*<>:|?\x00]{1,63}')
 _COLLECTION = re.compile(r"(?!system\.)[^$\x00]{1,200}")

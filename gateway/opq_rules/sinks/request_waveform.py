@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Context, SinkContext
-from opq_rules.sdk import Sink as SinkOfSdk
+from opq_plugins.sdk import Context, SinkContext
+from opq_plugins.sdk import Sink as SinkOfSdk
+from opq_plugins.sdk.settings import configured
 from opq_rules.sinking.allowance import Allowance
 
 NS_PER_MS = 1_000_000

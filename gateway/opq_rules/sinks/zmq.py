@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import zmq
 
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Context, SinkContext
-from opq_rules.sdk import Sink as SinkOfSdk
+from opq_plugins.sdk import Context, SinkContext
+from opq_plugins.sdk import Sink as SinkOfSdk
+from opq_plugins.sdk.settings import configured
 from opq_rules.sinking.per_row import per_row
 from opq_rules.sinking.transform import encoded
 

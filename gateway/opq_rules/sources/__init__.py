@@ -1,1 +1,1 @@
-"""The sources that come with the engine, one file each: `Config` and a class of `opq_rules.sdk`."""
+"""The sources that come with the engine, one file each: `Config` and a class of `opq_plugins.sdk`."""

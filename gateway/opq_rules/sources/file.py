@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from opq_plugins.sdk import Source as SourceOfSdk
+from opq_plugins.sdk import SourceContext
 from opq_rules.files import rotation
 from opq_rules.files.generation import Generation, Mark
 from opq_rules.files.options import Config as Config
 from opq_rules.files.options import options
 from opq_rules.files.records import BrokenFileError, Record, of_lines, records
-from opq_rules.sdk import Source as SourceOfSdk
-from opq_rules.sdk import SourceContext
 
 _PAUSE_S = 0.02
 """After a file that was ended, and between two rounds of a folder that is empty."""

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import httpx
 
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Source as SourceOfSdk
-from opq_rules.sdk import SourceContext
+from opq_plugins.sdk import Source as SourceOfSdk
+from opq_plugins.sdk import SourceContext
+from opq_plugins.sdk.settings import configured
 
 _LARGEST_BYTES = 16 << 20
 

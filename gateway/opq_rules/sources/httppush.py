@@ -15,10 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
+from opq_plugins.sdk import Source as SourceOfSdk
+from opq_plugins.sdk import SourceContext
+from opq_plugins.sdk.settings import configured
 from opq_rules.foreign_pages import is_loopback, page_refusal
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Source as SourceOfSdk
-from opq_rules.sdk import SourceContext
 
 _LARGEST_BYTES = 16 << 20
 _READ_TIMEOUT_S = 10.0

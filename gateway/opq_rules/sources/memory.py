@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opq_plugins.sdk import Context, SourceContext
+from opq_plugins.sdk import LookupSource as LookupSourceOfSdk
+from opq_plugins.sdk import Source as SourceOfSdk
+from opq_plugins.sdk.settings import configured
 from opq_rules.batch import Row
 from opq_rules.engine.topics import Topics
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Context, SourceContext
-from opq_rules.sdk import LookupSource as LookupSourceOfSdk
-from opq_rules.sdk import Source as SourceOfSdk
 
 MOST_KEPT = 1_000_000
 """Rows of a lookup table; more, and the oldest goes."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Source as SourceOfSdk
-from opq_rules.sdk import SourceContext
+from opq_plugins.sdk import Source as SourceOfSdk
+from opq_plugins.sdk import SourceContext
+from opq_plugins.sdk.settings import configured
 
 
 @dataclass(frozen=True, slots=True)

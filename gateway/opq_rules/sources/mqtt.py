@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from opq_plugins.sdk import Source as SourceOfSdk
+from opq_plugins.sdk import SourceContext
+from opq_plugins.sdk.settings import configured
 from opq_rules.mqtt_client import Client, Login
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Source as SourceOfSdk
-from opq_rules.sdk import SourceContext
 
 
 @dataclass(frozen=True, slots=True)

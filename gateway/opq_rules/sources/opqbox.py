@@ -11,15 +11,15 @@ from typing import Any
 
 import zmq
 
+from opq_plugins.sdk import Source as SourceOfSdk
+from opq_plugins.sdk import SourceContext
+from opq_plugins.sdk.settings import configured
 from opq_proto.errors import FrameError, KeyFileError
 from opq_proto.keys import read_key_file, read_secret_file
 from opq_proto.wire import measurement_from_wire, topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.measurement_row import row_of
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Source as SourceOfSdk
-from opq_rules.sdk import SourceContext
 
 ALL = "*"
 DEFAULT_URL = "tcp://127.0.0.1:9881"

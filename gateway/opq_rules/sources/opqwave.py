@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import zmq
 
+from opq_plugins.sdk import Source as SourceOfSdk
+from opq_plugins.sdk import SourceContext
+from opq_plugins.sdk.settings import configured
 from opq_proto.errors import FrameError
 from opq_proto.wire import topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Source as SourceOfSdk
-from opq_rules.sdk import SourceContext
 from opq_rules.sources.opqbox import LOOK_S, MOST, boxes_of, read_here
 from opq_rules.wave_windows import LARGEST_BYTES, Piece, Windows, piece_of
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from opq_rules.plugins.settings import configured
-from opq_rules.sdk import Source as SourceOfSdk
-from opq_rules.sdk import SourceContext
+from opq_plugins.sdk import Source as SourceOfSdk
+from opq_plugins.sdk import SourceContext
+from opq_plugins.sdk.settings import configured
 from opq_rules.wave_windows import NS_PER_MS, RATES_MILLIHZ, Piece, Windows
 
 MOST_BYTES = 1 << 30

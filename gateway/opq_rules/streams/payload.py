@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from opq_plugins.sdk.settings import configured
 from opq_rules.batch import Row
-from opq_rules.plugins.settings import configured
 from opq_rules.streams.formats import reader
 from opq_rules.streams.options import FORMATS
 from opq_rules.streams.schemas import Schemas

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from opq_rules.plugins.packing import pack
+from opq_plugins.package.packing import pack
 
 
 @click.command("pack")

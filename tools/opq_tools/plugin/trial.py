@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
+from opq_plugins.host.plugins import Plugins
+from opq_plugins.package.packing import pack
+from opq_plugins.policy import Policy
+from opq_plugins.sdk import RowError
 from opq_proto.errors import PluginError
-from opq_rules.errors import RowError, RuleError
-from opq_rules.plugins.packing import pack
-from opq_rules.plugins.plugins import Plugins
-from opq_rules.plugins.policy import Policy
 from opq_tools.plugin.trial_context import TrialContext
 
 SAMPLES = "samples.json"
@@ -73,7 +73,7 @@ def try_plugin(
                         results[f"{kind} {symbol}"] = f"ok: started; nothing of it in {SAMPLES}"
                         continue
                     results |= _TRIALS[kind](plugins, symbol, about, seconds)
-        except RuleError as error:
+        except PluginError as error:
             raise PluginError(str(error)) from None
         return results, plugins.status(name)["protections"]
     finally:
@@ -165,7 +165,7 @@ _TRIALS = {
 def _goes(run: Any) -> str:
     try:
         run()
-    except (OSError, ValueError, PluginError, RuleError) as error:
+    except (OSError, ValueError, PluginError) as error:
         return str(error) or type(error).__name__
     return "ok"
 
@@ -194,6 +194,6 @@ def _samples(given: Path | None, folder: Path) -> dict[str, Any]:
 
 
 def _name_of(zipped: Path) -> str:
-    from opq_rules.plugins.package import read_package
+    from opq_plugins.package.package import read_package
 
     return read_package(zipped, None, Policy()).manifest.name

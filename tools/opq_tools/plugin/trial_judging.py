@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from opq_plugins.host.plugins import Plugins
 from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Measurement, Metric, TimeSource, Waveform
-from opq_rules.errors import RuleError
-from opq_rules.plugins.plugins import Plugins
 
 RATE_HZ = 12_000
 V_PER_LSB = 0.02
@@ -104,13 +103,13 @@ def _refusals(what: str, make: Callable[[], Any], about: dict[str, Any]) -> dict
 def _told(run: Callable[[], str]) -> str:
     try:
         return run() or "ok"
-    except (OSError, ValueError, TypeError, PluginError, RuleError) as error:
+    except (OSError, ValueError, TypeError, PluginError) as error:
         return str(error) or type(error).__name__
 
 
 def _wrong(run: Callable[[], None]) -> str:
     try:
         run()
-    except (OSError, ValueError, PluginError, RuleError) as error:
+    except (OSError, ValueError, PluginError) as error:
         return str(error) or type(error).__name__
     return ""

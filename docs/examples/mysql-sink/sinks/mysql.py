@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pymysql
 
-from opq_rules import sdk
+from opq_plugins import sdk
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 GO_FORM = re.compile(r"(?:([^:@]*)(?::([^@]*))?@)?tcp\(([^:)]+)(?::(\d+))?\)/([^?]+)")

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from opq_plugins.sdk import Sink, SinkContext, Source, SourceContext
 from opq_proto import log
-from opq_rules.sdk import Sink, SinkContext, Source, SourceContext
 from opq_tools.bench import Baseline, Case, Result, case
 from opq_tools.benchmarks.rules.flow import Counting, Flowed, Giving, Load, engine, flowed, payloads, rule
 

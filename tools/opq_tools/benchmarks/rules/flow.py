@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
+from opq_plugins.sdk import Sink, SinkContext, Source, SourceContext
 from opq_rules.engine.engine import Engine
-from opq_rules.plugins.plugins import Plugins
-from opq_rules.sdk import Sink, SinkContext, Source, SourceContext
+from opq_rules.rule_plugins import RulePlugins
 
 BOXES = 16
 AT_ONCE = 500
@@ -83,7 +83,7 @@ class Counting(Sink):
         self._taken[0] += 1
 
 
-class Types(Plugins):
+class Types(RulePlugins):
     """The toolkit's types, and those of the benchmark."""
 
     def __init__(self, data_dir: Path, source: Callable[[], Source], sink: Callable[[], Sink]) -> None:

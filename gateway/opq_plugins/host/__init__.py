@@ -1,0 +1,1 @@
+"""Plug-ins in use: started, called, replaced while they run, watched, ended."""

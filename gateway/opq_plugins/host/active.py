@@ -1,0 +1,188 @@
+"""An installed plug-in that is in use: its runtime, and the proxies that others hold of it.
+
+`replace` is the live swap: nothing is lost, nothing doubled, and any failure leaves all as it was.
+"""
+
+import statistics
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from opq_plugins.host.judging import PluginAnalysis, PluginTrigger
+from opq_plugins.host.proxy import PluginFunction, PluginSink, Proxy
+from opq_plugins.host.runtime import Runtime
+from opq_plugins.host.source_proxy import PluginSource
+from opq_plugins.policy import Policy
+from opq_proto.errors import OpqError, PluginError
+
+PROXIES: dict[str, type[Proxy]] = {
+    each.kind: each for each in (PluginSource, PluginSink, PluginFunction, PluginTrigger, PluginAnalysis)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """How long the insides stood still, and how many rules they belong to."""
+
+    rules: int
+    p50_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What a replacement did. `pause_ms`: how long a rule's instance stood still, per instance."""
+
+    name: str
+    old: str
+    new: str
+    rules: int
+    pause_p50_ms: float
+    pause_max_ms: float
+
+    def as_json(self) -> dict[str, Any]:
+        """`{"name", "from", "to", "rules", "pause_ms": {"p50", "max"}}`."""
+        return {
+            "name": self.name,
+            "from": self.old,
+            "to": self.new,
+            "rules": self.rules,
+            "pause_ms": {"p50": self.pause_p50_ms, "max": self.pause_max_ms},
+        }
+
+
+class Active:
+    """`on_trial_lost(why)`: a version that is on trial fails; called from any thread, once per trial.
+
+    `between`: held while insides are exchanged; who holds it has one version for several calls.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        on_trial_lost: Callable[[str], None],
+        between: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        self.name = name
+        self._between = between or nullcontext()
+        self.runtime: Runtime | None = None
+        self.calls = self.failures = 0
+        self._policy = policy
+        self._on_trial_lost = on_trial_lost
+        self._proxies: weakref.WeakSet[Proxy] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._trial_until_s = 0.0
+        self._trial_calls = self._trial_failures = self._trial_crashes = 0
+
+    def make(self, kind: str, symbol: str) -> Any:
+        """A proxy, not yet configured."""
+        with self._lock:
+            proxy = PROXIES[kind](symbol, self.runtime, self._result, self._policy.drain_s)
+            self._proxies.add(proxy)
+        return proxy
+
+    def proxies(self) -> list[Proxy]:
+        return [proxy for proxy in list(self._proxies) if not proxy.closed]
+
+    def references(self) -> dict[str, int]:
+        """Rule -> how many of its parts are of this plug-in."""
+        return dict(Counter(proxy.rule_id for proxy in self.proxies() if proxy.rule_id))
+
+    def replace(self, runtime: Runtime | None) -> Pauses:
+        """All proxies take over to `runtime` (None: to nothing); the old runtime is not closed.
+
+        Raises PluginError: then all go on with the old one.
+        """
+        with self._lock:
+            proxies = self.proxies()
+            prepared = self._prepare(proxies, runtime)
+            with self._between:
+                done, pauses = self._exchange(prepared, runtime)
+            for proxy, old, _ in done:
+                proxy.bind(runtime)
+                _release(proxy, old)
+            self.runtime = runtime
+            rules = len({proxy.rule_id for proxy in proxies if proxy.rule_id})
+        if not pauses:
+            return Pauses(rules, 0.0, 0.0)
+        return Pauses(rules, round(statistics.median(pauses), 3), round(max(pauses), 3))
+
+    def try_out(self) -> None:
+        """From now on, for the policy's time, failures bring the old version back."""
+        self._trial_calls = self._trial_failures = self._trial_crashes = 0
+        self._trial_until_s = time.monotonic() + self._policy.trial_s
+
+    def crashed(self, why: str) -> None:
+        """The worker's process has ended by itself."""
+        if self._on_trial():
+            self._trial_crashes += 1
+            if self._trial_crashes >= self._policy.trial_crashes:
+                self._lose(f"{self._trial_crashes} crashes: {why}")
+
+    def _prepare(self, proxies: list[Proxy], runtime: Runtime | None) -> list[tuple[Proxy, Any]]:
+        prepared: list[tuple[Proxy, Any]] = []
+        for proxy in proxies:
+            try:
+                prepared.append((proxy, None if runtime is None else proxy.prepare(runtime)))
+            except Exception as error:  # foreign code
+                for owner, unused in prepared:
+                    _release(owner, unused)
+                why = error if isinstance(error, OpqError | ValueError | OSError) else repr(error)
+                raise PluginError(f"{self.name}: {proxy.kind} {proxy.symbol!r}: {why}") from error
+        return prepared
+
+    def _exchange(
+        self, prepared: list[tuple[Proxy, Any]], runtime: Runtime | None
+    ) -> tuple[list[tuple[Proxy, Any, str]], list[float]]:
+        """Proxies with their old insides and versions; the pauses in ms. PluginError: none has changed."""
+        version = "" if runtime is None else str(runtime.manifest.version)
+        done: list[tuple[Proxy, Any, str]] = []
+        pauses: list[float] = []
+        for proxy, live in prepared:
+            before = proxy.version
+            try:
+                old, pause_s = proxy.swap(live, version)
+            except Exception as error:  # foreign code; what was done is undone
+                for other, former, its in reversed(done):
+                    undone, _ = other.swap(former, its)
+                    other.release(undone)
+                for owner, unused in prepared[len(done) :]:
+                    _release(owner, unused)
+                what = "" if runtime is None else f" {version}"
+                raise PluginError(
+                    f"{self.name}{what}: {proxy.kind} {proxy.symbol!r} does not take over: {error}"
+                ) from error
+            done.append((proxy, old, before))
+            pauses.append(pause_s * 1e3)
+        return done, pauses
+
+    def _result(self, failed: bool) -> None:
+        self.calls += 1
+        self.failures += failed
+        if self._trial_until_s and self._on_trial():
+            self._trial_calls += 1
+            self._trial_failures += failed
+            few = self._policy.trial_crashes
+            if self._trial_failures >= few and 2 * self._trial_failures > self._trial_calls:
+                self._lose(f"{self._trial_failures} of {self._trial_calls} calls failed")
+
+    def _on_trial(self) -> bool:
+        return time.monotonic() < self._trial_until_s
+
+    def _lose(self, why: str) -> None:
+        self._trial_until_s = 0.0
+        threading.Thread(target=self._on_trial_lost, args=(why,), name=f"rollback-{self.name}").start()
+
+
+def _release(proxy: Proxy, live: Any) -> None:
+    """What closing throws is the old inside's own matter; the take-over has been done."""
+    try:
+        proxy.release(live)
+    except Exception:
+        return

@@ -1,0 +1,92 @@
+"""Loads plug-ins by name: finds the file, reads its manifest, checks its settings.
+
+The smallest host: built-ins, trusted, in the caller's process. Nothing here imports more than
+the standard library. Zips, signatures, subprocesses and live replacement build on this.
+"""
+
+import difflib
+import importlib.util
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from opq_plugins.package.manifest import KINDS, Manifest, manifest_of
+from opq_plugins.sdk.settings import configure
+from opq_proto.errors import PluginError
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+"""File names of plug-ins; also keeps a name from the config inside the folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A loaded plug-in: its manifest, its module's names, its checked Config."""
+
+    manifest: Manifest
+    module: ModuleType
+    config: Any
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+
+def available(folders: Sequence[Path]) -> dict[str, Path]:
+    """Name -> file of every one-file plug-in in `folders`; the first folder wins."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.py")):
+            if NAME.fullmatch(path.stem):
+                found.setdefault(path.stem, path)
+    return found
+
+
+def load(kind: str, name: str, settings: Mapping[str, Any], folders: Sequence[Path]) -> Plugin:
+    """The plug-in `name` of `kind` from the first of `folders` that has it.
+
+    Raises PluginError, with every problem: unknown name, code that does not load, a contract
+    that is not kept, wrong settings.
+    """
+    if kind not in KINDS:
+        raise PluginError(f"{kind!r} is no kind of plug-in; there are {', '.join(KINDS)}")
+    files = available(folders)
+    path = files.get(name)
+    if path is None:
+        near = difflib.get_close_matches(name, files, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"there are: {', '.join(files) or 'none'}"
+        raise PluginError(f"{kind} plug-in {name!r} not found in {', '.join(map(str, folders))}; {hint}")
+    module = _module(kind, name, path)
+    manifest, problems = manifest_of(module, kind, path)
+    config: Any = None
+    if hasattr(module, "Config"):
+        try:
+            config, wrong = configure(module.Config, settings)
+        except (TypeError, NameError) as error:
+            wrong = [f"its Config cannot be used: {error}"]
+        problems += wrong
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise PluginError(f"{kind} plug-in {name!r}: {count}, it was not started{lines}")
+    return Plugin(manifest, module, config)
+
+
+def _module(kind: str, name: str, path: Path) -> ModuleType:
+    full_name = f"opq_plugin_{kind}_{name}"
+    spec = importlib.util.spec_from_file_location(full_name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{kind} plug-in {name!r}: {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[full_name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # foreign code: whatever it raises is its own failure to load
+        del sys.modules[full_name]
+        raise PluginError(
+            f"{kind} plug-in {name!r}: {path} does not load: {type(error).__name__}: {error}"
+        ) from error
+    return module

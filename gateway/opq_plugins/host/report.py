@@ -1,0 +1,100 @@
+"""What a host that follows another one (Mauka's) tells it of how analyses run: one small file in its folder.
+
+Written by the one that follows, whole or not at all; read by the other for its answers.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from opq_plugins.package.package_manifest import PackageManifest
+
+FILE = "follower.json"
+"""In `plugins/`; no plug-in can be called so."""
+RENEWED_S, STALE_S = 5.0, 30.0
+"""The file of one that lives is touched so often; older than that, and it is not believed."""
+MOST_BYTES = 1 << 20
+LONGEST = 2_000
+"""Characters of a trouble."""
+
+
+class Report:
+    """`folder`: plugins/ of the host that is followed. One thread writes."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        time_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = folder / FILE
+        self._now, self._time = monotonic_s, time_s
+        self._written = ""
+        self._written_s = 0.0
+
+    # -- of the one that follows
+
+    def write(self, versions: Mapping[str, str], troubles: Mapping[str, str]) -> None:
+        """Analysis -> the version that runs; plug-in or analysis -> what is wrong with it. Raises OSError."""
+        cut = {name: why[:LONGEST] for name, why in troubles.items()}
+        text = json.dumps({"versions": dict(versions), "troubles": cut})
+        now_s = self._now()
+        if text == self._written and now_s - self._written_s < RENEWED_S:
+            return
+        if not self._path.parent.is_dir():  # nothing was ever installed there
+            return
+        new = self._path.with_suffix(".new")
+        new.write_text(text)
+        new.replace(self._path)
+        self._written, self._written_s = text, now_s
+
+    def withdraw(self) -> None:
+        """It follows no more."""
+        self._written = ""
+        self._path.unlink(missing_ok=True)
+
+    # -- of the one that is followed
+
+    def of(self, manifest: PackageManifest) -> dict[str, Any]:
+        """`running`: the version of this plug-in's analyses that runs; None: none that is known.
+
+        `status` running, error (another version runs, or none, or with trouble), or installed: nothing is
+        known of it; `errMsg` says why it is not running.
+        """
+        told, why = self._read()
+        if told is None:
+            return {"running": None, "status": "installed", "errMsg": why}
+        names = manifest.of_kind("analysis")
+        versions, troubles = told
+        running = next((versions[name] for name in names if name in versions), None)
+        wrong = [troubles[name] for name in dict.fromkeys([manifest.name, *names]) if name in troubles]
+        if wrong:
+            return {"running": running, "status": "error", "errMsg": "; ".join(wrong)}
+        if running != str(manifest.version):
+            return {"running": running, "status": "installed", "errMsg": "Mauka has not taken it over yet"}
+        return {"running": running, "status": "running", "errMsg": ""}
+
+    def _read(self) -> tuple[tuple[dict[str, str], dict[str, str]] | None, str]:
+        try:
+            with open(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
+                age_s = self._time() - os.fstat(file.fileno()).st_mtime
+                raw = file.read(MOST_BYTES)
+            told = json.loads(raw)
+            versions, troubles = told["versions"], told["troubles"]
+        except FileNotFoundError:
+            return None, "it runs nowhere: no Mauka follows this folder"
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            return None, f"whether it runs is not known: {self._path.name} cannot be read: {error}"
+        if not _texts(versions) or not _texts(troubles):
+            return None, f"whether it runs is not known: {self._path.name} is no report"
+        if abs(age_s) > STALE_S:  # of the future: a clock was set back
+            return None, f"whether it runs is not known: Mauka has told nothing for {age_s:.0f} s"
+        return (versions, troubles), ""
+
+
+def _texts(told: object) -> bool:
+    return isinstance(told, dict) and all(isinstance(value, str) for value in told.values())

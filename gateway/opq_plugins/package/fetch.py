@@ -1,0 +1,174 @@
+"""Fetches a plug-in's zip by http, https or file, within limits of size, time, redirects and addresses.
+
+The address that was checked is the one that is connected to: a name that resolves anew between the
+two (DNS rebinding) leads nowhere else.
+"""
+
+import http.client
+import ipaddress
+import shutil
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+
+from opq_plugins.policy import Policy
+from opq_proto.errors import PluginError
+
+CHUNK_BYTES = 1 << 16
+CONNECT_S = 10.0
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+def fetch(url: str, target: Path, policy: Policy, roots: Sequence[Path]) -> None:
+    """Into the new file `target`. `roots`: folders below which file:// is read.
+
+    Raises:
+        PluginError: the address is refused, or the file cannot be had, is too large, takes too long.
+    """
+    end = time.monotonic() + policy.download_s
+    for _ in range(policy.max_redirects + 1):
+        parts = _split(url)
+        if parts.scheme == "file":
+            _copy(parts, target, policy, roots)
+            return
+        further = _get(parts, url, target, policy, end)
+        if further is None:
+            return
+        if urlsplit(further).scheme not in ("http", "https"):
+            raise PluginError(f"{url} redirects to {further[:120]!r}; want http or https")
+        url = further
+    raise PluginError(f"{url}: more than {policy.max_redirects} redirects")
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise PluginError(f"{url[:120]!r} is no URL") from None
+    if parts.scheme not in ("http", "https", "file") or (parts.scheme != "file" and not parts.hostname):
+        raise PluginError(f"{url[:120]!r}; want http://…, https://… or file:///…")
+    if not url.isascii():
+        raise PluginError(f"{url[:120]!r}: want ASCII only, others as %XX")
+    if parts.username is not None or port == 0:
+        raise PluginError("a URL with a user name or port 0 is not taken")
+    return parts
+
+
+def _copy(parts: SplitResult, target: Path, policy: Policy, roots: Sequence[Path]) -> None:
+    if parts.netloc not in ("", "localhost"):
+        raise PluginError(f"file://{parts.netloc}…: want file:/// and a path of this machine")
+    if "\x00" in (text := unquote(parts.path)):
+        raise PluginError("a path with a zero byte is not taken")
+    try:
+        path = Path(text).resolve(strict=True)
+    except (OSError, RuntimeError, UnicodeError):
+        path = None
+    if path is None or not any(path.is_relative_to(root.resolve()) for root in roots):
+        # one answer for both: nobody learns here which files exist
+        raise PluginError(
+            f"{text}: not there, or not below {', '.join(map(str, roots)) or 'any allowed folder'}"
+        )
+    if not path.is_file() or path.stat().st_size > policy.max_zip_bytes:
+        raise PluginError(f"{path}: no file of at most {policy.max_zip_bytes} bytes")
+    shutil.copyfile(path, target)
+
+
+def _get(parts: SplitResult, url: str, target: Path, policy: Policy, end: float) -> str | None:
+    """Downloads, or gives the URL that the answer redirects to."""
+    host = parts.hostname or ""
+    plain = _connect(parts, host, policy, end)
+    connection = http.client.HTTPConnection(host, _port(parts))
+    connection.sock = plain
+    with plain.dup() as handle:
+        ending = threading.Timer(max(0.0, end - time.monotonic()), _end, (handle,))
+        ending.daemon = True
+        ending.start()  # for a handshake or headers byte by byte, and 100 Continue without end
+        try:
+            if parts.scheme == "https":
+                connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+            return _answered(connection, parts, url, target, policy, end)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise PluginError(f"{url}: {error or type(error).__name__}") from None
+        finally:
+            ending.cancel()
+            connection.close()
+
+
+def _answered(
+    connection: http.client.HTTPConnection,
+    parts: SplitResult,
+    url: str,
+    target: Path,
+    policy: Policy,
+    end: float,
+) -> str | None:
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    connection.request("GET", path, headers={"Host": parts.netloc, "Accept": "*/*"})
+    answer = connection.getresponse()
+    if answer.status in REDIRECTS:
+        return urljoin(url, answer.headers.get("Location", ""))
+    if answer.status != http.HTTPStatus.OK:
+        raise PluginError(f"{url}: {answer.status} {answer.reason}")
+    if (answer.length or 0) > policy.max_zip_bytes:
+        raise PluginError(f"{url}: {answer.length} bytes; the limit is {policy.max_zip_bytes}")
+    _receive(answer, url, target, policy, end)
+    return None
+
+
+def _end(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _receive(answer: http.client.HTTPResponse, url: str, target: Path, policy: Policy, end: float) -> None:
+    total = 0
+    with target.open("wb") as file:
+        while chunk := answer.read1(CHUNK_BYTES):
+            total += len(chunk)
+            if total > policy.max_zip_bytes:
+                raise PluginError(f"{url}: more than {policy.max_zip_bytes} bytes")
+            if time.monotonic() > end:
+                raise PluginError(f"{url}: not done within {policy.download_s:g} s")
+            file.write(chunk)
+    if answer.length:
+        raise PluginError(f"{url}: ended {answer.length} bytes early")
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _connect(parts: SplitResult, host: str, policy: Policy, end: float) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, _port(parts), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise PluginError(f"{host}: {error}") from None
+    for *_, address in found:
+        refuse_private(str(address[0]), host, policy)
+    last: OSError | None = None
+    for *_, address in found:
+        wait_s = max(0.1, min(CONNECT_S, end - time.monotonic()))
+        try:
+            return socket.create_connection((str(address[0]), _port(parts)), wait_s)
+        except OSError as error:
+            last = error
+    raise PluginError(f"{parts.scheme}://{parts.netloc}: {last}")
+
+
+def refuse_private(address: str, host: str, policy: Policy) -> None:
+    """Raises PluginError where the policy does not let this server reach `address`."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    if policy.allow_private_addresses or (ip.is_loopback and policy.server_on_loopback):
+        return
+    if not ip.is_global or ip.is_multicast:
+        raise PluginError(
+            f"{host} is {ip}, a private address; put the zip into the uploads folder or allow such addresses"
+        )

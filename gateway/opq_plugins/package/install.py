@@ -1,0 +1,252 @@
+"""From a URL to a version's folder: fetched and checked in a staging folder, then renamed in one step."""
+
+import importlib.metadata
+import io
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from opq_plugins.package.fetch import fetch
+from opq_plugins.package.package import (
+    UNREADABLE,
+    Package,
+    check_directory,
+    contents,
+    read_package,
+    write_files,
+)
+from opq_plugins.package.package_manifest import PackageManifest
+from opq_plugins.package.shelf import Shelf
+from opq_plugins.package.signature import signer
+from opq_plugins.package.store import Installed
+from opq_plugins.package.version import parse_version
+from opq_plugins.policy import Policy
+from opq_proto.errors import PluginError
+
+SCRIPT_S = 60.0
+MOST_AT_ONCE = 4
+"""Zips that are being fetched and read: each may take a minute, and 256 MiB."""
+REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:(>=|==|>)\s*([0-9][0-9.]*))?\s*")
+
+
+class Installer(Shelf):
+    """Fills and clears its shelf; `.staging/` is for what is under way."""
+
+    def __init__(self, folder: Path, uploads: Path, policy: Policy) -> None:
+        super().__init__(folder)
+        self._staging = folder / ".staging"
+        self._aside = self._staging / "aside"
+        self._uploads = uploads
+        self._policy = policy
+        self._fetching = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._clear()
+
+    def _clear(self) -> None:
+        """What a crash left."""
+        self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # rules are there, with secrets
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._staging.mkdir(parents=True, mode=0o755)
+        self._folder.chmod(0o755)
+
+    def fetch(self, url: str, name: str | None) -> tuple[Package, str | None]:
+        """The checked package and who signed it. Raises PluginError; nothing is left."""
+        if not self._fetching.acquire(blocking=False):
+            raise PluginError(
+                f"{MOST_AT_ONCE} plug-ins are being fetched; try again when one of them is there"
+            )
+        try:
+            return self._fetch(url, name)
+        finally:
+            self._fetching.release()
+
+    def _fetch(self, url: str, name: str | None) -> tuple[Package, str | None]:
+        with tempfile.TemporaryDirectory(dir=self._staging) as here:
+            target = Path(here) / "plugin.zip"
+            try:
+                fetch(url, target, self._policy, [self._uploads, *self._policy.file_roots])
+                package = read_package(target, name, self._policy)
+            except OSError as error:
+                raise PluginError(f"{url}: {error.strerror or error}") from None
+        signed_by = signer(package.raw_manifest, package.signature, self._policy.keys)
+        if signed_by is None and self._policy.require_signature:
+            why = "has no signature" if package.signature is None else "is signed by none of the allowed keys"
+            raise PluginError(
+                f"{package.manifest.name} {package.manifest.version} {why}; the policy wants one"
+            )
+        return package, signed_by
+
+    def unpack(self, package: Package, signed_by: str | None, parameters: Sequence[str]) -> Installed:
+        """Into its version's folder; what stood there is put aside until `keep` or `take_back`.
+
+        Raises PluginError; nothing is left.
+        """
+        manifest = package.manifest
+        version = str(manifest.version)
+        staged = Path(tempfile.mkdtemp(dir=self._staging)) / "unpacked"
+        try:
+            write_files(package.files, staged)
+            libraries = _wheels(package.files, self._policy)
+            if libraries:
+                if any(name.partition("/")[0] == "lib" for name in package.files):
+                    raise PluginError(
+                        f"{manifest.name} has wheels, and files in lib/, which is for what is in them"
+                    )
+                write_files(libraries, staged / "lib")
+            _check_requirements(manifest, libraries)
+            self._run_script(package, staged, parameters)
+            target = self.folder(manifest.name, version)
+            target.parent.mkdir(mode=0o755, exist_ok=True)
+            target.parent.chmod(0o755)
+            self._exchange(staged, target)
+        except OSError as error:
+            raise PluginError(f"{manifest.name} {version} cannot be stored: {error}") from None
+        finally:
+            shutil.rmtree(staged.parent, ignore_errors=True)
+        manifest_name = "plugin.json" if "plugin.json" in package.files else f"{manifest.name}.json"
+        now_ms = time.time_ns() // 1_000_000
+        return Installed(manifest.name, version, manifest_name, package.sha256, signed_by, now_ms)
+
+    def keep(self) -> None:
+        """What was unpacked last; what had stood there goes."""
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+    def take_back(self, installed: Installed) -> None:
+        """What was unpacked last; what had stood there is there again."""
+        self.remove(installed.name, installed.version)
+        if self._aside.exists():
+            self._aside.rename(self.folder(installed.name, installed.version))
+        with suppress(OSError):  # other versions are there
+            (self._folder / installed.name).rmdir()
+
+    def _exchange(self, staged: Path, target: Path) -> None:
+        """Where there is a version that was replaced or taken back, or what a crash has left."""
+        shutil.rmtree(self._aside, ignore_errors=True)
+        if target.exists():
+            target.rename(self._aside)
+        try:
+            staged.rename(target)
+        except OSError:
+            if self._aside.exists():
+                self._aside.rename(target)
+            raise
+
+    def remove(self, name: str, version: str | None = None) -> None:
+        """One version, or all. First renamed, so that half of it is never found."""
+        path = self._folder / name if version is None else self.folder(name, version)
+        if path.exists():
+            grave = Path(tempfile.mkdtemp(dir=self._staging)) / "removed"
+            path.rename(grave)
+            shutil.rmtree(grave.parent, ignore_errors=True)
+
+    def prune(self, name: str, versions: Sequence[str], keep: set[str]) -> list[str]:
+        """Old versions beyond the policy's number; gives which went. `versions`: oldest first."""
+        spare = [version for version in versions if version not in keep]
+        excess = max(0, len(versions) - self._policy.keep_versions)
+        for version in spare[:excess]:
+            self.remove(name, version)
+        return spare[:excess]
+
+    def _run_script(self, package: Package, folder: Path, parameters: Sequence[str]) -> None:
+        if "install.sh" not in package.files or not self._policy.run_install_script:
+            return
+        try:
+            done = subprocess.run(
+                ["/bin/sh", "install.sh", *parameters],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=SCRIPT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise PluginError(f"install.sh takes longer than {SCRIPT_S:g} s") from None
+        if done.returncode:
+            said = (done.stdout + done.stderr)[-500:].decode("utf-8", "replace")
+            raise PluginError(f"install.sh ended with exit code {done.returncode}: {said}")
+
+
+def _wheels(files: Mapping[str, bytes], policy: Policy) -> dict[str, bytes]:
+    """What the wheels in `wheels/` put into a folder of libraries. A wheel is a zip: nothing of it is run."""
+    found: dict[str, bytes] = {}
+    for name, data in files.items():
+        if not name.startswith("wheels/") or not name.endswith(".whl"):
+            continue
+        left = policy.max_unpacked_bytes - sum(map(len, found.values()))
+        try:
+            check_directory(data, policy)
+            with zipfile.ZipFile(io.BytesIO(data)) as wheel:
+                inside = contents(wheel, replace(policy, max_unpacked_bytes=left))
+        except UNREADABLE as error:
+            raise PluginError(f"{name} is no wheel: {error}") from None
+        for path, content in inside.items():
+            head, _, rest = path.partition("/")
+            if head.endswith(".data"):  # its scripts and data are left out
+                part, _, rest = rest.partition("/")
+                if part not in ("purelib", "platlib"):
+                    continue
+                found[rest] = content
+            else:
+                found[path] = content
+        if len(found) > policy.max_files:
+            raise PluginError(f"its wheels have more than {policy.max_files} files")
+    return found
+
+
+def _check_requirements(manifest: PackageManifest, libraries: Mapping[str, bytes]) -> None:
+    bundled: dict[str, str] = {}
+    for path in libraries:
+        if match := re.fullmatch(r"([^/]+)-([^/-]+)\.dist-info/METADATA", path):
+            bundled[_folded(match[1])] = match[2]
+    problems = []
+    for wanted in manifest.requires:
+        match = REQUIREMENT.fullmatch(wanted)
+        if match is None:
+            problems.append(f"{wanted!r}: want a name, or name>=1.0, name==1.0")
+            continue
+        name, sign, least = match.groups()
+        have = bundled.get(_folded(name))
+        if have is None:
+            try:
+                have = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                problems.append(f"{wanted} is not installed; pip install it, or put its wheel into wheels/")
+                continue
+        if sign and not _fits(have, sign, least):
+            problems.append(f"{wanted}: {have} is installed")
+    if problems:
+        raise PluginError(f"{manifest.name} requires what is not here: {'; '.join(problems)}")
+
+
+def _fits(have: str, sign: str, least: str) -> bool:
+    mine, wanted = ([int(part) for part in re.findall(r"\d+", text)[:4]] for text in (have, least))
+    length = max(len(mine), len(wanted))
+    mine += [0] * (length - len(mine))
+    wanted += [0] * (length - len(wanted))
+    return mine == wanted if sign == "==" else mine > wanted if sign == ">" else mine >= wanted
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).casefold()
+
+
+def check_version(manifest: PackageManifest, current: str | None, downgrade: bool) -> None:
+    """Raises PluginError unless it is above the current one, or below it and that is wanted."""
+    if current is None:
+        return
+    old = parse_version(current)
+    if manifest.version == old:
+        raise PluginError(
+            f"{manifest.name} {current} is installed already; a new version has a higher number"
+        )
+    if manifest.version < old and not downgrade:
+        raise PluginError(
+            f"{manifest.name} {manifest.version} is below the installed {current}; downgrade=true allows it"
+        )

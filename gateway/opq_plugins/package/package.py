@@ -1,0 +1,197 @@
+"""A plug-in's zip: checked whole before a byte of it is written.
+
+Refused: absolute names, `..`, links, doubled names, too many or too large files, what the manifest does
+not list (where it lists), a wrong sum. Nothing in a zip is run when it is installed.
+"""
+
+import hashlib
+import lzma
+import mmap
+import os
+import re
+import stat
+import time
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from opq_plugins.package.package_manifest import PackageManifest, parse_manifest
+from opq_plugins.policy import Policy
+from opq_proto.errors import PluginError
+
+MANIFEST, SIGNATURE = "plugin.json", "plugin.json.sig"
+PART = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|]{1,120}")
+MAX_MANIFEST_BYTES = 1 << 20
+UNPACK_S = 60.0
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    MemoryError,  # what LZMA asks for is told by the zip
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What zipfile raises for zips that are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """The content of a checked zip. `files`: name -> bytes, with the manifest and its signature."""
+
+    manifest: PackageManifest
+    raw_manifest: bytes
+    signature: bytes | None
+    files: Mapping[str, bytes]
+    sha256: str
+    """Of the zip itself."""
+
+
+def read_package(path: Path, name: str | None, policy: Policy) -> Package:
+    """`name`: what it must be called, or None: what the manifest says.
+
+    Raises:
+        PluginError: what is wrong with it.
+    """
+    size = path.stat().st_size
+    if size > policy.max_zip_bytes:
+        raise PluginError(f"the zip has {size} bytes; the limit is {policy.max_zip_bytes}")
+    if size:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw_zip:
+            check_directory(raw_zip, policy)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = contents(archive, policy)
+    except UNREADABLE as e:
+        raise PluginError(f"no readable zip: {e}") from None
+    manifest_name = _manifest_name(files, name)
+    raw = files[manifest_name]
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise PluginError(f"{manifest_name} has {len(raw)} bytes; the limit is {MAX_MANIFEST_BYTES}")
+    manifest = parse_manifest(raw, manifest_name)
+    if name is not None and manifest.name != name:
+        raise PluginError(f"the zip is of plug-in {manifest.name!r}, not {name!r}")
+    signature = files.get(manifest_name + ".sig")
+    _check_sums(manifest, files, {manifest_name, manifest_name + ".sig"}, policy)
+    return Package(manifest, raw, signature, files, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Below `folder`, which is new; readable by every user, since the worker is another one."""
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    for name, data in files.items():
+        target = folder.joinpath(*name.split("/"))
+        for parent in reversed([p for p in target.parents if folder in p.parents]):
+            parent.mkdir(exist_ok=True)
+            parent.chmod(0o755)
+        with target.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # the switch in sqlite is durable: so is what it points to
+        target.chmod(0o755 if name.endswith(".so") else 0o644)
+
+
+def check_directory(raw: bytes | mmap.mmap, policy: Policy) -> None:
+    """Raises PluginError for too many entries before zipfile makes 400 bytes of each: 64 MiB hold a million.
+
+    Counted by their marks, since the number that a zip tells may be a lie.
+    """
+    at, found = -1, 0
+    while (at := raw.find(b"PK\x01\x02", at + 1)) >= 0:
+        found += 1
+        if found > 2 * policy.max_files:  # a zip in a zip has marks as well
+            raise PluginError(f"the zip has more than {policy.max_files} entries")
+
+
+def contents(archive: zipfile.ZipFile, policy: Policy) -> dict[str, bytes]:
+    entries = archive.infolist()
+    if len(entries) > policy.max_files:
+        raise PluginError(f"the zip has {len(entries)} entries; the limit is {policy.max_files}")
+    declared = sum(entry.file_size for entry in entries)
+    if declared > policy.max_unpacked_bytes:
+        raise PluginError(f"unpacked it has {declared} bytes; the limit is {policy.max_unpacked_bytes}")
+    seen: set[str] = set()
+    for entry in entries:
+        _check_name(entry)
+        folded = unicodedata.normalize("NFKC", entry.filename.rstrip("/")).casefold()
+        if folded in seen:
+            raise PluginError(f"{entry.filename!r} is in the zip twice")
+        seen.add(folded)
+    end = time.monotonic() + UNPACK_S
+    files: dict[str, bytes] = {}
+    left = policy.max_unpacked_bytes
+    for entry in entries:
+        if entry.is_dir():
+            continue
+        with archive.open(entry) as file:
+            data = file.read(left + 1)  # what a header declares may be a lie
+        left -= len(data)
+        if left < 0:
+            raise PluginError(f"unpacked it has more than {policy.max_unpacked_bytes} bytes")
+        if time.monotonic() > end:
+            raise PluginError(f"unpacking takes longer than {UNPACK_S:g} s")
+        files[entry.filename] = data
+    for name in files:
+        parents = name.split("/")[:-1]
+        while parents:
+            if "/".join(parents) in files:
+                raise PluginError(f"{'/'.join(parents)!r} is both a file and a folder")
+            parents.pop()
+    return files
+
+
+def _check_name(entry: zipfile.ZipInfo) -> None:
+    name = entry.filename
+    if entry.flag_bits & 1:
+        raise PluginError(f"{name!r} is encrypted")
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise PluginError(f"{name!r} is a link or a device; want plain files")
+    parts = name.rstrip("/").split("/")
+    if name.startswith("/") or len(parts) > 16 or len(name) > 1_000:
+        raise PluginError(f"{name[:80]!r} leaves the plug-in's folder, or is too deep")
+    for part in parts:
+        if part in (".", "..") or not PART.fullmatch(part):
+            raise PluginError(f"{name[:80]!r} is no name of a file inside the plug-in's folder")
+    if entry.orig_filename.split("\x00")[0] != entry.orig_filename:
+        raise PluginError(f"{name[:80]!r} has a zero byte in its name")
+
+
+def _manifest_name(files: Mapping[str, bytes], name: str | None) -> str:
+    if MANIFEST in files:
+        return MANIFEST
+    if name is not None and f"{name}.json" in files:
+        return f"{name}.json"
+    roots = [each for each in files if each.endswith(".json") and "/" not in each]
+    if name is None and len(roots) == 1:
+        return roots[0]
+    if any(each.endswith(".so") and "/" not in each for each in files):
+        raise PluginError("a plug-in of eKuiper built by Go; write it in Python (opq-tools plugin new sink)")
+    deeper = next((each for each in files if each.endswith("/" + MANIFEST)), None)
+    hint = f"; it is at {deeper!r}, zip the content and not the folder" if deeper else ""
+    raise PluginError(f"no plugin.json{f' or {name}.json' if name else ''} at the root of the zip{hint}")
+
+
+def _check_sums(
+    manifest: PackageManifest, files: Mapping[str, bytes], apart: set[str], policy: Policy
+) -> None:
+    if not manifest.sha256:
+        if policy.require_sha256 or policy.require_signature:
+            raise PluginError("the manifest has no sha256 of the files; opq-tools plugin pack writes them")
+        return
+    content = {name: data for name, data in files.items() if name not in apart}
+    unlisted = sorted(content.keys() - manifest.sha256.keys())
+    missing = sorted(manifest.sha256.keys() - content.keys())
+    if unlisted or missing:
+        told = [f"{name} is not in the manifest" for name in unlisted[:3]]
+        told += [f"{name} is not in the zip" for name in missing[:3]]
+        raise PluginError(f"sha256: {'; '.join(told)}")
+    for name, data in content.items():
+        if hashlib.sha256(data).hexdigest() != manifest.sha256[name]:
+            raise PluginError(f"sha256: {name} is not what the manifest lists")

@@ -1,0 +1,46 @@
+"""The policy of plug-ins as a section of a configuration: of the rule engine, of Makai, of Mauka."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from opq_plugins.policy import Limits, Policy
+from opq_proto.config import section
+
+
+@section
+class PluginRules:
+    """What plug-ins may do."""
+
+    require_signature: Annotated[bool, Field(description="install signed plug-ins only")] = False
+    require_sha256: Annotated[bool, Field(description="install only what names its files' sums")] = False
+    keys: Annotated[
+        tuple[Path, ...], Field(description="public keys (Ed25519, PEM) that may sign plug-ins")
+    ] = ()
+    trusted: Annotated[tuple[str, ...], Field(description="plug-ins that may run inside this process")] = ()
+    allow_private_addresses: Annotated[
+        bool, Field(description="download plug-ins from private addresses too")
+    ] = False
+    writable: Annotated[
+        tuple[Path, ...], Field(description="folders where plug-ins may make files, as far as their user may")
+    ] = ()
+    memory_mb: Annotated[int, Field(ge=64, le=65_536, description="of one plug-in's process")] = 512
+    call_s: Annotated[float, Field(gt=0, le=600, description="longest call into a plug-in")] = 5.0
+    function_s: Annotated[
+        float, Field(gt=0, le=60, description="longest call of a function; all rules wait for it")
+    ] = 1.0
+
+
+def policy_of(rules: PluginRules, on_loopback: bool) -> Policy:
+    """`on_loopback`: the server's address is; then plug-ins are downloaded from there too."""
+    return Policy(
+        require_signature=rules.require_signature,
+        require_sha256=rules.require_sha256,
+        keys=rules.keys,
+        trusted=frozenset(rules.trusted),
+        allow_private_addresses=rules.allow_private_addresses,
+        writable=rules.writable,
+        server_on_loopback=on_loopback,
+        limits=Limits(memory_bytes=rules.memory_mb << 20, call_s=rules.call_s, function_s=rules.function_s),
+    )

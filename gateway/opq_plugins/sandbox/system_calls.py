@@ -1,0 +1,104 @@
+"""The system calls that no plug-in has a reason for, and the seccomp filter that refuses them. Linux only."""
+
+import ctypes
+import os
+import platform
+import struct
+import sys
+
+from opq_plugins.sandbox.protection import LIBC
+
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
+SECCOMP_ALLOW, SECCOMP_ERRNO, SECCOMP_KILL = 0x7FFF0000, 0x00050000, 0x80000000
+EPERM, ENOSYS = 1, 38
+
+NEWER = {
+    **{"open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433},
+    **{"pidfd_getfd": 438, "mount_setattr": 442},
+}
+"""Mounts in their new form, and handles of other processes: numbers that all machines share."""
+FORBIDDEN: dict[str, tuple[int, dict[str, int]]] = {
+    "x86_64": (
+        0xC000003E,
+        {
+            **{"ptrace": 101, "pivot_root": 155, "chroot": 161, "acct": 163, "mount": 165, "umount2": 166},
+            **{"swapon": 167, "reboot": 169, "sethostname": 170, "init_module": 175, "delete_module": 176},
+            **{"add_key": 248, "request_key": 249, "keyctl": 250, "unshare": 272, "perf_event_open": 298},
+            **{"open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311},
+            **{"finit_module": 313, "kexec_load": 246, "bpf": 321, "userfaultfd": 323, "io_uring_setup": 425},
+            **{
+                "kcmp": 312,
+                "memfd_create": 319,
+                "memfd_secret": 447,
+                "shmget": 29,
+                "msgget": 68,
+                "semget": 64,
+            },
+            **NEWER,
+        },
+    ),
+    "aarch64": (
+        0xC00000B7,
+        {
+            **{"ptrace": 117, "pivot_root": 41, "chroot": 51, "acct": 89, "mount": 40, "umount2": 39},
+            **{"swapon": 224, "reboot": 142, "sethostname": 161, "init_module": 105, "delete_module": 106},
+            **{"add_key": 217, "request_key": 218, "keyctl": 219, "unshare": 97, "perf_event_open": 241},
+            **{"open_by_handle_at": 265, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271},
+            **{"finit_module": 273, "kexec_load": 104, "bpf": 280, "userfaultfd": 282, "io_uring_setup": 425},
+            **{"kcmp": 272, "memfd_create": 279, "memfd_secret": 447, "shmget": 194, "msgget": 186},
+            **{"semget": 190, **NEWER},
+        },
+    ),
+}
+"""Machine -> its audit number, and the system calls that no plug-in has a reason for. They answer EPERM.
+
+Memory that has no address (memfd, System V) is among them: the limit of addresses does not count it.
+Source: linux/audit.h, asm/unistd_64.h, asm-generic/unistd.h.
+"""
+CLONE = {"x86_64": 56, "aarch64": 220}
+CLONE3 = 435
+SOCKET = {"x86_64": 41, "aarch64": 198}
+FAMILIES = (1, 2, 10, 16, 29)
+"""Sockets that a plug-in may have: of files, IPv4, IPv6, netlink (names are looked up by it), CAN."""
+NEW_SPACES = 0x7E020000
+"""The flags of clone that make name spaces; one of users would give back every right within it."""
+
+
+def filter_system_calls() -> str:
+    """A seccomp filter that refuses FORBIDDEN, in this and every later thread and child."""
+    machine = platform.machine()
+    if machine not in FORBIDDEN or sys.maxsize < 2**32:
+        return f"off: no table for {machine}"
+    audit, calls = FORBIDDEN[machine]
+    load, equal, give = 0x20, 0x15, 0x06
+    numbers = sorted(calls.values())
+    any_bit, no = 0x45, (give, 0, 0, SECCOMP_ERRNO | EPERM)
+    code = [
+        (load, 0, 0, 4),  # seccomp_data.arch
+        (equal, 1, 0, audit),
+        (give, 0, 0, SECCOMP_KILL),
+        (load, 0, 0, 0),  # seccomp_data.nr
+    ]
+    if machine == "x86_64":
+        code += [(0x35, 0, 1, 0x40000000), no]  # the x32 calls
+    code += [
+        (equal, 0, 1, CLONE3),
+        (give, 0, 0, SECCOMP_ERRNO | ENOSYS),
+    ]  # its flags are in memory: use clone
+    code += [(equal, 0, 4, CLONE[machine]), (load, 0, 0, 16), (any_bit, 0, 1, NEW_SPACES), no]
+    code += [(give, 0, 0, SECCOMP_ALLOW)]
+    code += [(equal, 0, len(FAMILIES) + 3, SOCKET[machine]), (load, 0, 0, 16)]
+    code += [(equal, len(FAMILIES) - at, 0, family) for at, family in enumerate(FAMILIES)]
+    code += [no, (give, 0, 0, SECCOMP_ALLOW)]
+    for at, number in enumerate(numbers):
+        code.append((equal, len(numbers) - at, 0, number))
+    code += [(give, 0, 0, SECCOMP_ALLOW), no]
+    packed = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in code))
+
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+    program = Program(len(code), ctypes.cast(packed, ctypes.c_void_p).value)
+    if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0):
+        return f"off: seccomp: {os.strerror(ctypes.get_errno())}"
+    return f"on: {len(numbers)} calls refused"

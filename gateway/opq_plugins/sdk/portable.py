@@ -1,0 +1,100 @@
+"""What a portable plug-in of eKuiper imports; it comes over with a change of import.
+
+    from opq_plugins.sdk.portable import Function, PluginConfig, Sink, Source, plugin
+    plugin.start(PluginConfig("pysam", {}, {"print": lambda: PrintSink()}, {}))
+
+Source: reference/rules.md, E.4.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+
+class Source:
+    """`configure(datasource, conf)`, `open(ctx)` that emits until it is closed, `close(ctx)`."""
+
+    def configure(self, datasource: str, conf: dict[str, Any]) -> None: ...
+    def open(self, ctx: Any) -> None: ...
+    def close(self, ctx: Any) -> None: ...
+
+
+class Sink:
+    """`configure(conf)`, `open(ctx)`, `collect(ctx, data)`, `close(ctx)`."""
+
+    def configure(self, conf: dict[str, Any]) -> None: ...
+    def open(self, ctx: Any) -> None: ...
+    def collect(self, ctx: Any, data: Any) -> None: ...
+    def close(self, ctx: Any) -> None: ...
+
+
+class Function:
+    """`validate(args)` -> "" or what is wrong, `exec(args, ctx)`, `is_aggregate()`."""
+
+    def validate(self, args: list[Any]) -> str:
+        return ""
+
+    def exec(self, args: list[Any], ctx: Any) -> Any: ...
+    def is_aggregate(self) -> bool:
+        return False
+
+
+@dataclass
+class PluginConfig:
+    """Symbol -> what makes one."""
+
+    name: str
+    sources: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    sinks: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    functions: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+
+
+started: list[PluginConfig] = []
+"""What `plugin.start` was called with, for the worker that runs the executable."""
+
+
+def start(config: PluginConfig) -> None:
+    started.append(config)
+
+
+plugin = SimpleNamespace(start=start)
+
+
+class PortableContext:
+    """eKuiper's names of the context, around ours."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self.acknowledged: str | None = None
+        """What ack_error said, "" after ack_ok; None: neither was called."""
+
+    def get_rule_id(self) -> str:
+        return str(self._context.rule_id)
+
+    def get_op_id(self) -> str:
+        return str(self._context.op_id)
+
+    def get_instance_id(self) -> int:
+        return int(self._context.instance_id)
+
+    def get_logger(self) -> logging.Logger:
+        return logging.getLogger("opq.plugin")
+
+    def emit(self, message: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> None:
+        """Raises SystemExit when the source has to end: eKuiper's sources loop for ever."""
+        if not self._context.emit(message, meta):
+            raise SystemExit(0)
+
+    def emit_error(self, error: str) -> None:
+        self._context.emit_error(error)
+
+    def ack_ok(self) -> None:
+        self.acknowledged = ""
+
+    def ack_error(self, message: str) -> None:
+        self.acknowledged = message
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)

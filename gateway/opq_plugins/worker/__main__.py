@@ -1,0 +1,227 @@
+"""The process of one version of one plug-in: `python -m opq_plugins.worker`, started by `process.py`.
+
+It begins as a keeper, which does nothing but wait: for its child, the worker proper, and for its own stdin,
+which ends when the host ends. The keeper keeps its rights, so that a plug-in cannot reach it; the worker
+gives up every right before a line of the plug-in is read.
+"""
+
+import json
+import os
+import pwd
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from opq_plugins.sandbox import landlock, protection, system_calls
+from opq_plugins.sandbox.offspring import offspring, resident_bytes, space_of
+
+LAST_MS = 500
+LOOK_MS = 250
+
+
+def main() -> None:
+    """`worker WIRE REPORT`: file descriptors of the wire and of the keeper's report; the facts on stdin."""
+    wire_fd, report_fd = int(sys.argv[1]), int(sys.argv[2])
+    facts: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
+    protections: dict[str, str] = {}
+    writable = [Path(each) for each in facts["writable"]]
+    uid: int | None = facts["uid"] if os.geteuid() == 0 else None
+    spaces = protections["name spaces"] = protection.own_name_spaces()
+    protections["files"] = "off: it reads what the server's user may"
+    copy: Path | None = None
+    if uid is not None or spaces == "on":
+        folder = Path(facts["folder"])
+        if uid is not None and spaces != "on" and not protection.readable_by(uid, folder):
+            copy = _copied(folder)
+            facts["folder"] = str(copy / "plugin")
+        wanted = [Path(sys.base_prefix), Path(sys.prefix), *map(Path, sys.path), Path(facts["folder"])]
+        if spaces == "on":
+            hidden = [Path(facts["hidden"]), *([_home()] if uid is None else [])]
+            whose = os.geteuid() if uid is None else uid
+            ways = protection.open_ways(whose, wanted, hidden, writable)
+            protections["own folder in memory"] = protection.own_scratch(facts["limits"]["file_bytes"])
+        else:
+            ways = _closed(facts["uid"], wanted)
+        protections["files"] = ways
+        if uid is not None and (ways.startswith("off") or ways.endswith("closed to other users")):
+            if not facts["allow_root"]:
+                if copy is not None:
+                    shutil.rmtree(copy, ignore_errors=True)
+                why = f"it would run as root: {ways}; open that folder, or let the policy allow_root"
+                _report(report_fd, {"refused": why})
+                sys.exit(1)
+            uid = None
+    protection.adopt_orphans()
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if protections["name spaces"] == "on":
+            protections["processes"] = protection.own_proc()
+            _reap(wire_fd, report_fd)
+        _confine(facts, uid, protections, writable)
+        _report(report_fd, {"protections": protections})  # by us, and not by a plug-in that may lie
+        os.close(report_fd)
+        from opq_plugins.worker.instances import serve  # now as the other user
+
+        serve(socket.socket(fileno=wire_fd), facts, protections)
+        os._exit(0)
+    os.close(wire_fd)
+    _keep(child, report_fd, copy, facts["limits"]["memory_bytes"])
+
+
+def _home() -> Path:
+    """Of the server's user; a worker that is the same user has no business there."""
+    try:
+        home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        home = Path("/nonexistent")
+    return home if home != Path("/") else Path("/nonexistent")
+
+
+def _copied(folder: Path) -> Path:
+    """Where the worker's user can read it: the data folder is closed, and cannot be mounted elsewhere."""
+    copy = Path(tempfile.mkdtemp(prefix="opq-plugin-"))
+    shutil.copytree(folder, copy / "plugin")
+    copy.chmod(0o755)
+    return copy
+
+
+def _reap(wire_fd: int, report_fd: int) -> None:
+    """The first process of a name space ignores signals and inherits orphans: it does nothing else.
+
+    Returns in the worker, which is the second. When that ends, this one does, and with it all others.
+    """
+    worker = os.fork()
+    if worker == 0:
+        return
+    os.close(wire_fd)
+    os.close(report_fd)
+    protection.end_with_parent()
+    while True:
+        pid, status = os.wait()
+        if pid == worker:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)
+
+
+def _confine(
+    facts: dict[str, Any], uid: int | None, protections: dict[str, str], writable: list[Path]
+) -> None:
+    limits = facts["limits"]
+    os.setsid()
+    protection.first_to_go()
+    processes = limits["processes"]
+    if uid is not None:
+        protections["user"] = protection.become(uid)
+    elif os.geteuid() == 0:
+        protections["user"] = "off: runs as root"  # and then a limit of processes is none
+    else:
+        protections["user"] = protection.give_up_capabilities()
+    if os.geteuid() != 0:
+        processes += _tasks_of(os.geteuid())  # the limit counts all of the user's
+    protections["limits"] = protection.limit(
+        limits["memory_bytes"], limits["cpu_s"], limits["file_bytes"], limits["open_files"], processes
+    )
+    protection.end_with_parent()
+    protections["no new privileges"] = protection.no_new_privileges()
+    if protections.get("own folder in memory", "").startswith("on"):
+        writable = [protection.SCRATCH, *writable]
+        os.environ["TMPDIR"] = str(protection.SCRATCH)
+    protections["new files, signals"] = landlock.stay_below(writable, own_user=uid is None)
+    protections["system calls"] = system_calls.filter_system_calls()
+
+
+def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> None:
+    """Until the worker ends, or the host: then all that it started is killed and counted.
+
+    What the worker has started counts with it: together they have the memory that one may have.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the end comes by stdin, or by SIGKILL
+    space = space_of(child)
+    own_space = space != space_of(os.getpid())
+    handle = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    poll.register(0, select.POLLIN | select.POLLHUP)
+    ended = ""
+    while True:
+        ready = {fd for fd, _ in poll.poll(LOOK_MS)}
+        if handle in ready:
+            break
+        _bury(child)
+        others = offspring(child, space if own_space else None)
+        if others and (held := resident_bytes([child, *others], memory_bytes)) > memory_bytes:
+            ended = f"its {len(others) + 1} processes have {held >> 20} MiB of {memory_bytes >> 20}"
+            break
+        if 0 in ready:
+            if os.read(0, 1):
+                break
+            poll.unregister(0)  # the wire or the host has ended: the worker, too, if it is well
+            poll.poll(LAST_MS)
+            break
+    survivors = offspring(child, space if own_space else None)
+    for pid in (child, *survivors):
+        _kill(pid)
+    _, status = os.waitpid(child, 0)
+    for _ in range(50):  # a fork bomb without a name space of its own runs ahead of us
+        left = [] if own_space else offspring(child, None)
+        if not left:
+            break
+        survivors += [pid for pid in left if pid not in survivors]
+        for pid in left:
+            _kill(pid)
+    code = os.waitstatus_to_exitcode(status)
+    if copy is not None:
+        shutil.rmtree(copy, ignore_errors=True)
+    _report(report_fd, {"code": code, "survivors": len(survivors)} | ({"ended": ended} if ended else {}))
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _bury(child: int) -> None:
+    """Orphans that have ended; without a name space of their own they are ours."""
+    while True:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None or ended.si_pid == child:
+            return
+        os.waitpid(ended.si_pid, 0)
+
+
+def _tasks_of(uid: int) -> int:
+    """Threads that the user has in all its processes."""
+    count = 0
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if path.stat().st_uid == uid:
+                count += len(os.listdir(path / "task"))  # noqa: PTH208
+        except OSError:
+            continue
+    return count
+
+
+def _closed(uid: int, wanted: list[Path]) -> str:
+    closed = [path for path in wanted if path.exists() and not protection.readable_by(uid, path.resolve())]
+    return f"off: {closed[0]} is closed to other users" if closed else "not needed"
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _report(report_fd: int, facts: dict[str, Any]) -> None:
+    try:
+        os.write(report_fd, json.dumps(facts).encode() + b"\n")
+    except OSError:
+        return  # the host is gone
+
+
+if __name__ == "__main__":
+    main()

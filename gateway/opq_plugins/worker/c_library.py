@@ -1,0 +1,169 @@
+"""A plug-in as a shared library behind the C ABI of `opq_plugin.h`, called by ctypes in the worker."""
+
+import ctypes
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from opq_plugins.package.manifest import API_VERSION
+from opq_plugins.package.package_manifest import PackageManifest
+from opq_proto.errors import PluginError
+
+ERROR_BYTES = 4096
+ANSWER_BYTES = 1 << 20
+OK, AGAIN = 0, 1
+WAIT_MS = 200
+
+Library = Any
+"""ctypes.CDLL; its functions are found by name."""
+
+
+class Instance:
+    """What `opq_open` gave."""
+
+    def __init__(self, library: Library, kind: str, symbol: str) -> None:
+        self._library, self._kind, self._symbol = library, kind, symbol
+        self.handle: int | None = None
+
+    def open(self, properties: Mapping[str, Any]) -> None:
+        error = ctypes.create_string_buffer(ERROR_BYTES)
+        self.handle = self._library.opq_open(
+            self._kind.encode(), self._symbol.encode(), json.dumps(properties).encode(), error, ERROR_BYTES
+        )
+        if not self.handle:
+            raise ValueError(_text(error) or f"{self._symbol}: opq_open gave NULL and no reason")
+
+    def close(self) -> None:
+        if self.handle and hasattr(self._library, "opq_close"):
+            self._library.opq_close(self.handle)
+        self.handle = None
+
+
+class CSink:
+    def __init__(self, library: Library, symbol: str) -> None:
+        self._library = library
+        self._instance = Instance(library, "sink", symbol)
+
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        self._instance.open(properties)
+
+    def open(self, context: Any) -> None:
+        return
+
+    def collect(self, context: Any, data: Any) -> None:
+        raw = data if isinstance(data, bytes) else json.dumps(data).encode()
+        error = ctypes.create_string_buffer(ERROR_BYTES)
+        status = self._library.opq_sink_collect(
+            self._instance.handle, raw, len(raw), context.row_id.encode(), error, ERROR_BYTES
+        )
+        if status == AGAIN:
+            raise ConnectionError(_text(error) or "try again")
+        if status != OK:
+            raise ValueError(_text(error) or f"opq_sink_collect gave {status}")
+
+    def close(self, context: Any) -> None:
+        self._instance.close()
+
+
+class CFunction:
+    def __init__(self, library: Library, symbol: str) -> None:
+        self._library = library
+        self._instance = Instance(library, "function", symbol)
+        self._instance.open({})
+        self._answer = ctypes.create_string_buffer(ANSWER_BYTES)
+
+    def validate(self, args: Sequence[Any]) -> str:
+        return ""
+
+    def exec(self, args: Sequence[Any], context: Any) -> Any:
+        raw = json.dumps(list(args)).encode()
+        size = self._library.opq_function_exec(
+            self._instance.handle, raw, len(raw), self._answer, ANSWER_BYTES
+        )
+        if size < 0:
+            raise ValueError(_text(self._answer) or f"opq_function_exec gave {size}")
+        return _json(self._answer, size, "opq_function_exec")
+
+    def is_aggregate(self) -> bool:
+        return False
+
+
+class CSource:
+    def __init__(self, library: Library, symbol: str) -> None:
+        self._library = library
+        self._instance = Instance(library, "source", symbol)
+
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        self._instance.open({"datasource": datasource, **properties})
+
+    def open(self, context: Any) -> None:
+        message = ctypes.create_string_buffer(ANSWER_BYTES)
+        while not context.stopped:
+            size = self._library.opq_source_next(self._instance.handle, message, ANSWER_BYTES, WAIT_MS)
+            if size < 0:
+                context.emit_error(_text(message) or f"opq_source_next gave {size}")
+                context.wait(1.0)
+            elif size:
+                rows = _json(message, size, "opq_source_next")
+                context.emit_many(rows if isinstance(rows, list) else [rows])
+
+    def close(self, context: Any) -> None:
+        self._instance.close()
+
+
+KINDS: dict[str, tuple[Callable[[Library, str], Any], str]] = {
+    "sink": (CSink, "opq_sink_collect"),
+    "function": (CFunction, "opq_function_exec"),
+    "source": (CSource, "opq_source_next"),
+}
+
+
+def load_library(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Callable[[], Any]]:
+    """(kind, name) -> factory. Raises PluginError."""
+    path = (folder / manifest.executable).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise PluginError(f"{manifest.name}: executable {manifest.executable!r} is not in the plug-in")
+    try:
+        library: Library = ctypes.CDLL(str(path))
+        api = library.opq_plugin_api()
+        library.opq_open.restype = ctypes.c_void_p
+    except (OSError, AttributeError) as error:
+        raise PluginError(f"{manifest.name}: {manifest.executable} does not load: {error}") from None
+    if api != API_VERSION:
+        raise PluginError(f"{manifest.name}: built for plug-in API {api}; this host speaks {API_VERSION}")
+    pointer, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
+    library.opq_open.argtypes = [text, text, text, text, size]
+    arguments: dict[str, list[Any]] = {
+        "opq_sink_collect": [pointer, text, size, text, text, size],
+        "opq_function_exec": [pointer, text, size, text, size],
+        "opq_source_next": [pointer, text, size, ctypes.c_int32],
+        "opq_close": [pointer],
+    }
+    for name, types in arguments.items():
+        if hasattr(library, name):
+            function = getattr(library, name)
+            function.argtypes = types
+            function.restype = ctypes.c_int32 if name == "opq_sink_collect" else ctypes.c_int64
+    found: dict[tuple[str, str], Callable[[], Any]] = {}
+    for kind, symbol in manifest.symbols:
+        made, needed = KINDS.get(kind, (None, ""))
+        if made is None or not hasattr(library, needed):
+            raise PluginError(
+                f"{manifest.name}: {kind} {symbol!r} needs {needed or 'Python'}; it is not there"
+            )
+        found[kind, symbol] = lambda made=made, symbol=symbol: made(library, symbol)  # type: ignore[misc]
+    return found
+
+
+def _text(buffer: Any) -> str:
+    return bytes(buffer.value).decode("utf-8", "replace")
+
+
+def _json(buffer: Any, size: int, what: str) -> Any:
+    if size > ANSWER_BYTES:
+        raise ValueError(f"{what} says {size} bytes; there is room for {ANSWER_BYTES}")
+    try:
+        return json.loads(buffer.raw[:size])
+    except ValueError:
+        raise ValueError(f"{what} wrote no JSON") from None

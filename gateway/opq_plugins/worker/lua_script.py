@@ -1,0 +1,234 @@
+"""A plug-in in Lua: no files, no modules, no coroutines; bounded in memory and in instructions per call.
+
+    function configure(conf) end            -- all kinds; conf is a table
+    function exec(a, b) return a + b end    -- function
+    function collect(data) end              -- sink; `emit_error(text)` or error(text) refuses
+    function decide(measurement, nominal)   -- trigger: nil, or {metric=, value=, limit=, because=}
+    function next() return {v = 1} end      -- source: a table, or nil: nothing now
+
+Needs lupa (extra "rules").
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from opq_plugins.package.package_manifest import FOLDERS, PackageManifest
+from opq_proto.errors import PluginError
+
+SANDBOX = """
+local budget, step = ...
+local sethook, real_pcall, real_error = debug.sethook, pcall, error
+local spent = false
+local function over() spent = true; real_error("more than " .. budget .. " instructions", 0) end
+local function caught(ok, ...) if spent then real_error("more than " .. budget .. " instructions", 0) end
+  return ok, ... end
+pcall = function(...) return caught(real_pcall(...)) end
+xpcall = function(f, _, ...) return caught(real_pcall(f, ...)) end
+for _, name in ipairs{"io", "os", "package", "require", "load", "loadstring", "loadfile", "dofile",
+  "debug", "coroutine", "collectgarbage", "python", "module", "setfenv", "getfenv", "rawset"} do
+  _G[name] = nil
+end
+string.dump = nil
+-- metamethods run by the collector would have no budget: __gc is not taken
+local set = setmetatable
+setmetatable = function(t, m) if m and m.__gc then real_error("__gc is not allowed") end return set(t, m) end
+return function(f, ...)
+  spent = false
+  sethook(over, "", budget)
+  return (function(...) sethook(); return ... end)(f(...))
+end
+"""
+ARRAYS_DEEP = 32
+
+
+class Script:
+    """One instance: a Lua state of its own. Python values go in and come out as copies."""
+
+    def __init__(self, source: str, memory_bytes: int, instructions: int, where: str) -> None:
+        lupa = (
+            importlib.import_module("lupa.lua54") if _has("lupa.lua54") else importlib.import_module("lupa")
+        )
+        self._where = where
+        self._errors = (lupa.LuaError, lupa.LuaMemoryError, MemoryError)
+        self._lua = lupa.LuaRuntime(
+            max_memory=memory_bytes,
+            register_eval=False,
+            register_builtins=False,
+            unpack_returned_tuples=False,
+            attribute_filter=_no_attribute,
+        )
+        self._table_type = lupa.lua_type
+        try:
+            self._run = self._lua.execute(SANDBOX, instructions, 0)
+            self._lua.globals()["print"] = print
+            chunk = self._lua.compile(source)
+            self._run(chunk)
+        except self._errors as error:
+            raise PluginError(f"{where} does not load: {error}") from None
+
+    def has(self, name: str) -> bool:
+        return bool(self._table_type(self._lua.globals()[name]) == "function")
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Raises ValueError with Lua's text: an error, the budget, or the memory limit."""
+        try:
+            values = [self._to_lua(each, 0) for each in arguments]
+            answer = self._run(self._lua.globals()[name], *values)
+            if isinstance(answer, tuple):
+                answer = answer[0] if answer else None
+            return self._to_python(answer, 0)
+        except self._errors as error:
+            raise ValueError(f"{self._where}: {str(error) or 'more memory than its limit'}") from None
+
+    def _to_lua(self, value: Any, depth: int) -> Any:
+        if depth > ARRAYS_DEEP:
+            raise ValueError(f"{self._where}: nested deeper than {ARRAYS_DEEP}")
+        if isinstance(value, Mapping):
+            return self._lua.table_from({str(k): self._to_lua(v, depth + 1) for k, v in value.items()})
+        if isinstance(value, str | bytes | int | float | bool | None):
+            return value
+        if isinstance(value, Sequence):
+            return self._lua.table_from([self._to_lua(each, depth + 1) for each in value])
+        return str(value)
+
+    def _to_python(self, value: Any, depth: int) -> Any:
+        if self._table_type(value) is None:
+            return value
+        if self._table_type(value) != "table" or depth > ARRAYS_DEEP:
+            raise ValueError(
+                f"{self._where}: gives a {self._table_type(value)}; want a number, text or table"
+            )
+        keys = list(value.keys())
+        if keys and keys == list(range(1, len(keys) + 1)):
+            return [self._to_python(value[key], depth + 1) for key in keys]
+        return {str(key): self._to_python(value[key], depth + 1) for key in keys}
+
+
+class LuaFunction:
+    def __init__(self, make: Callable[[], Script]) -> None:
+        self._script = make()
+
+    def validate(self, args: Sequence[Any]) -> str:
+        return str(self._script.call("validate", list(args)) or "") if self._script.has("validate") else ""
+
+    def exec(self, args: Sequence[Any], context: Any) -> Any:
+        return self._script.call("exec", *args)
+
+    def is_aggregate(self) -> bool:
+        return bool(self._script.call("is_aggregate")) if self._script.has("is_aggregate") else False
+
+
+class LuaSink:
+    def __init__(self, make: Callable[[], Script]) -> None:
+        self._script = make()
+
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        if self._script.has("configure"):
+            self._script.call("configure", dict(properties))
+
+    def open(self, context: Any) -> None:
+        return
+
+    def collect(self, context: Any, data: Any) -> None:
+        self._script.call("collect", data)
+
+    def close(self, context: Any) -> None:
+        return
+
+
+class LuaSource:
+    IDLE_S = 0.05
+
+    def __init__(self, make: Callable[[], Script]) -> None:
+        self._script = make()
+
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        if self._script.has("configure"):
+            self._script.call("configure", {"datasource": datasource, **properties})
+
+    def open(self, context: Any) -> None:
+        while not context.stopped:
+            row = self._script.call("next")
+            if isinstance(row, dict):
+                context.emit(row)
+            elif context.wait(self.IDLE_S):
+                return
+
+    def close(self, context: Any) -> None:
+        return
+
+
+class LuaTrigger:
+    """In a worker only, where all is plain: see `trigger_module`."""
+
+    def __init__(self, make: Callable[[], Script]) -> None:
+        self._make = make
+        self._script = make()
+        self._settings: dict[str, Any] = {}
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        self._settings = dict(settings)
+        if self._script.has("configure"):
+            self._script.call("configure", self._settings)
+
+    def decide_plain(self, body: Any) -> Any:
+        """A table with metric, value, limit, because is a Decision; nil or false: none."""
+        measurement, (volts, hz) = body
+        metrics = {
+            key: {"min": low, "max": high, "average": mean}
+            for key, (low, high, mean) in measurement["metrics"].items()
+        }
+        nominal = {"volts": volts, "hz": hz}
+        told = self._script.call("decide", {**measurement, "metrics": metrics}, nominal)
+        return None if told in (None, False) else told
+
+    def forget(self) -> None:
+        self._script = self._make()
+        self.configure(self._settings)
+
+    def take_state(self, version: str, data: Any) -> bool:
+        """It begins anew."""
+        return False
+
+
+KINDS: dict[str, Callable[[Callable[[], Script]], Any]] = {
+    "function": LuaFunction,
+    "sink": LuaSink,
+    "source": LuaSource,
+    "trigger": LuaTrigger,
+}
+
+
+def load_lua(
+    folder: Path, manifest: PackageManifest, memory_bytes: int, instructions: int
+) -> dict[tuple[str, str], Callable[[], Any]]:
+    """(kind, name) -> factory. Raises PluginError."""
+    found: dict[tuple[str, str], Callable[[], Any]] = {}
+    for (kind, name), target in manifest.symbols.items():
+        if kind not in KINDS:
+            raise PluginError(f"{manifest.name}: {kind} {name!r} cannot be in Lua; write it in Python")
+        path = (folder / (target or f"{FOLDERS[kind]}/{name}.lua")).resolve()
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():
+            raise PluginError(f"{manifest.name}: {kind} {name!r}: no file {target or path.name} in Lua")
+        source = path.read_text(encoding="utf-8")
+
+        def make(source: str = source, where: str = f"{manifest.name}/{name}") -> Script:
+            return Script(source, memory_bytes, instructions, where)
+
+        make()  # what does not load is told now
+        found[kind, name] = lambda kind=kind, make=make: KINDS[kind](make)  # type: ignore[misc]
+    return found
+
+
+def _has(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+def _no_attribute(owner: Any, name: Any, is_setting: bool) -> str:
+    raise AttributeError("Python's objects are closed to Lua")

@@ -1,0 +1,113 @@
+"""The Python of an installed plug-in: its symbols as classes, two versions side by side without a mix-up.
+
+A plug-in's folder becomes a package `opq_plugin_<name>@<version>`: `from ..shared import x` works between
+its files. In a worker, which has one plug-in only, `import shared` works as well.
+"""
+
+import functools
+import importlib
+import re
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from opq_plugins.package.manifest import manifest_of
+from opq_plugins.package.package_manifest import FOLDERS, PackageManifest
+from opq_plugins.sdk import portable
+from opq_proto.errors import PluginError
+
+Factory = Callable[[], Any]
+CLASSES = {"source": "Source", "sink": "Sink", "function": "Function"}
+JUDGING = {
+    "trigger": ("opq_plugins.sdk.trigger_module", "TriggerModule"),
+    "analysis": ("opq_plugins.sdk.analysis_module", "AnalysisModule"),
+}
+"""Kinds that are a module, and what makes the host's object of it; NumPy comes with them."""
+
+
+def package_name(manifest: PackageManifest) -> str:
+    """Another one for each name and version; a dot would be a package within one."""
+    return f"opq_plugin_{manifest.name}@{manifest.version}".replace(".", "_")
+
+
+def load_python(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Factory]:
+    """(kind, name) -> factory of every symbol. Raises PluginError."""
+    if manifest.portable:
+        return _portable(folder, manifest)
+    try:
+        return {
+            (kind, name): _target(folder, manifest, kind, name, target)
+            for (kind, name), target in manifest.symbols.items()
+        }
+    except PluginError:
+        forget(folder, manifest)  # the next try of this version may have other code
+        raise
+
+
+def forget(folder: Path, manifest: PackageManifest) -> None:
+    """Take the modules of a version out of the interpreter's tables; they go with their last object."""
+    package = package_name(manifest)
+    for name in [each for each in list(sys.modules) if each == package or each.startswith(package + ".")]:
+        del sys.modules[name]
+    for path in [each for each in list(sys.path_importer_cache) if each.startswith(str(folder))]:
+        sys.path_importer_cache.pop(path, None)
+
+
+def _target(folder: Path, manifest: PackageManifest, kind: str, name: str, target: str) -> Factory:
+    module_name, _, class_name = target.partition(":")
+    module_name = module_name or f"{FOLDERS[kind]}.{name}"
+    where = f"{manifest.name} {manifest.version}: {kind} {name!r}"
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", module_name):
+        raise PluginError(f"{where}: {module_name!r} is no name of a module")
+    root = ModuleType(package_name(manifest))
+    root.__path__ = [str(folder)]
+    sys.modules.setdefault(root.__name__, root)
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(f"{root.__name__}.{module_name}")
+    except (Exception, SystemExit) as error:  # foreign code: whatever it raises is its own failure to load
+        raise PluginError(f"{where} does not load: {type(error).__name__}: {error}") from error
+    if kind in JUDGING:
+        return _judging(module, kind, name, where)
+    factory = getattr(module, class_name or CLASSES[kind], None)
+    if not callable(factory):
+        raise PluginError(f"{where}: {module_name} has no class {class_name or CLASSES[kind]}")
+    made: Factory = factory
+    return made
+
+
+def _judging(module: ModuleType, kind: str, name: str, where: str) -> Factory:
+    _, problems = manifest_of(module, kind, Path(f"{name}.py"))
+    if kind == "analysis" and not problems:
+        nouns = importlib.import_module("opq_proto.messages")
+        if (module.takes, module.gives) != (nouns.Event, nouns.Finding):
+            problems = [f"it takes {module.takes!r} and gives {module.gives!r}; want Event and Finding"]
+    if problems:
+        raise PluginError(f"{where}: {'; '.join(problems)}")
+    made_by, class_name = JUDGING[kind]
+    return functools.partial(getattr(importlib.import_module(made_by), class_name), module)
+
+
+def _portable(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Factory]:
+    """Runs the executable, which tells its symbols by `plugin.start`."""
+    path = (folder / manifest.executable).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise PluginError(f"{manifest.name}: executable {manifest.executable!r} is not in the plug-in")
+    portable.started.clear()
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{manifest.name} does not start: {type(error).__name__}: {error}") from error
+    if not portable.started:
+        raise PluginError(f"{manifest.name}: {manifest.executable} did not call plugin.start(...)")
+    config = portable.started[-1]
+    found: dict[tuple[str, str], Factory] = {}
+    for kind, made in (("source", config.sources), ("sink", config.sinks), ("function", config.functions)):
+        found |= {(kind, name): made[name] for name in made}
+    missing = [f"{kind} {name}" for kind, name in manifest.symbols if (kind, name) not in found]
+    if missing:
+        raise PluginError(f"{manifest.name}: {', '.join(missing)} not given to plugin.start(...)")
+    return {symbol: found[symbol] for symbol in manifest.symbols}

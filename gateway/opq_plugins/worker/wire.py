@@ -1,0 +1,111 @@
+"""Messages between host and worker: MessagePack lists, each behind its length, over a socket pair.
+
+host -> worker   ["call", id, instance, method, body]   ["ping", n]   ["credit", instance, batches]
+                 ["answer", id, value]
+worker -> host   ["ready", facts]   ["pong", n]   ["done", id, value, state]
+                     ["failed", id, kind, text, state]
+                 ["emit", instance, form, rows, meta, offset, arrived_ms]   ["tell", instance, what, facts]
+                 ["ask", id, instance, key]
+"""
+
+import select
+import socket
+import struct
+import threading
+import time
+from typing import Any
+
+import msgspec
+
+from opq_plugins.worker import unpacking
+
+LENGTH = struct.Struct("!I")
+MAX_MESSAGE_BYTES = 64 << 20
+MAX_OF_WORKER_BYTES = 16 << 20
+"""What the host takes: a worker is not to be believed."""
+READ_BYTES = 1 << 18
+
+
+class Wire:
+    """One end. Any thread sends; one thread receives. ConnectionError when the other end is gone."""
+
+    def __init__(self, end: socket.socket, *, of_host: bool = False) -> None:
+        self._of_host = of_host
+        self._most_out = MAX_MESSAGE_BYTES if of_host else MAX_OF_WORKER_BYTES
+        self._most_in = MAX_OF_WORKER_BYTES if of_host else MAX_MESSAGE_BYTES
+        end.setblocking(False)
+        self._end = end
+        self._sending = threading.Lock()
+        self._in = bytearray()
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder()
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def send(self, message: list[Any], timeout_s: float | None = None) -> None:
+        """Raises TypeError for what MessagePack has no form for, TimeoutError while the other end is full."""
+        body = self._encoder.encode(message)
+        if len(body) > self._most_out:
+            raise TypeError(f"a message of {len(body)} bytes; the limit is {self._most_out}")
+        view = memoryview(LENGTH.pack(len(body)) + body)
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        if not self._sending.acquire(timeout=-1 if timeout_s is None else timeout_s):
+            raise TimeoutError("the other end takes nothing")
+        try:
+            while view:
+                try:
+                    view = view[self._end.send(view) :]
+                except BlockingIOError:
+                    left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
+                    poll = select.poll()
+                    poll.register(self._end, select.POLLOUT)
+                    if not poll.poll(None if left_s is None else left_s * 1e3):
+                        # half a message may be on its way: this wire is of no use any more
+                        raise TimeoutError("the other end takes nothing") from None
+        finally:
+            self._sending.release()
+
+    def receive_ready(self) -> list[Any]:
+        """Every message that is complete. Raises ConnectionError at the end, ValueError for garbage."""
+        try:
+            chunk = self._end.recv(READ_BYTES)
+        except BlockingIOError:
+            return []
+        if not chunk:
+            raise ConnectionResetError("the other end is gone")
+        self._in += chunk
+        found, at = [], 0
+        while len(self._in) - at >= LENGTH.size:
+            (size,) = LENGTH.unpack_from(self._in, at)
+            if size > self._most_in:
+                raise ValueError(f"a message of {size} bytes")
+            if len(self._in) - at - LENGTH.size < size:
+                break
+            at += LENGTH.size
+            body = bytes(memoryview(self._in)[at : at + size])
+            if self._of_host:
+                unpacking.check(body)
+            try:
+                message = self._decoder.decode(body)
+            except (msgspec.DecodeError, RecursionError, MemoryError) as error:
+                raise ValueError(str(error)) from None
+            if not isinstance(message, list) or not message:
+                raise ValueError("a message that is no list")
+            found.append(message)
+            at += size
+        if at:
+            del self._in[:at]
+        return found
+
+    def receive(self) -> list[Any]:
+        """Waits until there is something."""
+        while True:
+            poll = select.poll()
+            poll.register(self._end, select.POLLIN)
+            poll.poll()
+            if found := self.receive_ready():
+                return found
+
+    def close(self) -> None:
+        self._end.close()

@@ -1,0 +1,295 @@
+"""A plug-in that attacks, and what its worker keeps it from. Each text is run inside the worker."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plugin_zips import FUNCTION, Whose, plugin_zip, stored
+from waiting import wait_for
+
+from opq_plugins.host.plugins import Plugins
+from opq_plugins.policy import Limits, Policy
+from opq_rules.errors import RowError
+
+CODE = """
+import ctypes, os, select, socket, struct
+
+import msgspec
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def call(*arguments):
+    return 0 if LIBC.syscall(*arguments) >= 0 else -ctypes.get_errno()
+
+
+def framed(body):
+    return struct.pack("!I", len(body)) + body
+
+
+def raw(data):
+    sockets = []
+    for number in sorted(map(int, os.listdir("/proc/self/fd"))):
+        try:
+            if number > 2 and os.readlink(f"/proc/self/fd/{number}").startswith("socket"):
+                sockets.append(number)
+        except OSError:
+            continue
+    wire = sockets[0]
+    view = memoryview(data)
+    while view:
+        select.select([], [wire], [])
+        view = view[os.write(wire, view) :]
+
+
+def run(text):
+    names = dict(globals())
+    try:
+        return eval(text, names)
+    except SyntaxError:
+        exec(text, names)
+        return names.get("out")
+""" + FUNCTION.replace("return args[0] * 2", "return run(args[0])")
+Ask = Callable[[str], Any]
+
+
+@pytest.fixture(scope="module")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plugins]:
+    policy = Policy(limits=Limits(function_s=20.0))
+    made = Plugins(tmp_path_factory.mktemp("attacks") / "data", policy)
+    made.create("function", "f", stored(made.uploads, plugin_zip("f", kind="function", code=CODE)))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def ask(plugins: Plugins) -> Ask:
+    made = plugins.function("f")
+    assert made is not None
+    function = made()
+    return lambda text: function.exec([text], Whose())
+
+
+def on(plugins: Plugins, what: str) -> str:
+    """Of the status; skips where the kernel or a container does not give it."""
+    told = str(plugins.status("f")["protections"].get(what, "off"))
+    if not told.startswith("on"):
+        pytest.skip(f"{what}: {told}")
+    return told
+
+
+def test_files_are_made_in_its_own_folder_in_memory_only(plugins: Plugins, ask: Ask) -> None:
+    on(plugins, "new files, signals")
+    for folder in ("/tmp", "/var/tmp", str(plugins.uploads)):
+        with pytest.raises(RowError, match=r"PermissionError|FileNotFoundError|OSError"):
+            ask(f"open({folder + '/opq-attack'!r}, 'w')")
+        assert not Path(folder, "opq-attack").exists()
+    size = int(on(plugins, "own folder in memory").split()[1]) << 20
+    fill = "\n".join(
+        [
+            "out, name = 0, os.environ['TMPDIR'] + '/x'",
+            "try:",
+            "    for number in range(100_000):",
+            "        with open(name + str(number % 100), 'ab') as file: out += file.write(bytes(1 << 20))",
+            "except OSError: pass",
+            "for number in range(100): os.path.exists(name + str(number)) and os.unlink(name + str(number))",
+        ]
+    )
+    assert 0 < ask(fill) <= size
+    assert not Path("/dev/shm/x0").exists()
+    with pytest.raises(RowError, match="Error"):
+        ask("os.openpty()")
+
+
+def test_other_plugins_and_what_lies_beside_them_are_not_to_be_seen(plugins: Plugins, ask: Ask) -> None:
+    on(plugins, "files")
+    data = plugins.uploads.parent
+    assert data.stat().st_mode & 0o777 == 0o700
+    secret = data / "rules.sqlite3"
+    secret.write_text("word")
+    assert ask(f"(os.listdir({str(data)!r}), os.listdir({str(data / 'plugins')!r}))") == [["plugins"], ["f"]]
+    with pytest.raises(RowError, match="FileNotFoundError"):
+        ask(f"open({str(secret)!r})")
+    own = data / "plugins/f/1.0.0/functions/f.py"
+    with pytest.raises(RowError, match="Read-only"):
+        ask(f"open({str(own)!r}, 'w')")
+
+
+def test_sockets_without_a_file_and_processes_of_others_are_out_of_reach(plugins: Plugins, ask: Ask) -> None:
+    if "open" in on(plugins, "new files, signals"):
+        pytest.skip("needs Linux 6.12")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("\0opq-attack")
+        listening.listen(1)
+        with pytest.raises(RowError, match="PermissionError"):
+            ask("socket.socket(socket.AF_UNIX).connect('\\0opq-attack')")
+    for pid in (1, os.getpid(), os.getppid(), plugins.status("f")["pid"]):
+        with pytest.raises(RowError, match=r"PermissionError|ProcessLookupError"):
+            ask(f"os.kill({pid}, 0)")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Plugins]:
+    """Of a test that ends its process."""
+    made = Plugins(tmp_path / "data", Policy(limits=Limits(memory_bytes=300 << 20, function_s=20.0)))
+    made.create("function", "f", stored(made.uploads, plugin_zip("f", kind="function", code=CODE)))
+    yield made
+    made.close()
+
+
+def ended_by(plugins: Plugins, text: str) -> str:
+    """What ended the process; and the next is there."""
+    made = plugins.function("f")
+    assert made is not None
+    function = made()
+    with pytest.raises(RowError):
+        function.exec([text], Whose())
+    status = wait_for(lambda: (told := plugins.status("f"))["crashes"] and told)
+    wait_for(lambda: plugins.status("f")["status"] == "running")
+    assert function.exec(["1"], Whose()) == 1
+    return str(status["last_error"])
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ("struct.pack('!I', 17 << 20)", "a message of 17825792 bytes"),
+        ("framed(b'\\x91' * 200_000 + b'\\xc0')", "recursion"),
+        ("framed(b'\\xdd' + struct.pack('!I', 15 << 20) + b'\\x90' * (15 << 20))", "lists and maps"),
+        ("framed(msgspec.msgpack.encode(['pong', 1])) * 5_000", "answers to calls that nobody made"),
+        ("framed(msgspec.msgpack.encode(['ready', {'protections': {}}]))", "message ['ready'"),
+        ("framed(msgspec.msgpack.encode(['tell', 1, 'log', 5]))", "not subscriptable"),
+    ],
+)
+def test_what_is_no_message_ends_the_process_and_not_the_host(fresh: Plugins, sent: str, told: str) -> None:
+    assert told in ended_by(fresh, f"raw({sent})")
+
+
+def test_answers_that_are_none_are_an_error_of_the_row(fresh: Plugins) -> None:
+    made = fresh.function("f")
+    assert made is not None
+    function = made()
+    for told in ("5", "[]", "[[1, 2, 3]]", "[[1, None], [2, None]]", "{'a': 1}"):
+        every = f"b''.join(framed(msgspec.msgpack.encode(['done', n, {told}, {{}}])) for n in range(100))"
+        with pytest.raises(RowError, match="nonsense"):
+            function.exec([f"raw({every})"], Whose())
+    assert fresh.status("f")["crashes"] == 0
+
+
+@pytest.mark.parametrize("batch", ["'rows', [5]", "'rows', [{1: 2}]"])
+def test_a_batch_that_is_none_ends_the_source_s_process(tmp_path: Path, batch: str) -> None:
+    code = CODE.replace("class Function(sdk.Function)", "class Other") + (
+        "\nclass Source(sdk.Source):\n"
+        "    def configure(self, datasource, properties): pass\n"
+        "    def open(self, context):\n"
+        f"        raw(framed(msgspec.msgpack.encode(['emit', 1, {batch}, None, None, None][:7])))\n"
+        "        context.wait(60)\n"
+    )
+    made = Plugins(tmp_path / "data")
+    made.create("source", "s", stored(made.uploads, plugin_zip("s", kind="source", code=code)))
+    source, whose = made.source("s")(), Whose()
+    source.configure("", {})
+    thread = threading.Thread(target=source.open, args=(whose,))
+    thread.start()
+    wait_for(lambda: made.status("s")["crashes"])
+    assert "a batch that is none" in made.status("s")["last_error"] and whose.rows == []
+    whose.end.set()
+    made.close()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_process_that_lies_of_its_protections_is_not_asked(fresh: Plugins) -> None:
+    real = fresh.status("f")["protections"]
+    lying = CODE + (
+        "\nfrom opq_plugins.worker import instances\nserver = instances._Server\n"
+        "class Lying(server):\n"
+        "    def __init__(self, wire, symbols):\n"
+        "        super().__init__(wire, symbols)\n"
+        "import gc\n"
+        "for each in gc.get_objects():\n"
+        "    if isinstance(each, dict) and 'no new privileges' in each: each['magic'] = 'on'\n"
+    )
+    url = stored(fresh.uploads, plugin_zip("f", "1.0.1", kind="function", code=lying))
+    fresh.replace("function", "f", url)
+    assert fresh.status("f")["protections"] == real
+
+
+def test_lines_for_the_log_are_counted_beyond_a_rate(fresh: Plugins) -> None:
+    made = fresh.function("f")
+    assert made is not None
+    told = "framed(msgspec.msgpack.encode(['tell', 1, 'log', {'event': 'x', 'facts': {}}]))"
+    whose = Whose()
+    assert made().exec([f"raw({told} * 5_000) or 1"], whose) == 1
+    assert len(whose.errors) <= 2_000 and fresh.status("f")["tells_dropped"] > 2_000
+
+
+def test_processes_together_have_no_more_memory_than_one(fresh: Plugins) -> None:
+    text = "\n".join(
+        [
+            "for _ in range(6):",
+            "    if os.fork() == 0:",
+            "        held = bytearray(os.urandom(1 << 20) * 80)",
+            "        __import__('time').sleep(1000)",
+            "__import__('time').sleep(1000)",
+        ]
+    )
+    assert "MiB of 300" in ended_by(fresh, text)
+    assert fresh.status("f")["survivors_killed"] >= 3
+
+
+def test_a_child_that_hides_by_a_double_fork_is_found(fresh: Plugins) -> None:
+    text = "\n".join(
+        [
+            "if os.fork() == 0:",
+            "    os.setsid()",
+            "    if os.fork() == 0:",
+            "        os.execve('/bin/sleep', ['sleep', '98761'], {})",
+            "    os._exit(0)",
+            "__import__('time').sleep(0.5)",
+            "os._exit(3)",
+        ]
+    )
+    assert "exit code 3" in ended_by(fresh, text)
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"98761" in read(path)]
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+NEW_USER_SPACE = 0x10000000
+
+
+def test_no_way_makes_a_name_space_of_users(plugins: Plugins, ask: Ask) -> None:
+    on(plugins, "system calls")
+    machine = os.uname().machine
+    clone, unshare = {"x86_64": (56, 272), "aarch64": (220, 97)}[machine]
+    assert ask(f"call({clone}, {NEW_USER_SPACE} | 17, 0, 0, 0, 0)") == -1  # EPERM
+    assert ask(f"call({unshare}, {NEW_USER_SPACE})") == -1
+    flags = f"(ctypes.c_uint64 * 11)({NEW_USER_SPACE}, 0, 0, 0, 17)"
+    assert ask(f"call(435, {flags}, 88)") == -38  # ENOSYS, and libraries fall back to clone
+    assert ask("__import__('threading').Thread(target=int).start()") is None
+    assert ask("__import__('subprocess').run(['true']).returncode") == 0
+
+
+def test_memory_without_an_address_and_mounts_in_their_new_form_are_refused(
+    plugins: Plugins, ask: Ask
+) -> None:
+    on(plugins, "system calls")
+    with pytest.raises(RowError, match="PermissionError"):
+        ask("os.memfd_create('x')")
+    for family in (38, 40, 44):  # ciphers of the kernel, the machine around this one, raw frames
+        with pytest.raises(RowError, match=r"PermissionError|Errno 97"):
+            ask(f"socket.socket({family}, socket.SOCK_STREAM)")
+    for family in (1, 2, 16):
+        assert ask(f"socket.socket({family}, socket.SOCK_DGRAM).close()") is None
+    for number in (428, 430, 438):  # open_tree, fsopen, pidfd_getfd
+        assert ask(f"call({number}, -100, b'/', 0)") == -1

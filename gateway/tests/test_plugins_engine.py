@@ -1,0 +1,254 @@
+"""Plug-ins in rules of a real engine: a source, a function and a sink, replaced while the rule runs."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from plugin_zips import Whose, manifest, stored, zipped
+from waiting import wait_for
+
+from opq_plugins.policy import Limits, Policy
+from opq_proto.errors import PluginError
+from opq_rules.engine.engine import Engine
+from opq_rules.errors import RuleError
+from opq_rules.rule_plugins import RulePlugins
+
+SOURCE = """
+from opq_plugins import sdk
+
+
+class Source(sdk.Source):
+    next = 0
+
+    def configure(self, datasource, properties):
+        pass
+
+    def rewind(self, offset):
+        self.next = offset
+
+    def open(self, context):
+        while not context.wait(0.0005):
+            if not context.emit({"n": self.next}, offset=self.next + 1):
+                return
+            self.next += 1
+"""
+FUNCTION = """
+from opq_plugins import sdk
+
+
+class Function(sdk.Function):
+    def validate(self, args):
+        return "" if len(args) == 1 else "want one argument"
+
+    def exec(self, args, context):
+        return args[0] * 2
+"""
+SINK = """
+import json
+
+from opq_plugins import sdk
+
+
+class Sink(sdk.Sink):
+    def configure(self, properties):
+        self.path = properties["path"]
+
+    def collect(self, context, data):
+        with open(self.path, "a") as file:
+            for row in data:
+                file.write(json.dumps({**row, "version": "VERSION"}) + "\\n")
+"""
+
+
+def version_of(plugins: RulePlugins, number: int) -> str:
+    symbols = {"sources": ["counter"], "functions": ["twice"], "sinks": ["lines"]}
+    files = {
+        "plugin.json": manifest("three", f"1.0.{number}", symbols=symbols),
+        "sources/counter.py": SOURCE,
+        "functions/twice.py": FUNCTION,
+        "sinks/lines.py": SINK.replace("VERSION", f"1.0.{number}"),
+        "sinks/lines.json": '{"properties": {"path": {"type": "string", "required": true}}}',
+    }
+    return stored(plugins.uploads, zipped(files), f"{number}.zip")
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Iterator[RulePlugins]:
+    made = RulePlugins(tmp_path / "data", Policy(limits=Limits(call_s=30.0, function_s=30.0)))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def rows() -> Iterator[Path]:
+    """Where another user may write: pytest's own folder is closed to it."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "rows"
+        path.touch()
+        path.chmod(0o666)
+        yield path
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_rule_of_plugins_alone_goes_on_through_replacements(
+    tmp_path: Path, plugins: RulePlugins, rows: Path, qos: int
+) -> None:
+    plugins.create("portable", "three", version_of(plugins, 0))
+    engine = Engine(tmp_path / "engine", plugins)
+    plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
+    engine.start()
+    try:
+        assert engine.ready.wait(30)
+        engine.execute('CREATE STREAM s () WITH (TYPE="counter", DATASOURCE="x", FORMAT="json")')
+        actions = [{"lines": {"path": str(rows)}}]
+        sql = "SELECT n, twice(n) AS d FROM s WHERE n >= 0"
+        engine.create_rule({"id": "r", "sql": sql, "actions": actions, "options": {"qos": qos}})
+        for number in range(1, 4):
+            before = rows.stat().st_size
+            wait_for(lambda before=before: rows.stat().st_size > before, 60)
+            replaced = plugins.replace("portable", "three", version_of(plugins, number))
+            assert replaced is not None and replaced.new == f"1.0.{number}"
+        wait_for(lambda: "1.0.3" in rows.read_text(), 60)
+        with pytest.raises(RuleError, match="used by"):
+            plugins.delete("portable", "three")
+        with pytest.raises(RuleError, match="path  missing"):
+            engine.create_rule({"id": "q", "sql": sql, "actions": [{"lines": {}}]})
+        with pytest.raises(RuleError, match="want one argument"):
+            engine.create_rule({"id": "q", "sql": "SELECT twice(n, 1) FROM s", "actions": actions})
+        engine.delete_rule("r")
+    finally:
+        engine.stop()
+    got = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert [row["n"] for row in got] == list(range(len(got))) and all(row["d"] == 2 * row["n"] for row in got)
+    versions = [row["version"] for row in got]
+    assert versions == sorted(versions) and set(versions) == {f"1.0.{k}" for k in range(4)}
+
+
+def test_a_rule_whose_plugin_is_deleted_under_it_says_so_until_it_is_back(
+    tmp_path: Path, plugins: RulePlugins, rows: Path
+) -> None:
+    plugins.create("portable", "three", version_of(plugins, 0))
+    engine = Engine(tmp_path / "engine", plugins)
+    plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
+    engine.start()
+    try:
+        assert engine.ready.wait(30)
+        engine.execute('CREATE STREAM s () WITH (TYPE="counter", DATASOURCE="x", FORMAT="json")')
+        actions = [{"lines": {"path": str(rows)}}]
+        engine.create_rule({"id": "r", "sql": "SELECT twice(n) AS d FROM s", "actions": actions})
+        wait_for(lambda: rows.stat().st_size, 60)
+        assert engine.look.rule_status("r")["degraded"] == ""
+        plugins.delete("portable", "three", force=True)
+        status = engine.look.rule_status("r")
+        assert status["status"] == "running"
+        for missing in ("source counter", "sink lines", "function twice"):
+            assert f"{missing}: its plug-in is not installed" in status["degraded"]
+        plugins.create("portable", "three", version_of(plugins, 1))
+        wait_for(lambda: "1.0.1" in rows.read_text(), 60)
+        wait_for(lambda: engine.look.rule_status("r")["degraded"] == "", 60)
+    finally:
+        engine.stop()
+
+
+ALIVE = """
+import gc
+
+from opq_plugins import sdk
+
+
+class Function(sdk.Function):
+    def validate(self, args):
+        return ""
+
+    def exec(self, args, context):
+        gc.collect()
+        return sum(type(each).__name__ == "Sink" for each in gc.get_objects())
+"""
+PICKY = """
+from opq_plugins import sdk
+
+
+class Sink(sdk.Sink):
+    def configure(self, properties):
+        if properties["table"] == "a b":
+            raise ValueError("table  is 'a b'")
+        self.table = properties["table"]
+
+    def collect(self, context, data):
+        pass
+"""
+
+
+def test_what_is_only_looked_at_leaves_nothing_in_the_worker_and_holds_up_no_new_version(
+    tmp_path: Path, plugins: RulePlugins
+) -> None:
+    def picky(number: int) -> str:
+        files = {
+            "plugin.json": manifest(
+                "p", f"1.0.{number}", symbols={"sinks": ["picky"], "functions": ["alive"]}
+            ),
+            "sinks/picky.py": PICKY,
+            "functions/alive.py": ALIVE,
+        }
+        return stored(plugins.uploads, zipped(files), f"p{number}.zip")
+
+    plugins.create("portable", "p", picky(0))
+    engine = Engine(tmp_path / "engine", plugins)
+    plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
+    engine.start()
+    alive = plugins.function("alive")
+    assert alive is not None
+    try:
+        assert engine.ready.wait(30)
+        engine.execute('CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="x")')
+        for number in range(3):
+            body = {"id": "q", "sql": "SELECT * FROM s", "actions": [{"picky": {"table": f"t{number}"}}]}
+            engine.validate(body)
+        for wrong, told in (("a b", "table  is 'a b'"), (None, "KeyError")):
+            properties = {} if wrong is None else {"table": wrong}
+            with pytest.raises((RuleError, PluginError), match=told):
+                engine.create_rule({"id": "q", "sql": "SELECT * FROM s", "actions": [{"picky": properties}]})
+        assert alive().exec([], Whose()) == 0
+        engine.create_rule({"id": "r", "sql": "SELECT * FROM s", "actions": [{"picky": {"table": "t"}}]})
+        assert plugins.status("p")["refCount"] == {"r": 1}  # before its first emission
+        refused = plugins.sink("picky")()
+        with pytest.raises(ValueError, match="a b"):
+            refused.configure({"table": "a b"})
+        replaced = plugins.replace("portable", "p", picky(1))
+        assert replaced is not None and replaced.new == "1.0.1"
+        refused.configure({"table": "t"})
+    finally:
+        engine.stop()
+
+
+def test_a_rule_whose_plugin_is_missing_at_the_start_begins_when_it_comes(
+    tmp_path: Path, plugins: RulePlugins, rows: Path
+) -> None:
+    def started() -> Engine:
+        engine = Engine(tmp_path / "engine", plugins)
+        plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
+        engine.start()
+        assert engine.ready.wait(30)
+        return engine
+
+    plugins.create("portable", "three", version_of(plugins, 0))
+    engine = started()
+    engine.execute('CREATE STREAM s () WITH (TYPE="counter", DATASOURCE="x", FORMAT="json")')
+    actions = [{"lines": {"path": str(rows)}}]
+    engine.create_rule({"id": "r", "sql": "SELECT twice(n) AS d FROM s", "actions": actions})
+    assert engine.stop() == []
+    plugins.used_by, plugins.on_change = lambda *_: (), lambda *_: None
+    plugins.delete("portable", "three", force=True)
+    rows.write_text("")
+    engine = started()
+    try:
+        status = engine.look.rule_status("r")
+        assert status["status"] == "stopped by error" and status["message"]
+        plugins.create("portable", "three", version_of(plugins, 1))
+        wait_for(lambda: engine.look.rule_status("r")["status"] == "running", 30)
+        wait_for(lambda: "1.0.1" in rows.read_text(), 60)
+    finally:
+        engine.stop()

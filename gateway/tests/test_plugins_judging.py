@@ -1,0 +1,307 @@
+"""Triggers and analyses in the plug-in host: in this process and in a worker they are the same."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from judging_plugins import HANDING_ON, TRIGGER, analysis_zip, heard, measured, trigger_zip
+from plugin_zips import manifest, stored, zipped
+from waiting import wait_for
+
+from opq_plugins.host import remote_judging
+from opq_plugins.host.judging import PluginTrigger
+from opq_plugins.host.plugins import Plugins
+from opq_plugins.policy import Policy
+from opq_plugins.sdk import nouns
+from opq_proto.decision import Decision, Nominal
+from opq_proto.errors import PluginError
+from opq_proto.messages import Finding
+
+NOMINAL = Nominal(120.0, 60.0)
+MODES = ("process", "inproc")
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Iterator[Plugins]:
+    made = Plugins(tmp_path, Policy(trusted=frozenset({"loud", "peak"})))
+    yield made
+    made.close()
+
+
+def installed(plugins: Plugins, settings: Any = None, **how: Any) -> PluginTrigger:
+    plugins.create("trigger", "loud", trigger_zip(plugins.uploads, **how))
+    told = plugins.status("loud")
+    assert (told["status"], told["mode"]) == ("installed", None)  # nobody asks it yet
+    trigger = plugins.trigger("loud")()
+    trigger.configure(settings or {})
+    return trigger
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_trigger_decides_remembers_and_forgets(plugins: Plugins, mode: str) -> None:
+    trigger = installed(plugins, mode=mode)
+    assert plugins.status("loud")["mode"] == mode
+    assert trigger.decide(measured(120.0), NOMINAL) is None
+    want = Decision("rms", 140.0, 130.0, "1 before, 120 V")
+    assert trigger.decide(measured(140.0), NOMINAL) == want
+    trigger.forget()
+    assert trigger.decide(measured(150.0, do_span=1.0), Nominal(230.0, 50.0)) == Decision(
+        "rms", 150.0, 130.0, "0 before, 230 V", (1, 2)
+    )
+    told = plugins.status("loud")
+    assert (told["calls"], told["failures"], told["refCount"]) == (3, 0, {})
+    trigger.close()
+    plugins.delete("trigger", "loud")
+    assert plugins.types("trigger") == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_settings_are_those_of_its_config(plugins: Plugins, mode: str) -> None:
+    trigger = installed(plugins, {"limit": 100}, mode=mode)
+    decision = trigger.decide(measured(110.0), NOMINAL)
+    assert decision is not None and decision.limit == 100.0
+    for wrong, why in (({"limt": 1}, 'did you mean "limit"'), ({"limit": -1}, "want from 0")):
+        with pytest.raises(ValueError, match=why):
+            plugins.trigger("loud")().configure(wrong)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_new_version_takes_over_and_rolls_back_with_the_settings_and_the_state(
+    plugins: Plugins, mode: str
+) -> None:
+    trigger = installed(plugins, {"limit": 100}, mode=mode, more=HANDING_ON)
+    trigger.anew = False
+    trigger.decide(measured(), NOMINAL)
+    plugins.create(
+        "trigger", "loud", trigger_zip(plugins.uploads, "1.0.1", mode=mode, metric="two", more=HANDING_ON)
+    )
+    assert trigger.version == "1.0.1" and not trigger.anew
+    assert trigger.decide(measured(), NOMINAL) == Decision("two", 120.0, 100.0, "1 before, 120 V")
+    plugins.create("trigger", "loud", trigger_zip(plugins.uploads, "1.0.2", mode=mode))
+    assert trigger.anew  # nothing of the state was taken
+    assert trigger.decide(measured(), NOMINAL) == Decision("rms", 120.0, 100.0, "0 before, 120 V")
+    assert plugins.rollback("loud").new == "1.0.1" == trigger.version
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_does_not_keep_the_contract_changes_nothing(plugins: Plugins, mode: str) -> None:
+    trigger = installed(plugins, {"limit": 100}, mode=mode)
+    for code, why in (
+        ("x = 1", "no `decide`; a trigger plug-in has one"),
+        (TRIGGER.replace('name = "loud"', 'name = "other"'), "its `name` is 'other'"),
+        (TRIGGER.replace("    limit:", "    most:"), "unknown key"),
+        (TRIGGER.replace("return 0", "return 1 / 0"), "ZeroDivisionError"),
+        ("import nothing_like_it", "does not load"),
+    ):
+        url = trigger_zip(plugins.uploads, "1.0.1", mode=mode, code=code)
+        with pytest.raises(PluginError, match=why):
+            plugins.create("trigger", "loud", url)
+    assert trigger.version == "1.0.0" and trigger.decide(measured(), NOMINAL) is not None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_it_raises_and_what_is_no_decision_is_the_callers_to_count(plugins: Plugins, mode: str) -> None:
+    trigger = installed(plugins, mode=mode)
+    for what, error in (
+        ("do_raise", "raised"),
+        ("do_wrong", "str; want a Decision"),
+        ("do_nan", "value nan"),
+    ):
+        with pytest.raises((KeyError, TypeError, ValueError, PluginError), match=error):
+            trigger.decide(measured(**{what: 1.0}), NOMINAL)
+    decision = trigger.decide(measured(140.0), NOMINAL)
+    assert decision is not None and decision.because.startswith("0 before")  # it has begun anew
+    assert plugins.status("loud")["failures"] == 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_cannot_begin_is_not_installed_and_what_wants_settings_is(plugins: Plugins, mode: str) -> None:
+    for code, why in (
+        (TRIGGER.replace("return 0", "return 1 / 0"), "ZeroDivisionError"),
+        (TRIGGER.replace("return 0", "os._exit(4)"), "exit code 4"),
+    )[: 1 if mode == "inproc" else 2]:
+        with pytest.raises(PluginError, match=why):
+            plugins.create("trigger", "loud", trigger_zip(plugins.uploads, mode=mode, code=code))
+        assert plugins.list("trigger") == plugins.types("trigger") == []
+    wants = TRIGGER.replace("field(default=@LIMIT@, ", "field(")
+    trigger = installed(plugins, {"limit": 100}, mode=mode, code=wants)
+    assert trigger.decide(measured(), NOMINAL) is not None
+    with pytest.raises(ValueError, match="limit  missing"):
+        plugins.trigger("loud")().configure({})
+
+
+def test_a_crash_and_a_hang_end_the_worker_and_the_next_one_begins_anew(plugins: Plugins) -> None:
+    trigger = installed(plugins, {"limit": 100})
+    for what, error in (("do_crash", "exit code 9"), ("do_hang", "decide took longer than 2 s")):
+        trigger.decide(measured(), NOMINAL)
+        with pytest.raises(OSError, match=error):
+            trigger.decide(measured(**{what: 1.0}), NOMINAL)
+        decision = wait_for(lambda: decided(trigger))
+        assert decision.because == "0 before, 120 V"
+    told = plugins.status("loud")
+    assert told["crashes"] == 2 and "took longer" in told["last_error"] and told["status"] == "running"
+
+
+def decided(trigger: PluginTrigger) -> Decision | None:
+    try:
+        return trigger.decide(measured(), NOMINAL)
+    except OSError:
+        return None
+
+
+def test_a_version_that_crashes_twice_at_once_is_taken_back(plugins: Plugins) -> None:
+    trigger = installed(plugins, {"limit": 100})
+    bad = TRIGGER.replace("    metrics = measurement.metrics\n", "    os._exit(3)\n")
+    plugins.create("trigger", "loud", trigger_zip(plugins.uploads, "1.0.1", code=bad))
+    assert trigger.version == "1.0.1"
+    decision = wait_for(lambda: decided(trigger))
+    assert decision.metric == "rms" and trigger.version == "1.0.0"
+    wait_for(lambda: "was taken back to 1.0.0: 2 crashes" in plugins.status("loud")["errMsg"])
+
+
+def test_one_that_a_configuration_names_is_deleted_by_force_only(plugins: Plugins) -> None:
+    trigger = installed(plugins, {"limit": 100})
+    trigger.named_by = "triggering_service.plugins"
+    with pytest.raises(PluginError, match=r"used by triggering_service\.plugins"):
+        plugins.delete("trigger", "loud")
+    plugins.delete("trigger", "loud", force=True)
+    with pytest.raises(ConnectionError, match="not installed"):
+        trigger.decide(measured(), NOMINAL)
+    plugins.create("trigger", "loud", trigger_zip(plugins.uploads))
+    assert trigger.decide(measured(), NOMINAL) is not None
+
+
+def test_a_library_in_c_cannot_judge(plugins: Plugins) -> None:
+    files = {
+        "plugin.json": manifest("loud", kind="trigger", language="c", executable="libloud.so"),
+        "libloud.so": b"\x7fELF",
+    }
+    with pytest.raises(PluginError):
+        plugins.create("trigger", "loud", stored(plugins.uploads, zipped(files)))
+    assert plugins.types("trigger") == []
+
+
+def test_a_trigger_in_lua_decides_by_tables(plugins: Plugins) -> None:
+    code = """
+        local most, seen = 130, 0
+        function configure(settings) most = settings.most or most end
+        function decide(measurement, nominal)
+          seen = seen + 1
+          local rms = measurement.metrics.rms.max
+          if measurement.metrics.do_wrong then return {metric = "rms"} end
+          if rms > most then
+            return {metric = "rms", value = rms, limit = most,
+                    because = seen .. " seen of Box " .. measurement.box_id .. " at " .. nominal.volts}
+          end
+        end
+    """
+    files = {"plugin.json": manifest("loud", kind="trigger", language="lua"), "triggers/loud.lua": code}
+    plugins.create("trigger", "loud", stored(plugins.uploads, zipped(files)))
+    trigger = plugins.trigger("loud")()
+    trigger.configure({"most": 100})
+    assert trigger.decide(measured(90.0), NOMINAL) is None
+    assert trigger.decide(measured(120.0), NOMINAL) == Decision(
+        "rms", 120.0, 100.0, "2 seen of Box 4 at 120.0"
+    )
+    trigger.forget()
+    again = trigger.decide(measured(120.0), NOMINAL)
+    assert again is not None and again.because.startswith("1 seen")
+    with pytest.raises(ValueError, match=r"no Decision: .*`value`"):
+        trigger.decide(measured(do_wrong=1.0), NOMINAL)
+    files = {"plugin.json": manifest("peak", kind="analysis", language="lua"), "analyses/peak.lua": code}
+    with pytest.raises(PluginError, match="cannot be in Lua; write it in Python"):
+        plugins.create("analysis", "peak", stored(plugins.uploads, zipped(files)))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_analysis_finds_the_same_wherever_it_runs(plugins: Plugins, mode: str) -> None:
+    plugins.create("analysis", "peak", analysis_zip(plugins.uploads, mode=mode, more=HANDING_ON))
+    analysis = plugins.analysis("peak")()
+    analysis.configure({"least": 10.0})
+    (found,) = analysis.analyse(heard(), 230.0, 50.0)
+    assert (found.kind, found.box_id, found.residual_v, found.start_ns) == ("peak", "4", 150.0, 10**18)
+    assert found.residual_percent == pytest.approx(100 * 150 / 230)
+    assert found.because == " 0 before, GPS 1 gaps"
+    plugins.create(
+        "analysis", "peak", analysis_zip(plugins.uploads, "1.0.1", mode=mode, told="new", more=HANDING_ON)
+    )
+    assert [each.because[:12] for each in analysis.analyse(heard(), 230.0, 50.0)] == ["new 1 before"]
+    assert [each.because[:12] for each in analysis.analyse(heard(), 120.0, 60.0)] == ["new 0 before"]
+    for event_id, why in ((14, "no waveform in the event"), (15, "not iterable")):
+        with pytest.raises((ValueError, TypeError, PluginError), match=why):
+            analysis.analyse(heard(event_id), 230.0, 50.0)
+    assert plugins.status("peak")["failures"] == 2
+
+
+def test_an_analysis_whose_worker_ends_could_not_look(plugins: Plugins) -> None:
+    plugins.create("analysis", "peak", analysis_zip(plugins.uploads))
+    analysis = plugins.analysis("peak")()
+    analysis.configure({})
+    with pytest.raises(OSError, match="exit code 9"):
+        analysis.analyse(heard(13), 120.0, 60.0)
+
+    def looked() -> Any:
+        try:
+            return analysis.analyse(heard(), 120.0, 60.0)
+        except OSError:
+            return None
+
+    assert len(wait_for(looked)) == 1
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(
+    ["metric", "value", "limit", "because", "span_ns", "kind", "box_id", "start_ns", "end_ns"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ANYTHING | st.dictionaries(NAMES, ANYTHING, max_size=9))
+def test_whatever_a_worker_sends_is_a_good_answer_or_a_value_error(plain: Any) -> None:
+    for believe, kind in ((remote_judging._decision, Decision), (remote_judging._findings, Finding)):
+        try:
+            answer = believe(plain)
+        except ValueError:
+            continue
+        assert all(
+            isinstance(each, kind) for each in (answer if isinstance(answer, tuple) else [answer]) if each
+        )
+
+
+@pytest.mark.parametrize("span", [(0, 2**62), (-5, 5), (6, 5), (0, 3601 * 10**9), (2**63 - 2, 2**63 - 1)])
+def test_a_span_that_no_box_can_be_asked_for_is_none(span: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="want start before end, at most 1 h"):
+        nouns.checked_decision(Decision("rms", 1.0, 2.0, "so", span))
+
+
+def test_events_and_measurements_cross_whole() -> None:
+    event = heard()
+    again = nouns.event_of(nouns.plain_event(event))
+    assert again.missing == event.missing and again.waveforms[0].gaps == event.waveforms[0].gaps
+    assert (again.waveforms[0].counts == event.waveforms[0].counts).all()
+    assert nouns.measurement_of(nouns.plain_measurement(measured(do_span=2.0))) == measured(do_span=2.0)
+
+
+def test_the_examples_of_the_guide_work(plugins: Plugins) -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "plugins.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    loud = next(block for block in blocks if block.startswith('"""loud:'))
+    peak = next(block for block in blocks if block.startswith('"""peak:'))
+    trigger = installed(plugins, code=loud)
+    told = [trigger.decide(measured(at_ms=10**12 + k, thd=0.09), NOMINAL) for k in (0, 1, 3_600_000)]
+    assert [each is not None for each in told] == [True, False, True]
+    assert told[0] is not None and told[0].because == "THD 9.0% is above 8.0%"
+    plugins.create("analysis", "peak", analysis_zip(plugins.uploads, code=peak))
+    analysis = plugins.analysis("peak")()
+    analysis.configure({"most": 0.5})
+    (found,) = analysis.analyse(heard(), 120.0, 60.0)
+    assert found.because == "0.88 times the crest of a sine"
+    assert analysis.analyse(heard(), 230.0, 50.0) == ()

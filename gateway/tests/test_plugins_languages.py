@@ -1,0 +1,275 @@
+"""Plug-ins in Lua, in C, and in the portable form of eKuiper, in the real worker."""
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plugin_zips import Whose, manifest, stored, zipped
+from waiting import wait_for
+
+from opq_plugins.host.plugins import Plugins
+from opq_plugins.policy import Limits, Policy
+from opq_plugins.sdk import RowError
+from opq_proto.errors import PluginError
+
+HEADER = Path(__file__).parents[1] / "opq_plugins/sdk/opq_plugin.h"
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Iterator[Plugins]:
+    made = Plugins(
+        tmp_path / "data", Policy(limits=Limits(lua_instructions=1_000_000, lua_memory_bytes=8 << 20))
+    )
+    yield made
+    made.close()
+
+
+def function_of(plugins: Plugins, name: str) -> Any:
+    made = plugins.function(name)
+    assert made is not None
+    return made()
+
+
+def source_gives(plugins: Plugins, name: str, count: int, **properties: Any) -> list[Any]:
+    source, whose = plugins.source(name)(), Whose()
+    source.configure("box", properties)
+    thread = threading.Thread(target=source.open, args=(whose,))
+    thread.start()
+    wait_for(lambda: len(whose.rows) >= count)
+    whose.end.set()
+    thread.join(20)
+    assert not thread.is_alive()
+    source.close(whose)
+    return whose.rows[:count]
+
+
+LUA = """
+local n = 0
+function configure(conf) if conf.refuse then error("refuse  is not taken") end; n = conf.start or 0 end
+function exec(what, x)
+  if what == "double" then return x * 2 end
+  if what == "table" then return {a = {1, 2, x}, b = "text"} end
+  if what == "sum" then local s = 0; for _, v in ipairs(x) do s = s + v end; return s end
+  if what == "loop" then while true do end end
+  if what == "catch" then while true do pcall(function() while true do end end) end end
+  if what == "memory" then local t = {} for i = 1, 1e9 do t[i] = ("x"):rep(1000) .. i end end
+  if what == "open" then return io end
+  if what == "python" then return tostring(python) .. tostring(require) .. tostring(debug) end
+  if what == "function" then return print end
+  error("no " .. what)
+end
+function collect(data) if data[1].bad then error("bad row") end; print(data[1].v) end
+function next() n = n + 1; return {n = n} end
+"""
+
+
+def test_lua_is_bounded_in_memory_instructions_and_names(plugins: Plugins) -> None:
+    files = {"functions/l.lua": LUA, "sinks/l.lua": LUA, "sources/l.lua": LUA}
+    told = manifest("l", language="lua", symbols={"functions": ["l"], "sinks": ["l"], "sources": ["l"]})
+    plugins.create("portable", "l", stored(plugins.uploads, zipped({"plugin.json": told, **files})))
+    function, whose = function_of(plugins, "l"), Whose()
+    assert function.exec(["double", 21], whose) == 42
+    assert function.exec(["table", 3], whose) == {"a": [1, 2, 3], "b": "text"}
+    assert function.exec(["sum", [1, 2.5]], whose) == 3.5
+    assert function.exec(["open", 0], whose) is None and function.exec(["python", 0], whose) == "nil" * 3
+    for what, text in (
+        ("loop", "instructions"),
+        ("catch", "instructions"),
+        ("memory", "memory"),
+        ("function", "want"),
+        ("x", "no x"),
+    ):
+        with pytest.raises(RowError, match=text):
+            function.exec([what, 1], whose)
+    assert function.exec(["double", 1], whose) == 2 and plugins.status("l")["crashes"] == 0
+    sink = plugins.sink("l")()
+    with pytest.raises(ValueError, match="refuse"):
+        plugins.sink("l")().configure({"refuse": True})
+    sink.configure({})
+    sink.open(whose)
+    sink.collect(whose, [{"v": "printed"}])
+    with pytest.raises(ValueError, match="bad row"):
+        sink.collect(whose, [{"bad": True}])
+    wait_for(lambda: "printed" in plugins.status("l")["output_tail"])
+    assert source_gives(plugins, "l", 3, start=4) == [{"n": 5}, {"n": 6}, {"n": 7}]
+
+
+def test_lua_that_does_not_load_is_refused_with_the_line(plugins: Plugins) -> None:
+    raw = zipped(
+        {
+            "plugin.json": manifest("l", kind="function", language="lua"),
+            "functions/l.lua": "function f(\n)) end",
+        }
+    )
+    with pytest.raises(PluginError, match=r"l/l does not load: .*2"):
+        plugins.create("function", "l", stored(plugins.uploads, raw))
+
+
+C = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "opq_plugin.h"
+int32_t opq_plugin_api(void) { return OPQ_PLUGIN_API; }
+void *opq_open(const char *kind, const char *symbol, const char *properties, char *error, size_t error_size) {
+    (void)kind; (void)symbol;
+    if (strstr(properties, "wrong")) { snprintf(error, error_size, "wrong  is not taken"); return NULL; }
+    return calloc(1, sizeof(int));
+}
+int32_t opq_sink_collect(void *instance, const char *data, size_t size, const char *row_id,
+                         char *error, size_t error_size) {
+    (void)size; (void)instance;
+    if (strstr(data, "again")) { snprintf(error, error_size, "no line to %s", row_id); return OPQ_AGAIN; }
+    if (strstr(data, "bad")) { snprintf(error, error_size, "bad row"); return OPQ_BAD; }
+    if (strstr(data, "die")) abort();
+    return OPQ_OK;
+}
+int64_t opq_function_exec(void *instance, const char *arguments, size_t size, char *answer,
+                          size_t answer_size) {
+    (void)instance; (void)size;
+    if (strstr(arguments, "null")) { snprintf(answer, answer_size, "null is not taken"); return -1; }
+    return snprintf(answer, answer_size, "{\"got\": %s}", arguments);
+}
+int64_t opq_source_next(void *instance, char *message, size_t message_size, int32_t timeout_ms) {
+    (void)timeout_ms;
+    return snprintf(message, message_size, "[{\"n\": %d}]", (*(int *)instance)++);
+}
+void opq_close(void *instance) { free(instance); }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_a_library_behind_the_c_abi(plugins: Plugins, tmp_path: Path) -> None:
+    (tmp_path / "c.c").write_text(C)
+    command = [
+        "cc",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-shared",
+        "-fPIC",
+        "-I",
+        str(HEADER.parent),
+        "-o",
+        "libc1.so",
+        "c.c",
+    ]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    library = (tmp_path / "libc1.so").read_bytes()
+    symbols = {"functions": ["c"], "sinks": ["c"], "sources": ["c"]}
+    told = manifest("c", language="c", executable="libc1.so", symbols=symbols)
+    plugins.create(
+        "portable", "c", stored(plugins.uploads, zipped({"plugin.json": told, "libc1.so": library}))
+    )
+    whose = Whose()
+    assert function_of(plugins, "c").exec([1, "a"], whose) == {"got": [1, "a"]}
+    with pytest.raises(RowError, match="null is not taken"):
+        function_of(plugins, "c").exec([None], whose)
+    sink = plugins.sink("c")()
+    with pytest.raises(ValueError, match="wrong"):
+        plugins.sink("c")().configure({"wrong": 1})
+    sink.configure({})
+    sink.open(whose)
+    sink.collect(whose, [{"fine": 1}])
+    with pytest.raises(ConnectionError, match="no line to rule:1/0"):
+        sink.collect(whose, [{"v": "again"}])
+    with pytest.raises(ValueError, match="bad row"):
+        sink.collect(whose, [{"v": "bad"}])
+    with pytest.raises(ConnectionError, match="SIGABRT"):
+        sink.collect(whose, [{"v": "die"}])
+    assert source_gives(plugins, "c", 3) == [{"n": 0}, {"n": 1}, {"n": 2}]
+    other = zipped({"plugin.json": manifest("d", language="c", executable="../libc1.so")})
+    with pytest.raises(PluginError, match="not in the plug-in"):
+        plugins.create("sink", "d", stored(plugins.uploads, other))
+
+
+PORTABLE = """
+from opq_plugins.sdk.portable import Function, PluginConfig, Sink, Source, plugin
+import time
+
+
+class Counter(Source):
+    def __init__(self):
+        self.on = True
+
+    def configure(self, datasource, conf):
+        self.name, self.step = datasource, conf["step"]
+
+    def open(self, ctx):
+        n = 0
+        while self.on:
+            ctx.emit({self.name: n, "rule": ctx.get_rule_id()}, {"meta": 1})
+            n += self.step
+            time.sleep(0.001)
+
+    def close(self, ctx):
+        self.on = False
+
+
+class Careful(Sink):
+    def configure(self, conf):
+        self.conf = conf
+
+    def open(self, ctx):
+        ctx.get_logger().info("open")
+
+    def collect(self, ctx, data):
+        if data[0].get("bad"):
+            ctx.ack_error("not stored")
+        else:
+            ctx.ack_ok()
+
+
+class Revert(Function):
+    def validate(self, args):
+        return "" if len(args) == 1 else "one argument"
+
+    def exec(self, args, ctx):
+        return args[0][::-1]
+
+
+if __name__ == "__main__":
+    made = {"revert": lambda: Revert()}
+    plugin.start(PluginConfig("pysam", {"counter": Counter}, {"careful": Careful}, made))
+"""
+
+
+def test_a_portable_plugin_of_ekuiper_runs_with_a_change_of_import(plugins: Plugins) -> None:
+    told = {"version": "v1.0.0", "language": "python", "executable": "pysam.py"}
+    symbols = {"sources": ["counter"], "sinks": ["careful"], "functions": ["revert"]}
+    files = {
+        "pysam.json": json.dumps(told | symbols),
+        "pysam.py": PORTABLE,
+        "sources/counter.json": '{"default": {"step": 2}}',
+        "sinks/careful.json": '{"properties": [{"name": "a", "default": 1}]}',
+    }
+    plugins.create("portable", "pysam", stored(plugins.uploads, zipped(files)))
+    assert plugins.describe("portable", "pysam")["sinks"] == ["careful"]
+    assert plugins.describe("sink", "careful") == {"name": "careful", "version": "1.0.0"}
+    assert function_of(plugins, "revert").exec(["abc"], Whose()) == "cba"
+    assert function_of(plugins, "revert").validate([]) == "one argument"
+    rows = source_gives(plugins, "counter", 3)
+    assert rows == [{"box": 2 * n, "rule": "rule"} for n in range(3)]
+    sink, whose = plugins.sink("careful")(), Whose()
+    sink.configure({})
+    sink.open(whose)
+    sink.collect(whose, [{}])
+    with pytest.raises(ConnectionError, match=r"^not stored"):
+        sink.collect(whose, [{"bad": 1}])
+
+
+def test_a_portable_plugin_that_does_not_register_is_refused(plugins: Plugins) -> None:
+    told = json.dumps({"version": "1.0.0", "language": "python", "executable": "p.py", "sinks": ["x"]})
+    for code, text in (
+        ("", "did not call plugin.start"),
+        ("import os; os.abort()", "SIGABRT"),
+        ("raise OSError(1)", "OSError"),
+    ):
+        url = stored(plugins.uploads, zipped({"p.json": told, "p.py": code}))
+        with pytest.raises(PluginError, match=text):
+            plugins.create("portable", "p", url)

@@ -81,7 +81,7 @@ install() {
     say "Installing opq-toolkit[$extras] into .venv (once; a minute or two)"
     if [ -t 2 ]; then quiet=; else quiet='--progress-bar off'; fi
     # shellcheck disable=SC2086  # quiet is two words or none
-    "$venv_python" -m pip install --disable-pip-version-check --only-binary numpy,scipy,matplotlib $quiet \
+    "$venv_python" -m pip install --disable-pip-version-check --only-binary numpy,matplotlib $quiet \
         --editable "$root[$extras]" >&2 || fail "Installing failed: see above what pip says; then run this again."
     printf '%s|%s\n' "$want" "$extras" >"$stamp.new"
     mv "$stamp.new" "$stamp"

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.signal import correlate
 
-from opq_measure.waveform.alignment import lag_between
+from opq_measure.waveform.alignment import _correlation, lag_between
 
 RATE_HZ = 12_000.0
 Floats = NDArray[np.float64]
@@ -69,3 +70,12 @@ def test_without_an_event_in_both_no_cycle_is_chosen() -> None:
         lag_between(steady, grid(4000.0, 12_000, 60.0, 0.3, 6, 2), RATE_HZ)
     with pytest.raises(ValueError, match="10 cycles"):
         lag_between(steady[:1000], steady, RATE_HZ)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (5, 1), (1, 7), (16, 16), (997, 1201), (12_001, 15_000)])
+def test_the_correlation_is_that_of_scipy(n: int, m: int) -> None:
+    random = np.random.default_rng(n)
+    one, two = random.normal(size=n), random.normal(size=m)
+    power = math.sqrt(float(one @ one) * float(two @ two))
+    wanted = correlate(one, two, method="direct")
+    assert np.abs(_correlation(one, two) - wanted).max() < 1e-14 * power * math.sqrt(n)

@@ -33,7 +33,7 @@ ROOMS = {
     "opq_hil": "hil",
     "opq_tools": "tools",
 }
-PURE = {"opq_measure": {"numpy", "scipy"}}
+PURE = {"opq_measure": {"numpy"}}
 STANDARD_PURE = {
     "__future__",
     "bisect",
@@ -76,7 +76,7 @@ def test_imports_follow_the_arrows_of_the_design() -> None:
     assert wrong == []
 
 
-def test_the_measurement_core_knows_numpy_and_scipy_and_nothing_else() -> None:
+def test_the_measurement_core_knows_numpy_and_nothing_else() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line}: imports {name}"
         for package, allowed in PURE.items()

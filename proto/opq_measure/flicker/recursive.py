@@ -2,8 +2,8 @@
 
 In the recursion each sample waits for the one before it. A block of them does not: its output is one matrix
 times its samples, and one times the few numbers that the filter remembers. Those numbers hop from block to
-block, and are summed up in log2(blocks) steps. `scipy.signal` has the same filters; importing it takes 63 MB
-and 0.7 s CPU, ten times that on a small machine, and nothing else of the gateway needs it.
+block, and are summed up in log2(blocks) steps. `scipy.signal` has the same filters, which tests compare; it
+takes 143 MB on disk, 63 MB of memory and 0.7 s CPU to import, and nothing else needs it.
 """
 
 import math

@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import correlate
 
 from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.timebase.cycles import Track, track
@@ -124,8 +123,18 @@ def _similarity(first: FloatArray, second: FloatArray, overlap: int) -> tuple[Fl
     inside = (np.minimum(len(first), lags + len(second)) - np.maximum(0.0, lags)) >= overlap
     if not power > 0:
         return lags[:0], lags[:0]
-    found: FloatArray = correlate(first, second, method="fft") / power
-    return lags[inside], found[inside]
+    return lags[inside], _correlation(first, second)[inside] / power
+
+
+def _correlation(first: FloatArray, second: FloatArray) -> FloatArray:
+    """(n + m - 1,) sums of products at the lags -(m - 1) .. n - 1, by FFT."""
+    behind = len(second) - 1
+    least = len(first) + behind
+    size = min(
+        m << (-(-least // m) - 1).bit_length() for m in (1, 3, 5, 9, 15, 25, 27, 45)
+    )  # small factors are fast
+    found = np.fft.irfft(np.fft.rfft(first, size) * np.fft.rfft(second, size).conj(), size)
+    return np.concatenate((found[size - behind :], found[: len(first)]))
 
 
 def _event(news: FloatArray, period: float) -> tuple[float, float]:

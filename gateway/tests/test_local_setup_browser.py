@@ -13,7 +13,7 @@ from opq_gateway import config as gateway_config
 from opq_gateway.counters import Counters
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.measuring.values import Values
-from opq_gateway.setup.guard import Guard
+from opq_gateway.setup.guard import SetupGuard
 from opq_gateway.setup.networks import Secret
 from opq_gateway.setup.nmcli import Nmcli
 from opq_gateway.setup.page import SetupPage
@@ -49,7 +49,7 @@ def address(tmp_path: Path, world: World) -> Iterator[str]:
     shown = Shown(config, {"1": Status("1", 60)}, counters, {"": "s", "1": "b"}, feed, wifi)
     feed.offer(Values("1", "3s", 1, 2, 3, TimeSource.GPS, False, {"rms_v": 120.25, "f_hz": 60.0}))
     server = SetupServer(
-        "127.0.0.1:0", SetupPage(shown, wifi, lambda settings: False), Guard(None), wifi, counters["1"]
+        "127.0.0.1:0", SetupPage(shown, wifi, lambda settings: False), SetupGuard(None), wifi, counters["1"]
     )
     stop = threading.Event()
     thread = threading.Thread(target=wifi.run, args=(stop,))

@@ -41,8 +41,8 @@ class Backoff:
         Args:
             waits_s: after the first failure, the second one, ...; the last wait stays.
             steady_s: an attempt that held for longer begins a new row when it fails.
-            jitter: each wait is drawn from wait * (1 - jitter) .. wait * (1 + jitter), so that many who
-                failed together do not come back together.
+            jitter: each wait is shortened by up to this share of it, so that many who failed together do not
+                come back together.
             random_share: gives 0 .. 1.
         """
         if not waits_s:
@@ -60,7 +60,7 @@ class Backoff:
         wait_s = self._waits_s[min(self.failures, len(self._waits_s) - 1)]
         self.failures += 1
         if self._jitter:
-            wait_s *= 1 + self._jitter * (2 * self._random_share() - 1)
+            wait_s *= 1 - self._jitter * self._random_share()
         return wait_s
 
     def record_success(self) -> None:

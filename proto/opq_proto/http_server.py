@@ -32,7 +32,8 @@ Reply = tuple[int, str, bytes]
 """HTTP status, content type, body."""
 Target = tuple[str, dict[str, list[str]]]
 """Path and query."""
-Refused = Callable[[str], None]
+Report = Callable[[str], None]
+"""Is called with a reason, for a counter or a line."""
 
 
 def address_of(endpoint: str, key: str = "the address") -> tuple[str, int]:
@@ -69,7 +70,8 @@ class HttpServer(ThreadingHTTPServer):
         endpoint: str,
         handler: type[BaseHTTPRequestHandler],
         *,
-        on_refused: Refused = lambda reason: None,
+        on_refused: Report = lambda reason: None,
+        on_late: Report = lambda reason: None,
         most_at_once: int = MOST_AT_ONCE,
         longest_s: float = LONGEST_S,
     ) -> None:
@@ -78,8 +80,8 @@ class HttpServer(ThreadingHTTPServer):
         Args:
             name: what logs and errors call it.
             endpoint: as `address_of` reads it.
-            on_refused: is called with the reason when a connection is closed unread because `most_at_once`
-                are served, or is cut off because its request took longer than `longest_s`.
+            on_refused: a connection was closed unread because `most_at_once` are served.
+            on_late: a connection was cut off because its request took longer than `longest_s`.
             longest_s: limit of a request with its answer, or until `end_time_limit`: a peer that sends
                 byte by byte occupies a thread no longer.
         Raises:
@@ -87,7 +89,7 @@ class HttpServer(ThreadingHTTPServer):
             PortBusyError: somebody has the address, or it is none of this machine.
         """
         self._name = name
-        self._on_refused = on_refused
+        self._on_refused, self._on_late = on_refused, on_late
         self._most_at_once = most_at_once
         self._longest_s = longest_s
         self._since_s: dict[socket.socket, float] = {}
@@ -149,7 +151,7 @@ class HttpServer(ThreadingHTTPServer):
         late_s = time.monotonic() - self._longest_s
         for request, since_s in list(self._since_s.items()):
             if since_s < late_s and self._since_s.pop(request, None) is not None:
-                self._on_refused(f"a request took longer than {self._longest_s:g} s: it was cut off")
+                self._on_late(f"a request took longer than {self._longest_s:g} s: it was cut off")
                 with contextlib.suppress(OSError):
                     request.shutdown(socket.SHUT_RDWR)
 

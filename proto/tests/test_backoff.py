@@ -23,10 +23,10 @@ def test_an_attempt_that_held_for_long_begins_a_new_row_when_it_fails() -> None:
     assert [waits.record_failure(ran_s) for ran_s in (0, 60.0, 60.1)] == [1.0, 2.0, 1.0]
 
 
-def test_jitter_spreads_each_wait_by_its_share() -> None:
+def test_jitter_shortens_each_wait_by_up_to_its_share() -> None:
     drawn = iter((0.0, 0.5, 1.0))
     waits = Backoff((10.0,), jitter=0.2, random_share=lambda: next(drawn))
-    assert [waits.record_failure() for _ in range(3)] == pytest.approx([8.0, 10.0, 12.0])
+    assert [waits.record_failure() for _ in range(3)] == pytest.approx([10.0, 9.0, 8.0])
 
 
 def test_doubling_ends_at_the_longest_wait() -> None:

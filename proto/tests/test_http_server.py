@@ -56,7 +56,7 @@ def test_a_connection_too_many_is_closed_unread_and_reported() -> None:
 def test_a_peer_that_sends_byte_by_byte_is_cut_off() -> None:
     refused: list[str] = []
     with (
-        serving(longest_s=0.2, on_refused=refused.append) as server,
+        serving(longest_s=0.2, on_late=refused.append) as server,
         socket.create_connection(("127.0.0.1", server.port), 10) as peer,
     ):
         peer.sendall(b"GET / HT")

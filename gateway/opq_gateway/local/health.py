@@ -3,15 +3,14 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler
 
 from opq_gateway.local.exposition import CONTENT_TYPE
-from opq_gateway.local.http_server import AT_ONCE, HttpServer, Reply, target_of
 from opq_gateway.local.measured import Ledgers, measured
 from opq_gateway.local.metrics import Metrics
 from opq_gateway.status import Status
 from opq_proto import log
 from opq_proto.errors import PortBusyError
+from opq_proto.http_server import MOST_AT_ONCE, HttpServer, Reply, ReplyHandler, target_of
 
 Query = Mapping[str, list[str]]
 Page = Callable[[Query], Reply]
@@ -72,7 +71,7 @@ class HealthServer:
 
         handler = _handler({"/": page, **pages})
         try:
-            self._server = HttpServer("health", endpoint, handler, _overflow)
+            self._server = HttpServer("health", endpoint, handler, on_refused=_overflow)
         except PortBusyError as error:
             more = "is another gateway running? Set health_endpoint, or move all ports with --port-offset"
             raise PortBusyError(f"{error}; {more}") from error
@@ -83,8 +82,8 @@ class HealthServer:
         self._server.end()
 
 
-def _overflow() -> None:
-    log.get(service="gateway").warning("health.overflow", at_once=AT_ONCE)
+def _overflow(reason: str) -> None:
+    log.get(service="gateway").warning("health.overflow", at_once=MOST_AT_ONCE)
 
 
 def pages_of(metrics: Metrics, ledgers: Ledgers) -> dict[str, Page]:
@@ -103,24 +102,16 @@ def pages_of(metrics: Metrics, ledgers: Ledgers) -> dict[str, Page]:
     return {"/metrics": text, "/measured": rows}
 
 
-def _handler(pages: Mapping[str, Page]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(pages: Mapping[str, Page]) -> type[ReplyHandler]:
+    class Handler(ReplyHandler):
         timeout = SOCKET_TIMEOUT_S
 
         def do_GET(self) -> None:
             target = target_of(self.path)
             page = None if target is None else pages.get(target[0])
             if page is None or target is None:
-                status, kind, body = 404, "text/plain", f"not found; there are {', '.join(pages)}\n".encode()
+                self.send_reply((404, "text/plain", f"not found; there are {', '.join(pages)}\n".encode()))
             else:
-                status, kind, body = page(target[1])
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """No line per request."""
+                self.send_reply(page(target[1]))
 
     return Handler

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from opq_gateway.counters import Counters
 from opq_gateway.measuring.ledger import Ledger
 from opq_proto import log
+from opq_proto.rate_limit import RateLimitedLog
 
 EVERY_S = 1.0
-TELL_S = 10.0
 
 
 class LedgerWriter:
@@ -21,9 +21,7 @@ class LedgerWriter:
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._ledgers: list[tuple[Counters, Ledger, int]] = []
-        self._monotonic_s = monotonic_s
-        self._told_s = monotonic_s() - TELL_S
-        self._log = log.get(service="gateway")
+        self._lines = RateLimitedLog(log.get(service="gateway"), monotonic_s=monotonic_s)
 
     def add(self, counters: Counters, ledger: Ledger) -> None:
         self._ledgers.append((counters, ledger, 0))
@@ -44,7 +42,4 @@ class LedgerWriter:
                 ledger.flush()
             except OSError as error:
                 counters.add("ledger_failed")
-                now_s = self._monotonic_s()
-                if now_s - self._told_s >= TELL_S:
-                    self._told_s = now_s
-                    self._log.error("ledger.failed", reason=error.strerror or str(error))
+                self._lines.error("ledger.failed", reason=error.strerror or str(error))

@@ -6,7 +6,6 @@ for again with growing waits and jitter.
 """
 
 import asyncio
-import random
 import re
 import socket
 import ssl
@@ -26,6 +25,7 @@ from opq_gateway.mqtt.board import OFFLINE, ONLINE, Board, Message
 from opq_gateway.mqtt.discovery import Discovery
 from opq_gateway.status import Status
 from opq_proto import log
+from opq_proto.backoff import Backoff, doubling
 
 LOOK_S = 0.2
 CHANNEL_ITEMS = 5000
@@ -56,7 +56,7 @@ class Mqtt:
         """
         self._section = section
         self._counters = counters
-        self._waits_s = waits_s
+        self._waits = Backoff(doubling(*waits_s), steady_s=waits_s[1], jitter=0.5)
         self._timeout_s = timeout_s
         self.name = section.name or _level(socket.gethostname())
         base = f"{section.topic}/{self.name}"
@@ -92,7 +92,6 @@ class Mqtt:
             self._dropped = dropped
 
     async def _publish_forever(self) -> None:
-        wait_s = self._waits_s[0]
         while True:
             began_s = time.monotonic()
             try:
@@ -100,10 +99,7 @@ class Mqtt:
                     await self._session(client)
             except (aiomqtt.MqttError, OSError, ValueError) as error:
                 self._lost(error)
-            if time.monotonic() - began_s > self._waits_s[1]:
-                wait_s = self._waits_s[0]  # it stood for long: a new trouble, not the same
-            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
-            wait_s = min(2 * wait_s, self._waits_s[1])
+            await asyncio.sleep(self._waits.record_failure(ran_s=time.monotonic() - began_s))
 
     def _client(self) -> aiomqtt.Client:
         """

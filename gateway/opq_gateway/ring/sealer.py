@@ -19,6 +19,7 @@ from opq_gateway.ring.catalogue import SEALING
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
 from opq_proto import log
+from opq_proto.backoff import Backoff, doubling
 
 LOOK_S = 1.0
 ANSWER_S = 900.0
@@ -68,7 +69,7 @@ class Sealer:
 
     def run(self, stop: threading.Event) -> None:
         """Seal what there is until `stop`; the child ends with it."""
-        wait_s, idle_s = self._first_wait_s, 0.0
+        waits, idle_s = Backoff(doubling(self._first_wait_s, LONGEST_WAIT_S)), 0.0
         try:
             while not stop.is_set():
                 box_id, segment = self._next()
@@ -80,10 +81,9 @@ class Sealer:
                     continue
                 idle_s = 0.0
                 if self._sealed(box_id, segment, stop):
-                    wait_s = self._first_wait_s
+                    waits.record_success()
                 else:
-                    stop.wait(wait_s)
-                    wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                    stop.wait(waits.record_failure())
         finally:
             self._end_child()
 

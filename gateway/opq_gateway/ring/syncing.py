@@ -9,15 +9,14 @@ a flush of the disk's cache); what others write on the same file system is then 
 import ctypes
 import os
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from opq_gateway.counters import Counters
 from opq_gateway.ring.ring import Ring
 from opq_proto import log
+from opq_proto.rate_limit import RateLimitedLog
 
-TELL_S = 10.0
 ONE_BY_ONE = 4
 """Up to so many rings of one file system are synced by themselves."""
 
@@ -29,10 +28,10 @@ class Syncing:
         self._rings = rings
         self._counters = counters
         self._every_s = every_s
-        self._told_s = -TELL_S
         self._told_unreadable: set[str] = set()
         self._by_disk: dict[int, list[str]] = {}
         self._log = log.get(service="gateway")
+        self._lines = RateLimitedLog(self._log)
 
     def run(self, stop: threading.Event) -> None:
         """Sync every `every_s` until `stop`, and once more then."""
@@ -64,10 +63,7 @@ class Syncing:
             self._rings[box_id].sync()
         except OSError as error:
             self._counters[box_id].add("ring_sync_failed")
-            now_s = time.monotonic()
-            if now_s - self._told_s >= TELL_S:
-                self._told_s = now_s
-                self._log.error("ring.not_synced", box_id=box_id, reason=error.strerror or str(error))
+            self._lines.error("ring.not_synced", box_id=box_id, reason=error.strerror or str(error))
 
 
 def sync_file_system(folder: Path) -> bool:

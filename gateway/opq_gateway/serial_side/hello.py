@@ -7,11 +7,10 @@ true leaves the gateway without one: counts without a gain are no volts.
 from collections.abc import Callable
 
 from opq_gateway.counters import Counters
-from opq_gateway.serial_side.seldom import Seldom
 from opq_gateway.status import Status
-from opq_proto import log as logging
 from opq_proto.link_messages import Hello
 from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V, nominal_or_none
+from opq_proto.rate_limit import RateLimitedLog
 
 ASK_HELLO_S = 1.0
 MOST_RATE_MILLIHZ = 1_000_000_000
@@ -25,16 +24,14 @@ class Greeting:
         self,
         status: Status,
         counters: Counters,
-        log: logging.Log,
-        seldom: Seldom,
+        lines: RateLimitedLog,
         monotonic_s: Callable[[], float],
         ask: Callable[[], None],
     ) -> None:
         self.hello: Hello | None = None
         self._status = status
         self._counters = counters
-        self._log = log
-        self._seldom = seldom
+        self._lines = lines
         self._monotonic_s = monotonic_s
         self._ask = ask
         self._asked_s: float | None = None
@@ -72,18 +69,20 @@ class Greeting:
         self._status.foreign_box = hello.box_id
         if self._told_foreign != hello.box_id:
             self._told_foreign = hello.box_id
-            self._log.error("box.foreign", found_box_id=hello.box_id, configured=self._status.box_id)
+            facts = {"found_box_id": hello.box_id, "configured": self._status.box_id}
+            self._lines.error("box.foreign", key=hello.box_id, **facts)
 
     def _refuse(self, hello: Hello) -> None:
         self._counters.add("hello_refused")
         self._status.in_recovery = hello.firmware.startswith("boot ")
         if self._status.in_recovery:
-            if self._seldom("box.in_recovery"):
-                reason = "Box is in its boot loader's recovery: opq-tools flash writes firmware"
-                self._log.error("box.in_recovery", firmware=hello.firmware, reason=reason)
-        elif self._seldom("hello.refused"):
+            reason = "Box is in its boot loader's recovery: opq-tools flash writes firmware"
+            self._lines.error("box.in_recovery", firmware=hello.firmware, reason=reason)
+        else:
             facts = {"v_per_lsb": hello.v_per_lsb, "rate_millihz": hello.rate_millihz}
-            self._log.error("hello.refused", **facts, nominal_v=hello.nominal_v, nominal_hz=hello.nominal_hz)
+            self._lines.error(
+                "hello.refused", **facts, nominal_v=hello.nominal_v, nominal_hz=hello.nominal_hz
+            )
 
 
 def plausible(hello: Hello) -> bool:

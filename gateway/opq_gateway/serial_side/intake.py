@@ -22,7 +22,6 @@ from opq_gateway.serial_side.hello import Greeting
 from opq_gateway.serial_side.keeping import Keeping
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.reassembly import ENDED, Output
-from opq_gateway.serial_side.seldom import Seldom
 from opq_gateway.serial_side.time_for_gps import TimeForGps
 from opq_gateway.status import Status
 from opq_proto import log
@@ -43,6 +42,7 @@ from opq_proto.link_messages import (
     Settings,
 )
 from opq_proto.messages import Gap
+from opq_proto.rate_limit import RateLimitedLog
 
 LATEST_NS = 4 * 10**18
 """The year 2096: nothing later is believed, nor anything before 1970."""
@@ -75,21 +75,20 @@ class Intake:
         self._clocks = clocks or Clocks()
         monotonic_s = self._clocks.monotonic_s
         self._log = log.get(service="gateway", box_id=status.box_id)
-        self._seldom = Seldom(monotonic_s)
+        self._lines = RateLimitedLog(self._log, monotonic_s=monotonic_s)
         self.commands = BoxCommands(to_box, monotonic_s)
         """Any thread may ask the Box by it."""
         self._greeting = Greeting(
             status,
             counters,
-            self._log,
-            self._seldom,
+            self._lines,
             monotonic_s,
             lambda: self.commands.tell(Operation.HELLO),
         )
         self._limits = CrossingLimits(limits, self.commands, self._limits_refused)
         self._time_for_gps = TimeForGps(self.commands, self._clocks)
-        self._box_log = BoxLog(self._log, counters, self._seldom)
-        self._keeping = Keeping(ring, status, counters, self._log, self._seldom)
+        self._box_log = BoxLog(self._log, counters, self._lines)
+        self._keeping = Keeping(ring, status, counters, self._lines)
         self._axis: Axis | None = None
         self._axis_of: Hello | None = None
         self._restarts_s: deque[float] = deque(maxlen=MOST_RESTARTS)
@@ -181,9 +180,8 @@ class Intake:
             if before.nominal_hz != hello.nominal_hz:
                 self._restart(hello)
             return
-        if self._seldom("box.hello"):
-            facts = {"hardware": hello.hardware, "firmware": hello.firmware, "v_per_lsb": hello.v_per_lsb}
-            self._log.info("box.hello", **facts)
+        facts = {"hardware": hello.hardware, "firmware": hello.firmware, "v_per_lsb": hello.v_per_lsb}
+        self._lines.info("box.hello", **facts)
         if before is not None:
             self._counters.add("restarts")
         self._restart(hello)
@@ -206,8 +204,7 @@ class Intake:
         """Whether the Box may not begin anew now; counts that it does."""
         now_s = self._clocks.monotonic_s()
         if len(self._restarts_s) == MOST_RESTARTS and now_s - self._restarts_s[0] < RESTARTS_S:
-            if self._seldom("box.unsteady"):
-                self._log.error("box.unsteady", restarts=MOST_RESTARTS, within_s=RESTARTS_S)
+            self._lines.error("box.unsteady", restarts=MOST_RESTARTS, within_s=RESTARTS_S)
             return True
         self._restarts_s.append(now_s)
         return False
@@ -256,8 +253,7 @@ class Intake:
             return
         if outputs is None:
             self._counters.add("restarts")
-            if self._seldom("box.restarted"):
-                self._log.warning("box.restarted", reason="sample indices began anew without a hello")
+            self._lines.warning("box.restarted", reason="sample indices began again without a hello")
             self._greeting.ask()
             self._restart(hello)
             outputs = (self._axis.take(samples, hello) if self._axis is not None else None) or []
@@ -282,8 +278,8 @@ class Intake:
             return
         self._in_order = []
         status = self._status
-        if status.sample_monotonic_s is None and self._seldom("box.sampling"):
-            self._log.info("box.sampling", first_sample=blocks[0].first_sample)
+        if status.sample_monotonic_s is None:
+            self._lines.info("box.sampling", first_sample=blocks[0].first_sample)
         status.sample_monotonic_s = self._clocks.monotonic_s()
         status.sample_ns = blocks[-1].end_ns
         status.sample_uncertainty_ns, status.sample_source = blocks[-1].uncertainty_ns, blocks[-1].source
@@ -294,9 +290,8 @@ class Intake:
     def _gap(self, gap: Gap) -> None:
         self._counters.add("gaps")
         self._counters.add("missing_samples", gap.samples)
-        if self._seldom("samples.missing"):
-            facts = {"first_sample": gap.first_sample, "samples": gap.samples, "reason": gap.reason}
-            self._log.warning("samples.missing", **facts, in_all=self._counters["missing_samples"])
+        facts = {"first_sample": gap.first_sample, "samples": gap.samples, "reason": gap.reason}
+        self._lines.warning("samples.missing", **facts, in_all=self._counters["missing_samples"])
         self._keeping.gap(gap)
         self._outputs.gap(self._status.box_id, gap)
 
@@ -316,6 +311,6 @@ class Intake:
         for name, value, before in zip(names, now, self._counted, strict=True):
             if value != before:
                 self._counters.add(name, value - before)
-        if now[3] != self._counted[3] and self._seldom("time.stepped"):
-            self._log.warning("time.stepped", by_ns=axis.clock.last_step_ns, reason=axis.clock.step_reason)
+        if now[3] != self._counted[3]:
+            self._lines.warning("time.stepped", by_ns=axis.clock.last_step_ns, reason=axis.clock.step_reason)
         self._counted = now

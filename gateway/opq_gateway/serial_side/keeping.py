@@ -5,23 +5,19 @@ from collections.abc import Sequence
 from opq_gateway.blocks import Block
 from opq_gateway.counters import Counters
 from opq_gateway.ring.ring import Ring
-from opq_gateway.serial_side.seldom import Seldom
 from opq_gateway.status import Status
-from opq_proto import log as logging
 from opq_proto.messages import Gap
+from opq_proto.rate_limit import RateLimitedLog
 
 
 class Keeping:
     """The serial side's way into the ring; a full disk stops nothing else."""
 
-    def __init__(
-        self, ring: Ring, status: Status, counters: Counters, log: logging.Log, seldom: Seldom
-    ) -> None:
+    def __init__(self, ring: Ring, status: Status, counters: Counters, lines: RateLimitedLog) -> None:
         self._ring = ring
         self._status = status
         self._counters = counters
-        self._log = log
-        self._seldom = seldom
+        self._lines = lines
 
     def keep(self, blocks: Sequence[Block]) -> None:
         """Blocks that came together, in order."""
@@ -32,8 +28,7 @@ class Keeping:
             return
         self._counters.add("ring_blocks", len(blocks))
         if self._status.ring_problem:
-            if self._seldom("ring.recovered"):
-                self._log.info("ring.recovered")
+            self._lines.info("ring.recovered")
             self._status.ring_problem = ""
 
     def gap(self, gap: Gap) -> None:
@@ -43,6 +38,6 @@ class Keeping:
     def _failed(self, error: OSError, blocks: int) -> None:
         self._counters.add("ring_failed", blocks)
         reason = error.strerror or str(error)
-        if not self._status.ring_problem and self._seldom("ring.failed"):
-            self._log.error("ring.failed", reason=reason)
+        if not self._status.ring_problem:
+            self._lines.error("ring.failed", reason=reason)
         self._status.ring_problem = reason

@@ -19,6 +19,7 @@ from opq_gateway.serial_side.opening import Opening, close_aside
 from opq_gateway.serial_side.port import Port
 from opq_gateway.status import Status
 from opq_proto import log
+from opq_proto.backoff import Backoff
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import LinkMessage
 
@@ -76,7 +77,7 @@ class Station:
         """Descriptor of the open port; -1: none."""
         self._opening: Opening | None = None
         self._open_at_s = 0.0
-        self._tries = 0
+        self._waits = Backoff(BACKOFF_S)
         self._heard_s = 0.0
         self._look_s = 0.0
         self._sequence = 0
@@ -155,7 +156,7 @@ class Station:
             self._count()
         if messages:
             self._intake.take_all(messages)
-            self._tries = 0  # only now: one whose handling always throws is opened ever more seldom
+            self._waits.record_success()  # only now: one whose handling always throws waits ever longer
 
     def _look(self, now_s: float) -> None:
         """Raises OSError when this port is no longer the one that is wanted."""
@@ -186,13 +187,13 @@ class Station:
         if found is None:
             return
         if self._opening.absent:
-            self._tries = min(self._tries, ABSENT_TRIES)
+            self._waits.failures = min(self._waits.failures, ABSENT_TRIES)
         self._opening = None
         if isinstance(found, str):
             if found != self._status.serial_problem:
                 self._log.warning("serial.absent", port=self.box.port, reason=found)
             self._status.serial_problem = found
-            self._back_off(now_s)
+            self._open_at_s = now_s + self._waits.record_failure()
             return
         self._opened(found, now_s)
 
@@ -213,7 +214,7 @@ class Station:
         self._status.serial_problem = reason
         self.counters.add("serial_lost")
         self._log.warning("serial.lost", port=self.box.port, reason=reason)
-        self._back_off(now_s)
+        self._open_at_s = now_s + self._waits.record_failure()
         if self._intake is not None:
             self._intake.lost()
 
@@ -225,10 +226,6 @@ class Station:
             close_aside(port)
         self.fd = -1
         self._status.serial_open = False
-
-    def _back_off(self, now_s: float) -> None:
-        self._open_at_s = now_s + BACKOFF_S[min(self._tries, len(BACKOFF_S) - 1)]
-        self._tries += 1
 
     def _count(self) -> None:
         """What was heard, each second, and what was bad of it at once."""

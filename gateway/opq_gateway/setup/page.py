@@ -22,12 +22,12 @@ from importlib import resources
 from typing import Any
 
 from opq_gateway.counters import MEANING
-from opq_gateway.local.http_server import Reply
 from opq_gateway.setup.networks import Network, Secret
 from opq_gateway.setup.nmcli import WifiError
 from opq_gateway.setup.state import Shown, software_version, version_number
 from opq_gateway.setup.wifi import Wifi
 from opq_proto.errors import OpqError
+from opq_proto.http_server import Reply
 
 NO_WIFI = "Wi-Fi is not looked after here: setup.wifi is off"
 NO_UPDATE = (

@@ -2,24 +2,27 @@
 
 import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler
 
 from opq_gateway.counters import Counters
-from opq_gateway.local.http_server import HttpServer, Reply, target_of
-from opq_gateway.setup.guard import MOST_BODY_BYTES, Asked, Guard
+from opq_gateway.setup.guard import MOST_BODY_BYTES, Asked, SetupGuard
 from opq_gateway.setup.page import SetupPage, error
 from opq_gateway.setup.wifi import Wifi
 from opq_proto import log
+from opq_proto.http_server import HttpServer, Reply, ReplyHandler, target_of
 
-SILENT_S = 10.0
-NO_TARGET = error("no such address can be", 400)
+NO_TARGET = error("the address of the request is malformed", 400)
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
 
 
 class SetupServer:
     """Serves the page until `close`."""
 
     def __init__(
-        self, endpoint: str, page: SetupPage, guard: Guard, wifi: Wifi | None, counters: Counters
+        self, endpoint: str, page: SetupPage, guard: SetupGuard, wifi: Wifi | None, counters: Counters
     ) -> None:
         """Bind and serve.
 
@@ -27,7 +30,9 @@ class SetupServer:
             PortBusyError: the address is taken, or none of this machine.
         """
         handler = _handler(page, guard, wifi, counters)
-        self._server = HttpServer("set-up", endpoint, handler, lambda: counters.add("setup_overflow"))
+        self._server = HttpServer(
+            "set-up", endpoint, handler, on_refused=lambda reason: counters.add("setup_overflow")
+        )
         self.port = self._server.port
         self._server.start()
         log.get(service="gateway").info("setup.serving", endpoint=endpoint)
@@ -37,15 +42,11 @@ class SetupServer:
         self._server.end()
 
 
-def _handler(
-    page: SetupPage, guard: Guard, wifi: Wifi | None, counters: Counters
-) -> type[BaseHTTPRequestHandler]:
+def _handler(page: SetupPage, guard: SetupGuard, wifi: Wifi | None, counters: Counters) -> type[ReplyHandler]:
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = SILENT_S
+    class Handler(ReplyHandler):
         server_version = "opq-gateway"
-        sys_version = ""
 
         def do_GET(self) -> None:
             if not self._refused():
@@ -85,20 +86,6 @@ def _handler(
                 self.rfile.read(min(int(length), MOST_BODY_BYTES))
 
         def _answer(self, reply: Reply, more: Mapping[str, str] | None = None) -> None:
-            status, kind, body = reply
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Content-Security-Policy", page.policy)
-            self.send_header("X-Content-Type-Options", "nosniff")
-            self.send_header("Referrer-Policy", "no-referrer")
-            self.send_header("Cache-Control", "no-store")
-            for name, value in (more or {}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """No line per request."""
+            self.send_reply(reply, {"Content-Security-Policy": page.policy, **HEADERS, **(more or {})})
 
     return Handler

@@ -51,7 +51,7 @@ class Setup:
         if config.setup.endpoint is None:
             return
         # imported here: 23 ms of a start, in which no Box is heard, and 5 MB with OpenSSL, for its hashes
-        from opq_gateway.setup.guard import Guard
+        from opq_gateway.setup.guard import SetupGuard
         from opq_gateway.setup.nmcli import Nmcli
         from opq_gateway.setup.page import SetupPage
         from opq_gateway.setup.server import SetupServer
@@ -64,7 +64,7 @@ class Setup:
             wifi = Wifi(Nmcli(stop), config.setup.ssid, password, True, self._counters)
             self.runs["wifi"] = wifi.run
         page = SetupPage(Shown(config, statuses, counters, public_keys, feed, wifi), wifi, self._save)
-        guard = Guard(password)
+        guard = SetupGuard(password)
         self._close = SetupServer(config.setup.endpoint, page, guard, wifi, self._counters).close
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import zmq
 
 from opq_proto.keys import KeyPair
+from opq_proto.zmq_inbox import try_send, waiting_messages
 
 ANSWERS = 4
 """Answers in libzmq's own queue: one of 120 s is 9 MB."""
@@ -30,7 +31,6 @@ SUBSCRIBERS = 1000
 """Commands in libzmq's own queue."""
 MONITORED = struct.Struct("=Hi")
 """Event and value: a monitor's first frame (zmq_socket_monitor(3)). pyzmq's reader of it imports asyncio."""
-EVENTS, POLLIN = zmq.EVENTS, int(zmq.POLLIN)
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSED
 
@@ -128,11 +128,11 @@ class Connection:
     def service(self, on_command: Callable[[bytes], None], on_malformed: Callable[[], None]) -> None:
         """Drain commands, subscriptions and monitor events: all of it, for a descriptor tells only once."""
         for name, monitor in self.monitors.items():
-            for frames in _drain(monitor):
+            for frames in waiting_messages(monitor):
                 self._happened(name, MONITORED.unpack(frames[0])[0])
-        for frames in _drain(self.sockets["trigger"]):
+        for frames in waiting_messages(self.sockets["trigger"]):
             self._subscribed = frames[0][:1] == b"\x01"
-        for frames in _drain(self.sockets["command"]):
+        for frames in waiting_messages(self.sockets["command"]):
             if len(frames) == 2:
                 on_command(frames[1])
             else:
@@ -142,11 +142,11 @@ class Connection:
         """Send a Measurement: "sent", "unheard" (nobody listens) or "delayed" (too slow)."""
         if not self._subscribed:
             return "unheard"
-        return "sent" if _send(self.sockets["trigger"], frames) else "delayed"
+        return "sent" if try_send(self.sockets["trigger"], frames) else "delayed"
 
     def respond(self, frames: list[bytes]) -> bool:
         """Send an answer; False when there is no broker, or it is too slow."""
-        return _send(self.sockets["response"], frames)
+        return try_send(self.sockets["response"], frames)
 
     def close(self) -> None:
         """End all sockets; what was sent has half a second to leave."""
@@ -161,21 +161,3 @@ class Connection:
             self._subscribed = False
         if event & REFUSED:
             self.refused = True
-
-
-def _drain(socket: "zmq.Socket[bytes]") -> list[list[bytes]]:
-    found = []
-    while int(socket.get(EVENTS)) & POLLIN:  # cheaper than the exception of an empty socket
-        try:
-            found.append(socket.recv_multipart(zmq.NOBLOCK))
-        except zmq.Again:
-            break
-    return found
-
-
-def _send(socket: "zmq.Socket[bytes]", frames: list[bytes]) -> bool:
-    try:
-        socket.send_multipart(frames, zmq.NOBLOCK)
-    except zmq.Again:
-        return False
-    return True

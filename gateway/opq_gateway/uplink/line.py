@@ -6,7 +6,6 @@ sent again; the store takes each sequence once. With an original broker, which n
 and would store it twice, only what was not handed to a standing connection is sent later.
 """
 
-import random
 from dataclasses import dataclass, field
 
 from opq_gateway.counters import Counters
@@ -18,14 +17,15 @@ from opq_gateway.uplink.held import Queued
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
 from opq_proto import log
+from opq_proto.backoff import Backoff
 from opq_proto.channel import Channel
 from opq_proto.keys import KeyPair
 from opq_proto.messages import Measurement
 from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_proto.wire import topic
 
-REFUSED_RETRY_S = (1.0, 2.0, 5.0)
-"""A refused key is tried again after these, more or less a fifth: a Box may be admitted at any time."""
+REFUSED_RETRY_S = (1.0, 2.0, 6.0)
+"""A refused key is tried again after these, or up to a third sooner: a Box may be admitted at any time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Line:
     connection: Connection | None = None
     down_since_s: float | None = None
     """None while connected, or once it was told."""
-    refusals: int = 0
+    refusals: Backoff = field(default_factory=lambda: Backoff(REFUSED_RETRY_S, jitter=1 / 3))
     retry_s: float = 0.0
     acknowledging: bool = False
     backlog: Backlog = field(init=False)
@@ -179,9 +179,7 @@ class Line:
 
     def refused(self, now_s: float) -> None:
         """The broker refused the key: when it is tried again."""
-        wait_s = REFUSED_RETRY_S[min(self.refusals, len(REFUSED_RETRY_S) - 1)]
-        self.retry_s = now_s + wait_s * random.uniform(0.8, 1.2)
-        self.refusals += 1
+        self.retry_s = now_s + self.refusals.record_failure()
 
     def _publish(self, body: bytes, sequence: int | None, backfilled: bool) -> str:
         if self.connection is None:

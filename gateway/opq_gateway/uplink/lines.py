@@ -128,7 +128,8 @@ class Lines:
 
     def _stands(self, line: Line) -> None:
         line.connected(time.monotonic())
-        line.refusals, line.status.refused, line.down_since_s = 0, False, None
+        line.refusals.record_success()
+        line.status.refused, line.down_since_s = False, None
         line.counters.add("uplink_connected")
         self._log.info("uplink.connected", box_id=line.box_id, endpoint=self._endpoints.trigger)
 

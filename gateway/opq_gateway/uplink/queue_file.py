@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from opq_proto.sqlite_file import SqliteFile
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS boxes (
     box INTEGER PRIMARY KEY, box_id TEXT NOT NULL UNIQUE, reserved INTEGER NOT NULL, last_end_ns INTEGER,
@@ -21,6 +23,7 @@ CREATE TABLE IF NOT EXISTS measurements (
 """
 WAL_PAGES = 16_384
 """64 MB: beyond it a writer moves the log itself, should the thread that does it be gone."""
+BUSY_S = 1.0
 SUFFIXES = ("", "-wal", "-shm")
 
 
@@ -58,26 +61,22 @@ class QueueFile:
 
     def __init__(self, path: Path, boxes: Iterable[tuple[str, int]]) -> None:
         """Open or make; `boxes` are ids with the number that a new one begins at."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+        pragmas = (f"wal_autocheckpoint={WAL_PAGES}",)
+        self._file = SqliteFile(path, (SCHEMA,), synchronous="NORMAL", busy_s=BUSY_S, pragmas=pragmas)
         try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
-            self._db.executescript(SCHEMA)
-            self._db.executemany(
+            self._file.execute_many(
                 "INSERT OR IGNORE INTO boxes (box_id, reserved, acknowledging, settled, unsent)"
                 " VALUES (?, ?, 0, 0, '')",
                 list(boxes),
             )
-            (self._page_bytes,) = self._db.execute("PRAGMA page_size").fetchone()
+            self._page_bytes = self._number("PRAGMA page_size")
         except sqlite3.Error:
-            self._db.close()
+            self._file.close()
             raise
 
     def boxes(self) -> list[BoxRow]:
         columns = "box, box_id, reserved, last_end_ns, acknowledging, settled, unsent"
-        found = self._db.execute(f"SELECT {columns} FROM boxes").fetchall()
+        found = self._file.query(f"SELECT {columns} FROM boxes")
         return [
             BoxRow(box, box_id, reserved, last_end_ns, bool(acknowledging), settled, unsent)
             for box, box_id, reserved, last_end_ns, acknowledging, settled, unsent in found
@@ -85,9 +84,7 @@ class QueueFile:
 
     def write(self, rows: list[Stored], boxes: list[BoxRow], upto: dict[int, int]) -> None:
         """One transaction: Measurements in, what is kept of Boxes, acknowledged ones (box: up to) out."""
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._file.transaction() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO measurements VALUES (?, ?, ?, ?)",
                 [(row.box, row.sequence, row.end_ns, row.body) for row in rows],
@@ -97,82 +94,65 @@ class QueueFile:
                 [(b.last_end_ns, b.acknowledging, b.settled, b.unsent, b.box) for b in boxes],
             )
             db.executemany("DELETE FROM measurements WHERE box=? AND sequence<=?", list(upto.items()))
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
 
     def reserve(self, numbers: dict[int, int]) -> bool:
         """Write (box: reserved) so that a power cut keeps it; True."""
-        self._db.execute("PRAGMA synchronous=FULL")
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._file.transaction(synced=True) as db:
             sets = [(reserved, box) for box, reserved in numbers.items()]
-            self._db.executemany("UPDATE boxes SET reserved=? WHERE box=?", sets)
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        finally:
-            self._db.execute("PRAGMA synchronous=NORMAL")
+            db.executemany("UPDATE boxes SET reserved=? WHERE box=?", sets)
         return True
 
     def read(self, box: int, first: int, last: int, limit: int) -> list[tuple[int, bytes]]:
         """(sequence, body) of first .. last, the lowest `limit` of them, in order."""
-        return self._db.execute(
+        return self._file.query(
             "SELECT sequence, body FROM measurements WHERE box=? AND sequence BETWEEN ? AND ?"
             " ORDER BY sequence LIMIT ?",
             (box, first, last, limit),
-        ).fetchall()
+        )
 
     def ends(self, box: int, above: int) -> tuple[int | None, int | None]:
         """The lowest and the highest sequence above `above`."""
-        found = self._db.execute(
-            "SELECT min(sequence), max(sequence) FROM measurements WHERE box=? AND sequence>?", (box, above)
-        ).fetchone()
-        return found[0], found[1]
+        query = "SELECT min(sequence), max(sequence) FROM measurements WHERE box=? AND sequence>?"
+        lowest, highest = self._file.query(query, (box, above))[0]
+        return lowest, highest
 
     def newest_ns(self, box: int) -> int:
         """Where the newest stands on the axis of age; 0 without any."""
         query = "SELECT end_ns FROM measurements WHERE box=? ORDER BY sequence DESC LIMIT 1"
-        found = self._db.execute(query, (box,)).fetchone()
+        found = self._file.query_row(query, (box,))
         return 0 if found is None else int(found[0])
 
     def count(self, box: int, upto: int) -> int:
         """Measurements up to that sequence."""
-        query = "SELECT count(*) FROM measurements WHERE box=? AND sequence<=?"
-        found: int = self._db.execute(query, (box, upto)).fetchone()[0]
-        return found
+        return self._number("SELECT count(*) FROM measurements WHERE box=? AND sequence<=?", box, upto)
 
     def excess(self, box: int, end_ns: int, share: float) -> int | None:
         """The highest sequence of those that end before `end_ns`, and of the oldest `share`; None: none."""
-        kept = self._db.execute(
+        kept = self._file.query_row(
             "SELECT sequence FROM measurements WHERE box=? AND end_ns>=? ORDER BY sequence LIMIT 1",
             (box, end_ns),
-        ).fetchone()
-        old: int | None = self._db.execute(
+        )
+        old: int | None = self._file.query(
             "SELECT max(sequence) FROM measurements WHERE box=? AND sequence<?",
             (box, 2**63 - 1 if kept is None else kept[0]),
-        ).fetchone()[0]
+        )[0][0]
         if not share:
             return old
-        many = self._db.execute(
+        many = self._file.query_row(
             "SELECT sequence FROM measurements WHERE box=? ORDER BY sequence LIMIT 1 OFFSET ?",
             (box, int(self.count(box, 2**63 - 1) * share)),
-        ).fetchone()
+        )
         return max((n for n in (old, None if many is None else many[0]) if n is not None), default=None)
 
     def used_bytes(self) -> int:
         """Pages in use; a page that was freed is used again before the file grows."""
-        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
-        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
-        used: int = (pages - free) * self._page_bytes
-        return used
+        return (self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")) * self._page_bytes
 
     def close(self) -> None:
-        self._db.close()
+        self._file.close()
+
+    def _number(self, query: str, *parameters: int) -> int:
+        return int(self._file.query(query, parameters)[0][0])
 
 
 def checkpoint(path: Path) -> None:

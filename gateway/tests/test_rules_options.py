@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_plugins.sdk.settings import configured
-from opq_proto.durations import milliseconds
+from opq_proto.settings import configured, milliseconds
 from opq_rules.engine.definition import KEYS, definition
 from opq_rules.engine.options import IDLE, Options, options
 from opq_rules.engine.restart import Restart

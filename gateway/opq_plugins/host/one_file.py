@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from opq_plugins.package.manifest import KINDS, Manifest, manifest_of
-from opq_plugins.sdk.settings import configure
 from opq_proto.errors import PluginError
+from opq_proto.settings import configure
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """File names of plug-ins; also keeps a name from the config inside the folder."""

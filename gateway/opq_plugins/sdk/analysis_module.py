@@ -6,9 +6,9 @@ from typing import Any
 
 from opq_plugins.sdk.analysis import Analysis
 from opq_plugins.sdk.nouns import event_of, plain_findings
-from opq_plugins.sdk.settings import configured
 from opq_proto.decision import Nominal
 from opq_proto.messages import Event, Finding
+from opq_proto.settings import configured
 
 
 class AnalysisModule:

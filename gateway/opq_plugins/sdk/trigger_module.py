@@ -11,9 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from opq_plugins.sdk.nouns import checked_decision, measurement_of, plain_decision
-from opq_plugins.sdk.settings import configured
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
+from opq_proto.settings import configured
 
 
 class TriggerModule:

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from opq_plugins.sdk.settings import configured
 from opq_proto import log
+from opq_proto.settings import configured
 from opq_rules.api.bodies import Free, Running
 from opq_rules.errors import CONFIGURATION, RuleError
 

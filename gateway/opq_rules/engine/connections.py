@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 from opq_rules.built_in import module_of, types_of
 from opq_rules.engine.configurations import CONNECTIONS, SINKS, SOURCES, Configurations
 from opq_rules.engine.ids import checked_id

@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from opq_plugins.sdk.settings import configure
-from opq_proto.durations import milliseconds
+from opq_proto.settings import configure, milliseconds
 from opq_rules.engine.restart import Restart
 from opq_rules.engine.schedule import Schedule
 from opq_rules.errors import RULE, RuleError
@@ -86,5 +85,5 @@ def _options(text: bytes) -> Options:
     problems += [each.replace("schedule", "cron, duration, cronDatetimeRange") for each in wrong]
     if problems:
         raise RuleError("options: " + "; ".join(problems), RULE)
-    assert isinstance(read, Options)
+    assert read is not None and read_restart is not None
     return replace(read, restartStrategy=read_restart, schedule=schedule)

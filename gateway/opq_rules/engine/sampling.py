@@ -12,7 +12,7 @@ from typing import Any
 
 from opq_plugins.sdk import Context, Source, SourceContext
 from opq_plugins.sdk.emission import OneOfMany
-from opq_proto.durations import milliseconds
+from opq_proto.settings import milliseconds
 from opq_rules.batch import Row
 from opq_rules.built_in import module_of
 from opq_rules.streams.formats import ReadOne

@@ -13,7 +13,7 @@ from typing import Any
 
 from cronsim import CronSim, CronSimError
 
-from opq_proto.durations import milliseconds
+from opq_proto.settings import milliseconds
 
 NEVER_MS = 1 << 62
 NAMED = {

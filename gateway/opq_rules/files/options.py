@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 
 
 @dataclass(frozen=True, slots=True)

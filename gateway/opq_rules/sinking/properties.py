@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from opq_plugins.sdk.settings import configure
+from opq_proto.settings import configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,7 @@ def divided(properties: Mapping[str, Any]) -> tuple[Properties, dict[str, Any]]:
     """
     shared = {key: value for key, value in properties.items() if key in NAMES}
     own = {key: value for key, value in properties.items() if key not in NAMES}
-    config, problems = configure(Properties, shared)
-    if problems:
-        raise ValueError("; ".join(problems))
+    config = configured(Properties, shared)
     if config.dataTemplate and config.format != "json":
         raise ValueError("dataTemplate  writes its own text; leave `format` at json")
     if bool(config.encryption) != bool(config.encryptionKeyFile):

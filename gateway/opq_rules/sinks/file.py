@@ -20,7 +20,7 @@ import msgspec
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 from opq_rules.sinking.transform import encoded
 
 _TAIL_BYTES = 1 << 20

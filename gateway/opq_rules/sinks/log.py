@@ -6,7 +6,7 @@ from typing import Any
 
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_plugins.sdk import SinkContext
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 
 _DATABASE = re.compile(r'[^/\\. "$*<>:|?\x00]{1,63}')
 _COLLECTION = re.compile(r"(?!system\.)[^$\x00]{1,200}")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 from opq_rules.mqtt_client import Client, Login
 from opq_rules.sinking.per_row import per_row
 from opq_rules.sinking.transform import encoded

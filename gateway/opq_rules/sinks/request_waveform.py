@@ -12,7 +12,7 @@ from typing import Any
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 from opq_rules.sinking.allowance import Allowance
 
 NS_PER_MS = 1_000_000

@@ -11,7 +11,7 @@ import zmq
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 from opq_rules.sinking.per_row import per_row
 from opq_rules.sinking.transform import encoded
 

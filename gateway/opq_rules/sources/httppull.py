@@ -8,7 +8,7 @@ import httpx
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 
 _LARGEST_BYTES = 16 << 20
 

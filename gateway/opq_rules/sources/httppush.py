@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 from opq_rules.foreign_pages import is_loopback, page_refusal
 
 _LARGEST_BYTES = 16 << 20

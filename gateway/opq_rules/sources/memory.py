@@ -10,7 +10,7 @@ from typing import Any
 from opq_plugins.sdk import Context, SourceContext
 from opq_plugins.sdk import LookupSource as LookupSourceOfSdk
 from opq_plugins.sdk import Source as SourceOfSdk
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 from opq_rules.batch import Row
 from opq_rules.engine.topics import Topics
 

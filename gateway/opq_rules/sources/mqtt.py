@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 from opq_rules.mqtt_client import Client, Login
 
 

@@ -13,9 +13,9 @@ import zmq
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_plugins.sdk.settings import configured
 from opq_proto.errors import FrameError, KeyFileError
 from opq_proto.keys import read_key_file, read_secret_file
+from opq_proto.settings import configured
 from opq_proto.wire import measurement_from_wire, topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed

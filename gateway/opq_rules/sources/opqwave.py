@@ -12,8 +12,8 @@ import zmq
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_plugins.sdk.settings import configured
 from opq_proto.errors import FrameError
+from opq_proto.settings import configured
 from opq_proto.wire import topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed

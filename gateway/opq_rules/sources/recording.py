@@ -14,7 +14,7 @@ import numpy as np
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 from opq_rules.wave_windows import NS_PER_MS, RATES_MILLIHZ, Piece, Windows
 
 MOST_BYTES = 1 << 30

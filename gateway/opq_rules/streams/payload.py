@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from opq_plugins.sdk.settings import configured
+from opq_proto.settings import configured
 from opq_rules.batch import Row
 from opq_rules.streams.formats import reader
 from opq_rules.streams.options import FORMATS

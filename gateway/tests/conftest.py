@@ -7,14 +7,10 @@ from pathlib import Path
 import pytest
 import zmq
 import zmq.auth.thread
-from hypothesis import settings
 
 from opq_proto.keys import KeyFolder, read_secret_file
 from opq_proto.messages import Measurement
 from opq_proto.wire import measurement_from_wire
-
-settings.register_profile("opq", deadline=None)  # on a busy machine it says nothing of the code
-settings.load_profile("opq")
 
 
 class Makai:

@@ -4,12 +4,8 @@ from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from hypothesis import settings
 
 from opq_proto import opqbox3_pb2
-
-settings.register_profile("opq", deadline=None)  # on a busy machine it says nothing of the code
-settings.load_profile("opq")
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,19 @@ from collections.abc import Iterator, Sequence
 
 from opq_proto.ports import PORTS
 
-FIRST, LAST = 13_000, 31_000
-"""Above all default ports, below /proc/sys/net/ipv4/ip_local_port_range (32,768 on)."""
-OFFSETS = range(4_000, 20_000, 25)
-"""With them the default ports, 8,080 to 12,000, lie there too."""
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % WORKERS
+"""Workers of one run never share a port."""
+STEP = 25
+SPREAD = max(PORTS.values()) - min(PORTS.values())
+WIDTH = (16_000 - SPREAD * (WORKERS - 1)) // WORKERS
+FIRST = 4_000 + WORKER * (WIDTH + SPREAD)
+OFFSETS = [offset for offset in range(4_000, 20_000, STEP) if FIRST <= offset < FIRST + WIDTH]
+"""With them the default ports lie in the same range as the single ones, 12,080 to 32,000."""
+SINGLE = [
+    port for port in range(13_000, 31_000) if port % STEP not in {each % STEP for each in PORTS.values()}
+]
+"""Below /proc/sys/net/ipv4/ip_local_port_range (32,768 on); no default port at any offset is among them."""
 
 
 def _from_here(numbers: Sequence[int]) -> Iterator[int]:
@@ -24,7 +33,7 @@ def _from_here(numbers: Sequence[int]) -> Iterator[int]:
     return itertools.cycle([*numbers[start:], *numbers[:start]])
 
 
-_ports = _from_here(range(FIRST, LAST))
+_ports = _from_here(SINGLE[WORKER::WORKERS])
 _offsets = _from_here(OFFSETS)
 
 

@@ -1,0 +1,120 @@
+"""How the whole suite runs: examples per profile, files over workers, and what each room costs.
+
+`tools/test` chooses the profile `ci` and the workers; a plain `pytest` stays serial and plays every example.
+"""
+
+import math
+import os
+import resource
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+from room_costs import RoomCosts, read_shares
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadFileScheduling
+
+EXAMPLES = {"opq": 1.0, "ci": 0.25, "nightly": 2.0}
+"""Profile of Hypothesis -> which part of a test's own number of examples it plays."""
+_SPENT_S = pytest.StashKey[float]()
+
+for _name in EXAMPLES:
+    # no deadline: on a busy machine it says nothing about the code
+    settings.register_profile(_name, deadline=None, print_blob=True)
+settings.load_profile("opq")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Bill(config), "opq-room-costs")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Scale each test's own number of examples; on a worker, put the files that may last long first."""
+    part = EXAMPLES.get(settings.get_current_profile_name(), 1.0)
+    functions = {
+        getattr(item.obj, "__func__", item.obj) for item in items if isinstance(item, pytest.Function)
+    }
+    for function in functions:
+        own = getattr(function, "_hypothesis_internal_use_settings", None)
+        if own is not None:
+            function._hypothesis_internal_use_settings = settings(
+                own, max_examples=math.ceil(own.max_examples * part)
+            )
+    for machine in {item.cls for item in items if isinstance(item, pytest.Function) and item.cls}:
+        own = getattr(machine, "settings", None)
+        if isinstance(own, settings):  # a state machine's
+            machine.settings = settings(own, max_examples=math.ceil(own.max_examples * part))
+    if hasattr(config, "workerinput"):
+        limit_s: dict[object, float] = {}
+        for item in items:
+            mark = item.get_closest_marker("timeout")
+            seconds = float(mark.args[0]) if mark and mark.args else 0.0
+            limit_s[item.path] = max(limit_s.get(item.path, 0.0), seconds)
+        items.sort(key=lambda item: -limit_s[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "LoadFileScheduling | None":
+    """Whole files; the first worker takes long ones, the others short ones, and they meet in the middle.
+
+    So two stacks or emulators seldom share the cores, and no long file is left for the end.
+    """
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+    from xdist.workermanage import WorkerController
+
+    class FromBothEnds(LoadFileScheduling):
+        def _assign_work_unit(self, node: WorkerController) -> None:
+            if node.gateway.id != "gw0":
+                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            super()._assign_work_unit(node)
+
+    config.option.loadscopereorder = False
+    return FromBothEnds(config, log)
+
+
+def _cpu_s() -> float:
+    """CPU time of this process and of its children that have ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> object:
+    """Each report carries the CPU time since the one before it, over to the process that prints."""
+    report = yield
+    before_s, now_s = item.config.stash.get(_SPENT_S, 0.0), _cpu_s()
+    item.config.stash[_SPENT_S] = now_s
+    report.cpu_s = now_s - before_s if before_s else 0.0
+    return report
+
+
+class _Bill:
+    """Adds up what each room costs, and fails the whole run when one outgrows its share."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._costs = RoomCosts(read_shares(config.rootpath / "pyproject.toml"))
+        # a part of the suite says nothing about shares
+        self._whole = config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword
+        self._whole = self._whole and config.option.markexpr in config.getini("addopts")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._costs.add(report.nodeid, getattr(report, "cpu_s", 0.0), report.duration, report.when == "call")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self._whole and exitstatus == pytest.ExitCode.OK and self._costs.excesses():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._whole:
+            terminalreporter.section("time of each room")
+            for line in self._costs.lines():
+                terminalreporter.write_line(line)
+            for line in self._costs.excesses():
+                terminalreporter.write_line(line, red=True)
+        if failed := os.environ.get("OPQ_FAILED_STEPS"):  # of tools/suite.py
+            terminalreporter.section(f"FAILED before the tests: {failed}", red=True)

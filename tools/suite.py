@@ -1,0 +1,162 @@
+"""What tools/test runs: style, types, API pages and both builds side by side, then the tests.
+
+python tools/suite.py [options of pytest]
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, NoReturn
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = sys.executable
+CORES = min(4, max(2, os.cpu_count() or 2))
+PYTEST = (
+    PYTHON, "-m", "pytest", "-n", str(CORES), "--dist", "loadfile", "--hypothesis-profile", "ci",
+    "--durations", "20", "--durations-min", "1",
+)  # fmt: skip
+FAILED_STEPS = "OPQ_FAILED_STEPS"
+"""What failed before the tests, for conftest.py."""
+END_S = 20.0
+"""How long pytest may take to end its fixtures after Ctrl-C."""
+_SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER, prctl(2)."""
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    command: tuple[str, ...]
+    otherwise: str = ""
+    """Where the step may fail: what follows from it."""
+
+
+STEPS = (
+    # The first two may take minutes and all cores, so they begin first; what they build is kept.
+    Step("emulator", (PYTHON, "-m", "opq_hil.backends.qemu_build"), "No emulator: ITS TESTS ARE SKIPPED."),
+    Step(
+        "firmware", (PYTHON, "-m", "opq_tools.built_firmware"), "No firmware: TESTS THAT RUN IT ARE SKIPPED."
+    ),
+    Step("types (mypy --strict)", (PYTHON, "-m", "mypy")),
+    Step("API pages (pdoc), build/api", (PYTHON, "tools/apidoc.py", "build/api")),
+    Step("style (ruff)", (PYTHON, "-m", "ruff", "check", ".")),
+    Step("format (ruff)", (PYTHON, "-m", "ruff", "format", "--check", ".")),
+    # all workers read the compiled tests that this leaves; else each of them compiles all
+    Step("tests are found", (PYTHON, "-m", "pytest", "--collect-only", "--quiet", "-m", "")),
+)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@dataclass
+class _Running:
+    step: Step
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+    began: float
+
+
+def side_by_side(steps: Sequence[Step], cores: int = CORES) -> list[str]:
+    """Run the steps, as many at once as there are cores, and print each one's output when it ends.
+
+    Returns the names of those that failed and must not.
+    """
+    waiting, running = list(steps), list[_Running]()
+    failed: list[str] = []
+    while waiting or running:
+        while waiting and len(running) < cores:
+            step, output = waiting.pop(0), tempfile.TemporaryFile()  # noqa: SIM115  # closed by _report
+            process = subprocess.Popen(
+                step.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+            running.append(_Running(step, process, output, time.monotonic()))
+        for ended in [each for each in running if each.process.poll() is not None]:
+            running.remove(ended)
+            _report(ended)
+            if ended.process.returncode and not ended.step.otherwise:
+                failed.append(ended.step.name)
+        time.sleep(0.05)
+    return failed
+
+
+def _report(ended: _Running) -> None:
+    code, step = ended.process.returncode, ended.step
+    say(f"== {step.name}: {'FAILED' if code else 'done'} in {time.monotonic() - ended.began:.0f} s")
+    with ended.output as output:
+        output.seek(0)
+        text = output.read().decode(errors="replace").rstrip()
+    if code:
+        say("\n".join((text, step.otherwise)).rstrip())
+    elif text:
+        say(text.splitlines()[-1])
+
+
+@contextlib.contextmanager
+def nobody_left() -> Iterator[None]:
+    """Whatever was started in the block has ended after it, also what its parents have forgotten.
+
+    Raises:
+        KeyboardInterrupt: SIGTERM or SIGHUP came.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    came: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        # a terminal has sent Ctrl-C to all of them already; a second one would cut pytest's fixtures short
+        _end_children(interrupt=bool(came) or not sys.stdin.isatty())
+
+
+def _end_children(interrupt: bool) -> None:
+    me = psutil.Process()
+    for child in me.children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if interrupt:
+                child.send_signal(signal.SIGINT)
+    psutil.wait_procs(me.children(), timeout=END_S)
+    while alive := me.children(recursive=True):
+        for child in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(alive, timeout=1)
+
+
+def main(arguments: Sequence[str]) -> int:
+    try:
+        with nobody_left():
+            failed = side_by_side(STEPS)
+            say("== tests (pytest)")
+            # pytest names them in its summary, which is printed last
+            environment = {**os.environ, FAILED_STEPS: ", ".join(failed)}
+            tests = subprocess.Popen((*PYTEST, *arguments), cwd=ROOT, env=environment).wait()
+    except KeyboardInterrupt:
+        say("Stopped; nothing of it is left running.")
+        return 130
+    return tests or (1 if failed else 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
+from bench.compression import as_sealed, noise_bits, wandering
 from opq_gateway.ring.codec.chunk import CYCLES, HEAD_BYTES, MOST_SAMPLES, RAW, pack, unpack, unpack_all
 from opq_gateway.ring.sealed import CHUNK_SAMPLES
-from opq_tools.benchmarks.compression.signals import as_sealed, noise_bits, wandering
 
 CHUNKS = Path(__file__).parent / "codec_chunks"
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "recordings"

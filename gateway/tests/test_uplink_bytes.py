@@ -8,11 +8,11 @@ from typing import Any
 from uplink_bench import Bench, measurement
 from waiting import wait_for
 
+from bench.gateway.house import Metered
 from opq_gateway.config import Idle
 from opq_gateway.uplink.connection import IDLE_HEARTBEAT_S, Timing
 from opq_proto.keys import KeyFolder
 from opq_proto.wire import plugin_command
-from opq_tools.benchmarks.gateway.metered import Metered
 
 MOST_B_PER_S = 16.0
 IDENTITY = "ack_01234567-89ab-cdef-0123-456789abcdef_0"

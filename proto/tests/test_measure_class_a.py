@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from opq_tools.benchmarks.class_a import verdicts
-from opq_tools.benchmarks.class_a.point import Point
+from bench.class_a import figures as verdicts
+from bench.class_a.states import Point
 
 Quantity = Callable[[], Iterator[Point]]
 

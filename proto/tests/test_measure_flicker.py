@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bench.flicker_tables import CHANGES, DISTORTION, PERFORMANCE, RECTANGLE, SINE
 from opq_measure.flicker.lamps import (
     LAMP_120V,
     LAMP_120V_50HZ,
@@ -23,7 +24,6 @@ from opq_measure.flicker.meter import FlickerInterval, Flickermeter, flicker
 from opq_measure.flicker.sensation import Sensation, instantaneous
 from opq_measure.flicker.severity import long_term_severity, severity
 from opq_measure.signal import Samples
-from opq_tools.benchmarks.flicker.tables import CHANGES, DISTORTION, PERFORMANCE, RECTANGLE, SINE
 
 RATE_HZ = 12_000.0
 SLOW_HZ = 3_000.0

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.phasor.figures import unit_rows, units
+from bench.phasor.signals import EPOCH_NS, RATE_HZ, step
+from bench.phasor.units import Unit
 from opq_measure.signal import Samples
 from opq_measure.synchrophasor.filter import PmuClass, Shape, tuned
 from opq_measure.synchrophasor.pmu import Phasor, Pmu, phasors
-from opq_tools.benchmarks.phasor.errors import Unit
-from opq_tools.benchmarks.phasor.figures import unit_rows, units
-from opq_tools.benchmarks.phasor.signals import EPOCH_NS, RATE_HZ, step
 
 classes = st.sampled_from(list(PmuClass))
 

@@ -6,10 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from opq_tools.bench import row_text
-from opq_tools.benchmarks.compression.coders import NoCoderError, layouts, peers
-from opq_tools.benchmarks.compression.figures import PEER, Signal, rows_of
-from opq_tools.benchmarks.compression.signals import noise_bits, wandering
+from bench.compression import PEER, NoCoderError, Signal, layouts, noise_bits, peers, rows_of, wandering
+from bench.result import row_text
 
 
 @pytest.mark.parametrize("noise_lsb", [2.0, 30.0])

@@ -12,6 +12,10 @@ from itertools import count, pairwise
 import numpy as np
 import pytest
 
+from bench.gateway import disk
+from bench.gateway.boxes import SAG_CYCLES, PlainBox, Repeated
+from bench.gateway.figures import requests_ms
+from bench.gateway.house import Metered, house
 from opq_hil.box.source import RunClock
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import (
@@ -25,11 +29,6 @@ from opq_proto.link_messages import (
     Samples,
     Status,
 )
-from opq_tools.benchmarks.gateway import disk, latencies
-from opq_tools.benchmarks.gateway.boxes import SAG_CYCLES, Repeated
-from opq_tools.benchmarks.gateway.house import house
-from opq_tools.benchmarks.gateway.metered import Metered
-from opq_tools.benchmarks.gateway.plain_box import PlainBox
 
 
 def test_a_cheap_box_repeats_its_second_and_drops_when_told() -> None:
@@ -115,7 +114,7 @@ def test_a_house_of_two_boxes_loses_nothing_and_answers() -> None:
         cost = up.cost(3.0)
         assert 0 < cost.cpu_ms_per_s < 1000 and cost.resident_bytes > 1e7
         assert up.counted("missing_samples") == 0
-    assert len(latencies.requests_ms(5)) == 5
+    assert len(requests_ms(5)) == 5
 
 
 def test_a_bare_relay_ends_with_its_block() -> None:

@@ -1,24 +1,27 @@
-"""`bench measure`: our half finds the errors that were put in, and an absent peer is told in one line."""
+"""`bench` finds every benchmark; `bench measure`: our half finds the errors that were put in."""
 
+import importlib
 import sys
+from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
+from bench.measure import beaten, errors_of
+from bench.peer import NoPeerError, measured
+from bench.result import Case, row_text
 from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_tools.bench import Case, row_text
-from opq_tools.benchmarks.measure import core
-from opq_tools.benchmarks.measure.figures import beaten
-from opq_tools.benchmarks.peer import NoPeerError, measured
+from opq_tools import bench as bench_command
 
 RATE_HZ = 12_000.0
 
 
 def test_errors_are_those_of_the_signal_and_of_nothing_else() -> None:
     volts, truth = mains(5.0, RATE_HZ, frequency_hz=61.3, harmonics=MIX_3_PERCENT, random_phases=True, seed=3)
-    for key, values in core.errors(volts, truth, RATE_HZ, 60.0).items():
+    for key, values in errors_of(volts, truth, RATE_HZ, 60.0).items():
         assert np.abs(values).max() < (1e-3 if key.endswith("hz") else 1e-5), key
-    louder = core.errors(
+    louder = errors_of(
         1.001 * volts, truth, RATE_HZ, 60.0
     )  # a gain error of 0.1 % is in every rms, in no ratio
     for key in ("cycle_v", "half_v", "window_v"):
@@ -38,3 +41,18 @@ def test_a_row_worse_than_its_limit_or_its_peer_says_so() -> None:
     assert beaten(row) and "BEYOND 0.01; peer 0.03; noise" in row_text(row)
     assert not beaten(Case("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, limit=0.03, peer=0.02))
     assert beaten(Case("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, peer=0.01))
+
+
+def test_every_benchmark_that_is_listed_can_be_run() -> None:
+    for module, line in bench_command.BENCHMARKS.values():
+        assert callable(importlib.import_module(module).run) and line.endswith(".")
+
+
+def test_an_installed_wheel_says_that_it_has_no_benchmarks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bench_command, "FOLDER", tmp_path / "bench")
+    with pytest.raises(bench_command.NoBenchmarksError, match="clone the project"):
+        bench_command.command.main(["measure", "--quick"], standalone_mode=False)
+    with pytest.raises(click.UsageError, match="there are: measure"):
+        bench_command.command.main(["nothing"], standalone_mode=False)

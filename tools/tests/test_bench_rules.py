@@ -2,9 +2,8 @@
 
 import msgspec
 
-from opq_tools.bench import BENCHMARKS
-from opq_tools.benchmarks.rules.figures import FAN, FILTER, latency_rows, thresholds, windowed
-from opq_tools.benchmarks.rules.flow import Load, flowed, payloads
+from bench.rules.figures import FAN, FILTER, latency_rows, thresholds, windowed
+from bench.rules.flow import Load, flowed, payloads
 
 
 def test_every_event_passes_every_rule_once() -> None:
@@ -26,7 +25,3 @@ def test_every_event_passes_every_rule_once() -> None:
 def test_latency_is_told_of_every_event() -> None:
     p50, p99 = latency_rows(0.2, 1, None)
     assert 0 < p50.value <= p99.value
-
-
-def test_it_is_listed() -> None:
-    assert BENCHMARKS["rules"][0] == "opq_tools.benchmarks.rules.figures"

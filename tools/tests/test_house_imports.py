@@ -21,6 +21,17 @@ ALLOWED = {
         "opq_gateway",
         "opq_cloud",
         "opq_hil",
+        "bench",
+    },
+    "bench": {
+        "opq_proto",
+        "opq_measure",
+        "opq_plugins",
+        "opq_rules",
+        "opq_gateway",
+        "opq_cloud",
+        "opq_hil",
+        "opq_tools",
     },
 }
 ROOMS = {
@@ -32,6 +43,7 @@ ROOMS = {
     "opq_cloud": "cloud",
     "opq_hil": "hil",
     "opq_tools": "tools",
+    "bench": "tools",
 }
 PURE = {"opq_measure": {"numpy"}}
 STANDARD_PURE = {

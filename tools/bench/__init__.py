@@ -1,0 +1,1 @@
+"""What is measured by `opq-tools bench`, each beside a baseline of the same run; not part of the wheel."""

@@ -1,0 +1,49 @@
+"""All points of class A in one table."""
+
+from collections.abc import Callable, Iterator
+
+from bench.class_a.events import events, rapid_changes
+from bench.class_a.states import Point
+from bench.class_a.steady import (
+    deviation,
+    flicker,
+    frequency,
+    harmonics,
+    interharmonics,
+    magnitude,
+    signalling,
+    unbalance,
+)
+from bench.result import Baseline, Case, Result
+
+QUANTITIES: tuple[Callable[[], Iterator[Point]], ...] = (
+    frequency,
+    magnitude,
+    events,
+    unbalance,
+    harmonics,
+    interharmonics,
+    signalling,
+    rapid_changes,
+    deviation,
+)
+"""In the order of the standard's clauses."""
+SLOW: tuple[Callable[[], Iterator[Point]], ...] = (flicker,)
+"""Ten minutes of signal for each point."""
+
+
+def points(quick: bool) -> Iterator[Point]:
+    """Every point, as it is measured."""
+    for quantity in QUANTITIES if quick else (*QUANTITIES, *SLOW):
+        yield from quantity()
+
+
+def run(quick: bool) -> Result:
+    """Takes half a minute; `quick` leaves out flicker."""
+    rows, worst = [], 0.0
+    for point in points(quick):
+        name = f"{point.clause} {point.quantity}, {point.condition}"
+        error = point.error
+        rows.append(Case(name, error, point.unit, error, error, error, 1, point.limit))
+        worst = max(worst, error / point.limit if error == error else float("inf"))
+    return Result(tuple(rows), Baseline("limit of class A, the nearest point", 1.0, "of it"), worst)

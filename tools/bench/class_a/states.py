@@ -1,0 +1,151 @@
+"""The testing states of class A as voltages with truth.
+
+Edition 2 varies all influence quantities at once, which is harder than one at a time: state 1 is clean, 2
+and 3 are 1 Hz below and above nominal with strong harmonics, an interharmonic and flicker.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from opq_hil.mains import mains
+from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.pollution import Flicker
+from opq_hil.mains.sampling import TRUE, Converter, SampleClock
+from opq_hil.mains.truth import Truth
+from opq_hil.mains.wave import Tone
+
+RATE_HZ = 12_000.0
+FULL_SCALE = 2.5
+"""Of Udin's peak: holds 150 % of Udin with state 3's harmonics."""
+NOISE_DB = 75.0
+"""Under Udin: about 1.5 of the converter's steps."""
+PHASE_DEG = 77.7
+"""At sample 0, so that windows begin between samples."""
+LONGEST_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A supply system: Udin, nominal frequency, range of class A, and what makes Pst 1 and 4 in it."""
+
+    declared_v: float
+    nominal_hz: float
+    range_hz: tuple[float, float]
+    pst_1_percent: float
+    """dV/V of 39 changes per minute; 61000-4-15:2010, table 5."""
+    pst_4_percent: float
+    """dV/V of 110 changes per minute, four times the table's."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.nominal_hz:g} Hz, {self.declared_v:g} V"
+
+    @property
+    def cycles(self) -> int:
+        """In a window."""
+        return round(self.nominal_hz / 5)
+
+
+SYSTEMS = (
+    System(230.0, 50.0, (42.5, 57.5), 0.894, 4 * 0.722),
+    System(120.0, 60.0, (51.0, 69.0), 1.040, 4 * 0.844),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One column of 61000-4-30:2008, 6.2: harmonics (percent, degrees), an interharmonic, flicker."""
+
+    name: str
+    offset_hz: float = 0.0
+    harmonics: tuple[tuple[int, tuple[float, float]], ...] = ()
+    interharmonic: tuple[float, float] | None = None
+    """Of the fundamental frequency, and percent."""
+    changes_per_minute: float = 0.0
+
+
+STATES = (
+    State("state 1"),
+    State("state 2", -1.0, ((3, (10.0, 0.0)), (5, (5.0, 0.0)), (29, (5.0, 0.0))), (7.5, 1.0), 39.0),
+    State("state 3", 1.0, ((7, (10.0, 180.0)), (13, (5.0, 0.0)), (25, (5.0, 0.0))), (3.5, 1.0), 110.0),
+)
+
+
+def voltage(
+    system: System,
+    state: State,
+    seconds: float,
+    percent: float = 100.0,
+    hz: float | None = None,
+    disturbances: Iterable[Disturbance] = (),
+    harmonics: dict[int, float] | None = None,
+    tones: Iterable[Tone] = (),
+    flicker: bool = True,
+    phase_deg: float = PHASE_DEG,
+    clock: SampleClock = TRUE,
+) -> tuple[FloatArray, Truth]:
+    """Volts of a system in a state, `percent` of Udin, as the converter reads them.
+
+    Args:
+        hz: instead of the state's frequency.
+        harmonics: order -> percent, instead of the state's.
+        flicker: False leaves the state's flicker out, where its side bands are the quantity itself.
+    """
+    frequency_hz = system.nominal_hz + state.offset_hz if hz is None else hz
+    wanted = list(disturbances)
+    if flicker and state.changes_per_minute:
+        change = system.pst_1_percent if state.changes_per_minute == 39.0 else system.pst_4_percent
+        wanted.append(
+            Flicker(
+                modulation_hz=state.changes_per_minute / 120,
+                change_percent=change,
+                form="rectangular",
+                seconds=LONGEST_S,
+            )
+        )
+    between = (
+        ()
+        if state.interharmonic is None
+        else (Tone(state.interharmonic[0] * frequency_hz, state.interharmonic[1]),)
+    )
+    return mains(
+        seconds,
+        RATE_HZ,
+        voltage_v=system.declared_v * percent / 100,
+        frequency_hz=frequency_hz,
+        phase_deg=phase_deg,
+        harmonics=dict(state.harmonics) if harmonics is None else harmonics,
+        tones=(*between, *tones),
+        disturbances=wanted,
+        noise_db=NOISE_DB + 20 * math.log10(percent / 100),
+        converter=Converter(16, FULL_SCALE * math.sqrt(2) * system.declared_v),
+        clock=clock,
+        seed=round(phase_deg) % 360,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """`error` and `limit` in `unit`; the error is the worst of all windows and sub-points."""
+
+    clause: str
+    quantity: str
+    condition: str
+    error: float
+    limit: float
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        return self.error <= self.limit  # False for NaN
+
+    @property
+    def line(self) -> str:
+        """For people."""
+        verdict = "" if self.met else "  OVER THE LIMIT"
+        return (
+            f"{self.clause:<5} {self.quantity:<22} {self.condition:<44} "
+            f"{self.error:>9.2g} of {self.limit:g} {self.unit}{verdict}"
+        )

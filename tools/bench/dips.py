@@ -1,0 +1,69 @@
+"""Dips beside the peer: depth, start and duration of rectangular dips of any depth, length and phase."""
+
+import numpy as np
+
+from bench.peer import Dip
+from bench.peer import dip as peer_dip
+from bench.result import Case, case
+from opq_hil.mains import MIX_3_PERCENT, mains
+from opq_hil.mains.rms_events import Sag
+from opq_hil.mains.truth import Truth
+from opq_measure.events.disturbances import find_disturbances
+
+RATE_HZ, NOMINAL_HZ, NOMINAL_V = 12_000.0, 60.0, 120.0
+DIPS, QUICK_DIPS = 60, 10
+ENTER, HYSTERESIS = 0.9, 0.02
+"""Of nominal, 61000-4-30:2015, 5.4."""
+ROWS = (
+    ("dip: residual, largest error", "% of Udin", 0.1),
+    ("dip: start, largest error", "ms", 1.0),
+    ("dip: duration, largest error", "cycles", 0.5),
+)
+
+
+Errors = tuple[float, float, float]
+"""As in ROWS, without sign."""
+
+
+def cases(quick: bool) -> list[Case]:
+    """A row each, and how many dips were not seen."""
+    both = [_errors(seed) for seed in range(QUICK_DIPS if quick else DIPS)]
+    ours, theirs = [mine for mine, _ in both], [peers for _, peers in both]
+    found = []
+    for column, (name, unit, limit) in enumerate(ROWS):
+        mine = [row[column] for row in ours if row]
+        peers = [row[column] for row in theirs if row]
+        found.append(case(name, unit, mine, max(mine), limit=limit, peer=max(peers)))
+    missed = [float(sum(row is None for row in rows)) for rows in (ours, theirs)]
+    return [*found, case("dips not seen", "", missed[:1], limit=0.0, peer=missed[1])]
+
+
+def _errors(seed: int) -> tuple[Errors | None, Errors | None]:
+    """Ours and the peer's of one dip; None where it was not seen, or not as one."""
+    draw = np.random.default_rng((seed, 0xD1))
+    depth, cycles, start_s, frequency_hz = draw.uniform((0.15, 1.5, 2.5, 59.5), (0.95, 30.0, 2.6, 60.5))
+    volts, truth = mains(
+        5.0,
+        RATE_HZ,
+        frequency_hz=float(frequency_hz),
+        harmonics=MIX_3_PERCENT,
+        noise_db=60.0,
+        disturbances=[Sag(depth=float(depth), start_s=float(start_s), cycles=float(cycles))],
+        random_phases=True,
+        seed=seed,
+    )
+    seen = find_disturbances(volts, RATE_HZ, NOMINAL_V, NOMINAL_HZ)
+    mine = [Dip(one.start_sample, one.end_sample, one.residual_v) for one in seen]
+    told = peer_dip(volts, RATE_HZ, NOMINAL_HZ, ENTER * NOMINAL_V, HYSTERESIS * NOMINAL_V)
+    return _error(mine[0], truth) if len(mine) == 1 else None, _error(told, truth) if told else None
+
+
+def _error(found: Dip, truth: Truth) -> Errors:
+    start, stop = truth.span_samples()
+    late = found.start - start
+    longer = (found.stop - found.start) - (stop - start)
+    return (
+        abs(found.residual_v - truth.residual_v()) / NOMINAL_V * 100,
+        abs(late) / RATE_HZ * 1e3,
+        abs(longer) / RATE_HZ * NOMINAL_HZ,
+    )

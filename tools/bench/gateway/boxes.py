@@ -1,0 +1,235 @@
+"""Boxes that cost little, so that many run beside the gateway that is measured: a process of its own.
+
+    python -m bench.gateway.boxes COUNT PORTS_DIR SAG_EVERY_S
+
+Each speaks at its real-time rate, by a crystal of its own; its waveform is one second of mains with harmonics
+and noise of 2 LSB, made once and repeated. Every SAG_EVERY_S the next Box's voltage drops to 60 % for 12
+cycles; the Box, a simulated one, sees that by itself and tells it, and the moment is logged. With 0 there is
+no sag, and the Boxes are plain ones.
+
+A plain Box says what a Box says in its steady life, for a third of a simulated Box's CPU, so that 64 keep
+pace: samples on time, hello, state each second, figures of its own. Every command is answered "done", and
+samples that are asked for again are sent again. It sees no crossings and has no settings and no updates.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_hil.box.box import BLOCK_SAMPLES, Box
+from opq_hil.box.host import BoxHost
+from opq_hil.box.port import Port
+from opq_hil.box.source import RunClock, Source
+from opq_hil.mains import MIX_3_PERCENT
+from opq_hil.mains.voltage import Mains
+from opq_hil.mains.wave import Wave, harmonics_of
+from opq_proto import link, log
+from opq_proto.link_messages import (
+    FLAG_RESENT,
+    PROTOCOL,
+    Acknowledgement,
+    BoxMeasurement,
+    Command,
+    Crossing,
+    GpsState,
+    GpsStatus,
+    Health,
+    Hello,
+    LinkMessage,
+    Operation,
+    Resend,
+    Samples,
+    Status,
+)
+
+RATE = 12_000
+V_PER_LSB = 0.0068
+NOISE_LSB = 2.0
+DEPTH_LEFT, SAG_CYCLES = 0.6, 12
+
+
+class Repeated:
+    """One second of mains, over and over; a `Source`. A sag is laid on it where nobody has read yet."""
+
+    offset_ns = 0
+    v_per_lsb = V_PER_LSB
+    nominal_v, nominal_hz = 120.0, 60.0
+    effective_bits = 15.0
+
+    def __init__(self, seed: int) -> None:
+        self.rate_millihz = RATE * 1000 + 37 * seed % 481 - 240  # +-20 ppm: each has its own crystal
+        wave = Wave(120.0, harmonics_of(MIX_3_PERCENT))
+        volts = Mains(wave=wave, noise_v=NOISE_LSB * V_PER_LSB, seed=seed).volts(0, RATE)
+        second = np.clip(np.rint(volts / V_PER_LSB), -32768, 32767).astype(np.int16)
+        self._twice = np.concatenate((second, second))
+        self._read = 0
+        self._sag = range(0)
+
+    def sag(self) -> None:
+        """From the next block on."""
+        self._sag = range(self._read, self._read + SAG_CYCLES * 200)
+
+    def counts(self, first: int, count: int) -> NDArray[np.int16]:
+        self._read = first + count
+        counts = self._twice[first % RATE : first % RATE + count]
+        return (counts * DEPTH_LEFT).astype(np.int16) if first in self._sag else counts
+
+    def marks(self, first: int, count: int) -> tuple[int, ...]:
+        return (self._sag.start,) if self._sag and first == self._sag.start else ()
+
+
+class TellingBox(Box):
+    """Logs when a Crossing has gone out."""
+
+    def send(self, message: LinkMessage) -> None:
+        super().send(message)
+        if isinstance(message, Crossing) and message.entering:
+            self.port.flush(time.monotonic_ns())
+            log.get(service="boxes").info("box.crossing_sent", box_id=self.box_id)
+
+
+def main(boxes: int, ports_dir: Path, sag_every_s: float) -> None:
+    """Until SIGTERM."""
+    log.configure("boxes")
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    sources = [Repeated(number) for number in range(1, boxes + 1)]
+    if not sag_every_s:
+        serve(sources, ports_dir, stop)
+        return
+    told = [TellingBox(str(number), source) for number, source in enumerate(sources, start=1)]
+    with BoxHost(told, ports_dir=ports_dir):
+        for number in count():
+            if stop.wait(sag_every_s):
+                return
+            sources[number % boxes].sag()
+
+
+RING_S, HELLO_S = 10, 5
+MOST_WAITING_BYTES = 32_768
+"""What a port did not take; more is lost, as on a real line."""
+RESENT_PER_TICK = 4
+PACE_S = 0.01
+"""Blocks leave so much late at most."""
+
+
+class PlainBox:
+    """One Box on its pty."""
+
+    def __init__(self, box_id: int, source: Source, clock: RunClock) -> None:
+        self.port = Port()
+        self._box_id, self._source, self._clock = box_id, source, clock
+        self._decoder = link.Decoder()
+        self._sequence = 0
+        self._next: int | None = None
+        self._second = -1
+        self._again: deque[int] = deque()
+        self._out = bytearray()
+
+    def tick(self, now_ns: int) -> None:
+        """Say what is due."""
+        if self._next is None:
+            return
+        taken = (now_ns - self._clock.monotonic_ns) * self._source.rate_millihz // 10**12
+        while self._next + BLOCK_SAMPLES <= taken:
+            self._say(self._samples(self._next, 0))
+            self._next += BLOCK_SAMPLES
+        for _ in range(min(RESENT_PER_TICK, len(self._again))):
+            self._say(self._samples(self._again.popleft(), FLAG_RESENT))
+        second = (now_ns - self._clock.monotonic_ns) // 10**9
+        if second > self._second:
+            self._second = second
+            self._each_second(second, self._next)
+        self._write()
+
+    def receive(self) -> None:
+        """The gateway said something."""
+        for _, message in self._decoder.feed(self.port.receive()):
+            if isinstance(message, Command):
+                if self._next is None:
+                    self._next = self._newest() // BLOCK_SAMPLES * BLOCK_SAMPLES
+                if message.operation == Operation.HELLO:
+                    self._say(self._hello())
+                self._say(Acknowledgement(message.command_id, Status.DONE, ""))
+            elif isinstance(message, Resend):
+                oldest = self._newest() - RING_S * self._source.rate_millihz // 1000
+                first = max(message.first_sample, oldest) // BLOCK_SAMPLES * BLOCK_SAMPLES
+                end = min(message.first_sample + message.count, self._next or 0)
+                self._again.extend(range(first, end, BLOCK_SAMPLES))
+
+    def _say(self, message: LinkMessage) -> None:
+        if len(self._out) < MOST_WAITING_BYTES:
+            self._out += link.encode(message, self._sequence)
+        self._sequence += 1
+
+    def _write(self) -> None:
+        try:
+            del self._out[: os.write(self.port.fileno(), self._out)]
+        except BlockingIOError:
+            return
+
+    def _samples(self, first: int, flags: int) -> Samples:
+        clock, source = self._clock, self._source
+        t_ns = clock.t_ns(first, source.rate_millihz, source.offset_ns)
+        counts = source.counts(first, BLOCK_SAMPLES)
+        return Samples(first, t_ns, clock.uncertainty_ns, clock.source, source.rate_millihz, flags, counts)
+
+    def _newest(self) -> int:
+        """Samples taken by now."""
+        return (time.monotonic_ns() - self._clock.monotonic_ns) * self._source.rate_millihz // 10**12
+
+    def _each_second(self, second: int, newest: int) -> None:
+        clock, source = self._clock, self._source
+        t_ns = clock.t_ns(newest, source.rate_millihz, source.offset_ns)
+        if second % HELLO_S == 0:
+            self._say(self._hello())
+        self._say(Health(second * 1000, None, None, None, 0, 0, 0, 0, 0, 0, 0, 0))
+        self._say(GpsStatus(GpsState.FREE, 0, t_ns, clock.uncertainty_ns, 0, 0, 0, 0, 0))
+        rate = source.rate_millihz // 1000
+        if newest >= rate:
+            self._say(BoxMeasurement(newest - rate, rate, source.nominal_v, source.nominal_hz, None, None))
+
+    def _hello(self) -> Hello:
+        source = self._source
+        return Hello(
+            protocol=PROTOCOL,
+            box_id=self._box_id,
+            boot_id=1,
+            rate_millihz=source.rate_millihz,
+            v_per_lsb=source.v_per_lsb,
+            nominal_v=source.nominal_v,
+            nominal_hz=source.nominal_hz,
+            effective_bits=source.effective_bits,
+            block_samples=BLOCK_SAMPLES,
+            ring_samples=source.rate_millihz * RING_S // 1000,
+            hardware="opq-tools plain",
+            firmware="1",
+        )
+
+
+def serve(sources: Sequence[Source], ports_dir: Path, stop: threading.Event) -> None:
+    """A PlainBox per source, ids from 1, until `stop`."""
+    clock = RunClock.now()
+    boxes = [PlainBox(number, source, clock) for number, source in enumerate(sources, start=1)]
+    for number, box in enumerate(boxes, start=1):
+        box.port.link_as(ports_dir / f"box{number}")
+    while not stop.is_set():
+        for box in boxes:
+            box.receive()
+            box.tick(time.monotonic_ns())
+        stop.wait(PACE_S)
+    for box in boxes:
+        box.port.close()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))

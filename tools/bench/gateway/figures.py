@@ -1,0 +1,244 @@
+"""Every figure of `bench gateway`.
+
+CPU and memory: the gateway's own process over a while with 1, 4, 16 and 64 Boxes at 12 kS/s on ptys, beside
+a real cloud that takes and acknowledges its Measurements over CURVE; windows, harmonics, 10 s frequency,
+events, values on disk and ring on; flicker, phasors and background compression off, each one's cost stated
+beside. The slope is the least-squares line over the numbers of Boxes; what it does not hold (Python, ZeroMQ,
+timers) is "CPU at no Box". Samples that were lost, or never came because the Boxes had no CPU, are told: with
+them the figure is too good. On a machine whose cores are busy with other work the same work takes up to twice
+the CPU time (shared caches, two threads on a core).
+
+Baseline: one bare CurveZMQ hop of a Measurement's size in the same run, the floor under a crossing's way.
+"""
+
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import numpy as np
+
+from bench.compression import recordings
+from bench.gateway import disk
+from bench.gateway.house import Cost, House, house
+from bench.pipeline import HOPS, bare_hop_ms
+from bench.result import Baseline, Case, Result, case, percentile
+from opq_proto.ports import endpoint
+from opq_proto.wire import data_command
+from opq_tools.box.asking import Asking
+from opq_tools.children import Line
+
+BOXES, QUICK_BOXES = (1, 4, 16, 64), (1, 16)
+SETTLE_S, WATCH_S, QUICK_WATCH_S = 8.0, 30.0, 10.0
+APART_BOXES = 16
+"""With so many, what is switched on or off is told apart."""
+REQUESTS, QUICK_REQUESTS = 300, 40
+SAGS, QUICK_SAGS = 50, 5
+UPLINK_S, QUICK_UPLINK_S = 60.0, 30.0
+HEARTBEAT_S = 60.0
+"""Of the idle mode (config.Idle): its bytes are counted over whole heartbeats."""
+IDLE_S, QUICK_IDLE_S = 4 * HEARTBEAT_S, 2 * HEARTBEAT_S
+DISK_S, QUICK_DISK_S, LOOKS = 300, 60, 200
+SLOPE_MS = 2.5
+"""400 Boxes on a core."""
+RESIDENT_MB, BOX_MB = 60.0, 2.0
+"""Without SciPy."""
+REQUEST_MS, CROSSING_MS, ACCESS_MS = 20.0, 100.0, 5.0
+USUAL: dict[str, Any] = {"ring": {"compress": False}}
+PLAIN: dict[str, Any] = {**USUAL, "measuring": {"flicker": False}}
+PACE = 0.99
+"""Of 12,000 samples per Box and second: fewer, and the Boxes did not keep pace."""
+
+
+def run(quick: bool) -> Result:
+    """Takes some 14 minutes; `quick` some 6."""
+    bare = bare_hop_ms(HOPS)
+    rows = [*_costs(quick), *_apart(quick), *_uplink(quick), *_disk(quick)]
+    click.echo("raw requests of 10 s ...", err=True)
+    asked_ms = requests_ms(QUICK_REQUESTS if quick else REQUESTS)
+    rows.append(case("raw request of 10 s: median", "ms", asked_ms))
+    rows.append(case("raw request of 10 s: p99", "ms", asked_ms, percentile(asked_ms, 0.99), REQUEST_MS))
+    sags = QUICK_SAGS if quick else SAGS
+    click.echo(f"crossings, {sags} sags, some {sags * APART_S:.0f} s ...", err=True)
+    back_ms = crossings_ms(sags)
+    rows.append(case("crossing at the Box to request at the gateway: median", "ms", back_ms))
+    rows.append(
+        case(
+            "crossing at the Box to request at the gateway: p99",
+            "ms",
+            back_ms,
+            percentile(back_ms, 0.99),
+            CROSSING_MS,
+        )
+    )
+    floor = statistics.median(bare)
+    name = "crossing to request, median: one bare CURVE hop (pyzmq)"
+    return Result(tuple(rows), Baseline(name, floor, "ms"), statistics.median(back_ms) / floor)
+
+
+def _costs(quick: bool) -> list[Case]:
+    """CPU and memory by the number of Boxes."""
+    watch_s = QUICK_WATCH_S if quick else WATCH_S
+    costs: dict[int, Cost] = {}
+    rows = []
+    for boxes in QUICK_BOXES if quick else BOXES:
+        click.echo(f"CPU and memory, {boxes} ...", err=True)
+        with house(boxes, config=PLAIN) as up:
+            up.rest(SETTLE_S)
+            before, began = _samples(up), time.monotonic()
+            cost = costs[boxes] = up.cost(watch_s)
+            came, lost = (late - early for late, early in zip(_samples(up), before, strict=True))
+            pace = came / (12_000 * boxes * (time.monotonic() - began))
+        named = f"{boxes} Boxes" if boxes > 1 else "1 Box"
+        rows.append(case(f"CPU, {named}", "ms/s", [cost.cpu_ms_per_s]))
+        resident_mb = cost.resident_bytes / 1e6
+        limit_mb = RESIDENT_MB + BOX_MB * boxes
+        rows.append(case(f"resident, {named}", "MB", [resident_mb], limit=limit_mb))
+        rows.append(case(f"samples lost or not measured, {named}", "samples", [lost], limit=0.0))
+        if pace < PACE:
+            click.echo(f"{named} sent {pace:.0%} of their samples: the machine is too busy", err=True)
+        rows.append(case(f"samples that did not come, {named}", "%", [max(0.0, 100 - 100 * pace)], limit=1.0))
+    slope, at_none = np.polyfit(list(costs), [cost.cpu_ms_per_s for cost in costs.values()], 1)
+    growth, _ = np.polyfit(list(costs), [cost.resident_bytes / 1e6 for cost in costs.values()], 1)
+    rows.append(case("CPU per Box: slope", "ms/s", [float(slope)], limit=SLOPE_MS))
+    rows.append(case("Boxes per core: 1 / slope", "Boxes", [1e3 / float(slope)]))
+    rows.append(case("CPU at no Box", "ms/s", [float(at_none)]))
+    rows.append(case("resident per Box: slope", "MB", [float(growth)], limit=BOX_MB))
+    return rows
+
+
+def _samples(up: House) -> tuple[float, float]:
+    """Of all Boxes since the start: that came, and that were lost or not measured."""
+    return up.counted("samples"), up.counted("missing_samples") + up.counted("unmeasured_samples")
+
+
+def _apart(quick: bool) -> list[Case]:
+    """What single parts cost per Box, as differences to the same house without them."""
+    watch_s = QUICK_WATCH_S if quick else WATCH_S
+    click.echo(f"parts apart, {APART_BOXES} Boxes ...", err=True)
+    plain = _cpu_ms(PLAIN, watch_s)
+    with_flicker = _cpu_ms(USUAL, watch_s)
+    with_phasors = _cpu_ms({**PLAIN, "phasors": {"endpoint": "127.0.0.1:0"}}, watch_s)
+    return [
+        case("CPU per Box of flicker", "ms/s", [(with_flicker - plain) / APART_BOXES]),
+        case("CPU per Box of phasors, 10 a second", "ms/s", [(with_phasors - plain) / APART_BOXES]),
+    ]
+
+
+def _cpu_ms(config: Mapping[str, Any], watch_s: float) -> float:
+    with house(APART_BOXES, config=config) as up:
+        up.rest(SETTLE_S)
+        return up.cost(watch_s).cpu_ms_per_s
+
+
+def _uplink(quick: bool) -> list[Case]:
+    """Bytes of the uplink of one Box with a quiet voltage."""
+    rows = []
+    watched_s = (QUICK_UPLINK_S, QUICK_IDLE_S) if quick else (UPLINK_S, IDLE_S)
+    for name, seconds in zip(("busy", "idle mode"), watched_s, strict=True):
+        idle = name != "busy"
+        click.echo(f"uplink, {name}, {seconds:g} s ...", err=True)
+        config = {"uplink": {"idle": idle}, "idle": {"heartbeat_s": HEARTBEAT_S}}
+        with house(1, metered=True, config=config) as up:
+            up.rest(SETTLE_S)
+            before = up.uplink_bytes
+            up.rest(seconds)
+            rate = [(late - early) / seconds for early, late in zip(before, up.uplink_bytes, strict=True)]
+        rows.append(case(f"uplink, {name}: sent", "B/s", [rate[0]], limit=16.0 if idle else None))
+        rows.append(case(f"uplink, {name}: received", "B/s", [rate[1]]))
+    return rows
+
+
+def _disk(quick: bool) -> list[Case]:
+    click.echo("ring and codec ...", err=True)
+    seconds = QUICK_DISK_S if quick else DISK_S
+    ring, coarse = (
+        disk.on_disk(counts, LOOKS) for counts in (disk.noisy(seconds, 2.0), disk.eight_bits(seconds))
+    )
+    rows = [
+        case("ring, write: CPU per Box", "ms/s", [ring.write_ms_per_s]),
+        case("ring, write", "MB/CPU s", [ring.write_mb_s]),
+        case("ring, read 10 s", "MB/CPU s", [ring.read_mb_s]),
+        *_accesses("ring", ring.sample_ms, ring.access_ms),
+        case("ring, sealed: read 10 s", "MB/CPU s", [ring.sealed_read_mb_s]),
+        *_accesses("ring, sealed", ring.sealed_sample_ms, ring.sealed_access_ms),
+        *_accesses("ring, sealed, 8 bits", coarse.sealed_sample_ms, coarse.sealed_access_ms),
+        case("compression in the background: CPU per Box", "ms/s", [ring.seal_ms_per_s]),
+        case("ring, sealed file, noise of 2 LSB: ratio", "x", [ring.ratio]),
+    ]
+    for name, counts in recordings().items():
+        of = disk.packed(counts)
+        rows.append(case(f"codec, {name}: ratio (peer lzma)", "x", [of.ratio], peer=of.lzma_ratio))
+        rows.append(case(f"codec, {name}: encode", "MB/CPU s", [of.encode_mb_s]))
+        rows.append(case(f"codec, {name}: decode", "MB/CPU s", [of.decode_mb_s]))
+    return rows
+
+
+def _accesses(name: str, sample_ms: list[float], second_ms: list[float]) -> list[Case]:
+    """By time, anywhere; median is in the columns."""
+    return [
+        case(f"{name}: {span} at random: p99", "ms", spans_ms, percentile(spans_ms, 0.99), limit=ACCESS_MS)
+        for span, spans_ms in (("1 sample", sample_ms), ("1 s", second_ms))
+    ]
+
+
+REQUEST_S = 10
+PAUSE_S = 0.05
+APART_S = 4.37
+"""From sag to sag: longer than an event's span, and no whole number of windows."""
+SAG_BOXES = 4
+SOON_S = 3.0
+"""A request that comes later is not taken for the answer to the crossing."""
+
+
+def requests_ms(asked: int) -> list[float]:
+    """Milliseconds from a command received to its last Cycle in the socket; 10 s of samples each."""
+    with house(1, debug=True) as up:
+        up.rest(REQUEST_S + 5)
+        commands, answers = (endpoint(name, up.offset) for name in ("command_backend", "response_backend"))
+        with Asking(commands, answers) as asking:
+            for _ in range(asked):
+                end_ns = time.time_ns() - 2 * 10**9
+                asking.ask(data_command("1", end_ns - REQUEST_S * 10**9, end_ns, asking.identity), 10.0)
+                time.sleep(PAUSE_S)
+        found: list[float] = []
+        received, wanted = 0, False
+        for line in _lines(up, 1.0):
+            match line.facts.get("event"):
+                case "command.received":
+                    received = int(line.facts["monotonic_ns"])
+                case "request.received":
+                    wanted = True
+                case "answer.handed_on" if wanted and line.facts["frames"] > REQUEST_S * 60:
+                    found.append((int(line.facts["monotonic_ns"]) - received) / 1e6)
+                    wanted = False
+        return found
+
+
+def crossings_ms(sags: int) -> list[float]:
+    """Milliseconds from a Crossing sent by a Box to the request for its waveform at the gateway."""
+    with house(SAG_BOXES, sag_every_s=APART_S, debug=True) as up:
+        open_ns: dict[str, int] = {}
+        found: list[float] = []
+        until = time.monotonic() + (sags + 5) * APART_S
+        while len(found) < sags and time.monotonic() < until:
+            line = up.line(0.1)
+            if line is None:
+                continue
+            box_id, event = str(line.facts.get("box_id")), line.facts.get("event")
+            if event == "box.crossing_sent":
+                open_ns[box_id] = int(line.facts["monotonic_ns"])
+            elif event == "request.received" and box_id in open_ns:
+                waited_s = (int(line.facts["monotonic_ns"]) - open_ns.pop(box_id)) / 1e9
+                if waited_s < SOON_S:
+                    found.append(waited_s * 1e3)
+        return found
+
+
+def _lines(up: House, quiet_s: float) -> list[Line]:
+    """All log lines that wait, until it is quiet."""
+    found: list[Line] = []
+    while (line := up.line(quiet_s)) is not None and len(found) < 100_000:
+        found.append(line)
+    return found

@@ -1,0 +1,275 @@
+"""House: so many Boxes on ptys, a real gateway, a real cloud over CURVE, and relays that count bytes."""
+
+import json
+import queue
+import selectors
+import socket
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+import tomli_w
+
+from opq_proto.errors import OpqError
+from opq_proto.keys import KeyFolder
+from opq_proto.ports import PORTS
+from opq_tools.children import Child, Line, end_all
+from opq_tools.plan import merged
+from opq_tools.preflight import free_offset
+
+START_S = 60.0
+LINES = 100_000
+UPLINK = {
+    "triggering_box": "trigger_endpoint",
+    "command_box": "command_endpoint",
+    "response_box": "response_endpoint",
+}
+"""Port of the cloud -> the gateway's setting of it."""
+PIECE_BYTES = 1 << 16
+
+
+class Metered:
+    """Relays one port of 127.0.0.1 to another for the `with` block.
+
+    Attributes:
+        port: where to connect instead.
+        up_bytes, down_bytes: payload of TCP, from and to whoever connected.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.up_bytes = self.down_bytes = 0
+        self._target_port = target_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._peers: dict[socket.socket, tuple[socket.socket, bool]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="metered", daemon=True)
+
+    def __enter__(self) -> "Metered":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        for each in list(self._peers):
+            each.close()
+        self._listener.close()
+        self._selector.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for key, _ in self._selector.select(0.1):
+                if key.fileobj is self._listener:
+                    self._accept()
+                elif isinstance(key.fileobj, socket.socket) and key.fileobj in self._peers:
+                    self._pass_on(key.fileobj)
+
+    def _accept(self) -> None:
+        inner, _ = self._listener.accept()
+        try:
+            outer = socket.create_connection(("127.0.0.1", self._target_port), 5)
+        except OSError:
+            inner.close()  # as a broker that is not there
+            return
+        for each, other, up in ((inner, outer, True), (outer, inner, False)):
+            self._peers[each] = (other, up)
+            self._selector.register(each, selectors.EVENT_READ)
+
+    def _pass_on(self, source: socket.socket) -> None:
+        target, up = self._peers[source]
+        try:
+            data = source.recv(PIECE_BYTES)
+            self._count(len(data), up)
+            target.sendall(data)
+        except OSError:
+            data = b""
+        if not data:
+            for each in (source, target):
+                self._selector.unregister(each)
+                del self._peers[each]
+                each.close()
+
+    def _count(self, size: int, up: bool) -> None:
+        if up:
+            self.up_bytes += size
+        else:
+            self.down_bytes += size
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of the gateway over a while."""
+
+    cpu_ms_per_s: float
+    """Of its own process."""
+    children_ms_per_s: float
+    """Of its children: background compression."""
+    resident_bytes: float
+
+
+class House:
+    """Up as long as `house` lasts."""
+
+    def __init__(
+        self,
+        children: list[Child],
+        lines: "queue.Queue[Line]",
+        offset: int,
+        boxes: int,
+        relays: Sequence[Metered],
+    ) -> None:
+        self._children = children
+        self._lines = lines
+        self._relays = relays
+        self.offset = offset
+        self.boxes = boxes
+
+    @property
+    def gateway(self) -> psutil.Process:
+        return psutil.Process(next(child.pid for child in self._children if child.name == "gateway"))
+
+    def wait(self) -> None:
+        """Until every Box samples and its uplink stands.
+
+        Raises:
+            OpqError: they do not within START_S, or a process ended.
+        """
+        until = time.monotonic() + START_S
+        while not self._all_well():
+            for child in self._children:
+                if child.ended() is not None:
+                    raise OpqError(f"{child.name} ended: {child.last_words()}")
+            if time.monotonic() > until:
+                raise OpqError(f"not all of {self.boxes} Boxes are connected after {START_S:g} s")
+            time.sleep(0.2)
+
+    def _all_well(self) -> bool:
+        url = f"http://127.0.0.1:{PORTS['gateway_health'] + self.offset}/"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                parts = json.load(answer)["subcomponents"]
+        except (OSError, urllib.error.URLError, ValueError):
+            return False
+        boxes = [part for part in parts if "connected" in part]
+        return len(boxes) == self.boxes and all(part["connected"] and part["sampling"] for part in boxes)
+
+    def counted(self, name: str) -> float:
+        """A counter of the gateway, over all Boxes."""
+        url = f"http://127.0.0.1:{PORTS['gateway_health'] + self.offset}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        head = f"opq_gateway_{name}_total{{"
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(head))
+
+    @property
+    def uplink_bytes(self) -> tuple[int, int]:
+        """Sent to the cloud and received from it, TCP's payload; with `metered`."""
+        return sum(relay.up_bytes for relay in self._relays), sum(relay.down_bytes for relay in self._relays)
+
+    def line(self, timeout_s: float) -> Line | None:
+        """The next log line of any process."""
+        try:
+            return self._lines.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def rest(self, seconds: float) -> None:
+        """Let it run; lines are thrown away."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.line(0.2)
+
+    def cost(self, seconds: float) -> Cost:
+        """What the gateway takes for so long."""
+        before, began = self._cpu_s(), time.monotonic()
+        self.rest(seconds)
+        after, elapsed = self._cpu_s(), time.monotonic() - began
+        own, children = ((late - early) / elapsed * 1e3 for late, early in zip(after, before, strict=True))
+        return Cost(own, children, float(self.gateway.memory_info().rss))
+
+    def _cpu_s(self) -> tuple[float, float]:
+        """User and system, of the gateway and of its children, ended ones included."""
+        times = self.gateway.cpu_times()
+        children = times.children_user + times.children_system
+        for child in self.gateway.children(recursive=True):
+            theirs = child.cpu_times()
+            children += theirs.user + theirs.system
+        return times.user + times.system, children
+
+
+@contextmanager
+def house(
+    boxes: int,
+    *,
+    sag_every_s: float = 0.0,
+    debug: bool = False,
+    metered: bool = False,
+    config: Mapping[str, Any] | None = None,
+) -> Iterator[House]:
+    """So many Boxes, all connected, in a folder that goes with the block.
+
+    Args:
+        sag_every_s: a sag at the next Box so often; 0: none.
+        debug: the gateway tells commands and answers in its log.
+        metered: the uplink's bytes are counted.
+        config: laid over the gateway's.
+    """
+    offset = free_offset(PORTS)
+    if offset is None:
+        raise OpqError("no port offset is free for a house of the benchmark's own")
+    with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder, ExitStack() as opened:
+        relays = [opened.enter_context(Metered(PORTS[name] + offset)) for name in UPLINK if metered]
+        uplink = {
+            key: f"tcp://127.0.0.1:{relay.port}" for key, relay in zip(UPLINK.values(), relays, strict=False)
+        }
+        laid_over = merged({"uplink": uplink}, config or {})
+        lines: queue.Queue[Line] = queue.Queue(LINES)
+        commands = _commands(Path(folder), boxes, sag_every_s, offset, debug, laid_over)
+        children = [
+            Child(name, command, Path(folder) / "log" / f"{name}.log", lines)
+            for name, command in commands.items()
+        ]
+        for child in children:
+            child.start()
+        try:
+            running = House(children, lines, offset, boxes, relays)
+            running.wait()
+            yield running
+        finally:
+            end_all(children)
+
+
+def _commands(
+    folder: Path, boxes: int, sag_every_s: float, offset: int, debug: bool, config: Mapping[str, Any]
+) -> dict[str, list[str]]:
+    ids = [str(number) for number in range(1, boxes + 1)]
+    KeyFolder(folder / "curve").ensure(ids)
+    ports = folder / "ports"
+    box = [{"id": box_id, "port": str(ports / f"box{box_id}")} for box_id in ids]
+    gateway = merged({"data_dir": str(folder), "ring_hours": 0.25, "box": box}, config)
+    (folder / "gateway.toml").write_text(tomli_w.dumps(gateway), encoding="utf-8")
+    (folder / "cloud.toml").write_text(tomli_w.dumps({"data_dir": str(folder)}), encoding="utf-8")
+    python = [sys.executable, "-m"]
+    level = ["/usr/bin/env", f"OPQ_LOG={'debug' if debug else 'info'}"]
+    run = [*level, *python, "opq_gateway", "run", "--config", str(folder / "gateway.toml")]
+    makai = [*python, "opq_cloud", "all", "--config", str(folder / "cloud.toml")]
+    return {
+        "boxes": [*python, "bench.gateway.boxes", str(boxes), str(ports), str(sag_every_s)],
+        "cloud": [*makai, "--port-offset", str(offset)],
+        "gateway": [*run, "--port-offset", str(offset)],
+    }

@@ -1,0 +1,197 @@
+"""How long each stage takes from the sample to the page; what a Box costs.
+
+The whole house runs as under `up`: simulated Boxes on ptys, gateway, compact cloud, page. Sags are
+injected at Box 1, one after the other at varying moments of the measurement window, and followed
+by the log lines of the services. CPU and memory per Box are differences between a house of many
+Boxes and one of a single Box, at the original's rate of a Measurement per 60 cycles.
+
+The baseline, in the same run, is one bare CurveZMQ hop (pyzmq, PUB to SUB, a 106-byte message as
+large as a Measurement with four metrics): the floor under `measurement_to_trigger`.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import psutil
+import zmq
+
+from bench.result import Baseline, Case, Result, case, percentile
+from opq_hil.box.control import ask
+from opq_hil.box.fleet import plan_fleet
+from opq_proto.errors import OpqError
+from opq_proto.ports import PORTS
+from opq_tools.plan import Plan
+from opq_tools.preflight import free_offset
+from opq_tools.session import Session
+
+SAGS, QUICK_SAGS = 50, 8
+APART_S = 4.37
+"""From sag to sag: longer than an event's span (1 s before, 1 s window, 1 s after), and no whole number
+of windows, so that the sags fall on every moment of it."""
+START_S = 30.0
+INCIDENT_S = 20.0
+MANY_BOXES, QUICK_MANY_BOXES = 12, 6
+SETTLE_S, WATCH_S, QUICK_WATCH_S = 8.0, 30.0, 12.0
+HOPS = 500
+MESSAGE_BYTES = 106
+"""A Measurement with four metrics on the wire."""
+OURS = ("gateway", "cloud")
+"""Processes whose cost is counted; simulated Boxes stand for hardware."""
+
+
+@contextmanager
+def running(boxes: int, trace: bool) -> Iterator[tuple[Session, Plan]]:
+    """A house with so many simulated Boxes in a folder of its own, up when the block begins."""
+    with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:
+        offset = free_offset(PORTS)
+        if offset is None:
+            raise OpqError("no port offset is free for a house of the benchmark's own")
+        plan = Plan(Path(folder), offset, plan_fleet(sim=boxes), (), {}, trace)
+        plan.prepare()
+        session = Session(plan, f"http://127.0.0.1:{PORTS['view'] + offset}")
+        session.start()
+        try:
+            _await_sampling(session, boxes)
+            yield session, plan
+        finally:
+            session.stop()
+
+
+def _await_sampling(session: Session, boxes: int) -> None:
+    sampling: set[str] = set()
+    until = time.monotonic() + START_S
+    while len(sampling) < boxes or not session.feed.connected.is_set():
+        if time.monotonic() > until:
+            raise OpqError(f"only {len(sampling)} of {boxes} Boxes sample after {START_S:g} s")
+        line = session.next_line(0.1)
+        if line and line.facts.get("event") == "box.sampling":
+            sampling.add(str(line.facts.get("box_id")))
+
+
+def latencies(sags: int) -> dict[str, list[float]]:
+    """Milliseconds of each stage, per sag; a sag whose way is not known in full is an error."""
+    found: dict[str, list[float]] = {}
+    with running(1, trace=True) as (session, plan):
+        time.sleep(3.0)  # the trigger's state and the first windows
+        done: set[int] = set()
+        for number in range(sags):
+            began = time.monotonic()
+            ask(plan.ports_dir, {"do": "event", "box": "1", "kind": "sag", "depth": 0.4, "cycles": 6})
+            way = None
+            while way is None:
+                if time.monotonic() - began > INCIDENT_S:
+                    raise OpqError(f"sag {number + 1} of {sags}: no incident on the page in {INCIDENT_S:g} s")
+                session.next_line(0.05)
+                for incident_id in session.incident_ids:
+                    seen = session.seen(incident_id, time.monotonic_ns())
+                    if incident_id not in done and seen:
+                        done.add(incident_id)
+                        way = seen
+            if not way.complete:
+                raise OpqError(
+                    f"sag {number + 1} of {sags}: its way is not known in full: {way.latency_ms()}"
+                )
+            for stage, milliseconds in way.latency_ms().items():
+                if milliseconds is not None:
+                    found.setdefault(stage, []).append(milliseconds)
+            time.sleep(max(0.0, began + APART_S - time.monotonic()))
+    return found
+
+
+def cost(boxes: int, watch_s: float) -> dict[str, tuple[float, float]]:
+    """Process -> (CPU seconds per second, resident bytes) with so many quiet Boxes."""
+    with running(boxes, trace=False) as (session, _):
+        watched = {child.name: psutil.Process(child.pid) for child in session.children if child.name in OURS}
+        _drain(session, SETTLE_S)
+        before = {name: _cpu_s(process) for name, process in watched.items()}
+        began = time.monotonic()
+        _drain(session, watch_s)
+        elapsed = time.monotonic() - began
+        return {
+            name: ((_cpu_s(process) - before[name]) / elapsed, float(process.memory_info().rss))
+            for name, process in watched.items()
+        }
+
+
+def _drain(session: Session, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        session.next_line(0.2)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def bare_hop_ms(hops: int) -> list[float]:
+    """Milliseconds of one message over a bare CURVE PUB to SUB hop, a message at a time."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    server_public, server_secret = zmq.curve_keypair()
+    public, secret = zmq.curve_keypair()
+    receiver = context.socket(zmq.SUB)
+    sender = context.socket(zmq.PUB)
+    try:
+        receiver.setsockopt(zmq.CURVE_SERVER, 1)
+        receiver.setsockopt(zmq.CURVE_SECRETKEY, server_secret)
+        receiver.setsockopt(zmq.SUBSCRIBE, b"")
+        port = receiver.bind_to_random_port("tcp://127.0.0.1")
+        for option, key in (
+            (zmq.CURVE_SERVERKEY, server_public),
+            (zmq.CURVE_PUBLICKEY, public),
+            (zmq.CURVE_SECRETKEY, secret),
+        ):
+            sender.setsockopt(option, key)
+        sender.connect(f"tcp://127.0.0.1:{port}")
+        message = [b"0001", bytes(MESSAGE_BYTES)]
+        while not receiver.poll(20):  # the subscription takes a while to arrive
+            sender.send_multipart(message)
+        while receiver.poll(100):
+            receiver.recv_multipart()
+        found = []
+        for _ in range(hops):
+            began = time.perf_counter_ns()
+            sender.send_multipart(message)
+            receiver.recv_multipart()
+            found.append((time.perf_counter_ns() - began) / 1e6)
+            time.sleep(0.002)
+        return found
+    finally:
+        sender.close(0)
+        receiver.close(0)
+        context.term()
+
+
+def run(quick: bool) -> Result:
+    """Takes some 6 minutes; `quick` some 2."""
+    sags = QUICK_SAGS if quick else SAGS
+    many = QUICK_MANY_BOXES if quick else MANY_BOXES
+    watch_s = QUICK_WATCH_S if quick else WATCH_S
+    bare = bare_hop_ms(HOPS)
+    click.echo(f"{sags} sags at one Box, some {sags * APART_S:.0f} s ...", err=True)
+    stages = latencies(sags)
+    rows: list[Case] = []
+    for stage, values in stages.items():
+        rows.append(case(f"{stage}.median", "ms", values))
+        rows.append(case(f"{stage}.p99", "ms", values, percentile(values, 0.99)))
+    click.echo(f"cost of 1 and of {many} Boxes ...", err=True)
+    one, all_of_them = cost(1, watch_s), cost(many, watch_s)
+    for name in OURS:
+        cpu = (all_of_them[name][0] - one[name][0]) / (many - 1) * 1e3
+        memory = (all_of_them[name][1] - one[name][1]) / (many - 1) / 1e6
+        rows.append(case(f"cpu_per_box.{name}", "ms/s", [cpu]))
+        rows.append(case(f"memory_per_box.{name}", "MB", [memory]))
+        rows.append(case(f"memory_of_one_box_house.{name}", "MB", [one[name][1] / 1e6]))
+        rows.append(case(f"cpu_of_one_box_house.{name}", "ms/s", [one[name][0] * 1e3]))
+    floor = statistics.median(bare)
+    ours = statistics.median(stages["measurement_to_trigger"])
+    return Result(
+        tuple(rows),
+        Baseline("measurement_to_trigger.median: one bare CURVE hop (pyzmq)", floor, "ms"),
+        ours / floor,
+    )

@@ -1,0 +1,114 @@
+"""What a benchmark gives: figures with their spread, a baseline of the same run, the machine."""
+
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One figure: the value to quote and the spread of the runs behind it.
+
+    `limit`: what it may be at most; `peer`: the same figure of the peer named in the baseline; `because`: why
+    it is not as good as one of them. None and empty where there is none.
+    """
+
+    case: str
+    value: float
+    unit: str
+    median: float
+    min: float
+    max: float
+    runs: int
+    limit: float | None = None
+    peer: float | None = None
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the figures are held against, measured in the same run."""
+
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a benchmark gives; `ratio` is said of the case that the baseline's name tells."""
+
+    results: tuple[Case, ...]
+    baseline: Baseline
+    ratio: float
+
+
+def case(
+    name: str,
+    unit: str,
+    values: Sequence[float],
+    value: float | None = None,
+    limit: float | None = None,
+    peer: float | None = None,
+    because: str = "",
+) -> Case:
+    """A case of several runs; its value is the median unless another one is given."""
+    median = statistics.median(values)
+    quoted = median if value is None else value
+    return Case(name, quoted, unit, median, min(values), max(values), len(values), limit, peer, because)
+
+
+def machine() -> dict[str, Any]:
+    """The machine that measured."""
+    cpu = platform.processor() or "unknown"
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+    except OSError:
+        cpu = cpu or "unknown"
+    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def commit() -> str | None:
+    """The commit of the checkout that runs; None outside one."""
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        answer = subprocess.run(git, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def row_text(row: Case) -> str:
+    """One row for a terminal."""
+    parts = [f"min {row.min:.4g}, max {row.max:.4g}, {row.runs} runs"] if row.runs > 1 else []
+    if row.limit is not None:
+        parts.append(f"{'within' if row.value <= row.limit else 'BEYOND'} {row.limit:.4g}")
+    if row.peer is not None:
+        parts.append(f"peer {row.peer:.4g}")
+    if row.because:
+        parts.append(row.because)
+    return f"{row.case:<48} {row.value:10.4g} {row.unit:<14} ({'; '.join(parts)})"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that `share` of all do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, -(-len(ordered) * round(share * 100) // 100) - 1))]
+
+
+def cpu_of(do: Callable[[], Found]) -> tuple[float, Found]:
+    """CPU seconds of this process during the call, and what it returned."""
+    began = time.process_time()
+    found = do()
+    return max(time.process_time() - began, 1e-9), found

@@ -1,0 +1,181 @@
+"""The rule engine on one core: filter, windows, fan-out, very many thresholds; rules' bytes, births, latency.
+
+CPU is that of the whole process, from JSON bytes to the sink, all threads; its limit is the target's
+inverse (>= 1 M events/s/core: <= 1 us). The baseline is a loop that decodes, compares, encodes.
+"""
+
+import gc
+import time
+import tracemalloc
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from bench.result import Baseline, Case, Result, case
+from bench.rules.flow import Counting, Flowed, Giving, Load, engine, flowed, payloads, rule
+from opq_plugins.sdk import Sink, SinkContext, Source, SourceContext
+from opq_proto import log
+
+FILTER = [rule("filter", "SELECT box, v FROM s WHERE v > 126")]
+AVERAGE = [rule("average", "SELECT box, avg(v) AS v FROM s GROUP BY box, TUMBLINGWINDOW(ss, 1)")]
+FAN = [rule(f"fan{k}", f"SELECT box, v * {k} AS w FROM s WHERE v > 126") for k in range(100)]
+PACE_HZ, TICK_S = 10_000, 0.001
+
+
+def thresholds(count: int) -> list[dict[str, Any]]:
+    """Few match: 0.04 % of the events are above the lowest one."""
+    return [
+        rule(f"rule{k}", f"SELECT box, v FROM s WHERE v > {130 + 10 * k / count:.5f}") for k in range(count)
+    ]
+
+
+def windowed(count: int) -> list[dict[str, Any]]:
+    """Each has a window and a HAVING of its own; none of them lets anything through."""
+    statement = "SELECT box, avg(v) AS a FROM s GROUP BY box, TUMBLINGWINDOW(ss, 1) HAVING avg(v) <"
+    return [rule(f"low{k}", f"{statement} {90 + 10 * k / count:.5f}") for k in range(count)]
+
+
+def plain_loop_us(given: Sequence[bytes]) -> float:
+    """Of one event: msgspec, an if, msgspec."""
+    decode, encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
+    sent = []
+    began_s = time.process_time()
+    for payload in given:
+        row = decode(payload)
+        if row["v"] > 126:
+            sent.append(encode([{"box": row["box"], "v": row["v"]}]))
+    return (time.process_time() - began_s) / len(given) * 1e6
+
+
+def flow_rows(
+    name: str,
+    rules: Sequence[dict[str, Any]],
+    given: Sequence[bytes],
+    rounds: int,
+    runs: int,
+    limit_us: float | None,
+) -> list[Case]:
+    found: list[Flowed] = [flowed(rules, Load(given, rounds)) for _ in range(runs)]
+    assert not any(each.dropped for each in found), "a sink did not keep up"
+    cost = case(
+        f"{name}: CPU", "us/event", [each.cpu_s / each.events * 1e6 for each in found], limit=limit_us
+    )
+    speed = case(f"{name}: events, by the wall clock", "1/s", [each.events / each.wall_s for each in found])
+    return [cost, speed]
+
+
+def birth_rows(count: int) -> list[Case]:
+    """Bytes of an idle rule, with all its counters; rules created per second, at once and one by one."""
+    load = Load((), 0)
+    warm = thresholds(100)
+    with engine(lambda: Giving(load), lambda: Counting([0])) as made:
+        made.create_rules([{**each, "id": f"warm{k}"} for k, each in enumerate(warm)])
+        bodies = thresholds(count)
+        began_s = time.perf_counter()
+        assert not made.create_rules(bodies)
+        at_once = count / (time.perf_counter() - began_s)
+    with engine(lambda: Giving(load), lambda: Counting([0])) as made:
+        single = thresholds(2000)
+        began_s = time.perf_counter()
+        for body in single:
+            made.create_rule(body)
+        one_by_one = len(single) / (time.perf_counter() - began_s)
+    size = bytes_of(warm, thresholds(count))
+    return [
+        case(f"{count} idle rules: memory", "bytes/rule", [size], limit=600),
+        case("rules created at once: time", "us/rule", [1e6 / at_once], limit=1e6 / 3000),
+        case("rules created one by one, each on disk: time", "us/rule", [1e6 / one_by_one]),
+    ]
+
+
+def bytes_of(warm: Sequence[dict[str, Any]], bodies: Sequence[dict[str, Any]]) -> float:
+    """Of one of `bodies`, idle, beside those of `warm`."""
+    with engine(lambda: Giving(Load((), 0)), lambda: Counting([0])) as made:
+        made.create_rules([{**each, "id": f"warm{k}"} for k, each in enumerate(warm)])
+        gc.collect()
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        made.create_rules(bodies)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    return (after - before) / len(bodies)
+
+
+class Paced(Source):
+    """Payloads with their time of birth, so many per second."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.done = False
+
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+        return
+
+    def open(self, context: SourceContext) -> None:
+        context.connected(True)
+        began_s = time.perf_counter()
+        given = 0
+        while given < self._seconds * PACE_HZ and not context.stopped:
+            due = int((time.perf_counter() - began_s) * PACE_HZ)
+            if due > given:
+                born = b"%d" % time.perf_counter_ns()
+                context.emit_bytes([b'{"box": 1, "v": 130.5, "born": ' + born + b"}"] * (due - given))
+                given = due
+            time.sleep(TICK_S)
+        self.done = True
+        context.wait(3600.0)
+
+
+class Clocked(Sink):
+    """How old each emission is when it comes."""
+
+    def __init__(self, ages_ms: list[float]) -> None:
+        self._ages_ms = ages_ms
+
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        return
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        self._ages_ms.append((time.perf_counter_ns() - data[0]["born"]) / 1e6)
+
+
+def latency_rows(seconds: float, qos: int, limit_ms: float | None) -> list[Case]:
+    """Every event passes: from the source's call to the sink's, at 10,000 a second."""
+    ages_ms: list[float] = []
+    source = Paced(seconds)
+    with engine(lambda: source, lambda: Clocked(ages_ms)) as made:
+        made.create_rules([rule("timed", "SELECT v, born FROM s WHERE v > 126", qos=qos)])
+        while not source.done or not made.settled():
+            time.sleep(0.01)
+    ages_ms.sort()
+    name = f"added latency at {PACE_HZ} events/s, qos {qos}"
+    p50, p99 = (ages_ms[int(len(ages_ms) * share)] for share in (0.5, 0.99))
+    return [
+        case(f"{name}: p50", "ms", [p50]),
+        case(f"{name}: p99", "ms", [p99], limit=limit_ms),
+    ]
+
+
+def run(quick: bool) -> Result:
+    log.configure("bench", "error")
+    given = payloads(20_000)
+    rounds, runs = (5, 1) if quick else (50, 3)
+    baseline = [plain_loop_us(given * rounds) for _ in range(runs)]
+    rows = flow_rows("a filter rule", FILTER, given, rounds, runs, 1.0)
+    rows += flow_rows("1 s tumbling average by Box", AVERAGE, given, rounds, runs, None)
+    rows += flow_rows("fan-out to 100 rules", FAN, given, max(1, rounds // 10), runs, None)
+    for count in (1_000, 10_000):
+        rows += flow_rows(f"{count} threshold rules", thresholds(count), given, rounds, runs, 10.0)
+    rows += flow_rows("20 rules, a window each", windowed(20), given, max(1, rounds // 5), runs, None)
+    size = bytes_of(windowed(100), windowed(1_000))
+    rows.append(case("a rule with a window, idle: memory", "bytes/rule", [size]))
+    rows += birth_rows(10_000)
+    rows += latency_rows(2.0 if quick else 10.0, 0, 5.0)
+    rows += latency_rows(2.0 if quick else 10.0, 1, None)
+    base_us = sorted(baseline)[len(baseline) // 2]
+    loop = Baseline(
+        "a plain Python loop: decode, compare, encode; ratio: filter rule to it", base_us, "us/event"
+    )
+    return Result(tuple(rows), loop, rows[0].value / base_us)

@@ -1,1 +1,0 @@
-"""What is measured: one file per benchmark, each with `run(quick) -> Result`."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = {"opq": 1.0, "ci": 0.25, "nightly": 2.0}
 """Profile of Hypothesis -> which part of a test's own number of examples it plays."""
+TOGETHER = ("hil/tests/test_hil_clock_on_pc.py", "hil/tests/test_hil_binary.py")
+"""Files for one and the same worker: the second looks at the emulator's runs of the first."""
 _SPENT_S = pytest.StashKey[float]()
 
 for _name in EXAMPLES:
@@ -67,6 +69,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "LoadFile
     from xdist.workermanage import WorkerController
 
     class FromBothEnds(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return TOGETHER[0] if file in TOGETHER else file
+
         def _assign_work_unit(self, node: WorkerController) -> None:
             if node.gateway.id != "gw0":
                 self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)

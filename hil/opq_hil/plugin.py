@@ -17,7 +17,7 @@ from opq_hil.backends.firmware import BOARDS, VARIABLE, Firmware, FirmwareError,
 from opq_hil.backends.qemu import ABSENT
 from opq_hil.suites.scenario import Bench
 
-WALL_LIMIT_S = 240.0
+WALL_LIMIT_S = 900.0
 SMOKE = "test_stock_qemu_smoke.py"
 """What runs on QEMU as distributions have it."""
 _absent = pytest.StashKey[str]()

@@ -291,6 +291,12 @@ def played(seeds: range, folder: Path) -> dict[str, object]:
 
 
 @pytest.mark.timeout(900)
+def test_three_schedules_of_faults_lose_no_sample_and_double_no_measurement(tmp_path: Path) -> None:
+    assert played(range(1, 4), tmp_path)["failed_seeds"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_twelve_schedules_of_faults_lose_no_sample_and_double_no_measurement(tmp_path: Path) -> None:
     assert played(range(1, 13), tmp_path)["failed_seeds"] == []
 

@@ -1,6 +1,6 @@
 """The firmware that one would flash, in an emulator: every scenario of both suites (opq_hil.suites).
 
-`-k cold_start` plays that one alone; `-m soak` the long ones.
+`-m slow` plays those of a minute and more, `-m soak` those of hours, `-k cold_start -m ""` that one alone.
 """
 
 from collections.abc import Mapping
@@ -8,13 +8,20 @@ from collections.abc import Mapping
 import pytest
 
 from opq_hil.suites.catalogue import SCENARIOS
-from opq_hil.suites.scenario import Verdict
+from opq_hil.suites.scenario import Scenario, Verdict
 
 pytestmark = pytest.mark.timeout(3600)
-ALL = [
-    pytest.param(name, marks=pytest.mark.soak if scenario.soak else (), id=name)
-    for name, scenario in SCENARIOS.items()
-]
+
+
+def marks_of(scenario: Scenario) -> list[pytest.MarkDecorator]:
+    return [
+        mark
+        for mark, holds in ((pytest.mark.slow, scenario.slow), (pytest.mark.soak, scenario.soak))
+        if holds
+    ]
+
+
+ALL = [pytest.param(name, marks=marks_of(scenario), id=name) for name, scenario in SCENARIOS.items()]
 
 
 @pytest.mark.parametrize("scenario", ALL)

@@ -74,7 +74,13 @@ def thought_at(told_ns: int, ticks: Sequence[int], blocks: Sequence[Samples], gu
     return guess  # where the time steps
 
 
-@pytest.mark.parametrize("scenario", [scenario.name for scenario in timekeeping.CLOCK])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(scenario.name, marks=pytest.mark.slow if scenario.slow else (), id=scenario.name)
+        for scenario in timekeeping.CLOCK
+    ],
+)
 def test_the_pc_s_clock_and_the_box_s_give_the_same_stamps(
     scenario: str, verdicts: Mapping[str, Verdict]
 ) -> None:

@@ -15,6 +15,8 @@ from opq_hil.world.world import NS, Power, World
 from opq_proto.firmware_image import Slot
 from opq_proto.link_messages import Command, Operation, Settings
 
+FEW_CUTS = 4
+"""Of each kind, in a run of minutes."""
 SAVE_CUTS, UPDATE_CUTS = 40, 20
 """In a normal run, 60 in all (an update takes 15 s each time); 1e5 cuts are device/tests'."""
 SOAK_CUTS = 250
@@ -115,14 +117,30 @@ def cuts_update(bench: Bench) -> Figures:
     return _update(bench, UPDATE_CUTS)
 
 
+def few_cuts(bench: Bench) -> Figures:
+    """4 cuts in a save, 4 in an update."""
+    return _both(bench, FEW_CUTS)
+
+
 def many_cuts(bench: Bench) -> Figures:
     """500 cuts, half of them in a save, half in an update."""
-    found = {f"settings_{name}": value for name, value in _settings(bench, SOAK_CUTS).items()}
-    return found | {f"update_{name}": value for name, value in _update(bench, SOAK_CUTS).items()}
+    return _both(bench, SOAK_CUTS)
+
+
+def _both(bench: Bench, cuts: int) -> Figures:
+    found = {f"settings_{name}": value for name, value in _settings(bench, cuts).items()}
+    return found | {f"update_{name}": value for name, value in _update(bench, cuts).items()}
 
 
 SCENARIOS = (
-    Scenario("cuts_settings", "40 power cuts spread over a save of settings", cuts_settings, virtual_s=205),
-    Scenario("cuts_update", "20 power cuts spread over an update", cuts_update, virtual_s=390),
+    Scenario("few_cuts", "8 power cuts, in a save of settings and in an update", few_cuts, virtual_s=140),
+    Scenario(
+        "cuts_settings",
+        "40 power cuts spread over a save of settings",
+        cuts_settings,
+        slow=True,
+        virtual_s=205,
+    ),
+    Scenario("cuts_update", "20 power cuts spread over an update", cuts_update, slow=True, virtual_s=390),
     Scenario("many_cuts", "500 power cuts", many_cuts, virtual_s=6000, soak=True),
 )

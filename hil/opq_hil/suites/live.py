@@ -82,5 +82,7 @@ def commands(bench: Bench) -> Figures:
 SCENARIOS = (
     Scenario("live_commands", "reached, set, reset on a line in real time", commands, suite="B"),
     Scenario("live_gateway", "a recorded dip into the ring of a real gateway", gateway, suite="B"),
-    Scenario("live_corrupted", "a damaged line and a real gateway that asks again", corrupted, suite="B"),
+    Scenario(
+        "live_corrupted", "a damaged line and a real gateway that asks again", corrupted, suite="B", slow=True
+    ),
 )

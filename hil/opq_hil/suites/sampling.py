@@ -45,6 +45,11 @@ def boots(bench: Bench) -> Figures:
     return figures
 
 
+def half_minute(bench: Bench) -> Figures:
+    """30 s of the same as five_minutes."""
+    return _long(bench, 30)
+
+
 def five_minutes(bench: Bench) -> Figures:
     """300 s of sampling: none missed by index, none by the ticks of TIM5 that stand behind the stamps."""
     return _long(bench, 300)
@@ -116,8 +121,13 @@ def rms_lsb(counts: "np.typing.NDArray[np.int16]") -> float:
 
 SCENARIOS = (
     Scenario("boots", "every board comes up sampling, with the same bytes each time", boots),
+    Scenario("half_minute", "30 s of sampling by index and by TIM5, none missed", half_minute, virtual_s=35),
     Scenario(
-        "five_minutes", "5 min of sampling by index and by TIM5, none missed", five_minutes, virtual_s=305
+        "five_minutes",
+        "5 min of sampling by index and by TIM5, none missed",
+        five_minutes,
+        slow=True,
+        virtual_s=305,
     ),
     Scenario(
         "one_hour", "1 h of sampling, none missed", one_hour, virtual_s=3605, soak=True, wall_limit_s=3600

@@ -176,8 +176,10 @@ class Scenario:
     """"A": played in virtual time, deterministic; "B": live, in real time."""
     soak: bool = False
     """Long: only when asked for."""
-    wall_limit_s: float = 240.0
-    """Of each run of the emulator."""
+    slow: bool = False
+    """A minute of a core and more: pytest plays it only with `-m slow`, a shorter one shows the same."""
+    wall_limit_s: float = 900.0
+    """Ends an emulator that hangs; no verdict on speed, for on a busy machine a good run takes minutes."""
     virtual_s: int = 60
     """About how long it is in all: the longest are begun first."""
 

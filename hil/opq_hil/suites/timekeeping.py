@@ -227,14 +227,14 @@ def without_gps(bench: Bench) -> Figures:
 
 
 CLOCK = (
-    Scenario("cold_start", "no sky at first: free, acquiring, locked", cold_start),
+    Scenario("cold_start", "no sky at first: free, acquiring, locked", cold_start, slow=True),
     Scenario("loss_and_return", "25 s without sky: holdover inside its bound, locked again", loss_and_return),
-    Scenario("bad_pulses", "glitches, late and missing pulses", bad_pulses),
-    Scenario("wrong_label", "seconds named wrongly by one", wrong_label),
+    Scenario("bad_pulses", "glitches, late and missing pulses", bad_pulses, slow=True),
+    Scenario("wrong_label", "seconds named wrongly by one", wrong_label, slow=True),
     Scenario("leap_second", "23:59:60 while locked", leap_second),
-    Scenario("fast", "an oscillator 50 ppm fast", fast),
-    Scenario("slow", "an oscillator 50 ppm slow", slow),
-    Scenario("temperature_ramp", "5 K within a minute", temperature_ramp),
+    Scenario("fast", "an oscillator 50 ppm fast", fast, slow=True),
+    Scenario("slow", "an oscillator 50 ppm slow", slow, slow=True),
+    Scenario("temperature_ramp", "5 K within a minute", temperature_ramp, slow=True),
 )
 """Played once each; device/tests plays thousands of seeds of the same on the PC."""
 SCENARIOS = (

@@ -58,7 +58,12 @@ class Sink(sdk.Sink):
 
 PACED = SOURCE.replace("self.next += 1", "self.next += 1\n            context.wait(0.0002)")
 SHORT = pytest.mark.timeout(600)
+SLOW = [pytest.mark.slow, pytest.mark.timeout(600)]
 LONG = [pytest.mark.soak, pytest.mark.timeout(3600)]
+
+
+def counts(short: int, slow: int, soak: int) -> list[Any]:
+    return [pytest.param(short, marks=SHORT), pytest.param(slow, marks=SLOW), pytest.param(soak, marks=LONG)]
 
 
 @pytest.fixture
@@ -174,12 +179,12 @@ def plugins(tmp_path: Path) -> Iterator[Plugins]:
     made.close()
 
 
-@pytest.mark.parametrize("swaps", [pytest.param(500, marks=SHORT), pytest.param(10_000, marks=LONG)])
+@pytest.mark.parametrize("swaps", counts(60, 500, 10_000))
 def test_swaps_in_process_lose_and_double_nothing(plugins: Plugins, rows: Path, swaps: int) -> None:
     print(swapped_under_load(plugins, rows, "inproc", swaps))
 
 
-@pytest.mark.parametrize("swaps", [pytest.param(20, marks=SHORT), pytest.param(300, marks=LONG)])
+@pytest.mark.parametrize("swaps", counts(8, 20, 300))
 def test_swaps_of_a_worker_lose_and_double_nothing(plugins: Plugins, rows: Path, swaps: int) -> None:
     print(swapped_under_load(plugins, rows, "process", swaps))
 

@@ -142,12 +142,9 @@ def killed_often(folder: Path, kills: int, seed: int) -> None:
     print(f"{len(records)} records, {len(journal)} emissions, {again} sent again under their id")
 
 
-@pytest.mark.timeout(600)
-def test_twenty_kills_lose_and_double_nothing(tmp_path: Path) -> None:
-    killed_often(tmp_path, 20, random.randrange(1 << 32))
-
-
-@pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_two_hundred_kills_lose_and_double_nothing(tmp_path: Path) -> None:
-    killed_often(tmp_path, 200, random.randrange(1 << 32))
+@pytest.mark.parametrize(
+    "kills", [5, pytest.param(20, marks=pytest.mark.slow), pytest.param(200, marks=pytest.mark.soak)]
+)
+def test_kills_lose_and_double_nothing(tmp_path: Path, kills: int) -> None:
+    killed_often(tmp_path, kills, random.randrange(1 << 32))

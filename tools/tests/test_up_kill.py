@@ -28,7 +28,14 @@ def assert_nothing_is_doubled(found: list[dict[str, Any]]) -> None:
     assert all(later - earlier > 1000 for earlier, later in pairwise(starts)), starts
 
 
-@pytest.mark.parametrize("moment", ["trigger: Box 1", "waveform of Box", "incident 1"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("trigger: Box 1", marks=pytest.mark.slow),
+        "waveform of Box",
+        pytest.param("incident 1", marks=pytest.mark.slow),
+    ],
+)
 def test_a_cloud_that_is_killed_at_a_stage_finishes_the_incident_when_it_is_back(
     tmp_path: Path, moment: str
 ) -> None:

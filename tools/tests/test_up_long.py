@@ -70,6 +70,7 @@ def test_five_seconds_of_sag_and_of_interruption_are_an_incident_each(tmp_path: 
         assert [incident["id"] for incident in incidents(up)] == [2, 1]
 
 
+@pytest.mark.slow
 def test_a_cloud_that_is_killed_in_mid_dip_still_tells_all_of_it(tmp_path: Path) -> None:
     with house(tmp_path, "--sim", "1") as up:
         up.wait_for("the page is up")

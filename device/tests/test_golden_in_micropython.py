@@ -62,7 +62,7 @@ def judge(all_cases: list[Case]) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_unix_port_holds_every_golden_vector(tmp_path: Path) -> None:
     binary = micropython_of_the_box(cache_folder())
     all_cases = cases()
@@ -80,7 +80,7 @@ STATEMENT_NS = 12_000_000
 """What the Box may take for one statement: a push of 200 samples is 3 ms of its processor."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_firmware_holds_every_golden_vector_at_its_prompt(tmp_path: Path) -> None:
     all_cases = cases()
     statements = [PRELUDE, *(line for case in all_cases for line in case.statements)]

@@ -36,7 +36,7 @@ def asked(makai: Any, seconds: float = 60) -> Measurement:
     return wait_for(found, seconds)[0]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_rule_at_the_edge_asks_makai_by_a_crossing_measurement(tmp_path: Path, makai: Any) -> None:
     port, waves = free_port(), free_endpoint()
     with BoxHost([Box("1")]) as host, (tmp_path / "log").open("wb") as log:

@@ -58,7 +58,7 @@ SEEDS = {
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("harness", "words"),
     [

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 20.0) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> Any:
     """What `what` gives as soon as it is true; an AssertionError when it does not come in time."""
     until = time.monotonic() + seconds
     while not (found := what()):

@@ -15,7 +15,7 @@ from opq_hil.backends.firmware import Firmware
 from opq_hil.world.world import NS, Noise, World
 from opq_proto.firmware_image import Slot, read_bundle
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 LONG_NS = 3600 * NS
 
 

@@ -36,7 +36,7 @@ def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for(path: Path) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not come"
         time.sleep(0.02)
@@ -114,7 +114,7 @@ def test_what_a_killed_process_left_behind_is_taken_over(tmp_path: Path):
         process.wait(5)
     assert (tmp_path / "control").exists()
     with running(tmp_path, "--sim", "1"):
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         answer = None
         while answer is None and time.monotonic() < end:
             try:

@@ -76,7 +76,7 @@ def test_a_run_that_lasts_too_long_is_stopped(backend: Qemu, busy: Image, tmp_pa
     began = time.monotonic()
     with pytest.raises(WallLimitError, match="longer than 1 s"):
         backend.run(busy, World(3600 * NS, **QUIET), tmp_path / "run", wall_limit_s=1)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_a_run_that_somebody_ended_is_no_verdict_on_the_box(

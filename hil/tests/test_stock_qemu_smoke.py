@@ -31,7 +31,7 @@ from opq_proto.link_messages import (
 )
 from opq_proto.log_codes import CODES
 
-pytestmark = pytest.mark.timeout(300)  # the first time firmware is built
+pytestmark = pytest.mark.timeout(600)  # the first time firmware is built
 SLOW = 2
 """port/power.h: no crystal, no PLL; the line talks, nothing is sampled."""
 NO_CLOCK = 3

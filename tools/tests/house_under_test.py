@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT.parent / "shared" / "data" / "recordings"
 BOX1 = RECORDINGS / "event_9354_box1.i16"
 BOX4 = RECORDINGS / "event_9354_box4.i16"
+PATIENCE = 4.0
+"""Waits end at four times what an idle machine needs at most."""
 NO_RECORDINGS = "the real recordings are not here (they carry no licence, so the project does not ship them)"
 
 
@@ -36,13 +38,13 @@ def processes_with(text: str) -> list[int]:
 
 
 def until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
-    """The first true value of `condition`; fails with `what` after the time."""
-    end = time.monotonic() + timeout_s
+    """The first true value of `condition`; fails with `what` after PATIENCE times the time."""
+    end = time.monotonic() + PATIENCE * timeout_s
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
-        time.sleep(0.1)
+        time.sleep(0.02)
     raise AssertionError(f"not within {timeout_s:g} s: {what}")
 
 
@@ -85,7 +87,7 @@ class House:
         assert len(found) == 1, found
         return found[0]
 
-    def end(self, timeout_s: float = 15.0) -> int:
+    def end(self, timeout_s: float = 60.0) -> int:
         """Ctrl-C, and its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
@@ -105,7 +107,7 @@ def up_command(data_dir: Path, offset: int, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "opq_tools.cli", "up", *where, *arguments]
 
 
-def run_up(data_dir: Path, *arguments: str, timeout_s: float = 90.0) -> subprocess.CompletedProcess[str]:
+def run_up(data_dir: Path, *arguments: str, timeout_s: float = 300.0) -> subprocess.CompletedProcess[str]:
     """`opq-tools up` until it ends by itself."""
     command = up_command(data_dir, free_offset(), *arguments)
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)

@@ -6,7 +6,7 @@ import pytest
 from contract_snapshot import system_text
 from test_house_contracts import assert_unchanged
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_what_a_running_system_answers_is_as_it_was(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def elsewhere(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFacto
     return Elsewhere(other, device, folder / "out", built)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_board_builds_within_its_budgets(built: dict[str, Built]) -> None:
     assert set(built) >= {"opqbox", "pyboard_f405"}
     for each in built.values():
@@ -79,7 +79,7 @@ def test_every_board_builds_within_its_budgets(built: dict[str, Built]) -> None:
         assert report["figures"]["flash_bytes"] == each.figures.flash_bytes
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_same_sources_give_the_same_bytes_in_another_folder(
     built: dict[str, Built], elsewhere: Elsewhere
 ) -> None:

@@ -21,7 +21,7 @@ from house_under_test import House, get_json, house, until
 
 from opq_proto.ports import PORTS
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 # message -> (number, name, type); a field with an equals sign belongs to that oneof
 ORIGINAL = {

@@ -21,8 +21,8 @@ def test_a_dip_at_the_emulated_box_becomes_a_sag_on_the_page(tmp_path: Path, hil
     except OpqError as error:
         pytest.skip(str(error))
     before_s = time.time()
-    words = ("--box", "qemu:1", "--until-incident", "--json", "--timeout-s", "150")
-    done = run_up(tmp_path, *words, timeout_s=200)
+    words = ("--box", "qemu:1", "--until-incident", "--json", "--timeout-s", "200")
+    done = run_up(tmp_path, *words, timeout_s=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     incident = found["incident"]

@@ -24,7 +24,7 @@ from opq_proto.ports import PORTS
 from opq_tools.stages import LATENCIES
 from opq_tools.up import NOT_OF_UP
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(600)
 with_recordings = pytest.mark.skipif(not BOX1.exists(), reason=NO_RECORDINGS)
 
 
@@ -41,7 +41,7 @@ def contract(text: str) -> dict[str, Any]:
 
 
 def test_the_default_scenario_becomes_a_sag_on_the_page_and_leaves_no_process(tmp_path: Path) -> None:
-    done = run_up(tmp_path, "--until-incident", "--json", "--timeout-s", "40")
+    done = run_up(tmp_path, "--until-incident", "--json", "--timeout-s", "200")
     assert done.returncode == 0, done.stderr
     found = contract(done.stdout)
     assert found["incident"]["class"] == "sag"
@@ -56,7 +56,7 @@ def test_the_default_scenario_becomes_a_sag_on_the_page_and_leaves_no_process(tm
 @with_recordings
 def test_the_real_recordings_give_the_residual_that_analyze_says(tmp_path: Path) -> None:
     replays = ("--replay", str(BOX1), "--replay", str(BOX4))
-    done = run_up(tmp_path, *replays, "--until-incident", "--json", "--timeout-s", "40")
+    done = run_up(tmp_path, *replays, "--until-incident", "--json", "--timeout-s", "200")
     assert done.returncode == 0, done.stderr
     found = contract(done.stdout)
     command = [sys.executable, "-m", "opq_tools.cli", "analyze", str(BOX1), "--json"]

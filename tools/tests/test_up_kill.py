@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from house_under_test import House, get_json, house, until
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 
 
 def incidents(up: House) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ def child(tmp_path: Path, code: str) -> tuple[Child, "queue.Queue[Line]"]:
     return Child("it", [sys.executable, "-c", code], tmp_path / "it.log", lines), lines
 
 
-def wait_for(condition: object, timeout_s: float = 10.0) -> bool:
+def wait_for(condition: object, timeout_s: float = 60.0) -> bool:
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
         if condition():  # type: ignore[operator]

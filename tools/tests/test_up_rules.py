@@ -10,7 +10,7 @@ from house_under_test import get_json, house, until
 
 from opq_proto.ports import PORTS
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 SQL = (
     "SELECT box, start_ms, end_ms, f FROM boxes"
     " WHERE f BETWEEN 40 AND 70 AND rms_max - rms_min < 20 AND last_hit_count() = 0"

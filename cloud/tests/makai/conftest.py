@@ -27,7 +27,7 @@ from opq_proto.decision import Nominal
 from opq_proto.keys import KeyFolder, KeyPair, generate, read_secret_file
 from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
 
-WAIT_S = 5.0
+WAIT_S = 30.0
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = WAIT_S) -> Any:

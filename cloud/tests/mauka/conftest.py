@@ -82,12 +82,12 @@ class Wire:
     def subscriber(self, bus: Bus, topic: str = "") -> "zmq.Socket[bytes]":
         """A SUB on the bus that surely hears all that is published from now on."""
         made: zmq.Socket[bytes] = self.context.socket(zmq.SUB)
-        made.setsockopt(zmq.RCVTIMEO, 5000)
+        made.setsockopt(zmq.RCVTIMEO, 30_000)
         made.setsockopt(zmq.SUBSCRIBE, topic.encode())
         made.setsockopt(zmq.SUBSCRIBE, b"joined?")
         made.connect(bus.pub)
         writer = self.publisher(bus.sub)
-        end_s = time.monotonic() + 5
+        end_s = time.monotonic() + 30
         while not made.poll(20):
             assert time.monotonic() < end_s, "the bus does not answer"
             writer.send_multipart([b"joined?", b""])
@@ -112,7 +112,7 @@ class Wire:
         return made
 
     def joined(self, publisher: "zmq.Socket[bytes]") -> None:
-        assert publisher.poll(5000), "nobody subscribed"
+        assert publisher.poll(30_000), "nobody subscribed"
         publisher.recv()
 
 
@@ -125,15 +125,15 @@ def wire() -> Iterator[Wire]:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], Any]], Any]:
-    """Wait, at most 10 s, for what is true in the end; returns it."""
+    """Wait, at most a minute, for what is true in the end; returns it."""
 
     def wait(ask: Callable[[], Any]) -> Any:
-        end_s = time.monotonic() + 10
+        end_s = time.monotonic() + 60
         while time.monotonic() < end_s:
             answer = ask()
             if answer:
                 return answer
             time.sleep(0.01)
-        raise AssertionError("did not come true within 10 s")
+        raise AssertionError("did not come true within 60 s")
 
     return wait

@@ -107,7 +107,7 @@ class House:
 @pytest.fixture
 def until():
     """As everywhere, and with time for a worker to start on a busy machine."""
-    return lambda ask: wait_for(ask, 40)
+    return lambda ask: wait_for(ask, 100)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ FERRETDB = "1.24.2"
 BUILD_LIMIT_S = 150.0
 """64 s measured on two cores with an empty module cache; above the limit the next server is taken."""
 PULL_LIMIT_S = 60.0
-START_LIMIT_S = 20.0
+START_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 
 from opq_rules.connections.mongo import Config, check
 
-pytestmark = pytest.mark.timeout(300)  # the first that asks may have to build the server
+pytestmark = pytest.mark.timeout(600)  # the first that asks may have to build the server
 
 
 def test_a_server_that_is_there_lets_a_connection_in(mongo_uri: str) -> None:

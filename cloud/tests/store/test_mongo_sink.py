@@ -13,7 +13,7 @@ from waiting import wait_for
 
 from opq_rules.sinks.mongo import Sink
 
-pytestmark = pytest.mark.timeout(300)  # the first that asks may have to build the server
+pytestmark = pytest.mark.timeout(600)  # the first that asks may have to build the server
 
 Collection = Any
 

@@ -78,7 +78,7 @@ def test_four_processes_never_double_a_finding(place: Any, open_again: Callable[
     assert [len(incident.findings) for incident in store.incidents(limit=1000)] == [2] * 20
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(600)
 def test_a_killed_writer_loses_nothing_acknowledged_and_doubles_nothing(
     place: Any, open_again: Callable[[], CloudStore]
 ) -> None:

@@ -1,0 +1,94 @@
+"""tools/suite.py, which tools/test runs: steps side by side, and nothing left running."""
+
+import importlib.util
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from house_under_test import processes_with, until
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SUITE = Path(__file__).resolve().parents[1] / "suite.py"
+
+
+@pytest.fixture(scope="module")
+def suite() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("suite", SUITE)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["suite"] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_step_that_fails_is_named_with_its_output_and_the_others_run(
+    suite: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    steps = (
+        suite.Step("bad", (sys.executable, "-c", "print('line 7 is wrong'); raise SystemExit(1)")),
+        suite.Step("may fail", (sys.executable, "-c", "raise SystemExit(1)"), "What needs it is skipped."),
+        suite.Step("good", (sys.executable, "-c", "print('first'); print('12 files')")),
+    )
+    assert suite.side_by_side(steps, cores=2) == ["bad"]
+    said = capfd.readouterr().err
+    assert "== bad: FAILED in" in said and "line 7 is wrong" in said
+    assert "What needs it is skipped." in said
+    assert "== good: done in" in said and "12 files" in said and "first" not in said
+
+
+_drawn: list[int] = []
+
+
+@settings(max_examples=40)
+@given(st.integers())
+def test_an_example_is_counted(number: int) -> None:
+    _drawn.append(number)
+
+
+def test_the_profile_says_which_part_of_the_examples_of_a_test_is_played() -> None:
+    assert len(_drawn) == {"opq": 40, "ci": 10, "nightly": 80}[settings.get_current_profile_name()]
+
+
+CHILD = """
+import subprocess, sys, time
+# a grandchild in a session of its own, forgotten by its parent
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", sys.argv[1]], start_new_session=True)
+time.sleep(600)
+"""
+PARENT = """
+import importlib.util, subprocess, sys
+spec = importlib.util.spec_from_file_location("suite", sys.argv[1])
+suite = importlib.util.module_from_spec(spec)
+sys.modules["suite"] = suite
+spec.loader.exec_module(suite)
+suite.END_S = 1.0
+try:
+    with suite.nobody_left():
+        child = subprocess.Popen([sys.executable, "-c", sys.argv[2], sys.argv[3]])
+        print("started", flush=True)
+        child.wait()
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to a subreaper")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_running_after_a_signal(tmp_path: Path, number: int) -> None:
+    mark = str(tmp_path)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(SUITE), CHILD, mark],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout and parent.stdout.readline() == "started\n"
+    until(lambda: len(processes_with(mark)) == 3, 30, "the grandchild runs")
+    parent.send_signal(number)
+    assert parent.wait(60) == 130
+    parent.stdout.close()
+    assert processes_with(mark) == []

@@ -1,6 +1,7 @@
 """From a dip in the mains to an incident on the page, by the one command, with real processes."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -67,7 +68,9 @@ def test_the_real_recordings_give_the_residual_that_analyze_says(tmp_path: Path)
     assert found["incident"]["box_ids"] == ["1"] and found["boxes"] == 2
 
 
-def test_without_json_the_stages_are_told_in_order_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
+def test_without_json_the_stages_are_told_in_order_a_second_up_is_refused_and_ctrl_c_ends_everything(
+    tmp_path: Path,
+) -> None:
     with house(tmp_path) as up:
         for stage in (
             "the page is up",
@@ -83,6 +86,9 @@ def test_without_json_the_stages_are_told_in_order_and_ctrl_c_ends_everything(tm
         assert incident["class"] == "sag"
         answering = {name for name, port in PORTS.items() if answers(port + up.offset)}
         assert answering == set(PORTS) - NOT_OF_UP  # what the check before the start asks for, and no more
+        again = up_command(tmp_path, up.offset, "--sim", "1")  # the same ports too: just typed twice
+        done = subprocess.run(again, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 1 and "another `opq-tools up` works in" in done.stderr
         assert up.end() == 0
         assert processes_with(str(tmp_path)) == []
 
@@ -98,7 +104,7 @@ def test_a_busy_port_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", PORTS["view"] + offset))
         taken.listen()
         done = subprocess.run(
-            up_command(tmp_path, offset), capture_output=True, text=True, timeout=30, check=False
+            up_command(tmp_path, offset), capture_output=True, text=True, timeout=120, check=False
         )
     assert done.returncode == 1
     assert f"port {PORTS['view'] + offset} (view) busy" in done.stderr
@@ -129,7 +135,7 @@ def test_wrong_use_is_one_clear_message_and_no_traceback(
     }
     files["odd"].write_bytes(b"abc")
     files["wrong"].write_text("[cloud.triggering_brokr]\ntrace = true\n")
-    done = run_up(tmp_path / "data", *(word.format(**files) for word in arguments), timeout_s=40)
+    done = run_up(tmp_path / "data", *(word.format(**files) for word in arguments), timeout_s=120)
     assert done.returncode == code, done.stderr
     assert text in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
@@ -138,7 +144,7 @@ def test_wrong_use_is_one_clear_message_and_no_traceback(
 def test_all_problems_of_a_configuration_are_told_at_once_and_nothing_is_started(tmp_path: Path) -> None:
     config = tmp_path / "house.toml"
     config.write_text("[gateway]\nring_hour = 1\nmeasurement_cycles = 0\n[cloud.event_service]\nfoo = 1\n")
-    done = run_up(tmp_path / "data", "--sim", "1", "--config", str(config), timeout_s=40)
+    done = run_up(tmp_path / "data", "--sim", "1", "--config", str(config), timeout_s=120)
     assert done.returncode == 2
     for key in ("ring_hour ", "measurement_cycles", "event_service.foo"):
         assert key in done.stderr
@@ -148,22 +154,18 @@ def test_all_problems_of_a_configuration_are_told_at_once_and_nothing_is_started
 def test_a_closed_stdout_is_no_traceback() -> None:
     command = [sys.executable, "-m", "opq_tools.cli", "keygen"]
     done = subprocess.run(
-        ["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True, text=True, timeout=30, check=False
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
-def test_a_second_up_on_the_same_data_is_refused(tmp_path: Path) -> None:
-    with house(tmp_path, "--sim", "1") as up:
-        up.wait_for("the page is up")
-        again = up_command(tmp_path, up.offset, "--sim", "1")  # the same ports too: just typed twice
-        done = subprocess.run(again, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 1
-    assert "another `opq-tools up` works in" in done.stderr
-
-
 def test_no_incident_in_time_is_exit_code_1_with_what_was_seen(tmp_path: Path) -> None:
-    done = run_up(tmp_path, "--sim", "1", "--until-incident", "--json", "--timeout-s", "8")
+    done = run_up(tmp_path, "--sim", "1", "--until-incident", "--json", "--timeout-s", "6")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "no incident on the page within 8 s; seen: 1 Boxes sampling, 0 triggers" in done.stderr
+    # on a busy machine the Box may not have started yet
+    assert re.search("no incident on the page within 6 s; seen: [01] Boxes sampling, 0 triggers", done.stderr)

@@ -6,6 +6,8 @@
 import math
 import os
 import resource
+import shutil
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +32,10 @@ settings.load_profile("opq")
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Bill(config), "opq-room-costs")
+        # what device/tests/host_library.py compiles, once for all workers
+        folder = tempfile.mkdtemp(prefix="opq-host-c-")
+        os.environ["OPQ_HOST_C"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

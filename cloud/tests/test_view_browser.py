@@ -78,7 +78,7 @@ def open_page(browser: "sync_api.Browser") -> Iterator[NewPage]:
 
     def new(width: int = 1440, **options: object) -> "sync_api.Page":
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: told.append(str(error)))

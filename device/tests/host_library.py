@@ -1,12 +1,14 @@
 """C of the firmware built for the PC: the same files, the same warnings, plus a sanitizer.
 
 `library` gives a ctypes library, `program` an executable; both are built once per content of
-their sources and kept for the test session.
+their sources and kept for the test session, for all of its workers.
 """
 
 import atexit
 import ctypes
+import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +25,8 @@ WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wfloat-conversion"
 
 @cache
 def _folder() -> Path:
+    if shared := os.environ.get("OPQ_HOST_C"):  # of conftest.py, which removes it
+        return Path(shared)
     folder = Path(tempfile.mkdtemp(prefix="opq-host-c-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -40,22 +44,26 @@ def _build(name: str, sources: tuple[Path, ...], flags: tuple[str, ...], suffix:
     for source in sources:
         facts.update(str(source).encode() + source.read_bytes())
     built = _folder() / f"{name}-{facts.hexdigest()[:16]}{suffix}"
-    if not built.exists():
-        includes = [f"-I{folder}" for folder in sorted(CMODULES.iterdir()) if folder.is_dir()]
-        command = [
-            _compiler(),
-            *WARNINGS,
-            "-g",
-            *flags,
-            *includes,
-            "-o",
-            str(built),
-            *map(str, sources),
-            "-lm",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        if done.returncode:
-            raise AssertionError(f"{name} does not build:\n{done.stderr}")
+    with built.with_suffix(".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not built.exists():
+            includes = [f"-I{folder}" for folder in sorted(CMODULES.iterdir()) if folder.is_dir()]
+            half = built.with_suffix(".half")
+            command = [
+                _compiler(),
+                *WARNINGS,
+                "-g",
+                *flags,
+                *includes,
+                "-o",
+                str(half),
+                *map(str, sources),
+                "-lm",
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+            if done.returncode:
+                raise AssertionError(f"{name} does not build:\n{done.stderr}")
+            half.rename(built)
     return built
 
 

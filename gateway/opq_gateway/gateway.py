@@ -16,31 +16,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opq_gateway.commands.desk import Commands, Desk
+from opq_gateway.commands.command_handler import Commands, Desk
 from opq_gateway.config import BoxPort, Config, box_folder, data_folder, key_folder
 from opq_gateway.counters import Counters
-from opq_gateway.local.gauges import show_feed, show_rings, show_threads
 from opq_gateway.local.health import HealthServer, pages_of
-from opq_gateway.local.heartbeats import Heartbeats
 from opq_gateway.local.measured import ledgers_of
-from opq_gateway.local.metrics import Metrics
-from opq_gateway.local.notify import Notifier
+from opq_gateway.local.metrics import Metrics, show_feed, show_rings, show_threads
 from opq_gateway.local.outlets import Outlets
 from opq_gateway.local.power import PowerFail
-from opq_gateway.local.watchdog import Watchdog
+from opq_gateway.local.watchdog import Heartbeats, Notifier, Watchdog
 from opq_gateway.measuring.feed import Feed
-from opq_gateway.measuring.measuring import Measuring
-from opq_gateway.measuring.of_config import measuring_of
+from opq_gateway.measuring.measuring import Measuring, measuring_of
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
 from opq_gateway.ring.syncing import Syncing
+from opq_gateway.serial_side.box_settings import limits
 from opq_gateway.serial_side.clock import Clocks
-from opq_gateway.serial_side.clock_watch import ClockWatch
-from opq_gateway.serial_side.crossing_limits import limits
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.reader import Reader
 from opq_gateway.serial_side.station import Station
+from opq_gateway.serial_side.system_time import ClockWatch
 from opq_gateway.setup.setup import Setup
 from opq_gateway.status import Status
 from opq_gateway.uplink.of_config import queue_of, uplink_of

@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_gateway.ring.codec import entropy, shapes, tuples
-from opq_gateway.ring.codec.period import period_samples
-from opq_gateway.ring.codec.predictor import GROUP, Course, Predictor, Setup, corrected, groups, ramps, taps
+from opq_gateway.ring.codec.predictor import (
+    GROUP,
+    Course,
+    Predictor,
+    Setup,
+    corrected,
+    groups,
+    period_samples,
+    ramps,
+    taps,
+)
 
 RNG = np.random.default_rng(11)
 Integers = NDArray[np.int64]

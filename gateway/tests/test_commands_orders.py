@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_gateway.commands.box_line import Answer, Done
 from opq_gateway.commands.orders import Orders
 from opq_gateway.commands.update import MOST_BYTES
+from opq_gateway.serial_side.box_commands import Answer, Done
 from opq_proto.firmware_image import Slot, make_image, pack_bundle
 from opq_proto.link_messages import Operation, Status
 

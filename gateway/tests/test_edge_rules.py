@@ -13,8 +13,8 @@ from free_ports import free_endpoint, free_port
 from waiting import wait_for
 
 from opq_gateway.config import load
-from opq_gateway.measuring.values import Told, Values
-from opq_gateway.rules.rows import rows_of
+from opq_gateway.measuring.feed import Told, Values
+from opq_gateway.rules.streams import rows_of
 from opq_hil.box.box import Box
 from opq_hil.box.host import BoxHost
 from opq_proto.errors import ConfigError

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opq_gateway.blocks import Block
-from opq_gateway.commands.desk import WAITING, Commands, Desk
+from opq_gateway.commands.command_handler import WAITING, Commands, Desk
 from opq_gateway.commands.requests import DataRequest, answer
 from opq_gateway.counters import Counters
 from opq_gateway.ring.ring import Ring, Span
 from opq_gateway.status import Status
-from opq_gateway.uplink.acknowledgement import Acknowledgement
+from opq_gateway.uplink.backlog import Acknowledgement
 from opq_proto.messages import TimeSource
 from opq_proto.wire import (
     Response,

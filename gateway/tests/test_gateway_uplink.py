@@ -11,7 +11,7 @@ from full_disk import full_disk
 from uplink_bench import DIP, QUICK, Bench, measurement
 from waiting import wait_for
 
-from opq_gateway.uplink.acknowledgement import Acknowledgement
+from opq_gateway.uplink.backlog import Acknowledgement
 from opq_gateway.uplink.uplink import ANSWER_BYTES, ANSWERS
 from opq_proto.keys import KeyFolder
 from opq_proto.messages import Metric, TimeSource

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from opq_gateway.lean import LATE, _late
-from opq_gateway.local.exposition import Family, exposition
-from opq_gateway.local.process import process
+from opq_gateway.local.metrics import Family, exposition, process
 
 SERVICE = """
 import json, os, sys

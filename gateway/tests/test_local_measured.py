@@ -13,14 +13,12 @@ import pytest
 from free_ports import free_port
 
 from opq_gateway.counters import MEANING, Counters
-from opq_gateway.local.gauges import show_feed, show_rings, show_threads
 from opq_gateway.local.health import HealthServer, pages_of
-from opq_gateway.local.heartbeats import Heartbeats
 from opq_gateway.local.measured import MOST_ROWS, measured
-from opq_gateway.local.metrics import Metrics
-from opq_gateway.measuring.feed import Feed
+from opq_gateway.local.metrics import Metrics, show_feed, show_rings, show_threads
+from opq_gateway.local.watchdog import Heartbeats
+from opq_gateway.measuring.feed import Feed, Values
 from opq_gateway.measuring.ledger import Ledger
-from opq_gateway.measuring.values import Values
 from opq_gateway.ring.ring import Ring
 from opq_gateway.status import Status
 from opq_proto.link_messages import Health

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_gateway.local.heartbeats import STUMBLE_S, Heartbeats
-from opq_gateway.local.notify import Notifier
-from opq_gateway.local.watchdog import Watchdog
+from opq_gateway.local.watchdog import STUMBLE_S, Heartbeats, Notifier, Watchdog
 
 
 class Manager:

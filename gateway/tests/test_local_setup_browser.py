@@ -11,8 +11,7 @@ from stand_in_nmcli import World, key_of
 
 from opq_gateway import config as gateway_config
 from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed
-from opq_gateway.measuring.values import Values
+from opq_gateway.measuring.feed import Feed, Values
 from opq_gateway.setup.guard import SetupGuard
 from opq_gateway.setup.networks import Secret
 from opq_gateway.setup.nmcli import Nmcli

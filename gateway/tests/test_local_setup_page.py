@@ -17,8 +17,7 @@ from stand_in_nmcli import World
 from opq_gateway import config as gateway_config
 from opq_gateway.config import Config
 from opq_gateway.counters import MEANING, Counters
-from opq_gateway.measuring.feed import Feed
-from opq_gateway.measuring.values import Values
+from opq_gateway.measuring.feed import Feed, Values
 from opq_gateway.setup import saved
 from opq_gateway.setup.guard import CHANGES, GUESS_S, GUESSES, Asked, SetupGuard
 from opq_gateway.setup.networks import Secret

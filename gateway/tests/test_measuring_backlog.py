@@ -9,7 +9,7 @@ from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
 
 from opq_gateway.blocks import Block
 from opq_gateway.measuring.backlog import Backlog, backlog_of
-from opq_gateway.measuring.values import Values
+from opq_gateway.measuring.feed import Values
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
 from opq_hil.mains import mains

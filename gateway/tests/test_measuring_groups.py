@@ -10,9 +10,8 @@ from opq_cloud.makai.trends import Trends
 from opq_gateway.config import Group
 from opq_gateway.counters import Counters
 from opq_gateway.measuring.box_meter import Plan
-from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.feed import Feed, Values
 from opq_gateway.measuring.measuring import Measuring
-from opq_gateway.measuring.values import Values
 from opq_gateway.status import Status
 from opq_hil.mains import mains
 from opq_proto.messages import Measurement

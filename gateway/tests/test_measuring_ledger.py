@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_gateway.counters import Counters
-from opq_gateway.measuring.ledger import MOST_WAITING, Ledger
-from opq_gateway.measuring.ledger_writer import LedgerWriter
-from opq_gateway.measuring.values import KINDS, Values
+from opq_gateway.measuring.feed import KINDS, Values
+from opq_gateway.measuring.ledger import MOST_WAITING, Ledger, LedgerWriter
 from opq_proto.messages import TimeSource
 
 T0_NS = 1_700_000_000_000_000_000

@@ -15,10 +15,9 @@ from opq_gateway.blocks import Block
 from opq_gateway.counters import Counters
 from opq_gateway.measuring.backlog import Backlog
 from opq_gateway.measuring.box_meter import Plan
-from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.feed import KINDS, Feed, Told, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measuring import Measuring
-from opq_gateway.measuring.values import KINDS, Told, Values
 from opq_gateway.status import Status
 from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_hil.mains.rms_events import Interruption, Sag

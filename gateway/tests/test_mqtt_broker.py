@@ -26,8 +26,7 @@ from waiting import wait_for
 
 from opq_gateway.config import Mqtt as Section
 from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed
-from opq_gateway.measuring.values import Told, Values
+from opq_gateway.measuring.feed import Feed, Told, Values
 from opq_gateway.mqtt.mqtt import Mqtt
 from opq_gateway.status import Status
 from opq_hil.box.box import Box

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_gateway.measuring.values import Phasor
+from opq_gateway.measuring.feed import Phasor
 from opq_gateway.phasors.alignment import Alignment
 from opq_proto.messages import TimeSource
 

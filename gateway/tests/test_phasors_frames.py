@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pmu_client import config_of, crc_ccitt, data_of, parse
 
-from opq_gateway.measuring.values import Phasor
+from opq_gateway.measuring.feed import Phasor
 from opq_gateway.phasors.configuration import (
     MOST_STATIONS,
     Stream,
     configuration,
+    data,
     header,
     stations_of,
     time_base,
 )
-from opq_gateway.phasors.data import data
 from opq_gateway.phasors.frames import Frame, Kind, Order, Reader, Stamp, checksum, encode, order_of
 from opq_gateway.phasors.quality import (
     Standing,

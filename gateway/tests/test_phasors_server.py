@@ -17,8 +17,7 @@ from waiting import wait_for
 from opq_gateway.config import BoxPort, Config, Group
 from opq_gateway.config import Phasors as Section
 from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed
-from opq_gateway.measuring.values import Phasor, Told
+from opq_gateway.measuring.feed import Feed, Phasor, Told
 from opq_gateway.phasors.server import KEEPALIVE, PhasorServer
 from opq_gateway.phasors.stream import stream_of
 from opq_gateway.status import Status

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from telling_blocks import RATE, T0_NS, block, blocks, ns, pattern
 
 from opq_gateway.counters import Counters
-from opq_gateway.ring.retention import LASTING_NS, MOST_FILES, due
+from opq_gateway.ring.catalogue import LASTING_NS, MOST_FILES, due
 from opq_gateway.ring.ring import MOST_BROKEN, Ring
 from opq_gateway.ring.sealing import seal
 from opq_gateway.ring.segment import Segment

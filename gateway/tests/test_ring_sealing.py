@@ -25,7 +25,7 @@ from opq_gateway.ring.lost import NOT_HELD, Lost
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
 from opq_gateway.ring.sealing import NotSealableError, seal
-from opq_gateway.ring.stretch import ROW, Stretch
+from opq_gateway.ring.segment import ROW, Stretch
 from opq_proto.messages import Gap, TimeSource
 
 ALL = (0, 2**62)

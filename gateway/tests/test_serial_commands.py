@@ -4,12 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from opq_gateway.commands.box_line import Answer
 from opq_gateway.config import Measuring
-from opq_gateway.serial_side.box_commands import WAITING, BoxCommands
+from opq_gateway.serial_side.box_commands import WAITING, Answer, BoxCommands
+from opq_gateway.serial_side.box_settings import CrossingLimits, TimeForGps, limits
 from opq_gateway.serial_side.clock import Clocks
-from opq_gateway.serial_side.crossing_limits import CrossingLimits, limits
-from opq_gateway.serial_side.time_for_gps import TimeForGps
 from opq_proto.clock import ClockState
 from opq_proto.link_messages import (
     Acknowledgement,

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from opq_gateway.serial_side import line_errors
-from opq_gateway.serial_side.line_errors import LineErrors
+from opq_gateway.serial_side import port as port_module
+from opq_gateway.serial_side.port import LineErrors
 
 
 def test_a_pty_counts_nothing() -> None:
@@ -23,9 +23,9 @@ def test_what_the_kernel_counts_since_the_port_was_opened_is_told_once(
 
     def ioctl(fd: int, request: int, data: bytes) -> bytes:
         assert (request, len(data)) == (0x545D, 80)
-        return line_errors._COUNTS.pack(*counts)
+        return port_module._COUNTS.pack(*counts)
 
-    monkeypatch.setattr(line_errors.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(port_module.fcntl, "ioctl", ioctl)
     counts[6:11] = [9, 9, 9, 9, 9]  # of an earlier user
     errors = LineErrors(0)
     assert errors.new() == (0, 0)

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_gateway.uplink.acknowledgement import Acknowledgement, acknowledgement
-from opq_gateway.uplink.backlog import MOST_RANGES, Backlog
+from opq_gateway.uplink.backlog import MOST_RANGES, Acknowledgement, Backlog, acknowledgement
 
 ranges = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda r: (min(r), max(r)))
 steps = st.lists(st.tuples(st.sampled_from(("add", "sent", "acknowledged")), ranges), max_size=30)

@@ -15,9 +15,9 @@ from opq_gateway.config import BoxPort, Config, box_folder
 from opq_gateway.counters import Counters
 from opq_gateway.uplink import queue as queue_room
 from opq_gateway.uplink import queue_file
-from opq_gateway.uplink.numbers import CHUNK, STRETCH
 from opq_gateway.uplink.of_config import queue_of
 from opq_gateway.uplink.queue import HOLD_S, Queue
+from opq_gateway.uplink.sequence_numbers import CHUNK, STRETCH
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire import measurement_from_wire
 

@@ -11,8 +11,8 @@ from waiting import wait_for
 from opq_gateway.config import Idle
 from opq_gateway.counters import Counters
 from opq_gateway.status import Status
+from opq_gateway.uplink.box_uplink import Line, Patience
 from opq_gateway.uplink.connection import Endpoints, Timing
-from opq_gateway.uplink.line import Line, Patience
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import Uplink
 from opq_proto.keys import KeyFolder, read_key_file, read_secret_file

@@ -13,8 +13,8 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-from opq_gateway.commands.box_line import Answer, BoxLine
 from opq_gateway.commands.update import Update
+from opq_gateway.serial_side.box_commands import Answer, BoxLine
 from opq_proto.link_messages import Operation, Status
 
 Reply = Callable[[bool, str], None]

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from opq_gateway.commands.box_line import Answer, BoxLine
+from opq_gateway.serial_side.box_commands import Answer, BoxLine
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import Slot, read_bundle, refusal_words, sha256_of
 from opq_proto.link_messages import Operation, Status

@@ -4,9 +4,8 @@ import json
 import time
 from collections.abc import Callable, Mapping
 
-from opq_gateway.local.exposition import CONTENT_TYPE
 from opq_gateway.local.measured import Ledgers, measured
-from opq_gateway.local.metrics import Metrics
+from opq_gateway.local.metrics import CONTENT_TYPE, Metrics
 from opq_gateway.status import Status
 from opq_proto import log
 from opq_proto.errors import PortBusyError

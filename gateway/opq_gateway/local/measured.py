@@ -14,8 +14,8 @@ from itertools import islice
 from typing import Any
 
 from opq_gateway.config import Config, box_folder, data_folder
+from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import Ledger
-from opq_gateway.measuring.values import KINDS, Values
 
 MOST_ROWS = 10_000
 """Of one answer; `next_from_ns` says where to go on."""

@@ -1,18 +1,94 @@
 """Metrics: what `/metrics` shows, for Prometheus: counters per Box, gauges per Box and thread, the process.
 
-Everything is read when it is asked for; the hot paths only count.
+Everything is read when it is asked for; the hot paths only count. The text format (0.0.4) takes a few lines
+here; its client library would bring a web server and TLS, 5 MB.
 """
 
+import os
+import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from pathlib import Path
+from typing import Literal
 
 from opq_gateway.counters import MEANING, Counters
-from opq_gateway.local.exposition import Family, exposition
-from opq_gateway.local.process import process
+from opq_gateway.local.watchdog import Heartbeats
+from opq_gateway.measuring.feed import Feed
+from opq_gateway.ring.ring import Ring
 from opq_gateway.status import Status
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
+LABEL_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Values of one name: by the value of their `label`, or one alone under "" where there is none."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    meaning: str
+    label: str
+    values: Mapping[str, float]
+
+
+def exposition(families: Iterable[Family]) -> bytes:
+    """What is answered to a scrape."""
+    return "".join(line for family in families for line in _lines(family)).encode()
+
+
+def _lines(family: Family) -> Iterable[str]:
+    name, label = family.name, family.label
+    yield f"# HELP {name} {family.meaning.translate(HELP_ESCAPES)}\n# TYPE {name} {family.kind}\n"
+    for key, value in family.values.items():
+        of = f'{{{label}="{key.translate(LABEL_ESCAPES)}"}}' if label else ""
+        yield f"{name}{of} {_number(value)}\n"
+
+
+def _number(value: float) -> str:
+    """As Go reads it.
+
+    >>> [_number(float(text)) for text in ("1", "1e22", "-inf", "inf", "nan")]
+    ['1.0', '1e+22', '-Inf', '+Inf', 'NaN']
+    """
+    text = repr(float(value))
+    return {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}.get(text, text)
+
+
+def process() -> Iterator[Family]:
+    """Of now; nothing where /proc is not to be read."""
+    try:
+        stat = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()  # from field 3, proc(5)
+        booted = next(
+            line for line in Path("/proc/stat").read_bytes().splitlines() if line.startswith(b"btime ")
+        )
+        open_files = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    except (OSError, StopIteration):
+        return
+    ticks_per_s, page_bytes = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    cpu_s = (int(stat[11]) + int(stat[12])) / ticks_per_s
+    yield _gauge("virtual_memory_bytes", "Virtual memory size in bytes.", int(stat[20]))
+    yield _gauge("resident_memory_bytes", "Resident memory size in bytes.", int(stat[21]) * page_bytes)
+    yield _gauge(
+        "start_time_seconds",
+        "Start time of the process since unix epoch in seconds.",
+        int(booted.split()[1]) + int(stat[19]) / ticks_per_s,
+    )
+    help_cpu = "Total user and system CPU time spent in seconds."
+    yield Family("process_cpu_seconds_total", "counter", help_cpu, "", {"": cpu_s})
+    yield _gauge("open_fds", "Number of open file descriptors.", open_files)
+    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    yield _gauge("max_fds", "Maximum number of open file descriptors.", most_files)
+
+
+def _gauge(name: str, meaning: str, value: float) -> Family:
+    return Family(f"process_{name}", "gauge", meaning, "", {"": value})
+
 
 Read = Callable[[], Mapping[str, float | None]]
 """The value per Box or thread; None: not known, left out."""
@@ -96,3 +172,57 @@ GAUGES: Mapping[str, tuple[str, Callable[[Status], float | None]]] = {
     ),
 }
 """Name -> its help and what it reads of a Box's status."""
+
+
+SAMPLE_BYTES = 2
+
+
+def show_rings(metrics: Metrics, rings: Mapping[str, Ring], statuses: Mapping[str, Status]) -> None:
+    """Bytes, span and compression of each ring."""
+
+    def span_s(ring: Ring) -> float | None:
+        span = ring.span()
+        return None if span is None else (span.end_ns - span.start_ns) / 1e9
+
+    def ratio(box_id: str, ring: Ring) -> float | None:
+        hello, seconds, held_bytes = statuses[box_id].hello, span_s(ring), ring.file_bytes()
+        if hello is None or not seconds or not held_bytes:
+            return None
+        return seconds * hello.rate_millihz / 1000 * SAMPLE_BYTES / held_bytes
+
+    metrics.add(
+        "ring_bytes",
+        "what the ring takes of the disk",
+        lambda: {box_id: float(ring.file_bytes()) for box_id, ring in rings.items()},
+    )
+    metrics.add(
+        "ring_span_seconds",
+        "from the oldest to the newest sample held",
+        lambda: {box_id: span_s(ring) for box_id, ring in rings.items()},
+    )
+    metrics.add(
+        "ring_compression_ratio",
+        "bytes of the span as raw samples, over what the ring takes; gaps count as samples",
+        lambda: {box_id: ratio(box_id, ring) for box_id, ring in rings.items()},
+    )
+
+
+def show_threads(metrics: Metrics, heartbeats: Heartbeats) -> None:
+    """When each thread last came round its loop."""
+    metrics.add("thread_age_seconds", "since the thread last came round", heartbeats.ages_s, "thread")
+
+
+def show_feed(metrics: Metrics, feed: Feed) -> None:
+    """What waits for each reader of the feed, and what it was too slow for."""
+    metrics.add(
+        "feed_waiting",
+        "values that wait for this reader",
+        lambda: {channel.name: float(len(channel)) for channel in feed.channels},
+        "reader",
+    )
+    metrics.add(
+        "feed_dropped",
+        "values that this reader was too slow for; of the set-up page it means nobody looked",
+        lambda: {channel.name: float(channel.dropped) for channel in feed.channels},
+        "reader",
+    )

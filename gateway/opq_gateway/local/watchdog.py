@@ -1,11 +1,136 @@
-"""Watchdog: systemd is told that the gateway lives, while every thread on the samples' way comes round."""
+"""Watchdog: systemd hears that the gateway lives, while every thread on the samples' way comes round its
+loop.
 
+A thread's loop asks its stop event at every turn; a Beat is that event, and notes the time. So a thread that
+hangs in a call, or died, is late, and no loop needs a line for it. The protocol of sd_notify(3) is a datagram
+of `KEY=value` lines to the AF_UNIX socket in NOTIFY_SOCKET; without that variable nothing is sent.
+"""
+
+import os
+import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Mapping
 
-from opq_gateway.local.heartbeats import Heartbeats
-from opq_gateway.local.notify import Notifier
 from opq_proto import log
+
+MOST_LETTERS = 500
+"""systemd takes 4,096 bytes at once, and drops what is longer."""
+
+
+class Notifier:
+    """Speaks to the service manager, if there is one; never raises, never blocks."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._address = environment.get("NOTIFY_SOCKET", "")
+        self.watchdog_s = _watchdog_s(environment)
+        """The manager ends this process when it hears nothing for so long; None: it does not."""
+        self._told = ""
+        self._lost = False
+
+    @property
+    def listening(self) -> bool:
+        """Whether a service manager asked to be told."""
+        return bool(self._address)
+
+    def ready(self) -> None:
+        """Everything stands: units that wait for this one may start."""
+        self._send("READY=1")
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`; the same line is sent once."""
+        if text != self._told:
+            self._told = text
+            self._send(f"STATUS={text.splitlines()[0][:MOST_LETTERS] if text else ''}")
+
+    def alive(self) -> None:
+        """Feed the watchdog."""
+        self._send("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        """The orderly end begins."""
+        self._send("STOPPING=1")
+
+    def _send(self, line: str) -> None:
+        if not self._address:
+            return
+        address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.setblocking(False)
+                sender.sendto(line.encode(), address)
+        except OSError as error:
+            if not self._lost:
+                log.get(service="gateway").warning("notify.lost", reason=str(error))
+            self._lost = True
+
+
+def _watchdog_s(environment: Mapping[str, str]) -> float | None:
+    """WATCHDOG_USEC, when it is meant for this process (WATCHDOG_PID)."""
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    meant = environment.get("WATCHDOG_PID", str(os.getpid()))
+    if not microseconds.isdecimal() or int(microseconds) == 0 or meant != str(os.getpid()):
+        return None
+    return int(microseconds) / 1e6
+
+
+STUMBLE_S = 5.0
+"""A thread that threw is not taken as well before it ran so long."""
+
+
+class Beat(threading.Event):
+    """A view of a stop event that notes when it was asked."""
+
+    def __init__(self, name: str, stop: threading.Event, monotonic_s: Callable[[], float]) -> None:
+        super().__init__()
+        self.name = name
+        self._stop = stop
+        self._monotonic_s = monotonic_s
+        self._bad_until_s = 0.0
+        self.last_s = monotonic_s()
+
+    def is_set(self) -> bool:
+        self._note()
+        return self._stop.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._note()
+        stopped = self._stop.wait(timeout)
+        self._note()
+        return stopped
+
+    def stumbled(self) -> None:
+        """The thread threw; for STUMBLE_S its turns count for nothing."""
+        self._bad_until_s = self._monotonic_s() + STUMBLE_S
+
+    def _note(self) -> None:
+        now_s = self._monotonic_s()
+        if now_s >= self._bad_until_s:
+            self.last_s = now_s
+
+
+class Heartbeats:
+    """The beats of all threads."""
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic_s = monotonic_s
+        self._beats: list[Beat] = []
+
+    def beat(self, name: str, stop: threading.Event) -> Beat:
+        """What the thread called `name` gets as its stop event."""
+        beat = Beat(name, stop, self._monotonic_s)
+        self._beats.append(beat)
+        return beat
+
+    def ages_s(self) -> dict[str, float]:
+        """Seconds since each thread's last turn."""
+        now_s = self._monotonic_s()
+        return {beat.name: now_s - beat.last_s for beat in self._beats}
+
+    def late(self, limit_s: float, names: Collection[str]) -> tuple[str, ...]:
+        """Those of these threads that did not come round for so long."""
+        return tuple(name for name, age_s in self.ages_s().items() if age_s > limit_s and name in names)
+
 
 TURN_S = 10.0
 """Between two lines of status at most."""

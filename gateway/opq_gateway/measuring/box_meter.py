@@ -18,11 +18,11 @@ import numpy as np
 from opq_gateway.blocks import Block
 from opq_gateway.measuring.clock_line import ClockLine
 from opq_gateway.measuring.disturbances import Disturbances
+from opq_gateway.measuring.feed import Phasor, Told, Values
 from opq_gateway.measuring.figures import Figures, rest_figures
 from opq_gateway.measuring.intervals import Intervals
 from opq_gateway.measuring.measurements import Measured, Measurements
 from opq_gateway.measuring.phasor_source import PhasorPlan, PhasorSource
-from opq_gateway.measuring.values import Phasor, Told, Values
 from opq_measure.events.limits import Limits
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import Flickermeter

@@ -8,7 +8,7 @@ An interruption is a dip below the interruption threshold: it is told apart whil
 
 from collections.abc import Iterable
 
-from opq_gateway.measuring.values import Told
+from opq_gateway.measuring.feed import Told
 from opq_measure.events.calm import Extent
 from opq_measure.events.detector import Detector, Notice, Onset
 from opq_measure.events.disturbance import Disturbance

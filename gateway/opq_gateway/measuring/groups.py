@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from opq_gateway.config import Group
+from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.intervals import KIND, known_of
-from opq_gateway.measuring.values import Values
 from opq_measure.aggregation import unbalance
 from opq_measure.aggregation.aggregate import Quantity
 from opq_measure.aggregation.aggregator import Aggregator

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.figures import HARMONICS, INTERHARMONICS, QUANTITIES, Figures
-from opq_gateway.measuring.values import Values
 from opq_measure.aggregation.aggregate import Aggregate, Statistics
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.aggregation.deviation import overdeviation_percent, underdeviation_percent

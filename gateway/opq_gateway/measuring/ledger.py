@@ -13,17 +13,22 @@ samples are in the ring.
 
 import os
 import struct
+import threading
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 
-from opq_gateway.measuring.values import KINDS, Values
+from opq_gateway.counters import Counters
+from opq_gateway.measuring.feed import KINDS, Values
+from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.messages import TimeSource
+from opq_proto.rate_limit import RateLimitedLog
 
 HEAD = struct.Struct("<HBxIqqI")
 MAGIC = 0x4C51
@@ -207,3 +212,35 @@ def _values(box_id: str, kind: str, row: tuple[int, int, int, int, bool, dict[st
         for name, value in told.items()
     }
     return Values(box_id, kind, start_ns, end_ns, uncertainty_ns, TimeSource(source), flagged, known)
+
+
+EVERY_S = 1.0
+
+
+class LedgerWriter:
+    """`add` before `run`."""
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._ledgers: list[tuple[Counters, Ledger, int]] = []
+        self._lines = RateLimitedLog(log.get(service="gateway"), monotonic_s=monotonic_s)
+
+    def add(self, counters: Counters, ledger: Ledger) -> None:
+        self._ledgers.append((counters, ledger, 0))
+
+    def run(self, stop: threading.Event) -> None:
+        """Write once a second until `stop`, and what waits then."""
+        while not stop.wait(EVERY_S):
+            self.write()
+        self.write()
+
+    def write(self) -> None:
+        """What waits; what the disk does not take, or had no room to wait, is lost, counted and told."""
+        for at, (counters, ledger, dropped) in enumerate(self._ledgers):
+            if ledger.dropped > dropped:
+                counters.add("ledger_dropped", ledger.dropped - dropped)
+                self._ledgers[at] = (counters, ledger, ledger.dropped)
+            try:
+                ledger.flush()
+            except OSError as error:
+                counters.add("ledger_failed")
+                self._lines.error("ledger.failed", reason=error.strerror or str(error))

@@ -13,15 +13,13 @@ from operator import attrgetter
 from opq_gateway.blocks import Block
 from opq_gateway.counters import Counters
 from opq_gateway.measuring.backlog import Backlog
+from opq_gateway.measuring.box_figures import CrossCheck, Fallback
 from opq_gateway.measuring.box_meter import BoxMeter, Plan, Sinks, Step
-from opq_gateway.measuring.crosscheck import CrossCheck
-from opq_gateway.measuring.fallback import Fallback
-from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.feed import KINDS, Feed, Phasor, Values
 from opq_gateway.measuring.figures import Figures
 from opq_gateway.measuring.inbox import Inbox, Item, Restart
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measurements import Measured
-from opq_gateway.measuring.values import KINDS, Phasor, Values
 from opq_gateway.status import Status
 from opq_measure.timebase.window import Window
 from opq_proto.link_messages import BoxMeasurement, Hello

@@ -12,24 +12,30 @@ fifty or more, so that few Boxes are told soon and many are measured cheaply.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 from opq_gateway.blocks import Block
-from opq_gateway.config import Group
+from opq_gateway.config import Config, Group, box_folder, data_folder
 from opq_gateway.counters import Counters
-from opq_gateway.measuring.backlog import SLICE_NS, Backlog
+from opq_gateway.measuring.backlog import SLICE_NS, Backlog, backlog_of
 from opq_gateway.measuring.box_meter import Plan, cut_all
-from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.feed import Feed, Phasor, Values
 from opq_gateway.measuring.figures import Figures, figures_of
 from opq_gateway.measuring.groups import Groups
 from opq_gateway.measuring.inbox import Restart
-from opq_gateway.measuring.ledger import Ledger
-from opq_gateway.measuring.ledger_writer import LedgerWriter
+from opq_gateway.measuring.ledger import Ledger, LedgerWriter
 from opq_gateway.measuring.measured_box import Job, MeasuredBox, Outside
+from opq_gateway.measuring.measurements import METRICS
 from opq_gateway.measuring.phasor_source import PIECE_S as PHASOR_PIECE_S
-from opq_gateway.measuring.values import Phasor, Values
+from opq_gateway.measuring.phasor_source import PhasorPlan
+from opq_gateway.ring.ring import Ring
 from opq_gateway.status import Status
+from opq_gateway.uplink.uplink import Uplink
+from opq_measure.events.limits import Limits
+from opq_measure.synchrophasor.filter import PmuClass
 from opq_proto import log
+from opq_proto.errors import ConfigError, OpqError
 from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap, Measurement
 
@@ -202,3 +208,68 @@ def _cut_alone(_: MeasuredBox, job: Job) -> None:
 
 def _finish(box: MeasuredBox, job: Job, figures: Sequence[Figures]) -> None:
     box.finish(job, figures)
+
+
+def measuring_of(
+    config: Config,
+    statuses: Mapping[str, Status],
+    counters: Mapping[str, Counters],
+    uplink: Uplink,
+    feed: Feed,
+    rings: Mapping[str, Ring],
+    last_end_ns: Callable[[str], int | None],
+) -> Measuring:
+    """Not started yet; `last_end_ns` says up to where a Box's Measurements were queued.
+
+    Raises:
+        ConfigError: thresholds that cannot all hold, a group of Boxes that are not configured.
+        OpqError: a folder cannot be made.
+    """
+    wanted = config.measuring
+    keep = wanted.windows_hours, wanted.values_days
+    try:
+        limits = Limits(
+            wanted.dip_percent, wanted.swell_percent, wanted.interruption_percent, wanted.hysteresis_percent
+        )
+    except ValueError as error:
+        raise ConfigError(f"measuring: {error}, nothing was started") from error
+    asked = config.phasors
+    phasors = None
+    if asked.endpoint is not None:
+        phasors = PhasorPlan(asked.reports_per_s, PmuClass(asked.pmu_class))
+    unknown = sorted(set(config.uplink.send) - METRICS)
+    if unknown:
+        told = "there are rms f thd trans h2 .. h50 rocof pst unbalance"
+        raise ConfigError(f"uplink.send: {', '.join(unknown)}: not known; {told}, nothing was started")
+    held = {box_id: ring.segments() for box_id, ring in rings.items()}
+    for group in config.group:
+        strangers = sorted(set(group.boxes) - statuses.keys())
+        if strangers or len(set(group.boxes)) < 3:
+            told = f"no [[box]] has id {', '.join(strangers)}" if strangers else "wants three different Boxes"
+            raise ConfigError(f"group {group.name}: {told}, nothing was started")
+    try:
+        places = {
+            group.name: Ledger(data_folder(config) / f"group-{group.name}", group.name, *keep)
+            for group in config.group
+        }
+
+        def backlog(box_id: str) -> Backlog | None:
+            return backlog_of(rings[box_id], held[box_id], partial(last_end_ns, box_id))
+
+        measuring = Measuring(uplink.publish, uplink.crossing, feed, config.group, places, backlog)
+        for box_id, status in statuses.items():
+            plan = Plan(
+                box_id,
+                nominal_v=120.0,
+                nominal_hz=60.0,
+                cycles=config.measurement_cycles,
+                send=config.uplink.send,
+                limits=limits,
+                flicker=wanted.flicker,
+                phasors=phasors,
+            )
+            ledger = Ledger(box_folder(config, box_id) / "ledger", box_id, *keep)
+            measuring.add(plan, counters[box_id], status, ledger)
+    except OSError as error:
+        raise OpqError(f"gateway: {error.filename} cannot be used: {error.strerror or error}") from error
+    return measuring

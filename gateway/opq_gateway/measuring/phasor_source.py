@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opq_gateway.measuring.values import Phasor
+from opq_gateway.measuring.feed import Phasor
 from opq_measure.signal import Samples
 from opq_measure.synchrophasor.filter import PmuClass
 from opq_measure.synchrophasor.pmu import Pmu

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from opq_gateway.measuring.values import Item, Told, Values
+from opq_gateway.measuring.feed import Item, Told, Values
 from opq_gateway.status import Status
 
 MOST_TOLD = 200

@@ -19,8 +19,7 @@ import aiomqtt
 
 from opq_gateway.config import Mqtt as Section
 from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed
-from opq_gateway.measuring.values import Told, Values
+from opq_gateway.measuring.feed import Feed, Told, Values
 from opq_gateway.mqtt.board import OFFLINE, ONLINE, Board, Message
 from opq_gateway.mqtt.discovery import Discovery
 from opq_gateway.status import Status

@@ -9,7 +9,7 @@ has left is late. The axis is that of the Box with the best time; a Box whose ti
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from opq_gateway.measuring.values import Phasor
+from opq_gateway.measuring.feed import Phasor
 
 AXIS_NS = 5 * 10**9
 FORGOTTEN_S = 5.0

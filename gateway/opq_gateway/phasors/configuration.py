@@ -7,12 +7,15 @@ Source: IEEE C37.118.2-2011, tables 9 to 13. Configuration 3 has no example in a
 other public parsers read it.
 """
 
+import cmath
 import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from opq_gateway.measuring.feed import Phasor
 from opq_gateway.phasors.frames import Frame, Kind, Stamp
+from opq_gateway.phasors.quality import CLOCK_FAILED, Standing, message_quality, stat
 from opq_measure.synchrophasor.filter import PmuClass
 
 NAME_BYTES = 16
@@ -164,3 +167,31 @@ def _padded(name: str) -> bytes:
 def _counted(name: str) -> bytes:
     text = name.encode()[:255]
     return bytes([len(text)]) + text
+
+
+PMU = struct.Struct(">Hffff")
+FILL = (math.nan,) * 4
+
+
+def data(stream: Stream, t_ns: int, reports: Sequence[tuple[Phasor | None, Standing]]) -> Frame:
+    """The frame of the report instant `t_ns`.
+
+    Args:
+        reports: one per station of the stream, in its order; None: absent or too late.
+    """
+    body = b"".join(PMU.pack(stat(standing), *_numbers(phasor, standing)) for phasor, standing in reports)
+    there = [standing for _, standing in reports if standing.there]
+    quality = max(
+        (message_quality(standing.in_sync, standing.uncertainty_ns) for standing in there),
+        default=CLOCK_FAILED,
+    )
+    seconds, fraction = stream.instant(t_ns)
+    return Frame(Kind.DATA, stream.id_code, Stamp(seconds, fraction, quality), body)
+
+
+def _numbers(phasor: Phasor | None, standing: Standing) -> tuple[float, ...]:
+    """Rms volts, rad, Hz, Hz/s."""
+    if phasor is None or not standing.there:
+        return FILL
+    size_v, angle_rad = cmath.polar(phasor.phasor_v)
+    return size_v, angle_rad, phasor.frequency_hz, phasor.rocof_hz_per_s

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed
-from opq_gateway.measuring.values import Item, Phasor, Told
+from opq_gateway.measuring.feed import Feed, Item, Phasor, Told
 from opq_gateway.phasors.frames import Order, Reader, order_of
 from opq_gateway.phasors.stream import PhasorStream
 from opq_proto import log

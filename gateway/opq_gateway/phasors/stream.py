@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from opq_gateway.config import Config
 from opq_gateway.counters import Counters
-from opq_gateway.measuring.values import Item, Phasor, Told
+from opq_gateway.measuring.feed import Item, Phasor, Told
 from opq_gateway.phasors import configuration as configurations
 from opq_gateway.phasors.alignment import Alignment, Instant
-from opq_gateway.phasors.configuration import Stream
-from opq_gateway.phasors.data import data
+from opq_gateway.phasors.configuration import Stream, data
 from opq_gateway.phasors.frames import Frame, Kind, Order, Stamp, encode
 from opq_gateway.phasors.quality import Standing, Trigger, in_sync
 from opq_gateway.status import Status

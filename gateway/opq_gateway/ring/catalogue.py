@@ -9,13 +9,13 @@ import os
 import stat
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from opq_gateway.ring.formats import open_segment
+from opq_gateway.ring import raw, sealed
 from opq_gateway.ring.raw import HEAD_BYTES, layout, written
-from opq_gateway.ring.retention import due
-from opq_gateway.ring.segment import Segment
+from opq_gateway.ring.segment import Segment, Stretch
 
 SUFFIX = ".seg"
 SEALING = ".sealing"
@@ -213,3 +213,63 @@ def _dropped_unwritten(path: Path) -> bool:
         path.unlink(missing_ok=True)
         return True
     return False
+
+
+MOST_FILES, LASTING_NS = 4_000, 600 * 10**9
+"""At most, beside four for each ten minutes kept: a Box that starts anew all the time fills no disk, no start
+opens tens of thousands of files, and no read looks through them (0.2 ms for so many)."""
+
+
+def due(
+    segments: Sequence[Segment], keep_ns: int, most_bytes: int | None, coming_bytes: int
+) -> list[Segment]:
+    """Those to be deleted, of all in the order of their names.
+
+    From the oldest on while those behind hold the time, or while all are too many or too much.
+    """
+    files, taken = len(segments), sum(one.file_bytes for one in segments) + coming_bytes
+    kept_ns = sum(one.span_ns for one in segments)
+    most_files = MOST_FILES + 4 * keep_ns // LASTING_NS
+    out_of_turn = [(one, False) for one in segments if not one.end_ns]
+    going: dict[int, Segment] = {}
+    for one, in_turn in (*out_of_turn, *((one, True) for one in segments)):
+        too_much = files > most_files or (most_bytes is not None and taken > most_bytes)
+        if id(one) in going:
+            continue
+        if too_much or (in_turn and kept_ns - one.span_ns >= keep_ns):
+            going[id(one)] = one
+            files, taken, kept_ns = files - 1, taken - one.file_bytes, kept_ns - one.span_ns
+        elif in_turn:
+            break
+    return list(going.values())
+
+
+def open_segment(path: Path) -> Segment | None:
+    """What a file holds, a broken tail left out; None when nothing of it can be used.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        fd = file.fileno()
+        layout = raw.layout(os.pread(fd, raw.HEAD_BYTES, 0))
+        return sealed.describe(path, fd) if layout is None else raw.describe(path, fd, layout)
+
+
+def read_span(segment: Segment, start_ns: int, end_ns: int, counts: bool = True) -> Stretch | None:
+    """Records that touch [start_ns, end_ns), in order; None when there are none.
+
+    A segment that was deleted meanwhile has none. Without `counts` the samples may be left out: the
+    rows and losses are wanted.
+    """
+    try:
+        with segment.path.open("rb", buffering=0) as file:
+            fd = file.fileno()
+            layout = raw.layout(os.pread(fd, raw.HEAD_BYTES, 0))
+            if layout is None:
+                found = sealed.read(fd, start_ns, end_ns, counts)
+            else:
+                found = raw.read(fd, layout, segment.records, start_ns, end_ns)
+    except FileNotFoundError:
+        return None
+    return found if len(found.rows) or found.lost or found.bad else None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from opq_gateway.ring import lost as losses
 from opq_gateway.ring.lost import Lost
-from opq_gateway.ring.stretch import ROW, Stretch
+from opq_gateway.ring.segment import ROW, Stretch
 
 MOST_ROWS = 1 << 20
 MOST_LOSSES_BYTES = 1 << 24

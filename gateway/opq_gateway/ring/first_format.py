@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from opq_gateway.ring.lost import Lost
-from opq_gateway.ring.stretch import FLAG_OVERRUN_BEFORE, ROW, Stretch
+from opq_gateway.ring.segment import FLAG_OVERRUN_BEFORE, ROW, Stretch
 from opq_gateway.serial_side.reassembly import NOT_RESENT, OVERRUN
 
 MAGIC = b"OPQRING1"

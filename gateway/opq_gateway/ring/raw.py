@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from opq_gateway.ring import first_format, record
-from opq_gateway.ring.segment import Segment
-from opq_gateway.ring.stretch import Stretch
+from opq_gateway.ring.segment import Segment, Stretch
 
 MAGIC: Final = b"OPQRING2"
 HEAD_BYTES: Final = 64

@@ -20,7 +20,7 @@ import numpy as np
 from opq_gateway.blocks import Block
 from opq_gateway.ring import lost as losses
 from opq_gateway.ring.lost import Lost
-from opq_gateway.ring.stretch import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, ROW, Stretch
+from opq_gateway.ring.segment import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, ROW, Stretch
 
 FLAG_LOST: Final = 4
 LITTLE: Final = sys.byteorder == "little"

@@ -22,15 +22,13 @@ from pathlib import Path
 from zlib import crc32
 
 from opq_gateway.blocks import Block
-from opq_gateway.ring.catalogue import Catalogue
-from opq_gateway.ring.formats import read_span
+from opq_gateway.ring.catalogue import Catalogue, read_span
 from opq_gateway.ring.live import LiveSegment
 from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.pending import Pending
 from opq_gateway.ring.raw import HEAD_BYTES
 from opq_gateway.ring.record import stride_bytes
-from opq_gateway.ring.segment import Segment
-from opq_gateway.ring.stretch import Stretch
+from opq_gateway.ring.segment import Segment, Stretch
 from opq_gateway.ring.waveform import Holes, longest_waveform
 from opq_proto.messages import Gap, Waveform
 

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 from opq_gateway.ring import columns
 from opq_gateway.ring.codec import pack, unpack_all
 from opq_gateway.ring.lost import Lost
-from opq_gateway.ring.segment import Segment
-from opq_gateway.ring.stretch import ROW, Stretch
+from opq_gateway.ring.segment import ROW, Segment, Stretch
 
 MAGIC: Final = b"OPQSEAL3"
 """OPQSEAL1 had another codec; no release wrote it, and it is not read any more."""

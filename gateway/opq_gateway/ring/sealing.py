@@ -16,7 +16,7 @@ from pathlib import Path
 from opq_gateway.ring import raw, sealed
 from opq_gateway.ring.catalogue import SEALING
 from opq_gateway.ring.record import BEFORE_SAMPLES
-from opq_gateway.ring.stretch import Stretch
+from opq_gateway.ring.segment import Stretch
 
 
 class NotSealableError(ValueError):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.ring.lost import NOT_HELD, Lost, completed
-from opq_gateway.ring.stretch import Stretch
+from opq_gateway.ring.segment import Stretch
 from opq_proto.messages import Gap, TimeSource, Waveform
 
 CLOCK_STEP_NS = 1_000_000

@@ -11,16 +11,14 @@ from typing import Any
 
 from opq_gateway.config import Config, data_folder
 from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed
-from opq_gateway.measuring.values import Item, Told, Values
+from opq_gateway.measuring.feed import Feed, Item, Told, Values
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.status import Status
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 try:
-    from opq_gateway.rules.rows import rows_of
-    from opq_gateway.rules.waves import Tap, Windows
+    from opq_gateway.rules.streams import Tap, Windows, rows_of
     from opq_rules.api import config as rules_config
     from opq_rules.api.service import Service
     from opq_rules.local_feed import LocalFeed

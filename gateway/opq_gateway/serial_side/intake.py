@@ -15,14 +15,11 @@ from opq_gateway.counters import Counters
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.axis import Axis
 from opq_gateway.serial_side.box_commands import BoxCommands
-from opq_gateway.serial_side.box_log import BoxLog
+from opq_gateway.serial_side.box_settings import CrossingLimits, TimeForGps
 from opq_gateway.serial_side.clock import Clocks
-from opq_gateway.serial_side.crossing_limits import CrossingLimits
-from opq_gateway.serial_side.hello import Greeting
-from opq_gateway.serial_side.keeping import Keeping
-from opq_gateway.serial_side.outputs import Outputs
+from opq_gateway.serial_side.greeting import BoxLog, Greeting
+from opq_gateway.serial_side.outputs import Outputs, RingWriter
 from opq_gateway.serial_side.reassembly import ENDED, Output
-from opq_gateway.serial_side.time_for_gps import TimeForGps
 from opq_gateway.status import Status
 from opq_proto import log
 from opq_proto.link_messages import (
@@ -88,7 +85,7 @@ class Intake:
         self._limits = CrossingLimits(limits, self.commands, self._limits_refused)
         self._time_for_gps = TimeForGps(self.commands, self._clocks)
         self._box_log = BoxLog(self._log, counters, self._lines)
-        self._keeping = Keeping(ring, status, counters, self._lines)
+        self._ring_writer = RingWriter(ring, status, counters, self._lines)
         self._axis: Axis | None = None
         self._axis_of: Hello | None = None
         self._restarts_s: deque[float] = deque(maxlen=MOST_RESTARTS)
@@ -284,7 +281,7 @@ class Intake:
         status.sample_ns = blocks[-1].end_ns
         status.sample_uncertainty_ns, status.sample_source = blocks[-1].uncertainty_ns, blocks[-1].source
         self._counters.add("samples", blocks[-1].end_sample - blocks[0].first_sample)  # without a hole
-        self._keeping.keep(blocks)
+        self._ring_writer.keep(blocks)
         self._outputs.push_all(status.box_id, blocks)
 
     def _gap(self, gap: Gap) -> None:
@@ -292,7 +289,7 @@ class Intake:
         self._counters.add("missing_samples", gap.samples)
         facts = {"first_sample": gap.first_sample, "samples": gap.samples, "reason": gap.reason}
         self._lines.warning("samples.missing", **facts, in_all=self._counters["missing_samples"])
-        self._keeping.gap(gap)
+        self._ring_writer.gap(gap)
         self._outputs.gap(self._status.box_id, gap)
 
     def _limits_refused(self, why: str) -> None:

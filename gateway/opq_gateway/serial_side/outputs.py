@@ -1,15 +1,19 @@
-"""Outputs: what leaves the serial side for the rooms behind it; called in the reader's thread.
+"""Where one Box's samples go: first into the ring (RingWriter), then to the rooms behind (Outputs).
 
-None of these may wait: what they cannot take at once they put into a Channel, or drop and count.
-The ring is written before, so what is dropped here is not lost.
+All of it in the reader's thread. No Output may wait: what one cannot take at once it puts into a Channel, or
+drops and counts. The ring is written before, so what is dropped there is not lost.
 """
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from opq_gateway.blocks import Block
+from opq_gateway.counters import Counters
+from opq_gateway.ring.ring import Ring
+from opq_gateway.status import Status
 from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap
+from opq_proto.rate_limit import RateLimitedLog
 
 
 class Outputs(Protocol):
@@ -34,3 +38,36 @@ class Outputs(Protocol):
     def crossing(self, box_id: str, crossing: Crossing) -> None:
         """The Box saw its rms cross a limit; with the time of the gateway where the Box has none."""
         ...
+
+
+class RingWriter:
+    """The serial side's way into the ring; a full disk stops nothing else."""
+
+    def __init__(self, ring: Ring, status: Status, counters: Counters, lines: RateLimitedLog) -> None:
+        self._ring = ring
+        self._status = status
+        self._counters = counters
+        self._lines = lines
+
+    def keep(self, blocks: Sequence[Block]) -> None:
+        """Blocks that came together, in order."""
+        try:
+            self._ring.append_all(blocks)
+        except OSError as error:
+            self._failed(error, len(blocks))
+            return
+        self._counters.add("ring_blocks", len(blocks))
+        if self._status.ring_problem:
+            self._lines.info("ring.recovered")
+            self._status.ring_problem = ""
+
+    def gap(self, gap: Gap) -> None:
+        """Samples that will never come, with the reason, so that the ring accounts for every index."""
+        self._ring.gap(gap)
+
+    def _failed(self, error: OSError, blocks: int) -> None:
+        self._counters.add("ring_failed", blocks)
+        reason = error.strerror or str(error)
+        if not self._status.ring_problem:
+            self._lines.error("ring.failed", reason=reason)
+        self._status.ring_problem = reason

@@ -1,17 +1,25 @@
-"""Port: one open port of a Box, bytes in and bytes out, never waiting for either.
+"""Port: one open port of a Box, bytes in and bytes out, never waiting for either; how it is opened; its
+errors.
 
-A tty (also a pty) and `socket://` are read by their file descriptor. What pyserial offers beyond
-these (rfc2217://, loop://) has none, or one that is not the data's: two threads carry its bytes
-to and from a pair of sockets (`Pump`), so that the reader sees nothing but descriptors.
+A tty (also a pty) and `socket://` are read by their file descriptor. What pyserial offers beyond these
+(rfc2217://, loop://) has none, or one that is not the data's: two threads carry its bytes to and from a pair
+of sockets (`Pump`), so that the reader sees nothing but descriptors. Opening may take seconds (a TCP peer
+that does not answer) or for ever (a driver that hangs), so each try has a thread of its own (`Opening`).
 """
 
 import contextlib
+import fcntl
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import serial
+
+from opq_gateway.config import BoxPort
+from opq_proto.port_trouble import why_not_opened
 
 READ_BYTES = 4096
 """What a tty hands out at once at most."""
@@ -145,3 +153,86 @@ def _is_direct(device: serial.SerialBase) -> bool:
     """Whether the port's bytes are those of its descriptor."""
     url = str(device.portstr)
     return "://" not in url or url.startswith("socket://")
+
+
+TIOCGICOUNT = 0x545D
+_COUNTS = struct.Struct("20i")
+FRAME, OVERRUN, PARITY, BREAK, BUFFER_OVERRUN = 6, 7, 8, 9, 10
+
+
+class LineErrors:
+    """Of one open port, since it was opened here."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._before = self._read()
+
+    def new(self) -> tuple[int, int]:
+        """(bytes lost for want of room, bytes with wrong framing or parity) since the last call."""
+        before, now = self._before, self._read()
+        if before is None or now is None:
+            return 0, 0
+        self._before = now
+        grown = [max(0, after - earlier) for earlier, after in zip(before, now, strict=True)]
+        return grown[OVERRUN] + grown[BUFFER_OVERRUN], grown[FRAME] + grown[PARITY] + grown[BREAK]
+
+    def _read(self) -> tuple[int, ...] | None:
+        try:
+            return _COUNTS.unpack(fcntl.ioctl(self._fd, TIOCGICOUNT, bytes(_COUNTS.size)))
+        except OSError:
+            return None
+
+
+class Opening:
+    """A try that is under way; `result` until it is not None.
+
+    Attributes:
+        absent: there is no such path; no driver was asked.
+    """
+
+    def __init__(self, box: BoxPort) -> None:
+        self._box = box
+        self._lock = threading.Lock()
+        self._given_up = False
+        self._result: Port | str | None = None
+        # the usual case of a plug that is out needs no thread
+        self.absent = box.port.startswith("/") and not Path(box.port).exists()
+        if self.absent:
+            self._result = why_not_opened(FileNotFoundError(2, "no such file"))
+            return
+        threading.Thread(target=self._open, name=f"open box {box.id}", daemon=True).start()
+
+    def result(self) -> Port | str | None:
+        """The open port, or why there is none; None: not yet."""
+        with self._lock:
+            return self._result
+
+    def give_up(self) -> None:
+        """Nobody waits any more: a port that opens now is closed at once."""
+        with self._lock:
+            self._given_up = True
+            port, self._result = self._result, None
+        if isinstance(port, Port):
+            close_aside(port)
+
+    def _open(self) -> None:
+        found: Port | str
+        try:
+            device = serial.serial_for_url(
+                self._box.port, baudrate=self._box.baud, timeout=0, write_timeout=1.0, exclusive=True
+            )
+            found = Port(device)
+        except (serial.SerialException, OSError, ValueError) as error:
+            found = why_not_opened(error)
+        except Exception as error:  # whatever a driver's URL handler throws: it is this port's trouble alone
+            found = f"{type(error).__name__}: {error}"
+        with self._lock:
+            self._result = found
+            given_up = self._given_up
+        if given_up and isinstance(found, Port):
+            found.close()
+
+
+def close_aside(port: Port) -> None:
+    """Close in a thread of its own: a driver may drain for seconds."""
+    threading.Thread(target=port.close, name="close port", daemon=True).start()

@@ -14,9 +14,7 @@ from typing import Protocol
 
 from opq_gateway.config import BoxPort
 from opq_gateway.counters import Counters
-from opq_gateway.serial_side.line_errors import LineErrors
-from opq_gateway.serial_side.opening import Opening, close_aside
-from opq_gateway.serial_side.port import Port
+from opq_gateway.serial_side.port import LineErrors, Opening, Port, close_aside
 from opq_gateway.status import Status
 from opq_proto import log
 from opq_proto.backoff import Backoff

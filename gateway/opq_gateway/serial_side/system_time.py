@@ -14,11 +14,14 @@ the clock. Then:
 Pure; the clocks are handed in. `look` every few seconds.
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opq_proto.clock import ClockState
+from opq_proto import log
+from opq_proto.clock import ClockState, system_clock
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+from opq_proto.time_daemons import asked_clock
 
 SET_NS = 1_000_000
 """Two readings of two clocks agree better than this, unless one was set."""
@@ -114,3 +117,31 @@ class SystemTime:
                 best = (after_s - before_s, offset_ns, after_s)
         assert best is not None
         return best[1], best[2]
+
+
+ASK_EACH_S = 16.0
+"""A daemon polls its servers every 64 s at the soonest (NTP, RFC 5905)."""
+
+
+class ClockWatch:
+    """`state` from any thread; `run` in its own."""
+
+    def __init__(self, ask: Callable[[], ClockState] = asked_clock, each_s: float = ASK_EACH_S) -> None:
+        self._ask = ask
+        self._each_s = each_s
+        self._state = system_clock()  # the kernel's word until the daemons were asked
+
+    def state(self) -> ClockState:
+        """As last asked."""
+        return self._state
+
+    def run(self, stop: threading.Event) -> None:
+        """Ask until `stop`; a change of source is told."""
+        while not stop.is_set():
+            before, self._state = self._state, self._ask()
+            if before.source is not self._state.source:
+                facts = {"source": self._state.source.name.lower()}
+                log.get(service="gateway").info(
+                    "clock.changed", **facts, uncertainty_ns=self._state.uncertainty_ns
+                )
+            stop.wait(self._each_s)

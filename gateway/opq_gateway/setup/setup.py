@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from opq_gateway.config import Config
 from opq_gateway.counters import Counters
-from opq_gateway.local.notify import Notifier
 from opq_gateway.local.surroundings import read_password
+from opq_gateway.local.watchdog import Notifier
 from opq_gateway.measuring.feed import Feed
 from opq_gateway.setup import saved
 from opq_gateway.status import Status

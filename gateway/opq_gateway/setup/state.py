@@ -12,8 +12,7 @@ from typing import Any
 
 from opq_gateway.config import Config
 from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed
-from opq_gateway.measuring.values import Item, Values
+from opq_gateway.measuring.feed import Feed, Item, Values
 from opq_gateway.setup.saved import settings_of
 from opq_gateway.setup.wifi import Wifi
 from opq_gateway.status import Status

@@ -5,8 +5,10 @@ sent in between, the lowest first. What was sent a moment ago is not sent again 
 acknowledgement that was under way does not know of it.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 Range = tuple[int, int]
 """First and last sequence, both of it."""
@@ -100,3 +102,27 @@ def _without(one: Range, gone: Range) -> list[Range]:
         return [one]
     parts = [(one[0], gone[0] - 1), (gone[1] + 1, one[1])]
     return [part for part in parts if part[0] <= part[1]]
+
+
+_TEXT = re.compile(r"\d{1,19}(,\d{1,19}-\d{1,19}){0,1000}", re.ASCII)
+_LARGEST = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Everything up to `upto` is stored; `missing` are the holes above it, (first, last)."""
+
+    upto: int
+    missing: tuple[tuple[int, int], ...] = ()
+
+
+def acknowledgement(text: str) -> Acknowledgement | None:
+    """The message of an `opq-ack`; None when it is none."""
+    if _TEXT.fullmatch(text) is None:
+        return None
+    upto, *holes = text.split(",")
+    pairs = (hole.split("-") for hole in holes)
+    missing = tuple((int(first), int(last)) for first, last in pairs)
+    if max(int(upto), *(last for _, last in missing), 0) > _LARGEST:
+        return None
+    return Acknowledgement(int(upto), tuple((first, last) for first, last in missing if first <= last))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from opq_gateway.config import Config, box_folder, data_folder
 from opq_gateway.counters import Counters
+from opq_gateway.uplink.box_uplink import Patience
 from opq_gateway.uplink.connection import Endpoints, Timing
-from opq_gateway.uplink.line import Patience
 from opq_gateway.uplink.queue import BEYOND, Queue
 from opq_gateway.uplink.uplink import Uplink
 

@@ -17,10 +17,8 @@ from pathlib import Path
 
 from opq_gateway.counters import Counters
 from opq_gateway.uplink.disk import Disk
-from opq_gateway.uplink.held import Held, Queued
-from opq_gateway.uplink.marker import Marker
-from opq_gateway.uplink.numbers import Numbers
 from opq_gateway.uplink.queue_file import BoxRow, QueueFile, Stored
+from opq_gateway.uplink.sequence_numbers import Held, Marker, Numbers, Queued
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.messages import Measurement

@@ -21,14 +21,12 @@ import zmq
 from opq_gateway.config import Idle
 from opq_gateway.counters import Counters
 from opq_gateway.status import Status
-from opq_gateway.uplink.acknowledgement import Acknowledgement
+from opq_gateway.uplink.backlog import Acknowledgement
+from opq_gateway.uplink.box_uplink import Line, Patience, crossing_measurement
 from opq_gateway.uplink.connection import Endpoints, Timing
-from opq_gateway.uplink.crossing import crossing_measurement
+from opq_gateway.uplink.connections import Lines, Waking
 from opq_gateway.uplink.idle import DeadBands
-from opq_gateway.uplink.line import Line, Patience
-from opq_gateway.uplink.lines import Lines
 from opq_gateway.uplink.queue import Queue
-from opq_gateway.uplink.waking import Waking
 from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.keys import KeyPair

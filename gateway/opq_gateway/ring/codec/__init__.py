@@ -5,12 +5,10 @@
 
 | file | noun |
 |---|---|
-| chunk.py | a chunk's bytes; the method that is shortest |
+| chunk.py | a chunk's bytes; the method that is shortest; samples without mains |
 | cycles.py | mains: what earlier cycles do not tell of it |
-| predictor.py | groups of stretches from twelve cycles before them, exact on every machine |
+| predictor.py | the period; stretches from twelve cycles before them, exact on every machine |
 | residuals.py | what predictions leave, in runs of one kind |
-| differences.py | samples without mains |
-| period.py | samples per cycle, for the encoder only |
 | entropy.py | runs of small integers as bytes |
 | lanes.py | interleaved rANS |
 | tuples.py | several small integers as one symbol |

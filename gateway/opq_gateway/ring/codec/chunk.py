@@ -4,7 +4,8 @@
     body   = RAW: int16 each
              DEFLATED: zlib of second differences, high bytes before low ones
              CYCLES: step u16, offset i32, then `cycles.py` of (sample - offset) / step
-             DIFFERENCES: the same with `differences.py`, for what is no mains
+             DIFFERENCES: the same for what is no mains: order u8 (0 to 2), base i32, then one run
+             (`entropy.py`), the order-th differences of value - base; noise has order 0, what drifts 1
 
 A chunk stands alone. `pack` keeps the shortest; raw is one of them, so nothing gets longer than HEAD_BYTES
 over its samples. What is decoded is whole numbers by exact arithmetic (see `predictor.py`): a chunk packed
@@ -20,13 +21,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring.codec import cycles, differences
+from opq_gateway.ring.codec import cycles
+from opq_gateway.ring.codec.entropy import Coded
+from opq_gateway.ring.codec.entropy import decode as decode_runs
+from opq_gateway.ring.codec.entropy import encode as encode_runs
 
 MOST_SAMPLES: Final = 1 << 20
 """Per chunk; bounds what a damaged head can make `unpack` allocate."""
 _HEAD = struct.Struct("<IBI")
 _GRID = struct.Struct("<Hi")
 HEAD_BYTES: Final = _HEAD.size
+_ORDER: Final = struct.Struct("<Bi")
+MOST_ORDER: Final = 2
+Integers = NDArray[np.int64]
 METHODS = RAW, DEFLATED, CYCLES, DIFFERENCES = 0, 1, 4, 5  # 2 and 3 were those without groups and tuples
 
 
@@ -47,7 +54,7 @@ def pack(counts: NDArray[np.int16]) -> bytes:
     if coded is not None:
         bodies[CYCLES] = _GRID.pack(step, offset) + coded
     if len(counts) and (coded is None or 4 * len(coded) > 5 * len(counts)):  # over 10 bits: no mains of a Box
-        bodies[DIFFERENCES] = _GRID.pack(step, offset) + differences.encode(values)
+        bodies[DIFFERENCES] = _GRID.pack(step, offset) + _encode_differences(values)
         bodies[DEFLATED] = _deflated(counts)
     method, body = min(bodies.items(), key=lambda one: (len(one[1]), one[0]))
     rest = struct.pack("<BI", method, len(counts)) + body
@@ -105,7 +112,7 @@ def _samples_of(method: int, samples: int, body: bytes) -> NDArray[np.int16]:
     if method == DEFLATED:
         return _inflated(body, samples)
     if method == DIFFERENCES:
-        return _on_grid(differences.decode(body[_GRID.size :], samples), *_GRID.unpack_from(body))
+        return _on_grid(_decode_differences(body[_GRID.size :], samples), *_GRID.unpack_from(body))
     if len(body) != 2 * samples:
         raise ValueError(f"chunk is damaged: {samples} samples in {len(body)} bytes")
     return np.frombuffer(body, "<i2").astype(np.int16)
@@ -150,3 +157,35 @@ def _inflated(body: bytes, samples: int) -> NDArray[np.int16]:
     folded = (high << np.uint16(8)) | low
     words = (folded >> np.uint16(1)) ^ (np.uint16(0) - (folded & np.uint16(1)))
     return np.cumsum(np.cumsum(words, dtype=np.uint16), dtype=np.uint16).view(np.int16)
+
+
+def _encode_differences(values: Integers) -> bytes:
+    """(n,) whole numbers in the range of int16, n at least 1."""
+    base = int(np.median(values))
+    runs = [np.diff(values - base, n=order, prepend=[0] * order) for order in range(MOST_ORDER + 1)]
+    order = min(
+        range(MOST_ORDER + 1), key=lambda k: float(np.median(np.abs(runs[k])) + 0.1 * np.abs(runs[k]).mean())
+    )
+    return _ORDER.pack(order, base) + encode_runs([_wrapped(runs[order])], [0])
+
+
+def _decode_differences(body: bytes, samples: int) -> Integers:
+    """The values of `_encode_differences`.
+
+    Raises:
+        ValueError: damaged.
+    """
+    if len(body) < _ORDER.size:
+        raise ValueError("chunk is damaged: its head is torn")
+    order, base = _ORDER.unpack_from(body)
+    ((values,),) = decode_runs([Coded(body[_ORDER.size :], [0], samples)])
+    if len(values) != samples or order > MOST_ORDER:
+        raise ValueError("chunk is damaged: its run does not fit its head")
+    for _ in range(order):
+        values = np.cumsum(values)
+    return _wrapped(values + base)
+
+
+def _wrapped(values: Integers) -> Integers:
+    """Modulo 2**16 into int16's range."""
+    return values.astype(np.int16).astype(np.int64)

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from opq_gateway.ring.codec.entropy import Coded as RunsCoded
 from opq_gateway.ring.codec.entropy import decode as decode_runs
 from opq_gateway.ring.codec.entropy import encode as encode_runs
-from opq_gateway.ring.codec.period import period_samples
 from opq_gateway.ring.codec.predictor import (
     LEAST_PERIOD,
     MOST_PERIOD,
@@ -33,6 +32,7 @@ from opq_gateway.ring.codec.predictor import (
     Setup,
     corrected,
     groups,
+    period_samples,
     ramps,
 )
 from opq_gateway.ring.codec.residuals import (

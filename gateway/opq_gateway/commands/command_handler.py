@@ -12,21 +12,24 @@ One thread for all Boxes. A command for another Box (the topic is a prefix: "1" 
 is dropped and counted.
 """
 
+import fcntl
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from opq_gateway.commands import host
-from opq_gateway.commands.box_line import BoxLine
 from opq_gateway.commands.orders import Orders
 from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, answer, limited, ready
 from opq_gateway.counters import Counters
 from opq_gateway.measuring.measurements import LEAST_CYCLES, MOST_CYCLES
 from opq_gateway.ring.ring import Ring
+from opq_gateway.serial_side.box_commands import BoxLine
 from opq_gateway.status import Status
-from opq_gateway.uplink.acknowledgement import Acknowledgement, acknowledgement
+from opq_gateway.uplink.backlog import Acknowledgement, acknowledgement
 from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.errors import FrameError
@@ -205,8 +208,8 @@ class Commands:
     def _info(self, desk: Desk, command: Command) -> None:
         response = self._response(desk, command)
         info = response.info_response
-        info.mac_addr = host.mac_address()
-        info.ip = host.addresses()
+        info.mac_addr = mac_address()
+        info.ip = addresses()
         info.uptime = round((self._monotonic_s() - self._started_s) * 1000)
         if desk.status.hello is not None:
             info.calibration_constant = round(1 / desk.status.hello.v_per_lsb)
@@ -258,3 +261,43 @@ class Commands:
         return Response(
             box_id=int(desk.status.box_id), seq=command.seq, timestamp_ms=self._now_ns() // 1_000_000
         )
+
+
+SIOCGIFADDR = 0x8915  # <linux/sockios.h>
+NETWORK = Path("/sys/class/net")
+IF_INET6 = Path("/proc/net/if_inet6")
+
+
+def addresses() -> str:
+    """Every interface address, each followed by a newline: `a.b.c.d:0`, `[v6]:0` (opq-interop B.1)."""
+    return "".join(f"{address}\n" for address in [*_ipv4(), *_ipv6()])
+
+
+def mac_address() -> str:
+    """Of the first interface that has one, by name; empty when none has."""
+    try:
+        paths = sorted(NETWORK.glob("*/address"))
+        macs = [path.read_text().strip() for path in paths]
+    except OSError:
+        return ""
+    return next((mac for mac in macs if mac and mac != "00:00:00:00:00:00"), "")
+
+
+def _ipv4() -> list[str]:
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            try:
+                reply = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+            except OSError:
+                continue  # this interface has no IPv4 address
+            found.append(f"{socket.inet_ntoa(reply[20:24])}:0")
+    return found
+
+
+def _ipv6() -> list[str]:
+    try:
+        lines = IF_INET6.read_text().splitlines()
+    except OSError:
+        return []
+    return [f"[{socket.inet_ntop(socket.AF_INET6, bytes.fromhex(line[:32]))}]:0" for line in lines]

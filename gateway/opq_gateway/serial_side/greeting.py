@@ -1,14 +1,17 @@
-"""Greeting: who is on the port; a Box is believed only if its hello can be true.
+"""What a Box says of itself: who it is (Greeting), and the lines of its own log (BoxLog).
 
-A hello of another Box, of a boot loader that waits for firmware, or with figures that cannot be
-true leaves the gateway without one: counts without a gain are no volts.
+A Box is believed only if its hello can be true. A hello of another Box, of a boot loader that waits for
+firmware, or with figures that cannot be true leaves the gateway without one: counts without a gain are no
+volts.
 """
 
 from collections.abc import Callable
 
 from opq_gateway.counters import Counters
 from opq_gateway.status import Status
-from opq_proto.link_messages import Hello
+from opq_proto import log as logging
+from opq_proto import log_codes
+from opq_proto.link_messages import Hello, Log
 from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V, nominal_or_none
 from opq_proto.rate_limit import RateLimitedLog
 
@@ -91,3 +94,29 @@ def plausible(hello: Hello) -> bool:
     nominal = nominal_or_none(hello.nominal_v, NOMINAL_V) and nominal_or_none(hello.nominal_hz, NOMINAL_HZ)
     rate = hello.nominal_hz * 20_000 <= hello.rate_millihz <= MOST_RATE_MILLIHZ
     return gain and nominal is not None and rate
+
+
+BOX_LINES = 20
+"""Lines of a Box's own log that are repeated here per LOG_PERIOD_S."""
+
+
+class BoxLog:
+    """One Box's lines into the gateway's log."""
+
+    def __init__(self, log: logging.Log, counters: Counters, lines: RateLimitedLog) -> None:
+        self._log = log
+        self._counters = counters
+        self._lines = lines
+        self._told = 0
+
+    def take(self, message: Log) -> None:
+        """A line of the Box."""
+        self._counters.add("log_lines")
+        if self._lines.due("log lines of the Box"):
+            self._told = 0
+        self._told += 1
+        if self._told > BOX_LINES:
+            self._counters.add("log_lines_untold")
+            return
+        event, warns, facts = log_codes.words(message)
+        (self._log.warning if warns else self._log.info)(event, **facts)

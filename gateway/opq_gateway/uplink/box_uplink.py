@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 
 from opq_gateway.counters import Counters
 from opq_gateway.status import Status
-from opq_gateway.uplink.acknowledgement import Acknowledgement
-from opq_gateway.uplink.backlog import Backlog
+from opq_gateway.uplink.backlog import Acknowledgement, Backlog
 from opq_gateway.uplink.connection import Connection
-from opq_gateway.uplink.held import Queued
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
+from opq_gateway.uplink.sequence_numbers import Queued
 from opq_proto import log
 from opq_proto.backoff import Backoff
 from opq_proto.channel import Channel
 from opq_proto.keys import KeyPair
-from opq_proto.messages import Measurement
+from opq_proto.link_messages import Crossing
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric
 from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_proto.wire import topic
 
@@ -213,3 +213,27 @@ class Line:
             next=following,
             reason="does another gateway send with this Box's key?",
         )
+
+
+def crossing_measurement(
+    crossing: Crossing, box_id: str, nominal_v: float | None, nominal_hz: float | None
+) -> Measurement | None:
+    """The Measurement of the cycle that begins at the crossing; None: the Box does not say the rms.
+
+    `crossing.t_ns` is UTC, as the serial side stamps it.
+    """
+    if crossing.rms_v is None:
+        return None
+    end_ns = crossing.t_ns + round(1e9 / (nominal_hz or 50.0))
+    return Measurement(
+        box_id=box_id,
+        timestamp_ms=(end_ns + 500_000) // 1_000_000,
+        metrics={"rms": Metric(crossing.rms_v, crossing.rms_v, crossing.rms_v)},
+        start_ns=crossing.t_ns,
+        end_ns=end_ns,
+        uncertainty_ns=min(crossing.uncertainty_ns, UNKNOWN_UNCERTAINTY_NS),
+        source=crossing.source,
+        crossing=True,
+        nominal_v=nominal_v,
+        nominal_hz=nominal_hz,
+    )

@@ -16,7 +16,7 @@ from opq_proto.errors import OpqError
 
 RESTART_S = 0.3
 """A process that ended by itself is started again after so long, as systemd would."""
-STOP_S = 10.0
+STOP_S = 60.0
 SAMPLING = '"event": "box.sampling"'
 BAD = ("thread.failed", "Traceback (most recent call last)")
 

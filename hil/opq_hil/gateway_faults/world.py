@@ -25,8 +25,9 @@ from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
 
 BOX_IDS = ("1", "10", "12")
 """Each a prefix of, or beside, another: ZeroMQ subscriptions are prefixes."""
-UP_S = 30.0
-SETTLE_S = 40.0
+UP_S = 120.0
+SETTLE_S = 240.0
+"""Ends what hangs: an idle machine needs a tenth of either."""
 STILL_S = 1.2
 """Settled: nothing moved for so long."""
 UNMEASURED_NS = 600_000_000

@@ -49,7 +49,8 @@ OPQ_RAMFUNC static opq_nor_status_t work(volatile uint32_t *where, uint32_t word
     return (FLASH->SR & FLASH_ERRORS) != 0 ? OPQ_NOR_FAILED : OPQ_NOR_OK;
 }
 
-OPQ_RAMFUNC bool opq_flash_option_start(void) {
+// Sets OPTSTRT and waits, from RAM. The caller has unlocked and filled OPTCR. False: it stayed busy.
+OPQ_RAMFUNC static bool start_option_bytes(void) {
     uint32_t before = hold_flash_interrupts();
     FLASH->OPTCR |= FLASH_OPTCR_OPTSTRT;
     opq_dsb();
@@ -60,6 +61,22 @@ OPQ_RAMFUNC bool opq_flash_option_start(void) {
     }
     release_interrupts(before);
     return done;
+}
+
+bool opq_flash_set_brown_out_level(uint32_t level) {
+    if (level > 3u || opq_power_is_low()) {
+        return false;
+    }
+    if (opq_power_brown_out_level() == level) {
+        return true;
+    }
+    FLASH->OPTKEYR = FLASH_OPTKEY1;
+    FLASH->OPTKEYR = FLASH_OPTKEY2;
+    uint32_t optcr = FLASH->OPTCR & ~(FLASH_OPTCR_BOR_LEV | FLASH_OPTCR_OPTSTRT);
+    FLASH->OPTCR = optcr | ((3u - level) << 2);
+    bool done = start_option_bytes();
+    FLASH->OPTCR |= FLASH_OPTCR_OPTLOCK;
+    return done && opq_power_brown_out_level() == level;
 }
 
 // Data read before may be in the accelerator's caches; they are only dropped while switched off (RM0090 3.5.2).

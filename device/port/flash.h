@@ -4,7 +4,8 @@
 
 #include "nor.h"
 
-// Sets OPTSTRT and waits, from RAM. The caller has unlocked and filled OPTCR. False: it stayed busy.
-bool opq_flash_option_start(void);
+// Writes the brown-out level, 0 (off) to 3 (2.70 V), into the option bytes: once, at the bench, never on its own.
+// False: no such level, the supply is low, or the flash stayed busy.
+bool opq_flash_set_brown_out_level(uint32_t level);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "boot_id.h"
 #include "crash.h"
+#include "flash.h"
 #include "led.h"
 #include "power.h"
 #include "repl.h"
@@ -63,7 +64,7 @@ static mp_obj_t board_reset(void) { opq_power_reset(); }
 static MP_DEFINE_CONST_FUN_OBJ_0(reset_obj, board_reset);
 
 static mp_obj_t board_brown_out_level(size_t count, const mp_obj_t *args) {
-    if (count == 1 && !opq_power_set_brown_out_level((uint32_t)mp_obj_get_int(args[0]))) {
+    if (count == 1 && !opq_flash_set_brown_out_level((uint32_t)mp_obj_get_int(args[0]))) {
         mp_raise_ValueError(MP_ERROR_TEXT("brown-out level not set: want 0..3, and a supply that is not low"));
     }
     return MP_OBJ_NEW_SMALL_INT((mp_int_t)opq_power_brown_out_level());

@@ -1,7 +1,6 @@
 #include "power.h"
 
 #include "board.h"
-#include "flash.h"
 #include "handover.h"
 
 // Loops of `wait_for` take at least 5 cycles, so at 16 MHz this is 100 ms or more; HSE needs 2 ms (DS8626 table 39),
@@ -117,22 +116,6 @@ void opq_power_on_pvd(void) {
 }
 
 uint32_t opq_power_brown_out_level(void) { return 3u - ((FLASH->OPTCR & FLASH_OPTCR_BOR_LEV) >> 2); }
-
-bool opq_power_set_brown_out_level(uint32_t level) {
-    if (level > 3u || opq_power_is_low()) {
-        return false;
-    }
-    if (opq_power_brown_out_level() == level) {
-        return true;
-    }
-    FLASH->OPTKEYR = FLASH_OPTKEY1;
-    FLASH->OPTKEYR = FLASH_OPTKEY2;
-    uint32_t optcr = FLASH->OPTCR & ~(FLASH_OPTCR_BOR_LEV | FLASH_OPTCR_OPTSTRT);
-    FLASH->OPTCR = optcr | ((3u - level) << 2);
-    bool done = opq_flash_option_start();
-    FLASH->OPTCR |= FLASH_OPTCR_OPTLOCK;
-    return done && opq_power_brown_out_level() == level;
-}
 
 void opq_power_unique_id(uint8_t out[12]) {
     for (uint32_t n = 0; n < 12u; n++) {

@@ -35,9 +35,8 @@ bool opq_power_is_low(void);
 uint32_t opq_power_dips(void);
 void opq_power_on_pvd(void); // interrupt context
 
-// Brown-out level in the option bytes, 0 (off) to 3 (2.70 V). Setting it writes them: once, at the bench, never on its own.
+// Brown-out level in the option bytes, 0 (off) to 3 (2.70 V); flash.h sets it.
 uint32_t opq_power_brown_out_level(void);
-bool opq_power_set_brown_out_level(uint32_t level);
 
 void opq_power_unique_id(uint8_t out[12]);
 void opq_power_reset(void) __attribute__((noreturn));

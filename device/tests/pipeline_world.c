@@ -43,11 +43,14 @@ static const opq_converter_t converter = {
 };
 const opq_converter_t opq_internal_adc = {.name = "internal"}, opq_external_adc = {.name = "external"};
 
+uint16_t world_cpu_permille(void);
+uint16_t world_cpu_permille(void) { return opq_stages_cpu_permille(cycles()); }
+
 void world_begin(int64_t utc_ns, float dip_pu);
 void world_begin(int64_t utc_ns, float dip_pu) {
     const opq_pipeline_config_t config = {
         .clock = &clock_, .cycles = cycles, .now_tick = now_tick, .line_ready = line_ready, .wake = wake};
-    const opq_acquire_config_t acquire = {.wake = wake, .cycles = cycles, .spent = opq_pipeline_decimated};
+    const opq_acquire_config_t acquire = {.wake = wake, .cycles = cycles, .spent = opq_stages_decimated};
     const opq_features_config_t features = {
         .rate_hz = 12000.0F, .nominal_hz = 60.0F, .nominal_v = 120.0F, .v_per_lsb = 0.01F,
         .limit_pu = {dip_pu, 1.1F, 0.1F}, .hysteresis_pu = 0.02F};

@@ -128,7 +128,7 @@ def c() -> Any:
         getattr(loaded, name).restype = ctypes.c_size_t
     for name in ("opq_pipeline_receive", "opq_pipeline_post", "opq_pipeline_is_idle"):
         getattr(loaded, name).restype = ctypes.c_bool
-    loaded.opq_pipeline_cpu_permille.restype = ctypes.c_uint16
+    loaded.world_cpu_permille.restype = ctypes.c_uint16
     return loaded
 
 
@@ -445,12 +445,12 @@ def test_a_stall_of_two_seconds_costs_nothing_that_the_ring_holds(c: Any, world:
 
 def test_stages_are_counted_and_the_load_is_their_share(world: World) -> None:
     """The cycle counter steps 100 per look: the sums say which looks were taken."""
-    assert world.c.opq_pipeline_cpu_permille() == 0
+    assert world.c.world_cpu_permille() == 0
     world.feed(noise(12_000))
     for number, name in enumerate(("decimate", "stamp", "frame", "features")):
         found = StageCycles()
-        world.c.opq_pipeline_stage(ctypes.c_int(number), ctypes.byref(found))
+        world.c.opq_stages_read(ctypes.c_int(number), ctypes.byref(found))
         assert found.calls == (300 if name == "decimate" else 60), name
         assert 100 <= found.min <= found.max
         assert found.min * found.calls <= found.sum <= found.max * found.calls
-    assert 0 < world.c.opq_pipeline_cpu_permille() <= 1000
+    assert 0 < world.c.world_cpu_permille() <= 1000

@@ -28,7 +28,7 @@ static mp_obj_t acquire_start(size_t n, const mp_obj_t *args) {
         .delay_ticks = (int32_t)mp_obj_get_int(args[3]),
         .wake = line->wake,
         .cycles = line->cycles,
-        .spent = opq_pipeline_decimated,
+        .spent = opq_stages_decimated,
     };
     return MP_OBJ_NEW_SMALL_INT(opq_acquire_start(
         converter, oversampling == 0 ? converter->oversampling_default : (uint32_t)oversampling, line->now_tick(), &config));

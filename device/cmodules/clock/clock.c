@@ -2,10 +2,8 @@
 
 #include "discipline.h"
 
-#define HINT_NS 250e6          // the gateway's time names seconds when it is good to a quarter of one
-#define NET_WANDER_PPB2_S 0.05 // a TCXO in a room between syncs
-#define NET_SIGMA_PPB 50000.0  // 50 ppm before anything is known
-#define NET_REFUSED 3u         // syncs in a row that contradict: the gateway's clock was set
+#define NET_SIGMA_PPB 50000.0 // 50 ppm before anything is known
+#define NET_REFUSED 3u        // syncs in a row that contradict: the gateway's clock was set
 #define RESTART_NS INT64_C(500000000)
 
 void opq_clock_config_default(opq_clock_config_t *config, bool tcxo) {
@@ -43,16 +41,6 @@ void opq_clock_configure(opq_clock_t *clock, const opq_clock_config_t *config) {
     if (!clock->leap_heard) {
         clock->status.leap_seconds = config->leap_seconds;
     }
-}
-
-opq_seconds_hint_t opq_clock_hint(const opq_clock_t *clock, int64_t tick) {
-    if (clock->net_syncs == 0 || clock->net_source != OPQ_SOURCE_NTP || !clock->gps_running ||
-        opq_clock_net_bound(clock, tick).bound_ns > HINT_NS) {
-        return (opq_seconds_hint_t){0};
-    }
-    int64_t off_ns = opq_loop_at(&clock->net, tick) - opq_loop_at(&clock->gps, tick) + OPQ_CLOCK_SECOND_NS / 2;
-    int64_t whole = off_ns / OPQ_CLOCK_SECOND_NS - (off_ns % OPQ_CLOCK_SECOND_NS < 0);
-    return (opq_seconds_hint_t){.known = true, .offset_s = whole};
 }
 
 void opq_clock_label(opq_clock_t *clock, const opq_label_t *told) {
@@ -103,17 +91,6 @@ void opq_clock_temperature(opq_clock_t *clock, int64_t tick, float celsius) {
     }
 }
 
-opq_bound_t opq_clock_net_bound(const opq_clock_t *clock, int64_t tick) {
-    double age_s = (double)(tick - clock->net_tick) / (double)OPQ_TICK_HZ;
-    double sigma_ppb = opq_root(clock->net.p_yy + NET_WANDER_PPB2_S * (age_s > 0.0 ? age_s : 0.0));
-    double growth_ppb = OPQ_CLOCK_SIGMAS * sigma_ppb;
-    // What is common to all syncs (a lopsided way) does not average out: the gateway's figure stands in full.
-    return (opq_bound_t){
-        .bound_ns = (double)clock->net_uncertainty_ns + (age_s > 0.0 ? growth_ppb * age_s : 0.0),
-        .growth_ppb = growth_ppb,
-    };
-}
-
 void opq_clock_sync(opq_clock_t *clock, int64_t tick, int64_t t_ns, uint32_t uncertainty_ns, uint8_t source) {
     double half_ns = (double)uncertainty_ns / 2.0 + 1000.0; // the figure is a bound; taken for two sigma
     if (clock->net_syncs > 0 && tick <= clock->net_tick) {
@@ -136,7 +113,7 @@ void opq_clock_sync(opq_clock_t *clock, int64_t tick, int64_t t_ns, uint32_t unc
         double y_ppb = clock->gps_running ? clock->gps.y_ppb : 0.0;
         opq_loop_start(&clock->net, tick, t_ns, half_ns, y_ppb, clock->gps_running ? 100.0 : NET_SIGMA_PPB);
     } else {
-        opq_loop_advance(&clock->net, tick, OPQ_CLOCK_PHASE_NS2_S, NET_WANDER_PPB2_S);
+        opq_loop_advance(&clock->net, tick, OPQ_CLOCK_PHASE_NS2_S, OPQ_CLOCK_NET_WANDER_PPB2_S);
         opq_loop_correct(&clock->net, (double)(t_ns - clock->net.t_ns) - clock->net.part_ns, half_ns * half_ns);
     }
     clock->net_syncs++;

@@ -8,6 +8,28 @@
 #define TRAIN_TO_OVERTHROW 64u // a train elsewhere contradicts an honest clock: believed when it stays for a minute
 #define PULSES_TO_TRUST 10u
 #define TRUST_NS 400.0
+#define HINT_NS 250e6          // the gateway's time names seconds when it is good to a quarter of one
+
+opq_bound_t opq_clock_net_bound(const opq_clock_t *clock, int64_t tick) {
+    double age_s = (double)(tick - clock->net_tick) / (double)OPQ_TICK_HZ;
+    double sigma_ppb = opq_root(clock->net.p_yy + OPQ_CLOCK_NET_WANDER_PPB2_S * (age_s > 0.0 ? age_s : 0.0));
+    double growth_ppb = OPQ_CLOCK_SIGMAS * sigma_ppb;
+    // What is common to all syncs (a lopsided way) does not average out: the gateway's figure stands in full.
+    return (opq_bound_t){
+        .bound_ns = (double)clock->net_uncertainty_ns + (age_s > 0.0 ? growth_ppb * age_s : 0.0),
+        .growth_ppb = growth_ppb,
+    };
+}
+
+opq_seconds_hint_t opq_clock_hint(const opq_clock_t *clock, int64_t tick) {
+    if (clock->net_syncs == 0 || clock->net_source != OPQ_SOURCE_NTP || !clock->gps_running ||
+        opq_clock_net_bound(clock, tick).bound_ns > HINT_NS) {
+        return (opq_seconds_hint_t){0};
+    }
+    int64_t off_ns = opq_loop_at(&clock->net, tick) - opq_loop_at(&clock->gps, tick) + OPQ_CLOCK_SECOND_NS / 2;
+    int64_t whole = off_ns / OPQ_CLOCK_SECOND_NS - (off_ns % OPQ_CLOCK_SECOND_NS < 0);
+    return (opq_seconds_hint_t){.known = true, .offset_s = whole};
+}
 
 static double magnitude(double value) { return value < 0.0 ? -value : value; }
 

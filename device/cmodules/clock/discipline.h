@@ -2,7 +2,7 @@
 #ifndef OPQ_DISCIPLINE_H
 #define OPQ_DISCIPLINE_H
 
-#include "clock.h"
+#include "clock_state.h"
 
 #define OPQ_CLOCK_SECOND_NS INT64_C(1000000000)
 #define OPQ_CLOCK_LOST_TICKS (OPQ_TICK_HZ * 7 / 2) // no believed pulse for 3.5 s: holdover
@@ -11,6 +11,7 @@
 #define OPQ_CLOCK_FLOOR_NS 100.0 // a timing receiver's own offset and its antenna's (u-blox M8T: 20 ns rms, 60 ns 99 %)
 #define OPQ_CLOCK_WANDER_PPB2_S 16.0 // (4 ppb)^2 per second: the frequency's wander that the loop allows
 #define OPQ_CLOCK_PHASE_NS2_S 0.1    // white frequency noise of the oscillator: 0.3 ns in a second
+#define OPQ_CLOCK_NET_WANDER_PPB2_S 0.05 // a TCXO in a room between syncs with the gateway
 #define OPQ_CLOCK_PULSE_NS 30.0      // noise of one pulse: saw-tooth 17, receiver 20, our tick 3.4
 
 // What a loop says of its own error: at `tick`, and how it grows from there.

@@ -85,11 +85,6 @@ static opq_energy_t energy_at(const opq_features_t *features, opq_position_t pos
     return energy;
 }
 
-float opq_energy_rms_v(const opq_features_t *features, opq_energy_t from, opq_energy_t to, float samples) {
-    float doubled = (float)(int64_t)(to.whole - from.whole) + (to.rest - from.rest);
-    return sqrtf(fmaxf(doubled, 0.0f) / (2.0f * samples)) * features->config.v_per_lsb;
-}
-
 static void look_for_crossings(opq_features_t *features, uint64_t sample, float rms) {
     const opq_features_config_t *config = &features->config;
     for (uint8_t kind = 0; kind < OPQ_CROSSING_KINDS; kind++) {

@@ -6,6 +6,11 @@
 
 #define SEEN_SHARE 0.5f // of the window's phasors; less, and frequency and THD are not known
 
+float opq_energy_rms_v(const opq_features_t *features, opq_energy_t from, opq_energy_t to, float samples) {
+    float doubled = (float)(int64_t)(to.whole - from.whole) + (to.rest - from.rest);
+    return sqrtf(fmaxf(doubled, 0.0f) / (2.0f * samples)) * features->config.v_per_lsb;
+}
+
 void opq_windows_open(opq_features_t *features, opq_position_t at, opq_energy_t energy) {
     features->window = (opq_window_t){.open = true, .begin = at, .energy = energy};
     features->window.found.half_cycle_min_v = INFINITY;

@@ -123,7 +123,7 @@ static mp_obj_t pipeline_health(size_t n, const mp_obj_t *args) {
         .temperature_c = mp_obj_get_float_to_f(args[0]),
         .supply_v = mp_obj_get_float_to_f(args[1]),
         .battery_v = mp_obj_get_float_to_f(args[2]),
-        .cpu_permille = opq_pipeline_cpu_permille(),
+        .cpu_permille = opq_stages_cpu_permille(opq_pipeline_config()->cycles()),
         .overruns = samples.overruns + samples.reader_overruns,
         .clipped = most(samples.clipped),
         .missing_samples = most(samples.missing),
@@ -214,7 +214,7 @@ static mp_obj_t pipeline_stage(mp_obj_t name) {
     for (int stage = 0; stage < OPQ_STAGES; stage++) {
         if (strcmp(wanted, names[stage]) == 0) {
             opq_stage_cycles_t cycles;
-            opq_pipeline_stage((opq_stage_t)stage, &cycles);
+            opq_stages_read((opq_stage_t)stage, &cycles);
             uint32_t calls = cycles.calls;
             mp_obj_t items[] = {
                 mp_obj_new_int_from_uint(calls),

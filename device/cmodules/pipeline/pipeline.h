@@ -91,10 +91,5 @@ bool opq_pipeline_receive(uint8_t *type, uint8_t *payload, size_t room, size_t *
 bool opq_pipeline_is_idle(void);
 // Main thread; snapshots.
 void opq_pipeline_counters(opq_pipeline_counters_t *out);
-void opq_pipeline_stage(opq_stage_t stage, opq_stage_cycles_t *out);
-// Busy cycles of PendSV and of decimation in each 1000 since the last call (at most 20 s ago); 0 at the first.
-uint16_t opq_pipeline_cpu_permille(void);
-// Interrupt context: the acquisition's interrupt tells what a half buffer cost.
-OPQ_RAMFUNC void opq_pipeline_decimated(uint32_t cycles);
 
 #endif

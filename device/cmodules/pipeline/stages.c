@@ -2,12 +2,10 @@
 
 #include <stdbool.h>
 
-#include "pipeline.h"
-
 // Interrupt context writes: each stage has one writer, which runs to its end before the reader goes on.
 static opq_stage_cycles_t stages[OPQ_STAGES];
 
-static uint32_t cpu_from;  // cycle counter at the last opq_pipeline_cpu_permille
+static uint32_t cpu_from;  // cycle counter at the last opq_stages_cpu_permille
 static uint64_t cpu_busy;  // busy cycles then
 static bool cpu_known;
 
@@ -31,13 +29,13 @@ __attribute__((always_inline)) static inline void add(opq_stage_cycles_t *stage,
 
 void opq_stages_add(opq_stage_t stage, uint32_t cycles) { add(&stages[stage], cycles); }
 
-void opq_pipeline_decimated(uint32_t cycles) { add(&stages[OPQ_STAGE_DECIMATE], cycles); }
+void opq_stages_decimated(uint32_t cycles) { add(&stages[OPQ_STAGE_DECIMATE], cycles); }
 
 uint32_t opq_stages_calls(opq_stage_t stage) {
     return atomic_load_explicit(&stages[stage].calls, memory_order_acquire);
 }
 
-void opq_pipeline_stage(opq_stage_t stage, opq_stage_cycles_t *out) {
+void opq_stages_read(opq_stage_t stage, opq_stage_cycles_t *out) {
     uint32_t calls;
     do {  // again when an interrupt came between
         calls = opq_stages_calls(stage);
@@ -49,12 +47,11 @@ void opq_pipeline_stage(opq_stage_t stage, opq_stage_cycles_t *out) {
     } while (atomic_load_explicit(&stages[stage].calls, memory_order_relaxed) != calls);
 }
 
-uint16_t opq_pipeline_cpu_permille(void) {
+uint16_t opq_stages_cpu_permille(uint32_t now) {
     opq_stage_cycles_t run, decimate;
-    opq_pipeline_stage(OPQ_STAGE_TOTAL, &run);
-    opq_pipeline_stage(OPQ_STAGE_DECIMATE, &decimate);
+    opq_stages_read(OPQ_STAGE_TOTAL, &run);
+    opq_stages_read(OPQ_STAGE_DECIMATE, &decimate);
     uint64_t busy = run.sum + decimate.sum;
-    uint32_t now = opq_pipeline_config()->cycles();
     uint32_t passed = now - cpu_from;
     uint64_t permille = cpu_known && passed > 0 ? (busy - cpu_busy) * 1000U / passed : 0;
     cpu_from = now;

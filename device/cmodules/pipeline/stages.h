@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "ramfunc.h"
+
 typedef enum {
     OPQ_STAGE_DECIMATE,  // per half buffer, told by the acquisition's interrupt
     OPQ_STAGE_STAMP,     // per block, as the next two
@@ -26,6 +28,13 @@ typedef struct {
 void opq_stages_reset(void);
 // Interrupt context (PendSV).
 void opq_stages_add(opq_stage_t stage, uint32_t cycles);
+// Interrupt context: the acquisition's interrupt reports what a half buffer cost.
+OPQ_RAMFUNC void opq_stages_decimated(uint32_t cycles);
 uint32_t opq_stages_calls(opq_stage_t stage);
+// Main thread; a snapshot.
+void opq_stages_read(opq_stage_t stage, opq_stage_cycles_t *out);
+// Busy cycles of PendSV and of decimation in each 1000 since the last call (at most 20 s ago); 0 at the first.
+// `now`: the core's cycle counter.
+uint16_t opq_stages_cpu_permille(uint32_t now);
 
 #endif

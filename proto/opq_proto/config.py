@@ -17,7 +17,6 @@ one line of help; `opq_proto.config_sample` prints the sample file from them.
 """
 
 import dataclasses
-import difflib
 import json
 import os
 import tomllib
@@ -127,6 +126,8 @@ def _known(
     kept: dict[str, Any] = {}
     for key, value in table.items():
         if key not in fields:
+            import difflib  # for a key that is misspelt; no running service needs it
+
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f'did you mean "{near[0]}"?' if near else "allowed: " + ", ".join(fields)
             problems.append(Problem((*path, key), f"unknown key; {hint}"))

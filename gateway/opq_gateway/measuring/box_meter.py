@@ -81,7 +81,7 @@ Step = Window | RunEnd
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class Piece:
     """Samples of one run, and where within them the time is told anew."""
 
     samples: Samples
@@ -105,7 +105,7 @@ class BoxMeter:
         lamp = lamp_for(plan.nominal_v, plan.nominal_hz)
         self._flicker = Flickermeter(lamp) if plan.flicker else None
         self._phasors = _phasors(plan, sinks)
-        self._waiting: deque[_Piece | None] = deque()  # None: a run ends
+        self._waiting: deque[Piece | None] = deque()  # None: a run ends
         self._steps: list[Step] = []
         self._last: Block | None = None
         self._previous: Window | None = None
@@ -166,17 +166,21 @@ class BoxMeter:
         counts = [block.counts for block in blocks]
         joined = counts[0] if len(counts) == 1 else np.concatenate(counts)
         samples = Samples(joined, *clock[0], blocks[0].v_per_lsb)
-        self._waiting.append(_Piece(samples, clock[1:]))
+        self._waiting.append(Piece(samples, clock[1:]))
 
-    def _end_cut_runs(self) -> None:
-        """The ends of runs that come before the next piece."""
-        while self._waiting and self._waiting[0] is None:
-            self._waiting.popleft()
+    def next_piece(self) -> Piece | None:
+        """The piece to cut next, after the ends of runs that come before it; None: nothing waits."""
+        while self._waiting:
+            piece = self._waiting.popleft()
+            if piece is not None:
+                return piece
             self._steps += self.cutter.end()
             self._steps.append(RunEnd(self.cutter.rest))
             self.cutter.rest = None
+        return None
 
-    def _cut(self, piece: Samples, windows: list[Window]) -> None:
+    def accept_windows(self, piece: Samples, windows: list[Window]) -> None:
+        """What a piece was cut into."""
         self._steps += windows
         if self._phasors is None and self._flicker is None:
             return
@@ -242,19 +246,17 @@ def cut_all(meters: Sequence[BoxMeter]) -> None:
     """Cut what waits into windows, the pieces of all Boxes together; `BoxMeter.steps` has them then."""
     busy = meters
     while True:
-        for meter in busy:
-            meter._end_cut_runs()
-        busy = [meter for meter in busy if meter._waiting]
-        if not busy:
+        pieces = [(meter, piece) for meter in busy if (piece := meter.next_piece()) is not None]
+        if not pieces:
             return
-        pieces = [piece for meter in busy if (piece := meter._waiting.popleft()) is not None]
+        busy = [meter for meter, _ in pieces]
         found = push_all(
             [meter.cutter for meter in busy],
-            [piece.samples for piece in pieces],
-            [piece.clock for piece in pieces],
+            [piece.samples for _, piece in pieces],
+            [piece.clock for _, piece in pieces],
         )
-        for meter, piece, windows in zip(busy, pieces, found, strict=True):
-            meter._cut(piece.samples, windows)
+        for (meter, piece), windows in zip(pieces, found, strict=True):
+            meter.accept_windows(piece.samples, windows)
 
 
 def _phasors(plan: Plan, sinks: Sinks) -> PhasorSource | None:

@@ -1,1 +1,1 @@
-"""The pure definitions of power-quality quantities: NumPy and SciPy, no I/O."""
+"""The pure definitions of power-quality quantities: NumPy, no I/O."""

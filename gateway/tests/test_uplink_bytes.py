@@ -8,7 +8,7 @@ from typing import Any
 from uplink_bench import Bench, measurement
 from waiting import wait_for
 
-from bench.gateway.house import Metered
+from bench.gateway.house import MeteredRelay
 from opq_gateway.config import Idle
 from opq_gateway.uplink.connection import IDLE_HEARTBEAT_S, Timing
 from opq_proto.keys import KeyFolder
@@ -23,7 +23,7 @@ def test_a_box_at_rest_in_idle_mode_takes_less_than_sixteen_bytes_a_second(
 ) -> None:
     with ExitStack() as opened:
         relays = {
-            name: opened.enter_context(Metered(int(endpoint.rsplit(":", 1)[1])))
+            name: opened.enter_context(MeteredRelay(int(endpoint.rsplit(":", 1)[1])))
             for name, endpoint in makai.endpoints.items()
         }
         endpoints = {name: f"tcp://127.0.0.1:{relay.port}" for name, relay in relays.items()}

@@ -6,7 +6,7 @@ from typing import Any
 
 from waiting import wait_for
 
-from bench.gateway.boxes import DEPTH_LEFT, Repeated
+from bench.gateway.boxes import DEPTH_LEFT, RepeatedSource
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
 from opq_hil.box.box import Box
@@ -17,7 +17,7 @@ from opq_proto.keys import KeyFolder
 def test_a_sag_is_up_as_a_crossing_before_its_window_is_over_and_once_more_when_it_ends(
     tmp_path: Path, makai: Any, keys: KeyFolder
 ) -> None:
-    source = Repeated(1)
+    source = RepeatedSource(1)
     host = BoxHost([Box("1", source)])
     lines = [f'data_dir = "{tmp_path}"', 'health_endpoint = "127.0.0.1:0"', "[uplink]"]
     lines += [f'{key} = "{value}"' for key, value in makai.endpoints.items()]

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bench.class_a import figures as verdicts
-from bench.class_a.states import Point
+from bench.class_a.states import TestPoint
 
-Quantity = Callable[[], Iterator[Point]]
+Quantity = Callable[[], Iterator[TestPoint]]
 
 
 def holds(quantity: Quantity) -> None:
@@ -30,6 +30,6 @@ def test_every_point_of_ten_minutes_is_within_its_limit(quantity: Quantity) -> N
 
 
 def test_an_error_that_is_unknown_is_not_within_a_limit() -> None:
-    assert Point("5.2", "Urms", "", 0.1, 0.1, "%").met
-    assert not Point("5.2", "Urms", "", float("nan"), 0.1, "%").met
-    assert "OVER THE LIMIT" in Point("5.2", "Urms", "", 0.2, 0.1, "%").line
+    assert TestPoint("5.2", "Urms", "", 0.1, 0.1, "%").met
+    assert not TestPoint("5.2", "Urms", "", float("nan"), 0.1, "%").met
+    assert "OVER THE LIMIT" in TestPoint("5.2", "Urms", "", 0.2, 0.1, "%").line

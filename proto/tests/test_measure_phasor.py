@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.phasor.figures import unit_rows, units
 from bench.phasor.signals import EPOCH_NS, RATE_HZ, step
-from bench.phasor.units import Unit
+from bench.phasor.units import ReportingUnit
 from opq_measure.signal import Samples
 from opq_measure.synchrophasor.filter import PmuClass, Shape, tuned
 from opq_measure.synchrophasor.pmu import Phasor, Pmu, phasors
@@ -22,7 +22,7 @@ classes = st.sampled_from(list(PmuClass))
 @pytest.mark.parametrize(
     "unit", list(units({50: (25, 50), 60: (30, 60)})), ids=lambda unit: unit.name.replace(" ", "_")
 )
-def test_all_tests_of_the_standard_are_passed(unit: Unit) -> None:
+def test_all_tests_of_the_standard_are_passed(unit: ReportingUnit) -> None:
     beyond = [
         f"{row.case}: {row.value} of {row.limit}"
         for row in unit_rows(unit, dense=False)

@@ -20,7 +20,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.result import Baseline, Case, Result, case, cpu_of
+from bench.result import Baseline, BenchCase, BenchResult, case, cpu_of
 from opq_gateway.ring.codec import pack, unpack
 from opq_gateway.ring.sealed import CHUNK_SAMPLES, samples_behind
 from opq_measure.signal import FloatArray
@@ -38,7 +38,7 @@ PEER = "FLAC, strongest"
 
 
 @dataclass(frozen=True, slots=True)
-class Signal:
+class CodedSignal:
     """What is coded, and the bits per sample that it may take; `noise` is the entropy of its noise."""
 
     name: str
@@ -47,9 +47,9 @@ class Signal:
     limit: float | None = None
 
 
-def signals(quick: bool) -> list[Signal]:
+def signals(quick: bool) -> list[CodedSignal]:
     """The recordings that are here, and mains of each noise."""
-    found = [Signal(name, counts, limit=16 / RECORDED_RATIO) for name, counts in recordings().items()]
+    found = [CodedSignal(name, counts, limit=16 / RECORDED_RATIO) for name, counts in recordings().items()]
     if not found:
         click.echo("the recordings are not here: opq-tools recordings get", err=True)
     seconds = 6 if quick else 30
@@ -57,11 +57,13 @@ def signals(quick: bool) -> list[Signal]:
         noise = noise_bits(noise_lsb)
         limit = None if noise_lsb < 1 else noise + OVER_NOISE_BITS
         name = f"{nominal_hz:g} Hz, {noise_lsb:g} LSB noise"
-        found.append(Signal(name, wandering(seconds, noise_lsb, nominal_hz), noise, limit))
+        found.append(CodedSignal(name, wandering(seconds, noise_lsb, nominal_hz), noise, limit))
     return found
 
 
-def rows_of(signal: Signal, others: dict[str, Callable[[Counts], int]], runs: int) -> Iterator[Case]:
+def rows_of(
+    signal: CodedSignal, others: dict[str, Callable[[Counts], int]], runs: int
+) -> Iterator[BenchCase]:
     """Bits of ours and of the others, ratio, CPU of packing and unpacking."""
     counts = signal.counts
     pieces = as_sealed(counts)
@@ -89,21 +91,21 @@ def rows_of(signal: Signal, others: dict[str, Callable[[Counts], int]], runs: in
     yield case(f"{signal.name}: unpack a chunk of {seconds:.2f} s", "ms", decode)
 
 
-def run(quick: bool) -> Result:
+def run(quick: bool) -> BenchResult:
     """Every signal.
 
     Raises:
         NoCoderError: the extra is not installed.
     """
     others = peers()
-    cases: list[Case] = []
+    cases: list[BenchCase] = []
     for signal in signals(quick):
         cases += rows_of(signal, others, 1 if quick else 5)
     by_name = {row.case: row for row in cases}
     ours = by_name["60 Hz, 2 LSB noise: a sample"]
     assert ours.peer is not None
     baseline = Baseline(f"{PEER}, 60 Hz, 2 LSB noise", ours.peer, "bits")
-    return Result(tuple(cases), baseline, ours.peer / ours.value)
+    return BenchResult(tuple(cases), baseline, ours.peer / ours.value)
 
 
 MISSING = "soundfile and zstandard are not installed: pip install 'opq-toolkit[bench]'"

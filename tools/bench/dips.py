@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from bench.peer import Dip
+from bench.peer import MeasuredDip
 from bench.peer import dip as peer_dip
-from bench.result import Case, case
+from bench.result import BenchCase, case
 from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_hil.mains.rms_events import Sag
 from opq_hil.mains.truth import Truth
@@ -25,7 +25,7 @@ Errors = tuple[float, float, float]
 """As in ROWS, without sign."""
 
 
-def cases(quick: bool) -> list[Case]:
+def cases(quick: bool) -> list[BenchCase]:
     """A row each, and how many dips were not seen."""
     both = [_errors(seed) for seed in range(QUICK_DIPS if quick else DIPS)]
     ours, theirs = [mine for mine, _ in both], [peers for _, peers in both]
@@ -53,12 +53,12 @@ def _errors(seed: int) -> tuple[Errors | None, Errors | None]:
         seed=seed,
     )
     seen = find_disturbances(volts, RATE_HZ, NOMINAL_V, NOMINAL_HZ)
-    mine = [Dip(one.start_sample, one.end_sample, one.residual_v) for one in seen]
+    mine = [MeasuredDip(one.start_sample, one.end_sample, one.residual_v) for one in seen]
     told = peer_dip(volts, RATE_HZ, NOMINAL_HZ, ENTER * NOMINAL_V, HYSTERESIS * NOMINAL_V)
     return _error(mine[0], truth) if len(mine) == 1 else None, _error(told, truth) if told else None
 
 
-def _error(found: Dip, truth: Truth) -> Errors:
+def _error(found: MeasuredDip, truth: Truth) -> Errors:
     start, stop = truth.span_samples()
     late = found.start - start
     longer = (found.stop - found.start) - (stop - start)

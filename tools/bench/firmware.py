@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.result import Baseline, Case, Result, case
+from bench.result import Baseline, BenchCase, BenchResult, case
 from opq_hil.backends.firmware import BOARDS, Firmware
 from opq_hil.backends.qemu import Qemu
 from opq_hil.suites.scenario import Bench
@@ -44,7 +44,7 @@ PROGRAM_WORD_S, ERASE_128K_S, ERASE_16K_S = 16e-6, 1.0, 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StageInstructions:
     """Instructions of one call of a stage."""
 
     calls: int
@@ -58,7 +58,7 @@ def instructions(cycles: float) -> float:
     return cycles / (CLOCK_HZ * NS_PER_INSTRUCTION / 1e9)
 
 
-def stages(bench: Bench, board: str) -> tuple[dict[str, Stage], float]:
+def stages(bench: Bench, board: str) -> tuple[dict[str, StageInstructions], float]:
     """Every stage after TO_S of sampling, and the bytes per second on the line."""
     lines = ["import pipeline", *(f"print('stage', ('{name}', pipeline.stage('{name}')))" for name in STAGES)]
     mains = Sine()
@@ -69,14 +69,16 @@ def stages(bench: Bench, board: str) -> tuple[dict[str, Stage], float]:
     found = {}
     for text in printed(run, "stage "):
         name, (calls, least, mean, most) = ast.literal_eval(text)
-        found[name] = Stage(calls, *(instructions(cycles) for cycles in (least, mean, most)))
+        found[name] = StageInstructions(calls, *(instructions(cycles) for cycles in (least, mean, most)))
     if set(found) != set(STAGES):
         raise OpqError(f"{board}: the prompt told of {', '.join(found) or 'no stage'}; see {run.folder}")
     sent = sum(len(data) for t_ns, data in run.capture.entries() if FROM_S * NS <= t_ns < TO_S * NS)
     return found, sent / (TO_S - FROM_S)
 
 
-def cases_of(board: str, found: dict[str, Stage], line: float, firmware: Firmware) -> list[Case]:
+def cases_of(
+    board: str, found: dict[str, StageInstructions], line: float, firmware: Firmware
+) -> list[BenchCase]:
     """All figures of one board but the times."""
     per_block = {name: stage.mean for name, stage in found.items()}
     per_block["decimate"] *= HALVES_PER_BLOCK
@@ -87,7 +89,7 @@ def cases_of(board: str, found: dict[str, Stage], line: float, firmware: Firmwar
             calls = per_block[name] / stage.mean  # per block
             title = f"{board}: {'PendSV, all of it' if name == 'total' else name}, per block"
             spread = (stage.mean * calls, stage.least * calls, stage.most * calls)
-            cases.append(Case(title, per_block[name], "instructions", *spread, stage.calls))
+            cases.append(BenchCase(title, per_block[name], "instructions", *spread, stage.calls))
     busy = per_block["decimate"] + per_block["total"]
     percent = busy * CYCLES * BLOCKS_PER_S / CLOCK_HZ * 100
     cases.append(case(f"{board}: processor, upper estimate", "%", [percent]))
@@ -112,7 +114,7 @@ def link_s(bench: Bench, board: str) -> float:
     from opq_hil.suites.updates import BOOT_NS, CONFIRM_S, Versions
     from opq_proto.firmware_image import Slot, read_header
     from opq_tools.flash.in_place import BoxLink, update
-    from opq_tools.flash.progress import Steps
+    from opq_tools.flash.progress import FlashProgress
     from opq_tools.flash.serial_line import SerialLine
 
     flash = bench.prepared(board, seconds=CONFIRM_S, oversampling="1")
@@ -120,13 +122,13 @@ def link_s(bench: Bench, board: str) -> float:
     world = World(600 * NS + BOOT_NS, gps=None)
     with bench.live(world, board, flash=flash) as port, closing(SerialLine(str(port), 921_600)) as line:
         box = BoxLink(line)
-        outcome = update(box, images, read_header(images[Slot.A]).version, box.hello(), Steps(None))
+        outcome = update(box, images, read_header(images[Slot.A]).version, box.hello(), FlashProgress(None))
     return outcome.seconds
 
 
-def run(quick: bool) -> Result:
+def run(quick: bool) -> BenchResult:
     """Every figure of both boards; quick: without the live update."""
-    cases: list[Case] = []
+    cases: list[BenchCase] = []
     percents = {}
     with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:
         firmware = firmware_for()
@@ -144,7 +146,7 @@ def run(quick: bool) -> Result:
                 case("time to flash: update over the link, emulated live", "s", [link_s(bench, "opqbox")])
             )
     worst = max(percents.values())
-    return Result(
+    return BenchResult(
         tuple(cases),
         Baseline("limit of the processor (not silicon)", LIMIT_PERCENT, "%"),
         worst / LIMIT_PERCENT,

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.flicker_tables import CHANGES, DISTORTION, PERFORMANCE, RECTANGLE, SINE, Row
 from bench.peer import NoPeerError, peer_pst
-from bench.result import Baseline, Case, Result, case
+from bench.result import Baseline, BenchCase, BenchResult, case
 from opq_measure.flicker.lamps import LAMP_120V, LAMP_230V, LAMPS, Lamp
 from opq_measure.flicker.meter import Flickermeter
 from opq_measure.flicker.sensation import instantaneous
@@ -36,7 +36,7 @@ TICK_NS = 1_700_000_400_000_000_000
 FOLLOWS = "the standard's mean of 27.3 s follows within the minute"
 
 
-def run(quick: bool) -> Result:
+def run(quick: bool) -> BenchResult:
     """Two minutes; `quick`, with every fourth row of tables 1 and 2 and one lamp of table 5, some 25 s."""
     rows = [*_felt_tables(4 if quick else 1), *_performance(), *_influences()]
     click.echo("ten minutes after ten minutes ...", err=True)
@@ -51,14 +51,14 @@ def run(quick: bool) -> Result:
         base = Baseline("cpu: what was asked for (no peer installed)", CPU_MS_PER_S, "ms/s")
     else:
         base = Baseline("cpu: pqopen-lib's flickermeter", peer_ms, "ms/s")
-    return Result(tuple(rows), base, min(ours) / base.value)
+    return BenchResult(tuple(rows), base, min(ours) / base.value)
 
 
 def _name(lamp: Lamp) -> str:
     return f"{lamp.nominal_v:g}V{lamp.nominal_hz:g}Hz"
 
 
-def _row(name: str, errors: list[float], limit: float | None, peer: float | None = None) -> Case:
+def _row(name: str, errors: list[float], limit: float | None, peer: float | None = None) -> BenchCase:
     """The worst of the errors; the spread is theirs, signed."""
     worst = max(map(abs, errors))
     return case(name, "%", errors, worst, limit=limit, peer=peer)
@@ -79,7 +79,7 @@ def _carrier(lamp: Lamp, seconds: float) -> tuple[FloatArray, FloatArray]:
     return t, np.sin(2 * np.pi * lamp.nominal_hz * t)
 
 
-def _felt_tables(step: int) -> Iterator[Case]:
+def _felt_tables(step: int) -> Iterator[BenchCase]:
     """Tables 1 and 2."""
     shapes: dict[str, tuple[dict[Lamp, tuple[Row, ...]], Callable[[FloatArray], FloatArray]]] = {
         "sine": (SINE, lambda turns: np.sin(2 * np.pi * turns)),
@@ -95,7 +95,7 @@ def _felt_tables(step: int) -> Iterator[Case]:
             yield _row(f"pinst.{shape}.{_name(lamp)}", errors, PINST_PERCENT)
 
 
-def _performance() -> Iterator[Case]:
+def _performance() -> Iterator[BenchCase]:
     """Combined changes, several zero crossings, harmonics with side band."""
     for lamp, given in PERFORMANCE.items():
         t, carrier = _carrier(lamp, 60.0)
@@ -117,7 +117,7 @@ def _performance() -> Iterator[Case]:
         yield _row(f"pinst.side_band.{_name(lamp)}", errors, PINST_PERCENT)
 
 
-def _influences() -> Iterator[Case]:
+def _influences() -> Iterator[BenchCase]:
     """What should not matter to the fluctuation that is just felt: frequency, rate, DC."""
     for lamp in (LAMP_230V, LAMP_120V):
 
@@ -154,7 +154,7 @@ def _pst(blocks: Iterator[FloatArray], lamp: Lamp) -> float:
     return next(each.pst for each in (*found, *meter.end()) if each.start_ns == TICK_NS)
 
 
-def _changes(lamps: tuple[Lamp, ...]) -> Iterator[Case]:
+def _changes(lamps: tuple[Lamp, ...]) -> Iterator[BenchCase]:
     """Table 5."""
     for lamp in lamps:
         for changes_per_minute, percent in CHANGES[lamp]:
@@ -166,7 +166,7 @@ def _changes(lamps: tuple[Lamp, ...]) -> Iterator[Case]:
             yield _row(f"pst.{_name(lamp)}.{changes_per_minute:g}_per_min", [error], PST_PERCENT, peer)
 
 
-def _sizes() -> Iterator[Case]:
+def _sizes() -> Iterator[BenchCase]:
     """Multiples of table 5: Pst is proportional to the size of a fluctuation."""
     for lamp in (LAMP_230V, LAMP_120V):
         for row, sizes in ((0, (2.0, 5.0, 10.0)), (3, (0.2, 2.0, 10.0, 25.0)), (5, (0.2, 10.0, 25.0))):
@@ -178,7 +178,7 @@ def _sizes() -> Iterator[Case]:
                 yield each if each.value <= PST_PERCENT else replace(each, because=FOLLOWS)
 
 
-def _phase_jumps() -> Iterator[Case]:
+def _phase_jumps() -> Iterator[BenchCase]:
     """Five jumps in ten minutes, at rising zero crossings; those lie between two samples."""
     t = (np.arange(round((RUN_IN_S + PST_S) * RATE_HZ)) + 0.5) / RATE_HZ
     for lamp, given in PERFORMANCE.items():
@@ -195,7 +195,7 @@ def _phase_jumps() -> Iterator[Case]:
                 yield _row(f"pst.phase_jumps.{_name(lamp)}.{degrees:+g}_deg", [error], PST_PERCENT)
 
 
-def _floor() -> Iterator[Case]:
+def _floor() -> Iterator[BenchCase]:
     """What a steady voltage with noise has for Pst: nothing below that can be told."""
     generator = np.random.default_rng(15)
     for noise_db in (78.0, 60.0, 40.0):

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench import dips, peer
 from bench.peer import SETTLE_S
-from bench.result import Baseline, Case, Result, case
+from bench.result import Baseline, BenchCase, BenchResult, case
 from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_hil.mains.truth import Truth
 from opq_measure.frequency.bound import bound_hz
@@ -40,7 +40,7 @@ PERCENT = 100.0
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MeasureRow:
     """A figure of both: `figure` of the errors in `key`, times `scale`, held to `limit`."""
 
     text: str
@@ -55,14 +55,14 @@ class Row:
 
 
 REMEMBERS = "ours is the bound of one cycle (2.26, 0.28 mHz); the peer's low-pass remembers those before"
-SHORT_ROWS: Mapping[float, tuple[Row, ...]] = {
+SHORT_ROWS: Mapping[float, tuple[MeasureRow, ...]] = {
     60.0: (
-        Row("frequency, 1.5 cycles: sigma", "short_hz", "mHz", 1e3, 1.5, "sigma"),
-        Row("frequency, one cycle: sigma", "cycle_hz", "mHz", 1e3, 3.3, "sigma", REMEMBERS),
+        MeasureRow("frequency, 1.5 cycles: sigma", "short_hz", "mHz", 1e3, 1.5, "sigma"),
+        MeasureRow("frequency, one cycle: sigma", "cycle_hz", "mHz", 1e3, 3.3, "sigma", REMEMBERS),
     ),
     78.0: (
-        Row("frequency, 1.5 cycles: sigma", "short_hz", "mHz", 1e3, 0.2, "sigma"),
-        Row("frequency, one cycle: sigma", "cycle_hz", "mHz", 1e3, 0.4, "sigma", REMEMBERS),
+        MeasureRow("frequency, 1.5 cycles: sigma", "short_hz", "mHz", 1e3, 0.2, "sigma"),
+        MeasureRow("frequency, one cycle: sigma", "cycle_hz", "mHz", 1e3, 0.4, "sigma", REMEMBERS),
     ),
 }
 OWN_NOISE = "the noise of one window itself, sigma over the root of its samples"
@@ -75,11 +75,11 @@ QUANTITIES = (
     ("order 2 to 50", "orders", "% of fund.", 0.01, OWN_NOISE),
 )
 CLEAN_ROWS = tuple(
-    Row(f"{text}: largest error", key, unit, PERCENT, limit, "largest")
+    MeasureRow(f"{text}: largest error", key, unit, PERCENT, limit, "largest")
     for text, key, unit, limit, _ in QUANTITIES
 )
 NOISY_ROWS = tuple(
-    Row(f"{text}: {figure} error", key, unit, PERCENT, limit, figure, why)
+    MeasureRow(f"{text}: {figure} error", key, unit, PERCENT, limit, figure, why)
     for text, key, unit, limit, why in QUANTITIES
     for figure in ("rms", "largest")
 )
@@ -99,7 +99,7 @@ def signal(band: tuple[float, float], noise_db: float | None, seed: int) -> tupl
     )
 
 
-def compared(band: tuple[float, float], noise_db: float | None, count: int) -> list[Case]:
+def compared(band: tuple[float, float], noise_db: float | None, count: int) -> list[BenchCase]:
     """Every row of one band and noise."""
     ours: dict[str, list[FloatArray]] = {}
     theirs: dict[str, list[FloatArray]] = {}
@@ -123,21 +123,23 @@ def compared(band: tuple[float, float], noise_db: float | None, count: int) -> l
     return cases
 
 
-def _one_second_rows(band: tuple[float, float], noise_db: float) -> tuple[Row, ...]:
+def _one_second_rows(band: tuple[float, float], noise_db: float) -> tuple[MeasureRow, ...]:
     bound = bound_hz(round(RATE_HZ), RATE_HZ, NOMINAL_HZ, noise_db)
     most = 1.1 if band == BANDS[0] else 1.2
     text = "frequency, 1 s"
     return (
-        Row(f"{text}: sigma / bound of {1e6 * bound:.2f} uHz", "second_hz", "", 1 / bound, most, "sigma"),
-        Row(f"{text}: bias", "second_hz", "uHz", 1e6, 0.5, "bias"),
+        MeasureRow(
+            f"{text}: sigma / bound of {1e6 * bound:.2f} uHz", "second_hz", "", 1 / bound, most, "sigma"
+        ),
+        MeasureRow(f"{text}: bias", "second_hz", "uHz", 1e6, 0.5, "bias"),
     )
 
 
-def _case(name: str, row: Row, mine: FloatArray, peers: FloatArray | None) -> Case:
+def _case(name: str, row: MeasureRow, mine: FloatArray, peers: FloatArray | None) -> BenchCase:
     value = row.scale * FIGURES[row.figure](mine)
     theirs = None if peers is None else row.scale * FIGURES[row.figure](peers)
     size = np.abs(mine) * row.scale
-    found = Case(
+    found = BenchCase(
         name, value, row.unit, float(np.median(size)), float(size.min()), float(size.max()), len(mine),
         row.limit, theirs,
     )  # fmt: skip
@@ -152,7 +154,7 @@ FIGURES = {
 }
 
 
-def beaten(row: Case) -> bool:
+def beaten(row: BenchCase) -> bool:
     """Whether a figure is worse than its limit or than the peer's."""
     return any(other is not None and row.value > other for other in (row.limit, row.peer))
 
@@ -182,7 +184,7 @@ def second_ms(volts: FloatArray) -> float:
     return 1e3 * (time.process_time() - began) * RATE_HZ / len(volts)
 
 
-def costs() -> tuple[list[Case], Baseline]:
+def costs() -> tuple[list[BenchCase], Baseline]:
     """CPU of ours and of the peer, in turns."""
     volts, _ = mains(CPU_S, RATE_HZ, frequency_hz=59.7, harmonics=MIX_3_PERCENT, noise_db=60, seed=1)
     ours, theirs, second = [], [], []
@@ -196,7 +198,7 @@ def costs() -> tuple[list[Case], Baseline]:
     return [cpu, case("CPU of the frequency over 1 s", "ms/s", second, limit=5.0)], base
 
 
-def run(quick: bool) -> Result:
+def run(quick: bool) -> BenchResult:
     """Every row; quick: a tenth of the signals.
 
     Raises:
@@ -207,7 +209,7 @@ def run(quick: bool) -> Result:
         for band in BANDS:
             cases += compared(band, noise_db, QUICK_SIGNALS if quick else SIGNALS)
     cases += dips.cases(quick)
-    return Result(tuple(cases), base, cases[0].value / base.value)
+    return BenchResult(tuple(cases), base, cases[0].value / base.value)
 
 
 SHORT_PER_SECOND = 4

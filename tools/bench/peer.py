@@ -30,7 +30,7 @@ class NoPeerError(OpqError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PeerFigures:
     """What the peer says of a signal behind SETTLE_S, and what it cost.
 
     `cycle_hz` (c,), `cycle_v` (c,), `half_v` (2 c,) rms of single half cycles, `window_v` (w,),
@@ -47,7 +47,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Dip:
+class MeasuredDip:
     """Samples at which it begins and ends, and its residual."""
 
     start: float
@@ -55,7 +55,7 @@ class Dip:
     residual_v: float
 
 
-def measured(volts: FloatArray, rate_hz: float, nominal_hz: float) -> Found:
+def measured(volts: FloatArray, rate_hz: float, nominal_hz: float) -> PeerFigures:
     """Run the peer over a signal.
 
     Raises:
@@ -74,7 +74,7 @@ def measured(volts: FloatArray, rate_hz: float, nominal_hz: float) -> Found:
         values, at = system.output_channels[name].read_data_by_acq_sidx(0, len(volts))
         return np.asarray(values, dtype=np.float64)[np.asarray(at) >= start]
 
-    return Found(
+    return PeerFigures(
         cycle_hz=told("Freq"),
         cycle_v=told("U1_1p_rms"),
         half_v=told("U1_hp_rms"),
@@ -105,7 +105,7 @@ def errors(volts: FloatArray, truth: Truth, rate_hz: float, nominal_hz: float) -
 
 def dip(
     volts: FloatArray, rate_hz: float, nominal_hz: float, enter_v: float, hysteresis_v: float
-) -> Dip | None:
+) -> MeasuredDip | None:
     """The first dip of its Urms(1/2), by its own event detector; None when it saw none.
 
     Raises:
@@ -122,7 +122,7 @@ def dip(
     if not found or found[0]["stop_sidx"] is None:
         return None
     event = found[0]
-    return Dip(float(event["start_sidx"]), float(event["stop_sidx"]), float(event["extrem_value"]))
+    return MeasuredDip(float(event["start_sidx"]), float(event["stop_sidx"]), float(event["extrem_value"]))
 
 
 def _system(samples: int, rate_hz: float, nominal_hz: float) -> "tuple[AcqBuffer, PowerSystem]":

@@ -20,14 +20,14 @@ import click
 import psutil
 import zmq
 
-from bench.result import Baseline, Case, Result, case, percentile
+from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from opq_hil.box.control import ask
 from opq_hil.box.fleet import plan_fleet
 from opq_proto.errors import OpqError
 from opq_proto.ports import PORTS
-from opq_tools.plan import Plan
+from opq_tools.plan import UpPlan
 from opq_tools.preflight import free_offset
-from opq_tools.session import Session
+from opq_tools.session import UpSession
 
 SAGS, QUICK_SAGS = 50, 8
 APART_S = 4.37
@@ -45,15 +45,15 @@ OURS = ("gateway", "cloud")
 
 
 @contextmanager
-def running(boxes: int, trace: bool) -> Iterator[tuple[Session, Plan]]:
+def running(boxes: int, trace: bool) -> Iterator[tuple[UpSession, UpPlan]]:
     """A house with so many simulated Boxes in a folder of its own, up when the block begins."""
     with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:
         offset = free_offset(PORTS)
         if offset is None:
             raise OpqError("no port offset is free for a house of the benchmark's own")
-        plan = Plan(Path(folder), offset, plan_fleet(sim=boxes), (), {}, trace)
+        plan = UpPlan(Path(folder), offset, plan_fleet(sim=boxes), (), {}, trace)
         plan.prepare()
-        session = Session(plan, f"http://127.0.0.1:{PORTS['view'] + offset}")
+        session = UpSession(plan, f"http://127.0.0.1:{PORTS['view'] + offset}")
         session.start()
         try:
             _await_sampling(session, boxes)
@@ -62,7 +62,7 @@ def running(boxes: int, trace: bool) -> Iterator[tuple[Session, Plan]]:
             session.stop()
 
 
-def _await_sampling(session: Session, boxes: int) -> None:
+def _await_sampling(session: UpSession, boxes: int) -> None:
     sampling: set[str] = set()
     until = time.monotonic() + START_S
     while len(sampling) < boxes or not session.feed.connected.is_set():
@@ -118,7 +118,7 @@ def cost(boxes: int, watch_s: float) -> dict[str, tuple[float, float]]:
         }
 
 
-def _drain(session: Session, seconds: float) -> None:
+def _drain(session: UpSession, seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         session.next_line(0.2)
@@ -167,7 +167,7 @@ def bare_hop_ms(hops: int) -> list[float]:
         context.term()
 
 
-def run(quick: bool) -> Result:
+def run(quick: bool) -> BenchResult:
     """Takes some 6 minutes; `quick` some 2."""
     sags = QUICK_SAGS if quick else SAGS
     many = QUICK_MANY_BOXES if quick else MANY_BOXES
@@ -175,7 +175,7 @@ def run(quick: bool) -> Result:
     bare = bare_hop_ms(HOPS)
     click.echo(f"{sags} sags at one Box, some {sags * APART_S:.0f} s ...", err=True)
     stages = latencies(sags)
-    rows: list[Case] = []
+    rows: list[BenchCase] = []
     for stage, values in stages.items():
         rows.append(case(f"{stage}.median", "ms", values))
         rows.append(case(f"{stage}.p99", "ms", values, percentile(values, 0.99)))
@@ -190,7 +190,7 @@ def run(quick: bool) -> Result:
         rows.append(case(f"cpu_of_one_box_house.{name}", "ms/s", [one[name][0] * 1e3]))
     floor = statistics.median(bare)
     ours = statistics.median(stages["measurement_to_trigger"])
-    return Result(
+    return BenchResult(
         tuple(rows),
         Baseline("measurement_to_trigger.median: one bare CURVE hop (pyzmq)", floor, "ms"),
         ours / floor,

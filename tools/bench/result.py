@@ -14,7 +14,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class BenchCase:
     """One figure: the value to quote and the spread of the runs behind it.
 
     `limit`: what it may be at most; `peer`: the same figure of the peer named in the baseline; `because`: why
@@ -43,10 +43,10 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class BenchResult:
     """What a benchmark gives; `ratio` is said of the case that the baseline's name tells."""
 
-    results: tuple[Case, ...]
+    results: tuple[BenchCase, ...]
     baseline: Baseline
     ratio: float
 
@@ -59,11 +59,11 @@ def case(
     limit: float | None = None,
     peer: float | None = None,
     because: str = "",
-) -> Case:
+) -> BenchCase:
     """A case of several runs; its value is the median unless another one is given."""
     median = statistics.median(values)
     quoted = median if value is None else value
-    return Case(name, quoted, unit, median, min(values), max(values), len(values), limit, peer, because)
+    return BenchCase(name, quoted, unit, median, min(values), max(values), len(values), limit, peer, because)
 
 
 def machine() -> dict[str, Any]:
@@ -89,7 +89,7 @@ def commit() -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def row_text(row: Case) -> str:
+def row_text(row: BenchCase) -> str:
     """One row for a terminal."""
     parts = [f"min {row.min:.4g}, max {row.max:.4g}, {row.runs} runs"] if row.runs > 1 else []
     if row.limit is not None:

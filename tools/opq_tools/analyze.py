@@ -17,7 +17,7 @@ from opq_measure.events.limits import Limits
 from opq_measure.signal import Samples
 from opq_proto.errors import OpqError, RecordingError
 from opq_tools.progress import shown_progress
-from opq_tools.recordings import Facts, Recording, read_recording, utc_ns
+from opq_tools.recordings import RecordingFacts, RecordingFile, read_recording, utc_ns
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -26,7 +26,7 @@ class StoppedError(OpqError):
     """Somebody pressed Ctrl-C."""
 
 
-class WrongUseError(OpqError):
+class AnalyzeUsageError(OpqError):
     """An option that cannot be; nothing was analysed."""
 
     exit_code = 2
@@ -34,7 +34,7 @@ class WrongUseError(OpqError):
 
 def _positive(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
     if value is not None and not (math.isfinite(value) and value > 0):
-        raise WrongUseError(f"{option.opts[0]} is {value:g}, want a positive number")
+        raise AnalyzeUsageError(f"{option.opts[0]} is {value:g}, want a positive number")
     return value
 
 
@@ -44,7 +44,7 @@ def _utc(_context: click.Context, option: click.Parameter, value: str | None) ->
     try:
         return utc_ns(datetime.fromisoformat(value))
     except (ValueError, OverflowError) as error:
-        raise WrongUseError(
+        raise AnalyzeUsageError(
             f"{option.opts[0]} is {value!r:.60}, want ISO 8601 in UTC, such as 2026-11-20T16:09:40.25Z"
         ) from error
 
@@ -89,7 +89,7 @@ def command(
       opq-tools analyze mains.csv --nominal-volts 230 --nominal-hz 50 --json
     """
     if plot is not None and plot.suffix.lower() not in PLOT_SUFFIXES:
-        raise WrongUseError(f"--plot {plot}: want a name that ends in {', '.join(PLOT_SUFFIXES)}")
+        raise AnalyzeUsageError(f"--plot {plot}: want a name that ends in {', '.join(PLOT_SUFFIXES)}")
     try:
         limits = Limits(
             sag_percent=dip_threshold_percent,
@@ -98,8 +98,8 @@ def command(
             hysteresis_percent=hysteresis_percent,
         )
     except ValueError as error:
-        raise WrongUseError(str(error)) from error
-    given = Facts(rate_hz, volts_per_lsb, nominal_volts, nominal_hz, start_ns=start_ns)
+        raise AnalyzeUsageError(str(error)) from error
+    given = RecordingFacts(rate_hz, volts_per_lsb, nominal_volts, nominal_hz, start_ns=start_ns)
     try:
         recording = read_recording(file, given, channel)
         analysis = measured(recording, limits)
@@ -119,7 +119,7 @@ def command(
         click.echo(f"drawn into {plot}")
 
 
-def measured(recording: Recording, limits: Limits) -> Analysis:
+def measured(recording: RecordingFile, limits: Limits) -> Analysis:
     """All that the core says of a recording; on a terminal it shows how far it is.
 
     Raises:

@@ -80,9 +80,9 @@ def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> Non
             "the benchmarks are not part of an installed opq-toolkit; clone the project, "
             "run `tools/run --help` in the clone once, then `.venv/bin/opq-tools bench` there"
         )
-    from bench.result import Result, commit, machine, row_text
+    from bench.result import BenchResult, commit, machine, row_text
 
-    result: Result = importlib.import_module(BENCHMARKS[name][0]).run(quick)
+    result: BenchResult = importlib.import_module(BENCHMARKS[name][0]).run(quick)
     if as_json:
         click.echo(json.dumps({"bench": name, "machine": machine(), "commit": commit(), **asdict(result)}))
         return

@@ -28,7 +28,7 @@ from opq_proto.link_messages import (
     Status,
 )
 from opq_proto.port_trouble import why_not_opened
-from opq_tools.calibration import CalibrationError, Correction, Reading, correct, read
+from opq_tools.calibration import CalibrationError, CalibrationReading, Correction, correct, read
 
 BAUD = 921_600
 ANSWER_S = 2.0
@@ -38,13 +38,13 @@ CHECK_SHARE = 0.001
 KEYS = ("gain", "offset_lsb", "phase_ns")
 
 
-class WrongUseError(OpqError):
+class CalibrateUsageError(OpqError):
     """An option that cannot be; nothing was done."""
 
     exit_code = 2
 
 
-class Talk:
+class CalibrationLink:
     """The gateway's end of the link for as long as a calibration takes."""
 
     def __init__(self, port: str) -> None:
@@ -136,7 +136,7 @@ class Talk:
 
 def _positive(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
     if value is not None and not (math.isfinite(value) and value > 0):
-        raise WrongUseError(f"{option.opts[0]} is {value:g}, want a positive number")
+        raise CalibrateUsageError(f"{option.opts[0]} is {value:g}, want a positive number")
     return value
 
 
@@ -175,8 +175,8 @@ def command(
       opq-tools calibrate /dev/ttyUSB0 --reference-v 120.00 --reference-angle-deg -90 --yes --json
     """
     if as_json and not yes:
-        raise WrongUseError("--json asks nothing, so it wants --yes")
-    talk = Talk(port)
+        raise CalibrateUsageError("--json asks nothing, so it wants --yes")
+    talk = CalibrationLink(port)
     try:
         result = _calibrate(talk, reference_v, reference_angle_deg, seconds, yes, as_json)
     finally:
@@ -186,7 +186,12 @@ def command(
 
 
 def _calibrate(
-    talk: Talk, reference_v: float, reference_angle_deg: float | None, seconds: float, yes: bool, quiet: bool
+    talk: CalibrationLink,
+    reference_v: float,
+    reference_angle_deg: float | None,
+    seconds: float,
+    yes: bool,
+    quiet: bool,
 ) -> dict[str, object]:
     say = (lambda _: None) if quiet else click.echo
     hello = talk.hello()
@@ -229,7 +234,7 @@ def _calibrate(
     }
 
 
-def _measured(talk: Talk, seconds: float, quiet: bool) -> list[Samples]:
+def _measured(talk: CalibrationLink, seconds: float, quiet: bool) -> list[Samples]:
     if quiet or not sys.stderr.isatty():
         return talk.samples(seconds, lambda _: None)
     from rich.console import Console  # here: a terminal only
@@ -240,7 +245,7 @@ def _measured(talk: Talk, seconds: float, quiet: bool) -> list[Samples]:
         return talk.samples(seconds, lambda got_s: progress.update(task, completed=got_s))
 
 
-def _put(talk: Talk, new: Correction, old: Correction) -> None:
+def _put(talk: CalibrationLink, new: Correction, old: Correction) -> None:
     """What differs; the offset in whole counts, as the Box takes it off."""
     for key in KEYS:
         value, before = getattr(new, key), getattr(old, key)
@@ -248,7 +253,7 @@ def _put(talk: Talk, new: Correction, old: Correction) -> None:
             talk.put(key, f"{value:.7g}")
 
 
-def _table(old: Correction, new: Correction, reading: Reading, reference_v: float) -> str:
+def _table(old: Correction, new: Correction, reading: CalibrationReading, reference_v: float) -> str:
     angle = "" if reading.angle_deg is None else f", {reading.angle_deg:+.2f} deg at the second"
     source = f"reference {reference_v:.3f} V, {reading.f_hz:.3f} Hz{angle}"
     return "\n".join(

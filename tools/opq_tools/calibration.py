@@ -38,7 +38,7 @@ class CalibrationError(OpqError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CalibrationReading:
     """What a stretch of samples shows, with the gain that the Box had."""
 
     seconds: float
@@ -61,7 +61,7 @@ class Correction:
     phase_ns: float
 
 
-def read(blocks: Sequence[Samples], hello: Hello) -> Reading:
+def read(blocks: Sequence[Samples], hello: Hello) -> CalibrationReading:
     """Judge and measure blocks that follow each other without a hole.
 
     Raises:
@@ -90,11 +90,11 @@ def read(blocks: Sequence[Samples], hello: Hello) -> Reading:
             f"{len(counts) / rate_hz:.0f} s; want less than {STEADY_SHARE:.1%} of change"
         )
     angle_deg = _angle_deg(blocks, counts - offset_lsb, rate_hz, f_hz)
-    return Reading(len(counts) / rate_hz, rms_v, spread_v, offset_lsb, f_hz, angle_deg)
+    return CalibrationReading(len(counts) / rate_hz, rms_v, spread_v, offset_lsb, f_hz, angle_deg)
 
 
 def correct(
-    now: Correction, reading: Reading, reference_v: float, reference_angle_deg: float | None
+    now: Correction, reading: CalibrationReading, reference_v: float, reference_angle_deg: float | None
 ) -> Correction:
     """The settings with which the Box would have read the reference.
 

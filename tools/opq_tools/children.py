@@ -28,7 +28,7 @@ LAST_WORDS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChildLine:
     """One log line of a child: the JSON object it wrote, or its text under `text`."""
 
     child: str
@@ -38,7 +38,7 @@ class Line:
 class Child:
     """One process, its log file and its restarts; lines go to a bounded queue."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, lines: "queue.Queue[Line]") -> None:
+    def __init__(self, name: str, command: Sequence[str], log: Path, lines: "queue.Queue[ChildLine]") -> None:
         self.name = name
         self.restarts = 0
         self.lost_lines = 0
@@ -141,7 +141,7 @@ class Child:
                 self._last.append(text)
                 del self._last[:-LAST_WORDS]
                 try:
-                    self._lines.put_nowait(Line(self.name, parsed(text)))
+                    self._lines.put_nowait(ChildLine(self.name, parsed(text)))
                 except queue.Full:
                     self.lost_lines += 1
 

@@ -3,7 +3,6 @@
 A wrong use ends with exit code 2, a failure with 1, both with one line and no traceback.
 """
 
-import importlib
 import io
 import os
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import click
 
 from opq_proto.errors import OpqError
+from opq_tools.lazy_group import LazyGroup
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 """Before NumPy is imported: windows are small, BLAS threads would only wait for each other."""
@@ -43,26 +43,7 @@ COMMANDS = {
 """Name -> the module whose `command` it is, and its line in the list."""
 
 
-class LazyGroup(click.Group):
-    """A group whose subcommands are imported when they are called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{COMMANDS[cmd_name][0]}.command is no click command")
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, places=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="opq-toolkit", prog_name="opq-tools")
 def tools() -> None:
     """The OPQ toolkit: power quality from the wall outlet to the report.

@@ -39,7 +39,7 @@ LAST_YEAR = 2115
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class ComtradeChannel:
     """One analogue channel: `volts` (n,); None where the file does not say."""
 
     volts: NDArray[np.float64]
@@ -49,7 +49,7 @@ class Channel:
     """UTC of the first sample, to a microsecond; before revision 2013 no zone is told, and UTC is taken."""
 
 
-def read_channel(path: Path, channel: str | None) -> Channel:
+def read_channel(path: Path, channel: str | None) -> ComtradeChannel:
     """One channel in volts, with rate, line frequency and start.
 
     Args:
@@ -87,7 +87,7 @@ def read_channel(path: Path, channel: str | None) -> Channel:
         )
     if len(rates) != 1 or not rates[0] > 0:
         raise RecordingError(f"{path}: has {len(rates)} sampling rates {rates}, want one, above 0")
-    return Channel(volts * unit, float(rates[0]), nominal_hz if nominal_hz > 0 else None, start)
+    return ComtradeChannel(volts * unit, float(rates[0]), nominal_hz if nominal_hz > 0 else None, start)
 
 
 def _start(stamp: datetime, time_code: str) -> datetime | None:

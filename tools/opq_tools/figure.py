@@ -17,7 +17,7 @@ from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
 from opq_proto.errors import RecordingError
-from opq_tools.recordings import Recording
+from opq_tools.recordings import RecordingFile
 from opq_tools.report import VERDICTS, excerpt, missing_fundamental, worst
 
 MOST_POINTS = 2000
@@ -32,7 +32,7 @@ AXES_S = ((2 * 3600.0, 3600.0, "h"), (600.0, 60.0, "min"), (0.0, 1.0, "s"))
 """From this length on, seconds per unit, unit."""
 
 
-def save_figure(path: Path, recording: Recording, analysis: Analysis, limits: Limits) -> None:
+def save_figure(path: Path, recording: RecordingFile, analysis: Analysis, limits: Limits) -> None:
     """Draw and save; the file appears whole or not at all.
 
     Raises:
@@ -63,7 +63,7 @@ def save_figure(path: Path, recording: Recording, analysis: Analysis, limits: Li
         plt.close(figure)
 
 
-def _draw_wave(axes: Axes, recording: Recording, analysis: Analysis) -> None:
+def _draw_wave(axes: Axes, recording: RecordingFile, analysis: Analysis) -> None:
     first, last = excerpt(analysis, cycles=24.0)
     volts = np.asarray(recording.samples[first:last], dtype=np.float64) * recording.v_per_lsb
     axes.plot(np.arange(first, last) / analysis.rate_hz, volts, color=INK, linewidth=0.9)

@@ -27,7 +27,7 @@ QEMU = "qemu:"
 
 
 @dataclass(frozen=True, slots=True)
-class BoxPort:
+class HardwareBox:
     """A Box and where the gateway finds it."""
 
     box_id: str
@@ -37,14 +37,14 @@ class BoxPort:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class UpPlan:
     """Everything decided before anything starts."""
 
     data_dir: Path
     port_offset: int
     fleet: Fleet | None
     """The simulated and replayed Boxes of this run."""
-    hardware: tuple[BoxPort, ...]
+    hardware: tuple[HardwareBox, ...]
     config: Mapping[str, Any]
     trace: bool
     """Log each Measurement's arrival, to measure latencies."""
@@ -52,10 +52,10 @@ class Plan:
     """The chip's flash of emulated Boxes; None when there are none."""
 
     @property
-    def boxes(self) -> tuple[BoxPort, ...]:
+    def boxes(self) -> tuple[HardwareBox, ...]:
         """All Boxes, each with its serial port."""
         ids = self.fleet.box_ids if self.fleet else ()
-        simulated = tuple(BoxPort(box_id, str(self._link(box_id))) for box_id in ids)
+        simulated = tuple(HardwareBox(box_id, str(self._link(box_id))) for box_id in ids)
         real = (
             replace(box, port=str(self._link(box.box_id))) if box.emulated else box for box in self.hardware
         )
@@ -142,7 +142,7 @@ class Plan:
                 found[f"box{box.box_id}"] = self._emulator(box)
         return found
 
-    def _emulator(self, box: BoxPort) -> list[str]:
+    def _emulator(self, box: HardwareBox) -> list[str]:
         folder = self.data_dir / "emulated" / f"box{box.box_id}"
         told = {"box-id": box.box_id, "flash": self.flash, "port": self._link(box.box_id), "folder": folder}
         words = [f"--{name}={value}" for name, value in told.items()]
@@ -187,7 +187,7 @@ def _is_box_id(name: str) -> bool:
         return False
 
 
-def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[BoxPort, ...]:
+def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[HardwareBox, ...]:
     """Boxes given with --box `[ID=]URL`; those without an id get the next free one.
 
     Raises:
@@ -218,5 +218,5 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[BoxPort, ...]:
                 f"--box {text}: Box {name} is there already; give another id, e.g. --box 9={url}"
             )
         used.append(name)
-        found.append(BoxPort(name, url, emulated))
+        found.append(HardwareBox(name, url, emulated))
     return tuple(found)

@@ -36,7 +36,7 @@ MOST_START_NS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RecordingFacts:
     """What is known about a recording; None where it is not."""
 
     rate_hz: float | None = None
@@ -46,16 +46,16 @@ class Facts:
     box_id: str | None = None
     start_ns: int | None = None
 
-    def before(self, other: "Facts") -> "Facts":
+    def before(self, other: "RecordingFacts") -> "RecordingFacts":
         """These, and the other's where these are None."""
         mine = {name: getattr(self, name) for name in self.__slots__}
-        return Facts(
+        return RecordingFacts(
             **{name: getattr(other, name) if value is None else value for name, value in mine.items()}
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class RecordingFile:
     """A waveform: `samples` (n,) of `v_per_lsb` volts each (1.0 where they are volts already)."""
 
     path: Path
@@ -75,10 +75,12 @@ class _Content:
 
     samples: NDArray[Any]
     counts: bool
-    facts: Facts = field(default_factory=Facts)
+    facts: RecordingFacts = field(default_factory=RecordingFacts)
 
 
-def read_recording(path: Path, given: Facts | None = None, channel: str | None = None) -> Recording:
+def read_recording(
+    path: Path, given: RecordingFacts | None = None, channel: str | None = None
+) -> RecordingFile:
     """Read a recording.
 
     Args:
@@ -99,7 +101,7 @@ def read_recording(path: Path, given: Facts | None = None, channel: str | None =
     if len(content.samples) == 0:
         raise RecordingError(f"{path}: is empty, no samples in it")
     beside = read_facts(path.with_suffix(".json"))
-    facts = (given or Facts()).before(beside).before(content.facts)
+    facts = (given or RecordingFacts()).before(beside).before(content.facts)
     missing = path.with_suffix(".json").name
     if facts.rate_hz is None:
         raise RecordingError(f"{path}: its rate is not known; put rate_hz into {missing} or give --rate-hz")
@@ -108,7 +110,7 @@ def read_recording(path: Path, given: Facts | None = None, channel: str | None =
             f"{path}: the gain of its counts is not known; put volts_per_lsb into {missing} "
             "or give --volts-per-lsb"
         )
-    return Recording(
+    return RecordingFile(
         path=path,
         samples=content.samples,
         v_per_lsb=facts.volts_per_lsb if content.counts and facts.volts_per_lsb else 1.0,
@@ -133,7 +135,7 @@ def utc_ns(time: datetime) -> int:
     return found
 
 
-def read_facts(path: Path) -> Facts:
+def read_facts(path: Path) -> RecordingFacts:
     """The facts of a recording's .json; none when there is no such file.
 
     Raises:
@@ -145,7 +147,7 @@ def read_facts(path: Path) -> Facts:
             raise RecordingError(f"{path}: is no file")
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        return Facts()
+        return RecordingFacts()
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8
@@ -155,7 +157,7 @@ def read_facts(path: Path) -> Facts:
             f"{path}: holds a {type(content).__name__}, want an object with rate_hz, volts_per_lsb, …"
         )
     box_id = content.get("box_id")
-    return Facts(
+    return RecordingFacts(
         rate_hz=_positive(path, content, "rate_hz"),
         volts_per_lsb=_positive(path, content, "volts_per_lsb"),
         nominal_v=_positive(path, content, "nominal_volts"),
@@ -227,12 +229,12 @@ def _read_wav(path: Path, _channel: str | None) -> _Content:
     if frames == 0:
         raise RecordingError(f"{path}: is empty, no samples in it")
     samples = np.memmap(path, dtype="<i2", mode="r", offset=first, shape=(frames,))
-    return _Content(samples, counts=True, facts=Facts(rate_hz=float(rate_hz)))
+    return _Content(samples, counts=True, facts=RecordingFacts(rate_hz=float(rate_hz)))
 
 
 def _read_csv(path: Path, _channel: str | None) -> _Content:
     volts, rate_hz = read_columns(path)
-    return _Content(volts, counts=False, facts=Facts(rate_hz=rate_hz))
+    return _Content(volts, counts=False, facts=RecordingFacts(rate_hz=rate_hz))
 
 
 def _read_comtrade(path: Path, channel: str | None) -> _Content:
@@ -241,7 +243,7 @@ def _read_comtrade(path: Path, channel: str | None) -> _Content:
     found = read_channel(path, channel)
     check_finite(path, found.volts)
     start_ns = None if found.start is None else utc_ns(found.start)
-    facts = Facts(rate_hz=found.rate_hz, nominal_hz=found.nominal_hz, start_ns=start_ns)
+    facts = RecordingFacts(rate_hz=found.rate_hz, nominal_hz=found.nominal_hz, start_ns=start_ns)
     return _Content(found.volts, counts=False, facts=facts)
 
 

@@ -16,7 +16,7 @@ from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.tracker import HIGHEST, LOWEST
 from opq_tools import terminal_plot
-from opq_tools.recordings import Recording
+from opq_tools.recordings import RecordingFile
 
 _Event = TypeVar("_Event")
 PLOT_HEIGHT = 7
@@ -38,7 +38,7 @@ VERDICTS = {
 }
 
 
-def print_report(recording: Recording, analysis: Analysis) -> None:
+def print_report(recording: RecordingFile, analysis: Analysis) -> None:
     """Print what was found, for a person."""
     console = Console(highlight=False)
     shown_width = console.width
@@ -216,7 +216,7 @@ def _events(disturbances: Sequence[Disturbance]) -> Table:
     return table
 
 
-def _print_plots(console: Console, recording: Recording, analysis: Analysis, width: int) -> None:
+def _print_plots(console: Console, recording: RecordingFile, analysis: Analysis, width: int) -> None:
     if len(analysis.half_rms_v) >= 2:
         start_s, end_s = (analysis.half_starts[k] / analysis.rate_hz for k in (0, -1))
         _print_plot(

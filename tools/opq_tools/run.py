@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from opq_hil.backends.emulated import EVERY_S, LEAD_S
-from opq_tools.children import Line
-from opq_tools.plan import Plan
-from opq_tools.session import PAGE, Session
-from opq_tools.stages import Newest, Seen, told, trouble
+from opq_tools.children import ChildLine
+from opq_tools.plan import UpPlan
+from opq_tools.session import PAGE, UpSession
+from opq_tools.stages import Newest, SeenIncident, told, trouble
 
 START_S = 15.0
 """A process that ends by itself so soon has said why; it is not started again."""
@@ -25,7 +25,7 @@ COUNTED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class UpOutcome:
     """How a run ended: by request (both None), with a result, or with an error."""
 
     result: Mapping[str, Any] | None = None
@@ -33,22 +33,22 @@ class Outcome:
     exit_code: int = 0
 
 
-class Run:
+class UpRun:
     """The main loop of `up`; everything that happens reaches it as a line of the session."""
 
-    def __init__(self, plan: Plan, view_url: str, timeout_s: float | None, chatter: TextIO) -> None:
+    def __init__(self, plan: UpPlan, view_url: str, timeout_s: float | None, chatter: TextIO) -> None:
         self.stop = threading.Event()
         self._plan = plan
         self._view_url = view_url
         self._timeout_s = timeout_s
         self._chatter = chatter
-        self._session = Session(plan, view_url)
+        self._session = UpSession(plan, view_url)
         self._began = time.monotonic()
         self._real_ports = {box.port for box in plan.hardware if not box.emulated}
         self._told_pages: Newest[int, None] = Newest()
         self._counted = dict.fromkeys(COUNTED, 0)
 
-    def go(self, on_page: Callable[[], object] | None = None) -> Outcome:
+    def go(self, on_page: Callable[[], object] | None = None) -> UpOutcome:
         """Run until stopped, timed out or done; `on_page` is called once, when the page answers."""
         self._announce()
         try:
@@ -76,7 +76,7 @@ class Run:
         for path in self._plan.revoked:
             self._say("up", f"a Box stays revoked: {path} was taken out; put it back to admit it")
 
-    def _loop(self, on_page: Callable[[], object] | None) -> Outcome:
+    def _loop(self, on_page: Callable[[], object] | None) -> UpOutcome:
         page_up = False
         while not self.stop.is_set():
             if not page_up and self._session.feed.connected.is_set():
@@ -96,10 +96,10 @@ class Run:
                 if seen:
                     return self._done(seen)
                 if self._elapsed_s() > self._timeout_s:
-                    return Outcome(error=self._nothing_seen(), exit_code=1)
-        return Outcome()
+                    return UpOutcome(error=self._nothing_seen(), exit_code=1)
+        return UpOutcome()
 
-    def _tell(self, line: Line) -> None:
+    def _tell(self, line: ChildLine) -> None:
         if line.child == PAGE:
             self._tell_page(line.facts["incident"])
             return
@@ -126,24 +126,24 @@ class Run:
         where = f"{self._view_url}/incidents/{incident_id}"
         self._say("view", f"on the page: {incident.get('class')}{much}, {where}")
 
-    def _tend(self) -> Outcome | None:
+    def _tend(self) -> UpOutcome | None:
         for child in self._session.children:
             code = child.ended()
             if code in (1, 2) and child.restarts == 0 and self._elapsed_s() < START_S:
-                return Outcome(error=f"{child.name} did not start: {child.last_words()}", exit_code=code)
+                return UpOutcome(error=f"{child.name} did not start: {child.last_words()}", exit_code=code)
             news = child.tend()
             if news:
                 self._say("up", news)
         return None
 
-    def _first_seen(self) -> Seen | None:
+    def _first_seen(self) -> SeenIncident | None:
         now_ns = time.monotonic_ns()
         ways = (self._session.seen(incident_id, now_ns) for incident_id in self._session.incident_ids)
         return next((seen for seen in ways if seen), None)
 
-    def _done(self, seen: Seen) -> Outcome:
+    def _done(self, seen: SeenIncident) -> UpOutcome:
         incident = {key: value for key, value in seen.incident.items() if key != "show"}  # the page's words
-        return Outcome(
+        return UpOutcome(
             {
                 "incident": incident,
                 "event_ids": list(seen.event_ids),

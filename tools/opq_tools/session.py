@@ -4,10 +4,10 @@ import queue
 from collections.abc import Mapping
 from typing import Any
 
-from opq_tools.children import Child, Line, end_all
+from opq_tools.children import Child, ChildLine, end_all
 from opq_tools.live import LiveFeed
-from opq_tools.plan import Plan
-from opq_tools.stages import Newest, Seen, Trace
+from opq_tools.plan import UpPlan
+from opq_tools.stages import IncidentTrace, Newest, SeenIncident
 
 LINES_LIMIT = 10_000
 PAGE = "page"
@@ -16,12 +16,12 @@ SETTLE_NS = 1_000_000_000
 """An incident on the page waits so long for the log lines of its way."""
 
 
-class Session:
+class UpSession:
     """Starts what a plan says; `next_line` gives what happens; `stop` ends all of it."""
 
-    def __init__(self, plan: Plan, view_url: str) -> None:
-        self.trace = Trace()
-        self.lines: queue.Queue[Line] = queue.Queue(LINES_LIMIT)
+    def __init__(self, plan: UpPlan, view_url: str) -> None:
+        self.trace = IncidentTrace()
+        self.lines: queue.Queue[ChildLine] = queue.Queue(LINES_LIMIT)
         self._dropped_pages = 0
         self.children = [
             Child(name, command, plan.data_dir / "log" / f"{name}.log", self.lines)
@@ -39,7 +39,7 @@ class Session:
         self.feed.stop()
         end_all(self.children)
 
-    def next_line(self, timeout_s: float) -> Line | None:
+    def next_line(self, timeout_s: float) -> ChildLine | None:
         """The next line of a process or the page, followed by the trace; None when there is none."""
         try:
             line = self.lines.get(timeout=timeout_s)
@@ -53,7 +53,7 @@ class Session:
             self.trace.take(line)
         return line
 
-    def seen(self, incident_id: int, now_ns: int) -> Seen | None:
+    def seen(self, incident_id: int, now_ns: int) -> SeenIncident | None:
         """The way of an incident that is on the page, once it is known or has settled."""
         if incident_id not in self._pages:
             return None
@@ -75,6 +75,6 @@ class Session:
         if name != "incident" or not isinstance(data.get("id"), int):
             return
         try:
-            self.lines.put_nowait(Line(PAGE, {"incident": data, "monotonic_ns": moment_ns}))
+            self.lines.put_nowait(ChildLine(PAGE, {"incident": data, "monotonic_ns": moment_ns}))
         except queue.Full:
             self._dropped_pages += 1

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from opq_tools.children import Line
+from opq_tools.children import ChildLine
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -29,7 +29,7 @@ NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenIncident:
     """An incident that reached the page, with the six moments of its way (None: not seen)."""
 
     incident: Mapping[str, Any]
@@ -59,7 +59,7 @@ class Newest(OrderedDict[Key, Value]):
             self.popitem(last=False)
 
 
-class Trace:
+class IncidentTrace:
     """Collects the moments; `seen(...)` puts together those of an incident on the page."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Trace:
         self._waveforms: Newest[object, int] = Newest()
         self._incidents: Newest[int, tuple[tuple[int, ...], int]] = Newest()
 
-    def take(self, line: Line) -> None:
+    def take(self, line: ChildLine) -> None:
         """Note the moment that a log line tells; lines of other kinds are passed over."""
         facts = line.facts
         moment = facts.get("monotonic_ns")
@@ -93,7 +93,7 @@ class Trace:
                 if isinstance(incident_id, int) and incident_id not in self._incidents:
                     self._incidents.put(incident_id, (tuple(facts.get("event_ids") or ()), moment))
 
-    def seen(self, incident: Mapping[str, Any], page_ns: int) -> Seen | None:
+    def seen(self, incident: Mapping[str, Any], page_ns: int) -> SeenIncident | None:
         """The way of an incident on the page; None while no trigger of this run led to it."""
         events, stored = self._incidents.get(int(incident["id"]), ((), None))
         event_id = next((event for event in events if event in self._decided), None)
@@ -110,10 +110,10 @@ class Trace:
             stored,
             page_ns,
         )
-        return Seen(incident, events, moments)
+        return SeenIncident(incident, events, moments)
 
 
-def told(line: Line) -> tuple[str, str] | None:
+def told(line: ChildLine) -> tuple[str, str] | None:
     """(who, what) for a person, when a log line is a stage worth a line on the terminal."""
     facts = line.facts
     box = f"Box {facts.get('box_id')}"

@@ -17,9 +17,9 @@ from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 from opq_proto.ports import PORTS
-from opq_tools.plan import Plan, hardware, read_config
+from opq_tools.plan import UpPlan, hardware, read_config
 from opq_tools.preflight import require_free
-from opq_tools.run import Outcome, Run
+from opq_tools.run import UpOutcome, UpRun
 
 NOT_OF_UP = {
     "acquisition_broker_health",  # in `opq-cloud all` mauka_health answers for all services
@@ -124,7 +124,7 @@ def command(
         fleet = plan_fleet(replays=replays, sim=sim, scenario=scenario, replay_every_s=replay_every_s)
     real = hardware(boxes, fleet.box_ids if fleet else ())
     where = (data_dir or default_data_dir()).expanduser().absolute()
-    plan = Plan(where, port_offset, fleet, real, config, trace=until_incident)
+    plan = UpPlan(where, port_offset, fleet, real, config, trace=until_incident)
     ports = {name: port for name, port in PORTS.items() if name not in NOT_OF_UP}
     with claimed(where):  # before the ports: run twice, it is the other one that holds them
         require_free(ports, port_offset, typed_command())
@@ -136,7 +136,7 @@ def command(
         if config:
             plan.check()
         view_url = f"http://127.0.0.1:{PORTS['view'] + port_offset}"
-        run = Run(
+        run = UpRun(
             plan,
             view_url,
             timeout_s=timeout_s if until_incident else None,
@@ -148,7 +148,7 @@ def command(
     finish(outcome, as_json)
 
 
-def finish(outcome: Outcome, as_json: bool) -> None:
+def finish(outcome: UpOutcome, as_json: bool) -> None:
     """Say how it ended; the exit code follows."""
     if outcome.error:
         click.echo(f"opq-tools up: {outcome.error}", err=True)

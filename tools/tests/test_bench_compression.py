@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from bench.compression import PEER, NoCoderError, Signal, layouts, noise_bits, peers, rows_of, wandering
+from bench.compression import PEER, CodedSignal, NoCoderError, layouts, noise_bits, peers, rows_of, wandering
 from bench.result import row_text
 
 
@@ -38,7 +38,7 @@ def test_an_absent_coder_is_one_line_with_what_to_install(monkeypatch: pytest.Mo
 
 
 def test_rows_stand_beside_their_limit_and_their_peer() -> None:
-    signal = Signal("mains", wandering(5, 2.0, 60.0), noise_bits(2.0), noise_bits(2.0) + 0.3)
+    signal = CodedSignal("mains", wandering(5, 2.0, 60.0), noise_bits(2.0), noise_bits(2.0) + 0.3)
     rows = {row.case: row for row in rows_of(signal, {PEER: lambda counts: counts.nbytes}, 1)}
     cost = rows["mains: a sample"]
     assert cost.peer == 16.0 and "within" in row_text(cost)

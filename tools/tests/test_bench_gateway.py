@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from bench.gateway import disk
-from bench.gateway.boxes import SAG_CYCLES, PlainBox, Repeated
+from bench.gateway.boxes import SAG_CYCLES, PlainBox, RepeatedSource
 from bench.gateway.figures import requests_ms
-from bench.gateway.house import Metered, house
+from bench.gateway.house import MeteredRelay, house
 from opq_hil.box.source import RunClock
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import (
@@ -32,7 +32,7 @@ from opq_proto.link_messages import (
 
 
 def test_a_cheap_box_repeats_its_second_and_drops_when_told() -> None:
-    source = Repeated(1)
+    source = RepeatedSource(1)
     blocks = [source.counts(first, 200) for first in range(0, 24_000, 200)]
     assert all(np.array_equal(one, two) for one, two in zip(blocks[:60], blocks[60:], strict=True))
     assert np.sqrt(np.mean(np.square(np.concatenate(blocks) * source.v_per_lsb))) == pytest.approx(
@@ -46,7 +46,7 @@ def test_a_cheap_box_repeats_its_second_and_drops_when_told() -> None:
 
 
 def test_a_plain_box_talks_once_it_is_asked_and_sends_again() -> None:
-    box = PlainBox(7, Repeated(1), RunClock.now())
+    box = PlainBox(7, RepeatedSource(1), RunClock.now())
     decoder, sequence = Decoder(), count()
     gateway = os.open(box.port.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
 
@@ -86,7 +86,7 @@ def is_again(message: LinkMessage) -> bool:
 
 
 def test_the_relay_counts_what_goes_up_and_down_and_outlives_a_peer() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as cloud, Metered(cloud.getsockname()[1]) as relay:
+    with socket.create_server(("127.0.0.1", 0)) as cloud, MeteredRelay(cloud.getsockname()[1]) as relay:
         for number in (1, 2):
             with socket.create_connection(("127.0.0.1", relay.port), 5) as box:
                 peer, _ = cloud.accept()
@@ -118,6 +118,6 @@ def test_a_house_of_two_boxes_loses_nothing_and_answers() -> None:
 
 
 def test_a_bare_relay_ends_with_its_block() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as cloud, Metered(cloud.getsockname()[1]):
+    with socket.create_server(("127.0.0.1", 0)) as cloud, MeteredRelay(cloud.getsockname()[1]):
         assert any(thread.name == "metered" for thread in threading.enumerate())
     assert not any(thread.name == "metered" for thread in threading.enumerate())

@@ -10,7 +10,7 @@ import pytest
 
 from bench.measure import beaten, errors_of
 from bench.peer import NoPeerError, measured
-from bench.result import Case, row_text
+from bench.result import BenchCase, row_text
 from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_tools import bench as bench_command
 
@@ -37,10 +37,10 @@ def test_an_absent_peer_is_one_line_with_what_to_install(monkeypatch: pytest.Mon
 
 
 def test_a_row_worse_than_its_limit_or_its_peer_says_so() -> None:
-    row = Case("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, limit=0.01, peer=0.03, because="noise")
+    row = BenchCase("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, limit=0.01, peer=0.03, because="noise")
     assert beaten(row) and "BEYOND 0.01; peer 0.03; noise" in row_text(row)
-    assert not beaten(Case("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, limit=0.03, peer=0.02))
-    assert beaten(Case("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, peer=0.01))
+    assert not beaten(BenchCase("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, limit=0.03, peer=0.02))
+    assert beaten(BenchCase("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, peer=0.01))
 
 
 def test_every_benchmark_that_is_listed_can_be_run() -> None:

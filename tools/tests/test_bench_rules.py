@@ -3,22 +3,22 @@
 import msgspec
 
 from bench.rules.figures import FAN, FILTER, latency_rows, thresholds, windowed
-from bench.rules.flow import Load, flowed, payloads
+from bench.rules.flow import PayloadLoad, flowed, payloads
 
 
 def test_every_event_passes_every_rule_once() -> None:
     given = payloads(2_000)
     values = [msgspec.json.decode(each)["v"] for each in given]
     above = sum(v > 126 for v in values)
-    found = flowed(FILTER, Load(given, 3))
+    found = flowed(FILTER, PayloadLoad(given, 3))
     assert (found.events, found.emissions, found.dropped) == (6_000, 3 * above, 0)
-    found = flowed(FAN[:20], Load(given, 1))
+    found = flowed(FAN[:20], PayloadLoad(given, 1))
     assert (found.emissions, found.dropped) == (20 * above, 0)
     rules = thresholds(500)
     limits = [float(each["sql"].rpartition(" ")[2]) for each in rules]
-    found = flowed(rules, Load(given, 1))
+    found = flowed(rules, PayloadLoad(given, 1))
     assert found.emissions == sum(v > limit for v in values for limit in limits)
-    found = flowed(windowed(50), Load(given, 1))
+    found = flowed(windowed(50), PayloadLoad(given, 1))
     assert (found.events, found.emissions, found.dropped) == (2_000, 0, 0)
 
 

@@ -163,7 +163,7 @@ def test_an_interrupt_before_the_second_reading_puts_the_old_settings_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     box = steady_box()
-    measured, taken = calibrate.Talk.samples, []
+    measured, taken = calibrate.CalibrationLink.samples, []
 
     def samples(*arguments: Any) -> list[Samples]:
         if taken:
@@ -171,7 +171,7 @@ def test_an_interrupt_before_the_second_reading_puts_the_old_settings_back(
         taken.append(arguments)
         return measured(*arguments)
 
-    monkeypatch.setattr(calibrate.Talk, "samples", samples)
+    monkeypatch.setattr(calibrate.CalibrationLink, "samples", samples)
     with box_on_a_pty(box) as port:
         done = run(port, "--reference-v", "118.7", "--seconds", "1", "--yes")
     assert str(done.exception).startswith("interrupted. The old settings are back")

@@ -17,8 +17,8 @@ from opq_proto.signing import SigningError, firmware_public_key, new_key
 from opq_tools.firmware import sealed, stack, toolchain
 from opq_tools.firmware.build import DEVICE, Built, boards, build
 from opq_tools.firmware.command import command
-from opq_tools.firmware.elf import Binary, Function
-from opq_tools.firmware.errors import BudgetError, BuildError
+from opq_tools.firmware.elf import ElfBinary, ElfFunction
+from opq_tools.firmware.errors import BudgetError, FirmwareBuildError
 from opq_tools.firmware.images import lay_out
 from opq_tools.firmware.version import tree_version
 
@@ -153,14 +153,14 @@ def test_the_stack_that_main_leaves_below_python_holds_both_budgets(built: dict[
 RAM, FLASH = 0x20000100, 0x08020400
 
 
-def binary(*functions: Function) -> Binary:
-    return Binary({}, {}, {function.name: function for function in functions})
+def binary(*functions: ElfFunction) -> ElfBinary:
+    return ElfBinary({}, {}, {function.name: function for function in functions})
 
 
 def test_a_call_from_ram_into_flash_is_a_leak_however_deep() -> None:
-    handler = Function("TIM5_IRQHandler", RAM, 8, calls={"helper"})
-    helper = Function("helper", RAM + 8, 8, calls={"slow"})
-    slow = Function("slow", FLASH, 8)
+    handler = ElfFunction("TIM5_IRQHandler", RAM, 8, calls={"helper"})
+    helper = ElfFunction("helper", RAM + 8, 8, calls={"slow"})
+    slow = ElfFunction("slow", FLASH, 8)
     assert sealed.leaks(binary(handler, helper, slow), {}) == [
         "slow lies in flash and is called by helper (TIM5_IRQHandler)"
     ]
@@ -168,27 +168,27 @@ def test_a_call_from_ram_into_flash_is_a_leak_however_deep() -> None:
 
 
 def test_a_constant_in_flash_and_an_unnamed_pointer_are_leaks() -> None:
-    handler = Function("TIM5_IRQHandler", RAM, 8, data={FLASH + 0x1000, 0x40000C10}, indirect=1)
+    handler = ElfFunction("TIM5_IRQHandler", RAM, 8, data={FLASH + 0x1000, 0x40000C10}, indirect=1)
     found = sealed.leaks(binary(handler), {})
     assert len(found) == 2
     assert "reads a constant in flash at 0x08021400" in found[0]
     assert "through a pointer" in found[1]
-    named = sealed.leaks(binary(handler, Function("target", RAM + 8, 4)), {"TIM5_IRQHandler": ("target",)})
+    named = sealed.leaks(binary(handler, ElfFunction("target", RAM + 8, 4)), {"TIM5_IRQHandler": ("target",)})
     assert len(named) == 1
 
 
 def test_the_deepest_chain_is_summed_and_the_compilers_word_wins_over_the_code() -> None:
-    top = Function("top", FLASH, 8, calls={"left", "right"}, frame_bytes=8)
-    left = Function("left", FLASH + 8, 8, frame_bytes=100)
-    right = Function("right", FLASH + 16, 8, calls={"leaf"}, frame_bytes=16)
-    leaf = Function("leaf", FLASH + 24, 8, frame_bytes=40)
+    top = ElfFunction("top", FLASH, 8, calls={"left", "right"}, frame_bytes=8)
+    left = ElfFunction("left", FLASH + 8, 8, frame_bytes=100)
+    right = ElfFunction("right", FLASH + 16, 8, calls={"leaf"}, frame_bytes=16)
+    leaf = ElfFunction("leaf", FLASH + 24, 8, frame_bytes=40)
     depths = stack.Depths(binary(top, left, right, leaf), {"leaf": 96}, {})
     assert depths.below("top") == stack.Depth(8 + 16 + 96, ("top", "right", "leaf"))
 
 
 def test_recursion_has_no_bound_and_is_refused() -> None:
-    ring = Function("a", FLASH, 8, calls={"b"}), Function("b", FLASH + 8, 8, calls={"a"})
-    with pytest.raises(BuildError, match="a > b > a is recursive"):
+    ring = ElfFunction("a", FLASH, 8, calls={"b"}), ElfFunction("b", FLASH + 8, 8, calls={"a"})
+    with pytest.raises(FirmwareBuildError, match="a > b > a is recursive"):
         stack.Depths(binary(*ring), {}, {}).below("a")
 
 
@@ -199,7 +199,9 @@ def test_frames_are_read_from_the_compilers_files_and_a_dynamic_one_is_over_any_
 
 def test_without_a_compiler_the_line_to_install_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toolchain.shutil, "which", lambda name: None if "gcc" in name else f"/bin/{name}")
-    with pytest.raises(BuildError, match="sudo apt install gcc-arm-none-eabi libnewlib-arm-none-eabi"):
+    with pytest.raises(
+        FirmwareBuildError, match="sudo apt install gcc-arm-none-eabi libnewlib-arm-none-eabi"
+    ):
         toolchain.find()
 
 
@@ -207,7 +209,7 @@ def test_a_micropython_dir_without_micropython_or_of_another_version_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MICROPYTHON_DIR", str(tmp_path))
-    with pytest.raises(BuildError, match="no MicroPython source"):
+    with pytest.raises(FirmwareBuildError, match="no MicroPython source"):
         toolchain.micropython_tree()
     (tmp_path / "py").mkdir()
     header = "".join(
@@ -215,7 +217,7 @@ def test_a_micropython_dir_without_micropython_or_of_another_version_is_refused(
         for part, n in zip(("MAJOR", "MINOR", "MICRO"), (1, 19, 1), strict=True)
     )
     (tmp_path / "py/mpconfig.h").write_text(header)
-    with pytest.raises(BuildError, match=r"MicroPython 1\.19\.1; want 1\.25\.x"):
+    with pytest.raises(FirmwareBuildError, match=r"MicroPython 1\.19\.1; want 1\.25\.x"):
         toolchain.micropython_tree()
 
 
@@ -230,7 +232,7 @@ def test_offline_without_a_kept_tree_says_so(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_board_that_is_none_is_answered_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="no board 'nucleo'; there are opqbox, pyboard_f405"):
+    with pytest.raises(FirmwareBuildError, match="no board 'nucleo'; there are opqbox, pyboard_f405"):
         build("nucleo", None, out=tmp_path, version="1.0.0")  # type: ignore[arg-type]
 
 
@@ -257,7 +259,7 @@ def test_a_wrong_option_of_the_build_ends_with_two_and_says_what_is_allowed(
 def test_a_path_that_make_cannot_take_is_told_before_it_tries(
     tools: toolchain.Toolchain, tmp_path: Path
 ) -> None:
-    with pytest.raises(BuildError, match="make takes no blank"):
+    with pytest.raises(FirmwareBuildError, match="make takes no blank"):
         build(BOARD, tools, out=tmp_path / "my firmware", version="1.0.0")
 
 

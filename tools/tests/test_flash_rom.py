@@ -11,8 +11,8 @@ from opq_hil.box.faults import Faults
 from opq_hil.box.rom_boot_loader import EXTENDED_ERASE, WRITE, Moods, RomBootLoader
 from opq_tools.flash.chip import Chip
 from opq_tools.flash.errors import FlashError, HalfWrittenError, LineError
-from opq_tools.flash.image import Part
-from opq_tools.flash.progress import Steps
+from opq_tools.flash.image import ImagePart
+from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.rom import RomLoader
 from opq_tools.flash.serial_line import SerialLine
 from opq_tools.flash.writing import stretches, write_parts
@@ -54,7 +54,9 @@ def test_what_is_written_is_what_stands_there_and_nothing_else_changes(chip: Rom
     chip.memory.flash[0x8000:0xC000] = settings = some_bytes(0x4000, 7)
     loader = connected(chip)
     data = some_bytes(150_001)
-    assert write_parts(loader, loader.chip(), [Part("image", SLOT_A, data)], Steps(None)) == 150_004
+    assert (
+        write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, data)], FlashProgress(None)) == 150_004
+    )
     assert bytes(chip.memory.flash[0x20000 : 0x20000 + 150_001]) == data
     assert bytes(chip.memory.flash[0x8000:0xC000]) == settings
     assert chip.memory.erases == [0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]
@@ -62,13 +64,13 @@ def test_what_is_written_is_what_stands_there_and_nothing_else_changes(chip: Rom
 
 def test_sectors_of_which_the_file_has_only_ff_stay_as_they_are() -> None:
     data = b"\1" * 0x4000 + b"\xff" * 0xC000 + b"\2" * 0x100
-    cut = stretches(Chip(0x413, 1024, ""), Part("flash.bin", FLASH, data))
+    cut = stretches(Chip(0x413, 1024, ""), ImagePart("flash.bin", FLASH, data))
     assert [stretch.sector.number for stretch in cut] == [0, 4]
 
 
 def test_a_part_that_begins_within_a_sector_is_refused() -> None:
     with pytest.raises(FlashError, match="within sector 5"):
-        stretches(Chip(0x413, 1024, ""), Part("x", SLOT_A + 512, b"\1"))
+        stretches(Chip(0x413, 1024, ""), ImagePart("x", SLOT_A + 512, b"\1"))
 
 
 def test_the_first_bytes_of_a_part_are_written_last(chip: RomBootLoader) -> None:
@@ -81,7 +83,9 @@ def test_the_first_bytes_of_a_part_are_written_last(chip: RomBootLoader) -> None
 
     chip.memory.program = noted  # type: ignore[method-assign]
     loader = connected(chip)
-    write_parts(loader, loader.chip(), [Part("image", SLOT_A, some_bytes(0x20000 + 600))], Steps(None))
+    write_parts(
+        loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(0x20000 + 600))], FlashProgress(None)
+    )
     assert order[-1] == SLOT_A and order.count(SLOT_A) == 1
     assert order[0] == SLOT_A + 0x20000
 
@@ -94,7 +98,7 @@ def test_lost_and_flipped_bytes_cost_time_and_nothing_else(seed: int) -> None:
         loader = connected(chip)
         found = loader.chip()
         assert (found.flash_kib, found.uid) == (1024, bytes(range(0x30, 0x3C)).hex())
-        write_parts(loader, found, [Part("image", SLOT_A, data)], Steps(None))
+        write_parts(loader, found, [ImagePart("image", SLOT_A, data)], FlashProgress(None))
         assert bytes(chip.memory.flash[0x20000 : 0x20000 + len(data)]) == data
         rest = chip.memory.flash[:0x20000] + chip.memory.flash[0x40000:]
         assert rest.count(0xFF) == len(rest)
@@ -109,7 +113,7 @@ def test_a_whole_slot_over_a_bad_line(seed: int) -> None:
     data = some_bytes(200_000, seed)
     with RomBootLoader(faults=faults) as chip:
         loader = connected(chip)
-        write_parts(loader, loader.chip(), [Part("image", SLOT_A, data)], Steps(None))
+        write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, data)], FlashProgress(None))
         assert bytes(chip.memory.flash[0x20000 : 0x20000 + len(data)]) == data
         assert chip.memory.erases[:5] == [0] * 5
 
@@ -117,14 +121,18 @@ def test_a_whole_slot_over_a_bad_line(seed: int) -> None:
 def test_refused_commands_are_asked_again() -> None:
     with RomBootLoader(moods=Moods(refuses_every=5)) as chip:
         loader = connected(chip)
-        write_parts(loader, loader.chip(), [Part("image", SLOT_A, some_bytes(3000))], Steps(None))
+        write_parts(
+            loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(3000))], FlashProgress(None)
+        )
         assert bytes(chip.memory.flash[0x20000 : 0x20000 + 3000]) == some_bytes(3000)
 
 
 def test_late_answers_do_not_put_the_loader_out_of_step() -> None:
     with RomBootLoader(moods=Moods(late_every=9, late_s=0.2)) as chip:
         loader = connected(chip)
-        write_parts(loader, loader.chip(), [Part("image", SLOT_A, some_bytes(1200))], Steps(None))
+        write_parts(
+            loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(1200))], FlashProgress(None)
+        )
         assert bytes(chip.memory.flash[0x20000 : 0x20000 + 1200]) == some_bytes(1200)
         assert loader.retries > 0
 
@@ -172,11 +180,11 @@ def test_power_gone_in_the_middle_says_half_written_and_how_to_go_on_and_going_o
     with RomBootLoader(memory, moods=Moods(dies_in_write=7)) as chip:
         loader = connected(chip)
         with pytest.raises(HalfWrittenError, match=r"half-written: sectors 5 .*run the same command again"):
-            write_parts(loader, loader.chip(), [Part("image", SLOT_A, data)], Steps(None))
+            write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, data)], FlashProgress(None))
     assert bytes(memory.flash[0x20000:0x20100]) == b"\xff" * 256, "a boot loader must not see a header"
     with RomBootLoader(memory) as chip:
         loader = connected(chip)
-        write_parts(loader, loader.chip(), [Part("image", SLOT_A, data)], Steps(None))
+        write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, data)], FlashProgress(None))
     assert bytes(memory.flash[0x20000 : 0x20000 + len(data)]) == data
 
 
@@ -184,7 +192,7 @@ def test_a_write_protected_sector_is_no_success(chip: RomBootLoader) -> None:
     chip.memory.write_protected.add(5)
     loader = connected(chip)
     with pytest.raises(HalfWrittenError, match="erasing sector 5"):
-        write_parts(loader, loader.chip(), [Part("image", SLOT_A, some_bytes(300))], Steps(None))
+        write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(300))], FlashProgress(None))
 
 
 def test_cells_that_do_not_take_the_erase_are_found_by_reading_back(chip: RomBootLoader) -> None:
@@ -192,7 +200,7 @@ def test_cells_that_do_not_take_the_erase_are_found_by_reading_back(chip: RomBoo
     chip.memory.flash[0x20000 + 700] = 0
     loader = connected(chip)
     with pytest.raises(HalfWrittenError, match="does not read back"):
-        write_parts(loader, loader.chip(), [Part("image", SLOT_A, b"\x55" * 1000)], Steps(None))
+        write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, b"\x55" * 1000)], FlashProgress(None))
 
 
 def test_go_starts_the_program(chip: RomBootLoader) -> None:

@@ -14,17 +14,17 @@ import click
 import pytest
 
 from opq_proto.errors import ConfigError, PortBusyError
-from opq_tools.children import Child, Line, end_all
+from opq_tools.children import Child, ChildLine, end_all
 from opq_tools.keygen import box_ids
 from opq_tools.log_file import LogFile
-from opq_tools.plan import BoxPort, Plan, hardware, merged, read_config
+from opq_tools.plan import HardwareBox, UpPlan, hardware, merged, read_config
 from opq_tools.preflight import require_free
 from opq_tools.stages import trouble
 from opq_tools.up import InUseError, claimed
 
 
-def child(tmp_path: Path, code: str) -> tuple[Child, "queue.Queue[Line]"]:
-    lines: queue.Queue[Line] = queue.Queue(100)
+def child(tmp_path: Path, code: str) -> tuple[Child, "queue.Queue[ChildLine]"]:
+    lines: queue.Queue[ChildLine] = queue.Queue(100)
     return Child("it", [sys.executable, "-c", code], tmp_path / "it.log", lines), lines
 
 
@@ -73,7 +73,7 @@ def test_json_lines_of_a_child_become_facts_and_others_text(tmp_path: Path) -> N
 
 
 def test_lines_that_nobody_takes_are_counted(tmp_path: Path) -> None:
-    lines: queue.Queue[Line] = queue.Queue(2)
+    lines: queue.Queue[ChildLine] = queue.Queue(2)
     code = "import sys; [print(n, file=sys.stderr) for n in range(5)]"
     it = Child("it", [sys.executable, "-c", code], tmp_path / "it.log", lines)
     it.start()
@@ -176,7 +176,7 @@ def test_boxes_without_an_id_get_the_next_free_one() -> None:
 def test_an_emulated_box_has_the_id_behind_qemu_and_a_port_of_our_own(tmp_path: Path) -> None:
     (box,) = hardware(["qemu:7"], taken=["1"])
     assert (box.box_id, box.emulated) == ("7", True)
-    plan = Plan(tmp_path, 0, None, (box,), {}, trace=False, flash=tmp_path / "flash.bin")
+    plan = UpPlan(tmp_path, 0, None, (box,), {}, trace=False, flash=tmp_path / "flash.bin")
     assert [(found.box_id, found.port) for found in plan.boxes] == [("7", str(tmp_path / "ports" / "box7"))]
     command = plan.commands()["box7"]
     assert command[1:3] == ["-m", "opq_hil.backends.emulated"]
@@ -241,7 +241,9 @@ def test_a_data_folder_whose_name_is_no_utf_8_is_refused(tmp_path: Path) -> None
 
 
 def test_a_box_that_was_revoked_stays_so_at_the_next_start(tmp_path: Path) -> None:
-    plan = Plan(tmp_path, 0, None, (BoxPort("1", "/dev/a"), BoxPort("2", "/dev/b")), {}, trace=False)
+    plan = UpPlan(
+        tmp_path, 0, None, (HardwareBox("1", "/dev/a"), HardwareBox("2", "/dev/b")), {}, trace=False
+    )
     plan.prepare()
     assert plan.revoked == ()
     plan.keys.box_public("2").unlink()

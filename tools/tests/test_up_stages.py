@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from opq_tools.children import Line
-from opq_tools.stages import KEPT, LATENCIES, Newest, Trace, told
+from opq_tools.children import ChildLine
+from opq_tools.stages import KEPT, LATENCIES, IncidentTrace, Newest, told
 
 MS = 1_000_000
 
 
-def line(event: str, moment_ms: float, **facts: Any) -> Line:
-    return Line("cloud", {"event": event, "monotonic_ns": int(moment_ms * MS), **facts})
+def line(event: str, moment_ms: float, **facts: Any) -> ChildLine:
+    return ChildLine("cloud", {"event": event, "monotonic_ns": int(moment_ms * MS), **facts})
 
 
-def a_way() -> Trace:
-    trace = Trace()
+def a_way() -> IncidentTrace:
+    trace = IncidentTrace()
     trace.take(line("box.event_sent", 100, box_id="1", first_sample=7))
     for sequence, moment in ((1, 90), (2, 600)):
         trace.take(line("measurement.received", moment, box_id="1", sequence=sequence))
@@ -44,7 +44,7 @@ def test_an_incident_without_a_trigger_of_this_run_has_no_way() -> None:
 
 
 def test_what_was_not_seen_is_null_and_never_a_guess() -> None:
-    trace = Trace()
+    trace = IncidentTrace()
     trace.take(line("trigger.decided", 10, box_id="7", sequence=2, event_id=1))
     trace.take(line("incident.stored", 30, incident_id=1, event_ids=[1]))
     seen = trace.seen({"id": 1}, 40 * MS)
@@ -61,8 +61,8 @@ def test_a_later_play_of_the_box_is_not_taken_for_the_sample_of_an_earlier_incid
 
 
 def test_lines_without_a_moment_or_a_known_name_are_passed_over() -> None:
-    trace = Trace()
-    trace.take(Line("cloud", {"text": "a traceback"}))
+    trace = IncidentTrace()
+    trace.take(ChildLine("cloud", {"text": "a traceback"}))
     trace.take(line("something.else", 1))
     assert trace.seen({"id": 1}, 1) is None
 

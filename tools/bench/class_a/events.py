@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from bench.class_a.states import RATE_HZ, STATES, SYSTEMS, Point, State, System, voltage
+from bench.class_a.states import RATE_HZ, STATES, SYSTEMS, SupplySystem, TestingState, TestPoint, voltage
 from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.disturbance import Disturbance
 from opq_hil.mains.rms_events import Interruption, Profile, Sag, Swell
@@ -24,7 +24,7 @@ CHANGES_PERCENT = ((-5.0, -8.0), (5.0, None))
 CHANGE_LIMITS = RapidLimits(3.3, 1.65)
 
 
-def events() -> Iterator[Point]:
+def events() -> Iterator[TestPoint]:
     for system in SYSTEMS:
         for state in STATES:
             for quantity, clause, series in (
@@ -35,8 +35,8 @@ def events() -> Iterator[Point]:
                 residual, cycles = _worst(system, state, series)
                 where = f"{system.name}: 1.5 to 30 cycles, {state.name}"
                 if quantity != "interruption":
-                    yield Point(clause, f"{quantity}, residual", where, residual, 0.2, "% Udin")
-                yield Point(clause, f"{quantity}, duration", where, cycles, 1.0, "cycles")
+                    yield TestPoint(clause, f"{quantity}, residual", where, residual, 0.2, "% Udin")
+                yield TestPoint(clause, f"{quantity}, duration", where, cycles, 1.0, "cycles")
 
 
 def _dip(k: int) -> Disturbance:
@@ -53,7 +53,7 @@ def _interruption(k: int) -> Disturbance:
     )
 
 
-def _worst(system: System, state: State, series: Sequence[Disturbance]) -> tuple[float, float]:
+def _worst(system: SupplySystem, state: TestingState, series: Sequence[Disturbance]) -> tuple[float, float]:
     """Largest error of residual, % of Udin, and of duration in cycles; infinite when one is missed."""
     volts, truth = voltage(system, state, 1 + APART_S * len(series), disturbances=series)
     found = find_disturbances(volts, RATE_HZ, system.declared_v, system.nominal_hz)
@@ -68,7 +68,7 @@ def _worst(system: System, state: State, series: Sequence[Disturbance]) -> tuple
     return residual, cycles
 
 
-def rapid_changes() -> Iterator[Point]:
+def rapid_changes() -> Iterator[TestPoint]:
     """Without the states' flicker, which leaves no voltage steady."""
     for system in SYSTEMS:
         for state in STATES:
@@ -81,10 +81,10 @@ def rapid_changes() -> Iterator[Point]:
                 if largest is not None:
                     worst = max(worst, abs(change.largest_change_percent - largest * scale))
             where = f"{system.name}: 5 % and 8 %, {state.name}"
-            yield Point("5.11", "rapid voltage change", where, worst, 0.2, "% Udin")
+            yield TestPoint("5.11", "rapid voltage change", where, worst, 0.2, "% Udin")
 
 
-def _rapid(volts: FloatArray, system: System) -> list[RapidChange]:
+def _rapid(volts: FloatArray, system: SupplySystem) -> list[RapidChange]:
     detector = Detector(RATE_HZ, system.declared_v, system.nominal_hz, rapid_change=CHANGE_LIMITS)
     notices = []
     for window in windows_of(volts, RATE_HZ, system.nominal_hz):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from bench.class_a.events import events, rapid_changes
-from bench.class_a.states import Point
+from bench.class_a.states import TestPoint
 from bench.class_a.steady import (
     deviation,
     flicker,
@@ -14,9 +14,9 @@ from bench.class_a.steady import (
     signalling,
     unbalance,
 )
-from bench.result import Baseline, Case, Result
+from bench.result import Baseline, BenchCase, BenchResult
 
-QUANTITIES: tuple[Callable[[], Iterator[Point]], ...] = (
+QUANTITIES: tuple[Callable[[], Iterator[TestPoint]], ...] = (
     frequency,
     magnitude,
     events,
@@ -28,22 +28,22 @@ QUANTITIES: tuple[Callable[[], Iterator[Point]], ...] = (
     deviation,
 )
 """In the order of the standard's clauses."""
-SLOW: tuple[Callable[[], Iterator[Point]], ...] = (flicker,)
+SLOW: tuple[Callable[[], Iterator[TestPoint]], ...] = (flicker,)
 """Ten minutes of signal for each point."""
 
 
-def points(quick: bool) -> Iterator[Point]:
+def points(quick: bool) -> Iterator[TestPoint]:
     """Every point, as it is measured."""
     for quantity in QUANTITIES if quick else (*QUANTITIES, *SLOW):
         yield from quantity()
 
 
-def run(quick: bool) -> Result:
+def run(quick: bool) -> BenchResult:
     """Takes half a minute; `quick` leaves out flicker."""
     rows, worst = [], 0.0
     for point in points(quick):
         name = f"{point.clause} {point.quantity}, {point.condition}"
         error = point.error
-        rows.append(Case(name, error, point.unit, error, error, error, 1, point.limit))
+        rows.append(BenchCase(name, error, point.unit, error, error, error, 1, point.limit))
         worst = max(worst, error / point.limit if error == error else float("inf"))
-    return Result(tuple(rows), Baseline("limit of class A, the nearest point", 1.0, "of it"), worst)
+    return BenchResult(tuple(rows), Baseline("limit of class A, the nearest point", 1.0, "of it"), worst)

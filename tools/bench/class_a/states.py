@@ -27,7 +27,7 @@ LONGEST_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class System:
+class SupplySystem:
     """A supply system: Udin, nominal frequency, range of class A, and what makes Pst 1 and 4 in it."""
 
     declared_v: float
@@ -49,13 +49,13 @@ class System:
 
 
 SYSTEMS = (
-    System(230.0, 50.0, (42.5, 57.5), 0.894, 4 * 0.722),
-    System(120.0, 60.0, (51.0, 69.0), 1.040, 4 * 0.844),
+    SupplySystem(230.0, 50.0, (42.5, 57.5), 0.894, 4 * 0.722),
+    SupplySystem(120.0, 60.0, (51.0, 69.0), 1.040, 4 * 0.844),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class TestingState:
     """One column of 61000-4-30:2008, 6.2: harmonics (percent, degrees), an interharmonic, flicker."""
 
     name: str
@@ -67,15 +67,15 @@ class State:
 
 
 STATES = (
-    State("state 1"),
-    State("state 2", -1.0, ((3, (10.0, 0.0)), (5, (5.0, 0.0)), (29, (5.0, 0.0))), (7.5, 1.0), 39.0),
-    State("state 3", 1.0, ((7, (10.0, 180.0)), (13, (5.0, 0.0)), (25, (5.0, 0.0))), (3.5, 1.0), 110.0),
+    TestingState("state 1"),
+    TestingState("state 2", -1.0, ((3, (10.0, 0.0)), (5, (5.0, 0.0)), (29, (5.0, 0.0))), (7.5, 1.0), 39.0),
+    TestingState("state 3", 1.0, ((7, (10.0, 180.0)), (13, (5.0, 0.0)), (25, (5.0, 0.0))), (3.5, 1.0), 110.0),
 )
 
 
 def voltage(
-    system: System,
-    state: State,
+    system: SupplySystem,
+    state: TestingState,
     seconds: float,
     percent: float = 100.0,
     hz: float | None = None,
@@ -127,7 +127,7 @@ def voltage(
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class TestPoint:
     """`error` and `limit` in `unit`; the error is the worst of all windows and sub-points."""
 
     clause: str

@@ -5,7 +5,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.class_a.states import PHASE_DEG, RATE_HZ, STATES, SYSTEMS, Point, State, System, voltage
+from bench.class_a.states import (
+    PHASE_DEG,
+    RATE_HZ,
+    STATES,
+    SYSTEMS,
+    SupplySystem,
+    TestingState,
+    TestPoint,
+    voltage,
+)
 from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.sampling import SampleClock
 from opq_hil.mains.wave import Tone
@@ -36,28 +45,28 @@ READING_FROM_PERCENT = 1.0
 """Of Unom, from which 61000-4-7 class I is a share of the reading; below it is one of Unom."""
 
 
-def windows(volts: FloatArray, system: System) -> list[Window]:
+def windows(volts: FloatArray, system: SupplySystem) -> list[Window]:
     """Without the first and the last, of which the tracker has seen only one side."""
     return list(windows_of(volts, RATE_HZ, system.nominal_hz))[1:-1]
 
 
-def frequency() -> Iterator[Point]:
+def frequency() -> Iterator[TestPoint]:
     """Of one whole ten seconds."""
     for system in SYSTEMS:
         for state in STATES:
             for name, range_hz in (("range", system.range_hz), ("near nominal", (system.nominal_hz + 0.05,))):
                 worst = max(_frequency_error_hz(system, state, hz) for hz in range_hz)
                 where = f"{system.name}: {name}, {state.name}"
-                yield Point("5.1", "frequency, 10 s", where, worst * 1e3, 10.0, "mHz")
+                yield TestPoint("5.1", "frequency, 10 s", where, worst * 1e3, 10.0, "mHz")
 
 
-def _frequency_error_hz(system: System, state: State, hz: float) -> float:
+def _frequency_error_hz(system: SupplySystem, state: TestingState, hz: float) -> float:
     volts, _ = voltage(system, state, TEN_SECONDS_S, hz=hz)
     first = next(ten_seconds_of(volts, RATE_HZ, system.nominal_hz, TEN_SECONDS_NS))
     return abs(first.frequency_hz - hz)
 
 
-def magnitude() -> Iterator[Point]:
+def magnitude() -> Iterator[TestPoint]:
     for system in SYSTEMS:
         for state in STATES:
             worst = max(_magnitude_error(system, state, percent, None) for percent in MAGNITUDES_PERCENT)
@@ -66,11 +75,11 @@ def magnitude() -> Iterator[Point]:
         yield _magnitude(system, "{:g} and {:g} Hz".format(*system.range_hz), worst)
 
 
-def _magnitude(system: System, condition: str, error: float) -> Point:
-    return Point("5.2", "Urms, 10/12 cycles", f"{system.name}: {condition}", error, 0.1, "% Udin")
+def _magnitude(system: SupplySystem, condition: str, error: float) -> TestPoint:
+    return TestPoint("5.2", "Urms, 10/12 cycles", f"{system.name}: {condition}", error, 0.1, "% Udin")
 
 
-def _magnitude_error(system: System, state: State, percent: float, hz: float | None) -> float:
+def _magnitude_error(system: SupplySystem, state: TestingState, percent: float, hz: float | None) -> float:
     volts, truth = voltage(system, state, SECONDS, percent, hz)
     found = windows(volts, system)
     edges = truth.edges(1)
@@ -85,7 +94,7 @@ def rms_v(window: Window) -> float:
     return float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0])
 
 
-def deviation() -> Iterator[Point]:
+def deviation() -> Iterator[TestPoint]:
     """Of 150/180 cycles at four levels."""
     for system in SYSTEMS:
         for state in STATES:
@@ -96,10 +105,10 @@ def deviation() -> Iterator[Point]:
                 under, over = _deviations(volts, system)
                 worst = max(worst, abs(under - max(-true, 0.0)), abs(over - max(true, 0.0)))
             condition = f"{system.name}: 85 to 115 % Udin, {state.name}"
-            yield Point("5.12", "under/overdeviation", condition, worst, 0.1, "% Udin")
+            yield TestPoint("5.12", "under/overdeviation", condition, worst, 0.1, "% Udin")
 
 
-def _deviations(volts: FloatArray, system: System) -> tuple[float, float]:
+def _deviations(volts: FloatArray, system: SupplySystem) -> tuple[float, float]:
     aggregator = Aggregator((Quantity("under_v"), Quantity("over_v")), system.nominal_hz)
     found = []
     for window in windows(volts, system):
@@ -113,7 +122,7 @@ def _deviations(volts: FloatArray, system: System) -> tuple[float, float]:
     )
 
 
-def harmonics() -> Iterator[Point]:
+def harmonics() -> Iterator[TestPoint]:
     """Subgroups 2 .. 50 with the class 3 levels, all at once, beside an interharmonic of 1 %."""
     for system in SYSTEMS:
         for hz in (*system.range_hz, system.nominal_hz + 0.13):
@@ -127,11 +136,11 @@ def harmonics() -> Iterator[Point]:
                 worst = _class_1(found / system.declared_v * 100, true)
                 large, small = max(large, worst[0]), max(small, worst[1])
             condition = f"{system.name}: {hz:g} Hz, 10 to 200 % of class 3"
-            yield Point("5.8", "harmonics 2 to 50", f"{condition}, from 1 %", large, 5.0, "% of reading")
-            yield Point("5.8", "harmonics 2 to 50", f"{condition}, below 1 %", small, 0.05, "% Unom")
+            yield TestPoint("5.8", "harmonics 2 to 50", f"{condition}, from 1 %", large, 5.0, "% of reading")
+            yield TestPoint("5.8", "harmonics 2 to 50", f"{condition}, below 1 %", small, 0.05, "% Unom")
 
 
-def interharmonics() -> Iterator[Point]:
+def interharmonics() -> Iterator[TestPoint]:
     """Centred subgroups 1 .. 49 with five tones, beside the class 3 harmonics."""
     for system in SYSTEMS:
         for hz in (*system.range_hz, system.nominal_hz + 0.13):
@@ -141,8 +150,10 @@ def interharmonics() -> Iterator[Point]:
             true = np.array([BETWEEN.get(order + 0.5, 0.0) for order in range(1, 50)])
             large, small = _class_1(found / system.declared_v * 100, true)
             condition = f"{system.name}: {hz:g} Hz, beside class 3"
-            yield Point("5.9", "interharmonics to 49", f"{condition}, from 1 %", large, 5.0, "% of reading")
-            yield Point("5.9", "interharmonics to 49", f"{condition}, below 1 %", small, 0.05, "% Unom")
+            yield TestPoint(
+                "5.9", "interharmonics to 49", f"{condition}, from 1 %", large, 5.0, "% of reading"
+            )
+            yield TestPoint("5.9", "interharmonics to 49", f"{condition}, below 1 %", small, 0.05, "% Unom")
 
 
 def _class_1(found: FloatArray, true: FloatArray) -> tuple[float, float]:
@@ -160,7 +171,7 @@ LEVELS_PERCENT = (1.0, 2.0, 3.0, 9.0, 15.0)
 SIGNALLING_READING_PERCENT = 3.0
 
 
-def signalling() -> Iterator[Point]:
+def signalling() -> Iterator[TestPoint]:
     """By the standard's definition at nominal frequency; restored at every frequency."""
     for system in SYSTEMS:
         for state in STATES:
@@ -170,11 +181,11 @@ def signalling() -> Iterator[Point]:
                 large, small = _worst(system, state.offset_hz, restored)
                 quantity = "signalling, restored" if restored else "signalling, four bins"
                 where = f"{system.name}: {system.nominal_hz + state.offset_hz:g} Hz"
-                yield Point("5.10", quantity, f"{where}, 3 to 15 % Udin", large, 5.0, "% of reading")
-                yield Point("5.10", quantity, f"{where}, 1 to 3 % Udin", small, 0.15, "% Udin")
+                yield TestPoint("5.10", quantity, f"{where}, 3 to 15 % Udin", large, 5.0, "% of reading")
+                yield TestPoint("5.10", quantity, f"{where}, 1 to 3 % Udin", small, 0.15, "% Udin")
 
 
-def _worst(system: System, offset_hz: float, restored: bool) -> tuple[float, float]:
+def _worst(system: SupplySystem, offset_hz: float, restored: bool) -> tuple[float, float]:
     """Largest error from 3 % of Udin on, of the reading; and below, of Udin."""
     large, small = 0.0, 0.0
     for carrier_hz in CARRIERS_HZ[system.nominal_hz]:
@@ -203,7 +214,7 @@ CLOCKS_PPM = (0.0, 31.0, -17.0)
 START_NS = 1_800_000_000_123_456_789
 
 
-def unbalance() -> Iterator[Point]:
+def unbalance() -> Iterator[TestPoint]:
     for system in SYSTEMS:
         for state in STATES:
             worst = 0.0
@@ -215,12 +226,12 @@ def unbalance() -> Iterator[Point]:
                     right = each.rotation == "abc"
                     off = max(abs(each.u2_percent - true), abs(each.u0_percent - true))
                     worst = max(worst, off if right else math.inf)
-            yield Point(
+            yield TestPoint(
                 "5.7", "unbalance u2, u0", f"{system.name}: 0 and 5 %, {state.name}", worst, 0.15, "%"
             )
 
 
-def _found(system: System, state: State, magnitudes: tuple[float, ...]) -> list[Unbalance]:
+def _found(system: SupplySystem, state: TestingState, magnitudes: tuple[float, ...]) -> list[Unbalance]:
     group, found = Group(), []
     for phase, (percent, ppm) in enumerate(zip(magnitudes, CLOCKS_PPM, strict=True)):
         volts, _ = voltage(
@@ -242,7 +253,7 @@ PST = {"state 2": 1.0, "state 3": 4.0}
 """39 changes per minute of the table's size, 110 of four times its size; 61000-4-15:2010, table 5."""
 
 
-def flicker() -> Iterator[Point]:
+def flicker() -> Iterator[TestPoint]:
     for system in SYSTEMS:
         for state in STATES:
             if state.name not in PST:
@@ -252,4 +263,4 @@ def flicker() -> Iterator[Point]:
             true = PST[state.name]
             error = float("nan") if pst is None else 100 * abs(pst - true) / true
             where = f"{system.name}: Pst {true:g}, {state.name}"
-            yield Point("5.3", "flicker, Pst", where, error, 5.0, "% of reading")
+            yield TestPoint("5.3", "flicker, Pst", where, error, 5.0, "% of reading")

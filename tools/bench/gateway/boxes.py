@@ -57,7 +57,7 @@ NOISE_LSB = 2.0
 DEPTH_LEFT, SAG_CYCLES = 0.6, 12
 
 
-class Repeated:
+class RepeatedSource:
     """One second of mains, over and over; a `Source`. A sag is laid on it where nobody has read yet."""
 
     offset_ns = 0
@@ -102,7 +102,7 @@ def main(boxes: int, ports_dir: Path, sag_every_s: float) -> None:
     log.configure("boxes")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    sources = [Repeated(number) for number in range(1, boxes + 1)]
+    sources = [RepeatedSource(number) for number in range(1, boxes + 1)]
     if not sag_every_s:
         serve(sources, ports_dir, stop)
         return

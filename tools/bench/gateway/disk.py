@@ -27,7 +27,7 @@ V_PER_LSB = 0.0068
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class CodecFigures:
     """One signal through the codec."""
 
     ratio: float
@@ -38,7 +38,7 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class OnDisk:
+class RingFigures:
     """One ring of one Box."""
 
     write_ms_per_s: float
@@ -71,7 +71,7 @@ def eight_bits(seconds: int) -> NDArray[np.int16]:
     return noisy(seconds, 70.0) | np.int16(0xFF)
 
 
-def packed(counts: NDArray[np.int16]) -> Packed:
+def packed(counts: NDArray[np.int16]) -> CodecFigures:
     """In chunks as the ring seals them."""
     parts = [part for part, _ in as_sealed(counts)]
     encode_s, coded = cpu_of(lambda: [codec.pack(part) for part in parts])
@@ -79,10 +79,12 @@ def packed(counts: NDArray[np.int16]) -> Packed:
     assert all(np.array_equal(one, two) for one, two in zip(parts, back, strict=True))
     raw = counts.nbytes
     squeezed = len(lzma.compress(counts.tobytes(), format=lzma.FORMAT_RAW, filters=LZMA))
-    return Packed(raw / sum(map(len, coded)), raw / encode_s / 1e6, raw / decode_s / 1e6, raw / squeezed)
+    return CodecFigures(
+        raw / sum(map(len, coded)), raw / encode_s / 1e6, raw / decode_s / 1e6, raw / squeezed
+    )
 
 
-def on_disk(counts: NDArray[np.int16], looks: int) -> OnDisk:
+def on_disk(counts: NDArray[np.int16], looks: int) -> RingFigures:
     """A ring of these samples, 12 s at least, in a temporary folder."""
     seconds = len(counts) / RATE
     blocks = [_block(counts, first) for first in range(0, len(counts), BLOCK)]
@@ -100,7 +102,7 @@ def on_disk(counts: NDArray[np.int16], looks: int) -> OnDisk:
             raise RuntimeError("the ring took no sealed segment")
         ratio = before / segment.file_bytes
         closed = _read(ring, starts)
-    return OnDisk(
+    return RingFigures(
         write_ms_per_s=write_s / seconds * 1e3,
         write_mb_s=counts.nbytes / write_s / 1e6,
         read_mb_s=raw[0],

@@ -21,13 +21,13 @@ import numpy as np
 
 from bench.compression import recordings
 from bench.gateway import disk
-from bench.gateway.house import Cost, House, house
+from bench.gateway.house import BenchHouse, GatewayCost, house
 from bench.pipeline import HOPS, bare_hop_ms
-from bench.result import Baseline, Case, Result, case, percentile
+from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from opq_proto.ports import endpoint
 from opq_proto.wire import data_command
-from opq_tools.box.asking import Asking
-from opq_tools.children import Line
+from opq_tools.box.command_client import CommandClient
+from opq_tools.children import ChildLine
 
 BOXES, QUICK_BOXES = (1, 4, 16, 64), (1, 16)
 SETTLE_S, WATCH_S, QUICK_WATCH_S = 8.0, 30.0, 10.0
@@ -51,7 +51,7 @@ PACE = 0.99
 """Of 12,000 samples per Box and second: fewer, and the Boxes did not keep pace."""
 
 
-def run(quick: bool) -> Result:
+def run(quick: bool) -> BenchResult:
     """Takes some 14 minutes; `quick` some 6."""
     bare = bare_hop_ms(HOPS)
     rows = [*_costs(quick), *_apart(quick), *_uplink(quick), *_disk(quick)]
@@ -74,13 +74,13 @@ def run(quick: bool) -> Result:
     )
     floor = statistics.median(bare)
     name = "crossing to request, median: one bare CURVE hop (pyzmq)"
-    return Result(tuple(rows), Baseline(name, floor, "ms"), statistics.median(back_ms) / floor)
+    return BenchResult(tuple(rows), Baseline(name, floor, "ms"), statistics.median(back_ms) / floor)
 
 
-def _costs(quick: bool) -> list[Case]:
+def _costs(quick: bool) -> list[BenchCase]:
     """CPU and memory by the number of Boxes."""
     watch_s = QUICK_WATCH_S if quick else WATCH_S
-    costs: dict[int, Cost] = {}
+    costs: dict[int, GatewayCost] = {}
     rows = []
     for boxes in QUICK_BOXES if quick else BOXES:
         click.echo(f"CPU and memory, {boxes} ...", err=True)
@@ -108,12 +108,12 @@ def _costs(quick: bool) -> list[Case]:
     return rows
 
 
-def _samples(up: House) -> tuple[float, float]:
+def _samples(up: BenchHouse) -> tuple[float, float]:
     """Of all Boxes since the start: that came, and that were lost or not measured."""
     return up.counted("samples"), up.counted("missing_samples") + up.counted("unmeasured_samples")
 
 
-def _apart(quick: bool) -> list[Case]:
+def _apart(quick: bool) -> list[BenchCase]:
     """What single parts cost per Box, as differences to the same house without them."""
     watch_s = QUICK_WATCH_S if quick else WATCH_S
     click.echo(f"parts apart, {APART_BOXES} Boxes ...", err=True)
@@ -132,7 +132,7 @@ def _cpu_ms(config: Mapping[str, Any], watch_s: float) -> float:
         return up.cost(watch_s).cpu_ms_per_s
 
 
-def _uplink(quick: bool) -> list[Case]:
+def _uplink(quick: bool) -> list[BenchCase]:
     """Bytes of the uplink of one Box with a quiet voltage."""
     rows = []
     watched_s = (QUICK_UPLINK_S, QUICK_IDLE_S) if quick else (UPLINK_S, IDLE_S)
@@ -150,7 +150,7 @@ def _uplink(quick: bool) -> list[Case]:
     return rows
 
 
-def _disk(quick: bool) -> list[Case]:
+def _disk(quick: bool) -> list[BenchCase]:
     click.echo("ring and codec ...", err=True)
     seconds = QUICK_DISK_S if quick else DISK_S
     ring, coarse = (
@@ -175,7 +175,7 @@ def _disk(quick: bool) -> list[Case]:
     return rows
 
 
-def _accesses(name: str, sample_ms: list[float], second_ms: list[float]) -> list[Case]:
+def _accesses(name: str, sample_ms: list[float], second_ms: list[float]) -> list[BenchCase]:
     """By time, anywhere; median is in the columns."""
     return [
         case(f"{name}: {span} at random: p99", "ms", spans_ms, percentile(spans_ms, 0.99), limit=ACCESS_MS)
@@ -197,7 +197,7 @@ def requests_ms(asked: int) -> list[float]:
     with house(1, debug=True) as up:
         up.rest(REQUEST_S + 5)
         commands, answers = (endpoint(name, up.offset) for name in ("command_backend", "response_backend"))
-        with Asking(commands, answers) as asking:
+        with CommandClient(commands, answers) as asking:
             for _ in range(asked):
                 end_ns = time.time_ns() - 2 * 10**9
                 asking.ask(data_command("1", end_ns - REQUEST_S * 10**9, end_ns, asking.identity), 10.0)
@@ -236,9 +236,9 @@ def crossings_ms(sags: int) -> list[float]:
         return found
 
 
-def _lines(up: House, quiet_s: float) -> list[Line]:
+def _lines(up: BenchHouse, quiet_s: float) -> list[ChildLine]:
     """All log lines that wait, until it is quiet."""
-    found: list[Line] = []
+    found: list[ChildLine] = []
     while (line := up.line(quiet_s)) is not None and len(found) < 100_000:
         found.append(line)
     return found

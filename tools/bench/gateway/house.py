@@ -1,4 +1,4 @@
-"""House: so many Boxes on ptys, a real gateway, a real cloud over CURVE, and relays that count bytes."""
+"""BenchHouse: so many Boxes on ptys, a real gateway, a real cloud over CURVE, and relays that count bytes."""
 
 import json
 import queue
@@ -23,7 +23,7 @@ import tomli_w
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder
 from opq_proto.ports import PORTS
-from opq_tools.children import Child, Line, end_all
+from opq_tools.children import Child, ChildLine, end_all
 from opq_tools.plan import merged
 from opq_tools.preflight import free_offset
 
@@ -38,7 +38,7 @@ UPLINK = {
 PIECE_BYTES = 1 << 16
 
 
-class Metered:
+class MeteredRelay:
     """Relays one port of 127.0.0.1 to another for the `with` block.
 
     Attributes:
@@ -57,7 +57,7 @@ class Metered:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metered", daemon=True)
 
-    def __enter__(self) -> "Metered":
+    def __enter__(self) -> "MeteredRelay":
         self._thread.start()
         return self
 
@@ -112,7 +112,7 @@ class Metered:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class GatewayCost:
     """Of the gateway over a while."""
 
     cpu_ms_per_s: float
@@ -122,16 +122,16 @@ class Cost:
     resident_bytes: float
 
 
-class House:
+class BenchHouse:
     """Up as long as `house` lasts."""
 
     def __init__(
         self,
         children: list[Child],
-        lines: "queue.Queue[Line]",
+        lines: "queue.Queue[ChildLine]",
         offset: int,
         boxes: int,
-        relays: Sequence[Metered],
+        relays: Sequence[MeteredRelay],
     ) -> None:
         self._children = children
         self._lines = lines
@@ -181,7 +181,7 @@ class House:
         """Sent to the cloud and received from it, TCP's payload; with `metered`."""
         return sum(relay.up_bytes for relay in self._relays), sum(relay.down_bytes for relay in self._relays)
 
-    def line(self, timeout_s: float) -> Line | None:
+    def line(self, timeout_s: float) -> ChildLine | None:
         """The next log line of any process."""
         try:
             return self._lines.get(timeout=timeout_s)
@@ -194,13 +194,13 @@ class House:
         while time.monotonic() < until:
             self.line(0.2)
 
-    def cost(self, seconds: float) -> Cost:
+    def cost(self, seconds: float) -> GatewayCost:
         """What the gateway takes for so long."""
         before, began = self._cpu_s(), time.monotonic()
         self.rest(seconds)
         after, elapsed = self._cpu_s(), time.monotonic() - began
         own, children = ((late - early) / elapsed * 1e3 for late, early in zip(after, before, strict=True))
-        return Cost(own, children, float(self.gateway.memory_info().rss))
+        return GatewayCost(own, children, float(self.gateway.memory_info().rss))
 
     def _cpu_s(self) -> tuple[float, float]:
         """User and system, of the gateway and of its children, ended ones included."""
@@ -220,7 +220,7 @@ def house(
     debug: bool = False,
     metered: bool = False,
     config: Mapping[str, Any] | None = None,
-) -> Iterator[House]:
+) -> Iterator[BenchHouse]:
     """So many Boxes, all connected, in a folder that goes with the block.
 
     Args:
@@ -233,12 +233,12 @@ def house(
     if offset is None:
         raise OpqError("no port offset is free for a house of the benchmark's own")
     with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder, ExitStack() as opened:
-        relays = [opened.enter_context(Metered(PORTS[name] + offset)) for name in UPLINK if metered]
+        relays = [opened.enter_context(MeteredRelay(PORTS[name] + offset)) for name in UPLINK if metered]
         uplink = {
             key: f"tcp://127.0.0.1:{relay.port}" for key, relay in zip(UPLINK.values(), relays, strict=False)
         }
         laid_over = merged({"uplink": uplink}, config or {})
-        lines: queue.Queue[Line] = queue.Queue(LINES)
+        lines: queue.Queue[ChildLine] = queue.Queue(LINES)
         commands = _commands(Path(folder), boxes, sag_every_s, offset, debug, laid_over)
         children = [
             Child(name, command, Path(folder) / "log" / f"{name}.log", lines)
@@ -247,7 +247,7 @@ def house(
         for child in children:
             child.start()
         try:
-            running = House(children, lines, offset, boxes, relays)
+            running = BenchHouse(children, lines, offset, boxes, relays)
             running.wait()
             yield running
         finally:

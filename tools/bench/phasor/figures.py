@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.phasor.limits import Limit, Limits
+from bench.phasor.limits import PhasorLimit, PhasorLimits
 from bench.phasor.signals import disturbed, modulated, ramp, steady
-from bench.phasor.units import Errors, Unit, joined, steps
-from bench.result import Baseline, Case, Result, case
+from bench.phasor.units import PhasorErrors, ReportingUnit, joined, steps
+from bench.result import Baseline, BenchCase, BenchResult, case
 from opq_measure.synchrophasor.filter import PmuClass
 from opq_measure.synchrophasor.pmu import Pmu
 
@@ -25,7 +25,7 @@ SUSPENDED = "told without a limit: suspended by C37.118.1a-2014"
 NOT_REQUIRED = "told without a limit: a rate that the standard does not require"
 
 
-def rows_of(name: str, errors: Errors, limit: Limit) -> list[Case]:
+def rows_of(name: str, errors: PhasorErrors, limit: PhasorLimit) -> list[BenchCase]:
     """TVE, FE and RFE of one test."""
     found = []
     for quantity, unit, values, most in (
@@ -39,7 +39,7 @@ def rows_of(name: str, errors: Errors, limit: Limit) -> list[Case]:
     return found
 
 
-def unit_rows(unit: Unit, dense: bool) -> Iterator[Case]:
+def unit_rows(unit: ReportingUnit, dense: bool) -> Iterator[BenchCase]:
     """All rows of one class, nominal frequency and reporting rate."""
     limits = limits_of(unit)
     for test, errors, limit in steady_and_dynamic(unit, dense):
@@ -60,7 +60,7 @@ def unit_rows(unit: Unit, dense: bool) -> Iterator[Case]:
     )
 
 
-def cpu_ms_per_s(unit: Unit) -> float:
+def cpu_ms_per_s(unit: ReportingUnit) -> float:
     """CPU of a second of 12 kS/s in pieces of 0.2 s."""
     signal = steady(unit.nominal_hz, unit.nominal_hz + 0.02)
     pieces = [signal.samples(0.2 * number, 0.2 * (number + 1)) for number in range(50)]
@@ -73,29 +73,29 @@ def cpu_ms_per_s(unit: Unit) -> float:
     return (time.process_time() - began) * 1e3 / (len(whole) / 12_000)
 
 
-def units(rates: dict[int, tuple[int, ...]]) -> Iterator[Unit]:
+def units(rates: dict[int, tuple[int, ...]]) -> Iterator[ReportingUnit]:
     for nominal_hz, all_rates in rates.items():
         for rate in all_rates:
             for pmu_class in PmuClass:
-                yield Unit(pmu_class, nominal_hz, rate)
+                yield ReportingUnit(pmu_class, nominal_hz, rate)
 
 
-def run(quick: bool) -> Result:
+def run(quick: bool) -> BenchResult:
     """Takes some minutes; `quick` some 20 s."""
-    rows: list[Case] = []
+    rows: list[BenchCase] = []
     for unit in units(QUICK_RATES if quick else RATES):
         rows += unit_rows(unit, dense=not quick)
         rows.append(case(f"{unit.name} CPU", "ms/s", [cpu_ms_per_s(unit)]))
     judged = next(row for row in rows if row.case == "M 60 Hz 60/s frequency range: TVE")
     base = Baseline("M 60 Hz 60/s frequency range: TVE: limit", judged.limit or 0.0, "%")
-    return Result(tuple(rows), base, judged.value / base.value)
+    return BenchResult(tuple(rows), base, judged.value / base.value)
 
 
-def limits_of(unit: Unit) -> Limits:
-    return Limits(unit.pmu_class, unit.nominal_hz, unit.reports_per_s)
+def limits_of(unit: ReportingUnit) -> PhasorLimits:
+    return PhasorLimits(unit.pmu_class, unit.nominal_hz, unit.reports_per_s)
 
 
-def steady_and_dynamic(unit: Unit, dense: bool) -> Iterator[tuple[str, Errors, Limit]]:
+def steady_and_dynamic(unit: ReportingUnit, dense: bool) -> Iterator[tuple[str, PhasorErrors, PhasorLimit]]:
     """Name, errors and limits of every test but the steps."""
     limits = limits_of(unit)
     yield "frequency range", _frequency_range(unit, limits, dense), limits.frequency_range()
@@ -110,32 +110,32 @@ def steady_and_dynamic(unit: Unit, dense: bool) -> Iterator[tuple[str, Errors, L
     yield "frequency ramp", _ramp(unit, limits), limits.ramp()
 
 
-def _length_s(unit: Unit) -> float:
+def _length_s(unit: ReportingUnit) -> float:
     """Reports enough to meet every phase of what ripples."""
     return max(0.5, 12 / unit.reports_per_s)
 
 
-def _frequency_range(unit: Unit, limits: Limits, dense: bool) -> Errors:
+def _frequency_range(unit: ReportingUnit, limits: PhasorLimits, dense: bool) -> PhasorErrors:
     reach = limits.reach_hz
     off = np.linspace(-reach, reach, 21 if dense else 5)
     signals = [steady(unit.nominal_hz, unit.nominal_hz + float(hz), turns=0.2) for hz in off]
     return joined(unit.errors(signal, 0.0, _length_s(unit)) for signal in signals)
 
 
-def _magnitude(unit: Unit, dense: bool) -> Errors:
+def _magnitude(unit: ReportingUnit, dense: bool) -> PhasorErrors:
     low, high = (0.8, 1.2) if unit.pmu_class is PmuClass.P else (0.1, 1.2)
     sizes = np.linspace(low, high, 12 if dense else 3)
     signals = [steady(unit.nominal_hz, unit.nominal_hz, float(size)) for size in sizes]
     return joined(unit.errors(signal, 0.0, 0.3) for signal in signals)
 
 
-def _phase(unit: Unit, dense: bool) -> Errors:
+def _phase(unit: ReportingUnit, dense: bool) -> PhasorErrors:
     turns = np.linspace(-0.5, 0.5, 13 if dense else 3)
     signals = [steady(unit.nominal_hz, unit.nominal_hz + 0.2, turns=float(turn)) for turn in turns]
     return joined(unit.errors(signal, 0.0, 0.3) for signal in signals)
 
 
-def _harmonics(unit: Unit, limits: Limits, dense: bool) -> Errors:
+def _harmonics(unit: ReportingUnit, limits: PhasorLimits, dense: bool) -> PhasorErrors:
     orders = range(2, 51) if dense else (2, 3, 5, 7, 25, 50)
     share = limits.harmonic_share
     signals = [
@@ -144,7 +144,7 @@ def _harmonics(unit: Unit, limits: Limits, dense: bool) -> Errors:
     return joined(unit.errors(signal, 0.0, 0.3) for signal in signals)
 
 
-def _out_of_band(unit: Unit, dense: bool) -> Errors:
+def _out_of_band(unit: ReportingUnit, dense: bool) -> PhasorErrors:
     nominal, nyquist = unit.nominal_hz, unit.reports_per_s / 2
     tones: list[float] = []
     for edge, end in ((nominal - nyquist, 10.0), (nominal + nyquist, 2.0 * nominal)):
@@ -155,7 +155,9 @@ def _out_of_band(unit: Unit, dense: bool) -> Errors:
     return joined(unit.errors(signal, 0.0, _length_s(unit)) for signal in signals)
 
 
-def _modulation(unit: Unit, limits: Limits, amplitude: float, phase_rad: float, dense: bool) -> Errors:
+def _modulation(
+    unit: ReportingUnit, limits: PhasorLimits, amplitude: float, phase_rad: float, dense: bool
+) -> PhasorErrors:
     highest = limits.modulation_hz
     shares = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if dense else (0.5, 1.0)
     signals = [modulated(unit.nominal_hz, share * highest, amplitude, phase_rad) for share in shares]
@@ -163,7 +165,7 @@ def _modulation(unit: Unit, limits: Limits, amplitude: float, phase_rad: float, 
     return joined(unit.errors(signal, 0.0, span) for signal, span in zip(signals, spans, strict=True))
 
 
-def _ramp(unit: Unit, limits: Limits) -> Errors:
+def _ramp(unit: ReportingUnit, limits: PhasorLimits) -> PhasorErrors:
     """The ramp and what stands around it; around its two ends nothing is asked."""
     low, high = unit.nominal_hz - limits.reach_hz, unit.nominal_hz + limits.reach_hz
     parts = []

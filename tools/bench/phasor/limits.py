@@ -12,7 +12,7 @@ from opq_measure.synchrophasor.filter import PmuClass
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class PhasorLimit:
     """Most TVE, frequency error and ROCOF error; None where nothing is asked."""
 
     tve_percent: float | None
@@ -21,7 +21,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PhasorLimits:
     """The limits of one class, nominal frequency and reporting rate."""
 
     pmu_class: PmuClass
@@ -49,28 +49,28 @@ class Limits:
         """Highest frequency of modulation; table 5."""
         return min(self.reports_per_s / 10, 2.0) if self.protects else min(self.reports_per_s / 5, 5.0)
 
-    def frequency_range(self) -> Limit:
+    def frequency_range(self) -> PhasorLimit:
         """Tables 3 and 4; also magnitude and phase."""
-        return Limit(1.0, 0.005, 0.4 if self.protects else 0.1)
+        return PhasorLimit(1.0, 0.005, 0.4 if self.protects else 0.1)
 
-    def harmonics(self) -> Limit:
+    def harmonics(self) -> PhasorLimit:
         """Tables 3 and 4."""
         if self.protects:
-            return Limit(1.0, 0.005, 0.4)
-        return Limit(1.0, 0.025 if self.reports_per_s > 20 else 0.005, None)
+            return PhasorLimit(1.0, 0.005, 0.4)
+        return PhasorLimit(1.0, 0.025 if self.reports_per_s > 20 else 0.005, None)
 
-    def out_of_band(self) -> Limit:
+    def out_of_band(self) -> PhasorLimit:
         """Tables 3 and 4; class M alone."""
-        return Limit(1.3, 0.010, None)
+        return PhasorLimit(1.3, 0.010, None)
 
-    def modulation(self) -> Limit:
+    def modulation(self) -> PhasorLimit:
         """Tables 5 and 6: from the highest frequency of modulation Fr, 0.03 (0.06) Fr and 0.18 pi Fr^2."""
         highest = self.modulation_hz
-        return Limit(3.0, (0.03 if self.protects else 0.06) * highest, 0.18 * pi * highest**2)
+        return PhasorLimit(3.0, (0.03 if self.protects else 0.06) * highest, 0.18 * pi * highest**2)
 
-    def ramp(self) -> Limit:
+    def ramp(self) -> PhasorLimit:
         """Tables 7 and 8."""
-        return Limit(1.0, 0.010, 0.4 if self.protects else 0.2)
+        return PhasorLimit(1.0, 0.010, 0.4 if self.protects else 0.2)
 
     @property
     def ramp_exclusion_s(self) -> float:

@@ -19,7 +19,7 @@ OFF_GRID_NS = 31_234
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class PhasorTruth:
     """The phasor (rms and angle as one number), frequency and ROCOF at each time asked for."""
 
     phasor: NDArray[np.complex128]
@@ -28,7 +28,7 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True)
-class Signal:
+class TestSignal:
     """`size(t) * sqrt(2) * cos(2 pi (nominal_hz t + turns(t)))` and something added.
 
     `turns(t)` gives the phase against the nominal cosine in turns, and its first and second derivative.
@@ -50,34 +50,34 @@ class Signal:
             volts = volts + np.sqrt(2) * self.added(t)
         return Samples(volts, 0, RATE_HZ, start_ns)
 
-    def truth(self, t: Floats) -> Truth:
+    def truth(self, t: Floats) -> PhasorTruth:
         """What is to be reported."""
         turns, slope, bend = self.turns(t)
-        return Truth(self.size(t) * np.exp(2j * np.pi * turns), self.nominal_hz + slope, bend)
+        return PhasorTruth(self.size(t) * np.exp(2j * np.pi * turns), self.nominal_hz + slope, bend)
 
 
 def _one(t: Floats) -> Floats:
     return np.ones_like(t)
 
 
-def steady(nominal_hz: float, hz: float, rms: float = 1.0, turns: float = 0.0) -> Signal:
+def steady(nominal_hz: float, hz: float, rms: float = 1.0, turns: float = 0.0) -> TestSignal:
     """A sine."""
 
     def phase(t: Floats) -> tuple[Floats, Floats, Floats]:
         return turns + (hz - nominal_hz) * t, np.full_like(t, hz - nominal_hz), np.zeros_like(t)
 
-    return Signal(nominal_hz, lambda t: np.full_like(t, rms), phase)
+    return TestSignal(nominal_hz, lambda t: np.full_like(t, rms), phase)
 
 
-def disturbed(nominal_hz: float, hz: float, tone_hz: float, share: float) -> Signal:
+def disturbed(nominal_hz: float, hz: float, tone_hz: float, share: float) -> TestSignal:
     """A sine and another one beside it: a harmonic, or out-of-band interference."""
     clean = steady(nominal_hz, hz, turns=0.1)
-    return Signal(
+    return TestSignal(
         nominal_hz, clean.size, clean.turns, lambda t: share * np.cos(2 * np.pi * tone_hz * t + 0.7)
     )
 
 
-def modulated(nominal_hz: float, modulation_hz: float, amplitude: float, phase_rad: float) -> Signal:
+def modulated(nominal_hz: float, modulation_hz: float, amplitude: float, phase_rad: float) -> TestSignal:
     """Amplitude modulated by a share, phase by an angle; 5.5.6, equations for kx and ka."""
     w = 2 * np.pi * modulation_hz
     depth = phase_rad / (2 * np.pi)
@@ -86,10 +86,10 @@ def modulated(nominal_hz: float, modulation_hz: float, amplitude: float, phase_r
         turn = w * t - np.pi
         return depth * np.cos(turn), -depth * w * np.sin(turn), -depth * w * w * np.cos(turn)
 
-    return Signal(nominal_hz, lambda t: 1 + amplitude * np.cos(w * t), phase)
+    return TestSignal(nominal_hz, lambda t: 1 + amplitude * np.cos(w * t), phase)
 
 
-def ramp(nominal_hz: float, from_hz: float, to_hz: float, rate_hz_s: float) -> Signal:
+def ramp(nominal_hz: float, from_hz: float, to_hz: float, rate_hz_s: float) -> TestSignal:
     """The frequency rises or falls evenly from time 0 on, and stands before and after."""
     length = abs(to_hz - from_hz) / rate_hz_s
     slope = np.sign(to_hz - from_hz) * rate_hz_s
@@ -100,14 +100,14 @@ def ramp(nominal_hz: float, from_hz: float, to_hz: float, rate_hz_s: float) -> S
         inside = (t > 0) & (t < length)
         return turns, from_hz - nominal_hz + slope * u, np.where(inside, slope, 0.0)
 
-    return Signal(nominal_hz, _one, phase)
+    return TestSignal(nominal_hz, _one, phase)
 
 
-def step(nominal_hz: float, at_s: float, amplitude: float, phase_rad: float) -> Signal:
+def step(nominal_hz: float, at_s: float, amplitude: float, phase_rad: float) -> TestSignal:
     """Amplitude and phase step at `at_s`."""
 
     def phase(t: Floats) -> tuple[Floats, Floats, Floats]:
         after = np.where(t >= at_s, phase_rad / (2 * np.pi), 0.0)
         return after, np.zeros_like(t), np.zeros_like(t)
 
-    return Signal(nominal_hz, lambda t: np.where(t >= at_s, 1 + amplitude, 1.0), phase)
+    return TestSignal(nominal_hz, lambda t: np.where(t >= at_s, 1 + amplitude, 1.0), phase)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.phasor.limits import Limits
-from bench.phasor.signals import EPOCH_NS, Signal, step
+from bench.phasor.limits import PhasorLimits
+from bench.phasor.signals import EPOCH_NS, TestSignal, step
 from opq_measure.synchrophasor.filter import PmuClass
 from opq_measure.synchrophasor.pmu import Phasor, Pmu
 
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Errors:
+class PhasorErrors:
     """Total vector error, frequency error and ROCOF error of reports at times `t` (seconds)."""
 
     t: Floats
@@ -23,12 +23,14 @@ class Errors:
     fe_hz: Floats
     rfe_hz_s: Floats
 
-    def where(self, chosen: NDArray[np.bool_]) -> "Errors":
-        return Errors(self.t[chosen], self.tve_percent[chosen], self.fe_hz[chosen], self.rfe_hz_s[chosen])
+    def where(self, chosen: NDArray[np.bool_]) -> "PhasorErrors":
+        return PhasorErrors(
+            self.t[chosen], self.tve_percent[chosen], self.fe_hz[chosen], self.rfe_hz_s[chosen]
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class ReportingUnit:
     """A class, nominal frequency and reporting rate."""
 
     pmu_class: PmuClass
@@ -43,7 +45,7 @@ class Unit:
     def latency_s(self) -> float:
         return Pmu(self.nominal_hz, self.reports_per_s, self.pmu_class).latency_s
 
-    def reports(self, signal: Signal, start_s: float, stop_s: float) -> tuple[Floats, list[Phasor]]:
+    def reports(self, signal: TestSignal, start_s: float, stop_s: float) -> tuple[Floats, list[Phasor]]:
         """Reports from `start_s` to `stop_s` and their times; the samples around them are made."""
         pmu = Pmu(self.nominal_hz, self.reports_per_s, self.pmu_class)
         spare_s = pmu.latency_s + 2 / self.reports_per_s
@@ -54,14 +56,14 @@ class Unit:
         wanted = found[first - offset : last + 1 - offset]
         return np.arange(first, last + 1) / self.reports_per_s, wanted
 
-    def errors(self, signal: Signal, start_s: float, stop_s: float) -> Errors:
+    def errors(self, signal: TestSignal, start_s: float, stop_s: float) -> PhasorErrors:
         """Against the truth, at every report."""
         t, found = self.reports(signal, start_s, stop_s)
         truth = signal.truth(t)
         value = np.array([report.value for report in found])
         frequency = np.array([report.frequency_hz for report in found])
         rocof = np.array([report.rocof_hz_s for report in found])
-        return Errors(
+        return PhasorErrors(
             t,
             100 * np.abs(value - truth.phasor) / np.abs(truth.phasor),
             np.abs(frequency - truth.frequency_hz),
@@ -69,12 +71,12 @@ class Unit:
         )
 
 
-def joined(parts: Iterable[Errors]) -> Errors:
+def joined(parts: Iterable[PhasorErrors]) -> PhasorErrors:
     """All errors, in the order of time."""
     parts = list(parts)
     t = np.concatenate([part.t for part in parts])
     order = np.argsort(t, kind="stable")
-    return Errors(
+    return PhasorErrors(
         t[order],
         np.concatenate([part.tve_percent for part in parts])[order],
         np.concatenate([part.fe_hz for part in parts])[order],
@@ -88,7 +90,7 @@ TVE_PERCENT, FE_HZ = 1.0, 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepResponse:
     """Response times in s, delay in s, overshoot in percent of the step."""
 
     phasor_s: float
@@ -98,16 +100,18 @@ class Step:
     overshoot_percent: float
 
 
-def steps(unit: Unit, limits: Limits, shifts: int) -> Iterator[tuple[str, Step]]:
+def steps(unit: ReportingUnit, limits: PhasorLimits, shifts: int) -> Iterator[tuple[str, StepResponse]]:
     """Both kinds of step, up and down; the worse of each pair."""
     for name, size, angle_rad in (("magnitude step", SIZE, 0.0), ("phase step", 0.0, ANGLE_RAD)):
         both = [_step(unit, limits, sign * size, sign * angle_rad, shifts) for sign in (1.0, -1.0)]
         yield name, max(both, key=lambda found: found.phasor_s)
 
 
-def _step(unit: Unit, limits: Limits, size: float, angle_rad: float, shifts: int) -> Step:
+def _step(
+    unit: ReportingUnit, limits: PhasorLimits, size: float, angle_rad: float, shifts: int
+) -> StepResponse:
     reach_s = max(2.2 * unit.latency_s, 4 / unit.reports_per_s)
-    parts: list[Errors] = []
+    parts: list[PhasorErrors] = []
     times: list[Floats] = []
     values: list[Floats] = []
     for number in range(shifts):
@@ -116,7 +120,7 @@ def _step(unit: Unit, limits: Limits, size: float, angle_rad: float, shifts: int
         found = unit.errors(signal, at_s - reach_s, at_s + reach_s)
         t, reports = unit.reports(signal, at_s - reach_s, at_s + reach_s)
         moved = [np.angle(r.value) / angle_rad if angle_rad else (abs(r.value) - 1) / size for r in reports]
-        parts.append(Errors(found.t - at_s, found.tve_percent, found.fe_hz, found.rfe_hz_s))
+        parts.append(PhasorErrors(found.t - at_s, found.tve_percent, found.fe_hz, found.rfe_hz_s))
         times.append(t - at_s)
         values.append(np.array(moved))
     errors = joined(parts)
@@ -126,7 +130,7 @@ def _step(unit: Unit, limits: Limits, size: float, angle_rad: float, shifts: int
     rfe = limits.frequency_range().rfe_hz_s or 0.0
     half = int(np.argmax(moved_share >= 0.5))
     crossed = float(np.interp(0.5, moved_share[half - 1 : half + 1], t[half - 1 : half + 1]))
-    return Step(
+    return StepResponse(
         _longest(errors.t, errors.tve_percent > TVE_PERCENT),
         _longest(errors.t, errors.fe_hz > FE_HZ),
         _longest(errors.t, errors.rfe_hz_s > rfe),

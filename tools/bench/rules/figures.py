@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from bench.result import Baseline, Case, Result, case
-from bench.rules.flow import Counting, Flowed, Giving, Load, engine, flowed, payloads, rule
+from bench.result import Baseline, BenchCase, BenchResult, case
+from bench.rules.flow import CountingSink, FlowRun, PayloadLoad, PayloadSource, engine, flowed, payloads, rule
 from opq_plugins.sdk import Sink, SinkContext, Source, SourceContext
 from opq_proto import log
 
@@ -55,8 +55,8 @@ def flow_rows(
     rounds: int,
     runs: int,
     limit_us: float | None,
-) -> list[Case]:
-    found: list[Flowed] = [flowed(rules, Load(given, rounds)) for _ in range(runs)]
+) -> list[BenchCase]:
+    found: list[FlowRun] = [flowed(rules, PayloadLoad(given, rounds)) for _ in range(runs)]
     assert not any(each.dropped for each in found), "a sink did not keep up"
     cost = case(
         f"{name}: CPU", "us/event", [each.cpu_s / each.events * 1e6 for each in found], limit=limit_us
@@ -65,17 +65,17 @@ def flow_rows(
     return [cost, speed]
 
 
-def birth_rows(count: int) -> list[Case]:
+def birth_rows(count: int) -> list[BenchCase]:
     """Bytes of an idle rule, with all its counters; rules created per second, at once and one by one."""
-    load = Load((), 0)
+    load = PayloadLoad((), 0)
     warm = thresholds(100)
-    with engine(lambda: Giving(load), lambda: Counting([0])) as made:
+    with engine(lambda: PayloadSource(load), lambda: CountingSink([0])) as made:
         made.create_rules([{**each, "id": f"warm{k}"} for k, each in enumerate(warm)])
         bodies = thresholds(count)
         began_s = time.perf_counter()
         assert not made.create_rules(bodies)
         at_once = count / (time.perf_counter() - began_s)
-    with engine(lambda: Giving(load), lambda: Counting([0])) as made:
+    with engine(lambda: PayloadSource(load), lambda: CountingSink([0])) as made:
         single = thresholds(2000)
         began_s = time.perf_counter()
         for body in single:
@@ -91,7 +91,7 @@ def birth_rows(count: int) -> list[Case]:
 
 def bytes_of(warm: Sequence[dict[str, Any]], bodies: Sequence[dict[str, Any]]) -> float:
     """Of one of `bodies`, idle, beside those of `warm`."""
-    with engine(lambda: Giving(Load((), 0)), lambda: Counting([0])) as made:
+    with engine(lambda: PayloadSource(PayloadLoad((), 0)), lambda: CountingSink([0])) as made:
         made.create_rules([{**each, "id": f"warm{k}"} for k, each in enumerate(warm)])
         gc.collect()
         tracemalloc.start()
@@ -103,7 +103,7 @@ def bytes_of(warm: Sequence[dict[str, Any]], bodies: Sequence[dict[str, Any]]) -
     return (after - before) / len(bodies)
 
 
-class Paced(Source):
+class PacedSource(Source):
     """Payloads with their time of birth, so many per second."""
 
     def __init__(self, seconds: float) -> None:
@@ -128,7 +128,7 @@ class Paced(Source):
         context.wait(3600.0)
 
 
-class Clocked(Sink):
+class LatencySink(Sink):
     """How old each emission is when it comes."""
 
     def __init__(self, ages_ms: list[float]) -> None:
@@ -141,11 +141,11 @@ class Clocked(Sink):
         self._ages_ms.append((time.perf_counter_ns() - data[0]["born"]) / 1e6)
 
 
-def latency_rows(seconds: float, qos: int, limit_ms: float | None) -> list[Case]:
+def latency_rows(seconds: float, qos: int, limit_ms: float | None) -> list[BenchCase]:
     """Every event passes: from the source's call to the sink's, at 10,000 a second."""
     ages_ms: list[float] = []
-    source = Paced(seconds)
-    with engine(lambda: source, lambda: Clocked(ages_ms)) as made:
+    source = PacedSource(seconds)
+    with engine(lambda: source, lambda: LatencySink(ages_ms)) as made:
         made.create_rules([rule("timed", "SELECT v, born FROM s WHERE v > 126", qos=qos)])
         while not source.done or not made.settled():
             time.sleep(0.01)
@@ -158,7 +158,7 @@ def latency_rows(seconds: float, qos: int, limit_ms: float | None) -> list[Case]
     ]
 
 
-def run(quick: bool) -> Result:
+def run(quick: bool) -> BenchResult:
     log.configure("bench", "error")
     given = payloads(20_000)
     rounds, runs = (5, 1) if quick else (50, 3)
@@ -178,4 +178,4 @@ def run(quick: bool) -> Result:
     loop = Baseline(
         "a plain Python loop: decode, compare, encode; ratio: filter rule to it", base_us, "us/event"
     )
-    return Result(tuple(rows), loop, rows[0].value / base_us)
+    return BenchResult(tuple(rows), loop, rows[0].value / base_us)

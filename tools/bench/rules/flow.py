@@ -38,7 +38,7 @@ def payloads(count: int, seed: int = 1) -> list[bytes]:
 
 
 @dataclass(slots=True)
-class Load:
+class PayloadLoad:
     """What a source gives: `rounds` times all payloads, as fast as they are taken, when `go` is set."""
 
     payloads: Sequence[bytes]
@@ -50,8 +50,8 @@ class Load:
     """When the first was given: all rules are there then."""
 
 
-class Giving(Source):
-    def __init__(self, load: Load) -> None:
+class PayloadSource(Source):
+    def __init__(self, load: PayloadLoad) -> None:
         self._load = load
 
     def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
@@ -70,7 +70,7 @@ class Giving(Source):
         context.wait(3600.0)
 
 
-class Counting(Sink):
+class CountingSink(Sink):
     """How many emissions came."""
 
     def __init__(self, taken: list[int]) -> None:
@@ -83,7 +83,7 @@ class Counting(Sink):
         self._taken[0] += 1
 
 
-class Types(RulePlugins):
+class BenchTypes(RulePlugins):
     """The toolkit's types, and those of the benchmark."""
 
     def __init__(self, data_dir: Path, source: Callable[[], Source], sink: Callable[[], Sink]) -> None:
@@ -101,7 +101,7 @@ class Types(RulePlugins):
 def engine(source: Callable[[], Source], sink: Callable[[], Sink]) -> Iterator[Engine]:
     """Runs, with a shared stream `s` of the source; its folder goes with it."""
     with tempfile.TemporaryDirectory(prefix="opq-bench-rules-") as folder:
-        made = Engine(Path(folder), Types(Path(folder), source, sink))
+        made = Engine(Path(folder), BenchTypes(Path(folder), source, sink))
         made.start()
         made.ready.wait()
         made.execute(
@@ -125,7 +125,7 @@ def rule(name: str, sql: str, **options: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Flowed:
+class FlowRun:
     """One run. `cpu_s`: of the whole process, all threads."""
 
     events: int
@@ -135,14 +135,14 @@ class Flowed:
     cpu_s: float
 
 
-def flowed(rules: Sequence[dict[str, Any]], load: Load) -> Flowed:
+def flowed(rules: Sequence[dict[str, Any]], load: PayloadLoad) -> FlowRun:
     """All of the load through the rules, from the bytes to the sink."""
     taken = [0]
-    with engine(lambda: Giving(load), lambda: Counting(taken)) as made:
+    with engine(lambda: PayloadSource(load), lambda: CountingSink(taken)) as made:
         problems = made.create_rules(rules)
         assert not problems, problems
         while not load.done or not made.settled():
             time.sleep(0.002)
         wall_s, cpu_s = time.perf_counter() - load.began_s, time.process_time() - load.began_cpu_s
         totals = made.look.totals()
-        return Flowed(load.given, taken[0], int(totals["emissions_dropped_total"]), wall_s, cpu_s)
+        return FlowRun(load.given, taken[0], int(totals["emissions_dropped_total"]), wall_s, cpu_s)

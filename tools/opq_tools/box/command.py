@@ -11,7 +11,7 @@ import click
 from opq_proto.errors import OpqError
 from opq_proto.ports import endpoint
 from opq_proto.wire import info_command, plugin_command, rate_command
-from opq_tools.box.asking import Asking
+from opq_tools.box.command_client import CommandClient
 from opq_tools.box.updating import update
 from opq_tools.progress import shown_progress
 
@@ -19,7 +19,7 @@ TIMEOUT_S = 5.0
 TRIAL = "The Box has all of it and starts it on trial; it goes back to the old one by itself without health."
 
 
-class RefusedError(OpqError):
+class BoxRefusedError(OpqError):
     """The Box or its gateway said no."""
 
 
@@ -153,9 +153,9 @@ def _permille(bar: Callable[[int], None]) -> Callable[[str, int, int], None]:
 
 
 @contextmanager
-def _asking(connection: tuple[str, str, float]) -> Iterator[tuple[Asking, float]]:
+def _asking(connection: tuple[str, str, float]) -> Iterator[tuple[CommandClient, float]]:
     to, back, timeout_s = connection
-    with Asking(to, back) as asking:
+    with CommandClient(to, back) as asking:
         yield asking, timeout_s
 
 
@@ -164,9 +164,11 @@ def _order(connection: tuple[str, str, float], box_id: str, plugin: str, message
         answer = asking.ask(plugin_command(box_id, plugin, message, asking.identity), timeout_s)
     told = answer.command_to_plugin_response
     if not told.ok:
-        raise RefusedError(f"Box {box_id}: {told.detail or 'refused'}")
+        raise BoxRefusedError(f"Box {box_id}: {told.detail or 'refused'}")
     if not told.HasField("detail"):
-        raise RefusedError(f"Box {box_id} is an original one: it answers yes to everything, and does nothing")
+        raise BoxRefusedError(
+            f"Box {box_id} is an original one: it answers yes to everything, and does nothing"
+        )
     return told.detail
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import read_bundle
 from opq_proto.wire import plugin_command
-from opq_tools.box.asking import Asking, UnansweredError
+from opq_tools.box.command_client import CommandClient, UnansweredError
 
 PIECE_BYTES = 32_768
 TRIES = 5
@@ -27,7 +27,7 @@ Shown = Callable[[str, int, int], None]
 """State, bytes done, bytes in all."""
 
 
-def update(asking: Asking, box_id: str, path: Path, timeout_s: float, show: Shown) -> str:
+def update(asking: CommandClient, box_id: str, path: Path, timeout_s: float, show: Shown) -> str:
     """Send the file, have it installed, and wait until the Box has all of it; its last state.
 
     Raises:

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from opq_proto.firmware_image import version_number
 from opq_proto.signing import development_key, firmware_key, public_of
-from opq_tools.firmware.checks import Figures, check
-from opq_tools.firmware.errors import BudgetError, BuildError
+from opq_tools.firmware.checks import BuildFigures, check
+from opq_tools.firmware.errors import BudgetError, FirmwareBuildError
 from opq_tools.firmware.images import Images, lay_out, replace
 from opq_tools.firmware.toolchain import Toolchain
 
@@ -40,7 +40,7 @@ class Built:
     board: str
     version: str
     folder: Path
-    figures: Figures
+    figures: BuildFigures
     images: Images
     sources: Mapping[str, str]
     sha256: Mapping[str, str]
@@ -80,21 +80,23 @@ def build(
         BudgetError: it does, and is over a budget.
     """
     if board not in boards(device):
-        raise BuildError(f"no board {board!r}; there are {', '.join(boards(device)) or f'none in {device}'}")
+        raise FirmwareBuildError(
+            f"no board {board!r}; there are {', '.join(boards(device)) or f'none in {device}'}"
+        )
     version_number(version)  # before minutes are spent on it, as is the key
     private = key or development_key(data_folder())
     public_key = public_of(firmware_key(private)).raw.hex()
     folder = (out / board).resolve()
     for path in (folder, device, tools.micropython.path, tools.monocypher.path):
         if re.search(r"[\s:#$]", str(path)):
-            raise BuildError(
+            raise FirmwareBuildError(
                 f"{str(path)!r}: make takes no blank and none of : # $ in a path; use another place"
             )
     objects = folder / "obj"
     try:
         objects.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise BuildError(f"{folder} cannot be made: {problem.strerror}") from None
+        raise FirmwareBuildError(f"{folder} cannot be made: {problem.strerror}") from None
     began = time.monotonic()
     with _locked(folder / ".lock"):
         _forget_if_other(objects, device, tools)
@@ -189,6 +191,6 @@ def _make(tools: Toolchain, room: Path, objects: Path, **variables: str) -> None
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         first = next((n for n, line in enumerate(lines) if re.search(r"error|\*\*\*|/ld: ", line)), 0)
-        raise BuildError(
+        raise FirmwareBuildError(
             f"{room.name} of {variables['BOARD']} does not build:\n" + "\n".join(lines[first : first + 12])
         )

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from opq_tools.firmware import sealed, stack
-from opq_tools.firmware.elf import Binary, Function, loaded_bytes, read
-from opq_tools.firmware.errors import BuildError
+from opq_tools.firmware.elf import ElfBinary, ElfFunction, loaded_bytes, read
+from opq_tools.firmware.errors import FirmwareBuildError
 
 BUDGETS = ("flash_bytes", "sram_bytes", "boot_bytes", "interrupt_stack_bytes", "task_stack_bytes")
 SRAM_BYTES = 128 * 1024
@@ -37,7 +37,7 @@ TASK_ENDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class BuildFigures:
     """Figures beside their budgets; `excesses` has a line for each that is too large."""
 
     flash_bytes: int
@@ -53,7 +53,7 @@ class Figures:
     excesses: tuple[str, ...]
 
 
-def check(folder: Path, objects: Path, port: Path, board: str) -> Figures:
+def check(folder: Path, objects: Path, port: Path, board: str) -> BuildFigures:
     """Of slot A's image (B differs in addresses only); kept beside the binary while nothing changes."""
     budget_file, pointer_file = port / "boards" / board / "budget.toml", port / "stack.toml"
     inputs = [
@@ -68,7 +68,7 @@ def check(folder: Path, objects: Path, port: Path, board: str) -> Figures:
     if kept.exists():
         known = json.loads(kept.read_text())
         if known.pop("digest") == digest:
-            return Figures(**{**known, "excesses": tuple(known["excesses"])})
+            return BuildFigures(**{**known, "excesses": tuple(known["excesses"])})
     figures = _check(folder, objects, _budgets(budget_file), tomllib.loads(pointer_file.read_text()))
     kept.write_text(json.dumps({"digest": digest, **asdict(figures)}, indent=1))
     return figures
@@ -77,20 +77,20 @@ def check(folder: Path, objects: Path, port: Path, board: str) -> Figures:
 def _budgets(path: Path) -> dict[str, int]:
     told = tomllib.loads(path.read_text())
     if set(told) != set(BUDGETS):
-        raise BuildError(f"{path}: want exactly {', '.join(BUDGETS)}; found {', '.join(told)}")
+        raise FirmwareBuildError(f"{path}: want exactly {', '.join(BUDGETS)}; found {', '.join(told)}")
     return {name: int(told[name]) for name in BUDGETS}
 
 
 def _check(
     folder: Path, objects: Path, budgets: Mapping[str, int], pointers: Mapping[str, list[str]]
-) -> Figures:
+) -> BuildFigures:
     binary = read(folder / "firmware_a.elf")
     boot = stack.Depths(read(folder / "boot.elf"), _frames(objects / "boot"), {})
     for target in {name for names in pointers.values() for name in names if name.startswith(BOOT)}:
         depth = boot.below(
             target.removeprefix(BOOT)
         )  # beyond the link between the two, one frame as deep as it gets
-        binary.functions[target] = Function(target, 0, 0, frame_bytes=depth.bytes)
+        binary.functions[target] = ElfFunction(target, 0, 0, frame_bytes=depth.bytes)
     frames = _frames(objects)
     levels = stack.interrupts(stack.Depths(binary, frames, pointers))
     tasks = stack.Depths(binary, frames, pointers, TASK_ENDS)
@@ -116,7 +116,7 @@ def _check(
         *sealed.unnamed(binary, _ours(objects, binary), pointers, TASK_ENDS),
     }
     symbols = binary.symbols
-    return Figures(
+    return BuildFigures(
         **used,
         heap_bytes=symbols["opq_heap_end"] - symbols["opq_heap_start"],
         ram_code_bytes=symbols["opq_ram_code_end"] - symbols["opq_ram_code_start"],
@@ -130,7 +130,7 @@ def _frames(objects: Path) -> dict[str, int]:
     return stack.frames_of(line for path in objects.rglob("*.su") for line in path.read_text().splitlines())
 
 
-def _ours(objects: Path, binary: Binary) -> list[str]:
+def _ours(objects: Path, binary: ElfBinary) -> list[str]:
     """Functions that Python calls: those of every module.c, and what the port gives MicroPython."""
     names = set()
     for path in (*objects.rglob("module.su"), objects / "mphalport.su"):

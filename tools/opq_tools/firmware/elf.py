@@ -1,9 +1,9 @@
 """What the linked firmware consists of: sections, symbols, functions and who calls whom.
 
-Calls are read from the disassembly; so is a call through a register with a literal in it (the
-compiler's `long_call`). What calls through any other register is counted as `Function.indirect`: its targets
-cannot be seen, and whoever needs the whole truth names them by hand. Literals come from the relocations that
-the linker was told to keep.
+Calls are read from the disassembly; so is a call through a register with a literal in it (the compiler's
+`long_call`). Calls through any other register are counted as `ElfFunction.indirect`: their targets cannot be
+seen, and whoever needs the whole truth names them by hand. Literals come from the relocations that the linker
+was told to keep.
 """
 
 import bisect
@@ -29,7 +29,7 @@ BRANCHES = re.compile(r"^(bl|b|b(eq|ne|cs|cc|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)|cbz|
 
 
 @dataclass(slots=True)
-class Function:
+class ElfFunction:
     """One function of the binary."""
 
     name: str
@@ -43,15 +43,15 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
-class Binary:
+class ElfBinary:
     """A linked firmware."""
 
     sections: Mapping[str, tuple[int, int]]  # name -> address, size
     symbols: Mapping[str, int]
-    functions: dict[str, Function]
+    functions: dict[str, ElfFunction]
 
 
-def read(path: Path) -> Binary:
+def read(path: Path) -> ElfBinary:
     """Everything at once; about two seconds for 200 kB of code."""
     with path.open("rb") as handle:
         elf = ELFFile(handle)
@@ -83,10 +83,10 @@ def read(path: Path) -> Binary:
         )
     spans = [(f.address, f.address + f.size, f) for f in sorted(by_address.values(), key=lambda f: f.address)]
     _add_literals(spans, by_address, places, sections, content)
-    return Binary(sections, {name: value for name, value, _, _ in rows if name}, functions)
+    return ElfBinary(sections, {name: value for name, value, _, _ in rows if name}, functions)
 
 
-def named(binary: Binary, target: str) -> list[str]:
+def named(binary: ElfBinary, target: str) -> list[str]:
     """The functions of this name; static ones may share it."""
     return [name for name in binary.functions if name == target or name.startswith(f"{target}@")]
 
@@ -99,8 +99,8 @@ def loaded_bytes(path: Path) -> int:
 
 
 def _add_literals(
-    spans: list[tuple[int, int, Function]],
-    by_address: Mapping[int, Function],
+    spans: list[tuple[int, int, ElfFunction]],
+    by_address: Mapping[int, ElfFunction],
     places: list[tuple[int, int, str]],
     sections: Mapping[str, tuple[int, int]],
     content: Mapping[str, bytes],
@@ -122,17 +122,17 @@ def _add_literals(
             owner.calls.add(target.name)
 
 
-def _disassemble(path: Path) -> dict[str, Function]:
+def _disassemble(path: Path) -> dict[str, ElfFunction]:
     command = (f"{PREFIX}objdump", "-d", "--no-show-raw-insn", "-j", ".text", "-j", ".ram", str(path))
     text = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    functions: dict[str, Function] = {}
-    current: Function | None = None
+    functions: dict[str, ElfFunction] = {}
+    current: ElfFunction | None = None
     loaded: dict[str, int] = {}  # register -> address of the literal in it
     for line in text.splitlines():
         entry = ENTRY.match(line)
         if entry:
             name = entry[2] if entry[2] not in functions else f"{entry[2]}@{entry[1]}"
-            current = functions[name] = Function(name, int(entry[1], 16), 0)
+            current = functions[name] = ElfFunction(name, int(entry[1], 16), 0)
             loaded = {}
             continue
         found = LINE.match(line)
@@ -142,7 +142,7 @@ def _disassemble(path: Path) -> dict[str, Function]:
     return functions
 
 
-def _instruction(function: Function, loaded: dict[str, int], mnemonic: str, operands: str) -> None:
+def _instruction(function: ElfFunction, loaded: dict[str, int], mnemonic: str, operands: str) -> None:
     function.frame_bytes += _pushed(mnemonic, operands)
     if BRANCHES.match(mnemonic):
         target = TARGET.search(operands)
@@ -180,7 +180,7 @@ def _pushed(mnemonic: str, operands: str) -> int:
     return int(saved[1]) if mnemonic.startswith("str") and saved else 0
 
 
-def _settle_names(functions: dict[str, Function]) -> None:
+def _settle_names(functions: dict[str, ElfFunction]) -> None:
     """Called addresses become names; a linker's veneer calls what it is named after."""
     by_address = {function.address: name for name, function in functions.items()}
     for name, function in functions.items():

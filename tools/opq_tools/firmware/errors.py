@@ -3,7 +3,7 @@
 from opq_proto.errors import OpqError
 
 
-class BuildError(OpqError):
+class FirmwareBuildError(OpqError):
     """The firmware cannot be built here, or does not build; the text has the reason and the remedy."""
 
 

@@ -6,7 +6,7 @@ and the erase's own wait would stand still with it if one instruction or constan
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from opq_tools.firmware.elf import Binary, named
+from opq_tools.firmware.elf import ElfBinary, named
 
 RAM = range(0x20000000, 0x20020000)
 FLASH = range(0x08000000, 0x08100000)
@@ -22,7 +22,7 @@ ROOTS = (
 
 
 def reachable(
-    binary: Binary, root: str, pointers: Mapping[str, Sequence[str]], ends: tuple[str, ...] = ()
+    binary: ElfBinary, root: str, pointers: Mapping[str, Sequence[str]], ends: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, str]]:
     """Every function that `root` may call, and who calls it, down to names that begin with one of `ends`.
 
@@ -41,7 +41,7 @@ def reachable(
 
 
 def unnamed(
-    binary: Binary, roots: Iterable[str], pointers: Mapping[str, Sequence[str]], ends: tuple[str, ...] = ()
+    binary: ElfBinary, roots: Iterable[str], pointers: Mapping[str, Sequence[str]], ends: tuple[str, ...] = ()
 ) -> list[str]:
     """One line for each function below `roots` that calls through a pointer whose targets nobody named."""
     found = {}
@@ -52,7 +52,7 @@ def unnamed(
     return list(found.values())
 
 
-def leaks(binary: Binary, pointers: Mapping[str, Sequence[str]]) -> list[str]:
+def leaks(binary: ElfBinary, pointers: Mapping[str, Sequence[str]]) -> list[str]:
     """One line for each way out of RAM; empty: sealed."""
     found = {}
     for root in ROOTS:

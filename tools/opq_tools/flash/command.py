@@ -10,12 +10,12 @@ import click
 from opq_tools.flash import in_place, progress
 from opq_tools.flash.dfu import Dfu
 from opq_tools.flash.errors import FlashError
-from opq_tools.flash.image import Firmware, read_firmware
+from opq_tools.flash.image import FlashImage, read_firmware
 from opq_tools.flash.judgement import Allowed
 from opq_tools.flash.probe import open_probe
-from opq_tools.flash.progress import Steps
+from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.serial_line import SerialLine
-from opq_tools.flash.ways import Result, by_link, by_program, by_rom
+from opq_tools.flash.ways import FlashResult, by_link, by_program, by_rom
 
 ROM_BAUD = 115_200
 
@@ -84,7 +84,7 @@ def command(
     firmware = None if file is None else read_firmware(file, _address(address))
     allowed = Allowed(board, allow_unsigned, allow_downgrade, other_board, public_key)
 
-    def by_port(steps: Steps) -> Result:
+    def by_port(steps: FlashProgress) -> FlashResult:
         # imported here: only this way needs the extra `flash`
         from opq_tools.flash.rom import open_rom
 
@@ -95,14 +95,14 @@ def command(
         finally:
             rom.close()
 
-    def by_dfu(steps: Steps) -> Result:
+    def by_dfu(steps: FlashProgress) -> FlashResult:
         return by_program("dfu", Dfu(serial), firmware, allowed, not no_start, steps)
 
-    def by_probe(steps: Steps) -> Result:
+    def by_probe(steps: FlashProgress) -> FlashResult:
         found = open_probe(probe or "auto", interface)
         return by_program(found.name, found, firmware, allowed, not no_start, steps)
 
-    def over_link(steps: Steps) -> Result:
+    def over_link(steps: FlashProgress) -> FlashResult:
         line = SerialLine(link or "", baud or in_place.BAUD)
         try:
             return by_link(in_place.BoxLink(line), firmware, allowed, steps)
@@ -113,7 +113,7 @@ def command(
     _run(way, firmware, as_json)
 
 
-def _run(way: Callable[[Steps], Result], firmware: Firmware | None, as_json: bool) -> None:
+def _run(way: Callable[[FlashProgress], FlashResult], firmware: FlashImage | None, as_json: bool) -> None:
     try:
         with progress.steps(quiet=as_json) as steps:
             result = way(steps)

@@ -8,8 +8,8 @@ from pathlib import Path
 from opq_tools.flash import programs
 from opq_tools.flash.chip import DEV_ID, FLASH, Chip
 from opq_tools.flash.errors import FlashError
-from opq_tools.flash.image import Part
-from opq_tools.flash.progress import Steps
+from opq_tools.flash.image import ImagePart
+from opq_tools.flash.progress import FlashProgress
 
 USB_ID = "0483:df11"
 """AN2606: ST's DFU boot loaders."""
@@ -60,7 +60,7 @@ class Dfu:
         """Bytes of the flash."""
         return programs.read(f"reading 0x{address:08X}", address, count, self._save)
 
-    def write(self, parts: Sequence[Part], steps: Steps) -> None:
+    def write(self, parts: Sequence[ImagePart], steps: FlashProgress) -> None:
         """Write each part and read it back; dfu-util erases the sectors that it touches.
 
         Raises:

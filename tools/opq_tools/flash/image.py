@@ -22,7 +22,7 @@ CCM = (0x1000_0000, 0x1001_0000)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ImagePart:
     """A run of bytes for one place in the flash; sectors up to `clear_to` are erased with it."""
 
     name: str
@@ -37,11 +37,11 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Firmware:
+class FlashImage:
     """A firmware file, taken apart and not yet judged."""
 
     path: Path
-    parts: tuple[Part, ...]
+    parts: tuple[ImagePart, ...]
     """What goes onto a bare chip, in this order."""
     images: dict[Slot, bytes]
     """Header and body per slot; empty for a bare .bin or .elf."""
@@ -58,7 +58,7 @@ class Firmware:
         return sum(len(part.data) for part in self.parts)
 
 
-def read_firmware(path: Path, address: int | None = None) -> Firmware:
+def read_firmware(path: Path, address: int | None = None) -> FlashImage:
     """A `.opqfw`, a `flash.bin` of the build, an image, or a bare `.elf` or `.bin` (at `address`).
 
     Raises:
@@ -71,7 +71,7 @@ def read_firmware(path: Path, address: int | None = None) -> Firmware:
     if data[:4] in (b"OPQW", b"OPQF"):
         return _bundle(path, data)
     if data[:4] == b"\x7fELF":
-        return Firmware(path, _elf(path, data, address), {})
+        return FlashImage(path, _elf(path, data, address), {})
     if not data:
         raise FlashError(f"{path} is empty")
     if address is None and data[BOOT_BYTES:].strip(b"\xff"):
@@ -81,24 +81,24 @@ def read_firmware(path: Path, address: int | None = None) -> Firmware:
     at = FLASH if address is None else address
     if at == FLASH:
         check_vectors(path.name, data)
-    return Firmware(path, (Part(f"{path.name} at 0x{at:08X}", at, data),), {}, find_boot_info(data))
+    return FlashImage(path, (ImagePart(f"{path.name} at 0x{at:08X}", at, data),), {}, find_boot_info(data))
 
 
-def slot_part(slot: Slot, image: bytes) -> Part:
+def slot_part(slot: Slot, image: bytes) -> ImagePart:
     """An image for its slot; whatever stood in the slot goes, the marks of an earlier image too."""
-    return Part(f"slot {slot.name}", slot.address, image, slot.address + SLOT_BYTES)
+    return ImagePart(f"slot {slot.name}", slot.address, image, slot.address + SLOT_BYTES)
 
 
-def _bundle(path: Path, data: bytes) -> Firmware:
+def _bundle(path: Path, data: bytes) -> FlashImage:
     try:
         images = read_bundle(data)
     except ImageError as error:
         raise FlashError(f"{path}: {error}") from error
     first = min(images)  # one is enough: the Box takes updates into the other
-    return Firmware(path, (slot_part(first, images[first]),), images)
+    return FlashImage(path, (slot_part(first, images[first]),), images)
 
 
-def _whole_flash(path: Path, data: bytes) -> Firmware | None:
+def _whole_flash(path: Path, data: bytes) -> FlashImage | None:
     """Boot loader, images and whatever else is in a copy of the flash; None: no image is in it."""
     images: dict[Slot, bytes] = {}
     rest = bytearray(data)
@@ -113,15 +113,15 @@ def _whole_flash(path: Path, data: bytes) -> Firmware | None:
     if not images:
         return None
     check_vectors(path.name, data)
-    parts = [Part("boot loader", FLASH, bytes(rest[:BOOT_BYTES]), FLASH + BOOT_BYTES)]
+    parts = [ImagePart("boot loader", FLASH, bytes(rest[:BOOT_BYTES]), FLASH + BOOT_BYTES)]
     other = bytes(rest[BOOT_BYTES:]).rstrip(b"\xff")
     if other:
-        parts.append(Part("settings and the rest", FLASH + BOOT_BYTES, other))
+        parts.append(ImagePart("settings and the rest", FLASH + BOOT_BYTES, other))
     parts += [slot_part(slot, image) for slot, image in images.items()]
-    return Firmware(path, tuple(parts), images, find_boot_info(data))
+    return FlashImage(path, tuple(parts), images, find_boot_info(data))
 
 
-def _elf(path: Path, data: bytes, address: int | None) -> tuple[Part, ...]:
+def _elf(path: Path, data: bytes, address: int | None) -> tuple[ImagePart, ...]:
     if address is not None:
         raise FlashError(f"{path.name} is an ELF file and knows its addresses; leave --address out")
     inside = [(at, part) for at, part in load_segments(path.name, data) if not _in_ram(at)]
@@ -129,7 +129,7 @@ def _elf(path: Path, data: bytes, address: int | None) -> tuple[Part, ...]:
         raise FlashError(f"{path.name} has nothing for the flash in it")
     if inside[0][0] == FLASH:
         check_vectors(path.name, inside[0][1])
-    return tuple(Part(f"{path.name} at 0x{at:08X}", at, part) for at, part in inside)
+    return tuple(ImagePart(f"{path.name} at 0x{at:08X}", at, part) for at, part in inside)
 
 
 def check_vectors(name: str, data: bytes) -> None:

@@ -24,7 +24,7 @@ from opq_proto.link_messages import (
     UpdateData,
 )
 from opq_tools.flash.errors import FlashError, LineError
-from opq_tools.flash.progress import Steps
+from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.serial_line import SerialLine
 
 BAUD = 921_600
@@ -45,7 +45,7 @@ RESTART_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class UpdateOutcome:
     """How an update ended."""
 
     before: Hello
@@ -118,7 +118,7 @@ class BoxLink:
             time.sleep(0.05)
         raise LineError(f"{operation.name.lower()}: {last} within {within_s:g} s")
 
-    def send_image(self, image: bytes, steps: Steps) -> None:
+    def send_image(self, image: bytes, steps: FlashProgress) -> None:
         """All of it, from where the Box wants it to its end.
 
         Raises:
@@ -189,7 +189,9 @@ class BoxLink:
         return code in self.logged or self._wait(tells, within_s) is not None
 
 
-def update(box: BoxLink, images: Mapping[Slot, bytes], version: int, before: Hello, steps: Steps) -> Outcome:
+def update(
+    box: BoxLink, images: Mapping[Slot, bytes], version: int, before: Hello, steps: FlashProgress
+) -> UpdateOutcome:
     """The image for the free slot into the Box, verified and started by it.
 
     Raises:
@@ -219,7 +221,7 @@ def update(box: BoxLink, images: Mapping[Slot, bytes], version: int, before: Hel
             f"the Box runs {after.firmware}: the new firmware did not report health and was rolled back"
         )
     confirmed = _version(after) is not None and box.listen(CONFIRMED, CONFIRM_S)
-    return Outcome(
+    return UpdateOutcome(
         before, after, slot.name, confirmed, _version(after) is None, box.resent, time.monotonic() - started
     )
 

@@ -19,11 +19,11 @@ from opq_proto.firmware_image import (
 )
 from opq_tools.flash.boot_info import INFO_ADDRESS, INFO_BYTES, BootInfo, read_boot_info
 from opq_tools.flash.errors import FlashError
-from opq_tools.flash.image import Firmware
+from opq_tools.flash.image import FlashImage
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class InstalledFirmware:
     """What is on the chip, or runs on the Box, now."""
 
     boot: BootInfo | None = None
@@ -60,7 +60,7 @@ class Allowed:
     public_key: Path | None = None
 
 
-def read_installed(read: Callable[[int, int], bytes]) -> Installed:
+def read_installed(read: Callable[[int, int], bytes]) -> InstalledFirmware:
     """Boot loader and slots of a chip by `read(address, count)`."""
     headers = {}
     for slot in Slot:
@@ -70,10 +70,12 @@ def read_installed(read: Callable[[int, int], bytes]) -> Installed:
             )
         except ImageError:
             continue
-    return Installed(read_boot_info(read(INFO_ADDRESS, INFO_BYTES)), headers)
+    return InstalledFirmware(read_boot_info(read(INFO_ADDRESS, INFO_BYTES)), headers)
 
 
-def check(firmware: Firmware, installed: Installed, allowed: Allowed, *, by_the_box: bool) -> list[str]:
+def check(
+    firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed, *, by_the_box: bool
+) -> list[str]:
     """Notes for the user, when it may be written. `by_the_box`: a Box that judges signatures itself.
 
     Raises:
@@ -105,7 +107,7 @@ def check(firmware: Firmware, installed: Installed, allowed: Allowed, *, by_the_
 
 
 def _verdicts(
-    firmware: Firmware, installed: Installed, allowed: Allowed, notes: list[str], by_the_box: bool
+    firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed, notes: list[str], by_the_box: bool
 ) -> list[str]:
     """What a Box would say of each image: all of it, or the signature left out where no key is known."""
     key, whose = _key(firmware, installed, allowed)
@@ -133,7 +135,7 @@ def _verdicts(
     return found
 
 
-def _key(firmware: Firmware, installed: Installed, allowed: Allowed) -> tuple[bytes | None, str]:
+def _key(firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed) -> tuple[bytes | None, str]:
     """The key that counts: the named one, else that of the boot loader that will judge it."""
     if allowed.public_key is not None:
         # imported here: the base install has no cryptography, and most ways of flashing need none

@@ -8,8 +8,8 @@ from pathlib import Path
 from opq_tools.flash import programs
 from opq_tools.flash.chip import FLASH_SIZE, UID, Chip, check_dev_id
 from opq_tools.flash.errors import FlashError
-from opq_tools.flash.image import Part
-from opq_tools.flash.progress import Steps
+from opq_tools.flash.image import ImagePart
+from opq_tools.flash.progress import FlashProgress
 
 IDCODE = 0xE004_2000
 """DBGMCU_IDCODE (RM0090 38.6.1): the low 12 bits are the device id."""
@@ -49,7 +49,7 @@ class Probe(ABC):
         """Bytes of the flash."""
         return programs.read(f"reading 0x{address:08X}", address, count, self._save)
 
-    def write(self, parts: Sequence[Part], steps: Steps) -> None:
+    def write(self, parts: Sequence[ImagePart], steps: FlashProgress) -> None:
         """Write each part and read it back; the program erases the sectors that it touches.
 
         Raises:

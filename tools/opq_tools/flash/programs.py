@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from opq_tools.flash.errors import FlashError, HalfWrittenError
-from opq_tools.flash.image import Part
-from opq_tools.flash.progress import Steps
+from opq_tools.flash.image import ImagePart
+from opq_tools.flash.progress import FlashProgress
 
 TIMEOUT_S = 300.0
 INSTALL = {
@@ -82,7 +82,7 @@ def read(doing: str, address: int, count: int, save: Save) -> bytes:
         return back.read_bytes() if back.exists() else b""
 
 
-def write(parts: Sequence[Part], steps: Steps, program: Write, save: Save, way_out: str) -> None:
+def write(parts: Sequence[ImagePart], steps: FlashProgress, program: Write, save: Save, way_out: str) -> None:
     """Write each part and read it back; the program erases the sectors that it touches.
 
     Raises:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 
-class Steps:
+class FlashProgress:
     """Progress of one run; `step` begins a stretch, `done` moves it on."""
 
     def __init__(self, bars: Progress | None) -> None:
@@ -27,11 +27,11 @@ class Steps:
 
 
 @contextmanager
-def steps(quiet: bool = False) -> Iterator[Steps]:
+def steps(quiet: bool = False) -> Iterator[FlashProgress]:
     """A bar on stderr when that is a terminal."""
     if quiet or not sys.stderr.isatty():
-        yield Steps(None)
+        yield FlashProgress(None)
         return
     columns = (TextColumn("{task.description:<24}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield Steps(bars)
+        yield FlashProgress(bars)

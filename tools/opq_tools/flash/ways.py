@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from opq_proto.firmware_image import ImageError, Slot, version_number, version_text
 from opq_tools.flash.chip import FLASH, Chip, check_fits
 from opq_tools.flash.errors import FlashError, LineError
-from opq_tools.flash.image import Firmware, Part
+from opq_tools.flash.image import FlashImage, ImagePart
 from opq_tools.flash.in_place import BoxLink, update
-from opq_tools.flash.judgement import Allowed, Installed, check, read_installed
-from opq_tools.flash.progress import Steps
+from opq_tools.flash.judgement import Allowed, InstalledFirmware, check, read_installed
+from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.writing import stretches, write_parts
 
 if TYPE_CHECKING:  # the other ways need no stm32loader
@@ -22,7 +22,7 @@ HEADER_SECTOR_BYTES = 128 * 1024
 
 
 @dataclass(slots=True)
-class Result:
+class FlashResult:
     """What was found and done; printed, or with --json one document."""
 
     way: str
@@ -43,16 +43,16 @@ class Programmer(Protocol):
 
     def read(self, address: int, count: int) -> bytes: ...
 
-    def write(self, parts: Sequence[Part], steps: Steps) -> None: ...
+    def write(self, parts: Sequence[ImagePart], steps: FlashProgress) -> None: ...
 
     def start(self) -> None: ...
 
 
 def by_rom(
-    rom: "RomLoader", firmware: Firmware | None, allowed: Allowed, start: bool, steps: Steps
-) -> Result:
+    rom: "RomLoader", firmware: FlashImage | None, allowed: Allowed, start: bool, steps: FlashProgress
+) -> FlashResult:
     """Over the ROM boot loader; without a firmware only who is there."""
-    result = Result("rom")
+    result = FlashResult("rom")
     try:
         chip = rom.chip()
         installed = read_installed(rom.read_sure)
@@ -76,10 +76,15 @@ def by_rom(
 
 
 def by_program(
-    way: str, program: Programmer, firmware: Firmware | None, allowed: Allowed, start: bool, steps: Steps
-) -> Result:
+    way: str,
+    program: Programmer,
+    firmware: FlashImage | None,
+    allowed: Allowed,
+    start: bool,
+    steps: FlashProgress,
+) -> FlashResult:
     """By dfu-util, openocd or pyocd."""
-    result = Result(way)
+    result = FlashResult(way)
     chip = program.chip()
     installed = read_installed(program.read)
     _tell(result, chip, installed)
@@ -95,15 +100,15 @@ def by_program(
     return result
 
 
-def by_link(box: BoxLink, firmware: Firmware | None, allowed: Allowed, steps: Steps) -> Result:
+def by_link(box: BoxLink, firmware: FlashImage | None, allowed: Allowed, steps: FlashProgress) -> FlashResult:
     """In place: the Box takes the image for its free slot and judges it itself."""
-    result = Result("link")
+    result = FlashResult("link")
     try:
         before = box.hello()
     except LineError as error:
         raise FlashError(f"{error}. Nothing was written") from error
     hardware = before.hardware.split(" ")[0]
-    installed = Installed(running_hardware=hardware, running_version=_running(before.firmware))
+    installed = InstalledFirmware(running_hardware=hardware, running_version=_running(before.firmware))
     result.installed = {"hardware": hardware, "firmware": before.firmware, "box_id": before.box_id}
     if firmware is None:
         return result
@@ -126,8 +131,8 @@ def by_link(box: BoxLink, firmware: Firmware | None, allowed: Allowed, steps: St
 
 
 def _parts(
-    chip: Chip, firmware: Firmware, installed: Installed, allowed: Allowed, result: Result
-) -> tuple[Part, ...]:
+    chip: Chip, firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed, result: FlashResult
+) -> tuple[ImagePart, ...]:
     """What is to be written, after everything that speaks against it has been looked at."""
     result.notes += check(firmware, installed, allowed, by_the_box=False)
     parts = list(firmware.parts)
@@ -136,14 +141,16 @@ def _parts(
     for slot, there in installed.headers.items():
         if header is not None and slot.address not in written and there.version >= header.version:
             # the boot loader starts the highest version: this one would win against what is written
-            parts.append(Part(f"old slot {slot.name}", slot.address, b"", slot.address + HEADER_SECTOR_BYTES))
+            parts.append(
+                ImagePart(f"old slot {slot.name}", slot.address, b"", slot.address + HEADER_SECTOR_BYTES)
+            )
             result.notes.append(f"slot {slot.name} held {version_text(there.version)} and is cleared")
     for part in parts:
         check_fits(chip, part.name, part.address, len(part.data))
     return tuple(parts)
 
 
-def _tell(result: Result, chip: Chip, installed: Installed) -> None:
+def _tell(result: FlashResult, chip: Chip, installed: InstalledFirmware) -> None:
     result.chip = asdict(chip)
     boot = installed.boot
     result.installed = {

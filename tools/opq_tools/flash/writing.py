@@ -11,8 +11,8 @@ from typing import Protocol
 
 from opq_tools.flash.chip import Chip, Sector
 from opq_tools.flash.errors import FlashError, HalfWrittenError, LineError
-from opq_tools.flash.image import Part
-from opq_tools.flash.progress import Steps
+from opq_tools.flash.image import ImagePart
+from opq_tools.flash.progress import FlashProgress
 
 CHUNK = 256
 SECTOR_TRIES = 4
@@ -31,7 +31,7 @@ class Target(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class SectorRange:
     """What one sector will hold of a part."""
 
     sector: Sector
@@ -43,7 +43,7 @@ class Stretch:
             yield self.address + at, self.data[at : at + CHUNK]
 
 
-def stretches(chip: Chip, part: Part) -> tuple[Stretch, ...]:
+def stretches(chip: Chip, part: ImagePart) -> tuple[SectorRange, ...]:
     """The part cut at sectors; one of which it has nothing but 0xFF stays, if `clear_to` does not name it.
 
     Raises:
@@ -54,7 +54,7 @@ def stretches(chip: Chip, part: Part) -> tuple[Stretch, ...]:
         low, high = max(sector.address, part.address), min(sector.end, part.address + len(part.data))
         if low >= high:
             if part.address < sector.end <= part.clear_to:
-                found.append(Stretch(sector, sector.address, b""))
+                found.append(SectorRange(sector, sector.address, b""))
             continue
         data = part.data[low - part.address : high - part.address]
         if low != sector.address:
@@ -63,11 +63,11 @@ def stretches(chip: Chip, part: Part) -> tuple[Stretch, ...]:
                 "stands before it. Nothing was written"
             )
         if data.strip(b"\xff") or sector.end <= part.clear_to:
-            found.append(Stretch(sector, low, data + bytes((ERASED,)) * (-len(data) % 4)))
+            found.append(SectorRange(sector, low, data + bytes((ERASED,)) * (-len(data) % 4)))
     return tuple(found)
 
 
-def write_parts(target: Target, chip: Chip, parts: Sequence[Part], steps: Steps) -> int:
+def write_parts(target: Target, chip: Chip, parts: Sequence[ImagePart], steps: FlashProgress) -> int:
     """All parts, verified; how many bytes.
 
     Raises:
@@ -95,7 +95,7 @@ def write_parts(target: Target, chip: Chip, parts: Sequence[Part], steps: Steps)
     return total
 
 
-def _write(target: Target, stretch: Stretch, steps: Steps, *, hold_first: bool) -> None:
+def _write(target: Target, stretch: SectorRange, steps: FlashProgress, *, hold_first: bool) -> None:
     """Erase and write a sector until it reads back right."""
     chunks = list(stretch.chunks())[1 if hold_first else 0 :]
     todo = chunks
@@ -116,18 +116,18 @@ def _write(target: Target, stretch: Stretch, steps: Steps, *, hold_first: bool) 
     raise FlashError(f"sector {stretch.sector.number} does not read back as written, {SECTOR_TRIES} times")
 
 
-def _first_chunk(target: Target, stretch: Stretch, steps: Steps) -> None:
+def _first_chunk(target: Target, stretch: SectorRange, steps: FlashProgress) -> None:
     address, data = next(stretch.chunks(), (0, b""))
     if not data.strip(b"\xff"):
         return
     target.write(address, data)
     if _wrong(target, [(address, data)], None):
-        _write(target, stretch, Steps(None), hold_first=False)
+        _write(target, stretch, FlashProgress(None), hold_first=False)
     steps.done(len(data))
 
 
 def _wrong(
-    target: Target, chunks: Sequence[tuple[int, bytes]], steps: Steps | None
+    target: Target, chunks: Sequence[tuple[int, bytes]], steps: FlashProgress | None
 ) -> list[tuple[int, bytes, bytes]]:
     """Chunks that do not read back, with what stands there; read again first, for the line may have lied."""
     found = []

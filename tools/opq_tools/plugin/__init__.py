@@ -1,8 +1,8 @@
 """`opq-tools plugin`: write, test and pack plug-ins; each command is a file, loaded when it is called."""
 
-import importlib
-
 import click
+
+from opq_tools.lazy_group import LazyGroup
 
 COMMANDS = {
     "new": ("opq_tools.plugin.new", "A folder with a plug-in that works, to change."),
@@ -20,27 +20,7 @@ COMMANDS = {
 """Name -> the module (whose `command` it is, or `:name`), and its line in the list."""
 
 
-class LazyGroup(click.Group):
-    """Imports a command when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS, *super().list_commands(ctx)]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return super().get_command(ctx, cmd_name)
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name or "command")
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        lines = [(name, line) for name, (_, line) in COMMANDS.items()]
-        others = [(name, self.commands[name].get_short_help_str()) for name in super().list_commands(ctx)]
-        with formatter.section("Commands"):
-            formatter.write_dl(lines + others)
-
-
-@click.group("plugin", cls=LazyGroup)
+@click.group("plugin", cls=LazyGroup, places=COMMANDS)
 def command() -> None:
     """Write, test and pack plug-ins of the rule engine.
 

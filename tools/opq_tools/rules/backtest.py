@@ -28,15 +28,14 @@ from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import Decoder
 from opq_rules.streams.definition import definition_of
 from opq_tools.inject import moment
-from opq_tools.recordings import Facts as Known
-from opq_tools.recordings import Recording, read_recording
-from opq_tools.rules.server import RefusedError, Server, asks
+from opq_tools.recordings import RecordingFacts, RecordingFile, read_recording
+from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
 
 NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class BacktestRule:
     sql: str
     options: dict[str, Any]
 
@@ -59,7 +58,7 @@ class Rule:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @asks
 def command(
-    server: Server,
+    server: RuleServer,
     rule: str,
     file: bool,
     recordings: tuple[Path, ...],
@@ -87,7 +86,9 @@ def command(
     last = 1 << 62 if end is None else round(end.timestamp() * 1000)
     measured: Iterable[Measurement]
     if recordings:
-        measured = (each for path in recordings for each in measurements_of(read_recording(path, Known())))
+        measured = (
+            each for path in recordings for each in measurements_of(read_recording(path, RecordingFacts()))
+        )
     else:
         measured = _history(box_ids, first, last, data_dir, mongo_uri)
     rows = [row_of(each) for each in measured if first <= each.timestamp_ms < last]
@@ -96,7 +97,7 @@ def command(
     try:
         found = list(fired(wanted, rows, counted))
     except RuleError as error:
-        raise RefusedError(str(error)) from error
+        raise ServerRefusedError(str(error)) from error
     if as_json:
         told = [{"timestamp_ms": ms, "rows": emission} for ms, emission in found]
         failed = {"late": counted.late, "errors": counted.errors, "last_error": counted.last_error}
@@ -113,7 +114,7 @@ def command(
     click.echo(text, err=True)
 
 
-def fired(rule: Rule, rows: Iterable[Row], counted: Counters) -> Iterator[tuple[int, Emission]]:
+def fired(rule: BacktestRule, rows: Iterable[Row], counted: Counters) -> Iterator[tuple[int, Emission]]:
     """When (Unix ms of the record or timer) and what; `counted` has at the end what the query has counted.
 
     Raises RuleError: it cannot be planned.
@@ -133,7 +134,8 @@ def fired(rule: Rule, rows: Iterable[Row], counted: Counters) -> Iterator[tuple[
         now_ms = int(row["timestamp_ms"])
         if query is None:
             query = Query(
-                planned, Facts.of("backtest", now_ms // 1000 * 1000, options(rule.options).for_query())
+                planned,
+                Facts.of("backtest", now_ms // 1000 * 1000, options(rule.options).for_query()),
             )
         while query.next_due_ms is not None and query.next_due_ms <= now_ms:
             due_ms = query.next_due_ms
@@ -149,7 +151,7 @@ def fired(rule: Rule, rows: Iterable[Row], counted: Counters) -> Iterator[tuple[
         counted.restore(query.counters.state())
 
 
-def measurements_of(recording: Recording) -> Iterator[Measurement]:
+def measurements_of(recording: RecordingFile) -> Iterator[Measurement]:
     """One of each 10/12-cycle window, as the gateway makes them."""
     from opq_tools.analyze import measured
 
@@ -193,7 +195,9 @@ def _history(
 
     folder = data_dir or default_data_dir()
     if mongo_uri is None and not (folder / FILE_NAME).is_file():
-        raise RefusedError(f"{folder} has no {FILE_NAME}: want the store's --data-dir, or a --recording")
+        raise ServerRefusedError(
+            f"{folder} has no {FILE_NAME}: want the store's --data-dir, or a --recording"
+        )
     store = open_store(mongo_uri, folder)
     try:
         for box_id in box_ids or tuple(store.latest_measurements()):
@@ -202,17 +206,17 @@ def _history(
         store.close()
 
 
-def _rule(given: str, is_file: bool, server: Server) -> Rule:
+def _rule(given: str, is_file: bool, server: RuleServer) -> BacktestRule:
     text = given
     if is_file:
         try:
             text = Path(given).read_text()
         except (OSError, UnicodeError) as error:
-            raise RefusedError(f"{given} cannot be read: {error}") from error
+            raise ServerRefusedError(f"{given} cannot be read: {error}") from error
     if text.lstrip().upper().startswith("SELECT"):
-        return Rule(text, {})
+        return BacktestRule(text, {})
     try:
         body = json.loads(text) if is_file else server.ask("GET", f"/rules/{given}")
-        return Rule(body["sql"], body.get("options") or {})
+        return BacktestRule(body["sql"], body.get("options") or {})
     except (ValueError, KeyError, TypeError) as error:
-        raise RefusedError(f"{given}: want a rule's JSON with sql, or a SELECT ({error})") from error
+        raise ServerRefusedError(f"{given}: want a rule's JSON with sql, or a SELECT ({error})") from error

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from opq_tools.rules.server import Server, asks, text_of
+from opq_tools.rules.server import RuleServer, asks, text_of
 
 _NAME = re.compile(r"\s*CREATE\s+\w+\s+`?(\w[\w/-]*)", re.IGNORECASE)
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -40,7 +40,7 @@ def family(what: str) -> click.Group:
         "-f", "--file", default=None, help="Holds the definition, with its name if NAME is left out."
     )
     @asks
-    def create(server: Server, name: str | None, definition: str | None, file: str | None) -> None:
+    def create(server: RuleServer, name: str | None, definition: str | None, file: str | None) -> None:
         if name is not None and definition is None and file is None and _NAME.match(name):
             name, definition = None, name
         elif name is None and file is None:
@@ -59,14 +59,14 @@ def family(what: str) -> click.Group:
     @click.argument("definition", required=False)
     @click.option("-f", "--file", default=None, help="Holds the definition; - for stdin.")
     @asks
-    def update(server: Server, name: str, definition: str | None, file: str | None) -> None:
+    def update(server: RuleServer, name: str, definition: str | None, file: str | None) -> None:
         sql = statement(name, text_of(definition, file, "the definition"))
         click.echo(server.ask("PUT", f"{path}/{name}", {"sql": sql}, sql))
 
     @group.command("list", help=told(f"Names of all {what}s.", "list"))
     @_JSON
     @asks
-    def names(server: Server, as_json: bool) -> None:
+    def names(server: RuleServer, as_json: bool) -> None:
         found = server.ask("GET", path)
         click.echo(json.dumps(found) if as_json else "\n".join(found) or f"no {what}s")
 
@@ -74,7 +74,7 @@ def family(what: str) -> click.Group:
     @click.argument("name")
     @_JSON
     @asks
-    def show(server: Server, name: str, as_json: bool) -> None:
+    def show(server: RuleServer, name: str, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(server.ask("GET", f"{path}/{name}")))
             return
@@ -84,7 +84,7 @@ def family(what: str) -> click.Group:
     @click.argument("name")
     @click.option("--force", is_flag=True, help="Rules that use it stop.")
     @asks
-    def delete(server: Server, name: str, force: bool) -> None:
+    def delete(server: RuleServer, name: str, force: bool) -> None:
         click.echo(server.ask("DELETE", f"{path}/{name}" + ("?force=true" if force else "")))
 
     return group

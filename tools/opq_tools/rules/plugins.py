@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import click
 
-from opq_tools.rules.server import RefusedError, Server, asks
+from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
 
 KINDS = {
     "source": "sources",
@@ -24,7 +24,7 @@ _KIND_OR_UDF = click.argument("kind", type=click.Choice([*KINDS, "udf"]), metava
 
 @contextmanager
 def _package(
-    server: Server, name: str, given: str | None, zip_file: Path | None
+    server: RuleServer, name: str, given: str | None, zip_file: Path | None
 ) -> Iterator[dict[str, object]]:
     """The body of a POST: JSON, a URL, or a zip of this machine, uploaded for as long as it takes."""
     if (given is None) == (zip_file is None):
@@ -34,7 +34,7 @@ def _package(
         try:
             yield {"name": name, "file": f"file://{uploaded}"}
         finally:
-            with suppress(RefusedError):
+            with suppress(ServerRefusedError):
                 server.ask("DELETE", f"/config/uploads/{PurePath(uploaded).name}")
         return
     if given is None or not given.lstrip().startswith("{"):
@@ -43,7 +43,7 @@ def _package(
     try:
         body = json.loads(given)
     except ValueError as error:
-        raise RefusedError(f"the plug-in is no JSON: {error}") from error
+        raise ServerRefusedError(f"the plug-in is no JSON: {error}") from error
     if body.setdefault("name", name) != name:
         raise click.UsageError(f"the JSON is of {body['name']!r}, not of {name!r}")
     yield body
@@ -61,7 +61,7 @@ def _package(
     help="A zip on this machine; it is uploaded.",
 )
 @asks
-def create(server: Server, kind: str, name: str, package: str | None, zip_file: Path | None) -> None:
+def create(server: RuleServer, kind: str, name: str, package: str | None, zip_file: Path | None) -> None:
     """Install a plug-in, from a URL or of this machine; a higher version takes over live.
 
     KIND is source, sink, function, trigger, analysis or portable.
@@ -89,7 +89,7 @@ def create(server: Server, kind: str, name: str, package: str | None, zip_file: 
 @click.option("--downgrade", is_flag=True, help="Also to a lower version.")
 @asks
 def update(
-    server: Server, kind: str, name: str, package: str | None, zip_file: Path | None, downgrade: bool
+    server: RuleServer, kind: str, name: str, package: str | None, zip_file: Path | None, downgrade: bool
 ) -> None:
     """Replace a plug-in while rules run; when the new one fails the old one goes on.
 
@@ -103,7 +103,7 @@ def update(
 @click.command("list")
 @_KIND_OR_UDF
 @asks
-def names(server: Server, kind: str) -> None:
+def names(server: RuleServer, kind: str) -> None:
     """Installed plug-ins of a kind; udf: the functions that they bring to SQL.
 
     \b
@@ -123,7 +123,7 @@ def names(server: Server, kind: str) -> None:
 @_KIND_OR_UDF
 @click.argument("name")
 @asks
-def show(server: Server, kind: str, name: str) -> None:
+def show(server: RuleServer, kind: str, name: str) -> None:
     """Name and version; of a udf the plug-in that has it.
 
     Example: opq-tools plugin show sink mysql
@@ -135,7 +135,7 @@ def show(server: Server, kind: str, name: str) -> None:
 @click.argument("name")
 @click.argument("functions", nargs=-1, required=True)
 @asks
-def register(server: Server, name: str, functions: tuple[str, ...]) -> None:
+def register(server: RuleServer, name: str, functions: tuple[str, ...]) -> None:
     """Say again which functions a plug-in has; installing has done so already.
 
     Example: opq-tools plugin register maths twice thrice
@@ -147,7 +147,7 @@ def register(server: Server, name: str, functions: tuple[str, ...]) -> None:
 @_KIND
 @click.argument("name")
 @asks
-def status(server: Server, kind: str, name: str) -> None:
+def status(server: RuleServer, kind: str, name: str) -> None:
     """Process, protections, rules that use it, calls and failures.
 
     Example: opq-tools plugin status sink mysql
@@ -159,7 +159,7 @@ def status(server: Server, kind: str, name: str) -> None:
 @_KIND
 @click.argument("name")
 @asks
-def rollback(server: Server, kind: str, name: str) -> None:
+def rollback(server: RuleServer, kind: str, name: str) -> None:
     """Back to the version before, live.
 
     Example: opq-tools plugin rollback sink mysql
@@ -172,7 +172,7 @@ def rollback(server: Server, kind: str, name: str) -> None:
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Also while rules use it.")
 @asks
-def delete(server: Server, kind: str, name: str, force: bool) -> None:
+def delete(server: RuleServer, kind: str, name: str, force: bool) -> None:
     """Remove all versions of a plug-in.
 
     Example: opq-tools plugin delete sink mysql

@@ -2,14 +2,14 @@
 
 import click
 
-from opq_tools.rules.server import RefusedError, Server, asks
+from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
 
 
 @click.command("query")
 @click.argument("sql", required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="End after so many rows.")
 @asks
-def command(server: Server, sql: str | None, limit: int | None) -> None:
+def command(server: RuleServer, sql: str | None, limit: int | None) -> None:
     """Run a SELECT as a temporary rule and print its rows until Ctrl-C, a JSON object in each line.
 
     A record that cannot be computed is such a line too, with `error`.
@@ -26,7 +26,7 @@ def command(server: Server, sql: str | None, limit: int | None) -> None:
     while (asked := _asked()) is not None:
         try:
             _rows(server, asked, limit)
-        except RefusedError as error:
+        except ServerRefusedError as error:
             click.echo(error, err=True)
 
 
@@ -39,7 +39,7 @@ def _asked() -> str | None:
     return None if line.rstrip(";").lower() in ("", "quit", "exit") else line
 
 
-def _rows(server: Server, sql: str, limit: int | None) -> None:
+def _rows(server: RuleServer, sql: str, limit: int | None) -> None:
     try:
         for number, row in enumerate(server.events("/query", {"sql": sql}, sql), 1):
             click.echo(row)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from opq_tools.rules.server import RefusedError, Server, asks, text_of
+from opq_tools.rules.server import RuleServer, ServerRefusedError, asks, text_of
 
 LATE = {
     "trace": "opq_tools.rules.tracing",
@@ -49,7 +49,12 @@ def command() -> None:
 @click.option("--qos", type=click.IntRange(0, 2), default=None, help="With a SELECT: 0, 1 or 2.")
 @asks
 def create(
-    server: Server, name: str, rule: str | None, file: str | None, actions: tuple[str, ...], qos: int | None
+    server: RuleServer,
+    name: str,
+    rule: str | None,
+    file: str | None,
+    actions: tuple[str, ...],
+    qos: int | None,
 ) -> None:
     """A rule from its JSON, or from a SELECT.
 
@@ -73,7 +78,12 @@ def create(
 @click.option("--qos", type=click.IntRange(0, 2), default=None, help="With a SELECT.")
 @asks
 def update(
-    server: Server, name: str, rule: str | None, file: str | None, actions: tuple[str, ...], qos: int | None
+    server: RuleServer,
+    name: str,
+    rule: str | None,
+    file: str | None,
+    actions: tuple[str, ...],
+    qos: int | None,
 ) -> None:
     """Replace a rule; when the new one is refused the old one goes on.
 
@@ -90,7 +100,7 @@ def update(
 @click.argument("rule", required=False)
 @click.option("-f", "--file", default=None, help="Holds the rule; - for stdin.")
 @asks
-def validate(server: Server, name: str, rule: str | None, file: str | None) -> None:
+def validate(server: RuleServer, name: str, rule: str | None, file: str | None) -> None:
     """Would a rule be taken? Nothing is changed.
 
     Example: opq-tools rule validate deep "SELECT box FROM boxes"
@@ -103,7 +113,7 @@ def validate(server: Server, name: str, rule: str | None, file: str | None) -> N
 @command.command("list")
 @_JSON
 @asks
-def rules(server: Server, as_json: bool) -> None:
+def rules(server: RuleServer, as_json: bool) -> None:
     """All rules with their state.
 
     Example: opq-tools rule list
@@ -119,7 +129,7 @@ def rules(server: Server, as_json: bool) -> None:
 @command.command("show")
 @click.argument("name")
 @asks
-def show(server: Server, name: str) -> None:
+def show(server: RuleServer, name: str) -> None:
     """The rule's JSON; passwords and tokens as ******.
 
     Example: opq-tools rule show deep
@@ -131,7 +141,7 @@ def show(server: Server, name: str) -> None:
 @click.argument("name")
 @_JSON
 @asks
-def status(server: Server, name: str, as_json: bool) -> None:
+def status(server: RuleServer, name: str, as_json: bool) -> None:
     """State and counters.
 
     Example: opq-tools rule status deep
@@ -147,7 +157,7 @@ def status(server: Server, name: str, as_json: bool) -> None:
 @command.command("explain")
 @click.argument("name")
 @asks
-def explain(server: Server, name: str) -> None:
+def explain(server: RuleServer, name: str) -> None:
     """The plan, and what the rule shares with others.
 
     Example: opq-tools rule explain deep
@@ -158,7 +168,7 @@ def explain(server: Server, name: str) -> None:
 @command.command("topo")
 @click.argument("name")
 @asks
-def topo(server: Server, name: str) -> None:
+def topo(server: RuleServer, name: str) -> None:
     """Nodes and what flows between them, as JSON.
 
     Example: opq-tools rule topo deep
@@ -170,7 +180,7 @@ def _simple(verb: str, line: str, method: str, path: str) -> None:
     @command.command(verb, help=f"{line}\n\nExample: opq-tools rule {verb} deep")
     @click.argument("name")
     @asks
-    def run(server: Server, name: str) -> None:
+    def run(server: RuleServer, name: str) -> None:
         click.echo(server.ask(method, path.format(name=name)))
 
 
@@ -199,7 +209,7 @@ def _object(text: str, what: str) -> dict[str, Any]:
     try:
         found = read(text)
     except ValueError as error:
-        raise RefusedError(f"{what} is no JSON: {error}") from error
+        raise ServerRefusedError(f"{what} is no JSON: {error}") from error
     if not isinstance(found, dict):
-        raise RefusedError(f"{what} is {type(found).__name__}; want an object")
+        raise ServerRefusedError(f"{what} is {type(found).__name__}; want an object")
     return found

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from opq_tools.rules.server import RefusedError, Server, asks, text_of
+from opq_tools.rules.server import RuleServer, ServerRefusedError, asks, text_of
 
 
 @click.group("ruleset")
@@ -24,7 +24,7 @@ def command() -> None:
 @click.option("--data", is_flag=True, help="Named configurations too, and which plug-ins are needed.")
 @click.option("--rule", "rules", multiple=True, help="With --data: this rule and what it needs; repeatable.")
 @asks
-def export(server: Server, file: Path, data: bool, rules: tuple[str, ...]) -> None:
+def export(server: RuleServer, file: Path, data: bool, rules: tuple[str, ...]) -> None:
     """Into FILE (- for stdout). Passwords of rules are in it: keep it as you keep them.
 
     \b
@@ -48,7 +48,7 @@ def export(server: Server, file: Path, data: bool, rules: tuple[str, ...]) -> No
         part.write_text(text)
         part.replace(file)
     except OSError as error:
-        raise RefusedError(f"{file} cannot be written: {error.strerror}") from error
+        raise ServerRefusedError(f"{file} cannot be written: {error.strerror}") from error
     click.echo(f"{sum(len(each) for each in found.values())} definitions in {file}")
 
 
@@ -58,7 +58,7 @@ def export(server: Server, file: Path, data: bool, rules: tuple[str, ...]) -> No
 @click.option("--partial", is_flag=True, help="With --data: beside what is there.")
 @click.option("--dry", is_flag=True, help="With --data: only look whether it can be read.")
 @asks
-def take(server: Server, file: str, data: bool, partial: bool, dry: bool) -> None:
+def take(server: RuleServer, file: str, data: bool, partial: bool, dry: bool) -> None:
     """Define what is in a file; what is there already is left as it is.
 
     Example: opq-tools ruleset import -f rules.json
@@ -73,7 +73,7 @@ def take(server: Server, file: str, data: bool, partial: bool, dry: bool) -> Non
 
 @command.command("status")
 @asks
-def status(server: Server) -> None:
+def status(server: RuleServer) -> None:
     """Why the last import of data was refused, as JSON; {}: it was not.
 
     Example: opq-tools ruleset status

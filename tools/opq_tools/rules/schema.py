@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from opq_tools.rules.server import RefusedError, Server, asks
+from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 _VERSION = click.option("--version", default="", help="An update has to have a greater one.")
@@ -27,7 +27,7 @@ def command() -> None:
 @_FILE
 @_VERSION
 @asks
-def create(server: Server, name: str, file: Path, version: str) -> None:
+def create(server: RuleServer, name: str, file: Path, version: str) -> None:
     """Make a schema of a .proto file or a descriptor set.
 
     \b
@@ -45,7 +45,7 @@ def create(server: Server, name: str, file: Path, version: str) -> None:
 @_FILE
 @_VERSION
 @asks
-def update(server: Server, name: str, file: Path, version: str) -> None:
+def update(server: RuleServer, name: str, file: Path, version: str) -> None:
     """Replace a schema while rules run, or make it.
 
     Example: opq-tools schema update lab lab.proto
@@ -57,7 +57,7 @@ def update(server: Server, name: str, file: Path, version: str) -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @asks
-def names(server: Server, as_json: bool) -> None:
+def names(server: RuleServer, as_json: bool) -> None:
     """Names of all schemas, the built-in ones too.
 
     Example: opq-tools schema list
@@ -70,7 +70,7 @@ def names(server: Server, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @asks
-def show(server: Server, name: str, as_json: bool) -> None:
+def show(server: RuleServer, name: str, as_json: bool) -> None:
     """Its messages, as SCHEMAID names them, and who uses it.
 
     Example: opq-tools schema show lab
@@ -86,7 +86,7 @@ def show(server: Server, name: str, as_json: bool) -> None:
 @command.command("delete")
 @click.argument("name")
 @asks
-def delete(server: Server, name: str) -> None:
+def delete(server: RuleServer, name: str) -> None:
     """Refused while streams or sinks use it.
 
     Example: opq-tools schema delete lab
@@ -99,10 +99,10 @@ def _content(file: Path) -> str:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise RefusedError(f"{file} cannot be read: {error.strerror}") from error
+        raise ServerRefusedError(f"{file} cannot be read: {error.strerror}") from error
     if file.suffix == ".proto":
         try:
             return content.decode()
         except UnicodeError as error:
-            raise RefusedError(f"{file} is no text in UTF-8: {error}") from error
+            raise ServerRefusedError(f"{file} is no text in UTF-8: {error}") from error
     return base64.b64encode(content).decode()

@@ -14,11 +14,11 @@ DEFAULT_URL = "http://127.0.0.1:9081"
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class RefusedError(OpqError):
+class ServerRefusedError(OpqError):
     """The engine said no, or does not answer."""
 
 
-class Server:
+class RuleServer:
     """`sql`, where it is given to a call: the text that an error's place is shown in."""
 
     def __init__(self, url: str, token_file: Path | None) -> None:
@@ -28,7 +28,7 @@ class Server:
             try:
                 headers["Authorization"] = f"Bearer {token_file.read_text().strip()}"
             except OSError as error:
-                raise RefusedError(f"{token_file} cannot be read: {error.strerror}") from error
+                raise ServerRefusedError(f"{token_file} cannot be read: {error.strerror}") from error
         self._http = httpx.Client(base_url=self._url, headers=headers, timeout=60.0, trust_env=False)
 
     def ask(self, method: str, path: str, body: Any = None, sql: str | None = None) -> Any:
@@ -41,7 +41,7 @@ class Server:
         try:
             content = file.read_bytes()
         except OSError as error:
-            raise RefusedError(f"{file} cannot be read: {error.strerror}") from error
+            raise ServerRefusedError(f"{file} cannot be read: {error.strerror}") from error
         given = {"files": {"uploadFile": (name, content)}}
         return str(self._asked("POST", "/config/uploads", given, None))
 
@@ -51,7 +51,7 @@ class Server:
         except httpx.TransportError as error:
             raise self._nobody(error) from error
         if answer.status_code >= 400:
-            raise RefusedError(_refusal(answer, sql))
+            raise ServerRefusedError(_refusal(answer, sql))
         is_json = answer.headers.get("content-type", "").startswith("application/json")
         return answer.json() if is_json else answer.text
 
@@ -61,15 +61,15 @@ class Server:
             with self._http.stream("POST", path, json=body, timeout=None) as answer:
                 if answer.status_code >= 400:
                     answer.read()
-                    raise RefusedError(_refusal(answer, sql))
+                    raise ServerRefusedError(_refusal(answer, sql))
                 for line in answer.iter_lines():
                     if line.startswith("data: "):
                         yield line.removeprefix("data: ")
         except httpx.TransportError as error:
             raise self._nobody(error) from error
 
-    def _nobody(self, error: httpx.TransportError) -> RefusedError:
-        return RefusedError(
+    def _nobody(self, error: httpx.TransportError) -> ServerRefusedError:
+        return ServerRefusedError(
             f"no rule engine answers at {self._url} ({error}); start one with `opq-gateway rules`,"
             " or name another with --url"
         )
@@ -96,10 +96,10 @@ def _refusal(answer: httpx.Response, sql: str | None) -> str:
 
 
 def asks(function: _F) -> _F:
-    """Decorator: `--url` and `--token-file`, handed on as a `Server` in the first place."""
+    """Decorator: `--url` and `--token-file`, handed on as a `RuleServer` in the first place."""
 
     def with_server(url: str, token_file: Path | None, **others: Any) -> Any:
-        return function(Server(url, token_file), **others)
+        return function(RuleServer(url, token_file), **others)
 
     with_server.__name__, with_server.__doc__ = function.__name__, function.__doc__
     with_server.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
@@ -134,4 +134,4 @@ def text_of(given: str | None, file: str | None, what: str) -> str:
         return Path(file).read_text()
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
-        raise RefusedError(f"{file} cannot be read: {why}") from error
+        raise ServerRefusedError(f"{file} cannot be read: {why}") from error

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from opq_tools.rules.server import RefusedError, Server, asks
+from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
 
 _LOOK_S = 0.2
 _SETTLE_S = 1.0
@@ -26,7 +26,7 @@ _SETTLE_S = 1.0
 @click.option("--follow", is_flag=True, help="Until Ctrl-C, without a count.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object in each line.")
 @asks
-def command(server: Server, name: str, strategy: str, count: int, follow: bool, as_json: bool) -> None:
+def command(server: RuleServer, name: str, strategy: str, count: int, follow: bool, as_json: bool) -> None:
     """Follow single records through a rule, as trees.
 
     It is traced until --count of them are printed, or Ctrl-C.
@@ -77,13 +77,13 @@ def _lines(span: dict[str, Any], depth: int) -> list[str]:
     return [line, *(each for child in span["children"] for each in _lines(child, depth + 1))]
 
 
-def _settled(server: Server, trace_id: str) -> dict[str, Any] | None:
+def _settled(server: RuleServer, trace_id: str) -> dict[str, Any] | None:
     """None: newer ones have taken its place."""
     until = time.monotonic() + _SETTLE_S
     while True:
         try:
             tree: dict[str, Any] = server.ask("GET", f"/trace/{trace_id}")
-        except RefusedError:
+        except ServerRefusedError:
             return None
         if _has_ended(tree["span"]) or time.monotonic() > until:
             return tree

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from opq_rules.errors import RuleError
-from opq_tools.rules.server import RefusedError
+from opq_tools.rules.server import ServerRefusedError
 
 
 @click.command("try", short_help="Run rules on given records under a virtual clock; no server.")
@@ -23,9 +23,9 @@ def command(cases: str) -> None:
     try:
         text = sys.stdin.buffer.read() if cases == "-" else Path(cases).read_bytes()
     except OSError as error:
-        raise RefusedError(f"{cases} cannot be read: {error.strerror}") from error
+        raise ServerRefusedError(f"{cases} cannot be read: {error.strerror}") from error
     try:
         answer = try_text(text)
     except RuleError as error:
-        raise RefusedError(f"{cases}: {error}") from error
+        raise ServerRefusedError(f"{cases}: {error}") from error
     click.echo(answer)

@@ -1,4 +1,4 @@
-"""Asking: one client of the acquisition broker; commands to it, answers back from it (opq-interop A.6)."""
+"""CommandClient: sends commands to the acquisition broker, and reads the answers (opq-interop A.6)."""
 
 import time
 import uuid
@@ -19,7 +19,7 @@ class UnansweredError(OpqError):
     """No broker, or no Box behind it."""
 
 
-class Asking:
+class CommandClient:
     """A `with` block in which Boxes can be asked; one command at a time."""
 
     def __init__(self, command_endpoint: str, answer_endpoint: str) -> None:
@@ -27,7 +27,7 @@ class Asking:
         self.identity = f"opqtools{uuid.uuid4().hex}"  # no underscore: those have three parts (A.6)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
-    def __enter__(self) -> "Asking":
+    def __enter__(self) -> "CommandClient":
         """Connect.
 
         Raises:

@@ -8,11 +8,13 @@ import gc
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import click
 
 from opq_gateway.lean import lean
+from opq_gateway.serial_side.early_ports import early_ports
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
@@ -20,6 +22,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 """Before NumPy is imported: windows are small, BLAS threads would only wait for each other."""
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 """Else it looks through all that is installed for what plugs into it."""
+RETRY_S = 5.0
+"""The service manager starts it again at once; a gateway that cannot serve waits so long before it ends."""
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,8 +81,19 @@ def rules(arguments: tuple[str, ...]) -> None:
 
 
 def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
+    code = _serve(config_path, data_dir, port_offset)
+    if code == 1 and "NOTIFY_SOCKET" in os.environ:
+        time.sleep(RETRY_S)
+    return code
+
+
+def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
+    early = early_ports(config_path)  # before the imports, which take longer than a Box can wait
     lean()  # before the imports that bring it all
     try:
+        from opq_proto import link  # noqa: F401
+
+        early.ask()
         from opq_gateway.gateway import Gateway
         from opq_gateway.local.surroundings import refuse
         from opq_gateway.setup import saved
@@ -91,7 +106,7 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     try:
         config = saved.load(config_path, data_dir, port_offset)  # before the signals: reading a pipe may wait
         refuse(config)
-        gateway = Gateway(config)
+        gateway = Gateway(config, early)
         gc.freeze()  # what the imports brought stays: no collection looks through it, 40 ms each time
         gc.set_threshold(10_000, 20, 20)  # hardly anything is a cycle: at 700, the default, 2 % of the CPU
         with stopped_by_signals(stop):

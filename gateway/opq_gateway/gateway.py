@@ -32,6 +32,7 @@ from opq_gateway.ring.sealer import Sealer
 from opq_gateway.ring.syncing import Syncing
 from opq_gateway.serial_side.box_settings import limits
 from opq_gateway.serial_side.clock import Clocks
+from opq_gateway.serial_side.early_ports import EarlyPorts
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.reader import Reader
@@ -61,13 +62,14 @@ class Gateway:
         counters, statuses: by Box id, live.
     """
 
-    def __init__(self, config: Config) -> None:
-        """Read the keys; nothing is opened yet.
+    def __init__(self, config: Config, early: EarlyPorts | None = None) -> None:
+        """Read the keys; nothing is opened yet, but for `early` ports.
 
         Raises:
             KeyFileError: a key file is missing or bad; the text names it and what makes it.
         """
         self.config = config
+        self._early = early
         keys = key_folder(config)
         _check_there(keys, [box.id for box in config.box])
         self._server_key = read_key_file(keys.server_public).public
@@ -210,7 +212,7 @@ class Gateway:
         """Everything of one Box; what ends it."""
         counters, status, ring = self.counters[box.id], self.statuses[box.id], rings[box.id]
         pair = self._pairs[box.id]
-        station = Station(box, status, counters)
+        station = Station(box, status, counters, early=self._early)
         crossing_limits = limits(self.config.measuring)
         intake = Intake(status, ring, counters, station.send, outputs, clocks, crossing_limits)
         reader.add(station, intake)

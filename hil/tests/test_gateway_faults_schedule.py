@@ -220,7 +220,7 @@ def test_a_service_is_started_again_and_says_how_long_nobody_was_heard(tmp_path:
     put_step_ns(tmp_path / "clock", 0)
     (tmp_path / "talks.py").write_text(
         "import sys, time\n"
-        'print(\'{"event": "box.sampling", "box_id": "1"}\', \'last words\', sep=\'\\n\', file=sys.stderr)\n'
+        'print(\'{"event": "serial.opened", "box_id": "1"}\', \'last words\', sep=\'\\n\', file=sys.stderr)\n'
         "time.sleep(60)\n"
     )
     service = Service("talks", ["talks"], tmp_path / "clock", tmp_path / "log")

@@ -78,6 +78,7 @@ class UpRun:
 
     def _loop(self, on_page: Callable[[], object] | None) -> UpOutcome:
         page_up = False
+        tended_s = 0.0
         while not self.stop.is_set():
             if not page_up and self._session.feed.connected.is_set():
                 page_up = True
@@ -87,7 +88,8 @@ class UpRun:
             line = self._session.next_line(TICK_S)
             if line:
                 self._tell(line)
-            else:
+            if not line or time.monotonic() - tended_s > TICK_S:
+                tended_s = time.monotonic()
                 outcome = self._tend()
                 if outcome:
                     return outcome

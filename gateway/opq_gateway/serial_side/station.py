@@ -14,6 +14,7 @@ from typing import Protocol
 
 from opq_gateway.config import BoxPort
 from opq_gateway.counters import Counters
+from opq_gateway.serial_side.early_ports import EarlyPorts, in_arrears
 from opq_gateway.serial_side.port import LineErrors, Opening, Port, close_aside
 from opq_gateway.status import Status
 from opq_proto import log
@@ -25,10 +26,12 @@ BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits between tries to open; the last one stays."""
 ABSENT_TRIES = BACKOFF_S.index(1.0)
 """A path that leads nowhere is looked for every second, however long the plug is out: it costs a stat, and
-what a Box can send again is 3 s (Hello.ring_samples: 38,400) to 10 s (simulated)."""
+a Box can send again what it sampled in the last 3.2 s (Hello.ring_samples)."""
 SILENT_S = 20.0
 """A Box says hello every 5 s at least. So long without a byte: a TCP peer that vanished without a word,
 or an adapter that hangs; the port is opened anew."""
+ARREARS_PER_ROUND = 200
+"""Messages of an early port that are handled at once: 10 ms of CPU; more, and the port would not be read."""
 LOOK_S = 1.0
 """So often it is looked whether the path still leads to the device that is open."""
 GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -60,8 +63,11 @@ class Station:
         status: Status,
         counters: Counters,
         monotonic_s: Callable[[], float] = time.monotonic,
+        early: EarlyPorts | None = None,
     ) -> None:
         self.box = box
+        self._early = early
+        self._arrears: list[tuple[int, LinkMessage]] = []
         self.counters = counters
         self._status = status
         self._monotonic_s = monotonic_s
@@ -108,7 +114,7 @@ class Station:
             self._try_to_open(now_s)
         else:
             data = self._read(self._port, events, now_s)
-            if data:
+            if data or self._arrears:
                 self._heard(data, now_s)
         self._intake.tick()
 
@@ -146,12 +152,17 @@ class Station:
 
     def _heard(self, data: bytes, now_s: float) -> None:
         assert self._intake is not None
-        self._heard_s = now_s
+        if data:
+            self._heard_s = now_s
         self._bytes += len(data)
         decoder = self._decoder
         messages = decoder.feed(data)
         if decoder.bytes_skipped + decoder.sequence_gaps != self._bad:
             self._count()
+        if self._arrears:
+            self._arrears += in_arrears(messages)
+            messages = self._arrears[:ARREARS_PER_ROUND]
+            del self._arrears[:ARREARS_PER_ROUND]
         if messages:
             self._intake.take_all(messages)
             self._waits.record_success()  # only now: one whose handling always throws waits ever longer
@@ -176,7 +187,20 @@ class Station:
             if leads_to != os.fstat(self.fd).st_rdev:
                 raise OSError("the path leads to another device now")
 
+    def _take_over(self, early: EarlyPorts, now_s: float) -> bool:
+        """The port, where the start opened it, with what came since."""
+        found = early.take(self.box.port)
+        if found is None:
+            return False
+        self._opened(Port(found.device), now_s, 0.0 if found.asked_s is None else now_s - found.asked_s)
+        self._bytes += len(found.data)
+        self._arrears = in_arrears(self._decoder.feed(bytes(found.data)))
+        return True
+
     def _try_to_open(self, now_s: float) -> None:
+        early, self._early = self._early, None
+        if early is not None and self._take_over(early, now_s):
+            return
         if self._opening is None:
             if now_s < self._open_at_s:
                 return
@@ -195,7 +219,8 @@ class Station:
             return
         self._opened(found, now_s)
 
-    def _opened(self, port: Port, now_s: float) -> None:
+    def _opened(self, port: Port, now_s: float, early_s: float = 0.0) -> None:
+        """`early_s`: so long ago the start asked the Box for what it holds."""
         assert self._poll is not None and self._intake is not None
         self._port, self.fd = port, port.fileno()
         self._poll.register(self.fd, select.POLLIN)
@@ -204,7 +229,7 @@ class Station:
         self._status.serial_open = True
         self._status.serial_problem = ""
         self.counters.add("serial_opened")
-        self._log.info("serial.opened", port=self.box.port)
+        self._log.info("serial.opened", port=self.box.port, early_s=round(early_s, 3))
         self._intake.opened()
 
     def _lost(self, reason: str, now_s: float) -> None:
@@ -218,6 +243,7 @@ class Station:
 
     def _release(self) -> None:
         self._count()
+        self._arrears.clear()
         port, self._port = self._port, None
         if port is not None and self._poll is not None:
             self._poll.unregister(self.fd)

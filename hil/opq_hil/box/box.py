@@ -36,9 +36,14 @@ from opq_proto.link_messages import (
 )
 
 BLOCK_SAMPLES = 200
-RING_S = 10
+RING_SAMPLES = 38_400
+"""What the firmware holds: OPQ_RING_SAMPLES of device/cmodules/acquire/acquire.h (test_one_fact.py)."""
+STALL_S = 10
+"""Of its process; what a longer one keeps from being sampled is missing."""
 HELLO_S = 5
 """A gateway that restarts learns who is there within this time, even if its own hello is lost."""
+BLOCKS_PER_TICK = 12
+"""After its process stood still. Between two ticks it reads, so that what is asked for still goes."""
 RESENT_PER_TICK = 8
 RESEND_WAITING_BYTES = 2048
 """Old samples go out only while fewer bytes wait, so that new ones are never late for them."""
@@ -67,6 +72,7 @@ class Box:
         hardware: str = "opq-hil simulated",
         measurements: bool = True,
         boot_id: int = 1,
+        ring_samples: int = RING_SAMPLES,
     ) -> None:
         if not (box_id.isdecimal() and 0 < int(box_id) <= 0xFFFF_FFFF):
             raise ValueError(f"box id is {box_id!r}; want a whole number from 1 to 4294967295")
@@ -86,7 +92,7 @@ class Box:
         self._sequence = 0
         self._zero = 0  # stream index of the Box's sample 0; moves at a reset
         self._next = 0  # stream index of the next block
-        self.ring = Ring(self._ring_samples() // BLOCK_SAMPLES, BLOCK_SAMPLES)
+        self.ring = Ring(ring_samples // BLOCK_SAMPLES, BLOCK_SAMPLES)
         self._commanded = False
         self._hello_due_ns = 0
         self._second = 0
@@ -102,9 +108,11 @@ class Box:
         return self.clock.due_ns(self._next + BLOCK_SAMPLES, self.source.rate_millihz)
 
     def tick(self, now_ns: int) -> None:
-        """Send every block whose samples have been taken by now, then what is due beside them."""
+        """Send the blocks whose samples have been taken by now, then what is due beside them."""
         overrun = self._skip_what_is_too_old(now_ns)
-        while self.due_ns() <= now_ns:
+        for _ in range(BLOCKS_PER_TICK):
+            if self.due_ns() > now_ns:
+                break
             self._block(FLAG_OVERRUN_BEFORE if overrun else 0)
             overrun = False
         self._send_again()
@@ -158,7 +166,7 @@ class Box:
             nominal_hz=source.nominal_hz,
             effective_bits=source.effective_bits,
             block_samples=BLOCK_SAMPLES,
-            ring_samples=self._ring_samples(),
+            ring_samples=self.ring.samples,
             hardware=self.hardware,
             firmware="opq-hil 1",
         )
@@ -179,13 +187,10 @@ class Box:
         self.send(self.hello())
         self.send(Log(LOG_STARTED, self._boot_id & 0x7FFF_FFFF, self._reset_cause, 0))
 
-    def _ring_samples(self) -> int:
-        return self.source.rate_millihz * RING_S // 1000
-
     def _skip_what_is_too_old(self, now_ns: int) -> bool:
-        """A process that stood still for longer than the ring loses what lies before it."""
+        """A process that stood still for longer than STALL_S loses what lies before it."""
         late_ns = now_ns - self.due_ns()
-        if late_ns <= RING_S * 10**9:
+        if late_ns <= STALL_S * 10**9:
             return False
         blocks = late_ns * self.source.rate_millihz // (10**12 * BLOCK_SAMPLES)
         self._next += blocks * BLOCK_SAMPLES

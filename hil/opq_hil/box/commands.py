@@ -66,8 +66,8 @@ class Crossings:
 
 KEY = re.compile(r"[a-z][a-z0-9_.]{0,31}")
 SETTINGS_AT_MOST = 24
-VALUE_BYTES_AT_MOST = 40
-"""24 settings of 32 + 40 bytes stay below a frame's 2048."""
+VALUE_BYTES_AT_MOST = 23
+"""As in the firmware; 24 settings of 32 + 23 bytes stay below a frame's 2048."""
 CALIBRATION = {"gain": (1.0, 0.5, 2.0), "offset_lsb": (0.0, -32768, 32767), "phase_ns": (0.0, -1e6, 1e6)}
 """Setting -> value of a new Box, least, most: as in the firmware's table."""
 

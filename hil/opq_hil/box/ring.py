@@ -37,12 +37,20 @@ class Ring:
         self._held.clear()
         self._asked.clear()
 
+    @property
+    def samples(self) -> int:
+        """How many it holds at most."""
+        return (self._held.maxlen or 0) * self._block
+
     def ask(self, resend: Resend) -> None:
-        """Note which whole blocks a Resend covers."""
+        """Note which whole blocks a Resend covers, as far as they are here."""
         wanted = set(self._asked)
         held = {samples.first_sample for samples in self._held}
-        last = resend.first_sample + min(resend.count, len(self._held) * self._block)
-        for first in range(resend.first_sample // self._block * self._block, last, self._block):
+        first = resend.first_sample // self._block * self._block
+        end = resend.first_sample + resend.count
+        begin = max(first, min(held, default=end))
+        self.refused += max(0, min(begin, end) - first) // self._block
+        for first in range(begin, min(end, max(held, default=0) + self._block), self._block):
             if first not in held or (first not in wanted and len(self._asked) == self._asked.maxlen):
                 self.refused += 1
             elif first not in wanted:

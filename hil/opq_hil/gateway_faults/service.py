@@ -12,12 +12,11 @@ import time
 from pathlib import Path
 from typing import IO
 
+from opq_hil.suites.gateway_process import RESTART_S
 from opq_proto.errors import OpqError
 
-RESTART_S = 0.3
-"""A process that ended by itself is started again after so long, as systemd would."""
 STOP_S = 60.0
-SAMPLING = '"event": "box.sampling"'
+OPENED, LOST = '"event": "serial.opened"', '"event": "serial.lost"'
 BAD = ("thread.failed", "Traceback (most recent call last)")
 
 
@@ -39,7 +38,7 @@ class Service:
         self.complaints: list[str] = []
         self.last_words = ""
         """Its last line that is no log line: why it ended."""
-        self._heard: list[tuple[float, str]] = []  # when which Box's samples began to come, "" for a kill
+        self._deaf: list[tuple[float, str, bool]] = []  # (when, Box or "" for all, whether it is heard then)
         self.file_limit: int | None = None
         """Largest file it may write, bytes; None: any."""
         self._arguments = arguments
@@ -76,7 +75,7 @@ class Service:
     def kill(self) -> None:
         """SIGKILL; it stays down until `start`."""
         if self._process is not None:
-            self._heard.append((time.monotonic(), ""))
+            self._deaf.append((time.monotonic(), "", False))
             self._process.kill()
             self._process.wait()
             self._process = None
@@ -113,12 +112,12 @@ class Service:
         return time.monotonic() - begin_s
 
     def deaf_s(self, box_id: str) -> float:
-        """The longest time from a kill, or several in a row, until samples of the Box came again."""
+        """The longest time from a kill, several in a row, or a plug pulled, until the Box was asked again."""
         longest_s, since_s = 0.0, None
-        for at_s, what in sorted(self._heard):
-            if what == "" and since_s is None:
+        for at_s, whose, heard in sorted(self._deaf):
+            if whose in ("", box_id) and not heard and since_s is None:
                 since_s = at_s
-            elif what == box_id and since_s is not None:
+            elif whose == box_id and heard and since_s is not None:
                 longest_s, since_s = max(longest_s, at_s - since_s), None
         return longest_s if since_s is None else max(longest_s, time.monotonic() - since_s)
 
@@ -131,8 +130,10 @@ class Service:
                 text = line.decode("utf-8", "replace").strip()
                 if text and not text.startswith("{"):
                     self.last_words = text
-                if SAMPLING in text:
-                    self._heard.append((time.monotonic(), str(json.loads(text)["box_id"])))
+                if OPENED in text or LOST in text:
+                    facts = json.loads(text)
+                    at_s = time.monotonic() - float(facts.get("early_s", 0.0))
+                    self._deaf.append((at_s, str(facts["box_id"]), OPENED in text))
                 if any(bad in text for bad in BAD):
                     self.complaints.append(f"{self.name}: {_short(text)}")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from opq_gateway.ring.lost import BEFORE_HEARD
-from opq_hil.box.box import RING_S
+from opq_hil.box.box import RING_SAMPLES
 from opq_hil.gateway_faults import accounts
 from opq_hil.gateway_faults.evidence import Lived
 from opq_hil.gateway_faults.schedule import Schedule
@@ -24,8 +24,8 @@ CONTACT_SAMPLES = 72_000
 """Three Boxes, two seconds each: what was said before the gateway first opened a port was said to nobody, and
 a port that is not there yet is looked for once a second by then."""
 
-RESENT_S = RING_S - 3.0
-"""What a Box sampled within this it can send again: a second start takes two seconds until it asks."""
+RESENT_S = RING_SAMPLES / 12_000 - 0.5
+"""A Box that was not asked for so long sends all again that it sampled meanwhile."""
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ def unexcused(schedule: Schedule, in_gaps: Mapping[str, int], deaf_s: float) -> 
 
     Args:
         in_gaps: reason -> samples of all Boxes.
-        deaf_s: longest time from a kill until samples came again; on a busy machine a start takes long.
+        deaf_s: longest time from a kill, or from a plug that was pulled, until a Box was asked again.
     """
     problems = []
     if in_gaps.get(BEFORE_HEARD, 0) > CONTACT_SAMPLES:

@@ -1,13 +1,17 @@
-"""A real gateway process on one port, and what its ring holds: for suites that end at the gateway.
+"""A real gateway process, what its rings hold, and what kills cost: for suites that end at the gateway.
 
 It talks to no cloud: its uplink points to sockets in its own folder where nobody listens.
 """
 
+import json
+import random
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
@@ -16,28 +20,47 @@ import tomli_w
 
 from opq_gateway.blocks import Block
 from opq_gateway.ring.ring import Ring
+from opq_hil.box.box import RING_SAMPLES
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder
 
 STOP_S = 10.0
+RESTART_S = 0.1
+"""From its end to its next start: RestartSec of gateway/systemd/opq-gateway.service (test_one_fact.py)."""
+BACK_S = 30.0
+RATE_HZ = 12_000
+HELD_S = RING_SAMPLES / RATE_HZ - 0.2
+"""A Box that is asked within this sends again all that it sampled since; until it is read 0.2 s may pass."""
+LATEST_NS = int(np.iinfo(np.int64).max)
 
 
 class GatewayFailedError(OpqError):
     """The gateway ended by itself, or did not do in time what was waited for."""
 
 
-class GatewayProcess:
-    """`opq-gateway run` for the `with` block, with one Box on `port`."""
+@dataclass(frozen=True, slots=True)
+class Kills:
+    """`deaf_s`: of each kill, until the last Box was asked again for what it holds."""
 
-    def __init__(self, port: str | Path, folder: Path, box_id: str = "1") -> None:
+    deaf_s: tuple[float, ...]
+
+    @property
+    def excused_samples(self) -> int:
+        """Of each Box: what it no longer held when it was asked, for the machine was too busy; else 0."""
+        return sum(max(0, round((deaf_s - HELD_S) * RATE_HZ)) for deaf_s in self.deaf_s)
+
+
+class GatewayProcess:
+    """`opq-gateway run` for the `with` block; `ports` by Box id."""
+
+    def __init__(self, ports: Mapping[str, str | Path], folder: Path) -> None:
         self.folder = folder
-        self.box_id = box_id
-        self._port = str(port)
+        self._ports = {box_id: str(port) for box_id, port in ports.items()}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "GatewayProcess":
         self.folder.mkdir(parents=True, exist_ok=True)
-        KeyFolder(self.folder / "curve").ensure([self.box_id])
+        KeyFolder(self.folder / "curve").ensure(list(self._ports))
         nowhere = {
             name: f"ipc://{self.folder / name[0]}"  # a socket's path has 107 bytes at most
             for name in ("trigger_endpoint", "command_endpoint", "response_endpoint")
@@ -46,16 +69,26 @@ class GatewayProcess:
         told = {
             "data_dir": str(self.folder),
             "health_endpoint": f"127.0.0.1:{_free_port()}",
-            "box": [{"id": self.box_id, "port": self._port}],
+            "box": [{"id": box_id, "port": port} for box_id, port in self._ports.items()],
             "uplink": nowhere,
         }
         config.write_text(tomli_w.dumps(told), encoding="utf-8")
         self._log = (self.folder / "gateway.log").open("wb")
-        command = [sys.executable, "-m", "opq_gateway", "run", "--config", str(config)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
-        )
+        self._command = [sys.executable, "-m", "opq_gateway", "run", "--config", str(config)]
+        self.start()
         return self
+
+    def start(self) -> None:
+        """Start it, also again after a kill."""
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+        )
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -83,17 +116,69 @@ class GatewayProcess:
                 raise GatewayFailedError(f"not within {timeout_s:g} s: {what}; gateway: {' | '.join(words)}")
             time.sleep(0.1)
 
-    def blocks(self) -> list[Block]:
-        """Everything in the ring now, in the order it was written."""
-        folder = self.folder / "gateway" / f"box{self.box_id}" / "ring"
-        if not folder.exists():
-            return []
-        ring = Ring(folder, self.box_id, 1.0)
-        return ring.read_blocks(0, np.iinfo(np.int64).max)
+    def blocks(self, box_id: str = "1") -> list[Block]:
+        """Everything in the ring of a Box now, in the order it was written."""
+        ring = self._ring(box_id)
+        return [] if ring is None else ring.read_blocks(0, LATEST_NS)
 
-    def samples(self) -> int:
-        """How many samples the ring holds."""
-        return sum(len(block.counts) for block in self.blocks())
+    def samples(self, box_id: str = "1") -> int:
+        """How many samples the ring of a Box holds."""
+        return sum(len(block.counts) for block in self.blocks(box_id))
+
+    def end_sample(self, box_id: str) -> int:
+        """Up to which sample the ring of a Box goes; 0: it is empty."""
+        ring = self._ring(box_id)
+        newest = None if ring is None else ring.newest()
+        return 0 if newest is None else newest.end_sample
+
+    def lost(self, box_id: str) -> int:
+        """Samples that are missing between the first and the last in the ring of a Box."""
+        blocks = self.blocks(box_id)
+        return sum(after.first_sample - before.end_sample for before, after in pairwise(blocks))
+
+    def survive_kills(self, kills: int, seed: int = 1) -> "Kills":
+        """Kill it again and again, at any moment at which it keeps samples, and start it again.
+
+        Raises:
+            GatewayFailedError: it did not come back.
+        """
+        chance = random.Random(seed)
+        self._wait_for_more()
+        deaf_s = []
+        for _ in range(kills):
+            time.sleep(chance.uniform(0.1, 2.0))
+            self.kill()
+            killed_ns = time.monotonic_ns()
+            time.sleep(RESTART_S)
+            self.start()
+            self._wait_for_more()
+            asked_ns = [
+                asked_again_ns(self.folder / "gateway.log", box_id, killed_ns) for box_id in self._ports
+            ]
+            deaf_s.append((max(asked_ns) - killed_ns) / 1e9)
+        return Kills(tuple(deaf_s))
+
+    def _wait_for_more(self) -> None:
+        before = {box_id: self.end_sample(box_id) for box_id in self._ports}
+        self.wait_until(
+            lambda: all(self.end_sample(box_id) > end for box_id, end in before.items()),
+            BACK_S,
+            "samples of every Box",
+        )
+
+    def _ring(self, box_id: str) -> Ring | None:
+        folder = self.folder / "gateway" / f"box{box_id}" / "ring"
+        return Ring(folder, box_id, 24.0) if folder.exists() else None
+
+
+def asked_again_ns(log: Path, box_id: str, since_ns: int) -> int:
+    """When a gateway first asked a Box what it holds, by its log (monotonic); now, if it did not."""
+    for text in log.read_text(errors="replace").splitlines():
+        if '"serial.opened"' in text:
+            facts = json.loads(text)
+            if facts["box_id"] == box_id and facts["monotonic_ns"] > since_ns:
+                return int(facts["monotonic_ns"] - facts["early_s"] * 1e9)
+    return time.monotonic_ns()
 
 
 def _free_port() -> int:

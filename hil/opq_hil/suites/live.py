@@ -30,7 +30,7 @@ def gateway(bench: Bench) -> Figures:
     world = World(LONG_NS, mains=played(counts, 25))
     with (
         bench.live(world, flash=flash) as port,
-        GatewayProcess(port, bench.folder / "gateway") as running,
+        GatewayProcess({"1": port}, bench.folder / "gateway") as running,
     ):
         running.wait_until(lambda: running.samples() > 24 * RATE_HZ, 90.0, "24 s of samples")
         time.sleep(5.0)
@@ -56,7 +56,7 @@ def corrupted(bench: Bench) -> Figures:
     noise = (Noise(1e-4, False, 5), Noise(1e-4, True, 6))
     with (
         bench.live(World(LONG_NS, mains=Sine(), gps=Gps(), noise=noise), flash=flash) as port,
-        GatewayProcess(port, bench.folder / "gateway") as running,
+        GatewayProcess({"1": port}, bench.folder / "gateway") as running,
     ):
         running.wait_until(lambda: running.samples() > 20 * RATE_HZ, 90.0, "20 s of samples")
         blocks = running.blocks()
@@ -64,6 +64,25 @@ def corrupted(bench: Bench) -> Figures:
     samples = sum(len(block.counts) for block in blocks)
     require(missing == 0, f"{missing} of {samples} samples missing")
     return {"samples": samples, "missing": missing}
+
+
+def killed(bench: Bench, kills: int = 3) -> Figures:
+    """A gateway that is killed and started again as systemd does it: no sample is missing in its ring."""
+    flash = bench.prepared(box_id="1")
+    with (
+        bench.live(World(LONG_NS), flash=flash) as port,
+        GatewayProcess({"1": port}, bench.folder / "gateway") as running,
+    ):
+        done = running.survive_kills(kills)
+        lost, samples = running.lost("1"), running.samples("1")
+    excused = done.excused_samples
+    require(lost <= excused, f"{lost} of {samples} samples missing after {kills} kills, {excused} excused")
+    return {"kills": kills, "samples": samples, "lost": lost, "longest_deaf_s": max(done.deaf_s)}
+
+
+def often_killed(bench: Bench) -> Figures:
+    """`killed`, 100 times."""
+    return killed(bench, 100)
 
 
 def commands(bench: Bench) -> Figures:
@@ -85,4 +104,6 @@ SCENARIOS = (
     Scenario(
         "live_corrupted", "a damaged line and a real gateway that asks again", corrupted, suite="B", slow=True
     ),
+    Scenario("live_killed", "a gateway killed 3 times, restarted as by systemd", killed, suite="B"),
+    Scenario("often_killed", "the same 100 times", often_killed, suite="B", soak=True),
 )

@@ -101,7 +101,7 @@ def through_gateway(folder: Path, data: bytes, blocks: int) -> list[Block]:
     master, slave = os.openpty()
     tty.setraw(slave)
     try:
-        with GatewayProcess(os.ttyname(slave), folder / "gateway") as gateway:
+        with GatewayProcess({"1": os.ttyname(slave)}, folder / "gateway") as gateway:
             opened = folder / "gateway" / "gateway.log"
             gateway.wait_until(lambda: b"serial.opened" in opened.read_bytes(), 20.0, "the port is open")
             _tell(master, data)

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.box.box import BLOCK_SAMPLES, Box
+from opq_hil.box.box import BLOCK_SAMPLES, HELLO_S, RING_SAMPLES, Box
 from opq_hil.box.host import BoxHost
 from opq_hil.box.port import Port
 from opq_hil.box.source import RunClock, Source
@@ -114,7 +114,6 @@ def main(boxes: int, ports_dir: Path, sag_every_s: float) -> None:
             sources[number % boxes].sag()
 
 
-RING_S, HELLO_S = 10, 5
 MOST_WAITING_BYTES = 32_768
 """What a port did not take; more is lost, as on a real line."""
 RESENT_PER_TICK = 4
@@ -161,7 +160,7 @@ class PlainBox:
                     self._say(self._hello())
                 self._say(Acknowledgement(message.command_id, Status.DONE, ""))
             elif isinstance(message, Resend):
-                oldest = self._newest() - RING_S * self._source.rate_millihz // 1000
+                oldest = self._newest() - RING_SAMPLES
                 first = max(message.first_sample, oldest) // BLOCK_SAMPLES * BLOCK_SAMPLES
                 end = min(message.first_sample + message.count, self._next or 0)
                 self._again.extend(range(first, end, BLOCK_SAMPLES))
@@ -210,7 +209,7 @@ class PlainBox:
             nominal_hz=source.nominal_hz,
             effective_bits=source.effective_bits,
             block_samples=BLOCK_SAMPLES,
-            ring_samples=source.rate_millihz * RING_S // 1000,
+            ring_samples=RING_SAMPLES,
             hardware="opq-tools plain",
             firmware="1",
         )

@@ -1,0 +1,101 @@
+"""What a start reads before the gateway is there, and how a Station takes it over."""
+
+import os
+import time
+import tty
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from waiting import wait_for
+
+from opq_gateway.serial_side.early_ports import EarlyPorts, early_ports, in_arrears
+from opq_hil.box.box import Box
+from opq_proto import link
+from opq_proto.link_messages import FLAG_RESENT, Command, Hello, LinkMessage, Operation, Resend, Samples
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+
+HELLO: Hello = Box("1").hello()
+
+
+def block(first_sample: int, flags: int = 0) -> Samples:
+    counts = np.zeros(200, dtype=np.int16)
+    return Samples(
+        first_sample, 0, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, HELLO.rate_millihz, flags, counts
+    )
+
+
+@pytest.fixture
+def line() -> Iterator[tuple[int, str]]:
+    """The Box's end of a pty, and the path of the other."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    path = os.ttyname(slave)
+    os.close(slave)
+    os.set_blocking(master, False)
+    yield master, path
+    os.close(master)
+
+
+def heard(master: int) -> list[LinkMessage]:
+    """What the gateway's side said."""
+    try:
+        return [message for _, message in link.Decoder().feed(os.read(master, 4096))]
+    except BlockingIOError:
+        return []
+
+
+def test_a_box_is_asked_who_it_is_and_for_what_it_sampled_before_its_first_block(
+    line: tuple[int, str],
+) -> None:
+    master, path = line
+    ports = EarlyPorts([(path, 921_600)])
+    sent = link.encode(block(200_000), 0)
+    wait_for(lambda: os.write(master, sent) and path in ports._open)
+    assert heard(master) == []  # before `ask` nobody can read the link's messages
+    ports.ask()
+    found: list[LinkMessage] = []
+    wait_for(lambda: found.extend(heard(master)) or len(found) >= 2)
+    assert found == [Command(0xFFFF, Operation.HELLO), Resend(80_000, 120_000)]
+    taken = ports.take(path)
+    assert taken is not None and sent in bytes(taken.data)
+    assert taken.asked_s is not None and taken.asked_s <= time.monotonic()
+    assert ports.take(path) is None
+    taken.device.close()
+
+
+def test_a_port_that_hangs_up_is_left_to_the_station(tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    path = os.ttyname(slave)
+    ports = EarlyPorts([(path, 921_600), (str(tmp_path / "absent"), 921_600), ("socket://x:1", 921_600)])
+    wait_for(lambda: path in ports._open)
+    os.close(slave)
+    os.close(master)
+    wait_for(lambda: path not in ports._open)
+    assert ports.take(path) is None and ports.take(str(tmp_path / "absent")) is None
+
+
+@pytest.mark.parametrize("text", ['{"box": 3}', "[[box]]\nid = 1", "nonsense", '{"box": [3]}', ""])
+def test_a_configuration_that_is_wrong_opens_nothing_and_says_nothing(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(text)
+    assert early_ports(path)._wanted == [] and early_ports(tmp_path / "none")._wanted == []
+
+
+def test_a_pipe_is_left_to_who_reads_the_configuration(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert early_ports(tmp_path / "pipe")._wanted == []  # and it did not wait for a writer
+
+
+def test_the_hello_comes_first_and_no_arrival_counts() -> None:
+    messages = list(enumerate([block(400), HELLO, block(0, FLAG_RESENT), block(600)]))
+    found = [message for _, message in in_arrears(messages)]
+    assert found[0] == HELLO
+    assert [one.first_sample for one in found if isinstance(one, Samples)] == [400, 0, 600]
+    assert all(one.flags & FLAG_RESENT for one in found if isinstance(one, Samples))
+
+
+def test_the_hello_of_a_new_start_stays_where_the_indices_begin_anew() -> None:
+    messages = list(enumerate([block(400), HELLO, block(0), block(200)]))
+    assert [type(message) for _, message in in_arrears(messages)] == [Samples, Hello, Samples, Samples]

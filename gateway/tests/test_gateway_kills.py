@@ -1,0 +1,27 @@
+"""kill -9 again and again, as systemd starts a gateway again: Boxes hold 3.2 s, and no sample is lost."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_hil.gateway_faults.boxes import Boxes
+from opq_hil.gateway_faults.world import BOX_IDS
+from opq_hil.suites.gateway_process import GatewayProcess
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.soak)])
+def test_no_sample_is_lost_by_kills(tmp_path: Path, kills: int) -> None:
+    with Boxes(BOX_IDS, tmp_path / "ports") as boxes, GatewayProcess(boxes.paths, tmp_path) as gateway:
+        done = gateway.survive_kills(kills)
+        lost = {box_id: gateway.lost(box_id) for box_id in BOX_IDS}
+        blocks = {box_id: gateway.blocks(box_id) for box_id in BOX_IDS}
+    print(f"{kills} kills: lost {lost}; Boxes asked again after {max(done.deaf_s):.2f} s at most")
+    assert max(lost.values()) <= done.excused_samples
+    for box_id, found in blocks.items():
+        first = found[0].first_sample
+        true = boxes.boxes[box_id].truth(first, found[-1].end_sample - first)
+        for block in found:
+            assert np.array_equal(block.counts, true[block.first_sample - first : block.end_sample - first])

@@ -1,0 +1,120 @@
+"""Facts that C, Python, the unit file and the documents have copies of: held together here."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from opq_gateway import config
+from opq_gateway.serial_side import early_ports, greeting, reassembly, station
+from opq_gateway.serial_side import intake as gateway_intake
+from opq_hil.backends.firmware import BOARDS
+from opq_hil.box import box, commands, faults
+from opq_hil.suites import gateway_process
+from opq_hil.world import line, world
+from opq_proto import link, link_payloads
+from opq_tools import calibrate
+from opq_tools.flash import in_place
+
+ROOT = Path(__file__).resolve().parents[2]
+UNIT = (ROOT / "gateway/systemd/opq-gateway.service").read_text()
+RATE_HZ = 12_000
+BACK_S = 2.0
+"""A gateway that was killed reads again within this."""
+
+
+def constant(path: str, name: str) -> int:
+    """A whole number that a file of the device defines."""
+    text = (ROOT / "device" / path).read_text()
+    found = re.search(rf"\b{name}\b\s*=?\s*(?:const\()?\s*(\d[\d_]*)", text)
+    assert found, f"{path} defines no {name}"
+    return int(found[1])
+
+
+RING_SAMPLES = constant("cmodules/acquire/acquire.h", "OPQ_RING_SAMPLES")
+RING_S = RING_SAMPLES / RATE_HZ
+
+
+def test_simulated_boxes_hold_what_the_firmware_holds() -> None:
+    assert box.RING_SAMPLES == box.Box("1").ring.samples == RING_SAMPLES
+    assert f"return {RING_SAMPLES}" in (ROOT / "device/tests/fakes/acquire.py").read_text()
+    assert early_ports.REACH_SAMPLES >= RING_SAMPLES
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "docs/gateway.md",
+        "gateway/README.md",
+        "hil/README.md",
+        "device/README.md",
+        "device/cmodules/acquire/README.md",
+        "gateway/systemd/opq-gateway.service",
+        "gateway/opq_gateway/serial_side/early_ports.py",
+        "gateway/opq_gateway/serial_side/station.py",
+    ],
+)
+def test_documents_say_how_long_a_box_holds_its_samples(path: str) -> None:
+    assert f"{RING_S:g} s" in (ROOT / path).read_text()
+
+
+def test_the_service_manager_starts_a_killed_gateway_while_the_box_holds_all() -> None:
+    found = re.search(r"^RestartSec=(\d+)ms$", UNIT, re.M)
+    assert found and int(found[1]) / 1000 == gateway_process.RESTART_S < BACK_S < RING_S - 1.0
+    assert "\nStartLimitIntervalSec=0\n" in UNIT
+    assert "\nRestartSteps=" not in UNIT  # its count of restarts never begins again
+
+
+def test_blocks_frames_and_requests_are_of_one_size() -> None:
+    assert constant("cmodules/acquire/acquire.h", "OPQ_BLOCK_SAMPLES") == box.BLOCK_SAMPLES
+    assert constant("cmodules/link/link.h", "OPQ_LINK_MAX_FRAME") == link.MAX_FRAME
+    assert constant("cmodules/link/messages.h", "OPQ_MAX_SAMPLES") == link_payloads.MAX_SAMPLES
+    assert constant("cmodules/link/messages.h", "OPQ_UPDATE_BYTES") == link_payloads.MAX_UPDATE_BYTES
+    assert constant("cmodules/pipeline/resends.h", "OPQ_RESENDS") > reassembly.MOST_ASKS
+    assert gateway_intake.LATEST_NS == 4 * 10**18
+    assert "LATEST_NS = 4 * 10**18" in (ROOT / "device/app/commands.py").read_text()
+
+
+def test_a_hello_comes_as_often_as_others_count_on() -> None:
+    every_s = constant("app/sampler.py", "HELLO_COMMANDED_MS") / 1000
+    assert every_s == box.HELLO_S
+    assert 3 * every_s < station.SILENT_S and every_s > greeting.ASK_HELLO_S
+
+
+def test_the_line_has_one_speed() -> None:
+    speeds = {
+        constant("boot/line.c", "BAUD"),
+        constant("port/main.c", "LINK_BAUD"),
+        config.BoxPort(id="1", port="/dev/ttyUSB0").baud,
+        early_ports.DEFAULT_BAUD,
+        faults.HARDWARE.baud,
+        line.BAUD,
+        calibrate.BAUD,
+        in_place.BAUD,
+    }
+    assert speeds == {921_600}
+    assert "opq_uart_start(OPQ_UART_LINK, 921600," in (ROOT / "device/port/mphalport.c").read_text()
+
+
+def test_the_world_samples_as_the_firmware_does() -> None:
+    assert world.SAMPLE_RATE_MILLIHZ == RATE_HZ * 1000
+    assert 84_000_000 // constant("cmodules/acquire/acquire.h", "OPQ_SAMPLE_TICKS") == RATE_HZ
+
+
+@pytest.mark.parametrize(
+    ("board", "driver"), [("opqbox", "external_adc.c"), ("pyboard_f405", "internal_adc.c")]
+)
+def test_a_board_has_the_gain_of_its_converter(board: str, driver: str) -> None:
+    text = (ROOT / "device/cmodules/acquire" / driver).read_text()
+    assert f".v_per_lsb = {BOARDS[board].v_per_lsb:.6f}f" in text
+    assert f"**{BOARDS[board].v_per_lsb:.6f} V**" in (ROOT / "device/WIRING.md").read_text()
+
+
+def test_a_simulated_box_takes_the_calibration_that_the_firmware_takes() -> None:
+    text = (ROOT / "device/cmodules/settings/settings_table.c").read_text()
+    for key, (standard, least, most) in commands.CALIBRATION.items():
+        found = re.search(rf'NUMBER\("{key}", "([^"]+)", ([^,]+), ([^)]+)\)', text)
+        assert found, key
+        assert tuple(map(float, found.groups())) == (standard, least, most)
+    value_bytes = constant("cmodules/settings/settings.h", "OPQ_SETTINGS_VALUE_BYTES")
+    assert value_bytes - 1 == commands.VALUE_BYTES_AT_MOST  # its closing zero

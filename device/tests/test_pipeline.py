@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from host_library import CMODULES, DEVICE, library
 
-from opq_gateway.blocks import Block
-from opq_gateway.serial_side.reassembly import Ask, Reassembly
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.serial_side.reassembly import Reassembly, ResendRequest
 from opq_proto import link
 from opq_proto import link_messages as m
 
@@ -146,9 +146,9 @@ def sine(samples: int, rms_v: float = 120.0, first: int = 0) -> np.ndarray:
     return np.round(rms_v * np.sqrt(2) / 0.01 * np.sin(2 * np.pi * 60 * k / 12_000)).astype(np.int16)
 
 
-def as_block(samples: m.Samples) -> Block:
+def as_block(samples: m.Samples) -> SampleBlock:
     facts = (samples.first_sample, samples.t_ns, samples.uncertainty_ns, samples.source, samples.rate_millihz)
-    return Block(1, 0.01, *facts, samples.counts)
+    return SampleBlock(1, 0.01, *facts, samples.counts)
 
 
 def test_the_first_frame_is_read_whatever_a_reset_left_on_the_line(c: Any) -> None:
@@ -246,10 +246,10 @@ def test_on_a_line_that_corrupts_bytes_every_sample_arrives(c: Any, per_byte: fl
         for block in world.of(m.Samples):
             found = reassembly.push(as_block(block), now_s)
             for out in found:
-                if isinstance(out, Ask):
+                if isinstance(out, ResendRequest):
                     world.say(m.Resend(out.first_sample, out.count))
                 else:
-                    assert isinstance(out, Block), out
+                    assert isinstance(out, SampleBlock), out
                     got.append(out.counts)
         world.messages.clear()
     received = np.concatenate(got)

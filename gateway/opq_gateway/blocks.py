@@ -13,7 +13,7 @@ from opq_proto.messages import TimeSource
 
 
 @dataclass(slots=True)
-class Block:
+class SampleBlock:
     """`counts` are samples first_sample .. end_sample - 1 of one boot of a Box; nobody changes one.
 
     Not `frozen`: that costs 0.8 us to make, and there are 60 of them per Box and second.
@@ -44,7 +44,7 @@ class Block:
         """UTC of a sample index, by this block's time and measured rate (floor)."""
         return self.t_ns + (sample - self.first_sample) * 10**12 // self.rate_millihz
 
-    def part(self, first_sample: int, end_sample: int) -> "Block":
+    def part(self, first_sample: int, end_sample: int) -> "SampleBlock":
         """The samples of it that lie in first_sample .. end_sample - 1; may be empty."""
         first = min(max(first_sample, self.first_sample), self.end_sample)
         end = max(first, min(end_sample, self.end_sample))

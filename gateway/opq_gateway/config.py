@@ -18,7 +18,7 @@ MOST_ID = 2**31 - 1
 
 
 @configuration.section
-class Uplink:
+class UplinkSection:
     """Where Makai listens; without a value: the original's port on loopback, plus --port-offset."""
 
     trigger_endpoint: Annotated[
@@ -71,7 +71,7 @@ class Uplink:
 
 
 @configuration.section
-class Idle:
+class IdleSection:
     """Dead-bands of the idle mode: a change beyond any of them is sent at once."""
 
     heartbeat_s: Annotated[float, Field(ge=1, le=3600, description="one Measurement at least so often")] = (
@@ -84,7 +84,7 @@ class Idle:
 
 
 @configuration.section
-class RingOnDisk:
+class RingSection:
     """The rings of raw samples; how long is `ring_hours`."""
 
     most_bytes: Annotated[
@@ -101,7 +101,7 @@ class RingOnDisk:
 
 
 @configuration.section
-class Measuring:
+class MeasuringSection:
     """What is measured beside the Measurements that go up, and how long it is kept here."""
 
     flicker: Annotated[bool, Field(description="Pst and Plt per Box")] = True
@@ -116,7 +116,7 @@ class Measuring:
 
 
 @configuration.section
-class Group:
+class GroupSection:
     """Three Boxes on the three phases of one place: unbalance is measured of them."""
 
     name: Annotated[str, Field(description="of the place", pattern="^[A-Za-z0-9_-]{1,32}$")]
@@ -124,7 +124,7 @@ class Group:
 
 
 @configuration.section
-class Phasors:
+class PhasorsSection:
     """A C37.118.2 stream for PMU clients; off without an endpoint."""
 
     endpoint: Annotated[
@@ -139,7 +139,7 @@ class Phasors:
 
 
 @configuration.section
-class Mqtt:
+class MqttSection:
     """Measured values to an MQTT broker, with Home Assistant's discovery; off without a host."""
 
     host: Annotated[str | None, Field(description="name or address of the broker")] = None
@@ -162,7 +162,7 @@ class Mqtt:
 
 
 @configuration.section
-class Setup:
+class SetupSection:
     """The set-up page (Wi-Fi, Boxes); off without an endpoint."""
 
     endpoint: Annotated[
@@ -177,7 +177,7 @@ class Setup:
 
 
 @configuration.section
-class Rules:
+class RulesSection:
     """Stream rules at the edge, with REST for them (extra "rules")."""
 
     enabled: Annotated[bool, Field(description="rules run in the gateway's process")] = False
@@ -201,7 +201,7 @@ class Rules:
 
 
 @configuration.section
-class Power:
+class PowerSection:
     """Orderly end when the supply fails."""
 
     fail_input: Annotated[
@@ -216,7 +216,7 @@ class Power:
 
 
 @configuration.section
-class Keys:
+class KeysSection:
     """CURVE key files (contracts.md, Keys)."""
 
     folder: Annotated[
@@ -225,7 +225,7 @@ class Keys:
 
 
 @configuration.section
-class BoxPort:
+class BoxSection:
     """One Box and the serial port it is on."""
 
     id: Annotated[str, Field(description="number of the Box", pattern="^(0|[1-9][0-9]{0,9})$")]
@@ -240,7 +240,7 @@ class BoxPort:
 class Config:
     """Configuration of the gateway; `opq-tools config check FILE` says what is wrong with one."""
 
-    box: Annotated[tuple[BoxPort, ...], Field(description="one [[box]] table per Box")]
+    box: Annotated[tuple[BoxSection, ...], Field(description="one [[box]] table per Box")]
     data_dir: Annotated[
         Path | None, Field(description="D: ring, sequences, keys; without a value: ~/.local/share/opq")
     ] = None
@@ -254,17 +254,17 @@ class Config:
     health_endpoint: Annotated[
         str | None, Field(description="host:port; without a value: 127.0.0.1:8913", pattern=r"^[^/]+:\d+$")
     ] = None
-    uplink: Uplink = Uplink()
-    idle: Idle = Idle()
-    keys: Keys = Keys()
-    ring: RingOnDisk = RingOnDisk()
-    measuring: Measuring = Measuring()
-    group: Annotated[tuple[Group, ...], Field(description="one [[group]] table per place")] = ()
-    phasors: Phasors = Phasors()
-    mqtt: Mqtt = Mqtt()
-    setup: Setup = Setup()
-    rules: Rules = Rules()
-    power: Power = Power()
+    uplink: UplinkSection = UplinkSection()
+    idle: IdleSection = IdleSection()
+    keys: KeysSection = KeysSection()
+    ring: RingSection = RingSection()
+    measuring: MeasuringSection = MeasuringSection()
+    group: Annotated[tuple[GroupSection, ...], Field(description="one [[group]] table per place")] = ()
+    phasors: PhasorsSection = PhasorsSection()
+    mqtt: MqttSection = MqttSection()
+    setup: SetupSection = SetupSection()
+    rules: RulesSection = RulesSection()
+    power: PowerSection = PowerSection()
 
 
 def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) -> Config:

@@ -126,7 +126,7 @@ MEANING = MappingProxyType(
 """Every counter and its one line of help."""
 
 
-class Counters:
+class BoxCounters:
     """Counts of one Box, from any thread; only names of MEANING exist."""
 
     def __init__(self) -> None:

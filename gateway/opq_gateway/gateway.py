@@ -16,16 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opq_gateway.commands.command_handler import Commands, Desk
-from opq_gateway.config import BoxPort, Config, box_folder, data_folder, key_folder
-from opq_gateway.counters import Counters
+from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
+from opq_gateway.config import BoxSection, Config, box_folder, data_folder, key_folder
+from opq_gateway.counters import BoxCounters
 from opq_gateway.local.health import HealthServer, pages_of
 from opq_gateway.local.measured import ledgers_of
-from opq_gateway.local.metrics import Metrics, show_feed, show_rings, show_threads
-from opq_gateway.local.outlets import Outlets
+from opq_gateway.local.metrics import GatewayMetrics, show_feed, show_rings, show_threads
+from opq_gateway.local.outlets import FeedReaders
 from opq_gateway.local.power import PowerFail
 from opq_gateway.local.watchdog import Heartbeats, Notifier, Watchdog
-from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.measuring.measuring import Measuring, measuring_of
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
@@ -35,11 +35,11 @@ from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.early_ports import EarlyPorts
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.outputs import Outputs
-from opq_gateway.serial_side.reader import Reader
-from opq_gateway.serial_side.station import Station
+from opq_gateway.serial_side.reader import SerialReader
+from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.serial_side.system_time import ClockWatch
-from opq_gateway.setup.setup import Setup
-from opq_gateway.status import Status
+from opq_gateway.setup.setup import SetupService
+from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.of_config import queue_of, uplink_of
 from opq_gateway.uplink.uplink import Uplink
 from opq_proto import log
@@ -74,11 +74,11 @@ class Gateway:
         _check_there(keys, [box.id for box in config.box])
         self._server_key = read_key_file(keys.server_public).public
         self._pairs = {box.id: read_secret_file(keys.box_secret(box.id)) for box in config.box}
-        self.counters = {box.id: Counters() for box in config.box}
-        self.statuses = {box.id: Status(box.id, config.measurement_cycles) for box in config.box}
-        self.feed = Feed()
+        self.counters = {box.id: BoxCounters() for box in config.box}
+        self.statuses = {box.id: BoxStatus(box.id, config.measurement_cycles) for box in config.box}
+        self.feed = MeasuredFeed()
         self.heartbeats = Heartbeats()
-        self.metrics = Metrics(self.statuses, self.counters)
+        self.metrics = GatewayMetrics(self.statuses, self.counters)
         self._log = log.get(service="gateway")
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
@@ -95,7 +95,7 @@ class Gateway:
             pages = pages_of(self.metrics, ledgers_of(self.config))
             health = HealthServer(self.config.health_endpoint, self.statuses, pages)
             held.callback(health.close)
-            outlets = Outlets(self.config, self.feed, self.statuses, self.counters)
+            outlets = FeedReaders(self.config, self.feed, self.statuses, self.counters)
             held.callback(outlets.close)
             setup = self._setup(stop)
             held.callback(setup.close)
@@ -103,10 +103,10 @@ class Gateway:
             self._serve(stop, ready, power, {**outlets.runs, **setup.runs})
         power.after_end()
 
-    def _setup(self, stop: threading.Event) -> Setup:
+    def _setup(self, stop: threading.Event) -> SetupService:
         keys = {box_id: pair.public.decode() for box_id, pair in self._pairs.items()}
         keys[""] = self._server_key.decode()
-        return Setup(self.config, self.statuses, self.counters, keys, self.feed, stop)
+        return SetupService(self.config, self.statuses, self.counters, keys, self.feed, stop)
 
     def _serve(
         self,
@@ -115,7 +115,7 @@ class Gateway:
         power: PowerFail,
         outlets: Mapping[str, Callable[[threading.Event], None]],
     ) -> None:
-        commands = Commands(self.config.longest_request_s)
+        commands = CommandHandler(self.config.longest_request_s)
         queue = queue_of(self.config, self.counters)
         uplink = uplink_of(self.config, self._server_key, queue, commands.offer)
         rings = {box.id: self._ring(box.id) for box in self.config.box}
@@ -124,7 +124,7 @@ class Gateway:
         )
         rules = self._rules(uplink)
         outputs_of_serial: Outputs = measuring if rules is None else rules.beside(measuring)
-        reader = Reader()
+        reader = SerialReader()
         clock_watch = ClockWatch()
         clocks = Clocks(system=clock_watch.state)
         closing = [
@@ -200,19 +200,19 @@ class Gateway:
 
     def _box(
         self,
-        box: BoxPort,
+        box: BoxSection,
         uplink: Uplink,
         measuring: Measuring,
         outputs: Outputs,
-        commands: Commands,
-        reader: Reader,
+        commands: CommandHandler,
+        reader: SerialReader,
         rings: Mapping[str, Ring],
         clocks: Clocks,
     ) -> Callable[[], None]:
         """Everything of one Box; what ends it."""
         counters, status, ring = self.counters[box.id], self.statuses[box.id], rings[box.id]
         pair = self._pairs[box.id]
-        station = Station(box, status, counters, early=self._early)
+        station = BoxStation(box, status, counters, early=self._early)
         crossing_limits = limits(self.config.measuring)
         intake = Intake(status, ring, counters, station.send, outputs, clocks, crossing_limits)
         reader.add(station, intake)
@@ -221,7 +221,7 @@ class Gateway:
         public_key = pair.public.decode()
         commands.add(
             box.id,
-            Desk(
+            CommandedBox(
                 status,
                 ring,
                 counters,

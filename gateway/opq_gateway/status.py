@@ -10,7 +10,7 @@ from opq_proto.messages import TimeSource
 
 
 @dataclass(slots=True)
-class Status:
+class BoxStatus:
     """One Box, live."""
 
     box_id: str

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from opq_gateway.ring.codec import entropy, shapes, tuples
 from opq_gateway.ring.codec.predictor import (
     GROUP,
-    Course,
     Predictor,
-    Setup,
+    PredictorCourse,
+    PredictorSetup,
     corrected,
     groups,
     period_samples,
@@ -26,7 +26,7 @@ RNG = np.random.default_rng(11)
 Integers = NDArray[np.int64]
 
 
-def by_hand(history: list[int], setup: Setup, at: int, samples: int, ahead: int) -> list[int]:
+def by_hand(history: list[int], setup: PredictorSetup, at: int, samples: int, ahead: int) -> list[int]:
     """What `Predictor.cycles` says it gives, in Python's whole numbers."""
     lags = min(12, ((at - 2) << 16) // setup.period - ahead)
     shares = [[int(tap) for tap in row] for row in taps(lags)]
@@ -60,8 +60,8 @@ def test_a_prediction_is_the_one_of_whole_numbers(
     beside: bool,
     seed: int,
 ) -> None:
-    setup = Setup(period, 2, *shifts)
-    course = Course(setup)
+    setup = PredictorSetup(period, 2, *shifts)
+    course = PredictorCourse(setup)
     for _ in range(cycles - 1):
         course.told(0)
     ahead = course.ahead
@@ -70,7 +70,7 @@ def test_a_prediction_is_the_one_of_whole_numbers(
     counts = (
         chance.choice([-32_768, 32_767], samples) if extreme else chance.integers(-32_768, 32_768, samples)
     )
-    other = Setup(period - (3 << 16), 1, 3, 3)  # beside it, of another period and length
+    other = PredictorSetup(period - (3 << 16), 1, 3, 3)  # beside it, of another period and length
     predictor = Predictor([setup, other] if beside else [setup], cycles)
     at = samples - setup.stretch_samples
     known = at - ahead * setup.stretch_samples
@@ -104,10 +104,10 @@ def test_a_prediction_is_the_one_of_whole_numbers(
 @pytest.mark.parametrize("period", [32 << 16, (200 << 16) + 65_535])
 @pytest.mark.parametrize("push", [-32_768, 0, 32_767])
 def test_a_steered_period_never_reaches_what_is_not_decoded_yet(period: int, push: int) -> None:
-    setup = Setup(period, 1, 4, 4)
+    setup = PredictorSetup(period, 1, 4, 4)
     stretches = 40
     predictor = Predictor([setup], stretches)
-    course = Course(setup)
+    course = PredictorCourse(setup)
     for _ in range(stretches - 1):
         course.told(push)
     periods, lags = np.array(course.periods)[:, None], np.array(course.lags)[:, None]
@@ -128,7 +128,7 @@ def test_groups_hold_every_stretch_once_and_never_more_than_lie_before(stretches
 
 
 def test_a_course_counts_the_stretches_of_its_group_as_groups_do() -> None:
-    course = Course(Setup(200 << 16, 1, 4, 4))
+    course = PredictorCourse(PredictorSetup(200 << 16, 1, 4, 4))
     for first, end in groups(50):
         for index in range(first, end):
             assert course.ahead == index - first
@@ -136,7 +136,7 @@ def test_a_course_counts_the_stretches_of_its_group_as_groups_do() -> None:
 
 
 def decoded(data: bytes, centres: list[int], most: int) -> list[Integers]:
-    return entropy.decode([entropy.Coded(data, centres, most)])[0]
+    return entropy.decode([entropy.CodedRuns(data, centres, most)])[0]
 
 
 def entropy_bits(run: Integers) -> float:
@@ -170,9 +170,9 @@ def test_any_runs_come_back(kinds: list[tuple[int, float, int, bool]], seed: int
         values = chance.standard_cauchy(length) if heavy else chance.normal(0, 1, length)
         runs.append(np.clip(np.rint(sigma * values), -32_768, 32_767).astype(np.int64))
     centres = [centre for _, _, centre, _ in kinds]
-    coded = entropy.Coded(entropy.encode(runs, centres), centres, sum(map(len, runs)))
+    coded = entropy.CodedRuns(entropy.encode(runs, centres), centres, sum(map(len, runs)))
     others = [run[::2] for run in runs]
-    other = entropy.Coded(entropy.encode(others, centres), centres, sum(map(len, others)))
+    other = entropy.CodedRuns(entropy.encode(others, centres), centres, sum(map(len, others)))
     for back in (*entropy.decode([coded]), entropy.decode([other, coded])[1]):
         assert len(back) == len(runs)
         for one, two in zip(back, runs, strict=True):

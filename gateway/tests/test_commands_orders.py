@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_gateway.commands.orders import Orders
+from opq_gateway.commands.orders import BoxOrders
 from opq_gateway.commands.update import MOST_BYTES
-from opq_gateway.serial_side.box_commands import Answer, Done
+from opq_gateway.serial_side.box_commands import BoxAnswer, Done
 from opq_proto.firmware_image import Slot, make_image, pack_bundle
 from opq_proto.link_messages import Operation, Status
 
@@ -33,7 +33,7 @@ class Box:
     silent: int = 0
     """So many pieces get no answer."""
     busy: int = 0
-    refuse: Answer | None = None
+    refuse: BoxAnswer | None = None
 
     def ask(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
         self.said.append((operation, argument))
@@ -41,28 +41,28 @@ class Box:
             done(self.refuse or self._answer(operation, argument))
         return self.open
 
-    def _answer(self, operation: Operation, argument: str) -> Answer:
+    def _answer(self, operation: Operation, argument: str) -> BoxAnswer:
         if operation is Operation.UPDATE_BEGIN:
-            return Answer(Status.DONE, self.slot)
+            return BoxAnswer(Status.DONE, self.slot)
         if operation is Operation.GET_SETTINGS:
-            return Answer(Status.DONE, "", (("gain", "1"), ("led", "on")))
+            return BoxAnswer(Status.DONE, "", (("gain", "1"), ("led", "on")))
         if operation is Operation.PUT_SETTING and argument.startswith("no"):
-            return Answer(Status.BAD_ARGUMENT, "no setting no")
-        return Answer(Status.DONE)
+            return BoxAnswer(Status.BAD_ARGUMENT, "no setting no")
+        return BoxAnswer(Status.DONE)
 
     def ask_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
         if not self.open:
             return False
         if self.silent:
             self.silent -= 1
-            done(Answer(None))
+            done(BoxAnswer(None))
         elif self.busy:
             self.busy -= 1
-            done(Answer(Status.BUSY, "erasing"))
+            done(BoxAnswer(Status.BUSY, "erasing"))
         else:
             if offset == len(self.flash):
                 self.flash += data
-            done(Answer(Status.DONE, str(len(self.flash))))
+            done(BoxAnswer(Status.DONE, str(len(self.flash))))
         return True
 
 
@@ -73,7 +73,7 @@ class Bench:
         self.box = box
         self.now_s = 0.0
         self.waiting: list[Callable[[], None]] = []
-        self.orders = Orders(box, self.later, lambda: 1_700_000_000_123_456_789)
+        self.orders = BoxOrders(box, self.later, lambda: 1_700_000_000_123_456_789)
 
     def later(self, do: Callable[[], None]) -> bool:
         self.waiting.append(do)
@@ -132,7 +132,7 @@ def test_a_refusal_says_what_the_box_said() -> None:
     bench = Bench(Box())
     assert bench.order("opq-settings", "nosuch=1") == (False, "bad argument: no setting no")
     assert not bench.order("opq-time", "tomorrow")[0] and not bench.order("opq-settings", "led")[0]
-    bench.box.refuse = Answer(None)
+    bench.box.refuse = BoxAnswer(None)
     assert bench.order("opq-reset") == (False, "no answer of the Box within 3 s")
     bench.box.open = False
     assert not bench.order("opq-reset")[0]
@@ -196,7 +196,7 @@ def test_a_box_that_goes_away_ends_the_update_with_the_reason() -> None:
 
 
 def test_a_box_that_refuses_the_image_is_told_in_words() -> None:
-    bench = Bench(Box(refuse=Answer(Status.FAILED, "verdict 3")))
+    bench = Bench(Box(refuse=BoxAnswer(Status.FAILED, "verdict 3")))
     bench.collect(pack_bundle(IMAGES))
     bench.order("opq-update", "install")
     assert (
@@ -230,7 +230,7 @@ def test_a_cancelled_update_takes_no_late_answer() -> None:
     box.ask = lambda operation, argument, timeout_s, done: late.append(done) or True  # type: ignore[method-assign]
     bench.order("opq-update", "install")
     assert bench.order("opq-update", "cancel") == (True, "cancelled")
-    late[0](Answer(Status.DONE, "A"))
+    late[0](BoxAnswer(Status.DONE, "A"))
     bench.turn(1)
     assert bench.status["state"] == "idle" and not box.flash
 

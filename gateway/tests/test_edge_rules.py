@@ -13,7 +13,7 @@ from free_ports import free_endpoint, free_port
 from waiting import wait_for
 
 from opq_gateway.config import load
-from opq_gateway.measuring.feed import Told, Values
+from opq_gateway.measuring.feed import DisturbanceNotice, Values
 from opq_gateway.rules.streams import rows_of
 from opq_hil.box.box import Box
 from opq_hil.box.host import BoxHost
@@ -108,7 +108,7 @@ def test_a_row_has_the_names_of_makai_and_its_own() -> None:
     window = Values(
         "1", "window", 10**18, 10**18 + 2 * 10**8, *clock, False, {"rms_v": 119.5, "harmonics_v": (1.0, 2.0)}
     )
-    began = Told("1", "dip", 10**18 + 999_999, *clock, True, None)
+    began = DisturbanceNotice("1", "dip", 10**18 + 999_999, *clock, True, None)
     assert rows_of([window, began]) == [
         {
             "box": "1",

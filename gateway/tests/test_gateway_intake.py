@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from opq_gateway.blocks import Block
-from opq_gateway.counters import Counters
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.reassembly import NOT_RESENT
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_hil.mains.generator import Generator
 from opq_proto.clock import ClockState
 from opq_proto.link_messages import (
@@ -46,7 +46,7 @@ class Behind:
     """The rooms behind the serial side: they keep what they get."""
 
     def __init__(self) -> None:
-        self.blocks: list[Block] = []
+        self.blocks: list[SampleBlock] = []
         self.gaps: list[Gap] = []
         self.figures_: list[BoxMeasurement] = []
         self.crossings: list[Crossing] = []
@@ -55,7 +55,7 @@ class Behind:
     def restart(self, box_id: str, hello: Hello) -> None:
         self.restarts.append(hello)
 
-    def push_all(self, box_id: str, blocks: Sequence[Block]) -> None:
+    def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
         self.blocks += blocks
 
     def gap(self, box_id: str, gap: Gap) -> None:
@@ -74,8 +74,8 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.now_s = 100.0
         self.off_ns = 0
-        self.counters = Counters()
-        self.status = Status("1", 60)
+        self.counters = BoxCounters()
+        self.status = BoxStatus("1", 60)
         self.ring = Ring(folder / "ring", "1", 1.0)
         self.sent: list[LinkMessage] = []
         self.behind = Behind()
@@ -443,6 +443,9 @@ def test_what_comes_together_is_taken_as_if_it_came_one_by_one(
         )
 
 
-def facts(block: Block) -> tuple[object, ...]:
+def facts(block: SampleBlock) -> tuple[object, ...]:
     """All of a block that can be compared."""
-    return (*(getattr(block, name) for name in Block.__slots__ if name != "counts"), block.counts.tobytes())
+    return (
+        *(getattr(block, name) for name in SampleBlock.__slots__ if name != "counts"),
+        block.counts.tobytes(),
+    )

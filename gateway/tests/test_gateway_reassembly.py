@@ -6,26 +6,26 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.serial_side.reassembly import (
     MOST_AHEAD,
     MOST_TRIES,
     NOT_RESENT,
     OVERRUN,
-    Ask,
     Reassembly,
+    ResendRequest,
 )
 from opq_proto.messages import Gap, TimeSource
 
 
-def block(first: int, count: int = 200, overrun: bool = False) -> Block:
+def block(first: int, count: int = 200, overrun: bool = False) -> SampleBlock:
     counts = np.arange(first, first + count).astype(np.int16)
     t_ns = 10**18 + first * 10**12 // 12_000_000
-    return Block(7, 0.01, first, t_ns, 1000, TimeSource.NTP, 12_000_000, counts, overrun)
+    return SampleBlock(7, 0.01, first, t_ns, 1000, TimeSource.NTP, 12_000_000, counts, overrun)
 
 
 def spans(out: list[object]) -> list[tuple[int, int]]:
-    return [(b.first_sample, b.end_sample) for b in out if isinstance(b, Block)]
+    return [(b.first_sample, b.end_sample) for b in out if isinstance(b, SampleBlock)]
 
 
 def test_blocks_in_order_pass_at_once() -> None:
@@ -38,7 +38,7 @@ def test_blocks_in_order_pass_at_once() -> None:
 def test_a_hole_is_asked_for_at_once_and_filled_in_order() -> None:
     line = Reassembly(120_000)
     line.push(block(0), 0.0)
-    assert line.push(block(600), 0.1) == [Ask(200, 400)]
+    assert line.push(block(600), 0.1) == [ResendRequest(200, 400)]
     assert line.push(block(800), 0.12) == []
     assert spans(line.push(block(200), 0.15)) == [(200, 400)]
     assert spans(line.push(block(400), 0.16)) == [(400, 600), (600, 800), (800, 1000)]
@@ -51,7 +51,7 @@ def test_filling_a_hole_step_by_step_does_not_ask_again() -> None:
     line.push(block(2000), 0.0)
     for k in range(1, 9):
         out = line.push(block(200 * k), 0.1 * k)
-        assert not [item for item in out if isinstance(item, Ask)]
+        assert not [item for item in out if isinstance(item, ResendRequest)]
     assert spans(line.push(block(1800), 0.9)) == [(1800, 2000), (2000, 2200)]
 
 
@@ -66,13 +66,13 @@ def live(line: Reassembly, first: int, start_s: float, end_s: float) -> list[obj
 def test_an_unanswered_request_is_repeated_and_then_the_gap_is_marked() -> None:
     line = Reassembly(120_000)
     line.push(block(0), 0.0)
-    assert line.push(block(400), 1.0) == [Ask(200, 200)]
+    assert line.push(block(400), 1.0) == [ResendRequest(200, 200)]
     assert line.tick(1.14) == []
     out = live(line, 600, 1.0, 1.14)
     assert out == []
     out = live(line, 600 + 200 * 8, 1.14, 4.0)
-    asks = [item for item in out if isinstance(item, Ask)]
-    assert asks == [Ask(200, 200)] * (MOST_TRIES - 1)
+    asks = [item for item in out if isinstance(item, ResendRequest)]
+    assert asks == [ResendRequest(200, 200)] * (MOST_TRIES - 1)
     gap = next(item for item in out if isinstance(item, Gap))
     assert gap == Gap(200, 200, NOT_RESENT)
     assert spans(out)[0] == (400, 600) and line.waiting == 0
@@ -99,9 +99,9 @@ def test_a_gap_that_the_box_announced_says_so_and_is_given_up_sooner() -> None:
 def test_a_block_that_comes_tells_that_those_asked_before_it_were_lost() -> None:
     line = Reassembly(120_000)
     line.push(block(0), 0.0)
-    assert line.push(block(400), 0.0) == [Ask(200, 200)]
-    assert line.push(block(800), 0.05) == [Ask(600, 200)]
-    assert line.push(block(600), 0.07) == [Ask(200, 200)]  # at once, not after ASK_AGAIN_S
+    assert line.push(block(400), 0.0) == [ResendRequest(200, 200)]
+    assert line.push(block(800), 0.05) == [ResendRequest(600, 200)]
+    assert line.push(block(600), 0.07) == [ResendRequest(200, 200)]  # at once, not after ASK_AGAIN_S
     assert spans(line.push(block(200), 0.1)) == [(200, 400), (400, 600), (600, 800), (800, 1000)]
 
 
@@ -123,12 +123,12 @@ def test_a_box_that_never_answers_is_waited_for_once_and_then_less() -> None:
 def test_a_long_outage_is_asked_for_piece_by_piece_oldest_first() -> None:
     line = Reassembly(120_000)
     line.push(block(0), 0.0)
-    asked = [item for item in line.push(block(96_000), 8.0) if isinstance(item, Ask)]
-    assert asked == [Ask(200, MOST_AHEAD)]
+    asked = [item for item in line.push(block(96_000), 8.0) if isinstance(item, ResendRequest)]
+    assert asked == [ResendRequest(200, MOST_AHEAD)]
     at = 200
     while at < 96_000:
         for item in line.push(block(at), 8.0 + at / 28_000):
-            if isinstance(item, Ask):
+            if isinstance(item, ResendRequest):
                 assert item.first_sample == asked[-1].first_sample + asked[-1].count
                 asked.append(item)
         at += 200
@@ -138,7 +138,7 @@ def test_a_long_outage_is_asked_for_piece_by_piece_oldest_first() -> None:
 def test_what_the_box_holds_no_longer_is_given_up_at_once() -> None:
     line = Reassembly(1000)
     line.push(block(0), 0.0)
-    assert line.push(block(5000), 0.0) == [Ask(4000, 1000)]
+    assert line.push(block(5000), 0.0) == [ResendRequest(4000, 1000)]
     out = list(itertools.chain(*(line.push(block(at), 0.1) for at in range(4000, 5000, 200))))
     assert out[0] == Gap(200, 3800, NOT_RESENT)
     assert spans(out)[0] == (4000, 4200)
@@ -155,13 +155,13 @@ def test_what_comes_twice_is_dropped_and_counted() -> None:
 def test_only_what_the_box_still_has_is_asked_for() -> None:
     line = Reassembly(1000)
     line.push(block(0), 0.0)
-    assert line.push(block(5000), 0.0) == [Ask(4000, 1000)]
+    assert line.push(block(5000), 0.0) == [ResendRequest(4000, 1000)]
 
 
 def test_after_a_restart_of_the_gateway_the_missed_samples_are_asked_for() -> None:
     line = Reassembly(120_000)
     line.expect(1000)
-    assert line.push(block(2000), 0.0) == [Ask(1000, 1000)]
+    assert line.push(block(2000), 0.0) == [ResendRequest(1000, 1000)]
 
 
 def test_flush_gives_up_all_holes() -> None:
@@ -195,7 +195,7 @@ def test_every_sample_comes_out_once_in_order_or_in_a_gap(data: st.DataObject) -
         if isinstance(item, Gap):
             assert item.first_sample == position and item.samples > 0
             position += item.samples
-        elif isinstance(item, Block):
+        elif isinstance(item, SampleBlock):
             assert item.first_sample == position
             assert np.array_equal(item.counts, np.arange(position, item.end_sample).astype(np.int16))
             position = item.end_sample

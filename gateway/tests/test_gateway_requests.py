@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opq_gateway.blocks import Block
-from opq_gateway.commands.command_handler import WAITING, Commands, Desk
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.commands.command_handler import WAITING, CommandedBox, CommandHandler
 from opq_gateway.commands.requests import DataRequest, answer
-from opq_gateway.counters import Counters
-from opq_gateway.ring.ring import Ring, Span
-from opq_gateway.status import Status
-from opq_gateway.uplink.backlog import Acknowledgement
+from opq_gateway.counters import BoxCounters
+from opq_gateway.ring.ring import Ring, RingSpan
+from opq_gateway.status import BoxStatus
+from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_proto.messages import TimeSource
 from opq_proto.wire import (
     Response,
@@ -41,7 +41,7 @@ def filled(folder: Path, spans: list[tuple[int, int]]) -> Ring:
     for first, end in spans:
         for at in range(first, end, 200):
             counts = pattern(at, min(200, end - at))
-            ring.append(Block(7, 0.01, at, ns(at), 1000, TimeSource.GPS, 12_000_000, counts))
+            ring.append(SampleBlock(7, 0.01, at, ns(at), 1000, TimeSource.GPS, 12_000_000, counts))
     return ring
 
 
@@ -125,18 +125,18 @@ def test_every_asked_sample_is_sent_or_in_a_gap_and_never_both(
 class Bench:
     def __init__(self, ring: Ring) -> None:
         self.now_s = 0.0
-        self.counters = Counters()
+        self.counters = BoxCounters()
         self.answers: list[list[bytes]] = []
-        self.commands = Commands(
+        self.commands = CommandHandler(
             10.0, now_ns=lambda: T0_NS + round(self.now_s * 1e9), monotonic_s=lambda: self.now_s
         )
-        self.status = Status("1", 60)
-        self.told: list[Acknowledgement] = []
+        self.status = BoxStatus("1", 60)
+        self.told: list[CloudAcknowledgement] = []
         self.ring = ring
         self.add(self.answers.append)
 
     def add(self, respond: Callable[[list[bytes]], None]) -> None:
-        desk = Desk(
+        desk = CommandedBox(
             self.status,
             self.ring,
             self.counters,
@@ -170,7 +170,7 @@ def test_a_request_is_answered_soon_after_its_end_is_there_though_the_ring_is_se
     bench = Bench(ring)
     looks = 0
 
-    def span(real: Callable[[], Span | None] = ring.span) -> Span | None:
+    def span(real: Callable[[], RingSpan | None] = ring.span) -> RingSpan | None:
         nonlocal looks
         looks += 1
         return real()
@@ -178,7 +178,9 @@ def test_a_request_is_answered_soon_after_its_end_is_there_though_the_ring_is_se
     monkeypatch.setattr(ring, "span", span)
     bench.commands.take("1", data_command("1", T0_NS, T0_NS + 4 * 10**9, "i"))
     for first in range(2000, 60_000, 200):
-        ring.append(Block(7, 0.01, first, ns(first), 1000, TimeSource.GPS, 12_000_000, pattern(first, 200)))
+        ring.append(
+            SampleBlock(7, 0.01, first, ns(first), 1000, TimeSource.GPS, 12_000_000, pattern(first, 200))
+        )
         bench.now_s = (first + 200) / 12_000
         bench.commands.serve_waiting()
         if bench.answers:
@@ -252,7 +254,7 @@ def test_an_acknowledgement_goes_to_the_uplink_and_is_not_answered(tmp_path: Pat
     bench.now_s = 5.0
     bench.commands.take("1", plugin_command("1", "opq-ack", "17,19-23", "i"))
     bench.commands.take("1", plugin_command("1", "opq-ack", "17,19", "i"))
-    assert bench.told == [Acknowledgement(17, ((19, 23),))]
+    assert bench.told == [CloudAcknowledgement(17, ((19, 23),))]
     assert bench.status.acknowledged_sequence == 17 and bench.status.acknowledged_monotonic_s == 5.0
     assert bench.counters["acknowledgements"] == bench.counters["commands_malformed"] == 1
     assert bench.answers == []

@@ -11,7 +11,7 @@ from full_disk import full_disk
 from uplink_bench import DIP, QUICK, Bench, measurement
 from waiting import wait_for
 
-from opq_gateway.uplink.backlog import Acknowledgement
+from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.uplink import ANSWER_BYTES, ANSWERS
 from opq_proto.keys import KeyFolder
 from opq_proto.messages import Metric, TimeSource
@@ -86,7 +86,7 @@ def test_a_cloud_that_acknowledges_gets_the_rest_again_after_a_reconnect_and_the
     with bench.running():
         bench.publish(*range(10))
         wait_for(lambda: len(makai.measurements) == 10)
-        bench.uplink.acknowledge("1", Acknowledgement(1003))
+        bench.uplink.acknowledge("1", CloudAcknowledgement(1003))
         wait_for(lambda: bench.status.acknowledging and bench.queue.held("1") == (1004, 1010))
         makai.stop()
         wait_for(lambda: not bench.status.connected)
@@ -94,7 +94,7 @@ def test_a_cloud_that_acknowledges_gets_the_rest_again_after_a_reconnect_and_the
         wait_for(lambda: len(makai.measurements) == 16)
         assert bench.numbers(backfilled=True) == list(range(4, 10))
         assert {m.oldest_sequence for m in makai.decoded()[10:]} == {1004}
-        bench.uplink.acknowledge("1", Acknowledgement(1009))
+        bench.uplink.acknowledge("1", CloudAcknowledgement(1009))
         wait_for(lambda: bench.queue.held("1") is None)
         bench.publish(10)
         wait_for(lambda: len(makai.measurements) == 17)
@@ -106,7 +106,7 @@ def test_what_the_cloud_says_it_misses_is_sent_again(bench: Bench, makai: Any) -
         bench.publish(*range(10))
         wait_for(lambda: len(makai.measurements) == 10)
         time.sleep(QUICK.in_flight_s)
-        bench.uplink.acknowledge("1", Acknowledgement(1001, ((1003, 1004), (1008, 1008))))
+        bench.uplink.acknowledge("1", CloudAcknowledgement(1001, ((1003, 1004), (1008, 1008))))
         wait_for(lambda: len(makai.measurements) == 13)
     assert bench.numbers(backfilled=True) == [3, 4, 8]
 
@@ -117,7 +117,7 @@ def test_without_news_what_is_not_acknowledged_goes_once_more_and_then_the_broke
     with bench.running():
         bench.publish(0, 1, 2)
         wait_for(lambda: len(makai.measurements) == 3)
-        bench.uplink.acknowledge("1", Acknowledgement(1000))
+        bench.uplink.acknowledge("1", CloudAcknowledgement(1000))
         wait_for(lambda: len(makai.measurements) == 5)
         wait_for(lambda: not bench.status.acknowledging)
         makai.stop()
@@ -137,7 +137,7 @@ def test_a_restart_goes_on_where_it_was_with_either_broker(bench: Bench, makai: 
     with bench.running():
         bench.publish(3)
         wait_for(lambda: len(makai.measurements) == 4)
-        bench.uplink.acknowledge("1", Acknowledgement(1001))
+        bench.uplink.acknowledge("1", CloudAcknowledgement(1001))
         wait_for(lambda: bench.status.acknowledging)
     bench.restart()
     with bench.running():
@@ -187,7 +187,7 @@ def test_numbers_of_another_gateway_with_this_boxs_key_are_told_and_nothing_is_d
         wait_for(lambda: makai.measurements)
     bench.restart()
     with bench.running():
-        bench.uplink.acknowledge("1", Acknowledgement(5000))
+        bench.uplink.acknowledge("1", CloudAcknowledgement(5000))
         wait_for(lambda: bench.counters["acknowledgements_ahead"] == 1)
         bench.publish(1)
         wait_for(lambda: len(makai.measurements) == 2)
@@ -200,7 +200,7 @@ def test_a_lost_file_on_a_machine_without_a_clock_goes_on_where_the_cloud_is(
     with bench.running():
         bench.publish(0)
         wait_for(lambda: makai.measurements)
-        bench.uplink.acknowledge("1", Acknowledgement(5000))
+        bench.uplink.acknowledge("1", CloudAcknowledgement(5000))
         wait_for(lambda: bench.counters["acknowledgements_ahead"] == 1)
         bench.publish(1)
         wait_for(lambda: len(makai.measurements) == 2)

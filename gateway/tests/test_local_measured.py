@@ -12,15 +12,15 @@ from urllib.parse import parse_qs
 import pytest
 from free_ports import free_port
 
-from opq_gateway.counters import MEANING, Counters
+from opq_gateway.counters import MEANING, BoxCounters
 from opq_gateway.local.health import HealthServer, pages_of
 from opq_gateway.local.measured import MOST_ROWS, measured
-from opq_gateway.local.metrics import Metrics, show_feed, show_rings, show_threads
+from opq_gateway.local.metrics import GatewayMetrics, show_feed, show_rings, show_threads
 from opq_gateway.local.watchdog import Heartbeats
-from opq_gateway.measuring.feed import Feed, Values
+from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.ring.ring import Ring
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_proto.link_messages import Health
 from opq_proto.messages import TimeSource
 
@@ -87,13 +87,13 @@ def test_more_rows_than_an_answer_holds_say_where_to_go_on(tmp_path: Path) -> No
 
 @pytest.fixture
 def address(tmp_path: Path, ledger: Ledger) -> Iterator[str]:
-    statuses = {"1": Status("1", 60), "2": Status("2", 60)}
+    statuses = {"1": BoxStatus("1", 60), "2": BoxStatus("2", 60)}
     statuses["1"].health = Health(61_000, 31.5, 5.02, None, 100, 0, 0, 0, 0, 0, 1000, 0)
-    metrics = Metrics(statuses, {"1": Counters(), "2": Counters()})
+    metrics = GatewayMetrics(statuses, {"1": BoxCounters(), "2": BoxCounters()})
     ring = Ring(tmp_path / "ring", "1", 1.0)
     heartbeats = Heartbeats()
     heartbeats.beat("reader", threading.Event())
-    feed = Feed()
+    feed = MeasuredFeed()
     feed.subscribe("mqtt", (Values,))
     show_rings(metrics, {"1": ring}, statuses)
     show_threads(metrics, heartbeats)

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from opq_gateway.config import Power
+from opq_gateway.config import PowerSection
 from opq_gateway.local.power import PowerFail
 from opq_proto.keys import KeyFolder
 
@@ -22,7 +22,7 @@ class Clock:
 
 def watched(path: Path, clock: Clock, wait_s: float = 2.0) -> tuple[PowerFail, list[str]]:
     ended: list[str] = []
-    config = Power(fail_input=path, wait_s=wait_s)
+    config = PowerSection(fail_input=path, wait_s=wait_s)
     return PowerFail(config, lambda: ended.append("end"), clock), ended
 
 
@@ -70,14 +70,14 @@ def test_an_input_that_cannot_be_read_switches_nothing_off(tmp_path: Path) -> No
 
 def test_the_command_runs_after_a_failure_and_only_then(tmp_path: Path) -> None:
     made = tmp_path / "made"
-    config = Power(command=("touch", str(made)))
+    config = PowerSection(command=("touch", str(made)))
     power = PowerFail(config, lambda: None)
     power.after_end()
     assert not made.exists()
     power.failed = True
     power.after_end()
     assert made.exists()
-    absent = PowerFail(Power(command=(str(tmp_path / "no-such-program"),)), lambda: None)
+    absent = PowerFail(PowerSection(command=(str(tmp_path / "no-such-program"),)), lambda: None)
     absent.failed = True
     absent.after_end()  # logged, and nothing thrown
 

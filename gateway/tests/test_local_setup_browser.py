@@ -10,16 +10,16 @@ import pytest
 from stand_in_nmcli import World, key_of
 
 from opq_gateway import config as gateway_config
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed, Values
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.setup.guard import SetupGuard
 from opq_gateway.setup.networks import Secret
 from opq_gateway.setup.nmcli import Nmcli
 from opq_gateway.setup.page import SetupPage
 from opq_gateway.setup.server import SetupServer
-from opq_gateway.setup.state import Shown
+from opq_gateway.setup.state import SetupState
 from opq_gateway.setup.wifi import Wifi
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_proto.messages import TimeSource
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
@@ -42,10 +42,10 @@ def address(tmp_path: Path, world: World) -> Iterator[str]:
     file = tmp_path / "gateway.toml"
     file.write_text(f'data_dir = "{tmp_path}"\n[[box]]\nid = "1"\nport = "/dev/x"\n')
     config = gateway_config.load(file)
-    counters = {"1": Counters()}
-    feed = Feed()
-    wifi = Wifi(Nmcli(threading.Event(), world.program), "OPQ", Secret("access point's"), True, Counters())
-    shown = Shown(config, {"1": Status("1", 60)}, counters, {"": "s", "1": "b"}, feed, wifi)
+    counters = {"1": BoxCounters()}
+    feed = MeasuredFeed()
+    wifi = Wifi(Nmcli(threading.Event(), world.program), "OPQ", Secret("access point's"), True, BoxCounters())
+    shown = SetupState(config, {"1": BoxStatus("1", 60)}, counters, {"": "s", "1": "b"}, feed, wifi)
     feed.offer(Values("1", "3s", 1, 2, 3, TimeSource.GPS, False, {"rms_v": 120.25, "f_hz": 60.0}))
     server = SetupServer(
         "127.0.0.1:0", SetupPage(shown, wifi, lambda settings: False), SetupGuard(None), wifi, counters["1"]

@@ -16,17 +16,17 @@ from stand_in_nmcli import World
 
 from opq_gateway import config as gateway_config
 from opq_gateway.config import Config
-from opq_gateway.counters import MEANING, Counters
-from opq_gateway.measuring.feed import Feed, Values
+from opq_gateway.counters import MEANING, BoxCounters
+from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.setup import saved
-from opq_gateway.setup.guard import CHANGES, GUESS_S, GUESSES, Asked, SetupGuard
+from opq_gateway.setup.guard import CHANGES, GUESS_S, GUESSES, SetupGuard, SetupRequest
 from opq_gateway.setup.networks import Secret
 from opq_gateway.setup.nmcli import Nmcli
 from opq_gateway.setup.page import SetupPage
 from opq_gateway.setup.server import SetupServer
-from opq_gateway.setup.state import ORDINARY, Shown, version_number
+from opq_gateway.setup.state import ORDINARY, SetupState, version_number
 from opq_gateway.setup.wifi import Wifi
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.http_server import MOST_AT_ONCE
 from opq_proto.messages import TimeSource
@@ -49,8 +49,8 @@ class Rig:
     server: SetupServer
     world: World
     config: Config
-    feed: Feed
-    counters: dict[str, Counters]
+    feed: MeasuredFeed
+    counters: dict[str, BoxCounters]
     restarts: list[str] = field(default_factory=list)
 
     def ask(self, path: str, document: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
@@ -79,12 +79,12 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     )
     (tmp_path / "gateway").mkdir()
     config = gateway_config.load(file)
-    statuses = {box.id: Status(box.id, 60) for box in config.box}
-    counters = {box.id: Counters() for box in config.box}
+    statuses = {box.id: BoxStatus(box.id, 60) for box in config.box}
+    counters = {box.id: BoxCounters() for box in config.box}
     keys = {"": "server key in Z85", "1": "key of 1", "7": "key of 7"}
-    feed = Feed()
+    feed = MeasuredFeed()
     world = World(tmp_path / "nm")
-    wifi = Wifi(Nmcli(threading.Event(), world.program), "OPQ", Secret(SECRET), True, Counters())
+    wifi = Wifi(Nmcli(threading.Event(), world.program), "OPQ", Secret(SECRET), True, BoxCounters())
     restarts: list[str] = []
 
     def save(settings: Any) -> bool:
@@ -92,7 +92,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         restarts.append("again")
         return True
 
-    page = SetupPage(Shown(config, statuses, counters, keys, feed, wifi), wifi, save)
+    page = SetupPage(SetupState(config, statuses, counters, keys, feed, wifi), wifi, save)
     server = SetupServer("127.0.0.1:0", page, SetupGuard(Secret(SECRET)), wifi, counters["1"])
     yield Rig(server, world, config, feed, counters, restarts)
     server.close()
@@ -241,8 +241,10 @@ def test_other_pages_may_not_use_this_one(rig: Rig) -> None:
     assert rig.ask("/connect", wish, Origin=f"http://{own}")[0] == 200
 
 
-def asked(method: str = "GET", peer: str = "192.168.1.9", here: str = "192.168.1.2", **headers: str) -> Asked:
-    return Asked(
+def asked(
+    method: str = "GET", peer: str = "192.168.1.9", here: str = "192.168.1.2", **headers: str
+) -> SetupRequest:
+    return SetupRequest(
         method,
         {"host": "192.168.1.2:8888", **{k.replace("_", "-"): v for k, v in headers.items()}},
         peer,
@@ -257,7 +259,7 @@ def basic(password: str, user: str = "opq") -> str:
 def test_beyond_loopback_and_access_point_a_password_is_wanted() -> None:
     guard = SetupGuard(Secret(SECRET), Clock())
 
-    def status(one: Asked, access_point: bool = False) -> int:
+    def status(one: SetupRequest, access_point: bool = False) -> int:
         refusal = guard.refusal(one, access_point)
         return 200 if refusal is None else refusal.status
 
@@ -279,7 +281,7 @@ def test_wrong_passwords_and_changes_have_a_pace() -> None:
     clock = Clock()
     guard = SetupGuard(Secret(SECRET), clock)
 
-    def status(one: Asked) -> int:
+    def status(one: SetupRequest) -> int:
         refusal = guard.refusal(one, False)
         return 200 if refusal is None else refusal.status
 
@@ -319,7 +321,7 @@ def test_an_address_that_is_taken_is_told(rig: Rig) -> None:
             type("P", (), {"policy": ""})(),
             SetupGuard(None),
             None,
-            Counters(),
+            BoxCounters(),
         )
 
 

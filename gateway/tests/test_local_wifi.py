@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from stand_in_nmcli import World, key_of
 
-from opq_gateway.counters import Counters
+from opq_gateway.counters import BoxCounters
 from opq_gateway.setup.networks import Network, Secret, fields_of, networks_of, secret_of, why_not
 from opq_gateway.setup.nmcli import ACCESS_POINT, Nmcli, WifiError
 from opq_gateway.setup.wifi import ACCESS_POINT_S, CHECK_S, IN_USE_S, PATIENCE_S, Wifi
@@ -135,7 +135,7 @@ def test_what_cannot_be_joined_is_said_before_it_is_tried() -> None:
 
 def test_off_line_becomes_an_access_point_for_ten_minutes_then_tries_again(world: World) -> None:
     clock = Clock()
-    wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, Counters(), clock)
+    wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, BoxCounters(), clock)
 
     def turn(seconds: float) -> str:
         clock.now_s += seconds
@@ -161,7 +161,7 @@ def test_off_line_becomes_an_access_point_for_ten_minutes_then_tries_again(world
 def test_without_a_password_or_the_wish_there_is_no_access_point(world: World) -> None:
     for keep, password in ((False, Secret("access point's")), (True, None)):
         clock = Clock()
-        wifi = Wifi(nmcli(world), "OPQ", password, keep, Counters(), clock)
+        wifi = Wifi(nmcli(world), "OPQ", password, keep, BoxCounters(), clock)
         wifi.turn()
         clock.now_s += 1000
         wifi.turn()
@@ -170,14 +170,14 @@ def test_without_a_password_or_the_wish_there_is_no_access_point(world: World) -
 
 def test_an_access_point_of_before_a_restart_is_taken_over(world: World) -> None:
     nmcli(world).start_access_point("wlan0", b"OPQ", Secret("access point's"))
-    wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, Counters(), Clock())
+    wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, BoxCounters(), Clock())
     wifi.turn()
     assert wifi.state == "access point" and len(world.read()["profiles"]) == 1
 
 
 def test_without_networkmanager_the_state_says_so_and_recovers(world: World) -> None:
     world.change(dies="Error: NetworkManager is not running.")
-    wifi = Wifi(nmcli(world), "OPQ", None, True, Counters(), Clock())
+    wifi = Wifi(nmcli(world), "OPQ", None, True, BoxCounters(), Clock())
     wifi.turn()
     assert (wifi.state, wifi.problem) == ("unavailable", "NetworkManager is not running.")
     with pytest.raises(WifiError):
@@ -204,7 +204,7 @@ def joined(wifi: Wifi, stop: threading.Event, states: set[str]) -> None:
 def test_joining_from_the_access_point_closes_it_and_a_wrong_password_opens_it_again(world: World) -> None:
     world.hears(HOME, secret=key_of(HOME, PASSWORD))
     clock = Clock()
-    wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, Counters(), clock)
+    wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, BoxCounters(), clock)
     wifi.turn()
     clock.now_s += PATIENCE_S
     wifi.turn()
@@ -222,7 +222,7 @@ def test_joining_from_the_access_point_closes_it_and_a_wrong_password_opens_it_a
 def test_a_list_of_networks_is_not_asked_for_again_and_again(world: World) -> None:
     world.hears(HOME)
     clock = Clock()
-    wifi = Wifi(nmcli(world), "OPQ", None, False, Counters(), clock)
+    wifi = Wifi(nmcli(world), "OPQ", None, False, BoxCounters(), clock)
     for _ in range(5):
         assert len(wifi.networks()) == 1
     assert len(world.calls()) == 1

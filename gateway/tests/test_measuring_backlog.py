@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
 
-from opq_gateway.blocks import Block
-from opq_gateway.measuring.backlog import Backlog, backlog_of
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.measuring.backlog import RingBacklog, backlog_of
 from opq_gateway.measuring.feed import Values
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
@@ -17,7 +17,7 @@ from opq_proto.link_messages import BoxMeasurement
 from opq_proto.messages import Measurement, TimeSource
 
 
-def ring_of(folder: Path, blocks: list[Block]) -> Ring:
+def ring_of(folder: Path, blocks: list[SampleBlock]) -> Ring:
     ring = Ring(folder, "1", 1.0)
     ring.append_all(blocks)
     return ring
@@ -32,9 +32,9 @@ def test_a_gateway_that_was_killed_goes_on_where_its_last_measurement_ended(tmp_
     ring = ring_of(tmp_path / "ring", blocks[:420])
     asked = []
 
-    def backlog(box_id: str) -> Backlog:
+    def backlog(box_id: str) -> RingBacklog:
         asked.append(box_id)
-        return Backlog(ring, last_ns, ring.segments())
+        return RingBacklog(ring, last_ns, ring.segments())
 
     after = Bench(tmp_path / "ledger", backlog=backlog).feed(blocks[420:]).end()
     assert asked == ["1"] and 48_000 <= after.counters["backfilled_samples"] <= 48_400
@@ -56,7 +56,7 @@ def test_a_gateway_that_was_killed_goes_on_where_its_last_measurement_ended(tmp_
 def test_what_waits_in_the_ring_waits_for_a_slow_disk(tmp_path: Path) -> None:
     blocks = blocks_of(mains(12, RATE_HZ)[0])
     ring = ring_of(tmp_path / "ring", blocks)
-    bench = Bench(tmp_path / "ledger", backlog=lambda _: Backlog(ring, T0_NS, ring.segments()))
+    bench = Bench(tmp_path / "ledger", backlog=lambda _: RingBacklog(ring, T0_NS, ring.segments()))
     assert bench.ledger is not None
     rows = 0
     while not bench.ledger.is_behind:
@@ -73,7 +73,7 @@ def test_live_blocks_wait_until_the_ring_is_measured(tmp_path: Path) -> None:
     volts, _ = mains(30, RATE_HZ)
     blocks = blocks_of(volts)
     ring = ring_of(tmp_path / "ring", blocks[:1500])
-    bench = Bench(backlog=lambda _: Backlog(ring, T0_NS, ring.segments()))
+    bench = Bench(backlog=lambda _: RingBacklog(ring, T0_NS, ring.segments()))
     bench.feed(blocks[1440:], at_once=1000).feed([]).end()  # the last second of the ring comes again
     for _ in range(4):
         bench.measuring.round(everything=True)
@@ -95,12 +95,12 @@ def test_what_was_sampled_while_the_clock_was_an_hour_back_is_measured_once(
     last_ns = first.measurements[-1].end_ns or 0
     before = list(first.measurements)
     if measured == "a part of it":
-        second = Bench(backlog=lambda _: Backlog(ring, last_ns, ring.segments()[:1])).feed(back[300:420])
+        second = Bench(backlog=lambda _: RingBacklog(ring, last_ns, ring.segments()[:1])).feed(back[300:420])
         assert not second.measurements[-1].backfilled
         before += second.measurements
         last_ns = before[-1].end_ns or 0
         assert last_ns < T0_NS - 3590 * 10**9
-    third = Bench(backlog=lambda _: Backlog(ring, last_ns, ring.segments())).feed(blocks[480:]).end()
+    third = Bench(backlog=lambda _: RingBacklog(ring, last_ns, ring.segments())).feed(blocks[480:]).end()
     assert third.measurements[0].backfilled and not third.measurements[-1].backfilled
     spans = sorted(_span(each) for each in [*before, *third.measurements])
     assert all(one[1] <= other[0] for one, other in pairwise(spans))
@@ -159,14 +159,14 @@ def test_figures_of_another_boot_stand_in_for_nothing() -> None:
 class Broken:
     """A ring whose disk is gone."""
 
-    def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[Block]:
+    def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[SampleBlock]:
         raise OSError(5, "Input/output error")
 
 
 def test_a_ring_that_cannot_be_read_is_told_once_and_live_samples_are_measured() -> None:
     volts, _ = mains(4, RATE_HZ)
     held = [Segment(Path("gone.seg"), start_ns=T0_NS - 10**10, end_ns=T0_NS)]
-    bench = Bench(backlog=lambda _: Backlog(Broken(), T0_NS - 10**10, held))
+    bench = Bench(backlog=lambda _: RingBacklog(Broken(), T0_NS - 10**10, held))
     bench.feed(blocks_of(volts)).end()
     assert bench.counters["failures"] == 1
     assert bench.measurements and (bench.measurements[-1].end_ns or 0) - T0_NS > 3.9e9

@@ -7,12 +7,12 @@ import pytest
 from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
 
 from opq_cloud.makai.trends import Trends
-from opq_gateway.config import Group
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.box_meter import Plan
-from opq_gateway.measuring.feed import Feed, Values
+from opq_gateway.config import GroupSection
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.box_meter import MeasuringPlan
+from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.measuring import Measuring
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_hil.mains import mains
 from opq_proto.messages import Measurement
 from opq_proto.wire import measurement_from_wire, measurement_to_wire
@@ -25,17 +25,19 @@ class Place:
 
     def __init__(self) -> None:
         self.made: list[tuple[str, Measurement]] = []
-        feed = Feed()
+        feed = MeasuredFeed()
         self._values = feed.subscribe("values", (Values,), 100_000)
         self.measuring = Measuring(
             lambda box_id, each: self.made.append((box_id, each)),
             lambda *_: None,
             feed,
-            groups=(Group(name="house", boxes=("1", "2", "3")),),
+            groups=(GroupSection(name="house", boxes=("1", "2", "3")),),
             piece_s=0.0,
         )
         for box_id in ("1", "2", "3"):
-            self.measuring.add(Plan(box_id, 1.0, 10.0, send=SEND), Counters(), Status(box_id, 60), None)
+            self.measuring.add(
+                MeasuringPlan(box_id, 1.0, 10.0, send=SEND), BoxCounters(), BoxStatus(box_id, 60), None
+            )
             self.measuring.restart(box_id, HELLO)
 
     def feed(self, box_id: str, volts: np.ndarray, first: int = 0) -> None:
@@ -93,7 +95,7 @@ def test_pst_of_ten_minutes_is_in_the_ledgers_values_and_sent_once_when_chosen()
     t = np.arange(len(volts)) / rate_hz
     volts = volts * (1 + 0.5 * 0.01 * np.sign(np.sin(2 * np.pi * 8.75 * t)))
     hello = replace(HELLO, rate_millihz=2_400_000)
-    bench = Bench(plan=Plan("1", 1.0, 10.0, send=("rms", "pst")), hello=hello)
+    bench = Bench(plan=MeasuringPlan("1", 1.0, 10.0, send=("rms", "pst")), hello=hello)
     blocks = blocks_of(np.tile(volts, 51), start_ns, rate_millihz=2_400_000)
     bench.feed(blocks, at_once=120).end()
     ten = [each for each in bench.values("10min") if "pst" in each.values]
@@ -107,7 +109,7 @@ def test_pst_of_ten_minutes_is_in_the_ledgers_values_and_sent_once_when_chosen()
 
 def test_what_is_sent_is_chosen_and_the_cloud_takes_names_that_it_does_not_know() -> None:
     volts, _ = mains(3, RATE_HZ, harmonics={5: 4.0})
-    bench = Bench(plan=Plan("1", 1.0, 10.0, send=("rms", "h5", "rocof"))).feed(blocks_of(volts))
+    bench = Bench(plan=MeasuringPlan("1", 1.0, 10.0, send=("rms", "h5", "rocof"))).feed(blocks_of(volts))
     made = bench.measurements[1]
     assert set(made.metrics) == {"rms", "h5", "rocof"}
     assert made.metrics["h5"].average == pytest.approx(0.04, abs=1e-4)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_gateway.counters import Counters
+from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import MOST_WAITING, Ledger, LedgerWriter
 from opq_proto.messages import TimeSource
@@ -127,7 +127,7 @@ def test_a_disk_that_takes_nothing_is_told_and_the_next_flush_goes_on(tmp_path: 
 
 def test_a_disk_that_stands_still_holds_up_nobody_and_what_has_no_room_is_counted(tmp_path: Path) -> None:
     pipe = tmp_path / "ledger" / f"w-{T0_NS:019d}.led"
-    ledger, counters, writer = Ledger(pipe.parent, "1", 24.0, 30.0), Counters(), LedgerWriter()
+    ledger, counters, writer = Ledger(pipe.parent, "1", 24.0, 30.0), BoxCounters(), LedgerWriter()
     writer.add(counters, ledger)
     ledger.append(row(0))
     writer.write()

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from opq_gateway.blocks import Block
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.backlog import Backlog
-from opq_gateway.measuring.box_meter import Plan
-from opq_gateway.measuring.feed import KINDS, Feed, Told, Values
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.backlog import RingBacklog
+from opq_gateway.measuring.box_meter import MeasuringPlan
+from opq_gateway.measuring.feed import KINDS, DisturbanceNotice, MeasuredFeed, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measuring import Measuring
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_hil.mains.rms_events import Interruption, Sag
 from opq_proto.link_messages import BoxMeasurement, Hello
@@ -32,10 +32,10 @@ HELLO = Hello(1, 1, 5, 12_000_000, V_PER_LSB, 120.0, 60.0, 15.0, 200, 120_000, "
 
 def blocks_of(
     volts: np.ndarray, t0_ns: int = T0_NS, first: int = 0, rate_millihz: int = 12_000_000
-) -> list[Block]:
+) -> list[SampleBlock]:
     counts = np.rint(volts / V_PER_LSB).astype(np.int16)
     return [
-        Block(
+        SampleBlock(
             5,
             V_PER_LSB,
             first + at,
@@ -55,16 +55,16 @@ class Bench:
     def __init__(
         self,
         folder: Path | None = None,
-        plan: Plan | None = None,
+        plan: MeasuringPlan | None = None,
         hello: Hello = HELLO,
-        backlog: Callable[[str], Backlog | None] = lambda _: None,
+        backlog: Callable[[str], RingBacklog | None] = lambda _: None,
     ) -> None:
         self.measurements: list[Measurement] = []
         self.now_s = 0.0
-        feed = Feed()
+        feed = MeasuredFeed()
         self.values_in = feed.subscribe("values", (Values,), 1_000_000)
-        self.told_in = feed.subscribe("told", (Told,), 1_000_000)
-        self.counters, self.status = Counters(), Status("1", 60)
+        self.told_in = feed.subscribe("told", (DisturbanceNotice,), 1_000_000)
+        self.counters, self.status = BoxCounters(), BoxStatus("1", 60)
         self.ledger = None if folder is None else Ledger(folder, "1", 24.0, 30.0)
         self.measuring = Measuring(
             lambda _, each: self.measurements.append(each),
@@ -74,10 +74,10 @@ class Bench:
             piece_s=0.0,
             monotonic_s=lambda: self.now_s,
         )
-        self.measuring.add(plan or Plan("1", 1.0, 10.0), self.counters, self.status, self.ledger)
+        self.measuring.add(plan or MeasuringPlan("1", 1.0, 10.0), self.counters, self.status, self.ledger)
         self.measuring.restart("1", hello)
 
-    def feed(self, blocks: list[Block], at_once: int = 60) -> "Bench":
+    def feed(self, blocks: list[SampleBlock], at_once: int = 60) -> "Bench":
         for first in range(0, len(blocks), at_once):
             for block in blocks[first : first + at_once]:
                 self.measuring.push("1", block)
@@ -128,7 +128,7 @@ def test_steady_mains_give_their_own_numbers() -> None:
 def test_a_dip_is_told_when_it_begins_and_when_it_ends_and_flags_its_windows() -> None:
     volts, _ = mains(6, RATE_HZ, disturbances=[Sag(depth=0.3, start_s=2.0, cycles=30)])
     bench = Bench().feed(blocks_of(volts)).end()
-    begun, ended = [each for each in bench.told_in.take_all() if isinstance(each, Told)]
+    begun, ended = [each for each in bench.told_in.take_all() if isinstance(each, DisturbanceNotice)]
     assert (begun.kind, begun.entering, ended.kind, ended.entering) == ("dip", True, "dip", False)
     assert abs(begun.t_ns - T0_NS - 2 * 10**9) < 20e6 and abs(ended.t_ns - T0_NS - 25 * 10**8) < 20e6
     assert ended.rms_v == pytest.approx(84.0, rel=2e-3)
@@ -142,7 +142,9 @@ def test_a_dip_is_told_when_it_begins_and_when_it_ends_and_flags_its_windows() -
 def test_an_interruption_is_told_within_its_dip() -> None:
     volts, _ = mains(6, RATE_HZ, disturbances=[Interruption(start_s=2.0, cycles=60)])
     bench = Bench().feed(blocks_of(volts)).end()
-    told = [(each.kind, each.entering) for each in bench.told_in.take_all() if isinstance(each, Told)]
+    told = [
+        (each.kind, each.entering) for each in bench.told_in.take_all() if isinstance(each, DisturbanceNotice)
+    ]
     assert told[:2] == [("dip", True), ("interruption", True)]
     assert sorted(told[2:]) == [("dip", False), ("interruption", False)]
 
@@ -170,7 +172,7 @@ def test_the_same_blocks_give_the_same_values_however_they_arrive(seed: int, mos
     ]
 
     def told(sizes: list[int]) -> tuple[list[Measurement], list[list[Values]], list[object]]:
-        bench = Bench(plan=Plan("1", 1.0, 10.0, send=("rms", "f", "thd", "trans", "h5", "rocof")))
+        bench = Bench(plan=MeasuringPlan("1", 1.0, 10.0, send=("rms", "f", "thd", "trans", "h5", "rocof")))
         at = 0
         for size in sizes:
             bench.feed(blocks[at : at + size], at_once=size)
@@ -209,7 +211,7 @@ def test_at_a_utc_tick_measurements_begin_anew_with_the_windows() -> None:
 @pytest.mark.parametrize("cycles", [1, 5, 12, 17, 240])
 def test_a_measurement_has_the_cycles_that_were_asked_for(cycles: int) -> None:
     volts, _ = mains(9, RATE_HZ, frequency_hz=60.1)
-    bench = Bench(plan=Plan("1", 1.0, 10.0))
+    bench = Bench(plan=MeasuringPlan("1", 1.0, 10.0))
     bench.measuring.set_cycles("1", cycles)
     bench.measuring.restart("1", HELLO)
     bench.feed(blocks_of(volts)).end()
@@ -272,9 +274,9 @@ def test_a_clock_that_is_steered_is_followed_to_a_thousandth_of_its_uncertainty(
 
 def test_what_comes_before_the_hello_is_counted() -> None:
     bench = Bench()
-    feed = Feed()
+    feed = MeasuredFeed()
     measuring = Measuring(lambda *_: None, lambda *_: None, feed, piece_s=0.0)
-    measuring.add(Plan("1", 1.0, 10.0), bench.counters, bench.status, None)
+    measuring.add(MeasuringPlan("1", 1.0, 10.0), bench.counters, bench.status, None)
     measuring.push("1", blocks_of(np.zeros(400))[0])
     measuring.round()
     assert bench.counters["unmeasured_samples"] == 200

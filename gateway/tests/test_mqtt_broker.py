@@ -24,11 +24,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from free_ports import free_port
 from waiting import wait_for
 
-from opq_gateway.config import Mqtt as Section
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed, Told, Values
-from opq_gateway.mqtt.mqtt import Mqtt
-from opq_gateway.status import Status
+from opq_gateway.config import MqttSection as Section
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, Values
+from opq_gateway.mqtt.mqtt import MqttPublisher
+from opq_gateway.status import BoxStatus
 from opq_hil.box.box import Box
 from opq_proto.messages import TimeSource
 
@@ -104,9 +104,9 @@ class House:
     """The gateway's MQTT side with one Box and a group, and what it is fed from."""
 
     def __init__(self, section: Section, timeout_s: float = 5.0) -> None:
-        self.feed, self.counters = Feed(), Counters()
-        self.status = Status("3", 60, hello=Box("3").hello(), sample_monotonic_s=time.monotonic())
-        self.mqtt = Mqtt(
+        self.feed, self.counters = MeasuredFeed(), BoxCounters()
+        self.status = BoxStatus("3", 60, hello=Box("3").hello(), sample_monotonic_s=time.monotonic())
+        self.mqtt = MqttPublisher(
             section,
             {"3": self.status},
             ["home"],
@@ -132,7 +132,7 @@ class House:
         self.feed.offer(Values(box_id, kind, start_ns, start_ns + 3 * 10**9, *clock, values))
 
     def told(self, entering: bool, kind: str = "dip") -> None:
-        self.feed.offer(Told("3", kind, START_NS, 100, TimeSource.GPS, entering, 80.0))
+        self.feed.offer(DisturbanceNotice("3", kind, START_NS, 100, TimeSource.GPS, entering, 80.0))
 
     def end(self) -> float:
         began_s = time.monotonic()

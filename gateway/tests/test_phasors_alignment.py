@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_gateway.measuring.feed import Phasor
+from opq_gateway.measuring.feed import PhasorReport
 from opq_gateway.phasors.alignment import Alignment
 from opq_proto.messages import TimeSource
 
@@ -33,7 +33,9 @@ class Line:
         uncertainty_ns: int = 100,
     ) -> None:
         t_ns = START_NS + round(number * TENTH_NS)
-        self.alignment.push(Phasor(box_id, t_ns, 1 + 0j, 60.0, 0.0, uncertainty_ns, source, True), now_s)
+        self.alignment.push(
+            PhasorReport(box_id, t_ns, 1 + 0j, 60.0, 0.0, uncertainty_ns, source, True), now_s
+        )
 
     def due(self, now_s: float) -> list[tuple[int, str]]:
         return [

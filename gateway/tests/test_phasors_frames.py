@@ -8,20 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pmu_client import config_of, crc_ccitt, data_of, parse
 
-from opq_gateway.measuring.feed import Phasor
+from opq_gateway.measuring.feed import PhasorReport
 from opq_gateway.phasors.configuration import (
     MOST_STATIONS,
-    Stream,
+    PmuStream,
     configuration,
     data,
     header,
     stations_of,
     time_base,
 )
-from opq_gateway.phasors.frames import Frame, Kind, Order, Reader, Stamp, checksum, encode, order_of
+from opq_gateway.phasors.frames import (
+    Frame,
+    FrameKind,
+    FrameReader,
+    FrameTime,
+    Order,
+    checksum,
+    encode,
+    order_of,
+)
 from opq_gateway.phasors.quality import (
-    Standing,
-    Trigger,
+    PhasorTrigger,
+    PmuStatus,
     data_quality,
     in_sync,
     message_quality,
@@ -31,14 +40,14 @@ from opq_measure.synchrophasor.filter import PmuClass
 from opq_proto.errors import FrameError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
-GOOD = Standing(there=True, in_sync=True, uncertainty_ns=50, unlocked_s=0.0)
+GOOD = PmuStatus(there=True, in_sync=True, uncertainty_ns=50, unlocked_s=0.0)
 
 
-def stream(boxes: tuple[str, ...] = ("1", "4"), reports_per_s: int = 10) -> Stream:
-    return Stream(7734, reports_per_s, PmuClass.P, 0.0334, stations_of(boxes, {}))
+def stream(boxes: tuple[str, ...] = ("1", "4"), reports_per_s: int = 10) -> PmuStream:
+    return PmuStream(7734, reports_per_s, PmuClass.P, 0.0334, stations_of(boxes, {}))
 
 
-def phasor(box_id: str = "1", t_ns: int = 0, value: complex = 120 + 0j, **more: object) -> Phasor:
+def phasor(box_id: str = "1", t_ns: int = 0, value: complex = 120 + 0j, **more: object) -> PhasorReport:
     facts = {
         "frequency_hz": 60.0,
         "rocof_hz_per_s": 0.0,
@@ -46,16 +55,18 @@ def phasor(box_id: str = "1", t_ns: int = 0, value: complex = 120 + 0j, **more: 
         "source": TimeSource.GPS,
         "known": True,
     }
-    return Phasor(box_id, t_ns, value, **{**facts, **more})  # type: ignore[arg-type]
+    return PhasorReport(box_id, t_ns, value, **{**facts, **more})  # type: ignore[arg-type]
 
 
 def test_a_header_and_a_command_are_the_annexs_bytes() -> None:
-    said = Frame(Kind.HEADER, 7734, Stamp(1149591600, 770000, 0x0F), b"Hello I'm Header Frame.")
+    said = Frame(FrameKind.HEADER, 7734, FrameTime(1149591600, 770000, 0x0F), b"Hello I'm Header Frame.")
     annex = "aa1100271e36448560300f0bbfd048656c6c6f2049276d20486561646572204672616d652e17cc"
     assert encode(said).hex() == annex
-    start = Frame(Kind.COMMAND, 7734, Stamp(1149591600, 770000, 0x0F), struct.pack(">H", Order.DATA_ON))
+    start = Frame(
+        FrameKind.COMMAND, 7734, FrameTime(1149591600, 770000, 0x0F), struct.pack(">H", Order.DATA_ON)
+    )
     assert encode(start).hex() == "aa4100121e36448560300f0bbfd00002ce00"
-    assert Reader(1024).feed(encode(start)) == [start] and order_of(start) == Order.DATA_ON
+    assert FrameReader(1024).feed(encode(start)) == [start] and order_of(start) == Order.DATA_ON
 
 
 @given(st.binary(max_size=200))
@@ -79,7 +90,7 @@ def test_what_is_put_in_a_data_frame_is_read_from_it(
     t_ns = seconds * 10**9 + number * 10**9 // rate
     one = phasor(t_ns=t_ns, value=value, frequency_hz=hz, rocof_hz_per_s=rocof)
     message = parse(encode(data(of, t_ns, [(one, GOOD), (None, GOOD)])))
-    config = config_of(parse(encode(configuration(of, Kind.CONFIGURATION_2, Stamp(0, 0)))))
+    config = config_of(parse(encode(configuration(of, FrameKind.CONFIGURATION_2, FrameTime(0, 0)))))
     assert (message.kind, message.version, message.id_code, message.soc) == ("data", 1, 7734, seconds)
     assert message.fracsec * rate == number * config.time_base  # the instant, exactly
     there, absent = data_of(message, config)
@@ -88,9 +99,11 @@ def test_what_is_put_in_a_data_frame_is_read_from_it(
     assert math.isnan(abs(absent.phasors[0])) and math.isnan(absent.frequency_hz)
 
 
-@pytest.mark.parametrize(("kind", "name"), [(Kind.CONFIGURATION_1, "cfg1"), (Kind.CONFIGURATION_2, "cfg2")])
-def test_a_configuration_tells_every_box(kind: Kind, name: str) -> None:
-    message = parse(encode(configuration(stream(("1", "4", "99999")), kind, Stamp(5, 6))))
+@pytest.mark.parametrize(
+    ("kind", "name"), [(FrameKind.CONFIGURATION_1, "cfg1"), (FrameKind.CONFIGURATION_2, "cfg2")]
+)
+def test_a_configuration_tells_every_box(kind: FrameKind, name: str) -> None:
+    message = parse(encode(configuration(stream(("1", "4", "99999")), kind, FrameTime(5, 6))))
     config = config_of(message)
     assert (message.kind, message.soc, message.fracsec) == (name, 5, 6)
     assert [pmu.station for pmu in config.pmus] == ["Box 1", "Box 4", "Box 99999"]
@@ -101,7 +114,7 @@ def test_a_configuration_tells_every_box(kind: Kind, name: str) -> None:
 
 
 def test_configuration_3_tells_class_delay_and_place_too() -> None:
-    message = parse(encode(configuration(stream(), Kind.CONFIGURATION_3, Stamp(5, 6))))
+    message = parse(encode(configuration(stream(), FrameKind.CONFIGURATION_3, FrameTime(5, 6))))
     config = config_of(message)
     assert (message.kind, message.version) == ("cfg3", 2)
     assert [pmu.station for pmu in config.pmus] == ["Box 1", "Box 4"]
@@ -115,14 +128,14 @@ def test_the_most_boxes_that_are_taken_fit_every_frame() -> None:
     boxes = tuple(str(4_000_000_000 + number) for number in range(MOST_STATIONS))
     of = stream(boxes)
     assert len({station.id_code for station in of.stations}) == MOST_STATIONS
-    for kind in (Kind.CONFIGURATION_2, Kind.CONFIGURATION_3):
-        assert len(config_of(parse(encode(configuration(of, kind, Stamp(0, 0))))).pmus) == MOST_STATIONS
+    for kind in (FrameKind.CONFIGURATION_2, FrameKind.CONFIGURATION_3):
+        assert len(config_of(parse(encode(configuration(of, kind, FrameTime(0, 0))))).pmus) == MOST_STATIONS
     with pytest.raises(FrameError, match="at most 65535"):
-        encode(configuration(stream(boxes * 2), Kind.CONFIGURATION_3, Stamp(0, 0)))
+        encode(configuration(stream(boxes * 2), FrameKind.CONFIGURATION_3, FrameTime(0, 0)))
 
 
 def test_a_header_is_text_for_people() -> None:
-    message = parse(encode(header(stream(), Stamp(0, 0))))
+    message = parse(encode(header(stream(), FrameTime(0, 0))))
     assert message.kind == "header" and b"2 Boxes, class P, 10 reports/s" in message.body
 
 
@@ -142,9 +155,9 @@ def test_frames_are_found_however_they_are_cut_and_whatever_lies_between(
     bodies: list[bytes], piece: int, junk: bytes
 ) -> None:
     junk = junk.replace(b"\xaa", b"")  # else it may begin a frame that swallows the next: the CRC's case
-    frames = [Frame(Kind.COMMAND, 7, Stamp(1, 2), body) for body in bodies]
+    frames = [Frame(FrameKind.COMMAND, 7, FrameTime(1, 2), body) for body in bodies]
     raw = b"".join(encode(frame) + junk for frame in frames)
-    reader = Reader(256)
+    reader = FrameReader(256)
     found = [f for at in range(0, len(raw), piece) for f in reader.feed(raw[at : at + piece])]
     assert found == frames
     assert reader.skipped == len(junk) * len(frames) and reader.bad == (len(frames) if junk else 0)
@@ -152,8 +165,8 @@ def test_frames_are_found_however_they_are_cut_and_whatever_lies_between(
 
 @given(st.lists(st.binary(max_size=300) | st.just(b"\xaa\x41\x00\xff"), max_size=20))
 def test_no_bytes_make_the_reader_fail_or_grow(pieces: list[bytes]) -> None:
-    reader = Reader(256)
-    good = Frame(Kind.COMMAND, 7, Stamp(1, 2), b"\x00\x02")
+    reader = FrameReader(256)
+    good = Frame(FrameKind.COMMAND, 7, FrameTime(1, 2), b"\x00\x02")
     found = [frame for piece in pieces for frame in reader.feed(piece)]
     assert len(reader._held) < 256 and not found
     for _ in range(20):  # whatever a stray head still wanted, the reader comes back
@@ -162,9 +175,9 @@ def test_no_bytes_make_the_reader_fail_or_grow(pieces: list[bytes]) -> None:
 
 
 def test_after_garbage_and_a_wrong_checksum_the_next_frame_is_found() -> None:
-    good = Frame(Kind.COMMAND, 7, Stamp(1, 2), b"\x00\x02")
+    good = Frame(FrameKind.COMMAND, 7, FrameTime(1, 2), b"\x00\x02")
     raw = encode(good)
-    reader = Reader(256)
+    reader = FrameReader(256)
     assert reader.feed(raw[:-1] + b"\0" + raw) == [good]
     assert reader.feed(b"\xaa\x41\xff\xff" + b"\xaa\xf1" + raw) == [good]  # too long; no such kind
     assert reader.bad == 2 and reader.skipped == len(raw) + 6
@@ -203,9 +216,9 @@ def test_in_sync_is_a_time_that_costs_less_than_a_percent_of_the_vector() -> Non
 
 def test_the_status_word_has_its_bits() -> None:
     assert stat(GOOD) == 0b00_0_0_0_0_0_001_00_0000
-    fill = Standing(False, False, UNKNOWN_UNCERTAINTY_NS, math.inf)
+    fill = PmuStatus(False, False, UNKNOWN_UNCERTAINTY_NS, math.inf)
     assert stat(fill) == 0b10_1_0_0_0_0_111_11_0000
-    dip = Standing(True, False, 5_000, 99.0, Trigger.MAGNITUDE_LOW, True)
+    dip = PmuStatus(True, False, 5_000, 99.0, PhasorTrigger.MAGNITUDE_LOW, True)
     assert stat(dip) == 0b00_1_0_1_1_0_011_01_0001
-    assert stat(Standing(True, False, 5_000, 100.0, Trigger.MAGNITUDE_HIGH)) & 0x3F == 0b10_0010
-    assert stat(Standing(True, False, 5_000, 1000.0)) & 0x30 == 0b11_0000
+    assert stat(PmuStatus(True, False, 5_000, 100.0, PhasorTrigger.MAGNITUDE_HIGH)) & 0x3F == 0b10_0010
+    assert stat(PmuStatus(True, False, 5_000, 1000.0)) & 0x30 == 0b11_0000

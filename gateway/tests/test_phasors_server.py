@@ -14,13 +14,13 @@ import pytest
 from pmu_client import Client, command, data_of
 from waiting import wait_for
 
-from opq_gateway.config import BoxPort, Config, Group
-from opq_gateway.config import Phasors as Section
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed, Phasor, Told
+from opq_gateway.config import BoxSection, Config, GroupSection
+from opq_gateway.config import PhasorsSection as Section
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, PhasorReport
 from opq_gateway.phasors.server import KEEPALIVE, PhasorServer
 from opq_gateway.phasors.stream import stream_of
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_hil.box.box import Box
 from opq_hil.mains.generator import Generator, Signal
 from opq_hil.mains.grid import Grid
@@ -40,13 +40,13 @@ class Served:
 
     def __init__(self, wait_s: float = 0.3, most_clients: int = 16) -> None:
         self.config = Config(
-            box=(BoxPort(id="1", port="a"), BoxPort(id="4", port="b")),
-            group=(Group(name="home", boxes=("1", "7", "4")),),
+            box=(BoxSection(id="1", port="a"), BoxSection(id="4", port="b")),
+            group=(GroupSection(name="home", boxes=("1", "7", "4")),),
             phasors=Section(reports_per_s=RATE, wait_s=wait_s),
         )
-        self.feed = Feed()
-        self.counters = {"1": Counters(), "4": Counters()}
-        self.statuses = {box_id: Status(box_id, 60) for box_id in self.counters}
+        self.feed = MeasuredFeed()
+        self.counters = {"1": BoxCounters(), "4": BoxCounters()}
+        self.statuses = {box_id: BoxStatus(box_id, 60) for box_id in self.counters}
         stream = stream_of(self.config, self.statuses, self.counters)
         self.server = PhasorServer("127.0.0.1:0", stream, self.feed, self.counters["1"], most_clients)
         self.port = self.server.port
@@ -54,7 +54,7 @@ class Served:
     def offer(self, box_id: str, number: int, value: complex = 120 + 0j, **more: object) -> None:
         facts: dict[str, object] = {"source": TimeSource.GPS, "uncertainty_ns": 100, "known": True, **more}
         t_ns = START_NS + number * 10**9 // RATE
-        self.feed.offer(Phasor(box_id, t_ns, value, 60.0, 0.0, **facts))  # type: ignore[arg-type]
+        self.feed.offer(PhasorReport(box_id, t_ns, value, 60.0, 0.0, **facts))  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def test_two_boxes_on_one_gps_axis_are_read_as_they_were_made() -> None:
         for one, four in zip(reports["1"], reports["4"], strict=True):
             for box_id, report in (("4", four), ("1", one)):
                 facts = (report.frequency_hz, report.rocof_hz_s, 100, TimeSource.GPS, True)
-                served.feed.offer(Phasor(box_id, report.time_ns, report.value, *facts))
+                served.feed.offer(PhasorReport(box_id, report.time_ns, report.value, *facts))
         while len(read) < 28:
             message = client.next()
             read[message.time_s(config)] = data_of(message, config)
@@ -187,12 +187,12 @@ def test_time_that_is_not_good_enough_and_disturbances_are_told_in_the_status() 
         client.ask(2)
         client.ask(3)
         client.await_kind("header")
-        served.feed.offer(Told("4", "dip", START_NS, 100, TimeSource.GPS, True, 80.0))
+        served.feed.offer(DisturbanceNotice("4", "dip", START_NS, 100, TimeSource.GPS, True, 80.0))
         served.offer("1", 1, known=False)
         served.offer("4", 1, cmath.rect(80, 1.0), source=TimeSource.NTP, uncertainty_ns=3_000_000)
         served.offer("1", 2)
         served.offer("4", 2, cmath.rect(80, 1.0), source=TimeSource.NTP, uncertainty_ns=3_000_000)
-        served.feed.offer(Told("4", "dip", START_NS, 100, TimeSource.GPS, False, 118.0))
+        served.feed.offer(DisturbanceNotice("4", "dip", START_NS, 100, TimeSource.GPS, False, 118.0))
         frames = [client.next(), client.next()]
         while frames[-1].time_s(config) < START_NS / 1e9 + 0.2:
             frames.append(client.next())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from telling_blocks import RATE, T0_NS, block, blocks, ns, pattern
 
-from opq_gateway.counters import Counters
+from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.catalogue import LASTING_NS, MOST_FILES, due
 from opq_gateway.ring.ring import MOST_BROKEN, Ring
 from opq_gateway.ring.sealing import seal
@@ -196,7 +196,7 @@ def test_a_segment_that_lost_its_head_goes_when_its_turn_comes_and_is_told_once(
     headless = beheaded(tmp_path, 2)
     older = sorted(tmp_path.glob("*.seg"))[1]
 
-    ring, counters = Ring(tmp_path, "1", 0.02), Counters()
+    ring, counters = Ring(tmp_path, "1", 0.02), BoxCounters()
     present = []
     with capture_logs() as lines:
         syncing = Syncing({"1": ring}, {"1": counters}, 1.0)

@@ -17,24 +17,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from telling_blocks import T0_NS, block, blocks, ns
 
-from opq_gateway.blocks import Block
-from opq_gateway.counters import Counters
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.counters import BoxCounters
 from opq_gateway.ring import columns, sealed
 from opq_gateway.ring.codec import pack, unpack
 from opq_gateway.ring.lost import NOT_HELD, Lost
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
 from opq_gateway.ring.sealing import NotSealableError, seal
-from opq_gateway.ring.segment import ROW, Stretch
+from opq_gateway.ring.segment import ROW, RecordColumns
 from opq_proto.messages import Gap, TimeSource
 
 ALL = (0, 2**62)
 
 
-def of_many_kinds(seconds: int = 20) -> list[Block | Gap]:
+def of_many_kinds(seconds: int = 20) -> list[SampleBlock | Gap]:
     """A Box's stream with holes, other lengths, sources, rates, a jitter of the stamps."""
     draw = np.random.default_rng(5)
-    out: list[Block | Gap] = []
+    out: list[SampleBlock | Gap] = []
     at = 0
     while at < 12_000 * seconds:
         if draw.random() < 0.02:
@@ -55,7 +55,7 @@ def of_many_kinds(seconds: int = 20) -> list[Block | Gap]:
     return out
 
 
-def filled(folder: Path, stream: list[Block | Gap]) -> Ring:
+def filled(folder: Path, stream: list[SampleBlock | Gap]) -> Ring:
     """A ring with one ended segment of the stream, and a live one."""
     ring = Ring(folder, "1", 24.0)
     for one in stream:
@@ -64,8 +64,8 @@ def filled(folder: Path, stream: list[Block | Gap]) -> Ring:
     return ring
 
 
-def same(left: list[Block], right: list[Block]) -> bool:
-    names = Block.__slots__
+def same(left: list[SampleBlock], right: list[SampleBlock]) -> bool:
+    names = SampleBlock.__slots__
     return len(left) == len(right) and all(
         np.array_equal(getattr(a, name), getattr(b, name))
         for a, b in zip(left, right, strict=True)
@@ -73,7 +73,7 @@ def same(left: list[Block], right: list[Block]) -> bool:
     )
 
 
-def sealed_ring(folder: Path, stream: list[Block | Gap]) -> tuple[Ring, Path]:
+def sealed_ring(folder: Path, stream: list[SampleBlock | Gap]) -> tuple[Ring, Path]:
     ring = filled(folder, stream)
     (segment,) = ring.unsealed()
     made = seal(segment.path)
@@ -123,7 +123,7 @@ def test_a_sealed_segment_gives_every_block_and_loss_bit_for_bit(tmp_path: Path)
 )
 def test_rows_of_any_values_come_back_as_they_were(rows: list[tuple[int, ...]], reason: str) -> None:
     lost = (Lost(2**32 - 1, 2**62, 2**62, -5, 7, reason),) if reason else ()
-    part = Stretch(7, 1.0, np.array(rows, ROW), np.zeros(0, np.int16), lost)
+    part = RecordColumns(7, 1.0, np.array(rows, ROW), np.zeros(0, np.int16), lost)
     again, losses = columns.from_bytes(columns.to_bytes(part))
     assert np.array_equal(again, part.rows) and losses == lost
 
@@ -142,7 +142,7 @@ def test_damage_in_a_sealed_file_costs_a_chunk_and_is_a_hole_with_a_reason(tmp_p
     draw = np.random.default_rng(3)
     noise = draw.integers(-2000, 2000, (600, 200), np.int16)  # chunks of many sectors
     told = zip(blocks(0, 12_000 * 10), noise, strict=True)
-    stream: list[Block | Gap] = [replace(one, counts=counts) for one, counts in told]
+    stream: list[SampleBlock | Gap] = [replace(one, counts=counts) for one, counts in told]
     ring, path = sealed_ring(tmp_path, stream)
     data = path.read_bytes()
     chunk = sealed.CHUNK_SAMPLES
@@ -183,7 +183,7 @@ def test_what_packs_small_is_cut_small_so_that_any_sample_is_near(
     counts = np.rint(20_000 * np.sin(2 * np.pi * 60.01 * times) + noise).astype(np.int16)
     counts |= 0 if kind == "16 bits" else 0xFF
     told = blocks(0, len(counts))
-    stream: list[Block | Gap] = [
+    stream: list[SampleBlock | Gap] = [
         replace(one, counts=counts[one.first_sample : one.end_sample]) for one in told
     ]
     ring, path = sealed_ring(tmp_path, stream)
@@ -240,7 +240,7 @@ class Sealing:
     """A Sealer at work on one ring."""
 
     def __init__(self, ring: Ring, **facts: object) -> None:
-        self.counters = {"1": Counters()}
+        self.counters = {"1": BoxCounters()}
         quick = {"look_s": 0.02, "first_wait_s": 0.01, "stay_raw": 0}
         self.sealer = Sealer({"1": ring}, self.counters, **(quick | facts))  # type: ignore[arg-type]
         self.stop = threading.Event()

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from telling_blocks import blocks
 
-from opq_gateway.counters import Counters
+from opq_gateway.counters import BoxCounters
 from opq_gateway.ring import live, syncing
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.syncing import Syncing, sync_file_system
 
 
-def rings(folder: Path, count: int) -> tuple[dict[str, Ring], dict[str, Counters]]:
+def rings(folder: Path, count: int) -> tuple[dict[str, Ring], dict[str, BoxCounters]]:
     found = {str(number): Ring(folder / str(number), str(number), 0.02) for number in range(1, count + 1)}
     for ring in found.values():
         ring.append_all(blocks(0, 12_000 * 8))  # an ended file and a live one
-    return found, {box_id: Counters() for box_id in found}
+    return found, {box_id: BoxCounters() for box_id in found}
 
 
 def test_a_ring_has_nothing_to_sync_once_it_was_synced(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_gateway.serial_side.clock import Clock, Clocks, Stamp
+from opq_gateway.serial_side.clock import BoxClock, Clocks, SampleTime
 from opq_gateway.serial_side.reader import ROUND_S
 from opq_gateway.serial_side.steering import SLEW, Aim, Steering
 from opq_proto.clock import ClockState
@@ -40,13 +40,13 @@ class World:
     now_ns: float = float(T0_NS)
     next: int = 0
     before: tuple[int, int] | None = None
-    clock: Clock = field(init=False)
+    clock: BoxClock = field(init=False)
 
     def __post_init__(self) -> None:
         self.dice = np.random.default_rng(self.seed)
         self.phase = self.dice.uniform(0, ROUND_S)
         self.busy_until_ns = 0.0
-        self.clock = Clock(self.clocks(), self.before)
+        self.clock = BoxClock(self.clocks(), self.before)
 
     def clocks(self) -> Clocks:
         return Clocks(
@@ -58,7 +58,7 @@ class World:
     def truth_ns(self, sample: int) -> float:
         return T0_NS + sample / (RATE / 1000) * 1e9 * (1 + self.ppm * 1e-6)
 
-    def block(self, told: Stamp | None = None) -> tuple[int, Stamp | None]:
+    def block(self, told: SampleTime | None = None) -> tuple[int, SampleTime | None]:
         """The next block arrives; its first sample and stamp."""
         first, self.next = self.next, self.next + 200
         late_ns = self.dice.exponential(self.late_ns)
@@ -75,7 +75,7 @@ class World:
         samples = Samples(first, t_ns, uncertainty_ns, source, RATE, 0, COUNTS)
         return first, self.clock.stamp(samples, True, (self.now_ns - T0_NS) / 1e9 + 1000.0)
 
-    def run(self, seconds: float) -> list[tuple[int, Stamp]]:
+    def run(self, seconds: float) -> list[tuple[int, SampleTime]]:
         """Blocks of so much time; those that got a stamp."""
         blocks = [self.block() for _ in range(round(seconds * 60))]
         return [(first, stamp) for first, stamp in blocks if stamp is not None]
@@ -85,14 +85,14 @@ class World:
         for _ in range(round(seconds * 60)):
             self.block(self.told(self.next))
 
-    def told(self, sample: int, uncertainty_ns: int = 200) -> Stamp:
-        return Stamp(round(self.truth_ns(sample)), uncertainty_ns, TimeSource.GPS, RATE)
+    def told(self, sample: int, uncertainty_ns: int = 200) -> SampleTime:
+        return SampleTime(round(self.truth_ns(sample)), uncertainty_ns, TimeSource.GPS, RATE)
 
-    def errors_ns(self, stamps: list[tuple[int, Stamp]]) -> np.ndarray:
+    def errors_ns(self, stamps: list[tuple[int, SampleTime]]) -> np.ndarray:
         return np.array([stamp.t_ns - self.truth_ns(first) for first, stamp in stamps])
 
 
-def jumps_ns(stamps: list[tuple[int, Stamp]]) -> np.ndarray:
+def jumps_ns(stamps: list[tuple[int, SampleTime]]) -> np.ndarray:
     """How far each stamp is from where the one before said that it would be."""
     first = np.array([sample for sample, _ in stamps])
     t_ns = np.array([stamp.t_ns for _, stamp in stamps])

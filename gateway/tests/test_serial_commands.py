@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from opq_gateway.config import Measuring
-from opq_gateway.serial_side.box_commands import WAITING, Answer, BoxCommands
+from opq_gateway.config import MeasuringSection
+from opq_gateway.serial_side.box_commands import WAITING, BoxAnswer, BoxCommands
 from opq_gateway.serial_side.box_settings import CrossingLimits, TimeForGps, limits
 from opq_gateway.serial_side.clock import Clocks
 from opq_proto.clock import ClockState
@@ -30,7 +30,7 @@ class Bench:
     def __init__(self) -> None:
         self.now_s = 0.0
         self.sent: list[LinkMessage] = []
-        self.answers: list[Answer] = []
+        self.answers: list[BoxAnswer] = []
         self.commands = BoxCommands(self.sent.append, lambda: self.now_s)
         self.commands.opened()
 
@@ -61,7 +61,7 @@ def test_commands_go_one_after_another_and_each_gets_its_answer(bench: Bench) ->
     bench.commands.tick()
     bench.acknowledge()
     assert [message.command_id for message in bench.sent if isinstance(message, Command)] == [1, 2]
-    assert bench.answers == [Answer(Status.BAD_ARGUMENT, "no"), Answer(Status.DONE, "")]
+    assert bench.answers == [BoxAnswer(Status.BAD_ARGUMENT, "no"), BoxAnswer(Status.DONE, "")]
 
 
 def test_settings_are_answered_when_they_have_come(bench: Bench) -> None:
@@ -71,7 +71,7 @@ def test_settings_are_answered_when_they_have_come(bench: Bench) -> None:
     bench.acknowledge()
     assert not bench.answers
     bench.commands.take(Settings(2, (("gain", "1"),)))
-    assert bench.answers == [Answer(Status.DONE, "", (("gain", "1"),))]
+    assert bench.answers == [BoxAnswer(Status.DONE, "", (("gain", "1"),))]
 
 
 def test_what_is_not_answered_is_repeated_once_and_then_given_up(bench: Bench) -> None:
@@ -96,7 +96,7 @@ def test_pieces_of_an_image_are_acknowledged_like_commands(bench: Bench) -> None
     bench.commands.tick()
     assert bench.sent == [UpdateData(1, 1024, b"x" * 1024)]
     bench.acknowledge(Status.BUSY, "1024")
-    assert bench.answers == [Answer(Status.BUSY, "1024")]
+    assert bench.answers == [BoxAnswer(Status.BUSY, "1024")]
 
 
 def test_without_a_port_nothing_is_taken_and_what_waited_is_told(bench: Bench) -> None:
@@ -122,7 +122,7 @@ class Limits:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.refused: list[str] = []
-        self.limits = CrossingLimits(limits(Measuring()), bench.commands, self.refused.append)
+        self.limits = CrossingLimits(limits(MeasuringSection()), bench.commands, self.refused.append)
 
     def hello(self, boot_id: int = 5) -> list[LinkMessage]:
         """What a hello makes the gateway say."""

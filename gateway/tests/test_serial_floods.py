@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from opq_gateway.blocks import Block
-from opq_gateway.config import BoxPort
-from opq_gateway.counters import Counters
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.config import BoxSection
+from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.inbox import Inbox
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.intake import MOST_RESTARTS, RESTARTS_S, Intake
 from opq_gateway.serial_side.outputs import Outputs
-from opq_gateway.serial_side.reader import LONG_S, REST, Reader
-from opq_gateway.serial_side.station import Station
-from opq_gateway.status import Status
+from opq_gateway.serial_side.reader import LONG_S, REST, SerialReader
+from opq_gateway.serial_side.station import BoxStation
+from opq_gateway.status import BoxStatus
 from opq_proto.link_messages import Hello, Samples
 from opq_proto.messages import Gap, TimeSource
 
@@ -33,7 +33,7 @@ class Busy:
     fd = -1
 
     def __init__(self, box_id: str, clock: list[float], takes_s: float) -> None:
-        self.box, self.counters = BoxPort(id=box_id, port="x"), Counters()
+        self.box, self.counters = BoxSection(id=box_id, port="x"), BoxCounters()
         self.takes_s, self.rounds, self._clock = takes_s, 0, clock
 
     def attach(self, *_: object) -> None: ...
@@ -45,10 +45,10 @@ class Busy:
 
 def test_a_box_that_takes_the_readers_time_gets_a_fifth_of_it() -> None:
     clock = [0.0]
-    reader = Reader(monotonic_s=lambda: clock[0], cpu_s=lambda: clock[0])
+    reader = SerialReader(monotonic_s=lambda: clock[0], cpu_s=lambda: clock[0])
     flood, good = Busy("1", clock, 2 * LONG_S), Busy("2", clock, 0.001)
     for station in (flood, good):
-        reader.add(cast(Station, station), cast(Intake, None))
+        reader.add(cast(BoxStation, station), cast(Intake, None))
     while clock[0] < 100.0:
         reader.round(clock[0])
         clock[0] += 0.019
@@ -69,7 +69,7 @@ class Nobody:
 
     def restart(self, *_: object) -> None: ...
 
-    def push_all(self, box_id: str, blocks: Sequence[Block]) -> None: ...
+    def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None: ...
 
     def gap(self, *_: object) -> None: ...
 
@@ -81,9 +81,9 @@ class Nobody:
 def test_a_box_whose_clock_jumps_with_each_block_is_told_seldom_and_counted_always(
     tmp_path: Path,
 ) -> None:
-    counters = Counters()
+    counters = BoxCounters()
     outputs = cast(Outputs, Nobody())
-    intake = Intake(Status("1", 60), Ring(tmp_path, "1", 1.0), counters, lambda _: None, outputs)
+    intake = Intake(BoxStatus("1", 60), Ring(tmp_path, "1", 1.0), counters, lambda _: None, outputs)
     intake.take(HELLO)
     with capture_logs() as lines:
         for at in range(300):
@@ -94,16 +94,16 @@ def test_a_box_whose_clock_jumps_with_each_block_is_told_seldom_and_counted_alwa
     assert [line["event"] for line in lines].count("time.stepped") == 1
 
 
-def intake_of(folder: Path, counters: Counters, clock: list[float]) -> Intake:
+def intake_of(folder: Path, counters: BoxCounters, clock: list[float]) -> Intake:
     clocks = Clocks(monotonic_s=lambda: clock[0])
     ring = Ring(folder, "1", 1.0, monotonic_s=clocks.monotonic_s)
-    return Intake(Status("1", 60), ring, counters, lambda _: None, cast(Outputs, Nobody()), clocks)
+    return Intake(BoxStatus("1", 60), ring, counters, lambda _: None, cast(Outputs, Nobody()), clocks)
 
 
 def test_a_box_that_boots_with_each_hello_is_left_out_for_a_while_and_then_heard_again(
     tmp_path: Path,
 ) -> None:
-    counters, clock = Counters(), [0.0]
+    counters, clock = BoxCounters(), [0.0]
     intake = intake_of(tmp_path, counters, clock)
     with capture_logs() as lines:
         for boot in range(1000):
@@ -120,7 +120,7 @@ def test_a_box_that_boots_with_each_hello_is_left_out_for_a_while_and_then_heard
 
 
 def test_a_rate_that_no_crystal_has_is_refused(tmp_path: Path) -> None:
-    counters, clock = Counters(), [0.0]
+    counters, clock = BoxCounters(), [0.0]
     intake = intake_of(tmp_path, counters, clock)
     intake.take(replace(HELLO, rate_millihz=2**32 - 1))
     assert counters["hello_refused"] == 1
@@ -133,12 +133,14 @@ def test_a_rate_that_no_crystal_has_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_waits_to_be_measured_of_a_box_that_floods_is_bounded() -> None:
-    counters = Counters()
+    counters = BoxCounters()
     inbox = Inbox(counters, most_items=100)
-    one = Block(5, 0.0068, 0, 10**18, 100, TimeSource.GPS, 12_000_000, np.zeros(1, np.int16), False, False)
+    one = SampleBlock(
+        5, 0.0068, 0, 10**18, 100, TimeSource.GPS, 12_000_000, np.zeros(1, np.int16), False, False
+    )
     for at in range(500):
         inbox.offer(Gap(2 * at, 1, "lost"))
         inbox.offer(Gap(2 * at, 1, "lost"))
         inbox.offer(replace(one, first_sample=2 * at + 1))
     assert len(inbox) <= 102 and counters["unmeasured_samples"] == 450
-    assert sum(isinstance(item, Block) for item in inbox.take()) == 50
+    assert sum(isinstance(item, SampleBlock) for item in inbox.take()) == 50

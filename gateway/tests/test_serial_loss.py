@@ -10,9 +10,9 @@ from collections import deque
 import numpy as np
 import pytest
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.serial_side.reader import ROUND_S
-from opq_gateway.serial_side.reassembly import Ask, Output, Reassembly
+from opq_gateway.serial_side.reassembly import Output, Reassembly, ResendRequest
 from opq_proto.messages import Gap, TimeSource
 
 RING, FRAME_S = 120_000, 456 * 10 / 921_600
@@ -53,7 +53,7 @@ class Line:
                 read_s += ROUND_S
                 while arriving:
                     first = arriving.popleft()
-                    block = Block(7, 0.01, first, first, 0, TimeSource.NTP, 12_000_000, COUNTS)
+                    block = SampleBlock(7, 0.01, first, first, 0, TimeSource.NTP, 12_000_000, COUNTS)
                     self.take(self.reassembly.push(block, self.now_s))
                 self.take(self.reassembly.tick(self.now_s))
                 self.furthest = max(self.furthest, self.next - (self.reassembly.expected or 0))
@@ -66,9 +66,9 @@ class Line:
         for output in outputs:
             if isinstance(output, Gap):
                 self.gaps += output.samples
-            elif isinstance(output, Block):
+            elif isinstance(output, SampleBlock):
                 self.got += len(output.counts)
-            elif isinstance(output, Ask) and self.through(self.lost_ask):
+            elif isinstance(output, ResendRequest) and self.through(self.lost_ask):
                 end = output.first_sample + output.count
                 for first in range(output.first_sample // 200 * 200, end, 200):
                     if first not in self.asked:

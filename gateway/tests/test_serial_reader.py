@@ -21,16 +21,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from waiting import wait_for
 
-from opq_gateway.blocks import Block
-from opq_gateway.config import BoxPort
-from opq_gateway.counters import Counters
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.config import BoxSection
+from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side import station as station_module
 from opq_gateway.serial_side.intake import Intake
-from opq_gateway.serial_side.port import OUT_BYTES, Port
-from opq_gateway.serial_side.reader import Reader
-from opq_gateway.serial_side.station import Station
-from opq_gateway.status import Status
+from opq_gateway.serial_side.port import OUT_BYTES, SerialPort
+from opq_gateway.serial_side.reader import SerialReader
+from opq_gateway.serial_side.station import BoxStation
+from opq_gateway.status import BoxStatus
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import Command, Hello, LinkMessage, Operation, Samples
 from opq_proto.messages import TimeSource
@@ -88,13 +88,13 @@ class Behind:
     """Keeps what comes; throws once where it is told to."""
 
     def __init__(self) -> None:
-        self.blocks: dict[str, list[Block]] = {}
+        self.blocks: dict[str, list[SampleBlock]] = {}
         self.throw = ""
 
     def restart(self, box_id: str, hello: Hello) -> None:
         self.blocks.setdefault(box_id, [])
 
-    def push_all(self, box_id: str, blocks: Sequence[Block]) -> None:
+    def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
         if self.throw == box_id:
             self.throw = ""
             raise RuntimeError("a defect behind the serial side")
@@ -115,15 +115,15 @@ class Gateway:
 
     def __init__(self, folder: Path, **ports: str) -> None:
         self.behind = Behind()
-        self.counters: dict[str, Counters] = {}
-        self.statuses: dict[str, Status] = {}
+        self.counters: dict[str, BoxCounters] = {}
+        self.statuses: dict[str, BoxStatus] = {}
         self.intakes: dict[str, Intake] = {}
-        self.reader = Reader(round_s=0.005)
+        self.reader = SerialReader(round_s=0.005)
         self.stop = threading.Event()
         for name, port in ports.items():
             box_id = name.removeprefix("box")
-            counters, status = Counters(), Status(box_id, 60)
-            station = Station(BoxPort(id=box_id, port=port), status, counters)
+            counters, status = BoxCounters(), BoxStatus(box_id, 60)
+            station = BoxStation(BoxSection(id=box_id, port=port), status, counters)
             ring = Ring(folder / f"ring{box_id}", box_id, 1.0)
             intake = Intake(status, ring, counters, station.send, self.behind)
             self.reader.add(station, intake)
@@ -210,8 +210,8 @@ def test_a_plug_that_is_pulled_comes_back_as_another_tty_under_the_same_link(
 def test_a_plug_that_was_out_for_a_minute_is_found_within_a_second(
     tmp_path: Path, ptys: Callable[[str], Pty]
 ) -> None:
-    status, counters = Status("1", 60), Counters()
-    station = Station(BoxPort(id="1", port=str(tmp_path / "box1")), status, counters)
+    status, counters = BoxStatus("1", 60), BoxCounters()
+    station = BoxStation(BoxSection(id="1", port=str(tmp_path / "box1")), status, counters)
     intake = Intake(status, Ring(tmp_path / "ring", "1", 1.0), counters, station.send, Behind())
     station.attach(intake, select.poll())
     steps = np.arange(0.0, 60.0, 0.03).tolist()
@@ -339,7 +339,7 @@ def test_a_tcp_port_that_does_not_answer_holds_up_nobody(tmp_path: Path, ptys: C
 
 def test_what_the_line_does_not_take_is_refused_and_never_waited_for(ptys: Callable[[str], Pty]) -> None:
     pty = ptys("box1")
-    port = Port(serial.serial_for_url(str(pty.link), timeout=0))
+    port = SerialPort(serial.serial_for_url(str(pty.link), timeout=0))
     frame = encode(Command(1, Operation.HELLO), 0)
     taken = 0
     while port.send(frame):  # nobody reads the master: the tty fills up, then OUT_BYTES
@@ -355,7 +355,7 @@ def test_what_the_line_does_not_take_is_refused_and_never_waited_for(ptys: Calla
 
 
 def test_a_port_without_a_descriptor_is_carried_by_a_pump() -> None:
-    port = Port(serial.serial_for_url("loop://", timeout=0))
+    port = SerialPort(serial.serial_for_url("loop://", timeout=0))
     sent = [encode(samples(at), at // 200) for at in range(0, 4000, 200)]
     got = b""
     for frame in sent:

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_gateway.uplink.backlog import MOST_RANGES, Acknowledgement, Backlog, acknowledgement
+from opq_gateway.uplink.backlog import MOST_RANGES, CloudAcknowledgement, ResendBacklog, acknowledgement
 
 ranges = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda r: (min(r), max(r)))
 steps = st.lists(st.tuples(st.sampled_from(("add", "sent", "acknowledged")), ranges), max_size=30)
 
 
-def due(backlog: Backlog) -> set[int]:
+def due(backlog: ResendBacklog) -> set[int]:
     text = backlog.text()
     pairs = [tuple(map(int, part.split("-"))) for part in text.split(",") if text]
     return {n for first, last in pairs for n in range(first, last + 1)}
@@ -18,7 +18,7 @@ def due(backlog: Backlog) -> set[int]:
 
 @given(steps)
 def test_ranges_behave_like_a_set_of_numbers(taken: list[tuple[str, tuple[int, int]]]) -> None:
-    backlog, expected = Backlog(), set[int]()
+    backlog, expected = ResendBacklog(), set[int]()
     for what, (first, last) in taken:
         if what == "add":
             backlog.add(first, last)
@@ -30,13 +30,13 @@ def test_ranges_behave_like_a_set_of_numbers(taken: list[tuple[str, tuple[int, i
             backlog.acknowledged(last)
             expected -= set(range(last + 1))
     assert due(backlog) == expected and bool(backlog) == bool(expected)
-    restored = Backlog()
+    restored = ResendBacklog()
     restored.restore(backlog.text())
     assert due(restored) == expected
 
 
 def test_what_is_in_flight_is_not_taken_as_missing() -> None:
-    backlog = Backlog(in_flight_s=10.0)
+    backlog = ResendBacklog(in_flight_s=10.0)
     backlog.sent(5, 5, 0.0)
     backlog.sent(6, 8, 4.0)
     backlog.missed([(4, 10)], 9.9)
@@ -49,14 +49,14 @@ def test_what_is_in_flight_is_not_taken_as_missing() -> None:
 
 
 def test_numbers_sent_one_by_one_are_remembered_as_one_run_for_a_second() -> None:
-    backlog = Backlog(in_flight_s=10.0)
+    backlog = ResendBacklog(in_flight_s=10.0)
     for number in range(1000):
         backlog.sent(number, number, number / 100)
     assert len(backlog._flown) <= 11
 
 
 def test_too_many_holes_become_fewer_and_none_is_forgotten() -> None:
-    backlog = Backlog()
+    backlog = ResendBacklog()
     holes = [(10 * k, 10 * k) for k in range(MOST_RANGES + 50)]
     backlog.missed(holes, 0.0)
     assert {first for first, _ in holes} <= due(backlog)
@@ -66,10 +66,10 @@ def test_too_many_holes_become_fewer_and_none_is_forgotten() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("17", Acknowledgement(17)),
-        ("17,19-23,30-30", Acknowledgement(17, ((19, 23), (30, 30)))),
-        ("17,23-19", Acknowledgement(17)),
-        ("0", Acknowledgement(0)),
+        ("17", CloudAcknowledgement(17)),
+        ("17,19-23,30-30", CloudAcknowledgement(17, ((19, 23), (30, 30)))),
+        ("17,23-19", CloudAcknowledgement(17)),
+        ("0", CloudAcknowledgement(0)),
         ("", None),
         ("17,", None),
         ("-1", None),
@@ -80,12 +80,12 @@ def test_too_many_holes_become_fewer_and_none_is_forgotten() -> None:
         ("17\n", None),
     ],
 )
-def test_an_acknowledgement_is_read_or_is_none(text: str, expected: Acknowledgement | None) -> None:
+def test_an_acknowledgement_is_read_or_is_none(text: str, expected: CloudAcknowledgement | None) -> None:
     assert acknowledgement(text) == expected
 
 
 @given(st.text(max_size=40))
 def test_no_text_of_a_cloud_brings_it_down(text: str) -> None:
     acknowledgement(text)
-    backlog = Backlog()
+    backlog = ResendBacklog()
     backlog.restore(text)

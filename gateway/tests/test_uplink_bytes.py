@@ -9,7 +9,7 @@ from uplink_bench import Bench, measurement
 from waiting import wait_for
 
 from bench.gateway.house import MeteredRelay
-from opq_gateway.config import Idle
+from opq_gateway.config import IdleSection
 from opq_gateway.uplink.connection import IDLE_HEARTBEAT_S, Timing
 from opq_proto.keys import KeyFolder
 from opq_proto.wire import plugin_command
@@ -31,7 +31,7 @@ def test_a_box_at_rest_in_idle_mode_takes_less_than_sixteen_bytes_a_second(
         def count() -> int:
             return sum(relay.up_bytes + relay.down_bytes for relay in relays.values())
 
-        quiet = Bench(tmp_path, makai, keys, endpoints, Idle(), Timing(3600.0, 7200.0))
+        quiet = Bench(tmp_path, makai, keys, endpoints, IdleSection(), Timing(3600.0, 7200.0))
         with quiet.running():
             time.sleep(0.3)
             before = count()

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from opq_gateway.config import Idle
+from opq_gateway.config import IdleSection
 from opq_gateway.uplink.idle import DeadBands
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire import measurement_from_wire, measurement_to_wire
@@ -28,7 +28,7 @@ def window(number: int, low_v: float = 119.9, high_v: float = 120.1, f_hz: float
 
 
 def sent(windows: list[Measurement], heartbeat_s: float = 60.0) -> list[Measurement]:
-    bands = DeadBands(Idle(heartbeat_s=heartbeat_s))
+    bands = DeadBands(IdleSection(heartbeat_s=heartbeat_s))
     return [m for each in windows for m in bands.take(each)] + bands.flush()
 
 
@@ -52,7 +52,7 @@ def test_what_is_within_the_band_is_in_the_minimum_and_maximum_and_the_mean_is_b
 def test_a_change_goes_at_once_alone_and_what_was_kept_back_goes_before_it() -> None:
     windows = [window(k) for k in range(10)]
     windows[5] = window(5, low_v=80.0)
-    bands = DeadBands(Idle())
+    bands = DeadBands(IdleSection())
     out = [bands.take(each) for each in windows]
     assert [len(each) for each in out[:7]] == [1, 0, 0, 0, 0, 2, 1]
     before, change = out[5]
@@ -82,7 +82,7 @@ def test_a_gap_another_time_source_or_metric_is_not_joined() -> None:
 
 
 def test_a_crossing_passes_and_changes_nothing() -> None:
-    bands = DeadBands(Idle())
+    bands = DeadBands(IdleSection())
     crossing = replace(window(2), crossing=True, metrics={"rms": Metric(70.0, 70.0, 70.0)})
     assert bands.take(window(0)) and not bands.take(window(1))
     assert bands.take(crossing) == [crossing]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from full_disk import full_disk
 
-from opq_gateway.config import BoxPort, Config, box_folder
-from opq_gateway.counters import Counters
+from opq_gateway.config import BoxSection, Config, box_folder
+from opq_gateway.counters import BoxCounters
 from opq_gateway.uplink import queue as queue_room
 from opq_gateway.uplink import queue_file
 from opq_gateway.uplink.of_config import queue_of
@@ -35,7 +35,7 @@ def measurement(box_id: str, number: int, crossing: bool = False) -> Measurement
 class Bench:
     def __init__(self, folder: Path, hours: float = 168.0, most_bytes: int = 10**9) -> None:
         self.path, self._hours, self._most_bytes = folder / "queue.sqlite", hours, most_bytes
-        self.counters = {"1": Counters(), "10": Counters()}
+        self.counters = {"1": BoxCounters(), "10": BoxCounters()}
         self.now_s = 1000.0
         self.queue = self.made()
 
@@ -351,13 +351,17 @@ def test_numbers_go_on_behind_those_of_the_version_before_though_the_clock_stand
     tmp_path: Path,
 ) -> None:
     config = Config(
-        box=(BoxPort(id="1", port="/dev/a"), BoxPort(id="10", port="/dev/b"), BoxPort(id="2", port="/dev/c")),
+        box=(
+            BoxSection(id="1", port="/dev/a"),
+            BoxSection(id="10", port="/dev/b"),
+            BoxSection(id="2", port="/dev/c"),
+        ),
         data_dir=tmp_path,
     )
     for box_id, text in (("1", "4000000000123\n"), ("10", "garbage")):
         box_folder(config, box_id).mkdir(parents=True)
         (box_folder(config, box_id) / "sequence").write_text(text)
-    queue = queue_of(config, {box.id: Counters() for box in config.box})
+    queue = queue_of(config, {box.id: BoxCounters() for box in config.box})
     now_ms = time.time() * 1000
     assert queue.next("1") == 4_000_000_000_123
     for box_id in ("10", "2"):

@@ -8,10 +8,10 @@ from typing import Any
 
 from waiting import wait_for
 
-from opq_gateway.config import Idle
-from opq_gateway.counters import Counters
-from opq_gateway.status import Status
-from opq_gateway.uplink.box_uplink import Line, Patience
+from opq_gateway.config import IdleSection
+from opq_gateway.counters import BoxCounters
+from opq_gateway.status import BoxStatus
+from opq_gateway.uplink.box_uplink import BoxUplink, UplinkTimeouts
 from opq_gateway.uplink.connection import Endpoints, Timing
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import Uplink
@@ -21,7 +21,7 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 
 SECOND_NS = 10**9
 DIP = Crossing(5, 1_800_000_100 * SECOND_NS, 7, TimeSource.GPS, CrossingKind.DIP, True, 80.0, 108.0)
-QUICK = Patience(unacknowledged_s=1.5, resend_s=0.5, in_flight_s=0.1)
+QUICK = UplinkTimeouts(unacknowledged_s=1.5, resend_s=0.5, in_flight_s=0.1)
 
 
 def measurement(number: int) -> Measurement:
@@ -56,13 +56,13 @@ class Bench:
         makai: Any,
         keys: KeyFolder,
         endpoints: Mapping[str, str] | None = None,
-        idle: Idle | None = None,
+        idle: IdleSection | None = None,
         timing: Timing | None = None,
     ) -> None:
         self._folder, self._makai, self._keys = folder, makai, keys
         self._endpoints, self._idle = endpoints or makai.endpoints, idle
         self._timing = timing or Timing(0.3, 1.0)
-        self.counters, self.status = Counters(), Status("1", 60)
+        self.counters, self.status = BoxCounters(), BoxStatus("1", 60)
         self.queue, self.uplink = self._made()
 
     def _made(self) -> tuple[Queue, Uplink]:
@@ -101,7 +101,7 @@ class Bench:
             assert not thread.is_alive()
 
     @property
-    def line(self) -> Line:
+    def line(self) -> BoxUplink:
         return self.uplink._lines["1"]
 
     def restart(self) -> None:

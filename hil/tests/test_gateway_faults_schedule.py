@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import BEFORE_HEARD
 from opq_hil.gateway_faults import accounts
 from opq_hil.gateway_faults.boxes import Cable
@@ -33,9 +33,9 @@ def truth(first: int, count: int) -> np.ndarray:
     return np.arange(first, first + count, dtype=np.int64).astype(np.int16)
 
 
-def block(first: int, count: int, t_ns: int = 10**18) -> Block:
+def block(first: int, count: int, t_ns: int = 10**18) -> SampleBlock:
     start_ns = t_ns + first * 10**12 // RATE_MILLIHZ
-    return Block(1, 0.01, first, start_ns, 100, TimeSource.GPS, RATE_MILLIHZ, truth(first, count))
+    return SampleBlock(1, 0.01, first, start_ns, 100, TimeSource.GPS, RATE_MILLIHZ, truth(first, count))
 
 
 def measured(sequence: int, start_ms: int, end_ms: int) -> Measurement:

@@ -85,7 +85,7 @@ def test_the_line_has_one_speed() -> None:
     speeds = {
         constant("boot/line.c", "BAUD"),
         constant("port/main.c", "LINK_BAUD"),
-        config.BoxPort(id="1", port="/dev/ttyUSB0").baud,
+        config.BoxSection(id="1", port="/dev/ttyUSB0").baud,
         early_ports.DEFAULT_BAUD,
         faults.HARDWARE.baud,
         line.BAUD,

@@ -22,14 +22,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from opq_gateway.commands.orders import Orders
+from opq_gateway.commands.orders import BoxOrders
 from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, answer, limited, ready
-from opq_gateway.counters import Counters
+from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.measurements import LEAST_CYCLES, MOST_CYCLES
 from opq_gateway.ring.ring import Ring
-from opq_gateway.serial_side.box_commands import BoxLine
-from opq_gateway.status import Status
-from opq_gateway.uplink.backlog import Acknowledgement, acknowledgement
+from opq_gateway.serial_side.box_commands import BoxCommandLink
+from opq_gateway.status import BoxStatus
+from opq_gateway.uplink.backlog import CloudAcknowledgement, acknowledgement
 from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.errors import FrameError
@@ -49,26 +49,26 @@ ACKNOWLEDGE = "opq-ack"
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class CommandedBox:
     """What the command desk needs of one Box."""
 
-    status: Status
+    status: BoxStatus
     ring: Ring
-    counters: Counters
+    counters: BoxCounters
     public_key: str
     set_cycles: Callable[[int], None]
     respond: Callable[[list[bytes]], None]
-    line: BoxLine | None = None
+    line: BoxCommandLink | None = None
     """The way to the Box itself; without one it takes no orders."""
-    acknowledge: Callable[[Acknowledgement], None] | None = None
+    acknowledge: Callable[[CloudAcknowledgement], None] | None = None
     """Tells the uplink what the cloud has stored."""
 
 
 @dataclass(slots=True)
-class Waiting:
+class WaitingRequest:
     """A data request that waits for its end; times are monotonic."""
 
-    desk: Desk
+    desk: CommandedBox
     request: DataRequest
     until_s: float
     look_s: float = 0.0
@@ -79,7 +79,7 @@ class Waiting:
         self.look_s = now_s + max(POLL_S, (self.until_s - GRACE_S - now_s) / 2)
 
 
-class Commands:
+class CommandHandler:
     """The command desk: `offer` from the uplink's thread, `run` in its own."""
 
     def __init__(
@@ -92,17 +92,17 @@ class Commands:
         self._now_ns = now_ns
         self._monotonic_s = monotonic_s
         self._started_s = monotonic_s()
-        self._desks: dict[str, Desk] = {}
-        self._orders: dict[str, Orders] = {}
+        self._desks: dict[str, CommandedBox] = {}
+        self._orders: dict[str, BoxOrders] = {}
         self._channel: Channel[Callable[[], None]] = Channel("commands", WAITING, "refuse")
-        self._waiting: list[Waiting] = []
+        self._waiting: list[WaitingRequest] = []
         self._log = log.get(service="gateway")
 
-    def add(self, box_id: str, desk: Desk) -> None:
+    def add(self, box_id: str, desk: CommandedBox) -> None:
         """A Box, before `run`."""
         self._desks[box_id] = desk
         if desk.line is not None:
-            self._orders[box_id] = Orders(desk.line, partial(self._later, box_id), self._now_ns)
+            self._orders[box_id] = BoxOrders(desk.line, partial(self._later, box_id), self._now_ns)
 
     def offer(self, box_id: str, data: bytes) -> None:
         """A command frame that came on this Box's connection."""
@@ -174,7 +174,7 @@ class Commands:
                 waiting.desk.counters.add("responses_dropped")
         self._waiting = []
 
-    def _data(self, desk: Desk, command: Command) -> None:
+    def _data(self, desk: CommandedBox, command: Command) -> None:
         asked = command.data_command
         start_ns, end_ns = asked.start_ms * 1_000_000, asked.end_ms * 1_000_000
         hello = desk.status.hello
@@ -193,9 +193,9 @@ class Commands:
             self._answer_data(desk, request)
         else:
             until_s = self._monotonic_s() + min(WAIT_S, max(0.0, ahead_s) + GRACE_S)
-            self._waiting.append(Waiting(desk, request, until_s))
+            self._waiting.append(WaitingRequest(desk, request, until_s))
 
-    def _answer_data(self, desk: Desk, request: DataRequest) -> None:
+    def _answer_data(self, desk: CommandedBox, request: DataRequest) -> None:
         try:
             frames = answer(desk.ring, request, self._now_ns() // 1_000_000)
         except OSError as error:
@@ -205,7 +205,7 @@ class Commands:
         desk.counters.set("ring_bad_records", desk.ring.bad_records)
         desk.respond(frames)
 
-    def _info(self, desk: Desk, command: Command) -> None:
+    def _info(self, desk: CommandedBox, command: Command) -> None:
         response = self._response(desk, command)
         info = response.info_response
         info.mac_addr = mac_address()
@@ -217,7 +217,7 @@ class Commands:
         info.measurement_rate = desk.status.measurement_cycles
         desk.respond([response.SerializeToString()])
 
-    def _rate(self, desk: Desk, command: Command) -> None:
+    def _rate(self, desk: CommandedBox, command: Command) -> None:
         response = self._response(desk, command)
         response.message_rate_reponse.old_rate_cycles = desk.status.measurement_cycles
         cycles = command.sampling_rate_command.measurement_window_cycles
@@ -228,7 +228,7 @@ class Commands:
             desk.counters.add("rate_refused")
         desk.respond([response.SerializeToString()])
 
-    def _plugin(self, desk: Desk, command: Command) -> None:
+    def _plugin(self, desk: CommandedBox, command: Command) -> None:
         sent = command.send_command_to_plugin
         if sent.plugin_name != ACKNOWLEDGE:
             self._order(desk, command)
@@ -243,7 +243,7 @@ class Commands:
         if desk.acknowledge is not None:
             desk.acknowledge(told)
 
-    def _order(self, desk: Desk, command: Command) -> None:
+    def _order(self, desk: CommandedBox, command: Command) -> None:
         sent = command.send_command_to_plugin
 
         def reply(ok: bool, detail: str) -> None:
@@ -257,7 +257,7 @@ class Commands:
         if orders is None or not orders.take(sent.plugin_name, sent.message, reply):
             reply(False, f"there is no plug-in {sent.plugin_name[:40]!r} here")
 
-    def _response(self, desk: Desk, command: Command) -> Response:
+    def _response(self, desk: CommandedBox, command: Command) -> Response:
         return Response(
             box_id=int(desk.status.box_id), seq=command.seq, timestamp_ms=self._now_ns() // 1_000_000
         )

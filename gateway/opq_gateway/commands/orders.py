@@ -13,8 +13,8 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-from opq_gateway.commands.update import Update
-from opq_gateway.serial_side.box_commands import Answer, BoxLine
+from opq_gateway.commands.update import FirmwareUpdate
+from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
 from opq_proto.link_messages import Operation, Status
 
 Reply = Callable[[bool, str], None]
@@ -24,15 +24,15 @@ ANSWER_S = 3.0
 LONGEST_ARGUMENT = 80
 
 
-class Orders:
+class BoxOrders:
     """Of one Box."""
 
-    def __init__(self, line: BoxLine, later: Later, now_ns: Callable[[], int]) -> None:
+    def __init__(self, line: BoxCommandLink, later: Later, now_ns: Callable[[], int]) -> None:
         """`later` runs a function in the desk's thread; False when it cannot be taken."""
         self._line = line
         self._later = later
         self._now_ns = now_ns
-        self.update = Update(line, later)
+        self.update = FirmwareUpdate(line, later)
 
     def take(self, plugin: str, message: str, reply: Reply) -> bool:
         """Do it; False: there is no such order."""
@@ -69,14 +69,14 @@ class Orders:
             self._ask(Operation.PUT_SETTING, message, reply)
 
     def _ask(self, operation: Operation, argument: str, reply: Reply) -> None:
-        def done(answer: Answer) -> None:
+        def done(answer: BoxAnswer) -> None:
             self._later(partial(reply, *words(answer)))
 
         if not self._line.ask(operation, argument, ANSWER_S, done):
             reply(False, "the Box's port is not open, or too much is asked of it already")
 
 
-def words(answer: Answer) -> tuple[bool, str]:
+def words(answer: BoxAnswer) -> tuple[bool, str]:
     """Whether the Box did it, and what it said; settings as a JSON object."""
     if answer.status is None:
         return False, f"no answer of the Box within {ANSWER_S:g} s"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from opq_gateway.ring.ring import Ring, Span
+from opq_gateway.ring.ring import Ring, RingSpan
 from opq_proto.messages import Gap, Waveform
 from opq_proto.wire import CYCLE_SAMPLES, Response, waveform_to_frames
 
@@ -35,7 +35,7 @@ class DataRequest:
     """The asked end was later than `end_ns`."""
 
 
-def limited(request: DataRequest, span: Span | None, longest_ns: int) -> DataRequest:
+def limited(request: DataRequest, span: RingSpan | None, longest_ns: int) -> DataRequest:
     """At most `longest_ns` of what the ring may have of it, counted from the oldest sample held."""
     begin_ns = request.start_ns if span is None else max(request.start_ns, span.start_ns)
     if request.end_ns - begin_ns <= longest_ns:
@@ -119,7 +119,7 @@ def _cycle_ns(ring: Ring) -> int:
 
 
 def _outer_gaps(
-    wave: Waveform, request: DataRequest, span: Span | None
+    wave: Waveform, request: DataRequest, span: RingSpan | None
 ) -> tuple[tuple[Gap, ...], tuple[Gap, ...]]:
     """What of the request lies before and behind the waveform; indices below 0 do not exist."""
     before: tuple[Gap, ...] = ()
@@ -138,7 +138,7 @@ def _outer_gaps(
     return before, behind
 
 
-def _nothing(request: DataRequest, span: Span | None) -> str:
+def _nothing(request: DataRequest, span: RingSpan | None) -> str:
     if span is None:
         return "the gateway has no samples of this Box yet"
     if request.end_ns <= request.start_ns:

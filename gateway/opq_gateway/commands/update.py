@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from opq_gateway.serial_side.box_commands import Answer, BoxLine
+from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import Slot, read_bundle, refusal_words, sha256_of
 from opq_proto.link_messages import Operation, Status
@@ -35,14 +35,14 @@ LOST_S = 5.0
 TRIES = 10
 
 
-class Update:
+class FirmwareUpdate:
     """One Box's update; at most one at a time.
 
     `state` is idle, collecting, erasing, sending, verifying, restarting (the Box has all of it and starts
     it on trial) or failed.
     """
 
-    def __init__(self, line: BoxLine, later: Callable[[Callable[[], None]], bool]) -> None:
+    def __init__(self, line: BoxCommandLink, later: Callable[[Callable[[], None]], bool]) -> None:
         self.state = "idle"
         self.reason = ""
         self._line = line
@@ -157,11 +157,11 @@ class Update:
         if not taken:
             self._try_again("the Box's port is not open")
 
-    def _answered(self, round_: int, answer: Answer) -> None:
+    def _answered(self, round_: int, answer: BoxAnswer) -> None:
         """From the serial side's thread."""
         self._later(partial(self._heard, round_, answer))
 
-    def _heard(self, round_: int, answer: Answer) -> None:
+    def _heard(self, round_: int, answer: BoxAnswer) -> None:
         if round_ != self._round or not self.busy:
             return
         if answer.status is None:

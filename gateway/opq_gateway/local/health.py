@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from opq_gateway.local.measured import Ledgers, measured
-from opq_gateway.local.metrics import CONTENT_TYPE, Metrics
-from opq_gateway.status import Status
+from opq_gateway.local.metrics import CONTENT_TYPE, GatewayMetrics
+from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.errors import PortBusyError
 from opq_proto.http_server import MOST_AT_ONCE, HttpServer, Reply, ReplyHandler, target_of
@@ -16,7 +16,7 @@ Page = Callable[[Query], Reply]
 SOCKET_TIMEOUT_S = 5.0
 
 
-def health(boxes: Mapping[str, Status], monotonic_s: float, now_s: float) -> dict[str, object]:
+def health(boxes: Mapping[str, BoxStatus], monotonic_s: float, now_s: float) -> dict[str, object]:
     """The contract's object: one subcomponent per Box, with `info` saying what is wrong."""
     parts = [_box(status, monotonic_s, now_s) for status in boxes.values()]
     return {
@@ -28,7 +28,7 @@ def health(boxes: Mapping[str, Status], monotonic_s: float, now_s: float) -> dic
     }
 
 
-def _box(status: Status, monotonic_s: float, now_s: float) -> dict[str, object]:
+def _box(status: BoxStatus, monotonic_s: float, now_s: float) -> dict[str, object]:
     problem = status.problem(monotonic_s)
     seen_s = status.sample_monotonic_s
     return {
@@ -54,7 +54,7 @@ def _box(status: Status, monotonic_s: float, now_s: float) -> dict[str, object]:
 class HealthServer:
     """Serves until `close`; each request in a thread of its own, closed after 5 s of silence."""
 
-    def __init__(self, endpoint: str, statuses: Mapping[str, Status], pages: Mapping[str, Page]) -> None:
+    def __init__(self, endpoint: str, statuses: Mapping[str, BoxStatus], pages: Mapping[str, Page]) -> None:
         """Bind; `/` is health, `pages` are the others by path.
 
         Raises:
@@ -85,7 +85,7 @@ def _overflow(reason: str) -> None:
     log.get(service="gateway").warning("health.overflow", at_once=MOST_AT_ONCE)
 
 
-def pages_of(metrics: Metrics, ledgers: Ledgers) -> dict[str, Page]:
+def pages_of(metrics: GatewayMetrics, ledgers: Ledgers) -> dict[str, Page]:
     """`/metrics` and `/measured`."""
 
     def rows(query: Query) -> Reply:

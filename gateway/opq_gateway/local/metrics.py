@@ -14,11 +14,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from opq_gateway.counters import MEANING, Counters
+from opq_gateway.counters import MEANING, BoxCounters
 from opq_gateway.local.watchdog import Heartbeats
-from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.ring.ring import Ring
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -94,10 +94,10 @@ Read = Callable[[], Mapping[str, float | None]]
 """The value per Box or thread; None: not known, left out."""
 
 
-class Metrics:
+class GatewayMetrics:
     """Counters and gauges; `add` from any thread, at any time."""
 
-    def __init__(self, statuses: Mapping[str, Status], counters: Mapping[str, Counters]) -> None:
+    def __init__(self, statuses: Mapping[str, BoxStatus], counters: Mapping[str, BoxCounters]) -> None:
         self._counters = counters
         self._gauges: dict[str, tuple[str, str, Read]] = {}
         for name, (meaning, of) in GAUGES.items():
@@ -121,34 +121,36 @@ class Metrics:
             yield Family(f"opq_gateway_{name}", "gauge", meaning, label, known)
 
 
-def _per_box(statuses: Mapping[str, Status], of: Callable[[Status], float | None]) -> dict[str, float | None]:
+def _per_box(
+    statuses: Mapping[str, BoxStatus], of: Callable[[BoxStatus], float | None]
+) -> dict[str, float | None]:
     return {box_id: of(status) for box_id, status in statuses.items()}
 
 
-def _ok(status: Status) -> float:
+def _ok(status: BoxStatus) -> float:
     return float(status.problem(time.monotonic()) is None)
 
 
-def _age_s(status: Status) -> float | None:
+def _age_s(status: BoxStatus) -> float | None:
     return None if status.sample_monotonic_s is None else time.monotonic() - status.sample_monotonic_s
 
 
-def _held(status: Status) -> float:
+def _held(status: BoxStatus) -> float:
     return (
         0.0 if status.held_sequences is None else float(status.held_sequences[1] - status.held_sequences[0])
     )
 
 
-def _uncertainty_s(status: Status) -> float | None:
+def _uncertainty_s(status: BoxStatus) -> float | None:
     found_ns = status.sample_uncertainty_ns
     return None if found_ns is None or found_ns >= UNKNOWN_UNCERTAINTY_NS else found_ns / 1e9
 
 
-def _source(status: Status) -> float | None:
+def _source(status: BoxStatus) -> float | None:
     return None if status.sample_source is None else float(status.sample_source)
 
 
-GAUGES: Mapping[str, tuple[str, Callable[[Status], float | None]]] = {
+GAUGES: Mapping[str, tuple[str, Callable[[BoxStatus], float | None]]] = {
     "box_ok": ("1 when the Box samples and its uplink stands", _ok),
     "box_sample_age_seconds": ("time since the newest samples came", _age_s),
     "box_uplink_connected": ("1 when all three uplink connections stand", lambda one: float(one.connected)),
@@ -177,7 +179,7 @@ GAUGES: Mapping[str, tuple[str, Callable[[Status], float | None]]] = {
 SAMPLE_BYTES = 2
 
 
-def show_rings(metrics: Metrics, rings: Mapping[str, Ring], statuses: Mapping[str, Status]) -> None:
+def show_rings(metrics: GatewayMetrics, rings: Mapping[str, Ring], statuses: Mapping[str, BoxStatus]) -> None:
     """Bytes, span and compression of each ring."""
 
     def span_s(ring: Ring) -> float | None:
@@ -207,12 +209,12 @@ def show_rings(metrics: Metrics, rings: Mapping[str, Ring], statuses: Mapping[st
     )
 
 
-def show_threads(metrics: Metrics, heartbeats: Heartbeats) -> None:
+def show_threads(metrics: GatewayMetrics, heartbeats: Heartbeats) -> None:
     """When each thread last came round its loop."""
     metrics.add("thread_age_seconds", "since the thread last came round", heartbeats.ages_s, "thread")
 
 
-def show_feed(metrics: Metrics, feed: Feed) -> None:
+def show_feed(metrics: GatewayMetrics, feed: MeasuredFeed) -> None:
     """What waits for each reader of the feed, and what it was too slow for."""
     metrics.add(
         "feed_waiting",

@@ -4,18 +4,22 @@ import threading
 from collections.abc import Callable, Mapping
 
 from opq_gateway.config import Config
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed
-from opq_gateway.status import Status
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.feed import MeasuredFeed
+from opq_gateway.status import BoxStatus
 
 
-class Outlets:
+class FeedReaders:
     """Attributes:
     runs: by the thread's name what it runs until its stop event.
     """
 
     def __init__(
-        self, config: Config, feed: Feed, statuses: Mapping[str, Status], counters: Mapping[str, Counters]
+        self,
+        config: Config,
+        feed: MeasuredFeed,
+        statuses: Mapping[str, BoxStatus],
+        counters: Mapping[str, BoxCounters],
     ) -> None:
         """Subscribe and bind.
 
@@ -35,10 +39,10 @@ class Outlets:
             self.runs["phasors"] = server.run
             self._closes.append(server.close)
         if config.mqtt.host is not None:  # imported here: 4 MB that nobody pays who has no broker
-            from opq_gateway.mqtt.mqtt import Mqtt
+            from opq_gateway.mqtt.mqtt import MqttPublisher
 
             groups = [group.name for group in config.group]
-            self.runs["mqtt"] = Mqtt(config.mqtt, statuses, groups, feed, first).run
+            self.runs["mqtt"] = MqttPublisher(config.mqtt, statuses, groups, feed, first).run
 
     def close(self) -> None:
         """Free the addresses; behind the end of the threads."""

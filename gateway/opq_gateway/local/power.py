@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from opq_gateway.config import Power
+from opq_gateway.config import PowerSection
 from opq_proto import log
 
 POLL_S, SIGNAL_S = 0.1, 0.5
@@ -25,7 +25,7 @@ class PowerFail:
 
     def __init__(
         self,
-        config: Power,
+        config: PowerSection,
         end: Callable[[], object],
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:

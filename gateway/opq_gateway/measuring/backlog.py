@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.segment import Segment
 
 LEAD_NS = 1_000_000_000
@@ -23,12 +23,12 @@ BESIDE_NS = 1_000_000
 class Blocks(Protocol):
     """Of a ring."""
 
-    def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[Block]:
+    def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[SampleBlock]:
         """In the order in which they were written."""
         ...
 
 
-class Backlog:
+class RingBacklog:
     """One Box's; `next` until it is `done`."""
 
     def __init__(self, ring: Blocks, since_ns: int, segments: Sequence[Segment]) -> None:
@@ -51,7 +51,7 @@ class Backlog:
         while not self.done and begin and self._leads(segments[begin - 1]):
             begin -= 1
             self._waiting.appendleft((segments[begin], since_ns - LEAD_NS))
-        self._last: Block | None = None
+        self._last: SampleBlock | None = None
 
     def _leads(self, before: Segment) -> bool:
         """Whether the file before the first belongs to the samples before the first cycle that counts."""
@@ -59,7 +59,7 @@ class Backlog:
         meets = abs(first.start_ns - before.end_ns) <= BESIDE_NS and before.boot_id == first.boot_id
         return meets and before.end_ns > self.since_ns - LEAD_NS
 
-    def next(self) -> list[Block]:
+    def next(self) -> list[SampleBlock]:
         """The blocks that follow, none of them twice.
 
         Raises:
@@ -80,7 +80,7 @@ class Backlog:
         self.done = not self._waiting
         return found
 
-    def covers(self, block: Block) -> bool:
+    def covers(self, block: SampleBlock) -> bool:
         """Whether a block was given already."""
         last = self._last
         return last is not None and last.boot_id == block.boot_id and block.end_sample <= last.end_sample
@@ -103,10 +103,10 @@ def _holding(segments: Sequence[Segment], since_ns: int) -> int:
 
 def backlog_of(
     ring: Blocks, segments: Sequence[Segment], last_end_ns: Callable[[], int | None]
-) -> Backlog | None:
+) -> RingBacklog | None:
     """None: there is nothing in the ring, or nothing was ever measured of it, or all of it was."""
     since_ns = last_end_ns()
     if since_ns is None or not segments:
         return None
-    backlog = Backlog(ring, since_ns, segments)
+    backlog = RingBacklog(ring, since_ns, segments)
     return None if backlog.done else backlog

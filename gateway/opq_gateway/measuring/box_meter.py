@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.clock_line import ClockLine
 from opq_gateway.measuring.disturbances import Disturbances
-from opq_gateway.measuring.feed import Phasor, Told, Values
-from opq_gateway.measuring.figures import Figures, rest_figures
+from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
+from opq_gateway.measuring.figures import WindowFigures, rest_figures
 from opq_gateway.measuring.intervals import Intervals
 from opq_gateway.measuring.measurements import Measured, Measurements
 from opq_gateway.measuring.phasor_source import PhasorPlan, PhasorSource
@@ -44,7 +44,7 @@ RATE_CHANGE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MeasuringPlan:
     """What is measured and sent of a Box."""
 
     box_id: str
@@ -63,10 +63,10 @@ class Sinks:
 
     measured: Callable[[Measured], None]
     values: Callable[[Values], None]
-    told: Callable[[Told], None]
+    told: Callable[[DisturbanceNotice], None]
     window: Callable[[Window, int, TimeSource], None]
     """Each 10/12-cycle window with its clock, for groups of Boxes."""
-    phasor: Callable[[Phasor], None]
+    phasor: Callable[[PhasorReport], None]
     phasors_wanted: Callable[[], bool]
 
 
@@ -91,7 +91,7 @@ class Piece:
 class BoxMeter:
     """One Box; every method from the measuring thread."""
 
-    def __init__(self, plan: Plan, sinks: Sinks) -> None:
+    def __init__(self, plan: MeasuringPlan, sinks: Sinks) -> None:
         self._plan, self._sinks = plan, sinks
         self.nominal_v = plan.nominal_v
         self.cutter = Windows(plan.nominal_hz)
@@ -107,13 +107,13 @@ class BoxMeter:
         self._phasors = _phasors(plan, sinks)
         self._waiting: deque[Piece | None] = deque()  # None: a run ends
         self._steps: list[Step] = []
-        self._last: Block | None = None
+        self._last: SampleBlock | None = None
         self._previous: Window | None = None
-        self._unsettled: deque[tuple[Figures, float, tuple[int, TimeSource]]] = deque()
+        self._unsettled: deque[tuple[WindowFigures, float, tuple[int, TimeSource]]] = deque()
 
-    def push(self, blocks: Sequence[Block]) -> None:
+    def push(self, blocks: Sequence[SampleBlock]) -> None:
         """Take in the blocks that follow; where they do not, a run ends. They wait for `cut_all`."""
-        run: list[Block] = []
+        run: list[SampleBlock] = []
         clock: list[TimeMark] = []
         for block in blocks:
             if not len(block.counts):
@@ -141,7 +141,7 @@ class BoxMeter:
         steps, self._steps = self._steps, []
         return steps
 
-    def finish(self, steps: Sequence[Step], figures: Iterator[Figures]) -> None:
+    def finish(self, steps: Sequence[Step], figures: Iterator[WindowFigures]) -> None:
         """Measure on: `figures` gives those of the steps' windows in order."""
         for step in steps:
             if isinstance(step, RunEnd):
@@ -159,7 +159,7 @@ class BoxMeter:
         for values in self._intervals.end(clock):
             self._sinks.values(values)
 
-    def _wait(self, blocks: Sequence[Block], clock: Sequence[TimeMark]) -> None:
+    def _wait(self, blocks: Sequence[SampleBlock], clock: Sequence[TimeMark]) -> None:
         """Blocks that follow each other, and where among them the time is told; it is at the first."""
         if not blocks:
             return
@@ -195,7 +195,7 @@ class BoxMeter:
                 for values in self._intervals.flicker(interval, clock):
                     self._sinks.values(values)
 
-    def _window(self, figures: Figures) -> None:
+    def _window(self, figures: WindowFigures) -> None:
         window = figures.window
         if self._disturbances is None:
             plan = self._plan
@@ -225,7 +225,7 @@ class BoxMeter:
     def _clock_of(self, window: Window) -> tuple[int, TimeSource]:
         return self._clock_line.over(window.first_sample, window.first_sample + len(window.volts))
 
-    def _tell(self, told: Sequence[Told], settled: Sequence[tuple[Window, bool]]) -> None:
+    def _tell(self, told: Sequence[DisturbanceNotice], settled: Sequence[tuple[Window, bool]]) -> None:
         for each in told:
             self._sinks.told(each)
         for window, flagged in settled:
@@ -259,7 +259,7 @@ def cut_all(meters: Sequence[BoxMeter]) -> None:
             meter.accept_windows(piece.samples, windows)
 
 
-def _phasors(plan: Plan, sinks: Sinks) -> PhasorSource | None:
+def _phasors(plan: MeasuringPlan, sinks: Sinks) -> PhasorSource | None:
     """None where there are none of this Box: nobody asked, or its nominal frequency has no such reports."""
     if plan.phasors is None:
         return None
@@ -270,7 +270,7 @@ def _phasors(plan: Plan, sinks: Sinks) -> PhasorSource | None:
         return None
 
 
-def _follows(before: Block, block: Block, off_ns: int) -> bool:
+def _follows(before: SampleBlock, block: SampleBlock, off_ns: int) -> bool:
     """`off_ns`: by how much the time is off what the blocks before say."""
     return (
         before.first_sample + len(before.counts) == block.first_sample

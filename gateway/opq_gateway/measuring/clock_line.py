@@ -6,7 +6,7 @@ entry, so that a second of a steady clock is one entry and not sixty.
 
 from bisect import bisect_left, bisect_right
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 ROUNDING_NS = 1
@@ -22,10 +22,10 @@ class ClockLine:
     def __init__(self) -> None:
         self._begins: list[int] = []  # first samples
         self._known: list[tuple[int, TimeSource]] = []  # uncertainty and source from there on
-        self._last: Block | None = None  # that told the time anew
+        self._last: SampleBlock | None = None  # that told the time anew
         self._uncertainty_ns = self._slack_ns = 0  # of the entry that was added last
 
-    def take(self, block: Block) -> tuple[int, bool]:
+    def take(self, block: SampleBlock) -> tuple[int, bool]:
         """The block that follows: by how many ns it is off the line, and whether that is news."""
         last = self._last
         if last is None:
@@ -44,7 +44,7 @@ class ClockLine:
         self._last = block
         return off_ns, True
 
-    def _add(self, block: Block) -> None:
+    def _add(self, block: SampleBlock) -> None:
         self._begins.append(block.first_sample)
         self._known.append((block.uncertainty_ns, block.source))
         self._uncertainty_ns = block.uncertainty_ns

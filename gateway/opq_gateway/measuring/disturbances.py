@@ -8,7 +8,7 @@ An interruption is a dip below the interruption threshold: it is told apart whil
 
 from collections.abc import Iterable
 
-from opq_gateway.measuring.feed import Told
+from opq_gateway.measuring.feed import DisturbanceNotice
 from opq_measure.events.calm import Extent
 from opq_measure.events.detector import Detector, Notice, Onset
 from opq_measure.events.disturbance import Disturbance
@@ -33,7 +33,7 @@ class Disturbances:
 
     def push(
         self, window: Window, extent: Extent, clock: tuple[int, TimeSource]
-    ) -> tuple[list[Told], list[tuple[Window, bool]]]:
+    ) -> tuple[list[DisturbanceNotice], list[tuple[Window, bool]]]:
         """The window that follows."""
         notices = self._detector.push_window(window, extent)
         told = self._notices_told(notices, window, clock)
@@ -43,7 +43,7 @@ class Disturbances:
 
     def end(
         self, rest: Window | None, last: Window | None, clock: tuple[int, TimeSource]
-    ) -> tuple[list[Told], list[tuple[Window, bool]]]:
+    ) -> tuple[list[DisturbanceNotice], list[tuple[Window, bool]]]:
         """The run ends; what is under way is told as over, for nobody sees how it goes on."""
         notices: list[Notice] = []
         if rest is not None:
@@ -57,7 +57,7 @@ class Disturbances:
 
     def _notices_told(
         self, notices: Iterable[Notice], window: Window, clock: tuple[int, TimeSource]
-    ) -> list[Told]:
+    ) -> list[DisturbanceNotice]:
         found = []
         for notice in notices:
             if isinstance(notice, Onset):
@@ -77,7 +77,9 @@ class Disturbances:
                 found.append(self._say(KIND[notice.kind], end_ns, False, residual_v, clock))
         return found
 
-    def _interruption(self, window: Window, extent: Extent, clock: tuple[int, TimeSource]) -> list[Told]:
+    def _interruption(
+        self, window: Window, extent: Extent, clock: tuple[int, TimeSource]
+    ) -> list[DisturbanceNotice]:
         limit_v = self._limits.interruption_percent / 100 * self._nominal_v
         back_v = limit_v + self._limits.hysteresis_percent / 100 * self._nominal_v
         assert window.start_ns is not None and window.end_ns is not None
@@ -89,9 +91,9 @@ class Disturbances:
 
     def _say(
         self, kind: str, t_ns: int, entering: bool, rms_v: float | None, clock: tuple[int, TimeSource]
-    ) -> Told:
+    ) -> DisturbanceNotice:
         (self._open.add if entering else self._open.discard)(kind)
-        return Told(self._box_id, kind, t_ns, *clock, entering, rms_v)
+        return DisturbanceNotice(self._box_id, kind, t_ns, *clock, entering, rms_v)
 
 
 def _time_ns(window: Window, sample: float) -> int:

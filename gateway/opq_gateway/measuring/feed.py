@@ -37,7 +37,7 @@ KINDS = ("window", "3s", "10s", "10min", "2h")
 
 
 @dataclass(frozen=True, slots=True)
-class Phasor:
+class PhasorReport:
     """One synchrophasor of one Box at a UTC report time (C37.118.1)."""
 
     box_id: str
@@ -53,7 +53,7 @@ class Phasor:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DisturbanceNotice:
     """A disturbance that began or ended at a Box."""
 
     box_id: str
@@ -66,10 +66,10 @@ class Told:
     rms_v: float | None
 
 
-Item = Values | Phasor | Told
+Item = Values | PhasorReport | DisturbanceNotice
 
 
-class Feed:
+class MeasuredFeed:
     """One writer side, any number of readers; from any thread."""
 
     def __init__(self) -> None:

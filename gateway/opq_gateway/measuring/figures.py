@@ -40,7 +40,7 @@ INTERHARMONICS = slice(7 + ORDERS, ROW_FLOATS)
 
 
 @dataclass(slots=True)
-class Figures:
+class WindowFigures:
     """Of one window; NaN is unknown."""
 
     window: Window
@@ -63,12 +63,12 @@ class Figures:
         return self.row[HARMONICS]
 
 
-def figures_of(windows: Sequence[Window], nominals_v: Sequence[float]) -> list[Figures]:
+def figures_of(windows: Sequence[Window], nominals_v: Sequence[float]) -> list[WindowFigures]:
     """The figures of whole windows, in their order; each with the declared voltage of its Box.
 
     They may be of 10 and of 12 cycles, of any rate, and the first of a run or not.
     """
-    found: dict[int, Figures] = {}
+    found: dict[int, WindowFigures] = {}
     kinds: dict[tuple[int, float, bool], list[int]] = {}
     for at, window in enumerate(windows):
         kind = len(window.edges) - 1, like_rate_hz(window.rate_hz), math.isnan(window.half_before)
@@ -81,16 +81,16 @@ def figures_of(windows: Sequence[Window], nominals_v: Sequence[float]) -> list[F
     return [found[at] for at in range(len(windows))]
 
 
-def rest_figures(window: Window) -> Figures | None:
+def rest_figures(window: Window) -> WindowFigures | None:
     """Of what is left of a run behind its last window: some cycles, no spectrum; None of less than one."""
     if len(window.edges) < 2:
         return None
     urms_v, _, extents, trans_v = _in_time([window], np.array([window.half_edges]))
     unknown = np.full(ROW_FLOATS, np.nan)
-    return Figures(window, urms_v[0], extents[0], trans_v[0], float(trans_v[0].max()), unknown)
+    return WindowFigures(window, urms_v[0], extents[0], trans_v[0], float(trans_v[0].max()), unknown)
 
 
-def _alike(windows: list[Window], nominals_v: FloatArray) -> list[Figures]:
+def _alike(windows: list[Window], nominals_v: FloatArray) -> list[WindowFigures]:
     half_edges = np.array([window.half_edges for window in windows])
     urms_v, rms_v, extents, trans_v = _in_time(windows, half_edges)
     spectrum = spectrum_of(windows, len(windows[0].edges) - 1)
@@ -108,7 +108,9 @@ def _alike(windows: list[Window], nominals_v: FloatArray) -> list[Figures]:
         if not window.known:
             row[THD] = row[HARMONICS] = row[INTERHARMONICS] = np.nan
     most_v = np.maximum.reduce(trans_v, axis=1).tolist()
-    return [Figures(*each) for each in zip(windows, urms_v, extents, trans_v, most_v, rows, strict=True)]
+    return [
+        WindowFigures(*each) for each in zip(windows, urms_v, extents, trans_v, most_v, rows, strict=True)
+    ]
 
 
 def _in_time(

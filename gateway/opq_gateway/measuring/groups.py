@@ -6,7 +6,7 @@ A window of which a phase is missing gives nothing: absent, not zero. Source: IE
 import math
 from collections.abc import Callable, Sequence
 
-from opq_gateway.config import Group
+from opq_gateway.config import GroupSection
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.intervals import KIND, known_of
 from opq_measure.aggregation import unbalance
@@ -19,10 +19,10 @@ from opq_proto.messages import TimeSource
 QUANTITIES = (Quantity("u2_ratio"), Quantity("u0_ratio"), Quantity("positive_v"))
 
 
-class Place:
+class GroupMeter:
     """One group of three."""
 
-    def __init__(self, group: Group, nominal_hz: float) -> None:
+    def __init__(self, group: GroupSection, nominal_hz: float) -> None:
         self.group = group
         self._joined = unbalance.Group()
         self._aggregator = Aggregator(QUANTITIES, nominal_hz)
@@ -68,20 +68,20 @@ class Place:
 _NAMES = tuple(quantity.name for quantity in QUANTITIES)
 
 
-class Groups:
+class GroupMeters:
     """All places; windows of every Box in, those of no group go by."""
 
     def __init__(
         self,
-        groups: Sequence[Group],
+        groups: Sequence[GroupSection],
         values: Callable[[Values], None],
         unbalanced: Callable[[str, float, int], None],
     ) -> None:
         """`unbalanced` gets the id of a Box, u2, a ratio, and the end of each window of its place."""
         self._groups = groups
         self._values, self._unbalanced = values, unbalanced
-        self._places: dict[str, Place] = {}
-        self._phases: dict[str, list[tuple[Group, int]]] = {}
+        self._places: dict[str, GroupMeter] = {}
+        self._phases: dict[str, list[tuple[GroupSection, int]]] = {}
         for group in groups:
             for phase, box_id in enumerate(group.boxes):
                 self._phases.setdefault(box_id, []).append((group, phase))
@@ -91,7 +91,7 @@ class Groups:
         for group, phase in self._phases.get(box_id, ()):
             place = self._places.get(group.name)
             if place is None:
-                place = self._places[group.name] = Place(group, window.nominal_hz)
+                place = self._places[group.name] = GroupMeter(group, window.nominal_hz)
             for values in place.push(phase, window, uncertainty_ns, source):
                 self._values(values)
                 u2 = values.values.get("u2_ratio")

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from opq_gateway.blocks import Block
-from opq_gateway.counters import Counters
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.counters import BoxCounters
 from opq_proto.link_messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap
 
@@ -20,19 +20,19 @@ MOST_ITEMS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Restart:
+class StreamRestart:
     """Sample indices begin anew, or the Box's nominal values changed."""
 
     hello: Hello
 
 
-Item = Block | Gap | Restart | BoxMeasurement
+Item = SampleBlock | Gap | StreamRestart | BoxMeasurement
 
 
 class Inbox:
     """Bounded by samples; a block too many is dropped, counted, and a gap to whoever measures."""
 
-    def __init__(self, counters: Counters, most_s: float = MOST_S, most_items: int = MOST_ITEMS) -> None:
+    def __init__(self, counters: BoxCounters, most_s: float = MOST_S, most_items: int = MOST_ITEMS) -> None:
         self._counters = counters
         self.most_s = most_s
         self._most_items = most_items
@@ -53,7 +53,7 @@ class Inbox:
 
     def offer(self, item: Item) -> None:
         """Hand in; never waits."""
-        if isinstance(item, Block):
+        if isinstance(item, SampleBlock):
             if self.samples * 1000 > self.most_s * item.rate_millihz or len(self._items) >= self._most_items:
                 self._counters.add("unmeasured_samples", len(item.counts))
                 return
@@ -63,7 +63,7 @@ class Inbox:
         self._gap_last = isinstance(item, Gap)
         self._items.append(item)
 
-    def offer_all(self, blocks: Sequence[Block]) -> None:
+    def offer_all(self, blocks: Sequence[SampleBlock]) -> None:
         """Hand in blocks that follow each other; never waits."""
         last = blocks[-1]
         samples = last.end_sample - blocks[0].first_sample
@@ -79,5 +79,5 @@ class Inbox:
     def take(self) -> list[Item]:
         """Everything that waits, oldest first."""
         found = [self._items.popleft() for _ in range(len(self._items))]
-        self._out += sum([len(item.counts) for item in found if isinstance(item, Block)])
+        self._out += sum([len(item.counts) for item in found if isinstance(item, SampleBlock)])
         return found

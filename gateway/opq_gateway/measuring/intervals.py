@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from opq_gateway.measuring.feed import Values
-from opq_gateway.measuring.figures import HARMONICS, INTERHARMONICS, QUANTITIES, Figures
+from opq_gateway.measuring.figures import HARMONICS, INTERHARMONICS, QUANTITIES, WindowFigures
 from opq_measure.aggregation.aggregate import Aggregate, Statistics
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.aggregation.deviation import overdeviation_percent, underdeviation_percent
@@ -32,7 +32,7 @@ class Intervals:
         self._ten_seconds = TenSecondFrequency()
 
     def push(
-        self, figures: Figures, rocof_hz_s: float, flagged: bool, clock: tuple[int, TimeSource]
+        self, figures: WindowFigures, rocof_hz_s: float, flagged: bool, clock: tuple[int, TimeSource]
     ) -> list[Values]:
         """The Values of a window, and of every interval that it finishes."""
         window, row = figures.window, figures.row

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from opq_gateway.counters import Counters
+from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import KINDS, Values
 from opq_proto import log
 from opq_proto.channel import Channel
@@ -221,10 +221,10 @@ class LedgerWriter:
     """`add` before `run`."""
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
-        self._ledgers: list[tuple[Counters, Ledger, int]] = []
+        self._ledgers: list[tuple[BoxCounters, Ledger, int]] = []
         self._lines = RateLimitedLog(log.get(service="gateway"), monotonic_s=monotonic_s)
 
-    def add(self, counters: Counters, ledger: Ledger) -> None:
+    def add(self, counters: BoxCounters, ledger: Ledger) -> None:
         self._ledgers.append((counters, ledger, 0))
 
     def run(self, stop: threading.Event) -> None:

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
 
-from opq_gateway.blocks import Block
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.backlog import Backlog
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.box_figures import CrossCheck, Fallback
-from opq_gateway.measuring.box_meter import BoxMeter, Plan, Sinks, Step
-from opq_gateway.measuring.feed import KINDS, Feed, Phasor, Values
-from opq_gateway.measuring.figures import Figures
-from opq_gateway.measuring.inbox import Inbox, Item, Restart
+from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, Step
+from opq_gateway.measuring.feed import KINDS, MeasuredFeed, PhasorReport, Values
+from opq_gateway.measuring.figures import WindowFigures
+from opq_gateway.measuring.inbox import Inbox, Item, StreamRestart
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measurements import Measured
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_measure.timebase.window import Window
 from opq_proto.link_messages import BoxMeasurement, Hello
 from opq_proto.messages import Measurement, TimeSource
@@ -51,9 +51,9 @@ class Outside:
     """What all Boxes share."""
 
     publish: Callable[[str, Measurement], None]
-    feed: Feed
+    feed: MeasuredFeed
     window: Callable[[str, Window, int, TimeSource], None]
-    backlog: Callable[[str], Backlog | None]
+    backlog: Callable[[str], RingBacklog | None]
     """What is in the ring and was not measured when the gateway began."""
 
 
@@ -61,7 +61,12 @@ class MeasuredBox:
     """`inbox` and `set_cycles` from any thread, the rest from the measuring one."""
 
     def __init__(
-        self, plan: Plan, counters: Counters, status: Status, ledger: Ledger | None, outside: Outside
+        self,
+        plan: MeasuringPlan,
+        counters: BoxCounters,
+        status: BoxStatus,
+        ledger: Ledger | None,
+        outside: Outside,
     ) -> None:
         self.plan = plan
         self.counters = counters
@@ -77,8 +82,8 @@ class MeasuredBox:
         self._items: deque[Item] = deque()
         self._boot_id: int | None = None
         self._begun = False
-        self._backlog: Backlog | None = None
-        self._backfilled: Backlog | None = None
+        self._backlog: RingBacklog | None = None
+        self._backfilled: RingBacklog | None = None
         """It, or what was made of it lately."""
         self._kept_ns: dict[str, int] = {}
 
@@ -105,10 +110,10 @@ class MeasuredBox:
         self._items.extend(self.inbox.take())
         if self._backlog is not None and self.has_backlog:
             self._measure_backlog(self._backlog, jobs)
-        blocks: list[Block] = []
+        blocks: list[SampleBlock] = []
         while self._items and self._backlog is None:
             item = self._items.popleft()
-            if isinstance(item, Block):
+            if isinstance(item, SampleBlock):
                 blocks.append(item)
                 continue
             self._push(blocks, jobs)
@@ -119,7 +124,7 @@ class MeasuredBox:
             jobs.append(Job(self._meter))
         return jobs
 
-    def finish(self, job: Job, figures: Sequence[Figures]) -> None:
+    def finish(self, job: Job, figures: Sequence[WindowFigures]) -> None:
         """Measure on."""
         job.meter.finish(job.steps, iter(figures))
         if job.over:
@@ -135,12 +140,12 @@ class MeasuredBox:
             self._crosscheck.theirs(item)
             self._publish_fallback(self._fallback.figures(item))
             return
-        if isinstance(item, Restart):
+        if isinstance(item, StreamRestart):
             self._restart(item.hello, jobs)
         elif self._meter is not None:
             self._meter.gap()
 
-    def _push(self, blocks: Sequence[Block], jobs: list[Job]) -> None:
+    def _push(self, blocks: Sequence[SampleBlock], jobs: list[Job]) -> None:
         if self._meter is None:
             self.counters.add("unmeasured_samples", sum(len(block.counts) for block in blocks))
             return
@@ -184,7 +189,7 @@ class MeasuredBox:
             known = {kind: self.ledger.newest_ns(kind) for kind in KINDS}
             self._kept_ns = {kind: end_ns for kind, end_ns in known.items() if end_ns is not None}
 
-    def _measure_backlog(self, backlog: Backlog, jobs: list[Job]) -> None:
+    def _measure_backlog(self, backlog: RingBacklog, jobs: list[Job]) -> None:
         blocks = backlog.next()
         self.counters.add("backfilled_samples", sum(len(block.counts) for block in blocks))
         self._push(blocks, jobs)
@@ -192,7 +197,7 @@ class MeasuredBox:
             self._backlog = None
             waiting = list(self._items)
             self._items = deque(
-                item for item in waiting if not (isinstance(item, Block) and backlog.covers(item))
+                item for item in waiting if not (isinstance(item, SampleBlock) and backlog.covers(item))
             )
 
     def _sinks(self) -> Sinks:
@@ -205,7 +210,7 @@ class MeasuredBox:
                 self.plan.box_id, window, uncertainty_ns, source
             ),
             phasor=outside.feed.offer,
-            phasors_wanted=lambda: self._backlog is None and outside.feed.wanted(Phasor),
+            phasors_wanted=lambda: self._backlog is None and outside.feed.wanted(PhasorReport),
         )
 
     def _measured(self, measured: Measured) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from opq_gateway.measuring.figures import Figures
+from opq_gateway.measuring.figures import WindowFigures
 from opq_measure.harmonics.spectrum import ORDERS
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.window import Window
@@ -97,7 +97,7 @@ class Measurements:
         self._orders = [int(name[1:]) for name in sorted(self._send & METRICS) if name[0] == "h"]
         self._clock = clock
         self._under_way: _UnderWay | None = None
-        self._over_tick: Figures | None = None
+        self._over_tick: WindowFigures | None = None
         self._ended: tuple[float, int] | None = None  # sample and time at which the last one ended
         self._beside: deque[tuple[int, str, float]] = deque()
         self.not_before_ns: int | None = None
@@ -108,7 +108,7 @@ class Measurements:
         """First sample of the Measurement under way."""
         return None if self._under_way is None else self._under_way.first_sample
 
-    def push(self, figures: Figures, rocof_hz_s: float = np.nan) -> list[Measured]:
+    def push(self, figures: WindowFigures, rocof_hz_s: float = np.nan) -> list[Measured]:
         """The window that follows in the run; every Measurement that is complete now."""
         found: list[Measured] = []
         window = figures.window
@@ -123,7 +123,7 @@ class Measurements:
             return found
         return found + self._take(figures, self._per_window(figures, rocof_hz_s))
 
-    def end(self, rest: Figures | None) -> list[Measured]:
+    def end(self, rest: WindowFigures | None) -> list[Measured]:
         """The run ends with these cycles: the last Measurement, shorter than the others."""
         found: list[Measured] = []
         if self._over_tick is not None:
@@ -143,7 +143,7 @@ class Measurements:
         if name in self._send and np.isfinite(value):
             self._beside.append((since_ns, name, value))
 
-    def _per_window(self, figures: Figures, rocof_hz_s: float) -> dict[str, float]:
+    def _per_window(self, figures: WindowFigures, rocof_hz_s: float) -> dict[str, float]:
         found = {"f": figures.window.frequency_hz, "thd": figures.thd_ratio}
         if "rocof" in self._send:
             found["rocof"] = rocof_hz_s
@@ -156,7 +156,7 @@ class Measurements:
         return found
 
     def _take(
-        self, figures: Figures, per_window: Mapping[str, float], until: float = np.inf
+        self, figures: WindowFigures, per_window: Mapping[str, float], until: float = np.inf
     ) -> list[Measured]:
         """The whole cycles of a window that end at or before sample `until`."""
         window = figures.window
@@ -182,7 +182,7 @@ class Measurements:
             at = stop
         return found
 
-    def _first_new(self, figures: Figures, last: int) -> int:
+    def _first_new(self, figures: WindowFigures, last: int) -> int:
         """The first of a window's cycles that was not measured before; `last`: none is."""
         assert self.not_before_ns is not None
         window = figures.window

@@ -15,22 +15,22 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
-from opq_gateway.blocks import Block
-from opq_gateway.config import Config, Group, box_folder, data_folder
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.backlog import SLICE_NS, Backlog, backlog_of
-from opq_gateway.measuring.box_meter import Plan, cut_all
-from opq_gateway.measuring.feed import Feed, Phasor, Values
-from opq_gateway.measuring.figures import Figures, figures_of
-from opq_gateway.measuring.groups import Groups
-from opq_gateway.measuring.inbox import Restart
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.config import Config, GroupSection, box_folder, data_folder
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.backlog import SLICE_NS, RingBacklog, backlog_of
+from opq_gateway.measuring.box_meter import MeasuringPlan, cut_all
+from opq_gateway.measuring.feed import MeasuredFeed, PhasorReport, Values
+from opq_gateway.measuring.figures import WindowFigures, figures_of
+from opq_gateway.measuring.groups import GroupMeters
+from opq_gateway.measuring.inbox import StreamRestart
 from opq_gateway.measuring.ledger import Ledger, LedgerWriter
 from opq_gateway.measuring.measured_box import Job, MeasuredBox, Outside
 from opq_gateway.measuring.measurements import METRICS
 from opq_gateway.measuring.phasor_source import PIECE_S as PHASOR_PIECE_S
 from opq_gateway.measuring.phasor_source import PhasorPlan
 from opq_gateway.ring.ring import Ring
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.uplink import Uplink
 from opq_measure.events.limits import Limits
 from opq_measure.synchrophasor.filter import PmuClass
@@ -59,10 +59,10 @@ class Measuring:
         self,
         publish: Callable[[str, Measurement], None],
         crossing: Callable[[str, Crossing], None],
-        feed: Feed,
-        groups: Sequence[Group] = (),
+        feed: MeasuredFeed,
+        groups: Sequence[GroupSection] = (),
         places: Mapping[str, Ledger] = MappingProxyType({}),
-        backlog: Callable[[str], Backlog | None] = lambda _: None,
+        backlog: Callable[[str], RingBacklog | None] = lambda _: None,
         piece_s: float | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -78,14 +78,16 @@ class Measuring:
         self.ledgers = LedgerWriter()
         self._feed = feed
         self._places = places
-        self._groups = Groups(groups, self._of_group, self._unbalanced)
+        self._groups = GroupMeters(groups, self._of_group, self._unbalanced)
         self._outside = Outside(publish, feed, self._groups.push, backlog)
         self._piece_s = piece_s
         self._monotonic_s = monotonic_s
         self._boxes: dict[str, MeasuredBox] = {}
         self._log = log.get(service="gateway")
 
-    def add(self, plan: Plan, counters: Counters, status: Status, ledger: Ledger | None) -> None:
+    def add(
+        self, plan: MeasuringPlan, counters: BoxCounters, status: BoxStatus, ledger: Ledger | None
+    ) -> None:
         """A Box, before `run`; its nominal values come with its hello."""
         box = MeasuredBox(plan, counters, status, ledger, self._outside)
         box.taken_s = self._monotonic_s()
@@ -96,11 +98,11 @@ class Measuring:
             self.ledgers.add(counters, ledger)
         self._boxes[plan.box_id] = box
 
-    def push(self, box_id: str, block: Block) -> None:
+    def push(self, box_id: str, block: SampleBlock) -> None:
         """The block that follows."""
         self._boxes[box_id].inbox.offer(block)
 
-    def push_all(self, box_id: str, blocks: Sequence[Block]) -> None:
+    def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
         """Blocks that follow, without a hole between them."""
         self._boxes[box_id].inbox.offer_all(blocks)
 
@@ -110,7 +112,7 @@ class Measuring:
 
     def restart(self, box_id: str, hello: Hello) -> None:
         """Sample indices begin anew, with these nominal values."""
-        self._boxes[box_id].inbox.offer(Restart(hello))
+        self._boxes[box_id].inbox.offer(StreamRestart(hello))
 
     def figures(self, box_id: str, figures: BoxMeasurement) -> None:
         """The Box's own figures."""
@@ -134,7 +136,7 @@ class Measuring:
         if self._piece_s is not None:
             return self._piece_s
         piece_s = min(MOST_PIECE_S, max(LEAST_PIECE_S, PIECE_S_PER_BOX * len(self._boxes)))
-        return min(piece_s, PHASOR_PIECE_S) if self._feed.wanted(Phasor) else piece_s
+        return min(piece_s, PHASOR_PIECE_S) if self._feed.wanted(PhasorReport) else piece_s
 
     def round(self, everything: bool = False) -> None:
         """Measure the Boxes that are due, some together."""
@@ -206,16 +208,16 @@ def _cut_alone(_: MeasuredBox, job: Job) -> None:
     cut_all([job.meter])
 
 
-def _finish(box: MeasuredBox, job: Job, figures: Sequence[Figures]) -> None:
+def _finish(box: MeasuredBox, job: Job, figures: Sequence[WindowFigures]) -> None:
     box.finish(job, figures)
 
 
 def measuring_of(
     config: Config,
-    statuses: Mapping[str, Status],
-    counters: Mapping[str, Counters],
+    statuses: Mapping[str, BoxStatus],
+    counters: Mapping[str, BoxCounters],
     uplink: Uplink,
-    feed: Feed,
+    feed: MeasuredFeed,
     rings: Mapping[str, Ring],
     last_end_ns: Callable[[str], int | None],
 ) -> Measuring:
@@ -253,12 +255,12 @@ def measuring_of(
             for group in config.group
         }
 
-        def backlog(box_id: str) -> Backlog | None:
+        def backlog(box_id: str) -> RingBacklog | None:
             return backlog_of(rings[box_id], held[box_id], partial(last_end_ns, box_id))
 
         measuring = Measuring(uplink.publish, uplink.crossing, feed, config.group, places, backlog)
         for box_id, status in statuses.items():
-            plan = Plan(
+            plan = MeasuringPlan(
                 box_id,
                 nominal_v=120.0,
                 nominal_hz=60.0,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opq_gateway.measuring.feed import Phasor
+from opq_gateway.measuring.feed import PhasorReport
 from opq_measure.signal import Samples
 from opq_measure.synchrophasor.filter import PmuClass
 from opq_measure.synchrophasor.pmu import Pmu
@@ -33,12 +33,12 @@ class PhasorSource:
         self._box_id, self._wanted = box_id, wanted
         self._pmu = Pmu(nominal_hz, plan.reports_per_s, plan.pmu_class)
 
-    def push(self, piece: Samples, clock: tuple[int, TimeSource]) -> list[Phasor]:
+    def push(self, piece: Samples, clock: tuple[int, TimeSource]) -> list[PhasorReport]:
         """The reports that a piece completes; none while nobody reads them."""
         if not self._wanted():
             return []
         return [
-            Phasor(
+            PhasorReport(
                 self._box_id,
                 each.time_ns,
                 each.value,

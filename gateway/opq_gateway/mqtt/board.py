@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from opq_gateway.measuring.feed import Item, Told, Values
-from opq_gateway.status import Status
+from opq_gateway.measuring.feed import DisturbanceNotice, Item, Values
+from opq_gateway.status import BoxStatus
 
 MOST_TOLD = 200
 """Disturbances that wait for a broker that is away; of more the oldest are dropped and counted."""
@@ -32,7 +32,7 @@ ONLINE, OFFLINE = b"online", b"offline"
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class MqttMessage:
     """One to publish; retained, as all are."""
 
     topic: str
@@ -50,7 +50,7 @@ class _Newest:
     published_s: float = -math.inf
 
 
-class Board:
+class MqttTopics:
     """Newest values per topic. `base` is `<topic>/<gateway>`.
 
     Attributes:
@@ -58,21 +58,21 @@ class Board:
             disturbances beyond MOST_TOLD.
     """
 
-    def __init__(self, base: str, boxes: Mapping[str, Status], every_s: float) -> None:
+    def __init__(self, base: str, boxes: Mapping[str, BoxStatus], every_s: float) -> None:
         self.base = base
         self.dropped = 0
         self._boxes = boxes
         self._every_s = every_s
         self._newest: dict[str, _Newest] = {}
-        self._told: deque[Message] = deque()
-        self._last: dict[str, Message] = {}
+        self._told: deque[MqttMessage] = deque()
+        self._last: dict[str, MqttMessage] = {}
         self._ongoing: dict[str, set[str]] = {}
         self._statuses: dict[str, bytes] = {}
 
     def take(self, items: Iterable[Item], connected: bool) -> None:
         """What the feed gave."""
         for item in items:
-            if isinstance(item, Told):
+            if isinstance(item, DisturbanceNotice):
                 self._tell(item)
             elif isinstance(item, Values) and item.kind != "window":
                 self._take(item, connected)
@@ -84,7 +84,7 @@ class Board:
             self.dropped += 1
         newest.values, newest.waits = values, True
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: DisturbanceNotice) -> None:
         message = self._disturbance(told)
         self._last[message.topic] = message
         self._told.append(message)
@@ -100,7 +100,7 @@ class Board:
         for newest in self._newest.values():
             newest.waits, newest.published_s = True, -math.inf
 
-    def due(self, now_s: float) -> list[Message]:
+    def due(self, now_s: float) -> list[MqttMessage]:
         """What to publish now; each must be confirmed by `published`, else it is due again."""
         messages = [
             message
@@ -111,10 +111,10 @@ class Board:
         for topic, newest in self._newest.items():
             if newest.waits and now_s - newest.published_s >= self._every_s:
                 newest.given = newest.values
-                messages.append(Message(topic, _payload(newest.values), _qos(newest.values)))
+                messages.append(MqttMessage(topic, _payload(newest.values), _qos(newest.values)))
         return messages
 
-    def published(self, message: Message, now_s: float) -> None:
+    def published(self, message: MqttMessage, now_s: float) -> None:
         """The broker has it."""
         newest = self._newest.get(message.topic)
         if newest is not None:
@@ -125,13 +125,13 @@ class Board:
         elif message.payload in (ONLINE, OFFLINE):
             self._statuses[message.topic] = message.payload
 
-    def _status(self, box_id: str, status: Status, now_s: float) -> Message | None:
+    def _status(self, box_id: str, status: BoxStatus, now_s: float) -> MqttMessage | None:
         seen_s = status.sample_monotonic_s
         payload = ONLINE if seen_s is not None and now_s - seen_s < SILENT_S else OFFLINE
         topic = f"{self.base}/{self._place(box_id)}/status"
-        return None if self._statuses.get(topic) == payload else Message(topic, payload)
+        return None if self._statuses.get(topic) == payload else MqttMessage(topic, payload)
 
-    def _disturbance(self, told: Told) -> Message:
+    def _disturbance(self, told: DisturbanceNotice) -> MqttMessage:
         ongoing = self._ongoing.setdefault(told.box_id, set())
         if told.entering:
             ongoing.add(told.kind)
@@ -148,7 +148,7 @@ class Board:
         }
         if told.rms_v is not None and math.isfinite(told.rms_v):
             facts["rms_v"] = told.rms_v
-        return Message(f"{self.base}/{self._place(told.box_id)}/disturbance", msgspec.json.encode(facts))
+        return MqttMessage(f"{self.base}/{self._place(told.box_id)}/disturbance", msgspec.json.encode(facts))
 
     def _place(self, box_id: str) -> str:
         return place(box_id, box_id in self._boxes)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from opq_gateway.mqtt.board import Message, place
-from opq_gateway.status import Status
+from opq_gateway.mqtt.board import MqttMessage, place
+from opq_gateway.status import BoxStatus
 from opq_proto.link_messages import Hello
 
 MAKER = "Open Power Quality"
@@ -79,7 +79,7 @@ class Discovery:
     """Messages for all devices; a Box's are due again when its hello changes."""
 
     def __init__(
-        self, prefix: str, gateway: str, base: str, boxes: Mapping[str, Status], groups: Sequence[str]
+        self, prefix: str, gateway: str, base: str, boxes: Mapping[str, BoxStatus], groups: Sequence[str]
     ) -> None:
         """`prefix` empty: none at all."""
         self._prefix, self._gateway, self._base = prefix, gateway, base
@@ -90,9 +90,9 @@ class Discovery:
         """A broker, or a Home Assistant, that knows nothing."""
         self._sent.clear()
 
-    def due(self) -> list[Message]:
+    def due(self) -> list[MqttMessage]:
         """What must be published now; it is taken as published."""
-        messages: list[Message] = []
+        messages: list[MqttMessage] = []
         if not self._prefix:
             return messages
         for box_id, status in self._boxes.items():
@@ -108,14 +108,14 @@ class Discovery:
 
     def _device(
         self, level: str, name: str, entities: Sequence[Entity], hello: Hello | None, has_status: bool
-    ) -> list[Message]:
+    ) -> list[MqttMessage]:
         identity = f"opq_{self._gateway}_{level}"
         device = {"identifiers": [identity], "name": name, "manufacturer": MAKER}
         if hello is not None:
             device |= {"model": hello.hardware, "sw_version": hello.firmware}
         topics = [f"{self._base}/status"] + ([f"{self._base}/{level}/status"] if has_status else [])
         return [
-            Message(
+            MqttMessage(
                 f"{self._prefix}/{entity.kind}/{identity}/{entity.key}/config",
                 msgspec.json.encode(
                     {

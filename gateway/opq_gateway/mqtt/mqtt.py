@@ -17,12 +17,12 @@ from typing import Any
 
 import aiomqtt
 
-from opq_gateway.config import Mqtt as Section
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed, Told, Values
-from opq_gateway.mqtt.board import OFFLINE, ONLINE, Board, Message
+from opq_gateway.config import MqttSection as Section
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, Values
+from opq_gateway.mqtt.board import OFFLINE, ONLINE, MqttMessage, MqttTopics
 from opq_gateway.mqtt.discovery import Discovery
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.backoff import Backoff, doubling
 
@@ -34,16 +34,16 @@ GOODBYE_S, END_S = 0.5, 1.0
 """To say that we go, and to end the connection; else the broker's will says it for us."""
 
 
-class Mqtt:
+class MqttPublisher:
     """Publishes until `run` is told to stop."""
 
     def __init__(
         self,
         section: Section,
-        boxes: Mapping[str, Status],
+        boxes: Mapping[str, BoxStatus],
         groups: Sequence[str],
-        feed: Feed,
-        counters: Counters,
+        feed: MeasuredFeed,
+        counters: BoxCounters,
         *,
         waits_s: tuple[float, float] = (1.0, 60.0),
         timeout_s: float = 10.0,
@@ -59,9 +59,9 @@ class Mqtt:
         self._timeout_s = timeout_s
         self.name = section.name or _level(socket.gethostname())
         base = f"{section.topic}/{self.name}"
-        self._board = Board(base, boxes, section.every_s)
+        self._board = MqttTopics(base, boxes, section.every_s)
         self._discovery = Discovery(section.discovery, self.name, base, boxes, groups)
-        self._channel = feed.subscribe("mqtt", (Values, Told), CHANNEL_ITEMS)
+        self._channel = feed.subscribe("mqtt", (Values, DisturbanceNotice), CHANNEL_ITEMS)
         self._dropped = 0
         self._connected = False
         self._problem = ""
@@ -155,7 +155,7 @@ class Mqtt:
             await self._send(client, self._board.due(time.monotonic()))
             await asyncio.sleep(LOOK_S)
 
-    async def _send(self, client: aiomqtt.Client, messages: Sequence[Message]) -> None:
+    async def _send(self, client: aiomqtt.Client, messages: Sequence[MqttMessage]) -> None:
         """In order, several on their way at once: a far broker answers each only a round trip later."""
         for at in range(0, len(messages), AT_ONCE):
             batch = messages[at : at + AT_ONCE]

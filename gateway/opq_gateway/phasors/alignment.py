@@ -9,7 +9,7 @@ has left is late. The axis is that of the Box with the best time; a Box whose ti
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from opq_gateway.measuring.feed import Phasor
+from opq_gateway.measuring.feed import PhasorReport
 
 AXIS_NS = 5 * 10**9
 FORGOTTEN_S = 5.0
@@ -23,20 +23,20 @@ class Instant:
     """What was had of one report instant; a Box that is not in `phasors` is absent."""
 
     t_ns: int
-    phasors: Mapping[str, Phasor]
+    phasors: Mapping[str, PhasorReport]
 
 
 @dataclass(slots=True)
 class _Pending:
     until_s: float
-    phasors: dict[str, Phasor] = field(default_factory=dict)
+    phasors: dict[str, PhasorReport] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Heard:
     """The newest phasor of a Box."""
 
-    phasor: Phasor
+    phasor: PhasorReport
     at_s: float
 
     def rank(self) -> tuple[int, int]:
@@ -57,7 +57,7 @@ class Alignment:
         self._pending: dict[int, _Pending] = {}
         self._left_ns: int | None = None
 
-    def push(self, phasor: Phasor, now_s: float) -> None:
+    def push(self, phasor: PhasorReport, now_s: float) -> None:
         """Take in a phasor; `now_s` is monotonic."""
         box_id = phasor.box_id
         if box_id not in self._known:
@@ -100,7 +100,7 @@ class Alignment:
         self._left_ns = t_ns
         return Instant(t_ns, phasors)
 
-    def _axis_ns(self, phasor: Phasor, now_s: float) -> int:
+    def _axis_ns(self, phasor: PhasorReport, now_s: float) -> int:
         """Newest instant of the Box with the best time of those heard lately, `phasor` among them."""
         heard = _Heard(phasor, now_s)
         self._heard[phasor.box_id] = heard

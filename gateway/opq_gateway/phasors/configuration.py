@@ -13,9 +13,9 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from opq_gateway.measuring.feed import Phasor
-from opq_gateway.phasors.frames import Frame, Kind, Stamp
-from opq_gateway.phasors.quality import CLOCK_FAILED, Standing, message_quality, stat
+from opq_gateway.measuring.feed import PhasorReport
+from opq_gateway.phasors.frames import Frame, FrameKind, FrameTime
+from opq_gateway.phasors.quality import CLOCK_FAILED, PmuStatus, message_quality, stat
 from opq_measure.synchrophasor.filter import PmuClass
 
 NAME_BYTES = 16
@@ -37,7 +37,7 @@ NOT_TOLD = math.inf
 
 
 @dataclass(frozen=True, slots=True)
-class Station:
+class PmuStation:
     """One Box as a PMU."""
 
     box_id: str
@@ -57,7 +57,7 @@ class Station:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class PmuStream:
     """All of it."""
 
     id_code: int
@@ -65,7 +65,7 @@ class Stream:
     pmu_class: PmuClass
     latency_s: float
     """Half of the longest filter: what the estimation itself takes."""
-    stations: tuple[Station, ...]
+    stations: tuple[PmuStation, ...]
     change: int = 0
     """CFGCNT: how often the configuration changed."""
 
@@ -88,12 +88,12 @@ def time_base(reports_per_s: int) -> int:
     return base if base < 1 << 24 else reports_per_s * (1_000_000 // reports_per_s)
 
 
-def stations_of(box_ids: Sequence[str], phases: Mapping[str, int]) -> tuple[Station, ...]:
+def stations_of(box_ids: Sequence[str], phases: Mapping[str, int]) -> tuple[PmuStation, ...]:
     """A Box's id code is its id; one that is no id code gets the highest that is free."""
     taken = {int(box_id) for box_id in box_ids if _fits(box_id)}
     free = (code for code in range(LAST_ID_CODE, 0, -1) if code not in taken)
     return tuple(
-        Station(box_id, int(box_id) if _fits(box_id) else next(free), phase=phases.get(box_id, 0))
+        PmuStation(box_id, int(box_id) if _fits(box_id) else next(free), phase=phases.get(box_id, 0))
         for box_id in box_ids
     )
 
@@ -102,37 +102,37 @@ def _fits(box_id: str) -> bool:
     return 1 <= int(box_id) <= LAST_ID_CODE
 
 
-def configuration(stream: Stream, kind: Kind, stamp: Stamp) -> Frame:
+def configuration(stream: PmuStream, kind: FrameKind, stamp: FrameTime) -> Frame:
     """Configuration 1 (what it can do), 2 (what it does; the same here) or 3.
 
     Raises:
         ValueError: another kind.
     """
-    if kind is Kind.CONFIGURATION_3:
+    if kind is FrameKind.CONFIGURATION_3:
         stations = [_station_3(stream, station) for station in stream.stations]
         return Frame(kind, stream.id_code, stamp, ONLY_FRAME + _body(stream, stations))
-    if kind in (Kind.CONFIGURATION_1, Kind.CONFIGURATION_2):
+    if kind in (FrameKind.CONFIGURATION_1, FrameKind.CONFIGURATION_2):
         stations = [_station_2(stream, station) for station in stream.stations]
         return Frame(kind, stream.id_code, stamp, _body(stream, stations))
     raise ValueError(f"{kind.name} is no configuration")
 
 
-def header(stream: Stream, stamp: Stamp) -> Frame:
+def header(stream: PmuStream, stamp: FrameTime) -> Frame:
     """A header frame: text for people, ASCII."""
     text = (
         f"OPQ gateway: {len(stream.stations)} Boxes, class {stream.pmu_class.value}, "
         f"{stream.reports_per_s} reports/s; rms volts, angle against UTC; "
         f"filter {stream.latency_s * 1e3:.0f} ms either side of a report"
     )
-    return Frame(Kind.HEADER, stream.id_code, stamp, text.encode("ascii", "replace"))
+    return Frame(FrameKind.HEADER, stream.id_code, stamp, text.encode("ascii", "replace"))
 
 
-def _body(stream: Stream, stations: list[bytes]) -> bytes:
+def _body(stream: PmuStream, stations: list[bytes]) -> bytes:
     head = struct.pack(">IH", stream.time_base, len(stations))
     return head + b"".join(stations) + struct.pack(">h", stream.reports_per_s)
 
 
-def _station_2(stream: Stream, station: Station) -> bytes:
+def _station_2(stream: PmuStream, station: PmuStation) -> bytes:
     """STN, IDCODE, FORMAT, PHNMR, ANNMR, DGNMR, CHNAM, PHUNIT, FNOM, CFGCNT."""
     return (
         _padded(station.name)
@@ -142,7 +142,7 @@ def _station_2(stream: Stream, station: Station) -> bytes:
     )
 
 
-def _station_3(stream: Stream, station: Station) -> bytes:
+def _station_3(stream: PmuStream, station: PmuStation) -> bytes:
     """As of 2, with names of their own length, global id, scale, place, class, window and delay."""
     delay_us = round(stream.latency_s * 1e6)
     scale = struct.pack(">HBBff", 0, PHASES[station.phase], 0, 1.0, 0.0)
@@ -173,7 +173,7 @@ PMU = struct.Struct(">Hffff")
 FILL = (math.nan,) * 4
 
 
-def data(stream: Stream, t_ns: int, reports: Sequence[tuple[Phasor | None, Standing]]) -> Frame:
+def data(stream: PmuStream, t_ns: int, reports: Sequence[tuple[PhasorReport | None, PmuStatus]]) -> Frame:
     """The frame of the report instant `t_ns`.
 
     Args:
@@ -186,10 +186,10 @@ def data(stream: Stream, t_ns: int, reports: Sequence[tuple[Phasor | None, Stand
         default=CLOCK_FAILED,
     )
     seconds, fraction = stream.instant(t_ns)
-    return Frame(Kind.DATA, stream.id_code, Stamp(seconds, fraction, quality), body)
+    return Frame(FrameKind.DATA, stream.id_code, FrameTime(seconds, fraction, quality), body)
 
 
-def _numbers(phasor: Phasor | None, standing: Standing) -> tuple[float, ...]:
+def _numbers(phasor: PhasorReport | None, standing: PmuStatus) -> tuple[float, ...]:
     """Rms volts, rad, Hz, Hz/s."""
     if phasor is None or not standing.there:
         return FILL

@@ -26,7 +26,7 @@ FIRST_EDITION, SECOND_EDITION = 1, 2
 """Version of SYNC: messages of the edition of 2005, and those that came in 2011 (configuration 3)."""
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """What a frame is; bits 6-4 of SYNC."""
 
     DATA = 0
@@ -50,7 +50,7 @@ class Order(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class FrameTime:
     """Time of a frame: Unix seconds (leap seconds not counted), the fraction in units of the stream's
     TIME_BASE, and the eight flags of time quality (`quality.message_quality`)."""
 
@@ -63,10 +63,10 @@ class Stamp:
 class Frame:
     """One message."""
 
-    kind: Kind
+    kind: FrameKind
     id_code: int
     """Of the stream; 1 to 65534."""
-    stamp: Stamp
+    stamp: FrameTime
     body: bytes = b""
 
 
@@ -76,7 +76,7 @@ def encode(frame: Frame) -> bytes:
     Raises:
         FrameError: longer than 65535 bytes, or a field that does not fit.
     """
-    version = SECOND_EDITION if frame.kind is Kind.CONFIGURATION_3 else FIRST_EDITION
+    version = SECOND_EDITION if frame.kind is FrameKind.CONFIGURATION_3 else FIRST_EDITION
     size = LEAST_BYTES + len(frame.body)
     if size > MOST_BYTES:
         raise FrameError(f"C37.118: a frame of {size} bytes; want at most {MOST_BYTES}")
@@ -103,7 +103,7 @@ def checksum(data: bytes) -> int:
     return binascii.crc_hqx(data, 0xFFFF)
 
 
-class Reader:
+class FrameReader:
     """Finds frames in bytes however they are cut; what belongs to no good frame is skipped and counted.
 
     Attributes:
@@ -148,7 +148,7 @@ class Reader:
     def _size(self, at: int) -> int | None:
         """Bytes of the frame that begins at `at`: 0 where none can begin, None when not all is here."""
         held = len(self._held) - at
-        if held >= 2 and (self._held[at + 1] & 0x80 or self._held[at + 1] >> 4 > Kind.CONFIGURATION_3):
+        if held >= 2 and (self._held[at + 1] & 0x80 or self._held[at + 1] >> 4 > FrameKind.CONFIGURATION_3):
             return 0
         if held < 4:
             return None
@@ -162,8 +162,8 @@ class Reader:
         if CHECK.unpack_from(whole, size - CHECK.size)[0] != checksum(whole[: -CHECK.size]):
             return None
         _, kind, _, id_code, seconds, fracsec = HEAD.unpack_from(whole)
-        stamp = Stamp(seconds, fracsec & 0xFF_FFFF, fracsec >> 24)
-        return Frame(Kind(kind >> 4), id_code, stamp, whole[HEAD.size : -CHECK.size])
+        stamp = FrameTime(seconds, fracsec & 0xFF_FFFF, fracsec >> 24)
+        return Frame(FrameKind(kind >> 4), id_code, stamp, whole[HEAD.size : -CHECK.size])
 
     def _skip(self, count: int) -> None:
         if count <= 0:
@@ -176,7 +176,7 @@ class Reader:
 
 def order_of(frame: Frame) -> int | None:
     """The order of a command frame, known or not; None: it has none."""
-    if frame.kind is not Kind.COMMAND or len(frame.body) < CHECK.size:
+    if frame.kind is not FrameKind.COMMAND or len(frame.body) < CHECK.size:
         return None
     order: int = CHECK.unpack_from(frame.body)[0]
     return order

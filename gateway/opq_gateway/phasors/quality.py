@@ -19,7 +19,7 @@ _BOUNDS_NS = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 _UNLOCKED_S = (10.0, 100.0, 1000.0)
 
 
-class Trigger(IntEnum):
+class PhasorTrigger(IntEnum):
     """Why a PMU tells of a disturbance; bits 3-0 of STAT."""
 
     MANUAL = 0
@@ -28,7 +28,7 @@ class Trigger(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PmuStatus:
     """What STAT tells of one PMU."""
 
     there: bool
@@ -37,12 +37,12 @@ class Standing:
     uncertainty_ns: int
     unlocked_s: float
     """Since its time was in sync; infinite when it never was."""
-    trigger: Trigger | None = None
+    trigger: PhasorTrigger | None = None
     configuration_changed: bool = False
     """Within a minute after it."""
 
 
-def stat(standing: Standing) -> int:
+def stat(standing: PmuStatus) -> int:
     """The 16 bits.
 
     15-14 data error (00 good, 10 fill), 13 not in sync, 12 sorted by arrival (never), 11 trigger,

@@ -13,9 +13,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed, Item, Phasor, Told
-from opq_gateway.phasors.frames import Order, Reader, order_of
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.feed import DisturbanceNotice, Item, MeasuredFeed, PhasorReport
+from opq_gateway.phasors.frames import FrameReader, Order, order_of
 from opq_gateway.phasors.stream import PhasorStream
 from opq_proto import log
 from opq_proto.errors import PortBusyError
@@ -36,7 +36,7 @@ CHANNEL_ITEMS = 20_000
 @dataclass(slots=True)
 class _Client:
     name: str
-    reader: Reader = field(default_factory=lambda: Reader(MOST_ORDER_BYTES))
+    reader: FrameReader = field(default_factory=lambda: FrameReader(MOST_ORDER_BYTES))
     out: bytearray = field(default_factory=bytearray)
     wants_data: bool = False
     skipped: int = 0
@@ -50,8 +50,8 @@ class PhasorServer:
         self,
         endpoint: str,
         stream: PhasorStream,
-        feed: Feed,
-        counters: Counters,
+        feed: MeasuredFeed,
+        counters: BoxCounters,
         most_clients: int = MOST_CLIENTS,
     ) -> None:
         """Bind.
@@ -76,7 +76,7 @@ class PhasorServer:
         self._listener.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._channel = feed.subscribe("phasors", (Phasor, Told), CHANNEL_ITEMS)
+        self._channel = feed.subscribe("phasors", (PhasorReport, DisturbanceNotice), CHANNEL_ITEMS)
         self._missed = 0
 
     @property

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from opq_gateway.config import Config
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Item, Phasor, Told
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.feed import DisturbanceNotice, Item, PhasorReport
 from opq_gateway.phasors import configuration as configurations
 from opq_gateway.phasors.alignment import Alignment, Instant
-from opq_gateway.phasors.configuration import Stream, data
-from opq_gateway.phasors.frames import Frame, Kind, Order, Stamp, encode
-from opq_gateway.phasors.quality import Standing, Trigger, in_sync
-from opq_gateway.status import Status
+from opq_gateway.phasors.configuration import PmuStream, data
+from opq_gateway.phasors.frames import Frame, FrameKind, FrameTime, Order, encode
+from opq_gateway.phasors.quality import PhasorTrigger, PmuStatus, in_sync
+from opq_gateway.status import BoxStatus
 from opq_measure.synchrophasor.filter import PmuClass
 from opq_measure.synchrophasor.pmu import Pmu
 from opq_proto.errors import ConfigError
@@ -22,21 +22,21 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 CHANGE_TOLD_S = 60.0
 """For so long STAT tells that the configuration changed."""
 TRIGGERS = {
-    "dip": Trigger.MAGNITUDE_LOW,
-    "interruption": Trigger.MAGNITUDE_LOW,
-    "swell": Trigger.MAGNITUDE_HIGH,
+    "dip": PhasorTrigger.MAGNITUDE_LOW,
+    "interruption": PhasorTrigger.MAGNITUDE_LOW,
+    "swell": PhasorTrigger.MAGNITUDE_HIGH,
 }
 LOWEST_HZ = 50.0
 """Nominal frequency for which the stream's latency is told: the longer of the two."""
-ANSWERS: Mapping[int, Kind] = {
-    Order.SEND_CONFIGURATION_1: Kind.CONFIGURATION_1,
-    Order.SEND_CONFIGURATION_2: Kind.CONFIGURATION_2,
-    Order.SEND_CONFIGURATION_3: Kind.CONFIGURATION_3,
+ANSWERS: Mapping[int, FrameKind] = {
+    Order.SEND_CONFIGURATION_1: FrameKind.CONFIGURATION_1,
+    Order.SEND_CONFIGURATION_2: FrameKind.CONFIGURATION_2,
+    Order.SEND_CONFIGURATION_3: FrameKind.CONFIGURATION_3,
 }
 
 
 def stream_of(
-    config: Config, statuses: Mapping[str, Status], counters: Mapping[str, Counters]
+    config: Config, statuses: Mapping[str, BoxStatus], counters: Mapping[str, BoxCounters]
 ) -> "PhasorStream":
     """The stream of a gateway's configuration.
 
@@ -52,7 +52,7 @@ def stream_of(
             f"phasors: {len(stations)} Boxes; the frames of one stream hold {configurations.MOST_STATIONS}"
         )
     latency_s = Pmu(LOWEST_HZ, asked.reports_per_s, pmu_class).latency_s
-    stream = Stream(asked.id_code, asked.reports_per_s, pmu_class, latency_s, stations)
+    stream = PmuStream(asked.id_code, asked.reports_per_s, pmu_class, latency_s, stations)
 
     def nominal_hz(box_id: str) -> float | None:
         hello = statuses[box_id].hello
@@ -70,7 +70,7 @@ class PhasorStream:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: PmuStream,
         wait_s: float,
         nominal_hz: Callable[[str], float | None],
         count: Callable[[str, str], None],
@@ -89,9 +89,9 @@ class PhasorStream:
         """Take in what the feed gave; the data frames that leave now, in order of time."""
         self._look_for_change(now_s)
         for item in items:
-            if isinstance(item, Phasor):
+            if isinstance(item, PhasorReport):
                 self._alignment.push(item, now_s)
-            elif isinstance(item, Told):
+            elif isinstance(item, DisturbanceNotice):
                 self._tell(item)
         return [encode(self._data(instant, now_s)) for instant in self._alignment.due(now_s)]
 
@@ -106,10 +106,10 @@ class PhasorStream:
         kind = ANSWERS.get(order)
         return None if kind is None else encode(configurations.configuration(self.stream, kind, self._now()))
 
-    def _now(self) -> Stamp:
+    def _now(self) -> FrameTime:
         """Time of a frame that carries no data: when it is sent, by this machine's clock."""
         seconds, rest_ns = divmod(self._utc_ns(), 10**9)
-        return Stamp(seconds, rest_ns * self.stream.time_base // 10**9)
+        return FrameTime(seconds, rest_ns * self.stream.time_base // 10**9)
 
     def _look_for_change(self, now_s: float) -> None:
         """A Box that declares another nominal frequency changes the configuration; looked for each second."""
@@ -124,7 +124,7 @@ class PhasorStream:
             self.stream = replace(self.stream, stations=stations, change=self.stream.change + 1)
             self._changed_s = now_s
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: DisturbanceNotice) -> None:
         ongoing = self._disturbed.setdefault(told.box_id, set())
         if told.entering:
             ongoing.add(told.kind)
@@ -139,14 +139,14 @@ class PhasorStream:
         return data(self.stream, instant.t_ns, reports)
 
     def _report(
-        self, box_id: str, nominal_hz: float, phasors: Mapping[str, Phasor], now_s: float
-    ) -> tuple[Phasor | None, Standing]:
+        self, box_id: str, nominal_hz: float, phasors: Mapping[str, PhasorReport], now_s: float
+    ) -> tuple[PhasorReport | None, PmuStatus]:
         phasor = phasors.get(box_id)
         synced = phasor is not None and in_sync(phasor.source, phasor.uncertainty_ns, nominal_hz)
         if synced:
             self._synced_s[box_id] = now_s
         kinds = [TRIGGERS[kind] for kind in self._disturbed.get(box_id, ()) if kind in TRIGGERS]
-        standing = Standing(
+        standing = PmuStatus(
             there=phasor is not None and phasor.known,
             in_sync=synced,
             uncertainty_ns=UNKNOWN_UNCERTAINTY_NS if phasor is None else phasor.uncertainty_ns,

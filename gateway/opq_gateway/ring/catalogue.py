@@ -15,7 +15,7 @@ from pathlib import Path
 
 from opq_gateway.ring import raw, sealed
 from opq_gateway.ring.raw import HEAD_BYTES, layout, written
-from opq_gateway.ring.segment import Segment, Stretch
+from opq_gateway.ring.segment import RecordColumns, Segment
 
 SUFFIX = ".seg"
 SEALING = ".sealing"
@@ -24,7 +24,7 @@ _Seen = tuple[int, int, int]
 
 
 @dataclass(slots=True)
-class Catalogue:
+class SegmentCatalogue:
     """From any thread; `claim` makes it the writer's."""
 
     folder: Path
@@ -256,7 +256,7 @@ def open_segment(path: Path) -> Segment | None:
         return sealed.describe(path, fd) if layout is None else raw.describe(path, fd, layout)
 
 
-def read_span(segment: Segment, start_ns: int, end_ns: int, counts: bool = True) -> Stretch | None:
+def read_span(segment: Segment, start_ns: int, end_ns: int, counts: bool = True) -> RecordColumns | None:
     """Records that touch [start_ns, end_ns), in order; None when there are none.
 
     A segment that was deleted meanwhile has none. Without `counts` the samples may be left out: the

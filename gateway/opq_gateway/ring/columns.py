@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from opq_gateway.ring import lost as losses
 from opq_gateway.ring.lost import Lost
-from opq_gateway.ring.segment import ROW, Stretch
+from opq_gateway.ring.segment import ROW, RecordColumns
 
 MOST_ROWS = 1 << 20
 MOST_LOSSES_BYTES = 1 << 24
@@ -26,7 +26,7 @@ _LOSS = struct.Struct("<QH")
 _NAMES = ("first_sample", "count", "t_ns", "uncertainty_ns", "rate_millihz", "source", "flags")
 
 
-def to_bytes(part: Stretch) -> bytes:
+def to_bytes(part: RecordColumns) -> bytes:
     """Rows and losses of a stretch, without its samples."""
     rows = part.rows
     first = rows["first_sample"].astype(np.int64)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from opq_gateway.ring.lost import Lost
-from opq_gateway.ring.segment import FLAG_OVERRUN_BEFORE, ROW, Stretch
+from opq_gateway.ring.segment import FLAG_OVERRUN_BEFORE, ROW, RecordColumns
 from opq_gateway.serial_side.reassembly import NOT_RESENT, OVERRUN
 
 MAGIC = b"OPQRING1"
@@ -31,7 +31,7 @@ def good_time_ns(data: bytes) -> int | None:
     return int.from_bytes(data[T_AT : T_AT + 8], "little", signed=True) or None
 
 
-def parse(data: bytes, capacity: int) -> Stretch:
+def parse(data: bytes, capacity: int) -> RecordColumns:
     """Consecutive records; a hole between two of them was lost by the Box or the line.
 
     Where a record is damaged nobody knows any more what a hole was before.
@@ -48,11 +48,11 @@ def parse(data: bytes, capacity: int) -> Stretch:
     counts = chosen["counts"][np.arange(capacity) < rows["count"][:, None]].astype(np.int16, copy=False)
     boot_id = int(chosen["boot_id"][-1]) if len(chosen) else 0
     v_per_lsb = float(chosen["v_per_lsb"][-1]) if len(chosen) else 0.0
-    found = Stretch(boot_id, v_per_lsb, rows, counts, (), len(table) - len(chosen))
+    found = RecordColumns(boot_id, v_per_lsb, rows, counts, (), len(table) - len(chosen))
     return found if found.bad else replace(found, lost=_holes(found))
 
 
-def _holes(stretch: Stretch) -> tuple[Lost, ...]:
+def _holes(stretch: RecordColumns) -> tuple[Lost, ...]:
     first, ends = stretch.rows["first_sample"], stretch.ends
     return tuple(
         Lost(

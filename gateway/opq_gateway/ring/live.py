@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring import raw, record
 from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.segment import Segment
@@ -28,7 +28,7 @@ class LiveSegment:
     """Writes one file; `write` and `end` from one thread, `sync` from any."""
 
     def __init__(
-        self, path: Path, box_id: str, first: Block, capacity: int, records: int, lasting_ns: int
+        self, path: Path, box_id: str, first: SampleBlock, capacity: int, records: int, lasting_ns: int
     ) -> None:
         """Make the file with room for `records`, for blocks of the boot and gain of `first`.
 
@@ -75,7 +75,7 @@ class LiveSegment:
         """Records that still fit."""
         return self.records - self.segment.records
 
-    def fits(self, block: Block) -> bool:
+    def fits(self, block: SampleBlock) -> bool:
         """Whether the block may stand behind what is written: same boot and gain, a later index and time."""
         segment = self.segment
         return (
@@ -92,7 +92,7 @@ class LiveSegment:
             )
         )
 
-    def broken_by(self, block: Block) -> bool:
+    def broken_by(self, block: SampleBlock) -> bool:
         """Whether a block that does not fit ends the segment before its time: other boot or gain, or back."""
         segment = self.segment
         return (
@@ -102,7 +102,7 @@ class LiveSegment:
             or block.t_ns <= segment.last_ns
         )
 
-    def run(self, blocks: Sequence[Block], most: int) -> int:
+    def run(self, blocks: Sequence[SampleBlock], most: int) -> int:
         """How many of `blocks`, of which the first fits, follow each other without a hole; at most `most`."""
         count = 1
         last = blocks[0]
@@ -119,7 +119,7 @@ class LiveSegment:
             last = block
         return count
 
-    def write(self, lost: Sequence[Lost], blocks: Sequence[Block]) -> None:
+    def write(self, lost: Sequence[Lost], blocks: Sequence[SampleBlock]) -> None:
         """Put losses, then blocks that follow each other, behind what is written; there is room for all.
 
         Raises:

@@ -7,7 +7,7 @@ its own. While the disk refuses, losses join up here.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import BEFORE_HEARD, NOT_RUNNING, Lost, completed
 from opq_gateway.ring.segment import Segment
 from opq_gateway.serial_side.reassembly import NOT_RESENT, OVERRUN
@@ -26,7 +26,7 @@ class _Position:
     end_ns: int
 
 
-class Pending:
+class PendingLosses:
     """The losses of one ring; from its writing thread."""
 
     def __init__(self, newest: Segment | None) -> None:
@@ -45,7 +45,7 @@ class Pending:
         """Whether nothing is known to be lost; a hole before the next block may be."""
         return not self._told and not self._lost
 
-    def before(self, block: Block) -> list[Lost]:
+    def before(self, block: SampleBlock) -> list[Lost]:
         """Every loss that has to be written before `block`."""
         return self._lost + self._hole(block)
 
@@ -55,7 +55,7 @@ class Pending:
         self._fresh = False
         self._told, self._lost = [], []
 
-    def refuse(self, blocks: Sequence[Block], why: str) -> None:
+    def refuse(self, blocks: Sequence[SampleBlock], why: str) -> None:
         """The disk took none of these."""
         for block in blocks:
             for hole in self._hole(block):
@@ -77,7 +77,7 @@ class Pending:
         else:
             self._lost.append(lost)
 
-    def _hole(self, block: Block) -> list[Lost]:
+    def _hole(self, block: SampleBlock) -> list[Lost]:
         """What lies between the position and `block`, with the reasons told or guessed."""
         at = self._at
         if at is not None and at.boot_id == block.boot_id:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from opq_gateway.ring import first_format, record
-from opq_gateway.ring.segment import Segment, Stretch
+from opq_gateway.ring.segment import RecordColumns, Segment
 
 MAGIC: Final = b"OPQRING2"
 HEAD_BYTES: Final = 64
@@ -32,13 +32,13 @@ _HEAD = struct.Struct("<8sIIIId24s")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RawLayout:
     """How the records of a file are found and read; `index` counts from 0."""
 
     stride: int
     time_ns: Callable[[bytes, int], int | None]
     """`t_ns` of one record's bytes and index; None when it is damaged or unwritten."""
-    parse: Callable[[bytes, int], Stretch]
+    parse: Callable[[bytes, int], RecordColumns]
     """Consecutive records, the first with this index."""
     current: bool = True
     """The format that is written today."""
@@ -59,7 +59,7 @@ def box_id(data: bytes) -> str:
     return data[36:60].rstrip(b"\0").decode(errors="replace")
 
 
-def layout(data: bytes) -> Layout | None:
+def layout(data: bytes) -> RawLayout | None:
     """The layout that the first 64 bytes of a file tell; None: this is no raw segment."""
     if len(data) < HEAD_BYTES:
         return None
@@ -73,21 +73,23 @@ def layout(data: bytes) -> Layout | None:
     def time_ns(one: bytes, index: int) -> int | None:
         return record.good_time_ns(one, record.seed(epoch, index))
 
-    def parse(many: bytes, first_index: int) -> Stretch:
+    def parse(many: bytes, first_index: int) -> RecordColumns:
         return record.parse(many, capacity, epoch, first_index, boot_id, v_per_lsb)
 
-    return Layout(record.stride_bytes(capacity), time_ns, parse)
+    return RawLayout(record.stride_bytes(capacity), time_ns, parse)
 
 
-def _first_layout(capacity: int) -> Layout | None:
+def _first_layout(capacity: int) -> RawLayout | None:
     if not 0 < capacity <= 1 << 20:
         return None
     parse = partial(first_format.parse, capacity=capacity)
     stride = first_format.stride_bytes(capacity)
-    return Layout(stride, lambda one, _: first_format.good_time_ns(one), lambda many, _: parse(many), False)
+    return RawLayout(
+        stride, lambda one, _: first_format.good_time_ns(one), lambda many, _: parse(many), False
+    )
 
 
-def describe(path: Path, fd: int, found: Layout) -> Segment | None:
+def describe(path: Path, fd: int, found: RawLayout) -> Segment | None:
     """What the file holds; None when no record of it is good.
 
     Raises:
@@ -116,7 +118,7 @@ def describe(path: Path, fd: int, found: Layout) -> Segment | None:
     )
 
 
-def written(fd: int, found: Layout, size: int) -> int:
+def written(fd: int, found: RawLayout, size: int) -> int:
     """How many records were begun, damaged ones among them; O(log n) reads."""
     low, high = 0, max(0, size - HEAD_BYTES) // found.stride
     if high and _begun(fd, found, high - 1):
@@ -131,12 +133,12 @@ def written(fd: int, found: Layout, size: int) -> int:
     return low + -(-len(ahead) // found.stride)
 
 
-def _begun(fd: int, found: Layout, index: int) -> bool:
+def _begun(fd: int, found: RawLayout, index: int) -> bool:
     data = os.pread(fd, record.BEFORE_SAMPLES, found.at(index))
     return data != bytes(len(data))
 
 
-def _first_good(fd: int, found: Layout, indices: range) -> Stretch | None:
+def _first_good(fd: int, found: RawLayout, indices: range) -> RecordColumns | None:
     """The first of these records that has samples."""
     for index in indices:
         one = found.parse(os.pread(fd, found.stride, found.at(index)), index)
@@ -145,7 +147,7 @@ def _first_good(fd: int, found: Layout, indices: range) -> Stretch | None:
     return None
 
 
-def read(fd: int, found: Layout, records: int, start_ns: int, end_ns: int) -> Stretch:
+def read(fd: int, found: RawLayout, records: int, start_ns: int, end_ns: int) -> RecordColumns:
     """The records that touch [start_ns, end_ns); the place is found by bisection on time."""
     low = max(0, _first_not_before(fd, found, records, start_ns) - 1)
     high = min(records, _first_not_before(fd, found, records, end_ns) + LOSSES_BEHIND)
@@ -153,7 +155,7 @@ def read(fd: int, found: Layout, records: int, start_ns: int, end_ns: int) -> St
     return found.parse(data, low).touching(start_ns, end_ns)
 
 
-def _first_not_before(fd: int, found: Layout, records: int, t_ns: int) -> int:
+def _first_not_before(fd: int, found: RawLayout, records: int, t_ns: int) -> int:
     """Index of the first good record whose time is at or after `t_ns`, or one of the damaged before it."""
     low, high = 0, records
     while low < high:

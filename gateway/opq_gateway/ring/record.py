@@ -17,10 +17,10 @@ from zlib import crc32
 
 import numpy as np
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring import lost as losses
 from opq_gateway.ring.lost import Lost
-from opq_gateway.ring.segment import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, ROW, Stretch
+from opq_gateway.ring.segment import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, ROW, RecordColumns
 
 FLAG_LOST: Final = 4
 LITTLE: Final = sys.byteorder == "little"
@@ -42,7 +42,7 @@ def seed(epoch: int, index: int) -> int:
     return epoch ^ index
 
 
-def of_block(block: Block, capacity: int, crc_seed: int) -> bytes:
+def of_block(block: SampleBlock, capacity: int, crc_seed: int) -> bytes:
     """One block of at most `capacity` samples."""
     counts = block.counts if LITTLE else block.counts.astype("<i2")
     samples = counts.tobytes()
@@ -79,7 +79,7 @@ def good_time_ns(data: bytes, crc_seed: int) -> int | None:
 
 def parse(
     data: bytes, capacity: int, epoch: int, first_index: int, boot_id: int, v_per_lsb: float
-) -> Stretch:
+) -> RecordColumns:
     """Consecutive records, the first of them number `first_index`; damaged and unwritten ones left out."""
     stride = stride_bytes(capacity)
     table = np.frombuffer(data, _table(capacity), len(data) // stride)
@@ -108,7 +108,7 @@ def parse(
         1 for at in np.flatnonzero(~good) if data[at * stride : at * stride + BEFORE_SAMPLES] == UNWRITTEN
     )
     bad = int(len(table) - np.count_nonzero(good)) - unwritten
-    return Stretch(boot_id, v_per_lsb, rows, flat.astype(np.int16, copy=False), tuple(lost), bad)
+    return RecordColumns(boot_id, v_per_lsb, rows, flat.astype(np.int16, copy=False), tuple(lost), bad)
 
 
 def _table(capacity: int) -> np.dtype[np.void]:

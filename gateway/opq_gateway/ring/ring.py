@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from opq_gateway.blocks import Block
-from opq_gateway.ring.catalogue import Catalogue, read_span
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.ring.catalogue import SegmentCatalogue, read_span
 from opq_gateway.ring.live import LiveSegment
 from opq_gateway.ring.lost import Lost
-from opq_gateway.ring.pending import Pending
+from opq_gateway.ring.pending import PendingLosses
 from opq_gateway.ring.raw import HEAD_BYTES
 from opq_gateway.ring.record import stride_bytes
-from opq_gateway.ring.segment import Segment, Stretch
+from opq_gateway.ring.segment import RecordColumns, Segment
 from opq_gateway.ring.waveform import Holes, longest_waveform
 from opq_proto.messages import Gap, Waveform
 
@@ -50,7 +50,7 @@ UNSTEADY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class RingSpan:
     """What the ring holds: [start_ns, end_ns), with gaps in between."""
 
     start_ns: int
@@ -97,10 +97,10 @@ class Ring:
         """Of Boxes that begin together no two shall change files together for ever."""
         self._retry_s = retry_s
         self._monotonic_s = monotonic_s
-        self._catalogue = Catalogue(folder)
+        self._catalogue = SegmentCatalogue(folder)
         self._lock = threading.Lock()
         self._live: LiveSegment | None = None
-        self._pending: Pending | None = None
+        self._pending: PendingLosses | None = None
         self._refused: tuple[OSError, float] | None = None
         self._broken_s: deque[float] = deque(maxlen=MOST_BROKEN)
         self.bad_records = 0
@@ -118,11 +118,11 @@ class Ring:
     def unreadable_files(self) -> int:
         return self._catalogue.unreadable()
 
-    def append(self, block: Block) -> None:
+    def append(self, block: SampleBlock) -> None:
         """Write a block behind the last one; see `append_all`."""
         self.append_all((block,))
 
-    def append_all(self, blocks: Sequence[Block]) -> None:
+    def append_all(self, blocks: Sequence[SampleBlock]) -> None:
         """Write blocks behind the last one, those that follow each other with one write.
 
         Raises:
@@ -146,9 +146,9 @@ class Ring:
         """The samples right before the next block are given up, for this reason."""
         self._losses().told(gap)
 
-    def _losses(self) -> Pending:
+    def _losses(self) -> PendingLosses:
         if self._pending is None:
-            self._pending = Pending(self.newest())
+            self._pending = PendingLosses(self.newest())
         return self._pending
 
     def _ask_again(self) -> None:
@@ -158,7 +158,7 @@ class Ring:
                 raise OSError(error.errno, error.strerror)
             self._refused = None
 
-    def _write(self, blocks: Sequence[Block]) -> int:
+    def _write(self, blocks: Sequence[SampleBlock]) -> int:
         """Write the first of `blocks` and those that follow it without a hole; returns how many."""
         first, live, pending = blocks[0], self._live, self._losses()
         if live is not None and not live.fits(first):
@@ -185,7 +185,7 @@ class Ring:
             raise OSError(errno.EBUSY, "the Box's time, boot or gain changes with nearly every block")
         self._broken_s.append(now_s)
 
-    def _begin(self, block: Block, losses: int) -> LiveSegment:
+    def _begin(self, block: SampleBlock, losses: int) -> LiveSegment:
         self.close()
         capacity = max(RECORD_SAMPLES, len(block.counts))
         lasting_ns = max(1, block.end_ns - block.t_ns)
@@ -222,12 +222,12 @@ class Ring:
             live.end()
             self._catalogue.ended(live.segment)
 
-    def span(self) -> Span | None:
+    def span(self) -> RingSpan | None:
         """From the oldest to the newest sample held; None when empty."""
         held = self._catalogue.held()
         if not held:
             return None
-        return Span(min(s.start_ns for s in held), max(s.end_ns for s in held))
+        return RingSpan(min(s.start_ns for s in held), max(s.end_ns for s in held))
 
     def newest(self) -> Segment | None:
         """The segment with the newest samples: its boot, gain and last index; None when empty."""
@@ -238,7 +238,7 @@ class Ring:
         """What the ring takes of the disk."""
         return sum(segment.file_bytes for segment in self._catalogue.held())
 
-    def read_blocks(self, start_ns: int, end_ns: int) -> list[Block]:
+    def read_blocks(self, start_ns: int, end_ns: int) -> list[SampleBlock]:
         """Every block that touches [start_ns, end_ns), in the order it was written."""
         return [block for stretch in self.stretches(start_ns, end_ns) for block in stretch.blocks()]
 
@@ -246,7 +246,7 @@ class Ring:
         """What holds samples, in the order it was written; times fall back where the clock was set back."""
         return self._catalogue.held()
 
-    def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[Block]:
+    def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[SampleBlock]:
         """Every block of one segment that touches [start_ns, end_ns); none when it was deleted meanwhile.
 
         Raises:
@@ -276,7 +276,7 @@ class Ring:
             holes.take(stretch)
         return holes.found
 
-    def stretches(self, start_ns: int, end_ns: int, counts: bool = True) -> Iterator[Stretch]:
+    def stretches(self, start_ns: int, end_ns: int, counts: bool = True) -> Iterator[RecordColumns]:
         """What touches [start_ns, end_ns), segment by segment, as it was written.
 
         Raises:

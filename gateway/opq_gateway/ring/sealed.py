@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from opq_gateway.ring import columns
 from opq_gateway.ring.codec import pack, unpack_all
 from opq_gateway.ring.lost import Lost
-from opq_gateway.ring.segment import ROW, Segment, Stretch
+from opq_gateway.ring.segment import ROW, RecordColumns, Segment
 
 MAGIC: Final = b"OPQSEAL3"
 """OPQSEAL1 had another codec; no release wrote it, and it is not read any more."""
@@ -46,7 +46,7 @@ _ROW = np.dtype([("offset", "<u8"), ("length", "<u4"), ("start_ns", "<i8"), ("en
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class SealedIndex:
     """Head and table of a sealed file."""
 
     table: NDArray[np.void]
@@ -65,7 +65,7 @@ def samples_behind(chunk_bytes: int, samples: int) -> int:
     return SMALL_CHUNK_SAMPLES if SMALL * chunk_bytes < 2 * samples else CHUNK_SAMPLES
 
 
-def chunk(part: Stretch) -> bytes:
+def chunk(part: RecordColumns) -> bytes:
     """A piece of a segment that stands alone.
 
     Raises:
@@ -126,21 +126,21 @@ def describe(path: Path, fd: int) -> Segment | None:
     )
 
 
-def read(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Stretch:
+def read(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> RecordColumns:
     """What touches [start_ns, end_ns), in order; a damaged chunk counts as one bad record, so does a file
     of which neither index can be read."""
     index = _index(fd)
     if index is None:  # it had one when the ring looked
-        return Stretch(0, 0.0, np.zeros(0, ROW), np.zeros(0, np.int16), bad=1)
+        return RecordColumns(0, 0.0, np.zeros(0, ROW), np.zeros(0, np.int16), bad=1)
     wanted = np.flatnonzero((index.table["start_ns"] < end_ns) & (index.table["end_ns"] > start_ns))
-    opened: list[Stretch | None] = []
+    opened: list[RecordColumns | None] = []
     for at in range(0, len(wanted), AT_ONCE):
         rows = index.table[wanted[at : at + AT_ONCE]]
         chunks = [os.pread(fd, int(row["length"]), int(row["offset"])) for row in rows]
         opened += _opened(chunks, index.boot_id, index.v_per_lsb, counts, end_ns)
     parts = [part for part in opened if part is not None]
     empty = np.zeros(0, np.int16)
-    found = Stretch(
+    found = RecordColumns(
         index.boot_id,
         index.v_per_lsb,
         np.concatenate([part.rows for part in parts]) if parts else np.zeros(0, ROW),
@@ -153,11 +153,11 @@ def read(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Stretch:
 
 def _opened(
     chunks: Sequence[bytes], boot_id: int, v_per_lsb: float, counts: bool, end_ns: int | None = None
-) -> list[Stretch | None]:
+) -> list[RecordColumns | None]:
     """Chunks unpacked side by side, with `end_ns` as far as that; None: it is damaged."""
     told = [_told(data, end_ns) for data in chunks]
     unpacked = iter(_unpacked([one for one in told if one is not None and one.samples]) if counts else ())
-    opened: list[Stretch | None] = []
+    opened: list[RecordColumns | None] = []
     for one in told:
         if one is None:
             opened.append(None)
@@ -166,7 +166,7 @@ def _opened(
         if samples is None or (counts and len(samples) != one.samples):
             opened.append(None)
         else:
-            opened.append(Stretch(boot_id, v_per_lsb, one.rows, samples, one.lost))
+            opened.append(RecordColumns(boot_id, v_per_lsb, one.rows, samples, one.lost))
     return opened
 
 
@@ -206,7 +206,7 @@ def _unpacked(told: Sequence[_Told]) -> list[NDArray[np.int16] | None]:
         return [None] if len(told) == 1 else [found for one in told for found in _unpacked([one])]
 
 
-def _index(fd: int) -> Index | None:
+def _index(fd: int) -> SealedIndex | None:
     head = os.pread(fd, _HEAD.size, 0)
     if len(head) == _HEAD.size and head.startswith(MAGIC):
         length = _HEAD.size + _HEAD.unpack(head)[1] * _ROW.itemsize + 4
@@ -222,10 +222,10 @@ def _index(fd: int) -> Index | None:
     return _parsed(os.pread(fd, length, size - _END.size - length))
 
 
-def _parsed(data: bytes) -> Index | None:
+def _parsed(data: bytes) -> SealedIndex | None:
     if len(data) < _HEAD.size + 4 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         return None
     magic, chunks, *facts, _ = _HEAD.unpack_from(data)
     if magic != MAGIC or len(data) != _HEAD.size + chunks * _ROW.itemsize + 4:
         return None
-    return Index(np.frombuffer(data, _ROW, chunks, _HEAD.size), *facts)
+    return SealedIndex(np.frombuffer(data, _ROW, chunks, _HEAD.size), *facts)

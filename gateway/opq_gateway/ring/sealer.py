@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from opq_gateway.counters import Counters
+from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.catalogue import SEALING
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
@@ -47,7 +47,7 @@ class Sealer:
     def __init__(
         self,
         rings: Mapping[str, Ring],
-        counters: Mapping[str, Counters],
+        counters: Mapping[str, BoxCounters],
         answer_s: float = ANSWER_S,
         look_s: float = LOOK_S,
         first_wait_s: float = FIRST_WAIT_S,

@@ -16,7 +16,7 @@ from pathlib import Path
 from opq_gateway.ring import raw, sealed
 from opq_gateway.ring.catalogue import SEALING
 from opq_gateway.ring.record import BEFORE_SAMPLES
-from opq_gateway.ring.segment import Stretch
+from opq_gateway.ring.segment import RecordColumns
 
 
 class NotSealableError(ValueError):
@@ -69,7 +69,7 @@ def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
     return beside
 
 
-def _touched(part: Stretch) -> tuple[int, int]:
+def _touched(part: RecordColumns) -> tuple[int, int]:
     """[start_ns, end_ns) of a chunk's rows and losses."""
     starts = [one.start_ns for one in part.lost]
     ends = [one.end_ns for one in part.lost]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import Lost
 from opq_proto.messages import TimeSource
 
@@ -41,7 +41,7 @@ class Segment:
         """Stored time."""
         return self.end_ns - self.start_ns
 
-    def added(self, blocks: Sequence[Block], losses: int) -> None:
+    def added(self, blocks: Sequence[SampleBlock], losses: int) -> None:
         """Account for what was written behind the rest; `blocks` follow each other."""
         first, last = blocks[0], blocks[-1]
         if not self.end_ns:
@@ -69,7 +69,7 @@ ROW = np.dtype(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stretch:
+class RecordColumns:
     """Neighbouring records of one boot and gain, in the order they were written."""
 
     boot_id: int
@@ -93,7 +93,7 @@ class Stretch:
         lasting = self.rows["count"].astype(np.int64) * 10**12 // self.rows["rate_millihz"].astype(np.int64)
         return np.asarray(self.rows["t_ns"] + lasting, np.int64)
 
-    def touching(self, start_ns: int, end_ns: int) -> "Stretch":
+    def touching(self, start_ns: int, end_ns: int) -> "RecordColumns":
         """The rows and losses that touch [start_ns, end_ns)."""
         lost = tuple(one for one in self.lost if one.end_ns > start_ns and one.start_ns < end_ns)
         wanted = np.flatnonzero((self.ends_ns > start_ns) & (self.rows["t_ns"] < end_ns))
@@ -104,19 +104,19 @@ class Stretch:
         part = self.part(int(wanted[0]), int(wanted[-1]) + 1)
         return replace(part, lost=lost)
 
-    def part(self, low: int, high: int) -> "Stretch":
+    def part(self, low: int, high: int) -> "RecordColumns":
         """Rows low .. high - 1 with their samples; without the losses."""
         at = np.concatenate(([0], np.cumsum(self.rows["count"], dtype=np.int64)))
         counts = self.counts[at[low] : at[high]] if len(self.counts) else self.counts
         return replace(self, rows=self.rows[low:high], counts=counts, lost=())
 
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> list[SampleBlock]:
         """The blocks as they were appended."""
         found = []
         at = 0
         for first_sample, t_ns, uncertainty_ns, rate_millihz, count, source, flags in self.rows.tolist():
             found.append(
-                Block(
+                SampleBlock(
                     self.boot_id,
                     self.v_per_lsb,
                     first_sample,

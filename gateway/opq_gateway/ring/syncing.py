@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from opq_gateway.counters import Counters
+from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.ring import Ring
 from opq_proto import log
 from opq_proto.rate_limit import RateLimitedLog
@@ -24,7 +24,9 @@ ONE_BY_ONE = 4
 class Syncing:
     """One thread: `run`."""
 
-    def __init__(self, rings: Mapping[str, Ring], counters: Mapping[str, Counters], every_s: float) -> None:
+    def __init__(
+        self, rings: Mapping[str, Ring], counters: Mapping[str, BoxCounters], every_s: float
+    ) -> None:
         self._rings = rings
         self._counters = counters
         self._every_s = every_s

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.ring.lost import NOT_HELD, Lost, completed
-from opq_gateway.ring.segment import Stretch
+from opq_gateway.ring.segment import RecordColumns
 from opq_proto.messages import Gap, TimeSource, Waveform
 
 CLOCK_STEP_NS = 1_000_000
@@ -22,9 +22,9 @@ FIT_SAMPLES = 12_000
 """From so many on the rate is fitted to the stamps; below, their rounding would show."""
 
 
-def longest_waveform(box_id: str, stretches: Sequence[Stretch]) -> Waveform | None:
+def longest_waveform(box_id: str, stretches: Sequence[RecordColumns]) -> Waveform | None:
     """The longest axis of the stretches as one Waveform, its gaps with their reasons; None: no samples."""
-    axes: list[list[Stretch]] = []
+    axes: list[list[RecordColumns]] = []
     for stretch in stretches:
         for part in _on_one_axis(stretch):
             if axes and _goes_on(axes[-1][-1], part):
@@ -37,7 +37,7 @@ def longest_waveform(box_id: str, stretches: Sequence[Stretch]) -> Waveform | No
     return _joined(box_id, axis, [one for stretch in stretches for one in stretch.lost])
 
 
-def _on_one_axis(stretch: Stretch) -> list[Stretch]:
+def _on_one_axis(stretch: RecordColumns) -> list[RecordColumns]:
     """Cut where an index falls back, or a time does not agree with the index."""
     rows = stretch.rows
     if len(rows) < 2:
@@ -58,7 +58,7 @@ def _times_ns(samples: NDArray[np.int64], rate_millihz: NDArray[np.int64]) -> ND
     return np.asarray(whole * 10**12 + rest * 10**6 // rate_millihz * 10**6, np.int64)
 
 
-def _goes_on(before: Stretch, after: Stretch) -> bool:
+def _goes_on(before: RecordColumns, after: RecordColumns) -> bool:
     """Same boot and gain, a later index, and a time that agrees with the index."""
     last, first = before.part(len(before.rows) - 1, len(before.rows)).blocks()[0], after.rows[0]
     return (
@@ -69,7 +69,7 @@ def _goes_on(before: Stretch, after: Stretch) -> bool:
     )
 
 
-def _joined(box_id: str, parts: list[Stretch], lost: list[Lost]) -> Waveform:
+def _joined(box_id: str, parts: list[RecordColumns], lost: list[Lost]) -> Waveform:
     rows = np.concatenate([part.rows for part in parts]) if len(parts) > 1 else parts[0].rows
     counts = [part.counts for part in parts]
     first, ends = rows["first_sample"], rows["first_sample"] + rows["count"]
@@ -109,7 +109,7 @@ class Holes:
     _before: Lost | None = None
     """Where the last stretch ended, as a loss of no samples."""
 
-    def take(self, stretch: Stretch) -> None:
+    def take(self, stretch: RecordColumns) -> None:
         """Its recorded losses, and the holes that nobody recorded."""
         self.found += stretch.lost
         if not len(stretch.rows):

@@ -10,15 +10,15 @@ from functools import partial
 from typing import Any
 
 from opq_gateway.config import Config, data_folder
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed, Item, Told, Values
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.feed import DisturbanceNotice, Item, MeasuredFeed, Values
 from opq_gateway.serial_side.outputs import Outputs
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 try:
-    from opq_gateway.rules.streams import Tap, Windows, rows_of
+    from opq_gateway.rules.streams import SampleTap, WavePublisher, rows_of
     from opq_rules.api import config as rules_config
     from opq_rules.api.service import Service
     from opq_rules.local_feed import LocalFeed
@@ -42,7 +42,12 @@ class EdgeRules:
     """REST answers from its making on; rows flow while `run` runs."""
 
     def __init__(
-        self, config: Config, feed: Feed, statuses: Mapping[str, Status], counters: Counters, send: Send
+        self,
+        config: Config,
+        feed: MeasuredFeed,
+        statuses: Mapping[str, BoxStatus],
+        counters: BoxCounters,
+        send: Send,
     ) -> None:
         """
         Args:
@@ -53,12 +58,12 @@ class EdgeRules:
         """
         wanted = config.rules
         self._statuses, self._counters, self._send = statuses, counters, send
-        self._channel = feed.subscribe("rules", (Values, Told), ITEMS)
+        self._channel = feed.subscribe("rules", (Values, DisturbanceNotice), ITEMS)
         self._measured: LocalFeed[Item] = LocalFeed("rules")
         self._waves: LocalFeed[Piece] = LocalFeed("waves")
         self._lost = 0
         self._windows = (
-            None if wanted.windows_endpoint is None else Windows(wanted.windows_endpoint, self._waves)
+            None if wanted.windows_endpoint is None else WavePublisher(wanted.windows_endpoint, self._waves)
         )
         settings = rules_config.checked(
             rules_config.Config(
@@ -78,7 +83,7 @@ class EdgeRules:
 
     def beside(self, outputs: Outputs) -> Outputs:
         """The same; raw samples come here too."""
-        return Tap(outputs, self._waves)
+        return SampleTap(outputs, self._waves)
 
     def run(self, stop: threading.Event) -> None:
         """Hand on what is measured, until `stop`."""
@@ -109,7 +114,7 @@ class EdgeRules:
         return True
 
 
-def measurement_of(request: Request, status: Status) -> Measurement:
+def measurement_of(request: Request, status: BoxStatus) -> Measurement:
     """What Makai's trigger `edge_rule` reads; readers of the original skip the metric."""
     hello = status.hello
     return Measurement(

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import zmq
 
-from opq_gateway.blocks import Block
-from opq_gateway.measuring.feed import Phasor, Told, Values
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
 from opq_gateway.serial_side.outputs import Outputs
 from opq_proto.errors import PortBusyError
 from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
@@ -26,13 +26,13 @@ from opq_rules.wave_windows import Piece
 WAITING = 1000
 
 
-class Tap:
+class SampleTap:
     """Passes everything on; nobody waits, and where nobody reads nothing is made."""
 
     def __init__(self, behind: Outputs, waves: LocalFeed[Piece]) -> None:
         self._behind, self._waves = behind, waves
 
-    def push_all(self, box_id: str, blocks: Sequence[Block]) -> None:
+    def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
         self._behind.push_all(box_id, blocks)
         if self._waves.wanted:
             for block in blocks:
@@ -51,7 +51,7 @@ class Tap:
         self._behind.crossing(box_id, crossing)
 
 
-def piece_of(box_id: str, block: Block) -> Piece:
+def piece_of(box_id: str, block: SampleBlock) -> Piece:
     return Piece(
         box_id,
         block.boot_id,
@@ -65,7 +65,7 @@ def piece_of(box_id: str, block: Block) -> Piece:
     )
 
 
-class Windows:
+class WavePublisher:
     """PUB of the same, on an address of this machine."""
 
     def __init__(self, endpoint: str, waves: LocalFeed[Piece]) -> None:
@@ -95,19 +95,19 @@ NS_PER_MS = 1_000_000
 AS_MEASUREMENT = {"rms_v": "rms", "f_hz": "f", "thd_ratio": "thd", "trans_v": "trans"}
 
 
-def rows_of(items: Sequence[Values | Phasor | Told]) -> list[Row]:
+def rows_of(items: Sequence[Values | PhasorReport | DisturbanceNotice]) -> list[Row]:
     """In order; phasors have their own stream, C37.118."""
-    return [_row(item) for item in items if not isinstance(item, Phasor)]
+    return [_row(item) for item in items if not isinstance(item, PhasorReport)]
 
 
-def _row(item: Values | Told) -> Row:
+def _row(item: Values | DisturbanceNotice) -> Row:
     row: Row = {
         "box": item.box_id,
         "kind": item.kind,
         "uncertainty_ns": item.uncertainty_ns,
         "source": item.source.name.lower(),
     }
-    if isinstance(item, Told):
+    if isinstance(item, DisturbanceNotice):
         row["timestamp_ms"] = item.t_ns // NS_PER_MS
         row["entering"] = item.entering
         if item.rms_v is not None:

@@ -7,9 +7,9 @@ ring ends) and notices when the indices begin anew. Pure; the clocks are handed 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.segment import Segment
-from opq_gateway.serial_side.clock import Clock, Clocks, Stamp
+from opq_gateway.serial_side.clock import BoxClock, Clocks, SampleTime
 from opq_gateway.serial_side.reassembly import NOT_RESENT, Output, Reassembly
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
@@ -39,14 +39,14 @@ class Axis:
         self._hello = hello
         self._ring = ring if ring is not None and ring.boot_id == hello.boot_id else None
         before = None if self._ring is None else (self._ring.end_sample, self._ring.end_ns)
-        self.clock = Clock(clocks, before)
+        self.clock = BoxClock(clocks, before)
         self._held: list[Samples] = []
         self._backward = 0
         self.too_old = 0
         """Samples left out because they came before the run's first."""
         self.line = Reassembly(hello.ring_samples)
 
-    def straight(self, run: Sequence[Samples], hello: Hello) -> list[Block]:
+    def straight(self, run: Sequence[Samples], hello: Hello) -> list[SampleBlock]:
         """The first of `run`, as far as they are what nearly all are: live, the next, and nothing waits.
 
         What is left of it goes through `take`, one by one.
@@ -65,7 +65,7 @@ class Axis:
             told = stamp(samples, True, now_s)
             if told is None:
                 break
-            block = Block(
+            block = SampleBlock(
                 boot_id,
                 v_per_lsb,
                 expected,
@@ -135,7 +135,7 @@ class Axis:
         return self._place(samples, stamp, not samples.flags & FLAG_RESENT, now_s) or []
 
     def _place(
-        self, samples: Samples, stamp: Stamp | Samples, live: bool, now_s: float
+        self, samples: Samples, stamp: SampleTime | Samples, live: bool, now_s: float
     ) -> list[Output] | None:
         block = self._block(samples, stamp)
         line = self.line
@@ -152,9 +152,9 @@ class Axis:
                 return None
         return line.push(block, now_s)
 
-    def _block(self, samples: Samples, stamp: Stamp | Samples) -> Block:
+    def _block(self, samples: Samples, stamp: SampleTime | Samples) -> SampleBlock:
         flags = samples.flags
-        return Block(
+        return SampleBlock(
             self._hello.boot_id,
             self._hello.v_per_lsb,
             samples.first_sample,
@@ -167,7 +167,7 @@ class Axis:
             bool(flags & FLAG_CLIPPED),
         )
 
-    def _begins_with(self, block: Block, resent: bool, own_time: bool) -> bool:
+    def _begins_with(self, block: SampleBlock, resent: bool, own_time: bool) -> bool:
         """Whether the run may begin with this block, the first; False: it is old, leave it out.
 
         After a restart of the gateway what the ring lacks is a hole, if it is the same run: by the

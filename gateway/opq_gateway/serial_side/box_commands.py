@@ -22,7 +22,7 @@ from opq_proto.link_messages import (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BoxAnswer:
     """How a command to a Box ended."""
 
     status: Status | None
@@ -32,10 +32,10 @@ class Answer:
     """What followed GET_SETTINGS."""
 
 
-Done = Callable[[Answer], None]
+Done = Callable[[BoxAnswer], None]
 
 
-class BoxLine(Protocol):
+class BoxCommandLink(Protocol):
     """Commands with acknowledgement; `done` is called once for each that was taken, from another thread."""
 
     def ask(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
@@ -112,7 +112,7 @@ class BoxCommands:
             left.insert(0, self._current)
             self._current = None
         for asked in left:
-            asked.done(Answer(None, "the port was lost"))
+            asked.done(BoxAnswer(None, "the port was lost"))
 
     def take(self, message: Acknowledgement | Settings) -> None:
         """What the Box answers; what was not asked here, or too late, is nobody's."""
@@ -138,7 +138,7 @@ class BoxCommands:
         waited_s = self._monotonic_s() - current.sent_s
         if waited_s >= current.timeout_s:
             self._current = None
-            current.done(Answer(None, f"no answer within {current.timeout_s:g} s"))
+            current.done(BoxAnswer(None, f"no answer within {current.timeout_s:g} s"))
         elif not current.repeated and waited_s >= min(AGAIN_S, current.timeout_s / 2):
             current.repeated = True
             if current.operation not in ONCE:
@@ -170,7 +170,7 @@ class BoxCommands:
         assert current is not None
         if current.operation == Operation.PUT_SETTING:
             self.on_setting()
-        current.done(Answer(acknowledged.status, acknowledged.detail, settings))
+        current.done(BoxAnswer(acknowledged.status, acknowledged.detail, settings))
 
     def _next_id(self) -> int:
         self._command_id = (self._command_id + 1) & 0xFFFF

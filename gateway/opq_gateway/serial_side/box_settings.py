@@ -11,8 +11,8 @@ two.
 
 from collections.abc import Callable
 
-from opq_gateway.config import Measuring
-from opq_gateway.serial_side.box_commands import Answer, BoxCommands
+from opq_gateway.config import MeasuringSection
+from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommands
 from opq_gateway.serial_side.clock import Clocks
 from opq_proto.link_messages import GpsState, GpsStatus, Hello, Operation, Status
 from opq_proto.messages import TimeSource
@@ -20,7 +20,7 @@ from opq_proto.messages import TimeSource
 LIMITS_TIMEOUT_S = 2.0
 
 
-def limits(config: Measuring) -> str:
+def limits(config: MeasuringSection) -> str:
     """The command's argument: shares of nominal.
 
     >>> limits(Measuring())
@@ -58,7 +58,7 @@ class CrossingLimits:
         if not self._argument or self._asked or self._known_boot == hello.boot_id:
             return
 
-        def done(answer: Answer) -> None:
+        def done(answer: BoxAnswer) -> None:
             self._asked = False
             if answer.status is None:
                 return  # with the next hello again
@@ -98,5 +98,5 @@ class TimeForGps:
         argument = f"{self._clocks.now_ns()},{uncertainty_ns}"
         self._settled = self._commands.ask(Operation.SYNC_TIME, argument, TIME_TIMEOUT_S, self._done)
 
-    def _done(self, answer: Answer) -> None:
+    def _done(self, answer: BoxAnswer) -> None:
         self._settled = answer.status is Status.DONE or answer.status is Status.UNKNOWN

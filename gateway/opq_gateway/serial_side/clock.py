@@ -59,7 +59,7 @@ class Clocks:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class SampleTime:
     """UTC of a sample, and the rate from there on."""
 
     t_ns: int
@@ -68,7 +68,7 @@ class Stamp:
     rate_millihz: int
 
 
-class Clock:
+class BoxClock:
     """Gives each block of one run its time.
 
     Attributes:
@@ -92,7 +92,7 @@ class Clock:
         self._rate_millihz = 0
         self._newest = 0
 
-    def stamp(self, samples: Samples, live: bool, now_s: float) -> Stamp | Samples | None:
+    def stamp(self, samples: Samples, live: bool, now_s: float) -> SampleTime | Samples | None:
         """The time of a block's first sample, its own if that is it; None: not known yet (START_S)."""
         if samples.source is not TimeSource.FREE or samples.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS:
             if live:
@@ -107,13 +107,13 @@ class Clock:
             self._observe(samples, now_s)
         return self.at(samples.first_sample) if self._steering.begun else None
 
-    def at(self, sample: int) -> Stamp | None:
+    def at(self, sample: int) -> SampleTime | None:
         """The time of a sample where it is this clock that gives it."""
         if not self._steering.begun:
             return None
         piece = self._steering.piece(sample)
         aim = piece.aim
-        return Stamp(piece.t_at(sample), piece.uncertainty_ns(sample), aim.source, aim.rate_millihz)
+        return SampleTime(piece.t_at(sample), piece.uncertainty_ns(sample), aim.source, aim.rate_millihz)
 
     def settle(self) -> None:
         """The run ends before START_S: stamp with what is known."""

@@ -7,8 +7,8 @@ volts.
 
 from collections.abc import Callable
 
-from opq_gateway.counters import Counters
-from opq_gateway.status import Status
+from opq_gateway.counters import BoxCounters
+from opq_gateway.status import BoxStatus
 from opq_proto import log as logging
 from opq_proto import log_codes
 from opq_proto.link_messages import Hello, Log
@@ -25,8 +25,8 @@ class Greeting:
 
     def __init__(
         self,
-        status: Status,
-        counters: Counters,
+        status: BoxStatus,
+        counters: BoxCounters,
         lines: RateLimitedLog,
         monotonic_s: Callable[[], float],
         ask: Callable[[], None],
@@ -103,7 +103,7 @@ BOX_LINES = 20
 class BoxLog:
     """One Box's lines into the gateway's log."""
 
-    def __init__(self, log: logging.Log, counters: Counters, lines: RateLimitedLog) -> None:
+    def __init__(self, log: logging.Log, counters: BoxCounters, lines: RateLimitedLog) -> None:
         self._log = log
         self._counters = counters
         self._lines = lines

@@ -10,8 +10,8 @@ function, what leaves it goes to Outputs, so that it can be tried from a prompt.
 from collections import deque
 from collections.abc import Callable
 
-from opq_gateway.blocks import Block
-from opq_gateway.counters import Counters
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.axis import Axis
 from opq_gateway.serial_side.box_commands import BoxCommands
@@ -20,7 +20,7 @@ from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.greeting import BoxLog, Greeting
 from opq_gateway.serial_side.outputs import Outputs, RingWriter
 from opq_gateway.serial_side.reassembly import ENDED, Output
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
@@ -55,9 +55,9 @@ class Intake:
 
     def __init__(
         self,
-        status: Status,
+        status: BoxStatus,
         ring: Ring,
-        counters: Counters,
+        counters: BoxCounters,
         to_box: Callable[[LinkMessage], None],
         outputs: Outputs,
         clocks: Clocks | None = None,
@@ -90,7 +90,7 @@ class Intake:
         self._axis_of: Hello | None = None
         self._restarts_s: deque[float] = deque(maxlen=MOST_RESTARTS)
         self._counted = (0, 0, 0, 0)
-        self._in_order: list[Block] = []
+        self._in_order: list[SampleBlock] = []
 
     def opened(self) -> None:
         """The port was opened: ask who is there."""
@@ -259,7 +259,7 @@ class Intake:
 
     def _handle(self, outputs: list[Output]) -> None:
         for output in outputs:
-            if isinstance(output, Block):
+            if isinstance(output, SampleBlock):
                 self._in_order.append(output)
             elif isinstance(output, Gap):
                 self._hand_on()

@@ -7,10 +7,10 @@ drops and counts. The ring is written before, so what is dropped there is not lo
 from collections.abc import Sequence
 from typing import Protocol
 
-from opq_gateway.blocks import Block
-from opq_gateway.counters import Counters
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.ring import Ring
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap
 from opq_proto.rate_limit import RateLimitedLog
@@ -23,7 +23,7 @@ class Outputs(Protocol):
         """Sample indices begin anew, or the nominal values are others; blocks follow."""
         ...
 
-    def push_all(self, box_id: str, blocks: Sequence[Block]) -> None:
+    def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
         """The next blocks in order, without a hole between them, stamped."""
         ...
 
@@ -43,13 +43,13 @@ class Outputs(Protocol):
 class RingWriter:
     """The serial side's way into the ring; a full disk stops nothing else."""
 
-    def __init__(self, ring: Ring, status: Status, counters: Counters, lines: RateLimitedLog) -> None:
+    def __init__(self, ring: Ring, status: BoxStatus, counters: BoxCounters, lines: RateLimitedLog) -> None:
         self._ring = ring
         self._status = status
         self._counters = counters
         self._lines = lines
 
-    def keep(self, blocks: Sequence[Block]) -> None:
+    def keep(self, blocks: Sequence[SampleBlock]) -> None:
         """Blocks that came together, in order."""
         try:
             self._ring.append_all(blocks)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import serial
 
-from opq_gateway.config import BoxPort
+from opq_gateway.config import BoxSection
 from opq_proto.port_trouble import why_not_opened
 
 READ_BYTES = 4096
@@ -30,7 +30,7 @@ OUT_BYTES = 8192
 PUMP_S = 0.1
 
 
-class Port:
+class SerialPort:
     """Owned by the reader's thread; `close` may be called from another when the reader has let go."""
 
     def __init__(self, device: serial.SerialBase) -> None:
@@ -190,11 +190,11 @@ class Opening:
         absent: there is no such path; no driver was asked.
     """
 
-    def __init__(self, box: BoxPort) -> None:
+    def __init__(self, box: BoxSection) -> None:
         self._box = box
         self._lock = threading.Lock()
         self._given_up = False
-        self._result: Port | str | None = None
+        self._result: SerialPort | str | None = None
         # the usual case of a plug that is out needs no thread
         self.absent = box.port.startswith("/") and not Path(box.port).exists()
         if self.absent:
@@ -202,7 +202,7 @@ class Opening:
             return
         threading.Thread(target=self._open, name=f"open box {box.id}", daemon=True).start()
 
-    def result(self) -> Port | str | None:
+    def result(self) -> SerialPort | str | None:
         """The open port, or why there is none; None: not yet."""
         with self._lock:
             return self._result
@@ -212,16 +212,16 @@ class Opening:
         with self._lock:
             self._given_up = True
             port, self._result = self._result, None
-        if isinstance(port, Port):
+        if isinstance(port, SerialPort):
             close_aside(port)
 
     def _open(self) -> None:
-        found: Port | str
+        found: SerialPort | str
         try:
             device = serial.serial_for_url(
                 self._box.port, baudrate=self._box.baud, timeout=0, write_timeout=1.0, exclusive=True
             )
-            found = Port(device)
+            found = SerialPort(device)
         except (serial.SerialException, OSError, ValueError) as error:
             found = why_not_opened(error)
         except Exception as error:  # whatever a driver's URL handler throws: it is this port's trouble alone
@@ -229,10 +229,10 @@ class Opening:
         with self._lock:
             self._result = found
             given_up = self._given_up
-        if given_up and isinstance(found, Port):
+        if given_up and isinstance(found, SerialPort):
             found.close()
 
 
-def close_aside(port: Port) -> None:
+def close_aside(port: SerialPort) -> None:
     """Close in a thread of its own: a driver may drain for seconds."""
     threading.Thread(target=port.close, name="close port", daemon=True).start()

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from opq_gateway.serial_side.station import Station, Talk
+from opq_gateway.serial_side.station import BoxStation, StationListener
 from opq_proto import log
 
 ROUND_S = 0.031
@@ -33,7 +33,7 @@ REST = 4
 port's buffer drops the rest, and the other Boxes lose nothing."""
 
 
-class Reader:
+class SerialReader:
     """Serves Stations; `add` before `run`."""
 
     def __init__(
@@ -46,12 +46,12 @@ class Reader:
         self._round_s = round_s
         self._monotonic_s = monotonic_s
         self._cpu_s = cpu_s
-        self._rests_until_s: dict[Station, float] = {}
+        self._rests_until_s: dict[BoxStation, float] = {}
         self._poll = select.poll()
-        self._stations: list[Station] = []
+        self._stations: list[BoxStation] = []
         self._log = log.get(service="gateway")
 
-    def add(self, station: Station, intake: Talk) -> None:
+    def add(self, station: BoxStation, intake: StationListener) -> None:
         """One Box more."""
         station.attach(intake, self._poll)
         self._stations.append(station)
@@ -97,12 +97,12 @@ class Reader:
                 rests.pop(station, None)
             before_s = after_s
 
-    def _failed(self, station: Station) -> None:
+    def _failed(self, station: BoxStation) -> None:
         station.counters.add("failures")
         self._log.exception("box.failed", box_id=station.box.id)
         self._guarded(station, station.failed)
 
-    def _guarded(self, station: Station, do: Callable[[], None]) -> None:
+    def _guarded(self, station: BoxStation, do: Callable[[], None]) -> None:
         try:
             do()
         except Exception:

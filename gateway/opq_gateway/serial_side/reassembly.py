@@ -13,7 +13,7 @@ from bisect import insort
 from collections import deque
 from dataclasses import dataclass
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_proto.messages import Gap
 
 ASK_AGAIN_S = 0.15
@@ -39,14 +39,14 @@ ENDED = "lost between Box and gateway, which ended before the Box had sent them 
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ResendRequest:
     """Ask the Box for these samples again."""
 
     first_sample: int
     count: int
 
 
-Output = Block | Gap | Ask
+Output = SampleBlock | Gap | ResendRequest
 
 
 class Reassembly:
@@ -66,7 +66,7 @@ class Reassembly:
         self.overflow = 0
         self._reach = reach_samples
         self._expected: int | None = None
-        self._waiting: dict[int, Block] = {}
+        self._waiting: dict[int, SampleBlock] = {}
         self._order: list[int] = []  # first samples of those that wait, rising
         self._deaf = False  # a hole was given up and nothing asked for has come since
         self._hole_end: int | None = None  # the first hole ends here; None: there is none
@@ -96,7 +96,7 @@ class Reassembly:
         self._expected = end_sample
         self._heard_s = now_s
 
-    def push(self, block: Block, now_s: float) -> list[Output]:
+    def push(self, block: SampleBlock, now_s: float) -> list[Output]:
         """Take in a block; returns what is in order now, and what to ask for."""
         if not len(block.counts):
             return []
@@ -118,7 +118,7 @@ class Reassembly:
             self._wait(block, now_s)
         return self.tick(now_s)
 
-    def _wait(self, block: Block, now_s: float) -> None:
+    def _wait(self, block: SampleBlock, now_s: float) -> None:
         """A block behind a hole, or one that fills some of it."""
         order, first = self._order, block.first_sample
         if order and first < order[-1]:
@@ -182,7 +182,7 @@ class Reassembly:
         del order[:done]
         return out
 
-    def _passed(self, block: Block, now_s: float) -> None:
+    def _passed(self, block: SampleBlock, now_s: float) -> None:
         """A block that was asked for: what was asked before it has been sent, and lost if it is not here."""
         for at, (first, end) in enumerate(self._asked):
             if first < block.end_sample and block.first_sample < end:
@@ -231,7 +231,7 @@ class Reassembly:
         if missing and not self._asked:
             self._asked_s = now_s
         self._asked.extend(missing)
-        return [Ask(first, end - first) for first, end in missing]
+        return [ResendRequest(first, end - first) for first, end in missing]
 
     def _holes(self) -> list[tuple[int, int]]:
         """[first, end) of every hole before the newest block, first one first."""

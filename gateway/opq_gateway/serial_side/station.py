@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from opq_gateway.config import BoxPort
-from opq_gateway.counters import Counters
+from opq_gateway.config import BoxSection
+from opq_gateway.counters import BoxCounters
 from opq_gateway.serial_side.early_ports import EarlyPorts, in_arrears
-from opq_gateway.serial_side.port import LineErrors, Opening, Port, close_aside
-from opq_gateway.status import Status
+from opq_gateway.serial_side.port import LineErrors, Opening, SerialPort, close_aside
+from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.backoff import Backoff
 from opq_proto.link import Decoder, encode
@@ -37,7 +37,7 @@ LOOK_S = 1.0
 GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
-class Talk(Protocol):
+class StationListener(Protocol):
     """What a Station needs of an Intake."""
 
     @property
@@ -54,14 +54,14 @@ class Talk(Protocol):
     def close(self) -> None: ...
 
 
-class Station:
+class BoxStation:
     """Serves one Box's port; `send` only from the Intake's calls."""
 
     def __init__(
         self,
-        box: BoxPort,
-        status: Status,
-        counters: Counters,
+        box: BoxSection,
+        status: BoxStatus,
+        counters: BoxCounters,
         monotonic_s: Callable[[], float] = time.monotonic,
         early: EarlyPorts | None = None,
     ) -> None:
@@ -73,9 +73,9 @@ class Station:
         self._monotonic_s = monotonic_s
         self._log = log.get(service="gateway", box_id=box.id)
         self._poll: select.poll | None = None
-        self._intake: Talk | None = None
+        self._intake: StationListener | None = None
         self._decoder = Decoder()
-        self._port: Port | None = None
+        self._port: SerialPort | None = None
         self._line_errors: LineErrors | None = None
         self.fd = -1
         """Descriptor of the open port; -1: none."""
@@ -88,7 +88,7 @@ class Station:
         self._bytes = 0
         self._bad = 0
 
-    def attach(self, intake: Talk, poll: select.poll) -> None:
+    def attach(self, intake: StationListener, poll: select.poll) -> None:
         """Who takes in what the Box says, and where its descriptor is watched; before the first round."""
         self._intake = intake
         self._poll = poll
@@ -135,7 +135,7 @@ class Station:
         if self._intake is not None:
             self._intake.close()
 
-    def _read(self, port: Port, events: int, now_s: float) -> bytes:
+    def _read(self, port: SerialPort, events: int, now_s: float) -> bytes:
         """What is there; a port that went away is let go."""
         data = b""
         try:
@@ -192,7 +192,7 @@ class Station:
         found = early.take(self.box.port)
         if found is None:
             return False
-        self._opened(Port(found.device), now_s, 0.0 if found.asked_s is None else now_s - found.asked_s)
+        self._opened(SerialPort(found.device), now_s, 0.0 if found.asked_s is None else now_s - found.asked_s)
         self._bytes += len(found.data)
         self._arrears = in_arrears(self._decoder.feed(bytes(found.data)))
         return True
@@ -219,7 +219,7 @@ class Station:
             return
         self._opened(found, now_s)
 
-    def _opened(self, port: Port, now_s: float, early_s: float = 0.0) -> None:
+    def _opened(self, port: SerialPort, now_s: float, early_s: float = 0.0) -> None:
         """`early_s`: so long ago the start asked the Box for what it holds."""
         assert self._poll is not None and self._intake is not None
         self._port, self.fd = port, port.fileno()

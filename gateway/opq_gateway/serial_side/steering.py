@@ -33,7 +33,7 @@ class Aim:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SteeringPiece:
     """The line from an aim's sample on: begins at `t_ns`, meets the aim, `off_ns` on, `slew_ns` later."""
 
     aim: Aim
@@ -60,7 +60,7 @@ class Steering:
     """The line of one run."""
 
     def __init__(self) -> None:
-        self._pieces: deque[Piece] = deque(maxlen=PIECES)
+        self._pieces: deque[SteeringPiece] = deque(maxlen=PIECES)
 
     @property
     def begun(self) -> bool:
@@ -77,10 +77,10 @@ class Steering:
         off_ns = target_ns - at_ns
         slewed_ns = 0 if step else off_ns
         slew_ns = max(LEAST_SLEW_S * 1e9, abs(slewed_ns) / SLEW)
-        self._pieces.append(Piece(aim, target_ns - slewed_ns, slewed_ns, slew_ns))
+        self._pieces.append(SteeringPiece(aim, target_ns - slewed_ns, slewed_ns, slew_ns))
         return off_ns
 
-    def piece(self, sample: int) -> Piece:
+    def piece(self, sample: int) -> SteeringPiece:
         """The piece that holds a sample; the oldest for one before all of them."""
         for piece in reversed(self._pieces):
             if piece.aim.sample <= sample:

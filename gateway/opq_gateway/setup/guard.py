@@ -32,7 +32,7 @@ ADDRESSES = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SetupRequest:
     """What the guard looks at of one request."""
 
     method: str
@@ -45,7 +45,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class SetupRefusal:
     """The answer instead of the page."""
 
     status: int
@@ -61,10 +61,10 @@ class SetupGuard:
         self._guesses = TokenBuckets(GUESSES, 1 / GUESS_S, ADDRESSES, monotonic_s)
         self._changes = TokenBuckets(CHANGES, 1 / CHANGE_S, ADDRESSES, monotonic_s)
 
-    def refusal(self, asked: Asked, access_point: bool) -> Refusal | None:
+    def refusal(self, asked: SetupRequest, access_point: bool) -> SetupRefusal | None:
         """Why this request is not served; None: it is. `access_point`: we are one now."""
         if not is_own_host(asked.headers.get("host", "")):
-            return Refusal(400, "this page answers under its address or this machine's name only")
+            return SetupRefusal(400, "this page answers under its address or this machine's name only")
         if not self._trusted(asked, access_point):
             refused = self._password_refusal(asked)
             if refused is not None:
@@ -73,7 +73,7 @@ class SetupGuard:
             return None
         return self._change_refusal(asked)
 
-    def _trusted(self, asked: Asked, access_point: bool) -> bool:
+    def _trusted(self, asked: SetupRequest, access_point: bool) -> bool:
         peer = ip_address(asked.peer)
         if peer is None or {"x-forwarded-for", "forwarded", "x-real-ip"} & asked.headers.keys():
             return False  # a proxy on this machine asks for somebody else
@@ -82,31 +82,31 @@ class SetupGuard:
         # both ends: Linux answers for 10.42.0.1 on its other interfaces, too
         return access_point and ip_address(asked.here) == ACCESS_POINT and peer in ACCESS_POINT_NET
 
-    def _password_refusal(self, asked: Asked) -> Refusal | None:
+    def _password_refusal(self, asked: SetupRequest) -> SetupRefusal | None:
         if self._password is None:
-            return Refusal(403, "no setup.password_file is configured: only this machine itself may ask")
+            return SetupRefusal(403, "no setup.password_file is configured: only this machine itself may ask")
         if self._guesses.left(asked.peer) < 1:
-            return Refusal(429, "too many wrong passwords; wait", round(GUESS_S))
+            return SetupRefusal(429, "too many wrong passwords; wait", round(GUESS_S))
         said = asked.headers.get("authorization")
         if said is not None and _is_right(said, self._password):
             return None
         if said is not None:
             self._guesses.spend(asked.peer)
-        return Refusal(401, f"user {USER} and the set-up password, please")
+        return SetupRefusal(401, f"user {USER} and the set-up password, please")
 
-    def _change_refusal(self, asked: Asked) -> Refusal | None:
+    def _change_refusal(self, asked: SetupRequest) -> SetupRefusal | None:
         kind = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
-            return Refusal(415, "want Content-Type: application/json")
+            return SetupRefusal(415, "want Content-Type: application/json")
         if (foreign := page_refusal(asked.headers, on_loopback=False)) is not None:
-            return Refusal(403, foreign)
+            return SetupRefusal(403, foreign)
         length = asked.headers.get("content-length", "")
         if not length.isdecimal():
-            return Refusal(411, "want a Content-Length")
+            return SetupRefusal(411, "want a Content-Length")
         if len(length) > 9 or int(length) > MOST_BODY_BYTES:
-            return Refusal(413, f"longer than {MOST_BODY_BYTES} bytes")
+            return SetupRefusal(413, f"longer than {MOST_BODY_BYTES} bytes")
         if not self._changes.spend(asked.peer):
-            return Refusal(429, "too many changes; wait", round(CHANGE_S))
+            return SetupRefusal(429, "too many changes; wait", round(CHANGE_S))
         return None
 
 

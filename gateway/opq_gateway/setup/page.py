@@ -24,7 +24,7 @@ from typing import Any
 from opq_gateway.counters import MEANING
 from opq_gateway.setup.networks import Network, Secret
 from opq_gateway.setup.nmcli import WifiError
-from opq_gateway.setup.state import Shown, software_version, version_number
+from opq_gateway.setup.state import SetupState, software_version, version_number
 from opq_gateway.setup.wifi import Wifi
 from opq_proto.errors import OpqError
 from opq_proto.http_server import Reply
@@ -41,7 +41,7 @@ class SetupPage:
 
     def __init__(
         self,
-        shown: Shown,
+        shown: SetupState,
         wifi: Wifi | None,
         save: Callable[[Mapping[str, Any]], bool],
         update: Callable[[], str] | None = None,

@@ -98,7 +98,7 @@ def with_settings(config: Config, document: Mapping[str, Any]) -> Config:
     if foreign:
         raise ConfigError(f"{', '.join(map(str, foreign))}: not set here but in the gateway's own file")
     ours = {NAMES[key]: value for key, value in document.items() if key in NAMES}
-    uplink = configuration.build(gateway_config.Uplink, ours, "box_config")
+    uplink = configuration.build(gateway_config.UplinkSection, ours, "box_config")
     cycles = document.get(CYCLES, config.measurement_cycles)
     if not isinstance(cycles, int) or isinstance(cycles, bool) or not 1 <= cycles <= 600:
         raise ConfigError(f"box_config: {CYCLES} is {cycles!r}; want a whole number from 1 to 600")

@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Mapping
 
-from opq_gateway.counters import Counters
-from opq_gateway.setup.guard import MOST_BODY_BYTES, Asked, SetupGuard
+from opq_gateway.counters import BoxCounters
+from opq_gateway.setup.guard import MOST_BODY_BYTES, SetupGuard, SetupRequest
 from opq_gateway.setup.page import SetupPage, error
 from opq_gateway.setup.wifi import Wifi
 from opq_proto import log
@@ -22,7 +22,7 @@ class SetupServer:
     """Serves the page until `close`."""
 
     def __init__(
-        self, endpoint: str, page: SetupPage, guard: SetupGuard, wifi: Wifi | None, counters: Counters
+        self, endpoint: str, page: SetupPage, guard: SetupGuard, wifi: Wifi | None, counters: BoxCounters
     ) -> None:
         """Bind and serve.
 
@@ -42,7 +42,9 @@ class SetupServer:
         self._server.end()
 
 
-def _handler(page: SetupPage, guard: SetupGuard, wifi: Wifi | None, counters: Counters) -> type[ReplyHandler]:
+def _handler(
+    page: SetupPage, guard: SetupGuard, wifi: Wifi | None, counters: BoxCounters
+) -> type[ReplyHandler]:
     lock = threading.Lock()
 
     class Handler(ReplyHandler):
@@ -63,7 +65,7 @@ def _handler(page: SetupPage, guard: SetupGuard, wifi: Wifi | None, counters: Co
         def _refused(self) -> bool:
             headers = {name.lower(): value for name, value in self.headers.items()}
             here = self.connection.getsockname()[0]
-            asked = Asked(self.command, headers, self.client_address[0], here)
+            asked = SetupRequest(self.command, headers, self.client_address[0], here)
             with lock:
                 access_point = wifi is not None and wifi.state in ("access point", "joining")
                 refusal = guard.refusal(asked, access_point)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from opq_gateway.config import Config
-from opq_gateway.counters import Counters
+from opq_gateway.counters import BoxCounters
 from opq_gateway.local.surroundings import read_password
 from opq_gateway.local.watchdog import Notifier
-from opq_gateway.measuring.feed import Feed
+from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.setup import saved
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.errors import ConfigError
 
@@ -21,7 +21,7 @@ ANSWER_S = 1.0
 """The page's answer leaves before the gateway ends to start again."""
 
 
-class Setup:
+class SetupService:
     """Serves until `close`.
 
     Attributes:
@@ -31,10 +31,10 @@ class Setup:
     def __init__(
         self,
         config: Config,
-        statuses: Mapping[str, Status],
-        counters: Mapping[str, Counters],
+        statuses: Mapping[str, BoxStatus],
+        counters: Mapping[str, BoxCounters],
         public_keys: Mapping[str, str],
-        feed: Feed,
+        feed: MeasuredFeed,
         stop: threading.Event,
     ) -> None:
         """Bind; does nothing without setup.endpoint.
@@ -55,7 +55,7 @@ class Setup:
         from opq_gateway.setup.nmcli import Nmcli
         from opq_gateway.setup.page import SetupPage
         from opq_gateway.setup.server import SetupServer
-        from opq_gateway.setup.state import Shown
+        from opq_gateway.setup.state import SetupState
         from opq_gateway.setup.wifi import Wifi
 
         password = self._password()
@@ -63,7 +63,7 @@ class Setup:
         if config.setup.wifi:
             wifi = Wifi(Nmcli(stop), config.setup.ssid, password, True, self._counters)
             self.runs["wifi"] = wifi.run
-        page = SetupPage(Shown(config, statuses, counters, public_keys, feed, wifi), wifi, self._save)
+        page = SetupPage(SetupState(config, statuses, counters, public_keys, feed, wifi), wifi, self._save)
         guard = SetupGuard(password)
         self._close = SetupServer(config.setup.endpoint, page, guard, wifi, self._counters).close
 

@@ -11,11 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from opq_gateway.config import Config
-from opq_gateway.counters import Counters
-from opq_gateway.measuring.feed import Feed, Item, Values
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.feed import Item, MeasuredFeed, Values
 from opq_gateway.setup.saved import settings_of
 from opq_gateway.setup.wifi import Wifi
-from opq_gateway.status import Status
+from opq_gateway.status import BoxStatus
 from opq_proto.channel import Channel
 
 ROWS = 50
@@ -62,16 +62,16 @@ def version_number(text: str) -> int:
     return major * 10_000 + minor * 100 + patch
 
 
-class Shown:
+class SetupState:
     """Reads what the gateway knows, when the page asks."""
 
     def __init__(
         self,
         config: Config,
-        statuses: Mapping[str, Status],
-        counters: Mapping[str, Counters],
+        statuses: Mapping[str, BoxStatus],
+        counters: Mapping[str, BoxCounters],
         public_keys: Mapping[str, str],
-        feed: Feed,
+        feed: MeasuredFeed,
         wifi: Wifi | None,
     ) -> None:
         """`public_keys`: of each Box by its id, and the server's under ""; Z85."""
@@ -134,7 +134,7 @@ class Shown:
     def _wifi_state(wifi: Wifi) -> dict[str, Any]:
         return {"state": wifi.state, "problem": wifi.problem or None}
 
-    def _box(self, status: Status, now_s: float) -> dict[str, Any]:
+    def _box(self, status: BoxStatus, now_s: float) -> dict[str, Any]:
         hello, health, gps = status.hello, status.health, status.gps
         newest = self._newest.get(status.box_id, {})
         values = {name: {"end_ns": end_ns, "value": value} for name, (end_ns, value) in newest.items()}

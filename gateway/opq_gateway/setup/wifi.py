@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from opq_gateway.counters import Counters
+from opq_gateway.counters import BoxCounters
 from opq_gateway.setup.networks import LINKS, Device, Network, Secret, why_not
 from opq_gateway.setup.nmcli import ACCESS_POINT, Nmcli, WifiError
 from opq_proto import log
@@ -46,7 +46,7 @@ class Wifi:
         ssid: str,
         password: Secret | None,
         keep: bool,
-        counters: Counters,
+        counters: BoxCounters,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`keep`: be an access point when off line (setup.wifi); else only join on demand."""

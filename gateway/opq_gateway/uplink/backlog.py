@@ -18,7 +18,7 @@ MOST_RANGES = 1000
 """A text of more is no list of holes; the two that are nearest become one."""
 
 
-class Backlog:
+class ResendBacklog:
     """Of one Box; times are monotonic and handed in."""
 
     def __init__(self, in_flight_s: float = IN_FLIGHT_S) -> None:
@@ -109,14 +109,14 @@ _LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class CloudAcknowledgement:
     """Everything up to `upto` is stored; `missing` are the holes above it, (first, last)."""
 
     upto: int
     missing: tuple[tuple[int, int], ...] = ()
 
 
-def acknowledgement(text: str) -> Acknowledgement | None:
+def acknowledgement(text: str) -> CloudAcknowledgement | None:
     """The message of an `opq-ack`; None when it is none."""
     if _TEXT.fullmatch(text) is None:
         return None
@@ -125,4 +125,4 @@ def acknowledgement(text: str) -> Acknowledgement | None:
     missing = tuple((int(first), int(last)) for first, last in pairs)
     if max(int(upto), *(last for _, last in missing), 0) > _LARGEST:
         return None
-    return Acknowledgement(int(upto), tuple((first, last) for first, last in missing if first <= last))
+    return CloudAcknowledgement(int(upto), tuple((first, last) for first, last in missing if first <= last))

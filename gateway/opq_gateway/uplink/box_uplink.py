@@ -8,10 +8,10 @@ and would store it twice, only what was not handed to a standing connection is s
 
 from dataclasses import dataclass, field
 
-from opq_gateway.counters import Counters
-from opq_gateway.status import Status
-from opq_gateway.uplink.backlog import Acknowledgement, Backlog
-from opq_gateway.uplink.connection import Connection
+from opq_gateway.counters import BoxCounters
+from opq_gateway.status import BoxStatus
+from opq_gateway.uplink.backlog import CloudAcknowledgement, ResendBacklog
+from opq_gateway.uplink.connection import UplinkConnection
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.sequence_numbers import Queued
@@ -29,7 +29,7 @@ REFUSED_RETRY_S = (1.0, 2.0, 6.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class UplinkTimeouts:
     """How long the uplink waits for the cloud; seconds."""
 
     unacknowledged_s: float = 60.0
@@ -41,31 +41,31 @@ class Patience:
 
 
 @dataclass(slots=True)
-class Line:
+class BoxUplink:
     """One Box; times are monotonic and handed in."""
 
     box_id: str
     pair: KeyPair
-    counters: Counters
-    status: Status
+    counters: BoxCounters
+    status: BoxStatus
     queue: Queue
     measurements: Channel[Measurement]
     answers: Channel[list[bytes]]
-    patience: Patience
+    patience: UplinkTimeouts
     dead_bands: DeadBands | None = None
     offered_bytes: int = 0
     """Of answers handed in; command desk."""
     taken_bytes: int = 0
     """Of answers taken out; uplink."""
-    told: Acknowledgement | None = None
+    told: CloudAcknowledgement | None = None
     """The newest that was not looked at; command desk sets it, uplink takes it."""
-    connection: Connection | None = None
+    connection: UplinkConnection | None = None
     down_since_s: float | None = None
     """None while connected, or once it was told."""
     refusals: Backoff = field(default_factory=lambda: Backoff(REFUSED_RETRY_S, jitter=1 / 3))
     retry_s: float = 0.0
     acknowledging: bool = False
-    backlog: Backlog = field(init=False)
+    backlog: ResendBacklog = field(init=False)
     _waits_since_s: float | None = None
     """Since when something that was sent is not acknowledged."""
     _told_ahead: bool = False
@@ -73,7 +73,7 @@ class Line:
     """What was not acknowledged was sent once more, and no acknowledgement came since."""
 
     def __post_init__(self) -> None:
-        self.backlog = Backlog(self.patience.in_flight_s)
+        self.backlog = ResendBacklog(self.patience.in_flight_s)
         row, held = self.queue.sending(self.box_id), self.queue.held(self.box_id)
         if row is None or held is None:
             return

@@ -62,7 +62,7 @@ class Timing:
         return cls(every_s, 3 * every_s, reconnect_most_s)
 
 
-class Connection:
+class UplinkConnection:
     """Sockets of one Box; open until `close`.
 
     Attributes:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 
 import zmq
 
-from opq_gateway.uplink.box_uplink import Line
-from opq_gateway.uplink.connection import Connection, Endpoints, Timing
+from opq_gateway.uplink.box_uplink import BoxUplink
+from opq_gateway.uplink.connection import Endpoints, Timing, UplinkConnection
 from opq_proto import log
 
 
-class Waking:
+class UplinkPoller:
     """`wake` from any thread, the rest from the one that waits."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ WAITING_S = 10.0
 the same from here."""
 
 
-class Lines:
+class UplinkConnections:
     """Of all Boxes, by id."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Lines:
         server_key: bytes,
         queue_messages: int,
         timing: Timing,
-        waking: Waking,
+        waking: UplinkPoller,
         on_command: Callable[[str, bytes], None],
     ) -> None:
         self._endpoints = endpoints
@@ -91,21 +91,21 @@ class Lines:
         self._timing = timing
         self._waking = waking
         self._on_command = on_command
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, BoxUplink] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._swept_s = 0.0
         self._log = log.get(service="gateway")
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[BoxUplink]:
         return iter(self._lines.values())
 
-    def __getitem__(self, box_id: str) -> Line:
+    def __getitem__(self, box_id: str) -> BoxUplink:
         return self._lines[box_id]
 
     def __len__(self) -> int:
         return len(self._lines)
 
-    def add(self, line: Line) -> None:
+    def add(self, line: BoxUplink) -> None:
         """Before `begin`."""
         self._lines[line.box_id] = line
 
@@ -136,9 +136,9 @@ class Lines:
             line.tend(now_s)
             self._tell_waiting(line, now_s)
 
-    def _connect(self, line: Line) -> None:
+    def _connect(self, line: BoxUplink) -> None:
         assert self._context is not None
-        line.connection = Connection(
+        line.connection = UplinkConnection(
             self._context,
             line.box_id,
             line.pair,
@@ -149,13 +149,13 @@ class Lines:
         )
         self._waking.watch(line.box_id, line.connection.files())
 
-    def _disconnect(self, line: Line) -> None:
+    def _disconnect(self, line: BoxUplink) -> None:
         if line.connection is not None:
             self._waking.unwatch(line.connection.files())
             line.connection.close()
             line.connection = None
 
-    def serve(self, line: Line) -> None:
+    def serve(self, line: BoxUplink) -> None:
         """Take what came on a Box's connection, and what became of it."""
         connection = line.connection
         if connection is None:
@@ -179,14 +179,14 @@ class Lines:
         if connection.refused:
             self._refused(line)
 
-    def _stands(self, line: Line) -> None:
+    def _stands(self, line: BoxUplink) -> None:
         line.connected(time.monotonic())
         line.refusals.record_success()
         line.status.refused, line.down_since_s = False, None
         line.counters.add("uplink_connected")
         self._log.info("uplink.connected", box_id=line.box_id, endpoint=self._endpoints.trigger)
 
-    def _tell_waiting(self, line: Line, now_s: float) -> None:
+    def _tell_waiting(self, line: BoxUplink, now_s: float) -> None:
         if line.down_since_s is None or now_s - line.down_since_s < WAITING_S:
             return
         line.down_since_s = None
@@ -199,7 +199,7 @@ class Lines:
                 "or it does not admit this Box's",
             )
 
-    def _refused(self, line: Line) -> None:
+    def _refused(self, line: BoxUplink) -> None:
         line.counters.add("uplink_refused")
         if not line.status.refused:
             self._log.error(

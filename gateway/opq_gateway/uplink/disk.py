@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from opq_gateway.counters import Counters
+from opq_gateway.counters import BoxCounters
 from opq_gateway.uplink.queue_file import QueueFile, checkpoint, set_aside
 from opq_proto import log
 
@@ -18,7 +18,7 @@ RETRY_S = 2.0
 BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-class Disk:
+class QueueDisk:
     """One thread, but for `checkpoint`.
 
     Attributes:
@@ -29,7 +29,7 @@ class Disk:
     def __init__(
         self,
         path: Path,
-        counters: Mapping[str, Counters],
+        counters: Mapping[str, BoxCounters],
         numbers: Callable[[], Mapping[str, int]],
         opened: Callable[[QueueFile], None],
         monotonic_s: Callable[[], float],

@@ -9,7 +9,7 @@ value for each window is in the gateway's ledger.)
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from opq_gateway.config import Idle
+from opq_gateway.config import IdleSection
 from opq_proto.messages import Measurement, Metric
 
 LONGEST_NS = 100 * 10**9
@@ -30,7 +30,7 @@ class _Sum:
 class DeadBands:
     """Of one Box, in order of time."""
 
-    def __init__(self, config: Idle) -> None:
+    def __init__(self, config: IdleSection) -> None:
         self._config = config
         self._heartbeat_ns = min(round(config.heartbeat_s * 1e9), LONGEST_NS)
         self._sent: Measurement | None = None

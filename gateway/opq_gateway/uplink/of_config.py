@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from opq_gateway.config import Config, box_folder, data_folder
-from opq_gateway.counters import Counters
-from opq_gateway.uplink.box_uplink import Patience
+from opq_gateway.counters import BoxCounters
+from opq_gateway.uplink.box_uplink import UplinkTimeouts
 from opq_gateway.uplink.connection import Endpoints, Timing
 from opq_gateway.uplink.queue import BEYOND, Queue
 from opq_gateway.uplink.uplink import Uplink
 
 
-def queue_of(config: Config, counters: Mapping[str, Counters]) -> Queue:
+def queue_of(config: Config, counters: Mapping[str, BoxCounters]) -> Queue:
     """D/gateway/queue.sqlite; closed by the caller, when the uplink has ended."""
     uplink = config.uplink
     path = data_folder(config) / "queue.sqlite"
@@ -43,7 +43,7 @@ def uplink_of(
         uplink.queue_messages,
         on_command,
         Timing.of(uplink.heartbeat_s, uplink.idle, uplink.reconnect_most_s),
-        Patience(uplink.unacknowledged_s, uplink.resend_s, uplink.in_flight_s),
+        UplinkTimeouts(uplink.unacknowledged_s, uplink.resend_s, uplink.in_flight_s),
         uplink.backfill_per_s,
         config.idle if uplink.idle else None,
     )

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from opq_gateway.counters import Counters
-from opq_gateway.uplink.disk import Disk
+from opq_gateway.counters import BoxCounters
+from opq_gateway.uplink.disk import QueueDisk
 from opq_gateway.uplink.queue_file import BoxRow, QueueFile, Stored
-from opq_gateway.uplink.sequence_numbers import Held, Marker, Numbers, Queued
+from opq_gateway.uplink.sequence_numbers import HeldMeasurements, Queued, ReservationMarker, SequenceNumbers
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.messages import Measurement
@@ -48,7 +48,7 @@ class Queue:
     def __init__(
         self,
         path: Path,
-        counters: Mapping[str, Counters],
+        counters: Mapping[str, BoxCounters],
         hours: float = 168.0,
         most_bytes: int = 10**9,
         now_ms: int | None = None,
@@ -67,11 +67,13 @@ class Queue:
         self._monotonic_s = monotonic_s
         start = int(time.time() * 1000) if now_ms is None else now_ms
         self._starts = {box_id: max(start, (before or {}).get(box_id, 0)) for box_id in counters}
-        self._boxes: dict[str, Held] = {}
+        self._boxes: dict[str, HeldMeasurements] = {}
         self._wrote_s = self._tended_s = monotonic_s()
         self._hold_s = hold_s
-        self._taking = Numbers(self._boxes, Marker(path.with_name(path.name + ".numbers-reserved")))
-        self._disk = Disk(path, counters, self._numbers, self._opened, monotonic_s)
+        self._taking = SequenceNumbers(
+            self._boxes, ReservationMarker(path.with_name(path.name + ".numbers-reserved"))
+        )
+        self._disk = QueueDisk(path, counters, self._numbers, self._opened, monotonic_s)
 
     @property
     def problem(self) -> str:
@@ -116,7 +118,7 @@ class Queue:
     def put(self, measurements: list[tuple[str, Measurement]]) -> list[Queued]:
         """Number them and commit them together; those that fit no wire are counted and left out."""
         queued: list[Queued] = []
-        new: list[tuple[Held, Stored]] = []
+        new: list[tuple[HeldMeasurements, Stored]] = []
         for box_id, measurement in measurements:
             try:
                 body = measurement_to_wire(measurement)
@@ -213,7 +215,7 @@ class Queue:
             if held is None:
                 oldest, newest = file.ends(row.box, -1)
                 new = row.reserved == self._starts[row.box_id]
-                held = Held(row, self._taking.start(row, newest, new), oldest, new)
+                held = HeldMeasurements(row, self._taking.start(row, newest, new), oldest, new)
                 held.aged_ns, held.at_ns = file.newest_ns(row.box), row.last_end_ns
                 self._boxes[row.box_id] = held
                 continue
@@ -248,7 +250,7 @@ class Queue:
             self._counters[box_id].add("measurements_overflow")
             waiting -= 1
 
-    def _forget(self, held: Held, upto: int) -> None:
+    def _forget(self, held: HeldMeasurements, upto: int) -> None:
         """Everything up to there is gone from the Box's queue."""
         held.forget(upto)
         ends = self._disk.ask(lambda file: file.ends(held.row.box, upto))

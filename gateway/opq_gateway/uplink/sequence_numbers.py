@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from opq_gateway.uplink.disk import Disk
+from opq_gateway.uplink.disk import QueueDisk
 from opq_gateway.uplink.queue_file import BoxRow, Stored
 from opq_proto.messages import Measurement
 
@@ -32,7 +32,7 @@ class Queued:
 
 
 @dataclass(slots=True)
-class Held:
+class HeldMeasurements:
     """What is known of one Box without asking the disk."""
 
     row: BoxRow
@@ -79,7 +79,7 @@ class Held:
             del self.unsaved[number]
 
 
-class Marker:
+class ReservationMarker:
     """Of one queue; its owner's thread."""
 
     def __init__(self, path: Path) -> None:
@@ -125,10 +125,10 @@ STRETCH = 100_000
 """A day at the original rate, with a disk that takes nothing."""
 
 
-class Numbers:
+class SequenceNumbers:
     """Of all Boxes of one queue."""
 
-    def __init__(self, boxes: Mapping[str, Held], marker: Marker) -> None:
+    def __init__(self, boxes: Mapping[str, HeldMeasurements], marker: ReservationMarker) -> None:
         self._boxes = boxes
         self._marker = marker
 
@@ -137,7 +137,7 @@ class Numbers:
         reserved = row.reserved if new or self._marker.is_set() else row.reserved + STRETCH
         return max(reserved, 0 if newest is None else newest + 1)
 
-    def take(self, held: Held, disk: Disk) -> int | None:
+    def take(self, held: HeldMeasurements, disk: QueueDisk) -> int | None:
         """The next; None: the disk lets us reserve none."""
         if held.next >= held.row.reserved and not self._reserve(disk):
             beyond = held.next - held.row.reserved
@@ -146,7 +146,7 @@ class Numbers:
         held.next += 1
         return held.next - 1
 
-    def _reserve(self, disk: Disk) -> bool:
+    def _reserve(self, disk: QueueDisk) -> bool:
         """For every Box that will need it soon: the disk is waited for once."""
         low = [held for held in self._boxes.values() if held.row.reserved - held.next < CHUNK // 2]
         numbers = {held.row.box: held.next + CHUNK for held in low}

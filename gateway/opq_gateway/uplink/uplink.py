@@ -18,13 +18,13 @@ from dataclasses import replace
 
 import zmq
 
-from opq_gateway.config import Idle
-from opq_gateway.counters import Counters
-from opq_gateway.status import Status
-from opq_gateway.uplink.backlog import Acknowledgement
-from opq_gateway.uplink.box_uplink import Line, Patience, crossing_measurement
+from opq_gateway.config import IdleSection
+from opq_gateway.counters import BoxCounters
+from opq_gateway.status import BoxStatus
+from opq_gateway.uplink.backlog import CloudAcknowledgement
+from opq_gateway.uplink.box_uplink import BoxUplink, UplinkTimeouts, crossing_measurement
 from opq_gateway.uplink.connection import Endpoints, Timing
-from opq_gateway.uplink.connections import Lines, Waking
+from opq_gateway.uplink.connections import UplinkConnections, UplinkPoller
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
 from opq_proto import log
@@ -58,18 +58,18 @@ class Uplink:
         queue_messages: int,
         on_command: Callable[[str, bytes], None],
         timing: Timing | None = None,
-        patience: Patience | None = None,
+        patience: UplinkTimeouts | None = None,
         backfill_per_s: float = 500.0,
-        idle: Idle | None = None,
+        idle: IdleSection | None = None,
     ) -> None:
         """`queue` is closed by whoever made it; `idle`: dead-bands of the idle mode."""
         self._queue = queue
         self._queue_messages = queue_messages
-        self._patience = patience or Patience()
+        self._patience = patience or UplinkTimeouts()
         self._backfill_per_s = backfill_per_s
         self._idle = idle
-        self._waking = Waking()
-        self._lines = Lines(
+        self._waking = UplinkPoller()
+        self._lines = UplinkConnections(
             endpoints, server_key, queue_messages, timing or Timing(), self._waking, on_command
         )
         self._due: deque[str] = deque()  # Boxes with something in their channels
@@ -79,10 +79,10 @@ class Uplink:
         self._committed_s = self._tended_s = self._sent_again_s = time.monotonic()
         self._log = log.get(service="gateway")
 
-    def add(self, box_id: str, pair: KeyPair, counters: Counters, status: Status) -> None:
+    def add(self, box_id: str, pair: KeyPair, counters: BoxCounters, status: BoxStatus) -> None:
         """A Box, before `run`."""
         self._lines.add(
-            Line(
+            BoxUplink(
                 box_id,
                 pair,
                 counters,
@@ -124,7 +124,7 @@ class Uplink:
         self._urgent = True
         self._wake(box_id)
 
-    def acknowledge(self, box_id: str, told: Acknowledgement) -> None:
+    def acknowledge(self, box_id: str, told: CloudAcknowledgement) -> None:
         """What the cloud says it has; the newest is looked at."""
         self._lines[box_id].told = told
         self._wake(box_id)
@@ -140,7 +140,7 @@ class Uplink:
         line.offered_bytes += size
         self._wake(box_id)
 
-    def _offer(self, line: Line, measurements: list[Measurement]) -> None:
+    def _offer(self, line: BoxUplink, measurements: list[Measurement]) -> None:
         before = line.measurements.dropped
         for measurement in measurements:
             line.measurements.offer(measurement)
@@ -228,7 +228,7 @@ class Uplink:
         if originals:
             self._queue.write()  # an original store would take them twice
 
-    def _keep(self, line: Line, measurement: Measurement) -> None:
+    def _keep(self, line: BoxUplink, measurement: Measurement) -> None:
         """It could be given no number, and nobody heard it: until the disk gives numbers again."""
         if len(self._unnumbered) == MOST_UNNUMBERED:
             self._lines[self._unnumbered.popleft()[0]].counters.add("measurements_overflow")

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_proto.messages import Gap, Measurement
 
 SAME_AXIS_NS = 1_000
@@ -37,7 +37,7 @@ class SampleAccount:
 
 
 def samples(
-    box_id: str, sent: int, blocks: Sequence[Block], gaps: Sequence[Gap], truth: Truth
+    box_id: str, sent: int, blocks: Sequence[SampleBlock], gaps: Sequence[Gap], truth: Truth
 ) -> SampleAccount:
     """Hold the ring and its recorded gaps to what was sent: samples 0 .. sent - 1 of one boot."""
     account = SampleAccount(sent)
@@ -76,7 +76,7 @@ def samples(
     return account
 
 
-def stamps(box_id: str, blocks: Iterable[Block], expected_ns: Callable[[int], int]) -> list[str]:
+def stamps(box_id: str, blocks: Iterable[SampleBlock], expected_ns: Callable[[int], int]) -> list[str]:
     """A Box that knows the time has its own stamps in the ring."""
     off = [block for block in blocks if block.t_ns != expected_ns(block.first_sample)]
     if not off:
@@ -88,7 +88,7 @@ def stamps(box_id: str, blocks: Iterable[Block], expected_ns: Callable[[int], in
     ]
 
 
-def revised(box_id: str, before: Iterable[Block], after: Iterable[Block]) -> list[str]:
+def revised(box_id: str, before: Iterable[SampleBlock], after: Iterable[SampleBlock]) -> list[str]:
     """Blocks that the ring held earlier have the time that they had then."""
     now = {(block.boot_id, block.first_sample): (block.t_ns, block.uncertainty_ns) for block in after}
     off = [
@@ -139,7 +139,7 @@ def overlaps(box_id: str, stored: Sequence[Measurement], slack_ns: int) -> list[
     return [f"Box {box_id}: {len(off)} windows overlap: {_shown(off)}"] if off else []
 
 
-def jumps(blocks: Sequence[Block]) -> int:
+def jumps(blocks: Sequence[SampleBlock]) -> int:
     """How often the time of neighbouring samples jumps: another axis, which only a start may begin."""
     return sum(
         before.boot_id == after.boot_id
@@ -151,7 +151,7 @@ def jumps(blocks: Sequence[Block]) -> int:
 
 def unmeasured(
     box_id: str,
-    blocks: Sequence[Block],
+    blocks: Sequence[SampleBlock],
     stored: Sequence[Measurement],
     slack_ns: int,
     end_slack_ns: int,
@@ -202,7 +202,7 @@ def _windows(stored: Iterable[Measurement]) -> list[tuple[int, int]]:
     )
 
 
-def _spans(blocks: Sequence[Block], join_ns: int = 1_000_000) -> list[tuple[int, int]]:
+def _spans(blocks: Sequence[SampleBlock], join_ns: int = 1_000_000) -> list[tuple[int, int]]:
     """UTC spans of the ring without a hole."""
     spans: list[tuple[int, int]] = []
     for block in sorted(blocks, key=lambda block: block.t_ns):

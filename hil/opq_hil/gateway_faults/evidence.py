@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.ring import Ring
 from opq_hil.gateway_faults.service import ServiceError
 from opq_proto.messages import Gap, Measurement
@@ -25,7 +25,7 @@ ALL_NS = (0, int(np.iinfo(np.int64).max))
 class Kept:
     """Blocks in the order they were written, and the losses that are recorded between them."""
 
-    blocks: list[Block]
+    blocks: list[SampleBlock]
     gaps: list[Gap]
 
 
@@ -53,7 +53,7 @@ class Lived:
 
     sent: dict[str, int] = field(default_factory=dict)
     ring: dict[str, Kept] = field(default_factory=dict)
-    early: dict[str, list[Block]] = field(default_factory=dict)
+    early: dict[str, list[SampleBlock]] = field(default_factory=dict)
     """Blocks that the ring held at the first kill."""
     deaf_s: dict[str, float] = field(default_factory=dict)
     """Longest time from a kill of the gateway until it takes samples of the Box again."""

@@ -18,7 +18,7 @@ from types import TracebackType
 import numpy as np
 import tomli_w
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.ring import Ring
 from opq_hil.box.box import RING_SAMPLES
 from opq_proto.errors import OpqError
@@ -116,7 +116,7 @@ class GatewayProcess:
                 raise GatewayFailedError(f"not within {timeout_s:g} s: {what}; gateway: {' | '.join(words)}")
             time.sleep(0.1)
 
-    def blocks(self, box_id: str = "1") -> list[Block]:
+    def blocks(self, box_id: str = "1") -> list[SampleBlock]:
         """Everything in the ring of a Box now, in the order it was written."""
         ring = self._ring(box_id)
         return [] if ring is None else ring.read_blocks(0, LATEST_NS)

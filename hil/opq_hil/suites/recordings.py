@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_hil.gps.receiver import Gps
 from opq_hil.mains.recording import read_recording
 from opq_hil.suites.gateway_process import GatewayProcess
@@ -83,7 +83,7 @@ def dip(bench: Bench) -> Figures:
     return {"samples": len(counts), "ring_samples": len(ring_row), "taken_after_ns": error_ns}
 
 
-def utc_error_ns(kept: list[Block], start: int, true_ns: int) -> float:
+def utc_error_ns(kept: list[SampleBlock], start: int, true_ns: int) -> float:
     """UTC of sample `start` of the ring less the true one."""
     for block in kept:
         if start < len(block.counts):
@@ -96,7 +96,7 @@ def utc_error_ns(kept: list[Block], start: int, true_ns: int) -> float:
     raise ValueError("no block holds the sample")
 
 
-def through_gateway(folder: Path, data: bytes, blocks: int) -> list[Block]:
+def through_gateway(folder: Path, data: bytes, blocks: int) -> list[SampleBlock]:
     """What a real gateway keeps of a captured line, told on a pty as fast as it reads."""
     master, slave = os.openpty()
     tty.setraw(slave)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.compression import LZMA, as_sealed
 from bench.result import cpu_of
-from opq_gateway.blocks import Block
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring import codec
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealing import seal
@@ -116,7 +116,7 @@ def on_disk(counts: NDArray[np.int16], looks: int) -> RingFigures:
     )
 
 
-def _write(ring: Ring, blocks: list[Block]) -> None:
+def _write(ring: Ring, blocks: list[SampleBlock]) -> None:
     for at in range(0, len(blocks), 2):
         ring.append_all(blocks[at : at + 2])
 
@@ -135,6 +135,8 @@ def _wall_ms(ring: Ring, start_ns: int, lasting_ns: int) -> float:
     return (time.perf_counter() - began) * 1e3
 
 
-def _block(counts: NDArray[np.int16], first: int) -> Block:
+def _block(counts: NDArray[np.int16], first: int) -> SampleBlock:
     t_ns = START_NS + first * 10**9 // RATE
-    return Block(1, V_PER_LSB, first, t_ns, 100, TimeSource.GPS, RATE * 1000, counts[first : first + BLOCK])
+    return SampleBlock(
+        1, V_PER_LSB, first, t_ns, 100, TimeSource.GPS, RATE * 1000, counts[first : first + BLOCK]
+    )

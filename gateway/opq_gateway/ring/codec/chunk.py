@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.ring.codec import cycles
-from opq_gateway.ring.codec.entropy import Coded
+from opq_gateway.ring.codec.entropy import CodedRuns
 from opq_gateway.ring.codec.entropy import decode as decode_runs
 from opq_gateway.ring.codec.entropy import encode as encode_runs
 
@@ -78,13 +78,15 @@ def unpack_all(chunks: Sequence[bytes], most: Sequence[int | None]) -> list[NDAr
     """
     found: list[NDArray[np.int16]] = []
     mains: list[tuple[int, int, int]] = []
-    coded: list[cycles.Coded] = []
+    coded: list[cycles.CodedCycles] = []
     for data, wanted in zip(chunks, most, strict=True):
         method, samples, body = _parted(data)
         if method == CYCLES:
             step, offset = _GRID.unpack_from(body)
             mains.append((len(found), step, offset))
-            coded.append(cycles.Coded(body[_GRID.size :], samples, samples if wanted is None else wanted))
+            coded.append(
+                cycles.CodedCycles(body[_GRID.size :], samples, samples if wanted is None else wanted)
+            )
             found.append(np.zeros(0, np.int16))
         else:
             found.append(_samples_of(method, samples, body)[:wanted])
@@ -178,7 +180,7 @@ def _decode_differences(body: bytes, samples: int) -> Integers:
     if len(body) < _ORDER.size:
         raise ValueError("chunk is damaged: its head is torn")
     order, base = _ORDER.unpack_from(body)
-    ((values,),) = decode_runs([Coded(body[_ORDER.size :], [0], samples)])
+    ((values,),) = decode_runs([CodedRuns(body[_ORDER.size :], [0], samples)])
     if len(values) != samples or order > MOST_ORDER:
         raise ValueError("chunk is damaged: its run does not fit its head")
     for _ in range(order):

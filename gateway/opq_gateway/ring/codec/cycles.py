@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring.codec.entropy import Coded as RunsCoded
+from opq_gateway.ring.codec.entropy import CodedRuns as RunsCoded
 from opq_gateway.ring.codec.entropy import decode as decode_runs
 from opq_gateway.ring.codec.entropy import encode as encode_runs
 from opq_gateway.ring.codec.predictor import (
@@ -25,11 +25,11 @@ from opq_gateway.ring.codec.predictor import (
     MOST_PERIOD,
     RAMP,
     UNIT,
-    Course,
     Floats,
     Integers,
     Predictor,
-    Setup,
+    PredictorCourse,
+    PredictorSetup,
     corrected,
     groups,
     period_samples,
@@ -62,7 +62,7 @@ def encode(values: Integers) -> bytes | None:
         return None
     noise = max(0.3, _noise(values))
     fine = noise < FINE_BELOW
-    setup = Setup(
+    setup = PredictorSetup(
         period=round(period * 65536),
         parts=2 if fine else 1,
         delay_shift=_shift(float(np.sqrt(np.mean((values[2:] - values[:-2]) ** 2.0))), noise),
@@ -89,7 +89,7 @@ def encode(values: Integers) -> bytes | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Coded:
+class CodedCycles:
     """What `encode` gave of so many samples; only the first `most` of them are wanted."""
 
     body: bytes
@@ -97,7 +97,7 @@ class Coded:
     most: int
 
 
-def decode(coded: Sequence[Coded]) -> list[Integers]:
+def decode(coded: Sequence[CodedCycles]) -> list[Integers]:
     """The values of each `encode`, unpacked side by side: six take four times as long as one.
 
     Raises:
@@ -115,14 +115,14 @@ def decode(coded: Sequence[Coded]) -> list[Integers]:
 class _Read:
     """One chunk while it is unpacked."""
 
-    def __init__(self, coded: Coded) -> None:
+    def __init__(self, coded: CodedCycles) -> None:
         """Read the head."""
         if len(coded.body) < _HEAD.size:
             raise ValueError("chunk is damaged: its head is torn")
         period, parts, delay_shift, gain_shift, classes, levels = _HEAD.unpack_from(coded.body)
         self._flags = parts & 0xF0
         self.kinds = Kinds(classes & 15, levels, classes >> 4)
-        self.setup = setup = Setup(period, parts & 15, delay_shift, gain_shift)
+        self.setup = setup = PredictorSetup(period, parts & 15, delay_shift, gain_shift)
         self.samples = samples = coded.samples
         if not (
             LEAST_PERIOD <= period / 65536 <= MOST_PERIOD
@@ -207,7 +207,7 @@ def _courses(chunks: Sequence[_Read]) -> tuple[Integers, Integers]:
     periods, lags = np.zeros((2, chunks[0].stretches, len(chunks)), np.int64)
     for row, one in enumerate(chunks):
         if one.stretches:
-            course = Course(one.setup)
+            course = PredictorCourse(one.setup)
             for delay in one.asked[:-1]:
                 course.told(delay)
             periods[: one.stretches, row], lags[: one.stretches, row] = course.periods, course.lags
@@ -242,7 +242,7 @@ def _stacked(tables: list[NDArray[Any]]) -> NDArray[Any]:
     return stack
 
 
-def _check(runs: list[Integers], setup: Setup, samples: int, levels: int) -> None:
+def _check(runs: list[Integers], setup: PredictorSetup, samples: int, levels: int) -> None:
     behind = samples - setup.opening_samples
     stretches = setup.stretches(samples)
     wanted = [setup.opening_samples, *4 * [stretches * setup.parts], stretches]
@@ -257,7 +257,7 @@ def _centres(kinds: Kinds) -> list[int]:
     return [0] * _BEFORE_RESIDUALS + kinds.centres()
 
 
-def _told(values: Integers, setup: Setup) -> tuple[Floats, list[Integers]]:
+def _told(values: Integers, setup: PredictorSetup) -> tuple[Floats, list[Integers]]:
     """Predictions behind the opening, Q12, and what has to be told: level and slope of delay and gain."""
     predictor = Predictor([setup], setup.stretches(len(values)))
     predictor.history[0, : len(values)] = values
@@ -266,7 +266,7 @@ def _told(values: Integers, setup: Setup) -> tuple[Floats, list[Integers]]:
     delay_scale, gain_scale = 2.0**-setup.delay_shift, 2.0**-setup.gain_shift
     scale = np.repeat([delay_scale, gain_scale], 2 * setup.parts)[:, None]
     ramp = ramps(setup.stretch_samples, setup.parts)
-    course = Course(setup)
+    course = PredictorCourse(setup)
     for index, at in enumerate(range(setup.opening_samples, len(values), setup.stretch_samples)):
         wanted = values[at : at + setup.stretch_samples]
         period, lags = np.array([[course.periods[-1]]]), np.array([[course.lags[-1]]])

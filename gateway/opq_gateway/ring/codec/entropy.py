@@ -33,7 +33,7 @@ _DEFLATED_FROM: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class SymbolRun:
     """How one run is coded. `centre` is known to both sides."""
 
     length: int
@@ -50,7 +50,7 @@ class Run:
         return DEFLATED <= self.shape < DEFLATED + shapes.COARSE_FROM
 
     @property
-    def laid(self) -> tuples.Layout:
+    def laid(self) -> tuples.TupleLayout:
         return tuples.SINGLE if self.deflated else tuples.layout(self.shape, self.centre)
 
     @property
@@ -70,7 +70,7 @@ def encode(runs: Sequence[Integers], centres: Sequence[int]) -> bytes:
         centres: where the values of each run are expected to lie, in 1/64, from -64 to 64.
     """
     heads = [
-        Run(len(run), centre, _shape(run, centre)) if len(run) else Run(0)
+        SymbolRun(len(run), centre, _shape(run, centre)) if len(run) else SymbolRun(0)
         for run, centre in zip(runs, centres, strict=True)
     ]
     heads = _coarsened(heads)
@@ -108,7 +108,7 @@ def _shape(run: Integers, centre: int) -> int:
     return shape
 
 
-def _coarsened(heads: list[Run]) -> list[Run]:
+def _coarsened(heads: list[SymbolRun]) -> list[SymbolRun]:
     """Coarser shapes for short runs, as long as the stash would not fill the states of the lanes."""
     missing = 8 * lanes.FRONT_BYTES * lanes.lanes_for(sum(head.symbols for head in heads if head.laned))
     missing -= sum(head.length * head.low for head in heads if head.length)
@@ -124,7 +124,7 @@ def _coarsened(heads: list[Run]) -> list[Run]:
 
 
 @dataclass(frozen=True, slots=True)
-class Coded:
+class CodedRuns:
     """What `encode` gave.
 
     `centres` as they were told to `encode`; `most` values may all runs hold together.
@@ -135,7 +135,7 @@ class Coded:
     most: int
 
 
-def decode(coded: Sequence[Coded]) -> list[list[Integers]]:
+def decode(coded: Sequence[CodedRuns]) -> list[list[Integers]]:
     """The runs of each `encode`, unpacked side by side.
 
     Raises:
@@ -152,12 +152,12 @@ def decode(coded: Sequence[Coded]) -> list[list[Integers]]:
 class _Read:
     """Heads of runs, and where the rest begins."""
 
-    def __init__(self, coded: Coded) -> None:
+    def __init__(self, coded: CodedRuns) -> None:
         self._data = coded.data
         self._heads, at = _read_heads(coded.data, coded.centres)
         if sum(head.length for head in self._heads) > coded.most:
             raise ValueError(f"coded runs are damaged: more than {coded.most} values")
-        self.laned: lanes.Coded | None = None
+        self.laned: lanes.CodedLanes | None = None
         heads = [head for head in self._heads if head.laned]
         if heads:
             lengths = [head.symbols for head in heads]
@@ -167,7 +167,7 @@ class _Read:
             if end > len(coded.data):
                 raise ValueError("coded runs are damaged: the words end early")
             tables = [(head.shape, head.centre) for head in heads]
-            self.laned = lanes.Coded(tables, lengths, coded.data[at:words_at], coded.data[words_at:end])
+            self.laned = lanes.CodedLanes(tables, lengths, coded.data[at:words_at], coded.data[words_at:end])
             at = end
         self._at = at
 
@@ -185,7 +185,7 @@ class _Read:
         return _with_stash(self._heads, symbols, front + self._data[at:])
 
 
-def _with_stash(heads: list[Run], symbols: list[Integers], stash: bytes) -> list[Integers]:
+def _with_stash(heads: list[SymbolRun], symbols: list[Integers], stash: bytes) -> list[Integers]:
     """Symbols, low bits and escapes put together."""
     runs = []
     at = 0
@@ -220,14 +220,14 @@ def _deflated(symbols: Integers) -> bytes:
     return compress.compress(symbols.astype(np.uint8).tobytes()) + compress.flush()
 
 
-def _inflated(stream: bytes, head: Run) -> Integers:
+def _inflated(stream: bytes, head: SymbolRun) -> Integers:
     symbols = zlib.decompressobj(-15).decompress(stream, head.length + 1)
     if len(symbols) != head.length:
         raise ValueError(f"coded runs are damaged: {len(symbols)} of {head.length} values")
     return np.frombuffer(symbols, np.uint8).astype(np.int64)
 
 
-def _heads_bytes(heads: list[Run]) -> bytes:
+def _heads_bytes(heads: list[SymbolRun]) -> bytes:
     out = bytearray([len(heads)])
     for head in heads:
         out += varint(head.length)
@@ -237,14 +237,14 @@ def _heads_bytes(heads: list[Run]) -> bytes:
     return bytes(out)
 
 
-def _read_heads(data: bytes, centres: Sequence[int]) -> tuple[list[Run], int]:
+def _read_heads(data: bytes, centres: Sequence[int]) -> tuple[list[SymbolRun], int]:
     heads = []
     at = 1
     if data[0] != len(centres):
         raise ValueError(f"coded runs are damaged: {data[0]} runs, not {len(centres)}")
     for centre in centres:
         length, at = _read_varint(data, at)
-        head = Run(length, centre, data[at]) if length else Run(0, centre)
+        head = SymbolRun(length, centre, data[at]) if length else SymbolRun(0, centre)
         if length:
             at += 1
         if head.deflated:

@@ -59,7 +59,7 @@ def encode(tables: Sequence[Table], symbols: Sequence[Integers], front: bytes) -
 
 
 @dataclass(frozen=True, slots=True)
-class Coded:
+class CodedLanes:
     """What `encode` gave, and what has to be known beside it."""
 
     tables: Sequence[Table]
@@ -68,7 +68,7 @@ class Coded:
     words: bytes
 
 
-def decode(coded: Sequence[Coded]) -> list[tuple[list[Integers], bytes]]:
+def decode(coded: Sequence[CodedLanes]) -> list[tuple[list[Integers], bytes]]:
     """The symbols of each run, and `front`, of each; side by side, for a step costs little more for many.
 
     Raises:

@@ -48,7 +48,7 @@ _ROWS: Final = np.arange(LAGS, dtype=np.int64) * _PHASES
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class PredictorSetup:
     """What a chunk's predictor is made from. `period` in 1/65536 sample; `parts` of a stretch: 1 or 2."""
 
     period: int
@@ -85,10 +85,10 @@ def groups(stretches: int) -> list[tuple[int, int]]:
     return found
 
 
-class Course:
+class PredictorCourse:
     """Period and number of lags of each stretch of a chunk, as the told delays of those before steer them."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: PredictorSetup) -> None:
         self._setup = setup
         self._ahead = 0
         self._size = 1
@@ -128,7 +128,7 @@ class Predictor:
     Rows belong to chunks, in the order of `setups`; who is asked for fewer, is asked for the first of them.
     """
 
-    def __init__(self, setups: Sequence[Setup], stretches: int) -> None:
+    def __init__(self, setups: Sequence[PredictorSetup], stretches: int) -> None:
         """`stretches` of the chunk that has most."""
         self._width = max(setup.stretch_samples for setup in setups) + 2
         window = self._width + _POINTS - 1

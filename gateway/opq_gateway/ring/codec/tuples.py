@@ -24,7 +24,7 @@ _SHARE_BITS: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TupleLayout:
     """How the values of a shape share symbols."""
 
     size: int
@@ -34,11 +34,11 @@ class Layout:
     """The likeliest value; fills up the last tuple of a run."""
 
 
-SINGLE: Final = Layout(1, -ZERO, ESCAPE, 0)
+SINGLE: Final = TupleLayout(1, -ZERO, ESCAPE, 0)
 
 
 @lru_cache(maxsize=4096)
-def layout(shape: int, centre: int) -> Layout:
+def layout(shape: int, centre: int) -> TupleLayout:
     """Of the tuples of a shape."""
     if shapes.low_bits(shape):
         return SINGLE
@@ -56,7 +56,7 @@ def layout(shape: int, centre: int) -> Layout:
             outside -= int(shares[most])
     span = most - least + 1
     size = next(size for size, widest in _MOST_SPAN.items() if span <= widest)
-    return Layout(size, least - ZERO, span, int(np.argmax(shares)) - ZERO)
+    return TupleLayout(size, least - ZERO, span, int(np.argmax(shares)) - ZERO)
 
 
 @lru_cache(maxsize=4096)
@@ -92,14 +92,14 @@ def joined(run: Integers, shape: int, centre: int) -> Integers:
     return found
 
 
-def parted(symbols: Integers, laid: Layout, length: int) -> Integers:
+def parted(symbols: Integers, laid: TupleLayout, length: int) -> Integers:
     """The values of a run, with its low bits left out; of an ESCAPE they mean nothing."""
     if laid == SINGLE:
         return symbols - ZERO
     return _values(laid).take(symbols, axis=0).reshape(-1)[:length]
 
 
-def escaped(symbols: Integers, laid: Layout, length: int) -> Integers:
+def escaped(symbols: Integers, laid: TupleLayout, length: int) -> Integers:
     """Where the values of a run lie that have no symbol."""
     found = np.flatnonzero(symbols == ESCAPE)
     if laid.size > 1 and len(found):
@@ -108,11 +108,11 @@ def escaped(symbols: Integers, laid: Layout, length: int) -> Integers:
     return found
 
 
-def _powers(laid: Layout) -> Integers:
+def _powers(laid: TupleLayout) -> Integers:
     return np.int64(laid.span) ** np.arange(laid.size, dtype=np.int64)
 
 
 @lru_cache(maxsize=256)
-def _values(laid: Layout) -> Integers:
+def _values(laid: TupleLayout) -> Integers:
     """The values of each symbol, (256, size)."""
     return np.asarray(np.arange(256)[:, None] // _powers(laid) % laid.span + laid.least, np.int64)

@@ -8,45 +8,40 @@ from pathlib import Path
 
 import click
 
-from opq_cloud.board import Board
-from opq_cloud.config import CloudConfig, with_port_offset
+from opq_cloud.config import CloudConfig, CloudKeys, with_port_offset
 from opq_cloud.health.neighbours import Neighbours, url_of
 from opq_cloud.health.server import HealthService
-from opq_cloud.keys import CloudKeys
-from opq_cloud.makai.original_config import read_config
-from opq_cloud.retention import Retention
-from opq_cloud.runner import Runner, raise_descriptor_limit
-from opq_cloud.service import CloudContext, Service
+from opq_cloud.original_config import read_config
+from opq_cloud.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
+from opq_cloud.service import CloudContext, CloudService, Retention
 from opq_cloud.store import open_store
 from opq_proto import log
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
-Make = Callable[[CloudConfig, CloudContext, Path], Sequence[Service]]
+Make = Callable[[CloudConfig, CloudContext, Path], Sequence[CloudService]]
 
 
-def _triggering_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:
+def _triggering_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
     from opq_cloud.makai.triggering_broker import TriggeringBroker
 
     return [TriggeringBroker(config.triggering_broker, CloudKeys(config.keys, data_dir))]
 
 
-def _acquisition_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:
+def _acquisition_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
     from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 
     return [AcquisitionBroker(config.acquisition_broker, CloudKeys(config.keys, data_dir))]
 
 
-def _triggering_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:
+def _triggering_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
     from opq_cloud.makai.triggering_service import TriggeringService
-    from opq_proto.decision import Nominal
 
-    nominal = Nominal(config.nominal_v, config.nominal_hz)
-    return [TriggeringService(config.triggering_service, shared, nominal, data_dir)]
+    return [TriggeringService(config.triggering_service, shared, config.nominal, data_dir)]
 
 
-def _event_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:
+def _event_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
     from opq_cloud.makai.event_service import EventService
 
     return [EventService(config.event_service, shared), Retention(shared)]
@@ -55,8 +50,8 @@ def _event_service(config: CloudConfig, shared: CloudContext, data_dir: Path) ->
 def _room(module: str) -> Make:
     """Mauka and View name their services themselves."""
 
-    def make(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[Service]:
-        found: Sequence[Service] = importlib.import_module(module).services(config, shared)
+    def make(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
+        found: Sequence[CloudService] = importlib.import_module(module).services(config, shared)
         return found
 
     return make
@@ -97,7 +92,7 @@ def _neighbours(config: CloudConfig) -> Neighbours:
     return Neighbours(services, config.health.interval_s)
 
 
-def health_of(command: str, config: CloudConfig, board: Board) -> HealthService | None:
+def health_of(command: str, config: CloudConfig, board: ServiceBoard) -> HealthService | None:
     """The HTTP health of what runs; View alone has its own `/health`."""
     if command == "all":
         return HealthService(config.health.whole_endpoint, board, "opq", any_path=True)
@@ -114,12 +109,12 @@ def health_of(command: str, config: CloudConfig, board: Board) -> HealthService 
 def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
     """Run until a signal; returns why it could not."""
     shared = CloudContext(lambda: open_store(config.store.mongo_uri, config.store.data_dir or data_dir))
-    board = Board()
-    runner = Runner(board)
+    board = ServiceBoard()
+    runner = ServiceRunner(board)
     raise_descriptor_limit()
     names = list(MAKERS) if command == "all" else [name for name in MAKERS if name == command]
     try:
-        services: list[Service] = [
+        services: list[CloudService] = [
             service for name in names for service in MAKERS[name](config, shared, data_dir)
         ]
         if command == "health":

@@ -1,7 +1,7 @@
 """Configuration of the cloud: one frozen section per service, defaults = the original's addresses.
 
 Read by `opq_proto.config.load` from TOML (sections as below) or, key for key, from the
-original's JSON (`makai/original_config.py`). Addresses are on loopback until a file says
+original's JSON (`original_config.py`). Addresses are on loopback until a file says
 otherwise. `with_port_offset` moves every address that has its default port.
 """
 
@@ -11,14 +11,17 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from opq_plugins.policy_section import PluginRules
+from opq_plugins.sdk.analysis import DEFAULT_NOMINAL
 from opq_proto.config import Field, section
+from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError
+from opq_proto.keys import KeyFolder
 
 T = TypeVar("T")
 
 
 @section
-class Keys:
+class KeysSection:
     """CURVE keys (contracts.md, "Keys")."""
 
     folder: Annotated[
@@ -39,7 +42,7 @@ class StoreSection:
 
 
 @section
-class TriggeringBroker:
+class TriggeringBrokerSection:
     box_endpoint: Annotated[str, Field(description="Boxes send measurements here (CURVE)")] = (
         "tcp://127.0.0.1:9880"
     )
@@ -50,7 +53,7 @@ class TriggeringBroker:
 
 
 @section
-class AcquisitionBroker:
+class AcquisitionBrokerSection:
     command_endpoint: Annotated[str, Field(description="Boxes read commands here (CURVE)")] = (
         "tcp://127.0.0.1:8194"
     )
@@ -73,7 +76,7 @@ class PluginEntry:
 
 
 @section
-class Rules:
+class RulesSection:
     """Stream rules over all Measurements, in the triggering service (extra "rules")."""
 
     enabled: Annotated[bool, Field(description="rules, and REST for them")] = False
@@ -91,12 +94,12 @@ class Rules:
 
 
 @section
-class TriggeringService:
+class TriggeringServiceSection:
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
     request_endpoint: str = "tcp://127.0.0.1:9884"
     identity: Annotated[str | None, Field(pattern="^[^_]+$", description="instance; none: random")] = None
     plugins: tuple[PluginEntry, ...] = (PluginEntry(name="threshold"), PluginEntry(name="edge_rule"))
-    rules: Rules = Field(default_factory=Rules)
+    rules: RulesSection = Field(default_factory=RulesSection)
     plugin_folders: Annotated[
         tuple[Path, ...], Field(description="your own plug-ins; they win over built-in ones of the same name")
     ] = ()
@@ -119,7 +122,7 @@ class TriggeringService:
 
 
 @section
-class EventService:
+class EventServiceSection:
     answer_endpoint: str = "tcp://127.0.0.1:9899"
     request_endpoint: str = "tcp://127.0.0.1:9884"
     event_endpoint: Annotated[str, Field(description="PUB: [instance, event id]")] = "tcp://127.0.0.1:10000"
@@ -136,7 +139,7 @@ class EventService:
 
 
 @section
-class InstalledAnalyses:
+class InstalledAnalysesSection:
     """Analyses that were installed at Makai's rules (POST /plugins/analyses), run in Mauka."""
 
     enabled: Annotated[bool, Field(description="follow what is installed there, live")] = True
@@ -154,7 +157,7 @@ class InstalledAnalyses:
 
 
 @section
-class Mauka:
+class MaukaSection:
     event_endpoint: Annotated[str, Field(description="the event service's PUB")] = "tcp://127.0.0.1:10000"
     bus_sub_endpoint: Annotated[str, Field(description="broker, plug-ins publish here")] = (
         "tcp://127.0.0.1:9882"
@@ -167,7 +170,7 @@ class Mauka:
         tuple[PluginEntry, ...],
         Field(description="no built-in one among them: all built-in ones; installed ones always run"),
     ] = ()
-    plugins: InstalledAnalyses = Field(default_factory=InstalledAnalyses)
+    plugins: InstalledAnalysesSection = Field(default_factory=InstalledAnalysesSection)
     payloads: Annotated[
         bool, Field(description="put waveforms on the bus, for plug-ins of the original form")
     ] = True
@@ -175,7 +178,7 @@ class Mauka:
 
 
 @section
-class View:
+class ViewSection:
     http_endpoint: str = "127.0.0.1:8888"
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
     bus_endpoint: str = "tcp://127.0.0.1:9883"
@@ -186,7 +189,7 @@ class View:
 
 
 @section
-class Watched:
+class WatchedService:
     """One `[[health.services]]`."""
 
     name: str
@@ -200,7 +203,8 @@ class HealthSection:
     gateway_endpoint: Annotated[str, Field(description="asked by `health`, alone")] = "127.0.0.1:8913"
     interval_s: Annotated[float, Field(ge=0.1, le=3600, description="others are asked every")] = 5.0
     services: Annotated[
-        tuple[Watched, ...], Field(description="asked by `health`; none: each service at its own address")
+        tuple[WatchedService, ...],
+        Field(description="asked by `health`; none: each service at its own address"),
     ] = ()
 
 
@@ -209,17 +213,40 @@ class CloudConfig:
     """Everything `opq-cloud` reads."""
 
     data_dir: Annotated[Path | None, Field(description="none: ${XDG_DATA_HOME:-~/.local/share}/opq")] = None
-    nominal_v: Annotated[float, Field(gt=0, le=1e6, description="of a Box that tells none")] = 120.0
-    nominal_hz: Annotated[float, Field(gt=0, le=1000)] = 60.0
-    keys: Keys = Field(default_factory=Keys)
+    nominal_v: Annotated[float, Field(gt=0, le=1e6, description="of a Box that tells none")] = (
+        DEFAULT_NOMINAL.volts
+    )
+    nominal_hz: Annotated[float, Field(gt=0, le=1000)] = DEFAULT_NOMINAL.hz
+    keys: KeysSection = Field(default_factory=KeysSection)
     store: StoreSection = Field(default_factory=StoreSection)
-    triggering_broker: TriggeringBroker = Field(default_factory=TriggeringBroker)
-    acquisition_broker: AcquisitionBroker = Field(default_factory=AcquisitionBroker)
-    triggering_service: TriggeringService = Field(default_factory=TriggeringService)
-    event_service: EventService = Field(default_factory=EventService)
-    mauka: Mauka = Field(default_factory=Mauka)
-    view: View = Field(default_factory=View)
+    triggering_broker: TriggeringBrokerSection = Field(default_factory=TriggeringBrokerSection)
+    acquisition_broker: AcquisitionBrokerSection = Field(default_factory=AcquisitionBrokerSection)
+    triggering_service: TriggeringServiceSection = Field(default_factory=TriggeringServiceSection)
+    event_service: EventServiceSection = Field(default_factory=EventServiceSection)
+    mauka: MaukaSection = Field(default_factory=MaukaSection)
+    view: ViewSection = Field(default_factory=ViewSection)
     health: HealthSection = Field(default_factory=HealthSection)
+
+    @property
+    def nominal(self) -> Nominal:
+        """What a Box is meant to measure that does not say it itself."""
+        return Nominal(self.nominal_v, self.nominal_hz)
+
+
+class CloudKeys(KeyFolder):
+    """contracts.md's key tree, with the server's file or the Boxes' folder elsewhere where configured."""
+
+    def __init__(self, config: KeysSection, data_dir: Path) -> None:
+        super().__init__(config.folder or data_dir / "curve")
+        self._config = config
+
+    @property
+    def server_secret(self) -> Path:
+        return self._config.server_secret or super().server_secret
+
+    @property
+    def public_keys(self) -> Path:
+        return self._config.public_keys or super().public_keys
 
 
 def port_of(endpoint: str) -> int | None:

@@ -8,25 +8,94 @@ start, with one line.
 import resource
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from opq_cloud.board import Board, Entry
-from opq_cloud.service import Service
+from opq_cloud.service import CloudService, CountingService, HealthReport, HealthyService, StatusService
 from opq_proto import log
+from opq_proto.backoff import Backoff
 from opq_proto.errors import OpqError
 
 RESTART_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits before the first, second, ... restart in a row; the last one stays."""
 STEADY_S = 60.0
-"""After so long without a fault the waits start anew."""
+"""After so long without a fault the waits begin again."""
 READY_S = 15.0
 JOIN_S = 5.0
 
 
-class Runner:
+@dataclass(slots=True)
+class ServiceEntry:
+    """One service and what became of it."""
+
+    service: CloudService
+    started_s: float = field(default_factory=time.time)
+    up: bool = False
+    restarts: int = 0
+    last_error: str | None = None
+
+    def health(self) -> HealthReport:
+        info = None
+        if self.restarts or not self.up:
+            info = f"restarts: {self.restarts}" + (f"; last: {self.last_error}" if self.last_error else "")
+        return HealthReport(self.service.name, self.up, info=info)
+
+    def parts(self) -> tuple[HealthReport, ...]:
+        """What the service says of its own parts."""
+        return tuple(self.service.health()) if isinstance(self.service, HealthyService) else ()
+
+
+class ServiceBoard:
+    """The runner's record of its services, in the order of their start; health reads it."""
+
+    def __init__(self) -> None:
+        self.entries: list[ServiceEntry] = []
+
+    def add(self, service: CloudService) -> ServiceEntry:
+        entry = ServiceEntry(service)
+        self.entries.append(entry)
+        return entry
+
+    def health(self, name: str) -> HealthReport:
+        """The whole: ok when every service runs; one subcomponent per service and per part (Box)."""
+        parts = {part.name: part for entry in self.entries for part in entry.parts()}
+        services = [_worse(entry.health(), parts.pop(entry.service.name, None)) for entry in self.entries]
+        down = [service.name for service in services if not service.ok]
+        info = f"not ok: {', '.join(down)}" if down else None
+        return HealthReport(name, not down, info=info, subcomponents=(*services, *parts.values()))
+
+    def plugin_status(self) -> list[dict[str, object]]:
+        """Rows of the original Mauka's `/status`."""
+        return [
+            dict(row)
+            for entry in self.entries
+            if isinstance(entry.service, StatusService)
+            for row in entry.service.plugin_status()
+        ]
+
+    def counts(self) -> Iterator[tuple[str, str, str, float]]:
+        """(service, counter, label, value) of everything that is counted."""
+        for entry in self.entries:
+            name = entry.service.name
+            yield name, "service_up_now", "", float(entry.up)
+            yield name, "service_restarts", "", entry.restarts
+            if isinstance(entry.service, CountingService):
+                for counter, row in entry.service.counters.snapshot().items():
+                    for label, value in row.items():
+                        yield name, counter, label, value
+
+
+def _worse(thread: HealthReport, own: HealthReport | None) -> HealthReport:
+    """What the runner knows of a service and what it says of itself, in one: trouble before a note."""
+    if own is None or not thread.ok or (own.ok and thread.info):
+        return thread
+    return own
+
+
+class ServiceRunner:
     """The services of this process."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: ServiceBoard) -> None:
         self.stop = threading.Event()
         self.failure: OpqError | None = None
         """Why the process ends, when it is not by a signal."""
@@ -34,7 +103,7 @@ class Runner:
         self._log = log.get()
         self._threads: list[threading.Thread] = []
 
-    def start(self, services: Sequence[Service]) -> bool:
+    def start(self, services: Sequence[CloudService]) -> bool:
         """Start them in order, each when the one before is ready; False when one could not."""
         for service in services:
             entry = self._board.add(service)
@@ -63,9 +132,9 @@ class Runner:
             self._log.error("services.not_ended", services=left, waited_s=JOIN_S)
         return not left
 
-    def _supervise(self, entry: Entry, ready: threading.Event) -> None:
+    def _supervise(self, entry: ServiceEntry, ready: threading.Event) -> None:
         service = entry.service
-        faults = 0
+        restarts = Backoff(RESTART_S, steady_s=STEADY_S)
         while not self.stop.is_set():
             began = time.monotonic()
             entry.up = True
@@ -87,9 +156,7 @@ class Runner:
                 return
             entry.last_error = "ended by itself" if error is None else f"{type(error).__name__}: {error}"
             entry.restarts += 1
-            faults = 0 if time.monotonic() - began > STEADY_S else faults
-            pause_s = RESTART_S[min(faults, len(RESTART_S) - 1)]
-            faults += 1
+            pause_s = restarts.record_failure(ran_s=time.monotonic() - began)
             self._log.warning("service.restarting", service=service.name, pause_s=pause_s)
             self.stop.wait(pause_s)
 

@@ -1,7 +1,7 @@
 """What a service of the cloud is, and what the services of one process share.
 
 A service is a class with its frozen Config and one blocking `run`; the runner gives it a
-thread, catches what it throws, starts it again and tells its health. Rooms of the cloud know
+thread, catches what it throws, starts it again and reports its health. Rooms of the cloud know
 this file and the store, never each other.
 """
 
@@ -13,11 +13,16 @@ from typing import Protocol, runtime_checkable
 
 from opq_cloud.store.store import CloudStore
 
+STALE_S = 20.0
+"""The original's health calls a component down after so long without a sign (opq-interop A.11)."""
+RETENTION_S = 60.0
+RETENTION_PAUSE_S = 0.05
+"""Between two slices of one pass."""
 MAX_LABELS = 1000
 """Distinct labels kept per counter; a flood of strange keys must not fill the memory."""
 
 
-class Service(Protocol):
+class CloudService(Protocol):
     """One duty in one thread."""
 
     @property
@@ -32,7 +37,7 @@ class Service(Protocol):
         """
 
 
-class Counters:
+class ServiceCounters:
     """Named counts of one service, from any thread; each may be split by one label."""
 
     def __init__(self) -> None:
@@ -70,14 +75,14 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class HealthReport:
     """One component in the original's health contract (opq-interop F.4)."""
 
     name: str
     ok: bool
     timestamp_s: int = field(default_factory=lambda: int(time.time()))
     info: str | None = None
-    subcomponents: tuple["Health", ...] = ()
+    subcomponents: tuple["HealthReport", ...] = ()
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -94,14 +99,14 @@ class CountingService(Protocol):
     """A service whose counters appear in `/metrics`."""
 
     @property
-    def counters(self) -> Counters: ...
+    def counters(self) -> ServiceCounters: ...
 
 
 @runtime_checkable
 class HealthyService(Protocol):
     """A service that knows more of its health than whether its thread runs (e.g. its Boxes)."""
 
-    def health(self) -> Iterable[Health]:
+    def health(self) -> Iterable[HealthReport]:
         """Its subcomponents now; must not block."""
 
 
@@ -134,3 +139,25 @@ class CloudContext:
             if self._store is not None:
                 self._store.close()
                 self._store = None
+
+
+class Retention:
+    """Deletes what is due every minute, a slice at a time, so that no write waits for it.
+
+    Several processes may do it at once.
+    """
+
+    name = "retention"
+
+    def __init__(self, shared: CloudContext) -> None:
+        self.counters = ServiceCounters()
+        self._shared = shared
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        store = self._shared.store
+        if ready is not None:
+            ready.set()
+        while not stop.wait(RETENTION_S):
+            while not stop.is_set() and (gone := store.expire(int(time.time()))):
+                self.counters.add("rows_expired", gone)
+                stop.wait(RETENTION_PAUSE_S)

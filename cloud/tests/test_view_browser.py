@@ -177,7 +177,7 @@ def test_live_values_change_in_place_and_a_new_box_appears(fresh: demo.Scene, op
     assert value.text_content() != before
     assert shape.count() == 1
     assert page.locator('[data-box="1"] [data-state]').text_content() == "Live"
-    stranger = demo.Outlet("9", "Box 9", 118.0, 0.02, ())
+    stranger = demo.DemoOutlet("9", "Box 9", 118.0, 0.02, ())
     fresh.publish(demo.measurement_of(stranger, time.time_ns() // 1_000_000, 1))
     page.locator('[data-box="9"]').wait_for()
 

@@ -3,9 +3,9 @@
 import json
 from dataclasses import replace
 
-from opq_cloud.service import Counters
+from opq_cloud.service import ServiceCounters
 from opq_cloud.view import live
-from opq_cloud.view.live import LiveHub, Message
+from opq_cloud.view.live import LiveHub, LiveMessage
 from opq_proto.messages import Incident, Measurement, Metric
 
 
@@ -17,7 +17,7 @@ def _incident(incident_id: int, box_ids: tuple[str, ...] = ("1",)) -> Incident:
     return Incident(incident_id, "sag", box_ids, (1,), 10**18, 10**18 + 10**8, True, 85.0, ())
 
 
-def _events(messages: list[Message]) -> list[tuple[str, object]]:
+def _events(messages: list[LiveMessage]) -> list[tuple[str, object]]:
     return [
         (item.event, json.loads(item.data).get("id", json.loads(item.data).get("box_id")))
         for item in messages
@@ -25,64 +25,64 @@ def _events(messages: list[Message]) -> list[tuple[str, object]]:
 
 
 def test_a_new_page_gets_the_newest_values_of_each_box_and_no_old_incident() -> None:
-    hub = LiveHub(Counters())
-    hub.put_incident(_incident(1))
+    hub = LiveHub(ServiceCounters())
+    hub.accept_incident(_incident(1))
     for t_ms in (1000, 2000, 3000):
-        hub.put_measurement(_measurement("1", t_ms, t_ms / 25))
+        hub.accept_measurement(_measurement("1", t_ms, t_ms / 25))
     page = hub.subscribe(lambda: None, None)
     assert page is not None
-    (message,) = hub.take(page)
+    (message,) = hub.waiting_messages(page)
     assert json.loads(message.data)["rms_v"] == 120.0
 
 
 def test_a_page_that_comes_back_gets_what_it_missed_and_what_changed() -> None:
-    hub = LiveHub(Counters())
+    hub = LiveHub(ServiceCounters())
     page = hub.subscribe(lambda: None, None)
     assert page is not None
-    hub.put_incident(_incident(1))
-    hub.put_incident(_incident(2))
-    last = hub.take(page)[-1].event_id
+    hub.accept_incident(_incident(1))
+    hub.accept_incident(_incident(2))
+    last = hub.waiting_messages(page)[-1].event_id
     hub.unsubscribe(page)
 
     same = hub.subscribe(lambda: None, last)
-    assert same is not None and hub.take(same) == []
-    hub.put_incident(_incident(2, ("1", "4")))
-    hub.put_incident(_incident(3))
+    assert same is not None and hub.waiting_messages(same) == []
+    hub.accept_incident(_incident(2, ("1", "4")))
+    hub.accept_incident(_incident(3))
     back = hub.subscribe(lambda: None, last)
-    assert back is not None and _events(hub.take(back)) == [("incident", 2), ("incident", 3)]
+    assert back is not None and _events(hub.waiting_messages(back)) == [("incident", 2), ("incident", 3)]
     plain = hub.subscribe(lambda: None, "2")
-    assert plain is not None and _events(hub.take(plain)) == [("incident", 3)]
+    assert plain is not None and _events(hub.waiting_messages(plain)) == [("incident", 3)]
 
 
 def test_a_strange_last_event_id_is_as_good_as_none() -> None:
-    hub = LiveHub(Counters())
-    hub.put_incident(_incident(1))
+    hub = LiveHub(ServiceCounters())
+    hub.accept_incident(_incident(1))
     for after in ("", "x", "-1", "9" * 40, "1e3", "٣"):
         page = hub.subscribe(lambda: None, after)
-        assert page is not None and hub.take(page) == []
+        assert page is not None and hub.waiting_messages(page) == []
 
 
 def test_an_incident_is_told_once_and_again_when_it_changes() -> None:
-    hub = LiveHub(Counters())
+    hub = LiveHub(ServiceCounters())
     page = hub.subscribe(lambda: None, None)
     assert page is not None
-    assert hub.put_incident(_incident(1))
-    assert not hub.put_incident(_incident(1))
-    assert hub.put_incident(_incident(1, ("1", "4")))
-    assert [json.loads(item.data)["box_ids"] for item in hub.take(page)] == [["1"], ["1", "4"]]
+    assert hub.accept_incident(_incident(1))
+    assert not hub.accept_incident(_incident(1))
+    assert hub.accept_incident(_incident(1, ("1", "4")))
+    assert [json.loads(item.data)["box_ids"] for item in hub.waiting_messages(page)] == [["1"], ["1", "4"]]
     hub.drop_incident(1)
-    assert _events(hub.take(page)) == [("incident_gone", 1)]
+    assert _events(hub.waiting_messages(page)) == [("incident_gone", 1)]
 
 
 def test_a_page_that_does_not_keep_up_loses_its_oldest_measurements_counted_and_no_incident() -> None:
-    counters = Counters()
+    counters = ServiceCounters()
     hub = LiveHub(counters)
     page = hub.subscribe(lambda: None, None)
     assert page is not None
-    hub.put_incident(_incident(1))
+    hub.accept_incident(_incident(1))
     for k in range(live.MEASUREMENTS_WAITING + 10):
-        hub.put_measurement(_measurement("1", 1000 + k))
-    messages = hub.take(page)
+        hub.accept_measurement(_measurement("1", 1000 + k))
+    messages = hub.waiting_messages(page)
     assert len(messages) == 1 + live.MEASUREMENTS_WAITING
     assert messages[0].event == "incident"
     assert json.loads(messages[1].data)["timestamp_ms"] == 1010
@@ -90,7 +90,7 @@ def test_a_page_that_does_not_keep_up_loses_its_oldest_measurements_counted_and_
 
 
 def test_pages_and_boxes_are_bounded() -> None:
-    counters = Counters()
+    counters = ServiceCounters()
     hub = LiveHub(counters)
     pages = [hub.subscribe(lambda: None, None) for _ in range(live.SUBSCRIBERS)]
     assert hub.full()
@@ -101,24 +101,24 @@ def test_pages_and_boxes_are_bounded() -> None:
     hub.unsubscribe(first)
     assert not hub.full()
     for k in range(live.RECENT_INCIDENTS + 5):
-        hub.put_incident(_incident(k + 1))
+        hub.accept_incident(_incident(k + 1))
     assert len(hub.known_incidents()) == live.RECENT_INCIDENTS
 
 
 def test_late_and_repeated_measurements_change_nothing() -> None:
-    counters = Counters()
+    counters = ServiceCounters()
     hub = LiveHub(counters)
     for t_ms in (2000, 2000, 1000):
-        hub.put_measurement(_measurement("1", t_ms))
+        hub.accept_measurement(_measurement("1", t_ms))
     assert len(hub.recent("1")) == 1
     assert counters.total("measurements_late") == 2
 
 
 def test_a_crossing_with_rms_alone_keeps_the_other_values() -> None:
-    hub = LiveHub(Counters())
-    hub.put_measurement(_measurement("1", 1000))
+    hub = LiveHub(ServiceCounters())
+    hub.accept_measurement(_measurement("1", 1000))
     crossing = replace(_measurement("1", 1500, 102.0), crossing=True)
-    hub.put_measurement(replace(crossing, metrics={"rms": crossing.metrics["rms"]}))
+    hub.accept_measurement(replace(crossing, metrics={"rms": crossing.metrics["rms"]}))
     shown = live.measurement_json(hub.latest()["1"])
     assert (shown["rms_v"], shown["f_hz"]) == (102.0, 60.0)
 
@@ -129,57 +129,57 @@ def _window(end_ms: int, seconds: float = 1.0) -> Measurement:
 
 
 def test_a_window_that_a_crossing_overtook_is_told_and_kept_in_its_place() -> None:
-    hub = LiveHub(Counters())
+    hub = LiveHub(ServiceCounters())
     page = hub.subscribe(lambda: None, None)
     assert page is not None
-    hub.put_measurement(_window(1000))
+    hub.accept_measurement(_window(1000))
     crossing = Measurement("1", 2050, {"rms": Metric(102.0, 102.0, 102.0)}, crossing=True)
-    hub.put_measurement(crossing)
-    hub.put_measurement(replace(_window(2000), metrics={"f": Metric(61.0, 61.0, 61.0)}))
-    told = [json.loads(message.data) for message in hub.take(page)]
+    hub.accept_measurement(crossing)
+    hub.accept_measurement(replace(_window(2000), metrics={"f": Metric(61.0, 61.0, 61.0)}))
+    told = [json.loads(message.data) for message in hub.waiting_messages(page)]
     assert [(each["timestamp_ms"], each["f_hz"]) for each in told] == [(1000, 60), (2050, 60), (2000, 61)]
     assert [each.timestamp_ms for each in hub.recent("1")] == [1000, 2000, 2050]
     shown = live.measurement_json(hub.latest()["1"])
     assert (shown["timestamp_ms"], shown["rms_v"], shown["f_hz"]) == (2050, 102.0, 61.0)
-    hub.put_measurement(crossing)
-    hub.put_measurement(_window(2000))
-    assert len(hub.recent("1")) == 3 and hub.take(page) == []
+    hub.accept_measurement(crossing)
+    hub.accept_measurement(_window(2000))
+    assert len(hub.recent("1")) == 3 and hub.waiting_messages(page) == []
 
 
 def test_a_clock_that_was_set_back_does_not_silence_its_box() -> None:
-    hub = LiveHub(Counters())
-    hub.put_measurement(_window(10**9))
-    hub.put_measurement(Measurement("1", 2 * 10**9, {"rms": Metric(1, 1, 1)}, crossing=True))
-    hub.put_measurement(_window(10**9 + 1000))
+    hub = LiveHub(ServiceCounters())
+    hub.accept_measurement(_window(10**9))
+    hub.accept_measurement(Measurement("1", 2 * 10**9, {"rms": Metric(1, 1, 1)}, crossing=True))
+    hub.accept_measurement(_window(10**9 + 1000))
     assert hub.latest()["1"].timestamp_ms == 10**9 + 1000
-    hub.put_measurement(_window(10**8))
+    hub.accept_measurement(_window(10**8))
     assert [each.timestamp_ms for each in hub.recent("1")] == [10**8]
 
 
 def test_a_box_is_silent_later_than_its_own_rhythm_allows_and_not_before() -> None:
-    hub = LiveHub(Counters(), lambda: 5000)
-    hub.put_measurement(_measurement("1", 1))
-    heard = hub.heard("1")
+    hub = LiveHub(ServiceCounters(), lambda: 5000)
+    hub.accept_measurement(_measurement("1", 1))
+    heard = hub.newest("1")
     assert heard is not None and (heard.heard_ms, heard.silent_after_ms) == (5000, 10_000)
-    hub.put_measurement(_window(60_000, 60.0))
+    hub.accept_measurement(_window(60_000, 60.0))
     for k in range(1, 200):  # a change in idle mode: a second each, for three minutes
-        hub.put_measurement(_window(60_000 + 1000 * k))
-    heard = hub.heard("1")
+        hub.accept_measurement(_window(60_000 + 1000 * k))
+    heard = hub.newest("1")
     assert heard is not None and heard.silent_after_ms == 70_000
     for k in range(200, 400):  # no longer in idle mode
-        hub.put_measurement(_window(60_000 + 1000 * k))
-    heard = hub.heard("1")
+        hub.accept_measurement(_window(60_000 + 1000 * k))
+    heard = hub.newest("1")
     assert heard is not None and heard.silent_after_ms == 11_000
 
 
 def test_a_page_that_opens_is_told_how_old_a_value_is() -> None:
     now = [1000]
-    hub = LiveHub(Counters(), lambda: now[0])
-    hub.put_measurement(_window(900))
+    hub = LiveHub(ServiceCounters(), lambda: now[0])
+    hub.accept_measurement(_window(900))
     now[0] = 43_000
     page = hub.subscribe(lambda: None, None)
     assert page is not None
-    (message,) = hub.take(page)
+    (message,) = hub.waiting_messages(page)
     assert (json.loads(message.data)["age_ms"], json.loads(message.data)["silent_after_ms"]) == (
         42_000,
         11_000,
@@ -196,7 +196,7 @@ def test_unknown_and_not_finite_numbers_are_null_on_the_page() -> None:
 
 def test_a_closed_hub_ends_its_pages_and_takes_no_new_one() -> None:
     woken = []
-    hub = LiveHub(Counters())
+    hub = LiveHub(ServiceCounters())
     page = hub.subscribe(lambda: woken.append(1), None)
     hub.close()
     assert page is not None and page.closed and woken
@@ -205,5 +205,6 @@ def test_a_closed_hub_ends_its_pages_and_takes_no_new_one() -> None:
 
 def test_a_message_is_one_server_sent_event() -> None:
     assert (
-        Message("incident", '{"id": 1}', "1-00").encode() == b'id: 1-00\nevent: incident\ndata: {"id": 1}\n\n'
+        LiveMessage("incident", '{"id": 1}', "1-00").encode()
+        == b'id: 1-00\nevent: incident\ndata: {"id": 1}\n\n'
     )

@@ -19,7 +19,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
     start_ns = time.time_ns() - 60 * 10**9
     running = demo.Scene(tmp_path_factory.mktemp("view"))
     for seconds, dip_s, token in ((3.0, 2.0, "a" * 30), (DIP_S + 2, DIP_S, "b" * 30)):
-        outlet = demo.Outlet("1", "Box 1", 120.0, 0.02, ((3, 0.02),), (DIP_V,) * round(dip_s * 60))
+        outlet = demo.DemoOutlet("1", "Box 1", 120.0, 0.02, ((3, 0.02),), (DIP_V,) * round(dip_s * 60))
         demo.put_event(running.store, [demo.waveform_of(outlet, start_ns, seconds)], token)
     with running:
         yield running

@@ -19,9 +19,9 @@ import pytest
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.view import demo
+from opq_cloud.view.app import HEARTBEAT_S
 from opq_cloud.view.live import SUBSCRIBERS
 from opq_cloud.view.service import View
-from opq_cloud.view.stream import HEARTBEAT_S
 from opq_proto import log
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
@@ -250,15 +250,15 @@ def test_a_busy_port_is_one_clear_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["measurement_endpoint", "bus_endpoint"])
 def test_an_address_that_is_none_is_one_clear_error(tmp_path: Path, key: str) -> None:
     store = open_store(None, tmp_path)
-    config = demo.Config(**{"http_endpoint": "127.0.0.1:0", key: "localhost:9883"})
-    with pytest.raises(ConfigError, match=f"view.{key}  is 'localhost:9883'"):
+    config = demo.ViewSection(**{"http_endpoint": "127.0.0.1:0", key: "localhost:9883"})
+    with pytest.raises(ConfigError, match=f"view.{key} is 'localhost:9883'"):
         View(config, CloudContext(lambda: store)).run(threading.Event())
     store.close()
 
 
 def test_view_can_be_run_again_after_it_ended(tmp_path: Path) -> None:
     store = open_store(None, tmp_path)
-    view = View(demo.Config(http_endpoint="127.0.0.1:0"), CloudContext(lambda: store))
+    view = View(demo.ViewSection(http_endpoint="127.0.0.1:0"), CloudContext(lambda: store))
     for _ in range(2):
         stop, ready = threading.Event(), threading.Event()
         thread = threading.Thread(target=view.run, args=(stop, ready))
@@ -277,9 +277,9 @@ def test_what_ends_the_feed_ends_the_service_so_that_its_runner_starts_it_again(
         time.sleep(0.3)
         raise ZeroDivisionError("the feed")
 
-    monkeypatch.setattr("opq_cloud.view.feed.Feed.run", broken)
+    monkeypatch.setattr("opq_cloud.view.live_reader.LiveReader.run", broken)
     store = open_store(None, tmp_path)
-    view = View(demo.Config(http_endpoint="127.0.0.1:0"), CloudContext(lambda: store))
+    view = View(demo.ViewSection(http_endpoint="127.0.0.1:0"), CloudContext(lambda: store))
     with pytest.raises(ZeroDivisionError, match="the feed"):
         view.run(threading.Event())
     store.close()

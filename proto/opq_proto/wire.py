@@ -32,6 +32,7 @@ from opq_proto.wire_waveforms import (
 )
 
 __all__ = [
+    "ACK_PLUGIN",
     "CYCLE_SAMPLES",
     "Command",
     "Response",
@@ -49,6 +50,8 @@ __all__ = [
     "waveform_to_frames",
 ]
 
+ACK_PLUGIN = "opq-ack"
+"""Which sequences are stored (contracts.md, Acknowledgement); a Box does not answer it."""
 _LARGEST = 2**63 - 1  # what a database's whole number holds; the wire's uint64 goes further
 _TIMES_NS = range(2**62)  # 1970 to 2116: a second before or after still is an int64
 _TIMES_MS = range(2**62 // 1_000_000)
@@ -185,7 +188,7 @@ def rate_command(box_id: str, cycles: int, identity: str, now_ms: int | None = N
 def plugin_command(
     box_id: str, plugin_name: str, message: str, identity: str, now_ms: int | None = None
 ) -> bytes:
-    """A Command for a plug-in of the Box; `opq-ack` is ours (contracts.md, Acknowledgement)."""
+    """A Command for a plug-in of the Box, e.g. ACK_PLUGIN."""
     command = _command(box_id, identity, now_ms)
     command.send_command_to_plugin.plugin_name = plugin_name
     command.send_command_to_plugin.message = message

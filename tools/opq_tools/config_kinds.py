@@ -45,8 +45,8 @@ def kind_of(document: Mapping[str, Any]) -> str:
     """`gateway`, `cloud`, `rules`, `original Box`, or `original <service>`."""
     if {"trg_push_ep", "cmd_sub_ep", "cmd_push_ep"} & document.keys():
         return "original Box"
+    from opq_cloud import original_config
     from opq_cloud.config import CloudConfig
-    from opq_cloud.makai import original_config
     from opq_gateway.config import Config
     from opq_rules.api.config import Config as RulesConfig
 
@@ -74,7 +74,7 @@ def check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | N
         load(path, data_dir)
         return Checked(kind)
     if kind != "gateway":
-        from opq_cloud.makai.original_config import read_config
+        from opq_cloud.original_config import read_config
 
         read_config([path], None if data_dir is None else {"data_dir": str(data_dir)})
         return Checked(kind)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from opq_cloud.mauka.inject import event_message, inject
+from opq_cloud.mauka.bus import event_message, inject
 from opq_cloud.mauka.messages import LARGEST_ID, MAKAI_EVENT
 from opq_cloud.store import open_store
 from opq_proto.config import default_data_dir

@@ -104,7 +104,7 @@ class UpPlan:
             ConfigError: with all problems of both.
         """
         # imported here: without --config there is nothing of the user's to judge
-        from opq_cloud.makai.original_config import read_config as read_cloud
+        from opq_cloud.original_config import read_config as read_cloud
         from opq_gateway.config import load as read_gateway
 
         folder = self.data_dir / "config"

@@ -1,7 +1,7 @@
-"""How services in other processes are, by asking their health addresses.
+"""How services in other processes are, read from their health addresses.
 
 All are asked at once, so that a slow one delays nobody; a component whose time stamp is old is
-down. Both unlike the original's (opq-interop H.38); its other rules are kept: 2 s, 20 s (A.11).
+down. Both differ from the original (opq-interop H.38); its other rules are kept: 2 s, 20 s (A.11).
 """
 
 import json
@@ -12,36 +12,35 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from opq_cloud.service import Counters, Health
+from opq_cloud.service import STALE_S, HealthReport, ServiceCounters
 from opq_proto import log
 
 TIMEOUT_S = 2.0
-STALE_S = 20
 MAX_BYTES = 1_000_000
 
 
 class Neighbours:
-    """Asks every (name, URL) each `interval_s`; its health is not ok when one of them is not."""
+    """Reads every (name, URL) each `interval_s`; its own health is not ok when one of theirs is not."""
 
     name = "neighbours"
 
     def __init__(self, services: Sequence[tuple[str, str]], interval_s: float) -> None:
-        self.counters = Counters()
+        self.counters = ServiceCounters()
         self._services = services
         self._interval_s = interval_s
-        self._found: tuple[Health, ...] = ()
+        self._found: tuple[HealthReport, ...] = ()
         self._log = log.get(service="health")
 
-    def health(self) -> Iterable[Health]:
+    def health(self) -> Iterable[HealthReport]:
         down = [found.name for found in self._found if not found.ok]
         info = f"down: {', '.join(down)}" if down else None
-        return [Health(self.name, not down, info=info, subcomponents=self._found)]
+        return [HealthReport(self.name, not down, info=info, subcomponents=self._found)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         with ThreadPoolExecutor(max(1, len(self._services)), "neighbours") as pool:
             while not stop.is_set():
                 before = {found.name: found.ok for found in self._found}
-                self._found = tuple(pool.map(lambda service: self._ask(*service), self._services))
+                self._found = tuple(pool.map(lambda service: self._read_health(*service), self._services))
                 for found in self._found:
                     if found.ok != before.get(found.name, True):
                         self._log.info("neighbour.changed", name=found.name, ok=found.ok, info=found.info)
@@ -49,21 +48,23 @@ class Neighbours:
                     ready.set()
                 stop.wait(self._interval_s)
 
-    def _ask(self, name: str, url: str) -> Health:
+    def _read_health(self, name: str, url: str) -> HealthReport:
         self.counters.add("asked", label=name)
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
                 document = json.loads(answer.read(MAX_BYTES))
-            return health_of(document, name)
+            return health_from_json(document, name)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             self.counters.add("not_answered", label=name)
-            return Health(name, False, info=f"{url}: {error}")
+            return HealthReport(name, False, info=f"{url}: {error}")
 
 
-def health_of(document: Mapping[str, Any], name: str | None = None, now_s: float | None = None) -> Health:
-    """A Health of the original's JSON; a time stamp of the future is not old.
+def health_from_json(
+    document: Mapping[str, Any], name: str | None = None, now_s: float | None = None
+) -> HealthReport:
+    """A HealthReport from the original's JSON; a time stamp of the future is not old.
 
-    Raises KeyError, TypeError or ValueError when it is none.
+    Raises KeyError, TypeError or ValueError when it is no such document.
     """
     now_s = time.time() if now_s is None else now_s
     timestamp_s = int(document["timestamp"])
@@ -72,8 +73,8 @@ def health_of(document: Mapping[str, Any], name: str | None = None, now_s: float
     info = document.get("info")
     if document["ok"] is True and not ok:
         info = f"last heard {age_s} s ago"
-    parts = tuple(health_of(part, None, now_s) for part in document.get("subcomponents") or ())
-    return Health(name or str(document["name"]), ok, timestamp_s, info, parts)
+    parts = tuple(health_from_json(part, None, now_s) for part in document.get("subcomponents") or ())
+    return HealthReport(name or str(document["name"]), ok, timestamp_s, info, parts)
 
 
 def url_of(endpoint: str, path: str = "/") -> str:

@@ -1,21 +1,26 @@
-"""Health over HTTP: `/` in the original's contract, `/status` as its Mauka, `/metrics`.
+"""Health over HTTP: `/` in the original's contract, `/status` as its Mauka, `/metrics` (Prometheus text).
 
-Source: opq-interop F.4; contracts.md, Health.
+Metrics are named `opq_<counter>[_total]`. Source: opq-interop F.4; contracts.md, Health.
 """
 
 import json
+import re
 import threading
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from opq_cloud.board import Board
-from opq_cloud.health.metrics import CONTENT_TYPE, Metrics
-from opq_cloud.service import Counters
-from opq_proto.errors import ConfigError, PortBusyError
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-REQUEST_S = 5.0
-POLL_S = 0.1
-ALL_ADDRESSES = ("", "*")
+from opq_cloud.runner import ServiceBoard
+from opq_cloud.service import ServiceCounters
+from opq_proto.errors import PortBusyError
+from opq_proto.http_server import HttpServer, Reply, ReplyHandler
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LABELS = ("service", "of")
+"""`of`: the Box, key or plug-in that is counted, or empty."""
 
 
 class HealthService:
@@ -23,33 +28,39 @@ class HealthService:
 
     name = "health"
 
-    def __init__(self, endpoint: str, board: Board, answers_as: str, any_path: bool = False) -> None:
+    def __init__(self, endpoint: str, board: ServiceBoard, answers_as: str, any_path: bool = False) -> None:
         """`answers_as`: the name in the answer. `any_path`: as the original's Mauka, else 404."""
-        self.counters = Counters()
+        self.counters = ServiceCounters()
         self._endpoint = endpoint
         self._board = board
         self._name = answers_as
         self._any_path = any_path
-        self._metrics = Metrics(board)
+        self._registry = CollectorRegistry()
+        self._registry.register(_BoardCollector(board))
+        ProcessCollector(registry=self._registry)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        with _server(self._endpoint, self._handler()) as server:
-            thread = threading.Thread(target=server.serve_forever, args=(POLL_S,), name="health.http")
-            thread.start()
-            try:
-                if ready is not None:
-                    ready.set()
-                stop.wait()
-            finally:
-                server.shutdown()
-                thread.join()
+        try:
+            server = HttpServer("health", self._endpoint, self._handler())
+        except PortBusyError as error:
+            raise PortBusyError(
+                f"{error}; end what holds it, set the service's health_endpoint (in `all`: "
+                "health.whole_endpoint), or use --port-offset"
+            ) from error
+        server.start()
+        try:
+            if ready is not None:
+                ready.set()
+            stop.wait()
+        finally:
+            server.end()
 
-    def answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+    def reply(self, path: str) -> Reply:
         """Status, content type and body of a GET."""
         self.counters.add("requests")
         path = path.partition("?")[0]
         if path == "/metrics":
-            return HTTPStatus.OK, CONTENT_TYPE, self._metrics.text()
+            return HTTPStatus.OK, CONTENT_TYPE, generate_latest(self._registry)
         if path == "/status":
             return HTTPStatus.OK, "application/json", json.dumps(self._board.plugin_status()).encode()
         if path in ("/", "/health") or self._any_path:
@@ -57,44 +68,37 @@ class HealthService:
             return HTTPStatus.OK, "application/json", json.dumps(document).encode()
         return HTTPStatus.NOT_FOUND, "text/plain", b"Resource not found."
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        answer = self.answer
+    def _handler(self) -> type[ReplyHandler]:
+        reply = self.reply
 
-        class Handler(BaseHTTPRequestHandler):
-            timeout = REQUEST_S
-            server_version = "opq"
-            sys_version = ""
-
+        class Handler(ReplyHandler):
             def do_GET(self) -> None:
-                status, content_type, body = answer(self.path)
-                self.send_response(status)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Requests are counted, not logged."""
+                self.send_reply(reply(self.path))
 
         return Handler
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
+class _BoardCollector(Collector):
+    """Every counter of every service on the board."""
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away in mid-answer concerns nobody."""
+    def __init__(self, board: ServiceBoard) -> None:
+        self._board = board
 
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for service, counter, label, value in self._board.counts():
+            family = families.get(counter)
+            if family is None:
+                name = "opq_" + re.sub(r"[^a-zA-Z0-9_]", "_", counter)
+                text = counter.replace("_", " ")
+                family = (
+                    GaugeMetricFamily(name, text, labels=LABELS)
+                    if counter.endswith("_now")
+                    else CounterMetricFamily(name, text, labels=LABELS)
+                )
+                families[counter] = family
+            family.add_metric([service, label], value)
+        yield from families.values()
 
-def _server(endpoint: str, handler: type[BaseHTTPRequestHandler]) -> _Server:
-    host, _, port = endpoint.rpartition("://")[2].rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
-        raise ConfigError(f"health endpoint is {endpoint!r}; want host:port, e.g. 127.0.0.1:8911")
-    try:
-        return _Server(("0.0.0.0" if host in ALL_ADDRESSES else host, int(port)), handler)
-    except OSError as error:
-        raise PortBusyError(
-            f"health cannot bind {endpoint}: {error.strerror}; end what holds it, set the service's "
-            "health_endpoint (in `all`: health.whole_endpoint), or use --port-offset"
-        ) from error
+    def describe(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
+        return ()

@@ -8,30 +8,99 @@ frame 0 is the unpadded id. Our gateways compare Command.box_id; answers of a wr
 dropped here.)
 """
 
+import random
 import threading
 import time
-from collections.abc import Iterable
+from collections import OrderedDict
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 
 import zmq
 
-from opq_cloud.config import AcquisitionBroker as Config
-from opq_cloud.makai.fanout import Fanout
-from opq_cloud.makai.peers import Peers
-from opq_cloud.makai.pending import Pending
-from opq_cloud.makai.zap import Doorkeeper
-from opq_cloud.once_per import OncePer
-from opq_cloud.service import Counters, Health
-from opq_cloud.sockets import DRAIN, POLL_MS, Socket, bind, context, open_socket, receive
+from opq_cloud.config import AcquisitionBrokerSection
+from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
+from opq_cloud.service import ServiceCounters
+from opq_cloud.sockets import (
+    BURST,
+    POLL_MS,
+    FanoutSocket,
+    Socket,
+    bind,
+    open_socket,
+    receive,
+    service_context,
+)
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder
-from opq_proto.wire import command_from_wire, response_from_wire
+from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.wire import ACK_PLUGIN, command_from_wire, response_from_wire
+from opq_proto.zmq_inbox import try_send, waiting_messages
 
 COMMAND_QUEUE = 10_000
 ANSWER_QUEUE = 10_000
-ACK_PLUGIN = "opq-ack"
-"""Not answered (contracts.md, Acknowledgement): such a command does not wait."""
+SEQUENCES = 2**32
+"""Command.seq is a uint32."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCommand:
+    """One command under way."""
+
+    identity: str
+    box_id: str
+    until_s: float
+
+
+class PendingCommands:
+    """Commands that wait for an answer: sequence number -> who asked which Box.
+
+    At most `limit` wait, each for `keep_s`. Times are monotonic seconds, handed in. The original's map never
+    expires and starts at 0, so that an answer to a command from before a restart can meet a new one
+    (opq-interop H.6): ours starts anywhere.
+    """
+
+    def __init__(self, limit: int, keep_s: float, first: int | None = None) -> None:
+        self.expired = 0
+        self.forgotten = 0
+        """Pushed out because `limit` was reached."""
+        self._limit = limit
+        self._keep_s = keep_s
+        self._next = random.SystemRandom().randrange(SEQUENCES) if first is None else first
+        self._commands: OrderedDict[int, PendingCommand] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def next_number(self) -> int:
+        """The next sequence number."""
+        number = self._next
+        self._next = (number + 1) % SEQUENCES
+        return number
+
+    def add_command(self, number: int, identity: str, box_id: str, now_s: float) -> None:
+        self._commands[number] = PendingCommand(identity, box_id, now_s + self._keep_s)
+        while len(self._commands) > self._limit:
+            self._commands.popitem(last=False)
+            self.forgotten += 1
+
+    def get(self, number: int) -> PendingCommand | None:
+        return self._commands.get(number)
+
+    def remove(self, number: int) -> None:
+        self._commands.pop(number, None)
+
+    def expire(self, now_s: float) -> int:
+        """Forget what has waited too long; returns how many."""
+        count = 0
+        while self._commands:
+            number, command = next(iter(self._commands.items()))
+            if command.until_s > now_s:
+                break
+            del self._commands[number]
+            count += 1
+        self.expired += count
+        return count
 
 
 class AcquisitionBroker:
@@ -39,24 +108,20 @@ class AcquisitionBroker:
 
     name = "acquisition-broker"
 
-    def __init__(self, config: Config, keys: KeyFolder) -> None:
-        self.counters = Counters()
+    def __init__(self, config: AcquisitionBrokerSection, keys: KeyFolder) -> None:
+        self.counters = ServiceCounters()
         self._config = config
         self._keys = keys
         self._log = log.get(service=self.name)
-        self._lines = OncePer(10.0)
-        self._pending = Pending(config.pending_commands, config.pending_s)
-
-    def health(self) -> Iterable[Health]:
-        return ()
+        self._limited = RateLimitedLog(self._log)
+        self._pending = PendingCommands(config.pending_commands, config.pending_s)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
         with ExitStack() as opened:
-            own = context()
-            opened.callback(own.term)
-            door = opened.enter_context(closing(Doorkeeper(own, self._keys, self.counters, self._log)))
-            commands, listeners = door.open(
+            context = opened.enter_context(service_context())
+            zap = opened.enter_context(closing(ZapHandler(context, self._keys, self.counters, self._log)))
+            commands = zap.open(
                 zmq.XPUB,
                 config.command_endpoint,
                 self.name,
@@ -64,61 +129,53 @@ class AcquisitionBroker:
                 sndhwm=COMMAND_QUEUE,
                 xpub_manual=1,
             )
-            responses, answerers = door.open(
+            responses = zap.open(
                 zmq.PULL, config.response_endpoint, self.name, "acquisition_broker.response_endpoint"
             )
-            requests = opened.enter_context(closing(open_socket(own, zmq.PULL, rcvhwm=COMMAND_QUEUE)))
+            requests = opened.enter_context(closing(open_socket(context, zmq.PULL, rcvhwm=COMMAND_QUEUE)))
             bind(requests, config.request_endpoint, self.name, "acquisition_broker.request_endpoint")
-            fanout = opened.enter_context(closing(Fanout(own, self.counters, ANSWER_QUEUE)))
-            fanout.bind(config.answer_endpoint, self.name, "acquisition_broker.answer_endpoint")
+            answers = opened.enter_context(closing(FanoutSocket(context, self.counters, ANSWER_QUEUE)))
+            answers.bind(config.answer_endpoint, self.name, "acquisition_broker.answer_endpoint")
             poller = zmq.Poller()
-            door.register(poller)
-            for socket in (commands, responses, requests, fanout.socket):
+            zap.register(poller)
+            for socket in (commands.socket, responses.socket, requests, answers.socket):
                 poller.register(socket, zmq.POLLIN)
             self._log.info("broker.listening", boxes=config.command_endpoint, backend=config.request_endpoint)
             if ready is not None:
                 ready.set()
             while not stop.is_set():
                 poller.poll(POLL_MS)
-                door.tend()
-                fanout.drain()
-                for _ in range(DRAIN):
-                    if (message := receive(commands)) is None:
-                        break
-                    self._subscription(*message, commands, door, listeners)
-                for _ in range(DRAIN):
-                    if (message := receive(requests)) is None:
-                        break
-                    self._command(message[1], commands)
-                for _ in range(DRAIN):
-                    if (message := receive(responses)) is None:
-                        break
-                    self._response(*message, door, answerers, fanout)
+                zap.handle_peers()
+                answers.read_subscriptions()
+                for message in receive(commands.socket, BURST):
+                    self._handle_subscription(*message, commands)
+                for frames in waiting_messages(requests, BURST):
+                    self._pass_command(frames, commands.socket)
+                for message in receive(responses.socket, BURST):
+                    self._pass_response(*message, responses, answers)
                 self._pending.expire(time.monotonic())
                 self.counters.set("pending_now", len(self._pending))
                 self.counters.set("expired", self._pending.expired + self._pending.forgotten)
 
-    def _subscription(
-        self, first: zmq.Frame, frames: list[bytes], commands: Socket, door: Doorkeeper, listeners: Peers
-    ) -> None:
+    def _handle_subscription(self, first: zmq.Frame, frames: list[bytes], commands: AdmittedSocket) -> None:
         data = frames[0]
         wanted = data[1:]
         if data[:1] != b"\x01":
-            commands.setsockopt(zmq.UNSUBSCRIBE, wanted)  # of the peer that sent it; of nobody if it is gone
+            # the peer's that sent it; nobody's if that is gone
+            commands.socket.setsockopt(zmq.UNSUBSCRIBE, wanted)
             return
-        box_id = door.sender(first, listeners)
+        box_id = commands.sender(first)
         if box_id is None:
             return
         own = box_id.encode("ascii")
         if wanted in (own, b""):  # an older Box asks for everything, and gets what is its own
-            commands.setsockopt(zmq.SUBSCRIBE, own)
+            commands.socket.setsockopt(zmq.SUBSCRIBE, own)
             self.counters.add("boxes_listening", label=box_id)
             return
         self.counters.add("foreign_subscriptions", label=box_id)
-        if count := self._lines.take(("subscription", box_id)):
-            self._log.warning("subscription.refused", box_id=box_id, wanted=wanted[:64], count=count)
+        self._limited.warning("subscription.refused", key=box_id, box_id=box_id, wanted=wanted[:64])
 
-    def _command(self, frames: list[bytes], commands: Socket) -> None:
+    def _pass_command(self, frames: list[bytes], commands: Socket) -> None:
         try:
             if len(frames) != 1:
                 raise FrameError(f"{len(frames)} frames; want one Command")
@@ -128,23 +185,20 @@ class AcquisitionBroker:
                 raise FrameError("a Command without a command")
         except FrameError as error:
             self.counters.add("malformed_commands")
-            if count := self._lines.take("command"):
-                self._log.warning("command.malformed", error=str(error), count=count)
+            self._limited.warning("command.malformed", error=str(error))
             return
         box_id = str(command.box_id)
-        command.seq = self._pending.number()
+        command.seq = self._pending.next_number()
+        # an acknowledgement is not answered (contracts.md): it does not wait
         if kind != "send_command_to_plugin" or command.send_command_to_plugin.plugin_name != ACK_PLUGIN:
-            self._pending.put(command.seq, command.identity, box_id, time.monotonic())
-        try:
-            commands.send_multipart([box_id.encode("ascii"), command.SerializeToString()], zmq.NOBLOCK)
-            self.counters.add("commands", label=box_id)
-        except zmq.Again:
-            self.counters.add("commands_dropped", label=box_id)
+            self._pending.add_command(command.seq, command.identity, box_id, time.monotonic())
+        sent = try_send(commands, [box_id.encode("ascii"), command.SerializeToString()])
+        self.counters.add("commands" if sent else "commands_dropped", label=box_id)
 
-    def _response(
-        self, first: zmq.Frame, frames: list[bytes], door: Doorkeeper, answerers: Peers, fanout: Fanout
+    def _pass_response(
+        self, first: zmq.Frame, frames: list[bytes], responses: AdmittedSocket, answers: FanoutSocket
     ) -> None:
-        box_id = door.sender(first, answerers)
+        box_id = responses.sender(first)
         if box_id is None:
             return
         try:
@@ -154,10 +208,7 @@ class AcquisitionBroker:
             return
         if str(response.box_id) != box_id:
             self.counters.add("foreign", label=box_id)
-            if count := self._lines.take(("response", box_id)):
-                self._log.warning(
-                    "response.foreign", box_id=box_id, claimed=str(response.box_id), count=count
-                )
+            self._limited.warning("response.foreign", key=box_id, box_id=box_id, claimed=str(response.box_id))
             return
         request = self._pending.get(response.seq)
         if request is None:
@@ -166,6 +217,6 @@ class AcquisitionBroker:
         if request.box_id != box_id:
             self.counters.add("foreign", label=box_id)
             return
-        self._pending.done(response.seq)
+        self._pending.remove(response.seq)
         self.counters.add("responses", label=box_id)
-        fanout.send([request.identity.encode("utf-8"), *frames])
+        answers.send([request.identity.encode("utf-8"), *frames])

@@ -1,23 +1,24 @@
-"""Which Boxes are there: heard lately, and what each is meant to measure."""
+"""What is known of each Box: when it was heard, what it is meant to measure, its gain."""
 
 import time
 from collections.abc import Callable, Iterable
 
-from opq_cloud.service import Health
-from opq_cloud.store.store import BoxRecord
+from opq_cloud.service import STALE_S, HealthReport
+from opq_cloud.store.store import BoxRecord, CloudStore, box_order
 from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement
+from opq_proto.wire import Response
 
-STALE_S = 20.0
-"""The original's health calls a Box down after this (opq-interop A.11)."""
 RHYTHM_HALVES_S = 300.0
 """The longest window is forgotten by half in this time: a change in idle mode is a second at a time, for
 minutes, and then a minute comes in one again."""
 FORGOTTEN_S = 24 * 3600.0
+LEAST_V, MOST_V = 1e-9, 1e9
+"""A gain outside is none, or not finite."""
 
 
-class Boxes:
-    """Written by the triggering service's loop, read by health."""
+class BoxRegister:
+    """Which Boxes were heard lately; written by the triggering service's loop, read by health."""
 
     def __init__(self, default: Nominal, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._default = default
@@ -28,11 +29,11 @@ class Boxes:
         self._window_ns: dict[str, int] = {}
         self._rhythm_s: dict[str, float] = {}
 
-    def heard(self, box_id: str, timestamp_ms: int) -> None:
+    def note_heard(self, box_id: str, timestamp_ms: int) -> None:
         self._heard[box_id] = self._now()
         self._last_ms[box_id] = timestamp_ms
 
-    def measures_over(self, box_id: str, window_ns: tuple[int, int]) -> None:
+    def note_window(self, box_id: str, window_ns: tuple[int, int]) -> None:
         """The Box's last window; what a crossing measurement covers says nothing of its usual length."""
         length_ns = self._window_ns[box_id] = window_ns[1] - window_ns[0]
         length_s = length_ns / 1e9
@@ -46,10 +47,10 @@ class Boxes:
         """Ids of the Boxes heard within `within_s` and the time that one of their measurements covers."""
         since = self._now() - within_s
         heard = (box for box, at in self._heard.items() if at + self._rhythm_s.get(box, 0.0) >= since)
-        return tuple(sorted(heard, key=_order))
+        return tuple(sorted(heard, key=box_order))
 
-    def know(self, records: Iterable[BoxRecord]) -> None:
-        """Take the nominal values of the store."""
+    def read_nominals(self, records: Iterable[BoxRecord]) -> None:
+        """From now on the nominal values are those of the store."""
         default = self._default
         self._nominal = {
             record.box_id: Nominal(record.nominal_v or default.volts, record.nominal_hz or default.hz)
@@ -63,18 +64,89 @@ class Boxes:
         hz = measurement.nominal_hz or known.hz
         return known if (volts, hz) == (known.volts, known.hz) else Nominal(volts, hz)
 
-    def health(self) -> list[Health]:
+    def health(self) -> list[HealthReport]:
         """One per Box heard today; `timestamp` is its last measurement's, as the original's."""
         now = self._now()
         found = []
-        for box_id, at in sorted(self._heard.items(), key=lambda item: _order(item[0])):
+        for box_id, at in sorted(self._heard.items(), key=lambda item: box_order(item[0])):
             quiet_s = now - at
             if quiet_s < FORGOTTEN_S:
                 stale_s = STALE_S + self._rhythm_s.get(box_id, 0.0)
                 info = None if quiet_s < stale_s else f"nothing heard for {quiet_s:.0f} s"
-                found.append(Health(box_id, info is None, self._last_ms[box_id] // 1000, info))
+                found.append(HealthReport(box_id, info is None, self._last_ms[box_id] // 1000, info))
         return found
 
 
-def _order(box_id: str) -> tuple[int, str]:
-    return len(box_id), box_id
+class BoxNominals:
+    """Keeps `opq_boxes.nominal_v` and `nominal_hz` at what the Boxes say, for Mauka and View.
+
+    Not at every Measurement: the store is written when a Box's nominal values are first seen or changed.
+    """
+
+    def __init__(self, store: CloudStore) -> None:
+        self._store = store
+        self._known: dict[str, tuple[float | None, float | None]] = {}
+
+    def read_measurements(self, rows: Iterable[Measurement]) -> int:
+        """Store what the newest of these say, where that is new; how many Boxes were written.
+
+        What comes from a Box's disk is of another time and says nothing of today. A Box that
+        sends none (the original) leaves its record as it is.
+        """
+        said: dict[str, tuple[float | None, float | None]] = {}
+        for row in rows:
+            nominal = row.nominal_v, row.nominal_hz
+            if nominal != (None, None) and not row.backfilled:
+                said[row.box_id] = nominal
+        written = 0
+        for box_id, nominal in said.items():
+            if self._known.get(box_id) != nominal:
+                written += self._write(box_id, *nominal)
+                self._known[box_id] = nominal
+        return written
+
+    def _write(self, box_id: str, volts: float | None, hz: float | None) -> bool:
+        record = self._store.box(box_id)
+        if record is None:
+            self._store.put_box(BoxRecord(box_id, f"Box {box_id}", nominal_v=volts, nominal_hz=hz))
+            return True
+        if volts in (None, record.nominal_v) and hz in (None, record.nominal_hz):
+            return False
+        changed = BoxRecord(box_id, record.name, nominal_v=volts, nominal_hz=hz, unplugged=record.unplugged)
+        self._store.put_box(changed)  # what is None stays as it is
+        return True
+
+
+class BoxGains:
+    """The gain that a Box's answers state goes into the store; what they do not state comes from there.
+
+    `opq_boxes.calibration_constant` = 1 / volts_per_lsb (contracts.md, Replay).
+    """
+
+    def __init__(self, store: CloudStore, v_per_lsb_fallback: float) -> None:
+        """`v_per_lsb_fallback`: volts per count of a Box that is not calibrated."""
+        self._store = store
+        self._fallback = v_per_lsb_fallback
+        self._known: dict[str, float] = {}
+
+    def v_per_lsb(self, box_id: str) -> float:
+        """For a Box that does not send it: from the store's calibration, else the configured one."""
+        record = self._store.box(box_id)
+        if record is not None and record.calibration_constant:
+            return 1 / record.calibration_constant
+        return self._fallback
+
+    def read_response(self, box_id: str, response: Response) -> None:
+        """Store what the Box says of its gain, when that is new."""
+        header = response.get_data_response
+        if not header.HasField("volts_per_lsb") or not LEAST_V < header.volts_per_lsb < MOST_V:
+            return
+        constant = 1 / header.volts_per_lsb
+        if self._known.get(box_id) == constant:
+            return
+        record = self._store.box(box_id) or BoxRecord(box_id, f"Box {box_id}")
+        if record.calibration_constant != constant:  # alone: another thread may be writing the rest
+            self._store.put_box(
+                BoxRecord(box_id, record.name, calibration_constant=constant, unplugged=record.unplugged)
+            )
+        self._known[box_id] = constant

@@ -16,20 +16,26 @@ from contextlib import ExitStack, closing
 
 import zmq
 
-from opq_cloud.config import EventService as Config
-from opq_cloud.makai.gains import Gains
-from opq_cloud.makai.identity import PREFIX, identity, parse
-from opq_cloud.makai.open_events import OpenEvent, OpenEvents
-from opq_cloud.once_per import OncePer
-from opq_cloud.service import CloudContext, Counters, Health
-from opq_cloud.sockets import POLL_MS, Socket, bind, connect, context, open_socket
+from opq_cloud.config import EventServiceSection
+from opq_cloud.makai.boxes import BoxGains
+from opq_cloud.makai.event_requests import (
+    PREFIX,
+    OpenEvent,
+    OpenEvents,
+    parse_identity,
+    request_identity,
+)
+from opq_cloud.service import CloudContext, ServiceCounters
+from opq_cloud.sockets import POLL_MS, Socket, bind, connect, open_socket, service_context
 from opq_proto import log
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import Trigger, Waveform
+from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import Response, data_command, response_from_wire, waveform_from_frames
+from opq_proto.zmq_inbox import try_send, waiting_messages
 
 REFRESH_S = 0.25
-"""How often the store is asked for events that nobody answered yet."""
+"""How often the store is read for events that no Box has answered yet."""
 RECEIVE_QUEUE = 10_000
 ANSWERS_AT_ONCE = 20
 IDS_AT_ONCE = 20
@@ -46,52 +52,48 @@ class EventService:
 
     name = "event-service"
 
-    def __init__(self, config: Config, shared: CloudContext) -> None:
-        self.counters = Counters()
+    def __init__(self, config: EventServiceSection, shared: CloudContext) -> None:
+        self.counters = ServiceCounters()
         self._config = config
         self._shared = shared
         self._instance = str(uuid.uuid4())
         self._log = log.get(service=self.name)
-        self._lines = OncePer(10.0)
+        self._limited = RateLimitedLog(self._log)
         self._open = OpenEvents(config.answer_timeout_s, config.ask_again_s)
         self._finished: dict[str, int] = {}
         self._finished_order: deque[str] = deque()
 
-    def health(self) -> Iterable[Health]:
-        return ()
-
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
         self._store = self._shared.store
-        self._gains = Gains(self._store, config.v_per_lsb_fallback)
+        self._gains = BoxGains(self._store, config.v_per_lsb_fallback)
         with ExitStack() as opened:
-            own = context()
-            opened.callback(own.term)
-            answers = opened.enter_context(closing(open_socket(own, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
+            context = opened.enter_context(service_context())
+            answers = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
             connect(answers, config.answer_endpoint, "event_service.answer_endpoint")
             answers.setsockopt(zmq.SUBSCRIBE, PREFIX.encode())
-            self._requests = opened.enter_context(closing(open_socket(own, zmq.PUSH)))
+            self._requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
             connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
-            self._events = opened.enter_context(closing(open_socket(own, zmq.XPUB, xpub_verbose=1)))
+            self._events = opened.enter_context(closing(open_socket(context, zmq.XPUB, xpub_verbose=1)))
             bind(self._events, config.event_endpoint, self.name, "event_service.event_endpoint")
-            ids = opened.enter_context(closing(open_socket(own, zmq.REP)))
+            ids = opened.enter_context(closing(open_socket(context, zmq.REP)))
             bind(ids, config.event_id_endpoint, self.name, "event_service.event_id_endpoint")
             self._id_owed = False
-            self._take_up()
+            self._resume()
             if ready is not None:
                 ready.set()
             self._loop(stop, answers, ids)
 
-    def _take_up(self) -> None:
-        """After a start: what is unfinished is asked for soon; what was not analysed is told again."""
+    def _resume(self) -> None:
+        """After a start: what is unfinished is asked for soon; what was not analysed is announced again."""
         now = time.monotonic()
         self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
         self._open.refresh(self._store.unfinished_events(), now, time.time_ns(), FIRST_ASK_S)
         for record in self._store.events(limit=1000):
             if record.finished:
                 self._remember(record.token, record.event_id)
-        self._untold = [record.event_id for record in self._store.unanalysed_events()]
-        self._tell_until = now + ANNOUNCE_LATEST_S
+        self._unannounced = [record.event_id for record in self._store.unanalysed_events()]
+        self._announce_until_s = now + ANNOUNCE_LATEST_S
 
     def _loop(self, stop: threading.Event, answers: Socket, ids: Socket) -> None:
         poller = zmq.Poller()
@@ -101,13 +103,9 @@ class EventService:
         while not stop.is_set():
             poller.poll(POLL_MS)
             self._reply_ids(ids)
-            self._subscriptions()
-            for _ in range(ANSWERS_AT_ONCE):
-                try:
-                    frames = answers.recv_multipart(zmq.NOBLOCK)
-                except zmq.Again:
-                    break
-                self._answer(frames)
+            self._read_subscriptions()
+            for frames in waiting_messages(answers, ANSWERS_AT_ONCE):
+                self._read_answer(frames)
             now = time.monotonic()
             if now >= refresh:
                 refresh = now + REFRESH_S
@@ -115,9 +113,9 @@ class EventService:
                     self._open.refresh(self._store.unfinished_events(), now, time.time_ns())
                 except StoreError as error:
                     self._store_failed(error)
-                self._ask(self._open.to_ask(now))
+                self._ask_again(self._open.due_requests(now))
                 self.counters.set("events_open_now", len(self._open))
-            for event in self._open.take_over(now):
+            for event in self._open.remove_finished(now):
                 self._finish(event, now)
 
     def _reply_ids(self, ids: Socket) -> None:
@@ -137,22 +135,18 @@ class EventService:
             self._id_owed = False
             self.counters.add("ids_given")
 
-    def _subscriptions(self) -> None:
-        """Tell what was not analysed once somebody listens (Mauka, after both were away)."""
-        listening = False
-        while True:
-            try:
-                listening |= self._events.recv(zmq.NOBLOCK)[:1] == b"\x01"
-            except zmq.Again:
-                break
-        if self._untold and (listening or time.monotonic() >= self._tell_until):
-            for event_id in self._untold:
+    def _read_subscriptions(self) -> None:
+        """Announce what was not analysed once somebody listens (Mauka, after both were away)."""
+        said = [frames[0][:1] for frames in waiting_messages(self._events)]
+        listening = b"\x01" in said
+        if self._unannounced and (listening or time.monotonic() >= self._announce_until_s):
+            for event_id in self._unannounced:
                 self._announce(self._instance, event_id)
-            self._untold = []
+            self._unannounced = []
 
-    def _answer(self, frames: list[bytes]) -> None:
+    def _read_answer(self, frames: list[bytes]) -> None:
         try:
-            parsed = parse(frames[0].decode("utf-8"))
+            parsed = parse_identity(frames[0].decode("utf-8"))
             if parsed is None or len(frames) < 2:
                 raise FrameError("identity is not data_<token>_<instance>, or there is no Response")
             token, instance = parsed
@@ -162,8 +156,7 @@ class EventService:
                 raise FrameError("answers something else than a data command")
         except (FrameError, UnicodeDecodeError) as error:
             self.counters.add("malformed")
-            if count := self._lines.take("malformed"):
-                self._log.warning("answer.malformed", error=str(error), count=count)
+            self._limited.warning("answer.malformed", error=str(error))
             return
         except StoreError as error:  # the Box is asked again
             self._store_failed(error)
@@ -199,7 +192,7 @@ class EventService:
         self._log.info(
             "event.waveform_stored", event_id=event.event_id, box_id=box_id, samples=len(wave.counts)
         )
-        self._gains.learn(box_id, response)
+        self._gains.read_response(box_id, response)
 
     def _event_of(self, token: str, instance: str, box_id: str, wave: Waveform | None) -> OpenEvent | None:
         """The open event of a token; a new one for an original makai's; None: too late, or nothing in it."""
@@ -236,7 +229,7 @@ class EventService:
             instance=instance,
             foreign=True,
         )
-        self._open.put(event)
+        self._open.add_event(event)
         self.counters.add("events_of_original_makai")
         return event
 
@@ -250,7 +243,7 @@ class EventService:
         except StoreError as error:
             self._store_failed(error)
             event.give_up_s = now + 1.0  # `waiting` keeps whom it is about
-            self._open.put(event)
+            self._open.add_event(event)
             return
         self._remember(event.token, event.event_id)
         if not first:
@@ -263,22 +256,20 @@ class EventService:
 
     def _announce(self, instance: str, event_id: int) -> None:
         self.counters.add("events_announced")
-        try:
-            self._events.send_multipart([instance.encode(), str(event_id).encode("ascii")], zmq.NOBLOCK)
-        except zmq.Again:
+        if not try_send(self._events, [instance.encode(), str(event_id).encode("ascii")]):
             self.counters.add("announcements_dropped")
 
-    def _ask(self, events: Iterable[OpenEvent]) -> None:
+    def _ask_again(self, events: Iterable[OpenEvent]) -> None:
         for event in events:
+            identity = request_identity(event.token, event.instance or self._instance)
             for box_id in sorted(event.waiting):
-                who = identity(event.token, event.instance or self._instance)
                 try:
-                    self._requests.send(data_command(box_id, event.start_ns, event.end_ns, who), zmq.NOBLOCK)
-                    self.counters.add("asked_again", label=box_id)
-                except zmq.Again:
-                    self.counters.add("commands_dropped", label=box_id)
+                    command = data_command(box_id, event.start_ns, event.end_ns, identity)
                 except FrameError as error:  # a Box id in the store that no wire can carry
                     self._log.warning("event.cannot_ask", event_id=event.event_id, error=str(error))
+                    continue
+                sent = try_send(self._requests, [command])
+                self.counters.add("asked_again" if sent else "commands_dropped", label=box_id)
 
     def _remember(self, token: str, event_id: int) -> None:
         if token not in self._finished:
@@ -289,8 +280,7 @@ class EventService:
 
     def _store_failed(self, error: StoreError) -> None:
         self.counters.add("store_errors")
-        if count := self._lines.take("store"):
-            self._log.error("store.failing", error=str(error), count=count)
+        self._limited.error("store.failing", error=str(error))
 
 
 def _why_empty(response: Response) -> str:

@@ -1,19 +1,19 @@
 """Measurements into the store, in batches, and what they say of their Boxes; trends, acknowledgements.
 
 A thread of the triggering service, so that a slow disk delays no trigger. What waits is bounded;
-what is pushed out was never acknowledged, and its Box sends it again.
+what has no room was never acknowledged, and its Box sends it again.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 
-from opq_cloud.config import TriggeringService as Config
-from opq_cloud.makai.nominals import Nominals
-from opq_cloud.makai.sequences import SequenceTracker
-from opq_cloud.makai.trends import MINUTE_MS, Trends, trend_of
-from opq_cloud.service import Counters
-from opq_cloud.store.store import CloudStore, Trend
+from opq_cloud.config import TriggeringServiceSection
+from opq_cloud.makai.boxes import BoxNominals
+from opq_cloud.makai.trends import Trends, trend_of
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store.store import TREND_MS, CloudStore, Trend
 from opq_proto.channel import Channel
 from opq_proto.errors import StoreError
 from opq_proto.log import Log
@@ -24,17 +24,92 @@ CORRECTING_S = 0.1
 """Per `ack_interval_s`, for minutes that came in two parts."""
 HALVES_KEPT = 100_000
 PRIME_LIMIT = 200_000
-"""Stored numbers of a Box looked at after a restart."""
+"""Stored numbers of a Box that are read after a restart."""
+MAX_RANGES = 1000
+"""Separate runs kept above the first hole; beyond, the highest is forgotten and will be sent again."""
+MAX_HOLES = 50
+"""Holes named in one acknowledgement; the rest follow when these are filled."""
+
+
+class SequenceTracker:
+    """What of one Box's numbered measurements is stored: up to where without a hole, and the holes.
+
+    It gets every number that is on disk, in any order. Source: contracts.md, Acknowledgement.
+    """
+
+    def __init__(self, stored: Iterable[int] = (), begin: int | None = None) -> None:
+        """`begin`: from which number on the Box may hold what is not stored; None: from the first stored."""
+        self.upto: int | None = None if begin is None else begin - 1
+        """The highest number stored without a hole; None before the first."""
+        self.lost = 0
+        """Numbers below the Box's oldest that never came."""
+        self._runs: list[tuple[int, int]] = []
+        for sequence in stored:
+            self.add(sequence)
+
+    def add(self, sequence: int, oldest: int | None = None) -> bool:
+        """`sequence` is stored; below `oldest` the Box holds nothing any more. True: it was not known."""
+        if oldest is not None:
+            oldest = min(oldest, sequence)
+        if self.upto is None:
+            # a new cloud begins where the Box does
+            self.upto = (sequence if oldest is None else oldest) - 1
+        if oldest is not None and oldest - 1 > self.upto:
+            self._give_up(oldest - 1)
+        new = sequence > self.upto and self._insert(sequence)
+        while self._runs and self._runs[0][0] <= self.upto + 1:
+            self.upto = max(self.upto, self._runs.pop(0)[1])
+        return new
+
+    def missing(self, limit: int = MAX_HOLES) -> list[tuple[int, int]]:
+        """Holes between what is stored, as (first, last), the lowest first."""
+        holes: list[tuple[int, int]] = []
+        after = self.upto or 0
+        for first, last in self._runs[:limit]:
+            holes.append((after + 1, first - 1))
+            after = last
+        return holes
+
+    def message(self) -> str | None:
+        """The acknowledgement's text; None before anything was stored."""
+        if self.upto is None:
+            return None
+        return ",".join([str(self.upto), *(f"{first}-{last}" for first, last in self.missing())])
+
+    def _give_up(self, upto: int) -> None:
+        assert self.upto is not None
+        there = sum(min(last, upto) - first + 1 for first, last in self._runs if first <= upto)
+        self.lost += upto - self.upto - there
+        self.upto = upto
+        self._runs = [(max(first, upto + 1), last) for first, last in self._runs if last > upto]
+
+    def _insert(self, sequence: int) -> bool:
+        """False: it is in a run already."""
+        runs = self._runs
+        if runs and runs[-1][1] + 1 == sequence:  # nearly always
+            runs[-1] = (runs[-1][0], sequence)
+            return True
+        at = bisect_left(runs, (sequence + 1,)) - 1  # the last run that begins at or before it
+        if at >= 0 and runs[at][1] >= sequence:
+            return False
+        joins_left = at >= 0 and runs[at][1] + 1 == sequence
+        joins_right = at + 1 < len(runs) and runs[at + 1][0] == sequence + 1
+        first = runs[at][0] if joins_left else sequence
+        last = runs[at + 1][1] if joins_right else sequence
+        runs[at + (0 if joins_left else 1) : at + (2 if joins_right else 1)] = [(first, last)]
+        if len(runs) > MAX_RANGES:
+            runs.pop()
+        return True
 
 
 class MeasurementWriter:
-    """Takes from `channel` until stopped; `acknowledge(box_id, message)` is called from its thread."""
+    """Stores what comes through `channel`; calls `acknowledge(box_id, message)` in its own thread."""
 
     def __init__(
         self,
         store: CloudStore,
-        config: Config,
-        counters: Counters,
+        config: TriggeringServiceSection,
+        counters: ServiceCounters,
         log: Log,
         acknowledge: Callable[[str, str], None],
     ) -> None:
@@ -46,7 +121,7 @@ class MeasurementWriter:
         self._acknowledge = acknowledge
         self._trackers: dict[str, SequenceTracker] = {}
         self._to_acknowledge: set[str] = set()
-        self._nominals = Nominals(store)
+        self._nominals = BoxNominals(store)
         self._trends = Trends()
         self._halves: dict[tuple[str, int], None] = {}
         self._batch: list[Measurement] = []
@@ -88,7 +163,7 @@ class MeasurementWriter:
             new_boxes = {row.box_id: row for row in reversed(self._batch) if row.box_id not in self._trackers}
             for row in new_boxes.values():
                 self._trackers[row.box_id] = self._prime(row)
-            self._counters.add("nominals_stored", self._nominals.learn(self._batch))
+            self._counters.add("nominals_stored", self._nominals.read_measurements(self._batch))
             new = self._store.append_measurements(self._batch)
         except StoreError as error:
             self._counters.add("store_errors")
@@ -113,7 +188,7 @@ class MeasurementWriter:
         return True
 
     def _prime(self, row: Measurement) -> SequenceTracker:
-        """What is stored of a Box already, from its oldest number on."""
+        """What is stored already of a Box, from its oldest number on."""
         if row.sequence is None:
             return SequenceTracker()
         highest = self._store.highest_sequence(row.box_id)
@@ -141,9 +216,9 @@ class MeasurementWriter:
             self._correct(*self._halves.popitem()[0])
 
     def _correct(self, box_id: str, start_ms: int) -> None:
-        """Of a minute that came in two parts the store has both."""
+        """A minute that came in two parts: the store has both."""
         try:
-            rows = self._store.measurements(box_id, start_ms, start_ms + MINUTE_MS)
+            rows = self._store.measurements(box_id, start_ms, start_ms + TREND_MS)
         except StoreError:  # what was put stands: the limits are right, the mean is of one part
             self._counters.add("store_errors")
             return

@@ -1,6 +1,6 @@
 """Which connection of a bound socket belongs to which key, so that one alone can be ended.
 
-libzmq has no call that ends one peer. A frame tells its connection (`SRCFD`) and, by ZAP, its
+libzmq has no call that ends one peer. A frame names its connection (`SRCFD`) and, by ZAP, its
 key; a peer that never sent one is found by the socket monitor: of the accepted connections, the
 one that has sent its INITIATE when ZAP is asked is the one that is asked about; where several
 have, the one that gets READY after the answer. Bytes are counted by the kernel (TCP_INFO).
@@ -17,7 +17,8 @@ from contextlib import closing
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from opq_cloud.sockets import Socket
+from opq_cloud.sockets import Context, Socket
+from opq_proto.zmq_inbox import waiting_messages
 
 FAILURES = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | FAILURES
@@ -31,7 +32,7 @@ BYTES_SENT_AT = 200
 """Offset of tcpi_bytes_sent (u64), Linux 4.19 and later."""
 CANDIDATES = 64
 """With more handshakes at once a connection stays unknown until its first frame."""
-UNKNOWN_LOOKED_AT = 500
+UNKNOWN_CHECKED = 500
 """In a storm of reconnects the list is not gone through for each (1 us per connection)."""
 WATCH_S = 0.02
 
@@ -39,7 +40,7 @@ WATCH_S = 0.02
 class Peers:
     """Connections of one bound TCP socket, by file descriptor; used by one thread."""
 
-    def __init__(self, context: "zmq.Context[Socket]", socket: Socket, name: str) -> None:
+    def __init__(self, context: Context, socket: Socket, name: str) -> None:
         self.unknown: set[int] = set()
         """Accepted, and its key not known: still in handshake, or one of several at once."""
         self.refused: set[int] = set()
@@ -64,12 +65,9 @@ class Peers:
         self.monitor.close()
 
     def drain(self) -> None:
-        """Take what the monitor has: who came, who went."""
-        while True:
-            try:
-                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                return
+        """Read what the monitor has: who came, who went."""
+        for frames in waiting_messages(self.monitor):
+            event = parse_monitor_message(frames)
             if event["event"] & FAILURES:
                 self.failed += 1  # its value is a reason, not a descriptor
                 continue
@@ -81,17 +79,17 @@ class Peers:
                     self._address[number] = address
                     self.unknown.add(number)
 
-    def learn(self, number: int, key: str) -> bool:
-        """A frame with that key came by this connection; True: another one has this key too, told once."""
+    def note_key(self, number: int, key: str) -> bool:
+        """A frame with that key came by this connection; True: another one has this key too, said once."""
         self.unknown.discard(number)
         if number not in self._address:
             self._address[number] = _remote(number)
-        return self._note(number, key)
+        return self._assign(number, key)
 
-    def asking(self, limit: int = CANDIDATES) -> list[int]:
+    def in_handshake(self, limit: int = CANDIDATES) -> list[int]:
         """Connections that ZAP can be asking about now: INITIATE sent, not known yet; none if too many."""
         found: list[int] = []
-        if len(self.unknown) > UNKNOWN_LOOKED_AT:
+        if len(self.unknown) > UNKNOWN_CHECKED:
             return found
         for number in self.unknown:
             received = _tcp_bytes(number, BYTES_RECEIVED_AT)
@@ -101,15 +99,15 @@ class Peers:
                 return []
         return found
 
-    def settle(self, number: int, key: str | None) -> bool:
-        """ZAP has answered about this connection: its key, or None when it was refused; as `learn`."""
+    def note_verdict(self, number: int, key: str | None) -> bool:
+        """ZAP has answered about this connection: its key, or None when it was refused; as `note_key`."""
         self.unknown.discard(number)
         if key is None:
             self.refused.add(number)
             return False
-        return self._note(number, key)
+        return self._assign(number, key)
 
-    def _note(self, number: int, key: str) -> bool:
+    def _assign(self, number: int, key: str) -> bool:
         before = self._keys.get(number)
         if before == key:
             return False
@@ -119,26 +117,26 @@ class Peers:
         self._per_key[key] += 1
         return self._per_key[key] > 1
 
-    def cut(self, key: str) -> int:
+    def end_connections(self, key: str) -> int:
         """End every connection of that key; returns how many."""
         self.drain()
-        return sum(self._shut(number) for number, owner in list(self._keys.items()) if owner == key)
+        return sum(self._shut_down(number) for number, owner in list(self._keys.items()) if owner == key)
 
-    def nudge_refused(self) -> None:
-        """End the connections of refused peers: libzmq connects anew, and may be welcome now.
+    def end_refused(self) -> None:
+        """End the connections of refused peers: libzmq connects again, and may be admitted now.
 
-        One of several handshakes at once may not have been told apart: that it was refused shows
-        in what it did not get after its INITIATE.
+        Several handshakes at once may not have been kept apart: that one was refused shows in
+        what it did not get after its INITIATE.
         """
         self.drain()
-        for number in self.asking(limit=len(self.unknown)):
+        for number in self.in_handshake(limit=len(self.unknown)):
             sent = _tcp_bytes(number, BYTES_SENT_AT)
             if sent is not None and sent <= BEFORE_READY_BYTES:
                 self.refused.add(number)
         for number in list(self.refused):
-            self._shut(number)
+            self._shut_down(number)
 
-    def _shut(self, number: int) -> bool:
+    def _shut_down(self, number: int) -> bool:
         address = self._address.get(number)
         self._forget(number)
         try:
@@ -198,5 +196,5 @@ def _tcp_bytes(number: int, offset: int) -> int | None:
     except OSError:
         return None
     if len(info) < offset + 8:
-        return None  # a kernel that does not count: the first frame will tell
+        return None  # a kernel that does not count: the first frame will show it
     return int(struct.unpack_from("=Q", info, offset)[0])

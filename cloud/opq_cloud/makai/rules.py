@@ -1,4 +1,4 @@
-"""Rules: the stream-rule engine inside the triggering service.
+"""The stream-rule engine inside the triggering service.
 
 Every Measurement that comes is a row for sources of type `opqbox`; what a rule's `request_waveform` asks
 for is a Decision, which opens an event as a trigger plug-in's does. The engine has its own threads: slow
@@ -8,11 +8,10 @@ rules lose rows, counted, and hold up no trigger.
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from opq_cloud.config import Rules as Config
+from opq_cloud.config import RulesSection
 from opq_cloud.makai.triggers_in_use import TriggersInUse
-from opq_cloud.service import Counters, Health
+from opq_cloud.service import HealthReport, ServiceCounters
 from opq_proto.channel import Channel
 from opq_proto.config import default_data_dir
 from opq_proto.decision import NS_PER_MS, Decision
@@ -29,7 +28,7 @@ try:
     from opq_rules.sources.opqbox import Source
 except ImportError as error:
     raise ConfigError(
-        f"triggering_service.rules.enabled  wants packages that are not here ({error.name});"
+        f"triggering_service.rules.enabled needs packages that are not installed ({error.name});"
         " pip install 'opq-toolkit[rules]', or set it to false"
     ) from error
 
@@ -38,11 +37,11 @@ REQUESTS = 1000
 """Waiting for the service's loop; a sink that finds no room tries again."""
 
 
-class Rules:
+class RuleHost:
     """Runs from its making until `close`."""
 
     def __init__(
-        self, config: Config, data_dir: Path | None, counters: Counters, triggers: TriggersInUse
+        self, config: RulesSection, data_dir: Path | None, counters: ServiceCounters, triggers: TriggersInUse
     ) -> None:
         """`triggers` has what is installed in the engine's plug-in host until `close`.
 
@@ -60,7 +59,7 @@ class Rules:
                 plugins=config.plugins,
             )
         )
-        own: dict[tuple[str, str], Callable[[], Any]] = {
+        own: dict[tuple[str, str], Callable[[], object]] = {
             ("source", "opqbox"): partial(Source, self._feed, _rows),
             ("sink", "request_waveform"): partial(Sink, self._requests.offer),
         }
@@ -82,18 +81,21 @@ class Rules:
         """Never blocks."""
         self._feed.offer(measurement)
 
-    def asked(self) -> Iterator[tuple[Measurement, Decision]]:
-        """What rules ask for: its Box and span, as a Measurement without values, and why."""
+    def decisions(self) -> Iterator[tuple[Measurement, Decision]]:
+        """What rules ask for: the Box and its span, as a Measurement without values, and why."""
         if self._feed.dropped > self._lost:
             lost, self._lost = self._feed.dropped - self._lost, self._feed.dropped
             self._counters.add("rules_dropped", lost)
         for request in self._requests.take_all(REQUESTS):
             self._counters.add("rule_requests", label=request.rule_id)
-            yield _seen(request), Decision(request.metric or "rule", request.value, 0.0, request.because)
+            yield (
+                _measurement_of(request),
+                Decision(request.metric or "rule", request.value, 0.0, request.because),
+            )
 
-    def health(self) -> Health:
+    def health(self) -> HealthReport:
         totals = self._service.engine.look.totals()
-        return Health("rules", True, info=f"{totals['rules']} rules, {totals['rules_running']} running")
+        return HealthReport("rules", True, info=f"{totals['rules']} rules, {totals['rules_running']} running")
 
     def close(self) -> None:
         self._triggers.unfollow()
@@ -110,7 +112,7 @@ def _rows(measurements: Sequence[Measurement]) -> list[Row]:
     return [row_of(each) for each in measurements]
 
 
-def _seen(request: Request) -> Measurement:
+def _measurement_of(request: Request) -> Measurement:
     return Measurement(
         box_id=request.box_id,
         timestamp_ms=request.end_ns // NS_PER_MS,

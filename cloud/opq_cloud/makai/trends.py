@@ -9,11 +9,10 @@ H.15), and the last minute of a Box that stops (H.16).
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from opq_cloud.store.store import Trend
+from opq_cloud.store.store import TREND_MS, Trend
 from opq_proto.decision import window_ns
 from opq_proto.messages import Measurement
 
-MINUTE_MS = 60_000
 LATE_S = 5.0
 """After the Box's next minute began, its last one stays open this long."""
 SILENT_S = 65.0
@@ -22,7 +21,7 @@ MAX_OPEN = 10_000
 
 
 @dataclass(slots=True)
-class Window:
+class OpenMinute:
     """One minute of one Box, growing."""
 
     touched_s: float
@@ -48,20 +47,20 @@ class Trends:
     """Open minutes of all Boxes."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str, int], Window] = {}
+        self._open: dict[tuple[str, int], OpenMinute] = {}
         self._newest: dict[str, int] = {}
 
     def add(self, measurement: Measurement, now_s: float) -> None:
         """`now_s`: monotonic. A crossing measurement repeats what its window will say; it is left out."""
         if measurement.crossing:
             return
-        start_ms = measurement.timestamp_ms // MINUTE_MS * MINUTE_MS
+        start_ms = measurement.timestamp_ms // TREND_MS * TREND_MS
         key = (measurement.box_id, start_ms)
         window = self._open.get(key)
         if window is None:
             # after a start, and where an outage cut a minute, its other half is stored already
             first = measurement.box_id not in self._newest
-            window = self._open[key] = Window(now_s, partial=first)
+            window = self._open[key] = OpenMinute(now_s, partial=first)
         window.partial |= measurement.backfilled
         window.touched_s = now_s
         window.add(measurement)
@@ -81,21 +80,21 @@ class Trends:
         windows = [(key, self._open.pop(key)) for key in over]
         return [(_trend(key, window), window.partial) for key, window in windows]
 
-    def _over(self, key: tuple[str, int], window: Window, now_s: float) -> bool:
+    def _over(self, key: tuple[str, int], window: OpenMinute, now_s: float) -> bool:
         quiet_s = now_s - window.touched_s
         return quiet_s > SILENT_S or (self._newest[key[0]] > key[1] and quiet_s > LATE_S)
 
 
 def trend_of(box_id: str, start_ms: int, rows: Iterable[Measurement]) -> Trend:
-    """Of all Measurements of one minute."""
-    window = Window(0.0)
+    """The trend of all Measurements of one minute."""
+    window = OpenMinute(0.0)
     for row in rows:
         if not row.crossing:
             window.add(row)
     return _trend((box_id, start_ms), window)
 
 
-def _trend(key: tuple[str, int], window: Window) -> Trend:
+def _trend(key: tuple[str, int], window: OpenMinute) -> Trend:
     metrics = {
         name: (low, high, total / time_ns) for name, (low, high, total, time_ns) in window.metrics.items()
     }

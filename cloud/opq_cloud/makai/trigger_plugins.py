@@ -1,30 +1,38 @@
-"""The triggering service's plug-ins: called for every measurement, what they throw is contained."""
+"""One trigger plug-in of the triggering service: called for every measurement, what it throws is contained.
+
+A module of this process is a `TriggerPlugin`; an installed one, which may run in a process of its own, is an
+`InstalledTrigger` and has a share of the service's time.
+"""
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from opq_cloud.config import PluginEntry
-from opq_cloud.once_per import OncePer
-from opq_cloud.service import Counters, Health
+from opq_cloud.service import HealthReport, ServiceCounters
 from opq_plugins.host.guard import Guard
-from opq_plugins.host.one_file import load
 from opq_plugins.sdk.trigger_module import TriggerModule
 from opq_proto.decision import Decision, Nominal
-from opq_proto.errors import ConfigError, PluginError
 from opq_proto.log import Log
 from opq_proto.messages import Measurement
+from opq_proto.rate_limit import RateLimitedLog
+
+if TYPE_CHECKING:  # the host comes with the extra "rules"
+    from opq_plugins.host.judging import PluginTrigger
 
 BUILT_IN = Path(__file__).parent / "triggers"
 SHOWN_AGAIN_S = 600.0
 """What has failed is shown the last minutes at most so often: that takes the time of all others."""
 UNJUDGED_KEPT = 5000
 """Measurements of which it is remembered that one trigger did not judge them."""
+SHARE = 0.3
+"""The share of the service's time that an installed trigger may take while others wait for it."""
+MOST_S = 20.0
+"""After a quiet time, at once: the last minutes of many Boxes, shown to one that begins."""
 
 
-class Trigger(Protocol):
+class RunnableTrigger(Protocol):
     """A module in this process, or an installed one wherever it runs."""
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None: ...
@@ -37,8 +45,8 @@ class TriggerPlugin:
     def __init__(
         self,
         name: str,
-        trigger: Trigger,
-        counters: Counters,
+        trigger: RunnableTrigger,
+        counters: ServiceCounters,
         log: Log,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,34 +63,33 @@ class TriggerPlugin:
         """Not shown again: an onset in them has no event, and the next Measurement has to be one."""
         self._shown_s = -SHOWN_AGAIN_S
         self._problems, self._problem = 0, ""
-        self._lines = OncePer(60.0)
+        self._limited = RateLimitedLog(self._log, 60.0)
 
     @property
-    def anew(self) -> bool:
+    def begins(self) -> bool:
         """Whether it has just begun, and has to be shown the last minutes."""
         again = self._now() - self._shown_s >= SHOWN_AGAIN_S
         return again and self._forgot() and not self._guard.paused
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         """What it did not judge, because it failed or is paused, is counted under `not_judged`."""
-        well, answer = self._ask(measurement, nominal)
+        well, answer = self._call(measurement, nominal)
         self._lost &= not well
         if not well:
             self._not_judged(measurement)
         elif isinstance(self._trigger, TriggerModule):
-            self._heed(*self._trigger.problems())
+            self._count_row_errors(*self._trigger.problems())
         decision: Decision | None = answer
         return decision
 
-    def _heed(self, problems: int, why: str) -> None:
-        """`problems`: since it began; it may have begun anew."""
+    def _count_row_errors(self, problems: int, why: str) -> None:
+        """`problems`: since it began; it may have begun again."""
         more = problems - self._problems if problems >= self._problems else problems
         self._problems = problems
         if more:
             self._problem = why
             self._counters.add("row_errors", more, label=self.name)
-            if count := self._lines.take(self.name):
-                self._log.warning("plugin.row_failed", error=why, count=count)
+            self._limited.warning("plugin.row_failed", error=why)
 
     def begin_again(self) -> None:
         """It remembers nothing from now on."""
@@ -94,14 +101,14 @@ class TriggerPlugin:
         """As `decide`, of one that was judged before; it is not shown another."""
         if _key(measurement) in self._unjudged:
             return None
-        decision: Decision | None = self._ask(measurement, nominal)[1]
+        decision: Decision | None = self._call(measurement, nominal)[1]
         return decision
 
-    def health(self) -> Health:
-        return Health(f"plugin {self.name}", self._well(), info=self._told() or None)
+    def health(self) -> HealthReport:
+        return HealthReport(f"plugin {self.name}", self._well(), info=self._facts() or None)
 
-    def _ask(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Any]:
-        """Whether it was asked and has answered, and what."""
+    def _call(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Decision | None]:
+        """Whether it was called and has answered, and what."""
         self._judging = measurement
         return self._guard.call(self._trigger.decide, measurement, nominal)
 
@@ -121,7 +128,7 @@ class TriggerPlugin:
     def _well(self) -> bool:
         return not self._guard.paused
 
-    def _told(self) -> str:
+    def _facts(self) -> str:
         missed = round(self._counters.of("not_judged", self.name))
         crashes = [f"{self._guard.crashes} crashes"] if self._guard.crashes else []
         judged = [f"{missed} measurements not judged"] if missed else []
@@ -138,24 +145,94 @@ class TriggerPlugin:
         self._log.error("plugin.crashed", error=repr(error), pause_s=pause_s, traceback=trace)
 
 
+class TimeShare:
+    """How much time an installed trigger has left. Time comes back as it passes, idle time whole.
+
+    The service's loop spends it; any thread may read it.
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._now = monotonic_s
+        self._had_s, self._spent_at_s = MOST_S, monotonic_s()
+
+    @property
+    def left(self) -> bool:
+        return self._left_s() > 0
+
+    def spend(self, seconds: float) -> None:
+        self._had_s, self._spent_at_s = self._left_s() - seconds, self._now()
+
+    def add_idle(self, seconds: float) -> None:
+        """The service was idle for so long."""
+        self._had_s, self._spent_at_s = min(MOST_S, self._left_s() + seconds), self._now()
+
+    def _left_s(self) -> float:
+        return min(MOST_S, self._had_s + SHARE * (self._now() - self._spent_at_s))
+
+
+class InstalledTrigger(TriggerPlugin):
+    """A trigger in the plug-in host. Each version begins without the faults of the one before."""
+
+    def __init__(self, trigger: "PluginTrigger", counters: ServiceCounters, log: Log) -> None:
+        super().__init__(trigger.symbol, trigger, counters, log)
+        self._installed = trigger
+        self._version = trigger.version
+        self._share = TimeShare()
+
+    @property
+    def begins(self) -> bool:
+        there = bool(self._installed.version) and self._installed.up and self._share.left
+        return there and (self._installed.anew or super().begins)
+
+    def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
+        self._note_version()
+        if not self._version:  # being deleted
+            return None
+        if not self._installed.up:  # one crash is one fault, however many Measurements come meanwhile
+            self._not_judged(measurement)
+            return None
+        return super().decide(measurement, nominal)
+
+    def begin_again(self) -> None:
+        self._note_version()
+        self._installed.anew = False
+        super().begin_again()
+
+    def note_idle(self, seconds: float) -> None:
+        """The service had nothing to do for so long: that time is free for it."""
+        self._share.add_idle(seconds)
+
+    def close(self) -> None:
+        self._installed.close()
+
+    def _note_version(self) -> None:
+        """What the version before did wrong does not pause another one."""
+        version = self._installed.version
+        if version != self._version:
+            self._version, self._guard = version, Guard(self._crashed)
+            self._share = TimeShare()
+
+    def _call(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Decision | None]:
+        if not self._share.left:
+            return False, None
+        began_s = time.monotonic()
+        try:
+            return super()._call(measurement, nominal)
+        finally:
+            self._share.spend(time.monotonic() - began_s)
+
+    def _forgot(self) -> bool:
+        return super()._forgot() or self._installed.forgot
+
+    def _well(self) -> bool:
+        return super()._well() and self._installed.up and self._share.left
+
+    def _facts(self) -> str:
+        where = "in a process of its own" if self._installed.mode == "process" else "in this process"
+        facts = super()._facts()
+        slow = "" if self._share.left else f", too slow: it has {SHARE:.0%} of the time"
+        return f"{self._installed.version}, {where}{slow}{', ' + facts if facts else ''}"
+
+
 def _key(measurement: Measurement) -> tuple[object, ...]:
     return measurement.box_id, measurement.timestamp_ms, measurement.start_ns, measurement.crossing
-
-
-def load_triggers(
-    entries: Sequence[PluginEntry], counters: Counters, log: Log, folders: Sequence[Path] = ()
-) -> list[TriggerPlugin]:
-    """Every plug-in of the configuration; ConfigError with the problems of all of them."""
-    loaded: list[TriggerPlugin] = []
-    problems: list[str] = []
-    for entry in entries:
-        try:
-            plugin = load("trigger", entry.name, entry.settings, [*folders, BUILT_IN])
-        except PluginError as error:
-            problems.append(str(error))
-        else:
-            trigger = TriggerModule(plugin.module, plugin.config)
-            loaded.append(TriggerPlugin(plugin.name, trigger, counters, log))
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return loaded

@@ -7,27 +7,24 @@ that sent it, and to count holes in the sequence. What is dropped is counted: `r
 
 import threading
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack, closing
 
 import zmq
 
-from opq_cloud.config import TriggeringBroker as Config
-from opq_cloud.makai.fanout import Fanout
-from opq_cloud.makai.peers import Peers
-from opq_cloud.makai.zap import Doorkeeper
-from opq_cloud.once_per import OncePer
-from opq_cloud.service import Counters, Health
-from opq_cloud.sockets import DRAIN, context, receive
+from opq_cloud.config import TriggeringBrokerSection
+from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
+from opq_cloud.service import ServiceCounters
+from opq_cloud.sockets import BURST, FanoutSocket, receive, service_context
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder
 from opq_proto.opqbox3_pb2 import Measurement
+from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire_waveforms import read_message
 
 RECEIVE_QUEUE = 100_000
-TEND_MS = 20
-"""Handshakes, the key folder and subscriptions are looked at so often."""
+PEERS_MS = 20
+"""Handshakes, the key folder and subscriptions are handled so often."""
 
 
 class TriggeringBroker:
@@ -35,59 +32,54 @@ class TriggeringBroker:
 
     name = "triggering-broker"
 
-    def __init__(self, config: Config, keys: KeyFolder) -> None:
-        self.counters = Counters()
+    def __init__(self, config: TriggeringBrokerSection, keys: KeyFolder) -> None:
+        self.counters = ServiceCounters()
         self._config = config
         self._keys = keys
         self._log = log.get(service=self.name)
-        self._lines = OncePer(10.0)
+        self._limited = RateLimitedLog(self._log)
         self._sequences: dict[str, int] = {}
-
-    def health(self) -> Iterable[Health]:
-        return ()
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         with ExitStack() as opened:
-            own = context()
-            opened.callback(own.term)
-            door = opened.enter_context(closing(Doorkeeper(own, self._keys, self.counters, self._log)))
-            boxes, peers = door.open(
+            context = opened.enter_context(service_context())
+            zap = opened.enter_context(closing(ZapHandler(context, self._keys, self.counters, self._log)))
+            boxes = zap.open(
                 zmq.SUB,
                 self._config.box_endpoint,
                 self.name,
                 "triggering_broker.box_endpoint",
                 rcvhwm=RECEIVE_QUEUE,
             )
-            boxes.setsockopt(zmq.SUBSCRIBE, b"")
-            fanout = opened.enter_context(
-                closing(Fanout(own, self.counters, self._config.send_queue_messages))
-            )
-            fanout.bind(self._config.backend_endpoint, self.name, "triggering_broker.backend_endpoint")
+            boxes.socket.setsockopt(zmq.SUBSCRIBE, b"")
+            queue_messages = self._config.send_queue_messages
+            backend = opened.enter_context(closing(FanoutSocket(context, self.counters, queue_messages)))
+            backend.bind(self._config.backend_endpoint, self.name, "triggering_broker.backend_endpoint")
             self._log.info(
                 "broker.listening", boxes=self._config.box_endpoint, backend=self._config.backend_endpoint
             )
             if ready is not None:
                 ready.set()
-            tend_at = 0.0
+            peers_at_s = 0.0
             while not stop.is_set():
                 # one socket, not a Poller over all: at 10,000 messages/s the wait is a third of the cost
-                boxes.poll(TEND_MS)
-                taken = 0
-                while taken < DRAIN and (message := receive(boxes)) is not None:
-                    taken += 1
-                    self._relay(*message, door, peers, fanout)
-                if taken:
-                    self.counters.add("received", taken)
-                now = time.monotonic()
-                if now >= tend_at:
-                    tend_at = now + TEND_MS / 1000
-                    door.tend()
-                    fanout.drain()
+                boxes.socket.poll(PEERS_MS)
+                received = 0
+                for message in receive(boxes.socket, BURST):
+                    received += 1
+                    self._pass_measurement(*message, boxes, backend)
+                if received:
+                    self.counters.add("received", received)
+                now_s = time.monotonic()
+                if now_s >= peers_at_s:
+                    peers_at_s = now_s + PEERS_MS / 1000
+                    zap.handle_peers()
+                    backend.read_subscriptions()
 
-    def _relay(
-        self, first: zmq.Frame, frames: list[bytes], door: Doorkeeper, peers: Peers, fanout: Fanout
+    def _pass_measurement(
+        self, first: zmq.Frame, frames: list[bytes], boxes: AdmittedSocket, backend: FanoutSocket
     ) -> None:
-        box_id = door.sender(first, peers)
+        box_id = boxes.sender(first)
         if box_id is None:
             return
         if len(frames) < 2:
@@ -102,15 +94,13 @@ class TriggeringBroker:
         number = int(box_id)
         if claimed != (number, number):
             self.counters.add("foreign", label=box_id)
-            count = self._lines.take(box_id)
-            if count:
-                self._log.warning("measurement.foreign", box_id=box_id, claimed=claimed, count=count)
+            self._limited.warning("measurement.foreign", key=box_id, box_id=box_id, claimed=claimed)
             return
         if message.HasField("sequence"):
-            self._follow(box_id, message)
-        fanout.send(frames)
+            self._check_sequence(box_id, message)
+        backend.send(frames)
 
-    def _follow(self, box_id: str, message: Measurement) -> None:
+    def _check_sequence(self, box_id: str, message: Measurement) -> None:
         sequence = message.sequence
         last = self._sequences.get(box_id)
         if last is not None and sequence > last + 1 and not message.backfilled:

@@ -6,7 +6,7 @@ asks again for what was never answered. A measurement goes to the store, and is 
 its Box, only after the plug-ins have seen it and its event is on disk.
 
 A disturbance that outlasts what its onset asked for is asked for once more, whole, of the Boxes
-that saw it (`completions.py`). At the start the plug-ins see the last stored minutes again: a
+that saw it (`openings.py`). At the start the plug-ins see the last stored minutes again: a
 restart in the middle of a dip, or just after it, loses neither its beginning nor its completion.
 """
 
@@ -14,36 +14,64 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zmq
 
-from opq_cloud.config import TriggeringService as Config
-from opq_cloud.makai.boxes import Boxes
-from opq_cloud.makai.last_minutes import LastMinutes
+from opq_cloud.config import TriggeringServiceSection
+from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.measurement_writer import MeasurementWriter
-from opq_cloud.makai.openings import RETRIES_KEPT, Openings, Refused, send
+from opq_cloud.makai.openings import EventOpenings
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggers_in_use import TriggersInUse
-from opq_cloud.once_per import OncePer
-from opq_cloud.service import CloudContext, Counters, Health
-from opq_cloud.sockets import DRAIN, POLL_MS, Socket, connect, context, open_socket
+from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
+from opq_cloud.sockets import BURST, POLL_MS, Socket, connect, open_socket, service_context
 from opq_cloud.store.store import CloudStore
 from opq_proto import log
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.errors import FrameError, StoreError
-from opq_proto.wire import measurement_from_wire, plugin_command
+from opq_proto.messages import Measurement
+from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.wire import ACK_PLUGIN, measurement_from_wire, plugin_command
+from opq_proto.zmq_inbox import try_send, waiting_messages
 
 if TYPE_CHECKING:
-    from opq_cloud.makai.rules import Rules
+    from opq_cloud.makai.rules import RuleHost
 
 RECEIVE_QUEUE = 100_000
 NOMINAL_REFRESH_S = 30.0
-ACK_PLUGIN = "opq-ack"
 JOIN_S = 3.0
+LAST_MEASUREMENTS = 5000
+"""On their way into the store; older ones are stored long since, unless the disk is away."""
+
+
+class LastMinutes:
+    """The last minutes' Measurements, for a trigger that begins: stored, or on their way there."""
+
+    def __init__(self, seconds: float) -> None:
+        self._back_ms = round(seconds * 1000)
+        self._newest: deque[Measurement] = deque(maxlen=LAST_MEASUREMENTS)
+
+    def add_measurement(self, measurement: Measurement) -> None:
+        """The triggers have judged it."""
+        self._newest.append(measurement)
+
+    def rows(self, store: CloudStore) -> Iterator[Measurement]:
+        """Box by Box, in the order of time, each once. Raises StoreError."""
+        waiting: dict[str, list[Measurement]] = {}
+        for row in self._newest:
+            waiting.setdefault(row.box_id, []).append(row)
+        last_ms = {box_id: row.timestamp_ms for box_id, row in store.latest_measurements().items()}
+        for box_id in sorted(last_ms.keys() | waiting.keys()):
+            newest = [row for row in waiting.get(box_id, ()) if not row.backfilled]
+            end_ms = max([last_ms.get(box_id, 0), *(row.timestamp_ms for row in newest)])
+            begin_ms = end_ms - self._back_ms
+            found = {_identity(row): row for row in store.measurements(box_id, begin_ms, end_ms + 1)}
+            found |= {_identity(row): row for row in newest if row.timestamp_ms >= begin_ms}
+            yield from sorted(found.values(), key=lambda row: row.timestamp_ms)
 
 
 class TriggeringService:
@@ -52,42 +80,45 @@ class TriggeringService:
     name = "triggering-service"
 
     def __init__(
-        self, config: Config, shared: CloudContext, nominal: Nominal, data_dir: Path | None = None
+        self,
+        config: TriggeringServiceSection,
+        shared: CloudContext,
+        nominal: Nominal,
+        data_dir: Path | None = None,
     ) -> None:
-        """Raises ConfigError when a plug-in cannot be loaded or configured. `data_dir`: of the rules."""
-        self.counters = Counters()
+        """Raises ConfigError when a plug-in cannot be loaded or configured. `data_dir` holds the rules."""
+        self.counters = ServiceCounters()
         self.instance = config.identity or str(uuid.uuid4())
         self._config = config
         self._shared = shared
         self._log = log.get(service=self.name)
-        self._lines = OncePer(10.0)
+        self._limited = RateLimitedLog(self._log)
         self._triggers = TriggersInUse(config, self.counters, self._log)
-        self._boxes = Boxes(nominal)
+        self._boxes = BoxRegister(nominal)
+        self._openings = EventOpenings(config, self.instance, self._boxes, self.counters)
         self._writer: MeasurementWriter | None = None
         self._data_dir = data_dir
-        self._rules: Rules | None = None
-        self._refused: Refused = deque(maxlen=RETRIES_KEPT)
+        self._rules: RuleHost | None = None
 
-    def health(self) -> Iterable[Health]:
+    def health(self) -> Iterable[HealthReport]:
         problem = self._writer.problem if self._writer is not None else None
-        own = Health(self.name, problem is None, info=problem)
+        own = HealthReport(self.name, problem is None, info=problem)
         rules = [] if self._rules is None else [self._rules.health()]
         return [own, *self._boxes.health(), *self._triggers.health(), *rules]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
-        store = self._shared.store
-        self._boxes.know(store.boxes())
+        self._store = store = self._shared.store
+        self._boxes.read_nominals(store.boxes())
         self._minutes = LastMinutes(config.see_again_s)
         with ExitStack() as opened:
-            own = context()
-            opened.callback(own.term)
-            measurements = opened.enter_context(closing(open_socket(own, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
+            context = opened.enter_context(service_context())
+            measurements = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
             connect(measurements, config.measurement_endpoint, "triggering_service.measurement_endpoint")
             measurements.setsockopt(zmq.SUBSCRIBE, b"")
-            requests = opened.enter_context(closing(open_socket(own, zmq.PUSH)))
+            requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
             connect(requests, config.request_endpoint, "triggering_service.request_endpoint")
-            acknowledgements = opened.enter_context(closing(open_socket(own, zmq.PUSH)))
+            acknowledgements = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
             connect(acknowledgements, config.request_endpoint, "triggering_service.request_endpoint")
             self._writer = writer = MeasurementWriter(
                 store,
@@ -96,26 +127,16 @@ class TriggeringService:
                 self._log,
                 lambda box_id, text: self._acknowledge(acknowledgements, box_id, text),
             )
-            self._openings = Openings(
-                config,
-                self.instance,
-                store,
-                self._boxes,
-                requests,
-                writer.channel.offer,
-                self._refused,
-                self.counters,
-                self._log,
-            )
+            self._openings.begin(store, requests, writer.channel.offer)
             writer_stop = threading.Event()
             thread = threading.Thread(target=writer.run, args=(writer_stop,), name="measurement-writer")
             thread.start()
             try:
-                self._see_again(store, self._triggers.all)
+                self._show_last_minutes(self._triggers.all)
                 self._rules = self._opened_rules(opened)
                 if ready is not None:
                     ready.set()
-                self._loop(stop, store, measurements, writer, thread)
+                self._loop(stop, measurements, writer, thread)
             finally:
                 writer_stop.set()
                 thread.join(JOIN_S)
@@ -123,104 +144,104 @@ class TriggeringService:
     def _loop(
         self,
         stop: threading.Event,
-        store: CloudStore,
         measurements: Socket,
         writer: MeasurementWriter,
         thread: threading.Thread,
     ) -> None:
-        refresh = time.monotonic() + NOMINAL_REFRESH_S
+        refresh_s = time.monotonic() + NOMINAL_REFRESH_S
         while not stop.is_set():
-            began = time.monotonic()
+            began_s = time.monotonic()
             measurements.poll(POLL_MS)
-            self._triggers.idle(time.monotonic() - began)
-            taken = 0
-            while taken < DRAIN:
-                try:
-                    frames = measurements.recv_multipart(zmq.NOBLOCK)
-                except zmq.Again:
-                    break
-                taken += 1
-                self._see_what_began(store)
-                self._measurement(frames, writer)
-            now = time.monotonic()
-            if taken:
-                self.counters.add("received", taken)
+            self._triggers.note_idle(time.monotonic() - began_s)
+            received = 0
+            for frames in waiting_messages(measurements, BURST):
+                received += 1
+                self._show_new_triggers()
+                self._read_measurement(frames, writer)
+            now_s = time.monotonic()
+            if received:
+                self.counters.add("received", received)
             if self._rules is not None:
-                for seen, asked in self._rules.asked():  # a decision as a plug-in's is
-                    self._openings.onset(seen, asked, stored=False)
-            self._openings.advance(now)
-            if now >= refresh:
-                refresh = now + NOMINAL_REFRESH_S
-                self._refresh_nominals(store)
+                for seen, decision in self._rules.decisions():  # a decision as a plug-in's is
+                    self._openings.open_at_onset(seen, decision, stored=False)
+            self._openings.advance(now_s)
+            if now_s >= refresh_s:
+                refresh_s = now_s + NOMINAL_REFRESH_S
+                self._refresh_nominals()
             if not thread.is_alive():
                 raise RuntimeError("the measurement writer has ended")
 
-    def _opened_rules(self, opened: ExitStack) -> "Rules | None":
+    def _opened_rules(self, opened: ExitStack) -> "RuleHost | None":
         if not self._config.rules.enabled:
             return None
-        from opq_cloud.makai.rules import Rules  # FastAPI and all that: only where it is wanted
+        from opq_cloud.makai.rules import RuleHost  # loads FastAPI: only where rules are enabled
 
-        made = Rules(self._config.rules, self._data_dir, self.counters, self._triggers)
+        made = RuleHost(self._config.rules, self._data_dir, self.counters, self._triggers)
         return opened.enter_context(closing(made))
 
-    def _refresh_nominals(self, store: CloudStore) -> None:
+    def _refresh_nominals(self) -> None:
         try:
-            self._boxes.know(store.boxes())
+            self._boxes.read_nominals(self._store.boxes())
         except StoreError as error:  # what is known stays; what waits for the store must not be lost
             self.counters.add("store_errors")
-            if count := self._lines.take("nominals"):
-                self._log.warning("nominals.not_read", error=str(error), count=count)
+            self._limited.warning("nominals.not_read", error=str(error))
 
-    def _measurement(self, frames: list[bytes], writer: MeasurementWriter) -> None:
+    def _read_measurement(self, frames: list[bytes], writer: MeasurementWriter) -> None:
         try:
             if len(frames) < 2:
                 raise FrameError(f"{len(frames)} frames; want a topic and a Measurement")
             measurement = measurement_from_wire(frames[1])
         except FrameError as error:
             self.counters.add("malformed")
-            if count := self._lines.take("malformed"):
-                self._log.warning("measurement.malformed", error=str(error), count=count)
+            self._limited.warning("measurement.malformed", error=str(error))
             return
         if not measurement.backfilled:
-            self._boxes.heard(measurement.box_id, measurement.timestamp_ms)
+            self._boxes.note_heard(measurement.box_id, measurement.timestamp_ms)
             if not measurement.crossing:
-                self._boxes.measures_over(measurement.box_id, window_ns(measurement))
+                self._boxes.note_window(measurement.box_id, window_ns(measurement))
         if self._rules is not None:
             self._rules.offer(measurement)
+        onset = self._judge(measurement)
+        self._minutes.add_measurement(measurement)
+        if onset is None or not self._openings.open_at_onset(measurement, onset, stored=True):
+            writer.channel.offer(measurement)
+
+    def _judge(self, measurement: Measurement) -> Decision | None:
+        """The first onset that a trigger sees in it; what is over is noted."""
         nominal = self._boxes.nominal(measurement)
         onset: Decision | None = None
         for plugin in self._triggers.all:
             decision = plugin.decide(measurement, nominal)
             if decision is not None and decision.span_ns is not None:
-                self._over(measurement.box_id, decision)
+                self._openings.note_end(measurement.box_id, decision, time.monotonic())
             elif onset is None:
                 onset = decision
-        self._minutes.note(measurement)
-        if onset is None or not self._openings.onset(measurement, onset, stored=True):
-            writer.channel.offer(measurement)
+        return onset
 
-    def _over(self, box_id: str, decision: Decision) -> None:
-        self._openings.over(box_id, decision, time.monotonic())
-
-    def _see_what_began(self, store: CloudStore) -> None:
+    def _show_new_triggers(self) -> None:
         """A trigger that was installed, or a version that knows nothing of what came before."""
-        if began := [plugin for plugin in self._triggers.all if plugin.anew]:
+        if began := [plugin for plugin in self._triggers.all if plugin.begins]:
             try:
-                self._see_again(store, began)
+                self._show_last_minutes(began)
             except StoreError as error:  # they begin with what comes
                 self.counters.add("store_errors")
                 self._log.warning("triggers.not_shown_the_past", error=str(error))
 
-    def _see_again(self, store: CloudStore, plugins: Sequence[TriggerPlugin]) -> None:
-        """Let them see the last minutes; onsets in it have their events."""
+    def _show_last_minutes(self, plugins: Sequence[TriggerPlugin]) -> None:
+        """Onsets among them have their events; what is over may not have been asked for whole."""
         for plugin in plugins:
             plugin.begin_again()
-        for row in self._minutes.rows(store):
+        for row in self._minutes.rows(self._store):
             for plugin in plugins:
                 decision = plugin.see_again(row, self._boxes.nominal(row))
                 if decision is not None and decision.span_ns is not None:
-                    self._over(row.box_id, decision)
+                    self._openings.note_end(row.box_id, decision, time.monotonic())
 
     def _acknowledge(self, socket: Socket, box_id: str, text: str) -> None:
         self.counters.add("acknowledgements", label=box_id)
-        send(socket, plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self.instance}_0"), self.counters)
+        if not try_send(socket, [plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self.instance}_0")]):
+            self.counters.add("commands_dropped")  # the next acknowledgement says it too
+
+
+def _identity(row: Measurement) -> tuple[int, int | None, bool]:
+    return row.timestamp_ms, row.start_ns, row.crossing

@@ -1,104 +1,32 @@
-"""The triggers in use: the configuration's, then every installed one, from its installation to its deletion.
-
-Changes come from the threads of REST; the service's loop reads `all` once per Measurement, so that one is
-judged by one version of each trigger.
-"""
+"""The triggers that run: those of the configuration, and those installed in the plug-in host, live."""
 
 import threading
-import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from opq_cloud.config import PluginEntry
-from opq_cloud.config import TriggeringService as Config
-from opq_cloud.makai.share import SHARE, Share
-from opq_cloud.makai.trigger_plugins import BUILT_IN, TriggerPlugin, load_triggers
-from opq_cloud.service import Counters, Health
-from opq_plugins.host.guard import Guard
-from opq_plugins.host.one_file import available
-from opq_proto.decision import Decision, Nominal
-from opq_proto.errors import ConfigError, OpqError
+from opq_cloud.config import PluginEntry, TriggeringServiceSection
+from opq_cloud.makai.trigger_plugins import BUILT_IN, InstalledTrigger, TriggerPlugin
+from opq_cloud.service import HealthReport, ServiceCounters
+from opq_plugins.host.one_file import available, load
+from opq_plugins.sdk.trigger_module import TriggerModule
+from opq_proto.errors import ConfigError, OpqError, PluginError
 from opq_proto.log import Log
-from opq_proto.messages import Measurement
 
 if TYPE_CHECKING:  # the host comes with the extra "rules"
-    from opq_plugins.host.judging import PluginTrigger
     from opq_plugins.host.plugins import Plugins
 
 NAMED_BY = "triggering_service.plugins"
 
 
-class InstalledTrigger(TriggerPlugin):
-    """One in the plug-in host. Each version begins without the faults of the one before."""
-
-    def __init__(self, trigger: "PluginTrigger", counters: Counters, log: Log) -> None:
-        super().__init__(trigger.symbol, trigger, counters, log)
-        self._installed = trigger
-        self._version = trigger.version
-        self._share = Share()
-
-    @property
-    def anew(self) -> bool:
-        there = bool(self._installed.version) and self._installed.up and self._share.left
-        return there and (self._installed.anew or super().anew)
-
-    def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
-        self._take_note()
-        if not self._version:  # being deleted
-            return None
-        if not self._installed.up:  # one crash is one fault, however many Measurements come meanwhile
-            self._not_judged(measurement)
-            return None
-        return super().decide(measurement, nominal)
-
-    def begin_again(self) -> None:
-        self._take_note()
-        self._installed.anew = False
-        super().begin_again()
-
-    def idle(self, seconds: float) -> None:
-        """Nobody waited for so long: it is nobody's time that was taken."""
-        self._share.gave(seconds)
-
-    def close(self) -> None:
-        self._installed.close()
-
-    def _take_note(self) -> None:
-        """Of another version: what the one before did wrong does not pause it."""
-        version = self._installed.version
-        if version != self._version:
-            self._version, self._guard = version, Guard(self._crashed)
-            self._share = Share()
-
-    def _ask(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Any]:
-        if not self._share.left:
-            return False, None
-        began_s = time.monotonic()
-        try:
-            return super()._ask(measurement, nominal)
-        finally:
-            self._share.took(time.monotonic() - began_s)
-
-    def _forgot(self) -> bool:
-        return super()._forgot() or self._installed.forgot
-
-    def _well(self) -> bool:
-        return super()._well() and self._installed.up and self._share.left
-
-    def _told(self) -> str:
-        where = "in a process of its own" if self._installed.mode == "process" else "in this process"
-        told = super()._told()
-        slow = "" if self._share.left else f", too slow: it has {SHARE:.0%} of the time"
-        return f"{self._installed.version}, {where}{slow}{', ' + told if told else ''}"
-
-
 class TriggersInUse:
     """Thread-safe; `all` is exchanged whole."""
 
-    def __init__(self, config: Config, counters: Counters, log: Log) -> None:
+    def __init__(self, config: TriggeringServiceSection, counters: ServiceCounters, log: Log) -> None:
         """Raises ConfigError: one that is neither built in nor in a folder, and none can be installed."""
         self._names = frozenset(available([*config.plugin_folders, BUILT_IN]))
         self.reserved = frozenset(("trigger", name) for name in self._names)
-        """(kind, name) of what none may be installed as."""
+        """(kind, name) under which none may be installed."""
         at_hand = [each for each in config.plugins if each.name in self._names or not config.rules.enabled]
         self._own = load_triggers(at_hand, counters, log, config.plugin_folders)
         self._entries = [each for each in config.plugins if each not in at_hand]
@@ -120,13 +48,13 @@ class TriggersInUse:
         self.changed()
         there = plugins.types("trigger")
         problems = [
-            f"{NAMED_BY}  {name!r} is not there; built in: {', '.join(sorted(self._names))};"
+            f"{NAMED_BY}: {name!r} is not there; built in: {', '.join(sorted(self._names))};"
             f" installed: {', '.join(there) or 'none'}"
             for name in dict.fromkeys(entry.name for entry in self._entries)
             if name not in there
         ]
         problems += [
-            f"{NAMED_BY}  {self._troubles[entry.name]}"
+            f"{NAMED_BY}: {self._troubles[entry.name]}"
             for entry in self._entries
             if entry.name in self._troubles
         ]
@@ -156,14 +84,16 @@ class TriggersInUse:
             for trigger in (each for made in installed.values() for each in made):
                 trigger.close()
 
-    def idle(self, seconds: float) -> None:
+    def note_idle(self, seconds: float) -> None:
         """The service had nothing to do for so long."""
         for trigger in self.all:
             if isinstance(trigger, InstalledTrigger):
-                trigger.idle(seconds)
+                trigger.note_idle(seconds)
 
-    def health(self) -> list[Health]:
-        troubles = [Health(f"plugin {name}", False, info=why) for name, why in dict(self._troubles).items()]
+    def health(self) -> list[HealthReport]:
+        troubles = [
+            HealthReport(f"plugin {name}", False, info=why) for name, why in dict(self._troubles).items()
+        ]
         return [*(trigger.health() for trigger in self.all), *troubles]
 
     def _begin(self, plugins: "Plugins", name: str) -> None:
@@ -188,3 +118,22 @@ class TriggersInUse:
 
     def _exchange(self) -> None:
         self.all = (*self._own, *(trigger for made in self._installed.values() for trigger in made))
+
+
+def load_triggers(
+    entries: Sequence[PluginEntry], counters: ServiceCounters, log: Log, folders: Sequence[Path] = ()
+) -> list[TriggerPlugin]:
+    """Every plug-in of the configuration; ConfigError with the problems of all of them."""
+    loaded: list[TriggerPlugin] = []
+    problems: list[str] = []
+    for entry in entries:
+        try:
+            plugin = load("trigger", entry.name, entry.settings, [*folders, BUILT_IN])
+        except PluginError as error:
+            problems.append(str(error))
+        else:
+            trigger = TriggerModule(plugin.module, plugin.config)
+            loaded.append(TriggerPlugin(plugin.name, trigger, counters, log))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return loaded

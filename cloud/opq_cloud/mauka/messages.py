@@ -1,4 +1,4 @@
-"""What is said on Mauka's bus: topics, frames and the few messages that we make.
+"""The messages of Mauka's bus: topics, frames and the few messages that we make.
 
 A bus message is two frames, the topic (UTF-8) and a serialized `MaukaMessage`; a control
 message is a plug-in's name and the literal `EXIT`. Source: opq-interop A.9, B.2, E.1.
@@ -31,7 +31,7 @@ LARGEST_ID = 0xFFFF_FFFF
 
 
 def now_ms() -> int:
-    """UTC in milliseconds, the stamp of a message: taken anew for each one."""
+    """UTC in milliseconds, the stamp of a message: read again for each one."""
     return time.time_ns() // 1_000_000
 
 
@@ -50,7 +50,7 @@ def makai_event(event_id: int, source: str = BRIDGE_SOURCE) -> MaukaMessage:
 
 
 def gc_update(domain: GcDomain, item_id: int, source: str) -> MaukaMessage:
-    """A document is to be kept, and with it what it rests on."""
+    """A document is to be kept, and with it what it is based on."""
     message = new_message(source)
     message.laha.gc_update.from_domain = domain
     message.laha.gc_update.id = item_id
@@ -60,7 +60,7 @@ def gc_update(domain: GcDomain, item_id: int, source: str) -> MaukaMessage:
 def heartbeat(
     source: str, state: str, last_received_ms: int, handled: int, status: Mapping[str, object]
 ) -> MaukaMessage:
-    """I am here: `status` becomes the JSON of opq-interop E.2, `state` is IDLE or BUSY."""
+    """A sign of life: `status` becomes the JSON of opq-interop E.2, `state` is IDLE or BUSY."""
     message = new_message(source)
     message.heartbeat.last_received_timestamp_ms = last_received_ms
     message.heartbeat.on_message_count = handled & LARGEST_ID

@@ -2,18 +2,18 @@
 
 On `MakaiEvent`: per Box and contiguous piece one payload each on `AdcSamples` (counts),
 `RawVoltage` (volts) and `RmsWindowedVoltage` (volts, per 200 samples; a shorter last piece
-counts as a value). The event is complete when it is told, so nothing waits the original's
+counts as a value). The event is complete when it is announced, so nothing waits the original's
 10 s. Source: opq-interop E.3, MakaiEvent; B.2, Payload.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.mauka.messages import ADC_SAMPLES, MAKAI_EVENT, RAW_VOLTAGE, RMS_WINDOWED_VOLTAGE, payload
-from opq_cloud.mauka.plugin import MaukaPlugin
+from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.store.store import CloudStore
 from opq_proto import mauka_pb2
 from opq_proto.mauka_pb2 import MaukaMessage
@@ -27,12 +27,12 @@ class MakaiEventPlugin(MaukaPlugin):
 
     NAME = "MakaiEventPlugin"
 
-    def __init__(self, config: Mapping[str, Any], store: Callable[[], CloudStore]) -> None:
+    def __init__(self, config: PluginConfig, store: Callable[[], CloudStore]) -> None:
         super().__init__(config, [MAKAI_EVENT], MakaiEventPlugin.NAME)
         self._store = store
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
-        """Unknown events are counted; what an original event service tells too early is one."""
+        """Unknown events are counted; one that an original event service announces too early is unknown."""
         event = self._store().event(mauka_message.makai_event.event_id)
         if event is None:
             self.counters.add("unknown_events")

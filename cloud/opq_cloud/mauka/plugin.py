@@ -21,18 +21,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
-import zmq
-
+from opq_cloud.config import MaukaSection
 from opq_cloud.mauka import messages
-from opq_cloud.mauka.publisher import Publisher, Stop, subscriber
-from opq_cloud.once_per import OncePer
-from opq_cloud.service import Counters
-from opq_cloud.sockets import connect
+from opq_cloud.mauka.publisher import HWM, Publisher, Stop, subscriber
+from opq_cloud.service import ServiceCounters
+from opq_cloud.sockets import POLL_MS, Socket, connect, service_context
 from opq_proto import log as logs
 from opq_proto.errors import FrameError
 from opq_proto.mauka_pb2 import MaukaMessage
+from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.zmq_inbox import waiting_messages
 
 log = logs.get(service="mauka")
 
@@ -40,15 +41,16 @@ PUB_KEY = "zmq.mauka.plugin.pub.interface"
 SUB_KEY = "zmq.mauka.plugin.sub.interface"
 HEARTBEAT_KEY = "plugins.base.heartbeatIntervalS"
 HWM_KEY = "plugins.base.hwm"
-DEFAULTS: Mapping[str, Any] = {
-    PUB_KEY: "tcp://127.0.0.1:9882",
-    SUB_KEY: "tcp://127.0.0.1:9883",
+PluginConfig = Mapping[str, Any]
+"""The original's flat keys (opq-interop C.4)."""
+DEFAULTS: PluginConfig = {
+    PUB_KEY: MaukaSection().bus_sub_endpoint,
+    SUB_KEY: MaukaSection().bus_pub_endpoint,
     HEARTBEAT_KEY: 60.0,
-    HWM_KEY: 1000,
+    HWM_KEY: HWM,
 }
 
-POLL_MS = 100
-BURST = 100
+MESSAGES_PER_TURN = 100
 FIRST_HEARTBEAT_S = 1.0  # the original's 5 s (opq-interop A.11) only keep `/status` empty for longer
 WAIT_HEARD_S = 1.0
 JOIN_POLL_MS = 10
@@ -63,7 +65,7 @@ class MaukaPlugin:
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        config: PluginConfig,
         subscriptions: Sequence[str],
         name: str,
         exit_event: Stop | None = None,
@@ -72,12 +74,12 @@ class MaukaPlugin:
         self.subscriptions = tuple(subscriptions)
         self.name = name
         self.exit_event: Stop = exit_event or threading.Event()
-        self.counters = Counters()
+        self.counters = ServiceCounters()
         self._errors: dict[str, str] = {}
         self._out: Publisher | None = None
         self._busy_since_s: float | None = None
         self._last_received_ms = 0
-        self._lines = OncePer(10)
+        self._limited = RateLimitedLog(log)
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         """For the plug-in to override: one message of a subscribed topic."""
@@ -101,32 +103,32 @@ class MaukaPlugin:
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """The loop, until `stop`, the exit event or the control message EXIT."""
-        context: zmq.Context[Any] = zmq.Context()
         hwm = int(self.config[HWM_KEY])
-        source = subscriber(context, hwm, (*self.subscriptions, self.name))
-        out = Publisher(context, hwm, self.counters)
         ended = threading.Event()
-        heart = threading.Thread(target=self._beat, args=(ended,), name=f"{self.name}-heartbeat", daemon=True)
+        heart = threading.Thread(
+            target=self._send_heartbeats, args=(ended,), name=f"{self.name}-heartbeat", daemon=True
+        )
         last_state = CRASHED
-        try:
-            out.connect(str(self.config[PUB_KEY]), PUB_KEY)
-            connect(source, str(self.config[SUB_KEY]), SUB_KEY)
-            self._wait_joined(source, out, stop)
-            self._out = out
-            heart.start()
-            if ready is not None:
-                ready.set()
-            self._loop(source, stop)
-            last_state = STOPPED
-        finally:
-            ended.set()
-            if heart.ident is not None:
-                heart.join()
-            self._send_heartbeat(last_state)
-            self._out = None
-            source.close()
-            out.close()
-            context.term()
+        with ExitStack() as opened:
+            context = opened.enter_context(service_context())
+            source = opened.enter_context(closing(subscriber(context, hwm, (*self.subscriptions, self.name))))
+            out = opened.enter_context(closing(Publisher(context, hwm, self.counters)))
+            try:
+                out.connect(str(self.config[PUB_KEY]), PUB_KEY)
+                connect(source, str(self.config[SUB_KEY]), SUB_KEY)
+                self._wait_joined(source, out, stop)
+                self._out = out
+                heart.start()
+                if ready is not None:
+                    ready.set()
+                self._loop(source, stop)
+                last_state = STOPPED
+            finally:
+                ended.set()
+                if heart.ident is not None:
+                    heart.join()
+                self._send_heartbeat(last_state)
+                self._out = None
 
     @property
     def last_error(self) -> str | None:
@@ -141,8 +143,7 @@ class MaukaPlugin:
             self.counters.add("failures", label=what)
             self._errors.pop(what, None)
             self._errors[what] = f"{what}: {type(error).__name__}: {error}"
-            if self._lines.take(what):
-                log.exception("plugin.failed", plugin=self.name, what=what, **ids)
+            self._limited.exception("plugin.failed", key=what, plugin=self.name, what=what, **ids)
             return False
         self._errors.pop(what, None)
         return True
@@ -164,31 +165,27 @@ class MaukaPlugin:
             "interval_s": float(self.config[HEARTBEAT_KEY]),
         }
 
-    def _loop(self, source: "zmq.Socket[bytes]", stop: Stop) -> None:
+    def _loop(self, source: Socket, stop: Stop) -> None:
         more = False
         while not (stop.is_set() or self.exit_event.is_set()):
             if source.poll(0 if more else POLL_MS):
-                for _ in range(BURST):
-                    try:
-                        frames = source.recv_multipart(zmq.NOBLOCK)
-                    except zmq.Again:
-                        break
-                    if not self._take(frames):
+                for frames in waiting_messages(source, MESSAGES_PER_TURN):
+                    if not self._handle_frames(frames):
                         log.info("plugin.exit", plugin=self.name)
                         return
                     if stop.is_set():
                         return
             more = self._idle()
 
-    def _wait_joined(self, source: "zmq.Socket[bytes]", out: Publisher, stop: Stop) -> None:
-        """Say our own name on the bus until we hear it: what is said from now on reaches us."""
+    def _wait_joined(self, source: Socket, out: Publisher, stop: Stop) -> None:
+        """Publish our own name on the bus until it comes back: what is published from now on reaches us."""
         end_s = time.monotonic() + WAIT_HEARD_S
         if not out.wait_heard(WAIT_HEARD_S, stop):
             return
         while not (source.poll(JOIN_POLL_MS) or stop.is_set() or time.monotonic() > end_s):
             out.send([self.name.encode(), b""])
 
-    def _take(self, frames: list[bytes]) -> bool:
+    def _handle_frames(self, frames: list[bytes]) -> bool:
         """Handle one bus message; False when it was this plug-in's EXIT."""
         self.counters.add("received")
         self.counters.add("received_bytes", sum(map(len, frames)))
@@ -201,8 +198,7 @@ class MaukaPlugin:
             message = messages.read_body(body)
         except FrameError as error:
             self.counters.add("malformed")
-            if self._lines.take("malformed"):
-                log.warning("plugin.malformed", plugin=self.name, problem=str(error))
+            self._limited.warning("plugin.malformed", plugin=self.name, problem=str(error))
             return True
         self._last_received_ms = messages.now_ms()
         self._busy_since_s = time.monotonic()
@@ -223,7 +219,7 @@ class MaukaPlugin:
         self._busy_since_s = None
         return more
 
-    def _beat(self, ended: threading.Event) -> None:
+    def _send_heartbeats(self, ended: threading.Event) -> None:
         wait_s = min(FIRST_HEARTBEAT_S, float(self.config[HEARTBEAT_KEY]))
         while not ended.wait(wait_s):
             self._send_heartbeat(IDLE if self._busy_since_s is None else BUSY)
@@ -238,7 +234,7 @@ class MaukaPlugin:
 
 def run_plugin(
     plugin_class: Callable[..., MaukaPlugin],
-    config: Mapping[str, Any],
+    config: PluginConfig,
     exit_event: Stop | None = None,
 ) -> None:
     """Make a plug-in and run it in this thread until EXIT, SIGTERM, SIGINT or `exit_event`.

@@ -1,19 +1,22 @@
 """The bus's sockets: a publisher that knows whether it is heard, and a subscriber.
 
-XPUB on the wire is PUB; it tells us of subscriptions and, with XPUB_NODROP, of a subscriber
+XPUB on the wire is PUB; it reports subscriptions and, with XPUB_NODROP, of a subscriber
 that is full. So nothing is dropped without a counter moving (limits.md section 1).
 """
 
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import zmq
 
-from opq_cloud.service import Counters
-from opq_cloud.sockets import LARGEST_TOPIC_BYTES, bind, connect
+from opq_cloud.service import ServiceCounters
+from opq_cloud.sockets import LARGEST_TOPIC_BYTES, Context, Socket, bind, connect, send_past_full
+from opq_proto.zmq_inbox import try_send, waiting_messages
 
+HWM = 1000
+"""Messages that wait for one peer, at most."""
 LINGER_MS = 500
 RECONNECT_MOST_MS = 1000
 LARGEST_MESSAGE_BYTES = 64 * 2**20
@@ -26,9 +29,9 @@ class Stop(Protocol):
     def is_set(self) -> bool: ...
 
 
-def subscriber(context: "zmq.Context[Any]", hwm: int, topics: Iterable[str]) -> "zmq.Socket[bytes]":
+def subscriber(context: Context, hwm: int, topics: Iterable[str]) -> Socket:
     """A SUB socket, bounded, subscribed, not yet bound or connected."""
-    socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
+    socket: Socket = context.socket(zmq.SUB)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RCVHWM, hwm)
     socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE_BYTES)
@@ -47,8 +50,8 @@ class Publisher:
     queue without saying how much it missed: `subscriber_full` counts how often that began.
     """
 
-    def __init__(self, context: "zmq.Context[Any]", hwm: int, counters: Counters) -> None:
-        self.socket: zmq.Socket[bytes] = context.socket(zmq.XPUB)
+    def __init__(self, context: Context, hwm: int, counters: ServiceCounters) -> None:
+        self.socket: Socket = context.socket(zmq.XPUB)
         self.socket.setsockopt(zmq.LINGER, LINGER_MS)
         self.socket.setsockopt(zmq.SNDHWM, hwm)
         self.socket.setsockopt(zmq.XPUB_NODROP, 1)
@@ -80,46 +83,35 @@ class Publisher:
         return False
 
     def heard(self) -> bool:
-        """Whether anybody is subscribed now; takes in what subscribers said."""
+        """Whether anybody is subscribed now; reads what subscribers sent."""
         with self._lock:
-            self._take_in()
+            self._read_subscriptions()
             return bool(self._topics)
 
     def send(self, frames: Sequence[bytes]) -> bool:
         """Never blocks; False when somebody missed it, which is counted."""
         with self._lock:
-            self._take_in()
+            self._read_subscriptions()
             if not self._topics:
                 self._counters.add("unheard")
                 return False
-            try:
-                self.socket.send_multipart(frames, zmq.NOBLOCK)
-                missed = False
-            except zmq.Again:
-                missed = True
+            sent = try_send(self.socket, frames)
+            if not sent:
                 self._counters.add("dropped" if self._one_peer else "subscriber_full")
                 if self._one_peer:
                     return False
-                self._send_to_the_others(frames)
+                send_past_full(self.socket, frames)
             self._counters.add("published")
             self._counters.add("published_bytes", sum(map(len, frames)))
-            return not missed
+            return sent
 
     def close(self) -> None:
         with self._lock:
             self.socket.close()
 
-    def _send_to_the_others(self, frames: Sequence[bytes]) -> None:
-        self.socket.setsockopt(zmq.XPUB_NODROP, 0)
-        try:
-            self.socket.send_multipart(frames, zmq.NOBLOCK)
-        finally:
-            self.socket.setsockopt(zmq.XPUB_NODROP, 1)
-
-    def _take_in(self) -> None:
-        while int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            said = self.socket.recv()
-            if said[:1] == b"\x01":
-                self._topics.add(said[1:])
-            elif said[:1] == b"\x00":
-                self._topics.discard(said[1:])
+    def _read_subscriptions(self) -> None:
+        for frames in waiting_messages(self.socket):
+            if frames[0][:1] == b"\x01":
+                self._topics.add(frames[0][1:])
+            elif frames[0][:1] == b"\x00":
+                self._topics.discard(frames[0][1:])

@@ -1,25 +1,25 @@
 """The runner: one plug-in around all pure analyses; the only one of Mauka that writes findings.
 
-It reads an event, lets every analysis think, stores what they found (which joins it into
-incidents), marks the event analysed and tells the bus, in this order: a crash anywhere leaves
+It reads an event, runs every analysis, stores what they found (which joins it into
+incidents), marks the event analysed and reports on the bus, in this order: a crash anywhere leaves
 an event that is not marked, and doing it again changes nothing (the store is idempotent).
-A notification that was lost is healed by a look into the store, at start and every 2 s.
+A notification that was lost does not matter: the store is read at the start and every 2 s.
 """
 
 import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from opq_cloud.mauka.follower import Follower
-from opq_cloud.mauka.installed import InstalledAnalysis
+from opq_cloud.mauka.installed_analyses import InstalledAnalyses, InstalledAnalysis
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
-from opq_cloud.mauka.plugin import MaukaPlugin
+from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
+from opq_cloud.mauka.publisher import Stop
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.analysis import DEFAULT_NOMINAL, Analysis
 from opq_proto import log as logs
@@ -29,8 +29,8 @@ from opq_proto.messages import Event, Finding, StoredFinding, Waveform
 
 log = logs.get(service="mauka")
 
-LOOK_S = 2.0
-UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: an original event service tells before it stores
+CHECK_S = 2.0
+UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: an original event service announces before it stores
 WAITING_EVENTS = 1000
 RECENT_EVENTS = 100
 FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 300.0
@@ -43,15 +43,15 @@ class _Retry:
 
 
 @dataclass(slots=True)
-class _Looked:
-    """At one event: whether an analysis failed, for how long one rests, whether one does not run."""
+class _Outcome:
+    """How one event went: whether an analysis failed, for how long one rests, whether one does not run."""
 
     failed: bool = False
     rest_s: float = 0.0
     lacking: bool = False
 
     @property
-    def all(self) -> bool:
+    def complete(self) -> bool:
         return not (self.failed or self.rest_s or self.lacking)
 
 
@@ -63,12 +63,12 @@ class AnalysisRunner(MaukaPlugin):
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        config: PluginConfig,
         store: Callable[[], CloudStore],
         analyses: Sequence[Analysis],
         nominal: Nominal = DEFAULT_NOMINAL,
         clock: Callable[[], float] = time.monotonic,
-        installed: Follower | None = None,
+        installed: InstalledAnalyses | None = None,
     ) -> None:
         """`installed`: analyses that come and go between two events."""
         super().__init__(config, [MAKAI_EVENT], AnalysisRunner.NAME)
@@ -80,11 +80,11 @@ class AnalysisRunner(MaukaPlugin):
         """When (UTC, ms) and which events were marked: an analysis may have been installed just before."""
         self._nominal = nominal
         self._clock = clock
-        self._next_look_s = clock()
+        self._next_check_s = clock()
         self._states: dict[Any, Any] = {}
         self._backlog: deque[int] = deque()
         self._unfinished: OrderedDict[int, float] = OrderedDict()
-        """Told of, but not complete in the store: event id -> when to take what is there."""
+        """Announced, but not complete in the store: event id -> when to analyse what is there."""
         self._retries: OrderedDict[int, _Retry] = OrderedDict()
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
@@ -103,23 +103,23 @@ class AnalysisRunner(MaukaPlugin):
                 self.counters.add("forgotten_events")
 
     def on_idle(self) -> bool:
-        """Every 2 s look for finished events that nobody analysed; take one of them per call."""
+        """Every 2 s find finished events that are not analysed; analyse one of them per call."""
         now_s = self._clock()
-        if not self._backlog and now_s >= self._next_look_s:
-            self._next_look_s = now_s + LOOK_S
-            self._take_unfinished(now_s)
-            self._take_changes()
+        if not self._backlog and now_s >= self._next_check_s:
+            self._next_check_s = now_s + CHECK_S
+            self._check_unfinished(now_s)
+            self._note_changes()
             self._backlog.extend(self._due(now_s))
         if not self._backlog:
             return False
         event_id = self._backlog.popleft()
         record = self._store().event_record(event_id)
-        if record is not None and not record.analysed:  # it may have been told in the meantime
+        if record is not None and not record.analysed:  # it may have been announced in the meantime
             self._attempt(event_id, again=False)
         return bool(self._backlog)
 
-    def _take_changes(self) -> None:
-        """What one version could not look at another one may; a new analysis may have missed events."""
+    def _note_changes(self) -> None:
+        """What one version could not analyse another one may; a new analysis may have missed events."""
         if self._installed is None or self._installed.generation == self._generation:
             return
         self._generation = self._installed.generation
@@ -129,14 +129,14 @@ class AnalysisRunner(MaukaPlugin):
             for event_id in [event_id for done_ms, event_id in self._done if done_ms >= since_ms]:
                 self._attempt(event_id, again=True)
 
-    def run(self, stop: Any, ready: threading.Event | None = None) -> None:
+    def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """The plug-in's loop; what a crash left behind is analysed first."""
-        self._next_look_s = self._clock()
+        self._next_check_s = self._clock()
         self._backlog.clear()
         super().run(stop, ready)
 
     def _due(self, now_s: float) -> list[int]:
-        """What has failed comes last: an event that ends an analysis' process is not asked before others."""
+        """What has failed comes last: an event that ends an analysis' process waits for the others."""
         waiting = [record.event_id for record in self._store().unanalysed_events()]
         still = set(waiting)
         for event_id in [known for known in self._retries if known not in still]:
@@ -145,7 +145,7 @@ class AnalysisRunner(MaukaPlugin):
         due = [event_id for event_id in waiting if retries[event_id].next_s <= now_s]
         return sorted(due, key=lambda event_id: retries[event_id].wait_s)
 
-    def _take_unfinished(self, now_s: float) -> None:
+    def _check_unfinished(self, now_s: float) -> None:
         for event_id, deadline_s in list(self._unfinished.items()):
             record = self._store().event_record(event_id)
             if record is not None and record.finished:
@@ -163,24 +163,24 @@ class AnalysisRunner(MaukaPlugin):
 
         One that only has to wait for an analysis that rests is tried when that is over.
         """
-        looked = _Looked()
+        outcome = _Outcome()
         done = self.guard(
             "event",
-            lambda: self._analyse(event_id, again, complete, looked),
+            lambda: self._analyse(event_id, again, complete, outcome),
             event_id=event_id,
         )
         before = self._retries.pop(event_id, None)
-        if looked.failed or not done:
+        if outcome.failed or not done:
             wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, LONGEST_RETRY_S)
             self._retries[event_id] = _Retry(self._clock() + wait_s, wait_s)
-        elif looked.rest_s:
+        elif outcome.rest_s:
             wait_s = FIRST_RETRY_S / 2 if before is None else before.wait_s
-            self._retries[event_id] = _Retry(self._clock() + looked.rest_s, wait_s)
-        elif looked.lacking:
+            self._retries[event_id] = _Retry(self._clock() + outcome.rest_s, wait_s)
+        elif outcome.lacking:
             self._retries[event_id] = _Retry(math.inf, FIRST_RETRY_S)  # until something changes
 
-    def _analyse(self, event_id: int, again: bool, complete: bool, looked: _Looked) -> None:
-        """When every analysis could look the event is marked (unless not complete)."""
+    def _analyse(self, event_id: int, again: bool, complete: bool, outcome: _Outcome) -> None:
+        """When every analysis has run the event is marked (unless not complete)."""
         store = self._store()
         event = store.event(event_id)
         if event is None:
@@ -192,11 +192,11 @@ class AnalysisRunner(MaukaPlugin):
             now_ms = time.time_ns() // 1_000_000
             for name in self._installed.lacking if self._installed is not None else ():
                 self.counters.add("not_asked", label=name)
-                looked.lacking = True
-            self._keep(event_id, self._look(self.analyses, event, looked), stored)
+                outcome.lacking = True
+            self._store_findings(event_id, self._run_analyses(self.analyses, event, outcome), stored)
             if installed:  # they may be slow: what the others found has not waited for them
-                self._keep(event_id, self._look(installed, event, looked), stored)
-        if complete and looked.all:
+                self._store_findings(event_id, self._run_analyses(installed, event, outcome), stored)
+        if complete and outcome.complete:
             store.mark_analysed(event_id)
             self._done.append((now_ms, event_id))
         self.counters.add("findings", len(stored))
@@ -204,11 +204,11 @@ class AnalysisRunner(MaukaPlugin):
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
         first_ns = {item.incident_id: stored_ns for item, stored_ns in reversed(stored)}
         for incident_id, stored_ns in sorted(first_ns.items()):
-            self._tell(store, incident_id, stored_ns, again)
+            self._log_incident(store, incident_id, stored_ns, again)
         log.info("event.analysed", event_id=event_id, findings=len(stored), again=again)
         self.counters.add("events")
 
-    def _keep(
+    def _store_findings(
         self, event_id: int, findings: Sequence[Finding], stored: list[tuple[StoredFinding, int]]
     ) -> None:
         kept = self._store().put_findings(event_id, findings)
@@ -216,7 +216,7 @@ class AnalysisRunner(MaukaPlugin):
         stored += [(item, stored_ns) for item in kept]
 
     def status(self) -> dict[str, object]:
-        """As of every plug-in, and `analyses`: each with its version, where it runs, its failures."""
+        """As every plug-in's, and `analyses`: each with its version, where it runs, its failures."""
         own: list[dict[str, object]] = [
             {"name": one.name, "version": version("opq-toolkit"), "runs": "built in"} for one in self.analyses
         ]
@@ -225,8 +225,8 @@ class AnalysisRunner(MaukaPlugin):
             row["failures"] = int(self.counters.of("failures", f"analysis {row['name']}"))
         return {**super().status(), "analyses": rows}
 
-    def _look(
-        self, analyses: Sequence[Analysis | InstalledAnalysis], event: Event, looked: _Looked
+    def _run_analyses(
+        self, analyses: Sequence[Analysis | InstalledAnalysis], event: Event, outcome: _Outcome
     ) -> list[Finding]:
         """What they found; one that fails does not take the others' findings with it."""
         parts = self._by_nominal(event)
@@ -234,15 +234,15 @@ class AnalysisRunner(MaukaPlugin):
         for analysis in analyses:
             if analysis.rest_s:
                 self.counters.add("not_asked", label=analysis.name)
-                looked.rest_s = max(looked.rest_s, analysis.rest_s)
+                outcome.rest_s = max(outcome.rest_s, analysis.rest_s)
                 continue
             started_s = time.perf_counter()
             for nominal, part in parts.items():
-                looked.failed |= not self._ask(analysis, part, nominal, findings)
+                outcome.failed |= not self._run_analysis(analysis, part, nominal, findings)
             self.counters.add("analysis_ms", 1000 * (time.perf_counter() - started_s), label=analysis.name)
         return findings
 
-    def _ask(
+    def _run_analysis(
         self, analysis: Analysis | InstalledAnalysis, part: Event, nominal: Nominal, findings: list[Finding]
     ) -> bool:
         """Add what it finds; when it fails on several Boxes, what it finds at each Box alone."""
@@ -277,7 +277,7 @@ class AnalysisRunner(MaukaPlugin):
             waves.setdefault(nominal, []).append(wave)
         return {nominal: replace(event, waveforms=tuple(some)) for nominal, some in waves.items()}
 
-    def _tell(self, store: CloudStore, incident_id: int, stored_ns: int, again: bool) -> None:
+    def _log_incident(self, store: CloudStore, incident_id: int, stored_ns: int, again: bool) -> None:
         incident = store.incident(incident_id)
         if incident is None or again:
             return

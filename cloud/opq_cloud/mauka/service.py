@@ -1,30 +1,33 @@
-"""Mauka's services, made from the cloud's configuration; each runs in its own thread."""
+"""Mauka's services, made from the cloud's configuration; each runs in its own thread.
 
-from collections.abc import Mapping
+Built-in analyses are loaded by name and settings from this folder's `analyses/`.
+"""
+
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from opq_cloud.config import CloudConfig, InstalledAnalyses, Mauka
-from opq_cloud.mauka.bridge import BridgeConfig, EventBridge
-from opq_cloud.mauka.bus import BusBroker, BusConfig
-from opq_cloud.mauka.follower import Follower
-from opq_cloud.mauka.loading import built_in, load_analyses
+from opq_cloud.config import CloudConfig, InstalledAnalysesSection, MaukaSection
+from opq_cloud.mauka.bus import BusBroker, EventBridge
+from opq_cloud.mauka.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.payloads import MakaiEventPlugin
-from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY
+from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY, PluginConfig
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.status import StatusPlugin
-from opq_cloud.service import CloudContext, Service
+from opq_cloud.service import CloudContext, CloudService
+from opq_plugins.host.one_file import available, load
 from opq_plugins.policy import Limits, Policy
+from opq_plugins.sdk.analysis import Analysis
 from opq_proto.config import default_data_dir
-from opq_proto.decision import Nominal
-from opq_proto.errors import ConfigError
+from opq_proto.errors import ConfigError, PluginError
+from opq_proto.messages import Event, Finding
 
+BUILT_IN = Path(__file__).parent / "analyses"
 TRIAL_S = 300.0
 """So long after a replacement failures bring the old version back. Events are rare."""
 
 
-def plugin_settings(mauka: Mauka) -> Mapping[str, Any]:
+def plugin_settings(mauka: MaukaSection) -> PluginConfig:
     """What a plug-in of the original form gets as its `config`."""
     return {
         PUB_KEY: mauka.bus_sub_endpoint,
@@ -33,27 +36,27 @@ def plugin_settings(mauka: Mauka) -> Mapping[str, Any]:
     }
 
 
-def policy_of(told: InstalledAnalyses) -> Policy:
+def policy_of(section: InstalledAnalysesSection) -> Policy:
     """Raises ConfigError: signatures cannot be checked here."""
-    if told.keys and find_spec("cryptography") is None:
-        raise ConfigError("mauka.plugins.keys  wants cryptography; pip install 'opq-toolkit[signing]'")
+    if section.keys and find_spec("cryptography") is None:
+        raise ConfigError("mauka.plugins.keys needs cryptography; pip install 'opq-toolkit[signing]'")
     return Policy(
-        require_signature=told.require_signature,
-        keys=told.keys,
-        trusted=frozenset(told.trusted),
+        require_signature=section.require_signature,
+        keys=section.keys,
+        trusted=frozenset(section.trusted),
         trial_s=TRIAL_S,
-        limits=Limits(memory_bytes=told.memory_mb << 20, call_s=told.call_s),
+        limits=Limits(memory_bytes=section.memory_mb << 20, call_s=section.call_s),
     )
 
 
 def rules_folder(config: CloudConfig) -> Path:
-    """Where Makai's host keeps its plug-ins, unless told otherwise."""
-    told = config.mauka.plugins.data_dir or config.triggering_service.rules.data_dir or config.data_dir
-    return (told or default_data_dir()).absolute() / "rules"
+    """Where Makai's host keeps its plug-ins, unless the configuration says otherwise."""
+    folder = config.mauka.plugins.data_dir or config.triggering_service.rules.data_dir or config.data_dir
+    return (folder or default_data_dir()).absolute() / "rules"
 
 
-def services(config: CloudConfig, context: CloudContext) -> list[Service]:
-    """Bus, bridge, follower, analyses, payloads, status.
+def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
+    """Bus, bridge, installed analyses, runner, payloads, status.
 
     Raises PluginError for a wrong analysis, also for one that is not built in where nothing can have been
     installed; ConfigError.
@@ -62,21 +65,55 @@ def services(config: CloudConfig, context: CloudContext) -> list[Service]:
     settings = plugin_settings(mauka)
     folder, own = rules_folder(config), built_in()
     entries = [(entry.name, entry.settings) for entry in mauka.analyses]
-    others: dict[str, Mapping[str, Any]] = {}
+    others: dict[str, PluginConfig] = {}
     may_be_installed = config.triggering_service.rules.enabled or (folder / "plugins").is_dir()
     if mauka.plugins.enabled and may_be_installed:
-        others = {name: told for name, told in entries if name not in own}
+        others = {name: settings for name, settings in entries if name not in own}
     analyses = load_analyses([entry for entry in entries if entry[0] not in others])
-    follower = Follower(folder, policy_of(mauka.plugins), others, own) if mauka.plugins.enabled else None
-    nominal = Nominal(config.nominal_v, config.nominal_hz)
-    runner = AnalysisRunner(settings, lambda: context.store, analyses, nominal, installed=follower)
+    installed = None
+    if mauka.plugins.enabled:
+        installed = InstalledAnalyses(folder, policy_of(mauka.plugins), others, own)
+    runner = AnalysisRunner(settings, lambda: context.store, analyses, config.nominal, installed=installed)
     plugins: list[MakaiEventPlugin | AnalysisRunner] = [runner]
     if mauka.payloads:
         plugins.append(MakaiEventPlugin(settings, lambda: context.store))
     return [
-        BusBroker(BusConfig(mauka.bus_sub_endpoint, mauka.bus_pub_endpoint)),
-        EventBridge(BridgeConfig(mauka.event_endpoint, mauka.bus_sub_endpoint)),
+        BusBroker(mauka),
+        EventBridge(mauka),
         StatusPlugin(settings, expected=[plugin.name for plugin in plugins]),
-        *([follower] if follower is not None else []),
+        *([installed] if installed is not None else []),
         *plugins,
     ]
+
+
+def built_in() -> frozenset[str]:
+    """Names of those of this folder."""
+    return frozenset(available((BUILT_IN,)))
+
+
+def load_analyses(
+    entries: Sequence[tuple[str, PluginConfig]], folders: Sequence[Path] = (BUILT_IN,)
+) -> list[Analysis]:
+    """(name, settings) of each; no entries: all there are, with their defaults.
+
+    Raises PluginError, with every problem of the first analysis that has one.
+    """
+    wanted = entries or [(name, {}) for name in available(folders)]
+    loaded = []
+    for name, settings in wanted:
+        plugin = load("analysis", name, settings, folders)
+        if (plugin.module.takes, plugin.module.gives) != (Event, Finding):
+            raise PluginError(
+                f"analysis plug-in {name!r} takes {plugin.module.takes!r} and gives {plugin.module.gives!r}; "
+                "want Event and Finding of opq_proto.messages"
+            )
+        loaded.append(
+            Analysis(
+                name=plugin.name,
+                analyse=plugin.module.analyse,
+                config=plugin.config,
+                fixed=frozenset(settings),
+                begin=getattr(plugin.module, "begin", None),
+            )
+        )
+    return loaded

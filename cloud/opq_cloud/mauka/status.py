@@ -1,4 +1,4 @@
-"""Who is alive on the bus: the last heartbeat of every plug-in, old or new, and what it means.
+"""Which plug-ins are alive on the bus: the last heartbeat of each, old or new, and what it means.
 
 Source: opq-interop F.4 (`/status`), E.2 (the heartbeat's JSON). Unlike the original a plug-in
 whose heartbeats stop, that hangs or whose work fails is not ok (opq-interop H.25, H.26).
@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from opq_cloud.mauka.messages import HEARTBEAT
 from opq_cloud.mauka.plugin import (
@@ -17,8 +16,9 @@ from opq_cloud.mauka.plugin import (
     HEARTBEAT_KEY,
     STOPPED,
     MaukaPlugin,
+    PluginConfig,
 )
-from opq_cloud.service import Health
+from opq_cloud.service import HealthReport
 from opq_proto.mauka_pb2 import MaukaMessage
 
 PLUGINS = 256
@@ -31,7 +31,7 @@ GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class PluginHeartbeat:
     """The last heartbeat of one plug-in."""
 
     plugin_name: str
@@ -40,15 +40,15 @@ class Heard:
     timestamp_ms: int
     last_recv_ms: int
     plugin_state: str
-    status: Mapping[str, Any]
+    status: Mapping[str, object]
 
     def number(self, key: str, default: float) -> float:
-        """A number of its JSON; what is none counts as `default`."""
+        """A number in its JSON; anything else counts as `default`."""
         value = self.status.get(key, default)
         return value if isinstance(value, int | float) and not isinstance(value, bool) else default
 
     def row(self) -> dict[str, object]:
-        """As in `/status` of the original; of the runner `analyses` besides."""
+        """As in `/status` of the original; of the runner also `analyses`."""
         analyses = self.status.get("analyses")
         more = {"analyses": analyses} if isinstance(analyses, list) else {}
         return {
@@ -82,7 +82,7 @@ class StatusPlugin(MaukaPlugin):
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        config: PluginConfig,
         expected: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,7 +90,7 @@ class StatusPlugin(MaukaPlugin):
         self._clock = clock
         self._started_s = clock()
         self._expected = tuple(expected)
-        self._heard: dict[str, Heard] = {}
+        self._heard: dict[str, PluginHeartbeat] = {}
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         if mauka_message.WhichOneof("message") != "heartbeat":
@@ -102,7 +102,7 @@ class StatusPlugin(MaukaPlugin):
         except ValueError:
             self.counters.add("malformed")
             status = {}
-        heard = Heard(
+        heard = PluginHeartbeat(
             mauka_message.source,
             self._clock(),
             mauka_message.timestamp_ms,
@@ -122,10 +122,10 @@ class StatusPlugin(MaukaPlugin):
         heard = self._heard.copy()
         return [heard[name].row() for name in sorted(heard)]
 
-    def health(self) -> list[Health]:
+    def health(self) -> list[HealthReport]:
         """One component per plug-in heard or expected.
 
-        The timestamp of one that is well is now, when it was judged (the original's Health calls a
+        The timestamp of one that is well is now, when it was judged (the original's HealthReport calls a
         component down 20 s after its timestamp, and heartbeats may be rarer); else its heartbeat's.
         """
         now_s = self._clock()
@@ -134,8 +134,8 @@ class StatusPlugin(MaukaPlugin):
         for name in sorted(heard):
             trouble = heard[name].trouble(now_s)
             last_s = int(time.time()) if trouble is None else heard[name].timestamp_ms // 1000
-            parts.append(Health(name, trouble is None, last_s, trouble))
+            parts.append(HealthReport(name, trouble is None, last_s, trouble))
         for name in self._expected:
             if name not in heard and now_s - self._started_s > GRACE_S:
-                parts.append(Health(name, False, info="never heard on the bus"))
+                parts.append(HealthReport(name, False, info="never heard on the bus"))
         return parts

@@ -5,7 +5,7 @@ these: in MongoDB they are the documents, in the embedded store the JSON columns
 document of the original's `incidents` collection (D.6).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +20,7 @@ from opq_proto.messages import (
     NOMINAL_V,
     Finding,
     Gap,
+    Incident,
     Measurement,
     TimeSource,
     Trigger,
@@ -40,7 +41,7 @@ def box_document(box: BoxRecord) -> Document:
     return {key: value for key, value in document.items() if value is not None}
 
 
-def box_from_document(document: Mapping[str, Any]) -> BoxRecord:
+def box_from_document(document: Document) -> BoxRecord:
     calibration = document.get("calibration_constant")
     return BoxRecord(
         box_id=str(document["box_id"]),
@@ -53,7 +54,7 @@ def box_from_document(document: Mapping[str, Any]) -> BoxRecord:
     )
 
 
-def _nominal(value: Any, limits: tuple[float, float]) -> float | None:
+def _nominal(value: object, limits: tuple[float, float]) -> float | None:
     """A field that the original does not have, and that anybody may have edited."""
     return nominal_or_none(float(value), limits) if isinstance(value, int | float) else None
 
@@ -84,7 +85,7 @@ def event_document(event_id: int, trigger: Trigger, description: str, expire_at:
     }  # fmt: skip
 
 
-def event_record(document: Mapping[str, Any]) -> EventRecord:
+def event_record(document: Document) -> EventRecord:
     """Also of an event that the original stored: finished, and not for us to analyse."""
     ours = "token" in document
     received = tuple(document.get("boxes_received", ()))
@@ -128,9 +129,7 @@ def counts_to_bytes(wave: Waveform) -> bytes:
     return wave.counts.astype("<i2").tobytes()
 
 
-def waveform_from_document(
-    document: Mapping[str, Any], data: bytes, calibration_constant: float | None
-) -> Waveform:
+def waveform_from_document(document: Document, data: bytes, calibration_constant: float | None) -> Waveform:
     """Samples with their time; for a document of the original 12 kS/s, and the Box's calibration.
 
     Its uncertainty is not known there, and so saturated.
@@ -154,6 +153,11 @@ def waveform_from_document(
             for gap in document.get("gaps", ())
         ),
     )
+
+
+def meets(part: EventRecord | Incident, start_ns: int | None, end_ns: int | None) -> bool:
+    """Whether it meets [start_ns, end_ns); None is no limit."""
+    return (start_ns is None or part.end_ns > start_ns) and (end_ns is None or part.start_ns < end_ns)
 
 
 def by_box(waves: Iterable[Waveform]) -> tuple[Waveform, ...]:
@@ -242,7 +246,7 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
     }  # fmt: skip
 
 
-def known_from_document(document: Mapping[str, Any]) -> KnownFinding:
+def known_from_document(document: Document) -> KnownFinding:
     """Also of an incident that the original stored: it is an incident of its own, under its number."""
     start_ns = int(document.get("start_ns", _to_ns(document["start_timestamp_ms"])))
     end_ns = int(document.get("end_ns", _to_ns(document["end_timestamp_ms"])))

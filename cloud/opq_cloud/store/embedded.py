@@ -7,13 +7,14 @@ import json
 import sqlite3
 from pathlib import Path
 
-from opq_cloud.store.database import BUSY_S, Database
 from opq_cloud.store.documents import box_document, box_from_document
 from opq_cloud.store.embedded_events import EmbeddedEvents, expire_events
 from opq_cloud.store.embedded_findings import EmbeddedFindings, expire_findings
 from opq_cloud.store.measurement_log import SEAL_ROWS, MeasurementLog
 from opq_cloud.store.rows import METRIC_FIELDS
+from opq_cloud.store.schema import open_database
 from opq_cloud.store.store import TREND_MS, BoxRecord, Trend, Ttls
+from opq_proto.sqlite_file import BUSY_S
 
 MINUTE_TRENDS_S = 90 * 86_400
 """Trends of one minute become trends of one hour when they are older."""
@@ -31,7 +32,7 @@ class EmbeddedStore(MeasurementLog, EmbeddedEvents, EmbeddedFindings):
     def __init__(
         self, path: Path, ttls: Ttls | None = None, busy_s: float = BUSY_S, seal_rows: int = SEAL_ROWS
     ) -> None:
-        super().__init__(Database(path, busy_s), ttls or Ttls(), seal_rows)
+        super().__init__(open_database(path, busy_s), ttls or Ttls(), seal_rows)
 
     def put_box(self, box: BoxRecord) -> None:
         text = json.dumps(box_document(box))

@@ -8,7 +8,6 @@ import json
 import sqlite3
 import time
 
-from opq_cloud.store.database import EmbeddedPart
 from opq_cloud.store.documents import (
     Document,
     by_box,
@@ -19,7 +18,7 @@ from opq_cloud.store.documents import (
     waveform_document,
     waveform_from_document,
 )
-from opq_cloud.store.schema import next_number
+from opq_cloud.store.schema import EmbeddedPart, next_number
 from opq_cloud.store.store import EventRecord
 from opq_proto.errors import StoreError
 from opq_proto.messages import Event, Trigger, Waveform

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 
-from opq_cloud.store.database import EmbeddedPart
 from opq_cloud.store.documents import incident_document, known_from_document
 from opq_cloud.store.embedded_events import box_location
 from opq_cloud.store.join import JoinPlan, KnownFinding, incident_of, join, neighbourhood, stored
-from opq_cloud.store.schema import next_number
+from opq_cloud.store.schema import EmbeddedPart, next_number
 from opq_cloud.store.store import JOIN_NS
 from opq_proto.messages import Finding, Incident, StoredFinding
 

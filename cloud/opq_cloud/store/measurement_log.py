@@ -10,15 +10,15 @@ import threading
 import time
 from collections.abc import Iterable
 
-from opq_cloud.store.database import Database, EmbeddedPart
 from opq_cloud.store.rows import MeasurementRow, measurement_from_row, row_from_measurement, unpack_block
-from opq_cloud.store.schema import BOXES_PER_SEGMENT
+from opq_cloud.store.schema import BOXES_PER_SEGMENT, EmbeddedPart
 from opq_cloud.store.sealing import COLUMNS, EVER, SEAL_AFTER_S, counter, expire, seal, set_counter
 from opq_cloud.store.sequence_runs import SequenceRuns
 from opq_cloud.store.store import QUERY_ROWS, Ttls
 from opq_proto import log
 from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement
+from opq_proto.sqlite_database import SqliteDatabase
 
 SEAL_ROWS = 20_000
 """Rows that wait unsealed; a query reads them all (about 4 ms)."""
@@ -46,7 +46,7 @@ class _Box:
 class MeasurementLog(EmbeddedPart):
     """Append and query, from any thread; passes of sealing run in a thread of their own."""
 
-    def __init__(self, database: Database, ttls: Ttls, seal_rows: int = SEAL_ROWS) -> None:
+    def __init__(self, database: SqliteDatabase, ttls: Ttls, seal_rows: int = SEAL_ROWS) -> None:
         super().__init__(database, ttls)
         self._seal_rows = seal_rows
         # The writer thread alone touches what follows; `_generation` None: read it all again.

@@ -5,16 +5,15 @@ and three collections of ours: `opq_counters`, `opq_locks` and `opq_boxes`' own 
 Boxes, measurements and trends (D.8, D.1, D.2) are kept here; events and findings have files of their own.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import BulkWriteError
 
-from opq_cloud.store.documents import box_document, box_from_document, measurement_fields
+from opq_cloud.store.documents import Document, box_document, box_from_document, measurement_fields
 from opq_cloud.store.mongo_findings import MongoFindings
-from opq_cloud.store.mongo_server import FOR_EVER_S, Document, MongoServer, store_errors, upsert
+from opq_cloud.store.mongo_server import FOR_EVER_S, MongoServer, store_errors, upsert
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import QUERY_ROWS, TREND_MS, BoxRecord, Trend, box_order
 from opq_proto.messages import Measurement, Metric, TimeSource
@@ -164,7 +163,7 @@ def _document(row: Measurement, expire_at: Int64) -> Document:
     return document
 
 
-def measurement_from_document(document: Mapping[str, Any]) -> Measurement:
+def measurement_from_document(document: Document) -> Measurement:
     """Also an original one, which has averages only: they stand for minimum and maximum too."""
     metrics = {
         key: Metric(float(three["min"]), float(three["max"]), float(three["average"]))
@@ -189,7 +188,7 @@ def measurement_from_document(document: Mapping[str, Any]) -> Measurement:
     )
 
 
-def _trend(document: Mapping[str, Any]) -> Trend:
+def _trend(document: Document) -> Trend:
     parts = {key: document[field] for key, field in METRIC_FIELDS.items() if document.get(field)}
     parts.update(document.get("other", {}))
     return Trend(

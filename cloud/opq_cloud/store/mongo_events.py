@@ -5,8 +5,7 @@ A waveform is stored in three steps that a kill may part: its file, its `box_eve
 """
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+from itertools import islice
 
 from bson.int64 import Int64
 from gridfs.errors import CorruptGridFile
@@ -15,15 +14,17 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from opq_cloud.store.documents import (
+    Document,
     by_box,
     counts_to_bytes,
     event_document,
     event_record,
     file_name,
+    meets,
     waveform_document,
     waveform_from_document,
 )
-from opq_cloud.store.mongo_server import Document, MongoPart, MongoServer, store_errors
+from opq_cloud.store.mongo_server import MongoPart, MongoServer, store_errors
 from opq_cloud.store.store import EventRecord
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError
@@ -134,15 +135,8 @@ class MongoEvents(MongoPart):
             query["target_event_end_timestamp_ms"] = {"$gte": start_ns // NS_PER_MS}
         if end_ns is not None:
             query["target_event_start_timestamp_ms"] = {"$lte": end_ns // NS_PER_MS}
-        records: list[EventRecord] = []
-        for document in self._events.find(query).sort("event_id", DESCENDING):
-            record = event_record(document)
-            after = start_ns is None or record.end_ns > start_ns
-            if after and (end_ns is None or record.start_ns < end_ns):
-                records.append(record)
-            if len(records) >= limit:
-                break
-        return records
+        newest_first = map(event_record, self._events.find(query).sort("event_id", DESCENDING))
+        return list(islice((record for record in newest_first if meets(record, start_ns, end_ns)), limit))
 
     @store_errors
     def event(self, event_id: int) -> Event | None:
@@ -159,7 +153,7 @@ class MongoEvents(MongoPart):
                 missing[str(part["box_id"])] = str(error)
         return Event(record.event_id, record.start_ns, record.end_ns, by_box(waves), missing)
 
-    def _read_waveform(self, part: Mapping[str, Any]) -> Waveform:
+    def _read_waveform(self, part: Document) -> Waveform:
         """The samples of a `box_events` document, ours or the original's.
 
         Raises:
@@ -179,7 +173,7 @@ class MongoEvents(MongoPart):
         box = self._db.opq_boxes.find_one({"box_id": part["box_id"]}) or {}
         return waveform_from_document(part, data, box.get("calibration_constant"))
 
-    def _file(self, part: Mapping[str, Any]) -> GridOut:
+    def _file(self, part: Document) -> GridOut:
         """All names that the original's writers use (D.5)."""
         if "data_fs_id" in part:
             file: GridOut = self._server.fs.get(part["data_fs_id"])

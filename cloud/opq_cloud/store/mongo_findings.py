@@ -7,15 +7,15 @@ process killed in between leaves its event unanalysed, and putting it again comp
 
 from collections.abc import Iterator, Sequence
 from heapq import merge
-from itertools import groupby
+from itertools import groupby, islice
 
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 
-from opq_cloud.store.documents import counts_to_bytes, incident_document, known_from_document
+from opq_cloud.store.documents import Document, counts_to_bytes, incident_document, known_from_document, meets
 from opq_cloud.store.join import JoinPlan, KnownFinding, incident_of, join, neighbourhood, stored
 from opq_cloud.store.mongo_events import MongoEvents
-from opq_cloud.store.mongo_server import Document, LockLostError, MongoServer, StoreLock, store_errors
+from opq_cloud.store.mongo_server import LockLostError, MongoServer, StoreLock, store_errors
 from opq_cloud.store.store import JOIN_NS
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Incident, StoredFinding
@@ -156,14 +156,8 @@ class MongoFindings(MongoEvents):
             (known_from_document(document) for document in theirs.sort("incident_id", DESCENDING)),
             key=lambda known: -known.incident_id,
         )
-        found: list[Incident] = []
-        for incident in _grouped(newest_first):
-            after = start_ns is None or incident.end_ns > start_ns
-            if after and (end_ns is None or incident.start_ns < end_ns):
-                found.append(incident)
-            if len(found) >= limit:
-                break
-        return found
+        found = (incident for incident in _grouped(newest_first) if meets(incident, start_ns, end_ns))
+        return list(islice(found, limit))
 
     def _expire_findings(self, now_s: int, slice_rows: int) -> int:
         due = list(self._incidents.find({"expire_at": {"$lte": now_s}}, {"incident_id": 1}).limit(slice_rows))

@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from bson.int64 import Int64
 from gridfs import GridFS
 from pymongo import ASCENDING, DESCENDING, MongoClient, ReturnDocument, WriteConcern
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import (
     ConnectionFailure,
@@ -23,6 +24,7 @@ from pymongo.errors import (
     PyMongoError,
 )
 
+from opq_cloud.store.documents import Document
 from opq_cloud.store.store import Ttls
 from opq_proto.errors import StoreError
 
@@ -35,7 +37,6 @@ LEASE_S = 5.0
 """A lock whose holder did nothing for this long may be taken over."""
 LOCK_WAIT_S = 30.0
 
-Document = dict[str, Any]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ class MongoServer:
         Raises:
             StoreError: no server answers, it refuses us, or `uri` is no address.
         """
-        patience: dict[str, Any] = {"serverSelectionTimeoutMS": ANSWER_MS}
+        patience: Document = {"serverSelectionTimeoutMS": ANSWER_MS}
         if "serverselectiontimeoutms" in uri.lower():
             patience = {}  # the address says it itself
         self.client: MongoClient[Document] = MongoClient(uri, appname="opq", **patience)
@@ -128,7 +129,7 @@ class MongoServer:
                 raise
             self.db.measurements.create_index(keys)
 
-    def _index(self, collection: Any, key: str, unique: bool) -> None:
+    def _index(self, collection: Collection[Document], key: str, unique: bool) -> None:
         """As `create_index`, content with an index of the original on the same key.
 
         The original's event ids could begin again at 1 (its weakness 9): a database that holds
@@ -179,7 +180,7 @@ class MongoServer:
                 return value
             counters.update_one({"_id": name}, {"$max": {"value": Int64(in_use)}})
 
-    def highest(self, collection: str, field: str, **where: Any) -> int:
+    def highest(self, collection: str, field: str, **where: object) -> int:
         """The largest number in a field, of any BSON type; 0 when there is none."""
         query = {field: {"$gte": 0}, **where}
         found = self.db[collection].find_one(query, {field: 1}, sort=[(field, DESCENDING)])

@@ -188,7 +188,7 @@ def unpack_block(box_id: str, packed: bytes, start_ms: int, end_ms: int) -> Iter
             yield _measurement(box_id, first_ms + offset, sequence, (v, f, thd, trans), flags, *rest)
 
 
-def _document(m: Measurement) -> dict[str, Any]:
+def _document(m: Measurement) -> dict[str, object]:
     return {
         "timestamp_ms": m.timestamp_ms,
         "metrics": {key: [metric.min, metric.max, metric.average] for key, metric in m.metrics.items()},

@@ -7,13 +7,13 @@ Both are written front to back. Documents keep the original's field names (opq-i
 """
 
 import sqlite3
-import time
 from pathlib import Path
 
-from opq_proto.errors import StoreError
+from opq_cloud.store.store import Ttls
+from opq_proto.sqlite_database import SqliteDatabase
 
 APPLICATION_ID = 0x4F50_5153
-"""`OPQS`: tells our files from any other SQLite database."""
+"""`OPQS`: marks our files among other SQLite databases."""
 
 MIGRATIONS = (
     """
@@ -74,50 +74,29 @@ BOXES_PER_SEGMENT = 1 << 24
 in one page (a composite key without rowid would spill them above 1 kB)."""
 
 
-def prepare(connection: sqlite3.Connection, path: Path, busy_s: float) -> None:
-    """Set WAL, check whose file it is, and run the migrations that it lacks.
+def open_database(path: Path, busy_s: float) -> SqliteDatabase:
+    """Open or create the store's file, and bring it to the present schema.
 
     Raises:
-        StoreError: the file belongs to another program, or to a newer version of this one.
-        sqlite3.Error: SQLite refuses.
+        StoreError: no folder or file can be made there, it is no database of ours, its schema
+            is newer than this program, or it stays locked.
     """
-    _enter_wal(connection, busy_s)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
-        tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
-        if owner != APPLICATION_ID and tables:
-            raise StoreError(f"{path}: is the database of another program; choose another --data-dir")
-        if version > len(MIGRATIONS):
-            raise StoreError(
-                f"{path}: has schema {version}, this program knows up to {len(MIGRATIONS)}; "
-                "use the newer opq-toolkit that wrote it, or another --data-dir"
-            )
-        if not tables:
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        for script in MIGRATIONS[version:]:
-            for statement in script.split(";"):
-                if statement.strip():
-                    connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+    return SqliteDatabase(
+        path,
+        MIGRATIONS,
+        application_id=APPLICATION_ID,
+        busy_s=busy_s,
+        pragmas=("cache_size = -16000",),  # 16 MB
+        name="store-writer",
+    )
 
 
-def _enter_wal(connection: sqlite3.Connection, busy_s: float) -> None:
-    deadline = time.monotonic() + busy_s
-    while True:  # SQLite does not call its busy handler for this one
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            break
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-    connection.execute("PRAGMA journal_size_limit = 67108864")  # a WAL grown once shrinks to 64 MB
+class EmbeddedPart:
+    """Some tables of the one file, and the store's methods over them; `EmbeddedStore` is all its parts."""
+
+    def __init__(self, database: SqliteDatabase, ttls: Ttls) -> None:
+        self._database = database
+        self._ttls = ttls
 
 
 def next_number(connection: sqlite3.Connection, name: str) -> int:

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from itertools import groupby
 from operator import itemgetter
 
-from opq_cloud.store.database import Database
 from opq_cloud.store.rows import MeasurementRow, pack_block, unpack_block
 from opq_cloud.store.schema import BOXES_PER_SEGMENT, next_number
 from opq_cloud.store.sequence_runs import SequenceRuns
+from opq_proto.sqlite_database import SqliteDatabase
 
 SEAL_AFTER_S = 3600
 """Rows that nothing follows are sealed after this time, so that they expire."""
@@ -29,7 +29,7 @@ Mark = tuple[bytes, int | None, bytes, int]
 
 
 def seal(
-    database: Database,
+    database: SqliteDatabase,
     ttl_s: int,
     before: Callable[[sqlite3.Connection], None],
     moved: Callable[[int, int], None],
@@ -99,7 +99,7 @@ def _range(segment: int) -> tuple[int, int]:
     return segment * BOXES_PER_SEGMENT, (segment + 1) * BOXES_PER_SEGMENT
 
 
-def _put_blocks(database: Database, blocks: list[Block]) -> None:
+def _put_blocks(database: SqliteDatabase, blocks: list[Block]) -> None:
     insert = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?)"
     database.write(lambda connection: connection.executemany(insert, blocks).rowcount)
 

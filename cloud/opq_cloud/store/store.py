@@ -103,7 +103,7 @@ class CloudStore(Protocol):
     def measurements(
         self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
     ) -> list[Measurement]:
-        """Of [start_ms, end_ms), in time order."""
+        """Those of [start_ms, end_ms), in time order."""
 
     def latest_measurements(self) -> dict[str, Measurement]:
         """The newest of each Box."""

@@ -5,14 +5,13 @@ Keys as in contracts.md where it has them; unknown is null; positions in millise
 """
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import JSONResponse
 
 from opq_cloud.view import charts
-from opq_cloud.view.context import ViewContext, label
-from opq_cloud.view.history import incident_page
+from opq_cloud.view.context import ViewContext, label, read_incidents
 from opq_cloud.view.incident_page import corners
 from opq_cloud.view.live import incident_json, measurement_json
 from opq_cloud.view.pages import BOX_ID, HOUR_MS, LARGEST_ID, whole_id
@@ -97,7 +96,7 @@ class Api:
         kind: Annotated[str | None, Query(alias="class", max_length=64)] = None,
     ) -> JSONResponse:
         """Newest first; the next page is `before=<older>`, null at the end."""
-        page = incident_page(self._context.store, before, limit, box, kind)
+        page = read_incidents(self._context.store, before, limit, box, kind)
         return JSONResponse(
             {"incidents": [incident_json(item) for item in page.incidents], "older": page.older}
         )
@@ -163,7 +162,7 @@ def _box(box_id: str) -> str:
     return box_id
 
 
-def _wave_json(wave: Waveform, event_id: str, origin_ns: int) -> dict[str, Any]:
+def _wave_json(wave: Waveform, event_id: str, origin_ns: int) -> dict[str, object]:
     return {
         "event_id": int(event_id),
         "box_id": wave.box_id,
@@ -178,7 +177,7 @@ def _wave_json(wave: Waveform, event_id: str, origin_ns: int) -> dict[str, Any]:
     }
 
 
-def _finding_json(item: StoredFinding) -> dict[str, Any]:
+def _finding_json(item: StoredFinding) -> dict[str, object]:
     facts = asdict(item.finding)
     facts["class"] = facts.pop("kind")
     return {"finding_id": item.finding_id, "event_id": item.event_id, **facts}

@@ -1,35 +1,61 @@
-"""The web application: routes, static files, errors that people can read."""
+"""The web application: routes, static files, `/live`, `/health`, `/metrics`, errors that people can read.
 
+`/live` is the feed of an open page, as server-sent events (WHATWG HTML, 9.2): `measurement`, `incident`
+(with an id for `Last-Event-ID`) and `incident_gone`; a comment every 15 s keeps proxies and clients from
+giving up. `/health` is the original's contract (opq-interop F.4), `/metrics` Prometheus text.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import structlog
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
+from opq_cloud.view.live import LiveHub, loop_wake
 from opq_cloud.view.pages import Pages
-from opq_cloud.view.status import Status
-from opq_cloud.view.stream import HEARTBEAT_S, Stream
 from opq_proto.errors import StoreError
 
 log = structlog.get_logger()
 
 NO_PAGES = ("/api/", "/live", "/health", "/metrics", "/static/")
 """Paths whose errors are JSON."""
+HEARTBEAT_S = 15.0
+RETRY_MS = 1000
+"""A browser tries again after so long."""
+METRIC_TEXTS = {
+    "measurements": "Measurements read from the triggering broker",
+    "measurements_late": "Measurements older than one that was shown already",
+    "malformed": "Messages that could not be read",
+    "bus_messages": "Messages read from Mauka's bus",
+    "incidents_told": "Incidents, new or changed, sent to the open pages",
+    "live_dropped": "Messages that a slow page did not get",
+    "clients": "Pages that have opened the live feed",
+    "clients_now": "Pages that have it open now",
+    "clients_refused": "Pages that were one too many",
+    "boxes_refused": "Boxes that were one too many",
+    "store_errors": "Reads of the store that failed",
+    "requests_failed": "Requests that ended in an error of ours",
+}
 
 
 def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAPI:
-    """Without its guard (`guard.Guard`), which the service puts around it."""
+    """Without its guard (`guard.ViewGuard`), which the service puts around it."""
     app = FastAPI(title="OPQ View", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     pages = Pages(context)
     app.include_router(pages.router())
     app.include_router(Api(context).router())
-    app.include_router(Stream(context.hub, heartbeat_s).router())
-    app.include_router(Status(context.counters).router())
+    app.include_router(LiveRoute(context.hub, heartbeat_s).router())
+    app.include_router(StatusRoutes(context.counters).router())
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     _add_errors(app, pages, context)
     return app
@@ -49,8 +75,8 @@ def _add_errors(app: FastAPI, pages: Pages, context: ViewContext) -> None:
 
     def on_values(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        told = [f"{item['loc'][-1]}: {item['msg'].lower()}" for item in error.errors()[:5]]
-        return answer(request, 400, f"The address has a value that cannot be used: {'; '.join(told)}.")
+        problems = [f"{item['loc'][-1]}: {item['msg'].lower()}" for item in error.errors()[:5]]
+        return answer(request, 400, f"The address has a value that cannot be used: {'; '.join(problems)}.")
 
     def on_store(request: Request, error: Exception) -> Response:
         context.counters.add("store_errors")
@@ -68,3 +94,76 @@ def _add_errors(app: FastAPI, pages: Pages, context: ViewContext) -> None:
     app.add_exception_handler(RequestValidationError, on_values)
     app.add_exception_handler(StoreError, on_store)
     app.add_exception_handler(Exception, on_failure)
+
+
+class LiveRoute:
+    """`/live` of one hub."""
+
+    def __init__(self, hub: LiveHub, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._hub = hub
+        self._heartbeat_s = heartbeat_s
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/live", self.live)
+        return router
+
+    async def live(self, request: Request) -> Response:
+        if self._hub.full():
+            return PlainTextResponse("Too many pages are open; try again.\n", 503, {"Retry-After": "10"})
+        after = request.headers.get("last-event-id") or request.query_params.get("after")
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(self._events(after), media_type="text/event-stream", headers=headers)
+
+    async def _events(self, after: str | None) -> AsyncIterator[bytes]:
+        news = asyncio.Event()
+        subscriber = self._hub.subscribe(loop_wake(asyncio.get_running_loop(), news), after)
+        if subscriber is None:
+            return
+        try:
+            yield f"retry: {RETRY_MS}\n\n".encode()
+            while not subscriber.closed:
+                news.clear()
+                messages = self._hub.waiting_messages(subscriber)
+                if messages:
+                    yield b"".join(message.encode() for message in messages)
+                    continue
+                try:
+                    await asyncio.wait_for(news.wait(), self._heartbeat_s)
+                except TimeoutError:
+                    yield b": nothing new\n\n"
+        finally:
+            self._hub.unsubscribe(subscriber)
+
+
+class StatusRoutes:
+    """`/health` and `/metrics`; the counters are those of the service."""
+
+    def __init__(self, counters: ServiceCounters) -> None:
+        self._counters = counters
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/health", self.health)
+        router.add_api_route("/metrics", self.metrics)
+        return router
+
+    def health(self) -> JSONResponse:
+        return JSONResponse(HealthReport("view", ok=True).as_json())
+
+    def metrics(self) -> Response:
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """prometheus_client calls this on every scrape."""
+        counts = self._counters.snapshot()
+        for name, text in METRIC_TEXTS.items():
+            rows = counts.get(name, {"": 0})
+            labels = ["what"] if any(rows) else []
+            kind = GaugeMetricFamily if name.endswith("_now") else CounterMetricFamily
+            family = kind(f"opq_view_{name}", text, labels=labels)
+            for what, value in rows.items():
+                family.add_metric([what] if labels else [], value)
+            yield family

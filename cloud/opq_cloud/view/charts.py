@@ -4,7 +4,7 @@ Pure; positions in milliseconds from a given origin. Numbers come from `opq_meas
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ MAX_ENVELOPE_POINTS = 4000
 LEAST_SAMPLES_PER_CYCLE = 20
 """What `opq_measure` takes."""
 UNKNOWN_LENGTH_MS = 1000.0
-"""Of an original Box's window, which it does not say (opq-interop A.3)."""
+"""The length of an original Box's window, which it does not state (opq-interop A.3)."""
 LONGEST_MS = 120_000.0
 """No Measurement on the wire is longer; a stored one that says so must not fill the chart."""
 SPARK_POINTS = 150
@@ -33,7 +33,7 @@ SPARK_WIDTH, SPARK_HEIGHT = 240, 48
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChartLine:
     """A line to draw: (n,) milliseconds from the origin, rising, and (n,) values; NaN is a gap."""
 
     t_ms: FloatArray
@@ -47,10 +47,10 @@ class Line:
         return {"t_ms": [round(float(t), 4) for t in self.t_ms], "values": shown, "reduced": self.reduced}
 
 
-def reduce_min_max(t_ms: FloatArray, values: FloatArray, points: int) -> Line:
+def reduce_min_max(t_ms: FloatArray, values: FloatArray, points: int) -> ChartLine:
     """At most about `points` points that keep every peak: lowest and highest of each stretch, in order."""
     index = peaks(values, points)
-    return Line(t_ms[index], values[index], reduced=len(index) < len(values))
+    return ChartLine(t_ms[index], values[index], reduced=len(index) < len(values))
 
 
 def peaks(values: FloatArray, points: int) -> NDArray[np.intp]:
@@ -69,7 +69,7 @@ def peaks(values: FloatArray, points: int) -> NDArray[np.intp]:
 
 def waveform_line(
     wave: Waveform, origin_ns: int, start_ms: float | None, end_ms: float | None, points: int
-) -> Line:
+) -> ChartLine:
     """Volts of `wave` between two moments (milliseconds from `origin_ns`), reduced to about `points`."""
     runs: list[tuple[FloatArray, FloatArray]] = []
     for run in wave.runs():
@@ -85,9 +85,16 @@ def waveform_line(
     )
 
 
-def envelope_line(wave: Waveform, origin_ns: int, nominal_hz: float) -> Line:
+def envelope_line(wave: Waveform, origin_ns: int, nominal_hz: float) -> ChartLine:
     """Urms(1/2) of `wave` (IEC 61000-4-30, 5.4), each value at the middle of its cycle."""
-    lines = []
+    found = _rms_runs(wave, origin_ns, nominal_hz)
+    return _joined([reduce_min_max(t_ms, rms_v, MAX_ENVELOPE_POINTS) for _, _, t_ms, rms_v in found])
+
+
+def _rms_runs(
+    wave: Waveform, origin_ns: int, nominal_hz: float
+) -> Iterator[tuple[FloatArray, FloatArray, FloatArray, FloatArray]]:
+    """Each contiguous piece that has a whole cycle: volts, half-cycle edges, times in ms, Urms(1/2)."""
     for run in wave.runs():
         volts = run.volts
         edges = _half_edges(run, volts, nominal_hz)
@@ -95,9 +102,7 @@ def envelope_line(wave: Waveform, origin_ns: int, nominal_hz: float) -> Line:
             continue
         rms_v = half_cycle_rms_v(volts, edges)
         middle = edges[1 : 1 + len(rms_v)]
-        t_ms = (run.start_ns - origin_ns) / 1e6 + middle * (1e6 / run.rate_millihz)
-        lines.append(reduce_min_max(t_ms, rms_v, MAX_ENVELOPE_POINTS))
-    return _joined(lines)
+        yield volts, edges, (run.start_ns - origin_ns) / 1e6 + middle * (1e6 / run.rate_millihz), rms_v
 
 
 def _half_edges(run: Waveform, volts: FloatArray, nominal_hz: float) -> FloatArray:
@@ -110,7 +115,7 @@ def _half_edges(run: Waveform, volts: FloatArray, nominal_hz: float) -> FloatArr
         return np.empty(0)
 
 
-def _joined(lines: Sequence[Line]) -> Line:
+def _joined(lines: Sequence[ChartLine]) -> ChartLine:
     """One after the other, with a NaN between so that no line is drawn over a gap."""
     t_parts: list[FloatArray] = []
     value_parts: list[FloatArray] = []
@@ -121,8 +126,10 @@ def _joined(lines: Sequence[Line]) -> Line:
         t_parts.append(line.t_ms)
         value_parts.append(line.values)
     if not t_parts:
-        return Line(np.empty(0), np.empty(0))
-    return Line(np.concatenate(t_parts), np.concatenate(value_parts), any(line.reduced for line in lines))
+        return ChartLine(np.empty(0), np.empty(0))
+    return ChartLine(
+        np.concatenate(t_parts), np.concatenate(value_parts), any(line.reduced for line in lines)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +148,7 @@ def half_cycles(
     """The half cycles between two moments, as a table; where there are more than `rows`, those that
     hold the lowest and highest rms of each stretch stay."""
     found = []
-    for run in wave.runs():
-        volts = run.volts
-        edges = _half_edges(run, volts, nominal_hz)
-        if len(edges) < 3:
-            continue
-        rms_v = half_cycle_rms_v(volts, edges)
-        t_ms = (run.start_ns - origin_ns) / 1e6 + edges[1 : 1 + len(rms_v)] * (1e6 / run.rate_millihz)
+    for volts, edges, t_ms, rms_v in _rms_runs(wave, origin_ns, nominal_hz):
         (shown,) = np.nonzero((t_ms >= start_ms) & (t_ms <= end_ms))
         for k in shown[peaks(rms_v[shown], rows)]:
             cycle = volts[int(np.ceil(edges[k])) : int(np.ceil(edges[k + 2]))]
@@ -163,7 +164,7 @@ class Extremes:
     high_v: float | None
 
 
-def extremes(line: Line) -> Extremes:
+def extremes(line: ChartLine) -> Extremes:
     known = line.values[~np.isnan(line.values)]
     if not len(known):
         return Extremes(None, None)

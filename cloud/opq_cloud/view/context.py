@@ -1,12 +1,18 @@
-"""What every page and every answer of the API reads from; handed in, never looked up."""
+"""What every page and every answer of the API reads from: the store, the live hub, pages of incidents."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from opq_cloud.service import Counters
+from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_cloud.view.live import LiveHub
+from opq_plugins.sdk.analysis import DEFAULT_NOMINAL
+from opq_proto.decision import Nominal
+from opq_proto.messages import Incident
+
+INCIDENTS_READ = 500
+"""Incidents that one request reads when a filter hides most of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +33,8 @@ class ViewContext:
 
     store: CloudStore
     hub: LiveHub
-    counters: Counters
-    nominal_v: float = 120.0
-    nominal_hz: float = 60.0
+    counters: ServiceCounters
+    nominal: Nominal = DEFAULT_NOMINAL
     now_ns: Callable[[], int] = field(default=time.time_ns)
 
     def box(self, box_id: str) -> ShownBox:
@@ -41,20 +46,20 @@ class ViewContext:
         records = {record.box_id: record for record in self.store.boxes()}
         for box_id in self.hub.latest():
             records.setdefault(box_id, BoxRecord(box_id, ""))
-        return [self._shown(records[box_id]) for box_id in sorted(records, key=natural)]
+        return [self._shown(records[box_id]) for box_id in sorted(records, key=natural_order)]
 
     def _shown(self, record: BoxRecord) -> ShownBox:
         return ShownBox(
             box_id=record.box_id,
             name=record.name,
             location=record.location,
-            nominal_v=record.nominal_v or self.nominal_v,
-            nominal_hz=record.nominal_hz or self.nominal_hz,
+            nominal_v=record.nominal_v or self.nominal.volts,
+            nominal_hz=record.nominal_hz or self.nominal.hz,
             unplugged=record.unplugged,
         )
 
 
-def natural(box_id: str) -> tuple[int, str]:
+def natural_order(box_id: str) -> tuple[int, str]:
     """Sorts `2` before `10`, and names after numbers."""
     return (int(box_id), "") if box_id.isascii() and box_id.isdigit() else (2**63, box_id)
 
@@ -63,3 +68,41 @@ def label(box: ShownBox) -> str:
     """`Box 1`, or with its name: `Box 1, kitchen`."""
     plain = f"Box {box.box_id}"
     return plain if box.name in ("", box.box_id, plain) else f"{plain}, {box.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPage:
+    """Some incidents, and where the next page begins: ids below `older`; None at the end."""
+
+    incidents: tuple[Incident, ...]
+    older: int | None
+
+
+def read_incidents(
+    store: CloudStore, before: int | None, limit: int, box_id: str | None = None, kind: str | None = None
+) -> IncidentPage:
+    """Up to `limit` incidents below the id `before` that a Box saw and that have a class.
+
+    Ids are looked up one by one: they are whole numbers that only rise, with holes where incidents
+    were joined, so a page costs the same however old it is.
+    """
+    if before is None:
+        newest = store.incidents(limit=1)
+        if not newest:
+            return IncidentPage((), None)
+        before = newest[0].incident_id + 1
+    found: list[Incident] = []
+    incident_id = before - 1
+    last = max(0, before - 1 - INCIDENTS_READ)
+    while incident_id > last and len(found) < limit:
+        incident = store.incident(incident_id)
+        if incident is not None and _fits(incident, box_id, kind):
+            found.append(incident)
+        incident_id -= 1
+    return IncidentPage(tuple(found), incident_id + 1 if incident_id > 0 else None)
+
+
+def _fits(incident: Incident, box_id: str | None, kind: str | None) -> bool:
+    return (box_id is None or box_id in incident.box_ids) and (
+        kind is None or kind in incident.kind.split("+")
+    )

@@ -21,7 +21,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from opq_cloud.config import View as Config
+from opq_cloud.config import ViewSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.service import View
@@ -42,7 +42,7 @@ DIP_BOX_4 = (115.38, 113.90, 113.03, 112.44, 112.13, 111.85, 111.61, 111.88, 113
 
 
 @dataclass(frozen=True, slots=True)
-class Outlet:
+class DemoOutlet:
     """A Box and the voltage it sees."""
 
     box_id: str
@@ -55,13 +55,13 @@ class Outlet:
 
 
 OUTLETS = (
-    Outlet("1", "Box 1", 122.20, 0.0298, ((3, 0.0198), (5, 0.0199), (9, 0.008)), DIP_BOX_1),
-    Outlet("2", "workshop", 119.85, 0.0214, ((3, 0.012), (5, 0.017))),
-    Outlet("4", "Box 4", 122.37, 0.0272, ((3, 0.0233), (9, 0.0106), (7, 0.0049)), DIP_BOX_4),
+    DemoOutlet("1", "Box 1", 122.20, 0.0298, ((3, 0.0198), (5, 0.0199), (9, 0.008)), DIP_BOX_1),
+    DemoOutlet("2", "workshop", 119.85, 0.0214, ((3, 0.012), (5, 0.017))),
+    DemoOutlet("4", "Box 4", 122.37, 0.0272, ((3, 0.0233), (9, 0.0106), (7, 0.0049)), DIP_BOX_4),
 )
 
 
-def volts_of(outlet: Outlet, seconds: float, dip_cycle: int) -> NDArray[np.float64]:
+def volts_of(outlet: DemoOutlet, seconds: float, dip_cycle: int) -> NDArray[np.float64]:
     """(n,) volts: steady, with the dip's cycles from `dip_cycle`; each cycle has the rms it is given."""
     turns = np.arange(round(seconds * RATE_HZ)) * (GRID_HZ / RATE_HZ)
     per_cycle = np.full(int(turns[-1]) + 2, outlet.steady_v)
@@ -74,7 +74,7 @@ def volts_of(outlet: Outlet, seconds: float, dip_cycle: int) -> NDArray[np.float
     return volts
 
 
-def waveform_of(outlet: Outlet, start_ns: int, seconds: float = 2.0, dip_cycle: int = 60) -> Waveform:
+def waveform_of(outlet: DemoOutlet, start_ns: int, seconds: float = 2.0, dip_cycle: int = 60) -> Waveform:
     """The same as counts of a Box, 6.8 mV each."""
     v_per_lsb = 0.0068
     noise = np.random.default_rng(int(outlet.box_id)).normal(0.0, 0.15, round(seconds * RATE_HZ))
@@ -122,7 +122,7 @@ def put_event(store: CloudStore, waves: Sequence[Waveform], token: str) -> Incid
     return store.incident(stored[0].incident_id) if stored else None
 
 
-def measurement_of(outlet: Outlet, t_ms: int, sequence: int, low_v: float | None = None) -> Measurement:
+def measurement_of(outlet: DemoOutlet, t_ms: int, sequence: int, low_v: float | None = None) -> Measurement:
     """One second of an outlet that wanders a little; `low_v`: the lowest half cycle of a dip in it."""
     wander = 0.25 * math.sin(t_ms / 41_000 + len(outlet.name)) + 0.1 * math.sin(t_ms / 7_300)
     rms_v = outlet.steady_v + wander
@@ -172,7 +172,7 @@ class Scene:
         self._ready = threading.Event()
         self._measurements, measurement_endpoint = self._publisher()
         self._bus, bus_endpoint = self._publisher()
-        self.config = Config(
+        self.config = ViewSection(
             http_endpoint=http_endpoint,
             measurement_endpoint=measurement_endpoint,
             bus_endpoint=bus_endpoint,

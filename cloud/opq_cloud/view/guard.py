@@ -7,12 +7,13 @@ would otherwise read a View on loopback (the browser sends that stranger's name 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
+from opq_proto.origin_guard import host_name
+
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Scope]]
+Send = Callable[[Scope], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 MAX_TARGET_BYTES = 2048
 """Path and query of a request together."""
 
@@ -38,17 +39,7 @@ HEADERS = (
 )
 
 
-def host_name(header: str) -> str:
-    """The name in a Host header, without port and brackets, in lower case; empty when malformed."""
-    text = header.strip().lower()
-    if text.startswith("["):
-        name, bracket, rest = text[1:].partition("]")
-        return name if bracket and (not rest or rest.startswith(":")) else ""
-    name, _, port = text.partition(":")
-    return name if not port or port.isdigit() else ""
-
-
-class Guard:
+class ViewGuard:
     """ASGI middleware around the whole application."""
 
     def __init__(self, app: App, allowed_hosts: Iterable[str]) -> None:
@@ -68,7 +59,7 @@ class Guard:
             await send({"type": "http.response.body", "body": text.encode()})
             return
 
-        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+        async def send_with_headers(message: Scope) -> None:
             if message["type"] == "http.response.start":
                 given = {name for name, _ in message["headers"]}
                 extra = [item for item in HEADERS if item[0] not in given]

@@ -12,7 +12,7 @@ from opq_measure.events.disturbances import Limits
 from opq_proto.messages import Event, Finding, Gap, Incident, Waveform
 
 EVENTS_SHOWN = 4
-EVENTS_LOOKED_AT = 100
+EVENTS_READ = 100
 BOXES_SHOWN = 24
 TABLE_ROWS = 120
 TABLE_MARGIN_MS = 60.0
@@ -60,7 +60,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class IticPoint:
     """A finding in the plane of the ITIC curve."""
 
     label: str
@@ -94,7 +94,7 @@ def page(context: ViewContext, incident: Incident) -> dict[str, object]:
     events = _events(context, records)
     panels = _panels(context, incident, events)
     worst = words.worst(incident)
-    nominal_v = context.box(worst.finding.box_id).nominal_v if worst else context.nominal_v
+    nominal_v = context.box(worst.finding.box_id).nominal_v if worst else context.nominal.volts
     points = _points(incident, panels)
     return {
         "incident": incident,
@@ -123,7 +123,7 @@ def page(context: ViewContext, incident: Incident) -> dict[str, object]:
 
 def _records(context: ViewContext, incident: Incident) -> list[EventRecord]:
     """Those of its events that asked for most of it, oldest first."""
-    found = [context.store.event_record(event_id) for event_id in incident.event_ids[:EVENTS_LOOKED_AT]]
+    found = [context.store.event_record(event_id) for event_id in incident.event_ids[:EVENTS_READ]]
     known = [record for record in found if record is not None]
     best = sorted(known, key=lambda record: (-_shared_ns(record, incident), record.event_id))[:EVENTS_SHOWN]
     return sorted(best, key=lambda record: record.event_id)
@@ -229,7 +229,7 @@ def _cycles(finding: Finding | None) -> str:
     return words.cycles(finding.duration_cycles) if finding and finding.duration_cycles is not None else ""
 
 
-def _points(incident: Incident, panels: Sequence[Panel]) -> list[Point]:
+def _points(incident: Incident, panels: Sequence[Panel]) -> list[IticPoint]:
     series = {panel.box_id: row for row, panel in enumerate(panels)}
     found = []
     for item in incident.findings:
@@ -238,7 +238,7 @@ def _points(incident: Incident, panels: Sequence[Panel]) -> list[Point]:
             continue
         duration_s = (finding.end_ns - finding.start_ns) / 1e9
         found.append(
-            Point(
+            IticPoint(
                 label=f"Box {finding.box_id}",
                 series=series.get(finding.box_id, len(series)) % 6,
                 duration_s=duration_s,

@@ -1,6 +1,6 @@
-"""The live hub: what the feed learns goes to every open page, and to a page that just opened.
+"""The live hub: what the reader learns goes to every open page, and to a page that just opened.
 
-The feed's thread publishes; each page is a `Subscriber` read on the event loop. A page that
+The reader's thread publishes; each page is a `Subscriber` read on the event loop. A page that
 does not keep up loses its oldest measurements, then its oldest incidents; both are counted.
 """
 
@@ -14,22 +14,23 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from opq_cloud.service import Counters
-from opq_cloud.view.recent import Heard, Recent
+from opq_cloud.service import ServiceCounters
+from opq_cloud.view.recent import NewestMeasurement, RecentMeasurements
 from opq_cloud.view.words import class_tone, class_words, headline, outline
+from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement
 
 MEASUREMENTS_WAITING = 256
 INCIDENTS_WAITING = 64
 SUBSCRIBERS = 64
-"""Open pages at once; the next one is told to come back later."""
+"""Open pages at once; the next one is asked to come back later."""
 MAX_BOXES = 10_000
 """Boxes kept in memory; a flood of strange ids must not fill it."""
 RECENT_INCIDENTS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class LiveMessage:
     """One server-sent event; `event_id` only where a client may ask for what followed it."""
 
     event: str
@@ -87,11 +88,11 @@ class Subscriber:
     """One open page. `wake` is called from the publishing thread."""
 
     wake: Callable[[], None]
-    measurements: deque[Message] = field(default_factory=deque)
-    incidents: deque[Message] = field(default_factory=deque)
+    measurements: deque[LiveMessage] = field(default_factory=deque)
+    incidents: deque[LiveMessage] = field(default_factory=deque)
     closed: bool = False
 
-    def offer(self, message: Message) -> int:
+    def add(self, message: LiveMessage) -> int:
         """Queue it; returns how many older ones had to go."""
         urgent = message.event != "measurement"
         queue = self.incidents if urgent else self.measurements
@@ -102,31 +103,31 @@ class Subscriber:
             dropped += 1
         return dropped
 
-    def take(self) -> list[Message]:
+    def waiting_messages(self) -> list[LiveMessage]:
         """All that waits, incidents first."""
-        taken = []
+        waiting = []
         for queue in (self.incidents, self.measurements):
             while queue:
-                taken.append(queue.popleft())
-        return taken
+                waiting.append(queue.popleft())
+        return waiting
 
 
 class LiveHub:
-    """Recent state and fan-out; every method may be called from any thread."""
+    """RecentMeasurements state and fan-out; every method may be called from any thread."""
 
     def __init__(
-        self, counters: Counters, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+        self, counters: ServiceCounters, now_ms: Callable[[], int] = lambda: time.time_ns() // NS_PER_MS
     ) -> None:
         self._counters = counters
         self._now_ms = now_ms
         self._lock = threading.Lock()
-        self._recent: dict[str, Recent] = {}
-        self._incidents: dict[int, Message] = {}
+        self._recent: dict[str, RecentMeasurements] = {}
+        self._incidents: dict[int, LiveMessage] = {}
         self._subscribers: set[Subscriber] = set()
         self._closed = False
 
-    def put_measurement(self, measurement: Measurement, heard_ms: int | None = None) -> None:
-        """Remember it and tell every page; late (backfilled) and repeated ones change nothing.
+    def accept_measurement(self, measurement: Measurement, heard_ms: int | None = None) -> None:
+        """Remember it and send it to every page; late (backfilled) and repeated ones change nothing.
 
         `heard_ms`: when it was heard, if not now (milliseconds since 1970).
         """
@@ -136,15 +137,15 @@ class LiveHub:
                 if len(self._recent) >= MAX_BOXES:
                     self._counters.add("boxes_refused")
                     return
-                recent = self._recent[measurement.box_id] = Recent()
-            if not recent.put(measurement, self._now_ms() if heard_ms is None else heard_ms):
+                recent = self._recent[measurement.box_id] = RecentMeasurements()
+            if not recent.accept(measurement, self._now_ms() if heard_ms is None else heard_ms):
                 self._counters.add("measurements_late")
                 return
             if self._subscribers:
-                self._publish(_message(recent.filled(measurement), recent.heard(), self._now_ms()))
+                self._publish(_message(recent.filled(measurement), recent.newest(), self._now_ms()))
 
-    def put_incident(self, incident: Incident) -> bool:
-        """Tell every page if it is new or has changed; True when it was told."""
+    def accept_incident(self, incident: Incident) -> bool:
+        """Send it to every page if it is new or has changed; True when it was sent."""
         mark = fingerprint(incident)
         show = {
             "outline": outline(incident),
@@ -158,7 +159,7 @@ class LiveHub:
             known = self._incidents.get(incident.incident_id)
             if known is not None and known.event_id == event_id:
                 return False
-            message = Message("incident", data, event_id)
+            message = LiveMessage("incident", data, event_id)
             self._incidents[incident.incident_id] = message
             while len(self._incidents) > RECENT_INCIDENTS:
                 del self._incidents[min(self._incidents)]
@@ -166,10 +167,10 @@ class LiveHub:
         return True
 
     def drop_incident(self, incident_id: int) -> None:
-        """It was joined into an older one: pages take it off."""
+        """It was joined into an older one: pages remove it."""
         with self._lock:
             if self._incidents.pop(incident_id, None) is not None:
-                self._publish(Message("incident_gone", json.dumps({"id": incident_id})))
+                self._publish(LiveMessage("incident_gone", json.dumps({"id": incident_id})))
 
     def known_incidents(self) -> set[int]:
         with self._lock:
@@ -178,13 +179,13 @@ class LiveHub:
     def latest(self) -> dict[str, Measurement]:
         """The newest Measurement of each Box."""
         with self._lock:
-            return {box_id: recent.heard().measurement for box_id, recent in self._recent.items()}
+            return {box_id: recent.newest().measurement for box_id, recent in self._recent.items()}
 
-    def heard(self, box_id: str) -> Heard | None:
+    def newest(self, box_id: str) -> NewestMeasurement | None:
         """The newest of one Box and its rhythm; None: never heard."""
         with self._lock:
             recent = self._recent.get(box_id)
-            return None if recent is None else recent.heard()
+            return None if recent is None else recent.newest()
 
     def recent(self, box_id: str) -> list[Measurement]:
         """Those of the last minutes, oldest first."""
@@ -203,10 +204,10 @@ class LiveHub:
                 return None
             subscriber = Subscriber(wake)
             for message in self._missed(after):
-                subscriber.offer(message)
+                subscriber.add(message)
             for recent in self._recent.values():
-                heard = recent.heard()
-                subscriber.offer(_message(heard.measurement, heard, self._now_ms()))
+                heard = recent.newest()
+                subscriber.add(_message(heard.measurement, heard, self._now_ms()))
             self._subscribers.add(subscriber)
             self._counters.add("clients")
             self._counters.set("clients_now", len(self._subscribers))
@@ -225,19 +226,19 @@ class LiveHub:
             self._subscribers.discard(subscriber)
             self._counters.set("clients_now", len(self._subscribers))
 
-    def take(self, subscriber: Subscriber) -> list[Message]:
+    def waiting_messages(self, subscriber: Subscriber) -> list[LiveMessage]:
         with self._lock:
-            return subscriber.take()
+            return subscriber.waiting_messages()
 
     def close(self) -> None:
-        """Ends every page's feed, so that the server can stop."""
+        """Ends every page's stream, so that the server can stop."""
         with self._lock:
             self._closed = True
             for subscriber in self._subscribers:
                 subscriber.closed = True
                 subscriber.wake()
 
-    def _missed(self, after: str | None) -> list[Message]:
+    def _missed(self, after: str | None) -> list[LiveMessage]:
         text = (after or "").partition("-")[0]
         if not (text.isascii() and text.isdigit() and len(text) <= 18):
             return []
@@ -250,17 +251,17 @@ class LiveHub:
             or (incident_id == first and not same_if_only_a_number and message.event_id != after)
         ]
 
-    def _publish(self, message: Message) -> None:
+    def _publish(self, message: LiveMessage) -> None:
         for subscriber in self._subscribers:
-            dropped = subscriber.offer(message)
+            dropped = subscriber.add(message)
             if dropped:
                 self._counters.add("live_dropped", dropped, label=message.event)
             subscriber.wake()
 
 
-def _message(measurement: Measurement, heard: Heard, now_ms: int) -> Message:
+def _message(measurement: Measurement, heard: NewestMeasurement, now_ms: int) -> LiveMessage:
     rhythm = {"age_ms": max(0, now_ms - heard.heard_ms), "silent_after_ms": heard.silent_after_ms}
-    return Message("measurement", json.dumps({**measurement_json(measurement), **rhythm}))
+    return LiveMessage("measurement", json.dumps({**measurement_json(measurement), **rhythm}))
 
 
 def loop_wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:

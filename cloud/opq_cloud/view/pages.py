@@ -13,8 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from opq_cloud.view import charts, incident_page, words
-from opq_cloud.view.context import ShownBox, ViewContext, label
-from opq_cloud.view.history import incident_page as page_of_incidents
+from opq_cloud.view.context import ShownBox, ViewContext, label, read_incidents
 from opq_cloud.view.live import measurement_json
 from opq_cloud.view.recent import FRESH_MS
 from opq_proto.messages import Incident, Measurement
@@ -106,7 +105,7 @@ class Pages:
         if kind and kind not in words.CLASS_WORDS:
             raise HTTPException(404, "There is no such class of incident.")
         store = self._context.store
-        page = page_of_incidents(store, before, PER_PAGE, box or None, kind or None)
+        page = read_incidents(store, before, PER_PAGE, box or None, kind or None)
         choices = [{"box_id": item.box_id, "label": label(item)} for item in self._context.boxes()]
         if box and box not in {choice["box_id"] for choice in choices}:
             choices.append({"box_id": box, "label": f"Box {box}"})
@@ -162,7 +161,7 @@ class Pages:
 
     def _card(self, record: ShownBox) -> Card:
         hub = self._context.hub
-        heard = hub.heard(record.box_id)
+        heard = hub.newest(record.box_id)
         newest = heard.measurement if heard else None
         values = measurement_json(newest) if newest else {}
         age_ms = max(0, self._context.now_ns() // 1_000_000 - heard.heard_ms) if heard else 0

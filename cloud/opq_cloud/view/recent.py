@@ -1,4 +1,4 @@
-"""Recent: what was heard of one Box in the last minutes, in order of time however it came.
+"""What was heard of one Box in the last minutes, in order of time however it came.
 
 A limit crossing is sent at once, so it comes before the window that it lies in; both are kept, and
 a crossing's missing values are those of the newest window. How often the Box sends is seen from the
@@ -8,6 +8,7 @@ windows: one in idle mode sends a minute or more in one Measurement.
 from collections import deque
 from dataclasses import dataclass, replace
 
+from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Measurement
 
 RECENT_MEASUREMENTS = 300
@@ -18,7 +19,7 @@ FRESH_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class NewestMeasurement:
     """The newest of a Box, with all its values, when that was heard, and when it counts as silent."""
 
     measurement: Measurement
@@ -26,8 +27,8 @@ class Heard:
     silent_after_ms: int
 
 
-class Recent:
-    """Of one Box. `put` and readers under the hub's lock."""
+class RecentMeasurements:
+    """The last minutes of one Box; every method is called under the hub's lock."""
 
     def __init__(self) -> None:
         self._rows: deque[Measurement] = deque(maxlen=RECENT_MEASUREMENTS)
@@ -35,7 +36,7 @@ class Recent:
         self._longest_ms, self._longest_at_ms = 0, 0
         self._heard_ms = 0
 
-    def put(self, measurement: Measurement, heard_ms: int) -> bool:
+    def accept(self, measurement: Measurement, heard_ms: int) -> bool:
         """False: it is late or repeated, and changes nothing."""
         before = self._rows[-1] if measurement.crossing and self._rows else self._window
         if before is not None and measurement.timestamp_ms <= before.timestamp_ms:
@@ -52,12 +53,12 @@ class Recent:
         self._heard_ms = heard_ms
         if not measurement.crossing:
             self._window = measurement
-            self._learn(measurement)
+            self._note_rhythm(measurement)
         return True
 
-    def heard(self) -> Heard:
-        """Raises IndexError when nothing was put yet."""
-        return Heard(self.filled(self._rows[-1]), self._heard_ms, FRESH_MS + self._longest_ms)
+    def newest(self) -> NewestMeasurement:
+        """Raises IndexError when nothing was accepted yet."""
+        return NewestMeasurement(self.filled(self._rows[-1]), self._heard_ms, FRESH_MS + self._longest_ms)
 
     def filled(self, measurement: Measurement) -> Measurement:
         """A crossing holds `rms` alone: its other values are those of the newest window."""
@@ -77,7 +78,7 @@ class Recent:
         self._window = None
         self._longest_ms = self._longest_at_ms = 0
 
-    def _learn(self, window: Measurement) -> None:
+    def _note_rhythm(self, window: Measurement) -> None:
         """The longest window of the last minutes is the rhythm: in idle mode changes come in between."""
         length_ms = _length_ms(window)
         if length_ms >= self._longest_ms:
@@ -91,4 +92,4 @@ def _length_ms(measurement: Measurement) -> int:
     """0: an original Box does not say it."""
     if measurement.start_ns is None or measurement.end_ns is None:
         return 0
-    return max(0, measurement.end_ns - measurement.start_ns) // 1_000_000
+    return max(0, measurement.end_ns - measurement.start_ns) // NS_PER_MS

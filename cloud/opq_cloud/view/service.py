@@ -1,4 +1,4 @@
-"""View as a service: the feed in one thread, uvicorn in another, both ended by the stop event."""
+"""View as a service: the live reader in one thread, uvicorn in another, both ended by the stop event."""
 
 import asyncio
 import contextlib
@@ -10,15 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
-from opq_cloud.config import CloudConfig
-from opq_cloud.config import View as Config
-from opq_cloud.service import CloudContext, Counters, Service
+from opq_cloud.config import CloudConfig, ViewSection
+from opq_cloud.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
-from opq_cloud.view.feed import Feed
-from opq_cloud.view.guard import LOOPBACK_HOSTS, Guard
+from opq_cloud.view.guard import ViewGuard
 from opq_cloud.view.live import LiveHub
+from opq_cloud.view.live_reader import LiveReader
+from opq_plugins.sdk.analysis import DEFAULT_NOMINAL
+from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError, PortBusyError
+from opq_proto.origin_guard import LOOPBACK_NAMES
 
 STOP_CHECK_S = 0.1
 LAST_ANSWERS_S = 1
@@ -32,12 +34,12 @@ class View:
     name = "view"
 
     def __init__(
-        self, config: Config, context: CloudContext, nominal_v: float = 120.0, nominal_hz: float = 60.0
+        self, config: ViewSection, context: CloudContext, nominal: Nominal = DEFAULT_NOMINAL
     ) -> None:
         self._config = config
         self._context = context
-        self._nominal = (nominal_v, nominal_hz)
-        self.counters = Counters()
+        self._nominal = nominal
+        self.counters = ServiceCounters()
         self.url: str | None = None
         """Where it is served, from the moment that its port is bound."""
 
@@ -49,26 +51,19 @@ class View:
             self.url = f"http://{name}:{listener.getsockname()[1]}"
             hub = LiveHub(self.counters)
             store = self._context.store
-            feed = Feed(
-                store,
-                hub,
-                self.counters,
-                self._config.measurement_endpoint,
-                self._config.bus_endpoint,
-                self._config.poll_s,
-            )
-            feed.seed()
-            context = ViewContext(store, hub, self.counters, *self._nominal)
-            guarded = Guard(create_app(context), _allowed_hosts(host, self._config.allowed_hosts))
+            reader = LiveReader(store, hub, self.counters, self._config)
+            reader.seed()
+            context = ViewContext(store, hub, self.counters, self._nominal)
+            guarded = ViewGuard(create_app(context), _allowed_hosts(host, self._config.allowed_hosts))
             ended = threading.Event()
-            with ThreadPoolExecutor(1, thread_name_prefix="view.feed") as pool:
-                reading = pool.submit(feed.run, _Either(stop, ended))
+            with ThreadPoolExecutor(1, thread_name_prefix="view.reader") as pool:
+                reading = pool.submit(reader.run, _Either(stop, ended))
                 reading.add_done_callback(lambda _: ended.set())
                 try:
                     asyncio.run(_serve(guarded, listener, hub, ended, stop, ready))
                 finally:
                     ended.set()
-            reading.result()  # what ended the feed ends the service; its runner starts both again
+            reading.result()  # what ended the reader ends the service; its runner starts both again
 
 
 class _Either(threading.Event):
@@ -91,7 +86,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    app: Guard,
+    app: ViewGuard,
     listener: socket.socket,
     hub: LiveHub,
     ended: threading.Event,
@@ -151,10 +146,10 @@ def _bind(host: str, port: int) -> socket.socket:
 def _allowed_hosts(host: str, configured: tuple[str, ...]) -> frozenset[str]:
     """On loopback its names; on one address that too; on all addresses any name, unless configured."""
     if configured:
-        return LOOPBACK_HOSTS | frozenset(configured)
-    return frozenset({"*"}) if host in ALL_ADDRESSES else LOOPBACK_HOSTS | {host}
+        return LOOPBACK_NAMES | frozenset(configured)
+    return frozenset({"*"}) if host in ALL_ADDRESSES else LOOPBACK_NAMES | {host}
 
 
-def services(config: CloudConfig, context: CloudContext) -> list[Service]:
+def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     """What `opq-cloud view` and `opq-cloud all` run."""
-    return [View(config.view, context, config.nominal_v, config.nominal_hz)]
+    return [View(config.view, context, config.nominal)]

@@ -13,14 +13,14 @@ import pytest
 import zmq
 from free_ports import free_endpoint, free_port
 
-from opq_cloud.config import AcquisitionBroker as AcquisitionConfig
-from opq_cloud.config import PluginEntry, Rules
-from opq_cloud.config import TriggeringBroker as TriggeringBrokerConfig
-from opq_cloud.config import TriggeringService as TriggeringConfig
+from opq_cloud.config import AcquisitionBrokerSection as AcquisitionConfig
+from opq_cloud.config import PluginEntry, RulesSection
+from opq_cloud.config import TriggeringBrokerSection as TriggeringBrokerConfig
+from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.service import CloudContext, Service
+from opq_cloud.service import CloudContext, CloudService
 from opq_cloud.store import open_store
 from opq_plugins.policy_section import PluginRules
 from opq_proto.decision import Nominal
@@ -42,7 +42,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = WAIT_S) -> Any:
 
 
 @contextmanager
-def running(service: Service) -> Iterator[Service]:
+def running(service: CloudService) -> Iterator[CloudService]:
     """The service in a thread, ended at the end; its exception is the test's."""
     stop, ready = threading.Event(), threading.Event()
     failed: list[BaseException] = []
@@ -238,7 +238,9 @@ class House:
             measurement_endpoint=self.brokers.triggering_config.backend_endpoint,
             request_endpoint=self.brokers.acquisition_config.request_endpoint,
             plugins=plugins,
-            rules=Rules(enabled=True, http_endpoint=f"127.0.0.1:{self.port}", plugins=PluginRules(**host)),
+            rules=RulesSection(
+                enabled=True, http_endpoint=f"127.0.0.1:{self.port}", plugins=PluginRules(**host)
+            ),
             batch_ms=20,
         )
         self.service = TriggeringService(config, self.shared, Nominal(120.0, 60.0), folder)

@@ -1,17 +1,14 @@
-"""The pure books of Makai: pending commands, open events, recent events, trends, log limits."""
+"""The pure books of Makai: pending commands, open events, recent events, trends."""
 
 from dataclasses import replace
 
 import pytest
 
-from opq_cloud.makai.boxes import Boxes
-from opq_cloud.makai.completions import Completions
-from opq_cloud.makai.identity import identity, new_token, parse
-from opq_cloud.makai.open_events import OpenEvent, OpenEvents
-from opq_cloud.makai.pending import Pending
-from opq_cloud.makai.recent import RecentEvents, Span
+from opq_cloud.makai.acquisition_broker import PendingCommands
+from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.event_requests import OpenEvent, OpenEvents, new_token, parse_identity, request_identity
+from opq_cloud.makai.openings import Completions, EventSpan, RecentEvents
 from opq_cloud.makai.trends import Trends
-from opq_cloud.once_per import MAX_KEYS, OncePer
 from opq_cloud.store.store import BoxRecord, EventRecord
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement, Metric
@@ -26,14 +23,14 @@ class Clock:
 
 
 def test_pending_numbers_wrap_at_32_bits() -> None:
-    pending = Pending(10, 60, first=2**32 - 1)
-    assert [pending.number(), pending.number()] == [2**32 - 1, 0]
+    pending = PendingCommands(10, 60, first=2**32 - 1)
+    assert [pending.next_number(), pending.next_number()] == [2**32 - 1, 0]
 
 
 def test_pending_commands_expire_and_are_bounded() -> None:
-    pending = Pending(2, 60, first=0)
+    pending = PendingCommands(2, 60, first=0)
     for second in range(3):
-        pending.put(pending.number(), f"who{second}", "1", now_s=second)
+        pending.add_command(pending.next_number(), f"who{second}", "1", now_s=second)
     assert pending.get(0) is None
     assert pending.forgotten == 1
     assert pending.expire(now_s=61.5) == 1
@@ -44,15 +41,15 @@ def test_pending_commands_expire_and_are_bounded() -> None:
 
 
 def test_pending_commands_that_were_answered_are_gone() -> None:
-    pending = Pending(2, 60, first=7)
-    pending.put(7, "who", "1", now_s=0)
-    pending.done(7)
+    pending = PendingCommands(2, 60, first=7)
+    pending.add_command(7, "who", "1", now_s=0)
+    pending.remove(7)
     assert pending.get(7) is None
     assert len(pending) == 0
 
 
 def test_two_pendings_do_not_start_at_the_same_number() -> None:
-    assert len({Pending(1, 1).number() for _ in range(8)}) > 1
+    assert len({PendingCommands(1, 1).next_number() for _ in range(8)}) > 1
 
 
 def record(token: str = "t", boxes: tuple[str, ...] = ("1", "4"), **fields: object) -> EventRecord:
@@ -68,20 +65,20 @@ def test_an_open_event_is_over_when_everybody_answered() -> None:
     events.refresh([record()], now_s=0, utc_ns=1)
     event = events.get("t")
     assert event is not None
-    assert events.take_over(1) == []
+    assert events.remove_finished(1) == []
     event.waiting.clear()
-    assert events.take_over(1) == [event]
+    assert events.remove_finished(1) == [event]
     assert events.get("t") is None
 
 
 def test_an_open_event_asks_again_and_gives_up() -> None:
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     events.refresh([record(boxes_received=("1",))], now_s=0, utc_ns=1)
-    assert events.to_ask(4.9) == []
-    assert [event.waiting for event in events.to_ask(5.0)] == [{"4"}]
-    assert events.to_ask(9.9) == []
-    assert len(events.to_ask(10.0)) == 1
-    assert len(events.take_over(20.0)) == 1
+    assert events.due_requests(4.9) == []
+    assert [event.waiting for event in events.due_requests(5.0)] == [{"4"}]
+    assert events.due_requests(9.9) == []
+    assert len(events.due_requests(10.0)) == 1
+    assert len(events.remove_finished(20.0)) == 1
 
 
 def test_the_time_for_an_answer_counts_from_the_end_of_the_range() -> None:
@@ -89,15 +86,15 @@ def test_the_time_for_an_answer_counts_from_the_end_of_the_range() -> None:
     ends_in_70_s = record(token="long", end_ns=100 * 10**9)
     of_a_wrong_clock = record(token="tomorrow", end_ns=86_400 * 10**9)
     events.refresh([ends_in_70_s, of_a_wrong_clock], now_s=0, utc_ns=30 * 10**9)
-    assert events.take_over(89.9) == []
-    assert [event.token for event in events.take_over(90.0)] == ["long"]
-    assert [event.token for event in events.take_over(620.0)] == ["tomorrow"]
+    assert events.remove_finished(89.9) == []
+    assert [event.token for event in events.remove_finished(90.0)] == ["long"]
+    assert [event.token for event in events.remove_finished(620.0)] == ["tomorrow"]
 
 
 def test_an_event_of_before_a_restart_is_asked_for_soon_and_then_more_slowly() -> None:
     events = OpenEvents(answer_timeout_s=60, ask_again_s=5)
     events.refresh([record()], now_s=0, utc_ns=1, first_s=1.0)
-    asked_at = [second for second in range(20) if events.to_ask(second)]
+    asked_at = [second for second in range(20) if events.due_requests(second)]
     assert asked_at == [1, 2, 4, 8, 13, 18]
 
 
@@ -111,13 +108,13 @@ def test_an_event_that_is_known_is_not_taken_up_twice() -> None:
 
 def test_an_event_of_an_original_makai_waits_for_its_time() -> None:
     events = OpenEvents(20, 5)
-    events.put(OpenEvent(1, "t", 0, 1, set(), give_up_s=20, ask_at_s=20, pause_s=5, foreign=True))
-    assert events.take_over(19.9) == []
-    assert len(events.take_over(20)) == 1
+    events.add_event(OpenEvent(1, "t", 0, 1, set(), give_up_s=20, ask_at_s=20, pause_s=5, foreign=True))
+    assert events.remove_finished(19.9) == []
+    assert len(events.remove_finished(20)) == 1
 
 
 def test_a_window_inside_an_event_that_asked_the_box_is_covered() -> None:
-    recent = RecentEvents(10, [Span(1, 100, 200, frozenset({"1", "4"}))])
+    recent = RecentEvents(10, [EventSpan(1, 100, 200, frozenset({"1", "4"}))])
     found = recent.covering("4", 100, 200)
     assert found is not None
     assert found.event_id == 1
@@ -129,7 +126,7 @@ def test_a_window_inside_an_event_that_asked_the_box_is_covered() -> None:
 def test_recent_events_are_bounded() -> None:
     recent = RecentEvents(2)
     for k in range(3):
-        recent.add(Span(k, k, k + 1, frozenset({"1"})))
+        recent.add(EventSpan(k, k, k + 1, frozenset({"1"})))
     assert recent.covering("1", 0, 1) is None
     assert recent.covering("1", 2, 3) is not None
 
@@ -191,37 +188,21 @@ def test_identities_have_three_parts() -> None:
     token = new_token()
     assert len(token) == 30
     assert token.isalnum()
-    assert parse(identity(token, "a-b")) == (token, "a-b")
+    assert parse_identity(request_identity(token, "a-b")) == (token, "a-b")
     for wrong in ("data_x", "data_a_b_c", "mauka_a_b", "data__b", "data_a_", ""):
-        assert parse(wrong) is None
-
-
-def test_a_line_is_let_through_once_per_period_with_its_count() -> None:
-    clock = Clock()
-    lines = OncePer(10, clock)
-    assert [lines.take("a") for _ in range(3)] == [1, 0, 0]
-    assert lines.take("b") == 1
-    clock.now_s = 10
-    assert lines.take("a") == 3
-
-
-def test_a_flood_of_keys_does_not_grow_the_memory() -> None:
-    lines = OncePer(10, Clock())
-    let_through = sum(lines.take(k) > 0 for k in range(5 * MAX_KEYS))
-    assert let_through <= MAX_KEYS + 1
-    assert len(lines._seen) <= MAX_KEYS + 1
+        assert parse_identity(wrong) is None
 
 
 def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
     clock = Clock()
-    boxes = Boxes(Nominal(120, 60), clock)
-    boxes.heard("10", 1_000)
+    boxes = BoxRegister(Nominal(120, 60), clock)
+    boxes.note_heard("10", 1_000)
     clock.now_s = 5
-    boxes.heard("2", 6_000)
+    boxes.note_heard("2", 6_000)
     assert boxes.alive(10) == ("2", "10")
     clock.now_s = 12
     assert boxes.alive(10) == ("2",)
-    boxes.know([BoxRecord("2", "Two", nominal_v=230, nominal_hz=50)])
+    boxes.read_nominals([BoxRecord("2", "Two", nominal_v=230, nominal_hz=50)])
     assert boxes.nominal(Measurement("2", 0, {})) == Nominal(230, 50)
     assert boxes.nominal(Measurement("10", 0, {})) == Nominal(120, 60)
     clock.now_s = 30
@@ -233,31 +214,32 @@ def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
 
 def test_a_box_that_sends_a_minute_in_one_is_alive_for_that_minute() -> None:
     clock = Clock()
-    boxes = Boxes(Nominal(120, 60), clock)
-    boxes.heard("1", 1_000)
-    boxes.measures_over("1", (0, 60 * 10**9))
+    boxes = BoxRegister(Nominal(120, 60), clock)
+    boxes.note_heard("1", 1_000)
+    boxes.note_window("1", (0, 60 * 10**9))
     clock.now_s = 60
     assert boxes.alive(10) == ("1",) and boxes.health()[0].ok
-    boxes.heard("1", 61_000)
-    boxes.measures_over("1", (60 * 10**9, 61 * 10**9))  # a change in between
+    boxes.note_heard("1", 61_000)
+    boxes.note_window("1", (60 * 10**9, 61 * 10**9))  # a change in between
     clock.now_s = 120
     assert boxes.alive(10) == ("1",)
     clock.now_s = 150
     assert boxes.alive(10) == () and not boxes.health()[0].ok
     for _ in range(60):  # a minute of changes: the next is a minute in one again
-        boxes.measures_over("1", (0, 10**9))
-    boxes.heard("1", 200_000)
+        boxes.note_window("1", (0, 10**9))
+    boxes.note_heard("1", 200_000)
     clock.now_s += 59
     assert boxes.alive(10) == ("1",)
     for _ in range(1800):  # no longer in idle mode
-        boxes.measures_over("1", (0, 10**9))
-    boxes.heard("1", 2_000_000)
+        boxes.note_window("1", (0, 10**9))
+    boxes.note_heard("1", 2_000_000)
     clock.now_s += 12
     assert boxes.alive(10) == ()
 
 
 def test_a_long_dip_at_the_beginning_of_time_is_completed_from_1970_on() -> None:
     completions = Completions(RecentEvents(10), pre_ns=10**9, post_ns=10**9)
-    completions.put("1", Decision("rms", 50.0, 108.0, "a dip", span_ns=(5, 9 * 10**9)), due_s=1.0, apart_ns=0)
+    dip = Decision("rms", 50.0, 108.0, "a dip", span_ns=(5, 9 * 10**9))
+    completions.add_span("1", dip, due_s=1.0, tolerance_ns=0)
     ((trigger, _),) = completions.due(1.0)
     assert (trigger.start_ns, trigger.end_ns) == (0, 10 * 10**9)

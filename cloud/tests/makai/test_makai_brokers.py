@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import zmq
 
-from opq_cloud.config import TriggeringBroker as TriggeringConfig
-from opq_cloud.makai.fanout import Fanout
+from opq_cloud.config import TriggeringBrokerSection as TriggeringConfig
 from opq_cloud.makai.triggering_broker import TriggeringBroker
-from opq_cloud.service import Counters
+from opq_cloud.service import ServiceCounters
+from opq_cloud.sockets import FanoutSocket
 from opq_proto.errors import PortBusyError
 from opq_proto.opqbox3_pb2 import Command
 
@@ -188,8 +188,8 @@ def test_a_busy_port_is_one_line_that_says_what_to_do(makai: Any) -> None:
 
 def test_a_slow_subscriber_misses_messages_that_are_counted_and_holds_nobody() -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    counters = Counters()
-    fanout = Fanout(context, counters, queue_messages=200)
+    counters = ServiceCounters()
+    fanout = FanoutSocket(context, counters, queue_messages=200)
     fanout.bind("tcp://127.0.0.1:*", "test", "test")
     endpoint = fanout.socket.getsockopt_string(zmq.LAST_ENDPOINT)
     slow, quick = context.socket(zmq.SUB), context.socket(zmq.SUB)
@@ -199,7 +199,7 @@ def test_a_slow_subscriber_misses_messages_that_are_counted_and_holds_nobody() -
             subscriber.subscribe(b"")
             subscriber.connect(endpoint)
         time.sleep(0.3)
-        fanout.drain()
+        fanout.read_subscriptions()
         assert counters.total("subscriptions") == 1  # the same subscription twice is told once
         body = b"x" * 100_000
         received = 0

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from free_ports import free_offset
 
-from opq_cloud.config import AcquisitionBroker, CloudConfig, TriggeringBroker, with_port_offset
+from opq_cloud.config import AcquisitionBrokerSection, CloudConfig, TriggeringBrokerSection, with_port_offset
 from opq_cloud.store import open_store
 from opq_proto.keys import KeyFolder, read_secret_file
 
@@ -184,8 +184,8 @@ class Addresses:
 
     def __init__(self, data_dir: Path, offset: int) -> None:
         moved = with_port_offset(CloudConfig(), offset)
-        self.triggering_config: TriggeringBroker = moved.triggering_broker
-        self.acquisition_config: AcquisitionBroker = moved.acquisition_broker
+        self.triggering_config: TriggeringBrokerSection = moved.triggering_broker
+        self.acquisition_config: AcquisitionBrokerSection = moved.acquisition_broker
         self.keys = KeyFolder(data_dir / "curve")
         self.server = read_secret_file(self.keys.server_secret)
         self.pair = lambda box_id: read_secret_file(self.keys.box_secret(box_id))

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from opq_cloud.config import CloudConfig, port_of, with_port_offset
-from opq_cloud.keys import CloudKeys
-from opq_cloud.makai.original_config import read_config
+from opq_cloud.config import CloudConfig, CloudKeys, port_of, with_port_offset
+from opq_cloud.original_config import read_config
 from opq_proto.errors import ConfigError
 
 # opq-interop C.1 - C.3
@@ -142,7 +141,7 @@ def test_the_originals_mauka_file_is_read_with_its_environment(
     assert line["variable"] == "MONGO_DB"
     monkeypatch.setenv("MONGO_PORT", "many")
     with pytest.raises(
-        ConfigError, match=r"mauka.json: mongo.port  MONGO_PORT is 'many'; want a whole number"
+        ConfigError, match=r"mauka.json: mongo.port: MONGO_PORT is 'many'; want a whole number"
     ):
         read_config(paths)
 
@@ -158,7 +157,7 @@ def test_client_certs_names_the_folder_of_the_admitted(tmp_path: Path) -> None:
 
 
 def test_an_original_address_that_is_no_text_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"interface  is 9880; want an address"):
+    with pytest.raises(ConfigError, match=r"interface is 9880; want an address"):
         read_config(written(tmp_path, triggering=TRIGGERING | {"interface": 9880}))
 
 

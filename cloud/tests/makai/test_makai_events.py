@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import zmq
 
-from opq_cloud.config import EventService as EventConfig
+from opq_cloud.config import EventServiceSection as EventConfig
 from opq_cloud.config import PluginEntry
-from opq_cloud.config import TriggeringService as TriggeringConfig
+from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext

@@ -14,13 +14,11 @@ import pytest
 from judging_plugins import TRIGGER, measured, trigger_zip
 from plugin_zips import manifest, stored, zipped
 
-from opq_cloud.config import PluginEntry, Rules, TriggeringService
-from opq_cloud.makai import share, triggers
-from opq_cloud.makai.share import Share
-from opq_cloud.makai.trigger_plugins import SHOWN_AGAIN_S, TriggerPlugin
-from opq_cloud.makai.triggering_service import TriggeringService as Service
-from opq_cloud.makai.triggers_in_use import InstalledTrigger
-from opq_cloud.service import CloudContext, Counters
+from opq_cloud.config import PluginEntry, RulesSection, TriggeringServiceSection
+from opq_cloud.makai import trigger_plugins, triggers
+from opq_cloud.makai.trigger_plugins import SHOWN_AGAIN_S, InstalledTrigger, TimeShare, TriggerPlugin
+from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.policy import Policy
@@ -185,15 +183,15 @@ def test_a_new_version_is_shown_the_past_though_the_one_before_was_paused(tmp_pa
     plugins.create("trigger", "loud", trigger_zip(plugins.uploads, mode="inproc"))
     inside = plugins.trigger("loud")()
     inside.configure({})
-    trigger, nominal = InstalledTrigger(inside, Counters(), log.get()), Nominal(120.0, 60.0)
+    trigger, nominal = InstalledTrigger(inside, ServiceCounters(), log.get()), Nominal(120.0, 60.0)
     for _ in range(3):
         assert trigger.decide(measured(do_raise=1.0), nominal) is None
     assert not trigger.health().ok
     plugins.create("trigger", "loud", trigger_zip(plugins.uploads, "1.0.1", mode="inproc"))
-    assert trigger.anew
+    assert trigger.begins
     trigger.begin_again()
     again = replace(measured(140.0), timestamp_ms=1)
-    assert trigger.see_again(again, nominal) is not None and not trigger.anew
+    assert trigger.see_again(again, nominal) is not None and not trigger.begins
     decision = trigger.decide(measured(140.0), nominal)
     assert decision is not None and decision.because == "1 before, 120 V" and trigger.health().ok
     plugins.close()
@@ -271,7 +269,7 @@ class Restarting:
 def test_a_dip_that_began_while_its_process_was_away_has_its_onset() -> None:
     """What nobody judged is not shown as if it had been: its onset has no event."""
     worker, nominal = Restarting(), Nominal(120.0, 60.0)
-    trigger = InstalledTrigger(worker, Counters(), log.get())  # type: ignore[arg-type]
+    trigger = InstalledTrigger(worker, ServiceCounters(), log.get())  # type: ignore[arg-type]
     past: list[Measurement] = []
     onsets = []
     for k in range(8):
@@ -281,7 +279,7 @@ def test_a_dip_that_began_while_its_process_was_away_has_its_onset() -> None:
         worker.dies = k == 2
         if k == 5:  # it is there again
             worker.up = worker.forgot = True
-        if trigger.anew:
+        if trigger.begins:
             trigger.begin_again()
             assert not [row for row in past if trigger.see_again(row, nominal)]
         onsets += [k] if trigger.decide(row, nominal) else []
@@ -291,15 +289,15 @@ def test_a_dip_that_began_while_its_process_was_away_has_its_onset() -> None:
 
 def test_time_in_which_nobody_waits_is_no_share_of_anyone() -> None:
     now = [0.0]
-    mine = Share(lambda: now[0])
+    mine = TimeShare(lambda: now[0])
     for _ in range(1000):  # 0.4 of the time, and nothing else to do
         now[0] += 1.0
-        mine.took(0.4)
-        mine.gave(0.6)
+        mine.spend(0.4)
+        mine.add_idle(0.6)
     assert mine.left
     for _ in range(200):
         now[0] += 1.0
-        mine.took(0.4)
+        mine.spend(0.4)
     assert not mine.left
 
 
@@ -310,7 +308,7 @@ def up_again(house: Any, before: int) -> bool:
 def test_a_slow_trigger_has_its_share_of_the_time_and_no_more(
     makai_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(share, "MOST_S", 0.3)
+    monkeypatch.setattr(trigger_plugins, "MOST_S", 0.3)
     house = makai_with(PluginEntry(name="threshold"), trusted=("loud",))
     box, counters = house.box("4"), house.service.counters
     line = "    metrics = measurement.metrics\n"
@@ -340,21 +338,21 @@ def test_what_fails_again_and_again_is_shown_the_past_once_in_ten_minutes() -> N
         def forget(self) -> None:
             seen.clear()
 
-    trigger = TriggerPlugin("t", Failing(), Counters(), log.get(), lambda: now[0])
+    trigger = TriggerPlugin("t", Failing(), ServiceCounters(), log.get(), lambda: now[0])
     nominal = Nominal(120.0, 60.0)
-    assert not trigger.anew
+    assert not trigger.begins
     past = [measured(1.0), measured(200.0), measured(2.0)]
     past = [replace(row, timestamp_ms=row.timestamp_ms + k) for k, row in enumerate(past)]
     trigger.decide(past[1], nominal)
-    assert trigger.anew
+    assert trigger.begins
     trigger.begin_again()
     for row in past:
         trigger.see_again(row, nominal)
-    assert seen == [1.0, 2.0] and not trigger.anew
+    assert seen == [1.0, 2.0] and not trigger.begins
     trigger.see_again(replace(past[1], timestamp_ms=1), nominal)  # it fails in its past as well
-    assert not trigger.anew
+    assert not trigger.begins
     now[0] = SHOWN_AGAIN_S
-    assert trigger._guard.paused or trigger.anew
+    assert trigger._guard.paused or trigger.begins
 
 
 def test_the_configuration_may_name_and_set_what_is_installed(
@@ -390,10 +388,10 @@ def test_the_name_of_a_built_in_trigger_stays_its_own(makai_with: Callable[..., 
 def test_what_is_neither_built_in_nor_installed_is_told_at_the_start(tmp_path: Path) -> None:
     for enabled, why in ((True, "'lound' is not there; built in: .*threshold"), (False, "lound")):
         shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
-        config = TriggeringService(
+        config = TriggeringServiceSection(
             plugins=(PluginEntry(name="lound"),),
-            rules=Rules(enabled=enabled, http_endpoint="127.0.0.1:0"),
+            rules=RulesSection(enabled=enabled, http_endpoint="127.0.0.1:0"),
         )
         with pytest.raises(ConfigError, match=why):
-            Service(config, shared, Nominal(120.0, 60.0), tmp_path).run(threading.Event())
+            TriggeringService(config, shared, Nominal(120.0, 60.0), tmp_path).run(threading.Event())
         shared.close()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opq_cloud.config import PluginEntry
-from opq_cloud.config import TriggeringService as Config
+from opq_cloud.config import TriggeringServiceSection as Config
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store

@@ -13,10 +13,16 @@ from typing import Any
 import pytest
 import structlog
 
-from opq_cloud.config import CloudConfig, PluginEntry, Rules, TriggeringService, with_port_offset
-from opq_cloud.makai.trigger_plugins import load_triggers
-from opq_cloud.makai.triggering_service import TriggeringService as Service
-from opq_cloud.service import CloudContext, Counters
+from opq_cloud.config import (
+    CloudConfig,
+    PluginEntry,
+    RulesSection,
+    TriggeringServiceSection,
+    with_port_offset,
+)
+from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai.triggers_in_use import load_triggers
+from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log
 from opq_proto.decision import Nominal
@@ -85,7 +91,7 @@ def test_what_comes_while_the_rules_are_opened_is_taken(makai: Any, tmp_path: Pa
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
     forwarded = brokers.triggering.counters
 
-    class Slow(Service):
+    class Slow(TriggeringService):
         def _opened_rules(self, opened: ExitStack) -> Any:
             makai.wait_for(lambda: forwarded.total("subscriptions"), 30)
             box = makai.box(brokers, "1")
@@ -98,9 +104,9 @@ def test_what_comes_while_the_rules_are_opened_is_taken(makai: Any, tmp_path: Pa
             makai.wait_for(sent, 30)
             return super()._opened_rules(opened)
 
-    config = TriggeringService(
+    config = TriggeringServiceSection(
         measurement_endpoint=brokers.triggering_config.backend_endpoint,
-        rules=Rules(enabled=True, http_endpoint=f"127.0.0.1:{makai.free_port()}"),
+        rules=RulesSection(enabled=True, http_endpoint=f"127.0.0.1:{makai.free_port()}"),
     )
     service = Slow(config, shared, NOMINAL, tmp_path)
     with makai.running(brokers.triggering), makai.running(service):
@@ -148,7 +154,7 @@ def seen(k: int, thd: float, **more: Any) -> Measurement:
 
 
 def decisions(sql: str, values: list[Measurement]) -> list[bool]:
-    plugin = load_triggers([PluginEntry(name="sql", settings={"sql": sql})], Counters(), log.get())[0]
+    plugin = load_triggers([PluginEntry(name="sql", settings={"sql": sql})], ServiceCounters(), log.get())[0]
     return [plugin.decide(each, NOMINAL) is not None for each in values]
 
 
@@ -166,7 +172,7 @@ def test_a_statement_with_a_window_decides_when_the_window_ends() -> None:
 
 
 def test_rows_that_a_statement_cannot_compute_are_counted_and_told_in_health() -> None:
-    counters = Counters()
+    counters = ServiceCounters()
     sql = "SELECT box, thd FROM boxes WHERE abs(box) > 0 AND thd > 0.05"
     with structlog.testing.capture_logs() as lines:
         plugin = load_triggers([PluginEntry(name="sql", settings={"sql": sql})], counters, log.get())[0]
@@ -181,7 +187,7 @@ def test_rows_that_a_statement_cannot_compute_are_counted_and_told_in_health() -
 def test_a_statement_that_cannot_run_is_told_at_the_start() -> None:
     for sql, why in (("SELECT FROM", "sql"), ("SELECT a FROM others", "others"), ("SHOW STREAMS", "SELECT")):
         with pytest.raises(ConfigError, match=why):
-            load_triggers([PluginEntry(name="sql", settings={"sql": sql})], Counters(), log.get())
+            load_triggers([PluginEntry(name="sql", settings={"sql": sql})], ServiceCounters(), log.get())
 
 
 def test_the_address_moves_with_the_port_offset_and_nothing_is_imported_unless_enabled() -> None:
@@ -195,8 +201,8 @@ def test_the_address_moves_with_the_port_offset_and_nothing_is_imported_unless_e
 
 def test_an_address_beyond_loopback_needs_tokens(makai: Any, tmp_path: Path) -> None:
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
-    rules = Rules(enabled=True, http_endpoint="0.0.0.0:0")
-    service = Service(TriggeringService(rules=rules), shared, NOMINAL, tmp_path)
+    rules = RulesSection(enabled=True, http_endpoint="0.0.0.0:0")
+    service = TriggeringService(TriggeringServiceSection(rules=rules), shared, NOMINAL, tmp_path)
     with pytest.raises(ConfigError, match="token_file"):
         service.run(threading.Event())
     shared.close()

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import structlog
 
-from opq_cloud.board import Board
-from opq_cloud.health.neighbours import Neighbours, health_of
+from opq_cloud.health.neighbours import Neighbours, health_from_json
 from opq_cloud.health.server import HealthService
-from opq_cloud.runner import Runner
-from opq_cloud.service import MAX_LABELS, Counters, Health
+from opq_cloud.runner import ServiceBoard, ServiceRunner
+from opq_cloud.service import MAX_LABELS, HealthReport, ServiceCounters
 from opq_proto.errors import PortBusyError, StoreError
 
 
@@ -22,13 +21,13 @@ class Flaky:
 
     def __init__(self, name: str, *failures: Exception, before_ready: bool = False) -> None:
         self.name = name
-        self.counters = Counters()
+        self.counters = ServiceCounters()
         self.runs = 0
         self._failures = list(failures)
         self._before_ready = before_ready
 
-    def health(self) -> Iterable[Health]:
-        return [Health("12", True, timestamp_s=7)]
+    def health(self) -> Iterable[HealthReport]:
+        return [HealthReport("12", True, timestamp_s=7)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         self.runs += 1
@@ -41,14 +40,14 @@ class Flaky:
         stop.wait()
 
 
-def ended(runner: Runner) -> None:
+def ended(runner: ServiceRunner) -> None:
     runner.stop.set()
     runner.wait()
 
 
 def test_a_service_that_crashes_is_started_again_and_health_tells(makai: Any) -> None:
-    board = Board()
-    runner = Runner(board)
+    board = ServiceBoard()
+    runner = ServiceRunner(board)
     service = Flaky("shaky", RuntimeError("boom"))
     with structlog.testing.capture_logs() as lines:
         assert runner.start([service])
@@ -61,8 +60,8 @@ def test_a_service_that_crashes_is_started_again_and_health_tells(makai: Any) ->
 
 
 def test_health_is_not_ok_while_a_service_waits_for_its_restart(makai: Any) -> None:
-    board = Board()
-    runner = Runner(board)
+    board = ServiceBoard()
+    runner = ServiceRunner(board)
     failures = [StoreError("the disk is full") for _ in range(20)]
     runner.start([Flaky("writer", *failures)])
     makai.wait_for(lambda: not board.health("opq").ok)
@@ -75,30 +74,30 @@ def test_health_is_not_ok_while_a_service_waits_for_its_restart(makai: Any) -> N
 class Careful(Flaky):
     """Says of itself what its thread does not show."""
 
-    own = Health("writer", False, info="the store takes nothing")
+    own = HealthReport("writer", False, info="the store takes nothing")
 
-    def health(self) -> list[Health]:
+    def health(self) -> list[HealthReport]:
         return [self.own]
 
 
 def test_what_a_service_says_of_itself_is_one_component_with_what_its_thread_does(makai: Any) -> None:
-    board = Board()
-    runner = Runner(board)
+    board = ServiceBoard()
+    runner = ServiceRunner(board)
     service = Careful("writer", StoreError("once"))
     runner.start([service])
     makai.wait_for(lambda: board.entries[0].restarts and board.entries[0].up)
     health = board.health("opq")
     assert (health.ok, health.info) == (False, "not ok: writer")
     assert [part.info for part in health.subcomponents] == ["the store takes nothing"]
-    service.own = Health("writer", True)
+    service.own = HealthReport("writer", True)
     (part,) = board.health("opq").subcomponents
     assert part.ok and part.info == "restarts: 1; last: StoreError: once"
     ended(runner)
 
 
 def test_what_cannot_start_ends_the_process_with_its_error() -> None:
-    board = Board()
-    runner = Runner(board)
+    board = ServiceBoard()
+    runner = ServiceRunner(board)
     busy = PortBusyError("x cannot bind")
     assert not runner.start([Flaky("broker", busy, before_ready=True), Flaky("never")])
     runner.wait()
@@ -107,14 +106,14 @@ def test_what_cannot_start_ends_the_process_with_its_error() -> None:
 
 
 def test_health_speaks_the_originals_contract_and_counts_for_prometheus() -> None:
-    board = Board()
-    runner = Runner(board)
+    board = ServiceBoard()
+    runner = ServiceRunner(board)
     service = Flaky("broker")
     runner.start([service])
     service.counters.add("refused", 3, label='key "with\nodd\\ letters')
     service.counters.set("pending_now", 2)
     health = HealthService("127.0.0.1:0", board, "opq")
-    status, content_type, body = health.answer("/")
+    status, content_type, body = health.reply("/")
     document = json.loads(body)
     assert (status, content_type) == (HTTPStatus.OK, "application/json")
     assert (document["name"], document["ok"], document["info"]) == ("opq", True, None)
@@ -123,17 +122,17 @@ def test_health_speaks_the_originals_contract_and_counts_for_prometheus() -> Non
     assert document["subcomponents"][1] == {
         "name": "12", "ok": True, "timestamp": 7, "info": None, "subcomponents": None,
     }  # fmt: skip
-    text = health.answer("/metrics")[2].decode()
+    text = health.reply("/metrics")[2].decode()
     assert r'opq_refused_total{of="key \"with\nodd\\ letters",service="broker"} 3.0' in text
     assert 'opq_pending_now{of="",service="broker"} 2.0' in text
-    assert health.answer("/nothing")[0] == HTTPStatus.NOT_FOUND
-    assert HealthService("127.0.0.1:0", board, "mauka", any_path=True).answer("/x")[0] == HTTPStatus.OK
+    assert health.reply("/nothing")[0] == HTTPStatus.NOT_FOUND
+    assert HealthService("127.0.0.1:0", board, "mauka", any_path=True).reply("/x")[0] == HTTPStatus.OK
     ended(runner)
 
 
 def test_neighbours_are_asked_and_one_that_is_down_or_old_is_told(makai: Any) -> None:
-    there, here = Board(), Board()
-    runner = Runner(there)
+    there, here = ServiceBoard(), ServiceBoard()
+    runner = ServiceRunner(there)
     port = makai.free_port()
     runner.start([Flaky("broker"), HealthService(f"127.0.0.1:{port}", there, "broker")])
     dead = f"http://127.0.0.1:{makai.free_port()}/"
@@ -153,17 +152,17 @@ def test_neighbours_are_asked_and_one_that_is_down_or_old_is_told(makai: Any) ->
 @pytest.mark.parametrize("text", ["[]", "{}", '{"name": 1, "ok": true, "timestamp": "x"}', "null"])
 def test_what_is_no_health_document_is_refused(text: str) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
-        health_of(json.loads(text))
+        health_from_json(json.loads(text))
 
 
 def test_a_clock_that_is_ahead_is_not_old() -> None:
     document = {"name": "x", "ok": True, "timestamp": 2_000, "subcomponents": None}
-    assert health_of(document, now_s=1_000).ok
-    assert not health_of(document, now_s=2_020).ok
+    assert health_from_json(document, now_s=1_000).ok
+    assert not health_from_json(document, now_s=2_020).ok
 
 
 def test_counters_do_not_grow_with_a_flood_of_labels() -> None:
-    counters = Counters()
+    counters = ServiceCounters()
     for number in range(2 * MAX_LABELS):
         counters.add("refused", label=str(number))
     assert counters.total("refused") == 2 * MAX_LABELS

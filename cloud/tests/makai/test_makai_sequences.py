@@ -7,10 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_cloud.config import TriggeringService as Config
-from opq_cloud.makai.measurement_writer import MeasurementWriter
-from opq_cloud.makai.sequences import MAX_RANGES, SequenceTracker
-from opq_cloud.service import Counters
+from opq_cloud.config import TriggeringServiceSection as Config
+from opq_cloud.makai.measurement_writer import MAX_RANGES, MeasurementWriter, SequenceTracker
+from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log
 from opq_proto.messages import Measurement
@@ -96,7 +95,7 @@ def test_after_a_restart_the_cloud_asks_for_what_its_killed_one_never_stored(
 
     store = open_store(None, tmp_path)
     store.append_measurements([measured(number) for number in range(285, 289)])  # 263..284 were held back
-    counters, told = Counters(), list[str]()
+    counters, told = ServiceCounters(), list[str]()
     config = Config(batch_ms=20, ack_interval_s=0.1)
     writer = MeasurementWriter(store, config, counters, log.get(), lambda _, text: told.append(text))
     stop = threading.Event()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import zmq
 
-from opq_cloud.config import EventService as EventConfig
-from opq_cloud.config import TriggeringService as TriggeringConfig
+from opq_cloud.config import EventServiceSection as EventConfig
+from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai import triggering_service
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from opq_cloud.config import TriggeringService as Config
+from opq_cloud.config import TriggeringServiceSection as Config
 from opq_cloud.makai import trends
 from opq_cloud.makai.measurement_writer import MeasurementWriter
-from opq_cloud.service import Counters
+from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_cloud.store.store import Trend
 from opq_proto import log
@@ -28,7 +28,7 @@ def test_a_minute_that_was_backfilled_has_the_mean_of_all_of_it(
     store = open_store(None, tmp_path)
     store.append_measurements([measured(second, 120.0, False) for second in range(40)])
     store.put_trend(Trend("1", 60_000, {"rms": (119.0, 121.0, 120.0)}))
-    counters = Counters()
+    counters = ServiceCounters()
     config = Config(batch_ms=20, ack_interval_s=0.1)
     writer = MeasurementWriter(store, config, counters, log.get(), lambda box_id, text: None)
     stop = threading.Event()

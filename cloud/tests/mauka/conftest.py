@@ -10,7 +10,8 @@ import free_ports
 import pytest
 import zmq
 
-from opq_cloud.mauka.bus import BusBroker, BusConfig
+from opq_cloud.config import MaukaSection
+from opq_cloud.mauka.bus import BusBroker
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY
 from opq_proto import log as logs
 
@@ -68,9 +69,11 @@ def running() -> Iterator[Running]:
 
 @pytest.fixture
 def bus(running: Running) -> Bus:
-    broker = BusBroker(BusConfig(free_ports.free_endpoint(), free_ports.free_endpoint()))
+    broker = BusBroker(
+        MaukaSection(bus_sub_endpoint=free_ports.free_endpoint(), bus_pub_endpoint=free_ports.free_endpoint())
+    )
     running.start(broker)
-    return Bus(broker, broker._config.sub_endpoint, broker._config.pub_endpoint)
+    return Bus(broker, broker._config.bus_sub_endpoint, broker._config.bus_pub_endpoint)
 
 
 @dataclass

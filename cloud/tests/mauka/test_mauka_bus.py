@@ -6,12 +6,17 @@ import time
 import pytest
 import zmq
 
-from opq_cloud.mauka.bridge import BridgeConfig, EventBridge, read_notification
-from opq_cloud.mauka.bus import BusBroker, BusConfig
-from opq_cloud.mauka.inject import NobodyListensError, inject
+from opq_cloud.config import MaukaSection
+from opq_cloud.mauka.bus import (
+    BusBroker,
+    EventBridge,
+    NobodyListensError,
+    inject,
+    read_notification,
+)
 from opq_cloud.mauka.messages import makai_event
 from opq_cloud.mauka.publisher import Publisher
-from opq_cloud.service import Counters
+from opq_cloud.service import ServiceCounters
 from opq_proto.errors import FrameError, PortBusyError
 from opq_proto.mauka_pb2 import MaukaMessage
 
@@ -43,7 +48,7 @@ def test_a_subscriber_gets_what_its_prefix_matches_and_no_more(bus, wire):
 @pytest.fixture
 def stuck(wire, free_endpoint):
     """A publisher and a subscriber beside it that reads nothing, both with room for 10 messages."""
-    context, counters = zmq.Context(), Counters()
+    context, counters = zmq.Context(), ServiceCounters()
     out = Publisher(context, hwm=10, counters=counters)
     reader = wire.context.socket(zmq.SUB)
     reader.setsockopt(zmq.RCVHWM, 10)
@@ -91,7 +96,7 @@ def test_a_full_subscriber_is_counted_and_takes_nothing_from_the_others(stuck, w
 
 
 def test_a_message_that_nobody_hears_is_counted(free_endpoint):
-    context, counters = zmq.Context(), Counters()
+    context, counters = zmq.Context(), ServiceCounters()
     out = Publisher(context, hwm=10, counters=counters)
     out.bind(free_endpoint(), "test", "bus")
     assert out.send([b"t", b""]) is False
@@ -101,7 +106,7 @@ def test_a_message_that_nobody_hears_is_counted(free_endpoint):
 
 
 def test_a_busy_port_is_named_with_what_to_do(bus, free_endpoint):
-    second = BusBroker(BusConfig(bus.sub, free_endpoint()))
+    second = BusBroker(MaukaSection(bus_sub_endpoint=bus.sub, bus_pub_endpoint=free_endpoint()))
     with pytest.raises(PortBusyError, match=rf"mauka\.bus.*{bus.sub}.*--port-offset"):
         second.run(threading.Event())
 
@@ -109,7 +114,7 @@ def test_a_busy_port_is_named_with_what_to_do(bus, free_endpoint):
 def test_an_event_notification_becomes_a_makai_event_on_the_bus(bus, running, wire, free_endpoint, until):
     endpoint = free_endpoint()
     events = wire.bound_publisher(endpoint)
-    bridge = EventBridge(BridgeConfig(endpoint, bus.sub))
+    bridge = EventBridge(MaukaSection(event_endpoint=endpoint, bus_sub_endpoint=bus.sub))
     running.start(bridge)
     reader = wire.subscriber(bus, "MakaiEvent")
     wire.joined(events)

@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 from free_ports import free_offset
 
-from opq_cloud.mauka.inject import NobodyListensError, event_message, inject
+from opq_cloud.mauka.bus import NobodyListensError, event_message, inject
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ import pytest
 from plugin_zips import manifest, stored, zipped
 from waiting import wait_for
 
-from opq_cloud.config import CloudConfig, InstalledAnalyses, Mauka, PluginEntry
-from opq_cloud.mauka.follower import Follower
-from opq_cloud.mauka.loading import built_in
+from opq_cloud.config import CloudConfig, InstalledAnalysesSection, MaukaSection, PluginEntry
+from opq_cloud.mauka.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.service import services
+from opq_cloud.mauka.service import built_in, services
 from opq_cloud.mauka.status import StatusPlugin
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
@@ -123,7 +122,7 @@ def mauka(house, bus, running):
     """Starts follower and runner with this policy and these settings."""
 
     def start(settings=None, look_s=0.02, **policy):
-        follower = Follower(house.folder, Policy(**policy), settings or {}, built_in(), look_s)
+        follower = InstalledAnalyses(house.folder, Policy(**policy), settings or {}, built_in(), look_s)
         running.start(follower)
         runner = AnalysisRunner(bus.settings, lambda: house.store, [], clock=quick, installed=follower)
         running.start(runner)
@@ -322,7 +321,7 @@ def test_what_it_remembers_goes_to_the_next_version(house, mauka, until, policy)
 def test_a_box_that_breaks_it_hides_no_other_box_and_a_large_event_goes_in_parts(
     house, mauka, until, monkeypatch
 ):
-    monkeypatch.setattr("opq_cloud.mauka.installed.LARGEST_BYTES", 5_000)  # two Boxes
+    monkeypatch.setattr("opq_cloud.mauka.installed_analyses.LARGEST_BYTES", 5_000)  # two Boxes
     follower, runner = mauka()
     house.install("1.0.0", code("one", "assert wave.box_id != '3' and len(event.waveforms) <= 2"))
     assert until(follower.status)
@@ -410,7 +409,9 @@ def test_it_stands_in_the_heartbeat_and_in_the_status(house, mauka, running, bus
 def config_of(folder, free_endpoint, entries=(), **plugins):
     ends = {name: free_endpoint() for name in ("event_endpoint", "bus_sub_endpoint", "bus_pub_endpoint")}
     analyses = tuple(PluginEntry(name=name, settings=told) for name, told in entries)
-    mauka = Mauka(**ends, heartbeat_s=0.1, analyses=analyses, plugins=InstalledAnalyses(**plugins))
+    mauka = MaukaSection(
+        **ends, heartbeat_s=0.1, analyses=analyses, plugins=InstalledAnalysesSection(**plugins)
+    )
     return CloudConfig(data_dir=folder, mauka=mauka)
 
 
@@ -449,5 +450,5 @@ def test_signed_ones_only_means_those_of_our_keys(house, mauka, until):
 
 def test_keys_without_cryptography_are_told_at_the_start(tmp_path, free_endpoint, monkeypatch):
     monkeypatch.setattr("opq_cloud.mauka.service.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="wants cryptography"):
+    with pytest.raises(ConfigError, match="needs cryptography"):
         services(config_of(tmp_path, free_endpoint, keys=(tmp_path / "k.pem",)), CloudContext(lambda: None))

@@ -16,7 +16,7 @@ from opq_proto.messages import TimeSource, Trigger, Waveform
 MAUKA = """
 import sys, threading
 from pathlib import Path
-from opq_cloud.mauka.follower import Follower
+from opq_cloud.mauka.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.store import open_store
@@ -33,7 +33,7 @@ def told(*arguments):
     print("exchanged", flush=True)
     return done
 Active._exchange = told
-follower = Follower(folder / "rules", Policy(), {}, (), look_s=0.01)
+follower = InstalledAnalyses(folder / "rules", Policy(), {}, (), check_s=0.01)
 nobody = "tcp://127.0.0.1:9"  # no bus is needed
 runner = AnalysisRunner({PUB_KEY: nobody, SUB_KEY: nobody}, lambda: store, [], installed=follower)
 stop = threading.Event()

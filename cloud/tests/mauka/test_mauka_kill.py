@@ -14,7 +14,7 @@ from opq_proto.messages import TimeSource, Trigger, Waveform
 MAUKA = """
 import sys, threading, time
 from pathlib import Path
-from opq_cloud.mauka.loading import load_analyses
+from opq_cloud.mauka.service import load_analyses
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_plugins.sdk.analysis import Analysis
 from opq_cloud.mauka.runner import AnalysisRunner

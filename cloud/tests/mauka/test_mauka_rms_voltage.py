@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.loading import load_analyses
+from opq_cloud.mauka.service import load_analyses
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_plugins.sdk.analysis import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal

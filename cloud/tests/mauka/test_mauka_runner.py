@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from opq_cloud.config import CloudConfig, Mauka
-from opq_cloud.mauka.bridge import BridgeConfig, EventBridge
-from opq_cloud.mauka.inject import event_message, inject
-from opq_cloud.mauka.loading import load_analyses
+from opq_cloud.config import CloudConfig, MaukaSection
+from opq_cloud.mauka.bus import EventBridge, event_message, inject
 from opq_cloud.mauka.payloads import MakaiEventPlugin, window_rms_v
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.service import services
+from opq_cloud.mauka.service import load_analyses, services
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.store.store import BoxRecord
@@ -88,7 +86,7 @@ def test_a_notification_leads_to_an_incident_a_log_line_and_a_gc_update(
     endpoint = free_endpoint()
     events = wire.bound_publisher(endpoint)
     running.start(runner)
-    running.start(EventBridge(BridgeConfig(endpoint, bus.sub)))
+    running.start(EventBridge(MaukaSection(event_endpoint=endpoint, bus_sub_endpoint=bus.sub)))
     updates = wire.subscriber(bus, "laha_gc")
     wire.joined(events)
     runner._next_look_s = float("inf")  # the notification alone
@@ -303,7 +301,7 @@ def test_a_shorter_last_window_counts_as_a_value():
 
 
 def test_the_services_of_a_configuration_work_together(store, running, free_endpoint, wire, until):
-    mauka = Mauka(
+    mauka = MaukaSection(
         event_endpoint=free_endpoint(), bus_sub_endpoint=free_endpoint(), bus_pub_endpoint=free_endpoint(),
         heartbeat_s=0.1,
     )  # fmt: skip

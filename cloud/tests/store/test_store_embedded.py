@@ -285,7 +285,8 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
 def test_a_file_that_may_only_be_read_is_one_line(path: Path) -> None:
     store = EmbeddedStore(path)
     store._database.write(lambda connection: None)
-    store._database._writer.execute("PRAGMA query_only = ON")  # root may write any file, so ask SQLite
+    # root may write any file, so SQLite is asked to refuse
+    store._database._file.connection.execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError, match="check its owner and mode") as caught:
         store.next_event_id()
     assert "\n" not in str(caught.value)

@@ -32,6 +32,6 @@ def decide(
         return None, None
     for key, metric in measurement.metrics.items():
         if key.startswith(PREFIX):
-            told = f"rule {key.removeprefix(PREFIX)} at the gateway: {metric.average:.6g}"
-            return Decision(key, metric.average, 0.0, told), None
+            because = f"rule {key.removeprefix(PREFIX)} at the gateway: {metric.average:.6g}"
+            return Decision(key, metric.average, 0.0, because), None
     return None, None

@@ -6,7 +6,6 @@ For rules that can be changed while Makai runs: [triggering_service.rules].
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
@@ -28,7 +27,7 @@ STREAM = "boxes"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`value`: the column that the event tells; without one the first number of the row."""
+    """`value`: the column whose value the event states; without one the first number of the row."""
 
     sql: str = field(metadata={"help": 'e.g. "SELECT box, thd FROM boxes WHERE thd > 0.08"'})
     value: str = ""
@@ -74,7 +73,7 @@ def problems(state: Query | None) -> tuple[int, str]:
     return (0, "") if state is None else (state.counters.errors, state.counters.last_error)
 
 
-def _decision(row: dict[str, Any], config: Config) -> Decision:
+def _decision(row: dict[str, object], config: Config) -> Decision:
     numbers = {
         key: value
         for key, value in row.items()
@@ -82,5 +81,5 @@ def _decision(row: dict[str, Any], config: Config) -> Decision:
     }
     metric = config.value or next(iter(numbers), "rule")
     value = float(numbers.get(metric, 0.0))
-    told = ", ".join(f"{key} {value:.6g}" for key, value in list(numbers.items())[:4])
-    return Decision(metric, value, 0.0, f"{name}: {told or 'a row'}")
+    facts = ", ".join(f"{key} {value:.6g}" for key, value in list(numbers.items())[:4])
+    return Decision(metric, value, 0.0, f"{name}: {facts or 'a row'}")

@@ -1,10 +1,10 @@
 """Threshold: a metric's minimum or maximum passes a limit; fires on the onset, never on the recovery.
 
 In: Measurement.  Out: at most one Decision.  State: per Box, which limits are passed, since when.
-Of a dip or swell it also tells the whole span, once: when it is over, or has lasted `max_event_s`. The
+It also reports the whole span of a dip or swell, once: when it is over, or has lasted `max_event_s`. The
 service asks for that only when it is longer than what was asked for at the onset.
-A Box tells a crossing at once, so it overtakes the window that it lies in and the one before: a window from
-before what is known of its Box says nothing new (or a dip close behind another would have no onset).
+A Box sends a crossing at once, so it overtakes the window that it lies in and the one before: a window from
+before what is known of its Box says nothing new (or a dip soon after another would have no onset).
 Source: IEC 61000-4-30:2015, 5.4 (dip and swell thresholds, hysteresis 2 % of nominal).
 """
 
@@ -21,7 +21,7 @@ NOMINALS_KEPT = 1000
 FORGOTTEN_NS = 3600 * 10**9
 """A Box that was silent for longer: when its disturbance ended is not known, and no gateway has it."""
 LATE_NS = 2 * 10**9
-"""A window is told so long after its end at most; behind a clock that was set back further, time is new."""
+"""A window arrives so long after its end at most; after a clock was set back further, time is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class ThresholdLimit:
     """One limit in the unit of its metric; it is left again at `leave`."""
 
     metric: str
@@ -61,36 +61,36 @@ class Limit:
 
 
 @dataclass(slots=True)
-class Excursion:
+class LimitExcursion:
     """A limit is passed: since the start of its first window, in every one up to `until_ns`."""
 
     since_ns: int
     until_ns: int
     worst: float
-    told: bool = False
-    """It lasted `max_event_s` and its span was told."""
+    reported: bool = False
+    """It lasted `max_event_s` and its span was reported."""
 
 
-class State:
+class ThresholdState:
     """Limits per nominal (computed once), and which a Box has passed; owned by the runner."""
 
     def __init__(self) -> None:
-        self.limits: dict[Nominal, tuple[Limit, ...]] = {}
-        self.passed: dict[tuple[str, bool], dict[int, Excursion]] = {}
+        self.limits: dict[Nominal, tuple[ThresholdLimit, ...]] = {}
+        self.passed: dict[tuple[str, bool], dict[int, LimitExcursion]] = {}
         """(box id, backfilled) -> by position in its limits. What a Box sends again from its disk
         is of another time than its live stream and must not end or start a disturbance in it."""
         self.recovered: dict[str, dict[int, int]] = {}
         """box id -> by position in its limits, when it said itself that the limit was left again."""
 
 
-def begin(config: Config) -> State:
+def begin(config: Config) -> ThresholdState:
     """No Box has passed any limit."""
-    return State()
+    return ThresholdState()
 
 
 def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: State
-) -> tuple[Decision | None, State]:
+    measurement: Measurement, nominal: Nominal, config: Config, state: ThresholdState
+) -> tuple[Decision | None, ThresholdState]:
     """The first limit that was passed in this window and not in the one before; else what is over."""
     limits = state.limits.get(nominal)
     if limits is None:
@@ -121,22 +121,22 @@ def decide(
                 continue
             if passed is None:
                 passed = state.passed[key] = {}
-            passed[position] = Excursion(*window_ns(measurement), value)
+            passed[position] = LimitExcursion(*window_ns(measurement), value)
             onset = onset or _decision(limit, value)
     if not passed or onset is not None:  # what is over as well is so in the next window too
         return onset, state
-    told = _whole(measurement, limits, passed, left, round(config.max_event_s * 1e9))
+    whole = _whole(measurement, limits, passed, left, round(config.max_event_s * 1e9))
     for position in left:
         del passed[position]
         if measurement.crossing and not measurement.backfilled:
             state.recovered.setdefault(measurement.box_id, {})[position] = window_ns(measurement)[0]
     if not passed:
         del state.passed[key]
-    return told, state
+    return whole, state
 
 
 def _from_before(measurement: Measurement, known_ns: int | None) -> bool:
-    """Whether a live window begins before what a crossing, which is never late, has told since."""
+    """Whether a live window begins before what a crossing, which is never late, has shown since."""
     if known_ns is None or measurement.crossing or measurement.backfilled:
         return False
     start_ns, end_ns = window_ns(measurement)
@@ -145,8 +145,8 @@ def _from_before(measurement: Measurement, known_ns: int | None) -> bool:
 
 def _whole(
     measurement: Measurement,
-    limits: tuple[Limit, ...],
-    passed: dict[int, Excursion],
+    limits: tuple[ThresholdLimit, ...],
+    passed: dict[int, LimitExcursion],
     left: list[int],
     longest_ns: int,
 ) -> Decision | None:
@@ -157,9 +157,9 @@ def _whole(
     for position, excursion in passed.items():
         limit = limits[position]
         lasted = excursion.until_ns - excursion.since_ns >= longest_ns
-        if limit.metric != "rms" or excursion.told or not (lasted or position in left):
+        if limit.metric != "rms" or excursion.reported or not (lasted or position in left):
             continue
-        excursion.told = True
+        excursion.reported = True
         if now_ns - excursion.until_ns > FORGOTTEN_NS:
             continue
         # windows may be lost in between: then it ended somewhere before this one
@@ -175,31 +175,31 @@ def _whole(
     return replace(decision, span_ns=(min(start for start, _ in spans), max(end for _, end in spans)))
 
 
-def _limits(nominal: Nominal, config: Config) -> Iterator[Limit]:
+def _limits(nominal: Nominal, config: Config) -> Iterator[ThresholdLimit]:
     step_v = nominal.volts * config.hysteresis_percent / 100
     if config.dip_percent is not None:
         enter_v = nominal.volts * config.dip_percent / 100
-        yield Limit("rms", "V", False, enter_v, enter_v + step_v)
+        yield ThresholdLimit("rms", "V", False, enter_v, enter_v + step_v)
     if config.swell_percent is not None:
         enter_v = nominal.volts * config.swell_percent / 100
-        yield Limit("rms", "V", True, enter_v, enter_v - step_v)
+        yield ThresholdLimit("rms", "V", True, enter_v, enter_v - step_v)
     if config.low_hz is not None:
-        yield Limit("f", "Hz", False, config.low_hz, config.low_hz + config.hysteresis_hz)
+        yield ThresholdLimit("f", "Hz", False, config.low_hz, config.low_hz + config.hysteresis_hz)
     if config.high_hz is not None:
-        yield Limit("f", "Hz", True, config.high_hz, config.high_hz - config.hysteresis_hz)
+        yield ThresholdLimit("f", "Hz", True, config.high_hz, config.high_hz - config.hysteresis_hz)
     if config.thd_ratio is not None:
-        yield Limit("thd", "", True, config.thd_ratio, config.thd_ratio - config.hysteresis_ratio)
+        yield ThresholdLimit("thd", "", True, config.thd_ratio, config.thd_ratio - config.hysteresis_ratio)
     if config.trans_v is not None:
-        yield Limit("trans", "V", True, config.trans_v, config.trans_v)
+        yield ThresholdLimit("trans", "V", True, config.trans_v, config.trans_v)
 
 
-def _decision(limit: Limit, value: float) -> Decision:
+def _decision(limit: ThresholdLimit, value: float) -> Decision:
     side = "above" if limit.above else "below"
     because = f"{name}: {limit.metric} {value:.4g} {limit.unit}".rstrip() + f" {side} {limit.enter:.4g}"
     return Decision(limit.metric, value, limit.enter, because)
 
 
-def _lasting(limit: Limit, excursion: Excursion, end_ns: int, over: bool) -> Decision:
+def _lasting(limit: ThresholdLimit, excursion: LimitExcursion, end_ns: int, over: bool) -> Decision:
     side = "above" if limit.above else "below"
     seconds = (end_ns - excursion.since_ns) / 1e9
     because = f"lasted at most {seconds:.1f} s" if over else f"goes on after {seconds:.1f} s"

@@ -14,6 +14,11 @@ from opq_proto import log
 from opq_proto.config import build, read_document
 from opq_proto.errors import ConfigError
 
+Document = Mapping[str, object]
+"""What an original file holds."""
+Values = dict[str, Any]
+"""Our sections and keys, nested, as `opq_proto.config.build` reads them."""
+
 KNOWN_BY = {
     "triggering_broker": ("interface", "backend"),
     "acquisition_broker": ("box_pub", "box_pull", "backend_pull", "backend_pub"),
@@ -47,18 +52,18 @@ ADDRESSES = {
     },
 }
 PULL_PORT, PUB_PORT = 9884, 9899
-"""Of the acquisition broker; the makai.config.json that the original ships has them swapped (H.21)."""
+"""The acquisition broker's ports; the makai.config.json that the original ships has them swapped (H.21)."""
 
 
 def read_config(
-    paths: Sequence[Path], overrides: Mapping[str, Any] | None = None, embedded: Path | None = None
+    paths: Sequence[Path], overrides: Document | None = None, embedded: Path | None = None
 ) -> CloudConfig:
     """The configuration of these files, later ones over earlier, and `overrides` over all.
 
     `embedded` names the folder of the embedded store and puts a configured MongoDB aside.
     Raises ConfigError with every problem.
     """
-    merged: dict[str, Any] = {}
+    merged: Values = {}
     for path in paths:
         document = read_document(path)
         kind = kind_of(document)
@@ -71,25 +76,25 @@ def read_config(
     return build(CloudConfig, merged, where, overrides)
 
 
-def kind_of(document: Mapping[str, Any]) -> str | None:
+def kind_of(document: Document) -> str | None:
     """Which original file this is; None for one of ours."""
     return next((kind for kind, keys in KNOWN_BY.items() if any(key in document for key in keys)), None)
 
 
-def from_original(kind: str, document: Mapping[str, Any], where: str) -> dict[str, Any]:
+def from_original(kind: str, document: Document, where: str) -> Values:
     """Our keys and values for an original file's.
 
     Raises ConfigError: an address is no text.
     """
-    found: dict[str, Any] = {}
+    found: Values = {}
     problems = []
     if kind == "mauka":
-        document = _of_environment(document, where)
+        document = _with_environment(document, where)
     for key, ours in ADDRESSES.get(kind, {}).items():
         if key not in document:
             continue
         if not isinstance(document[key], str):
-            problems.append(f"{key}  is {document[key]!r}; want an address, e.g. tcp://*:9880")
+            problems.append(f"{key} is {document[key]!r}; want an address, e.g. tcp://*:9880")
         else:
             _put(found, ours, document[key])
     if problems:
@@ -99,8 +104,8 @@ def from_original(kind: str, document: Mapping[str, Any], where: str) -> dict[st
     _mongo(document, found)
     if kind == "health":
         _put(found, "health.services", _watched(document.get("services")))
-        if isinstance(document.get("interval"), int):
-            _put(found, "health.interval_s", float(document["interval"]))
+        if isinstance(interval := document.get("interval"), int):
+            _put(found, "health.interval_s", float(interval))
     if kind == "makai":
         _makai(document, found, where)
     if kind == "mauka":
@@ -108,32 +113,32 @@ def from_original(kind: str, document: Mapping[str, Any], where: str) -> dict[st
     return found
 
 
-def _of_environment(document: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _with_environment(document: Document, where: str) -> Values:
     """Mauka's "?NAME" is that environment variable, "!NAME" the same as a number (C.4).
 
     Raises:
         ConfigError: a variable that shall be a number is none.
     """
-    found: dict[str, Any] = {}
+    found: Values = {}
     for key, value in document.items():
         if not isinstance(value, str) or value[:1] not in ("?", "!"):
             found[key] = value
             continue
-        said = os.environ.get(value[1:])
-        if said is None:
+        setting = os.environ.get(value[1:])
+        if setting is None:
             log.get().warning("config.variable_missing", file=where, key=key, variable=value[1:])
         elif value[0] == "?":
-            found[key] = said
-        elif said.isascii() and said.isdigit():
-            found[key] = int(said)
+            found[key] = setting
+        elif setting.isascii() and setting.isdigit():
+            found[key] = int(setting)
         else:
             raise ConfigError(
-                f"{where}: {key}  {value[1:]} is {said!r}; want a whole number, nothing was started"
+                f"{where}: {key}: {value[1:]} is {setting!r}; want a whole number, nothing was started"
             )
     return found
 
 
-def _mauka(document: Mapping[str, Any], found: dict[str, Any]) -> None:
+def _mauka(document: Document, found: Values) -> None:
     host, port = document.get("mongo.host", "localhost"), document.get("mongo.port", 27017)
     _put(found, "store.mongo_uri", f"mongodb://{host}:{port}/{document.get('mongo.db', 'opq')}")
     if "plugins.base.heartbeatIntervalS" in document:
@@ -142,7 +147,7 @@ def _mauka(document: Mapping[str, Any], found: dict[str, Any]) -> None:
         _put(found, "mauka.health_endpoint", f"127.0.0.1:{document['plugins.StatusPlugin.port']}")
 
 
-def _keys(document: Mapping[str, Any], found: dict[str, Any]) -> None:
+def _keys(document: Document, found: Values) -> None:
     server = document.get("server_cert")
     if isinstance(server, str):
         _put(found, "keys.server_secret", server)
@@ -153,7 +158,7 @@ def _keys(document: Mapping[str, Any], found: dict[str, Any]) -> None:
         _put(found, "keys.public_keys", document["client_certs"])
 
 
-def _mongo(document: Mapping[str, Any], found: dict[str, Any]) -> None:
+def _mongo(document: Document, found: Values) -> None:
     if isinstance(document.get("mongo_uri"), str):
         _put(found, "store.mongo_uri", document["mongo_uri"])
     elif "mongo_host" in document:
@@ -161,7 +166,7 @@ def _mongo(document: Mapping[str, Any], found: dict[str, Any]) -> None:
         _put(found, "store.mongo_uri", f"mongodb://{document['mongo_host']}:{port}")
 
 
-def _makai(document: Mapping[str, Any], found: dict[str, Any], where: str) -> None:
+def _makai(document: Document, found: Values, where: str) -> None:
     requests = found.get("triggering_service", {}).get("request_endpoint", "")
     answers = found.get("event_service", {}).get("answer_endpoint", "")
     if port_of(requests) == PUB_PORT and port_of(answers) == PULL_PORT:
@@ -176,41 +181,42 @@ def _makai(document: Mapping[str, Any], found: dict[str, Any], where: str) -> No
         _put(found, "event_service.answer_endpoint", answers)
     if requests:
         _put(found, "event_service.request_endpoint", requests)
-    if isinstance(document.get("identity"), str):
-        _put(found, "triggering_service.identity", document["identity"].replace("_", "-"))
-    if isinstance(document.get("plugins"), list):
-        _put(found, "triggering_service.plugins", _plugins(document["plugins"], found, where))
+    if isinstance(identity := document.get("identity"), str):
+        _put(found, "triggering_service.identity", identity.replace("_", "-"))
+    if isinstance(plugins := document.get("plugins"), list):
+        _put(found, "triggering_service.plugins", _plugins(plugins, found, where))
 
 
-def _plugins(entries: list[Any], found: dict[str, Any], where: str) -> list[dict[str, Any]]:
+def _plugins(entries: list[object], found: Values, where: str) -> list[Values]:
     """Ours for the original's shared libraries, by what their file names say."""
-    ours: list[dict[str, Any]] = []
+    ours: list[Values] = []
     for entry in entries:
-        path = str(entry.get("path", "")) if isinstance(entry, Mapping) else ""
+        plugin = entry if isinstance(entry, Mapping) else {}
+        path = str(plugin.get("path", ""))
         name = Path(path).stem.removeprefix("lib")
         if "threshold" in name:
             ours.append({"name": "threshold"})  # the original ignores the limits in this file too
-        elif "health" in name and isinstance(entry.get("address"), str):
-            _put(found, "triggering_service.health_endpoint", entry["address"])
+        elif "health" in name and isinstance(plugin.get("address"), str):
+            _put(found, "triggering_service.health_endpoint", plugin["address"])
         else:
             log.get().warning("config.plugin_ignored", file=where, path=path, known=["threshold", "health"])
     return ours
 
 
-def _watched(services: Any) -> list[Any]:
+def _watched(services: object) -> list[object]:
     """The services to ask; the original's MongoDB checker is part of its own Health and not of ours."""
     listed = services if isinstance(services, list) else []
     return [each for each in listed if not (isinstance(each, Mapping) and each.get("name") == "mongo")]
 
 
-def _put(found: dict[str, Any], dotted: str, value: Any) -> None:
+def _put(found: Values, dotted: str, value: object) -> None:
     *folders, key = dotted.split(".")
     for folder in folders:
         found = found.setdefault(folder, {})
     found[key] = value
 
 
-def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
+def _merge(below: Values, above: Document) -> None:
     for key, value in above.items():
         if isinstance(value, Mapping) and isinstance(below.get(key), dict):
             _merge(below[key], value)

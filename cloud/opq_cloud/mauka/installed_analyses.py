@@ -1,7 +1,7 @@
-"""Analyses that are installed at Makai, run here: from the moment of their installation, replaced live.
+"""Analyses that are installed at Makai and run here, from the moment of their installation, replaced live.
 
-Makai's plug-in host may be in this process or in another one; its folder is looked at once a second. What
-changes does so between two events: the runner holds `steady` while it analyses one.
+Makai's plug-in host may be in this process or in another one; its folder is read once a second. Changes
+happen between two events: the runner holds `steady` while it analyses one.
 """
 
 import difflib
@@ -9,29 +9,112 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.mauka.installed import InstalledAnalysis
-from opq_cloud.service import Counters, Health
+from opq_cloud.service import HealthReport, ServiceCounters
 from opq_plugins.host.following import LACKING_AGAIN_S, Following
+from opq_plugins.host.guard import PAUSES_S
+from opq_plugins.host.judging import PluginAnalysis
 from opq_plugins.host.report import Report
 from opq_plugins.policy import Policy
 from opq_proto import log as logs
-from opq_proto.errors import OpqError
+from opq_proto.decision import Nominal
+from opq_proto.errors import OpqError, PluginError
+from opq_proto.messages import Event, Finding, Waveform
 
 log = logs.get(service="mauka")
 
-LOOK_S = 1.0
+CHECK_S = 1.0
 KIND = "analysis"
 WHERE = {"inproc": "in process", "process": "worker"}
+PATIENCE = 4.0
+"""After a call that ended with its process it rests for so many times what the call took: one that hangs
+has a fifth of the runner's time, the other analyses have the rest."""
+
+LARGEST_BYTES = 48 << 20
+"""Counts in one call; a message to a worker has 64 MiB at most."""
 
 
-class Follower:
+class InstalledAnalysis:
+    """An installed analysis, called like a built-in one and left alone while it fails.
+
+    Its state is kept where it runs. Used by the runner's thread; `reset` by any.
+    """
+
+    def __init__(
+        self, name: str, plugin: PluginAnalysis, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.name = name
+        self._plugin = plugin
+        self._now = monotonic_s
+        self._ended = 1
+        """Times in a row that its process ended, and 1: the first rest gives a new one time to start."""
+        self._resting_until_s = 0.0
+        self.trouble = ""
+
+    @property
+    def rest_s(self) -> float:
+        """So long it is not to be asked."""
+        return max(0.0, self._resting_until_s - self._now())
+
+    @property
+    def alone(self) -> bool:
+        """Whether it may be asked of one Box of an event; not while it rests, nor when it does not say."""
+        if self.rest_s:
+            return False
+        try:
+            return self._plugin.alone()
+        except (OSError, ValueError, PluginError):
+            return False
+
+    def look(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
+        """Its findings. Raises ConnectionError while it rests; else whatever it raises."""
+        if rest_s := self.rest_s:
+            raise ConnectionError(f"not asked for {rest_s:.1f} s more: {self.trouble}")
+        began_s = self._now()
+        found: list[Finding] = []
+        try:
+            for part in self._parts(event):
+                found += self._plugin.analyse(part, nominal.volts, nominal.hz)
+        except OSError as error:
+            now_s = self._now()
+            pause_s = max(PAUSES_S[min(self._ended, len(PAUSES_S) - 1)], PATIENCE * (now_s - began_s))
+            self._ended += 1
+            self._resting_until_s = now_s + pause_s
+            self.trouble = str(error)
+            raise
+        self.reset()
+        return tuple(found)
+
+    def _parts(self, event: Event) -> list[Event]:
+        """The event, or some Boxes at a time where it is too large for one message to a worker."""
+        if sum(wave.counts.nbytes for wave in event.waveforms) <= LARGEST_BYTES or not self.alone:
+            return [event]
+        parts: list[list[Waveform]] = [[]]
+        room = LARGEST_BYTES
+        for wave in event.waveforms:
+            if wave.counts.nbytes > room and parts[-1]:
+                parts.append([])
+                room = LARGEST_BYTES
+            parts[-1].append(wave)
+            room -= wave.counts.nbytes
+        return [replace(event, waveforms=tuple(some)) for some in parts]
+
+    def reset(self) -> None:
+        """It has answered, or another version has taken over."""
+        self._ended, self._resting_until_s, self.trouble = 1, 0.0, ""
+
+    def close(self) -> None:
+        self._plugin.close()
+
+
+class InstalledAnalyses:
     """Counters: `taken` (a version of an analysis came into use), `gone`, and levels `unreadable_now`,
     `installed_now`.
 
-    For the runner: `generation` rises with each change; `lacking` are installed ones that should look and
+    For the runner: `generation` rises with each change; `lacking` are installed ones that should run and
     cannot: without them no event is done.
     """
 
@@ -41,13 +124,13 @@ class Follower:
         self,
         data_dir: Path,
         policy: Policy,
-        settings: Mapping[str, Mapping[str, Any]],
+        settings: Mapping[str, Mapping[str, object]],
         built_in: Collection[str],
-        look_s: float = LOOK_S,
+        check_s: float = CHECK_S,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`settings` of installed analyses, by name; `built_in`: names that are taken."""
-        self.counters = Counters()
+        self.counters = ServiceCounters()
         self.generation = 0
         self.lacking: frozenset[str] = frozenset()
         self._new_since_ms: int | None = None
@@ -55,64 +138,64 @@ class Follower:
         self._report = Report(data_dir / "plugins")
         self._unreported = ""
         self._settings, self._built_in = settings, frozenset(built_in)
-        self._look_s, self._now = look_s, monotonic_s
+        self._check_s, self._now = check_s, monotonic_s
         self._between = threading.RLock()
-        self._looked = threading.Event()
+        self._checked = threading.Event()
         self._following: Following | None = None
         self._in_use: dict[str, InstalledAnalysis] = {}
         self._wrong: dict[str, tuple[str, float]] = {}
         """Analysis -> why it is not in use, and when to try again."""
-        self._told: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
 
     @contextmanager
     def steady(self) -> Iterator[tuple[InstalledAnalysis, ...]]:
-        """All in use; they stay these, and each in its version, until the end. Waits for the first look."""
-        self._looked.wait()
+        """All in use; they stay these, and each in its version, until the end. Waits for the first check."""
+        self._checked.wait()
         with self._between:
             yield tuple(self._in_use.values())
 
     def new_since_ms(self) -> int | None:
-        """Since when (UTC) a new analysis is installed; told once. None: there is no new one."""
+        """Since when (UTC) a new analysis is installed; returned once. None: there is no new one."""
         with self._between:
             since_ms, self._new_since_ms = self._new_since_ms, None
         return since_ms
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Until `stop`. What is in use stays with the runner; without its process it cannot look."""
+        """Until `stop`. What is in use stays with the runner; without its process it cannot run."""
         following = Following(
             self._data_dir, {KIND}, self._policy, between=self._between, on_change=self._changed
         )
-        self._looked.clear()
+        self._checked.clear()
         try:
             self._following = following
-            for known in list(self._in_use):  # of a life before
+            for known in list(self._in_use):  # of an earlier run
                 self._leave(known)
             while not stop.is_set():
-                self._look(following)
-                self._looked.set()
-                self._tell_host()
+                self._check(following)
+                self._checked.set()
+                self._report_to_host()
                 if ready is not None:
                     ready.set()
-                stop.wait(self._look_s)
+                stop.wait(self._check_s)
         finally:
-            self._looked.set()
+            self._checked.set()
             following.close()
             with suppress(OSError):
                 self._report.withdraw()
 
     def status(self) -> list[dict[str, object]]:
-        """Of each in use: name, version, where it runs, calls, crashes of its worker, trouble or None."""
+        """A row for each in use: name, version, where it runs, calls, crashes of its worker, trouble."""
         following, rows = self._following, []
         for name, analysis in self._in_use.items():
-            told = following.status_of(KIND, name) if following is not None else {}
+            state = following.status_of(KIND, name) if following is not None else {}
             rows.append(
                 {
                     "name": name,
-                    "version": told.get("version", ""),
-                    "runs": WHERE.get(told.get("mode", ""), ""),
-                    "calls": told.get("calls", 0),
-                    "crashes": told.get("crashes", 0),
-                    "trouble": analysis.trouble or told.get("trouble") or None,
+                    "version": state.get("version", ""),
+                    "runs": WHERE.get(state.get("mode", ""), ""),
+                    "calls": state.get("calls", 0),
+                    "crashes": state.get("crashes", 0),
+                    "trouble": analysis.trouble or state.get("trouble") or None,
                 }
             )
         return rows
@@ -133,21 +216,21 @@ class Follower:
                     found[name] += f'; did you mean "{near[0]}"?'
         return found
 
-    def health(self) -> list[Health]:
-        """Of the whole, and one per installed analysis."""
+    def health(self) -> list[HealthReport]:
+        """One report for the whole, and one per installed analysis."""
         troubles = self.troubles()
         info = "; ".join(troubles.values()) or f"installed analyses: {len(self._in_use)}"
-        parts = [Health(self.name, not troubles, info=info)]
+        parts = [HealthReport(self.name, not troubles, info=info)]
         for row in self.status():
             facts = f"{row['version']}, {row['runs']}, {row['calls']} calls"
             if trouble := row["trouble"]:
                 facts += f"; {trouble}"
-            parts.append(Health(f"analysis {row['name']}", not trouble, info=facts))
+            parts.append(HealthReport(f"analysis {row['name']}", not trouble, info=facts))
         return parts
 
-    # -- the follower's thread
+    # -- the service's own thread
 
-    def _look(self, following: Following) -> None:
+    def _check(self, following: Following) -> None:
         following.look()
         known = set(following.types(KIND)) - self._built_in
         for name in sorted(known - self._in_use.keys()):
@@ -161,10 +244,10 @@ class Follower:
                 self.generation += 1
         self.counters.set("unreadable_now", following.unreadable)
         self.counters.set("installed_now", len(self._in_use))
-        self._tell()
+        self._log_troubles()
 
     def _changed(self, kind: str, name: str) -> None:
-        """Also by the thread of a rollback."""
+        """Also called in the thread of a rollback."""
         following = self._following
         if kind != KIND or following is None:
             return
@@ -172,11 +255,11 @@ class Follower:
             self._leave(name)
         elif name in self._in_use:
             with self._between:
-                self._in_use[name].well()
+                self._in_use[name].reset()
                 self.generation += 1
             self._count(following, name)
         else:
-            self._wrong.pop(name, None)  # the next lines of `_look` begin it
+            self._wrong.pop(name, None)  # the next lines of `_check` begin it
 
     def _begin(self, following: Following, name: str) -> None:
         try:
@@ -208,15 +291,15 @@ class Follower:
                 log.info("analysis.gone", analysis=name)
 
     def _count(self, following: Following, name: str) -> None:
-        told = following.status_of(KIND, name)
+        state = following.status_of(KIND, name)
         self.counters.add("taken", label=name)
-        log.info("analysis.taken", analysis=name, version=told.get("version"), mode=told.get("mode"))
+        log.info("analysis.taken", analysis=name, version=state.get("version"), mode=state.get("mode"))
 
-    def _tell_host(self) -> None:
+    def _report_to_host(self) -> None:
         """Its REST shows what became of what was installed there."""
         versions = {str(row["name"]): str(row["version"]) for row in self.status()}
         try:
-            self._report.write(versions, self._wrongs())
+            self._report.write(versions, self._failures())
         except OSError as error:
             if self._unreported != str(error):
                 log.warning("analyses.not_reported", error=str(error))
@@ -224,17 +307,17 @@ class Follower:
         else:
             self._unreported = ""
 
-    def _wrongs(self) -> dict[str, str]:
-        """As `troubles`, and of those in use that fail."""
+    def _failures(self) -> dict[str, str]:
+        """As `troubles`, and those in use that fail."""
         failing = {str(row["name"]): str(row["trouble"]) for row in self.status() if row["trouble"]}
         return failing | self.troubles()
 
-    def _tell(self) -> None:
+    def _log_troubles(self) -> None:
         """A line for each trouble that is new, and for its end."""
         troubles = self.troubles()
         for name, why in troubles.items():
-            if self._told.get(name) != why:
+            if self._logged.get(name) != why:
                 log.warning("analysis.trouble", analysis=name, trouble=why)
-        for name in self._told.keys() - troubles.keys():
+        for name in self._logged.keys() - troubles.keys():
             log.info("analysis.trouble_over", analysis=name)
-        self._told = troubles
+        self._logged = troubles

@@ -1,4 +1,4 @@
-"""The feed: reads live measurements and the bus, and tells the hub.
+"""The live reader: from the measurements' socket, the bus and the store to the hub.
 
 In: Measurements (SUB 9881), `laha_gc` messages (SUB 9883), the store. Out: `LiveHub`.
 An incident is looked up in the store as soon as the bus names one; the store is polled beside
@@ -12,40 +12,32 @@ import structlog
 import zmq
 from google.protobuf.message import DecodeError
 
-from opq_cloud.service import Counters
-from opq_cloud.sockets import connect
+from opq_cloud.config import ViewSection
+from opq_cloud.service import ServiceCounters
+from opq_cloud.sockets import BURST, POLL_MS, connect
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.recent import RECENT_MS
 from opq_proto import mauka_pb2, wire
 from opq_proto.errors import FrameError, StoreError
+from opq_proto.zmq_inbox import waiting_messages
 
 log = structlog.get_logger()
 
-INCIDENTS_LOOKED_AT = 20
-"""The newest incidents are compared with what was last told: one may still grow or be joined."""
-MEASUREMENTS_PER_TURN = 1000
-POLL_MS = 100
+INCIDENTS_COMPARED = 20
+"""The newest incidents are compared with what was last sent: one may still grow or be joined."""
 
 
-class Feed:
+class LiveReader:
     """One thread; `run` returns when `stop` is set."""
 
     def __init__(
-        self,
-        store: CloudStore,
-        hub: LiveHub,
-        counters: Counters,
-        measurement_endpoint: str,
-        bus_endpoint: str,
-        poll_s: float,
+        self, store: CloudStore, hub: LiveHub, counters: ServiceCounters, config: ViewSection
     ) -> None:
         self._store = store
         self._hub = hub
         self._counters = counters
-        self._measurement_endpoint = measurement_endpoint
-        self._bus_endpoint = bus_endpoint
-        self._poll_s = poll_s
+        self._config = config
         self._failing: set[str] = set()
 
     def seed(self) -> None:
@@ -54,8 +46,8 @@ class Feed:
         for box_id, measurement in sorted(newest.items()):
             start_ms = measurement.timestamp_ms - RECENT_MS
             for item in self._store.measurements(box_id, start_ms, measurement.timestamp_ms + 1, limit=1000):
-                self._hub.put_measurement(item, heard_ms=item.timestamp_ms)
-        self._look(limit=100)
+                self._hub.accept_measurement(item, heard_ms=item.timestamp_ms)
+        self._read_incidents(limit=100)
 
     def run(self, stop: threading.Event) -> None:
         """Connects its own sockets and closes them. Raises ConfigError when an address is none."""
@@ -63,8 +55,8 @@ class Feed:
         measurements, bus = context.socket(zmq.SUB), context.socket(zmq.SUB)
         try:
             for socket, endpoint, key, topic in (
-                (measurements, self._measurement_endpoint, "view.measurement_endpoint", b""),
-                (bus, self._bus_endpoint, "view.bus_endpoint", b"laha_gc"),
+                (measurements, self._config.measurement_endpoint, "view.measurement_endpoint", b""),
+                (bus, self._config.bus_endpoint, "view.bus_endpoint", b"laha_gc"),
             ):
                 socket.linger = 0
                 socket.rcvhwm = 10_000  # drops the newest beyond; the store has them all
@@ -81,63 +73,56 @@ class Feed:
         poller = zmq.Poller()
         poller.register(bus, zmq.POLLIN)
         poller.register(measurements, zmq.POLLIN)
-        next_look_s = 0.0
+        next_read_s = 0.0
         while not stop.is_set():
             ready = dict(poller.poll(POLL_MS))
-            if bus in ready and self._drain_bus(bus):
-                next_look_s = 0.0
-            if time.monotonic() >= next_look_s:
-                self._look_safely()
-                next_look_s = time.monotonic() + self._poll_s
+            if bus in ready and self._read_bus(bus):
+                next_read_s = 0.0
+            if time.monotonic() >= next_read_s:
+                self._try_read_incidents()
+                next_read_s = time.monotonic() + self._config.poll_s
             if measurements in ready:
-                self._drain_measurements(measurements)
+                self._read_measurements(measurements)
 
-    def _drain_bus(self, bus: "zmq.Socket[bytes]") -> bool:
+    def _read_bus(self, bus: "zmq.Socket[bytes]") -> bool:
         """True when an incident was named."""
         named = False
-        while True:
-            try:
-                frames = bus.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return named
+        for frames in waiting_messages(bus):
             if len(frames) != 2:
-                self._bad("bus", f"{len(frames)} frames, not 2")
+                self._count_malformed("bus", f"{len(frames)} frames, not 2")
                 continue
             message = mauka_pb2.MaukaMessage()
             try:
                 message.ParseFromString(frames[1])
             except DecodeError as error:
-                self._bad("bus", str(error))
+                self._count_malformed("bus", str(error))
                 continue
             self._counters.add("bus_messages")
             if message.laha.WhichOneof("laha_type") == "gc_update":
                 named = named or message.laha.gc_update.from_domain == mauka_pb2.INCIDENTS
+        return named
 
-    def _drain_measurements(self, measurements: "zmq.Socket[bytes]") -> None:
-        for _ in range(MEASUREMENTS_PER_TURN):
-            try:
-                frames = measurements.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+    def _read_measurements(self, measurements: "zmq.Socket[bytes]") -> None:
+        for frames in waiting_messages(measurements, BURST):
             try:
                 measurement = wire.measurement_from_wire(frames[-1])
             except FrameError as error:
-                self._bad("measurement", str(error))
+                self._count_malformed("measurement", str(error))
                 continue
             self._counters.add("measurements")
             if measurement.backfilled:
                 continue
-            self._hub.put_measurement(measurement)
+            self._hub.accept_measurement(measurement)
 
-    def _bad(self, what: str, why: str) -> None:
+    def _count_malformed(self, what: str, why: str) -> None:
         self._counters.add("malformed", label=what)
         if what not in self._failing:
             self._failing.add(what)
-            log.warning("message.malformed", what=what, why=why, told="once, then counted")
+            log.warning("message.malformed", what=what, why=why, logged="once, then counted")
 
-    def _look_safely(self) -> None:
+    def _try_read_incidents(self) -> None:
         try:
-            self._look(INCIDENTS_LOOKED_AT)
+            self._read_incidents(INCIDENTS_COMPARED)
             self._failing.discard("store")
         except StoreError as error:
             self._counters.add("store_errors")
@@ -145,13 +130,13 @@ class Feed:
                 self._failing.add("store")
                 log.warning("store.unreadable", why=str(error))
 
-    def _look(self, limit: int) -> None:
-        """The newest incidents: tell what is new, has changed or was joined into an older one."""
+    def _read_incidents(self, limit: int) -> None:
+        """The newest incidents: send what is new, has changed or was joined into an older one."""
         known = self._hub.known_incidents()
-        floor = max(known, default=0) - INCIDENTS_LOOKED_AT
-        found = self._store.incidents(after_id=max(0, floor), limit=max(limit, 2 * INCIDENTS_LOOKED_AT))
+        floor = max(known, default=0) - INCIDENTS_COMPARED
+        found = self._store.incidents(after_id=max(0, floor), limit=max(limit, 2 * INCIDENTS_COMPARED))
         for incident in sorted(found, key=lambda item: item.incident_id):
-            if self._hub.put_incident(incident):
+            if self._hub.accept_incident(incident):
                 self._counters.add("incidents_told")
         if found:
             lowest = min(incident.incident_id for incident in found)

@@ -1,0 +1,283 @@
+"""Admission to the CURVE sockets of one service: ZAP, the key folder, and who is connected.
+
+One REP loop on `inproc://zeromq.zap.01` in the service's own thread and context: a handshake
+costs it 0.02 ms (limits.md, 1). A stranger is answered 300, not 400: libzmq gives up for good
+after 400, and a Box whose key comes a minute later must get in without a restart. Its
+connection is left hanging (no storm of retries) and ended when a key is admitted.
+Source: ZeroMQ RFC 27 (ZAP 1.0).
+"""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+from watchfiles import watch
+from zmq.utils import z85
+
+from opq_cloud.makai.peers import Peers, answered, sent_marks
+from opq_cloud.service import ServiceCounters
+from opq_cloud.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, open_socket
+from opq_proto.errors import OpqError
+from opq_proto.keys import KeyFolder, read_secret_file
+from opq_proto.log import Log
+from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.zmq_inbox import waiting_messages
+
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"
+CREDENTIALS_AT = 6  # version, request id, domain, address, identity, mechanism, then the key
+DEBOUNCE_MS = 50
+CHECK_MS = 500
+"""Without a notice the folder's time stamp is checked so often (a folder made again, a lost notice)."""
+SETTLE_S = 0.15
+"""A file that is just being written is read again after this time, before its Box is shut out."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """Keys (Z85) that came, with their Box, and that went."""
+
+    admitted: dict[str, str]
+    revoked: dict[str, str]
+
+
+class AllowList:
+    """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`.
+
+    A thread waits for changes (inotify through watchfiles, else polling) and reads the folder; the
+    broker's thread collects the outcome with `changes`. From file to list it takes half a second at most.
+    """
+
+    def __init__(self, folder: KeyFolder, counters: ServiceCounters, log: Log) -> None:
+        self.boxes: dict[str, str] = {}
+        self._folder = folder
+        self._counters = counters
+        self._log = log
+        self._stop = threading.Event()
+        self._read: dict[str, str] = {}
+        self._problems: list[str] = []
+        self._thread = threading.Thread(target=self._watch, name="allow-list", daemon=True)
+
+    def start(self) -> None:
+        """Read the folder once, then watch it."""
+        self._reload()
+        self.boxes = self._read
+        self._counters.set("admitted_now", len(self.boxes))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(2.0)
+
+    @property
+    def alive(self) -> bool:
+        """False when the watcher has died: nothing would be revoked any more."""
+        return self._thread.is_alive()
+
+    def changes(self) -> KeyChange | None:
+        """What changed since the last call; from then on `boxes` is the new list."""
+        read = self._read
+        if read is self.boxes:
+            return None
+        before, self.boxes = self.boxes, read
+        self._counters.set("admitted_now", len(read))
+        return KeyChange(
+            {key: box_id for key, box_id in read.items() if before.get(key) != box_id},
+            {key: box_id for key, box_id in before.items() if key not in read},
+        )
+
+    def _watch(self) -> None:
+        known = self._signature()
+        while not self._stop.is_set():
+            path = _existing(self._folder.public_keys)
+            try:
+                for changes in watch(
+                    path,
+                    stop_event=self._stop,
+                    debounce=DEBOUNCE_MS,
+                    step=10,
+                    rust_timeout=CHECK_MS,
+                    yield_on_timeout=True,
+                    recursive=False,
+                ):
+                    now = self._signature()
+                    if changes or now != known:
+                        known = now
+                        self._reload()
+                    if path != _existing(self._folder.public_keys):
+                        break
+            except OSError as error:  # inotify's limits, or the folder went away meanwhile
+                self._log.warning("keys.watch_failed", folder=str(path), error=str(error))
+                self._stop.wait(CHECK_MS / 1000)
+                self._reload()
+
+    def _reload(self) -> None:
+        admitted, problems = self._folder.admitted()
+        if problems and not self._stop.wait(SETTLE_S):
+            admitted, problems = self._folder.admitted()
+        for problem in problems:
+            if problem not in self._problems:
+                self._counters.add("key_files_refused")
+                self._log.warning("keys.file_refused", problem=problem)
+        self._problems = problems
+        read = {key.decode("ascii"): box_id for key, box_id in admitted.items()}
+        if read != self._read:
+            self._read = read
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._folder.public_keys.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedSocket:
+    """A bound CURVE socket that only admitted Boxes get through, and its connections."""
+
+    socket: Socket
+    peers: Peers
+    handler: "ZapHandler"
+
+    def sender(self, frame: zmq.Frame) -> str | None:
+        """The Box whose key sent this frame; None when that key is not admitted any more (counted)."""
+        return self.handler.sender(frame, self.peers)
+
+
+class ZapHandler:
+    """Admits Boxes to the sockets it opened; used by one thread, between poll and poll."""
+
+    def __init__(self, context: Context, folder: KeyFolder, counters: ServiceCounters, log: Log) -> None:
+        self.peers: list[Peers] = []
+        self._context = context
+        self._pair = read_secret_file(folder.server_secret)
+        self._counters = counters
+        self._log = log
+        self._limited = RateLimitedLog(log)
+        self._sockets: list[Socket] = []
+        self._failed = 0
+        self._zap = open_socket(context, zmq.REP)
+        self._zap.bind(ZAP_ENDPOINT)
+        self._allowed = AllowList(folder, counters, log)
+        self._allowed.start()
+
+    def open(self, kind: int, endpoint: str, service: str, key: str, **options: int) -> AdmittedSocket:
+        """As `open_socket` and `bind`."""
+        socket = open_socket(self._context, kind, **options)
+        self._sockets.append(socket)
+        curve_server(socket, self._pair)
+        peers = Peers(self._context, socket, key)
+        self.peers.append(peers)
+        bind(socket, endpoint, service, key)
+        return AdmittedSocket(socket, peers, self)
+
+    def register(self, poller: zmq.Poller) -> None:
+        poller.register(self._zap, zmq.POLLIN)
+        for peers in self.peers:
+            poller.register(peers.monitor, zmq.POLLIN)
+
+    def close(self) -> None:
+        self._allowed.close()
+        for peers in self.peers:
+            peers.close()
+        for socket in self._sockets:
+            socket.close()
+        self._zap.close()
+
+    def handle_peers(self) -> None:
+        """Answer handshakes, note who came and went, follow the key folder."""
+        for peers in self.peers:
+            peers.drain()
+        self._answer_handshakes()
+        change = self._allowed.changes()
+        if change is not None:
+            for key, box_id in change.revoked.items():
+                ended = sum(peers.end_connections(key) for peers in self.peers)
+                self._counters.add("revoked")
+                self._log.info("peer.revoked", public_key=key, box_id=box_id, connections_ended=ended)
+            for key, box_id in change.admitted.items():
+                self._log.info("peer.admitted", public_key=key, box_id=box_id)
+            if change.admitted:
+                for peers in self.peers:
+                    peers.end_refused()
+        self._counters.set("connections_now", sum(map(len, self.peers)))
+        failed = sum(peers.failed for peers in self.peers)
+        if failed > self._failed:
+            self._counters.add("handshakes_failed", failed - self._failed)
+            self._failed = failed
+            self._limited.warning(
+                "peer.handshake_failed", reason="ended without a CURVE handshake", total=failed
+            )
+        if not self._allowed.alive:
+            raise OpqError("the watcher of the key folder has ended; no key could be revoked")
+
+    def sender(self, frame: zmq.Frame, peers: Peers) -> str | None:
+        """As `AdmittedSocket.sender`."""
+        try:
+            key = str(frame.get("User-Id"))
+        except zmq.ZMQError:
+            key = ""
+        if peers.unknown:
+            self._note_connection(frame, peers, key)
+        box_id = self._allowed.boxes.get(key)
+        if box_id is None:
+            self._note_connection(frame, peers, key)
+            peers.end_connections(key)
+            self.refuse(key, "key is not admitted any more")
+        return box_id
+
+    def refuse(self, key: str, reason: str) -> None:
+        """Count by key; a line at most every 10 s per key, with the number since the last one."""
+        self._counters.add("refused", label=key)
+        self._limited.warning("peer.refused", key=(key, reason), public_key=key, reason=reason)
+
+    def _note_connection(self, frame: zmq.Frame, peers: Peers, key: str) -> None:
+        try:
+            if peers.note_key(int(frame.get(zmq.SRCFD)), key):
+                self._report_second_connection(key)
+        except (zmq.ZMQError, ValueError, TypeError):
+            self._counters.add("peers_without_descriptor")
+
+    def _report_second_connection(self, key: str) -> None:
+        """Two connections with one key: two gateways, or the old one of a Box whose line was cut."""
+        box_id = self._allowed.boxes.get(key)
+        self._counters.add("connected_twice", label=box_id or key)
+        self._limited.warning("peer.connected_twice", key=key, box_id=box_id, public_key=key)
+
+    def _answer_handshakes(self) -> None:
+        for request in waiting_messages(self._zap):
+            self._counters.add("handshakes")
+            key, box_id, reason = self._verdict(request)
+            for peers in self.peers:
+                peers.drain()
+            candidates = [(peers, number) for peers in self.peers for number in peers.in_handshake()]
+            marks = sent_marks(candidates) if len(candidates) > 1 else []
+            request_id = request[1] if len(request) > 1 else b""
+            if box_id is None:
+                self._zap.send_multipart([b"1.0", request_id, b"300", reason.encode(), b"", b""])
+                self.refuse(key, reason)
+            else:
+                self._zap.send_multipart([b"1.0", request_id, b"200", b"OK", key.encode(), b""])
+            found = candidates[0] if len(candidates) == 1 else None
+            if len(candidates) > 1 and box_id is not None:
+                found = answered(candidates, marks)
+            if found is not None and found[0].note_verdict(found[1], key if box_id is not None else None):
+                self._report_second_connection(key)
+
+    def _verdict(self, request: list[bytes]) -> tuple[str, str | None, str]:
+        """The key in Z85, the Box it admits, or None and why not."""
+        if len(request) <= CREDENTIALS_AT or request[5] != b"CURVE" or len(request[6]) != 32:
+            return "", None, "no CURVE key"
+        key = z85.encode(request[CREDENTIALS_AT]).decode("ascii")
+        if request[2] != ZAP_DOMAIN.encode():
+            return key, None, "wrong domain"
+        box_id = self._allowed.boxes.get(key)
+        return key, box_id, "" if box_id else "key is not in public_keys"
+
+
+def _existing(path: Path) -> Path:
+    """`path`, or the nearest folder above it that is there."""
+    while not path.is_dir() and path != path.parent:
+        path = path.parent
+    return path

@@ -9,6 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 Row = dict[str, Any]
+"""A record: column -> value."""
+
+JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+"""What JSON can say; whoever reads one looks at its type first."""
+JsonObject = dict[str, Any]
+"""A JSON object whose form the reader knows: an answer, a stored body, a state."""
+
+Metas = Sequence[Mapping[str, Any] | None] | None
+"""Of records: what their source knows beside each (topic, file); None: of none."""
 
 Emission = list[Row]
 """What one window, or one record, gives: rows in order. What a sink gets with sendSingle false."""
@@ -24,7 +33,7 @@ class Batch:
     stream: str
     rows: Sequence[Row]
     arrived_ms: int | Sequence[int]
-    meta: Sequence[Mapping[str, Any] | None] | None = None
+    meta: Metas = None
 
     def each(self) -> Iterable[tuple[Row, int, Any]]:
         """(row, arrived_ms, meta) of each record."""

@@ -93,9 +93,9 @@ class Client:
         self._client.loop_start()
         if not self._answered.wait(timeout_s):
             self._refusal = f"it did not answer within {timeout_s:g} s"
-        if self._refusal:
+        if why := self._refusal:  # before `stop`, which is a disconnection too
             self.stop()
-            raise ConnectionError(f"{self._server}: {self._refusal}")
+            raise ConnectionError(f"{self._server}: {why}")
 
     def start_later(self) -> None:
         """Connects by itself, again and again."""

@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["opq_rules"]):
     from opq_rules.api.guard import Guard
     from opq_rules.built_in import types_of
     from opq_rules.engine.engine import Engine
-    from opq_rules.engine.own_types import OwnTypes
+    from opq_rules.engine.types import OwnTypes
     from opq_rules.query.trying import run_case
     from opq_rules.rule_plugins import RulePlugins
 

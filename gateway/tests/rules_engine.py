@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from opq_plugins.sdk import Context, Function, Sink, SinkContext, Source, SourceContext
+from opq_rules.engine.clock import SystemClock
 from opq_rules.engine.engine import Engine
+from opq_rules.engine.source_runner import SourceRunner
 from opq_rules.rule_plugins import RulePlugins
 
 
@@ -125,3 +127,12 @@ def stream(name: str = "s", **options: str) -> str:
 
 def rule(name: str, sql: str, **options: Any) -> dict[str, Any]:
     return {"id": name, "sql": sql, "actions": [{"kept": {}}], "options": options}
+
+
+class Idle:
+    """Takes no records: an engine's loop for a source runner that a test holds alone."""
+
+    clock = SystemClock()
+
+    def wake(self, runner: SourceRunner) -> None:
+        return

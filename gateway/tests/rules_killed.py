@@ -79,7 +79,7 @@ def main() -> None:
     for name, shared in (("own", "false"), ("common", "true")):
         if name not in engine.streams():
             engine.execute(f'CREATE STREAM {name} () WITH ({source}, SHARED="{shared}")')
-    there = {each["id"] for each in engine.look.rules()}
+    there = {each["id"] for each in engine.views.rules()}
     problems = engine.create_rules([rule for rule in rules(folder) if rule["id"] not in there])
     print("ready" if not problems else f"refused: {problems}", flush=True)
     sys.stdin.read()

@@ -140,15 +140,15 @@ def test_a_rule_whose_plugin_is_deleted_under_it_says_so_until_it_is_back(
         actions = [{"lines": {"path": str(rows)}}]
         engine.create_rule({"id": "r", "sql": "SELECT twice(n) AS d FROM s", "actions": actions})
         wait_for(lambda: rows.stat().st_size, 60)
-        assert engine.look.rule_status("r")["degraded"] == ""
+        assert engine.views.rule_status("r")["degraded"] == ""
         plugins.delete("portable", "three", force=True)
-        status = engine.look.rule_status("r")
+        status = engine.views.rule_status("r")
         assert status["status"] == "running"
         for missing in ("source counter", "sink lines", "function twice"):
             assert f"{missing}: its plug-in is not installed" in status["degraded"]
         plugins.create("portable", "three", version_of(plugins, 1))
         wait_for(lambda: "1.0.1" in rows.read_text(), 60)
-        wait_for(lambda: engine.look.rule_status("r")["degraded"] == "", 60)
+        wait_for(lambda: engine.views.rule_status("r")["degraded"] == "", 60)
     finally:
         engine.stop()
 
@@ -245,10 +245,10 @@ def test_a_rule_whose_plugin_is_missing_at_the_start_begins_when_it_comes(
     rows.write_text("")
     engine = started()
     try:
-        status = engine.look.rule_status("r")
+        status = engine.views.rule_status("r")
         assert status["status"] == "stopped by error" and status["message"]
         plugins.create("portable", "three", version_of(plugins, 1))
-        wait_for(lambda: engine.look.rule_status("r")["status"] == "running", 30)
+        wait_for(lambda: engine.views.rule_status("r")["status"] == "running", 30)
         wait_for(lambda: "1.0.1" in rows.read_text(), 60)
     finally:
         engine.stop()

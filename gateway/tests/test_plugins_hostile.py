@@ -132,7 +132,7 @@ def test_a_source_that_errs_is_told_and_no_rule_stops(
         path = tmp_path / "rows"
         engine.create_rule({"id": "r", "sql": "SELECT * FROM s", "actions": [{"file": {"path": str(path)}}]})
         wait_for(lambda: path.is_file() and told in path.read_text(), 20)
-        assert engine.look.rule_status("r")["status"] == "running"
+        assert engine.views.rule_status("r")["status"] == "running"
     finally:
         engine.stop()
 

@@ -19,8 +19,8 @@ from waiting import wait_for
 
 from opq_rules.api import config as configuration
 from opq_rules.api.service import Service
+from opq_rules.delivery.properties import SinkProperties
 from opq_rules.query.trying import try_case
-from opq_rules.sinking.properties import Properties
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
 RULE = {"id": "r1", "sql": "SELECT v FROM demo WHERE v > 126", "actions": [{"memory": {"topic": "out"}}]}
@@ -199,7 +199,7 @@ def test_the_page_names_every_path(house: House) -> None:
 @pytest.mark.parametrize("kind", ["sources", "sinks"])
 def test_the_page_names_every_type_and_property(kind: str) -> None:
     folder = Path(importlib.import_module(f"opq_rules.{kind}").__file__ or "").parent
-    configs: list[Any] = [Properties]
+    configs: list[Any] = [SinkProperties]
     for file in folder.glob("[a-z]*.py"):
         if file.stem != "mock":  # for `rule try`
             assert f"\n| {file.stem} " in PAGE, file.stem

@@ -18,15 +18,15 @@ import pytest
 import zmq
 from free_ports import free_port
 from mosquitto_of_ones_own import MOSQUITTO, Broker
+from rules_engine import Idle
 from rules_house import House
 from waiting import wait_for
 
 from opq_plugins.sdk import Source, SourceContext
 from opq_rules.built_in import types_of
-from opq_rules.engine import reach
-from opq_rules.engine.clock import SystemClock
-from opq_rules.engine.connections import module
-from opq_rules.engine.feed import Feed
+from opq_rules.engine import connection_admin
+from opq_rules.engine.connections import connection_module
+from opq_rules.engine.source_runner import SourceRunner
 from opq_rules.secrets import with_secrets, without_secrets
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
@@ -247,7 +247,7 @@ class Counting(Source):
 
 def test_a_source_that_is_opened_anew_while_it_waits_for_room_loses_no_record() -> None:
     source = Counting()
-    feed = Feed("s", "", lambda: source, 2, True, SystemClock(), lambda feed: None)
+    feed = SourceRunner("s", "", lambda: source, 2, True, Idle())
     feed.start()
     got: list[int] = []
 
@@ -300,7 +300,7 @@ def test_an_http_server_is_tried_before_it_is_used(house: House) -> None:
 def test_a_database_is_tried_before_it_is_used(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reach, "WAIT_S", 3.0)  # MongoDB's client tries again as long as it may
+    monkeypatch.setattr(connection_admin, "TRIAL_S", 3.0)  # MongoDB's client tries again as long as it may
     file = tmp_path / "there.db"
     file.touch()
     tried(house, "sinks/connection/sql", {"url": f"sqlite:///{file}", "table": "t"})
@@ -325,7 +325,7 @@ def test_an_endpoint_is_tried_before_it_is_used(house: House) -> None:
 
 
 def test_a_peer_that_says_nothing_holds_nobody_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "WAIT_S", 0.3)
+    monkeypatch.setattr(connection_admin, "TRIAL_S", 0.3)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -344,5 +344,5 @@ def test_the_page_names_every_type_and_property_of_connections() -> None:
     page = (Path(__file__).parents[2] / "docs" / "rules.md").read_text().partition("## Connections")[2]
     for kind in types_of("connection"):
         row = next(line for line in page.splitlines() if line.startswith(f"| {kind} |"))
-        names = {field.name for field in fields(module(kind).Config)}
+        names = {field.name for field in fields(connection_module(kind).Config)}
         assert names <= set(re.findall(r"\w+", row)) or row == "| httppull | as rest | as rest |"

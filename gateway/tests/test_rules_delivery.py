@@ -13,10 +13,9 @@ from rules_engine import rule, running, stream
 from waiting import wait_for
 
 from opq_rules.api.server import told_health
-from opq_rules.engine.delivery import Delivery
-from opq_rules.engine.packing import packed, unpacked
-from opq_rules.engine.staging import PAGE
-from opq_rules.engine.store import Store
+from opq_rules.engine.checkpoint import PAGE
+from opq_rules.engine.outbox import Outbox, packed, unpacked
+from opq_rules.engine.rule_store import RuleStore
 from opq_rules.engine.topics import Topics, matches
 from opq_rules.errors import RuleError
 
@@ -39,13 +38,13 @@ def test_packing_of_bytes_times_and_strangers() -> None:
 
 
 def test_the_store_is_all_or_nothing_and_there_again(tmp_path: Path) -> None:
-    store = Store(tmp_path / "rules.sqlite3")
+    store = RuleStore(tmp_path / "rules.sqlite3")
     store.put_many("rule", {"b": "2", "a": "1"})
     broken: Any = {"c": "3", "d": object()}
     with pytest.raises(RuleError):
         store.put_many("rule", broken)
     store.close()
-    store = Store(tmp_path / "rules.sqlite3")
+    store = RuleStore(tmp_path / "rules.sqlite3")
     assert store.all("rule") == {"a": "1", "b": "2"}
     assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("rules.sqlite3*")} == {0o600}
     store.delete("rule", ["a"])
@@ -53,17 +52,17 @@ def test_the_store_is_all_or_nothing_and_there_again(tmp_path: Path) -> None:
     store.close()
     (tmp_path / "file").write_text("")
     with pytest.raises(RuleError, match="cannot be used"):
-        Store(tmp_path / "file" / "rules.sqlite3")
+        RuleStore(tmp_path / "file" / "rules.sqlite3")
 
 
 def test_a_commit_is_whole(tmp_path: Path) -> None:
-    delivery = Delivery(tmp_path / "d.sqlite3")
+    delivery = Outbox(tmp_path / "d.sqlite3")
     rows = delivery.commit({"feed  s": {"offset": 3}}, [("r", 7, "out", [{"v": 1}])], ())
     with pytest.raises(sqlite3.Error):
         broken: Any = [("r", 8, "out", [{}]), (None, 9, None, [{}])]
         delivery.commit({"feed  s": {"offset": 4}}, broken, rows)
     delivery.close()
-    delivery = Delivery(tmp_path / "d.sqlite3")
+    delivery = Outbox(tmp_path / "d.sqlite3")
     assert delivery.state("feed  s") == {"offset": 3}
     assert delivery.waiting("out", 0, 10) == [(rows[0], "r", 7, [{"v": 1}])]
     later = delivery.commit({"feed  s": None}, [("r", 8, "out", [])], rows)
@@ -85,7 +84,7 @@ def test_more_than_memory_holds_waits_in_the_outbox_in_order(tmp_path: Path) -> 
         wait_for(lambda: hands.contexts)
         hands.gate.clear()
         hands.give([{"v": v} for v in range(total)])
-        wait_for(lambda: engine.look.totals()["commits_total"])
+        wait_for(lambda: engine.views.totals()["commits_total"])
         hands.gate.set()
         wait_for(lambda: len(hands.got) == total, 60)
         assert hands.rows == [{"v": v} for v in range(total)]
@@ -99,8 +98,8 @@ def test_what_a_sink_refused_is_sent_after_a_restart_and_to_a_new_sink(tmp_path:
         wait_for(lambda: hands.contexts)
         hands.refuse = True
         hands.give([{"v": 1}, {"v": 2}], offset=2)
-        wait_for(lambda: "away" in engine.look.rule_status("r")["degraded"])
-        status = engine.look.rule_status("r")
+        wait_for(lambda: "away" in engine.views.rule_status("r")["degraded"])
+        status = engine.views.rule_status("r")
         assert (status["sink_kept_0_0_records_in_total"], status["sink_kept_0_0_records_out_total"]) == (2, 0)
         assert status["sink_kept_0_0_buffer_length"] == 2
         engine.replace_rule("r", rule("r", "SELECT v FROM s", qos=1) | {"actions": [{"kept": {"name": "b"}}]})
@@ -119,7 +118,7 @@ def test_a_full_disk_holds_the_source_and_loses_nothing(tmp_path: Path) -> None:
         engine.create_rule(rule("r", "SELECT v FROM s", qos=1))
         engine.create_rule(rule("free", "SELECT v AS w FROM s WHERE v < 0"))
         wait_for(lambda: hands.contexts)
-        database = engine._delivery._db
+        database = engine._checkpoint._outbox._file.connection
         pages = engine._loop.call(lambda: database.execute("PRAGMA page_count").fetchone()[0])
         engine._loop.call(lambda: database.execute(f"PRAGMA max_page_count = {pages}").fetchone())
         context = hands.contexts[0]
@@ -130,9 +129,9 @@ def test_a_full_disk_holds_the_source_and_loses_nothing(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=give)
         thread.start()
-        wait_for(lambda: "full" in engine.look.rule_status("r")["degraded"])
-        wait_for(lambda: engine._feeds.by_key["feed  s"].feed.held)
-        assert engine.look.rule_status("free")["degraded"] == ""
+        wait_for(lambda: "full" in engine.views.rule_status("r")["degraded"])
+        wait_for(lambda: engine._lifecycle.streams.by_key["feed  s"].runner.held)
+        assert engine.views.rule_status("free")["degraded"] == ""
         health = told_health(engine)
         assert not health["ok"] and "full" in health["subcomponents"][0]["info"]
         assert len(hands.got) < total
@@ -140,7 +139,7 @@ def test_a_full_disk_holds_the_source_and_loses_nothing(tmp_path: Path) -> None:
         thread.join(60.0)
         wait_for(lambda: len(hands.got) >= total and engine.settled(), 60)
         assert hands.rows == [{"v": v} for v in range(total)]
-        assert engine.look.rule_status("r")["degraded"] == ""
+        assert engine.views.rule_status("r")["degraded"] == ""
         assert told_health(engine)["ok"]
 
 
@@ -151,7 +150,7 @@ def test_a_deleted_rule_leaves_nothing_behind(tmp_path: Path) -> None:
         wait_for(lambda: hands.contexts)
         hands.refuse = True
         hands.give([{"v": 1}], offset=1)
-        wait_for(lambda: "away" in engine.look.rule_status("r")["degraded"])
+        wait_for(lambda: "away" in engine.views.rule_status("r")["degraded"])
         engine.delete_rule("r")
     database = sqlite3.connect(tmp_path / "delivery.sqlite3")
     assert database.execute("SELECT name FROM state").fetchall() == []

@@ -11,10 +11,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from rules_engine import rule, running, stream
 from waiting import wait_for
 
+from opq_rules.delivery.properties import divided
+from opq_rules.delivery.transform import NONCE_BYTES, transformer
 from opq_rules.errors import RuleError
-from opq_rules.sinking.encryption import NONCE_BYTES
-from opq_rules.sinking.properties import divided
-from opq_rules.sinking.transform import transformer
 
 KEY = bytes(range(32))
 

@@ -11,7 +11,7 @@ from rules_engine import Hands, rule, running, stream
 from waiting import wait_for
 
 from opq_plugins.sdk import Context, Function
-from opq_rules.engine import schedules
+from opq_rules.engine import lifecycle
 from opq_rules.errors import RuleError
 
 
@@ -26,14 +26,14 @@ def test_rules_of_one_shape_are_a_crowd_and_each_gives_its_own(tmp_path: Path) -
         by_rule = sorted((row_id.split(":")[0], tuple(data[0].items())) for row_id, data in hands.got)
         wanted = [(f"r{k}", (("v", 4), ("half", k % 2))) for k in range(4)]
         assert by_rule == sorted([*wanted, ("r0", (("v", 1), ("half", 0)))])
-        assert "crowd" in engine.look.explain("r4")
-        assert engine.look.totals()["units"] <= 4
-        status = engine.look.rule_status("r9")
+        assert "crowd" in engine.views.explain("r4")
+        assert engine.views.totals()["units"] <= 4
+        status = engine.views.rule_status("r9")
         assert status["op_2_filter_0_records_in_total"] == 6
         assert status["op_2_filter_0_exceptions_total"] == 2
         assert "number" in status["op_2_filter_0_last_exception"]
         assert status["sink_kept_0_0_records_in_total"] == 0
-        assert engine.look.rule_status("r0")["sink_kept_0_0_records_out_total"] == 2
+        assert engine.views.rule_status("r0")["sink_kept_0_0_records_out_total"] == 2
 
 
 def test_what_one_turn_gives_to_rules_behind_a_topic_of_memory_fits_there(tmp_path: Path) -> None:
@@ -54,14 +54,14 @@ def test_rules_that_say_the_same_run_once(tmp_path: Path) -> None:
         engine.execute(stream())
         for name in ("a", "b"):
             engine.create_rule(rule(name, "SELECT v + 1 AS w FROM s"))
-        assert engine.look.totals()["units"] == 1
+        assert engine.views.totals()["units"] == 1
         engine.delete_rule("a")
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 1}])
         wait_for(lambda: hands.got)
         assert {row_id.split(":")[0] for row_id, _ in hands.got} == {"b"}
         engine.delete_rule("b")
-        assert engine.look.totals()["units"] == 0
+        assert engine.views.totals()["units"] == 0
         wait_for(lambda: not hands.contexts)
 
 
@@ -72,9 +72,9 @@ def test_rules_with_a_window_have_one_each(tmp_path: Path) -> None:
         engine.create_rule(rule("first", sql))
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 1}], arrived_ms=1_000)
-        wait_for(lambda: engine.look.usage()["first"]["records"] == 1)
+        wait_for(lambda: engine.views.usage()["first"]["records"] == 1)
         engine.create_rule(rule("late", sql))
-        assert engine.look.totals()["units"] == 2
+        assert engine.views.totals()["units"] == 2
         hands.give([{"v": 1}], arrived_ms=1_500)
         hands.give([{"v": 1}], arrived_ms=1 << 42)
         wait_for(lambda: len(hands.got) == 2)
@@ -113,7 +113,7 @@ def test_a_replacement_with_the_same_statement_keeps_its_window(tmp_path: Path) 
         engine.create_rule(rule("r", sql))
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 1}, {"v": 2}])
-        wait_for(lambda: engine.look.usage()["r"]["records"] == 2)
+        wait_for(lambda: engine.views.usage()["r"]["records"] == 2)
         engine.replace_rule("r", rule("r", sql) | {"actions": [{"kept": {"name": "other"}}]})
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 4}])
@@ -133,20 +133,20 @@ def test_what_cannot_be_created_leaves_nothing(tmp_path: Path) -> None:
         ):
             with pytest.raises(RuleError):
                 engine.create_rule(body)
-        assert engine.look.rules() == []
+        assert engine.views.rules() == []
         engine.create_rule(rule("r", "SELECT * FROM s"))
         with pytest.raises(RuleError, match="already exists"):
             engine.create_rule(rule("r", "SELECT * FROM s"))
         with pytest.raises(RuleError, match="1 rules use it: r"):
             engine.drop_stream("s")
         with pytest.raises(RuleError) as told:
-            engine.look.rule_status("nobody")
+            engine.views.rule_status("nobody")
         assert (told.value.http, told.value.code) == (404, 1002)
         with pytest.raises(RuleError) as told:
             engine.validate(rule("x", "SELECT * FROM nowhere"))
         assert told.value.http == 422
         assert engine.drop_stream("s", force=True)
-        assert engine.look.rules()[0]["status"] == "stopped by error"
+        assert engine.views.rules()[0]["status"] == "stopped by error"
 
 
 def test_a_source_that_fails_is_opened_again_and_the_rule_stays(tmp_path: Path) -> None:
@@ -155,14 +155,14 @@ def test_a_source_that_fails_is_opened_again_and_the_rule_stays(tmp_path: Path) 
     with running(tmp_path, hands) as (engine, _):
         engine.execute(stream())
         engine.create_rule(rule("r", "SELECT v FROM s"))
-        wait_for(lambda: "nobody is there" in engine.look.rule_status("r")["degraded"])
-        assert engine.look.rule_status("r")["status"] == "running"
-        assert engine.look.rule_status("r")["source_s_0_connection_status"] == -1
+        wait_for(lambda: "nobody is there" in engine.views.rule_status("r")["degraded"])
+        assert engine.views.rule_status("r")["status"] == "running"
+        assert engine.views.rule_status("r")["source_s_0_connection_status"] == -1
         wait_for(lambda: hands.contexts)
-        assert engine.look.rule_status("r")["degraded"] == ""
+        assert engine.views.rule_status("r")["degraded"] == ""
         hands.give([{"v": 1}])
         wait_for(lambda: hands.rows == [{"v": 1}])
-        assert engine.look.rule_status("r")["source_s_0_exceptions_total"] == 2
+        assert engine.views.rule_status("r")["source_s_0_exceptions_total"] == 2
 
 
 def test_a_sink_that_refuses_gets_all_again_in_order(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_sink_that_refuses_gets_all_again_in_order(tmp_path: Path) -> None:
         hands.refuse = True
         for v in range(5):
             hands.give([{"v": v}])
-        wait_for(lambda: "away" in engine.look.rule_status("r")["degraded"])
+        wait_for(lambda: "away" in engine.views.rule_status("r")["degraded"])
         hands.refuse = False
         wait_for(lambda: hands.rows == [{"v": v} for v in range(5)])
 
@@ -189,10 +189,10 @@ def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
         total = 200
         for v in range(total):
             hands.give([{"v": v}])
-            wait_for(lambda v=v: engine.look.usage()["r"]["records"] == v + 1)
-        dropped = engine.look.totals()["emissions_dropped_total"]
+            wait_for(lambda v=v: engine.views.usage()["r"]["records"] == v + 1)
+        dropped = engine.views.totals()["emissions_dropped_total"]
         assert dropped >= total - 2 * 10 - 2
-        assert engine.look.rule_status("r")["sink_kept_0_0_dropped_total"] == dropped
+        assert engine.views.rule_status("r")["sink_kept_0_0_dropped_total"] == dropped
         hands.gate.set()
         wait_for(lambda: len(hands.got) == total - dropped)
         assert hands.rows[-1] == {"v": total - 1}
@@ -207,7 +207,7 @@ def test_a_source_that_blocks_loses_nothing_to_a_slow_sink(tmp_path: Path) -> No
         for v in range(0, 300, 5):  # five do not fit thrice
             hands.give([{"v": v + k} for k in range(5)])
         wait_for(lambda: hands.rows == [{"v": v} for v in range(300)])
-        assert engine.look.totals()["emissions_dropped_total"] == 0
+        assert engine.views.totals()["emissions_dropped_total"] == 0
 
 
 def test_a_rule_of_qos_1_makes_the_shared_source_wait(tmp_path: Path) -> None:
@@ -220,14 +220,14 @@ def test_a_rule_of_qos_1_makes_the_shared_source_wait(tmp_path: Path) -> None:
         hands.gate.clear()
         thread = threading.Thread(target=lambda: [context.emit({"v": v}) for v in range(5000)])
         thread.start()
-        wait_for(lambda: engine._feeds.by_key["feed  s"].feed.held)
+        wait_for(lambda: engine._lifecycle.streams.by_key["feed  s"].runner.held)
         hands.gate.set()
         thread.join(30.0)
         wait_for(lambda: engine.settled() and len(hands.rows) >= 5000)
         assert [row for row in hands.rows if "v" in row] == [{"v": v} for v in range(5000)]
-        assert engine.look.totals()["records_dropped_total"] == 0
+        assert engine.views.totals()["records_dropped_total"] == 0
         engine.delete_rule("second")
-        assert engine._feeds.by_key["feed  s"].feed.blocks is False
+        assert engine._lifecycle.streams.by_key["feed  s"].runner.blocks is False
 
 
 def test_rules_and_their_memory_come_back_after_a_restart(tmp_path: Path) -> None:
@@ -239,14 +239,14 @@ def test_rules_and_their_memory_come_back_after_a_restart(tmp_path: Path) -> Non
         engine.create_rule(rule("waits", sql) | {"triggered": False})
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 1}, {"v": 2}], offset=7)
-        wait_for(lambda: engine.look.usage()["kept"]["records"] == 2)
+        wait_for(lambda: engine.views.usage()["kept"]["records"] == 2)
     with running(tmp_path) as (engine, hands):
-        assert [each["id"] for each in engine.look.rules()] == ["kept", "waits"]
+        assert [each["id"] for each in engine.views.rules()] == ["kept", "waits"]
         wait_for(lambda: hands.contexts)
         assert hands.rewound == [7]
         hands.give([{"v": 4}])
         wait_for(lambda: hands.rows == [{"s": 7}])
-        assert engine.look.rule("kept")["sql"] == sql
+        assert engine.views.rule("kept")["sql"] == sql
 
 
 def test_a_statement_that_changes_begins_without_the_old_memory(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_statement_that_changes_begins_without_the_old_memory(tmp_path: Path) 
         engine.create_rule(rule("r", "SELECT sum(v) AS s FROM s GROUP BY COUNTWINDOW(3)", qos=1))
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 1}, {"v": 2}])
-        wait_for(lambda: engine.look.usage()["r"]["records"] == 2)
+        wait_for(lambda: engine.views.usage()["r"]["records"] == 2)
         engine.replace_rule("r", rule("r", "SELECT max(v) AS m FROM s GROUP BY COUNTWINDOW(2)", qos=1))
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 4}, {"v": 3}])
@@ -280,7 +280,7 @@ def test_a_function_that_raises_costs_its_record_alone(tmp_path: Path) -> None:
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 13}, {"v": 1}])
         wait_for(lambda: hands.rows == [{"v": 1}])
-        status = engine.look.rule_status("bad")
+        status = engine.views.rule_status("bad")
         assert (status["status"], status["op_2_project_0_exceptions_total"]) == ("running", 1)
         assert "a fault of the plug-in" in status["op_2_project_0_last_exception"]
 
@@ -297,7 +297,7 @@ def test_a_fault_of_ours_stops_its_rule_alone_and_the_strategy_starts_it_again(t
             raise LookupError("a fault of ours")
 
         def units() -> list[Any]:
-            return [unit for unit in engine._lives.units.values() if "v + 0" in unit.of]
+            return [unit for unit in engine._lifecycle.units.values() if "v + 0" in unit.statement]
 
         first = units()[0]
         first.query.feed = broken
@@ -307,8 +307,8 @@ def test_a_fault_of_ours_stops_its_rule_alone_and_the_strategy_starts_it_again(t
         wait_for(lambda: {"v": 2} in hands.rows)
         units()[0].query.feed = broken
         hands.give([{"v": 3}])
-        wait_for(lambda: engine.look.rule_status("bad")["status"] == "stopped by error")
-        assert "a fault of ours" in engine.look.rule_status("bad")["message"]
+        wait_for(lambda: engine.views.rule_status("bad")["status"] == "stopped by error")
+        assert "a fault of ours" in engine.views.rule_status("bad")["message"]
         with pytest.raises(RuleError, match="other rules"):
             engine.reset_state("bad", "s", None)
         wait_for(lambda: {"w": 3} in hands.rows)
@@ -316,7 +316,7 @@ def test_a_fault_of_ours_stops_its_rule_alone_and_the_strategy_starts_it_again(t
         engine.stop_rule("good")
         assert engine.reset_state("bad", "s", None) == "success"  # what has failed begins anew by it
         wait_for(lambda: hands.contexts)
-        assert engine.look.rule_status("bad")["message"] == ""
+        assert engine.views.rule_status("bad")["message"] == ""
         hands.give([{"v": 4}])
         wait_for(lambda: {"v": 4} in hands.rows)
 
@@ -339,7 +339,7 @@ def test_a_payload_that_cannot_be_read_is_counted(tmp_path: Path) -> None:
         wait_for(lambda: hands.contexts)
         assert hands.contexts[0].emit_bytes([b'{"v": 1}', b"{", b'[{"v": 2}, {"v": 3}]', b"3"])
         wait_for(lambda: hands.rows == [{"v": 1}, {"v": 2}, {"v": 3}])
-        assert engine.look.rule_status("r")["source_s_0_exceptions_total"] == 2
+        assert engine.views.rule_status("r")["source_s_0_exceptions_total"] == 2
 
 
 @pytest.mark.parametrize("qos", [0, 1])
@@ -410,12 +410,12 @@ def test_a_schedule_starts_and_stops(tmp_path: Path) -> None:
             "end": round((begin + timedelta(seconds=1)).timestamp() * 1000),
         }
         engine.create_rule(rule("r", "SELECT v FROM s", cronDatetimeRange=[span]))
-        status = engine.look.rule_status("r")
+        status = engine.views.rule_status("r")
         assert status["status"] == "stopped: waiting for next schedule."
         assert status["nextStartTimestamp"] == span["begin"]
-        wait_for(lambda: engine.look.rule_status("r")["status"] == "running")
-        wait_for(lambda: engine.look.rule_status("r")["status"] == "stopped: waiting for next schedule.")
-        assert engine.look.rule_status("r")["nextStartTimestamp"] == 0
+        wait_for(lambda: engine.views.rule_status("r")["status"] == "running")
+        wait_for(lambda: engine.views.rule_status("r")["status"] == "stopped: waiting for next schedule.")
+        assert engine.views.rule_status("r")["nextStartTimestamp"] == 0
 
 
 @pytest.mark.parametrize(
@@ -453,26 +453,27 @@ def test_a_rule_that_has_failed_within_its_schedule_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Any] = []
-    look = schedules.Schedules._look
-    monkeypatch.setattr(schedules, "LONGEST_WAIT_S", 0.01)
-    monkeypatch.setattr(schedules.Schedules, "_look", lambda *of: (looks.append(of), look(*of)))
+    look = lifecycle.RuleLifecycle._follow_schedule
+    monkeypatch.setattr(lifecycle, "LONGEST_WAIT_S", 0.01)
+    followed = lambda *of: (looks.append(of), look(*of))  # noqa: E731
+    monkeypatch.setattr(lifecycle.RuleLifecycle, "_follow_schedule", followed)
     now_ms = round(datetime.now().timestamp() * 1000)
     span = {"begin": now_ms - 60_000, "end": now_ms + 3_600_000}
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         engine.create_rule(rule("r", "SELECT v FROM s", cronDatetimeRange=[span]))
         wait_for(lambda: hands.contexts)
-        (unit,) = engine._lives.units.values()
+        (unit,) = engine._lifecycle.units.values()
 
         def broken(batch: Any) -> Any:
             raise LookupError("a fault of ours")
 
         unit.query.feed = broken
         hands.give([{"v": 1}])
-        wait_for(lambda: engine.look.rule_status("r")["status"] == "stopped by error")
+        wait_for(lambda: engine.views.rule_status("r")["status"] == "stopped by error")
         before = len(looks)
         wait_for(lambda: len(looks) > before + 5)
-        assert engine.look.rule_status("r")["status"] == "stopped by error"
+        assert engine.views.rule_status("r")["status"] == "stopped by error"
 
 
 def test_stop_start_and_restart(tmp_path: Path) -> None:
@@ -484,16 +485,16 @@ def test_stop_start_and_restart(tmp_path: Path) -> None:
         wait_for(lambda: hands.rows)
         engine.stop_rule("r")
         wait_for(lambda: not hands.contexts)
-        assert engine.look.rule_status("r")["status"] == "stopped"
+        assert engine.views.rule_status("r")["status"] == "stopped"
         engine.start_rule("r")
         wait_for(lambda: hands.contexts)
         engine.restart_rule("r")
         wait_for(lambda: hands.contexts)
-        assert engine.look.rules()[0]["status"] == "running"
+        assert engine.views.rules()[0]["status"] == "running"
         engine.set_tags("r", ["a", "b"], whole=True)
         engine.set_tags("r", ["c"], remove=["a"])
-        assert engine.look.tagged(["c"]) == ["r"]
-        assert engine.look.rules()[0]["tags"] == ["b", "c"]
+        assert engine.views.tagged(["c"]) == ["r"]
+        assert engine.views.rules()[0]["tags"] == ["b", "c"]
 
 
 def test_a_new_definition_of_a_stream_takes_its_rules_along(tmp_path: Path) -> None:
@@ -519,7 +520,7 @@ def test_a_rule_whose_sinks_do_not_return_goes_all_the_same(tmp_path: Path) -> N
         hands.give([{"v": 1}])
         wait_for(lambda: hands.waiting == 5)
         engine.delete_rule("r")
-        assert engine.look.rules() == []
+        assert engine.views.rules() == []
         assert (hands.waiting, hands.got) == (5, [])
 
 
@@ -544,10 +545,10 @@ def test_rules_that_go_leave_nothing(tmp_path: Path) -> None:
             for name in "abcd":
                 engine.delete_rule(name)
         wait_for(lambda: threading.active_count() == threads)
-        lives = engine._lives
-        assert (lives.units, engine._feeds.by_key, engine._outlets.by_key) == ({}, {}, {})
-        assert not len(lives.specs)
-        assert engine._loop.joined == {}
+        lives = engine._lifecycle
+        assert (lives.units, lives.streams.by_key, lives.sinks.by_key) == ({}, {}, {})
+        assert not len(lives.sinks)
+        assert engine._loop.inputs == {}
         assert hands.contexts == []
 
 
@@ -560,12 +561,12 @@ def test_stopped_rules_stay_stopped_and_wrong_ones_hold_nobody_up(tmp_path: Path
         engine.create_rule(rule("off", "SELECT v FROM s") | {"triggered": False})
         engine.drop_stream("gone", force=True)
     with running(tmp_path) as (engine, hands):
-        assert {each["id"]: each["status"] for each in engine.look.rules()} == {
+        assert {each["id"]: each["status"] for each in engine.views.rules()} == {
             "bad": "stopped by error",
             "good": "running",
             "off": "stopped",
         }
-        assert "gone" in engine.look.rule_status("bad")["message"]
+        assert "gone" in engine.views.rule_status("bad")["message"]
         wait_for(lambda: hands.contexts)
 
 
@@ -646,7 +647,7 @@ def test_a_state_is_reset_to_an_offset_that_its_source_takes_or_not_at_all(tmp_p
         ):
             with pytest.raises(RuleError, match=why):
                 engine.reset_state(rule_id, name, offset)
-        assert engine.look.rule_status("r")["status"] == "running"
+        assert engine.views.rule_status("r")["status"] == "running"
         engine.reset_state("r", "f", 1)
         wait_for(lambda: len(hands.rows) == 5)
         assert [row["v"] for row in hands.rows] == [0, 1, 2, 1, 2]
@@ -667,11 +668,11 @@ def test_what_is_asked_of_a_rule(tmp_path: Path) -> None:
         engine.create_rule(rule("joined", sql))
         engine.create_rule(rule("plain", "SELECT v FROM s WHERE v > 1", qos=1))
         wait_for(lambda: len(hands.contexts) == 2)
-        assert engine.look.schema("joined") == {
+        assert engine.views.schema("joined") == {
             "v": {"hasIndex": True, "index": 0},
             "n": {"hasIndex": True, "index": 1, "type": "bigint"},
         }
-        topo = engine.look.topo("joined")
+        topo = engine.views.topo("joined")
         assert topo["sources"] == ["source_s", "source_held"]
         first = topo["edges"]["source_s"]
         assert first == topo["edges"]["source_held"]
@@ -680,16 +681,16 @@ def test_what_is_asked_of_a_rule(tmp_path: Path) -> None:
             (node,) = topo["edges"][node]
         assert node == "sink_kept_0"
         hands.give([{"v": v} for v in range(5)], arrived_ms=1000, offset=5)
-        wait_for(lambda: len(engine.look.scan_tables("joined")["held"]) == 3)
+        wait_for(lambda: len(engine.views.scan_tables("joined")["held"]) == 3)
         with pytest.raises(RuleError, match="other rules"):
             engine.reset_state("plain", "s", 2)
         engine.stop_rule("joined")
         assert engine.reset_state("plain", "s", 2) == "success"
         wait_for(lambda: hands.rewound == [2, 2])  # tried before the rule is stopped
         engine.start_rule("joined")
-        assert set(engine.look.all_status()) == {"joined", "plain"}
-        assert engine.look.usage()["plain"]["rules"] == 1
-        exported = engine.look.exported()
+        assert set(engine.views.all_status()) == {"joined", "plain"}
+        assert engine.views.usage()["plain"]["rules"] == 1
+        exported = engine.views.exported()
         assert set(exported["rules"]) == {"joined", "plain"}
         assert set(exported["streams"]) == {"s"}
         assert set(exported["tables"]) == {"held"}

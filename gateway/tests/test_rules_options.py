@@ -1,6 +1,7 @@
 """Options, durations, schedules, restarts, definitions: what is read from a rule's JSON, what is refused."""
 
 import re
+from contextlib import nullcontext
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -12,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opq_proto.settings import configured, milliseconds
+from opq_rules.delivery.properties import divided
 from opq_rules.engine.definition import KEYS, definition
+from opq_rules.engine.lifecycle import RuleLifecycle
 from opq_rules.engine.options import IDLE, Options, options
-from opq_rules.engine.restart import Restart
+from opq_rules.engine.restart import RestartStrategy
 from opq_rules.engine.rule import Rule
-from opq_rules.engine.schedule import NEVER_MS, Schedule
-from opq_rules.engine.schedules import Schedules
+from opq_rules.engine.schedule import NEVER_MS, RuleSchedule
 from opq_rules.errors import RuleError
 from opq_rules.secrets import without_secrets
-from opq_rules.sinking.properties import divided
 from opq_rules.sinks.mqtt import Config as Mqtt
 from opq_rules.sinks.rest import Config as Rest
 
@@ -113,7 +114,7 @@ def test_wrong_schedules(wrong: dict[str, Any]) -> None:
 
 
 def test_cron_starts_and_duration_stops() -> None:
-    schedule = Schedule.of("0 8 * * *", "30m", None)
+    schedule = RuleSchedule.of("0 8 * * *", "30m", None)
     assert schedule is not None
     assert not schedule.runs_at(ms("2026-11-20 07:59:59"))
     assert schedule.runs_at(ms("2026-11-20 08:00:00"))
@@ -137,15 +138,15 @@ def test_cron_starts_and_duration_stops() -> None:
     ],
 )
 def test_cron_has_names(name: str, start: str) -> None:
-    schedule = Schedule.of(name, "1m", None)
+    schedule = RuleSchedule.of(name, "1m", None)
     assert schedule is not None
     assert schedule.next_start_ms(ms("2026-11-20 08:10:00")) == ms(start)
 
 
 def test_ranges_alone_and_around_cron() -> None:
     spans = [{"begin": "2026-11-20 08:00:00", "end": "2026-11-20 09:00:00"}]
-    alone = Schedule.of(None, None, spans)
-    both = Schedule.of("*/10 * * * *", "1m", spans)
+    alone = RuleSchedule.of(None, None, spans)
+    both = RuleSchedule.of("*/10 * * * *", "1m", spans)
     assert alone is not None
     assert both is not None
     assert alone.runs_at(ms("2026-11-20 08:30:30"))
@@ -156,15 +157,17 @@ def test_ranges_alone_and_around_cron() -> None:
     assert alone.next_start_ms(ms("2026-11-20 08:30:00")) is None
 
 
-def test_a_schedule_follows_a_clock_that_is_set_within_a_minute() -> None:
+def test_a_schedule_follows_a_clock_that_is_set_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     wall, waits, done = {"now": "2026-11-20 05:00:00"}, [], []
-    parts: Any = (
-        SimpleNamespace(now_ms=lambda: ms(wall["now"])),
-        SimpleNamespace(later=lambda wait_s, work: waits.append((wait_s, work))),
-        SimpleNamespace(start=lambda *_: done.append("start"), stop=lambda *_: done.append("stop")),
-    )
-    schedules = Schedules(*parts, lambda work: work(), lambda rule: True)
-    schedules.begin(Rule("r"), definition({**RULE, "options": {"cron": "0 8 * * *", "duration": "30m"}}))
+    store: Any = SimpleNamespace(changing=nullcontext)
+    loop: Any = SimpleNamespace(clock=SimpleNamespace(now_ms=lambda: ms(wall["now"])))
+    delayed: Any = SimpleNamespace(later=lambda wait_s, work: waits.append((wait_s, work)))
+    nothing: Any = None
+    lifecycle = RuleLifecycle(store, nothing, nothing, nothing, loop, delayed)
+    monkeypatch.setattr(lifecycle, "start", lambda *_: done.append("start"))
+    monkeypatch.setattr(lifecycle, "stop", lambda *_: done.append("stop"))
+    rule = lifecycle.rules["r"] = Rule("r")
+    lifecycle.begin(rule, definition({**RULE, "options": {"cron": "0 8 * * *", "duration": "30m"}}))
     for now, then in (
         ("2026-11-20 08:10:00", "start"),
         ("2026-11-20 07:00:00", "stop"),
@@ -180,7 +183,7 @@ def test_a_schedule_follows_a_clock_that_is_set_within_a_minute() -> None:
 
 @given(st.integers(1, 50), st.floats(0, 1))
 def test_restarts_wait_longer_up_to_the_most(failed: int, draw: float) -> None:
-    strategy = Restart(attempts=5, delay=100, multiplier=2.0, maxDelay=3000, jitterFactor=0.1)
+    strategy = RestartStrategy(attempts=5, delay=100, multiplier=2.0, maxDelay=3000, jitterFactor=0.1)
     wait_ms = strategy.wait_ms(failed, lambda: draw)
     plain_ms = min(100 * 2 ** (failed - 1), 3000)
     assert 0.9 * plain_ms <= wait_ms <= 1.1 * plain_ms

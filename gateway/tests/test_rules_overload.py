@@ -12,20 +12,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rules_engine import Hands, rule, running, stream
+from rules_engine import Hands, Idle, rule, running, stream
 from waiting import wait_for
 
 from opq_plugins import sdk
-from opq_rules.engine import feed as feeds
+from opq_rules.engine import source_runner as feeds
+from opq_rules.engine.checkpoint import Checkpoint
 from opq_rules.engine.clock import SystemClock
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.feed import Feed
-from opq_rules.engine.staging import Staging
+from opq_rules.engine.source_runner import SourceRunner
 
 
-def feed(blocks: bool) -> Feed:
+def feed(blocks: bool) -> SourceRunner:
     made: Callable[[], Any] = lambda: None  # noqa: E731 - it is not started
-    return Feed("s", "r", made, 1000, blocks, SystemClock(), lambda _: None)
+    return SourceRunner("s", "r", made, 1000, blocks, Idle())
 
 
 def test_payloads_are_bounded_in_bytes_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,12 +156,12 @@ def test_the_sinks_of_rules_that_come_and_go_leave_nothing(tmp_path: Path) -> No
             engine.restart_rule("r")
             engine.replace_rule("r", rule("r", f"SELECT v FROM s WHERE v > {k}", qos=1))
         gc.collect()
-        assert len(engine._loop._staging._waiting) <= 2
+        assert len(engine._checkpoint._waiting) <= 2
 
 
 def test_what_waits_at_a_sink_is_counted_by_two_threads() -> None:
-    outlet, made = Anything(), Staging(Anything(), SystemClock())
-    one: Any = Anything(id="r", spec=Anything(outlets=(outlet,)))
+    outlet, made = Anything(), Checkpoint(Anything(), SystemClock())
+    one: Any = Anything(id="r", sinks=Anything(runners=(outlet,)))
 
     def add() -> None:
         for _ in range(20_000):
@@ -170,8 +170,8 @@ def test_what_waits_at_a_sink_is_counted_by_two_threads() -> None:
 
     def taken() -> None:
         for _ in range(20_000):
-            made.taken(outlet, [1])
-            made._taken.clear()
+            made.record_sent(outlet, [1])
+            made._sent.clear()
 
     often, before = 1e-6, sys.getswitchinterval()
     sys.setswitchinterval(often)

@@ -15,9 +15,9 @@ from waiting import wait_for
 from opq_plugins.sdk import Source
 from opq_proto.opq_pb2 import TriggerMessage
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.sampling import MOST_VALUES, Sampled, Sampling, sampling_of
 from opq_rules.errors import RuleError
 from opq_rules.streams.payload import Payload, divided, unpacker
+from opq_rules.streams.sampling import MOST_VALUES, SampledSource, Sampling, sampling_of
 from opq_rules.streams.schemas import Schemas
 
 
@@ -97,7 +97,7 @@ def test_a_stream_with_payloads_counts_those_that_it_cannot_read(tmp_path: Path)
         hands.give([{"site": 1, "p": '{"v":1}'}, {"site": 2}, {"site": 3, "p": '[{"v":2},{"v":3}]'}])
         wait_for(lambda: len(hands.rows) == 3)
         assert hands.rows == [{"site": 1, "v": 1}, {"site": 3, "v": 2}, {"site": 3, "v": 3}]
-        told = engine.look.rule_status("r")
+        told = engine.views.rule_status("r")
         assert told["source_s_0_exceptions_total"] == 1
         assert "no column p" in told["source_s_0_last_exception"]
 
@@ -146,7 +146,7 @@ def read(payload: bytes) -> list[dict[str, Any]]:
 
 def sampled(field: str, *calls: tuple[str, Any]) -> Ear:
     ear: Any = Ear()
-    Sampled(Burst(*calls), Sampling(60.0, field), read).open(ear)
+    SampledSource(Burst(*calls), Sampling(60.0, field), read).open(ear)
     heard: Ear = ear
     return heard
 

@@ -18,10 +18,10 @@ from rules_house import House
 from waiting import wait_for
 
 from opq_proto import opqbox3_pb2
+from opq_rules.delivery.properties import divided
+from opq_rules.delivery.protobuf import writer
+from opq_rules.delivery.transform import transformer
 from opq_rules.errors import RuleError
-from opq_rules.sinking.properties import divided
-from opq_rules.sinking.protobuf import writer
-from opq_rules.sinking.transform import transformer
 from opq_rules.streams import proto_text
 from opq_rules.streams.descriptors import MOST_BYTES, messages_of
 from opq_rules.streams.proto_text import compiled
@@ -241,7 +241,7 @@ def test_a_rule_reads_and_writes_a_schema_that_is_replaced_under_it(tmp_path: Pa
         wait_for(lambda: hands.got)
         found = read(hands.got[0][1])
         assert (found["box"], found["rms"], found["site"], found["count"]) == (2, 2.5, "roof", 2)
-        told = engine.look.rule_status("r")
+        told = engine.views.rule_status("r")
         assert told["source_s_0_exceptions_total"] == 1
         assert "no lab.v1.Reading" in told["source_s_0_last_exception"]
 

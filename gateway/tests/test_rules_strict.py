@@ -15,7 +15,7 @@ STREAM = (
 
 
 def errors(engine: Engine, rule_id: str) -> Any:
-    return engine.look.rule_status(rule_id)["source_s_0_exceptions_total"]
+    return engine.views.rule_status(rule_id)["source_s_0_exceptions_total"]
 
 
 def given(hands: Hands, rows: list[dict[str, Any]]) -> list[Any]:
@@ -34,7 +34,7 @@ def test_columns_that_no_rule_reads_are_not_looked_at(tmp_path: Path) -> None:
         rows: list[dict[str, Any]] = [{"v": 5, "n": "no number"}, {"v": "5.5"}, {"v": "x"}, {"n": 1}]
         assert given(hands, rows) == [{"box": "?"}, {"box": "?"}]
         assert errors(engine, "r") == 2
-        assert "column v is missing" in engine.look.rule_status("r")["source_s_0_last_exception"]
+        assert "column v is missing" in engine.views.rule_status("r")["source_s_0_last_exception"]
         engine.create_rule(rule("q", "SELECT n, box FROM s"))
         assert {"n": 2, "box": "?"} in given(hands, [{"v": 5, "n": "no number"}, {"v": 5, "n": 2.0}])
         assert errors(engine, "r") == 3

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_rules.engine.thresholds import Free, Index, split
+from opq_rules.engine.threshold_index import SortedThresholds
+from opq_rules.engine.thresholds import Comparison, split
 from opq_rules.sql.parse import parse
 from opq_rules.sql.shape import shape
 from opq_rules.sql.syntax import Select
@@ -35,7 +36,7 @@ def select(sql: str) -> Select:
 def test_index_equals_asking_each(
     sign: str, constants: list[Any], values: list[Any], data: st.DataObject
 ) -> None:
-    index: Index[Rule] = Index([Free("v", sign, 0, False, False)])
+    index: SortedThresholds[Rule] = SortedThresholds([Comparison("v", sign, 0, False, False)])
     rules = [Rule(constant) for constant in constants]
     for rule in rules:
         index.add(rule)
@@ -97,8 +98,8 @@ def test_what_is_not_split(sql: str) -> None:
 
 
 def test_nan_and_another_kind_of_constant_are_no_threshold() -> None:
-    free = Free("v", ">", 0, False, False)
+    free = Comparison("v", ">", 0, False, False)
     assert free.constant(["text"]) is None
     assert free.constant([float("nan")]) is None
     assert free.constant([True]) is None
-    assert Free("v", ">", 0, True, False).constant([3]) == -3
+    assert Comparison("v", ">", 0, True, False).constant([3]) == -3

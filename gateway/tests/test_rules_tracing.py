@@ -8,7 +8,7 @@ from rules_engine import Hands, rule, running, stream
 from waiting import wait_for
 
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.traces import MOST_BYTES, MOST_TRACES, Span, Traces, shown
+from opq_rules.engine.traces import MOST_BYTES, MOST_TRACES, Traces, TraceSpan, shown
 from opq_rules.errors import RuleError
 
 
@@ -26,10 +26,10 @@ def ended(engine: Engine, rule_id: str) -> list[dict[str, Any]]:
     """All traces of a rule, once each of their spans has an end."""
 
     def all_ended() -> bool:
-        return all(_ended(engine.look.trace(each)["span"]) for each in engine.look.traces(rule_id))
+        return all(_ended(engine.views.trace(each)["span"]) for each in engine.views.traces(rule_id))
 
     wait_for(all_ended)
-    return [engine.look.trace(each) for each in engine.look.traces(rule_id)]
+    return [engine.views.trace(each) for each in engine.views.traces(rule_id)]
 
 
 def _ended(span: dict[str, Any]) -> bool:
@@ -48,7 +48,7 @@ def test_a_record_from_source_to_sink(tmp_path: Path) -> None:
         engine.create_rule(rule("r-1", "SELECT v + 1 AS w, password FROM s WHERE abs(v) > 0"))
         engine.trace("r-1")
         given(engine, hands, [{"v": 1, "password": "x", "wave": [1.5] * 100}, {"v": 0}, {"v": "text"}])
-        assert engine.look.traces("r-1") == ["r-1-1", "r-1-2", "r-1-3"]
+        assert engine.views.traces("r-1") == ["r-1-1", "r-1-2", "r-1-3"]
         passed, refused, failed = ended(engine, "r-1")
         source, op, project = "source_s", "op_2_filter", "op_3_project"
         assert steps(passed) == [
@@ -81,7 +81,7 @@ def test_what_is_traced_gives_the_same_and_then_is_itself_again(tmp_path: Path) 
         engine.create_rule(
             rule("r", "SELECT sum(v) AS n, lag(sum(v)) AS before FROM s GROUP BY COUNTWINDOW(4)")
         )
-        unit: Any = engine.look._rules["r"].unit
+        unit: Any = engine._lifecycle.rules["r"].unit
         kind, work = type(unit.query), unit.query._work
         given(engine, hands, [{"v": 1}])
         engine.trace("r")
@@ -91,8 +91,8 @@ def test_what_is_traced_gives_the_same_and_then_is_itself_again(tmp_path: Path) 
         assert unit.tracing is None
         given(engine, hands, [{"v": 4}, *[{"v": 1}] * 4])
         assert hands.rows == [{"n": 10}, {"n": 4, "before": 10}]
-        assert len(engine.look.traces("r")) == 2
-        assert engine.look.rules()[0]["trace"] is False
+        assert len(engine.views.traces("r")) == 2
+        assert engine.views.rules()[0]["trace"] is False
 
 
 def test_a_window_names_its_records(tmp_path: Path) -> None:
@@ -148,10 +148,10 @@ def test_one_rule_of_many_that_share_their_work(tmp_path: Path) -> None:
         assert [each[0] for each in steps(both)] == names
         assert steps(one) == [("source_s", 1, 1, ""), ("op_2_filter", 1, 0, "")]
         assert [len(steps(each)) for each in ended(engine, "r2")] == [2, 2]
-        assert engine.look.traces("r0") == []
+        assert engine.views.traces("r0") == []
         engine.restart_rule("r1")
         given(engine, hands, [{"v": 15}])
-        assert len(engine.look.traces("r1")) == 3
+        assert len(engine.views.traces("r1")) == 3
 
 
 def test_a_sink_that_refuses_is_seen(tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ def test_a_sink_that_refuses_is_seen(tmp_path: Path) -> None:
         hands.refuse = True
         wait_for(lambda: hands.contexts)
         hands.give([{"v": 1}])
-        wait_for(lambda: "away" in engine.look.rule_status("r")["degraded"])
-        (waiting,) = engine.look.traces("r")
-        assert engine.look.trace(waiting)["span"]["children"][0]["children"][0]["end_ns"] is None
+        wait_for(lambda: "away" in engine.views.rule_status("r")["degraded"])
+        (waiting,) = engine.views.traces("r")
+        assert engine.views.trace(waiting)["span"]["children"][0]["children"][0]["end_ns"] is None
         hands.refuse = False
         (sent,) = ended(engine, "r")
         assert steps(sent)[-1][:3] == ("sink_kept_0", 1, 1)
@@ -176,9 +176,9 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         engine.create_rule(rule("r", "SELECT v FROM s"))
         for name in ("r-1", "r", "x-1", ""):
             with pytest.raises(RuleError, match="not found") as refused:
-                engine.look.trace(name)
+                engine.views.trace(name)
             assert refused.value.http == 404
-        assert engine.look.traces("r") == []
+        assert engine.views.traces("r") == []
 
 
 def test_traces_are_bounded() -> None:
@@ -187,7 +187,7 @@ def test_traces_are_bounded() -> None:
         traces.new(0)
     assert len(traces.ids()) == MOST_TRACES
     for _ in range(MOST_TRACES):
-        traces.new(0).spans.append(Span("x", 0, rows=[{"v": "x" * (MOST_BYTES // 20)}]))
+        traces.new(0).spans.append(TraceSpan("x", 0, rows=[{"v": "x" * (MOST_BYTES // 20)}]))
     assert len(traces.ids()) <= 21
 
 

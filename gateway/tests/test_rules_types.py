@@ -376,13 +376,13 @@ def test_schema_and_explain_tell_types(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, _):
         engine.execute('CREATE STREAM s (v FLOAT, name STRING) WITH (TYPE="hand", DATASOURCE="x")')
         engine.create_rule(rule("r", "SELECT v * 2 AS w, name, now() AS t, * FROM s WHERE name > v"))
-        assert engine.look.schema("r") == {
+        assert engine.views.schema("r") == {
             "w": {"hasIndex": True, "index": 0, "type": "float"},
             "name": {"hasIndex": True, "index": 1, "type": "string"},
             "t": {"hasIndex": True, "index": 2, "type": "string"},
             "*": {"hasIndex": True, "index": 3},
         }
-        lines = engine.look.explain("r").splitlines()
+        lines = engine.views.explain("r").splitlines()
         assert "  gives w float, name string, t string" in lines
         (clash,) = [line for line in lines if "as declared" in line]
         assert "line 1, column 58: string > float: these do not compare" in clash

@@ -94,7 +94,7 @@ class RuleHost:
             )
 
     def health(self) -> HealthReport:
-        totals = self._service.engine.look.totals()
+        totals = self._service.engine.views.totals()
         return HealthReport("rules", True, info=f"{totals['rules']} rules, {totals['rules_running']} running")
 
     def close(self) -> None:

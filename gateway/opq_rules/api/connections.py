@@ -45,7 +45,7 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.post("/metadata/{kinds}/connection/{type_name}")
     def reach(kinds: Tried, type_name: str, body: Annotated[Free, Body()]) -> PlainTextResponse:
-        connections.reach.check(kinds, checked_id("type", type_name, CONFIGURATION), body)
+        connections.try_out(kinds, checked_id("type", type_name, CONFIGURATION), body)
         return PlainTextResponse("success")
 
     return routes

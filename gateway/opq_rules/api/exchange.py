@@ -14,7 +14,7 @@ from opq_rules.api.sections import CONFIGURED, DEFINED, Sections, body, everythi
 from opq_rules.engine.configurations import CONNECTIONS
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.kept_schemas import content_of
+from opq_rules.engine.schemas import content_of
 from opq_rules.errors import CONFIGURATION, RuleError
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create

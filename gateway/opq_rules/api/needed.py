@@ -11,7 +11,6 @@ from opq_plugins.host.plugins import Plugins
 from opq_rules.api.sections import Sections, body
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.outlets import resource
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import StreamDefinition, definition_of
@@ -35,7 +34,7 @@ def needed(found: Sections, engine: Engine, plugins: Plugins, ids: Collection[st
             {(each["typ"], each["id"]) for each in engine.connections.all() if users & {*each["users"]}},
         ),
         "sourceConfig": _sets(found["sourceConfig"], {(each.type, each.conf_key) for each in streams}),
-        "sinkConfig": _sets(found["sinkConfig"], {(each.type, resource(each)) for each in actions}),
+        "sinkConfig": _sets(found["sinkConfig"], {(each.type, each.resource) for each in actions}),
         "Schema": _of(
             found["Schema"],
             {name for name in found["Schema"] if users & {*engine.schemas.one(name)["users"]}},

@@ -43,7 +43,7 @@ def _whole(routes: APIRouter, engine: Engine) -> None:
 
     @routes.get("/rules")
     def rules() -> list[dict[str, Any]]:
-        return engine.look.rules()
+        return engine.views.rules()
 
     @routes.post("/rules/validate")
     def validate(body: Rule) -> dict[str, Any]:
@@ -51,29 +51,29 @@ def _whole(routes: APIRouter, engine: Engine) -> None:
 
     @routes.get("/rules/status/all")
     def all_status() -> dict[str, dict[str, Any]]:
-        return engine.look.all_status()
+        return engine.views.all_status()
 
     @routes.get("/rules/usage/cpu")
     def usage() -> dict[str, dict[str, Any]]:
-        return engine.look.usage()
+        return engine.views.usage()
 
     @routes.get("/rules/tags/match")
     def tagged(body: Keys) -> list[str]:
-        return engine.look.tagged(body.keys)
+        return engine.views.tagged(body.keys)
 
     @routes.post("/rules/bulkstart")
     def bulk_start(body: Tags) -> list[dict[str, Any]]:
-        return [_tried(engine.start_rule, rule_id) for rule_id in engine.look.tagged(body.tags)]
+        return [_tried(engine.start_rule, rule_id) for rule_id in engine.views.tagged(body.tags)]
 
     @routes.post("/rules/bulkstop")
     def bulk_stop(body: Tags) -> list[dict[str, Any]]:
-        return [_tried(engine.stop_rule, rule_id) for rule_id in engine.look.tagged(body.tags)]
+        return [_tried(engine.stop_rule, rule_id) for rule_id in engine.views.tagged(body.tags)]
 
 
 def _one(routes: APIRouter, engine: Engine) -> None:
     @routes.get("/rules/{rule_id}")
     def rule(rule_id: str) -> dict[str, Any]:
-        return engine.look.rule(rule_id)
+        return engine.views.rule(rule_id)
 
     @routes.put("/rules/{rule_id}")
     def replace(rule_id: str, body: Rule) -> PlainTextResponse:
@@ -108,23 +108,23 @@ def _look(routes: APIRouter, engine: Engine) -> None:
     @routes.get("/rules/{rule_id}/status")
     @routes.get("/v2/rules/{rule_id}/status")
     def status(rule_id: str) -> dict[str, Any]:
-        return engine.look.rule_status(rule_id)
+        return engine.views.rule_status(rule_id)
 
     @routes.get("/rules/{rule_id}/topo")
     def topo(rule_id: str) -> dict[str, Any]:
-        return engine.look.topo(rule_id)
+        return engine.views.topo(rule_id)
 
     @routes.get("/rules/{rule_id}/explain")
     def explain(rule_id: str) -> PlainTextResponse:
-        return PlainTextResponse(engine.look.explain(rule_id))
+        return PlainTextResponse(engine.views.explain(rule_id))
 
     @routes.get("/rules/{rule_id}/schema")
     def schema(rule_id: str) -> dict[str, Any]:
-        return engine.look.schema(rule_id)
+        return engine.views.schema(rule_id)
 
     @routes.get("/rules/{rule_id}/scantables")
     def scan_tables(rule_id: str) -> dict[str, Any]:
-        return engine.look.scan_tables(rule_id)
+        return engine.views.scan_tables(rule_id)
 
     @routes.post("/rules/{rule_id}/trace/start")
     def trace(rule_id: str, body: Strategy | None = None) -> PlainTextResponse:
@@ -138,11 +138,11 @@ def _look(routes: APIRouter, engine: Engine) -> None:
 
     @routes.get("/trace/rule/{rule_id}")
     def traces(rule_id: str) -> list[str]:
-        return engine.look.traces(rule_id)
+        return engine.views.traces(rule_id)
 
     @routes.get("/trace/{trace_id}")
     def one_trace(trace_id: str) -> dict[str, Any]:
-        return engine.look.trace(trace_id)
+        return engine.views.trace(trace_id)
 
 
 def _tagged(routes: APIRouter, engine: Engine) -> None:

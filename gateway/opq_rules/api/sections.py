@@ -13,7 +13,7 @@ from opq_rules.api.marks import check_text
 from opq_rules.engine.configurations import CONNECTIONS, SINKS, SOURCES
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.kept_schemas import content_of
+from opq_rules.engine.schemas import content_of
 from opq_rules.errors import CONFIGURATION, ENCODING, RuleError
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
@@ -37,7 +37,7 @@ Sections = dict[str, dict[str, Any]]
 
 def rule_set(engine: Engine) -> Sections:
     """`{"streams": {name: sql}, "tables": {}, "rules": {id: JSON text}}`; with secrets."""
-    return {name: dict(each) for name, each in engine.look.exported().items()}
+    return {name: dict(each) for name, each in engine.views.exported().items()}
 
 
 def everything(engine: Engine, plugins: Plugins) -> Sections:

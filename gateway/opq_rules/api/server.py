@@ -107,9 +107,9 @@ async def _one_of_batch(client: httpx.AsyncClient, single: Single) -> dict[str, 
 def told_health(engine: Engine) -> dict[str, Any]:
     """As contracts.md has it; not ok while rules load, where one has failed, or the disk refuses."""
     now_s = time.time()
-    names = [f"rule {each['id']}" for each in engine.look.rules() if each["status"] == "stopped by error"]
+    names = [f"rule {each['id']}" for each in engine.views.rules() if each["status"] == "stopped by error"]
     failed = [{"name": name, "ok": False, "timestamp": now_s, "subcomponents": []} for name in names]
-    if refused := engine.look.refused:
+    if refused := engine.views.refused:
         disk = {"name": "delivery", "ok": False, "timestamp": now_s, "info": refused, "subcomponents": []}
         failed.insert(0, disk)
     return {
@@ -126,7 +126,7 @@ class _Totals:
 
     def collect(self) -> Any:
         told = {f"rest_{name}_total": value for name, value in asdict(self._edge).items()}
-        for name, value in (self._engine.look.totals() | told).items():
+        for name, value in (self._engine.views.totals() | told).items():
             make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             yield make(f"opq_rules_{name.removesuffix('_total')}", name.replace("_", " "), value=value)
 

@@ -18,7 +18,7 @@ from opq_rules.api.guard import Guard
 from opq_rules.api.patience import AT_ONCE, Edge, patient
 from opq_rules.api.peer import of_users
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.own_types import OwnTypes
+from opq_rules.engine.types import OwnTypes
 from opq_rules.rule_plugins import RulePlugins
 
 _STOP_S = 2.0

@@ -51,7 +51,7 @@ class _Importer:
         if wanted is None:
             return found
         for rule_id in wanted:
-            self._engine.look.rule(rule_id)
+            self._engine.views.rule(rule_id)
         return needed(found, self._engine, self._plugins, wanted)
 
     def imported(

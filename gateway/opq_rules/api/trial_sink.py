@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
+from opq_rules.delivery.properties import SinkProperties, divided
+from opq_rules.delivery.transform import transformer
 from opq_rules.errors import CONFIGURATION, RuleError
-from opq_rules.sinking.properties import Properties, divided
-from opq_rules.sinking.transform import transformer
 
 TAKEN = ("sendSingle", "omitIfEmpty", "dataTemplate", "dataField", "fields")
 
 
-def shape_of(sink_props: Mapping[str, Any]) -> Properties:
+def shape_of(sink_props: Mapping[str, Any]) -> SinkProperties:
     """Raises RuleError: what does not shape rows, or cannot be."""
     if other := [key for key in sink_props if key not in TAKEN]:
         raise RuleError(f"sinkProps: {', '.join(other)[:200]}; a trial has {', '.join(TAKEN)}", CONFIGURATION)
@@ -27,7 +27,7 @@ def shape_of(sink_props: Mapping[str, Any]) -> Properties:
     return shape
 
 
-def shaped(emissions: list[Any], shape: Properties) -> Iterator[Any]:
+def shaped(emissions: list[Any], shape: SinkProperties) -> Iterator[Any]:
     """JSON, or the text of a template that writes something else. A row that fails is told as an error."""
     transform = transformer(shape)
     for emission in emissions:

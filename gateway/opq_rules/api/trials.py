@@ -74,7 +74,7 @@ class Trials:
     def _case(self, body: Trial) -> dict[str, Any]:
         """Records that are given replace the stream's source; other streams have none."""
         shape_of(body.sinkProps)
-        exported = self._engine.look.exported()
+        exported = self._engine.views.exported()
         known = {**exported["streams"], **exported["tables"]}
         records: list[dict[str, Any]] = []
         for stream, mock in body.mockSource.items():

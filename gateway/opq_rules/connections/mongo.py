@@ -1,7 +1,8 @@
 """mongo: a MongoDB, and who we are there."""
 
 from dataclasses import dataclass, field
-from typing import Any
+
+from opq_rules.batch import JsonObject
 
 USERS = frozenset({("sinks", "mongo")})
 
@@ -26,11 +27,9 @@ def check(config: Config, wait_s: float) -> None:
     except ImportError as error:
         raise ValueError("mongo needs a package: pip install 'opq-toolkit[mongo]'") from error
     wait_ms = round(wait_s * 600)  # to say why, before nobody listens any more
-    who: dict[str, Any] = (
-        {"username": config.username, "password": config.password} if config.username else {}
-    )
+    who: JsonObject = {"username": config.username, "password": config.password} if config.username else {}
     try:
-        with pymongo.MongoClient[dict[str, Any]](
+        with pymongo.MongoClient[JsonObject](
             config.url, serverSelectionTimeoutMS=wait_ms, connectTimeoutMS=wait_ms, **who
         ) as client:
             client.admin.command("ping")

@@ -1,9 +1,10 @@
 """rest: an HTTP server, for the sink rest and the source httppull."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
+
+from opq_rules.batch import JsonObject
 
 USERS = frozenset({("sources", "httppull"), ("sinks", "rest")})
 _NO_HEAD = (404, 405, 501)
@@ -14,7 +15,7 @@ _NOT_LET_IN = (401, 403, 407)
 class Config:
     url: str
     timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
-    headers: dict[str, Any] = field(default_factory=dict)
+    headers: JsonObject = field(default_factory=dict)
     insecureSkipVerify: bool = False  # noqa: N815
 
     def __post_init__(self) -> None:

@@ -1,10 +1,11 @@
-"""Catalogue: the streams and tables that are defined, and the statements that change them."""
+"""StreamCatalogue: the streams and tables that are defined, and the statements that change them."""
 
 from collections.abc import Callable
-from typing import Any
 
 from opq_proto import log
-from opq_rules.engine.store import Store
+from opq_rules.batch import JsonObject, JsonValue
+from opq_rules.engine.endpoints import EndpointFactory
+from opq_rules.engine.rule_store import ObjectStore
 from opq_rules.errors import NOT_FOUND, STREAM, RuleError
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Named, Show
@@ -12,20 +13,19 @@ from opq_rules.streams.definition import StreamDefinition, check_replacement, de
 from opq_rules.streams.describe import as_json, as_text, detail_json, schema_json
 
 
-class Catalogue:
-    """`definitions` is live, and kept in the store but for TEMP ones. `check(definition)`: whether its source
-    can run. Under the engine's lock."""
+class StreamCatalogue:
+    """`definitions` by name, kept in the store but for TEMP ones. Called under the engine's lock."""
 
-    def __init__(self, store: Store, check: Callable[[StreamDefinition], None]) -> None:
+    def __init__(self, store: ObjectStore, factory: EndpointFactory) -> None:
         self.definitions: dict[str, StreamDefinition] = {}
-        self._store, self._check = store, check
+        self._store, self._factory = store, factory
         for name, text in {**store.all("stream"), **store.all("table")}.items():
             try:
                 self.definitions[name] = definition_of(self._create(text))
             except RuleError as error:  # written by another version: its rules say that it is missing
                 log.get(service="rules").error("stream.refused", stream=name, error=str(error))
 
-    def execute(self, sql: str, what: str | None, drop: Callable[[str, str], str]) -> Any:
+    def execute(self, sql: str, what: str | None, drop: Callable[[str, str], str]) -> JsonValue:
         statement = parse(sql)
         if not isinstance(statement, Create | Show | Named):
             raise RuleError("want a statement about a stream or table: CREATE, SHOW, DESCRIBE, DROP", STREAM)
@@ -35,7 +35,7 @@ class Catalogue:
         if isinstance(statement, Create):
             return self._made(definition_of(statement))
         if isinstance(statement, Show):
-            return self.names(about)
+            return list(self.names(about))
         if statement.verb == "drop":
             self.one(statement.name, about)
             return drop(statement.name, about)
@@ -48,14 +48,14 @@ class Catalogue:
     def details(self, what: str, kind: str | None = None) -> list[dict[str, str]]:
         return [detail_json(each) for each in sorted(self._of(what, kind), key=lambda each: each.name)]
 
-    def described(self, name: str, what: str) -> dict[str, Any]:
+    def described(self, name: str, what: str) -> JsonObject:
         return as_json(self.one(name, what))
 
     def text(self, name: str, what: str) -> str:
         """For people."""
         return as_text(self.one(name, what))
 
-    def schema(self, name: str, what: str) -> dict[str, Any]:
+    def schema(self, name: str, what: str) -> JsonObject:
         return schema_json(self.one(name, what).fields)
 
     def statements(self) -> dict[str, dict[str, str]]:
@@ -72,7 +72,7 @@ class Catalogue:
         old = self.one(name, what)
         new = definition_of(self._create(sql))
         check_replacement(old, new)
-        self._check(new)
+        self._factory.check_stream(new)
         self._keep(new)
         self.definitions[name] = new
         return f"{what.capitalize()} {name} is replaced."
@@ -86,7 +86,7 @@ class Catalogue:
     def _made(self, new: StreamDefinition) -> str:
         if new.name in self.definitions:
             raise RuleError(f"{self.definitions[new.name].what} {new.name} already exists", STREAM)
-        self._check(new)
+        self._factory.check_stream(new)
         self._keep(new)
         self.definitions[new.name] = new
         return f"{new.what.capitalize()} {new.name} is created."

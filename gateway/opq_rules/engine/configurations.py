@@ -1,40 +1,32 @@
 """Named sets of properties: a stream refers to one by CONF_KEY, a sink by resourceId, both to connections."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
 
 import msgspec
 
+from opq_rules.batch import JsonObject
 from opq_rules.engine.ids import checked_id
+from opq_rules.engine.rule_store import ObjectStore
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 from opq_rules.secrets import with_secrets, without_secrets
 
 SOURCES, SINKS, CONNECTIONS = "sources", "sinks", "connections"
 
 
-class Kept(Protocol):
-    """Where they are: the engine's Store, or a Draft."""
-
-    def all(self, kind: str) -> dict[str, str]: ...
-    def get(self, kind: str, name: str) -> str | None: ...
-    def put(self, kind: str, name: str, body: str) -> None: ...
-    def delete(self, kind: str, names: Iterable[str]) -> None: ...
-
-
 class Configurations:
-    """`kind` is one of the three above. `changed()` is told of each change; what runs keeps what it has."""
+    """`kind` is one of the three above. `changed()` follows each change; what runs keeps what it has."""
 
-    def __init__(self, store: Kept, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, store: ObjectStore, changed: Callable[[], None] = lambda: None) -> None:
         self._store, self._changed = store, changed
 
-    def all(self, kind: str, type_name: str, secrets: bool = False) -> dict[str, Any]:
+    def all(self, kind: str, type_name: str, secrets: bool = False) -> dict[str, JsonObject]:
         """Name -> properties, secrets as `******` unless asked for."""
         read = {
             name: msgspec.json.decode(body) for name, body in self._store.all(f"{kind} {type_name}").items()
         }
         return read if secrets else {name: without_secrets(properties) for name, properties in read.items()}
 
-    def put(self, kind: str, type_name: str, name: str, properties: Mapping[str, Any]) -> None:
+    def put(self, kind: str, type_name: str, name: str, properties: Mapping[str, object]) -> None:
         checked_id("configuration", name, CONFIGURATION)
         checked_id("type", type_name, CONFIGURATION)
         try:
@@ -44,10 +36,10 @@ class Configurations:
         self._store.put(f"{kind} {type_name}", name, text)
         self._changed()
 
-    def kept(self, kind: str, type_name: str, name: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    def kept(self, kind: str, type_name: str, name: str, properties: Mapping[str, object]) -> JsonObject:
         """`properties` as they will be kept: with the secrets that are there where they have `******`."""
         stored = self._store.get(f"{kind} {type_name}", name)
-        found: dict[str, Any] = with_secrets(properties, msgspec.json.decode(stored) if stored else None)
+        found: JsonObject = with_secrets(properties, msgspec.json.decode(stored) if stored else None)
         return found
 
     def has(self, kind: str, type_name: str, name: str) -> bool:
@@ -59,12 +51,12 @@ class Configurations:
         self._store.delete(f"{kind} {type_name}", [name])
         self._changed()
 
-    def named(self, kind: str, type_name: str, name: str) -> dict[str, Any]:
+    def named(self, kind: str, type_name: str, name: str) -> JsonObject:
         """For use. Streams have CONF_KEY "default" without one: nothing then."""
         body = self._store.get(f"{kind} {type_name}", name)
         if body is None:
             if kind == SINKS or name != "default":
                 raise RuleError(f"{kind} {type_name}: configuration {name!r} is not found", CONFIGURATION)
             return {}
-        read: dict[str, Any] = msgspec.json.decode(body)
+        read: JsonObject = msgspec.json.decode(body)
         return read

@@ -7,9 +7,9 @@ sources and sinks: /metadata shows the same.
 import functools
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
 
 from opq_proto.settings import configured
+from opq_rules.batch import JsonObject
 from opq_rules.built_in import module_of, types_of
 from opq_rules.engine.configurations import CONNECTIONS, SINKS, SOURCES, Configurations
 from opq_rules.engine.ids import checked_id
@@ -24,7 +24,7 @@ class Connections:
     def __init__(self, configurations: Configurations) -> None:
         self._configurations = configurations
 
-    def all(self, secrets: bool = False) -> dict[str, tuple[str, dict[str, Any]]]:
+    def all(self, secrets: bool = False) -> dict[str, tuple[str, JsonObject]]:
         """Id -> type and properties, by id; secrets as `******` unless asked for."""
         found = {
             name: (kind, properties)
@@ -39,13 +39,16 @@ class Connections:
                 return kind
         raise RuleError(f"connection {str(name)[:128]!r} is not found", NOT_FOUND, 404)
 
-    def put(self, kind: str, name: str, properties: Mapping[str, Any]) -> None:
+    def put(self, kind: str, name: str, properties: Mapping[str, object]) -> None:
         """New, or other properties of the same type."""
         checked_id("connection", name, CONFIGURATION)
         there = next((each for each in types_of("connection") if self._has(each, name)), kind)
         if there != kind:
-            told = f"connection {name!r} is of type {there}, which cannot change to {kind}"
-            raise RuleError(told, CONFIGURATION, hint="delete it and create it anew")
+            raise RuleError(
+                f"connection {name!r} is of type {there}, which cannot change to {kind}",
+                CONFIGURATION,
+                hint="delete it and create it again",
+            )
         kept = self._configurations.kept(CONNECTIONS, kind, name, properties)
         check_properties(kind, kept, f"connection {name!r}")
         self._configurations.put(CONNECTIONS, kind, name, kept)
@@ -53,16 +56,16 @@ class Connections:
     def delete(self, name: str) -> None:
         self._configurations.delete(CONNECTIONS, self.type_of(name), name)
 
-    def selected(self, kind: str, type_name: str, name: str, own: Mapping[str, Any]) -> str | None:
+    def selected(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> str | None:
         """Id of the connection that a source or sink says it has; None: it says nothing of the kind."""
         found = self._said(kind, type_name, name, own).get(SELECTOR)
-        return found if isinstance(found, str) and found and takes(kind, type_name) else None
+        return found if isinstance(found, str) and found and connections_of(kind, type_name) else None
 
-    def resolved(self, kind: str, type_name: str, name: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    def resolved(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> JsonObject:
         """As a source or sink gets them: properties of its connection, of the set `name` ("": none), its own;
         the later ones win. A plug-in's type is left its `connectionSelector`."""
         found = self._said(kind, type_name, name, own)
-        if SELECTOR not in found or not (fitting := takes(kind, type_name)):
+        if SELECTOR not in found or not (fitting := connections_of(kind, type_name)):
             return found
         selected = found.pop(SELECTOR)
         if not isinstance(selected, str):
@@ -76,11 +79,13 @@ class Connections:
         except RuleError as error:
             raise RuleError(f"{kind} {type_name}: {error}", CONFIGURATION) from None
         if there not in fitting:
-            told = f"connection {selected!r} is of type {there}; {type_name} wants {' or '.join(fitting)}"
-            raise RuleError(told, CONFIGURATION)
+            wanted = " or ".join(fitting)
+            raise RuleError(
+                f"connection {selected!r} is of type {there}; {type_name} wants {wanted}", CONFIGURATION
+            )
         return {**self._configurations.named(CONNECTIONS, there, selected), **found}
 
-    def _said(self, kind: str, type_name: str, name: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    def _said(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> JsonObject:
         return {**(self._configurations.named(kind, type_name, name) if name else {}), **own}
 
     def _has(self, kind: str, name: str) -> bool:
@@ -88,22 +93,24 @@ class Connections:
 
 
 @functools.cache
-def takes(kind: str, type_name: str) -> tuple[str, ...]:
+def connections_of(kind: str, type_name: str) -> tuple[str, ...]:
     """Types of connections that sources or sinks of this type can have; () for most."""
     if kind not in (SOURCES, SINKS):
         return ()
-    return tuple(each for each in types_of("connection") if (kind, type_name) in module(each).USERS)
+    return tuple(
+        each for each in types_of("connection") if (kind, type_name) in connection_module(each).USERS
+    )
 
 
-def check_properties(kind: str, properties: Mapping[str, Any], where: str) -> Any:
+def check_properties(kind: str, properties: Mapping[str, object], where: str) -> object:
     """The Config of a connection. Raises RuleError: no such type, or properties that it does not take."""
     try:
-        return configured(module(kind).Config, properties)
+        return configured(connection_module(kind).Config, properties)
     except ValueError as error:
         raise RuleError(f"{where}: {error}", CONFIGURATION) from error
 
 
-def module(kind: str) -> ModuleType:
+def connection_module(kind: str) -> ModuleType:
     """Of a type of connections."""
     found = module_of("connection", kind)
     if found is None:

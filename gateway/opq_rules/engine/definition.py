@@ -6,13 +6,13 @@ Source: reference/rules.md, C.2.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 
+from opq_rules.batch import JsonObject
 from opq_rules.engine.ids import checked_id
 from opq_rules.engine.options import Options, options
-from opq_rules.errors import RULE, RuleError
+from opq_rules.errors import NOT_FOUND, RULE, RuleError
 
 KEYS = ("id", "name", "sql", "actions", "options", "triggered", "tags", "temp", "version", "graph")
 
@@ -25,9 +25,15 @@ class Action:
     properties_json: str
 
     @property
-    def properties(self) -> dict[str, Any]:
-        read: dict[str, Any] = msgspec.json.decode(self.properties_json)
+    def properties(self) -> JsonObject:
+        read: JsonObject = msgspec.json.decode(self.properties_json)
         return read
+
+    @property
+    def resource(self) -> str:
+        """Name of the set of properties that it says it has; "": none."""
+        name = self.properties.get("resourceId")
+        return name if isinstance(name, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class RuleDefinition:
     text: str
 
 
-def definition(body: Any, path_id: str | None = None) -> RuleDefinition:
+def definition(body: object, path_id: str | None = None) -> RuleDefinition:
     """Raises RuleError 400 for the first part that is wrong."""
     if not isinstance(body, Mapping):
         raise RuleError("a rule is an object: id, sql, actions", RULE)
@@ -111,3 +117,8 @@ def _actions(text: bytes) -> tuple[Action, ...]:
             canonical = msgspec.json.encode(properties or {}, order="sorted").decode()
             actions.append(Action(kind, canonical))
     return tuple(actions)
+
+
+def no_rule(rule_id: str) -> RuleError:
+    """404; raises RuleError 400 where no rule can have that id."""
+    return RuleError(f"rule {checked_id('rule', rule_id, RULE)} is not found", NOT_FOUND, 404)

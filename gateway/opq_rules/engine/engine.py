@@ -2,168 +2,149 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from opq_proto import log
-from opq_rules.engine.bodies import Bodies
-from opq_rules.engine.catalogue import Catalogue
-from opq_rules.engine.clock import Clock, SystemClock
-from opq_rules.engine.configurations import SINKS, SOURCES, Configurations
+from opq_rules.batch import JsonObject, JsonValue
+from opq_rules.engine.catalogue import StreamCatalogue
+from opq_rules.engine.checkpoint import Checkpoint
+from opq_rules.engine.clock import DelayedCalls, RuleClock, SystemClock
+from opq_rules.engine.configurations import Configurations
+from opq_rules.engine.connection_admin import ConnectionAdmin
 from opq_rules.engine.connections import Connections
-from opq_rules.engine.delivery import Delivery
-from opq_rules.engine.feeds import Feeds
-from opq_rules.engine.folder import locked
-from opq_rules.engine.keeper import Keeper
-from opq_rules.engine.kept_schemas import KeptSchemas, schemas_in
-from opq_rules.engine.links import Links
-from opq_rules.engine.lives import Lives
-from opq_rules.engine.look import Look
-from opq_rules.engine.loop import Loop
-from opq_rules.engine.outlets import Outlets
-from opq_rules.engine.planning import Planning
+from opq_rules.engine.definition import RuleDefinition, definition, no_rule
+from opq_rules.engine.endpoints import EndpointFactory
+from opq_rules.engine.lifecycle import RuleLifecycle
+from opq_rules.engine.loop import EngineLoop
+from opq_rules.engine.outbox import Outbox
+from opq_rules.engine.planner import Planner
 from opq_rules.engine.rehearsal import Rehearsal
-from opq_rules.engine.rule import Unit
-from opq_rules.engine.rulebook import Rulebook
-from opq_rules.engine.staging import Staging
-from opq_rules.engine.store import Store
+from opq_rules.engine.rule import FAILED, Rule
+from opq_rules.engine.rule_store import RuleStore, lock_folder
+from opq_rules.engine.schemas import SchemaAdmin, schemas_in
+from opq_rules.engine.sinks import SinkPool
+from opq_rules.engine.streams import StreamInputs
+from opq_rules.engine.tables import LookupTables
 from opq_rules.engine.topics import Topics
-from opq_rules.engine.types import Types, has
-from opq_rules.engine.udfs import PluginFunctions
+from opq_rules.engine.types import PluginFunctions, TypeRegistry, has_type
+from opq_rules.engine.usage import UsageGraph, shown
+from opq_rules.engine.views import RuleViews
+from opq_rules.errors import RULE, RuleError
+from opq_rules.secrets import with_secrets
+
+MOST_TRACED = 100
+"""Rules at a time."""
 
 
 class Engine:
     """Attributes: `topics` of memory, which a program may publish to; `configurations`: named sets of
-    properties; `connections` and `schemas` with their users; `look`: what it shows; `ready`: all rules are
+    properties; `connections` and `schemas` with their users; `views`: what it shows; `ready`: all rules are
     loaded.
 
     Thread-safe. Methods raise RuleError: 404 where an object is not found, 400 for all else. Nothing
     runs before `start`; `stop` ends everything within seconds.
     """
 
-    def __init__(self, data_dir: Path, types: Types, clock: Clock | None = None) -> None:
+    def __init__(self, data_dir: Path, types: TypeRegistry, clock: RuleClock | None = None) -> None:
         """Raises RuleError where the folder cannot be used, or another engine has it."""
         self.clock = clock or SystemClock()
         self.topics = Topics()
         self.ready = threading.Event()
         self._types = types
-        self._admin = threading.RLock()
-        self._lock_file = locked(data_dir)
-        self._store = Store(data_dir / "rules.sqlite3")
-        self._delivery = Delivery(data_dir / "delivery.sqlite3")
-        self._staging = Staging(self._delivery, self.clock)
-        self._loop = Loop(self.clock, self._staging, self._unit_failed)
-        self._keeper = Keeper(self.clock)
+        self._folder = lock_folder(data_dir)
+        self._store = store = RuleStore(data_dir / "rules.sqlite3")
         self._functions = PluginFunctions(types)
-        self.configurations = Configurations(self._store, self._sinks_changed)
-        connections = Connections(self.configurations)
-        schemas = schemas_in(self._store)
-        self._feeds = Feeds(
-            types.source,
-            types.lookup,
-            partial(connections.resolved, SOURCES),
-            self.clock,
-            self.topics,
-            self._loop.wake,
-            schemas,
-        )
-        self._outlets = Outlets(
-            types.sink,
-            partial(connections.resolved, SINKS),
-            self.clock,
-            self.topics,
-            data_dir / "sink-cache",
-            lambda: self._loop.turns,
-            self._staging.taken,
-            self._loop.drained,
-            schemas,
-        )
-        bodies, feeds, outlets = Bodies(self._store), self._feeds, self._outlets
-        self._catalogue = catalogue = Catalogue(self._store, feeds.check)
-        streams = catalogue.definitions
-        planning = Planning(streams, self._functions)
-        self._lives = Lives(
-            self.clock, self._loop, self._staging, self._delivery, feeds, outlets, planning, streams
-        )
-        self._rulebook = Rulebook(
-            self._admin,
-            self.clock,
-            self._keeper,
-            bodies,
-            catalogue,
-            planning,
-            self._lives,
-            self._loop,
-            self._delivery,
-            feeds,
-        )
-        self.schemas = KeptSchemas(self._admin, self._store, schemas, catalogue, bodies, outlets)
-        self.connections = Links(
-            self._admin, types, self._store, connections, catalogue, bodies, feeds, outlets
-        )
-        self.look = Look(
-            self._rulebook.rules,
-            bodies,
-            catalogue,
-            planning,
-            self._lives,
-            self._loop,
-            feeds,
-            outlets,
-            self._staging,
-        )
+        self.configurations = Configurations(store, self._settings_changed)
+        connections, schemas = Connections(self.configurations), schemas_in(store)
+        self._factory = factory = EndpointFactory(types, connections, self.topics, schemas)
+        self._catalogue = catalogue = StreamCatalogue(store, factory)
+        self._tables = LookupTables(catalogue.definitions, factory)
+        self._planner = planner = Planner(catalogue.definitions, self._functions, self._tables.lookup)
+        self._usage = usage = UsageGraph(store, catalogue, planner, connections, factory)
+        self._checkpoint = Checkpoint(Outbox(data_dir / "delivery.sqlite3"), self.clock)
+        self._loop = loop = EngineLoop(self.clock, self._checkpoint)
+        self._delayed = DelayedCalls(self.clock)
+        streams, sinks = StreamInputs(factory, loop), SinkPool(factory, loop, data_dir / "sink-cache")
+        self._lifecycle = RuleLifecycle(store, planner, streams, sinks, loop, self._delayed)
+        self.schemas = SchemaAdmin(store, schemas, usage, factory)
+        self.connections = ConnectionAdmin(store, connections, usage, streams, sinks, self.rehearsal)
+        self.views = RuleViews(store, catalogue, planner, self._lifecycle)
         self._log = log.get(service="rules")
 
     # -- the process
 
-    def settled(self) -> bool:
-        """Nothing is under way: no record waits or is in hand, and every sink has what there was."""
-        if any(joined.feed.waiting for joined in list(self._feeds.by_key.values())):
-            return False
-        self._loop.call(lambda: None)
-        if any(outlet.spilled for outlet in list(self._outlets.by_key.values())):
-            return False  # more is to be read from the outbox
-        totals = self.look.totals()
-        return not totals["records_waiting"] and not totals["emissions_waiting"]
-
     def start(self) -> None:
-        """Returns at once; rules load in the background, `ready` tells when all have."""
+        """Returns at once; rules load in the background, `ready` is set when all have."""
         self._loop.start()
-        self._keeper.start()
-        self._rulebook.open()
-        self._keeper.soon(self._load)
+        self._delayed.start()
+        with self._store.changing():
+            self._lifecycle.rules.update({rule_id: Rule(rule_id) for rule_id in self._store.stored_rules()})
+        self._delayed.soon(self._load)
 
     def stop(self) -> list[str]:
         """Ends sources, then the loop with a last commit, then sinks. Names of what does not end in time."""
-        late = [] if self._keeper.stop() else ["keeper"]
-        with self._admin:
-            late += self._lives.stop_all(list(self._rulebook.rules.values()))
-            self._delivery.close()
+        late = [] if self._delayed.stop() else ["delayed calls"]
+        with self._store.changing():
+            late += self._lifecycle.stop_all()
+            self._tables.close()
+            self._checkpoint.close()
             self._store.close()
-        os.close(self._lock_file)
+        os.close(self._folder)
         self._log.info("rules.stopped", late=late)
         return late
 
-    def _load(self) -> None:
-        self._rulebook.load()
-        self.ready.set()
+    def settled(self) -> bool:
+        """Nothing is under way: no record waits or is in hand, and every sink has what there was."""
+        streams, sinks = self._lifecycle.streams, self._lifecycle.sinks
+        if any(each.runner.waiting for each in list(streams.by_key.values())):
+            return False
+        self._loop.call(lambda: None)
+        if any(runner.spilled for runner in list(sinks.by_key.values())):
+            return False  # more is to be read from the outbox
+        totals = self.views.totals()
+        return not totals["records_waiting"] and not totals["emissions_waiting"]
 
     def rehearsal(self, alone: bool = False) -> Rehearsal:
         """To try definitions before they are made; `alone`: without the streams and tables that are there."""
         streams = {} if alone else self._catalogue.definitions
         return Rehearsal(self._types, self._store, streams, self._functions)
 
+    def _load(self) -> None:
+        stored = self._store.stored_rules()
+        for rule_id, text in stored.items():
+            with self._store.changing():
+                rule = self._lifecycle.rules.get(rule_id)
+                if rule is not None and rule.unit is None:
+                    self._load_rule(rule, text)
+        with self._store.changing():
+            self._lifecycle.streams.release()
+        self._log.info("rules.loaded", rules=len(stored))
+        self.ready.set()
+
+    def _load_rule(self, rule: Rule, text: str) -> None:
+        try:
+            made = definition(msgspec.json.decode(text))
+            if made.triggered:
+                self._lifecycle.begin(rule, made)
+            else:
+                self._lifecycle.stop(rule)
+        except Exception as error:  # whatever it is, the others start
+            self._lifecycle.fail(rule, str(error))
+            self._log.error("rule.refused", rule_id=rule.id, error=str(error))
+
     # -- streams and tables
 
-    def execute(self, sql: str, what: str | None = None) -> Any:
+    def execute(self, sql: str, what: str | None = None) -> JsonValue:
         """A statement about streams or tables: text for CREATE and DROP, JSON for SHOW and DESCRIBE.
 
         `what`: "stream" or "table", where the statement has to be about those.
         """
-        with self._admin:
-            return self._catalogue.execute(sql, what, self._dropped)
+        with self._store.changing():
+            return self._catalogue.execute(sql, what, self._drop_stream)
 
     def streams(self) -> list[str]:
         return self._catalogue.names("stream")
@@ -175,74 +156,217 @@ class Engine:
     def stream_details(self, what: str = "stream", kind: str | None = None) -> list[dict[str, str]]:
         return self._catalogue.details(what, kind)
 
-    def stream(self, name: str, what: str = "stream") -> dict[str, Any]:
+    def stream(self, name: str, what: str = "stream") -> JsonObject:
         return self._catalogue.described(name, what)
 
-    def stream_schema(self, name: str, what: str = "stream") -> dict[str, Any]:
+    def stream_schema(self, name: str, what: str = "stream") -> JsonObject:
         return self._catalogue.schema(name, what)
 
     def replace_stream(self, name: str, sql: str, what: str = "stream") -> str:
         """Rules that use it go on with the new definition."""
-        with self._admin:
+        with self._store.changing():
             answer = self._catalogue.replace(name, sql, what)
-            self._rulebook.stream_changed(name)
+            self._planner.changed()
+            self._tables.forget(name)
+            for rule in self._rules_of(self._usage.of_stream(name)):
+                if rule.unit is not None:
+                    self._lifecycle.stop(rule)
+                    self._lifecycle.begin_again(rule)
             return answer
 
     def drop_stream(self, name: str, what: str = "stream", force: bool = False) -> str:
         """Refused while a rule uses it, unless `force`: those rules stop then."""
-        with self._admin:
+        with self._store.changing():
             self._catalogue.one(name, what)
-            return self._dropped(name, what, force)
+            return self._drop_stream(name, what, force)
 
-    def _dropped(self, name: str, what: str, force: bool = False) -> str:
-        self._rulebook.stream_goes(name, what, force)
+    def _drop_stream(self, name: str, what: str, force: bool = False) -> str:
+        users = self._usage.of_stream(name)
+        if users and not force:
+            raise RuleError(
+                f"{what} {name} cannot be dropped: {len(users)} rules use it: {shown(users)}", RULE
+            )
+        for rule in self._rules_of(users):
+            self._lifecycle.stop(rule, FAILED, f"{what} {name} was dropped")
+        self._planner.changed()
+        self._tables.forget(name)
         return self._catalogue.drop(name, what)
 
     # -- rules
 
-    def create_rule(self, body: Any) -> str:
+    def create_rule(self, body: object) -> str:
         """Its id. It is planned at once, and runs unless `triggered` is false."""
-        return self._rulebook.create(body)
+        made = definition(body)
+        with self._store.changing():
+            self._create(made)
+            self._store_or_remove([made])
+        return made.id
 
-    def create_rules(self, bodies: Sequence[Any]) -> dict[str, str]:
+    def create_rules(self, bodies: Sequence[object]) -> dict[str, str]:
         """Many at once, each on its own: what is wrong by id (or place), {} when all are there."""
-        return self._rulebook.create_many(bodies)
+        problems: dict[str, str] = {}
+        created: list[RuleDefinition] = []
+        with self._store.changing(), self._lifecycle.holding():
+            for k, body in enumerate(bodies):
+                name = str(body.get("id", k)) if isinstance(body, Mapping) else str(k)
+                try:
+                    made = definition(body)
+                    self._create(made)
+                    created.append(made)
+                except RuleError as error:
+                    problems[name] = str(error)
+            self._store_or_remove(created)
+        return problems
 
-    def replace_rule(self, rule_id: str, body: Any) -> str:
+    def replace_rule(self, rule_id: str, body: object) -> str:
         """Create or replace; when the new one is refused the old one is as it was."""
-        return self._rulebook.replace(rule_id, body)
+        made = definition(body, rule_id)
+        with self._store.changing():
+            rule = self._lifecycle.rules.get(rule_id)
+            if rule is None:
+                return self.create_rule(msgspec.json.decode(made.text))
+            old = self._store.rule(rule_id)
+            made = definition(with_secrets(body, self._store.rule_body(rule_id)), rule_id)
+            choice = self._lifecycle.check(made)
+            if old.version and made.version and made.version < old.version:
+                raise RuleError(f"rule {rule_id!r}: version {made.version} is below {old.version}", RULE)
+            ran = rule.unit is not None
+            with self._lifecycle.replacing(rule):
+                state = self._state_to_keep(rule, old, made)
+                self._lifecycle.stop_by_hand(rule)
+                try:
+                    self._store.put_rules([made])
+                    if made.triggered:
+                        self._lifecycle.begin(rule, made, choice)
+                        if state is not None and rule.unit is not None:
+                            self._loop.call(partial(rule.unit.resume, rule, state))
+                except RuleError:
+                    self._store.put_rules([old])
+                    if ran:
+                        self._lifecycle.begin(rule, old)
+                    raise
+        return f"Rule {rule_id} was replaced."
 
     def delete_rule(self, rule_id: str) -> str:
         """With its state and what it has not sent."""
-        return self._rulebook.delete(rule_id)
+        with self._store.changing():
+            self._rule(rule_id)
+            self._store.delete_rule(rule_id)
+            self._lifecycle.remove(rule_id)
+        return f"Rule {rule_id} is dropped."
 
     def start_rule(self, rule_id: str) -> str:
-        return self._rulebook.start(rule_id)
+        with self._store.changing():
+            rule = self._rule(rule_id)
+            if rule.unit is None:
+                self._lifecycle.begin(rule, self._store.rule(rule_id))
+        return f"Rule {rule_id} was started"
 
     def stop_rule(self, rule_id: str) -> str:
         """It leaves its schedule, too."""
-        return self._rulebook.stop(rule_id)
+        with self._store.changing():
+            self._lifecycle.stop_by_hand(self._rule(rule_id))
+        return f"Rule {rule_id} was stopped."
 
     def restart_rule(self, rule_id: str) -> str:
-        return self._rulebook.restart(rule_id)
+        with self._store.changing():
+            rule = self._rule(rule_id)
+            self._lifecycle.stop_by_hand(rule)
+            self._lifecycle.begin(rule, self._store.rule(rule_id))
+        return f"Rule {rule_id} was restarted"
 
-    def validate(self, body: Any) -> dict[str, Any]:
+    def validate(self, body: object) -> JsonObject:
         """`{"sources", "valid"}`; RuleError 422 for a rule that would be refused."""
-        return self._rulebook.validate(body)
+        try:
+            made = definition(body)
+            with self._store.changing():
+                self._lifecycle.check(made)
+                planned = self._planner.plan(made.sql)
+        except RuleError as error:
+            error.http = 422
+            raise
+        return {"sources": [origin.stream for origin in planned.origins], "valid": True}
 
-    def reset_state(self, rule_id: str, stream: str, offset: Any) -> str:
+    def reset_state(self, rule_id: str, stream: str, offset: object) -> str:
         """Go on behind `offset` of a source, None: at its beginning; what the rule remembers is forgotten."""
-        return self._rulebook.reset_state(rule_id, stream, offset)
+        with self._store.changing():
+            made = self._store.rule(rule_id)
+            found = self._catalogue.one(stream, "stream")
+            read = {origin.stream for origin in self._planner.plan(made.sql).origins}
+            if stream not in read:
+                raise RuleError(f"rule {rule_id} does not read {stream}, but {', '.join(sorted(read))}", RULE)
+            rule, streams = self._rule(rule_id), self._lifecycle.streams
+            if rule.unit is None and rule.status != FAILED:  # what failed begins again by this
+                raise RuleError(f"rule {rule_id} does not run; start it first", RULE)
+            key = streams.key(found, rule_id)
+            users = [user for each in streams.running([key]) for unit in each.units for user in unit.rules()]
+            if any(user is not rule for user in users):
+                raise RuleError(f"stream {stream} feeds other rules too: stop them first", RULE)
+            if offset is not None:
+                self._factory.check_offset(found, offset)
+            self._lifecycle.stop(rule)
+            self._loop.call(partial(self._checkpoint.reset, rule_id, key, offset))
+            self._lifecycle.begin(rule, made)
+        return "success"
 
     def set_tags(
         self, rule_id: str, add: Sequence[str], remove: Sequence[str] = (), whole: bool = False
     ) -> None:
         """`whole`: `add` are all there are."""
-        self._rulebook.set_tags(rule_id, add, remove, whole)
+        with self._store.changing():
+            body = self._store.rule_body(rule_id)
+            tags = [] if whole else [tag for tag in body.get("tags") or [] if tag not in remove]
+            body["tags"] = list(dict.fromkeys([*tags, *add]))
+            self._store.put_rules([definition(body)])
 
     def trace(self, rule_id: str, strategy: str | None = "always") -> None:
         """Follow every record ("always") or the first of each batch ("head"); None: no more."""
-        self._rulebook.trace(rule_id, strategy)
+        with self._store.changing():
+            rule = self._rule(rule_id)
+            traced = [each for each in self._lifecycle.rules.values() if each.is_traced and each is not rule]
+            if strategy is not None and len(traced) >= MOST_TRACED:
+                raise RuleError(f"{MOST_TRACED} rules are traced; stop one of them", RULE)
+            self._lifecycle.trace(rule, self._store.rule(rule_id), strategy)
+
+    def _create(self, made: RuleDefinition) -> None:
+        if made.id in self._lifecycle.rules:
+            raise RuleError(f"rule {made.id} already exists", RULE)
+        choice = self._lifecycle.check(made)
+        rule = self._lifecycle.rules[made.id] = Rule(made.id)
+        if not made.triggered:
+            self._lifecycle.stop(rule)
+            return
+        try:
+            self._lifecycle.begin(rule, made, choice)
+        except BaseException:
+            del self._lifecycle.rules[made.id]
+            raise
+
+    def _store_or_remove(self, created: Sequence[RuleDefinition]) -> None:
+        try:
+            self._store.put_rules(created)
+        except RuleError:
+            for made in created:
+                self._lifecycle.remove(made.id)
+            raise
+
+    def _state_to_keep(self, rule: Rule, old: RuleDefinition, made: RuleDefinition) -> JsonObject | None:
+        """What a new version takes over: the memory of the same statement."""
+        unit = rule.unit
+        if unit is None or not unit.remembers or len(unit.rules()) > 1:
+            return None
+        if old.sql != made.sql or old.options.for_query() != made.options.for_query():
+            return None
+        return self._loop.call(unit.state)
+
+    def _rule(self, rule_id: str) -> Rule:
+        found = self._lifecycle.rules.get(rule_id)
+        if found is None:
+            raise no_rule(rule_id)
+        return found
+
+    def _rules_of(self, ids: Sequence[str]) -> list[Rule]:
+        return [found for rule_id in ids if (found := self._lifecycle.rules.get(rule_id)) is not None]
 
     # -- plug-ins
 
@@ -251,21 +375,23 @@ class Engine:
 
         Rules that were stopped for want of it begin.
         """
-        with self._admin:
+        with self._store.changing():
             self._functions.changed()
-            self._outlets.changed()
-            gone = kind in ("source", "sink", "function") and not has(self._types, kind, symbol)
-            self._rulebook.type_changed(kind, symbol, gone)
+            self._factory.changed()
+            self._planner.changed()
+            gone = kind in ("source", "sink", "function") and not has_type(self._types, kind, symbol)
+            lack = f"{kind} {symbol}: its plug-in is not installed"
+            for rule in self._rules_of(self._usage.rules_of_type(kind, symbol)):
+                if gone or rule.missing:
+                    others = [each for each in rule.missing if each != lack]
+                    rule.more.missing = (*others, lack) if gone else tuple(others)
+                if rule.unit is None and rule.status == FAILED:
+                    self._lifecycle.begin_again(rule)
 
     def users_of(self, kind: str, symbol: str) -> list[str]:
         """Rules (and streams) that use a source, sink or function of a plug-in."""
-        return self._rulebook.users.of_type(kind, symbol)
+        return self._usage.of_type(kind, symbol)
 
-    # -- inside
-
-    def _sinks_changed(self) -> None:
-        with self._admin:
-            self._outlets.changed()
-
-    def _unit_failed(self, unit: Unit, error: Exception) -> None:
-        self._rulebook.unit_failed(unit, error)
+    def _settings_changed(self) -> None:
+        with self._store.changing():
+            self._factory.changed()

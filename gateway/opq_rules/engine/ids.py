@@ -2,7 +2,7 @@
 
 import re
 
-from opq_rules.errors import NOT_FOUND, RULE, UNDEFINED, RuleError
+from opq_rules.errors import UNDEFINED, RuleError
 
 LONGEST = 128
 _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST}}}", re.ASCII)
@@ -14,8 +14,3 @@ def checked_id(what: str, name: object, code: int = UNDEFINED) -> str:
         return name
     wanted = f"want 1 to {LONGEST} letters, digits, '_' or '-'"
     raise RuleError(f"{what} id {str(name)[:LONGEST]!r} cannot be used: {wanted}", code)
-
-
-def no_rule(rule_id: str) -> RuleError:
-    """404; raises RuleError 400 where no rule can have that id."""
-    return RuleError(f"rule {checked_id('rule', rule_id, RULE)} is not found", NOT_FOUND, 404)

@@ -1,53 +1,83 @@
-"""Loop: the engine's one thread. Takes records from the feeds, runs the units, hands emissions on.
+"""EngineLoop: the engine's one thread. Takes records from the sources, runs the units, hands emissions on.
 
 Whatever changes what runs comes in as a call (`call`), so that nothing here needs a lock.
 """
 
 import contextlib
+import heapq
+import itertools
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from opq_proto import log
 from opq_rules.batch import Batch, Emission
-from opq_rules.engine.clock import Clock
-from opq_rules.engine.feed import Entry, Feed
-from opq_rules.engine.joined import MOST, Joined
-from opq_rules.engine.outlet import Outlet
-from opq_rules.engine.rule import Rule, Unit
-from opq_rules.engine.staging import MOST_STAGED, MOST_WAITING, Staging
-from opq_rules.engine.timers import Timers
+from opq_rules.engine.checkpoint import MOST_STAGED, MOST_WAITING, Checkpoint
+from opq_rules.engine.clock import RuleClock
+from opq_rules.engine.rule import QueryUnit, Rule
+from opq_rules.engine.sink_runner import SinkRunner
+from opq_rules.engine.source_runner import SourceEntry, SourceRunner
+from opq_rules.engine.stream_input import MOST, StreamInput
 
 TAKE = 4096
-"""Records of one feed before the others have their turn."""
+"""Records of one source before the others have their turn."""
 FIRST, MOST_BYTES_AT_ONCE = 8, 1 << 20
-"""Of one feed at once, doubled while there is time."""
+"""Of one source at once, doubled while there is time."""
 DRAIN_S = 0.1
 """How long that may take: whoever changes a rule waits. A record can be a body of thousands of rows."""
 TURNS = 64
-"""Feeds and calls between two looks at the timers."""
+"""Sources and calls between two looks at the timers."""
 HOPS = 32
 """How often memory topics may feed each other before the rest waits for the next turn."""
-UNBOUNDED = 1 << 40
-"""Of memory feeds at qos >= 1: they are emptied before the engine takes anything else."""
 IDLE_S = 60.0
+STOP_S = 2.0
 T = TypeVar("T")
 
 
-class Loop:
-    """`failed(unit, error)`: a unit raised what it must not; the engine stops its rules."""
+class UnitTimers:
+    """When units want to know that time has passed. Each has one timer at most: `QueryUnit.due_ms`."""
 
-    def __init__(self, clock: Clock, staging: Staging, failed: Callable[[Unit, Exception], None]) -> None:
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, QueryUnit]] = []
+        """Older entries of a unit are passed over."""
+        self._numbers = itertools.count()
+
+    @property
+    def next_ms(self) -> int | None:
+        """When to look again; it may turn out that nothing is due then."""
+        return self._heap[0][0] if self._heap else None
+
+    def set(self, unit: QueryUnit) -> None:
+        """For when the unit wants it now."""
+        due_ms = unit.next_due_ms
+        if due_ms is not None and due_ms != unit.due_ms:
+            heapq.heappush(self._heap, (due_ms, next(self._numbers), unit))
+        unit.due_ms = due_ms
+
+    def due(self, now_ms: int) -> Iterator[QueryUnit]:
+        """Those whose time has come, in order, also of what is set meanwhile. Their timers are gone."""
+        while self._heap and self._heap[0][0] <= now_ms:
+            due_ms, _, unit = heapq.heappop(self._heap)
+            if unit.due_ms == due_ms:
+                unit.due_ms = None
+                yield unit
+
+
+class EngineLoop:
+    """`unit_failed(unit, error)`: a unit raised what it must not; the lifecycle stops its rules."""
+
+    def __init__(self, clock: RuleClock, checkpoint: Checkpoint) -> None:
         self.turns = 0
-        self.joined: dict[Feed, Joined] = {}
-        self._clock, self._staging, self._failed = clock, staging, failed
-        self._inbox: queue.SimpleQueue[Feed | Callable[[], None]] = queue.SimpleQueue()
-        self._direct: deque[Feed] = deque()
-        self._timers = Timers()
-        self._held: set[Feed] = set()
+        self.clock, self.checkpoint = clock, checkpoint
+        self.inputs: dict[SourceRunner, StreamInput] = {}
+        self.unit_failed: Callable[[QueryUnit, Exception], None] = _raise
+        self._inbox: queue.SimpleQueue[SourceRunner | Callable[[], None]] = queue.SimpleQueue()
+        self._direct: deque[SourceRunner] = deque()
+        self._timers = UnitTimers()
+        self._held: set[SourceRunner] = set()
         self._waits = False
         """What is being given comes from a source that waits for its sinks."""
         self._stop = threading.Event()
@@ -65,17 +95,18 @@ class Loop:
         self._stop.set()
         self._inbox.put(lambda: None)
         if self._thread is not None:
-            self._thread.join(2.0)
+            self._thread.join(STOP_S)
             return not self._thread.is_alive()
         return True
 
-    def wake(self, feed: Feed) -> None:
-        joined = self.joined.get(feed)
-        if joined is not None and joined.direct:
-            self._direct.append(feed)
+    def wake(self, runner: SourceRunner) -> None:
+        """A source has given something."""
+        found = self.inputs.get(runner)
+        if found is not None and found.direct:
+            self._direct.append(runner)
             if threading.current_thread() is self._thread:
                 return
-        self._inbox.put(feed)
+        self._inbox.put(runner)
 
     def call(self, work: Callable[[], T]) -> T:
         """`work` done by the engine's thread, between records; what it raises is raised here."""
@@ -101,92 +132,77 @@ class Loop:
             raise wrong[0]
         return answer[0]
 
-    def drained(self, outlet: Outlet) -> None:
+    def record_sent(self, runner: SinkRunner, rows: list[int]) -> None:
+        """From a sink's thread: these rows of the outbox are done."""
+        self.checkpoint.record_sent(runner, rows)
+
+    def record_room(self, runner: SinkRunner) -> None:
         """From a sink's thread: there is room."""
-        self._inbox.put(lambda: self._room(outlet))
+        self._inbox.put(lambda: self._read_on(runner))
 
     # -- the engine's thread
 
-    def join(self, unit: Unit, feeds: Sequence[Joined], durable: bool, outlets: Sequence[Outlet]) -> None:
-        """A rule comes; its unit is there already when it shares one."""
-        for joined in feeds:
-            if unit not in joined.units:
-                joined.units.append(unit)
-            joined.units_changed()
-            self._count_durable(joined, durable)
-            for outlet in outlets:
-                joined.outlets[outlet] = joined.outlets.get(outlet, 0) + 1
+    def enter(self, rule: Rule, unit: QueryUnit, inputs: Sequence[StreamInput]) -> None:
+        """A rule comes, with its sinks; its unit is there already when it shares one."""
+        assert rule.sinks is not None
+        for each in inputs:
+            self.inputs[each.runner] = each
+            each.enter(unit, rule.sinks.runners, unit.durable)
         self._timers.set(unit)
 
-    def _count_durable(self, joined: Joined, change: int) -> None:
-        joined.durable += change
-        if joined.direct:  # the engine's own thread cannot wait, and nothing may go
-            joined.feed.limit = UNBOUNDED if joined.durable else joined.limit
-        elif joined.waits is None:
-            joined.feed.blocks = joined.durable > 0
-
-    def leave(
-        self, unit: Unit, feeds: Sequence[Joined], durable: bool, outlets: Sequence[Outlet], last: bool
-    ) -> None:
-        """A rule goes; with the `last` its unit as well."""
-        for joined in feeds:
-            self._count_durable(joined, -durable)
-            for outlet in outlets:
-                joined.outlets[outlet] -= 1
-                if not joined.outlets[outlet]:
-                    del joined.outlets[outlet]
-            if last and unit in joined.units:
-                joined.units.remove(unit)
-            joined.units_changed()
-        if last:
+    def leave(self, rule: Rule, unit: QueryUnit, inputs: Sequence[StreamInput]) -> None:
+        """A rule has left its unit; with the last one the unit goes as well."""
+        assert rule.sinks is not None
+        for each in inputs:
+            each.leave(unit, rule.sinks.runners, unit.durable)
+        if not unit.rules():
             unit.due_ms = None
 
     def deliver(self, rule: Rule, emissions: Sequence[Emission]) -> None:
         """What a rule gives, to its sinks."""
-        spec = rule.spec
-        if spec is None:
+        sinks = rule.sinks
+        if sinks is None:
             return
         first = rule.sequence
         count = len(emissions)
         rule.sequence = first + count
         rule.out += count
-        if spec.options.qos:
-            self._staging.add(rule, first, emissions)
+        if sinks.options.qos:
+            self.checkpoint.add(rule, first, emissions)
         else:
-            for outlet in spec.outlets:
-                outlet.offer(rule, first, emissions, self._waits)
-        for topic in spec.topics:
+            for runner in sinks.runners:
+                runner.offer(rule, first, emissions, self._waits)
+        for topic in sinks.topics:
             topic.deliver(rule.id, first, emissions)
 
     def commit(self) -> bool:
         """All that waits. What rules gave each other over topics is done first, or it would be lost."""
         for _ in range(HOPS):
-            for _ in range(len(self._direct)):  # of very many rules each has a feed of its own
+            for _ in range(len(self._direct)):  # of very many rules each has an input of its own
                 self._drain(self._direct.popleft())
             if not self._direct:
                 break
-        names = {joined.feed: joined.kept_as for joined in self.joined.values() if joined.durable}
-        done = self._staging.commit(names)
+        done = self.checkpoint.commit()
         if self._held:
-            self.look_again()
+            self.release_held()
         return done
 
     def turn(self, wait_s: float) -> None:
         """What there is to do; waits so long when there is nothing. The thread's work, and a test's."""
-        item: Feed | Callable[[], None] | None = None
+        item: SourceRunner | Callable[[], None] | None = None
         if self._direct:
             wait_s = 0.0  # rules that feed each other in a ring never end: whoever calls has a turn too
         with contextlib.suppress(queue.Empty):
             item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
         self.turns += 1
-        until_s = self._clock.monotonic_s() + DRAIN_S
+        until_s = self.clock.monotonic_s() + DRAIN_S
         for _ in range(TURNS):
-            if isinstance(item, Feed):
+            if isinstance(item, SourceRunner):
                 self._drain(item)
             elif item is not None:
                 item()
             self._pass_on()
-            if self._stop.is_set() or self._clock.monotonic_s() >= until_s:
+            if self._stop.is_set() or self.clock.monotonic_s() >= until_s:
                 break
             try:
                 item = self._inbox.get_nowait()
@@ -195,8 +211,8 @@ class Loop:
         else:
             if item is not None:
                 self._inbox.put(item)
-        self._timers_due()
-        due_s = self._staging.due_in_s
+        self._advance_due()
+        due_s = self.checkpoint.due_in_s
         if due_s is not None and due_s <= 0:
             self.commit()
 
@@ -204,88 +220,88 @@ class Loop:
         while not self._stop.is_set():
             try:
                 self.turn(self._wait_s())
-            except Exception as error:  # a fault of ours: told, and the other rules go on
+            except Exception as error:  # a fault of ours: logged, and the other rules go on
                 self._log.exception("engine.failed", error=str(error))
         self.commit()
 
     def _wait_s(self) -> float:
         waits = [IDLE_S]
         if (next_ms := self._timers.next_ms) is not None:
-            waits.append((next_ms - self._clock.now_ms()) / 1000)
-        due_s = self._staging.due_in_s
+            waits.append((next_ms - self.clock.now_ms()) / 1000)
+        due_s = self.checkpoint.due_in_s
         if due_s is not None:
             waits.append(due_s)
         return max(0.0, min(waits))
 
-    def _room(self, outlet: Outlet) -> None:
-        self._staging.read_on(outlet)
-        self.look_again()
+    def _read_on(self, runner: SinkRunner) -> None:
+        self.checkpoint.read_on(runner)
+        self.release_held()
 
-    def look_again(self) -> None:
-        """At the feeds that were held, where nothing holds them any more."""
-        for feed in list(self._held):
-            joined = self.joined.get(feed)
-            if joined is None or not (joined.pinned or self._is_full(joined)):
-                self._held.discard(feed)
-                feed.look_again()
+    def release_held(self) -> None:
+        """Take again from the sources that were held, where nothing holds them any more."""
+        for runner in list(self._held):
+            found = self.inputs.get(runner)
+            if found is None or not (found.pinned or self._is_full(found)):
+                self._held.discard(runner)
+                runner.release()
 
-    def _is_full(self, joined: Joined | None) -> bool:
-        if joined is None or not (joined.feed.blocks or joined.durable):
+    def _is_full(self, found: StreamInput) -> bool:
+        if not (found.runner.blocks or found.durable):
             return False
-        if joined.durable and self._staging.staged >= MOST_STAGED:
+        checkpoint = self.checkpoint
+        if found.durable and checkpoint.staged >= MOST_STAGED:
             return True
-        return any(outlet.full or self._staging.waiting(outlet) >= MOST_WAITING for outlet in joined.outlets)
+        return any(sink.full or checkpoint.waiting(sink) >= MOST_WAITING for sink in found.sinks)
 
-    def _drain(self, feed: Feed) -> None:
-        joined = self.joined.get(feed)
-        if joined is None:
+    def _drain(self, runner: SourceRunner) -> None:
+        found = self.inputs.get(runner)
+        if found is None:
             return
-        if joined.pinned or self._is_full(joined):
-            feed.held = True
-            self._held.add(feed)
+        if found.pinned or self._is_full(found):
+            runner.held = True
+            self._held.add(runner)
             return
         try:
-            self._give_some(joined)
+            self._give_some(found)
         finally:
-            feed.rest()
+            runner.rest()
 
-    def _give_some(self, joined: Joined) -> None:
-        feed = joined.feed
-        if joined.direct:  # these are emptied
-            self._give(joined, feed.take(TAKE))
+    def _give_some(self, found: StreamInput) -> None:
+        runner = found.runner
+        if found.direct:  # these are emptied
+            self._give(found, runner.take(TAKE))
             return
-        until_s, most, left = self._clock.monotonic_s() + DRAIN_S, FIRST, TAKE
-        while left > 0 and (entries := feed.take(min(most, left), MOST_BYTES_AT_ONCE)):
-            self._give(joined, entries)
+        until_s, most, left = self.clock.monotonic_s() + DRAIN_S, FIRST, TAKE
+        while left > 0 and (entries := runner.take(min(most, left), MOST_BYTES_AT_ONCE)):
+            self._give(found, entries)
             left -= sum(entry.count for entry in entries)
             most = min(2 * most, MOST)
-            if self._clock.monotonic_s() >= until_s or self._is_full(joined):
+            if self.clock.monotonic_s() >= until_s or self._is_full(found):
                 return
 
-    def _give(self, joined: Joined, entries: list[Entry]) -> None:
+    def _give(self, found: StreamInput, entries: list[SourceEntry]) -> None:
         if not entries:
             return
-        feed = joined.feed
-        feed.last_ms = self._clock.now_ms()
-        self._waits = feed.blocks
-        for batch in joined.batches(entries, self._tell_error):
-            for unit in tuple(joined.units):
+        runner = found.runner
+        runner.last_ms = self.clock.now_ms()
+        self._waits = runner.blocks
+        for batch in found.batches(entries, self._deliver_error):
+            for unit in tuple(found.units):
                 self._feed(unit, batch)
-            if not joined.direct:  # a feed of memory that is behind has room for a batch, not for all of them
+            if not found.direct:  # a memory topic that is behind has room for a batch, not for all of them
                 self._pass_on()
-                self._waits = feed.blocks  # again: those behind a topic had their own
-        for unit in joined.units:
+                self._waits = runner.blocks  # again: those behind a topic had their own
+        for unit in found.units:
             if unit.due_ms is None:
                 self._timers.set(unit)
-        if joined.durable:
-            self._staging.touched(None, feed)
+        if found.durable:
+            self.checkpoint.add_input(found)
 
-    def _tell_error(self, rule: Rule, emissions: Sequence[Emission]) -> None:
+    def _deliver_error(self, rule: Rule, emissions: Sequence[Emission]) -> None:
         """What it remembers is kept with its number: a commit of the number alone would forget it."""
         self.deliver(rule, emissions)
-        unit = rule.unit
-        if unit is not None and unit.durable and unit.remembers:
-            self._staging.touched(unit, None)
+        if rule.unit is not None:
+            self.checkpoint.add_unit(rule.unit)
 
     def _pass_on(self) -> None:
         """To rules behind topics of memory what has just been given to these."""
@@ -294,33 +310,35 @@ class Loop:
                 return
             self._drain(self._direct.popleft())
 
-    def _feed(self, unit: Unit, batch: Batch) -> None:
+    def _feed(self, unit: QueryUnit, batch: Batch) -> None:
         began_ns = time.thread_time_ns()
         try:
             (unit.tracing or unit).feed(batch, self.deliver)
         except Exception as error:
-            self._failed(unit, error)
+            self.unit_failed(unit, error)
             return
         unit.busy_ns += time.thread_time_ns() - began_ns
         unit.last_ms = batch.arrived_ms if isinstance(batch.arrived_ms, int) else batch.arrived_ms[-1]
-        if unit.durable and unit.remembers:
-            self._staging.touched(unit, None)
+        self.checkpoint.add_unit(unit)
         self._timers.set(unit)
 
-    def _timers_due(self) -> None:
-        now_ms = self._clock.now_ms()
+    def _advance_due(self) -> None:
+        now_ms = self.clock.now_ms()
         self._waits = False
         for unit in self._timers.due(now_ms):
-            feeds = [joined for joined in self.joined.values() if unit in joined.units]
-            if any(joined.feed.own_time for joined in feeds):
+            inputs = [each for each in self.inputs.values() if unit in each.units]
+            if any(each.runner.own_time for each in inputs):
                 continue  # its time is that of its records
-            if any(joined.feed.waiting for joined in feeds):
-                continue  # records that arrived before it are still to come: `_drain` sets it again
+            if any(each.runner.waiting for each in inputs):
+                continue  # records that arrived before it are still to come: `_give` sets it again
             try:
                 (unit.tracing or unit).advance(now_ms, self.deliver)
             except Exception as error:
-                self._failed(unit, error)
+                self.unit_failed(unit, error)
                 continue
-            if unit.durable:
-                self._staging.touched(unit, None)
+            self.checkpoint.add_unit(unit)
             self._timers.set(unit)
+
+
+def _raise(unit: QueryUnit, error: Exception) -> None:
+    raise error

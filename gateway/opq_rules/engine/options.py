@@ -7,13 +7,14 @@ here are in `IDLE`: rules written for eKuiper are taken as they are.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from opq_proto.settings import configure, milliseconds
-from opq_rules.engine.restart import Restart
-from opq_rules.engine.schedule import Schedule
+from opq_rules.batch import JsonObject
+from opq_rules.engine.restart import RestartStrategy
+from opq_rules.engine.schedule import RuleSchedule
 from opq_rules.errors import RULE, RuleError
 
 DURATIONS = ("lateTolerance", "checkpointInterval", "idleTimeout", "forceExitTimeout")
@@ -36,17 +37,17 @@ class Options:
     qos: Literal[0, 1, 2] = 0
     checkpointInterval: int = 300_000
     idleTimeout: int = 0
-    restartStrategy: Restart = field(default_factory=Restart)
-    schedule: Schedule | None = None
+    restartStrategy: RestartStrategy = field(default_factory=RestartStrategy)
+    schedule: RuleSchedule | None = None
 
-    def for_query(self) -> dict[str, Any]:
+    def for_query(self) -> JsonObject:
         """What changes what a query gives: rules that agree in it can share one."""
         names = ("isEventTime", "lateTolerance", "idleTimeout", "sendMetaToSink", "sendError", "sendNilField",
                  "sendEmptyWindow")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
 
-def options(given: Mapping[str, Any] | None) -> Options:
+def options(given: Mapping[str, object] | None) -> Options:
     """The options, one object for all rules that say the same.
 
     Raises RuleError 400 with every problem.
@@ -56,7 +57,7 @@ def options(given: Mapping[str, Any] | None) -> Options:
 
 @lru_cache(maxsize=4096)
 def _options(text: bytes) -> Options:
-    given: dict[str, Any] = msgspec.json.decode(text)
+    given: JsonObject = msgspec.json.decode(text)
     if not isinstance(given, dict):
         raise RuleError("options: want an object", RULE)
     values = {key: value for key, value in given.items() if key not in IDLE}
@@ -71,10 +72,10 @@ def _options(text: bytes) -> Options:
     restart = values.pop("restartStrategy", None) or {}
     if not isinstance(restart, dict):
         restart, problems = {}, [*problems, "restartStrategy  want an object"]
-    read_restart, wrong = configure(Restart, restart)
+    read_restart, wrong = configure(RestartStrategy, restart)
     problems += [f"restartStrategy.{each}" for each in wrong]
     try:
-        schedule = Schedule.of(
+        schedule = RuleSchedule.of(
             values.pop("cron", None), values.pop("duration", None), values.pop("cronDatetimeRange", None)
         )
     except ValueError as error:

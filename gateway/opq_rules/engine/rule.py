@@ -1,51 +1,54 @@
-"""Rule and Unit: one rule of very many, and what runs it for all that share it. Each knows the other.
+"""Rule and QueryUnit: one rule of very many, and the query that runs for all rules that share it.
 
 Ten thousand rules lie in memory, so a rule has slots and shares what it can. A unit is owned by the engine's
-thread, and nothing in it waits: `single.Alone` runs a query as it is, `crowd.Crowd` finds its rules by their
-thresholds.
+thread, and nothing in it waits.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from opq_rules.batch import Batch, Emission, Row
+from opq_rules.batch import Batch, Emission, JsonObject, Row
 from opq_rules.engine.options import Options
-from opq_rules.engine.outlet import Outlet
+from opq_rules.engine.sink_runner import SinkRunner
 from opq_rules.engine.traces import Traces
+from opq_rules.query.plan import Plan
+from opq_rules.query.query import Query
 
-LOADED, STARTING, RUNNING, STOPPING, STOPPED = "loaded", "starting", "running", "stopping", "stopped"
+LOADED, RUNNING, STOPPED = "loaded", "running", "stopped"
 FAILED = "stopped by error"
 WAITING = "stopped: waiting for next schedule."
 
 
 @dataclass(slots=True)
-class Extra:
+class RuleDetails:
     """What few rules have."""
 
     message: str = ""
     last_stop_ms: int = 0
     next_start_ms: int = 0
-    restarts: int = 0
-    steady_since_s: float = 0.0
     schedule: int = 0
-    """Counts its schedules: an older one has no say any more."""
+    """Counts the rule's schedules: an older one has no say any more."""
     trace: Traces | None = None
     missing: tuple[str, ...] = ()
-    """Types of plug-ins that were deleted under it, in words."""
+    """Types of plug-ins that were deleted while the rule ran, in words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What rules with the same options and sinks share. `outlets` are open while one of them runs."""
+class TopicSink(Protocol):
+    """A sink that takes emissions in the engine's own thread."""
 
+    def deliver(self, rule_id: str, first: int, emissions: Sequence[Emission]) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class RuleSinks:
+    """What rules with the same options and sinks share. `runners` are open while one of them runs."""
+
+    key: Hashable
     options: Options
-    outlets: tuple[Outlet, ...]
-    topics: tuple[Any, ...] = ()
-    """Sinks that take in the engine's own thread: `deliver(rule_id, first, emissions)`."""
-    users: list[int] = field(default_factory=lambda: [0])
-    key: Any = None
+    runners: tuple[SinkRunner, ...]
+    topics: tuple[TopicSink, ...] = ()
+    rules: int = 0
 
 
 class Rule:
@@ -53,16 +56,17 @@ class Rule:
     which does not concern a rule costs that rule nothing."""
 
     __slots__ = (
-        "constants", "dropped", "extra", "id", "joined_errors", "joined_in", "out", "sequence", "spec",
+        "constants", "details", "dropped", "id", "joined_errors", "joined_in", "out", "sequence", "sinks",
         "start_ms", "status", "unit",
     )  # fmt: skip
 
     def __init__(self, rule_id: str) -> None:
         self.id = rule_id
         self.status = LOADED
-        self.unit: Unit | None = None
-        self.spec: Spec | None = None
+        self.unit: QueryUnit | None = None
+        self.sinks: RuleSinks | None = None
         self.constants: Any = None
+        """What `planner.Choice` says of it."""
         self.sequence = 0
         """Number of its next emission."""
         self.out = 0
@@ -70,27 +74,31 @@ class Rule:
         self.joined_in = 0
         self.joined_errors = 0
         self.start_ms = 0
-        self.extra: Extra | None = None
+        self.details: RuleDetails | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
-        return () if self.extra is None else self.extra.missing
+        return () if self.details is None else self.details.missing
+
+    @property
+    def traces(self) -> Traces | None:
+        return None if self.details is None else self.details.trace
 
     @property
     def is_traced(self) -> bool:
-        return self.extra is not None and self.extra.trace is not None and self.extra.trace.on
+        return self.traces is not None and self.traces.on
 
     @property
-    def more(self) -> Extra:
-        if self.extra is None:
-            self.extra = Extra()
-        return self.extra
+    def more(self) -> RuleDetails:
+        if self.details is None:
+            self.details = RuleDetails()
+        return self.details
 
 
 Deliver = Callable[[Rule, Sequence[Emission]], None]
 
 
-class Follower(Protocol):
+class UnitFollower(Protocol):
     """Stands before a unit and follows its records: `tracing.Tracing`. `rules`: for whom, by id."""
 
     rules: dict[str, Rule]
@@ -100,7 +108,7 @@ class Follower(Protocol):
     def end(self) -> None: ...
 
 
-class Trouble(NamedTuple):
+class RuleFaults(NamedTuple):
     """Of one rule, since it came; `late`: records behind the watermark."""
 
     errors: int
@@ -109,14 +117,21 @@ class Trouble(NamedTuple):
     late: int
 
 
-class Unit(ABC):
-    """`key`: what rules have to agree in to share it. `feeds`: stream -> key of the feed."""
+class QueryUnit:
+    """One query and the rules that get what it gives: more than one only where they say the same.
+
+    `key`: what rules have to agree in to share it. `inputs`: stream -> key of its input. `make` gives a fresh
+    query.
+    """
 
     remembers = True
     """It has state to keep."""
 
-    def __init__(self, key: object, feeds: Mapping[str, str]) -> None:
-        self.key, self.feeds = key, dict(feeds)
+    def __init__(
+        self, key: Hashable, inputs: Mapping[str, str], make: Callable[[], Query], plan: Plan
+    ) -> None:
+        self.key, self.inputs, self.plan = key, dict(inputs), plan
+        self.query, self._make = make(), make
         self.records_in = 0
         self.busy_ns = 0
         self.last_ms = 0
@@ -124,57 +139,90 @@ class Unit(ABC):
         """For when the loop's timer is set."""
         self.durable = False
         """Its rules have qos >= 1."""
-        self.of = ""
+        self.statement = ""
         """The statement, with its options, of its rules: another one does not go on with its state."""
-        self.tracing: Follower | None = None
+        self.tracing: UnitFollower | None = None
         """Stands before it while one of its rules is traced."""
+        self._rules: dict[str, Rule] = {}
 
     @property
-    @abstractmethod
     def next_due_ms(self) -> int | None:
         """When `advance` is wanted next."""
+        return self.query.next_due_ms
 
-    @abstractmethod
-    def operators(self, rule: Rule) -> tuple[str, ...]:
+    @property
+    def operators(self) -> tuple[str, ...]:
         """What a record passes, by name."""
+        return self.plan.operators
 
-    @abstractmethod
     def reads(self, stream: str) -> frozenset[str] | None:
         """Columns, in lower case; None: all."""
+        return self.plan.used[stream]
 
-    @abstractmethod
-    def trouble(self, rule: Rule) -> Trouble: ...
+    @property
+    def errors(self) -> int:
+        return self.query.counters.errors
 
-    @abstractmethod
-    def rules(self) -> Collection[Rule]: ...
+    @property
+    def last_error(self) -> str:
+        return self.query.counters.last_error
 
-    @abstractmethod
-    def shown(self, rule: Rule) -> str:
-        """What it shares with whom, for people."""
+    @property
+    def last_error_ms(self) -> int:
+        return self.query.counters.last_error_ms
+
+    def faults(self, rule: Rule) -> RuleFaults:
+        errors, late = self.errors - rule.joined_errors, self.query.counters.late
+        return (
+            RuleFaults(errors, self.last_error, self.last_error_ms, late)
+            if errors
+            else RuleFaults(0, "", 0, late)
+        )
+
+    def rules(self) -> Collection[Rule]:
+        return tuple(self._rules.values())
+
+    def explained(self) -> str:
+        """What it shares, for people."""
+        count = len(self._rules)
+        return "alone" if count == 1 else f"as one with {count - 1} that say the same"
 
     def scanned(self) -> dict[str, list[Row]]:
         """Rows that scan tables hold."""
-        return {}
+        return self.query.scanned()
 
-    @abstractmethod
     def add(self, rule: Rule) -> None:
-        """`rule.constants` is what its `Choice` says."""
+        self._rules[rule.id] = rule
+        rule.joined_in, rule.joined_errors = self.records_in, self.errors
 
-    @abstractmethod
-    def remove(self, rule: Rule) -> None: ...
+    def remove(self, rule: Rule) -> None:
+        del self._rules[rule.id]
 
-    @abstractmethod
-    def state(self, rule: Rule) -> Any:
-        """JSON, of what the rule alone would remember."""
+    def state(self) -> JsonObject:
+        """What its rules remember."""
+        state: JsonObject = self.query.state()
+        return state
 
-    @abstractmethod
-    def resume(self, rule: Rule, state: Any) -> None:
-        """The rule goes on with a state. Raises whatever one that is not understood makes it raise; then
-        nothing has changed."""
+    def resume(self, rule: Rule, state: object) -> None:
+        """Goes on with a state. Raises whatever one that is not understood makes it raise; then nothing has
+        changed."""
+        try:
+            self.query.restore(state)
+        except Exception:
+            self.query = self._make()
+            raise
+        rule.joined_errors = self.errors
 
-    @abstractmethod
-    def feed(self, batch: Batch, deliver: Deliver) -> None: ...
+    def feed(self, batch: Batch, deliver: Deliver) -> None:
+        self.records_in += len(batch.rows)
+        emissions = self.query.feed(batch)
+        if emissions:
+            for rule in self._rules.values():
+                deliver(rule, emissions)
 
     def advance(self, now_ms: int, deliver: Deliver) -> None:
         """Timers that fall due."""
-        return
+        emissions = self.query.advance(now_ms)
+        if emissions:
+            for rule in self._rules.values():
+                deliver(rule, emissions)

@@ -9,7 +9,6 @@ Source: reference/rules.md, C.2.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from cronsim import CronSim, CronSimError
 
@@ -29,7 +28,7 @@ _FORMS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M")
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class RuleSchedule:
     """`ranges`: (begin, end) in Unix ms, half open, rising; none: always."""
 
     cron: str = ""
@@ -37,7 +36,7 @@ class Schedule:
     ranges: tuple[tuple[int, int], ...] = ()
 
     @classmethod
-    def of(cls, cron: Any, duration: Any, ranges: Any) -> "Schedule | None":
+    def of(cls, cron: object, duration: object, ranges: object) -> "RuleSchedule | None":
         """None where nothing is scheduled. Raises ValueError that names the option."""
         read = cls(_cron(cron or ""), _duration(duration), _ranges(ranges))
         if read.cron and not read.duration_ms:
@@ -84,7 +83,7 @@ class Schedule:
             return NEVER_MS
 
 
-def _cron(text: Any) -> str:
+def _cron(text: object) -> str:
     if not isinstance(text, str):
         raise ValueError(f"cron  is {text!r}; want text")
     fields = NAMED.get(text.strip().lower(), text)
@@ -98,7 +97,7 @@ def _cron(text: Any) -> str:
     return fields
 
 
-def _duration(value: Any) -> int:
+def _duration(value: object) -> int:
     if value in (None, ""):
         return 0
     try:
@@ -107,7 +106,7 @@ def _duration(value: Any) -> int:
         raise ValueError(f"duration  {error}") from error
 
 
-def _ranges(given: Any) -> tuple[tuple[int, int], ...]:
+def _ranges(given: object) -> tuple[tuple[int, int], ...]:
     if given is None:
         return ()
     wanted = 'cronDatetimeRange  want a list of {"begin", "end"}: "2026-11-20 08:00:00" or ms, rising'
@@ -125,7 +124,7 @@ def _ranges(given: Any) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(spans))
 
 
-def _stamp(value: Any, wanted: str) -> int:
+def _stamp(value: object, wanted: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     for form in _FORMS:

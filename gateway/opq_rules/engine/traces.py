@@ -10,11 +10,11 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
-from opq_rules.batch import Row
+from opq_rules.batch import JsonObject, JsonValue, Row
+from opq_rules.engine.definition import RuleDefinition
 from opq_rules.secrets import HIDDEN, MASK
 
 MOST_TRACES = 200
@@ -29,7 +29,7 @@ _SPAN_BYTES = 150
 
 
 @dataclass(slots=True)
-class Span:
+class TraceSpan:
     """One step. Times in Unix ns; `end_ns` None: it is still under way."""
 
     name: str
@@ -38,7 +38,7 @@ class Span:
     taken: int = 0
     given: int = 0
     error: str = ""
-    rows: list[Any] = field(default_factory=list)
+    rows: list[JsonValue] = field(default_factory=list)
     is_sink: bool = False
 
     @property
@@ -46,7 +46,7 @@ class Span:
         return _SPAN_BYTES + (len(msgspec.json.encode(self.rows)) if self.rows else 0)
 
 
-class Trace:
+class RuleTrace:
     """`spans` follow each other; sinks stand beside each other behind the last step."""
 
     __slots__ = ("id", "of_window", "records", "rule_id", "spans", "time_ms")
@@ -57,20 +57,20 @@ class Trace:
         """Of a window that ended: start and end, Unix ms."""
         self.records: list[str] = []
         """Traces of the records that it was made of."""
-        self.spans: list[Span] = []
+        self.spans: list[TraceSpan] = []
 
     @property
     def bytes(self) -> int:
         return sum(span.bytes for span in self.spans) + sum(map(len, self.records))
 
-    def tree(self) -> dict[str, Any]:
+    def tree(self) -> JsonObject:
         """GET /trace/{traceId}: each span with those that followed from it as `children`."""
-        told: dict[str, Any] = {"traceId": self.id, "rule": self.rule_id, "time": self.time_ms}
+        tree: JsonObject = {"traceId": self.id, "rule": self.rule_id, "time": self.time_ms}
         if self.of_window is not None:
             start_ms, end_ms = self.of_window
-            told |= {"window": {"start": start_ms, "end": end_ms}, "records": self.records}
-        told["span"] = None
-        parent: dict[str, Any] | None = None
+            tree |= {"window": {"start": start_ms, "end": end_ms}, "records": self.records}
+        tree["span"] = None
+        parent: JsonObject | None = None
         for number, span in enumerate(list(self.spans), 1):
             node = {
                 "spanId": number,
@@ -85,12 +85,12 @@ class Trace:
                 "children": [],
             }
             if parent is None:
-                told["span"] = node
+                tree["span"] = node
             else:
                 parent["children"].append(node)
             if not span.is_sink:
                 parent = node
-        return told
+        return tree
 
 
 class Traces:
@@ -103,12 +103,15 @@ class Traces:
         """False: only the first record of each batch (strategy head)."""
         self.sinks: Sequence[str] = ()
         self._numbers = itertools.count(1)
-        self._traces: deque[Trace] = deque()
+        self._traces: deque[RuleTrace] = deque()
 
-    def new(self, time_ms: int) -> Trace:
+    def name_sinks(self, definition: RuleDefinition) -> None:
+        self.sinks = sink_names([action.type for action in definition.actions])
+
+    def new(self, time_ms: int) -> RuleTrace:
         """The oldest go where there are too many."""
         kept = self._traces
-        trace = Trace(f"{self.rule_id}-{next(self._numbers)}", self.rule_id, time_ms)
+        trace = RuleTrace(f"{self.rule_id}-{next(self._numbers)}", self.rule_id, time_ms)
         if len(kept) >= MOST_TRACES:
             kept.popleft()
         spent = sum(each.bytes for each in kept)
@@ -121,16 +124,16 @@ class Traces:
         """The oldest first."""
         return [each.id for each in list(self._traces)]
 
-    def one(self, trace_id: str) -> Trace | None:
+    def one(self, trace_id: str) -> RuleTrace | None:
         return next((each for each in list(self._traces) if each.id == trace_id), None)
 
 
-def shown_rows(rows: Sequence[Row]) -> list[Any]:
+def shown_rows(rows: Sequence[Row]) -> list[JsonValue]:
     """The first ones as they may be shown: JSON, cut short, without secrets."""
     return [shown(row) for row in rows[:MOST_ROWS]]
 
 
-def shown(value: Any, depth: int = 0) -> Any:
+def shown(value: object, depth: int = 0) -> JsonValue:
     """Of a value what fits on a screen; secrets by the name of their key."""
     if value is None or isinstance(value, bool):
         return value
@@ -143,14 +146,23 @@ def shown(value: Any, depth: int = 0) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{len(value)} bytes"
     if isinstance(value, dict) and depth < _MOST_DEPTH:
-        told = {
+        few: dict[str, JsonValue] = {
             str(key)[:_MOST_TEXT]: MASK if str(key).lower() in HIDDEN else shown(each, depth + 1)
             for key, each in itertools.islice(value.items(), _MOST_COLUMNS)
         }
-        return told | ({"...": f"{len(value)} in all"} if len(value) > _MOST_COLUMNS else {})
+        return few | ({"...": f"{len(value)} in all"} if len(value) > _MOST_COLUMNS else {})
     if isinstance(value, list | tuple) and depth < _MOST_DEPTH:
-        few = [shown(each, depth + 1) for each in value[:_MOST_ITEMS]]
-        return [*few, f"... {len(value)} in all"] if len(value) > _MOST_ITEMS else few
+        first = [shown(each, depth + 1) for each in value[:_MOST_ITEMS]]
+        return [*first, f"... {len(value)} in all"] if len(value) > _MOST_ITEMS else first
     if isinstance(value, dict | list | tuple):
         return f"{len(value)} in all"
     return str(value)[:_MOST_TEXT]
+
+
+def operator_names(operators: Sequence[str]) -> list[str]:
+    """Nodes of a rule are named as eKuiper's (reference/rules.md, A.3), so that dashboards work."""
+    return [f"op_{k}_{name}" for k, name in enumerate(operators, start=2)]
+
+
+def sink_names(types: Sequence[str]) -> list[str]:
+    return [f"sink_{kind}_{k}" for k, kind in enumerate(types)]

@@ -8,33 +8,37 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
-from opq_rules.batch import Batch, Emission
-from opq_rules.engine.clock import Clock
-from opq_rules.engine.crowd import Crowd
-from opq_rules.engine.rule import Deliver, Rule, Unit
-from opq_rules.engine.single import Single
-from opq_rules.engine.topology import operators
-from opq_rules.engine.traces import MOST_RECORDS, MOST_TRACES, Span, Trace, Traces, shown_rows
-from opq_rules.query.query import Query
+from opq_rules.batch import Batch, Emission, Row
+from opq_rules.engine.clock import RuleClock
+from opq_rules.engine.rule import Deliver, QueryUnit, Rule
+from opq_rules.engine.sink_runner import SinkRunner
+from opq_rules.engine.threshold_index import ThresholdIndex
+from opq_rules.engine.traces import (
+    MOST_RECORDS,
+    MOST_TRACES,
+    RuleTrace,
+    Traces,
+    TraceSpan,
+    operator_names,
+    shown_rows,
+)
 from opq_rules.query.traced import Traced
 from opq_rules.query.windows.window import Cut
 
 NS_PER_MS = 1_000_000
-Message = dict[str, Trace]
+Message = dict[str, RuleTrace]
 """A record, or a window, in the trace of each rule, by the rule's id."""
 
 
-def follow(unit: Unit, rule: Rule, clock: Clock) -> None:
+def follow(unit: QueryUnit, rule: Rule, clock: RuleClock) -> None:
     """In the engine's thread, as all here. The rule is traced while it is in this unit."""
-    assert isinstance(unit, Single)
     if unit.tracing is None:
-        unit.tracing = Tracing(unit, rule, clock)
+        unit.tracing = Tracing(unit, clock)
     unit.tracing.rules[rule.id] = rule
 
 
-def leave(unit: Unit, rule: Rule) -> None:
+def leave(unit: QueryUnit, rule: Rule) -> None:
     tracing = unit.tracing
     if tracing is None or tracing.rules.pop(rule.id, None) is None:
         return
@@ -46,29 +50,25 @@ def leave(unit: Unit, rule: Rule) -> None:
 class Tracing:
     """`rules`: those that are traced, by id. Also the `Steps` of the unit's query."""
 
-    def __init__(self, unit: Single, rule: Rule, clock: Clock) -> None:
+    def __init__(self, unit: QueryUnit, clock: RuleClock) -> None:
         self.rules: dict[str, Rule] = {}
         self._unit, self._clock = unit, clock
         self._base_ns = 0
         self._message: Message = {}
-        self._of_row: dict[int, tuple[Any, Message]] = {}
+        self._of_row: dict[int, tuple[Row, Message]] = {}
         self._of_emission: dict[int, tuple[Emission, Message]] = {}
         self._in_window: deque[tuple[int, Message]] = deque(maxlen=MOST_TRACES)
-        self._open: list[Span] = []
+        self._open: list[TraceSpan] = []
         self._cut: Message = {}
         self._delivered: set[str] = set()
         self._give: Deliver = lambda rule, emissions: None
-        steps = unit.operators(rule)
-        names = dict(zip(steps, operators(steps), strict=True))
+        steps = unit.operators
+        names = dict(zip(steps, operator_names(steps), strict=True))
         self._names = {name: names.get(name, f"op_{name}") for name in (*names, "filter", "window")}
-        query: Any = unit.query
-        self._query = query if type(query) is Query else None
-        if self._query is not None:
-            Traced.begin(self._query, self)
+        Traced.begin(unit.query, self)
 
     def end(self) -> None:
-        if self._query is not None:
-            Traced.end(self._query)
+        Traced.end(self._unit.query)
 
     # -- in the unit's place
 
@@ -103,7 +103,7 @@ class Tracing:
         rows = shown_rows([row])
         for trace in message.values():
             began_ns = min(arrived_ms * NS_PER_MS, now_ns)
-            trace.spans.append(Span(f"source_{one.stream}", began_ns, now_ns, 1, 1, "", rows))
+            trace.spans.append(TraceSpan(f"source_{one.stream}", began_ns, now_ns, 1, 1, "", rows))
         self._remember(row, message)
         self._message = message
         self._delivered.clear()
@@ -115,47 +115,47 @@ class Tracing:
             for trace in message.values():
                 trace.spans[-1].error = f"{type(error).__name__}: {error}"[:500]
             raise
-        if isinstance(self._unit, Crowd):
+        if isinstance(self._unit, ThresholdIndex):
             failed = self._unit.last_error if self._unit.errors > errors else ""
             for rule_id, trace in message.items():
                 self._filtered(trace, now_ns, rule_id in self._delivered, failed)
 
     def _deliver(self, rule: Rule, emissions: Sequence[Emission]) -> None:
-        spec = rule.spec
-        if rule.id not in self.rules or spec is None or rule.extra is None or rule.extra.trace is None:
+        sinks, traces = rule.sinks, rule.traces
+        if rule.id not in self.rules or sinks is None or traces is None:
             self._give(rule, emissions)
             return
         self._delivered.add(rule.id)
-        names = rule.extra.trace.sinks
-        spans: list[Span] = []
+        names = traces.sinks
+        spans: list[TraceSpan] = []
         for k, emission in enumerate(emissions):
             _, message = self._of_emission.get(id(emission), (None, self._message))
             trace = message.get(rule.id)
             if trace is None:
                 continue
-            for name, outlet in zip(names, _outlets(names, spec.outlets), strict=True):
-                span = Span(name, self.now_ns(), None, len(emission), 0, is_sink=True)
+            for name, runner in zip(names, _runners(names, sinks.runners), strict=True):
+                span = TraceSpan(name, self.now_ns(), None, len(emission), 0, is_sink=True)
                 trace.spans.append(span)
-                if outlet is None:
+                if runner is None:
                     spans.append(span)
                 else:
-                    outlet.watch(f"{rule.id}:{rule.sequence + k}", partial(self._done, span, self._base_ns))
+                    runner.watch(f"{rule.id}:{rule.sequence + k}", partial(self._done, span, self._base_ns))
         self._give(rule, emissions)
         for span in spans:
             span.end_ns, span.given = self.now_ns(), span.taken
 
     @staticmethod
-    def _done(span: Span, base_ns: int, error: str, lost: bool) -> None:
+    def _done(span: TraceSpan, base_ns: int, error: str, lost: bool) -> None:
         """From the sink's thread."""
         span.error, span.given = error, 0 if lost else span.taken
         span.end_ns = base_ns + time.perf_counter_ns()
 
-    def _filtered(self, trace: Trace, began_ns: int, passed: bool, error: str) -> None:
-        """A crowd finds its rules before their query sees the record, and may ask it for another rule."""
+    def _filtered(self, trace: RuleTrace, began_ns: int, passed: bool, error: str) -> None:
+        """An index finds its rules before their query sees the record, and may ask it for another rule."""
         source, *others = trace.spans
         others = [span for span in others if span.name != self._names["filter"]] if passed else []
         ended_ns = others[0].start_ns if others else self.now_ns()
-        found = Span(self._names["filter"], began_ns, ended_ns, 1, int(passed), error)
+        found = TraceSpan(self._names["filter"], began_ns, ended_ns, 1, int(passed), error)
         trace.spans[:] = [source, found, *others]
 
     # -- query.traced.Steps
@@ -163,20 +163,20 @@ class Tracing:
     def now_ns(self) -> int:
         return self._base_ns + time.perf_counter_ns()
 
-    def became(self, row: Any, changed: Any) -> None:
+    def became(self, row: Row, changed: Row) -> None:
         self._remember(changed, self._of(row))
 
-    def passed(self, row: Any, name: str, began_ns: int, given: int, error: str) -> None:
+    def passed(self, row: Row, name: str, began_ns: int, given: int, error: str) -> None:
         for trace in self._of(row).values():
-            span = Span(self._names.get(name, name), began_ns, self.now_ns(), 1, given, error)
+            span = TraceSpan(self._names.get(name, name), began_ns, self.now_ns(), 1, given, error)
             trace.spans.append(span)
 
-    def entered(self, row: Any, ms: int) -> None:
+    def entered(self, row: Row, ms: int) -> None:
         message = self._of(row)
         if message:
             self._in_window.append((ms, message))
         for trace in message.values():
-            span = Span(self._names["window"], self.now_ns(), None, 1, 0)
+            span = TraceSpan(self._names["window"], self.now_ns(), None, 1, 0)
             trace.spans.append(span)
             self._open.append(span)
 
@@ -193,15 +193,15 @@ class Tracing:
         for rule_id, trace in self._cut.items():
             trace.of_window = cut.start_ms, cut.end_ms
             trace.records = [message[rule_id].id for message in held if rule_id in message][-MOST_RECORDS:]
-            trace.spans.append(Span(self._names["window"], now_ns, now_ns, len(trace.records), 1))
+            trace.spans.append(TraceSpan(self._names["window"], now_ns, now_ns, len(trace.records), 1))
 
     def gave(
-        self, row: Any, began_ns: int, taken: int, emission: Emission | None, count: int, error: str
+        self, row: Row | None, began_ns: int, taken: int, emission: Emission | None, count: int, error: str
     ) -> None:
         message = self._cut if row is None else self._of(row)
         rows = shown_rows(emission or ())
         for trace in message.values():
-            span = Span(self._names["project"], began_ns, self.now_ns(), taken, count, error, rows)
+            span = TraceSpan(self._names["project"], began_ns, self.now_ns(), taken, count, error, rows)
             trace.spans.append(span)
         if emission is not None:
             self._of_emission[id(emission)] = (emission, message)
@@ -209,30 +209,26 @@ class Tracing:
     # -- inside
 
     def _traces(self) -> dict[str, Traces]:
-        return {
-            rule_id: rule.extra.trace
-            for rule_id, rule in self.rules.items()
-            if rule.extra is not None and rule.extra.trace is not None
-        }
+        return {rule_id: rule.traces for rule_id, rule in self.rules.items() if rule.traces is not None}
 
     def _set_clock(self) -> None:
         """Unix ns by the engine's clock, finer than it within one record."""
         self._base_ns = self._clock.now_ms() * NS_PER_MS - time.perf_counter_ns()
 
-    def _remember(self, row: Any, message: Message) -> None:
+    def _remember(self, row: Row, message: Message) -> None:
         """With the row itself, or another would have its address."""
         self._of_row[id(row)] = (row, message)
         while len(self._of_row) > MOST_TRACES:
             del self._of_row[next(iter(self._of_row))]
 
-    def _of(self, row: Any) -> Message:
+    def _of(self, row: Row) -> Message:
         found = self._of_row.get(id(row))
         return {} if found is None else found[1]
 
 
-def _outlets(names: Sequence[str], outlets: Sequence[Any]) -> list[Any]:
-    """Per sink its outlet; None: a topic of memory, which takes at once."""
-    waiting = iter(outlets)
+def _runners(names: Sequence[str], runners: Sequence[SinkRunner]) -> list[SinkRunner | None]:
+    """Per sink its runner; None: a topic of memory, which takes at once."""
+    waiting = iter(runners)
     return [None if name.startswith("sink_memory_") else next(waiting) for name in names]
 
 

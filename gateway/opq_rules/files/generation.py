@@ -3,11 +3,11 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from opq_plugins.sdk import SourceContext
 from opq_rules.files.lines import PAUSE, Lines, opened
@@ -28,13 +28,13 @@ class Mark:
     covers: int = 0
 
     @classmethod
-    def of(cls, stored: list[Any]) -> "Mark | None":
+    def of(cls, stored: Sequence[object]) -> "Mark | None":
         """Of the end of an offset: [], [inode], or all three."""
         if len(stored) < 3:
-            return cls(int(stored[0])) if stored else None
-        return cls(int(stored[0]), str(stored[1]), int(stored[2]))
+            return cls(int(str(stored[0]))) if stored else None
+        return cls(int(str(stored[0])), str(stored[1]), int(str(stored[2])))
 
-    def stored(self) -> list[Any]:
+    def stored(self) -> list[int | str]:
         return [self.inode, self.digest, self.covers]
 
 

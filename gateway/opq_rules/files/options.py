@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from opq_proto.settings import configured
 
@@ -25,7 +25,7 @@ class Config:
     decompression: Literal["", "gzip"] = ""
 
 
-def options(datasource: str, properties: Mapping[str, Any]) -> tuple[Config, Path]:
+def options(datasource: str, properties: Mapping[str, object]) -> tuple[Config, Path]:
     """Checked, and the file or folder that is meant. Raises ValueError naming what is wrong."""
     config: Config = configured(Config, properties)
     if config.actionAfterRead == "move" and not config.moveTo:

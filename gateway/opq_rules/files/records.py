@@ -9,15 +9,16 @@ import zlib
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
+from opq_rules.batch import JsonObject
 from opq_rules.files import lines as of_bytes
 from opq_rules.files.lines import Lines, opened
 from opq_rules.files.options import Config
 
-Record = dict[str, Any] | str | None
+Record = JsonObject | str | None
 Tell = Callable[[str], None]
 
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)

@@ -21,7 +21,7 @@ import msgspec
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
-from opq_rules.sinking.transform import encoded
+from opq_rules.delivery.transform import encoded
 
 _TAIL_BYTES = 1 << 20
 """Of a file's end, read for the ids that it holds."""
@@ -41,7 +41,7 @@ class Config:
 
 
 class Sink(SinkOfSdk):
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Mapping[str, object]) -> None:
         config: Config = configured(Config, properties)
         if "\0" in config.path or not Path(config.path).name:
             raise ValueError(f"path  is {config.path!r}; want a file's path")
@@ -62,7 +62,7 @@ class Sink(SinkOfSdk):
         if self._config.fileType != "parquet":
             self._open_file()
 
-    def collect(self, context: SinkContext, data: Any) -> None:
+    def collect(self, context: SinkContext, data: object) -> None:
         if self._config.fileType == "parquet":
             self._write_parquet(data)
             return
@@ -98,7 +98,7 @@ class Sink(SinkOfSdk):
         if self._config.idField:
             self._seen |= _ids(tail, self._config.idField)
 
-    def _with_ids(self, data: Any, row_ids: Sequence[str]) -> list[Any]:
+    def _with_ids(self, data: object, row_ids: Sequence[str]) -> list[object]:
         rows = data if isinstance(data, list) else [data]
         name = self._config.idField
         if not name:
@@ -108,7 +108,7 @@ class Sink(SinkOfSdk):
         new = [(i, row) for i, row in zip(row_ids, rows, strict=True) if i not in self._seen]
         return [{**row, name: i} for i, row in new]
 
-    def _lines(self, rows: Sequence[Any]) -> bytes:
+    def _lines(self, rows: Sequence[object]) -> bytes:
         if self._config.fileType != "csv":
             return b"".join(encoded(row).rstrip(b"\n") + b"\n" for row in rows)
         if not self._columns:
@@ -170,7 +170,7 @@ class Sink(SinkOfSdk):
         }
         return [path for _, path in sorted(found.items())]
 
-    def _write_parquet(self, data: Any) -> None:
+    def _write_parquet(self, data: object) -> None:
         arrow, parquet = _parquet()
         rows = data if isinstance(data, list) else [data]
         if not rows:

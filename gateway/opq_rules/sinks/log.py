@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_plugins.sdk import SinkContext
@@ -15,8 +14,8 @@ class Config:
 
 
 class Sink(SinkOfSdk):
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Mapping[str, object]) -> None:
         configured(Config, properties)
 
-    def collect(self, context: SinkContext, data: Any) -> None:
+    def collect(self, context: SinkContext, data: object) -> None:
         context.log("rule.emitted", row_id=context.row_id, rows=data)

@@ -5,13 +5,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_plugins.sdk import SinkContext
 from opq_proto.settings import configured
+from opq_rules.delivery.template import compiled
 from opq_rules.engine.topics import Topics
-from opq_rules.sinking.template import compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +28,14 @@ class Sink(SinkOfSdk):
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
 
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Mapping[str, object]) -> None:
         config: Config = configured(Config, properties)
         if not config.topic or "#" in config.topic or "+" in config.topic:
             raise ValueError(f"topic  is {config.topic!r}; want one topic, without + and #")
         self._topic = config.topic
         self._of_row = compiled(config.topic) if "{{" in config.topic else None
 
-    def collect(self, context: SinkContext, data: Any) -> None:
+    def collect(self, context: SinkContext, data: object) -> None:
         given = data if isinstance(data, list) else [data]
         rows = [row for row in given if isinstance(row, dict)]
         if given and not rows:

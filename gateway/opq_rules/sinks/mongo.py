@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
+from opq_rules.batch import JsonObject
 
 _DATABASE = re.compile(r'[^/\\. "$*<>:|?\x00]{1,63}')
 _COLLECTION = re.compile(r"(?!system\.)[^$\x00]{1,200}")
@@ -41,7 +42,7 @@ class Config:
 class Sink(SinkOfSdk):
     wants = "rows"
 
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Mapping[str, object]) -> None:
         config: Config = configured(Config, properties)
         in_url = _database_of(config.url)
         database = config.database or in_url
@@ -59,12 +60,12 @@ class Sink(SinkOfSdk):
         import pymongo
 
         config = self._config
-        more: dict[str, Any] = {}
+        more: JsonObject = {}
         if config.username:
             more = {"username": config.username, "password": config.password}
 
         def connect() -> None:
-            self._client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
+            self._client: pymongo.MongoClient[JsonObject] = pymongo.MongoClient(
                 config.url,
                 appname="opq-rules",
                 serverSelectionTimeoutMS=config.timeout,
@@ -78,10 +79,10 @@ class Sink(SinkOfSdk):
         durable = pymongo.WriteConcern("majority", j=True)
         self._rows = self._client[self._database].get_collection(config.collection, write_concern=durable)
 
-    def collect(self, context: SinkContext, data: Any) -> None:
+    def collect(self, context: SinkContext, data: object) -> None:
         rows = data if isinstance(data, list) else [data]
         ids = context.row_ids if len(context.row_ids) == len(rows) else [""] * len(rows)
-        new: list[dict[str, Any]] = []
+        new: list[JsonObject] = []
         for kind, document in [self._read(row, row_id) for row, row_id in zip(rows, ids, strict=True)]:
             if kind == "insert":
                 new.append(document)
@@ -94,7 +95,7 @@ class Sink(SinkOfSdk):
     def close(self, context: Context) -> None:
         self._client.close()
 
-    def _read(self, row: Any, row_id: str) -> tuple[str, dict[str, Any]]:
+    def _read(self, row: object, row_id: str) -> tuple[str, JsonObject]:
         """What to do, and the document. ValueError for what MongoDB cannot hold, before any is sent."""
         import bson
 
@@ -124,7 +125,7 @@ class Sink(SinkOfSdk):
             ) from None
         return kind, document
 
-    def _insert(self, documents: Sequence[dict[str, Any]]) -> None:
+    def _insert(self, documents: Sequence[JsonObject]) -> None:
         if not documents:
             return
         from pymongo.errors import BulkWriteError
@@ -132,14 +133,14 @@ class Sink(SinkOfSdk):
         try:
             _told(lambda: self._rows.insert_many(documents, ordered=False))
         except BulkWriteError as error:
-            self._look_at(error.details)
+            self._look_at(dict(error.details))
 
-    def _look_at(self, details: Mapping[str, Any]) -> None:
+    def _look_at(self, details: JsonObject) -> None:
         """At a refusal: what is stored under its own row id already is none."""
         waiting = details.get("writeConcernErrors") or ()
         refused = details.get("writeErrors") or ()
         again = [each["op"]["_id"] for each in refused if each.get("code") == 11000]
-        stored: set[Any] = set()
+        stored: set[object] = set()
         if again and self._config.exactlyOnce:
             found = _told(lambda: list(self._rows.find({"_id": {"$in": again}}, {"_id": 1})))
             stored = {each["_id"] for each in found}
@@ -149,7 +150,7 @@ class Sink(SinkOfSdk):
         if waiting:
             raise ConnectionError(f"MongoDB: {waiting[0].get('errmsg', 'not confirmed')}"[:300])
 
-    def _change(self, kind: str, document: dict[str, Any]) -> None:
+    def _change(self, kind: str, document: JsonObject) -> None:
         where = {self._config.keyField: document[self._config.keyField]}
         if kind == "delete":
             _told(lambda: self._rows.delete_one(where))

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
+from opq_rules.delivery.template import per_row
+from opq_rules.delivery.transform import encoded
 from opq_rules.mqtt_client import Client, Login
-from opq_rules.sinking.per_row import per_row
-from opq_rules.sinking.transform import encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Config(Login):
 
 
 class Sink(SinkOfSdk):
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         if not self._config.topic or "#" in self._config.topic or "+" in self._config.topic:
             raise ValueError(f"topic  is {self._config.topic!r}; want one without + and #")
@@ -31,7 +31,7 @@ class Sink(SinkOfSdk):
         self._client = Client(self._config)
         self._client.start(self._config.timeout / 1000)
 
-    def collect(self, context: SinkContext, data: Any) -> None:
+    def collect(self, context: SinkContext, data: object) -> None:
         config = self._config
         self._client.publish(
             self._topic(data), encoded(data), config.qos, config.retained, config.timeout / 1000

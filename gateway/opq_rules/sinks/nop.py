@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_plugins.sdk import SinkContext
@@ -15,9 +14,9 @@ class Config:
 
 
 class Sink(SinkOfSdk):
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
 
-    def collect(self, context: SinkContext, data: Any) -> None:
+    def collect(self, context: SinkContext, data: object) -> None:
         if self._config.log:
             context.log("sink.nop", rows=data)

@@ -8,12 +8,11 @@ always holds would ask for everything: of each Box it asks for so many spans a m
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
+from opq_proto.rate_limit import TokenBuckets
 from opq_proto.settings import configured
-from opq_rules.sinking.allowance import Allowance
 
 NS_PER_MS = 1_000_000
 LONGEST_MS = 110_000
@@ -23,6 +22,9 @@ MOST_MS = 2**62 // NS_PER_MS
 MOST_BOX = 2**31 - 1
 """opq.proto has no larger number."""
 MOST_VALUE = 1e308
+BURST = 150
+"""At once, where a minute's share is less: half a minute of what a rule finds window by window."""
+MOST_KEYS = 10_000
 _PAD = {"minimum": 0, "maximum": 60_000, "ms": True}
 
 
@@ -72,18 +74,22 @@ class Sink(SinkOfSdk):
         self._ask, self._now_s = ask, monotonic_s
         self.counts = {"over_rate": 0}
 
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         if self._ask is None:
             raise ValueError(
                 "request_waveform works inside Makai ([triggering_service.rules]) or a gateway ([rules])"
             )
-        self._allowance = Allowance(self._config.atMostPerMinute)
+        per_minute = self._config.atMostPerMinute
+        self._allowance: TokenBuckets | None = None
+        if per_minute:
+            burst = max(BURST, per_minute)
+            self._allowance = TokenBuckets(burst, per_minute / 60, MOST_KEYS, self._now_s)
 
     def open(self, context: Context) -> None:
         """Nothing to open."""
 
-    def collect(self, context: SinkContext, data: Any) -> None:
+    def collect(self, context: SinkContext, data: object) -> None:
         rows = data if isinstance(data, list) else [data]
         ids = [*context.row_ids, *[context.row_id] * (len(rows) - len(context.row_ids))]
         made = [
@@ -97,14 +103,15 @@ class Sink(SinkOfSdk):
         """Makai merges spans that it has, or will have, and asks again for what was missing."""
         assert self._ask is not None
         key = request.rule_id, request.box_id
-        if not self._allowance.take(key, self._now_s()):
+        if self._allowance is not None and not self._allowance.spend(key):
             self.counts["over_rate"] += 1
         elif not self._ask(request):
-            self._allowance.give_back(key)
+            if self._allowance is not None:
+                self._allowance.give_back(key)
             raise ConnectionError("too many requests wait for an answer")
 
 
-def request_of(row: Any, rule_id: str, config: Config) -> Request:
+def request_of(row: object, rule_id: str, config: Config) -> Request:
     """Raises ValueError: what the row lacks, or what makes no sense."""
     if not isinstance(row, Mapping):
         raise ValueError(f"want rows, not {type(row).__name__}; leave dataTemplate and format out")
@@ -127,7 +134,7 @@ def request_of(row: Any, rule_id: str, config: Config) -> Request:
     return Request(rule_id, str(int(box)), start_ms * NS_PER_MS, end_ms * NS_PER_MS, metric, value)
 
 
-def _told(row: Mapping[str, Any], config: Config) -> tuple[str, float]:
+def _told(row: Mapping[str, object], config: Config) -> tuple[str, float]:
     where = (config.box, config.start, config.end)
     names = [config.value] if config.value else [str(name) for name in row if name not in where]
     for name in names:

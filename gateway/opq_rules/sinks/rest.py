@@ -5,15 +5,16 @@ Out of reach, 408, 429 and 5xx: sent again. Other refusals of the server drop th
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import httpx
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
-from opq_rules.sinking.per_row import per_row
-from opq_rules.sinking.transform import encoded
+from opq_rules.batch import JsonObject
+from opq_rules.delivery.template import per_row
+from opq_rules.delivery.transform import encoded
 
 _TYPES = {
     "json": "application/json",
@@ -32,13 +33,13 @@ class Config:
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] = "POST"
     bodyType: Literal["none", "json", "text", "html", "xml", "javascript", "form"] = "json"
     timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
-    headers: dict[str, Any] = field(default_factory=dict)
+    headers: JsonObject = field(default_factory=dict)
     insecureSkipVerify: bool = False
     debugResp: bool = False
 
 
 class Sink(SinkOfSdk):
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         if not self._config.url.startswith(("http://", "https://")):
             raise ValueError(f"url  is {self._config.url!r}; want http://... or https://...")
@@ -52,9 +53,9 @@ class Sink(SinkOfSdk):
             trust_env=False,  # what a rule reaches does not depend on the service's surroundings
         )
 
-    def collect(self, context: SinkContext, data: Any) -> None:
+    def collect(self, context: SinkContext, data: object) -> None:
         config = self._config
-        body: dict[str, Any] = {}
+        body: JsonObject = {}
         if config.bodyType == "form" and isinstance(data, dict):
             body["data"] = {key: str(value) for key, value in data.items()}
         elif config.bodyType != "none" and config.method not in ("GET", "HEAD"):

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
+from opq_rules.batch import JsonObject, Row
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _GO_MYSQL = re.compile(r"(?:(?P<user>[^:@/]*)(?::(?P<word>[^@]*))?@)?tcp\((?P<at>[^)]+)\)/(?P<base>[^?]*)")
@@ -45,7 +46,7 @@ class Config:
 class Sink(SinkOfSdk):
     wants = "rows"
 
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Mapping[str, object]) -> None:
         config: Config = configured(Config, properties)
         _checked("table", config.table)
         if config.rowkindField and not config.keyField:
@@ -68,16 +69,18 @@ class Sink(SinkOfSdk):
         except (ImportError, SQLAlchemyError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
-    def collect(self, context: SinkContext, data: Any) -> None:
-        rows = data if isinstance(data, list) else [data]
-        ids = list(context.row_ids) if len(context.row_ids) == len(rows) else [""] * len(rows)
-        for row in rows:
+    def collect(self, context: SinkContext, data: object) -> None:
+        given = data if isinstance(data, list) else [data]
+        ids = list(context.row_ids) if len(context.row_ids) == len(given) else [""] * len(given)
+        rows: list[Row] = []
+        for row in given:
             if not isinstance(row, dict):
                 raise ValueError(
                     f"sql wants rows, not {type(row).__name__}; leave out dataTemplate and format"
                 )
             for name in row:
                 _checked("column", name)
+            rows.append(row)
         try:
             with self._engine.begin() as connection:
                 for row in self._new(connection, rows, ids):
@@ -97,12 +100,12 @@ class Sink(SinkOfSdk):
                 raise
 
     def _new(
-        self, connection: sqlalchemy.Connection, rows: Sequence[dict[str, Any]], ids: Sequence[str]
-    ) -> list[dict[str, Any]]:
+        self, connection: sqlalchemy.Connection, rows: Sequence[JsonObject], ids: Sequence[str]
+    ) -> list[JsonObject]:
         """Rows that were not stored before; their numbers are noted in the same transaction."""
         if not self._config.exactlyOnce:
             return list(rows)
-        new: list[dict[str, Any]] = []
+        new: list[JsonObject] = []
         stored: dict[str, tuple[int, int] | None] = {}
         taken: dict[str, tuple[int, int]] = {}
         for row, row_id in zip(rows, ids, strict=True):
@@ -124,7 +127,7 @@ class Sink(SinkOfSdk):
             )
         return new
 
-    def _statement(self, row: dict[str, Any]) -> Any:
+    def _statement(self, row: JsonObject) -> Any:
         config = self._config
         kind = row.get(config.rowkindField, "insert") if config.rowkindField else "insert"
         names = tuple(name for name in row if name != config.rowkindField)
@@ -158,7 +161,7 @@ def _checked(what: str, name: str) -> None:
         raise ValueError(f"{what}  is {name!r}; want letters, digits and _, a letter first, at most 63")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Lists and objects as JSON text."""
     return msgspec.json.encode(value).decode() if isinstance(value, list | dict) else value
 

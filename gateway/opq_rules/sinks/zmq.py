@@ -5,15 +5,15 @@ PUB tells nobody whether anyone listens; PUSH waits until a peer takes the messa
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import zmq
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
-from opq_rules.sinking.per_row import per_row
-from opq_rules.sinking.transform import encoded
+from opq_rules.delivery.template import per_row
+from opq_rules.delivery.transform import encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Config:
 
 
 class Sink(SinkOfSdk):
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         if not self._config.url.startswith(("tcp://", "ipc://")):
             raise ValueError(f"url  is {self._config.url!r}; want tcp://host:port or ipc://file")
@@ -48,7 +48,7 @@ class Sink(SinkOfSdk):
             self._socket.close()
             raise ConnectionError(f"{config.url}: {error}") from error
 
-    def collect(self, context: SinkContext, data: Any) -> None:
+    def collect(self, context: SinkContext, data: object) -> None:
         payload = encoded(data)
         try:
             if self._config.type == "pub":

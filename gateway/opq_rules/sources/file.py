@@ -9,10 +9,11 @@ file is known by (`files.generation.Mark`). What cannot be read of a file is tol
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
+from opq_rules.batch import JsonObject
 from opq_rules.files import rotation
 from opq_rules.files.generation import Generation, Mark
 from opq_rules.files.options import Config as Config
@@ -29,7 +30,7 @@ _STILL_LOOKS, _MOST_LOOKS = 5, 60
 
 
 class Source(SourceOfSdk):
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+    def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config, self._at = options(datasource, properties)
         self._done: tuple[str, int] = ("", 0)
         self._mark: Mark | None = None
@@ -38,7 +39,9 @@ class Source(SourceOfSdk):
         self._passed_over: dict[str, tuple[int, ...]] = {}
         """Broken files of the folder: name -> stamp."""
 
-    def rewind(self, offset: Any) -> None:
+    def rewind(self, offset: object) -> None:
+        if not isinstance(offset, list):
+            raise TypeError("want a list: a file's name and the records taken of it")
         self._done = (str(offset[0]), int(offset[1]))
         self._mark = Mark.of(offset[2:])
 
@@ -145,7 +148,7 @@ class Source(SourceOfSdk):
     ) -> Literal["ended", "stopped", "another"]:
         """`of`: with `follow`; "another": it was cut, or has fewer records than were taken of it."""
         most = 1 if self._config.sendInterval else _AT_ONCE
-        number, batch = 0, list[dict[str, Any]]()
+        number, batch = 0, list[JsonObject]()
         how: Literal["ended", "stopped", "another"] | None = None
         try:
             for record in found:
@@ -175,7 +178,7 @@ class Source(SourceOfSdk):
     def _emit(
         self,
         path: Path,
-        batch: list[dict[str, Any]],
+        batch: list[JsonObject],
         number: int,
         context: SourceContext,
         of: Generation | None,
@@ -183,7 +186,7 @@ class Source(SourceOfSdk):
         """None: go on. `number`: records of the file up to the last of `batch`."""
         if not batch:
             return "stopped" if context.stopped else None
-        place: list[Any] = []
+        place: list[int | str] = []
         if of:
             mark = of.mark()
             if mark is None:

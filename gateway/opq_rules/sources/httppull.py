@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import httpx
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.settings import configured
+from opq_rules.batch import JsonObject
 
 _LARGEST_BYTES = 16 << 20
 
@@ -22,13 +23,13 @@ class Config:
     incremental: bool = False  # an answer equal to the last one is left out
     body: str = ""
     bodyType: Literal["none", "json", "text"] = "none"
-    headers: dict[str, Any] = field(default_factory=dict)
+    headers: JsonObject = field(default_factory=dict)
     responseType: Literal["code", "body"] = "code"  # body: {"ok": false} in it is a refusal
     insecureSkipVerify: bool = False
 
 
 class Source(SourceOfSdk):
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+    def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         self._url = self._config.url + (datasource if datasource != "/$$TEST_CONNECTION$$" else "")
         if not self._url.startswith(("http://", "https://")):

@@ -35,7 +35,7 @@ class Config:
 
 
 class Source(SourceOfSdk):
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+    def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         host, _, port = self._config.server.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:

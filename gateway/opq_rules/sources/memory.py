@@ -11,7 +11,7 @@ from opq_plugins.sdk import Context, SourceContext
 from opq_plugins.sdk import LookupSource as LookupSourceOfSdk
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_proto.settings import configured
-from opq_rules.batch import Row
+from opq_rules.batch import JsonObject, Row
 from opq_rules.engine.topics import Topics
 
 MOST_KEPT = 1_000_000
@@ -30,7 +30,7 @@ class Source(SourceOfSdk):
         self._topics = topics
         self._context: SourceContext | None = None
 
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+    def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         configured(Config, properties)
         if not datasource:
             raise ValueError("DATASOURCE  is empty; want a topic, such as boxes/+/rms")
@@ -60,7 +60,7 @@ class LookupSource(LookupSourceOfSdk):
         self._rows: dict[Any, Row] = {}
         self.lost = 0
 
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+    def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         config: Config = configured(Config, properties)
         if not config.key:
             raise ValueError("KEY  missing: the column that rows of a memory table are found by")
@@ -83,7 +83,7 @@ class LookupSource(LookupSourceOfSdk):
 
     def lookup(
         self, context: Context, columns: Sequence[str], keys: Sequence[str], values: Sequence[Any]
-    ) -> list[dict[str, Any]]:
+    ) -> list[JsonObject]:
         asked = dict(zip(keys, values, strict=True))
         if self._key in asked:
             try:

@@ -5,7 +5,7 @@ Metadata: `topic`, `messageid`. A full queue holds up paho's thread, and with it
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
@@ -19,7 +19,7 @@ class Config(Login):
 
 
 class Source(SourceOfSdk):
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+    def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         if not datasource:
             raise ValueError("DATASOURCE  is empty; want a topic, such as boxes/+/rms")

@@ -61,7 +61,7 @@ class Source(SourceOfSdk):
         """`rows`: of what `local` has."""
         self._local, self._rows = local, rows
 
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+    def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         self._boxes = boxes_of(datasource)
         self._keys = _keys(self._config)

@@ -6,7 +6,7 @@ a gateway's `[rules] windows_endpoint`. The columns: wave_windows.py.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import zmq
 
@@ -32,7 +32,7 @@ class Source(SourceOfSdk):
     def __init__(self, local: LocalFeed[Piece] | None = None) -> None:
         self._local = local
 
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+    def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         self._boxes = boxes_of(datasource)
         url = self._config.url

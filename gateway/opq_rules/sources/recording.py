@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -29,13 +29,13 @@ class Config:
 
 
 class Source(SourceOfSdk):
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+    def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         self._whole = _read(Path(datasource), self._config.startMs)
         self._from = 0
 
-    def rewind(self, offset: Any) -> None:
-        self._from = int(offset)
+    def rewind(self, offset: object) -> None:
+        self._from = int(str(offset))
 
     def open(self, context: SourceContext) -> None:
         whole, config = self._whole, self._config

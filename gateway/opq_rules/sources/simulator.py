@@ -17,14 +17,14 @@ class Config:
 
 
 class Source(SourceOfSdk):
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+    def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         self._next = 0
         if not self._config.data or not all(isinstance(row, dict) for row in self._config.data):
             raise ValueError("data  wants a list of at least one object")
 
-    def rewind(self, offset: Any) -> None:
-        self._next = int(offset)
+    def rewind(self, offset: object) -> None:
+        self._next = int(str(offset))
 
     def open(self, context: SourceContext) -> None:
         rows, pause_s = self._config.data, self._config.interval / 1000

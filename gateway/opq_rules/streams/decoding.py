@@ -3,14 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from opq_rules.batch import Row
+from opq_rules.batch import Metas, Row
 from opq_rules.streams.definition import StreamDefinition
 from opq_rules.streams.formats import JSON_ERRORS, decode_object, reader_of
 from opq_rules.streams.payload import Unpack
 from opq_rules.streams.schema import Conform, conforming
 from opq_rules.streams.schemas import Schemas
 
-Metas = Sequence[Mapping[str, Any] | None] | None
 _SHOWN_BYTES = 60
 
 

@@ -6,7 +6,7 @@ Source: reference/rules.md, C.1.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from opq_rules.errors import STREAM, RuleError
 from opq_rules.sql.syntax import Create, Field, Place
@@ -35,7 +35,7 @@ class StreamDefinition:
     delimiter: str
     key: str | None
     conf_key: str
-    extra: Mapping[str, Any]
+    extra: Mapping[str, object]
     shared: bool
     timestamp: str | None
     timestamp_format: str | None
@@ -45,7 +45,7 @@ class StreamDefinition:
     version: str
     temp: bool
     buffer_full_policy: Literal["block", "dropOldest"] | None
-    written: Mapping[str, Any]
+    written: Mapping[str, object]
     text: str
 
     @property
@@ -103,10 +103,10 @@ def check_replacement(old: StreamDefinition, new: StreamDefinition) -> None:
         raise RuleError(f"{old.what} {old.name}: {wanted}", STREAM)
 
 
-def _timestamp(create: Create, found: Mapping[str, Any], places: Mapping[str, Place]) -> str | None:
+def _timestamp(create: Create, found: Mapping[str, object], places: Mapping[str, Place]) -> str | None:
     """The column of event time as it is declared."""
-    name: str | None = found.get("timestamp")
-    if name is None:
+    name = found.get("timestamp")
+    if not isinstance(name, str):
         return None
     if create.fields is None:
         return name

@@ -1,9 +1,10 @@
 """A definition told: to people, to REST. Forms of eKuiper (reference/rules.md, A.2 and B)."""
 
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 
+from opq_rules.batch import JsonObject
 from opq_rules.secrets import without_secrets
 from opq_rules.sql.syntax import ColumnType, Field, Type
 from opq_rules.streams.definition import StreamDefinition
@@ -13,7 +14,7 @@ TYPE_NUMBERS: dict[str, int] = {name: number for number, name in enumerate(get_a
 _RULE = "-" * 80
 
 
-def as_json(found: StreamDefinition) -> dict[str, Any]:
+def as_json(found: StreamDefinition) -> JsonObject:
     """Of GET /streams/{name}."""
     return {
         "Name": found.name,
@@ -24,12 +25,12 @@ def as_json(found: StreamDefinition) -> dict[str, Any]:
     }
 
 
-def detail_json(found: StreamDefinition) -> dict[str, Any]:
+def detail_json(found: StreamDefinition) -> JsonObject:
     """One of GET /streamdetails."""
     return {"name": found.name, "type": found.type, "format": found.format}
 
 
-def schema_json(fields: tuple[Field, ...] | None) -> dict[str, Any]:
+def schema_json(fields: tuple[Field, ...] | None) -> JsonObject:
     """Of GET /streams/{name}/schema; {} where nothing is declared."""
     return {field.name: _schema(field.type) for field in fields or ()}
 
@@ -50,12 +51,12 @@ def type_text(kind: Type) -> str:
     return kind.name
 
 
-def _field(field: Field) -> dict[str, Any]:
+def _field(field: Field) -> JsonObject:
     return {"Name": field.name, "FieldType": _type(field.type)}
 
 
-def _type(kind: Type) -> dict[str, Any]:
-    found: dict[str, Any] = {"Type": TYPE_NUMBERS[kind.name]}
+def _type(kind: Type) -> JsonObject:
+    found: JsonObject = {"Type": TYPE_NUMBERS[kind.name]}
     if kind.of is not None:
         found["FieldType"] = _type(kind.of)
     if kind.name == "struct":
@@ -63,8 +64,8 @@ def _type(kind: Type) -> dict[str, Any]:
     return found
 
 
-def _schema(kind: Type) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": kind.name}
+def _schema(kind: Type) -> JsonObject:
+    found: JsonObject = {"type": kind.name}
     if kind.of is not None:
         found["items"] = _schema(kind.of)
     if kind.name == "struct":
@@ -72,10 +73,10 @@ def _schema(kind: Type) -> dict[str, Any]:
     return found
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> object:
     """EXTRA as the text that it is, its passwords hidden."""
     return msgspec.json.encode(without_secrets(value)).decode() if isinstance(value, dict) else value
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

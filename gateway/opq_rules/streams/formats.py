@@ -115,7 +115,7 @@ def _text(payload: bytes) -> str:
         raise ValueError(f"no UTF-8 text: {error}") from None
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return {str: "a text", list: "an array", type(None): "null", bool: "a boolean"}.get(
         type(value), "a number"
     )

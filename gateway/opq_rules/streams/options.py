@@ -5,10 +5,10 @@ Source: reference/rules.md, C.1.
 
 import difflib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
 
+from opq_rules.batch import JsonObject
 from opq_rules.errors import SQL_SYNTAX, RuleError
 from opq_rules.sql.syntax import Create, Place
 
@@ -18,9 +18,9 @@ WITHOUT_DATASOURCE = frozenset({"mock", "simulator"})
 """Source types that have nothing to find."""
 
 
-def read(create: Create) -> dict[str, Any]:
+def read(create: Create) -> JsonObject:
     """The options by their names in lower case, each checked. Raises RuleError with the option's place."""
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for name, value, at in create.options:
         reader = OPTIONS.get(name)
         if reader is None:
@@ -72,7 +72,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return check
 
 
-def _properties(value: str) -> Mapping[str, Any]:
+def _properties(value: str) -> Mapping[str, object]:
     try:
         found = msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -82,7 +82,7 @@ def _properties(value: str) -> Mapping[str, Any]:
     return found
 
 
-OPTIONS: dict[str, Callable[[str], Any]] = {
+OPTIONS: dict[str, Callable[[str], object]] = {
     "DATASOURCE": _any_text,
     "TYPE": _text,
     "FORMAT": _one_of(*FORMATS),

@@ -9,10 +9,9 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 from opq_proto.settings import configured
-from opq_rules.batch import Row
+from opq_rules.batch import JsonObject, Row
 from opq_rules.streams.formats import reader
 from opq_rules.streams.options import FORMATS
 from opq_rules.streams.schemas import Schemas
@@ -45,7 +44,7 @@ class Payload:
 NAMES = frozenset(each.name for each in fields(Payload))
 
 
-def divided(properties: Mapping[str, Any]) -> tuple[Payload | None, dict[str, Any]]:
+def divided(properties: Mapping[str, object]) -> tuple[Payload | None, JsonObject]:
     """What is said of payloads (None: nothing), and the rest. Raises ValueError with every wrong property."""
     own = {key: value for key, value in properties.items() if key not in NAMES}
     if len(own) == len(properties):
@@ -83,7 +82,7 @@ def unpacker(payload: Payload, schemas: Schemas) -> Unpack:
     return merged if batch else inner
 
 
-def _bytes(value: Any) -> bytes:
+def _bytes(value: object) -> bytes:
     """Text is base64, as bytes are in JSON; other text is taken as it is."""
     if isinstance(value, bytes):
         return value

@@ -6,25 +6,28 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
+
+from opq_rules.batch import JsonObject
 
 Read = Callable[[Any], Any]
 
 
-def reader(message_class: type[Message]) -> Callable[[bytes], dict[str, Any]]:
+def reader(message_class: type[Message]) -> Callable[[bytes], JsonObject]:
     """Payload -> record. It raises ValueError for what is no such message."""
-    name = message_class.DESCRIPTOR.full_name
-    to_row = _message(message_class.DESCRIPTOR, {})
+    descriptor: Any = message_class.DESCRIPTOR
+    name = descriptor.full_name
+    to_row = _message(descriptor, {})
 
-    def read(payload: bytes) -> dict[str, Any]:
+    def read(payload: bytes) -> JsonObject:
         message: Any = message_class()
         try:
             message.ParseFromString(payload)
             if not message.IsInitialized():
                 missing = ", ".join(message.FindInitializationErrors())
                 raise ValueError(f"no {name}: {missing} missing")
-            row: dict[str, Any] = to_row(message)
+            row: JsonObject = to_row(message)
         except DecodeError as error:
             raise ValueError(f"no {name}: {error}") from None
         except RecursionError:
@@ -34,19 +37,19 @@ def reader(message_class: type[Message]) -> Callable[[bytes], dict[str, Any]]:
     return read
 
 
-def _message(descriptor: Any, made: dict[str, Read]) -> Read:
+def _message(descriptor: Descriptor, made: dict[str, Read]) -> Read:
     """`made`: readers by the message's name; one that is in the making reads messages of its own kind."""
     name = descriptor.full_name
     if name in made:
         return made[name]
 
-    def later(message: Any) -> Any:
+    def later(message: Any) -> object:
         return made[name](message)
 
     made[name] = later
     fields = [(field.name, field.has_presence, _field(field, made)) for field in descriptor.fields]
 
-    def read(message: Any) -> dict[str, Any]:
+    def read(message: Any) -> JsonObject:
         return {
             name: to_value(getattr(message, name))
             for name, can_lack, to_value in fields
@@ -83,5 +86,5 @@ def _shortest(value: float) -> float:
     return float(str(np.float32(value)))
 
 
-def _same(value: Any) -> Any:
+def _same(value: object) -> object:
     return value

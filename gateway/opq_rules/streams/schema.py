@@ -13,7 +13,6 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -22,7 +21,7 @@ from opq_rules.expressions.values import moment, shown
 from opq_rules.sql.syntax import Field, Type
 from opq_rules.streams.describe import type_text
 
-Convert = Callable[[Any], Any]
+Convert = Callable[[object], object]
 """A value that is not null -> the same as the type has it. Raises ValueError."""
 Conform = Callable[[Row], Row]
 _LARGEST = 2**63
@@ -79,7 +78,7 @@ class _Column:
         """The key that differs in the case of its letters only."""
         return next((key for key in row if key.lower() == self._lower), None)
 
-    def converted(self, value: Any) -> Any:
+    def converted(self, value: object) -> object:
         if value is None:
             if not self._strict:
                 return None
@@ -106,7 +105,7 @@ def converter(kind: Type, strict: bool) -> Convert:
 def _array(of: Type, strict: bool) -> Convert:
     convert, exact = converter(of, strict), _EXACT.get(of.name)
 
-    def one(value: Any) -> Any:
+    def one(value: object) -> object:
         if type(value) is exact or value is None:
             return value
         try:
@@ -116,7 +115,7 @@ def _array(of: Type, strict: bool) -> Convert:
                 raise
             return value
 
-    def to_array(value: Any) -> Any:
+    def to_array(value: object) -> object:
         found = _from_json(value) if type(value) is str else value
         if type(found) is not list:
             raise ValueError
@@ -129,7 +128,7 @@ def _array(of: Type, strict: bool) -> Convert:
 def _struct(fields: tuple[Field, ...], strict: bool) -> Convert:
     conform = conforming(fields, strict)
 
-    def to_struct(value: Any) -> Any:
+    def to_struct(value: object) -> object:
         found = _from_json(value) if type(value) is str else value
         if type(found) is not dict:
             raise ValueError
@@ -138,14 +137,14 @@ def _struct(fields: tuple[Field, ...], strict: bool) -> Convert:
     return to_struct
 
 
-def _from_json(text: str) -> Any:
+def _from_json(text: str) -> object:
     try:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ValueError(str(error)) from None
 
 
-def _bigint(value: Any) -> int:
+def _bigint(value: object) -> int:
     if type(value) is int:
         return value
     if type(value) is float and value.is_integer() and abs(value) < _LARGEST:
@@ -155,7 +154,7 @@ def _bigint(value: Any) -> int:
     raise ValueError
 
 
-def _float(value: Any) -> float:
+def _float(value: object) -> float:
     if type(value) is int or (type(value) is str and _NUMBER.fullmatch(value)):
         found = float(value)
         if math.isfinite(found):
@@ -165,13 +164,13 @@ def _float(value: Any) -> float:
     raise ValueError
 
 
-def _string(value: Any) -> str:
+def _string(value: object) -> str:
     if type(value) is str:
         return value
     raise ValueError
 
 
-def _boolean(value: Any) -> bool:
+def _boolean(value: object) -> bool:
     if type(value) is bool:
         return value
     if type(value) is str and value.lower() in ("true", "false"):
@@ -179,11 +178,11 @@ def _boolean(value: Any) -> bool:
     raise ValueError
 
 
-def _datetime(value: Any) -> datetime:
+def _datetime(value: object) -> datetime:
     return value if type(value) is datetime else moment(value)
 
 
-def _bytea(value: Any) -> bytes:
+def _bytea(value: object) -> bytes:
     if type(value) is bytes:
         return value
     if type(value) is str:

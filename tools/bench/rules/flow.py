@@ -144,5 +144,5 @@ def flowed(rules: Sequence[dict[str, Any]], load: PayloadLoad) -> FlowRun:
         while not load.done or not made.settled():
             time.sleep(0.002)
         wall_s, cpu_s = time.perf_counter() - load.began_s, time.process_time() - load.began_cpu_s
-        totals = made.look.totals()
+        totals = made.views.totals()
         return FlowRun(load.given, taken[0], int(totals["emissions_dropped_total"]), wall_s, cpu_s)

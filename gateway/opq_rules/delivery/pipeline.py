@@ -1,0 +1,284 @@
+"""Pipeline: one action of one rule, on its sink's thread.
+
+Batches, transforms, sends; an OSError of the sink keeps the parcel, everything behind it waits, and all
+is sent again in order. So does a sink that cannot be opened, whatever it raises: that is no fault of the
+parcel. Any other error drops that parcel, counted: sending it again would not help.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from opq_plugins.sdk import Context, Sink
+from opq_rules.batch import Emission, Row
+from opq_rules.delivery.properties import SinkProperties
+from opq_rules.delivery.refused import Parcel, RefusedParcels
+from opq_rules.delivery.transform import transformer
+from opq_rules.streams.schemas import Schemas
+
+LONGEST_WAIT_S = 30.0
+"""Between two tries of a sink that does not answer."""
+
+LOG_PERIOD_S = 60.0
+"""At most so often the log has a line of dropped parcels; each one is counted."""
+
+
+@dataclass(slots=True)
+class SinkCounters:
+    """Of one action, shown in the rule's status."""
+
+    records_in_total: int = 0
+    records_out_total: int = 0
+    emissions_out: int = 0
+    exceptions_total: int = 0
+    lost_total: int = 0
+    last_exception: str = ""
+    last_exception_time: int = 0
+    connection_status: int = 0
+
+
+@dataclass(slots=True)
+class SinkSending:
+    """A rule's context, with the ids of what is being sent. It is the sink's `SinkContext`."""
+
+    of: Context
+    row_ids: Sequence[str] = ()
+    op_id: str = field(init=False)
+    instance_id: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.op_id, self.instance_id = self.of.op_id, self.of.instance_id
+
+    @property
+    def rule_id(self) -> str:
+        """Whose emission it is: rules share a sink."""
+        return self.row_id.rpartition(":")[0] or self.of.rule_id
+
+    @property
+    def row_id(self) -> str:
+        return self.row_ids[0] if self.row_ids else ""
+
+    def log(self, event: str, **facts: object) -> None:
+        self.of.log(event, **facts)
+
+    def get_state(self, key: str) -> object:
+        return self.of.get_state(key)
+
+    def put_state(self, key: str, value: object) -> None:
+        self.of.put_state(key, value)
+
+
+class Pipeline:
+    """See the module. `done(ids)` gets every emission that needs no more care: sent, dropped or lost.
+
+    `refused` holds what the sink refuses; its limits are the caller's choice. `send` and `tick` are called by
+    one thread; neither raises what the sink raised.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        context: Context,
+        properties: SinkProperties,
+        refused: RefusedParcels,
+        done: Callable[[Sequence[str]], None],
+        schemas: Schemas,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counters = SinkCounters()
+        self._sink, self._properties, self._refused, self._done = sink, properties, refused, done
+        self._sending = SinkSending(context)
+        self._transform = transformer(properties, schemas)
+        self._batching = properties.batchSize > 1 or properties.lingerInterval > 0
+        self._now_s = monotonic_s
+        self._rows: list[Row] = []
+        self._row_ids: list[str] = []
+        self._ids: list[str] = []
+        self._linger_until_s: float | None = None
+        self._failed_in_row = 0
+        self._again_at_s: float | None = 0.0 if len(refused) else None
+        self._is_open = False
+        self._logged_at_s: float | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Parcels that the sink did not take yet."""
+        return len(self._refused)
+
+    @property
+    def due_s(self) -> float | None:
+        """When `tick` has something to do, on the monotonic clock."""
+        times = [each for each in (self._linger_until_s, self._again_at_s) if each is not None]
+        return min(times) if times else None
+
+    @property
+    def own_counts(self) -> dict[str, int]:
+        """What a sink counts beside: its attribute `counts`, by name."""
+        return dict(getattr(self._sink, "counts", {}))
+
+    def send(self, emission: Emission, emission_id: str) -> None:
+        self.counters.records_in_total += len(emission)
+        if not emission and self._properties.omitIfEmpty:
+            self._done((emission_id,))
+            return
+        row_ids = [f"{emission_id}/{k}" for k in range(len(emission))]
+        if not self._batching:
+            self._hand_on(list(emission), row_ids, (emission_id,))
+            return
+        self._rows += emission
+        self._row_ids += row_ids
+        self._ids.append(emission_id)
+        size = self._properties.batchSize
+        if size > 1 and len(self._rows) >= size:
+            self._flush()
+        elif self._linger_until_s is None and self._properties.lingerInterval > 0:
+            self._linger_until_s = self._now_s() + self._properties.lingerInterval / 1000
+
+    def tick(self) -> None:
+        """What is due by time: a batch that has waited long enough, what was refused."""
+        now_s = self._now_s()
+        if self._linger_until_s is not None and now_s >= self._linger_until_s:
+            self._flush()
+        if self._again_at_s is not None and now_s >= self._again_at_s:
+            self._send_refused()
+
+    def exchange(self, make: Callable[[], Sink]) -> None:
+        """The sink for one that `make` gives; what could not be sent is tried at once."""
+        try:
+            sink = make()
+        except Exception as error:  # foreign code; the old one goes on
+            self._failed(error)
+            return
+        if self._is_open:
+            self._is_open = False
+            try:
+                self._sink.close(self._sending)
+            except Exception as error:  # foreign code; it is left behind
+                self._failed(error)
+        self._sink = sink
+        self._failed_in_row = 0
+        if self._again_at_s is not None:
+            self._again_at_s = self._now_s()
+
+    def close(self) -> None:
+        """The last batch is tried once; what the sink refuses goes to disk where there is one."""
+        self._flush()
+        if self._refused and self._properties.cleanCacheAtStop:
+            self._refused.clear()
+        self.counters.lost_total += len(self._refused.close())
+        if self._is_open:
+            self._is_open = False
+            self._sink.close(self._sending)
+
+    def _flush(self) -> None:
+        rows, row_ids, ids = self._rows, self._row_ids, tuple(self._ids)
+        self._rows, self._row_ids, self._ids, self._linger_until_s = [], [], [], None
+        if ids:
+            self._hand_on(rows, row_ids, ids)
+
+    def _hand_on(self, rows: list[Row], row_ids: Sequence[str], ids: tuple[str, ...]) -> None:
+        if self._properties.sendSingle and rows:
+            last = len(rows) - 1
+            for k, (row, row_id) in enumerate(zip(rows, row_ids, strict=True)):
+                self._offer(Parcel([row], (row_id,), ids if k == last else (), single=True))
+        else:
+            self._offer(Parcel(rows, tuple(row_ids), ids))
+
+    def _offer(self, parcel: Parcel) -> None:
+        if len(self._refused) or not self._sent(parcel):
+            self._refuse(parcel)
+        else:
+            self._done(parcel.emission_ids)
+
+    def _refuse(self, parcel: Parcel) -> None:
+        try:
+            lost = self._refused.add(parcel)
+        except sqlite3.Error as error:  # the cache's own disk is full or broken
+            self._failed(error)
+            lost = parcel.emission_ids
+        if lost:
+            self.counters.lost_total += 1
+            self._done(lost)
+        if self._again_at_s is None:
+            self._again_at_s = self._now_s() + self._properties.retryInterval / 1000
+
+    def _send_refused(self) -> None:
+        while (parcel := self._refused.first()) is not None:
+            if not self._sent(self._marked(parcel)):
+                wait_s = min(
+                    self._properties.retryInterval / 1000 * 2 ** min(self._failed_in_row, 10), LONGEST_WAIT_S
+                )
+                self._again_at_s = self._now_s() + wait_s
+                return
+            self._refused.drop_first()
+            self._done(parcel.emission_ids)
+            if self._properties.resendInterval and len(self._refused):
+                self._again_at_s = self._now_s() + self._properties.resendInterval / 1000
+                return
+        self._again_at_s = None
+
+    def _marked(self, parcel: Parcel) -> Parcel:
+        """As what is sent late."""
+        field = self._properties.resendIndicatorField
+        return replace(parcel, rows=[{**row, field: True} for row in parcel.rows]) if field else parcel
+
+    def _sent(self, parcel: Parcel) -> bool:
+        """False: the sink is out of reach and this has to be sent again."""
+        self._sending.row_ids = parcel.row_ids
+        try:
+            if not self._is_open:
+                self._sink.open(self._sending)
+                self._is_open = True
+        except Exception as error:  # foreign code
+            return self._out_of_reach(error)
+        try:
+            data = self._transform(parcel.rows[0] if parcel.single else parcel.rows)
+            self._sink.collect(self._sending, data)
+        except OSError as error:
+            return self._out_of_reach(error)
+        except Exception as error:  # foreign code and foreign data: this parcel is dropped, the rule goes on
+            self._failed(error)
+            self.counters.lost_total += 1
+            self._log_dropped()
+            return True
+        if self.counters.connection_status < 0:
+            self._log("sink.connected", waiting=len(self._refused))
+        self.counters.records_out_total += len(parcel.rows)
+        self.counters.emissions_out += len(parcel.emission_ids)
+        self.counters.connection_status = 1
+        self._failed_in_row = 0
+        return True
+
+    def _out_of_reach(self, error: Exception) -> bool:
+        """Whether it was given up."""
+        self._failed(error)
+        if self.counters.connection_status >= 0:
+            self._log("sink.lost", why=self.counters.last_exception)
+        self.counters.connection_status = -1
+        self._failed_in_row += 1
+        return self._given_up()
+
+    def _given_up(self) -> bool:
+        """`retryCount` without a cache: after so many tries it is dropped (the older way)."""
+        if self._properties.enableCache or not self._properties.retryCount:
+            return False
+        if self._failed_in_row <= self._properties.retryCount:
+            return False
+        self._failed_in_row = 0
+        self.counters.lost_total += 1
+        return True
+
+    def _log_dropped(self) -> None:
+        now_s = self._now_s()
+        if self._logged_at_s is None or now_s - self._logged_at_s >= LOG_PERIOD_S:
+            self._logged_at_s = now_s
+            self._log("sink.dropped", why=self.counters.last_exception, lost_total=self.counters.lost_total)
+
+    def _log(self, event: str, **facts: object) -> None:
+        self._sending.log(event, rule_id=self._sending.rule_id, **facts)
+
+    def _failed(self, error: Exception) -> None:
+        self.counters.exceptions_total += 1
+        self.counters.last_exception = f"{type(error).__name__}: {error}"[:500]
+        self.counters.last_exception_time = time.time_ns() // 1_000_000

@@ -1,0 +1,151 @@
+"""From rows to what a sink gets: pick, template, encode, compress, encrypt.
+
+Source: reference/rules.md, E.3.
+"""
+
+import csv
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from opq_rules.batch import Row
+from opq_rules.delivery.properties import SinkProperties
+from opq_rules.delivery.protobuf import writer
+from opq_rules.delivery.template import compiled
+from opq_rules.streams.schemas import Schemas
+
+_ENCODE = msgspec.json.Encoder().encode
+NONCE_BYTES = 12
+_KEY_SIZES = (16, 24, 32)
+
+
+def transformer(properties: SinkProperties, schemas: Schemas | None = None) -> Callable[[object], object]:
+    """A function of a list of rows, or (with sendSingle) of one row: what the sink collects.
+
+    Rows as they are where nothing is asked for, so that a sink can encode in its own way.
+    `schemas`: where schemaId is looked up; None: among those that are built in.
+    Raises ValueError: the template does not parse, a package is missing, a file holds no key.
+    """
+    steps: list[Callable[[object], object]] = []
+    if properties.dataTemplate:
+        steps.append(compiled(properties.dataTemplate))
+        if properties.dataField or properties.fields:
+            steps.append(_parsed)
+    if properties.dataField:
+        steps.append(lambda data: _below(data, properties.dataField))
+    if properties.fields:
+        steps.append(lambda data: _each(data, lambda row: {k: row[k] for k in properties.fields if k in row}))
+    if properties.format == "delimited":
+        steps.append(lambda data: delimited(data, properties.delimiter, properties.fields))
+    if properties.format == "protobuf":
+        steps.append((schemas or Schemas()).by(properties.schemaId, writer))
+    if properties.compression:
+        compress = _compressor(properties.compression)
+        steps.append(lambda data: compress(encoded(data)))
+    if properties.encryption:
+        encrypt = encryptor(properties.encryptionKeyFile)
+        steps.append(lambda data: encrypt(encoded(data)))
+
+    def transform(data: object) -> object:
+        for step in steps:
+            data = step(data)
+        return data
+
+    return transform
+
+
+def encoded(data: object) -> bytes:
+    """Bytes of a payload: bytes and text as they are, anything else as JSON."""
+    if isinstance(data, bytes):
+        return data
+    return data.encode() if isinstance(data, str) else _ENCODE(data)
+
+
+def delimited(data: object, delimiter: str, columns: Sequence[str]) -> str:
+    """Lines without header: the values in the order of `columns`, else of the first row."""
+    rows = [row for row in (data if isinstance(data, list) else [data]) if isinstance(row, dict)]
+    names = list(columns) or (list(rows[0]) if rows else [])
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter or ",", lineterminator="\n")
+    for row in rows:
+        writer.writerow([row.get(name) for name in names])
+    return text.getvalue().removesuffix("\n")
+
+
+def _parsed(text: object) -> object:
+    try:
+        return msgspec.json.decode(str(text))
+    except msgspec.DecodeError as error:
+        raise ValueError(f"dataTemplate gives no JSON, which dataField and fields need: {error}") from error
+
+
+def _each(data: object, pick: Callable[[Row], Row]) -> object:
+    if isinstance(data, list):
+        return [pick(row) for row in data if isinstance(row, dict)]
+    return pick(data) if isinstance(data, dict) else data
+
+
+def _below(data: object, path: str) -> object:
+    def at(row: object) -> object:
+        for name in path.split("."):
+            row = row.get(name) if isinstance(row, dict) else None
+        return row
+
+    return [at(row) for row in data] if isinstance(data, list) else at(data)
+
+
+def _compressor(name: str) -> Callable[[bytes], bytes]:
+    if name == "zlib":
+        return zlib.compress
+    if name == "gzip":
+        return lambda data: gzip.compress(data, mtime=0)
+    if name == "flate":
+        return lambda data: zlib.compress(data, wbits=-15)
+    try:
+        import zstandard
+    except ImportError as error:
+        raise ValueError("compression zstd needs the package zstandard") from error
+    packer = zstandard.ZstdCompressor()
+    return lambda data: bytes(packer.compress(data))
+
+
+def encryptor(key_file: str) -> Callable[[bytes], bytes]:
+    """AES-GCM of each payload. What goes out: nonce (12 bytes), ciphertext, tag (16).
+
+    The key is in a file: 16, 24 or 32 bytes, or as many in hexadecimal. It is read when the sink begins.
+    Raises ValueError: the file cannot be read or holds no key, or the package is missing.
+    Source: NIST SP 800-38D; with random nonces a key is good for 2**32 payloads.
+    """
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    except ImportError as error:
+        raise ValueError("encryption aes needs the package cryptography") from error
+    cipher = AESGCM(_key(key_file))
+
+    def encrypt(content: bytes) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + cipher.encrypt(nonce, content, None)
+
+    return encrypt
+
+
+def _key(key_file: str) -> bytes:
+    try:
+        with Path(key_file).open("rb") as file:
+            content = file.read(4096)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"encryptionKeyFile  {key_file[:200]}: {reason}") from None
+    try:
+        as_text = bytes.fromhex(content.decode("ascii"))
+    except ValueError:
+        as_text = b""
+    for key in (as_text, content):
+        if len(key) in _KEY_SIZES:
+            return key
+    raise ValueError(f"encryptionKeyFile  {key_file[:200]}: want 16, 24 or 32 bytes, or their hexadecimal")

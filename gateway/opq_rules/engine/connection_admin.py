@@ -1,0 +1,182 @@
+"""ConnectionAdmin: connections with the streams and rules that use them. Each user has a client of its own.
+
+A connection is changed only where all of its users take the new properties; those that run then close what
+they have and connect again, and what waits in their queues waits for that.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from types import ModuleType
+
+from opq_rules.batch import JsonObject
+from opq_rules.built_in import module_of
+from opq_rules.delivery.properties import NAMES
+from opq_rules.engine.configurations import CONNECTIONS, SINKS
+from opq_rules.engine.connections import Connections, check_properties, connection_module, connections_of
+from opq_rules.engine.rehearsal import Rehearsal
+from opq_rules.engine.rule_store import RuleStore
+from opq_rules.engine.sinks import SinkPool
+from opq_rules.engine.streams import StreamInputs
+from opq_rules.engine.usage import ConnectionUsers, UsageGraph, shown
+from opq_rules.errors import CONFIGURATION, IO_ERROR, NOT_FOUND, RuleError
+from opq_rules.secrets import without_password
+
+TRIAL_S = 5.0
+MOST_TRIALS = 10
+"""Under way at a time; one whose peer hangs has its place until it ends."""
+
+
+class ConnectionAdmin:
+    """Thread-safe; RuleError 404 where an id is not found, 400 for all else.
+
+    `rehearsal` gives one over what is defined now.
+    """
+
+    def __init__(
+        self,
+        store: RuleStore,
+        connections: Connections,
+        usage: UsageGraph,
+        streams: StreamInputs,
+        sinks: SinkPool,
+        rehearsal: Callable[[], Rehearsal],
+    ) -> None:
+        self._store, self._connections, self._usage = store, connections, usage
+        self._streams, self._sinks, self._rehearsal = streams, sinks, rehearsal
+        self._trials = threading.BoundedSemaphore(MOST_TRIALS)
+
+    def all(self) -> list[JsonObject]:
+        """`[{"id", "typ", "props", "status", "err", "users"}]`, by id; secrets as `******`."""
+        with self._store.changing():
+            users = self._usage.of_connections()
+            every = self._connections.all()
+            return [
+                self._shown(name, *each, users.get(name, ConnectionUsers())) for name, each in every.items()
+            ]
+
+    def one(self, name: str) -> JsonObject:
+        with self._store.changing():
+            kind = self._connections.type_of(name)
+            return self._shown(name, kind, self._connections.all()[name][1], self._users(name))
+
+    def exported(self) -> dict[str, dict[str, JsonObject]]:
+        """Type -> id -> properties; with secrets."""
+        found: dict[str, dict[str, JsonObject]] = {}
+        for name, (kind, properties) in self._connections.all(secrets=True).items():
+            found.setdefault(kind, {})[name] = properties
+        return found
+
+    def create(self, kind: str, name: str, properties: Mapping[str, object]) -> None:
+        with self._store.changing():
+            if name in self._connections.all():
+                raise RuleError(f"connection {name} already exists", CONFIGURATION)
+            self._connections.put(kind, name, properties)
+
+    def put(self, kind: str, name: str, properties: Mapping[str, object]) -> None:
+        """New, or other properties of one that is there: its users take them, or nothing has changed."""
+        with self._store.changing():
+            users = self.rehearse(self._rehearsal(), kind, name, properties)
+            self._connections.put(kind, name, properties)
+            for runner in self._streams.runners_of({each.name for each in users.streams}):
+                runner.reopen()
+            for action in users.actions:
+                self._sinks.reopen(action)
+
+    def rehearse(
+        self, rehearsal: Rehearsal, kind: str, name: str, properties: Mapping[str, object]
+    ) -> ConnectionUsers:
+        """Puts it there, and configures all who have it now. Raises RuleError: one does not take it."""
+        with self._store.changing():
+            rehearsal.connections.put(kind, name, properties)
+            users = self._users(name)
+            for each in users.streams:
+                rehearsal.stream(each)
+            for action in users.actions:
+                rehearsal.action(action)
+            return users
+
+    def replace(self, name: str, properties: Mapping[str, object], kind: str | None = None) -> None:
+        """404 where there is none. `kind`: what the user takes its type to be."""
+        with self._store.changing():
+            self.put(kind or self._connections.type_of(name), name, properties)
+
+    def delete(self, name: str, kind: str | None = None) -> None:
+        """Refused while a stream or rule says that it has it. `kind`: the type that it has to be of."""
+        with self._store.changing():
+            if kind not in (None, self._connections.type_of(name)):
+                raise RuleError(f"connection {name} of type {kind} is not found", NOT_FOUND, 404)
+            if users := self._users(name).names:
+                raise RuleError(f"connection {name} cannot be deleted: used by {shown(users)}", CONFIGURATION)
+            self._connections.delete(name)
+
+    def try_out(self, kind: str, type_name: str, properties: Mapping[str, object]) -> None:
+        """Connects a source, sink or connection for real, and ends it. RuleError 400 with the reason, after
+        five seconds at most."""
+        name = properties.get("resourceId") if kind == SINKS else ""
+        given = self._connections.resolved(kind, type_name, name if isinstance(name, str) else "", properties)
+        fitting = (type_name,) if kind == CONNECTIONS else connections_of(kind, type_name)
+        if not fitting:
+            raise RuleError(f"{kind} {type_name[:80]}: connects to nothing that can be tried", CONFIGURATION)
+        found = connection_module(fitting[0])
+        own = _own_of_connection(found, kind, type_name, given)
+        config = check_properties(fitting[0], own, f"{kind} {type_name}")
+        if not self._trials.acquire(blocking=False):
+            raise RuleError(f"{MOST_TRIALS} connections are being tried; wait for them", CONFIGURATION)
+        wrong: list[str] = []
+
+        def run() -> None:
+            try:
+                found.check(config, TRIAL_S)
+            except Exception as error:  # of libraries, whatever they raise where a peer is strange
+                wrong.append(without_password(str(error) or type(error).__name__))
+            finally:
+                self._trials.release()
+
+        thread = threading.Thread(target=run, name=f"try-{type_name}", daemon=True)
+        thread.start()
+        thread.join(TRIAL_S)
+        if thread.is_alive():
+            wrong.append(f"no answer within {TRIAL_S:g} s")
+        if wrong:
+            raise RuleError(f"{kind} {type_name}: {wrong[0]}", IO_ERROR)
+
+    # -- inside
+
+    def _shown(self, name: str, kind: str, properties: JsonObject, users: ConnectionUsers) -> JsonObject:
+        status, why = self._status(users)
+        return {
+            "id": name,
+            "typ": kind,
+            "props": properties,
+            "status": status,
+            "err": why,
+            "users": users.names,
+        }
+
+    def _status(self, users: ConnectionUsers) -> tuple[str, str]:
+        """Of what runs with it: connected, connecting, disconnected and why; unused where nothing does."""
+        runners = self._streams.runners_of({each.name for each in users.streams})
+        states = [(runner.connection, runner.last_exception) for runner in runners]
+        for sink in list(self._sinks.by_key.values()):
+            if sink.action in users.actions:
+                counters = sink.pipeline.counters if sink.pipeline is not None else None
+                states.append((counters.connection_status, counters.last_exception) if counters else (0, ""))
+        if lost := [why for state, why in states if state == -1]:
+            return "disconnected", lost[0]
+        if not states:
+            return "unused", ""
+        return ("connected" if any(state == 1 for state, _ in states) else "connecting"), ""
+
+    def _users(self, name: str) -> ConnectionUsers:
+        return self._usage.of_connections().get(name, ConnectionUsers())
+
+
+def _own_of_connection(
+    connection: ModuleType, kind: str, type_name: str, given: Mapping[str, object]
+) -> JsonObject:
+    """Without what says nothing of the connection, but belongs to the source or sink."""
+    of_connection = {each.name for each in fields(connection.Config)}
+    own = getattr(module_of(kind.removesuffix("s"), type_name), "Config", connection.Config)
+    other = {each.name for each in fields(own)} | ({"datasource"} if kind != SINKS else NAMES)
+    return {key: value for key, value in given.items() if key in of_connection or key not in other}

@@ -1,0 +1,153 @@
+"""EndpointFactory: sources, lookup tables and sinks, configured as streams and rules say. None of them runs.
+
+A type's properties come from its connection, its named set and its own; what all types have (payloads,
+down-sampling, templates, batches) is not the type's own.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from opq_plugins.sdk import LookupSource, Sink, Source
+from opq_rules.batch import JsonObject
+from opq_rules.delivery.properties import SinkProperties, divided
+from opq_rules.delivery.transform import transformer
+from opq_rules.engine.configurations import SINKS, SOURCES
+from opq_rules.engine.connections import Connections
+from opq_rules.engine.definition import Action
+from opq_rules.engine.topics import Topics
+from opq_rules.engine.types import TypeRegistry
+from opq_rules.errors import CONFIGURATION, STREAM, RuleError
+from opq_rules.streams import payload
+from opq_rules.streams.decoding import Decoder
+from opq_rules.streams.definition import StreamDefinition
+from opq_rules.streams.formats import reader_of
+from opq_rules.streams.sampling import SampledSource, Sampling, sampling_of
+from opq_rules.streams.schemas import Schemas
+
+MEMORY = "memory"
+"""The type of sources, tables and sinks that get the engine's topics."""
+MOST_CHECKED = 10_000
+
+
+class EndpointFactory:
+    """RuleError 400 where a type is unknown, or does not take the properties."""
+
+    def __init__(
+        self, types: TypeRegistry, connections: Connections, topics: Topics, schemas: Schemas
+    ) -> None:
+        self.schemas = schemas
+        self._types, self._connections, self._topics = types, connections, topics
+        self._checked: dict[Action, SinkProperties] = {}
+
+    def changed(self) -> None:
+        """Plug-ins, named properties or schemas did: sinks are checked again."""
+        self._checked = {}
+
+    # -- sources and tables
+
+    def check_stream(self, definition: StreamDefinition) -> None:
+        if definition.schema_id is not None and definition.format == "protobuf":
+            try:
+                self.schemas.message(definition.schema_id)
+            except ValueError as error:
+                raise RuleError(f"{definition.what} {definition.name}: {error}", STREAM) from None
+        if definition.kind == "lookup":
+            self.lookup_table(definition)
+        else:
+            _discard(self.source(definition))
+
+    def check_offset(self, definition: StreamDefinition, offset: object) -> None:
+        """Whether the source can go back to `offset`."""
+        source = self.source(definition)
+        where = f"stream {definition.name}: its source {definition.type!r}"
+        try:
+            source.rewind(offset)
+        except NotImplementedError as error:
+            raise RuleError(f"{where} cannot be rewound", STREAM) from error
+        except Exception as error:  # a plug-in's code too
+            why = f"{type(error).__name__}: {error}"
+            raise RuleError(f"{where} does not take offset {offset!r:.80}: {why}", STREAM) from error
+        finally:
+            _discard(source)
+
+    def source(self, definition: StreamDefinition) -> Source:
+        make: Callable[..., Source] = self._types.source(definition.type)
+        source = make(self._topics) if definition.type == MEMORY else make()
+        sampling = self._configure(source, definition)
+        if sampling is None:
+            return source
+        return SampledSource(source, sampling, reader_of(definition, self.schemas))
+
+    def can_rewind(self, definition: StreamDefinition) -> bool:
+        return getattr(self._types.source(definition.type), "rewind", Source.rewind) is not Source.rewind
+
+    def lookup_table(self, definition: StreamDefinition) -> LookupSource:
+        make: Callable[..., LookupSource] = self._types.lookup(definition.type)
+        table = make(self._topics) if definition.type == MEMORY else make()
+        self._configure(table, definition)
+        return table
+
+    def decoder(self, definition: StreamDefinition) -> Decoder:
+        column, _ = payload.divided(self._properties(definition))
+        unpack = payload.unpacker(column, self.schemas) if column is not None else None
+        return Decoder(definition, schemas=self.schemas, unpack=unpack)
+
+    def _properties(self, definition: StreamDefinition) -> JsonObject:
+        return self._connections.resolved(SOURCES, definition.type, definition.conf_key, definition.extra)
+
+    def _configure(self, source: Source | LookupSource, definition: StreamDefinition) -> Sampling | None:
+        properties = self._properties(definition)
+        if definition.type == MEMORY and definition.kind == "lookup":
+            properties["key"] = definition.key
+        try:
+            sampling = None
+            if definition.kind != "lookup":
+                column, properties = payload.divided(properties)
+                if column is not None:
+                    payload.unpacker(column, self.schemas)
+                sampling, properties = sampling_of(definition.type, properties)
+            source.configure(definition.datasource, properties)
+            return sampling
+        except Exception as error:
+            _discard(source)
+            if not isinstance(error, ValueError | TypeError):
+                raise
+            where = f"{definition.kind} {definition.name!r}, source {definition.type!r}"
+            raise RuleError(f"{where}: {error}", CONFIGURATION) from error
+
+    # -- sinks
+
+    def check_sink(self, action: Action) -> SinkProperties:
+        found = self._checked.get(action)
+        if found is None:
+            found, sink = self.sink(action)
+            _discard(sink)
+            if len(self._checked) < MOST_CHECKED:
+                self._checked[action] = found
+        return found
+
+    def sink(self, action: Action) -> tuple[SinkProperties, Sink]:
+        given = self._connections.resolved(SINKS, action.type, action.resource, action.properties)
+        make: Callable[..., Sink] = self._types.sink(action.type)
+        sink = make(self._topics) if action.type == MEMORY else make()
+        try:
+            shared, own = divided(given)
+            if shared.schemaId:
+                self.schemas.message(shared.schemaId)
+            transformer(shared, self.schemas)
+            sink.configure(own)
+            shared.check_for(getattr(sink, "wants", ""))
+        except Exception as error:
+            _discard(sink)
+            if not isinstance(error, ValueError | TypeError | msgspec.ValidationError):
+                raise
+            raise RuleError(f"sink {action.type!r}: {error}", CONFIGURATION) from error
+        return shared, sink
+
+
+def _discard(made: Source | LookupSource | Sink) -> None:
+    """It was made to see whether it can be: what a plug-in's process has of it goes."""
+    discard = getattr(made, "discard", None)
+    if callable(discard):
+        discard()

@@ -1,0 +1,309 @@
+"""RuleLifecycle: how rules start, stop, wait for their schedule, fail and start again.
+
+Called under the engine's lock by one thread at a time; what the loop's thread owns is changed by a call to
+it. Sources and sinks are started and joined out here, so that none of them can stop the loop.
+"""
+
+import random
+import sqlite3
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from opq_proto import log
+from opq_rules.engine import tracing
+from opq_rules.engine.clock import DelayedCalls
+from opq_rules.engine.definition import RuleDefinition
+from opq_rules.engine.loop import EngineLoop
+from opq_rules.engine.planner import Choice, Planner
+from opq_rules.engine.restart import RestartPolicy
+from opq_rules.engine.rule import FAILED, LOADED, RUNNING, STOPPED, WAITING, QueryUnit, Rule, RuleSinks
+from opq_rules.engine.rule_store import RuleStore
+from opq_rules.engine.schedule import NEVER_MS
+from opq_rules.engine.sink_runner import SinkRunner
+from opq_rules.engine.sinks import SinkPool
+from opq_rules.engine.stream_input import StreamInput
+from opq_rules.engine.streams import StreamInputs
+from opq_rules.engine.traces import Traces
+from opq_rules.errors import IO_ERROR, RuleError
+
+_ENDED = frozenset({STOPPED, FAILED, WAITING})
+TRANSITIONS: Mapping[str, frozenset[str]] = {
+    LOADED: _ENDED | {RUNNING},
+    RUNNING: _ENDED,  # by hand; by a fault, or because its stream went; by its schedule
+    STOPPED: _ENDED | {RUNNING},
+    FAILED: _ENDED | {RUNNING},  # by hand; by its restart strategy; because what it lacked has come
+    WAITING: _ENDED | {RUNNING},
+}
+"""State of a rule -> the states that may follow."""
+LONGEST_WAIT_S = 60.0
+"""Between two looks at a schedule: the wall clock may be set, and summer begins. A look takes 0.3 ms."""
+SHORTEST_CHECKPOINT_S = 0.02
+
+
+@dataclass(slots=True)
+class _Start:
+    """A rule that is about to run."""
+
+    rule: Rule
+    definition: RuleDefinition
+    choice: Choice
+    unit: QueryUnit
+    inputs: Sequence[StreamInput]
+    sinks: RuleSinks
+    new_runners: Sequence[SinkRunner]
+    now_ms: int
+
+
+class RuleLifecycle:
+    """Attributes: `rules` that there are, by id; `units` by key, those that run; what they run with."""
+
+    def __init__(
+        self,
+        store: RuleStore,
+        planner: Planner,
+        streams: StreamInputs,
+        sinks: SinkPool,
+        loop: EngineLoop,
+        delayed: DelayedCalls,
+    ) -> None:
+        self.rules: dict[str, Rule] = {}
+        self.units: dict[Hashable, QueryUnit] = {}
+        self._store, self._planner, self._delayed = store, planner, delayed
+        self.streams, self.sinks, self.loop, self._clock = streams, sinks, loop, loop.clock
+        self._policy = RestartPolicy(loop.clock)
+        self._log = log.get(service="rules")
+        loop.unit_failed = self.record_unit_failed
+
+    def check(self, definition: RuleDefinition) -> Choice:
+        """RuleError 400 for all that keeps a rule from running."""
+        choice = self._planner.choose(definition)
+        self.sinks.check(definition)
+        return choice
+
+    # -- start
+
+    def begin(self, rule: Rule, definition: RuleDefinition, choice: Choice | None = None) -> None:
+        """By its schedule where it has one, else now. RuleError, and nothing has changed."""
+        if definition.options.schedule is None:
+            self.start(rule, definition, choice)
+            return
+        rule.more.schedule += 1
+        self._follow_schedule(rule, definition, rule.more.schedule, None)
+
+    def begin_again(self, rule: Rule) -> None:
+        """What keeps it from running now is shown in its status."""
+        try:
+            self.begin(rule, self._store.rule(rule.id))
+        except RuleError as error:
+            self.fail(rule, str(error))
+
+    def start(self, rule: Rule, definition: RuleDefinition, choice: Choice | None = None) -> None:
+        """Run it now. RuleError, and nothing has changed."""
+        choice = choice or self.check(definition)
+        sinks = self.sinks.of(definition)
+        now_ms = self._clock.now_ms()
+        inputs = self.streams.of([self._planner.streams[name] for name in choice.streams], definition)
+        unit = self.units.get(choice.key)
+        if unit is None:
+            unit = choice.build({each.stream: each.key for each in inputs}, now_ms)
+            unit.durable = definition.options.qos > 0
+            unit.statement = f"{definition.sql} {definition.options.for_query()}"
+        new = self.sinks.enter(sinks)
+        try:
+            self.loop.call(
+                partial(self._run, _Start(rule, definition, choice, unit, inputs, sinks, new, now_ms))
+            )
+        except sqlite3.Error as error:
+            self.sinks.leave(sinks)
+            raise RuleError(f"the rules' database refuses: {error}", IO_ERROR) from error
+        self.units[choice.key] = unit
+        if unit.durable:
+            interval_s = max(definition.options.checkpointInterval / 1000, SHORTEST_CHECKPOINT_S)
+            self.loop.checkpoint.interval_s = min(self.loop.checkpoint.interval_s, interval_s)
+        self.streams.open(inputs)
+
+    def _run(self, start: _Start) -> None:
+        """In the loop's thread."""
+        rule, unit, checkpoint = start.rule, start.unit, self.loop.checkpoint
+        stored = checkpoint.stored(f"rule {rule.id}") if unit.durable else None
+        rule.sequence = max(rule.sequence, start.now_ms * 1000, stored["sequence"] if stored else 0)
+        rule.out = rule.dropped = 0
+        if unit.durable:
+            checkpoint.open_sinks(rule.id, start.sinks.runners, start.new_runners)
+        rule.constants, rule.unit, rule.sinks = start.choice.constants, unit, start.sinks
+        rule.start_ms = start.now_ms
+        self._enter(rule, RUNNING)
+        if rule.details is not None:
+            rule.details.message, rule.details.missing = "", ()  # why it had stopped
+        unit.add(rule)
+        if stored is not None and unit.remembers and stored["of"] == unit.statement:
+            self._resume(rule, unit, stored["query"])
+        if rule.traces is not None:
+            rule.traces.name_sinks(start.definition)
+            if rule.traces.on:
+                tracing.follow(unit, rule, self._clock)
+        self.loop.enter(rule, unit, start.inputs)
+
+    def _resume(self, rule: Rule, unit: QueryUnit, state: object) -> None:
+        """Goes on with a state; one that is not understood (another version's) is left, and logged."""
+        try:
+            unit.resume(rule, state)
+        except Exception as error:
+            self._log.error("state.refused", rule_id=rule.id, error=f"{type(error).__name__}: {error}")
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """New sources begin when all rules are there: none misses a record of a shared stream."""
+        was = self.streams.hold()
+        try:
+            yield
+        finally:
+            if not was:
+                self.streams.release()
+
+    # -- stop
+
+    def stop(self, rule: Rule, status: str = STOPPED, message: str = "") -> None:
+        """Ends it; its state is kept (qos >= 1). Waits for what ends with it, two seconds each at most."""
+        unit, sinks = rule.unit, rule.sinks
+        if unit is None or sinks is None:
+            self._enter(rule, status)
+            return
+        inputs = self.streams.running(list(unit.inputs.values()))
+        if len(unit.rules()) == 1:
+            for each in inputs:
+                if len(each.units) == 1 and not each.pinned:
+                    each.runner.stop()
+
+        def end() -> None:
+            if unit.durable:
+                self.loop.checkpoint.add_unit(unit)
+                self.loop.commit()
+            tracing.leave(unit, rule)
+            unit.remove(rule)
+            self.loop.leave(rule, unit, inputs)
+            rule.more.message = message  # before the status: who sees that asks why
+            rule.unit = rule.sinks = None
+            self._enter(rule, status)
+
+        self.loop.call(end)
+        rule.more.last_stop_ms = self._clock.now_ms()
+        if not unit.rules():
+            self.units.pop(unit.key, None)
+        self.streams.close_unused(inputs)
+        self.sinks.leave(sinks)
+
+    def stop_by_hand(self, rule: Rule) -> None:
+        """It leaves its schedule, too."""
+        if rule.details is not None:
+            rule.details.schedule += 1
+            rule.details.next_start_ms = 0
+        self.stop(rule)
+
+    def remove(self, rule_id: str) -> None:
+        """With its state and what it has not sent."""
+        rule = self.rules.pop(rule_id)
+        self._policy.forget(rule_id)
+        self.stop_by_hand(rule)
+        self.loop.call(partial(self.loop.checkpoint.forget, rule_id))
+
+    @contextmanager
+    def replacing(self, rule: Rule) -> Iterator[None]:
+        """Meanwhile its sources run on and their records wait: a new version loses none."""
+        pinned = self.streams.running(list(rule.unit.inputs.values())) if rule.unit is not None else []
+        self.streams.pin(pinned, 1)
+        try:
+            yield
+        finally:
+            self.streams.pin(pinned, -1)
+            self.streams.close_unused(pinned)
+
+    def stop_all(self) -> list[str]:
+        """At the server's end: sources, then the loop commits, then sinks. Names of what does not end."""
+        late = self.streams.stop()
+        for unit in self.units.values():
+            self.loop.call(partial(self.loop.checkpoint.add_unit, unit))
+        ended = self.loop.stop()
+        late += [] if ended else ["engine"]
+        late += self.sinks.stop()
+        if ended:
+            self.loop.commit()  # what the sinks took last
+        return late
+
+    # -- faults
+
+    def record_unit_failed(self, unit: QueryUnit, error: Exception) -> None:
+        """From the loop's thread: a fault of ours, or of a plug-in's function. Its rules stop."""
+        text, rules = f"{type(error).__name__}: {error}", tuple(unit.rules())
+        self._log.error("unit.failed", error=text, rules=[rule.id for rule in rules[:5]], exc_info=error)
+        for rule in rules:
+            self._delayed.soon(partial(self._stop_failed, rule, unit, text))
+
+    def _stop_failed(self, rule: Rule, unit: QueryUnit, text: str) -> None:
+        with self._store.changing():
+            if rule.unit is not unit:
+                return
+            self.stop(rule, FAILED, text)
+            wait_s = self._policy.wait_s(rule.id, self._store.rule(rule.id).options.restartStrategy)
+            if wait_s is not None:
+                self._delayed.later(wait_s, partial(self._restart, rule))
+
+    def _restart(self, rule: Rule) -> None:
+        with self._store.changing():
+            if self.rules.get(rule.id) is rule and rule.status == FAILED:
+                self.begin_again(rule)
+
+    def fail(self, rule: Rule, message: str) -> None:
+        """It cannot run; `message` says why."""
+        rule.more.message = message
+        self._enter(rule, FAILED)
+
+    # -- schedules
+
+    def _follow_schedule(self, rule: Rule, made: RuleDefinition, turn: int, ran: bool | None) -> None:
+        """`ran`: at the last look. Between two edges a rule is left alone, also one that has failed."""
+        schedule = made.options.schedule
+        if schedule is None or rule.more.schedule != turn or self.rules.get(rule.id) is not rule:
+            return
+        now_ms = self._clock.now_ms()
+        runs = schedule.runs_at(now_ms)
+        rule.more.next_start_ms = 0 if runs else schedule.next_start_ms(now_ms) or 0
+        if runs and not ran and rule.unit is None:
+            try:
+                self.start(rule, made)
+            except RuleError as error:  # its stream was dropped: it is tried again at the next time
+                self.fail(rule, str(error))
+        elif not runs and ran is not False:
+            self.stop(rule, WAITING)
+        change_ms = schedule.next_change_ms(now_ms)
+        if change_ms < NEVER_MS:
+            spread_s = LONGEST_WAIT_S * random.uniform(0.5, 1.0)  # thousands do not look at once
+            wait_s = min((change_ms - now_ms) / 1000, spread_s)
+            self._delayed.later(wait_s, partial(self._follow_later, rule, made, turn, runs))
+
+    def _follow_later(self, rule: Rule, made: RuleDefinition, turn: int, ran: bool) -> None:
+        with self._store.changing():
+            self._follow_schedule(rule, made, turn, ran)
+
+    # -- traces
+
+    def trace(self, rule: Rule, definition: RuleDefinition, strategy: str | None) -> None:
+        """`strategy` None: no more; what there is stays."""
+        traces = rule.more.trace = rule.more.trace or Traces(rule.id)
+        traces.on, traces.each = strategy is not None, strategy != "head"
+        traces.name_sinks(definition)
+
+        def change() -> None:
+            if rule.unit is not None:
+                tracing.leave(rule.unit, rule)
+                if traces.on:
+                    tracing.follow(rule.unit, rule, self._clock)
+
+        self.loop.call(change)
+
+    @staticmethod
+    def _enter(rule: Rule, status: str) -> None:
+        assert status in TRANSITIONS[rule.status], f"{rule.id}: {rule.status} -> {status}"
+        rule.status = status

@@ -1,0 +1,182 @@
+"""Planner: from a rule's text to the unit that will run it, shared with others where that changes nothing.
+
+A text whose shape was seen before is not parsed: only its constants are taken out of it.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from opq_rules.engine.definition import RuleDefinition
+from opq_rules.engine.rule import QueryUnit
+from opq_rules.engine.threshold_index import ThresholdIndex
+from opq_rules.engine.thresholds import OF_ITS_RULE, Comparison, SplitStatement, calls, split
+from opq_rules.errors import RULE, SQL_PLAN, SQL_SYNTAX, RuleError
+from opq_rules.functions.registry import Functions
+from opq_rules.query.event_time import event_times
+from opq_rules.query.joins import Lookup
+from opq_rules.query.plan import Plan, plan
+from opq_rules.query.query import Query
+from opq_rules.query.run import Facts
+from opq_rules.query.typing_pass import Described, described
+from opq_rules.sql.parse import parse
+from opq_rules.sql.shape import Shape, shape
+from opq_rules.sql.syntax import Select
+from opq_rules.streams.definition import StreamDefinition
+
+MOST_SHAPES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`key` names the unit, `build` makes it where it does not run yet; `constants`: what a rule is in it."""
+
+    key: Hashable
+    streams: tuple[str, ...]
+    constants: object
+    build: Callable[[Mapping[str, str], int], QueryUnit]
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownShape:
+    """What is known of a shape that can be split."""
+
+    free: tuple[Comparison, ...]
+    stream: str
+    fixed: tuple[int, ...]
+    """Slots that are part of the unit's key."""
+
+
+class Planner:
+    """Called under the engine's lock. `streams`: those that are defined, by name; `lookup`: how a lookup
+    table is asked."""
+
+    def __init__(
+        self,
+        streams: Mapping[str, StreamDefinition],
+        functions: Callable[[], Functions],
+        lookup: Callable[[str], Lookup],
+    ) -> None:
+        self.streams, self._functions, self._lookup = streams, functions, lookup
+        self._shapes: dict[str, _KnownShape | None] = {}
+        self._epoch = 0
+
+    def changed(self) -> None:
+        """Streams or functions did: what was planned with them is not used for new rules."""
+        self._shapes = {}
+        self._epoch += 1
+
+    def choose(self, rule: RuleDefinition) -> Choice:
+        """RuleError for what can never run."""
+        found = shape(rule.sql)
+        may_share = not rule.temporary
+        may_split = may_share and not rule.options.isEventTime and not rule.options.sendError
+        if may_split and found.key in self._shapes:
+            known = self._shapes[found.key]
+            choice = self._indexed(rule, found, known) if known is not None else None
+            if choice is not None:
+                return choice
+        planned = self.plan(rule.sql, typed=found.key not in self._shapes or "cast" in found.key.lower())
+        if rule.options.isEventTime:
+            _check_event_time(planned)
+        for origin in planned.origins:
+            if self.streams[origin.stream].temp and not rule.temporary:
+                raise RuleError(
+                    f"{origin.stream} is TEMP, and ends with the server; so is its rule to be: temp true",
+                    RULE,
+                )
+        if may_split and found.key not in self._shapes and len(self._shapes) < MOST_SHAPES:
+            self._shapes[found.key] = self._learned(self.select(rule.sql), found)
+        return self._alone(rule, planned, may_share)
+
+    def plan(self, sql: str, typed: bool = True) -> Plan:
+        """`typed`: whether types are looked at; of a shape once is enough, but for the kind in a cast."""
+        return plan(self.select(sql), self.streams, self._functions(), typed=typed)
+
+    def described(self, planned: Plan) -> Described:
+        """Its columns with their types, if all values come as declared."""
+        return described(planned.select, planned.origins, self._functions())
+
+    def calls(self, sql: str, function: str) -> bool:
+        """Whether the statement calls it."""
+        return any(call.name == function.lower() for call in calls(self.select(sql)))
+
+    def select(self, sql: str) -> Select:
+        statement = parse(sql)
+        if not isinstance(statement, Select):
+            raise RuleError("a rule's sql is a SELECT", SQL_SYNTAX, line=1, column=1)
+        return statement
+
+    def _learned(self, select: Select, found: Shape) -> _KnownShape | None:
+        parts = split(select)
+        definition = self.streams[select.source.stream]
+        if parts is None or not definition.shared or definition.kind != "stream":
+            return None
+        fixed = tuple(k for k in range(len(found.literals)) if k not in parts.slots)
+        return _KnownShape(_in_schema(parts.free, definition), select.source.stream, fixed)
+
+    def _indexed(self, rule: RuleDefinition, found: Shape, known: _KnownShape) -> Choice | None:
+        constants = tuple([each.constant(found.literals) for each in known.free])
+        if None in constants:
+            return None
+        fixed = tuple([found.literals[k] for k in known.fixed])
+        types = tuple([type(each) for each in fixed])
+        options = _options_key(rule)
+        key = ("thresholds", self._epoch, found.key, fixed, types, options, rule.options.qos > 0)
+
+        def build(inputs: Mapping[str, str], now_ms: int) -> QueryUnit:
+            parts = split(self.select(rule.sql))
+            assert parts is not None
+            planned = plan(parts.rest, self.streams, self._functions())
+            facts = Facts.of(rule.id, now_ms, rule.options.for_query())
+            statement = SplitStatement(known.free, parts.rest)
+            return ThresholdIndex(key, inputs, partial(Query, planned, facts), planned, statement)
+
+        return Choice(key, (known.stream,), constants[0] if len(constants) == 1 else constants, build)
+
+    def _alone(self, rule: RuleDefinition, planned: Plan, may_share: bool) -> Choice:
+        streams = tuple(planned.streams)
+        shares = may_share and all(self.streams[name].shared for name in streams)
+        key: tuple[Hashable, ...] = ("alone", rule.id)
+        if shares and not rule.options.qos and _shareable(planned):
+            key = ("alone", self._epoch, rule.sql, _options_key(rule), rule.options.qos > 0)
+
+        def build(inputs: Mapping[str, str], now_ms: int) -> QueryUnit:
+            facts = Facts.of(rule.id, now_ms, rule.options.for_query())
+            lookups = {
+                each.index: self._lookup(each.stream) for each in planned.origins if each.kind == "lookup"
+            }
+            return QueryUnit(key, inputs, partial(Query, planned, facts, lookups), planned)
+
+        return Choice(key, streams, None, build)
+
+
+def _check_event_time(planned: Plan) -> None:
+    for origin in planned.origins:
+        if origin.kind == "stream" and origin.definition.timestamp is None:
+            wanted = "isEventTime wants the option TIMESTAMP, the column with the time"
+            raise RuleError(f"stream {origin.stream} has no event time", SQL_PLAN, hint=wanted)
+    event_times(planned.origins, planned.joined)
+
+
+def _shareable(planned: Plan) -> bool:
+    """Whether a rule that comes later may join: it remembers nothing, or only the open window of a join."""
+    if planned.analytics or planned.uses_hits or planned.uses_kept:
+        return False
+    if planned.window is not None and (
+        not planned.joined or planned.window.kind in ("count", "state", "cycle")
+    ):
+        return False
+    return not any(call.name in OF_ITS_RULE for call in calls(planned.select))
+
+
+def _options_key(rule: RuleDefinition) -> tuple[Hashable, ...]:
+    return tuple(rule.options.for_query().values())
+
+
+def _in_schema(free: tuple[Comparison, ...], definition: StreamDefinition) -> tuple[Comparison, ...]:
+    """Columns are found whatever the case of their letters; records have them as declared."""
+    if definition.fields is None:
+        return free
+    declared = {field.name.lower(): field.name for field in definition.fields}
+    return tuple([replace(each, column=declared.get(each.column.lower(), each.column)) for each in free])

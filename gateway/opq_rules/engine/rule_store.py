@@ -1,0 +1,159 @@
+"""RuleStore: what is defined (streams, tables, rules, settings, schemas), in SQLite: a restart finds it.
+
+One row per object: (kind, name) -> body. Durable when a call returns (WAL, fsync per commit).
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from opq_proto.errors import StoreError
+from opq_proto.sqlite_file import SqliteFile
+from opq_rules.batch import JsonObject
+from opq_rules.engine.definition import RuleDefinition, definition, no_rule
+from opq_rules.errors import IO_ERROR, RuleError
+
+RULE_KIND = "rule"
+_MIGRATIONS = (
+    """
+    CREATE TABLE IF NOT EXISTS object (
+        kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, name)
+    ) WITHOUT ROWID
+    """,
+)
+
+
+class ObjectStore(Protocol):
+    """Named bodies by kind: the RuleStore, or a Draft of it."""
+
+    def all(self, kind: str) -> dict[str, str]: ...
+    def get(self, kind: str, name: str) -> str | None: ...
+    def put(self, kind: str, name: str, body: str) -> None: ...
+    def delete(self, kind: str, names: Iterable[str]) -> None: ...
+
+
+class RuleStore:
+    """Thread-safe. Raises RuleError (IO) where the disk refuses. Temporary rules are kept in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._changing = threading.RLock()
+        self._temporary: dict[str, str] = {}
+        self._file = opened(path, _MIGRATIONS)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Definitions, and which rules run, change one at a time: this is the engine's one lock."""
+        with self._changing:
+            yield
+
+    def put(self, kind: str, name: str, body: str) -> None:
+        self.put_many(kind, {name: body})
+
+    def put_many(self, kind: str, bodies: Mapping[str, str]) -> None:
+        """All or nothing."""
+        self._write(
+            "INSERT INTO object VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
+            [(kind, name, body) for name, body in bodies.items()],
+        )
+
+    def delete(self, kind: str, names: Iterable[str]) -> None:
+        self._write("DELETE FROM object WHERE kind = ? AND name = ?", [(kind, name) for name in names])
+
+    def get(self, kind: str, name: str) -> str | None:
+        found = self._file.query_row("SELECT body FROM object WHERE kind = ? AND name = ?", (kind, name))
+        return str(found[0]) if found else None
+
+    def all(self, kind: str) -> dict[str, str]:
+        """Name -> body, in order of the names."""
+        return dict(self._file.query("SELECT name, body FROM object WHERE kind = ? ORDER BY name", (kind,)))
+
+    def close(self) -> None:
+        self._file.close()
+
+    # -- rules
+
+    def put_rules(self, rules: Sequence[RuleDefinition]) -> None:
+        """All or nothing."""
+        self.put_many(RULE_KIND, {each.id: each.text for each in rules if not each.temporary})
+        self._temporary |= {each.id: each.text for each in rules if each.temporary}
+
+    def delete_rule(self, rule_id: str) -> None:
+        if self._temporary.pop(rule_id, None) is None:
+            self.delete(RULE_KIND, [rule_id])
+
+    def rule_body(self, rule_id: str) -> JsonObject:
+        """As it was given, with its secrets. RuleError 404: there is none."""
+        text = self._temporary.get(rule_id) or self.get(RULE_KIND, rule_id)
+        if text is None:
+            raise no_rule(rule_id)
+        body: JsonObject = msgspec.json.decode(text)
+        return body
+
+    def rule(self, rule_id: str) -> RuleDefinition:
+        return definition(self.rule_body(rule_id))
+
+    def stored_rules(self) -> dict[str, str]:
+        """Id -> JSON of the rules that outlive the process, by id."""
+        return self.all(RULE_KIND)
+
+    def rules(self) -> dict[str, str]:
+        """Id -> JSON of all rules, by id."""
+        return dict(sorted({**self.stored_rules(), **self._temporary}.items()))
+
+    def _write(self, statement: str, rows: list[tuple[str, ...]]) -> None:
+        try:
+            self._file.execute_many(statement, rows)
+        except sqlite3.Error as error:
+            raise RuleError(f"the rules' database refuses: {error}", IO_ERROR) from error
+
+
+class Draft:
+    """What a store would hold after a change: it reads through to `below`, and writes nothing there."""
+
+    def __init__(self, below: ObjectStore) -> None:
+        self._below = below
+        self._put: dict[str, dict[str, str | None]] = {}
+
+    def all(self, kind: str) -> dict[str, str]:
+        found = {**self._below.all(kind), **self._put.get(kind, {})}
+        return {name: body for name, body in sorted(found.items()) if body is not None}
+
+    def get(self, kind: str, name: str) -> str | None:
+        put = self._put.get(kind, {})
+        return put[name] if name in put else self._below.get(kind, name)
+
+    def put(self, kind: str, name: str, body: str) -> None:
+        self._put.setdefault(kind, {})[name] = body
+
+    def delete(self, kind: str, names: Iterable[str]) -> None:
+        self._put.setdefault(kind, {}).update(dict.fromkeys(names))
+
+
+def opened(path: Path, migrations: Sequence[str]) -> SqliteFile:
+    """A file of the engine's; only its owner may read it: rules hold passwords, emissions measured values."""
+    try:
+        return SqliteFile(path, migrations, private=True)
+    except (OSError, sqlite3.Error, StoreError) as error:
+        raise RuleError(f"{path} cannot be used: {error}", IO_ERROR) from error
+
+
+def lock_folder(data_dir: Path) -> int:
+    """A file descriptor: the folder belongs to this engine as long as it is open."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file = os.open(data_dir / "rules.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RuleError(f"{data_dir} cannot be used: {error.strerror or error}", IO_ERROR) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        raise RuleError(f"{data_dir} is used by another rule engine", IO_ERROR) from error
+    return file

@@ -1,0 +1,301 @@
+"""SourceRunner: one running source and the bounded queue between it and the engine.
+
+What does not fit: with `blocks` the source waits, else the oldest records go, counted. A source that
+ends with an error is opened again, waiting longer each time, behind the last record it gave.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from opq_plugins.sdk import Source
+from opq_proto import log
+from opq_proto.backoff import Backoff, doubling
+from opq_rules.batch import JsonObject, Metas, Row
+from opq_rules.engine.clock import RuleClock
+
+WAITS_S = doubling(0.5, 30.0)
+STEADY_S = 60.0
+"""A source that ran so long begins again with the shortest wait."""
+STOP_S = 2.0
+MOST_BYTES = 64 << 20
+"""Of payloads in the queue: a thousand bodies may be a thousand times 16 MiB."""
+
+
+@dataclass(slots=True)
+class SourceEntry:
+    """Of one call of the source: rows, or payloads still to be decoded."""
+
+    rows: Sequence[Row] | None
+    payloads: Sequence[bytes] | None
+    count: int
+    meta: Metas
+    arrived_ms: int | Sequence[int]
+    offset: object
+    size: int = 0
+    """Bytes of the payloads."""
+
+
+class AttachedSource(Protocol):
+    """A source without a thread: its records come on the publisher's."""
+
+    def attach(self, context: "SourceRunner") -> None: ...
+    def detach(self) -> None: ...
+
+
+class RecordTaker(Protocol):
+    """Who takes the records: `loop.EngineLoop`. `wake` comes from any thread: there is something to take."""
+
+    @property
+    def clock(self) -> RuleClock: ...
+    def wake(self, runner: "SourceRunner") -> None: ...
+
+
+class SourceRunner:
+    """Attributes: counters of the status, read by other threads as they are. It is the `sdk.SourceContext`.
+
+    `make` gives a configured source; it is called again for each attempt.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rule_id: str,
+        make: Callable[[], Source],
+        limit: int,
+        blocks: bool,
+        taker: RecordTaker,
+    ) -> None:
+        self.name, self.rule_id, self.op_id, self.instance_id = name, rule_id, f"source_{name}", 0
+        self.blocks, self.limit = blocks, max(1, limit)
+        self.records_in, self.dropped, self.errors = 0, 0, 0
+        self.last_exception, self.last_exception_ms, self.last_ms = "", 0, 0
+        self.connection = 0
+        """1 connected, 0 connecting, -1 lost."""
+        self.started = False
+        self.own_time = False
+        """Records carry times of arrival of their own: a replay."""
+        self.offset: object = None
+        """Behind the last record that the engine has taken."""
+        self.state: JsonObject = {}
+        self.held = False
+        """The engine does not take from it, because a sink behind it is full."""
+        self._make, self._taker = make, taker
+        self._queue: deque[SourceEntry] = deque()
+        self._records = self._bytes = 0
+        self._reported = False
+        """The taker knows that something waits."""
+        self._emitted_offset: object = None
+        self._room = threading.Condition()
+        self._stop = threading.Event()
+        """The source that is open has to end; with `_ending` the runner as well."""
+        self._ending = False
+        self._thread: threading.Thread | None = None
+        self._attached: AttachedSource | None = None
+        self._log = log.get(service="rules", stream=name, rule_id=rule_id)
+
+    # -- the engine's side
+
+    def start(self, offset: object = None) -> None:
+        """Run the source in a thread of its own, behind `offset` where it can be rewound."""
+        self.started = True
+        self.offset = self._emitted_offset = offset
+        source: Any = self._make()
+        if hasattr(source, "attach"):
+            self._attached = source
+            source.attach(self)
+            return
+        self._thread = threading.Thread(target=self._run, name=f"source-{self.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Only asks the source to end; `join` waits."""
+        self._ending = True
+        self._stop.set()
+        if self._attached is not None:
+            self._attached.detach()
+        with self._room:
+            self._room.notify_all()
+
+    def reopen(self) -> None:
+        """The source ends and is opened again, as it is configured then. What it has given stays."""
+        if self._thread is not None:
+            self._stop.set()
+
+    def join(self) -> bool:
+        """False: the source does not end within two seconds; it is left behind."""
+        if self._thread is not None:
+            self._thread.join(STOP_S)
+            return not self._thread.is_alive()
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """Records in the queue."""
+        return self._records
+
+    def take(self, most: int, most_bytes: int = MOST_BYTES) -> list[SourceEntry]:
+        """Entries of about `most` records, the oldest first. `rest` is to follow."""
+        taken: list[SourceEntry] = []
+        count = size = 0
+        with self._room:
+            while self._queue and count < most and size < most_bytes:
+                entry = self._queue.popleft()
+                count += entry.count
+                size += entry.size
+                taken.append(entry)
+            self._records -= count
+            self._bytes -= size
+            self._room.notify_all()
+        if taken and taken[-1].offset is not None:
+            self.offset = taken[-1].offset
+        elif taken:
+            self.offset = next((e.offset for e in reversed(taken) if e.offset is not None), self.offset)
+        return taken
+
+    def rest(self) -> None:
+        """The engine has taken what it can: wake it again for what is left."""
+        with self._room:
+            self._reported = bool(self._queue)
+            if self._reported:
+                self._taker.wake(self)
+
+    def release(self) -> None:
+        """The engine takes from it again, after it was held."""
+        with self._room:
+            self.held = False
+            if self._queue:
+                self._reported = True
+                self._taker.wake(self)
+
+    # -- sdk.SourceContext
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._stop.wait(seconds)
+
+    def emit(
+        self, message: Mapping[str, object], meta: Mapping[str, object] | None = None, offset: object = None
+    ) -> bool:
+        row = message if isinstance(message, dict) else dict(message)
+        return self._append(SourceEntry((row,), None, 1, None if meta is None else (meta,), 0, offset), None)
+
+    def emit_many(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        meta: Metas = None,
+        offset: object = None,
+        arrived_ms: int | Sequence[int] | None = None,
+    ) -> bool:
+        rows: Any = messages
+        return self._append(SourceEntry(rows, None, len(messages), meta, 0, offset), arrived_ms)
+
+    def emit_bytes(self, payloads: Sequence[bytes], meta: Metas = None, offset: object = None) -> bool:
+        return self._append(SourceEntry(None, payloads, len(payloads), meta, 0, offset), None)
+
+    def emit_error(self, text: str) -> None:
+        self.count_failed(text)
+
+    def connected(self, up: bool, why: str = "") -> None:
+        was, self.connection = self.connection, 1 if up else -1
+        if why and not up:
+            self.count_failed(why)
+        if was != self.connection:
+            self._log.info("source.connected" if up else "source.lost", why=why)
+
+    def log(self, event: str, **facts: object) -> None:
+        self._log.info(event, **facts)
+
+    def get_state(self, key: str) -> object:
+        return self.state.get(key)
+
+    def put_state(self, key: str, value: object) -> None:
+        self.state[key] = value
+
+    def count_failed(self, text: str, count: int = 1) -> None:
+        """Count what could not be read, with the reason."""
+        self.errors += count
+        self.last_exception, self.last_exception_ms = text[:500], self._taker.clock.now_ms()
+
+    # -- inside
+
+    def _append(self, entry: SourceEntry, arrived_ms: int | Sequence[int] | None) -> bool:
+        if self._ending:
+            return False
+        if not entry.count and entry.offset is None:
+            return True
+        size = 0
+        if entry.payloads is not None:
+            size = len(entry.payloads[0]) if entry.count == 1 else sum(map(len, entry.payloads))
+            entry.size = size
+        with self._room:
+            if self.blocks:
+                while self._records and not self._has_room(entry.count, size):
+                    self._room.wait(1.0)
+                    if self._ending:
+                        return False
+            if arrived_ms is None:
+                entry.arrived_ms = self._taker.clock.now_ms()
+            else:
+                entry.arrived_ms, self.own_time = arrived_ms, True
+            self._queue.append(entry)
+            self._records += entry.count
+            self._bytes += size
+            self.records_in += entry.count
+            while (
+                (self._records > self.limit or self._bytes > MOST_BYTES)
+                and not self.blocks
+                and len(self._queue) > 1
+            ):
+                oldest = self._queue.popleft()
+                self._records -= oldest.count
+                self._bytes -= oldest.size
+                self.dropped += oldest.count
+            self._emitted_offset = entry.offset if entry.offset is not None else self._emitted_offset
+            if not self._reported:
+                self._reported = True
+                self._taker.wake(self)
+        return True
+
+    def _has_room(self, count: int, size: int) -> bool:
+        return self._records + count <= self.limit and self._bytes + size <= MOST_BYTES
+
+    def _run(self) -> None:
+        clock, backoff = self._taker.clock, Backoff(WAITS_S, steady_s=STEADY_S, jitter=0.2)
+        while self._goes_on():
+            began_s = clock.monotonic_s()
+            try:
+                self._run_once()
+                if self.stopped:
+                    continue
+                return
+            except Exception as error:  # a plug-in's source: foreign code, it may raise anything
+                self.connection = -1
+                wait_s = backoff.record_failure(clock.monotonic_s() - began_s)
+                self.count_failed(f"{type(error).__name__}: {error}")
+                self._log.warning(
+                    "source.failed", error=str(error), again_s=round(wait_s, 3), failed=backoff.failures
+                )
+            self._stop.wait(wait_s)
+
+    def _goes_on(self) -> bool:
+        """Whether the source is to be opened; that also fulfils a wish to open it again."""
+        self._stop.clear()
+        if self._ending:
+            self._stop.set()
+        return not self._ending
+
+    def _run_once(self) -> None:
+        source = self._make()
+        if self._emitted_offset is not None:
+            source.rewind(self._emitted_offset)
+        try:
+            self.connection = 0
+            source.open(self)
+        finally:
+            source.close(self)

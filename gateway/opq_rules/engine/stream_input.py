@@ -1,0 +1,152 @@
+"""StreamInput: a running source with the units that it feeds, and what it gave as batches.
+
+In the engine's thread, but for `runner`.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+from opq_rules.batch import Batch, Row
+from opq_rules.engine.rule import Deliver, QueryUnit
+from opq_rules.engine.sink_runner import SinkRunner
+from opq_rules.engine.source_runner import SourceEntry, SourceRunner
+from opq_rules.streams.decoding import Decoder
+
+MOST = 512
+"""Records of one batch. They stay in the processor's cache, and are fewer than what calls for a garbage
+collection, which would look through all of them."""
+UNBOUNDED = 1 << 40
+"""Of memory topics at qos >= 1: they are emptied before the engine takes anything else."""
+
+
+class StreamInput:
+    """`stream`: its name in statements; `key`: among the inputs, and in the database.
+
+    `direct`: of memory. `waits`: its source waits for room, or not; None: as long as a rule has qos >= 1.
+    """
+
+    def __init__(
+        self, runner: SourceRunner, key: str, decoder: Decoder, direct: bool, waits: bool | None
+    ) -> None:
+        self.runner, self.stream, self.key, self.decoder = runner, runner.name, key, decoder
+        self.direct = direct
+        self.units: list[QueryUnit] = []
+        self.durable = 0
+        """Rules of qos >= 1 behind it."""
+        self.sinks: dict[SinkRunner, int] = {}
+        self.pinned = 0
+        """A rule behind it is being replaced: records wait, and it stays although nobody takes from it."""
+        self._waits, self._limit = waits, runner.limit
+
+    def enter(self, unit: QueryUnit, sinks: Sequence[SinkRunner], durable: bool) -> None:
+        """A rule comes; its unit is there already when it shares one."""
+        if unit not in self.units:
+            self.units.append(unit)
+        for sink in sinks:
+            self.sinks[sink] = self.sinks.get(sink, 0) + 1
+        self._changed(int(durable))
+
+    def leave(self, unit: QueryUnit, sinks: Sequence[SinkRunner], durable: bool) -> None:
+        """A rule goes; with the last one its unit as well."""
+        for sink in sinks:
+            self.sinks[sink] -= 1
+            if not self.sinks[sink]:
+                del self.sinks[sink]
+        if unit in self.units and not unit.rules():
+            self.units.remove(unit)
+        self._changed(-durable)
+
+    def _changed(self, durable: int) -> None:
+        self.durable += durable
+        if self.direct:  # the engine's own thread cannot wait, and nothing may go
+            self.runner.limit = UNBOUNDED if self.durable else self._limit
+        elif self._waits is None:
+            self.runner.blocks = self.durable > 0
+        if self.decoder.strict:  # STRICT_VALIDATION looks at what some unit reads, at nothing else
+            read = [unit.reads(self.stream) for unit in self.units]
+            known = [each for each in read if each is not None]
+            self.decoder.look_at(frozenset().union(*known) if len(known) == len(read) else None)
+
+    def batches(self, entries: Iterable[SourceEntry], deliver: Deliver) -> Iterator[Batch]:
+        """What the entries hold, in order. One is decoded when that before it is done with.
+
+        What is no record is counted, and sent to the rules that want errors: windows do not see it.
+        """
+        for run in _runs(entries):
+            meta = run[0].meta
+            if len(run) > 1 and meta is not None:
+                meta = [one for entry in run for one in entry.meta or ()]
+            arrivals: int | list[int]
+            if run[0].payloads is not None:
+                payloads = run[0].payloads
+                if len(run) > 1:
+                    payloads = [payload for entry in run for payload in entry.payloads or ()]
+                found = self.decoder.decode(payloads, meta)
+                arrivals = _arrivals(run[:1])
+            else:
+                rows: Sequence[Row] = run[0].rows or ()
+                if len(run) > 1:
+                    rows = [row for entry in run for row in entry.rows or ()]
+                found = self.decoder.conform(rows, meta)
+                arrivals = _arrivals(run)
+                if found.errors and not isinstance(arrivals, int):
+                    arrivals = max(arrivals)  # which of them were left out is not known
+            if found.errors:
+                self.runner.count_failed(found.why, found.errors)
+                self._send_error(found.why, found.errors, deliver)
+            if found.rows:
+                yield Batch(self.stream, found.rows, arrivals, found.metas)
+
+    def _send_error(self, why: str, errors: int, deliver: Deliver) -> None:
+        text = why if errors == 1 else f"{why} (the last of {errors})"
+        for unit in self.units:
+            rules = tuple(unit.rules())
+            sinks = rules[0].sinks if rules else None
+            if sinks is not None and sinks.options.sendError:  # those of a unit agree in it
+                for rule in rules:
+                    deliver(rule, [[{"error": text}]])
+
+
+def _runs(entries: Iterable[SourceEntry]) -> Iterator[list[SourceEntry]]:
+    """Neighbours that make one batch: of one kind, `MOST` records at most, payloads of one ms."""
+    run: list[SourceEntry] = []
+    count, kind = 0, None
+    for entry in itertools.chain.from_iterable(map(_cut, entries)):
+        coded = entry.payloads is not None
+        own = coded, entry.meta is not None, entry.arrived_ms if coded else None
+        if run and (own != kind or count + entry.count > MOST):
+            yield run
+            run, count = [], 0
+        run.append(entry)
+        count, kind = count + entry.count, own
+    if run:
+        yield run
+
+
+def _cut(entry: SourceEntry) -> Iterator[SourceEntry]:
+    if entry.count <= MOST:
+        yield entry
+        return
+    for k in range(0, entry.count, MOST):
+        part = slice(k, k + MOST)
+        arrived = entry.arrived_ms
+        yield SourceEntry(
+            None if entry.rows is None else entry.rows[part],
+            None if entry.payloads is None else entry.payloads[part],
+            min(MOST, entry.count - k),
+            None if entry.meta is None else entry.meta[part],
+            arrived if isinstance(arrived, int) else arrived[part],
+            None,
+        )
+
+
+def _arrivals(entries: list[SourceEntry]) -> int | list[int]:
+    """One time for all where it is the same."""
+    times = {entry.arrived_ms for entry in entries if isinstance(entry.arrived_ms, int)}
+    if len(times) == 1 and all(isinstance(entry.arrived_ms, int) for entry in entries):
+        return times.pop()
+    all_ms: list[int] = []
+    for entry in entries:
+        each = entry.arrived_ms
+        all_ms += [each] * entry.count if isinstance(each, int) else each
+    return all_ms

@@ -1,0 +1,168 @@
+"""RuleViews: what an engine shows of its rules: definitions, status, plans, usage. It changes nothing."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from opq_rules.batch import JsonObject, Row
+from opq_rules.engine.catalogue import StreamCatalogue
+from opq_rules.engine.definition import no_rule
+from opq_rules.engine.lifecycle import RuleLifecycle
+from opq_rules.engine.planner import Planner
+from opq_rules.engine.rule import LOADED, RUNNING, Rule
+from opq_rules.engine.rule_store import RuleStore
+from opq_rules.engine.status import status, topology
+from opq_rules.errors import NOT_FOUND, RuleError
+from opq_rules.secrets import without_secrets
+from opq_rules.sql.text import sql as text_of
+
+
+class RuleViews:
+    """From any thread; RuleError 404 for a rule that is not there. Answers are JSON, or text for people."""
+
+    def __init__(
+        self, store: RuleStore, catalogue: StreamCatalogue, planner: Planner, lifecycle: RuleLifecycle
+    ) -> None:
+        self._store, self._catalogue, self._planner = store, catalogue, planner
+        self._lifecycle, self._rules = lifecycle, lifecycle.rules
+        self._streams, self._sinks, self._loop = lifecycle.streams, lifecycle.sinks, lifecycle.loop
+
+    def rule(self, rule_id: str) -> JsonObject:
+        """The stored JSON, without secrets."""
+        self._one(rule_id)
+        shown: JsonObject = without_secrets(self._store.rule_body(rule_id))
+        return shown
+
+    def rules(self) -> list[JsonObject]:
+        """`[{"id", "name", "status", "version", "trace", "tags"}]`, by id."""
+        answer = []
+        for rule_id, body in self._bodies():
+            rule = self._rules.get(rule_id)
+            answer.append(
+                {
+                    "id": rule_id,
+                    "name": body.get("name") or "",
+                    "status": rule.status if rule else LOADED,
+                    "version": body.get("version") or "",
+                    "trace": rule is not None and rule.is_traced,
+                    "tags": body.get("tags") or [],
+                }
+            )
+        return answer
+
+    def exported(self) -> dict[str, dict[str, str]]:
+        """`{"streams", "tables", "rules"}`: name -> statement, id -> JSON; with secrets."""
+        return {**self._catalogue.statements(), "rules": self._store.stored_rules()}
+
+    def rule_status(self, rule_id: str) -> JsonObject:
+        rule = self._one(rule_id)
+        types = [action.type for action in self._store.rule(rule_id).actions]
+        unit, refused = rule.unit, self.refused
+        inputs = self._streams.running(list(unit.inputs.values())) if unit is not None else []
+        answer = status(rule, [each.runner for each in inputs], types)
+        if unit is not None and unit.durable and refused:
+            answer["degraded"] = f"delivery: {refused}; {answer['degraded']}".rstrip("; ")
+        return answer
+
+    def all_status(self) -> dict[str, JsonObject]:
+        return {rule_id: self.rule_status(rule_id) for rule_id in sorted(self._rules)}
+
+    def topo(self, rule_id: str) -> JsonObject:
+        made = self._store.rule(rule_id)
+        planned = self._planner.plan(made.sql)
+        streams = list(dict.fromkeys(origin.stream for origin in planned.origins))
+        return topology(streams, planned.operators, [action.type for action in made.actions])
+
+    def schema(self, rule_id: str) -> JsonObject:
+        """Columns of the output; with a type as a stream's schema has it, where it is known."""
+        planned = self._planner.plan(self._store.rule(rule_id).sql)
+        types = self._planner.described(planned).columns
+        answer: JsonObject = {}
+        for k, name in enumerate(planned.columns):
+            known = types[name].as_json() if name in types else {}
+            answer[name] = {"hasIndex": True, "index": k, **known}
+        return answer
+
+    def explain(self, rule_id: str) -> str:
+        """The plan, and what the rule shares with others."""
+        rule, made = self._one(rule_id), self._store.rule(rule_id)
+        planned = self._planner.plan(made.sql)
+        lines = [text_of(planned.select), "  " + " -> ".join(planned.operators)]
+        lines += [f"  {origin.kind} {origin.stream}" for origin in planned.origins]
+        types = self._planner.described(planned)
+        if types.columns:
+            lines.append("  gives " + ", ".join(f"{name} {kind}" for name, kind in types.columns.items()))
+        lines += [f"  fails where columns are as declared: {clash}" for clash in types.clashes]
+        if rule.unit is not None:
+            lines.append(f"  runs {self._loop.call(rule.unit.explained)}")
+        return "\n".join(lines)
+
+    def usage(self) -> dict[str, JsonObject]:
+        """Per running rule: its share of the CPU, in ms, of what runs `rules` of them; records, emissions."""
+        answer: dict[str, JsonObject] = {}
+        for rule_id, rule in sorted(self._rules.items()):
+            unit = rule.unit
+            if unit is not None:
+                count = max(1, len(unit.rules()))
+                answer[rule_id] = {
+                    "cpu_ms": unit.busy_ns // count // 1_000_000,
+                    "rules": count,
+                    "records": unit.records_in - rule.joined_in,
+                    "emissions": rule.out,
+                }
+        return answer
+
+    def scan_tables(self, rule_id: str) -> dict[str, list[Row]]:
+        """Rows that the rule's scan tables hold."""
+        unit = self._one(rule_id).unit
+        return {} if unit is None else self._loop.call(unit.scanned)
+
+    def tagged(self, tags: Sequence[str]) -> list[str]:
+        """Ids of the rules that have all these tags."""
+        return [rule_id for rule_id, body in self._bodies() if set(tags) <= set(body.get("tags") or ())]
+
+    def traces(self, rule_id: str) -> list[str]:
+        """Ids of the traces that there are, the oldest first."""
+        traces = self._one(rule_id).traces
+        return traces.ids() if traces is not None else []
+
+    def trace(self, trace_id: str) -> JsonObject:
+        """What happened to one record, or to one window, as a tree of spans."""
+        rule = self._rules.get(trace_id.rpartition("-")[0])
+        traces = rule.traces if rule is not None else None
+        found = traces.one(trace_id) if traces is not None else None
+        if found is None:
+            raise RuleError(f"trace {trace_id[:80]!r} is not found", NOT_FOUND, 404)
+        return found.tree()
+
+    def totals(self) -> dict[str, float]:
+        """For /metrics and health: rules by state, records, drops, commits, waiting."""
+        sources = [each.runner for each in list(self._streams.by_key.values())]
+        sinks, checkpoint = list(self._sinks.by_key.values()), self._loop.checkpoint
+        return {
+            "rules": len(self._rules),
+            "rules_running": sum(rule.status == RUNNING for rule in list(self._rules.values())),
+            "units": len(self._lifecycle.units),
+            "records_in_total": sum(each.records_in for each in sources),
+            "records_dropped_total": sum(each.dropped for each in sources),
+            "records_failed_total": sum(each.errors for each in sources),
+            "records_waiting": sum(each.waiting for each in sources),
+            "emissions_dropped_total": sum(each.dropped for each in sinks),
+            "emissions_waiting": sum(each.waiting for each in sinks) + checkpoint.staged,
+            "commits_total": checkpoint.commits,
+            "commits_failed_total": checkpoint.failures,
+        }
+
+    @property
+    def refused(self) -> str:
+        """What the disk said that takes no state and no emissions; "" where it does."""
+        return self._loop.checkpoint.refused
+
+    def _bodies(self) -> list[tuple[str, JsonObject]]:
+        return [(rule_id, msgspec.json.decode(text)) for rule_id, text in self._store.rules().items()]
+
+    def _one(self, rule_id: str) -> Rule:
+        found = self._rules.get(rule_id)
+        if found is None:
+            raise no_rule(rule_id)
+        return found

@@ -1,21 +1,22 @@
 """MQTT: measured values to a broker of the house, with Home Assistant's discovery.
 
-An event loop in a thread of its own. The broker may be absent, slow or wrong: the feed's channel and the
+In a thread of its own, beside paho's. The broker may be absent, slow or wrong: the feed's channel and the
 board are bounded and drop what is oldest, counted; nothing else of the gateway waits for it. It is looked
 for again with growing waits and jitter.
 """
 
-import asyncio
 import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from collections import deque
+from collections.abc import Mapping, Sequence
 
-import aiomqtt
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from opq_gateway.config import MqttSection as Section
 from opq_gateway.counters import BoxCounters
@@ -30,8 +31,8 @@ LOOK_S = 0.2
 CHANNEL_ITEMS = 5000
 KEEPALIVE_S = 30
 AT_ONCE = 10
-GOODBYE_S, END_S = 0.5, 1.0
-"""To say that we go, and to end the connection; else the broker's will says it for us."""
+GOODBYE_S = 0.5
+"""To say that we go; else the broker's will says it for us."""
 
 
 class MqttPublisher:
@@ -69,19 +70,16 @@ class MqttPublisher:
 
     def run(self, stop: threading.Event) -> None:
         """Publish until `stop`."""
-        with asyncio.Runner() as runner:
-            runner.get_loop().set_default_executor(_Daemons())
-            runner.run(self._until(stop))
-
-    async def _until(self, stop: threading.Event) -> None:
-        publishing = asyncio.create_task(self._publish_forever())
-        while not stop.is_set() and not publishing.done():
-            self._gather()
-            await asyncio.sleep(LOOK_S)
-        publishing.cancel()
-        await asyncio.wait((publishing,), timeout=END_S)
-        if publishing.done() and not publishing.cancelled():
-            publishing.result()  # what it threw goes to the runner, which counts it and starts anew
+        while not stop.is_set():
+            began_s = time.monotonic()
+            try:
+                self._session(stop)
+            except (OSError, ValueError) as error:
+                self._lost(error)
+                until_s = time.monotonic() + self._waits.record_failure(time.monotonic() - began_s)
+                while not stop.is_set() and time.monotonic() < until_s:
+                    self._gather()
+                    stop.wait(min(LOOK_S, max(0.0, until_s - time.monotonic())))
 
     def _gather(self) -> None:
         self._board.take(self._channel.take_all(), self._connected)
@@ -90,123 +88,175 @@ class MqttPublisher:
             self._counters.add("mqtt_dropped", dropped - self._dropped)
             self._dropped = dropped
 
-    async def _publish_forever(self) -> None:
-        while True:
-            began_s = time.monotonic()
-            try:
-                async with self._client() as client:
-                    await self._session(client)
-            except (aiomqtt.MqttError, OSError, ValueError) as error:
-                self._lost(error)
-            await asyncio.sleep(self._waits.record_failure(ran_s=time.monotonic() - began_s))
-
-    def _client(self) -> aiomqtt.Client:
+    def _client(self) -> paho.Client:
         """
         Raises:
             OSError: the password or the certificates cannot be read.
         """
         section = self._section
-        password = None
-        if section.password_file is not None:
-            password = section.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        cafile = None if section.ca_file is None else str(section.ca_file)
-        return aiomqtt.Client(
-            section.host or "",
-            section.port,
-            # The same name each time: the broker then ends what is left of an earlier connection before this
-            # one begins, so that its will cannot say "offline" after we said "online".
-            identifier=f"opq-gateway-{self.name}",
-            username=section.user,
-            password=password,
-            tls_context=ssl.create_default_context(cafile=cafile) if section.tls else None,
-            will=aiomqtt.Will(f"{self._board.base}/status", OFFLINE, qos=1, retain=True),
-            keepalive=KEEPALIVE_S,
-            timeout=self._timeout_s,
+        # The same name each time: the broker then ends what is left of an earlier connection before this
+        # one begins, so that its will cannot say "offline" after we said "online".
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=f"opq-gateway-{self.name}", reconnect_on_failure=False
         )
+        client.connect_timeout = self._timeout_s
+        if section.user:
+            password = None
+            if section.password_file is not None:
+                password = section.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+            client.username_pw_set(section.user, password)
+        if section.tls:
+            cafile = None if section.ca_file is None else str(section.ca_file)
+            client.tls_set_context(ssl.create_default_context(cafile=cafile))
+        client.will_set(f"{self._board.base}/status", OFFLINE, qos=1, retain=True)
+        return client
 
-    async def _session(self, client: aiomqtt.Client) -> None:
-        """From one connection to its end."""
-        self._connected = True
-        self._problem = ""
-        self._counters.add("mqtt_connected")
-        self._log.info("mqtt.connected", host=self._section.host, port=self._section.port)
-        self._board.again()
-        self._discovery.again()
-        listening = asyncio.create_task(self._listen(client))
-        publishing = asyncio.create_task(self._publish(client))
+    def _session(self, stop: threading.Event) -> None:
+        """From one connection to its end. Raises OSError: it did not come, or was lost."""
+        section = self._section
+        broker = _Broker(self._client(), section.host or "", section.port)
         try:
-            done, _ = await asyncio.wait((listening, publishing), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()  # raises what ended it
-        except asyncio.CancelledError:
-            publishing.cancel()
-            await self._goodbye(client)
-            raise
+            until_s = time.monotonic() + self._timeout_s
+            while not broker.is_connected() and not stop.wait(0.02):
+                self._gather()
+                if time.monotonic() > until_s:
+                    raise TimeoutError(f"the broker did not answer within {self._timeout_s:g} s")
+            if stop.is_set():
+                return
+            self._connected = True
+            self._problem = ""
+            self._counters.add("mqtt_connected")
+            self._log.info("mqtt.connected", host=section.host, port=section.port)
+            self._board.again()
+            self._discovery.again()
+            if section.discovery:
+                broker.subscribe(f"{section.discovery}/status")
+            self._publish(broker, stop)
+            self._goodbye(broker)
         finally:
             self._connected = False
-            for task in (listening, publishing):
-                task.cancel()
-            await asyncio.gather(listening, publishing, return_exceptions=True)
+            broker.close()
 
-    async def _publish(self, client: aiomqtt.Client) -> None:
-        await client.publish(f"{self._board.base}/status", ONLINE, qos=1, retain=True)
-        while True:
-            await self._send(client, self._discovery.due())
-            await self._send(client, self._board.due(time.monotonic()))
-            await asyncio.sleep(LOOK_S)
+    def _publish(self, broker: "_Broker", stop: threading.Event) -> None:
+        self._send(broker, [MqttMessage(f"{self._board.base}/status", ONLINE)], stop, counted=False)
+        while not stop.wait(LOOK_S):
+            self._gather()
+            broker.is_connected()
+            if broker.was_told(ONLINE):  # a Home Assistant that starts learns of its devices again
+                self._discovery.again()
+            self._send(broker, self._discovery.due(), stop)
+            self._send(broker, self._board.due(time.monotonic()), stop)
 
-    async def _send(self, client: aiomqtt.Client, messages: Sequence[MqttMessage]) -> None:
+    def _send(
+        self, broker: "_Broker", messages: Sequence[MqttMessage], stop: threading.Event, counted: bool = True
+    ) -> None:
         """In order, several on their way at once: a far broker answers each only a round trip later."""
         for at in range(0, len(messages), AT_ONCE):
             batch = messages[at : at + AT_ONCE]
-            await asyncio.gather(
-                *(client.publish(each.topic, each.payload, qos=each.qos, retain=True) for each in batch)
-            )
-            for message in batch:
-                self._board.published(message, time.monotonic())
-            self._counters.add("mqtt_published", len(batch))
+            sent = [broker.publish(each) for each in batch]
+            until_s = time.monotonic() + self._timeout_s
+            for each in sent:
+                while not broker.has_taken(each):
+                    self._gather()
+                    if stop.is_set():
+                        return
+                    if time.monotonic() > until_s:
+                        raise TimeoutError(f"the broker took no message within {self._timeout_s:g} s")
+            if counted:
+                for message in batch:
+                    self._board.published(message, time.monotonic())
+                self._counters.add("mqtt_published", len(batch))
 
-    async def _listen(self, client: aiomqtt.Client) -> None:
-        """Ends with the connection; a Home Assistant that starts is told of its devices again."""
-        if self._section.discovery:
-            await client.subscribe(f"{self._section.discovery}/status", qos=1)
-        async for message in client.messages:
-            if message.payload == ONLINE:
-                self._discovery.again()
-
-    async def _goodbye(self, client: aiomqtt.Client) -> None:
+    def _goodbye(self, broker: "_Broker") -> None:
         try:
-            await client.publish(f"{self._board.base}/status", OFFLINE, qos=1, retain=True, timeout=GOODBYE_S)
-        except aiomqtt.MqttError as error:
+            broker.has_taken(broker.publish(MqttMessage(f"{self._board.base}/status", OFFLINE)), GOODBYE_S)
+        except OSError as error:
             self._log.warning("mqtt.no_goodbye", reason=str(error))
 
     def _lost(self, error: Exception) -> None:
-        """Count and, when the reason is new, tell."""
+        """Count and, when the reason is new, log."""
         self._counters.add("mqtt_failed")
         if str(error) != self._problem:
             self._problem = str(error)
             self._log.warning("mqtt.not_connected", host=self._section.host, reason=self._problem)
 
 
-class _Daemons(ThreadPoolExecutor):
-    """Threads that nobody waits for at the end: looking up a name and connecting take as long as the
-    network likes, and the gateway ends within 2 s."""
+class _Broker:
+    """One connection. It is made by a thread that nobody waits for: looking up a name and connecting take
+    as long as the network likes, and the gateway ends within 2 s."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        future: Future[Any] = Future()
+    def __init__(self, client: paho.Client, host: str, port: int) -> None:
+        self._client = client
+        self._connected = threading.Event()
+        self._problem: Exception | None = None
+        self._heard: deque[bytes] = deque()
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = lambda _client, _data, message: self._heard.append(bytes(message.payload))
 
-        def work() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
+        def connect() -> None:
             try:
-                result = fn(*args, **kwargs)
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+                client.connect(host, port, KEEPALIVE_S)
+                client.loop_start()
+            except (OSError, ValueError) as error:
+                self._problem = error
 
-        threading.Thread(target=work, name="mqtt connect", daemon=True).start()
-        return future
+        threading.Thread(target=connect, name="mqtt connect", daemon=True).start()
+
+    def is_connected(self) -> bool:
+        """Raises OSError or ValueError: it cannot be, or is no more."""
+        if self._problem is not None:
+            raise self._problem
+        return self._connected.is_set()
+
+    def was_told(self, text: bytes) -> bool:
+        """Whether somebody has said this since the last call."""
+        count = len(self._heard)
+        return text in [self._heard.popleft() for _ in range(count)]
+
+    def subscribe(self, topic: str) -> None:
+        self._client.subscribe(topic, qos=1)
+
+    def publish(self, message: MqttMessage) -> paho.MQTTMessageInfo:
+        """Raises ConnectionError: there is no connection any more."""
+        sent = self._client.publish(message.topic, message.payload, message.qos, retain=True)
+        if sent.rc != paho.MQTT_ERR_SUCCESS:
+            raise ConnectionError(paho.error_string(sent.rc))
+        return sent
+
+    def has_taken(self, sent: paho.MQTTMessageInfo, wait_s: float = 0.05) -> bool:
+        """Waits so long at most. Raises OSError: the connection was lost."""
+        try:
+            sent.wait_for_publish(wait_s)
+        except RuntimeError as error:
+            raise ConnectionError(str(error)) from error
+        return sent.is_published() or not self.is_connected()
+
+    def close(self) -> None:
+        self._client.disconnect()
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        data: object,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._problem = ConnectionError(str(reason))
+        else:
+            self._connected.set()
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        data: object,
+        flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        self._problem = self._problem or ConnectionError(f"the connection was lost: {reason}")
 
 
 def _level(name: str) -> str:

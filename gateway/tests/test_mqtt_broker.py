@@ -257,12 +257,12 @@ def test_a_broker_that_restarts_is_found_again_and_told_everything(broker: Broke
 def test_when_the_gateway_dies_the_broker_says_so(broker: Broker) -> None:
     program = (
         "import threading, sys\n"
-        "from opq_gateway.config import Mqtt as Section\n"
-        "from opq_gateway.counters import Counters\n"
-        "from opq_gateway.mqtt.mqtt import Mqtt\n"
-        "from opq_gateway.measuring.feed import Feed\n"
+        "from opq_gateway.config import MqttSection as Section\n"
+        "from opq_gateway.counters import BoxCounters\n"
+        "from opq_gateway.mqtt.mqtt import MqttPublisher\n"
+        "from opq_gateway.measuring.feed import MeasuredFeed\n"
         f"section = Section(host='127.0.0.1', port={broker.port}, name='attic')\n"
-        "Mqtt(section, {}, [], Feed(), Counters()).run(threading.Event())\n"
+        "MqttPublisher(section, {}, [], MeasuredFeed(), BoxCounters()).run(threading.Event())\n"
     )
 
     with listening(broker) as listener, subprocess.Popen([sys.executable, "-c", program]) as process:

@@ -25,7 +25,7 @@ RATES_MILLIHZ = range(1_000_000, 1_000_000_001)
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class WavePiece:
     """Neighbouring samples of one Box; `axis` names what `first_sample` counts on."""
 
     box_id: str
@@ -38,7 +38,7 @@ class Piece:
     v_per_lsb: float
     counts: NDArray[np.int16]
 
-    def part(self, first: int, end: int) -> "Piece":
+    def part(self, first: int, end: int) -> "WavePiece":
         return replace(
             self,
             first_sample=self.first_sample + first,
@@ -49,7 +49,7 @@ class Piece:
     def time_ns(self, position: int) -> int:
         return self.start_ns + position * 10**12 // self.rate_millihz
 
-    def follows(self, before: "Piece") -> bool:
+    def follows(self, before: "WavePiece") -> bool:
         """Without a hole, and in the same unit."""
         return (self.axis, self.rate_millihz, self.v_per_lsb, self.first_sample) == (
             before.axis,
@@ -75,7 +75,7 @@ _HEAD = {
 }
 
 
-def piece_of(frames: Sequence[bytes]) -> Piece:
+def piece_of(frames: Sequence[bytes]) -> WavePiece:
     """Raises FrameError: no piece."""
     if len(frames) != 3 or not frames[2] or len(frames[2]) % 2:
         raise FrameError(f"{len(frames)} frames; want a topic, a header and whole samples")
@@ -87,17 +87,17 @@ def piece_of(frames: Sequence[bytes]) -> Piece:
     wrong = [name for name, kind in _HEAD.items() if type(given[name]) is not kind]
     if wrong or given["rate_millihz"] not in RATES_MILLIHZ or not 0 < given["v_per_lsb"] < 1e6:
         raise FrameError(f"a header of samples with a wrong {', '.join(wrong) or 'rate or gain'}")
-    return Piece(counts=np.frombuffer(frames[2], "<i2").astype(np.int16), **given)
+    return WavePiece(counts=np.frombuffer(frames[2], "<i2").astype(np.int16), **given)
 
 
-class Windows:
+class WaveWindows:
     """Per Box what is not a whole window yet. A hole ends a window early: it is shorter, never filled."""
 
     def __init__(self, window_ms: int, volts: bool) -> None:
         self._ms, self._volts = window_ms, volts
-        self._under_way: dict[str, list[Piece]] = {}
+        self._under_way: dict[str, list[WavePiece]] = {}
 
-    def push(self, piece: Piece) -> list[Row]:
+    def push(self, piece: WavePiece) -> list[Row]:
         """Windows that this piece completes, in order."""
         rows = []
         waiting = self._under_way.get(piece.box_id)
@@ -125,7 +125,7 @@ class Windows:
         self._under_way.clear()
         return rows
 
-    def _row(self, pieces: Sequence[Piece]) -> Row:
+    def _row(self, pieces: Sequence[WavePiece]) -> Row:
         first, last = pieces[0], pieces[-1]
         counts = np.concatenate([each.counts for each in pieces])
         return {

@@ -10,17 +10,17 @@ with atheris.instrument_imports():
     from opq_rules.sql.shape import shape
     from opq_rules.sql.syntax import Create, Select
     from opq_rules.sql.text import sql
-    from opq_rules.streams.decoding import Decoder
+    from opq_rules.streams.decoding import StreamDecoder
     from opq_rules.streams.definition import definition_of
 
 BEGINNINGS = ("", "SELECT ", "SELECT a FROM s WHERE ", "SELECT * FROM s GROUP BY ", "CREATE STREAM s (a ")
 COLUMNS = '(a BIGINT, b STRUCT(c ARRAY(DATETIME)), d BYTEA) WITH (DATASOURCE="x", STRICT_VALIDATION="true"'
 
 
-def decoder(options: str) -> Decoder:
+def decoder(options: str) -> StreamDecoder:
     create = parse(f"CREATE STREAM s {COLUMNS}{options})")
     assert isinstance(create, Create)
-    return Decoder(definition_of(create))
+    return StreamDecoder(definition_of(create))
 
 
 DECODERS = [

@@ -27,14 +27,14 @@ from opq_rules.sinks import request_waveform
 from opq_rules.sinks.request_waveform import Config as Asks
 from opq_rules.sinks.request_waveform import Request, request_of
 from opq_rules.sources import opqbox, opqwave, recording
-from opq_rules.wave_windows import Piece, Windows, piece_of
+from opq_rules.wave_windows import WavePiece, WaveWindows, piece_of
 
 START_NS = 1_765_792_486_013_000_000
 
 
-def piece(first: int, counts: list[int], box: str = "1", axis: int = 7) -> Piece:
+def piece(first: int, counts: list[int], box: str = "1", axis: int = 7) -> WavePiece:
     at_ns = START_NS + first * 10**12 // 12_000_000
-    return Piece(box, axis, first, at_ns, 400, "gps", 12_000_000, 0.5, np.array(counts, np.int16))
+    return WavePiece(box, axis, first, at_ns, 400, "gps", 12_000_000, 0.5, np.array(counts, np.int16))
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def opened(source: Any) -> Iterator[Whose]:
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 10))
 def test_windows_are_the_same_however_the_samples_come(sizes: list[int], window_ms: int) -> None:
     counts = list(range(sum(sizes)))
-    windows, rows, at = Windows(window_ms, volts=False), [], 0
+    windows, rows, at = WaveWindows(window_ms, volts=False), [], 0
     for size in sizes:
         rows += windows.push(piece(at, counts[at : at + size]))
         at += size
@@ -67,7 +67,7 @@ def test_windows_are_the_same_however_the_samples_come(sizes: list[int], window_
 
 
 def test_a_hole_ends_a_window_early_and_boxes_do_not_mix() -> None:
-    windows = Windows(1, volts=True)
+    windows = WaveWindows(1, volts=True)
     assert windows.push(piece(0, [2] * 5)) == []
     assert windows.push(piece(0, [4] * 5, box="2")) == []
     (row,) = windows.push(piece(6, [6] * 5))  # sample 5 is missing

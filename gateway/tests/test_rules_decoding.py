@@ -13,16 +13,16 @@ from opq_proto.opq_pb2 import TriggerMessage
 from opq_proto.wire import measurement_to_wire
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
-from opq_rules.streams.decoding import Decoded, Decoder
+from opq_rules.streams.decoding import Decoded, StreamDecoder
 from opq_rules.streams.definition import definition_of
 from opq_rules.streams.protobuf import reader
 from opq_rules.streams.schemas import Schemas
 
 
-def decoder(columns: str = "", options: str = "", used: list[str] | None = None) -> Decoder:
+def decoder(columns: str = "", options: str = "", used: list[str] | None = None) -> StreamDecoder:
     create = parse(f'CREATE STREAM s ({columns}) WITH (DATASOURCE="x"{options and ", " + options})')
     assert isinstance(create, Create)
-    return Decoder(definition_of(create), used)
+    return StreamDecoder(definition_of(create), used)
 
 
 def one(found: Decoded) -> Any:

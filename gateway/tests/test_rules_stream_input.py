@@ -13,7 +13,7 @@ from opq_rules.engine.source_runner import SourceEntry, SourceRunner
 from opq_rules.engine.stream_input import StreamInput
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
-from opq_rules.streams.decoding import Decoder
+from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import definition_of
 
 COUNTS = st.one_of(st.integers(0, 4), st.integers(stream_input.MOST - 2, 3 * stream_input.MOST))
@@ -28,7 +28,7 @@ def of_stream() -> StreamInput:
     statement = parse('CREATE STREAM s () WITH (DATASOURCE="x", FORMAT="json")')
     assert isinstance(statement, Create)
     feed = SourceRunner("s", "", Source, 1024, False, Idle())
-    return StreamInput(feed, "feed s", Decoder(definition_of(statement)), False, None)
+    return StreamInput(feed, "feed s", StreamDecoder(definition_of(statement)), False, None)
 
 
 def entry(first: int, count: int, coded: bool, told: bool, own_times: bool, ms: int) -> SourceEntry:

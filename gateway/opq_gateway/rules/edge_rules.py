@@ -25,7 +25,7 @@ try:
     from opq_rules.sinks.request_waveform import Request, Sink
     from opq_rules.sources.opqbox import Source
     from opq_rules.sources.opqwave import Source as WaveSource
-    from opq_rules.wave_windows import Piece
+    from opq_rules.wave_windows import WavePiece
 except ImportError as error:
     raise ConfigError(
         f"rules.enabled  wants packages that are not here ({error.name});"
@@ -60,7 +60,7 @@ class EdgeRules:
         self._statuses, self._counters, self._send = statuses, counters, send
         self._channel = feed.subscribe("rules", (Values, DisturbanceNotice), ITEMS)
         self._measured: LocalFeed[Item] = LocalFeed("rules")
-        self._waves: LocalFeed[Piece] = LocalFeed("waves")
+        self._waves: LocalFeed[WavePiece] = LocalFeed("waves")
         self._lost = 0
         self._windows = (
             None if wanted.windows_endpoint is None else WavePublisher(wanted.windows_endpoint, self._waves)

@@ -21,7 +21,7 @@ from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
-from opq_rules.wave_windows import Piece
+from opq_rules.wave_windows import WavePiece
 
 WAITING = 1000
 
@@ -29,7 +29,7 @@ WAITING = 1000
 class SampleTap:
     """Passes everything on; nobody waits, and where nobody reads nothing is made."""
 
-    def __init__(self, behind: Outputs, waves: LocalFeed[Piece]) -> None:
+    def __init__(self, behind: Outputs, waves: LocalFeed[WavePiece]) -> None:
         self._behind, self._waves = behind, waves
 
     def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
@@ -51,8 +51,8 @@ class SampleTap:
         self._behind.crossing(box_id, crossing)
 
 
-def piece_of(box_id: str, block: SampleBlock) -> Piece:
-    return Piece(
+def piece_of(box_id: str, block: SampleBlock) -> WavePiece:
+    return WavePiece(
         box_id,
         block.boot_id,
         block.first_sample,
@@ -68,7 +68,7 @@ def piece_of(box_id: str, block: SampleBlock) -> Piece:
 class WavePublisher:
     """PUB of the same, on an address of this machine."""
 
-    def __init__(self, endpoint: str, waves: LocalFeed[Piece]) -> None:
+    def __init__(self, endpoint: str, waves: LocalFeed[WavePiece]) -> None:
         """Raises PortBusyError: the address cannot be had."""
         self._waves, self._channel = waves, waves.subscribe()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

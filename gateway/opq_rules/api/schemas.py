@@ -16,7 +16,7 @@ from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
 from opq_rules.streams import schema_content
 from opq_rules.streams.descriptors import MOST_BYTES
-from opq_rules.streams.schema_content import Content
+from opq_rules.streams.schema_content import SchemaContent
 
 Kind = Literal["protobuf"]
 FIELD = "file"
@@ -65,13 +65,13 @@ def router(engine: Engine, plugins: Plugins) -> APIRouter:
     return routes
 
 
-def _put(engine: Engine, kind: str, name: str, content: Content, version: str) -> PlainTextResponse:
+def _put(engine: Engine, kind: str, name: str, content: SchemaContent, version: str) -> PlainTextResponse:
     if engine.schemas.put(name, content, version):
         return PlainTextResponse(f"{kind} schema {name} is created", 201)
     return PlainTextResponse(f"{kind} schema {name} is updated")
 
 
-def _content(body: NewSchema | Schema, plugins: Plugins) -> Content:
+def _content(body: NewSchema | Schema, plugins: Plugins) -> SchemaContent:
     if body.soFile:
         raise RuleError("soFile: a Go library cannot be loaded here", CONFIGURATION)
     if (body.content is None) == (body.file is None):
@@ -83,7 +83,7 @@ def _content(body: NewSchema | Schema, plugins: Plugins) -> Content:
     return _read(lambda: schema_content.of_bytes(fetched))
 
 
-def _read(make: Callable[[], Content]) -> Content:
+def _read(make: Callable[[], SchemaContent]) -> SchemaContent:
     try:
         return make()
     except ValueError as error:

@@ -19,7 +19,7 @@ from opq_rules.engine.topics import Topics
 from opq_rules.engine.types import TypeRegistry
 from opq_rules.errors import CONFIGURATION, STREAM, RuleError
 from opq_rules.streams import payload
-from opq_rules.streams.decoding import Decoder
+from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import StreamDefinition
 from opq_rules.streams.formats import reader_of
 from opq_rules.streams.sampling import SampledSource, Sampling, sampling_of
@@ -88,10 +88,10 @@ class EndpointFactory:
         self._configure(table, definition)
         return table
 
-    def decoder(self, definition: StreamDefinition) -> Decoder:
+    def decoder(self, definition: StreamDefinition) -> StreamDecoder:
         column, _ = payload.divided(self._properties(definition))
         unpack = payload.unpacker(column, self.schemas) if column is not None else None
-        return Decoder(definition, schemas=self.schemas, unpack=unpack)
+        return StreamDecoder(definition, schemas=self.schemas, unpack=unpack)
 
     def _properties(self, definition: StreamDefinition) -> JsonObject:
         return self._connections.resolved(SOURCES, definition.type, definition.conf_key, definition.extra)

@@ -17,7 +17,7 @@ from opq_rules.engine.rule_store import ObjectStore, RuleStore
 from opq_rules.engine.usage import UsageGraph, shown
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 from opq_rules.streams.descriptors import messages_of
-from opq_rules.streams.schema_content import Content, of_kept, of_text
+from opq_rules.streams.schema_content import SchemaContent, of_kept, of_text
 from opq_rules.streams.schemas import BUILT_IN, Schemas
 
 KIND = "schema"
@@ -35,7 +35,7 @@ def schemas_in(store: ObjectStore) -> Schemas:
     return schemas
 
 
-def kept_as(content: Content, version: str) -> str:
+def kept_as(content: SchemaContent, version: str) -> str:
     """The body of one in the store."""
     body = {
         "content": content.text,
@@ -45,7 +45,7 @@ def kept_as(content: Content, version: str) -> str:
     return msgspec.json.encode(body).decode()
 
 
-def content_of(kept: object) -> tuple[Content, str]:
+def content_of(kept: object) -> tuple[SchemaContent, str]:
     """What was exported, or written by hand: `{"content", "set", "version"}`, with either of the first two.
 
     Raises ValueError.
@@ -92,7 +92,7 @@ class SchemaAdmin:
         """Name -> `{"content", "set", "version"}` of those that are not built in."""
         return {name: msgspec.json.decode(body) for name, body in self._store.all(KIND).items()}
 
-    def put(self, name: str, content: Content, version: str, new: bool = False) -> bool:
+    def put(self, name: str, content: SchemaContent, version: str, new: bool = False) -> bool:
         """True: there was none. `new`: it is refused where there is one."""
         with self._store.changing():
             self.fits(name, content)
@@ -101,13 +101,13 @@ class SchemaAdmin:
             self._put(name, content, version)
             return old is None
 
-    def take_over(self, name: str, content: Content, version: str) -> None:
+    def take_over(self, name: str, content: SchemaContent, version: str) -> None:
         """Of an import: whatever version is there."""
         with self._store.changing():
             self.fits(name, content)
             self._put(name, content, version)
 
-    def fits(self, name: str, content: Content, alone: bool = False) -> None:
+    def fits(self, name: str, content: SchemaContent, alone: bool = False) -> None:
         """RuleError where it cannot be taken. `alone`: those who use it now will be gone."""
         with self._store.changing():
             checked_id("schema", name, CONFIGURATION)
@@ -129,7 +129,7 @@ class SchemaAdmin:
 
     # -- inside
 
-    def _put(self, name: str, content: Content, version: str) -> None:
+    def _put(self, name: str, content: SchemaContent, version: str) -> None:
         self._store.put(KIND, name, kept_as(content, version))
         self._schemas.put(name, content.messages)
         self._factory.changed()

@@ -10,7 +10,7 @@ from opq_rules.batch import Batch, Row
 from opq_rules.engine.rule import Deliver, QueryUnit
 from opq_rules.engine.sink_runner import SinkRunner
 from opq_rules.engine.source_runner import SourceEntry, SourceRunner
-from opq_rules.streams.decoding import Decoder
+from opq_rules.streams.decoding import StreamDecoder
 
 MOST = 512
 """Records of one batch. They stay in the processor's cache, and are fewer than what calls for a garbage
@@ -26,7 +26,7 @@ class StreamInput:
     """
 
     def __init__(
-        self, runner: SourceRunner, key: str, decoder: Decoder, direct: bool, waits: bool | None
+        self, runner: SourceRunner, key: str, decoder: StreamDecoder, direct: bool, waits: bool | None
     ) -> None:
         self.runner, self.stream, self.key, self.decoder = runner, runner.name, key, decoder
         self.direct = direct

@@ -7,7 +7,7 @@ from typing import Protocol
 from opq_rules.batch import Row
 
 
-class Listener(Protocol):
+class TopicListener(Protocol):
     def __call__(self, topic: str, rows: Sequence[Row]) -> None: ...
 
 
@@ -16,15 +16,15 @@ class Topics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._listeners: list[tuple[str, Listener]] = []
-        self._found: dict[str, tuple[Listener, ...]] = {}
+        self._listeners: list[tuple[str, TopicListener]] = []
+        self._found: dict[str, tuple[TopicListener, ...]] = {}
 
-    def listen(self, pattern: str, listener: Listener) -> None:
+    def listen(self, pattern: str, listener: TopicListener) -> None:
         with self._lock:
             self._listeners.append((pattern, listener))
             self._found = {}
 
-    def leave(self, listener: Listener) -> None:
+    def leave(self, listener: TopicListener) -> None:
         with self._lock:
             self._listeners = [each for each in self._listeners if each[1] != listener]
             self._found = {}

@@ -20,7 +20,7 @@ from opq_rules.query.query import Query
 from opq_rules.query.run import Facts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Place, Select
-from opq_rules.streams.decoding import Decoder
+from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import StreamDefinition, definition_of
 
 SECOND_MS = 1_000
@@ -87,7 +87,7 @@ def run_case(case: Any, functions: Functions | None = None) -> list[Emission]:
     start_ms = records[0].ms // step_ms * step_ms if records else 0
     end_ms = None if end_after_ms is None else start_ms + end_after_ms
     query = _query(planned, Facts.of(str(case.get("name", "")), start_ms, read.for_query()), tables)
-    decoders = {name: Decoder(streams[name], _used(planned, streams[name])) for name in planned.streams}
+    decoders = {name: StreamDecoder(streams[name], _used(planned, streams[name])) for name in planned.streams}
     return _run(query, records, decoders, end_ms)
 
 
@@ -97,7 +97,7 @@ def _used(planned: Plan, definition: StreamDefinition) -> Collection[str] | None
 
 
 def _run(
-    query: Query, records: Sequence[Given], decoders: Mapping[str, Decoder], end_ms: int | None
+    query: Query, records: Sequence[Given], decoders: Mapping[str, StreamDecoder], end_ms: int | None
 ) -> list[Emission]:
     """The clock goes from record to record; timers on the way come first."""
     out: list[Emission] = []

@@ -18,7 +18,7 @@ from opq_proto.wire import topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.sources.opqbox import LOOK_S, MOST, boxes_of, read_here
-from opq_rules.wave_windows import LARGEST_BYTES, Piece, Windows, piece_of
+from opq_rules.wave_windows import LARGEST_BYTES, WavePiece, WaveWindows, piece_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Config:
 
 
 class Source(SourceOfSdk):
-    def __init__(self, local: LocalFeed[Piece] | None = None) -> None:
+    def __init__(self, local: LocalFeed[WavePiece] | None = None) -> None:
         self._local = local
 
     def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
@@ -42,9 +42,9 @@ class Source(SourceOfSdk):
             raise ValueError(f"url  is {url!r}; want tcp://host:port")
 
     def open(self, context: SourceContext) -> None:
-        windows = Windows(self._config.windowMs, self._config.unit == "volts")
+        windows = WaveWindows(self._config.windowMs, self._config.unit == "volts")
 
-        def rows(pieces: Sequence[Piece]) -> list[Row]:
+        def rows(pieces: Sequence[WavePiece]) -> list[Row]:
             mine = [each for each in pieces if self._boxes is None or each.box_id in self._boxes]
             return [row for piece in mine for row in windows.push(piece)]
 
@@ -60,7 +60,7 @@ class Source(SourceOfSdk):
             while not context.stopped:
                 if not socket.poll(round(LOOK_S * 1000)):
                     continue
-                pieces: list[Piece] = []
+                pieces: list[WavePiece] = []
                 while len(pieces) < MOST and socket.poll(0):
                     try:
                         pieces.append(piece_of(socket.recv_multipart()))

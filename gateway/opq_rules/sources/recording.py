@@ -15,7 +15,7 @@ import numpy as np
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.settings import configured
-from opq_rules.wave_windows import NS_PER_MS, RATES_MILLIHZ, Piece, Windows
+from opq_rules.wave_windows import NS_PER_MS, RATES_MILLIHZ, WavePiece, WaveWindows
 
 MOST_BYTES = 1 << 30
 
@@ -39,7 +39,7 @@ class Source(SourceOfSdk):
 
     def open(self, context: SourceContext) -> None:
         whole, config = self._whole, self._config
-        windows = Windows(config.windowMs, config.unit == "volts")
+        windows = WaveWindows(config.windowMs, config.unit == "volts")
         size = max(1, round(whole.rate_millihz * config.windowMs / 1e6))
         context.connected(True)
         while self._from < len(whole.counts):
@@ -54,7 +54,7 @@ class Source(SourceOfSdk):
             pass
 
 
-def _read(path: Path, start_ms: int | None) -> Piece:
+def _read(path: Path, start_ms: int | None) -> WavePiece:
     """Raises ValueError: what is wrong with the file or with what stands beside it."""
     beside = path.with_suffix(".json")
     try:
@@ -79,4 +79,4 @@ def _read(path: Path, start_ms: int | None) -> Piece:
     if start_ms is None:
         start_ms = began if isinstance(began, int) and began >= 0 else 0
     box = str(facts.get("box_id", "0"))
-    return Piece(box, 0, 0, start_ms * NS_PER_MS, 0, "free", round(rate_hz * 1000), v_per_lsb, counts)
+    return WavePiece(box, 0, 0, start_ms * NS_PER_MS, 0, "free", round(rate_hz * 1000), v_per_lsb, counts)

@@ -22,7 +22,7 @@ class Decoded(NamedTuple):
     why: str
 
 
-class Decoder:
+class StreamDecoder:
     """One stream's. `used`: columns that its rules read (STRICT_VALIDATION looks at no others); None: all.
 
     `schemas`: where SCHEMAID is looked up; None: among those that are built in. `unpack`: what a payload in a

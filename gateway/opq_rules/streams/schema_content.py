@@ -1,4 +1,4 @@
-"""Content: what a schema is given as, read: the text of a .proto file, or a descriptor set (in base64)."""
+"""SchemaContent: a schema as it was given: the text of a .proto file, or a descriptor set (in base64)."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ from opq_rules.streams.proto_text import compiled
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class SchemaContent:
     """`text`: as it was given (a set: in base64); `descriptors`: the set; `messages` by name."""
 
     text: str
@@ -20,7 +20,7 @@ class Content:
     messages: Mapping[str, type[Message]]
 
 
-def of_text(text: str) -> Content:
+def of_text(text: str) -> SchemaContent:
     """Raises ValueError that says what is wrong with it."""
     try:
         raw = base64.b64decode("".join(text.split()), validate=True)
@@ -29,10 +29,10 @@ def of_text(text: str) -> Content:
     return of_bytes(raw) if raw and is_set(raw) else _of_proto(text)
 
 
-def of_bytes(content: bytes) -> Content:
+def of_bytes(content: bytes) -> SchemaContent:
     """Of a file: either."""
     if is_set(content):
-        return Content(base64.b64encode(content).decode(), content, messages_of(content))
+        return SchemaContent(base64.b64encode(content).decode(), content, messages_of(content))
     try:
         text = content.decode()
     except UnicodeError:
@@ -40,11 +40,11 @@ def of_bytes(content: bytes) -> Content:
     return _of_proto(text)
 
 
-def of_kept(text: str, descriptors: bytes) -> Content:
+def of_kept(text: str, descriptors: bytes) -> SchemaContent:
     """As it was exported: without a compiler."""
-    return Content(text, descriptors, messages_of(descriptors))
+    return SchemaContent(text, descriptors, messages_of(descriptors))
 
 
-def _of_proto(text: str) -> Content:
+def _of_proto(text: str) -> SchemaContent:
     descriptors = compiled(text)
-    return Content(text, descriptors, messages_of(descriptors))
+    return SchemaContent(text, descriptors, messages_of(descriptors))

@@ -25,7 +25,7 @@ from opq_rules.query.query import Query
 from opq_rules.query.run import Facts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
-from opq_rules.streams.decoding import Decoder
+from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import definition_of
 from opq_tools.inject import moment
 from opq_tools.recordings import RecordingFacts, RecordingFile, read_recording
@@ -127,7 +127,7 @@ def fired(rule: BacktestRule, rows: Iterable[Row], counted: Counters) -> Iterato
     assert isinstance(created, Create)
     definition = definition_of(created)
     planned = plan(select, {stream: definition})
-    decoder = Decoder(definition)
+    decoder = StreamDecoder(definition)
     query: Query | None = None
     now_ms = 0
     for row in rows:
